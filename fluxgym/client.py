@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client: one connection, calls and streams, blocking. Imports only msgspec, because every command loads it.
+
+One stream at a time runs on a connection (Varlink has no multiplexing): who follows two logs opens two connections.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from fluxgym.errors import DaemonUnreachable, from_wire
+from fluxgym.framing import FrameError, Splitter, decode, encode
+from fluxgym.methods import Method, Parameters, Reply
+
+REPLY_LIMIT = 64 * 1024 * 1024
+"""Bytes of one reply that a client takes: the daemon bounds its own, this only bounds a broken one."""
+
+
+class Connection:
+    """A connection to the daemon. DaemonUnreachable, with what to do, if there is none or it goes away."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect(os.fspath(path))
+        except OSError as error:
+            self._socket.close()
+            raise DaemonUnreachable(
+                f"No daemon answers at {path} ({error.strerror or error}); start it with "
+                "`systemctl --user start fluxgymd` or run `fluxgymd`."
+            ) from None
+        self._splitter = Splitter(REPLY_LIMIT)
+        self._frames: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def call(self, method: Method[Parameters, Reply], parameters: Parameters) -> Reply:
+        """One call, one reply. The error of the reply is raised as its exception."""
+        self._send(method, parameters, more=False)
+        reply, _ = self._receive(method)
+        return reply
+
+    def stream(self, method: Method[Parameters, Reply], parameters: Parameters) -> Iterator[Reply]:
+        """One call, many replies, until the daemon ends the stream."""
+        self._send(method, parameters, more=True)
+        continues = True
+        while continues:
+            reply, continues = self._receive(method)
+            yield reply
+
+    def _send(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> None:
+        call: dict[str, Any] = {"method": method.name, "parameters": parameters}
+        if more:
+            call["more"] = True
+        try:
+            self._socket.sendall(encode(call))
+        except OSError as error:
+            raise self._gone(error.strerror) from None
+
+    def _receive(self, method: Method[Parameters, Reply]) -> tuple[Reply, bool]:
+        while not self._frames:
+            try:
+                data = self._socket.recv(256 * 1024)
+                if not data:
+                    raise self._gone("it closed the connection")
+                self._splitter.feed(data, self._frames.append)
+            except (OSError, FrameError) as error:
+                raise self._gone(str(error)) from None
+        try:
+            message = decode(self._frames.pop(0))
+        except FrameError as error:
+            raise self._gone(str(error)) from None
+        parameters = message.get("parameters") or {}
+        if "error" in message:
+            raise from_wire(message["error"], parameters)
+        try:
+            return msgspec.convert(parameters, method.reply), bool(message.get("continues"))
+        except msgspec.ValidationError as error:
+            raise self._gone(f"its answer to {method.name} cannot be read: {error}") from None
+
+    def _gone(self, why: str | None) -> DaemonUnreachable:
+        return DaemonUnreachable(f"The daemon at {self.path} does not answer any more: {why}.")

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: one table of settings; a flag stands over the environment, that over the file, that over the
+default. Each value knows where it comes from, and a wrong one is refused with its place and what would be right.
+"""
+
+import difflib
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fluxgym import paths
+from fluxgym.errors import ConfigInvalid
+
+Environment = Mapping[str, str]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One row of the table. `parse` takes the TOML value or the text of a variable; ValueError says what is right."""
+
+    key: str
+    variable: str
+    help: str
+    parse: Callable[[Any], Any]
+    default: Callable[[Environment], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    value: Any
+    source: str
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a path in quotes")
+    path = Path(value).expanduser()
+    return Path(os.path.abspath(path))
+
+
+def _choice(*choices: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError("one of " + ", ".join(choices))
+        return str(value)
+
+    return parse
+
+
+def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        try:
+            number = float(value) if not isinstance(value, bool) else None
+        except (TypeError, ValueError):
+            number = None
+        if number is None or not low <= number <= high:
+            raise ValueError(f"a number from {low:g} to {high:g} ({unit})")
+        return number
+
+    return parse
+
+
+def _beside_environment(name: str) -> Callable[[Environment], Path]:
+    # `./dev` and `./dev install` both put the trainer beside the environment that the daemon runs in.
+    return lambda _: Path(sys.prefix).parent / name
+
+
+SETTINGS = (
+    Setting(
+        key="home",
+        variable="FLUXGYM_HOME",
+        help="where outputs/, datasets/ and models/ lie",
+        parse=_path,
+        default=paths.default_home,
+    ),
+    Setting(
+        key="socket",
+        variable="FLUXGYM_SOCKET",
+        help="the daemon's socket",
+        parse=_path,
+        default=paths.default_socket,
+    ),
+    Setting(
+        key="supervisor",
+        variable="FLUXGYM_SUPERVISOR",
+        help="what runs the attempts: scope (systemd), process, or auto",
+        parse=_choice("auto", "scope", "process"),
+        default=lambda _: "auto",
+    ),
+    Setting(
+        key="stop.limit_seconds",
+        variable="FLUXGYM_STOP_LIMIT_SECONDS",
+        help="how long a trainer may take to save after SIGTERM, in seconds",
+        parse=_number(1, 3600, "seconds"),
+        default=lambda _: 90.0,
+    ),
+    Setting(
+        key="trainer.path",
+        variable="FLUXGYM_TRAINER_PATH",
+        help="the folder of flux_train_network.py: ours or kohya-ss/sd-scripts'",
+        parse=_path,
+        default=_beside_environment("sd-scripts"),
+    ),
+    Setting(
+        key="trainer.python",
+        variable="FLUXGYM_TRAINER_PYTHON",
+        help="the Python of the trainer's environment",
+        parse=_path,
+        default=lambda _: _trainer_python(),
+    ),
+)
+
+
+def _trainer_python() -> Path:
+    # .venv has .venv-trainer beside it (a checkout), venv has venv-trainer (an installation).
+    prefix = Path(sys.prefix)
+    return prefix.parent / f"{prefix.name}-trainer" / "bin" / "python"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings with their sources."""
+
+    values: Mapping[str, Value]
+
+    @property
+    def home(self) -> Path:
+        return self._get("home", Path)
+
+    @property
+    def socket(self) -> Path:
+        return self._get("socket", Path)
+
+    @property
+    def supervisor(self) -> str:
+        return self._get("supervisor", str)
+
+    @property
+    def stop_limit(self) -> float:
+        """Seconds."""
+        return self._get("stop.limit_seconds", float)
+
+    @property
+    def trainer_path(self) -> Path:
+        return self._get("trainer.path", Path)
+
+    @property
+    def trainer_python(self) -> Path:
+        return self._get("trainer.python", Path)
+
+    def _get(self, key: str, kind: type[T]) -> T:
+        value = self.values[key].value
+        assert isinstance(value, kind)
+        return value
+
+
+def load(environ: Environment, flags: Mapping[str, str | None] | None = None) -> Config:
+    """The configuration of this process. `flags`: the command line's values by key; None where not given."""
+    file = paths.config_file(environ)
+    written = _read(file)
+    values = {}
+    for setting in SETTINGS:
+        flag = (flags or {}).get(setting.key)
+        if flag is not None:
+            values[setting.key] = _take(setting, flag, f"--{setting.key}")
+        elif environ.get(setting.variable):
+            values[setting.key] = _take(setting, environ[setting.variable], setting.variable)
+        elif setting.key in written:
+            value, line = written[setting.key]
+            values[setting.key] = _take(setting, value, f"{file}, line {line}")
+        else:
+            values[setting.key] = Value(setting.default(environ), "default")
+    paths.check_socket(values["socket"].value)
+    return Config(values)
+
+
+def _take(setting: Setting, raw: Any, source: str) -> Value:
+    try:
+        return Value(setting.parse(raw), source)
+    except ValueError as error:
+        raise ConfigInvalid(f"{source}: {setting.key} is {raw!r}, but must be {error}.") from None
+
+
+def _read(file: Path) -> dict[str, tuple[Any, int]]:
+    """The file's values with their lines, by dotted key."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{file} cannot be read: {error}.") from None
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalid(f"{file} is not TOML: {error}.") from None
+    found = {}
+    known = [setting.key for setting in SETTINGS]
+    for key, value in _flatten(tables):
+        line = _line_of(text, key)
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known) + "."
+            raise ConfigInvalid(f"{file}, line {line}: there is no setting {key}; {hint}")
+        found[key] = (value, line)
+    return found
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            rows += _flatten(value, f"{prefix}{key}.")
+        else:
+            rows.append((prefix + key, value))
+    return rows
+
+
+def _line_of(text: str, key: str) -> int:
+    """The line on which a dotted key is set: tomllib tells no positions, so the last part is looked for below its
+    table's header (or anywhere, for a dotted key on one line)."""
+    table, _, last = key.rpartition(".")
+    current = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            current = header[1].strip()
+        elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            name = assignment[1].replace('"', "").replace("'", "")
+            if f"{current}.{name}".lstrip(".") == key or (current == table and name == last):
+                return number
+    return 1

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error of the interface: its name on the wire, one sentence for people, one exit status.
+
+    FluxgymError
+    ├── ServiceError              org.varlink.service.*: the call itself was wrong
+    │   ├── InterfaceNotFound  MethodNotFound  InvalidParameter  ExpectedMore  PermissionDenied
+    ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
+    ├── NoSuchJob  WrongState  JobDamaged  StorageFailed
+    ├── DaemonUnreachable         no daemon answered (never on the wire)
+    ├── ConfigInvalid             a wrong setting of a program itself (never on the wire)
+    └── UnknownError              an error of a newer daemon that this version has no class for
+
+The exit statuses: 1 other, 2 bad input, 3 no such job, 4 not possible in this state, 5 the machine refuses (disk),
+6 no daemon.
+"""
+
+from typing import Any, ClassVar
+
+
+class FluxgymError(Exception):
+    """The root. `message` is one sentence; `fields` are the typed parameters of the error on the wire."""
+
+    wire_name: ClassVar[str] = ""
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = fields
+
+    def parameters(self) -> dict[str, Any]:
+        """What goes on the wire."""
+        return {**self.fields, "message": self.message}
+
+
+class ServiceError(FluxgymError):
+    """An error of org.varlink.service: its fields are fixed by the protocol, so it carries no message of ours."""
+
+    exit_status = 2
+
+    def parameters(self) -> dict[str, Any]:
+        return self.fields
+
+
+class InterfaceNotFound(ServiceError):
+    wire_name = "org.varlink.service.InterfaceNotFound"
+
+
+class MethodNotFound(ServiceError):
+    wire_name = "org.varlink.service.MethodNotFound"
+
+
+class InvalidParameter(ServiceError):
+    wire_name = "org.varlink.service.InvalidParameter"
+
+
+class ExpectedMore(ServiceError):
+    wire_name = "org.varlink.service.ExpectedMore"
+
+
+class PermissionDenied(ServiceError):
+    wire_name = "org.varlink.service.PermissionDenied"
+    exit_status = 1
+
+
+class InvalidName(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.InvalidName"
+    exit_status = 2
+
+
+class NameTaken(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.NameTaken"
+    exit_status = 4
+
+
+class InvalidSetting(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.InvalidSetting"
+    exit_status = 2
+
+
+class InvalidDataset(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.InvalidDataset"
+    exit_status = 2
+
+
+class FileMissing(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.FileNotFound"
+    exit_status = 2
+
+
+class NotEnoughSpace(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.NotEnoughSpace"
+    exit_status = 5
+
+
+class NoSuchJob(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.NoSuchJob"
+    exit_status = 3
+
+
+class WrongState(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.WrongState"
+    exit_status = 4
+
+
+class JobDamaged(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.JobDamaged"
+    exit_status = 4
+
+
+class StorageFailed(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.StorageFailed"
+    exit_status = 5
+
+
+class DaemonUnreachable(FluxgymError):
+    exit_status = 6
+
+
+class ConfigInvalid(FluxgymError):
+    exit_status = 2
+
+
+class UnknownError(FluxgymError):
+    """An error whose name this version does not know."""
+
+
+WIRE_ERRORS: dict[str, type[FluxgymError]] = {
+    error.wire_name: error
+    for error in (
+        InterfaceNotFound,
+        MethodNotFound,
+        InvalidParameter,
+        ExpectedMore,
+        PermissionDenied,
+        InvalidName,
+        NameTaken,
+        InvalidSetting,
+        InvalidDataset,
+        FileMissing,
+        NotEnoughSpace,
+        NoSuchJob,
+        WrongState,
+        JobDamaged,
+        StorageFailed,
+    )
+}
+
+
+def from_wire(name: str, parameters: dict[str, Any]) -> FluxgymError:
+    """The exception for an error reply."""
+    fields = dict(parameters)
+    known = WIRE_ERRORS.get(name, UnknownError)
+    message = fields.pop("message", None)
+    if not isinstance(message, str):
+        details = ", ".join(f"{key} {value}" for key, value in fields.items())
+        message = f"The daemon answered {name.rpartition('.')[2]}" + (f": {details}." if details else ".")
+    return known(message, **fields)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The types of the interfaces, as msgspec structs.
+
+The `.varlink` files beside this module document every field; a test holds the two equal. On the wire names are
+camelCase and an absent value is left out. A value of an enum that this version does not know decodes to `unknown`,
+so that an older client reads a newer daemon (promise 9).
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The base of all structs on the wire."""
+
+
+class OpenEnum(StrEnum):
+    """An enum that may grow: an unknown value becomes `unknown`, which is never sent."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        return cls("unknown") if value != "unknown" else None
+
+
+class State(OpenEnum):
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+    DAMAGED = "damaged"
+    UNKNOWN = "unknown"
+
+
+class WaitingFor(OpenEnum):
+    GPU = "gpu"
+    START = "start"
+    SUPERVISOR = "supervisor"
+    UNKNOWN = "unknown"
+
+
+class ExitKind(OpenEnum):
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    NEVER_STARTED = "never_started"
+    EXEC_FAILED = "exec_failed"
+    UNKNOWN = "unknown"
+
+
+class Phase(OpenEnum):
+    STARTING = "starting"
+    DOWNLOADING = "downloading"
+    LOADING = "loading"
+    CACHING = "caching"
+    TRAINING = "training"
+    SAMPLING = "sampling"
+    SAVING = "saving"
+    FINISHING = "finishing"
+    UNKNOWN = "unknown"
+
+
+class Supervisor(OpenEnum):
+    SCOPE = "scope"
+    PROCESS = "process"
+    UNKNOWN = "unknown"
+
+
+class Linger(OpenEnum):
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    UNKNOWN = "unknown"
+
+
+class SleepInhibitor(OpenEnum):
+    HELD = "held"
+    NOT_NEEDED = "not_needed"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+class Model(Message, frozen=True, kw_only=True):
+    transformer: str | None = None
+    clip_l: str | None = None
+    t5xxl: str | None = None
+    autoencoder: str | None = None
+    tokenizers: str | None = None
+
+
+class Context(Message, frozen=True, kw_only=True):
+    name: str
+    dataset: str | None = None
+    model: Model | None = None
+    trigger_word: str | None = None
+    resolution: int | None = None
+    repeats: int | None = None
+    epochs: int | None = None
+    save_every_epochs: int | None = None
+    sample_every_steps: int | None = None
+    sample_every_epochs: int | None = None
+    sample_prompts: list[str] | None = None
+    seed: int | None = None
+    learning_rate: float | None = None
+    network_dim: int | None = None
+    trainer_options: dict[str, list[str]] | None = None
+
+
+class Exit(Message, frozen=True, kw_only=True):
+    kind: ExitKind
+    code: int | None = None
+    signal: int | None = None
+    term_seen: bool
+
+
+class Attempt(Message, frozen=True, kw_only=True):
+    number: int
+    adapter: str
+    unit: str
+    pid: int | None = None
+    gpus: list[str]
+    resumed_from: str | None = None
+    started_at: float
+    ended_at: float | None = None
+    exit: Exit | None = None
+
+
+class Progress(Message, frozen=True, kw_only=True):
+    phase: Phase
+    done: int | None = None
+    total: int | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: int | None = None
+    total_epochs: int | None = None
+    loss: float | None = None
+    average_loss: float | None = None
+    learning_rate: float | None = None
+    seconds_per_step: float | None = None
+    remaining_seconds: float | None = None
+    updated_at: float
+
+
+class Runtime(Message, frozen=True, kw_only=True):
+    id: str
+    state: State
+    waiting_for: WaitingFor | None = None
+    reason: str | None = None
+    submitted_at: float
+    home: str
+    attempt: Attempt | None = None
+    progress: Progress | None = None
+    steps_lost: int
+    result: str | None = None
+
+
+class Job(Message, frozen=True, kw_only=True):
+    context: Context
+    runtime: Runtime
+
+
+class Checkpoint(Message, frozen=True, kw_only=True):
+    name: str
+    path: str
+    epoch: int | None = None
+    step: int | None = None
+    complete: bool
+    problem: str | None = None
+    size: int
+    created_at: float
+
+
+class Revision(Message, frozen=True, kw_only=True):
+    instance: str
+    number: int
+
+
+class Gpu(Message, frozen=True, kw_only=True):
+    index: int
+    uuid: str
+    name: str
+    memory_total: int | None = None
+    memory_used: int | None = None
+    utilization: int | None = None
+    temperature: int | None = None
+    power_draw: float | None = None
+    job: str | None = None

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every method of the interfaces: what goes in, what comes out, and whether it is a stream.
+
+The server dispatches by this table and the client types its answers by it; nothing else names a method twice.
+"""
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from fluxgym.messages import (
+    Checkpoint,
+    Context,
+    Gpu,
+    Job,
+    Linger,
+    Message,
+    Revision,
+    SleepInhibitor,
+    Supervisor,
+)
+
+Parameters = TypeVar("Parameters", bound=Message)
+Reply = TypeVar("Reply", bound=Message)
+
+
+class Method(msgspec.Struct, Generic[Parameters, Reply], frozen=True):
+    """One method: its full name, the type of its parameters and of its replies."""
+
+    name: str
+    parameters: type[Parameters]
+    reply: type[Reply]
+    stream: bool = False
+
+    @property
+    def interface(self) -> str:
+        return self.name.rpartition(".")[0]
+
+
+class Nothing(Message, frozen=True, kw_only=True):
+    """No parameters, or a reply that only says: done."""
+
+
+class JobName(Message, frozen=True, kw_only=True):
+    name: str
+
+
+class OneJob(Message, frozen=True, kw_only=True):
+    job: Job
+
+
+class SubmitParameters(Message, frozen=True, kw_only=True):
+    job: Context
+
+
+class SubmitReply(Message, frozen=True, kw_only=True):
+    job: Job
+    warnings: list[str]
+
+
+class ListParameters(Message, frozen=True, kw_only=True):
+    limit: int | None = None
+    before: str | None = None
+
+
+class ListReply(Message, frozen=True, kw_only=True):
+    job: Job | None = None
+
+
+class LogsParameters(Message, frozen=True, kw_only=True):
+    name: str
+    offset: int | None = None
+    follow: bool | None = None
+
+
+class LogsReply(Message, frozen=True, kw_only=True):
+    text: str
+    offset: int
+
+
+class WatchParameters(Message, frozen=True, kw_only=True):
+    name: str | None = None
+    since: Revision | None = None
+
+
+class WatchReply(Message, frozen=True, kw_only=True):
+    revision: Revision
+    job: Job | None = None
+    removed: str | None = None
+
+
+class CheckpointsReply(Message, frozen=True, kw_only=True):
+    checkpoints: list[Checkpoint]
+
+
+class GpusReply(Message, frozen=True, kw_only=True):
+    gpus: list[Gpu]
+    problem: str | None = None
+
+
+class InfoReply(Message, frozen=True, kw_only=True):
+    version: str
+    instance: str
+    pid: int
+    started_at: float
+    home: str
+    socket: str
+    supervisor: Supervisor
+    supervisor_reason: str
+    linger: Linger
+    sleep_inhibitor: SleepInhibitor
+    sleep_inhibitor_reason: str | None = None
+    degraded: list[str]
+    jobs: dict[str, int]
+
+
+class GetInfoReply(Message, frozen=True, kw_only=True):
+    vendor: str
+    product: str
+    version: str
+    url: str
+    interfaces: list[str]
+
+
+class GetInterfaceDescriptionParameters(Message, frozen=True, kw_only=True):
+    interface: str
+
+
+class GetInterfaceDescriptionReply(Message, frozen=True, kw_only=True):
+    description: str
+
+
+SUBMIT = Method("org.fluxgym.Jobs.Submit", SubmitParameters, SubmitReply)
+LIST = Method("org.fluxgym.Jobs.List", ListParameters, ListReply, stream=True)
+DESCRIBE = Method("org.fluxgym.Jobs.Describe", JobName, OneJob)
+LOGS = Method("org.fluxgym.Jobs.Logs", LogsParameters, LogsReply, stream=True)
+WATCH = Method("org.fluxgym.Jobs.Watch", WatchParameters, WatchReply, stream=True)
+STOP = Method("org.fluxgym.Jobs.Stop", JobName, OneJob)
+RESUME = Method("org.fluxgym.Jobs.Resume", JobName, OneJob)
+CHECKPOINTS = Method("org.fluxgym.Jobs.Checkpoints", JobName, CheckpointsReply)
+REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
+GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
+INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
+GET_INFO = Method("org.varlink.service.GetInfo", Nothing, GetInfoReply)
+GET_INTERFACE_DESCRIPTION = Method(
+    "org.varlink.service.GetInterfaceDescription",
+    GetInterfaceDescriptionParameters,
+    GetInterfaceDescriptionReply,
+)
+
+INTERFACES = ("org.varlink.service", "org.fluxgym.Jobs", "org.fluxgym.Machine")
