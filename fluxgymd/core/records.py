@@ -50,7 +50,7 @@ class Placement(Record, frozen=True, kw_only=True):
 
 
 class ExitRecord(Record, frozen=True, kw_only=True):
-    """exit.json, as the shim wrote it. Code and signal are separate fields: 137 is not a signal (containerd #8381)."""
+    """exit.json, as the shim wrote it. Code and signal are apart: 137 is not a signal (containerd #8381)."""
 
     kind: str
     """exited, signaled, never-started or exec-failed."""

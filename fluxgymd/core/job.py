@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job is: the fold of its events. This is the only place that turns events into states.
+
+An event that cannot follow the ones before it means that the journal is not what we wrote: BadHistory, and the job is
+damaged rather than guessed at (promise 8).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from fluxgym.messages import Context
+from fluxgymd.core import events as e
+from fluxgymd.core.records import ExitRecord, Place, Placement, Process
+
+
+class BadHistory(Exception):
+    """The events contradict each other; the text says where."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One start of the job, as far as it got."""
+
+    number: int
+    adapter: str
+    unit: str
+    mark: str
+    place: Place
+    gpus: tuple[str, ...]
+    log_offset: int
+    metrics_offset: int
+    resumed_from: str | None
+    step: int
+    final_before: e.FileStamp | None
+    reserved_at: float
+    shim: Process | None = None
+    placement: Placement | None = None
+    trainer: Process | None = None
+    ended_at: float | None = None
+    exit: ExitRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """It waits for its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """It ended by no fault of its own and waits for its turn again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The user wants it to end; something of it may still run."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    attempt: Attempt
+    why: str
+    stop_asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    reason: str
+
+
+Waiting = Queued | Interrupted
+Live = Starting | Running | Stopping | Lost
+"""States in which an attempt exists and its lease is held."""
+Final = Stopped | Completed | Failed
+State = Waiting | Live | Final
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    id: str
+    context: Context
+    submitted_at: float
+    priority: int
+    rank: float
+    state: State
+    attempts: int = 0
+    last: Attempt | None = None
+    steps_lost: int = 0
+    checkpoint_step: int = 0
+    """Steps of the newest complete checkpoint, as of the last end of an attempt."""
+    fruitless: int = 0
+    """Interruptions in a row without a newer checkpoint."""
+
+    @property
+    def name(self) -> str:
+        return self.context.name
+
+    @property
+    def lease(self) -> tuple[str, ...] | None:
+        """The GPUs that it holds (none of them: the CPU slot); None if it holds nothing."""
+        return self.state.attempt.gpus if isinstance(self.state, Live) else None
+
+
+def fold(history: Iterable[e.AnyEvent]) -> Job:
+    """The job that these events tell of."""
+    job: Job | None = None
+    for event in history:
+        job = apply(job, event)
+    if job is None:
+        raise BadHistory("there is no event")
+    return job
+
+
+def apply(job: Job | None, event: e.AnyEvent) -> Job:
+    """The job after one more event."""
+    if isinstance(event, e.Submitted):
+        if job is not None:
+            raise BadHistory("it was submitted twice")
+        return Job(
+            id=event.id,
+            context=event.context,
+            submitted_at=event.at,
+            priority=event.priority,
+            rank=event.rank,
+            state=Queued(),
+        )
+    if job is None:
+        raise BadHistory(f"it begins with {_name(event)}, not with submitted")
+    match event:
+        case e.Reserved():
+            return _reserve(job, event)
+        case e.Spawned():
+            return _refine(job, event, lambda attempt: replace(attempt, shim=event.shim))
+        case e.Placed():
+            return _refine(job, event, lambda attempt: replace(attempt, placement=event.placement))
+        case e.Started():
+            job = _refine(job, event, lambda attempt: replace(attempt, trainer=event.trainer))
+            # A stop may have been asked for, or sight lost, before the trainer was seen: that stays.
+            return replace(job, state=Running(job.state.attempt)) if isinstance(job.state, Starting) else job
+        case e.StopAsked():
+            attempt = _live(job, event, event.attempt)
+            if isinstance(job.state, Lost):
+                return replace(job, state=replace(job.state, stop_asked=True))
+            return replace(job, state=Stopping(attempt))
+        case e.SightLost():
+            attempt = _live(job, event, event.attempt)
+            asked = isinstance(job.state, Stopping) or (isinstance(job.state, Lost) and job.state.stop_asked)
+            return replace(job, state=Lost(attempt, event.why, asked))
+        case e.Ended():
+            return _end(job, event)
+        case e.Cancelled():
+            if not isinstance(job.state, Waiting):
+                raise BadHistory("it was cancelled while it did not wait")
+            return replace(job, state=Stopped("It was cancelled before it ran."))
+        case e.ResumeAsked():
+            if not isinstance(job.state, Final):
+                raise BadHistory("it was resumed while it had not ended")
+            return replace(job, state=Queued(), fruitless=0)
+        case _:
+            assert_never(event)
+
+
+def _reserve(job: Job, event: e.Reserved) -> Job:
+    if not isinstance(job.state, Waiting):
+        raise BadHistory(f"attempt {event.attempt} was reserved while the job did not wait")
+    if event.attempt != job.attempts + 1:
+        raise BadHistory(f"attempt {event.attempt} follows attempt {job.attempts}")
+    attempt = Attempt(
+        number=event.attempt,
+        adapter=event.adapter,
+        unit=event.unit,
+        mark=event.mark,
+        place=event.place,
+        gpus=tuple(event.gpus),
+        log_offset=event.log_offset,
+        metrics_offset=event.metrics_offset,
+        resumed_from=event.resumed_from,
+        step=event.step,
+        final_before=event.final_before,
+        reserved_at=event.at,
+    )
+    return replace(job, state=Starting(attempt), attempts=event.attempt, last=attempt)
+
+
+def _end(job: Job, event: e.Ended) -> Job:
+    attempt = replace(_live(job, event, event.attempt), ended_at=event.at, exit=event.exit)
+    state: State
+    match event.outcome:
+        case "completed":
+            state = Completed(event.reason)
+        case "failed":
+            state = Failed(event.reason)
+        case "stopped":
+            state = Stopped(event.reason)
+        case "interrupted":
+            state = Interrupted(event.reason)
+        case "never_started":
+            state = Queued()
+        case other:
+            raise BadHistory(f"attempt {event.attempt} ended as {other!r}, which this version does not know")
+    advanced = event.checkpoint_step > job.checkpoint_step
+    fruitless = job.fruitless + 1 if event.outcome == "interrupted" and not advanced else 0
+    return replace(
+        job,
+        state=state,
+        last=attempt,
+        steps_lost=job.steps_lost + event.steps_lost,
+        checkpoint_step=max(job.checkpoint_step, event.checkpoint_step),
+        fruitless=job.fruitless if event.outcome == "never_started" else fruitless,
+    )
+
+
+def _refine(job: Job, event: e.Spawned | e.Placed | e.Started, change: Callable[[Attempt], Attempt]) -> Job:
+    attempt = change(_live(job, event, event.attempt))
+    state = job.state
+    assert isinstance(state, Live)
+    return replace(job, state=replace(state, attempt=attempt), last=attempt)
+
+
+def _live(job: Job, event: e.AnyEvent, number: int) -> Attempt:
+    if not isinstance(job.state, Live):
+        raise BadHistory(f"{_name(event)} came while no attempt ran")
+    if job.state.attempt.number != number:
+        raise BadHistory(f"{_name(event)} is of attempt {number}, but {job.state.attempt.number} ran")
+    return job.state.attempt
+
+
+def _name(event: e.AnyEvent) -> str:
+    return str(event.__struct_config__.tag)

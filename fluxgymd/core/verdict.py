@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an ended attempt is judged: completed, failed, stopped or interrupted, and why, in one sentence.
+
+Failed, interrupted and lost are never mixed up (DESIGN: States). "completed" needs exit 0 and the result; a SIGTERM
+that the daemon did not send is an interruption whatever the exit code says.
+"""
+
+import signal
+from dataclasses import dataclass
+
+from fluxgymd.core.records import ExitRecord
+
+FRUITLESS_LIMIT = 5
+"""Interruptions in a row without a newer checkpoint, after which a job is not started again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """The facts about an attempt of which nothing is left."""
+
+    exit: ExitRecord | None
+    rebooted: bool
+    """The boot or namespace that it ran in is gone."""
+    stop_asked: bool
+    manager_stays: bool
+    """Seen as it happened: the service manager is up and not about to leave."""
+    step: int
+    total_steps: int | None
+    result_problem: str | None
+    """Why the final file does not count as made by this attempt; None if it does."""
+    checkpoint_advanced: bool
+    fruitless: int
+    last_line: str | None
+    """The last line of the trainer's output that says something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    kind: str
+    reason: str
+
+
+def judge(ending: Ending) -> Outcome:
+    """The outcome of an attempt."""
+    record = ending.exit
+    left_well = record is not None and record.kind == "exited" and record.code == 0
+    missing = ending.result_problem or _steps_missing(ending)
+    if left_well and missing is None:
+        return Outcome("completed", "The training reached its last step and its LoRA is whole.")
+    if ending.stop_asked:
+        return Outcome("stopped", _stopped(record, ending.step))
+    if record is None:
+        if ending.rebooted:
+            return _interrupted(ending, "The machine went down while it ran.")
+        return _interrupted(ending, "It was killed together with its supervisor; how it ended is not known.")
+    if record.term_seen and ending.manager_stays:
+        return Outcome("stopped", "Its scope was stopped from outside of FluxGym.")
+    if record.term_seen or record.signal == signal.SIGTERM or record.code == 128 + signal.SIGTERM:
+        return _interrupted(ending, "It was ended from outside by SIGTERM.")
+    if left_well:
+        return Outcome("failed", f"The trainer left with exit status 0, but {missing}.")
+    return Outcome("failed", _failed(record, ending.last_line))
+
+
+def _interrupted(ending: Ending, reason: str) -> Outcome:
+    fruitless = 0 if ending.checkpoint_advanced else ending.fruitless + 1
+    if fruitless >= FRUITLESS_LIMIT:
+        return Outcome("failed", f"{reason} This was interruption {fruitless} in a row without a new checkpoint.")
+    return Outcome("interrupted", reason)
+
+
+def _steps_missing(ending: Ending) -> str | None:
+    if ending.total_steps is None or ending.step >= ending.total_steps:
+        return None
+    return f"only {ending.step} of {ending.total_steps} steps were trained"
+
+
+def _stopped(record: ExitRecord | None, step: int) -> str:
+    if record is not None and record.kind == "exited":
+        return f"It was stopped by the user at step {step}."
+    return f"It was stopped by the user at step {step}; it had to be killed."
+
+
+def _failed(record: ExitRecord, last_line: str | None) -> str:
+    match record.kind:
+        case "exec-failed":
+            return f"The trainer could not be started (errno {record.errno}); see the training log."
+        case "signaled":
+            number = record.signal or 0
+            name = signal.Signals(number).name if number in signal.valid_signals() and number < 32 else str(number)
+            reason = f"The trainer was killed by {name}"
+            if record.oom_kills:
+                reason += " because the memory of the machine ran out"
+        case _:
+            reason = f"The trainer failed with exit status {record.code}"
+    return f"{reason}: {last_line}" if last_line else f"{reason}."
