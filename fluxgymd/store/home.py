@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The home and the folders of its jobs: names on the disk, how a job's folder appears, and how it goes away.
+
+A folder under outputs/ is a job from the moment it has its name: it is built as `.new-ID`, made durable, and renamed.
+It goes the same way back: renamed to `.trash-ID` first, then deleted.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgymd.store.atomic import sync_folder
+
+JOURNAL = "events.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """The files of one job (DESIGN: A job and its home)."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        return self.path / JOURNAL
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "ui_state.json"
+
+    @property
+    def dataset(self) -> Path:
+        return self.path / "dataset"
+
+    @property
+    def dataset_config(self) -> Path:
+        return self.path / "dataset.toml"
+
+    @property
+    def sample_prompts(self) -> Path:
+        return self.path / "sample_prompts.txt"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "training.log"
+
+    @property
+    def monitor_log(self) -> Path:
+        return self.path / "monitor.log"
+
+    @property
+    def monitor_pid(self) -> Path:
+        return self.path / "monitor.pid"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "sample"
+
+    @property
+    def result(self) -> Path:
+        return self.path / f"{self.name}.safetensors"
+
+    def attempt(self, number: int) -> Path:
+        return self.path / "attempts" / f"{number:03d}"
+
+
+class Home:
+    """The folder that FLUXGYM_HOME names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.outputs = path / "outputs"
+
+    def prepare(self) -> None:
+        """Makes what is missing and deletes what a crash left half-made or half-deleted."""
+        self.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for entry in os.scandir(self.outputs):
+            if entry.name.startswith((".new-", ".trash-")):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+    def folder(self, name: str) -> JobFolder:
+        return JobFolder(self.outputs / name)
+
+    def job_folders(self) -> Iterator[JobFolder]:
+        """Every folder that holds a journal."""
+        for entry in os.scandir(self.outputs):
+            if not entry.name.startswith(".") and os.path.exists(os.path.join(entry.path, JOURNAL)):
+                yield JobFolder(Path(entry.path))
+
+    def new_folder(self, job_id: str) -> Path:
+        """An empty folder to build a job in."""
+        folder = self.outputs / f".new-{job_id}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def publish(self, built: Path, name: str) -> JobFolder:
+        """Gives a built folder its name, durably. FileExistsError if the name is taken."""
+        target = self.outputs / name
+        if os.path.lexists(target):
+            raise FileExistsError(target)
+        sync_folder(built)
+        built.rename(target)
+        sync_folder(self.outputs)
+        return JobFolder(target)
+
+    def remove(self, folder: JobFolder, job_id: str) -> None:
+        """Deletes a job's folder: gone for good once it is renamed, deleted in full if nothing crashes."""
+        trash = self.outputs / f".trash-{job_id}"
+        folder.path.rename(trash)
+        sync_folder(self.outputs)
+        shutil.rmtree(trash, ignore_errors=True)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal of a job: events.jsonl, one event a line.
+
+A record counts once its newline is fsynced. What a crash or a full disk left behind the last good record is copied
+aside and cut off before the next append; any other bad line makes the job damaged, and then nothing is written to it
+any more (promise 8).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fluxgymd.core import events, job
+from fluxgymd.core.events import AnyEvent
+from fluxgymd.store.atomic import sync_folder, write_all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """What was read of a journal."""
+
+    job: job.Job | None
+    """The fold of the good records, None if the first one is bad already."""
+    good_size: int
+    """Bytes up to the end of the last good record."""
+    problem: str | None
+    """Why the job is damaged; None if it is not."""
+
+
+def read(path: Path) -> History:
+    """Reads a journal. OSError if the file cannot be read at all."""
+    data = path.read_bytes()
+    state: job.Job | None = None
+    good = 0
+    number = 0
+    while (end := data.find(b"\n", good)) >= 0:
+        number += 1
+        try:
+            state = job.apply(state, events.decode(data[good:end]))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return History(job=state, good_size=good, problem=f"line {number} of {path.name} is no event: {error}")
+        except job.BadHistory as error:
+            return History(job=state, good_size=good, problem=f"line {number} of {path.name} cannot be: {error}")
+        good = end + 1
+    problem = None if state is not None else f"{path.name} holds no whole event"
+    return History(job=state, good_size=good, problem=problem)
+
+
+class Journal:
+    """Appends to one journal. Its calls block on the disk: they run in a writer thread, one at a time."""
+
+    def __init__(self, path: Path, good_size: int) -> None:
+        self._path = path
+        self._good_size = good_size
+
+    def append(self, event: AnyEvent) -> None:
+        """Durable when it returns. OSError: nothing was appended, and the next append starts at the same place."""
+        line = events.encode(event)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._cut_tail(descriptor)
+            os.lseek(descriptor, self._good_size, os.SEEK_SET)
+            write_all(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._good_size += len(line)
+
+    def _cut_tail(self, descriptor: int) -> None:
+        size = os.fstat(descriptor).st_size
+        if size < self._good_size:
+            raise OSError(f"{self._path} became shorter than what was written to it")
+        if size == self._good_size:
+            return
+        tail = os.pread(descriptor, size - self._good_size, self._good_size)
+        self._keep(tail)
+        os.ftruncate(descriptor, self._good_size)
+        os.fsync(descriptor)
+
+    def _keep(self, tail: bytes) -> None:
+        number = 1
+        while (copy := self._path.with_name(f"{self._path.name}.torn-{number}")).exists():
+            number += 1
+        descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(descriptor, tail)
+            os.fsync(descriptor)
+        except OSError:
+            copy.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        sync_folder(copy.parent)
