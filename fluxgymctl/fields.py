@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fields of a job as a user may write them: one table for the flags of `submit`, the keys of a spec file and the
+fields of the interface.
+
+Nothing is written down twice: names and types are those of the message, the help is the comment of the interface
+definition. A field that is added there is a flag and a key here.
+"""
+
+import math
+import os
+import re
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fluxgym.interfaces import description
+from fluxgym.messages import Context, Model
+
+OPTIONS = "trainer_options"
+MODEL = "model"
+_PATHS = frozenset({"dataset", *Model.__struct_fields__})
+_INT_LIMIT = 2**63
+"""The interface's int has 64 bits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """One type of value: what would be right in words, and how it is read from a flag's text and from TOML.
+
+    Both readers raise ValueError for what is not right.
+    """
+
+    right: str
+    metavar: str
+    from_text: Callable[[str], Any]
+    from_toml: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Field:
+    """One field. `key` is its dotted name in a spec file: `epochs`, `model.clip_l`."""
+
+    key: str
+    kind: Kind
+    help: str
+    repeated: bool
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition(".")[2]
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def absolute(text: str, base: Path) -> str:
+    """A path as the daemon takes it. It is not resolved: a symlink stays what the user wrote."""
+    if not text:
+        raise ValueError
+    return os.path.abspath(base / Path(text).expanduser())
+
+
+@cache
+def fields() -> tuple[Field, ...]:
+    """All fields but `trainer_options`, in the order of the interface."""
+    rows = []
+    for structure, prefix in ((Context, ""), (Model, MODEL + ".")):
+        comments = _comments(structure.__name__)
+        for field in msgspec.structs.fields(structure):
+            if field.name not in (MODEL, OPTIONS):
+                inner = _without_none(field.type)
+                rows.append(
+                    Field(
+                        key=prefix + field.name,
+                        kind=_PATH if field.name in _PATHS else _KINDS[inner],
+                        help=comments[field.encode_name],
+                        repeated=typing.get_origin(inner) is list,
+                    )
+                )
+    return tuple(rows)
+
+
+def _without_none(annotation: Any) -> Any:
+    if isinstance(annotation, types.UnionType):
+        (inner,) = (part for part in typing.get_args(annotation) if part is not types.NoneType)
+        return inner
+    return annotation
+
+
+def _comments(type_name: str) -> dict[str, str]:
+    """The comment above each field of a type in the interface definition, by the field's name on the wire."""
+    text = description("org.fluxgym.Jobs")
+    block = text[text.index(f"\ntype {type_name} (") :].split("\n)", 1)[0]
+    found: dict[str, str] = {}
+    comment: list[str] = []
+    for line in block.splitlines():
+        if part := re.match(r"\s*#\s*(.*)", line):
+            comment.append(part[1])
+        elif field := re.match(r"\s*(\w+):", line):
+            found[field[1]] = " ".join(comment)
+            comment = []
+    return found
+
+
+def _whole_from_text(text: str) -> int:
+    return _whole(int(text))
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not -_INT_LIMIT <= value < _INT_LIMIT:
+        raise ValueError
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError
+    return [_text(item) for item in value]
+
+
+_PATH = Kind(right="a path in quotes", metavar="PATH", from_text=_text, from_toml=_text)
+_KINDS = {
+    str: Kind(right="text in quotes", metavar="TEXT", from_text=_text, from_toml=_text),
+    int: Kind(right="a whole number", metavar="N", from_text=_whole_from_text, from_toml=_whole),
+    float: Kind(right="a number", metavar="NUMBER", from_text=lambda text: _number(float(text)), from_toml=_number),
+    list[str]: Kind(right="a list of texts in quotes", metavar="TEXT", from_text=_text, from_toml=_texts),
+}
+
+
+def is_path(field: Field) -> bool:
+    return field.kind is _PATH

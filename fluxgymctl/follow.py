@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams that outlive a restart of the daemon: they reconnect, with longer and longer pauses, and go on.
+
+A stream ends for two reasons that look alike, the job's end and the daemon's, so only the job's state is believed.
+The daemon's going is said once; after GIVE_UP_SECONDS without an answer DaemonUnreachable is raised.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar
+
+from fluxgym.client import Connection
+from fluxgym.errors import DaemonUnreachable, NoSuchJob
+from fluxgym.messages import Revision
+from fluxgym.methods import DESCRIBE, LOGS, WATCH, JobName, LogsParameters, LogsReply, WatchParameters, WatchReply
+from fluxgymctl.outcome import has_ended
+from fluxgymctl.session import Session
+
+GIVE_UP_SECONDS = 60.0
+SHORTEST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
+
+T = TypeVar("T")
+Note = Callable[[str], None]
+Source = Callable[[Connection], Generator[T, None, bool]]
+"""Yields replies from a connection; returns whether the stream is complete."""
+
+
+class Patience:
+    """How long and how often to try again since the last answer."""
+
+    def __init__(self, note: Note) -> None:
+        self._note = note
+        self._gone_since: float | None = None
+        self._pause = SHORTEST_PAUSE_SECONDS
+
+    def answered(self) -> None:
+        self._gone_since = None
+        self._pause = SHORTEST_PAUSE_SECONDS
+
+    def gone(self, error: DaemonUnreachable) -> None:
+        """Says it at the first time, and raises the error when it has been gone for too long."""
+        now = time.monotonic()
+        if self._gone_since is None:
+            self._gone_since = now
+            self._note(f"The daemon went away; waiting up to {GIVE_UP_SECONDS:g} s for it to come back.")
+        elif now - self._gone_since > GIVE_UP_SECONDS:
+            raise error
+
+    def rest(self) -> None:
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+
+
+def resilient(session: Session, source: Source[T], *, note: Note) -> Iterator[T]:
+    """The replies of `source`, asked again on a new connection until it is complete.
+
+    The first connection must succeed: a daemon that was never there is not waited for.
+    """
+    patience = Patience(note)
+    connection = session.connect()
+    while True:
+        try:
+            with connection:
+                replies = source(connection)
+                complete = yield from _told(replies, patience)
+            if complete:
+                return
+        except DaemonUnreachable as error:
+            patience.gone(error)
+        connection = _reconnect(session, patience)
+
+
+def _told(replies: Generator[T, None, bool], patience: Patience) -> Generator[T, None, bool]:
+    """The same replies; each tells the patience that the daemon answers."""
+    while True:
+        try:
+            reply = next(replies)
+        except StopIteration as end:
+            return bool(end.value)
+        patience.answered()
+        yield reply
+
+
+def _reconnect(session: Session, patience: Patience) -> Connection:
+    while True:
+        patience.rest()
+        try:
+            return session.connect()
+        except DaemonUnreachable as error:
+            patience.gone(error)
+
+
+def log(session: Session, name: str, offset: int, *, note: Note) -> Iterator[LogsReply]:
+    """The log from `offset` on (negative: lines from the end) until the job has ended."""
+    position = offset
+
+    def read(connection: Connection, *, follow: bool) -> Iterator[LogsReply]:
+        nonlocal position
+        for piece in connection.stream(LOGS, LogsParameters(name=name, offset=position, follow=follow or None)):
+            position = piece.offset
+            yield piece
+
+    def source(connection: Connection) -> Generator[LogsReply, None, bool]:
+        yield from read(connection, follow=True)
+        if not has_ended(connection.call(DESCRIBE, JobName(name=name)).job.runtime.state):
+            return False
+        # What was written between the end of the stream and the end of the job.
+        yield from read(connection, follow=False)
+        return True
+
+    return resilient(session, source, note=note)
+
+
+def changes(session: Session, name: str | None, *, note: Note, existed: bool = False) -> Iterator[WatchReply]:
+    """The present state and each change, without end; after a reconnection the present state comes again.
+
+    The named job's removal is told also if it happened unseen: when the job `existed` before, or was seen.
+    """
+    revision = Revision(instance="", number=0)
+    seen = existed
+
+    def source(connection: Connection) -> Generator[WatchReply, None, bool]:
+        yield from connection.stream(WATCH, WatchParameters(name=name))
+        return False
+
+    try:
+        for reply in resilient(session, source, note=note):
+            revision, seen = reply.revision, True
+            yield reply
+    except NoSuchJob:
+        if not seen:
+            raise
+        yield WatchReply(revision=revision, removed=name)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job in words: its progress, why it is where it is, how it ended. Pure functions over the wire's structs."""
+
+from fluxgym.messages import Exit, ExitKind, Job, Phase, Progress, State, WaitingFor
+from fluxgymctl import words
+from fluxgymctl.output import cut, plain
+
+_WAITS = {
+    WaitingFor.GPU: "waits for a free GPU",
+    WaitingFor.START: "is about to start",
+    WaitingFor.SUPERVISOR: "waits for a service manager to start it",
+}
+_RUNS = (State.STARTING, State.RUNNING, State.STOPPING)
+
+
+def why(job: Job) -> str:
+    """What it waits for, or the daemon's reason for its state."""
+    reason = job.runtime.reason
+    if job.runtime.waiting_for is None:
+        return words.text(reason)
+    waits = _WAITS.get(job.runtime.waiting_for, "waits for something that this version does not know")
+    return f"{waits}: {reason}" if reason else waits
+
+
+def progress(job: Job) -> str:
+    """Progress in one cell: the step of the training, or the item of another phase while it runs."""
+    state = job.runtime.progress
+    if state is None:
+        return words.ABSENT
+    if state.phase is not Phase.TRAINING and job.runtime.state in _RUNS:
+        return f"{state.phase} {words.share(state.done, state.total)}" if state.done is not None else str(state.phase)
+    return words.share(state.step, state.total_steps)
+
+
+def live_line(job: Job, *, width: int | None = None) -> str:
+    """The line of `watch`: what fits into `width` columns, the less important parts left out first."""
+    parts = _live_parts(job)
+    if width is None:
+        return plain(_join(parts))
+    while len(parts) > 1 and len(_join(parts)) > width:
+        parts.remove(max(parts, key=lambda part: part[0]))
+    return plain(cut(_join(parts), width))
+
+
+def _live_parts(job: Job) -> list[tuple[int, str]]:
+    """(rank, text) in the order of the line; rank 0 stays longest."""
+    runtime = job.runtime
+    parts = [(0, job.context.name), (1, _doing(job))]
+    state = runtime.progress
+    if state is None or runtime.state not in _RUNS:
+        return parts
+    if state.step is not None:
+        parts.append((2, f"step {words.share(state.step, state.total_steps)}"))
+    if state.epoch is not None:
+        parts.append((6, f"epoch {state.epoch}/{words.text(state.total_epochs)}"))
+    if state.loss is not None:
+        parts.append((4, f"loss {loss(state)}"))
+    if state.seconds_per_step is not None:
+        parts.append((5, words.speed(state.seconds_per_step)))
+    if state.remaining_seconds is not None:
+        parts.append((3, f"ETA {words.duration(state.remaining_seconds)}"))
+    return parts
+
+
+def _doing(job: Job) -> str:
+    """The phase while the trainer runs, else the state and what it waits for."""
+    runtime = job.runtime
+    state = runtime.progress
+    if state is not None and runtime.state is State.RUNNING:
+        return str(state.phase) if state.done is None else f"{state.phase} {words.share(state.done, state.total)}"
+    if runtime.waiting_for is not None:
+        return f"{runtime.state}, {why(job)}"
+    return str(runtime.state)
+
+
+def loss(state: Progress) -> str:
+    """The moving mean where there is one: the loss of a single step says little."""
+    value = state.average_loss if state.average_loss is not None else state.loss
+    return words.ABSENT if value is None else f"{value:.4f}"
+
+
+def _join(parts: list[tuple[int, str]]) -> str:
+    return "  ".join(text for _, text in parts)
+
+
+def worth_a_line(before: Job | None, after: Job) -> bool:
+    """Whether a change is written where lines cannot be overwritten: another state, reason, attempt, phase or epoch,
+    or five more per cent of the steps."""
+    return before is None or _landmark(before) != _landmark(after)
+
+
+def _landmark(job: Job) -> tuple[object, ...]:
+    runtime = job.runtime
+    state = runtime.progress
+    attempt = runtime.attempt.number if runtime.attempt else None
+    place: tuple[object, ...] = ()
+    if state is not None and runtime.state in _RUNS:
+        twentieth = words.percent(state.step, state.total_steps) // 5 if state.step and state.total_steps else None
+        place = (state.phase, state.epoch, twentieth)
+    return (runtime.state, runtime.waiting_for, runtime.reason, attempt, *place)
+
+
+def ending(job: Job) -> str:
+    """How it ended, in one line: where the LoRA is, or why there is none."""
+    runtime = job.runtime
+    detail = runtime.result if runtime.state is State.COMPLETED else runtime.reason
+    return f"{job.context.name} {runtime.state}" + (f": {plain(detail)}" if detail else "")
+
+
+def exit_words(record: Exit | None) -> str:
+    """The exit record; a code is never made up."""
+    if record is None:
+        return words.ABSENT
+    term = ", after a SIGTERM" if record.term_seen else ""
+    match record.kind:
+        case ExitKind.EXITED:
+            return f"exit status {words.text(record.code)}{term}"
+        case ExitKind.SIGNALED:
+            return f"killed by {words.ABSENT if record.signal is None else words.signal_name(record.signal)}{term}"
+        case ExitKind.NEVER_STARTED:
+            return "never started"
+        case ExitKind.EXEC_FAILED:
+            return "the trainer could not be executed"
+        case ExitKind.UNKNOWN:
+            return "unknown"

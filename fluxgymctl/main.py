@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program: it finds the verb, and turns every error into one sentence on stderr and one exit status.
+
+A verb's module is imported only when it is called, so that `fluxgymctl list` pays for `list` alone.
+"""
+
+import difflib
+import importlib
+import io
+import sys
+from collections.abc import Sequence
+
+import click
+
+from fluxgym import __version__
+from fluxgym.errors import FluxgymError
+from fluxgymctl.output import note
+from fluxgymctl.session import common_options
+
+VERBS = (
+    "submit",
+    "list",
+    "status",
+    "logs",
+    "watch",
+    "wait",
+    "stop",
+    "resume",
+    "checkpoints",
+    "rm",
+    "gpus",
+    "daemon",
+    "config",
+)
+
+BAD_INPUT = 2
+OTHER_FAILURE = 1
+INTERRUPTED = 130
+"""128 + SIGINT, as a shell reports it."""
+
+
+class LazyGroup(click.Group):
+    """The verbs, each loaded from its file when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  likewise
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"fluxgymctl.verbs.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(VERBS) + "."
+            raise click.UsageError(f"There is no verb {args[0]}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fluxgymctl", message="%(prog)s %(version)s")
+@common_options
+def program() -> None:
+    """Trains LoRAs for Flux models: queues jobs at fluxgymd, shows them, and steers them.
+
+    Exit status: 0 done, 1 other failure, 2 bad input, 3 no such job, 4 not possible in this state, 5 the machine
+    refuses (disk), 6 no daemon, 130 interrupted; `wait` and `watch` also tell how the job ended.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one call and returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal's encoding cannot show is written as an escape instead of ending the program.
+            stream.reconfigure(errors="backslashreplace")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = program.main(args=words or ["--help"], prog_name="fluxgymctl", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except click.ClickException as error:
+        note(error.format_message())
+        return error.exit_code
+    except FluxgymError as error:
+        note(error.message)
+        return error.exit_status
+    except UnicodeEncodeError as error:
+        note(f"The interface takes text in UTF-8 only, but {error.object!r} is not.")
+        return BAD_INPUT
+    except OSError as error:
+        note(f"{error.filename or 'The output'}: {error.strerror or error}.")
+        return OTHER_FAILURE
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a job ended, as an exit status of `wait` and `watch`. This table is the only place that knows it."""
+
+from fluxgym.messages import State
+from fluxgym.methods import WatchReply
+
+STATUS = {
+    State.COMPLETED: 0,
+    State.FAILED: 10,
+    State.STOPPED: 11,
+    State.LOST: 12,
+    State.DAMAGED: 13,
+}
+"""The states in which nothing more happens by itself. An interrupted job is resumed, so it has not ended."""
+
+REMOVED = 14
+
+HELP = "Exit status: " + ", ".join(f"{status} {state}" for state, status in STATUS.items()) + f", {REMOVED} removed"
+
+
+def has_ended(state: State) -> bool:
+    return state in STATUS
+
+
+def of(reply: WatchReply) -> int | None:
+    """The exit status, if this change is the end of its job."""
+    if reply.removed is not None:
+        return REMOVED
+    return STATUS.get(reply.job.runtime.state) if reply.job is not None else None

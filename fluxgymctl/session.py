@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one call of the program knows: the options that every verb has, and the way to the daemon.
+
+They may stand before the verb or after it; the last one counts.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from fluxgym import config, paths
+from fluxgym.client import Connection
+from fluxgym.methods import Method, Parameters, Reply
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Session:
+    """Filled by the common options while click reads the command line."""
+
+    def __init__(self) -> None:
+        self.socket: str | None = None
+        self.json = False
+
+    def configuration(self) -> config.Config:
+        """The settings of this call. ConfigInvalid if one is wrong."""
+        return config.load(os.environ, {"socket": self.socket})
+
+    def connect(self) -> Connection:
+        """A new connection. DaemonUnreachable if there is no daemon; ConfigInvalid where the socket's folder is not
+        safe: in the temporary folder somebody else could have put a socket under our name."""
+        path = self.configuration().socket
+        if path.parent.exists():
+            paths.check_socket_folder(path.parent)
+        return Connection(path)
+
+    def call(self, method: Method[Parameters, Reply], parameters: Parameters) -> Reply:
+        """One call on a connection of its own."""
+        with self.connect() as connection:
+            return connection.call(method, parameters)
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    session = context.ensure_object(Session)
+    if value:
+        setattr(session, str(parameter.name), value)
+
+
+def common_options(function: F) -> F:
+    """Adds --socket and --json to a command."""
+    for decorate in (
+        click.option(
+            "--json", is_flag=True, expose_value=False, callback=_keep, help="Print the interface's objects as JSON."
+        ),
+        click.option("--socket", metavar="PATH", expose_value=False, callback=_keep, help="The daemon's socket."),
+    ):
+        function = decorate(function)
+    return function

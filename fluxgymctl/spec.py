@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a spec file and flags to the job that is submitted.
+
+Both give values by dotted key (`epochs`, `model.clip_l`, `trainer_options.network_alpha`), already of the
+interface's types and with absolute paths, so that flags stand over the file by a union of two dictionaries.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fluxgym.config import _line_of as line_of
+from fluxgym.errors import FileMissing, InvalidSetting
+from fluxgym.messages import Context, Model
+from fluxgymctl import options
+from fluxgymctl.fields import MODEL, OPTIONS, absolute, fields, is_path
+
+Values = Mapping[str, Any]
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The values of a spec file; relative paths in it are relative to its folder.
+
+    FileMissing if it cannot be read; InvalidSetting, with file and line, for what is wrong in it.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidSetting(f"{file} is not UTF-8 at byte {error.start}.", setting="") from None
+    except OSError as error:
+        raise FileMissing(f"{file} cannot be read: {error.strerror}.", path=str(file)) from None
+    return parse(text, file=file)
+
+
+def parse(text: str, *, file: Path) -> dict[str, Any]:
+    """The values of a spec file's text."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSetting(f"{file} is not TOML: {error}.", setting="") from None
+    folder = Path(os.path.abspath(file)).parent
+    values: dict[str, Any] = {}
+    for key, raw in _dotted(tables):
+        try:
+            value = _value(key, raw, folder=folder)
+        except _WrongValue as error:
+            place = f"{file}, line {line_of(text, key)}"
+            raise InvalidSetting(f"{place}: {key} is {raw!r}, but must be {error}.", setting=key) from None
+        except _UnknownKey as error:
+            place = f"{file}, line {line_of(text, key)}"
+            raise InvalidSetting(f"{place}: there is no setting {key}; {error}", setting=key) from None
+        if value is not None:
+            values[key] = value
+    return values
+
+
+def context(*, name: str | None, file: Values, flags: Values) -> Context:
+    """The job. The name of the command line and the flags stand over the file."""
+    values = {**file, **flags}
+    if name is not None:
+        values["name"] = name
+    if not values.get("name"):
+        raise InvalidSetting(
+            "The job has no name; write `fluxgymctl submit NAME`, or name = in the spec file.", setting="name"
+        )
+    model = _table(values, MODEL)
+    plain = {key: value for key, value in values.items() if "." not in key}
+    return Context(**plain, model=Model(**model) if model else None, trainer_options=_table(values, OPTIONS) or None)
+
+
+def _table(values: Values, name: str) -> dict[str, Any]:
+    """The values of one table, by the rest of their keys."""
+    return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(name + ".")}
+
+
+def _dotted(tables: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The keys of the file: those of the two tables with the table's name before them."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in tables.items():
+        if key in (MODEL, OPTIONS) and isinstance(value, dict):
+            rows += [(f"{key}.{inner}", item) for inner, item in value.items()]
+        else:
+            rows.append((key, value))
+    return rows
+
+
+class _WrongValue(Exception):
+    """Says what would be right."""
+
+
+class _UnknownKey(Exception):
+    """Says which key would be right."""
+
+
+def _value(key: str, raw: Any, *, folder: Path) -> Any:
+    """One value as the interface takes it; None leaves it out."""
+    if key in (MODEL, OPTIONS):
+        raise _WrongValue(f"a table, [{key}]")
+    if key.startswith(OPTIONS + "."):
+        try:
+            return options.from_toml(raw)
+        except ValueError:
+            raise _WrongValue(options.RIGHT) from None
+    known = {field.key: field for field in fields()}
+    if key not in known:
+        raise _UnknownKey(_hint(key, list(known)))
+    field = known[key]
+    try:
+        value = field.kind.from_toml(raw)
+        return absolute(value, folder) if is_path(field) else value
+    except ValueError:
+        raise _WrongValue(field.kind.right) from None
+
+
+def _hint(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    if near:
+        return f"did you mean {near[0]}? (A flag of the trainer goes below [{OPTIONS}].)"
+    return f"known are {', '.join(known)} and the flags of the trainer below [{OPTIONS}]."

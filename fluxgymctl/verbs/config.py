@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`config`: each setting, its value and where it comes from. It needs no daemon."""
+
+import click
+import msgspec
+
+from fluxgym.config import SETTINGS
+from fluxgymctl.output import write_json, write_table
+from fluxgymctl.session import Session, common_options
+
+HEADER = ("SETTING", "VALUE", "FROM", "WHAT IT IS")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting, for --json."""
+
+    key: str
+    value: str | float
+    source: str
+    variable: str
+    help: str
+
+
+@click.command("config")
+@common_options
+@click.pass_obj
+def command(session: Session) -> None:
+    """Shows the settings and where they come from.
+
+    A flag stands over the environment, that over the file, that over the default.
+    """
+    values = session.configuration().values
+    rows = []
+    for setting in SETTINGS:
+        found = values[setting.key]
+        value = found.value if isinstance(found.value, float) else str(found.value)
+        rows.append(
+            Row(key=setting.key, value=value, source=found.source, variable=setting.variable, help=setting.help)
+        )
+    if session.json:
+        for row in rows:
+            write_json(row)
+    else:
+        write_table(HEADER, [(row.key, _text(row.value), row.source, row.help) for row in rows])
+
+
+def _text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

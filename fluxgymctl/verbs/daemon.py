@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`daemon`: what the daemon says of itself, and its start and stop through the user's systemd.
+
+The socket and the service are stopped together: a stop of the service alone is undone by the next client, since the
+socket starts it again. None of it touches a job (promise 1).
+"""
+
+import os
+import subprocess
+import time
+
+import click
+
+from fluxgym import paths
+from fluxgym.errors import FluxgymError
+from fluxgym.messages import Linger, SleepInhibitor
+from fluxgym.methods import INFO, InfoReply, Nothing
+from fluxgymctl import words
+from fluxgymctl.output import note, write_facts, write_json
+from fluxgymctl.session import Session, common_options
+
+SERVICE = "fluxgymd.service"
+SOCKET = "fluxgymd.socket"
+
+_LINGER = {
+    Linger.ENABLED: "on: jobs go on after the last log-out",
+    Linger.DISABLED: "off: jobs end at the last log-out; turn it on with `loginctl enable-linger`",
+    Linger.UNKNOWN: "unknown",
+}
+_SLEEP = {
+    SleepInhibitor.HELD: "held: the machine does not go to sleep",
+    SleepInhibitor.NOT_NEEDED: "not needed: no job holds a GPU",
+    SleepInhibitor.REFUSED: "refused: the machine may go to sleep while a job runs",
+    SleepInhibitor.UNAVAILABLE: "not available",
+    SleepInhibitor.UNKNOWN: "unknown",
+}
+
+
+@click.group("daemon", invoke_without_command=True)
+@common_options
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Shows the running daemon, or starts and stops it.
+
+    Its version, what runs the jobs and why, and what does not work.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    session = context.ensure_object(Session)
+    info = session.call(INFO, Nothing())
+    if session.json:
+        write_json(info)
+    else:
+        write_facts(facts(info, now=time.time()))
+
+
+@command.command("start")
+@common_options
+@click.pass_obj
+def start(session: Session) -> None:
+    """Starts the installed daemon."""
+    _systemctl(session, "start", SOCKET, SERVICE)
+    note("The daemon runs.")
+
+
+@command.command("stop")
+@common_options
+@click.pass_obj
+def stop(session: Session) -> None:
+    """Stops the installed daemon and its socket. Running jobs go on."""
+    _systemctl(session, "stop", SOCKET, SERVICE)
+    note("The daemon and its socket are stopped; running jobs go on, queued ones wait for its return.")
+
+
+@command.command("restart")
+@common_options
+@click.pass_obj
+def restart(session: Session) -> None:
+    """Restarts the installed daemon. Running jobs go on."""
+    _systemctl(session, "restart", SERVICE)
+    note("The daemon was restarted; running jobs were not touched.")
+
+
+def facts(info: InfoReply, *, now: float) -> list[tuple[str, str]]:
+    sleep = _SLEEP[info.sleep_inhibitor]
+    if info.sleep_inhibitor_reason:
+        sleep += f" ({info.sleep_inhibitor_reason})"
+    return [
+        ("Version", info.version),
+        ("Process", str(info.pid)),
+        ("Started", f"{words.moment(info.started_at, now=now)} ({words.age(info.started_at, now=now)} ago)"),
+        ("Home", info.home),
+        ("Socket", info.socket),
+        ("Supervisor", f"{info.supervisor} ({info.supervisor_reason})"),
+        ("Linger", _LINGER[info.linger]),
+        ("Sleep lock", sleep),
+        ("Jobs", ", ".join(f"{count} {state}" for state, count in info.jobs.items() if count) or "none"),
+        ("Health", "good" if not info.degraded else "; ".join(info.degraded)),
+    ]
+
+
+def _systemctl(session: Session, verb: str, *units: str) -> None:
+    """Runs systemctl on the installed units. FluxgymError with what it said if it fails."""
+    wanted, installed = session.configuration().socket, paths.default_socket(os.environ)
+    if wanted != installed:
+        raise FluxgymError(
+            f"`daemon {verb}` acts on the installed daemon, whose socket is {installed}, not on the one at {wanted}."
+        )
+    try:
+        done = subprocess.run(["systemctl", "--user", verb, *units], capture_output=True, text=True)
+    except FileNotFoundError:
+        raise FluxgymError(
+            f"There is no systemctl on this machine, so `daemon {verb}` cannot work; run `fluxgymd` itself."
+        ) from None
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        raise FluxgymError(f"systemctl --user {verb} {' '.join(units)} failed: {said}")

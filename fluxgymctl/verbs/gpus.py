@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpus`: the GPUs of this machine and who holds them."""
+
+import click
+
+from fluxgym.messages import Gpu
+from fluxgym.methods import GPUS, Nothing
+from fluxgymctl import words
+from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.session import Session, common_options
+
+HEADER = ("GPU", "NAME", "MEMORY", "LOAD", "TEMPERATURE", "POWER", "JOB")
+
+
+@click.command("gpus")
+@common_options
+@click.pass_obj
+def command(session: Session) -> None:
+    """Shows the GPUs and the jobs that hold them."""
+    reply = session.call(GPUS, Nothing())
+    if reply.problem is not None:
+        note(f"The GPUs are not known: {reply.problem.rstrip('.')}; jobs run on the CPU, one at a time.")
+    elif not reply.gpus:
+        note("There is no GPU; jobs run on the CPU, one at a time.")
+    if session.json:
+        for gpu in reply.gpus:
+            write_json(gpu)
+    elif reply.gpus:
+        write_table(HEADER, rows(reply.gpus))
+
+
+def rows(gpus: list[Gpu]) -> list[tuple[str, ...]]:
+    return [
+        (
+            str(gpu.index),
+            gpu.name,
+            f"{words.size(gpu.memory_used)} of {words.size(gpu.memory_total)}",
+            _unit(gpu.utilization, "%"),
+            _unit(gpu.temperature, " C"),
+            _unit(None if gpu.power_draw is None else round(gpu.power_draw), " W"),
+            words.text(gpu.job),
+        )
+        for gpu in gpus
+    ]
+
+
+def _unit(value: int | None, unit: str) -> str:
+    return words.ABSENT if value is None else f"{value}{unit}"

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`list`: all jobs, newest first."""
+
+import time
+
+import click
+
+from fluxgym.messages import Job
+from fluxgym.methods import LIST, ListParameters
+from fluxgymctl import jobs, words
+from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.session import Session, common_options
+
+HEADER = ("NAME", "STATE", "PROGRESS", "AGE", "WHY")
+
+
+@click.command("list")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N jobs.")
+@common_options
+@click.pass_obj
+def command(session: Session, limit: int | None) -> None:
+    """Shows the jobs, newest first."""
+    with session.connect() as connection:
+        replies = connection.stream(LIST, ListParameters(limit=limit))
+        found = [reply.job for reply in replies if reply.job is not None]
+    if session.json:
+        for job in found:
+            write_json(job)
+    elif not found:
+        note("There are no jobs yet; `fluxgymctl submit` makes one.")
+    else:
+        write_table(HEADER, rows(found, now=time.time()))
+
+
+def rows(found: list[Job], *, now: float) -> list[tuple[str, ...]]:
+    return [
+        (
+            job.context.name,
+            str(job.runtime.state),
+            jobs.progress(job),
+            words.age(job.runtime.submitted_at, now=now),
+            jobs.why(job),
+        )
+        for job in found
+    ]

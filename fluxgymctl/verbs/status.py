@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`status`: everything that is known of one job."""
+
+import time
+from pathlib import Path
+
+import click
+
+from fluxgym.messages import Attempt, Job, Progress
+from fluxgym.methods import DESCRIBE, JobName
+from fluxgymctl import jobs, words
+from fluxgymctl.output import write_facts, write_json
+from fluxgymctl.session import Session, common_options
+
+Facts = list[tuple[str, str]]
+
+
+@click.command("status")
+@click.argument("name")
+@common_options
+@click.pass_obj
+def command(session: Session, name: str) -> None:
+    """Shows one job in full.
+
+    Its state and why, its progress, its last attempt, and where its files are.
+    """
+    job = session.call(DESCRIBE, JobName(name=name)).job
+    if session.json:
+        write_json(job)
+    else:
+        write_facts(facts(job, now=time.time()))
+
+
+def facts(job: Job, *, now: float) -> Facts:
+    runtime = job.runtime
+    rows = [
+        ("Name", job.context.name),
+        ("State", str(runtime.state)),
+        ("Why", jobs.why(job)),
+        ("Submitted", _when(runtime.submitted_at, now=now)),
+    ]
+    if runtime.progress is not None:
+        rows += _progress(runtime.progress, now=now)
+    rows.append(("Steps lost", str(runtime.steps_lost)))
+    if runtime.attempt is not None:
+        rows += _attempt(runtime.attempt, now=now)
+    rows += _places(job)
+    return rows
+
+
+def _progress(state: Progress, *, now: float) -> Facts:
+    return [
+        ("Phase", f"{state.phase} {words.share(state.done, state.total)}" if state.done is not None else state.phase),
+        ("Step", words.share(state.step, state.total_steps)),
+        ("Epoch", words.share(state.epoch, state.total_epochs) if state.total_epochs else words.text(state.epoch)),
+        ("Loss", jobs.loss(state)),
+        ("Speed", words.speed(state.seconds_per_step)),
+        ("Time left", words.duration(state.remaining_seconds)),
+        ("Last told", _when(state.updated_at, now=now)),
+    ]
+
+
+def _attempt(attempt: Attempt, *, now: float) -> Facts:
+    return [
+        ("Attempt", str(attempt.number)),
+        ("Unit", f"{attempt.unit} ({attempt.adapter})"),
+        ("Process", words.text(attempt.pid)),
+        ("GPUs", ", ".join(attempt.gpus) or "none, it runs on the CPU"),
+        ("Resumed from", words.text(attempt.resumed_from)),
+        ("Started", _when(attempt.started_at, now=now)),
+        ("Ended", _when(attempt.ended_at, now=now)),
+        ("Exit", jobs.exit_words(attempt.exit)),
+    ]
+
+
+def _places(job: Job) -> Facts:
+    """The names within a job's home are part of the contract (DESIGN: A job and its home)."""
+    home = Path(job.runtime.home)
+    return [
+        ("Home", str(home)),
+        ("Log", str(home / "training.log")),
+        ("Samples", str(home / "sample")),
+        ("LoRA", words.text(job.runtime.result)),
+    ]
+
+
+def _when(then: float | None, *, now: float) -> str:
+    if then is None:
+        return words.ABSENT
+    return f"{words.moment(then, now=now)} ({words.age(then, now=now)} ago)"

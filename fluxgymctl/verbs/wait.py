@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wait`: says nothing, and ends when all the jobs have ended, with an exit status that tells how."""
+
+import click
+
+from fluxgym.methods import DESCRIBE, JobName
+from fluxgymctl import follow, outcome
+from fluxgymctl.output import note, write_json
+from fluxgymctl.session import Session, common_options
+
+
+@click.command("wait", epilog=f"{outcome.HELP}; of several jobs, the highest.")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@common_options
+@click.pass_obj
+def command(session: Session, names: tuple[str, ...]) -> int:
+    """Waits until jobs have ended.
+
+    An interrupted job is resumed, so it is waited for.
+    """
+    for name in names:  # A name that does not exist is told at once, not after the hours of another job.
+        session.call(DESCRIBE, JobName(name=name))
+    return max(wait(session, name) for name in names)
+
+
+def wait(session: Session, name: str) -> int:
+    """Waits for one job, which was there a moment ago; its exit status."""
+    for reply in follow.changes(session, name, note=note, existed=True):
+        status = outcome.of(reply)
+        if status is not None:
+            if session.json and reply.job is not None:
+                write_json(reply.job)
+            return status
+    raise AssertionError("follow.changes does not end")
