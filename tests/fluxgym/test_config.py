@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: who stands over whom, and how a wrong value is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from fluxgym import config, paths
+from fluxgym.errors import ConfigInvalid
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "etc"), "XDG_RUNTIME_DIR": "/run/user/1"}
+
+
+def write(environ: dict[str, str], text: str) -> Path:
+    file = paths.config_file(environ)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_without_anything_the_defaults_stand(environ: dict[str, str], tmp_path: Path) -> None:
+    loaded = config.load(environ)
+    assert loaded.home == tmp_path / ".local/share/fluxgym"
+    assert loaded.socket == Path("/run/user/1/fluxgym/fluxgymd.sock")
+    assert {value.source for value in loaded.values.values()} == {"default"}
+    assert set(loaded.values) == {setting.key for setting in config.SETTINGS}
+
+
+def test_a_flag_stands_over_the_environment_that_over_the_file_that_over_the_default(
+    environ: dict[str, str],
+) -> None:
+    def home() -> tuple[str, str]:
+        value = config.load(environ, flags).values["home"]
+        return str(value.value), value.source
+
+    flags: dict[str, str | None] = {"home": None}
+    file = write(environ, '# mine\n\nhome = "/file"\n')
+    assert home() == ("/file", f"{file}, line 3")
+    environ["FLUXGYM_HOME"] = "/environment"
+    assert home() == ("/environment", "FLUXGYM_HOME")
+    flags["home"] = "/flag"
+    assert home() == ("/flag", "--home")
+
+
+def test_an_empty_variable_is_no_value(environ: dict[str, str]) -> None:
+    assert config.load({**environ, "FLUXGYM_HOME": ""}).values["home"].source == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ('supervisor = "docker"', 1, "supervisor is 'docker', but must be one of auto, scope, process"),
+        ("[stop]\nlimit_seconds = 0", 2, "stop.limit_seconds is 0, but must be a number from 1 to 3600 (seconds)"),
+        ("\nstop.limit_seconds = true", 2, "must be a number from 1 to 3600 (seconds)"),
+        ("[stop]\n# half a minute\nlimit_seconds = 'x'", 3, "must be a number"),
+        ("[stop]\nlimit_seconds = nan", 2, "must be a number"),
+        ("home = 5", 1, "home is 5, but must be a path in quotes"),
+        ('home = ""', 1, "must be a path in quotes"),
+        ('\n\nhoem = "/x"', 3, "there is no setting hoem; did you mean home?"),
+        ('[trainer]\npyton = "/x"', 2, "there is no setting trainer.pyton; did you mean trainer.python?"),
+        ('[[trainer]]\nx = "/x"', 1, "there is no setting trainer;"),
+        ("zzz = 1", 1, "there is no setting zzz; known are home, socket,"),
+    ],
+)
+def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(
+    environ: dict[str, str], text: str, line: int, says: str
+) -> None:
+    file = write(environ, text)
+    with pytest.raises(ConfigInvalid) as refusal:
+        config.load(environ)
+    assert refusal.value.message.startswith(f"{file}, line {line}: ")
+    assert says in refusal.value.message
+    assert refusal.value.exit_status == 2
+
+
+def test_a_wrong_variable_is_refused_by_its_name(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigInvalid, match=r"^FLUXGYM_STOP_LIMIT_SECONDS: stop.limit_seconds is 'soon', but must"):
+        config.load({**environ, "FLUXGYM_STOP_LIMIT_SECONDS": "soon"})
+
+
+def test_a_file_that_is_not_toml_is_refused_with_the_line(environ: dict[str, str]) -> None:
+    write(environ, "home = \n")
+    with pytest.raises(ConfigInvalid, match=r"is not TOML: .*line 1"):
+        config.load(environ)
+
+
+def test_a_file_that_is_not_utf8_is_refused(environ: dict[str, str]) -> None:
+    write(environ, "").write_bytes(b'home = "\xff"')
+    with pytest.raises(ConfigInvalid, match="cannot be read"):
+        config.load(environ)
+
+
+def test_a_socket_path_that_the_kernel_cannot_take_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigInvalid, match="longer than 107 bytes"):
+        config.load({**environ, "FLUXGYM_SOCKET": "/tmp/" + "x" * 103})
+    assert config.load({**environ, "FLUXGYM_SOCKET": "/tmp/" + "x" * 102}).socket.name == "x" * 102
+
+
+def test_the_limit_counts_bytes_and_not_letters(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigInvalid, match="longer than 107 bytes"):
+        config.load({**environ, "FLUXGYM_SOCKET": "/tmp/" + "é" * 60})
+
+
+def test_each_setting_has_a_variable_of_its_own_and_help() -> None:
+    assert len({setting.variable for setting in config.SETTINGS}) == len(config.SETTINGS)
+    for setting in config.SETTINGS:
+        assert setting.variable == "FLUXGYM_" + setting.key.upper().replace(".", "_")
+        assert setting.help
