@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: the test bench as fixtures, and the rule that nothing is skipped where CI looks.
+
+Imported by both environments (the trainer's tests lie below this folder), so only pytest and the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.user_manager import UserManager
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # SIGTERM like ^C, so that the fixtures take down what they have started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With CI=true a skipped test is a failed one: what is not tested there is not tested anywhere."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and with CI=true nothing may be skipped: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture
+def user_manager() -> Iterator[UserManager]:
+    """A real `systemd --user` with its bus, of this test alone."""
+    _needs_root()
+    with UserManager() as manager:
+        yield manager
+
+
+def _needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.fail(
+            "this test starts a real systemd in namespaces of its own and needs root: run `sudo ./dev test`",
+            pytrace=False,
+        )

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits for a condition with a deadline. This is the one place in the tests that may sleep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.02
+
+
+def until(condition: Callable[[], T | None], *, what: str, deadline_seconds: float = 60.0) -> T:
+    """Returns the first true value of `condition()`.
+
+    Raises AssertionError that names `what` was waited for and the last value seen, once the deadline has passed.
+    The deadline bounds a hang; it is no expectation of speed.
+    """
+    end = time.monotonic() + deadline_seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {deadline_seconds:g} s for {what}; last seen: {value!r}")
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test bench does what the tests rely on: it is real, it is transparent, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import cgroups
+from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
+
+pytestmark = pytest.mark.systemd
+
+
+def start_scope(manager: UserManager, unit: str, pid: int) -> None:
+    """StartTransientUnit by busctl: a scope around a process, as the daemon makes it."""
+    pid_inside = Path(f"/proc/{pid}/status").read_text().split("NSpid:")[1].splitlines()[0].split()[-1]
+    target = ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]
+    scope = [unit, "fail", "1", "PIDs", "au", "1", pid_inside, "0"]
+    manager.run(["busctl", "--user", "call", *target, "StartTransientUnit", "ssa(sv)a(sa(sv))", *scope])
+    until(lambda: unit in cgroups.group_of(pid).name, what=f"process {pid} to be in {unit}")
+
+
+def sleeper(manager: UserManager) -> tuple[subprocess.Popen[str], int]:
+    """A process that does nothing, and its own pid as seen from here."""
+    process = manager.popen(["sleep", "infinity"])
+    own = until(
+        lambda: next((pid for pid in _children(process.pid) if _name(pid) == "sleep"), None), what="the sleeper"
+    )
+    return process, own
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_a_scope_is_made_by_the_manager_and_lives_on_when_bus_and_manager_die(user_manager: UserManager) -> None:
+    process, pid = sleeper(user_manager)
+    start_scope(user_manager, "harness.scope", pid)
+    assert cgroups.processes_in(user_manager.group_of_unit("harness.scope")) == [pid]
+
+    user_manager.kill_bus()
+    assert "org.freedesktop.systemd1" in user_manager.run(["busctl", "--user", "list"]).stdout
+    user_manager.daemon_reload()
+    user_manager.daemon_reexec()
+    assert user_manager.show("harness.scope", "ActiveState") == "active"
+
+    first = user_manager.pid
+    user_manager.kill()
+    assert process.poll() is None
+    user_manager.start()
+    assert user_manager.pid != first
+    assert process.poll() is None
+
+
+def test_a_command_ends_as_if_it_had_run_here(user_manager: UserManager) -> None:
+    assert user_manager.run(["sh", "-c", "exit 7"], check=False).returncode == 7
+    assert user_manager.run(["sh", "-c", "kill -USR1 $$"], check=False).returncode == -signal.SIGUSR1
+    missing = user_manager.run(["no-such-command"], check=False)
+    assert (missing.returncode, missing.stderr) == (127, "no-such-command: No such file or directory\n")
+    assert user_manager.run(["cat"], input_text="in and out\n").stdout == "in and out\n"
+    with pytest.raises(AssertionError, match="ended with 3\nsaid so"):
+        user_manager.run(["sh", "-c", "echo said so; exit 3"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_reaches_the_command(user_manager: UserManager, number: signal.Signals) -> None:
+    process, pid = sleeper(user_manager)
+    process.send_signal(number)
+    assert process.wait() == -number
+    until(lambda: not Path(f"/proc/{pid}").exists(), what="the sleeper to be gone")
+
+
+def test_a_service_gets_the_bus_and_the_paths_of_the_outside(user_manager: UserManager) -> None:
+    told = user_manager.directory / "told"
+    script = "echo $XDG_RUNTIME_DIR; echo $DBUS_SESSION_BUS_ADDRESS; echo $HOME"
+    systemd_run = ["systemd-run", "--user", "--quiet", "--wait", f"--property=StandardOutput=file:{told}"]
+    user_manager.run([*systemd_run, "sh", "-c", script])
+    run = user_manager.runtime_directory
+    assert told.read_text().splitlines() == [str(run), f"unix:path={run}/bus", str(user_manager.home)]
+
+
+def test_a_command_that_leaves_a_process_on_its_pipe_is_given_up_at_its_limit(user_manager: UserManager) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        user_manager.run(["sh", "-c", "sleep infinity & exit 0"], timeout=0.5)
+
+
+def test_nothing_is_left_behind() -> None:
+    mounts = Path("/proc/self/mounts").read_text()
+    with UserManager() as manager:
+        _, pid = sleeper(manager)
+        start_scope(manager, "left.scope", pid)
+        manager.run(["sh", "-c", "trap '' TERM; sleep infinity > /dev/null 2>&1 & exit 0"])
+        pids = cgroups.processes_in(manager.namespace.group)
+        assert pid in pids
+    assert not manager.namespace.group.exists()
+    assert not manager.directory.exists()
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert Path("/proc/self/mounts").read_text() == mounts
+
+
+def test_nothing_runs_on_when_the_test_run_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import signal; from tests.harness.user_manager import UserManager\n"
+        "manager = UserManager().__enter__(); manager.popen(['sleep', 'infinity'])\n"
+        "print(manager.namespace.group, manager.directory, flush=True); signal.pause()\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    run = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert run.stdout is not None
+    group = Path(run.stdout.readline().split()[0])
+    assert cgroups.processes_in(group)
+    run.kill()
+    run.communicate()
+    until(lambda: not cgroups.processes_in(group), what="the processes of the killed run to be gone")
+    cgroups.remove_group(cgroups.make_group())  # the next run sweeps the empty groups away
+    assert not group.exists()
