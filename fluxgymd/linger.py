@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the user's services outlive the last log-out: without linger logind ends them, and all jobs (pueue #511)."""
+"""Whether the user's services outlive the last log-out: without linger logind ends them and all jobs (pueue #511)."""
 
 import os
 import pwd

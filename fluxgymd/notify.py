@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service manager is told: READY, STATUS, WATCHDOG and STOPPING (sd_notify(3)), through the sdnotify package.
+"""What the service manager is told: READY, STATUS, WATCHDOG and STOPPING (sd_notify(3)), by the sdnotify package.
 
 Without a NOTIFY_SOCKET all of it does nothing; a manager that is gone is no error (the daemon outlives it).
 """

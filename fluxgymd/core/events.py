@@ -86,6 +86,12 @@ class SightLost(Event, frozen=True, kw_only=True, tag="sight_lost"):
     why: str
 
 
+class SightRegained(Event, frozen=True, kw_only=True, tag="sight_regained"):
+    """The attempt can be seen again, and it runs."""
+
+    attempt: int
+
+
 class Ended(Event, frozen=True, kw_only=True, tag="ended"):
     """Nothing of the attempt is left: that is proved, and its lease is free."""
 
@@ -111,7 +117,19 @@ class ResumeAsked(Event, frozen=True, kw_only=True, tag="resume_asked"):
     """Queued again by the user."""
 
 
-AnyEvent = Submitted | Reserved | Spawned | Placed | Started | StopAsked | SightLost | Ended | Cancelled | ResumeAsked
+AnyEvent = (
+    Submitted
+    | Reserved
+    | Spawned
+    | Placed
+    | Started
+    | StopAsked
+    | SightLost
+    | SightRegained
+    | Ended
+    | Cancelled
+    | ResumeAsked
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)

@@ -170,6 +170,11 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             attempt = _live(job, event, event.attempt)
             asked = isinstance(job.state, Stopping) or (isinstance(job.state, Lost) and job.state.stop_asked)
             return replace(job, state=Lost(attempt, event.why, asked))
+        case e.SightRegained():
+            attempt = _live(job, event, event.attempt)
+            if not isinstance(job.state, Lost):
+                return job
+            return replace(job, state=Stopping(attempt) if job.state.stop_asked else Running(attempt))
         case e.Ended():
             return _end(job, event)
         case e.Cancelled():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are old or new after a crash, never half: write, fsync, rename, fsync of the folder (OSDI '14, ALICE)."""
+"""Files that are old or new after a crash, never half: write, fsync, rename, fsync of the folder (ALICE, OSDI 14)."""
 
 import os
 from contextlib import suppress

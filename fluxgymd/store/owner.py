@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One daemon owns one home.
 
-On one machine a lock says so: the kernel drops it whatever happens to its owner. A network volume may not carry locks,
+On one machine a lock says so: the kernel drops it whatever happens to its owner. A network volume may carry no locks,
 so the owner also writes who and where it is, renews that, and takes no home that somebody else renewed lately.
 """
 

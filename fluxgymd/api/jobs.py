@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""org.fluxgym.Jobs: each method turns parameters into a call on the engine, and what it holds into messages."""
+
+import asyncio
+from collections.abc import Callable
+
+from fluxgym import methods as m
+from fluxgym.messages import Checkpoint
+from fluxgymd.api import log_stream
+from fluxgymd.api.server import Route, Send
+from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine.submit import Submitter
+from fluxgymd.engine.verbs import Verbs
+from fluxgymd.engine.view import show
+from fluxgymd.store import checkpoints
+
+
+class Jobs:
+    def __init__(
+        self, book: Book, submitter: Submitter, verbs: Verbs, ring: Callable[[], None], warn: Callable[[], list[str]]
+    ) -> None:
+        self._book = book
+        self._submitter = submitter
+        self._verbs = verbs
+        self._ring = ring
+        self._warn = warn  # sentences about this machine that a user should read at a submit
+
+    async def submit(self, parameters: m.SubmitParameters, _: Send) -> m.SubmitReply:
+        entry, warnings = await self._submitter.submit(parameters.job)
+        self._ring()
+        return m.SubmitReply(job=show(entry), warnings=warnings + self._warn())
+
+    async def list(self, parameters: m.ListParameters, send: Send) -> m.ListReply:
+        entries = sorted(self._book, key=_age, reverse=True)
+        if parameters.before is not None:
+            oldest = _age(self._book.entry(parameters.before))
+            entries = [entry for entry in entries if _age(entry) < oldest]
+        for entry in entries[: parameters.limit]:
+            await send(m.ListReply(job=show(entry)))
+        return m.ListReply()
+
+    async def describe(self, parameters: m.JobName, _: Send) -> m.OneJob:
+        return m.OneJob(job=show(self._book.entry(parameters.name)))
+
+    async def logs(self, parameters: m.LogsParameters, send: Send) -> m.LogsReply:
+        entry = self._book.entry(parameters.name)
+        return await log_stream.stream(entry, parameters.offset or 0, follow=bool(parameters.follow), send=send)
+
+    async def watch(self, parameters: m.WatchParameters, send: Send) -> m.WatchReply:
+        hub = self._book.hub
+        if parameters.name is not None:
+            self._book.entry(parameters.name)
+        if parameters.since is not None and hub.knows(parameters.since):
+            number = parameters.since.number
+        else:
+            number = hub.revision.number
+            for entry in sorted(self._book, key=_age):
+                if parameters.name in (None, entry.name):
+                    await send(m.WatchReply(revision=hub.revision, job=show(entry)))
+        await send(m.WatchReply(revision=m.Revision(instance=hub.instance, number=number)))
+        while True:
+            await hub.wait(number)
+            changed, removed = hub.since(number)
+            revision = hub.revision
+            number = revision.number
+            for name in removed:
+                if parameters.name in (None, name):
+                    await send(m.WatchReply(revision=revision, removed=name))
+            for name in changed:
+                if parameters.name in (None, name) and self._book.has(name):
+                    await send(m.WatchReply(revision=revision, job=show(self._book.entry(name))))
+            if parameters.name in removed:
+                return m.WatchReply(revision=revision)
+
+    async def stop(self, parameters: m.JobName, _: Send) -> m.OneJob:
+        return m.OneJob(job=show(await self._verbs.stop(parameters.name)))
+
+    async def resume(self, parameters: m.JobName, _: Send) -> m.OneJob:
+        return m.OneJob(job=show(await self._verbs.resume(parameters.name)))
+
+    async def remove(self, parameters: m.JobName, _: Send) -> m.Nothing:
+        await self._verbs.remove(parameters.name)
+        return m.Nothing()
+
+    async def checkpoints(self, parameters: m.JobName, _: Send) -> m.CheckpointsReply:
+        folder = self._book.entry(parameters.name).folder
+        found = await asyncio.to_thread(checkpoints.scan, folder.path, folder.name)
+        found.sort(key=lambda facts: (facts.step or 0, facts.created_at), reverse=True)
+        return m.CheckpointsReply(
+            checkpoints=[
+                Checkpoint(
+                    name=facts.name,
+                    path=str(folder.path / facts.name),
+                    epoch=facts.epoch,
+                    step=facts.step,
+                    complete=facts.complete,
+                    problem=facts.problem,
+                    size=facts.size,
+                    created_at=facts.created_at,
+                )
+                for facts in found
+            ]
+        )
+
+    def routes(self) -> "list[Route]":
+        return [
+            Route(m.SUBMIT, self.submit),
+            Route(m.LIST, self.list),
+            Route(m.DESCRIBE, self.describe),
+            Route(m.LOGS, self.logs),
+            Route(m.WATCH, self.watch),
+            Route(m.STOP, self.stop),
+            Route(m.RESUME, self.resume),
+            Route(m.CHECKPOINTS, self.checkpoints),
+            Route(m.REMOVE, self.remove),
+        ]
+
+
+def _age(entry: Entry) -> tuple[float, str]:
+    return (entry.job.submitted_at if entry.job else 0.0, entry.name)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""org.fluxgym.Machine: the GPUs, and the daemon itself."""
+
+import os
+import time
+from collections import Counter
+
+from fluxgym import __version__
+from fluxgym import methods as m
+from fluxgym.config import Config
+from fluxgym.messages import Gpu, Supervisor
+from fluxgymd.api.server import Route, Send
+from fluxgymd.engine.book import Book
+from fluxgymd.engine.degraded import Degraded
+from fluxgymd.engine.view import show
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.linger import linger
+from fluxgymd.sleep import SleepGuard
+from fluxgymd.supervisor import Choice
+
+
+class Machine:
+    def __init__(
+        self, *, config: Config, book: Book, gpus: Gpus, choice: Choice, degraded: Degraded, sleep: SleepGuard
+    ) -> None:
+        self._config = config
+        self._book = book
+        self._gpus = gpus
+        self._choice = choice
+        self._degraded = degraded
+        self._sleep = sleep
+        self._started_at = time.time()
+
+    async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
+        readings = await self._gpus.ask()
+        holders = {
+            gpu: entry.name for entry in self._book if entry.job and entry.job.lease for gpu in entry.job.lease
+        }
+        return m.GpusReply(
+            gpus=[
+                Gpu(
+                    index=reading.index,
+                    uuid=reading.uuid,
+                    name=reading.name,
+                    memory_total=reading.memory_total,
+                    memory_used=reading.memory_used,
+                    utilization=reading.utilization,
+                    temperature=reading.temperature,
+                    power_draw=reading.power_draw,
+                    job=holders.get(reading.uuid),
+                )
+                for reading in readings
+            ],
+            problem=self._gpus.problem,
+        )
+
+    async def info(self, _: m.Nothing, __: Send) -> m.InfoReply:
+        states = Counter(show(entry).runtime.state.value for entry in self._book)
+        return m.InfoReply(
+            version=__version__,
+            instance=self._book.hub.instance,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            home=str(self._config.home),
+            socket=str(self._config.socket),
+            supervisor=Supervisor(self._choice.adapter),
+            supervisor_reason=self._choice.reason,
+            linger=linger(),
+            sleep_inhibitor=self._sleep.state,
+            sleep_inhibitor_reason=self._sleep.reason,
+            degraded=self._degraded.reasons(),
+            jobs=dict(states),
+        )
+
+    def routes(self) -> list[Route]:
+        return [Route(m.GPUS, self.gpus), Route(m.INFO, self.info)]

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the JSON of a call to its typed parameters. What a method does not know is refused by name, never ignored:
+a misspelt setting would otherwise train something else for a night.
+"""
+
+import difflib
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from fluxgym.errors import FluxgymError, InvalidParameter, InvalidSetting
+from fluxgym.messages import Context, Model
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def convert(raw: dict[str, Any], kind: type[T]) -> T:
+    """The parameters. InvalidSetting for a wrong setting of a job, InvalidParameter for anything else."""
+    _refuse_unknown(raw, kind, "")
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidParameter(f"Wrong parameter: {error}.", parameter=str(error)) from None
+
+
+def _refuse_unknown(raw: Any, kind: type[msgspec.Struct], path: str) -> None:
+    if not isinstance(raw, dict):
+        return
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name, value in raw.items():
+        if name not in fields:
+            raise _unknown(name, kind, path, list(fields))
+        inner = _struct_in(fields[name].type)
+        if inner is not None:
+            _refuse_unknown(value, inner, f"{path}{name}.")
+
+
+def _unknown(name: str, kind: type[msgspec.Struct], path: str, known: list[str]) -> FluxgymError:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known) + "."
+    if kind in (Context, Model):
+        return InvalidSetting(f"There is no setting {name}; {hint}", setting=name)
+    return InvalidParameter(f"There is no parameter {path}{name}; {hint}", parameter=f"{path}{name}")
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct in `T` or `T | None`."""
+    for candidate in (kind, *get_args(kind)):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The book: every job in memory, as its journal tells it. The only place that appends events.
+
+An event is on the disk before it is true in memory, and it is true in memory before anybody is told.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
+from fluxgym.messages import Progress, WaitingFor
+from fluxgymd.core.events import AnyEvent
+from fluxgymd.core.job import Job, apply
+from fluxgymd.engine import view
+from fluxgymd.engine.hub import Hub
+from fluxgymd.store import journal
+from fluxgymd.store.home import Home, JobFolder
+from fluxgymd.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One job in memory."""
+
+    folder: JobFolder
+    job: Job | None
+    """None only if not even the first record of a damaged journal is good."""
+    journal: journal.Journal
+    damage: str | None = None
+    progress: Progress | None = None
+    waiting_for: WaitingFor | None = None
+    not_before: float = 0.0
+    """Monotonic: a start that failed is tried again after this."""
+    start_problem: str | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the task that watches its attempt should look at it now."""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+class Book:
+    def __init__(self, home: Home, writer: Writer) -> None:
+        self.home = home
+        self.writer = writer
+        self.hub = Hub()
+        self.storage_problem: str | None = None
+        """Why the last append failed; None once one has succeeded again."""
+        self._entries: dict[str, Entry] = {}
+
+    def load(self) -> None:
+        """Reads every journal. Blocks: it runs before anything is served."""
+        for folder in self.home.job_folders():
+            self._entries[folder.name] = _read(folder)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(tuple(self._entries.values()))
+
+    def jobs(self) -> list[Job]:
+        """The jobs that can be acted on."""
+        return [entry.job for entry in self if entry.job is not None and entry.damage is None]
+
+    def leases(self) -> list[tuple[str, ...]]:
+        """Everything that is held, by damaged jobs too."""
+        return [entry.job.lease for entry in self if entry.job is not None and entry.job.lease is not None]
+
+    def has(self, name: str) -> bool:
+        return name in self._entries
+
+    def entry(self, name: str) -> Entry:
+        """NoSuchJob if there is none."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise NoSuchJob(f"There is no job {name}.", name=name) from None
+
+    def sound(self, name: str) -> tuple[Entry, Job]:
+        """The entry and its job; JobDamaged if nothing may be done with it."""
+        entry = self.entry(name)
+        if entry.damage is not None or entry.job is None:
+            raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=name)
+        return entry, entry.job
+
+    def add(self, folder: JobFolder) -> Entry:
+        """A job that was just published."""
+        entry = self._entries[folder.name] = _read(folder)
+        self.hub.changed(folder.name)
+        return entry
+
+    async def record(self, entry: Entry, event: AnyEvent) -> Job:
+        """Appends an event and folds it. StorageFailed: nothing has changed."""
+        return await self.decide(entry, lambda _: event)
+
+    async def decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
+        """Appends the event that `choose` makes of the job as it is now: between the look and the event nobody else
+        comes in. What `choose` raises leaves the job as it was."""
+        async with entry.lock:
+            if entry.damage is not None or entry.job is None:
+                raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name)
+            event = choose(entry.job)
+            after = apply(entry.job, event)
+            await self.disk(lambda: entry.journal.append(event))
+            entry.job = after
+        self.hub.changed(entry.name)
+        await self._show(entry)
+        return after
+
+    async def disk(self, work: Callable[[], T]) -> T:
+        """Disk work in a writer thread. StorageFailed if the disk refuses."""
+        try:
+            result = await self.writer.run(work)
+        except OSError as error:
+            self.storage_problem = f"The disk of {self.home.path} refuses writes: {error.strerror or error}."
+            raise StorageFailed(self.storage_problem) from error
+        self.storage_problem = None
+        return result
+
+    def progressed(self, entry: Entry, progress: Progress | None) -> None:
+        entry.progress = progress
+        self.hub.changed(entry.name)
+
+    def waits(self, entry: Entry, reason: WaitingFor | None) -> None:
+        if entry.waiting_for != reason:
+            entry.waiting_for = reason
+            self.hub.changed(entry.name)
+
+    async def remove(self, entry: Entry) -> None:
+        """Deletes a job that holds nothing; the caller has checked that."""
+        job_id = entry.job.id if entry.job else os.urandom(16).hex()
+        await self.disk(lambda: self.home.remove(entry.folder, job_id))
+        del self._entries[entry.name]
+        self.hub.removed(entry.name)
+
+    async def _show(self, entry: Entry) -> None:
+        """Rewrites ui_state.json; a view may fail, the journal has it all."""
+        try:
+            await self.writer.run(lambda: view.write_settings(entry.folder, entry.job))
+        except OSError as error:
+            log.warning("%s: ui_state.json could not be written: %s", entry.name, error)
+
+
+def _read(folder: JobFolder) -> Entry:
+    try:
+        history = journal.read(folder.journal)
+    except OSError as error:
+        history = journal.History(job=None, good_size=0, problem=f"{folder.journal.name}: {error.strerror}")
+    damage = history.problem
+    if damage is None and history.job is not None and history.job.name != folder.name:
+        damage = f"its journal is that of {history.job.name}"
+    if damage is not None:
+        log.error("%s", view.damage_sentence(folder, damage))
+    return Entry(folder, history.job, journal.Journal(folder.journal, history.good_size), damage)

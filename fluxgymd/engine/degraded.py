@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does not work at present, as sentences for people: the daemon goes on without it and says so."""
+
+from fluxgymd.engine.book import Book
+from fluxgymd.engine.scheduler import Scheduler
+
+
+class Degraded:
+    def __init__(self, book: Book, scheduler: Scheduler) -> None:
+        self._book = book
+        self._scheduler = scheduler
+
+    def reasons(self) -> list[str]:
+        damaged = [entry.name for entry in self._book if entry.damage is not None]
+        reasons = [self._book.storage_problem, self._scheduler.problem]
+        if damaged:
+            reasons.append(
+                f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do."
+            )
+        return [reason for reason in reasons if reason]

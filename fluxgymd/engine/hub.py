@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who changed since when: what Watch streams from.
+
+A subscriber is told names, not states, and reads the state when it can send it. So a slow one gets fewer, newer
+states and costs no memory (promise 10).
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+
+from fluxgym.messages import Revision
+
+REMOVED_KEPT = 1000
+"""Names of removed jobs that are remembered. Who was away for longer is told the full state again."""
+
+
+class Hub:
+    def __init__(self) -> None:
+        self.instance = secrets.token_hex(8)
+        self._number = 0
+        self._changed: OrderedDict[str, int] = OrderedDict()  # by revision, the newest last
+        self._removed: OrderedDict[str, int] = OrderedDict()
+        self._forgotten = 0
+        self._wake = asyncio.Event()
+
+    @property
+    def revision(self) -> Revision:
+        return Revision(instance=self.instance, number=self._number)
+
+    def changed(self, name: str) -> None:
+        self._number += 1
+        self._removed.pop(name, None)
+        self._changed[name] = self._number
+        self._changed.move_to_end(name)
+        self._ring()
+
+    def removed(self, name: str) -> None:
+        self._number += 1
+        self._changed.pop(name, None)
+        self._removed[name] = self._number
+        self._removed.move_to_end(name)
+        while len(self._removed) > REMOVED_KEPT:
+            _, self._forgotten = self._removed.popitem(last=False)
+        self._ring()
+
+    def knows(self, since: Revision) -> bool:
+        """Whether all that changed since then can still be told."""
+        return since.instance == self.instance and self._forgotten <= since.number <= self._number
+
+    def since(self, number: int) -> tuple[list[str], list[str]]:
+        """The names that changed and those that were removed after a revision, oldest first."""
+        return _after(self._changed, number), _after(self._removed, number)
+
+    async def wait(self, number: int) -> None:
+        """Returns when there is a newer revision."""
+        while self._number <= number:
+            await self._wake.wait()
+
+    def _ring(self) -> None:
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+
+def _after(names: OrderedDict[str, int], number: int) -> list[str]:
+    found = []
+    for name, revision in reversed(names.items()):
+        if revision <= number:
+            break
+        found.append(name)
+    return found[::-1]

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GPUs of this machine, as a disposable helper process reads them through NVML.
+
+NVML calls can hang in the kernel for ever, so they are never made in the daemon (daemons.md 3.2): the helper has a
+deadline, and is left behind if it cannot be killed.
+"""
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+
+import msgspec
+
+from fluxgymd.gpus.probe import Answer, Reading
+
+log = logging.getLogger(__name__)
+
+DEADLINE_SECONDS = 15
+"""2 s gave false alarms on loaded hosts (daemons.md 3.7)."""
+
+
+class Gpus:
+    """What is known of the GPUs. A machine whose NVML is there but does not answer is not one without GPUs: then
+    nothing is started until it answers (promise 4)."""
+
+    def __init__(self) -> None:
+        self._uuids: list[str] = []
+        self.uncertain: str | None = "The GPUs have not been asked for yet."
+        self.problem: str | None = None
+
+    @property
+    def uuids(self) -> list[str]:
+        """The GPUs to give out, by index."""
+        return self._uuids
+
+    async def ask(self) -> list[Reading]:
+        """Asks NVML; updates what is known. Empty if there is none or it does not answer."""
+        answer = await _probe()
+        self.problem = answer.problem
+        self.uncertain = None if answer.certain else answer.problem
+        if answer.certain:
+            self._uuids = [reading.uuid for reading in answer.gpus]
+        return answer.gpus
+
+
+async def _probe() -> Answer:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "fluxgymd.gpus.probe",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            output, _ = await process.communicate()
+        return msgspec.json.decode(output, type=Answer)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        return Answer(certain=False, problem=f"NVML did not answer within {DEADLINE_SECONDS} s.")
+    except msgspec.MsgspecError:
+        return Answer(certain=False, problem=f"The program that asks NVML died (status {process.returncode}).")

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much disk a training will need, from the shapes of its base model: asked before anything is started."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fluxgym.messages import Context, Model
+from fluxgymd.store import safetensors_header
+
+# The modules that sd-scripts' networks.lora_flux adapts (trainers.md 1.6), as they are named in the files.
+FLUX_LINEAR = re.compile(r"(?:model\.diffusion_model\.)?(?:double|single)_blocks\.\d+\..*\.weight")
+CLIP_LINEAR = re.compile(r"(?:text_model\.)?encoder\.layers\.\d+\.(?:self_attn\.\w+_proj|mlp\.fc\d)\.weight")
+
+STATES_AT_ONCE = 5
+"""Two that are kept, the final one, one of a stop between epochs, and one that is being written."""
+
+
+def planned_bytes(context: Context) -> int:
+    """Bytes of all states and LoRA files of a training. OSError or NotSafetensors if a model cannot be read."""
+    model = context.model or Model()
+    options = context.trainer_options or {}
+    rank = context.network_dim or 0
+    parameters = adapted(safetensors_header.read(Path(str(model.transformer))), FLUX_LINEAR, rank)
+    if "network_train_unet_only" not in options:
+        parameters += adapted(safetensors_header.read(Path(str(model.clip_l))), CLIP_LINEAR, rank)
+    state = parameters * 4 * 3  # fp32 weights and AdamW's two moments (trainers.md 1.4)
+    lora = parameters * (4 if options.get("save_precision") == ["float"] else 2)
+    saves = (context.epochs or 1) // (context.save_every_epochs or 1) + 1
+    return state * STATES_AT_ONCE + lora * saves
+
+
+def adapted(header: Mapping[str, Any], linear: re.Pattern[str], rank: int) -> int:
+    """Parameters of the LoRA: rank * (in + out) for each linear layer that is adapted."""
+    shapes = (tensor["shape"] for name, tensor in header.items() if linear.fullmatch(name))
+    return sum(rank * (shape[0] + shape[1]) for shape in shapes if len(shape) == 2)

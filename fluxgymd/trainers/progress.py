@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress, as our trainer tells it in metrics.jsonl: one JSON object a line, appended, not fsynced.
+
+A line that cannot be read is passed over: progress is for people, and nothing is decided by one line of it.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from fluxgym.messages import Phase, Progress
+
+
+class Line(msgspec.Struct, frozen=True, rename="camel"):
+    """One line of metrics.jsonl (docs/trainer.md)."""
+
+    time: float
+    phase: Phase
+    done: int | None = None
+    total: int | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: int | None = None
+    total_epochs: int | None = None
+    loss: float | None = None
+    average_loss: float | None = None
+    learning_rate: float | None = None
+    seconds_per_step: float | None = None
+
+
+_decoder = msgspec.json.Decoder(Line)
+_STICKY = (
+    "step",
+    "total_steps",
+    "epoch",
+    "total_epochs",
+    "loss",
+    "average_loss",
+    "learning_rate",
+    "seconds_per_step",
+)
+
+
+def advance(before: Progress | None, line: Line) -> Progress:
+    """Progress after one more line. Steps and losses stay known through a phase that has none, such as sampling."""
+    values = {name: getattr(line, name) for name in _STICKY}
+    if before is not None:
+        values = {name: getattr(before, name) if value is None else value for name, value in values.items()}
+    return Progress(
+        phase=line.phase,
+        done=line.done,
+        total=line.total,
+        remaining_seconds=_remaining(values["step"], values["total_steps"], values["seconds_per_step"]),
+        updated_at=line.time,
+        **values,
+    )
+
+
+def _remaining(step: int | None, total_steps: int | None, seconds_per_step: float | None) -> float | None:
+    if step is None or total_steps is None or seconds_per_step is None:
+        return None
+    return max(0, total_steps - step) * seconds_per_step
+
+
+class MetricsReader:
+    """Reads what was appended since the last time. Blocks on the disk."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._path = path
+        self._offset = offset
+        self.progress: Progress | None = None
+
+    def read(self) -> bool:
+        """Whether there was anything new."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            return False
+        whole = data.rfind(b"\n") + 1
+        self._offset += whole
+        for text in data[:whole].splitlines():
+            try:
+                self.progress = advance(self.progress, _decoder.decode(text))
+            except msgspec.MsgspecError:
+                continue
+        return whole > 0
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, 0 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def last_line(log: Path, offset: int) -> str | None:
+    """The last line of the training log, from an attempt's start on, that says something. Blocks on the disk."""
+    try:
+        with log.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(offset, end - 8192))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return None
+    for line in reversed(text.replace("\r", "\n").splitlines()):
+        if line.strip():
+            return line.strip()[:500]
+    return None

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a training: defaults and ranges. What passes here can be written down and trained.
+
+The defaults are the older program's (fluxgym.md 1.2), so that the same form gives the same training.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fluxgym.errors import InvalidSetting
+from fluxgym.messages import Context, Model
+
+DEFAULTS: Mapping[str, Any] = {
+    "resolution": 512,
+    "repeats": 10,
+    "epochs": 16,
+    "save_every_epochs": 4,
+    "sample_prompts": [],
+    "seed": 42,
+    "learning_rate": 8e-4,
+    "network_dim": 4,
+    "trainer_options": {},
+}
+
+# Where the older program keeps its models (fluxgym.md 1.9), below the home.
+MODEL_FILES = {
+    "transformer": "models/unet/flux1-dev.sft",
+    "clip_l": "models/clip/clip_l.safetensors",
+    "t5xxl": "models/clip/t5xxl_fp16.safetensors",
+    "autoencoder": "models/vae/ae.sft",
+}
+
+TOKENIZERS = "models/tokenizers"
+
+RANGES: Mapping[str, tuple[float, float, str]] = {
+    "resolution": (64, 4096, "pixels"),
+    "repeats": (1, 100_000, "times"),
+    "epochs": (1, 1_000_000, "epochs"),
+    "save_every_epochs": (1, 1_000_000, "epochs"),
+    "sample_every_steps": (1, 1_000_000_000, "steps"),
+    "sample_every_epochs": (1, 1_000_000, "epochs"),
+    "seed": (0, 2**63 - 1, "as a seed"),
+    "network_dim": (1, 1024, "as a rank"),
+}
+
+
+def complete(context: Context, home: Path) -> Context:
+    """The context with every default filled in and every value checked. InvalidSetting names what is wrong."""
+    filled = {key: value for key, value in DEFAULTS.items() if getattr(context, key) is None}
+    model = context.model or Model()
+    paths = {key: getattr(model, key) or str(home / file) for key, file in MODEL_FILES.items()}
+    tokenizers = model.tokenizers
+    if tokenizers is None and (home / TOKENIZERS).is_dir():
+        tokenizers = str(home / TOKENIZERS)
+    context = msgspec.structs.replace(context, **filled, model=Model(**paths, tokenizers=tokenizers))
+    _check(context)
+    return context
+
+
+def _check(context: Context) -> None:
+    if not context.dataset:
+        raise InvalidSetting("The job names no dataset; give the folder of its pictures.", setting="dataset")
+    for setting, path in (("dataset", context.dataset), *_model_paths(context)):
+        if not path.startswith("/"):
+            raise InvalidSetting(f"{setting} is {path!r}, but must be an absolute path.", setting=setting)
+    for setting, (low, high, unit) in RANGES.items():
+        value = getattr(context, setting)
+        if value is not None and not low <= value <= high:
+            raise InvalidSetting(
+                f"{setting} is {value}, but must be from {low:.0f} to {high:.0f} {unit}.", setting=setting
+            )
+    rate = context.learning_rate
+    if rate is not None and not (math.isfinite(rate) and 0 < rate <= 100):
+        raise InvalidSetting(
+            f"learning_rate is {rate}, but must be more than 0 and at most 100.", setting="learning_rate"
+        )
+    if (context.sample_every_steps or context.sample_every_epochs) and not context.sample_prompts:
+        raise InvalidSetting("Samples are asked for, but sample_prompts is empty.", setting="sample_prompts")
+    for setting, text in (("trigger_word", context.trigger_word or ""), *_prompts(context)):
+        if any(ord(character) < 32 for character in text):
+            raise InvalidSetting(
+                f"{setting} holds a control character; it must be one line of text.", setting=setting
+            )
+
+
+def _model_paths(context: Context) -> list[tuple[str, str]]:
+    assert context.model is not None
+    pairs = msgspec.structs.asdict(context.model)
+    return [(f"model.{key}", path) for key, path in pairs.items() if path]
+
+
+def _prompts(context: Context) -> list[tuple[str, str]]:
+    return [("sample_prompts", prompt) for prompt in context.sample_prompts or []]
