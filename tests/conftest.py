@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.booted_machine import BootedMachine
 from tests.harness.user_manager import UserManager
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,14 @@ def user_manager() -> Iterator[UserManager]:
     _needs_root()
     with UserManager() as manager:
         yield manager
+
+
+@pytest.fixture
+def booted_machine() -> Iterator[BootedMachine]:
+    """A whole booted Debian, of this test alone."""
+    _needs_root()
+    with BootedMachine() as machine:
+        yield machine
 
 
 def _needs_root() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import cgroups
+from tests.harness.booted_machine import BootedMachine
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 
@@ -78,7 +79,8 @@ def test_a_signal_reaches_the_command(user_manager: UserManager, number: signal.
     process, pid = sleeper(user_manager)
     process.send_signal(number)
     assert process.wait() == -number
-    until(lambda: not Path(f"/proc/{pid}").exists(), what="the sleeper to be gone")
+    group = user_manager.namespace.group
+    until(lambda: pid not in cgroups.processes_in(group), what="the sleeper to be gone")
 
 
 def test_a_service_gets_the_bus_and_the_paths_of_the_outside(user_manager: UserManager) -> None:
@@ -131,3 +133,58 @@ def test_nothing_runs_on_when_the_test_run_is_killed(tmp_path: Path) -> None:
     until(lambda: not cgroups.processes_in(group), what="the processes of the killed run to be gone")
     cgroups.remove_group(cgroups.make_group())  # the next run sweeps the empty groups away
     assert not group.exists()
+
+
+@pytest.mark.booted
+def test_a_machine_boots_reboots_and_loses_its_power_with_its_disk_kept(booted_machine: BootedMachine) -> None:
+    boots = [booted_machine.boot_id()]
+    booted_machine.run(["sh", "-c", "echo orderly > /var/kept"])
+    booted_machine.reboot()
+    boots.append(booted_machine.boot_id())
+    assert booted_machine.run(["cat", "/var/kept"]).stdout == "orderly\n"
+
+    booted_machine.run(["sh", "-c", "echo cut > /var/kept"])
+    leader = booted_machine.leader
+    booted_machine.crash()
+    assert not Path(f"/proc/{leader}").exists()
+    assert (booted_machine.root / "var/kept").read_text() == "cut\n"  # its disk can be read while it is down
+    booted_machine.up()
+    boots.append(booted_machine.boot_id())
+    assert booted_machine.run(["cat", "/var/kept"]).stdout == "cut\n"
+    assert len(set(boots)) == 3
+
+
+@pytest.mark.booted
+def test_an_ordinary_user_has_a_manager_a_journal_and_the_checkout(
+    booted_machine: BootedMachine, checkout: Path
+) -> None:
+    uid = booted_machine.add_user("alice")
+    assert uid >= 1000  # journald keeps journals of their own only for ordinary users
+    booted_machine.run(["systemd-run", "--user", "--wait", "--unit=said", "echo", "said by alice"], user="alice")
+    read = ["journalctl", "--user", "--unit=said", "--output=cat"]
+    until(
+        lambda: "said by alice\n" in booted_machine.run(read, user="alice").stdout, what="alice's line in the journal"
+    )
+    assert booted_machine.run(["journalctl", "--user", "--unit=said"], user="nobody", check=False).stdout == ""
+    assert booted_machine.run([sys.executable, "-c", "import msgspec"], user="alice").stderr == ""
+    assert (
+        booted_machine.run(["cat", checkout / "LICENSE"], user="alice").stdout == (checkout / "LICENSE").read_text()
+    )
+
+    booted_machine.reboot()
+    booted_machine.wait_for_user("alice")  # linger: nobody has logged in
+    assert "said by alice\n" in booted_machine.run(read, user="alice").stdout
+
+
+@pytest.mark.booted
+def test_a_machine_leaves_nothing_behind_and_the_host_unchanged() -> None:
+    mounts = Path("/proc/self/mounts").read_text()
+    with BootedMachine() as machine:
+        machine.run(["sh", "-c", "echo harm > /etc/motd; touch /var/made-by-a-test"])
+        pids = cgroups.processes_in(machine.namespace.group)
+        assert machine.leader in pids
+    assert not Path("/var/made-by-a-test").exists()
+    assert not machine.namespace.group.exists()
+    assert not machine.directory.exists()
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert Path("/proc/self/mounts").read_text() == mounts

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole booted Debian: systemd as PID 1, journald, logind, linger, reboot, a boot id of its own; about a second.
+
+Its disk is this machine's root under a throw-away overlay, so what is installed here is there under the same path,
+the checkout and its environments included. It has no network but loopback. Its disk is a tmpfs: `crash` and `up` prove
+recovery after a power cut, but not that data was durable.
+
+Invariant: it runs inside a `Namespace`, so nothing of it outlives `close` or the test run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.harness import cgroups
+from tests.harness.namespace import SYSTEM_PATH, Namespace, Output, children_of, finish
+from tests.harness.waiting import until
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class BootedMachine:
+    """Started by `with BootedMachine() as machine:`.
+
+    root     the machine's root directory as seen from the test, also while it is down
+    console  what its console said
+    """
+
+    def __init__(self) -> None:
+        if shutil.which("systemd-nspawn") is None:
+            raise FileNotFoundError("the booted machine needs Debian's package systemd-container")
+        self.directory = Path(tempfile.mkdtemp(prefix="fg-"))
+        self.console = self.directory / "console.log"
+        self.namespace = Namespace()
+        self.root = self.namespace.path(self.directory / "root")
+        self._nspawn: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._make_disk()
+            self.up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it with no regard to its processes, and throws its disk away."""
+        self.namespace.close()
+        shutil.rmtree(self.directory)
+
+    def up(self) -> None:
+        """Boots; returns when the machine is running."""
+        group = self.namespace.group / "machine"
+        if group.exists():
+            cgroups.remove_group(group)  # an earlier boot's groups
+        with self.console.open("a") as console:
+            self._nspawn = self.namespace.popen(
+                [
+                    "systemd-nspawn",
+                    *("--directory", self.directory / "root"),
+                    *("--machine", "booted"),
+                    *("--console", "pipe"),
+                    *("--link-journal", "no"),
+                    "--boot",
+                    "--private-network",
+                    "--register=no",
+                    "--keep-unit",
+                ],
+                group=group,
+                env={"PATH": SYSTEM_PATH, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                stdout=console,
+                stderr=console,
+            )
+        try:
+            until(self._is_up, what="the machine to be up")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.console.read_text(errors='replace')[-4000:]}") from None
+
+    def reboot(self) -> None:
+        """An orderly reboot: services are stopped, the disk is kept."""
+        self.run(["systemctl", "reboot"], check=False)  # the machine may end before the command does
+        assert self._nspawn is not None
+        self._nspawn.wait(timeout=180)
+        self.up()
+
+    def crash(self) -> None:
+        """A power cut: every process inside dies at once. `up` boots the same disk again."""
+        assert self._nspawn is not None
+        os.kill(self.leader, signal.SIGKILL)
+        self._nspawn.wait()
+
+    @property
+    def leader(self) -> int:
+        """The machine's PID 1 as seen from here; LookupError while there is none."""
+        assert self._nspawn is not None
+        waiting = [self._nspawn.pid]
+        while waiting:
+            pid = waiting.pop()
+            if _pid_of_own_namespace(pid) == 1:
+                return pid
+            waiting += children_of(pid)
+        raise LookupError("the machine has no PID 1")
+
+    def boot_id(self) -> str:
+        return self.run(["cat", "/proc/sys/kernel/random/boot_id"]).stdout.strip()
+
+    def add_user(self, name: str, *, linger: bool = True) -> int:
+        """Makes an ordinary user and returns the uid; with `linger`, the user's manager is up on return."""
+        self.run(["useradd", "--create-home", "--shell", "/bin/bash", name])
+        if linger:
+            self.run(["loginctl", "enable-linger", name])
+            self.wait_for_user(name)
+        return self.uid_of(name)
+
+    def wait_for_user(self, name: str) -> None:
+        """Waits until the manager of a lingering user is up."""
+        until(lambda: self._user_is_up(name), what=f"the user manager of {name}")
+
+    def uid_of(self, name: str) -> int:
+        return int(self.run(["id", "--user", name]).stdout)
+
+    def popen(
+        self,
+        command: Sequence[str | Path],
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = "/",
+        stdin: Output = subprocess.DEVNULL,
+        stdout: Output = None,
+        stderr: Output = None,
+    ) -> subprocess.Popen[str]:
+        """Starts a command inside, as root or as `user` with the environment of the user's session.
+
+        It is in PID 1's own cgroup; what has to be a unit of the user's is started by `systemd-run --user`.
+        """
+        environment, prefix = _root_environment(), []
+        if user is not None:
+            environment = self._environment_of(user)
+            prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
+        leader = self.leader
+        return self.namespace.popen(
+            [*prefix, *command],
+            group=cgroups.group_of(leader),
+            pid=leader,
+            env={**environment, **(env or {})},
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+    def run(
+        self,
+        command: Sequence[str | Path],
+        *,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = "/",
+        input_text: str | None = None,
+        check: bool = True,
+        timeout: float = 180.0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command inside to its end. With `check`, one that fails raises AssertionError with its output."""
+        process = self.popen(
+            command,
+            user=user,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if input_text is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        return finish(process, command=command, check=check, timeout=timeout, input_text=input_text)
+
+    def _make_disk(self) -> None:
+        """An overlay over this machine's root, kept in a tmpfs that lasts until `close`."""
+        disk, root = self.directory / "disk", self.directory / "root"
+        disk.mkdir()
+        root.mkdir()
+        self._run_outside("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", disk)
+        self._mount_overlay(lower=Path("/"), layers=disk / "root", over=root)
+        if CHECKOUT.stat().st_dev != Path("/").stat().st_dev:  # an overlay ends at the borders of a file system
+            self._mount_overlay(lower=CHECKOUT, layers=disk / "checkout", over=root / CHECKOUT.relative_to("/"))
+        for folder in (CHECKOUT, *CHECKOUT.parents):
+            inside = self.root / folder.relative_to("/")
+            inside.chmod(inside.stat().st_mode | 0o055)  # the checkout may lie where only root may look (/root)
+        (self.root / "etc/machine-id").write_text("")  # a machine of its own, with a journal of its own
+        # A user may read the own journal only where it is kept on disk.
+        (self.root / "var/log/journal").mkdir(parents=True, exist_ok=True)
+        for wanted in (self.root / "etc/systemd/system").glob("*.wants"):
+            shutil.rmtree(wanted)  # what this host has enabled (a database, say) is none of the machine's business
+
+    def _mount_overlay(self, *, lower: Path, layers: Path, over: Path) -> None:
+        upper, work = layers / "upper", layers / "work"
+        self._run_outside("mkdir", "--parents", upper, work, over)
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        self._run_outside("mount", "-t", "overlay", "-o", options, "overlay", over)
+
+    def _run_outside(self, *command: str | Path) -> None:
+        """Runs a command around the machine: in the namespace, before there is a machine."""
+        process = self.namespace.popen(
+            command,
+            group=self.namespace.group / "init",
+            env={"PATH": SYSTEM_PATH},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        finish(process, command=command, check=True, timeout=60, input_text=None)
+
+    def _is_up(self) -> bool:
+        assert self._nspawn is not None
+        if self._nspawn.poll() is not None:
+            raise AssertionError(f"the machine ended with {self._nspawn.returncode}")
+        try:
+            state = self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
+        except (OSError, LookupError):  # not there yet
+            return False
+        return state in ("running", "degraded")
+
+    def _user_is_up(self, name: str) -> bool:
+        command = ["systemctl", "--user", "is-system-running"]
+        return self.run(command, user=name, check=False).stdout.strip() in ("running", "degraded")
+
+    def _environment_of(self, user: str) -> dict[str, str]:
+        """As a login gives it. The user is known to the machine's own passwd file, not to the host's."""
+        lines = (self.root / "etc/passwd").read_text().splitlines()
+        _, _, uid, _, _, home, shell = next(line for line in lines if line.startswith(f"{user}:")).split(":")
+        return {
+            **_root_environment(),
+            "HOME": home,
+            "USER": user,
+            "LOGNAME": user,
+            "SHELL": shell,
+            "XDG_RUNTIME_DIR": f"/run/user/{uid}",
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{uid}/bus",
+        }
+
+
+def _root_environment() -> dict[str, str]:
+    return {"PATH": SYSTEM_PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8"}
+
+
+def _pid_of_own_namespace(pid: int) -> int:
+    """The pid that a process has in its innermost namespace."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    raise RuntimeError("this kernel tells no NSpid")
