@@ -43,7 +43,8 @@ def plain(text: str) -> str:
 
 
 def is_terminal() -> bool:
-    return sys.stdout.isatty()
+    # None: the caller closed it (`>&-`), and click then writes nothing.
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def terminal_width() -> int:

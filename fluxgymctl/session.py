@@ -29,10 +29,10 @@ class Session:
         return config.load(os.environ, {"socket": self.socket})
 
     def connect(self) -> Connection:
-        """A new connection. DaemonUnreachable if there is no daemon; ConfigInvalid where the socket's folder is not
-        safe: in the temporary folder somebody else could have put a socket under our name."""
+        """A new connection. DaemonUnreachable if there is no daemon; ConfigInvalid if the default place of the socket
+        is not safe: in the temporary folder somebody else could have put a socket under our name."""
         path = self.configuration().socket
-        if path.parent.exists():
+        if path == paths.default_socket(os.environ) and path.parent.exists():
             paths.check_socket_folder(path.parent)
         return Connection(path)
 

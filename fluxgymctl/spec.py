@@ -47,10 +47,10 @@ def parse(text: str, *, file: Path) -> dict[str, Any]:
         try:
             value = _value(key, raw, folder=folder)
         except _WrongValue as error:
-            place = f"{file}, line {line_of(text, key)}"
+            place = f"{file}, line {_line(text, key, raw)}"
             raise InvalidSetting(f"{place}: {key} is {raw!r}, but must be {error}.", setting=key) from None
         except _UnknownKey as error:
-            place = f"{file}, line {line_of(text, key)}"
+            place = f"{file}, line {_line(text, key, raw)}"
             raise InvalidSetting(f"{place}: there is no setting {key}; {error}", setting=key) from None
         if value is not None:
             values[key] = value
@@ -74,6 +74,13 @@ def context(*, name: str | None, file: Values, flags: Values) -> Context:
 def _table(values: Values, name: str) -> dict[str, Any]:
     """The values of one table, by the rest of their keys."""
     return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(name + ".")}
+
+
+def _line(text: str, key: str, raw: Any) -> int:
+    """The line of a key; of a table, that of its first key, since a header sets no value."""
+    if isinstance(raw, dict) and raw:
+        return max(line_of(text, key), line_of(text, f"{key}.{next(iter(raw))}"))
+    return line_of(text, key)
 
 
 def _dotted(tables: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -116,7 +123,7 @@ def _value(key: str, raw: Any, *, folder: Path) -> Any:
 
 
 def _hint(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key, [*known, MODEL, OPTIONS], n=1)
     if near:
         return f"did you mean {near[0]}? (A flag of the trainer goes below [{OPTIONS}].)"
     return f"known are {', '.join(known)} and the flags of the trainer below [{OPTIONS}]."

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of fields: complete, with the help of the interface definition."""
+
+import msgspec
+import pytest
+
+from fluxgym.messages import Context, Model
+from fluxgymctl.fields import MODEL, OPTIONS, Field, fields, is_path
+
+
+def test_each_field_of_a_job_is_in_the_table() -> None:
+    plain = [name for name in Context.__struct_fields__ if name not in (MODEL, OPTIONS)]
+    assert [field.key for field in fields()] == plain + [f"{MODEL}.{name}" for name in Model.__struct_fields__]
+
+
+def test_no_two_fields_have_the_same_flag() -> None:
+    assert len({field.flag for field in fields()}) == len(fields())
+
+
+@pytest.mark.parametrize("field", fields(), ids=lambda field: field.key)
+def test_each_field_has_the_help_of_the_interface(field: Field) -> None:
+    assert field.help.endswith((".", "]{0,63}."))
+    assert "#" not in field.help
+
+
+def test_the_paths_are_known() -> None:
+    assert {field.key for field in fields() if is_path(field)} == {
+        "dataset",
+        *(f"{MODEL}.{name}" for name in Model.__struct_fields__),
+    }
+
+
+@pytest.mark.parametrize("field", fields(), ids=lambda field: field.key)
+def test_what_a_field_reads_has_the_type_of_the_message(field: Field) -> None:
+    structure: type[msgspec.Struct] = Model if field.key.startswith(MODEL) else Context
+    annotation = next(part.type for part in msgspec.structs.fields(structure) if part.name == field.name)
+    read = field.kind.from_text("7")
+    assert msgspec.convert([read] if field.repeated else read, annotation, strict=True) in (read, [read])
+
+
+BY_KEY = {field.key: field for field in fields()}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", True),
+        ("epochs", 1.0),
+        ("epochs", "1"),
+        ("epochs", 2**63),
+        ("learning_rate", True),
+        ("learning_rate", "0.1"),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("trigger_word", 1),
+        ("sample_prompts", "one"),
+        ("sample_prompts", [1]),
+        ("dataset", 1),
+    ],
+)
+def test_a_value_of_another_type_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  its sentence is made by the caller
+        BY_KEY[key].kind.from_toml(value)
+
+
+def test_a_whole_number_is_a_number() -> None:
+    assert repr(BY_KEY["learning_rate"].kind.from_toml(1)) == "1.0"

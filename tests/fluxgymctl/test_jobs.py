@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job in words."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fluxgym.messages import Exit, Job
+from fluxgymctl import jobs
+from tests.fluxgymctl.wire import attempt, job, progress
+
+FULL = progress(
+    step=120,
+    totalSteps=400,
+    epoch=3,
+    totalEpochs=8,
+    loss=0.5,
+    averageLoss=0.1234,
+    secondsPerStep=1.5,
+    remainingSeconds=420.0,
+)
+
+
+def test_the_live_line_tells_phase_step_epoch_loss_speed_and_eta() -> None:
+    assert jobs.live_line(job(progress=FULL)) == (
+        "a  training  step 120/400 30%  epoch 3/8  loss 0.1234  1.50 s/step  ETA 7 min"
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (80, "a  training  step 120/400 30%  epoch 3/8  loss 0.1234  1.50 s/step  ETA 7 min"),
+        (70, "a  training  step 120/400 30%  loss 0.1234  1.50 s/step  ETA 7 min"),
+        (60, "a  training  step 120/400 30%  loss 0.1234  ETA 7 min"),
+        (40, "a  training  step 120/400 30%  ETA 7 min"),
+        (30, "a  training  step 120/400 30%"),
+        (20, "a  training"),
+        (5, "a"),
+    ],
+)
+def test_a_narrow_terminal_keeps_what_matters_most(width: int, line: str) -> None:
+    assert jobs.live_line(job(progress=FULL), width=width) == line
+
+
+@given(st.integers(0, 200))
+def test_the_live_line_fits_any_terminal(width: int) -> None:
+    assert len(jobs.live_line(job("a" * 64, progress=FULL), width=width)) <= width
+
+
+@pytest.mark.parametrize(
+    ("runtime", "cell"),
+    [
+        ({}, "-"),
+        ({"progress": progress(step=1, totalSteps=4)}, "1/4 25%"),
+        ({"progress": progress(phase="caching", done=3, total=20)}, "caching 3/20 15%"),
+        ({"progress": progress(phase="loading")}, "loading"),
+        ({"progress": progress(phase="dreaming")}, "unknown"),
+        ({"progress": progress(phase="saving", step=4, totalSteps=4), "state": "completed"}, "4/4 100%"),
+        ({"progress": progress(phase="loading"), "state": "failed"}, "-"),
+    ],
+)
+def test_progress_is_the_step_or_what_else_runs(runtime: dict[str, Any], cell: str) -> None:
+    assert jobs.progress(job(**runtime)) == cell
+
+
+@pytest.mark.parametrize(
+    ("runtime", "text"),
+    [
+        ({}, "-"),
+        ({"reason": "The disk is full."}, "The disk is full."),
+        ({"waitingFor": "gpu"}, "waits for a free GPU"),
+        ({"waitingFor": "start", "reason": "after demo"}, "is about to start: after demo"),
+        ({"waitingFor": "a_miracle"}, "waits for something that this version does not know"),
+    ],
+)
+def test_why_is_what_it_waits_for_and_the_reason(runtime: dict[str, Any], text: str) -> None:
+    assert jobs.why(job(**runtime)) == text
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (None, "-"),
+        ({"kind": "exited", "code": 0, "termSeen": False}, "exit status 0"),
+        ({"kind": "exited", "code": 143, "termSeen": True}, "exit status 143, after a SIGTERM"),
+        ({"kind": "signaled", "signal": 9, "termSeen": False}, "killed by SIGKILL"),
+        ({"kind": "signaled", "termSeen": False}, "killed by -"),
+        ({"kind": "exited", "termSeen": False}, "exit status -"),
+        ({"kind": "never_started", "termSeen": False}, "never started"),
+        ({"kind": "exec_failed", "termSeen": False}, "the trainer could not be executed"),
+        ({"kind": "unknown", "termSeen": False}, "unknown"),
+        ({"kind": "teleported", "termSeen": False}, "unknown"),
+    ],
+)
+def test_promise_2_an_exit_is_told_as_it_was_recorded(record: dict[str, Any] | None, text: str) -> None:
+    assert jobs.exit_words(msgspec.convert(record, Exit | None)) == text
+
+
+def at(**facts: Any) -> Job:
+    return job(progress=progress(**facts))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "written"),
+    [
+        (None, job(), True),
+        (job(), job(), False),
+        (job(), job(state="stopping"), True),
+        (job(), job(reason="Why."), True),
+        (job(attempt=attempt()), job(attempt=attempt(number=2)), True),
+        (at(step=5, totalSteps=100), at(step=6, totalSteps=100), False),
+        (at(step=9, totalSteps=100), at(step=10, totalSteps=100), True),
+        (at(step=5, totalSteps=100, epoch=1), at(step=6, totalSteps=100, epoch=2), True),
+        (at(phase="loading"), at(phase="caching", done=1, total=2), True),
+        (at(phase="caching", done=1, total=2), at(phase="caching", done=2, total=2), False),
+        (job(state="unknown"), job(state="invented"), False),
+    ],
+)
+def test_a_change_is_written_at_each_landmark(before: Job | None, after: Job, written: bool) -> None:  # noqa: FBT001
+    assert jobs.worth_a_line(before, after) is written
+
+
+def test_the_end_tells_where_the_lora_is_or_why_there_is_none() -> None:
+    assert jobs.ending(job(state="completed", result="/h/a/a.safetensors")) == "a completed: /h/a/a.safetensors"
+    assert jobs.ending(job(state="failed", reason="exit status 1")) == "a failed: exit status 1"
+    assert jobs.ending(job(state="stopped")) == "a stopped"

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program around the verbs, run as a program: errors, exit statuses, what is imported."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fluxgymctl.verbs
+from fluxgym import errors
+from fluxgymctl.main import VERBS, program
+
+LIGHT_MODULES = ("asyncio", "subprocess", "importlib.resources", "PIL", "psutil", "pydbus", "gi", "fluxgymd", "rich")
+
+
+def ctl(
+    *words: str | bytes, socket_path: Path | str = "/nonexistent/s", **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """The program with nothing of this machine's settings."""
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "FLUXGYM_SOCKET": str(socket_path), **settings}
+    return subprocess.run(
+        [sys.executable, "-m", "fluxgymctl", *words],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_each_verb_is_a_file_and_each_file_a_verb() -> None:
+    folder = Path(fluxgymctl.verbs.__path__[0])
+    assert {file.stem for file in folder.glob("*.py")} - {"__init__"} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_has_its_name_help_and_the_common_options(verb: str) -> None:
+    import click
+
+    with click.Context(program) as context:
+        command = program.get_command(context, verb)
+    assert command is not None
+    assert command.name == verb
+    assert command.help
+    assert {"socket", "json"} <= {parameter.name for parameter in command.params}
+
+
+def test_a_verb_imports_neither_the_other_verbs_nor_what_is_heavy() -> None:
+    code = (
+        "import sys; from fluxgymctl.main import main; main(['list']);"
+        "print(*(name for name in sys.modules if name.startswith('fluxgym') or name in sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *LIGHT_MODULES],
+        env={"PATH": os.environ["PATH"], "FLUXGYM_SOCKET": "/nonexistent/s"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    loaded = set(done.stdout.split())
+    assert {name for name in loaded if name.startswith("fluxgymctl.verbs.")} == {"fluxgymctl.verbs.list"}
+    assert loaded & set(LIGHT_MODULES) == set()
+
+
+def test_the_help_tells_every_exit_status_of_the_errors() -> None:
+    said = {int(number) for number in re.findall(r"\b(\d+) [a-z]", ctl("--help").stdout.split("Exit status:")[1])}
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    assert {value.exit_status for value in classes if issubclass(value, errors.FluxgymError)} <= said
+
+
+def test_without_words_the_help_is_shown() -> None:
+    done = ctl()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"  {verb} " in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["lst"], 2, "There is no verb lst; did you mean list?"),
+        (["xyzzy"], 2, "There is no verb xyzzy; known are submit, list,"),
+        (["list", "--limt", "3"], 2, "--limit"),
+        (["list", "--limit", "0"], 2, "0 is not in the range x>=1"),
+        (["status"], 2, "Missing argument 'NAME'"),
+        (["submit", "a", "--epochs", "many"], 2, "--epochs is 'many', but must be a whole number."),
+        (["submit", "a", "--learning-rate", "nan"], 2, "--learning-rate is 'nan', but must be a number."),
+        (["submit", "a", "--dataset", ""], 2, "--dataset is '', but must be a path."),
+        (["submit", "a", "--epocs", "3"], 2, "--epochs"),
+        (["submit", "a", "-o", "x="], 2, "write x for a switch"),
+        (["submit", "a", "--file", "/nonexistent/a.toml"], 2, "/nonexistent/a.toml cannot be read: No such file"),
+        (["submit"], 2, "The job has no name;"),
+        (["list"], 6, "No daemon answers at /nonexistent/s (No such file or directory);"),
+        (["logs", "a", "-f"], 6, "No daemon answers"),
+        (["watch", "a"], 6, "No daemon answers"),
+        (["wait", "a"], 6, "No daemon answers"),
+        (["stop", "a", "b"], 6, "No daemon answers"),
+        (["daemon"], 6, "No daemon answers"),
+        (["daemon", "stop"], 1, "acts on the installed daemon"),
+    ],
+)
+def test_an_error_is_one_sentence_on_stderr_and_a_status(words: list[str], status: int, says: str) -> None:
+    done = ctl(*words)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert done.stderr.startswith("fluxgymctl: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_socket_path_that_is_too_long_is_refused() -> None:
+    done = ctl("list", socket_path="/" + "x" * 200)
+    assert done.returncode == 2
+    assert "longer than 107 bytes" in done.stderr
+
+
+def test_a_socket_that_nobody_listens_on_is_no_daemon(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(tmp_path / "s"))
+    done = ctl("list", socket_path=tmp_path / "s")
+    assert done.returncode == 6
+    assert "Connection refused" in done.stderr
+
+
+def test_the_default_place_of_the_socket_is_refused_where_others_may_write(tmp_path: Path) -> None:
+    (tmp_path / "fluxgym").mkdir()
+    (tmp_path / "fluxgym").chmod(0o777)
+    done = ctl("list", socket_path="", XDG_RUNTIME_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert "others may write to it" in done.stderr
+
+
+def test_the_options_may_stand_before_the_verb_or_after_it() -> None:
+    for words in (
+        ["--socket", "/a/b", "list"],
+        ["list", "--socket", "/a/b"],
+        ["--socket", "/x", "list", "--socket", "/a/b"],
+    ):
+        assert "No daemon answers at /a/b " in ctl(*words).stderr
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        done = ctl("status", b"a\xff", socket_path=tmp_path / "s")
+    assert done.returncode == 2
+    assert "UTF-8" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_not_an_error_to_tell() -> None:
+    command = f"{sys.executable} -m fluxgymctl config --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_a_full_disk_under_the_output_is_told() -> None:
+    command = f"{sys.executable} -m fluxgymctl config > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "fluxgymctl: The output: No space left on device.\n")
+
+
+def test_a_closed_output_does_no_harm() -> None:
+    command = f"{sys.executable} -m fluxgymctl config >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_config_tells_each_value_and_its_source(tmp_path: Path) -> None:
+    file = tmp_path / "fluxgym/config.toml"
+    file.parent.mkdir()
+    file.write_text('supervisor = "process"\n', encoding="utf-8")
+    done = ctl("config", XDG_CONFIG_HOME=str(tmp_path), FLUXGYM_HOME="/somewhere")
+    assert done.returncode == 0, done.stderr
+    cells = {line.split()[0]: re.split(r"  +", line)[1:3] for line in done.stdout.splitlines()[1:]}
+    assert cells["home"] == ["/somewhere", "FLUXGYM_HOME"]
+    assert cells["supervisor"] == ["process", f"{file}, line 1"]
+    assert cells["stop.limit_seconds"] == ["90", "default"]

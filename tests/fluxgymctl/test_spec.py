@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spec files and flags: paths, precedence, and refusals with file and line."""
+
+from pathlib import Path
+
+import pytest
+
+from fluxgym.errors import FileMissing, InvalidSetting
+from fluxgym.messages import Context, Model
+from fluxgymctl import spec
+
+FILE = Path("/specs/demo.toml")
+
+WHOLE = """\
+name = "demo"
+dataset = "pictures"
+epochs = 8
+learning_rate = 2e-3
+sample_prompts = ["a cat", "a dog --w 128"]
+
+[model]
+transformer = "../models/flux.safetensors"
+clip_l = "/abs/clip.safetensors"
+
+[trainer_options]
+network_alpha = 16
+network_train_unet_only = true
+highvram = false
+network_args = ["train_blocks=all", "x=1"]
+"""
+
+
+def test_a_whole_spec_file() -> None:
+    assert spec.context(name=None, file=spec.parse(WHOLE, file=FILE), flags={}) == Context(
+        name="demo",
+        dataset="/specs/pictures",
+        epochs=8,
+        learning_rate=0.002,
+        sample_prompts=["a cat", "a dog --w 128"],
+        model=Model(transformer="/models/flux.safetensors", clip_l="/abs/clip.safetensors"),
+        trainer_options={
+            "network_alpha": ["16"],
+            "network_train_unet_only": [],
+            "network_args": ["train_blocks=all", "x=1"],
+        },
+    )
+
+
+def test_flags_and_the_name_of_the_command_line_stand_over_the_file() -> None:
+    flags = {"epochs": 2, "model.clip_l": "/other", "trainer_options.network_alpha": ["1"]}
+    job = spec.context(name="mine", file=spec.parse(WHOLE, file=FILE), flags=flags)
+    assert (job.name, job.epochs, job.dataset) == ("mine", 2, "/specs/pictures")
+    assert job.model == Model(transformer="/models/flux.safetensors", clip_l="/other")
+    assert job.trainer_options is not None
+    assert job.trainer_options["network_alpha"] == ["1"]
+    assert job.trainer_options["network_train_unet_only"] == []
+
+
+def test_what_nobody_wrote_is_left_to_the_daemon() -> None:
+    assert spec.context(name="a", file={}, flags={}) == Context(name="a")
+
+
+def test_a_relative_path_in_a_relative_spec_is_below_the_specs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs/a.toml").write_text('dataset = "./x/../pictures"', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert spec.read(Path("specs/a.toml")) == {"dataset": str(tmp_path / "specs/pictures")}
+
+
+def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert spec.parse('dataset = "~/x"', file=FILE) == {"dataset": "/home/somebody/x"}
+
+
+def test_a_symlink_stays_what_the_user_wrote(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/nowhere")
+    assert spec.parse('dataset = "link"', file=tmp_path / "a.toml") == {"dataset": str(tmp_path / "link")}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ('\nepochs = "many"', 2, "epochs is 'many', but must be a whole number."),
+        ("epochs = 1.5", 1, "epochs is 1.5, but must be a whole number."),
+        ("epochs = 99999999999999999999", 1, "must be a whole number."),
+        ("learning_rate = nan", 1, "must be a number."),
+        ("name = 5", 1, "name is 5, but must be text in quotes."),
+        ('dataset = ""', 1, "dataset is '', but must be a path in quotes."),
+        ('sample_prompts = "a"', 1, "must be a list of texts in quotes."),
+        ('model = "flux"', 1, "model is 'flux', but must be a table, [model]."),
+        ("trainer_options = true", 1, "must be a table, [trainer_options]."),
+        ("[model]\n\nclip_l = 1", 3, "model.clip_l is 1, but must be a path in quotes."),
+        ("[trainer_options]\na = {b = 1}", 2, "trainer_options.a is {'b': 1}, but must be true (a switch),"),
+        ("[trainer_options]\nx.y = 1", 2, "must be true (a switch)"),
+        ("epoch = 3", 1, "there is no setting epoch; did you mean epochs?"),
+        ("epochs = 3\nsave_every_n_epochs = 2", 2, "did you mean save_every_epochs?"),
+        ('clip_l = "x"', 1, "did you mean model.clip_l?"),
+        ('[model]\nclip = "x"', 2, "there is no setting model.clip; did you mean model.clip_l?"),
+        ('epochs = 1\n[models]\nclip_l = "x"', 3, "there is no setting models; did you mean model?"),
+        ("qqqq = 1", 1, "there is no setting qqqq; known are name, dataset,"),
+    ],
+)
+def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(text: str, line: int, says: str) -> None:
+    with pytest.raises(InvalidSetting) as refusal:
+        spec.parse(text, file=FILE)
+    assert refusal.value.message.startswith(f"{FILE}, line {line}: ")
+    assert says in refusal.value.message
+    assert "\n" not in refusal.value.message
+    assert refusal.value.exit_status == 2
+
+
+def test_what_is_not_toml_is_refused_with_its_line() -> None:
+    with pytest.raises(InvalidSetting, match=r"^/specs/demo.toml is not TOML: .*line 2"):
+        spec.parse("epochs = 1\nepochs = 2\n", file=FILE)
+
+
+def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(InvalidSetting, match="is not UTF-8 at byte 8"):
+        spec.read(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_a_spec_file_that_is_not_there_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileMissing, match=r"cannot be read: (No such file or directory|Is a directory)\."):
+        spec.read(tmp_path / name)
+
+
+def test_a_job_without_a_name_is_refused_with_what_to_write() -> None:
+    with pytest.raises(InvalidSetting, match="fluxgymctl submit NAME"):
+        spec.context(name=None, file={"epochs": 1}, flags={})

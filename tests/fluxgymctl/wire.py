@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects as the daemon would send them, for the tests of what the client makes of them."""
+
+from typing import Any
+
+import msgspec
+
+from fluxgym.messages import Job
+
+NOW = 1_700_000_000.0
+
+
+def job(name: str = "a", **runtime: Any) -> Job:
+    """A running job; each part of its runtime can be given, by its name on the wire."""
+    facts = {"id": "1", "state": "running", "submittedAt": NOW - 60, "home": "/h/a", "stepsLost": 0, **runtime}
+    return msgspec.convert({"context": {"name": name}, "runtime": facts}, Job)
+
+
+def progress(**facts: Any) -> dict[str, Any]:
+    return {"phase": "training", "updatedAt": NOW, **facts}
+
+
+def attempt(**facts: Any) -> dict[str, Any]:
+    return {"number": 1, "adapter": "scope", "unit": "u.scope", "gpus": [], "startedAt": NOW - 50, **facts}
