@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer's program: the command line of kohya-ss/sd-scripts' flux_train_network.py.
+
+Signals are taken over before torch is imported, and nothing is ever looked for on the network. Exit status: 0 the
+final LoRA is written; 1 bad input or a failure; 2 a wrong command line; 143 stopped by SIGTERM with a state saved
+if a step was done. docs/trainer.md has the details.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from library.signals import StopRequest
+
+
+def main() -> NoReturn:
+    stop = StopRequest()
+    stop.install()
+    _prepare_output()
+    # Set, not defaulted: the trainer of this issue takes every file from the paths it is given.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+    from library.arguments import parse
+
+    options = parse(sys.argv[1:])
+
+    from library.errors import EXIT_BAD_INPUT, TrainerError
+    from library.metrics import Metrics
+
+    metrics = Metrics.from_environment()
+    metrics.report("starting")
+
+    from library import training
+
+    try:
+        training.run(options, stop=stop, metrics=metrics)
+    except (TrainerError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT) from None
+    raise SystemExit(0)
+
+
+def _prepare_output() -> None:
+    """UTF-8 whatever the locale, and a line at a time: the log is read while it is written."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: every flag of `options.py` and no other. A wrong one is one sentence and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from library.errors import EXIT_BAD_COMMAND_LINE, nearest
+from library.options import Options
+from library.upstream_flags import NOT_THERE_YET
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """argparse without the page of usage before each error."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_COMMAND_LINE)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser, made from the fields of `Options`. Abbreviations are refused: new flags would change them."""
+    made = OneSentenceParser(
+        prog="flux_train_network.py",
+        description="Trains a Flux LoRA. Flags, dataset file and results are those of kohya-ss/sd-scripts.",
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(Options):
+        made.add_argument(f"--{field.name}", **field.metadata["argparse"])
+    return made
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options. Ends the process with status 2 and one sentence on stderr if they are wrong."""
+    made = parser()
+    own = {option for action in made._actions for option in action.option_strings}
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and name not in own:
+            made.error(refusal(name, own))
+    namespace = made.parse_args(arguments)
+    wrong = contradiction(options := Options(**vars(namespace)))
+    if wrong:
+        made.error(wrong)
+    return options
+
+
+def refusal(name: str, own: set[str]) -> str:
+    """Why a flag is not taken: sd-scripts has it and we do not yet, or nobody has it."""
+    if name in NOT_THERE_YET:
+        return f"{name} is a flag of sd-scripts that this trainer does not have yet; leave it out (docs/trainer.md)"
+    return f"unknown flag {name}{nearest(name, own | NOT_THERE_YET)}"
+
+
+def contradiction(options: Options) -> str | None:
+    """The first pair of flags that cannot both hold, as a sentence."""
+    samples = options.sample_every_n_epochs or options.sample_every_n_steps or options.sample_at_first
+    if samples and options.sample_prompts is None:
+        return "samples are asked for, but --sample_prompts does not say which"
+    if options.output_name is not None and "/" in options.output_name:
+        return f"--output_name {options.output_name!r} must not contain a slash; --output_dir is the folder"
+    return None

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N815 (fields carry their tensors' shapes too)
+"""The caching phase: everything that the autoencoder and the text encoders have to do, done once before training.
+
+Each encoder is loaded only if something is missing, one after the other, and let go of afterwards; CLIP-L stays
+where it is trained. A stop is taken after each picture or caption, and at once while an encoder is loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from library import text_encoders, tokenization
+from library.autoencoder import Autoencoder
+from library.dataset import Dataset, Picture
+from library.latent_cache import LatentCache
+from library.metrics import Metrics
+from library.options import Options
+from library.prompts import Prompt
+from library.signals import StopRequest
+from library.text_cache import TextCache, TextEmbedding
+from library.tokenization import Tokenizers
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedText:
+    """One text with CLIP's token ids, which are needed where CLIP-L changes during the training."""
+
+    embedding: TextEmbedding
+    clip_ids_T: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPrompt:
+    """A sample's prompt; `negative` is there only where its CFG scale asks for one."""
+
+    prompt: Prompt
+    positive: EncodedText
+    negative: EncodedText | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """All that the training needs of the encoders. `clip` and `clip_ids` are there only if CLIP-L is trained."""
+
+    latents: LatentCache
+    texts: TextCache
+    prompts: list[EncodedPrompt]
+    clip: nn.Module | None
+    clip_ids: list[Tensor] | None
+
+
+class Encoding:
+    """Runs the caching phase of one training."""
+
+    def __init__(
+        self,
+        *,
+        options: Options,
+        dataset: Dataset,
+        prompts: Sequence[Prompt],
+        t5_length: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        stop: StopRequest,
+        metrics: Metrics,
+    ) -> None:
+        self._options, self._dataset, self._prompts = options, dataset, prompts
+        self._t5_length, self._device, self._dtype = t5_length, device, dtype
+        self._stop, self._metrics = stop, metrics
+        self._latents = LatentCache(
+            autoencoder=options.ae, target=dataset.config.resolution, on_disk=options.cache_latents_to_disk
+        )
+        self._texts = TextCache(
+            clip=options.clip_l,
+            t5=options.t5xxl,
+            t5_length=t5_length,
+            dtype=dtype,
+            on_disk=options.cache_text_encoder_outputs_to_disk,
+        )
+        self._done = self._total = 0
+
+    def run(self) -> Encoded:
+        """Raises TrainerError for a picture, model or tokenizer that cannot be used; leaves on a stop."""
+        pictures = self._latents.missing(self._dataset.pictures)
+        captions = self._texts.missing(self._dataset.pictures)
+        self._total = len(pictures) + len(captions)
+        if pictures:
+            self._encode_pictures(pictures)
+        clip, clip_ids, prompts = None, None, []
+        if captions or self._prompts or self._options.trains_clip:
+            self._metrics.report("loading")
+            tokenizers = tokenization.load(
+                cache_dir=self._options.tokenizer_cache_dir,
+                models_dir=self._options.clip_l.parent,
+                t5_length=self._t5_length,
+            )
+            clip = text_encoders.load_clip(self._options.clip_l, self._dtype).to(self._device)
+            if captions or self._prompts:
+                prompts = self._encode_texts(tokenizers, clip, captions)
+            if self._options.trains_clip:
+                clip_ids = list(tokenizers.clip_ids([picture.caption for picture in self._dataset.pictures]))
+        kept = clip if self._options.trains_clip else None
+        return Encoded(latents=self._latents, texts=self._texts, prompts=prompts, clip=kept, clip_ids=clip_ids)
+
+    def _encode_pictures(self, pictures: Sequence[Picture]) -> None:
+        self._metrics.report("loading")
+        autoencoder = Autoencoder(self._options.ae, self._device)
+        print(f"caching latents of {len(pictures)} pictures", flush=True)
+        self._stop.defer()
+        for picture in pictures:
+            self._count()
+            self._latents.encode(picture, autoencoder)
+            self._stop.leave_if_requested()
+        self._stop.leave_at_once()
+
+    def _encode_texts(
+        self, tokenizers: Tokenizers, clip: nn.Module, captions: Sequence[Picture]
+    ) -> list[EncodedPrompt]:
+        t5 = text_encoders.load_t5(self._options.t5xxl, self._dtype).to(self._device)
+        print(f"caching text embeddings of {len(captions)} captions", flush=True)
+        self._stop.defer()
+        for picture in captions:
+            self._count()
+            self._texts.keep(picture, self._encode(tokenizers, clip, t5, picture.caption).embedding)
+            self._stop.leave_if_requested()
+        prompts = []
+        for prompt in self._prompts:
+            positive = self._encode(tokenizers, clip, t5, prompt.text)
+            guided = prompt.cfg != 1.0
+            negative = self._encode(tokenizers, clip, t5, prompt.negative) if guided else None
+            prompts.append(EncodedPrompt(prompt=prompt, positive=positive, negative=negative))
+            self._stop.leave_if_requested()
+        self._stop.leave_at_once()
+        return prompts
+
+    @torch.no_grad()
+    def _encode(self, tokenizers: Tokenizers, clip: nn.Module, t5: nn.Module, text: str) -> EncodedText:
+        clip_ids = tokenizers.clip_ids([text])
+        t5_ids, t5_mask = tokenizers.t5_ids([text])
+        embedding = TextEmbedding(
+            pooled_V=text_encoders.encode_clip(clip, clip_ids.to(self._device))[0].float().cpu(),
+            hidden_TX=text_encoders.encode_t5(t5, t5_ids.to(self._device))[0].float().cpu(),
+            t5_mask_T=t5_mask[0],
+        )
+        return EncodedText(embedding=embedding, clip_ids_T=clip_ids[0])
+
+    def _count(self) -> None:
+        """A line of progress before each picture or caption, so that the phase begins with 0 done."""
+        self._metrics.report("caching", done=self._done, total=self._total)
+        self._done += 1

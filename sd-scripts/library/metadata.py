@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `ss_*` and `modelspec.*` metadata of a LoRA, with the keys and the spelling that sd-scripts writes.
+
+All values are text, "None" and "False" included. The keys are those of a recorded file
+(tests/trainer/data/sd-scripts-lora-header.json); what this trainer cannot do yet has the value for "off".
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import random
+import time
+from dataclasses import dataclass
+
+from library.dataset import Dataset
+from library.hashes import file_sha256, legacy_model_hash
+from library.options import Options
+from library.plan import Plan
+
+IMPLEMENTATION = "https://github.com/black-forest-labs/flux"
+# Options whose value is written as it is.
+FROM_OPTIONS = (
+    *("learning_rate", "text_encoder_lr", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps"),
+    *("lr_scheduler", "network_module", "mixed_precision", "max_grad_norm", "training_comment", "loss_type"),
+    *("cache_latents", "guidance_scale", "timestep_sampling", "sigmoid_scale", "model_prediction_type"),
+    *("discrete_flow_shift", "weighting_scheme", "model_type"),
+)
+# What sd-scripts writes for the options that are not there yet.
+OFF = {
+    "None": (
+        *("adaptive_noise_scale", "noise_offset", "network_dropout", "max_token_length", "face_crop_aug_range"),
+        *("max_validation_steps", "multires_noise_iterations", "validation_seed", "clip_skip"),
+        *("resize_interpolation", "scale_weight_norms", "min_snr_gamma", "ip_noise_gamma"),
+        *("validate_every_n_epochs", "validate_every_n_steps"),
+    ),
+    "False": (
+        *("debiased_estimation", "zero_terminal_snr", "lowram", "noise_offset_random_strength", "full_fp16", "v2"),
+        *("fp8_base", "fp8_base_unet", "apply_t5_attn_mask", "ip_noise_gamma_random_strength"),
+    ),
+    "0": (*("num_validation_images", "num_reg_images", "lr_warmup_steps", "caption_dropout_every_n_epochs"),),
+    "0.0": ("logit_mean", "caption_tag_dropout_rate", "validation_split", "caption_dropout_rate"),
+    "1.0": ("logit_std", "huber_scale", "prior_loss_weight"),
+    "0.1": ("huber_c",),
+    "0.3": ("multires_noise_discount",),
+    "1.29": ("mode_scale",),
+    "snr": ("huber_schedule",),
+    "(unknown)": ("sd_scripts_commit_hash",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One run of the program. Neither value has an effect on the training."""
+
+    identity: int
+    started_at: float
+
+    @classmethod
+    def new(cls) -> Session:
+        return cls(identity=random.SystemRandom().randrange(2**32), started_at=time.time())
+
+
+def build(
+    *, options: Options, dataset: Dataset, plan: Plan, seed: int, session: Session, schnell: bool, step: int
+) -> dict[str, str]:
+    """All metadata but the two hashes of the tensors."""
+    written = {f"ss_{name}": value for value, names in OFF.items() for name in names}
+    written |= {f"ss_{name}": str(getattr(options, name)) for name in FROM_OPTIONS}
+    written |= _run(options, plan, seed, session, step)
+    written |= _data(dataset, plan)
+    written |= _model(options)
+    return written | _modelspec(options, schnell=schnell)
+
+
+def _run(options: Options, plan: Plan, seed: int, session: Session, step: int) -> dict[str, str]:
+    optimizer_args = ",".join(f"{name}={value}" for name, value in options.optimizer_args or [])
+    written = {
+        "ss_session_id": str(session.identity),
+        "ss_training_started_at": str(session.started_at),
+        "ss_training_finished_at": str(time.time()),
+        "ss_output_name": str(options.output_name),
+        "ss_seed": str(seed),
+        "ss_steps": str(step),
+        "ss_epoch": str(plan.epoch_of(step)),
+        "ss_num_epochs": str(plan.total_epochs),
+        "ss_max_train_steps": str(plan.total_steps),
+        "ss_network_dim": str(options.network_dim),
+        "ss_network_alpha": f"{options.network_alpha:g}",
+        "ss_optimizer": "torch.optim.adamw.AdamW" + (f"({optimizer_args})" if optimizer_args else ""),
+    }
+    if options.network_args:
+        written["ss_network_args"] = json.dumps(dict(options.network_args))
+    return written
+
+
+def _data(dataset: Dataset, plan: Plan) -> dict[str, str]:
+    frequencies: dict[str, collections.Counter[str]] = {}
+    for picture in dataset.pictures:
+        tags = (tag.strip().lower() for tag in picture.caption.split(","))
+        frequencies.setdefault(picture.path.parent.name, collections.Counter()).update(tag for tag in tags if tag)
+    counts = collections.Counter(picture.path.parent.name for picture in dataset.pictures)
+    config = dataset.config
+    folders = {
+        subset.image_dir.name: {"n_repeats": subset.num_repeats, "img_count": counts[subset.image_dir.name]}
+        for subset in config.subsets
+    }
+    described = {
+        "is_dreambooth": True,
+        "batch_size_per_device": config.batch_size,
+        "num_train_images": dataset.repeated,
+        "num_reg_images": 0,
+        "resolution": [config.resolution.width, config.resolution.height],
+        "enable_bucket": False,
+        "tag_frequency": frequencies,
+        "subsets": [
+            {
+                "img_count": counts[subset.image_dir.name],
+                "num_repeats": subset.num_repeats,
+                "image_dir": subset.image_dir.name,
+                "class_tokens": subset.class_tokens,
+                "is_reg": False,
+            }
+            for subset in config.subsets
+        ],
+    }
+    return {
+        "ss_num_train_images": str(dataset.repeated),
+        "ss_num_batches_per_epoch": str(plan.batches_per_epoch),
+        "ss_tag_frequency": json.dumps(frequencies),
+        "ss_dataset_dirs": json.dumps(folders),
+        "ss_datasets": json.dumps([described]),
+    }
+
+
+def _model(options: Options) -> dict[str, str]:
+    path = options.pretrained_model_name_or_path
+    return {
+        "ss_base_model_version": "flux1",
+        "ss_sd_model_name": path.name,
+        "ss_sd_model_hash": legacy_model_hash(path),
+        "ss_new_sd_model_hash": file_sha256(path),
+    }
+
+
+def _modelspec(options: Options, *, schnell: bool) -> dict[str, str]:
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"flux-1-{'schnell' if schnell else 'dev'}/lora",
+        "modelspec.implementation": IMPLEMENTATION,
+        "modelspec.implementation_version": "fluxgym",
+        "modelspec.title": options.output_name or "last",
+        "modelspec.resolution": "1024x1024",
+        "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress for the daemon: one JSON object a line, appended to the file that FLUXGYM_METRICS names.
+
+Each line is one write to a descriptor opened with O_APPEND, so lines of several attempts never mix; nothing is
+fsynced. At most ten lines a second are written, but a phase's first and last line always. A file that cannot be
+written is said once on stderr and never fails the training. The keys are listed in docs/trainer.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from typing import Literal, Self
+
+Phase = Literal["starting", "loading", "caching", "training", "sampling", "saving", "finishing"]
+MINIMUM_INTERVAL_SECONDS = 0.1
+
+
+class Metrics:
+    """Writes progress lines. Without a file (`path` None) it does nothing."""
+
+    def __init__(self, path: str | None) -> None:
+        self._descriptor: int | None = None
+        self._phase: Phase | None = None
+        self._held_back: dict[str, object] | None = None
+        self._written_at = 0.0
+        if path:
+            try:
+                self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                self._give_up(error)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        return cls(os.environ.get("FLUXGYM_METRICS"))
+
+    def report(self, phase: Phase, **values: float) -> None:
+        """One line: the present phase and what is known in it. Repeated often, all but the last are thinned out."""
+        # JSON has no NaN: a loss that is not finite is written as null.
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        line: dict[str, object] = {"time": round(time.time(), 3), "phase": phase, **finite}
+        if phase != self._phase:
+            self.flush()
+            self._phase = phase
+            self._write(line)
+        elif time.monotonic() - self._written_at >= MINIMUM_INTERVAL_SECONDS:
+            self._write(line)
+        else:
+            self._held_back = line
+
+    def flush(self) -> None:
+        """Writes the line that was held back, if any."""
+        if self._held_back is not None:
+            self._write(self._held_back)
+
+    def _write(self, line: dict[str, object]) -> None:
+        self._held_back = None
+        self._written_at = time.monotonic()
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        print(f"warning: no progress is written to FLUXGYM_METRICS: {error}", file=sys.stderr)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = None

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading the transformer and the loss of one batch: all that touches the device in a step, but the optimizer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from library import flow_matching, safetensors_file, text_encoders
+from library.batches import Batch
+from library.flux_model import Flux, FluxConfig, image_ids, pack, unpack
+from library.options import Options
+from library.preflight import SINGLE_FILE_PREFIX
+
+# Below this a step is so short that OpenMP's threads only wait for each other: 19 to 25 ms with one thread against
+# 179 to 940 ms with two on a shared 2-core machine (trainers.md 4.5).
+ONE_THREAD_BELOW_PARAMETERS = 50_000_000
+
+
+def choose_threads(parameters: int) -> None:
+    """One CPU thread for tiny models, unless OMP_NUM_THREADS says otherwise."""
+    if parameters < ONE_THREAD_BELOW_PARAMETERS and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
+def load_transformer(path: Path, config: FluxConfig, *, dtype: torch.dtype, device: torch.device) -> Flux:
+    """The frozen transformer. Raises TrainerError if a key or a shape is not Flux's."""
+    with torch.device("meta"):
+        transformer = Flux(config)
+    tensors = safetensors_file.load(path, strip_prefix=SINGLE_FILE_PREFIX)
+    safetensors_file.assign(transformer, tensors, dtype, str(path))
+    return transformer.to(device)
+
+
+def loss_of(
+    batch: Batch,
+    *,
+    transformer: Flux,
+    clip: nn.Module | None,
+    options: Options,
+    accelerator: Accelerator,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The flow-matching loss of one batch, a scalar. `dtype` is the frozen models' type."""
+    device = accelerator.device
+    latents_BChw, noise_BChw = batch.latents_BChw.to(device), batch.noise_BChw.to(device)
+    sigma_B = batch.sigma_B.to(device)
+    height, width = latents_BChw.shape[2:]
+    noisy_BChw = flow_matching.add_noise(latents_BChw, noise_BChw, sigma_B)
+    with accelerator.autocast():
+        pooled_BV = batch.pooled_BV.to(device)
+        if clip is not None and batch.clip_ids_BT is not None:
+            pooled_BV = text_encoders.encode_clip(clip, batch.clip_ids_BT.to(device))
+        output_BIP = transformer(
+            pack(noisy_BChw),
+            image_ids(height, width, device),
+            batch.hidden_BTX.to(device),
+            pooled_BV,
+            flow_matching.rounded_timestep(sigma_B, dtype),
+            torch.full_like(sigma_B, options.guidance_scale),
+        )
+    output_BChw = unpack(output_BIP.float(), height, width)
+    prediction = flow_matching.interpret(output_BChw, noisy_BChw, sigma_B, options.model_prediction_type)
+    return flow_matching.l2_loss(prediction, noise_BChw - latents_BChw)

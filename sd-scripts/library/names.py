@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sd-scripts' names of files and folders, and which of them are too old to keep (trainers.md 1.4). All pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from library.options import Options
+
+# Base names where --output_name is not given.
+EPOCH_NAME, STEP_NAME, LAST_NAME = "epoch", "at", "last"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When something is saved: after an epoch, after a step, or (both None) at the end."""
+
+    epoch: int | None = None
+    step: int | None = None
+
+
+def stem(options: Options, moment: Moment) -> str:
+    """NAME-000004 after an epoch, NAME-step00000150 after a step, NAME at the end."""
+    if moment.epoch is not None:
+        return f"{options.output_name or EPOCH_NAME}-{moment.epoch:06d}"
+    if moment.step is not None:
+        return f"{options.output_name or STEP_NAME}-step{moment.step:08d}"
+    return options.output_name or LAST_NAME
+
+
+def lora_name(options: Options, moment: Moment) -> str:
+    return f"{stem(options, moment)}.safetensors"
+
+
+def state_name(options: Options, moment: Moment) -> str:
+    return f"{stem(options, moment)}-state"
+
+
+def outdated(options: Options, moment: Moment, *, state: bool) -> Moment | None:
+    """What a save makes too old, by --save_last_n_*; None where everything is kept.
+
+    Epochs: the one `every * n` before. Steps: n counts steps, not saves (save 5, last 5: at 20, 15 stays, 10 goes).
+    """
+    if moment.epoch is not None and options.save_every_n_epochs:
+        keep = (options.save_last_n_epochs_state if state else None) or options.save_last_n_epochs
+        if keep:
+            epoch = moment.epoch - options.save_every_n_epochs * keep
+            return Moment(epoch=epoch) if epoch > 0 else None
+    if moment.step is not None and options.save_every_n_steps:
+        keep = (options.save_last_n_steps_state if state else None) or options.save_last_n_steps
+        if keep:
+            step = moment.step - keep - 1
+            step -= step % options.save_every_n_steps
+            return Moment(step=step) if step > 0 else None
+    return None
+
+
+def sample_name(options: Options, *, epoch: int | None, step: int, index: int, date: str, seed: int | None) -> str:
+    """NAME_e000004_00_20261123131507.png after an epoch (0: before the first), NAME_000150_00_... after a step.
+
+    The seed follows where the prompt has one: ..._42.png.
+    """
+    base = f"{options.output_name}_" if options.output_name else ""
+    when = f"e{epoch:06d}" if epoch is not None else f"{step:06d}"
+    return f"{base}{when}_{index:02d}_{date}{f'_{seed}' if seed is not None else ''}.png"

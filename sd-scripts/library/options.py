@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF009 (flag() and switch() make dataclass fields)
+"""The flags that this trainer takes: one field each, with sd-scripts' name, default and meaning.
+
+This table is the only place where a flag is described: the parser (`arguments.py`) and the check of
+docs/trainer.md are made from it. No torch is imported here, so that a wrong command line is told at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from library.errors import nearest
+
+NETWORK_ARGS = ("train_blocks",)
+TRAIN_BLOCKS = ("all", "double", "single")
+OPTIMIZER_ARGS = ("betas", "eps", "weight_decay")
+
+
+def flag(
+    help_text: str,
+    *,
+    default: Any = None,
+    required: bool = False,
+    parse: Callable[[str], Any] = str,
+    choices: tuple[str, ...] = (),
+    many: bool = False,
+) -> Any:
+    """A flag with a value (`many`: one or more values)."""
+    keywords: dict[str, Any] = {"help": help_text, "type": parse, "required": required}
+    if not required:
+        keywords["default"] = default
+    if choices:
+        keywords["choices"] = choices
+    if many:
+        keywords["nargs"] = "+"
+    return dataclasses.field(default=default, metadata={"argparse": keywords})
+
+
+def switch(help_text: str) -> Any:
+    """A flag without a value."""
+    return dataclasses.field(default=False, metadata={"argparse": {"help": help_text, "action": "store_true"}})
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return value
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A finite number from 0."""
+    value = float(text)
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
+    return value
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 2**63 - 1."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2**63 - 1")
+    return value
+
+
+def only(*supported: str) -> Callable[[str], str]:
+    """A choice of which this trainer has a part: the rest of sd-scripts' values is refused with a sentence."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in supported:
+            raise argparse.ArgumentTypeError(f"{text!r} is not there yet; this trainer has {', '.join(supported)}")
+        return text.lower()
+
+    return parse
+
+
+def exactly(*supported: str) -> Callable[[str], str]:
+    """Like `only`, for names in which case matters."""
+
+    def parse(text: str) -> str:
+        if text not in supported:
+            raise argparse.ArgumentTypeError(f"{text!r} is not there yet; this trainer has {', '.join(supported)}")
+        return text
+
+    return parse
+
+
+def network_arg(text: str) -> tuple[str, str]:
+    """`name=value` of --network_args."""
+    name, separator, value = text.partition("=")
+    if not separator or name not in NETWORK_ARGS:
+        known = f"this trainer has {', '.join(NETWORK_ARGS)}{nearest(name, NETWORK_ARGS)}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name=value that is there yet; {known}")
+    if value not in TRAIN_BLOCKS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the value must be one of {', '.join(TRAIN_BLOCKS)}")
+    return name, value
+
+
+def optimizer_arg(text: str) -> tuple[str, Any]:
+    """`name=value` of --optimizer_args, the value being a Python literal."""
+    name, separator, value = text.partition("=")
+    if not separator or name not in OPTIMIZER_ARGS:
+        known = f"adamw has {', '.join(OPTIMIZER_ARGS)}{nearest(name, OPTIMIZER_ARGS)}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name=value of the optimizer; {known}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        raise argparse.ArgumentTypeError(f"{text!r}: {value!r} is not a number or a tuple of numbers") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The parsed command line. Fields carry the flags' names; `None` means not given."""
+
+    # Models.
+    pretrained_model_name_or_path: Path = flag("the Flux transformer, a safetensors file", required=True, parse=Path)
+    clip_l: Path = flag("the CLIP-L text encoder, a safetensors file", required=True, parse=Path)
+    t5xxl: Path = flag("the T5-XXL text encoder, a safetensors file", required=True, parse=Path)
+    ae: Path = flag("the autoencoder, a safetensors file", required=True, parse=Path)
+    tokenizer_cache_dir: Path | None = flag(
+        "folder with openai_clip-vit-large-patch14/ and google_t5-v1_1-xxl/", parse=Path
+    )
+    model_type: str = flag("kind of model", default="flux", parse=only("flux"))
+    t5xxl_max_token_length: int | None = flag("T5 tokens per caption (512 for dev, 256 for schnell)", parse=count)
+
+    # Data.
+    dataset_config: Path = flag("the dataset.toml", required=True, parse=Path)
+    caption_extension: str = flag("ending of caption files, unless dataset.toml says", default=".caption")
+    train_batch_size: int = flag("pictures per batch, unless dataset.toml says", default=1, parse=count)
+    cache_latents: bool = switch("encode every picture once (always done)")
+    cache_latents_to_disk: bool = switch("keep encoded pictures beside the pictures")
+    cache_text_encoder_outputs: bool = switch("encode every caption once (always done)")
+    cache_text_encoder_outputs_to_disk: bool = switch("keep encoded captions beside the pictures")
+    skip_cache_check: bool = switch("accepted; caches are always checked, which is cheap here")
+    max_data_loader_n_workers: int = flag("threads that prepare batches", default=8, parse=count)
+    persistent_data_loader_workers: bool = switch("accepted; the threads live as long as the training")
+
+    # Output.
+    output_dir: Path = flag("folder for all that is written", required=True, parse=Path)
+    output_name: str | None = flag("base name of files and folders")
+    save_precision: str | None = flag("type of the LoRA's numbers", parse=str, choices=("float", "fp16", "bf16"))
+    save_model_as: str = flag("file format of the LoRA", default="safetensors", parse=only("safetensors"))
+    save_every_n_epochs: int | None = flag("epochs between saves", parse=count)
+    save_every_n_steps: int | None = flag("steps between saves", parse=count)
+    save_last_n_epochs: int | None = flag("keep the LoRAs of the last N epochs", parse=count)
+    save_last_n_epochs_state: int | None = flag("keep the states of the last N epochs", parse=count)
+    save_last_n_steps: int | None = flag("keep the LoRAs of the last N steps", parse=count)
+    save_last_n_steps_state: int | None = flag("keep the states of the last N steps", parse=count)
+    save_state: bool = switch("save a state with each LoRA")
+    save_state_on_train_end: bool = switch("save a state at the end")
+    training_comment: str | None = flag("text for the LoRA's metadata")
+    console_log_simple: bool = switch("accepted; the log is plain lines")
+
+    # Resume.
+    resume: Path | None = flag("state folder to go on from", parse=Path)
+    initial_epoch: int | None = flag("epoch to begin with; with --resume the state's counter decides", parse=count)
+
+    # Network.
+    network_module: str = flag("kind of network", required=True, parse=exactly("networks.lora_flux"))
+    network_dim: int = flag("rank of the LoRA", default=4, parse=count)
+    network_alpha: float = flag("alpha of the LoRA; its scale is alpha/rank", default=1.0, parse=positive)
+    network_args: list[tuple[str, str]] | None = flag("train_blocks=all|double|single", parse=network_arg, many=True)
+    network_train_unet_only: bool = switch("leave CLIP-L as it is")
+
+    # Optimizer and schedule.
+    optimizer_type: str = flag("optimizer", default="adamw", parse=only("adamw"))
+    optimizer_args: list[tuple[str, Any]] | None = flag("name=value ...", parse=optimizer_arg, many=True)
+    learning_rate: float = flag("learning rate", default=2e-6, parse=not_negative)
+    unet_lr: float | None = flag("learning rate of the transformer's LoRA", parse=not_negative)
+    text_encoder_lr: float | None = flag("learning rate of CLIP-L's LoRA", parse=not_negative)
+    lr_scheduler: str = flag("schedule of the learning rate", default="constant", parse=only("constant"))
+    max_grad_norm: float = flag("clip the gradient's norm; 0 is off", default=1.0, parse=not_negative)
+    max_train_steps: int = flag("steps to train", default=1600, parse=count)
+    max_train_epochs: int | None = flag("epochs to train; overrides the steps", parse=count)
+    gradient_accumulation_steps: int = flag("batches per step", default=1, parse=count)
+    gradient_checkpointing: bool = switch("save memory, pay with time")
+    mixed_precision: str = flag("number type of the frozen models", default="no", parse=only("no", "bf16"))
+    seed: int | None = flag("seed of every random choice (drawn, if not given)", parse=seed)
+    sdpa: bool = switch("accepted; attention is always PyTorch's")
+    xformers: bool = switch("accepted; attention is always PyTorch's")
+    mem_eff_attn: bool = switch("accepted; attention is always PyTorch's")
+    highvram: bool = switch("accepted; no effect")
+    no_half_vae: bool = switch("accepted; the autoencoder always computes in fp32")
+
+    # Flow matching.
+    guidance_scale: float = flag("guidance told to the model in training", default=3.5, parse=not_negative)
+    timestep_sampling: str = flag(
+        "how noise levels are drawn",
+        default="sigma",
+        choices=("sigma", "uniform", "sigmoid", "shift", "flux_shift"),
+    )
+    sigmoid_scale: float = flag("scale before the sigmoid", default=1.0, parse=positive)
+    discrete_flow_shift: float = flag("shift of `shift` and `sigma`", default=3.0, parse=positive)
+    model_prediction_type: str = flag(
+        "what the model's output means", default="sigma_scaled", choices=("raw", "additive", "sigma_scaled")
+    )
+    weighting_scheme: str = flag(
+        "weights of `sigma` and `sigma_scaled`", default="uniform", parse=only("uniform", "none")
+    )
+    loss_type: str = flag("loss", default="l2", parse=only("l2"))
+
+    # Samples.
+    sample_prompts: Path | None = flag("prompt file (.txt), one prompt a line", parse=Path)
+    sample_every_n_epochs: int | None = flag("epochs between samples; wins over steps", parse=count)
+    sample_every_n_steps: int | None = flag("steps between samples", parse=count)
+    sample_at_first: bool = switch("sample before the first step too")
+
+    @property
+    def trains_clip(self) -> bool:
+        """As in sd-scripts' Flux trainer: CLIP-L is trained unless it is forbidden."""
+        return not self.network_train_unet_only
+
+    @property
+    def train_blocks(self) -> str:
+        return dict(self.network_args or []).get("train_blocks", "all")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run leaves in --output_dir: LoRAs and states, each whole or not there, no more than asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from library import atomic, names, safetensors_file
+from library.errors import TrainerError
+from library.hashes import lora_hashes
+from library.lora import LoRANetwork
+from library.names import Moment
+from library.options import Options
+
+PRECISIONS = {None: torch.float32, "float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def prepare(options: Options) -> None:
+    """Makes --output_dir. Raises TrainerError where it cannot be written."""
+    folder = options.output_dir
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+    except OSError as error:
+        raise TrainerError(f"--output_dir: {folder} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+class Output:
+    """Saves by moments. `save_state_to` and `metadata_at` are given what only the loop knows."""
+
+    def __init__(
+        self,
+        *,
+        options: Options,
+        network: LoRANetwork,
+        metadata_at: Callable[[int], dict[str, str]],
+        save_state_to: Callable[[Path, int], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._options, self._network = options, network
+        self._metadata_at, self._save_state_to, self._say = metadata_at, save_state_to, say
+
+    def save(self, moment: Moment, *, step: int, state: bool) -> None:
+        """The state (if asked for), then the LoRA, then what these make outdated goes."""
+        if state:
+            self.save_state(moment, step=step)
+        self._save_lora(moment, step=step)
+        self._remove_outdated(moment)
+
+    def save_state(self, moment: Moment, *, step: int) -> None:
+        """Only the state."""
+        path = self._options.output_dir / names.state_name(self._options, moment)
+        self._say(f"saving state: {path}")
+        self._save_state_to(path, step)
+
+    def _save_lora(self, moment: Moment, *, step: int) -> None:
+        path = self._options.output_dir / names.lora_name(self._options, moment)
+        self._say(f"\nsaving checkpoint: {path}")
+        tensors = self._network.kohya_tensors(PRECISIONS[self._options.save_precision])
+        metadata = self._metadata_at(step)
+        metadata["sshs_model_hash"], metadata["sshs_legacy_hash"] = lora_hashes(tensors, metadata)
+        try:
+            atomic.write_file(path, lambda part: safetensors_file.write(part, tensors, metadata))
+        except (OSError, SafetensorError) as error:
+            raise TrainerError(f"{path} could not be saved: {error}; earlier files are whole") from error
+
+    def _remove_outdated(self, moment: Moment) -> None:
+        old_lora = names.outdated(self._options, moment, state=False)
+        if old_lora:
+            path = self._options.output_dir / names.lora_name(self._options, old_lora)
+            if path.exists():
+                self._say(f"removing old checkpoint: {path}")
+                path.unlink()
+        old_state = names.outdated(self._options, moment, state=True)
+        if old_state:
+            path = self._options.output_dir / names.state_name(self._options, old_state)
+            if path.exists():
+                self._say(f"removing old state: {path}")
+                atomic.remove_directory(path)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that can be refused is refused here, from headers and small files, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from library import dataset, dataset_config, flux_model, output, plan, prompts, safetensors_file, states
+from library.autoencoder import read_config as read_autoencoder_config
+from library.dataset import Dataset
+from library.errors import TrainerError
+from library.flux_model import FluxConfig
+from library.options import Options
+from library.plan import Plan
+from library.prompts import Prompt
+from library.states import Progress
+from library.text_encoders import clip_config, t5_config
+
+SINGLE_FILE_PREFIX = "model.diffusion_model."
+T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """A run whose parts fit together. `state` is the folder that it goes on from, `first_step` the steps done."""
+
+    dataset: Dataset
+    plan: Plan
+    prompts: list[Prompt]
+    flux: FluxConfig
+    flux_parameters: int
+    t5_length: int
+    state: Path | None
+    first_step: int
+    seed: int
+
+
+def check(options: Options) -> Inputs:
+    """Raises TrainerError for the first thing that is wrong."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainerError("several processes are not there yet: start the trainer once, on one GPU")
+    output.prepare(options)
+    flux, flux_parameters = _check_models(options)
+    found = dataset.find(
+        dataset_config.read(
+            options.dataset_config,
+            batch_size=options.train_batch_size,
+            caption_extension=options.caption_extension,
+        )
+    )
+    planned = plan.make(options, batches_per_epoch=found.batches_per_epoch)
+    state = states.find(options.resume) if options.resume else None
+    progress = states.read_progress(state) if state else None
+    wants_samples = options.sample_prompts is not None
+    return Inputs(
+        dataset=found,
+        plan=planned,
+        prompts=prompts.read(options.sample_prompts) if wants_samples and options.sample_prompts else [],
+        flux=flux,
+        flux_parameters=flux_parameters,
+        t5_length=options.t5xxl_max_token_length or (T5_LENGTH_DEV if flux.guidance else T5_LENGTH_SCHNELL),
+        state=state,
+        first_step=first_step(options, planned, progress),
+        seed=_seed(options, progress),
+    )
+
+
+def _check_models(options: Options) -> tuple[FluxConfig, int]:
+    path = options.pretrained_model_name_or_path
+    shapes = {
+        key.removeprefix(SINGLE_FILE_PREFIX): shape
+        for key, shape in safetensors_file.read_shapes(path, "--pretrained_model_name_or_path").items()
+    }
+    checks = (
+        ("--clip_l", options.clip_l, clip_config, "the CLIP-L text encoder"),
+        ("--t5xxl", options.t5xxl, t5_config, "the T5 text encoder"),
+        ("--ae", options.ae, read_autoencoder_config, "Flux's autoencoder"),
+    )
+    try:
+        flux = flux_model.read_config(shapes)
+    except (KeyError, ValueError) as error:
+        raise TrainerError(
+            f"--pretrained_model_name_or_path: {path} is not a Flux transformer: it lacks {error}"
+        ) from error
+    widths = {}
+    for flag, file, read, what in checks:
+        file_shapes = safetensors_file.read_shapes(file, flag)
+        try:
+            widths[flag] = read(file_shapes)
+        except (KeyError, ValueError) as error:
+            raise TrainerError(f"{flag}: {file} is not {what}: it lacks {error}") from error
+    _check_widths(flux, widths["--clip_l"]["hidden_size"], widths["--t5xxl"]["d_model"], path)
+    return flux, sum(math.prod(shape) for shape in shapes.values())
+
+
+def _check_widths(flux: FluxConfig, clip_width: object, t5_width: object, path: Path) -> None:
+    if flux.vector_width != clip_width:
+        raise TrainerError(f"--clip_l has width {clip_width}, but {path} was made for {flux.vector_width}")
+    if flux.text_width != t5_width:
+        raise TrainerError(f"--t5xxl has width {t5_width}, but {path} was made for {flux.text_width}")
+
+
+def first_step(options: Options, planned: Plan, progress: Progress | None) -> int:
+    """Steps that are done already. A state's counter stands over --initial_epoch.
+
+    Raises TrainerError where the state is past the end that is asked for.
+    """
+    if progress is None:
+        if not options.initial_epoch:
+            return 0
+        if options.initial_epoch > planned.total_epochs:
+            raise TrainerError(
+                f"--initial_epoch {options.initial_epoch} is past the last epoch, {planned.total_epochs}"
+            )
+        return (options.initial_epoch - 1) * planned.steps_per_epoch
+    if progress.step > planned.total_steps:
+        raise TrainerError(
+            f"--resume: the state is at step {progress.step}, but this run ends at step {planned.total_steps}; "
+            "ask for more epochs or steps"
+        )
+    if progress.steps_per_epoch != planned.steps_per_epoch:
+        _warn(
+            f"an epoch had {progress.steps_per_epoch} steps when the state was saved and has "
+            f"{planned.steps_per_epoch} now; the run goes on at step {progress.step}"
+        )
+    if options.initial_epoch and (options.initial_epoch - 1) * planned.steps_per_epoch != progress.step:
+        _warn(f"--initial_epoch {options.initial_epoch} is not used: the state is at step {progress.step}")
+    return progress.step
+
+
+def _seed(options: Options, progress: Progress | None) -> int:
+    """--seed, else the state's, else a new one."""
+    if progress is not None:
+        if options.seed not in (None, progress.seed):
+            _warn(f"--seed {options.seed} is not the state's, {progress.seed}: the run will not be the same")
+        return progress.seed if options.seed is None else options.seed
+    return random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)

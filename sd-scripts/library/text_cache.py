@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N815 (fields carry their tensors' shapes too)
+"""Text embeddings of captions, in memory or as `{stem}_flux_te.npz` beside the picture (trainers.md 1.7)."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+
+from library import cache_file
+from library.dataset import Picture
+from library.hashes import file_sha256
+
+VERSION = 1
+SEAL_NAME = "fluxgym_seal"
+NAMES = ("l_pooled", "t5_out", "txt_ids", "t5_attn_mask", "apply_t5_attn_mask")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEmbedding:
+    """What the transformer sees of one caption: CLIP's pooled vector and T5's tokens, fp32, on the CPU."""
+
+    pooled_V: Tensor
+    hidden_TX: Tensor
+    t5_mask_T: Tensor
+
+
+class TextCache:
+    """The embeddings of one dataset's captions. `dtype` is the encoders' type, since it changes the numbers."""
+
+    def __init__(self, *, clip: Path, t5: Path, t5_length: int, dtype: torch.dtype, on_disk: bool) -> None:
+        self._models = (clip, t5)
+        self._settings = {"version": VERSION, "t5_length": t5_length, "dtype": str(dtype)}
+        self._on_disk = on_disk
+        self._in_memory: dict[Path, TextEmbedding] = {}
+
+    def missing(self, pictures: tuple[Picture, ...]) -> list[Picture]:
+        """The pictures whose captions have to be encoded."""
+        if not self._on_disk:
+            return list(pictures)
+        return [
+            picture
+            for picture in pictures
+            if not cache_file.is_valid(_path(picture), NAMES, seal_name=SEAL_NAME, inputs=self._inputs(picture))
+        ]
+
+    def keep(self, picture: Picture, embedding: TextEmbedding) -> None:
+        """Keeps a caption's embedding."""
+        if not self._on_disk:
+            self._in_memory[picture.path] = embedding
+            return
+        tokens = embedding.hidden_TX.shape[0]
+        arrays = {
+            "l_pooled": embedding.pooled_V.numpy(),
+            "t5_out": embedding.hidden_TX.numpy(),
+            "txt_ids": numpy.zeros((tokens, 3), dtype=numpy.float32),
+            "t5_attn_mask": embedding.t5_mask_T.numpy(),
+            "apply_t5_attn_mask": numpy.array(False),
+        }
+        cache_file.write(_path(picture), arrays, seal_name=SEAL_NAME, inputs=self._inputs(picture))
+
+    def embedding(self, picture: Picture) -> TextEmbedding:
+        if not self._on_disk:
+            return self._in_memory[picture.path]
+        with numpy.load(_path(picture), allow_pickle=False) as archive:
+            return TextEmbedding(
+                pooled_V=torch.from_numpy(archive["l_pooled"]),
+                hidden_TX=torch.from_numpy(archive["t5_out"]),
+                t5_mask_T=torch.from_numpy(archive["t5_attn_mask"]),
+            )
+
+    def _inputs(self, picture: Picture) -> dict[str, object]:
+        return {**self._settings, "caption": picture.caption, **self._model_hashes}
+
+    @functools.cached_property
+    def _model_hashes(self) -> dict[str, str]:
+        clip, t5 = self._models
+        return {"clip": file_sha256(clip), "t5": file_sha256(t5)}
+
+
+def _path(picture: Picture) -> Path:
+    return picture.path.with_name(f"{picture.path.stem}_flux_te.npz")

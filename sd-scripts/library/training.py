@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training from start to end: check, encode, load, train, save. The loop is `_train`.
+
+After each optimizer step the run is in a state that can be saved exactly; a stop, a save and the samples happen
+there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import time
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from library import metadata, model, optimizer, plan, preflight, states
+from library.batches import BatchSource, positions, prefetch
+from library.encoding import Encoded, Encoding
+from library.flux_model import Flux
+from library.lora import LoRANetwork
+from library.metrics import Metrics
+from library.names import Moment
+from library.options import Options
+from library.output import Output
+from library.preflight import Inputs
+from library.progress_bar import StepsBar
+from library.sampling import Sampler
+from library.signals import StopRequest
+
+TRAINING_TYPES = {"no": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a step works on."""
+
+    transformer: Flux
+    clip: nn.Module | None
+    network: LoRANetwork
+    optimizer: Optimizer
+    scheduler: LambdaLR
+
+
+def run(options: Options, *, stop: StopRequest, metrics: Metrics) -> None:
+    """Trains, or goes on from a state, until the final LoRA is written.
+
+    Raises TrainerError for what the user can put right, and SystemExit with 128 + signal after a stop.
+    """
+    inputs = preflight.check(options)
+    model.choose_threads(inputs.flux_parameters)
+    accelerator = Accelerator(
+        mixed_precision=options.mixed_precision, gradient_accumulation_steps=options.gradient_accumulation_steps
+    )
+    dtype = TRAINING_TYPES[options.mixed_precision]
+    print(f"accelerator device: {accelerator.device}", flush=True)
+    encoded = Encoding(
+        options=options,
+        dataset=inputs.dataset,
+        prompts=inputs.prompts,
+        t5_length=inputs.t5_length,
+        device=accelerator.device,
+        dtype=dtype,
+        stop=stop,
+        metrics=metrics,
+    ).run()
+    metrics.report("loading")
+    parts = _load(options, inputs, encoded, accelerator, dtype)
+    stop.defer()
+    stop.leave_if_requested()
+    _print_plan(options, inputs)
+    _Run(options, inputs, encoded, parts, accelerator, dtype, stop, metrics).train()
+    metrics.flush()
+
+
+def _load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accelerator, dtype: torch.dtype) -> Parts:
+    """The frozen transformer, the LoRA on it, and what the state says of both."""
+    transformer = model.load_transformer(
+        options.pretrained_model_name_or_path, inputs.flux, dtype=dtype, device=accelerator.device
+    )
+    transformer.gradient_checkpointing = options.gradient_checkpointing
+    network = LoRANetwork(
+        transformer=transformer,
+        clip=encoded.clip,
+        rank=options.network_dim,
+        alpha=options.network_alpha,
+        train_blocks=options.train_blocks,
+        seed=inputs.seed,
+    ).to(accelerator.device)
+    print(f"create LoRA network: {len(list(network.parts()))} modules, rank {options.network_dim}", flush=True)
+    built, scheduler = optimizer.build(network, options)
+    if inputs.state:
+        print(f"resume training from {inputs.state} at step {inputs.first_step}", flush=True)
+        states.load(inputs.state, network=network, optimizer=built, scheduler=scheduler)
+    return Parts(transformer=transformer, clip=encoded.clip, network=network, optimizer=built, scheduler=scheduler)
+
+
+def _print_plan(options: Options, inputs: Inputs) -> None:
+    """The lines that programs read from sd-scripts' output (trainers.md 1.8)."""
+    planned = inputs.plan
+    print(
+        "running training / 学習開始\n"
+        f"  num train images * repeats / 学習画像の数×繰り返し回数: {inputs.dataset.repeated}\n"  # noqa: RUF001
+        f"  num batches per epoch / 1epochのバッチ数: {planned.batches_per_epoch}\n"
+        f"  num epochs / epoch数: {planned.total_epochs}\n"
+        f"  batch size per device / バッチサイズ: {inputs.dataset.config.batch_size}\n"
+        f"  gradient accumulation steps / 勾配を合計するステップ数 = {options.gradient_accumulation_steps}\n"
+        f"  total optimization steps / 学習ステップ数: {planned.total_steps}",
+        flush=True,
+    )
+
+
+class _Run:
+    """The loop and what is due after each step."""
+
+    def __init__(
+        self,
+        options: Options,
+        inputs: Inputs,
+        encoded: Encoded,
+        parts: Parts,
+        accelerator: Accelerator,
+        dtype: torch.dtype,
+        stop: StopRequest,
+        metrics: Metrics,
+    ) -> None:
+        self.options, self.inputs, self.plan = options, inputs, inputs.plan
+        self.parts, self.accelerator, self.dtype = parts, accelerator, dtype
+        self.stop, self.metrics = stop, metrics
+        self.bar = StepsBar(done=inputs.first_step, total=inputs.plan.total_steps)
+        self.losses: collections.deque[float] = collections.deque(maxlen=inputs.plan.steps_per_epoch)
+        self.seconds_per_step = 0.0
+        session = metadata.Session.new()
+        self.output = Output(
+            options=options,
+            network=parts.network,
+            metadata_at=lambda step: metadata.build(
+                options=options,
+                dataset=inputs.dataset,
+                plan=inputs.plan,
+                seed=inputs.seed,
+                session=session,
+                schnell=not inputs.flux.guidance,
+                step=step,
+            ),
+            save_state_to=lambda path, step: states.save(
+                path,
+                network=parts.network,
+                optimizer=parts.optimizer,
+                scheduler=parts.scheduler,
+                progress=self._progress(step),
+            ),
+            say=self.bar.print,
+        )
+        self.sampler = Sampler(
+            options=options,
+            seed=inputs.seed,
+            transformer=parts.transformer,
+            clip=parts.clip,
+            prompts=encoded.prompts,
+            device=accelerator.device,
+            autocast=accelerator.autocast,
+            stop=stop,
+            metrics=metrics,
+            say=self.bar.print,
+        )
+        self.source = BatchSource(
+            options=options,
+            seed=inputs.seed,
+            dataset=inputs.dataset,
+            latents=encoded.latents,
+            texts=encoded.texts,
+            clip_ids=encoded.clip_ids.__getitem__ if encoded.clip_ids else None,
+        )
+
+    def train(self) -> None:
+        """The loop. Between two steps: progress, then saves, then samples, then a stop if one is asked for."""
+        if self.options.sample_at_first and self.inputs.first_step == 0:
+            self.sampler.sample_all(epoch=0, step=0)
+            self.stop.leave_if_requested()
+        wanted = positions(
+            first_step=self.inputs.first_step,
+            last_step=self.plan.total_steps,
+            batches_per_epoch=self.plan.batches_per_epoch,
+            accumulation=self.options.gradient_accumulation_steps,
+        )
+        batches = prefetch(self.source.batch, wanted, threads=self.options.max_data_loader_n_workers)
+        with self.bar, contextlib.closing(batches):
+            micro_losses: list[torch.Tensor] = []
+            epoch, began = None, time.monotonic()
+            for batch in batches:
+                position = batch.position
+                if epoch != position.epoch:
+                    epoch = position.epoch
+                    self.bar.print(f"\nepoch {epoch + 1}/{self.plan.total_epochs}")
+                loss = model.loss_of(
+                    batch,
+                    transformer=self.parts.transformer,
+                    clip=self.parts.clip,
+                    options=self.options,
+                    accelerator=self.accelerator,
+                    dtype=self.dtype,
+                )
+                self.accelerator.backward(loss)
+                micro_losses.append(loss.detach())
+                if not position.last_of_step:
+                    continue
+                self._optimizer_step()
+                self._report_step(position.step, torch.stack(micro_losses).mean().item(), began)
+                micro_losses.clear()
+                self._save_and_sample(position.step)
+                if self.stop.requested:
+                    self._leave(position.step)
+                began = time.monotonic()
+        self._finish()
+
+    def _optimizer_step(self) -> None:
+        if self.options.max_grad_norm:
+            self.accelerator.clip_grad_norm_(self.parts.network.parameters(), self.options.max_grad_norm)
+        self.parts.optimizer.step()
+        self.parts.scheduler.step()
+        self.parts.optimizer.zero_grad(set_to_none=True)
+
+    def _report_step(self, step: int, loss: float, began: float) -> None:
+        seconds = time.monotonic() - began
+        self.seconds_per_step += (seconds - self.seconds_per_step) * (0.1 if self.seconds_per_step else 1.0)
+        self.losses.append(loss)
+        average = sum(self.losses) / len(self.losses)
+        self.bar.step(average)
+        self.metrics.report(
+            "training",
+            step=step,
+            totalSteps=self.plan.total_steps,
+            epoch=self.plan.epoch_of(step),
+            totalEpochs=self.plan.total_epochs,
+            loss=loss,
+            averageLoss=average,
+            learningRate=optimizer.learning_rate(self.parts.optimizer),
+            secondsPerStep=round(self.seconds_per_step, 6),
+        )
+
+    def _save_and_sample(self, step: int) -> None:
+        epoch = self.plan.epoch_of(step)
+        if plan.saves_step(self.options, self.plan, step):
+            self.metrics.report("saving", step=step)
+            self.output.save(Moment(step=step), step=step, state=self.options.save_state)
+        if plan.saves_epoch(self.options, self.plan, step):
+            self.metrics.report("saving", step=step)
+            self.output.save(Moment(epoch=epoch), step=step, state=self.options.save_state)
+        if plan.samples_epoch(self.options, self.plan, step):
+            self.sampler.sample_all(epoch=epoch, step=step)
+        elif plan.samples_step(self.options, step):
+            self.sampler.sample_all(epoch=None, step=step)
+
+    def _leave(self, step: int) -> None:
+        """What a stop asks for: the step is finished, its state is saved, the exit status tells the signal."""
+        self.metrics.report("saving", step=step)
+        self.output.save_state(Moment(step=step), step=step)
+        self.metrics.flush()
+        self.bar.print(f"stopped by signal {self.stop.signum} after step {step}")
+        raise SystemExit(self.stop.exit_status)
+
+    def _finish(self) -> None:
+        """The last state and the final LoRA, which is written last of all. Done is done: no stop is taken here."""
+        self.metrics.report("finishing", step=self.plan.total_steps)
+        with_state = self.options.save_state or self.options.save_state_on_train_end
+        self.output.save(Moment(), step=self.plan.total_steps, state=with_state)
+        print("model saved.", flush=True)
+
+    def _progress(self, step: int) -> states.Progress:
+        return states.Progress(
+            step=step,
+            epoch=self.plan.epoch_of(step),
+            total_steps=self.plan.total_steps,
+            steps_per_epoch=self.plan.steps_per_epoch,
+            seed=self.inputs.seed,
+        )
