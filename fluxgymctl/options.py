@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainer's own flags, as `[trainer_options]` and `-o KEY=WORDS` write them: a name and a list of words.
 
-No words: a switch. Which names there are is the trainer's matter; here only their form is read.
+No words: a switch; the one word `false` takes back a switch that is passed by default. Which names there are is the
+trainer's matter; here only their form is read.
 """
 
 import math
 import shlex
 from typing import Any
 
-RIGHT = "true (a switch), false (left out), a number, a text, or a list of numbers and texts"
+RIGHT = "true (a switch), false (no switch), a number, a text, or a list of numbers and texts"
 
 
-def from_toml(value: Any) -> list[str] | None:
-    """The words of a TOML value; None leaves the flag out. ValueError if it has no words."""
+def from_toml(value: Any) -> list[str]:
+    """The words of a TOML value. ValueError if it has none."""
     if value is True:
         return []
     if value is False:
-        return None
+        return ["false"]
     if isinstance(value, list):
         return [_word(item) for item in value]
     return [_word(value)]

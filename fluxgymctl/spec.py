@@ -45,15 +45,13 @@ def parse(text: str, *, file: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, raw in _dotted(tables):
         try:
-            value = _value(key, raw, folder=folder)
+            values[key] = _value(key, raw, folder=folder)
         except _WrongValue as error:
             place = f"{file}, line {_line(text, key, raw)}"
             raise InvalidSetting(f"{place}: {key} is {raw!r}, but must be {error}.", setting=key) from None
         except _UnknownKey as error:
             place = f"{file}, line {_line(text, key, raw)}"
             raise InvalidSetting(f"{place}: there is no setting {key}; {error}", setting=key) from None
-        if value is not None:
-            values[key] = value
     return values
 
 
@@ -103,7 +101,7 @@ class _UnknownKey(Exception):
 
 
 def _value(key: str, raw: Any, *, folder: Path) -> Any:
-    """One value as the interface takes it; None leaves it out."""
+    """One value as the interface takes it."""
     if key in (MODEL, OPTIONS):
         raise _WrongValue(f"a table, [{key}]")
     if key.startswith(OPTIONS + "."):

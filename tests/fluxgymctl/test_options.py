@@ -12,7 +12,7 @@ from fluxgymctl import options
     ("value", "words"),
     [
         (True, []),
-        (False, None),
+        (False, ["false"]),
         (16, ["16"]),
         (-1, ["-1"]),
         (1e-4, ["0.0001"]),
@@ -25,7 +25,7 @@ from fluxgymctl import options
         ([], []),
     ],
 )
-def test_a_toml_value_has_its_words(value: object, words: list[str] | None) -> None:
+def test_a_toml_value_has_its_words(value: object, words: list[str]) -> None:
     assert options.from_toml(value) == words
 
 

@@ -41,6 +41,7 @@ def test_a_whole_spec_file() -> None:
         trainer_options={
             "network_alpha": ["16"],
             "network_train_unet_only": [],
+            "highvram": ["false"],
             "network_args": ["train_blocks=all", "x=1"],
         },
     )
