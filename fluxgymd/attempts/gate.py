@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts shims: the half of an attempt's start that all adapters share.
 
-The shim waits at a pipe of which the daemon alone holds the other end, so it cannot outlive a daemon that dies before
-it says go. It gets the attempt's environment and three descriptors, and nothing else of the daemon's.
+The gate is a socket of which the daemon alone holds the other end, so a shim cannot outlive a daemon that dies before
+it says go. Who has a gate has a shim that waits: its lock is held and shim.json is on the disk, so no look at the
+evidence from then on can take it for one that never came up.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -17,33 +19,42 @@ from fluxgymd.attempts.port import AttemptSpec, Refused
 from fluxgymd.core.records import Process
 
 GATE_FD = 3
+READY_SECONDS = 30.0
+"""For Python's start on a slow volume."""
 
 
 class ShimGate:
     """A spawned shim that waits (port.Gate)."""
 
-    def __init__(self, *, shim: Process, writer: int) -> None:
+    def __init__(self, *, shim: Process, socket: socket.socket) -> None:
         self.shim = shim
-        self._writer: int | None = writer
+        self._socket = socket
+
+    async def waits(self) -> None:
+        """Returns when the shim has come to the gate. Refused if it has ended instead."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                word = await asyncio.get_running_loop().sock_recv(self._socket, 1)
+        except (TimeoutError, ConnectionError):
+            word = b""
+        if word != b"w":
+            raise Refused("The supervising process did not come up; the job's log says why.")
 
     def open(self) -> None:
         """Refused if the shim has left meanwhile."""
-        assert self._writer is not None
         try:
-            os.write(self._writer, b"g")
-        except BrokenPipeError:
+            self._socket.send(b"g")
+        except OSError:
             raise Refused("The supervising process left before the trainer was started.") from None
         finally:
             self.close()
 
     def close(self) -> None:
-        if self._writer is not None:
-            os.close(self._writer)
-            self._writer = None
+        self._socket.close()
 
 
 async def spawn(spec: AttemptSpec) -> ShimGate:
-    """A shim with its gate closed. Refused if it cannot be had."""
+    """A shim that waits at its closed gate. Refused if it cannot be had."""
     work = asyncio.create_task(asyncio.to_thread(_spawn, spec))
     try:
         gate = await asyncio.shield(work)
@@ -54,6 +65,11 @@ async def spawn(spec: AttemptSpec) -> ShimGate:
         work.add_done_callback(_close_unwanted)
         raise
     _reap_when_over(gate.shim.pid)
+    try:
+        await gate.waits()
+    except BaseException:
+        gate.close()
+        raise
     return gate
 
 
@@ -73,7 +89,8 @@ def command(spec: AttemptSpec) -> list[str]:
 
 def _spawn(spec: AttemptSpec) -> ShimGate:
     """Blocks: the log and Python itself may lie on a slow volume."""
-    reader, writer = os.pipe()
+    ours, its = socket.socketpair()
+    ours.setblocking(False)
     log = -1
     try:
         log = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -85,7 +102,7 @@ def _spawn(spec: AttemptSpec) -> ShimGate:
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, log, 1),
                 (os.POSIX_SPAWN_DUP2, log, 2),
-                (os.POSIX_SPAWN_DUP2, reader, GATE_FD),
+                (os.POSIX_SPAWN_DUP2, its.fileno(), GATE_FD),
             ],
             setsigmask=(),
             setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD),
@@ -93,12 +110,12 @@ def _spawn(spec: AttemptSpec) -> ShimGate:
         # It is our child and not reaped yet, so the pid is its own.
         start = processes.stat(pid)
         assert start is not None
-        return ShimGate(shim=start.process, writer=writer)
+        return ShimGate(shim=start.process, socket=ours)
     except BaseException:
-        os.close(writer)
+        ours.close()
         raise
     finally:
-        os.close(reader)
+        its.close()
         if log >= 0:
             os.close(log)
 

@@ -110,7 +110,9 @@ def take_lock(folder: int) -> bool:  # 2
 
 
 def gate_opens(gate: int) -> bool:  # 4
-    """Waits for the daemon's word. False at its death, and when a stop came in the meantime."""
+    """Says that it waits, and waits for the daemon's word. False at its death, and if a stop came in the meantime."""
+    with contextlib.suppress(OSError):  # the daemon has died already: the end of file comes next
+        os.write(gate, b"w")
     opened = os.read(gate, 1) == b"g"
     os.close(gate)
     return opened and not ending_pends()
