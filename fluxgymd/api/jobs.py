@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable
 
 from fluxgym import methods as m
-from fluxgym.messages import Checkpoint
+from fluxgym.messages import Checkpoint, Revision
 from fluxgymd.api import log_stream
 from fluxgymd.api.server import Route, Send
 from fluxgymd.engine.book import Book, Entry
@@ -30,7 +30,7 @@ class Jobs:
         self._ring()
         return m.SubmitReply(job=show(entry), warnings=warnings + self._warn())
 
-    async def list(self, parameters: m.ListParameters, send: Send) -> m.ListReply:
+    async def list_jobs(self, parameters: m.ListParameters, send: Send) -> m.ListReply:
         entries = sorted(self._book, key=_age, reverse=True)
         if parameters.before is not None:
             oldest = _age(self._book.entry(parameters.before))
@@ -57,7 +57,7 @@ class Jobs:
             for entry in sorted(self._book, key=_age):
                 if parameters.name in (None, entry.name):
                     await send(m.WatchReply(revision=hub.revision, job=show(entry)))
-        await send(m.WatchReply(revision=m.Revision(instance=hub.instance, number=number)))
+        await send(m.WatchReply(revision=Revision(instance=hub.instance, number=number)))
         while True:
             await hub.wait(number)
             changed, removed = hub.since(number)
@@ -102,10 +102,10 @@ class Jobs:
             ]
         )
 
-    def routes(self) -> "list[Route]":
+    def routes(self) -> list[Route]:
         return [
             Route(m.SUBMIT, self.submit),
-            Route(m.LIST, self.list),
+            Route(m.LIST, self.list_jobs),
             Route(m.DESCRIBE, self.describe),
             Route(m.LOGS, self.logs),
             Route(m.WATCH, self.watch),

@@ -14,7 +14,5 @@ class Degraded:
         damaged = [entry.name for entry in self._book if entry.damage is not None]
         reasons = [self._book.storage_problem, self._scheduler.problem]
         if damaged:
-            reasons.append(
-                f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do."
-            )
+            reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")
         return [reason for reason in reasons if reason]

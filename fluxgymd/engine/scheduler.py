@@ -23,12 +23,20 @@ PASS_SECONDS = 5.0
 
 
 class Scheduler:
-    def __init__(self, book: Book, runner: Runner, gpus: Gpus, after_pass: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        book: Book,
+        runner: Runner,
+        gpus: Gpus,
+        *,
+        bell: asyncio.Event,
+        after_pass: Callable[[], Awaitable[None]],
+    ) -> None:
         self._book = book
         self._runner = runner
         self._gpus = gpus
         self._after_pass = after_pass
-        self._bell = asyncio.Event()
+        self._bell = bell  # rung by whoever changes what a pass looks at
         self.problem: str | None = None
         """Why nothing is started at present."""
         self.last_pass = time.monotonic()

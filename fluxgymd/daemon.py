@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon: its parts, and the order in which they start and stop (daemons.md 3.5).
+
+Start: own the home, read the journals, find the running attempts, serve, say READY, and only then start anything: a
+scope that is ordered after this service waits for our READY, so one that we made earlier would wait for ever.
+Stop: say so, take no calls, leave the jobs alone.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from types import TracebackType
+from typing import Self
+
+from fluxgym.config import Config
+from fluxgym.messages import Linger
+from fluxgymd.api import service
+from fluxgymd.api.jobs import Jobs
+from fluxgymd.api.machine import Machine
+from fluxgymd.api.server import Server
+from fluxgymd.attempts import place
+from fluxgymd.core.job import Live
+from fluxgymd.engine.book import Book
+from fluxgymd.engine.degraded import Degraded
+from fluxgymd.engine.runner import Runner
+from fluxgymd.engine.scheduler import Scheduler
+from fluxgymd.engine.submit import Submitter
+from fluxgymd.engine.verbs import Verbs
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.heartbeat import Heartbeat
+from fluxgymd.linger import linger
+from fluxgymd.listen import OwnSocket, activated
+from fluxgymd.notify import Notifier
+from fluxgymd.sleep import SleepGuard
+from fluxgymd.store.home import Home
+from fluxgymd.store.owner import RENEW_SECONDS, Ownership
+from fluxgymd.store.writer import Writer
+from fluxgymd.supervisors import Supervisors, connect
+from fluxgymd.trainers.flags import KnownFlags
+from fluxgymd.trainers.kohya import SCRIPT
+
+log = logging.getLogger(__name__)
+
+GPU_SECONDS = 60.0
+"""Between two questions to NVML while a GPU may have come or gone."""
+
+
+class Daemon:
+    """Runs from `__aenter__` to `__aexit__`. A FluxgymError or OSError at the start says why it cannot."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._notifier.stopping()
+        await self._stack.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        config = self._config
+        here = place.here()
+        own_socket = OwnSocket(config.socket)
+        listening = activated(os.environ)
+        if listening is None:
+            listening = own_socket.open()
+            stack.callback(own_socket.close)
+
+        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = Ownership(config.home, here, config.socket)
+        owner.take()
+        stack.callback(owner.release)
+        home = Home(config.home)
+        home.prepare()
+        writer = Writer()
+        stack.callback(writer.close)
+        book = Book(home, writer)
+        book.load()
+
+        supervisors = await connect(config)
+        stack.push_async_callback(supervisors.close)
+        gpus = Gpus()
+        sleep = SleepGuard(supervisors.inhibit_sleep)
+
+        async def guard_sleep() -> None:
+            await sleep.update(needed=any(lease for lease in book.leases()))
+
+        bell = asyncio.Event()
+        runner = Runner(
+            book,
+            adapters=supervisors.adapters,
+            chosen=supervisors.choice.adapter,
+            here=here,
+            config=config,
+            done=bell.set,
+        )
+        scheduler = Scheduler(book, runner, gpus, bell=bell, after_pass=guard_sleep)
+        stack.push_async_callback(runner.close)
+        for entry in book:
+            if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
+                runner.adopt(entry)
+
+        degraded = Degraded(book, scheduler)
+        flags = KnownFlags(config.trainer_python, config.trainer_path / SCRIPT)
+        jobs = Jobs(
+            book,
+            Submitter(book, flags),
+            Verbs(book, runner, scheduler),
+            ring=scheduler.ring,
+            warn=lambda: _warnings(supervisors),
+        )
+        machine = Machine(
+            config=config, book=book, gpus=gpus, choice=supervisors.choice, degraded=degraded, sleep=sleep
+        )
+        server = Server([*service.routes(), *jobs.routes(), *machine.routes()])
+        await server.start(listening)
+        stack.push_async_callback(server.close)
+
+        self._notifier = Notifier()
+        heartbeat = Heartbeat(
+            self._notifier, scheduler, writer, supervisors.ping, lambda: _status(book, degraded.reasons())
+        )
+        self._notifier.ready()
+        log.info("fluxgymd serves at %s; its home is %s", config.socket, config.home)
+        self._spawn(stack, "gpus", _ask_gpus(gpus, scheduler))
+        self._spawn(stack, "scheduler", scheduler.run())
+        self._spawn(stack, "owner", _renew(owner))
+        self._spawn(stack, "heartbeat", heartbeat.run())
+
+    def _spawn(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+
+        async def end() -> None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+        stack.push_async_callback(end)
+
+
+async def _ask_gpus(gpus: Gpus, scheduler: Scheduler) -> None:
+    """Keeps the list of GPUs fresh: after READY, since NVML may take its time."""
+    while True:
+        before = (gpus.uuids, gpus.uncertain)
+        await gpus.ask()
+        if (gpus.uuids, gpus.uncertain) != before:
+            log.info("%s", gpus.problem or f"GPUs: {', '.join(gpus.uuids)}")
+            scheduler.ring()
+        await asyncio.sleep(GPU_SECONDS)
+
+
+async def _renew(owner: Ownership) -> None:
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            await asyncio.to_thread(owner.renew)
+        except OSError as error:
+            log.warning("owner.json could not be renewed: %s", error)
+
+
+def _warnings(supervisors: Supervisors) -> list[str]:
+    if supervisors.choice.adapter == "scope" and linger() is Linger.DISABLED:
+        return ["Linger is off: your jobs end when you log out. Enable it with: loginctl enable-linger"]
+    return []
+
+
+def _status(book: Book, degraded: list[str]) -> str:
+    live = [entry for entry in book if entry.job is not None and isinstance(entry.job.state, Live)]
+    waiting = sum(1 for entry in book if entry.waiting_for is not None)
+    parts = [f"{len(live)} running, {waiting} waiting"]
+    for entry in live[:3]:
+        progress = entry.progress
+        if progress is not None and progress.step is not None:
+            parts.append(f"{entry.name} step {progress.step}/{progress.total_steps}")
+    if degraded:
+        parts.append("degraded: " + " ".join(degraded))
+    return "; ".join(parts)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""fluxgymd: the command line, and the life of the process around the daemon."""
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import sys
+
+import click
+
+from fluxgym import __version__, config
+from fluxgym.errors import FluxgymError
+from fluxgymd.daemon import Daemon
+
+
+@click.command()
+@click.version_option(__version__, message="%(version)s")
+@click.option("--home", metavar="DIR", help="Where outputs/ lies (FLUXGYM_HOME).")
+@click.option("--socket", metavar="PATH", help="Where clients are served (FLUXGYM_SOCKET).")
+@click.option("--supervisor", metavar="KIND", help="What runs the attempts: auto, scope or process.")
+def main(home: str | None, socket: str | None, supervisor: str | None) -> None:
+    """The daemon that owns the training jobs: starts them, watches them, and never loses one.
+
+    It runs in the foreground; systemd starts it as the user service fluxgymd.
+    """
+    faulthandler.enable()  # a watchdog's SIGABRT then leaves every stack in the journal
+    _log_to_stderr()
+    try:
+        settings = config.load(os.environ, {"home": home, "socket": socket, "supervisor": supervisor})
+        asyncio.run(_serve(Daemon(settings)))
+    except FluxgymError as error:
+        click.echo(f"fluxgymd: {error}", err=True)
+        sys.exit(error.exit_status)
+    except OSError as error:
+        click.echo(f"fluxgymd: {error.filename or 'the home'} cannot be used: {error.strerror}.", err=True)
+        sys.exit(5)
+
+
+async def _serve(daemon: Daemon) -> None:
+    leave = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a closed terminal is no reason to leave the jobs alone
+    async with daemon:
+        await leave.wait()
+
+
+class _Priorities(logging.Formatter):
+    """Prefixes that the journal reads as priorities (sd-daemon(3)); plain text on a terminal."""
+
+    LEVELS = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"), (0, "<7>"))
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = next(text for level, text in self.LEVELS if record.levelno >= level)
+        return prefix + super().format(record).replace("\n", f"\n{prefix}")
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Priorities("%(message)s") if "JOURNAL_STREAM" in os.environ else logging.Formatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the machine awake while a job holds a GPU: logind's sleep inhibitor, where it is allowed.
+
+A closed lid must not end a night's training; a machine without a running GPU job may sleep as it likes.
+"""
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+
+from fluxgym.messages import SleepInhibitor
+
+log = logging.getLogger(__name__)
+
+Inhibit = Callable[[str], Awaitable[int]]
+"""Takes the inhibitor, with the reason that people will see; the file descriptor holds it. Raises InhibitRefused."""
+
+
+class InhibitRefused(Exception):
+    """logind said no; the text says why."""
+
+
+class SleepGuard:
+    def __init__(self, inhibit: Inhibit | None) -> None:
+        self._inhibit = inhibit  # None: there is no way to logind
+        self._held: int | None = None
+        self._refused: str | None = None
+        self._needed = False
+
+    @property
+    def state(self) -> SleepInhibitor:
+        if self._held is not None:
+            return SleepInhibitor.HELD
+        if self._inhibit is None:
+            return SleepInhibitor.UNAVAILABLE
+        return SleepInhibitor.REFUSED if self._refused is not None else SleepInhibitor.NOT_NEEDED
+
+    @property
+    def reason(self) -> str | None:
+        """What the refusal said."""
+        return self._refused
+
+    async def update(self, *, needed: bool) -> None:
+        """Takes or gives back the inhibitor. A refusal is asked again only when a GPU job starts anew."""
+        begins = needed and not self._needed
+        self._needed = needed
+        if not needed:
+            self._refused = None
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None
+        elif begins and self._inhibit is not None and self._held is None:
+            try:
+                self._held = await self._inhibit("A LoRA is being trained")
+            except InhibitRefused as error:
+                self._refused = str(error)
+                log.warning("the machine may fall asleep during the training: %s", error)

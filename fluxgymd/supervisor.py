@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs the attempts: systemd's scopes, or plain processes where there is no user manager. A pure choice.
+
+A daemon that systemd started never falls back: its jobs would be ended with it (DESIGN: An attempt).
+"""
+
+from dataclasses import dataclass
+
+from fluxgym.errors import FluxgymError
+
+
+class NoUserManager(FluxgymError):
+    """Scopes were asked for, and there is no user manager to make them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    adapter: str
+    reason: str
+
+
+def choose(setting: str, *, started_by_systemd: bool, manager_problem: str | None) -> Choice:
+    """`setting`: auto, scope or process. `manager_problem`: why the user's systemd cannot be used; None if it can."""
+    if setting == "process":
+        return Choice("process", "The configuration says so.")
+    if started_by_systemd:
+        return Choice("scope", "systemd started the daemon.")
+    if manager_problem is None:
+        return Choice("scope", "The user's systemd answers.")
+    if setting == "scope":
+        raise NoUserManager(
+            f"The supervisor is set to scope, but {manager_problem}; log in with a session that has a user manager, "
+            "or use --supervisor process."
+        )
+    return Choice("process", f"There is no user manager: {manager_problem}.")
