@@ -2,8 +2,8 @@
 """A whole booted Debian: systemd as PID 1, journald, logind, linger, reboot, a boot id of its own; about a second.
 
 Its disk is this machine's root under a throw-away overlay, so what is installed here is there under the same path,
-the checkout and its environments included. It has no network but loopback. Its disk is a tmpfs: `crash` and `up` prove
-recovery after a power cut, but not that data was durable.
+the checkout and its environments included. It has no network but loopback. Its disk is a tmpfs: `crash` and `up`
+prove recovery after a power cut, but not that data was durable.
 
 Invariant: it runs inside a `Namespace`, so nothing of it outlives `close` or the test run.
 """
