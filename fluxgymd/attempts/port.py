@@ -88,5 +88,9 @@ class Adapter(Protocol):
     async def stop(self, ref: AttemptRef) -> None:
         """Ends everything of the attempt: thaw, SIGTERM to all, and SIGKILL at the limit. Returns at once."""
 
+    async def manager_stays(self) -> bool:
+        """The service manager is up and not about to leave, so a stop that it sent was somebody's wish for this
+        attempt. False where there is no manager."""
+
     async def kill(self, ref: AttemptRef) -> None:
         """SIGKILL to everything of the attempt. Returns at once."""

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""systemd over D-Bus: a thread with a GLib context of its own, and asyncio in front of it (daemons.md 5).
+
+The one module that imports pydbus and gi, which are an extra: it is imported only where scopes are used.
+
+Invariants. The event loop is never blocked: calls go in through the thread's queue, answers come out as futures, each
+with a deadline. Nothing of GLib leaves the thread. The connection is made by `pydbus.connect`, never `SessionBus()`,
+which ends the process when the bus dies (measured); a lost connection is made again, and what was lost meanwhile is
+not guessed: a hint says so, and whoever needs to know looks again.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pydbus
+from gi.repository import Gio, GLib
+
+SYSTEMD = "org.freedesktop.systemd1"
+MANAGER = "org.freedesktop.systemd1.Manager"
+MANAGER_PATH = "/org/freedesktop/systemd1"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+
+CALL_SECONDS = 10.0
+START_SECONDS = 30.0
+BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+EARLY_RESULTS = 256
+
+
+class BusError(Exception):
+    """The root of what can go wrong. The text is a part of a sentence."""
+
+
+class BusAway(BusError):
+    """The bus or the manager cannot be reached at present, or gave no answer: what was asked may have been done."""
+
+
+class NoSuchUnit(BusError):
+    pass
+
+
+class UnitExists(BusError):
+    pass
+
+
+class NoSuchProcess(BusError):
+    pass
+
+
+class CallRefused(BusError):
+    """Any other answer that is an error."""
+
+
+ERRORS: dict[str, type[BusError]] = {
+    "org.freedesktop.systemd1.NoSuchUnit": NoSuchUnit,
+    "org.freedesktop.systemd1.UnitExists": UnitExists,
+    "org.freedesktop.systemd1.NoSuchProcess": NoSuchProcess,
+    "org.freedesktop.systemd1.UnixProcessIdUnknown": NoSuchProcess,
+    # While the manager is reloaded or replaced by another (daemons.md 2.6).
+    "org.freedesktop.DBus.Error.NoReply": BusAway,
+    "org.freedesktop.DBus.Error.Disconnected": BusAway,
+    "org.freedesktop.DBus.Error.ServiceUnknown": BusAway,
+    "org.freedesktop.DBus.Error.NameHasNoOwner": BusAway,
+}
+
+
+def user_bus_address(environ: Mapping[str, str]) -> str | None:
+    """Where the user's bus should be, as systemd's own programs look for it; None if nothing says so."""
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    return environ.get("DBUS_SESSION_BUS_ADDRESS") or (f"unix:path={runtime}/bus" if runtime else None)
+
+
+class Hint(NamedTuple):
+    """Something may have changed; never a proof (UnitRemoved also comes for running units, at each reload)."""
+
+    kind: str
+    """removed: a unit was. again: the connection was made again, and signals may have been lost."""
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitFacts:
+    invocation_id: str
+    """32 hex digits."""
+    control_group: str
+
+
+class Property(NamedTuple):
+    """A property of a transient unit, with its D-Bus signature."""
+
+    name: str
+    signature: str
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """A method call to the service manager."""
+
+    method: str
+    signature: str
+    arguments: tuple[Any, ...]
+    interface: str = MANAGER
+    path: str = MANAGER_PATH
+
+
+Answer = Callable[[Any, BusError | None], None]
+
+
+class BusThread:
+    """One connection to the user's bus. Make it, `start` it in the event loop, `close` it."""
+
+    def __init__(self, address: str, *, prefix: str, on_hint: Callable[[Hint], None] | None = None) -> None:
+        """`prefix`: of the units whose signals are looked at. `on_hint` is called in the event loop."""
+        self.state = "connecting"
+        """connecting, connected, reconnecting or closed; may be read from anywhere."""
+        self._address = address
+        self._prefix = prefix
+        self._on_hint = on_hint
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = GLib.MainContext.new()
+        self._main = GLib.MainLoop.new(self._context, False)
+        self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
+        # From here on only the thread's own.
+        self._bus: Any = None
+        self._tries = 0
+        self._first_try: Future[None] = Future()
+        self._results: OrderedDict[str, str] = OrderedDict()
+        self._jobs: dict[str, Answer] = {}
+
+    # -- for the event loop --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Returns when it was tried to connect once; whether it succeeded is `state`."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        await asyncio.wrap_future(self._first_try)
+
+    async def close(self) -> None:
+        if self._thread.is_alive():
+            self._post(self._quit)
+            await asyncio.to_thread(self._thread.join)
+
+    async def ping(self, *, deadline: float = 5.0) -> None:
+        """Returns when the thread has worked off what was asked before. BusAway if it does not in time."""
+        await self._ask(lambda answer: answer(None, None), deadline=deadline)
+
+    async def connected(self, *, deadline: float) -> None:
+        """Returns when there is a connection. BusAway at the deadline."""
+        try:
+            async with asyncio.timeout(deadline):
+                while self.state != "connected":  # noqa: ASYNC110 - the thread sets it, and knows of no event loop
+                    await asyncio.sleep(BACK_OFF_SECONDS[0])
+        except TimeoutError:
+            raise BusAway("the user's bus cannot be reached") from None
+
+    async def start_transient_scope(self, name: str, properties: Sequence[Property]) -> str:
+        """Makes a scope; returns how its start job ended: `done`, or why not."""
+        return str(await self._ask(lambda answer: self._start(name, properties, answer), deadline=START_SECONDS))
+
+    async def stop_unit(self, name: str) -> None:
+        """Queues the stop and does not wait for it. A frozen unit is to be thawed first (daemons.md 2.5)."""
+        await self._call(Call(method="StopUnit", signature="(ss)", arguments=(name, "replace")))
+
+    async def thaw_unit(self, name: str) -> None:
+        await self._call(Call(method="ThawUnit", signature="(s)", arguments=(name,)))
+
+    async def kill_unit(self, name: str, number: int) -> None:
+        """Signals every process of the unit."""
+        await self._call(Call(method="KillUnit", signature="(ssi)", arguments=(name, "all", number)))
+
+    async def unit_facts(self, name: str) -> UnitFacts:
+        """NoSuchUnit if it is not loaded; asking for it does not load it (daemons.md 2.6, 3)."""
+        path = await self._call(Call(method="GetUnit", signature="(s)", arguments=(name,)))
+        invocation = await self._property(path, "org.freedesktop.systemd1.Unit", "InvocationID")
+        group = await self._property(path, "org.freedesktop.systemd1.Scope", "ControlGroup")
+        return UnitFacts(invocation_id=bytes(invocation).hex(), control_group=group)
+
+    async def list_units(self) -> dict[str, str]:
+        """Our units that are loaded, with their ActiveState."""
+        pattern = f"{self._prefix}*"
+        rows = await self._call(Call(method="ListUnitsByPatterns", signature="(asas)", arguments=([], [pattern])))
+        return {row[0]: row[3] for row in rows}
+
+    async def manager_state(self) -> str:
+        """SystemState: running, degraded, stopping, … (systemctl(1), is-system-running)."""
+        return str(await self._property(MANAGER_PATH, MANAGER, "SystemState"))
+
+    async def _property(self, path: str, interface: str, name: str) -> Any:
+        call = Call(method="Get", signature="(ss)", arguments=(interface, name), interface=PROPERTIES, path=path)
+        return await self._call(call)
+
+    async def _call(self, call: Call) -> Any:
+        return await self._ask(lambda answer: self._send(call, answer), deadline=CALL_SECONDS)
+
+    async def _ask(self, work: Callable[[Answer], None], *, deadline: float) -> Any:
+        """Has `work` done in the thread, and waits for its answer."""
+        if self.state == "closed":
+            raise BusAway("the connection was closed")
+        future: Future[Any] = Future()
+
+        def answer(value: Any, error: BusError | None) -> None:
+            if future.done() or not future.set_running_or_notify_cancel():
+                return
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        self._post(lambda: work(answer))
+        try:
+            async with asyncio.timeout(deadline):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise BusAway(f"there was no answer within {deadline:g} s") from None
+
+    def _post(self, work: Callable[[], None]) -> None:
+        """Queues work for the thread."""
+
+        def once(_: Any) -> bool:
+            work()
+            return False
+
+        source = GLib.idle_source_new()
+        source.set_priority(GLib.PRIORITY_DEFAULT)
+        source.set_callback(once)
+        source.attach(self._context)
+
+    # -- in the thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._context.push_thread_default()
+        self._connect()
+        self._main.run()
+        self._context.pop_thread_default()
+
+    def _quit(self) -> None:
+        self.state = "closed"
+        if self._bus is not None:
+            self._bus.con.close(None, None)
+        self._main.quit()
+
+    def _connect(self) -> None:
+        try:
+            bus = pydbus.connect(self._address)
+        except GLib.Error:
+            self._again_later()
+        else:
+            self._bus = bus
+            bus.con.connect("closed", self._on_closed)
+            self._listen(SYSTEMD, MANAGER, "JobRemoved", self._on_job_removed)
+            self._listen(SYSTEMD, MANAGER, "UnitRemoved", self._on_unit_removed)
+            self._listen("org.freedesktop.DBus", "org.freedesktop.DBus", "NameOwnerChanged", self._on_owner_changed)
+            self._subscribe()
+            self._tries = 0
+            came_back, self.state = self.state == "reconnecting", "connected"
+            if came_back:
+                self._hint(Hint("again", ""))
+        if not self._first_try.done():
+            self._first_try.set_result(None)
+
+    def _again_later(self) -> None:
+        self.state = "reconnecting"
+        delay = BACK_OFF_SECONDS[min(self._tries, len(BACK_OFF_SECONDS) - 1)]
+        self._tries += 1
+
+        def once(_: Any) -> bool:
+            self._connect()
+            return False
+
+        source = GLib.timeout_source_new(int(delay * 1000))
+        source.set_callback(once)
+        source.attach(self._context)
+
+    def _listen(self, sender: str, interface: str, signal: str, handler: Callable[[Any], None]) -> None:
+        self._bus.subscribe(
+            sender=sender, iface=interface, signal=signal, signal_fired=lambda *seen: handler(seen[4])
+        )
+
+    def _subscribe(self) -> None:
+        self._send(Call(method="Subscribe", signature="()", arguments=()), lambda *_: None)
+
+    def _send(self, call: Call, answer: Answer) -> None:
+        if self._bus is None:
+            answer(None, BusAway("the user's bus cannot be reached"))
+            return
+        connection = self._bus.con
+
+        def replied(_: Any, result: Any) -> None:
+            try:
+                values = connection.call_finish(result).unpack()
+            except GLib.Error as error:
+                mapped = map_error(error)
+                if isinstance(mapped, BusAway) and self._bus is not None and self._bus.con is connection:
+                    # It may be the bus of a manager that is gone: a new one has a bus of its own.
+                    self._drop()
+                answer(None, mapped)
+            else:
+                answer(values[0] if values else None, None)
+
+        connection.call(
+            *(SYSTEMD, call.path, call.interface, call.method),
+            GLib.Variant(call.signature, call.arguments),
+            *(None, Gio.DBusCallFlags.NO_AUTO_START, int(START_SECONDS * 1000), None, replied),
+        )
+
+    def _start(self, name: str, properties: Sequence[Property], answer: Answer) -> None:
+        """StartTransientUnit, and the wait for its job. JobRemoved comes before the reply in 10 to 43 % of all starts
+        (daemons.md 2.6, 2), so early results are kept."""
+        variants = [(one.name, GLib.Variant(one.signature, one.value)) for one in properties]
+
+        def queued(job: Any, error: BusError | None) -> None:
+            if error is not None:
+                answer(None, error)
+            elif job in self._results:
+                answer(self._results.pop(job), None)
+            else:
+                self._jobs[job] = answer
+
+        arguments: tuple[Any, ...] = (name, "fail", variants, [])
+        self._send(Call(method="StartTransientUnit", signature="(ssa(sv)a(sa(sv)))", arguments=arguments), queued)
+
+    def _on_job_removed(self, values: tuple[int, str, str, str]) -> None:
+        _, job, unit, result = values
+        if not unit.startswith(self._prefix):
+            return
+        if job in self._jobs:
+            self._jobs.pop(job)(result, None)
+            return
+        self._results[job] = result
+        if len(self._results) > EARLY_RESULTS:
+            self._results.popitem(last=False)
+
+    def _on_unit_removed(self, values: tuple[str, str]) -> None:
+        if values[0].startswith(self._prefix):
+            self._hint(Hint("removed", values[0]))
+
+    def _on_owner_changed(self, values: tuple[str, str, str]) -> None:
+        """A manager that was executed again or replaced has forgotten who listens, and maybe our jobs."""
+        name, _, owner = values
+        if name == SYSTEMD and owner:
+            self._subscribe()
+            self._give_up_waiting()
+            self._hint(Hint("again", ""))
+
+    def _on_closed(self, connection: Any, *_: Any) -> None:
+        if self._bus is not None and self._bus.con is connection:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Gives the connection up, tells those who wait for a job, and connects again."""
+        bus, self._bus = self._bus, None
+        bus.con.close(None, None)
+        self._give_up_waiting()
+        if self.state != "closed":
+            self._again_later()
+
+    def _give_up_waiting(self) -> None:
+        """The signals that these wait for may have been lost; those who wait look for themselves."""
+        waiting, self._jobs = self._jobs, {}
+        for answer in waiting.values():
+            answer(None, BusAway("systemd was away before its answer came"))
+        self._results.clear()
+
+    def _hint(self, hint: Hint) -> None:
+        if self._on_hint is not None and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the event loop has ended
+                self._loop.call_soon_threadsafe(self._on_hint, hint)
+
+
+def map_error(error: Any) -> BusError:
+    """The one place where GLib's errors become ours."""
+    name = Gio.DBusError.get_remote_error(error)
+    if name is None:
+        return BusAway(error.message)  # the connection itself failed
+    Gio.DBusError.strip_remote_error(error)
+    return ERRORS.get(name, CallRefused)(error.message)
+
+
+async def inhibit_sleep(why: str) -> int:
+    """logind's sleep inhibitor: the machine does not suspend until the descriptor is closed.
+
+    BusError with the reason where there is no logind, or where it is not allowed (polkit: of a user without a session
+    at the machine, for instance).
+    """
+    return await asyncio.to_thread(_inhibit_sleep, why)
+
+
+def _inhibit_sleep(why: str) -> int:
+    address = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket")
+    try:
+        with pydbus.connect(address) as bus:
+            (index,), descriptors = bus.con.call_with_unix_fd_list_sync(
+                *("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "Inhibit"),
+                GLib.Variant("(ssss)", ("sleep", "fluxgymd", why, "block")),
+                *(None, Gio.DBusCallFlags.NONE, int(CALL_SECONDS * 1000), None, None),
+            )
+            return int(descriptors.get(index))
+    except GLib.Error as error:
+        raise map_error(error) from None
