@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may know whom (DESIGN: The parts). Each rule is a row; a second table proves that each can be broken."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+OURS = {"fluxgym", "fluxgymd", "fluxgymctl", "fluxgymweb"}
+PROGRAMS = [f"{name}/" for name in sorted(OURS)]
+HEAVY = {"torch", "accelerate", "safetensors", "transformers", "diffusers", "huggingface_hub", "peft", "numpy"}
+
+# What reads a clock, draws a number, or touches anything outside: the core is given facts instead.
+IMPURE = {
+    *("asyncio", "concurrent", "ctypes", "fcntl", "glob", "io", "logging", "mmap", "multiprocessing", "os"),
+    *("random", "secrets", "select", "selectors", "shutil", "socket", "subprocess", "sys", "tempfile"),
+    *("threading", "time", "urllib", "uuid"),
+}
+PURE_OF_OURS = {"fluxgym.messages", "fluxgym.names", "fluxgym.errors"}
+
+Allowed = Callable[[str], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`allows` decides on each imported module (`a.b` for `import a.b` and for `from a.b import c`)."""
+
+    about: str
+    folders: list[str]
+    allows: Allowed
+    but: tuple[str, ...] = ()
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def nothing_of(names: set[str]) -> Allowed:
+    return lambda module: top(module) not in names
+
+
+def in_core(module: str) -> bool:
+    if module.startswith("fluxgymd.core"):
+        return True
+    if top(module) == "fluxgym":
+        return module in PURE_OF_OURS
+    return top(module) == "msgspec" or (top(module) in sys.stdlib_module_names and top(module) not in IMPURE)
+
+
+def trainer_modules() -> set[str]:
+    return {path.stem for path in (ROOT / "sd-scripts").glob("*") if path.suffix in ("", ".py")} - {"__pycache__"}
+
+
+RULES = [
+    Rule(
+        about="fluxgym/ is what the programs share: it knows none of them",
+        folders=["fluxgym/"],
+        allows=nothing_of(OURS - {"fluxgym"}),
+    ),
+    Rule(
+        about="the daemon knows no client",
+        folders=["fluxgymd/"],
+        allows=nothing_of({"fluxgymctl", "fluxgymweb"}),
+    ),
+    Rule(
+        about="a client knows neither the daemon nor another client",
+        folders=["fluxgymctl/"],
+        allows=nothing_of(OURS - {"fluxgym", "fluxgymctl"}),
+    ),
+    Rule(
+        about="a client knows neither the daemon nor another client",
+        folders=["fluxgymweb/"],
+        allows=nothing_of(OURS - {"fluxgym", "fluxgymweb"}),
+    ),
+    Rule(
+        about="the trainer knows nothing of ours; it can be replaced by kohya-ss/sd-scripts",
+        folders=["sd-scripts/", "tests/trainer/"],
+        allows=nothing_of(OURS),
+    ),
+    Rule(
+        about="nobody imports the trainer: it is run as a program",
+        folders=PROGRAMS,
+        allows=nothing_of(trainer_modules()),
+    ),
+    Rule(
+        about="torch and its kin belong to the trainer; the daemon and the clients stay light",
+        folders=PROGRAMS,
+        allows=nothing_of(HEAVY),
+    ),
+    Rule(
+        about="one module alone talks to D-Bus, in one thread",
+        folders=["fluxgym/", "fluxgymd/", "fluxgymctl/", "fluxgymweb/", "sd-scripts/"],
+        allows=nothing_of({"pydbus", "gi"}),
+        but=("fluxgymd/bus.py",),
+    ),
+    Rule(
+        about="the shim is one file of the standard library, which an upgrade cannot take away under it",
+        folders=["fluxgymd/attempts/shim.py"],
+        allows=lambda module: top(module) in sys.stdlib_module_names,
+    ),
+    Rule(
+        about="the core decides and does nothing: no I/O, no clock, no chance",
+        folders=["fluxgymd/core/"],
+        allows=in_core,
+    ),
+    Rule(
+        about="no program imports a test",
+        folders=[*PROGRAMS, "sd-scripts/"],
+        allows=nothing_of({"tests", "pytest", "hypothesis"}),
+    ),
+]
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.module is None or node.level:
+                yield node.lineno, "."  # a relative import, which ruff refuses
+            else:
+                yield node.lineno, node.module
+                # `from fluxgymd import core` imports fluxgymd.core as well
+                yield from (
+                    (node.lineno, f"{node.module}.{alias.name}") for alias in node.names if is_module(node, alias)
+                )
+
+
+def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
+    """Whether a name imported from one of our packages is a module of it."""
+    place = ROOT / str(node.module).replace(".", "/") / alias.name
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
+def import_breaches(path: str, source: str) -> list[str]:
+    """One line for each import in the file `path` (relative to the checkout) that a rule forbids."""
+    modules = list(imported(ast.parse(source)))
+    # A package is named on the way to its module (`from fluxgym import names`); what counts is the module.
+    passed = {name.rpartition(".")[0] for _, name in modules if top(name) in OURS}
+    return [
+        f"{path}:{line} imports {module}, but {rule.about}"
+        for rule in RULES
+        if path.startswith(tuple(rule.folders)) and path not in rule.but
+        for line, module in modules
+        if module not in passed and not rule.allows(module)
+    ]
+
+
+def core_breaches(path: str, source: str) -> list[str]:
+    """What the core must not call although no import shows it."""
+    if not path.startswith("fluxgymd/core/"):
+        return []
+    breaches = []
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("open", "print", "input")
+        ):
+            breaches.append(f"{path}:{node.lineno} calls {node.func.id}(), but the core does no I/O")
+        if isinstance(node, ast.Name | ast.Attribute) and name_of(node) == "Path":
+            breaches.append(f"{path}:{node.lineno} uses Path, which does I/O; the core takes a PurePath")
+    return breaches
+
+
+def sleep_breaches(path: str, source: str) -> list[str]:
+    """A test that sleeps for a result is slow where the machine is fast, and red where it is slow."""
+    if not path.startswith("tests/") or path == "tests/harness/waiting.py":
+        return []
+    breaches = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and name_of(node.func) == "sleep":
+            instant = len(node.args) == 1 and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0
+            if not instant:  # asyncio.sleep(0) lets others run
+                breaches.append(f"{path}:{node.lineno} sleeps; wait for an event, or use tests.harness.waiting.until")
+    return breaches
+
+
+def name_of(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def breaches(path: str, source: str) -> list[str]:
+    return import_breaches(path, source) + core_breaches(path, source) + sleep_breaches(path, source)
+
+
+def source_files() -> list[Path]:
+    folders = [*OURS, "sd-scripts", "tests"]
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def test_the_tree_keeps_the_rules() -> None:
+    files = source_files()
+    assert {path.relative_to(ROOT).parts[0] for path in files} >= {"fluxgym", "fluxgymd", "fluxgymctl", "sd-scripts"}
+    found = [breach for path in files for breach in breaches(str(path.relative_to(ROOT)), path.read_text())]
+    assert not found, "\n".join(found)
+
+
+def test_the_files_that_rules_name_exist() -> None:
+    named = [name for rule in RULES for name in (*rule.folders, *rule.but) if name.endswith(".py")]
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "told"),
+    [
+        ("fluxgym/x.py", "import fluxgymd", "imports fluxgymd, but fluxgym/ is"),
+        ("fluxgymd/x.py", "from fluxgymctl import main", "imports fluxgymctl.main, but the daemon knows no client"),
+        ("fluxgymctl/x.py", "from fluxgymd.core import job", "imports fluxgymd.core.job, but a client"),
+        ("fluxgymctl/x.py", "def f():\n    import fluxgymweb", "x.py:2 imports fluxgymweb, but a client"),
+        ("fluxgymweb/x.py", "import fluxgymctl.words", "imports fluxgymctl.words, but a client"),
+        ("sd-scripts/x.py", "from fluxgym.messages import Job", "imports fluxgym.messages, but the trainer"),
+        ("tests/trainer/x.py", "import fluxgym", "imports fluxgym, but the trainer"),
+        ("fluxgymd/x.py", "from library import lora", "imports library, but nobody imports the trainer"),
+        ("fluxgymd/x.py", "import flux_train_network", "but nobody imports the trainer"),
+        ("fluxgymctl/x.py", "import torch.nn", "imports torch.nn, but torch and its kin"),
+        ("fluxgymd/attempts/scope.py", "from gi.repository import GLib", "but one module alone talks to D-Bus"),
+        ("fluxgymd/x.py", "import pydbus", "but one module alone talks to D-Bus"),
+        ("fluxgymd/attempts/shim.py", "import msgspec", "imports msgspec, but the shim"),
+        ("fluxgymd/attempts/shim.py", "from fluxgym import names", "imports fluxgym.names, but the shim"),
+        ("fluxgymd/core/x.py", "import os", "imports os, but the core"),
+        ("fluxgymd/core/x.py", "from time import monotonic", "imports time, but the core"),
+        ("fluxgymd/core/x.py", "from fluxgymd.store import journal", "imports fluxgymd.store.journal, but the core"),
+        ("fluxgymd/core/x.py", "from fluxgym.client import Client", "imports fluxgym.client, but the core"),
+        ("fluxgymd/core/x.py", "from fluxgym import client", "imports fluxgym.client, but the core"),
+        ("fluxgymd/core/x.py", "from . import job", "imports ., but the core"),
+        ("fluxgymd/core/x.py", "open('f')", "calls open(), but the core does no I/O"),
+        ("fluxgymd/core/x.py", "import pathlib\npathlib.Path('f')", "uses Path, which does I/O"),
+        ("fluxgymd/x.py", "from tests.harness import waiting", "but no program imports a test"),
+        ("tests/x.py", "import time\ntime.sleep(1)", "tests/x.py:2 sleeps"),
+        ("tests/x.py", "import asyncio\nasync def f():\n    await asyncio.sleep(0.1)", "tests/x.py:3 sleeps"),
+    ],
+)
+def test_a_broken_rule_is_found(path: str, source: str, told: str) -> None:
+    found = breaches(path, source)
+    assert any(told in breach for breach in found), found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("fluxgymd/bus.py", "import pydbus\nfrom gi.repository import GLib"),
+        (
+            "fluxgymd/core/x.py",
+            "import re\nimport msgspec\nfrom fluxgymd.core import events\nfrom pathlib import PurePath",
+        ),
+        ("fluxgymd/core/x.py", "from fluxgym import names"),
+        ("fluxgymctl/x.py", "import click\nfrom fluxgym.client import Client\nfrom fluxgymctl import words"),
+        ("tests/x.py", "import asyncio\nasync def f():\n    await asyncio.sleep(0)"),
+        ("tests/harness/waiting.py", "import time\ntime.sleep(1)"),
+    ],
+)
+def test_what_is_allowed_is_not_refused(path: str, source: str) -> None:
+    assert breaches(path, source) == []
