@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real daemon with the real trainer, from submit to result."""

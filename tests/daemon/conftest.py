@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tiny model and its pictures, built once by the real programs."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.running import ROOT, TRAINER_PYTHON, RunningDaemon
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[Path]:
+    """A folder with the tiny model, and 8 pictures in `pictures/`; readable by every user of the machine."""
+    folder = Path(tempfile.mkdtemp(prefix="fg-model-"))
+    folder.chmod(0o755)
+    subprocess.run([TRAINER_PYTHON, ROOT / "sd-scripts" / "make_tiny_flux.py", folder], check=True)
+    subprocess.run([TRAINER_PYTHON, ROOT / "demo" / "make_pictures.py", folder / "pictures"], check=True)
+    for extra in sorted((folder / "pictures").iterdir())[16:]:
+        extra.unlink()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short temporary folder: the path of a socket has a limit."""
+    path = Path(tempfile.mkdtemp(prefix="fg-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def daemon(folder: Path) -> Iterator[RunningDaemon]:
+    """A daemon that runs its jobs as processes."""
+    with RunningDaemon(folder, arguments=("--supervisor", "process")) as running:
+        yield running

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real daemon for a test: started anywhere, killed, started again; and what a test asks it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from fluxgym import methods as m
+from fluxgym.client import Connection
+from fluxgym.errors import DaemonUnreachable
+from fluxgym.messages import Context, Job, Model, State
+from tests.harness.waiting import until
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINER_PYTHON = ROOT / ".venv-trainer" / "bin" / "python"
+
+Popen = Callable[[Sequence[str | Path], Mapping[str, str]], "subprocess.Popen[str]"]
+"""Starts a command with variables added to its environment."""
+
+FINAL = (State.COMPLETED, State.FAILED, State.STOPPED)
+TRAINING_SECONDS = 240.0
+"""A bound for hangs, on a machine that others use too."""
+
+
+def popen_here(command: Sequence[str | Path], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """On this machine, which may have no user manager."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("FLUXGYM_", "XDG_", "DBUS_"))}
+    return subprocess.Popen(command, env=environ | dict(env), text=True)
+
+
+class RunningDaemon:
+    """`with RunningDaemon(tmp_path) as daemon:`"""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        popen: Popen = popen_here,
+        arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.home = folder / "home"
+        self.socket = folder / "socket"
+        self.log = folder / "daemon.log"
+        self.arguments = arguments
+        self.environment = {"OMP_NUM_THREADS": "1", "FLUXGYM_TRAINER_PYTHON": str(TRAINER_PYTHON)} | dict(env or {})
+        self._popen = popen
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_jobs()
+        self.stop()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        command = [sys.executable, "-m", "fluxgymd", "--home", str(self.home), "--socket", str(self.socket)]
+        shell = ["sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "sh", str(self.log), *command, *self.arguments]
+        self.process = self._popen(shell, self.environment | {"PYTHONPATH": str(ROOT)})
+        until(self._answers, what="the daemon to answer")
+
+    def stop(self) -> None:
+        """SIGTERM, and its exit status must be 0."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout=60)
+        self.process = None
+        assert status == 0, f"fluxgymd left with {status}:\n{self.log.read_text()}"
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=60)
+        self.process = None
+
+    def end_jobs(self) -> None:
+        """So that no trainer outlives its test, whatever became of it."""
+        if self.process is None:
+            self.start()
+        for job in self.jobs():
+            if job.runtime.state not in (*FINAL, State.DAMAGED):
+                try:
+                    self.call(m.STOP, m.JobName(name=job.context.name))
+                except Exception as error:  # noqa: BLE001 - it ended meanwhile, or is being stopped
+                    print(error, file=sys.stderr)
+                self.wait(job.context.name, *FINAL)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        status = self.process.poll()
+        if status is not None:
+            raise AssertionError(f"fluxgymd left with {status}:\n{self.log.read_text()}")
+        try:
+            self.info()
+        except DaemonUnreachable:
+            return False
+        return True
+
+    # -- what a test asks -----------------------------------------------------------------------------------------
+
+    def call(self, method: m.Method[Any, Any], parameters: Any) -> Any:
+        with Connection(self.socket) as connection:
+            return connection.call(method, parameters)
+
+    def info(self) -> m.InfoReply:
+        reply = self.call(m.INFO, m.Nothing())
+        assert isinstance(reply, m.InfoReply)
+        return reply
+
+    def job(self, name: str) -> Job:
+        job = self.call(m.DESCRIBE, m.JobName(name=name)).job
+        assert isinstance(job, Job)
+        return job
+
+    def jobs(self) -> list[Job]:
+        with Connection(self.socket) as connection:
+            return [reply.job for reply in connection.stream(m.LIST, m.ListParameters()) if reply.job is not None]
+
+    def submit(self, context: Context) -> m.SubmitReply:
+        reply = self.call(m.SUBMIT, m.SubmitParameters(job=context))
+        assert isinstance(reply, m.SubmitReply)
+        return reply
+
+    def wait(self, name: str, *states: State) -> Job:
+        """Until the job is in one of these states."""
+
+        def look() -> Job | None:
+            job = self.job(name)
+            if job.runtime.state not in states and job.runtime.state in FINAL:
+                raise AssertionError(
+                    f"{name} is {job.runtime.state}: {job.runtime.reason}\n{self.training_log(name)}"
+                )
+            return job if job.runtime.state in states else None
+
+        return until(look, what=f"{name} to be {' or '.join(states)}", deadline_seconds=TRAINING_SECONDS)
+
+    def wait_for_step(self, name: str, step: int) -> Job:
+        """Until so many steps are done."""
+
+        def look() -> Job | None:
+            job = self.job(name)
+            if job.runtime.state in FINAL:
+                raise AssertionError(f"{name} is {job.runtime.state} already: {job.runtime.reason}")
+            progress = job.runtime.progress
+            return job if progress is not None and (progress.step or 0) >= step else None
+
+        return until(look, what=f"{name} to do step {step}", deadline_seconds=TRAINING_SECONDS)
+
+    def folder(self, name: str) -> Path:
+        return self.home / "outputs" / name
+
+    def training_log(self, name: str) -> str:
+        log = self.folder(name) / "training.log"
+        return log.read_bytes().decode(errors="replace") if log.exists() else ""
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The job's journal."""
+        return [json.loads(line) for line in (self.folder(name) / "events.jsonl").read_text().splitlines()]
+
+
+def context(name: str, model: Path, **changes: Any) -> Context:
+    """A short training of the tiny model: 64 steps in all, a state every 16."""
+    options = {
+        "network_alpha": ["4"],
+        "network_train_unet_only": [],
+        "mixed_precision": ["no"],
+        "gradient_checkpointing": ["false"],
+        "cache_text_encoder_outputs": [],
+    }
+    values: dict[str, Any] = {
+        "name": name,
+        "dataset": str(model / "pictures"),
+        "model": tiny_model(model),
+        "resolution": 64,
+        "repeats": 2,
+        "epochs": 4,
+        "save_every_epochs": 1,
+        "learning_rate": 2e-3,
+        "network_dim": 4,
+        "trainer_options": options,
+    }
+    return Context(**(values | changes))
+
+
+def tiny_model(folder: Path) -> Model:
+    return Model(
+        transformer=str(folder / "flux1-dev.safetensors"),
+        clip_l=str(folder / "clip_l.safetensors"),
+        t5xxl=str(folder / "t5xxl_fp16.safetensors"),
+        autoencoder=str(folder / "ae.safetensors"),
+        tokenizers=str(folder / "tokenizers"),
+    )
+
+
+def tensors(path: Path) -> dict[str, bytes]:
+    """The tensors of a safetensors file, by name: its metadata may differ in times."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header.pop("__metadata__", None)
+    start = 8 + length
+    return {
+        name: data[start + facts["data_offsets"][0] : start + facts["data_offsets"][1]]
+        for name, facts in header.items()
+    }
