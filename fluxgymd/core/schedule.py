@@ -23,7 +23,8 @@ def choose(jobs: Iterable[Job], held: Iterable[tuple[str, ...]], gpus: Sequence[
     which has one slot for the CPU."""
     leases = list(held)
     taken = {gpu for lease in leases for gpu in lease}
-    slots: list[tuple[str, ...]] = [(gpu,) for gpu in gpus if gpu not in taken]
+    # Once each, however often a driver may list it.
+    slots: list[tuple[str, ...]] = [(gpu,) for gpu in dict.fromkeys(gpus) if gpu not in taken]
     if not gpus and not leases:
         slots = [()]
     waiting = sorted(
