@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Histories of jobs to test with: one event of each kind, and the shortest way into each state."""
+
+from fluxgym.messages import Context, Model
+from fluxgymd.core import events as e
+from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Ticks
+
+PLACE = Place(machine_id="m" * 32, boot_id="b" * 32, pid_namespace="pid:[4026531836]", init_start=Ticks(7))
+MODEL = Model(
+    transformer="/m/flux.sft", clip_l="/m/clip.safetensors", t5xxl="/m/t5.safetensors", autoencoder="/m/ae.sft"
+)
+CONTEXT = Context(
+    name="my-lora",
+    dataset="/pictures",
+    model=MODEL,
+    resolution=512,
+    repeats=10,
+    epochs=16,
+    save_every_epochs=4,
+    sample_prompts=[],
+    seed=42,
+    learning_rate=8e-4,
+    network_dim=4,
+    trainer_options={},
+)
+OUTCOMES = ("completed", "failed", "stopped", "interrupted", "never_started")
+
+
+def submitted(
+    *, name: str = "my-lora", job_id: str = "0" * 32, priority: int = 0, rank: float = 1.0, at: float = 1.0
+) -> e.Submitted:
+    context = Context(
+        **{field: getattr(CONTEXT, field) for field in CONTEXT.__struct_fields__ if field != "name"}, name=name
+    )
+    return e.Submitted(at=at, id=job_id, context=context, priority=priority, rank=rank)
+
+
+def reserved(attempt: int = 1, *, gpus: tuple[str, ...] = ("GPU-1",), step: int = 0) -> e.Reserved:
+    return e.Reserved(
+        at=2.0,
+        attempt=attempt,
+        adapter="scope",
+        unit=f"fluxgym-my-lora-00000000.{attempt:03d}.scope",
+        mark=f"{attempt:032x}",
+        place=PLACE,
+        gpus=list(gpus),
+        log_offset=0,
+        metrics_offset=0,
+        step=step,
+        final_before=e.FileStamp(inode=1, size=2, modified_ns=3),
+    )
+
+
+def spawned(attempt: int = 1) -> e.Spawned:
+    return e.Spawned(at=3.0, attempt=attempt, shim=Process(pid=100, start=Ticks(1000)))
+
+
+def placed(attempt: int = 1) -> e.Placed:
+    placement = Placement(unit="fluxgym-my-lora-00000000.001.scope", invocation_id="i" * 32, cgroup="/a/b.scope")
+    return e.Placed(at=4.0, attempt=attempt, placement=placement)
+
+
+def started(attempt: int = 1) -> e.Started:
+    return e.Started(at=5.0, attempt=attempt, trainer=Process(pid=101, start=Ticks(1001)))
+
+
+def stop_asked(attempt: int = 1) -> e.StopAsked:
+    return e.StopAsked(at=6.0, attempt=attempt)
+
+
+def sight_lost(attempt: int = 1) -> e.SightLost:
+    return e.SightLost(at=7.0, attempt=attempt, why="its supervisor is gone")
+
+
+def sight_regained(attempt: int = 1) -> e.SightRegained:
+    return e.SightRegained(at=8.0, attempt=attempt)
+
+
+def ended(outcome: str, attempt: int = 1, *, checkpoint_step: int = 0, steps_lost: int = 0) -> e.Ended:
+    return e.Ended(
+        at=9.0,
+        attempt=attempt,
+        outcome=outcome,
+        reason=f"It is {outcome}.",
+        proof="none of its processes is left",
+        exit=ExitRecord(kind="exited", code=0, user_seconds=0.25),
+        checkpoint_step=checkpoint_step,
+        steps_lost=steps_lost,
+    )
+
+
+CANCELLED = e.Cancelled(at=10.0)
+RESUME_ASKED = e.ResumeAsked(at=11.0)
+
+_RUN: list[e.AnyEvent] = [submitted(), reserved(), spawned(), placed(), started()]
+
+WAYS: dict[str, list[e.AnyEvent]] = {
+    "nothing": [],
+    "queued": [submitted()],
+    "starting": [submitted(), reserved()],
+    "running": _RUN,
+    "stopping": [*_RUN, stop_asked()],
+    "lost": [*_RUN, sight_lost()],
+    "lost while stopping": [*_RUN, stop_asked(), sight_lost()],
+    "completed": [*_RUN, ended("completed")],
+    "failed": [*_RUN, ended("failed")],
+    "stopped": [*_RUN, ended("stopped")],
+    "interrupted": [*_RUN, ended("interrupted")],
+}
+"""The shortest history that ends in each state."""
+
+
+def next_events(attempts: int) -> dict[str, e.AnyEvent]:
+    """One event of each kind, as it would come after `attempts` attempts."""
+    number = max(1, attempts)
+    return {
+        "submitted": submitted(),
+        "reserved": reserved(attempts + 1),
+        "spawned": spawned(number),
+        "placed": placed(number),
+        "started": started(number),
+        "stop_asked": stop_asked(number),
+        "sight_lost": sight_lost(number),
+        "sight_regained": sight_regained(number),
+        **{outcome: ended(outcome, number) for outcome in OUTCOMES},
+        "cancelled": CANCELLED,
+        "resume_asked": RESUME_ASKED,
+    }

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lines of a journal: what was written is read back equal, today and by versions that know more or less."""
+
+import msgspec
+import pytest
+
+from fluxgymd.core import events as e
+from tests.core import histories as h
+
+ALL = h.next_events(1)
+
+# Lines as they lie on disks. They are never changed: a job written by this version is read by every later one.
+FROZEN = {
+    "submitted": '{"event":"submitted","at":1.5,"id":"00","context":{"name":"cat","epochs":2},"rank":1.5}',
+    "reserved": (
+        '{"event":"reserved","at":2.0,"attempt":1,"adapter":"scope","unit":"fluxgym-cat-00.001.scope","mark":"aa",'
+        '"place":{"machineId":"m","bootId":"b","pidNamespace":"pid:[1]","initStart":7},"gpus":["GPU-1"],'
+        '"logOffset":5,"metricsOffset":6,"resumedFrom":"cat-000004-state","step":40,'
+        '"finalBefore":{"inode":1,"size":2,"modifiedNs":3}}'
+    ),
+    "spawned": '{"event":"spawned","at":3.0,"attempt":1,"shim":{"pid":100,"start":1000}}',
+    "placed": (
+        '{"event":"placed","at":4.0,"attempt":1,"placement":{"unit":"u.scope","invocationId":"i","cgroup":"/u.scope"}}'
+    ),
+    "started": '{"event":"started","at":5.0,"attempt":1,"trainer":{"pid":101,"start":1001}}',
+    "stop_asked": '{"event":"stop_asked","at":6.0,"attempt":1}',
+    "sight_lost": '{"event":"sight_lost","at":7.0,"attempt":1,"why":"gone"}',
+    "sight_regained": '{"event":"sight_regained","at":8.0,"attempt":1}',
+    "ended": (
+        '{"event":"ended","at":9.0,"attempt":1,"outcome":"failed","reason":"r","proof":"p",'
+        '"exit":{"kind":"signaled","signal":9,"termSeen":true,"oomKills":1,"userSeconds":0.5,"bootId":"b"},'
+        '"step":50,"checkpointStep":40,"stepsLost":10}'
+    ),
+    "cancelled": '{"event":"cancelled","at":10.0}',
+    "resume_asked": '{"event":"resume_asked","at":11.0}',
+}
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_an_event_is_read_back_equal(kind: str) -> None:
+    line = e.encode(ALL[kind])
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert e.decode(line) == ALL[kind]
+
+
+def test_each_event_has_a_frozen_line() -> None:
+    tags = {str(event.__struct_config__.tag) for event in ALL.values()}
+    assert set(FROZEN) == tags
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+def test_promise_9_a_line_of_the_first_version_is_read_and_written_unchanged(kind: str) -> None:
+    event = e.decode(FROZEN[kind].encode())
+    assert event.__struct_config__.tag == kind
+    assert e.encode(event).decode() == FROZEN[kind] + "\n"
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+def test_a_field_of_a_newer_version_is_passed_over(kind: str) -> None:
+    longer = FROZEN[kind][:-1] + ',"colour":{"deep":["blue"]}}'
+    assert e.decode(longer.encode()) == e.decode(FROZEN[kind].encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"event":"teleported","at":1.0}',
+        b'{"at":1.0}',
+        b'{"event":"cancelled"}',
+        b'{"event":"cancelled","at":"noon"}',
+        b'{"event":"stop_asked","at":1.0,"attempt":1.5}',
+        b'{"event":"stop_asked","at":1.0}',
+        b"[]",
+        b"",
+        b"\0\0\0\0",
+        b'{"event":"cancelled","at":1.0}{"event":"cancelled","at":1.0}',
+    ],
+)
+def test_a_line_that_is_no_event_is_refused(line: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        e.decode(line)
+
+
+def test_a_newline_in_a_setting_stays_inside_its_line() -> None:
+    event = h.submitted(name="a\nb")
+    assert e.encode(event).count(b"\n") == 1
+    assert e.decode(e.encode(event)) == event

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an ended attempt is judged: the table of outcomes, with the sentence that the user reads."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.verdict import FRUITLESS_LIMIT, Ending, Outcome, judge
+
+BY_TERM = "It was ended from outside by SIGTERM."
+BY_HAND = "Its scope was stopped from outside of FluxGym."
+
+
+def exited(code: int, **facts: Any) -> ExitRecord:
+    return ExitRecord(kind="exited", code=code, **facts)
+
+
+def killed(number: int, **facts: Any) -> ExitRecord:
+    return ExitRecord(kind="signaled", signal=number, **facts)
+
+
+def judged(record: ExitRecord | None, **facts: Any) -> Outcome:
+    """The verdict on an attempt that trained all its steps but for what is said otherwise."""
+    usual: dict[str, Any] = {
+        "rebooted": False,
+        "stop_asked": False,
+        "manager_stays": False,
+        "step": 100,
+        "total_steps": 100,
+        "result_problem": None,
+        "checkpoint_advanced": False,
+        "fruitless": 0,
+        "last_line": None,
+    }
+    return judge(Ending(exit=record, **usual | facts))
+
+
+@pytest.mark.parametrize("stop_asked", [False, True])
+@pytest.mark.parametrize("term_seen", [False, True])
+@pytest.mark.parametrize("manager_stays", [False, True])
+def test_exit_0_with_all_steps_and_a_whole_file_is_completed_whatever_else_happened(
+    *, stop_asked: bool, term_seen: bool, manager_stays: bool
+) -> None:
+    outcome = judged(exited(0, term_seen=term_seen), stop_asked=stop_asked, manager_stays=manager_stays)
+    assert outcome == Outcome("completed", "The training reached its last step and its LoRA is whole.")
+
+
+def test_a_trainer_that_tells_no_steps_is_judged_by_its_file() -> None:
+    assert judged(exited(0), step=0, total_steps=None).kind == "completed"
+
+
+def test_more_steps_than_planned_are_all_steps() -> None:
+    assert judged(exited(0), step=101).kind == "completed"
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (
+            {"result_problem": "its final file my-lora.safetensors is missing"},
+            "The trainer left with exit status 0, but its final file my-lora.safetensors is missing.",
+        ),
+        ({"step": 99}, "The trainer left with exit status 0, but only 99 of 100 steps were trained."),
+        (
+            {"step": 99, "result_problem": "its final file is torn"},
+            "The trainer left with exit status 0, but its final file is torn.",
+        ),
+    ],
+)
+def test_exit_0_without_the_result_is_failed(facts: dict[str, Any], reason: str) -> None:
+    assert judged(exited(0), **facts) == Outcome("failed", reason)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (exited(0), "It was stopped by the user at step 40."),
+        (exited(143), "It was stopped by the user at step 40."),
+        (exited(143, term_seen=True), "It was stopped by the user at step 40."),
+        (exited(1), "It was stopped by the user at step 40."),
+        (killed(signal.SIGTERM), "It was stopped by the user at step 40; it had to be killed."),
+        (killed(signal.SIGKILL, term_seen=True), "It was stopped by the user at step 40; it had to be killed."),
+        (None, "It was stopped by the user at step 40; it had to be killed."),
+    ],
+)
+@pytest.mark.parametrize("manager_stays", [False, True])
+def test_a_stop_of_the_user_is_stopped_at_every_exit(
+    *, record: ExitRecord | None, reason: str, manager_stays: bool
+) -> None:
+    assert judged(record, stop_asked=True, step=40, manager_stays=manager_stays) == Outcome("stopped", reason)
+
+
+@pytest.mark.parametrize(
+    ("record", "manager_stays", "outcome"),
+    [
+        (exited(143), False, Outcome("interrupted", BY_TERM)),
+        (exited(143, term_seen=True), False, Outcome("interrupted", BY_TERM)),
+        (exited(0, term_seen=True), False, Outcome("interrupted", BY_TERM)),
+        (exited(1, term_seen=True), False, Outcome("interrupted", BY_TERM)),
+        (killed(signal.SIGTERM), False, Outcome("interrupted", BY_TERM)),
+        (killed(signal.SIGTERM, term_seen=True), False, Outcome("interrupted", BY_TERM)),
+        (killed(signal.SIGKILL, term_seen=True), False, Outcome("interrupted", BY_TERM)),
+        # The manager is up and stopped this one scope: somebody's wish.
+        (exited(143, term_seen=True), True, Outcome("stopped", BY_HAND)),
+        (exited(0, term_seen=True), True, Outcome("stopped", BY_HAND)),
+        (killed(signal.SIGKILL, term_seen=True), True, Outcome("stopped", BY_HAND)),
+        # The shim saw no SIGTERM, so it was for the trainer alone: not the manager's doing.
+        (exited(143), True, Outcome("interrupted", BY_TERM)),
+        (killed(signal.SIGTERM), True, Outcome("interrupted", BY_TERM)),
+    ],
+)
+def test_a_sigterm_that_is_not_ours_is_an_interruption_or_a_stop_by_hand(
+    *, record: ExitRecord, manager_stays: bool, outcome: Outcome
+) -> None:
+    assert judged(record, manager_stays=manager_stays, step=40) == outcome
+
+
+@pytest.mark.parametrize(
+    ("rebooted", "reason"),
+    [
+        (True, "The machine went down while it ran."),
+        (False, "It was killed together with its supervisor; how it ended is not known."),
+    ],
+)
+def test_promise_2_without_a_record_no_exit_code_is_invented(*, rebooted: bool, reason: str) -> None:
+    assert judged(None, rebooted=rebooted) == Outcome("interrupted", reason)
+
+
+@pytest.mark.parametrize(
+    ("record", "last_line", "reason"),
+    [
+        (exited(1), None, "The trainer failed with exit status 1."),
+        (exited(1), "error: no picture", "The trainer failed with exit status 1: error: no picture"),
+        # 137 is an exit status like any other: only a record of a signal tells of one.
+        (exited(137), None, "The trainer failed with exit status 137."),
+        (killed(signal.SIGSEGV), None, "The trainer was killed by SIGSEGV."),
+        (killed(signal.SIGKILL), None, "The trainer was killed by SIGKILL."),
+        (
+            killed(signal.SIGKILL, oom_kills=1),
+            None,
+            "The trainer was killed by SIGKILL because the memory of the machine ran out.",
+        ),
+        (
+            killed(signal.SIGKILL, oom_kills=2),
+            "steps: 4/10",
+            "The trainer was killed by SIGKILL because the memory of the machine ran out: steps: 4/10",
+        ),
+        (killed(40), None, "The trainer was killed by 40."),
+        (killed(200), None, "The trainer was killed by 200."),
+        (
+            ExitRecord(kind="exec-failed", errno=2),
+            None,
+            "The trainer could not be started (errno 2); see the training log.",
+        ),
+    ],
+)
+def test_a_failure_says_what_happened(record: ExitRecord, last_line: str | None, reason: str) -> None:
+    assert judged(record, last_line=last_line) == Outcome("failed", reason)
+
+
+@pytest.mark.parametrize("record", [None, exited(143), killed(signal.SIGTERM)])
+def test_too_many_interruptions_without_a_newer_checkpoint_are_a_failure(record: ExitRecord | None) -> None:
+    last = judged(record, fruitless=FRUITLESS_LIMIT - 2)
+    assert last.kind == "interrupted"
+    over = judged(record, fruitless=FRUITLESS_LIMIT - 1)
+    assert over.kind == "failed"
+    assert over.reason == f"{last.reason} This was interruption 5 in a row without a new checkpoint."
+
+
+def test_a_newer_checkpoint_forgives_all_interruptions() -> None:
+    assert judged(None, fruitless=100, checkpoint_advanced=True).kind == "interrupted"
+
+
+def test_a_stop_of_the_user_is_never_too_many() -> None:
+    assert judged(exited(143), stop_asked=True, fruitless=100).kind == "stopped"
