@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from fluxgymd.attempts import processes
+from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import ExitRecord, Process, Record, Ticks
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -87,7 +88,7 @@ def started(path: Path) -> Process | None:
 
 def _record(path: Path, kind: type[RecordT], notes: list[str]) -> RecordT | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return decode(path.read_bytes(), kind)
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:

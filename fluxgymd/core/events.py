@@ -8,6 +8,7 @@ old journals are read for ever. Paths are relative to the job's home.
 import msgspec
 
 from fluxgym.messages import Context
+from fluxgymd.core.decoding import decode_with
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Record
 
 
@@ -142,4 +143,5 @@ def encode(event: AnyEvent) -> bytes:
 
 def decode(line: bytes) -> AnyEvent:
     """msgspec.MsgspecError if the line is no event that this version knows."""
-    return _decoder.decode(line)
+    event: AnyEvent = decode_with(_decoder, line)
+    return event

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
+from fluxgymd.core.decoding import decode
 from fluxgymd.gpus.probe import Answer, Reading
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ class Gpus:
 
     def __init__(self) -> None:
         self._uuids: list[str] = []
-        self.uncertain: str | None = "The GPUs have not been asked for yet."
+        self.asked = False
+        """Whether an answer was had at all; until then nothing is started, and nothing is wrong either."""
+        self.uncertain: str | None = None
         self.problem: str | None = None
 
     @property
@@ -37,6 +40,7 @@ class Gpus:
     async def ask(self) -> list[Reading]:
         """Asks NVML; updates what is known. Empty if there is none or it does not answer."""
         answer = await _probe()
+        self.asked = True
         self.problem = answer.problem
         self.uncertain = None if answer.certain else answer.problem
         if answer.certain:
@@ -55,7 +59,7 @@ async def _probe() -> Answer:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             output, _ = await process.communicate()
-        return msgspec.json.decode(output, type=Answer)
+        return decode(output, Answer)
     except TimeoutError:
         with suppress(ProcessLookupError):
             process.kill()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from fluxgymd.core.decoding import decode
 from fluxgymd.core.resume import CheckpointFacts, is_state_folder
 from fluxgymd.store import safetensors_header
 
@@ -54,7 +55,7 @@ def _facts(path: Path) -> CheckpointFacts:
 
 def _read_train_state(path: Path) -> tuple[TrainState | None, str | None]:
     try:
-        return msgspec.json.decode((path / "train_state.json").read_bytes(), type=TrainState), None
+        return decode((path / "train_state.json").read_bytes(), TrainState), None
     except FileNotFoundError:
         return None, "train_state.json is missing"
     except (OSError, msgspec.MsgspecError) as error:

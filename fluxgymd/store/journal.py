@@ -39,7 +39,7 @@ def read(path: Path) -> History:
         number += 1
         try:
             state = job.apply(state, events.decode(data[good:end]))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except msgspec.MsgspecError as error:
             return History(job=state, good_size=good, problem=f"line {number} of {path.name} is no event: {error}")
         except job.BadHistory as error:
             return History(job=state, good_size=good, problem=f"line {number} of {path.name} cannot be: {error}")

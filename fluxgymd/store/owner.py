@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import FluxgymError
+from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import Place, Record
 from fluxgymd.store.atomic import write_file
 
@@ -82,7 +83,7 @@ class Ownership:
 
     def _read(self) -> OwnerRecord | None:
         try:
-            return msgspec.json.decode(self._record.read_bytes(), type=OwnerRecord)
+            return decode(self._record.read_bytes(), OwnerRecord)
         except (OSError, msgspec.MsgspecError):
             return None
 

@@ -9,16 +9,26 @@ from typing import Any
 
 import msgspec
 
+from fluxgymd.core.decoding import decode
+
 HEADER_LIMIT = 100 * 1024 * 1024
 """Bytes; the format's own limit."""
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """What the header tells of one tensor."""
+
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+    """Bytes, counted from the end of the header."""
 
 
 class NotSafetensors(ValueError):
     """The text says what is wrong with the file."""
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The header: tensor name to dtype, shape and data_offsets. NotSafetensors or OSError."""
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors by name. NotSafetensors or OSError."""
     with path.open("rb") as file:
         prefix = file.read(8)
         if len(prefix) < 8:
@@ -29,14 +39,15 @@ def read(path: Path) -> dict[str, Any]:
         text = file.read(length)
         size = file.seek(0, 2)
     try:
-        header = msgspec.json.decode(text, type=dict[str, Any])
+        header = decode(text, dict[str, Any])
         header.pop("__metadata__", None)
-        data = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (msgspec.MsgspecError, KeyError, TypeError, IndexError):
+        tensors = msgspec.convert(header, dict[str, Tensor])
+    except msgspec.MsgspecError:
         raise NotSafetensors(f"{path.name} is not a safetensors file") from None
+    data = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if size != 8 + length + data:
         raise NotSafetensors(f"{path.name} has {size} bytes, but its header tells of {8 + length + data}")
-    return header
+    return tensors
 
 
 def problem(path: Path) -> str | None:

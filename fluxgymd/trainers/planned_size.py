@@ -4,10 +4,10 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fluxgym.messages import Context, Model
 from fluxgymd.store import safetensors_header
+from fluxgymd.store.safetensors_header import Tensor
 
 # The modules that sd-scripts' networks.lora_flux adapts (trainers.md 1.6), as they are named in the files.
 FLUX_LINEAR = re.compile(r"(?:model\.diffusion_model\.)?(?:double|single)_blocks\.\d+\..*\.weight")
@@ -31,7 +31,7 @@ def planned_bytes(context: Context) -> int:
     return state * STATES_AT_ONCE + lora * saves
 
 
-def adapted(header: Mapping[str, Any], linear: re.Pattern[str], rank: int) -> int:
+def adapted(header: Mapping[str, Tensor], linear: re.Pattern[str], rank: int) -> int:
     """Parameters of the LoRA: rank * (in + out) for each linear layer that is adapted."""
-    shapes = (tensor["shape"] for name, tensor in header.items() if linear.fullmatch(name))
+    shapes = (tensor.shape for name, tensor in header.items() if linear.fullmatch(name))
     return sum(rank * (shape[0] + shape[1]) for shape in shapes if len(shape) == 2)

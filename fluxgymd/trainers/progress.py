@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.messages import Phase, Progress
+from fluxgymd.core.decoding import decode_with
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
@@ -83,7 +84,7 @@ class MetricsReader:
         self._offset += whole
         for text in data[:whole].splitlines():
             try:
-                self.progress = advance(self.progress, _decoder.decode(text))
+                self.progress = advance(self.progress, decode_with(_decoder, text))
             except msgspec.MsgspecError:
                 continue
         return whole > 0
