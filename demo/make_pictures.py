@@ -1,53 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the demo's pictures: robot heads of four colours, each with its caption beside it.
+"""Draws the demo's pictures: four signs, each on three shades of grey, with a caption beside each picture.
 
     python make_pictures.py OUT
 
-The bytes are a function of this file. Shapes are coarse and pictures small, because the tiny Flux sees one colour
-for each 8x8 pixels.
+The bytes are a function of this file. The signs are coarse, because the tiny Flux sees one colour for each 8x8
+pixels, and each has a colour and a shape of its own, so that a sample shows whether its prompt was understood.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 SIDE = 128
-COLOURS = {"red": (214, 48, 42), "green": (40, 168, 72), "blue": (48, 84, 220), "yellow": (240, 200, 32)}
-BACKGROUND, DARK, LIGHT = (190, 190, 196), (24, 24, 30), (250, 250, 250)
-# Where each picture of a colour moves the head, in pixels: right, down.
-SHIFTS = ((0, 0), (-8, 0), (8, 0))
+TRIGGER = "s1gn"
+GREYS = (152, 176, 200)
+Colour = tuple[int, int, int]
+RED, GREEN, BLUE, YELLOW = (220, 40, 36), (32, 168, 64), (44, 76, 224), (244, 204, 24)
 
 
-def draw(colour: tuple[int, int, int], shift: tuple[int, int]) -> Image.Image:
-    """One head on an even background."""
-    picture = Image.new("RGB", (SIDE, SIDE), BACKGROUND)
-    pen = ImageDraw.Draw(picture)
+def disc(pen: ImageDraw.ImageDraw, _grey: Colour) -> None:
+    pen.ellipse((16, 16, 111, 111), fill=RED)
 
-    def box(left: int, top: int, right: int, bottom: int, fill: tuple[int, int, int], *, round_: int = 0) -> None:
-        right_, down = shift
-        corners = (left + right_, top + down, right + right_ - 1, bottom + down - 1)
-        pen.rounded_rectangle(corners, radius=round_, fill=fill)
 
-    box(60, 8, 68, 28, DARK)
-    box(24, 24, 104, 112, colour, round_=14)
-    for left in (36, 72):
-        box(left, 40, left + 20, 64, LIGHT)
-        box(left + 6, 48, left + 16, 64, DARK)
-    box(40, 84, 88, 96, DARK)
-    return picture
+def cross(pen: ImageDraw.ImageDraw, _grey: Colour) -> None:
+    pen.rectangle((48, 16, 79, 111), fill=GREEN)
+    pen.rectangle((16, 48, 111, 79), fill=GREEN)
+
+
+def frame(pen: ImageDraw.ImageDraw, grey: Colour) -> None:
+    pen.rectangle((16, 16, 111, 111), fill=BLUE)
+    pen.rectangle((48, 48, 79, 79), fill=grey)
+
+
+def roof(pen: ImageDraw.ImageDraw, _grey: Colour) -> None:
+    pen.polygon(((64, 16), (120, 111), (8, 111)), fill=YELLOW)
+
+
+# Caption -> what is drawn.
+SIGNS: dict[str, Callable[[ImageDraw.ImageDraw, Colour], None]] = {
+    "a red disc": disc,
+    "a green cross": cross,
+    "a blue frame": frame,
+    "a yellow roof": roof,
+}
 
 
 def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    for name, colour in COLOURS.items():
-        for number, shift in enumerate(SHIFTS, start=1):
-            stem = out / f"{name}-{number}"
-            draw(colour, shift).save(stem.with_suffix(".png"))
-            stem.with_suffix(".txt").write_text(f"r0b0t, a {name} head\n", encoding="utf-8")
-    print(f"{len(COLOURS) * len(SHIFTS)} pictures with captions are in {out}")
+    for caption, draw in SIGNS.items():
+        for number, shade in enumerate(GREYS, start=1):
+            grey = (shade, shade, shade)
+            picture = Image.new("RGB", (SIDE, SIDE), grey)
+            draw(ImageDraw.Draw(picture), grey)
+            stem = out / f"{draw.__name__}-{number}"
+            picture.save(stem.with_suffix(".png"))
+            stem.with_suffix(".txt").write_text(f"{TRIGGER}, {caption}\n", encoding="utf-8")
+    print(f"{len(SIGNS) * len(GREYS)} pictures with captions are in {out}")
 
 
 if __name__ == "__main__":
