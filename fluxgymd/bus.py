@@ -61,7 +61,7 @@ ERRORS: dict[str, type[BusError]] = {
     "org.freedesktop.systemd1.NoSuchUnit": NoSuchUnit,
     "org.freedesktop.systemd1.UnitExists": UnitExists,
     "org.freedesktop.systemd1.NoSuchProcess": NoSuchProcess,
-    "org.freedesktop.systemd1.UnixProcessIdUnknown": NoSuchProcess,
+    "org.freedesktop.DBus.Error.UnixProcessIdUnknown": NoSuchProcess,
     # While the manager is reloaded or replaced by another (daemons.md 2.6).
     "org.freedesktop.DBus.Error.NoReply": BusAway,
     "org.freedesktop.DBus.Error.Disconnected": BusAway,
@@ -379,8 +379,9 @@ def map_error(error: Any) -> BusError:
     name = Gio.DBusError.get_remote_error(error)
     if name is None:
         return BusAway(error.message)  # the connection itself failed
-    Gio.DBusError.strip_remote_error(error)
-    return ERRORS.get(name, CallRefused)(error.message)
+    # PyGObject hands strip_remote_error a copy, so it has no effect.
+    message = error.message.removeprefix(f"GDBus.Error:{name}: ").rstrip(".")
+    return ERRORS.get(name, CallRefused)(message)
 
 
 async def inhibit_sleep(why: str) -> int:

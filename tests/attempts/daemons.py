@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test's side of driver.py: a daemon in the bench that starts attempts, can be killed, and starts anew."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import select
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
+
+DEADLINE_SECONDS = 60.0
+STOP_LIMIT_SECONDS = 1.0
+ROOT = Path(__file__).resolve().parents[2]
+
+_numbers = itertools.count(1)
+
+
+class DaemonRefused(Exception):
+    """The adapter raised; the text begins with the exception's name."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a daemon would have in its journal."""
+
+    ref: dict[str, Any]
+    folder: Path
+    log: Path
+    unit: str
+
+    @property
+    def shim(self) -> int:
+        return int(self.ref["shim"]["pid"])
+
+    def wait_for_line(self, text: str) -> None:
+        until(lambda: text in self.log.read_text(), what=f"the log to say {text!r}")
+
+    def record(self, name: str) -> dict[str, Any]:
+        found = json.loads((self.folder / name).read_text())
+        assert isinstance(found, dict)
+        return found
+
+
+class Daemon:
+    """driver.py, running inside."""
+
+    def __init__(
+        self,
+        manager: UserManager,
+        kind: str,
+        *,
+        stop_limit: float = STOP_LIMIT_SECONDS,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self._manager = manager
+        self._process = manager.popen(
+            [sys.executable, "-W", "error", "-m", "tests.attempts.driver", kind, str(stop_limit)],
+            env={"PYTHONPATH": str(ROOT), **(env or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._end()
+
+    def close(self) -> None:
+        if self._process.returncode is not None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(DEADLINE_SECONDS)
+        finally:
+            self._process.kill()
+            self._end()
+
+    def ask(self, verb: str, **more: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"verb": verb, **more}) + "\n")
+        self._process.stdin.flush()
+        ready, _, _ = select.select([self._process.stdout], [], [], DEADLINE_SECONDS + 10)
+        assert ready, f"the driver did not answer {verb}"
+        answer = json.loads(self._process.stdout.readline())
+        if "error" in answer:
+            raise DaemonRefused(f"{answer['error']}: {answer['text']}")
+        return answer["value"]
+
+    def start(self, script: str | list[str], *, until: str = "open", **more: Any) -> Attempt:
+        """Starts a shell script, or a command, as an attempt."""
+        number = next(_numbers)
+        folder = self._manager.directory / f"job-{number}" / "attempts" / "001"
+        folder.mkdir(parents=True)
+        log = folder.parents[1] / "training.log"
+        asked = {
+            "folder": str(folder),
+            "log": str(log),
+            "unit": f"fluxgym-test-{os.getpid():08x}.{number:03d}.scope",
+            "argv": ["/bin/sh", "-c", script] if isinstance(script, str) else script,
+            "until": until,
+            **more,
+        }
+        answer = self.ask("start", **asked)
+        return Attempt(ref=answer["ref"], folder=folder, log=Path(asked["log"]), unit=asked["unit"])
+
+    def look(self, attempt: Attempt) -> dict[str, Any]:
+        found = self.ask("look", ref=attempt.ref)
+        assert isinstance(found, dict)
+        return found
+
+    def conclusion(self, attempt: Attempt, *wanted: str) -> dict[str, Any]:
+        """The evidence, once it means one of the wanted."""
+        found = self.ask("conclusion", ref=attempt.ref, wanted=wanted, deadline=DEADLINE_SECONDS)
+        assert isinstance(found, dict)
+        return found
+
+    def _end(self) -> None:
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+
+def waits_for(file: Path, *, then: str) -> str:
+    """A script that says `ready`, waits for a file to be there, and goes on."""
+    return f"echo ready; until [ -e {shlex.quote(str(file))} ]; do sleep 0.02; done; {then}"

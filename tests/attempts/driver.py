@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small daemon for the contract suite: it does what it is told on stdin, one JSON object a line, and answers so.
+
+    driver.py scope|process STOP_LIMIT
+
+It runs inside the test bench, can be killed like a daemon, and holds nothing that the next one would need: what is
+known of an attempt is handed back and forth as its AttemptRef.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fluxgymd.attempts import place, processes
+from fluxgymd.attempts.environment import job_environment
+from fluxgymd.attempts.gate import ShimGate, until_gone
+from fluxgymd.attempts.port import Adapter, AttemptRef, AttemptSpec, Refused
+from fluxgymd.attempts.process import ProcessAdapter
+from fluxgymd.attempts.scope import ScopeAdapter
+from fluxgymd.bus import BusError, BusThread
+from fluxgymd.core.evidence import conclude
+
+LOOK_SECONDS = 0.02
+Json = dict[str, Any]
+
+
+class Driver:
+    def __init__(self, adapter: Adapter, bus: BusThread, *, stop_limit: float) -> None:
+        self.adapter = adapter
+        self.bus = bus
+        self.stop_limit = stop_limit
+        self.gates: list[ShimGate] = []
+        self.verbs: dict[str, Callable[[Json], Awaitable[Any]]] = {
+            "start": self.start,
+            "look": self.look,
+            "conclusion": self.conclusion,
+            "gone": lambda asked: self.adapter.gone(ref_of(asked)),
+            "terminate": lambda asked: self.adapter.terminate(ref_of(asked)),
+            "stop": lambda asked: self.adapter.stop(ref_of(asked)),
+            "kill": lambda asked: self.adapter.kill(ref_of(asked)),
+            "problem": lambda _: self.adapter.problem(),
+            "manager_stays": lambda _: self.adapter.manager_stays(),
+            "signal": self.send,
+            "children": self.children,
+            "units": lambda _: self.bus.list_units(),
+            "ping": lambda _: self.bus.ping(),
+            "connected": lambda _: self.bus.connected(deadline=30),
+        }
+
+    async def start(self, asked: Json) -> Json:
+        """Starts an attempt up to a point: spawned, placed or open. `kill_shim` kills the shim at its gate."""
+        folder = Path(asked["folder"])
+        mark = secrets.token_hex(16)
+        spec = AttemptSpec(
+            job="test",
+            unit=asked["unit"],
+            folder=folder,
+            log=Path(asked["log"]),
+            argv=tuple(asked["argv"]),
+            environment=job_environment(os.environ) | {processes.MARK: mark},
+            cwd=Path(asked.get("cwd", "/")),
+            stop_limit=self.stop_limit,
+        )
+        gate = await self.adapter.spawn(spec)
+        assert isinstance(gate, ShimGate)
+        self.gates.append(gate)
+        placement = None
+        if asked.get("kill_shim"):
+            os.kill(gate.shim.pid, signal.SIGKILL)
+            await until_gone(gate.shim)
+        if asked["until"] != "spawned":
+            try:
+                placement = await self.adapter.place(spec, gate)
+            except Refused:
+                gate.close()
+                raise
+        if asked["until"] == "open":
+            gate.open()
+        ref = AttemptRef(
+            unit=spec.unit, folder=folder, mark=mark, place=place.here(), shim=gate.shim, placement=placement
+        )
+        return {"ref": msgspec.to_builtins(ref, enc_hook=str)}
+
+    async def look(self, asked: Json) -> Json:
+        return described(await self.adapter.evidence(ref_of(asked)))
+
+    async def conclusion(self, asked: Json) -> Json:
+        """Looks until the conclusion is one of the wanted."""
+        async with asyncio.timeout(asked["deadline"]):
+            while True:
+                seen = await self.look(asked)
+                if seen["conclusion"] in asked["wanted"]:
+                    return seen
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def send(self, asked: Json) -> None:
+        os.kill(asked["pid"], asked["number"])
+
+    async def children(self, asked: Json) -> list[str]:
+        """The states of a process's children, as letters."""
+        return await asyncio.to_thread(states_of_children, asked["pid"])
+
+
+def states_of_children(pid: int) -> list[str]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in children]
+
+
+def ref_of(asked: Json) -> AttemptRef:
+    return msgspec.convert(asked["ref"], AttemptRef, dec_hook=lambda kind, value: kind(value))
+
+
+def described(evidence: Any) -> Json:
+    conclusion = conclude(evidence)
+    return {
+        "conclusion": type(conclusion).__name__,
+        "why": getattr(conclusion, "why", None),
+        "exit": msgspec.to_builtins(evidence.exit),
+        "populated": evidence.populated,
+        "lockHeld": evidence.lock_held,
+        "started": evidence.started,
+    }
+
+
+async def main() -> None:
+    kind, limit = sys.argv[1], float(sys.argv[2])
+    bus = BusThread(os.environ["DBUS_SESSION_BUS_ADDRESS"], prefix="fluxgym-")
+    await bus.start()
+    adapter: Adapter = ScopeAdapter(bus, stop_limit=limit) if kind == "scope" else ProcessAdapter(stop_limit=limit)
+    driver = Driver(adapter, bus, stop_limit=limit)
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while line := await lines.readline():
+        asked = json.loads(line)
+        try:
+            answer: Json = {"value": await driver.verbs[asked["verb"]](asked)}
+        except (Refused, BusError, OSError, TimeoutError) as error:
+            answer = {"error": type(error).__name__, "text": str(error)}
+        print(json.dumps(answer), flush=True)
+    await bus.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every adapter promises, on a real user manager: the same tests for scopes and for plain processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.attempts.conftest import NewDaemon
+from tests.attempts.daemons import Attempt, Daemon, DaemonRefused, waits_for
+from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
+
+pytestmark = pytest.mark.systemd
+
+STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.02; done"
+SAVES = "trap 'echo saved; exit 143' TERM; echo ready; while :; do sleep 0.02; done"
+LEAVES_ONE_BEHIND = "setsid sleep 1000 & echo ready; exit 3"
+
+
+# --- how it ended is kept (promise 2)
+
+
+@pytest.mark.parametrize(
+    ("command", "kind_of_end", "number"),
+    [
+        (["/bin/true"], "exited", 0),
+        (["/bin/sh", "-c", "exit 42"], "exited", 42),
+        (["/bin/sh", "-c", "exit 137"], "exited", 137),
+        (["/bin/sh", "-c", "kill -KILL $$"], "signaled", 9),
+        (["/bin/sh", "-c", "kill -SEGV $$"], "signaled", 11),
+        (["/no/such/trainer"], "exec-failed", 2),
+        (["/etc/passwd"], "exec-failed", 13),
+    ],
+)
+def test_promise_2_the_end_is_recorded(daemon: Daemon, command: list[str], kind_of_end: str, number: int) -> None:
+    seen = daemon.conclusion(daemon.start(command), "Ended")
+    field = {"exited": "code", "signaled": "signal", "exec-failed": "errno"}[kind_of_end]
+    assert seen["exit"]["kind"] == kind_of_end
+    assert seen["exit"][field] == number
+    assert {"code", "signal", "errno"} & set(seen["exit"]) == {field}
+    assert not seen["populated"]
+    assert not seen["lockHeld"]
+
+
+def test_a_working_directory_that_is_gone_is_an_end_with_its_reason(daemon: Daemon) -> None:
+    seen = daemon.conclusion(daemon.start("exit 0", cwd="/no/such/folder"), "Ended")
+    assert (seen["exit"]["kind"], seen["exit"]["errno"]) == ("exec-failed", 2)
+
+
+def test_the_trainer_writes_to_the_log_itself_and_reads_nothing(daemon: Daemon) -> None:
+    attempt = daemon.start("cat; readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2; ulimit -c; umask")
+    daemon.conclusion(attempt, "Ended")
+    assert attempt.log.read_text().split() == ["/dev/null", str(attempt.log), str(attempt.log), "0", "0077"]
+
+
+def test_orphans_are_reaped(daemon: Daemon, signal_file: Path) -> None:
+    attempt = daemon.start("(sh -c 'exit 5' &) ; " + waits_for(signal_file, then="exit 0"))
+    attempt.wait_for_line("ready")
+    until(lambda: daemon.ask("children", pid=attempt.shim) in (["S"], ["R"]), what="one child that lives")
+    signal_file.touch()
+    assert daemon.conclusion(attempt, "Ended")["exit"]["code"] == 0
+
+
+# --- stopping
+
+
+def test_a_trainer_that_is_told_to_stop_saves_and_leaves(daemon: Daemon) -> None:
+    attempt = daemon.start(SAVES)
+    attempt.wait_for_line("ready")
+    assert daemon.ask("terminate", ref=attempt.ref)
+    seen = daemon.conclusion(attempt, "Ended")
+    assert seen["exit"]["code"] == 143
+    assert not seen["exit"].get("termSeen"), "only the trainer's own process was told"
+    assert "saved" in attempt.log.read_text()
+    assert not daemon.ask("terminate", ref=attempt.ref)
+
+
+def test_a_trainer_that_ignores_the_stop_is_killed_at_the_limit_and_its_end_is_known(daemon: Daemon) -> None:
+    attempt = daemon.start(STUBBORN)
+    attempt.wait_for_line("ready")
+    daemon.ask("stop", ref=attempt.ref)
+    seen = daemon.conclusion(attempt, "Ended")
+    assert seen["exit"]["signal"] == signal.SIGKILL
+    assert seen["exit"]["termSeen"]
+
+
+def test_a_stop_reaches_every_process(daemon: Daemon) -> None:
+    attempt = daemon.start(
+        "setsid sh -c 'trap \"echo child saved; exit\" TERM; while :; do sleep 0.02; done' & " + SAVES
+    )
+    attempt.wait_for_line("ready")
+    daemon.ask("stop", ref=attempt.ref)
+    daemon.conclusion(attempt, "Ended")
+    assert "child saved" in attempt.log.read_text()
+
+
+def test_a_kill_leaves_nothing_but_the_record(daemon: Daemon) -> None:
+    attempt = daemon.start(f'setsid sh -c "{STUBBORN}" & {STUBBORN}')
+    attempt.wait_for_line("ready")
+    daemon.ask("kill", ref=attempt.ref)
+    seen = daemon.conclusion(attempt, "Ended")
+    assert seen["exit"]["signal"] == signal.SIGKILL
+
+
+def test_promise_4_what_is_left_behind_is_seen_and_ends_with_a_stop(daemon: Daemon) -> None:
+    attempt = daemon.start(LEAVES_ONE_BEHIND)
+    assert daemon.conclusion(attempt, "LeftOver")["exit"]["code"] == 3
+    daemon.ask("stop", ref=attempt.ref)
+    assert daemon.conclusion(attempt, "Ended")["exit"]["code"] == 3
+
+
+# --- the daemon goes (promise 1)
+
+
+@pytest.mark.parametrize("until_point", ["spawned", "placed"])
+def test_a_daemon_that_dies_before_the_gate_is_open_has_started_nothing(
+    new_daemon: NewDaemon, signal_file: Path, until_point: str
+) -> None:
+    daemon = new_daemon()
+    attempt = daemon.start(f"touch {signal_file}", until=until_point)
+    assert daemon.look(attempt)["conclusion"] == "Runs"
+    daemon.kill()
+    seen = new_daemon().conclusion(attempt, "NeverStarted")
+    assert not seen["started"]
+    until((attempt.folder / "exit.json").exists, what="the shim's record")
+    assert attempt.record("exit.json")["kind"] == "never-started"
+    assert not signal_file.exists()
+
+
+def test_a_stop_that_comes_while_the_gate_is_closed_starts_nothing(
+    manager: UserManager, daemon: Daemon, signal_file: Path
+) -> None:
+    attempt = daemon.start(f"touch {signal_file}", until="placed")
+    daemon.ask("signal", pid=attempt.shim, number=signal.SIGTERM)
+    assert daemon.look(attempt)["conclusion"] == "Runs"
+    daemon.kill()
+    until((attempt.folder / "exit.json").exists, what="the shim's record")
+    assert attempt.record("exit.json")["termSeen"]
+    assert not signal_file.exists()
+
+
+def test_promise_1_an_attempt_does_not_notice_the_daemon_s_death(new_daemon: NewDaemon, signal_file: Path) -> None:
+    first = new_daemon()
+    attempt = first.start(waits_for(signal_file, then="exit 42"))
+    attempt.wait_for_line("ready")
+    first.kill()
+    second = new_daemon()
+    assert second.look(attempt)["conclusion"] == "Runs"
+    second.kill()
+    signal_file.touch()
+    until((attempt.folder / "exit.json").exists, what="the exit record, with no daemon there")
+    seen = new_daemon().conclusion(attempt, "Ended")
+    assert seen["exit"]["code"] == 42
+    assert not seen["exit"].get("termSeen")
+
+
+def test_an_adopted_attempt_can_be_stopped(new_daemon: NewDaemon) -> None:
+    first = new_daemon()
+    attempt = first.start(SAVES)
+    attempt.wait_for_line("ready")
+    first.kill()
+    second = new_daemon()
+    assert second.ask("terminate", ref=attempt.ref)
+    second.ask("gone", ref=attempt.ref)
+    assert second.conclusion(attempt, "Ended")["exit"]["code"] == 143
+
+
+# --- sight is lost (promises 2, 4, 6)
+
+
+def test_promise_4_without_its_shim_a_running_trainer_is_lost_until_it_is_gone(
+    daemon: Daemon, signal_file: Path
+) -> None:
+    attempt = daemon.start(waits_for(signal_file, then="exit 42"))
+    attempt.wait_for_line("ready")
+    daemon.ask("signal", pid=attempt.shim, number=signal.SIGKILL)
+    assert daemon.conclusion(attempt, "LostSight", "Ended")["conclusion"] == "LostSight"
+    signal_file.touch()
+    assert daemon.conclusion(attempt, "Ended")["exit"] is None, "no code is invented"
+
+
+def test_a_trainer_without_its_shim_can_still_be_stopped(daemon: Daemon) -> None:
+    attempt = daemon.start(SAVES)
+    attempt.wait_for_line("ready")
+    daemon.ask("signal", pid=attempt.shim, number=signal.SIGKILL)
+    daemon.conclusion(attempt, "LostSight")
+    assert daemon.ask("terminate", ref=attempt.ref)
+    daemon.conclusion(attempt, "Ended")
+    assert "saved" in attempt.log.read_text()
+
+
+def test_an_attempt_of_another_machine_or_boot_is_never_signalled(daemon: Daemon) -> None:
+    attempt = daemon.start(SAVES)
+    attempt.wait_for_line("ready")
+    for change in ({"machineId": "0" * 32}, {"bootId": "another"}, {"pidNamespace": "pid:[1]"}):
+        elsewhere = {**attempt.ref, "place": {**attempt.ref["place"], **change}}
+        assert not daemon.ask("terminate", ref=elsewhere)
+        daemon.ask("stop", ref=elsewhere)
+        daemon.ask("kill", ref=elsewhere)
+        assert daemon.ask("look", ref=elsewhere)["conclusion"] == "LostSight", "its lock is held"
+    assert daemon.look(attempt)["conclusion"] == "Runs"
+    assert "saved" not in attempt.log.read_text()
+    daemon.ask("kill", ref=attempt.ref)
+    daemon.conclusion(attempt, "Ended")
+
+
+@pytest.fixture
+def bystander(manager: UserManager) -> Any:
+    """A process of somebody else inside, with its pid as seen there."""
+    process = manager.popen(["/bin/sh", "-c", "echo $$; exec sleep 1000"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    yield process, pid
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def rewrite(attempt: Attempt, name: str, **changes: Any) -> None:
+    path = attempt.folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_promise_6_a_pid_that_was_used_again_is_not_signalled(
+    manager: UserManager, daemon: Daemon, bystander: tuple[subprocess.Popen[str], int]
+) -> None:
+    process, pid = bystander
+    attempt = daemon.start(SAVES)
+    attempt.wait_for_line("ready")
+    true = attempt.record("started.json")
+    start = int(manager.run(["cut", "-d", " ", "-f", "22", f"/proc/{pid}/stat"]).stdout)
+    rewrite(attempt, "started.json", pid=pid)  # the number is somebody else's now
+    assert not daemon.ask("terminate", ref=attempt.ref)
+    rewrite(attempt, "started.json", pid=pid, start=start)  # a record that names a stranger
+    assert not daemon.ask("terminate", ref=attempt.ref)
+    rewrite(attempt, "started.json", pid=true["pid"], start=true["start"] + 1)  # the pid, but another process
+    assert not daemon.ask("terminate", ref=attempt.ref)
+    strange_shim = {**attempt.ref, "shim": {"pid": pid, "start": start + 1}}
+    daemon.ask("stop", ref=strange_shim)
+    daemon.conclusion(attempt, "Ended")
+    assert process.poll() is None
+
+
+# --- what is refused, and what is passed on
+
+
+def test_a_shim_that_died_at_its_gate_is_refused(daemon: Daemon) -> None:
+    with pytest.raises(DaemonRefused, match="Refused: The supervising process left"):
+        daemon.start("exit 0", until="placed", kill_shim=True)
+
+
+def test_a_folder_that_is_not_there_is_refused(daemon: Daemon) -> None:
+    with pytest.raises(DaemonRefused, match="Refused: The supervising process did not come up"):
+        daemon.start("exit 0", folder="/no/such/folder")
+
+
+def test_a_log_that_cannot_be_opened_is_refused(daemon: Daemon) -> None:
+    with pytest.raises(DaemonRefused, match=r"Refused: .*/no/such/log: No such file"):
+        daemon.start("exit 0", log="/no/such/log")
+
+
+def test_the_service_s_own_variables_do_not_reach_the_trainer(new_daemon: NewDaemon) -> None:
+    kept = {"HF_HOME": "/models", "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "LC_ALL": "C", "http_proxy": "http://proxy:1"}
+    of_the_service = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "INVOCATION_ID")
+    of_systemd = (
+        "JOURNAL_STREAM",
+        "CREDENTIALS_DIRECTORY",
+        "MEMORY_PRESSURE_WATCH",
+        "SYSTEMD_EXEC_PID",
+        "MANAGERPID",
+    )
+    secrets = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY")
+    dropped = dict.fromkeys((*of_the_service, *of_systemd, *secrets), "1")
+    daemon = new_daemon(env={**kept, **dropped})
+    attempt = daemon.start("env; tr '\\0' '\\n' < /proc/$PPID/environ")
+    daemon.conclusion(attempt, "Ended")
+    lines = attempt.log.read_text().splitlines()
+    for name, value in kept.items():
+        assert lines.count(f"{name}={value}") == 2, "the trainer's, and the shim's own"
+    assert not [line for line in lines if line.partition("=")[0] in dropped]
+    assert f"FLUXGYM_ATTEMPT_ID={attempt.ref['mark']}" in lines
