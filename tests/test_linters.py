@@ -75,7 +75,7 @@ def test_types_of_the_daemon_the_clients_and_the_tests() -> None:
 
 def test_types_of_the_trainer() -> None:
     # In its own folder, which is its import path when it runs, and with the packages of its own environment.
-    options = ["--python-executable", TRAINER_PYTHON, "--config-file", ROOT / "pyproject.toml"]
+    options = [f"--python-executable={TRAINER_PYTHON}", f"--config-file={ROOT / 'pyproject.toml'}"]
     assert_clean(run(*tool("mypy"), *options, ".", cwd=ROOT / "sd-scripts"))
 
 
@@ -110,5 +110,5 @@ def test_each_file_names_its_licence() -> None:
         (f'"""Docs."""\n{LICENCE_LINE}\n', False),
     ],
 )
-def test_a_missing_licence_line_is_found(text: str, good: bool) -> None:  # noqa: FBT001  a column of the table
+def test_a_missing_licence_line_is_found(text: str, good: bool) -> None:
     assert (licence_problem(Path("x.py"), text) is None) is good

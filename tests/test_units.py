@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The unit files, and `./dev install` which puts them in place, on a real user manager."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness.user_manager import UserManager
+
+UNITS = ("fluxgymd.service", "fluxgymd.socket", "fluxgym.slice")
+
+
+def read(path: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's keys know upper and lower case
+    parser.read(path)
+    return parser
+
+
+def pip_environment() -> dict[str, str]:
+    """How pip is set up here, with its cache of built wheels: PyGObject takes half a minute to build."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    return {"PIP_CACHE_DIR": str(Path.home() / ".cache/pip"), **settings}
+
+
+def test_the_service_asks_for_nothing_that_would_break_a_trainer_or_lose_the_socket(checkout: Path) -> None:
+    service = read(checkout / "units/fluxgymd.service")["Service"]
+    # A scope inherits what the daemon runs under (daemons.md 2.7).
+    breaks_trainers = {"MemoryDenyWriteExecute", "PrivateDevices", "PrivateTmp", "ProtectHome", "SystemCallFilter"}
+    breaks_socket_or_state = {"RuntimeDirectory", "StateDirectory"}
+    assert not (breaks_trainers | breaks_socket_or_state) & set(service)
+    assert service["Type"] == "notify"
+    assert service["KillMode"] == "mixed"
+
+
+@pytest.mark.systemd
+def test_verify_would_find_something_wrong(user_manager: UserManager, checkout: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "fluxgymd.socket"
+    bad.write_text((checkout / "units/fluxgymd.socket").read_text().replace("SocketMode=0600", "SocketMod=0600"))
+    verified = user_manager.run(["systemd-analyze", "--user", "verify", bad], check=False)
+    assert "Unknown key 'SocketMod'" in verified.stderr
+
+
+@pytest.mark.systemd
+def test_install_gives_a_daemon_that_its_first_client_starts_and_uninstall_takes_it_all_away(
+    user_manager: UserManager, checkout: Path
+) -> None:
+    dev = checkout / "dev"
+    trainer = ["--trainer-python", str(checkout / ".venv-trainer/bin/python")]
+    user_manager.run([dev, "install", *trainer], env=pip_environment(), timeout=570)
+    folder = user_manager.home / ".config/systemd/user"
+    verified = user_manager.run(
+        ["systemd-analyze", "--user", "verify", *(folder / unit for unit in UNITS)], check=False
+    )
+    assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
+
+    path = user_manager.runtime_directory / "fluxgym/fluxgymd.sock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert user_manager.show("fluxgymd.service", "UnitFileState") == "enabled"
+    assert user_manager.show("fluxgymd.service", "ActiveState") == "inactive"
+    client = user_manager.home / ".local/bin/fluxgymctl"
+    user_manager.run([client, "list"])
+    assert user_manager.show("fluxgymd.service", "ActiveState") == "active"
+
+    first = user_manager.show("fluxgymd.service", "MainPID")
+    user_manager.systemctl("restart", "fluxgymd.service")
+    user_manager.run([client, "list"])  # the socket's path is still there (daemons.md 3.4)
+    assert user_manager.show("fluxgymd.service", "MainPID") != first
+
+    user_manager.run([dev, "uninstall"])
+    assert user_manager.show("fluxgymd.service", "LoadState") == "not-found"
+    assert not path.exists()
+    places = [folder, user_manager.home / ".local/bin"]
+    assert [entry for place in places for entry in place.iterdir() if entry.is_file()] == []
+    assert not (user_manager.home / ".local/lib/fluxgym").exists()
+
+
+def test_install_without_a_user_manager_is_refused_in_one_sentence_and_changes_nothing(
+    checkout: Path, tmp_path: Path
+) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "none")}
+    refused = subprocess.run([checkout / "dev", "install"], env=environment, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("dev: no user manager answers (systemctl --user)")
+    assert list(tmp_path.iterdir()) == []
