@@ -7,6 +7,7 @@ Ours is written under another name and renamed when whole, so it cannot be half;
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -36,7 +37,9 @@ def scan(folder: Path, output_name: str) -> list[CheckpointFacts]:
     for name in names:
         plain = name.removesuffix(".old")
         if is_state_folder(plain, output_name) and (name == plain or plain not in names):
-            found.append(_facts(folder / name))
+            # The trainer deletes old states while we look: one that goes away meanwhile is gone.
+            with suppress(FileNotFoundError):
+                found.append(_facts(folder / name))
     return found
 
 
