@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real file system of a few pages that a test fills up.
+
+It is a tmpfs which is detached at once and lives on through an open descriptor, so that nothing of it stays behind
+whatever ends the test run. Its path leads through /proc, and other processes can use it while this one lives.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+MNT_DETACH = 2  # linux/fs.h
+PAGE = 4096
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def small_disk(at: Path, *, pages: int) -> Iterator[Path]:
+    """A folder on a disk of so many pages. `at`: an empty folder to mount it on for a moment."""
+    if os.geteuid() != 0:
+        pytest.fail("this test makes a small disk of its own and needs root: run `sudo ./dev test`", pytrace=False)
+    options = f"size={pages * PAGE},mode=700".encode()
+    _check(_libc.mount(b"fluxgym-test", os.fsencode(at), b"tmpfs", 0, options))
+    descriptor = os.open(at, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _check(_libc.umount2(os.fsencode(at), MNT_DETACH))
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def fill(disk: Path) -> Path:
+    """Takes the last byte of the disk; delete the returned file to give it back."""
+    hog = disk / "hog"
+    with hog.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(PAGE)):
+                pass
+        except OSError:
+            return hog
+    raise AssertionError("the disk never got full")
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

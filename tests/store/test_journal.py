@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal on real disks: whole records count, torn tails are kept aside, damage is never written over."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.core import events as e
+from fluxgymd.core.job import Job, Stopping, fold
+from fluxgymd.store import journal
+from fluxgymd.store.journal import Journal
+from tests.core import histories as h
+from tests.store.small_disk import PAGE, fill, small_disk
+
+RUNNING = h.WAYS["running"]
+
+
+def write(path: Path, events: list[e.AnyEvent], tail: bytes = b"") -> Path:
+    path.write_bytes(b"".join(map(e.encode, events)) + tail)
+    return path
+
+
+def read_whole(path: Path) -> Job:
+    history = journal.read(path)
+    assert history.problem is None
+    assert history.job is not None
+    assert history.good_size == path.stat().st_size
+    return history.job
+
+
+def torn(path: Path) -> list[bytes]:
+    return [copy.read_bytes() for copy in sorted(path.parent.glob("events.jsonl.torn-*"))]
+
+
+def opened(path: Path) -> Journal:
+    return Journal(path, journal.read(path).good_size)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+def test_what_was_appended_is_read_back(path: Path) -> None:
+    write(path, RUNNING[:1])
+    book = opened(path)
+    for event in RUNNING[1:]:
+        book.append(event)
+    assert read_whole(path) == fold(RUNNING)
+    assert torn(path) == []
+
+
+TAILS = {
+    "half a record": e.encode(h.stop_asked())[:-7],
+    "a record without its newline": e.encode(h.stop_asked())[:-1],
+    "NULs, as a file system leaves after a power cut": bytes(100),
+    "half a record and NULs": e.encode(h.stop_asked())[:9] + bytes(5000),
+    "half a character": b'{"event":"sight_lost","why":"\xc3',
+}
+
+
+@pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS.keys())
+def test_a_torn_tail_does_not_count_and_is_kept_aside_by_the_next_append(path: Path, tail: bytes) -> None:
+    write(path, RUNNING, tail)
+    before = path.read_bytes()
+    history = journal.read(path)
+    assert history.problem is None
+    assert history.job == fold(RUNNING)
+    assert path.read_bytes() == before  # reading changes nothing
+
+    Journal(path, history.good_size).append(h.stop_asked())
+    assert read_whole(path) == fold([*RUNNING, h.stop_asked()])
+    assert torn(path) == [tail]
+
+
+def test_each_torn_tail_is_kept(path: Path) -> None:
+    write(path, RUNNING[:2], b"first")
+    opened(path).append(RUNNING[2])
+    with path.open("ab") as file:
+        file.write(b"second")
+    opened(path).append(RUNNING[3])
+    assert torn(path) == [b"first", b"second"]
+    assert read_whole(path) == fold(RUNNING[:4])
+
+
+def test_promise_8_every_prefix_of_its_bytes_tells_a_prefix_of_its_events(path: Path) -> None:
+    history = [*RUNNING, h.stop_asked(), h.ended("stopped"), h.RESUME_ASKED, h.reserved(2)]
+    whole = write(path, history).read_bytes()
+    ends = [0]
+    for event in history:
+        ends.append(ends[-1] + len(e.encode(event)))
+    jobs = [None, *(fold(history[:count]) for count in range(1, len(history) + 1))]
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        found = journal.read(path)
+        count = sum(end <= cut for end in ends) - 1
+        assert found.good_size == ends[count]
+        assert found.job == jobs[count]
+        assert (found.problem is None) == (count > 0)
+
+
+DAMAGE = {
+    "no JSON": b"garbage\n",
+    "NULs with a newline": bytes(20) + b"\n",
+    "an empty line": b"\n",
+    "an event that is not known": b'{"event":"teleported","at":1.0}\n',
+    "bytes that are no UTF-8": b'{"event":"sight_lost","at":1.0,"attempt":1,"why":"\xff"}\n',
+    "nested without end": b'{"event":"cancelled","at":1.0,"x":' + b"[" * 100_000 + b"\n",
+    "an event that cannot follow": e.encode(h.RESUME_ASKED),
+    "a second submit": e.encode(h.submitted()),
+}
+
+
+@pytest.mark.parametrize("bad", DAMAGE.values(), ids=DAMAGE.keys())
+def test_promise_8_a_bad_line_in_the_middle_is_damage_and_is_named(path: Path, bad: bytes) -> None:
+    write(path, RUNNING[:3], bad + b"".join(map(e.encode, RUNNING[3:])))
+    history = journal.read(path)
+    assert history.problem is not None
+    assert history.problem.startswith("line 4 of events.jsonl ")
+    assert history.job == fold(RUNNING[:3])  # what it held is still held
+    assert history.good_size == sum(len(e.encode(event)) for event in RUNNING[:3])
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0", e.encode(h.submitted())[:-1]])
+def test_a_journal_without_a_whole_event_is_damage(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert journal.read(path) == journal.History(job=None, good_size=0, problem="events.jsonl holds no whole event")
+
+
+def test_a_journal_that_cannot_be_read_is_an_error_and_not_a_job(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        journal.read(path)
+
+
+def test_an_append_never_makes_a_journal(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Journal(path, 0).append(h.submitted())
+    assert not path.exists()
+
+
+def test_a_file_that_became_shorter_behind_our_back_is_not_written_to(path: Path) -> None:
+    write(path, RUNNING)
+    book = opened(path)
+    shorter = write(path, RUNNING[:2]).read_bytes()
+    with pytest.raises(OSError, match="became shorter than what was written to it"):
+        book.append(h.stop_asked())
+    assert path.read_bytes() == shorter
+
+
+def test_what_somebody_else_appended_is_kept_aside(path: Path) -> None:
+    write(path, RUNNING)
+    book = opened(path)
+    with path.open("ab") as file:
+        file.write(b'{"event":"by hand"}\n')
+    book.append(h.stop_asked())
+    assert torn(path) == [b'{"event":"by hand"}\n']
+    assert read_whole(path) == fold([*RUNNING, h.stop_asked()])
+
+
+def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_goes_on(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=16) as disk:
+        path = write(disk / "events.jsonl", RUNNING)
+        book = opened(path)
+        # Up to 100 bytes before the end of its page: a short write, the worst of all.
+        padding = e.SightLost(at=7.0, attempt=1, why="x" * (PAGE - 200 - path.stat().st_size))
+        book.append(padding)
+        room = PAGE - path.stat().st_size
+        hog = fill(disk)
+        good = path.read_bytes()
+        long = e.SightLost(at=8.0, attempt=1, why="y" * 300)
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space left") as refusal:
+                book.append(long)
+            assert refusal.value.errno == errno.ENOSPC
+            assert path.read_bytes()[: len(good)] == good
+            found = journal.read(path)
+            assert found.problem is None
+            assert found.job == fold([*RUNNING, padding])
+        # Something was written in part, or this test tests nothing.
+        assert 0 < room < len(e.encode(long))
+
+        hog.unlink()
+        book.append(h.stop_asked())
+        assert read_whole(path) == fold([*RUNNING, padding, h.stop_asked()])
+        assert all(good not in copy for copy in torn(path))
+
+
+def test_after_a_short_append_a_new_daemon_goes_on_too(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=16) as disk:
+        path = write(disk / "events.jsonl", RUNNING)
+        hog = fill(disk)
+        with pytest.raises(OSError, match="No space left"):
+            opened(path).append(e.SightLost(at=8.0, attempt=1, why="y" * 2 * PAGE))
+        left = path.read_bytes()[journal.read(path).good_size :]
+        assert left  # the page took a part of it
+        hog.unlink()
+        opened(path).append(h.stop_asked())
+        job = read_whole(path)
+        assert isinstance(job.state, Stopping)
+        assert torn(path) == [left]
+
+
+def test_a_disk_without_room_for_the_torn_copy_cuts_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=16) as disk:
+        path = write(disk / "events.jsonl", RUNNING, b"half a rec")
+        hog = fill(disk)
+        before = path.read_bytes()
+        book = opened(path)
+        with pytest.raises(OSError, match="No space left"):
+            book.append(h.stop_asked())
+        assert path.read_bytes() == before
+        assert torn(path) == []
+        hog.unlink()
+        book.append(h.stop_asked())
+        assert torn(path) == [b"half a rec"]
