@@ -30,7 +30,8 @@ def scan(folder: Path, output_name: str) -> list[CheckpointFacts]:
     """All states below a job's folder. One that was being replaced when the power went lies as `NAME.old`, and is
     taken where NAME is missing."""
     try:
-        names = {entry.name for entry in os.scandir(folder) if entry.is_dir()}
+        with os.scandir(folder) as entries:
+            names = {entry.name for entry in entries if entry.is_dir()}
     except FileNotFoundError:
         return []
     found = []
@@ -51,9 +52,14 @@ def _facts(path: Path) -> CheckpointFacts:
         epoch=int(epoch[1]) if epoch else (state.current_epoch if state else None),
         step=state.current_step if state else None,
         problem=problem or _missing(path),
-        size=sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file()),
+        size=_size(path),
         created_at=path.stat().st_mtime,
     )
+
+
+def _size(path: Path) -> int:
+    with os.scandir(path) as entries:
+        return sum(entry.stat().st_size for entry in entries if entry.is_file())
 
 
 def _read_train_state(path: Path) -> tuple[TrainState | None, str | None]:
