@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only scopes can meet: a frozen unit, and the manager or the bus going away under a running attempt."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.attempts.scope import KILL_MARGIN_SECONDS
+from tests.attempts.conftest import NewDaemon
+from tests.attempts.daemons import Attempt, Daemon, DaemonRefused, waits_for
+from tests.attempts.test_contract import LEAVES_ONE_BEHIND, SAVES, STUBBORN
+from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
+
+pytestmark = pytest.mark.systemd
+
+
+@pytest.fixture
+def kind() -> str:
+    return "scope"
+
+
+@pytest.fixture
+def own_daemon(user_manager: UserManager) -> Iterator[Daemon]:
+    """A daemon of a manager of its own, which the test may break."""
+    daemon = Daemon(user_manager, "scope")
+    yield daemon
+    daemon.close()
+
+
+def test_the_scope_is_as_it_was_asked_for(manager: UserManager, daemon: Daemon, signal_file: Path) -> None:
+    attempt = daemon.start(waits_for(signal_file, then="exit 0"))
+    attempt.wait_for_line("ready")
+    wanted = {
+        "Slice": "fluxgym.slice",
+        "KillMode": "control-group",
+        "CollectMode": "inactive-or-failed",
+        "OOMPolicy": "continue",
+        "TimeoutStopUSec": "11s",
+        "Description": "FluxGym job test",
+        "InvocationID": attempt.ref["placement"]["invocationId"],
+        "ControlGroup": attempt.ref["placement"]["cgroup"],
+    }
+    assert {name: manager.show(attempt.unit, name) for name in wanted} == wanted
+    assert attempt.record("started.json")["cgroup"] == attempt.ref["placement"]["cgroup"]
+    assert daemon.ask("units")[attempt.unit] == "active"
+    signal_file.touch()
+    daemon.conclusion(attempt, "Ended")
+
+
+@pytest.fixture
+def freezer(user_manager: UserManager) -> UserManager:
+    """systemd 252 believes that the kernel can freeze if init.scope can, which on a whole machine is always there."""
+    user_manager.run(["mkdir", "-p", "/sys/fs/cgroup/init.scope"])
+    user_manager.daemon_reexec()  # it has looked already
+    return user_manager
+
+
+def test_a_frozen_attempt_can_be_stopped_and_saves(freezer: UserManager, own_daemon: Daemon) -> None:
+    attempt = own_daemon.start(SAVES)
+    attempt.wait_for_line("ready")
+    freezer.systemctl("freeze", attempt.unit)
+    own_daemon.ask("stop", ref=attempt.ref)
+    assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 143
+
+
+def test_a_frozen_attempt_can_be_killed(freezer: UserManager, own_daemon: Daemon) -> None:
+    attempt = own_daemon.start(STUBBORN)
+    attempt.wait_for_line("ready")
+    freezer.systemctl("freeze", attempt.unit)
+    own_daemon.ask("kill", ref=attempt.ref)
+    assert own_daemon.conclusion(attempt, "Ended")["exit"]["signal"] == signal.SIGKILL
+
+
+def test_systemd_kills_at_its_own_limit_where_no_daemon_is(manager: UserManager, new_daemon: NewDaemon) -> None:
+    # It kills the shim too, so that there may be no record; then none is invented.
+    first = new_daemon(stop_limit=0.1 - KILL_MARGIN_SECONDS)
+    attempt = first.start(STUBBORN)
+    attempt.wait_for_line("ready")
+    first.kill()
+    manager.systemctl("stop", attempt.unit)
+    seen = new_daemon().conclusion(attempt, "Ended")
+    assert seen["exit"] is None or seen["exit"]["signal"] == signal.SIGKILL
+
+
+def test_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(manager: UserManager, daemon: Daemon) -> None:
+    attempt = daemon.start("exit 0")
+    daemon.conclusion(attempt, "Ended")
+    until(lambda: attempt.unit not in daemon.ask("units"), what="the scope to be gone")
+    stranger = manager.popen(
+        ["systemd-run", "--user", "--scope", "--slice=fluxgym.slice", f"--unit={attempt.unit}", "sleep", "1000"]
+    )
+    try:
+        until(lambda: attempt.unit in daemon.ask("units"), what="the stranger's scope")
+        assert manager.show(attempt.unit, "ControlGroup") == attempt.ref["placement"]["cgroup"]
+        daemon.ask("stop", ref=attempt.ref)
+        daemon.ask("kill", ref=attempt.ref)
+        assert daemon.look(attempt)["conclusion"] == "Ended", "what lives there is somebody else's"
+        assert daemon.ask("units")[attempt.unit] == "active"
+        with pytest.raises(DaemonRefused, match=r"Refused: .* was not made"):
+            daemon.start("exit 0", unit=attempt.unit)
+        assert stranger.poll() is None
+    finally:
+        manager.systemctl("stop", attempt.unit)
+        stranger.wait()
+
+
+def started(daemon: Daemon, manager: UserManager, *, code: int) -> tuple[Attempt, Path]:
+    """An attempt that runs until the file is there."""
+    file = manager.directory / f"go-{code}"
+    attempt = daemon.start(waits_for(file, then=f"exit {code}"))
+    attempt.wait_for_line("ready")
+    return attempt, file
+
+
+def test_promise_1_a_reload_and_a_reexec_change_nothing(own_daemon: Daemon, user_manager: UserManager) -> None:
+    attempt, file = started(own_daemon, user_manager, code=42)
+    for change in (user_manager.daemon_reload, user_manager.daemon_reexec):
+        change()
+        assert own_daemon.look(attempt)["conclusion"] == "Runs"
+        another, its_file = started(own_daemon, user_manager, code=7)
+        its_file.touch()
+        assert own_daemon.conclusion(another, "Ended")["exit"]["code"] == 7
+        its_file.unlink()
+    own_daemon.ask("ping")
+    file.touch()
+    assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 42
+
+
+def test_promise_1_the_death_of_the_bus_changes_nothing(own_daemon: Daemon, user_manager: UserManager) -> None:
+    attempt, file = started(own_daemon, user_manager, code=42)
+    before = user_manager.show("dbus.service", "MainPID")
+    user_manager.systemctl("kill", "--signal=KILL", "dbus.service")
+    # The daemon connects to the bus's socket again, and that starts another one.
+    until(lambda: user_manager.show("dbus.service", "MainPID") not in (before, "0"), what="another bus")
+    assert own_daemon.look(attempt)["conclusion"] == "Runs"
+    own_daemon.ask("ping")
+    own_daemon.ask("connected")
+    assert own_daemon.ask("problem") is None
+    another, _ = started(own_daemon, user_manager, code=7)
+    own_daemon.ask("stop", ref=another.ref)
+    own_daemon.conclusion(another, "Ended")
+    file.touch()
+    assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 42
+
+
+def test_promise_1_the_death_of_the_manager_ends_nothing(own_daemon: Daemon, user_manager: UserManager) -> None:
+    attempt, file = started(own_daemon, user_manager, code=42)
+    stubborn = own_daemon.start(STUBBORN)
+    stubborn.wait_for_line("ready")
+    left = own_daemon.start(LEAVES_ONE_BEHIND)
+    own_daemon.conclusion(left, "LeftOver")
+    user_manager.kill()
+    assert own_daemon.look(attempt)["conclusion"] == "Runs"
+    assert "does not answer" in own_daemon.ask("problem")
+    assert not own_daemon.ask("manager_stays")
+    assert own_daemon.look(left)["conclusion"] == "LeftOver"
+    own_daemon.ask("stop", ref=left.ref)  # by hand: nobody else can
+    assert own_daemon.conclusion(left, "Ended")["exit"]["code"] == 3
+
+    user_manager.start()
+    until(lambda: own_daemon.ask("problem") is None, what="the new manager to answer")
+    assert own_daemon.ask("manager_stays")
+    assert own_daemon.look(attempt)["conclusion"] == "Runs"
+    own_daemon.ask("stop", ref=stubborn.ref)  # a unit that the new manager does not know
+    assert own_daemon.conclusion(stubborn, "Ended")["exit"]["signal"] == signal.SIGKILL
+    another, its_file = started(own_daemon, user_manager, code=7)
+    its_file.touch()
+    assert own_daemon.conclusion(another, "Ended")["exit"]["code"] == 7
+    file.touch()
+    assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 42
