@@ -21,7 +21,7 @@ from fluxgymd.api.jobs import Jobs
 from fluxgymd.api.machine import Machine
 from fluxgymd.api.server import Server
 from fluxgymd.attempts import place
-from fluxgymd.core.job import Live
+from fluxgymd.core.job import Live, Waiting
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.degraded import Degraded
 from fluxgymd.engine.runner import Runner
@@ -150,9 +150,9 @@ class Daemon:
 async def _ask_gpus(gpus: Gpus, scheduler: Scheduler) -> None:
     """Keeps the list of GPUs fresh: after READY, since NVML may take its time."""
     while True:
-        before = (gpus.uuids, gpus.uncertain)
+        before = (gpus.asked, gpus.uuids, gpus.uncertain)
         await gpus.ask()
-        if (gpus.uuids, gpus.uncertain) != before:
+        if (gpus.asked, gpus.uuids, gpus.uncertain) != before:
             log.info("%s", gpus.problem or f"GPUs: {', '.join(gpus.uuids)}")
             scheduler.ring()
         await asyncio.sleep(GPU_SECONDS)
@@ -175,7 +175,7 @@ def _warnings(supervisors: Supervisors) -> list[str]:
 
 def _status(book: Book, degraded: list[str]) -> str:
     live = [entry for entry in book if entry.job is not None and isinstance(entry.job.state, Live)]
-    waiting = sum(1 for entry in book if entry.waiting_for is not None)
+    waiting = sum(1 for entry in book if entry.job is not None and isinstance(entry.job.state, Waiting))
     parts = [f"{len(live)} running, {waiting} waiting"]
     for entry in live[:3]:
         progress = entry.progress

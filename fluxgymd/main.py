@@ -25,6 +25,7 @@ def main(home: str | None, socket: str | None, supervisor: str | None) -> None:
 
     It runs in the foreground; systemd starts it as the user service fluxgymd.
     """
+    os.umask(0o077)  # what the daemon writes is its user's alone, as with the unit's UMask=
     faulthandler.enable()  # a watchdog's SIGABRT then leaves every stack in the journal
     _log_to_stderr()
     try:

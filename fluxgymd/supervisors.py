@@ -2,32 +2,100 @@
 """The adapters of this machine and the way to its systemd, made around the choice of supervisor.py."""
 
 import os
+import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fluxgym.config import Config
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.attempts.process import ProcessAdapter
-from fluxgymd.sleep import Inhibit
-from fluxgymd.supervisor import Choice, choose
+from fluxgymd.sleep import Inhibit, InhibitRefused
+from fluxgymd.supervisor import Choice, NoUserManager, choose
+
+if TYPE_CHECKING:
+    from fluxgymd.bus import BusThread
+
+UNIT_PREFIX = "fluxgym-"
+PING_SECONDS = 5.0
 
 
 class Supervisors:
-    """What `connect` made."""
+    """What `connect` made: the adapters by name, and which of them runs new attempts."""
 
-    def __init__(self, choice: Choice, adapters: dict[str, Adapter]) -> None:
+    def __init__(self, choice: Choice, config: Config, bus: "BusThread | None") -> None:
         self.choice = choice
-        self.adapters = adapters
+        self._bus = bus
+        self._answered = time.monotonic()
+        processes = ProcessAdapter(stop_limit=config.stop_limit)
+        # An attempt in a scope that cannot be asked about is looked at as processes: its mark proves what is its own.
+        self.adapters: dict[str, Adapter] = {"process": processes, "scope": processes}
         self.inhibit_sleep: Inhibit | None = None
+        if bus is not None:
+            from fluxgymd.attempts.scope import ScopeAdapter
+
+            self.adapters["scope"] = ScopeAdapter(bus, stop_limit=config.stop_limit)
+            self.inhibit_sleep = _inhibit_sleep
 
     async def ping(self) -> float | None:
-        return None
+        """Seconds since the bus thread answered; None without one, or while it reconnects by itself."""
+        if self._bus is None or self._bus.state != "connected":
+            self._answered = time.monotonic()
+            return None
+        from fluxgymd.bus import BusError
+
+        try:
+            await self._bus.ping(deadline=PING_SECONDS)
+            self._answered = time.monotonic()
+        except BusError:
+            pass
+        return time.monotonic() - self._answered
 
     async def close(self) -> None:
-        pass
+        if self._bus is not None:
+            await self._bus.close()
 
 
 async def connect(config: Config, environ: Mapping[str, str] = os.environ) -> Supervisors:
-    """The adapters, and which of them is used for new attempts."""
-    choice = choose(config.supervisor, started_by_systemd="NOTIFY_SOCKET" in environ, manager_problem="not yet")
-    adapters: dict[str, Adapter] = {"process": ProcessAdapter(stop_limit=config.stop_limit)}
-    return Supervisors(choice, adapters)
+    """The adapters. NoUserManager if scopes are wanted and cannot be had by any waiting."""
+    # SYSTEMD_EXEC_PID is this process in a service of systemd's alone; INVOCATION_ID is inherited by terminals too.
+    started_by_systemd = environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
+    bus, problem = (None, None) if config.supervisor == "process" else await _bus(environ)
+    if bus is None and started_by_systemd and config.supervisor != "process":
+        raise NoUserManager(f"systemd started the daemon, but {problem}.")
+    try:
+        choice = choose(config.supervisor, started_by_systemd=started_by_systemd, manager_problem=problem)
+    except NoUserManager:
+        if bus is not None:
+            await bus.close()
+        raise
+    if choice.adapter == "process" and bus is not None:
+        await bus.close()
+        bus = None
+    return Supervisors(choice, config, bus)
+
+
+async def _bus(environ: Mapping[str, str]) -> "tuple[BusThread | None, str | None]":
+    """The bus thread, if there can be one, and why the user's systemd does not answer on it, if it does not."""
+    try:
+        from fluxgymd.bus import BusError, BusThread, user_bus_address
+    except ImportError as error:
+        return None, f"the module {error.name} is missing (it comes with the extra fluxgym[systemd])"
+    address = user_bus_address(environ)
+    if address is None:
+        return None, "neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR says where its bus is"
+    bus = BusThread(address, prefix=UNIT_PREFIX)
+    await bus.start()
+    try:
+        await bus.manager_state()
+    except BusError as error:
+        return bus, f"it does not answer at {address} ({error})"
+    return bus, None
+
+
+async def _inhibit_sleep(why: str) -> int:
+    from fluxgymd.bus import BusError, inhibit_sleep
+
+    try:
+        return await inhibit_sleep(why)
+    except BusError as error:
+        raise InhibitRefused(str(error)) from None

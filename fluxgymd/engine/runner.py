@@ -164,7 +164,7 @@ class Runner:
                 at=time.time(),
                 attempt=number,
                 adapter=self._chosen.name,
-                unit=unit_name(job, number),
+                unit=unit_name(job, number, self._chosen.name),
                 mark=secrets.token_hex(16),
                 place=self._here,
                 gpus=list(gpus),

@@ -62,6 +62,8 @@ class Scheduler:
             self._bell.clear()
 
     async def _pass(self) -> None:
+        if not self._gpus.asked:
+            return
         self.problem = await self._runner.adapter.problem() or self._gpus.uncertain
         now = time.monotonic()
         waiting = [entry for entry in self._book if _waits(entry) and not self._runner.busy(entry.name)]

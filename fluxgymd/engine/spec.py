@@ -12,9 +12,10 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 
 
-def unit_name(job: Job, number: int) -> str:
+def unit_name(job: Job, number: int, adapter: str) -> str:
     """`fluxgym-NAME-ID.NNN.scope`: unique for each attempt, so that an old unit is never in the way."""
-    return f"fluxgym-{job.name}-{job.id[:8]}.{number:03d}.scope"
+    name = f"fluxgym-{job.name}-{job.id[:8]}.{number:03d}"
+    return f"{name}.scope" if adapter == "scope" else name
 
 
 def attempt_spec(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.running import ROOT, TRAINER_PYTHON, RunningDaemon
+from fluxgym.messages import State
+from tests.daemon.running import ROOT, TRAINER_PYTHON, RunningDaemon, context, tensors
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,15 @@ def daemon(folder: Path) -> Iterator[RunningDaemon]:
     """A daemon that runs its jobs as processes."""
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def undisturbed(model: Path) -> dict[str, bytes]:
+    """The result of a run that nothing happened to."""
+    folder = Path(tempfile.mkdtemp(prefix="fg-"))
+    with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
+        daemon.submit(context("undisturbed", model))
+        daemon.wait("undisturbed", State.COMPLETED)
+        result = tensors(daemon.folder("undisturbed") / "undisturbed.safetensors")
+    shutil.rmtree(folder)
+    return result

@@ -36,80 +36,12 @@ def popen_here(command: Sequence[str | Path], env: Mapping[str, str]) -> subproc
     return subprocess.Popen(command, env=environ | dict(env), text=True)
 
 
-class RunningDaemon:
-    """`with RunningDaemon(tmp_path) as daemon:`"""
+class Asked:
+    """What a test asks a daemon, wherever that runs."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        popen: Popen = popen_here,
-        arguments: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        self.home = folder / "home"
-        self.socket = folder / "socket"
-        self.log = folder / "daemon.log"
-        self.arguments = arguments
-        self.environment = {"OMP_NUM_THREADS": "1", "FLUXGYM_TRAINER_PYTHON": str(TRAINER_PYTHON)} | dict(env or {})
-        self._popen = popen
-        self.process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end_jobs()
-        self.stop()
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        command = [sys.executable, "-m", "fluxgymd", "--home", str(self.home), "--socket", str(self.socket)]
-        shell = ["sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "sh", str(self.log), *command, *self.arguments]
-        self.process = self._popen(shell, self.environment | {"PYTHONPATH": str(ROOT)})
-        until(self._answers, what="the daemon to answer")
-
-    def stop(self) -> None:
-        """SIGTERM, and its exit status must be 0."""
-        if self.process is None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=60)
-        self.process = None
-        assert status == 0, f"fluxgymd left with {status}:\n{self.log.read_text()}"
-
-    def kill(self) -> None:
-        """kill -9."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(timeout=60)
-        self.process = None
-
-    def end_jobs(self) -> None:
-        """So that no trainer outlives its test, whatever became of it."""
-        if self.process is None:
-            self.start()
-        for job in self.jobs():
-            if job.runtime.state not in (*FINAL, State.DAMAGED):
-                try:
-                    self.call(m.STOP, m.JobName(name=job.context.name))
-                except Exception as error:  # noqa: BLE001 - it ended meanwhile, or is being stopped
-                    print(error, file=sys.stderr)
-                self.wait(job.context.name, *FINAL)
-
-    def _answers(self) -> bool:
-        assert self.process is not None
-        status = self.process.poll()
-        if status is not None:
-            raise AssertionError(f"fluxgymd left with {status}:\n{self.log.read_text()}")
-        try:
-            self.info()
-        except DaemonUnreachable:
-            return False
-        return True
-
-    # -- what a test asks -----------------------------------------------------------------------------------------
+    def __init__(self, *, home: Path, socket: Path) -> None:
+        self.home = home
+        self.socket = socket
 
     def call(self, method: m.Method[Any, Any], parameters: Any) -> Any:
         with Connection(self.socket) as connection:
@@ -169,6 +101,79 @@ class RunningDaemon:
     def events(self, name: str) -> list[dict[str, Any]]:
         """The job's journal."""
         return [json.loads(line) for line in (self.folder(name) / "events.jsonl").read_text().splitlines()]
+
+    def end_jobs(self) -> None:
+        """So that no trainer outlives its test, whatever became of it."""
+        for job in self.jobs():
+            if job.runtime.state not in (*FINAL, State.DAMAGED):
+                try:
+                    self.call(m.STOP, m.JobName(name=job.context.name))
+                except Exception as error:  # noqa: BLE001 - it ended meanwhile, or is being stopped
+                    print(error, file=sys.stderr)
+                self.wait(job.context.name, *FINAL)
+
+
+class RunningDaemon(Asked):
+    """One that a test starts by itself: `with RunningDaemon(folder) as daemon:`"""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        popen: Popen = popen_here,
+        arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(home=folder / "home", socket=folder / "socket")
+        self.log = folder / "daemon.log"
+        self.arguments = arguments
+        self.environment = {"OMP_NUM_THREADS": "1", "FLUXGYM_TRAINER_PYTHON": str(TRAINER_PYTHON)} | dict(env or {})
+        self._popen = popen
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is None:
+            self.start()
+        self.end_jobs()
+        self.stop()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        command = [sys.executable, "-m", "fluxgymd", "--home", str(self.home), "--socket", str(self.socket)]
+        shell = ["sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "sh", str(self.log), *command, *self.arguments]
+        self.process = self._popen(shell, self.environment | {"PYTHONPATH": str(ROOT)})
+        until(self._answers, what="the daemon to answer")
+
+    def stop(self) -> None:
+        """SIGTERM, and its exit status must be 0."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout=60)
+        self.process = None
+        assert status == 0, f"fluxgymd left with {status}:\n{self.log.read_text()}"
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=60)
+        self.process = None
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        status = self.process.poll()
+        if status is not None:
+            raise AssertionError(f"fluxgymd left with {status}:\n{self.log.read_text()}")
+        try:
+            self.info()
+        except DaemonUnreachable:
+            return False
+        return True
 
 
 def context(name: str, model: Path, **changes: Any) -> Context:

@@ -15,15 +15,6 @@ from fluxgym.messages import ExitKind, State, WaitingFor
 from tests.daemon.running import RunningDaemon, context, tensors
 
 
-@pytest.fixture(scope="session")
-def undisturbed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The result of a run that nothing happened to."""
-    with RunningDaemon(tmp_path_factory.mktemp("u"), arguments=("--supervisor", "process")) as daemon:
-        daemon.submit(context("undisturbed", model))
-        daemon.wait("undisturbed", State.COMPLETED)
-        return tensors(daemon.folder("undisturbed") / "undisturbed.safetensors")
-
-
 def test_a_submitted_job_becomes_a_lora(daemon: RunningDaemon, model: Path) -> None:
     prompts = ["a red face --w 64 --h 64 --s 2 --d 1"]
     reply = daemon.submit(context("my-lora", model, sample_prompts=prompts, sample_every_epochs=2))

@@ -165,6 +165,12 @@ class UserManager:
         os.kill(self.pid, signal.SIGKILL)
         self._manager.wait()
 
+    def exit(self) -> None:
+        """An orderly end, as at the last log-out; returns when all its units are stopped. `start` starts another."""
+        assert self._manager is not None
+        self.systemctl("exit", check=False)  # its answer may be cut off by the end itself
+        self._manager.wait(timeout=180)
+
     def daemon_reload(self) -> None:
         self.systemctl("daemon-reload")
 
