@@ -54,6 +54,11 @@ def check_options(options: dict[str, list[str]]) -> None:
             raise InvalidSetting(f"trainer_options.{name} is not the name of a flag.", setting=name)
         if any("\0" in word for word in words):
             raise InvalidSetting(f"trainer_options.{name} holds a NUL character.", setting=name)
+        flags = [word for word in words if word.startswith("--")]
+        if flags:  # the trainer would take it for a flag, one of ours too
+            raise InvalidSetting(
+                f"trainer_options.{name} holds {flags[0]!r}; give each flag as an option of its own.", setting=name
+            )
 
 
 def arguments(context: Context, folder: JobFolder, resume: str | None) -> list[str]:

@@ -36,7 +36,7 @@ MODEL_FILES = {
 
 TOKENIZERS = "models/tokenizers"
 
-RANGES: Mapping[str, tuple[float, float, str]] = {
+RANGES: Mapping[str, tuple[int, int, str]] = {
     "resolution": (64, 4096, "pixels"),
     "repeats": (1, 100_000, "times"),
     "epochs": (1, 1_000_000, "epochs"),
@@ -67,12 +67,12 @@ def _check(context: Context) -> None:
     for setting, path in (("dataset", context.dataset), *_model_paths(context)):
         if not path.startswith("/"):
             raise InvalidSetting(f"{setting} is {path!r}, but must be an absolute path.", setting=setting)
+        if "\0" in path:
+            raise InvalidSetting(f"{setting} holds a NUL character, which no path can.", setting=setting)
     for setting, (low, high, unit) in RANGES.items():
         value = getattr(context, setting)
         if value is not None and not low <= value <= high:
-            raise InvalidSetting(
-                f"{setting} is {value}, but must be from {low:.0f} to {high:.0f} {unit}.", setting=setting
-            )
+            raise InvalidSetting(f"{setting} is {value}, but must be from {low} to {high} {unit}.", setting=setting)
     rate = context.learning_rate
     if rate is not None and not (math.isfinite(rate) and 0 < rate <= 100):
         raise InvalidSetting(
@@ -81,9 +81,16 @@ def _check(context: Context) -> None:
     if (context.sample_every_steps or context.sample_every_epochs) and not context.sample_prompts:
         raise InvalidSetting("Samples are asked for, but sample_prompts is empty.", setting="sample_prompts")
     for setting, text in (("trigger_word", context.trigger_word or ""), *_prompts(context)):
-        if any(ord(character) < 32 for character in text):
+        # splitlines knows more ends of a line than 0 to 31, and so do the trainers that read the prompts.
+        if any(ord(character) < 32 for character in text) or len(text.splitlines()) > 1:
             raise InvalidSetting(
                 f"{setting} holds a control character; it must be one line of text.", setting=setting
+            )
+    for setting, prompt in _prompts(context):
+        if not prompt.strip() or prompt.lstrip().startswith("#"):
+            raise InvalidSetting(
+                f"{setting} holds {prompt!r}, which trainers pass over; a prompt must not be empty or begin with #.",
+                setting=setting,
             )
 
 

@@ -16,6 +16,13 @@ def render(context: Context, state: State, job_id: str, submitted_at: float) -> 
     def word(name: str, fallback: str) -> str:
         return (options.get(name) or [fallback])[0]
 
+    def number(name: str, fallback: float) -> float:
+        # What is no number is for the trainer to refuse; the view is of no weight.
+        try:
+            return float(word(name, ""))
+        except ValueError:
+            return fallback
+
     view = {
         "lora_name": context.name,
         "concept_sentence": context.trigger_word or "",
@@ -28,10 +35,10 @@ def render(context: Context, state: State, job_id: str, submitted_at: float) -> 
         "resume_from_checkpoint": "",
         "enable_monitoring": True,
         "seed": context.seed,
-        "workers": int(word("max_data_loader_n_workers", "2")),
+        "workers": number("max_data_loader_n_workers", 2),
         "learning_rate": repr(context.learning_rate),
         "save_every_n_epochs": context.save_every_epochs,
-        "guidance_scale": float(word("guidance_scale", "1")),
+        "guidance_scale": number("guidance_scale", 1),
         "timestep_sampling": word("timestep_sampling", "shift"),
         "network_dim": context.network_dim,
         "timestamp": submitted_at,
