@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer's command line and files: exactly this, and nothing in a name or a word changes its meaning."""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fluxgym.errors import InvalidSetting
+from fluxgym.messages import Context
+from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import kohya
+from tests.core.histories import CONTEXT
+
+FOLDER = JobFolder(Path("/home/outputs/my-lora"))
+
+GOLDEN = """
+--pretrained_model_name_or_path /m/flux.sft
+--clip_l /m/clip.safetensors
+--t5xxl /m/t5.safetensors
+--ae /m/ae.sft
+--dataset_config /home/outputs/my-lora/dataset.toml
+--output_dir /home/outputs/my-lora
+--output_name my-lora
+--save_model_as safetensors
+--save_precision bf16
+--mixed_precision bf16
+--gradient_checkpointing
+--sdpa
+--cache_latents_to_disk
+--cache_text_encoder_outputs
+--cache_text_encoder_outputs_to_disk
+--max_data_loader_n_workers 2
+--persistent_data_loader_workers
+--network_module networks.lora_flux
+--network_dim 4
+--optimizer_type adamw
+--learning_rate 0.0008
+--seed 42
+--timestep_sampling shift
+--discrete_flow_shift 3.1582
+--model_prediction_type raw
+--guidance_scale 1
+--loss_type l2
+--max_train_epochs 16
+--save_every_n_epochs 4
+--save_state
+--save_last_n_epochs_state 2
+"""
+
+
+def changed(**values: object) -> Context:
+    return msgspec.structs.replace(CONTEXT, **values)
+
+
+def lines(context: Context, resume: str | None = None) -> list[str]:
+    """The command line, one flag with its words a line."""
+    found: list[str] = []
+    for word in kohya.arguments(context, FOLDER, resume):
+        if word.startswith("--"):
+            found.append(word)
+        else:
+            found[-1] += f" {word}"
+    return found
+
+
+def test_the_command_line_of_the_defaults() -> None:
+    assert lines(CONTEXT) == GOLDEN.split("\n")[1:-1]
+
+
+def test_what_is_not_always_there_follows() -> None:
+    assert CONTEXT.model is not None
+    context = changed(
+        model=msgspec.structs.replace(CONTEXT.model, tokenizers="/m/tokenizers"),
+        sample_prompts=["a cat"],
+        sample_every_steps=10,
+        sample_every_epochs=2,
+    )
+    assert lines(context, "my-lora-000004-state")[-5:] == [
+        "--tokenizer_cache_dir /m/tokenizers",
+        "--sample_prompts /home/outputs/my-lora/sample_prompts.txt",
+        "--sample_every_n_steps 10",
+        "--sample_every_n_epochs 2",
+        "--resume /home/outputs/my-lora/my-lora-000004-state",
+    ]
+
+
+@pytest.mark.parametrize(("rate", "word"), [(8e-4, "0.0008"), (1e-05, "1e-05"), (0.1 + 0.2, "0.30000000000000004")])
+def test_a_number_is_passed_exactly(rate: float, word: str) -> None:
+    assert f"--learning_rate {word}" in lines(changed(learning_rate=rate))
+
+
+@pytest.mark.parametrize(
+    ("options", "gone", "there"),
+    [
+        ({"sdpa": ["false"]}, "--sdpa", None),
+        ({"mixed_precision": ["no"]}, "--mixed_precision bf16", "--mixed_precision no"),
+        ({"network_alpha": ["8"]}, None, "--network_alpha 8"),
+        ({"network_train_unet_only": []}, None, "--network_train_unet_only"),
+        (
+            {"network_args": ["train_t5xxl=True", "x=false"]},
+            None,
+            "--network_args train_t5xxl=True x=false",
+        ),
+        ({"highvram": ["false"]}, None, None),
+    ],
+)
+def test_what_the_user_gives_stands_over_the_defaults(
+    options: dict[str, list[str]], gone: str | None, there: str | None
+) -> None:
+    kohya.check_options(options)
+    expected = [line for line in lines(CONTEXT) if line != gone]
+    found = lines(changed(trainer_options=options))
+    assert sorted(found) == sorted([*expected, there] if there else expected)
+
+
+@pytest.mark.parametrize("name", kohya.OURS)
+def test_what_the_daemon_needs_to_find_the_job_again_cannot_be_given(name: str) -> None:
+    with pytest.raises(InvalidSetting) as refusal:
+        kohya.check_options({name: ["x"]})
+    assert refusal.value.message == f"trainer_options.{name} cannot be given; use {kohya.OURS[name]}."
+    assert refusal.value.fields == {"setting": name}
+
+
+def test_every_flag_that_carries_a_setting_is_ours() -> None:
+    """What is passed with a value of the job must not be overridden: the settings would tell another training."""
+    told = changed(sample_prompts=["a"], sample_every_steps=1, sample_every_epochs=1, epochs=77, network_dim=78)
+    by_default = set(lines(CONTEXT))
+    assert {line.split()[0][2:] for line in set(lines(told)) - by_default} <= kohya.OURS.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"net work": []}, "trainer_options.net work is not the name of a flag."),
+        ({"--sdpa": []}, "trainer_options.--sdpa is not the name of a flag."),
+        ({"": []}, "trainer_options. is not the name of a flag."),
+        ({"a=b": []}, "trainer_options.a=b is not the name of a flag."),
+        ({"network_args": ["a\0b"]}, "trainer_options.network_args holds a NUL character."),
+        (
+            {"network_args": ["x=1", "--output_dir", "/elsewhere"]},
+            "trainer_options.network_args holds '--output_dir'; give each flag as an option of its own.",
+        ),
+    ],
+)
+def test_an_option_that_no_command_line_could_carry_is_refused(options: dict[str, list[str]], sentence: str) -> None:
+    with pytest.raises(InvalidSetting) as refusal:
+        kohya.check_options(options)
+    assert refusal.value.message == sentence
+
+
+def test_the_dataset_file() -> None:
+    assert tomllib.loads(kohya.dataset_config(changed(trigger_word="sks cat"), FOLDER.dataset).decode()) == {
+        "general": {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1},
+        "datasets": [
+            {
+                "resolution": 512,
+                "batch_size": 1,
+                "keep_tokens": 1,
+                "subsets": [
+                    {"image_dir": "/home/outputs/my-lora/dataset", "num_repeats": 10, "class_tokens": "sks cat"}
+                ],
+            }
+        ],
+    }
+
+
+def test_without_a_trigger_word_there_are_no_class_tokens() -> None:
+    text = kohya.dataset_config(CONTEXT, FOLDER.dataset).decode()
+    assert tomllib.loads(text)["datasets"][0]["subsets"][0].keys() == {"image_dir", "num_repeats"}
+
+
+odd_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@settings(deadline=None)  # no test depends on a time
+@given(
+    word=st.one_of(st.sampled_from(['"""', "'''", "it's", 'a "b" \\n', "a\nb\r\n", "\x7f", "]]", "${x}"]), odd_text),
+    folder=odd_text,
+)
+def test_quotes_and_newlines_are_read_back_equal(word: str, folder: str) -> None:
+    text = kohya.dataset_config(changed(trigger_word=word), Path("/") / folder)
+    (subset,) = tomllib.loads(text.decode())["datasets"][0]["subsets"]
+    assert subset["class_tokens"] == word
+    assert subset["image_dir"] == str(Path("/") / folder)
+
+
+def test_the_prompts_file_holds_one_prompt_a_line() -> None:
+    prompts = ["a cat", "ein Kätzchen --w 512 --d 1"]
+    assert kohya.sample_prompts(changed(sample_prompts=prompts)).decode().splitlines() == prompts
+    assert kohya.sample_prompts(CONTEXT) == b""

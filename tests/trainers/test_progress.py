@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress from metrics.jsonl and the last line of the log: what people see, whatever the files hold."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fluxgym.messages import Phase, Progress
+from fluxgymd.trainers import progress
+from fluxgymd.trainers.progress import Line, MetricsReader, advance
+
+
+def line(phase: str = "training", **values: Any) -> Line:
+    usual: dict[str, Any] = {"time": 5.0, "phase": Phase(phase)}
+    return Line(**usual | values)
+
+
+def after(*lines: Line) -> Progress:
+    told: Progress | None = None
+    for each in lines:
+        told = advance(told, each)
+    assert told is not None
+    return told
+
+
+def encoded(*lines: Line) -> bytes:
+    return b"".join(msgspec.json.encode(each) + b"\n" for each in lines)
+
+
+STEP = line(
+    step=10,
+    total_steps=100,
+    epoch=1,
+    total_epochs=4,
+    loss=0.5,
+    average_loss=0.75,
+    learning_rate=1e-3,
+    seconds_per_step=2.0,
+)
+
+
+def test_a_line_is_shown_as_it_is_with_the_time_that_is_left() -> None:
+    assert after(STEP) == Progress(
+        phase=Phase.TRAINING,
+        step=10,
+        total_steps=100,
+        epoch=1,
+        total_epochs=4,
+        loss=0.5,
+        average_loss=0.75,
+        learning_rate=1e-3,
+        seconds_per_step=2.0,
+        remaining_seconds=180.0,
+        updated_at=5.0,
+    )
+
+
+def test_steps_and_losses_stay_known_through_a_phase_that_has_none() -> None:
+    told = after(STEP, line("sampling", time=6.0, done=1, total=4))
+    assert (told.phase, told.done, told.total, told.updated_at) == (Phase.SAMPLING, 1, 4, 6.0)
+    assert (told.step, told.loss, told.remaining_seconds) == (10, 0.5, 180.0)
+
+
+def test_how_far_a_phase_is_does_not_stay_into_the_next() -> None:
+    told = after(line("caching", done=3, total=8), STEP)
+    assert (told.done, told.total) == (None, None)
+
+
+def test_a_newer_value_replaces_the_old_one_even_if_it_is_zero() -> None:
+    told = after(STEP, line(step=0, loss=0.0))
+    assert (told.step, told.loss, told.remaining_seconds) == (0, 0.0, 200.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "remaining"),
+    [
+        ({"step": 100, "total_steps": 100, "seconds_per_step": 2.0}, 0.0),
+        ({"step": 101, "total_steps": 100, "seconds_per_step": 2.0}, 0.0),
+        ({"step": 0, "total_steps": 3, "seconds_per_step": 0.5}, 1.5),
+        ({"step": 5, "total_steps": 10}, None),
+        ({"step": 5, "seconds_per_step": 1.0}, None),
+        ({"total_steps": 10, "seconds_per_step": 1.0}, None),
+    ],
+)
+def test_the_time_that_is_left(values: dict[str, Any], remaining: float | None) -> None:
+    assert after(line(**values)).remaining_seconds == remaining
+
+
+def test_a_phase_of_a_newer_trainer_is_unknown_and_its_numbers_are_shown() -> None:
+    newer = msgspec.json.decode(b'{"time":1,"phase":"dreaming","step":7,"mood":"good"}', type=Line)
+    assert (newer.phase, newer.step) == (Phase.UNKNOWN, 7)
+
+
+class TestMetricsReader:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "metrics.jsonl"
+
+    def test_what_was_appended_is_read_once(self, path: Path) -> None:
+        reader = MetricsReader(path, 0)
+        assert not reader.read()  # no file yet
+        path.write_bytes(encoded(line("loading")))
+        assert reader.read()
+        assert reader.progress == after(line("loading"))
+        assert not reader.read()
+        with path.open("ab") as file:
+            file.write(encoded(STEP))
+        assert reader.read()
+        assert reader.progress == after(line("loading"), STEP)
+
+    def test_lines_of_earlier_attempts_are_not_read(self, path: Path) -> None:
+        path.write_bytes(encoded(STEP))
+        reader = MetricsReader(path, path.stat().st_size)
+        assert not reader.read()
+        assert reader.progress is None
+
+    def test_a_line_is_read_when_it_is_whole(self, path: Path) -> None:
+        whole = encoded(STEP)
+        reader = MetricsReader(path, 0)
+        for cut in range(len(whole)):
+            path.write_bytes(whole[:cut])
+            assert not reader.read()
+        path.write_bytes(whole)
+        assert reader.read()
+        assert reader.progress == after(STEP)
+
+    @pytest.mark.parametrize(
+        "garbage",
+        [
+            b"\n",
+            b"garbage\n",
+            b"{}\n",
+            b'{"time":"noon","phase":"training"}\n',
+            b'{"time":1,"phase":"tra\xffining"}\n',
+            b'{"time":1,"phase":"training","x":' + b"[" * 100_000 + b"\n",
+            bytes(50) + b"\n",
+            b"\xff\xfe\n",
+        ],
+        ids=["empty", "no JSON", "no fields", "wrong type", "no UTF-8", "deep", "NULs", "UTF-16"],
+    )
+    def test_a_line_that_cannot_be_read_is_passed_over(self, path: Path, garbage: bytes) -> None:
+        path.write_bytes(encoded(line("loading")) + garbage + encoded(STEP))
+        reader = MetricsReader(path, 0)
+        assert reader.read()
+        assert reader.progress == after(line("loading"), STEP)
+
+
+def test_the_size_of_a_file_that_is_not_there_is_0(tmp_path: Path) -> None:
+    assert progress.size(tmp_path / "nothing") == 0
+    (tmp_path / "file").write_bytes(b"abc")
+    assert progress.size(tmp_path / "file") == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", None),
+        (b"\n \n\r\n", None),
+        (b"one\ntwo\n\n", "two"),
+        (b"one\ntwo", "two"),
+        (b"Traceback\n  line\nValueError: no picture\n", "ValueError: no picture"),
+        # A progress bar is one line to a terminal and many to a file.
+        (b"start\nsteps:  10%|# | 1/10\rsteps:  20%|##| 2/10\r", "steps:  20%|##| 2/10"),
+        (b"steps:  10%|# | 1/10\r\nerror: disk full\n", "error: disk full"),
+        (b"caf\xc3\xa9 \xff\n", "café \ufffd"),
+        (b"x" * 900 + b"\n", "x" * 500),
+    ],
+)
+def test_the_last_line_of_the_log_that_says_something(tmp_path: Path, content: bytes, says: str | None) -> None:
+    log = tmp_path / "training.log"
+    log.write_bytes(content)
+    assert progress.last_line(log, 0) == says
+
+
+def test_the_last_line_is_one_of_this_attempt(tmp_path: Path) -> None:
+    log = tmp_path / "training.log"
+    log.write_bytes(b"error of the first attempt\n")
+    assert progress.last_line(log, log.stat().st_size) is None
+
+
+def test_the_last_line_of_a_long_log_is_found(tmp_path: Path) -> None:
+    log = tmp_path / "training.log"
+    log.write_bytes(b"a line\n" * 10_000 + b"the end\n")
+    assert progress.last_line(log, 0) == "the end"
+
+
+def test_without_a_log_there_is_no_last_line(tmp_path: Path) -> None:
+    assert progress.last_line(tmp_path / "training.log", 0) is None

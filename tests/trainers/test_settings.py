@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a training: the defaults, and one clear sentence for each wrong value."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fluxgym.errors import InvalidSetting
+from fluxgym.messages import Context, Model
+from fluxgymd.trainers.settings import complete
+
+
+def context(**settings: Any) -> Context:
+    return Context(**{"name": "my-lora", "dataset": "/pictures"} | settings)
+
+
+def test_only_a_name_and_a_dataset_are_needed(tmp_path: Path) -> None:
+    assert complete(context(), tmp_path) == Context(
+        name="my-lora",
+        dataset="/pictures",
+        model=Model(
+            transformer=f"{tmp_path}/models/unet/flux1-dev.sft",
+            clip_l=f"{tmp_path}/models/clip/clip_l.safetensors",
+            t5xxl=f"{tmp_path}/models/clip/t5xxl_fp16.safetensors",
+            autoencoder=f"{tmp_path}/models/vae/ae.sft",
+        ),
+        resolution=512,
+        repeats=10,
+        epochs=16,
+        save_every_epochs=4,
+        sample_prompts=[],
+        seed=42,
+        learning_rate=8e-4,
+        network_dim=4,
+        trainer_options={},
+    )
+
+
+def test_what_was_given_stands(tmp_path: Path) -> None:
+    given = context(
+        model=Model(transformer="/x/flux.sft", tokenizers="/x/tokenizers"),
+        trigger_word="sks cat",
+        resolution=1024,
+        epochs=1,
+        sample_every_steps=100,
+        sample_prompts=["sks cat on a mat --w 512"],
+        seed=0,
+        learning_rate=1e-4,
+        trainer_options={"network_alpha": ["8"]},
+    )
+    filled = complete(given, tmp_path)
+    kept = {name for name in given.__struct_fields__ if getattr(given, name) is not None} - {"model"}
+    assert {name: getattr(filled, name) for name in kept} == {name: getattr(given, name) for name in kept}
+    assert filled.model is not None
+    assert (filled.model.transformer, filled.model.tokenizers) == ("/x/flux.sft", "/x/tokenizers")
+    assert filled.model.clip_l == f"{tmp_path}/models/clip/clip_l.safetensors"
+    assert complete(filled, tmp_path) == filled  # a second time changes nothing
+
+
+def test_the_tokenizers_of_the_home_are_used_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "models" / "tokenizers").mkdir(parents=True)
+    filled = complete(context(), tmp_path)
+    assert filled.model is not None
+    assert filled.model.tokenizers == f"{tmp_path}/models/tokenizers"
+
+
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"dataset": None}, "dataset", "The job names no dataset; give the folder of its pictures."),
+    ({"dataset": ""}, "dataset", "The job names no dataset; give the folder of its pictures."),
+    ({"dataset": "pictures"}, "dataset", "dataset is 'pictures', but must be an absolute path."),
+    ({"dataset": "/pic\0tures"}, "dataset", "dataset holds a NUL character, which no path can."),
+    (
+        {"model": Model(clip_l="clip.safetensors")},
+        "model.clip_l",
+        "model.clip_l is 'clip.safetensors', but must be an absolute path.",
+    ),
+    (
+        {"model": Model(tokenizers="/t\0")},
+        "model.tokenizers",
+        "model.tokenizers holds a NUL character, which no path can.",
+    ),
+    ({"resolution": 63}, "resolution", "resolution is 63, but must be from 64 to 4096 pixels."),
+    ({"resolution": 4097}, "resolution", "resolution is 4097, but must be from 64 to 4096 pixels."),
+    ({"repeats": 0}, "repeats", "repeats is 0, but must be from 1 to 100000 times."),
+    ({"epochs": 0}, "epochs", "epochs is 0, but must be from 1 to 1000000 epochs."),
+    (
+        {"save_every_epochs": -1},
+        "save_every_epochs",
+        "save_every_epochs is -1, but must be from 1 to 1000000 epochs.",
+    ),
+    (
+        {"sample_every_steps": 0},
+        "sample_every_steps",
+        "sample_every_steps is 0, but must be from 1 to 1000000000 steps.",
+    ),
+    (
+        {"sample_every_epochs": 0},
+        "sample_every_epochs",
+        "sample_every_epochs is 0, but must be from 1 to 1000000 epochs.",
+    ),
+    ({"seed": -1}, "seed", "seed is -1, but must be from 0 to 9223372036854775807 as a seed."),
+    ({"network_dim": 0}, "network_dim", "network_dim is 0, but must be from 1 to 1024 as a rank."),
+    ({"network_dim": 1025}, "network_dim", "network_dim is 1025, but must be from 1 to 1024 as a rank."),
+    ({"learning_rate": 0.0}, "learning_rate", "learning_rate is 0.0, but must be more than 0 and at most 100."),
+    ({"learning_rate": -1e-4}, "learning_rate", "learning_rate is -0.0001, but must be more than 0 and at most 100."),
+    (
+        {"learning_rate": float("nan")},
+        "learning_rate",
+        "learning_rate is nan, but must be more than 0 and at most 100.",
+    ),
+    (
+        {"learning_rate": float("inf")},
+        "learning_rate",
+        "learning_rate is inf, but must be more than 0 and at most 100.",
+    ),
+    ({"sample_every_steps": 10}, "sample_prompts", "Samples are asked for, but sample_prompts is empty."),
+    (
+        {"sample_every_epochs": 1, "sample_prompts": []},
+        "sample_prompts",
+        "Samples are asked for, but sample_prompts is empty.",
+    ),
+    (
+        {"trigger_word": "sks\ncat"},
+        "trigger_word",
+        "trigger_word holds a control character; it must be one line of text.",
+    ),
+    (
+        {"sample_prompts": ["a cat", "a\tdog"]},
+        "sample_prompts",
+        "sample_prompts holds a control character; it must be one line of text.",
+    ),
+    (
+        {"sample_prompts": ["a\u2028b"]},
+        "sample_prompts",
+        "sample_prompts holds a control character; it must be one line of text.",
+    ),
+    (
+        {"sample_prompts": ["a cat", " "]},
+        "sample_prompts",
+        "sample_prompts holds ' ', which trainers pass over; a prompt must not be empty or begin with #.",
+    ),
+    (
+        {"sample_prompts": [" #1 cat"]},
+        "sample_prompts",
+        "sample_prompts holds ' #1 cat', which trainers pass over; a prompt must not be empty or begin with #.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "setting", "sentence"), WRONG)
+def test_a_wrong_value_is_refused_in_one_sentence(
+    tmp_path: Path, settings: dict[str, Any], setting: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidSetting) as refusal:
+        complete(context(**settings), tmp_path)
+    assert refusal.value.message == sentence
+    assert refusal.value.fields == {"setting": setting}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"resolution": 64},
+        {"resolution": 4096},
+        {"repeats": 100_000},
+        {"seed": 2**63 - 1},
+        {"network_dim": 1024},
+        {"learning_rate": 100.0},
+        {"trigger_word": 'it\'s "sks" \\ café 猫'},
+        {"dataset": "/pic\ntures"},
+    ],
+)
+def test_the_ends_of_the_ranges_and_odd_texts_are_taken(tmp_path: Path, settings: dict[str, Any]) -> None:
+    filled = complete(context(**settings), tmp_path)
+    assert {name: getattr(filled, name) for name in settings} == settings
