@@ -120,7 +120,7 @@ def at(**facts: Any) -> Job:
         (job(state="unknown"), job(state="invented"), False),
     ],
 )
-def test_a_change_is_written_at_each_landmark(before: Job | None, after: Job, written: bool) -> None:  # noqa: FBT001
+def test_a_change_is_written_at_each_landmark(before: Job | None, after: Job, written: bool) -> None:
     assert jobs.worth_a_line(before, after) is written
 
 

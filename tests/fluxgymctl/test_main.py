@@ -13,23 +13,9 @@ import pytest
 import fluxgymctl.verbs
 from fluxgym import errors
 from fluxgymctl.main import VERBS, program
+from tests.fluxgymctl.program import ctl
 
 LIGHT_MODULES = ("asyncio", "subprocess", "importlib.resources", "PIL", "psutil", "pydbus", "gi", "fluxgymd", "rich")
-
-
-def ctl(
-    *words: str | bytes, socket_path: Path | str = "/nonexistent/s", **settings: str
-) -> subprocess.CompletedProcess[str]:
-    """The program with nothing of this machine's settings."""
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "FLUXGYM_SOCKET": str(socket_path), **settings}
-    return subprocess.run(
-        [sys.executable, "-m", "fluxgymctl", *words],
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def test_each_verb_is_a_file_and_each_file_a_verb() -> None:
@@ -112,7 +98,7 @@ def test_an_error_is_one_sentence_on_stderr_and_a_status(words: list[str], statu
 
 
 def test_a_socket_path_that_is_too_long_is_refused() -> None:
-    done = ctl("list", socket_path="/" + "x" * 200)
+    done = ctl("list", socket="/" + "x" * 200)
     assert done.returncode == 2
     assert "longer than 107 bytes" in done.stderr
 
@@ -120,7 +106,7 @@ def test_a_socket_path_that_is_too_long_is_refused() -> None:
 def test_a_socket_that_nobody_listens_on_is_no_daemon(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(tmp_path / "s"))
-    done = ctl("list", socket_path=tmp_path / "s")
+    done = ctl("list", socket=tmp_path / "s")
     assert done.returncode == 6
     assert "Connection refused" in done.stderr
 
@@ -128,7 +114,7 @@ def test_a_socket_that_nobody_listens_on_is_no_daemon(tmp_path: Path) -> None:
 def test_the_default_place_of_the_socket_is_refused_where_others_may_write(tmp_path: Path) -> None:
     (tmp_path / "fluxgym").mkdir()
     (tmp_path / "fluxgym").chmod(0o777)
-    done = ctl("list", socket_path="", XDG_RUNTIME_DIR=str(tmp_path))
+    done = ctl("list", socket="", XDG_RUNTIME_DIR=str(tmp_path))
     assert done.returncode == 2
     assert "others may write to it" in done.stderr
 
@@ -146,7 +132,7 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
-        done = ctl("status", b"a\xff", socket_path=tmp_path / "s")
+        done = ctl("status", b"a\xff", socket=tmp_path / "s")
     assert done.returncode == 2
     assert "UTF-8" in done.stderr
 

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs followed while they train: live lines, stop and resume, and streams that outlive the daemon."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from fluxgym.errors import DaemonUnreachable
+from fluxgymctl import follow
+from fluxgymctl.session import Session
+from fluxgymctl.verbs.wait import wait
+from tests.fluxgymctl.daemon import Daemon
+from tests.fluxgymctl.program import SECONDS, ctl, on_terminal, rows, started
+from tests.harness.waiting import until
+
+
+def submit(daemon: Daemon, spec: Path, name: str, *words: str) -> None:
+    done = ctl("submit", name, "--file", str(spec), *words, socket=daemon.socket)
+    assert (done.returncode, done.stdout) == (0, f"{name}\n"), done.stderr
+
+
+def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(daemon: Daemon, spec: Path) -> None:
+    submit(daemon, spec, "a", "--epochs", "12")
+    with (
+        started("logs", "a", "-f", socket=daemon.socket) as logs,
+        started("watch", "a", socket=daemon.socket) as watch,
+        started("wait", "a", socket=daemon.socket) as waiting,
+    ):
+        until(lambda: daemon.steps("a") > 0, what="the first step")
+        daemon.kill()
+        daemon.start()
+        assert not daemon.has_ended("a"), "the training was over before the daemon was back: the test shows nothing"
+        results = {
+            name: (*process.communicate(timeout=SECONDS), process.returncode)
+            for name, process in (("logs", logs), ("watch", watch), ("wait", waiting))
+        }
+    log = (daemon.home / "outputs/a/training.log").read_bytes()
+    away = f"fluxgymctl: The daemon went away; waiting up to {follow.GIVE_UP_SECONDS:g} s for it to come back.\n"
+    assert results["logs"] == (log, away.encode(), 0)
+    assert results["wait"] == (b"", away.encode(), 0)
+    shown, said, status = results["watch"]
+    assert (said.decode(), status) == (away, 0)
+    assert shown.decode().splitlines()[-1] == f"a completed: {daemon.home}/outputs/a/a.safetensors"
+    assert len(log.split(b"steps:")) > 2
+
+
+def test_streams_go_on_after_an_orderly_restart_of_the_daemon(daemon: Daemon, spec: Path) -> None:
+    submit(daemon, spec, "a", "--epochs", "12")
+    with (
+        started("logs", "a", "-f", socket=daemon.socket) as logs,
+        started("wait", "a", socket=daemon.socket) as waiting,
+    ):
+        until(lambda: daemon.steps("a") > 0, what="the first step")
+        daemon.terminate()
+        daemon.start()
+        assert not daemon.has_ended("a"), "the training was over before the daemon was back: the test shows nothing"
+        assert logs.communicate(timeout=SECONDS)[0] == (daemon.home / "outputs/a/training.log").read_bytes()
+        waiting.communicate(timeout=SECONDS)
+        assert (logs.returncode, waiting.returncode) == (0, 0)
+
+
+def test_follow_on_a_terminal_is_one_line_that_fits(shared_daemon: Daemon, spec: Path) -> None:
+    words = ["submit", "live", "--file", str(spec), "--follow"]
+    status, seen = on_terminal(words, socket=shared_daemon.socket, columns=50)
+    assert status == 0
+    assert "\x1b" not in seen
+    first, live, last = re.split(r"\r\n", seen.removesuffix("\r\n"))
+    assert first == "live"
+    assert last == "" or "completed" in last or "completed" in live
+    frames = [frame.rstrip() for frame in live.split("\r")]
+    assert max(len(frame) for frame in frames if "completed" not in frame) < 50
+    assert any(re.search(r"step \d+/36 \d+%", frame) for frame in frames)
+    assert any("live  loading" in frame for frame in frames)
+
+
+def test_watch_elsewhere_writes_a_line_for_each_landmark(shared_daemon: Daemon, spec: Path) -> None:
+    submit(shared_daemon, spec, "lines")
+    done = ctl("watch", "lines", socket=shared_daemon.socket)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(line.startswith("lines ") for line in lines)
+    assert lines[-1].startswith("lines completed: /")
+    assert any(re.search(r"training  step \d+/36 \d+%  epoch \d/3  loss \d\.\d{4}", line) for line in lines)
+    assert "\r" not in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_watch_without_a_name_tells_of_all_jobs_and_removals(daemon: Daemon, spec: Path) -> None:
+    submit(daemon, spec, "a", "--epochs", "500")
+    with started("watch", socket=daemon.socket) as watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline().startswith(b"a  ")
+        submit(daemon, spec, "b")
+        for name in ("b", "a"):
+            assert ctl("stop", name, socket=daemon.socket).returncode == 0
+        assert ctl("wait", "a", "b", socket=daemon.socket).returncode == 11
+        assert ctl("rm", "b", socket=daemon.socket).returncode == 0
+        seen: list[bytes] = []
+        while not seen or seen[-1] != b"b removed\n":
+            seen.append(watch.stdout.readline())
+            assert seen[-1], "the stream ended"
+    assert any(line.startswith(b"b stopped") for line in seen)
+
+
+def test_stop_and_resume(daemon: Daemon, spec: Path) -> None:
+    submit(daemon, spec, "a", "--epochs", "12")
+    submit(daemon, spec, "b")
+    until(lambda: daemon.steps("a") > 0, what="the first step")
+
+    live = ctl("rm", "a", socket=daemon.socket)
+    assert (live.returncode, live.stdout) == (4, "")
+    queued = ctl("stop", "b", socket=daemon.socket)
+    assert (queued.returncode, queued.stderr) == (0, "fluxgymctl: b is stopped.\n")
+    asked = ctl("stop", "a", "--json", socket=daemon.socket)
+    assert rows(asked)[0]["runtime"]["state"] == "stopping"
+    assert ctl("wait", "b", "a", socket=daemon.socket).returncode == 11
+
+    steps = daemon.steps("a")
+    assert 0 < steps < 144
+    assert ctl("resume", "a", socket=daemon.socket).returncode == 0
+    assert ctl("wait", "a", socket=daemon.socket).returncode == 0
+    job = daemon.job("a")
+    assert job.runtime.attempt is not None
+    assert (job.runtime.attempt.number, job.runtime.steps_lost) == (2, 0)
+    assert job.runtime.attempt.resumed_from == f"{daemon.home}/outputs/a/a-step{steps:08d}-state"
+
+
+def test_a_job_that_is_removed_while_another_is_waited_for_is_told_as_removed(
+    shared_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wait a b` has asked for both and waits for a; b is gone when its turn comes."""
+    monkeypatch.setenv("FLUXGYM_SOCKET", str(shared_daemon.socket))
+    assert wait(Session(), "gone") == 14
+
+
+def test_a_job_that_fails_gives_its_status_and_its_reason(shared_daemon: Daemon, spec: Path) -> None:
+    submit(shared_daemon, spec, "wrong", "-o", "optimizer_type=nonsense")
+    done = ctl("watch", "wrong", socket=shared_daemon.socket)
+    assert done.returncode == 10
+    assert done.stdout.splitlines()[-1].startswith("wrong failed: ")
+    assert ctl("wait", "wrong", socket=shared_daemon.socket).returncode == 10
+
+
+def test_an_interrupt_ends_watch_without_a_word(daemon: Daemon, spec: Path) -> None:
+    submit(daemon, spec, "a", "--epochs", "500")
+    with started("watch", "a", socket=daemon.socket) as watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline().startswith(b"a  ")
+        watch.send_signal(signal.SIGINT)
+        _, said = watch.communicate(timeout=SECONDS)
+    assert (watch.returncode, said.strip()) == (130, b"")
+
+
+def test_a_daemon_that_stays_away_ends_the_stream_with_its_error(
+    daemon: Daemon, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "GIVE_UP_SECONDS", 0.5)
+    monkeypatch.setenv("FLUXGYM_SOCKET", str(daemon.socket))
+    submit(daemon, spec, "a", "--epochs", "500")
+    said: list[str] = []
+    changes = follow.changes(Session(), "a", note=said.append)
+    assert next(changes).job is not None
+    daemon.kill()
+    with pytest.raises(DaemonUnreachable, match="Connection refused"):
+        list(changes)
+    assert said == ["The daemon went away; waiting up to 0.5 s for it to come back."]
+    daemon.start()
+
+
+def test_a_daemon_that_never_was_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLUXGYM_SOCKET", str(tmp_path / "s"))
+    with pytest.raises(DaemonUnreachable):
+        next(follow.changes(Session(), "a", note=pytest.fail))
