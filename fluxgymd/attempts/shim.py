@@ -39,7 +39,8 @@ POLL_SECONDS = 0.25
 LOCK_SECONDS = 2.0  # a daemon that probes the lock holds it for a moment
 RECORD_SECONDS = 600.0  # how long a full disk may keep the exit record waiting
 LEAVING_SECONDS = 2.0  # for workers that end just after the trainer's own process
-DRAIN_SECONDS = 1.0
+DRAIN_SECONDS = 5.0
+STALL_SECONDS = 1.0
 OOM_SCORE_RAISE = 300
 
 Json = dict[str, Any]
@@ -387,10 +388,15 @@ class JournalCopier:
         """The last lines, and a bounded wait until journald has taken them: it looks the sender's unit up in /proc
         when it reads a line, so the lines of a sender that has left already are not found by their unit."""
         end = time.monotonic() + DRAIN_SECONDS
-        while not self.copy(at_the_end=True) and not self.away and time.monotonic() < end:
-            time.sleep(0.01)
-        while self.unread() and time.monotonic() < end:
-            time.sleep(0.01)
+        stalled = time.monotonic() + STALL_SECONDS
+        taken = (self.offset, 0)
+        while not (self.copy(at_the_end=True) and not self.unread()) and not self.away:
+            now = time.monotonic()
+            if taken != (self.offset, self.unread()):
+                taken, stalled = (self.offset, self.unread()), now + STALL_SECONDS
+            if now > min(end, stalled):
+                return
+            time.sleep(0.001)
         if not self.away:
             time.sleep(0.05)  # it has read the last line; a moment to look up its sender
 
