@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,9 +15,7 @@ import pytest
 from tests.harness import cgroups
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.user_manager import UserManager
-from tests.harness.waiting import until
-
-pytestmark = pytest.mark.systemd
+from tests.harness.waiting import until, until_async
 
 
 def start_scope(manager: UserManager, unit: str, pid: int) -> None:
@@ -45,6 +44,25 @@ def _name(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
+def test_waiting_ends_with_the_value_or_with_what_was_waited_for() -> None:
+    values = iter([None, 0, "there"])
+    assert until(lambda: next(values), what="a value") == "there"
+    with pytest.raises(AssertionError, match=r"waited 0 s for a value; last seen: None"):
+        until(lambda: None, what="a value", deadline_seconds=0)
+
+
+def test_waiting_for_an_awaitable_does_the_same() -> None:
+    values = iter([None, "there"])
+
+    async def condition() -> str | None:
+        return next(values, None)
+
+    assert asyncio.run(until_async(condition, what="a value")) == "there"
+    with pytest.raises(AssertionError, match=r"waited 0 s for a value; last seen: None"):
+        asyncio.run(until_async(condition, what="a value", deadline_seconds=0))
+
+
+@pytest.mark.systemd
 def test_a_scope_is_made_by_the_manager_and_lives_on_when_bus_and_manager_die(user_manager: UserManager) -> None:
     process, pid = sleeper(user_manager)
     start_scope(user_manager, "harness.scope", pid)
@@ -64,6 +82,7 @@ def test_a_scope_is_made_by_the_manager_and_lives_on_when_bus_and_manager_die(us
     assert process.poll() is None
 
 
+@pytest.mark.systemd
 def test_a_command_ends_as_if_it_had_run_here(user_manager: UserManager) -> None:
     assert user_manager.run(["sh", "-c", "exit 7"], check=False).returncode == 7
     assert user_manager.run(["sh", "-c", "kill -USR1 $$"], check=False).returncode == -signal.SIGUSR1
@@ -74,6 +93,7 @@ def test_a_command_ends_as_if_it_had_run_here(user_manager: UserManager) -> None
         user_manager.run(["sh", "-c", "echo said so; exit 3"])
 
 
+@pytest.mark.systemd
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_reaches_the_command(user_manager: UserManager, number: signal.Signals) -> None:
     process, pid = sleeper(user_manager)
@@ -83,6 +103,7 @@ def test_a_signal_reaches_the_command(user_manager: UserManager, number: signal.
     until(lambda: pid not in cgroups.processes_in(group), what="the sleeper to be gone")
 
 
+@pytest.mark.systemd
 def test_a_service_gets_the_bus_and_the_paths_of_the_outside(user_manager: UserManager) -> None:
     told = user_manager.directory / "told"
     script = "echo $XDG_RUNTIME_DIR; echo $DBUS_SESSION_BUS_ADDRESS; echo $HOME"
@@ -92,11 +113,13 @@ def test_a_service_gets_the_bus_and_the_paths_of_the_outside(user_manager: UserM
     assert told.read_text().splitlines() == [str(run), f"unix:path={run}/bus", str(user_manager.home)]
 
 
+@pytest.mark.systemd
 def test_a_command_that_leaves_a_process_on_its_pipe_is_given_up_at_its_limit(user_manager: UserManager) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         user_manager.run(["sh", "-c", "sleep infinity & exit 0"], timeout=0.5)
 
 
+@pytest.mark.systemd
 def test_nothing_is_left_behind() -> None:
     mounts = Path("/proc/self/mounts").read_text()
     with UserManager() as manager:
@@ -111,6 +134,7 @@ def test_nothing_is_left_behind() -> None:
     assert Path("/proc/self/mounts").read_text() == mounts
 
 
+@pytest.mark.systemd
 def test_nothing_runs_on_when_the_test_run_is_killed(tmp_path: Path) -> None:
     program = (
         "import signal; from tests.harness.user_manager import UserManager\n"

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,10 +20,23 @@ def until(condition: Callable[[], T | None], *, what: str, deadline_seconds: flo
     The deadline bounds a hang; it is no expectation of speed.
     """
     end = time.monotonic() + deadline_seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {deadline_seconds:g} s for {what}; last seen: {value!r}")
+    while not (value := condition()):
+        _check(end, what=what, deadline_seconds=deadline_seconds, value=value)
         time.sleep(POLL_SECONDS)
+    return value
+
+
+async def until_async(
+    condition: Callable[[], Awaitable[T | None]], *, what: str, deadline_seconds: float = 60.0
+) -> T:
+    """As `until`, for a condition that is awaited."""
+    end = time.monotonic() + deadline_seconds
+    while not (value := await condition()):
+        _check(end, what=what, deadline_seconds=deadline_seconds, value=value)
+        await asyncio.sleep(POLL_SECONDS)
+    return value
+
+
+def _check(end: float, *, what: str, deadline_seconds: float, value: object) -> None:
+    if time.monotonic() > end:
+        raise AssertionError(f"waited {deadline_seconds:g} s for {what}; last seen: {value!r}")
