@@ -16,7 +16,7 @@ from tests.daemon.running import ROOT, TRAINER_PYTHON, RunningDaemon, context, t
 @pytest.fixture(scope="session")
 def model() -> Iterator[Path]:
     """A folder with the tiny model, and 8 pictures in `pictures/`; readable by every user of the machine."""
-    folder = Path(tempfile.mkdtemp(prefix="fg-model-"))
+    folder = Path(tempfile.mkdtemp(prefix="fg-model-", dir="/var/tmp"))  # /tmp is another one on a booted machine
     folder.chmod(0o755)
     subprocess.run([TRAINER_PYTHON, ROOT / "sd-scripts" / "make_tiny_flux.py", folder], check=True)
     subprocess.run([TRAINER_PYTHON, ROOT / "demo" / "make_pictures.py", folder / "pictures"], check=True)
