@@ -78,6 +78,8 @@ def find_pictures(source: Path) -> list[Path]:
 
 def check_picture(picture: Path) -> None:
     """Decodes it in full: a torn file has a good header. Unfit if that fails."""
+    if not picture.is_file():  # a pipe would be waited for, for ever
+        raise Unfit(picture, f"The picture {picture} is not a file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -100,6 +102,11 @@ def _sentence(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
+def _printable(text: object) -> str:
+    """The text, with U+FFFD where a file's name is no UTF-8: JSON cannot carry that."""
+    return str(text).encode(errors="surrogateescape").decode(errors="replace")
+
+
 def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     try:
@@ -107,10 +114,11 @@ def main() -> None:
         descriptor = os.open(target, os.O_RDONLY)
         os.fsync(descriptor)
     except Unfit as error:
-        outcome = Snapshot(path=str(error.path), problem=str(error))
+        outcome = Snapshot(path=_printable(error.path), problem=_printable(error))
     except OSError as error:
         where = error.filename or target
-        outcome = Snapshot(path=str(where), problem=f"Copying {where} failed: {error.strerror}.", storage=True)
+        problem = _printable(f"Copying {where} failed: {error.strerror}.")
+        outcome = Snapshot(path=_printable(where), problem=problem, storage=True)
     sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
 
 
