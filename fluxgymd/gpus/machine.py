@@ -19,13 +19,15 @@ log = logging.getLogger(__name__)
 
 DEADLINE_SECONDS = 15
 """2 s gave false alarms on loaded hosts (daemons.md 3.7)."""
+KILL_SECONDS = 2
 
 
 class Gpus:
     """What is known of the GPUs. A machine whose NVML is there but does not answer is not one without GPUs: then
     nothing is started until it answers (promise 4)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self._deadline = deadline_seconds
         self._uuids: list[str] = []
         self.asked = False
         """Whether an answer was had at all; until then nothing is started, and nothing is wrong either."""
@@ -39,7 +41,7 @@ class Gpus:
 
     async def ask(self) -> list[Reading]:
         """Asks NVML; updates what is known. Empty if there is none or it does not answer."""
-        answer = await _probe()
+        answer = await _probe(self._deadline)
         self.asked = True
         self.problem = answer.problem
         self.uncertain = None if answer.certain else answer.problem
@@ -48,7 +50,7 @@ class Gpus:
         return answer.gpus
 
 
-async def _probe() -> Answer:
+async def _probe(deadline: float) -> Answer:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -57,12 +59,22 @@ async def _probe() -> Answer:
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(deadline):
             output, _ = await process.communicate()
         return decode(output, Answer)
     except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-        return Answer(certain=False, problem=f"NVML did not answer within {DEADLINE_SECONDS} s.")
+        return Answer(certain=False, problem=f"NVML did not answer within {deadline:g} s.")
     except msgspec.MsgspecError:
         return Answer(certain=False, problem=f"The program that asks NVML died (status {process.returncode}).")
+    finally:
+        await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kills a helper that has not left. One that hangs in the kernel is not waited for."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KILL_SECONDS):
+                await process.wait()

@@ -6,6 +6,7 @@ Only this program imports pynvml. A value that the driver does not tell is left 
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -46,13 +47,14 @@ def ask() -> Answer:
     except pynvml.NVMLError_DriverNotLoaded:
         return Answer(problem="The NVIDIA driver is not loaded.")
     except pynvml.NVMLError as error:
-        return Answer(certain=False, problem=f"NVML does not start: {error}.")
+        return Answer(certain=False, problem=f"NVML does not start: {_clause(error)}.")
     try:
         return Answer(gpus=[_read(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())])
     except pynvml.NVMLError as error:
-        return Answer(certain=False, problem=f"NVML does not answer: {error}.")
+        return Answer(certain=False, problem=f"NVML does not answer: {_clause(error)}.")
     finally:
-        pynvml.nvmlShutdown()
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
 
 
 def _read(nvml: Any, index: int) -> Reading:
@@ -77,6 +79,11 @@ def _read(nvml: Any, index: int) -> Reading:
         temperature=tell(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
         power_draw=milliwatts / 1000 if milliwatts is not None else None,
     )
+
+
+def _clause(error: Exception) -> str:
+    # Some of pynvml's texts are sentences.
+    return str(error).rstrip(".")
 
 
 def _text(value: str | bytes) -> str:
