@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import stat
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from tests.harness.booted_machine import BootedMachine
 from tests.harness.user_manager import UserManager
 
 UNITS = ("fluxgymd.service", "fluxgymd.socket", "fluxgym.slice")
@@ -90,3 +94,53 @@ def test_install_without_a_user_manager_is_refused_in_one_sentence_and_changes_n
     assert refused.returncode == 1
     assert refused.stderr.startswith("dev: no user manager answers (systemctl --user)")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.booted
+def test_an_ordinary_user_installs_from_a_checkout_of_their_own(
+    booted_machine: BootedMachine, checkout: Path, tmp_path: Path
+) -> None:
+    booted_machine.add_user("alice", linger=False)
+    home = booted_machine.root / "home/alice"
+    give_checkout(checkout, home / "fluxgym")
+    make_wheels(checkout, tmp_path)
+    shutil.copytree(tmp_path, home / "wheels")  # the machine has no network
+    booted_machine.run(["chown", "-R", "alice:", "/home/alice"])
+    booted_machine.run(["systemctl", "start", f"user@{booted_machine.uid_of('alice')}.service"])
+    booted_machine.wait_for_user("alice")
+
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/home/alice/wheels"}
+    install = ["/home/alice/fluxgym/dev", "install", "--no-trainer"]
+    said = booted_machine.run(install, user="alice", env=offline, timeout=570).stderr
+    lingers = (booted_machine.root / "var/lib/systemd/linger/alice").exists()
+    assert lingers != ("as root: loginctl enable-linger alice" in said)
+
+    booted_machine.run(["loginctl", "enable-linger", "alice"])
+    booted_machine.reboot()
+    booted_machine.wait_for_user("alice")  # and with it, from the boot on, the daemon
+    active = ["systemctl", "--user", "is-active", "fluxgymd.socket", "fluxgymd.service"]
+    assert booted_machine.run(active, user="alice").stdout == "active\nactive\n"
+    booted_machine.run(["/home/alice/.local/bin/fluxgymctl", "list"], user="alice")
+
+    again = booted_machine.run(install, user="alice", env=offline, timeout=570).stderr
+    assert "linger" not in again
+
+
+def give_checkout(checkout: Path, target: Path) -> None:
+    """The project's files as git has them, with what was changed since and without what was built."""
+    names = subprocess.check_output(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=checkout, text=True
+    )
+    for name in names.splitlines():
+        if (checkout / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(checkout / name, target / name)
+
+
+def make_wheels(checkout: Path, target: Path) -> None:
+    """All that pip needs for `./dev install`, from the packages that the checkout's environment was made of."""
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())
+    needs = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    needs += project["project"]["optional-dependencies"]["systemd"]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", target, *needs]
+    subprocess.run(command, check=True, env={**os.environ, **pip_environment()}, stdout=subprocess.DEVNULL)

@@ -30,7 +30,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 class BootedMachine:
     """Started by `with BootedMachine() as machine:`.
 
-    root     the machine's root directory as seen from the test, also while it is down
+    root     the machine's root directory as seen from the test, also while it is down; it must not be resolved
+             (realpath), since it leads through a link of /proc into another mount namespace
     console  what its console said
     """
 
