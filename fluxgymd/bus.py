@@ -25,11 +25,15 @@ from gi.repository import Gio, GLib
 SYSTEMD = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 MANAGER_PATH = "/org/freedesktop/systemd1"
+BUS = "org.freedesktop.DBus"
+BUS_PATH = "/org/freedesktop/DBus"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
 CALL_SECONDS = 10.0
 START_SECONDS = 30.0
 BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+MANAGER_SECONDS = 2.0
+"""How long the manager may be away from its bus, before another bus is looked for."""
 EARLY_RESULTS = 256
 
 
@@ -101,7 +105,7 @@ class Property(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """A method call to the service manager."""
+    """A method call, to the service manager if nothing else is said."""
 
     method: str
     signature: str
@@ -119,7 +123,7 @@ class BusThread:
     def __init__(self, address: str, *, prefix: str, on_hint: Callable[[Hint], None] | None = None) -> None:
         """`prefix`: of the units whose signals are looked at. `on_hint` is called in the event loop."""
         self.state = "connecting"
-        """connecting, connected, reconnecting or closed; may be read from anywhere."""
+        """connecting, connected (the manager is on the bus), reconnecting or closed; to be read from anywhere."""
         self._address = address
         self._prefix = prefix
         self._on_hint = on_hint
@@ -137,15 +141,17 @@ class BusThread:
     # -- for the event loop --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Returns when it was tried to connect once; whether it succeeded is `state`."""
+        """Returns when the manager was found, or could not be at the first try: `state` says which."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
-        await asyncio.wrap_future(self._first_try)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CALL_SECONDS):  # a bus may take a connection and say nothing
+                await asyncio.wrap_future(self._first_try)
 
     async def close(self) -> None:
         if self._thread.is_alive():
             self._post(self._quit)
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, CALL_SECONDS)
 
     async def ping(self, *, deadline: float = 5.0) -> None:
         """Returns when the thread has worked off what was asked before. BusAway if it does not in time."""
@@ -248,20 +254,39 @@ class BusThread:
 
     def _connect(self) -> None:
         try:
-            bus = pydbus.connect(self._address)
+            self._bus = pydbus.connect(self._address)
         except GLib.Error:
             self._again_later()
-        else:
-            self._bus = bus
-            bus.con.connect("closed", self._on_closed)
-            self._listen(SYSTEMD, MANAGER, "JobRemoved", self._on_job_removed)
-            self._listen(SYSTEMD, MANAGER, "UnitRemoved", self._on_unit_removed)
-            self._listen("org.freedesktop.DBus", "org.freedesktop.DBus", "NameOwnerChanged", self._on_owner_changed)
-            self._subscribe()
-            self._tries = 0
-            came_back, self.state = self.state == "reconnecting", "connected"
-            if came_back:
-                self._hint(Hint("again", ""))
+            return
+        self._bus.con.connect("closed", self._on_closed)
+        self._listen(SYSTEMD, MANAGER, "JobRemoved", self._on_job_removed)
+        self._listen(SYSTEMD, MANAGER, "UnitRemoved", self._on_unit_removed)
+        self._listen(BUS, BUS, "NameOwnerChanged", self._on_owner_changed)
+        call = Call(method="NameHasOwner", signature="(s)", arguments=(SYSTEMD,), interface=BUS, path=BUS_PATH)
+        self._send(call, lambda here, _: self._manager_is_here() if here else self._manager_is_away(), to=BUS)
+
+    def _manager_is_here(self) -> None:
+        """On a bus that was just started systemd comes a moment later than we do."""
+        self._send(Call(method="Subscribe", signature="()", arguments=()), lambda *_: None)
+        self._tries = 0
+        before, self.state = self.state, "connected"
+        if before != "connecting":
+            self._hint(Hint("again", ""))
+        self._tried()
+
+    def _manager_is_away(self) -> None:
+        """It is executed again, or it has died: then its successor may have a bus of its own."""
+        if self.state == "connected":
+            self.state = "reconnecting"
+        connection = self._bus.con if self._bus is not None else None
+
+        def look_again() -> None:
+            if self.state != "connected" and self._bus is not None and self._bus.con is connection:
+                self._drop()
+
+        self._later(MANAGER_SECONDS, look_again)
+
+    def _tried(self) -> None:
         if not self._first_try.done():
             self._first_try.set_result(None)
 
@@ -269,9 +294,12 @@ class BusThread:
         self.state = "reconnecting"
         delay = BACK_OFF_SECONDS[min(self._tries, len(BACK_OFF_SECONDS) - 1)]
         self._tries += 1
+        self._later(delay, self._connect)
+        self._tried()
 
+    def _later(self, delay: float, work: Callable[[], None]) -> None:
         def once(_: Any) -> bool:
-            self._connect()
+            work()
             return False
 
         source = GLib.timeout_source_new(int(delay * 1000))
@@ -283,10 +311,7 @@ class BusThread:
             sender=sender, iface=interface, signal=signal, signal_fired=lambda *seen: handler(seen[4])
         )
 
-    def _subscribe(self) -> None:
-        self._send(Call(method="Subscribe", signature="()", arguments=()), lambda *_: None)
-
-    def _send(self, call: Call, answer: Answer) -> None:
+    def _send(self, call: Call, answer: Answer, *, to: str = SYSTEMD) -> None:
         if self._bus is None:
             answer(None, BusAway("the user's bus cannot be reached"))
             return
@@ -296,16 +321,12 @@ class BusThread:
             try:
                 values = connection.call_finish(result).unpack()
             except GLib.Error as error:
-                mapped = map_error(error)
-                if isinstance(mapped, BusAway) and self._bus is not None and self._bus.con is connection:
-                    # It may be the bus of a manager that is gone: a new one has a bus of its own.
-                    self._drop()
-                answer(None, mapped)
+                answer(None, map_error(error))
             else:
                 answer(values[0] if values else None, None)
 
         connection.call(
-            *(SYSTEMD, call.path, call.interface, call.method),
+            *(to, call.path, call.interface, call.method),
             GLib.Variant(call.signature, call.arguments),
             *(None, Gio.DBusCallFlags.NO_AUTO_START, int(START_SECONDS * 1000), None, replied),
         )
@@ -344,10 +365,12 @@ class BusThread:
     def _on_owner_changed(self, values: tuple[str, str, str]) -> None:
         """A manager that was executed again or replaced has forgotten who listens, and maybe our jobs."""
         name, _, owner = values
-        if name == SYSTEMD and owner:
-            self._subscribe()
+        if name == SYSTEMD:
             self._give_up_waiting()
-            self._hint(Hint("again", ""))
+            if owner:
+                self._manager_is_here()
+            else:
+                self._manager_is_away()
 
     def _on_closed(self, connection: Any, *_: Any) -> None:
         if self._bus is not None and self._bus.con is connection:

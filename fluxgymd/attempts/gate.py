@@ -19,6 +19,7 @@ from fluxgymd.attempts.port import AttemptSpec, Refused
 from fluxgymd.core.records import Process
 
 GATE_FD = 3
+LEFT = "The supervising process left before the trainer was started; the job's log says why."
 READY_SECONDS = 30.0
 """For Python's start on a slow volume."""
 
@@ -45,7 +46,7 @@ class ShimGate:
         try:
             self._socket.send(b"g")
         except OSError:
-            raise Refused("The supervising process left before the trainer was started.") from None
+            raise Refused(LEFT) from None
         finally:
             self.close()
 

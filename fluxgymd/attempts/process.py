@@ -10,7 +10,7 @@ import signal
 from collections.abc import Coroutine
 
 from fluxgymd.attempts import gate, members, place, processes, records_on_disk
-from fluxgymd.attempts.gate import ShimGate
+from fluxgymd.attempts.gate import LEFT, ShimGate
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.core.evidence import Evidence, Where
@@ -33,7 +33,7 @@ class ProcessAdapter:
 
     async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
         if not processes.lives(gate.shim):
-            raise Refused("The supervising process left before the trainer was started; the log says why.")
+            raise Refused(LEFT)
         return Placement(unit=spec.unit)
 
     async def evidence(self, ref: AttemptRef) -> Evidence:

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 from fluxgymd.attempts import cgroups, gate, members, place, processes, records_on_disk
-from fluxgymd.attempts.gate import ShimGate
+from fluxgymd.attempts.gate import LEFT, ShimGate
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.bus import BusAway, BusError, BusThread, NoSuchProcess, NoSuchUnit, Property, UnitExists
@@ -55,7 +55,9 @@ class ScopeAdapter:
     async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
         await self._make_scope(spec, gate)
         group = await asyncio.to_thread(processes.group_of, gate.shim.pid)
-        if group is None or not _in_unit(group, spec.unit) or not processes.lives(gate.shim):
+        if not processes.lives(gate.shim):
+            raise Refused(LEFT)
+        if group is None or not _in_unit(group, spec.unit):
             raise Refused(f"systemd made {spec.unit}, but the supervising process is not in it.")
         try:
             await self._bus.connected(deadline=RECONNECT_SECONDS)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -91,10 +92,9 @@ def test_a_trainer_that_ignores_the_stop_is_killed_at_the_limit_and_its_end_is_k
 
 
 def test_a_stop_reaches_every_process(daemon: Daemon) -> None:
-    attempt = daemon.start(
-        "setsid sh -c 'trap \"echo child saved; exit\" TERM; while :; do sleep 0.02; done' & " + SAVES
-    )
-    attempt.wait_for_line("ready")
+    child = "trap 'echo child saved; exit' TERM; echo child ready; while :; do sleep 0.02; done"
+    attempt = daemon.start(f"setsid sh -c {shlex.quote(child)} & {SAVES}")
+    attempt.wait_for_line("child ready")
     daemon.ask("stop", ref=attempt.ref)
     daemon.conclusion(attempt, "Ended")
     assert "child saved" in attempt.log.read_text()

@@ -17,6 +17,7 @@ from fluxgymd.attempts.members import sort
 from fluxgymd.attempts.processes import Stat
 from fluxgymd.core.evidence import Where
 from fluxgymd.core.records import Place, Process, Ticks
+from tests.harness.waiting import until
 
 # --- members
 
@@ -71,15 +72,17 @@ def test_a_process_is_known_by_pid_and_start() -> None:
         assert (seen.parent, seen.dead) == (os.getpid(), False)
         assert processes.lives(seen.process)
         assert not processes.lives(Process(pid=child.pid, start=Ticks(seen.process.start + 1)))
-        assert processes.carries(child.pid, "ab" * 16)
+        # Its memory has no environment yet in the moment of the exec.
+        until(lambda: processes.carries(child.pid, "ab" * 16), what="the mark")
         assert not processes.carries(child.pid, "ab" * 15)
         assert seen in processes.everyone()
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not processes.lives(seen.process), "a zombie does nothing any more"
+        assert processes.open_pidfd(seen.process) is None
     finally:
         child.kill()
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert not processes.lives(seen.process), "a zombie does nothing any more"
-    assert processes.open_pidfd(seen.process) is None
-    child.wait()
+        child.wait()
     assert processes.stat(child.pid) is None
 
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bus thread on its own: what it says when nobody answers, and that it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.bus import BusAway, BusError, BusThread, Hint, NoSuchUnit, inhibit_sleep, user_bus_address
+from tests.harness.user_manager import UserManager
+
+pytestmark = pytest.mark.systemd
+
+DEADLINE_SECONDS = 60.0
+
+
+@contextlib.asynccontextmanager
+async def connected(manager: UserManager, hints: list[Hint] | None = None) -> AsyncIterator[BusThread]:
+    seen = [] if hints is None else hints
+    bus = BusThread(manager.environment["DBUS_SESSION_BUS_ADDRESS"], prefix="fluxgym-", on_hint=seen.append)
+    await bus.start()
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+def run(work: Awaitable[None]) -> None:
+    async def main() -> None:
+        await work
+
+    asyncio.run(main())
+
+
+def test_errors_have_names_of_ours(manager: UserManager) -> None:
+    async def work() -> None:
+        async with connected(manager) as bus:
+            with pytest.raises(NoSuchUnit, match=r"^Unit fluxgym-no\.scope not loaded$"):
+                await bus.unit_facts("fluxgym-no.scope")
+            assert "fluxgym-no.scope" not in await bus.list_units(), "asking for a unit does not load it"
+            with pytest.raises(BusError):
+                await bus.kill_unit("not a unit", signal.SIGTERM)
+
+    run(work())
+
+
+def test_a_manager_that_does_not_answer_holds_nothing_up(user_manager: UserManager) -> None:
+    async def work() -> None:
+        async with connected(user_manager) as bus:
+            os.kill(user_manager.pid, signal.SIGSTOP)
+            try:
+                asking = asyncio.create_task(bus.manager_state())
+                await bus.ping(deadline=DEADLINE_SECONDS)
+                assert not asking.done()
+            finally:
+                os.kill(user_manager.pid, signal.SIGCONT)
+            assert await asking in ("running", "degraded")
+
+    run(work())
+
+
+def test_it_comes_back_and_says_so(user_manager: UserManager) -> None:
+    async def work() -> None:
+        hints: list[Hint] = []
+        async with connected(user_manager, hints) as bus:
+            await asyncio.to_thread(user_manager.kill)
+            with pytest.raises(BusAway):
+                await bus.manager_state()
+            await until(lambda: bus.state == "reconnecting")
+            await bus.ping(deadline=DEADLINE_SECONDS)
+            await asyncio.to_thread(user_manager.start)
+            await bus.connected(deadline=DEADLINE_SECONDS)
+            assert await bus.manager_state() in ("running", "degraded")
+            await until(lambda: Hint("again", "") in hints)
+
+    run(work())
+
+
+def test_without_a_bus_it_starts_and_says_what_is_missing(tmp_path: Path) -> None:
+    async def work() -> None:
+        bus = BusThread(f"unix:path={tmp_path}/nobody", prefix="fluxgym-")
+        await bus.start()
+        assert bus.state == "reconnecting"
+        with pytest.raises(BusAway, match="the user's bus cannot be reached"):
+            await bus.manager_state()
+        await bus.ping()
+        await bus.close()
+        with pytest.raises(BusAway, match="closed"):
+            await bus.ping()
+
+    run(work())
+
+
+def test_a_sleep_inhibitor_that_cannot_be_had_says_why(
+    manager: UserManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
+    with pytest.raises(BusAway, match="Could not connect"):
+        asyncio.run(inhibit_sleep("a test"))
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", manager.environment["DBUS_SESSION_BUS_ADDRESS"])
+    with pytest.raises(BusAway, match=r"org\.freedesktop\.login1"):
+        asyncio.run(inhibit_sleep("a test"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "address"),
+    [
+        ({"DBUS_SESSION_BUS_ADDRESS": "unix:path=/b", "XDG_RUNTIME_DIR": "/r"}, "unix:path=/b"),
+        ({"XDG_RUNTIME_DIR": "/r"}, "unix:path=/r/bus"),
+        ({}, None),
+    ],
+)
+def test_where_the_bus_is(environ: dict[str, str], address: str | None) -> None:
+    assert user_bus_address(environ) == address
