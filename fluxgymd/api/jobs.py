@@ -13,6 +13,7 @@ from fluxgymd.engine.submit import Submitter
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.engine.view import show
 from fluxgymd.store import checkpoints
+from fluxgymd.trainers.progress import MetricsReader
 
 
 class Jobs:
@@ -40,7 +41,13 @@ class Jobs:
         return m.ListReply()
 
     async def describe(self, parameters: m.JobName, _: Send) -> m.OneJob:
-        return m.OneJob(job=show(self._book.entry(parameters.name)))
+        entry = self._book.entry(parameters.name)
+        if entry.progress is None and entry.job is not None and entry.job.last is not None:
+            # It ended before this daemon started, so nobody has read its progress; 10,000 old jobs are not read.
+            reader = MetricsReader(entry.folder.metrics, entry.job.last.metrics_offset)
+            await asyncio.to_thread(reader.read)
+            entry.progress = reader.progress
+        return m.OneJob(job=show(entry))
 
     async def logs(self, parameters: m.LogsParameters, send: Send) -> m.LogsReply:
         entry = self._book.entry(parameters.name)

@@ -330,6 +330,7 @@ def _prepare(entry: Entry, attempt: Attempt) -> None:
     folder = entry.folder.attempt(attempt.number)
     folder.mkdir(mode=0o700, parents=True)
     sync_folder(folder.parent)
+    sync_folder(entry.folder.path)
     assert entry.job is not None
     context = entry.job.context
     write_file(entry.folder.dataset_config, kohya.dataset_config(context, entry.folder.dataset))
