@@ -22,7 +22,7 @@ def submit(daemon: Daemon, spec: Path, name: str, *words: str) -> None:
 
 
 def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(daemon: Daemon, spec: Path) -> None:
-    submit(daemon, spec, "a", "--epochs", "12")
+    submit(daemon, spec, "a", "--epochs", "8")
     with (
         started("logs", "a", "-f", socket=daemon.socket) as logs,
         started("watch", "a", socket=daemon.socket) as watch,
@@ -47,7 +47,7 @@ def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(dae
 
 
 def test_streams_go_on_after_an_orderly_restart_of_the_daemon(daemon: Daemon, spec: Path) -> None:
-    submit(daemon, spec, "a", "--epochs", "12")
+    submit(daemon, spec, "a", "--epochs", "8")
     with (
         started("logs", "a", "-f", socket=daemon.socket) as logs,
         started("wait", "a", socket=daemon.socket) as waiting,
@@ -61,30 +61,30 @@ def test_streams_go_on_after_an_orderly_restart_of_the_daemon(daemon: Daemon, sp
         assert (logs.returncode, waiting.returncode) == (0, 0)
 
 
-def test_follow_on_a_terminal_is_one_line_that_fits(shared_daemon: Daemon, spec: Path) -> None:
-    words = ["submit", "live", "--file", str(spec), "--follow"]
-    status, seen = on_terminal(words, socket=shared_daemon.socket, columns=50)
+def test_watch_is_one_live_line_on_a_terminal_and_landmarks_elsewhere(shared_daemon: Daemon, spec: Path) -> None:
+    submit(shared_daemon, spec, "live")
+    with started("watch", "live", socket=shared_daemon.socket) as elsewhere:
+        status, seen = on_terminal(["watch", "live"], socket=shared_daemon.socket, columns=50)
+        lines, said = elsewhere.communicate(timeout=SECONDS)
+    result = f"{shared_daemon.home}/outputs/live/live.safetensors"
+
     assert status == 0
+    assert seen.endswith(f"\rlive completed: {result}\r\n")
     assert "\x1b" not in seen
-    first, live, last = re.split(r"\r\n", seen.removesuffix("\r\n"))
-    assert first == "live"
-    assert last == "" or "completed" in last or "completed" in live
-    frames = [frame.rstrip() for frame in live.split("\r")]
-    assert max(len(frame) for frame in frames if "completed" not in frame) < 50
-    assert any(re.search(r"step \d+/36 \d+%", frame) for frame in frames)
-    assert any("live  loading" in frame for frame in frames)
+    *frames, _ = seen.removesuffix("\r\n").split("\r")
+    assert "\n" not in seen.removesuffix("\r\n")
+    assert max(len(frame) for frame in frames) < 50
+    assert any(re.fullmatch(r"live  training  step \d+/36 \d+%  .*", frame) for frame in frames)
+    assert any(frame.rstrip() == "live  loading" for frame in frames)
 
-
-def test_watch_elsewhere_writes_a_line_for_each_landmark(shared_daemon: Daemon, spec: Path) -> None:
-    submit(shared_daemon, spec, "lines")
-    done = ctl("watch", "lines", socket=shared_daemon.socket)
-    lines = done.stdout.splitlines()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert all(line.startswith("lines ") for line in lines)
-    assert lines[-1].startswith("lines completed: /")
-    assert any(re.search(r"training  step \d+/36 \d+%  epoch \d/3  loss \d\.\d{4}", line) for line in lines)
-    assert "\r" not in done.stdout
-    assert "\x1b" not in done.stdout
+    assert (elsewhere.returncode, said) == (0, b"")
+    assert b"\r" not in lines
+    *landmarks, end = lines.decode().splitlines()
+    assert end == f"live completed: {result}"
+    assert all(line.startswith("live  ") for line in landmarks)
+    assert any(
+        re.fullmatch(r"live  training  step \d+/36 \d+%  epoch \d/3  loss \d\.\d{4}.*", line) for line in landmarks
+    )
 
 
 def test_watch_without_a_name_tells_of_all_jobs_and_removals(daemon: Daemon, spec: Path) -> None:
@@ -105,7 +105,7 @@ def test_watch_without_a_name_tells_of_all_jobs_and_removals(daemon: Daemon, spe
 
 
 def test_stop_and_resume(daemon: Daemon, spec: Path) -> None:
-    submit(daemon, spec, "a", "--epochs", "12")
+    submit(daemon, spec, "a", "--epochs", "8")
     submit(daemon, spec, "b")
     until(lambda: daemon.steps("a") > 0, what="the first step")
 
@@ -118,7 +118,7 @@ def test_stop_and_resume(daemon: Daemon, spec: Path) -> None:
     assert ctl("wait", "b", "a", socket=daemon.socket).returncode == 11
 
     steps = daemon.steps("a")
-    assert 0 < steps < 144
+    assert 0 < steps < 96
     assert ctl("resume", "a", socket=daemon.socket).returncode == 0
     assert ctl("wait", "a", socket=daemon.socket).returncode == 0
     job = daemon.job("a")
@@ -136,9 +136,10 @@ def test_a_job_that_is_removed_while_another_is_waited_for_is_told_as_removed(
 
 
 def test_a_job_that_fails_gives_its_status_and_its_reason(shared_daemon: Daemon, spec: Path) -> None:
-    submit(shared_daemon, spec, "wrong", "-o", "optimizer_type=nonsense")
-    done = ctl("watch", "wrong", socket=shared_daemon.socket)
+    words = ["submit", "wrong", "--file", str(spec), "-o", "optimizer_type=nonsense", "--follow"]
+    done = ctl(*words, socket=shared_daemon.socket)
     assert done.returncode == 10
+    assert done.stdout.splitlines()[0] == "wrong"
     assert done.stdout.splitlines()[-1].startswith("wrong failed: ")
     assert ctl("wait", "wrong", socket=shared_daemon.socket).returncode == 10
 
@@ -159,6 +160,7 @@ def test_a_daemon_that_stays_away_ends_the_stream_with_its_error(
     monkeypatch.setattr(follow, "GIVE_UP_SECONDS", 0.5)
     monkeypatch.setenv("FLUXGYM_SOCKET", str(daemon.socket))
     submit(daemon, spec, "a", "--epochs", "500")
+    until(lambda: daemon.steps("a") > 0, what="the first step")
     said: list[str] = []
     changes = follow.changes(Session(), "a", note=said.append)
     assert next(changes).job is not None
