@@ -5,7 +5,6 @@ A path is never trusted by its mere existence, and neither is a pid file: a lock
 is bound under another name and renamed, so that a client meets an old one or a new one and never none.
 """
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -13,7 +12,7 @@ import socket
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from fluxgym.errors import FluxgymError
+from fluxgym.errors import ConfigInvalid, FluxgymError
 from fluxgym.paths import check_socket_folder
 
 FIRST_FD = 3
@@ -57,10 +56,21 @@ class OwnSocket:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_socket_folder(folder)
         self._take_lock()
-        self._refuse_live()
+        try:
+            self._refuse_live()
+            return self._bind()
+        except BaseException:
+            self._give_lock_back()
+            raise
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._path.unlink(missing_ok=True)
+            self._give_lock_back()
+
+    def _bind(self) -> socket.socket:
         fresh = self._path.with_name(f".{os.getpid()}")  # short: a socket's path has a limit
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
+        fresh.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         mask = os.umask(0o177)
         try:
@@ -70,13 +80,6 @@ class OwnSocket:
         listening.listen(BACKLOG)
         fresh.rename(self._path)
         return listening
-
-    def close(self) -> None:
-        if self._lock is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
-            os.close(self._lock)
-            self._lock = None
 
     def _take_lock(self) -> None:
         descriptor = os.open(
@@ -91,8 +94,17 @@ class OwnSocket:
             raise self._taken() from None
         self._lock = descriptor
 
+    def _give_lock_back(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def _refuse_live(self) -> None:
         """A daemon under systemd holds no lock of ours, but it answers."""
+        if self._path.exists() and not self._path.is_socket():
+            raise ConfigInvalid(
+                f"{self._path} is there and is not a socket, so it stays; give this fluxgymd another --socket."
+            )
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(2)
             try:

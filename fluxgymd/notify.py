@@ -12,19 +12,27 @@ import sdnotify
 
 class Notifier:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._notifier = sdnotify.SystemdNotifier()
+        # The package would make a socket all the same and leave it open.
+        self._notifier = sdnotify.SystemdNotifier() if environ.get("NOTIFY_SOCKET") else None
+        if self._notifier is not None and self._notifier.socket is not None:
+            # A manager that does not read must not stop the daemon: what it has no room for is dropped.
+            self._notifier.socket.setblocking(False)
         self._status = ""
         self.watchdog_seconds = _watchdog_seconds(environ)
         """How often the manager wants a beat at the least; None if it does not."""
 
     def ready(self) -> None:
-        self._notifier.notify("READY=1")
+        self._send("READY=1")
 
     def stopping(self) -> None:
-        self._notifier.notify("STOPPING=1")
+        self._send("STOPPING=1")
 
     def beat(self) -> None:
-        self._notifier.notify("WATCHDOG=1")
+        self._send("WATCHDOG=1")
+
+    def close(self) -> None:
+        if self._notifier is not None and self._notifier.socket is not None:
+            self._notifier.socket.close()
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
@@ -32,7 +40,12 @@ class Notifier:
         line = "".join(character if character.isprintable() else " " for character in text)
         if line != self._status:
             self._status = line
-            self._notifier.notify(f"STATUS={line}")
+            self._send(f"STATUS={line}")
+
+    def _send(self, state: str) -> None:
+        if self._notifier is not None:
+            # The package sends Latin-1 and is silent about what that cannot hold; the manager takes UTF-8 only.
+            self._notifier.notify(state.encode(errors="replace").decode("latin-1"))
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:

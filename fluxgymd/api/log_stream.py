@@ -43,7 +43,7 @@ def _read(log: Path, offset: int, *, last: bool = False) -> tuple[str, int]:
         with log.open("rb") as file:
             file.seek(offset)
             data = file.read(CHUNK_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: an offset that no file can have
         return "", offset
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     text = decoder.decode(data, final=last)
