@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Linger as logind keeps it on the disk, at its real paths in a mount namespace of the test's own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TELL = "from fluxgymd.linger import linger; print(linger().value)"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "told"),
+    [
+        ("", "unknown"),  # no logind
+        ("mkdir -p /run/systemd/seats", "disabled"),
+        ("mkdir -p /run/systemd/seats && touch /var/lib/systemd/linger/$(id -un)", "enabled"),
+        ("mkdir -p /run/systemd/seats && touch /var/lib/systemd/linger/somebody-else", "disabled"),
+    ],
+)
+def test_linger_is_told_as_logind_keeps_it(checkout: Path, prepare: str, told: str) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("this test makes a mount namespace and needs root: run `sudo ./dev test`", pytrace=False)
+    script = f"""
+        set -e
+        mount -t tmpfs none /run
+        mkdir -p /var/lib/systemd && mount -t tmpfs none /var/lib/systemd && mkdir /var/lib/systemd/linger
+        {prepare or ":"}
+        exec "$0" -c "$1"
+    """
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, sys.executable, TELL]
+    done = subprocess.run(command, cwd=checkout, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    assert done.stdout == f"{told}\n"
