@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -101,6 +102,27 @@ def test_without_a_bus_it_starts_and_says_what_is_missing(tmp_path: Path) -> Non
             await bus.ping()
 
     run(work())
+
+
+def test_a_bus_without_a_manager_is_not_taken_for_one(tmp_path: Path) -> None:
+    address = f"unix:path={tmp_path}/bus"
+    command = ["dbus-daemon", "--session", "--nofork", f"--address={address}", "--print-address"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as bare:
+        try:
+            assert bare.stdout is not None
+            bare.stdout.readline()
+
+            async def work() -> None:
+                bus = BusThread(address, prefix="fluxgym-")
+                await bus.start()
+                assert bus.state == "reconnecting"
+                with pytest.raises(BusAway):
+                    await bus.manager_state()
+                await bus.close()
+
+            run(work())
+        finally:
+            bare.kill()
 
 
 def test_a_sleep_inhibitor_that_cannot_be_had_says_why(

@@ -12,7 +12,7 @@ import pytest
 from fluxgymd.attempts.scope import KILL_MARGIN_SECONDS
 from tests.attempts.conftest import NewDaemon
 from tests.attempts.daemons import Attempt, Daemon, DaemonRefused, waits_for
-from tests.attempts.test_contract import LEAVES_ONE_BEHIND, SAVES, STUBBORN
+from tests.attempts.test_contract import SAVES, STUBBORN
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 
@@ -152,15 +152,15 @@ def test_promise_1_the_death_of_the_manager_ends_nothing(own_daemon: Daemon, use
     attempt, file = started(own_daemon, user_manager, code=42)
     stubborn = own_daemon.start(STUBBORN)
     stubborn.wait_for_line("ready")
-    left = own_daemon.start(LEAVES_ONE_BEHIND)
-    own_daemon.conclusion(left, "LeftOver")
+    saves = own_daemon.start(SAVES)
+    saves.wait_for_line("ready")
     user_manager.kill()
     assert own_daemon.look(attempt)["conclusion"] == "Runs"
     assert "does not answer" in own_daemon.ask("problem")
     assert not own_daemon.ask("manager_stays")
-    assert own_daemon.look(left)["conclusion"] == "LeftOver"
-    own_daemon.ask("stop", ref=left.ref)  # by hand: nobody else can
-    assert own_daemon.conclusion(left, "Ended")["exit"]["code"] == 3
+    own_daemon.ask("stop", ref=saves.ref)  # by hand: nobody else can
+    seen = own_daemon.conclusion(saves, "Ended")["exit"]
+    assert (seen["code"], seen["termSeen"]) == (143, True)
 
     user_manager.start()
     until(lambda: own_daemon.ask("problem") is None, what="the new manager to answer")
