@@ -31,11 +31,16 @@ def collect(folder: Path) -> dict[tuple[int, int], Path]:
     return {place: path for place, (_, path) in found.items()}
 
 
+def load(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
+
+
 def draw(samples: dict[tuple[int, int], Path]) -> Image.Image:
     """The grid. Every cell has the size of the largest sample."""
     epochs = sorted({epoch for epoch, _ in samples})
     prompts = sorted({prompt for _, prompt in samples})
-    pictures = {place: Image.open(path).convert("RGB") for place, path in samples.items()}
+    pictures = {place: load(path) for place, path in samples.items()}
     width = max(picture.width for picture in pictures.values()) + GAP
     height = max(picture.height for picture in pictures.values()) + GAP
     grid = Image.new("RGB", (LABEL_WIDTH + width * len(prompts), height * len(epochs)), PAPER)

@@ -122,6 +122,7 @@ class Encoding:
         self, tokenizers: Tokenizers, clip: nn.Module, captions: Sequence[Picture]
     ) -> list[EncodedPrompt]:
         t5 = text_encoders.load_t5(self._options.t5xxl, self._dtype).to(self._device)
+        tokenizers.check(clip_vocabulary=text_encoders.vocabulary(clip), t5_vocabulary=text_encoders.vocabulary(t5))
         print(f"caching text embeddings of {len(captions)} captions", flush=True)
         self._stop.defer()
         for picture in captions:

@@ -42,7 +42,7 @@ def _sha256(path: Path) -> str:
 
 
 def _remembered_path() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base) / "fluxgym" / "model-sha256.json"
 
 

@@ -105,6 +105,12 @@ def _config(read: Callable[[Shapes], dict[str, Any]], path: Path, flag: str) -> 
         raise TrainerError(f"{flag}: {path} is not such a text encoder: it lacks {error}") from error
 
 
+def vocabulary(model: nn.Module) -> int:
+    """How many token ids the model has embeddings for."""
+    config: Any = model.config
+    return int(config.vocab_size)
+
+
 def encode_clip(model: nn.Module, ids_BT: Tensor) -> Tensor:
     """The pooled vector (B, V): the last layer's output at the first end token."""
     assert ids_BT.shape[1] <= CLIP_LENGTH

@@ -17,6 +17,9 @@ from library.errors import TrainerError
 CLIP_TOKENIZER = "openai/clip-vit-large-patch14"
 T5_TOKENIZER = "google/t5-v1_1-xxl"
 CLIP_LENGTH = 77
+# One of these must be there: transformers 5 makes an empty tokenizer of an empty folder, without an error.
+CLIP_FILES = ("vocab.json", "tokenizer.json")
+T5_FILES = ("tokenizer.json", "spiece.model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,18 @@ class Tokenizers:
     clip: Any
     t5: Any
     t5_length: int
+
+    def check(self, *, clip_vocabulary: int, t5_vocabulary: int) -> None:
+        """Raises TrainerError where a tokenizer has ids that its model has no embedding for."""
+        for name, tokenizer, vocabulary in (
+            (CLIP_TOKENIZER, self.clip, clip_vocabulary),
+            (T5_TOKENIZER, self.t5, t5_vocabulary),
+        ):
+            if len(tokenizer) > vocabulary:
+                raise TrainerError(
+                    f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the text encoder "
+                    f"knows {vocabulary}: it is not the one of this model ({name})"
+                )
 
     def clip_ids(self, captions: Sequence[str]) -> Tensor:
         """(captions, 77) int64, padded with the end token."""
@@ -50,20 +65,34 @@ def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokeniz
     """Both tokenizers. Raises TrainerError with the exact path where one should lie."""
     from transformers import CLIPTokenizer, T5TokenizerFast  # type: ignore[attr-defined]
 
+    folders = [folder for folder in (cache_dir, models_dir / "tokenizers") if folder is not None]
     return Tokenizers(
-        clip=_load(CLIPTokenizer, CLIP_TOKENIZER, cache_dir, models_dir),
-        t5=_load(T5TokenizerFast, T5_TOKENIZER, cache_dir, models_dir),
+        clip=_load(CLIPTokenizer, CLIP_TOKENIZER, CLIP_FILES, folders),
+        t5=_load(T5TokenizerFast, T5_TOKENIZER, T5_FILES, folders),
         t5_length=t5_length,
     )
 
 
-def _load(tokenizer_class: Any, name: str, cache_dir: Path | None, models_dir: Path) -> Any:
-    folder_name = name.replace("/", "_")
-    folders = [folder / folder_name for folder in (cache_dir, models_dir / "tokenizers") if folder is not None]
-    source = next((str(folder) for folder in folders if folder.is_dir()), name)
+def _load(tokenizer_class: Any, name: str, files: tuple[str, ...], folders: list[Path]) -> Any:
+    places = [folder / name.replace("/", "_") for folder in folders]
+    error = TrainerError(
+        f"the tokenizer {name} is not on this machine or is damaged: "
+        f"put its {' or '.join(files)} and tokenizer_config.json into {places[0]}"
+    )
+    found = next(
+        (place for place in [*places, *_hub_cache(name)] if any((place / file).is_file() for file in files)), None
+    )
+    if found is None:
+        raise error
     try:
-        return tokenizer_class.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise TrainerError(
-            f"the tokenizer {name} is not on this machine or is damaged: put its files into {folders[0]}"
-        ) from error
+        return tokenizer_class.from_pretrained(str(found), local_files_only=True)
+    except Exception as cause:  # the tokenizers library raises bare Exception for a damaged file
+        raise error from cause
+
+
+def _hub_cache(name: str) -> list[Path]:
+    """The folder in the Hugging Face cache, if there is one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "tokenizer_config.json")
+    return [Path(config).parent] if isinstance(config, str) else []

@@ -9,7 +9,7 @@ from torch import Tensor
 from library import randomness
 
 CLIP_POSITIONS = 77
-T5_LAYERS, T5_HEADS, T5_HEAD_WIDTH, T5_BUCKETS = 2, 4, 16, 32
+T5_LAYERS, T5_HEADS, T5_HEAD_WIDTH, T5_FEED_FORWARD, T5_BUCKETS = 2, 4, 16, 128, 32
 
 
 class _Maker:
@@ -59,7 +59,7 @@ def build_t5(*, vocabulary: int, width: int, seed: int) -> dict[str, Tensor]:
     """T5 v1.1's encoder of another size. Its attention is not scaled, so q is drawn smaller."""
     made = _Maker("tiny t5", seed)
     made.normal("shared.weight", vocabulary, width, std=1.0)
-    inner, feed_forward = T5_HEADS * T5_HEAD_WIDTH, 2 * width
+    inner = T5_HEADS * T5_HEAD_WIDTH
     made.normal("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", T5_BUCKETS, T5_HEADS, std=0.5)
     for layer in range(T5_LAYERS):
         attention = f"encoder.block.{layer}.layer.0"
@@ -70,8 +70,8 @@ def build_t5(*, vocabulary: int, width: int, seed: int) -> dict[str, Tensor]:
         made.ones(f"{attention}.layer_norm.weight", width)
         mlp = f"encoder.block.{layer}.layer.1"
         for name in ("wi_0", "wi_1"):
-            made.normal(f"{mlp}.DenseReluDense.{name}.weight", feed_forward, width, std=width**-0.5)
-        made.normal(f"{mlp}.DenseReluDense.wo.weight", width, feed_forward, std=feed_forward**-0.5)
+            made.normal(f"{mlp}.DenseReluDense.{name}.weight", T5_FEED_FORWARD, width, std=width**-0.5)
+        made.normal(f"{mlp}.DenseReluDense.wo.weight", width, T5_FEED_FORWARD, std=T5_FEED_FORWARD**-0.5)
         made.ones(f"{mlp}.layer_norm.weight", width)
     made.ones("encoder.final_layer_norm.weight", width)
     return made.tensors

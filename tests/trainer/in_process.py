@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a training inside the test's process, which saves the seconds that importing torch takes.
+
+Everything is the program's own; only its outermost lines (`main`) are left out, which test_program.py runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from accelerate.state import AcceleratorState
+from library import training
+from library.arguments import parse
+from library.errors import TrainerError
+from library.metrics import Metrics, Phase
+from library.signals import StopRequest
+
+from tests.trainer.running import Settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InProcessOutcome:
+    """`error` is the sentence a person would see, `status` what a stop ended with, `steps` the steps trained."""
+
+    error: str | None
+    status: int | None
+    steps: list[int]
+
+
+class RecordingMetrics(Metrics):
+    """Remembers the steps, and sends this process a SIGTERM after a chosen one."""
+
+    def __init__(self, stop_after: int | None) -> None:
+        super().__init__(None)
+        self.steps: list[int] = []
+        self._stop_after = stop_after
+
+    def report(self, phase: Phase, **values: float) -> None:
+        if phase == "training":
+            self.steps.append(int(values["step"]))
+            if self.steps[-1] == self._stop_after:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(settings: Settings, *, stop_after: int | None = None) -> InProcessOutcome:
+    """Trains until the end, a TrainerError or the stop."""
+    metrics = RecordingMetrics(stop_after)
+    error, status = None, None
+    with _handlers_restored():
+        stop = StopRequest()
+        signal.signal(signal.SIGTERM, stop._handle)
+        try:
+            training.run(parse(settings.arguments()), stop=stop, metrics=metrics)
+        except TrainerError as failed:
+            error = str(failed)
+        except SystemExit as left:
+            status = int(left.code or 0)
+    return InProcessOutcome(error=error, status=status, steps=metrics.steps)
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    # accelerate keeps the first run's settings for the life of a process.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""States are never half: a process is killed before each of its system calls in turn, and what it leaves is read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from library import atomic
+
+from tests.trainer.running import ROOT
+
+# Kills itself before the n-th call that changes the disk; exits 0 when there are fewer.
+WRITER = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from library import atomic
+left = int(sys.argv[3])
+def counted(call):
+    def wrapper(*args, **kwargs):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), 9)
+        return call(*args, **kwargs)
+    return wrapper
+for name in ("mkdir", "rename", "replace", "fsync", "unlink", "rmdir", "open"):
+    setattr(os, name, counted(getattr(os, name)))
+from pathlib import Path
+def fill(folder):
+    for name in ("a", "b"):
+        (folder / name).write_text("new")
+atomic.write_directory(Path(sys.argv[2]), fill)
+"""
+
+
+def write(path: Path, content: str) -> None:
+    def fill(folder: Path) -> None:
+        for name in ("a", "b"):
+            (folder / name).write_text(content)
+
+    atomic.write_directory(path, fill)
+
+
+def content(path: Path) -> set[str]:
+    found = atomic.existing_directory(path)
+    assert found is not None
+    assert {file.name for file in found.iterdir()} == {"a", "b"}
+    return {file.read_text() for file in found.iterdir()}
+
+
+def test_a_kill_before_any_call_leaves_a_whole_state(tmp_path: Path) -> None:
+    seen = set()
+    for call in range(1, 100):
+        path = tmp_path / str(call) / "X-state"
+        path.parent.mkdir()
+        write(path, "old")
+        arguments = [sys.executable, "-c", WRITER, str(ROOT / "sd-scripts"), str(path), str(call)]
+        status = subprocess.run(arguments, check=False).returncode
+        (found,) = content(path)
+        seen.add(found)
+        # The next writer is not disturbed by what was left.
+        write(path, "next")
+        assert content(path) == {"next"}
+        assert [entry.name for entry in path.parent.iterdir()] == ["X-state"]
+        if status == 0:
+            assert found == "new"
+            assert call > 10
+            assert seen == {"old", "new"}
+            return
+    pytest.fail("the writer never came to its end")
+
+
+def test_everything_is_fsynced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    fsync, rename = atomic.fsync_path, atomic.os.rename
+    monkeypatch.setattr(atomic, "fsync_path", lambda path: (calls.append(f"fsync {path.name}"), fsync(path)))
+    monkeypatch.setattr(
+        atomic.os, "rename", lambda old, new: (calls.append(f"rename {old.name} {new.name}"), rename(old, new))
+    )
+    write(tmp_path / "X-state", "old")
+    write(tmp_path / "X-state", "new")
+    first = ["fsync a", "fsync b", "fsync X-state.tmp"]
+    parent = f"fsync {tmp_path.name}"
+    assert calls == [
+        *(*first, "rename X-state.tmp X-state", parent),
+        *(*first, "rename X-state X-state.old", "rename X-state.tmp X-state", parent),
+    ]
+
+
+def test_a_failed_write_leaves_the_older_one_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "X-state"
+    write(path, "old")
+
+    def fail(folder: Path) -> None:
+        (folder / "a").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        atomic.write_directory(path, fail)
+    with pytest.raises(OSError, match="No space"):
+        atomic.write_file(tmp_path / "file", lambda _part: fail(path))
+    assert content(path) >= {"old"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["X-state"]
+
+
+def test_a_removed_state_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "X-state"
+    write(path, "old")
+    seen = []
+    rmtree = atomic.shutil.rmtree
+    monkeypatch.setattr(
+        atomic.shutil, "rmtree", lambda folder: (seen.append(atomic.existing_directory(path)), rmtree(folder))
+    )
+    atomic.remove_directory(path)
+    assert seen == [None]
+    assert list(tmp_path.iterdir()) == []

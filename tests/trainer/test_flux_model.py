@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our Flux against diffusers' FluxTransformer2DModel on the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from library import model
+from library.flux_model import Flux, FluxConfig, image_ids, pack, read_config, unpack
+from library.safetensors_file import load, read_shapes
+from torch import Tensor
+
+from tests.trainer.keymap import to_diffusers
+from tests.trainer.running import make_models
+
+TOKENS = 7
+
+
+def build_oracle(tensors: dict[str, Tensor], config: FluxConfig) -> Any:
+    """diffusers' model with the tensors of a file in the published layout."""
+    with torch.device("meta"):
+        oracle = FluxTransformer2DModel(
+            in_channels=config.packed_channels,
+            num_layers=config.double_blocks,
+            num_single_layers=config.single_blocks,
+            attention_head_dim=config.head_width,
+            num_attention_heads=config.heads,
+            joint_attention_dim=config.text_width,
+            pooled_projection_dim=config.vector_width,
+            guidance_embeds=config.guidance,
+            axes_dims_rope=config.rope_widths,
+        )
+    oracle.load_state_dict(to_diffusers(tensors, config), assign=True)
+    return oracle.eval().requires_grad_(False)
+
+
+def inputs(config: FluxConfig, height: int = 8, width: int = 6) -> tuple[Tensor, ...]:
+    """Latents' tokens, positions, text, pooled text, noise levels and guidance for a batch of two."""
+    drawn = torch.Generator().manual_seed(1)
+    return (
+        pack(torch.randn(2, config.packed_channels // 4, height, width, generator=drawn)),
+        image_ids(height, width, torch.device("cpu")),
+        torch.randn(2, TOKENS, config.text_width, generator=drawn),
+        torch.randn(2, config.vector_width, generator=drawn),
+        torch.tensor([0.3, 0.9]),
+        torch.tensor([1.0, 3.5]),
+    )
+
+
+def ask_oracle(oracle: Any, config: FluxConfig, given: tuple[Tensor, ...]) -> Tensor:
+    img, img_ids, txt, pooled, t, guidance = given
+    answer: Tensor = oracle(
+        hidden_states=img,
+        encoder_hidden_states=txt,
+        pooled_projections=pooled,
+        timestep=t,
+        img_ids=img_ids,
+        txt_ids=torch.zeros(TOKENS, 3),
+        guidance=guidance if config.guidance else None,
+        return_dict=False,
+    )[0]
+    return answer
+
+
+@pytest.mark.parametrize("variant", [(), ("--schnell",)])
+@torch.no_grad()
+def test_outputs_are_those_of_diffusers(variant: tuple[str, ...], tmp_path: Path) -> None:
+    path = make_models(tmp_path, *variant).folder / "flux1-dev.safetensors"
+    config = read_config(read_shapes(path, ""))
+    assert config.guidance == (not variant)
+    ours = model.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
+    given = inputs(config)
+    expected = ask_oracle(build_oracle(load(path), config), config, given)
+    assert expected.std() > 0.1
+    assert (ours(*given) - expected).abs().max() < 1e-5
+
+
+def test_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
+    path = make_models(tmp_path).folder / "flux1-dev.safetensors"
+    config = read_config(read_shapes(path, ""))
+    gradients = []
+    for checkpointing in (False, True):
+        flux = model.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
+        flux.gradient_checkpointing = checkpointing
+        flux.requires_grad_(True)
+        flux(*inputs(config)).square().mean().backward()
+        gradients.append([parameter.grad for parameter in flux.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_the_config_of_flux1_dev_is_read_from_its_shapes() -> None:
+    config = FluxConfig(
+        packed_channels=64,
+        vector_width=768,
+        text_width=4096,
+        hidden=3072,
+        mlp_hidden=12288,
+        head_width=128,
+        double_blocks=19,
+        single_blocks=38,
+        guidance=True,
+    )
+    with torch.device("meta"):
+        flux = Flux(config)
+    assert read_config({key: tuple(value.shape) for key, value in flux.state_dict().items()}) == config
+    assert sum(parameter.numel() for parameter in flux.parameters()) == 11_901_408_320
+    assert config.rope_widths == (16, 56, 56)
+
+
+def test_pack_and_unpack_are_inverse() -> None:
+    latents = torch.randn(2, 16, 6, 10)
+    assert torch.equal(unpack(pack(latents), 6, 10), latents)
+    # One token is a 2x2 square of one place: channels first, then rows, then columns.
+    assert torch.equal(pack(latents)[0, 1], latents[0, :, 0:2, 2:4].flatten())

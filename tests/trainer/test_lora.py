@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LoRA's keys and effect, with a recorded file of sd-scripts and diffusers' kohya converter as judges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from library import model
+from library.flux_model import Flux, FluxConfig, read_config
+from library.lora import LoRANetwork
+from library.safetensors_file import load, read_shapes
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from tests.trainer.running import Settings, make_models, make_pictures, train
+from tests.trainer.test_flux_model import ask_oracle, build_oracle, inputs
+
+HEADER = json.loads((Path(__file__).parent / "data" / "sd-scripts-lora-header.json").read_text())
+FULL_WIDTH = ("--hidden", "3072", "--heads", "24", "--double-blocks", "1", "--single-blocks", "1")
+FULL_WIDTH_TEXT = ("--text-width", "4096", "--vector-width", "768", "--dtype", "bfloat16")
+
+
+def full_width(double_blocks: int, single_blocks: int) -> FluxConfig:
+    return FluxConfig(
+        packed_channels=64,
+        vector_width=768,
+        text_width=4096,
+        hidden=3072,
+        mlp_hidden=12288,
+        head_width=128,
+        double_blocks=double_blocks,
+        single_blocks=single_blocks,
+        guidance=True,
+    )
+
+
+def test_keys_and_shapes_are_those_of_a_file_by_sd_scripts() -> None:
+    with torch.device("meta"):
+        flux = Flux(full_width(1, 1))
+        clip = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12))
+    network = LoRANetwork(transformer=flux, clip=clip, rank=4, alpha=1, train_blocks="all", seed=0)
+    ours = {key: list(value.shape) for key, value in network.kohya_tensors(torch.bfloat16).items()}
+    golden = {key: value["shape"] for key, value in HEADER.items() if key != "__metadata__"}
+    assert len(golden) == 255
+    assert ours == golden
+
+
+@pytest.mark.parametrize(("train_blocks", "modules"), [("all", 304), ("double", 190), ("single", 114)])
+def test_flux1_dev_has_304_modules(train_blocks: str, modules: int) -> None:
+    with torch.device("meta"):
+        flux = Flux(full_width(19, 38))
+    network = LoRANetwork(transformer=flux, clip=None, rank=1, alpha=1, train_blocks=train_blocks, seed=0)
+    assert len(list(network.parts())) == modules
+
+
+def test_an_alpha_that_bf16_cannot_hold_stays_exact() -> None:
+    linear = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    linear.__class__ = type("SingleStreamBlock", (torch.nn.Sequential,), {})
+    network = LoRANetwork(transformer=linear, clip=None, rank=2, alpha=1.1, train_blocks="single", seed=0)
+    (alpha,) = (value for key, value in network.kohya_tensors(torch.bfloat16).items() if key.endswith("alpha"))
+    assert alpha.dtype == torch.float32
+    assert alpha == torch.tensor(1.1)
+
+
+@torch.no_grad()
+def test_a_trained_lora_has_its_effect_in_diffusers(tmp_path: Path) -> None:
+    """Trained by the program at full width, read back by diffusers' own kohya converter (trainers.md 4.3)."""
+    from diffusers import FluxPipeline
+
+    models = make_models(tmp_path / "models", *FULL_WIDTH, *FULL_WIDTH_TEXT)
+    settings = Settings(models=models, folder=tmp_path, pictures=make_pictures(tmp_path / "pictures", 1))
+    short = "--max_train_steps 2 --max_train_epochs 1 --network_train_unet_only --network_alpha 2"
+    outcome = train(settings.plus(short))
+
+    path = models.folder / "flux1-dev.safetensors"
+    config = read_config(read_shapes(path, ""))
+    tensors = {key: value.float() for key, value in load(path).items()}
+    oracle = build_oracle(tensors, config)
+    given = inputs(config)
+    without = ask_oracle(oracle, config, given)
+    lora, alphas = FluxPipeline.lora_state_dict(str(outcome.lora), return_alphas=True)
+    FluxPipeline.load_lora_into_transformer(lora, network_alphas=alphas, transformer=oracle)
+    expected = ask_oracle(oracle, config, given)
+    del oracle
+
+    ours = model.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
+    network = LoRANetwork(transformer=ours, clip=None, rank=2, alpha=2, train_blocks="all", seed=0)
+    network.load_kohya(load(outcome.lora), "the trained LoRA")
+    effect = (expected - without).abs().mean()
+    assert effect > 1e-3
+    assert (ours(*given) - expected).abs().max() < 1e-2 * effect

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program as the daemon starts it: its files, its log, its progress, its signals and its exit status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+
+from tests.trainer.running import PROGRAM, ROOT, Models, Outcome, Settings, running
+
+HEADER = json.loads((Path(__file__).parent / "data" / "sd-scripts-lora-header.json").read_text())
+PHASES = ["starting", "loading", "caching", "loading", "caching", "loading"]
+
+
+def test_a_run_leaves_sd_scripts_files(undisturbed: Outcome) -> None:
+    names = {path.name for path in undisturbed.output_dir.iterdir()}
+    assert names == {
+        *("lora-000001.safetensors", "lora-000002.safetensors", "lora.safetensors"),
+        *("lora-000001-state", "lora-000002-state", "lora-state", "sample"),
+    }
+    state = undisturbed.output_dir / "lora-000002-state"
+    assert {path.name for path in state.iterdir()} == {
+        *("train_state.json", "model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl"),
+    }
+    progress = json.loads((state / "train_state.json").read_text())
+    assert (progress["current_epoch"], progress["current_step"]) == (2, 120)
+
+
+def test_samples_have_sd_scripts_names_and_the_size_asked_for(undisturbed: Outcome) -> None:
+    samples = sorted((undisturbed.output_dir / "sample").iterdir())
+    shapes = [re.sub(r"\d{14}", "DATE", path.name) for path in samples]
+    assert shapes == [
+        f"lora_e{epoch:06d}_{index:02d}_DATE{seed}.png" for epoch in range(4) for index, seed in enumerate(("_7", ""))
+    ]
+    for path in samples:
+        with Image.open(path) as picture:
+            assert picture.size == (64, 64)
+    assert samples[0].read_bytes() != samples[6].read_bytes()
+
+
+def test_the_log_has_the_lines_that_programs_read(undisturbed: Outcome) -> None:
+    for line in (
+        "  num train images * repeats / 学習画像の数×繰り返し回数: 60",  # noqa: RUF001
+        "  num batches per epoch / 1epochのバッチ数: 60",
+        "  num epochs / epoch数: 3",
+        "  total optimization steps / 学習ステップ数: 180",
+        "epoch 2/3",
+        f"saving checkpoint: {undisturbed.output_dir / 'lora-000001.safetensors'}",
+    ):
+        assert line in undisturbed.stdout.splitlines()
+    last = re.findall(r"steps: +(\d+)%\|.*?\| (\d+)/(\d+) \[.*?, avr_loss=([\d.]+)\]", undisturbed.stderr)[-1]
+    assert last[:3] == ("100", "180", "180")
+    assert "Traceback" not in undisturbed.stderr
+
+
+def test_progress_tells_every_phase_and_the_last_step(undisturbed: Outcome) -> None:
+    phases = undisturbed.phases()
+    assert phases[: len(PHASES)] == PHASES
+    assert phases[-1] == "finishing"
+    assert {"training", "sampling", "saving"} <= set(phases)
+    training = [line for line in undisturbed.lines if line["phase"] == "training"]
+    assert [line["step"] for line in training] == sorted({line["step"] for line in training})
+    assert {60, 120, 180} <= {line["step"] for line in training}
+    expected = {
+        *("time", "phase", "step", "totalSteps", "epoch", "totalEpochs", "loss", "averageLoss"),
+        *("learningRate", "secondsPerStep"),
+    }
+    assert all(set(line) == expected for line in training)
+    assert (training[-1]["totalSteps"], training[-1]["epoch"], training[-1]["totalEpochs"]) == (180, 3, 3)
+
+
+def test_the_training_learns(undisturbed: Outcome) -> None:
+    training = [line for line in undisturbed.lines if line["phase"] == "training"]
+    losses = [line["averageLoss"] for line in training if line["step"] in (60, 180)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_lora_has_kohyas_keys_metadata_and_hashes(undisturbed: Outcome) -> None:
+    tensors = load_file(undisturbed.lora)
+    metadata = safe_open(undisturbed.lora, "pt").metadata()
+    assert set(metadata) == set(HEADER["__metadata__"])
+    assert metadata["ss_steps"] == "180"
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"], metadata["ss_seed"]) == ("2", "1", "42")
+    tags = {"pictures": {f"a {colour} square": 1 for colour in ("red", "lime", "blue")}}
+    assert json.loads(metadata["ss_tag_frequency"]) == tags
+    assert json.loads(metadata["ss_dataset_dirs"]) == {"pictures": {"n_repeats": 20, "img_count": 3}}
+    # One alpha and two matrices for each Linear: 10 + 3 of the blocks, 6 of each of CLIP's two layers.
+    assert len(tensors) == 3 * (10 + 3 + 2 * 6)
+    blob = save(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
+    start = 8 + int.from_bytes(blob[:8], "little")
+    assert hashlib.sha256(blob[start:]).hexdigest() == metadata["sshs_model_hash"]
+    assert hashlib.sha256(blob[0x100000:0x110000]).hexdigest()[:8] == metadata["sshs_legacy_hash"]
+
+
+def test_the_models_are_a_function_of_the_seed(models: Models, tmp_path: Path) -> None:
+    program = ROOT / "sd-scripts" / "make_tiny_flux.py"
+    size = ("--hidden", "64", "--heads", "2", "--double-blocks", "1", "--single-blocks", "1")
+    subprocess.run([sys.executable, program, tmp_path, *size], check=True, capture_output=True)
+    for path in sorted(path for path in models.folder.rglob("*") if path.is_file()):
+        assert (tmp_path / path.relative_to(models.folder)).read_bytes() == path.read_bytes(), path
+
+
+def test_sigterm_while_loading_leaves_at_once(settings: Settings) -> None:
+    with running(settings) as trainer:
+        trainer.wait_for(lambda line: line["phase"] == "loading")
+        trainer.signal_group(signal.SIGTERM)
+        outcome = trainer.finish()
+    assert outcome.status == 143
+    assert list(outcome.output_dir.iterdir()) == []
+    assert not list(settings.pictures.glob("*.tmp"))
+
+
+def test_sigquit_writes_all_stacks_and_sigterm_while_sampling_drops_the_samples(settings: Settings) -> None:
+    prompts = settings.folder / "slow.txt"
+    prompts.write_text("a red square --w 64 --h 64 --s 1000\n")
+    sampling = settings.plus(f"--sample_prompts {prompts} --sample_every_n_epochs 1")
+    with running(sampling) as trainer:
+        trainer.wait_for(lambda line: line["phase"] == "sampling")
+        trainer.process.send_signal(signal.SIGQUIT)
+        trainer.signal_group(signal.SIGTERM)
+        outcome = trainer.finish()
+    assert outcome.status == 143, outcome.stderr
+    assert "most recent call first" in outcome.stderr
+    assert "training.py" in outcome.stderr
+    assert not (outcome.output_dir / "sample").exists()
+    (state,) = outcome.output_dir.glob("lora-step*-state")
+    assert json.loads((state / "train_state.json").read_text())["current_step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "sentence"),
+    [
+        ("--clip_l missing.safetensors", 1, "error: --clip_l: there is no file missing.safetensors\n"),
+        ("--learning_rat 1", 2, "error: unknown flag --learning_rat; did you mean --learning_rate?\n"),
+    ],
+)
+def test_bad_input_is_one_sentence(flags: str, status: int, sentence: str, settings: Settings) -> None:
+    with running(settings.plus(flags)) as trainer:
+        outcome = trainer.finish()
+    assert (outcome.status, outcome.stderr) == (status, sentence)
+    assert not outcome.output_dir.exists() or list(outcome.output_dir.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_last_good_state(settings: Settings) -> None:
+    """A real file system with room for one state and not for two; root is needed to mount it."""
+    if os.geteuid() != 0:
+        pytest.fail("this test mounts a small file system and needs root: run `sudo ./dev test`", pytrace=False)
+    output, kept = settings.output_dir, settings.folder / "kept"
+    output.mkdir()
+    script = 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && "$@"; status=$?; cp -a "$0/." "$KEPT"; exit $status'
+    os.environ["KEPT"] = str(kept)
+    kept.mkdir()
+    command = ("unshare", "--mount", "sh", "-c", script, str(output), str(output))
+    try:
+        with running(settings.plus("--network_dim 16 --network_train_unet_only"), command) as trainer:
+            outcome = trainer.finish()
+    finally:
+        del os.environ["KEPT"]
+    assert outcome.status == 1, outcome.stderr
+    assert "could not be saved" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    left = sorted(path.name for path in kept.iterdir())
+    assert left[0] == "lora-000001-state"
+    assert not any(name.endswith((".tmp", ".old")) for name in left)
+    assert torch.load(kept / "lora-000001-state" / "optimizer.bin", weights_only=True)["state"]
+
+
+def test_importing_the_command_line_needs_no_torch() -> None:
+    """A wrong flag is told at once, and the signal handlers stand before torch is imported."""
+    code = f"import sys; sys.path.insert(0, {str(PROGRAM.parent)!r}); import flux_train_network, library.arguments; "
+    code += "assert not {'torch', 'numpy', 'accelerate', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

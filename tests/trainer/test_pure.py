@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names, arithmetic of steps, noise levels, prompts, order and batches: decisions without a disk, as tables."""
+
+from __future__ import annotations
+
+import collections
+import json
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from library import flow_matching, names, plan, prompts, randomness, sampling
+from library.arguments import parse
+from library.batches import Batch, Position, positions, prefetch
+from library.dataset import Dataset, Picture, epoch_batches
+from library.dataset_config import DatasetConfig
+from library.errors import TrainerError
+from library.images import Size, cover_and_crop
+from library.metrics import Metrics
+from library.names import Moment
+from library.options import Options
+from library.prompts import Prompt
+
+REQUIRED = (
+    "--pretrained_model_name_or_path f --clip_l c --t5xxl t --ae a --dataset_config d --output_dir o "
+    "--network_module networks.lora_flux --output_name n "
+)
+
+
+def options(words: str = "") -> Options:
+    return parse((REQUIRED + words).split())
+
+
+@pytest.mark.parametrize(
+    ("moment", "lora", "state"),
+    [
+        (Moment(epoch=4), "n-000004.safetensors", "n-000004-state"),
+        (Moment(step=150), "n-step00000150.safetensors", "n-step00000150-state"),
+        (Moment(), "n.safetensors", "n-state"),
+    ],
+)
+def test_names_are_sd_scripts(moment: Moment, lora: str, state: str) -> None:
+    assert (names.lora_name(options(), moment), names.state_name(options(), moment)) == (lora, state)
+
+
+@pytest.mark.parametrize(
+    ("words", "moment", "state", "removed"),
+    [
+        ("--save_every_n_epochs 2 --save_last_n_epochs 2", Moment(epoch=8), False, Moment(epoch=4)),
+        ("--save_every_n_epochs 2 --save_last_n_epochs 2", Moment(epoch=4), False, None),
+        ("--save_every_n_epochs 2 --save_last_n_epochs 2", Moment(epoch=8), True, Moment(epoch=4)),
+        ("--save_every_n_epochs 2 --save_last_n_epochs_state 1", Moment(epoch=8), True, Moment(epoch=6)),
+        ("--save_every_n_epochs 2 --save_last_n_epochs_state 1", Moment(epoch=8), False, None),
+        # Recorded: save 5, last 5 at step 20 keeps 15 and 20 (trainers.md 1.4).
+        ("--save_every_n_steps 5 --save_last_n_steps 5", Moment(step=20), False, Moment(step=10)),
+        ("--save_every_n_steps 5 --save_last_n_steps 5", Moment(step=15), True, Moment(step=5)),
+        ("--save_every_n_steps 5 --save_last_n_steps 5", Moment(step=10), False, None),
+        ("--save_every_n_epochs 1 --save_last_n_epochs 1", Moment(), False, None),
+    ],
+)
+def test_what_a_save_makes_outdated(words: str, moment: Moment, state: bool, removed: Moment | None) -> None:  # noqa: FBT001
+    assert names.outdated(options(words), moment, state=state) == removed
+
+
+@pytest.mark.parametrize(
+    ("words", "batches", "per_epoch", "total", "epochs"),
+    [
+        ("--max_train_epochs 3", 10, 10, 30, 3),
+        ("--max_train_epochs 3 --gradient_accumulation_steps 4", 10, 3, 9, 3),
+        ("--max_train_steps 25", 10, 10, 25, 3),
+        ("", 10, 10, 1600, 160),
+    ],
+)
+def test_steps_and_epochs(words: str, batches: int, per_epoch: int, total: int, epochs: int) -> None:
+    made = plan.make(options(words), batches_per_epoch=batches)
+    assert (made.steps_per_epoch, made.total_steps, made.total_epochs) == (per_epoch, total, epochs)
+
+
+def test_what_is_due_after_each_step() -> None:
+    given = options("--max_train_steps 7 --save_every_n_epochs 2 --save_every_n_steps 3 --sample_prompts p.txt")
+    made = plan.make(given, batches_per_epoch=2)
+    steps = range(1, 8)
+    assert [made.epoch_of(step) for step in (0, *steps)] == [1, 1, 1, 2, 2, 3, 3, 4]
+    assert [step for step in steps if made.ends_epoch(step)] == [2, 4, 6, 7]
+    assert [step for step in steps if plan.saves_epoch(given, made, step)] == [4]
+    assert [step for step in steps if plan.saves_step(given, made, step)] == [3, 6]
+    by_epoch = options("--max_train_steps 7 --sample_prompts p --sample_every_n_epochs 2 --sample_every_n_steps 1")
+    assert [step for step in steps if plan.samples_epoch(by_epoch, made, step)] == [4, 7]
+    assert not any(plan.samples_step(by_epoch, step) for step in steps)
+
+
+def test_positions_never_let_a_step_cross_epochs() -> None:
+    found = list(positions(first_step=1, last_step=4, batches_per_epoch=3, accumulation=2))
+    assert [(p.epoch, p.batch, p.step, p.last_of_step) for p in found] == [
+        (0, 2, 2, True),
+        (1, 0, 3, False),
+        (1, 1, 3, True),
+        (1, 2, 4, True),
+    ]
+
+
+def test_prefetch_keeps_the_order_and_runs_ahead() -> None:
+    wanted = list(positions(first_step=0, last_step=20, batches_per_epoch=20, accumulation=1))
+    first_is_slow = threading.Event()
+
+    def make(position: Position) -> Batch:
+        if position.step == 1:
+            assert first_is_slow.wait(timeout=60)
+        if position.step == 3:
+            first_is_slow.set()
+        return Batch(position=position, **dict.fromkeys(BATCH_FIELDS, torch.zeros(1)))
+
+    made = [batch.position for batch in prefetch(make, wanted, threads=3)]
+    assert made == wanted
+
+
+BATCH_FIELDS = ("latents_BChw", "noise_BChw", "sigma_B", "hidden_BTX", "pooled_BV", "clip_ids_BT")
+
+
+def test_an_error_of_a_thread_reaches_the_loop() -> None:
+    def fail(_position: Position) -> Batch:
+        raise TrainerError("the cache is gone")
+
+    with pytest.raises(TrainerError, match="gone"):
+        list(prefetch(fail, positions(first_step=0, last_step=1, batches_per_epoch=1, accumulation=1), threads=2))
+
+
+def dataset(count: int, repeats: int, batch_size: int) -> Dataset:
+    size = Size(width=64, height=64)
+    picture = [Picture(path=Path(str(index)), size=size, caption="", repeats=repeats) for index in range(count)]
+    return Dataset(config=DatasetConfig(resolution=size, batch_size=batch_size, subsets=()), pictures=tuple(picture))
+
+
+def test_an_epoch_has_every_repeat_once_in_an_order_of_its_own() -> None:
+    given = dataset(5, 3, 4)
+    orders = [epoch_batches(given, seed=1, epoch=epoch) for epoch in (0, 1)]
+    for order in orders:
+        assert [len(batch) for batch in order] == [4, 4, 4, 3]
+        assert collections.Counter(sum(order, [])) == dict.fromkeys(range(5), 3)
+    assert orders[0] != orders[1]
+    assert orders[0] == epoch_batches(given, seed=1, epoch=0)
+    assert orders[0] != epoch_batches(given, seed=2, epoch=0)
+    assert given.batches_per_epoch == 4
+
+
+def test_random_choices_depend_on_their_place_alone() -> None:
+    torch.manual_seed(1)
+    first = torch.rand(4, generator=randomness.generator("noise", 1, 2))
+    torch.rand(100)
+    assert torch.equal(first, torch.rand(4, generator=randomness.generator("noise", 1, 2)))
+    for other in (("noise", 2, 1), ("noise", 12), ("order", 1, 2)):
+        purpose, *place = other
+        assert not torch.equal(first, torch.rand(4, generator=randomness.generator(purpose, *place)))
+
+
+@pytest.mark.parametrize(
+    ("sampling_name", "mean"),
+    # E[s] of U(0,1), of a standard logistic-normal, and of these moved towards 1.
+    [("uniform", 0.5), ("sigmoid", 0.5), ("shift", 0.723), ("flux_shift", 0.723), ("sigma", 0.768)],
+)
+def test_noise_levels(sampling_name: str, mean: float) -> None:
+    drawn = flow_matching.draw_sigma(
+        20_000,
+        sampling=sampling_name,
+        sigmoid_scale=1.0,
+        shift=3.1582 if sampling_name != "sigma" else 4.0,
+        tokens=4096,
+        generator=randomness.generator("test"),
+    )
+    assert ((drawn > 0) & (drawn <= 1)).all()
+    assert drawn.mean().item() == pytest.approx(mean, abs=0.01)
+
+
+def test_flux_shift_is_the_published_line() -> None:
+    assert flow_matching.flux_shift(4096) == pytest.approx(math.exp(1.15)) == pytest.approx(3.1582, abs=1e-4)
+    assert flow_matching.flux_shift(256) == pytest.approx(math.exp(0.5))
+    # e^mu / (e^mu + 1/s - 1), as it is usually written
+    s = torch.tensor([0.2, 0.7])
+    shift = flow_matching.flux_shift(1024)
+    assert torch.allclose(flow_matching.shift_sigma(s, shift), shift / (shift + 1 / s - 1))
+
+
+def test_the_right_prediction_has_no_loss() -> None:
+    picture, noise = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
+    sigma = torch.tensor([0.2, 0.8])
+    noisy = flow_matching.add_noise(picture, noise, sigma)
+    target = noise - picture
+    assert torch.allclose(noisy[1], 0.2 * picture[1] + 0.8 * noise[1])
+    outputs = {"raw": target, "additive": target - noisy, "sigma_scaled": (noisy - target) / sigma.view(-1, 1, 1, 1)}
+    for prediction_type, output in outputs.items():
+        prediction = flow_matching.interpret(output, noisy, sigma, prediction_type)
+        assert flow_matching.l2_loss(prediction, target) < 1e-10
+    assert flow_matching.l2_loss(target + 2, target).item() == pytest.approx(4)
+
+
+def test_timesteps_are_rounded_to_the_trainings_type() -> None:
+    sigma = torch.tensor([0.123456])
+    assert flow_matching.rounded_timestep(sigma, torch.float32) == pytest.approx(0.123456)
+    assert flow_matching.rounded_timestep(sigma, torch.bfloat16).float() == pytest.approx(0.1235, abs=1e-4)
+
+
+def test_the_sampling_schedule_goes_from_noise_to_picture() -> None:
+    levels = sampling.schedule(4, 4096, guided=True)
+    assert (levels[0], levels[-1]) == (1, 0)
+    assert levels[2].item() == pytest.approx(3.1582 / 4.1582, abs=1e-4)
+    assert sampling.schedule(4, 4096, guided=False).tolist() == [1, 0.75, 0.5, 0.25, 0]
+
+
+def test_prompt_files(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text("# a comment\n\na cat --w 530 --h 30 --d 7 --s 9 --g 2.5 --l 3 --n a dog\nplain -- text\n")
+    assert prompts.read(path) == [
+        Prompt(text="a cat", width=528, height=64, seed=7, steps=9, guidance=2.5, cfg=3.0, negative="a dog"),
+        Prompt(text="plain -- text"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("a cat --w big", "line 1: --w 'big' is not a number that can be used"),
+        ("a cat --s 0", "line 1: --s '0' is not a number that can be used"),
+        ("a cat --ss ddim", "line 1: --ss is not there yet; known are --w --h --d --s --g --l --n"),
+        ("# nothing", "there is no prompt in"),
+    ],
+)
+def test_wrong_prompts_are_told(line: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text(line)
+    with pytest.raises(TrainerError) as caught:
+        prompts.read(path)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("original", "target", "resized", "box"),
+    [
+        ((200, 100), (64, 64), (128, 64), (32, 0, 96, 64)),
+        ((100, 200), (64, 64), (64, 128), (0, 32, 64, 96)),
+        ((64, 64), (64, 64), (64, 64), (0, 0, 64, 64)),
+        ((10, 10), (64, 32), (64, 64), (0, 16, 64, 48)),
+        ((333, 1000), (128, 128), (128, 384), (0, 128, 128, 256)),
+    ],
+)
+def test_pictures_are_covered_and_cut_to_the_middle(original: Any, target: Any, resized: Any, box: Any) -> None:
+    sizes = [Size(width=width, height=height) for width, height in (original, target, resized)]
+    assert cover_and_crop(sizes[0], sizes[1]) == (sizes[2], box)
+
+
+def test_metrics_thin_out_but_keep_the_last_line_of_a_phase(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"from": "before"}\n')
+    metrics = Metrics(str(path))
+    for step in range(1000):
+        metrics.report("training", step=step, loss=math.nan)
+    metrics.report("saving")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0] == {"from": "before"}
+    assert (lines[1]["step"], lines[1]["loss"]) == (0, None)
+    assert (lines[-2]["step"], lines[-1]["phase"]) == (999, "saving")
+    assert len(lines) < 100
+
+
+def test_a_metrics_file_that_cannot_be_written_is_told_and_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in ("/nowhere/metrics.jsonl", "/dev/full"):
+        metrics = Metrics(path)
+        metrics.report("training", step=1)
+        metrics.report("saving")
+        assert "no progress is written" in capsys.readouterr().err
