@@ -33,9 +33,7 @@ class Machine:
 
     async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
         readings = await self._gpus.ask()
-        holders = {
-            gpu: entry.name for entry in self._book if entry.job and entry.job.lease for gpu in entry.job.lease
-        }
+        holders = {gpu: entry.name for entry in self._book for gpu in entry.lease or ()}
         return m.GpusReply(
             gpus=[
                 Gpu(

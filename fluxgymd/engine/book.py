@@ -44,9 +44,19 @@ class Entry:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the task that watches its attempt should look at it now."""
 
+    held: tuple[str, ...] | None = None
+    """The lease of a damaged job, which is kept in doubt."""
+
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def lease(self) -> tuple[str, ...] | None:
+        """The GPUs that it holds (none of them: the CPU slot); None if it holds nothing."""
+        if self.damage is not None:
+            return self.held
+        return self.job.lease if self.job is not None else None
 
 
 class Book:
@@ -72,7 +82,7 @@ class Book:
 
     def leases(self) -> list[tuple[str, ...]]:
         """Everything that is held, by damaged jobs too."""
-        return [entry.job.lease for entry in self if entry.job is not None and entry.job.lease is not None]
+        return [entry.lease for entry in self if entry.lease is not None]
 
     def has(self, name: str) -> bool:
         return name in self._entries
@@ -153,10 +163,12 @@ def _read(folder: JobFolder) -> Entry:
     try:
         history = journal.read(folder.journal)
     except OSError as error:
-        history = journal.History(job=None, good_size=0, problem=f"{folder.journal.name}: {error.strerror}")
+        problem = f"{folder.journal.name}: {error.strerror}"
+        history = journal.History(job=None, good_size=0, problem=problem, lease=())
     damage = history.problem
     if damage is None and history.job is not None and history.job.name != folder.name:
         damage = f"its journal is that of {history.job.name}"
     if damage is not None:
         log.error("%s", view.damage_sentence(folder, damage))
-    return Entry(folder, history.job, journal.Journal(folder.journal, history.good_size), damage)
+    appending = journal.Journal(folder.journal, history.good_size)
+    return Entry(folder, history.job, appending, damage, held=history.lease)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgymd.core import events, job
+from fluxgymd.core import damage, events, job
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.store.atomic import sync_folder, write_all
 
@@ -27,6 +27,8 @@ class History:
     """Bytes up to the end of the last good record."""
     problem: str | None
     """Why the job is damaged; None if it is not."""
+    lease: tuple[str, ...] | None
+    """The GPUs that it holds (none of them: the CPU slot), or may hold if it is damaged; None if it holds nothing."""
 
 
 def read(path: Path) -> History:
@@ -40,12 +42,18 @@ def read(path: Path) -> History:
         try:
             state = job.apply(state, events.decode(data[good:end]))
         except msgspec.MsgspecError as error:
-            return History(job=state, good_size=good, problem=f"line {number} of {path.name} is no event: {error}")
+            return _damaged(state, data, good, f"line {number} of {path.name} is no event: {error}")
         except job.BadHistory as error:
-            return History(job=state, good_size=good, problem=f"line {number} of {path.name} cannot be: {error}")
+            return _damaged(state, data, good, f"line {number} of {path.name} cannot be: {error}")
         good = end + 1
-    problem = None if state is not None else f"{path.name} holds no whole event"
-    return History(job=state, good_size=good, problem=problem)
+    if state is None:
+        return _damaged(state, data, good, f"{path.name} holds no whole event")
+    return History(job=state, good_size=good, problem=None, lease=state.lease)
+
+
+def _damaged(state: job.Job | None, data: bytes, good: int, problem: str) -> History:
+    lease = damage.lease(state, data[good:].split(b"\n"))
+    return History(job=state, good_size=good, problem=problem, lease=lease)
 
 
 class Journal:
