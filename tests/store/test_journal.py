@@ -118,14 +118,16 @@ def test_promise_8_a_bad_line_in_the_middle_is_damage_and_is_named(path: Path, b
     history = journal.read(path)
     assert history.problem is not None
     assert history.problem.startswith("line 4 of events.jsonl ")
-    assert history.job == fold(RUNNING[:3])  # what it held is still held
+    assert history.job == fold(RUNNING[:3])
+    assert history.lease == ("GPU-1",)
     assert history.good_size == sum(len(e.encode(event)) for event in RUNNING[:3])
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0", e.encode(h.submitted())[:-1]])
 def test_a_journal_without_a_whole_event_is_damage(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    assert journal.read(path) == journal.History(job=None, good_size=0, problem="events.jsonl holds no whole event")
+    nothing = journal.History(job=None, good_size=0, problem="events.jsonl holds no whole event", lease=None)
+    assert journal.read(path) == nothing
 
 
 def test_a_journal_that_cannot_be_read_is_an_error_and_not_a_job(path: Path) -> None:

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The book of jobs over real folders: damaged ones are shown, held and never written to, and hide no other."""
+
+import asyncio
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
+from fluxgym.messages import State
+from fluxgymd.core import events as e
+from fluxgymd.core.job import BadHistory, Running, Stopping
+from fluxgymd.engine import view
+from fluxgymd.engine.book import Book
+from fluxgymd.store.home import Home
+from fluxgymd.store.writer import Writer
+from tests.core import histories as h
+from tests.store.small_disk import fill, small_disk
+
+RUNNING = h.WAYS["running"]
+
+
+def put(home: Path, name: str, lines: list[bytes]) -> Path:
+    """A job's folder with this journal."""
+    folder = home / "outputs" / name
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_bytes(b"".join(lines))
+    return folder / "events.jsonl"
+
+
+def encoded(name: str, history: list[e.AnyEvent]) -> list[bytes]:
+    return [e.encode(h.submitted(name=name) if isinstance(event, e.Submitted) else event) for event in history]
+
+
+def load(home: Path) -> Book:
+    book = Book(Home(home), Writer())
+    book.load()
+    return book
+
+
+def record(book: Book, name: str, event: e.AnyEvent) -> None:
+    asyncio.run(book.record(book.entry(name), event))
+    book.writer.close()
+
+
+def test_a_recorded_event_is_on_the_disk_in_memory_and_in_the_view(tmp_path: Path) -> None:
+    journal = put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
+    book = load(tmp_path)
+    before = book.hub.revision.number
+    record(book, "my-lora", h.stop_asked())
+    assert journal.read_bytes().endswith(e.encode(h.stop_asked()))
+    entry, job = book.sound("my-lora")
+    assert isinstance(job.state, Stopping)
+    assert json.loads(entry.folder.settings.read_bytes())["status"] == "stopping"
+    assert book.hub.since(before) == (["my-lora"], [])
+
+
+def test_promise_8_a_damaged_job_is_never_written_to_and_hides_no_other(tmp_path: Path) -> None:
+    lines = encoded("broken", RUNNING)
+    journal = put(tmp_path, "broken", [*lines[:3], b"garbage\n", *lines[3:]])
+    put(tmp_path, "sound", encoded("sound", h.WAYS["queued"]))
+    before = journal.read_bytes()
+    book = load(tmp_path)
+
+    with pytest.raises(JobDamaged) as refusal:
+        record(book, "broken", h.ended("completed"))
+    assert refusal.value.message.startswith("The journal of broken is damaged: line 4 of events.jsonl is no event: ")
+    assert f"repair or restore {journal}, or move the folder {journal.parent} away" in refusal.value.message
+    with pytest.raises(JobDamaged):
+        book.sound("broken")
+    assert journal.read_bytes() == before
+    assert sorted(path.name for path in journal.parent.iterdir()) == ["events.jsonl"]
+
+    assert [job.name for job in book.jobs()] == ["sound"]
+    assert sorted(entry.name for entry in book) == ["broken", "sound"]
+    shown = view.show(book.entry("broken")).runtime
+    assert (shown.state, shown.reason) == (State.DAMAGED, refusal.value.message)
+
+
+def test_promise_4_a_damaged_job_keeps_its_gpu(tmp_path: Path) -> None:
+    lines = encoded("broken", RUNNING)
+    put(tmp_path, "broken", [*lines[:3], b"garbage\n"])
+    reservation_damaged = encoded("worse", [h.submitted(), h.reserved(gpus=("GPU-2",)), h.spawned()])
+    put(tmp_path, "worse", [reservation_damaged[0], reservation_damaged[1][3:], reservation_damaged[2]])
+    put(tmp_path, "over", [*encoded("over", h.WAYS["completed"]), b"garbage\n"])
+    assert sorted(load(tmp_path).leases()) == [("GPU-1",), ("GPU-2",)]
+
+
+def test_a_journal_under_another_name_is_damage(tmp_path: Path) -> None:
+    put(tmp_path, "copy", encoded("my-lora", RUNNING))
+    book = load(tmp_path)
+    with pytest.raises(JobDamaged, match="its journal is that of my-lora"):
+        book.sound("copy")
+    assert book.leases() == [("GPU-1",)]
+
+
+def test_a_journal_that_cannot_be_read_is_a_damaged_job(tmp_path: Path) -> None:
+    (tmp_path / "outputs" / "odd" / "events.jsonl").mkdir(parents=True)
+    book = load(tmp_path)
+    with pytest.raises(JobDamaged, match=r"events\.jsonl: Is a directory"):
+        book.sound("odd")
+    shown = view.show(book.entry("odd"))
+    assert (shown.context.name, shown.runtime.state) == ("odd", State.DAMAGED)
+    assert book.leases() == [()]
+
+
+def test_an_event_that_cannot_be_is_not_written(tmp_path: Path) -> None:
+    journal = put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
+    before = journal.read_bytes()
+    book = load(tmp_path)
+    with pytest.raises(BadHistory):
+        record(book, "my-lora", h.RESUME_ASKED)
+    assert journal.read_bytes() == before
+    assert book.entry("my-lora").damage is None
+
+
+def test_promise_3_a_full_disk_changes_nothing_and_is_told_until_it_is_over(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    place.mkdir()
+    with small_disk(place, pages=24) as disk:
+        journal = put(disk, "my-lora", encoded("my-lora", RUNNING))
+        before = journal.read_bytes()
+        book = load(disk)
+        entry = book.entry("my-lora")
+        hog = fill(disk)
+        long = e.SightLost(at=7.0, attempt=1, why="x" * 9000)
+
+        async def scenario() -> None:
+            with pytest.raises(StorageFailed) as refusal:
+                await book.record(entry, long)
+            assert isinstance(refusal.value.__cause__, OSError)
+            assert refusal.value.__cause__.errno == errno.ENOSPC
+            assert book.storage_problem == f"The disk of {disk} refuses writes: No space left on device."
+            assert refusal.value.message == book.storage_problem
+            assert entry.job is not None
+            assert isinstance(entry.job.state, Running)
+            assert journal.read_bytes()[: len(before)] == before
+
+            hog.unlink()
+            await book.record(entry, h.stop_asked())
+            assert book.storage_problem is None
+
+        asyncio.run(scenario())
+        book.writer.close()
+        reread = load(disk).sound("my-lora")[1]
+        assert isinstance(reread.state, Stopping)
+
+
+def test_two_events_at_once_are_decided_one_after_the_other(tmp_path: Path) -> None:
+    put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["queued"]))
+    book = load(tmp_path)
+    entry = book.entry("my-lora")
+
+    async def scenario() -> None:
+        outcomes = await asyncio.gather(
+            book.record(entry, h.CANCELLED), book.record(entry, h.reserved()), return_exceptions=True
+        )
+        assert [type(outcome).__name__ for outcome in outcomes] == ["Job", "BadHistory"]
+
+    asyncio.run(scenario())
+    book.writer.close()
+    assert load(tmp_path).sound("my-lora")[1] == entry.job
+
+
+def test_a_removed_job_is_gone(tmp_path: Path) -> None:
+    journal = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["completed"]))
+    book = load(tmp_path)
+    asyncio.run(book.remove(book.entry("my-lora")))
+    book.writer.close()
+    assert not journal.parent.exists()
+    assert not book.has("my-lora")
+    with pytest.raises(NoSuchJob, match=r"^There is no job my-lora\.$"):
+        book.entry("my-lora")
+    assert book.hub.since(0) == ([], ["my-lora"])
