@@ -1,13 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon and the material for the tests of the verbs."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.fluxgymctl.daemon import Daemon, make_material
+from tests.daemon.running import RunningDaemon
+from tests.fluxgymctl.material import make_material
 from tests.fluxgymctl.program import ctl
+
+
+@contextmanager
+def running() -> Iterator[RunningDaemon]:
+    folder = Path(tempfile.mkdtemp(prefix="fg-"))  # short: the path of a socket has a limit
+    with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
+        yield daemon
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -17,23 +29,21 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_daemon() -> Iterator[Daemon]:
+def shared_daemon() -> Iterator[RunningDaemon]:
     """One for all tests that leave it as it was."""
-    daemon = Daemon()
-    yield daemon
-    daemon.close()
+    with running() as daemon:
+        yield daemon
 
 
 @pytest.fixture
-def daemon() -> Iterator[Daemon]:
+def daemon() -> Iterator[RunningDaemon]:
     """One for this test."""
-    daemon = Daemon()
-    yield daemon
-    daemon.close()
+    with running() as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="session")
-def trained(shared_daemon: Daemon, spec: Path) -> Daemon:
+def trained(shared_daemon: RunningDaemon, spec: Path) -> RunningDaemon:
     """The shared daemon, with a completed job `trained`."""
     submitted = ctl("submit", "trained", "--file", str(spec), socket=shared_daemon.socket)
     assert (submitted.returncode, submitted.stdout) == (0, "trained\n"), submitted.stderr

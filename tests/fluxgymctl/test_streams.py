@@ -11,27 +11,30 @@ from fluxgym.errors import DaemonUnreachable
 from fluxgymctl import follow
 from fluxgymctl.session import Session
 from fluxgymctl.verbs.wait import wait
-from tests.fluxgymctl.daemon import Daemon
+from tests.daemon.running import FINAL, RunningDaemon
 from tests.fluxgymctl.program import SECONDS, ctl, on_terminal, rows, started
-from tests.harness.waiting import until
 
 
-def submit(daemon: Daemon, spec: Path, name: str, *words: str) -> None:
+def submit(daemon: RunningDaemon, spec: Path, name: str, *words: str) -> None:
     done = ctl("submit", name, "--file", str(spec), *words, socket=daemon.socket)
     assert (done.returncode, done.stdout) == (0, f"{name}\n"), done.stderr
 
 
-def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(daemon: Daemon, spec: Path) -> None:
+def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(
+    daemon: RunningDaemon, spec: Path
+) -> None:
     submit(daemon, spec, "a", "--epochs", "8")
     with (
         started("logs", "a", "-f", socket=daemon.socket) as logs,
         started("watch", "a", socket=daemon.socket) as watch,
         started("wait", "a", socket=daemon.socket) as waiting,
     ):
-        until(lambda: daemon.steps("a") > 0, what="the first step")
+        daemon.wait_for_step("a", 1)
         daemon.kill()
         daemon.start()
-        assert not daemon.has_ended("a"), "the training was over before the daemon was back: the test shows nothing"
+        assert daemon.job("a").runtime.state not in FINAL, (
+            "the training was over before the daemon was back: the test shows nothing"
+        )
         results = {
             name: (*process.communicate(timeout=SECONDS), process.returncode)
             for name, process in (("logs", logs), ("watch", watch), ("wait", waiting))
@@ -46,22 +49,26 @@ def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(dae
     assert len(log.split(b"steps:")) > 2
 
 
-def test_streams_go_on_after_an_orderly_restart_of_the_daemon(daemon: Daemon, spec: Path) -> None:
+def test_streams_go_on_after_an_orderly_restart_of_the_daemon(daemon: RunningDaemon, spec: Path) -> None:
     submit(daemon, spec, "a", "--epochs", "8")
     with (
         started("logs", "a", "-f", socket=daemon.socket) as logs,
         started("wait", "a", socket=daemon.socket) as waiting,
     ):
-        until(lambda: daemon.steps("a") > 0, what="the first step")
-        daemon.terminate()
+        daemon.wait_for_step("a", 1)
+        daemon.stop()
         daemon.start()
-        assert not daemon.has_ended("a"), "the training was over before the daemon was back: the test shows nothing"
+        assert daemon.job("a").runtime.state not in FINAL, (
+            "the training was over before the daemon was back: the test shows nothing"
+        )
         assert logs.communicate(timeout=SECONDS)[0] == (daemon.home / "outputs/a/training.log").read_bytes()
         waiting.communicate(timeout=SECONDS)
         assert (logs.returncode, waiting.returncode) == (0, 0)
 
 
-def test_watch_is_one_live_line_on_a_terminal_and_landmarks_elsewhere(shared_daemon: Daemon, spec: Path) -> None:
+def test_watch_is_one_live_line_on_a_terminal_and_landmarks_elsewhere(
+    shared_daemon: RunningDaemon, spec: Path
+) -> None:
     submit(shared_daemon, spec, "live")
     with started("watch", "live", socket=shared_daemon.socket) as elsewhere:
         status, seen = on_terminal(["watch", "live"], socket=shared_daemon.socket, columns=50)
@@ -87,7 +94,7 @@ def test_watch_is_one_live_line_on_a_terminal_and_landmarks_elsewhere(shared_dae
     )
 
 
-def test_watch_without_a_name_tells_of_all_jobs_and_removals(daemon: Daemon, spec: Path) -> None:
+def test_watch_without_a_name_tells_of_all_jobs_and_removals(daemon: RunningDaemon, spec: Path) -> None:
     submit(daemon, spec, "a", "--epochs", "500")
     with started("watch", socket=daemon.socket) as watch:
         assert watch.stdout is not None
@@ -104,10 +111,10 @@ def test_watch_without_a_name_tells_of_all_jobs_and_removals(daemon: Daemon, spe
     assert any(line.startswith(b"b stopped") for line in seen)
 
 
-def test_stop_and_resume(daemon: Daemon, spec: Path) -> None:
+def test_stop_and_resume(daemon: RunningDaemon, spec: Path) -> None:
     submit(daemon, spec, "a", "--epochs", "8")
     submit(daemon, spec, "b")
-    until(lambda: daemon.steps("a") > 0, what="the first step")
+    daemon.wait_for_step("a", 1)
 
     live = ctl("rm", "a", socket=daemon.socket)
     assert (live.returncode, live.stdout) == (4, "")
@@ -117,25 +124,27 @@ def test_stop_and_resume(daemon: Daemon, spec: Path) -> None:
     assert rows(asked)[0]["runtime"]["state"] == "stopping"
     assert ctl("wait", "b", "a", socket=daemon.socket).returncode == 11
 
-    steps = daemon.steps("a")
-    assert 0 < steps < 96
+    told = daemon.job("a").runtime.progress
+    assert told is not None
+    assert told.step is not None
+    assert 0 < told.step < 96
     assert ctl("resume", "a", socket=daemon.socket).returncode == 0
     assert ctl("wait", "a", socket=daemon.socket).returncode == 0
     job = daemon.job("a")
     assert job.runtime.attempt is not None
     assert (job.runtime.attempt.number, job.runtime.steps_lost) == (2, 0)
-    assert job.runtime.attempt.resumed_from == f"{daemon.home}/outputs/a/a-step{steps:08d}-state"
+    assert job.runtime.attempt.resumed_from == f"{daemon.home}/outputs/a/a-step{told.step:08d}-state"
 
 
 def test_a_job_that_is_removed_while_another_is_waited_for_is_told_as_removed(
-    shared_daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    shared_daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`wait a b` has asked for both and waits for a; b is gone when its turn comes."""
     monkeypatch.setenv("FLUXGYM_SOCKET", str(shared_daemon.socket))
     assert wait(Session(), "gone") == 14
 
 
-def test_a_job_that_fails_gives_its_status_and_its_reason(shared_daemon: Daemon, spec: Path) -> None:
+def test_a_job_that_fails_gives_its_status_and_its_reason(shared_daemon: RunningDaemon, spec: Path) -> None:
     words = ["submit", "wrong", "--file", str(spec), "-o", "optimizer_type=nonsense", "--follow"]
     done = ctl(*words, socket=shared_daemon.socket)
     assert done.returncode == 10
@@ -144,7 +153,7 @@ def test_a_job_that_fails_gives_its_status_and_its_reason(shared_daemon: Daemon,
     assert ctl("wait", "wrong", socket=shared_daemon.socket).returncode == 10
 
 
-def test_an_interrupt_ends_watch_without_a_word(daemon: Daemon, spec: Path) -> None:
+def test_an_interrupt_ends_watch_without_a_word(daemon: RunningDaemon, spec: Path) -> None:
     submit(daemon, spec, "a", "--epochs", "500")
     with started("watch", "a", socket=daemon.socket) as watch:
         assert watch.stdout is not None
@@ -155,12 +164,12 @@ def test_an_interrupt_ends_watch_without_a_word(daemon: Daemon, spec: Path) -> N
 
 
 def test_a_daemon_that_stays_away_ends_the_stream_with_its_error(
-    daemon: Daemon, spec: Path, monkeypatch: pytest.MonkeyPatch
+    daemon: RunningDaemon, spec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "GIVE_UP_SECONDS", 0.5)
     monkeypatch.setenv("FLUXGYM_SOCKET", str(daemon.socket))
     submit(daemon, spec, "a", "--epochs", "500")
-    until(lambda: daemon.steps("a") > 0, what="the first step")
+    daemon.wait_for_step("a", 1)
     said: list[str] = []
     changes = follow.changes(Session(), "a", note=said.append)
     assert next(changes).job is not None
@@ -168,7 +177,6 @@ def test_a_daemon_that_stays_away_ends_the_stream_with_its_error(
     with pytest.raises(DaemonUnreachable, match="Connection refused"):
         list(changes)
     assert said == ["The daemon went away; waiting up to 0.5 s for it to come back."]
-    daemon.start()
 
 
 def test_a_daemon_that_never_was_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 """The verbs on a job that was really trained."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -9,14 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.client import Connection
 from fluxgym.messages import Checkpoint, Job, State
-from fluxgym.methods import INFO, SUBMIT, InfoReply, LogsReply, SubmitParameters, WatchReply
-from tests.fluxgymctl.daemon import Daemon
+from fluxgym.methods import InfoReply, LogsReply, WatchReply
+from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl, on_terminal, rows
 
 
-def test_list_shows_the_job_on_a_line(trained: Daemon) -> None:
+def test_list_shows_the_job_on_a_line(trained: RunningDaemon) -> None:
     done = ctl("list", socket=trained.socket)
     assert (done.returncode, done.stderr) == (0, "")
     header, *lines = done.stdout.splitlines()
@@ -24,31 +24,30 @@ def test_list_shows_the_job_on_a_line(trained: Daemon) -> None:
     assert re.match(r"trained +completed +36/36 100% +\d+ (s|min) +\S", lines[-1])
 
 
-def test_list_as_json_gives_a_job_a_line(trained: Daemon) -> None:
+def test_list_as_json_gives_a_job_a_line(trained: RunningDaemon) -> None:
     jobs = [msgspec.convert(row, Job) for row in rows(ctl("--json", "list", socket=trained.socket))]
     job = next(job for job in jobs if job.context.name == "trained")
     assert job.runtime.state is State.COMPLETED
     assert (job.context.epochs, job.context.repeats) == (3, 1)
 
 
-def test_list_is_newest_first_and_has_a_limit(trained: Daemon, spec: Path) -> None:
+def test_list_is_newest_first_and_has_a_limit(trained: RunningDaemon, spec: Path) -> None:
     newest = trained.jobs()[0].context.name
     assert [row["context"]["name"] for row in rows(ctl("list", "--limit", "1", "--json", socket=trained.socket))] == [
         newest
     ]
 
 
-def test_what_list_shows_can_be_submitted_again(trained: Daemon) -> None:
+def test_what_list_shows_can_be_submitted_again(trained: RunningDaemon) -> None:
     context = trained.job("trained").context
-    with Connection(trained.socket) as connection:
-        again = connection.call(SUBMIT, SubmitParameters(job=msgspec.structs.replace(context, name="again"))).job
+    again = trained.submit(msgspec.structs.replace(context, name="again")).job
     assert msgspec.structs.replace(again.context, name="trained") == context
     assert ctl("stop", "again", socket=trained.socket).returncode == 0
     assert ctl("wait", "again", socket=trained.socket).returncode == 11
     assert ctl("rm", "again", socket=trained.socket).returncode == 0
 
 
-def test_status_tells_everything_for_people(trained: Daemon) -> None:
+def test_status_tells_everything_for_people(trained: RunningDaemon) -> None:
     done = ctl("status", "trained", socket=trained.socket)
     assert (done.returncode, done.stderr) == (0, "")
     facts = {label: value.strip() for label, _, value in (line.partition(":") for line in done.stdout.splitlines())}
@@ -62,12 +61,12 @@ def test_status_tells_everything_for_people(trained: Daemon) -> None:
     assert (facts["Home"], facts["LoRA"]) == (str(home), str(home / "trained.safetensors"))
 
 
-def test_status_as_json_is_the_job(trained: Daemon) -> None:
+def test_status_as_json_is_the_job(trained: RunningDaemon) -> None:
     (row,) = rows(ctl("status", "trained", "--json", socket=trained.socket))
     assert msgspec.convert(row, Job) == trained.job("trained")
 
 
-def test_logs_are_the_file_byte_for_byte(trained: Daemon) -> None:
+def test_logs_are_the_file_byte_for_byte(trained: RunningDaemon) -> None:
     log = (trained.home / "outputs/trained/training.log").read_text(encoding="utf-8")
     done = ctl("logs", "trained", socket=trained.socket)
     # subprocess makes \n of the \r of the progress bar.
@@ -75,7 +74,7 @@ def test_logs_are_the_file_byte_for_byte(trained: Daemon) -> None:
     assert "saving checkpoint" in log
 
 
-def test_logs_can_begin_with_the_last_lines(trained: Daemon) -> None:
+def test_logs_can_begin_with_the_last_lines(trained: RunningDaemon) -> None:
     log = (trained.home / "outputs/trained/training.log").read_bytes()
     pieces = [
         msgspec.convert(row, LogsReply)
@@ -87,14 +86,14 @@ def test_logs_can_begin_with_the_last_lines(trained: Daemon) -> None:
     assert pieces[-1].offset == len(log)
 
 
-def test_logs_of_an_ended_job_can_be_followed_to_their_end(trained: Daemon) -> None:
+def test_logs_of_an_ended_job_can_be_followed_to_their_end(trained: RunningDaemon) -> None:
     assert (
         ctl("logs", "trained", "-f", socket=trained.socket).stdout
         == ctl("logs", "trained", socket=trained.socket).stdout
     )
 
 
-def test_checkpoints_are_shown_with_their_condition(trained: Daemon) -> None:
+def test_checkpoints_are_shown_with_their_condition(trained: RunningDaemon) -> None:
     done = ctl("checkpoints", "trained", socket=trained.socket)
     header, newest, *_ = done.stdout.splitlines()
     assert header.split() == ["NAME", "EPOCH", "STEP", "SIZE", "AGE", "CONDITION"]
@@ -107,18 +106,18 @@ def test_checkpoints_are_shown_with_their_condition(trained: Daemon) -> None:
     assert found[0].name == "trained-state"
 
 
-def test_watch_of_an_ended_job_tells_the_end_and_its_status(trained: Daemon) -> None:
+def test_watch_of_an_ended_job_tells_the_end_and_its_status(trained: RunningDaemon) -> None:
     done = ctl("watch", "trained", socket=trained.socket)
     result = trained.home / "outputs/trained/trained.safetensors"
     assert (done.returncode, done.stdout, done.stderr) == (0, f"trained completed: {result}\n", "")
 
 
-def test_wait_as_json_ends_with_the_job(trained: Daemon) -> None:
+def test_wait_as_json_ends_with_the_job(trained: RunningDaemon) -> None:
     (row,) = rows(ctl("wait", "trained", "--json", socket=trained.socket))
     assert row["runtime"]["state"] == "completed"
 
 
-def test_gpus_says_why_there_are_none_or_shows_them(trained: Daemon) -> None:
+def test_gpus_says_why_there_are_none_or_shows_them(trained: RunningDaemon) -> None:
     done = ctl("gpus", socket=trained.socket)
     assert done.returncode == 0
     if done.stdout:
@@ -127,24 +126,26 @@ def test_gpus_says_why_there_are_none_or_shows_them(trained: Daemon) -> None:
         assert "jobs run on the CPU, one at a time." in done.stderr
 
 
-def test_daemon_tells_what_runs_the_jobs_and_why(trained: Daemon) -> None:
+def test_daemon_tells_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None:
     done = ctl("daemon", socket=trained.socket)
     facts = {label: value.strip() for label, _, value in (line.partition(":") for line in done.stdout.splitlines())}
     assert facts["Supervisor"].startswith("process (")
     assert facts["Socket"] == str(trained.socket)
     assert "1 completed" in facts["Jobs"]
     (row,) = rows(ctl("daemon", "--json", socket=trained.socket))
-    with Connection(trained.socket) as connection:
-        from fluxgym.methods import Nothing
-
-        assert msgspec.convert(row, InfoReply) == connection.call(INFO, Nothing())
+    assert msgspec.convert(row, InfoReply) == trained.info()
 
 
-def test_watch_as_json_gives_the_replies(trained: Daemon) -> None:
+def test_watch_as_json_gives_the_replies(trained: RunningDaemon) -> None:
     (row,) = rows(ctl("watch", "trained", "--json", socket=trained.socket))
     reply = msgspec.convert(row, WatchReply)
     assert reply.job is not None
     assert reply.revision.number >= 0
+
+
+def outputs(daemon: RunningDaemon) -> set[str]:
+    """Everything in the folder of the jobs, what is half made included."""
+    return set(os.listdir(daemon.home / "outputs"))
 
 
 BAD_SUBMITS = [
@@ -166,22 +167,22 @@ BAD_SUBMITS = [
     ("words", "status", "says"), BAD_SUBMITS, ids=lambda value: "_".join(value) if isinstance(value, list) else ""
 )
 def test_a_bad_submit_gets_one_sentence_and_leaves_nothing(
-    trained: Daemon, spec: Path, tmp_path: Path, words: list[str], status: int, says: str
+    trained: RunningDaemon, spec: Path, tmp_path: Path, words: list[str], status: int, says: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     shutil.copytree(spec.parent / "pictures", tmp_path / "corrupt")
     (tmp_path / "corrupt/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
-    before = trained.outputs()
+    before = outputs(trained)
     done = ctl("submit", *words, "--file", str(spec), socket=trained.socket, cwd=tmp_path)
     assert done.returncode == status, done.stderr
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-    assert trained.outputs() == before
+    assert outputs(trained) == before
 
 
 @pytest.mark.parametrize("verb", ["status", "logs", "watch", "wait", "stop", "resume", "checkpoints", "rm"])
-def test_each_verb_refuses_a_job_that_there_is_not(trained: Daemon, verb: str) -> None:
+def test_each_verb_refuses_a_job_that_there_is_not(trained: RunningDaemon, verb: str) -> None:
     done = ctl(verb, "nobody", socket=trained.socket)
     assert (done.returncode, done.stdout) == (3, "")
     assert "nobody" in done.stderr
@@ -189,42 +190,42 @@ def test_each_verb_refuses_a_job_that_there_is_not(trained: Daemon, verb: str) -
 
 
 @pytest.mark.parametrize(("verb", "status"), [("stop", 4), ("resume", 4)])
-def test_a_verb_that_the_state_does_not_allow_is_refused(trained: Daemon, verb: str, status: int) -> None:
+def test_a_verb_that_the_state_does_not_allow_is_refused(trained: RunningDaemon, verb: str, status: int) -> None:
     done = ctl(verb, "trained", socket=trained.socket)
     assert (done.returncode, done.stdout) == (status, "")
     assert "trained" in done.stderr
 
 
-def test_a_refusal_of_one_job_does_not_keep_the_others_from_theirs(trained: Daemon, spec: Path) -> None:
+def test_a_refusal_of_one_job_does_not_keep_the_others_from_theirs(trained: RunningDaemon, spec: Path) -> None:
     for name in ("one", "two"):
         assert ctl("submit", name, "--file", str(spec), "--epochs", "500", socket=trained.socket).returncode == 0
     done = ctl("stop", "one", "nobody", "two", socket=trained.socket)
     assert (done.returncode, done.stdout) == (3, "")
     assert ctl("wait", "one", "two", socket=trained.socket).returncode == 11
     assert ctl("rm", "one", "two", socket=trained.socket).returncode == 0
-    assert {"one", "two"} & trained.outputs() == set()
+    assert {"one", "two"} & outputs(trained) == set()
 
 
-def test_rm_asks_a_person_and_believes_the_answer(trained: Daemon, spec: Path) -> None:
+def test_rm_asks_a_person_and_believes_the_answer(trained: RunningDaemon, spec: Path) -> None:
     assert ctl("submit", "doomed", "--file", str(spec), socket=trained.socket).returncode == 0
     ctl("stop", "doomed", socket=trained.socket)
     ctl("wait", "doomed", socket=trained.socket)
     status, seen = on_terminal(["rm", "doomed"], socket=trained.socket, answer=b"n\n")
-    assert (status, "doomed" in trained.outputs()) == (0, True)
+    assert (status, "doomed" in outputs(trained)) == (0, True)
     assert "Delete doomed" in seen
     status, seen = on_terminal(["rm", "doomed"], socket=trained.socket, answer=b"\x04")
-    assert (status, "doomed" in trained.outputs()) == (130, True)
+    assert (status, "doomed" in outputs(trained)) == (130, True)
     status, seen = on_terminal(["rm", "doomed"], socket=trained.socket, answer=b"y\n")
-    assert (status, "doomed" in trained.outputs()) == (0, False)
+    assert (status, "doomed" in outputs(trained)) == (0, False)
 
 
-def test_a_table_on_a_terminal_fits_it(trained: Daemon) -> None:
+def test_a_table_on_a_terminal_fits_it(trained: RunningDaemon) -> None:
     status, seen = on_terminal(["list"], socket=trained.socket, columns=30)
     assert status == 0
     assert "\x1b" not in seen
     assert max(len(line) for line in seen.splitlines()) == 30
 
 
-def test_json_lines_are_json(trained: Daemon) -> None:
+def test_json_lines_are_json(trained: RunningDaemon) -> None:
     for line in ctl("watch", "trained", "--json", socket=trained.socket).stdout.splitlines():
         assert json.loads(line)["job"]["context"]["name"] == "trained"

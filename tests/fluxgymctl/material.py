@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training that takes seconds, as a user would lay it out: pictures, a tiny Flux, and a spec file beside them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.daemon.running import ROOT, TRAINER_PYTHON
+
+STEPS_OF_AN_EPOCH = 12
+EPOCHS = 3
+
+SPEC = f"""\
+dataset = "pictures"
+resolution = 128
+repeats = 1
+epochs = {EPOCHS}
+save_every_epochs = 1
+learning_rate = 0.002
+
+[model]
+transformer = "models/flux1-dev.safetensors"
+clip_l = "models/clip_l.safetensors"
+t5xxl = "models/t5xxl_fp16.safetensors"
+autoencoder = "models/ae.safetensors"
+tokenizers = "models/tokenizers"
+
+[trainer_options]
+network_train_unet_only = true
+gradient_checkpointing = false
+mixed_precision = "no"
+"""
+
+
+def make_material(folder: Path) -> Path:
+    """Makes it in an empty folder; returns the path of the spec file."""
+    for script, out in (("sd-scripts/make_tiny_flux.py", "models"), ("demo/make_pictures.py", "pictures")):
+        subprocess.run(
+            [TRAINER_PYTHON, ROOT / script, folder / out],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
+        )
+    assert len(list((folder / "pictures").glob("*.png"))) == STEPS_OF_AN_EPOCH
+    spec = folder / "tiny.toml"
+    spec.write_text(SPEC, encoding="utf-8")
+    return spec
