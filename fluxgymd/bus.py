@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from typing import Any, NamedTuple
 
 import pydbus
 from gi.repository import Gio, GLib
+
+from fluxgymd.attempts.jobs import Jobs
 
 SYSTEMD = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
@@ -34,7 +35,6 @@ START_SECONDS = 30.0
 BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 MANAGER_SECONDS = 2.0
 """How long the manager may be away from its bus, before another bus is looked for."""
-EARLY_RESULTS = 256
 
 
 class BusError(Exception):
@@ -135,8 +135,7 @@ class BusThread:
         self._bus: Any = None
         self._tries = 0
         self._first_try: Future[None] = Future()
-        self._results: OrderedDict[str, str] = OrderedDict()
-        self._jobs: dict[str, Answer] = {}
+        self._jobs = Jobs()
 
     # -- for the event loop --------------------------------------------------------------------------------------
 
@@ -332,31 +331,25 @@ class BusThread:
         )
 
     def _start(self, name: str, properties: Sequence[Property], answer: Answer) -> None:
-        """StartTransientUnit, and the wait for its job. JobRemoved comes before the reply in 10 to 43 % of all starts
-        (daemons.md 2.6, 2), so early results are kept."""
+        """StartTransientUnit, and the wait for its job."""
         variants = [(one.name, GLib.Variant(one.signature, one.value)) for one in properties]
+
+        def done(result: str | None) -> None:
+            answer(result, None if result is not None else BusAway("systemd was away before its answer came"))
 
         def queued(job: Any, error: BusError | None) -> None:
             if error is not None:
                 answer(None, error)
-            elif job in self._results:
-                answer(self._results.pop(job), None)
             else:
-                self._jobs[job] = answer
+                self._jobs.wait(job, done)
 
         arguments: tuple[Any, ...] = (name, "fail", variants, [])
         self._send(Call(method="StartTransientUnit", signature="(ssa(sv)a(sa(sv)))", arguments=arguments), queued)
 
     def _on_job_removed(self, values: tuple[int, str, str, str]) -> None:
         _, job, unit, result = values
-        if not unit.startswith(self._prefix):
-            return
-        if job in self._jobs:
-            self._jobs.pop(job)(result, None)
-            return
-        self._results[job] = result
-        if len(self._results) > EARLY_RESULTS:
-            self._results.popitem(last=False)
+        if unit.startswith(self._prefix):
+            self._jobs.removed(job, result)
 
     def _on_unit_removed(self, values: tuple[str, str]) -> None:
         if values[0].startswith(self._prefix):
@@ -366,7 +359,7 @@ class BusThread:
         """A manager that was executed again or replaced has forgotten who listens, and maybe our jobs."""
         name, _, owner = values
         if name == SYSTEMD:
-            self._give_up_waiting()
+            self._jobs.give_up()
             if owner:
                 self._manager_is_here()
             else:
@@ -380,16 +373,9 @@ class BusThread:
         """Gives the connection up, tells those who wait for a job, and connects again."""
         bus, self._bus = self._bus, None
         bus.con.close(None, None)
-        self._give_up_waiting()
+        self._jobs.give_up()
         if self.state != "closed":
             self._again_later()
-
-    def _give_up_waiting(self) -> None:
-        """The signals that these wait for may have been lost; those who wait look for themselves."""
-        waiting, self._jobs = self._jobs, {}
-        for answer in waiting.values():
-            answer(None, BusAway("systemd was away before its answer came"))
-        self._results.clear()
 
     def _hint(self, hint: Hint) -> None:
         if self._on_hint is not None and self._loop is not None:
