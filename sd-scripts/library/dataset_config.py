@@ -65,7 +65,8 @@ class _Source:
     text: str
 
     def error(self, key: str, sentence: str) -> TrainerError:
-        found = re.search(rf"^[ \t]*{re.escape(key)}[ \t]*=", self.text, re.MULTILINE)
+        name = re.escape(key)
+        found = re.search(rf"^[ \t]*(\[+[\w. ]*\b{name}[ \t]*\]|{name}[ \t]*=)", self.text, re.MULTILINE)
         line = f", line {self.text.count(chr(10), 0, found.start()) + 1}" if found else ""
         return TrainerError(f"{self.path}{line}: {sentence}")
 

@@ -50,33 +50,31 @@ def switch(help_text: str) -> Any:
 
 def count(text: str) -> int:
     """A whole number from 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
-    return value
+    return int(_checked(text, int, lambda value: value >= 1, "a whole number from 1"))
 
 
 def positive(text: str) -> float:
     """A finite number above 0."""
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
+    return _checked(text, float, lambda value: math.isfinite(value) and value > 0, "a number above 0")
 
 
 def not_negative(text: str) -> float:
     """A finite number from 0."""
-    value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0")
-    return value
+    return _checked(text, float, lambda value: math.isfinite(value) and value >= 0, "a number from 0")
 
 
 def seed(text: str) -> int:
     """A whole number from 0 to 2**63 - 1."""
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2**63 - 1")
+    return int(_checked(text, int, lambda value: 0 <= value < 2**63, "a whole number from 0 to 2**63 - 1"))
+
+
+def _checked(text: str, kind: type[int | float], right: Callable[[float], bool], what: str) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = -1
+    if not right(value):
+        raise argparse.ArgumentTypeError(f"{text} is not {what}")
     return value
 
 

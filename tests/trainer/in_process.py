@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from accelerate.state import AcceleratorState
+
 from library import training
 from library.arguments import parse
 from library.errors import TrainerError
 from library.metrics import Metrics, Phase
 from library.signals import StopRequest
-
 from tests.trainer.running import Settings
 
 

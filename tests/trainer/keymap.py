@@ -7,8 +7,9 @@ diffusers splits the fused projections and keeps the last modulation as (scale, 
 from __future__ import annotations
 
 import torch
-from library.flux_model import FluxConfig
 from torch import Tensor
+
+from library.flux_model import FluxConfig
 
 EMBEDDERS = {
     "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",

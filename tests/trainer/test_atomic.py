@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from library import atomic
 
+from library import atomic
 from tests.trainer.running import ROOT
 
 # Kills itself before the n-th call that changes the disk; exits 0 when there are fewer.

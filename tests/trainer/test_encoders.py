@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
 from library import autoencoder, text_encoders, tokenization
 from library.autoencoder import Autoencoder
 from library.errors import TrainerError
 from library.safetensors_file import read_shapes
-from safetensors.torch import save_file
-from tiny.autoencoder import _shapes
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
-
 from tests.trainer.running import Models
+from tiny.autoencoder import _shapes
 
 CPU = torch.device("cpu")
 

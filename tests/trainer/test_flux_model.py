@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from torch import Tensor
+
 from library import model
 from library.flux_model import Flux, FluxConfig, image_ids, pack, read_config, unpack
 from library.safetensors_file import load, read_shapes
-from torch import Tensor
-
 from tests.trainer.keymap import to_diffusers
 from tests.trainer.running import make_models
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import CLIPTextConfig, CLIPTextModel
+
 from library import model
 from library.flux_model import Flux, FluxConfig, read_config
 from library.lora import LoRANetwork
 from library.safetensors_file import load, read_shapes
-from transformers import CLIPTextConfig, CLIPTextModel
-
 from tests.trainer.running import Settings, make_models, make_pictures, train
 from tests.trainer.test_flux_model import ask_oracle, build_oracle, inputs
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import math
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from library import flow_matching, names, plan, prompts, randomness, sampling
 from library.arguments import parse
 from library.batches import Batch, Position, positions, prefetch
@@ -61,7 +63,7 @@ def test_names_are_sd_scripts(moment: Moment, lora: str, state: str) -> None:
         ("--save_every_n_epochs 1 --save_last_n_epochs 1", Moment(), False, None),
     ],
 )
-def test_what_a_save_makes_outdated(words: str, moment: Moment, state: bool, removed: Moment | None) -> None:  # noqa: FBT001
+def test_what_a_save_makes_outdated(words: str, moment: Moment, state: bool, removed: Moment | None) -> None:
     assert names.outdated(options(words), moment, state=state) == removed
 
 
@@ -139,7 +141,7 @@ def test_an_epoch_has_every_repeat_once_in_an_order_of_its_own() -> None:
     orders = [epoch_batches(given, seed=1, epoch=epoch) for epoch in (0, 1)]
     for order in orders:
         assert [len(batch) for batch in order] == [4, 4, 4, 3]
-        assert collections.Counter(sum(order, [])) == dict.fromkeys(range(5), 3)
+        assert collections.Counter(itertools.chain(*order)) == dict.fromkeys(range(5), 3)
     assert orders[0] != orders[1]
     assert orders[0] == epoch_batches(given, seed=1, epoch=0)
     assert orders[0] != epoch_batches(given, seed=2, epoch=0)
@@ -158,8 +160,14 @@ def test_random_choices_depend_on_their_place_alone() -> None:
 
 @pytest.mark.parametrize(
     ("sampling_name", "mean"),
-    # E[s] of U(0,1), of a standard logistic-normal, and of these moved towards 1.
-    [("uniform", 0.5), ("sigmoid", 0.5), ("shift", 0.723), ("flux_shift", 0.723), ("sigma", 0.768)],
+    # E[s] of U(0, 1), of a logistic-normal, of that around 1.15, and of U(0, 1) moved by 4.
+    [
+        ("uniform", 0.5),
+        ("sigmoid", 0.5),
+        ("shift", 0.723),
+        ("flux_shift", 0.723),
+        ("sigma", 4 / 3 * (1 - math.log(4) / 3)),
+    ],
 )
 def test_noise_levels(sampling_name: str, mean: float) -> None:
     drawn = flow_matching.draw_sigma(

@@ -86,7 +86,7 @@ def test_caches_on_disk_cold_warm_and_half_warm_give_the_same(long_settings: Set
     torn = long_settings.pictures / "2_0080x0064_flux.npz"
     torn.write_bytes(torn.read_bytes()[:-40])
     half_warm = train(dataclass_output(on_disk, "half"))
-    assert [line["total"] for line in half_warm.lines if line["phase"] == "caching"][0] == 2
+    assert next(line["total"] for line in half_warm.lines if line["phase"] == "caching") == 2
     assert_same_lora(undisturbed.lora, half_warm.lora)
     remade = {path for path in made if path.stat().st_mtime_ns != made[path]}
     assert remade == {long_settings.pictures / "1_flux_te.npz", torn}

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every wrong input is one sentence: what is wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from library import preflight
+from library.arguments import parse
+from library.errors import TrainerError
+from library.options import Options
+from tests.trainer.in_process import run
+from tests.trainer.running import Models, Outcome, Settings
+from tests.trainer.test_pure import REQUIRED
+
+SUBSET = "[[datasets.subsets]]\nimage_dir = '{pictures}'\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--foo", "unknown flag --foo"),
+        ("--fp8_base", "--fp8_base is a flag of sd-scripts that this trainer does not have yet; leave it out"),
+        ("--save_stat", "unknown flag --save_stat; did you mean --save_state?"),
+        ("--optimizer_type AdamW8bit", "--optimizer_type: 'AdamW8bit' is not there yet; this trainer has adamw"),
+        ("--lr_scheduler cosine", "--lr_scheduler: 'cosine' is not there yet; this trainer has constant"),
+        ("--mixed_precision fp16", "--mixed_precision: 'fp16' is not there yet; this trainer has no, bf16"),
+        ("--network_dim 0", "--network_dim: 0 is not a whole number from 1"),
+        ("--learning_rate nan", "--learning_rate: nan is not a number from 0"),
+        ("--max_train_epochs many", "--max_train_epochs: many is not a whole number from 1"),
+        ("--network_args train_block=all", "this trainer has train_blocks; did you mean train_blocks?"),
+        ("--network_args train_blocks=some", "the value must be one of all, double, single"),
+        ("--optimizer_args weight_decay=much", "'much' is not a number or a tuple of numbers"),
+        ("--network_module networks.lora", "'networks.lora' is not there yet; this trainer has networks.lora_flux"),
+        ("--sample_every_n_epochs 1", "samples are asked for, but --sample_prompts does not say which"),
+        ("--output_name a/b", "--output_name 'a/b' must not contain a slash"),
+    ],
+)
+def test_a_wrong_command_line(words: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parse((REQUIRED + words).split())
+    message = capsys.readouterr().err
+    assert left.value.code == 2
+    assert sentence in message
+    assert message.count("\n") == 1
+
+
+def test_what_fluxgym_passes_is_taken() -> None:
+    """trainers.md 1.1, with this trainer's optimizer."""
+    words = (
+        "--cache_latents_to_disk --save_model_as safetensors --sdpa --persistent_data_loader_workers "
+        "--max_data_loader_n_workers 2 --seed 42 --gradient_checkpointing --mixed_precision bf16 "
+        "--save_precision bf16 --network_dim 4 --optimizer_type adamw --sample_prompts p.txt "
+        "--sample_every_n_steps 100 --learning_rate 8e-4 --cache_text_encoder_outputs "
+        "--cache_text_encoder_outputs_to_disk --highvram --max_train_epochs 16 --save_every_n_epochs 4 "
+        "--timestep_sampling shift --discrete_flow_shift 3.1582 --model_prediction_type raw --guidance_scale 1 "
+        "--loss_type l2"
+    )
+    options = parse((REQUIRED + words).split())
+    assert isinstance(options, Options)
+    assert (options.trains_clip, options.network_alpha, options.learning_rate) == (True, 1.0, 8e-4)
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        ("[[datasets]\n", "is not TOML"),
+        ("[[dataset]]\n", "line 1: unknown part dataset; did you mean datasets?"),
+        ("", "exactly one [[datasets]] is there yet, this file has 0"),
+        ("[[datasets]]\nresolution = 64\n", "has no [[datasets.subsets]]"),
+        ("[[datasets]]\nresolutoin = 64\n" + SUBSET, "line 2: unknown key resolutoin; did you mean resolution?"),
+        ("[[datasets]]\nresolution = 60\n" + SUBSET, "line 2: resolution = 60 is not a multiple of 16"),
+        ("[[datasets]]\n" + SUBSET, "resolution = None is not a multiple of 16"),
+        ("[[datasets]]\nresolution = 64\nbatch_size = 0\n" + SUBSET, "line 3: batch_size = 0 is not a whole number"),
+        (
+            "[[datasets]]\nresolution = 64\nenable_bucket = true\n" + SUBSET,
+            "line 3: enable_bucket = True is not there",
+        ),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "flip_aug = true", "line 5: flip_aug = True is not there yet"),
+        ("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'gone'\n", "there is no folder gone"),
+        ("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\n", "has no image_dir"),
+        (
+            "[general]\ncaption_extension = 1\n[[datasets]]\nresolution = 64\n" + SUBSET,
+            "line 2: caption_extension = 1",
+        ),
+    ],
+)
+def test_a_wrong_dataset_file(toml: str, sentence: str, settings: Settings) -> None:
+    (settings.folder / "dataset.toml").write_text(toml.format(pictures=settings.pictures))
+    assert sentence in refusal(settings)
+
+
+def refusal(settings: Settings) -> str:
+    """The sentence that refuses a run before anything heavy is loaded."""
+    with pytest.raises(TrainerError) as caught:
+        preflight.check(parse(settings.arguments()))
+    assert not [path for path in settings.output_dir.glob("*") if path.is_file()]
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def corrupt(pictures: Path) -> None:
+    (pictures / "1.png").write_bytes(b"no picture")
+
+
+def empty(pictures: Path) -> None:
+    for path in pictures.iterdir():
+        path.unlink()
+
+
+def same_stem(pictures: Path) -> None:
+    shutil.copy(pictures / "0.png", pictures / "0.webp")
+
+
+def empty_caption(pictures: Path) -> None:
+    (pictures / "2.txt").write_text("\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (corrupt, "1.png is damaged or not a picture"),
+        (empty, "the dataset is empty: no picture (.png .jpg .jpeg .webp .bmp) in"),
+        (same_stem, "0.png and 0.webp share one caption and one cache: rename one of them"),
+        (empty_caption, "2.txt is empty: write one line, or remove it to use class_tokens"),
+    ],
+)
+def test_a_wrong_dataset(spoil: Callable[[Path], None], sentence: str, settings: Settings) -> None:
+    spoil(settings.pictures)
+    assert sentence in refusal(settings)
+
+
+def test_a_picture_that_is_cut_short_is_named(settings: Settings) -> None:
+    """Its header is right, so it is seen only when it is encoded."""
+    path = settings.pictures / "1.png"
+    path.write_bytes(path.read_bytes()[:-60])
+    with Image.open(path) as picture:
+        assert picture.size == (80, 64)
+    outcome = run(settings.plus("--cache_latents_to_disk"))
+    assert outcome.error is not None
+    assert "1.png is damaged" in outcome.error
+    assert not list(settings.pictures.glob("*.tmp"))
+
+
+def test_a_missing_caption_warns_and_takes_class_tokens(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (settings.pictures / "1.txt").unlink()
+    toml = "[[datasets]]\nresolution = 64\ncaption_extension = '.txt'\nclass_tokens = 'sks'\n" + SUBSET
+    (settings.folder / "dataset.toml").write_text(toml.format(pictures=settings.pictures))
+    inputs = preflight.check(parse(settings.arguments()))
+    assert [picture.caption for picture in inputs.dataset.pictures] == ["a red square", "sks", "a blue square"]
+    assert f"warning: no caption file {settings.pictures / '1.txt'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "content", "sentence"),
+    [
+        ("pretrained_model_name_or_path", None, b"", "there is no file"),
+        ("ae", "x", b"no model", "is not a safetensors file"),
+        ("t5xxl", "x", b"\2\0\0\0\0\0\0\0{}", "is not the T5 text encoder: it lacks 'shared.weight'"),
+        ("clip_l", "x", b"\2\0\0\0\0\0\0\0{} ", "is damaged: its header asks for 10 bytes, it has 11"),
+    ],
+)
+def test_a_wrong_model_file(flag: str, name: str | None, content: bytes, sentence: str, settings: Settings) -> None:
+    path = settings.folder / (name or "missing")
+    if name:
+        path.write_bytes(content)
+    message = refusal(settings.plus(f"--{flag} {path}"))
+    assert message.startswith(f"--{flag}: ")
+    assert sentence in message
+    assert str(path) in message
+
+
+def test_models_that_do_not_belong_together(settings: Settings, models: Models) -> None:
+    message = refusal(settings.plus(f"--ae {models.folder / 'clip_l.safetensors'}"))
+    assert "is not Flux's autoencoder: it lacks" in message
+
+
+def test_an_output_folder_that_cannot_be_written(settings: Settings) -> None:
+    (settings.folder / "file").write_text("")
+    assert "cannot be written: Not a directory" in refusal(settings.plus(f"--output_dir {settings.folder}/file/out"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--network_dim 3", "use the --network_dim it was made with"),
+        ("--network_alpha 2", "alpha is 1 there and 2 here; use the --network_alpha it was made with"),
+        ("--network_train_unet_only", "has, but this run does not train,"),
+        ("--max_train_epochs 1 --repeats_of_the_state", "the state is at step 60, but this run ends at step 6"),
+    ],
+)
+def test_a_state_that_does_not_fit(
+    words: str, sentence: str, settings: Settings, long_settings: Settings, undisturbed: Outcome
+) -> None:
+    shorter = "--repeats_of_the_state" in words
+    chosen = settings if shorter else long_settings
+    state = undisturbed.output_dir / "lora-000001-state"
+    outcome = run(chosen.plus(f"--resume {state} " + words.replace("--repeats_of_the_state", "")))
+    assert outcome.error is not None
+    assert sentence in outcome.error
+
+
+def test_a_state_that_is_not_there_or_another_trainers(settings: Settings, tmp_path: Path) -> None:
+    gone = tmp_path / "gone-state"
+    assert refusal(settings.plus(f"--resume {gone}")) == f"--resume: there is no state folder {gone}"
+    gone.mkdir()
+    assert "is not a whole state: train_state.json is missing" in refusal(settings.plus(f"--resume {gone}"))
+    for name in ("model.safetensors", "optimizer.bin", "scheduler.bin"):
+        (gone / name).touch()
+    (gone / "train_state.json").write_text(json.dumps({"current_epoch": 1, "current_step": 8}))
+    assert "was not written by this trainer" in refusal(settings.plus(f"--resume {gone}"))
+
+
+def test_the_state_decides_where_a_resumed_run_begins(
+    long_settings: Settings, undisturbed: Outcome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = long_settings.folder / "lora-000001-state"
+    shutil.copytree(undisturbed.output_dir / "lora-000001-state", old.with_name(old.name + ".old"))
+    # A replacement that was cut short: only X-state.old is there.
+    inputs = preflight.check(parse(long_settings.plus(f"--resume {old} --initial_epoch 3 --seed 5").arguments()))
+    assert (inputs.first_step, inputs.seed) == (60, 5)
+    said = capsys.readouterr().err
+    assert "--initial_epoch 3 is not used: the state is at step 60" in said
+    assert "--seed 5 is not the state's, 42" in said
+
+
+def test_initial_epoch_alone_begins_there(long_settings: Settings) -> None:
+    assert preflight.check(parse(long_settings.plus("--initial_epoch 3").arguments())).first_step == 120
+    assert "past the last epoch, 3" in refusal(long_settings.plus("--initial_epoch 4"))
