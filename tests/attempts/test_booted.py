@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""logind's sleep inhibitor, asked of the real one: held where it is allowed, refused with its reason where not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.booted_machine import BootedMachine
+
+pytestmark = pytest.mark.booted
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import asyncio, os, subprocess
+from fluxgymd.bus import BusError, inhibit_sleep
+
+def listed():
+    print(subprocess.run(["systemd-inhibit", "--list", "--no-legend"], capture_output=True, text=True).stdout.split())
+
+async def main():
+    try:
+        held = await inhibit_sleep("A LoRA is being trained")
+    except BusError as error:
+        print("refused:", error)
+        return
+    listed()
+    os.close(held)
+    listed()
+
+asyncio.run(main())
+"""
+
+
+def test_the_inhibitor_is_held_or_refused(booted_machine: BootedMachine) -> None:
+    command, env = [sys.executable, "-W", "error", "-"], {"PYTHONPATH": str(ROOT)}
+    held, released = booted_machine.run(command, env=env, input_text=PROGRAM).stdout.splitlines()
+    for word in ("'fluxgymd'", "'sleep'", "'trained'", "'block'"):
+        assert word in held
+    assert released == "[]"
+    # A user without a session at the machine may not hold the machine awake: polkit is not even there to be asked.
+    booted_machine.add_user("ada")
+    refused = booted_machine.run(command, env=env, input_text=PROGRAM, user="ada").stdout
+    assert refused == "refused: Permission denied\n"
