@@ -91,7 +91,7 @@ class Daemon:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"verb": verb, **more}) + "\n")
         self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], DEADLINE_SECONDS + 10)
+        ready, _, _ = select.select([self._process.stdout], [], [], DEADLINE_SECONDS)
         assert ready, f"the driver did not answer {verb}"
         answer = json.loads(self._process.stdout.readline())
         if "error" in answer:
@@ -122,9 +122,12 @@ class Daemon:
 
     def conclusion(self, attempt: Attempt, *wanted: str) -> dict[str, Any]:
         """The evidence, once it means one of the wanted."""
-        found = self.ask("conclusion", ref=attempt.ref, wanted=wanted, deadline=DEADLINE_SECONDS)
-        assert isinstance(found, dict)
-        return found
+
+        def seen() -> dict[str, Any] | None:
+            found = self.look(attempt)
+            return found if found["conclusion"] in wanted else None
+
+        return until(seen, what=f"the evidence to mean {' or '.join(wanted)}", deadline_seconds=DEADLINE_SECONDS)
 
     def _end(self) -> None:
         self._process.wait()

@@ -30,7 +30,6 @@ from fluxgymd.attempts.scope import ScopeAdapter
 from fluxgymd.bus import BusError, BusThread
 from fluxgymd.core.evidence import conclude
 
-LOOK_SECONDS = 0.02
 Json = dict[str, Any]
 
 
@@ -43,7 +42,6 @@ class Driver:
         self.verbs: dict[str, Callable[[Json], Awaitable[Any]]] = {
             "start": self.start,
             "look": self.look,
-            "conclusion": self.conclusion,
             "gone": lambda asked: self.adapter.gone(ref_of(asked)),
             "terminate": lambda asked: self.adapter.terminate(ref_of(asked)),
             "stop": lambda asked: self.adapter.stop(ref_of(asked)),
@@ -93,15 +91,6 @@ class Driver:
 
     async def look(self, asked: Json) -> Json:
         return described(await self.adapter.evidence(ref_of(asked)))
-
-    async def conclusion(self, asked: Json) -> Json:
-        """Looks until the conclusion is one of the wanted."""
-        async with asyncio.timeout(asked["deadline"]):
-            while True:
-                seen = await self.look(asked)
-                if seen["conclusion"] in asked["wanted"]:
-                    return seen
-                await asyncio.sleep(LOOK_SECONDS)
 
     async def send(self, asked: Json) -> None:
         os.kill(asked["pid"], asked["number"])

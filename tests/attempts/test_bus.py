@@ -8,13 +8,14 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
 
 from fluxgymd.bus import BusAway, BusError, BusThread, Hint, NoSuchUnit, inhibit_sleep, user_bus_address
 from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.systemd
 
@@ -30,12 +31,6 @@ async def connected(manager: UserManager, hints: list[Hint] | None = None) -> As
         yield bus
     finally:
         await bus.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.01)
 
 
 def run(work: Awaitable[None]) -> None:
@@ -79,12 +74,12 @@ def test_it_comes_back_and_says_so(user_manager: UserManager) -> None:
             await asyncio.to_thread(user_manager.kill)
             with pytest.raises(BusAway):
                 await bus.manager_state()
-            await until(lambda: bus.state == "reconnecting")
+            await asyncio.to_thread(until, lambda: bus.state == "reconnecting", what="the loss to be seen")
             await bus.ping(deadline=DEADLINE_SECONDS)
             await asyncio.to_thread(user_manager.start)
             await bus.connected(deadline=DEADLINE_SECONDS)
             assert await bus.manager_state() in ("running", "degraded")
-            await until(lambda: Hint("again", "") in hints)
+            await asyncio.to_thread(until, lambda: Hint("again", "") in hints, what="the hint")
 
     run(work())
 
