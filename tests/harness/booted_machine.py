@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole booted Debian: systemd as PID 1, journald, logind, linger, reboot, a boot id of its own; about a second.
 
-Its disk is this machine's root under a throw-away overlay, so what is installed here is there under the same path,
-the checkout and its environments included. It has no network but loopback. Its disk is a tmpfs: `crash` and `up`
-prove recovery after a power cut, but not that data was durable.
+Its disk is this machine's root under a throw-away overlay, so what is installed here is there under the same path;
+the checkout with its environments, wherever it lies, is there under an overlay of its own. It has no network but
+loopback. Its disk is a tmpfs: `crash` and `up` prove recovery after a power cut, but not that data was durable.
 
 Invariant: it runs inside a `Namespace`, so nothing of it outlives `close` or the test run.
 """
@@ -73,6 +73,7 @@ class BootedMachine:
                 [
                     "systemd-nspawn",
                     *("--directory", self.directory / "root"),
+                    *("--overlay", _colons(CHECKOUT, self.directory / "disk/checkout", CHECKOUT)),
                     *("--machine", "booted"),
                     *("--console", "pipe"),
                     *("--link-journal", "no"),
@@ -194,23 +195,20 @@ class BootedMachine:
         disk.mkdir()
         root.mkdir()
         self._run_outside("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", disk)
-        self._mount_overlay(lower=Path("/"), layers=disk / "root", over=root)
-        if CHECKOUT.stat().st_dev != Path("/").stat().st_dev:  # an overlay ends at the borders of a file system
-            self._mount_overlay(lower=CHECKOUT, layers=disk / "checkout", over=root / CHECKOUT.relative_to("/"))
-        for folder in (CHECKOUT, *CHECKOUT.parents):
+        self._run_outside("mkdir", disk / "upper", disk / "work", disk / "checkout")
+        layers = f"lowerdir=/,upperdir={disk / 'upper'},workdir={disk / 'work'}"
+        self._run_outside("mount", "-t", "overlay", "-o", layers, "overlay", root)
+        for folder in reversed(CHECKOUT.parents):
             inside = self.root / folder.relative_to("/")
+            inside.mkdir(exist_ok=True)  # the root's overlay ends at the borders of its file system
             inside.chmod(inside.stat().st_mode | 0o055)  # the checkout may lie where only root may look (/root)
+        # The checkout may lie in /tmp, which would be emptied at boot.
+        (self.root / "etc/tmpfiles.d/tmp.conf").write_text("")
         (self.root / "etc/machine-id").write_text("")  # a machine of its own, with a journal of its own
         # A user may read the own journal only where it is kept on disk.
         (self.root / "var/log/journal").mkdir(parents=True, exist_ok=True)
         for wanted in (self.root / "etc/systemd/system").glob("*.wants"):
             shutil.rmtree(wanted)  # what this host has enabled (a database, say) is none of the machine's business
-
-    def _mount_overlay(self, *, lower: Path, layers: Path, over: Path) -> None:
-        upper, work = layers / "upper", layers / "work"
-        self._run_outside("mkdir", "--parents", upper, work, over)
-        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
-        self._run_outside("mount", "-t", "overlay", "-o", options, "overlay", over)
 
     def _run_outside(self, *command: str | Path) -> None:
         """Runs a command around the machine: in the namespace, before there is a machine."""
@@ -250,6 +248,11 @@ class BootedMachine:
             "XDG_RUNTIME_DIR": f"/run/user/{uid}",
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{uid}/bus",
         }
+
+
+def _colons(*paths: Path) -> str:
+    """Paths as systemd-nspawn takes several in one word."""
+    return ":".join(str(path).replace(":", "\\:") for path in paths)
 
 
 def _root_environment() -> dict[str, str]:
