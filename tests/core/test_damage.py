@@ -26,6 +26,7 @@ NULS = bytes(200)
         # What follows the bad line was true when it was written.
         ("queued", [BAD, RESERVED, STARTED], ("GPU-1",)),
         ("nothing", [BAD, RESERVED, STARTED], ("GPU-1",)),
+        ("queued", [BAD, RESERVED, e.encode(h.stop_asked()), e.encode(h.sight_lost())], ("GPU-1",)),
         ("running", [BAD, ENDED], None),
         ("running", [BAD, ENDED, AGAIN], ("GPU-2",)),
         ("queued", [BAD, RESERVED, STARTED, ENDED], None),

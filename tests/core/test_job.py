@@ -207,6 +207,9 @@ def test_a_resume_by_the_user_forgives_the_interruptions() -> None:
     assert again.state == Queued()
     assert again.fruitless == 0
     assert again.attempts == 2
+    cancelled = apply(after_ends(("interrupted", 0), ("interrupted", 0)), h.CANCELLED)
+    assert cancelled.fruitless == 2
+    assert apply(cancelled, h.RESUME_ASKED).fruitless == 0
 
 
 def test_a_cancelled_job_says_that_it_never_ran() -> None:

@@ -68,10 +68,10 @@ def test_what_a_crash_left_half_made_or_half_deleted_goes_at_the_next_start(home
     home.publish(build(home), "my-lora")
     build(home, "b" * 32)
     (home.outputs / ".trash-c" / "attempts" / "001").mkdir(parents=True)
-    (home.outputs / ".DS_Store").write_text("not ours")
+    (home.outputs / ".snapshots").mkdir()  # of a volume: not ours
     (home.outputs / "README.md").write_text("not ours either")
     home.prepare()
-    assert names(home) == [".DS_Store", "README.md", "my-lora"]
+    assert names(home) == [".snapshots", "README.md", "my-lora"]
     assert [folder.name for folder in home.job_folders()] == ["my-lora"]
 
 

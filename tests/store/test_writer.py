@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from fluxgymd.store.writer import Writer
+from fluxgymd.store.writer import THREADS, Writer
+from tests.harness.waiting import until
 
 
 def test_the_result_or_the_error_comes_back() -> None:
@@ -25,25 +26,41 @@ def test_the_result_or_the_error_comes_back() -> None:
 
 
 def test_a_write_that_hangs_delays_nobody_else_and_its_age_is_told() -> None:
-    hung, release = threading.Event(), threading.Event()
-
-    def hang() -> str:
-        hung.set()
-        release.wait(60)
-        return "late"
+    release = threading.Event()
 
     async def scenario() -> None:
         writer = Writer()
-        late = asyncio.create_task(writer.run(hang))
-        await asyncio.to_thread(hung.wait, 60)
+        late = asyncio.create_task(writer.run(lambda: release.wait(60)))
+        await asyncio.to_thread(until, lambda: writer.oldest_age() > 0.05, what="the write to grow old")
         assert await writer.run(lambda: "at once") == "at once"
-        first = writer.oldest_age()
-        await writer.run(lambda: None)
-        assert writer.oldest_age() > first > 0  # of the oldest, not of the last
+        later = asyncio.create_task(writer.run(lambda: release.wait(60)))
+        await asyncio.sleep(0)
+        assert writer.oldest_age() > 0.05  # of the oldest, not of the last
         assert not late.done()
         release.set()
-        assert await late == "late"
+        assert all(await asyncio.gather(late, later))
         assert writer.oldest_age() == 0.0
+        writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_work_that_waits_for_a_thread_is_done_also_when_nobody_waits_for_it_any_more() -> None:
+    release, written = threading.Event(), threading.Event()
+
+    async def scenario() -> None:
+        writer = Writer()
+        hung = [asyncio.create_task(writer.run(lambda: release.wait(60))) for _ in range(THREADS)]
+        await asyncio.sleep(0)
+        caller = asyncio.create_task(writer.run(written.set))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert not written.is_set()
+        release.set()
+        assert await asyncio.to_thread(written.wait, 60)
+        await asyncio.gather(*hung)
         writer.close()
 
     asyncio.run(scenario())
