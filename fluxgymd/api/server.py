@@ -125,6 +125,7 @@ class _Conversation:
         self._writer = writer
         self._frames: asyncio.Queue[bytes | FrameError | None] = asyncio.Queue(CALLS_WAITING)
         self._answering: asyncio.Task[None] | None = None
+        self._streams = False
 
     async def run(self) -> None:
         reading = asyncio.create_task(self._read(), name="connection-read")
@@ -153,8 +154,9 @@ class _Conversation:
             return
         except ConnectionError:
             pass
-        # The client is gone: nobody reads a stream any more, and one without news would never notice.
-        if self._answering is not None:
+        # The client is gone: nobody reads a stream any more, and one without news would never notice. A call that
+        # was sent is carried out whole, whether somebody waits for its answer or not.
+        if self._answering is not None and self._streams:
             self._answering.cancel()
         await self._frames.put(None)
 
@@ -171,6 +173,7 @@ class _Conversation:
         except FluxgymError as error:
             await self._fail(error)
             return
+        self._streams = call.route.method.stream
         try:
             reply = await call.route.handler(call.parameters, self._continue)
             if not call.oneway:

@@ -114,6 +114,10 @@ class Book:
     async def decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
         """Appends the event that `choose` makes of the job as it is now: between the look and the event nobody else
         comes in. What `choose` raises leaves the job as it was."""
+        # A caller that is cancelled half-way must not leave an event on the disk that memory does not know.
+        return await asyncio.shield(asyncio.create_task(self._decide(entry, choose), name=f"decide-{entry.name}"))
+
+    async def _decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
         async with entry.lock:
             if entry.damage is not None or entry.job is None:
                 raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name)

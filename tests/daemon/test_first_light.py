@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import NoSuchJob, WrongState
+from fluxgym.framing import encode
 from fluxgym.messages import ExitKind, State, WaitingFor
 from tests.daemon.running import RunningDaemon, context, tensors
 
@@ -159,3 +161,18 @@ def test_logs_follow_to_the_end_and_go_on_from_an_offset(daemon: RunningDaemon, 
             reply.text for reply in connection.stream(m.LOGS, m.LogsParameters(name="my-lora", offset=middle))
         )
     assert replies[0].text + rest == text
+
+
+def test_a_call_is_carried_out_whole_though_its_client_hangs_up(daemon: RunningDaemon, model: Path) -> None:
+    """The event of a stop that was cut off half-way would be on the disk and not in memory, and the next one would
+    contradict it."""
+    daemon.submit(context("first", model, epochs=1000))
+    daemon.wait("first", State.RUNNING)
+    for number in range(20):
+        name = f"queued-{number}"
+        daemon.submit(context(name, model))
+        with socket.socket(socket.AF_UNIX) as hasty:
+            hasty.connect(str(daemon.socket))
+            hasty.sendall(encode({"method": m.STOP.name, "parameters": {"name": name}}))
+        daemon.wait(name, State.STOPPED)
+        assert [event["event"] for event in daemon.events(name)] == ["submitted", "cancelled"]
