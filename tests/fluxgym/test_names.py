@@ -28,6 +28,7 @@ def test_a_good_name_is_taken_as_it_is(name: str) -> None:
         ("Ünïcode", "n-code"),
         ("日本", "my-lora"),
         ("a" * 65, "a" * 64),
+        ("a" * 63 + "/b", "a" * 63),
         ("..", "my-lora"),
         ("a b  c", "a-b-c"),
     ],

@@ -31,6 +31,23 @@ def test_the_live_line_tells_phase_step_epoch_loss_speed_and_eta() -> None:
 
 
 @pytest.mark.parametrize(
+    ("runtime", "line"),
+    [
+        ({"state": "queued", "waitingFor": "gpu"}, "a  queued, waits for a free GPU"),
+        ({"state": "interrupted", "waitingFor": "start"}, "a  interrupted, is about to start"),
+        (
+            {"state": "stopping"},
+            "a  stopping  step 120/400 30%  epoch 3/8  loss 0.1234  1.50 s/step  ETA 7 min",
+        ),
+    ],
+)
+def test_a_job_that_waits_shows_why_and_not_the_progress_of_its_last_attempt(
+    runtime: dict[str, Any], line: str
+) -> None:
+    assert jobs.live_line(job(progress=FULL, **runtime)) == line
+
+
+@pytest.mark.parametrize(
     ("width", "line"),
     [
         (80, "a  training  step 120/400 30%  epoch 3/8  loss 0.1234  1.50 s/step  ETA 7 min"),
