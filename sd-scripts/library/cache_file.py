@@ -56,7 +56,8 @@ def is_valid(path: Path, names: tuple[str, ...], *, seal_name: str, inputs: Mapp
 def read_all(path: Path) -> dict[str, numpy.ndarray] | None:
     """Every array of the file, or None where it is missing or torn. Pickled arrays are never read."""
     try:
-        with numpy.load(path, allow_pickle=False) as archive:
+        # Opened here, because numpy leaves a torn file open.
+        with path.open("rb") as file, numpy.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Caches are sd-scripts' npz files, and are made again whenever they are not what this run would make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from library import dataset
+from library.autoencoder import Autoencoder
+from library.dataset import Dataset
+from library.dataset_config import DatasetConfig, SubsetConfig
+from library.images import Size
+from library.latent_cache import LatentCache
+from library.text_cache import TextCache, TextEmbedding
+from tests.trainer.running import Models, make_pictures
+
+
+def find(folder: Path) -> Dataset:
+    subset = SubsetConfig(image_dir=folder, num_repeats=1, class_tokens=None, caption_extension=".txt")
+    return dataset.find(DatasetConfig(resolution=Size(width=64, height=64), batch_size=1, subsets=(subset,)))
+
+
+def text_cache(models: Models, *, t5_length: int = 4) -> TextCache:
+    return TextCache(
+        clip=models.folder / "clip_l.safetensors",
+        t5=models.folder / "t5xxl_fp16.safetensors",
+        t5_length=t5_length,
+        dtype=torch.float32,
+        on_disk=True,
+    )
+
+
+def latent_cache(models: Models, *, width: int = 64) -> LatentCache:
+    target = Size(width=width, height=64)
+    return LatentCache(autoencoder=models.folder / "ae.safetensors", target=target, on_disk=True)
+
+
+@pytest.fixture
+def cached(models: Models, tmp_path: Path) -> Path:
+    """A folder of two pictures with all caches."""
+    folder = make_pictures(tmp_path / "pictures", 2)
+    autoencoder = Autoencoder(models.folder / "ae.safetensors", torch.device("cpu"))
+    embedding = TextEmbedding(
+        pooled_V=torch.ones(64), hidden_TX=torch.ones(4, 64), t5_mask_T=torch.ones(4, dtype=torch.int64)
+    )
+    for picture in find(folder).pictures:
+        latent_cache(models).encode(picture, autoencoder)
+        text_cache(models).keep(picture, embedding)
+    return folder
+
+
+def missing(folder: Path, models: Models) -> tuple[list[str], list[str]]:
+    """Names of the pictures whose latents, and whose captions, have to be encoded again."""
+    pictures = find(folder).pictures
+    latents = latent_cache(models).missing(pictures)
+    texts = text_cache(models).missing(pictures)
+    return [picture.path.name for picture in latents], [picture.path.name for picture in texts]
+
+
+def test_names_and_arrays_are_sd_scripts(cached: Path, models: Models) -> None:
+    assert missing(cached, models) == ([], [])
+    with numpy.load(cached / "0_0080x0064_flux.npz", allow_pickle=False) as latents:
+        assert latents["latents_8x8"].shape == (16, 8, 8)
+        assert latents["latents_8x8"].dtype == numpy.float32
+        assert latents["original_size_8x8"].tolist() == [80, 64]
+        assert latents["crop_ltrb_8x8"].tolist() == [8, 0, 72, 64]
+    with numpy.load(cached / "0_flux_te.npz", allow_pickle=False) as text:
+        shapes = {name: text[name].shape for name in text.files if name != "fluxgym_seal"}
+        assert not text["apply_t5_attn_mask"]
+    assert shapes == {
+        "l_pooled": (64,),
+        "t5_out": (4, 64),
+        "txt_ids": (4, 3),
+        "t5_attn_mask": (4,),
+        "apply_t5_attn_mask": (),
+    }
+
+
+def new_caption(folder: Path) -> None:
+    (folder / "1.txt").write_text("something else\n")
+
+
+def new_picture(folder: Path) -> None:
+    (folder / "1.png").write_bytes((folder / "0.png").read_bytes())
+
+
+def torn(folder: Path) -> None:
+    for path in folder.glob("1_*.npz"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(folder: Path) -> None:
+    for path in folder.glob("1_*.npz"):
+        path.write_bytes(b"")
+
+
+def written_over(folder: Path) -> None:
+    """By a program that keeps the arrays it does not know, as sd-scripts does."""
+    for path in folder.glob("1_*.npz"):
+        with numpy.load(path) as archive:
+            arrays = dict(archive)
+        changed = next(name for name in arrays if name.startswith(("latents", "t5_out")))
+        arrays[changed] = arrays[changed] * 2
+        numpy.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (new_caption, ([], ["1.png"])),
+        (new_picture, (["1.png"], [])),
+        (torn, (["1.png"], ["1.png"])),
+        (empty, (["1.png"], ["1.png"])),
+        (written_over, (["1.png"], ["1.png"])),
+    ],
+)
+def test_what_makes_a_cache_stale(
+    change: Callable[[Path], None], expected: tuple[list[str], list[str]], cached: Path, models: Models
+) -> None:
+    change(cached)
+    assert missing(cached, models) == expected
+
+
+def test_other_settings_and_models_make_it_stale(cached: Path, models: Models, tmp_path: Path) -> None:
+    pictures = find(cached).pictures
+    assert len(text_cache(models, t5_length=5).missing(pictures)) == 2
+    assert len(latent_cache(models, width=128).missing(pictures)) == 2
+    other = Models(folder=tmp_path / "other")
+    other.folder.mkdir()
+    for path in models.folder.glob("*.safetensors"):
+        (other.folder / path.name).write_bytes(path.read_bytes()[:-1] + b"\1")
+    assert (len(text_cache(other).missing(pictures)), len(latent_cache(other).missing(pictures))) == (2, 2)
+
+
+def test_latents_of_two_sizes_share_a_file(cached: Path, models: Models) -> None:
+    autoencoder = Autoencoder(models.folder / "ae.safetensors", torch.device("cpu"))
+    pictures = find(cached).pictures
+    before = latent_cache(models).latents(pictures[0])
+    latent_cache(models, width=128).encode(pictures[0], autoencoder)
+    assert latent_cache(models).missing(pictures) == []
+    assert torch.equal(latent_cache(models).latents(pictures[0]), before)
+    assert latent_cache(models, width=128).latents(pictures[0]).shape == (16, 8, 16)
