@@ -38,9 +38,9 @@ class BootedMachine:
     def __init__(self) -> None:
         if shutil.which("systemd-nspawn") is None:
             raise FileNotFoundError("the booted machine needs Debian's package systemd-container")
+        self.namespace = Namespace()
         self.directory = Path(tempfile.mkdtemp(prefix="fg-"))
         self.console = self.directory / "console.log"
-        self.namespace = Namespace()
         self.root = self.namespace.path(self.directory / "root")
         self._nspawn: subprocess.Popen[str] | None = None
 

@@ -36,6 +36,7 @@ class UserManager:
     """
 
     def __init__(self) -> None:
+        self.namespace = Namespace()
         self.directory = Path(tempfile.mkdtemp(prefix="fg-"))
         self.runtime_directory = self.directory / "run"
         self.home = self.directory / "home"
@@ -52,7 +53,6 @@ class UserManager:
             "XDG_RUNTIME_DIR": str(self.runtime_directory),
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self.runtime_directory}/bus",
         }
-        self.namespace = Namespace()
         # Laid out as on a whole machine, where user@0.service is one unit below the system's manager.
         self.group = self.namespace.group / "user.service"
         self._manager: subprocess.Popen[str] | None = None
