@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from fluxgym.interfaces import description
-from fluxgym.messages import Context, Model
+from fluxgym.messages import Context, Model, OpenEnum
 
 OPTIONS = "trainer_options"
 MODEL = "model"
@@ -79,7 +79,7 @@ def fields() -> tuple[Field, ...]:
                 rows.append(
                     Field(
                         key=prefix + field.name,
-                        kind=_PATH if field.name in _PATHS else _KINDS[inner],
+                        kind=_PATH if field.name in _PATHS else _kind(inner),
                         help=comments[field.encode_name],
                         repeated=typing.get_origin(inner) is list,
                     )
@@ -92,6 +92,25 @@ def _without_none(annotation: Any) -> Any:
         (inner,) = (part for part in typing.get_args(annotation) if part is not types.NoneType)
         return inner
     return annotation
+
+
+def _kind(annotation: Any) -> Kind:
+    """How a type of the interface is read."""
+    if isinstance(annotation, type) and issubclass(annotation, OpenEnum):
+        return _choice(annotation)
+    return _KINDS[annotation]
+
+
+def _choice(enum: type[OpenEnum]) -> Kind:
+    """A value of an enum by its word; `unknown` is what others make of a word and cannot be asked for."""
+    choices = {str(value): value for value in enum if str(value) != "unknown"}
+
+    def read(value: Any) -> OpenEnum:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
+        return choices[value]
+
+    return Kind(right=f"one of {', '.join(choices)}", metavar="|".join(choices), from_text=read, from_toml=read)
 
 
 def _comments(type_name: str) -> dict[str, str]:
@@ -125,6 +144,12 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError
@@ -138,7 +163,9 @@ def _texts(value: Any) -> list[str]:
 
 
 _PATH = Kind(right="a path in quotes", metavar="PATH", from_text=_text, from_toml=_text)
+_BOOL = Kind(right="true or false", metavar="", from_text=_truth, from_toml=_truth)
 _KINDS = {
+    bool: _BOOL,
     str: Kind(right="text in quotes", metavar="TEXT", from_text=_text, from_toml=_text),
     int: Kind(right="a whole number", metavar="N", from_text=_whole_from_text, from_toml=_whole),
     float: Kind(right="a number", metavar="NUMBER", from_text=lambda text: _number(float(text)), from_toml=_number),
@@ -148,3 +175,8 @@ _KINDS = {
 
 def is_path(field: Field) -> bool:
     return field.kind is _PATH
+
+
+def is_switch(field: Field) -> bool:
+    """Whether its flag takes no value; click has read it then, as true or false."""
+    return field.kind is _BOOL

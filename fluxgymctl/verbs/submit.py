@@ -11,7 +11,7 @@ import click
 
 from fluxgym.methods import SUBMIT, SubmitParameters
 from fluxgymctl import options, outcome, spec
-from fluxgymctl.fields import OPTIONS, absolute, fields, is_path
+from fluxgymctl.fields import OPTIONS, absolute, fields, is_path, is_switch
 from fluxgymctl.output import note, write, write_json
 from fluxgymctl.session import F, Session, common_options
 
@@ -45,16 +45,21 @@ def read_options(context: click.Context, parameter: click.Parameter, value: tupl
 def field_options(function: F) -> F:
     """A flag for each field."""
     for field in reversed(_FIELDS.values()):
-        # A flag that is repeated reads better in the singular: --sample-prompt A --sample-prompt B.
-        flags = [field.flag, field.flag.removesuffix("s")] if field.repeated else [field.flag]
-        function = click.option(
-            *flags,
-            field.name,
-            metavar=field.kind.metavar,
-            multiple=field.repeated,
-            callback=read_field,
-            help=field.help,
-        )(function)
+        if is_switch(field):
+            flag = f"{field.flag}/--no-{field.flag.removeprefix('--')}"
+            option = click.option(flag, field.name, default=None, help=field.help)
+        else:
+            # A flag that is repeated reads better in the singular: --sample-prompt A --sample-prompt B.
+            singular = field.flag.removesuffix("s") if field.repeated else field.flag
+            option = click.option(
+                *dict.fromkeys((field.flag, singular)),
+                field.name,
+                metavar=field.kind.metavar,
+                multiple=field.repeated,
+                callback=read_field,
+                help=field.help,
+            )
+        function = option(function)
     return function
 
 

@@ -4,8 +4,8 @@
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Model
-from fluxgymctl.fields import MODEL, OPTIONS, Field, fields, is_path
+from fluxgym.messages import Context, Model, OpenEnum
+from fluxgymctl.fields import MODEL, OPTIONS, Field, _kind, fields, is_path, is_switch
 
 
 def test_each_field_of_a_job_is_in_the_table() -> None:
@@ -30,11 +30,39 @@ def test_the_paths_are_known() -> None:
     }
 
 
+def example(field: Field) -> object:
+    """A value of a switch or of a choice."""
+    return field.kind.from_toml(True) if is_switch(field) else field.kind.from_text(field.kind.metavar.split("|")[0])
+
+
+class Colour(OpenEnum):
+    RED = "red"
+    DARK_BLUE = "dark_blue"
+    UNKNOWN = "unknown"
+
+
+def test_a_choice_takes_its_words_and_never_unknown() -> None:
+    kind = _kind(Colour)
+    assert (kind.right, kind.metavar) == ("one of red, dark_blue", "red|dark_blue")
+    assert kind.from_text("dark_blue") is kind.from_toml("dark_blue") is Colour.DARK_BLUE
+    for wrong in ("unknown", "green", "", 1, True, ["red"]):
+        with pytest.raises(ValueError):  # noqa: PT011  its sentence is made by the caller
+            kind.from_toml(wrong)
+
+
+def test_a_switch_takes_only_true_and_false() -> None:
+    kind = _kind(bool)
+    assert (kind.from_toml(True), kind.from_toml(False)) == (True, False)
+    for wrong in (1, 0, "true", None):
+        with pytest.raises(ValueError):  # noqa: PT011  its sentence is made by the caller
+            kind.from_toml(wrong)
+
+
 @pytest.mark.parametrize("field", fields(), ids=lambda field: field.key)
 def test_what_a_field_reads_has_the_type_of_the_message(field: Field) -> None:
     structure: type[msgspec.Struct] = Model if field.key.startswith(MODEL) else Context
     annotation = next(part.type for part in msgspec.structs.fields(structure) if part.name == field.name)
-    read = field.kind.from_text("7")
+    read = field.kind.from_text("7") if not is_switch(field) and "|" not in field.kind.metavar else example(field)
     assert msgspec.convert([read] if field.repeated else read, annotation, strict=True) in (read, [read])
 
 

@@ -100,7 +100,7 @@ def test_a_symlink_stays_what_the_user_wrote(tmp_path: Path) -> None:
         ('clip_l = "x"', 1, "did you mean model.clip_l?"),
         ('[model]\nclip = "x"', 2, "there is no setting model.clip; did you mean model.clip_l?"),
         ('epochs = 1\n[models]\nclip_l = "x"', 3, "there is no setting models; did you mean model?"),
-        ("qqqq = 1", 1, "there is no setting qqqq; known are name, dataset,"),
+        ("qqqq = 1", 1, "there is no setting qqqq; known are name,"),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(text: str, line: int, says: str) -> None:
