@@ -33,10 +33,14 @@ def main() -> NoReturn:
     metrics = Metrics.from_environment()
     metrics.report("starting")
 
-    from library import training
-
     try:
+        from library import training
+
         training.run(options, stop=stop, metrics=metrics)
+    except ModuleNotFoundError as error:
+        sentence = f"error: {sys.executable} has no module {error.name}; use the Python of the trainer's environment"
+        print(sentence, file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT) from None
     except (TrainerError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT) from None

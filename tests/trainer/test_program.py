@@ -122,6 +122,21 @@ def test_sigterm_while_loading_leaves_at_once(settings: Settings) -> None:
     assert not list(settings.pictures.glob("*.tmp"))
 
 
+def test_sigterm_while_caching_stops_after_the_picture(settings: Settings) -> None:
+    """Large pictures, so that the signal meets one that is being encoded."""
+    (settings.folder / "dataset.toml").write_text(
+        f"[[datasets]]\nresolution = 256\n[[datasets.subsets]]\nimage_dir = '{settings.pictures}'\n"
+    )
+    with running(settings.plus("--cache_latents_to_disk")) as trainer:
+        trainer.wait_for(lambda line: line["phase"] == "caching")
+        trainer.signal_group(signal.SIGTERM)
+        outcome = trainer.finish()
+    assert outcome.status == 143, outcome.stderr
+    assert 1 <= len(list(settings.pictures.glob("*_flux.npz"))) < 3
+    assert not list(settings.pictures.glob("*.tmp"))
+    assert list(outcome.output_dir.iterdir()) == []
+
+
 def test_sigquit_writes_all_stacks_and_sigterm_while_sampling_drops_the_samples(settings: Settings) -> None:
     prompts = settings.folder / "slow.txt"
     prompts.write_text("a red square --w 64 --h 64 --s 1000\n")
@@ -175,6 +190,14 @@ def test_a_full_disk_leaves_the_last_good_state(settings: Settings) -> None:
     assert left[0] == "lora-000001-state"
     assert not any(name.endswith((".tmp", ".old")) for name in left)
     assert torch.load(kept / "lora-000001-state" / "optimizer.bin", weights_only=True)["state"]
+
+
+def test_a_python_without_torch_is_told(settings: Settings) -> None:
+    arguments = [sys.executable, "-S", PROGRAM, *settings.arguments()]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("has no module torch; use the Python of the trainer's environment\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_importing_the_command_line_needs_no_torch() -> None:

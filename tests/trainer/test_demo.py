@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's material: with half of its epochs the prompts already give their colours, where the base gave grey."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.trainer.running import ROOT, Settings, make_models, train
+
+DEMO = ROOT / "demo"
+SPEC = tomllib.loads((DEMO / "demo.toml").read_text(encoding="utf-8"))
+# Keys of the spec file -> flags of the trainer.
+FLAGS = {"seed": "seed", "learning_rate": "learning_rate", "network_dim": "network_dim"}
+EPOCHS = SPEC["epochs"] // 2
+# Which of red, green and blue are strong in the middle of each prompt's sign.
+STRONG = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
+
+
+def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, DEMO / program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def colour_at(grid: Image.Image, row: int, column: int) -> tuple[int, ...]:
+    """The mean colour of a ring about the middle of one sample, where every sign has its colour."""
+    left, top = 64 + column * 132, row * 132
+    ring = grid.crop((left + 44, top + 76, left + 84, top + 92)).resize((1, 1), Image.Resampling.BOX)
+    pixel = ring.getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def test_the_demo_shows_that_something_was_learnt(tmp_path: Path) -> None:
+    models = make_models(tmp_path / "models")
+    assert run("make_pictures.py", tmp_path / "pictures").returncode == 0
+    settings = Settings(models=models, folder=tmp_path, pictures=tmp_path / "pictures", repeats=SPEC["repeats"])
+    (tmp_path / "dataset.toml").write_text(
+        f"[general]\ncaption_extension = '.txt'\n[[datasets]]\nresolution = {SPEC['resolution']}\n"
+        f"[[datasets.subsets]]\nimage_dir = '{settings.pictures}'\nnum_repeats = {SPEC['repeats']}\n"
+    )
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(SPEC["sample_prompts"]))
+    words = [f"--{flag} {SPEC[key]}" for key, flag in FLAGS.items()]
+    for name, value in SPEC["trainer_options"].items():
+        words += [f"--{name}" if value is True else f"--{name} {value}"] if value is not False else []
+    words += [f"--max_train_epochs {EPOCHS} --sample_every_n_epochs {EPOCHS} --sample_prompts {prompts}"]
+    train(settings.plus(" ".join(words)))
+
+    grid_path = tmp_path / "grid.png"
+    made = run("grid.py", grid_path, settings.output_dir / "sample")
+    assert made.returncode == 0, made.stderr
+    with Image.open(grid_path) as grid:
+        for column, prompt in enumerate(SPEC["sample_prompts"]):
+            before, after = colour_at(grid, 0, column), colour_at(grid, 1, column)
+            assert max(before) - min(before) < 30, (prompt, before)
+            strong = next(value for name, value in STRONG.items() if name in prompt)
+            high = min(channel for channel, is_strong in zip(after, strong, strict=True) if is_strong)
+            low = max(channel for channel, is_strong in zip(after, strong, strict=True) if not is_strong)
+            assert high > low + 40, (prompt, after)
+
+
+def test_the_pictures_are_always_the_same(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert "12 pictures" in run("make_pictures.py", tmp_path / name).stdout
+    files = sorted((tmp_path / "a").iterdir())
+    assert len(files) == 24
+    assert all((tmp_path / "b" / path.name).read_bytes() == path.read_bytes() for path in files)
+    assert (tmp_path / "a" / "disc-1.txt").read_text() == "s1gn, a red disc\n"
+
+
+@pytest.mark.parametrize("program", ["make_pictures.py", "grid.py"])
+def test_without_arguments_the_usage_is_told(program: str) -> None:
+    assert run(program).stderr == f"usage: {program} {'OUT' if program[0] == 'm' else 'OUT.png SAMPLE_DIR'}\n"
+
+
+def test_a_grid_of_nothing_is_refused(tmp_path: Path) -> None:
+    made = run("grid.py", tmp_path / "grid.png", tmp_path)
+    assert (made.returncode, made.stderr) == (1, f"error: there is no sample of an epoch in {tmp_path}\n")
+    assert not (tmp_path / "grid.png").exists()
