@@ -109,6 +109,7 @@ class TestMetricsReader:
             file.write(encoded(STEP))
         assert reader.read()
         assert reader.progress == after(line("loading"), STEP)
+        assert not reader.read()
 
     def test_lines_of_earlier_attempts_are_not_read(self, path: Path) -> None:
         path.write_bytes(encoded(STEP))

@@ -38,6 +38,7 @@ def test_only_a_name_and_a_dataset_are_needed(tmp_path: Path) -> None:
 
 
 def test_what_was_given_stands(tmp_path: Path) -> None:
+    (tmp_path / "models" / "tokenizers").mkdir(parents=True)
     given = context(
         model=Model(transformer="/x/flux.sft", tokenizers="/x/tokenizers"),
         trigger_word="sks cat",
