@@ -104,11 +104,11 @@ class TestMetricsReader:
         path.write_bytes(encoded(line("loading")))
         assert reader.read()
         assert reader.progress == after(line("loading"))
-        assert not reader.read()
         with path.open("ab") as file:
             file.write(encoded(STEP))
         assert reader.read()
         assert reader.progress == after(line("loading"), STEP)
+        assert not reader.read()
         assert not reader.read()
 
     def test_lines_of_earlier_attempts_are_not_read(self, path: Path) -> None:
