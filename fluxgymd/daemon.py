@@ -28,6 +28,7 @@ from fluxgymd.engine.runner import Runner
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.submit import Submitter
 from fluxgymd.engine.verbs import Verbs
+from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.heartbeat import Heartbeat
 from fluxgymd.linger import linger
@@ -64,6 +65,7 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._notifier.stopping()
+        failpoint("daemon.stops")
         await self._stack.aclose()
 
     async def _start(self, stack: AsyncExitStack) -> None:
@@ -79,12 +81,15 @@ class Daemon:
         owner = Ownership(config.home, here, config.socket)
         owner.take()
         stack.callback(owner.release)
+        failpoint("daemon.owns")
         home = Home(config.home)
         home.prepare()
+        failpoint("daemon.prepared")
         writer = Writer()
         stack.callback(writer.close)
         book = Book(home, writer)
         book.load()
+        failpoint("daemon.loaded")
 
         supervisors = await connect(config)
         stack.push_async_callback(supervisors.close)
@@ -107,6 +112,7 @@ class Daemon:
         stack.push_async_callback(runner.close)
         for entry in book:
             if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
+                failpoint("daemon.adopts")
                 runner.adopt(entry)
 
         degraded = Degraded(book, scheduler)
@@ -122,7 +128,9 @@ class Daemon:
             config=config, book=book, gpus=gpus, choice=supervisors.choice, degraded=degraded, sleep=sleep
         )
         server = Server([*service.routes(), *jobs.routes(), *machine.routes()])
+        failpoint("daemon.adopted")
         await server.start(listening)
+        failpoint("daemon.serves")
         stack.push_async_callback(server.close)
 
         self._notifier = Notifier()
@@ -130,6 +138,7 @@ class Daemon:
             self._notifier, scheduler, writer, supervisors.ping, lambda: _status(book, degraded.reasons())
         )
         self._notifier.ready()
+        failpoint("daemon.ready")
         log.info("fluxgymd serves at %s; its home is %s", config.socket, config.home)
         self._spawn(stack, "gpus", _ask_gpus(gpus, scheduler))
         self._spawn(stack, "scheduler", scheduler.run())

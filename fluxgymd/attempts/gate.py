@@ -17,6 +17,7 @@ from pathlib import Path
 from fluxgymd.attempts import processes, shim
 from fluxgymd.attempts.port import AttemptSpec, Refused
 from fluxgymd.core.records import Process
+from fluxgymd.failpoints import failpoint
 
 GATE_FD = 3
 LEFT = "The supervising process left before the trainer was started; the job's log says why."
@@ -43,6 +44,7 @@ class ShimGate:
 
     def open(self) -> None:
         """Refused if the shim has left meanwhile."""
+        failpoint("gate.opens")
         try:
             self._socket.send(b"g")
         except OSError:
@@ -67,7 +69,9 @@ async def spawn(spec: AttemptSpec) -> ShimGate:
         raise
     _reap_when_over(gate.shim.pid)
     try:
+        failpoint("spawn.known")
         await gate.waits()
+        failpoint("spawn.waits")
     except BaseException:
         gate.close()
         raise
@@ -95,6 +99,7 @@ def _spawn(spec: AttemptSpec) -> ShimGate:
     log = -1
     try:
         log = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        failpoint("spawn.begins")
         pid = os.posix_spawn(
             sys.executable,
             command(spec),
@@ -108,6 +113,7 @@ def _spawn(spec: AttemptSpec) -> ShimGate:
             setsigmask=(),
             setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD),
         )
+        failpoint("spawn.forked")
         # It is our child and not reaped yet, so the pid is its own.
         start = processes.stat(pid)
         assert start is not None

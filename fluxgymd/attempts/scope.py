@@ -19,6 +19,7 @@ from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.bus import BusAway, BusError, BusThread, NoSuchProcess, NoSuchUnit, Property, UnitExists
 from fluxgymd.core.evidence import Evidence, Where
 from fluxgymd.core.records import Placement
+from fluxgymd.failpoints import failpoint
 
 SLICE = "fluxgym.slice"
 RECONNECT_SECONDS = 10.0
@@ -53,7 +54,9 @@ class ScopeAdapter:
         return await gate.spawn(spec)
 
     async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
+        failpoint("scope.asked")
         await self._make_scope(spec, gate)
+        failpoint("scope.made")
         group = await asyncio.to_thread(processes.group_of, gate.shim.pid)
         if not processes.lives(gate.shim):
             raise Refused(LEFT)
@@ -64,6 +67,7 @@ class ScopeAdapter:
             facts = await self._bus.unit_facts(spec.unit)
         except BusError as error:
             raise Refused(f"{spec.unit} was made, but systemd does not tell its identity: {error}.") from None
+        failpoint("scope.known")
         if facts.control_group != group:
             raise Refused(f"systemd says {spec.unit} is {facts.control_group}, but its process is in {group}.")
         return Placement(unit=spec.unit, invocation_id=facts.invocation_id, cgroup=group)

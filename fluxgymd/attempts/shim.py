@@ -45,6 +45,8 @@ OOM_SCORE_RAISE = 300
 
 Json = dict[str, Any]
 
+FAILPOINT_PASSES: dict[str, int] = {}
+
 
 def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)  # 8: noted in the loop below, never acted upon
@@ -53,11 +55,15 @@ def main() -> int:
     become_supervisor()
     keep_only_the_gate(options.gate_fd)
     folder = os.open(options.folder, os.O_RDONLY | os.O_DIRECTORY)
+    failpoint("shim.begins")
     locked = take_lock(folder)
+    failpoint("shim.locked")
     write_record(folder, "shim.json", self_record(locked=locked))
+    failpoint("shim.known")
     if not gate_opens(options.gate_fd):
         write_record(folder, "exit.json", exit_record({"kind": "never-started"}, term_seen=bool(ending_pends())))
         return 0
+    failpoint("shim.gate_opened")
     try:
         attempt = Attempt(options=options, folder=folder)
     except OSError as error:  # a log that cannot be opened is as good as a program that cannot be started
@@ -143,14 +149,18 @@ class Attempt:
 
     def run(self) -> None:
         pid, failure = self.start()
+        failpoint("shim.trainer_runs")
         while self.status is None:
             self.wait_for_something(pid)
             self.journal.copy()
         outcome = {"kind": "exec-failed", "errno": failure} if failure else outcome_of(self.status)
         with contextlib.suppress(OSError):
             os.fsync(self.log)
+        failpoint("shim.trainer_ended")
         self.write_exit(outcome)
+        failpoint("shim.exit_durable")
         self.leave(pid)
+        failpoint("shim.leaves")
 
     def start(self) -> tuple[int, int]:  # 5 and 6
         """The trainer's pid, and the errno of its exec (0: it runs).
@@ -160,18 +170,21 @@ class Attempt:
         """
         go_read, go_write = os.pipe()
         failed_read, failed_write = os.pipe()
+        failpoint("shim.forks")
         pid = os.fork()
         if pid == 0:
             os.close(go_write)
             self.become_trainer(go=go_read, failed=failed_write)
         os.close(go_read)
         os.close(failed_write)
+        failpoint("shim.forked")
         started = {"pid": pid, "start": start_time(pid), "cgroup": cgroup(), "startedAt": self.started_at}
         try:
             write_record(self.folder, "started.json", {"contract": CONTRACT, **started})
         except OSError as error:
             os.close(go_write)
             return pid, error.errno or 1
+        failpoint("shim.started_durable")
         os.write(go_write, b"g")
         os.close(go_write)
         with os.fdopen(failed_read, "rb") as failed:
@@ -181,6 +194,7 @@ class Attempt:
         try:
             if os.read(go, 1) != b"g":
                 os._exit(0)
+            failpoint("shim.child_goes")
             os.chdir(self.directory)
             for number in (*WATCHED, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
@@ -286,11 +300,28 @@ def write_record(folder: int, name: str, record: Json) -> None:
     fresh = f"{name}.new"
     file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=folder)
     with os.fdopen(file, "wb") as stream:
+        failpoint("shim.record_opened")
         stream.write(json.dumps(record).encode() + b"\n")
         stream.flush()
+        failpoint("shim.record_written")
         os.fsync(file)
+    failpoint("shim.record_synced")
     os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+    failpoint("shim.record_renamed")
     os.fsync(folder)
+
+
+def failpoint(name: str) -> None:
+    """SIGKILL to this process where FLUXGYM_FAILPOINTS says so (`NAME=kill` or `NAME=kill:PASS`): the small copy of
+    fluxgymd/failpoints.py, which tells more."""
+    rules = os.environ.get("FLUXGYM_FAILPOINTS")
+    if not rules:
+        return
+    FAILPOINT_PASSES[name] = FAILPOINT_PASSES.get(name, 0) + 1
+    wanted = [f"{name}=kill:{FAILPOINT_PASSES[name]}", *([f"{name}=kill"] if FAILPOINT_PASSES[name] == 1 else [])]
+    if not set(wanted).isdisjoint(rules.split(",")):
+        os.write(2, f"failpoint {name}: kill -9\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 # --- what the kernel says (proc(5)); the daemon has its own, since this file stands alone

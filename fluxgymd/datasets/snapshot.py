@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
+from fluxgymd.failpoints import failpoint
+
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """What sd-scripts takes (trainers.md 1.3), in any case of letters."""
 
@@ -47,6 +49,7 @@ def take(source: Path, target: Path) -> Snapshot:
     for picture in pictures:
         check_picture(picture)
         size += copy(picture, target / picture.name)
+        failpoint("dataset.picture_copied")
         caption = picture.with_suffix(".txt")
         if caption.exists():
             size += copy(caption, target / caption.name)
@@ -113,6 +116,7 @@ def main() -> None:
         outcome = take(source, target)
         descriptor = os.open(target, os.O_RDONLY)
         os.fsync(descriptor)
+        failpoint("dataset.durable")
     except Unfit as error:
         outcome = Snapshot(path=_printable(error.path), problem=_printable(error))
     except OSError as error:

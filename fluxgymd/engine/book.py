@@ -17,6 +17,7 @@ from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job, apply
 from fluxgymd.engine import view
 from fluxgymd.engine.hub import Hub
+from fluxgymd.failpoints import failpoint
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
@@ -124,9 +125,12 @@ class Book:
             event = choose(entry.job)
             after = apply(entry.job, event)
             await self.disk(lambda: entry.journal.append(event))
+            failpoint("event.durable")
             entry.job = after
+            failpoint("event.folded")
         self.hub.changed(entry.name)
         await self._show(entry)
+        failpoint("event.shown")
         return after
 
     async def disk(self, work: Callable[[], T]) -> T:
@@ -152,6 +156,7 @@ class Book:
         """Deletes a job that holds nothing; the caller has checked that."""
         job_id = entry.job.id if entry.job else os.urandom(16).hex()
         await self.disk(lambda: self.home.remove(entry.folder, job_id))
+        failpoint("remove.done")
         del self._entries[entry.name]
         self.hub.removed(entry.name)
 

@@ -27,6 +27,7 @@ from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.ending import Over, end_event, stop_asked
 from fluxgymd.engine.spec import attempt_ref, attempt_spec, unit_name
 from fluxgymd.engine.stopping import StopLadder
+from fluxgymd.failpoints import failpoint
 from fluxgymd.store import checkpoints, result
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.trainers import kohya
@@ -122,21 +123,29 @@ class Runner:
 
     async def _start(self, entry: Entry, gpus: tuple[str, ...]) -> None:
         """The contract of DESIGN.md, "An attempt": reserve, spawn, place, and only then open the gate."""
+        failpoint("attempt.begins")
         attempt = await self._reserve(entry, gpus)
+        failpoint("attempt.reserved")
         self._promised.pop(entry.name, None)
         assert entry.job is not None
         spec = attempt_spec(entry.job, attempt, entry.folder, self._config, os.environ)
         await monitor.note(entry.folder, f"attempt {attempt.number} starts as {attempt.unit}")
         try:
             await self._book.disk(lambda: _prepare(entry, attempt))
+            failpoint("attempt.prepared")
             gate = await self._chosen.spawn(spec)
             try:
+                failpoint("attempt.spawned")
                 await self._book.record(entry, events.Spawned(at=time.time(), attempt=attempt.number, shim=gate.shim))
+                failpoint("attempt.spawn_recorded")
                 placement = await self._chosen.place(spec, gate)
+                failpoint("attempt.placed")
                 await self._book.record(
                     entry, events.Placed(at=time.time(), attempt=attempt.number, placement=placement)
                 )
+                failpoint("attempt.place_recorded")
                 self._open(entry, gate)
+                failpoint("attempt.opened")
             finally:
                 gate.close()
             entry.start_problem = None
@@ -187,12 +196,14 @@ class Runner:
         assert isinstance(entry.job.state, Live)
         attempt = entry.job.state.attempt
         adapter = self._adapters[attempt.adapter]
+        failpoint("watch.begins")
         look = _Look(self._book, entry, adapter, self._config.stop_limit)
         await asyncio.to_thread(monitor.write_pid, entry.folder)
         try:
             over = await look.until_over()
         finally:
             look.close()
+        failpoint("watch.over")
         await self._end(entry, over, manager_stays=look.seen_running and await adapter.manager_stays())
 
     async def _end(self, entry: Entry, over: Over, *, manager_stays: bool) -> None:
@@ -208,6 +219,7 @@ class Runner:
             manager_stays=manager_stays,
             why_not_started=entry.start_problem,
         )
+        failpoint("end.judged")
         while True:
             try:
                 await self._book.record(entry, event)
@@ -216,12 +228,14 @@ class Runner:
                 # The end is true already; it is written down as soon as the disk takes it, and the lease is kept.
                 log.error("%s: its end could not be recorded: %s", entry.name, error)
                 await asyncio.sleep(5)
+        failpoint("end.recorded")
         failures = self._failures.pop(entry.name, 0)
         if event.outcome == "never_started":
             self._failures[entry.name] = failures + 1
             entry.not_before = time.monotonic() + BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)]
         await monitor.note(entry.folder, f"attempt {attempt.number} ended, {event.outcome}: {event.reason}")
         await asyncio.to_thread(monitor.remove_pid, entry.folder)
+        failpoint("end.done")
 
 
 class _Look:
@@ -284,6 +298,7 @@ class _Look:
         if job.state.attempt.trainer is None:
             records = await asyncio.to_thread(records_on_disk.read, self._entry.folder.attempt(self._number))
             if records.started is not None:
+                failpoint("watch.started")
                 trainer = records.started.process
                 await self._book.record(
                     self._entry, events.Started(at=time.time(), attempt=self._number, trainer=trainer)
@@ -329,8 +344,10 @@ def _prepare(entry: Entry, attempt: Attempt) -> None:
     """Makes the attempt's folder, and writes what the trainer reads with the paths of today. Blocks."""
     folder = entry.folder.attempt(attempt.number)
     folder.mkdir(mode=0o700, parents=True)
+    failpoint("attempt.folder_made")
     sync_folder(folder.parent)
     sync_folder(entry.folder.path)
+    failpoint("attempt.folder_durable")
     assert entry.job is not None
     context = entry.job.context
     write_file(entry.folder.dataset_config, kohya.dataset_config(context, entry.folder.dataset))

@@ -15,6 +15,7 @@ from fluxgymd.core.job import Job, Waiting
 from fluxgymd.core.schedule import choose
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.runner import Runner
+from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Scheduler:
         for start in starts:
             entry = due[start.job][0]
             self._book.waits(entry, WaitingFor.START)
+            failpoint("schedule.chosen")
             self._runner.start(entry, start.gpus)
         chosen = {start.job for start in starts}
         for entry in waiting:

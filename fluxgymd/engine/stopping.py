@@ -9,6 +9,7 @@ nothing of it remains, and never before.
 import time
 
 from fluxgymd.attempts.port import Adapter, AttemptRef
+from fluxgymd.failpoints import failpoint
 
 
 class StopLadder:
@@ -33,5 +34,6 @@ class StopLadder:
         if not self._terminated and not self._stopped:
             # The trainer may not run yet: then this is tried again at the next look.
             self._terminated = await adapter.terminate(ref)
+            failpoint("stop.terminated")
             return "SIGTERM to the trainer, which saves and leaves" if self._terminated else None
         return None

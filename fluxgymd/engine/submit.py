@@ -21,6 +21,7 @@ from fluxgym.names import check_name
 from fluxgymd.core import events
 from fluxgymd.datasets.snapshot import Snapshot
 from fluxgymd.engine.book import Book, Entry
+from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, JobFolder
 from fluxgymd.store.safetensors_header import NotSafetensors
@@ -58,11 +59,16 @@ class Submitter:
         await self._flags.check(context.trainer_options or {})
         await asyncio.to_thread(_check_space, context, self._book.home.path)
         job_id = secrets.token_hex(16)
+        failpoint("submit.checked")
         built = await self._book.disk(lambda: self._book.home.new_folder(job_id))
         try:
+            failpoint("submit.folder_made")
             snapshot = await _snapshot(Path(str(context.dataset)), built / "dataset")
+            failpoint("submit.dataset_copied")
             await self._book.disk(lambda: _write(built, context, job_id))
+            failpoint("submit.files_written")
             folder = await self._book.disk(lambda: self._book.home.publish(built, context.name))
+            failpoint("submit.published")
         except FileExistsError:
             raise NameTaken(f"There is a job {context.name} already.", name=context.name) from None
         finally:

@@ -11,6 +11,7 @@ from fluxgymd.engine.ending import stop_asked
 from fluxgymd.engine.runner import Runner
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.view import wire_state
+from fluxgymd.failpoints import failpoint
 
 
 class Verbs:
@@ -36,6 +37,7 @@ class Verbs:
                     raise _wrong(job, f"it is {wire_state(job.state)} and does not run")
 
         await self._book.decide(entry, decide)
+        failpoint("stop.recorded")
         entry.wake.set()
         self._scheduler.ring()
         return entry
@@ -56,6 +58,7 @@ class Verbs:
                     raise _wrong(job, f"it is {wire_state(job.state)} already")
 
         await self._book.decide(entry, decide)
+        failpoint("resume.recorded")
         entry.start_problem = None
         entry.not_before = 0.0
         self._scheduler.ring()

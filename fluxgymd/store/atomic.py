@@ -5,6 +5,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from fluxgymd.failpoints import failpoint
+
 
 def write_file(path: Path, data: bytes) -> None:
     """Replaces a file. OSError leaves the old one as it was."""
@@ -12,8 +14,11 @@ def write_file(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            failpoint("file.opened")
             write_all(descriptor, data)
+            failpoint("file.written")
             os.fsync(descriptor)
+            failpoint("file.synced")
         finally:
             os.close(descriptor)
         temporary.rename(path)
@@ -21,7 +26,9 @@ def write_file(path: Path, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+    failpoint("file.renamed")
     sync_folder(path.parent)
+    failpoint("file.durable")
 
 
 def write_all(descriptor: int, data: bytes) -> None:

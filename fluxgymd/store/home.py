@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder
 
 JOURNAL = "events.jsonl"
@@ -86,7 +87,9 @@ class Home:
         self.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
         for entry in os.scandir(self.outputs):
             if entry.name.startswith((".new-", ".trash-")):
+                failpoint("home.sweeps")
                 shutil.rmtree(entry.path, ignore_errors=True)
+                failpoint("home.swept")
 
     def folder(self, name: str) -> JobFolder:
         return JobFolder(self.outputs / name)
@@ -108,14 +111,22 @@ class Home:
         target = self.outputs / name
         if os.path.lexists(target):
             raise FileExistsError(target)
+        failpoint("publish.checked")
         sync_folder(built)
+        failpoint("publish.synced")
         built.rename(target)
+        failpoint("publish.renamed")
         sync_folder(self.outputs)
+        failpoint("publish.durable")
         return JobFolder(target)
 
     def remove(self, folder: JobFolder, job_id: str) -> None:
         """Deletes a job's folder: gone for good once it is renamed, deleted in full if nothing crashes."""
         trash = self.outputs / f".trash-{job_id}"
+        failpoint("remove.begins")
         folder.path.rename(trash)
+        failpoint("remove.renamed")
         sync_folder(self.outputs)
+        failpoint("remove.durable")
         shutil.rmtree(trash, ignore_errors=True)
+        failpoint("remove.deleted")

@@ -14,6 +14,7 @@ import msgspec
 
 from fluxgymd.core import damage, events, job
 from fluxgymd.core.events import AnyEvent
+from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder, write_all
 
 
@@ -70,8 +71,11 @@ class Journal:
         try:
             self._cut_tail(descriptor)
             os.lseek(descriptor, self._good_size, os.SEEK_SET)
+            failpoint("journal.opened")
             write_all(descriptor, line)
+            failpoint("journal.written")
             os.fsync(descriptor)
+            failpoint("journal.synced")
         finally:
             os.close(descriptor)
         self._good_size += len(line)
@@ -84,8 +88,11 @@ class Journal:
             return
         tail = os.pread(descriptor, size - self._good_size, self._good_size)
         self._keep(tail)
+        failpoint("journal.tail_kept")
         os.ftruncate(descriptor, self._good_size)
+        failpoint("journal.tail_cut")
         os.fsync(descriptor)
+        failpoint("journal.cut_synced")
 
     def _keep(self, tail: bytes) -> None:
         number = 1
@@ -94,7 +101,9 @@ class Journal:
         descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             write_all(descriptor, tail)
+            failpoint("journal.tail_written")
             os.fsync(descriptor)
+            failpoint("journal.tail_synced")
         except OSError:
             copy.unlink()
             raise

@@ -16,6 +16,7 @@ import msgspec
 from fluxgym.errors import FluxgymError
 from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import Place, Record
+from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
 
 RENEW_SECONDS = 20
@@ -65,6 +66,7 @@ class Ownership:
             if descriptor >= 0:
                 os.close(descriptor)
             raise self._taken(other)
+        failpoint("owner.locked")
         self._lock = descriptor
         self.renew()
 
@@ -77,6 +79,7 @@ class Ownership:
         if self._lock is None:
             return
         self._record.unlink(missing_ok=True)
+        failpoint("owner.released")
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = None

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Places where a test can kill the daemon or let the disk refuse: `failpoint("journal.written")`.
+
+Nothing happens at them unless FLUXGYM_FAILPOINTS is set, a list with commas of
+
+    NAME=kill             SIGKILL to this process at the first pass
+    NAME=kill:3           at the third
+    NAME=error:ENOSPC     that OSError at every pass
+    NAME=error:EIO:2-4    at the second to the fourth
+
+It is a real kill -9: no handler runs, no buffer is written. A line on stderr says at which one it was. The tests read
+the names from the source (tests/crash/names.py): each stands once, as a literal, and a new one is covered by itself.
+The shim has a small copy of this, for it stands alone (fluxgymd/attempts/shim.py); its names begin with `shim.`.
+"""
+
+import errno
+import os
+import re
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+
+VARIABLE = "FLUXGYM_FAILPOINTS"
+
+_WHAT = r"(?P<name>[a-z_.]+)=(?:kill|error:(?P<error>E[A-Z0-9]+))"
+_WHEN = r"(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?"
+_RULE = re.compile(_WHAT + _WHEN)
+
+
+@dataclass(slots=True)
+class Rule:
+    """What happens at one failpoint."""
+
+    error: int | None
+    """The errno of the OSError that is raised; None: SIGKILL."""
+    first: int
+    last: int | None
+    """The passes at which it happens, counted from 1; None: all from the first on."""
+    passes: int = 0
+
+
+def parse(text: str) -> dict[str, Rule]:
+    """The rules by name. ValueError with one sentence if the text is no list of them."""
+    rules = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        found = _RULE.fullmatch(part)
+        number = getattr(errno, found["error"], None) if found and found["error"] else None
+        if found is None or (found["error"] and number is None):
+            raise ValueError(f"{VARIABLE} holds {part!r}; write NAME=kill, NAME=kill:PASS or NAME=error:ERRNO.")
+        first = int(found["first"] or 1)
+        last = found["last"] or found["first"]
+        rules[found["name"]] = Rule(number, first, int(last) if last else None)
+    return rules
+
+
+def failpoint(name: str) -> None:
+    """Does what the environment says of this name: nothing, a SIGKILL to this process, or an OSError."""
+    if _rules:
+        _pass(name)
+
+
+def _pass(name: str) -> None:
+    rule = _rules.get(name)
+    if rule is None:
+        return
+    with _lock:
+        rule.passes += 1
+        due = rule.first <= rule.passes and (rule.last is None or rule.passes <= rule.last)
+    if not due:
+        return
+    if rule.error is not None:
+        raise OSError(rule.error, os.strerror(rule.error))
+    os.write(2, f"failpoint {name}: kill -9\n".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+_lock = threading.Lock()
+try:
+    _rules = parse(os.environ.get(VARIABLE, ""))
+except ValueError as problem:
+    sys.exit(f"fluxgymd: {problem}")
