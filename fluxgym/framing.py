@@ -2,10 +2,12 @@
 """Varlink's frames: one JSON object in UTF-8, ended by one NUL byte (varlink.org; UAPI.20).
 
 Reading is strict: a message that two parsers could read differently (a key twice, NaN, more than one value, nested
-too deep) is refused whole, and so is one over the limit.
+too deep) is refused whole, and so are one over the limit and one whose values could not be sent back (half a
+surrogate pair, an infinite number). The time that this takes grows as the message does, and no faster.
 """
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -13,6 +15,9 @@ import msgspec
 
 MESSAGE_LIMIT = 1024 * 1024
 """Bytes of one message without its NUL."""
+
+SURROGATE = rb"\ud"
+"""How the escape of half a pair begins."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -36,17 +41,23 @@ def decode(frame: bytes) -> dict[str, Any]:
         raise FrameError(f"the message is not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
         raise FrameError("the message is nested too deep") from None
+    except FrameError:
+        raise
+    except ValueError:  # Python's bound, without which the time grows with the square of the digits
+        raise FrameError("the message holds an integer with too many digits") from None
+    if SURROGATE in frame.lower():
+        _refuse_half_characters(value)
     if not isinstance(value, dict):
         raise FrameError("the message is not a JSON object")
     return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise FrameError(f"the message has the key {twice!r} twice")
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise FrameError(f"the message has the key {key!r} twice")
+        result[key] = value
     return result
 
 
@@ -54,8 +65,23 @@ def _refuse_constant(text: str) -> NoReturn:
     raise FrameError(f"the message holds {text}, which is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise FrameError("the message holds a number that is too large")
+    return number
+
+
+def _refuse_half_characters(value: Any) -> None:
+    """JSON's escapes can write half of a surrogate pair, which no UTF-8 can carry back."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise FrameError("the message holds half a character (an unpaired surrogate)") from None
+
+
 # json and not msgspec, which takes a key twice without a word (measured with msgspec 0.19: the last one wins).
-_strict = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+_strict = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant)
 
 
 class Splitter:
