@@ -7,6 +7,7 @@ too (promise 10). A fault in a handler ends that call, not the daemon.
 """
 
 import asyncio
+import inspect
 import logging
 import os
 import socket
@@ -63,8 +64,9 @@ class Server:
         """Serves on a socket that listens already."""
         options: dict[str, Any] = {"sock": listening, "limit": READ_BYTES}
         # Python 3.13 unlinks the path of the socket at close by default; under socket activation the path belongs to
-        # systemd, and every later client would get ENOENT (daemons.md 3.4).
-        if "cleanup_socket" in (asyncio.AbstractEventLoop.create_unix_server.__kwdefaults__ or {}):
+        # systemd, and every later client would get ENOENT (daemons.md 3.4). The running loop is asked: the abstract
+        # one does not name the option in any version.
+        if "cleanup_socket" in inspect.signature(asyncio.get_running_loop().create_unix_server).parameters:
             options["cleanup_socket"] = False
         self._server = await asyncio.start_unix_server(self._accept, **options)
 
