@@ -25,10 +25,15 @@ from fluxgymd.api.parameters import convert
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 1024
+CONNECTIONS = 512
+"""Half of the descriptors that a process of a systemd user has (systemd.exec(5): LimitNOFILE, 1024). With all of them
+taken by clients no journal could be opened and no attempt looked at."""
 CALLS_WAITING = 16
+CALL_BYTES_WAITING = 1024 * 1024
 READ_BYTES = 64 * 1024
 REPLY_BYTES_WAITING = 256 * 1024
+LEAVE_SECONDS = 5.0
+"""How long a client may take to read its last replies, once the daemon has nothing more for it."""
 
 Send = Callable[[msgspec.Struct], Awaitable[None]]
 Handler = Callable[[Any, Send], Awaitable[msgspec.Struct]]
@@ -95,7 +100,7 @@ class Server:
         except Exception:
             log.exception("a connection failed")
         finally:
-            writer.close()
+            await _leave(writer)
 
     def parse(self, frame: bytes) -> Call:
         """FrameError if it is no call at all, a FluxgymError if it is one that cannot be answered."""
@@ -125,7 +130,9 @@ class _Conversation:
         self._server = server
         self._reader = reader
         self._writer = writer
-        self._frames: asyncio.Queue[bytes | FrameError | None] = asyncio.Queue(CALLS_WAITING)
+        self._frames: asyncio.Queue[bytes | FrameError | None] = asyncio.Queue()
+        self._bytes_waiting = 0
+        self._room = asyncio.Event()
         self._answering: asyncio.Task[None] | None = None
         self._streams = False
 
@@ -133,6 +140,8 @@ class _Conversation:
         reading = asyncio.create_task(self._read(), name="connection-read")
         try:
             while (frame := await self._frames.get()) is not None:
+                self._bytes_waiting -= len(frame) if isinstance(frame, bytes) else 0
+                self._room.set()
                 self._answering = asyncio.create_task(self._answer(frame), name="connection-answer")
                 await self._answering
                 if isinstance(frame, FrameError):
@@ -149,18 +158,35 @@ class _Conversation:
             while data := await self._reader.read(READ_BYTES):
                 splitter.feed(data, frames.append)
                 for frame in frames:
-                    await self._frames.put(frame)
+                    await self._wait_in_line(frame)
                 frames.clear()
         except FrameError as error:
-            await self._frames.put(error)
+            self._end_stream()
+            self._frames.put_nowait(error)
             return
         except ConnectionError:
             pass
-        # The client is gone: nobody reads a stream any more, and one without news would never notice. A call that
-        # was sent is carried out whole, whether somebody waits for its answer or not.
+        self._end_stream()
+        self._frames.put_nowait(None)
+
+    async def _wait_in_line(self, frame: bytes) -> None:
+        """Hands a frame over, when there is room. FrameError if there may never be any: a stream may have no end, and
+        while the reading stands still a client that leaves is not seen."""
+        while self._frames.qsize() >= CALLS_WAITING or (
+            not self._frames.empty() and self._bytes_waiting + len(frame) > CALL_BYTES_WAITING
+        ):
+            if self._streams:
+                raise FrameError("too many calls wait behind a stream; send them on another connection")
+            self._room.clear()
+            await self._room.wait()
+        self._bytes_waiting += len(frame)
+        self._frames.put_nowait(frame)
+
+    def _end_stream(self) -> None:
+        """Nobody reads a stream any more, and one without news would never notice. A call that was sent is carried
+        out whole, whether somebody waits for its answer or not."""
         if self._answering is not None and self._streams:
             self._answering.cancel()
-        await self._frames.put(None)
 
     async def _answer(self, frame: bytes | FrameError) -> None:
         try:
@@ -199,6 +225,16 @@ class _Conversation:
     async def _send(self, message: dict[str, Any]) -> None:
         self._writer.write(encode(message))
         await self._writer.drain()
+
+
+async def _leave(writer: asyncio.StreamWriter) -> None:
+    """Closes the connection, with what was not read yet if that takes too long: until it is closed it counts."""
+    writer.close()
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await writer.wait_closed()
+    except (TimeoutError, ConnectionError, asyncio.CancelledError):
+        writer.transport.abort()
 
 
 def _is_ours(writer: asyncio.StreamWriter) -> bool:
