@@ -3,9 +3,10 @@
 (huggingface.co/docs/safetensors: Format). The file is whole if and only if it is as long as its header says.
 """
 
+import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -21,6 +22,7 @@ class Tensor(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
     data_offsets: tuple[int, int]
     """Bytes, counted from the end of the header."""
+    dtype: str = ""
 
 
 class NotSafetensors(ValueError):
@@ -48,6 +50,24 @@ def read(path: Path) -> dict[str, Tensor]:
     if size != 8 + length + data:
         raise NotSafetensors(f"{path.name} has {size} bytes, but its header tells of {8 + length + data}")
     return tensors
+
+
+_SCALARS = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B"}
+
+
+def scalar(file: BinaryIO, tensor: Tensor, data_start: int) -> float | None:
+    """The value of a tensor with one number, such as a LoRA's alpha; None for a type that is not known here.
+
+    `data_start`: where the header ends in the file.
+    """
+    begin, end = tensor.data_offsets
+    data = os.pread(file.fileno(), min(end - begin, 8), data_start + begin)
+    if tensor.dtype == "BF16" and len(data) == 2:
+        return float(struct.unpack("<f", b"\0\0" + data)[0])  # the upper half of a float32
+    form = _SCALARS.get(tensor.dtype)
+    if form is None or len(data) != struct.calcsize(form):
+        return None
+    return float(struct.unpack(form, data)[0])
 
 
 def problem(path: Path) -> str | None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.core.resume import CheckpointFacts, newest
+from fluxgymd.core.compatibility import Made
+from fluxgymd.core.resume import CheckpointFacts, Trainer, newest
 from fluxgymd.store import checkpoints
-from tests.store.files import LORA, write_state
+from tests.store.files import BLOCKS, CLIP, LORA, PICKLES, RECORDED, lora, our_state, write_state
 
 
 def found(folder: Path, name: str = "my-lora") -> dict[str, CheckpointFacts]:
@@ -18,9 +19,9 @@ def found(folder: Path, name: str = "my-lora") -> dict[str, CheckpointFacts]:
 
 
 def test_complete_states_are_told_with_step_epoch_and_size(tmp_path: Path) -> None:
-    write_state(tmp_path / "my-lora-000004-state", epoch=4, step=40)
-    write_state(tmp_path / "my-lora-step00000055-state", epoch=6, step=55)
-    write_state(tmp_path / "my-lora-state", epoch=16, step=160)
+    our_state(tmp_path / "my-lora-000004-state", epoch=4, step=40)
+    our_state(tmp_path / "my-lora-step00000055-state", epoch=6, step=55)
+    our_state(tmp_path / "my-lora-state", epoch=16, step=160)
     facts = found(tmp_path)
     assert {name: (state.epoch, state.step, state.problem) for name, state in facts.items()} == {
         "my-lora-000004-state": (4, 40, None),
@@ -74,10 +75,10 @@ def test_a_train_state_that_cannot_be_read_is_told(tmp_path: Path, content: byte
 
 
 def test_a_state_that_was_being_replaced_is_taken_only_where_no_new_one_is(tmp_path: Path) -> None:
-    write_state(tmp_path / "my-lora-000004-state.old", epoch=4, step=40)
+    our_state(tmp_path / "my-lora-000004-state.old", epoch=4, step=40)
     assert {name: state.step for name, state in found(tmp_path).items()} == {"my-lora-000004-state.old": 40}
     assert found(tmp_path)["my-lora-000004-state.old"].epoch == 4
-    write_state(tmp_path / "my-lora-000004-state", epoch=4, step=41)
+    our_state(tmp_path / "my-lora-000004-state", epoch=4, step=41)
     assert {name: state.step for name, state in found(tmp_path).items()} == {"my-lora-000004-state": 41}
 
 
@@ -109,3 +110,95 @@ def test_a_state_that_the_trainer_deletes_meanwhile_is_passed_over(tmp_path: Pat
             shutil.rmtree(folder / "my-lora-000002-state")
         done.set()
         assert looking.result() <= {1, 2}
+
+
+@pytest.mark.parametrize("name", PICKLES)
+def test_promise_5_a_state_whose_pickle_is_torn_anywhere_is_not_resumed_from(tmp_path: Path, name: str) -> None:
+    state = write_state(tmp_path / "my-lora-000004-state")
+    whole = (state / name).read_bytes()
+    for length in {*range(1, len(whole), 97), len(whole) - 1}:
+        (state / name).write_bytes(whole[:length])
+        (facts,) = checkpoints.scan(tmp_path, "my-lora")
+        assert facts.problem == f"{name} is torn or not a file of torch.save", length
+        assert newest([facts]) is None
+    (state / name).write_bytes(whole)
+    assert found(tmp_path)["my-lora-000004-state"].complete
+
+
+# Runs of sd-scripts that were recorded (trainers.md 1.5): 3 epochs of 8 steps, resumed after the first epoch. Its
+# train_state.json says 8 and 16 where 16 and 24 are true.
+@pytest.mark.parametrize(
+    ("name", "epoch", "told", "step"),
+    [
+        ("my-lora-000001-state", 1, 8, 8),
+        ("my-lora-000002-state", 2, 8, 16),
+        ("my-lora-state", 3, 16, 24),
+        # A first run, by steps: 5, 10, 15 and 20 of 24. Then one that was resumed at step 8: its 5 is 13.
+        ("my-lora-step00000005-state", 1, 5, 5),
+        ("my-lora-step00000015-state", 2, 15, 15),
+        ("my-lora-step00000020-state", 3, 20, 20),
+        ("my-lora-step00000005-state", 2, 5, 13),
+    ],
+)
+def test_promise_5_the_true_step_of_a_state_of_sd_scripts(
+    *, tmp_path: Path, name: str, epoch: int, told: int, step: int
+) -> None:
+    write_state(tmp_path / name, epoch=epoch, step=told)
+    (known,) = checkpoints.scan(tmp_path, "my-lora", steps_per_epoch=8)
+    assert (known.trainer, known.epoch, known.step) == (Trainer.SD_SCRIPTS, epoch, step)
+    (unknown,) = checkpoints.scan(tmp_path, "my-lora")
+    assert (unknown.epoch, unknown.step) == (epoch, None)
+
+
+def test_our_trainers_own_counter_stands(tmp_path: Path) -> None:
+    our_state(tmp_path / "my-lora-step00000013-state", epoch=2, step=13)
+    (state,) = checkpoints.scan(tmp_path, "my-lora", steps_per_epoch=5)
+    assert (state.trainer, state.epoch, state.step) == (Trainer.OURS, 2, 13)
+
+
+def test_a_state_that_is_set_aside_keeps_its_files_and_is_listed(tmp_path: Path) -> None:
+    for number in (1, 2):
+        state = write_state(tmp_path / "my-lora-000004-state")
+        (state / "optimizer.bin").unlink()
+        assert checkpoints.set_aside(state) == f"my-lora-000004-state.broken-{number}"
+    aside = found(tmp_path)
+    assert sorted(aside) == ["my-lora-000004-state.broken-1", "my-lora-000004-state.broken-2"]
+    for facts in aside.values():
+        assert (facts.set_aside, facts.problem, facts.epoch) == (True, "optimizer.bin is missing", 4)
+        assert len(list((tmp_path / facts.name).iterdir())) == 4
+
+
+def test_a_state_that_was_set_aside_is_not_taken_by_itself_again(tmp_path: Path) -> None:
+    write_state(tmp_path / "my-lora-000004-state.broken-1")
+    (facts,) = checkpoints.scan(tmp_path, "my-lora")
+    assert facts.problem is not None
+    assert "rename it" in facts.problem
+    assert newest([facts]) is None
+
+
+def test_what_our_trainer_had_not_finished_is_found_by_its_name(tmp_path: Path) -> None:
+    for name in ("my-lora-000004-state.tmp", "my-lora-state.tmp", "my-lora.safetensors.tmp", "other-state.tmp"):
+        write_state(tmp_path / name)
+    assert [path.name for path in checkpoints.unfinished(tmp_path, "my-lora")] == [
+        "my-lora-000004-state.tmp",
+        "my-lora-state.tmp",
+    ]
+    checkpoints.delete(tmp_path / "my-lora-state.tmp")
+    checkpoints.delete(our_state(tmp_path / "my-lora-state"))
+    assert not list(tmp_path.glob("my-lora-state*"))
+
+
+def test_what_a_state_tells_of_its_training(tmp_path: Path) -> None:
+    state = our_state(tmp_path / "s", step=40, weights=lora(BLOCKS | CLIP, rank=2, alpha=1.5))
+    assert checkpoints.made(state) == Made(
+        step=40,
+        steps_per_epoch=10,
+        modules=BLOCKS | CLIP,
+        ranks=frozenset({2}),
+        alphas=frozenset({1.5}),
+        optimizer="AdamW",
+    )
+    (state / "optimizer.bin").write_bytes((RECORDED / "adafactor.bin").read_bytes())
+    assert checkpoints.made(state).optimizer == "Adafactor"
+    told = checkpoints.made(write_state(tmp_path / "theirs"))
+    assert (told.step, told.steps_per_epoch) == (None, None)
