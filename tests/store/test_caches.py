@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Caches that a kill left half-written are removed; whole ones and everything else stay."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.store import caches
+
+
+def npz(*, how: int = zipfile.ZIP_STORED) -> bytes:
+    """Arrays as numpy.savez packs them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", how) as file:
+        file.writestr("latents_8x8.npy", b"\x93NUMPY" + os.urandom(600))
+        file.writestr("original_size_8x8.npy", b"\x93NUMPY" + bytes(100))
+    return buffer.getvalue()
+
+
+def test_a_whole_cache_is_whole(tmp_path: Path) -> None:
+    for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # savez and savez_compressed
+        (tmp_path / "a_flux.npz").write_bytes(npz(how=how))
+        assert caches.is_whole(tmp_path / "a_flux.npz")
+    assert caches.remove_torn(tmp_path) == []
+
+
+def test_promise_5_a_cache_that_is_torn_at_any_byte_is_removed(tmp_path: Path) -> None:
+    whole = npz()
+    path = tmp_path / "0_0080x0064_flux.npz"
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert caches.remove_torn(tmp_path) == [path.name], length
+        assert not path.exists()
+
+
+def test_a_hole_of_zeros_is_found(tmp_path: Path) -> None:
+    """A power cut can leave a file its length and its end, and not its beginning."""
+    (tmp_path / "a_flux_te.npz").write_bytes(bytes(100) + npz()[100:])
+    assert caches.remove_torn(tmp_path) == ["a_flux_te.npz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "goes"),
+    [
+        ("a_flux.npz", True),
+        ("a_0512x0512_flux.npz", True),
+        ("a_flux_te.npz", True),
+        ("a_flux.npz.tmp", True),
+        ("a_flux_te.npz.tmp", True),
+        # Not a cache of Flux: whatever it is, it is not ours to remove.
+        ("a.npz", False),
+        ("a_flux.npz.bak", False),
+        ("a.png", False),
+        ("a.txt", False),
+    ],
+)
+def test_only_caches_of_flux_are_looked_at(*, tmp_path: Path, name: str, goes: bool) -> None:
+    (tmp_path / name).write_bytes(b"torn")
+    (tmp_path / "folder_flux.npz").mkdir()
+    (tmp_path / "link_flux.npz").symlink_to(tmp_path / "nowhere")
+    assert caches.remove_torn(tmp_path) == ([name] if goes else [])
+    assert (tmp_path / name).exists() is not goes
+
+
+def test_without_a_dataset_there_is_nothing_to_remove(tmp_path: Path) -> None:
+    assert caches.remove_torn(tmp_path / "dataset") == []
