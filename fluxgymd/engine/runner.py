@@ -273,7 +273,7 @@ class _Look:
                     self.seen_running = True
                     await self._running()
                 case LeftOver() if again:
-                    await self._adapter.stop(self._ref())
+                    await self._climb(trainer_ended=True)
                 case LostSight(why) if again:
                     await self._lost(why)
                 case _:
@@ -316,9 +316,12 @@ class _Look:
         assert self._entry.job is not None
         if not stop_asked(self._entry.job):
             return
+        await self._climb(trainer_ended=False)
+
+    async def _climb(self, *, trainer_ended: bool) -> None:
         if self._ladder is None:
             self._ladder = StopLadder(self._stop_limit)
-        done = await self._ladder.climb(self._adapter, self._ref())
+        done = await self._ladder.climb(self._adapter, self._ref(), trainer_ended=trainer_ended)
         if done is not None:
             await monitor.note(self._entry.folder, f"stop: {done}")
 

@@ -11,6 +11,9 @@ import time
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.failpoints import failpoint
 
+KILL_AGAIN_SECONDS = 30.0
+"""Between two kills of what does not go: a process that hangs in the kernel may not go for hours."""
+
 
 class StopLadder:
     """The steps of one stop. `climb` is called at each look at the attempt, and does what is due."""
@@ -19,19 +22,24 @@ class StopLadder:
         self._limit = limit
         self._begun = time.monotonic()
         self._terminated = False
-        self._stopped = False
+        self._kill_at: float | None = None  # known once all was told to stop
 
-    async def climb(self, adapter: Adapter, ref: AttemptRef) -> str | None:
-        """What was done now, in words; None if nothing was due."""
-        since = time.monotonic() - self._begun
-        if since > 2 * self._limit + 10:
+    async def climb(self, adapter: Adapter, ref: AttemptRef, *, trainer_ended: bool = False) -> str | None:
+        """What was done now, in words; None if nothing was due. `trainer_ended`: it needs no time to save."""
+        now = time.monotonic()
+        if self._kill_at is not None:
+            if now < self._kill_at:
+                return None
+            self._kill_at = now + KILL_AGAIN_SECONDS
             await adapter.kill(ref)
             return "SIGKILL to what is left"
-        if since > self._limit and not self._stopped:
-            self._stopped = True
+        if trainer_ended or now - self._begun > self._limit:
+            self._kill_at = now + self._limit + 10  # the adapter kills at the limit, and this is for its failure
             await adapter.stop(ref)
+            if trainer_ended:
+                return "the trainer has ended, but processes of it are left: they are stopped"
             return f"the trainer did not leave within {self._limit:g} s: its processes are stopped"
-        if not self._terminated and not self._stopped:
+        if not self._terminated:
             # The trainer may not run yet: then this is tried again at the next look.
             self._terminated = await adapter.terminate(ref)
             failpoint("stop.terminated")
