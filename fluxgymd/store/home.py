@@ -8,6 +8,7 @@ It goes the same way back: renamed to `.trash-ID` first, then deleted.
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,10 @@ class Home:
     def prepare(self) -> None:
         """Makes what is missing and deletes what a crash left half-made or half-deleted."""
         self.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.path, *self.path.absolute().parents):
+            # Each time: a daemon that made them may have died before this. What is above may be closed to us.
+            with suppress(PermissionError):
+                sync_folder(folder)
         for entry in os.scandir(self.outputs):
             if entry.name.startswith((".new-", ".trash-")):
                 failpoint("home.sweeps")

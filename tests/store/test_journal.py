@@ -56,6 +56,8 @@ TAILS = {
     "a record without its newline": e.encode(h.stop_asked())[:-1],
     "NULs, as a file system leaves after a power cut": bytes(100),
     "half a record and NULs": e.encode(h.stop_asked())[:9] + bytes(5000),
+    "a record of which only the last page was written": bytes(30) + e.encode(h.stop_asked())[30:],
+    "such a record and NULs": bytes(30) + e.encode(h.stop_asked())[30:] + bytes(50),
     "half a character": b'{"event":"sight_lost","why":"\xc3',
 }
 
