@@ -110,7 +110,7 @@ class Daemon:
         )
         scheduler = Scheduler(book, runner, gpus, bell=bell, after_pass=guard_sleep)
         stack.push_async_callback(runner.close)
-        for entry in book:
+        for entry in book.open():
             if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
                 failpoint("daemon.adopts")
                 runner.adopt(entry)
@@ -183,8 +183,9 @@ def _warnings(supervisors: Supervisors) -> list[str]:
 
 
 def _status(book: Book, degraded: list[str]) -> str:
-    live = [entry for entry in book if entry.job is not None and isinstance(entry.job.state, Live)]
-    waiting = sum(1 for entry in book if entry.job is not None and isinstance(entry.job.state, Waiting))
+    opened = book.open()
+    live = [entry for entry in opened if entry.job is not None and isinstance(entry.job.state, Live)]
+    waiting = sum(1 for entry in opened if entry.job is not None and isinstance(entry.job.state, Waiting))
     parts = [f"{len(live)} running, {waiting} waiting"]
     for entry in live[:3]:
         progress = entry.progress

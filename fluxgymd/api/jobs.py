@@ -8,7 +8,7 @@ from fluxgym import methods as m
 from fluxgym.messages import Checkpoint, Revision
 from fluxgymd.api import log_stream
 from fluxgymd.api.server import Route, Send
-from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine.book import Book
 from fluxgymd.engine.submit import Submitter
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.engine.view import show
@@ -32,11 +32,7 @@ class Jobs:
         return m.SubmitReply(job=show(entry), warnings=warnings + self._warn())
 
     async def list_jobs(self, parameters: m.ListParameters, send: Send) -> m.ListReply:
-        entries = sorted(self._book, key=_age, reverse=True)
-        if parameters.before is not None:
-            oldest = _age(self._book.entry(parameters.before))
-            entries = [entry for entry in entries if _age(entry) < oldest]
-        for entry in entries[: parameters.limit]:
+        for entry in self._book.newest(before=parameters.before, limit=parameters.limit):
             await send(m.ListReply(job=show(entry)))
         return m.ListReply()
 
@@ -61,7 +57,7 @@ class Jobs:
             number = parameters.since.number
         else:
             number = hub.revision.number
-            for entry in sorted(self._book, key=_age):
+            for entry in reversed(self._book.newest()):
                 if parameters.name in (None, entry.name):
                     await send(m.WatchReply(revision=hub.revision, job=show(entry)))
         await send(m.WatchReply(revision=Revision(instance=hub.instance, number=number)))
@@ -121,7 +117,3 @@ class Jobs:
             Route(m.CHECKPOINTS, self.checkpoints),
             Route(m.REMOVE, self.remove),
         ]
-
-
-def _age(entry: Entry) -> tuple[float, str]:
-    return (entry.job.submitted_at if entry.job else 0.0, entry.name)

@@ -3,7 +3,6 @@
 
 import os
 import time
-from collections import Counter
 
 from fluxgym import __version__
 from fluxgym import methods as m
@@ -12,7 +11,6 @@ from fluxgym.messages import Gpu, Supervisor
 from fluxgymd.api.server import Route, Send
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.degraded import Degraded
-from fluxgymd.engine.view import show
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.linger import linger
 from fluxgymd.sleep import SleepGuard
@@ -33,7 +31,7 @@ class Machine:
 
     async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
         readings = await self._gpus.ask()
-        holders = {gpu: entry.name for entry in self._book for gpu in entry.lease or ()}
+        holders = {gpu: entry.name for entry in self._book.open() for gpu in entry.lease or ()}
         return m.GpusReply(
             gpus=[
                 Gpu(
@@ -53,7 +51,6 @@ class Machine:
         )
 
     async def info(self, _: m.Nothing, __: Send) -> m.InfoReply:
-        states = Counter(show(entry).runtime.state.value for entry in self._book)
         return m.InfoReply(
             version=__version__,
             instance=self._book.hub.instance,
@@ -67,7 +64,7 @@ class Machine:
             sleep_inhibitor=self._sleep.state,
             sleep_inhibitor_reason=self._sleep.reason,
             degraded=self._degraded.reasons(),
-            jobs=dict(states),
+            jobs={state.value: count for state, count in self._book.counts.items() if count},
         )
 
     def routes(self) -> list[Route]:

@@ -2,21 +2,27 @@
 """The book: every job in memory, as its journal tells it. The only place that appends events.
 
 An event is on the disk before it is true in memory, and it is true in memory before anybody is told.
+What is done again and again (a pass, a list of the newest, a count) costs as much as there are jobs that run or wait,
+not as there are jobs: thousands of old ones lie beside them (bench/control_plane.py).
 """
 
 import asyncio
+import gc
 import logging
 import os
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
-from fluxgym.messages import Progress, WaitingFor
+from fluxgym.messages import Progress, State, WaitingFor
 from fluxgymd.core.events import AnyEvent
-from fluxgymd.core.job import Job, apply
+from fluxgymd.core.job import Final, Job, apply
 from fluxgymd.engine import view
 from fluxgymd.engine.hub import Hub
+from fluxgymd.engine.packing import Kept, job_of, keep
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
@@ -32,8 +38,7 @@ class Entry:
     """One job in memory."""
 
     folder: JobFolder
-    job: Job | None
-    """None only if not even the first record of a damaged journal is good."""
+    _kept: Kept
     journal: journal.Journal
     damage: str | None = None
     progress: Progress | None = None
@@ -41,16 +46,51 @@ class Entry:
     not_before: float = 0.0
     """Monotonic: a start that failed is tried again after this."""
     start_problem: str | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the task that watches its attempt should look at it now."""
-
+    _lock: asyncio.Lock | None = None
+    _wake: asyncio.Event | None = None
     held: tuple[str, ...] | None = None
     """The lease of a damaged job, which is kept in doubt."""
+    counted_as: State | None = None
+    """The state under which the book counts it."""
+    age: tuple[float, str] = (0.0, "")
+    """When it was submitted, and its name: the order of a list."""
+
+    def __post_init__(self) -> None:
+        job = job_of(self._kept)
+        self.age = (job.submitted_at if job is not None else 0.0, self.name)
+        self.job = job
+
+    @property
+    def job(self) -> Job | None:
+        """None only if not even the first record of a damaged journal is good."""
+        return job_of(self._kept)
+
+    @job.setter
+    def job(self, job: Job | None) -> None:
+        self._kept = keep(job)
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Held from the look at the job to its event."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
+
+    @property
+    def wake(self) -> asyncio.Event:
+        """Set when the task that watches its attempt should look at it now."""
+        if self._wake is None:
+            self._wake = asyncio.Event()
+        return self._wake
 
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing happens to it any more by itself, and it holds nothing."""
+        return self.damage is None and isinstance(self._kept, bytes)
 
     @property
     def lease(self) -> tuple[str, ...] | None:
@@ -68,22 +108,41 @@ class Book:
         self.storage_problem: str | None = None
         """Why the last append failed; None once one has succeeded again."""
         self._entries: dict[str, Entry] = {}
+        self._open: dict[str, Entry] = {}
+        self._by_age: list[tuple[float, str]] = []
+        self.counts: Counter[State] = Counter()
+        """How many jobs are in each state."""
 
     def load(self) -> None:
         """Reads every journal. Blocks: it runs before anything is served."""
+        # Nothing that is read here is garbage: the collector would look through all of it again and again, a third of
+        # the time of a start, and later stop the event loop for it.
+        gc.disable()
         for folder in self.home.job_folders():
-            self._entries[folder.name] = _read(folder)
+            self._take_in(_read(folder))
+        gc.enable()
+        gc.freeze()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._entries.values()))
 
+    def open(self) -> list[Entry]:
+        """Those that are not over: they run, wait, or are damaged."""
+        return list(self._open.values())
+
+    def newest(self, *, before: str | None = None, limit: int | None = None) -> list[Entry]:
+        """The newest first; only those older than the job `before`. NoSuchJob if there is none of that name."""
+        end = len(self._by_age) if before is None else bisect_left(self._by_age, self.entry(before).age)
+        begin = 0 if limit is None else max(0, end - limit)
+        return [self._entries[name] for _, name in reversed(self._by_age[begin:end])]
+
     def jobs(self) -> list[Job]:
-        """The jobs that can be acted on."""
-        return [entry.job for entry in self if entry.job is not None and entry.damage is None]
+        """The jobs that run or wait."""
+        return [entry.job for entry in self.open() if entry.job is not None and entry.damage is None]
 
     def leases(self) -> list[tuple[str, ...]]:
         """Everything that is held, by damaged jobs too."""
-        return [entry.lease for entry in self if entry.lease is not None]
+        return [entry.lease for entry in self.open() if entry.lease is not None]
 
     def has(self, name: str) -> bool:
         return name in self._entries
@@ -104,7 +163,8 @@ class Book:
 
     def add(self, folder: JobFolder) -> Entry:
         """A job that was just published."""
-        entry = self._entries[folder.name] = _read(folder)
+        entry = _read(folder)
+        self._take_in(entry)
         self.hub.changed(folder.name)
         return entry
 
@@ -127,6 +187,7 @@ class Book:
             await self.disk(lambda: entry.journal.append(event))
             failpoint("event.durable")
             entry.job = after
+            self._file(entry)
             failpoint("event.folded")
         self.hub.changed(entry.name)
         await self._show(entry)
@@ -158,7 +219,30 @@ class Book:
         await self.disk(lambda: self.home.remove(entry.folder, job_id))
         failpoint("remove.done")
         del self._entries[entry.name]
+        self._open.pop(entry.name, None)
+        del self._by_age[bisect_left(self._by_age, entry.age)]
+        self._count(entry, None)
         self.hub.removed(entry.name)
+
+    def _take_in(self, entry: Entry) -> None:
+        self._entries[entry.name] = entry
+        insort(self._by_age, entry.age)
+        self._file(entry)
+
+    def _file(self, entry: Entry) -> None:
+        """Puts an entry where its state belongs."""
+        if entry.over:
+            self._open.pop(entry.name, None)
+        else:
+            self._open[entry.name] = entry
+        self._count(entry, view.state(entry))
+
+    def _count(self, entry: Entry, state: State | None) -> None:
+        if entry.counted_as is not None:
+            self.counts[entry.counted_as] -= 1
+        if state is not None:
+            self.counts[state] += 1
+        entry.counted_as = state
 
     async def _show(self, entry: Entry) -> None:
         """Rewrites ui_state.json; a view may fail, the journal has it all."""

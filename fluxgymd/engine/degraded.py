@@ -11,7 +11,7 @@ class Degraded:
         self._scheduler = scheduler
 
     def reasons(self) -> list[str]:
-        damaged = [entry.name for entry in self._book if entry.damage is not None]
+        damaged = [entry.name for entry in self._book.open() if entry.damage is not None]
         reasons = [self._book.storage_problem, self._scheduler.problem]
         if damaged:
             reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")

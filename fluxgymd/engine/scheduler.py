@@ -67,7 +67,7 @@ class Scheduler:
             return
         self.problem = await self._runner.adapter.problem() or self._gpus.uncertain
         now = time.monotonic()
-        waiting = [entry for entry in self._book if _waits(entry) and not self._runner.busy(entry.name)]
+        waiting = [entry for entry in self._book.open() if _waits(entry) and not self._runner.busy(entry.name)]
         if self.problem is not None:
             reason = WaitingFor.GPU if self._gpus.uncertain else WaitingFor.SUPERVISOR
             for entry in waiting:

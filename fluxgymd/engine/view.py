@@ -26,14 +26,13 @@ def show(entry: "Entry") -> m.Job:
     job = entry.job
     if job is None:
         return _unreadable(entry)
-    state = m.State.DAMAGED if entry.damage is not None else wire_state(job.state)
     reason = damage_sentence(entry.folder, entry.damage) if entry.damage is not None else _reason(entry, job.state)
     live = isinstance(job.state, core.Live)
     return m.Job(
         context=job.context,
         runtime=m.Runtime(
             id=job.id,
-            state=state,
+            state=state(entry),
             waiting_for=entry.waiting_for if isinstance(job.state, core.Waiting) else None,
             reason=reason,
             submitted_at=job.submitted_at,
@@ -44,6 +43,12 @@ def show(entry: "Entry") -> m.Job:
             result=str(entry.folder.result) if isinstance(job.state, core.Completed) else None,
         ),
     )
+
+
+def state(entry: "Entry") -> m.State:
+    """The state that the job is shown in."""
+    job = entry.job
+    return m.State.DAMAGED if entry.damage is not None or job is None else wire_state(job.state)
 
 
 def wire_state(state: core.State) -> m.State:
