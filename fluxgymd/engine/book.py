@@ -19,7 +19,7 @@ from typing import TypeVar
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
 from fluxgym.messages import Progress, State, WaitingFor
 from fluxgymd.core.events import AnyEvent
-from fluxgymd.core.job import Final, Job, apply
+from fluxgymd.core.job import Job, apply
 from fluxgymd.engine import view
 from fluxgymd.engine.hub import Hub
 from fluxgymd.engine.packing import Kept, job_of, keep
