@@ -9,7 +9,6 @@ not as there are jobs: thousands of old ones lie beside them (bench/control_plan
 import asyncio
 import gc
 import logging
-import os
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -180,6 +179,8 @@ class Book:
 
     async def _decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
         async with entry.lock:
+            if self._entries.get(entry.name) is not entry:
+                raise NoSuchJob(f"The job {entry.name} was removed meanwhile.", name=entry.name)
             if entry.damage is not None or entry.job is None:
                 raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name)
             event = choose(entry.job)
@@ -213,15 +214,18 @@ class Book:
             entry.waiting_for = reason
             self.hub.changed(entry.name)
 
-    async def remove(self, entry: Entry) -> None:
-        """Deletes a job that holds nothing; the caller has checked that."""
-        job_id = entry.job.id if entry.job else os.urandom(16).hex()
-        await self.disk(lambda: self.home.remove(entry.folder, job_id))
-        failpoint("remove.done")
-        del self._entries[entry.name]
-        self._open.pop(entry.name, None)
-        del self._by_age[bisect_left(self._by_age, entry.age)]
-        self._count(entry, None)
+    async def remove(self, entry: Entry, check: Callable[[Job], None]) -> None:
+        """Deletes a job that holds nothing. What `check` raises about the job as it is now leaves it as it was:
+        between that look and the end of the job nobody else comes in."""
+        async with entry.lock:
+            _, job = self.sound(entry.name)
+            check(job)
+            await self.disk(lambda: self.home.remove(entry.folder, job.id))
+            failpoint("remove.done")
+            del self._entries[entry.name]
+            self._open.pop(entry.name, None)
+            del self._by_age[bisect_left(self._by_age, entry.age)]
+            self._count(entry, None)
         self.hub.removed(entry.name)
 
     def _take_in(self, entry: Entry) -> None:

@@ -78,6 +78,11 @@ class Runner:
         """GPUs of attempts that are being reserved: not in the journal yet, and not to be given twice."""
         return list(self._promised.values())
 
+    async def settled(self, name: str) -> None:
+        """Returns when no task has anything to do with an attempt of this job: a moment after its end was told."""
+        if (task := self._tasks.get(name)) is not None:
+            await asyncio.wait({task})
+
     def start(self, entry: Entry, gpus: tuple[str, ...]) -> None:
         self._promised[entry.name] = gpus
         self._spawn(entry, self._start(entry, gpus))

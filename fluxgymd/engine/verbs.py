@@ -67,9 +67,14 @@ class Verbs:
     async def remove(self, name: str) -> None:
         """Deletes a job of which nothing runs. WrongState for a live or waiting one."""
         entry, job = self._book.sound(name)
-        if not isinstance(job.state, Final) or self._runner.busy(name):
-            raise _wrong(job, f"it is {wire_state(job.state)}; stop it first")
-        await self._book.remove(entry)
+        if isinstance(job.state, Final):
+            await self._runner.settled(name)
+
+        def check(job: Job) -> None:
+            if not isinstance(job.state, Final) or self._runner.busy(name):
+                raise _wrong(job, f"it is {wire_state(job.state)}; stop it first")
+
+        await self._book.remove(entry, check)
 
 
 def _wrong(job: Job, why: str) -> WrongState:

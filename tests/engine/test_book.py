@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
+from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed, WrongState
 from fluxgym.messages import State
 from fluxgymd.core import events as e
-from fluxgymd.core.job import BadHistory, Running, Stopping
+from fluxgymd.core.job import BadHistory, Final, Job, Running, Stopping
 from fluxgymd.engine import view
 from fluxgymd.engine.book import Book
 from fluxgymd.store.home import Home
@@ -167,10 +167,54 @@ def test_two_events_at_once_are_decided_one_after_the_other(tmp_path: Path) -> N
 def test_a_removed_job_is_gone(tmp_path: Path) -> None:
     journal = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["completed"]))
     book = load(tmp_path)
-    asyncio.run(book.remove(book.entry("my-lora")))
+    asyncio.run(book.remove(book.entry("my-lora"), lambda _: None))
     book.writer.close()
     assert not journal.parent.exists()
     assert not book.has("my-lora")
     with pytest.raises(NoSuchJob, match=r"^There is no job my-lora\.$"):
         book.entry("my-lora")
     assert book.hub.since(0) == ([], ["my-lora"])
+
+
+def must_be_final(job: Job) -> None:
+    if not isinstance(job.state, Final):
+        raise WrongState("it does not rest", name=job.name)
+
+
+def test_a_job_that_is_resumed_at_this_moment_is_not_removed(tmp_path: Path) -> None:
+    journal = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["failed"]))
+    book = load(tmp_path)
+    entry = book.entry("my-lora")
+
+    async def scenario() -> None:
+        removing: list[asyncio.Task[None]] = []
+
+        def resume(_: Job) -> e.AnyEvent:
+            removing.append(asyncio.create_task(book.remove(entry, must_be_final)))
+            return h.RESUME_ASKED
+
+        await book.decide(entry, resume)
+        with pytest.raises(WrongState):
+            await removing[0]
+
+    asyncio.run(scenario())
+    book.writer.close()
+    assert journal.exists()
+    assert book.entry("my-lora") is entry
+
+
+def test_a_job_that_is_removed_at_this_moment_is_not_resumed_and_the_disk_is_not_blamed(tmp_path: Path) -> None:
+    journal = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["failed"]))
+    book = load(tmp_path)
+    entry = book.entry("my-lora")
+
+    async def scenario() -> None:
+        outcomes = await asyncio.gather(
+            book.remove(entry, must_be_final), book.record(entry, h.RESUME_ASKED), return_exceptions=True
+        )
+        assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType", "NoSuchJob"]
+
+    asyncio.run(scenario())
+    book.writer.close()
+    assert not journal.parent.exists()
+    assert book.storage_problem is None
