@@ -7,7 +7,9 @@ deadline, and is left behind if it cannot be killed.
 
 import asyncio
 import logging
+import math
 import sys
+import time
 from contextlib import suppress
 
 import msgspec
@@ -33,6 +35,9 @@ class Gpus:
         """Whether an answer was had at all; until then nothing is started, and nothing is wrong either."""
         self.uncertain: str | None = None
         self.problem: str | None = None
+        self._asking = asyncio.Lock()
+        self._began = -math.inf
+        self._readings: list[Reading] = []
 
     @property
     def uuids(self) -> list[str]:
@@ -40,24 +45,38 @@ class Gpus:
         return self._uuids
 
     async def ask(self) -> list[Reading]:
-        """Asks NVML; updates what is known. Empty if there is none or it does not answer."""
-        answer = await _probe(self._deadline)
+        """Asks NVML; updates what is known. Empty if there is none or it does not answer.
+
+        One helper runs at a time: who waits for it shares the answer to a question that was put after theirs.
+        """
+        wanted = time.monotonic()
+        async with self._asking:
+            if self._began < wanted:
+                began = time.monotonic()
+                self._take(await _probe(self._deadline))
+                self._began = began
+            return self._readings
+
+    def _take(self, answer: Answer) -> None:
         self.asked = True
         self.problem = answer.problem
         self.uncertain = None if answer.certain else answer.problem
         if answer.certain:
             self._uuids = [reading.uuid for reading in answer.gpus]
-        return answer.gpus
+        self._readings = answer.gpus
 
 
 async def _probe(deadline: float) -> Answer:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "fluxgymd.gpus.probe",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "fluxgymd.gpus.probe",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:  # no process, descriptor or memory is left just now
+        return Answer(certain=False, problem=f"The program that asks NVML cannot be started: {error.strerror}.")
     try:
         async with asyncio.timeout(deadline):
             output, _ = await process.communicate()

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,40 @@ def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path) -> None:
     gpus = Gpus()
     assert asyncio.run(gpus.ask()) == []
     assert gpus.uncertain == "The program that asks NVML died (status -6)."
+
+
+def test_promise_10_many_who_ask_at_once_share_one_helper(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"), "hang nvmlDeviceGetCount_v2")
+
+    async def scenario() -> None:
+        gpus = Gpus(deadline_seconds=600)
+        asking = [asyncio.create_task(gpus.ask()) for _ in range(20)]
+        running = await asyncio.to_thread(until, probes, what="the helper to run")
+        for _ in range(100):
+            await asyncio.to_thread(os.getpid)  # through the loop and back
+        assert probes() == running
+        assert len(running) == 1
+        nvml.tell(gpu("GPU-aa"))
+        asking[0].cancel()  # its helper goes with it, and the next one asks for all others
+        readings = await asyncio.gather(*asking[1:])
+        assert {reading.uuid for answer in readings for reading in answer} == {"GPU-aa"}
+
+    asyncio.run(scenario())
+
+
+def test_a_helper_that_cannot_be_started_is_told(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"))
+    gpus = Gpus()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def scenario() -> None:
+        await gpus.ask()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # what is open stays open
+        try:
+            assert await gpus.ask() == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert gpus.uncertain == "The program that asks NVML cannot be started: Too many open files."
+        assert gpus.uuids == ["GPU-aa"]
+
+    asyncio.run(scenario())
