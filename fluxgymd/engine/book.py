@@ -51,11 +51,12 @@ class Entry:
     """The lease of a damaged job, which is kept in doubt."""
     counted_as: State | None = None
     """The state under which the book counts it."""
+    _state: State = State.DAMAGED
     age: tuple[float, str] = (0.0, "")
     """When it was submitted, and its name: the order of a list."""
 
     def __post_init__(self) -> None:
-        job = job_of(self._kept)
+        job = job_of(self._kept)  # not packed yet
         self.age = (job.submitted_at if job is not None else 0.0, self.name)
         self.job = job
 
@@ -67,6 +68,12 @@ class Entry:
     @job.setter
     def job(self, job: Job | None) -> None:
         self._kept = keep(job)
+        self._state = State.DAMAGED if job is None else view.wire_state(job.state)
+
+    @property
+    def state(self) -> State:
+        """As it is shown."""
+        return self._state if self.damage is None else State.DAMAGED
 
     @property
     def lock(self) -> asyncio.Lock:
@@ -239,7 +246,7 @@ class Book:
             self._open.pop(entry.name, None)
         else:
             self._open[entry.name] = entry
-        self._count(entry, view.state(entry))
+        self._count(entry, entry.state)
 
     def _count(self, entry: Entry, state: State | None) -> None:
         if entry.counted_as is not None:

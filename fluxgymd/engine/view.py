@@ -32,7 +32,7 @@ def show(entry: "Entry") -> m.Job:
         context=job.context,
         runtime=m.Runtime(
             id=job.id,
-            state=state(entry),
+            state=entry.state,
             waiting_for=entry.waiting_for if isinstance(job.state, core.Waiting) else None,
             reason=reason,
             submitted_at=job.submitted_at,
@@ -43,12 +43,6 @@ def show(entry: "Entry") -> m.Job:
             result=str(entry.folder.result) if isinstance(job.state, core.Completed) else None,
         ),
     )
-
-
-def state(entry: "Entry") -> m.State:
-    """The state that the job is shown in."""
-    job = entry.job
-    return m.State.DAMAGED if entry.damage is not None or job is None else wire_state(job.state)
 
 
 def wire_state(state: core.State) -> m.State:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job is the fold of its events: every event in every state, and what holds for all histories."""
 
-import dataclasses
 from typing import get_args
 
 import pytest
@@ -117,11 +116,7 @@ def test_an_attempt_keeps_all_that_was_recorded_of_it() -> None:
     job = fold([h.submitted(), reservation, h.spawned(), h.placed(), h.started()])
     assert isinstance(job.state, Running)
     attempt = job.state.attempt
-    told = {
-        field.name: getattr(attempt, field.name)
-        for field in dataclasses.fields(attempt)
-        if hasattr(reservation, field.name)
-    }
+    told = {name: getattr(attempt, name) for name in attempt.__struct_fields__ if hasattr(reservation, name)}
     assert told == {**{name: getattr(reservation, name) for name in told}, "gpus": ("GPU-1",)}
     assert attempt.number == 1
     assert attempt.reserved_at == reservation.at

@@ -13,7 +13,7 @@ from fluxgym.messages import State
 from fluxgymd.core import events as e
 from fluxgymd.core.job import BadHistory, Final, Job, Running, Stopping
 from fluxgymd.engine import view
-from fluxgymd.engine.book import Book
+from fluxgymd.engine.book import Book, Entry
 from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer
 from tests.core import histories as h
@@ -218,3 +218,62 @@ def test_a_job_that_is_removed_at_this_moment_is_not_resumed_and_the_disk_is_not
     book.writer.close()
     assert not journal.parent.exists()
     assert book.storage_problem is None
+
+
+def ages(home: Path, count: int) -> Book:
+    """A book of jobs `job-0` (the oldest) and on; every third one waits, the others are over."""
+    for number in range(count):
+        first = h.submitted(name=f"job-{number}", at=float(number))
+        history: list[e.AnyEvent] = [first] if number % 3 == 0 else [first, h.CANCELLED]
+        put(home, f"job-{number}", [e.encode(event) for event in history])
+    return load(home)
+
+
+def names(entries: list[Entry]) -> list[str]:
+    return [entry.name for entry in entries]
+
+
+def test_the_newest_come_first_and_a_list_can_go_on_behind_any_job(tmp_path: Path) -> None:
+    book = ages(tmp_path, 12)
+    everything = [f"job-{number}" for number in reversed(range(12))]
+    assert names(book.newest()) == everything
+    assert names(book.newest(limit=5)) == everything[:5]
+    assert names(book.newest(limit=5, before="job-7")) == everything[5:10]
+    assert names(book.newest(limit=5, before="job-1")) == ["job-0"]
+    assert names(book.newest(limit=0)) == names(book.newest(before="job-0")) == []
+    with pytest.raises(NoSuchJob):
+        book.newest(before="job-12")
+
+
+def test_jobs_of_the_same_second_all_come(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        put(tmp_path, name, [e.encode(h.submitted(name=name, at=1.0))])
+    book = load(tmp_path)
+    assert names(book.newest()) == ["c", "b", "a"]
+    assert names(book.newest(before="b")) == ["a"]
+
+
+def test_who_looks_at_the_open_jobs_does_not_see_the_others(tmp_path: Path) -> None:
+    book = ages(tmp_path, 6)
+    assert sorted(names(book.open())) == ["job-0", "job-3"]
+    assert sorted(job.name for job in book.jobs()) == ["job-0", "job-3"]
+    assert book.counts == {State.QUEUED: 2, State.STOPPED: 4}
+
+    async def scenario() -> None:
+        await book.record(book.entry("job-0"), h.CANCELLED)
+        await book.record(book.entry("job-5"), h.RESUME_ASKED)
+        await book.remove(book.entry("job-4"), lambda _: None)
+
+    asyncio.run(scenario())
+    book.writer.close()
+    assert sorted(names(book.open())) == ["job-3", "job-5"]
+    assert +book.counts == {State.QUEUED: 2, State.STOPPED: 3}
+    assert names(book.newest()) == ["job-5", "job-3", "job-2", "job-1", "job-0"]
+
+
+def test_promise_8_a_damaged_job_stays_in_sight(tmp_path: Path) -> None:
+    put(tmp_path, "broken", [*encoded("broken", h.WAYS["completed"]), b"garbage\n"])
+    put(tmp_path, "empty", [])
+    book = load(tmp_path)
+    assert sorted(names(book.open())) == ["broken", "empty"]
+    assert book.counts == {State.DAMAGED: 2}
