@@ -397,9 +397,29 @@ async def inhibit_sleep(why: str) -> int:
     """logind's sleep inhibitor: the machine does not suspend until the descriptor is closed.
 
     BusError with the reason where there is no logind, or where it is not allowed (polkit: of a user without a session
-    at the machine, for instance).
+    at the machine, for instance). A system bus that takes the connection and says nothing is given up: its thread is
+    nobody's, so neither the daemon's work nor its end waits for it.
     """
-    return await asyncio.to_thread(_inhibit_sleep, why)
+    future: Future[int] = Future()
+
+    def ask() -> None:
+        try:
+            held = _inhibit_sleep(why)
+        except BusError as error:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+            return
+        if future.set_running_or_notify_cancel():
+            future.set_result(held)
+        else:
+            os.close(held)  # it came too late
+
+    threading.Thread(target=ask, name="inhibit-sleep", daemon=True).start()
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            return await asyncio.wrap_future(future)
+    except TimeoutError:
+        raise BusAway(f"logind did not answer within {CALL_SECONDS:g} s") from None
 
 
 def _inhibit_sleep(why: str) -> int:

@@ -7,12 +7,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
 
+from fluxgymd import bus as bus_module
 from fluxgymd.bus import BusAway, BusError, BusThread, Hint, NoSuchUnit, inhibit_sleep, user_bus_address
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
@@ -141,3 +143,19 @@ def test_a_sleep_inhibitor_that_cannot_be_had_says_why(
 )
 def test_where_the_bus_is(environ: dict[str, str], address: str | None) -> None:
     assert user_bus_address(environ) == address
+
+
+def test_a_system_bus_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the caller, which is a pass of the scheduler, nor the end of the event loop waits for it."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "bus"))
+        silent.listen()
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+        monkeypatch.setattr(bus_module, "CALL_SECONDS", 0.2)
+
+        async def work() -> None:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                with pytest.raises(BusAway, match=r"logind did not answer within 0\.2 s"):
+                    await inhibit_sleep("a test")
+
+        asyncio.run(work())
