@@ -62,7 +62,7 @@ class Ownership:
                 raise
             descriptor = -1  # this volume has no locks: the record alone must do
         other = self._read()
-        if other is not None and other.place.machine_id != self._place.machine_id and self._fresh(other):
+        if other is not None and self._may_be_elsewhere(other.place) and self._fresh(other):
             if descriptor >= 0:
                 os.close(descriptor)
             raise self._taken(other)
@@ -89,6 +89,11 @@ class Ownership:
             return decode(self._record.read_bytes(), OwnerRecord)
         except (OSError, msgspec.MsgspecError):
             return None
+
+    def _may_be_elsewhere(self, other: Place) -> bool:
+        """Images often carry no machine-id: then another boot may be another machine, whose lock is not seen here."""
+        mine = self._place
+        return other.machine_id != mine.machine_id or (not mine.machine_id and other.boot_id != mine.boot_id)
 
     @staticmethod
     def _fresh(record: OwnerRecord) -> bool:

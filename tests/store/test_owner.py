@@ -116,6 +116,18 @@ def test_a_home_that_another_machine_renewed_lately_is_refused(tmp_path: Path) -
     owner.release()
 
 
+def test_promise_4_without_a_machine_id_another_boot_may_be_another_machine(tmp_path: Path) -> None:
+    """Two pods of one image, with the home on a volume whose locks do not reach from one to the other."""
+    nameless = msgspec.structs.replace(PLACE, machine_id="")
+    leave_record(tmp_path, msgspec.structs.replace(nameless, boot_id="a" * 32), age=EXPIRY_SECONDS / 2)
+    with pytest.raises(HomeTaken):
+        owner_of(tmp_path, nameless).take()
+    leave_record(tmp_path, nameless, age=0)  # this boot: the lock knows better
+    owner = owner_of(tmp_path, nameless)
+    owner.take()
+    owner.release()
+
+
 @pytest.mark.parametrize(
     ("place", "age"),
     [
