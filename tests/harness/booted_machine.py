@@ -83,7 +83,11 @@ class BootedMachine:
                     "--keep-unit",
                 ],
                 group=group,
-                env={"PATH": SYSTEM_PATH, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                env={
+                    "PATH": SYSTEM_PATH,
+                    "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+                    "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # or the mount point of a checkout below /tmp has no parent
+                },
                 stdout=console,
                 stderr=console,
             )
