@@ -52,6 +52,8 @@ def take(source: Path, target: Path) -> Snapshot:
         failpoint("dataset.picture_copied")
         caption = picture.with_suffix(".txt")
         if caption.exists():
+            if not caption.is_file():  # a pipe would be waited for, for ever
+                raise Unfit(caption, f"The caption {caption} is not a file.")
             size += copy(caption, target / caption.name)
         else:
             without_caption += 1

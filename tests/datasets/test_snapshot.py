@@ -134,6 +134,21 @@ def test_what_is_no_file_is_named_and_not_waited_for(source: Path, target: Path,
     assert take(source, target, checkout) == Snapshot(path=str(path), problem=f"The picture {path} is not a file.")
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_caption_that_is_no_file_is_named_and_not_waited_for(
+    source: Path, target: Path, checkout: Path, kind: str
+) -> None:
+    draw(source / "a.png")
+    caption = source / "a.txt"
+    if kind == "folder":
+        caption.mkdir()
+    else:
+        os.mkfifo(caption)
+    outcome = take(source, target, checkout)
+    assert (outcome.path, outcome.problem) == (str(caption), f"The caption {caption} is not a file.")
+    assert not outcome.storage
+
+
 def test_two_pictures_of_one_name_are_refused(source: Path, target: Path, checkout: Path) -> None:
     for name in ("cat.png", "cat.jpg"):
         draw(source / name)
