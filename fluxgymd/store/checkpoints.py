@@ -128,7 +128,7 @@ def _facts(path: Path, steps_per_epoch: int | None) -> CheckpointFacts:
 
 def _size(path: Path) -> int:
     with scandir(path) as entries:
-        return sum(entry.stat().st_size for entry in entries if entry.is_file())
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
 
 
 def _inspect(path: Path) -> tuple[TrainState | None, str | None]:
