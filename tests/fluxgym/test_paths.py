@@ -54,3 +54,18 @@ def test_a_folder_of_another_user_is_not_safe(tmp_path: Path) -> None:
     os.chown(folder, 12345, 12345)
     with pytest.raises(ConfigInvalid, match="it belongs to user 12345"):
         paths.check_socket_folder(folder)
+
+
+def test_roots_folder_for_everybody_is_not_safe_for_an_ordinary_user() -> None:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            paths.check_socket_folder(Path("/tmp"))
+        except ConfigInvalid as error:
+            status = 0 if "others may write to it" in error.message else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
