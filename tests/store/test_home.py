@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job's folder appears and goes away in one step."""
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_a_folder_without_a_journal_is_no_job(home: Home) -> None:
 def test_a_removed_job_leaves_nothing(home: Home) -> None:
     folder = home.publish(build(home), "my-lora")
     folder.attempt(1).mkdir(parents=True)
+    home.remove(folder, ID)
+    assert names(home) == []
+
+
+def test_a_job_whose_folder_was_deleted_by_hand_can_be_removed(home: Home) -> None:
+    folder = home.publish(build(home), "my-lora")
+    shutil.rmtree(folder.path)
     home.remove(folder, ID)
     assert names(home) == []
 
