@@ -40,7 +40,10 @@ class Value:
 def _path(value: Any) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("a path in quotes")
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:  # what pathlib raises for ~somebody
+        raise ValueError("a path; there is no user of that name") from None
     return Path(os.path.abspath(path))
 
 

@@ -81,6 +81,13 @@ def test_a_wrong_variable_is_refused_by_its_name(environ: dict[str, str]) -> Non
         config.load({**environ, "FLUXGYM_STOP_LIMIT_SECONDS": "soon"})
 
 
+def test_the_home_of_a_user_who_does_not_exist_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(
+        ConfigInvalid, match="--home: home is '~no-such-user/x', but must be a path; there is no user"
+    ):
+        config.load(environ, {"home": "~no-such-user/x"})
+
+
 def test_a_file_that_is_not_toml_is_refused_with_the_line(environ: dict[str, str]) -> None:
     write(environ, "home = \n")
     with pytest.raises(ConfigInvalid, match=r"is not TOML: .*line 1"):
