@@ -129,7 +129,8 @@ class Home:
         """Deletes a job's folder: gone for good once it is renamed, deleted in full if nothing crashes."""
         trash = self.outputs / f".trash-{job_id}"
         failpoint("remove.begins")
-        folder.path.rename(trash)
+        with suppress(FileNotFoundError):  # somebody has deleted it by hand
+            folder.path.rename(trash)
         failpoint("remove.renamed")
         sync_folder(self.outputs)
         failpoint("remove.durable")
