@@ -46,8 +46,11 @@ class Submitter:
     async def submit(self, context: Context) -> tuple[Entry, list[str]]:
         """The new job and what the user should know. A FluxgymError says what is wrong; then there is no job."""
         name = check_name(context.name)
-        if self._book.has(name) or name in self._under_way or self._book.home.folder(name).path.exists():
+        if self._book.has(name) or name in self._under_way:
             raise NameTaken(f"There is a job {name} already; choose another name, or remove it first.", name=name)
+        folder = self._book.home.folder(name).path
+        if folder.exists() or folder.is_symlink():
+            raise NameTaken(f"{folder} is there and is no job; move it away, or choose another name.", name=name)
         self._under_way.add(name)
         try:
             return await self._submit(settings.complete(context, self._book.home.path))

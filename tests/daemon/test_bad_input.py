@@ -82,6 +82,16 @@ def test_a_taken_name_is_refused_and_its_job_is_untouched(daemon: RunningDaemon,
     assert left_behind(daemon) == ["my-lora"]
 
 
+def test_what_has_the_name_and_is_no_job_is_named_and_untouched(daemon: RunningDaemon, model: Path) -> None:
+    daemon.folder("a-folder").mkdir()
+    daemon.folder("a-link").symlink_to("/nonexistent")
+    for name in ("a-folder", "a-link"):
+        with pytest.raises(NameTaken, match=f"{daemon.folder(name)} is there and is no job; move it away"):
+            daemon.submit(context(name, model))
+    assert left_behind(daemon) == ["a-folder", "a-link"]
+    assert daemon.info().degraded == []
+
+
 def test_an_unknown_key_is_refused_by_name(daemon: RunningDaemon) -> None:
     class Misspelt(msgspec.Struct):
         job: dict[str, object]
