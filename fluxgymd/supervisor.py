@@ -6,7 +6,7 @@ A daemon that systemd started never falls back: its jobs would be ended with it 
 
 from dataclasses import dataclass
 
-from fluxgym.errors import FluxgymError
+from fluxgym.errors import ConfigInvalid, FluxgymError
 
 
 class NoUserManager(FluxgymError):
@@ -21,6 +21,11 @@ class Choice:
 
 def choose(setting: str, *, started_by_systemd: bool, manager_problem: str | None) -> Choice:
     """`setting`: auto, scope or process. `manager_problem`: why the user's systemd cannot be used; None if it can."""
+    if setting == "process" and started_by_systemd:
+        raise ConfigInvalid(
+            "The supervisor is set to process, but systemd started the daemon and would end its jobs with it; "
+            "set supervisor to auto or scope."
+        )
     if setting == "process":
         return Choice("process", "The configuration says so.")
     if started_by_systemd:
