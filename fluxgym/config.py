@@ -69,6 +69,16 @@ def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
     return parse
 
 
+def _whole_number(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        text = str(value)
+        if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
 def _beside_environment(name: str) -> Callable[[Environment], Path]:
     # `./dev` and `./dev install` both put the trainer beside the environment that the daemon runs in.
     return lambda _: Path(sys.prefix).parent / name
@@ -95,6 +105,13 @@ SETTINGS = (
         help="what runs the attempts: scope (systemd), process, or auto",
         parse=_choice("auto", "scope", "process"),
         default=lambda _: "auto",
+    ),
+    Setting(
+        key="queue.program_slots",
+        variable="FLUXGYM_QUEUE_PROGRAM_SLOTS",
+        help="how many jobs of the kind program run at once",
+        parse=_whole_number(1, 64),
+        default=lambda _: 2,
     ),
     Setting(
         key="stop.limit_seconds",
@@ -143,6 +160,10 @@ class Config:
     @property
     def supervisor(self) -> str:
         return self._get("supervisor", str)
+
+    @property
+    def program_slots(self) -> int:
+        return self._get("queue.program_slots", int)
 
     @property
     def stop_limit(self) -> float:

@@ -5,7 +5,7 @@
     ├── ServiceError              org.varlink.service.*: the call itself was wrong
     │   ├── InterfaceNotFound  MethodNotFound  InvalidParameter  ExpectedMore  PermissionDenied
     ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
-    ├── NoSuchJob  WrongState  JobDamaged  StorageFailed
+    ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError
     ├── DaemonUnreachable         no daemon answered (never on the wire)
     ├── ConfigInvalid             a wrong setting of a program itself (never on the wire)
     └── UnknownError              an error of a newer daemon that this version has no class for
@@ -113,6 +113,10 @@ class StorageFailed(FluxgymError):
     exit_status = 5
 
 
+class InternalError(FluxgymError):
+    wire_name = "org.fluxgym.Machine.InternalError"
+
+
 class DaemonUnreachable(FluxgymError):
     exit_status = 6
 
@@ -143,6 +147,7 @@ WIRE_ERRORS: dict[str, type[FluxgymError]] = {
         WrongState,
         JobDamaged,
         StorageFailed,
+        InternalError,
     )
 }
 

@@ -42,6 +42,39 @@ class WaitingFor(OpenEnum):
     GPU = "gpu"
     START = "start"
     SUPERVISOR = "supervisor"
+    HELD = "held"
+    PAUSED = "paused"
+    JOB = "job"
+    BACK_OFF = "back_off"
+    SLOT = "slot"
+    UNKNOWN = "unknown"
+
+
+class Kind(OpenEnum):
+    TRAINING = "training"
+    PROGRAM = "program"
+    UNKNOWN = "unknown"
+
+
+class RestartPolicy(OpenEnum):
+    NEVER = "never"
+    ON_INTERRUPTION = "on_interruption"
+    ON_FAILURE = "on_failure"
+    UNKNOWN = "unknown"
+
+
+class FailureKind(OpenEnum):
+    GPU_OUT_OF_MEMORY = "gpu_out_of_memory"
+    HOST_OUT_OF_MEMORY = "host_out_of_memory"
+    DISK_FULL = "disk_full"
+    MISSING_FILE = "missing_file"
+    BAD_DATASET = "bad_dataset"
+    BAD_SETTING = "bad_setting"
+    NOT_A_NUMBER = "not_a_number"
+    KILLED = "killed"
+    CRASHED = "crashed"
+    NOT_RESUMABLE = "not_resumable"
+    OTHER = "other"
     UNKNOWN = "unknown"
 
 
@@ -95,6 +128,7 @@ class Model(Message, frozen=True, kw_only=True):
 
 class Context(Message, frozen=True, kw_only=True):
     name: str
+    kind: Kind | None = None
     dataset: str | None = None
     model: Model | None = None
     trigger_word: str | None = None
@@ -109,6 +143,14 @@ class Context(Message, frozen=True, kw_only=True):
     learning_rate: float | None = None
     network_dim: int | None = None
     trainer_options: dict[str, list[str]] | None = None
+    program: list[str] | None = None
+    priority: int | None = None
+    held: bool | None = None
+    after: list[str] | None = None
+    gpus: list[str] | None = None
+    gpu_count: int | None = None
+    restart: RestartPolicy | None = None
+    keep_states: int | None = None
 
 
 class Exit(Message, frozen=True, kw_only=True):
@@ -146,11 +188,18 @@ class Progress(Message, frozen=True, kw_only=True):
     updated_at: float
 
 
+class Failure(Message, frozen=True, kw_only=True):
+    kind: FailureKind
+    advice: str
+
+
 class Runtime(Message, frozen=True, kw_only=True):
     id: str
     state: State
     waiting_for: WaitingFor | None = None
     reason: str | None = None
+    failure: Failure | None = None
+    not_before: float | None = None
     submitted_at: float
     home: str
     attempt: Attempt | None = None

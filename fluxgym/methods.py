@@ -89,6 +89,26 @@ class WatchReply(Message, frozen=True, kw_only=True):
     removed: str | None = None
 
 
+class StopParameters(Message, frozen=True, kw_only=True):
+    name: str
+    after_checkpoint: bool | None = None
+
+
+class ResumeParameters(Message, frozen=True, kw_only=True):
+    name: str
+    assume_gone: bool | None = None
+
+
+class MoveParameters(Message, frozen=True, kw_only=True):
+    name: str
+    before: str | None = None
+
+
+class HistoryReply(Message, frozen=True, kw_only=True):
+    at: float | None = None
+    text: str | None = None
+
+
 class CheckpointsReply(Message, frozen=True, kw_only=True):
     checkpoints: list[Checkpoint]
 
@@ -110,6 +130,7 @@ class InfoReply(Message, frozen=True, kw_only=True):
     linger: Linger
     sleep_inhibitor: SleepInhibitor
     sleep_inhibitor_reason: str | None = None
+    queue_paused: bool
     degraded: list[str]
     jobs: dict[str, int]
 
@@ -135,12 +156,19 @@ LIST = Method("org.fluxgym.Jobs.List", ListParameters, ListReply, stream=True)
 DESCRIBE = Method("org.fluxgym.Jobs.Describe", JobName, OneJob)
 LOGS = Method("org.fluxgym.Jobs.Logs", LogsParameters, LogsReply, stream=True)
 WATCH = Method("org.fluxgym.Jobs.Watch", WatchParameters, WatchReply, stream=True)
-STOP = Method("org.fluxgym.Jobs.Stop", JobName, OneJob)
-RESUME = Method("org.fluxgym.Jobs.Resume", JobName, OneJob)
+STOP = Method("org.fluxgym.Jobs.Stop", StopParameters, OneJob)
+RESUME = Method("org.fluxgym.Jobs.Resume", ResumeParameters, OneJob)
+HOLD = Method("org.fluxgym.Jobs.Hold", JobName, OneJob)
+RELEASE = Method("org.fluxgym.Jobs.Release", JobName, OneJob)
+MOVE = Method("org.fluxgym.Jobs.Move", MoveParameters, OneJob)
+EDIT = Method("org.fluxgym.Jobs.Edit", SubmitParameters, OneJob)
+HISTORY = Method("org.fluxgym.Jobs.History", JobName, HistoryReply, stream=True)
 CHECKPOINTS = Method("org.fluxgym.Jobs.Checkpoints", JobName, CheckpointsReply)
 REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
+PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)
+CONTINUE = Method("org.fluxgym.Machine.Continue", Nothing, Nothing)
 GET_INFO = Method("org.varlink.service.GetInfo", Nothing, GetInfoReply)
 GET_INTERFACE_DESCRIPTION = Method(
     "org.varlink.service.GetInterfaceDescription",

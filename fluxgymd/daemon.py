@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
 
+from fluxgym import paths
 from fluxgym.config import Config
 from fluxgym.messages import Linger
 from fluxgymd.api import service
@@ -24,9 +25,12 @@ from fluxgymd.attempts import place
 from fluxgymd.core.job import Live, Waiting
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.degraded import Degraded
+from fluxgymd.engine.edit import Editor
+from fluxgymd.engine.preflight import Preflight
 from fluxgymd.engine.runner import Runner
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.submit import Submitter
+from fluxgymd.engine.takeover import Takeover
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
@@ -36,6 +40,7 @@ from fluxgymd.listen import OwnSocket, activated
 from fluxgymd.notify import Notifier
 from fluxgymd.sleep import SleepGuard
 from fluxgymd.store.home import Home
+from fluxgymd.store.machine import MachineState
 from fluxgymd.store.owner import RENEW_SECONDS, Ownership
 from fluxgymd.store.writer import Writer
 from fluxgymd.supervisors import Supervisors, connect
@@ -91,6 +96,7 @@ class Daemon:
         book.load()
         failpoint("daemon.loaded")
 
+        machine_state = MachineState(paths.machine_state(os.environ), here.machine_id)
         supervisors = await connect(config)
         stack.push_async_callback(supervisors.close)
         gpus = Gpus()
@@ -108,7 +114,16 @@ class Daemon:
             config=config,
             done=bell.set,
         )
-        scheduler = Scheduler(book, runner, gpus, bell=bell, after_pass=guard_sleep)
+        scheduler = Scheduler(
+            book,
+            runner,
+            gpus,
+            machine=machine_state,
+            machine_id=here.machine_id,
+            program_slots=config.program_slots,
+            bell=bell,
+            after_pass=guard_sleep,
+        )
         stack.push_async_callback(runner.close)
         for entry in book.open():
             if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
@@ -117,15 +132,25 @@ class Daemon:
 
         degraded = Degraded(book, scheduler)
         flags = KnownFlags(config.trainer_python, config.trainer_path / SCRIPT)
+        preflight = Preflight(book, flags, gpus)
+        takeover = Takeover(book, preflight, config.trainer_path)
         jobs = Jobs(
             book,
-            Submitter(book, flags),
-            Verbs(book, runner, scheduler),
+            submitter=Submitter(book, preflight),
+            verbs=Verbs(book, runner, scheduler, takeover.record),
+            editor=Editor(book, preflight, scheduler, takeover),
             ring=scheduler.ring,
             warn=lambda: _warnings(supervisors),
         )
         machine = Machine(
-            config=config, book=book, gpus=gpus, choice=supervisors.choice, degraded=degraded, sleep=sleep
+            config=config,
+            book=book,
+            gpus=gpus,
+            choice=supervisors.choice,
+            degraded=degraded,
+            sleep=sleep,
+            machine=machine_state,
+            ring=scheduler.ring,
         )
         server = Server([*service.routes(), *jobs.routes(), *machine.routes()])
         failpoint("daemon.adopted")

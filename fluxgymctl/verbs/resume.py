@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import RESUME, JobName
+from fluxgym.methods import RESUME, ResumeParameters
 from fluxgymctl.each import each
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
@@ -11,16 +11,22 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("resume")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option(
+    "--assume-gone",
+    is_flag=True,
+    help="Also a job that was lost on another machine. You say that nothing of it runs there any more, which this "
+    "daemon cannot see. If you are wrong, two trainings write into the same folder and spoil it.",
+)
 @common_options
 @click.pass_obj
-def command(session: Session, names: tuple[str, ...]) -> int:
+def command(session: Session, names: tuple[str, ...], *, assume_gone: bool) -> int:
     """Queues stopped or failed jobs again.
 
     Each goes on from its newest complete checkpoint.
     """
 
     def resume(name: str) -> None:
-        job = session.call(RESUME, JobName(name=name)).job
+        job = session.call(RESUME, ResumeParameters(name=name, assume_gone=assume_gone or None)).job
         if session.json:
             write_json(job)
         else:

@@ -4,7 +4,7 @@
 import click
 
 from fluxgym.messages import State
-from fluxgym.methods import STOP, JobName
+from fluxgym.methods import STOP, StopParameters
 from fluxgymctl.each import each
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
@@ -12,20 +12,27 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("stop")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option(
+    "--after-checkpoint",
+    is_flag=True,
+    help="Wait for the job's next complete checkpoint before: for a trainer that does not save by itself.",
+)
 @common_options
 @click.pass_obj
-def command(session: Session, names: tuple[str, ...]) -> int:
+def command(session: Session, names: tuple[str, ...], *, after_checkpoint: bool) -> int:
     """Stops running jobs, cancels queued ones.
 
     A running job saves first and can be resumed. The verb answers at once; `fluxgymctl wait NAME` waits for the end.
+    A second `stop` without --after-checkpoint does not wait for the checkpoint any more.
     """
 
     def stop(name: str) -> None:
-        job = session.call(STOP, JobName(name=name)).job
+        job = session.call(STOP, StopParameters(name=name, after_checkpoint=after_checkpoint or None)).job
         if session.json:
             write_json(job)
         elif job.runtime.state is State.STOPPING:
-            note(f"{name} is stopping: the trainer saves first.")
+            how = "its next checkpoint is waited for" if after_checkpoint else "the trainer saves first"
+            note(f"{name} is stopping: {how}.")
         else:
             note(f"{name} is {job.runtime.state}.")
 

@@ -5,24 +5,37 @@ import asyncio
 from collections.abc import Callable
 
 from fluxgym import methods as m
+from fluxgym.errors import InvalidParameter
 from fluxgym.messages import Checkpoint, Revision
 from fluxgymd.api import log_stream
 from fluxgymd.api.server import Route, Send
+from fluxgymd.core.history import sentence
+from fluxgymd.core.resume import progress
+from fluxgymd.engine import resuming
 from fluxgymd.engine.book import Book
+from fluxgymd.engine.edit import Editor
 from fluxgymd.engine.submit import Submitter
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.engine.view import show
-from fluxgymd.store import checkpoints
+from fluxgymd.store import journal
 from fluxgymd.trainers.progress import MetricsReader
 
 
 class Jobs:
     def __init__(
-        self, book: Book, submitter: Submitter, verbs: Verbs, ring: Callable[[], None], warn: Callable[[], list[str]]
+        self,
+        book: Book,
+        *,
+        submitter: Submitter,
+        verbs: Verbs,
+        editor: Editor,
+        ring: Callable[[], None],
+        warn: Callable[[], list[str]],
     ) -> None:
         self._book = book
         self._submitter = submitter
         self._verbs = verbs
+        self._editor = editor
         self._ring = ring
         self._warn = warn  # sentences about this machine that a user should read at a submit
 
@@ -32,6 +45,8 @@ class Jobs:
         return m.SubmitReply(job=show(entry), warnings=warnings + self._warn())
 
     async def list_jobs(self, parameters: m.ListParameters, send: Send) -> m.ListReply:
+        if parameters.limit is not None and parameters.limit < 0:
+            raise InvalidParameter("limit must not be less than 0.", parameter="limit")
         for entry in self._book.newest(before=parameters.before, limit=parameters.limit):
             await send(m.ListReply(job=show(entry)))
         return m.ListReply()
@@ -75,20 +90,45 @@ class Jobs:
             if parameters.name in removed:
                 return m.WatchReply(revision=revision)
 
-    async def stop(self, parameters: m.JobName, _: Send) -> m.OneJob:
-        return m.OneJob(job=show(await self._verbs.stop(parameters.name)))
+    async def stop(self, parameters: m.StopParameters, _: Send) -> m.OneJob:
+        patient = bool(parameters.after_checkpoint)
+        return m.OneJob(job=show(await self._verbs.stop(parameters.name, after_checkpoint=patient)))
 
-    async def resume(self, parameters: m.JobName, _: Send) -> m.OneJob:
-        return m.OneJob(job=show(await self._verbs.resume(parameters.name)))
+    async def resume(self, parameters: m.ResumeParameters, _: Send) -> m.OneJob:
+        gone = bool(parameters.assume_gone)
+        return m.OneJob(job=show(await self._verbs.resume(parameters.name, assume_gone=gone)))
+
+    async def hold(self, parameters: m.JobName, _: Send) -> m.OneJob:
+        return m.OneJob(job=show(await self._verbs.hold(parameters.name)))
+
+    async def release(self, parameters: m.JobName, _: Send) -> m.OneJob:
+        return m.OneJob(job=show(await self._verbs.release(parameters.name)))
+
+    async def move(self, parameters: m.MoveParameters, _: Send) -> m.OneJob:
+        return m.OneJob(job=show(await self._verbs.move(parameters.name, parameters.before)))
+
+    async def edit(self, parameters: m.SubmitParameters, _: Send) -> m.OneJob:
+        return m.OneJob(job=show(await self._editor.edit(parameters.job)))
+
+    async def history(self, parameters: m.JobName, send: Send) -> m.HistoryReply:
+        entry = self._book.entry(parameters.name)
+        if entry.older is not None:
+            happened = list(entry.older.history)
+        else:
+            happened = await asyncio.to_thread(journal.good_events, entry.folder.journal)
+        for event in happened:
+            await send(m.HistoryReply(at=event.at, text=sentence(event)))
+        return m.HistoryReply()
 
     async def remove(self, parameters: m.JobName, _: Send) -> m.Nothing:
         await self._verbs.remove(parameters.name)
         return m.Nothing()
 
     async def checkpoints(self, parameters: m.JobName, _: Send) -> m.CheckpointsReply:
-        folder = self._book.entry(parameters.name).folder
-        found = await asyncio.to_thread(checkpoints.scan, folder.path, folder.name)
-        found.sort(key=lambda facts: (facts.step or 0, facts.created_at), reverse=True)
+        entry = self._book.entry(parameters.name)
+        folder, context = entry.folder, entry.job.context if entry.job is not None else None
+        found = await asyncio.to_thread(resuming.scan, context, folder)
+        found.sort(key=progress, reverse=True)
         return m.CheckpointsReply(
             checkpoints=[
                 Checkpoint(
@@ -114,6 +154,11 @@ class Jobs:
             Route(m.WATCH, self.watch),
             Route(m.STOP, self.stop),
             Route(m.RESUME, self.resume),
+            Route(m.HOLD, self.hold),
+            Route(m.RELEASE, self.release),
+            Route(m.MOVE, self.move),
+            Route(m.EDIT, self.edit),
+            Route(m.HISTORY, self.history),
             Route(m.CHECKPOINTS, self.checkpoints),
             Route(m.REMOVE, self.remove),
         ]

@@ -3,6 +3,7 @@
 
 import os
 import time
+from collections.abc import Callable
 
 from fluxgym import __version__
 from fluxgym import methods as m
@@ -14,12 +15,22 @@ from fluxgymd.engine.degraded import Degraded
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.linger import linger
 from fluxgymd.sleep import SleepGuard
+from fluxgymd.store.machine import MachineState
 from fluxgymd.supervisor import Choice
 
 
 class Machine:
     def __init__(
-        self, *, config: Config, book: Book, gpus: Gpus, choice: Choice, degraded: Degraded, sleep: SleepGuard
+        self,
+        *,
+        config: Config,
+        book: Book,
+        gpus: Gpus,
+        choice: Choice,
+        degraded: Degraded,
+        sleep: SleepGuard,
+        machine: MachineState,
+        ring: Callable[[], None],
     ) -> None:
         self._config = config
         self._book = book
@@ -27,6 +38,8 @@ class Machine:
         self._choice = choice
         self._degraded = degraded
         self._sleep = sleep
+        self._machine = machine
+        self._ring = ring
         self._started_at = time.time()
 
     async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
@@ -63,9 +76,26 @@ class Machine:
             linger=linger(),
             sleep_inhibitor=self._sleep.state,
             sleep_inhibitor_reason=self._sleep.reason,
+            queue_paused=self._machine.paused,
             degraded=self._degraded.reasons(),
             jobs={state.value: count for state, count in self._book.counts.items() if count},
         )
 
+    async def pause(self, _: m.Nothing, __: Send) -> m.Nothing:
+        return await self._pause(paused=True)
+
+    async def unpause(self, _: m.Nothing, __: Send) -> m.Nothing:
+        return await self._pause(paused=False)
+
+    async def _pause(self, *, paused: bool) -> m.Nothing:
+        await self._book.disk(lambda: self._machine.pause(paused=paused))
+        self._ring()
+        return m.Nothing()
+
     def routes(self) -> list[Route]:
-        return [Route(m.GPUS, self.gpus), Route(m.INFO, self.info)]
+        return [
+            Route(m.GPUS, self.gpus),
+            Route(m.INFO, self.info),
+            Route(m.PAUSE, self.pause),
+            Route(m.CONTINUE, self.unpause),
+        ]

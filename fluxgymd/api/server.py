@@ -18,7 +18,14 @@ from typing import Any
 
 import msgspec
 
-from fluxgym.errors import ExpectedMore, FluxgymError, InterfaceNotFound, InvalidParameter, MethodNotFound
+from fluxgym.errors import (
+    ExpectedMore,
+    FluxgymError,
+    InterfaceNotFound,
+    InternalError,
+    InvalidParameter,
+    MethodNotFound,
+)
 from fluxgym.framing import FrameError, Splitter, decode, encode
 from fluxgym.methods import INTERFACES, Method
 from fluxgymd.api.parameters import convert
@@ -213,14 +220,13 @@ class _Conversation:
             raise
         except Exception as error:
             log.exception("%s failed", call.route.method.name)
-            await self._fail(FluxgymError(f"The daemon failed on this call: {type(error).__name__}; see its log."))
+            await self._fail(InternalError(f"The daemon failed on this call: {type(error).__name__}; see its log."))
 
     async def _continue(self, reply: msgspec.Struct) -> None:
         await self._send({"parameters": reply, "continues": True})
 
     async def _fail(self, error: FluxgymError) -> None:
-        name = error.wire_name or "org.fluxgym.Machine.InternalError"
-        await self._send({"error": name, "parameters": error.parameters()})
+        await self._send({"error": error.wire_name, "parameters": error.parameters()})
 
     async def _send(self, message: dict[str, Any]) -> None:
         self._writer.write(encode(message))

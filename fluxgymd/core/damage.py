@@ -33,7 +33,7 @@ def lease(before: Job | None, rest: Iterable[bytes]) -> tuple[str, ...] | None:
                 held = tuple(event.gpus)
             case e.Spawned() | e.Placed() | e.Started() if held is None:
                 held = ()  # its reservation is what was damaged
-            case e.Ended():
+            case e.Ended() | e.Disowned():
                 held = None
             case _:
                 pass

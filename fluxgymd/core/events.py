@@ -29,6 +29,17 @@ class Submitted(Event, frozen=True, kw_only=True, tag="submitted"):
     version: int = 1
 
 
+class Imported(Event, frozen=True, kw_only=True, tag="imported"):
+    """Right behind Submitted, of a training that an older program made: what became of it before it was a job."""
+
+    outcome: str
+    """completed, stopped or failed."""
+    reason: str
+    """What that was concluded from."""
+    failure: str | None = None
+    """What a failure was: a FailureKind of the interface."""
+
+
 class FileStamp(Record, frozen=True, kw_only=True):
     """What tells one version of a file from another."""
 
@@ -51,6 +62,8 @@ class Reserved(Event, frozen=True, kw_only=True, tag="reserved"):
     resumed_from: str | None = None
     step: int = 0
     """Steps done at the checkpoint that it starts from."""
+    set_aside: tuple[str, ...] = ()
+    """Checkpoints that were found broken, by the names that they have now."""
     final_before: FileStamp | None = None
     """The final file as it was before: one that is the same afterwards was not made by this attempt."""
 
@@ -78,6 +91,8 @@ class StopAsked(Event, frozen=True, kw_only=True, tag="stop_asked"):
     """The user wants the running attempt to end."""
 
     attempt: int
+    after_checkpoint: bool = False
+    """Its next complete checkpoint is waited for before anything is sent."""
 
 
 class SightLost(Event, frozen=True, kw_only=True, tag="sight_lost"):
@@ -108,6 +123,12 @@ class Ended(Event, frozen=True, kw_only=True, tag="ended"):
     checkpoint_step: int = 0
     """Steps of the newest complete checkpoint."""
     steps_lost: int = 0
+    failure: str | None = None
+    """What a failure was: a FailureKind of the interface."""
+    again: bool = False
+    """It is tried again by itself, as the job's restart policy says."""
+    not_before: float = 0.0
+    """The earliest time of that."""
 
 
 class Cancelled(Event, frozen=True, kw_only=True, tag="cancelled"):
@@ -118,8 +139,43 @@ class ResumeAsked(Event, frozen=True, kw_only=True, tag="resume_asked"):
     """Queued again by the user."""
 
 
+class Held(Event, frozen=True, kw_only=True, tag="held"):
+    """It waits until it is released."""
+
+
+class Released(Event, frozen=True, kw_only=True, tag="released"):
+    """It waits for its turn again."""
+
+
+class Moved(Event, frozen=True, kw_only=True, tag="moved"):
+    """Another place in the queue."""
+
+    priority: int
+    rank: float
+
+
+class Edited(Event, frozen=True, kw_only=True, tag="edited"):
+    """Other settings, for the attempts to come."""
+
+    context: Context
+
+
+class Barred(Event, frozen=True, kw_only=True, tag="barred"):
+    """It cannot be started as it is; no attempt was made."""
+
+    reason: str
+    failure: str
+
+
+class Disowned(Event, frozen=True, kw_only=True, tag="disowned"):
+    """The user says that nothing of an attempt, which was lost on another machine, runs there any more."""
+
+    attempt: int
+
+
 AnyEvent = (
     Submitted
+    | Imported
     | Reserved
     | Spawned
     | Placed
@@ -130,6 +186,12 @@ AnyEvent = (
     | Ended
     | Cancelled
     | ResumeAsked
+    | Held
+    | Released
+    | Moved
+    | Edited
+    | Barred
+    | Disowned
 )
 
 _encoder = msgspec.json.Encoder()

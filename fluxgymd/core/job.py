@@ -48,6 +48,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Queued(msgspec.Struct, frozen=True, gc=False, tag=True):
     """It waits for its turn."""
 
+    reason: str | None = None
+    """How the attempt before failed, if it is tried again by itself."""
+
 
 class Interrupted(msgspec.Struct, frozen=True, gc=False, tag=True):
     """It ended by no fault of its own and waits for its turn again."""
@@ -67,6 +70,7 @@ class Stopping(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The user wants it to end; something of it may still run."""
 
     attempt: Attempt
+    after_checkpoint: bool = False
 
 
 class Lost(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -85,6 +89,7 @@ class Completed(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 class Failed(msgspec.Struct, frozen=True, gc=False, tag=True):
     reason: str
+    failure: str = "other"
 
 
 Waiting = Queued | Interrupted
@@ -107,7 +112,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     checkpoint_step: int = 0
     """Steps of the newest complete checkpoint, as of the last end of an attempt."""
     fruitless: int = 0
-    """Interruptions in a row without a newer checkpoint."""
+    """Attempts in a row that were tried again by themselves and brought no newer checkpoint."""
+    start_failures: int = 0
+    """Attempts in a row that were never started."""
+    held: bool = False
+    not_before: float = 0.0
+    """Wall clock: it is not started earlier."""
 
     @property
     def name(self) -> str:
@@ -140,11 +150,14 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             submitted_at=event.at,
             priority=event.priority,
             rank=event.rank,
+            held=bool(event.context.held),
             state=Queued(),
         )
     if job is None:
         raise BadHistory(f"it begins with {_name(event)}, not with submitted")
     match event:
+        case e.Imported():
+            return _import(job, event)
         case e.Reserved():
             return _reserve(job, event)
         case e.Spawned():
@@ -154,16 +167,16 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
         case e.Started():
             job = _refine(job, event, lambda attempt: replace(attempt, trainer=event.trainer))
             # A stop may have been asked for, or sight lost, before the trainer was seen: that stays.
-            return replace(job, state=Running(job.state.attempt)) if isinstance(job.state, Starting) else job
+            state = Running(job.state.attempt) if isinstance(job.state, Starting) else job.state
+            return replace(job, state=state, start_failures=0)
         case e.StopAsked():
             attempt = _live(job, event, event.attempt)
             if isinstance(job.state, Lost):
                 return replace(job, state=replace(job.state, stop_asked=True))
-            return replace(job, state=Stopping(attempt))
+            return replace(job, state=Stopping(attempt, event.after_checkpoint))
         case e.SightLost():
             attempt = _live(job, event, event.attempt)
-            asked = isinstance(job.state, Stopping) or (isinstance(job.state, Lost) and job.state.stop_asked)
-            return replace(job, state=Lost(attempt, event.why, asked))
+            return replace(job, state=Lost(attempt, event.why, stop_asked(job)))
         case e.SightRegained():
             attempt = _live(job, event, event.attempt)
             if not isinstance(job.state, Lost):
@@ -174,11 +187,34 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
         case e.Cancelled():
             if not isinstance(job.state, Waiting):
                 raise BadHistory("it was cancelled while it did not wait")
-            return replace(job, state=Stopped("It was cancelled before it ran."))
+            ran = "it ran again" if job.attempts else "it ran"
+            return replace(job, state=Stopped(f"It was cancelled before {ran}."))
         case e.ResumeAsked():
             if not isinstance(job.state, Final):
                 raise BadHistory("it was resumed while it had not ended")
-            return replace(job, state=Queued(), fruitless=0)
+            return replace(job, state=Queued(), fruitless=0, start_failures=0, held=False, not_before=0.0)
+        case e.Held() | e.Released():
+            _waiting(job, event)
+            return replace(job, held=isinstance(event, e.Held))
+        case e.Moved():
+            _waiting(job, event)
+            # The settings say it too: what List shows is what is, and an edit of something else does not undo it.
+            context = msgspec.structs.replace(job.context, priority=event.priority)
+            return replace(job, context=context, priority=event.priority, rank=event.rank)
+        case e.Edited():
+            if isinstance(job.state, Live):
+                raise BadHistory("it was edited while it ran")
+            priority = event.context.priority
+            return replace(job, context=event.context, priority=job.priority if priority is None else priority)
+        case e.Barred():
+            _waiting(job, event)
+            return replace(job, state=Failed(event.reason, event.failure))
+        case e.Disowned():
+            attempt = _live(job, event, event.attempt)
+            if not isinstance(job.state, Lost):
+                raise BadHistory("it was disowned while it was not lost")
+            ended = replace(attempt, ended_at=event.at)
+            return replace(job, state=Interrupted("Its machine is gone, the user says."), last=ended)
         case _:
             assert_never(event)
 
@@ -186,6 +222,8 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
 def _reserve(job: Job, event: e.Reserved) -> Job:
     if not isinstance(job.state, Waiting):
         raise BadHistory(f"attempt {event.attempt} was reserved while the job did not wait")
+    if job.held:
+        raise BadHistory(f"attempt {event.attempt} was reserved while the job was on hold")
     if event.attempt != job.attempts + 1:
         raise BadHistory(f"attempt {event.attempt} follows attempt {job.attempts}")
     attempt = Attempt(
@@ -205,32 +243,65 @@ def _reserve(job: Job, event: e.Reserved) -> Job:
     return replace(job, state=Starting(attempt), attempts=event.attempt, last=attempt)
 
 
-def _end(job: Job, event: e.Ended) -> Job:
-    attempt = replace(_live(job, event, event.attempt), ended_at=event.at, exit=event.exit)
-    state: State
+def _import(job: Job, event: e.Imported) -> Job:
+    if not isinstance(job.state, Queued) or job.attempts:
+        raise BadHistory("it was imported after it had begun here")
     match event.outcome:
         case "completed":
-            state = Completed(event.reason)
-        case "failed":
-            state = Failed(event.reason)
+            return replace(job, state=Completed(event.reason))
         case "stopped":
-            state = Stopped(event.reason)
-        case "interrupted":
-            state = Interrupted(event.reason)
-        case "never_started":
-            state = Queued()
+            return replace(job, state=Stopped(event.reason))
+        case "failed":
+            return replace(job, state=Failed(event.reason, event.failure or "other"))
         case other:
-            raise BadHistory(f"attempt {event.attempt} ended as {other!r}, which this version does not know")
+            raise BadHistory(f"it was imported as {other!r}, which this version does not know")
+
+
+def _end(job: Job, event: e.Ended) -> Job:
+    attempt = replace(_live(job, event, event.attempt), ended_at=event.at, exit=event.exit)
     advanced = event.checkpoint_step > job.checkpoint_step
-    fruitless = job.fruitless + 1 if event.outcome == "interrupted" and not advanced else 0
-    return replace(
+    state = _state_after(event)
+    if isinstance(state, Waiting) and stop_asked(job):
+        # The stop was recorded while the end was being judged: it was acknowledged, so it holds.
+        state = Stopped(event.reason)
+    job = replace(
         job,
         state=state,
         last=attempt,
         steps_lost=job.steps_lost + event.steps_lost,
         checkpoint_step=max(job.checkpoint_step, event.checkpoint_step),
-        fruitless=job.fruitless if event.outcome == "never_started" else fruitless,
+        not_before=event.not_before,
     )
+    if event.outcome == "never_started":
+        # A daemon that died in between is no failure of the start: the next one goes on at once.
+        return replace(job, start_failures=0 if event.again else job.start_failures + 1)
+    if isinstance(state, Interrupted) and not event.again:
+        job = replace(job, held=True)  # its policy wants a person to look
+    tried_again = event.again or event.outcome == "interrupted"
+    return replace(job, fruitless=job.fruitless + 1 if tried_again and not advanced else 0)
+
+
+def stop_asked(job: Job) -> bool:
+    """Whether the user wants the running attempt to end."""
+    return isinstance(job.state, Stopping) or (isinstance(job.state, Lost) and job.state.stop_asked)
+
+
+def _state_after(event: e.Ended) -> State:
+    match event.outcome:
+        case "completed":
+            return Completed(event.reason)
+        case "failed" if event.again:
+            return Queued(event.reason)
+        case "failed":
+            return Failed(event.reason, event.failure or "other")
+        case "stopped":
+            return Stopped(event.reason)
+        case "interrupted":
+            return Interrupted(event.reason)
+        case "never_started":
+            return Queued()
+        case other:
+            raise BadHistory(f"attempt {event.attempt} ended as {other!r}, which this version does not know")
 
 
 def _refine(job: Job, event: e.Spawned | e.Placed | e.Started, change: Callable[[Attempt], Attempt]) -> Job:
@@ -246,6 +317,11 @@ def _live(job: Job, event: e.AnyEvent, number: int) -> Attempt:
     if job.state.attempt.number != number:
         raise BadHistory(f"{_name(event)} is of attempt {number}, but {job.state.attempt.number} ran")
     return job.state.attempt
+
+
+def _waiting(job: Job, event: e.AnyEvent) -> None:
+    if not isinstance(job.state, Waiting):
+        raise BadHistory(f"{_name(event)} came while it did not wait")
 
 
 def _name(event: e.AnyEvent) -> str:

@@ -5,13 +5,11 @@ Failed, interrupted and lost are never mixed up (DESIGN: States). "completed" ne
 that the daemon did not send is an interruption whatever the exit code says.
 """
 
+import os
 import signal
 from dataclasses import dataclass
 
 from fluxgymd.core.records import ExitRecord
-
-FRUITLESS_LIMIT = 5
-"""Interruptions in a row without a newer checkpoint, after which a job is not started again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +26,6 @@ class Ending:
     total_steps: int | None
     result_problem: str | None
     """Why the final file does not count as made by this attempt; None if it does."""
-    checkpoint_advanced: bool
-    fruitless: int
     last_line: str | None
     """The last line of the trainer's output that says something."""
 
@@ -46,27 +42,20 @@ def judge(ending: Ending) -> Outcome:
     left_well = record is not None and record.kind == "exited" and record.code == 0
     missing = ending.result_problem or _steps_missing(ending)
     if left_well and missing is None:
-        return Outcome("completed", "The training reached its last step and its LoRA is whole.")
+        return Outcome("completed", "It ended well, and its result is whole.")
     if ending.stop_asked:
         return Outcome("stopped", _stopped(record, ending.step))
     if record is None:
         if ending.rebooted:
-            return _interrupted(ending, "The machine went down while it ran.")
-        return _interrupted(ending, "It was killed together with its supervisor; how it ended is not known.")
+            return Outcome("interrupted", "The machine went down while it ran.")
+        return Outcome("interrupted", "It was killed together with its supervisor; how it ended is not known.")
     if record.term_seen and ending.manager_stays:
         return Outcome("stopped", "Its scope was stopped from outside of FluxGym.")
     if record.term_seen or record.signal == signal.SIGTERM or record.code == 128 + signal.SIGTERM:
-        return _interrupted(ending, "It was ended from outside by SIGTERM.")
+        return Outcome("interrupted", "It was ended from outside by SIGTERM.")
     if left_well:
-        return Outcome("failed", f"The trainer left with exit status 0, but {missing}.")
+        return Outcome("failed", f"It left with exit status 0, but {missing}.")
     return Outcome("failed", _failed(record, ending.last_line))
-
-
-def _interrupted(ending: Ending, reason: str) -> Outcome:
-    fruitless = 0 if ending.checkpoint_advanced else ending.fruitless + 1
-    if fruitless >= FRUITLESS_LIMIT:
-        return Outcome("failed", f"{reason} This was interruption {fruitless} in a row without a new checkpoint.")
-    return Outcome("interrupted", reason)
 
 
 def _steps_missing(ending: Ending) -> str | None:
@@ -84,13 +73,13 @@ def _stopped(record: ExitRecord | None, step: int) -> str:
 def _failed(record: ExitRecord, last_line: str | None) -> str:
     match record.kind:
         case "exec-failed":
-            return f"The trainer could not be started (errno {record.errno}); see the training log."
+            return f"It could not be started: {os.strerror(record.errno or 0)}."
         case "signaled":
             number = record.signal or 0
             name = signal.Signals(number).name if number in signal.valid_signals() and number < 32 else str(number)
-            reason = f"The trainer was killed by {name}"
+            reason = f"It was killed by {name}"
             if record.oom_kills:
                 reason += " because the memory of the machine ran out"
         case _:
-            reason = f"The trainer failed with exit status {record.code}"
+            reason = f"It failed with exit status {record.code}"
     return f"{reason}: {last_line}" if last_line else f"{reason}."

@@ -23,6 +23,8 @@ from fluxgymd.engine import view
 from fluxgymd.engine.hub import Hub
 from fluxgymd.engine.packing import Kept, job_of, keep
 from fluxgymd.failpoints import failpoint
+from fluxgymd.importing import folder as importing
+from fluxgymd.importing.folder import Older
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
@@ -42,6 +44,7 @@ class Entry:
     damage: str | None = None
     progress: Progress | None = None
     waiting_for: WaitingFor | None = None
+    waiting_detail: str | None = None
     not_before: float = 0.0
     """Monotonic: a start that failed is tried again after this."""
     start_problem: str | None = None
@@ -52,6 +55,8 @@ class Entry:
     counted_as: State | None = None
     """The state under which the book counts it."""
     _state: State = State.DAMAGED
+    older: Older | None = None
+    """What was read of a training of an older FluxGym, which has no journal yet (fluxgymd/importing)."""
     age: tuple[float, str] = (0.0, "")
     """When it was submitted, and its name: the order of a list."""
 
@@ -118,6 +123,8 @@ class Book:
         self._by_age: list[tuple[float, str]] = []
         self.counts: Counter[State] = Counter()
         """How many jobs are in each state."""
+        self.misnamed: list[str] = []
+        """Sentences about older trainings that cannot be shown as jobs."""
 
     def load(self) -> None:
         """Reads every journal. Blocks: it runs before anything is served."""
@@ -126,8 +133,20 @@ class Book:
         gc.disable()
         for folder in self.home.job_folders():
             self._take_in(_read(folder))
+        self._import()
         gc.enable()
         gc.freeze()
+
+    def _import(self) -> None:
+        """Takes in what lies under outputs/ without a journal."""
+        found = importing.find(self.home.path, self._entries)
+        for older in found.older:
+            folder = self.home.folder(older.name)
+            appending = journal.Journal(folder.journal, 0, begin=older.history)
+            self._take_in(Entry(folder, older.job, appending, older=older))
+        for name in found.lost:
+            self._take_in(_read(self.home.folder(name)))
+        self.misnamed = found.misnamed
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._entries.values()))
@@ -149,6 +168,10 @@ class Book:
     def leases(self) -> list[tuple[str, ...]]:
         """Everything that is held, by damaged jobs too."""
         return [entry.lease for entry in self.open() if entry.lease is not None]
+
+    def damaged_leases(self) -> list[tuple[str, ...]]:
+        """What is held by jobs that nothing can be done with."""
+        return [entry.lease for entry in self.open() if entry.damage is not None and entry.lease is not None]
 
     def has(self, name: str) -> bool:
         return name in self._entries
@@ -216,9 +239,9 @@ class Book:
         entry.progress = progress
         self.hub.changed(entry.name)
 
-    def waits(self, entry: Entry, reason: WaitingFor | None) -> None:
-        if entry.waiting_for != reason:
-            entry.waiting_for = reason
+    def waits(self, entry: Entry, reason: WaitingFor, detail: str | None = None) -> None:
+        if (entry.waiting_for, entry.waiting_detail) != (reason, detail):
+            entry.waiting_for, entry.waiting_detail = reason, detail
             self.hub.changed(entry.name)
 
     async def remove(self, entry: Entry, check: Callable[[Job], None]) -> None:

@@ -15,4 +15,5 @@ class Degraded:
         reasons = [self._book.storage_problem, self._scheduler.problem]
         if damaged:
             reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")
+        reasons += self._book.misnamed
         return [reason for reason in reasons if reason]

@@ -3,12 +3,16 @@
 
 import time
 
+from fluxgym.messages import Context, FailureKind, Kind, RestartPolicy
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
-from fluxgymd.core.job import Attempt, Job, Lost, Stopping
+from fluxgymd.core.failure import classify
+from fluxgymd.core.job import Attempt, Job, stop_asked
+from fluxgymd.core.restart import plan
 from fluxgymd.core.resume import newest
 from fluxgymd.core.verdict import Ending, Outcome, judge
-from fluxgymd.store import checkpoints, result
+from fluxgymd.engine import resuming
+from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import progress
 
@@ -19,6 +23,7 @@ def end_event(
     job: Job, attempt: Attempt, folder: JobFolder, over: Over, *, manager_stays: bool, why_not_started: str | None
 ) -> events.Ended:
     """The event. Reads the job's files: blocks on the disk."""
+    now = time.time()  # once: a pause is counted from the end that is recorded
     asked = stop_asked(job)
     if isinstance(over, NeverStarted):
         outcome = (
@@ -26,14 +31,23 @@ def end_event(
             if asked
             else Outcome("never_started", why_not_started or "The daemon went away before it was started.")
         )
-        return _event(attempt, outcome, "the gate was never opened", over)
+        return events.Ended(
+            at=now,
+            attempt=attempt.number,
+            outcome=outcome.kind,
+            reason=outcome.reason,
+            proof="the gate was never opened",
+            again=not asked and why_not_started is None,
+        )
+    context = job.context
     reader = progress.MetricsReader(folder.metrics, attempt.metrics_offset)
     reader.read()
     told = reader.progress
     step = max(attempt.step, told.step or 0) if told else attempt.step
-    checkpoint = newest(checkpoints.scan(folder.path, folder.name))
+    checkpoint = newest(resuming.scan(context, folder))
     checkpoint_step = (checkpoint.step or 0) if checkpoint else 0
     record = over.exit if isinstance(over, Ended) else None
+    tail = progress.tail(folder.log, attempt.log_offset)
     outcome = judge(
         Ending(
             exit=record,
@@ -42,40 +56,41 @@ def end_event(
             manager_stays=manager_stays,
             step=step,
             total_steps=told.total_steps if told else None,
-            result_problem=result.problem(folder.result, attempt.final_before),
-            checkpoint_advanced=checkpoint_step > job.checkpoint_step,
-            fruitless=job.fruitless,
-            last_line=progress.last_line(folder.log, attempt.log_offset),
+            result_problem=_result_problem(context, folder, attempt),
+            last_line=progress.last_line(tail),
         )
     )
+    failure = classify(record, tail) if record is not None and outcome.kind == "failed" else None
+    then = plan(
+        outcome,
+        policy=context.restart or RestartPolicy.ON_INTERRUPTION,
+        failure=failure,
+        fruitless=job.fruitless,
+        advanced=checkpoint_step > job.checkpoint_step,
+        now=now,
+    )
+    if outcome.kind == "interrupted" and then.outcome.kind == "failed":
+        failure = FailureKind.KILLED  # from outside, and too often
     proof = "its boot is over" if isinstance(over, Rebooted) else "none of its processes is left"
-    lost = max(0, step - checkpoint_step) if outcome.kind in ("stopped", "interrupted") else 0
-    return _event(attempt, outcome, proof, over, step=step, checkpoint_step=checkpoint_step, steps_lost=lost)
-
-
-def stop_asked(job: Job) -> bool:
-    """Whether the user wants the running attempt to end."""
-    return isinstance(job.state, Stopping) or (isinstance(job.state, Lost) and job.state.stop_asked)
-
-
-def _event(
-    attempt: Attempt,
-    outcome: Outcome,
-    proof: str,
-    over: Over,
-    *,
-    step: int = 0,
-    checkpoint_step: int = 0,
-    steps_lost: int = 0,
-) -> events.Ended:
+    goes_on = then.again or outcome.kind in ("stopped", "interrupted")
+    lost = max(0, step - checkpoint_step) if goes_on else 0
     return events.Ended(
-        at=time.time(),
+        at=now,
         attempt=attempt.number,
-        outcome=outcome.kind,
-        reason=outcome.reason,
+        outcome=then.outcome.kind,
+        reason=then.outcome.reason,
         proof=proof,
-        exit=over.exit if isinstance(over, Ended) else None,
+        exit=record,
         step=step,
         checkpoint_step=checkpoint_step,
-        steps_lost=steps_lost,
+        steps_lost=lost,
+        failure=failure.value if failure is not None else None,
+        again=then.again,
+        not_before=then.not_before,
     )
+
+
+def _result_problem(context: Context, folder: JobFolder, attempt: Attempt) -> str | None:
+    if context.kind is Kind.PROGRAM:
+        return result.program_problem(folder.program_result, attempt.final_before)
+    return result.problem(folder.result, attempt.final_before)

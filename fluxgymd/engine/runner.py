@@ -12,24 +12,27 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 
 from fluxgym.config import Config
 from fluxgym.errors import FluxgymError, StorageFailed
+from fluxgym.messages import Context, FailureKind, Kind
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef, Gate, Refused
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
-from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, Waiting
+from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, Stopping, Waiting, stop_asked
 from fluxgymd.core.records import Place
-from fluxgymd.core.resume import newest
-from fluxgymd.engine import monitor
+from fluxgymd.core.resume import Begin, Impossible, newest
+from fluxgymd.engine import monitor, resuming
 from fluxgymd.engine.book import Book, Entry
-from fluxgymd.engine.ending import Over, end_event, stop_asked
+from fluxgymd.engine.ending import Over, end_event
 from fluxgymd.engine.spec import attempt_ref, attempt_spec, unit_name
 from fluxgymd.engine.stopping import StopLadder
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store import checkpoints, result
 from fluxgymd.store.atomic import sync_folder, write_file
+from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.progress import MetricsReader, size
 
@@ -38,7 +41,9 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.2
 """While something is about to change."""
-BACK_OFF_SECONDS = (2, 5, 15, 30, 60)
+REST_SECONDS = 2.0
+FAULT_SECONDS = 60.0
+"""Before a job whose start met a fault of ours is tried again."""
 
 
 class Abandoned(Exception):
@@ -63,7 +68,10 @@ class Runner:
         self._done = done  # tells the scheduler that a lease may be free
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._promised: dict[str, tuple[str, ...]] = {}
-        self._failures: dict[str, int] = {}
+
+    @property
+    def machine_id(self) -> str:
+        return self._here.machine_id
 
     @property
     def adapter(self) -> Adapter:
@@ -74,9 +82,9 @@ class Runner:
         """Whether a task starts or watches an attempt of this job."""
         return name in self._tasks
 
-    def promised(self) -> list[tuple[str, ...]]:
+    def starting(self) -> dict[str, tuple[str, ...]]:
         """GPUs of attempts that are being reserved: not in the journal yet, and not to be given twice."""
-        return list(self._promised.values())
+        return dict(self._promised)
 
     async def settled(self, name: str) -> None:
         """Returns when no task has anything to do with an attempt of this job: a moment after its end was told."""
@@ -119,10 +127,10 @@ class Runner:
             await work
         except (FluxgymError, Abandoned) as error:
             log.warning("%s: %s", entry.name, error)
-            entry.not_before = time.monotonic() + BACK_OFF_SECONDS[0]
+            entry.not_before = time.monotonic() + REST_SECONDS
         except Exception:
             log.exception("%s: running its attempt failed; it is looked at again", entry.name)
-            entry.not_before = time.monotonic() + BACK_OFF_SECONDS[-1]
+            entry.not_before = time.monotonic() + FAULT_SECONDS
 
     # -- starting ------------------------------------------------------------------------------------------------
 
@@ -165,14 +173,24 @@ class Runner:
             gate.open()
 
     async def _reserve(self, entry: Entry, gpus: tuple[str, ...]) -> Attempt:
-        folder = entry.folder
-        found = await asyncio.to_thread(checkpoints.scan, folder.path, folder.name)
-        best = newest(found)
-        before = await asyncio.to_thread(result.stamp, folder.result)
+        assert entry.job is not None
+        folder, context = entry.folder, entry.job.context
+        beginning = await asyncio.to_thread(self._begin, context, folder)
+        for note in beginning.notes:
+            await monitor.note(folder, note)
+        before = await asyncio.to_thread(result.stamp, self._result_file(entry))
 
-        def reserve(job: Job) -> events.Reserved:
+        def reserve(job: Job) -> events.Reserved | events.Barred:
             if not isinstance(job.state, Waiting):
                 raise Abandoned("it does not wait any more")
+            if job.held:
+                raise Abandoned("it was put on hold while its start was prepared")
+            if job.context != context:
+                raise Abandoned("its settings were changed while its start was prepared")
+            if isinstance(beginning.where, Impossible):
+                return events.Barred(
+                    at=time.time(), reason=beginning.where.sentence, failure=FailureKind.NOT_RESUMABLE.value
+                )
             number = job.attempts + 1
             return events.Reserved(
                 at=time.time(),
@@ -184,14 +202,29 @@ class Runner:
                 gpus=list(gpus),
                 log_offset=size(folder.log),
                 metrics_offset=size(folder.metrics),
-                resumed_from=best.name if best else None,
-                step=(best.step or 0) if best else 0,
+                resumed_from=beginning.resumed_from,
+                step=beginning.step,
+                set_aside=beginning.set_aside,
                 final_before=before,
             )
 
         job = await self._book.decide(entry, reserve)
+        if isinstance(beginning.where, Impossible):
+            await monitor.note(folder, f"it cannot be started: {beginning.where.sentence}")
+            raise Abandoned(beginning.where.sentence)
         assert isinstance(job.state, Starting)
         return job.state.attempt
+
+    def _begin(self, context: Context, folder: JobFolder) -> resuming.Beginning:
+        if context.kind is Kind.PROGRAM:
+            return resuming.Beginning(where=Begin())
+        return resuming.prepare(context, folder, trainer=kohya.trainer_at(self._config.trainer_path))
+
+    @staticmethod
+    def _result_file(entry: Entry) -> Path:
+        assert entry.job is not None
+        is_program = entry.job.context.kind is Kind.PROGRAM
+        return entry.folder.program_result if is_program else entry.folder.result
 
     # -- watching ------------------------------------------------------------------------------------------------
 
@@ -234,13 +267,24 @@ class Runner:
                 log.error("%s: its end could not be recorded: %s", entry.name, error)
                 await asyncio.sleep(5)
         failpoint("end.recorded")
-        failures = self._failures.pop(entry.name, 0)
-        if event.outcome == "never_started":
-            self._failures[entry.name] = failures + 1
-            entry.not_before = time.monotonic() + BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)]
         await monitor.note(entry.folder, f"attempt {attempt.number} ended, {event.outcome}: {event.reason}")
         await asyncio.to_thread(monitor.remove_pid, entry.folder)
+        if event.outcome != "never_started":
+            await self._tidy(entry, job.context)
         failpoint("end.done")
+
+    async def _tidy(self, entry: Entry, context: Context) -> None:
+        """Deletes checkpoints that are too many. This task is the job's until it ends, so no trainer can start."""
+        if context.kind is Kind.PROGRAM:
+            return
+        trainer = kohya.trainer_at(self._config.trainer_path)
+        try:
+            notes = await asyncio.to_thread(resuming.tidy, context, entry.folder, trainer=trainer)
+        except OSError as error:  # or its folder was removed; what is left is deleted before the next attempt
+            log.warning("%s: old checkpoints could not be deleted: %s", entry.name, error)
+            return
+        for note in notes:
+            await monitor.note(entry.folder, note)
 
 
 class _Look:
@@ -256,6 +300,7 @@ class _Look:
         self._number = entry.job.state.attempt.number
         self._metrics = MetricsReader(entry.folder.metrics, entry.job.state.attempt.metrics_offset)
         self._ladder: StopLadder | None = None
+        self._checkpoint_before: str | None = None
         self._gone: asyncio.Task[None] | None = None
         self._before: type[object] | None = None
         self.seen_running = False
@@ -319,7 +364,7 @@ class _Look:
 
     async def _stop_if_asked(self) -> None:
         assert self._entry.job is not None
-        if not stop_asked(self._entry.job):
+        if not stop_asked(self._entry.job) or await self._waits_for_checkpoint():
             return
         await self._climb(trainer_ended=False)
 
@@ -329,6 +374,18 @@ class _Look:
         done = await self._ladder.climb(self._adapter, self._ref(), trainer_ended=trainer_ended)
         if done is not None:
             await monitor.note(self._entry.folder, f"stop: {done}")
+
+    async def _waits_for_checkpoint(self) -> bool:
+        """Whether the stop is to come after a complete checkpoint that is not there yet."""
+        job = self._entry.job
+        if job is None or not isinstance(job.state, Stopping) or not job.state.after_checkpoint:
+            return False
+        folder = self._entry.folder
+        best = newest(await asyncio.to_thread(checkpoints.scan, folder.path, folder.name))
+        name = best.name if best is not None else ""
+        if self._checkpoint_before is None:
+            self._checkpoint_before = name
+        return name == self._checkpoint_before
 
     async def _progress(self) -> None:
         if await asyncio.to_thread(self._metrics.read):
@@ -358,4 +415,6 @@ def _prepare(entry: Entry, attempt: Attempt) -> None:
     failpoint("attempt.folder_durable")
     assert entry.job is not None
     context = entry.job.context
-    write_file(entry.folder.dataset_config, kohya.dataset_config(context, entry.folder.dataset))
+    if context.kind is not Kind.PROGRAM:
+        write_file(entry.folder.dataset_config, kohya.dataset_config(context, entry.folder.dataset))
+        write_file(entry.folder.sample_prompts, kohya.sample_prompts(context))  # they may have been edited

@@ -10,13 +10,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from fluxgym.errors import WrongState
 from fluxgym.messages import WaitingFor
-from fluxgymd.core.job import Job, Waiting
-from fluxgymd.core.schedule import choose
-from fluxgymd.engine.book import Book, Entry
+from fluxgymd.core import schedule
+from fluxgymd.core.job import Job
+from fluxgymd.engine.book import Book
 from fluxgymd.engine.runner import Runner
+from fluxgymd.engine.view import wire_state
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
+from fluxgymd.store.machine import MachineState
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +33,18 @@ class Scheduler:
         runner: Runner,
         gpus: Gpus,
         *,
+        machine: MachineState,
+        machine_id: str,
+        program_slots: int,
         bell: asyncio.Event,
         after_pass: Callable[[], Awaitable[None]],
     ) -> None:
         self._book = book
         self._runner = runner
         self._gpus = gpus
+        self._machine = machine
+        self._machine_id = machine_id
+        self._program_slots = program_slots
         self._after_pass = after_pass
         self._bell = bell  # rung by whoever changes what a pass looks at
         self.problem: str | None = None
@@ -45,6 +54,20 @@ class Scheduler:
     def ring(self) -> None:
         """Something changed: a pass is due."""
         self._bell.set()
+
+    def place_before(self, job: Job, before: str | None) -> tuple[int, float]:
+        """The priority and rank that put a job right before another waiting one, or to the front. WrongState if that
+        one does not wait."""
+        line = [other for other in schedule.queue(self._book.jobs()) if other.name != job.name]
+        index = 0
+        if before is not None:
+            _, target = self._book.sound(before)
+            if target not in line:
+                raise WrongState(
+                    f"The job {before} does not wait in the queue.", name=before, state=wire_state(target.state)
+                )
+            index = line.index(target)
+        return schedule.place_at(line, index, job)
 
     async def run(self) -> None:
         """Passes, for ever."""
@@ -63,31 +86,36 @@ class Scheduler:
             self._bell.clear()
 
     async def _pass(self) -> None:
-        if not self._gpus.asked:
-            return
-        self.problem = await self._runner.adapter.problem() or self._gpus.uncertain
+        supervisor = await self._runner.adapter.problem()
+        self.problem = supervisor or self._gpus.uncertain
+        entries = {entry.name: entry for entry in self._book.open()}
+        jobs = {job.name: job for job in self._book.jobs()}
+        ahead = {name for job in jobs.values() for name in job.context.after or () if self._book.has(name)}
+        for over in map(self._book.entry, ahead):
+            if over.job is not None and over.damage is None:
+                jobs[over.name] = over.job
+        obstacle = None
+        if supervisor is not None:
+            obstacle = WaitingFor.SUPERVISOR
+        elif self._gpus.uncertain or not self._gpus.asked:
+            obstacle = WaitingFor.GPU
         now = time.monotonic()
-        waiting = [entry for entry in self._book.open() if _waits(entry) and not self._runner.busy(entry.name)]
-        if self.problem is not None:
-            reason = WaitingFor.GPU if self._gpus.uncertain else WaitingFor.SUPERVISOR
-            for entry in waiting:
-                self._book.waits(entry, reason)
-            return
-        held = self._book.leases() + self._runner.promised()
-        due: dict[str, tuple[Entry, Job]] = {
-            entry.name: (entry, entry.job) for entry in waiting if entry.job is not None and entry.not_before <= now
-        }
-        starts = choose((job for _, job in due.values()), held, self._gpus.uuids)
-        for start in starts:
-            entry = due[start.job][0]
-            self._book.waits(entry, WaitingFor.START)
-            failpoint("schedule.chosen")
-            self._runner.start(entry, start.gpus)
-        chosen = {start.job for start in starts}
-        for entry in waiting:
-            if entry.name not in chosen:
-                self._book.waits(entry, WaitingFor.START if entry.not_before > now else WaitingFor.GPU)
-
-
-def _waits(entry: Entry) -> bool:
-    return entry.damage is None and entry.job is not None and isinstance(entry.job.state, Waiting)
+        machine = schedule.Machine(
+            machine_id=self._machine_id,
+            gpus=self._gpus.uuids,
+            program_slots=self._program_slots,
+            paused=self._machine.paused,
+            problem=obstacle,
+            held=self._book.damaged_leases(),
+            starting=self._runner.starting(),
+            resting=frozenset(name for name, entry in entries.items() if entry.not_before > now),
+        )
+        for decision in schedule.decide(jobs, machine, time.time()):
+            entry = entries[decision.job]
+            match decision:
+                case schedule.Start():
+                    self._book.waits(entry, WaitingFor.START)
+                    failpoint("schedule.chosen")
+                    self._runner.start(entry, decision.gpus)
+                case schedule.Wait():
+                    self._book.waits(entry, decision.reason, decision.detail)

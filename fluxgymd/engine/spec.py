@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fluxgym.config import Config
+from fluxgym.messages import Kind
 from fluxgymd.attempts.environment import job_environment
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec
 from fluxgymd.core.job import Attempt, Job
@@ -21,8 +22,12 @@ def unit_name(job: Job, number: int, adapter: str) -> str:
 def attempt_spec(
     job: Job, attempt: Attempt, folder: JobFolder, config: Config, environ: Mapping[str, str]
 ) -> AttemptSpec:
-    script = config.trainer_path / kohya.SCRIPT
-    argv = (str(config.trainer_python), str(script), *kohya.arguments(job.context, folder, attempt.resumed_from))
+    argv: tuple[str, ...]
+    if job.context.kind is Kind.PROGRAM:
+        argv = tuple(job.context.program or ())
+    else:
+        script = config.trainer_path / kohya.SCRIPT
+        argv = (str(config.trainer_python), str(script), *kohya.arguments(job.context, folder, attempt.resumed_from))
     own = {
         "FLUXGYM_JOB": job.name,
         "FLUXGYM_ATTEMPT_ID": attempt.mark,

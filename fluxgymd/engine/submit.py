@@ -5,7 +5,6 @@ The answer is sent after the rename is on the disk (promise 3). Whatever fails b
 """
 
 import asyncio
-import os
 import secrets
 import shutil
 import sys
@@ -15,32 +14,23 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.errors import FileMissing, InvalidDataset, InvalidSetting, NameTaken, NotEnoughSpace, StorageFailed
-from fluxgym.messages import Context, Model
+from fluxgym.errors import InvalidDataset, NameTaken, StorageFailed
+from fluxgym.messages import Context, Kind
 from fluxgym.names import check_name
 from fluxgymd.core import events
 from fluxgymd.datasets.snapshot import Snapshot
 from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine.preflight import Preflight
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, JobFolder
-from fluxgymd.store.safetensors_header import NotSafetensors
 from fluxgymd.trainers import kohya, settings
-from fluxgymd.trainers.flags import KnownFlags
-from fluxgymd.trainers.planned_size import planned_bytes
-
-MODEL_TITLES = {
-    "transformer": "the Flux transformer",
-    "clip_l": "CLIP-L",
-    "t5xxl": "T5-XXL",
-    "autoencoder": "the autoencoder",
-}
 
 
 class Submitter:
-    def __init__(self, book: Book, flags: KnownFlags) -> None:
+    def __init__(self, book: Book, preflight: Preflight) -> None:
         self._book = book
-        self._flags = flags
+        self._preflight = preflight
         self._under_way: set[str] = set()
 
     async def submit(self, context: Context) -> tuple[Entry, list[str]]:
@@ -58,15 +48,15 @@ class Submitter:
             self._under_way.discard(name)
 
     async def _submit(self, context: Context) -> tuple[Entry, list[str]]:
-        kohya.check_options(context.trainer_options or {})
-        await self._flags.check(context.trainer_options or {})
-        await asyncio.to_thread(_check_space, context, self._book.home.path)
+        await self._preflight.check(context)
         job_id = secrets.token_hex(16)
         failpoint("submit.checked")
         built = await self._book.disk(lambda: self._book.home.new_folder(job_id))
         try:
             failpoint("submit.folder_made")
-            snapshot = await _snapshot(Path(str(context.dataset)), built / "dataset")
+            snapshot = Snapshot()
+            if context.kind is not Kind.PROGRAM:
+                snapshot = await take_snapshot(Path(str(context.dataset)), built / "dataset")
             failpoint("submit.dataset_copied")
             await self._book.disk(lambda: _write(built, context, job_id))
             failpoint("submit.files_written")
@@ -79,42 +69,7 @@ class Submitter:
         return self._book.add(folder), _warnings(snapshot, context)
 
 
-def _check_space(context: Context, home: Path) -> None:
-    """Every model file is there and whole, and the planned states fit on the disk. Blocks."""
-    model = context.model or Model()
-    for field, title in MODEL_TITLES.items():
-        path = Path(str(getattr(model, field)))
-        if not path.is_file():
-            raise FileMissing(
-                f"{title} is missing: there is no file {path}; give its path as model.{field}.",
-                path=str(path),
-            )
-    if model.tokenizers is not None and not Path(model.tokenizers).is_dir():
-        raise FileMissing(f"There is no folder of tokenizers at {model.tokenizers}.", path=model.tokenizers)
-    try:
-        required = planned_bytes(context) + _dataset_bytes(Path(str(context.dataset)))
-    except NotSafetensors as error:
-        raise InvalidSetting(f"A model file cannot be used: {error}.", setting="model") from None
-    except OSError as error:
-        raise InvalidSetting(f"{error.filename} cannot be read: {error.strerror}.", setting="model") from None
-    available = shutil.disk_usage(home).free
-    if required > available:
-        raise NotEnoughSpace(
-            f"The training needs about {_size(required)} for its states, but the disk of {home} has "
-            f"{_size(available)} free; free some, or save less often.",
-            path=str(home),
-            required=required,
-            available=available,
-        )
-
-
-def _dataset_bytes(dataset: Path) -> int:
-    with suppress(OSError), os.scandir(dataset) as entries:
-        return sum(entry.stat().st_size for entry in entries if entry.is_file())
-    return 0
-
-
-async def _snapshot(source: Path, target: Path) -> Snapshot:
+async def take_snapshot(source: Path, target: Path) -> Snapshot:
     """Runs fluxgymd.datasets.snapshot as a program of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -151,9 +106,10 @@ def _write(built: Path, context: Context, job_id: str) -> None:
     folder = JobFolder(built)
     final = built.parent / context.name
     now = time.time()
-    write_file(folder.dataset_config, kohya.dataset_config(context, final / folder.dataset.name))
-    write_file(folder.sample_prompts, kohya.sample_prompts(context))
-    event = events.Submitted(at=now, id=job_id, context=context, rank=now)
+    if context.kind is not Kind.PROGRAM:
+        write_file(folder.dataset_config, kohya.dataset_config(context, final / folder.dataset.name))
+        write_file(folder.sample_prompts, kohya.sample_prompts(context))
+    event = events.Submitted(at=now, id=job_id, context=context, priority=context.priority or 0, rank=now)
     write_file(built / JOURNAL, events.encode(event))
 
 
@@ -162,7 +118,3 @@ def _warnings(snapshot: Snapshot, context: Context) -> list[str]:
         return []
     what = f"the trigger word {context.trigger_word!r}" if context.trigger_word else "an empty caption"
     return [f"{snapshot.without_caption} of {snapshot.pictures} pictures have no caption; {what} is used for them."]
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,68 +1,113 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop, resume and remove: each decides on the job as it is at that moment, and records before it acts."""
+"""The verbs on one job: each decides on the job as it is at that moment, and records before anything is done."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 from fluxgym.errors import WrongState
 from fluxgymd.core import events
-from fluxgymd.core.job import Completed, Failed, Final, Interrupted, Job, Live, Lost, Stopped, Stopping, Waiting
+from fluxgymd.core.job import (
+    Completed,
+    Failed,
+    Final,
+    Interrupted,
+    Job,
+    Live,
+    Lost,
+    Stopped,
+    Stopping,
+    Waiting,
+    stop_asked,
+)
 from fluxgymd.engine.book import Book, Entry
-from fluxgymd.engine.ending import stop_asked
 from fluxgymd.engine.runner import Runner
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.view import wire_state
 from fluxgymd.failpoints import failpoint
 
+Record = Callable[[Entry, Callable[[Job], events.AnyEvent]], Awaitable[object]]
+
 
 class Verbs:
-    def __init__(self, book: Book, runner: Runner, scheduler: Scheduler) -> None:
+    def __init__(self, book: Book, runner: Runner, scheduler: Scheduler, record: Record | None = None) -> None:
+        """`record`: Takeover.record, where older trainings are to become jobs."""
+        self._record = record or book.decide
         self._book = book
         self._runner = runner
         self._scheduler = scheduler
 
-    async def stop(self, name: str) -> Entry:
+    async def stop(self, name: str, *, after_checkpoint: bool) -> Entry:
         """Cancels a waiting job, asks a running one to end. WrongState if there is nothing to stop."""
-        entry, _ = self._book.sound(name)
 
         def decide(job: Job) -> events.AnyEvent:
             now = time.time()
-            match job.state:
-                case _ if isinstance(job.state, Waiting):
-                    return events.Cancelled(at=now)
-                case Stopping() | Lost() if stop_asked(job):
-                    raise _wrong(job, "it is being stopped already")
-                case _ if isinstance(job.state, Live):
-                    return events.StopAsked(at=now, attempt=job.state.attempt.number)
-                case _:
-                    raise _wrong(job, f"it is {wire_state(job.state)} and does not run")
+            if isinstance(job.state, Waiting):
+                return events.Cancelled(at=now)
+            if not isinstance(job.state, Live):
+                raise wrong_state(job, f"it is {wire_state(job.state)} and does not run")
+            patient = isinstance(job.state, Stopping) and job.state.after_checkpoint
+            if stop_asked(job) and (after_checkpoint or not patient):
+                raise wrong_state(job, "it is being stopped already")
+            return events.StopAsked(at=now, attempt=job.state.attempt.number, after_checkpoint=after_checkpoint)
 
-        await self._book.decide(entry, decide)
-        failpoint("stop.recorded")
-        entry.wake.set()
-        self._scheduler.ring()
-        return entry
+        return await self._decide(name, decide)
 
-    async def resume(self, name: str) -> Entry:
+    async def resume(self, name: str, *, assume_gone: bool) -> Entry:
         """Queues an ended job again. WrongState if it is complete, runs, or waits already."""
-        entry, _ = self._book.sound(name)
 
         def decide(job: Job) -> events.AnyEvent:
             match job.state:
                 case Stopped() | Failed():
                     return events.ResumeAsked(at=time.time())
+                case Interrupted() if job.held:
+                    return events.Released(at=time.time())
+                case Lost() if assume_gone:
+                    return self._disown(job, job.state)
                 case Completed():
-                    raise _wrong(job, "it is completed; submit it under a new name to train it again")
+                    raise wrong_state(job, "it is completed; submit it under a new name to train it again")
                 case Interrupted():
-                    raise _wrong(job, "it will be resumed by itself")
+                    raise wrong_state(job, "it will be resumed by itself")
                 case _:
-                    raise _wrong(job, f"it is {wire_state(job.state)} already")
+                    raise wrong_state(job, f"it is {wire_state(job.state)} already")
 
-        await self._book.decide(entry, decide)
-        failpoint("resume.recorded")
+        entry = await self._decide(name, decide)
         entry.start_problem = None
         entry.not_before = 0.0
-        self._scheduler.ring()
         return entry
+
+    async def hold(self, name: str) -> Entry:
+        """Keeps a waiting job from being started."""
+
+        def decide(job: Job) -> events.AnyEvent:
+            _must_wait(job)
+            if job.held:
+                raise wrong_state(job, "it is on hold already")
+            return events.Held(at=time.time())
+
+        return await self._decide(name, decide)
+
+    async def release(self, name: str) -> Entry:
+        """Lets a held job wait for its turn."""
+
+        def decide(job: Job) -> events.AnyEvent:
+            _must_wait(job)
+            if not job.held:
+                raise wrong_state(job, "it is not on hold")
+            return events.Released(at=time.time())
+
+        return await self._decide(name, decide)
+
+    async def move(self, name: str, before: str | None) -> Entry:
+        """Puts a waiting job right before another waiting one, or to the front of the queue."""
+        if before == name:
+            raise wrong_state(self._book.sound(name)[1], "it cannot be put before itself")
+
+        def decide(job: Job) -> events.AnyEvent:
+            _must_wait(job)
+            priority, rank = self._scheduler.place_before(job, before)
+            return events.Moved(at=time.time(), priority=priority, rank=rank)
+
+        return await self._decide(name, decide)
 
     async def remove(self, name: str) -> None:
         """Deletes a job of which nothing runs. WrongState for a live or waiting one."""
@@ -72,10 +117,32 @@ class Verbs:
 
         def check(job: Job) -> None:
             if not isinstance(job.state, Final) or self._runner.busy(name):
-                raise _wrong(job, f"it is {wire_state(job.state)}; stop it first")
+                raise wrong_state(job, f"it is {wire_state(job.state)}; stop it first")
 
         await self._book.remove(entry, check)
+        self._scheduler.ring()
+
+    async def _decide(self, name: str, decide: Callable[[Job], events.AnyEvent]) -> Entry:
+        entry, _ = self._book.sound(name)
+        await self._record(entry, decide)
+        failpoint("verb.recorded")
+        entry.wake.set()
+        self._scheduler.ring()
+        return entry
+
+    def _disown(self, job: Job, state: Lost) -> events.AnyEvent:
+        if state.attempt.place.machine_id == self._runner.machine_id:
+            raise wrong_state(
+                job, "it was lost on this machine, where FluxGym sees by itself when nothing of it is left"
+            )
+        return events.Disowned(at=time.time(), attempt=state.attempt.number)
 
 
-def _wrong(job: Job, why: str) -> WrongState:
+def _must_wait(job: Job) -> None:
+    if not isinstance(job.state, Waiting):
+        raise wrong_state(job, f"it is {wire_state(job.state)} and does not wait in the queue")
+
+
+def wrong_state(job: Job, why: str) -> WrongState:
+    """What was asked for is not possible now."""
     return WrongState(f"The job {job.name}: {why}.", name=job.name, state=wire_state(job.state))

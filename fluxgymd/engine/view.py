@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from fluxgym import messages as m
 from fluxgymd.core import job as core
+from fluxgymd.core.failure import ADVICE
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JobFolder
@@ -35,12 +36,14 @@ def show(entry: "Entry") -> m.Job:
             state=entry.state,
             waiting_for=entry.waiting_for if isinstance(job.state, core.Waiting) else None,
             reason=reason,
+            failure=_failure(job.state) if entry.damage is None else None,
+            not_before=job.not_before if isinstance(job.state, core.Waiting) and job.not_before else None,
             submitted_at=job.submitted_at,
             home=str(entry.folder.path),
             attempt=_attempt(entry.folder, job.last) if job.last else None,
             progress=entry.progress if live or job.last else None,
             steps_lost=job.steps_lost,
-            result=str(entry.folder.result) if isinstance(job.state, core.Completed) else None,
+            result=_result(entry.folder, job) if isinstance(job.state, core.Completed) else None,
         ),
     )
 
@@ -90,9 +93,20 @@ def _reason(entry: "Entry", state: core.State) -> str | None:
         case core.Lost():
             return f"Sight of it was lost: {state.why}. Its GPU stays taken."
         case core.Queued():
-            return entry.start_problem
+            return entry.start_problem or entry.waiting_detail or state.reason
         case _:
             return None
+
+
+def _result(folder: JobFolder, job: core.Job) -> str:
+    return str(folder.program_result if job.context.kind is m.Kind.PROGRAM else folder.result)
+
+
+def _failure(state: core.State) -> m.Failure | None:
+    if not isinstance(state, core.Failed):
+        return None
+    kind = m.FailureKind(state.failure)
+    return m.Failure(kind=kind, advice=ADVICE.get(kind, ADVICE[m.FailureKind.OTHER]))
 
 
 def _attempt(folder: JobFolder, attempt: core.Attempt) -> m.Attempt:

@@ -72,6 +72,10 @@ class JobFolder:
     def result(self) -> Path:
         return self.path / f"{self.name}.safetensors"
 
+    @property
+    def program_result(self) -> Path:
+        return self.path / "result.json"
+
     def attempt(self, number: int) -> Path:
         return self.path / "attempts" / f"{number:03d}"
 

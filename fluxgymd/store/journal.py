@@ -7,6 +7,8 @@ any more (promise 8).
 """
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import msgspec
 from fluxgymd.core import damage, events, job
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.failpoints import failpoint
-from fluxgymd.store.atomic import sync_folder, write_all
+from fluxgymd.store.atomic import sync_folder, write_all, write_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +56,21 @@ def read(path: Path) -> History:
     return History(job=state, good_size=good, problem=None, lease=state.lease)
 
 
+def good_events(path: Path) -> list[AnyEvent]:
+    """The events up to the first line that is none; nothing if the file cannot be read."""
+    found: list[AnyEvent] = []
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return found
+    for line in data.split(b"\n")[:-1]:
+        try:
+            found.append(events.decode(line))
+        except msgspec.MsgspecError:
+            break
+    return found
+
+
 def _is_torn(data: bytes, start: int, end: int) -> bool:
     """Whether the line is a record of which the last page reached the disk and another did not: nothing follows it,
     and it holds NULs, which JSON never does. It was not fsynced, so it never counted."""
@@ -68,13 +85,18 @@ def _damaged(state: job.Job | None, data: bytes, good: int, problem: str) -> His
 class Journal:
     """Appends to one journal. Its calls block on the disk: they run in a writer thread, one at a time."""
 
-    def __init__(self, path: Path, good_size: int) -> None:
+    def __init__(self, path: Path, good_size: int, *, begin: Sequence[AnyEvent] = ()) -> None:
+        """`begin`: the events of a journal that is not there yet; it appears whole, with the first append."""
         self._path = path
         self._good_size = good_size
+        self._begin = tuple(begin)
 
     def append(self, event: AnyEvent) -> None:
         """Durable when it returns. OSError: nothing was appended, and the next append starts at the same place."""
         line = events.encode(event)
+        if self._begin:
+            self._appear(line)
+            return
         descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         try:
             self._cut_tail(descriptor)
@@ -87,6 +109,17 @@ class Journal:
         finally:
             os.close(descriptor)
         self._good_size += len(line)
+
+    def _appear(self, line: bytes) -> None:
+        whole = b"".join(map(events.encode, self._begin)) + line
+        try:
+            write_file(self._path, whole)
+        except OSError:
+            with suppress(OSError):
+                self._path.unlink()
+            raise
+        self._begin = ()
+        self._good_size = len(whole)
 
     def _cut_tail(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size

@@ -31,6 +31,15 @@ class NotSafetensors(ValueError):
 
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors by name. NotSafetensors or OSError."""
+    return _read(path)[0]
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The texts under `__metadata__`, of a whole file. NotSafetensors or OSError."""
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with path.open("rb") as file:
         prefix = file.read(8)
         if len(prefix) < 8:
@@ -42,14 +51,15 @@ def read(path: Path) -> dict[str, Tensor]:
         size = file.seek(0, 2)
     try:
         header = decode(text, dict[str, Any])
-        header.pop("__metadata__", None)
+        texts = header.pop("__metadata__", None)
         tensors = msgspec.convert(header, dict[str, Tensor])
     except msgspec.MsgspecError:
         raise NotSafetensors(f"{path.name} is not a safetensors file") from None
     data = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if size != 8 + length + data:
         raise NotSafetensors(f"{path.name} has {size} bytes, but its header tells of {8 + length + data}")
-    return tensors
+    texts = texts if isinstance(texts, dict) else {}
+    return tensors, {key: text for key, text in texts.items() if isinstance(text, str)}
 
 
 _SCALARS = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B"}

@@ -12,9 +12,13 @@ import tomli_w
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Model
+from fluxgymd.core.resume import Trainer, epoch_in_name
 from fluxgymd.store.home import JobFolder
 
 SCRIPT = "flux_train_network.py"
+
+KEEP_STATES = 3
+"""Of jobs that were submitted before it was a setting."""
 
 OFF = ["false"]
 """The words that take a switch back which would be passed by default."""
@@ -66,6 +70,10 @@ def arguments(context: Context, folder: JobFolder, resume: str | None) -> list[s
     options = _options(context, folder)
     if resume is not None:
         options["resume"] = [str(folder.path / resume)]
+        epoch = epoch_in_name(resume)
+        if epoch is not None:
+            # sd-scripts' own counter is wrong after a first resume (trainers.md 1.5). For ours it says the same.
+            options["initial_epoch"] = [str(epoch + 1)]
     options |= context.trainer_options or {}
     argv = []
     for name, words in options.items():
@@ -107,7 +115,7 @@ def _options(context: Context, folder: JobFolder) -> dict[str, list[str]]:
         "max_train_epochs": [str(context.epochs)],
         "save_every_n_epochs": [str(context.save_every_epochs)],
         "save_state": [],
-        "save_last_n_epochs_state": ["2"],
+        "save_last_n_epochs_state": [str(kept_states(context))],
     }
     if model.tokenizers:
         options["tokenizer_cache_dir"] = [model.tokenizers]
@@ -118,6 +126,24 @@ def _options(context: Context, folder: JobFolder) -> dict[str, list[str]]:
     if context.sample_every_epochs:
         options["sample_every_n_epochs"] = [str(context.sample_every_epochs)]
     return options
+
+
+def kept_states(context: Context) -> int:
+    """How many complete states stay; never none."""
+    return max(1, context.keep_states or KEEP_STATES)
+
+
+def trainer_at(path: Path) -> Trainer:
+    """Which trainer lies in a folder: sd-scripts' script is a subclass of what train_network.py beside it holds, and
+    cannot be run without it; ours has no such file."""
+    return Trainer.SD_SCRIPTS if (path / "train_network.py").is_file() else Trainer.OURS
+
+
+def steps_per_epoch(context: Context, pictures: int) -> int:
+    """Steps of one epoch of the dataset that `dataset_config` writes, whose batches are of one picture."""
+    accumulated = (context.trainer_options or {}).get("gradient_accumulation_steps", ["1"])
+    each = int(accumulated[0]) if len(accumulated) == 1 and accumulated[0].isdecimal() else 1
+    return -(-pictures * (context.repeats or 1) // max(1, each))
 
 
 def dataset_config(context: Context, dataset: Path) -> bytes:

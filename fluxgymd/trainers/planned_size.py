@@ -8,13 +8,14 @@ from pathlib import Path
 from fluxgym.messages import Context, Model
 from fluxgymd.store import safetensors_header
 from fluxgymd.store.safetensors_header import Tensor
+from fluxgymd.trainers.kohya import kept_states
 
 # The modules that sd-scripts' networks.lora_flux adapts (trainers.md 1.6), as they are named in the files.
 FLUX_LINEAR = re.compile(r"(?:model\.diffusion_model\.)?(?:double|single)_blocks\.\d+\..*\.weight")
 CLIP_LINEAR = re.compile(r"(?:text_model\.)?encoder\.layers\.\d+\.(?:self_attn\.\w+_proj|mlp\.fc\d)\.weight")
 
-STATES_AT_ONCE = 5
-"""Two that are kept, the final one, one of a stop between epochs, and one that is being written."""
+STATES_BESIDE = 3
+"""Beside those that are kept: the final one, one of a stop between epochs, and one that is being written."""
 
 
 def planned_bytes(context: Context) -> int:
@@ -28,7 +29,7 @@ def planned_bytes(context: Context) -> int:
     state = parameters * 4 * 3  # fp32 weights and AdamW's two moments (trainers.md 1.4)
     lora = parameters * (4 if options.get("save_precision") == ["float"] else 2)
     saves = (context.epochs or 1) // (context.save_every_epochs or 1) + 1
-    return state * STATES_AT_ONCE + lora * saves
+    return state * (kept_states(context) + STATES_BESIDE) + lora * saves
 
 
 def adapted(header: Mapping[str, Tensor], linear: re.Pattern[str], rank: int) -> int:

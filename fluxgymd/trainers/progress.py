@@ -30,6 +30,8 @@ class Line(msgspec.Struct, frozen=True, rename="camel"):
     seconds_per_step: float | None = None
 
 
+TAIL_BYTES = 8192
+
 _decoder = msgspec.json.Decoder(Line)
 _STICKY = (
     "step",
@@ -98,16 +100,21 @@ def size(path: Path) -> int:
         return 0
 
 
-def last_line(log: Path, offset: int) -> str | None:
-    """The last line of the training log, from an attempt's start on, that says something. Blocks on the disk."""
+def tail(log: Path, offset: int) -> str:
+    """The end of the training log, from an attempt's start on, with a line for each state of a bar. Blocks on the
+    disk."""
     try:
         with log.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            file.seek(max(offset, end - 8192))
-            text = file.read().decode(errors="replace")
+            file.seek(max(offset, end - TAIL_BYTES))
+            return file.read().decode(errors="replace").replace("\r", "\n")
     except OSError:
-        return None
-    for line in reversed(text.replace("\r", "\n").splitlines()):
+        return ""
+
+
+def last_line(text: str) -> str | None:
+    """The last line that says something."""
+    for line in reversed(text.splitlines()):
         if line.strip():
             return line.strip()[:500]
     return None

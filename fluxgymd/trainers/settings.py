@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model
+from fluxgym.messages import Context, Kind, Model, RestartPolicy
 
 DEFAULTS: Mapping[str, Any] = {
     "resolution": 512,
@@ -24,7 +24,24 @@ DEFAULTS: Mapping[str, Any] = {
     "learning_rate": 8e-4,
     "network_dim": 4,
     "trainer_options": {},
+    "gpu_count": 1,
+    "keep_states": 3,
 }
+
+QUEUEING: Mapping[str, Any] = {
+    "kind": Kind.TRAINING,
+    "priority": 0,
+    "held": False,
+    "after": [],
+    "gpus": [],
+    "restart": RestartPolicy.ON_INTERRUPTION,
+}
+
+TRAINING_ONLY = (
+    *("dataset", "model", "trigger_word", "resolution", "repeats", "epochs", "save_every_epochs"),
+    *("sample_every_steps", "sample_every_epochs", "sample_prompts", "seed", "learning_rate", "network_dim"),
+    *("trainer_options", "gpu_count", "keep_states"),
+)
 
 # Where the older program keeps its models (fluxgym.md 1.9), below the home.
 MODEL_FILES = {
@@ -45,11 +62,20 @@ RANGES: Mapping[str, tuple[int, int, str]] = {
     "sample_every_epochs": (1, 1_000_000, "epochs"),
     "seed": (0, 2**63 - 1, "as a seed"),
     "network_dim": (1, 1024, "as a rank"),
+    "priority": (-1000, 1000, "as a priority"),
+    "gpu_count": (1, 64, "GPUs"),
+    "keep_states": (1, 1000, "checkpoints"),
 }
 
 
 def complete(context: Context, home: Path) -> Context:
     """The context with every default filled in and every value checked. InvalidSetting names what is wrong."""
+    context = _complete_queueing(context)
+    if context.kind is Kind.PROGRAM:
+        _check_program(context)
+        return context
+    if context.program:
+        raise InvalidSetting("program is for jobs of the kind program; a training has none.", setting="program")
     filled = {key: value for key, value in DEFAULTS.items() if getattr(context, key) is None}
     model = context.model or Model()
     paths = {key: getattr(model, key) or str(home / file) for key, file in MODEL_FILES.items()}
@@ -61,6 +87,45 @@ def complete(context: Context, home: Path) -> Context:
     return context
 
 
+def _complete_queueing(context: Context) -> Context:
+    """The settings that every kind of job has."""
+    filled = {key: value for key, value in QUEUEING.items() if getattr(context, key) is None}
+    context = msgspec.structs.replace(context, **filled)
+    for setting in ("kind", "restart"):
+        if getattr(context, setting) == "unknown":
+            raise InvalidSetting(f"{setting} has a value that this daemon does not know.", setting=setting)
+    _check_ranges(context)
+    if context.gpus and context.gpu_count is not None and context.gpu_count > len(set(context.gpus)):
+        raise InvalidSetting(
+            f"gpu_count is {context.gpu_count}, but gpus names only {len(set(context.gpus))}.", setting="gpu_count"
+        )
+    if context.name in (context.after or ()):
+        raise InvalidSetting("A job cannot wait for itself.", setting="after")
+    return context
+
+
+def _check_program(context: Context) -> None:
+    if not context.program or not context.program[0].strip():
+        raise InvalidSetting("A job of the kind program needs its program, with its arguments.", setting="program")
+    if any("\0" in word for word in context.program):
+        raise InvalidSetting("program holds a NUL character, which no argument can.", setting="program")
+    if not context.program[0].startswith("/"):
+        raise InvalidSetting(
+            f"The program is {context.program[0]!r}, but must be an absolute path.", setting="program"
+        )
+    given = [name for name in TRAINING_ONLY if getattr(context, name) is not None]
+    given += ["gpus"] if context.gpus else []
+    if given:
+        raise InvalidSetting(f"{given[0]} is for trainings; a program has no such setting.", setting=given[0])
+
+
+def _check_ranges(context: Context) -> None:
+    for setting, (low, high, unit) in RANGES.items():
+        value = getattr(context, setting)
+        if value is not None and not low <= value <= high:
+            raise InvalidSetting(f"{setting} is {value}, but must be from {low} to {high} {unit}.", setting=setting)
+
+
 def _check(context: Context) -> None:
     if not context.dataset:
         raise InvalidSetting("The job names no dataset; give the folder of its pictures.", setting="dataset")
@@ -69,10 +134,6 @@ def _check(context: Context) -> None:
             raise InvalidSetting(f"{setting} is {path!r}, but must be an absolute path.", setting=setting)
         if "\0" in path:
             raise InvalidSetting(f"{setting} holds a NUL character, which no path can.", setting=setting)
-    for setting, (low, high, unit) in RANGES.items():
-        value = getattr(context, setting)
-        if value is not None and not low <= value <= high:
-            raise InvalidSetting(f"{setting} is {value}, but must be from {low} to {high} {unit}.", setting=setting)
     rate = context.learning_rate
     if rate is not None and not (math.isfinite(rate) and 0 < rate <= 100):
         raise InvalidSetting(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Histories of jobs to test with: one event of each kind, and the shortest way into each state."""
 
+import msgspec
+
 from fluxgym.messages import Context, Model
 from fluxgymd.core import events as e
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Ticks
@@ -64,8 +66,8 @@ def started(attempt: int = 1) -> e.Started:
     return e.Started(at=5.0, attempt=attempt, trainer=Process(pid=101, start=Ticks(1001)))
 
 
-def stop_asked(attempt: int = 1) -> e.StopAsked:
-    return e.StopAsked(at=6.0, attempt=attempt)
+def stop_asked(attempt: int = 1, *, after_checkpoint: bool = False) -> e.StopAsked:
+    return e.StopAsked(at=6.0, attempt=attempt, after_checkpoint=after_checkpoint)
 
 
 def sight_lost(attempt: int = 1) -> e.SightLost:
@@ -76,11 +78,24 @@ def sight_regained(attempt: int = 1) -> e.SightRegained:
     return e.SightRegained(at=8.0, attempt=attempt)
 
 
-def ended(outcome: str, attempt: int = 1, *, checkpoint_step: int = 0, steps_lost: int = 0) -> e.Ended:
+def ended(
+    outcome: str,
+    attempt: int = 1,
+    *,
+    checkpoint_step: int = 0,
+    steps_lost: int = 0,
+    failure: str | None = None,
+    again: bool | None = None,
+    not_before: float = 0.0,
+) -> e.Ended:
+    """As the default policy records it: an interrupted job goes on by itself, a failed one does not."""
     return e.Ended(
         at=9.0,
         attempt=attempt,
         outcome=outcome,
+        failure=failure,
+        again=outcome == "interrupted" if again is None else again,
+        not_before=not_before,
         reason=f"It is {outcome}.",
         proof="none of its processes is left",
         exit=ExitRecord(kind="exited", code=0, user_seconds=0.25),
@@ -91,6 +106,17 @@ def ended(outcome: str, attempt: int = 1, *, checkpoint_step: int = 0, steps_los
 
 CANCELLED = e.Cancelled(at=10.0)
 RESUME_ASKED = e.ResumeAsked(at=11.0)
+HELD = e.Held(at=12.0)
+RELEASED = e.Released(at=13.0)
+MOVED = e.Moved(at=14.0, priority=2, rank=0.5)
+EDITED = e.Edited(at=15.0, context=msgspec.structs.replace(CONTEXT, epochs=32, priority=1))
+BARRED = e.Barred(at=16.0, reason="Its checkpoint does not fit its settings.", failure="not_resumable")
+IMPORTED = e.Imported(at=18.0, outcome="stopped", reason="Its log ends at step 40 of 160.", failure="killed")
+
+
+def disowned(attempt: int = 1) -> e.Disowned:
+    return e.Disowned(at=17.0, attempt=attempt)
+
 
 _RUN: list[e.AnyEvent] = [submitted(), reserved(), spawned(), placed(), started()]
 
@@ -100,12 +126,15 @@ WAYS: dict[str, list[e.AnyEvent]] = {
     "starting": [submitted(), reserved()],
     "running": _RUN,
     "stopping": [*_RUN, stop_asked()],
+    "stopping later": [*_RUN, stop_asked(after_checkpoint=True)],
     "lost": [*_RUN, sight_lost()],
     "lost while stopping": [*_RUN, stop_asked(), sight_lost()],
     "completed": [*_RUN, ended("completed")],
     "failed": [*_RUN, ended("failed")],
     "stopped": [*_RUN, ended("stopped")],
     "interrupted": [*_RUN, ended("interrupted")],
+    "held": [submitted(), HELD],
+    "interrupted and held": [*_RUN, ended("interrupted", again=False)],
 }
 """The shortest history that ends in each state."""
 
@@ -125,4 +154,14 @@ def next_events(attempts: int) -> dict[str, e.AnyEvent]:
         **{outcome: ended(outcome, number) for outcome in OUTCOMES},
         "cancelled": CANCELLED,
         "resume_asked": RESUME_ASKED,
+        "stop_later": stop_asked(number, after_checkpoint=True),
+        "retried": ended("failed", number, again=True),
+        "not_retried": ended("interrupted", number, again=False),
+        "held": HELD,
+        "released": RELEASED,
+        "moved": MOVED,
+        "edited": EDITED,
+        "barred": BARRED,
+        "disowned": disowned(number),
+        "imported": IMPORTED,
     }

@@ -29,6 +29,9 @@ NULS = bytes(200)
         ("queued", [BAD, RESERVED, e.encode(h.stop_asked()), e.encode(h.sight_lost())], ("GPU-1",)),
         ("running", [BAD, ENDED], None),
         ("running", [BAD, ENDED, AGAIN], ("GPU-2",)),
+        ("lost", [BAD, e.encode(h.disowned())], None),
+        ("queued", [BAD, e.encode(h.HELD), e.encode(h.MOVED), e.encode(h.EDITED)], None),
+        ("running", [BAD, e.encode(h.EDITED)], ("GPU-1",)),
         ("queued", [BAD, RESERVED, STARTED, ENDED], None),
         # The bad line is the reservation: what can be read of it counts.
         ("queued", [RESERVED[:-20]], ("GPU-1",)),

@@ -3,6 +3,7 @@
 
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,39 +24,72 @@ from fluxgymd.core.job import (
     Stopping,
     apply,
     fold,
+    stop_asked,
 )
 from tests.core import histories as h
 
 # What each event makes of each state. "-": it cannot be, and the job is damaged rather than guessed at.
+# First the life of an attempt, then the queue and what the user changes.
 TABLE = """
-                    | submitted reserved spawned placed started stop_asked sight_lost sight_regained completed failed stopped interrupted never_started cancelled resume_asked
-nothing             | queued    -        -       -      -       -          -          -              -         -      -       -           -             -         -
-queued              | -         starting -       -      -       -          -          -              -         -      -       -           -             stopped   -
-starting            | -         -        starting starting running stopping lost      starting       completed failed stopped interrupted queued        -         -
-running             | -         -        running running running stopping  lost       running        completed failed stopped interrupted queued        -         -
-stopping            | -         -        stopping stopping stopping stopping lost-while-stopping stopping completed failed stopped interrupted queued   -         -
-lost                | -         -        lost    lost   lost    lost-while-stopping lost running     completed failed stopped interrupted queued        -         -
-lost while stopping | -         -        lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping stopping completed failed stopped interrupted queued - -
-completed           | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
-failed              | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
-stopped             | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
-interrupted         | -         starting -       -      -       -          -          -              -         -      -       -           -             stopped   -
+                     | submitted reserved spawned placed started stop_asked sight_lost sight_regained completed failed stopped interrupted never_started cancelled resume_asked
+nothing              | queued    -        -       -      -       -          -          -              -         -      -       -           -             -         -
+queued               | -         starting -       -      -       -          -          -              -         -      -       -           -             stopped   -
+starting             | -         -        starting starting running stopping lost      starting       completed failed stopped interrupted queued        -         -
+running              | -         -        running running running stopping  lost       running        completed failed stopped interrupted queued        -         -
+stopping             | -         -        stopping stopping stopping stopping lost-while-stopping stopping completed failed stopped stopped stopped      -         -
+stopping later       | -         -        stopping-later stopping-later stopping-later stopping lost-while-stopping stopping-later completed failed stopped stopped stopped - -
+lost                 | -         -        lost    lost   lost    lost-while-stopping lost running     completed failed stopped interrupted queued        -         -
+lost while stopping  | -         -        lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping stopping completed failed stopped stopped stopped - -
+completed            | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
+failed               | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
+stopped              | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
+interrupted          | -         starting -       -      -       -          -          -              -         -      -       -           -             stopped   -
+held                 | -         -        -       -      -       -          -          -              -         -      -       -           -             stopped   -
+interrupted and held | -         -        -       -      -       -          -          -              -         -      -       -           -             stopped   -
 """  # noqa: E501 - a table reads as one
+
+QUEUE = """
+                     | stop_later          retried not_retried      held             released    moved            edited           barred disowned imported
+nothing              | -                   -       -                -                -           -                -                -      - -
+queued               | -                   -       -                held             queued      queued           queued           failed - stopped
+starting             | stopping-later      queued  interrupted-held -                -           -                -                -      - -
+running              | stopping-later      queued  interrupted-held -                -           -                -                -      - -
+stopping             | stopping-later      stopped stopped          -                -           -                -                -      - -
+stopping later       | stopping-later      stopped stopped          -                -           -                -                -      - -
+lost                 | lost-while-stopping queued  interrupted-held -                -           -                -                -      interrupted -
+lost while stopping  | lost-while-stopping stopped stopped          -                -           -                -                -      interrupted -
+completed            | -                   -       -                -                -           -                completed        -      - -
+failed               | -                   -       -                -                -           -                failed           -      - -
+stopped              | -                   -       -                -                -           -                stopped          -      - -
+interrupted          | -                   -       -                interrupted-held interrupted interrupted      interrupted      failed - -
+held                 | -                   -       -                held             queued      held             held             failed - stopped
+interrupted and held | -                   -       -                interrupted-held interrupted interrupted-held interrupted-held failed - -
+"""  # noqa: E501
 
 
 def cells() -> list[tuple[str, str, str]]:
-    head, *rows = TABLE.strip("\n").splitlines()
-    names = head.partition("|")[2].split()
     found = []
-    for row in rows:
-        state, _, outcomes = row.partition("|")
-        found += [(state.strip(), *cell) for cell in zip(names, outcomes.split(), strict=True)]
+    for table in (TABLE, QUEUE):
+        head, *rows = table.strip("\n").splitlines()
+        names = head.partition("|")[2].split()
+        for row in rows:
+            state, _, outcomes = row.partition("|")
+            found += [(state.strip(), *cell) for cell in zip(names, outcomes.split(), strict=True)]
     return found
 
 
-def called(state: State) -> str:
-    name = type(state).__name__.lower()
-    return f"{name}-while-stopping" if isinstance(state, Lost) and state.stop_asked else name
+def called(job: Job) -> str:
+    match job.state:
+        case Lost(stop_asked=True):
+            return "lost-while-stopping"
+        case Stopping(after_checkpoint=True):
+            return "stopping-later"
+        case Queued() if job.held:
+            return "held"
+        case Interrupted() if job.held:
+            return "interrupted-held"
+        case state:
+            return type(state).__name__.lower()
 
 
 def folded(way: str) -> Job | None:
@@ -78,15 +112,21 @@ def test_every_event_in_every_state(state: str, event: str, outcome: str) -> Non
         with pytest.raises(BadHistory):
             apply(before, what)
     else:
-        assert called(apply(before, what).state) == outcome
+        assert called(apply(before, what)) == outcome
 
 
 @pytest.mark.parametrize(
-    "event", ["spawned", "placed", "started", "stop_asked", "sight_lost", "sight_regained", *h.OUTCOMES]
+    "event",
+    ["spawned", "placed", "started", "stop_asked", "sight_lost", "sight_regained", "disowned", *h.OUTCOMES],
 )
 def test_an_event_of_another_attempt_cannot_be(event: str) -> None:
     with pytest.raises(BadHistory, match="is of attempt 2, but 1 ran"):
         apply(folded("running"), h.next_events(2)[event])
+
+
+def test_a_held_job_is_not_started() -> None:
+    with pytest.raises(BadHistory, match="attempt 1 was reserved while the job was on hold"):
+        apply(folded("held"), h.reserved())
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
@@ -149,9 +189,12 @@ def test_a_stop_that_was_asked_for_stays_asked_for_when_the_trainer_is_seen() ->
         ("starting", ("GPU-1",)),
         ("running", ("GPU-1",)),
         ("stopping", ("GPU-1",)),
+        ("stopping later", ("GPU-1",)),
         ("lost", ("GPU-1",)),
         ("lost while stopping", ("GPU-1",)),
         ("interrupted", None),
+        ("held", None),
+        ("interrupted and held", None),
         ("completed", None),
         ("failed", None),
         ("stopped", None),
@@ -166,10 +209,13 @@ def test_the_cpu_slot_is_a_lease_too() -> None:
 
 
 def after_ends(*ends: tuple[str, int]) -> Job:
-    """The job after attempts that ended with this outcome and these steps in the newest checkpoint."""
+    """The job after attempts that ended with this outcome and these steps in the newest checkpoint. "retried": it
+    failed, and is tried again by itself."""
     history: list[e.AnyEvent] = [h.submitted()]
     for number, (outcome, step) in enumerate(ends, start=1):
-        history += [h.reserved(number), h.ended(outcome, number, checkpoint_step=step, steps_lost=3)]
+        again = outcome in ("interrupted", "retried")
+        kind = "failed" if outcome == "retried" else outcome
+        history += [h.reserved(number), h.ended(kind, number, checkpoint_step=step, steps_lost=3, again=again)]
     return fold(history)
 
 
@@ -181,14 +227,32 @@ def after_ends(*ends: tuple[str, int]) -> Job:
         ([("interrupted", 10), ("interrupted", 10)], 1),
         ([("interrupted", 10), ("interrupted", 9), ("interrupted", 10)], 2),
         ([("interrupted", 10), ("interrupted", 10), ("interrupted", 11)], 0),
+        # A failure that is tried again counts like an interruption.
+        ([("retried", 0), ("interrupted", 0), ("retried", 0)], 3),
+        ([("retried", 0), ("retried", 5)], 0),
         # A start that did not come about neither counts nor clears the count.
         ([("interrupted", 0), ("never_started", 0)], 1),
         ([("interrupted", 0), ("never_started", 0), ("interrupted", 0)], 2),
         ([("never_started", 0), ("never_started", 0)], 0),
     ],
 )
-def test_interruptions_without_a_newer_checkpoint_are_counted(ends: list[tuple[str, int]], fruitless: int) -> None:
+def test_attempts_without_a_newer_checkpoint_are_counted(ends: list[tuple[str, int]], fruitless: int) -> None:
     assert after_ends(*ends).fruitless == fruitless
+
+
+def test_starts_that_failed_are_counted_until_one_comes_about() -> None:
+    history: list[e.AnyEvent] = [
+        h.submitted(),
+        h.reserved(),
+        h.ended("never_started"),
+        h.reserved(2),
+        h.ended("never_started", 2),
+    ]
+    assert fold(history).start_failures == 2
+    assert fold([*history, h.reserved(3), h.started(3)]).start_failures == 0
+    assert fold([*history, h.CANCELLED, h.RESUME_ASKED]).start_failures == 0
+    # A daemon that died in between says nothing of the start.
+    assert fold([*history, h.reserved(3), h.ended("never_started", 3, again=True)]).start_failures == 0
 
 
 def test_promise_5_lost_steps_add_up_and_the_newest_checkpoint_stands() -> None:
@@ -207,8 +271,68 @@ def test_a_resume_by_the_user_forgives_the_interruptions() -> None:
     assert apply(cancelled, h.RESUME_ASKED).fruitless == 0
 
 
-def test_a_cancelled_job_says_that_it_never_ran() -> None:
+def test_a_cancelled_job_says_that_it_did_not_run() -> None:
     assert fold([h.submitted(), h.CANCELLED]).state == Stopped("It was cancelled before it ran.")
+    assert fold([*h.WAYS["interrupted"], h.CANCELLED]).state == Stopped("It was cancelled before it ran again.")
+
+
+@pytest.mark.parametrize("outcome", ["interrupted", "never_started"])
+@pytest.mark.parametrize("way", ["stopping", "stopping later", "lost while stopping"])
+def test_a_stop_that_was_acknowledged_is_not_lost_in_the_end_of_the_attempt(way: str, outcome: str) -> None:
+    """The end is judged in a thread; a stop that is recorded meanwhile stands before it in the journal."""
+    job = fold([*h.WAYS[way], h.ended(outcome, not_before=99.0)])
+    assert job.state == Stopped(f"It is {outcome}.")
+    assert not job.held
+    assert apply(job, h.RESUME_ASKED).not_before == 0.0
+
+
+def test_a_failure_that_is_tried_again_waits_and_keeps_its_reason() -> None:
+    job = fold([*h.WAYS["running"], h.ended("failed", again=True, not_before=39.0)])
+    assert (job.state, job.not_before, job.held) == (Queued("It is failed."), 39.0, False)
+
+
+def test_a_failure_keeps_its_kind() -> None:
+    assert fold([*h.WAYS["running"], h.ended("failed", failure="disk_full")]).state == Failed(
+        "It is failed.", "disk_full"
+    )
+    assert fold(h.WAYS["failed"]).state == Failed("It is failed.", "other")
+    assert fold([h.submitted(), h.BARRED]).state == Failed(h.BARRED.reason, "not_resumable")
+
+
+def test_a_job_whose_policy_wants_a_person_is_held_until_it_is_released() -> None:
+    job = fold(h.WAYS["interrupted and held"])
+    assert (job.state, job.held) == (Interrupted("It is interrupted."), True)
+    assert not apply(job, h.RELEASED).held
+
+
+def test_a_resume_by_the_user_releases_and_ends_the_pause() -> None:
+    job = fold([*h.WAYS["running"], h.ended("failed", not_before=99.0), h.RESUME_ASKED])
+    assert (job.held, job.not_before) == (False, 0.0)
+    assert not fold([*h.WAYS["held"], h.CANCELLED, h.RESUME_ASKED]).held
+
+
+def test_a_submit_may_begin_on_hold() -> None:
+    submit = h.submitted()
+    on_hold = msgspec.structs.replace(submit, context=msgspec.structs.replace(submit.context, held=True))
+    assert fold([on_hold]).held
+
+
+def test_a_move_and_an_edit_change_what_they_say_and_no_more() -> None:
+    before = fold([h.submitted(priority=1, rank=7.0)])
+    moved = apply(before, h.MOVED)
+    assert (moved.priority, moved.rank, moved.context.priority) == (2, 0.5, 2)
+    edited = apply(moved, h.EDITED)
+    assert (edited.context, edited.priority, edited.rank) == (h.EDITED.context, 1, 0.5)
+    silent = e.Edited(at=15.0, context=msgspec.structs.replace(moved.context, epochs=3))
+    assert apply(moved, silent).priority == 2  # what a move has set stays
+
+
+def test_a_disowned_job_goes_on_and_its_gpu_is_free() -> None:
+    job = fold([*h.WAYS["lost"], h.disowned()])
+    assert job.state == Interrupted("Its machine is gone, the user says.")
+    assert job.lease is None
+    assert job.last is not None
+    assert (job.last.ended_at, job.last.exit) == (17.0, None)
 
 
 def test_an_interrupted_job_says_why() -> None:
@@ -230,8 +354,8 @@ def test_what_holds_after_any_history(choices: list[tuple[str, int, int]]) -> No
     attempts = lost = best = 0
     for name, checkpoint_step, steps_lost in choices:
         event = h.next_events(job.attempts)[name]
-        if name in h.OUTCOMES:
-            event = h.ended(name, job.attempts, checkpoint_step=checkpoint_step, steps_lost=steps_lost)
+        if isinstance(event, e.Ended):
+            event = msgspec.structs.replace(event, checkpoint_step=checkpoint_step, steps_lost=steps_lost)
         before = job
         try:
             job = apply(before, event)
@@ -248,10 +372,15 @@ def test_what_holds_after_any_history(choices: list[tuple[str, int, int]]) -> No
         assert (job.last.number if job.last else 0) == attempts
         if isinstance(job.state, Live):
             assert job.state.attempt == job.last
+            assert not job.held
         if isinstance(before.state, Live) and not isinstance(job.state, Live):
-            assert isinstance(event, e.Ended)
+            assert isinstance(event, (e.Ended, e.Disowned))
+        if stop_asked(before) and isinstance(event, e.Ended):
+            assert isinstance(job.state, Final)
         if isinstance(before.state, Final):
-            assert isinstance(event, e.ResumeAsked)
+            assert isinstance(event, e.ResumeAsked) or job.state == before.state
         assert 0 <= job.fruitless <= attempts
-        assert (job.id, job.context) == (before.id, before.context)
+        assert job.id == before.id
+        assert job.context == before.context or isinstance(event, (e.Edited, e.Moved))
+        assert job.context.priority in (None, job.priority)
     assert fold(history) == job

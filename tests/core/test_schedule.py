@@ -1,21 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is started next: the order of the queue, one GPU for one job, one job on a machine without a GPU."""
+"""What is started next, where, and why the rest waits: the order of the queue, one GPU for one job, no starving."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgymd.core.job import Job, Waiting, fold
-from fluxgymd.core.schedule import Start, choose
+from fluxgym.messages import Kind, WaitingFor
+from fluxgymd.core import events as e
+from fluxgymd.core.job import Job, Live, Waiting, apply, fold
+from fluxgymd.core.restart import PAUSES
+from fluxgymd.core.schedule import (
+    START_PAUSES,
+    Decision,
+    Machine,
+    Start,
+    Wait,
+    allowed_gpus,
+    decide,
+    due,
+    is_training,
+    place_at,
+    queue,
+)
 from tests.core import histories as h
 
+NOW = 1000.0
+ELSEWHERE = msgspec.structs.replace(h.PLACE, machine_id="e" * 32)
 
-def waiting(name: str, *, priority: int = 0, rank: float = 1.0, job_id: str = "0" * 32) -> Job:
-    return fold([h.submitted(name=name, priority=priority, rank=rank, job_id=job_id)])
+
+def waiting(name: str, *, priority: int = 0, rank: float = 1.0, job_id: str = "0" * 32, **settings: Any) -> Job:
+    submit = h.submitted(name=name, priority=priority, rank=rank, job_id=job_id)
+    return fold([msgspec.structs.replace(submit, context=msgspec.structs.replace(submit.context, **settings))])
 
 
-def names(starts: list[Start]) -> list[str]:
-    return [start.job for start in starts]
+def program(name: str, **settings: Any) -> Job:
+    return waiting(name, kind=Kind.PROGRAM, **settings)
+
+
+def started(job: Job, *gpus: str, **place: Any) -> Job:
+    reservation = msgspec.structs.replace(h.reserved(job.attempts + 1, gpus=gpus), **place)
+    return apply(job, reservation)
+
+
+def machine(*gpus: str, **facts: Any) -> Machine:
+    usual: dict[str, Any] = {"program_slots": 2, "paused": False, "problem": None}
+    return Machine(machine_id=h.PLACE.machine_id, gpus=gpus, **usual | facts)
+
+
+def decided(jobs: Sequence[Job], on: Machine, now: float = NOW) -> list[Decision]:
+    return decide({job.name: job for job in jobs}, on, now)
+
+
+def starts(decisions: Sequence[Decision]) -> dict[str, tuple[str, ...]]:
+    return {decision.job: decision.gpus for decision in decisions if isinstance(decision, Start)}
+
+
+def waits(decisions: Sequence[Decision]) -> dict[str, WaitingFor]:
+    return {decision.job: decision.reason for decision in decisions if isinstance(decision, Wait)}
 
 
 @pytest.mark.parametrize(
@@ -27,71 +72,414 @@ def names(starts: list[Start]) -> list[str]:
         # Two submits in one instant: the order is the same at every look.
         ([waiting("a", job_id="f" * 32), waiting("b", job_id="e" * 32)], ["b", "a"]),
         ([waiting("b", job_id="e" * 32), waiting("a", job_id="f" * 32)], ["b", "a"]),
+        ([started(waiting("runs"), "GPU-1"), waiting("waits")], ["waits"]),
         ([], []),
     ],
 )
 def test_the_queue_is_ordered_by_priority_and_then_rank(jobs: list[Job], order: list[str]) -> None:
-    assert names(choose(jobs, [], ["GPU-1", "GPU-2"])) == order
+    assert [job.name for job in queue(jobs)] == order
 
 
 def test_the_best_job_gets_the_first_free_gpu() -> None:
-    jobs = [waiting("second", rank=2), waiting("first", rank=1), waiting("third", rank=3)]
-    assert choose(jobs, [("GPU-2",)], ["GPU-1", "GPU-2", "GPU-3"]) == [
+    jobs = [
+        waiting("second", rank=2),
+        waiting("first", rank=1),
+        waiting("third", rank=3),
+        started(waiting("runs"), "GPU-2"),
+    ]
+    assert decided(jobs, machine("GPU-1", "GPU-2", "GPU-3")) == [
         Start("first", ("GPU-1",)),
         Start("second", ("GPU-3",)),
+        Wait("third", WaitingFor.GPU),
     ]
 
 
 @pytest.mark.parametrize("way", sorted(h.WAYS.keys() - {"nothing"}))
 def test_only_a_job_that_waits_is_started(way: str) -> None:
     job = fold(h.WAYS[way])
-    assert names(choose([job], [], ["GPU-1"])) == (["my-lora"] if isinstance(job.state, Waiting) else [])
+    may = isinstance(job.state, Waiting) and not job.held
+    assert list(starts(decided([job], machine("GPU-1", "GPU-2")))) == (["my-lora"] if may else [])
 
 
-def test_without_a_gpu_there_is_one_slot() -> None:
-    assert choose([waiting("a"), waiting("b", rank=2)], [], []) == [Start("a", ())]
+@pytest.mark.parametrize("way", ["starting", "running", "stopping", "stopping later", "lost", "lost while stopping"])
+@pytest.mark.parametrize("gpus", [("GPU-1",), ()])
+def test_promise_4_what_a_live_or_lost_job_holds_is_not_given_away(way: str, gpus: tuple[str, ...]) -> None:
+    job = fold([h.reserved(gpus=gpus) if isinstance(event, e.Reserved) else event for event in h.WAYS[way]])
+    assert waits(decided([job, waiting("next")], machine(*gpus))) == {"next": WaitingFor.GPU}
 
 
-@pytest.mark.parametrize("lease", [(), ("GPU-1",)])
-def test_the_slot_of_the_cpu_is_taken_by_any_lease(lease: tuple[str, ...]) -> None:
-    assert choose([waiting("a")], [lease], []) == []
+@pytest.mark.parametrize("gpus", [("GPU-1",), ()])
+def test_promise_4_what_a_damaged_job_may_hold_is_not_given_away(gpus: tuple[str, ...]) -> None:
+    assert waits(decided([waiting("next")], machine(*gpus, held=[gpus]))) == {"next": WaitingFor.GPU}
 
 
-@pytest.mark.parametrize("way", ["starting", "running", "stopping", "lost", "lost while stopping"])
-def test_promise_4_what_a_live_or_lost_job_holds_is_not_given_away(way: str) -> None:
-    lease = fold(h.WAYS[way]).lease
-    assert lease is not None
-    assert choose([waiting("next")], [lease], ["GPU-1"]) == []
+@pytest.mark.parametrize("gpus", [("GPU-1",), ()])
+def test_promise_4_a_start_that_is_not_in_the_journal_yet_holds_its_gpus(gpus: tuple[str, ...]) -> None:
+    jobs = [waiting("first"), waiting("next", rank=2)]
+    assert decided(jobs, machine(*gpus, starting={"first": gpus})) == [Wait("next", WaitingFor.GPU)]
 
 
-gpu_names = st.sampled_from(["GPU-1", "GPU-2", "GPU-3", "GPU-4"])
+class TestWithoutAGpu:
+    def test_there_is_one_slot_for_trainings(self) -> None:
+        assert decided([waiting("a"), waiting("b", rank=2)], machine()) == [
+            Start("a", ()),
+            Wait("b", WaitingFor.GPU),
+        ]
+
+    def test_a_job_that_asks_for_gpus_waits_and_is_told(self) -> None:
+        told = "It asks for GPUs, and this machine has none."
+        for wanted in ({"gpus": ["0"]}, {"gpu_count": 2}):
+            assert decided([waiting("a", **wanted), waiting("b", rank=2)], machine()) == [
+                Wait("a", WaitingFor.GPU, told),
+                Start("b", ()),
+            ]
+
+    def test_where_the_driver_is_gone_under_a_training_the_next_does_not_begin_on_the_cpu(self) -> None:
+        jobs = [started(waiting("runs"), "GPU-1"), waiting("next")]
+        assert waits(decided(jobs, machine())) == {"next": WaitingFor.GPU}
+
+    def test_the_cpu_of_another_machine_is_another_cpu(self) -> None:
+        jobs = [started(waiting("there"), place=ELSEWHERE), waiting("here")]
+        assert decided(jobs, machine()) == [Start("here", ())]
 
 
-@settings(deadline=None)  # no test depends on a time
-@given(
-    jobs=st.lists(
-        st.builds(
-            waiting,
-            st.uuids().map(str),
-            priority=st.integers(-2, 2),
-            rank=st.floats(0, 3),
-            job_id=st.uuids().map(lambda identity: identity.hex),
-        ),
-        max_size=8,
+def test_promise_4_the_gpu_of_a_job_on_another_machine_is_not_given_away_if_it_is_found_here() -> None:
+    jobs = [started(waiting("there"), "GPU-1", place=ELSEWHERE), waiting("here")]
+    assert starts(decided(jobs, machine("GPU-1", "GPU-2"))) == {"here": ("GPU-2",)}
+
+
+class TestPrograms:
+    def test_they_never_wait_behind_trainings(self) -> None:
+        jobs = [
+            started(waiting("runs"), "GPU-1"),
+            waiting("big", gpu_count=2, priority=9),
+            program("captions", rank=9),
+        ]
+        assert starts(decided(jobs, machine("GPU-1", "GPU-2"))) == {"captions": ()}
+
+    def test_they_do_not_take_the_slot_of_trainings_on_the_cpu(self) -> None:
+        jobs = [started(program("runs")), waiting("training"), started(waiting("x"), place=ELSEWHERE)]
+        assert starts(decided(jobs, machine())) == {"training": ()}
+
+    def test_they_have_so_many_slots(self) -> None:
+        jobs = [started(program("runs")), program("b", rank=2), program("a", rank=1)]
+        assert decided(jobs, machine("GPU-1")) == [Start("a", ()), Wait("b", WaitingFor.SLOT)]
+        assert waits(decided(jobs, machine(program_slots=1))) == {"a": WaitingFor.SLOT, "b": WaitingFor.SLOT}
+
+    def test_those_of_another_machine_and_those_that_start_are_counted_rightly(self) -> None:
+        jobs = [started(program("there"), place=ELSEWHERE), program("starts"), program("next", rank=2)]
+        assert starts(decided(jobs, machine(program_slots=2, starting={"starts": ()}))) == {"next": ()}
+        assert waits(decided(jobs, machine(program_slots=1, starting={"starts": ()}))) == {"next": WaitingFor.SLOT}
+
+    def test_they_start_though_nvml_does_not_answer(self) -> None:
+        jobs = [program("captions"), waiting("training")]
+        decisions = decided(jobs, machine(problem=WaitingFor.GPU))
+        assert (starts(decisions), waits(decisions)) == ({"captions": ()}, {"training": WaitingFor.GPU})
+        assert not starts(decided(jobs, machine(problem=WaitingFor.SUPERVISOR)))
+
+
+class TestObstacles:
+    @pytest.mark.parametrize("job", [waiting("a", held=True), program("a", held=True)])
+    def test_what_is_on_hold(self, job: Job) -> None:
+        assert decided([job], machine("GPU-1")) == [Wait("a", WaitingFor.HELD)]
+
+    @pytest.mark.parametrize("job", [waiting("a"), program("a")])
+    def test_a_paused_queue(self, job: Job) -> None:
+        assert decided([job], machine("GPU-1", paused=True)) == [Wait("a", WaitingFor.PAUSED)]
+
+    @pytest.mark.parametrize(
+        ("other", "detail"),
+        [
+            (waiting("b", held=True), "It waits for b."),
+            (started(waiting("b"), "GPU-1"), "It waits for b."),
+            (waiting("c", held=True), "It waits for b, which is not there, or is damaged."),
+            (
+                fold([h.submitted(name="b"), h.reserved(), h.ended("failed")]),
+                "It waits for b, which failed.",
+            ),
+            (fold([h.submitted(name="b"), h.CANCELLED]), "It waits for b, which was stopped."),
+        ],
+    )
+    def test_a_job_that_is_not_completed(self, other: Job, detail: str) -> None:
+        decisions = decided([waiting("a", after=["b"]), other], machine("GPU-1", "GPU-2"))
+        assert decisions[0] == Wait("a", WaitingFor.JOB, detail)
+
+    def test_all_of_them_must_be_completed(self) -> None:
+        done = [fold([h.submitted(name=name), h.reserved(), h.ended("completed")]) for name in "bc"]
+        assert starts(decided([waiting("a", after=["b", "c"]), *done], machine("GPU-1"))) == {"a": ("GPU-1",)}
+        assert waits(decided([waiting("a", after=["b", "c"]), done[0]], machine("GPU-1"))) == {"a": WaitingFor.JOB}
+
+    def test_a_pause_before_the_next_try(self) -> None:
+        job = fold([h.submitted(), h.reserved(), h.ended("failed", again=True, not_before=NOW)])
+        assert waits(decided([job], machine("GPU-1"), NOW - 1)) == {"my-lora": WaitingFor.BACK_OFF}
+        assert starts(decided([job], machine("GPU-1"), NOW)) == {"my-lora": ("GPU-1",)}
+
+    def test_what_could_not_be_written_a_moment_ago(self) -> None:
+        resting = machine("GPU-1", resting=frozenset({"a"}))
+        assert waits(decided([waiting("a")], resting)) == {"a": WaitingFor.BACK_OFF}
+
+    def test_what_does_not_start_keeps_nothing_from_the_others(self) -> None:
+        jobs = [waiting("a", held=True, gpu_count=2), waiting("b", rank=2)]
+        assert starts(decided(jobs, machine("GPU-1", "GPU-2"))) == {"b": ("GPU-1",)}
+
+
+class TestChoiceOfGpus:
+    @pytest.mark.parametrize(
+        ("asked", "allowed"),
+        [
+            (None, ["GPU-a", "GPU-b"]),
+            ([], ["GPU-a", "GPU-b"]),
+            (["1"], ["GPU-b"]),
+            (["GPU-a"], ["GPU-a"]),
+            (["GPU-b", "0"], ["GPU-b", "GPU-a"]),
+            (["0", "GPU-a"], ["GPU-a"]),
+            (["2"], []),
+            (["-1", "GPU-c", ""], []),
+        ],
+    )
+    def test_by_index_or_uuid(self, asked: list[str] | None, allowed: list[str]) -> None:
+        assert allowed_gpus(asked, ["GPU-a", "GPU-b"]) == allowed
+
+    def test_a_job_gets_one_that_it_allows(self) -> None:
+        jobs = [waiting("a", gpus=["1"]), waiting("b", gpus=["GPU-2", "GPU-1"], rank=2), waiting("c", rank=3)]
+        decisions = decided(jobs, machine("GPU-1", "GPU-2", "GPU-3"))
+        assert starts(decisions) == {"a": ("GPU-2",), "b": ("GPU-1",), "c": ("GPU-3",)}
+
+    @pytest.mark.parametrize(
+        ("wanted", "detail"),
+        [
+            ({"gpu_count": 3}, "It needs 3 GPUs, and this machine has 2 of them."),
+            ({"gpus": ["5"]}, "It needs 1 of 5 GPUs, and this machine has 0 of them."),
+            (
+                {"gpus": ["0", "GPU-1"], "gpu_count": 2},
+                "It needs 2 of 0, GPU-1 GPUs, and this machine has 1 of them.",
+            ),
+        ],
+    )
+    def test_what_this_machine_does_not_have_is_told_and_keeps_nobody_waiting(
+        self, wanted: dict[str, Any], detail: str
+    ) -> None:
+        jobs = [waiting("a", **wanted), waiting("b", rank=2)]
+        assert decided(jobs, machine("GPU-1", "GPU-2")) == [
+            Wait("a", WaitingFor.GPU, detail),
+            Start("b", ("GPU-1",)),
+        ]
+
+    def test_a_job_that_waits_for_several_is_not_starved_by_small_ones(self) -> None:
+        running = started(waiting("runs"), "GPU-2")
+        jobs = [running, waiting("big", gpu_count=2), waiting("small", rank=2), waiting("urgent", priority=1)]
+        assert starts(decided(jobs, machine("GPU-1", "GPU-2"))) == {"urgent": ("GPU-1",)}
+        jobs = jobs[:3]
+        assert starts(decided(jobs, machine("GPU-1", "GPU-2"))) == {}
+        assert starts(decided(jobs[1:], machine("GPU-1", "GPU-2"))) == {"big": ("GPU-1", "GPU-2")}
+
+    def test_it_keeps_none_that_it_could_not_use(self) -> None:
+        jobs = [started(waiting("runs"), "GPU-2"), waiting("big", gpus=["0", "1"], gpu_count=2), waiting("b", rank=2)]
+        assert starts(decided(jobs, machine("GPU-1", "GPU-2", "GPU-3"))) == {"b": ("GPU-3",)}
+
+
+def after(*ends: e.Ended) -> Job:
+    history: list[e.AnyEvent] = [h.submitted()]
+    for number, end in enumerate(ends, start=1):
+        history += [h.reserved(number), msgspec.structs.replace(end, attempt=number)]
+    return fold(history)
+
+
+class TestDue:
+    def test_a_new_job_is_due(self) -> None:
+        assert due(waiting("a"), NOW) <= NOW
+
+    @pytest.mark.parametrize("times", range(1, 8))
+    def test_a_start_that_failed_is_tried_again_after_growing_pauses(self, times: int) -> None:
+        job = after(*[h.ended("never_started")] * times)
+        assert due(job, NOW) == 9.0 + START_PAUSES[min(times, len(START_PAUSES)) - 1]
+
+    def test_the_longer_pause_counts(self) -> None:
+        interrupted = h.ended("interrupted", not_before=500.0)
+        assert due(after(interrupted, h.ended("never_started", not_before=500.0)), NOW) == 500.0
+
+    def test_a_clock_that_was_set_back_makes_no_pause_of_years(self) -> None:
+        job = after(h.ended("interrupted", not_before=39.0))
+        assert due(job, 8.0) <= 8.0
+
+    @settings(deadline=None)  # no test depends on a time
+    @given(
+        ended=st.floats(0, 4e9),
+        pause=st.sampled_from(PAUSES),
+        failures=st.integers(0, 9),
+        now=st.floats(0, 4e9),
+    )
+    def test_a_pause_is_never_longer_than_it_was_made(
+        self, ended: float, pause: float, failures: int, now: float
+    ) -> None:
+        end = h.ended("failed", again=True, not_before=ended + pause if pause else 0.0)
+        ends = [end, *[h.ended("never_started", not_before=end.not_before)] * failures]
+        job = after(*[msgspec.structs.replace(each, at=ended) for each in ends])
+        assert due(job, now) - now <= max(PAUSES[-1], START_PAUSES[-1]) + 1e-6
+
+
+class TestPlaceAt:
+    LINE = (
+        waiting("a", rank=1.0, priority=1),
+        waiting("b", rank=1.0),
+        waiting("c", rank=2.0),
+        waiting("d", rank=0.5, priority=-1),
+    )
+
+    @pytest.mark.parametrize("index", range(5))
+    def test_it_comes_to_stand_where_it_was_put(self, index: int) -> None:
+        job = waiting("x", rank=50.0)
+        priority, rank = place_at(self.LINE, index, job)
+        line = queue([*self.LINE, waiting("x", rank=rank, priority=priority)])
+        assert [job.name for job in line].index("x") == index
+
+    def test_into_an_empty_line_it_comes_as_it_is(self) -> None:
+        assert place_at([], 0, waiting("x", rank=5.0, priority=3)) == (3, 5.0)
+
+
+GPUS = ("GPU-1", "GPU-2", "GPU-3", "GPU-4")
+
+demands: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.just({}),
+    st.just({"kind": Kind.PROGRAM}),
+    st.builds(lambda count: {"gpu_count": count}, st.integers(1, 5)),
+    st.builds(
+        lambda gpus, count: {"gpus": gpus, "gpu_count": count},
+        st.lists(st.sampled_from(["0", "1", "2", "7", *GPUS]), max_size=3, unique=True),
+        st.integers(1, 3),
     ),
-    held=st.lists(st.lists(gpu_names, max_size=2, unique=True).map(tuple), max_size=3),
-    gpus=st.lists(gpu_names, max_size=4),
 )
-def test_promise_4_no_gpu_is_given_twice(jobs: list[Job], held: list[tuple[str, ...]], gpus: list[str]) -> None:
-    starts = choose(jobs, held, gpus)
-    given_away = [gpu for start in starts for gpu in start.gpus]
-    taken = {gpu for lease in held for gpu in lease}
+obstacles: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}, {}, {}, {"held": True}, {"after": ["never-there"]}, {"after": ["done"]}, {"after": ["job-0"]}]
+)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Mapping[str, Job], Machine, float]:
+    """Jobs in every state on a machine of any size, with leases that were all given out by an earlier daemon."""
+    jobs = {"done": fold([h.submitted(name="done"), h.reserved(), h.ended("completed")])}
+    free = list(GPUS)
+    for number in range(draw(st.integers(0, 8))):
+        job = waiting(
+            f"job-{number}",
+            priority=draw(st.integers(-1, 1)),
+            rank=draw(st.sampled_from([1.0, 2.0, 3.0])),
+            job_id=f"{draw(st.integers(0, 15)):x}{number:x}".ljust(32, "0"),
+            **draw(demands) | draw(obstacles),
+        )
+        match draw(st.sampled_from(["waits", "waits", "waits", "backs off", "runs", "lost"])):
+            case "backs off" if not job.held:
+                not_before = draw(st.sampled_from([NOW - 1, NOW + 1]))
+                job = apply(started(job), h.ended("failed", again=True, not_before=not_before))
+            case "runs" | "lost" as how if not job.held:
+                gpus = tuple(free.pop() for _ in range(draw(st.integers(0, min(2, len(free))))))
+                place = draw(st.sampled_from([h.PLACE, ELSEWHERE]))
+                job = started(job, *gpus if is_training(job) else (), place=place)
+                if how == "lost":
+                    job = apply(job, h.sight_lost())
+        jobs[job.name] = job
+    damaged = draw(st.booleans())
+    facts = machine(
+        *GPUS[: draw(st.integers(0, 4))],
+        program_slots=draw(st.integers(1, 3)),
+        paused=draw(st.sampled_from([False, False, False, True])),
+        problem=draw(st.sampled_from([None, None, None, WaitingFor.GPU, WaitingFor.SUPERVISOR])),
+        held=[(free.pop(),)] if free and damaged else [],
+    )
+    return jobs, facts, NOW
+
+
+def obstructed(job: Job, jobs: Mapping[str, Job], on: Machine) -> bool:
+    """Whether something keeps it from starting on any machine."""
+    return (
+        job.held
+        or on.paused
+        or on.problem is WaitingFor.SUPERVISOR
+        or (on.problem is not None and is_training(job))
+        or not {"done"}.issuperset(job.context.after or ())
+        or job.not_before > NOW
+    )
+
+
+def satisfiable(job: Job, on: Machine) -> bool:
+    if not on.gpus:
+        return not job.context.gpus and (job.context.gpu_count or 1) == 1
+    return len(allowed_gpus(job.context.gpus, on.gpus)) >= (job.context.gpu_count or 1)
+
+
+def demand(job: Job) -> tuple[bool, frozenset[str], int]:
+    return is_training(job), frozenset(job.context.gpus or ()), job.context.gpu_count or 1
+
+
+@settings(deadline=None, max_examples=300)  # no test depends on a time
+@given(situations())
+def test_promise_4_what_holds_of_all_decisions(situation: tuple[Mapping[str, Job], Machine, float]) -> None:
+    jobs, on, now = situation
+    decisions = decide(jobs, on, now)
+    line = queue(jobs.values())
+    begun = starts(decisions)
+    assert [decision.job for decision in decisions] == [job.name for job in line]
+
+    live = [job for job in jobs.values() if isinstance(job.state, Live)]
+    here = [job for job in live if isinstance(job.state, Live) and job.state.attempt.place == h.PLACE]
+    taken = {gpu for job in live for gpu in job.lease or ()} | {gpu for lease in on.held for gpu in lease}
+    given_away = [gpu for gpus in begun.values() for gpu in gpus]
     assert len(given_away) == len(set(given_away))
-    assert set(given_away) <= set(gpus) - taken
-    assert len(starts) == min(len(jobs), len(set(gpus) - taken) if gpus else int(not held))
-    # Nobody who waits stands before one who was started.
-    by_name = {job.name: job for job in jobs}
-    left = by_name.keys() - set(names(starts))
-    for start in starts:
-        key = (-by_name[start.job].priority, by_name[start.job].rank)
-        assert all(key <= (-by_name[name].priority, by_name[name].rank) for name in left)
+    assert set(given_away) <= set(on.gpus) - taken
+    programs = [name for name in begun if not is_training(jobs[name])]
+    assert sum(1 for job in here if not is_training(job)) + len(programs) <= max(
+        on.program_slots, sum(1 for job in here if not is_training(job))
+    )
+    trainings = [name for name in begun if is_training(jobs[name])]
+    if not on.gpus and trainings:
+        assert len(trainings) == 1
+        assert not any(is_training(job) for job in here)
+
+    for place, job in enumerate(line):
+        if obstructed(job, jobs, on):
+            assert job.name not in begun
+            continue
+        if job.name in begun:
+            count = (job.context.gpu_count or 1) if is_training(job) and on.gpus else 0
+            assert len(begun[job.name]) == count
+            assert set(begun[job.name]) <= set(allowed_gpus(job.context.gpus, on.gpus))
+            continue
+        behind = [other for other in line[place + 1 :] if other.name in begun]
+        assert demand(job) not in [demand(other) for other in behind]
+        if is_training(job) and satisfiable(job, on):
+            wanted = set(allowed_gpus(job.context.gpus, on.gpus))
+            assert not any(wanted & set(begun[other.name]) for other in behind)
+
+
+@settings(deadline=None)
+@given(situations())
+def test_whoever_is_first_in_line_waits_only_for_what_is_not_there(
+    situation: tuple[Mapping[str, Job], Machine, float],
+) -> None:
+    jobs, on, now = situation
+    line = [job for job in queue(jobs.values()) if is_training(job) and not obstructed(job, jobs, on)]
+    first = next((job for job in line if satisfiable(job, on)), None)
+    if first is None or not on.gpus:
+        return
+    taken = {gpu for job in jobs.values() for gpu in job.lease or ()} | {gpu for lease in on.held for gpu in lease}
+    free = set(allowed_gpus(first.context.gpus, on.gpus)) - taken
+    assert (first.name in starts(decide(jobs, on, now))) == (len(free) >= (first.context.gpu_count or 1))
+
+
+@settings(deadline=None)
+@given(st.integers(2, 4), st.data())
+def test_a_large_job_starts_however_many_small_ones_keep_coming(size: int, data: st.DataObject) -> None:
+    on = machine(*GPUS[:size])
+    jobs = {f"old-{gpu}": started(waiting(f"old-{gpu}"), gpu) for gpu in on.gpus}
+    jobs["big"] = waiting("big", gpu_count=data.draw(st.integers(2, size)), rank=2.0)
+    for round_number in range(size + 1):
+        name = f"small-{round_number}"
+        jobs[name] = waiting(name, rank=3.0 + round_number)
+        for one, gpus in starts(decide(jobs, on, NOW)).items():
+            jobs[one] = started(jobs[one], *gpus)
+        if isinstance(jobs["big"].state, Live):
+            return
+        running = sorted(one.name for one in jobs.values() if isinstance(one.state, Live))
+        over = data.draw(st.sampled_from(running))
+        jobs[over] = apply(jobs[over], h.ended("completed"))
+    raise AssertionError("the large job was starved")

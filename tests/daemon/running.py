@@ -107,7 +107,7 @@ class Asked:
         for job in self.jobs():
             if job.runtime.state not in (*FINAL, State.DAMAGED):
                 try:
-                    self.call(m.STOP, m.JobName(name=job.context.name))
+                    self.call(m.STOP, m.StopParameters(name=job.context.name))
                 except Exception as error:  # noqa: BLE001 - it ended meanwhile, or is being stopped
                     print(error, file=sys.stderr)
                 self.wait(job.context.name, *FINAL)
@@ -127,7 +127,11 @@ class RunningDaemon(Asked):
         super().__init__(home=folder / "home", socket=folder / "socket")
         self.log = folder / "daemon.log"
         self.arguments = arguments
-        self.environment = {"OMP_NUM_THREADS": "1", "FLUXGYM_TRAINER_PYTHON": str(TRAINER_PYTHON)} | dict(env or {})
+        self.environment = {
+            "OMP_NUM_THREADS": "1",
+            "FLUXGYM_TRAINER_PYTHON": str(TRAINER_PYTHON),
+            "XDG_STATE_HOME": str(folder / "state"),  # a queue that a test pauses is not this machine's
+        } | dict(env or {})
         self._popen = popen
         self.process: subprocess.Popen[str] | None = None
 

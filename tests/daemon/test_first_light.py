@@ -92,13 +92,13 @@ def test_a_stopped_job_saves_first_and_resumes_to_the_same_result(
 ) -> None:
     daemon.submit(context("my-lora", model))
     daemon.wait_for_step("my-lora", 21)
-    assert daemon.call(m.STOP, m.JobName(name="my-lora")).job.runtime.state is State.STOPPING
+    assert daemon.call(m.STOP, m.StopParameters(name="my-lora")).job.runtime.state is State.STOPPING
     stopped = daemon.wait("my-lora", State.STOPPED)
     assert stopped.runtime.steps_lost == 0
     assert stopped.runtime.attempt is not None
     assert stopped.runtime.attempt.exit is not None
     assert stopped.runtime.attempt.exit.code == 128 + signal.SIGTERM
-    daemon.call(m.RESUME, m.JobName(name="my-lora"))
+    daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
     resumed = daemon.wait("my-lora", State.COMPLETED)
     assert resumed.runtime.attempt is not None
     assert resumed.runtime.attempt.number == 2
@@ -131,13 +131,13 @@ def test_one_job_at_a_time_runs_on_a_machine_without_a_gpu(daemon: RunningDaemon
     assert [job.context.name for job in daemon.jobs()] == ["second", "first"]
 
     # A queued job is cancelled at once, and can be queued again.
-    assert daemon.call(m.STOP, m.JobName(name="second")).job.runtime.state is State.STOPPED
+    assert daemon.call(m.STOP, m.StopParameters(name="second")).job.runtime.state is State.STOPPED
     with pytest.raises(WrongState):
-        daemon.call(m.STOP, m.JobName(name="second"))
+        daemon.call(m.STOP, m.StopParameters(name="second"))
     with pytest.raises(WrongState):
         daemon.call(m.REMOVE, m.JobName(name="first"))
-    daemon.call(m.RESUME, m.JobName(name="second"))
-    daemon.call(m.STOP, m.JobName(name="first"))
+    daemon.call(m.RESUME, m.ResumeParameters(name="second"))
+    daemon.call(m.STOP, m.StopParameters(name="first"))
     daemon.wait("first", State.STOPPED)
     daemon.wait("second", State.COMPLETED)
 

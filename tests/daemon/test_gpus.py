@@ -38,7 +38,7 @@ def test_promise_4_each_gpu_has_one_job_and_only_its_own(nvml_library: Path, fol
         daemon.kill()
         daemon.start()
         until(lambda: daemon.job("third").runtime.waiting_for is WaitingFor.GPU, what="the third to wait again")
-        daemon.call(m.STOP, m.JobName(name="first"))
+        daemon.call(m.STOP, m.StopParameters(name="first"))
         third = daemon.wait("third", State.RUNNING).runtime.attempt
         assert third is not None
         assert third.gpus == ["GPU-aaaa"]

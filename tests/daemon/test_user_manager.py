@@ -94,7 +94,7 @@ def test_a_stopped_job_leaves_nothing_of_its_scope(daemon: InstalledDaemon, mode
     daemon.submit(context("my-lora", model, epochs=1000))
     daemon.wait_for_step("my-lora", 2)
     group = daemon.manager.group_of_unit(daemon.unit_of("my-lora"))
-    daemon.call(m.STOP, m.JobName(name="my-lora"))
+    daemon.call(m.STOP, m.StopParameters(name="my-lora"))
     stopped = daemon.wait("my-lora", State.STOPPED)
     assert stopped.runtime.steps_lost == 0
     until(lambda: not group.exists(), what="the cgroup to go")

@@ -57,6 +57,11 @@ def test_an_empty_variable_is_no_value(environ: dict[str, str]) -> None:
         ("\nstop.limit_seconds = true", 2, "must be a number from 1 to 3600 (seconds)"),
         ("[stop]\n# half a minute\nlimit_seconds = 'x'", 3, "must be a number"),
         ("[stop]\nlimit_seconds = nan", 2, "must be a number"),
+        ("[queue]\nprogram_slots = 0", 2, "queue.program_slots is 0, but must be a whole number from 1 to 64"),
+        ("queue.program_slots = 65", 1, "must be a whole number from 1 to 64"),
+        ("queue.program_slots = 1.5", 1, "must be a whole number from 1 to 64"),
+        ("queue.program_slots = true", 1, "must be a whole number from 1 to 64"),
+        ("queue.program_slots = '²'", 1, "must be a whole number from 1 to 64"),
         ("home = 5", 1, "home is 5, but must be a path in quotes"),
         ('home = ""', 1, "must be a path in quotes"),
         ('\n\nhoem = "/x"', 3, "there is no setting hoem; did you mean home?"),
@@ -79,6 +84,14 @@ def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(
 def test_a_wrong_variable_is_refused_by_its_name(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigInvalid, match=r"^FLUXGYM_STOP_LIMIT_SECONDS: stop.limit_seconds is 'soon', but must"):
         config.load({**environ, "FLUXGYM_STOP_LIMIT_SECONDS": "soon"})
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "slots"), [("", "", 2), ("queue.program_slots = 7", "", 7), ("", "64", 64)]
+)
+def test_the_number_of_slots_for_programs(environ: dict[str, str], text: str, variable: str, slots: int) -> None:
+    write(environ, text)
+    assert config.load({**environ, "FLUXGYM_QUEUE_PROGRAM_SLOTS": variable}).program_slots == slots
 
 
 def test_the_home_of_a_user_who_does_not_exist_is_refused(environ: dict[str, str]) -> None:

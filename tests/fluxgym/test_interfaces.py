@@ -19,7 +19,7 @@ INTERFACES = {name: scanner.Interface(description(name)) for name in methods.INT
 METHODS: dict[str, Method[Any, Any]] = {
     method.name: method for method in vars(methods).values() if isinstance(method, Method)
 }
-STREAMS = {"List", "Logs", "Watch"}
+STREAMS = {"List", "Logs", "Watch", "History"}
 
 
 def members(kind: str) -> list[tuple[str, str, Any]]:

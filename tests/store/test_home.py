@@ -120,5 +120,6 @@ def test_the_names_in_a_jobs_folder(tmp_path: Path) -> None:
         "metrics": "metrics.jsonl",
         "samples": "sample",
         "result": "my-lora.safetensors",
+        "program_result": "result.json",
     }
     assert [folder.attempt(number).name for number in (1, 12, 1234)] == ["001", "012", "1234"]

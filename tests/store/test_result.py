@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The final file counts if it is there, whole, and not what lay there before."""
+"""A result counts if it is there, whole, and not what lay there before: a final file, or what a program declares."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +59,96 @@ def test_a_torn_file_is_not_the_result(path: Path) -> None:
     assert result.problem(path, None) == (
         f"its final file is torn: my-lora.safetensors has {len(LORA) - 1} bytes, but its header tells of {len(LORA)}"
     )
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".safetensors", "file/my-lora.safetensors", "loop"])
+def test_a_name_that_can_be_no_file_is_missing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "loop").symlink_to("loop")
+    assert result.stamp(tmp_path / name) is None
+
+
+class TestProgram:
+    """result.json is a program's word: whatever it holds, there is an answer."""
+
+    @pytest.fixture
+    def told(self, tmp_path: Path) -> Path:
+        (tmp_path / "captions").mkdir()
+        (tmp_path / "captions" / "a.txt").write_bytes(b"a cat")
+        (tmp_path / "empty").write_bytes(b"")
+        return tmp_path / "result.json"
+
+    @staticmethod
+    def names(told: Path, *files: Any) -> Path:
+        told.write_text(json.dumps({"files": [{"path": path, "size": size} for path, size in files]}))
+        return told
+
+    @pytest.mark.parametrize("files", [[], [("captions/a.txt", 5)], [("captions/a.txt", 5), ("empty", 0)]])
+    def test_files_that_are_there_with_their_sizes_are_a_result(self, told: Path, files: list[Any]) -> None:
+        assert result.program_problem(self.names(told, *files), None) is None
+
+    def test_what_else_is_told_is_passed_over(self, told: Path) -> None:
+        told.write_text('{"files": [{"path": "empty", "size": 0, "sha256": "e3b0"}], "note": [1]}')
+        assert result.program_problem(told, None) is None
+
+    def test_nothing_told_is_no_result(self, told: Path) -> None:
+        assert result.program_problem(told, None) == "it wrote no result.json"
+
+    def test_what_an_earlier_attempt_told_is_no_result(self, told: Path) -> None:
+        before = result.stamp(self.names(told))
+        assert result.program_problem(told, before) == "result.json is that of an earlier attempt"
+        os.utime(told, ns=(5, 5))
+        assert result.program_problem(told, before) is None
+
+    @pytest.mark.parametrize(
+        ("file", "problem"),
+        [
+            (("captions/b.txt", 5), "'captions/b.txt', which result.json names, is missing"),
+            (("captions/a.txt/b", 5), "'captions/a.txt/b', which result.json names, is missing"),
+            (("captions/a.txt", 6), "'captions/a.txt' has 5 bytes, and result.json says 6"),
+            (("captions/a.txt", -1), "'captions/a.txt' has 5 bytes, and result.json says -1"),
+            (("captions", 4096), "'captions', which result.json names, is not a file"),
+            (("", 4096), "'', which result.json names, is not a file"),
+            (("a\0b", 0), "'a\\x00b', which result.json names, is missing"),
+            (("x" * 5000, 0), f"'{'x' * 5000}', which result.json names, is missing"),
+            (("loop", 0), "'loop', which result.json names, is missing"),
+            (("pipe", 0), "'pipe', which result.json names, is not a file"),
+        ],
+    )
+    def test_one_wrong_file_is_no_result(self, told: Path, file: tuple[str, int], problem: str) -> None:
+        (told.parent / "loop").symlink_to("loop")
+        os.mkfifo(told.parent / "pipe")
+        assert result.program_problem(self.names(told, ("empty", 0), file), None) == problem
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"",
+            b"done\n",
+            b"[]",
+            b"{}",
+            b'{"files": 3}',
+            b'{"files": [{"path": "empty"}]}',
+            b'{"files": [{"path": "empty", "size": "0"}]}',
+            b'{"files": [{"path": "\xff", "size": 0}]}',
+            b'{"files": ' + b"[" * 200_000,
+            bytes(100),
+        ],
+        ids=["empty", "text", "list", "no files", "number", "no size", "size as text", "no UTF-8", "deep", "NULs"],
+    )
+    def test_what_is_no_such_record_is_no_result(self, told: Path, text: bytes) -> None:
+        told.write_bytes(text)
+        problem = result.program_problem(told, None)
+        assert problem is not None
+        assert problem.startswith("result.json cannot be read: ")
+
+    def test_a_folder_a_pipe_or_a_flood_is_not_read(self, told: Path) -> None:
+        told.mkdir()
+        assert result.program_problem(told, None) == "result.json is not a file"
+        told.rmdir()
+        os.mkfifo(told)
+        assert result.program_problem(told, None) == "result.json is not a file"
+        told.unlink()
+        with told.open("wb") as file:
+            file.truncate(result.RESULT_BYTES + 1)
+        assert result.program_problem(told, None) == "result.json has 16777217 bytes, which is more than 16777216"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainer's command line and files: exactly this, and nothing in a name or a word changes its meaning."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context
+from fluxgymd.core.resume import Trainer
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from tests.core.histories import CONTEXT
 
+DATA = Path(__file__).parent / "data"
 FOLDER = JobFolder(Path("/home/outputs/my-lora"))
 
 GOLDEN = """
@@ -48,7 +51,7 @@ GOLDEN = """
 --max_train_epochs 16
 --save_every_n_epochs 4
 --save_state
---save_last_n_epochs_state 2
+--save_last_n_epochs_state 3
 """
 
 
@@ -79,13 +82,31 @@ def test_what_is_not_always_there_follows() -> None:
         sample_every_steps=10,
         sample_every_epochs=2,
     )
-    assert lines(context, "my-lora-000004-state")[-5:] == [
+    assert lines(context, "my-lora-000004-state")[-6:] == [
         "--tokenizer_cache_dir /m/tokenizers",
         "--sample_prompts /home/outputs/my-lora/sample_prompts.txt",
         "--sample_every_n_steps 10",
         "--sample_every_n_epochs 2",
         "--resume /home/outputs/my-lora/my-lora-000004-state",
+        "--initial_epoch 5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("resume", "epoch"),
+    [
+        (None, None),
+        ("my-lora-000008-state", "--initial_epoch 9"),
+        ("my-lora-000008-state.old", "--initial_epoch 9"),
+        ("my-lora-step00000008-state", None),
+        ("my-lora-state", None),
+    ],
+)
+def test_promise_5_sd_scripts_is_told_the_epoch_because_its_counter_is_wrong(
+    resume: str | None, epoch: str | None
+) -> None:
+    """trainers.md 1.5: a second resume repeats finished epochs otherwise."""
+    assert next((line for line in lines(CONTEXT, resume) if line.startswith("--initial_epoch")), None) == epoch
 
 
 @pytest.mark.parametrize(("rate", "word"), [(8e-4, "0.0008"), (1e-05, "1e-05"), (0.1 + 0.2, "0.30000000000000004")])
@@ -192,3 +213,34 @@ def test_the_prompts_file_holds_one_prompt_a_line() -> None:
     prompts = ["a cat", "ein Kätzchen --w 512 --d 1"]
     assert kohya.sample_prompts(changed(sample_prompts=prompts)).decode().splitlines() == prompts
     assert kohya.sample_prompts(CONTEXT) == b""
+
+
+@pytest.mark.parametrize(
+    ("values", "pictures", "steps"),
+    [
+        # 4 pictures twice: "num batches per epoch ... 8" in the recorded runs of sd-scripts.
+        ({"repeats": 2}, 4, 8),
+        ({"repeats": 10}, 7, 70),
+        ({"repeats": 2, "trainer_options": {"gradient_accumulation_steps": ["3"]}}, 4, 3),
+        ({"repeats": 1, "trainer_options": {"gradient_accumulation_steps": ["x"]}}, 4, 4),
+    ],
+)
+def test_the_steps_of_an_epoch(values: dict[str, object], pictures: int, steps: int) -> None:
+    assert kohya.steps_per_epoch(changed(**values), pictures) == steps
+
+
+def test_the_recorded_runs_of_sd_scripts_had_as_many_steps_as_we_count() -> None:
+    """Their logs tell the batches of an epoch and the total for 3 epochs; the resumed one trained epoch 3 alone."""
+    log = (DATA / "sd-scripts-resumed.stdout").read_text(encoding="utf-8")
+    (batches,) = re.findall(r"num batches per epoch / \D*(\d+)", log.replace("1epoch", "epoch"))
+    (total,) = re.findall(r"total optimization steps / \D*(\d+)", log)
+    steps = kohya.steps_per_epoch(changed(repeats=2), 4)
+    assert (int(batches), int(total)) == (steps, 3 * steps)
+    assert re.findall(r"^epoch (\d)/3", log, re.MULTILINE) == ["3"]
+
+
+def test_sd_scripts_is_told_from_our_trainer_by_what_its_script_needs(tmp_path: Path) -> None:
+    ours = Path(__file__).resolve().parents[2] / "sd-scripts"
+    assert kohya.trainer_at(ours) is Trainer.OURS
+    (tmp_path / "train_network.py").write_text("class NetworkTrainer: ...\n")
+    assert kohya.trainer_at(tmp_path) is Trainer.SD_SCRIPTS

@@ -9,7 +9,7 @@ import pytest
 
 from fluxgym.messages import Context, Model
 from fluxgymd.store.safetensors_header import NotSafetensors
-from fluxgymd.trainers.planned_size import STATES_AT_ONCE, planned_bytes
+from fluxgymd.trainers.planned_size import STATES_BESIDE, planned_bytes
 from tests.core.histories import CONTEXT
 from tests.store.files import with_header
 
@@ -90,7 +90,7 @@ def context(model: Model, **values: object) -> Context:
 
 def needed(parameters: int, *, saves: int, bytes_each: int = 2) -> int:
     """States of fp32 weights with AdamW's two moments, and LoRA files."""
-    return parameters * 12 * STATES_AT_ONCE + parameters * bytes_each * saves
+    return parameters * 12 * (3 + STATES_BESIDE) + parameters * bytes_each * saves
 
 
 def test_a_lora_of_rank_4_with_clip(model: Model) -> None:
@@ -125,3 +125,8 @@ def test_a_model_that_is_none_is_told(tmp_path: Path, model: Model) -> None:
     (tmp_path / "flux.sft").write_bytes(b"<!DOCTYPE html><title>404</title>")
     with pytest.raises(NotSafetensors, match=r"^flux\.sft is not a safetensors file$"):
         planned_bytes(context(model))
+
+
+def test_each_state_that_is_kept_needs_its_room(model: Model) -> None:
+    few, more = (planned_bytes(msgspec.structs.replace(CONTEXT, model=model, keep_states=keep)) for keep in (1, 5))
+    assert more - few == 4 * (FLUX_PER_RANK + CLIP_PER_RANK) * 4 * 12

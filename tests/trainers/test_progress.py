@@ -172,20 +172,28 @@ def test_the_size_of_a_file_that_is_not_there_is_0(tmp_path: Path) -> None:
 def test_the_last_line_of_the_log_that_says_something(tmp_path: Path, content: bytes, says: str | None) -> None:
     log = tmp_path / "training.log"
     log.write_bytes(content)
-    assert progress.last_line(log, 0) == says
+    assert progress.last_line(progress.tail(log, 0)) == says
 
 
-def test_the_last_line_is_one_of_this_attempt(tmp_path: Path) -> None:
+def test_the_tail_is_that_of_this_attempt(tmp_path: Path) -> None:
     log = tmp_path / "training.log"
     log.write_bytes(b"error of the first attempt\n")
-    assert progress.last_line(log, log.stat().st_size) is None
+    offset = log.stat().st_size
+    assert progress.tail(log, offset) == ""
+    with log.open("ab") as file:
+        file.write(b"first\rsecond\nthird")
+    assert progress.tail(log, offset) == "first\nsecond\nthird"
+    assert progress.tail(log, offset + 100) == ""  # somebody has cut the log
 
 
-def test_the_last_line_of_a_long_log_is_found(tmp_path: Path) -> None:
+def test_the_tail_of_a_long_log_is_its_end(tmp_path: Path) -> None:
     log = tmp_path / "training.log"
-    log.write_bytes(b"a line\n" * 10_000 + b"the end\n")
-    assert progress.last_line(log, 0) == "the end"
+    log.write_bytes("ä line\n".encode() * 10_000 + b"the end\n")
+    text = progress.tail(log, 0)
+    assert len(text.encode()) <= progress.TAIL_BYTES + 2  # the half of a letter at the cut is shown as one
+    assert progress.last_line(text) == "the end"
 
 
-def test_without_a_log_there_is_no_last_line(tmp_path: Path) -> None:
-    assert progress.last_line(tmp_path / "training.log", 0) is None
+def test_without_a_log_there_is_no_tail(tmp_path: Path) -> None:
+    assert progress.tail(tmp_path / "training.log", 0) == ""
+    assert progress.last_line("") is None

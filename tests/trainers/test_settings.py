@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model
-from fluxgymd.trainers.settings import complete
+from fluxgym.messages import Context, Kind, Model, RestartPolicy
+from fluxgymd.trainers.settings import TRAINING_ONLY, complete
 
 
 def context(**settings: Any) -> Context:
@@ -18,6 +18,7 @@ def context(**settings: Any) -> Context:
 def test_only_a_name_and_a_dataset_are_needed(tmp_path: Path) -> None:
     assert complete(context(), tmp_path) == Context(
         name="my-lora",
+        kind=Kind.TRAINING,
         dataset="/pictures",
         model=Model(
             transformer=f"{tmp_path}/models/unet/flux1-dev.sft",
@@ -34,7 +35,30 @@ def test_only_a_name_and_a_dataset_are_needed(tmp_path: Path) -> None:
         learning_rate=8e-4,
         network_dim=4,
         trainer_options={},
+        priority=0,
+        held=False,
+        after=[],
+        gpus=[],
+        gpu_count=1,
+        restart=RestartPolicy.ON_INTERRUPTION,
+        keep_states=3,
     )
+
+
+def test_a_program_needs_only_itself(tmp_path: Path) -> None:
+    given = Context(name="captions", kind=Kind.PROGRAM, program=["/bin/true"])
+    filled = complete(given, tmp_path)
+    assert filled == Context(
+        name="captions",
+        kind=Kind.PROGRAM,
+        program=["/bin/true"],
+        priority=0,
+        held=False,
+        after=[],
+        gpus=[],
+        restart=RestartPolicy.ON_INTERRUPTION,
+    )
+    assert complete(filled, tmp_path) == filled
 
 
 def test_what_was_given_stands(tmp_path: Path) -> None:
@@ -49,6 +73,13 @@ def test_what_was_given_stands(tmp_path: Path) -> None:
         seed=0,
         learning_rate=1e-4,
         trainer_options={"network_alpha": ["8"]},
+        priority=-7,
+        held=True,
+        after=["other"],
+        gpus=["1", "GPU-aaaa"],
+        gpu_count=2,
+        restart=RestartPolicy.NEVER,
+        keep_states=1,
     )
     filled = complete(given, tmp_path)
     kept = {name for name in given.__struct_fields__ if getattr(given, name) is not None} - {"model"}
@@ -148,8 +179,54 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
 ]
 
+QUEUEING: list[tuple[dict[str, Any], str, str]] = [
+    ({"priority": 1001}, "priority", "priority is 1001, but must be from -1000 to 1000 as a priority."),
+    ({"priority": -1001}, "priority", "priority is -1001, but must be from -1000 to 1000 as a priority."),
+    ({"gpu_count": 0}, "gpu_count", "gpu_count is 0, but must be from 1 to 64 GPUs."),
+    ({"gpu_count": 65}, "gpu_count", "gpu_count is 65, but must be from 1 to 64 GPUs."),
+    ({"keep_states": 0}, "keep_states", "keep_states is 0, but must be from 1 to 1000 checkpoints."),
+    ({"gpus": ["0"], "gpu_count": 2}, "gpu_count", "gpu_count is 2, but gpus names only 1."),
+    ({"gpus": ["0", "0"], "gpu_count": 2}, "gpu_count", "gpu_count is 2, but gpus names only 1."),
+    ({"after": ["other", "my-lora"]}, "after", "A job cannot wait for itself."),
+    ({"kind": Kind.UNKNOWN}, "kind", "kind has a value that this daemon does not know."),
+    ({"restart": RestartPolicy.UNKNOWN}, "restart", "restart has a value that this daemon does not know."),
+    ({"program": ["/bin/true"]}, "program", "program is for jobs of the kind program; a training has none."),
+]
 
-@pytest.mark.parametrize(("settings", "setting", "sentence"), WRONG)
+PROGRAMS: list[tuple[dict[str, Any], str, str]] = [
+    *[
+        ({"program": words}, "program", "A job of the kind program needs its program, with its arguments.")
+        for words in (None, [], [""], [" ", "-c"])
+    ],
+    ({"program": ["true"]}, "program", "The program is 'true', but must be an absolute path."),
+    ({"program": ["/bin/echo", "a\0b"]}, "program", "program holds a NUL character, which no argument can."),
+    ({"dataset": "/pictures"}, "dataset", "dataset is for trainings; a program has no such setting."),
+    ({"epochs": 3}, "epochs", "epochs is for trainings; a program has no such setting."),
+    ({"gpus": ["0"]}, "gpus", "gpus is for trainings; a program has no such setting."),
+    ({"gpu_count": 1}, "gpu_count", "gpu_count is for trainings; a program has no such setting."),
+    ({"trainer_options": {}}, "trainer_options", "trainer_options is for trainings; a program has no such setting."),
+    ({"priority": 2000}, "priority", "priority is 2000, but must be from -1000 to 1000 as a priority."),
+]
+
+
+@pytest.mark.parametrize(("settings", "setting", "sentence"), PROGRAMS)
+def test_a_wrong_program_is_refused_in_one_sentence(
+    tmp_path: Path, settings: dict[str, Any], setting: str, sentence: str
+) -> None:
+    usual: dict[str, Any] = {"name": "captions", "kind": Kind.PROGRAM, "program": ["/bin/true"]}
+    with pytest.raises(InvalidSetting) as refusal:
+        complete(Context(**usual | settings), tmp_path)
+    assert refusal.value.message == sentence
+    assert refusal.value.fields == {"setting": setting}
+
+
+def test_each_setting_is_for_all_kinds_or_for_trainings() -> None:
+    """A setting that is added is sorted in too, or a program would take it in silence."""
+    for_programs = {"name", "kind", "program", "priority", "held", "after", "restart"}
+    assert set(Context.__struct_fields__) == for_programs | set(TRAINING_ONLY) | {"gpus"}
+
+
+@pytest.mark.parametrize(("settings", "setting", "sentence"), [*WRONG, *QUEUEING])
 def test_a_wrong_value_is_refused_in_one_sentence(
     tmp_path: Path, settings: dict[str, Any], setting: str, sentence: str
 ) -> None:
@@ -167,6 +244,10 @@ def test_a_wrong_value_is_refused_in_one_sentence(
         {"repeats": 100_000},
         {"seed": 2**63 - 1},
         {"network_dim": 1024},
+        {"priority": 1000},
+        {"priority": -1000},
+        {"gpu_count": 64, "keep_states": 1000},
+        {"gpus": ["0", "GPU-aaaa"], "gpu_count": 2},
         {"learning_rate": 100.0},
         {"trigger_word": 'it\'s "sks" \\ café 猫'},
         {"dataset": "/pic\ntures"},

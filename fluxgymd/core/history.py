@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job's events as sentences: what happened while you were away."""
+
+from typing import assert_never
+
+from fluxgymd.core import events as e
+
+OUTCOMES = {
+    "completed": "It is completed.",
+    "failed": "It failed.",
+    "stopped": "It was stopped.",
+    "interrupted": "It was interrupted.",
+    "never_started": "It was not started.",
+}
+
+
+def sentence(event: e.AnyEvent) -> str:
+    """What the event says, for people."""
+    match event:
+        case e.Submitted():
+            return "It was submitted."
+        case e.Imported():
+            return f"It was made by an older FluxGym. {OUTCOMES.get(event.outcome, '')} {event.reason}"
+        case e.Reserved():
+            where = f"on {', '.join(event.gpus)}" if event.gpus else "on the CPU"
+            begin = f"from {event.resumed_from} at step {event.step}" if event.resumed_from else "from the beginning"
+            return f"Attempt {event.attempt} was prepared {where}, {begin}."
+        case e.Spawned():
+            return f"Its supervising process is {event.shim.pid}."
+        case e.Placed():
+            return f"It runs as {event.placement.unit}."
+        case e.Started():
+            return f"The trainer started as process {event.trainer.pid}."
+        case e.StopAsked():
+            return "A stop was asked for" + (", after its next checkpoint." if event.after_checkpoint else ".")
+        case e.SightLost():
+            return f"Sight of it was lost: {event.why}."
+        case e.SightRegained():
+            return "It can be seen again, and it runs."
+        case e.Ended():
+            return _ended(event)
+        case e.Cancelled():
+            return "It was cancelled."
+        case e.ResumeAsked():
+            return "It was queued again."
+        case e.Held():
+            return "It was put on hold."
+        case e.Released():
+            return "It was released."
+        case e.Moved():
+            return f"It was moved in the queue, to priority {event.priority}."
+        case e.Edited():
+            return "Its settings were changed."
+        case e.Barred():
+            return f"It cannot be started: {event.reason}"
+        case e.Disowned():
+            return f"The user said that nothing of attempt {event.attempt} runs any more."
+        case _:
+            assert_never(event)
+
+
+def _ended(event: e.Ended) -> str:
+    parts = [OUTCOMES.get(event.outcome, f"It ended as {event.outcome}."), event.reason]
+    if event.step:
+        parts.append(f"It had done {event.step} steps.")
+    if event.steps_lost:
+        parts.append(f"{event.steps_lost} of them are to be done again.")
+    if event.again:
+        parts.append("It is tried again by itself.")
+    return " ".join(parts)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""dataset.toml of the older program: where the pictures are, and whether a job can say all that it says.
+
+Its format is sd-scripts' (trainers.md 1.3): the inner level wins. A job has one folder of pictures, batches of one
+and captions in .txt (trainers/kohya.py, dataset_config); what goes beyond that is named, not passed over.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UPSTREAM = {"batch_size": 1, "shuffle_caption": False, "caption_extension": ".caption", "num_repeats": 1}
+"""What sd-scripts takes where nothing is said."""
+OURS = {"batch_size": 1, "shuffle_caption": False, "caption_extension": ".txt"}
+"""What a job's dataset.toml says in any case."""
+TAKEN = ("resolution", "image_dir", "class_tokens", "num_repeats")
+WITHOUT_EFFECT = ("keep_tokens",)  # it is about shuffled captions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetFile:
+    """What the file says. None: nothing."""
+
+    pictures: str | None = None
+    trigger_word: str | None = None
+    repeats: object = None
+    resolution: object = None
+    beyond: tuple[str, ...] = ()
+    """What a job cannot say, such as `batch_size = 4`."""
+
+
+def read(data: bytes) -> DatasetFile | None:
+    """None if it is no TOML: the older program writes an apostrophe in a trigger word as it is (fluxgym.md 1.4)."""
+    try:
+        document = tomllib.loads(data.decode())
+    except (ValueError, RecursionError):  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        return None
+    datasets = _tables(document.get("datasets"))
+    subsets = _tables(datasets[0].get("subsets")) if datasets else []
+    beyond = []
+    if sum(len(_tables(dataset.get("subsets"))) for dataset in datasets) > 1:
+        beyond.append("more than one folder of pictures")
+    general = document.get("general")
+    levels = [general if isinstance(general, dict) else {}, *datasets[:1], *subsets[:1]]
+    said: dict[str, Any] = {key: value for level in levels for key, value in level.items() if key != "subsets"}
+    beyond += _beyond(UPSTREAM | said)
+    return DatasetFile(
+        pictures=_text(said.get("image_dir")),
+        trigger_word=_text(said.get("class_tokens")),
+        repeats=said.get("num_repeats", 1),
+        resolution=_square(said.get("resolution")),
+        beyond=tuple(beyond),
+    )
+
+
+def _tables(value: object) -> list[dict[str, Any]]:
+    return [table for table in value if isinstance(table, dict)] if isinstance(value, list) else []
+
+
+def _beyond(said: Mapping[str, Any]) -> list[str]:
+    found = []
+    for key, value in said.items():
+        if key in TAKEN or key in WITHOUT_EFFECT:
+            continue
+        same = value == OURS[key] if key in OURS else value in (False, 0, None, "")
+        if not same:
+            found.append(f"{key} = {str(value).lower() if isinstance(value, bool) else value}")
+    return found
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _square(resolution: object) -> object:
+    """One number for a square; anything else stays what it is, and is refused as a resolution."""
+    if isinstance(resolution, list) and len(resolution) == 2 and resolution[0] == resolution[1]:
+        return resolution[0]
+    return resolution

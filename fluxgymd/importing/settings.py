@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of an older training as those of a job, so that it goes on as it began. Pure, but for the look whether
+a file is there, which is passed in.
+
+Every flag of the old command line is in the job's, and no other one that the trainer would heed
+(tests/importing/test_settings.py): what a job would pass by default and the old command did not is switched off. What
+cannot be carried over is an obstacle: it is told, and nothing is started with a guess in its place.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import msgspec
+
+from fluxgym.errors import InvalidSetting
+from fluxgym.messages import Context, Model
+from fluxgymd.importing.dataset_file import DatasetFile
+from fluxgymd.importing.script import Flags, flags
+from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import kohya
+from fluxgymd.trainers import settings as job_settings
+
+ALL_STATES = 1000
+"""The older program deletes no state, and so nothing of what it left is deleted (settings.RANGES)."""
+
+SECRETS = frozenset({"huggingface_token", "wandb_api_key"})
+"""They stood in train.sh for everybody to read; a journal keeps them for ever."""
+
+WHOLE = {
+    "seed": "seed",
+    "max_train_epochs": "epochs",
+    "save_every_n_epochs": "save_every_epochs",
+    "network_dim": "network_dim",
+    "sample_every_n_steps": "sample_every_steps",
+    "sample_every_n_epochs": "sample_every_epochs",
+    "save_last_n_epochs_state": "keep_states",
+}
+"""Flag -> setting, of those that are whole numbers."""
+
+MODELS = {
+    "pretrained_model_name_or_path": "transformer",
+    "clip_l": "clip_l",
+    "t5xxl": "t5xxl",
+    "ae": "autoencoder",
+    "tokenizer_cache_dir": "tokenizers",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Obstacle:
+    """Something that keeps an older training from being continued."""
+
+    sentence: str
+    setting: str | None = None
+    """Giving this setting by an edit takes it away; None: no edit does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Read:
+    """What the older program's files say, as far as they could be read."""
+
+    name: str
+    home: Path
+    flags: Flags | None
+    dataset: DatasetFile | None
+    prompts: Sequence[str] = ()
+    trigger_word: str | None = None
+    """As the form had it; dataset.toml stands over it."""
+    repeats: object = None
+    resolution: object = None
+
+
+def to_job(read: Read, exists: Callable[[str], bool]) -> tuple[Context, tuple[Obstacle, ...]]:
+    """The job's settings, and what is in the way. The settings are complete unless something is."""
+    return _Conversion(read, exists).result()
+
+
+class _Conversion:
+    def __init__(self, read: Read, exists: Callable[[str], bool]) -> None:
+        self._read = read
+        self._exists = exists
+        self._obstacles: list[Obstacle] = []
+
+    def result(self) -> tuple[Context, tuple[Obstacle, ...]]:
+        values: dict[str, Any] = {"name": self._read.name, "keep_states": ALL_STATES}
+        values |= self._dataset()
+        if self._read.flags is None:
+            self._obstacles.append(Obstacle(sentence="its train.sh is missing, and with it its settings"))
+        else:
+            values |= self._from_flags(self._read.flags)
+        context = Context(**{key: value for key, value in values.items() if value is not None})
+        try:
+            context = job_settings.complete(context, self._read.home)
+        except InvalidSetting as error:
+            setting = str(error.fields.get("setting", "")).partition(".")[0]
+            self._obstacles.append(Obstacle(sentence=error.message.rstrip("."), setting=setting or None))
+        options = self._options(context) if self._read.flags is not None else None
+        return msgspec.structs.replace(context, trainer_options=options), tuple(self._obstacles)
+
+    def _dataset(self) -> dict[str, Any]:
+        read, told = self._read, self._read.dataset or DatasetFile()
+        if told.beyond:
+            what = f"its dataset.toml asks for {', '.join(told.beyond)}, which no job here can"
+            self._obstacles.append(Obstacle(sentence=what))
+        # Where it always was, if the file does not tell (fluxgym.md 1.5).
+        pictures = told.pictures or f"datasets/{read.name}"
+        return {
+            "dataset": self._path(pictures),
+            "trigger_word": told.trigger_word or read.trigger_word,
+            "repeats": self._whole("repeats", read.repeats if told.repeats is None else told.repeats),
+            "resolution": self._whole("resolution", read.resolution if told.resolution is None else told.resolution),
+        }
+
+    def _from_flags(self, given: Flags) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for flag, setting in WHOLE.items():
+            if flag in given:
+                values[setting] = self._whole(setting, _only(given[flag]))
+        if "learning_rate" in given:
+            values["learning_rate"] = self._rate(_only(given["learning_rate"]))
+        values["sample_prompts"] = [prompt for prompt in self._read.prompts if "sample_prompts" in given]
+        for setting in ("sample_every_steps", "sample_every_epochs"):
+            if not values["sample_prompts"] or not values.get(setting):
+                values[setting] = None
+        files = {field: self._path(given[flag][0]) for flag, field in MODELS.items() if given.get(flag)}
+        values["model"] = Model(**files)
+        self._check_plan(given)
+        return values
+
+    def _check_plan(self, given: Flags) -> None:
+        if "config_file" in given:
+            self._obstacles.append(Obstacle(sentence="its train.sh takes settings from another file (config_file)"))
+        if "max_train_epochs" not in given:
+            what = "its train.sh does not say how many epochs there are to be (max_train_epochs)"
+            self._obstacles.append(Obstacle(sentence=what, setting="epochs"))
+        name = _only(given.get("output_name", [self._read.name]))
+        if name != self._read.name:
+            what = f"its files are called {name}, not {self._read.name} as its folder; rename them or the folder"
+            self._obstacles.append(Obstacle(sentence=what))
+
+    def _options(self, context: Context) -> dict[str, list[str]]:
+        """What the old command line says beyond the settings, and what it did not say that a job's would."""
+        given = self._read.flags or {}
+        folder = JobFolder(self._read.home / "outputs" / self._read.name)
+        plain = msgspec.structs.replace(context, trainer_options={})
+        default = flags(kohya.arguments(plain, folder, None))
+        settled = {*kohya.OURS, *SECRETS, "save_last_n_epochs_state"}
+        options = {
+            name: words
+            for name, words in given.items()
+            if name not in settled and not (name in default and _same(words, default[name]))
+        }
+        return options | {name: kohya.OFF for name in default if name not in given and name not in settled}
+
+    def _whole(self, setting: str, value: object) -> int | None:
+        """A whole number, however it is written; None is one that was not given."""
+        if value is None:
+            return None
+        try:
+            number = float(value) if isinstance(value, str | int | float) else float("nan")
+            if number == int(number):
+                return int(number)
+        except (ValueError, OverflowError):
+            pass
+        self._obstacles.append(Obstacle(sentence=f"its {setting} is {value!r}, no whole number", setting=setting))
+        return None
+
+    def _rate(self, value: str) -> float | None:
+        try:
+            return float(value)
+        except ValueError:
+            what = f"its learning_rate is {value!r}, which is no number"
+            self._obstacles.append(Obstacle(sentence=what, setting="learning_rate"))
+            return None
+
+    def _path(self, path: str) -> str:
+        """Where the file is now: the home may have been moved, or mounted elsewhere, since train.sh was written."""
+        home = self._read.home
+        there = str(home / path)  # of an absolute path, the path itself
+        if self._exists(there):
+            return there
+        below = _below(self._old_home(), there)
+        moved = str(home / below) if below is not None else there
+        return moved if self._exists(moved) else there
+
+    def _old_home(self) -> PurePath | None:
+        """The folder whose outputs/ the training wrote to."""
+        words = (self._read.flags or {}).get("output_dir")
+        folder = PurePath(words[0]) if words else None
+        return folder.parents[1] if folder is not None and len(folder.parents) > 2 else None
+
+
+def _only(words: Sequence[str]) -> str:
+    return " ".join(words)
+
+
+def _below(folder: PurePath | None, path: str) -> PurePath | None:
+    if folder is None or not PurePath(path).is_relative_to(folder):
+        return None
+    return PurePath(path).relative_to(folder)
+
+
+def _same(one: Sequence[str], other: Sequence[str]) -> bool:
+    """`1.0` and `1` are the same."""
+    return len(one) == len(other) and all(map(_equal, one, other))
+
+
+def _equal(one: str, other: str) -> bool:
+    return one == other or (_number(one) is not None and _number(one) == _number(other))
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None

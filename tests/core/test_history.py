@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each event as a sentence: what happened while you were away."""
+
+import re
+from typing import get_args
+
+import msgspec
+import pytest
+
+from fluxgymd.core import events as e
+from fluxgymd.core.history import sentence
+from tests.core import histories as h
+
+ALL = h.next_events(1)
+
+SENTENCES = {
+    "submitted": "It was submitted.",
+    "reserved": "Attempt 2 was prepared on GPU-1, from the beginning.",
+    "spawned": "Its supervising process is 100.",
+    "placed": "It runs as fluxgym-my-lora-00000000.001.scope.",
+    "started": "The trainer started as process 101.",
+    "stop_asked": "A stop was asked for.",
+    "stop_later": "A stop was asked for, after its next checkpoint.",
+    "sight_lost": "Sight of it was lost: its supervisor is gone.",
+    "sight_regained": "It can be seen again, and it runs.",
+    "completed": "It is completed. It is completed.",
+    "failed": "It failed. It is failed.",
+    "stopped": "It was stopped. It is stopped.",
+    "interrupted": "It was interrupted. It is interrupted. It is tried again by itself.",
+    "never_started": "It was not started. It is never_started.",
+    "retried": "It failed. It is failed. It is tried again by itself.",
+    "not_retried": "It was interrupted. It is interrupted.",
+    "cancelled": "It was cancelled.",
+    "resume_asked": "It was queued again.",
+    "held": "It was put on hold.",
+    "released": "It was released.",
+    "moved": "It was moved in the queue, to priority 2.",
+    "edited": "Its settings were changed.",
+    "barred": "It cannot be started: Its checkpoint does not fit its settings.",
+    "imported": "It was made by an older FluxGym. It was stopped. Its log ends at step 40 of 160.",
+    "disowned": "The user said that nothing of attempt 1 runs any more.",
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_event_has_its_sentence(name: str) -> None:
+    assert sentence(ALL[name]) == SENTENCES[name]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_sentence_ends_and_begins_as_one(name: str) -> None:
+    assert re.fullmatch(r"[A-Z].*\.", sentence(ALL[name]))
+
+
+def test_a_reservation_tells_where_and_from_where() -> None:
+    resumed = msgspec.structs.replace(h.reserved(3, gpus=()), resumed_from="my-lora-000004-state", step=40)
+    assert sentence(resumed) == "Attempt 3 was prepared on the CPU, from my-lora-000004-state at step 40."
+    two = h.reserved(gpus=("GPU-1", "GPU-2"))
+    assert sentence(two) == "Attempt 1 was prepared on GPU-1, GPU-2, from the beginning."
+
+
+def test_an_end_tells_the_steps() -> None:
+    end = msgspec.structs.replace(h.ended("interrupted"), step=50, steps_lost=10)
+    assert sentence(end) == (
+        "It was interrupted. It is interrupted. It had done 50 steps. 10 of them are to be done again. "
+        "It is tried again by itself."
+    )
+
+
+def test_an_outcome_of_a_newer_version_is_told_as_it_is() -> None:
+    assert sentence(h.ended("exploded")).startswith("It ended as exploded. ")
+
+
+def test_every_event_of_the_journal_is_told() -> None:
+    assert {type(event) for event in ALL.values()} == set(get_args(e.AnyEvent))

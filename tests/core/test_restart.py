@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens by itself after an attempt: by the policy, bounded, with growing pauses, only while it advances."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fluxgym.messages import FailureKind, RestartPolicy
+from fluxgymd.core.restart import FRUITLESS_LIMIT, PAUSES, POINTLESS, Next, plan
+from fluxgymd.core.verdict import Outcome
+
+NOW = 1000.0
+INTERRUPTED = Outcome("interrupted", "The machine went down while it ran.")
+FAILED = Outcome("failed", "It failed with exit status 1.")
+STOPPED = Outcome("stopped", "It was stopped by the user at step 4.")
+COMPLETED = Outcome("completed", "It ended well, and its result is whole.")
+
+
+def planned(outcome: Outcome, **facts: Any) -> Next:
+    usual: dict[str, Any] = {
+        "policy": RestartPolicy.ON_INTERRUPTION,
+        "failure": FailureKind.OTHER if outcome is FAILED else None,
+        "fruitless": 0,
+        "advanced": False,
+        "now": NOW,
+    }
+    return plan(outcome, **usual | facts)
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome", "again"),
+    [
+        (RestartPolicy.NEVER, INTERRUPTED, False),
+        (RestartPolicy.NEVER, FAILED, False),
+        (RestartPolicy.ON_INTERRUPTION, INTERRUPTED, True),
+        (RestartPolicy.ON_INTERRUPTION, FAILED, False),
+        (RestartPolicy.ON_FAILURE, INTERRUPTED, True),
+        (RestartPolicy.ON_FAILURE, FAILED, True),
+        *[(policy, outcome, False) for policy in RestartPolicy for outcome in (STOPPED, COMPLETED)],
+    ],
+)
+def test_what_is_tried_again(policy: RestartPolicy, outcome: Outcome, *, again: bool) -> None:
+    told = planned(outcome, policy=policy)
+    assert (told.outcome, told.again) == (outcome, again)
+
+
+@pytest.mark.parametrize("failure", list(FailureKind))
+def test_a_failure_that_would_come_again_is_not_tried_again(failure: FailureKind) -> None:
+    told = planned(FAILED, policy=RestartPolicy.ON_FAILURE, failure=failure)
+    assert told == (Next(FAILED) if failure in POINTLESS else Next(FAILED, again=True, not_before=NOW + 30))
+
+
+def test_what_may_pass_by_itself_is_tried_again() -> None:
+    assert not POINTLESS & {
+        FailureKind.GPU_OUT_OF_MEMORY,
+        FailureKind.HOST_OUT_OF_MEMORY,
+        FailureKind.KILLED,
+        FailureKind.CRASHED,
+        FailureKind.OTHER,
+    }
+
+
+@pytest.mark.parametrize(("fruitless", "pause"), [(0, 0), (1, 30), (2, 120), (3, 300)])
+def test_an_interruption_goes_on_at_once_and_then_after_growing_pauses(fruitless: int, pause: float) -> None:
+    told = planned(INTERRUPTED, fruitless=fruitless)
+    assert told == Next(INTERRUPTED, again=True, not_before=NOW + pause if pause else 0.0)
+
+
+@pytest.mark.parametrize(("fruitless", "pause"), [(0, 30), (1, 120), (2, 300), (3, 900)])
+def test_a_failure_is_tried_again_after_growing_pauses(fruitless: int, pause: float) -> None:
+    told = planned(FAILED, policy=RestartPolicy.ON_FAILURE, fruitless=fruitless)
+    assert told == Next(FAILED, again=True, not_before=NOW + pause)
+
+
+@pytest.mark.parametrize("outcome", [INTERRUPTED, FAILED])
+def test_after_so_many_in_a_row_a_person_must_look(outcome: Outcome) -> None:
+    told = planned(outcome, policy=RestartPolicy.ON_FAILURE, fruitless=FRUITLESS_LIMIT - 1)
+    reason = f"{outcome.reason} It was tried 5 times without a new checkpoint, and is not tried again."
+    assert told == Next(Outcome("failed", reason))
+
+
+@pytest.mark.parametrize("outcome", [INTERRUPTED, FAILED])
+def test_a_newer_checkpoint_forgives_them_all(outcome: Outcome) -> None:
+    told = planned(outcome, policy=RestartPolicy.ON_FAILURE, fruitless=100, advanced=True)
+    assert told == Next(outcome, again=True)
+
+
+@given(
+    outcome=st.sampled_from([INTERRUPTED, FAILED, STOPPED, COMPLETED]),
+    policy=st.sampled_from(RestartPolicy),
+    failure=st.sampled_from(FailureKind),
+    fruitless=st.integers(0, 1000),
+    advanced=st.booleans(),
+    now=st.floats(0, 4e9),
+)
+def test_it_is_bounded_and_no_pause_is_longer_than_the_longest(outcome: Outcome, now: float, **facts: Any) -> None:
+    told = planned(outcome, now=now, **facts)
+    assert told.not_before == 0.0 or 0 < told.not_before - now <= max(PAUSES) + 1e-6
+    assert not told.again or told.outcome == outcome
+    if not facts["advanced"] and facts["fruitless"] >= FRUITLESS_LIMIT - 1:
+        assert not told.again

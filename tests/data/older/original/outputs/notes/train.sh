@@ -1,0 +1,2 @@
+#!/bin/sh
+python other.py --epochs 3

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The port to the modelled machine, with the disorder of a real systemd built in (daemons.md 2.6).
+
+It promises what tests/attempts/test_contract.py asks of the real adapters, and no more: `gone` may be said of what
+runs (UnitRemoved at each reload); `place` may be over before it was asked for (an early JobRemoved), may fail
+although the scope was made (NoReply), and is refused while the bus is away. test_adapter.py holds it to that.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fluxgymd.attempts import place as places
+from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
+from fluxgymd.core.evidence import Evidence, Where
+from fluxgymd.core.records import Placement, Process
+from tests.model.clock import Loop
+from tests.model.world import Attempt, World
+
+PLACING = ("well", "early", "late", "refused", "made and refused", "dies")
+
+
+class ModelGate:
+    """A gate whose other end is this daemon's: it opens no more once that is dead."""
+
+    def __init__(self, world: World, attempt: Attempt, loop: Loop) -> None:
+        self.shim: Process = attempt.shim
+        self.attempt = attempt
+        self._world = world
+        self._loop = loop
+
+    def open(self) -> None:
+        if self._loop.dead:
+            return
+        if not self.attempt.shim_alive or self.attempt.gate != "closed":
+            raise Refused("The supervising process left before the trainer was started.")
+        self._world.open_gate(self.attempt)
+
+    def close(self) -> None:
+        self._world.close_gate(self.attempt)
+
+
+@dataclass(eq=False, kw_only=True)
+class ModelAdapter:
+    """As the daemon of one life has it."""
+
+    world: World
+    loop: Loop
+    may_end: Callable[[Attempt], bool]
+    """Whether somebody wants this attempt to end; else a signal to it is a violation."""
+    name: str = "scope"
+
+    def __post_init__(self) -> None:
+        self._hints: list[asyncio.Event] = []
+
+    async def problem(self) -> str | None:
+        await self._moment()
+        return None if self.world.bus else "The user's systemd does not answer."
+
+    async def manager_stays(self) -> bool:
+        return await self.problem() is None
+
+    async def spawn(self, spec: AttemptSpec) -> Gate:
+        await self._moment()
+        self._must_live()
+        try:
+            attempt = self.world.spawn(spec)
+        except OSError as error:
+            raise Refused(f"The supervising process could not be started: {error.strerror}.") from None
+        gate = ModelGate(self.world, attempt, self.loop)
+        try:
+            await self._moment()
+        except BaseException:
+            gate.close()
+            raise
+        return gate
+
+    async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
+        how = self.world.placing if self.world.bus else "refused"
+        attempt = self._by_shim(gate.shim)
+        if how != "early":
+            await asyncio.sleep(8.0 if how == "late" else 0.02)
+        self._must_live()
+        if how == "refused":
+            raise Refused("systemd refused to make the scope.")
+        if how == "dies":
+            self.world.shim_dies(attempt)
+        if not attempt.shim_alive:
+            raise Refused("The supervising process left before it had its scope.")
+        attempt.in_unit = True
+        if how == "made and refused":
+            raise Refused("The scope was made, but systemd does not tell its identity: NoReply.")
+        return Placement(unit=spec.unit, invocation_id=spec.unit, cgroup=f"/fluxgym.slice/{spec.unit}")
+
+    async def evidence(self, ref: AttemptRef) -> Evidence:
+        await self._moment()
+        self._must_live()
+        attempt = self._find(ref)
+        held = attempt is not None and attempt.shim_alive
+        where = places.where(ref.place, self.world.here.place, lock_held=held)
+        populated = attempt is not None and attempt.runs if where is Where.HERE else None
+        return Evidence(
+            where=where,
+            shim_known=attempt is not None,
+            started=attempt is not None and attempt.started,
+            exit=attempt.exit if attempt is not None else None,
+            lock_held=held,
+            populated=populated,
+        )
+
+    async def gone(self, ref: AttemptRef) -> None:
+        hint = asyncio.Event()
+        self._hints.append(hint)
+        attempt = self._find(ref)
+        while attempt is not None and attempt.shim_alive and not hint.is_set():
+            try:
+                async with asyncio.timeout(0.3):
+                    await hint.wait()
+            except TimeoutError:
+                continue
+
+    def unit_removed(self) -> None:
+        """The signal that comes of every unit at a reload, of those that run too."""
+        for hint in self._hints:
+            hint.set()
+
+    async def terminate(self, ref: AttemptRef) -> bool:
+        await self._moment()
+        attempt = self._signalled(ref)
+        if attempt is None or not attempt.trainer_alive:
+            return False
+        self.world.told_to_leave(attempt)
+        return True
+
+    async def stop(self, ref: AttemptRef) -> None:
+        await self._moment()
+        attempt = self._signalled(ref)
+        if attempt is None:
+            return
+        self.world.told_all_to_leave(attempt)
+        limit = attempt.spec.stop_limit
+        if self.world.bus:
+            self.world.later(limit + 10.0, lambda: self.world.kills(attempt))
+        self.loop.call_later(limit, self._kill, attempt)
+
+    async def kill(self, ref: AttemptRef) -> None:
+        await self._moment()
+        attempt = self._signalled(ref)
+        if attempt is not None:
+            self.world.kills(attempt)
+
+    def _kill(self, attempt: Attempt) -> None:
+        if not self.loop.dead:
+            self.world.kills(attempt)
+
+    def _signalled(self, ref: AttemptRef) -> Attempt | None:
+        """The attempt, if its processes are here: others are never signalled (promise 6)."""
+        self._must_live()
+        attempt = self._find(ref)
+        if attempt is None or places.where(ref.place, self.world.here.place, lock_held=False) is not Where.HERE:
+            return None
+        if not self.may_end(attempt):
+            self.world.violations.append(f"{ref.unit} was signalled, and nobody asked for it")
+        return attempt
+
+    def _find(self, ref: AttemptRef) -> Attempt | None:
+        return next(
+            (one for one in self.world.attempts if one.spec.folder == ref.folder and _mark(one) == ref.mark), None
+        )
+
+    def _by_shim(self, shim: Process) -> Attempt:
+        return next(one for one in self.world.attempts if one.shim == shim)
+
+    def _must_live(self) -> None:
+        if self.loop.dead:
+            raise asyncio.CancelledError
+
+    async def _moment(self) -> None:
+        await asyncio.sleep(self.world.chance.choice((0.0, 0.002, 0.03)))
+
+
+def _mark(attempt: Attempt) -> str:
+    return attempt.spec.environment["FLUXGYM_ATTEMPT_ID"]

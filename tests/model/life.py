@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One life of the daemon: the real engine on a real home, from its start to its death.
+
+The parts are put together as fluxgymd/daemon.py does it, without a socket, a bus and NVML. When it dies, nothing is
+kept but the disk.
+"""
+
+import asyncio
+import importlib
+import logging
+import pkgutil
+import secrets
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+import fluxgymd.engine
+from fluxgym.config import load
+from fluxgym.errors import FluxgymError, NameTaken
+from fluxgym.messages import Context, Kind
+from fluxgymd.core import events as e
+from fluxgymd.core.job import Job, Live
+from fluxgymd.engine.book import Book
+from fluxgymd.engine.edit import Editor
+from fluxgymd.engine.preflight import Preflight
+from fluxgymd.engine.runner import Runner
+from fluxgymd.engine.scheduler import Scheduler
+from fluxgymd.engine.submit import Submitter
+from fluxgymd.engine.verbs import Verbs
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.store import atomic, journal, writer
+from fluxgymd.store.atomic import write_file
+from fluxgymd.store.home import JOURNAL, Home
+from fluxgymd.store.machine import MachineState
+from fluxgymd.store.writer import Writer
+from fluxgymd.trainers import settings
+from fluxgymd.trainers.flags import KnownFlags
+from tests.model.adapter import ModelAdapter
+from tests.model.clock import Loop
+from tests.model.world import Attempt, World
+
+STOP_LIMIT = 10.0
+
+Answered = Callable[[FluxgymError | None], None]
+
+
+def install(world: World, patch: pytest.MonkeyPatch) -> None:
+    """Gives the engine the model's clock and the store the model's disk."""
+    names = [module.name for module in pkgutil.iter_modules(fluxgymd.engine.__path__, "fluxgymd.engine.")]
+    for module in [*map(importlib.import_module, names), writer]:
+        if hasattr(module, "time"):
+            patch.setattr(module, "time", world.clock)
+    for module in (atomic, journal):
+        patch.setattr(module, "write_all", world.write_all)
+
+
+class KnownGpus(Gpus):
+    """As after NVML has answered."""
+
+    def __init__(self, uuids: list[str]) -> None:
+        super().__init__()
+        self._uuids = uuids
+        self.asked = True
+
+
+class NoModels(Preflight):
+    """There are no model files here, and no trainer that could be asked for its flags."""
+
+    async def check(self, context: Context) -> None:
+        if context.kind is Kind.PROGRAM:
+            await super().check(context)
+        else:
+            await asyncio.sleep(0.01)
+
+
+class Life:
+    """The daemon, from `begin` until `die`."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world = world
+        self._folder = folder
+        self._wanted: set[str] = set()
+        self.faults: list[str] = []
+        self.loop: Loop
+
+    def begin(self) -> None:
+        """The start order of the daemon."""
+        world = self.world
+        self.loop = Loop(world.clock, Random(world.chance.random()), world.moves)
+        self.loop.faults = self.faults
+        home = Home(world.home)
+        home.prepare()
+        self.book = Book(home, Writer())
+        self.book.load()
+        self.gpus = KnownGpus(world.here.gpus)
+        self.machine = MachineState(self._folder / "state", world.here.place.machine_id)
+        self.adapter = ModelAdapter(world=world, loop=self.loop, may_end=self._may_end)
+        config = load(
+            {
+                "HOME": str(self._folder),
+                "FLUXGYM_HOME": str(world.home),
+                "FLUXGYM_SOCKET": str(self._folder / "socket"),
+                "FLUXGYM_STOP_LIMIT_SECONDS": str(STOP_LIMIT),
+            }
+        )
+        bell = asyncio.Event()
+        self.runner = Runner(
+            self.book,
+            adapters={"scope": self.adapter, "process": self.adapter},
+            chosen="scope",
+            here=world.here.place,
+            config=config,
+            done=bell.set,
+        )
+        self.scheduler = Scheduler(
+            self.book,
+            self.runner,
+            self.gpus,
+            machine=self.machine,
+            machine_id=world.here.place.machine_id,
+            program_slots=config.program_slots,
+            bell=bell,
+            after_pass=_nothing,
+        )
+        preflight = NoModels(self.book, KnownFlags(config.trainer_python, config.trainer_path), self.gpus)
+        self.submitter = Submitter(self.book, preflight)
+        self.verbs = Verbs(self.book, self.runner, self.scheduler)
+        self.editor = Editor(self.book, preflight, self.scheduler)
+        self.loop.run_to_end(self._adopt())
+        self._passes = self.loop.create_task(self.scheduler.run(), name="scheduler")
+
+    async def _adopt(self) -> None:
+        for entry in self.book:
+            if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
+                self.runner.adopt(entry)
+
+    def call(self, name: str, work: Coroutine[Any, Any, Any], answered: Answered) -> None:
+        """A client's call. `answered` is told of its answer: None, or why it was refused."""
+        task = self.loop.create_task(work, name=name)
+        task.add_done_callback(lambda task: self._answer(task, answered))
+
+    def _answer(self, task: "asyncio.Task[Any]", answered: Answered) -> None:
+        if self.loop.dead or task.cancelled():
+            return
+        error = task.exception()
+        if error is None or isinstance(error, FluxgymError):
+            answered(error)
+        else:
+            self.faults.append(f"{task.get_name()} raised {error!r}")
+
+    async def submit(self, context: Context) -> None:
+        await self.submitter.submit(context)
+        self.scheduler.ring()
+
+    async def submit_training(self, context: Context) -> None:
+        """As a submit, but for the looks at models and pictures, of which there are none here."""
+        context = settings.complete(context, self.book.home.path)
+        job_id = secrets.token_hex(16)
+        now = self.world.clock.time()
+        event = e.Submitted(at=now, id=job_id, context=context, priority=context.priority or 0, rank=now)
+        built = await self.book.disk(lambda: self.book.home.new_folder(job_id))
+        try:
+            await self.book.disk(lambda: write_file(built / JOURNAL, e.encode(event)))
+            if self.book.has(context.name) or self.book.home.folder(context.name).path.exists():
+                raise NameTaken(f"There is a job {context.name} already.", name=context.name)
+            folder = await self.book.disk(lambda: self.book.home.publish(built, context.name))
+        finally:
+            await asyncio.to_thread(shutil.rmtree, built, ignore_errors=True)
+        self.book.add(folder)
+        self.scheduler.ring()
+
+    async def pause(self, *, paused: bool) -> None:
+        await self.book.disk(lambda: self.machine.pause(paused=paused))
+        self.scheduler.ring()
+
+    def stop(self) -> None:
+        """As at SIGTERM: the tasks are ended, then the process."""
+        self.loop.run_to_end(self.runner.close())
+        self.die()
+
+    def die(self) -> None:
+        """kill -9. A shim that waits at a gate of this daemon reads an end of file; one that has no scope of its own
+        yet may be killed with the service's cgroup (daemons.md 2.6, 7)."""
+        self.loop.die()
+        self.book.writer.close()
+        for attempt in self.world.attempts:
+            if attempt.gate == "closed" and not attempt.in_unit and self.world.chance.random() < 0.5:
+                self.world.shim_dies(attempt)
+            self.world.close_gate(attempt)
+
+    def jobs(self) -> dict[str, Job]:
+        return {entry.name: entry.job for entry in self.book if entry.job is not None}
+
+    def wants_to_end(self, name: str) -> None:
+        """Somebody has asked for a stop of this job."""
+        self._wanted.add(name)
+
+    def _may_end(self, attempt: Attempt) -> bool:
+        return attempt.job in self._wanted or attempt.end is not None
+
+
+class FaultLog(logging.Handler):
+    """Notes what the engine logs with a traceback: a fault of its own, however well it went on."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._faults = faults
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self._faults.append(f"{record.getMessage()}: {record.exc_info[1]!r}")
+
+
+async def _nothing() -> None:
+    """In place of the sleep inhibitor."""

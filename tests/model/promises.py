@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user was told, and the checks that it stays true. Each check raises AssertionError with what is wrong.
+
+The checks look at the book in memory, at the journals on the disk and at what the modelled machine knows; each has
+the number of its promise where it has one.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from fluxgym.errors import FluxgymError
+from fluxgymd.core import events as e
+from fluxgymd.core import job as core
+from fluxgymd.core.job import Final, Job, Live, Lost
+from tests.model.life import Life
+from tests.model.world import Attempt, World
+
+BY_USER = {
+    e.StopAsked: ("stop",),
+    e.Cancelled: ("stop",),
+    e.ResumeAsked: ("resume",),
+    e.Held: ("hold",),
+    e.Released: ("release", "resume"),
+    e.Moved: ("move",),
+    e.Edited: ("edit",),
+    e.Disowned: ("resume",),
+}
+"""Events that nobody but the user brings about, with the calls that do."""
+
+
+@dataclass(eq=False)
+class Told:
+    """One job, as its user knows it."""
+
+    acknowledged: bool = False
+    removing: bool = False
+    """A remove is under way, or was when the daemon died."""
+    id: str | None = None
+    final: core.State | None = None
+    resumes: int = 0
+    resumes_at_final: int = 0
+    stopped_at: int | None = None
+    """Attempts made when a stop was acknowledged; later ones need a resume."""
+    checkpoint_step: int = 0
+    asked: dict[str, int] = field(default_factory=dict)
+    """Calls that were begun, by verb."""
+
+
+class Promises:
+    def __init__(self, world: World, life: Life) -> None:
+        self.world = world
+        self.life = life
+        self.told: dict[str, Told] = {}
+        world.on_start = self._started
+
+    # -- what is told --------------------------------------------------------------------------------------------
+
+    def begun(self, verb: str, name: str) -> Told:
+        """A call goes out. What is known of the job at that moment."""
+        told = self.told.setdefault(name, Told())
+        told.asked[verb] = told.asked.get(verb, 0) + 1
+        if verb == "stop":
+            self.life.wants_to_end(name)
+        if verb == "resume":
+            told.resumes += 1
+            told.stopped_at = None
+        if verb == "remove":
+            told.removing = True
+        return replace(told)
+
+    def answered(self, verb: str, name: str, before: Told, refusal: FluxgymError | None) -> None:
+        """Its answer came. `before`: what was known when it went out."""
+        told = self.told[name]
+        there = self.life.book.has(name)
+        if verb == "remove":
+            assert refusal is not None or not there, f"{name} was removed, and is there"
+            told.removing = False
+            if not there:
+                self.told[name] = Told(asked=told.asked)
+        elif verb == "submit" and refusal is None:
+            told.acknowledged = True
+        elif verb == "stop" and refusal is None and told.resumes == before.resumes and there:
+            told.stopped_at = self.life.jobs()[name].attempts
+
+    def _started(self, attempt: Attempt) -> None:
+        told = self.told[attempt.job]
+        if told.stopped_at is not None and attempt.number > told.stopped_at:
+            self.world.violations.append(f"{attempt.spec.unit} runs after its stop was acknowledged")
+
+    # -- what must be true ---------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """After every rule, while a daemon runs."""
+        assert not self.life.faults, f"the engine met a fault of its own: {self.life.faults}"
+        assert not self.world.violations, self.world.violations
+        jobs = self.life.jobs()
+        self.acknowledged_jobs_are_there(jobs)
+        self.no_gpu_is_given_twice()
+        self.what_runs_is_leased(jobs)
+        for name, job in jobs.items():
+            told = self.told.setdefault(name, Told())  # its submit was cut off behind the publishing
+            told.id = told.id or job.id
+            assert told.removing or told.id == job.id, f"{name} became another job"
+            assert self.life.book.entry(name).damage is None, f"{name} is damaged"
+            history = self.journal_folds_to_memory(name, job)
+            self.final_states_stay(name, job, told)
+            self.nothing_is_made_up(name, history)
+            self.only_the_user_asks(name, history, told)
+            assert job.checkpoint_step >= told.checkpoint_step, f"{name}: its checkpoint went back"
+            told.checkpoint_step = job.checkpoint_step
+
+    def acknowledged_jobs_are_there(self, jobs: dict[str, Job]) -> None:
+        """Promise 3, and that no job vanishes."""
+        for name, told in list(self.told.items()):
+            if told.removing and name not in jobs:
+                self.told[name] = Told(asked=told.asked)
+            elif told.acknowledged:
+                assert name in jobs, f"{name} was acknowledged, and is not there"
+
+    def no_gpu_is_given_twice(self) -> None:
+        """Promise 4, in the book."""
+        taken = [gpu for lease in self.life.book.leases() for gpu in lease]
+        assert len(taken) == len(set(taken)), f"leased twice: {taken}"
+
+    def what_runs_is_leased(self, jobs: dict[str, Job]) -> None:
+        """Promise 4, in the world: whatever lives, its job holds its GPUs, lost or not."""
+        for attempt in self.world.attempts:
+            if not attempt.runs:
+                continue
+            job = jobs.get(attempt.job)
+            assert job is not None, f"{attempt.spec.unit} runs, and its job is gone"
+            assert isinstance(job.state, Live), f"{attempt.spec.unit} runs, and its job is {job.state}"
+            assert job.state.attempt.number == attempt.number, f"{attempt.spec.unit} runs beside its job"
+            assert list(job.lease or ()) == attempt.gpus, f"{attempt.spec.unit} runs without its lease"
+        for job in jobs.values():
+            assert not isinstance(job.state, Lost) or job.lease is not None, f"{job.name} is lost, and holds nothing"
+
+    def journal_folds_to_memory(self, name: str, job: Job) -> list[e.AnyEvent]:
+        """The journal's events. What stands behind memory is one event on its way, or one that the disk took and
+        said that it had not."""
+        folder = self.life.book.entry(name).folder
+        lines = folder.journal.read_bytes().split(b"\n")
+        history = []
+        for line in lines[:-1]:
+            try:
+                history.append(e.decode(line))
+            except msgspec.MsgspecError as error:
+                raise AssertionError(f"{name}: {line!r} is in its journal: {error}") from error
+        folds = [core.fold(history[:-1])] if len(history) > 1 else []
+        assert job in (core.fold(history), *folds), f"{name}: its journal tells of another job than memory"
+        return history
+
+    def final_states_stay(self, name: str, job: Job, told: Told) -> None:
+        """A job that ended begins again by a resume alone."""
+        if told.final is not None and job.state != told.final:
+            assert told.resumes > told.resumes_at_final, f"{name} was {told.final}, and is {job.state}"
+            told.final = None
+        if isinstance(job.state, Final):
+            if told.final is None:
+                told.resumes_at_final = told.resumes
+            told.final = job.state
+
+    def nothing_is_made_up(self, name: str, history: list[e.AnyEvent]) -> None:
+        """Promise 2: an end is told as the shim wrote it, and where it wrote nothing no code is told."""
+        folder = self.life.book.entry(name).folder
+        for event in history:
+            if not isinstance(event, e.Ended):
+                continue
+            attempt = self._attempt(folder.attempt(event.attempt))
+            ran = attempt is not None and attempt.ran
+            if event.outcome == "never_started":
+                assert not ran, f"{name}: attempt {event.attempt} ran, and is told as never started"
+                continue
+            written = attempt.exit if attempt is not None and attempt.exit is not None else None
+            if written is None or written.kind == "never-started":
+                assert event.exit is None, f"{name}: attempt {event.attempt} left no record, but {event.exit} is told"
+            elif event.exit is not None or ran:
+                assert event.exit == written, (
+                    f"{name}: {event.exit} is told of attempt {event.attempt}, not {written}"
+                )
+
+    def _attempt(self, folder: Path) -> Attempt | None:
+        """The newest of this folder: a name can be used again."""
+        found = [attempt for attempt in self.world.attempts if attempt.spec.folder == folder]
+        return found[-1] if found else None
+
+    @staticmethod
+    def only_the_user_asks(name: str, history: list[e.AnyEvent], told: Told) -> None:
+        """No event of the user's without a call."""
+        for kind, verbs in BY_USER.items():
+            count = sum(isinstance(event, kind) for event in history)
+            asked = sum(told.asked.get(verb, 0) for verb in verbs)
+            assert count <= asked, f"{name}: {count} times {kind.__name__}, asked for {asked} times"
+
+    # -- in the end ----------------------------------------------------------------------------------------------
+
+    def check_settled(self) -> None:
+        """Once all disturbances are over and the trainers have finished."""
+        self.check()
+        jobs = self.life.jobs()
+        for name, job in jobs.items():
+            told = self.told[name]
+            assert not isinstance(job.state, Live), f"{name} is {job.state} for ever"
+            if told.stopped_at is not None:
+                assert isinstance(job.state, Final), f"{name} was stopped, and is {job.state}"
+            elif not isinstance(job.state, Final) and not job.held:
+                ahead = [jobs.get(other) for other in job.context.after or ()]
+                waits = any(other is None or not isinstance(other.state, core.Completed) for other in ahead)
+                assert waits, f"{name} is {job.state} for ever, and nothing is in its way"
+        hidden = [path.name for path in (self.world.home / "outputs").iterdir() if path.name.startswith(".")]
+        assert not hidden, f"left behind: {hidden}"

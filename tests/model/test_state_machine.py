@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No sequence of wishes and mishaps breaks a promise: the engine as it is, on a machine that is a model.
+
+Hypothesis draws the sequences, and shortens one that breaks something to the steps that matter. The normal suite runs
+the same few dozen each time; FLUXGYM_MODEL_EXAMPLES=5000 looks at that many new ones.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from fluxgym.messages import Context, Kind, RestartPolicy
+from fluxgymd.core.job import Completed, Live, Waiting
+from tests.model import life as lives
+from tests.model.adapter import PLACING
+from tests.model.life import Life
+from tests.model.promises import Promises
+from tests.model.world import Attempt, World
+
+EXAMPLES = 80
+STEPS = 40
+LOOKED_FOR = int(os.environ.get("FLUXGYM_MODEL_EXAMPLES", "0"))
+SETTLE_SECONDS = 4000.0
+"""Longer than all pauses between attempts together."""
+
+names = st.sampled_from(("one", "two", "three", "four"))
+turns = st.integers(0, 40)
+picks = st.integers(0, 7)
+policies = st.sampled_from([policy for policy in RestartPolicy if policy is not RestartPolicy.UNKNOWN])
+
+
+def while_up(machine: "Queue") -> bool:
+    return machine.up
+
+
+def while_down(machine: "Queue") -> bool:
+    return not machine.up
+
+
+def while_training(machine: "Queue") -> bool:
+    return any(attempt.trainer_alive for attempt in machine.world.attempts)
+
+
+def while_shims_live(machine: "Queue") -> bool:
+    return any(attempt.shim_alive for attempt in machine.world.attempts)
+
+
+class Queue(RuleBasedStateMachine):
+    """A daemon, its users, and what happens to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="fg-model-", dir=fast_folder()))
+        self.patch = pytest.MonkeyPatch()
+        self.up = False
+        self.world = World(self.folder / "home", Random(0))
+        self.life = Life(self.world, self.folder)
+        self.promises = Promises(self.world, self.life)
+        self.log = lives.FaultLog(self.life.faults)
+        logging.getLogger("fluxgymd").addHandler(self.log)
+        lives.install(self.world, self.patch)
+
+    @initialize(seed=st.integers(0, 1000))
+    def begin(self, seed: int) -> None:
+        self.world.chance.seed(seed)
+        self.start()
+
+    # -- users ---------------------------------------------------------------------------------------------------
+
+    @precondition(while_up)
+    @rule(name=names, after=st.none() | names, restart=policies, held=st.booleans(), turns=turns)
+    def submit_program(self, name: str, after: str | None, restart: RestartPolicy, held: bool, turns: int) -> None:
+        waits_for = [after] if after is not None and after != name and self.life.book.has(after) else []
+        context = Context(
+            name=name, kind=Kind.PROGRAM, program=["/bin/true"], restart=restart, after=waits_for, held=held
+        )
+        self._call("submit", name, self.life.submit(context), turns)
+
+    @precondition(while_up)
+    @rule(
+        name=names,
+        gpus=st.sampled_from([[], ["0"], ["1"], ["GPU-a0", "GPU-b0"]]),
+        count=st.sampled_from([1, 1, 2]),
+        restart=policies,
+        priority=st.integers(-1, 1),
+        turns=turns,
+    )
+    def submit_training(
+        self, name: str, gpus: list[str], count: int, restart: RestartPolicy, priority: int, turns: int
+    ) -> None:
+        context = Context(
+            name=name,
+            dataset="/pictures",
+            gpus=gpus,
+            gpu_count=1 if gpus else count,
+            restart=restart,
+            priority=priority,
+            trainer_options={"network_train_unet_only": []},
+        )
+        self._call("submit", name, self.life.submit_training(context), turns)
+
+    @precondition(while_up)
+    @rule(name=names, patient=st.booleans(), turns=turns)
+    def stop(self, name: str, patient: bool, turns: int) -> None:
+        self._call("stop", name, self.life.verbs.stop(name, after_checkpoint=patient), turns)
+
+    @precondition(while_up)
+    @rule(name=names, turns=turns)
+    def resume(self, name: str, turns: int) -> None:
+        # The user of the model knows the truth, and says only of what is gone that it is.
+        gone = not any(attempt.job == name and attempt.alive for attempt in self.world.attempts)
+        self._call("resume", name, self.life.verbs.resume(name, assume_gone=gone), turns)
+
+    @precondition(while_up)
+    @rule(name=names, turns=turns)
+    def hold(self, name: str, turns: int) -> None:
+        self._call("hold", name, self.life.verbs.hold(name), turns)
+
+    @precondition(while_up)
+    @rule(name=names, turns=turns)
+    def release(self, name: str, turns: int) -> None:
+        self._call("release", name, self.life.verbs.release(name), turns)
+
+    @precondition(while_up)
+    @rule(name=names, before=st.none() | names, turns=turns)
+    def move(self, name: str, before: str | None, turns: int) -> None:
+        self._call("move", name, self.life.verbs.move(name, before), turns)
+
+    @precondition(while_up)
+    @rule(name=names, priority=st.integers(-1, 1), restart=policies, turns=turns)
+    def edit(self, name: str, priority: int, restart: RestartPolicy, turns: int) -> None:
+        changes = Context(name=name, priority=priority, restart=restart)
+        self._call("edit", name, self.life.editor.edit(changes), turns)
+
+    @precondition(while_up)
+    @rule(name=names, turns=turns)
+    def remove(self, name: str, turns: int) -> None:
+        self._call("remove", name, self.life.verbs.remove(name), turns)
+
+    @precondition(while_up)
+    @rule(paused=st.booleans(), turns=turns)
+    def pause(self, paused: bool, turns: int) -> None:
+        self.life.call("pause", self.life.pause(paused=paused), lambda _: None)
+        self.life.loop.run_steps(turns)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.3, 2.0, 15.0, 40.0, 400.0]))
+    def wait(self, seconds: float) -> None:
+        if self.up:
+            self.life.loop.run_for(seconds)
+        else:
+            self.world.pass_by(seconds)
+
+    @precondition(while_up)
+    @rule(turns=st.integers(1, 60))
+    def a_moment(self, turns: int) -> None:
+        self.life.loop.run_steps(turns)
+
+    @rule(seconds=st.sampled_from([-1e8, -3600.0, 3600.0, 1e8]))
+    def the_clock_is_set(self, seconds: float) -> None:
+        self.world.clock.ahead += seconds
+
+    # -- the daemon ----------------------------------------------------------------------------------------------
+
+    @precondition(while_up)
+    @rule(orderly=st.sampled_from([False, False, True]))
+    def the_daemon_goes(self, orderly: bool) -> None:
+        if orderly:
+            self.life.stop()
+        else:
+            self.life.die()
+        self.up = False
+
+    @precondition(while_down)
+    @rule()
+    def start(self) -> None:
+        self.life.begin()
+        self.up = True
+
+    # -- trainers and shims --------------------------------------------------------------------------------------
+
+    @precondition(while_training)
+    @rule(pick=picks, steps=st.integers(1, 15), saves=st.booleans())
+    def a_trainer_works(self, pick: int, steps: int, saves: bool) -> None:
+        attempt = self._pick(pick, lambda attempt: attempt.trainer_alive)
+        self.world.trains(attempt, steps)
+        if saves:
+            self.world.saves(attempt)
+
+    @precondition(while_training)
+    @rule(pick=picks)
+    def a_trainer_finishes(self, pick: int) -> None:
+        self.world.finishes(self._pick(pick, lambda attempt: attempt.trainer_alive))
+
+    @precondition(while_training)
+    @rule(pick=picks, how=st.sampled_from([0, 1, 143, -9, -15, -11]), leaves_one=st.booleans())
+    def a_trainer_ends(self, pick: int, how: int, leaves_one: bool) -> None:
+        attempt = self._pick(pick, lambda attempt: attempt.trainer_alive)
+        attempt.left_behind = leaves_one
+        if how < 0:
+            self.world.exits(attempt, signal_number=-how)
+        else:
+            self.world.exits(attempt, code=how)
+
+    @precondition(while_training)
+    @rule(pick=picks, deaf=st.booleans())
+    def a_trainer_hangs(self, pick: int, deaf: bool) -> None:
+        attempt = self._pick(pick, lambda attempt: attempt.trainer_alive)
+        attempt.deaf = True
+        attempt.unkillable = not deaf
+
+    @precondition(while_training)
+    @rule(pick=picks)
+    def a_scope_is_stopped_by_hand(self, pick: int) -> None:
+        self.world.told_all_to_leave(self._pick(pick, lambda attempt: attempt.trainer_alive))
+
+    @precondition(while_shims_live)
+    @rule(pick=picks)
+    def a_shim_dies(self, pick: int) -> None:
+        self.world.shim_dies(self._pick(pick, lambda attempt: attempt.shim_alive))
+
+    @precondition(while_shims_live)
+    @rule(pick=picks)
+    def memory_runs_out(self, pick: int) -> None:
+        self.world.all_die(self._pick(pick, lambda attempt: attempt.shim_alive))
+
+    # -- systemd, machines, disks --------------------------------------------------------------------------------
+
+    @precondition(while_up)
+    @rule()
+    def systemd_is_reloaded(self) -> None:
+        self.life.adapter.unit_removed()
+
+    @rule(there=st.booleans())
+    def the_bus(self, there: bool) -> None:
+        self.world.bus = there
+
+    @rule(how=st.sampled_from(PLACING))
+    def scopes_are_made(self, how: str) -> None:
+        self.world.placing = how
+
+    @precondition(while_up)
+    @rule(problem=st.none() | st.just("NVML does not answer."))
+    def nvml(self, problem: str | None) -> None:
+        self.life.gpus.uncertain = problem
+
+    @rule(state=st.sampled_from(["well", "well", "full", "lying"]))
+    def the_disk(self, state: str) -> None:
+        self.world.disk = state
+
+    @rule(which=st.integers(0, 2), orderly=st.booleans(), container=st.booleans())
+    def a_machine_reboots(self, which: int, orderly: bool, container: bool) -> None:
+        machine = self.world.machines[which]
+        if machine is self.world.here and self.up:
+            if orderly:  # the jobs are told before the daemon is (daemons.md 2.5, After=)
+                there, self.world.bus = self.world.bus, False
+                self.world.ends_session(machine)
+                self.life.loop.run_for(3.0)
+                self.world.bus = there
+            self.the_daemon_goes(orderly)
+        self.world.reboots(machine, orderly=orderly, container=container)
+
+    @precondition(while_down)
+    @rule(which=st.integers(0, 2))
+    def the_home_moves(self, which: int) -> None:
+        self.world.here = self.world.machines[which]
+
+    # -- what must be true ---------------------------------------------------------------------------------------
+
+    @invariant()
+    def promises_hold(self) -> None:
+        if self.up:
+            self.promises.check()
+
+    def teardown(self) -> None:
+        """All is well again: everything comes to its end."""
+        try:
+            if self.promises.told:
+                self._settle()
+        finally:
+            if self.up:
+                self.life.die()
+            logging.getLogger("fluxgymd").removeHandler(self.log)
+            self.patch.undo()
+            shutil.rmtree(self.folder)
+
+    def _settle(self) -> None:
+        world = self.world
+        world.disk, world.bus, world.placing, world.diligent = "well", True, "well", True
+        for attempt in world.attempts:
+            attempt.deaf = attempt.unkillable = attempt.left_behind = False
+            if attempt.trainer_alive:
+                world.soon(lambda attempt=attempt: world.finishes(attempt))  # type: ignore[misc]
+        for machine in reversed(world.machines):
+            if self.up:
+                self.life.die()
+            world.here = machine
+            self.start()
+            self.life.loop.run_to_end(self.life.pause(paused=False))
+            self.life.loop.run_while(self._something_goes_on, limit=SETTLE_SECONDS)
+            self.promises.check()
+        self.life.die()  # what is not on the disk by now never will be
+        self.start()
+        self.promises.check_settled()
+
+    def _something_goes_on(self) -> bool:
+        """A job of this machine is alive, or one could start."""
+        jobs = self.life.jobs()
+        for job in jobs.values():
+            if isinstance(job.state, Live) and job.state.attempt.place.machine_id == self.world.here.place.machine_id:
+                return True
+            if isinstance(job.state, Waiting) and self.world.here is self.world.machines[0] and not job.held:
+                ahead = [jobs.get(name) for name in job.context.after or ()]
+                if all(other is not None and isinstance(other.state, Completed) for other in ahead):
+                    return True
+        return False
+
+    # -- helpers -------------------------------------------------------------------------------------------------
+
+    def _call(self, verb: str, name: str, work: Coroutine[Any, Any, Any], turns: int) -> None:
+        told = self.promises.begun(verb, name)
+        self.life.call(f"{verb} {name}", work, lambda refusal: self.promises.answered(verb, name, told, refusal))
+        self.life.loop.run_steps(turns)
+
+    def _pick(self, pick: int, fits: Callable[[Attempt], bool]) -> Attempt:
+        found = [attempt for attempt in self.world.attempts if fits(attempt)]
+        return found[pick % len(found)]
+
+
+def fast_folder() -> str | None:
+    """Memory, where there is a folder of it: what an fsync is worth, other tests prove."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def test_no_mishap_breaks_a_promise() -> None:
+    run_state_machine_as_test(
+        Queue,
+        settings=settings(
+            max_examples=LOOKED_FOR or EXAMPLES,
+            stateful_step_count=STEPS,
+            derandomize=not LOOKED_FOR,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine around the daemon, as a model: machines, shims, trainers, the disk. It lives on when the daemon dies.
+
+It knows what is true, and notes in `violations` what must never happen: a second trainer of a job, two trainers on a
+GPU, a start behind the newest checkpoint, a signal that nobody asked for. The files that a shim and a trainer leave
+are real ones in the job's folder, so the daemon reads what it would read.
+"""
+
+import errno
+import heapq
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from fluxgymd.attempts.port import AttemptSpec
+from fluxgymd.attempts.records_on_disk import ShimRecord, StartedRecord
+from fluxgymd.core.records import ExitRecord, Place, Process, Record, Ticks
+from fluxgymd.trainers.progress import size
+from tests.model.clock import Clock
+from tests.store.files import LORA, our_state
+
+TOTAL_STEPS = 40
+STEPS_PER_EPOCH = 10
+SHIM_CONTRACT = 1
+
+
+@dataclass(eq=False, kw_only=True)
+class Machine:
+    """One computer. Whatever runs on it runs on while the daemon is elsewhere."""
+
+    name: str
+    gpus: list[str]
+    boots: int = 1
+    namespaces: int = 1
+
+    @property
+    def place(self) -> Place:
+        return Place(
+            machine_id=self.name * 32,
+            boot_id=f"{self.name}{self.boots}",
+            pid_namespace="pid:[1]",
+            init_start=Ticks(self.namespaces),
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class Attempt:
+    """One shim with its trainer, as they are."""
+
+    spec: AttemptSpec
+    machine: Machine
+    place: Place
+    number: int
+    shim: Process
+    trainer: Process
+    shim_alive: bool = True
+    gate: str = "closed"
+    """closed, open, or ended: its other end is gone."""
+    in_unit: bool = False
+    started: bool = False
+    """started.json is on the disk."""
+    ran: bool = False
+    """The trainer did run."""
+    trainer_alive: bool = False
+    left_behind: bool = False
+    """A process that outlives the trainer."""
+    unkillable: bool = False
+    """It hangs in the kernel."""
+    deaf: bool = False
+    """It takes no SIGTERM."""
+    term_seen: bool = False
+    end: ExitRecord | None = None
+    """How the trainer ended, whoever knows of it."""
+    exit: ExitRecord | None = None
+    """exit.json."""
+    step: int = 0
+
+    @property
+    def job(self) -> str:
+        return self.spec.job
+
+    @property
+    def gpus(self) -> list[str]:
+        return list(filter(None, self.spec.environment["CUDA_VISIBLE_DEVICES"].split(",")))
+
+    @property
+    def is_training(self) -> bool:
+        return "flux_train_network.py" in " ".join(self.spec.argv)
+
+    @property
+    def alive(self) -> bool:
+        return self.shim_alive or self.runs
+
+    @property
+    def runs(self) -> bool:
+        """Something of it besides the shim lives."""
+        return self.trainer_alive or self.left_behind
+
+
+@dataclass(eq=False)
+class World:
+    """Everything but the daemon."""
+
+    home: Path
+    chance: Random
+    clock: Clock = field(default_factory=Clock)
+    machines: list[Machine] = field(
+        default_factory=lambda: [
+            Machine(name="a", gpus=["GPU-a0", "GPU-a1"]),
+            Machine(name="b", gpus=["GPU-b0"]),
+            Machine(name="c", gpus=[]),
+        ]
+    )
+    attempts: list[Attempt] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    disk: str = "well"
+    """well, full (takes half of what is written), or lying (takes all, and says that it failed)."""
+    bus: bool = True
+    placing: str = "well"
+    """What becomes of a scope that is asked for: see adapter.py."""
+    diligent: bool = False
+    """Trainers finish by themselves."""
+    on_start: Callable[[Attempt], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        self.here = self.machines[0]
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._pids = 1000
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._agenda, (self.clock.now + seconds, self._count, act))
+
+    def soon(self, act: Callable[[], None]) -> None:
+        self.later(self.chance.choice((0.005, 0.05, 0.4)), act)
+
+    def moves(self, until: float) -> float:
+        """Does what is due next, up to a time; tells when that was."""
+        if not self._agenda or self._agenda[0][0] > until:
+            return until
+        due, _, act = heapq.heappop(self._agenda)
+        self.clock.now = max(self.clock.now, due)
+        act()
+        return self.clock.now
+
+    def pass_by(self, seconds: float) -> None:
+        """Time goes by while no daemon runs."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now = self.moves(end)
+
+    # -- the disk ------------------------------------------------------------------------------------------------
+
+    def write_all(self, descriptor: int, data: bytes) -> None:
+        """Stands for store.atomic.write_all."""
+        if self.disk == "full":
+            os.write(descriptor, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.write(descriptor, data)
+        if self.disk == "lying":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    # -- the shim ------------------------------------------------------------------------------------------------
+
+    def spawn(self, spec: AttemptSpec) -> Attempt:
+        """A shim at its gate, with its record on the disk. OSError if the disk has no room for it."""
+        if self.disk == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        attempt = Attempt(
+            spec=spec,
+            machine=self.here,
+            place=self.here.place,
+            number=int(spec.folder.name),
+            shim=self._process(),
+            trainer=self._process(),
+        )
+        record = ShimRecord(
+            contract=SHIM_CONTRACT,
+            pid=attempt.shim.pid,
+            start=attempt.shim.start,
+            boot_id=attempt.place.boot_id,
+            pid_namespace=attempt.place.pid_namespace,
+        )
+        _write(spec.folder / "shim.json", record)
+        self.attempts.append(attempt)
+        return attempt
+
+    def open_gate(self, attempt: Attempt) -> None:
+        attempt.gate = "open"
+        self.soon(lambda: self._write_started(attempt))
+
+    def close_gate(self, attempt: Attempt) -> None:
+        """The daemon has let go of it, or is dead: the shim reads an end of file."""
+        if attempt.gate == "closed":
+            attempt.gate = "ended"
+            self.soon(lambda: self._leave_unstarted(attempt))
+
+    def _leave_unstarted(self, attempt: Attempt) -> None:
+        if not attempt.shim_alive:
+            return
+        if not self._write_exit(attempt, ExitRecord(kind="never-started", term_seen=attempt.term_seen)):
+            self.later(1.0, lambda: self._leave_unstarted(attempt))
+            return
+        attempt.shim_alive = False
+
+    def _write_started(self, attempt: Attempt) -> None:
+        if not attempt.shim_alive:
+            return
+        if attempt.term_seen:
+            self._leave_unstarted(attempt)
+            return
+        if self.disk == "full":
+            self._ends(attempt, ExitRecord(kind="exec-failed", errno=errno.ENOSPC))
+            return
+        trainer = attempt.trainer
+        record = StartedRecord(
+            contract=SHIM_CONTRACT, pid=trainer.pid, start=trainer.start, started_at=self.clock.time()
+        )
+        _write(attempt.spec.folder / "started.json", record)
+        attempt.started = True
+        self.soon(lambda: self._exec(attempt))
+
+    def _exec(self, attempt: Attempt) -> None:
+        if not attempt.shim_alive or attempt.end is not None:
+            return  # the forked process reads an end of file, and leaves
+        if attempt.term_seen:
+            self._ends(attempt, ExitRecord(kind="signaled", signal=signal.SIGTERM))
+            return
+        self._judge_start(attempt)
+        attempt.ran = attempt.trainer_alive = True
+        attempt.step = self.newest_checkpoint(attempt) if attempt.is_training else 0
+        self.on_start(attempt)
+        if self.diligent:
+            self.soon(lambda: self.finishes(attempt))
+
+    def _judge_start(self, attempt: Attempt) -> None:
+        if attempt.gate != "open" or not attempt.in_unit:
+            self.violations.append(f"{attempt.spec.unit} ran with its gate {attempt.gate}")
+        for other in self.attempts:
+            if other is attempt or not other.runs:
+                continue
+            if other.job == attempt.job:
+                self.violations.append(f"{attempt.spec.unit} runs beside {other.spec.unit} of the same job")
+            if other.machine is attempt.machine and self._collide(attempt, other):
+                self.violations.append(f"{attempt.spec.unit} runs on what {other.spec.unit} has")
+        if attempt.is_training:
+            resumed = next((word for word in attempt.spec.argv if word.endswith("-state")), None)
+            newest = self.newest_checkpoint(attempt)
+            begins = int(Path(resumed).name.removesuffix("-state").rpartition("step")[2]) if resumed else 0
+            if begins != newest:
+                self.violations.append(f"{attempt.spec.unit} begins at step {begins}, and {newest} were saved")
+
+    @staticmethod
+    def _collide(one: Attempt, other: Attempt) -> bool:
+        if not one.is_training or not other.is_training:
+            return False
+        return bool(set(one.gpus) & set(other.gpus)) or not one.machine.gpus
+
+    # -- the trainer ---------------------------------------------------------------------------------------------
+
+    def trains(self, attempt: Attempt, steps: int) -> None:
+        """Progress as our trainer tells it."""
+        attempt.step = min(TOTAL_STEPS, attempt.step + steps)
+        if attempt.is_training and self.disk != "full":
+            self._tell(attempt)
+
+    def saves(self, attempt: Attempt) -> None:
+        """A complete state."""
+        folder = attempt.spec.cwd / f"{attempt.job}-step{attempt.step:08d}-state"
+        if attempt.is_training and attempt.step > 0 and self.disk != "full" and not folder.exists():
+            our_state(folder, epoch=attempt.step // STEPS_PER_EPOCH + 1, step=attempt.step)
+
+    def finishes(self, attempt: Attempt) -> None:
+        """Ends well, with its result; where the disk is full it fails."""
+        if not attempt.trainer_alive:
+            return
+        if self.disk == "full":
+            self.exits(attempt, code=1)
+            return
+        if attempt.is_training:
+            attempt.step = TOTAL_STEPS
+            self._tell(attempt)
+            result, content = attempt.spec.cwd / f"{attempt.job}.safetensors", LORA
+        else:
+            result, content = attempt.spec.cwd / "result.json", b'{"files": []}'
+        result.unlink(missing_ok=True)
+        fresh = result.with_suffix(".fresh")  # the inode of the old one is not used again while that is there
+        fresh.write_bytes(content)
+        fresh.rename(result)
+        # An inode may be: then the time alone tells the files apart, and these are made within a tick of the kernel.
+        os.utime(result, ns=(0, int(self.clock.time() * 1e9)))
+        self.exits(attempt, code=0)
+
+    def exits(self, attempt: Attempt, *, code: int | None = None, signal_number: int | None = None) -> None:
+        if attempt.trainer_alive:
+            kind = "exited" if signal_number is None else "signaled"
+            self._ends(attempt, ExitRecord(kind=kind, code=code, signal=signal_number))
+
+    def told_to_leave(self, attempt: Attempt) -> None:
+        """SIGTERM to the trainer's own process: it saves and leaves."""
+        if attempt.trainer_alive and not attempt.deaf:
+            self.soon(lambda: self._saves_and_leaves(attempt))
+
+    def _saves_and_leaves(self, attempt: Attempt) -> None:
+        if attempt.trainer_alive:
+            self.saves(attempt)
+            self.exits(attempt, code=128 + signal.SIGTERM)
+
+    def told_all_to_leave(self, attempt: Attempt) -> None:
+        """SIGTERM to every process of it, the shim too."""
+        if attempt.shim_alive:
+            attempt.term_seen = True
+        self.told_to_leave(attempt)
+        if not attempt.deaf:
+            attempt.left_behind = False
+
+    def kills(self, attempt: Attempt) -> None:
+        """SIGKILL to all but the shim."""
+        if not attempt.unkillable:
+            attempt.left_behind = False
+            self.exits(attempt, signal_number=signal.SIGKILL)
+
+    def _ends(self, attempt: Attempt, record: ExitRecord) -> None:
+        attempt.trainer_alive = False
+        attempt.end = record
+        self.soon(lambda: self._record_end(attempt))
+
+    def _record_end(self, attempt: Attempt) -> None:
+        if not attempt.shim_alive or attempt.end is None:
+            return
+        record = msgspec.structs.replace(attempt.end, term_seen=attempt.term_seen)
+        if not self._write_exit(attempt, record):
+            self.later(1.0, lambda: self._record_end(attempt))
+            return
+        self.soon(lambda: self.shim_dies(attempt))
+
+    def shim_dies(self, attempt: Attempt) -> None:
+        attempt.shim_alive = False
+
+    def all_die(self, attempt: Attempt) -> None:
+        """The kernel's memory killer takes the whole cgroup."""
+        attempt.shim_alive = attempt.trainer_alive = attempt.left_behind = False
+
+    def _write_exit(self, attempt: Attempt, record: ExitRecord) -> bool:
+        if self.disk == "full":
+            return False
+        _write(attempt.spec.folder / "exit.json", record)
+        attempt.exit = record
+        return True
+
+    def _tell(self, attempt: Attempt) -> None:
+        metrics = Path(attempt.spec.environment["FLUXGYM_METRICS"])
+        line = {"time": self.clock.time(), "phase": "training", "step": attempt.step, "totalSteps": TOTAL_STEPS}
+        assert size(metrics) >= 0
+        with metrics.open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+
+    # -- machines ------------------------------------------------------------------------------------------------
+
+    def reboots(self, machine: Machine, *, orderly: bool, container: bool) -> None:
+        """Nothing of it is left. `orderly`: the trainers could save, and the shims write that down."""
+        if orderly:
+            self.ends_session(machine)
+            self.pass_by(5.0)
+        for attempt in self.on(machine):
+            self.all_die(attempt)
+            attempt.unkillable = False
+        if container:
+            machine.namespaces += 1
+        else:
+            machine.boots += 1
+
+    def ends_session(self, machine: Machine) -> None:
+        """SIGTERM to every process at once."""
+        for attempt in self.on(machine):
+            self.told_all_to_leave(attempt)
+
+    def on(self, machine: Machine) -> Iterator[Attempt]:
+        return (one for one in tuple(self.attempts) if one.machine is machine and one.place == machine.place)
+
+    def newest_checkpoint(self, attempt: Attempt) -> int:
+        states = attempt.spec.cwd.glob(f"{attempt.job}-step*-state")
+        return max((int(path.name[-14:-6]) for path in states), default=0)
+
+    def _process(self) -> Process:
+        self._pids += 1
+        return Process(pid=self._pids, start=Ticks(self._pids))
+
+
+def _write(path: Path, record: Record) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_bytes(msgspec.json.encode(record) + b"\n")
+    fresh.rename(path)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the queue of this machine is paused: durable, of this machine alone, and in doubt yes."""
+
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.store.machine import MachineState
+from tests.store.small_disk import fill, small_disk
+
+HERE = "m" * 32
+
+
+def test_a_machine_that_nobody_paused_is_not_paused_and_nothing_is_written(tmp_path: Path) -> None:
+    assert not MachineState(tmp_path / "machine", HERE).paused
+    assert not (tmp_path / "machine").exists()
+
+
+def test_a_pause_outlives_the_daemon_and_so_does_its_end(tmp_path: Path) -> None:
+    folder = tmp_path / "fluxgym" / "machine"
+    state = MachineState(folder, HERE)
+    state.pause(paused=True)
+    assert state.paused
+    assert MachineState(folder, HERE).paused
+    state.pause(paused=False)
+    assert not MachineState(folder, HERE).paused
+
+
+@pytest.mark.parametrize("other", ["e" * 32, ""])
+def test_another_machine_is_not_paused_with_it(tmp_path: Path, other: str) -> None:
+    MachineState(tmp_path, HERE).pause(paused=True)
+    assert not MachineState(tmp_path, other).paused
+
+
+def test_what_a_newer_version_wrote_is_read(tmp_path: Path) -> None:
+    (tmp_path / f"{HERE}.json").write_text('{"queuePaused":true,"quarantined":["GPU-1"]}')
+    assert MachineState(tmp_path, HERE).paused
+    (tmp_path / f"{HERE}.json").write_text('{"quarantined":["GPU-1"]}')
+    assert not MachineState(tmp_path, HERE).paused
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"garbage", bytes(40), b"[]", b'{"queuePaused":"\xff"}', b'{"x":' + b"[" * 200_000]
+)
+def test_in_doubt_nothing_is_started_and_a_word_of_the_user_mends_it(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / f"{HERE}.json").write_bytes(data)
+    state = MachineState(tmp_path, HERE)
+    assert state.paused
+    state.pause(paused=False)
+    assert not MachineState(tmp_path, HERE).paused
+
+
+def test_a_record_that_cannot_be_read_is_doubt_too(tmp_path: Path) -> None:
+    (tmp_path / f"{HERE}.json").mkdir()
+    assert MachineState(tmp_path, HERE).paused
+
+
+def test_a_disk_that_refuses_changes_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=8) as disk:
+        state = MachineState(disk, HERE)
+        hog = fill(disk)
+        with pytest.raises(OSError, match="No space left on device"):
+            state.pause(paused=True)
+        assert not state.paused
+        assert not MachineState(disk, HERE).paused
+        hog.unlink()
+        state.pause(paused=True)
+        assert MachineState(disk, HERE).paused
