@@ -76,8 +76,9 @@ def conclude(left: Left) -> Conclusion:
 
 
 def unfinished_business(left: Left) -> str | None:
-    """Why it cannot go on although something of it is there; None if it can, or if there is nothing to lose."""
-    if newest(left.states) is not None or not _saved(left):
+    """Why it cannot go on although something of it is there; None if it can, if there is nothing to lose, or if it is
+    completed."""
+    if _against(left) is None or newest(left.states) is not None or not _saved(left):
         return None
     if left.states:
         return f"none of its states is complete ({left.states[0].name}: {left.states[0].problem})"

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fluxgym.errors import InvalidName
@@ -190,15 +190,17 @@ def _left(folder: Path, texts: Texts, output_name: str) -> Left:
     weights = [_lora(folder / name) for name in loras(folder, output_name)]
     values = texts.form or form.Form({})
     logs = [folder / name for name in LOGS if (folder / name).is_file()]
-    return Left(
+    left = Left(
         final=next((lora for lora in weights if lora.name == f"{output_name}.safetensors"), None),
         others=tuple(lora for lora in weights if lora.name != f"{output_name}.safetensors"),
-        states=tuple(checkpoints.scan(folder, output_name)),
         status=values.text("status"),
         error=values.text("error"),
         asked_at=values.number("timestamp"),
         log=progress.tail(logs[0], 0) if logs else "",
     )
+    if conclude(left).outcome == "completed":
+        return left  # its states are of no weight, and each takes a look into its pickles
+    return replace(left, states=tuple(checkpoints.scan(folder, output_name)))
 
 
 def _lora(path: Path) -> Lora:

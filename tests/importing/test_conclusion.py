@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of a training, from what it left: each combination, with the reason that is told."""
+
+import pytest
+
+from fluxgymd.core.resume import CheckpointFacts, Trainer
+from fluxgymd.importing.conclusion import Left, Lora, conclude, unfinished_business
+
+STARTED = 1000.0
+
+
+def state(epoch: int, problem: str | None = None) -> CheckpointFacts:
+    return CheckpointFacts(
+        name=f"x-{epoch:06d}-state",
+        epoch=epoch,
+        step=None,
+        problem=problem,
+        size=1,
+        created_at=0.0,
+        trainer=Trainer.SD_SCRIPTS,
+    )
+
+
+WHOLE = Lora(name="x.safetensors", started_at=STARTED + 20, finished_at=STARTED + 900)
+TORN = Lora(name="x.safetensors", problem="x.safetensors has 5 bytes, but its header tells of 9")
+OLD = Lora(name="x.safetensors", started_at=STARTED - 9000, finished_at=STARTED - 8000)
+UNDATED = Lora(name="x.safetensors")
+EPOCH_4 = Lora(name="x-000004.safetensors", started_at=STARTED + 20, finished_at=STARTED + 300)
+EPOCH_8 = Lora(name="x-000008.safetensors", started_at=STARTED + 20, finished_at=STARTED + 600)
+TORN_12 = Lora(name="x-000012.safetensors", problem="torn")
+BROKEN = state(8, "random_states_0.pkl is missing")
+NO_FILE = "Training did not produce model file"
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+@pytest.mark.parametrize(
+    ("left", "outcome", "reason"),
+    [
+        (Left(final=WHOLE), "completed", "Its final file x.safetensors is whole."),
+        (Left(final=UNDATED, asked_at=STARTED), "completed", "Its final file x.safetensors is whole."),
+        (
+            Left(final=WHOLE, others=(EPOCH_4,), asked_at=STARTED),
+            "completed",
+            "Its final file x.safetensors is whole.",
+        ),
+        (
+            Left(
+                final=WHOLE, asked_at=STARTED, status="failed", error=NO_FILE
+            ),  # the monitor went on after the form had given up
+            "completed",
+            (
+                "Its final file x.safetensors is whole. ui_state.json says that it failed: Training did not produce "
+                "model file."
+            ),
+        ),
+        (
+            Left(final=OLD, asked_at=STARTED, status="completed"),
+            "failed",
+            "The final file x.safetensors is of an earlier training. It left no whole file and no state.",
+        ),
+        (
+            Left(final=OLD, others=(EPOCH_4,)),  # the original has no form
+            "stopped",
+            (
+                "The final file x.safetensors is of an earlier training than x-000004.safetensors. "
+                "Its newest file is x-000004.safetensors."
+            ),
+        ),
+        (
+            Left(final=TORN, states=(state(4), state(12))),
+            "stopped",
+            (
+                "Its final file is torn: x.safetensors has 5 bytes, but its header tells of 9. "
+                "Its newest complete state is x-000012-state."
+            ),
+        ),
+        (
+            Left(others=(EPOCH_8, EPOCH_4, TORN_12), status="starting"),
+            "stopped",
+            "It has no final file. Its newest file is x-000008.safetensors.",
+        ),
+        (
+            Left(others=(EPOCH_8,), states=(BROKEN,)),
+            "stopped",
+            "It has no final file. Its newest file is x-000008.safetensors.",
+        ),
+        (
+            Left(states=(state(8),), status="completed"),  # it was moved to where it is used
+            "stopped",
+            (
+                "It has no final file although ui_state.json says that it completed. "
+                "Its newest complete state is x-000008-state."
+            ),
+        ),
+        (
+            Left(states=(state(8),), status="failed", error=NO_FILE),
+            "failed",
+            (
+                "ui_state.json says that it failed: Training did not produce model file. It has no final file. "
+                "Its newest complete state is x-000008-state."
+            ),
+        ),
+        (
+            Left(status="failed", error="two\nlines."),
+            "failed",
+            "ui_state.json says that it failed: two lines. It has no final file.",
+        ),
+        (Left(), "failed", "It has no final file. It left no whole file and no state."),
+        (Left(others=(TORN_12,)), "failed", "It has no final file. It left no whole file and no state."),
+    ],
+)
+def test_the_state_and_its_reason(left: Left, outcome: str, reason: str) -> None:
+    said = conclude(left)
+    assert (said.outcome, said.reason) == (outcome, reason)
+
+
+def test_the_kind_of_a_failure_is_told_by_its_output_alone() -> None:
+    assert conclude(Left(log=OOM, status="failed", error=NO_FILE)).failure == "gpu_out_of_memory"
+    assert conclude(Left(status="failed", error=NO_FILE)).failure == "other"
+    assert conclude(Left(final=WHOLE, log=OOM)).failure is None
+
+
+@pytest.mark.parametrize(
+    ("left", "why"),
+    [
+        (Left(), None),
+        (Left(others=(TORN_12,)), None),
+        (Left(final=WHOLE, others=(EPOCH_4,)), None),
+        (Left(others=(EPOCH_4,), states=(state(4), BROKEN)), None),
+        (Left(others=(EPOCH_4,)), "it saved no state, so it could only begin anew"),
+        (
+            Left(states=(BROKEN,)),
+            "none of its states is complete (x-000008-state: random_states_0.pkl is missing)",
+        ),
+    ],
+)
+def test_what_was_trained_is_not_silently_begun_anew(left: Left, why: str | None) -> None:
+    assert unfinished_business(left) == why

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""dataset.toml of the older program, and of its users."""
+
+import pytest
+
+from fluxgym.messages import Context
+from fluxgymd.importing.dataset_file import DatasetFile, read
+from fluxgymd.trainers import kohya
+from tests.data.older import make
+
+
+def test_the_older_programs_file() -> None:
+    assert read(make.dataset_toml("my-lora").encode()) == DatasetFile(
+        pictures="/workspace/fluxgym/datasets/my-lora", trigger_word="p3rs0n", repeats=10, resolution=512
+    )
+
+
+def test_an_apostrophe_in_the_trigger_word_makes_it_no_toml() -> None:
+    assert read(make.dataset_toml("x", "O'Keeffe").encode()) is None
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"x = ", b"a = " + b"[" * 5000])
+def test_what_is_no_toml_is_none(data: bytes) -> None:
+    assert read(data) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"datasets = 3", b"[[datasets]]\nsubsets = 3", b"general = 1"])
+def test_what_says_nothing(data: bytes) -> None:
+    told = read(data)
+    assert told is not None
+    assert (told.pictures, told.trigger_word) == (None, None)
+
+
+SUBSET = "\n[[datasets.subsets]]\nimage_dir = '/b'\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "beyond"),
+    [
+        (("batch_size = 1", "batch_size = 4"), ("batch_size = 4",)),
+        (("batch_size = 1", "enable_bucket = true"), ("enable_bucket = true",)),
+        (("batch_size = 1", "enable_bucket = false"), ()),
+        (("shuffle_caption = false", "shuffle_caption = true"), ("shuffle_caption = true",)),
+        (("caption_extension = '.txt'", ""), ("caption_extension = .caption",)),
+        (("keep_tokens = 1", "keep_tokens = 2"), ()),
+        (("num_repeats = 10", "num_repeats = 10\nflip_aug = true"), ("flip_aug = true",)),
+        (("num_repeats = 10", "num_repeats = 10" + SUBSET), ("more than one folder of pictures",)),
+        (("resolution = 512", "resolution = [512, 512]"), ()),
+    ],
+)
+def test_what_no_job_can_say_is_named(change: tuple[str, str], beyond: tuple[str, ...]) -> None:
+    told = read(make.dataset_toml("x").replace(*change).encode())
+    assert told is not None
+    assert told.beyond == beyond
+    assert told.resolution == 512
+
+
+def test_a_jobs_own_file_says_nothing_that_a_job_cannot() -> None:
+    context = Context(name="x", resolution=512, repeats=3, trigger_word="O'Keeffe")
+    told = read(kohya.dataset_config(context, make.HERE))
+    assert told == DatasetFile(pictures=str(make.HERE), trigger_word="O'Keeffe", repeats=3, resolution=512)

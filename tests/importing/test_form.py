@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ui_state.json of the fork: read whatever is wrong in it, and made into the flags that its train.sh had."""
+
+import json
+
+import pytest
+
+from fluxgymd.importing import form, script
+from tests.data.older import make
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"status": "x"}', b"\xff", b"[" * 5000])
+def test_what_is_no_form_is_none(data: bytes) -> None:
+    assert form.read(data) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(16, "16"), (16.0, "16"), (1.5, "1.5"), ("8e-4", "8e-4"), (None, "?"), ([], "?"), (True, "?")]
+)
+def test_a_value_is_a_word_of_the_command_line(value: object, word: str) -> None:
+    assert form.Form({"x": value}).word("x", "?") == word
+
+
+@pytest.mark.parametrize("tier", make.TIERS)
+@pytest.mark.parametrize("every", [0, 50])
+def test_its_flags_are_those_of_its_script(tier: str, every: int) -> None:
+    written = script.trainer_flags(make.train_sh("x", tier=tier, fork=True, every=every))
+    assert written is not None
+    values = make.form("x", vram=tier, sample_prompts="a garden" if every else "", sample_every_n_steps=every)
+    read = form.read(json.dumps(values).encode())
+    assert read is not None
+    made = form.trainer_flags(read)
+    # What depends on the folder is found by looking there; states are saved in any case.
+    for flag in ("dataset_config", "output_dir", "output_name", "save_state", "sample_prompts"):
+        written.pop(flag, None)
+    written |= {flag: [path.removeprefix(f"{make.ROOT}/") for path in written[flag]] for flag in MODELS}
+    assert made == written | {"guidance_scale": ["1"]}
+
+
+MODELS = ("pretrained_model_name_or_path", "clip_l", "t5xxl", "ae")
