@@ -8,24 +8,29 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fluxgym import methods as m
-from fluxgym.messages import State
-from tests.daemon.running import RunningDaemon, context, tensors
+from fluxgym.messages import Context, FailureKind, State
+from tests.daemon.installed import InstalledDaemon
+from tests.daemon.running import Asked, RunningDaemon, context, tensors
+from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 
-EPOCHS, STEPS_PER_EPOCH = 8, 16
+EPOCHS, STEPS_PER_EPOCH = 6, 16
 STEPS = EPOCHS * STEPS_PER_EPOCH
+
+Kill = Callable[[int, str], None]
+"""Ends an attempt: TERM or KILL for the trainer, `KILL all` for everything of it."""
 
 
 @pytest.fixture(scope="module")
 def long_run(model: Path) -> Iterator[dict[str, bytes]]:
-    """The tensors of 128 steps that nothing happened to."""
+    """The tensors of a run that nothing happened to."""
     folder = Path(tempfile.mkdtemp(prefix="fg-"))
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
         daemon.submit(context("undisturbed", model, epochs=EPOCHS))
@@ -34,10 +39,9 @@ def long_run(model: Path) -> Iterator[dict[str, bytes]]:
     shutil.rmtree(folder)
 
 
-def reach(daemon: RunningDaemon, name: str, attempt: int, step: int) -> int:
-    """Waits until the trainer of this attempt has told that a step is done; its pid. Read from its own file, since
-    the daemon looks at that once a second and a step takes a fortieth."""
-    pid: int = event_of(daemon, name, "started", attempt)["trainer"]["pid"]
+def reach(daemon: Asked, name: str, attempt: int, step: int) -> None:
+    """Waits until the trainer of this attempt has told that a step is done. Read from its own file, since the daemon
+    looks at that once a second and a step takes a fortieth."""
     metrics = daemon.folder(name) / "metrics.jsonl"
     begin = event_of(daemon, name, "reserved", attempt)["metricsOffset"]
 
@@ -46,11 +50,11 @@ def reach(daemon: RunningDaemon, name: str, attempt: int, step: int) -> int:
         lines = told[: told.rfind(b"\n") + 1].splitlines()
         return bool(lines) and (json.loads(lines[-1]).get("step") or 0) >= step
 
+    event_of(daemon, name, "started", attempt)
     until(done, what=f"step {step}")
-    return pid
 
 
-def event_of(daemon: RunningDaemon, name: str, kind: str, attempt: int) -> dict[str, Any]:
+def event_of(daemon: Asked, name: str, kind: str, attempt: int) -> dict[str, Any]:
     """Waits for an event of an attempt."""
 
     def look() -> dict[str, Any] | None:
@@ -60,33 +64,24 @@ def event_of(daemon: RunningDaemon, name: str, kind: str, attempt: int) -> dict[
     return until(look, what=f"attempt {attempt} to be {kind}")
 
 
-def newest_step(daemon: RunningDaemon, name: str) -> int:
+def newest_step(daemon: Asked, name: str) -> int:
     found = daemon.call(m.CHECKPOINTS, m.JobName(name=name)).checkpoints
     return max((checkpoint.step or 0 for checkpoint in found if checkpoint.complete), default=0)
 
 
-def test_promise_5_after_any_number_of_interruptions_the_result_is_the_same(
-    daemon: RunningDaemon, model: Path, long_run: dict[str, bytes]
-) -> None:
-    draw = random.Random(5)
+def interrupt_five_times(daemon: Asked, model: Path, long_run: dict[str, bytes], kill: Kill, seed: int) -> None:
+    draw = random.Random(seed)
     daemon.submit(context("my-lora", model, epochs=EPOCHS))
-    ways = ["SIGTERM", "SIGKILL", "SIGTERM", "SIGKILL to all", "SIGTERM"]
     step = 0
-    for number, way in enumerate(ways, start=1):
+    for number, way in enumerate(("TERM", "KILL", "TERM", "KILL all", "TERM"), start=1):
         # What is killed loses its steps since the last state: far enough for one more, so that the job gets on.
-        step += draw.randint(2, 12) if way == "SIGTERM" else draw.randint(STEPS_PER_EPOCH + 1, 26)
-        print(f"attempt {number}: {way} at step {step}")
-        pid = reach(daemon, "my-lora", number, step)
-        if way == "SIGTERM":
-            os.kill(pid, signal.SIGTERM)
-        else:
-            os.kill(pid, signal.SIGSTOP)
-            if way == "SIGKILL to all":
-                os.kill(event_of(daemon, "my-lora", "spawned", number)["shim"]["pid"], signal.SIGKILL)
-            os.kill(pid, signal.SIGKILL)
+        step += draw.randint(2, 12) if way == "TERM" else draw.randint(STEPS_PER_EPOCH + 1, 26)
+        print(f"attempt {number}: SIG{way} at step {step}")
+        reach(daemon, "my-lora", number, step)
+        kill(number, way)
         event_of(daemon, "my-lora", "ended", number)
         step = newest_step(daemon, "my-lora")
-        if way == "SIGKILL":
+        if way == "KILL":
             daemon.wait("my-lora", State.FAILED)
             daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
     daemon.wait("my-lora", State.COMPLETED)
@@ -105,6 +100,69 @@ def test_promise_5_after_any_number_of_interruptions_the_result_is_the_same(
     result = daemon.folder("my-lora") / "my-lora.safetensors"
     assert metadata(result)["ss_steps"] == str(STEPS)
     assert tensors(result) == long_run
+    # Retention comes after the end is recorded.
+    until(lambda: len(list(daemon.folder("my-lora").glob("*-state*"))) == 3, what="three states to be left")
+
+
+def test_promise_5_after_any_number_of_interruptions_the_result_is_the_same(
+    daemon: RunningDaemon, model: Path, long_run: dict[str, bytes]
+) -> None:
+    def kill(number: int, way: str) -> None:
+        trainer = event_of(daemon, "my-lora", "started", number)["trainer"]["pid"]
+        if way == "TERM":
+            os.kill(trainer, signal.SIGTERM)
+            return
+        os.kill(trainer, signal.SIGSTOP)
+        if way == "KILL all":
+            os.kill(event_of(daemon, "my-lora", "spawned", number)["shim"]["pid"], signal.SIGKILL)
+        os.kill(trainer, signal.SIGKILL)
+
+    interrupt_five_times(daemon, model, long_run, kill, seed=5)
+
+
+@pytest.mark.systemd
+def test_promise_5_in_scopes_too(user_manager: UserManager, model: Path, long_run: dict[str, bytes]) -> None:
+    daemon = InstalledDaemon(user_manager)
+
+    def kill(number: int, way: str) -> None:
+        if way == "KILL all":
+            unit = event_of(daemon, "my-lora", "reserved", number)["unit"]
+            user_manager.systemctl("kill", "--kill-whom=all", "--signal=KILL", unit)
+        else:
+            trainer = event_of(daemon, "my-lora", "started", number)["trainer"]["pid"]
+            user_manager.run(["kill", f"-{way}", str(trainer)])
+
+    try:
+        interrupt_five_times(daemon, model, long_run, kill, seed=6)
+    finally:
+        daemon.end_jobs()
+
+
+def test_promise_5_a_changed_setting_is_explained_and_the_job_never_begins_anew(
+    daemon: RunningDaemon, model: Path, undisturbed: dict[str, bytes]
+) -> None:
+    daemon.submit(context("my-lora", model))
+    daemon.wait_for_step("my-lora", 18)
+    daemon.call(m.STOP, m.StopParameters(name="my-lora"))
+    daemon.wait("my-lora", State.STOPPED)
+    saved = newest_step(daemon, "my-lora")
+
+    daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", network_dim=8)))
+    daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
+    failed = daemon.wait("my-lora", State.FAILED).runtime
+    assert failed.reason == (
+        f"Its checkpoint my-lora-step{saved:08d}-state does not fit its settings: "
+        "its rank is 4, and 8 is asked for (network_dim)."
+    )
+    assert failed.failure is not None
+    assert failed.failure.kind is FailureKind.NOT_RESUMABLE
+    assert [event["event"] for event in daemon.events("my-lora")][-3:] == ["edited", "resume_asked", "barred"]
+
+    daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", network_dim=4)))
+    daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
+    daemon.wait("my-lora", State.COMPLETED)
+    assert event_of(daemon, "my-lora", "reserved", 2)["step"] == saved
+    assert tensors(daemon.folder("my-lora") / "my-lora.safetensors") == undisturbed
 
 
 SD_SCRIPTS = Path(__file__).parent / "sd_scripts"
