@@ -36,7 +36,6 @@ class Connection:
                 "`systemctl --user start fluxgymd` or run `fluxgymd`."
             ) from None
         self._splitter = Splitter(REPLY_LIMIT)
-        self._frames: list[bytes] = []
 
     def __enter__(self) -> Self:
         return self
@@ -76,17 +75,14 @@ class Connection:
             raise self._gone(error.strerror) from None
 
     def _receive(self, method: Method[Parameters, Reply]) -> tuple[Reply, bool]:
-        while not self._frames:
-            try:
+        try:
+            while (frame := self._splitter.next()) is None:
                 data = self._socket.recv(256 * 1024)
                 if not data:
                     raise self._gone("it closed the connection")
-                self._splitter.feed(data, self._frames.append)
-            except (OSError, FrameError) as error:
-                raise self._gone(str(error)) from None
-        try:
-            message = decode(self._frames.pop(0))
-        except FrameError as error:
+                self._splitter.feed(data)
+            message = decode(frame)
+        except (OSError, FrameError) as error:
             raise self._gone(str(error)) from None
         parameters = message.get("parameters") or {}
         if "error" in message:

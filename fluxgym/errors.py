@@ -5,7 +5,7 @@
     ├── ServiceError              org.varlink.service.*: the call itself was wrong
     │   ├── InterfaceNotFound  MethodNotFound  InvalidParameter  ExpectedMore  PermissionDenied
     ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
-    ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError
+    ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError  Overloaded
     ├── DaemonUnreachable         no daemon answered (never on the wire)
     ├── ConfigInvalid             a wrong setting of a program itself (never on the wire)
     └── UnknownError              an error of a newer daemon that this version has no class for
@@ -117,6 +117,10 @@ class InternalError(FluxgymError):
     wire_name = "org.fluxgym.Machine.InternalError"
 
 
+class Overloaded(FluxgymError):
+    wire_name = "org.fluxgym.Machine.Overloaded"
+
+
 class DaemonUnreachable(FluxgymError):
     exit_status = 6
 
@@ -148,6 +152,7 @@ WIRE_ERRORS: dict[str, type[FluxgymError]] = {
         JobDamaged,
         StorageFailed,
         InternalError,
+        Overloaded,
     )
 }
 

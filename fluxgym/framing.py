@@ -8,7 +8,6 @@ surrogate pair, an infinite number). The time that this takes grows as the messa
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import msgspec
@@ -85,26 +84,31 @@ _strict = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse
 
 
 class Splitter:
-    """Cuts a byte stream into frames. Its memory is bounded by the limit and one read."""
+    """Cuts a byte stream into frames, when they are asked for. Its memory is what was fed and not taken yet."""
 
     def __init__(self, limit: int = MESSAGE_LIMIT) -> None:
         self._limit = limit
         self._buffer = bytearray()
         self._searched = 0
 
-    def feed(self, data: bytes, deliver: Callable[[bytes], None]) -> None:
-        """Calls `deliver` with each frame that is now whole. FrameError if one is over the limit."""
-        self._buffer += data
-        start = 0
-        while (end := self._buffer.find(b"\0", max(start, self._searched))) >= 0:
-            self._check(end - start)
-            frame = bytes(self._buffer[start:end])
-            start = end + 1
-            deliver(frame)
-        del self._buffer[:start]
-        self._searched = len(self._buffer)
-        self._check(len(self._buffer))
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return len(self._buffer)
 
-    def _check(self, size: int) -> None:
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    def next(self) -> bytes | None:
+        """The next frame (without its NUL), None while it is not whole. FrameError if it is over the limit."""
+        end = self._buffer.find(b"\0", self._searched)
+        size = len(self._buffer) if end < 0 else end
         if size > self._limit:
             raise FrameError(f"the message is longer than {self._limit} bytes")
+        if end < 0:
+            self._searched = len(self._buffer)
+            return None
+        frame = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return frame

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from fluxgym import methods as m
 from fluxgym.errors import InvalidParameter
 from fluxgym.messages import Checkpoint, Revision
-from fluxgymd.api import log_stream
-from fluxgymd.api.server import Route, Send
+from fluxgymd.api.calls import Route, Send
+from fluxgymd.api.log_stream import LogStreams
 from fluxgymd.core.history import sentence
 from fluxgymd.core.resume import progress
 from fluxgymd.engine import resuming
@@ -33,6 +33,7 @@ class Jobs:
         warn: Callable[[], list[str]],
     ) -> None:
         self._book = book
+        self._logs = LogStreams()
         self._submitter = submitter
         self._verbs = verbs
         self._editor = editor
@@ -62,7 +63,7 @@ class Jobs:
 
     async def logs(self, parameters: m.LogsParameters, send: Send) -> m.LogsReply:
         entry = self._book.entry(parameters.name)
-        return await log_stream.stream(entry, parameters.offset or 0, follow=bool(parameters.follow), send=send)
+        return await self._logs.stream(entry, parameters.offset or 0, follow=bool(parameters.follow), send=send)
 
     async def watch(self, parameters: m.WatchParameters, send: Send) -> m.WatchReply:
         hub = self._book.hub

@@ -9,7 +9,7 @@ from fluxgym import __version__
 from fluxgym import methods as m
 from fluxgym.config import Config
 from fluxgym.messages import Gpu, Supervisor
-from fluxgymd.api.server import Route, Send
+from fluxgymd.api.calls import Route, Send
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.degraded import Degraded
 from fluxgymd.gpus.machine import Gpus

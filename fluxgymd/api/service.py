@@ -4,7 +4,7 @@
 from fluxgym import __version__, interfaces
 from fluxgym import methods as m
 from fluxgym.errors import InterfaceNotFound
-from fluxgymd.api.server import Route, Send
+from fluxgymd.api.calls import Route, Send
 
 
 async def get_info(_: m.Nothing, __: Send) -> m.GetInfoReply:

@@ -2,14 +2,18 @@
 """The stream of a log: a client goes on at a byte, characters stay whole, and following ends with the job."""
 
 import asyncio
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fluxgym.methods import LogsReply
 from fluxgymd.api import log_stream
-from fluxgymd.api.log_stream import CHUNK_BYTES
+from fluxgymd.api.log_stream import CHUNK_BYTES, LogStreams
 from fluxgymd.core.job import fold
 from fluxgymd.engine.book import Entry
 from fluxgymd.store.home import JobFolder
@@ -32,8 +36,9 @@ class Client:
         self.offsets: list[int] = []
         self.fresh = asyncio.Event()
 
-    async def take(self, reply: msgspec.Struct) -> None:
-        assert isinstance(reply, LogsReply)
+    async def take(self, message: msgspec.Struct | msgspec.Raw) -> None:
+        assert isinstance(message, msgspec.Raw)
+        reply = msgspec.json.decode(message, type=LogsReply)
         assert reply.text
         self.text += reply.text
         self.offsets.append(reply.offset)
@@ -49,7 +54,7 @@ class Client:
 
 async def all_of(entry: Entry, offset: int, *, follow: bool = False) -> Client:
     client = Client()
-    last = await log_stream.stream(entry, offset, follow=follow, send=client.take)
+    last = await LogStreams().stream(entry, offset, follow=follow, send=client.take)
     client.text += last.text
     client.offsets.append(last.offset)
     return client
@@ -141,7 +146,7 @@ def test_following_a_running_job_tells_what_comes_until_it_ends(entry: Entry) ->
 
     async def scenario() -> None:
         client = Client()
-        following = asyncio.create_task(log_stream.stream(entry, 0, follow=True, send=client.take))
+        following = asyncio.create_task(LogStreams().stream(entry, 0, follow=True, send=client.take))
         log.write_bytes(b"one\n")
         await client.has("one\n")
         with log.open("ab") as file:
@@ -159,3 +164,101 @@ def test_following_a_running_job_tells_what_comes_until_it_ends(entry: Entry) ->
         assert last.offset == log.stat().st_size
 
     asyncio.run(scenario())
+
+
+class Followers:
+    """Many who follow one running job's log, each from where it likes."""
+
+    def __init__(self, entry: Entry, offsets: list[int]) -> None:
+        self.clients = [Client() for _ in offsets]
+        streams = LogStreams()
+        self.tasks = [
+            asyncio.create_task(streams.stream(entry, offset, follow=True, send=client.take))
+            for offset, client in zip(offsets, self.clients, strict=True)
+        ]
+        self.streams = streams
+
+    async def texts(self) -> list[str]:
+        """All that each was told, once the job has ended."""
+        last = await asyncio.gather(*self.tasks)
+        return [client.text + reply.text for client, reply in zip(self.clients, last, strict=True)]
+
+
+def test_many_followers_read_a_log_once(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry.job = fold(h.WAYS["running"])
+    reads: list[int] = []
+    read_file = log_stream._read
+
+    def counted(log: Path, offset: int, **how: Any) -> tuple[str, int]:
+        reads.append(offset)
+        return read_file(log, offset, **how)
+
+    monkeypatch.setattr(log_stream, "_read", counted)
+
+    async def scenario() -> None:
+        entry.folder.log.write_bytes(b"")
+        followers = Followers(entry, [0] * 50)
+        written = ""
+        for number in range(5):
+            line = f"line {number} " + "x" * 1000 + "\n"
+            with entry.folder.log.open("a") as file:
+                file.write(line)
+            written += line
+            for client in followers.clients:
+                await client.has(written)
+        told = [offset for offset in reads if offset < len(written)]
+        assert len(told) <= 3 * len(set(told))
+        assert len(set(told)) <= 6
+        entry.job = fold(h.WAYS["completed"])
+        assert await followers.texts() == [written] * 50
+        assert not followers.streams._tails
+
+    asyncio.run(scenario())
+
+
+def test_who_began_within_a_character_does_not_stop_who_comes_behind(entry: Entry) -> None:
+    entry.job = fold(h.WAYS["running"])
+    entry.folder.log.write_bytes("a猫b".encode())
+
+    async def scenario() -> None:
+        followers = Followers(entry, [2])
+        await followers.clients[0].has("\ufffd\ufffdb")
+        late = Client()
+        task = asyncio.create_task(followers.streams.stream(entry, 0, follow=True, send=late.take))
+        await late.has("a猫b")
+        entry.job = fold(h.WAYS["completed"])
+        await followers.texts()
+        await task
+
+    asyncio.run(scenario())
+
+
+@given(
+    st.lists(st.text("ab\n\u00e9\u732b", min_size=1, max_size=40), min_size=1, max_size=6),
+    st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    st.integers(4, 40),
+)
+@settings(deadline=None, max_examples=60)
+def test_each_of_many_followers_is_told_all_from_where_it_began(
+    pieces: list[str], offsets: list[int], chunk: int
+) -> None:
+    """Whatever the pieces in which the log grows, and wherever the others began: within a character too."""
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_stream, "CHUNK_BYTES", chunk)
+        patch.setattr(log_stream, "FOLLOW_SECONDS", 0.0)
+        folder = JobFolder(Path(place))
+        entry = Entry(folder, fold(h.WAYS["running"]), Journal(folder.journal, 0))
+        whole = "".join(pieces).encode()
+
+        async def scenario() -> list[str]:
+            folder.log.write_bytes(b"")
+            followers = Followers(entry, [min(offset, len(whole)) for offset in offsets])
+            for piece in pieces:
+                with folder.log.open("ab") as file:
+                    file.write(piece.encode())
+                await asyncio.sleep(0)
+            entry.job = fold(h.WAYS["completed"])
+            return await followers.texts()
+
+        expected = [whole[min(offset, len(whole)) :].decode(errors="replace") for offset in offsets]
+        assert asyncio.run(scenario()) == expected

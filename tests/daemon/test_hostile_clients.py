@@ -26,6 +26,7 @@ def test_promise_10_more_clients_than_descriptors_do_not_stop_the_daemons_work(f
     process = ("--supervisor", "process")
     with RunningDaemon(folder, popen=as_systemd_starts_it, arguments=process) as daemon, ExitStack() as clients:
         first = clients.enter_context(Connection(daemon.socket))
+        assert first.call(m.INFO, m.Nothing()).version
         for _ in range(CLIENTS):
             clients.enter_context(socket.socket(socket.AF_UNIX)).connect(str(daemon.socket))
         assert first.call(m.GPUS, m.Nothing()).problem  # a helper process, with pipes to it

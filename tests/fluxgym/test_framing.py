@@ -28,7 +28,9 @@ def split(stream: bytes, cuts: list[int], *, limit: int = MESSAGE_LIMIT) -> list
     frames: list[bytes] = []
     ends = sorted(min(cut, len(stream)) for cut in cuts)
     for start, end in zip([0, *ends], [*ends, len(stream)], strict=True):
-        splitter.feed(stream[start:end], frames.append)
+        splitter.feed(stream[start:end])
+        while (frame := splitter.next()) is not None:
+            frames.append(frame)
     return frames
 
 
@@ -58,12 +60,20 @@ def test_any_bytes_decode_or_are_refused(frame: bytes) -> None:
 
 
 def test_an_unfinished_frame_is_kept_until_its_end_comes() -> None:
-    frames: list[bytes] = []
     splitter = Splitter()
-    splitter.feed(b'{"a":', frames.append)
-    assert frames == []
-    splitter.feed(b"1}\0{", frames.append)
-    assert frames == [b'{"a":1}']
+    splitter.feed(b'{"a":')
+    assert splitter.next() is None
+    splitter.feed(b"1}\0{")
+    assert splitter.next() == b'{"a":1}'
+    assert (splitter.next(), splitter.size) == (None, 1)
+
+
+def test_frames_wait_until_they_are_asked_for() -> None:
+    splitter = Splitter()
+    splitter.feed(b"a\0\0b\0c")
+    assert splitter.size == 6
+    assert [splitter.next() for _ in range(4)] == [b"a", b"", b"b", None]
+    assert splitter.size == 1
 
 
 @pytest.mark.parametrize(
@@ -152,21 +162,22 @@ def test_many_small_frames_in_one_read_are_not_over_the_limit() -> None:
     assert len(split(b'{"a":1}\0' * 1000, [], limit=100)) == 1000
 
 
-def test_the_memory_of_an_unfinished_frame_is_bounded() -> None:
-    frames: list[bytes] = []
+def test_an_unfinished_frame_is_refused_as_soon_as_it_is_over_the_limit() -> None:
     splitter = Splitter(1000)
     for _ in range(10):
-        splitter.feed(b"x" * 100, frames.append)
+        splitter.feed(b"x" * 100)
+        assert splitter.next() is None
+    splitter.feed(b"x")
     with pytest.raises(FrameError):
-        splitter.feed(b"x", frames.append)
-    assert (frames, len(splitter._buffer)) == ([], 1001)
+        splitter.next()
 
 
 def test_a_frame_in_single_bytes_is_not_searched_again_from_its_start() -> None:
     """The work is linear: each byte is looked at once, however small the reads are."""
-    frames: list[bytes] = []
     splitter = Splitter()
-    for byte in b"x" * 5000 + b"\0":
-        splitter.feed(bytes([byte]), frames.append)
-        assert splitter._searched == len(splitter._buffer)
-    assert frames == [b"x" * 5000]
+    for _ in range(5000):
+        splitter.feed(b"x")
+        assert splitter.next() is None
+        assert splitter._searched == splitter.size
+    splitter.feed(b"\0")
+    assert splitter.next() == b"x" * 5000

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a frame to a call: which method is meant, with which parameters, and how it wants to be answered."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fluxgym.errors import ExpectedMore, InterfaceNotFound, MethodNotFound
+from fluxgym.framing import FrameError, decode
+from fluxgym.methods import INTERFACES, Method
+from fluxgymd.api.parameters import convert
+
+BRACKETS = 20_000
+COMMAS = 200_000
+"""What one message may hold of them. The parser's time grows with its lists, objects and values: a message of 1 MiB
+that is nothing else stops the event loop for 0.1 s, one within these bounds for 20 ms (docs/decisions)."""
+
+Send = Callable[[msgspec.Struct | msgspec.Raw], Awaitable[None]]
+Handler = Callable[[Any, Send], Awaitable[msgspec.Struct]]
+"""Answers a call with its last reply. A stream sends the replies before that one through `Send`, which waits while
+the client does not read. A reply that many clients get may come as JSON already (Raw)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and what answers it."""
+
+    method: Method[Any, Any]
+    handler: Handler
+
+
+Routes = Mapping[str, Route]
+"""By the full name of the method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A message that is a Varlink call, of whatever method."""
+
+    method: str
+    parameters: dict[str, Any]
+    more: bool
+    oneway: bool
+
+
+def read(frame: bytes) -> Call:
+    """FrameError if it is no call."""
+    _bound(frame)
+    message = decode(frame)
+    name = message.pop("method", None)
+    parameters = message.pop("parameters", None)
+    flags = {key: message.pop(key, False) for key in ("more", "oneway", "upgrade")}
+    if message or not isinstance(name, str) or not all(isinstance(flag, bool) for flag in flags.values()):
+        raise FrameError("the message is not a Varlink call")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise FrameError("the parameters are not an object")
+    if sum(flags.values()) > 1:
+        raise FrameError("the message has more than one of more, oneway and upgrade")
+    return Call(name, parameters or {}, flags["more"], flags["oneway"])
+
+
+def find(call: Call, routes: Routes) -> tuple[Route, msgspec.Struct]:
+    """What answers the call, and its typed parameters. A FluxgymError says why nothing can."""
+    route = routes.get(call.method)
+    if route is None:
+        interface = call.method.rpartition(".")[0]
+        if interface not in INTERFACES:
+            raise InterfaceNotFound(f"There is no interface {interface}.", interface=interface)
+        raise MethodNotFound(f"There is no method {call.method}.", method=call.method)
+    if route.method.stream and not call.more:
+        raise ExpectedMore(f"{call.method} answers with a stream; call it with more.")
+    return route, convert(call.parameters, route.method.parameters)
+
+
+def _bound(frame: bytes) -> None:
+    """Refuses what would take long to read, before it is read."""
+    if frame.count(b"[") + frame.count(b"{") + frame.count(b":") > BRACKETS:
+        raise FrameError(f"the message has more than {BRACKETS} brackets and colons")
+    if frame.count(b",") > COMMAS:
+        raise FrameError(f"the message has more than {COMMAS} commas")

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection: its calls are answered in their order, one at a time, and it costs nothing but its bytes between
+them.
+
+A call that was sent is carried out whole, whether its client waits for the answer or not; a stream ends with its
+client. Who has said all and still reads (half a close) is answered to the end.
+"""
+
+import asyncio
+import logging
+import os
+import select
+import socket
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from fluxgym.errors import FluxgymError, InternalError, InvalidParameter, PermissionDenied
+from fluxgym.framing import FrameError, Splitter, encode
+from fluxgymd.api.calls import Routes, find, read
+from fluxgymd.api.pace import Pace
+from fluxgymd.api.room import Room
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD_BYTES = 64 * 1024
+"""What is read behind a call that is being answered. The rest waits in the kernel."""
+REPLY_BYTES_WAITING = 64 * 1024
+"""What a client may leave unread before its stream waits."""
+LARGE_BYTES = 16 * 1024
+"""A message over this is read alone in its turn of the loop."""
+LEAVE_SECONDS = 5.0
+"""How long a client may take to read its last replies, once the daemon has nothing more for it."""
+LOOK_SECONDS = 2.0
+"""Between two looks whether a client is gone whose bytes are not read at present."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the connections of a server have in common."""
+
+    routes: Routes
+    room: Room
+    pace: Pace = field(default_factory=Pace)
+    large: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a large message is read."""
+    connections: "set[Connection]" = field(default_factory=set)
+    """Those that are open, or still carry out a call."""
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._room = shared.room
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._splitter = Splitter()
+        self._answering: asyncio.Task[None] | None = None
+        self._answered_bytes = 0  # of the message that is being answered
+        self._streams = False
+        self._unread: asyncio.Future[None] | None = None  # there while too much is not read by the client
+        self._timer: asyncio.TimerHandle | None = None
+        self._said_all = False  # the client will send nothing more
+        self._leaving = False  # nothing more is read or answered
+        self._lost = False  # there is nobody to write to
+
+    # -- called by the event loop --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=REPLY_BYTES_WAITING)
+        self._shared.connections.add(self)
+        if _is_ours(transport.get_extra_info("socket")):
+            self._room.enter(self)
+        else:
+            self._refuse(PermissionDenied("The socket serves its own user."))
+
+    def data_received(self, data: bytes) -> None:
+        self._splitter.feed(data)
+        self._count()
+        self._next()
+
+    def eof_received(self) -> bool:
+        self._said_all = True
+        self._next()
+        return True  # what was asked is still answered
+
+    def pause_writing(self) -> None:
+        self._unread = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._unread is not None and not self._unread.done():
+            self._unread.set_result(None)
+        self._unread = None
+        self._count()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.resume_writing()
+        self._end_stream()
+        self._room.leave(self)
+        self._forget()
+
+    # -- called by the server ------------------------------------------------------------------------------------
+
+    def expel(self, error: FluxgymError) -> None:
+        """Makes room at once: what the client has not read until now it will not get."""
+        self._refuse(error)
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+
+    def close(self) -> asyncio.Task[None] | None:
+        """Ends the connection with its call; the task of that call, if there is one."""
+        self._leaving = True
+        self._transport.abort()
+        if self._answering is not None:
+            self._answering.cancel()
+        return self._answering
+
+    # -- the calls, one after the other --------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """Begins with the next call, if it is whole and its turn has come."""
+        if self._leaving:
+            return
+        if self._answering is not None:
+            self._read_on_behind_a_call()
+            return
+        try:
+            frame = self._splitter.next()
+        except FrameError as error:
+            self._refuse(_malformed(error))
+            return
+        if frame is not None:
+            self._room.busy(self)
+            self._answered_bytes = len(frame)
+            self._answering = asyncio.create_task(self._answer(frame), name="connection-answer")
+            self._answering.add_done_callback(self._answered)
+            self._read_on_behind_a_call()
+        elif self._said_all or self._lost:
+            self._leave()
+        else:
+            self._room.idle(self)
+            self._transport.resume_reading()
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering = None
+        self._answered_bytes = 0
+        self._streams = False
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection failed", exc_info=error)
+            self._leave()
+        self._count()
+        self._next()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._transport.is_closing() and self._answering is None:
+            self._shared.connections.discard(self)
+
+    def _read_on_behind_a_call(self) -> None:
+        """Reading on is how a client that leaves is seen; but what it sends meanwhile must not grow without end."""
+        if self._splitter.size > READ_AHEAD_BYTES:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+        if self._timer is None and (self._said_all or self._splitter.size > READ_AHEAD_BYTES):
+            self._look()
+
+    def _look(self) -> None:
+        """Ends a stream whose client is gone, and looks again later if it is not."""
+        self._timer = None
+        if self._lost or self._leaving or self._answering is None:
+            return
+        if _hung_up(self._transport.get_extra_info("socket")):
+            self._lost = True
+            self._end_stream()
+        else:
+            self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _end_stream(self) -> None:
+        if self._answering is not None and self._streams:
+            self._answering.cancel()
+
+    async def _answer(self, frame: bytes) -> None:
+        try:
+            if len(frame) <= LARGE_BYTES:
+                await self._shared.pace.step()
+                call = read(frame)
+            else:
+                async with self._shared.large:
+                    await asyncio.sleep(0)
+                    began = self._loop.time()
+                    call = read(frame)
+                    await asyncio.sleep(self._loop.time() - began)  # half of the time at most, for all of them
+        except FrameError as error:
+            self._refuse(_malformed(error))
+            return
+        answer = _Silent() if call.oneway else self
+        try:
+            route, parameters = find(call, self._shared.routes)
+            self._streams = route.method.stream
+            if self._streams and self._lost:
+                return
+            reply = await route.handler(parameters, self._continue)
+            await answer.send({"parameters": reply})
+        except FluxgymError as error:
+            await answer.send(_failure(error))
+        except Exception as error:
+            log.exception("%s failed", call.method)
+            await answer.send(
+                _failure(InternalError(f"The daemon failed on this call: {type(error).__name__}; see its log."))
+            )
+
+    # -- the replies ---------------------------------------------------------------------------------------------
+
+    async def _continue(self, reply: msgspec.Struct | msgspec.Raw) -> None:
+        await self._shared.pace.step()
+        await self.send({"parameters": reply, "continues": True})
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Returns when the client may be sent more."""
+        if self._lost or self._transport.is_closing():
+            return
+        self._transport.write(encode(message))
+        self._count()
+        if self._unread is not None:
+            await self._unread
+
+    def _refuse(self, error: FluxgymError) -> None:
+        """Says why, and closes. Varlink: a service must close after a malformed message."""
+        if not self._transport.is_closing():
+            self._transport.write(encode(_failure(error)))
+        self._leave()
+
+    def _leave(self) -> None:
+        """Closes, with what was not read yet if that takes too long: until it is closed it counts."""
+        self._leaving = True
+        self._end_stream()
+        self._transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._lost:
+            self._timer = self._loop.call_later(LEAVE_SECONDS, self._transport.abort)
+
+    def _count(self) -> None:
+        if not self._lost:
+            unread = self._transport.get_write_buffer_size()
+            self._room.holds(self, self._splitter.size + self._answered_bytes + unread)
+
+
+class _Silent:
+    """The answer to a oneway call."""
+
+    async def send(self, message: dict[str, Any]) -> None:
+        pass
+
+
+def _failure(error: FluxgymError) -> dict[str, Any]:
+    return {"error": error.wire_name, "parameters": error.parameters()}
+
+
+def _malformed(error: FrameError) -> InvalidParameter:
+    return InvalidParameter(str(error), parameter=f"message: {error}")
+
+
+def _is_ours(peer: socket.socket) -> bool:
+    """Whether the peer is this user or root (unix(7): SO_PEERCRED)."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return uid in (os.getuid(), 0)
+
+
+def _hung_up(peer: socket.socket) -> bool:
+    """Whether the client has closed its end altogether: poll(2) tells it also while bytes of it wait unread."""
+    poll = select.poll()
+    poll.register(peer.fileno(), 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
