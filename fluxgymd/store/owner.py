@@ -7,6 +7,7 @@ so the owner also writes who and where it is, renews that, and takes no home tha
 
 import errno
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import Place, Record
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
+
+log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 20
 EXPIRY_SECONDS = 120
@@ -68,7 +71,14 @@ class Ownership:
             raise self._taken(other)
         failpoint("owner.locked")
         self._lock = descriptor
-        self.renew()
+        try:
+            self.renew()
+        except OSError as error:
+            if descriptor < 0:
+                raise
+            # The lock says enough on this machine. A daemon that cannot start on a full disk cannot come back by
+            # itself either when there is room again.
+            log.warning("owner.json could not be written: %s", error)
 
     def renew(self) -> None:
         """Says that this daemon is still there. OSError if the disk refuses."""

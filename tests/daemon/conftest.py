@@ -2,7 +2,6 @@
 """The tiny model and its pictures, built once by the real programs."""
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.messages import State
-from tests.daemon.running import ROOT, TRAINER_PYTHON, RunningDaemon, context, tensors
+from tests.daemon.running import RunningDaemon, context, make_model, tensors
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +17,7 @@ def model() -> Iterator[Path]:
     """A folder with the tiny model, and 8 pictures in `pictures/`; readable by every user of the machine."""
     folder = Path(tempfile.mkdtemp(prefix="fg-model-", dir="/var/tmp"))  # /tmp is another one on a booted machine
     folder.chmod(0o755)
-    subprocess.run([TRAINER_PYTHON, ROOT / "sd-scripts" / "make_tiny_flux.py", folder], check=True)
-    subprocess.run([TRAINER_PYTHON, ROOT / "demo" / "make_pictures.py", folder / "pictures"], check=True)
-    for extra in sorted((folder / "pictures").iterdir())[16:]:
-        extra.unlink()
+    make_model(folder)
     yield folder
     shutil.rmtree(folder)
 

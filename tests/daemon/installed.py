@@ -18,7 +18,7 @@ SOCKET = "fluxgymd.socket"
 class InstalledDaemon(Asked):
     """`units/` as they are, with a program at the place where they look for it."""
 
-    def __init__(self, manager: UserManager, *, drop_in: str = "") -> None:
+    def __init__(self, manager: UserManager, *, drop_in: str = "", trainer_python: Path = TRAINER_PYTHON) -> None:
         home = manager.home / ".local" / "share" / "fluxgym"
         super().__init__(home=home, socket=manager.runtime_directory / "fluxgym" / "fluxgymd.sock")
         self.manager = manager
@@ -31,7 +31,7 @@ class InstalledDaemon(Asked):
         program = manager.home / ".local" / "bin" / "fluxgymd"
         program.parent.mkdir(parents=True)
         program.write_text(
-            f"#!/bin/sh\nexport PYTHONPATH={ROOT} FLUXGYM_TRAINER_PYTHON={TRAINER_PYTHON} OMP_NUM_THREADS=1\n"
+            f"#!/bin/sh\nexport PYTHONPATH={ROOT} FLUXGYM_TRAINER_PYTHON={trainer_python} OMP_NUM_THREADS=1\n"
             f'exec {sys.executable} -m fluxgymd "$@" 2>>{self.log}\n'
         )
         program.chmod(0o755)

@@ -204,6 +204,14 @@ def context(name: str, model: Path, **changes: Any) -> Context:
     return Context(**(values | changes))
 
 
+def make_model(folder: Path) -> None:
+    """Makes a tiny model by the real programs, and 8 pictures with captions in `pictures/`."""
+    subprocess.run([TRAINER_PYTHON, ROOT / "sd-scripts" / "make_tiny_flux.py", folder], check=True)
+    subprocess.run([TRAINER_PYTHON, ROOT / "demo" / "make_pictures.py", folder / "pictures"], check=True)
+    for extra in sorted((folder / "pictures").iterdir())[16:]:
+        extra.unlink()
+
+
 def tiny_model(folder: Path) -> Model:
     return Model(
         transformer=str(folder / "flux1-dev.safetensors"),

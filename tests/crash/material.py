@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training that is killed: as short as one can be that still stops and resumes in the middle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fluxgym.messages import Context
+from tests.daemon.running import context
+
+STEPS = 32
+
+
+def short(name: str, model: Path, **changes: Any) -> Context:
+    """8 pictures, 4 epochs of 8 steps, a state after each second one."""
+    return context(name, model, **({"repeats": 1, "epochs": 4, "save_every_epochs": 2} | changes))

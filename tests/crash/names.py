@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The failpoints, read from the source: whoever adds one adds its test."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SHIM = "shim."
+SCOPE = "scope."
+"""What only a daemon with a user manager comes through."""
+START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
+APPEND = ("journal.opened", "journal.written", "journal.synced", "event.")
+
+
+@dataclass(frozen=True)
+class Failpoint:
+    name: str
+    file: str
+    line: int
+
+
+def failpoints(root: Path = ROOT) -> list[Failpoint]:
+    """Every call of `failpoint`, in the order of the files. ValueError if a name is not a literal."""
+    found = []
+    for path in sorted((root / "fluxgymd").rglob("*.py")):
+        for call in _calls(ast.parse(path.read_text())):
+            where = f"{path.relative_to(root)}:{call.lineno}"
+            match call.args:
+                case [ast.Constant(value=str(name))]:
+                    found.append(Failpoint(name, str(path.relative_to(root)), call.lineno))
+                case _:
+                    raise ValueError(f"{where}: the name of a failpoint must be a literal")
+    return found
+
+
+def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "failpoint":
+            yield node
+
+
+def names(*beginnings: str) -> list[str]:
+    """The failpoints whose names begin so (nothing given: all)."""
+    return [point.name for point in failpoints() if point.name.startswith(beginnings or "")]

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold after every death: asked of the disk while nobody runs, and of the daemon when it is back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from fluxgym.messages import State
+from fluxgymd.store import journal
+from fluxgymd.store.home import JOURNAL, Home
+from tests.crash.trainers import WatchedTrainers
+from tests.daemon.running import Asked, tensors
+from tests.harness.waiting import until
+
+
+class Memory:
+    """What was once true of the jobs and must stay so."""
+
+    def __init__(self) -> None:
+        self.acknowledged: set[str] = set()
+        self._good: dict[str, bytes] = {}
+
+    def forget(self, name: str) -> None:
+        """It was removed."""
+        self.acknowledged.discard(name)
+        self._good.pop(name, None)
+
+    def check_disk(self, path: Path, trainers: WatchedTrainers) -> None:
+        """Every job of a home is whole, its journal has only grown, and no trainer ran beside another."""
+        home = Home(path)
+        found = {folder.name: folder for folder in home.job_folders()} if home.outputs.exists() else {}
+        lost = self.acknowledged - found.keys()
+        assert not lost, f"promise 3: {lost} was acknowledged and is gone"
+        for name, folder in found.items():
+            history = journal.read(folder.journal)
+            assert history.problem is None, f"promise 8: {name}: {history.problem}"
+            good = folder.journal.read_bytes()[: history.good_size]
+            before = self._good.get(name, b"")
+            assert good.startswith(before), f"promise 3: the journal of {name} was rewritten:\n{before!r}\n{good!r}"
+            self._good[name] = good
+            check_whole(folder.path)
+        assert trainers.twice() == [], "promise 4: two trainers of one job at a time"
+
+
+def check_whole(folder: Path) -> None:
+    """A job has all that its submit writes, from the moment it has its name."""
+    for name in ("dataset", "dataset.toml", "sample_prompts.txt", JOURNAL):
+        assert (folder / name).exists(), f"promise 3: {folder.name} has no {name}"
+    assert any((folder / "dataset").glob("*.png"))
+
+
+def check_swept(daemon: Asked) -> None:
+    """A daemon that has come up has deleted what was half-made and half-deleted."""
+    left = [path.name for path in (daemon.home / "outputs").iterdir() if path.name.startswith(".")]
+    assert left == [], f"left behind by a crash: {left}"
+
+
+def check_history(daemon: Asked, trainers: WatchedTrainers, name: str) -> None:
+    """Each attempt was over before the next one, had at most one trainer, and its exit is the shim's."""
+    events = daemon.events(name)
+    marks = {event["mark"]: event["attempt"] for event in events if event["event"] == "reserved"}
+    ended = {event["attempt"]: event for event in events if event["event"] == "ended"}
+    started = [marks[mark] for mark in trainers.starts() if mark in marks]
+    assert len(started) == len(set(started)), f"promise 4: an attempt had two trainers: {started}"
+    assert sorted(marks.values()) == list(range(1, len(marks) + 1))
+    for attempt, event in ended.items():
+        if event["outcome"] == "never_started":
+            assert attempt not in started, f"attempt {attempt} did start"
+        check_exit(event, daemon.folder(name) / "attempts" / f"{attempt:03d}" / "exit.json")
+
+
+def check_exit(event: dict[str, Any], file: Path) -> None:
+    """Promise 2: the recorded exit is what the shim saw, and none where it saw none."""
+    if event["outcome"] == "never_started":
+        return
+    if file.exists():
+        seen = json.loads(file.read_text())
+        kept = {key: event["exit"].get(key) for key in ("kind", "code", "signal")}
+        assert kept == {key: seen.get(key) for key in kept}, f"promise 2: {kept}, but the shim saw {seen}"
+    else:
+        assert "exit" not in event, f"promise 2: an exit was invented: {event}"
+
+
+def check_result(daemon: Asked, name: str, undisturbed: dict[str, bytes]) -> None:
+    """Bit for bit what a run gives that nothing happened to."""
+    assert daemon.job(name).runtime.state is State.COMPLETED
+    same = tensors(daemon.folder(name) / f"{name}.safetensors") == undisturbed
+    assert same, f"promise 5: {name} was trained to something else"
+
+
+def check_nothing_runs(daemon: Asked) -> None:
+    """No process of any attempt of this home is left."""
+    until(lambda: not list(left_of(daemon.home)), what="the processes of all attempts to be gone")
+
+
+def left_of(home: Path) -> Iterable[psutil.Process]:
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+            if process.status() != psutil.STATUS_ZOMBIE and any(str(home / "outputs") in word for word in words):
+                yield process
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue

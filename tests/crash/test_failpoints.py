@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 at every failpoint that the source has, in the middle of a real training, and the promises hold each time.
+
+One job goes through all of them, one after the other: that is more than each alone, for what one crash leaves is what
+the next one meets.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from fluxgym import methods as m
+from fluxgym.messages import State
+from fluxgymd.store.home import JOURNAL
+from tests.crash import names
+from tests.crash.life import Life
+from tests.crash.material import short
+from tests.crash.mortal import MortalDaemon
+from tests.crash.promises import check_history, check_nothing_runs, check_result
+from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
+
+HALF_A_RECORD = b'{"event":"stop_asked","at":17'
+
+
+def test_each_failpoint_has_a_name_of_its_own() -> None:
+    count = Counter(point.name for point in names.failpoints())
+    assert [name for name, number in count.items() if number > 1] == []
+
+
+def test_the_failpoints_of_the_shim_are_known_by_their_names() -> None:
+    for point in names.failpoints():
+        assert point.name.startswith(names.SHIM) == point.file.endswith("/shim.py"), f"{point.file}:{point.line}"
+
+
+def test_promises_1_to_5_and_8_the_daemon_is_killed_anywhere(
+    folder: Path, model: Path, undisturbed: dict[str, bytes]
+) -> None:
+    rules = dict.fromkeys(names.names(), 1)
+    for elsewhere in names.names(names.SHIM, names.SCOPE):
+        del rules[elsewhere]
+    with MortalDaemon(folder, rules) as daemon:
+        life = Life(daemon, short("my-lora", model))
+        torn: list[Path] = []
+        life.between = lambda: tear(life, torn)
+        life.submit()
+        life.wait_for_step(2)
+        life.ask(m.STOP)
+        assert life.wait_for(State.STOPPED).runtime.steps_lost == 0
+        life.ask(m.RESUME)
+        life.wait_for(State.COMPLETED, allowed=(State.STOPPED,))
+        check_result(daemon, "my-lora", undisturbed)
+        check_history(daemon, daemon.trainers, "my-lora")
+        check_nothing_runs(daemon)
+        copies = [copy.read_bytes() for copy in daemon.folder("my-lora").glob(f"{JOURNAL}.torn-*")]
+        assert copies.count(HALF_A_RECORD) >= len(torn) > 0, "promise 8: a torn record was thrown away"
+        life.remove()
+
+        # What comes after a rename is not met by who died at the rename: the job is there already, or gone already.
+        met = -1
+        while len(daemon.met) > met:
+            met = len(daemon.met)
+            life.submit()
+            life.ask(m.STOP)
+            life.wait_for(State.STOPPED)
+            life.remove()
+        life.leave()
+        assert list((daemon.home / "outputs").iterdir()) == []
+        assert not (daemon.home / "owner.json").exists()
+        assert daemon.rules == {}, "these failpoints were never met"
+
+
+def tear(life: Life, torn: list[Path]) -> None:
+    """Leaves half a record at the end of the journal, as a crash inside of a write does, while it is still of use."""
+    journal = life.daemon.folder(life.name) / JOURNAL
+    wanted = any(name.startswith("journal.tail") or name == "journal.cut_synced" for name in life.daemon.rules)
+    if wanted and journal.exists() and journal.read_bytes().endswith(b"\n"):
+        with journal.open("ab") as file:
+            file.write(HALF_A_RECORD)
+        torn.append(journal)
+
+
+@pytest.mark.systemd
+def test_promises_1_to_5_the_daemon_is_killed_anywhere_in_the_start_of_a_scope(
+    user_manager: UserManager, folder: Path, model: Path, undisturbed: dict[str, bytes]
+) -> None:
+    """And at every event of a start, before and after each of the steps of its append."""
+    events = names.names(*names.APPEND)
+    rules = dict.fromkeys([*names.names(*names.START, names.SCOPE), *events], 1)
+    started = len(("ended", "reserved", "spawned", "placed"))  # "ended": what a daemon finds of the attempt before
+
+    def popen(command: Sequence[str | Path], env: Mapping[str, str]) -> subprocess.Popen[str]:
+        return user_manager.popen(command, env=env)
+
+    with MortalDaemon(
+        folder, rules, passes=dict.fromkeys(events, started), supervisor="scope", popen=popen
+    ) as daemon:
+        life = Life(daemon, short("my-lora", model))
+        life.submit()
+        life.wait_for(State.COMPLETED)
+        check_result(daemon, "my-lora", undisturbed)
+        check_history(daemon, daemon.trainers, "my-lora")
+        check_nothing_runs(daemon)
+        until(lambda: not scopes(user_manager), what="the scopes to go")
+        assert daemon.rules == {}, "these failpoints were never met"
+
+
+def scopes(manager: UserManager) -> str:
+    return manager.systemctl("list-units", "--all", "--plain", "--no-legend", "fluxgym-*.scope").stdout
+
+
+def test_promises_2_and_5_the_shim_is_killed_anywhere(
+    folder: Path, model: Path, undisturbed: dict[str, bytes]
+) -> None:
+    rules = dict.fromkeys(names.names(names.SHIM), 1)
+    records = len(("shim.json", "started.json", "exit.json"))
+    passes = {name: records for name in rules if name.startswith("shim.record_")}
+    with MortalDaemon(folder, rules, passes=passes) as daemon:
+        life = Life(daemon, short("my-lora", model))
+        life.submit()
+        # Killed between its fork and its exec, it was the trainer: that is a failure, and its signal is known.
+        if life.wait_for(State.COMPLETED, State.FAILED).runtime.state is State.FAILED:
+            assert "shim.child_goes" in daemon.met
+            life.ask(m.RESUME)
+            life.wait_for(State.COMPLETED, allowed=(State.FAILED,))
+        check_result(daemon, "my-lora", undisturbed)
+        check_history(daemon, daemon.trainers, "my-lora")
+        life.remove()
+
+        # What comes after exit.json is on the disk: each needs an end of its own, and any end will do.
+        for number in range(len(daemon.rules)):
+            met = len(daemon.met)
+            life = Life(daemon, short(f"stopped-{number}", model))
+            life.submit()
+            life.wait_for(State.RUNNING)
+            life.ask(m.STOP)
+            life.wait_for(State.STOPPED)
+            check_history(daemon, daemon.trainers, life.name)
+            assert len(daemon.met) == met + 1, f"these failpoints were never met: {daemon.rules}"
+        check_nothing_runs(daemon)
