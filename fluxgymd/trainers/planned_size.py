@@ -29,7 +29,7 @@ def planned_bytes(context: Context) -> int:
     state = parameters * 4 * 3  # fp32 weights and AdamW's two moments (trainers.md 1.4)
     lora = parameters * (4 if options.get("save_precision") == ["float"] else 2)
     saves = (context.epochs or 1) // (context.save_every_epochs or 1) + 1
-    return state * (kept_states(context) + STATES_BESIDE) + lora * saves
+    return state * (min(kept_states(context), saves) + STATES_BESIDE) + lora * saves
 
 
 def adapted(header: Mapping[str, Tensor], linear: re.Pattern[str], rank: int) -> int:

@@ -218,3 +218,30 @@ def test_a_disk_without_room_for_the_torn_copy_cuts_nothing(tmp_path: Path) -> N
         hog.unlink()
         book.append(h.stop_asked())
         assert torn(path) == [b"half a rec"]
+
+
+def test_a_journal_with_a_beginning_appears_whole_with_the_first_append(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    beginning = h.WAYS["queued"]
+    appending = Journal(path, 0, begin=beginning)
+    assert not path.exists()
+    for event in (h.reserved(), h.spawned()):
+        appending.append(event)
+    assert journal.good_events(path) == [*beginning, h.reserved(), h.spawned()]
+    assert journal.read(path).good_size == path.stat().st_size
+
+
+def test_a_beginning_that_the_disk_refuses_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    appending = Journal(path, 0, begin=h.WAYS["queued"])
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fluxgymd.store.atomic.sync_folder", refuse)  # after the rename
+        with pytest.raises(OSError, match="Input/output error"):
+            appending.append(h.reserved())
+    assert list(tmp_path.iterdir()) == []
+    appending.append(h.reserved())
+    assert journal.good_events(path) == [*h.WAYS["queued"], h.reserved()]

@@ -90,7 +90,7 @@ def context(model: Model, **values: object) -> Context:
 
 def needed(parameters: int, *, saves: int, bytes_each: int = 2) -> int:
     """States of fp32 weights with AdamW's two moments, and LoRA files."""
-    return parameters * 12 * (3 + STATES_BESIDE) + parameters * bytes_each * saves
+    return parameters * 12 * (min(3, saves) + STATES_BESIDE) + parameters * bytes_each * saves
 
 
 def test_a_lora_of_rank_4_with_clip(model: Model) -> None:
@@ -130,3 +130,8 @@ def test_a_model_that_is_none_is_told(tmp_path: Path, model: Model) -> None:
 def test_each_state_that_is_kept_needs_its_room(model: Model) -> None:
     few, more = (planned_bytes(msgspec.structs.replace(CONTEXT, model=model, keep_states=keep)) for keep in (1, 5))
     assert more - few == 4 * (FLUX_PER_RANK + CLIP_PER_RANK) * 4 * 12
+
+
+def test_no_more_states_are_kept_than_are_saved(model: Model) -> None:
+    five, all_of_them = (planned_bytes(context(model, keep_states=keep)) for keep in (5, 1000))
+    assert five == all_of_them
