@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The looks at one attempt, until nothing of it is left.
+
+What it is doing is concluded from evidence at every look (core/evidence.py); signals and file events only say when to
+look (docs/decisions/0010-looks-not-signals.md).
+"""
+
+import asyncio
+import time
+
+from fluxgymd.attempts import records_on_disk
+from fluxgymd.attempts.port import Adapter, AttemptRef
+from fluxgymd.core import events
+from fluxgymd.core.evidence import Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
+from fluxgymd.core.job import Live, Lost, Starting, Stopping, stop_asked
+from fluxgymd.core.resume import newest
+from fluxgymd.engine import monitor
+from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine.ending import Over
+from fluxgymd.engine.spec import attempt_ref
+from fluxgymd.engine.stopping import StopLadder
+from fluxgymd.failpoints import failpoint
+from fluxgymd.store import checkpoints
+from fluxgymd.trainers.progress import MetricsReader
+
+LOOK_SECONDS = 1.0
+SHORT_LOOK_SECONDS = 0.2
+"""While something is about to change."""
+
+
+class Look:
+    """The looks, with what is remembered between them."""
+
+    def __init__(self, book: Book, entry: Entry, adapter: Adapter, stop_limit: float) -> None:
+        assert entry.job is not None
+        assert isinstance(entry.job.state, Live)
+        self._book = book
+        self._entry = entry
+        self._adapter = adapter
+        self._stop_limit = stop_limit
+        self._number = entry.job.state.attempt.number
+        self._metrics = MetricsReader(entry.folder.metrics, entry.job.state.attempt.metrics_offset)
+        self._ladder: StopLadder | None = None
+        self._checkpoint_before: str | None = None
+        self._gone: asyncio.Task[None] | None = None
+        self._before: type[object] | None = None
+        self.seen_running = False
+
+    def close(self) -> None:
+        if self._gone is not None:
+            self._gone.cancel()
+
+    async def until_over(self) -> Over:
+        while True:
+            evidence = await self._adapter.evidence(self._ref())
+            conclusion = conclude(evidence)
+            # A cgroup empties a moment after its last process: what looks odd must look so twice.
+            again = self._before is type(conclusion)
+            self._before = type(conclusion)
+            match conclusion:
+                case Ended() | NeverStarted() | Rebooted():
+                    return conclusion
+                case Runs():
+                    self.seen_running = True
+                    await self._running()
+                case LeftOver() if again:
+                    await self._climb(trainer_ended=True)
+                case LostSight(why) if again:
+                    await self._lost(why)
+                case _:
+                    pass
+            await self._stop_if_asked()
+            await self._progress()
+            await self._pause(short=not isinstance(conclusion, Runs))
+
+    def _ref(self) -> AttemptRef:
+        job = self._entry.job
+        assert job is not None
+        assert isinstance(job.state, Live)
+        attempt = job.state.attempt
+        return attempt_ref(attempt, self._entry.folder.attempt(attempt.number))
+
+    async def _running(self) -> None:
+        job = self._entry.job
+        assert job is not None
+        assert isinstance(job.state, Live)
+        if isinstance(job.state, Lost):
+            await self._book.record(self._entry, events.SightRegained(at=time.time(), attempt=self._number))
+        if job.state.attempt.trainer is None:
+            records = await asyncio.to_thread(records_on_disk.read, self._entry.folder.attempt(self._number))
+            if records.started is not None:
+                failpoint("watch.started")
+                trainer = records.started.process
+                await self._book.record(
+                    self._entry, events.Started(at=time.time(), attempt=self._number, trainer=trainer)
+                )
+                await monitor.note(self._entry.folder, f"the trainer runs with pid {trainer.pid}")
+
+    async def _lost(self, why: str) -> None:
+        job = self._entry.job
+        assert job is not None
+        if not isinstance(job.state, Lost):
+            await self._book.record(self._entry, events.SightLost(at=time.time(), attempt=self._number, why=why))
+            await monitor.note(self._entry.folder, f"sight of attempt {self._number} was lost: {why}")
+
+    async def _stop_if_asked(self) -> None:
+        assert self._entry.job is not None
+        if not stop_asked(self._entry.job) or await self._waits_for_checkpoint():
+            return
+        await self._climb(trainer_ended=False)
+
+    async def _climb(self, *, trainer_ended: bool) -> None:
+        if self._ladder is None:
+            self._ladder = StopLadder(self._stop_limit)
+        done = await self._ladder.climb(self._adapter, self._ref(), trainer_ended=trainer_ended)
+        if done is not None:
+            await monitor.note(self._entry.folder, f"stop: {done}")
+
+    async def _waits_for_checkpoint(self) -> bool:
+        """Whether the stop is to come after a complete checkpoint that is not there yet."""
+        job = self._entry.job
+        if job is None or not isinstance(job.state, Stopping) or not job.state.after_checkpoint:
+            return False
+        folder = self._entry.folder
+        best = newest(await asyncio.to_thread(checkpoints.scan, folder.path, folder.name))
+        name = best.name if best is not None else ""
+        if self._checkpoint_before is None:
+            self._checkpoint_before = name
+        return name == self._checkpoint_before
+
+    async def _progress(self) -> None:
+        if await asyncio.to_thread(self._metrics.read):
+            self._book.progressed(self._entry, self._metrics.progress)
+
+    async def _pause(self, *, short: bool) -> None:
+        """Until the shim may be gone, somebody rings, or it is time to look again."""
+        if self._gone is None:
+            self._gone = asyncio.create_task(self._adapter.gone(self._ref()), name=f"gone-{self._entry.name}")
+        starting = self._entry.job is not None and isinstance(self._entry.job.state, Starting)
+        ring = asyncio.create_task(self._entry.wake.wait(), name=f"ring-{self._entry.name}")
+        # Once it has said "gone" it says so for ever: from then on only time and the bell count.
+        hints = {ring} if self._gone.done() else {ring, self._gone}
+        timeout = SHORT_LOOK_SECONDS if short or starting else LOOK_SECONDS
+        await asyncio.wait(hints, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        ring.cancel()
+        self._entry.wake.clear()
