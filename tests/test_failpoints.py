@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of FLUXGYM_FAILPOINTS: what happens where, at which pass, and what is no rule."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.attempts import shim
+from fluxgymd.failpoints import VARIABLE, parse
+
+DAEMON = "from fluxgymd.failpoints import failpoint"
+SHIM = "from fluxgymd.attempts.shim import failpoint"
+PASSES = """
+for number in range(1, 5):
+    try:
+        failpoint("a.b")
+        print(number, "passed", flush=True)
+    except OSError as error:
+        print(number, error.errno, flush=True)
+"""
+
+
+def passes(rules: str, *, where: str, checkout: Path) -> tuple[list[str], int, str]:
+    """What four passes of `a.b` come to: its lines, the exit status and what stands on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", where + PASSES],
+        env=os.environ | {VARIABLE: rules},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines(), done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("where", [DAEMON, SHIM], ids=["daemon", "shim"])
+@pytest.mark.parametrize(("rules", "survived"), [("a.b=kill", 0), ("x=kill,a.b=kill:3", 2), ("a.b=kill:1", 0)])
+def test_it_is_killed_at_the_pass_that_was_asked_for(checkout: Path, rules: str, survived: int, where: str) -> None:
+    lines, status, told = passes(rules, where=where, checkout=checkout)
+    assert lines == [f"{number} passed" for number in range(1, survived + 1)]
+    assert status == -signal.SIGKILL
+    assert told == "failpoint a.b: kill -9\n"
+
+
+@pytest.mark.parametrize("where", [DAEMON, SHIM], ids=["daemon", "shim"])
+@pytest.mark.parametrize("rules", ["", "a.c=kill", "a.b=kill:5", "xa.b=kill"])
+def test_nothing_happens_otherwise(checkout: Path, rules: str, where: str) -> None:
+    assert passes(rules, where=where, checkout=checkout) == ([f"{number} passed" for number in range(1, 5)], 0, "")
+
+
+@pytest.mark.parametrize(
+    ("rule", "failing"),
+    [("error:ENOSPC", {1, 2, 3, 4}), ("error:ENOSPC:2", {2}), ("error:ENOSPC:2-3", {2, 3})],
+)
+def test_the_disk_refuses_at_the_passes_that_were_asked_for(checkout: Path, rule: str, failing: set[int]) -> None:
+    lines, status, _ = passes(f"a.b={rule}", where=DAEMON, checkout=checkout)
+    assert lines == [f"{n} {errno.ENOSPC}" if n in failing else f"{n} passed" for n in range(1, 5)]
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    "rules", ["a.b", "a.b=", "a.b=explode", "a.b=kill:x", "a.b=error:", "a.b=error:ENOTHING", "=kill"]
+)
+def test_what_is_no_rule_is_refused_with_a_sentence(checkout: Path, rules: str) -> None:
+    with pytest.raises(ValueError, match="write NAME=kill"):
+        parse(rules)
+    lines, status, told = passes(rules, where=DAEMON, checkout=checkout)
+    assert (lines, status) == ([], 1)
+    assert told.startswith(f"fluxgymd: {VARIABLE} holds ")
+
+
+def test_the_shim_reads_the_same_variable() -> None:
+    assert VARIABLE in Path(shim.__file__).read_text()
