@@ -131,6 +131,7 @@ class InfoReply(Message, frozen=True, kw_only=True):
     sleep_inhibitor: SleepInhibitor
     sleep_inhibitor_reason: str | None = None
     queue_paused: bool
+    loop_late: float | None = None
     degraded: list[str]
     jobs: dict[str, int]
 

@@ -35,6 +35,7 @@ from fluxgymd.engine.verbs import Verbs
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.heartbeat import Heartbeat
+from fluxgymd.lateness import WatchedSelector
 from fluxgymd.linger import linger
 from fluxgymd.listen import OwnSocket, activated
 from fluxgymd.notify import Notifier
@@ -56,8 +57,9 @@ GPU_SECONDS = 60.0
 class Daemon:
     """Runs from `__aenter__` to `__aexit__`. A FluxgymError or OSError at the start says why it cannot."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, selector: WatchedSelector) -> None:
         self._config = config
+        self._selector = selector
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -151,6 +153,7 @@ class Daemon:
             sleep=sleep,
             machine=machine_state,
             ring=scheduler.ring,
+            loop_late=self._selector.longest,
         )
         server = Server([*service.routes(), *jobs.routes(), *machine.routes()])
         failpoint("daemon.adopted")

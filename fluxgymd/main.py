@@ -13,6 +13,7 @@ import click
 from fluxgym import __version__, config
 from fluxgym.errors import FluxgymError
 from fluxgymd.daemon import Daemon
+from fluxgymd.lateness import WatchedSelector
 
 
 @click.command()
@@ -30,7 +31,9 @@ def main(home: str | None, socket: str | None, supervisor: str | None) -> None:
     _log_to_stderr()
     try:
         settings = config.load(os.environ, {"home": home, "socket": socket, "supervisor": supervisor})
-        asyncio.run(_serve(Daemon(settings)))
+        selector = WatchedSelector()
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+            runner.run(_serve(Daemon(settings, selector)))
     except FluxgymError as error:
         click.echo(f"fluxgymd: {error}", err=True)
         sys.exit(error.exit_status)

@@ -31,6 +31,7 @@ class Machine:
         sleep: SleepGuard,
         machine: MachineState,
         ring: Callable[[], None],
+        loop_late: Callable[[], float],
     ) -> None:
         self._config = config
         self._book = book
@@ -40,6 +41,7 @@ class Machine:
         self._sleep = sleep
         self._machine = machine
         self._ring = ring
+        self._loop_late = loop_late
         self._started_at = time.time()
 
     async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
@@ -77,6 +79,7 @@ class Machine:
             sleep_inhibitor=self._sleep.state,
             sleep_inhibitor_reason=self._sleep.reason,
             queue_paused=self._machine.paused,
+            loop_late=self._loop_late(),
             degraded=self._degraded.reasons(),
             jobs={state.value: count for state, count in self._book.counts.items() if count},
         )

@@ -26,12 +26,16 @@ from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, JobFolder
 from fluxgymd.trainers import kohya, settings
 
+AT_ONCE = 16
+"""Submits that are prepared at a time: each of them opens its pictures in a program of its own (promise 10)."""
+
 
 class Submitter:
     def __init__(self, book: Book, preflight: Preflight) -> None:
         self._book = book
         self._preflight = preflight
         self._under_way: set[str] = set()
+        self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def submit(self, context: Context) -> tuple[Entry, list[str]]:
         """The new job and what the user should know. A FluxgymError says what is wrong; then there is no job."""
@@ -43,7 +47,8 @@ class Submitter:
             raise NameTaken(f"{folder} is there and is no job; move it away, or choose another name.", name=name)
         self._under_way.add(name)
         try:
-            return await self._submit(settings.complete(context, self._book.home.path))
+            async with self._at_once:
+                return await self._submit(settings.complete(context, self._book.home.path))
         finally:
             self._under_way.discard(name)
 
