@@ -156,8 +156,10 @@ class UserManager:
 
     def kill_bus(self) -> None:
         """kill -9 of the session bus; its socket starts another at the next connection."""
+        before = self.show("dbus.service", "MainPID")
         self.systemctl("kill", "--signal=KILL", "dbus.service")
-        until(lambda: self.show("dbus.service", "ActiveState") in ("failed", "inactive"), what="the bus to be dead")
+        # Not "until it is dead": who reconnects at once starts another before anybody has looked.
+        until(lambda: self.show("dbus.service", "MainPID") != before, what="the bus to be dead")
 
     def kill(self) -> None:
         """kill -9 of the user manager. What it ran lives on; `start` starts another manager."""
