@@ -5,11 +5,21 @@ Failed, interrupted and lost are never mixed up (DESIGN: States). "completed" ne
 that the daemon did not send is an interruption whatever the exit code says.
 """
 
-import os
+import errno
 import signal
 from dataclasses import dataclass
 
 from fluxgymd.core.records import ExitRecord
+
+EXEC_ERRORS = {
+    errno.ENOENT: "the file, or the interpreter that it names, is not there",
+    errno.ENOTDIR: "the file, or the interpreter that it names, is not there",
+    errno.EACCES: "the file is not executable",
+    errno.ENOEXEC: "the file is no program that this machine can run",
+    errno.E2BIG: "its arguments are too long",
+    errno.ENOSPC: "the disk is full",
+}
+"""What execve(2) says, for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +83,7 @@ def _stopped(record: ExitRecord | None, step: int) -> str:
 def _failed(record: ExitRecord, last_line: str | None) -> str:
     match record.kind:
         case "exec-failed":
-            return f"It could not be started: {os.strerror(record.errno or 0)}."
+            return f"It could not be started: {EXEC_ERRORS.get(record.errno or 0, f'errno {record.errno}')}."
         case "signaled":
             number = record.signal or 0
             name = signal.Signals(number).name if number in signal.valid_signals() and number < 32 else str(number)

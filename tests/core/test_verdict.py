@@ -150,8 +150,10 @@ def test_promise_2_without_a_record_no_exit_code_is_invented(*, rebooted: bool, 
         (
             ExitRecord(kind="exec-failed", errno=2),
             None,
-            "It could not be started: No such file or directory.",
+            "It could not be started: the file, or the interpreter that it names, is not there.",
         ),
+        (ExitRecord(kind="exec-failed", errno=13), None, "It could not be started: the file is not executable."),
+        (ExitRecord(kind="exec-failed", errno=5), None, "It could not be started: errno 5."),
     ],
 )
 def test_a_failure_says_what_happened(record: ExitRecord, last_line: str | None, reason: str) -> None:
