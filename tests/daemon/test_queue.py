@@ -1,0 +1,496 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue with the real daemon: hold, order, edit, dependencies, pause, programs, GPUs, what is tried again.
+
+Programs are jobs of milliseconds; trainings are used only where one is needed.
+"""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fluxgym import methods as m
+from fluxgym.client import Connection
+from fluxgym.errors import FileMissing, FluxgymError, InvalidSetting, NoSuchJob, WrongState
+from fluxgym.messages import Context, ExitKind, FailureKind, Job, Kind, RestartPolicy, State, WaitingFor
+from fluxgymd.core.failure import ADVICE
+from tests.daemon.running import RunningDaemon, context
+from tests.gpus.nvml import Nvml, build, gpu
+from tests.harness.waiting import until
+from tests.store.files import our_state
+
+PROCESS = ("--supervisor", "process")
+DONE = """echo '{"files": []}' > result.json"""
+
+
+def program(name: str, script: str = DONE, **settings: Any) -> Context:
+    return Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", script], **settings)
+
+
+def waits_for(daemon: RunningDaemon, name: str, reason: WaitingFor) -> Job:
+    """Until the scheduler has said that the job waits for this."""
+
+    def look() -> Job | None:
+        job = daemon.job(name)
+        return job if job.runtime.waiting_for is reason else None
+
+    return until(look, what=f"{name} to wait for {reason}")
+
+
+def begun(daemon: RunningDaemon, *names: str) -> list[str]:
+    """The jobs in the order in which their first attempts were begun."""
+    first = {name: next(line["at"] for line in daemon.events(name) if line["event"] == "reserved") for name in names}
+    return sorted(first, key=lambda name: first[name])
+
+
+def kinds(daemon: RunningDaemon, name: str) -> list[str]:
+    return [line["event"] for line in daemon.events(name)]
+
+
+def named(method: m.Method[Any, Any]) -> Callable[[RunningDaemon, str], Job]:
+    def call(daemon: RunningDaemon, name: str) -> Job:
+        job = daemon.call(method, m.JobName(name=name)).job
+        assert isinstance(job, Job)
+        return job
+
+    return call
+
+
+hold, release = named(m.HOLD), named(m.RELEASE)
+
+
+def edit(daemon: RunningDaemon, **changes: Any) -> Job:
+    job = daemon.call(m.EDIT, m.SubmitParameters(job=Context(**changes))).job
+    assert isinstance(job, Job)
+    return job
+
+
+def resume(daemon: RunningDaemon, name: str) -> None:
+    daemon.call(m.RESUME, m.ResumeParameters(name=name))
+
+
+def stop(daemon: RunningDaemon, name: str, *, after_checkpoint: bool | None = None) -> Job:
+    job = daemon.call(m.STOP, m.StopParameters(name=name, after_checkpoint=after_checkpoint)).job
+    assert isinstance(job, Job)
+    return job
+
+
+def refused(
+    call: Callable[..., object], *arguments: Any, error: type[FluxgymError] = WrongState, **changes: Any
+) -> str:
+    """What the daemon says to a call that it does not carry out."""
+    with pytest.raises(error) as refusal:
+        call(*arguments, **changes)
+    return refusal.value.message
+
+
+def test_a_held_job_waits_until_it_is_released(daemon: RunningDaemon) -> None:
+    daemon.submit(program("first", held=True))
+    daemon.submit(program("second", after=["first"]))
+    waits_for(daemon, "first", WaitingFor.HELD)
+    assert refused(hold, daemon, "first") == "The job first: it is on hold already."
+    assert refused(release, daemon, "second") == "The job second: it is not on hold."
+    hold(daemon, "second")
+    waits_for(daemon, "second", WaitingFor.HELD)
+
+    daemon.kill()
+    daemon.start()
+    release(daemon, "first")
+    daemon.wait("first", State.COMPLETED)
+    assert refused(hold, daemon, "first") == "The job first: it is completed and does not wait in the queue."
+    waits_for(daemon, "second", WaitingFor.HELD)
+    release(daemon, "second")
+    daemon.wait("second", State.COMPLETED)
+    assert kinds(daemon, "second")[:3] == ["submitted", "held", "released"]
+    # A held job can be cancelled, and a resume is a wish to run.
+    daemon.submit(program("third", held=True))
+    assert stop(daemon, "third").runtime.state is State.STOPPED
+    resume(daemon, "third")
+    daemon.wait("third", State.COMPLETED)
+
+
+def test_the_order_is_that_of_priorities_ranks_and_moves(folder: Path) -> None:
+    with RunningDaemon(folder, arguments=PROCESS, env={"FLUXGYM_QUEUE_PROGRAM_SLOTS": "1"}) as daemon:
+        daemon.call(m.PAUSE, m.Nothing())
+        for name, priority in (("a", 0), ("b", 0), ("c", 0), ("d", 0), ("urgent", 5), ("some-day", -5)):
+            daemon.submit(program(name, priority=priority))
+
+        def move(name: str, before: str | None = None) -> None:
+            daemon.call(m.MOVE, m.MoveParameters(name=name, before=before))
+
+        move("c", before="a")
+        move("d")  # to the front, and with the priority of the front
+        moved = daemon.job("d").context
+        assert moved.priority == 5
+        assert refused(move, "a", before="a") == "The job a: it cannot be put before itself."
+        refused(move, "a", before="nobody", error=NoSuchJob)
+        edit(daemon, name="d", program=["/bin/sh", "-c", f"true; {DONE}"])  # does not undo the move
+        daemon.call(m.CONTINUE, m.Nothing())
+        order = ["d", "urgent", "c", "a", "b", "some-day"]
+        for name in order:
+            daemon.wait(name, State.COMPLETED)
+        assert begun(daemon, *order) == order
+        assert refused(move, "a") == "The job a: it is completed and does not wait in the queue."
+        daemon.submit(program("last", held=True))
+        assert refused(move, "last", before="a") == "The job a does not wait in the queue."
+
+
+def test_what_waits_can_be_edited_and_is_checked_as_at_a_submit(daemon: RunningDaemon) -> None:
+    daemon.submit(program("my-job", "exit 3", held=True))
+    daemon.submit(program("other", after=["my-job"]))
+    before = daemon.events("my-job")
+    says: dict[str, dict[str, Any]] = {
+        "kind cannot be changed; submit another job instead.": {"kind": Kind.TRAINING},
+        "held cannot be changed; use hold and release.": {"held": False},
+        "epochs is for trainings; a program has no such setting.": {"epochs": 3},
+        "priority is 5000, but must be from -1000 to 1000 as a priority.": {"priority": 5000},
+        "after would make my-job wait for itself.": {"after": ["other"]},
+        "A job cannot wait for itself.": {"after": ["my-job"]},
+    }
+    for sentence, changes in says.items():
+        assert refused(edit, daemon, name="my-job", error=InvalidSetting, **changes) == sentence
+    refused(edit, daemon, name="my-job", program=["/no/such/program"], error=FileMissing)
+    refused(edit, daemon, name="my-job", after=["nobody"], error=NoSuchJob)
+    refused(edit, daemon, name="nobody", priority=1, error=NoSuchJob)
+    assert daemon.events("my-job") == before  # a refused change has changed nothing
+
+    edited = edit(daemon, name="my-job", program=["/bin/sh", "-c", DONE], priority=3).context
+    assert (edited.priority, edited.program) == (3, ["/bin/sh", "-c", DONE])
+    release(daemon, "my-job")
+    daemon.wait("other", State.COMPLETED)
+    assert refused(edit, daemon, name="my-job", priority=1) == "The job my-job: it is completed."
+
+
+def test_a_name_that_is_free_again_cannot_close_a_circle(daemon: RunningDaemon) -> None:
+    daemon.submit(program("a", held=True))
+    daemon.submit(program("b", after=["a"]))
+    stop(daemon, "a")
+    daemon.call(m.REMOVE, m.JobName(name="a"))
+    waits = until(lambda: daemon.job("b").runtime.reason, what="b to say what it waits for")
+    assert waits == "It waits for a, which is not there, or is damaged."
+    again = program("a", after=["b"])
+    assert refused(daemon.submit, again, error=InvalidSetting) == "after would make a wait for itself."
+    daemon.submit(program("a"))
+    daemon.wait("b", State.COMPLETED)
+
+
+def test_a_job_waits_for_others_and_says_why_if_they_failed(daemon: RunningDaemon) -> None:
+    daemon.submit(program("good", held=True))
+    daemon.submit(program("bad", "exit 1"))
+    daemon.submit(program("both", after=["good", "bad"]))
+    daemon.wait("bad", State.FAILED)
+    waits_for(daemon, "both", WaitingFor.JOB)
+    release(daemon, "good")
+    daemon.wait("good", State.COMPLETED)
+    why = "It waits for bad, which failed."
+    until(lambda: daemon.job("both").runtime.reason == why, what="the reason to be told")
+    assert waits_for(daemon, "both", WaitingFor.JOB).runtime.state is State.QUEUED
+    edit(daemon, name="bad", program=["/bin/sh", "-c", DONE])
+    resume(daemon, "bad")
+    daemon.wait("both", State.COMPLETED)
+    assert begun(daemon, "both", "good", "bad")[-1] == "both"
+    refused(daemon.submit, program("lonely", after=["nobody"]), error=NoSuchJob)
+    assert not daemon.folder("lonely").exists()
+
+
+def test_a_pause_outlives_the_daemon_and_what_runs_goes_on(daemon: RunningDaemon) -> None:
+    daemon.submit(program("runs", f"while [ ! -e go ]; do sleep 0.05; done; {DONE}"))
+    daemon.wait("runs", State.RUNNING)
+    daemon.call(m.PAUSE, m.Nothing())
+    daemon.submit(program("waits"))
+    waits_for(daemon, "waits", WaitingFor.PAUSED)
+    daemon.kill()
+    daemon.start()
+    assert daemon.info().queue_paused
+    waits_for(daemon, "waits", WaitingFor.PAUSED)
+    (daemon.folder("runs") / "go").touch()
+    daemon.wait("runs", State.COMPLETED)
+    assert kinds(daemon, "waits") == ["submitted"]
+    daemon.call(m.CONTINUE, m.Nothing())
+    daemon.wait("waits", State.COMPLETED)
+    daemon.kill()
+    daemon.start()
+    assert not daemon.info().queue_paused
+
+
+def test_programs_run_beside_a_training_which_can_be_stopped_after_its_checkpoint(
+    daemon: RunningDaemon, model: Path
+) -> None:
+    daemon.submit(context("training", model, epochs=1000))
+    daemon.wait_for_step("training", 1)
+    daemon.submit(context("next", model))
+    waits_for(daemon, "next", WaitingFor.GPU)
+    daemon.submit(program("captions"))
+    done = daemon.wait("captions", State.COMPLETED)
+    assert done.runtime.result == str(daemon.folder("captions") / "result.json")
+    assert daemon.job("training").runtime.state is State.RUNNING
+    assert daemon.job("next").runtime.state is State.QUEUED
+    stop(daemon, "next")
+    assert refused(edit, daemon, name="training", epochs=2) == "The job training: it runs; stop it first."
+
+    before = {state.name for state in daemon.call(m.CHECKPOINTS, m.JobName(name="training")).checkpoints}
+    assert stop(daemon, "training", after_checkpoint=True).runtime.state is State.STOPPING
+    refused(stop, daemon, "training", after_checkpoint=True)
+    daemon.wait("training", State.STOPPED)
+    log = daemon.folder("training").joinpath("monitor.log").read_text()
+    assert "stop: SIGTERM to the trainer" in log
+    after = {state.name for state in daemon.call(m.CHECKPOINTS, m.JobName(name="training")).checkpoints}
+    assert after - before
+    assert [line.get("afterCheckpoint") for line in daemon.events("training") if line["event"] == "stop_asked"] == [
+        True
+    ]
+
+
+OUTCOMES = {
+    "nothing": ("true", "It left with exit status 0, but it wrote no result.json."),
+    "missing": (
+        """echo '{"files": [{"path": "a.txt", "size": 3}]}' > result.json""",
+        "It left with exit status 0, but 'a.txt', which result.json names, is missing.",
+    ),
+    "short": (
+        """printf ab > a.txt; echo '{"files": [{"path": "a.txt", "size": 3}]}' > result.json""",
+        "It left with exit status 0, but 'a.txt' has 2 bytes, and result.json says 3.",
+    ),
+    "nonsense": ("echo done > result.json", "It left with exit status 0, but result.json cannot be read: "),
+    "hostile": ("mkfifo result.json", "It left with exit status 0, but result.json is not a file."),
+    "failed": (f"{DONE}; echo oh no; exit 7", "It failed with exit status 7: oh no"),
+}
+
+
+def test_a_program_is_completed_by_its_result(daemon: RunningDaemon) -> None:
+    for name, (script, _) in OUTCOMES.items():
+        daemon.submit(program(name, script))
+    whole = """printf abc > a.txt; echo '{"files": [{"path": "a.txt", "size": 3}]}' > result.json"""
+    daemon.submit(program("whole", whole))
+    daemon.wait("whole", State.COMPLETED)
+    for name, (_, reason) in OUTCOMES.items():
+        told = daemon.wait(name, State.FAILED).runtime
+        assert (told.reason or "").startswith(reason), name
+        assert told.failure is not None
+        assert (told.failure.kind, told.result) == (FailureKind.OTHER, None)
+    # Of an earlier attempt it is no result.
+    edit(daemon, name="failed", program=["/bin/true"])
+    resume(daemon, "failed")
+    until(lambda: kinds(daemon, "failed").count("ended") == 2, what="the second attempt to end")
+    assert daemon.wait("failed", State.FAILED).runtime.reason == (
+        "It left with exit status 0, but result.json is that of an earlier attempt."
+    )
+
+
+def test_a_program_that_cannot_be_run_is_refused_or_fails(daemon: RunningDaemon, folder: Path) -> None:
+    plain, odd = folder / "plain", folder / "odd"
+    plain.write_text("not a program")
+    odd.write_bytes(b"\x01\x02\x03")
+    odd.chmod(0o700)
+    for path in (plain, folder, folder / "nowhere"):
+        unusable = Context(name="refused", kind=Kind.PROGRAM, program=[str(path)])
+        message = refused(daemon.submit, unusable, error=FileMissing)
+        assert message == f"There is no program at {path} that can be run."
+    assert not list((daemon.home / "outputs").glob("*refused*"))
+
+    daemon.submit(Context(name="odd", kind=Kind.PROGRAM, program=[str(odd)]))
+    told = daemon.wait("odd", State.FAILED).runtime
+    assert told.reason == "It could not be started: the file is no program that this machine can run."
+    assert told.failure is not None
+    assert told.failure.kind is FailureKind.BAD_SETTING
+    assert told.attempt is not None
+    assert told.attempt.exit is not None
+    assert told.attempt.exit.kind is ExitKind.EXEC_FAILED
+
+    odd.write_text(f"#!/bin/sh\n{DONE}\n")
+    daemon.submit(Context(name="gone", kind=Kind.PROGRAM, program=[str(odd)], held=True))
+    odd.rename(plain)
+    release(daemon, "gone")
+    told = daemon.wait("gone", State.FAILED).runtime
+    assert told.failure is not None
+    assert told.failure.kind is FailureKind.MISSING_FILE
+    plain.rename(odd)
+    resume(daemon, "gone")
+    daemon.wait("gone", State.COMPLETED)
+
+
+def test_each_failure_has_its_kind_and_its_advice(daemon: RunningDaemon) -> None:
+    scripts = {
+        FailureKind.KILLED: "kill -KILL $$",
+        FailureKind.CRASHED: "kill -SEGV $$",
+        FailureKind.BAD_SETTING: "exit 2",
+        FailureKind.MISSING_FILE: "cat /nowhere",
+        FailureKind.DISK_FULL: "cat /bin/sh > /dev/full",
+        FailureKind.GPU_OUT_OF_MEMORY: "echo 'torch.OutOfMemoryError: CUDA out of memory.'; exit 1",
+        FailureKind.OTHER: "exit 1",
+    }
+    for kind, script in scripts.items():
+        daemon.submit(program(kind.replace("_", "-"), script))
+    for kind in scripts:
+        failure = daemon.wait(kind.replace("_", "-"), State.FAILED).runtime.failure
+        assert failure is not None
+        assert (failure.kind, failure.advice) == (kind, ADVICE[kind])
+    assert daemon.job("killed").runtime.reason == "It was killed by SIGKILL."
+
+
+ONCE = f"if [ -e once ]; then {DONE}; exit 0; fi; touch once"
+
+
+def test_an_interruption_goes_on_by_itself_unless_the_policy_says_never(daemon: RunningDaemon) -> None:
+    daemon.submit(program("usual", f"{ONCE}; kill -TERM $$"))
+    daemon.submit(program("never", f"{ONCE}; kill -TERM $$", restart=RestartPolicy.NEVER))
+    daemon.wait("usual", State.COMPLETED)
+    assert [line["outcome"] for line in daemon.events("usual") if line["event"] == "ended"] == [
+        "interrupted",
+        "completed",
+    ]
+    daemon.wait("never", State.INTERRUPTED)
+    waits_for(daemon, "never", WaitingFor.HELD)
+    daemon.kill()
+    daemon.start()
+    waits_for(daemon, "never", WaitingFor.HELD)
+    resume(daemon, "never")
+    daemon.wait("never", State.COMPLETED)
+    with Connection(daemon.socket) as connection:
+        told = [reply.text for reply in connection.stream(m.HISTORY, m.JobName(name="never"))]
+    assert told[-1] is None
+    assert "It was interrupted. It was ended from outside by SIGTERM." in told
+    assert told[-2] == "It is completed. It ended well, and its result is whole."
+
+
+def test_a_failure_is_tried_again_after_pauses_and_not_for_ever(daemon: RunningDaemon) -> None:
+    daemon.submit(program("fails", "echo the net is away; exit 1", restart=RestartPolicy.ON_FAILURE))
+    daemon.submit(program("pointless", "exit 2", restart=RestartPolicy.ON_FAILURE))
+    daemon.wait("pointless", State.FAILED)
+    pauses: list[int] = []
+
+    def look() -> Job | None:
+        job = daemon.job("fails")
+        attempt = job.runtime.attempt
+        tried_again = job.runtime.waiting_for is WaitingFor.BACK_OFF and attempt and attempt.number > len(pauses)
+        return job if tried_again or job.runtime.state is State.FAILED else None
+
+    while (told := until(look, what="the attempt to end").runtime).state is not State.FAILED:
+        end = daemon.events("fails")[-1]
+        assert told.not_before == end["notBefore"]
+        assert told.reason == "It failed with exit status 1: the net is away"
+        pauses.append(round(end["notBefore"] - end["at"]))
+        daemon.kill()
+        turn_back(daemon.folder("fails") / "events.jsonl", seconds=3600)
+        daemon.start()
+    assert pauses == [30, 120, 300, 900]
+    assert told.reason == (
+        "It failed with exit status 1: the net is away "
+        "It was tried 5 times without a new checkpoint, and is not tried again."
+    )
+    assert told.attempt is not None
+    assert told.attempt.number == 5
+
+
+def turn_back(journal: Path, *, seconds: float) -> None:
+    """As if all of it had happened so much earlier."""
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        for key in ("at", "notBefore"):
+            if key in line:
+                line[key] -= seconds
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_failure_is_tried_again_at_once_while_checkpoints_advance(daemon: RunningDaemon, folder: Path) -> None:
+    states = [our_state(folder / f"state-{number}", epoch=number, step=10 * number) for number in (1, 2)]
+    first, second = (shlex.quote(str(state)) for state in states)
+    script = f"""
+        if [ -e advances-000002-state ]; then {DONE}; exit 0; fi
+        if [ -e advances-000001-state ]; then cp -r {second} advances-000002-state; exit 1; fi
+        cp -r {first} advances-000001-state; exit 1
+    """
+    daemon.submit(program("advances", script, restart=RestartPolicy.ON_FAILURE))
+    daemon.wait("advances", State.COMPLETED)
+    assert [line.get("checkpointStep") for line in daemon.events("advances") if line["event"] == "ended"] == [
+        10,
+        20,
+        20,
+    ]
+
+
+def test_a_wrong_setting_is_named_corrected_and_the_training_goes_on(daemon: RunningDaemon, model: Path) -> None:
+    wrong = context("my-lora", model, epochs=1)
+    assert wrong.trainer_options is not None
+    wrong.trainer_options["lr_scheduler"] = ["roller_coaster"]
+    daemon.submit(wrong)
+    told = daemon.wait("my-lora", State.FAILED).runtime
+    assert told.failure is not None
+    assert told.failure.kind is FailureKind.BAD_SETTING
+    assert "roller_coaster" in (told.reason or "")
+    edit(daemon, name="my-lora", trainer_options={"lr_scheduler": ["constant"]}, save_every_epochs=2)
+    resume(daemon, "my-lora")
+    done = daemon.wait("my-lora", State.COMPLETED).context
+    assert done.trainer_options == {**wrong.trainer_options, "lr_scheduler": ["constant"]}
+    assert done.save_every_epochs == 2
+
+
+def test_promise_4_gpus_are_given_as_they_were_asked_for(nvml_library: Path, folder: Path, model: Path) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"), gpu("GPU-cccc"))
+    with RunningDaemon(folder, arguments=PROCESS, env=nvml.environment) as daemon:
+        daemon.call(m.GPUS, m.Nothing())
+
+        def gpus(name: str) -> list[str]:
+            attempt = daemon.wait(name, State.RUNNING).runtime.attempt
+            assert attempt is not None
+            return attempt.gpus
+
+        for changes, sentence in (
+            ({"gpus": ["3"]}, "There is no GPU 3 on this machine; it has 0 to 2, or their UUIDs."),
+            ({"gpus": ["GPU-dddd"]}, "There is no GPU GPU-dddd on this machine; it has 0 to 2, or their UUIDs."),
+            ({"gpu_count": 4}, "gpu_count is 4, but this machine has 3."),
+        ):
+            wrong = context("wrong", model, **changes)
+            assert refused(daemon.submit, wrong, error=InvalidSetting) == sentence
+
+        daemon.submit(context("pair", model, gpu_count=2, gpus=["0", "GPU-cccc"], epochs=1000))
+        assert gpus("pair") == ["GPU-aaaa", "GPU-cccc"]
+        pid = daemon.job("pair").runtime.attempt
+        assert pid is not None
+        assert psutil.Process(pid.pid).environ()["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa,GPU-cccc"
+        daemon.submit(context("both", model, gpu_count=2, epochs=1000))
+        waits_for(daemon, "both", WaitingFor.GPU)
+        daemon.submit(context("small", model, epochs=1000))
+        waits_for(daemon, "small", WaitingFor.GPU)  # GPU-bbbb is kept for the job before it
+        daemon.submit(program("captions"))
+        daemon.wait("captions", State.COMPLETED)
+
+        # The leases are the jobs', and the queue's order stays: a restart changes neither.
+        daemon.kill()
+        daemon.start()
+        waits_for(daemon, "small", WaitingFor.GPU)
+        edit(daemon, name="small", gpus=["1"])
+        hold(daemon, "both")
+        assert gpus("small") == ["GPU-bbbb"]
+        stop(daemon, "pair")
+        daemon.wait("pair", State.STOPPED)
+        stop(daemon, "small")
+        daemon.wait("small", State.STOPPED)
+        stop(daemon, "both")
+
+
+def test_a_stop_in_the_moment_of_the_end_is_not_lost(daemon: RunningDaemon) -> None:
+    """Each program ends as an interruption, which would go on by itself, while it is being stopped."""
+    for number in range(20):
+        name = f"job-{number}"
+        daemon.submit(program(name, "while [ ! -e go ]; do :; done; kill -TERM $$"))
+        daemon.wait(name, State.RUNNING)
+        (daemon.folder(name) / "go").touch()
+        for _ in range(number):
+            daemon.info()  # the stop falls before, into and behind the end
+        stop(daemon, name)
+        daemon.wait(name, State.STOPPED)
+        told = kinds(daemon, name)
+        assert told.count("stop_asked") + told.count("cancelled") == 1
+        if told.count("stop_asked"):
+            assert told[-1] == "ended"
+
+
+@pytest.fixture(scope="module")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml"))
