@@ -128,7 +128,7 @@ class Loop(asyncio.SelectorEventLoop):
         if self.dead:
             future.set_exception(Died())
         else:
-            self.call_later(self._chance.choice((0.0, 0.001, 0.02)), self._work, future, func, args)
+            self.call_later(self._chance.choice((0.0, 0.001, 0.02, 0.2)), self._work, future, func, args)
         return future
 
     def _work(self, future: "asyncio.Future[T]", func: Callable[..., T], args: tuple[Any, ...]) -> None:

@@ -76,11 +76,14 @@ class Promises:
         there = self.life.book.has(name)
         if verb == "remove":
             assert refusal is not None or not there, f"{name} was removed, and is there"
+            assert there or told.removing or not told.acknowledged, f"{name} was removed behind a resume"
             told.removing = False
             if not there:
                 self.told[name] = Told(asked=told.asked)
         elif verb == "submit" and refusal is None:
             told.acknowledged = True
+        elif verb == "resume" and refusal is None:
+            told.removing = False
         elif verb == "stop" and refusal is None and told.resumes == before.resumes and there:
             told.stopped_at = self.life.jobs()[name].attempts
 
@@ -104,8 +107,10 @@ class Promises:
             told.id = told.id or job.id
             assert told.removing or told.id == job.id, f"{name} became another job"
             assert self.life.book.entry(name).damage is None, f"{name} is damaged"
+            if told.removing and not self.life.book.entry(name).folder.journal.exists():
+                continue
             history = self.journal_folds_to_memory(name, job)
-            self.final_states_stay(name, job, told)
+            self.final_states_stay(name, job, history, told)
             self.nothing_is_made_up(name, history)
             self.only_the_user_asks(name, history, told)
             assert job.checkpoint_step >= told.checkpoint_step, f"{name}: its checkpoint went back"
@@ -152,15 +157,14 @@ class Promises:
         assert job in (core.fold(history), *folds), f"{name}: its journal tells of another job than memory"
         return history
 
-    def final_states_stay(self, name: str, job: Job, told: Told) -> None:
+    def final_states_stay(self, name: str, job: Job, history: list[e.AnyEvent], told: Told) -> None:
         """A job that ended begins again by a resume alone."""
+        resumes = sum(isinstance(event, e.ResumeAsked) for event in history)
         if told.final is not None and job.state != told.final:
-            assert told.resumes > told.resumes_at_final, f"{name} was {told.final}, and is {job.state}"
+            assert resumes > told.resumes_at_final, f"{name} was {told.final}, and is {job.state}"
             told.final = None
-        if isinstance(job.state, Final):
-            if told.final is None:
-                told.resumes_at_final = told.resumes
-            told.final = job.state
+        if isinstance(job.state, Final) and told.final is None:
+            told.final, told.resumes_at_final = job.state, resumes
 
     def nothing_is_made_up(self, name: str, history: list[e.AnyEvent]) -> None:
         """Promise 2: an end is told as the shim wrote it, and where it wrote nothing no code is told."""
