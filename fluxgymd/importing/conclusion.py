@@ -49,6 +49,8 @@ class Left:
     """When it was asked for, as ui_state.json says."""
     log: str = ""
     """The end of its log."""
+    went_on_from: str = ""
+    """The state that its trainer was given to go on from, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,14 @@ def conclude(left: Left) -> Conclusion:
 def unfinished_business(left: Left) -> str | None:
     """Why it cannot go on although something of it is there; None if it can, if there is nothing to lose, or if it is
     completed."""
-    if _against(left) is None or newest(left.states) is not None or not _saved(left):
+    if _against(left) is None or newest(left.states) is not None:
         return None
     if left.states:
         return f"none of its states is complete ({left.states[0].name}: {left.states[0].problem})"
+    if left.went_on_from:
+        return f"it went on from {left.went_on_from} and saved no state of its own"
+    if not _saved(left):
+        return None
     return "it saved no state, so it could only begin anew"
 
 

@@ -197,6 +197,7 @@ def _left(folder: Path, texts: Texts, output_name: str) -> Left:
         error=values.text("error"),
         asked_at=values.number("timestamp"),
         log=progress.tail(logs[0], 0) if logs else "",
+        went_on_from=" ".join((texts.flags or {}).get("resume", [])),
     )
     if conclude(left).outcome == "completed":
         return left  # its states are of no weight, and each takes a look into its pickles

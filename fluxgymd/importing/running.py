@@ -32,4 +32,7 @@ def _folders(words: list[bytes]) -> Iterator[bytes]:
 
 
 def _path(process: str, word: bytes) -> str:
-    return os.path.realpath(os.path.join(os.readlink(f"/proc/{process}/cwd"), os.fsdecode(word)))
+    path = os.fsdecode(word)
+    if not os.path.isabs(path):  # where another user's process is, only root may look
+        path = os.path.join(os.readlink(f"/proc/{process}/cwd"), path)
+    return os.path.realpath(path)

@@ -16,15 +16,19 @@ from fluxgym.errors import FileMissing, FluxgymError, InvalidDataset, InvalidSet
 from fluxgym.messages import Context
 from fluxgymd.core import events as e
 from fluxgymd.core.job import Completed, Job, Queued, Stopped
+from fluxgymd.core.resume import Trainer
+from fluxgymd.engine import resuming
 from fluxgymd.engine import takeover as module
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.edit import merge
 from fluxgymd.engine.preflight import Preflight
 from fluxgymd.engine.takeover import KEPT, STAGING, Takeover
 from fluxgymd.gpus.machine import Gpus
+from fluxgymd.importing.script import flags
 from fluxgymd.store import journal
-from fluxgymd.store.home import Home
+from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
+from fluxgymd.trainers import kohya
 from fluxgymd.trainers.flags import KnownFlags
 from tests.data.older import make
 from tests.store.files import BLOCKS, CLIP, model
@@ -145,6 +149,21 @@ def test_a_resumed_training_is_a_job(daemon: Daemon, home: Path) -> None:
     assert not (folder / STAGING).exists()
     kinds = [type(event) for event in journal.good_events(folder / "events.jsonl")]
     assert kinds == [e.Submitted, e.Imported, e.ResumeAsked]
+
+
+@pytest.mark.parametrize("name", ["stopped", "with-states"])
+def test_its_states_fit_its_settings_and_sd_scripts_goes_on_behind_their_epoch(
+    daemon: Daemon, home: Path, name: str
+) -> None:
+    daemon.resume(name)
+    context, folder = daemon.job(name).context, JobFolder(home / "outputs" / name)
+    begin = resuming.prepare(context, folder, trainer=Trainer.SD_SCRIPTS)
+    assert begin.resumed_from == f"{name}-000008-state", begin.where
+    assert begin.step == 8 * 2 * 10  # two pictures, ten times
+    assert (begin.set_aside, begin.notes) == ((), ())  # nothing of the old files is moved or deleted
+    given = flags(kohya.arguments(context, folder, begin.resumed_from))
+    assert given["resume"] == [str(folder.path / f"{name}-000008-state")]
+    assert given["initial_epoch"] == ["9"]
 
 
 def test_the_next_daemon_reads_the_same_job_from_its_journal(daemon: Daemon, home: Path, sd_scripts: Path) -> None:

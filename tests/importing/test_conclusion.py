@@ -128,6 +128,9 @@ def test_the_kind_of_a_failure_is_told_by_its_output_alone() -> None:
         (Left(final=WHOLE, others=(EPOCH_4,)), None),
         (Left(others=(EPOCH_4,), states=(state(4), BROKEN)), None),
         (Left(others=(EPOCH_4,)), "it saved no state, so it could only begin anew"),
+        (Left(went_on_from="/else/y-state"), "it went on from /else/y-state and saved no state of its own"),
+        (Left(went_on_from="/else/y-state", states=(state(4),)), None),
+        (Left(went_on_from="/else/y-state", final=WHOLE), None),
         (
             Left(states=(BROKEN,)),
             "none of its states is complete (x-000008-state: random_states_0.pkl is missing)",

@@ -26,6 +26,7 @@ RUN = "accelerate launch --mixed_precision bf16 sd-scripts/flux_train_network.py
         (RUN + "--seed 1 --seed 2", {"seed": ["2"]}),
         (RUN + "--network_alpha -1", {"network_alpha": ["-1"]}),
         (RUN + "\\\n  --seed 42 \\\n  --sdpa \\\n", {"seed": ["42"], "sdpa": []}),
+        (RUN + "--seed 4\\\n2", {"seed": ["42"]}),
         (RUN + "--max_grad_norm 0.0 \\--save_state \\\n --x", {"max_grad_norm": ["0.0"], "save_state": [], "x": []}),
         (RUN + "--loss_type l2\n  --network_alpha 16", {"loss_type": ["l2"]}),  # a command of its own, says the shell
         (RUN + "--seed 42 2>&1 | tee log.txt", {"seed": ["42"]}),

@@ -12,13 +12,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.store.files import BLOCKS, lora, with_header, write_state
+from tests.store.files import BLOCKS, CLIP, RECORDED, lora, with_header, write_state
 
 HERE = Path(__file__).parent
 ROOT = "/workspace/fluxgym"
 """Where the older program was installed; the homes lie elsewhere now."""
 STARTED = 1_763_300_000.5
 """Of all trainings, unix seconds."""
+
+SINGLE = {name: size for name, size in (BLOCKS | CLIP).items() if "_double_blocks_" not in name}
+"""What is trained with train_blocks=single: CLIP-L too."""
 
 ADAFACTOR = """--optimizer_type adafactor \\
   --optimizer_args "relative_step=False" "scale_parameter=False" "warmup_init=False" \\
@@ -154,13 +157,16 @@ def folder(home: Path, name: str, script: str, *, trigger: str = "p3rs0n", promp
     return path
 
 
-def save(path: Path, *epochs: int, states: bool = False, final: bool = False) -> None:
-    """What the trainer saves at the end of these epochs."""
+def save(path: Path, *epochs: int, states: bool = False, final: bool = False, tier: str = "20G") -> None:
+    """What the trainer saves at the end of these epochs. The 12G's alpha is the 16 of its Advanced options."""
     for epoch in epochs:
         stem = path.name if epoch == 16 and final else f"{path.name}-{epoch:06d}"
         (path / f"{stem}.safetensors").write_bytes(weights(path.name, epoch=epoch))
         if states:
-            write_state(path / f"{stem}-state", epoch=epoch, step=epoch * 20, weights=lora(BLOCKS, alpha=1.0))
+            trained = lora(SINGLE if tier == "12G" else BLOCKS | CLIP, alpha=16.0 if tier == "12G" else 1.0)
+            state = write_state(path / f"{stem}-state", epoch=epoch, step=epoch * 20, weights=trained)
+            if tier != "20G":
+                (state / "optimizer.bin").write_bytes((RECORDED / "adafactor.bin").read_bytes())
 
 
 def original(home: Path) -> None:
@@ -173,7 +179,7 @@ def original(home: Path) -> None:
     (done / "sample" / "finished_000100_00_20251116153000_42.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     save(folder(home, "epochs-only", train_sh("epochs-only", tier="16G", every=50), prompts="p3rs0n\n"), 4, 8)
     saving = train_sh("with-states", tier="12G", advanced="--save_state --network_alpha 16")
-    save(folder(home, "with-states", saving), 4, 8, states=True)
+    save(folder(home, "with-states", saving), 4, 8, states=True, tier="12G")
     folder(home, "o-keeffe", train_sh("o-keeffe"), trigger="in the style of O'Keeffe")
     save(folder(home, "My LoRA", train_sh("My LoRA")), 16, final=True)
     (home / "outputs" / "sample").mkdir()
@@ -184,7 +190,7 @@ def original(home: Path) -> None:
 def fork(home: Path) -> None:
     """Of the hardened fork."""
     stopped = folder(home, "stopped", train_sh("stopped", tier="16G", fork=True))
-    save(stopped, 4, 8, states=True)
+    save(stopped, 4, 8, states=True, tier="16G")
     write(stopped, form("stopped", vram="16G"))
     (stopped / "training.log").write_text("epoch 9/16\nsteps:  51%|\u2588\u2588   | 163/320\n")
     (stopped / "monitor.log").write_text("GPU monitoring started\n")
