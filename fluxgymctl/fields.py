@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of a job as a user may write them: one table for the flags of `submit`, the keys of a spec file and the
-fields of the interface.
+"""The fields of a job as a user may write them: one table for the flags of `submit` and `edit`, the keys of a spec
+file and the fields of the interface.
 
 Nothing is written down twice: names and types are those of the message, the help is the comment of the interface
-definition. A field that is added there is a flag and a key here.
+definition. A field that is added there is a flag and a key here. What reads better on a command line than the field's
+own name stands in _SPELLINGS.
 """
 
 import math
 import os
 import re
+import shutil
 import types
 import typing
 from collections.abc import Callable
@@ -19,14 +21,25 @@ from typing import Any
 
 import msgspec
 
+from fluxgym.errors import FileMissing
 from fluxgym.interfaces import description
 from fluxgym.messages import Context, Model, OpenEnum
 
 OPTIONS = "trainer_options"
 MODEL = "model"
+PROGRAM = "program"
 _PATHS = frozenset({"dataset", *Model.__struct_fields__})
 _INT_LIMIT = 2**63
 """The interface's int has 64 bits."""
+
+_SPELLINGS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "held": (("--hold", "--held"), None),
+    "after": (("--after",), "JOB"),
+    # Issue 3: `--gpus N` says how many, so which ones is said one by one.
+    "gpus": (("--gpu",), "GPU"),
+    "gpu_count": (("--gpus", "--gpu-count"), None),
+}
+"""Flags and metavar of the fields whose own name and type do not say enough; None: those of the type."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,8 +69,17 @@ class Field:
         return self.key.rpartition(".")[2]
 
     @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+    def flags(self) -> tuple[str, ...]:
+        """All spellings of its flag, the one that messages use first."""
+        if self.key in _SPELLINGS:
+            return _SPELLINGS[self.key][0]
+        flag = "--" + self.name.replace("_", "-")
+        # A flag that is repeated reads better in the singular: --sample-prompt A --sample-prompt B.
+        return tuple(dict.fromkeys((flag, flag.removesuffix("s") if self.repeated else flag)))
+
+    @property
+    def metavar(self) -> str:
+        return _SPELLINGS.get(self.key, ((), None))[1] or self.kind.metavar
 
 
 def absolute(text: str, base: Path) -> str:
@@ -65,6 +87,27 @@ def absolute(text: str, base: Path) -> str:
     if not text:
         raise ValueError
     return os.path.abspath(base / Path(text).expanduser())
+
+
+def executable(words: list[str], base: Path) -> list[str]:
+    """A program and its arguments as the daemon takes them: it has another PATH and another folder than the user, so
+    the program is found here, as a shell would. FileMissing if PATH has none of that name."""
+    if not words or "/" in words[0]:
+        return [absolute(words[0], base), *words[1:]] if words else words
+    found = shutil.which(words[0])
+    if found is None:
+        raise FileMissing(
+            f"There is no program {words[0]!r} on PATH; one in the current folder is written ./{words[0]}.",
+            path=words[0],
+        )
+    return [absolute(found, base), *words[1:]]
+
+
+def placed(field: "Field", value: Any, base: Path) -> Any:
+    """The value with what it names made absolute. ValueError for an empty path."""
+    if field.kind is _PATH:
+        return absolute(value, base)
+    return executable(value, base) if field.key == PROGRAM else value
 
 
 @cache
@@ -80,7 +123,7 @@ def fields() -> tuple[Field, ...]:
                     Field(
                         key=prefix + field.name,
                         kind=_PATH if field.name in _PATHS else _kind(inner),
-                        help=comments[field.encode_name],
+                        help=_help(inner, comments[field.encode_name]),
                         repeated=typing.get_origin(inner) is list,
                     )
                 )
@@ -110,7 +153,18 @@ def _choice(enum: type[OpenEnum]) -> Kind:
             raise ValueError
         return choices[value]
 
-    return Kind(right=f"one of {', '.join(choices)}", metavar="|".join(choices), from_text=read, from_toml=read)
+    def from_text(text: str) -> OpenEnum:
+        return read(text.replace("-", "_"))
+
+    return Kind(right=f"one of {', '.join(choices)}", metavar="|".join(choices), from_text=from_text, from_toml=read)
+
+
+def _help(annotation: Any, comment: str) -> str:
+    """The field's comment; for a choice, after that of its type, which tells what the words mean."""
+    if not (isinstance(annotation, type) and issubclass(annotation, OpenEnum)):
+        return comment
+    above = description("org.fluxgym.Jobs").split(f"\ntype {annotation.__name__} (")[0].rpartition("\n\n")[2]
+    return " ".join([*(line.removeprefix("# ") for line in above.splitlines()), comment])
 
 
 def _comments(type_name: str) -> dict[str, str]:

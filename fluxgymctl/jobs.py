@@ -9,6 +9,11 @@ _WAITS = {
     WaitingFor.GPU: "waits for a free GPU",
     WaitingFor.START: "is about to start",
     WaitingFor.SUPERVISOR: "waits for a service manager to start it",
+    WaitingFor.HELD: "is held until `fluxgymctl release`",
+    WaitingFor.PAUSED: "waits since the queue is paused, until `fluxgymctl continue`",
+    WaitingFor.JOB: "waits for another job to be completed",
+    WaitingFor.BACK_OFF: "is tried again after a pause",
+    WaitingFor.SLOT: "waits for other programs to end",
 }
 _RUNS = (State.STARTING, State.RUNNING, State.STOPPING)
 
@@ -19,6 +24,8 @@ def why(job: Job) -> str:
     if job.runtime.waiting_for is None:
         return words.text(reason)
     waits = _WAITS.get(job.runtime.waiting_for, "waits for something that this version does not know")
+    if job.runtime.waiting_for is WaitingFor.BACK_OFF and job.runtime.not_before is not None:
+        waits = f"is tried again at {words.clock(job.runtime.not_before)}"
     return f"{waits}: {reason}" if reason else waits
 
 
@@ -101,7 +108,7 @@ def _landmark(job: Job) -> tuple[object, ...]:
 
 
 def ending(job: Job) -> str:
-    """How it ended, in one line: where the LoRA is, or why there is none."""
+    """How it ended, in one line: where the result is, or why there is none."""
     runtime = job.runtime
     detail = runtime.result if runtime.state is State.COMPLETED else runtime.reason
     return f"{job.context.name} {runtime.state}" + (f": {plain(detail)}" if detail else "")

@@ -16,7 +16,7 @@ from fluxgym.config import _line_of as line_of
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.messages import Context, Model
 from fluxgymctl import options
-from fluxgymctl.fields import MODEL, OPTIONS, absolute, fields, is_path
+from fluxgymctl.fields import MODEL, OPTIONS, fields, placed
 
 Values = Mapping[str, Any]
 
@@ -114,8 +114,7 @@ def _value(key: str, raw: Any, *, folder: Path) -> Any:
         raise _UnknownKey(_hint(key, list(known)))
     field = known[key]
     try:
-        value = field.kind.from_toml(raw)
-        return absolute(value, folder) if is_path(field) else value
+        return placed(field, field.kind.from_toml(raw), folder)
     except ValueError:
         raise _WrongValue(field.kind.right) from None
 

@@ -63,6 +63,23 @@ def moment(then: float | None, *, now: float) -> str:
     return local.strftime("%H:%M:%S" if local.date() == today else "%Y-%m-%d %H:%M")
 
 
+def timestamp(then: float | None) -> str:
+    """A time of the wall clock in local time, in full: all of them are equally long."""
+    if then is None:
+        return ABSENT
+    return datetime.fromtimestamp(then).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def clock(then: float) -> str:
+    """A time of the wall clock of today in local time."""
+    return moment(then, now=then)
+
+
+def name(value: str) -> str:
+    """A value of an enum of the interface as words."""
+    return value.replace("_", " ")
+
+
 def speed(seconds_per_step: float | None) -> str:
     """The number that is at least 1: seconds a step, or steps a second."""
     if seconds_per_step is None or seconds_per_step <= 0:

@@ -94,6 +94,7 @@ def facts(info: InfoReply, *, now: float) -> list[tuple[str, str]]:
         ("Supervisor", f"{info.supervisor} ({info.supervisor_reason})"),
         ("Linger", _LINGER[info.linger]),
         ("Sleep lock", sleep),
+        ("Queue", "paused, until `fluxgymctl continue`" if info.queue_paused else "open"),
         ("Jobs", ", ".join(f"{count} {state}" for state, count in info.jobs.items() if count) or "none"),
         ("Health", "good" if not info.degraded else "; ".join(info.degraded)),
     ]

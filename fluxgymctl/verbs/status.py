@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`status`: everything that is known of one job."""
 
+import shlex
 import time
 from pathlib import Path
 
 import click
 
-from fluxgym.messages import Attempt, Job, Progress
+from fluxgym.messages import Attempt, Context, Job, Kind, Progress
 from fluxgym.methods import DESCRIBE, JobName
 from fluxgymctl import jobs, words
 from fluxgymctl.output import write_facts, write_json
@@ -37,14 +38,36 @@ def facts(job: Job, *, now: float) -> Facts:
         ("Name", job.context.name),
         ("State", str(runtime.state)),
         ("Why", jobs.why(job)),
-        ("Submitted", _when(runtime.submitted_at, now=now)),
     ]
+    if runtime.failure is not None:
+        rows += [("Failure", words.name(runtime.failure.kind)), ("Advice", runtime.failure.advice)]
+    if runtime.not_before is not None:
+        rows.append(("Not before", words.moment(runtime.not_before, now=now)))
+    rows.append(("Submitted", _when(runtime.submitted_at, now=now)))
+    rows += _wishes(job.context)
     if runtime.progress is not None:
         rows += _progress(runtime.progress, now=now)
     rows.append(("Steps lost", str(runtime.steps_lost)))
     if runtime.attempt is not None:
         rows += _attempt(runtime.attempt, now=now)
     rows += _places(job)
+    return rows
+
+
+def _wishes(context: Context) -> Facts:
+    """What was asked for beside the training itself."""
+    rows = []
+    if context.program:
+        rows.append(("Program", shlex.join(context.program)))
+    if context.priority is not None:
+        rows.append(("Priority", str(context.priority)))
+    if context.after:
+        rows.append(("After", ", ".join(context.after)))
+    if context.kind is not Kind.PROGRAM and (context.gpu_count or context.gpus):
+        count = str(context.gpu_count or 1)
+        rows.append(("GPUs wanted", f"{count} of {', '.join(context.gpus)}" if context.gpus else count))
+    if context.restart is not None:
+        rows.append(("Restart", words.name(context.restart)))
     return rows
 
 
@@ -76,12 +99,10 @@ def _attempt(attempt: Attempt, *, now: float) -> Facts:
 def _places(job: Job) -> Facts:
     """The names within a job's home are part of the contract (DESIGN: A job and its home)."""
     home = Path(job.runtime.home)
-    return [
-        ("Home", str(home)),
-        ("Log", str(home / "training.log")),
-        ("Samples", str(home / "sample")),
-        ("LoRA", words.text(job.runtime.result)),
-    ]
+    rows = [("Home", str(home)), ("Log", str(home / "training.log"))]
+    if job.context.kind is Kind.PROGRAM:
+        return [*rows, ("Result", words.text(job.runtime.result))]
+    return [*rows, ("Samples", str(home / "sample")), ("LoRA", words.text(job.runtime.result))]
 
 
 def _when(then: float | None, *, now: float) -> str:

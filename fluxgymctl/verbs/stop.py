@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.messages import State
+from fluxgym.messages import Kind, State
 from fluxgym.methods import STOP, StopParameters
 from fluxgymctl.each import each
 from fluxgymctl.output import note, write_json
@@ -31,8 +31,8 @@ def command(session: Session, names: tuple[str, ...], *, after_checkpoint: bool)
         if session.json:
             write_json(job)
         elif job.runtime.state is State.STOPPING:
-            how = "its next checkpoint is waited for" if after_checkpoint else "the trainer saves first"
-            note(f"{name} is stopping: {how}.")
+            saves = "its program is told to end" if job.context.kind is Kind.PROGRAM else "the trainer saves first"
+            note(f"{name} is stopping: {'its next checkpoint is waited for' if after_checkpoint else saves}.")
         else:
             note(f"{name} is {job.runtime.state}.")
 

@@ -104,6 +104,8 @@ def watch(session: Session, name: str | None) -> int:
         for reply in follow.changes(session, name, note=say):
             view.show(reply)
             if name is not None and (status := outcome.of(reply)) is not None:
+                if not session.json and reply.job is not None and reply.job.runtime.failure is not None:
+                    note(reply.job.runtime.failure.advice)
                 return status
     finally:
         view.clear()

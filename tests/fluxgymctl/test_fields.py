@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of fields: complete, with the help of the interface definition."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from fluxgym.errors import FileMissing
 from fluxgym.messages import Context, Model, OpenEnum
-from fluxgymctl.fields import MODEL, OPTIONS, Field, _kind, fields, is_path, is_switch
+from fluxgymctl.fields import _SPELLINGS, MODEL, OPTIONS, Field, _kind, executable, fields, is_path, is_switch
 
 
 def test_each_field_of_a_job_is_in_the_table() -> None:
@@ -14,7 +17,55 @@ def test_each_field_of_a_job_is_in_the_table() -> None:
 
 
 def test_no_two_fields_have_the_same_flag() -> None:
-    assert len({field.flag for field in fields()}) == len(fields())
+    flags = [flag for field in fields() for flag in field.flags]
+    assert len(set(flags)) == len(flags)
+
+
+def test_flags_are_the_names_of_the_fields_but_where_people_say_it_otherwise() -> None:
+    by_key = {field.key: (*field.flags, field.metavar) for field in fields()}
+    assert by_key["learning_rate"] == ("--learning-rate", "NUMBER")
+    assert by_key["sample_prompts"] == ("--sample-prompts", "--sample-prompt", "TEXT")
+    assert by_key["model.clip_l"] == ("--clip-l", "PATH")
+    assert by_key["gpu_count"] == ("--gpus", "--gpu-count", "N")
+    assert by_key["gpus"] == ("--gpu", "GPU")
+    assert by_key["after"] == ("--after", "JOB")
+
+
+def test_the_spellings_are_those_of_fields_that_there_are() -> None:
+    assert set(_SPELLINGS) <= {field.key for field in fields()}
+
+
+def test_the_help_of_a_choice_tells_what_its_words_mean() -> None:
+    (kind,) = [field.help for field in fields() if field.key == "kind"]
+    assert kind.startswith("What a job does. training: ")
+    assert kind.endswith("Default training.")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], []),
+        (["/bin/x", "a b", ""], ["/bin/x", "a b", ""]),
+        (["./x"], ["/base/x"]),
+        (["../x", "./y"], ["/x", "./y"]),
+        (["~/x"], ["/home/somebody/x"]),
+        (["tool"], ["{path}/tool"]),
+    ],
+)
+def test_a_program_is_found_as_a_shell_would_find_it(
+    words: list[str], found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "tool").touch(mode=0o755)
+    assert executable(words, Path("/base")) == [word.format(path=tmp_path) for word in found]
+
+
+def test_a_program_that_is_not_on_path_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "tool").touch(mode=0o644)
+    with pytest.raises(FileMissing, match=r"no program 'tool' on PATH; .* is written \./tool\.$"):
+        executable(["tool"], tmp_path)
 
 
 @pytest.mark.parametrize("field", fields(), ids=lambda field: field.key)
@@ -44,7 +95,9 @@ class Colour(OpenEnum):
 def test_a_choice_takes_its_words_and_never_unknown() -> None:
     kind = _kind(Colour)
     assert (kind.right, kind.metavar) == ("one of red, dark_blue", "red|dark_blue")
-    assert kind.from_text("dark_blue") is kind.from_toml("dark_blue") is Colour.DARK_BLUE
+    assert (
+        kind.from_text("dark-blue") is kind.from_text("dark_blue") is kind.from_toml("dark_blue") is Colour.DARK_BLUE
+    )
     for wrong in ("unknown", "green", "", 1, True, ["red"]):
         with pytest.raises(ValueError):  # noqa: PT011  its sentence is made by the caller
             kind.from_toml(wrong)

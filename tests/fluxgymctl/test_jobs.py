@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxgym.messages import Exit, Job
-from fluxgymctl import jobs
-from tests.fluxgymctl.wire import attempt, job, progress
+from fluxgym.messages import Exit, Job, WaitingFor
+from fluxgymctl import jobs, words
+from tests.fluxgymctl.wire import NOW, attempt, job, progress
 
 FULL = progress(
     step=120,
@@ -92,10 +92,26 @@ def test_progress_is_the_step_or_what_else_runs(runtime: dict[str, Any], cell: s
         ({"waitingFor": "gpu"}, "waits for a free GPU"),
         ({"waitingFor": "start", "reason": "after demo"}, "is about to start: after demo"),
         ({"waitingFor": "a_miracle"}, "waits for something that this version does not know"),
+        ({"waitingFor": "held"}, "is held until `fluxgymctl release`"),
+        ({"waitingFor": "back_off"}, "is tried again after a pause"),
+        ({"waitingFor": "back_off", "notBefore": NOW, "reason": "R."}, f"is tried again at {words.clock(NOW)}: R."),
+        ({"waitingFor": "gpu", "notBefore": NOW}, "waits for a free GPU"),
+        (
+            {"waitingFor": "job", "reason": "It waits for b."},
+            "waits for another job to be completed: It waits for b.",
+        ),
     ],
 )
 def test_why_is_what_it_waits_for_and_the_reason(runtime: dict[str, Any], text: str) -> None:
     assert jobs.why(job(**runtime)) == text
+
+
+def test_each_thing_that_a_job_may_wait_for_has_words_of_its_own() -> None:
+    texts = [jobs.why(job(waitingFor=str(value))) for value in WaitingFor]
+    assert len(set(texts)) == len(texts)
+    assert [value for value in WaitingFor if jobs.why(job(waitingFor=str(value))).endswith("does not know")] == [
+        WaitingFor.UNKNOWN
+    ]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,12 @@ def test_flags_and_the_name_of_the_command_line_stand_over_the_file() -> None:
     assert job.trainer_options["network_train_unet_only"] == []
 
 
+def test_a_program_in_a_spec_file_is_beside_the_file() -> None:
+    assert spec.parse('program = ["./caption.sh", "./pictures"]', file=FILE) == {
+        "program": ["/specs/caption.sh", "./pictures"]
+    }
+
+
 def test_what_nobody_wrote_is_left_to_the_daemon() -> None:
     assert spec.context(name="a", file={}, flags={}) == Context(name="a")
 

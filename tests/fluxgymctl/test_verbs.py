@@ -21,9 +21,9 @@ def test_list_shows_the_job_on_a_line(trained: RunningDaemon) -> None:
     done = ctl("list", socket=trained.socket)
     assert (done.returncode, done.stderr) == (0, "")
     header, *lines = done.stdout.splitlines()
-    assert header.split() == ["NAME", "STATE", "PROGRESS", "AGE", "WHY"]
+    assert header.split() == ["NAME", "STATE", "PRIORITY", "PROGRESS", "AGE", "WHY"]
     (line,) = [line for line in lines if line.startswith("trained ")]
-    assert re.match(r"trained +completed +36/36 100% +\d+ (s|min) +\S", line)
+    assert re.match(r"trained +completed +- +36/36 100% +\d+ (s|min) +\S", line)
 
 
 def test_list_as_json_gives_a_job_a_line(trained: RunningDaemon) -> None:
@@ -184,7 +184,23 @@ def test_a_bad_submit_gets_one_sentence_and_leaves_nothing(
     assert outputs(trained) == before
 
 
-@pytest.mark.parametrize("verb", ["status", "logs", "watch", "wait", "stop", "resume", "checkpoints", "rm"])
+NAMED = [
+    "status",
+    "history",
+    "logs",
+    "watch",
+    "wait",
+    "stop",
+    "resume",
+    "checkpoints",
+    "rm",
+    "hold",
+    "release",
+    "move",
+]
+
+
+@pytest.mark.parametrize("verb", NAMED)
 def test_each_verb_refuses_a_job_that_there_is_not(trained: RunningDaemon, verb: str) -> None:
     done = ctl(verb, "nobody", socket=trained.socket)
     assert (done.returncode, done.stdout) == (3, "")

@@ -82,6 +82,13 @@ def test_a_moment_is_local_and_has_its_date_only_on_another_day() -> None:
     assert words.moment(None, now=now) == "-"
 
 
+@pytest.mark.usefixtures("berlin")
+def test_a_timestamp_is_local_and_full_and_a_clock_only_tells_the_time() -> None:
+    assert words.timestamp(1_700_000_000.5) == "2023-11-14 23:13:20"
+    assert words.timestamp(None) == "-"
+    assert words.clock(1_700_000_000.5) == "23:13:20"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(None, "-"), (0.0, "-"), (1.0, "1.00 s/step"), (12.345, "12.35 s/step"), (0.25, "4.00 steps/s")],

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags that describe a job, for `submit` and `edit`: one for each row of the table of fields.
+
+What was not given is not there: flags stand over the spec file, and what neither says is the daemon's to decide.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fluxgymctl import options
+from fluxgymctl.fields import OPTIONS, PROGRAM, executable, fields, is_switch, placed
+from fluxgymctl.session import F
+
+_FIELDS = {field.name: field for field in fields() if field.name not in ("name", PROGRAM)}
+"""By the names of the parameters. The job's name is the argument, its program the words after `--`."""
+
+
+class JobCommand(click.Command):
+    """A verb that describes a job. The words after `--` are a program and its arguments, and belong to it alone."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            args, words = args[:at], args[at + 1 :]
+            if not words:
+                raise click.UsageError("After -- come a program and its arguments.", ctx)
+            ctx.params[PROGRAM] = executable(words, Path.cwd())
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- PROGRAM ARGUMENT...]"]
+
+
+def job_options(function: F) -> F:
+    """Adds --file, a flag for each field, and -o for the trainer's own."""
+    decorators = [
+        click.option("--file", "file", type=click.Path(path_type=Path), metavar="SPEC", help="A spec file in TOML."),
+        *(_field_option(name) for name in _FIELDS),
+        click.option(
+            "-o",
+            "--option",
+            OPTIONS,
+            metavar="KEY=WORDS",
+            multiple=True,
+            callback=_read_options,
+            help="A flag of the trainer by its own name, without the dashes; KEY alone is a switch.",
+        ),
+    ]
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def values(given: dict[str, Any]) -> dict[str, Any]:
+    """What the flags say, by the dotted keys of a spec file."""
+    rest = dict(given)
+    own = {f"{OPTIONS}.{key}": words for key, words in rest.pop(OPTIONS).items()}
+    program = {PROGRAM: rest.pop(PROGRAM)} if PROGRAM in rest else {}
+    return {_FIELDS[name].key: value for name, value in rest.items() if value is not None} | own | program
+
+
+def _field_option(name: str) -> Any:
+    field = _FIELDS[name]
+    if is_switch(field):
+        both = [f"{flag}/--no-{flag.removeprefix('--')}" for flag in field.flags]
+        return click.option(*both, name, default=None, help=field.help)
+    return click.option(
+        *field.flags,
+        name,
+        metavar=field.metavar,
+        multiple=field.repeated,
+        callback=_read_field,
+        help=field.help,
+    )
+
+
+def _read_field(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """A flag's value as the spec file would have it; absent stays None, and one empty text is an empty list."""
+    if value == ("",):
+        return []
+    if isinstance(value, tuple):
+        return [_read_field(context, parameter, item) for item in value] or None
+    if value is None:
+        return None
+    field = _FIELDS[str(parameter.name)]
+    try:
+        return placed(field, field.kind.from_text(value), Path.cwd())
+    except ValueError:
+        right = field.kind.right.removesuffix(" in quotes")
+        raise click.UsageError(f"{field.flags[0]} is {value!r}, but must be {right}.", context) from None
+
+
+def _read_options(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, list[str]]:
+    """The flags of the trainer; one that is given twice counts as given last."""
+    try:
+        return dict(options.from_text(item) for item in value)
+    except ValueError as error:
+        raise click.UsageError(f"{parameter.opts[-1]}: {error}.", context) from None

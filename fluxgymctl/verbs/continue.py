@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N999  the verb's own name; a module is loaded by it (main.py), never by a statement
+"""`continue`: the end of a `pause`."""
+
+import click
+
+from fluxgym.methods import CONTINUE, Nothing
+from fluxgymctl.output import note
+from fluxgymctl.session import Session, common_options
+
+
+@click.command("continue")
+@common_options
+@click.pass_obj
+def command(session: Session) -> None:
+    """Ends the pause of the queue: waiting jobs are started again."""
+    session.call(CONTINUE, Nothing())
+    note("The queue goes on: waiting jobs are started again.")

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`edit`: other settings for a job that does not run, by the flags and the spec file of `submit`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fluxgym.methods import EDIT, SubmitParameters
+from fluxgymctl import spec
+from fluxgymctl.flags import JobCommand, job_options, values
+from fluxgymctl.output import note, write_json
+from fluxgymctl.session import Session, common_options
+
+
+@click.command("edit", cls=JobCommand)
+@click.argument("name")
+@job_options
+@common_options
+@click.pass_obj
+def command(session: Session, /, name: str, *, file: Path | None, **given: Any) -> None:
+    """Changes the settings of a job that does not run.
+
+    They count from its next start. What is not given stays as it was; --after '' and the like empty a list. The
+    name, the kind and the dataset of a job cannot be changed.
+    """
+    from_file, from_flags = spec.read(file) if file else {}, values(given)
+    if not from_file and not from_flags:
+        raise click.UsageError("There is nothing to change; give the flags or the spec file of `fluxgymctl submit`.")
+    job = session.call(EDIT, SubmitParameters(job=spec.context(name=name, file=from_file, flags=from_flags))).job
+    if session.json:
+        write_json(job)
+    else:
+        note(f"{name} has its new settings, and is {job.runtime.state}.")

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`history`: what happened to a job, as its journal tells it: what happened while you were away."""
+
+import click
+
+from fluxgym.methods import HISTORY, HistoryReply, JobName
+from fluxgymctl import words
+from fluxgymctl.output import GAP, plain, write, write_json
+from fluxgymctl.session import Session, common_options
+
+
+@click.command("history")
+@click.argument("name")
+@common_options
+@click.pass_obj
+def command(session: Session, name: str) -> None:
+    """Shows what happened to a job, oldest first.
+
+    One line for each thing that happened, with its local time.
+    """
+    with session.connect() as connection:
+        for entry in connection.stream(HISTORY, JobName(name=name)):
+            if entry.at is None:  # the last reply, which only ends the stream
+                continue
+            if session.json:
+                write_json(entry)
+            else:
+                write(line(entry))
+
+
+def line(entry: HistoryReply) -> str:
+    return f"{words.timestamp(entry.at)}{GAP}{plain(words.text(entry.text))}"

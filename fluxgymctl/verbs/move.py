@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`move`: another place in the queue for a waiting job."""
+
+import click
+
+from fluxgym.methods import MOVE, MoveParameters
+from fluxgymctl.output import note, write_json
+from fluxgymctl.session import Session, common_options
+
+
+@click.command("move")
+@click.argument("name")
+@click.option("--before", metavar="OTHER", help="Right before this waiting job, with its priority.")
+@common_options
+@click.pass_obj
+def command(session: Session, name: str, before: str | None) -> None:
+    """Moves a waiting job to the front of the queue.
+
+    Or right before another waiting one.
+    """
+    job = session.call(MOVE, MoveParameters(name=name, before=before)).job
+    if session.json:
+        write_json(job)
+    else:
+        note(f"{name} is now at the front of the queue." if before is None else f"{name} is now before {before}.")

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`release`: lets held jobs wait for their turn again."""
+
+import click
+
+from fluxgym.methods import RELEASE, JobName
+from fluxgymctl.each import each
+from fluxgymctl.output import note, write_json
+from fluxgymctl.session import Session, common_options
+
+
+@click.command("release")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@common_options
+@click.pass_obj
+def command(session: Session, names: tuple[str, ...]) -> int:
+    """Lets held jobs wait for their turn.
+
+    They have the places in the queue that they had.
+    """
+
+    def release(name: str) -> None:
+        job = session.call(RELEASE, JobName(name=name)).job
+        if session.json:
+            write_json(job)
+        else:
+            note(f"{name} waits for its turn.")
+
+    return each(names, release)
