@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 import click
 
-from fluxgym import config, paths
+from fluxgym import __version__, config, paths
 from fluxgym.client import Connection
 from fluxgym.methods import Method, Parameters, Reply
+from fluxgymctl.output import note
+from fluxgymctl.skew import GreetingConnection, sentence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,6 +25,7 @@ class Session:
     def __init__(self) -> None:
         self.socket: str | None = None
         self.json = False
+        self._daemons_version = __version__
 
     def configuration(self) -> config.Config:
         """The settings of this call. ConfigInvalid if one is wrong."""
@@ -34,7 +37,13 @@ class Session:
         path = self.configuration().socket
         if path == paths.default_socket(os.environ) and path.parent.exists():
             paths.check_socket_folder(path.parent)
-        return Connection(path)
+        return GreetingConnection(path, self._meet)
+
+    def _meet(self, version: str) -> None:
+        """Says it when the daemon's version is not ours; at a reconnection only if it has changed."""
+        if version != self._daemons_version and (text := sentence(ours=__version__, daemons=version)):
+            note(text)
+        self._daemons_version = version
 
     def call(self, method: Method[Parameters, Reply], parameters: Parameters) -> Reply:
         """One call on a connection of its own."""

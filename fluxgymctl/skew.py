@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client and a daemon of different versions: it is said once, in one line, and both go on working (promise 9).
+
+The daemon's version is asked with the first call of a connection, in one go: its answer comes before that of the
+call, so that no round trip is waited for. Nothing is asked of a daemon that could not answer: org.varlink.service is
+part of every version.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from fluxgym.client import Connection
+from fluxgym.errors import InterfaceNotFound, MethodNotFound
+from fluxgym.methods import GET_INFO, Method, Nothing, Parameters, Reply
+
+
+class GreetingConnection(Connection):
+    """A connection that tells the daemon's version to `told`, before the first reply."""
+
+    def __init__(self, path: Path, told: Callable[[str], None]) -> None:
+        super().__init__(path)
+        self._told = told
+        self._greeted = False
+        self._answered = False
+
+    def _send(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> None:
+        if not self._greeted:
+            self._greeted = True
+            super()._send(GET_INFO, Nothing(), more=False)
+        super()._send(method, parameters, more=more)
+
+    def _receive(self, method: Method[Parameters, Reply]) -> tuple[Reply, bool]:
+        if not self._answered:
+            self._answered = True
+            info, _ = super()._receive(GET_INFO)
+            self._told(info.version)
+        try:
+            return super()._receive(method)
+        except (InterfaceNotFound, MethodNotFound) as error:
+            raise type(error)(f"This daemon does not know {method.name}; it is older than this program.") from None
+
+
+def sentence(*, ours: str, daemons: str) -> str | None:
+    """What the user should know of two versions; None if they are the same."""
+    if ours == daemons:
+        return None
+    if _numbers(daemons) < _numbers(ours):
+        how, effect = (
+            "older than",
+            "what is new in this program is refused, until the daemon is upgraded and restarted",
+        )
+    elif _numbers(daemons) > _numbers(ours):
+        how, effect = "newer than", "what is new in the daemon is shown as unknown, or not at all"
+    else:
+        how, effect = "another than", "what only one of them knows does not work"
+    return f"The daemon has version {daemons}, {how} this program ({ours}): {effect}."
+
+
+def _numbers(version: str) -> list[int]:
+    """The release numbers of a version: [0, 2, 1] for 0.2.1rc1. Nothing for one that has none."""
+    numbers = re.match(r"\d+(\.\d+)*", version)
+    return [int(number) for number in numbers[0].split(".")] if numbers else []
