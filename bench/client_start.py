@@ -14,19 +14,27 @@ import sys
 import time
 from pathlib import Path
 
+from fluxgym import config
+from fluxgym.errors import ConfigInvalid
+
 GOAL = 2.5
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--socket", required=True, type=Path, help="the socket of a running daemon")
+    parser.add_argument("--socket", help="the socket of a running daemon (default: the configured one)")
     parser.add_argument("--runs", type=int, default=40, help="runs of each program (default 40)")
     arguments = parser.parse_args()
+
+    try:
+        socket = config.load(os.environ, {"socket": arguments.socket}).socket
+    except ConfigInvalid as error:
+        sys.exit(error.message)
 
     python = sys.executable
     ours = [python, "-c", "import sys; from fluxgymctl.main import main; sys.exit(main())", "list"]
     libraries = [python, "-c", "import click, msgspec"]
-    environ = {**os.environ, "FLUXGYM_SOCKET": str(arguments.socket)}
+    environ = {**os.environ, "FLUXGYM_SOCKET": str(socket)}
     for command in (ours, libraries):  # warms the disk's cache and writes the bytecode
         seconds(command, environ)
     pairs = [(seconds(ours, environ), seconds(libraries, environ)) for _ in range(arguments.runs)]
