@@ -75,7 +75,7 @@ def _steps_missing(ending: Ending) -> str | None:
 
 
 def _stopped(record: ExitRecord | None, step: int) -> str:
-    if record is not None and record.kind == "exited":
+    if record is not None and (record.kind == "exited" or record.signal == signal.SIGTERM):
         return f"It was stopped by the user at step {step}."
     return f"It was stopped by the user at step {step}; it had to be killed."
 

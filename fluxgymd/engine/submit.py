@@ -67,10 +67,11 @@ class Submitter:
             failpoint("submit.files_written")
             folder = await self._book.disk(lambda: self._book.home.publish(built, context.name))
             failpoint("submit.published")
-        except FileExistsError:
-            raise NameTaken(f"There is a job {context.name} already.", name=context.name) from None
-        finally:
+        except Exception:
+            # Not where this task is cancelled: a thread may be publishing the folder at that moment. What a daemon
+            # leaves half-made when it leaves is deleted at the next start.
             await asyncio.to_thread(shutil.rmtree, built, ignore_errors=True)
+            raise
         return self._book.add(folder), _warnings(snapshot, context)
 
 
