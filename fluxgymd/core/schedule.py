@@ -84,15 +84,23 @@ def queue(jobs: Iterable[Job]) -> list[Job]:
     return sorted(waiting, key=lambda job: (-job.priority, job.rank, job.id))
 
 
-def place_at(line: Sequence[Job], index: int, job: Job) -> tuple[int, float]:
-    """The priority and rank that put `job` at a place in the line, which does not hold it."""
+def place_at(line: Sequence[Job], index: int, job: Job) -> tuple[int, float] | None:
+    """The priority and rank that put `job` at a place in the line, which does not hold it. None if there is no number
+    between the ranks of its neighbours any more: then `make_room` comes first."""
     if index >= len(line):
         return (line[-1].priority, line[-1].rank + 1.0) if line else (job.priority, job.rank)
     behind = line[index]
     ahead = line[index - 1] if index > 0 else None
     if ahead is None or ahead.priority != behind.priority:
         return behind.priority, behind.rank - 1.0
-    return behind.priority, (ahead.rank + behind.rank) / 2
+    # Ranks are times: between two that are a second apart about 20 halves find a place.
+    middle = (ahead.rank + behind.rank) / 2
+    return (behind.priority, middle) if ahead.rank < middle < behind.rank else None
+
+
+def make_room(line: Sequence[Job], index: int) -> list[Job]:
+    """The jobs whose rank is to grow by 1, one after the other: the order is the same after each of them."""
+    return [job for job in reversed(line[index:]) if job.priority == line[index].priority]
 
 
 def due(job: Job, now: float) -> float:

@@ -55,9 +55,19 @@ class Scheduler:
         """Something changed: a pass is due."""
         self._bell.set()
 
-    def place_before(self, job: Job, before: str | None) -> tuple[int, float]:
-        """The priority and rank that put a job right before another waiting one, or to the front. WrongState if that
-        one does not wait."""
+    def place_before(self, job: Job, before: str | None) -> tuple[int, float] | None:
+        """The priority and rank that put a job right before another waiting one, or to the front; None if there must
+        be made room first. WrongState if that one does not wait."""
+        line, index = self._line(job, before)
+        return schedule.place_at(line, index, job)
+
+    def in_the_way(self, job: Job, before: str | None) -> list[Job]:
+        """The jobs that make room for it; usually none."""
+        line, index = self._line(job, before)
+        return [] if schedule.place_at(line, index, job) is not None else schedule.make_room(line, index)
+
+    def _line(self, job: Job, before: str | None) -> tuple[list[Job], int]:
+        """The queue without the job, and the place before the other one in it."""
         line = [other for other in schedule.queue(self._book.jobs()) if other.name != job.name]
         index = 0
         if before is not None:
@@ -67,7 +77,7 @@ class Scheduler:
                     f"The job {before} does not wait in the queue.", name=before, state=wire_state(target.state)
                 )
             index = line.index(target)
-        return schedule.place_at(line, index, job)
+        return line, index
 
     async def run(self) -> None:
         """Passes, for ever."""

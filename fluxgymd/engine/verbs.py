@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from fluxgym.errors import WrongState
 from fluxgymd.core import events
@@ -104,9 +105,17 @@ class Verbs:
 
         def decide(job: Job) -> events.AnyEvent:
             _must_wait(job)
-            priority, rank = self._scheduler.place_before(job, before)
+            place = self._scheduler.place_before(job, before)
+            if place is None:
+                raise wrong_state(job, "the queue changes in this moment; try again")
+            priority, rank = place
             return events.Moved(at=time.time(), priority=priority, rank=rank)
 
+        _, job = self._book.sound(name)
+        _must_wait(job)
+        for other in self._scheduler.in_the_way(job, before):
+            with suppress(WrongState):  # it began meanwhile
+                await self._decide(other.name, _step_back)
         return await self._decide(name, decide)
 
     async def remove(self, name: str) -> None:
@@ -136,6 +145,11 @@ class Verbs:
                 job, "it was lost on this machine, where FluxGym sees by itself when nothing of it is left"
             )
         return events.Disowned(at=time.time(), attempt=state.attempt.number)
+
+
+def _step_back(job: Job) -> events.AnyEvent:
+    _must_wait(job)
+    return events.Moved(at=time.time(), priority=job.priority, rank=job.rank + 1.0)
 
 
 def _must_wait(job: Job) -> None:

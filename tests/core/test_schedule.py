@@ -23,6 +23,7 @@ from fluxgymd.core.schedule import (
     decide,
     due,
     is_training,
+    make_room,
     place_at,
     queue,
 )
@@ -329,12 +330,41 @@ class TestPlaceAt:
     @pytest.mark.parametrize("index", range(5))
     def test_it_comes_to_stand_where_it_was_put(self, index: int) -> None:
         job = waiting("x", rank=50.0)
-        priority, rank = place_at(self.LINE, index, job)
-        line = queue([*self.LINE, waiting("x", rank=rank, priority=priority)])
+        line = queue([*self.LINE, put(job, place_at(self.LINE, index, job))])
         assert [job.name for job in line].index("x") == index
 
     def test_into_an_empty_line_it_comes_as_it_is(self) -> None:
         assert place_at([], 0, waiting("x", rank=5.0, priority=3)) == (3, 5.0)
+
+    @settings(deadline=None)  # no test depends on a time
+    @given(
+        ranks=st.lists(st.sampled_from([1.8e9, 1.8e9 + 0.001, 1.8e9 + 1]), min_size=1, max_size=4),
+        priorities=st.lists(st.integers(0, 1), min_size=4, max_size=4),
+        places=st.lists(st.integers(0, 50), max_size=60),
+    )
+    def test_any_number_of_moves_to_anywhere_find_a_place(
+        self, ranks: list[float], priorities: list[int], places: list[int]
+    ) -> None:
+        line = queue(
+            waiting(f"old-{number}", rank=rank, priority=priorities[number], job_id=f"{9 - number}" * 32)
+            for number, rank in enumerate(ranks)
+        )
+        for number, place in enumerate(places):
+            index = place % (len(line) + 1)
+            job = waiting(f"new-{number}", job_id=f"{number:032x}")
+            if place_at(line, index, job) is None:
+                for other in make_room(line, index):
+                    moved = put(other, (other.priority, other.rank + 1.0))
+                    jobs = [moved if each is other else each for each in line]
+                    assert queue(jobs) == jobs
+                    line = jobs
+            line = queue([*line, put(job, place_at(line, index, job))])
+            assert line[index].name == job.name
+
+
+def put(job: Job, place: tuple[int, float] | None) -> Job:
+    assert place is not None
+    return apply(job, e.Moved(at=NOW, priority=place[0], rank=place[1]))
 
 
 GPUS = ("GPU-1", "GPU-2", "GPU-3", "GPU-4")
