@@ -18,7 +18,7 @@ from fluxgymd.engine import monitor, resuming
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.ending import Over, end_event
 from fluxgymd.engine.starting import Abandoned, Starter
-from fluxgymd.engine.watching import Look
+from fluxgymd.engine.watching import Disowned, Look
 from fluxgymd.failpoints import failpoint
 from fluxgymd.trainers import kohya
 
@@ -132,6 +132,9 @@ class Runner:
         await asyncio.to_thread(monitor.write_pid, entry.folder)
         try:
             over = await look.until_over()
+        except Disowned:
+            await asyncio.to_thread(monitor.remove_pid, entry.folder)
+            return
         finally:
             look.close()
         failpoint("watch.over")

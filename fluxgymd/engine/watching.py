@@ -12,7 +12,7 @@ from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
-from fluxgymd.core.job import Live, Lost, Starting, Stopping, stop_asked
+from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, Stopping, stop_asked
 from fluxgymd.core.resume import newest
 from fluxgymd.engine import monitor
 from fluxgymd.engine.book import Book, Entry
@@ -26,6 +26,10 @@ from fluxgymd.trainers.progress import MetricsReader
 LOOK_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.2
 """While something is about to change."""
+
+
+class Disowned(Exception):
+    """The user said that nothing of the attempt runs any more: there is nothing left to look at."""
 
 
 class Look:
@@ -51,6 +55,7 @@ class Look:
             self._gone.cancel()
 
     async def until_over(self) -> Over:
+        """How it came to its end. Disowned if it is not this daemon's to see."""
         while True:
             evidence = await self._adapter.evidence(self._ref())
             conclusion = conclude(evidence)
@@ -73,35 +78,43 @@ class Look:
             await self._progress()
             await self._pause(short=not isinstance(conclusion, Runs))
 
-    def _ref(self) -> AttemptRef:
+    def _attempt(self) -> Attempt:
         job = self._entry.job
         assert job is not None
-        assert isinstance(job.state, Live)
-        attempt = job.state.attempt
+        if not isinstance(job.state, Live):
+            raise Disowned
+        return job.state.attempt
+
+    async def _record(self, event: events.AnyEvent) -> None:
+        def of_this_attempt(_: Job) -> events.AnyEvent:
+            self._attempt()
+            return event
+
+        await self._book.decide(self._entry, of_this_attempt)
+
+    def _ref(self) -> AttemptRef:
+        attempt = self._attempt()
         return attempt_ref(attempt, self._entry.folder.attempt(attempt.number))
 
     async def _running(self) -> None:
-        job = self._entry.job
-        assert job is not None
-        assert isinstance(job.state, Live)
-        if isinstance(job.state, Lost):
-            await self._book.record(self._entry, events.SightRegained(at=time.time(), attempt=self._number))
-        if job.state.attempt.trainer is None:
+        attempt = self._attempt()
+        if self._is_lost():
+            await self._record(events.SightRegained(at=time.time(), attempt=self._number))
+        if attempt.trainer is None:
             records = await asyncio.to_thread(records_on_disk.read, self._entry.folder.attempt(self._number))
             if records.started is not None:
                 failpoint("watch.started")
                 trainer = records.started.process
-                await self._book.record(
-                    self._entry, events.Started(at=time.time(), attempt=self._number, trainer=trainer)
-                )
+                await self._record(events.Started(at=time.time(), attempt=self._number, trainer=trainer))
                 await monitor.note(self._entry.folder, f"the trainer runs with pid {trainer.pid}")
 
     async def _lost(self, why: str) -> None:
-        job = self._entry.job
-        assert job is not None
-        if not isinstance(job.state, Lost):
-            await self._book.record(self._entry, events.SightLost(at=time.time(), attempt=self._number, why=why))
+        if not self._is_lost():
+            await self._record(events.SightLost(at=time.time(), attempt=self._number, why=why))
             await monitor.note(self._entry.folder, f"sight of attempt {self._number} was lost: {why}")
+
+    def _is_lost(self) -> bool:
+        return self._entry.job is not None and isinstance(self._entry.job.state, Lost)
 
     async def _stop_if_asked(self) -> None:
         assert self._entry.job is not None
