@@ -28,6 +28,9 @@ REST_SECONDS = 2.0
 FAULT_SECONDS = 60.0
 """Before a job whose start met a fault of ours is tried again."""
 
+Work = Callable[[], Coroutine[None, None, None]]
+"""What a task does. Not yet a coroutine: a task that is cancelled before its first step would never run that."""
+
 
 class Runner:
     def __init__(
@@ -78,11 +81,11 @@ class Runner:
 
     def start(self, entry: Entry, gpus: tuple[str, ...]) -> None:
         self._promised[entry.name] = gpus
-        self._spawn(entry, self._start(entry, gpus))
+        self._spawn(entry, lambda: self._start(entry, gpus))
 
     def adopt(self, entry: Entry) -> None:
         """Watches an attempt that an earlier daemon started."""
-        self._spawn(entry, self._watch(entry))
+        self._spawn(entry, lambda: self._watch(entry))
 
     async def close(self) -> None:
         """Ends the tasks; the attempts go on."""
@@ -90,26 +93,26 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def _spawn(self, entry: Entry, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, entry: Entry, work: Work) -> None:
         task = asyncio.create_task(self._to_the_end(entry, work), name=f"attempt-{entry.name}")
         self._tasks[entry.name] = task
 
-    async def _to_the_end(self, entry: Entry, work: Coroutine[None, None, None]) -> None:
+    async def _to_the_end(self, entry: Entry, work: Work) -> None:
         """Runs the work, and watches on whatever goes wrong in it: a fault of ours must not leave a job unwatched."""
         try:
             await self._safely(entry, work)
             while entry.job is not None and isinstance(entry.job.state, Live):
                 await asyncio.sleep(2)
-                await self._safely(entry, self._watch(entry))
+                await self._safely(entry, lambda: self._watch(entry))
         finally:
             self._tasks.pop(entry.name, None)
             self._promised.pop(entry.name, None)
             self._done()
 
     @staticmethod
-    async def _safely(entry: Entry, work: Coroutine[None, None, None]) -> None:
+    async def _safely(entry: Entry, work: Work) -> None:
         try:
-            await work
+            await work()
         except (FluxgymError, Abandoned) as error:
             log.warning("%s: %s", entry.name, error)
             entry.not_before = time.monotonic() + REST_SECONDS
