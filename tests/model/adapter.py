@@ -77,9 +77,10 @@ class ModelAdapter:
 
     async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
         how = self.world.placing if self.world.bus else "refused"
+        self.world.placing = "well"
         attempt = self._by_shim(gate.shim)
         if how != "early":
-            await asyncio.sleep(8.0 if how == "late" else 0.02)
+            await self.loop.pause(8.0 if how == "late" else 0.02)
         self._must_live()
         if how == "refused":
             raise Refused("systemd refused to make the scope.")
@@ -176,7 +177,7 @@ class ModelAdapter:
             raise asyncio.CancelledError
 
     async def _moment(self) -> None:
-        await asyncio.sleep(self.world.chance.choice((0.0, 0.002, 0.03)))
+        await self.loop.pause(self.world.chance.choice((0.0, 0.002, 0.03)))
 
 
 def _mark(attempt: Attempt) -> str:

@@ -105,6 +105,12 @@ class Loop(asyncio.SelectorEventLoop):
         assert self.run_while(lambda: not task.done(), limit=60.0), f"{work} does not end"
         return task.result()
 
+    async def pause(self, seconds: float) -> None:
+        """Lets this much of the clock's time pass."""
+        over = asyncio.Event()
+        self.call_later(seconds, over.set)
+        await over.wait()
+
     def die(self) -> None:
         """kill -9: from here on nothing that this daemon wanted is done any more."""
         self.dead = True

@@ -73,8 +73,6 @@ class NoModels(Preflight):
     async def check(self, context: Context) -> None:
         if context.kind is Kind.PROGRAM:
             await super().check(context)
-        else:
-            await asyncio.sleep(0.01)
 
 
 class Life:

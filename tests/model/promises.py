@@ -53,7 +53,7 @@ class Promises:
         self.world = world
         self.life = life
         self.told: dict[str, Told] = {}
-        world.on_start = self._started
+        world.on_open = world.on_start = self._may_run
 
     # -- what is told --------------------------------------------------------------------------------------------
 
@@ -87,10 +87,10 @@ class Promises:
         elif verb == "stop" and refusal is None and told.resumes == before.resumes and there:
             told.stopped_at = self.life.jobs()[name].attempts
 
-    def _started(self, attempt: Attempt) -> None:
+    def _may_run(self, attempt: Attempt) -> None:
         told = self.told[attempt.job]
-        if told.stopped_at is not None and attempt.number > told.stopped_at:
-            self.world.violations.append(f"{attempt.spec.unit} runs after its stop was acknowledged")
+        if told.stopped_at is not None and (attempt.gate == "closed" or attempt.number > told.stopped_at):
+            self.world.violations.append(f"{attempt.spec.unit} begins after its stop was acknowledged")
 
     # -- what must be true ---------------------------------------------------------------------------------------
 

@@ -37,27 +37,22 @@ from tests.model.promises import Promises
 from tests.model.world import Attempt, World
 
 EXAMPLES = 200
-STEPS = 40
+STEPS = 50
 LOOKED_FOR = int(os.environ.get("FLUXGYM_MODEL_EXAMPLES", "0"))
 SETTLE_SECONDS = 4000.0
 """Longer than all pauses between attempts together."""
 
 names = st.sampled_from(("one", "two", "three", "four"))
-turns = st.integers(0, 40)
+turns = st.sampled_from([0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 150])
+"""Of the event loop, which a call may take before something else happens: 150 are enough for a start."""
+seconds = st.sampled_from([0.1, 1.0, 5.0, 30.0])
+"""How long a disturbance lasts."""
 picks = st.integers(0, 7)
 policies = st.sampled_from([policy for policy in RestartPolicy if policy is not RestartPolicy.UNKNOWN])
 
 
-def while_up(machine: "Queue") -> bool:
-    return machine.up
-
-
 def while_jobs(machine: "Queue") -> bool:
-    return machine.up and bool(machine.life.jobs())
-
-
-def while_down(machine: "Queue") -> bool:
-    return not machine.up
+    return bool(machine.life.jobs())
 
 
 def while_training(machine: "Queue") -> bool:
@@ -90,7 +85,6 @@ class Queue(RuleBasedStateMachine):
 
     # -- users ---------------------------------------------------------------------------------------------------
 
-    @precondition(while_up)
     @rule(name=names, after=st.none() | names, restart=policies, held=st.booleans(), turns=turns)
     def submit_program(self, name: str, after: str | None, restart: RestartPolicy, held: bool, turns: int) -> None:
         waits_for = [after] if after is not None and after != name and self.life.book.has(after) else []
@@ -99,7 +93,6 @@ class Queue(RuleBasedStateMachine):
         )
         self._call("submit", name, self.life.submit(context), turns)
 
-    @precondition(while_up)
     @rule(
         name=names,
         gpus=st.sampled_from([[], ["0"], ["1"], ["GPU-a0", "GPU-b0"]]),
@@ -167,7 +160,6 @@ class Queue(RuleBasedStateMachine):
         name = self._name(pick)
         self._call("remove", name, self.life.verbs.remove(name), turns)
 
-    @precondition(while_up)
     @rule(paused=st.booleans(), turns=turns)
     def pause(self, paused: bool, turns: int) -> None:
         self.life.call("pause", self.life.pause(paused=paused), lambda _: None)
@@ -175,14 +167,10 @@ class Queue(RuleBasedStateMachine):
 
     # -- time ----------------------------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from([0.3, 2.0, 15.0, 40.0, 400.0]))
+    @rule(seconds=st.sampled_from([0.3, 1.0, 3.0, 15.0, 100.0]))
     def wait(self, seconds: float) -> None:
-        if self.up:
-            self.life.loop.run_for(seconds)
-        else:
-            self.world.pass_by(seconds)
+        self.life.loop.run_for(seconds)
 
-    @precondition(while_up)
     @rule(turns=st.integers(1, 60))
     def a_moment(self, turns: int) -> None:
         self.life.loop.run_steps(turns)
@@ -193,17 +181,57 @@ class Queue(RuleBasedStateMachine):
 
     # -- the daemon ----------------------------------------------------------------------------------------------
 
-    @precondition(while_up)
-    @rule(orderly=st.sampled_from([False, False, True]))
-    def the_daemon_goes(self, orderly: bool) -> None:
+    @rule(
+        orderly=st.sampled_from([False, False, True]),
+        meanwhile=st.sampled_from(
+            [None, None, "it ends", "its shim dies", "all of it dies", "a reboot", "another boot"]
+        ),
+        away=st.sampled_from([0.0, 0.1, 2.0, 30.0]),
+        where=st.sampled_from([None, None, None, None, 0, 0, 1, 2]),
+        pick=picks,
+    )
+    def the_daemon_goes_and_comes(
+        self, orderly: bool, meanwhile: str | None, away: float, where: int | None, pick: int
+    ) -> None:
+        world = self.world
         if orderly:
             self.life.stop()
         else:
             self.life.die()
         self.up = False
+        alive = [attempt for attempt in world.attempts if attempt.alive]
+        attempt = alive[pick % len(alive)] if alive else None
+        match meanwhile:
+            case "it ends" if attempt is not None:
+                world.exits(attempt, code=0)
+            case "its shim dies" if attempt is not None:
+                world.shim_dies(attempt)
+            case "all of it dies" if attempt is not None:
+                world.all_die(attempt)
+            case "a reboot":
+                world.reboots(world.here, orderly=orderly, container=False)
+            case "another boot":
+                world.reboots(world.here, orderly=orderly, container=True)
+            case _:
+                pass
+        world.pass_by(away)
+        if where is not None:
+            world.here = world.machines[where]
+        self.start()
 
-    @precondition(while_down)
-    @rule()
+    @rule(seconds=seconds)
+    def the_session_ends(self, seconds: float) -> None:
+        """The jobs are told before the daemon is (daemons.md 2.5, After=)."""
+        self.world.disturb("no bus", seconds)
+        self.world.ends_session(self.world.here)
+        self.life.loop.run_for(seconds)
+
+    @rule(which=st.integers(1, 2), orderly=st.booleans())
+    def another_machine_reboots(self, which: int, orderly: bool) -> None:
+        machine = self.world.machines[which]
+        if machine is not self.world.here:
+            self.world.reboots(machine, orderly=orderly, container=False)
+
     def start(self) -> None:
         self.life.begin()
         self.up = True
@@ -255,53 +283,36 @@ class Queue(RuleBasedStateMachine):
     def memory_runs_out(self, pick: int) -> None:
         self.world.all_die(self._pick(pick, lambda attempt: attempt.shim_alive))
 
-    # -- systemd, machines, disks --------------------------------------------------------------------------------
+    # -- systemd and the disk ------------------------------------------------------------------------------------
 
-    @precondition(while_up)
+    @precondition(while_shims_live)
     @rule()
     def systemd_is_reloaded(self) -> None:
         self.life.adapter.unit_removed()
 
-    @rule(there=st.booleans())
-    def the_bus(self, there: bool) -> None:
-        self.world.bus = there
+    @rule(seconds=seconds)
+    def the_bus_is_away(self, seconds: float) -> None:
+        self.world.disturb("no bus", seconds)
 
     @rule(how=st.sampled_from(PLACING))
-    def scopes_are_made(self, how: str) -> None:
+    def the_next_scope_is_made(self, how: str) -> None:
         self.world.placing = how
 
-    @precondition(while_up)
-    @rule(problem=st.none() | st.just("NVML does not answer."))
-    def nvml(self, problem: str | None) -> None:
-        self.life.gpus.uncertain = problem
+    @rule(seconds=seconds)
+    def nvml_does_not_answer(self, seconds: float) -> None:
+        gpus = self.life.gpus
+        gpus.uncertain = "NVML does not answer."
+        self.world.later(seconds, lambda: setattr(gpus, "uncertain", None))
 
-    @rule(state=st.sampled_from(["well", "well", "full", "lying"]))
-    def the_disk(self, state: str) -> None:
-        self.world.disk = state
-
-    @rule(which=st.integers(0, 2), orderly=st.booleans(), container=st.booleans())
-    def a_machine_reboots(self, which: int, orderly: bool, container: bool) -> None:
-        machine = self.world.machines[which]
-        if machine is self.world.here and self.up:
-            if orderly:  # the jobs are told before the daemon is (daemons.md 2.5, After=)
-                there, self.world.bus = self.world.bus, False
-                self.world.ends_session(machine)
-                self.life.loop.run_for(3.0)
-                self.world.bus = there
-            self.the_daemon_goes(orderly)
-        self.world.reboots(machine, orderly=orderly, container=container)
-
-    @precondition(while_down)
-    @rule(which=st.integers(0, 2))
-    def the_home_moves(self, which: int) -> None:
-        self.world.here = self.world.machines[which]
+    @rule(lies=st.booleans(), seconds=seconds)
+    def the_disk_refuses(self, lies: bool, seconds: float) -> None:
+        self.world.disturb("lying disk" if lies else "full disk", seconds)
 
     # -- what must be true ---------------------------------------------------------------------------------------
 
     @invariant()
     def promises_hold(self) -> None:
-        if self.up:
-            self.promises.check()
+        self.promises.check()
 
     def teardown(self) -> None:
         """All is well again: everything comes to its end."""
@@ -318,7 +329,8 @@ class Queue(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         world = self.world
-        world.disk, world.bus, world.placing, world.diligent = "well", True, "well", True
+        world.over.clear()
+        world.placing, world.diligent = "well", True
         for attempt in world.attempts:
             attempt.deaf = attempt.unkillable = attempt.left_behind = False
             if attempt.trainer_alive:

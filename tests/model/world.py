@@ -118,13 +118,13 @@ class World:
     )
     attempts: list[Attempt] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    disk: str = "well"
-    """well, full (takes half of what is written), or lying (takes all, and says that it failed)."""
-    bus: bool = True
+    over: dict[str, float] = field(default_factory=dict)
+    """Disturbances, with the time at which each is over."""
     placing: str = "well"
-    """What becomes of a scope that is asked for: see adapter.py."""
+    """What becomes of the next scope that is asked for: see adapter.py."""
     diligent: bool = False
     """Trainers finish by themselves."""
+    on_open: Callable[[Attempt], None] = lambda _: None
     on_start: Callable[[Attempt], None] = lambda _: None
 
     def __post_init__(self) -> None:
@@ -151,6 +151,22 @@ class World:
         act()
         return self.clock.now
 
+    def disturb(self, what: str, seconds: float) -> None:
+        """`what`: no bus, full disk (it takes half of what is written), or lying disk (it takes all, and says that it
+        failed)."""
+        self.over[what] = self.clock.now + seconds
+
+    def disturbed(self, what: str) -> bool:
+        return self.over.get(what, 0.0) > self.clock.now
+
+    @property
+    def bus(self) -> bool:
+        return not self.disturbed("no bus")
+
+    @property
+    def full(self) -> bool:
+        return self.disturbed("full disk")
+
     def pass_by(self, seconds: float) -> None:
         """Time goes by while no daemon runs."""
         end = self.clock.now + seconds
@@ -161,18 +177,18 @@ class World:
 
     def write_all(self, descriptor: int, data: bytes) -> None:
         """Stands for store.atomic.write_all."""
-        if self.disk == "full":
+        if self.full:
             os.write(descriptor, data[: len(data) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.write(descriptor, data)
-        if self.disk == "lying":
+        if self.disturbed("lying disk"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     # -- the shim ------------------------------------------------------------------------------------------------
 
     def spawn(self, spec: AttemptSpec) -> Attempt:
         """A shim at its gate, with its record on the disk. OSError if the disk has no room for it."""
-        if self.disk == "full":
+        if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         attempt = Attempt(
             spec=spec,
@@ -194,6 +210,7 @@ class World:
         return attempt
 
     def open_gate(self, attempt: Attempt) -> None:
+        self.on_open(attempt)
         attempt.gate = "open"
         self.soon(lambda: self._write_started(attempt))
 
@@ -217,7 +234,7 @@ class World:
         if attempt.term_seen:
             self._leave_unstarted(attempt)
             return
-        if self.disk == "full":
+        if self.full:
             self._ends(attempt, ExitRecord(kind="exec-failed", errno=errno.ENOSPC))
             return
         trainer = attempt.trainer
@@ -269,20 +286,20 @@ class World:
     def trains(self, attempt: Attempt, steps: int) -> None:
         """Progress as our trainer tells it."""
         attempt.step = min(TOTAL_STEPS, attempt.step + steps)
-        if attempt.is_training and self.disk != "full":
+        if attempt.is_training and not self.full:
             self._tell(attempt)
 
     def saves(self, attempt: Attempt) -> None:
         """A complete state."""
         folder = attempt.spec.cwd / f"{attempt.job}-step{attempt.step:08d}-state"
-        if attempt.is_training and attempt.step > 0 and self.disk != "full" and not folder.exists():
+        if attempt.is_training and attempt.step > 0 and not self.full and not folder.exists():
             our_state(folder, epoch=attempt.step // STEPS_PER_EPOCH + 1, step=attempt.step)
 
     def finishes(self, attempt: Attempt) -> None:
         """Ends well, with its result; where the disk is full it fails."""
         if not attempt.trainer_alive:
             return
-        if self.disk == "full":
+        if self.full:
             self.exits(attempt, code=1)
             return
         if attempt.is_training:
@@ -350,7 +367,7 @@ class World:
         attempt.shim_alive = attempt.trainer_alive = attempt.left_behind = False
 
     def _write_exit(self, attempt: Attempt, record: ExitRecord) -> bool:
-        if self.disk == "full":
+        if self.full:
             return False
         _write(attempt.spec.folder / "exit.json", record)
         attempt.exit = record
