@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event that ends an attempt, made of the files that it left."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fluxgym.messages import FailureKind, Kind, RestartPolicy
+from fluxgymd.core import events as e
+from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
+from fluxgymd.core.job import Job, Live, fold
+from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.restart import FRUITLESS_LIMIT
+from fluxgymd.engine.ending import Over, end_event
+from fluxgymd.store.home import JobFolder
+from tests.core import histories as h
+from tests.store.files import LORA, our_state
+
+WELL = Ended(ExitRecord(kind="exited", code=0))
+BADLY = Ended(ExitRecord(kind="exited", code=1))
+BY_TERM = Ended(ExitRecord(kind="exited", code=143))
+NEVER = NeverStarted()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> JobFolder:
+    """A training's, as it lies at step 45 of 160: the state of step 40 is whole."""
+    folder = JobFolder(tmp_path / "my-lora")
+    our_state(folder.path / "my-lora-000004-state", epoch=4, step=40)
+    tell(folder, step=45, totalSteps=160)
+    folder.log.write_text("steps: 45/160\n")
+    return folder
+
+
+def tell(folder: JobFolder, **line: Any) -> None:
+    with folder.metrics.open("a") as file:
+        file.write(json.dumps({"time": 1.0, "phase": "training", **line}) + "\n")
+
+
+def running(*, stopping: bool = False, fruitless: int = 0, **settings: Any) -> Job:
+    """A job in its attempt; after `fruitless` interruptions, before which one had made the state of step 40."""
+    submit = h.submitted()
+    submit = msgspec.structs.replace(submit, context=msgspec.structs.replace(submit.context, **settings))
+    history: list[e.AnyEvent] = [submit]
+    for number in range(1, fruitless + 2 if fruitless else 1):
+        step = 40 if number == 1 else 0
+        history += [h.reserved(number), h.ended("interrupted", number, checkpoint_step=step)]
+    attempt = fold(history).attempts + 1
+    history += [h.reserved(attempt), h.started(attempt)]
+    return fold([*history, h.stop_asked(attempt)] if stopping else history)
+
+
+def end(job: Job, folder: JobFolder, over: Over, *, why_not_started: str | None = None) -> e.Ended:
+    assert isinstance(job.state, Live)
+    before = time.time()
+    event = end_event(job, job.state.attempt, folder, over, manager_stays=False, why_not_started=why_not_started)
+    assert before <= event.at <= time.time()
+    fold([*h.WAYS["running"], msgspec.structs.replace(event, attempt=1)])  # it can stand in a journal
+    return event
+
+
+def test_a_whole_training_is_completed(folder: JobFolder) -> None:
+    tell(folder, step=160)
+    folder.result.write_bytes(LORA)
+    event = end(running(), folder, WELL)
+    assert (event.outcome, event.step, event.exit, event.failure) == ("completed", 160, WELL.exit, None)
+    assert (event.steps_lost, event.again, event.not_before) == (0, False, 0.0)
+
+
+def test_promise_5_an_interruption_tells_the_lost_steps_and_goes_on(folder: JobFolder) -> None:
+    for over in (Rebooted(), BY_TERM, Ended(None)):
+        event = end(running(), folder, over)
+        assert (event.outcome, event.step, event.checkpoint_step, event.steps_lost) == ("interrupted", 45, 40, 5)
+        assert (event.again, event.not_before) == (True, 0.0)
+
+
+def test_without_a_state_all_steps_are_lost(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    tell(folder, step=7, totalSteps=160)
+    event = end(running(), folder, Rebooted())
+    assert (event.steps_lost, event.checkpoint_step, event.again) == (7, 0, True)
+
+
+def test_a_failure_says_its_kind_and_stays(folder: JobFolder) -> None:
+    with folder.log.open("a") as log:
+        log.write("torch.OutOfMemoryError: CUDA out of memory.\n")
+    event = end(running(), folder, BADLY)
+    assert (event.outcome, event.failure, event.again) == ("failed", "gpu_out_of_memory", False)
+    assert event.reason == "It failed with exit status 1: torch.OutOfMemoryError: CUDA out of memory."
+    assert event.steps_lost == 0  # nothing is done again unless somebody resumes it
+
+
+def test_a_failure_that_is_tried_again_tells_the_lost_steps(folder: JobFolder) -> None:
+    event = end(running(restart=RestartPolicy.ON_FAILURE), folder, BADLY)
+    assert (event.outcome, event.again, event.steps_lost) == ("failed", True, 5)
+    assert event.not_before == 0.0  # it has made the state of step 40
+    fruitless = end(running(fruitless=1, restart=RestartPolicy.ON_FAILURE), folder, BADLY)
+    assert fruitless.again
+    assert round(fruitless.not_before - fruitless.at) == 120
+
+
+def test_too_many_interruptions_are_a_failure_from_outside(folder: JobFolder) -> None:
+    job = running(fruitless=FRUITLESS_LIMIT - 1)
+    assert job.fruitless == FRUITLESS_LIMIT - 1
+    event = end(job, folder, BY_TERM)
+    assert (event.outcome, event.failure, event.again) == ("failed", FailureKind.KILLED.value, False)
+    assert event.reason.endswith("It was tried 5 times without a new checkpoint, and is not tried again.")
+
+
+def test_what_the_log_said_before_the_attempt_says_nothing_of_it(folder: JobFolder) -> None:
+    folder.log.write_text("torch.OutOfMemoryError: CUDA out of memory.\n")
+    offset = folder.log.stat().st_size
+    reservation = msgspec.structs.replace(
+        h.reserved(), log_offset=offset, metrics_offset=folder.metrics.stat().st_size
+    )
+    event = end(fold([h.submitted(), reservation, h.started()]), folder, BADLY)
+    assert (event.failure, event.reason, event.step) == ("other", "It failed with exit status 1.", 0)
+
+
+@pytest.mark.parametrize(
+    ("stopping", "why", "outcome", "reason", "again"),
+    [
+        (False, None, "never_started", "The daemon went away before it was started.", True),
+        (False, "The bus is away.", "never_started", "The bus is away.", False),
+        (True, None, "stopped", "It was stopped before its trainer started.", False),
+        (True, "The bus is away.", "stopped", "It was stopped before its trainer started.", False),
+    ],
+)
+def test_what_was_never_started(
+    folder: JobFolder, *, stopping: bool, why: str | None, outcome: str, reason: str, again: bool
+) -> None:
+    event = end(running(stopping=stopping), folder, NEVER, why_not_started=why)
+    assert (event.outcome, event.reason, event.again) == (outcome, reason, again)
+    assert (event.exit, event.step, event.steps_lost) == (None, 0, 0)
+
+
+def test_a_program_is_judged_by_its_result(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    job = running(kind=Kind.PROGRAM, program=["/bin/true"])
+    assert end(job, folder, WELL).reason == "It left with exit status 0, but it wrote no result.json."
+    folder.program_result.write_text('{"files": []}')
+    assert end(job, folder, WELL).outcome == "completed"
