@@ -40,16 +40,20 @@ def main() -> int:
     model = Path(tempfile.mkdtemp(prefix="fg-model-"))
     try:
         make_model(model)
-        failed = soak(model, seed=seed, numbers=range(options.first, options.first + options.rounds))
+        failed, trainings = soak(model, seed=seed, numbers=range(options.first, options.first + options.rounds))
     finally:
         shutil.rmtree(model)
-    print(f"{options.rounds - failed} passed, {failed} failed (seed {seed})", flush=True)
+    print(
+        f"{options.rounds - failed} passed, {failed} failed (seed {seed}; {trainings} starts of a trainer)",
+        flush=True,
+    )
     return 1 if failed else 0
 
 
-def soak(model: Path, *, seed: int, numbers: range) -> int:
-    """How many rounds failed. After a failure the next round begins in a new world."""
-    failed = 0
+def soak(model: Path, *, seed: int, numbers: range) -> tuple[int, int]:
+    """How many rounds failed, and how many trainers were started. After a failure the next round begins in a new
+    world."""
+    failed = trainings = 0
     left = list(numbers)
     while left:
         with World(model) as world:
@@ -63,7 +67,8 @@ def soak(model: Path, *, seed: int, numbers: range) -> int:
                 failed += 1
                 print(f"round {number} of seed {seed} FAILED\n{traceback.format_exc()}", file=sys.stderr)
                 print(world.evidence(), file=sys.stderr, flush=True)
-    return failed
+            trainings += len(world.trainers.starts())
+    return failed, trainings
 
 
 def play(world: World, choice: random.Random, number: int) -> None:

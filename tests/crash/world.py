@@ -39,6 +39,10 @@ StartLimitIntervalSec=0
 [Service]
 RestartSec=100ms
 """
+BUS_DROP_IN = """[Unit]
+StartLimitIntervalSec=0
+"""
+"""Nobody kills a bus six times in ten seconds but us."""
 UNWATCHED = (State.STOPPED, State.FAILED)
 
 
@@ -69,6 +73,10 @@ class World:
             self.manager.start()
             threading.Thread(target=self._keep_awake, name="keep-awake", daemon=True).start()
             self.trainers = WatchedTrainers(self.manager.directory / "trainers")
+            for unit in ("dbus.service", "dbus.socket"):
+                drop_ins = self.manager.home / ".config" / "systemd" / "user" / f"{unit}.d"
+                drop_ins.mkdir(parents=True)
+                (drop_ins / "test.conf").write_text(BUS_DROP_IN)
             self.daemon = InstalledDaemon(self.manager, drop_in=DROP_IN, trainer_python=self.trainers.python)
         except BaseException:
             self.manager.close()
@@ -138,7 +146,8 @@ class World:
         return until(answer, what="the daemon to answer")[0]
 
     def check(self) -> None:
-        """Once the daemon is back."""
+        """Once the daemon is back, and has found its way to systemd."""
+        until(self._is_well, what="the daemon not to be degraded")
         jobs = self.jobs()
         self._memory.check_disk(self.daemon.home, self.trainers)
         check_swept(self.daemon)
@@ -146,6 +155,11 @@ class World:
         assert self._memory.acknowledged <= there, f"promise 3: {self._memory.acknowledged - there} is gone"
         for job in jobs:
             self._check_job(job)
+
+    def _is_well(self) -> bool:
+        with contextlib.suppress(DaemonUnreachable):
+            return not self.daemon.info().degraded
+        return False
 
     def _check_job(self, job: Job) -> None:
         name = str(job.context.name)

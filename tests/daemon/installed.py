@@ -24,7 +24,7 @@ class InstalledDaemon(Asked):
         self.manager = manager
         self.log = manager.directory / "daemon.log"  # there is no journal here
         units = manager.home / ".config" / "systemd" / "user"
-        shutil.copytree(ROOT / "units", units)
+        shutil.copytree(ROOT / "units", units, dirs_exist_ok=True)
         if drop_in:
             (units / f"{SERVICE}.d").mkdir()
             (units / f"{SERVICE}.d" / "test.conf").write_text(drop_in)
