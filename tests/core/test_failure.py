@@ -68,8 +68,8 @@ LINES = [
     (
         K.DISK_FULL,
         (
-            "RuntimeError: [enforce fail at inline_container.cc:681] . PytorchStreamWriter failed writing file "
-            "data/3: file write failed"
+            "error: the state cat-000004-state could not be saved: [enforce fail at inline_container.cc:672] . "
+            "unexpected pos 576 vs 534; earlier states are whole"
         ),
     ),
     (K.MISSING_FILE, "FileNotFoundError: [Errno 2] No such file or directory: '/m/ae.sft'"),

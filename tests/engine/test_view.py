@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.messages import Exit, ExitKind, Phase, Progress, State, WaitingFor
+from fluxgym.messages import Exit, ExitKind, Failure, FailureKind, Kind, Phase, Progress, State, WaitingFor
+from fluxgymd.core.failure import ADVICE
 from fluxgymd.core.job import fold
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.engine.book import Entry
@@ -35,6 +36,9 @@ STATES = {
     "failed": State.FAILED,
     "stopped": State.STOPPED,
     "interrupted": State.INTERRUPTED,
+    "stopping later": State.STOPPING,
+    "held": State.QUEUED,
+    "interrupted and held": State.INTERRUPTED,
 }
 
 
@@ -70,6 +74,43 @@ def test_a_queued_job_says_why_its_last_start_failed() -> None:
 )
 def test_only_a_job_that_waits_waits_for_something(way: str, shown: WaitingFor | None) -> None:
     assert show(entry(way, waiting_for=WaitingFor.GPU)).runtime.waiting_for == shown
+
+
+def test_a_waiting_job_says_the_nearest_reason() -> None:
+    retried = fold([*h.WAYS["running"], h.ended("failed", again=True, not_before=39.0)])
+    facts: dict[str, Any] = {"waiting_for": WaitingFor.BACK_OFF}
+    shown = show(Entry(FOLDER, retried, Journal(FOLDER.journal, 0), **facts)).runtime
+    assert (shown.state, shown.reason, shown.not_before) == (State.QUEUED, "It is failed.", 39.0)
+    assert show(entry("queued", waiting_detail="It waits for b.")).runtime.reason == "It waits for b."
+    both = show(entry("queued", waiting_detail="It waits for b.", start_problem="The bus is away."))
+    assert both.runtime.reason == "The bus is away."
+    assert show(entry("interrupted", waiting_detail="It waits for b.")).runtime.reason == "It is interrupted."
+
+
+@pytest.mark.parametrize("way", STATES)
+def test_only_a_failed_job_has_a_failure(way: str) -> None:
+    failure = show(entry(way)).runtime.failure
+    assert failure == (Failure(kind=FailureKind.OTHER, advice=ADVICE[FailureKind.OTHER]) if way == "failed" else None)
+
+
+def test_a_failure_has_its_kind_and_advice() -> None:
+    job = fold([*h.WAYS["running"], h.ended("failed", failure="disk_full")])
+    shown = show(Entry(FOLDER, job, Journal(FOLDER.journal, 0))).runtime.failure
+    assert shown == Failure(kind=FailureKind.DISK_FULL, advice=ADVICE[FailureKind.DISK_FULL])
+
+
+def test_promise_9_a_failure_of_a_newer_version_is_shown_as_other() -> None:
+    job = fold([*h.WAYS["running"], h.ended("failed", failure="eaten_by_moths")])
+    shown = show(Entry(FOLDER, job, Journal(FOLDER.journal, 0))).runtime.failure
+    assert shown == Failure(kind=FailureKind.OTHER, advice=ADVICE[FailureKind.OTHER])
+
+
+def test_the_result_of_a_program_is_what_it_declares() -> None:
+    submit = h.submitted()
+    program = msgspec.structs.replace(submit.context, kind=Kind.PROGRAM)
+    job = fold([msgspec.structs.replace(submit, context=program), *h.WAYS["completed"][1:]])
+    shown = show(Entry(FOLDER, job, Journal(FOLDER.journal, 0))).runtime
+    assert shown.result == "/home/outputs/my-lora/result.json"
 
 
 @pytest.mark.parametrize("way", STATES)
