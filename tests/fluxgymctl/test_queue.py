@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs of the queue against a real daemon, with jobs that take milliseconds."""
 
+import os
 import re
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -216,8 +218,28 @@ def test_a_program_that_is_stopped_says_how(daemon: RunningDaemon) -> None:
     assert ctl("wait", "a", socket=daemon.socket).returncode == 11
 
 
-def test_resume_says_what_the_user_asserts_and_only_then_asserts_it(daemon: RunningDaemon) -> None:
+def test_a_job_that_was_lost_on_another_machine_goes_on_once_the_user_asserts_that_it_is_gone(
+    daemon: RunningDaemon, tmp_path: Path
+) -> None:
+    submit(daemon, "a", script=until_there(tmp_path / "go"))
+    daemon.wait("a", State.RUNNING)
+    daemon.kill()
+    events = {event["event"]: event for event in daemon.events("a")}
+    for process in (events["spawned"]["shim"], events["started"]["trainer"]):
+        os.kill(process["pid"], signal.SIGKILL)
+    journal = daemon.folder("a") / "events.jsonl"
+    text = journal.read_text(encoding="utf-8")
+    elsewhere, places = re.subn(r'"machineId":"[0-9a-f]+"', f'"machineId":"{"0" * 32}"', text)
+    assert places == 1
+    journal.write_text(elsewhere, encoding="utf-8")
+    (tmp_path / "go").touch()
+    daemon.start()
+    daemon.wait("a", State.LOST)
+
     assert "nothing of it runs there any more" in " ".join(ctl("resume", "--help").stdout.split())
-    submit(daemon, "a", script="exit 1")
-    assert ctl("wait", "a", socket=daemon.socket).returncode == 10
-    assert said(daemon, "resume", "a", "--assume-gone") == "fluxgymctl: a is queued.\n"
+    assert said(daemon, "resume", "a", status=4)
+    said(daemon, "resume", "a", "--assume-gone")
+    assert ctl("wait", "a", socket=daemon.socket).returncode == 0
+    assert (
+        "The user said that nothing of attempt 1 runs any more." in ctl("history", "a", socket=daemon.socket).stdout
+    )

@@ -136,6 +136,17 @@ def test_stop_and_resume(daemon: RunningDaemon, spec: Path) -> None:
     assert job.runtime.attempt.resumed_from == f"{daemon.home}/outputs/a/a-step{told.step:08d}-state"
 
 
+def test_a_stop_can_wait_for_the_next_checkpoint(shared_daemon: RunningDaemon, spec: Path) -> None:
+    submit(shared_daemon, spec, "patient", "--epochs", "500")
+    shared_daemon.wait_for_step("patient", 1)
+    stopped = ctl("stop", "patient", "--after-checkpoint", socket=shared_daemon.socket)
+    assert stopped.stderr == "fluxgymctl: patient is stopping: its next checkpoint is waited for.\n"
+    assert ctl("wait", "patient", socket=shared_daemon.socket).returncode == 11
+    (asked,) = [event for event in shared_daemon.events("patient") if event["event"] == "stop_asked"]
+    found = rows(ctl("checkpoints", "patient", "--json", socket=shared_daemon.socket))
+    assert [row for row in found if row["createdAt"] > asked["at"] and row["name"].startswith("patient-0")]
+
+
 def test_a_job_that_is_removed_while_another_is_waited_for_is_told_as_removed(
     shared_daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
