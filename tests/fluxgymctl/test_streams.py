@@ -143,6 +143,7 @@ def test_a_stop_can_wait_for_the_next_checkpoint(shared_daemon: RunningDaemon, s
     assert stopped.stderr == "fluxgymctl: patient is stopping: its next checkpoint is waited for.\n"
     assert ctl("wait", "patient", socket=shared_daemon.socket).returncode == 11
     (asked,) = [event for event in shared_daemon.events("patient") if event["event"] == "stop_asked"]
+    assert asked["afterCheckpoint"] is True
     found = rows(ctl("checkpoints", "patient", "--json", socket=shared_daemon.socket))
     assert [row for row in found if row["createdAt"] > asked["at"] and row["name"].startswith("patient-0")]
 
