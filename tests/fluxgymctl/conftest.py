@@ -15,9 +15,10 @@ from tests.fluxgymctl.program import ctl
 
 
 @contextmanager
-def running() -> Iterator[RunningDaemon]:
+def running(**settings: str) -> Iterator[RunningDaemon]:
+    """A daemon with these variables in its environment."""
     folder = Path(tempfile.mkdtemp(prefix="fg-"))  # short: the path of a socket has a limit
-    with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=settings) as daemon:
         yield daemon
     shutil.rmtree(folder)
 

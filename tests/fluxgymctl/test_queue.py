@@ -5,12 +5,14 @@ import os
 import re
 import shlex
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fluxgym.messages import Job, State, WaitingFor
 from tests.daemon.running import RunningDaemon
+from tests.fluxgymctl.conftest import running
 from tests.fluxgymctl.program import ctl, rows
 from tests.fluxgymctl.programs import facts, submit, until_there
 from tests.harness.waiting import until
@@ -99,15 +101,25 @@ def test_a_job_that_waits_can_be_held(paused: RunningDaemon) -> None:
     waits(paused, "a", WaitingFor.HELD)
 
 
-def test_jobs_start_by_priority_and_in_the_order_that_they_were_moved_to(paused: RunningDaemon) -> None:
+@pytest.fixture
+def one_by_one() -> Iterator[RunningDaemon]:
+    """A paused queue, which starts a program after the other: two that start at once have no order."""
+    with running(FLUXGYM_QUEUE_PROGRAM_SLOTS="1") as daemon:
+        said(daemon, "pause")
+        yield daemon
+
+
+def test_jobs_start_by_priority_and_in_the_order_that_they_were_moved_to(one_by_one: RunningDaemon) -> None:
     for name, priority in (("a", "0"), ("b", "0"), ("c", "0"), ("d", "0"), ("urgent", "7")):
-        submit(paused, name, "--priority", priority)
-    assert said(paused, "move", "d", "--before", "b") == "fluxgymctl: d is now before b.\n"
-    assert said(paused, "move", "c") == "fluxgymctl: c is now at the front of the queue.\n"
-    assert "before itself" in said(paused, "move", "a", "--before", "a", status=4)
-    said(paused, "continue")
-    assert ctl("wait", "a", "b", "c", "d", "urgent", socket=paused.socket).returncode == 0
-    assert started(paused, "a", "b", "c", "d", "urgent") == ["c", "urgent", "a", "d", "b"]
+        submit(one_by_one, name, "--priority", priority)
+    assert said(one_by_one, "move", "d", "--before", "b") == "fluxgymctl: d is now before b.\n"
+    assert said(one_by_one, "move", "c") == "fluxgymctl: c is now at the front of the queue.\n"
+    assert "before itself" in said(one_by_one, "move", "a", "--before", "a", status=4)
+    moved = ctl("list", socket=one_by_one.socket).stdout.splitlines()
+    assert [line for line in moved if re.match(r"c +queued +7 ", line)], "its new priority is not shown"
+    said(one_by_one, "continue")
+    assert ctl("wait", "a", "b", "c", "d", "urgent", socket=one_by_one.socket).returncode == 0
+    assert started(one_by_one, "a", "b", "c", "d", "urgent") == ["c", "urgent", "a", "d", "b"]
 
 
 def test_list_shows_the_priority_of_what_waits_and_why_it_does(paused: RunningDaemon) -> None:
