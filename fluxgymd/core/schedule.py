@@ -16,6 +16,9 @@ START_PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds before a start that failed is tried again."""
 
 
+CPU_TAKEN = "This machine has no GPU, and trains one job at a time on its CPU."
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """It starts now, on these GPUs (none of them: on the CPU)."""
@@ -174,7 +177,7 @@ def _place(job: Job, machine: Machine, room: _Room) -> Decision:
         if job.context.gpus or (job.context.gpu_count or 1) > 1:
             return Wait(job.name, WaitingFor.GPU, "It asks for GPUs, and this machine has none.")
         if not room.cpu_training:
-            return Wait(job.name, WaitingFor.GPU)
+            return Wait(job.name, WaitingFor.GPU, CPU_TAKEN)
         room.cpu_training = False
         return Start(job.name, ())
     return _place_on_gpus(job, machine, room)

@@ -38,7 +38,9 @@ class Editor:
         entry, job = self._book.sound(changes.name)
         for setting, instead in FIXED.items():
             not_copied = setting == "dataset" and entry.older is not None
-            if getattr(changes, setting) is not None and not not_copied:
+            asked = getattr(changes, setting)
+            # The spec file of the submit names them too: the same value changes nothing.
+            if asked not in (None, getattr(job.context, setting)) and not not_copied:
                 raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
         _must_rest(job)
         wanted = settings.complete(merge(job.context, changes), self._book.home.path)

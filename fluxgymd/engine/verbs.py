@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from fluxgym.errors import WrongState
+from fluxgym.messages import Kind
 from fluxgymd.core import events
 from fluxgymd.core.job import (
     Completed,
@@ -46,6 +47,8 @@ class Verbs:
                 return events.Cancelled(at=now)
             if not isinstance(job.state, Live):
                 raise wrong_state(job, f"it is {wire_state(job.state)} and does not run")
+            if after_checkpoint and job.context.kind is Kind.PROGRAM:
+                raise wrong_state(job, "it is a program, which makes no checkpoints")
             patient = isinstance(job.state, Stopping) and job.state.after_checkpoint
             if stop_asked(job) and (after_checkpoint or not patient):
                 raise wrong_state(job, "it is being stopped already")

@@ -14,6 +14,7 @@ from fluxgymd.core import events as e
 from fluxgymd.core.job import Job, Live, Waiting, apply, fold
 from fluxgymd.core.restart import PAUSES
 from fluxgymd.core.schedule import (
+    CPU_TAKEN,
     START_PAUSES,
     Decision,
     Machine,
@@ -117,14 +118,14 @@ def test_promise_4_what_a_damaged_job_may_hold_is_not_given_away(gpus: tuple[str
 @pytest.mark.parametrize("gpus", [("GPU-1",), ()])
 def test_promise_4_a_start_that_is_not_in_the_journal_yet_holds_its_gpus(gpus: tuple[str, ...]) -> None:
     jobs = [waiting("first"), waiting("next", rank=2)]
-    assert decided(jobs, machine(*gpus, starting={"first": gpus})) == [Wait("next", WaitingFor.GPU)]
+    assert waits(decided(jobs, machine(*gpus, starting={"first": gpus}))) == {"next": WaitingFor.GPU}
 
 
 class TestWithoutAGpu:
     def test_there_is_one_slot_for_trainings(self) -> None:
         assert decided([waiting("a"), waiting("b", rank=2)], machine()) == [
             Start("a", ()),
-            Wait("b", WaitingFor.GPU),
+            Wait("b", WaitingFor.GPU, CPU_TAKEN),
         ]
 
     def test_a_job_that_asks_for_gpus_waits_and_is_told(self) -> None:
