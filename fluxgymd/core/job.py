@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from fluxgym.messages import Context
+from fluxgym.messages import Context, Kind
 from fluxgymd.core import events as e
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process
 
@@ -144,6 +144,9 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
     if isinstance(event, e.Submitted):
         if job is not None:
             raise BadHistory("it was submitted twice")
+        if event.context.kind is Kind.UNKNOWN:
+            # A newer version's: to run it as what it is not would be worse than not to run it.
+            raise BadHistory("it is of a kind that this version does not know")
         return Job(
             id=event.id,
             context=event.context,
