@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The homes of older versions' jobs are read as they were meant; what a newer version wrote is not guessed at."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from fluxgym import methods as m
+from fluxgym.client import Connection
+from fluxgym.errors import JobDamaged
+from fluxgym.messages import State
+from fluxgymd.attempts import records_on_disk
+from fluxgymd.core import events as e
+from fluxgymd.engine.book import Book
+from fluxgymd.store import journal
+from fluxgymd.store.home import Home
+from fluxgymd.store.writer import Writer
+from tests.daemon.running import RunningDaemon
+from tests.data.frozen import record
+from tests.upgrade.conftest import VERSIONS
+from tests.upgrade.shapes import missing
+
+
+def journals(version: Path) -> list[Path]:
+    return sorted(version.glob("outputs/*/events.jsonl"))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def expected(version: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((version / "expected.json").read_text())
+    return found
+
+
+def test_promise_9_an_older_version_s_jobs_are_what_they_were(version: Path, daemon: RunningDaemon) -> None:
+    before, now = expected(version), record.told(daemon)
+    assert now.keys() == before.keys()
+    for name, job in before.items():
+        assert not missing(job, now[name], name)
+        for key in ("id", "state", "reason", "failure", "attempt", "submittedAt", "stepsLost", "home", "result"):
+            assert now[name]["runtime"].get(key) == job["runtime"].get(key), f"{name}: {key}"
+        assert {**now[name]["context"], **job["context"]} == now[name]["context"]
+
+
+def test_to_look_at_them_changes_no_journal_but_that_of_the_lost(version: Path, daemon: RunningDaemon) -> None:
+    for name in expected(version):
+        before = (version / "outputs" / name / "events.jsonl").read_bytes()
+        now = (daemon.folder(name) / "events.jsonl").read_bytes()
+        assert now.startswith(before)
+        assert (now == before) or name == "running"
+
+
+def test_each_event_is_told_as_a_sentence(version: Path, daemon: RunningDaemon) -> None:
+    for path in journals(version):
+        with Connection(daemon.socket) as connection:
+            replies = list(connection.stream(m.HISTORY, m.JobName(name=path.parent.name)))
+        assert len([reply for reply in replies if reply.text]) >= len(path.read_bytes().splitlines())
+
+
+def test_the_frozen_journals_hold_every_event() -> None:
+    """Who adds an event records it: `python -m tests.data.frozen.record`."""
+    found = {json.loads(line)["event"] for path in VERSIONS for log in journals(path) for line in _lines(log)}
+    assert found >= {kind.__struct_config__.tag for kind in get_args(e.AnyEvent)}
+
+
+def test_promise_2_the_records_of_an_older_shim_are_read(version: Path) -> None:
+    kinds = set()
+    for folder in sorted(version.glob("outputs/*/attempts/*")):
+        found = records_on_disk.read(folder)
+        assert found.notes == ()
+        assert found.shim is not None
+        assert found.started is not None
+        if found.exit is not None:
+            kinds.add((found.exit.kind, found.exit.code, found.exit.signal))
+    assert kinds >= {("exited", 0, None), ("exited", 3, None), ("signaled", None, 11), ("signaled", None, 15)}
+
+
+def test_a_job_of_a_machine_that_is_gone_goes_on_here(daemon: RunningDaemon) -> None:
+    daemon.call(m.RESUME, m.ResumeParameters(name="running", assume_gone=True))
+    daemon.call(m.CONTINUE, m.Nothing())
+    assert daemon.wait("running", State.RUNNING).runtime.attempt is not None
+    daemon.call(m.STOP, m.StopParameters(name="running"))
+    daemon.wait("running", State.STOPPED)
+    kinds = [event["event"] for event in daemon.events("running")]
+    assert kinds[5:] == [
+        *("sight_lost", "disowned", "reserved", "spawned", "placed", "started"),
+        *("stop_asked", "ended"),
+    ]
+    assert "Traceback" not in daemon.log.read_text()
+
+
+# --- a newer version's
+
+
+def newer(tmp_path: Path, *, line: int, change: dict[str, Any], job: str = "completed") -> Path:
+    """A journal of today with one line changed as a newer version might have written it."""
+    home = tmp_path / "home"
+    shutil.copytree(VERSIONS[-1] / "outputs" / job, home / "outputs" / job)
+    path = home / "outputs" / job / "events.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[line] = json.dumps({**json.loads(lines[line]), **change}).encode() + b"\n"
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+def test_promise_9_a_newer_version_s_fields_are_passed_over(tmp_path: Path) -> None:
+    before = journal.read(VERSIONS[-1] / "outputs" / "completed" / "events.jsonl")
+    for line in range(len(_lines(VERSIONS[-1] / "outputs" / "completed" / "events.jsonl"))):
+        found = journal.read(newer(tmp_path / str(line), line=line, change={"newField": {"deep": [1]}}))
+        assert found.problem is None
+        assert found.job == before.job
+
+
+@pytest.mark.parametrize(
+    ("line", "change", "says"),
+    [
+        (-1, {"event": "refined"}, r"line \d of events.jsonl is no event: Invalid value 'refined'"),
+        (-1, {"outcome": "half done"}, "'half done', which this version does not know"),
+        (0, {"context": {"name": "completed", "kind": "dance"}}, "a kind that this version does not know"),
+    ],
+)
+def test_promise_8_a_newer_version_s_event_makes_the_job_damaged_and_is_left_alone(
+    tmp_path: Path, line: int, change: dict[str, Any], says: str
+) -> None:
+    path = newer(tmp_path, line=line, change=change)
+    before = path.read_bytes()
+    book = Book(Home(tmp_path / "home"), Writer())
+    book.load()
+    with pytest.raises(JobDamaged, match=says):
+        book.sound("completed")
+    with pytest.raises(JobDamaged):
+        asyncio.run(book.record(book.entry("completed"), e.ResumeAsked(at=1.0)))
+    book.writer.close()
+    assert path.read_bytes() == before

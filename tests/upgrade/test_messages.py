@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An older client and this daemon understand each other, and so do this client and an older or newer daemon
+(promise 9)."""
+
+import json
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fluxgym import methods
+from fluxgym.client import Connection
+from fluxgym.errors import WIRE_ERRORS, FluxgymError
+from fluxgym.framing import encode
+from fluxgym.messages import State
+from tests.daemon.running import RunningDaemon
+from tests.data.frozen import record
+from tests.upgrade.shapes import missing
+
+Exchange = dict[str, Any]
+METHODS: dict[str, methods.Method[Any, Any]] = {
+    value.name: value for value in vars(methods).values() if isinstance(value, methods.Method)
+}
+
+
+def exchanges(version: Path) -> list[Exchange]:
+    return [json.loads(line) for line in (version / "calls.jsonl").read_text().splitlines()]
+
+
+def test_promise_9_an_older_client_s_calls_are_answered_with_no_less(version: Path, daemon: RunningDaemon) -> None:
+    for exchange in exchanges(version):
+        call = exchange["call"]
+        now = list(record.answers(daemon.socket, call))
+        told = {"call": call, "answers": now}
+        assert now[-1].get("error") == exchange["answers"][-1].get("error"), told
+        assert not missing(exchange["answers"], now), told
+
+
+def test_the_frozen_calls_are_of_every_method(version: Path) -> None:
+    called = {exchange["call"]["method"] for exchange in exchanges(version)}
+    assert called | {"org.fluxgym.Machine.Continue"} >= METHODS.keys()
+
+
+class OlderDaemon:
+    """Answers the first call with these frames."""
+
+    def __init__(self, folder: Path, answers: list[dict[str, Any]]) -> None:
+        self.path = folder / "s"
+        self._frames = b"".join(encode(answer) for answer in answers)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            call = b""
+            while not call.endswith(b"\0"):
+                call += connection.recv(4096)
+            connection.sendall(self._frames)
+
+    def close(self) -> None:
+        self._thread.join()
+        self._listener.close()
+        self.path.unlink()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fg-") as name:
+        yield Path(name)
+
+
+def read(folder: Path, exchange: Exchange) -> list[msgspec.Struct]:
+    """What this client makes of an older daemon's answers. The error that it was told, raised."""
+    call, answers = exchange["call"], [dict(answer) for answer in exchange["answers"]]
+    answers[-1].pop("continues", None)  # of a Watch only the beginning was recorded
+    method = METHODS[call["method"]]
+    parameters = msgspec.convert(call["parameters"], method.parameters)
+    daemon = OlderDaemon(folder, answers)
+    try:
+        with Connection(daemon.path) as connection:
+            if call.get("more"):
+                return list(connection.stream(method, parameters))
+            return [connection.call(method, parameters)]
+    finally:
+        daemon.close()
+
+
+def known(version: Path) -> list[Exchange]:
+    return [exchange for exchange in exchanges(version) if exchange["call"]["method"] in METHODS]
+
+
+def test_promise_9_an_older_daemon_s_answers_are_read(version: Path, folder: Path) -> None:
+    for exchange in known(version):
+        error = exchange["answers"][-1].get("error")
+        if error is not None:
+            with pytest.raises(WIRE_ERRORS[error]) as refusal:
+                read(folder, exchange)
+            assert refusal.value.message
+            continue
+        for reply, answer in zip(read(folder, exchange), exchange["answers"], strict=True):
+            again = json.loads(msgspec.json.encode(reply))
+            assert not missing(_without_defaults(answer["parameters"]), again), exchange["call"]
+
+
+def test_promise_9_a_newer_daemon_s_fields_states_and_errors_do_not_stop_a_client(
+    version: Path, folder: Path
+) -> None:
+    for exchange in known(version):
+        newer = {"call": exchange["call"], "answers": [_newer(answer) for answer in exchange["answers"]]}
+        if "error" in exchange["answers"][-1]:
+            with pytest.raises(FluxgymError):
+                read(folder, newer)
+            continue
+        for reply in read(folder, newer):
+            job = getattr(reply, "job", None)
+            assert job is None or job.runtime.state is State.UNKNOWN
+
+
+def _newer(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_newer(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {key: _newer(item) for key, item in value.items()}
+    if "stepsLost" in changed:
+        changed["state"] = "dreaming"
+    # Of the names of trainerOptions and of Info's jobs nothing is known beforehand.
+    is_table = bool(value) and all(isinstance(item, (int, list)) for item in value.values())
+    return changed if is_table else changed | {"ofTomorrow": {"deep": [1, None]}}
+
+
+def _without_defaults(value: Any) -> Any:
+    """An empty value may be left out."""
+    if isinstance(value, dict):
+        return {key: _without_defaults(item) for key, item in value.items() if item not in (None, [], {}, False)}
+    return [_without_defaults(item) for item in value] if isinstance(value, list) else value
