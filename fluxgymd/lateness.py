@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How late the event loop was: measured at each of its turns, and exact, since whatever is due waits for the turn that
-is under way.
+"""How late the event loop was: measured at each of its turns, and exact, since whatever is due waits for the turn
+that is under way.
 
 A task that sleeps and looks at the clock would miss what happens between its looks, and would wake an idle daemon.
 """

@@ -4,7 +4,6 @@
 import asyncio
 import selectors
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -39,7 +38,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(lateness, "time", clock)
 
@@ -48,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         return []
 
     monkeypatch.setattr(selectors.DefaultSelector, "select", wait)
-    yield clock
+    return clock
 
 
 def test_a_wait_is_no_turn(clock: Clock) -> None:
