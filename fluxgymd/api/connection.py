@@ -29,6 +29,7 @@ READ_AHEAD_BYTES = 64 * 1024
 """What is read behind a call that is being answered. The rest waits in the kernel."""
 REPLY_BYTES_WAITING = 64 * 1024
 """What a client may leave unread before its stream waits."""
+GATHER_BYTES = 16 * 1024
 LARGE_BYTES = 16 * 1024
 """A message over this is read alone in its turn of the loop."""
 LEAVE_SECONDS = 5.0
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._answering: asyncio.Task[None] | None = None
         self._answered_bytes = 0  # of the message that is being answered
         self._streams = False
+        self._gathered = bytearray()  # replies that leave at the end of this turn of the loop
         self._unread: asyncio.Future[None] | None = None  # there while too much is not read by the client
         self._timer: asyncio.TimerHandle | None = None
         self._said_all = False  # the client will send nothing more
@@ -220,22 +222,33 @@ class Connection(asyncio.Protocol):
     # -- the replies ---------------------------------------------------------------------------------------------
 
     async def _continue(self, reply: msgspec.Struct | msgspec.Raw) -> None:
+        """One of many: small ones that come together leave together."""
         await self._shared.pace.step()
-        await self.send({"parameters": reply, "continues": True})
-
-    async def send(self, message: dict[str, Any]) -> None:
-        """Returns when the client may be sent more."""
-        if self._lost or self._transport.is_closing():
-            return
-        self._transport.write(encode(message))
-        self._count()
+        if not self._gathered:
+            self._loop.call_soon(self._flush)
+        self._gathered += encode({"parameters": reply, "continues": True})
+        if len(self._gathered) > GATHER_BYTES:
+            self._flush()
         if self._unread is not None:
             await self._unread
 
+    async def send(self, message: dict[str, Any]) -> None:
+        """The last reply to a call. Returns when the client may be sent more."""
+        self._gathered += encode(message)
+        self._flush()
+        if self._unread is not None:
+            await self._unread
+
+    def _flush(self) -> None:
+        if self._gathered and not self._lost and not self._transport.is_closing():
+            self._transport.write(bytes(self._gathered))
+            self._count()
+        self._gathered.clear()
+
     def _refuse(self, error: FluxgymError) -> None:
         """Says why, and closes. Varlink: a service must close after a malformed message."""
-        if not self._transport.is_closing():
-            self._transport.write(encode(_failure(error)))
+        self._gathered += encode(_failure(error))
+        self._flush()
         self._leave()
 
     def _leave(self) -> None:
