@@ -71,6 +71,8 @@ class Connection:
             call["more"] = True
         try:
             self._socket.sendall(encode(call))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # who refuses a client says so before it closes: `_receive` reads why
         except OSError as error:
             raise self._gone(error.strerror) from None
 

@@ -96,7 +96,7 @@ class Splitter:
         """Bytes that wait."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         self._buffer += data
 
     def next(self) -> bytes | None:

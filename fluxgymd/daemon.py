@@ -157,7 +157,7 @@ class Daemon:
         )
         server = Server([*service.routes(), *jobs.routes(), *machine.routes()])
         failpoint("daemon.adopted")
-        await server.start(listening)
+        server.start(listening)
         failpoint("daemon.serves")
         stack.push_async_callback(server.close)
 

@@ -3,8 +3,8 @@
 
 Both are bounded, and who gives way is who has kept the daemon waiting for the longest: of too many connections the
 one that has said nothing for the longest (first those that never have), of too many bytes the one whose bytes have
-lain there for the longest. So clients that connect and say nothing, send half a message or never read cannot shut out
-one that does, and no time-out is needed that would hit a slow but honest one.
+lain there for the longest and are more than its share. So clients that connect and say nothing, send half a message
+or never read cannot shut out one that does, and no time-out is needed that would hit a slow but honest one.
 """
 
 from typing import Protocol
@@ -76,8 +76,9 @@ class Room:
         else:
             self._held.pop(guest, None)
         while self._total > self._limit:
+            share = self._limit // len(self._guests)
             self._expel(
-                next(iter(self._held)),
+                next(one for one, size in self._held.items() if size > share),  # not all can have less than theirs
                 f"More than {self._limit} bytes of messages wait to be finished or read; the oldest give way.",
             )
 

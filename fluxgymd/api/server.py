@@ -7,34 +7,65 @@ unread (connection.py), what all of them hold together (room.py), and the time t
 """
 
 import asyncio
-import inspect
+import logging
 import socket
-from typing import Any
 
 from fluxgymd.api.calls import Route
 from fluxgymd.api.connection import Connection, Shared
 from fluxgymd.api.room import Room
 
+log = logging.getLogger(__name__)
+
+ACCEPTS = 16
+"""New connections in one turn of the loop. More of them than are answered would only push one another out again; the
+kernel keeps those that wait in their order."""
+PAUSE_SECONDS = 1.0
+"""Before the next try, when there are no descriptors for another connection."""
+
 
 class Server:
     def __init__(self, routes: list[Route], room: Room | None = None) -> None:
         self._shared = Shared({route.method.name: route for route in routes}, room or Room())
-        self._server: asyncio.Server | None = None
+        self._accepting: set[asyncio.Task[object]] = set()
+        self._listening: socket.socket | None = None
+        self._pause: asyncio.TimerHandle | None = None
 
-    async def start(self, listening: socket.socket) -> None:
-        """Serves on a socket that listens already."""
-        options: dict[str, Any] = {"sock": listening}
-        # Python 3.13 unlinks the path of the socket at close by default; under socket activation the path belongs to
-        # systemd, and every later client would get ENOENT (daemons.md 3.4). The running loop is asked: the abstract
-        # one does not name the option in any version.
-        loop = asyncio.get_running_loop()
-        if "cleanup_socket" in inspect.signature(loop.create_unix_server).parameters:
-            options["cleanup_socket"] = False
-        self._server = await loop.create_unix_server(lambda: Connection(self._shared), **options)
+    def start(self, listening: socket.socket) -> None:
+        """Serves on a socket that listens already. Its path is left alone at the end, too: under socket activation it
+        is systemd's (daemons.md 3.4)."""
+        listening.setblocking(False)
+        self._listening = listening
+        self._resume()
 
     async def close(self) -> None:
         """Takes no more calls, and ends those that run."""
-        if self._server is not None:
-            self._server.close()
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
         running = [connection.close() for connection in tuple(self._shared.connections)]
         await asyncio.gather(*filter(None, running), return_exceptions=True)
+
+    def _resume(self) -> None:
+        assert self._listening is not None
+        asyncio.get_running_loop().add_reader(self._listening, self._accept, self._listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(ACCEPTS):
+            try:
+                client, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("no client can be taken for a while: %s", error.strerror)
+                loop.remove_reader(listening)
+                self._pause = loop.call_later(PAUSE_SECONDS, self._resume)
+                return
+            client.setblocking(False)
+            task = loop.create_task(
+                loop.connect_accepted_socket(lambda: Connection(self._shared), client), name="accept"
+            )
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)

@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -28,21 +27,9 @@ def listening_at(path: Path) -> socket.socket:
     return listening
 
 
-class LoopOf313(asyncio.SelectorEventLoop):
-    """Takes `cleanup_socket` as the event loop of Python 3.13 does (gh-111246), which obeys it by default."""
-
-    cleanup_socket: bool | None = None
-
-    async def create_unix_server(  # type: ignore[override]
-        self, factory: Any, path: Any = None, *, cleanup_socket: bool = True, **options: Any
-    ) -> asyncio.Server:
-        self.cleanup_socket = cleanup_socket
-        return await super().create_unix_server(factory, path, **options)
-
-
 async def start_and_close(path: Path) -> None:
     server = Server([])
-    await server.start(listening_at(path))
+    server.start(listening_at(path))
     await server.close()
 
 
@@ -50,13 +37,6 @@ def test_systemds_socket_stays_at_its_path_when_the_daemon_leaves(tmp_path: Path
     path = tmp_path / "socket"
     asyncio.run(start_and_close(path))
     assert path.is_socket()
-
-
-def test_python_3_13_is_told_to_leave_the_path_alone(tmp_path: Path) -> None:
-    loop = LoopOf313()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(start_and_close(tmp_path / "socket"))
-    assert loop.cleanup_socket is False
 
 
 async def endless(_: m.WatchParameters, send: Send) -> m.WatchReply:
@@ -87,7 +67,7 @@ GET_INFO = b'{"method":"org.varlink.service.GetInfo"}\0'
 async def serving(path: Path) -> AsyncIterator[Server]:
     """A server with streams of both kinds."""
     server = Server([Route(m.WATCH, endless), Route(m.LOGS, flood)])
-    await server.start(listening_at(path))
+    server.start(listening_at(path))
     try:
         yield server
     finally:
@@ -164,7 +144,7 @@ def test_promise_10_the_last_replies_wait_for_their_reader_only_for_a_while(
     server = Server([Route(m.LOGS, until_some_wait)])
 
     async def run() -> None:
-        await server.start(listening_at(tmp_path / "socket"))
+        server.start(listening_at(tmp_path / "socket"))
         with socket.socket(socket.AF_UNIX) as client:
             client.setblocking(False)
             loop = asyncio.get_running_loop()
@@ -192,7 +172,7 @@ def test_who_has_said_all_and_still_reads_is_answered_to_the_end(tmp_path: Path)
 
     async def run() -> bytes:
         server = Server([Route(m.LIST, two), Route(m.GET_INFO, info)])
-        await server.start(listening_at(tmp_path / "socket"))
+        server.start(listening_at(tmp_path / "socket"))
         reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
         writer.write(LIST + GET_INFO)
         writer.write_eof()
@@ -218,7 +198,7 @@ def test_calls_that_were_sent_are_carried_out_though_their_client_has_left(tmp_p
 
     async def run() -> None:
         server = Server([Route(m.STOP, stop)])
-        await server.start(listening_at(tmp_path / "socket"))
+        server.start(listening_at(tmp_path / "socket"))
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "socket"))
             for number in range(5):
@@ -253,7 +233,7 @@ def test_a_oneway_call_is_never_answered(tmp_path: Path, call: bytes) -> None:
 
     async def run() -> bytes:
         server = Server([Route(m.GET_INFO, info), Route(m.WATCH, endless), Route(m.GPUS, fault)])
-        await server.start(listening_at(tmp_path / "socket"))
+        server.start(listening_at(tmp_path / "socket"))
         reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
         writer.write(call + GET_INFO)
         writer.write_eof()
@@ -270,7 +250,7 @@ def test_promise_10_calls_beyond_the_bound_are_answered_one_after_the_other(tmp_
 
     async def run() -> None:
         server = Server([Route(m.GET_INFO, info)])
-        await server.start(listening_at(tmp_path / "socket"))
+        server.start(listening_at(tmp_path / "socket"))
         reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
         writer.write(GET_INFO * count)
         for _ in range(count):

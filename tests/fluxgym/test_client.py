@@ -15,7 +15,7 @@ import pytest
 
 from fluxgym import client
 from fluxgym.client import Connection
-from fluxgym.errors import DaemonUnreachable, FluxgymError, NoSuchJob, UnknownError
+from fluxgym.errors import DaemonUnreachable, FluxgymError, NoSuchJob, Overloaded, UnknownError
 from fluxgym.framing import decode
 from fluxgym.methods import CHECKPOINTS, DESCRIBE, LIST, REMOVE, JobName, ListParameters, Nothing
 
@@ -142,3 +142,20 @@ def test_parameters_that_are_no_object_are_no_answer(folder: Path) -> None:
 def test_no_socket_is_no_daemon(folder: Path) -> None:
     with pytest.raises(DaemonUnreachable, match=r"No daemon answers at .*/s \(No such file or directory\); start it"):
         Connection(folder / "s")
+
+
+def test_a_client_that_is_refused_before_it_has_sent_anything_is_told_why(folder: Path) -> None:
+    """The connection is closed already when it calls; the reason lies in it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "s"))
+        listener.listen()
+        with Connection(folder / "s") as connection:
+            peer, _ = listener.accept()
+            peer.sendall(b'{"error":"org.fluxgym.Machine.Overloaded","parameters":{"message":"Too many."}}\0')
+            peer.close()
+            with pytest.raises(Overloaded, match=r"^Too many\.$"):
+                connection.call(DESCRIBE, JobName(name="a"))
+        with Connection(folder / "s") as connection:
+            listener.accept()[0].close()
+            with pytest.raises(DaemonUnreachable):
+                connection.call(DESCRIBE, JobName(name="a"))

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promise 10 under each kind of hostile client: others are answered, jobs run, memory is bounded, nothing stays."""
+
+import pytest
+
+from fluxgymd.api.room import BYTES
+from tests.daemon.running import RunningDaemon
+from tests.harness.waiting import until
+from tests.wire.attacks import ATTACKS
+from tests.wire.conftest import WAITING
+from tests.wire.observing import Bystander, attacked, process_of, runs_a_job
+
+CALLS = 60
+GROWTH_BYTES = BYTES + 64 * 1024 * 1024
+"""What may lie in connections, and what is being read at the moment. The attacks offer gigabytes."""
+LATE_SECONDS = 1.0
+LATE_FACTOR = 10
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_promise_10_the_daemon_goes_on_under(attack: str, daemon: RunningDaemon) -> None:
+    with Bystander(daemon) as bystander:
+        bystander.has_made(CALLS)
+        runs_a_job(daemon, "quiet")
+    quiet = bystander.seen
+    process = process_of(daemon)
+    descriptors = process.num_fds()
+
+    with attacked(daemon, attack, WAITING) as attacker:
+        with Bystander(daemon) as bystander:
+            runs_a_job(daemon, "attacked")
+            bystander.has_made(CALLS)
+        assert attacker.poll() is None, "the attack has ended by itself"
+    seen = bystander.seen
+    print(f"{attack}: quiet {quiet}, attacked {seen}")
+
+    assert seen.largest_rss - quiet.largest_rss < GROWTH_BYTES
+    assert seen.loop_late < LATE_SECONDS + LATE_FACTOR * quiet.loop_late
+    until(lambda: process.num_fds() <= descriptors, what="the descriptors to come back")
+    assert "Traceback" not in daemon.log.read_text()
