@@ -166,7 +166,7 @@ class ModelAdapter:
 
     def _find(self, ref: AttemptRef) -> Attempt | None:
         return next(
-            (one for one in self.world.attempts if one.spec.folder == ref.folder and _mark(one) == ref.mark), None
+            (one for one in self.world.attempts if one.spec.folder == ref.folder and one.mark == ref.mark), None
         )
 
     def _by_shim(self, shim: Process) -> Attempt:
@@ -178,7 +178,3 @@ class ModelAdapter:
 
     async def _moment(self) -> None:
         await self.loop.pause(self.world.chance.choice((0.0, 0.002, 0.03)))
-
-
-def _mark(attempt: Attempt) -> str:
-    return attempt.spec.environment["FLUXGYM_ATTEMPT_ID"]

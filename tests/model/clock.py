@@ -15,6 +15,8 @@ from concurrent.futures import Executor
 from random import Random
 from typing import Any, TypeVar
 
+from fluxgym.errors import FluxgymError
+
 T = TypeVar("T")
 
 TICK = 1e-6
@@ -171,5 +173,6 @@ class Loop(asyncio.SelectorEventLoop):
             self._world_clock.now = self._world_moves(due)
 
     def _note_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if not self.dead:
+        refused = isinstance(context.get("exception"), FluxgymError)  # and who asked was cancelled meanwhile
+        if not self.dead and not refused:
             self.faults.append(f"{context.get('message')}: {context.get('exception')!r}")

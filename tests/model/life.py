@@ -83,6 +83,8 @@ class Life:
         self._folder = folder
         self._wanted: set[str] = set()
         self.faults: list[str] = []
+        self.found: set[str] = set()
+        """The marks of the attempts that were not over when this life began."""
         self.loop: Loop
 
     def begin(self) -> None:
@@ -132,8 +134,10 @@ class Life:
         self._passes = self.loop.create_task(self.scheduler.run(), name="scheduler")
 
     async def _adopt(self) -> None:
+        self.found = set()
         for entry in self.book:
             if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
+                self.found.add(entry.job.state.attempt.mark)
                 self.runner.adopt(entry)
 
     def call(self, name: str, work: Coroutine[Any, Any, Any], answered: Answered) -> None:

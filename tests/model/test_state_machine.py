@@ -2,7 +2,7 @@
 """No sequence of wishes and mishaps breaks a promise: the engine as it is, on a machine that is a model.
 
 Hypothesis draws the sequences, and shortens one that breaks something to the steps that matter. The normal suite runs
-the same 200 each time; FLUXGYM_MODEL_EXAMPLES=5000 looks at that many new ones.
+the same 800 each time; FLUXGYM_MODEL_EXAMPLES=5000 looks at that many new ones.
 """
 
 import gc
@@ -36,7 +36,7 @@ from tests.model.life import Life
 from tests.model.promises import Promises
 from tests.model.world import Attempt, World
 
-EXAMPLES = 200
+EXAMPLES = 800
 STEPS = 50
 LOOKED_FOR = int(os.environ.get("FLUXGYM_MODEL_EXAMPLES", "0"))
 SETTLE_SECONDS = 4000.0

@@ -85,6 +85,10 @@ class Attempt:
         return self.spec.job
 
     @property
+    def mark(self) -> str:
+        return self.spec.environment["FLUXGYM_ATTEMPT_ID"]
+
+    @property
     def gpus(self) -> list[str]:
         return list(filter(None, self.spec.environment["CUDA_VISIBLE_DEVICES"].split(",")))
 
