@@ -62,7 +62,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         job = job_of(self._kept)  # not packed yet
-        self.age = (job.submitted_at if job is not None else 0.0, self.name)
+        self.age = (job.submitted_at if job is not None else 0.0, self.folder.name)
         self.job = job
 
     @property
@@ -96,7 +96,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.age[1]
 
     @property
     def over(self) -> bool:

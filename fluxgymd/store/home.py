@@ -22,11 +22,19 @@ JOURNAL = "events.jsonl"
 class JobFolder:
     """The files of one job (DESIGN: A job and its home)."""
 
-    path: Path
+    where: Path | str
+    """Kept as text: a Path is five times as large, and there is one for each job (bench/control_plane.py)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "where", os.fspath(self.where))
+
+    @property
+    def path(self) -> Path:
+        return Path(self.where)
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return os.path.basename(self.where)
 
     @property
     def journal(self) -> Path:

@@ -85,11 +85,17 @@ def _damaged(state: job.Job | None, data: bytes, good: int, problem: str) -> His
 class Journal:
     """Appends to one journal. Its calls block on the disk: they run in a writer thread, one at a time."""
 
+    __slots__ = ("_begin", "_good_size", "_text")  # there is one for each job (bench/control_plane.py)
+
     def __init__(self, path: Path, good_size: int, *, begin: Sequence[AnyEvent] = ()) -> None:
         """`begin`: the events of a journal that is not there yet; it appears whole, with the first append."""
-        self._path = path
+        self._text = os.fspath(path)
         self._good_size = good_size
         self._begin = tuple(begin)
+
+    @property
+    def _path(self) -> Path:
+        return Path(self._text)
 
     def append(self, event: AnyEvent) -> None:
         """Durable when it returns. OSError: nothing was appended, and the next append starts at the same place."""
