@@ -97,7 +97,8 @@ class ModelAdapter:
         await self._moment()
         self._must_live()
         attempt = self._find(ref)
-        held = attempt is not None and attempt.shim_alive
+        # A shared volume may carry no locks: from another machine none is seen.
+        held = attempt is not None and attempt.shim_alive and attempt.machine is self.world.here
         where = places.where(ref.place, self.world.here.place, lock_held=held)
         populated = attempt is not None and attempt.runs if where is Where.HERE else None
         return Evidence(

@@ -95,7 +95,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(
         name=names,
-        gpus=st.sampled_from([[], ["0"], ["1"], ["GPU-a0", "GPU-b0"]]),
+        gpus=st.sampled_from([[], [], ["0"], ["GPU-a0", "GPU-b0"], ["1"]]),
         count=st.sampled_from([1, 1, 2]),
         restart=policies,
         priority=st.integers(-1, 1),
@@ -277,6 +277,12 @@ class Queue(RuleBasedStateMachine):
     @rule(pick=picks)
     def a_shim_dies(self, pick: int) -> None:
         self.world.shim_dies(self._pick(pick, lambda attempt: attempt.shim_alive))
+
+    @precondition(while_training)
+    @rule(pick=picks, seconds=seconds)
+    def a_trainer_outlives_its_shim(self, pick: int, seconds: float) -> None:
+        self.world.shim_dies(self._pick(pick, lambda attempt: attempt.trainer_alive))
+        self.life.loop.run_for(seconds)
 
     @precondition(while_shims_live)
     @rule(pick=picks)
