@@ -64,6 +64,7 @@ class Look:
             self._before = type(conclusion)
             match conclusion:
                 case Ended() | NeverStarted() | Rebooted():
+                    await self._progress()  # what it told last, after the look before
                     return conclusion
                 case Runs():
                     self.seen_running = True

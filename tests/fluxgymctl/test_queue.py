@@ -166,7 +166,7 @@ def test_edit_changes_what_is_given_and_leaves_the_rest(paused: RunningDaemon, t
     [
         (["a", "--kind", "training"], 2, "kind cannot be changed"),
         (["a", "--dataset", "x"], 2, "dataset cannot be changed"),
-        (["a", "--hold"], 2, "use hold and release"),
+        (["b", "--hold"], 2, "use hold and release"),
         (["a", "--after", "a"], 2, "cannot wait for itself"),
         (["a", "--after", "nobody"], 3, "nobody"),
         (["a", "--priority", "1001"], 2, "priority is 1001, but must be from -1000 to 1000"),
@@ -179,6 +179,7 @@ def test_an_edit_that_is_wrong_changes_nothing(
 ) -> None:
     if "a" not in {job.context.name for job in shared_daemon.jobs()}:
         submit(shared_daemon, "a", "--hold")
+        submit(shared_daemon, "b", "--after", "a")
     before = shared_daemon.job("a").context
     text = said(shared_daemon, "edit", *words, status=status)
     assert says in text
