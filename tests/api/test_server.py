@@ -14,7 +14,8 @@ import pytest
 from fluxgym import methods as m
 from fluxgymd.api import connection
 from fluxgymd.api.calls import Route, Send
-from fluxgymd.api.connection import READ_AHEAD_BYTES, REPLY_BYTES_WAITING
+from fluxgymd.api.connection import READ_AHEAD_BYTES, READ_BYTES, REPLY_BYTES_WAITING
+from fluxgymd.api.pace import Pace
 from fluxgymd.api.server import Server
 from tests.harness.waiting import until_async
 
@@ -104,6 +105,26 @@ def test_promise_10_a_client_that_goes_on_behind_a_stream_and_leaves_costs_nothi
             writer.write(behind)
             await asyncio.sleep(0)
             writer.transport.abort()  # some of it may not have left
+            await all_left(server)
+
+    asyncio.run(run())
+
+
+def test_promise_10_what_is_sent_behind_a_call_waits_in_the_kernel(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path / "socket") as server:
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+            writer.write(WATCH)
+            await reader.readuntil(b"\0")
+            (one,) = server._shared.connections
+            writer.write(GET_INFO * 40_000)
+
+            async def stands_still() -> bool:
+                return not one._transport.is_reading()
+
+            await until_async(stands_still, what="the daemon to read no more")
+            assert READ_AHEAD_BYTES < one._splitter.size <= READ_AHEAD_BYTES + READ_BYTES
+            writer.transport.abort()
             await all_left(server)
 
     asyncio.run(run())
@@ -259,3 +280,33 @@ def test_promise_10_calls_beyond_the_bound_are_answered_one_after_the_other(tmp_
         await server.close()
 
     asyncio.run(run())
+
+
+def test_promise_10_each_call_and_each_reply_of_a_stream_waits_for_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+
+    async def step(_: Pace) -> None:
+        nonlocal steps
+        steps += 1
+
+    monkeypatch.setattr(Pace, "step", step)
+
+    async def ten(_: m.ListParameters, send: Send) -> m.ListReply:
+        for _ in range(10):
+            await send(m.ListReply())
+        return m.ListReply()
+
+    async def run() -> None:
+        server = Server([Route(m.LIST, ten)])
+        server.start(listening_at(tmp_path / "socket"))
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+        writer.write(LIST * 3)
+        writer.write_eof()
+        assert (await reader.read()).count(b"\0") == 33
+        writer.close()
+        await server.close()
+
+    asyncio.run(run())
+    assert steps == 33
