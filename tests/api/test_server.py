@@ -294,8 +294,8 @@ def test_promise_10_each_call_and_each_reply_of_a_stream_waits_for_its_turn(
     monkeypatch.setattr(Pace, "step", step)
 
     async def ten(_: m.ListParameters, send: Send) -> m.ListReply:
-        for _ in range(10):
-            await send(m.ListReply())
+        for reply in [m.ListReply()] * 10:
+            await send(reply)
         return m.ListReply()
 
     async def run() -> None:
