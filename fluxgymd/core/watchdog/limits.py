@@ -3,8 +3,8 @@
 
 A phase has two limits. `still`: nothing moves at all, no step, no file, no log line, no processor time, no I/O, no
 GPU work. `progress`: whatever moves, nothing of the phase's own work gets done (no step, no picture, no sample, no
-byte of the file that is saved). The older program's rule, GPU below 5 % for 300 s, is `gpu_idle`: it counts only where
-the phase works on the GPU, and only while nothing else moves either.
+byte of the file that is saved). The older program's rule, GPU below 5 % for 300 s, is `gpu_idle`: it counts only
+where the phase works on the GPU, and only while nothing else moves either.
 """
 
 from dataclasses import dataclass, field
