@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal of a job: events.jsonl, one event a line.
 
-A record counts once its newline is fsynced. What a crash or a full disk left behind the last good record is copied
-aside and cut off before the next append; any other bad line makes the job damaged, and then nothing is written to it
-any more (promise 8).
+A record counts once its newline is fsynced. What a crash left behind the last good record is copied aside and cut off
+before the next append; any other bad line makes the job damaged, and then nothing is written to it any more
+(promise 8). An event that the disk refused is taken back at once, so that a restart does not find what was denied;
+where that fails too, the journal is in doubt until its end is cut.
 """
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,60 +86,98 @@ def _damaged(state: job.Job | None, data: bytes, good: int, problem: str) -> His
 class Journal:
     """Appends to one journal. Its calls block on the disk: they run in a writer thread, one at a time."""
 
-    __slots__ = ("_begin", "_good_size", "_text")  # there is one for each job (bench/control_plane.py)
+    __slots__ = ("_begin", "_good_size", "_text", "in_doubt")  # there is one for each job (bench/control_plane.py)
 
     def __init__(self, path: Path, good_size: int, *, begin: Sequence[AnyEvent] = ()) -> None:
         """`begin`: the events of a journal that is not there yet; it appears whole, with the first append."""
         self._text = os.fspath(path)
         self._good_size = good_size
         self._begin = tuple(begin)
+        self.in_doubt = False
+        """The event that was refused last may be on the disk: what a restart would read is not what is known here."""
 
     @property
     def _path(self) -> Path:
         return Path(self._text)
 
     def append(self, event: AnyEvent) -> None:
-        """Durable when it returns. OSError: nothing was appended, and the next append starts at the same place."""
+        """Durable when it returns. OSError: the event does not count, and unless the journal is `in_doubt` nothing of
+        it is on the disk. The next append starts at the same place."""
         line = events.encode(event)
         if self._begin:
             self._appear(line)
             return
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        try:
+        with self._opened() as descriptor:
+            if self.in_doubt:
+                self._cut(descriptor)
             self._cut_tail(descriptor)
             os.lseek(descriptor, self._good_size, os.SEEK_SET)
             failpoint("journal.opened")
-            write_all(descriptor, line)
-            failpoint("journal.written")
-            os.fsync(descriptor)
-            failpoint("journal.synced")
-        finally:
-            os.close(descriptor)
-        self._good_size += len(line)
+            try:
+                write_all(descriptor, line)
+                failpoint("journal.written")
+                os.fsync(descriptor)
+                failpoint("journal.synced")
+            except OSError:
+                self.in_doubt = True
+                with suppress(OSError):
+                    self._cut(descriptor)
+                raise
+            self._good_size += len(line)
+
+    def settle(self) -> None:
+        """Takes back what is in doubt. OSError: it is in doubt still."""
+        if self._begin:
+            self._disappear()
+        elif self.in_doubt:
+            with self._opened() as descriptor:
+                self._cut(descriptor)
 
     def _appear(self, line: bytes) -> None:
         whole = b"".join(map(events.encode, self._begin)) + line
         try:
             write_file(self._path, whole)
         except OSError:
+            self.in_doubt = True
             with suppress(OSError):
-                self._path.unlink()
+                self._disappear()
             raise
         self._begin = ()
         self._good_size = len(whole)
+        self.in_doubt = False
+
+    def _disappear(self) -> None:
+        self._path.unlink(missing_ok=True)
+        sync_folder(self._path.parent)
+        self.in_doubt = False
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            with suppress(OSError):  # what had to be durable is so already, or was refused already
+                os.close(descriptor)
 
     def _cut_tail(self, descriptor: int) -> None:
+        """What a crash or somebody else left there is kept aside first."""
         size = os.fstat(descriptor).st_size
         if size < self._good_size:
             raise OSError(f"{self._path} became shorter than what was written to it")
-        if size == self._good_size:
-            return
-        tail = os.pread(descriptor, size - self._good_size, self._good_size)
-        self._keep(tail)
-        failpoint("journal.tail_kept")
-        os.ftruncate(descriptor, self._good_size)
+        if size > self._good_size:
+            self._keep(os.pread(descriptor, size - self._good_size, self._good_size))
+            failpoint("journal.tail_kept")
+            self._cut(descriptor)
+
+    def _cut(self, descriptor: int) -> None:
+        """Durably. Of an event of ours that was refused no copy is kept: a full disk has no room for one, and a
+        failing one would get another at each try."""
+        if os.fstat(descriptor).st_size > self._good_size:
+            os.ftruncate(descriptor, self._good_size)
         failpoint("journal.tail_cut")
         os.fsync(descriptor)
+        self.in_doubt = False
         failpoint("journal.cut_synced")
 
     def _keep(self, tail: bytes) -> None:

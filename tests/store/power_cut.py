@@ -128,6 +128,8 @@ class PowerCuts:
     calls: list[str] = field(default_factory=list)
     fail_at: int | None = None
     """The number of the call that fails, counted from 0."""
+    lasting: bool = False
+    """So do all behind it, until the disk is mended."""
     error: int = 0
     _open: dict[int, File | Folder] = field(default_factory=dict)
     _seen: set[tuple[int, frozenset[tuple[str, bytes | None]]]] = field(default_factory=set)
@@ -136,6 +138,10 @@ class PowerCuts:
         """From here on, what was asked for last must be there after every power cut."""
         self.acknowledged += 1
         self._cut()
+
+    def mend(self) -> None:
+        """From here on no call fails."""
+        self.fail_at = None
 
     def _cut(self) -> None:
         for tree in _trees(self.tree):
@@ -150,7 +156,7 @@ class PowerCuts:
         """Before a call: OSError if it is its turn to fail."""
         number = len(self.calls)
         self.calls.append(f"{call} {os.path.relpath(path, self.root)}")
-        if number == self.fail_at:
+        if number == self.fail_at or (self.lasting and self.fail_at is not None and number > self.fail_at):
             raise OSError(self.error, os.strerror(self.error), path)
 
     def below(self, path: Any, folder: int | None = None) -> str | None:
@@ -250,10 +256,12 @@ def build(tree: Tree, at: Path) -> Path:
 
 
 @contextmanager
-def power_cuts(root: Path, *, fail_at: int | None = None, error: int = 0) -> Iterator[PowerCuts]:
+def power_cuts(
+    root: Path, *, fail_at: int | None = None, error: int = 0, lasting: bool = False
+) -> Iterator[PowerCuts]:
     """Records what this process does below a folder, of which all is durable at the beginning."""
     root = root.resolve()
-    cuts = PowerCuts(root, _read(root), fail_at=fail_at, error=error)
+    cuts = PowerCuts(root, _read(root), fail_at=fail_at, error=error, lasting=lasting)
     cuts._cut()
     with pytest.MonkeyPatch.context() as patch:
         _watch(cuts, patch)

@@ -2,6 +2,7 @@
 """The journal on real disks: whole records count, torn tails are kept aside, damage is never written over."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -190,19 +191,46 @@ def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_goes_on(tm
         assert all(good not in copy for copy in torn(path))
 
 
-def test_after_a_short_append_a_new_daemon_goes_on_too(tmp_path: Path) -> None:
+def test_promise_3_a_short_append_is_taken_back_at_once_on_a_full_disk_too(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=16) as disk:
         path = write(disk / "events.jsonl", RUNNING)
+        before = path.read_bytes()
         hog = fill(disk)
+        written = opened(path)
         with pytest.raises(OSError, match="No space left"):
-            opened(path).append(e.SightLost(at=8.0, attempt=1, why="y" * 2 * PAGE))
-        left = path.read_bytes()[journal.read(path).good_size :]
-        assert left  # the page took a part of it
+            written.append(e.SightLost(at=8.0, attempt=1, why="y" * 2 * PAGE))
+        assert path.read_bytes() == before
+        assert not written.in_doubt
         hog.unlink()
         opened(path).append(h.stop_asked())
         job = read_whole(path)
         assert isinstance(job.state, Stopping)
-        assert torn(path) == [left]
+        assert torn(path) == []
+
+
+def test_promise_3_an_event_that_cannot_be_taken_back_leaves_the_journal_in_doubt_until_it_can(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(path, RUNNING)
+    before = path.read_bytes()
+    book = opened(path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        patch.setattr(os, "ftruncate", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            book.append(h.stop_asked())
+        assert book.in_doubt
+        with pytest.raises(OSError, match="Input/output error"):
+            book.settle()
+        assert book.in_doubt
+    assert path.read_bytes() == before + e.encode(h.stop_asked())
+    book.settle()
+    assert not book.in_doubt
+    assert path.read_bytes() == before
 
 
 def test_a_disk_without_room_for_the_torn_copy_cuts_nothing(tmp_path: Path) -> None:

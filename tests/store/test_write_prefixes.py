@@ -145,6 +145,43 @@ def test_promise_3_a_disk_that_refuses_any_call_loses_nothing_acknowledged(
     raise AssertionError("there is no end of calls")
 
 
+@pytest.mark.parametrize("error", REFUSALS, ids=errno.errorcode.__getitem__)
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+def test_promise_3_a_refused_event_is_on_no_disk_once_the_journal_is_not_in_doubt(
+    tmp_path: Path, error: int, lasting: bool
+) -> None:
+    """What memory denies a restart must not find: a reservation that was refused would hold a GPU again."""
+    in_doubt = 0
+    for call in range(100):
+        path = old_journal(tmp_path / f"job-{call}")
+        book = Journal(path, journal.read(path).good_size)
+        with power_cuts(path.parent, fail_at=call, error=error, lasting=lasting) as cuts:
+            try:
+                book.append(MORE[0])
+            except OSError as refusal:
+                assert refusal.errno == error
+            else:
+                break
+            in_doubt += book.in_doubt
+            cuts.mend()
+            if book.in_doubt:
+                book.settle()
+            assert not book.in_doubt
+            cuts.acknowledge()
+
+        def check(acknowledged: int, after: Path) -> None:
+            found = events_of(after / JOURNAL)
+            assert found in ([RUNNING] if acknowledged else [RUNNING, [*RUNNING, MORE[0]]])
+            if acknowledged:
+                assert (after / JOURNAL).stat().st_size == journal.read(after / JOURNAL).good_size
+
+        check_all(cuts, tmp_path / str(call), check)
+    else:
+        raise AssertionError("there is no end of calls")
+    assert call == 2  # a write and an fsync
+    assert bool(in_doubt) == lasting  # or this test has not seen both ways
+
+
 def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     folder = tmp_path / "home"
     folder.mkdir()
