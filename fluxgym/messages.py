@@ -200,6 +200,7 @@ class Runtime(Message, frozen=True, kw_only=True):
     reason: str | None = None
     failure: Failure | None = None
     not_before: float | None = None
+    queue_place: int | None = None
     submitted_at: float
     home: str
     attempt: Attempt | None = None

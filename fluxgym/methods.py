@@ -130,7 +130,7 @@ class InfoReply(Message, frozen=True, kw_only=True):
     linger: Linger
     sleep_inhibitor: SleepInhibitor
     sleep_inhibitor_reason: str | None = None
-    queue_paused: bool
+    queue_paused: bool | None = None
     loop_late: float | None = None
     degraded: list[str]
     jobs: dict[str, int]

@@ -132,7 +132,7 @@ class Daemon:
                 failpoint("daemon.adopts")
                 runner.adopt(entry)
 
-        degraded = Degraded(book, scheduler)
+        degraded = Degraded(book, scheduler, machine_state)
         flags = KnownFlags(config.trainer_python, config.trainer_path / SCRIPT)
         preflight = Preflight(book, flags, gpus)
         takeover = Takeover(book, preflight, config.trainer_path)

@@ -34,6 +34,7 @@ _SLEEP = {
     SleepInhibitor.UNAVAILABLE: "not available",
     SleepInhibitor.UNKNOWN: "unknown",
 }
+_QUEUE = {True: "paused, until `fluxgymctl continue`", False: "open", None: "unknown"}
 
 
 @click.group("daemon", invoke_without_command=True)
@@ -94,7 +95,7 @@ def facts(info: InfoReply, *, now: float) -> list[tuple[str, str]]:
         ("Supervisor", f"{info.supervisor} ({info.supervisor_reason})"),
         ("Linger", _LINGER[info.linger]),
         ("Sleep lock", sleep),
-        ("Queue", "paused, until `fluxgymctl continue`" if info.queue_paused else "open"),
+        ("Queue", _QUEUE[info.queue_paused]),
         ("Jobs", ", ".join(f"{count} {state}" for state, count in info.jobs.items() if count) or "none"),
         ("Health", "good" if not info.degraded else "; ".join(info.degraded)),
     ]

@@ -11,7 +11,7 @@ from fluxgymctl import jobs, words
 from fluxgymctl.output import note, write_json, write_table
 from fluxgymctl.session import Session, common_options
 
-HEADER = ("NAME", "STATE", "PRIORITY", "PROGRESS", "AGE", "WHY")
+HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "AGE", "WHY")
 
 
 @click.command("list")
@@ -21,8 +21,8 @@ HEADER = ("NAME", "STATE", "PRIORITY", "PROGRESS", "AGE", "WHY")
 def command(session: Session, limit: int | None) -> None:
     """Shows the jobs, newest first.
 
-    Of those that wait, the one with the highest priority starts first, and among equals the one that was submitted
-    first, unless it was moved.
+    PLACE is the place in the queue. Of the jobs that wait, the one with the highest priority starts first, and among
+    equals the one that was submitted first, unless it was moved.
     """
     with session.connect() as connection:
         replies = connection.stream(LIST, ListParameters(limit=limit))
@@ -41,6 +41,7 @@ def rows(found: list[Job], *, now: float) -> list[tuple[str, ...]]:
         (
             job.context.name,
             str(job.runtime.state),
+            words.text(job.runtime.queue_place),
             words.text(job.context.priority) if job.runtime.waiting_for is not None else words.ABSENT,
             jobs.progress(job),
             words.age(job.runtime.submitted_at, now=now),

@@ -38,6 +38,7 @@ def facts(job: Job, *, now: float) -> Facts:
         ("Name", job.context.name),
         ("State", str(runtime.state)),
         ("Why", jobs.why(job)),
+        ("Place", words.text(runtime.queue_place)),
     ]
     if runtime.failure is not None:
         rows += [("Failure", words.name(runtime.failure.kind)), ("Advice", runtime.failure.advice)]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fluxgym import __version__
 from fluxgym import methods as m
 from fluxgym.config import Config
+from fluxgym.errors import StorageFailed
 from fluxgym.messages import Gpu, Supervisor
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.engine.book import Book
@@ -91,7 +92,11 @@ class Machine:
         return await self._pause(paused=False)
 
     async def _pause(self, *, paused: bool) -> m.Nothing:
-        await self._book.disk(lambda: self._machine.pause(paused=paused))
+        try:
+            await self._book.writer.run(lambda: self._machine.pause(paused=paused))
+        except OSError as error:  # not the home's disk, so not its problem either
+            where = f" {error.filename}" if error.filename else ""
+            raise StorageFailed(f"The state of this machine{where} cannot be written: {error.strerror}.") from error
         self._ring()
         return m.Nothing()
 

@@ -17,8 +17,9 @@ from typing import TypeVar
 
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
 from fluxgym.messages import Progress, State, WaitingFor
+from fluxgymd.core import schedule
 from fluxgymd.core.events import AnyEvent
-from fluxgymd.core.job import Job, apply
+from fluxgymd.core.job import Job, Waiting, apply
 from fluxgymd.engine import view
 from fluxgymd.engine.hub import Hub
 from fluxgymd.engine.packing import Kept, job_of, keep
@@ -45,6 +46,8 @@ class Entry:
     progress: Progress | None = None
     waiting_for: WaitingFor | None = None
     waiting_detail: str | None = None
+    queue_place: int | None = None
+    """From 1, while it waits."""
     not_before: float = 0.0
     """Monotonic: a start that failed is tried again after this."""
     start_problem: str | None = None
@@ -147,6 +150,7 @@ class Book:
         for name in found.lost:
             self._take_in(_read(self.home.folder(name)))
         self.misnamed = found.misnamed
+        self._line_up()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._entries.values()))
@@ -194,6 +198,7 @@ class Book:
         """A job that was just published."""
         entry = _read(folder)
         self._take_in(entry)
+        self._line_up()
         self.hub.changed(folder.name)
         return entry
 
@@ -217,8 +222,11 @@ class Book:
             after = apply(entry.job, event)
             await self.disk(lambda: entry.journal.append(event))
             failpoint("event.durable")
+            waited = isinstance(entry.job.state, Waiting)
             entry.job = after
             self._file(entry)
+            if waited or isinstance(after.state, Waiting):
+                self._line_up()
             failpoint("event.folded")
         self.hub.changed(entry.name)
         await self._show(entry)
@@ -262,6 +270,15 @@ class Book:
         self._entries[entry.name] = entry
         insort(self._by_age, entry.age)
         self._file(entry)
+
+    def _line_up(self) -> None:
+        """Gives each waiting job its place; who has another one than before has changed."""
+        places = {job.name: place for place, job in enumerate(schedule.queue(self.jobs()), start=1)}
+        for entry in self._open.values():
+            place = places.get(entry.name)
+            if place != entry.queue_place:
+                entry.queue_place = place
+                self.hub.changed(entry.name)
 
     def _file(self, entry: Entry) -> None:
         """Puts an entry where its state belongs."""

@@ -3,16 +3,18 @@
 
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.scheduler import Scheduler
+from fluxgymd.store.machine import MachineState
 
 
 class Degraded:
-    def __init__(self, book: Book, scheduler: Scheduler) -> None:
+    def __init__(self, book: Book, scheduler: Scheduler, machine: MachineState) -> None:
         self._book = book
         self._scheduler = scheduler
+        self._machine = machine
 
     def reasons(self) -> list[str]:
         damaged = [entry.name for entry in self._book.open() if entry.damage is not None]
-        reasons = [self._book.storage_problem, self._scheduler.problem]
+        reasons = [self._book.storage_problem, self._scheduler.problem, self._machine.problem]
         if damaged:
             reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")
         reasons += self._book.misnamed

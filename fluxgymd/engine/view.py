@@ -38,6 +38,7 @@ def show(entry: "Entry") -> m.Job:
             reason=reason,
             failure=_failure(job.state) if entry.damage is None else None,
             not_before=job.not_before if isinstance(job.state, core.Waiting) and job.not_before else None,
+            queue_place=entry.queue_place if isinstance(job.state, core.Waiting) else None,
             submitted_at=job.submitted_at,
             home=str(entry.folder.path),
             attempt=_attempt(entry.folder, job.last) if job.last else None,

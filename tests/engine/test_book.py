@@ -271,6 +271,44 @@ def test_who_looks_at_the_open_jobs_does_not_see_the_others(tmp_path: Path) -> N
     assert names(book.newest()) == ["job-5", "job-3", "job-2", "job-1", "job-0"]
 
 
+def test_each_waiting_job_knows_its_place_and_who_watches_it_is_told(tmp_path: Path) -> None:
+    for name, rank in (("first", 1.0), ("second", 2.0), ("third", 3.0)):
+        history = [h.submitted(name=name, rank=rank, job_id=name * 6)]
+        put(tmp_path, name, [e.encode(event) for event in history])
+    put(tmp_path, "runs", encoded("runs", RUNNING))
+    put(tmp_path, "broken", [*encoded("broken", h.WAYS["queued"]), b"garbage\n"])
+    book = load(tmp_path)
+
+    def places() -> dict[str, int | None]:
+        return {entry.name: view.show(entry).runtime.queue_place for entry in book}
+
+    nowhere = {"runs": None, "broken": None}
+    assert places() == {"first": 1, "second": 2, "third": 3, **nowhere}
+    steps: list[tuple[str, e.AnyEvent, dict[str, int | None], set[str]]] = [
+        ("third", h.HELD, {"first": 1, "second": 2, "third": 3}, {"third"}),
+        (
+            "third",
+            e.Moved(at=2.0, priority=0, rank=0.5),
+            {"first": 2, "second": 3, "third": 1},
+            {"first", "second", "third"},
+        ),
+        ("first", h.CANCELLED, {"first": None, "second": 2, "third": 1}, {"first", "second"}),
+        ("first", h.RESUME_ASKED, {"first": 2, "second": 3, "third": 1}, {"first", "second"}),
+    ]
+
+    async def scenario() -> None:
+        for name, event, expected, told in steps:
+            before = book.hub.revision.number
+            await book.record(book.entry(name), event)
+            assert places() == expected | nowhere
+            assert set(book.hub.since(before)[0]) == told
+        await book.record(book.entry("runs"), h.ended("interrupted", again=True))
+        assert places()["runs"] == 2
+
+    asyncio.run(scenario())
+    book.writer.close()
+
+
 def test_promise_8_a_damaged_job_stays_in_sight(tmp_path: Path) -> None:
     put(tmp_path, "broken", [*encoded("broken", h.WAYS["completed"]), b"garbage\n"])
     put(tmp_path, "empty", [])

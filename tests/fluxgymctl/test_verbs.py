@@ -21,9 +21,9 @@ def test_list_shows_the_job_on_a_line(trained: RunningDaemon) -> None:
     done = ctl("list", socket=trained.socket)
     assert (done.returncode, done.stderr) == (0, "")
     header, *lines = done.stdout.splitlines()
-    assert header.split() == ["NAME", "STATE", "PRIORITY", "PROGRESS", "AGE", "WHY"]
+    assert header.split() == ["NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "AGE", "WHY"]
     (line,) = [line for line in lines if line.startswith("trained ")]
-    assert re.match(r"trained +completed +- +36/36 100% +\d+ (s|min) +\S", line)
+    assert re.match(r"trained +completed +- +- +36/36 100% +\d+ (s|min) +\S", line)
 
 
 def test_list_as_json_gives_a_job_a_line(trained: RunningDaemon) -> None:

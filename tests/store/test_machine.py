@@ -46,13 +46,46 @@ def test_in_doubt_nothing_is_started_and_a_word_of_the_user_mends_it(tmp_path: P
     (tmp_path / f"{HERE}.json").write_bytes(data)
     state = MachineState(tmp_path, HERE)
     assert state.paused
+    assert state.problem is not None
+    assert f"{tmp_path / HERE}.json (it is damaged)" in state.problem
     state.pause(paused=False)
-    assert not MachineState(tmp_path, HERE).paused
+    assert (state.paused, state.problem) == (False, None)
+    again = MachineState(tmp_path, HERE)
+    assert (again.paused, again.problem) == (False, None)
+
+
+def test_promise_8_a_damaged_record_is_kept_beside_the_one_that_replaces_it(tmp_path: Path) -> None:
+    record = tmp_path / f"{HERE}.json"
+    for data in (b"garbage", b"more of it"):
+        record.write_bytes(data)
+        MachineState(tmp_path, HERE).pause(paused=True)
+        assert MachineState(tmp_path, HERE).problem is None
+    kept = [tmp_path / f"{HERE}.json.damaged-{number}" for number in (1, 2)]
+    assert [path.read_bytes() for path in kept] == [b"garbage", b"more of it"]
 
 
 def test_a_record_that_cannot_be_read_is_doubt_too(tmp_path: Path) -> None:
     (tmp_path / f"{HERE}.json").mkdir()
-    assert MachineState(tmp_path, HERE).paused
+    state = MachineState(tmp_path, HERE)
+    assert state.paused
+    with pytest.raises(OSError, match=r"Operation not permitted|Is a directory"):
+        state.pause(paused=False)
+    assert (state.paused, "Is a directory" in (state.problem or "")) == (True, True)
+
+
+def test_a_disk_that_refuses_leaves_the_doubt_as_it_was(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=8) as disk:
+        record = disk / f"{HERE}.json"
+        record.write_bytes(b"garbage")
+        hog = fill(disk)
+        state = MachineState(disk, HERE)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left on device"):
+                state.pause(paused=False)
+        assert (state.paused, record.read_bytes()) == (True, b"garbage")
+        hog.unlink()
+        state.pause(paused=False)
+        assert [path.read_bytes() for path in disk.glob("*.damaged-*")] == [b"garbage"]
 
 
 def test_a_disk_that_refuses_changes_nothing(tmp_path: Path) -> None:
