@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One daemon owns one home: against a real second process, and against the record of another machine."""
+"""One daemon owns one home: against a real second process, with locks and on a volume that carries none, and against
+the record of another machine."""
 
+import os
 import subprocess
 import sys
 import time
@@ -12,8 +14,10 @@ import msgspec
 import pytest
 
 from fluxgymd.core.records import Place
-from fluxgymd.store.owner import EXPIRY_SECONDS, HomeTaken, OwnerRecord, Ownership
+from fluxgymd.store import owner as owners
+from fluxgymd.store.owner import DOUBT_SECONDS, EXPIRY_SECONDS, IN_DOUBT, HomeTaken, OwnerRecord, Ownership
 from tests.core.histories import PLACE
+from tests.harness import lockless
 
 ELSEWHERE = msgspec.structs.replace(PLACE, machine_id="e" * 32)
 AFTER_REBOOT = msgspec.structs.replace(PLACE, boot_id="a" * 32)
@@ -21,35 +25,77 @@ AFTER_REBOOT = msgspec.structs.replace(PLACE, boot_id="a" * 32)
 OWNER = """
 import sys
 from pathlib import Path
-from fluxgymd.store.owner import Ownership
+from fluxgymd.store.owner import HomeTaken, Ownership
 from tests.core.histories import PLACE
-owner = Ownership(Path(sys.argv[1]), PLACE, Path("/first.sock"))
-owner.take()
+owner = Ownership(Path(sys.argv[1]), PLACE, Path("/first.sock"), settle_seconds=0.0)
+try:
+    owner.take()
+except HomeTaken as refusal:
+    print(refusal, flush=True)
+    sys.exit(refusal.exit_status)
 print("taken", flush=True)
-if sys.stdin.readline():
-    owner.release()
-    print("released", flush=True)
-    sys.stdin.readline()
+for line in sys.stdin:
+    try:
+        getattr(owner, line.strip())()
+        print("done", flush=True)
+    except HomeTaken as refusal:
+        print(refusal, flush=True)
 """
+
+RACER = """
+import sys
+from fluxgymd.store import owner
+
+def wait_for_the_others(what):
+    print(what, flush=True)
+    sys.stdin.readline()
+
+owner.failpoint = lambda name: wait_for_the_others("has looked") if name == "owner.locked" else None
+owner.time.sleep = lambda _: wait_for_the_others("has written")
+"""
+"""Stops between the look and the record, and where it waits for the records of others."""
+
+Process = subprocess.Popen[str]
+
+
+def start_owner(home: Path, checkout: Path, *, locks: bool = True, program: str = OWNER) -> Process:
+    """A process that tries to own the home, and says how it went; then a line on its stdin is a call."""
+    around = [] if locks else [sys.executable, lockless.__file__]
+    return subprocess.Popen(
+        [*around, sys.executable, "-c", program, home],
+        cwd=checkout,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def told(process: Process) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def ask(process: Process, call: str) -> str:
+    """What became of a call: `done`, or the refusal."""
+    assert process.stdin is not None
+    process.stdin.write(f"{call}\n")
+    process.stdin.flush()
+    return told(process)
 
 
 @contextmanager
-def other_daemon(home: Path, checkout: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that owns the home; a line on its stdin makes it release."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", OWNER, home], cwd=checkout, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "taken\n"
+def other_daemon(home: Path, checkout: Path, *, locks: bool = True) -> Iterator[Process]:
+    """A process that owns the home."""
+    with start_owner(home, checkout, locks=locks) as process:
         try:
+            assert told(process) == "taken"
             yield process
         finally:
             process.kill()
 
 
 def owner_of(home: Path, place: Place = PLACE) -> Ownership:
-    return Ownership(home, place, Path("/second.sock"))
+    return Ownership(home, place, Path("/second.sock"), settle_seconds=0.0)
 
 
 def record(home: Path) -> OwnerRecord:
@@ -59,6 +105,7 @@ def record(home: Path) -> OwnerRecord:
 def leave_record(home: Path, place: Place, *, age: float) -> None:
     left = OwnerRecord(pid=77, socket="/far.sock", place=place, renewed_at=time.time() - age)
     (home / "owner.json").write_bytes(msgspec.json.encode(left))
+    os.utime(home / "owner.json", (left.renewed_at, left.renewed_at))
 
 
 def test_promise_4_a_second_daemon_is_refused_and_told_by_whom(tmp_path: Path, checkout: Path) -> None:
@@ -87,11 +134,7 @@ def test_a_daemon_that_was_killed_owns_nothing(tmp_path: Path, checkout: Path) -
 
 def test_a_home_that_was_released_can_be_taken_at_once(tmp_path: Path, checkout: Path) -> None:
     with other_daemon(tmp_path, checkout) as first:
-        assert first.stdin is not None
-        assert first.stdout is not None
-        first.stdin.write("release\n")
-        first.stdin.flush()
-        assert first.stdout.readline() == "released\n"
+        assert ask(first, "release") == "done"
         assert not (tmp_path / "owner.json").exists()
         owner = owner_of(tmp_path)
         owner.take()
@@ -167,3 +210,120 @@ def test_what_was_never_taken_is_not_released(tmp_path: Path) -> None:
     leave_record(tmp_path, ELSEWHERE, age=0)
     owner_of(tmp_path).release()
     assert (tmp_path / "owner.json").exists()
+
+
+# --- on a volume that carries no locks, the record alone must do
+
+
+def test_promise_4_without_locks_a_second_daemon_of_this_machine_is_refused(tmp_path: Path, checkout: Path) -> None:
+    with other_daemon(tmp_path, checkout, locks=False) as first:
+        left = msgspec.structs.replace(record(tmp_path), renewed_at=time.time() - EXPIRY_SECONDS * 2)
+        (tmp_path / "owner.json").write_bytes(
+            msgspec.json.encode(left)
+        )  # it hangs, and renews nothing: it still lives
+        with start_owner(tmp_path, checkout, locks=False) as second:
+            assert f"is owned by the fluxgymd with pid {first.pid} and socket /first.sock; stop it" in told(second)
+            assert second.wait() == 4
+        first.kill()
+        first.wait()
+        with other_daemon(tmp_path, checkout, locks=False) as third:  # at once: its process is gone
+            assert record(tmp_path).pid == third.pid
+
+
+def test_promise_4_a_lock_file_that_was_deleted_lets_no_second_daemon_in(tmp_path: Path, checkout: Path) -> None:
+    with other_daemon(tmp_path, checkout) as first:
+        (tmp_path / ".lock").unlink()
+        with pytest.raises(HomeTaken, match=f"the fluxgymd with pid {first.pid}"):
+            owner_of(tmp_path).take()
+
+
+def test_promise_4_without_locks_of_four_that_come_at_once_one_gets_the_home(tmp_path: Path, checkout: Path) -> None:
+    racers = [start_owner(tmp_path, checkout, locks=False, program=RACER + OWNER) for _ in range(4)]
+    # All have looked before one has written, and all have written before one looks again.
+    assert [told(racer) for racer in racers] == ["has looked"] * 4
+    assert [ask(racer, "write") for racer in racers] == ["has written"] * 4
+    outcomes = [ask(racer, "look again") for racer in racers]
+    assert outcomes.count("taken") == 1, outcomes
+    winner = racers[outcomes.index("taken")]
+    assert record(tmp_path).pid == winner.pid
+    for racer in racers:
+        racer.communicate()
+    assert sorted(racer.returncode for racer in racers) == [0, 4, 4, 4]
+
+
+@pytest.mark.parametrize("place", [AFTER_REBOOT, msgspec.structs.replace(PLACE, pid_namespace="pid:[1]"), ELSEWHERE])
+def test_promise_4_without_locks_another_boot_or_container_may_be_another_machine(
+    tmp_path: Path, checkout: Path, place: Place
+) -> None:
+    """Images carry machine-ids too, so that two machines have the same."""
+    leave_record(tmp_path, place, age=EXPIRY_SECONDS / 2)
+    with start_owner(tmp_path, checkout, locks=False) as refused:
+        assert "on another machine or in another container" in told(refused)
+    leave_record(tmp_path, place, age=EXPIRY_SECONDS * 2)
+    with other_daemon(tmp_path, checkout, locks=False):
+        pass
+
+
+@pytest.mark.parametrize("renewed_at", [0.0, 4e9])
+def test_promise_4_a_clock_that_is_wrong_gives_no_live_home_away(tmp_path: Path, renewed_at: float) -> None:
+    """The clock of one of the two machines is wrong; the volume stamps its files by one clock."""
+    left = OwnerRecord(pid=77, socket="/far.sock", place=ELSEWHERE, renewed_at=renewed_at)
+    (tmp_path / "owner.json").write_bytes(msgspec.json.encode(left))
+    with pytest.raises(HomeTaken):
+        owner_of(tmp_path).take()
+
+
+# --- an owner whose home was taken
+
+
+def test_promise_4_an_owner_whose_home_was_taken_does_not_take_it_back(tmp_path: Path) -> None:
+    owner = owner_of(tmp_path)
+    owner.take()
+    assert owner.problem() is None
+    leave_record(tmp_path, ELSEWHERE, age=0)
+    other = (tmp_path / "owner.json").read_bytes()
+    for _ in range(2):
+        with pytest.raises(HomeTaken, match=r"the fluxgymd with pid 77 and socket /far\.sock on another machine"):
+            owner.renew()
+    assert "pid 77" in str(owner.problem())
+    owner.release()
+    assert (tmp_path / "owner.json").read_bytes() == other
+
+
+def test_promise_4_without_locks_a_record_that_is_gone_means_that_another_came_and_left(
+    tmp_path: Path, checkout: Path
+) -> None:
+    with other_daemon(tmp_path, checkout, locks=False) as first:
+        assert ask(first, "renew") == "done"
+        (tmp_path / "owner.json").unlink()
+        assert "is owned by another fluxgymd" in ask(first, "renew")
+        assert not (tmp_path / "owner.json").exists()
+
+
+def test_with_its_lock_a_record_that_is_gone_was_deleted_by_hand(tmp_path: Path, checkout: Path) -> None:
+    with other_daemon(tmp_path, checkout) as first:
+        (tmp_path / "owner.json").unlink()
+        assert ask(first, "renew") == "done"
+        assert record(tmp_path).pid == first.pid
+
+
+def test_promise_4_an_owner_that_could_not_renew_is_in_doubt_until_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop that slept, or a volume that did not answer: another machine may be taking the home in this moment."""
+    owner = owner_of(tmp_path)
+    owner.take()
+    now = owners._now()
+    monkeypatch.setattr(owners, "_now", lambda: now + DOUBT_SECONDS * 2)
+    assert owner.problem() == IN_DOUBT
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    owner.renew()
+    assert owner.problem() is None
+    assert slept == [0.0], "it looks once more, for one that was between its look and its record"
+    monkeypatch.setattr(owners, "_now", lambda: now + DOUBT_SECONDS * 4)
+    monkeypatch.setattr(time, "sleep", lambda _: leave_record(tmp_path, ELSEWHERE, age=0))
+    with pytest.raises(HomeTaken):
+        owner.renew()
+    owner.release()
+    assert record(tmp_path).pid == 77
