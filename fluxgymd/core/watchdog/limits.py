@@ -46,5 +46,6 @@ class Limits:
     gpu_idle: float = 300.0
     step_factor: float = 5.0
     """A step may take this many times the slowest of the last `step_history`, and never less than the floor."""
+    step_floor: float = FLOOR_SECONDS
     step_history: int = 100
     phases: dict[Phase, PhaseLimits] = field(default_factory=_defaults)
