@@ -79,6 +79,9 @@ class Adapter(Protocol):
     async def evidence(self, ref: AttemptRef) -> Evidence:
         """The facts of now."""
 
+    async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
+        """The processes that are proved to be the attempt's, the shim among them; none where it runs elsewhere."""
+
     async def gone(self, ref: AttemptRef) -> None:
         """Returns when the shim may have left: a hint to look at the evidence again, never a proof."""
 

@@ -39,6 +39,9 @@ class ProcessAdapter:
     async def evidence(self, ref: AttemptRef) -> Evidence:
         return await asyncio.to_thread(self._look, ref)
 
+    async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
+        return (await asyncio.to_thread(self._members, ref)).proved
+
     async def gone(self, ref: AttemptRef) -> None:
         if ref.shim is not None and await asyncio.to_thread(self._is_here, ref):
             await gate.until_gone(ref.shim)

@@ -18,7 +18,7 @@ from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.bus import BusAway, BusError, BusThread, NoSuchProcess, NoSuchUnit, Property, UnitExists
 from fluxgymd.core.evidence import Evidence, Where
-from fluxgymd.core.records import Placement
+from fluxgymd.core.records import Placement, Process
 from fluxgymd.failpoints import failpoint
 
 SLICE = "fluxgym.slice"
@@ -126,6 +126,9 @@ class ScopeAdapter:
                 populated=False,
             )
         return evidence
+
+    async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
+        return (await asyncio.to_thread(_members, ref)).proved
 
     async def gone(self, ref: AttemptRef) -> None:
         if ref.shim is not None and await asyncio.to_thread(_is_here, ref):

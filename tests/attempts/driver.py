@@ -42,6 +42,7 @@ class Driver:
         self.verbs: dict[str, Callable[[Json], Awaitable[Any]]] = {
             "start": self.start,
             "look": self.look,
+            "processes": self.processes,
             "gone": lambda asked: self.adapter.gone(ref_of(asked)),
             "terminate": lambda asked: self.adapter.terminate(ref_of(asked)),
             "stop": lambda asked: self.adapter.stop(ref_of(asked)),
@@ -91,6 +92,9 @@ class Driver:
 
     async def look(self, asked: Json) -> Json:
         return described(await self.adapter.evidence(ref_of(asked)))
+
+    async def processes(self, asked: Json) -> list[int]:
+        return [process.pid for process in await self.adapter.processes(ref_of(asked))]
 
     async def send(self, asked: Json) -> None:
         os.kill(asked["pid"], asked["number"])

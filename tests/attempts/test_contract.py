@@ -82,6 +82,22 @@ def test_orphans_come_to_the_shim_and_are_reaped(daemon: Daemon, signal_file: Pa
     assert seen["exit"]["signal"] == signal.SIGKILL, "the orphan's code is not the trainer's"
 
 
+def test_promise_6_only_processes_that_are_proved_to_be_the_attempt_s_are_named(
+    daemon: Daemon, bystander: tuple[subprocess.Popen[str], int]
+) -> None:
+    attempt = daemon.start("setsid sleep 1000 & echo $! $$; echo ready; wait")
+    attempt.wait_for_line("ready")
+    orphan, trainer = map(int, attempt.log.read_text().split()[:2])
+    named = daemon.ask("processes", ref=attempt.ref)
+    assert set(named) == {attempt.shim, trainer, orphan}
+    assert bystander[1] not in named
+    elsewhere = {**attempt.ref, "place": {**attempt.ref["place"], "bootId": "another"}}
+    assert daemon.ask("processes", ref=elsewhere) == []
+    daemon.ask("kill", ref=attempt.ref)
+    daemon.conclusion(attempt, "Ended")
+    assert daemon.ask("processes", ref=attempt.ref) == []
+
+
 # --- stopping
 
 

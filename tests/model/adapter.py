@@ -110,6 +110,14 @@ class ModelAdapter:
             populated=populated,
         )
 
+    async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
+        self._must_live()
+        attempt = self._find(ref)
+        if attempt is None or places.where(ref.place, self.world.here.place, lock_held=False) is not Where.HERE:
+            return ()
+        alive = {attempt.shim: attempt.shim_alive, attempt.trainer: attempt.trainer_alive}
+        return tuple(process for process, lives in alive.items() if lives)
+
     async def gone(self, ref: AttemptRef) -> None:
         hint = asyncio.Event()
         self._hints.append(hint)

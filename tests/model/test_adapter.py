@@ -98,6 +98,14 @@ def test_promise_2_the_end_is_recorded(bench: Bench, code: int | None, number: i
     assert (seen.exit.code, seen.exit.signal, seen.exit.term_seen) == (code, number, False)
 
 
+def test_promise_6_only_processes_of_the_attempt_that_live_are_named(bench: Bench) -> None:
+    attempt = bench.start()
+    assert bench.loop.run_to_end(bench.adapter.processes(bench.ref(attempt))) == (attempt.shim, attempt.trainer)
+    bench.world.exits(attempt, code=0)
+    bench.world.pass_by(3.0)
+    assert bench.loop.run_to_end(bench.adapter.processes(bench.ref(attempt))) == ()
+
+
 def test_a_trainer_that_is_told_to_stop_saves_and_leaves(bench: Bench) -> None:
     attempt = bench.start()
     assert bench.loop.run_to_end(bench.adapter.terminate(bench.ref(attempt)))
