@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fluxgym import paths
+from fluxgym import paths, watchdog
 from fluxgym.errors import ConfigInvalid
 
 Environment = Mapping[str, str]
@@ -79,6 +79,17 @@ def _whole_number(low: int, high: int) -> Callable[[Any], int]:
     return parse
 
 
+def _watchdog_limit(limit: watchdog.Limit) -> Setting:
+    number = _number(limit.low, limit.high, limit.unit)
+    return Setting(
+        key=f"watchdog.{limit.name}",
+        variable=f"FLUXGYM_WATCHDOG_{limit.name.upper()}",
+        help=f"{limit.help}, in {limit.unit}" if limit.unit == "seconds" else limit.help,
+        parse=number,
+        default=lambda _: number(limit.default),
+    )
+
+
 def _beside_environment(name: str) -> Callable[[Environment], Path]:
     # `./dev` and `./dev install` both put the trainer beside the environment that the daemon runs in.
     return lambda _: Path(sys.prefix).parent / name
@@ -134,6 +145,14 @@ SETTINGS = (
         parse=_path,
         default=lambda _: _trainer_python(),
     ),
+    Setting(
+        key="watchdog.mode",
+        variable="FLUXGYM_WATCHDOG_MODE",
+        help="what is done about a hang of a training that does not say it itself: off, warn or act",
+        parse=_choice(*watchdog.MODES),
+        default=lambda _: "act",
+    ),
+    *map(_watchdog_limit, watchdog.LIMITS.values()),
 )
 
 
@@ -177,6 +196,15 @@ class Config:
     @property
     def trainer_python(self) -> Path:
         return self._get("trainer.python", Path)
+
+    @property
+    def watchdog_mode(self) -> str:
+        return self._get("watchdog.mode", str)
+
+    @property
+    def watchdog_limits(self) -> dict[str, float]:
+        """Every limit of the watchdog by its name."""
+        return {name: self._get(f"watchdog.{name}", float) for name in watchdog.LIMITS}
 
     def _get(self, key: str, kind: type[T]) -> T:
         value = self.values[key].value

@@ -63,6 +63,13 @@ class RestartPolicy(OpenEnum):
     UNKNOWN = "unknown"
 
 
+class WatchdogMode(OpenEnum):
+    OFF = "off"
+    WARN = "warn"
+    ACT = "act"
+    UNKNOWN = "unknown"
+
+
 class FailureKind(OpenEnum):
     GPU_OUT_OF_MEMORY = "gpu_out_of_memory"
     HOST_OUT_OF_MEMORY = "host_out_of_memory"
@@ -74,6 +81,7 @@ class FailureKind(OpenEnum):
     KILLED = "killed"
     CRASHED = "crashed"
     NOT_RESUMABLE = "not_resumable"
+    STUCK = "stuck"
     OTHER = "other"
     UNKNOWN = "unknown"
 
@@ -151,6 +159,8 @@ class Context(Message, frozen=True, kw_only=True):
     gpu_count: int | None = None
     restart: RestartPolicy | None = None
     keep_states: int | None = None
+    watchdog: WatchdogMode | None = None
+    watchdog_limits: dict[str, float] | None = None
 
 
 class Exit(Message, frozen=True, kw_only=True):

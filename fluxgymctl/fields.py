@@ -26,6 +26,7 @@ from fluxgym.interfaces import description
 from fluxgym.messages import Context, Model, OpenEnum
 
 OPTIONS = "trainer_options"
+LIMITS = "watchdog_limits"
 MODEL = "model"
 PROGRAM = "program"
 _PATHS = frozenset({"dataset", *Model.__struct_fields__})
@@ -112,12 +113,12 @@ def placed(field: "Field", value: Any, base: Path) -> Any:
 
 @cache
 def fields() -> tuple[Field, ...]:
-    """All fields but `trainer_options`, in the order of the interface."""
+    """All fields but `trainer_options` and `watchdog_limits`, in the order of the interface."""
     rows = []
     for structure, prefix in ((Context, ""), (Model, MODEL + ".")):
         comments = _comments(structure.__name__)
         for field in msgspec.structs.fields(structure):
-            if field.name not in (MODEL, OPTIONS):
+            if field.name not in (MODEL, OPTIONS, LIMITS):
                 inner = _without_none(field.type)
                 rows.append(
                     Field(

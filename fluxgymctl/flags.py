@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from fluxgym import watchdog
 from fluxgymctl import options
-from fluxgymctl.fields import OPTIONS, PROGRAM, executable, fields, is_switch, placed
+from fluxgymctl.fields import LIMITS, OPTIONS, PROGRAM, executable, fields, is_switch, placed
 from fluxgymctl.session import F
 
 _FIELDS = {field.name: field for field in fields() if field.name not in ("name", PROGRAM)}
@@ -34,7 +35,7 @@ class JobCommand(click.Command):
 
 
 def job_options(function: F) -> F:
-    """Adds --file, a flag for each field, and -o for the trainer's own."""
+    """Adds --file, a flag for each field, -o for the trainer's own, and --watchdog-limit."""
     decorators = [
         click.option("--file", "file", type=click.Path(path_type=Path), metavar="SPEC", help="A spec file in TOML."),
         *(_field_option(name) for name in _FIELDS),
@@ -47,6 +48,14 @@ def job_options(function: F) -> F:
             callback=_read_options,
             help="A flag of the trainer by its own name, without the dashes; KEY alone is a switch.",
         ),
+        click.option(
+            "--watchdog-limit",
+            LIMITS,
+            metavar="NAME=VALUE",
+            multiple=True,
+            callback=_read_limits,
+            help="A limit of the watchdog for this job; `fluxgymctl config` names them.",
+        ),
     ]
     for decorate in reversed(decorators):
         function = decorate(function)
@@ -56,7 +65,7 @@ def job_options(function: F) -> F:
 def values(given: dict[str, Any]) -> dict[str, Any]:
     """What the flags say, by the dotted keys of a spec file."""
     rest = dict(given)
-    own = {f"{OPTIONS}.{key}": words for key, words in rest.pop(OPTIONS).items()}
+    own = {f"{table}.{key}": value for table in (OPTIONS, LIMITS) for key, value in rest.pop(table).items()}
     program = {PROGRAM: rest.pop(PROGRAM)} if PROGRAM in rest else {}
     return {_FIELDS[name].key: value for name, value in rest.items() if value is not None} | own | program
 
@@ -98,3 +107,22 @@ def _read_options(context: click.Context, parameter: click.Parameter, value: tup
         return dict(options.from_text(item) for item in value)
     except ValueError as error:
         raise click.UsageError(f"{parameter.opts[-1]}: {error}.", context) from None
+
+
+def _read_limits(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
+    """The limits of the watchdog; one that is given twice counts as given last."""
+    limits = {}
+    for item in value:
+        name, separator, text = item.partition("=")
+        flag = parameter.opts[-1]
+        if not separator:
+            raise click.UsageError(f"{flag} is {item!r}, but must be NAME=VALUE.", context)
+        try:
+            limit = watchdog.known(name)
+        except KeyError as error:
+            raise click.UsageError(f"{flag}: there is no limit {name}; {error.args[0]}", context) from None
+        try:
+            limits[name] = limit.check(float(text))
+        except ValueError:
+            raise click.UsageError(f"{flag}: {name} is {text!r}, but must be {limit.right}.", context) from None
+    return limits

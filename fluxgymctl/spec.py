@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fluxgym import watchdog
 from fluxgym.config import _line_of as line_of
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.messages import Context, Model
 from fluxgymctl import options
-from fluxgymctl.fields import MODEL, OPTIONS, fields, placed
+from fluxgymctl.fields import LIMITS, MODEL, OPTIONS, fields, placed
 
 Values = Mapping[str, Any]
 
@@ -66,7 +67,12 @@ def context(*, name: str | None, file: Values, flags: Values) -> Context:
         )
     model = _table(values, MODEL)
     plain = {key: value for key, value in values.items() if "." not in key}
-    return Context(**plain, model=Model(**model) if model else None, trainer_options=_table(values, OPTIONS) or None)
+    return Context(
+        **plain,
+        model=Model(**model) if model else None,
+        trainer_options=_table(values, OPTIONS) or None,
+        watchdog_limits=_table(values, LIMITS) or None,
+    )
 
 
 def _table(values: Values, name: str) -> dict[str, Any]:
@@ -82,10 +88,10 @@ def _line(text: str, key: str, raw: Any) -> int:
 
 
 def _dotted(tables: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The keys of the file: those of the two tables with the table's name before them."""
+    """The keys of the file: those of the tables with the table's name before them."""
     rows: list[tuple[str, Any]] = []
     for key, value in tables.items():
-        if key in (MODEL, OPTIONS) and isinstance(value, dict):
+        if key in (MODEL, OPTIONS, LIMITS) and isinstance(value, dict):
             rows += [(f"{key}.{inner}", item) for inner, item in value.items()]
         else:
             rows.append((key, value))
@@ -102,13 +108,15 @@ class _UnknownKey(Exception):
 
 def _value(key: str, raw: Any, *, folder: Path) -> Any:
     """One value as the interface takes it."""
-    if key in (MODEL, OPTIONS):
+    if key in (MODEL, OPTIONS, LIMITS):
         raise _WrongValue(f"a table, [{key}]")
     if key.startswith(OPTIONS + "."):
         try:
             return options.from_toml(raw)
         except ValueError:
             raise _WrongValue(options.RIGHT) from None
+    if key.startswith(LIMITS + "."):
+        return _limit(key.partition(".")[2], raw)
     known = {field.key: field for field in fields()}
     if key not in known:
         raise _UnknownKey(_hint(key, list(known)))
@@ -119,8 +127,22 @@ def _value(key: str, raw: Any, *, folder: Path) -> Any:
         raise _WrongValue(field.kind.right) from None
 
 
+def _limit(name: str, raw: Any) -> float:
+    """One limit of the watchdog."""
+    try:
+        limit = watchdog.known(name)
+    except KeyError as error:
+        raise _UnknownKey(error.args[0]) from None
+    if type(raw) not in (int, float):
+        raise _WrongValue(limit.right)
+    try:
+        return limit.check(float(raw))
+    except ValueError as error:
+        raise _WrongValue(str(error)) from None
+
+
 def _hint(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, [*known, MODEL, OPTIONS], n=1)
+    near = difflib.get_close_matches(key, [*known, MODEL, OPTIONS, LIMITS], n=1)
     if near:
         return f"did you mean {near[0]}? (A flag of the trainer goes below [{OPTIONS}].)"
     return f"known are {', '.join(known)} and the flags of the trainer below [{OPTIONS}]."

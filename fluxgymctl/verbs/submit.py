@@ -31,8 +31,8 @@ def command(session: Session, /, name: str | None, *, file: Path | None, follow:
 
     Each flag is also a key of the spec file, by the field's name in the interface: --epochs is epochs, --gpu is gpus
     (a list), --gpus is gpu_count, --hold is held. --transformer and the other files of the base model are keys of its
-    table [model], and the trainer's own flags of its table [trainer_options]. Paths in the spec file are relative to
-    the file.
+    table [model], the trainer's own flags of its table [trainer_options], and --watchdog-limit of its table
+    [watchdog_limits]. Paths in the spec file are relative to the file.
     """
     from_file, from_flags = spec.read(file) if file else {}, values(given)
     if PROGRAM in from_file or PROGRAM in from_flags:

@@ -61,10 +61,12 @@ class Editor:
 
 
 def merge(before: Context, changes: Context) -> Context:
-    """What is given replaces what was; trainer_options and the model are replaced one by one."""
+    """What is given replaces what was; trainer_options, watchdog_limits and the model are replaced one by one."""
     wanted = given(changes)
     if changes.trainer_options is not None:
         wanted["trainer_options"] = (before.trainer_options or {}) | changes.trainer_options
+    if changes.watchdog_limits is not None:
+        wanted["watchdog_limits"] = (before.watchdog_limits or {}) | changes.watchdog_limits
     if changes.model is not None and before.model is not None:
         files = {name: value for name, value in msgspec.structs.asdict(changes.model).items() if value is not None}
         wanted["model"] = msgspec.structs.replace(before.model, **files)

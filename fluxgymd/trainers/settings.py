@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from fluxgym import watchdog
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Kind, Model, RestartPolicy
 
@@ -91,10 +92,11 @@ def _complete_queueing(context: Context) -> Context:
     """The settings that every kind of job has."""
     filled = {key: value for key, value in QUEUEING.items() if getattr(context, key) is None}
     context = msgspec.structs.replace(context, **filled)
-    for setting in ("kind", "restart"):
+    for setting in ("kind", "restart", "watchdog"):
         if getattr(context, setting) == "unknown":
             raise InvalidSetting(f"{setting} has a value that this daemon does not know.", setting=setting)
     _check_ranges(context)
+    _check_limits(context.watchdog_limits or {})
     if context.gpus and context.gpu_count is not None and context.gpu_count > len(set(context.gpus)):
         raise InvalidSetting(
             f"gpu_count is {context.gpu_count}, but gpus names only {len(set(context.gpus))}.", setting="gpu_count"
@@ -124,6 +126,17 @@ def _check_ranges(context: Context) -> None:
         value = getattr(context, setting)
         if value is not None and not low <= value <= high:
             raise InvalidSetting(f"{setting} is {value}, but must be from {low} to {high} {unit}.", setting=setting)
+
+
+def _check_limits(limits: Mapping[str, float]) -> None:
+    for name, value in limits.items():
+        setting = f"watchdog_limits.{name}"
+        try:
+            watchdog.known(name).check(value)
+        except KeyError as error:
+            raise InvalidSetting(f"There is no limit {name}; {error.args[0]}", setting=setting) from None
+        except ValueError as error:
+            raise InvalidSetting(f"{setting} is {value:g}, but must be {error}.", setting=setting) from None
 
 
 def _check(context: Context) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from fluxgym.errors import FileMissing
 from fluxgym.messages import Context, Model, OpenEnum
-from fluxgymctl.fields import _SPELLINGS, MODEL, OPTIONS, Field, _kind, executable, fields, is_path, is_switch
+from fluxgymctl.fields import _SPELLINGS, LIMITS, MODEL, OPTIONS, Field, _kind, executable, fields, is_path, is_switch
 
 
 def test_each_field_of_a_job_is_in_the_table() -> None:
-    plain = [name for name in Context.__struct_fields__ if name not in (MODEL, OPTIONS)]
+    plain = [name for name in Context.__struct_fields__ if name not in (MODEL, OPTIONS, LIMITS)]
     assert [field.key for field in fields()] == plain + [f"{MODEL}.{name}" for name in Model.__struct_fields__]
 
 

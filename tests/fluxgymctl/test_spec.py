@@ -27,6 +27,9 @@ network_alpha = 16
 network_train_unet_only = true
 highvram = false
 network_args = ["train_blocks=all", "x=1"]
+
+[watchdog_limits]
+training_still_seconds = 900
 """
 
 
@@ -44,6 +47,7 @@ def test_a_whole_spec_file() -> None:
             "highvram": ["false"],
             "network_args": ["train_blocks=all", "x=1"],
         },
+        watchdog_limits={"training_still_seconds": 900.0},
     )
 
 
@@ -106,6 +110,11 @@ def test_a_symlink_stays_what_the_user_wrote(tmp_path: Path) -> None:
         ('clip_l = "x"', 1, "did you mean model.clip_l?"),
         ('[model]\nclip = "x"', 2, "there is no setting model.clip; did you mean model.clip_l?"),
         ('epochs = 1\n[models]\nclip_l = "x"', 3, "there is no setting models; did you mean model?"),
+        ("watchdog_limits = 5", 1, "watchdog_limits is 5, but must be a table, [watchdog_limits]."),
+        ("[watchdog_limits]\nstep_facto = 2", 2, "watchdog_limits.step_facto; did you mean step_factor?"),
+        ("[watchdog_limits]\nstep_factor = true", 2, "must be a number from 1 to 1000 (times)."),
+        ("[watchdog_limits]\nstep_factor = 0.5", 2, "is 0.5, but must be a number from 1 to 1000 (times)."),
+        ('watchdog = "kill"', 1, "watchdog is 'kill', but must be one of off, warn, act."),
         ("qqqq = 1", 1, "there is no setting qqqq; known are name,"),
     ],
 )

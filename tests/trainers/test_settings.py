@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Kind, Model, RestartPolicy
+from fluxgym.messages import Context, Kind, Model, RestartPolicy, WatchdogMode
 from fluxgymd.trainers.settings import TRAINING_ONLY, complete
 
 
@@ -190,6 +190,17 @@ QUEUEING: list[tuple[dict[str, Any], str, str]] = [
     ({"after": ["other", "my-lora"]}, "after", "A job cannot wait for itself."),
     ({"kind": Kind.UNKNOWN}, "kind", "kind has a value that this daemon does not know."),
     ({"restart": RestartPolicy.UNKNOWN}, "restart", "restart has a value that this daemon does not know."),
+    ({"watchdog": WatchdogMode.UNKNOWN}, "watchdog", "watchdog has a value that this daemon does not know."),
+    (
+        {"watchdog_limits": {"training_still_second": 60.0}},
+        "watchdog_limits.training_still_second",
+        "There is no limit training_still_second; did you mean training_still_seconds?",
+    ),
+    (
+        {"watchdog_limits": {"gpu_idle_percent": 101.0}},
+        "watchdog_limits.gpu_idle_percent",
+        "watchdog_limits.gpu_idle_percent is 101, but must be a number from 0 to 100 (per cent).",
+    ),
     ({"program": ["/bin/true"]}, "program", "program is for jobs of the kind program; a training has none."),
 ]
 
@@ -222,7 +233,7 @@ def test_a_wrong_program_is_refused_in_one_sentence(
 
 def test_each_setting_is_for_all_kinds_or_for_trainings() -> None:
     """A setting that is added is sorted in too, or a program would take it in silence."""
-    for_programs = {"name", "kind", "program", "priority", "held", "after", "restart"}
+    for_programs = {"name", "kind", "program", "priority", "held", "after", "restart", "watchdog", "watchdog_limits"}
     assert set(Context.__struct_fields__) == for_programs | set(TRAINING_ONLY) | {"gpus"}
 
 
