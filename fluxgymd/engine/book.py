@@ -17,12 +17,13 @@ from typing import TypeVar
 
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
 from fluxgym.messages import Progress, State, WaitingFor
-from fluxgymd.core import schedule
+from fluxgymd.core import schedule, storage
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job, Waiting, apply
 from fluxgymd.engine import view
 from fluxgymd.engine.hub import Hub
 from fluxgymd.engine.packing import Kept, job_of, keep
+from fluxgymd.engine.settling import Settling
 from fluxgymd.failpoints import failpoint
 from fluxgymd.importing import folder as importing
 from fluxgymd.importing.folder import Older
@@ -54,7 +55,7 @@ class Entry:
     _lock: asyncio.Lock | None = None
     _wake: asyncio.Event | None = None
     held: tuple[str, ...] | None = None
-    """The lease of a damaged job, which is kept in doubt."""
+    """The lease of a damaged job, or of one whose journal is in doubt, which is kept."""
     counted_as: State | None = None
     """The state under which the book counts it."""
     _state: State = State.DAMAGED
@@ -111,7 +112,8 @@ class Entry:
         """The GPUs that it holds (none of them: the CPU slot); None if it holds nothing."""
         if self.damage is not None:
             return self.held
-        return self.job.lease if self.job is not None else None
+        known = self.job.lease if self.job is not None else None
+        return self.held if known is None and self.journal.in_doubt else known
 
 
 class Book:
@@ -128,6 +130,7 @@ class Book:
         """How many jobs are in each state."""
         self.misnamed: list[str] = []
         """Sentences about older trainings that cannot be shown as jobs."""
+        self.settling = Settling(self.disk, self.hub.changed)
 
     def load(self) -> None:
         """Reads every journal. Blocks: it runs before anything is served."""
@@ -174,8 +177,9 @@ class Book:
         return [entry.lease for entry in self.open() if entry.lease is not None]
 
     def damaged_leases(self) -> list[tuple[str, ...]]:
-        """What is held by jobs that nothing can be done with."""
-        return [entry.lease for entry in self.open() if entry.damage is not None and entry.lease is not None]
+        """What is held by jobs that nothing can be done with, or that are in doubt."""
+        doubtful = [entry for entry in self.open() if entry.damage is not None or entry.journal.in_doubt]
+        return [entry.lease for entry in doubtful if entry.lease is not None]
 
     def has(self, name: str) -> bool:
         return name in self._entries
@@ -220,7 +224,13 @@ class Book:
                 raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name)
             event = choose(entry.job)
             after = apply(entry.job, event)
-            await self.disk(lambda: entry.journal.append(event))
+            try:
+                await self.disk(lambda: entry.journal.append(event))
+            except StorageFailed:
+                if entry.journal.in_doubt:
+                    entry.held = after.lease
+                    self.settling.begin(entry)
+                raise
             failpoint("event.durable")
             waited = isinstance(entry.job.state, Waiting)
             entry.job = after
@@ -238,7 +248,7 @@ class Book:
         try:
             result = await self.writer.run(work)
         except OSError as error:
-            self.storage_problem = f"The disk of {self.home.path} refuses writes: {error.strerror or error}."
+            self.storage_problem = storage.sentence(error, str(self.home.path))
             raise StorageFailed(self.storage_problem) from error
         self.storage_problem = None
         return result
@@ -260,6 +270,7 @@ class Book:
             check(job)
             await self.disk(lambda: self.home.remove(entry.folder, job.id))
             failpoint("remove.done")
+            self.settling.forget(entry.name)
             del self._entries[entry.name]
             self._open.pop(entry.name, None)
             del self._by_age[bisect_left(self._by_age, entry.age)]

@@ -17,5 +17,10 @@ class Degraded:
         reasons = [self._book.storage_problem, self._scheduler.problem, self._machine.problem]
         if damaged:
             reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")
+        if in_doubt := self._book.settling.names:
+            reasons.append(
+                f"Jobs in doubt: {', '.join(in_doubt)}; the disk refused their last event and does not take it back: "
+                "until it does nothing is started of them, and their GPUs stay taken."
+            )
         reasons += self._book.misnamed
         return [reason for reason in reasons if reason]

@@ -118,7 +118,9 @@ class Scheduler:
             problem=obstacle,
             held=self._book.damaged_leases(),
             starting=self._runner.starting(),
-            resting=frozenset(name for name, entry in entries.items() if entry.not_before > now),
+            resting=frozenset(
+                name for name, entry in entries.items() if entry.not_before > now or entry.journal.in_doubt
+            ),
         )
         for decision in schedule.decide(jobs, machine, time.time()):
             entry = entries[decision.job]

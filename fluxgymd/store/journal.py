@@ -173,6 +173,7 @@ class Journal:
     def _cut(self, descriptor: int) -> None:
         """Durably. Of an event of ours that was refused no copy is kept: a full disk has no room for one, and a
         failing one would get another at each try."""
+        failpoint("journal.tail_goes")
         if os.fstat(descriptor).st_size > self._good_size:
             os.ftruncate(descriptor, self._good_size)
         failpoint("journal.tail_cut")

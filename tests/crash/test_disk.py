@@ -8,7 +8,7 @@ import pytest
 
 from fluxgym import methods as m
 from fluxgym.errors import NotEnoughSpace, StorageFailed, WrongState
-from fluxgym.messages import Context, ExitKind, Job, State
+from fluxgym.messages import Context, ExitKind, Job, Kind, State
 from fluxgymd.failpoints import VARIABLE
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL
@@ -18,6 +18,7 @@ from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 from tests.store.small_disk import PAGE, fill
 
+PROCESS = ("--supervisor", "process")
 DISK_BYTES = 64 * 1024 * 1024
 
 
@@ -153,3 +154,45 @@ def test_promise_3_a_journal_that_is_refused_by_the_disk_goes_on_where_it_was(fo
         asked = [event["event"] for event in daemon.events("my-lora")]
         assert asked == ["submitted", "reserved", "spawned", "placed", "started", "stop_asked", "ended"]
         assert list(path.parent.glob(f"{JOURNAL}.torn-*")) == [], "what was refused was not taken back at once"
+
+
+DENIED = "journal.written=error:EIO:1,journal.tail_goes=error:EIO"
+"""The first append is written and its fsync fails; so does each cut, if nothing else is said."""
+
+
+def program(name: str) -> Context:
+    return Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", """echo '{"files": []}' > result.json"""])
+
+
+def kinds(daemon: RunningDaemon) -> list[str]:
+    """All but "started": a program that ends at once may not have been seen."""
+    return [event["event"] for event in daemon.events("my-job") if event["event"] != "started"]
+
+
+def wait_for_doubt(daemon: RunningDaemon) -> None:
+    until(lambda: any("in doubt: my-job" in reason for reason in daemon.info().degraded), what="the doubt")
+
+
+WHOLE_LIFE = ["submitted", "reserved", "spawned", "placed", "ended"]
+
+
+def test_promises_3_and_4_nothing_is_started_of_a_job_while_its_journal_is_in_doubt(folder: Path) -> None:
+    with RunningDaemon(folder, arguments=PROCESS, env={VARIABLE: f"{DENIED}:1"}) as daemon:
+        daemon.submit(program("my-job"))
+        wait_for_doubt(daemon)
+        daemon.wait("my-job", State.COMPLETED)
+        assert daemon.info().degraded == []
+        assert kinds(daemon) == WHOLE_LIFE
+
+
+def test_promises_3_and_4_a_restart_meets_the_reservation_that_was_denied_and_goes_on(folder: Path) -> None:
+    with RunningDaemon(folder, arguments=PROCESS, env={VARIABLE: DENIED}) as daemon:
+        daemon.submit(program("my-job"))
+        wait_for_doubt(daemon)
+        assert daemon.job("my-job").runtime.state is State.QUEUED
+        assert kinds(daemon) == ["submitted", "reserved"]
+        daemon.kill()
+        del daemon.environment[VARIABLE]
+        daemon.start()
+        daemon.wait("my-job", State.COMPLETED)
+        assert kinds(daemon) == ["submitted", "reserved", "ended", *WHOLE_LIFE[1:]]

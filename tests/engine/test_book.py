@@ -4,6 +4,7 @@
 import asyncio
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed, WrongState
 from fluxgym.messages import State
 from fluxgymd.core import events as e
-from fluxgymd.core.job import BadHistory, Final, Job, Running, Stopping
-from fluxgymd.engine import view
+from fluxgymd.core import storage
+from fluxgymd.core.job import BadHistory, Final, Job, Queued, Running, Stopping
+from fluxgymd.engine import settling, view
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer
@@ -132,7 +134,7 @@ def test_promise_3_a_full_disk_changes_nothing_and_is_told_until_it_is_over(tmp_
                 await book.record(entry, long)
             assert isinstance(refusal.value.__cause__, OSError)
             assert refusal.value.__cause__.errno == errno.ENOSPC
-            assert book.storage_problem == f"The disk of {disk} refuses writes: No space left on device."
+            assert book.storage_problem == storage.sentence(OSError(errno.ENOSPC, ""), str(disk))
             assert refusal.value.message == book.storage_problem
             assert entry.job is not None
             assert isinstance(entry.job.state, Running)
@@ -146,6 +148,39 @@ def test_promise_3_a_full_disk_changes_nothing_and_is_told_until_it_is_over(tmp_
         book.writer.close()
         reread = load(disk).sound("my-lora")[1]
         assert isinstance(reread.state, Stopping)
+
+
+def test_promise_4_what_a_refused_reservation_would_hold_is_kept_until_the_disk_has_taken_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["queued"]))
+    before = path.read_bytes()
+    book = load(tmp_path)
+    entry = book.entry("my-lora")
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", 0.01)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            patch.setattr(os, "ftruncate", refuse)
+            with pytest.raises(StorageFailed):
+                await book.record(entry, h.reserved())
+            assert path.read_bytes() == before + e.encode(h.reserved())  # a restart would find it
+            assert entry.job is not None
+            assert isinstance(entry.job.state, Queued)
+            assert book.leases() == [("GPU-1",)]
+            assert book.settling.names == ["my-lora"]
+        number = book.hub.revision.number
+        while book.settling.names:
+            await book.hub.wait(number)
+        assert path.read_bytes() == before
+        assert book.leases() == []
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    book.writer.close()
 
 
 def test_two_events_at_once_are_decided_one_after_the_other(tmp_path: Path) -> None:

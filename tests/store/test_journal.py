@@ -223,14 +223,14 @@ def test_promise_3_an_event_that_cannot_be_taken_back_leaves_the_journal_in_doub
         patch.setattr(os, "ftruncate", refuse)
         with pytest.raises(OSError, match="Input/output error"):
             book.append(h.stop_asked())
-        assert book.in_doubt
         with pytest.raises(OSError, match="Input/output error"):
             book.settle()
         assert book.in_doubt
     assert path.read_bytes() == before + e.encode(h.stop_asked())
     book.settle()
-    assert not book.in_doubt
     assert path.read_bytes() == before
+    book.append(h.ended("failed"))
+    assert read_whole(path) == fold([*RUNNING, h.ended("failed")])
 
 
 def test_a_disk_without_room_for_the_torn_copy_cuts_nothing(tmp_path: Path) -> None:
