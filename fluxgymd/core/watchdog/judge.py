@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verdict: healthy, suspicious or stuck. A pure function of the trail and the limits.
+
+Each rule has one clock of the trail and one limit. At its limit a training is stuck, at half of it suspicious; while
+nothing changes the clocks only run on, so a verdict only gets worse until something moves. Stuck comes with its
+evidence (promise 7), and never from a single look.
+"""
+
+from dataclasses import dataclass
+
+from fluxgym.messages import Phase
+from fluxgymd.core.watchdog.limits import Limits, PhaseLimits
+from fluxgymd.core.watchdog.signs import evidence, span
+from fluxgymd.core.watchdog.trail import Stretch, Trail
+from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """One limit that counts now, and how much of it has run."""
+
+    name: str
+    what: str
+    """What has lasted, as a sentence without its time: "it was still"."""
+    clock: Stretch
+    limit: float
+
+    @property
+    def left(self) -> float:
+        """Seconds, negative if it is over."""
+        return self.limit - self.clock.seconds
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.what} for {span(self.clock.seconds)}; the limit is {span(self.limit)}."
+
+
+def judge(trail: Trail, limits: Limits) -> Verdict:
+    """What is to be said of a training after its last look."""
+    if trail.looks < 2:
+        return Healthy()
+    running = rules(trail, limits)
+    over = next((rule for rule in running if rule.left <= 0), None)
+    if over is not None:
+        return Stuck(rule=over.name, why=over.sentence, since=over.clock.since, evidence=evidence(trail))
+    near = [rule for rule in running if rule.clock.seconds >= rule.limit / 2]
+    doubts = [*((rule.clock.since, rule.sentence) for rule in near), *_signs(trail, limits)]
+    if doubts:
+        return Suspicious(since=min(since for since, _ in doubts), why=doubts[0][1])
+    return Healthy()
+
+
+def rules(trail: Trail, limits: Limits) -> list[Rule]:
+    """The rules that count now. The first that is over names the hang, so the surest come first."""
+    found = [
+        _rule("stopped", _held(trail), trail.stopped, limits.stopped),
+        _rule(
+            "gpu_fault", f"No work was done after {trail.fault_why}", _if_told(trail, trail.fault), limits.gpu_fault
+        ),
+    ]
+    own = limits.phases.get(trail.phase) if trail.phase is not None else None
+    if own is None:
+        found.append(_rule("still", "Nothing moved at all", trail.still, limits.without_phase))
+    else:
+        found += _of_phase(trail, limits, trail.phase or Phase.UNKNOWN, own)
+    return [rule for rule in found if rule is not None]
+
+
+def _of_phase(trail: Trail, limits: Limits, phase: Phase, own: PhaseLimits) -> list[Rule | None]:
+    work = work_limit(trail, limits, phase)
+    stepping = phase is Phase.TRAINING and trail.slowest(phase) is not None
+    return [
+        _rule("gpu_idle", "Its GPU was idle and nothing else moved", _idle(trail, own), limits.gpu_idle),
+        _rule("still", f"Nothing moved at all while {phase.value}", trail.still, own.still),
+        _rule("step", "No step was finished", trail.work, work)
+        if stepping
+        else _rule("progress", f"Nothing was done while {phase.value}", trail.work, work),
+        _rule("progress", "No step, picture or sample was finished", trail.counted, max(own.total, work)),
+    ]
+
+
+def work_limit(trail: Trail, limits: Limits, phase: Phase) -> float:
+    """Seconds that a phase may go without work. Steps are alike, so their own history says what is long, however
+    short or long that is; the items of the other phases are not, so theirs only makes the limit longer."""
+    own, slowest = limits.phases[phase].progress, trail.slowest(phase)
+    if slowest is None:
+        return own
+    return max(limits.step_floor if phase is Phase.TRAINING else own, limits.step_factor * slowest)
+
+
+def _rule(name: str, what: str, clock: Stretch | None, limit: float) -> Rule | None:
+    return None if clock is None else Rule(name=name, what=what, clock=clock, limit=limit)
+
+
+def _idle(trail: Trail, own: PhaseLimits) -> Stretch | None:
+    """GPU idle and all else still: as long as the shorter of both has lasted."""
+    if not own.works_on_gpu or trail.gpu_idle is None or trail.still is None:
+        return None
+    return min(trail.gpu_idle, trail.still, key=lambda clock: clock.seconds)
+
+
+def _if_told(trail: Trail, clock: Stretch | None) -> Stretch | None:
+    """An error of the GPU proves nothing about a trainer whose work cannot be seen."""
+    return clock if trail.phase is not None else None
+
+
+def _held(trail: Trail) -> str:
+    frozen = trail.last is not None and trail.last.activity is not None and trail.last.activity.frozen
+    return "Its cgroup was frozen" if frozen else "Its process was stopped"
+
+
+def _signs(trail: Trail, limits: Limits) -> list[tuple[float, str]]:
+    """What is no proof of a hang, but more than nothing: since when, and a sentence."""
+    found: list[tuple[float, str]] = []
+    if trail.fault is not None:
+        found.append((trail.fault.since, f"Nothing was counted after {trail.fault_why}."))
+    elif trail.xids and trail.last is not None:
+        found.append((trail.last.at, f"The driver told Xid {trail.xids[-1]}, and no work was counted after it."))
+    if trail.stopped is not None:
+        found.append((trail.stopped.since, f"{_held(trail)}."))
+    if trail.blocked is not None and trail.blocked.seconds >= limits.interval:
+        found.append((trail.blocked.since, "Threads of it wait in the kernel, and nothing is read or written."))
+    if trail.pressed is not None and trail.pressed.seconds >= limits.interval:
+        found.append((trail.pressed.since, "The machine is short of memory, and all of its tasks wait for it."))
+    if trail.untold is not None and trail.untold.seconds >= limits.step_floor:
+        found.append((trail.untold.since, "What it has told of its progress cannot be read."))
+    return found

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is seen of a training, a sentence each: the evidence of a verdict, and what people are told. Pure.
+
+What is not known is said to be not known, or not said; it is never said to be zero.
+"""
+
+from fluxgymd.core.gpu import Reading
+from fluxgymd.core.watchdog.trail import Stretch, Trail
+
+MIB = 1 << 20
+
+
+def span(seconds: float) -> str:
+    """A time in the two largest units that say something: 45 s, 7 min 30 s, 2 h 5 min."""
+    whole = round(max(0.0, seconds))
+    for large, unit, small, below in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= large:
+            rest = whole % large // small
+            return f"{whole // large} {unit} {rest} {below}" if rest else f"{whole // large} {unit}"
+    return f"{whole} s" if whole == seconds or seconds >= 10 else f"{seconds:.1f} s"
+
+
+def evidence(trail: Trail) -> tuple[str, ...]:
+    """What was seen, from the training's own work down to the machine. Never empty after a look."""
+    parts = (work(trail), *processes(trail), *gpus(trail), *machine(trail))
+    return tuple(sentence for sentence in parts if sentence)
+
+
+def work(trail: Trail) -> str:
+    """How far it came, and since when it came no further."""
+    phase = trail.phase.value if trail.phase else "in a phase that it does not tell"
+    step, counters = "", trail.counters
+    if counters.step is not None:
+        total = trail.last.total_steps if trail.last else None
+        step = f" at step {counters.step}" + (f" of {total}" if total else "")
+    done = f", {counters.done} done" if counters.done is not None else ""
+    slowest = trail.slowest(trail.phase) if trail.phase else None
+    before = f" Before that the slowest of its last took {span(slowest)}." if slowest else ""
+    return f"It is {phase}{step}{done}; nothing of this was done for {_for(trail.work)}.{before}"
+
+
+def processes(trail: Trail) -> list[str]:
+    """Processor, input and output, log, and what state its threads are in."""
+    moved, seen = trail.movement, trail.last.activity if trail.last else None
+    if moved is None or seen is None:
+        return ["What its processes do is not known."]
+    found = []
+    if moved.cpu is not None:
+        found.append(f"Its processes used {moved.cpu:.0%} of a processor core in the last interval.")
+    if moved.io is not None:
+        found.append(f"They read and wrote {moved.io / MIB:.2f} MiB/s.")
+    found.append("Its log grew." if moved.log else "Its log did not grow.")
+    if seen.blocked_threads:
+        where = f" in {seen.blocked_in}" if seen.blocked_in else ""
+        found.append(f"{seen.blocked_threads} of {seen.threads} threads wait in the kernel{where} (state D).")
+    if seen.stopped:
+        found.append("Its process is stopped by a signal (state T).")
+    if seen.frozen:
+        found.append("Its cgroup is frozen.")
+    return found
+
+
+def gpus(trail: Trail) -> list[str]:
+    """Each of its GPUs, and the errors that the driver told of them."""
+    look = trail.last
+    if look is None or look.gpus == ():
+        return []
+    if look.gpus is None:
+        return ["The state of its GPU is not known: NVML does not answer."]
+    found = [_gpu(gpu) for gpu in look.gpus]
+    if trail.xids:
+        found.append(f"Since then the driver told Xid {', '.join(map(str, trail.xids))}.")
+    return found
+
+
+def machine(trail: Trail) -> list[str]:
+    """Memory and disk, where they are short."""
+    look = trail.last
+    if look is None:
+        return []
+    found = []
+    if look.memory_pressure is not None and trail.pressed is not None:
+        found.append(f"For {look.memory_pressure:.0f} % of the time all of its tasks wait for memory.")
+    if look.activity is not None and look.activity.swap:
+        found.append(f"{look.activity.swap / MIB:.0f} MiB of its memory are swapped out.")
+    if look.disk_free is not None and look.disk_free < 64 * MIB:
+        found.append(f"Only {look.disk_free / MIB:.0f} MiB are free on its disk.")
+    return found
+
+
+def _for(clock: Stretch | None) -> str:
+    return span(clock.seconds) if clock else "an unknown time"
+
+
+def _gpu(gpu: Reading) -> str:
+    if gpu.lost:
+        return f"GPU {gpu.index} is lost: the driver does not reach it."
+    parts = []
+    if gpu.utilization is not None:
+        parts.append(f"{gpu.utilization} % busy")
+    if gpu.power_draw is not None:
+        limit = f" of {gpu.power_limit:.0f}" if gpu.power_limit is not None else ""
+        parts.append(f"{gpu.power_draw:.0f}{limit} W")
+    if gpu.memory_used is not None:
+        parts.append(f"{gpu.memory_used / MIB:.0f} MiB used")
+    if gpu.temperature is not None:
+        parts.append(f"{gpu.temperature} °C")
+    if gpu.throttled:
+        parts.append(f"slowed down ({', '.join(gpu.throttled)})")
+    return f"GPU {gpu.index}: {', '.join(parts)}." if parts else f"GPU {gpu.index} tells nothing of itself."

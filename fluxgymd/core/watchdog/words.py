@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The present verdict in plain words, for `fluxgymctl watchdog NAME`. Pure.
+
+What is asked: what does it do, what moved last and when, which limit counts and what is left of it, what does the GPU
+show.
+"""
+
+from fluxgymd.core.watchdog.judge import rules
+from fluxgymd.core.watchdog.limits import Limits
+from fluxgymd.core.watchdog.signs import gpus, machine, processes, span
+from fluxgymd.core.watchdog.trail import Trail
+from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
+
+SIGNS = {
+    "steps": "a step",
+    "items": "a picture, a sample or a part of a step",
+    "files": "a file of its output",
+    "log": "its log",
+    "processor": "its processor time",
+    "input and output": "its input and output",
+    "GPU": "its GPU",
+}
+
+
+def explain(trail: Trail, limits: Limits, verdict: Verdict, now: float) -> list[str]:
+    """Sentences, the most important first. `now`: wall clock."""
+    if trail.looks == 0:
+        return ["It has not been looked at yet."]
+    return [
+        *_verdict(verdict, now),
+        _phase(trail),
+        _moved_last(trail, now),
+        *_limits(trail, limits),
+        *processes(trail),
+        *gpus(trail),
+        *machine(trail),
+    ]
+
+
+def _verdict(verdict: Verdict, now: float) -> list[str]:
+    match verdict:
+        case Healthy():
+            return ["Its work goes on."]
+        case Suspicious(why=why, since=since):
+            return [f"Suspicious since {span(now - since)}: {why}"]
+        case Stuck(why=why, since=since):
+            return [f"Stuck, its work ended {span(now - since)} ago: {why}"]
+
+
+def _phase(trail: Trail) -> str:
+    lasts = span(trail.phase_lasts.seconds) if trail.phase_lasts else "an unknown time"
+    if trail.phase is None:
+        return "It does not tell what it does; it is watched only for a complete standstill."
+    step, look = trail.counters.step, trail.last
+    total = f" of {look.total_steps}" if look and look.total_steps else ""
+    at = f" at step {step}{total}" if step is not None else ""
+    return f"It has been {trail.phase.value} for {lasts}{at}."
+
+
+def _moved_last(trail: Trail, now: float) -> str:
+    if not trail.moved_at:
+        return "Nothing of it has been seen to move yet."
+    latest = max(trail.moved_at.values())
+    names = [SIGNS[name] for name, at in trail.moved_at.items() if at == latest]
+    return f"What moved last, {span(now - latest)} ago: {', '.join(names)}."
+
+
+def _limits(trail: Trail, limits: Limits) -> list[str]:
+    """The limit that is reached next if nothing changes, and the rest of it."""
+    running = rules(trail, limits)
+    if not running:
+        return []
+    next_one = min(running, key=lambda rule: rule.left)
+    if next_one.left <= 0:
+        return [f"The limit {next_one.name} is over: {next_one.sentence}"]
+    until = f"If nothing changes it counts as stuck in {span(next_one.left)}"
+    return [f"{until}, by the rule {next_one.name} (its limit is {span(next_one.limit)})."]
