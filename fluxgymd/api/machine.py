@@ -11,6 +11,7 @@ from fluxgym.config import Config
 from fluxgym.errors import StorageFailed
 from fluxgym.messages import Gpu, Supervisor
 from fluxgymd.api.calls import Route, Send
+from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.degraded import Degraded
 from fluxgymd.gpus.machine import Gpus
@@ -47,7 +48,7 @@ class Machine:
 
     async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
         readings = await self._gpus.ask()
-        holders = {gpu: entry.name for entry in self._book.open() for gpu in entry.lease or ()}
+        holders = self._holders([reading.uuid for reading in readings])
         return m.GpusReply(
             gpus=[
                 Gpu(
@@ -65,6 +66,16 @@ class Machine:
             ],
             problem=self._gpus.problem,
         )
+
+    def _holders(self, gpus: list[str]) -> dict[str, str]:
+        """The job that holds a GPU, by UUID. One that is known to goes before one that may hold any."""
+        leases = [(entry.name, entry.lease) for entry in self._book.open()]
+        doubtful = next((name for name, lease in leases if lease is EVERYTHING), None)
+        holders = dict.fromkeys(gpus, doubtful) if doubtful is not None else {}
+        for name, lease in leases:
+            if lease is not None and lease is not EVERYTHING:
+                holders.update(dict.fromkeys(lease, name))
+        return holders
 
     async def info(self, _: m.Nothing, __: Send) -> m.InfoReply:
         return m.InfoReply(

@@ -64,12 +64,17 @@ def about(process: Process, read: Callable[[int], T]) -> T | None:
 
 
 def carries(pid: int, mark: str) -> bool:
-    """Whether a process is known to have been started with this mark. Another user's environment cannot be read."""
+    """Whether a process is known to have been started with this mark."""
+    return has_variable(pid, MARK, mark)
+
+
+def has_variable(pid: int, name: str, value: str) -> bool:
+    """Whether a process is known to have been started with this variable. Another user's cannot be read."""
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False
-    return f"{MARK}={mark}".encode() in environ.split(b"\0")
+    return f"{name}={value}".encode() in environ.split(b"\0")
 
 
 def group_of(pid: int) -> str | None:

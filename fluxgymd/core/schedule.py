@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fluxgym.messages import Kind, WaitingFor
+from fluxgymd.core.damage import EVERYTHING, Lease
 from fluxgymd.core.job import Completed, Failed, Job, Live, Stopped, Waiting
 
 START_PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)
@@ -51,8 +52,8 @@ class Machine:
     paused: bool
     problem: WaitingFor | None
     """Why nothing can be started at present."""
-    held: Sequence[tuple[str, ...]] = ()
-    """Leases of damaged jobs."""
+    held: Mapping[str, Lease] = field(default_factory=dict)
+    """Leases of damaged jobs, and of those whose journal is in doubt, by name."""
     starting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Starts that were decided and are not in the journals yet, with their GPUs."""
     resting: frozenset[str] = frozenset()
@@ -120,9 +121,10 @@ def _room(jobs: Mapping[str, Job], machine: Machine) -> _Room:
     # A GPU has a UUID of its own wherever it is; a CPU is known by nothing but its machine.
     here = [(job, attempt.gpus) for job, attempt in live if attempt.place.machine_id == machine.machine_id]
     here += [(jobs[name], gpus) for name, gpus in machine.starting.items() if name in jobs]
-    taken = {gpu for lease in machine.held for gpu in lease} | {gpu for _, attempt in live for gpu in attempt.gpus}
+    taken = {gpu for lease in machine.held.values() for gpu in _gpus_of(lease, machine)}
+    taken |= {gpu for _, attempt in live for gpu in attempt.gpus}
     taken |= {gpu for gpus in machine.starting.values() for gpu in gpus}
-    on_cpu = sum(1 for lease in machine.held if not lease)
+    on_cpu = sum(1 for lease in machine.held.values() if lease is EVERYTHING or not lease)
     # Where the driver is gone under a training, the next one does not begin on the CPU.
     on_cpu += sum(1 for job, _ in here if is_training(job))
     programs = sum(1 for job, _ in here if not is_training(job))
@@ -131,6 +133,10 @@ def _room(jobs: Mapping[str, Job], machine: Machine) -> _Room:
         cpu_training=not machine.gpus and on_cpu == 0,
         programs=machine.program_slots - programs,
     )
+
+
+def _gpus_of(lease: Lease, machine: Machine) -> Sequence[str]:
+    return machine.gpus if lease is EVERYTHING else lease
 
 
 def is_training(job: Job) -> bool:
@@ -148,7 +154,7 @@ def _obstacle(job: Job, jobs: Mapping[str, Job], machine: Machine, now: float) -
     for name in job.context.after or ():
         other = jobs.get(name)
         if other is None or not isinstance(other.state, Completed):
-            return Wait(job.name, WaitingFor.JOB, f"It waits for {name}{_why_not_completed(other)}.")
+            return Wait(job.name, WaitingFor.JOB, f"{name} is to be completed first{_why_not_completed(other)}.")
     if due(job, now) > now or job.name in machine.resting:
         return Wait(job.name, WaitingFor.BACK_OFF)
     return None
@@ -158,11 +164,11 @@ def _why_not_completed(other: Job | None) -> str:
     """Where it does not come by itself."""
     match other.state if other is not None else None:
         case None:
-            return ", which is not there, or is damaged"
+            return ", but it is not there, or is damaged"
         case Failed():
-            return ", which failed"
+            return ", but it failed"
         case Stopped():
-            return ", which was stopped"
+            return ", but it was stopped"
         case _:
             return ""
 
@@ -177,7 +183,7 @@ def _place(job: Job, machine: Machine, room: _Room) -> Decision:
         if job.context.gpus or (job.context.gpu_count or 1) > 1:
             return Wait(job.name, WaitingFor.GPU, "It asks for GPUs, and this machine has none.")
         if not room.cpu_training:
-            return Wait(job.name, WaitingFor.GPU, CPU_TAKEN)
+            return Wait(job.name, WaitingFor.GPU, _in_doubt(machine, ()) or CPU_TAKEN)
         room.cpu_training = False
         return Start(job.name, ())
     return _place_on_gpus(job, machine, room)
@@ -193,9 +199,23 @@ def _place_on_gpus(job: Job, machine: Machine, room: _Room) -> Decision:
     chosen = tuple(gpu for gpu in room.free if gpu in allowed and gpu not in room.reserved)[:wanted]
     if len(chosen) < wanted:
         room.reserved.update(allowed)
-        return Wait(job.name, WaitingFor.GPU)
+        return Wait(job.name, WaitingFor.GPU, _in_doubt(machine, allowed))
     room.free = [gpu for gpu in room.free if gpu not in chosen]
     return Start(job.name, chosen)
+
+
+def _in_doubt(machine: Machine, gpus: Sequence[str]) -> str | None:
+    """Which jobs keep some of these GPUs (none of them: the CPU) until a person has repaired something."""
+    names = sorted(
+        name
+        for name, lease in machine.held.items()
+        if lease is EVERYTHING or set(gpus).intersection(lease) or (not gpus and not lease)
+    )
+    if not names:
+        return None
+    what = "GPUs" if gpus else "the CPU"
+    jobs = f"{', '.join(names)}; `fluxgymctl status {names[0]}` says what to do"
+    return f"Until their journals are in order, these jobs keep {what}: {jobs}."
 
 
 def allowed_gpus(asked: Sequence[str] | None, gpus: Sequence[str]) -> list[str]:

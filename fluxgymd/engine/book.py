@@ -17,7 +17,10 @@ from typing import TypeVar
 
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
 from fluxgym.messages import Progress, State, WaitingFor
+from fluxgymd.attempts import place, remains
+from fluxgymd.core import damage as damages
 from fluxgymd.core import schedule, storage
+from fluxgymd.core.damage import Lease
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job, Waiting, apply
 from fluxgymd.engine import view
@@ -54,7 +57,7 @@ class Entry:
     start_problem: str | None = None
     _lock: asyncio.Lock | None = None
     _wake: asyncio.Event | None = None
-    held: tuple[str, ...] | None = None
+    held: Lease | None = None
     """The lease of a damaged job, or of one whose journal is in doubt, which is kept."""
     counted_as: State | None = None
     """The state under which the book counts it."""
@@ -108,8 +111,8 @@ class Entry:
         return self.damage is None and isinstance(self._kept, bytes)
 
     @property
-    def lease(self) -> tuple[str, ...] | None:
-        """The GPUs that it holds (none of them: the CPU slot); None if it holds nothing."""
+    def lease(self) -> Lease | None:
+        """What it holds; None if it holds nothing."""
         if self.damage is not None:
             return self.held
         known = self.job.lease if self.job is not None else None
@@ -172,14 +175,14 @@ class Book:
         """The jobs that run or wait."""
         return [entry.job for entry in self.open() if entry.job is not None and entry.damage is None]
 
-    def leases(self) -> list[tuple[str, ...]]:
+    def leases(self) -> list[Lease]:
         """Everything that is held, by damaged jobs too."""
         return [entry.lease for entry in self.open() if entry.lease is not None]
 
-    def damaged_leases(self) -> list[tuple[str, ...]]:
-        """What is held by jobs that nothing can be done with, or that are in doubt."""
+    def doubtful_leases(self) -> dict[str, Lease]:
+        """What is held, by name of the job, where nothing can be done with a job, or its journal is in doubt."""
         doubtful = [entry for entry in self.open() if entry.damage is not None or entry.journal.in_doubt]
-        return [entry.lease for entry in doubtful if entry.lease is not None]
+        return {entry.name: entry.lease for entry in doubtful if entry.lease is not None}
 
     def has(self, name: str) -> bool:
         return name in self._entries
@@ -319,11 +322,19 @@ def _read(folder: JobFolder) -> Entry:
         history = journal.read(folder.journal)
     except OSError as error:
         problem = f"{folder.journal.name}: {error.strerror}"
-        history = journal.History(job=None, good_size=0, problem=problem, lease=())
+        history = journal.History(job=None, good_size=0, problem=problem, traces=damages.UNREADABLE)
     damage = history.problem
     if damage is None and history.job is not None and history.job.name != folder.name:
         damage = f"its journal is that of {history.job.name}"
+    held: Lease | None = None
     if damage is not None:
+        doubts = remains.doubts(folder.name, folder.attempts, place.here())
+        held = damages.kept(history.traces, may_run={doubt.attempt for doubt in doubts})
+        if held is damages.EVERYTHING:
+            why = " and ".join(doubt.why for doubt in doubts)
+            damage += f"; {why}, and on which GPU cannot be read, so all GPUs of this machine stay taken"
+        elif held is not None:
+            damage += f"; {', '.join(held) or 'the CPU'} stays taken, as something of it may run"
         log.error("%s", view.damage_sentence(folder, damage))
     appending = journal.Journal(folder.journal, history.good_size)
-    return Entry(folder, history.job, appending, damage, held=history.lease)
+    return Entry(folder, history.job, appending, damage, held=held)

@@ -116,7 +116,7 @@ class Scheduler:
             program_slots=self._program_slots,
             paused=self._machine.paused,
             problem=obstacle,
-            held=self._book.damaged_leases(),
+            held=self._book.doubtful_leases(),
             starting=self._runner.starting(),
             resting=frozenset(
                 name for name, entry in entries.items() if entry.not_before > now or entry.journal.in_doubt

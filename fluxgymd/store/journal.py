@@ -31,8 +31,8 @@ class History:
     """Bytes up to the end of the last good record."""
     problem: str | None
     """Why the job is damaged; None if it is not."""
-    lease: tuple[str, ...] | None
-    """The GPUs that it holds (none of them: the CPU slot), or may hold if it is damaged; None if it holds nothing."""
+    traces: damage.Traces
+    """What it tells of the job's lease."""
 
 
 def read(path: Path) -> History:
@@ -54,7 +54,7 @@ def read(path: Path) -> History:
         good = end + 1
     if state is None:
         return _damaged(state, data, good, f"{path.name} holds no whole event")
-    return History(job=state, good_size=good, problem=None, lease=state.lease)
+    return History(job=state, good_size=good, problem=None, traces=damage.Traces(lease=state.lease))
 
 
 def good_events(path: Path) -> list[AnyEvent]:
@@ -79,8 +79,8 @@ def _is_torn(data: bytes, start: int, end: int) -> bool:
 
 
 def _damaged(state: job.Job | None, data: bytes, good: int, problem: str) -> History:
-    lease = damage.lease(state, data[good:].split(b"\n"))
-    return History(job=state, good_size=good, problem=problem, lease=lease)
+    traces = damage.traces(state, data[good:].split(b"\n"))
+    return History(job=state, good_size=good, problem=problem, traces=traces)
 
 
 class Journal:

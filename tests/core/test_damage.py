@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A damaged job keeps its GPU, also where the reservation itself is what was damaged."""
+"""A damaged job keeps its GPUs, also where the reservation itself is what was damaged, and then all of them."""
 
 import pytest
 
 from fluxgymd.core import damage
 from fluxgymd.core import events as e
+from fluxgymd.core.damage import EVERYTHING, Traces
 from fluxgymd.core.job import fold
 from tests.core import histories as h
 
@@ -15,36 +16,70 @@ BAD = b"garbage"
 NULS = bytes(200)
 
 
+SECOND = e.encode(h.reserved(2, gpus=("GPU-2", "GPU-3")))
+
+
 @pytest.mark.parametrize(
-    ("way", "rest", "lease"),
+    ("way", "rest", "lease", "certain"),
     [
-        ("queued", [BAD], None),
-        ("running", [BAD], ("GPU-1",)),
-        ("lost", [BAD], ("GPU-1",)),
-        ("completed", [BAD], None),
-        ("nothing", [BAD], None),
+        ("queued", [BAD], None, False),
+        ("running", [BAD], ("GPU-1",), False),
+        ("lost", [BAD], ("GPU-1",), False),
+        ("completed", [BAD], None, False),
+        ("nothing", [BAD], None, False),
+        ("nothing", [], None, False),
+        ("queued", [], None, True),
         # What follows the bad line was true when it was written.
-        ("queued", [BAD, RESERVED, STARTED], ("GPU-1",)),
-        ("nothing", [BAD, RESERVED, STARTED], ("GPU-1",)),
-        ("queued", [BAD, RESERVED, e.encode(h.stop_asked()), e.encode(h.sight_lost())], ("GPU-1",)),
-        ("running", [BAD, ENDED], None),
-        ("running", [BAD, ENDED, AGAIN], ("GPU-2",)),
-        ("lost", [BAD, e.encode(h.disowned())], None),
-        ("queued", [BAD, e.encode(h.HELD), e.encode(h.MOVED), e.encode(h.EDITED)], None),
-        ("running", [BAD, e.encode(h.EDITED)], ("GPU-1",)),
-        ("queued", [BAD, RESERVED, STARTED, ENDED], None),
-        # The bad line is the reservation: what can be read of it counts.
-        ("queued", [RESERVED[:-20]], ("GPU-1",)),
-        ("queued", [RESERVED.replace(b'"attempt":1', b'"attempt":1x')], ("GPU-1",)),
-        ("queued", [RESERVED.replace(b"GPU-1", b"\0\0\0\0\0")[:-5]], ()),
-        ("queued", [NULS, SPAWNED], ()),
-        ("queued", [NULS, SPAWNED, STARTED, ENDED], None),
+        ("queued", [BAD, RESERVED, STARTED], ("GPU-1",), True),
+        ("nothing", [BAD, RESERVED, STARTED], ("GPU-1",), True),
+        ("queued", [BAD, RESERVED, e.encode(h.stop_asked()), e.encode(h.sight_lost())], ("GPU-1",), True),
+        ("running", [BAD, ENDED], None, True),
+        ("running", [BAD, ENDED, AGAIN], ("GPU-2",), True),
+        ("lost", [BAD, e.encode(h.disowned())], None, True),
+        ("queued", [BAD, e.encode(h.HELD), e.encode(h.MOVED), e.encode(h.EDITED)], None, False),
+        ("running", [BAD, e.encode(h.EDITED)], ("GPU-1",), False),
+        ("queued", [BAD, RESERVED, STARTED, ENDED], None, True),
+        ("running", [BAD, ENDED, b""], None, True),  # behind the last newline
+        # The bad line is the reservation: what can be read of it counts, and is all if its list is whole.
+        ("queued", [RESERVED[:-20]], ("GPU-1",), True),
+        ("queued", [RESERVED.replace(b'"attempt":1', b'"attempt":1x')], ("GPU-1",), True),
+        ("queued", [SECOND[: SECOND.index(b"GPU-2") + 3]], None, False),
+        ("queued", [SECOND[: SECOND.index(b"GPU-3")]], ("GPU-2",), False),
+        ("queued", [SECOND.replace(b"GPU-3", b"\0\0\0\0\0")], ("GPU-2",), False),
+        ("queued", [RESERVED.replace(b"GPU-1", b"\0\0\0\0\0")[:-5]], None, False),
+        ("queued", [e.encode(h.reserved(gpus=()))[:-5]], (), True),
+        ("queued", [NULS, SPAWNED], None, False),
+        ("queued", [NULS, SPAWNED, STARTED, ENDED], None, True),
+        ("nothing", [SPAWNED, STARTED], None, False),
         # The end that was damaged proves nothing, and one more GPU is one more.
-        ("running", [ENDED[:-10]], ("GPU-1",)),
-        ("running", [ENDED[:-10], AGAIN[:-3]], ("GPU-1", "GPU-2")),
-        ("running", [b"MIG-0123abcd-0000"], ("GPU-1", "MIG-0123abcd-0000")),
+        ("running", [ENDED[:-10]], ("GPU-1",), False),
+        ("running", [ENDED[:-10], AGAIN[:-3]], ("GPU-1", "GPU-2"), False),
+        ("running", [b"MIG-0123abcd-0000"], ("GPU-1", "MIG-0123abcd-0000"), False),
     ],
 )
-def test_promise_4_in_doubt_the_gpu_is_kept(way: str, rest: list[bytes], lease: tuple[str, ...] | None) -> None:
+def test_promise_4_what_a_damaged_journal_tells_of_the_lease(
+    way: str, rest: list[bytes], lease: tuple[str, ...] | None, certain: bool
+) -> None:
     before = fold(h.WAYS[way]) if h.WAYS[way] else None
-    assert damage.lease(before, rest) == lease
+    found = damage.traces(before, rest)
+    assert (found.lease, found.certain) == (lease, certain)
+
+
+@pytest.mark.parametrize("lease", [None, (), ("GPU-1",)])
+def test_promise_4_in_doubt_every_gpu_is_kept(lease: tuple[str, ...] | None) -> None:
+    uncertain, certain = Traces(lease=lease, certain=False), Traces(lease=lease)
+    assert damage.kept(uncertain, may_run={None}) is EVERYTHING
+    assert damage.kept(uncertain, may_run={1}) is EVERYTHING
+    # Nothing runs, or nothing is hidden: what was recorded is kept, and nothing else.
+    assert damage.kept(uncertain, may_run=()) == lease
+    assert damage.kept(certain, may_run={1, None}) == damage.kept(certain, may_run=()) == lease
+
+
+def test_promise_4_an_attempt_whose_reservation_can_be_read_keeps_its_own_gpus_alone() -> None:
+    running = damage.traces(fold(h.WAYS["running"]), [BAD])
+    assert damage.kept(running, may_run={1}) == ("GPU-1",)
+    assert damage.kept(running, may_run={1, 2}) is EVERYTHING, "the second one's reservation is the bad line"
+    ended = damage.traces(fold(h.WAYS["completed"]), [BAD])
+    assert damage.kept(ended, may_run={1}) == ("GPU-1",), "its leftovers"
+    two = damage.traces(fold(h.WAYS["running"]), [ENDED, AGAIN, BAD])
+    assert damage.kept(two, may_run={1, 2}) == ("GPU-1", "GPU-2")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fluxgym.messages import Kind, WaitingFor
 from fluxgymd.core import events as e
+from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.core.job import Job, Live, Waiting, apply, fold
 from fluxgymd.core.restart import PAUSES
 from fluxgymd.core.schedule import (
@@ -112,7 +113,32 @@ def test_promise_4_what_a_live_or_lost_job_holds_is_not_given_away(way: str, gpu
 
 @pytest.mark.parametrize("gpus", [("GPU-1",), ()])
 def test_promise_4_what_a_damaged_job_may_hold_is_not_given_away(gpus: tuple[str, ...]) -> None:
-    assert waits(decided([waiting("next")], machine(*gpus, held=[gpus]))) == {"next": WaitingFor.GPU}
+    assert waits(decided([waiting("next")], machine(*gpus, held={"broken": gpus}))) == {"next": WaitingFor.GPU}
+
+
+def kept(what: str, names: str) -> str:
+    which = f"{names}; `fluxgymctl status broken` says what to do"
+    return f"Until their journals are in order, these jobs keep {what}: {which}."
+
+
+@pytest.mark.parametrize("gpus", [("GPU-1", "GPU-2"), ()])
+def test_promise_4_where_it_cannot_be_told_which_gpus_a_damaged_job_holds_none_is_given_away(
+    gpus: tuple[str, ...],
+) -> None:
+    on = machine(*gpus, held={"broken": EVERYTHING})
+    [wait] = decided([waiting("next")], on)
+    what = "GPUs" if gpus else "the CPU"
+    assert wait == Wait("next", WaitingFor.GPU, kept(what, "broken"))
+
+
+def test_promise_4_a_job_that_waits_is_told_which_damaged_job_keeps_its_gpu() -> None:
+    on = machine("GPU-1", "GPU-2", held={"broken": ("GPU-1",), "other": ("GPU-2",), "far": ("GPU-9",), "cpu": ()})
+    wants_first, wants_any = waiting("a", gpus=["0"]), waiting("b", rank=2.0)
+    told = [decision.detail for decision in decided([wants_first, wants_any], on) if isinstance(decision, Wait)]
+    assert told == [
+        kept("GPUs", "broken"),
+        kept("GPUs", "broken, other"),
+    ]
 
 
 @pytest.mark.parametrize("gpus", [("GPU-1",), ()])
@@ -192,14 +218,14 @@ class TestObstacles:
     @pytest.mark.parametrize(
         ("other", "detail"),
         [
-            (waiting("b", held=True), "It waits for b."),
-            (started(waiting("b"), "GPU-1"), "It waits for b."),
-            (waiting("c", held=True), "It waits for b, which is not there, or is damaged."),
+            (waiting("b", held=True), "b is to be completed first."),
+            (started(waiting("b"), "GPU-1"), "b is to be completed first."),
+            (waiting("c", held=True), "b is to be completed first, but it is not there, or is damaged."),
             (
                 fold([h.submitted(name="b"), h.reserved(), h.ended("failed")]),
-                "It waits for b, which failed.",
+                "b is to be completed first, but it failed.",
             ),
-            (fold([h.submitted(name="b"), h.CANCELLED]), "It waits for b, which was stopped."),
+            (fold([h.submitted(name="b"), h.CANCELLED]), "b is to be completed first, but it was stopped."),
         ],
     )
     def test_a_job_that_is_not_completed(self, other: Job, detail: str) -> None:
@@ -409,15 +435,19 @@ def situations(draw: st.DrawFn) -> tuple[Mapping[str, Job], Machine, float]:
                 if how == "lost":
                     job = apply(job, h.sight_lost())
         jobs[job.name] = job
-    damaged = draw(st.booleans())
     facts = machine(
         *GPUS[: draw(st.integers(0, 4))],
         program_slots=draw(st.integers(1, 3)),
         paused=draw(st.sampled_from([False, False, False, True])),
         problem=draw(st.sampled_from([None, None, None, WaitingFor.GPU, WaitingFor.SUPERVISOR])),
-        held=[(free.pop(),)] if free and damaged else [],
+        held=draw(st.sampled_from([{}, {"broken": EVERYTHING}, *([{"broken": (free.pop(),)}] if free else [])])),
     )
     return jobs, facts, NOW
+
+
+def in_doubt(on: Machine) -> set[str]:
+    """The GPUs of damaged jobs."""
+    return {gpu for lease in on.held.values() for gpu in (on.gpus if lease is EVERYTHING else lease)}
 
 
 def obstructed(job: Job, jobs: Mapping[str, Job], on: Machine) -> bool:
@@ -453,7 +483,7 @@ def test_promise_4_what_holds_of_all_decisions(situation: tuple[Mapping[str, Job
 
     live = [job for job in jobs.values() if isinstance(job.state, Live)]
     here = [job for job in live if isinstance(job.state, Live) and job.state.attempt.place == h.PLACE]
-    taken = {gpu for job in live for gpu in job.lease or ()} | {gpu for lease in on.held for gpu in lease}
+    taken = {gpu for job in live for gpu in job.lease or ()} | in_doubt(on)
     given_away = [gpu for gpus in begun.values() for gpu in gpus]
     assert len(given_away) == len(set(given_away))
     assert set(given_away) <= set(on.gpus) - taken
@@ -464,6 +494,7 @@ def test_promise_4_what_holds_of_all_decisions(situation: tuple[Mapping[str, Job
     trainings = [name for name in begun if is_training(jobs[name])]
     if not on.gpus and trainings:
         assert len(trainings) == 1
+        assert EVERYTHING not in on.held.values()
         assert not any(is_training(job) for job in here)
 
     for place, job in enumerate(line):
@@ -492,7 +523,7 @@ def test_whoever_is_first_in_line_waits_only_for_what_is_not_there(
     first = next((job for job in line if satisfiable(job, on)), None)
     if first is None or not on.gpus:
         return
-    taken = {gpu for job in jobs.values() for gpu in job.lease or ()} | {gpu for lease in on.held for gpu in lease}
+    taken = {gpu for job in jobs.values() for gpu in job.lease or ()} | in_doubt(on)
     free = set(allowed_gpus(first.context.gpus, on.gpus)) - taken
     assert (first.name in starts(decide(jobs, on, now))) == (len(free) >= (first.context.gpu_count or 1))
 

@@ -3,6 +3,7 @@
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed, WrongState
 from fluxgym.messages import State
 from fluxgymd.core import events as e
 from fluxgymd.core import storage
+from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.core.job import BadHistory, Final, Job, Queued, Running, Stopping
 from fluxgymd.engine import settling, view
 from fluxgymd.engine.book import Book, Entry
@@ -87,7 +89,7 @@ def test_promise_4_a_damaged_job_keeps_its_gpu(tmp_path: Path) -> None:
     reservation_damaged = encoded("worse", [h.submitted(), h.reserved(gpus=("GPU-2",)), h.spawned()])
     put(tmp_path, "worse", [reservation_damaged[0], reservation_damaged[1][3:], reservation_damaged[2]])
     put(tmp_path, "over", [*encoded("over", h.WAYS["completed"]), b"garbage\n"])
-    assert sorted(load(tmp_path).leases()) == [("GPU-1",), ("GPU-2",)]
+    assert load(tmp_path).doubtful_leases() == {"broken": ("GPU-1",), "worse": ("GPU-2",)}
 
 
 def test_a_journal_under_another_name_is_damage(tmp_path: Path) -> None:
@@ -105,7 +107,34 @@ def test_a_journal_that_cannot_be_read_is_a_damaged_job(tmp_path: Path) -> None:
         book.sound("odd")
     shown = view.show(book.entry("odd"))
     assert (shown.context.name, shown.runtime.state) == ("odd", State.DAMAGED)
-    assert book.leases() == [()]
+    assert book.leases() == [], "it has no attempts, so nothing of it runs"
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage\n", bytes(4096)])
+def test_promise_4_a_journal_that_says_nothing_of_an_attempt_that_runs_keeps_every_gpu(
+    tmp_path: Path, content: bytes
+) -> None:
+    attempt = put(tmp_path, "broken", [content]).parent / "attempts" / "001"
+    attempt.mkdir(parents=True)
+    assert load(tmp_path).doubtful_leases() == {}
+    with (attempt / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        book = load(tmp_path)
+        assert book.doubtful_leases() == {"broken": EVERYTHING}
+        reason = str(view.show(book.entry("broken")).runtime.reason)
+    assert "attempt 001 holds its lock, and on which GPU cannot be read" in reason
+    assert "all GPUs of this machine stay taken. Nothing is written to it; repair or restore" in reason
+
+
+def test_promise_4_a_damaged_job_that_runs_keeps_the_gpu_of_its_attempt_alone(tmp_path: Path) -> None:
+    journal = put(tmp_path, "broken", [*encoded("broken", RUNNING), b"garbage\n"])
+    attempt = journal.parent / "attempts" / "001"
+    attempt.mkdir(parents=True)
+    with (attempt / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        book = load(tmp_path)
+    assert book.doubtful_leases() == {"broken": ("GPU-1",)}
+    assert "; GPU-1 stays taken, as something of it may run" in str(view.show(book.entry("broken")).runtime.reason)
 
 
 def test_an_event_that_cannot_be_is_not_written(tmp_path: Path) -> None:

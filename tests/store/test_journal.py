@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fluxgymd.core import events as e
+from fluxgymd.core.damage import UNREADABLE
 from fluxgymd.core.job import Job, Stopping, fold
 from fluxgymd.store import journal
 from fluxgymd.store.journal import Journal
@@ -122,15 +123,15 @@ def test_promise_8_a_bad_line_in_the_middle_is_damage_and_is_named(path: Path, b
     assert history.problem is not None
     assert history.problem.startswith("line 4 of events.jsonl ")
     assert history.job == fold(RUNNING[:3])
-    assert history.lease == ("GPU-1",)
+    assert history.traces.lease == ("GPU-1",)
     assert history.good_size == sum(len(e.encode(event)) for event in RUNNING[:3])
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0", e.encode(h.submitted())[:-1]])
 def test_a_journal_without_a_whole_event_is_damage(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    nothing = journal.History(job=None, good_size=0, problem="events.jsonl holds no whole event", lease=None)
-    assert journal.read(path) == nothing
+    problem = "events.jsonl holds no whole event"
+    assert journal.read(path) == journal.History(job=None, good_size=0, problem=problem, traces=UNREADABLE)
 
 
 def test_a_journal_that_cannot_be_read_is_an_error_and_not_a_job(path: Path) -> None:
