@@ -9,9 +9,9 @@ _WAITS = {
     WaitingFor.GPU: "waits for a free GPU",
     WaitingFor.START: "is about to start",
     WaitingFor.SUPERVISOR: "waits for a service manager to start it",
-    WaitingFor.HELD: "is held until `fluxgymctl release`",
+    WaitingFor.HELD: "is held until `fluxgymctl release {name}`",
     WaitingFor.PAUSED: "waits since the queue is paused, until `fluxgymctl continue`",
-    WaitingFor.JOB: "waits for another job to be completed",
+    WaitingFor.JOB: "waits for another job",
     WaitingFor.BACK_OFF: "is tried again after a pause",
     WaitingFor.SLOT: "waits for other programs to end",
 }
@@ -24,6 +24,9 @@ def why(job: Job) -> str:
     if job.runtime.waiting_for is None:
         return words.text(reason)
     waits = _WAITS.get(job.runtime.waiting_for, "waits for something that this version does not know")
+    waits = waits.format(name=job.context.name)
+    if job.runtime.waiting_for is WaitingFor.GPU and reason:
+        waits = "waits for its turn"  # the reason may be that there is no GPU
     if job.runtime.waiting_for is WaitingFor.BACK_OFF and job.runtime.not_before is not None:
         waits = f"is tried again at {words.clock(job.runtime.not_before)}"
     return f"{waits}: {reason}" if reason else waits
@@ -127,6 +130,6 @@ def exit_words(record: Exit | None) -> str:
         case ExitKind.NEVER_STARTED:
             return "never started"
         case ExitKind.EXEC_FAILED:
-            return "the trainer could not be executed"
+            return "it could not be executed"
         case ExitKind.UNKNOWN:
             return "unknown"

@@ -8,29 +8,36 @@ is made up.
 import errno
 import re
 
-from fluxgym.messages import FailureKind
+from fluxgym.messages import FailureKind, Kind
 from fluxgymd.core.records import ExitRecord
 
-ADVICE = {
+_ADVICE = {
     FailureKind.GPU_OUT_OF_MEMORY: "The GPU's memory was not enough: lower the resolution or the rank, turn "
     "gradient_checkpointing on, or use a larger GPU; `fluxgymctl gpus` shows what else is on it.",
     FailureKind.HOST_OUT_OF_MEMORY: "The machine's memory was not enough: close other programs, add swap, or use a "
     "smaller text encoder file.",
-    FailureKind.DISK_FULL: "The disk is full: free some space, then `fluxgymctl resume` goes on from the last "
-    "checkpoint.",
-    FailureKind.MISSING_FILE: "A file is missing that was there at the submit: put it back, then resume.",
-    FailureKind.BAD_DATASET: "The dataset cannot be trained on: the log names the picture or caption; submit a "
-    "corrected one under a new name.",
-    FailureKind.BAD_SETTING: "The trainer refused a setting: correct it with `fluxgymctl edit`, then resume.",
-    FailureKind.NOT_A_NUMBER: "The loss was no number any more: lower the learning rate, or resume from an earlier "
-    "checkpoint.",
-    FailureKind.KILLED: "Something outside of FluxGym killed it; `fluxgymctl resume` goes on from its last "
-    "checkpoint.",
-    FailureKind.CRASHED: "The trainer or its driver crashed; the log and `dmesg` may say where.",
-    FailureKind.NOT_RESUMABLE: "Its settings do not fit its checkpoints: set them back with `fluxgymctl edit`, or "
-    "submit it under a new name.",
-    FailureKind.OTHER: "The log says more: `fluxgymctl logs`.",
+    FailureKind.DISK_FULL: "The disk is full: free some space, then `fluxgymctl resume {name}` lets it go on.",
+    FailureKind.MISSING_FILE: "A file that it needs is missing: put it back, then `fluxgymctl resume {name}`.",
+    FailureKind.BAD_DATASET: "The dataset cannot be trained on: `fluxgymctl logs {name}` names the picture or "
+    "caption; submit a corrected one under a new name.",
+    FailureKind.BAD_SETTING: "It cannot run with its settings: correct them with `fluxgymctl edit {name}`, then "
+    "`fluxgymctl resume {name}`.",
+    FailureKind.NOT_A_NUMBER: "The loss was no number any more: lower the learning rate with `fluxgymctl edit "
+    "{name}`, then `fluxgymctl resume {name}`.",
+    FailureKind.KILLED: "Something outside of FluxGym killed it; `fluxgymctl resume {name}` lets it go on.",
+    FailureKind.CRASHED: "It crashed, or a driver below it did; `fluxgymctl logs {name}` and `dmesg` may say where.",
+    FailureKind.NOT_RESUMABLE: "Its settings do not fit its checkpoints: set them back with `fluxgymctl edit "
+    "{name}`, or submit it under a new name.",
+    FailureKind.STUCK: "It hung, and the evidence/ of its attempt shows where: once that is put right, "
+    "`fluxgymctl resume {name}` lets it go on.",
+    FailureKind.OTHER: "`fluxgymctl logs {name}` says more.",
 }
+
+
+def advice(kind: FailureKind, *, name: str) -> str:
+    """What to do about a failure of the job of this name, in one line."""
+    return _ADVICE[kind].format(name=name)
+
 
 # In the order in which they win: a full disk also ends in a traceback, and so does an exhausted GPU.
 SIGNS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
@@ -88,18 +95,19 @@ NOT_STARTED = {
 """By the error number of the exec, or of the files that must be there before it."""
 
 
-def classify(record: ExitRecord, tail: str) -> FailureKind:
-    """The kind of a failure. `tail`: the last lines of the attempt's output."""
+def classify(record: ExitRecord, tail: str, *, kind: Kind = Kind.TRAINING) -> FailureKind:
+    """The kind of a failure. `tail`: the last lines of the attempt's output; `kind`: what the job does."""
     if record.oom_kills:
         return FailureKind.HOST_OUT_OF_MEMORY
     if record.kind == "exec-failed":
         return NOT_STARTED.get(record.errno or 0, FailureKind.OTHER)
-    for kind, sign in SIGNS:
+    for failure, sign in SIGNS:
         if sign.search(tail):
-            return kind
+            return failure
     if record.kind == "signaled":
         if record.signal == KILL:
             return FailureKind.KILLED
         if record.signal in CRASHES:
             return FailureKind.CRASHED
-    return FailureKind.BAD_SETTING if record.code == 2 else FailureKind.OTHER  # 2: argparse refused the command line
+    # 2: the trainer's argparse refused the command line. What it means to another program is not known.
+    return FailureKind.BAD_SETTING if record.code == 2 and kind is Kind.TRAINING else FailureKind.OTHER

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from fluxgymd.core import events as e
 
-OUTCOMES = {
+_OUTCOMES = {
     "completed": "It is completed.",
     "failed": "It failed.",
     "stopped": "It was stopped.",
@@ -20,7 +20,7 @@ def sentence(event: e.AnyEvent) -> str:
         case e.Submitted():
             return "It was submitted."
         case e.Imported():
-            return f"It was made by an older FluxGym. {OUTCOMES.get(event.outcome, '')} {event.reason}"
+            return f"It was made by an older FluxGym. {_outcome(event.outcome, event.reason)}"
         case e.Reserved():
             where = f"on {', '.join(event.gpus)}" if event.gpus else "on the CPU"
             begin = f"from {event.resumed_from} at step {event.step}" if event.resumed_from else "from the beginning"
@@ -28,9 +28,9 @@ def sentence(event: e.AnyEvent) -> str:
         case e.Spawned():
             return f"Its supervising process is {event.shim.pid}."
         case e.Placed():
-            return f"It runs as {event.placement.unit}."
+            return f"Its unit is {event.placement.unit}."
         case e.Started():
-            return f"The trainer started as process {event.trainer.pid}."
+            return f"It runs as process {event.trainer.pid}."
         case e.StopAsked():
             return "A stop was asked for" + (", after its next checkpoint." if event.after_checkpoint else ".")
         case e.SightLost():
@@ -59,8 +59,16 @@ def sentence(event: e.AnyEvent) -> str:
             assert_never(event)
 
 
+def _outcome(outcome: str, reason: str) -> str:
+    """The outcome and its reason, which may say the same already. One of version 0.1.0 may end in what a program
+    printed, without a full stop."""
+    said = _OUTCOMES.get(outcome, f"It ended as {outcome}.")
+    why = f"{reason.rstrip('.')}."
+    return why if why.startswith(said.removesuffix(".")) else f"{said} {why}"
+
+
 def _ended(event: e.Ended) -> str:
-    parts = [OUTCOMES.get(event.outcome, f"It ended as {event.outcome}."), event.reason]
+    parts = [_outcome(event.outcome, event.reason)]
     if event.step:
         parts.append(f"It had done {event.step} steps.")
     if event.steps_lost:

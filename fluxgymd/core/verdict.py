@@ -75,9 +75,10 @@ def _steps_missing(ending: Ending) -> str | None:
 
 
 def _stopped(record: ExitRecord | None, step: int) -> str:
+    at = f" at step {step}" if step else ""  # a program has no steps
     if record is not None and (record.kind == "exited" or record.signal == signal.SIGTERM):
-        return f"It was stopped by the user at step {step}."
-    return f"It was stopped by the user at step {step}; it had to be killed."
+        return f"It was stopped by the user{at}."
+    return f"It was stopped by the user{at}; it had to be killed."
 
 
 def _failed(record: ExitRecord, last_line: str | None) -> str:
@@ -91,5 +92,5 @@ def _failed(record: ExitRecord, last_line: str | None) -> str:
             if record.oom_kills:
                 reason += " because the memory of the machine ran out"
         case _:
-            reason = f"It failed with exit status {record.code}"
-    return f"{reason}: {last_line}" if last_line else f"{reason}."
+            reason = f"It left with exit status {record.code}"
+    return f"{reason}: {last_line.rstrip('.')}." if last_line else f"{reason}."

@@ -27,7 +27,7 @@ def end_event(
     asked = stop_asked(job)
     if isinstance(over, NeverStarted):
         outcome = (
-            Outcome("stopped", "It was stopped before its trainer started.")
+            Outcome("stopped", "It was stopped before it ran.")
             if asked
             else Outcome("never_started", why_not_started or "The daemon went away before it was started.")
         )
@@ -60,7 +60,8 @@ def end_event(
             last_line=progress.last_line(tail),
         )
     )
-    failure = classify(record, tail) if record is not None and outcome.kind == "failed" else None
+    kind = context.kind or Kind.TRAINING
+    failure = classify(record, tail, kind=kind) if record is not None and outcome.kind == "failed" else None
     then = plan(
         outcome,
         policy=context.restart or RestartPolicy.ON_INTERRUPTION,

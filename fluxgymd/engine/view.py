@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from fluxgym import messages as m
 from fluxgymd.core import job as core
-from fluxgymd.core.failure import ADVICE
+from fluxgymd.core.failure import advice
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JobFolder
@@ -36,7 +36,7 @@ def show(entry: "Entry") -> m.Job:
             state=entry.state,
             waiting_for=entry.waiting_for if isinstance(job.state, core.Waiting) else None,
             reason=reason,
-            failure=_failure(job.state) if entry.damage is None else None,
+            failure=_failure(job) if entry.damage is None else None,
             not_before=job.not_before if isinstance(job.state, core.Waiting) and job.not_before else None,
             queue_place=entry.queue_place if isinstance(job.state, core.Waiting) else None,
             submitted_at=job.submitted_at,
@@ -103,13 +103,13 @@ def _result(folder: JobFolder, job: core.Job) -> str:
     return str(folder.program_result if job.context.kind is m.Kind.PROGRAM else folder.result)
 
 
-def _failure(state: core.State) -> m.Failure | None:
-    if not isinstance(state, core.Failed):
+def _failure(job: core.Job) -> m.Failure | None:
+    if not isinstance(job.state, core.Failed):
         return None
-    kind = m.FailureKind(state.failure)
-    if kind not in ADVICE:
+    kind = m.FailureKind(job.state.failure)
+    if kind is m.FailureKind.UNKNOWN:
         kind = m.FailureKind.OTHER  # of a newer version
-    return m.Failure(kind=kind, advice=ADVICE[kind])
+    return m.Failure(kind=kind, advice=advice(kind, name=job.name))
 
 
 def _attempt(folder: JobFolder, attempt: core.Attempt) -> m.Attempt:

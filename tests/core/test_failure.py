@@ -2,12 +2,13 @@
 """What a failure was, from lines as PyTorch, CUDA, Python, the kernel and the two trainers write them."""
 
 import errno
+import re
 import signal
 
 import pytest
 
-from fluxgym.messages import FailureKind
-from fluxgymd.core.failure import ADVICE, classify
+from fluxgym.messages import FailureKind, Kind
+from fluxgymd.core.failure import advice, classify
 from fluxgymd.core.records import ExitRecord
 
 K = FailureKind
@@ -164,7 +165,19 @@ def test_a_line_stands_over_the_exit() -> None:
 
 @pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.UNKNOWN}))
 def test_each_kind_has_one_line_of_advice(kind: FailureKind) -> None:
-    advice = ADVICE[kind]
-    assert advice.endswith(".")
-    assert "\n" not in advice
-    assert len(advice) < 220
+    line = advice(kind, name="my-lora")
+    assert line.endswith(".")
+    assert "\n" not in line
+    assert len(line) < 220
+
+
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.UNKNOWN}))
+def test_each_command_in_an_advice_is_whole(kind: FailureKind) -> None:
+    for command in re.findall(r"`fluxgymctl ([^`]*)`", advice(kind, name="my-lora")):
+        assert command in ("gpus", "logs my-lora", "resume my-lora", "edit my-lora")
+
+
+def test_what_exit_status_2_means_is_known_of_the_trainer_alone() -> None:
+    record = ExitRecord(kind="exited", code=2)
+    assert classify(record, "", kind=Kind.TRAINING) is K.BAD_SETTING
+    assert classify(record, "", kind=Kind.PROGRAM) is K.OTHER

@@ -17,13 +17,13 @@ SENTENCES = {
     "submitted": "It was submitted.",
     "reserved": "Attempt 2 was prepared on GPU-1, from the beginning.",
     "spawned": "Its supervising process is 100.",
-    "placed": "It runs as fluxgym-my-lora-00000000.001.scope.",
-    "started": "The trainer started as process 101.",
+    "placed": "Its unit is fluxgym-my-lora-00000000.001.scope.",
+    "started": "It runs as process 101.",
     "stop_asked": "A stop was asked for.",
     "stop_later": "A stop was asked for, after its next checkpoint.",
     "sight_lost": "Sight of it was lost: its supervisor is gone.",
     "sight_regained": "It can be seen again, and it runs.",
-    "completed": "It is completed. It is completed.",
+    "completed": "It is completed.",
     "failed": "It failed. It is failed.",
     "stopped": "It was stopped. It is stopped.",
     "interrupted": "It was interrupted. It is interrupted. It is tried again by itself.",
@@ -65,6 +65,23 @@ def test_an_end_tells_the_steps() -> None:
         "It was interrupted. It is interrupted. It had done 50 steps. 10 of them are to be done again. "
         "It is tried again by itself."
     )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "text"),
+    [
+        ("failed", "It left with exit status 3: hello", "It failed. It left with exit status 3: hello."),
+        ("failed", "It left with exit status 3.", "It failed. It left with exit status 3."),
+        # As version 0.1.0 wrote it.
+        ("failed", "It failed with exit status 3.", "It failed with exit status 3."),
+        ("stopped", "It was stopped by the user at step 4.", "It was stopped by the user at step 4."),
+        ("stopped", "Its scope was stopped.", "It was stopped. Its scope was stopped."),
+    ],
+)
+def test_an_end_is_not_told_twice(outcome: str, reason: str, text: str) -> None:
+    assert sentence(msgspec.structs.replace(h.ended(outcome), reason=reason)) == text
+    old = msgspec.structs.replace(h.IMPORTED, outcome=outcome, reason=reason)
+    assert sentence(old) == f"It was made by an older FluxGym. {text}"
 
 
 def test_an_outcome_of_a_newer_version_is_told_as_it_is() -> None:

@@ -13,7 +13,7 @@ from fluxgymd.core.verdict import Outcome
 
 NOW = 1000.0
 INTERRUPTED = Outcome("interrupted", "The machine went down while it ran.")
-FAILED = Outcome("failed", "It failed with exit status 1.")
+FAILED = Outcome("failed", "It left with exit status 1.")
 STOPPED = Outcome("stopped", "It was stopped by the user at step 4.")
 COMPLETED = Outcome("completed", "It ended well, and its result is whole.")
 

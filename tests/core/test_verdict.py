@@ -129,10 +129,10 @@ def test_promise_2_without_a_record_no_exit_code_is_invented(*, rebooted: bool, 
 @pytest.mark.parametrize(
     ("record", "last_line", "reason"),
     [
-        (exited(1), None, "It failed with exit status 1."),
-        (exited(1), "error: no picture", "It failed with exit status 1: error: no picture"),
+        (exited(1), None, "It left with exit status 1."),
+        (exited(1), "error: no picture", "It left with exit status 1: error: no picture."),
         # 137 is an exit status like any other: only a record of a signal tells of one.
-        (exited(137), None, "It failed with exit status 137."),
+        (exited(137), None, "It left with exit status 137."),
         (killed(signal.SIGSEGV), None, "It was killed by SIGSEGV."),
         (killed(signal.SIGKILL), None, "It was killed by SIGKILL."),
         (
@@ -143,7 +143,7 @@ def test_promise_2_without_a_record_no_exit_code_is_invented(*, rebooted: bool, 
         (
             killed(signal.SIGKILL, oom_kills=2),
             "steps: 4/10",
-            "It was killed by SIGKILL because the memory of the machine ran out: steps: 4/10",
+            "It was killed by SIGKILL because the memory of the machine ran out: steps: 4/10.",
         ),
         (killed(40), None, "It was killed by 40."),
         (killed(200), None, "It was killed by 200."),

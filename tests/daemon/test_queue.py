@@ -16,8 +16,8 @@ import pytest
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import FileMissing, FluxgymError, InvalidSetting, NoSuchJob, WrongState
-from fluxgym.messages import Context, ExitKind, FailureKind, Job, Kind, RestartPolicy, State, WaitingFor
-from fluxgymd.core.failure import ADVICE
+from fluxgym.messages import Context, ExitKind, Failure, FailureKind, Job, Kind, RestartPolicy, State, WaitingFor
+from fluxgymd.core.failure import advice
 from tests.daemon.running import RunningDaemon, context
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.waiting import until
@@ -177,7 +177,7 @@ def test_a_name_that_is_free_again_cannot_close_a_circle(daemon: RunningDaemon) 
     stop(daemon, "a")
     daemon.call(m.REMOVE, m.JobName(name="a"))
     waits = until(lambda: daemon.job("b").runtime.reason, what="b to say what it waits for")
-    assert waits == "It waits for a, which is not there, or is damaged."
+    assert waits == "a is to be completed first, but it is not there, or is damaged."
     again = program("a", after=["b"])
     assert refused(daemon.submit, again, error=InvalidSetting) == "after would make a wait for itself."
     daemon.submit(program("a"))
@@ -192,7 +192,7 @@ def test_a_job_waits_for_others_and_says_why_if_they_failed(daemon: RunningDaemo
     waits_for(daemon, "both", WaitingFor.JOB)
     release(daemon, "good")
     daemon.wait("good", State.COMPLETED)
-    why = "It waits for bad, which failed."
+    why = "bad is to be completed first, but it failed."
     until(lambda: daemon.job("both").runtime.reason == why, what="the reason to be told")
     assert waits_for(daemon, "both", WaitingFor.JOB).runtime.state is State.QUEUED
     edit(daemon, name="bad", program=["/bin/sh", "-c", DONE])
@@ -263,7 +263,7 @@ OUTCOMES = {
     ),
     "nonsense": ("echo done > result.json", "It left with exit status 0, but result.json cannot be read: "),
     "hostile": ("mkfifo result.json", "It left with exit status 0, but result.json is not a file."),
-    "failed": (f"{DONE}; echo oh no; exit 7", "It failed with exit status 7: oh no"),
+    "failed": (f"{DONE}; echo oh no; exit 7", "It left with exit status 7: oh no."),
 }
 
 
@@ -323,18 +323,18 @@ def test_each_failure_has_its_kind_and_its_advice(daemon: RunningDaemon) -> None
     scripts = {
         FailureKind.KILLED: "kill -KILL $$",
         FailureKind.CRASHED: "kill -SEGV $$",
-        FailureKind.BAD_SETTING: "exit 2",
+        FailureKind.BAD_SETTING: "echo 'error: unrecognized arguments: --x'; exit 2",
         FailureKind.MISSING_FILE: "cat /nowhere",
         FailureKind.DISK_FULL: "cat /bin/sh > /dev/full",
         FailureKind.GPU_OUT_OF_MEMORY: "echo 'torch.OutOfMemoryError: CUDA out of memory.'; exit 1",
-        FailureKind.OTHER: "exit 1",
+        FailureKind.OTHER: "exit 2",  # what it means only the program knows
     }
     for kind, script in scripts.items():
         daemon.submit(program(kind.replace("_", "-"), script))
     for kind in scripts:
-        failure = daemon.wait(kind.replace("_", "-"), State.FAILED).runtime.failure
-        assert failure is not None
-        assert (failure.kind, failure.advice) == (kind, ADVICE[kind])
+        name = kind.replace("_", "-")
+        failure = daemon.wait(name, State.FAILED).runtime.failure
+        assert failure == Failure(kind=kind, advice=advice(kind, name=name))
     assert daemon.job("killed").runtime.reason == "It was killed by SIGKILL."
 
 
@@ -365,7 +365,7 @@ def test_an_interruption_goes_on_by_itself_unless_the_policy_says_never(daemon: 
 
 def test_a_failure_is_tried_again_after_pauses_and_not_for_ever(daemon: RunningDaemon) -> None:
     daemon.submit(program("fails", "echo the net is away; exit 1", restart=RestartPolicy.ON_FAILURE))
-    daemon.submit(program("pointless", "exit 2", restart=RestartPolicy.ON_FAILURE))
+    daemon.submit(program("pointless", "cat /nowhere", restart=RestartPolicy.ON_FAILURE))
     daemon.wait("pointless", State.FAILED)
     pauses: list[int] = []
 
@@ -378,14 +378,14 @@ def test_a_failure_is_tried_again_after_pauses_and_not_for_ever(daemon: RunningD
     while (told := until(look, what="the attempt to end").runtime).state is not State.FAILED:
         end = daemon.events("fails")[-1]
         assert told.not_before == end["notBefore"]
-        assert told.reason == "It failed with exit status 1: the net is away"
+        assert told.reason == "It left with exit status 1: the net is away."
         pauses.append(round(end["notBefore"] - end["at"]))
         daemon.kill()
         turn_back(daemon.folder("fails") / "events.jsonl", seconds=3600)
         daemon.start()
     assert pauses == [30, 120, 300, 900]
     assert told.reason == (
-        "It failed with exit status 1: the net is away "
+        "It left with exit status 1: the net is away. "
         "It was tried 5 times without a new checkpoint, and is not tried again."
     )
     assert told.attempt is not None

@@ -90,7 +90,7 @@ def test_a_failure_says_its_kind_and_stays(folder: JobFolder) -> None:
         log.write("torch.OutOfMemoryError: CUDA out of memory.\n")
     event = end(running(), folder, BADLY)
     assert (event.outcome, event.failure, event.again) == ("failed", "gpu_out_of_memory", False)
-    assert event.reason == "It failed with exit status 1: torch.OutOfMemoryError: CUDA out of memory."
+    assert event.reason == "It left with exit status 1: torch.OutOfMemoryError: CUDA out of memory."
     assert event.steps_lost == 0  # nothing is done again unless somebody resumes it
 
 
@@ -118,7 +118,7 @@ def test_what_the_log_said_before_the_attempt_says_nothing_of_it(folder: JobFold
         h.reserved(), log_offset=offset, metrics_offset=folder.metrics.stat().st_size
     )
     event = end(fold([h.submitted(), reservation, h.started()]), folder, BADLY)
-    assert (event.failure, event.reason, event.step) == ("other", "It failed with exit status 1.", 0)
+    assert (event.failure, event.reason, event.step) == ("other", "It left with exit status 1.", 0)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_what_the_log_said_before_the_attempt_says_nothing_of_it(folder: JobFold
     [
         (False, None, "never_started", "The daemon went away before it was started.", True),
         (False, "The bus is away.", "never_started", "The bus is away.", False),
-        (True, None, "stopped", "It was stopped before its trainer started.", False),
-        (True, "The bus is away.", "stopped", "It was stopped before its trainer started.", False),
+        (True, None, "stopped", "It was stopped before it ran.", False),
+        (True, "The bus is away.", "stopped", "It was stopped before it ran.", False),
     ],
 )
 def test_what_was_never_started(

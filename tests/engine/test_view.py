@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fluxgym.messages import Exit, ExitKind, Failure, FailureKind, Kind, Phase, Progress, State, WaitingFor
-from fluxgymd.core.failure import ADVICE
+from fluxgymd.core.failure import advice
 from fluxgymd.core.job import fold
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.engine.book import Entry
@@ -90,19 +90,20 @@ def test_a_waiting_job_says_the_nearest_reason() -> None:
 @pytest.mark.parametrize("way", STATES)
 def test_only_a_failed_job_has_a_failure(way: str) -> None:
     failure = show(entry(way)).runtime.failure
-    assert failure == (Failure(kind=FailureKind.OTHER, advice=ADVICE[FailureKind.OTHER]) if way == "failed" else None)
+    other = Failure(kind=FailureKind.OTHER, advice=advice(FailureKind.OTHER, name="my-lora"))
+    assert failure == (other if way == "failed" else None)
 
 
 def test_a_failure_has_its_kind_and_advice() -> None:
     job = fold([*h.WAYS["running"], h.ended("failed", failure="disk_full")])
     shown = show(Entry(FOLDER, job, Journal(FOLDER.journal, 0))).runtime.failure
-    assert shown == Failure(kind=FailureKind.DISK_FULL, advice=ADVICE[FailureKind.DISK_FULL])
+    assert shown == Failure(kind=FailureKind.DISK_FULL, advice=advice(FailureKind.DISK_FULL, name="my-lora"))
 
 
 def test_promise_9_a_failure_of_a_newer_version_is_shown_as_other() -> None:
     job = fold([*h.WAYS["running"], h.ended("failed", failure="eaten_by_moths")])
     shown = show(Entry(FOLDER, job, Journal(FOLDER.journal, 0))).runtime.failure
-    assert shown == Failure(kind=FailureKind.OTHER, advice=ADVICE[FailureKind.OTHER])
+    assert shown == Failure(kind=FailureKind.OTHER, advice=advice(FailureKind.OTHER, name="my-lora"))
 
 
 def test_the_result_of_a_program_is_what_it_declares() -> None:
