@@ -38,20 +38,21 @@ class Limit:
 
 DAY = 86_400.0
 
-# Seconds without any movement, and without any of the phase's own work, after which it is stuck.
-_PHASES: Mapping[Phase, tuple[float, float]] = {
-    Phase.STARTING: (600, 1800),
-    Phase.DOWNLOADING: (600, 3600),
-    Phase.LOADING: (900, 3600),
-    Phase.CACHING: (600, 1800),
-    Phase.TRAINING: (600, 1800),
-    Phase.SAMPLING: (600, 1800),
-    Phase.SAVING: (1200, 3600),
-    Phase.FINISHING: (1200, 3600),
+# Seconds without any movement, without any of the phase's own work, and without a step, picture or sample whatever
+# the phase, after which it is stuck.
+_PHASES: Mapping[Phase, tuple[float, float, float]] = {
+    Phase.STARTING: (600, 1800, 4 * 3600),
+    Phase.DOWNLOADING: (600, 3600, DAY),
+    Phase.LOADING: (900, 3600, 4 * 3600),
+    Phase.CACHING: (600, 1800, 4 * 3600),
+    Phase.TRAINING: (600, 1800, 4 * 3600),
+    Phase.SAMPLING: (600, 1800, 4 * 3600),
+    Phase.SAVING: (1200, 3600, 4 * 3600),
+    Phase.FINISHING: (1200, 3600, 4 * 3600),
 }
 
 
-def _phase_limits(phase: Phase, still: float, progress: float) -> tuple[Limit, Limit]:
+def _phase_limits(phase: Phase, still: float, progress: float, total: float) -> tuple[Limit, ...]:
     return (
         Limit(
             name=f"{phase.value}_still_seconds",
@@ -68,6 +69,14 @@ def _phase_limits(phase: Phase, still: float, progress: float) -> tuple[Limit, L
             high=7 * DAY,
             unit="seconds",
             help=f"how long no work may get done while it is {phase.value}, whatever moves",
+        ),
+        Limit(
+            name=f"{phase.value}_total_seconds",
+            default=total,
+            low=1,
+            high=30 * DAY,
+            unit="seconds",
+            help=f"how long no step, picture or sample may be finished before it is {phase.value} and while it is",
         ),
     )
 
@@ -115,7 +124,31 @@ LIMITS: Mapping[str, Limit] = {
             unit="seconds",
             help="how long a step may always take, however quick those before it were",
         ),
-        *(limit for phase, (still, progress) in _PHASES.items() for limit in _phase_limits(phase, still, progress)),
+        Limit(
+            name="stopped_seconds",
+            default=300,
+            low=1,
+            high=DAY,
+            unit="seconds",
+            help="how long its process may be stopped by a signal, or its cgroup frozen",
+        ),
+        Limit(
+            name="gpu_fault_seconds",
+            default=300,
+            low=1,
+            high=DAY,
+            unit="seconds",
+            help="how long no work may get done after an error that a GPU does not survive",
+        ),
+        Limit(
+            name="without_phase_seconds",
+            default=3600,
+            low=1,
+            high=7 * DAY,
+            unit="seconds",
+            help="how long nothing at all may move while it is not known what it does, as of a program",
+        ),
+        *(limit for phase, seconds in _PHASES.items() for limit in _phase_limits(phase, *seconds)),
     )
 }
 

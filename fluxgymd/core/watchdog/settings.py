@@ -26,6 +26,9 @@ def limits(configured: Mapping[str, float], own: Mapping[str, float] | None) -> 
         gpu_idle=values["gpu_idle_seconds"],
         step_factor=values["step_factor"],
         step_floor=values["step_floor_seconds"],
+        stopped=values["stopped_seconds"],
+        gpu_fault=values["gpu_fault_seconds"],
+        without_phase=values["without_phase_seconds"],
         phases={phase: _phase(phase, before, values) for phase, before in usual.phases.items()},
     )
 
@@ -34,5 +37,6 @@ def _phase(phase: Phase, usual: PhaseLimits, values: Mapping[str, float]) -> Pha
     return PhaseLimits(
         still=values[f"{phase.value}_still_seconds"],
         progress=values[f"{phase.value}_progress_seconds"],
+        total=values[f"{phase.value}_total_seconds"],
         works_on_gpu=usual.works_on_gpu,
     )
