@@ -6,6 +6,7 @@ open the gate. If the daemon dies before the gate is opened, the shim reads an e
 An adapter signals only what it has proved to be the attempt's own (promise 6).
 """
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -85,8 +86,11 @@ class Adapter(Protocol):
     async def gone(self, ref: AttemptRef) -> None:
         """Returns when the shim may have left: a hint to look at the evidence again, never a proof."""
 
-    async def terminate(self, ref: AttemptRef) -> bool:
-        """SIGTERM to the trainer's own process. False if it is not there (any more)."""
+    async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
+        """Signals the trainer's own process. False if it is not there (any more)."""
+
+    async def rouse(self, ref: AttemptRef) -> None:
+        """Lets everything of the attempt run that was stopped or frozen: thaw and SIGCONT."""
 
     async def stop(self, ref: AttemptRef) -> None:
         """Ends everything of the attempt: thaw, SIGTERM to all, and SIGKILL at the limit. Returns at once."""

@@ -46,8 +46,11 @@ class ProcessAdapter:
         if ref.shim is not None and await asyncio.to_thread(self._is_here, ref):
             await gate.until_gone(ref.shim)
 
-    async def terminate(self, ref: AttemptRef) -> bool:
-        return await asyncio.to_thread(self._terminate, ref)
+    async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
+        return await asyncio.to_thread(self._signal, ref, number)
+
+    async def rouse(self, ref: AttemptRef) -> None:
+        members.signal_all(await asyncio.to_thread(self._members, ref), signal.SIGCONT)
 
     async def stop(self, ref: AttemptRef) -> None:
         left = await asyncio.to_thread(self._members, ref)
@@ -100,9 +103,9 @@ class ProcessAdapter:
     def _is_here(ref: AttemptRef) -> bool:
         return place.where(ref.place, place.here(), lock_held=False) is Where.HERE
 
-    def _terminate(self, ref: AttemptRef) -> bool:
+    def _signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
         trainer = records_on_disk.started(ref.folder)
-        return trainer is not None and self._owns(ref, trainer) and processes.send(trainer, signal.SIGTERM)
+        return trainer is not None and self._owns(ref, trainer) and processes.send(trainer, number)
 
     def _owns(self, ref: AttemptRef, process: Process) -> bool:
         return process in self._members(ref).proved

@@ -136,8 +136,14 @@ class ScopeAdapter:
 
     # -- ending --------------------------------------------------------------------------------------------------
 
-    async def terminate(self, ref: AttemptRef) -> bool:
-        return await asyncio.to_thread(_terminate, ref)
+    async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
+        return await asyncio.to_thread(_signal, ref, number)
+
+    async def rouse(self, ref: AttemptRef) -> None:
+        if await self._is_ours(ref):
+            with contextlib.suppress(BusError):  # it was not frozen
+                await self._bus.thaw_unit(ref.unit)
+        await asyncio.to_thread(_rouse, ref)
 
     async def stop(self, ref: AttemptRef) -> None:
         if not await self._stop_unit(ref):
@@ -238,9 +244,14 @@ def _members(ref: AttemptRef) -> Members:
     return Members(doubtful=found.proved)
 
 
-def _terminate(ref: AttemptRef) -> bool:
+def _signal(ref: AttemptRef, number: signal.Signals) -> bool:
     trainer = records_on_disk.started(ref.folder)
-    return trainer is not None and trainer in _members(ref).proved and processes.send(trainer, signal.SIGTERM)
+    return trainer is not None and trainer in _members(ref).proved and processes.send(trainer, number)
+
+
+def _rouse(ref: AttemptRef) -> None:
+    _thaw(ref)
+    members.signal_all(_members(ref), signal.SIGCONT)
 
 
 def _terminate_members(ref: AttemptRef) -> None:

@@ -6,6 +6,7 @@ which ends in SIGKILL at another limit; what is left after that is killed again 
 nothing of it remains, and never before.
 """
 
+import signal
 import time
 
 from fluxgymd.attempts.port import Adapter, AttemptRef
@@ -41,7 +42,7 @@ class StopLadder:
             return f"the trainer did not leave within {self._limit:g} s: its processes are stopped"
         if not self._terminated:
             # The trainer may not run yet: then this is tried again at the next look.
-            self._terminated = await adapter.terminate(ref)
+            self._terminated = await adapter.send_signal(ref, signal.SIGTERM)
             failpoint("stop.terminated")
             return "SIGTERM to the trainer, which saves and leaves" if self._terminated else None
         return None

@@ -112,6 +112,19 @@ def test_a_trainer_that_is_told_to_stop_saves_and_leaves(daemon: Daemon) -> None
     assert not daemon.ask("terminate", ref=attempt.ref)
 
 
+def test_what_is_stopped_is_roused(daemon: Daemon) -> None:
+    attempt = daemon.start("trap 'echo told' USR1; echo ready; while :; do sleep 0.02; done")
+    attempt.wait_for_line("ready")
+    daemon.ask("tell", ref=attempt.ref, number=signal.SIGSTOP)
+    until(lambda: daemon.ask("children", pid=attempt.shim) == ["T"], what="the trainer to be stopped")
+    assert daemon.ask("tell", ref=attempt.ref, number=signal.SIGUSR1)
+    assert "told" not in attempt.log.read_text()
+    daemon.ask("rouse", ref=attempt.ref)
+    attempt.wait_for_line("told")
+    daemon.ask("kill", ref=attempt.ref)
+    daemon.conclusion(attempt, "Ended")
+
+
 def test_a_trainer_that_ignores_the_stop_is_killed_at_the_limit_and_its_end_is_known(daemon: Daemon) -> None:
     attempt = daemon.start(STUBBORN)
     attempt.wait_for_line("ready")

@@ -68,6 +68,16 @@ def test_a_frozen_attempt_can_be_stopped_and_saves(freezer: UserManager, own_dae
     assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 143
 
 
+def test_a_frozen_attempt_is_roused(freezer: UserManager, own_daemon: Daemon) -> None:
+    attempt = own_daemon.start("trap 'echo told' USR1; echo ready; while :; do sleep 0.02; done")
+    attempt.wait_for_line("ready")
+    freezer.systemctl("freeze", attempt.unit)
+    assert own_daemon.ask("tell", ref=attempt.ref, number=signal.SIGUSR1)
+    assert "told" not in attempt.log.read_text()
+    own_daemon.ask("rouse", ref=attempt.ref)
+    attempt.wait_for_line("told")
+
+
 def test_a_frozen_attempt_can_be_killed(freezer: UserManager, own_daemon: Daemon) -> None:
     attempt = own_daemon.start(STUBBORN)
     attempt.wait_for_line("ready")

@@ -7,6 +7,7 @@ although the scope was made (NoReply), and is refused while the bus is away. tes
 """
 
 import asyncio
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -134,13 +135,18 @@ class ModelAdapter:
         for hint in self._hints:
             hint.set()
 
-    async def terminate(self, ref: AttemptRef) -> bool:
+    async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
         await self._moment()
         attempt = self._signalled(ref)
         if attempt is None or not attempt.trainer_alive:
             return False
+        assert number is signal.SIGTERM, "no trainer of this world is asked for its stacks"
         self.world.told_to_leave(attempt)
         return True
+
+    async def rouse(self, ref: AttemptRef) -> None:
+        await self._moment()
+        self._signalled(ref)  # nothing in this world is stopped or frozen
 
     async def stop(self, ref: AttemptRef) -> None:
         await self._moment()

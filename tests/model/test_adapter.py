@@ -108,13 +108,13 @@ def test_promise_6_only_processes_of_the_attempt_that_live_are_named(bench: Benc
 
 def test_a_trainer_that_is_told_to_stop_saves_and_leaves(bench: Bench) -> None:
     attempt = bench.start()
-    assert bench.loop.run_to_end(bench.adapter.terminate(bench.ref(attempt)))
+    assert bench.loop.run_to_end(bench.adapter.send_signal(bench.ref(attempt), signal.SIGTERM))
     bench.world.pass_by(3.0)
     seen = bench.look(attempt)
     assert isinstance(seen, Ended)
     assert seen.exit is not None
     assert (seen.exit.code, seen.exit.term_seen) == (143, False)
-    assert not bench.loop.run_to_end(bench.adapter.terminate(bench.ref(attempt)))
+    assert not bench.loop.run_to_end(bench.adapter.send_signal(bench.ref(attempt), signal.SIGTERM))
 
 
 def test_a_trainer_that_ignores_the_stop_is_killed_at_the_limit(bench: Bench) -> None:
@@ -176,7 +176,7 @@ def test_an_attempt_of_another_machine_or_boot_is_never_signalled(bench: Bench) 
     attempt = bench.start()
     bench.world.here = bench.world.machines[1]
     assert isinstance(bench.look(attempt), LostSight)
-    assert not bench.loop.run_to_end(bench.adapter.terminate(bench.ref(attempt)))
+    assert not bench.loop.run_to_end(bench.adapter.send_signal(bench.ref(attempt), signal.SIGTERM))
     for act in (bench.adapter.stop, bench.adapter.kill):
         bench.loop.run_to_end(act(bench.ref(attempt)))
     bench.loop.run_for(3 * LIMIT)
