@@ -111,6 +111,25 @@ class SightRegained(Event, frozen=True, kw_only=True, tag="sight_regained"):
 class Ended(Event, frozen=True, kw_only=True, tag="ended"):
     """Nothing of the attempt is left: that is proved, and its lease is free."""
 
+class Stuck(Event, frozen=True, kw_only=True, tag="stuck"):
+    """The watchdog found that the attempt does not go on by itself. Once a hang."""
+
+    attempt: int
+    rule: str
+    """Which of its rules found it (core/watchdog/verdict.py)."""
+    why: str
+    """One sentence with the limit in it."""
+    since: float
+    """The last time at which its work went on."""
+    evidence: tuple[str, ...] = ()
+    """What was seen, a sentence each."""
+    phase: str | None = None
+    step: int | None = None
+    """Steps done, as the trainer told last."""
+    acts: bool = False
+    """It is stopped for it, whatever it does from now on; if not, it is left as it is."""
+
+
     attempt: int
     outcome: str
     """completed, failed, stopped, interrupted or never_started."""
@@ -186,6 +205,7 @@ AnyEvent = (
     | Ended
     | Cancelled
     | ResumeAsked
+    | Stuck
     | Held
     | Released
     | Moved

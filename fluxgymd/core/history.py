@@ -37,6 +37,9 @@ def sentence(event: e.AnyEvent) -> str:
             return f"Sight of it was lost: {event.why}."
         case e.SightRegained():
             return "It can be seen again, and it runs."
+        case e.Stuck():
+            then = "It is stopped for that." if event.acts else "It is left as it is."
+            return f"The watchdog found it stuck. {event.why} {then}"
         case e.Ended():
             return _ended(event)
         case e.Cancelled():

@@ -23,6 +23,22 @@ class BadHistory(Exception):
     """The events contradict each other; the text says where."""
 
 
+class Hang(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the watchdog found, as of its event."""
+
+    at: float
+    rule: str
+    why: str
+    since: float
+    evidence: tuple[str, ...]
+    phase: str | None
+    step: int
+    """Steps done, over all attempts."""
+    acts: bool
+    before: int | None = None
+    """The step of the hang before, if the job has not come further since then."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One start of the job, as far as it got."""
 
@@ -41,6 +57,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shim: Process | None = None
     placement: Placement | None = None
     trainer: Process | None = None
+    hang: Hang | None = None
     ended_at: float | None = None
     exit: ExitRecord | None = None
 
@@ -116,6 +133,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     start_failures: int = 0
     """Attempts in a row that were never started."""
     held: bool = False
+    hung_at: int | None = None
+    """The step of the last hang that was acted on, since the user asked for the job."""
     not_before: float = 0.0
     """Wall clock: it is not started earlier."""
 
@@ -175,6 +194,8 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
         case e.StopAsked():
             attempt = _live(job, event, event.attempt)
             if isinstance(job.state, Lost):
+        case e.Stuck():
+            return _hang(job, event)
                 return replace(job, state=replace(job.state, stop_asked=True))
             return replace(job, state=Stopping(attempt, event.after_checkpoint))
         case e.SightLost():
@@ -195,7 +216,9 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
         case e.ResumeAsked():
             if not isinstance(job.state, Final):
                 raise BadHistory("it was resumed while it had not ended")
-            return replace(job, state=Queued(), fruitless=0, start_failures=0, held=False, not_before=0.0)
+            return replace(
+                job, state=Queued(), fruitless=0, hung_at=None, start_failures=0, held=False, not_before=0.0
+            )
         case e.Held() | e.Released():
             _waiting(job, event)
             return replace(job, held=isinstance(event, e.Held))
@@ -264,6 +287,29 @@ def _end(job: Job, event: e.Ended) -> Job:
     attempt = replace(_live(job, event, event.attempt), ended_at=event.at, exit=event.exit)
     advanced = event.checkpoint_step > job.checkpoint_step
     state = _state_after(event)
+def _hang(job: Job, event: e.Stuck) -> Job:
+    attempt = _live(job, event, event.attempt)
+    step = max(attempt.step, event.step or 0)
+    hang = Hang(
+        at=event.at,
+        rule=event.rule,
+        why=event.why,
+        since=event.since,
+        evidence=event.evidence,
+        phase=event.phase,
+        step=step,
+        acts=event.acts,
+        before=job.hung_at if job.hung_at is not None and step <= job.hung_at else None,
+    )
+    job = _refine(job, event, lambda attempt: replace(attempt, hang=hang))
+    return replace(job, hung_at=step) if event.acts else job
+
+
+def acted_on(attempt: Attempt) -> Hang | None:
+    """The hang for which the attempt is stopped, if there is one."""
+    return attempt.hang if attempt.hang is not None and attempt.hang.acts else None
+
+
     if isinstance(state, Waiting) and stop_asked(job):
         # The stop was recorded while the end was being judged: it was acknowledged, so it holds.
         state = Stopped(event.reason)
@@ -307,7 +353,7 @@ def _state_after(event: e.Ended) -> State:
             raise BadHistory(f"attempt {event.attempt} ended as {other!r}, which this version does not know")
 
 
-def _refine(job: Job, event: e.Spawned | e.Placed | e.Started, change: Callable[[Attempt], Attempt]) -> Job:
+def _refine(job: Job, event: e.Spawned | e.Placed | e.Started | e.Stuck, change: Callable[[Attempt], Attempt]) -> Job:
     attempt = change(_live(job, event, event.attempt))
     state = job.state
     assert isinstance(state, Live)

@@ -8,6 +8,7 @@ pauses, and then a person must look.
 from dataclasses import dataclass
 
 from fluxgym.messages import FailureKind, RestartPolicy
+from fluxgymd.core.job import Hang
 from fluxgymd.core.verdict import Outcome
 
 FRUITLESS_LIMIT = 5
@@ -46,8 +47,15 @@ def plan(
     fruitless: int,
     advanced: bool,
     now: float,
+    hang: Hang | None = None,
 ) -> Next:
-    """`fruitless`: attempts in a row without a newer checkpoint before this one; `advanced`: this one made one."""
+    """`fruitless`: attempts in a row without a newer checkpoint before this one; `advanced`: this one made one;
+    `hang`: that for which this one was interrupted."""
+    if hang is not None and outcome.kind == "interrupted":
+        if policy is RestartPolicy.NEVER:
+            return Next(Outcome("failed", outcome.reason))
+        if hang.before is not None:
+            return Next(Outcome("failed", f"{outcome.reason} {_again(hang, hang.before)}"))
     wanted = (outcome.kind == "interrupted" and policy is not RestartPolicy.NEVER) or (
         outcome.kind == "failed" and policy is RestartPolicy.ON_FAILURE and failure not in POINTLESS
     )
@@ -59,3 +67,9 @@ def plan(
         return Next(Outcome("failed", reason))
     pause = PAUSES[max(0, fruitless - 1)] if outcome.kind == "interrupted" else PAUSES[fruitless]
     return Next(outcome, again=True, not_before=now + pause if pause else 0.0)
+
+
+def _again(hang: Hang, before: int) -> str:
+    if hang.step == before:
+        return f"It hung twice at step {before}, and is not tried again."
+    return f"It had hung at step {before} before and came no further, and is not tried again."

@@ -9,6 +9,7 @@ import errno
 import signal
 from dataclasses import dataclass
 
+from fluxgymd.core.job import Hang
 from fluxgymd.core.records import ExitRecord
 
 EXEC_ERRORS = {
@@ -34,6 +35,8 @@ class Ending:
     """Seen as it happened: the service manager is up and not about to leave."""
     step: int
     total_steps: int | None
+    hang: Hang | None
+    """The hang for which it was stopped."""
     result_problem: str | None
     """Why the final file does not count as made by this attempt; None if it does."""
     last_line: str | None
@@ -55,6 +58,8 @@ def judge(ending: Ending) -> Outcome:
         return Outcome("completed", "It ended well, and its result is whole.")
     if ending.stop_asked:
         return Outcome("stopped", _stopped(record, ending.step))
+    if ending.hang is not None:
+        return Outcome("interrupted", _hung(ending.hang))
     if record is None:
         if ending.rebooted:
             return Outcome("interrupted", "The machine went down while it ran.")
@@ -79,6 +84,12 @@ def _stopped(record: ExitRecord | None, step: int) -> str:
     if record is not None and (record.kind == "exited" or record.signal == signal.SIGTERM):
         return f"It was stopped by the user{at}."
     return f"It was stopped by the user{at}; it had to be killed."
+
+
+def _hung(hang: Hang) -> str:
+    phase = f" in the phase {hang.phase}" if hang.phase is not None else ""
+    step = f" at step {hang.step}" if hang.step else ""  # a program has no steps
+    return f"It hung{phase}{step}. {hang.why}"
 
 
 def _failed(record: ExitRecord, last_line: str | None) -> str:

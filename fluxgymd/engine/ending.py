@@ -7,7 +7,7 @@ from fluxgym.messages import Context, FailureKind, Kind, RestartPolicy
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
 from fluxgymd.core.failure import classify
-from fluxgymd.core.job import Attempt, Job, stop_asked
+from fluxgymd.core.job import Attempt, Job, acted_on, stop_asked
 from fluxgymd.core.restart import plan
 from fluxgymd.core.resume import newest
 from fluxgymd.core.verdict import Ending, Outcome, judge
@@ -15,6 +15,7 @@ from fluxgymd.engine import resuming
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import progress
+from fluxgymd.watchdog.evidence_files import EVIDENCE
 
 Over = Ended | NeverStarted | Rebooted
 
@@ -48,6 +49,7 @@ def end_event(
     checkpoint_step = (checkpoint.step or 0) if checkpoint else 0
     record = over.exit if isinstance(over, Ended) else None
     tail = progress.tail(folder.log, attempt.log_offset)
+    hang = acted_on(attempt)
     outcome = judge(
         Ending(
             exit=record,
@@ -57,6 +59,7 @@ def end_event(
             step=step,
             total_steps=told.total_steps if told else None,
             result_problem=_result_problem(context, folder, attempt),
+            hang=hang,
             last_line=progress.last_line(tail),
         )
     )
@@ -70,8 +73,13 @@ def end_event(
         advanced=checkpoint_step > job.checkpoint_step,
         now=now,
     )
+        hang=hang,
     if outcome.kind == "interrupted" and then.outcome.kind == "failed":
-        failure = FailureKind.KILLED  # from outside, and too often
+        # From outside and too often, or stuck.
+        failure = FailureKind.KILLED if hang is None else FailureKind.STUCK
+    reason = then.outcome.reason
+    if hang is not None and outcome.kind == "interrupted":
+        reason += f" What was seen lies in {(folder.attempt(attempt.number) / EVIDENCE).relative_to(folder.path)}."
     proof = "its boot is over" if isinstance(over, Rebooted) else "none of its processes is left"
     goes_on = then.again or outcome.kind in ("stopped", "interrupted")
     lost = max(0, step - checkpoint_step) if goes_on else 0
@@ -79,7 +87,7 @@ def end_event(
         at=now,
         attempt=attempt.number,
         outcome=then.outcome.kind,
-        reason=then.outcome.reason,
+        reason=reason,
         proof=proof,
         exit=record,
         step=step,

@@ -78,6 +78,20 @@ def sight_regained(attempt: int = 1) -> e.SightRegained:
     return e.SightRegained(at=8.0, attempt=attempt)
 
 
+def stuck(attempt: int = 1, *, acts: bool = True, step: int | None = 40) -> e.Stuck:
+    return e.Stuck(
+        at=8.5,
+        attempt=attempt,
+        rule="still",
+        why="Nothing moved for 600 s.",
+        since=3.0,
+        evidence=("The last line of its log was written 610 s ago.",),
+        phase="training",
+        step=step,
+        acts=acts,
+    )
+
+
 def ended(
     outcome: str,
     attempt: int = 1,
@@ -165,3 +179,5 @@ def next_events(attempts: int) -> dict[str, e.AnyEvent]:
         "disowned": disowned(number),
         "imported": IMPORTED,
     }
+        "stuck": stuck(number),
+        "stuck_and_left": stuck(number, acts=False),

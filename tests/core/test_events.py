@@ -39,6 +39,7 @@ FROZEN = {
     "edited": '{"event":"edited","at":15.0,"context":{"name":"cat","epochs":3,"restart":"on_failure"}}',
     "barred": '{"event":"barred","at":16.0,"reason":"r","failure":"not_resumable"}',
     "disowned": '{"event":"disowned","at":17.0,"attempt":1}',
+    "stuck": '{"event":"stuck","at":19.0,"attempt":1,"rule":"still","why":"w","since":5.0}',
     "imported": '{"event":"imported","at":18.0,"outcome":"failed","reason":"r","failure":"disk_full"}',
 }
 
@@ -55,6 +56,10 @@ LONGER = {
         '"logOffset":5,"metricsOffset":6,"setAside":["cat-000004-state.broken-1"]}'
     ),
     "stop_asked": '{"event":"stop_asked","at":6.0,"attempt":1,"afterCheckpoint":true}',
+    "stuck": (
+        '{"event":"stuck","at":19.0,"attempt":1,"rule":"still","why":"w","since":5.0,"evidence":["e"],'
+        '"phase":"training","step":40,"acts":true}'
+    ),
     "ended": (
         '{"event":"ended","at":9.0,"attempt":1,"outcome":"failed","reason":"r","proof":"p",'
         '"failure":"gpu_out_of_memory","again":true,"notBefore":39.0}'

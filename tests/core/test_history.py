@@ -38,6 +38,8 @@ SENTENCES = {
     "edited": "Its settings were changed.",
     "barred": "It cannot be started: Its checkpoint does not fit its settings.",
     "imported": "It was made by an older FluxGym. It was stopped. Its log ends at step 40 of 160.",
+    "stuck": "The watchdog found it stuck. Nothing moved for 600 s. It is stopped for that.",
+    "stuck_and_left": "The watchdog found it stuck. Nothing moved for 600 s. It is left as it is.",
     "disowned": "The user said that nothing of attempt 1 runs any more.",
 }
 

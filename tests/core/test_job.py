@@ -22,6 +22,7 @@ from fluxgymd.core.job import (
     State,
     Stopped,
     Stopping,
+    acted_on,
     apply,
     fold,
     stop_asked,
@@ -68,8 +69,26 @@ interrupted and held | -                   -       -                interrupted-
 
 
 def cells() -> list[tuple[str, str, str]]:
+WATCHDOG = """
+                     | stuck               stuck_and_left
+nothing              | -                   -
+queued               | -                   -
+starting             | starting            starting
+running              | running             running
+stopping             | stopping            stopping
+stopping later       | stopping-later      stopping-later
+lost                 | lost                lost
+lost while stopping  | lost-while-stopping lost-while-stopping
+completed            | -                   -
+failed               | -                   -
+stopped              | -                   -
+interrupted          | -                   -
+held                 | -                   -
+interrupted and held | -                   -
+"""
+
     found = []
-    for table in (TABLE, QUEUE):
+    for table in (TABLE, QUEUE, WATCHDOG):
         head, *rows = table.strip("\n").splitlines()
         names = head.partition("|")[2].split()
         for row in rows:
@@ -117,7 +136,7 @@ def test_every_event_in_every_state(state: str, event: str, outcome: str) -> Non
 
 @pytest.mark.parametrize(
     "event",
-    ["spawned", "placed", "started", "stop_asked", "sight_lost", "sight_regained", "disowned", *h.OUTCOMES],
+    ["spawned", "placed", "started", "stop_asked", "sight_lost", "sight_regained", "stuck", "disowned", *h.OUTCOMES],
 )
 def test_an_event_of_another_attempt_cannot_be(event: str) -> None:
     with pytest.raises(BadHistory, match="is of attempt 2, but 1 ran"):
@@ -188,6 +207,48 @@ def test_a_stop_that_was_asked_for_stays_asked_for_when_the_trainer_is_seen() ->
         ("queued", None),
         ("starting", ("GPU-1",)),
         ("running", ("GPU-1",)),
+def hung(*steps: int, acts: bool = True) -> Job:
+    """The job in the attempt that hung at the last of these steps; in each attempt before it hung too."""
+    history: list[e.AnyEvent] = [h.submitted()]
+    for number, step in enumerate(steps, start=1):
+        history += [h.reserved(number), h.started(number), h.stuck(number, step=step, acts=acts)]
+        history += [h.ended("interrupted", number)] if number < len(steps) else []
+    return fold(history)
+
+
+@pytest.mark.parametrize(
+    ("steps", "before"),
+    [((40,), None), ((40, 40), 40), ((40, 39), 40), ((40, 41), None), ((40, 60, 50), 60), ((0, 0), 0)],
+)
+def test_a_hang_knows_whether_the_job_came_further_since_the_one_before(
+    steps: tuple[int, ...], before: int | None
+) -> None:
+    job = hung(*steps)
+    assert job.last is not None
+    hang = job.last.hang
+    assert hang is not None
+    assert (hang.step, hang.before, hang.acts) == (steps[-1], before, True)
+    assert (hang.rule, hang.why, hang.phase, hang.since) == ("still", "Nothing moved for 600 s.", "training", 3.0)
+    assert acted_on(job.last) == hang
+
+
+def test_a_hang_that_is_left_alone_is_kept_and_never_counts() -> None:
+    job = hung(40, 40, acts=False)
+    assert job.last is not None
+    assert job.last.hang is not None
+    assert (job.last.hang.before, job.hung_at, acted_on(job.last)) == (None, None, None)
+
+
+def test_a_hang_before_the_first_step_is_where_the_attempt_began() -> None:
+    job = fold([h.submitted(), h.reserved(step=16), h.stuck(step=None)])
+    assert job.hung_at == 16
+
+
+def test_a_resume_by_the_user_forgives_a_hang() -> None:
+    job = apply(apply(hung(40, 40), h.ended("failed", 2)), h.RESUME_ASKED)
+    assert job.hung_at is None
+
+
         ("stopping", ("GPU-1",)),
         ("stopping later", ("GPU-1",)),
         ("lost", ("GPU-1",)),

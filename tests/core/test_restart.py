@@ -3,11 +3,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxgym.messages import FailureKind, RestartPolicy
+from fluxgymd.core.job import Hang
 from fluxgymd.core.restart import FRUITLESS_LIMIT, PAUSES, POINTLESS, Next, plan
 from fluxgymd.core.verdict import Outcome
 
@@ -85,6 +87,39 @@ def test_after_so_many_in_a_row_a_person_must_look(outcome: Outcome) -> None:
 def test_a_newer_checkpoint_forgives_them_all(outcome: Outcome) -> None:
     told = planned(outcome, policy=RestartPolicy.ON_FAILURE, fruitless=100, advanced=True)
     assert told == Next(outcome, again=True)
+
+
+HANG = Hang(at=9.0, rule="still", why="Nothing moved.", since=3.0, evidence=(), phase="training", step=40, acts=True)
+STUCK = Outcome("interrupted", "It hung in the phase training at step 40. Nothing moved.")
+
+
+def test_a_hang_is_resumed_and_bounded_as_other_interruptions_are() -> None:
+    assert planned(STUCK, hang=HANG) == Next(STUCK, again=True)
+    assert planned(STUCK, hang=HANG, fruitless=1) == Next(STUCK, again=True, not_before=NOW + 30)
+    told = planned(STUCK, hang=HANG, fruitless=FRUITLESS_LIMIT - 1)
+    assert (told.outcome.kind, told.again) == ("failed", False)
+
+
+@pytest.mark.parametrize(
+    ("before", "says"),
+    [
+        (40, "It hung twice at step 40, and is not tried again."),
+        (44, "It had hung at step 44 before and came no further, and is not tried again."),
+    ],
+)
+@pytest.mark.parametrize("advanced", [False, True])
+def test_a_second_hang_at_the_same_step_stops_it(before: int, says: str, *, advanced: bool) -> None:
+    told = planned(STUCK, hang=msgspec.structs.replace(HANG, before=before), advanced=advanced)
+    assert told == Next(Outcome("failed", f"{STUCK.reason} {says}"))
+
+
+def test_a_hang_of_a_job_that_is_never_tried_again_is_a_failure() -> None:
+    assert planned(STUCK, hang=HANG, policy=RestartPolicy.NEVER) == Next(Outcome("failed", STUCK.reason))
+
+
+@pytest.mark.parametrize("outcome", [STOPPED, COMPLETED])
+def test_a_hang_changes_nothing_about_what_was_stopped_or_is_complete(outcome: Outcome) -> None:
+    assert planned(outcome, hang=msgspec.structs.replace(HANG, before=40)) == Next(outcome)
 
 
 @given(

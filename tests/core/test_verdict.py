@@ -4,8 +4,10 @@
 import signal
 from typing import Any
 
+import msgspec
 import pytest
 
+from fluxgymd.core.job import Hang
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.verdict import Ending, Outcome, judge
 
@@ -31,6 +33,7 @@ def judged(record: ExitRecord | None, **facts: Any) -> Outcome:
         "total_steps": 100,
         "result_problem": None,
         "last_line": None,
+        "hang": None,
     }
     return judge(Ending(exit=record, **usual | facts))
 
@@ -158,3 +161,27 @@ def test_promise_2_without_a_record_no_exit_code_is_invented(*, rebooted: bool, 
 )
 def test_a_failure_says_what_happened(record: ExitRecord, last_line: str | None, reason: str) -> None:
     assert judged(record, last_line=last_line) == Outcome("failed", reason)
+
+
+HANG = Hang(
+    at=9.0, rule="still", why="Nothing moved for 600 s.", since=3.0, evidence=(), phase="training", step=40, acts=True
+)
+
+
+@pytest.mark.parametrize("record", [None, exited(1), exited(0), exited(143), killed(6), killed(9)])
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_what_was_stopped_for_a_hang_is_interrupted_however_it_ended(
+    record: ExitRecord | None, *, rebooted: bool
+) -> None:
+    outcome = judged(record, hang=HANG, step=41, rebooted=rebooted)
+    assert outcome == Outcome("interrupted", "It hung in the phase training at step 40. Nothing moved for 600 s.")
+
+
+def test_a_hang_that_ended_well_after_all_is_completed_and_a_stop_of_the_user_stays_one() -> None:
+    assert judged(exited(0), hang=HANG).kind == "completed"
+    assert judged(killed(9), hang=HANG, stop_asked=True).kind == "stopped"
+
+
+def test_a_hang_of_a_program_has_no_step() -> None:
+    hang = msgspec.structs.replace(HANG, step=0, phase=None)
+    assert judged(killed(9), hang=hang).reason == "It hung. Nothing moved for 600 s."

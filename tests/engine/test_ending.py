@@ -12,7 +12,7 @@ import pytest
 from fluxgym.messages import FailureKind, Kind, RestartPolicy
 from fluxgymd.core import events as e
 from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
-from fluxgymd.core.job import Job, Live, fold
+from fluxgymd.core.job import Job, Live, apply, fold
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import FRUITLESS_LIMIT
 from fluxgymd.engine.ending import Over, end_event
@@ -23,6 +23,7 @@ from tests.store.files import LORA, our_state
 WELL = Ended(ExitRecord(kind="exited", code=0))
 BADLY = Ended(ExitRecord(kind="exited", code=1))
 BY_TERM = Ended(ExitRecord(kind="exited", code=143))
+KILLED = Ended(ExitRecord(kind="signaled", signal=9))
 NEVER = NeverStarted()
 
 
@@ -109,6 +110,49 @@ def test_too_many_interruptions_are_a_failure_from_outside(folder: JobFolder) ->
     event = end(job, folder, BY_TERM)
     assert (event.outcome, event.failure, event.again) == ("failed", FailureKind.KILLED.value, False)
     assert event.reason.endswith("It was tried 5 times without a new checkpoint, and is not tried again.")
+
+
+def fold_on(job: Job, *history: e.AnyEvent) -> Job:
+    for event in history:
+        job = apply(job, event)
+    return job
+
+
+def hung(job: Job, step: int, *, acts: bool = True) -> Job:
+    """The same job, in which the watchdog has found a hang."""
+    assert isinstance(job.state, Live)
+    return apply(job, h.stuck(job.state.attempt.number, step=step, acts=acts))
+
+
+def test_a_hang_is_an_interruption_that_goes_on_and_says_where_its_evidence_lies(folder: JobFolder) -> None:
+    for over in (BY_TERM, KILLED, Ended(None), WELL):
+        event = end(hung(running(), 45), folder, over)
+        assert (event.outcome, event.failure, event.again, event.steps_lost) == ("interrupted", None, True, 5)
+        assert event.reason == (
+            "It hung in the phase training at step 45. Nothing moved for 600 s. "
+            "What was seen lies in attempts/001/evidence."
+        )
+
+
+def test_a_second_hang_at_the_same_step_is_the_end(folder: JobFolder) -> None:
+    first = apply(hung(running(), 45), h.ended("interrupted", checkpoint_step=40))
+    second = hung(fold_on(first, h.reserved(2, step=40), h.started(2)), 45)
+    event = end(second, folder, KILLED)
+    assert (event.outcome, event.failure, event.again) == ("failed", "stuck", False)
+    assert event.reason.endswith(
+        "It hung twice at step 45, and is not tried again. What was seen lies in attempts/002/evidence."
+    )
+
+
+def test_a_hang_of_a_job_that_is_never_tried_again(folder: JobFolder) -> None:
+    event = end(hung(running(restart=RestartPolicy.NEVER), 45), folder, KILLED)
+    assert (event.outcome, event.failure, event.again) == ("failed", "stuck", False)
+
+
+def test_a_hang_changes_nothing_about_a_stop_of_the_user_or_where_it_is_left_alone(folder: JobFolder) -> None:
+    assert end(hung(running(stopping=True), 45), folder, KILLED).outcome == "stopped"
+    left = end(hung(running(), 45, acts=False), folder, BADLY)
+    assert (left.outcome, left.reason) == ("failed", end(running(), folder, BADLY).reason)
 
 
 def test_what_the_log_said_before_the_attempt_says_nothing_of_it(folder: JobFolder) -> None:
