@@ -93,6 +93,9 @@ class StopAsked(Event, frozen=True, kw_only=True, tag="stop_asked"):
     attempt: int
     after_checkpoint: bool = False
     """Its next complete checkpoint is waited for before anything is sent."""
+    newest_checkpoint: str | None = None
+    """The newest complete one at that time, empty if there was none: the next one is another. None: it was not looked
+    for."""
 
 
 class SightLost(Event, frozen=True, kw_only=True, tag="sight_lost"):
@@ -107,9 +110,6 @@ class SightRegained(Event, frozen=True, kw_only=True, tag="sight_regained"):
 
     attempt: int
 
-
-class Ended(Event, frozen=True, kw_only=True, tag="ended"):
-    """Nothing of the attempt is left: that is proved, and its lease is free."""
 
 class Stuck(Event, frozen=True, kw_only=True, tag="stuck"):
     """The watchdog found that the attempt does not go on by itself. Once a hang."""
@@ -129,6 +129,9 @@ class Stuck(Event, frozen=True, kw_only=True, tag="stuck"):
     acts: bool = False
     """It is stopped for it, whatever it does from now on; if not, it is left as it is."""
 
+
+class Ended(Event, frozen=True, kw_only=True, tag="ended"):
+    """Nothing of the attempt is left: that is proved, and its lease is free."""
 
     attempt: int
     outcome: str
@@ -202,10 +205,10 @@ AnyEvent = (
     | StopAsked
     | SightLost
     | SightRegained
+    | Stuck
     | Ended
     | Cancelled
     | ResumeAsked
-    | Stuck
     | Held
     | Released
     | Moved

@@ -88,12 +88,15 @@ class Stopping(msgspec.Struct, frozen=True, gc=False, tag=True):
 
     attempt: Attempt
     after_checkpoint: bool = False
+    newest_checkpoint: str | None = None
 
 
 class Lost(msgspec.Struct, frozen=True, gc=False, tag=True):
     attempt: Attempt
     why: str
     stop_asked: bool
+    after_checkpoint: bool = False
+    newest_checkpoint: str | None = None
 
 
 class Stopped(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -130,11 +133,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Steps of the newest complete checkpoint, as of the last end of an attempt."""
     fruitless: int = 0
     """Attempts in a row that were tried again by themselves and brought no newer checkpoint."""
+    hung_at: int | None = None
+    """The step of the last hang that was acted on, since the user asked for the job."""
     start_failures: int = 0
     """Attempts in a row that were never started."""
     held: bool = False
-    hung_at: int | None = None
-    """The step of the last hang that was acted on, since the user asked for the job."""
     not_before: float = 0.0
     """Wall clock: it is not started earlier."""
 
@@ -191,21 +194,22 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             # A stop may have been asked for, or sight lost, before the trainer was seen: that stays.
             state = Running(job.state.attempt) if isinstance(job.state, Starting) else job.state
             return replace(job, state=state, start_failures=0)
+        case e.Stuck():
+            return _hang(job, event)
         case e.StopAsked():
             attempt = _live(job, event, event.attempt)
             if isinstance(job.state, Lost):
-        case e.Stuck():
-            return _hang(job, event)
-                return replace(job, state=replace(job.state, stop_asked=True))
-            return replace(job, state=Stopping(attempt, event.after_checkpoint))
+                return replace(job, state=_lose(Stopping(attempt, *_patience(event)), job.state.why))
+            return replace(job, state=Stopping(attempt, *_patience(event)))
         case e.SightLost():
-            attempt = _live(job, event, event.attempt)
-            return replace(job, state=Lost(attempt, event.why, stop_asked(job)))
+            _live(job, event, event.attempt)
+            return replace(job, state=_lose(job.state, event.why))
         case e.SightRegained():
             attempt = _live(job, event, event.attempt)
             if not isinstance(job.state, Lost):
                 return job
-            return replace(job, state=Stopping(attempt) if job.state.stop_asked else Running(attempt))
+            stopping = Stopping(attempt, *_patience(job.state))
+            return replace(job, state=stopping if job.state.stop_asked else Running(attempt))
         case e.Ended():
             return _end(job, event)
         case e.Cancelled():
@@ -283,10 +287,6 @@ def _import(job: Job, event: e.Imported) -> Job:
             raise BadHistory(f"it was imported as {other!r}, which this version does not know")
 
 
-def _end(job: Job, event: e.Ended) -> Job:
-    attempt = replace(_live(job, event, event.attempt), ended_at=event.at, exit=event.exit)
-    advanced = event.checkpoint_step > job.checkpoint_step
-    state = _state_after(event)
 def _hang(job: Job, event: e.Stuck) -> Job:
     attempt = _live(job, event, event.attempt)
     step = max(attempt.step, event.step or 0)
@@ -310,6 +310,10 @@ def acted_on(attempt: Attempt) -> Hang | None:
     return attempt.hang if attempt.hang is not None and attempt.hang.acts else None
 
 
+def _end(job: Job, event: e.Ended) -> Job:
+    attempt = replace(_live(job, event, event.attempt), ended_at=event.at, exit=event.exit)
+    advanced = event.checkpoint_step > job.checkpoint_step
+    state = _state_after(event)
     if isinstance(state, Waiting) and stop_asked(job):
         # The stop was recorded while the end was being judged: it was acknowledged, so it holds.
         state = Stopped(event.reason)
@@ -333,6 +337,24 @@ def acted_on(attempt: Attempt) -> Hang | None:
 def stop_asked(job: Job) -> bool:
     """Whether the user wants the running attempt to end."""
     return isinstance(job.state, Stopping) or (isinstance(job.state, Lost) and job.state.stop_asked)
+
+
+def stops_later(job: Job) -> Stopping | Lost | None:
+    """The state of a job that the user wants to end after its next complete checkpoint."""
+    return job.state if isinstance(job.state, (Stopping, Lost)) and job.state.after_checkpoint else None
+
+
+def _patience(asked: e.StopAsked | Stopping | Lost) -> tuple[bool, str | None]:
+    return asked.after_checkpoint, asked.newest_checkpoint
+
+
+def _lose(state: State, why: str) -> Lost:
+    """Out of sight; what the user asked for stays as it was asked for."""
+    assert isinstance(state, Live)
+    if isinstance(state, Lost):
+        return replace(state, why=why)
+    patience = _patience(state) if isinstance(state, Stopping) else (False, None)
+    return Lost(state.attempt, why, isinstance(state, Stopping), *patience)
 
 
 def _state_after(event: e.Ended) -> State:

@@ -15,7 +15,7 @@ import msgspec
 from fluxgym.errors import StorageFailed
 from fluxgym.messages import Context, Model
 from fluxgymd.core import compatibility
-from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, Trainer, choose, outdated
+from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, Trainer, choose, newest, outdated
 from fluxgymd.datasets.snapshot import PICTURES
 from fluxgymd.store import caches, checkpoints, safetensors_header
 from fluxgymd.store.home import JobFolder
@@ -55,6 +55,12 @@ def scan(context: Context | None, folder: JobFolder) -> list[CheckpointFacts]:
     """The job's checkpoints, with their true steps where its settings and its dataset tell them."""
     steps_per_epoch = _steps_per_epoch(context, folder) if context is not None else None
     return checkpoints.scan(folder.path, folder.name, steps_per_epoch=steps_per_epoch)
+
+
+def newest_name(folder: JobFolder) -> str:
+    """The newest complete checkpoint; empty if there is none."""
+    found = newest(checkpoints.scan(folder.path, folder.name))
+    return found.name if found is not None else ""
 
 
 def tidy(context: Context, folder: JobFolder, *, trainer: Trainer) -> list[str]:

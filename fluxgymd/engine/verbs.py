@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs on one job: each decides on the job as it is at that moment, and records before anything is done."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,10 +18,11 @@ from fluxgymd.core.job import (
     Live,
     Lost,
     Stopped,
-    Stopping,
     Waiting,
     stop_asked,
+    stops_later,
 )
+from fluxgymd.engine import resuming
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.runner import Runner
 from fluxgymd.engine.scheduler import Scheduler
@@ -40,6 +42,10 @@ class Verbs:
 
     async def stop(self, name: str, *, after_checkpoint: bool) -> Entry:
         """Cancels a waiting job, asks a running one to end. WrongState if there is nothing to stop."""
+        # Before the stop is recorded: a checkpoint that is complete by then is the next one already.
+        newest = None
+        if after_checkpoint:
+            newest = await asyncio.to_thread(resuming.newest_name, self._book.entry(name).folder)
 
         def decide(job: Job) -> events.AnyEvent:
             now = time.time()
@@ -49,10 +55,14 @@ class Verbs:
                 raise wrong_state(job, f"it is {wire_state(job.state)} and does not run")
             if after_checkpoint and job.context.kind is Kind.PROGRAM:
                 raise wrong_state(job, "it is a program, which makes no checkpoints")
-            patient = isinstance(job.state, Stopping) and job.state.after_checkpoint
-            if stop_asked(job) and (after_checkpoint or not patient):
+            if stop_asked(job) and (after_checkpoint or stops_later(job) is None):
                 raise wrong_state(job, "it is being stopped already")
-            return events.StopAsked(at=now, attempt=job.state.attempt.number, after_checkpoint=after_checkpoint)
+            return events.StopAsked(
+                at=now,
+                attempt=job.state.attempt.number,
+                after_checkpoint=after_checkpoint,
+                newest_checkpoint=newest,
+            )
 
         return await self._decide(name, decide)
 

@@ -12,15 +12,13 @@ from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
-from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, Stopping, stop_asked
-from fluxgymd.core.resume import newest
-from fluxgymd.engine import monitor
+from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, stop_asked, stops_later
+from fluxgymd.engine import monitor, resuming
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.ending import Over
 from fluxgymd.engine.spec import attempt_ref
 from fluxgymd.engine.stopping import StopLadder
 from fluxgymd.failpoints import failpoint
-from fluxgymd.store import checkpoints
 from fluxgymd.trainers.progress import MetricsReader
 
 LOOK_SECONDS = 1.0
@@ -133,14 +131,14 @@ class Look:
     async def _waits_for_checkpoint(self) -> bool:
         """Whether the stop is to come after a complete checkpoint that is not there yet."""
         job = self._entry.job
-        if job is None or not isinstance(job.state, Stopping) or not job.state.after_checkpoint:
+        asked = stops_later(job) if job is not None else None
+        if asked is None:
             return False
-        folder = self._entry.folder
-        best = newest(await asyncio.to_thread(checkpoints.scan, folder.path, folder.name))
-        name = best.name if best is not None else ""
-        if self._checkpoint_before is None:
+        name = await asyncio.to_thread(resuming.newest_name, self._entry.folder)
+        if self._checkpoint_before is None:  # of an older version's stop, which did not look
             self._checkpoint_before = name
-        return name == self._checkpoint_before
+        before = self._checkpoint_before if asked.newest_checkpoint is None else asked.newest_checkpoint
+        return name == before
 
     async def _progress(self) -> None:
         if await asyncio.to_thread(self._metrics.read):

@@ -55,7 +55,9 @@ LONGER = {
         '"place":{"machineId":"m","bootId":"b","pidNamespace":"pid:[1]","initStart":7},"gpus":[],'
         '"logOffset":5,"metricsOffset":6,"setAside":["cat-000004-state.broken-1"]}'
     ),
-    "stop_asked": '{"event":"stop_asked","at":6.0,"attempt":1,"afterCheckpoint":true}',
+    "stop_asked": (
+        '{"event":"stop_asked","at":6.0,"attempt":1,"afterCheckpoint":true,"newestCheckpoint":"cat-000004-state"}'
+    ),
     "stuck": (
         '{"event":"stuck","at":19.0,"attempt":1,"rule":"still","why":"w","since":5.0,"evidence":["e"],'
         '"phase":"training","step":40,"acts":true}'

@@ -38,9 +38,10 @@ queued               | -         starting -       -      -       -          -   
 starting             | -         -        starting starting running stopping lost      starting       completed failed stopped interrupted queued        -         -
 running              | -         -        running running running stopping  lost       running        completed failed stopped interrupted queued        -         -
 stopping             | -         -        stopping stopping stopping stopping lost-while-stopping stopping completed failed stopped stopped stopped      -         -
-stopping later       | -         -        stopping-later stopping-later stopping-later stopping lost-while-stopping stopping-later completed failed stopped stopped stopped - -
+stopping later       | -         -        stopping-later stopping-later stopping-later stopping lost-while-stopping-later stopping-later completed failed stopped stopped stopped - -
 lost                 | -         -        lost    lost   lost    lost-while-stopping lost running     completed failed stopped interrupted queued        -         -
 lost while stopping  | -         -        lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping stopping completed failed stopped stopped stopped - -
+lost while stopping later | - - lost-while-stopping-later lost-while-stopping-later lost-while-stopping-later lost-while-stopping lost-while-stopping-later stopping-later completed failed stopped stopped stopped - -
 completed            | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
 failed               | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
 stopped              | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
@@ -57,8 +58,9 @@ starting             | stopping-later      queued  interrupted-held -           
 running              | stopping-later      queued  interrupted-held -                -           -                -                -      - -
 stopping             | stopping-later      stopped stopped          -                -           -                -                -      - -
 stopping later       | stopping-later      stopped stopped          -                -           -                -                -      - -
-lost                 | lost-while-stopping queued  interrupted-held -                -           -                -                -      interrupted -
-lost while stopping  | lost-while-stopping stopped stopped          -                -           -                -                -      interrupted -
+lost                 | lost-while-stopping-later queued  interrupted-held -                -           -                -                -      interrupted -
+lost while stopping  | lost-while-stopping-later stopped stopped    -                -           -                -                -      interrupted -
+lost while stopping later | lost-while-stopping-later stopped stopped -              -           -                -                -      interrupted -
 completed            | -                   -       -                -                -           -                completed        -      - -
 failed               | -                   -       -                -                -           -                failed           -      - -
 stopped              | -                   -       -                -                -           -                stopped          -      - -
@@ -67,8 +69,6 @@ held                 | -                   -       -                held        
 interrupted and held | -                   -       -                interrupted-held interrupted interrupted-held interrupted-held failed - -
 """  # noqa: E501
 
-
-def cells() -> list[tuple[str, str, str]]:
 WATCHDOG = """
                      | stuck               stuck_and_left
 nothing              | -                   -
@@ -79,6 +79,7 @@ stopping             | stopping            stopping
 stopping later       | stopping-later      stopping-later
 lost                 | lost                lost
 lost while stopping  | lost-while-stopping lost-while-stopping
+lost while stopping later | lost-while-stopping-later lost-while-stopping-later
 completed            | -                   -
 failed               | -                   -
 stopped              | -                   -
@@ -87,6 +88,8 @@ held                 | -                   -
 interrupted and held | -                   -
 """
 
+
+def cells() -> list[tuple[str, str, str]]:
     found = []
     for table in (TABLE, QUEUE, WATCHDOG):
         head, *rows = table.strip("\n").splitlines()
@@ -99,6 +102,8 @@ interrupted and held | -                   -
 
 def called(job: Job) -> str:
     match job.state:
+        case Lost(stop_asked=True, after_checkpoint=True):
+            return "lost-while-stopping-later"
         case Lost(stop_asked=True):
             return "lost-while-stopping"
         case Stopping(after_checkpoint=True):
@@ -154,6 +159,13 @@ def test_attempts_are_counted_without_a_gap(number: int) -> None:
         apply(folded("interrupted"), h.reserved(number))
 
 
+def test_a_stop_after_the_next_checkpoint_stays_one_when_sight_is_lost_and_regained() -> None:
+    asked = e.StopAsked(at=6.0, attempt=1, after_checkpoint=True, newest_checkpoint="my-lora-000004-state")
+    job = fold([*h.WAYS["running"], asked, h.sight_lost(), h.sight_lost(), h.sight_regained()])
+    assert job.last is not None
+    assert job.state == Stopping(job.last, after_checkpoint=True, newest_checkpoint="my-lora-000004-state")
+
+
 def test_no_event_is_no_job() -> None:
     with pytest.raises(BadHistory, match="there is no event"):
         fold([])
@@ -195,18 +207,6 @@ def test_the_end_of_an_attempt_is_kept_with_it() -> None:
     assert job.state == Failed(end.reason)
 
 
-def test_a_stop_that_was_asked_for_stays_asked_for_when_the_trainer_is_seen() -> None:
-    job = fold([h.submitted(), h.reserved(), h.stop_asked(), h.started()])
-    assert isinstance(job.state, Stopping)
-    assert job.state.attempt.trainer == h.started().trainer
-
-
-@pytest.mark.parametrize(
-    ("way", "lease"),
-    [
-        ("queued", None),
-        ("starting", ("GPU-1",)),
-        ("running", ("GPU-1",)),
 def hung(*steps: int, acts: bool = True) -> Job:
     """The job in the attempt that hung at the last of these steps; in each attempt before it hung too."""
     history: list[e.AnyEvent] = [h.submitted()]
@@ -249,6 +249,18 @@ def test_a_resume_by_the_user_forgives_a_hang() -> None:
     assert job.hung_at is None
 
 
+def test_a_stop_that_was_asked_for_stays_asked_for_when_the_trainer_is_seen() -> None:
+    job = fold([h.submitted(), h.reserved(), h.stop_asked(), h.started()])
+    assert isinstance(job.state, Stopping)
+    assert job.state.attempt.trainer == h.started().trainer
+
+
+@pytest.mark.parametrize(
+    ("way", "lease"),
+    [
+        ("queued", None),
+        ("starting", ("GPU-1",)),
+        ("running", ("GPU-1",)),
         ("stopping", ("GPU-1",)),
         ("stopping later", ("GPU-1",)),
         ("lost", ("GPU-1",)),

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stop after the next checkpoint stays what the user asked for, whatever happens to the daemon or to sight."""
+
+import os
+import signal
+from pathlib import Path
+
+from fluxgym import methods as m
+from fluxgym.messages import State
+from fluxgymd.attempts import records_on_disk
+from tests.daemon.running import RunningDaemon, context
+from tests.store.files import our_state
+
+NAME = "my-lora"
+STEPS = 100
+"""More than a trainer does that has been told to leave."""
+
+
+def begin(daemon: RunningDaemon, model: Path) -> None:
+    """A training that makes no checkpoint by itself, and is to be stopped after its next one."""
+    daemon.submit(context(NAME, model, epochs=1000, save_every_epochs=1000))
+    daemon.wait_for_step(NAME, 1)
+    reply = daemon.call(m.STOP, m.StopParameters(name=NAME, after_checkpoint=True))
+    assert reply.job.runtime.state is State.STOPPING
+
+
+def save(daemon: RunningDaemon) -> None:
+    our_state(daemon.folder(NAME) / f"{NAME}-step00000002-state", epoch=1, step=2)
+
+
+def monitor_log(daemon: RunningDaemon) -> str:
+    return (daemon.folder(NAME) / "monitor.log").read_text()
+
+
+def test_a_checkpoint_that_came_while_the_daemon_was_away_is_the_next_one(daemon: RunningDaemon, model: Path) -> None:
+    begin(daemon, model)
+    daemon.kill()
+    save(daemon)
+    daemon.start()
+    daemon.wait(NAME, State.STOPPED)
+    asked = next(event for event in daemon.events(NAME) if event["event"] == "stop_asked")
+    assert (asked["afterCheckpoint"], asked["newestCheckpoint"]) == (True, "")
+
+
+def test_sight_of_it_is_lost_and_it_still_waits_for_its_checkpoint(daemon: RunningDaemon, model: Path) -> None:
+    begin(daemon, model)
+    shim = records_on_disk.read(daemon.folder(NAME) / "attempts" / "001").shim
+    assert shim is not None
+    os.kill(shim.process.pid, signal.SIGKILL)
+    progress = daemon.wait(NAME, State.LOST).runtime.progress
+    assert progress is not None
+    assert progress.step is not None
+    daemon.wait_for_step(NAME, progress.step + STEPS)
+    assert "stop:" not in monitor_log(daemon)
+    save(daemon)
+    daemon.wait(NAME, State.STOPPED)
+    assert "stop: SIGTERM to the trainer" in monitor_log(daemon)
