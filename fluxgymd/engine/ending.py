@@ -48,8 +48,8 @@ def end_event(
     checkpoint = newest(resuming.scan(context, folder))
     checkpoint_step = (checkpoint.step or 0) if checkpoint else 0
     record = over.exit if isinstance(over, Ended) else None
-    tail = progress.tail(folder.log, attempt.log_offset)
     hang = acted_on(attempt)
+    tail = progress.tail(folder.log, attempt.log_offset)
     outcome = judge(
         Ending(
             exit=record,
@@ -58,8 +58,8 @@ def end_event(
             manager_stays=manager_stays,
             step=step,
             total_steps=told.total_steps if told else None,
-            result_problem=_result_problem(context, folder, attempt),
             hang=hang,
+            result_problem=_result_problem(context, folder, attempt),
             last_line=progress.last_line(tail),
         )
     )
@@ -72,8 +72,8 @@ def end_event(
         fruitless=job.fruitless,
         advanced=checkpoint_step > job.checkpoint_step,
         now=now,
-    )
         hang=hang,
+    )
     if outcome.kind == "interrupted" and then.outcome.kind == "failed":
         # From outside and too often, or stuck.
         failure = FailureKind.KILLED if hang is None else FailureKind.STUCK
