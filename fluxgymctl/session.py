@@ -37,7 +37,7 @@ class Session:
         path = self.configuration().socket
         if path == paths.default_socket(os.environ) and path.parent.exists():
             paths.check_socket_folder(path.parent)
-        return GreetingConnection(path, self._meet)
+        return GreetingConnection(path, self._meet, _say_that_it_is_slow)
 
     def _meet(self, version: str) -> None:
         """Says it when the daemon's version is not ours; at a reconnection only if it has changed."""
@@ -49,6 +49,11 @@ class Session:
         """One call on a connection of its own."""
         with self.connect() as connection:
             return connection.call(method, parameters)
+
+
+def _say_that_it_is_slow() -> None:
+    # To ask systemd helps, too: it may have slept over a restart until then (docs/decisions/failpoints.md).
+    note("The daemon has not answered yet; `systemctl --user status fluxgymd` tells why. This program waits for it.")
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:

@@ -7,6 +7,7 @@ part of every version.
 """
 
 import re
+import select
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +15,18 @@ from fluxgym.client import Connection
 from fluxgym.errors import InterfaceNotFound, MethodNotFound
 from fluxgym.methods import GET_INFO, Method, Nothing, Parameters, Reply
 
+PATIENCE_SECONDS = 5.0
+"""A daemon answers a greeting at once, and one that has to be started does so within a second or two."""
+
 
 class GreetingConnection(Connection):
-    """A connection that tells the daemon's version to `told`, before the first reply."""
+    """A connection that tells the daemon's version to `told`, before the first reply, and calls `slow` once while the
+    first reply is late: systemd holds the socket, so a daemon that cannot start looks like one that thinks."""
 
-    def __init__(self, path: Path, told: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, told: Callable[[str], None], slow: Callable[[], None]) -> None:
         super().__init__(path)
         self._told = told
+        self._slow = slow
         self._greeted = False
         self._answered = False
 
@@ -33,6 +39,8 @@ class GreetingConnection(Connection):
     def _receive(self, method: Method[Parameters, Reply]) -> tuple[Reply, bool]:
         if not self._answered:
             self._answered = True
+            if not select.select([self], [], [], PATIENCE_SECONDS)[0]:
+                self._slow()
             info, _ = super()._receive(GET_INFO)
             self._told(info.version)
         try:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The socket outlives its daemon, however often that is restarted and however long it cannot start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.daemon.installed import SERVICE, SOCKET, InstalledDaemon
+from tests.daemon.running import ROOT
+from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
+
+pytestmark = pytest.mark.systemd
+
+OFTEN = 10
+"""More than systemd's own limit for a unit, which is 5 in 10 seconds."""
+
+
+@pytest.fixture
+def daemon(user_manager: UserManager) -> Iterator[InstalledDaemon]:
+    daemon = InstalledDaemon(user_manager, drop_in="[Service]\nRestartSec=100ms\n")
+    yield daemon
+    user_manager.systemctl("stop", SOCKET, SERVICE)
+
+
+@pytest.mark.parametrize("unit", [SERVICE, SOCKET])
+def test_it_may_be_restarted_as_often_as_one_likes(daemon: InstalledDaemon, unit: str) -> None:
+    for _ in range(OFTEN):
+        daemon.manager.systemctl("restart", unit)
+    assert daemon.info().version
+    assert daemon.manager.show(SOCKET, "ActiveState") == "active"
+
+
+def test_a_client_waits_for_a_daemon_that_cannot_start_and_is_told_so(daemon: InstalledDaemon) -> None:
+    config = daemon.manager.home / ".config/fluxgym/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[stop]\nlimit_seconds = "soon"\n')
+    before = restarts(daemon)
+    daemon.manager.systemctl("kill", "--kill-whom=main", "--signal=KILL", SERVICE)
+    client = daemon.manager.popen(
+        [sys.executable, "-m", "fluxgymctl", "daemon"],
+        # The client would refuse the file, too.
+        env={"PYTHONPATH": str(ROOT), "FLUXGYM_SOCKET": str(daemon.socket), "XDG_CONFIG_HOME": "/none"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert client.stderr is not None
+    assert "`systemctl --user status fluxgymd` tells why" in client.stderr.readline()
+    until(lambda: restarts(daemon) > before + OFTEN, what="the daemon to have failed often")
+    assert "limit_seconds" in daemon.log.read_text()
+    assert daemon.manager.show(SOCKET, "ActiveState") == "active"
+    config.unlink()
+    told, _ = client.communicate(timeout=60)
+    assert client.returncode == 0
+    assert "fluxgymd" in told
+
+
+def restarts(daemon: InstalledDaemon) -> int:
+    return int(daemon.manager.show(SERVICE, "NRestarts"))
