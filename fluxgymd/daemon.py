@@ -51,7 +51,9 @@ from fluxgymd.trainers.kohya import SCRIPT
 log = logging.getLogger(__name__)
 
 GPU_SECONDS = 60.0
-"""Between two questions to NVML while a GPU may have come or gone."""
+"""Between two questions to NVML while a job runs or waits: a GPU may have come or gone."""
+IDLE_GPU_SECONDS = 600.0
+"""Between two while there is none: the helper that asks is ended meanwhile."""
 
 
 class Daemon:
@@ -102,6 +104,7 @@ class Daemon:
         supervisors = await connect(config)
         stack.push_async_callback(supervisors.close)
         gpus = Gpus()
+        stack.push_async_callback(gpus.close)
         sleep = SleepGuard(supervisors.inhibit_sleep)
 
         async def guard_sleep() -> None:
@@ -168,7 +171,7 @@ class Daemon:
         self._notifier.ready()
         failpoint("daemon.ready")
         log.info("fluxgymd serves at %s; its home is %s", config.socket, config.home)
-        self._spawn(stack, "gpus", _ask_gpus(gpus, scheduler))
+        self._spawn(stack, "gpus", _ask_gpus(gpus, scheduler, book))
         self._spawn(stack, "scheduler", scheduler.run())
         self._spawn(stack, "owner", _renew(owner))
         self._spawn(stack, "heartbeat", heartbeat.run())
@@ -184,12 +187,12 @@ class Daemon:
         stack.push_async_callback(end)
 
 
-async def _ask_gpus(gpus: Gpus, scheduler: Scheduler) -> None:
+async def _ask_gpus(gpus: Gpus, scheduler: Scheduler, book: Book) -> None:
     """Keeps the list of GPUs fresh: after READY, since NVML may take its time."""
     while True:
-        before = (gpus.asked, gpus.uuids, gpus.uncertain)
-        await gpus.ask()
-        if (gpus.asked, gpus.uuids, gpus.uncertain) != before:
+        before = (gpus.asked, gpus.uuids, gpus.lost, gpus.uncertain)
+        await gpus.ask(max_age=0.0 if book.open() else IDLE_GPU_SECONDS)
+        if (gpus.asked, gpus.uuids, gpus.lost, gpus.uncertain) != before:
             log.info("%s", gpus.problem or f"GPUs: {', '.join(gpus.uuids)}")
             scheduler.ring()
         await asyncio.sleep(GPU_SECONDS)

@@ -48,6 +48,8 @@ class Machine:
     machine_id: str
     gpus: Sequence[str]
     """UUIDs by index; empty for a machine without a GPU, which trains one job at a time on its CPU."""
+    set_aside: frozenset[str] = frozenset()
+    """Of these, the ones that are given to nobody: they fell off the bus."""
     program_slots: int
     paused: bool
     problem: WaitingFor | None
@@ -122,7 +124,7 @@ def _room(jobs: Mapping[str, Job], machine: Machine) -> _Room:
     here = [(job, attempt.gpus) for job, attempt in live if attempt.place.machine_id == machine.machine_id]
     here += [(jobs[name], gpus) for name, gpus in machine.starting.items() if name in jobs]
     taken = {gpu for lease in machine.held.values() for gpu in _gpus_of(lease, machine)}
-    taken |= {gpu for _, attempt in live for gpu in attempt.gpus}
+    taken |= {gpu for _, attempt in live for gpu in attempt.gpus} | machine.set_aside
     taken |= {gpu for gpus in machine.starting.values() for gpu in gpus}
     on_cpu = sum(1 for lease in machine.held.values() if lease is EVERYTHING or not lease)
     # Where the driver is gone under a training, the next one does not begin on the CPU.

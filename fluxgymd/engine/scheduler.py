@@ -113,6 +113,7 @@ class Scheduler:
         machine = schedule.Machine(
             machine_id=self._machine_id,
             gpus=self._gpus.uuids,
+            set_aside=frozenset(self._gpus.lost),
             program_slots=self._program_slots,
             paused=self._machine.paused,
             problem=obstacle,

@@ -1,99 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPUs of this machine, as a disposable helper process reads them through NVML.
+"""The GPUs of this machine, as they are known.
 
-NVML calls can hang in the kernel for ever, so they are never made in the daemon (daemons.md 3.2): the helper has a
-deadline, and is left behind if it cannot be killed.
+A machine whose NVML is there but does not answer is not one without GPUs: then nothing is started until it answers
+(promise 4), and what its GPUs do is unknown, never well (promise 7). Whoever needs to know shares the answer to one
+question.
 """
 
 import asyncio
-import logging
 import math
-import sys
 import time
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
-from fluxgymd.core.decoding import decode
-from fluxgymd.gpus.probe import Answer, Reading
+from fluxgymd.core.gpu import Reading
+from fluxgymd.gpus.asking import DEADLINE_SECONDS, REST_SECONDS, Asking
+from fluxgymd.gpus.probe import Answer
 
-log = logging.getLogger(__name__)
-
-DEADLINE_SECONDS = 15
-"""2 s gave false alarms on loaded hosts (daemons.md 3.7)."""
-KILL_SECONDS = 2
+MOST_OF_A_KIND = 16
+"""Of each Xid on each GPU so many are kept: a GPU that throws thousands fills no memory, and hides no other Xid."""
 
 
 class Gpus:
-    """What is known of the GPUs. A machine whose NVML is there but does not answer is not one without GPUs: then
-    nothing is started until it answers (promise 4)."""
-
-    def __init__(self, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        self._deadline = deadline_seconds
+    def __init__(self, *, deadline_seconds: float = DEADLINE_SECONDS, rest_seconds: float = REST_SECONDS) -> None:
+        self._helper = Asking(deadline_seconds=deadline_seconds, rest_seconds=rest_seconds)
         self._uuids: list[str] = []
         self.asked = False
         """Whether an answer was had at all; until then nothing is started, and nothing is wrong either."""
         self.uncertain: str | None = None
         self.problem: str | None = None
-        self._asking = asyncio.Lock()
-        self._began = -math.inf
-        self._readings: list[Reading] = []
+        self._question: asyncio.Task[None] | None = None
+        self._put_at = -math.inf
+        """When the question was put that was answered last; monotonic."""
+        self._readings: tuple[Reading, ...] = ()
+        self._all_told = False
+        """NVML itself listed its GPUs: one that is not among them is not on the bus any more."""
+        self._seen: dict[str, Reading] = {}
+        """Each GPU as it was told last."""
 
     @property
     def uuids(self) -> list[str]:
-        """The GPUs to give out, by index."""
+        """The GPUs of this machine, by index."""
         return self._uuids
 
-    async def ask(self) -> list[Reading]:
-        """Asks NVML; updates what is known. Empty if there is none or it does not answer.
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Those of them that fell off the bus."""
+        return tuple(reading.uuid for reading in self._readings if reading.lost)
 
-        One helper runs at a time: who waits for it shares the answer to a question that was put after theirs.
+    async def ask(self, *, max_age: float = 0.0) -> tuple[Reading, ...]:
+        """Asks NVML, unless the last answer is younger than `max_age` seconds; updates what is known. Empty if there
+        is none or it does not answer.
+
+        One question is put at a time: who waits for it shares the answer to one that was put after theirs. It goes on
+        when they stop waiting.
         """
-        wanted = time.monotonic()
-        async with self._asking:
-            if self._began < wanted:
-                began = time.monotonic()
-                self._take(await _probe(self._deadline))
-                self._began = began
-            return self._readings
+        wanted = time.monotonic() - max_age
+        while self._put_at < wanted:
+            if self._question is None:
+                self._question = asyncio.create_task(self._put(), name="gpu-question")
+            await asyncio.shield(self._question)
+        return self._readings
+
+    def of(self, uuids: Sequence[str]) -> tuple[Reading, ...] | None:
+        """What the last answer tells of these GPUs. None: it does not tell of all of them."""
+        told = {reading.uuid: reading for reading in self._readings}
+        if self._all_told:
+            told = {uuid: self._off_the_bus(uuid) for uuid in uuids} | told
+        return tuple(told[uuid] for uuid in uuids) if all(uuid in told for uuid in uuids) else None
+
+    async def close(self) -> None:
+        """Ends the helper."""
+        if self._question is not None:
+            self._question.cancel()
+            await asyncio.wait({self._question})
+        await self._helper.close()
+
+    async def _put(self) -> None:
+        began = time.monotonic()
+        try:
+            self._take(await self._helper.ask())
+            self._put_at = began
+        finally:
+            self._question = None
 
     def _take(self, answer: Answer) -> None:
         self.asked = True
         self.problem = answer.problem
         self.uncertain = None if answer.certain else answer.problem
+        self._all_told = answer.works
+        readings = []
+        for told in answer.gpus:
+            before = self._seen[told.uuid].xids if told.uuid in self._seen else ()
+            reading = msgspec.structs.replace(told, xids=_grown(before, told.xids))
+            self._seen[told.uuid] = reading
+            readings.append(reading)
+        self._readings = tuple(readings)
         if answer.certain:
-            self._uuids = [reading.uuid for reading in answer.gpus]
-        self._readings = answer.gpus
+            self._uuids = [reading.uuid for reading in readings]
+
+    def _off_the_bus(self, uuid: str) -> Reading:
+        known = self._seen.get(uuid)
+        if known is None:
+            return Reading(index=-1, uuid=uuid, name="unknown", lost=True)
+        return Reading(index=known.index, uuid=uuid, name=known.name, xids=known.xids, lost=True)
 
 
-async def _probe(deadline: float) -> Answer:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "fluxgymd.gpus.probe",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:  # no process, descriptor or memory is left just now
-        return Answer(certain=False, problem=f"The program that asks NVML cannot be started: {error.strerror}.")
-    try:
-        async with asyncio.timeout(deadline):
-            output, _ = await process.communicate()
-        return decode(output, Answer)
-    except TimeoutError:
-        return Answer(certain=False, problem=f"NVML did not answer within {deadline:g} s.")
-    except msgspec.MsgspecError:
-        return Answer(certain=False, problem=f"The program that asks NVML died (status {process.returncode}).")
-    finally:
-        await _end(process)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kills a helper that has not left. One that hangs in the kernel is not waited for."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.kill()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(KILL_SECONDS):
-                await process.wait()
+def _grown(before: tuple[int, ...], more: Sequence[int]) -> tuple[int, ...]:
+    counted = Counter(before)
+    kept = list(before)
+    for xid in more:
+        if counted[xid] < MOST_OF_A_KIND:
+            counted[xid] += 1
+            kept.append(xid)
+    return tuple(kept)

@@ -1,84 +1,183 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks NVML once and prints one line of JSON: `python -m fluxgymd.gpus.probe`.
+"""The helper that asks NVML: `python -m fluxgymd.gpus.probe`. A line in is a question, a line of JSON out its answer.
 
-Only this program imports pynvml. A value that the driver does not tell is left out.
+Only this program imports pynvml. It lasts, because NVML tells an Xid event only to who has registered before it came.
+It leaves when its input ends, and after each answer that is not from an NVML which works: the next helper sees a
+driver that was loaded, repaired or replaced meanwhile. A value that the driver does not tell is left out.
 """
 
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from ctypes import c_void_p, cast
+from typing import Any, TypeVar
 
 import msgspec
 
+from fluxgymd.core.gpu import Reading
+from fluxgymd.core.records import Record
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One GPU, as NVML tells it (docs.nvidia.com: NVML API reference)."""
+T = TypeVar("T")
 
-    index: int
-    uuid: str
-    name: str
-    memory_total: int | None = None
-    """Bytes."""
-    memory_used: int | None = None
-    utilization: int | None = None
-    """Per cent."""
-    temperature: int | None = None
-    """Degrees Celsius."""
-    power_draw: float | None = None
-    """Watts."""
+MOST_EVENTS = 1000
+"""Taken at one question; the others wait for the next."""
+THROTTLING = {
+    "power_cap": ("nvmlClocksEventReasonSwPowerCap",),
+    "thermal": ("nvmlClocksEventReasonSwThermalSlowdown", "nvmlClocksEventReasonHwThermalSlowdown"),
+    "hardware_slowdown": ("nvmlClocksEventReasonHwSlowdown",),
+    "power_brake": ("nvmlClocksEventReasonHwPowerBrakeSlowdown",),
+    "sync_boost": ("nvmlClocksEventReasonSyncBoost",),
+}
+"""Our names for bits of nvmlDeviceGetCurrentClocksEventReasons; the others are settings, or say that it is idle."""
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    gpus: list[Reading] = []
+class Answer(Record, frozen=True, kw_only=True):
+    gpus: tuple[Reading, ...] = ()
+    """`xids` of each: those that came since the answer before."""
     certain: bool = True
     """Whether the list is all there is. A machine without a driver has no GPU, and that is certain."""
     problem: str | None = None
-    """Why there is none, or why it is not certain."""
+    """Why there is none, or why it is not certain, or which GPU is lost."""
+    works: bool = False
+    """NVML itself answered, and this helper goes on."""
 
 
-def ask() -> Answer:
-    import pynvml
+class Session:
+    """NVML, opened: what each GPU is called is remembered, for one that is lost does not tell it any more."""
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError_LibraryNotFound:
-        return Answer(problem="There is no NVIDIA driver on this machine (libnvidia-ml.so.1 was not found).")
-    except pynvml.NVMLError_DriverNotLoaded:
-        return Answer(problem="The NVIDIA driver is not loaded.")
-    except pynvml.NVMLError as error:
-        return Answer(certain=False, problem=f"NVML does not start: {_clause(error)}.")
-    try:
-        return Answer(gpus=[_read(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())])
-    except pynvml.NVMLError as error:
-        return Answer(certain=False, problem=f"NVML does not answer: {_clause(error)}.")
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        self._handles: dict[int, Any] = {}
+        self._names: dict[int, tuple[str, str]] = {}
+        self._events = self._tell(nvml.nvmlEventSetCreate)
 
+    def answer(self) -> Answer:
+        """NVMLError if NVML does not even count its GPUs."""
+        readings, lost, failed = [], [], []
+        count = self._nvml.nvmlDeviceGetCount()
+        xids = self._new_xids()
+        for index in range(count):
+            try:
+                readings.append(self._read(index, tuple(xids.get(index, ()))))
+            except self._nvml.NVMLError_GpuIsLost:
+                lost.append(index)
+                if index in self._names:
+                    uuid, name = self._names[index]
+                    xid = tuple(xids.get(index, ()))
+                    readings.append(Reading(index=index, uuid=uuid, name=name, xids=xid, lost=True))
+            except self._nvml.NVMLError as error:
+                failed.append(f"GPU {index}: {_clause(error)}")
+        if failed or (lost and len(lost) == count):
+            why = "; ".join(failed) or "GPU is lost"
+            return Answer(gpus=tuple(readings), certain=False, problem=f"NVML does not answer: {why}.")
+        return Answer(gpus=tuple(readings), problem=_lost(lost), works=True)
 
-def _read(nvml: Any, index: int) -> Reading:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    def _read(self, index: int, xids: tuple[int, ...]) -> Reading:
+        nvml, tell = self._nvml, self._tell
+        handle = self._handle(index)
+        uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+        name = _text(tell(lambda: nvml.nvmlDeviceGetName(handle)) or "unknown")
+        self._names[index] = (uuid, name)
+        memory = tell(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+        rates = tell(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
+        running = tell(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+        return Reading(
+            index=index,
+            uuid=uuid,
+            name=name,
+            memory_total=int(memory.total) if memory else None,
+            memory_used=int(memory.used) if memory else None,
+            utilization=int(rates.gpu) if rates else None,
+            temperature=tell(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+            power_draw=_watts(tell(lambda: nvml.nvmlDeviceGetPowerUsage(handle))),
+            power_limit=_watts(tell(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))),
+            sm_clock=tell(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
+            throttled=self._throttled(handle),
+            processes=None if running is None else tuple(int(process.pid) for process in running),
+            xids=xids,
+            ecc_uncorrected=tell(
+                lambda: nvml.nvmlDeviceGetTotalEccErrors(
+                    handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+                )
+            ),
+        )
 
-    def tell(question: Callable[[], Any]) -> Any:
+    def _handle(self, index: int) -> Any:
+        """Its Xid events are wanted from the first time that it is seen."""
+        if index not in self._handles:
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            self._handles[index] = handle
+            if self._events is not None:
+                wanted = self._nvml.nvmlEventTypeXidCriticalError
+                self._tell(lambda: self._nvml.nvmlDeviceRegisterEvents(handle, wanted, self._events))
+        return self._handles[index]
+
+    def _throttled(self, handle: Any) -> tuple[str, ...] | None:
+        nvml = self._nvml
+        mask = self._tell(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+        if mask is None:  # a driver before 535 has the older name
+            mask = self._tell(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+        if mask is None:
+            return None
+        return tuple(name for name, bits in THROTTLING.items() if any(mask & getattr(nvml, bit) for bit in bits))
+
+    def _new_xids(self) -> dict[int, list[int]]:
+        """By the index of their GPU, in their order."""
+        found: dict[int, list[int]] = {}
+        if self._events is None:
+            return found
+        by_address = {cast(handle, c_void_p).value: index for index, handle in self._handles.items()}
+        with suppress(self._nvml.NVMLError):  # a timeout: there are no more
+            for _ in range(MOST_EVENTS):
+                event = self._nvml.nvmlEventSetWait(self._events, 0)
+                index = by_address.get(cast(event.device, c_void_p).value)
+                if index is not None and event.eventType == self._nvml.nvmlEventTypeXidCriticalError:
+                    found.setdefault(index, []).append(int(event.eventData))
+        return found
+
+    def _tell(self, question: Callable[[], T]) -> T | None:
+        """None if the driver does not tell it. NVMLError if its GPU is lost."""
         try:
             return question()
-        except nvml.NVMLError:
+        except self._nvml.NVMLError_GpuIsLost:
+            raise
+        except self._nvml.NVMLError:
             return None
 
-    memory = tell(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    rates = tell(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
-    milliwatts = tell(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-    return Reading(
-        index=index,
-        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
-        name=_text(tell(lambda: nvml.nvmlDeviceGetName(handle)) or "unknown"),
-        memory_total=int(memory.total) if memory else None,
-        memory_used=int(memory.used) if memory else None,
-        utilization=int(rates.gpu) if rates else None,
-        temperature=tell(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-        power_draw=milliwatts / 1000 if milliwatts is not None else None,
-    )
+
+class Asker:
+    def __init__(self) -> None:
+        self._session: Session | None = None
+
+    def ask(self) -> Answer:
+        import pynvml
+
+        try:
+            if self._session is None:
+                pynvml.nvmlInit()
+        except pynvml.NVMLError_LibraryNotFound:
+            return Answer(problem="There is no NVIDIA driver on this machine (libnvidia-ml.so.1 was not found).")
+        except pynvml.NVMLError_DriverNotLoaded:
+            return Answer(problem="The NVIDIA driver is not loaded.")
+        except pynvml.NVMLError as error:
+            return Answer(certain=False, problem=f"NVML does not start: {_clause(error)}.")
+        try:
+            self._session = self._session or Session(pynvml)
+            return self._session.answer()
+        except pynvml.NVMLError as error:
+            return Answer(certain=False, problem=f"NVML does not answer: {_clause(error)}.")
+
+
+def _lost(indices: list[int]) -> str | None:
+    if not indices:
+        return None
+    which = ", ".join(map(str, indices))
+    named = f"GPU {which} is lost: it" if len(indices) == 1 else f"GPUs {which} are lost: they"
+    return f"{named} fell off the bus. The others go on."
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1000
 
 
 def _clause(error: Exception) -> str:
@@ -92,7 +191,13 @@ def _text(value: str | bytes) -> str:
 
 
 def main() -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(ask()) + b"\n")
+    asker = Asker()
+    for _ in sys.stdin.buffer:
+        answer = asker.ask()
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.buffer.flush()
+        if not answer.works:
+            return
 
 
 if __name__ == "__main__":

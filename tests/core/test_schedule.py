@@ -268,6 +268,13 @@ class TestChoiceOfGpus:
     def test_by_index_or_uuid(self, asked: list[str] | None, allowed: list[str]) -> None:
         assert allowed_gpus(asked, ["GPU-a", "GPU-b"]) == allowed
 
+    def test_promise_4_what_is_set_aside_is_given_to_nobody_and_keeps_its_index(self) -> None:
+        aside = machine("GPU-a", "GPU-b", set_aside=frozenset({"GPU-a"}))
+        assert starts(decided([waiting("x")], aside)) == {"x": ("GPU-b",)}
+        assert waits(decided([waiting("x", gpus=["0"])], aside)) == {"x": WaitingFor.GPU}
+        alone = machine("GPU-a", set_aside=frozenset({"GPU-a"}))
+        assert waits(decided([waiting("x")], alone)) == {"x": WaitingFor.GPU}, "and it does not begin on the CPU"
+
     def test_a_job_gets_one_that_it_allows(self) -> None:
         jobs = [waiting("a", gpus=["1"]), waiting("b", gpus=["GPU-2", "GPU-1"], rank=2), waiting("c", rank=3)]
         decisions = decided(jobs, machine("GPU-1", "GPU-2", "GPU-3"))

@@ -57,3 +57,61 @@ def test_promise_4_nothing_starts_while_nvml_does_not_answer(nvml_library: Path,
         running = daemon.wait("my-lora", State.RUNNING).runtime.attempt
         assert running is not None
         assert running.gpus == ["GPU-aaaa"]
+
+
+def test_promise_4_a_job_that_runs_behind_an_unreadable_journal_keeps_every_gpu_until_it_is_repaired(
+    nvml_library: Path, folder: Path, model: Path
+) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"))
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
+        daemon.submit(context("broken", model, epochs=1000))
+        trainer = daemon.wait("broken", State.RUNNING).runtime.attempt
+        assert trainer is not None
+        daemon.kill()
+        journal = daemon.folder("broken") / "events.jsonl"
+        sound = journal.read_bytes()
+        damaged = bytes(len(sound))
+        journal.write_bytes(damaged)
+        daemon.start()
+        reason = str(daemon.job("broken").runtime.reason)
+        assert "attempt 001 holds its lock, and on which GPU cannot be read" in reason
+        assert f"repair or restore {journal}" in reason
+        assert any("Damaged jobs: broken" in told for told in daemon.info().degraded)
+
+        daemon.submit(context("next", model, epochs=1000))
+        waits = until(
+            lambda: runtime if (runtime := daemon.job("next").runtime).reason else None, what="the next job to wait"
+        )
+        assert (waits.state, waits.waiting_for) == (State.QUEUED, WaitingFor.GPU)
+        assert "these jobs keep GPUs: broken; `fluxgymctl status broken` says what to do" in str(waits.reason)
+        held = daemon.call(m.GPUS, m.Nothing()).gpus
+        assert [one.job for one in held] == ["broken", "broken"]
+        assert journal.read_bytes() == damaged
+
+        daemon.kill()
+        journal.write_bytes(sound)
+        daemon.start()
+        again = daemon.wait("broken", State.RUNNING).runtime.attempt
+        assert again is not None
+        assert (again.number, again.pid) == (1, trainer.pid), "it has run all the time"
+        other = daemon.wait("next", State.RUNNING).runtime.attempt
+        assert other is not None
+        assert (again.gpus, other.gpus) == (["GPU-aaaa"], ["GPU-bbbb"])
+
+
+def test_promise_4_a_gpu_that_fell_off_the_bus_is_given_to_nobody(
+    nvml_library: Path, folder: Path, model: Path
+) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"))
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
+        assert len(daemon.call(m.GPUS, m.Nothing()).gpus) == 2
+        nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"), "lost GPU-aaaa")
+        assert daemon.call(m.GPUS, m.Nothing()).problem == "GPU 0 is lost: it fell off the bus. The others go on."
+        for name in ("first", "second"):
+            daemon.submit(context(name, model, epochs=1000))
+        running = daemon.wait("first", State.RUNNING).runtime.attempt
+        assert running is not None
+        assert running.gpus == ["GPU-bbbb"]
+        until(lambda: daemon.job("second").runtime.waiting_for is WaitingFor.GPU, what="the second to wait for a GPU")

@@ -4,13 +4,21 @@
 import asyncio
 import os
 import resource
+import signal
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fluxgymd.gpus.machine import Gpus
-from tests.gpus.nvml import GPU_IS_LOST, Nvml, gpu
-from tests.harness.waiting import until
+from fluxgymd.core.gpu import Reading
+from fluxgymd.gpus import asking
+from fluxgymd.gpus.machine import MOST_OF_A_KIND, Gpus
+from tests.gpus.nvml import Nvml, gpu
+from tests.harness.hung_volume import HungVolume
+from tests.harness.waiting import until, until_async
+
+Scenario = Callable[[Gpus], Coroutine[None, None, None]]
 
 
 def probes() -> list[int]:
@@ -29,100 +37,306 @@ def probes() -> list[int]:
     return found
 
 
+def play(scenario: Scenario, **options: Any) -> None:
+    """Runs the scenario in a loop of its own; no helper is left."""
+
+    async def whole() -> None:
+        gpus = Gpus(**options)
+        try:
+            await scenario(gpus)
+        finally:
+            await gpus.close()
+
+    asyncio.run(whole())
+    until(lambda: not probes(), what="the helper to be gone")
+
+
+async def uuids(gpus: Gpus) -> list[str]:
+    return [reading.uuid for reading in await gpus.ask()]
+
+
+async def until_told(gpus: Gpus, *wanted: str) -> None:
+    """Asks until these are told: a helper may have been killed, or may start too slowly for a short deadline."""
+
+    async def told() -> bool:
+        return await uuids(gpus) == list(wanted)
+
+    await until_async(told, what=f"{wanted} to be told")
+
+
 def test_before_nvml_was_asked_nothing_is_known_and_nothing_is_wrong() -> None:
     gpus = Gpus()
     assert not gpus.asked
-    assert (gpus.uuids, gpus.uncertain, gpus.problem) == ([], None, None)
+    assert (gpus.uuids, gpus.uncertain, gpus.problem, gpus.of([])) == ([], None, None, ())
+    assert gpus.of(["GPU-aa"]) is None
 
 
 def test_the_gpus_are_known_once_they_were_asked_for(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"))
-    gpus = Gpus()
-    readings = asyncio.run(gpus.ask())
-    assert gpus.asked
-    assert [reading.uuid for reading in readings] == gpus.uuids == ["GPU-aa", "GPU-bb"]
-    assert (gpus.uncertain, gpus.problem) == (None, None)
+
+    async def scenario(gpus: Gpus) -> None:
+        assert await uuids(gpus) == gpus.uuids == ["GPU-aa", "GPU-bb"]
+        assert gpus.asked
+        assert (gpus.uncertain, gpus.problem) == (None, None)
+        told = gpus.of(["GPU-bb"])
+        assert told is not None
+        assert [reading.uuid for reading in told] == ["GPU-bb"]
+
+    play(scenario)
+
+
+def test_one_helper_lasts_from_question_to_question(nvml: Nvml) -> None:
+    async def scenario(gpus: Gpus) -> None:
+        nvml.tell(gpu("GPU-aa", utilization=3))
+        assert [reading.utilization for reading in await gpus.ask()] == [3]
+        first = probes()
+        nvml.tell(gpu("GPU-aa", utilization=97))
+        assert [reading.utilization for reading in await gpus.ask()] == [97]
+        assert probes() == first
+        assert len(first) == 1
+
+    play(scenario)
+
+
+def test_a_helper_that_was_killed_between_two_questions_is_replaced(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"))
+
+    async def scenario(gpus: Gpus) -> None:
+        await gpus.ask()
+        os.kill(probes()[0], signal.SIGKILL)
+        await asyncio.to_thread(until, lambda: not probes(), what="the helper to be gone")
+        await until_told(gpus, "GPU-aa")
+
+    play(scenario)
+
+
+def test_a_helper_that_nobody_asks_any_more_is_ended_and_another_started_when_asked(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"))
+
+    async def scenario(gpus: Gpus) -> None:
+        await gpus.ask()
+        await asyncio.to_thread(until, lambda: not probes(), what="the helper to be ended")
+        assert await uuids(gpus) == ["GPU-aa"]
+
+    play(scenario, rest_seconds=0.05)
+
+
+def test_without_a_driver_no_helper_stays(nvml: Nvml) -> None:
+    nvml.tell("error nvmlInitWithFlags 9")
+
+    async def scenario(gpus: Gpus) -> None:
+        assert await gpus.ask() == ()
+        assert gpus.uncertain is None
+        assert probes() == []
+        nvml.tell(gpu("GPU-aa"))
+        assert await uuids(gpus) == ["GPU-aa"]
+
+    play(scenario)
+
+
+def test_an_answer_that_is_young_enough_is_shared(nvml: Nvml) -> None:
+    async def scenario(gpus: Gpus) -> None:
+        nvml.tell(gpu("GPU-aa", utilization=3))
+        await gpus.ask()
+        nvml.tell(gpu("GPU-aa", utilization=97))
+        assert [reading.utilization for reading in await gpus.ask(max_age=3600)] == [3]
+        assert [reading.utilization for reading in await gpus.ask()] == [97]
+
+    play(scenario)
 
 
 def test_promise_4_a_driver_that_fails_takes_no_gpu_away_and_nothing_is_certain(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"))
-    gpus = Gpus()
-    asyncio.run(gpus.ask())
-    nvml.tell(gpu("GPU-aa"), f"error nvmlDeviceGetUUID {GPU_IS_LOST}")
-    assert asyncio.run(gpus.ask()) == []
-    assert gpus.uuids == ["GPU-aa"]
-    assert [gpus.uncertain, gpus.problem] == ["NVML does not answer: GPU is lost."] * 2
 
-    nvml.tell(gpu("GPU-aa"))
-    assert [reading.uuid for reading in asyncio.run(gpus.ask())] == ["GPU-aa"]
-    assert [gpus.uncertain, gpus.problem] == [None, None]
+    async def scenario(gpus: Gpus) -> None:
+        await gpus.ask()
+        nvml.tell(gpu("GPU-aa"), "error nvmlDeviceGetUUID 999")
+        assert await gpus.ask() == ()
+        assert gpus.uuids == ["GPU-aa"]
+        assert gpus.of(["GPU-aa"]) is None
+        assert [gpus.uncertain, gpus.problem] == ["NVML does not answer: GPU 0: Unknown Error."] * 2
+
+        nvml.tell(gpu("GPU-aa"))
+        assert await uuids(gpus) == ["GPU-aa"]
+        assert [gpus.uncertain, gpus.problem] == [None, None]
+
+    play(scenario)
 
 
-@pytest.mark.parametrize("function", ["nvmlInitWithFlags", "nvmlDeviceGetUtilizationRates", "nvmlShutdown"])
-def test_an_nvml_that_hangs_is_given_up_and_its_helper_ended(nvml: Nvml, function: str) -> None:
+def test_promise_7_a_gpu_that_fell_off_the_bus_is_told_and_hides_no_other(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"), gpu("GPU-bb", "NVIDIA L4"))
+
+    async def scenario(gpus: Gpus) -> None:
+        await gpus.ask()
+        nvml.tell(gpu("GPU-aa", utilization=50), gpu("GPU-bb", "NVIDIA L4"), "xid GPU-bb 79", "lost GPU-bb")
+        first, second = await gpus.ask()
+        assert (first.uuid, first.lost, first.utilization) == ("GPU-aa", False, 50)
+        assert second == Reading(index=1, uuid="GPU-bb", name="NVIDIA L4", xids=(79,), lost=True)
+        assert gpus.uuids == ["GPU-aa", "GPU-bb"]
+        assert gpus.lost == ("GPU-bb",)
+        assert gpus.uncertain is None
+        assert gpus.problem == "GPU 1 is lost: it fell off the bus. The others go on."
+
+    play(scenario)
+
+
+def test_promise_7_a_gpu_that_a_working_nvml_does_not_list_any_more_is_lost(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"))
+
+    async def scenario(gpus: Gpus) -> None:
+        await gpus.ask()
+        nvml.tell(gpu("GPU-aa"))
+        await gpus.ask()
+        assert gpus.of(["GPU-bb"]) == (Reading(index=1, uuid="GPU-bb", name="NVIDIA H200", lost=True),)
+        assert gpus.of(["GPU-cc"]) == (Reading(index=-1, uuid="GPU-cc", name="unknown", lost=True),)
+        # While the driver is replaced there is no library, and nothing is known.
+        nvml.tell("error nvmlInitWithFlags 9")
+        await gpus.close()
+        await gpus.ask()
+        assert gpus.of(["GPU-bb"]) is None
+
+    play(scenario)
+
+
+def test_xids_are_kept_in_their_order_over_questions_and_helpers(nvml: Nvml) -> None:
+    lines = [gpu("GPU-aa"), gpu("GPU-bb"), "xid GPU-aa 13"]
+
+    async def scenario(gpus: Gpus) -> None:
+        async def xids() -> list[tuple[int, ...]]:
+            nvml.tell(*lines)
+            return [reading.xids for reading in await gpus.ask()]
+
+        assert await xids() == [(), ()], "what came before is not told"
+        lines.extend(["xid GPU-aa 31", "xid GPU-bb 48", "xid GPU-aa 31"])
+        assert await xids() == [(31, 31), (48,)]
+        assert await xids() == [(31, 31), (48,)]
+        await gpus.close()
+        assert await xids() == [(31, 31), (48,)]
+        lines.extend(["xid GPU-aa 43"] * (MOST_OF_A_KIND + 5) + ["xid GPU-aa 79"])
+        assert await xids() == [(31, 31, *[43] * MOST_OF_A_KIND, 79), (48,)]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    "function", ["nvmlInitWithFlags", "nvmlDeviceGetUtilizationRates", "nvmlEventSetWait_v2", "nvmlEventSetCreate"]
+)
+def test_promise_7_an_nvml_that_hangs_is_given_up_and_nothing_is_known(nvml: Nvml, function: str) -> None:
     nvml.tell(gpu("GPU-aa"), f"hang {function}")
-    gpus = Gpus(deadline_seconds=0.5)
-    assert asyncio.run(gpus.ask()) == []
-    assert gpus.uncertain == "NVML did not answer within 0.5 s."
-    assert probes() == []
+
+    async def scenario(gpus: Gpus) -> None:
+        assert await gpus.ask() == ()
+        assert gpus.uncertain == "NVML did not answer within 0.5 s."
+        assert gpus.of(["GPU-aa"]) is None
+        assert probes() == []
+        nvml.tell(gpu("GPU-aa"))
+        await until_told(gpus, "GPU-aa")
+
+    play(scenario, deadline_seconds=0.5)
 
 
-def test_the_loop_goes_on_while_nvml_hangs(nvml: Nvml) -> None:
+def test_promise_7_readings_of_before_a_hang_are_not_told_as_those_of_now(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa", utilization=97))
+
+    async def scenario(gpus: Gpus) -> None:
+        await until_told(gpus, "GPU-aa")
+        nvml.tell(gpu("GPU-aa", utilization=97), "hang nvmlDeviceGetUtilizationRates")
+        assert await gpus.ask() == ()
+        assert gpus.of(["GPU-aa"]) is None
+        assert gpus.uuids == ["GPU-aa"]
+
+    play(scenario, deadline_seconds=2.0)
+
+
+def test_helpers_that_cannot_be_killed_are_left_behind_and_no_more_than_three(
+    nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a driver does in which a call hangs in state D: the kill comes when the volume is given up."""
+    monkeypatch.setattr(asking, "KILL_SECONDS", 0.05)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+
+    async def scenario(gpus: Gpus) -> None:
+        with HungVolume(volume):
+            nvml.tell(gpu("GPU-aa"), f"hang nvmlDeviceGetUUID {volume / 'file'}")
+
+            async def all_hang() -> bool:
+                await gpus.ask()
+                assert gpus.uncertain == "NVML did not answer within 1 s."
+                return len(probes()) == asking.LEFT_BEHIND
+
+            await until_async(all_hang, what="three helpers to hang")
+            nvml.tell(gpu("GPU-aa"))
+            assert await gpus.ask() == ()
+            assert gpus.uncertain == (
+                "NVML does not answer: 3 programs that asked it hang and cannot be killed. A reboot helps."
+            )
+            assert len(probes()) == asking.LEFT_BEHIND
+        await until_told(gpus, "GPU-aa")
+        assert gpus.uncertain is None
+
+    play(scenario, deadline_seconds=1.0)
+
+
+def test_the_loop_goes_on_while_nvml_hangs_and_who_stops_waiting_ends_no_helper(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), "hang nvmlDeviceGetCount_v2")
 
-    async def scenario() -> None:
-        asking = asyncio.create_task(Gpus(deadline_seconds=600).ask())
-        await asyncio.to_thread(until, probes, what="the helper to run")
+    async def scenario(gpus: Gpus) -> None:
+        waiting = asyncio.create_task(gpus.ask())
+        running = await asyncio.to_thread(until, probes, what="the helper to run")
         for _ in range(100):
             await asyncio.to_thread(os.getpid)  # through the loop and back
-        assert not asking.done()
-        asking.cancel()
+        assert not waiting.done()
+        waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asking
+            await waiting
+        assert probes() == running
 
-    asyncio.run(scenario())
-    until(lambda: not probes(), what="the helper to be gone with the one who asked")
+    play(scenario, deadline_seconds=600)
 
 
 def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path) -> None:
     (tmp_path / "nvml.txt").unlink()  # the library aborts
-    gpus = Gpus()
-    assert asyncio.run(gpus.ask()) == []
-    assert gpus.uncertain == "The program that asks NVML died (status -6)."
+
+    async def scenario(gpus: Gpus) -> None:
+        assert await gpus.ask() == ()
+        assert gpus.uncertain == "The program that asks NVML died (status -6)."
+
+    play(scenario)
 
 
-def test_promise_10_many_who_ask_at_once_share_one_helper(nvml: Nvml) -> None:
+def test_promise_10_many_who_ask_at_once_share_one_helper_and_one_answer(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), "hang nvmlDeviceGetCount_v2")
 
-    async def scenario() -> None:
-        gpus = Gpus(deadline_seconds=600)
-        asking = [asyncio.create_task(gpus.ask()) for _ in range(20)]
+    async def scenario(gpus: Gpus) -> None:
+        waiting = [asyncio.create_task(gpus.ask()) for _ in range(20)]
         running = await asyncio.to_thread(until, probes, what="the helper to run")
         for _ in range(100):
             await asyncio.to_thread(os.getpid)  # through the loop and back
         assert probes() == running
         assert len(running) == 1
+        late = asyncio.create_task(gpus.ask())  # a question that was put before is no answer to this one
         nvml.tell(gpu("GPU-aa"))
-        asking[0].cancel()  # its helper goes with it, and the next one asks for all others
-        readings = await asyncio.gather(*asking[1:])
-        assert {reading.uuid for answer in readings for reading in answer} == {"GPU-aa"}
+        os.kill(running[0], signal.SIGKILL)
+        assert set(await asyncio.gather(*waiting)) == {()}
+        assert [reading.uuid for reading in await late] == ["GPU-aa"]
 
-    asyncio.run(scenario())
+    play(scenario, deadline_seconds=600)
 
 
 def test_a_helper_that_cannot_be_started_is_told(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"))
-    gpus = Gpus()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
-    async def scenario() -> None:
+    async def scenario(gpus: Gpus) -> None:
         await gpus.ask()
+        await gpus.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # what is open stays open
         try:
-            assert await gpus.ask() == []
+            assert await gpus.ask() == ()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert gpus.uncertain == "The program that asks NVML cannot be started: Too many open files."
         assert gpus.uuids == ["GPU-aa"]
 
-    asyncio.run(scenario())
+    play(scenario)

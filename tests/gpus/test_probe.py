@@ -9,15 +9,25 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgymd.gpus.probe import Answer, Reading
-from tests.gpus.nvml import DRIVER_NOT_LOADED, GPU_IS_LOST, LIB_RM_VERSION_MISMATCH, Nvml, gpu
+from fluxgymd.core.gpu import Reading
+from fluxgymd.gpus.probe import Answer
+from tests.gpus.nvml import (
+    DRIVER_NOT_LOADED,
+    FUNCTION_NOT_FOUND,
+    GPU_IS_LOST,
+    LIB_RM_VERSION_MISMATCH,
+    NOT_SUPPORTED,
+    Nvml,
+    gpu,
+)
 
 
-def probe() -> Answer:
-    """Runs the program as the daemon does."""
-    done = subprocess.run([sys.executable, "-m", "fluxgymd.gpus.probe"], capture_output=True, timeout=60)
+def probe(*, questions: int = 1) -> Answer:
+    """Runs the program as the daemon does; its last answer."""
+    command = [sys.executable, "-m", "fluxgymd.gpus.probe"]
+    done = subprocess.run(command, input=b"\n" * questions, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
-    return msgspec.json.decode(done.stdout, type=Answer)
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Answer)
 
 
 def test_every_gpu_is_told_with_what_the_driver_tells(nvml: Nvml) -> None:
@@ -26,7 +36,8 @@ def test_every_gpu_is_told_with_what_the_driver_tells(nvml: Nvml) -> None:
         gpu("GPU-bb", "NVIDIA GeForce RTX 4090", total=25_757_220_864, milliwatts=0),
     )
     assert probe() == Answer(
-        gpus=[
+        works=True,
+        gpus=(
             Reading(
                 index=0,
                 uuid="GPU-aa",
@@ -47,22 +58,60 @@ def test_every_gpu_is_told_with_what_the_driver_tells(nvml: Nvml) -> None:
                 temperature=30,
                 power_draw=0.0,
             ),
-        ]
+        ),
     )
 
 
+def test_what_a_gpu_does_is_told(nvml: Nvml) -> None:
+    reasons = 0x4 | 0x40 | 0x80 | 0x1  # power cap, thermal by the hardware, power brake, and that it is idle
+    nvml.tell(
+        gpu("GPU-aa"),
+        "limit GPU-aa 700000",
+        "clock GPU-aa 1980",
+        f"reasons GPU-aa {reasons}",
+        "ecc GPU-aa 2",
+        "process GPU-aa 4711",
+        "process GPU-aa 4712",
+        gpu("GPU-bb"),
+        "reasons GPU-bb 0",
+        "process GPU-bb 0",
+        "ecc GPU-bb 0",
+    )
+    first, second = probe().gpus
+    assert (first.power_limit, first.sm_clock, first.ecc_uncorrected) == (700.0, 1980, 2)
+    assert first.throttled == ("power_cap", "thermal", "power_brake")
+    assert first.processes == (4711, 4712)
+    assert (second.power_limit, second.sm_clock, second.ecc_uncorrected) == (None, None, 0)
+    assert (second.throttled, second.processes) == ((), ())
+
+
+def test_a_driver_that_knows_the_older_name_tells_why_it_is_slow(nvml: Nvml) -> None:
+    missing = f"error nvmlDeviceGetCurrentClocksEventReasons {FUNCTION_NOT_FOUND}"
+    nvml.tell(gpu("GPU-aa"), "reasons GPU-aa 32", missing)
+    assert probe().gpus[0].throttled == ("thermal",)
+
+
+@pytest.mark.parametrize("code", [NOT_SUPPORTED, FUNCTION_NOT_FOUND])
+def test_a_driver_without_events_tells_the_rest(nvml: Nvml, code: int) -> None:
+    for function in ("nvmlEventSetCreate", "nvmlDeviceRegisterEvents", "nvmlEventSetWait_v2"):
+        nvml.tell(gpu("GPU-aa", utilization=5), f"error {function} {code}")
+        answer = probe(questions=2)
+        assert [(reading.utilization, reading.xids) for reading in answer.gpus] == [(5, ())]
+        assert answer.works
+
+
 def test_a_driver_without_a_gpu_is_certain(nvml: Nvml) -> None:
-    assert probe() == Answer(gpus=[], certain=True)
+    assert probe() == Answer(works=True)
 
 
 def test_what_a_gpu_does_not_tell_is_left_out(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa", total=-1, utilization=-1, temperature=-1, milliwatts=-1), "error nvmlDeviceGetName 3")
-    assert probe() == Answer(gpus=[Reading(index=0, uuid="GPU-aa", name="unknown")])
+    assert probe() == Answer(gpus=(Reading(index=0, uuid="GPU-aa", name="unknown"),), works=True)
 
 
 def test_a_driver_that_is_not_loaded_is_a_machine_without_a_gpu(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), f"error nvmlInitWithFlags {DRIVER_NOT_LOADED}")
-    assert probe() == Answer(gpus=[], certain=True, problem="The NVIDIA driver is not loaded.")
+    assert probe() == Answer(problem="The NVIDIA driver is not loaded.")
 
 
 @pytest.mark.parametrize(
@@ -75,16 +124,46 @@ def test_a_driver_that_is_not_loaded_is_a_machine_without_a_gpu(nvml: Nvml) -> N
         (f"error nvmlDeviceGetCount_v2 {GPU_IS_LOST}", "NVML does not answer: GPU is lost."),
         (f"error nvmlDeviceGetHandleByIndex_v2 {GPU_IS_LOST}", "NVML does not answer: GPU is lost."),
         (f"error nvmlDeviceGetUUID {GPU_IS_LOST}", "NVML does not answer: GPU is lost."),
+        ("error nvmlDeviceGetUUID 999", "NVML does not answer: GPU 0: Unknown Error; GPU 1: Unknown Error."),
     ],
 )
 def test_promise_4_a_driver_that_fails_is_not_a_machine_without_gpus(nvml: Nvml, line: str, problem: str) -> None:
     nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"), line)
-    assert probe() == Answer(gpus=[], certain=False, problem=problem)
+    assert probe() == Answer(certain=False, problem=problem)
 
 
-def test_an_answer_that_was_given_stands_when_the_goodbye_fails(nvml: Nvml) -> None:
-    nvml.tell(gpu("GPU-aa"), f"error nvmlShutdown {GPU_IS_LOST}")
-    assert [reading.uuid for reading in probe().gpus] == ["GPU-aa"]
+def test_promise_4_one_gpu_that_fails_hides_no_other_and_nothing_is_certain(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"), gpu("GPU-cc"), "fails GPU-bb 999")
+    answer = probe()
+    assert [reading.uuid for reading in answer.gpus] == ["GPU-aa", "GPU-cc"]
+    assert (answer.certain, answer.problem) == (False, "NVML does not answer: GPU 1: Unknown Error.")
+
+
+def test_a_gpu_that_was_lost_before_it_was_seen_hides_no_other(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"), gpu("GPU-cc"), "lost GPU-aa", "lost GPU-cc")
+    answer = probe()
+    assert [reading.uuid for reading in answer.gpus] == ["GPU-bb"]
+    assert answer.certain
+    assert answer.problem == "GPUs 0, 2 are lost: they fell off the bus. The others go on."
+
+
+def test_an_xid_is_told_once(nvml: Nvml) -> None:
+    nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"))
+    command = [sys.executable, "-m", "fluxgymd.gpus.probe"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+
+        def xids() -> list[tuple[int, ...]]:
+            assert program.stdin is not None
+            assert program.stdout is not None
+            program.stdin.write(b"\n")
+            program.stdin.flush()
+            answer = msgspec.json.decode(program.stdout.readline(), type=Answer)
+            return [reading.xids for reading in answer.gpus]
+
+        assert xids() == [(), ()]
+        nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"), "xid GPU-bb 79", "xid GPU-bb 45")
+        assert xids() == [(), (79, 45)]
+        assert xids() == [(), ()]
 
 
 def test_this_machine_itself_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +171,6 @@ def test_this_machine_itself_is_told(checkout: Path, monkeypatch: pytest.MonkeyP
     answer = probe()
     if ctypes.util.find_library("nvidia-ml") is None:
         problem = "There is no NVIDIA driver on this machine (libnvidia-ml.so.1 was not found)."
-        assert answer == Answer(gpus=[], certain=True, problem=problem)
+        assert answer == Answer(problem=problem)
     else:
         assert all(reading.uuid.startswith("GPU-") for reading in answer.gpus) or answer.problem

@@ -7,7 +7,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("nvml.c")
 
+NOT_SUPPORTED = 3
 DRIVER_NOT_LOADED = 9
+FUNCTION_NOT_FOUND = 13
 GPU_IS_LOST = 15
 LIB_RM_VERSION_MISMATCH = 18
 

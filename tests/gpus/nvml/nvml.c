@@ -4,12 +4,22 @@
 // FLUXGYM_TEST_NVML names the file. It is read again at every call, so a test changes it while programs run:
 //
 //     gpu UUID TOTAL USED UTILIZATION TEMPERATURE MILLIWATTS NAME...
+//     limit UUID MILLIWATTS    the power limit that is in force
+//     clock UUID MHZ           the clock of its multiprocessors
+//     reasons UUID MASK        why its clocks are not higher, nvmlClocksEventReasons as a decimal number
+//     ecc UUID COUNT           volatile uncorrected ECC errors
+//     process UUID PID         a compute process; `process UUID 0` is none, and that is told
+//     xid UUID NUMBER          an Xid event: told once to each program that has registered before the line came
+//     fails UUID CODE          each call about this GPU answers with this nvmlReturn_t
+//     lost UUID                it fell off the bus: each call about it answers NVML_ERROR_GPU_IS_LOST
 //     error FUNCTION CODE      that function answers with this nvmlReturn_t
-//     hang FUNCTION            that function never comes back
+//     hang FUNCTION [FILE]     that function never comes back: it waits for a signal, or in the kernel for FILE
 //
-// GPUs have the index of their line. A value of -1 is one that this GPU does not tell (NVML_ERROR_NOT_SUPPORTED).
+// GPUs have the index of their line. A value of -1, or no line, is one that this GPU does not tell
+// (NVML_ERROR_NOT_SUPPORTED).
 // Signatures and codes: docs.nvidia.com, NVML API reference.
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +31,7 @@ enum {
     NOT_SUPPORTED = 3,
     INSUFFICIENT_SIZE = 7,
     DRIVER_NOT_LOADED = 9,
+    TIMEOUT = 10,
     GPU_IS_LOST = 15,
     LIB_RM_VERSION_MISMATCH = 18,
 };
@@ -40,6 +51,20 @@ typedef struct {
     unsigned int gpu, memory;
 } Utilization;
 
+typedef struct {
+    unsigned int pid;
+    unsigned long long used_memory;
+    unsigned int gpu_instance, compute_instance;
+} Process;
+
+typedef struct {
+    void *device;
+    unsigned long long type, data;
+    unsigned int gpu_instance, compute_instance;
+} Event;
+
+enum { XID_CRITICAL_ERROR = 8 };
+
 static FILE *state(void) {
     const char *path = getenv("FLUXGYM_TEST_NVML");
     FILE *file = path ? fopen(path, "r") : NULL;
@@ -52,13 +77,17 @@ static FILE *state(void) {
 
 // What the file says of a function: hangs, or an error's code, or SUCCESS.
 static int asked(const char *function) {
-    char line[512], name[64];
+    char line[512], name[64], path[256];
     int code, result = SUCCESS;
     FILE *file = state();
     while (fgets(line, sizeof line, file)) {
-        if (sscanf(line, "hang %63s", name) == 1 && !strcmp(name, function))
+        int found = sscanf(line, "hang %63s %255s", name, path);
+        if (found >= 1 && !strcmp(name, function)) {
+            if (found == 2)
+                open(path, O_RDONLY);
             for (;;)
                 pause();
+        }
         if (sscanf(line, "error %63s %d", name, &code) == 2 && !strcmp(name, function))
             result = code;
     }
@@ -84,12 +113,44 @@ static unsigned int read_gpus(unsigned int index, Gpu *gpu) {
     return count;
 }
 
+// The values of the lines `WORD UUID VALUE`, in their order; their number. `values` has room for `room`.
+static unsigned int read_values(const char *word, const char *uuid, long long *values, unsigned int room) {
+    char line[512], name[64], of[96];
+    long long value;
+    unsigned int count = 0;
+    FILE *file = state();
+    while (fgets(line, sizeof line, file)) {
+        if (sscanf(line, "%63s %95s %lld", name, of, &value) != 3 || strcmp(name, word) || strcmp(of, uuid))
+            continue;
+        if (count < room)
+            values[count] = value;
+        count++;
+    }
+    fclose(file);
+    return count;
+}
+
+// What each call about this GPU answers.
+static int state_of(const char *uuid) {
+    char line[512], of[96];
+    int code, result = SUCCESS;
+    FILE *file = state();
+    while (fgets(line, sizeof line, file)) {
+        if (sscanf(line, "lost %95s", of) == 1 && !strcmp(of, uuid))
+            result = GPU_IS_LOST;
+        if (sscanf(line, "fails %95s %d", of, &code) == 2 && !strcmp(of, uuid))
+            result = code;
+    }
+    fclose(file);
+    return result;
+}
+
 // A handle is the index plus one: a GPU keeps its handle, and NULL is none.
 static int find(const void *device, const char *function, Gpu *gpu) {
     unsigned int index = (unsigned int)((size_t)device - 1);
     int result = asked(function);
-    if (result == SUCCESS && read_gpus(index, gpu) <= index)
-        result = GPU_IS_LOST;
+    if (result == SUCCESS)
+        result = read_gpus(index, gpu) <= index ? GPU_IS_LOST : state_of(gpu->uuid);
     return result;
 }
 
@@ -126,8 +187,9 @@ int nvmlDeviceGetCount_v2(unsigned int *count) {
 }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {
+    Gpu gpu;
     *device = (void *)(size_t)(index + 1);
-    return index < read_gpus(0, NULL) ? asked("nvmlDeviceGetHandleByIndex_v2") : INVALID_ARGUMENT;
+    return index < read_gpus(0, NULL) ? find(*device, "nvmlDeviceGetHandleByIndex_v2", &gpu) : INVALID_ARGUMENT;
 }
 
 int nvmlDeviceGetUUID(void *device, char *buffer, unsigned int length) {
@@ -182,4 +244,114 @@ int nvmlDeviceGetPowerUsage(void *device, unsigned int *milliwatts) {
     Gpu gpu;
     int result = find(device, "nvmlDeviceGetPowerUsage", &gpu);
     return result == SUCCESS ? number(gpu.milliwatts, milliwatts) : result;
+}
+
+// The value of the one line `WORD UUID VALUE`.
+static int told(void *device, const char *function, const char *word, long long *value) {
+    Gpu gpu;
+    int result = find(device, function, &gpu);
+    if (result != SUCCESS)
+        return result;
+    return read_values(word, gpu.uuid, value, 1) ? SUCCESS : NOT_SUPPORTED;
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned int *milliwatts) {
+    long long value = 0;
+    int result = told(device, "nvmlDeviceGetEnforcedPowerLimit", "limit", &value);
+    *milliwatts = (unsigned int)value;
+    return result;
+}
+
+int nvmlDeviceGetClockInfo(void *device, int type, unsigned int *megahertz) {
+    long long value = 0;
+    int result = told(device, "nvmlDeviceGetClockInfo", "clock", &value);
+    (void)type;
+    *megahertz = (unsigned int)value;
+    return result;
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(void *device, unsigned long long *reasons) {
+    long long value = 0;
+    int result = told(device, "nvmlDeviceGetCurrentClocksEventReasons", "reasons", &value);
+    *reasons = (unsigned long long)value;
+    return result;
+}
+
+// What drivers before 535 call the same.
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *reasons) {
+    long long value = 0;
+    int result = told(device, "nvmlDeviceGetCurrentClocksThrottleReasons", "reasons", &value);
+    *reasons = (unsigned long long)value;
+    return result;
+}
+
+int nvmlDeviceGetTotalEccErrors(void *device, int type, int counter, unsigned long long *count) {
+    long long value = 0;
+    int result = told(device, "nvmlDeviceGetTotalEccErrors", "ecc", &value);
+    (void)type, (void)counter;
+    *count = (unsigned long long)value;
+    return result;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, Process *processes) {
+    long long pids[64];
+    Gpu gpu;
+    int result = find(device, "nvmlDeviceGetComputeRunningProcesses_v3", &gpu);
+    if (result != SUCCESS)
+        return result;
+    unsigned int room = *count, found = read_values("process", gpu.uuid, pids, 64);
+    if (!found)
+        return NOT_SUPPORTED;
+    *count = 0;
+    for (unsigned int index = 0; index < found; index++) {
+        if (!pids[index])
+            continue;
+        if (*count < room)
+            processes[*count] = (Process){.pid = (unsigned int)pids[index]};
+        ++*count;
+    }
+    return *count <= room ? SUCCESS : INSUFFICIENT_SIZE;
+}
+
+// Registered GPUs, and how many of each one's Xid lines this program knows. There is one set in a program.
+static unsigned int known_xids[64];
+static int registered[64];
+
+int nvmlEventSetCreate(void **set) {
+    *set = registered;
+    return asked("nvmlEventSetCreate");
+}
+
+int nvmlDeviceRegisterEvents(void *device, unsigned long long types, void *set) {
+    Gpu gpu;
+    int result = find(device, "nvmlDeviceRegisterEvents", &gpu);
+    unsigned int index = (unsigned int)((size_t)device - 1);
+    if (result != SUCCESS)
+        return result;
+    if (set != registered || !(types & XID_CRITICAL_ERROR) || index >= 64)
+        return INVALID_ARGUMENT;
+    registered[index] = 1;
+    known_xids[index] = read_values("xid", gpu.uuid, NULL, 0);
+    return SUCCESS;
+}
+
+int nvmlEventSetWait_v2(void *set, Event *event, unsigned int milliseconds) {
+    int result = asked("nvmlEventSetWait_v2");
+    (void)set, (void)milliseconds;
+    if (result != SUCCESS)
+        return result;
+    for (unsigned int index = 0; index < 64; index++) {
+        Gpu gpu;
+        long long xids[1024];
+        if (!registered[index] || read_gpus(index, &gpu) <= index)
+            continue;
+        unsigned int known = known_xids[index];
+        if (known < 1024 && read_values("xid", gpu.uuid, xids, 1024) > known) {
+            known_xids[index]++;
+            *event = (Event){
+                .device = (void *)(size_t)(index + 1), .type = XID_CRITICAL_ERROR, .data = (unsigned long long)xids[known]};
+            return SUCCESS;
+        }
+    }
+    return TIMEOUT;
 }

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions to the helper that asks NVML (probe.py): one at a time, each with a deadline.
+
+NVML calls can hang in the kernel for ever, so they are never made in the daemon (daemons.md 3.2). A helper that does
+not answer is killed; one that cannot be killed is left behind, and another takes its place. While LEFT_BEHIND of them
+hang nothing more is started: NVML would hang again, and each helper that hangs holds a process for good.
+"""
+
+import asyncio
+import sys
+from contextlib import suppress
+
+import msgspec
+
+from fluxgymd.core.decoding import decode
+from fluxgymd.gpus.probe import Answer
+
+DEADLINE_SECONDS = 15.0
+"""2 s gave false alarms on loaded hosts (daemons.md 3.7)."""
+KILL_SECONDS = 2.0
+REST_SECONDS = 180.0
+"""A helper that nobody asks for this long is ended. While one runs, the driver stays initialized and cannot be
+unloaded."""
+LEFT_BEHIND = 3
+ANSWER_BYTES = 1 << 20
+"""A line may be so long: a GPU takes about 500 bytes, each of its processes 8."""
+
+COMMAND = (sys.executable, "-m", "fluxgymd.gpus.probe")
+
+
+class Asking:
+    def __init__(self, *, deadline_seconds: float = DEADLINE_SECONDS, rest_seconds: float = REST_SECONDS) -> None:
+        self._deadline = deadline_seconds
+        self._rest = rest_seconds
+        self._helper: asyncio.subprocess.Process | None = None
+        self._left_behind: list[asyncio.subprocess.Process] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._resting: asyncio.Task[None] | None = None
+
+    @property
+    def left_behind(self) -> int:
+        """How many helpers hang that could not be killed."""
+        self._left_behind = [one for one in self._left_behind if one.returncode is None]
+        return len(self._left_behind)
+
+    async def ask(self) -> Answer:
+        """One question; its caller sees to it that there is no other at the same time. If it is cancelled, the
+        helper, which owes an answer, ends with it."""
+        self._stay()
+        if self._resting is not None:
+            await self._resting
+        answer = None
+        try:
+            answer = await self._ask()
+            return answer
+        finally:
+            if answer is None or not answer.works:
+                await self.close()
+            else:
+                loop = asyncio.get_running_loop()
+                self._alarm = loop.call_later(self._rest, self._begin_rest)
+
+    async def close(self) -> None:
+        """Ends the helper. Another question starts another."""
+        self._stay()
+        helper, self._helper = self._helper, None
+        if helper is not None and not await _end(helper):
+            self._left_behind.append(helper)
+
+    def _stay(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _begin_rest(self) -> None:
+        self._resting = asyncio.create_task(self.close(), name="gpu-helper-rests")
+
+    async def _ask(self) -> Answer:
+        if self._helper is None or self._helper.returncode is not None:
+            if self.left_behind >= LEFT_BEHIND:
+                hang = f"{self.left_behind} programs that asked it hang and cannot be killed"
+                return Answer(certain=False, problem=f"NVML does not answer: {hang}. A reboot helps.")
+            try:
+                self._helper = await _start()
+            except OSError as error:  # no process, descriptor or memory is left just now
+                why = f"The program that asks NVML cannot be started: {error.strerror}."
+                return Answer(certain=False, problem=why)
+        try:
+            async with asyncio.timeout(self._deadline):
+                return decode(await _question(self._helper), Answer)
+        except TimeoutError:
+            return Answer(certain=False, problem=f"NVML did not answer within {self._deadline:g} s.")
+        except (msgspec.MsgspecError, OSError, ValueError):  # a line cut short, a broken pipe, an endless line
+            helper = self._helper
+            await self.close()
+            return Answer(certain=False, problem=f"The program that asks NVML died (status {helper.returncode}).")
+
+
+async def _start() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=ANSWER_BYTES
+    )
+
+
+async def _question(helper: asyncio.subprocess.Process) -> bytes:
+    assert helper.stdin is not None
+    assert helper.stdout is not None
+    helper.stdin.write(b"\n")
+    await helper.stdin.drain()
+    return await helper.stdout.readline()
+
+
+async def _end(helper: asyncio.subprocess.Process) -> bool:
+    """Whether it has gone. One that hangs in the kernel is not waited for."""
+    assert helper.stdin is not None
+    helper.stdin.close()  # which says to leave
+    if helper.returncode is None:
+        with suppress(ProcessLookupError):
+            helper.kill()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            await helper.wait()
+    return helper.returncode is not None

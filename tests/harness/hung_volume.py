@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mounted volume that never answers, as an NFS server that went away: whoever touches a file on it waits in the
+kernel for ever, and once it is killed it stays there, in state D, until the volume is given up.
+
+It is a FUSE file system (linux/fuse.h) whose server, a process of its own, answers the kernel's first message and no
+other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+INIT = 26
+"""FUSE_INIT, the opcode of the first message."""
+REQUEST_HEADER = struct.Struct("<IIQQIIIHH")
+"""length, opcode, unique number, node, uid, gid, pid, length of extensions, padding"""
+MESSAGE_BYTES = 1 << 18
+DETACH = 2  # MNT_DETACH of mount(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class HungVolume:
+    """`with HungVolume(folder) as volume:`; the folder is there already. At the end whoever waits gets an error."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, __file__, str(self.folder)]
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._server.stdout is not None
+        assert self._server.stdout.readline() == "ready\n"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.communicate()  # the kernel gives the volume up with its server
+        _libc.umount2(os.fsencode(self.folder), DETACH)
+
+
+def _serve(folder: str) -> None:
+    connection = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={connection},rootmode=40755,user_id=0,group_id=0,allow_other"
+    if _libc.mount(b"hung", os.fsencode(folder), b"fuse", 0, options.encode()) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
+    asked = os.read(connection, MESSAGE_BYTES)
+    _, opcode, number, *_ = REQUEST_HEADER.unpack_from(asked)
+    assert opcode == INIT
+    # version 7.31, no read-ahead, no flags; then room for 12 requests, and writes of 128 KiB
+    body = struct.pack("<IIIIHHI", 7, 31, 0, 0, 12, 12, 1 << 17).ljust(64, b"\0")
+    os.write(connection, struct.pack("<IiQ", 16 + len(body), 0, number) + body)
+    print("ready", flush=True)
+    # What is read is in our hands, and then its asker cannot be killed: so the requests are read, and kept.
+    os.set_blocking(connection, False)
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    poll.register(sys.stdin, select.POLLIN)
+    while True:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if sys.stdin.fileno() in ready:
+            return
+        os.read(connection, MESSAGE_BYTES)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
