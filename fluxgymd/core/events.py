@@ -93,6 +93,9 @@ class StopAsked(Event, frozen=True, kw_only=True, tag="stop_asked"):
     attempt: int
     after_checkpoint: bool = False
     """Its next complete checkpoint is waited for before anything is sent."""
+    newest_checkpoint: str | None = None
+    """The newest complete one at that time, empty if there was none: the next one is another. None: it was not looked
+    for."""
 
 
 class SightLost(Event, frozen=True, kw_only=True, tag="sight_lost"):

@@ -88,12 +88,15 @@ class Stopping(msgspec.Struct, frozen=True, gc=False, tag=True):
 
     attempt: Attempt
     after_checkpoint: bool = False
+    newest_checkpoint: str | None = None
 
 
 class Lost(msgspec.Struct, frozen=True, gc=False, tag=True):
     attempt: Attempt
     why: str
     stop_asked: bool
+    after_checkpoint: bool = False
+    newest_checkpoint: str | None = None
 
 
 class Stopped(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -196,16 +199,17 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
         case e.StopAsked():
             attempt = _live(job, event, event.attempt)
             if isinstance(job.state, Lost):
-                return replace(job, state=replace(job.state, stop_asked=True))
-            return replace(job, state=Stopping(attempt, event.after_checkpoint))
+                return replace(job, state=_lose(Stopping(attempt, *_patience(event)), job.state.why))
+            return replace(job, state=Stopping(attempt, *_patience(event)))
         case e.SightLost():
-            attempt = _live(job, event, event.attempt)
-            return replace(job, state=Lost(attempt, event.why, stop_asked(job)))
+            _live(job, event, event.attempt)
+            return replace(job, state=_lose(job.state, event.why))
         case e.SightRegained():
             attempt = _live(job, event, event.attempt)
             if not isinstance(job.state, Lost):
                 return job
-            return replace(job, state=Stopping(attempt) if job.state.stop_asked else Running(attempt))
+            stopping = Stopping(attempt, *_patience(job.state))
+            return replace(job, state=stopping if job.state.stop_asked else Running(attempt))
         case e.Ended():
             return _end(job, event)
         case e.Cancelled():
@@ -333,6 +337,24 @@ def _end(job: Job, event: e.Ended) -> Job:
 def stop_asked(job: Job) -> bool:
     """Whether the user wants the running attempt to end."""
     return isinstance(job.state, Stopping) or (isinstance(job.state, Lost) and job.state.stop_asked)
+
+
+def stops_later(job: Job) -> Stopping | Lost | None:
+    """The state of a job that the user wants to end after its next complete checkpoint."""
+    return job.state if isinstance(job.state, (Stopping, Lost)) and job.state.after_checkpoint else None
+
+
+def _patience(asked: e.StopAsked | Stopping | Lost) -> tuple[bool, str | None]:
+    return asked.after_checkpoint, asked.newest_checkpoint
+
+
+def _lose(state: State, why: str) -> Lost:
+    """Out of sight; what the user asked for stays as it was asked for."""
+    assert isinstance(state, Live)
+    if isinstance(state, Lost):
+        return replace(state, why=why)
+    patience = _patience(state) if isinstance(state, Stopping) else (False, None)
+    return Lost(state.attempt, why, isinstance(state, Stopping), *patience)
 
 
 def _state_after(event: e.Ended) -> State:

@@ -143,6 +143,7 @@ WAYS: dict[str, list[e.AnyEvent]] = {
     "stopping later": [*_RUN, stop_asked(after_checkpoint=True)],
     "lost": [*_RUN, sight_lost()],
     "lost while stopping": [*_RUN, stop_asked(), sight_lost()],
+    "lost while stopping later": [*_RUN, stop_asked(after_checkpoint=True), sight_lost()],
     "completed": [*_RUN, ended("completed")],
     "failed": [*_RUN, ended("failed")],
     "stopped": [*_RUN, ended("stopped")],

@@ -38,9 +38,10 @@ queued               | -         starting -       -      -       -          -   
 starting             | -         -        starting starting running stopping lost      starting       completed failed stopped interrupted queued        -         -
 running              | -         -        running running running stopping  lost       running        completed failed stopped interrupted queued        -         -
 stopping             | -         -        stopping stopping stopping stopping lost-while-stopping stopping completed failed stopped stopped stopped      -         -
-stopping later       | -         -        stopping-later stopping-later stopping-later stopping lost-while-stopping stopping-later completed failed stopped stopped stopped - -
+stopping later       | -         -        stopping-later stopping-later stopping-later stopping lost-while-stopping-later stopping-later completed failed stopped stopped stopped - -
 lost                 | -         -        lost    lost   lost    lost-while-stopping lost running     completed failed stopped interrupted queued        -         -
 lost while stopping  | -         -        lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping stopping completed failed stopped stopped stopped - -
+lost while stopping later | - - lost-while-stopping-later lost-while-stopping-later lost-while-stopping-later lost-while-stopping lost-while-stopping-later stopping-later completed failed stopped stopped stopped - -
 completed            | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
 failed               | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
 stopped              | -         -        -       -      -       -          -          -              -         -      -       -           -             -         queued
@@ -57,8 +58,9 @@ starting             | stopping-later      queued  interrupted-held -           
 running              | stopping-later      queued  interrupted-held -                -           -                -                -      - -
 stopping             | stopping-later      stopped stopped          -                -           -                -                -      - -
 stopping later       | stopping-later      stopped stopped          -                -           -                -                -      - -
-lost                 | lost-while-stopping queued  interrupted-held -                -           -                -                -      interrupted -
-lost while stopping  | lost-while-stopping stopped stopped          -                -           -                -                -      interrupted -
+lost                 | lost-while-stopping-later queued  interrupted-held -                -           -                -                -      interrupted -
+lost while stopping  | lost-while-stopping-later stopped stopped    -                -           -                -                -      interrupted -
+lost while stopping later | lost-while-stopping-later stopped stopped -              -           -                -                -      interrupted -
 completed            | -                   -       -                -                -           -                completed        -      - -
 failed               | -                   -       -                -                -           -                failed           -      - -
 stopped              | -                   -       -                -                -           -                stopped          -      - -
@@ -77,6 +79,7 @@ stopping             | stopping            stopping
 stopping later       | stopping-later      stopping-later
 lost                 | lost                lost
 lost while stopping  | lost-while-stopping lost-while-stopping
+lost while stopping later | lost-while-stopping-later lost-while-stopping-later
 completed            | -                   -
 failed               | -                   -
 stopped              | -                   -
@@ -99,6 +102,8 @@ def cells() -> list[tuple[str, str, str]]:
 
 def called(job: Job) -> str:
     match job.state:
+        case Lost(stop_asked=True, after_checkpoint=True):
+            return "lost-while-stopping-later"
         case Lost(stop_asked=True):
             return "lost-while-stopping"
         case Stopping(after_checkpoint=True):
@@ -152,6 +157,13 @@ def test_a_held_job_is_not_started() -> None:
 def test_attempts_are_counted_without_a_gap(number: int) -> None:
     with pytest.raises(BadHistory, match=f"attempt {number} follows attempt 1"):
         apply(folded("interrupted"), h.reserved(number))
+
+
+def test_a_stop_after_the_next_checkpoint_stays_one_when_sight_is_lost_and_regained() -> None:
+    asked = e.StopAsked(at=6.0, attempt=1, after_checkpoint=True, newest_checkpoint="my-lora-000004-state")
+    job = fold([*h.WAYS["running"], asked, h.sight_lost(), h.sight_lost(), h.sight_regained()])
+    assert job.last is not None
+    assert job.state == Stopping(job.last, after_checkpoint=True, newest_checkpoint="my-lora-000004-state")
 
 
 def test_no_event_is_no_job() -> None:
