@@ -18,7 +18,7 @@ from fluxgymd.engine.submit import Submitter
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.engine.view import show
 from fluxgymd.store import journal
-from fluxgymd.trainers.progress import MetricsReader
+from fluxgymd.trainers.attempt_progress import AttemptProgress
 
 
 class Jobs:
@@ -56,7 +56,7 @@ class Jobs:
         entry = self._book.entry(parameters.name)
         if entry.progress is None and entry.job is not None and entry.job.last is not None:
             # It ended before this daemon started, so nobody has read its progress; 10,000 old jobs are not read.
-            reader = MetricsReader(entry.folder.metrics, entry.job.last.metrics_offset)
+            reader = AttemptProgress(entry.folder, entry.job.last, entry.job.context.kind)
             await asyncio.to_thread(reader.read)
             entry.progress = reader.progress
         return m.OneJob(job=show(entry))

@@ -15,22 +15,33 @@ from fluxgymd.engine import resuming
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import progress
+from fluxgymd.trainers.attempt_progress import AttemptProgress
 from fluxgymd.watchdog.evidence_files import EVIDENCE
 
 Over = Ended | NeverStarted | Rebooted
 
+GONE = "The daemon went away before it was started."
+
 
 def end_event(
-    job: Job, attempt: Attempt, folder: JobFolder, over: Over, *, manager_stays: bool, why_not_started: str | None
+    job: Job,
+    attempt: Attempt,
+    folder: JobFolder,
+    over: Over,
+    *,
+    manager_stays: bool,
+    why_not_started: str | None,
+    withheld: str | None = None,
 ) -> events.Ended:
-    """The event. Reads the job's files: blocks on the disk."""
+    """The event. Reads the job's files: blocks on the disk. `why_not_started`: the fault; `withheld`: what else kept
+    its gate closed, so that it is started again at once."""
     now = time.time()  # once: a pause is counted from the end that is recorded
     asked = stop_asked(job)
     if isinstance(over, NeverStarted):
         outcome = (
             Outcome("stopped", "It was stopped before it ran.")
             if asked
-            else Outcome("never_started", why_not_started or "The daemon went away before it was started.")
+            else Outcome("never_started", why_not_started or withheld or GONE)
         )
         return events.Ended(
             at=now,
@@ -41,7 +52,7 @@ def end_event(
             again=not asked and why_not_started is None,
         )
     context = job.context
-    reader = progress.MetricsReader(folder.metrics, attempt.metrics_offset)
+    reader = AttemptProgress(folder, attempt, context.kind)
     reader.read()
     told = reader.progress
     step = max(attempt.step, told.step or 0) if told else attempt.step

@@ -19,7 +19,7 @@ from fluxgymd.engine.ending import Over
 from fluxgymd.engine.spec import attempt_ref
 from fluxgymd.engine.stopping import StopLadder
 from fluxgymd.failpoints import failpoint
-from fluxgymd.trainers.progress import MetricsReader
+from fluxgymd.trainers.attempt_progress import AttemptProgress
 
 LOOK_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.2
@@ -41,7 +41,7 @@ class Look:
         self._adapter = adapter
         self._stop_limit = stop_limit
         self._number = entry.job.state.attempt.number
-        self._metrics = MetricsReader(entry.folder.metrics, entry.job.state.attempt.metrics_offset)
+        self._told = AttemptProgress(entry.folder, entry.job.state.attempt, entry.job.context.kind)
         self._ladder: StopLadder | None = None
         self._checkpoint_before: str | None = None
         self._gone: asyncio.Task[None] | None = None
@@ -141,8 +141,8 @@ class Look:
         return name == before
 
     async def _progress(self) -> None:
-        if await asyncio.to_thread(self._metrics.read):
-            self._book.progressed(self._entry, self._metrics.progress)
+        if await asyncio.to_thread(self._told.read):
+            self._book.progressed(self._entry, self._told.progress)
 
     async def _pause(self, *, short: bool) -> None:
         """Until the shim may be gone, somebody rings, or it is time to look again."""

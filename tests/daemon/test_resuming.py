@@ -180,12 +180,13 @@ def test_promise_5_sd_scripts_trains_each_epoch_once_after_any_number_of_kills(
         done = 0
         for number in range(1, 6):
             done = draw.randint(done + 1, min(done + 3, 11))
-            kill_at(daemon, number, draw.choice([f"epoch {done + 1}/12", f"saving state: my-lora-{done:06d}-state"]))
+            kill_at(daemon, number, draw.choice([f"epoch {done + 1}/12", f"saving state at epoch {done}\n"]))
             daemon.wait("my-lora", State.FAILED)
             found = daemon.call(m.CHECKPOINTS, m.JobName(name="my-lora")).checkpoints
             done = max((state.epoch or 0 for state in found if state.complete), default=0)
             daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
         daemon.wait("my-lora", State.COMPLETED)
+        assert event_of(daemon, "my-lora", "ended", 6)["step"] == 12 * STEPS_PER_EPOCH  # as its bar told it
         trained = json.loads(metadata(daemon.folder("my-lora") / "my-lora.safetensors")["trained"])
         assert trained == list(range(1, 13))
         begun = [event for event in daemon.events("my-lora") if event["event"] == "reserved"]

@@ -2,9 +2,10 @@
 """The life of a run of kohya-ss/sd-scripts, without the training: its flags, counters, files and faults.
 
 Its arithmetic is that of train_network.py at 48d368f (lines 944 to 971, 1232 to 1275, 1401 to 1416, 1690 to 1728):
-the step counter restarts at each resume, a state is written in place with train_state.json first and the random
-states last, a finished state is refused, and no signal saves anything. Which epochs the weights have seen stands in
-their metadata, which the real one has not.
+the step counter restarts at each resume, a LoRA is written before its state, a state is written in place with
+train_state.json first and the random states last, a finished state is refused, and no signal saves anything. What it
+prints has the form of the real one's, which tests/upstream ran beside it. Which epochs the weights have seen stands
+in their metadata, which the real one has not.
 """
 
 import argparse
@@ -37,6 +38,17 @@ def work(steps: int) -> None:
     hashlib.pbkdf2_hmac("sha256", b"", b"", ROUNDS_PER_STEP * steps)
 
 
+def info(message: str) -> None:
+    """A line of the log."""
+    print(f"                    INFO     {message}", file=sys.stderr, flush=True)
+
+
+def draw_bar(done: int, total: int, loss: str) -> None:
+    """tqdm's bar: an end of line only when it is drawn again."""
+    told = f"{done}/{total} [00:00<00:00,  0.01s/it{loss}]"
+    print(f"\rsteps: {100 * done // total:3d}%|          | {told}", end="", file=sys.stderr, flush=True)
+
+
 class NetworkTrainer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -60,6 +72,7 @@ class NetworkTrainer:
             assert self.max_train_steps > initial_step, "max_train_steps should be greater than initial step"
         epochs = math.ceil(self.max_train_steps / self.steps_per_epoch)
         global_step = 0
+        loss = ""
         for epoch in range(initial_step // self.steps_per_epoch, epochs):
             print(f"\nepoch {epoch + 1}/{epochs}", flush=True)
             self.current_epoch = epoch + 1
@@ -67,14 +80,22 @@ class NetworkTrainer:
                 self.current_step = global_step
                 work(1)
                 global_step += 1
+                draw_bar(global_step, self.max_train_steps, loss)
+                loss = f", avr_loss={1 / global_step:.3g}"
+                draw_bar(global_step, self.max_train_steps, loss)
             self.trained.append(epoch + 1)
             every = self.args.save_every_n_epochs
             if (epoch + 1) % every == 0 and epoch + 1 < epochs:
+                self._save_lora(f"{self.args.output_name}-{epoch + 1:06d}.safetensors")
+                info(f"saving state at epoch {epoch + 1}")
                 self._save_state(f"{self.args.output_name}-{epoch + 1:06d}-state")
                 old = epoch + 1 - every * self.args.save_last_n_epochs_state
                 shutil.rmtree(self.args.output_dir / f"{self.args.output_name}-{old:06d}-state", ignore_errors=True)
+        info("saving last state.")
         self._save_state(f"{self.args.output_name}-state")
-        self._save_weights(self.args.output_dir / f"{self.args.output_name}.safetensors")
+        self._save_lora(f"{self.args.output_name}.safetensors")
+        info("model saved.")
+        draw_bar(global_step, self.max_train_steps, loss)
 
     def _load_state(self) -> int:
         folder = self.args.resume
@@ -86,8 +107,8 @@ class NetworkTrainer:
         return int(json.loads((folder / "train_state.json").read_text())["current_step"])
 
     def _save_state(self, name: str) -> None:
-        print(f"saving state: {name}", flush=True)
         folder = self.args.output_dir / name
+        info(f"Saving current state to {folder}")
         folder.mkdir(exist_ok=True)
         state = {"current_epoch": self.current_epoch, "current_step": self.current_step + 1}
         (folder / "train_state.json").write_text(json.dumps(state))
@@ -95,6 +116,11 @@ class NetworkTrainer:
         for file in ("optimizer.bin", "scheduler.bin", "random_states_0.pkl"):
             work(5)
             shutil.copyfile(RECORDED / file, folder / file)
+
+    def _save_lora(self, name: str) -> None:
+        path = self.args.output_dir / name
+        print(f"\nsaving checkpoint: {path}", flush=True)
+        self._save_weights(path)
 
     def _save_weights(self, path: Path) -> None:
         header = json.dumps({"__metadata__": {"trained": json.dumps(self.trained)}}).encode()
