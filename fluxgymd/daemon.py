@@ -117,6 +117,7 @@ class Daemon:
             chosen=supervisors.choice.adapter,
             here=here,
             config=config,
+            paused=lambda: machine_state.paused,
             done=bell.set,
         )
         scheduler = Scheduler(

@@ -55,6 +55,8 @@ class Entry:
     not_before: float = 0.0
     """Monotonic: a start that failed is tried again after this."""
     start_problem: str | None = None
+    withheld: str | None = None
+    """Why its gate was left closed, if by no fault: it is started again at once."""
     _lock: asyncio.Lock | None = None
     _wake: asyncio.Event | None = None
     held: Lease | None = None

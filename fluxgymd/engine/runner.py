@@ -12,7 +12,8 @@ from fluxgym.config import Config
 from fluxgym.errors import FluxgymError, StorageFailed
 from fluxgym.messages import Context, Kind
 from fluxgymd.attempts.port import Adapter
-from fluxgymd.core.job import Live, Waiting
+from fluxgymd.core import events
+from fluxgymd.core.job import Attempt, Job, Live, Lost, Waiting
 from fluxgymd.core.records import Place
 from fluxgymd.engine import monitor, resuming
 from fluxgymd.engine.book import Book, Entry
@@ -40,6 +41,7 @@ class Runner:
         chosen: str,
         here: Place,
         config: Config,
+        paused: Callable[[], bool],
         done: Callable[[], None],
     ) -> None:
         self._book = book
@@ -47,7 +49,7 @@ class Runner:
         self._chosen = adapters[chosen]
         self._here = here
         self._config = config
-        self._starter = Starter(book, self._chosen, here, config)
+        self._starter = Starter(book, self._chosen, here, config, paused=paused)
         self._done = done  # tells the scheduler that a lease may be free
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._promised: dict[str, tuple[str, ...]] = {}
@@ -60,6 +62,10 @@ class Runner:
     def adapter(self) -> Adapter:
         """The one that new attempts are started with."""
         return self._chosen
+
+    def knows(self, adapter: str) -> bool:
+        """Whether attempts of this adapter can be looked at."""
+        return adapter in self._adapters
 
     def busy(self, name: str) -> bool:
         """Whether a task starts or watches an attempt of this job."""
@@ -129,7 +135,10 @@ class Runner:
         assert entry.job is not None
         assert isinstance(entry.job.state, Live)
         attempt = entry.job.state.attempt
-        adapter = self._adapters[attempt.adapter]
+        adapter = self._adapters.get(attempt.adapter)
+        if adapter is None:
+            await self._lose(entry, attempt)
+            return
         failpoint("watch.begins")
         look = Look(self._book, entry, adapter, self._config.stop_limit)
         await asyncio.to_thread(monitor.write_pid, entry.folder)
@@ -143,6 +152,25 @@ class Runner:
         failpoint("watch.over")
         await self._end(entry, over, manager_stays=look.seen_running and await adapter.manager_stays())
 
+    async def _lose(self, entry: Entry, attempt: Attempt) -> None:
+        """Keeps what an attempt of an unknown adapter holds, until the user says that nothing of it runs."""
+        why = (
+            f"attempt {attempt.number} was run by the adapter {attempt.adapter!r}, "
+            "which this version of FluxGym does not know"
+        )
+
+        def lost(job: Job) -> events.SightLost:
+            if not isinstance(job.state, Live):
+                raise Abandoned("it was disowned")
+            return events.SightLost(at=time.time(), attempt=attempt.number, why=why)
+
+        assert entry.job is not None
+        if not isinstance(entry.job.state, Lost) or entry.job.state.why != why:
+            await self._book.decide(entry, lost)
+            await monitor.note(entry.folder, f"sight of attempt {attempt.number} was lost: {why}")
+        await entry.wake.wait()
+        entry.wake.clear()
+
     async def _end(self, entry: Entry, over: Over, *, manager_stays: bool) -> None:
         assert entry.job is not None
         assert isinstance(entry.job.state, Live)
@@ -155,6 +183,7 @@ class Runner:
             over,
             manager_stays=manager_stays,
             why_not_started=entry.start_problem,
+            withheld=entry.withheld,
         )
         failpoint("end.judged")
         # All of it before the end is told: who hears of it finds the folder as it stays.

@@ -39,7 +39,11 @@ class Abandoned(Exception):
 
 
 class Starter:
-    def __init__(self, book: Book, adapter: Adapter, here: Place, config: Config) -> None:
+    def __init__(
+        self, book: Book, adapter: Adapter, here: Place, config: Config, *, paused: Callable[[], bool]
+    ) -> None:
+        """`paused`: whether the queue is."""
+        self._paused = paused
         self._book = book
         self._adapter = adapter
         self._here = here
@@ -49,6 +53,7 @@ class Starter:
         """Returns when the gate is open, or the attempt was given up before; its evidence tells which. `reserved` is
         called when its lease is in the journal. Abandoned or StorageFailed: no attempt was made."""
         failpoint("attempt.begins")
+        entry.withheld = None
         attempt = await self._reserve(entry, gpus)
         failpoint("attempt.reserved")
         reserved()
@@ -79,8 +84,11 @@ class Starter:
             log.error("%s: attempt %d was not started: %s", entry.name, attempt.number, error)
 
     def _open(self, entry: Entry, gate: Gate) -> None:
-        # A stop may have come meanwhile; then the gate is closed unopened and nothing was started.
-        if entry.job is not None and isinstance(entry.job.state, Starting):
+        # A stop or a pause may have come meanwhile, and may have been answered: then the gate is closed unopened and
+        # nothing was started.
+        if self._paused():
+            entry.withheld = "The queue was paused before it was started."
+        elif entry.job is not None and isinstance(entry.job.state, Starting):
             gate.open()
 
     async def _reserve(self, entry: Entry, gpus: tuple[str, ...]) -> Attempt:
@@ -96,6 +104,8 @@ class Starter:
                 raise Abandoned("it does not wait any more")
             if job.held:
                 raise Abandoned("it was put on hold while its start was prepared")
+            if self._paused():
+                raise Abandoned("the queue was paused while its start was prepared")
             if job.context != context:
                 raise Abandoned("its settings were changed while its start was prepared")
             if isinstance(beginning.where, Impossible):

@@ -23,7 +23,7 @@ from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.preflight import Preflight
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
-from fluxgymd.store.home import JOURNAL, JobFolder
+from fluxgymd.store.home import JOURNAL, Home, JobFolder
 from fluxgymd.trainers import kohya, settings
 
 AT_ONCE = 16
@@ -44,7 +44,7 @@ class Submitter:
             raise NameTaken(f"There is a job {name} already; choose another name, or remove it first.", name=name)
         folder = self._book.home.folder(name).path
         if folder.exists() or folder.is_symlink():
-            raise NameTaken(f"{folder} is there and is no job; move it away, or choose another name.", name=name)
+            raise _taken(folder, name)
         self._under_way.add(name)
         try:
             async with self._at_once:
@@ -65,7 +65,7 @@ class Submitter:
             failpoint("submit.dataset_copied")
             await self._book.disk(lambda: _write(built, context, job_id))
             failpoint("submit.files_written")
-            folder = await self._book.disk(lambda: self._book.home.publish(built, context.name))
+            folder = await self._book.disk(lambda: _publish(self._book.home, built, context.name))
             failpoint("submit.published")
         except Exception:
             # Not where this task is cancelled: a thread may be publishing the folder at that moment. What a daemon
@@ -117,6 +117,17 @@ def _write(built: Path, context: Context, job_id: str) -> None:
         write_file(folder.sample_prompts, kohya.sample_prompts(context))
     event = events.Submitted(at=now, id=job_id, context=context, priority=context.priority or 0, rank=now)
     write_file(built / JOURNAL, events.encode(event))
+
+
+def _publish(home: Home, built: Path, name: str) -> JobFolder:
+    try:
+        return home.publish(built, name)
+    except FileExistsError:
+        raise _taken(home.folder(name).path, name) from None
+
+
+def _taken(folder: Path, name: str) -> NameTaken:
+    return NameTaken(f"{folder} is there and is no job; move it away, or choose another name.", name=name)
 
 
 def _warnings(snapshot: Snapshot, context: Context) -> list[str]:

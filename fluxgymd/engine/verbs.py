@@ -153,7 +153,8 @@ class Verbs:
         return entry
 
     def _disown(self, job: Job, state: Lost) -> events.AnyEvent:
-        if state.attempt.place.machine_id == self._runner.machine_id:
+        seen = state.attempt.place.machine_id == self._runner.machine_id and self._runner.knows(state.attempt.adapter)
+        if seen:
             raise wrong_state(
                 job, "it was lost on this machine, where FluxGym sees by itself when nothing of it is left"
             )

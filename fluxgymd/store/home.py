@@ -5,6 +5,7 @@ A folder under outputs/ is a job from the moment it has its name: it is built as
 It goes the same way back: renamed to `.trash-ID` first, then deleted.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -131,11 +132,16 @@ class Home:
         """Gives a built folder its name, durably. FileExistsError if the name is taken."""
         target = self.outputs / name
         if os.path.lexists(target):
-            raise FileExistsError(target)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
         failpoint("publish.checked")
         sync_folder(built)
         failpoint("publish.synced")
-        built.rename(target)
+        try:
+            built.rename(target)
+        except OSError as error:  # somebody has made it since the look
+            if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+            raise
         failpoint("publish.renamed")
         sync_folder(self.outputs)
         failpoint("publish.durable")

@@ -10,13 +10,23 @@ import msgspec
 import pytest
 
 from fluxgym import config
+from fluxgym.config import Config
+from fluxgym.messages import Context, Kind
 from fluxgymd.attempts import place
+from fluxgymd.attempts.port import AttemptSpec, Gate
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.core import events as e
-from fluxgymd.core.job import Live
+from fluxgymd.core.job import Failed, Live, Lost, Queued
+from fluxgymd.core.records import Placement
+from fluxgymd.engine import view
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.runner import Runner
+from fluxgymd.engine.scheduler import Scheduler
+from fluxgymd.engine.verbs import Verbs
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.store import journal
 from fluxgymd.store.home import Home
+from fluxgymd.store.machine import MachineState
 from fluxgymd.store.writer import Writer
 from tests.core import histories as h
 
@@ -66,6 +76,7 @@ def test_promise_4_a_job_whose_end_is_still_being_written_down_is_not_started_by
             chosen="process",
             here=place.here(),
             config=loaded,
+            paused=lambda: False,
             done=rung.set,
         )
         entry = book.entry("my-lora")
@@ -83,3 +94,128 @@ def test_promise_4_a_job_whose_end_is_still_being_written_down_is_not_started_by
 
     asyncio.run(scenario())
     writer.close()
+
+
+class PausedMeanwhile(ProcessAdapter):
+    """The queue is paused while a shim waits at its gate."""
+
+    paused = False
+
+    async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
+        placement = await super().place(spec, gate)
+        self.paused = True
+        return placement
+
+
+def waiting_program(tmp_path: Path) -> tuple[Book, Config]:
+    context = Context(name="my-job", kind=Kind.PROGRAM, program=["/bin/sh", "-c", "touch ran"])
+    submitted = e.Submitted(at=1.0, id="0" * 32, context=context, rank=1.0)
+    folder = tmp_path / "home" / "outputs" / "my-job"
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_bytes(e.encode(submitted))
+    book = Book(Home(tmp_path / "home"), Writer())
+    book.load()
+    loaded = config.load({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, {"home": str(tmp_path / "home")})
+    return book, loaded
+
+
+def run(book: Book, settings: Config, adapter: PausedMeanwhile) -> list[e.AnyEvent]:
+    """Starts the job, and tells its journal when no task has it in hand any more."""
+
+    async def scenario() -> None:
+        runner = Runner(
+            book,
+            adapters={"process": adapter},
+            chosen="process",
+            here=place.here(),
+            config=settings,
+            paused=lambda: adapter.paused,
+            done=lambda: None,
+        )
+        runner.start(book.entry("my-job"), ())
+        async with asyncio.timeout(60):
+            await runner.settled("my-job")
+
+    asyncio.run(scenario())
+    book.writer.close()
+    return journal.good_events(book.entry("my-job").folder.journal)
+
+
+def test_nothing_starts_behind_a_pause_that_came_while_a_shim_waited_at_its_gate(tmp_path: Path) -> None:
+    book, settings = waiting_program(tmp_path)
+    *_, last = run(book, settings, PausedMeanwhile(stop_limit=1.0))
+    assert isinstance(last, e.Ended)
+    assert (last.outcome, last.reason) == ("never_started", "The queue was paused before it was started.")
+    job = book.sound("my-job")[1]
+    assert isinstance(job.state, Queued)
+    assert job.start_failures == 0  # it starts at once when the queue goes on
+    assert not (book.entry("my-job").folder.path / "ran").exists()
+
+
+def test_a_start_that_a_pause_overtakes_is_not_even_reserved(tmp_path: Path) -> None:
+    book, settings = waiting_program(tmp_path)
+    adapter = PausedMeanwhile(stop_limit=1.0)
+    adapter.paused = True
+    (only,) = run(book, settings, adapter)
+    assert isinstance(only, e.Submitted)
+
+
+def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_until_it_is_disowned(
+    tmp_path: Path,
+) -> None:
+    """Of a newer version, which knows Slurm, or of one that was built with more."""
+    book, settings = waiting_program(tmp_path)
+    folder = tmp_path / "home" / "outputs" / "my-lora"
+    folder.mkdir()
+    reservation = msgspec.structs.replace(h.reserved(), adapter="slurm", place=place.here())
+    events = [reservation if isinstance(event, e.Reserved) else event for event in h.WAYS["running"]]
+    (folder / "events.jsonl").write_bytes(b"".join(map(e.encode, events)))
+    book = Book(book.home, Writer())
+    book.load()
+
+    async def scenario() -> None:
+        bell = asyncio.Event()
+        runner = Runner(
+            book,
+            adapters={"process": ProcessAdapter(stop_limit=1.0)},
+            chosen="process",
+            here=place.here(),
+            config=settings,
+            paused=lambda: False,
+            done=bell.set,
+        )
+        scheduler = Scheduler(
+            book,
+            runner,
+            Gpus(),
+            machine=MachineState(tmp_path / "state", place.here().machine_id),
+            machine_id=place.here().machine_id,
+            program_slots=1,
+            bell=bell,
+            after_pass=nothing,
+        )
+        entry = book.entry("my-lora")
+        runner.adopt(entry)
+        runner.start(book.entry("my-job"), ())
+        async with asyncio.timeout(60):
+            await runner.settled("my-job")
+            while not isinstance(entry.job and entry.job.state, Lost):
+                await book.hub.wait(book.hub.revision.number)
+            assert book.leases() == [("GPU-1",)]
+            reason = view.show(entry).runtime.reason
+            assert reason is not None
+            assert "attempt 1 was run by the adapter 'slurm', which this version of FluxGym does not know" in reason
+            await Verbs(book, runner, scheduler).resume("my-lora", assume_gone=True)
+            await runner.settled("my-lora")
+        assert book.leases() == []
+        await runner.close()
+
+    asyncio.run(scenario())
+    book.writer.close()
+    assert isinstance(book.sound("my-job")[1].state, Failed)  # it ran: it wrote no result
+    kinds = [type(event) for event in journal.good_events(folder / "events.jsonl")]
+    assert kinds == [*map(type, events), e.SightLost, e.Disowned]
+
+
+async def nothing() -> None:
+    pass

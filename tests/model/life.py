@@ -114,6 +114,7 @@ class Life:
             chosen="scope",
             here=world.here.place,
             config=config,
+            paused=lambda: self.machine.paused,
             done=bell.set,
         )
         self.scheduler = Scheduler(
