@@ -14,6 +14,8 @@ import click
 
 from fluxgym import __version__
 from fluxgym.errors import FluxgymError
+from fluxgymctl.manual import epilog
+from fluxgymctl.outcome import INTERRUPTED
 from fluxgymctl.output import note
 from fluxgymctl.session import common_options
 
@@ -42,8 +44,6 @@ VERBS = (
 
 BAD_INPUT = 2
 OTHER_FAILURE = 1
-INTERRUPTED = 130
-"""128 + SIGINT, as a shell reports it."""
 
 
 class LazyGroup(click.Group):
@@ -69,14 +69,23 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=epilog(
+        "submit my-cat --dataset pictures --trigger-word c4t",
+        "watch my-cat",
+        "history my-cat",
+        ends="0 done; `wait` and `watch` also tell how the job ended",
+    ),
+)
 @click.version_option(__version__, prog_name="fluxgymctl", message="%(prog)s %(version)s")
 @common_options
 def program() -> None:
     """Trains LoRAs for Flux models: queues jobs at fluxgymd, shows them, and steers them.
 
-    Exit status: 0 done, 1 other failure, 2 bad input, 3 no such job, 4 not possible in this state, 5 the machine
-    refuses (disk), 6 no daemon, 130 interrupted; `wait` and `watch` also tell how the job ended.
+    What was submitted goes on when this program ends, the terminal closes or the daemon restarts.
+    `fluxgymctl VERB --help` tells more of a verb.
     """
 
 
@@ -91,6 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = program.main(args=words or ["--help"], prog_name="fluxgymctl", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except click.MissingParameter as error:
+        usage = error.ctx.get_usage() if error.ctx is not None else ""
+        note(f"{error.format_message()} {usage}".rstrip())
+        return error.exit_code
     except click.ClickException as error:
         note(error.format_message())
         return error.exit_code

@@ -3,6 +3,7 @@
 
 from fluxgym.messages import State
 from fluxgym.methods import WatchReply
+from fluxgymctl.output import note
 
 STATUS = {
     State.COMPLETED: 0,
@@ -14,12 +15,27 @@ STATUS = {
 """The states in which nothing more happens by itself. An interrupted job is resumed, so it has not ended."""
 
 REMOVED = 14
+INTERRUPTED = 130
+"""128 + SIGINT, as a shell reports it."""
 
-HELP = "Exit status: " + ", ".join(f"{status} {state}" for state, status in STATUS.items()) + f", {REMOVED} removed"
+HELP = ", ".join(f"{status} {state}" for state, status in STATUS.items()) + f", {REMOVED} removed"
 
 
 def has_ended(state: State) -> bool:
     return state in STATUS
+
+
+def interrupted(*names: str) -> int:
+    """Says that Ctrl-C ended this program alone: no client's end changes anything about a job (promise 1)."""
+    match names:
+        case []:
+            rest = "the jobs go on."
+        case [name]:
+            rest = f"{name} goes on. `fluxgymctl stop {name}` would stop it."
+        case _:
+            rest = f"{', '.join(names)} go on."
+    note(f"This program ends; {rest}")
+    return INTERRUPTED
 
 
 def of(reply: WatchReply) -> int | None:

@@ -8,13 +8,14 @@ import click
 from fluxgym.messages import Checkpoint
 from fluxgym.methods import CHECKPOINTS, JobName
 from fluxgymctl import words
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("NAME", "EPOCH", "STEP", "SIZE", "AGE", "CONDITION")
 
 
-@click.command("checkpoints")
+@click.command("checkpoints", epilog=epilog("checkpoints my-lora"))
 @click.argument("name")
 @common_options
 @click.pass_obj

@@ -5,6 +5,7 @@ import click
 import msgspec
 
 from fluxgym.config import SETTINGS
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import write_json, write_table
 from fluxgymctl.session import Session, common_options
 
@@ -21,7 +22,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     help: str
 
 
-@click.command("config")
+@click.command("config", epilog=epilog("config", "config --json"))
 @common_options
 @click.pass_obj
 def command(session: Session) -> None:

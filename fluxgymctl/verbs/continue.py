@@ -5,11 +5,12 @@
 import click
 
 from fluxgym.methods import CONTINUE, Nothing
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("continue")
+@click.command("continue", epilog=epilog("continue"))
 @common_options
 @click.pass_obj
 def command(session: Session) -> None:

@@ -16,6 +16,7 @@ from fluxgym.errors import FluxgymError
 from fluxgym.messages import Linger, SleepInhibitor
 from fluxgym.methods import INFO, InfoReply, Nothing
 from fluxgymctl import words
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_facts, write_json
 from fluxgymctl.session import Session, common_options
 
@@ -37,7 +38,7 @@ _SLEEP = {
 _QUEUE = {True: "paused, until `fluxgymctl continue`", False: "open", None: "unknown"}
 
 
-@click.group("daemon", invoke_without_command=True)
+@click.group("daemon", invoke_without_command=True, epilog=epilog("daemon", "daemon restart"))
 @common_options
 @click.pass_context
 def command(context: click.Context) -> None:
@@ -55,7 +56,7 @@ def command(context: click.Context) -> None:
         write_facts(facts(info, now=time.time()))
 
 
-@command.command("start")
+@command.command("start", epilog=epilog("daemon start"))
 @common_options
 @click.pass_obj
 def start(session: Session) -> None:
@@ -64,7 +65,7 @@ def start(session: Session) -> None:
     note("The daemon runs.")
 
 
-@command.command("stop")
+@command.command("stop", epilog=epilog("daemon stop"))
 @common_options
 @click.pass_obj
 def stop(session: Session) -> None:
@@ -73,7 +74,7 @@ def stop(session: Session) -> None:
     note("The daemon and its socket are stopped; running jobs go on, queued ones wait for its return.")
 
 
-@command.command("restart")
+@command.command("restart", epilog=epilog("daemon restart"))
 @common_options
 @click.pass_obj
 def restart(session: Session) -> None:
@@ -97,8 +98,13 @@ def facts(info: InfoReply, *, now: float) -> list[tuple[str, str]]:
         ("Sleep lock", sleep),
         ("Queue", _QUEUE[info.queue_paused]),
         ("Jobs", ", ".join(f"{count} {state}" for state, count in info.jobs.items() if count) or "none"),
+        *([] if info.loop_late is None else [("Lateness", f"{_milliseconds(info.loop_late)} at the most, lately")]),
         ("Health", "good" if not info.degraded else "; ".join(info.degraded)),
     ]
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(1000 * seconds)} ms"
 
 
 def _systemctl(session: Session, verb: str, *units: str) -> None:

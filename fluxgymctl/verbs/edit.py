@@ -9,11 +9,14 @@ import click
 from fluxgym.methods import EDIT, SubmitParameters
 from fluxgymctl import spec
 from fluxgymctl.flags import JobCommand, job_options, values
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("edit", cls=JobCommand)
+@click.command(
+    "edit", cls=JobCommand, epilog=epilog("edit my-lora --epochs 24", "edit my-lora --priority 5 --after ''")
+)
 @click.argument("name")
 @job_options
 @common_options

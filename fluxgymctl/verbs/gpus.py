@@ -6,22 +6,23 @@ import click
 from fluxgym.messages import Gpu
 from fluxgym.methods import GPUS, Nothing
 from fluxgymctl import words
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("GPU", "NAME", "MEMORY", "LOAD", "TEMPERATURE", "POWER", "JOB")
 
 
-@click.command("gpus")
+@click.command("gpus", epilog=epilog("gpus"))
 @common_options
 @click.pass_obj
 def command(session: Session) -> None:
     """Shows the GPUs and the jobs that hold them."""
     reply = session.call(GPUS, Nothing())
     if reply.problem is not None:
-        note(f"The GPUs are not known: {reply.problem.rstrip('.')}; jobs run on the CPU, one at a time.")
+        note(reply.problem)
     elif not reply.gpus:
-        note("There is no GPU; jobs run on the CPU, one at a time.")
+        note("There is no GPU; trainings run on the CPU, one at a time.")
     if session.json:
         for gpu in reply.gpus:
             write_json(gpu)

@@ -5,11 +5,12 @@ import click
 
 from fluxgym.methods import HISTORY, HistoryReply, JobName
 from fluxgymctl import words
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import GAP, plain, write, write_json
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("history")
+@click.command("history", epilog=epilog("history my-lora"))
 @click.argument("name")
 @common_options
 @click.pass_obj

@@ -5,11 +5,12 @@ import click
 
 from fluxgym.methods import HOLD, JobName
 from fluxgymctl.each import each
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("hold")
+@click.command("hold", epilog=epilog("hold my-lora other-lora"))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @common_options
 @click.pass_obj

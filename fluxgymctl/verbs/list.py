@@ -8,13 +8,14 @@ import click
 from fluxgym.messages import Job
 from fluxgym.methods import LIST, ListParameters
 from fluxgymctl import jobs, words
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "AGE", "WHY")
 
 
-@click.command("list")
+@click.command("list", epilog=epilog("list", "list --limit 20", "list --json"))
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N jobs.")
 @common_options
 @click.pass_obj

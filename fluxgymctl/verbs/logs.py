@@ -1,30 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`logs`: the trainer's output, byte for byte as the daemon gives it."""
+"""`logs`: the job's output, byte for byte as the daemon gives it."""
 
 import click
 
 from fluxgym.methods import LOGS, LogsParameters, LogsReply
 from fluxgymctl import follow as streams
+from fluxgymctl import outcome
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_raw
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("logs")
+@click.command("logs", epilog=epilog("logs my-lora", "logs -n 20 -f my-lora"))
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until the job has ended.")
 @click.option("-n", "--lines", type=click.IntRange(min=1), metavar="N", help="Begin with the last N lines.")
 @common_options
 @click.pass_obj
-def command(session: Session, name: str, *, follow: bool, lines: int | None) -> None:
-    """Prints the training log of a job."""
+def command(session: Session, name: str, *, follow: bool, lines: int | None) -> int:
+    """Prints the log of a job.
+
+    What its trainer or program has written, in all its attempts. Ctrl-C ends the printing and leaves the job alone.
+    """
     offset = -lines if lines else 0
     if follow:
-        for piece in streams.log(session, name, offset, note=note):
-            show(session, piece)
-        return
+        try:
+            for piece in streams.log(session, name, offset, note=note):
+                show(session, piece)
+        except KeyboardInterrupt:
+            return outcome.interrupted(name)
+        return 0
+    end = 0
     with session.connect() as connection:
         for piece in connection.stream(LOGS, LogsParameters(name=name, offset=offset)):
             show(session, piece)
+            end = piece.offset
+    if end == 0:
+        note(f"{name} has written nothing yet.")
+    return 0
 
 
 def show(session: Session, piece: LogsReply) -> None:

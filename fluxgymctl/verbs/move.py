@@ -4,11 +4,12 @@
 import click
 
 from fluxgym.methods import MOVE, MoveParameters
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("move")
+@click.command("move", epilog=epilog("move my-lora", "move my-lora --before other-lora"))
 @click.argument("name")
 @click.option("--before", metavar="OTHER", help="Right before this waiting job, with its priority.")
 @common_options

@@ -4,11 +4,12 @@
 import click
 
 from fluxgym.methods import PAUSE, Nothing
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("pause")
+@click.command("pause", epilog=epilog("pause"))
 @common_options
 @click.pass_obj
 def command(session: Session) -> None:

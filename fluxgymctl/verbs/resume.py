@@ -5,11 +5,12 @@ import click
 
 from fluxgym.methods import RESUME, ResumeParameters
 from fluxgymctl.each import each
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("resume")
+@click.command("resume", epilog=epilog("resume my-lora", "resume my-lora --assume-gone"))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option(
     "--assume-gone",

@@ -7,10 +7,11 @@ import click
 
 from fluxgym.methods import REMOVE, JobName
 from fluxgymctl.each import each
+from fluxgymctl.manual import epilog
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("rm")
+@click.command("rm", epilog=epilog("rm my-lora", "rm --yes my-lora other-lora"))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @common_options

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import click
 
-from fluxgym.messages import Attempt, Context, Job, Kind, Progress
+from fluxgym.messages import Attempt, Context, FailureKind, Job, Kind, Progress
 from fluxgym.methods import DESCRIBE, JobName
 from fluxgymctl import jobs, words
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import write_facts, write_json
 from fluxgymctl.session import Session, common_options
 
 Facts = list[tuple[str, str]]
 
 
-@click.command("status")
+@click.command("status", epilog=epilog("status my-lora", "status --json my-lora"))
 @click.argument("name")
 @common_options
 @click.pass_obj
@@ -33,6 +34,11 @@ def command(session: Session, name: str) -> None:
 
 
 def facts(job: Job, *, now: float) -> Facts:
+    """Label and value. What there is not, or not yet, is left out: a wall of dashes hides the rest."""
+    return [(label, value) for label, value in _all(job, now=now) if value != words.ABSENT]
+
+
+def _all(job: Job, *, now: float) -> Facts:
     runtime = job.runtime
     rows = [
         ("Name", job.context.name),
@@ -41,14 +47,17 @@ def facts(job: Job, *, now: float) -> Facts:
         ("Place", words.text(runtime.queue_place)),
     ]
     if runtime.failure is not None:
-        rows += [("Failure", words.name(runtime.failure.kind)), ("Advice", runtime.failure.advice)]
+        if runtime.failure.kind is not FailureKind.OTHER:
+            rows.append(("Failure", words.name(runtime.failure.kind)))
+        rows.append(("Advice", runtime.failure.advice))
     if runtime.not_before is not None:
         rows.append(("Not before", words.moment(runtime.not_before, now=now)))
     rows.append(("Submitted", _when(runtime.submitted_at, now=now)))
     rows += _wishes(job.context)
     if runtime.progress is not None:
         rows += _progress(runtime.progress, now=now)
-    rows.append(("Steps lost", str(runtime.steps_lost)))
+    if job.context.kind is not Kind.PROGRAM:
+        rows.append(("Steps lost", str(runtime.steps_lost)))
     if runtime.attempt is not None:
         rows += _attempt(runtime.attempt, now=now)
     rows += _places(job)

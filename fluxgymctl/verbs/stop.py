@@ -6,11 +6,12 @@ import click
 from fluxgym.messages import Kind, State
 from fluxgym.methods import STOP, StopParameters
 from fluxgymctl.each import each
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("stop")
+@click.command("stop", epilog=epilog("stop my-lora", "stop --after-checkpoint my-lora"))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option(
     "--after-checkpoint",

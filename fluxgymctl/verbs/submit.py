@@ -14,11 +14,21 @@ from fluxgym.methods import SUBMIT, SubmitParameters
 from fluxgymctl import outcome, spec
 from fluxgymctl.fields import PROGRAM
 from fluxgymctl.flags import JobCommand, job_options, values
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write, write_json
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("submit", cls=JobCommand, epilog=f"With --follow: {outcome.HELP}.")
+@click.command(
+    "submit",
+    cls=JobCommand,
+    epilog=epilog(
+        "submit my-cat --dataset pictures --trigger-word c4t --follow",
+        "submit my-cat --file cat.toml --epochs 24 -o optimizer_type=adamw",
+        "submit tidy --after my-cat -- sh -c 'echo done'",
+        ends=f"0 queued; with --follow {outcome.HELP}",
+    ),
+)
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on as `watch` does.")
 @job_options

@@ -5,22 +5,29 @@ import click
 
 from fluxgym.methods import DESCRIBE, JobName
 from fluxgymctl import follow, outcome
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
 
 
-@click.command("wait", epilog=f"{outcome.HELP}; of several jobs, the highest.")
+@click.command(
+    "wait",
+    epilog=epilog("wait my-lora", "wait my-lora other-lora", ends=f"{outcome.HELP}, of several jobs the highest"),
+)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...]) -> int:
     """Waits until jobs have ended.
 
-    An interrupted job is resumed, so it is waited for.
+    An interrupted job is resumed, so it is waited for. Ctrl-C ends the waiting and leaves the jobs alone.
     """
     for name in names:  # A name that does not exist is told at once, not after the hours of another job.
         session.call(DESCRIBE, JobName(name=name))
-    return max(wait(session, name) for name in names)
+    try:
+        return max(wait(session, name) for name in names)
+    except KeyboardInterrupt:
+        return outcome.interrupted(*names)
 
 
 def wait(session: Session, name: str) -> int:

@@ -8,6 +8,7 @@ import click
 from fluxgym.messages import Job
 from fluxgym.methods import WatchReply
 from fluxgymctl import follow, jobs, outcome
+from fluxgymctl.manual import epilog
 from fluxgymctl.output import is_terminal, note, terminal_width, write, write_json, write_raw
 from fluxgymctl.session import Session, common_options
 
@@ -80,14 +81,15 @@ def text_of(job: Job, *, width: int | None) -> str:
     return jobs.live_line(job, width=width)
 
 
-@click.command("watch", epilog=f"{outcome.HELP}.")
+@click.command("watch", epilog=epilog("watch my-lora", "watch", ends=outcome.HELP))
 @click.argument("name", required=False)
 @common_options
 @click.pass_obj
 def command(session: Session, name: str | None) -> int:
     """Shows the progress of a job as it happens.
 
-    It ends when the job has ended. Without NAME it shows the changes of all jobs.
+    It ends when the job has ended. Without NAME it shows the changes of all jobs. Ctrl-C ends the watching and leaves
+    the job alone.
     """
     return watch(session, name)
 
@@ -107,6 +109,9 @@ def watch(session: Session, name: str | None) -> int:
                 if not session.json and reply.job is not None and reply.job.runtime.failure is not None:
                     note(reply.job.runtime.failure.advice)
                 return status
+    except KeyboardInterrupt:
+        view.clear()
+        return outcome.interrupted(*([name] if name is not None else []))
     finally:
         view.clear()
     raise AssertionError("follow.changes does not end")

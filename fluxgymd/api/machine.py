@@ -64,8 +64,19 @@ class Machine:
                 )
                 for reading in readings
             ],
-            problem=self._gpus.problem,
+            problem=self._gpu_problem(),
         )
+
+    def _gpu_problem(self) -> str | None:
+        if self._gpus.problem is None:
+            return None
+        if self._gpus.uncertain:
+            follows = "No training is started until it is known which GPUs there are."
+        elif self._gpus.uuids:
+            return self._gpus.problem  # of one of them; the others are used
+        else:
+            follows = "Trainings run on the CPU, one at a time."
+        return f"{self._gpus.problem} {follows}"
 
     def _holders(self, gpus: list[str]) -> dict[str, str]:
         """The job that holds a GPU, by UUID. One that is known to goes before one that may hold any."""

@@ -9,11 +9,18 @@ import pytest
 from fluxgym.errors import FileMissing
 from fluxgym.messages import Context, Model, OpenEnum
 from fluxgymctl.fields import _SPELLINGS, LIMITS, MODEL, OPTIONS, Field, _kind, executable, fields, is_path, is_switch
+from fluxgymd.trainers.settings import MODEL_FILES, TOKENIZERS
 
 
 def test_each_field_of_a_job_is_in_the_table() -> None:
     plain = [name for name in Context.__struct_fields__ if name not in (MODEL, OPTIONS, LIMITS)]
     assert [field.key for field in fields()] == plain + [f"{MODEL}.{name}" for name in Model.__struct_fields__]
+
+
+def test_the_help_of_a_file_of_the_base_model_says_where_it_is_looked_for() -> None:
+    helps = {field.name: field.help for field in fields() if field.key.startswith(f"{MODEL}.")}
+    defaults = {**MODEL_FILES, "tokenizers": TOKENIZERS}
+    assert {name: path in helps[name] for name, path in defaults.items()} == dict.fromkeys(helps, True)
 
 
 def test_no_two_fields_have_the_same_flag() -> None:

@@ -3,6 +3,7 @@
 
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -33,6 +34,30 @@ def test_each_verb_has_its_name_help_and_the_common_options(verb: str) -> None:
     assert command.name == verb
     assert command.help
     assert {"socket", "json"} <= {parameter.name for parameter in command.params}
+
+
+HELPS = ["", *VERBS, "daemon start", "daemon stop", "daemon restart"]
+
+
+@pytest.mark.parametrize("words", HELPS)
+def test_each_help_ends_with_examples_that_work_as_they_stand_and_with_the_exit_statuses(
+    words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "cat.toml").touch()
+    shown = ctl(*words.split(), "--help").stdout
+    _, found, rest = shown.partition("\n  Examples:\n")
+    examples, _, statuses = rest.partition("\n\n")
+    assert found
+    assert " ".join(statuses.split()).startswith("Exit status: 0 ")
+    assert "6 no daemon, 130 interrupted" in " ".join(statuses.split())
+    for example in examples.splitlines():
+        program, *typed = shlex.split(example)
+        assert program == "fluxgymctl"
+        assert " ".join(typed).startswith(words)
+        # All is right but that no daemon answers, or that the one that is meant is not the installed one.
+        right = 0 if typed[0] == "config" else 1 if typed[0] == "daemon" and len(typed) > 1 else 6
+        done = ctl(*typed, cwd=tmp_path)
+        assert done.returncode == right, done.stderr
 
 
 def test_a_verb_imports_neither_the_other_verbs_nor_what_is_heavy() -> None:
@@ -71,7 +96,7 @@ def test_without_words_the_help_is_shown() -> None:
         (["xyzzy"], 2, "There is no verb xyzzy; known are submit, edit, list,"),
         (["list", "--limt", "3"], 2, "--limit"),
         (["list", "--limit", "0"], 2, "0 is not in the range x>=1"),
-        (["status"], 2, "Missing argument 'NAME'"),
+        (["status"], 2, "Missing argument 'NAME'. Usage: fluxgymctl status [OPTIONS] NAME"),
         (["submit", "a", "--epochs", "many"], 2, "--epochs is 'many', but must be a whole number."),
         (["submit", "a", "--learning-rate", "nan"], 2, "--learning-rate is 'nan', but must be a number."),
         (["submit", "a", "--dataset", ""], 2, "--dataset is '', but must be a path."),

@@ -34,4 +34,4 @@ def test_no_status_of_an_outcome_is_one_of_an_error() -> None:
 
 
 def test_the_help_tells_each_status() -> None:
-    assert outcome.HELP == "Exit status: 0 completed, 10 failed, 11 stopped, 12 lost, 13 damaged, 14 removed"
+    assert outcome.HELP == "0 completed, 10 failed, 11 stopped, 12 lost, 13 damaged, 14 removed"

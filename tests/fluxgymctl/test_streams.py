@@ -3,12 +3,17 @@
 
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fluxgym.errors import DaemonUnreachable
+from fluxgym.messages import State
+from fluxgym.methods import WatchReply
 from fluxgymctl import follow
+from fluxgymctl.main import main
 from fluxgymctl.session import Session
 from fluxgymctl.verbs.wait import wait
 from tests.daemon.running import FINAL, RunningDaemon
@@ -165,14 +170,41 @@ def test_a_job_that_fails_gives_its_status_and_its_reason(shared_daemon: Running
     assert ctl("wait", "wrong", socket=shared_daemon.socket).returncode == 10
 
 
-def test_an_interrupt_ends_watch_without_a_word(daemon: RunningDaemon, spec: Path) -> None:
+@pytest.mark.parametrize("words", [("watch", "a"), ("logs", "-f", "a"), ("watch",)])
+def test_promise_1_an_interrupt_ends_the_client_and_leaves_the_job(
+    daemon: RunningDaemon, spec: Path, words: tuple[str, ...]
+) -> None:
     submit(daemon, spec, "a", "--epochs", "500")
-    with started("watch", "a", socket=daemon.socket) as watch:
-        assert watch.stdout is not None
-        assert watch.stdout.readline().startswith(b"a  ")
-        watch.send_signal(signal.SIGINT)
-        _, said = watch.communicate(timeout=SECONDS)
-    assert (watch.returncode, said.strip()) == (130, b"")
+    with started(*words, socket=daemon.socket) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline()
+        client.send_signal(signal.SIGINT)
+        _, said = client.communicate(timeout=SECONDS)
+    rest = "a goes on. `fluxgymctl stop a` would stop it." if "a" in words else "the jobs go on."
+    assert (client.returncode, said.decode()) == (130, f"fluxgymctl: This program ends; {rest}\n")
+    told = daemon.wait_for_step("a", 1).runtime
+    assert told.state is State.RUNNING
+    assert told.progress is not None
+    daemon.wait_for_step("a", (told.progress.step or 0) + 1)
+
+
+def test_an_interrupt_ends_wait_and_leaves_the_jobs(
+    daemon: RunningDaemon, spec: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    submit(daemon, spec, "a", "--hold")
+    submit(daemon, spec, "b", "--hold")
+    changes = follow.changes
+
+    def until_ctrl_c(*words: Any, **options: Any) -> Iterator[WatchReply]:
+        """`wait` says nothing by which a test could know when to press it."""
+        yield next(changes(*words, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follow, "changes", until_ctrl_c)
+    monkeypatch.setenv("FLUXGYM_SOCKET", str(daemon.socket))
+    assert main(["wait", "a", "b"]) == 130
+    assert capfd.readouterr().err == "fluxgymctl: This program ends; a, b go on.\n"
+    assert {job.runtime.state for job in daemon.jobs()} == {State.QUEUED}
 
 
 def test_a_daemon_that_stays_away_ends_the_stream_with_its_error(

@@ -125,7 +125,7 @@ def test_gpus_says_why_there_are_none_or_shows_them(trained: RunningDaemon) -> N
     if done.stdout:
         assert done.stdout.splitlines()[0].split()[:2] == ["GPU", "NAME"]
     else:
-        assert "jobs run on the CPU, one at a time." in done.stderr
+        assert "Trainings run on the CPU, one at a time." in done.stderr
 
 
 def test_daemon_tells_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None:
@@ -136,7 +136,9 @@ def test_daemon_tells_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None
     states = Counter(str(job.runtime.state) for job in trained.jobs())
     assert sorted(facts["Jobs"].split(", ")) == sorted(f"{count} {state}" for state, count in states.items())
     (row,) = rows(ctl("daemon", "--json", socket=trained.socket))
-    assert msgspec.convert(row, InfoReply) == trained.info()
+    shown, now = msgspec.convert(row, InfoReply), trained.info()
+    assert msgspec.structs.replace(shown, loop_late=now.loop_late) == now
+    assert re.fullmatch(r"\d+ ms at the most, lately", facts["Lateness"])
 
 
 def test_watch_as_json_gives_the_replies(trained: RunningDaemon) -> None:
