@@ -63,4 +63,6 @@ def contradiction(options: Options) -> str | None:
         return "samples are asked for, but --sample_prompts does not say which"
     if options.output_name is not None and "/" in options.output_name:
         return f"--output_name {options.output_name!r} must not contain a slash; --output_dir is the folder"
+    if options.debug_hang_once is not None and options.debug_hang is None:
+        return "--debug_hang_once is given, but --debug_hang does not say where to hang"
     return None

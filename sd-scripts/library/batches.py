@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from library import flow_matching, randomness
+from library import debug_hang, flow_matching, randomness
 from library.dataset import Dataset, epoch_batches
 from library.latent_cache import LatentCache
 from library.options import Options
@@ -78,6 +78,7 @@ class BatchSource:
         self._order: tuple[int, list[list[int]]] | None = None
 
     def batch(self, position: Position) -> Batch:
+        debug_hang.here("batches", position.step)
         chosen = self._batches_of(position.epoch)[position.batch]
         pictures = [self._dataset.pictures[index] for index in chosen]
         texts = [self._texts.embedding(picture) for picture in pictures]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from library import text_encoders, tokenization
+from library import debug_hang, text_encoders, tokenization
 from library.autoencoder import Autoencoder
 from library.dataset import Dataset, Picture
 from library.latent_cache import LatentCache
@@ -154,3 +154,4 @@ class Encoding:
         """A line of progress before each picture or caption, so that the phase begins with 0 done."""
         self._metrics.report("caching", done=self._done, total=self._total)
         self._done += 1
+        debug_hang.here("caching")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from library.debug_hang import HangPoint, hang_point
 from library.errors import nearest
 
 NETWORK_ARGS = ("train_blocks",)
@@ -219,6 +220,10 @@ class Options:
     sample_every_n_epochs: int | None = flag("epochs between samples; wins over steps", parse=count)
     sample_every_n_steps: int | None = flag("steps between samples", parse=count)
     sample_at_first: bool = switch("sample before the first step too")
+
+    # Debugging.
+    debug_hang: HangPoint | None = flag("hang on purpose, as KIND@PLACE[:N]", parse=hang_point)
+    debug_hang_once: Path | None = flag("do not hang where this file is; make it before", parse=Path)
 
     @property
     def trains_clip(self) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from library import atomic, flow_matching, images, names, randomness, text_encoders
+from library import atomic, debug_hang, flow_matching, images, names, randomness, text_encoders
 from library.autoencoder import PIXELS_PER_LATENT, Autoencoder
 from library.encoding import EncodedPrompt, EncodedText
 from library.flux_model import Flux, image_ids, pack, unpack
@@ -98,6 +98,7 @@ class Sampler:
         for level, following in itertools.pairwise(levels):
             if self._stop.requested:
                 raise Stopped
+            debug_hang.here("sampling")
             velocity = self._velocity(x_BIP, ids_I3, positive, level, prompt)
             if negative is not None:
                 unwanted = self._velocity(x_BIP, ids_I3, negative, level, prompt)

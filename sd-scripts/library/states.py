@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from library import atomic, safetensors_file
+from library import atomic, debug_hang, safetensors_file
 from library.errors import TrainerError
 from library.lora import LoRANetwork
 
@@ -50,6 +50,7 @@ def save(path: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: L
     def fill(folder: Path) -> None:
         (folder / PROGRESS).write_text(json.dumps(_to_json(progress)), encoding="utf-8")
         safetensors_file.write(folder / WEIGHTS, network.kohya_tensors(), {"format": "pt"})
+        debug_hang.here("saving")
         torch.save(optimizer.state_dict(), folder / OPTIMIZER)
         torch.save(scheduler.state_dict(), folder / SCHEDULER)
         torch.save(_random_states(), folder / RANDOM_STATES)

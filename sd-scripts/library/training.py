@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from library import metadata, model, optimizer, plan, preflight, states
+from library import debug_hang, metadata, model, optimizer, plan, preflight, states
 from library.batches import BatchSource, positions, prefetch
 from library.encoding import Encoded, Encoding
 from library.flux_model import Flux
@@ -51,6 +51,7 @@ def run(options: Options, *, stop: StopRequest, metrics: Metrics) -> None:
 
     Raises TrainerError for what the user can put right, and SystemExit with 128 + signal after a stop.
     """
+    debug_hang.arm(options.debug_hang, once=options.debug_hang_once, before=metrics.flush)
     inputs = preflight.check(options)
     model.choose_threads(inputs.flux_parameters)
     accelerator = Accelerator(
@@ -69,6 +70,7 @@ def run(options: Options, *, stop: StopRequest, metrics: Metrics) -> None:
         metrics=metrics,
     ).run()
     metrics.report("loading")
+    debug_hang.here("loading")
     parts = _load(options, inputs, encoded, accelerator, dtype)
     stop.defer()
     stop.leave_if_requested()
@@ -197,6 +199,7 @@ class _Run:
                 if epoch != position.epoch:
                     epoch = position.epoch
                     self.bar.print(f"\nepoch {epoch + 1}/{self.plan.total_epochs}")
+                debug_hang.here("training", position.step)
                 loss = model.loss_of(
                     batch,
                     transformer=self.parts.transformer,
