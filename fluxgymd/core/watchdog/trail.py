@@ -158,7 +158,7 @@ def _remember(trail: Trail, look: Observation, movement: Movement, waited: float
             return trail.took
         seconds = _step_time(trail, look, waited)
         items = movement.steps
-    elif movement.worked or movement.phase is not phase:
+    elif movement.worked or movement.phase not in (phase, *trail.entered):
         seconds, items = waited, max(1, movement.items)
     else:
         return trail.took
@@ -182,7 +182,8 @@ def _states(trail: Trail, look: Observation, movement: Movement, awake: float) -
     """The clocks of what the processes and the GPUs are in; each goes on only while it is known to."""
     activity = look.activity
     at_rest = None if movement.gpu is None else not movement.gpu
-    held = None if activity is None else activity.stopped or activity.frozen
+    # A debugger stops it for a moment, and at each look by chance; what is stopped makes no step.
+    held = None if activity is None else (activity.stopped or activity.frozen) and not movement.counted
     waits = None if activity is None else activity.blocked_threads > 0 and not movement.signs["input and output"]
     presses = None if look.memory_pressure is None else look.memory_pressure >= PRESSURE
 

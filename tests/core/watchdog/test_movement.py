@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What counts as movement, what as work, and what as not known."""
+
+from typing import Any
+
+import pytest
+
+from fluxgym.messages import Phase
+from fluxgymd.core.watchdog.movement import Counters, Movement, compare
+from fluxgymd.core.watchdog.observation import Activity, Observation
+from tests.core.watchdog.looking import busy, gpu, look
+
+
+def between(*looks: Observation) -> Movement:
+    """What moved between the last two looks."""
+    counters, movement = compare(Counters(), looks[0], gpu_idle_percent=5)
+    for one in looks[1:]:
+        counters, movement = compare(counters, one, gpu_idle_percent=5)
+    return movement
+
+
+@pytest.mark.parametrize(
+    ("values", "signs", "counted", "worked"),
+    [
+        ({}, set(), False, False),
+        ({"step": 101}, {"steps"}, True, True),
+        ({"step": 90}, set(), False, False),
+        ({"log_bytes": 1001}, {"log"}, False, False),
+        ({"log_bytes": 500}, set(), False, False),
+        ({"output_bytes": 51}, {"files"}, False, True),
+        ({"output_bytes": 49}, set(), False, False),
+        ({"cache_files": 8}, {"items"}, True, True),
+        ({"cache_files": 6}, set(), False, False),
+        ({"done": 4}, {"items"}, True, True),
+        ({"done": 0}, set(), False, False),
+        ({"phase": Phase.SAMPLING, "done": 9}, set(), False, False),
+        ({"activity": busy(1, cpu=0.06)}, {"processor"}, False, False),
+        ({"activity": busy(1, cpu=0.04)}, set(), False, False),
+        ({"activity": busy(1, io=70_000)}, {"input and output"}, False, False),
+        ({"activity": busy(1, io=60_000)}, set(), False, False),
+        ({"gpus": (gpu(5),)}, {"GPU"}, False, False),
+        ({"gpus": (gpu(4),)}, set(), False, False),
+        ({"gpus": (gpu(0), gpu(100, uuid="GPU-1"))}, {"GPU"}, False, False),
+    ],
+)
+def test_what_moves(values: dict[str, Any], signs: set[str], counted: bool, worked: bool) -> None:
+    known = {"done": 3, "cache_files": 7, "output_bytes": 50}
+    movement = between(look(0, **known), look(1, **(known | values)))
+    assert {name for name, seen in movement.signs.items() if seen} == signs
+    assert (movement.counted, movement.worked, movement.alive) == (counted, worked, bool(signs))
+
+
+@pytest.mark.parametrize(
+    ("phase", "pressure", "worked"),
+    [
+        (Phase.DOWNLOADING, 0.0, True),
+        (Phase.LOADING, None, True),
+        (Phase.LOADING, 19.0, True),
+        (Phase.LOADING, 20.0, False),
+        (Phase.STARTING, 0.0, True),
+        (Phase.CACHING, 0.0, False),
+        (Phase.TRAINING, 0.0, False),
+        (Phase.SAVING, 0.0, False),
+    ],
+)
+def test_reading_is_the_work_of_phases_without_a_counter(phase: Phase, pressure: float | None, worked: bool) -> None:
+    """Under memory pressure it may be swapping."""
+    before = look(0, phase=phase, memory_pressure=pressure)
+    assert between(before, look(1, phase=phase, memory_pressure=pressure, activity=busy(1, io=1e6))).worked is worked
+
+
+def test_what_is_known_for_the_first_time_is_no_work() -> None:
+    assert not between(look(0, step=None, output_bytes=None), look(1, step=100, output_bytes=10**9)).alive
+
+
+def test_an_unknown_look_in_between_hides_nothing() -> None:
+    unknown = look(1, phase=None, step=None, log_bytes=0, activity=None)
+    movement = between(look(0), unknown, look(2, step=101, activity=busy(2, cpu=0.5)))
+    assert movement.steps == 1
+    assert not movement.log
+    assert movement.cpu == pytest.approx(0.5)
+
+
+def test_unknown_processor_time_is_neither_life_nor_rest() -> None:
+    assert between(look(0), look(1, activity=None)).alive is None
+    assert between(look(0), look(1, activity=None, step=101)).alive is True
+    assert between(look(0), look(1, activity=Activity(io_bytes=10_000))).alive is None
+
+
+@pytest.mark.parametrize(
+    ("gpus", "works"),
+    [
+        (None, None),
+        ((), None),
+        ((gpu(None),), None),
+        ((gpu(0, lost=True),), None),
+        ((gpu(0), gpu(None)), None),
+        ((gpu(50), gpu(None)), True),
+        ((gpu(0), gpu(1)), False),
+    ],
+)
+def test_an_unknown_gpu_neither_works_nor_rests(gpus: Any, works: bool | None) -> None:
+    assert between(look(0), look(1, gpus=gpus)).gpu is works

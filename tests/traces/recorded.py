@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traces recorded from real runs: recorded/NAME.jsonl, a header line and then one Observation a line.
+
+A run on the test bench is recorded quickly, so its header says how much: the limits are divided by `scale`, which is
+30 s over the interval of the recording.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from fluxgymd.core.watchdog.limits import INTERVAL_SECONDS, Limits, scaled
+from fluxgymd.core.watchdog.observation import Observation
+
+S = TypeVar("S")
+
+FOLDER = Path(__file__).parent / "recorded"
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first line."""
+
+    name: str
+    reason: str
+    """Why it must be judged so, one sentence."""
+    expected: str
+    """healthy or stuck."""
+    scale: float = 1.0
+    interval: float | None = None
+    """Seconds between two looks, if it says so instead."""
+    hang_at: float | None = None
+    """Clock of the first look at the hang."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    header: Header
+    observations: tuple[Observation, ...]
+
+    @property
+    def limits(self) -> Limits:
+        scale = self.header.scale if self.header.interval is None else INTERVAL_SECONDS / self.header.interval
+        return scaled(Limits(), 1 / scale)
+
+
+def read(path: Path) -> Recorded:
+    """A recorded trace. ValueError with file and line where it is not one."""
+    lines = path.read_bytes().splitlines()
+    header = _decode(path, 1, lines[0] if lines else b"", Header)
+    observations = [_decode(path, number, line, Observation) for number, line in enumerate(lines[1:], start=2)]
+    if header.expected not in ("healthy", "stuck"):
+        raise ValueError(f"{path.name}:1 expects {header.expected!r}, but must expect healthy or stuck.")
+    if not observations:
+        raise ValueError(f"{path.name} holds no observation.")
+    return Recorded(header=header, observations=tuple(observations))
+
+
+def _decode(path: Path, number: int, line: bytes, kind: type[S]) -> S:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path.name}:{number} is no part of a recorded trace: {error}") from None
+
+
+def recorded() -> list[Recorded]:
+    return [read(path) for path in sorted(FOLDER.glob("*.jsonl"))]
