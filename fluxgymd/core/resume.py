@@ -156,6 +156,11 @@ def epoch_in_name(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def is_last(name: str) -> bool:
+    """Whether a state is that of the end of a training: what is left to its trainer is to write the LoRA."""
+    return re.search(r"(?<!-\d{6})(?<!-step\d{8})-state(\.old)?$", name) is not None
+
+
 def aside_name(name: str, taken: Sequence[str]) -> str:
     """A free name to set a broken state aside under."""
     number = 1

@@ -13,6 +13,7 @@ from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, stop_asked, stops_later
+from fluxgymd.core.resume import is_last
 from fluxgymd.engine import monitor, resuming
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.ending import Over
@@ -138,7 +139,8 @@ class Look:
         if self._checkpoint_before is None:  # of an older version's stop, which did not look
             self._checkpoint_before = name
         before = self._checkpoint_before if asked.newest_checkpoint is None else asked.newest_checkpoint
-        return name == before
+        # After the last one it leaves by itself, and sd-scripts does not go on from that one (trainers.md 1.5).
+        return name == before or is_last(name)
 
     async def _progress(self) -> None:
         if await asyncio.to_thread(self._told.read):

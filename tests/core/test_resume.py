@@ -15,6 +15,7 @@ from fluxgymd.core.resume import (
     aside_name,
     choose,
     epoch_in_name,
+    is_last,
     is_state_folder,
     newest,
     outdated,
@@ -198,3 +199,19 @@ def test_the_epoch_of_a_name_and_a_free_name() -> None:
     assert epoch_in_name("my-000009-state-state") is None
     assert aside_name("a-state", []) == "a-state.broken-1"
     assert aside_name("a-state", ["a-state.broken-1", "a-state.broken-3"]) == "a-state.broken-2"
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("my-lora-state", True),
+        ("my-lora-state.old", True),
+        ("my-000009-state-state", True),
+        ("my-lora-000004-state", False),
+        ("my-lora-000004-state.old", False),
+        ("my-lora-step00000004-state", False),
+        ("", False),
+    ],
+)
+def test_which_state_is_that_of_the_end(name: str, last: bool) -> None:
+    assert is_last(name) is last

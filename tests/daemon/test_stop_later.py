@@ -28,6 +28,10 @@ def save(daemon: RunningDaemon) -> None:
     our_state(daemon.folder(NAME) / f"{NAME}-step00000002-state", epoch=1, step=2)
 
 
+def save_last(daemon: RunningDaemon) -> None:
+    our_state(daemon.folder(NAME) / f"{NAME}-state", epoch=1, step=1)
+
+
 def monitor_log(daemon: RunningDaemon) -> str:
     return (daemon.folder(NAME) / "monitor.log").read_text()
 
@@ -55,3 +59,14 @@ def test_sight_of_it_is_lost_and_it_still_waits_for_its_checkpoint(daemon: Runni
     save(daemon)
     daemon.wait(NAME, State.STOPPED)
     assert "stop: SIGTERM to the trainer" in monitor_log(daemon)
+
+
+def test_after_its_last_state_a_trainer_is_left_to_write_its_lora(daemon: RunningDaemon, model: Path) -> None:
+    begin(daemon, model)
+    save_last(daemon)
+    told = daemon.job(NAME).runtime.progress
+    assert told is not None
+    daemon.wait_for_step(NAME, (told.step or 0) + STEPS)
+    assert "stop:" not in monitor_log(daemon)
+    save(daemon)
+    daemon.wait(NAME, State.STOPPED)
