@@ -65,16 +65,17 @@ def about(process: Process, read: Callable[[int], T]) -> T | None:
 
 def carries(pid: int, mark: str) -> bool:
     """Whether a process is known to have been started with this mark."""
-    return has_variable(pid, MARK, mark)
+    return variable(pid, MARK) == mark
 
 
-def has_variable(pid: int, name: str, value: str) -> bool:
-    """Whether a process is known to have been started with this variable. Another user's cannot be read."""
+def variable(pid: int, name: str) -> str | None:
+    """What a process was started with; None if it has no such variable, or is another user's."""
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
-        return False
-    return f"{name}={value}".encode() in environ.split(b"\0")
+        return None
+    begin = f"{name}=".encode()
+    return next((os.fsdecode(one[len(begin) :]) for one in environ.split(b"\0") if one.startswith(begin)), None)
 
 
 def group_of(pid: int) -> str | None:

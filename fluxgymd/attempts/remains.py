@@ -28,8 +28,9 @@ class Doubt:
     """A part of a sentence."""
 
 
-def doubts(job: str, folder: Path, here: Place) -> list[Doubt]:
-    """What of the job may run on this machine; nothing if surely nothing does. `folder`: its attempts/. Blocks."""
+def doubts(job: Path, here: Place) -> list[Doubt]:
+    """What of the job in this folder may run on this machine; nothing if surely nothing does. Blocks."""
+    folder = job / "attempts"
     try:
         names = sorted(name for name in os.listdir(folder) if name.isdecimal())
     except FileNotFoundError:
@@ -49,7 +50,7 @@ def doubts(job: str, folder: Path, here: Place) -> list[Doubt]:
     return found
 
 
-def _doubt(job: str, found: Found, here: Place) -> str | None:
+def _doubt(job: Path, found: Found, here: Place) -> str | None:
     if found.lock_held:
         return "holds its lock"
     if found.shim is not None and found.shim.boot_id != here.boot_id:
@@ -72,10 +73,20 @@ def _doubt(job: str, found: Found, here: Place) -> str | None:
     return None
 
 
-def _of_job(job: str, *, shim: Process | None) -> Members:
-    """The processes that carry the name of the job, and those of the shim's family and session."""
+def _of_job(job: Path, *, shim: Process | None) -> Members:
+    """The processes that carry the job's name and folder, and those of the shim's family and session."""
 
     def marked(process: Process) -> bool:
-        return bool(processes.about(process, lambda pid: processes.has_variable(pid, "FLUXGYM_JOB", job)))
+        return bool(processes.about(process, lambda pid: _carries(pid, job)))
 
     return members.sort(processes.everyone(), shim=shim, marked=marked)
+
+
+def _carries(pid: int, job: Path) -> bool:
+    metrics = processes.variable(pid, "FLUXGYM_METRICS")
+    if processes.variable(pid, "FLUXGYM_JOB") != job.name or metrics is None:
+        return False
+    try:
+        return os.path.samefile(os.path.dirname(metrics), job)  # a home may have several names
+    except OSError:
+        return True

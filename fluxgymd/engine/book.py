@@ -330,7 +330,7 @@ def _read(folder: JobFolder) -> Entry:
         damage = f"its journal is that of {history.job.name}"
     held: Lease | None = None
     if damage is not None:
-        doubts = remains.doubts(folder.name, folder.attempts, place.here())
+        doubts = remains.doubts(folder.path, place.here())
         held = damages.kept(history.traces, may_run={doubt.attempt for doubt in doubts})
         if held is damages.EVERYTHING:
             why = " and ".join(doubt.why for doubt in doubts)

@@ -85,12 +85,8 @@ class JobFolder:
     def program_result(self) -> Path:
         return self.path / "result.json"
 
-    @property
-    def attempts(self) -> Path:
-        return self.path / "attempts"
-
     def attempt(self, number: int) -> Path:
-        return self.attempts / f"{number:03d}"
+        return self.path / "attempts" / f"{number:03d}"
 
 
 class Home:

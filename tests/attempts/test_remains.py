@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 
 from fluxgymd.attempts import place, processes, remains
+from tests.harness import cgroups as groups
 from tests.harness.waiting import until
 
 HERE = place.here()
@@ -23,17 +25,27 @@ DEAD = {"pid": 1 << 22, "start": 1}
 
 
 @pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the job `my-lora`, in a session of its own."""
-    with subprocess.Popen(["/bin/sleep", "1000"], env={"FLUXGYM_JOB": "my-lora"}, start_new_session=True) as process:
-        until(lambda: processes.has_variable(process.pid, "FLUXGYM_JOB", "my-lora"), what="its exec")
+def job(tmp_path: Path) -> Path:
+    """The folder of a job."""
+    folder = tmp_path / "my-lora"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def sleeper(job: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the job, in a session of its own. It knows the folder by another name."""
+    (job.parent / "link").symlink_to(job.parent)
+    variables = {"FLUXGYM_JOB": job.name, "FLUXGYM_METRICS": f"{job.parent}/link/{job.name}/metrics.jsonl"}
+    with subprocess.Popen(["/bin/sleep", "1000"], env=variables, start_new_session=True) as process:
+        until(lambda: processes.variable(process.pid, "FLUXGYM_JOB"), what="its exec")
         yield process
         process.kill()
 
 
 def attempt(folder: Path, number: int = 1, **records: Any) -> Path:
     """attempts/NNN with these records (`shim`, `started`, `exit`); text is written as it is."""
-    made = folder / f"{number:03d}"
+    made = folder / "attempts" / f"{number:03d}"
     made.mkdir(parents=True)
     for name, record in records.items():
         (made / f"{name}.json").write_text(record if isinstance(record, str) else json.dumps(record))
@@ -51,8 +63,8 @@ def started(**changes: Any) -> dict[str, Any]:
 EXITED = {"kind": "exited", "code": 0}
 
 
-def doubts(folder: Path, job: str = "nobody") -> list[tuple[int | None, str]]:
-    return [(doubt.attempt, doubt.why) for doubt in remains.doubts(job, folder, HERE)]
+def doubts(job: Path) -> list[tuple[int | None, str]]:
+    return [(doubt.attempt, doubt.why) for doubt in remains.doubts(job, HERE)]
 
 
 @pytest.mark.parametrize(
@@ -68,9 +80,9 @@ def doubts(folder: Path, job: str = "nobody") -> list[tuple[int | None, str]]:
         {"shim": shim(pidNamespace="pid:[1]"), "started": started(), "exit": EXITED},
     ],
 )
-def test_where_surely_nothing_runs_nothing_is_in_doubt(tmp_path: Path, records: dict[str, Any]) -> None:
-    attempt(tmp_path, **records)
-    assert doubts(tmp_path) == []
+def test_where_surely_nothing_runs_nothing_is_in_doubt(job: Path, records: dict[str, Any]) -> None:
+    attempt(job, **records)
+    assert doubts(job) == []
 
 
 @pytest.mark.parametrize(
@@ -86,48 +98,86 @@ def test_where_surely_nothing_runs_nothing_is_in_doubt(tmp_path: Path, records: 
         ),
     ],
 )
-def test_promise_4_what_cannot_be_told_is_in_doubt(tmp_path: Path, records: dict[str, Any], why: str) -> None:
-    attempt(tmp_path, **records)
-    assert doubts(tmp_path) == [(1, why)]
+def test_promise_4_what_cannot_be_told_is_in_doubt(job: Path, records: dict[str, Any], why: str) -> None:
+    attempt(job, **records)
+    assert doubts(job) == [(1, why)]
 
 
-def test_promise_4_a_held_lock_says_that_it_runs_whatever_the_records_say(tmp_path: Path) -> None:
-    attempt(tmp_path, 1, shim=shim(), exit=EXITED)
-    second = attempt(tmp_path, 2, shim=shim(bootId="another"), exit=EXITED)
+def test_promise_4_a_held_lock_says_that_it_runs_whatever_the_records_say(job: Path) -> None:
+    attempt(job, 1, shim=shim(), exit=EXITED)
+    second = attempt(job, 2, shim=shim(bootId="another"), exit=EXITED)
     with (second / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert doubts(tmp_path) == [(2, "attempt 002 holds its lock")]
-    assert doubts(tmp_path) == []
+        assert doubts(job) == [(2, "attempt 002 holds its lock")]
+    assert doubts(job) == []
 
 
-def test_promise_4_processes_that_are_left_keep_it_in_doubt(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    attempt(tmp_path, shim=shim(), started=started(), exit=EXITED)
-    assert doubts(tmp_path, "my-lora") == [(1, "attempt 001 has left processes")]
-    assert doubts(tmp_path / "no attempts", "my-lora") == [(None, "processes of it run")]
-    assert doubts(tmp_path, "another-lora") == []
-    own = processes.stat(sleeper.pid)
-    assert own is not None
-    known = msgspec.structs.asdict(own.process)
-    (tmp_path / "001" / "shim.json").write_text(json.dumps(shim(**known)))  # it does not show the job's name
-    assert doubts(tmp_path, "another-lora") == [(1, "attempt 001 has left processes")]
+def test_promise_4_processes_that_are_left_keep_it_in_doubt(job: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    assert doubts(job) == [(None, "processes of it run")], "its attempts/ is lost"
+    attempt(job, shim=shim(), started=started(), exit=EXITED)
+    assert doubts(job) == [(1, "attempt 001 has left processes")]
     sleeper.kill()
     sleeper.wait()
-    assert doubts(tmp_path, "my-lora") == []
+    assert doubts(job) == []
+
+
+def test_promise_4_a_process_in_the_session_of_a_shim_that_is_gone_keeps_it_in_doubt(job: Path) -> None:
+    """It does not show whose it is."""
+    script = ["/bin/sh", "-c", "read go; sleep 1000 >/dev/null & echo $!"]
+    with subprocess.Popen(
+        script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as leader:
+        own = processes.stat(leader.pid)
+        assert own is not None
+        attempt(job, shim=shim(**msgspec.structs.asdict(own.process)), started=started())
+        assert doubts(job) == [(1, "attempt 001 has left processes")]
+        left = int(leader.communicate("go\n")[0])
+    assert processes.stat(leader.pid) is None
+    assert doubts(job) == [(1, "attempt 001 has left processes")]
+    os.kill(left, signal.SIGKILL)
+    until(lambda: doubts(job) == [], what="the process to be gone")
+
+
+def test_a_job_of_the_same_name_in_another_home_is_another_job(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    namesake = tmp_path / "another home" / "my-lora"
+    namesake.mkdir(parents=True)
+    assert processes.variable(sleeper.pid, "FLUXGYM_JOB") == namesake.name
+    assert doubts(namesake) == []
 
 
 def test_promise_4_where_no_locks_are_a_living_shim_counts_as_one(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+    job: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     own = processes.stat(sleeper.pid)
     assert own is not None
-    attempt(tmp_path, shim=shim(**msgspec.structs.asdict(own.process), locked=False))
-    assert doubts(tmp_path) == [(1, "attempt 001 holds its lock")]
+    attempt(job, shim=shim(**msgspec.structs.asdict(own.process), locked=False))
+    assert doubts(job) == [(1, "attempt 001 holds its lock")]
 
 
-def test_promise_4_attempts_that_cannot_be_read_are_in_doubt(tmp_path: Path) -> None:
-    (tmp_path / "attempts").write_text("")
-    assert doubts(tmp_path / "attempts") == [(None, f"{tmp_path}/attempts cannot be read (Not a directory)")]
-    (tmp_path / "others").mkdir()
-    (tmp_path / "others" / "001").write_text("")
-    os.symlink("loop", tmp_path / "others" / "notes")  # no attempt of ours
-    assert doubts(tmp_path / "others") == [(1, "attempt 001 cannot be looked at (Not a directory)")]
+def test_promise_4_attempts_that_cannot_be_read_are_in_doubt(job: Path) -> None:
+    (job / "attempts").write_text("")
+    assert doubts(job) == [(None, f"{job}/attempts cannot be read (Not a directory)")]
+    (job / "attempts").unlink()
+    (job / "attempts").mkdir()
+    (job / "attempts" / "001").write_text("")
+    (job / "attempts" / "notes").symlink_to("notes")  # no attempt of ours
+    assert doubts(job) == [(1, "attempt 001 cannot be looked at (Not a directory)")]
+
+
+def test_promise_4_a_process_in_the_scope_of_an_attempt_keeps_it_in_doubt(job: Path) -> None:
+    """It has left the session and does not show whose it is."""
+    group = groups.make_group()
+    scope = group / "fluxgym-my-lora-00000000.001.scope"
+    scope.mkdir()
+    inside = f"/{scope.relative_to(groups.cgroup2_tree())}"
+    attempt(job, shim=shim(), started=started(cgroup=inside), exit=EXITED)
+    with subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True) as process:
+        (scope / "cgroup.procs").write_text(str(process.pid))
+        told = doubts(job)
+        process.kill()
+        process.wait()
+    assert told == [(1, "attempt 001 has left processes in its scope")]
+    until(lambda: doubts(job) == [], what="the scope to be empty")
+    groups.remove_group(group)
