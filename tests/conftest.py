@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests import promises
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.user_manager import UserManager
 
@@ -25,6 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_configure(config: pytest.Config) -> None:
     # SIGTERM like ^C, so that the fixtures take down what they have started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """`-k promise_1_` runs all tests of promise 1, those named after several promises too."""
+    item.extra_keyword_matches.update(f"promise_{number}_" for number in promises.named(item.name))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -238,7 +238,7 @@ def test_a_trainer_without_its_shim_can_still_be_stopped(daemon: Daemon) -> None
     assert "saved" in attempt.log.read_text()
 
 
-def test_an_attempt_of_another_machine_or_boot_is_never_signalled(daemon: Daemon) -> None:
+def test_promise_6_an_attempt_of_another_machine_or_boot_is_never_signalled(daemon: Daemon) -> None:
     attempt = daemon.start(SAVES)
     attempt.wait_for_line("ready")
     for change in ({"machineId": "0" * 32}, {"bootId": "another"}, {"pidNamespace": "pid:[1]"}):

@@ -49,13 +49,13 @@ STRANGER = one(104, parent=50, session=50)
         ([one(105, start=10, parent=100, session=100)], {105}, set(), set()),
     ],
 )
-def test_members(everyone: list[Stat], marked: set[int], proved: set[int], doubtful: set[int]) -> None:
+def test_promise_6_a_process_is_a_member_only_by_its_mark_or_its_parents(everyone: list[Stat], marked: set[int], proved: set[int], doubtful: set[int]) -> None:
     found = sort(everyone, shim=SHIM, marked=lambda process: process.pid in marked)
     assert {process.pid for process in found.proved} == proved
     assert {process.pid for process in found.doubtful} == doubtful
 
 
-def test_without_a_known_shim_only_the_mark_counts() -> None:
+def test_promise_6_without_a_known_shim_only_the_mark_counts() -> None:
     found = sort([THE_SHIM, TRAINER, STRANGER], shim=None, marked=lambda process: process.pid == 101)
     assert [process.pid for process in found.proved] == [101]
     assert found.doubtful == ()
@@ -64,7 +64,7 @@ def test_without_a_known_shim_only_the_mark_counts() -> None:
 # --- processes
 
 
-def test_a_process_is_known_by_pid_and_start() -> None:
+def test_promise_6_a_process_is_known_by_pid_and_start() -> None:
     child = subprocess.Popen(["/bin/sleep", "1000"], env={"FLUXGYM_ATTEMPT_ID": "ab" * 16})
     try:
         seen = processes.stat(child.pid)

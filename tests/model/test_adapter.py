@@ -172,7 +172,7 @@ def test_promise_4_without_its_shim_a_running_trainer_is_lost_until_it_is_gone(b
     assert bench.look(attempt) == Ended(None)
 
 
-def test_an_attempt_of_another_machine_or_boot_is_never_signalled(bench: Bench) -> None:
+def test_promise_6_an_attempt_of_another_machine_or_boot_is_never_signalled(bench: Bench) -> None:
     attempt = bench.start()
     bench.world.here = bench.world.machines[1]
     assert isinstance(bench.look(attempt), LostSight)
