@@ -44,9 +44,12 @@ MARKERS = {
 
 RICH = re.compile(r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?\s+(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+")
 MARKER = re.compile("|".join(map(re.escape, MARKERS)))
-EPOCH = re.compile(r"epoch (\d+)/(\d+)$")
-STEPS = re.compile(r"steps:\s+\d+%\|[^|]*\| (\d+)/(\d+) \[[^<]*<[^,]*,\s*([\d.]+|\?)(s/it|it/s)(?:, ([^\]]*))?\]")
-BAR = re.compile(r"(?:[\w ]+: )?\s*\d+%\|[^|]*\| (\d+)/(\d+) \[")
+# Of so many digits as a number that means something has: a log may hold anything.
+N = r"(\d{1,9})"
+EPOCH = re.compile(rf"epoch {N}/{N}$")
+RATE = r"(\d{1,9}(?:\.\d{1,9})?|\?)(s/it|it/s)"
+STEPS = re.compile(rf"steps:\s+\d+%\|[^|]*\| {N}/{N} \[[^<]*<[^,]*,\s*{RATE}(?:, ([^\]]*))?\]")
+BAR = re.compile(rf"(?:[\w ]+: )?\s*\d+%\|[^|]*\| {N}/{N} \[")
 LOSS = re.compile(r"avr_loss=([^,\]]+)")
 
 

@@ -92,6 +92,9 @@ def test_the_speed_in_both_units(rate: str, seconds: float | None) -> None:
         f"{RICH}epoch is incremented. current_epoch: 0, epoch: 1",
         "a caption with steps:  50%|#  | 99/100 [00:01<00:01,  4.01it/s]",
         "steps:  50%|█████     | 5/10 [00:01<00",
+        f"steps:  50%|█████     | {'9' * 5000}/10 [00:01<00:01,  4.01it/s]",
+        "steps:  50%|█████     | 5/10 [00:01<00:01,  4.0.1it/s]",
+        f"epoch {'9' * 5000}/10",
         "",
     ],
 )
