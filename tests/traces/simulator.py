@@ -128,6 +128,7 @@ class Run:
             at=self.wall(at),
             clock=1000.0 + at,
             phase=part.phase if part.told else None,
+            told=part.told,
             step=step if part.told else None,
             total_steps=None if step is None or not part.told else 50_000,
             done=self._done(index, at) if part.told else None,

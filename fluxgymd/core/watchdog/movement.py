@@ -103,7 +103,7 @@ class Movement:
 
 def compare(before: Counters, look: Observation, *, gpu_idle_percent: float) -> tuple[Counters, Movement]:
     """The counters after a look, and what moved since their last known values."""
-    told = look.phase not in (None, Phase.UNKNOWN)
+    told = look.told and look.phase not in (None, Phase.UNKNOWN)
     phase = look.phase if told else before.phase
     done_before = before.done if phase is before.phase else None
     cpu = look.activity.cpu_seconds if look.activity else None

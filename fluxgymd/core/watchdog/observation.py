@@ -40,6 +40,8 @@ class Observation(Record, frozen=True, kw_only=True):
     """CLOCK_MONOTONIC, seconds: it stands still while the machine sleeps, and no one sets it."""
     phase: Phase | None = None
     """As the trainer told last, or as its output was read; None where it cannot be told."""
+    told: bool = True
+    """False: the files did not answer at this look; what they tell is of an earlier one, and says nothing of now."""
     step: int | None = None
     """Optimizer steps done, over all attempts."""
     total_steps: int | None = None

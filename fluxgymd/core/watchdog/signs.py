@@ -12,7 +12,8 @@ MIB = 1 << 20
 
 def span(seconds: float) -> str:
     """A time in the two largest units that say something: 45 s, 7 min 30 s, 2 h 5 min."""
-    whole = round(max(0.0, seconds))
+    seconds = max(0.0, seconds)
+    whole = round(seconds)
     for large, unit, small, below in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= large:
             rest = whole % large // small
@@ -46,7 +47,7 @@ def processes(trail: Trail) -> list[str]:
         return ["What its processes do is not known."]
     found = []
     if moved.cpu is not None:
-        found.append(f"Its processes used {moved.cpu:.0%} of a processor core in the last interval.")
+        found.append(f"Its processes used {100 * moved.cpu:.0f} % of a processor core in the last interval.")
     if moved.io is not None:
         found.append(f"They read and wrote {moved.io / MIB:.2f} MiB/s.")
     found.append("Its log grew." if moved.log else "Its log did not grow.")

@@ -183,7 +183,8 @@ def _states(trail: Trail, look: Observation, movement: Movement, awake: float) -
     activity = look.activity
     at_rest = None if movement.gpu is None else not movement.gpu
     # A debugger stops it for a moment, and at each look by chance; what is stopped makes no step.
-    held = None if activity is None else (activity.stopped or activity.frozen) and not movement.counted
+    held = None if activity is None else activity.stopped or activity.frozen
+    held = False if movement.counted else held
     waits = None if activity is None else activity.blocked_threads > 0 and not movement.signs["input and output"]
     presses = None if look.memory_pressure is None else look.memory_pressure >= PRESSURE
 

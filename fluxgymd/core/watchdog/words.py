@@ -61,7 +61,7 @@ def _moved_last(trail: Trail, now: float) -> str:
     if not trail.moved_at:
         return "Nothing of it has been seen to move yet."
     latest = max(trail.moved_at.values())
-    names = [SIGNS[name] for name, at in trail.moved_at.items() if at == latest]
+    names = [sign for name, sign in SIGNS.items() if trail.moved_at.get(name) == latest]
     return f"What moved last, {span(now - latest)} ago: {', '.join(names)}."
 
 

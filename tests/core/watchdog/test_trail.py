@@ -42,6 +42,13 @@ def test_unknown_progress_lets_no_clock_of_progress_run_and_resets_none() -> Non
     assert seconds(follow(made, look(50)).work) == 90
 
 
+def test_what_was_told_at_an_earlier_look_is_not_told_now() -> None:
+    """The observer keeps what it has read while a volume hangs."""
+    made = trail([look(0), look(1), *(look(number, told=False) for number in range(2, 50))])
+    assert seconds(made.work) == 30
+    assert seconds(made.untold) == 47 * INTERVAL
+
+
 def test_unknown_processor_time_stops_the_clock_of_stillness() -> None:
     made = trail([look(0), look(1), *(look(number, activity=None) for number in range(2, 50))])
     assert seconds(made.still) == 30

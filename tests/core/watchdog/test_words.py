@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people are told of the present verdict."""
+
+import pytest
+
+from fluxgym.messages import Phase
+from fluxgymd.core.watchdog.judge import judge
+from fluxgymd.core.watchdog.limits import Limits
+from fluxgymd.core.watchdog.observation import Observation
+from fluxgymd.core.watchdog.signs import evidence, span
+from fluxgymd.core.watchdog.trail import begin
+from fluxgymd.core.watchdog.verdict import Healthy
+from fluxgymd.core.watchdog.words import explain
+from tests.core.watchdog.looking import BEGIN, INTERVAL, busy, gpu, look, trail
+
+LIMITS = Limits()
+
+
+def told(looks: list[Observation], *, later: float = 0.0) -> list[str]:
+    made = trail(looks)
+    return explain(made, LIMITS, judge(made, LIMITS), looks[-1].at + later)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0.4 s"),
+        (1.23, "1.2 s"),
+        (45, "45 s"),
+        (60, "1 min"),
+        (450, "7 min 30 s"),
+        (7500, "2 h 5 min"),
+        (7200, "2 h"),
+        (-3, "0 s"),
+    ],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_nothing_was_looked_at() -> None:
+    assert explain(begin(LIMITS), LIMITS, Healthy(), BEGIN) == ["It has not been looked at yet."]
+
+
+def test_a_healthy_training() -> None:
+    looks = [
+        look(n, step=n, total_steps=2500, activity=busy(n, cpu=0.9), gpus=(gpu(97, power_draw=412.0),))
+        for n in range(11)
+    ]
+    assert told(looks, later=5) == [
+        "Its work goes on.",
+        "It has been training for 5 min at step 10 of 2500.",
+        "What moved last, 5 s ago: a step, its processor time, its GPU.",
+        "If nothing changes it counts as stuck in 5 min, by the rule step (its limit is 5 min).",
+        "Its processes used 90 % of a processor core in the last interval.",
+        "They read and wrote 0.00 MiB/s.",
+        "Its log did not grow.",
+        "GPU 0: 97 % busy, 412 W.",
+    ]
+
+
+def test_a_suspicious_one_says_since_when_and_what_is_left() -> None:
+    looks = [look(n, step=min(n, 10), activity=busy(n, cpu=1.0)) for n in range(17)]
+    sentences = told(looks)
+    assert sentences[0] == "Suspicious since 3 min: No step was finished for 3 min; the limit is 5 min."
+    assert sentences[3] == "If nothing changes it counts as stuck in 2 min, by the rule step (its limit is 5 min)."
+    assert sentences[2] == "What moved last, 0 s ago: its processor time."
+
+
+def test_a_stuck_one() -> None:
+    looks = [look(n, step=min(n, 10)) for n in range(25)]
+    sentences = told(looks)
+    assert sentences[0] == ("Stuck, its work ended 7 min ago: No step was finished for 7 min; the limit is 5 min.")
+    assert sentences[3].startswith("The limit step is over: ")
+
+
+def test_a_program() -> None:
+    sentences = told([look(0, phase=None, step=None), look(1, phase=None, step=None)])
+    assert sentences[1] == "It does not tell what it does; it is watched only for a complete standstill."
+    assert sentences[2] == "Nothing of it has been seen to move yet."
+
+
+def test_evidence_names_what_was_seen() -> None:
+    seen = look(
+        1,
+        phase=Phase.SAMPLING,
+        done=3,
+        total_steps=500,
+        memory_pressure=71.0,
+        disk_free=5 << 20,
+        activity=busy(
+            1, blocked_threads=2, blocked_in="rpc_wait_bit_killable", stopped=True, frozen=True, swap=3 << 30
+        ),
+        gpus=(
+            gpu(
+                100, power_draw=120.4, power_limit=450.0, memory_used=20 << 30, temperature=80, throttled=("thermal",)
+            ),
+            gpu(None, index=1, uuid="GPU-1", lost=True),
+            gpu(None, index=2, uuid="GPU-2"),
+        ),
+    )
+    assert evidence(trail([look(0, phase=Phase.SAMPLING, done=3), seen])) == (
+        "It is sampling at step 100 of 500, 3 done; nothing of this was done for 30 s.",
+        "Its processes used 0 % of a processor core in the last interval.",
+        "They read and wrote 0.00 MiB/s.",
+        "Its log did not grow.",
+        "2 of 8 threads wait in the kernel in rpc_wait_bit_killable (state D).",
+        "Its process is stopped by a signal (state T).",
+        "Its cgroup is frozen.",
+        "GPU 0: 100 % busy, 120 of 450 W, 20480 MiB used, 80 °C, slowed down (thermal).",
+        "GPU 1 is lost: the driver does not reach it.",
+        "GPU 2 tells nothing of itself.",
+        "For 71 % of the time all of its tasks wait for memory.",
+        "3072 MiB of its memory are swapped out.",
+        "Only 5 MiB are free on its disk.",
+    )
+
+
+def test_what_is_not_known_is_said_to_be_so() -> None:
+    sentences = evidence(trail([look(0), look(1, activity=None, gpus=None)]))
+    assert "What its processes do is not known." in sentences
+    assert "The state of its GPU is not known: NVML does not answer." in sentences
+    assert not any("GPU" in sentence for sentence in evidence(trail([look(0), look(INTERVAL, gpus=())])))
