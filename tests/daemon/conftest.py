@@ -2,6 +2,8 @@
 """The tiny model and its pictures, built once by the real programs."""
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.messages import State
+from tests.daemon.alice import copy_sources
 from tests.daemon.running import RunningDaemon, context, make_model, tensors
 
 
@@ -18,6 +21,20 @@ def model() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="fg-model-", dir="/var/tmp"))  # /tmp is another one on a booted machine
     folder.chmod(0o755)
     make_model(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def wheels() -> Iterator[Path]:
+    """What `./dev install` installs, as wheels: the machine has no network."""
+    folder = Path(tempfile.mkdtemp(prefix="fg-wheels-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    source = folder / "source"
+    copy_sources(source)  # a build writes into its source
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder)]
+    subprocess.run([*pip, f"{source}[systemd]", "setuptools"], check=True)
+    shutil.rmtree(source)
     yield folder
     shutil.rmtree(folder)
 

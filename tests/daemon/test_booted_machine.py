@@ -1,104 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """On a whole machine, as an ordinary user: ./dev install, the journal, a restart of the service, and a reboot."""
 
-import json
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.daemon.running import ROOT, TRAINER_PYTHON, TRAINING_SECONDS
+from tests.daemon.alice import Alice
 from tests.harness.booted_machine import BootedMachine
-from tests.harness.waiting import until
 
 pytestmark = pytest.mark.booted
-
-SOURCES = (
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
-    "dev",
-    "fluxgym",
-    "fluxgymctl",
-    "fluxgymd",
-    "sd-scripts",
-    "units",
-)
-
-
-def copy_sources(target: Path) -> None:
-    """A checkout without what was built or trained in it."""
-    target.mkdir()
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target / name)
-
-
-@pytest.fixture(scope="session")
-def wheels() -> Iterator[Path]:
-    """What `./dev install` installs, as wheels: the machine has no network."""
-    folder = Path(tempfile.mkdtemp(prefix="fg-wheels-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    source = folder / "source"
-    copy_sources(source)  # a build writes into its source
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder)]
-    subprocess.run([*pip, f"{source}[systemd]", "setuptools"], check=True)
-    shutil.rmtree(source)
-    yield folder
-    shutil.rmtree(folder)
-
-
-class Alice:
-    """An ordinary user of the machine with fluxgymd installed."""
-
-    name = "alice"
-
-    def __init__(self, machine: BootedMachine, wheels: Path) -> None:
-        self.machine = machine
-        uid = machine.add_user(self.name, linger=False)
-        machine.run(["systemctl", "start", f"user@{uid}.service"])  # as at a log-in
-        machine.wait_for_user(self.name)
-        checkout = machine.root / "home" / self.name / "fluxgym"
-        copy_sources(checkout)
-        machine.run(["chown", "-R", f"{self.name}:", f"/home/{self.name}/fluxgym"])
-        self.install = machine.run(
-            ["./dev", "install", "--trainer-python", TRAINER_PYTHON],
-            user=self.name,
-            cwd=f"/home/{self.name}/fluxgym",
-            env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": "/dev/null"},
-            timeout=300,
-        )
-
-    def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.machine.run(command, user=self.name, check=check, timeout=TRAINING_SECONDS)
-
-    def ctl(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run(f"/home/{self.name}/.local/bin/fluxgymctl", *arguments, check=check)
-
-    def job(self, name: str) -> dict[str, Any]:
-        job = json.loads(self.ctl("status", "--json", name).stdout)
-        assert isinstance(job, dict)
-        return job
-
-    def wait_for_step(self, name: str, step: int) -> None:
-        def reached() -> bool:
-            return bool(self.job(name)["runtime"].get("progress", {}).get("step", 0) >= step)
-
-        until(reached, what=f"step {step} of {name}", deadline_seconds=TRAINING_SECONDS)
-
-    def journal(self, *match: str) -> list[dict[str, Any]]:
-        """The entries that match, in their order."""
-        output = self.run("journalctl", "--user", "--output=json", *match).stdout
-        return [json.loads(line) for line in output.splitlines()]
-
 
 SPEC = """
 name = "my-lora"

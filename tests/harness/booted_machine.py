@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole booted Debian: systemd as PID 1, journald, logind, linger, reboot, a boot id of its own; about a second.
 
-Its disk is this machine's root under a throw-away overlay, so what is installed here is there under the same path;
-the checkout with its environments, wherever it lies, is there under an overlay of its own. It has no network but
-loopback. Its disk is a tmpfs: `crash` and `up` prove recovery after a power cut, but not that data was durable.
+Its disk is this machine's root under a throw-away overlay, so what is installed here is there under the same path; or
+another system's root (debian_13.py). The checkout with its environments, wherever it lies, is there under an overlay
+of its own. It has no network but loopback. Its disk is a tmpfs: `crash` and `up` prove recovery after a power cut,
+but not that data was durable.
 
 Invariant: it runs inside a `Namespace`, so nothing of it outlives `close` or the test run.
 """
@@ -35,9 +36,13 @@ class BootedMachine:
     console  what its console said
     """
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Path = Path("/"), *, shared: Path | None = None) -> None:
+        """`disk`: the root directory that it boots from; nothing is written into it. `shared`: a folder of this
+        machine's that is the same one inside, under the same path, as a volume is that several machines mount."""
         if shutil.which("systemd-nspawn") is None:
             raise FileNotFoundError("the booted machine needs Debian's package systemd-container")
+        self._lower = disk
+        self._shared = shared
         self.namespace = Namespace()
         self.directory = Path(tempfile.mkdtemp(prefix="fg-"))
         self.console = self.directory / "console.log"
@@ -74,6 +79,7 @@ class BootedMachine:
                     "systemd-nspawn",
                     *("--directory", self.directory / "root"),
                     *("--overlay", _colons(CHECKOUT, self.directory / "disk/checkout", CHECKOUT)),
+                    *(("--bind", _colons(self._shared)) if self._shared is not None else ()),
                     *("--machine", "booted"),
                     *("--console", "pipe"),
                     *("--link-journal", "no"),
@@ -194,20 +200,21 @@ class BootedMachine:
         return finish(process, command=command, check=check, timeout=timeout, input_text=input_text)
 
     def _make_disk(self) -> None:
-        """An overlay over this machine's root, kept in a tmpfs that lasts until `close`."""
+        """An overlay over the root that it boots from, kept in a tmpfs that lasts until `close`."""
         disk, root = self.directory / "disk", self.directory / "root"
         disk.mkdir()
         root.mkdir()
         self._run_outside("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", disk)
         self._run_outside("mkdir", disk / "upper", disk / "work", disk / "checkout")
-        layers = f"lowerdir=/,upperdir={disk / 'upper'},workdir={disk / 'work'}"
+        layers = f"lowerdir={self._lower},upperdir={disk / 'upper'},workdir={disk / 'work'}"
         self._run_outside("mount", "-t", "overlay", "-o", layers, "overlay", root)
         for folder in reversed(CHECKOUT.parents):
             inside = self.root / folder.relative_to("/")
             inside.mkdir(exist_ok=True)  # the root's overlay ends at the borders of its file system
             inside.chmod(inside.stat().st_mode | 0o055)  # the checkout may lie where only root may look (/root)
-        # The checkout may lie in /tmp, which would be emptied at boot.
+        # The checkout may lie in /tmp, which would be emptied at boot, or hidden by a tmpfs (Debian 13).
         (self.root / "etc/tmpfiles.d/tmp.conf").write_text("")
+        (self.root / "etc/systemd/system/tmp.mount").symlink_to("/dev/null")
         (self.root / "etc/machine-id").write_text("")  # a machine of its own, with a journal of its own
         # A user may read the own journal only where it is kept on disk.
         (self.root / "var/log/journal").mkdir(parents=True, exist_ok=True)

@@ -30,10 +30,7 @@ class Namespace:
     """Use it as a context manager, from the main thread (a child is bound to the life of the thread that made it)."""
 
     def __init__(self) -> None:
-        if os.geteuid() != 0:
-            raise PermissionError(
-                "this test starts a real systemd in namespaces of its own and needs root: run `sudo ./dev test`"
-            )
+        need_root()
         self.group = cgroups.make_group()
         self.pid_1 = 0
         self._started: list[subprocess.Popen[str]] = []
@@ -98,6 +95,14 @@ class Namespace:
         )
         self._started.append(process)
         return process
+
+
+def need_root() -> None:
+    """PermissionError, with what to do, for anybody else."""
+    if os.geteuid() != 0:
+        raise PermissionError(
+            "this test starts a real systemd in namespaces of its own and needs root: run `sudo ./dev test`"
+        )
 
 
 def finish(

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ordinary user of a booted machine: `./dev install` from a checkout of her own, and then the client."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.daemon.running import ROOT, TRAINER_PYTHON, TRAINING_SECONDS
+from tests.harness.booted_machine import BootedMachine
+from tests.harness.waiting import until
+
+UNDER_WAY = ("queued", "starting", "running", "stopping", "interrupted")
+SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "dev",
+    "fluxgym",
+    "fluxgymctl",
+    "fluxgymd",
+    "sd-scripts",
+    "units",
+)
+
+
+def copy_sources(target: Path) -> None:
+    """A checkout without what was built or trained in it."""
+    target.mkdir()
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target / name)
+
+
+class Alice:
+    """An ordinary user of the machine with fluxgymd installed. Nobody is logged in, and linger is off.
+
+    trainer_python  the Python for the trainer, as the machine sees it
+    """
+
+    name = "alice"
+
+    def __init__(self, machine: BootedMachine, wheels: Path, *, trainer_python: Path = TRAINER_PYTHON) -> None:
+        self.machine = machine
+        self.trainer_python = trainer_python
+        self.uid = machine.add_user(self.name, linger=False)
+        self.home = machine.root / "home" / self.name
+        machine.run(["systemctl", "start", f"user@{self.uid}.service"])  # as at a log-in
+        machine.wait_for_user(self.name)
+        copy_sources(self.home / "fluxgym")
+        shutil.copytree(wheels, self.home / "wheels")
+        self.owns("fluxgym", "wheels")
+        self.install()
+
+    def owns(self, *names: str) -> None:
+        """Makes these files of her home, with all below them, her own."""
+        self.machine.run(["chown", "-R", f"{self.name}:", *names], cwd=f"/home/{self.name}")
+
+    def install(self) -> None:
+        """Also an upgrade."""
+        self.machine.run(
+            ["./dev", "install", "--trainer-python", self.trainer_python],
+            user=self.name,
+            cwd=f"/home/{self.name}/fluxgym",
+            env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"/home/{self.name}/wheels", "PIP_CONFIG_FILE": "/dev/null"},
+            timeout=300,
+        )
+
+    def run(
+        self, *command: str | Path, check: bool = True, input_text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return self.machine.run(command, user=self.name, check=check, timeout=TRAINING_SECONDS, input_text=input_text)
+
+    def systemctl(self, *arguments: str) -> str:
+        """`systemctl --user`; what it prints."""
+        return self.run("systemctl", "--user", *arguments).stdout.strip()
+
+    def show(self, unit: str, name: str) -> str:
+        """One property of a unit of hers."""
+        return self.systemctl("show", f"--property={name}", "--value", unit)
+
+    def ctl(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(f"/home/{self.name}/.local/bin/fluxgymctl", *arguments, check=check)
+
+    def job(self, name: str) -> dict[str, Any]:
+        job = json.loads(self.ctl("status", "--json", name).stdout)
+        assert isinstance(job, dict)
+        return job
+
+    def wait_for(self, name: str, *states: str) -> dict[str, Any]:
+        """The `runtime` of the job once it is in one of these states."""
+
+        def look() -> dict[str, Any] | None:
+            runtime = self.job(name)["runtime"]
+            assert isinstance(runtime, dict)
+            assert runtime["state"] in (*states, *UNDER_WAY), f"{name}: {runtime}"
+            return runtime if runtime["state"] in states else None
+
+        return until(look, what=f"{name} to be {' or '.join(states)}", deadline_seconds=TRAINING_SECONDS)
+
+    def outputs(self, name: str) -> Path:
+        """The job's folder; it can be read while the machine is down, too."""
+        return self.home / ".local/share/fluxgym/outputs" / name
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The job's journal."""
+        return [json.loads(line) for line in (self.outputs(name) / "events.jsonl").read_text().splitlines()]
+
+    def wait_for_step(self, name: str, step: int) -> None:
+        def reached() -> bool:
+            return bool(self.job(name)["runtime"].get("progress", {}).get("step", 0) >= step)
+
+        until(reached, what=f"step {step} of {name}", deadline_seconds=TRAINING_SECONDS)
+
+    def journal(self, *match: str) -> list[dict[str, Any]]:
+        """The entries that match, in their order."""
+        output = self.run("journalctl", "--user", "--output=json", *match).stdout
+        return [json.loads(line) for line in output.splitlines()]
