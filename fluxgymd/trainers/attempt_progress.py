@@ -26,6 +26,18 @@ class AttemptProgress:
             return self._metrics.progress
         return self._output.progress
 
+    @property
+    def work(self) -> int | None:
+        """What is done in this phase, in the smallest pieces that are told."""
+        if self._metrics.progress is not None:
+            return self._metrics.work
+        return self.progress.done if self.progress is not None else None
+
+    @property
+    def longest_step(self) -> float | None:
+        """Seconds, as MetricsReader has it. What is printed carries no times."""
+        return self._metrics.longest_step
+
     def read(self) -> bool:
         """Whether there was anything new."""
         if self._metrics.read():

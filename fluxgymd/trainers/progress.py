@@ -20,6 +20,7 @@ class Line(msgspec.Struct, frozen=True, rename="camel"):
     phase: Phase
     done: int | None = None
     total: int | None = None
+    work: int | None = None
     step: int | None = None
     total_steps: int | None = None
     epoch: int | None = None
@@ -72,10 +73,17 @@ class MetricsReader:
     def __init__(self, path: Path, offset: int) -> None:
         self._path = path
         self._offset = offset
+        self._step_told: Line | None = None
         self.progress: Progress | None = None
+        self.work: int | None = None
+        """Done in this phase, in the smallest pieces that are told: denoising steps of samples, micro-steps."""
+        self.longest_step: float | None = None
+        """Seconds: the longest time between two steps of which one was told after the other, of those that were read
+        by the last `read`. Where another phase lies between two steps there is none."""
 
     def read(self) -> bool:
         """Whether there was anything new."""
+        self.longest_step = None
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -86,10 +94,22 @@ class MetricsReader:
         self._offset += whole
         for text in data[:whole].splitlines():
             try:
-                self.progress = advance(self.progress, decode_with(_decoder, text))
+                line = decode_with(_decoder, text)
             except msgspec.MsgspecError:
                 continue
+            self.progress = advance(self.progress, line)
+            self.work = line.done if line.work is None else line.work
+            self._time_step(line)
         return whole > 0
+
+    def _time_step(self, line: Line) -> None:
+        before = self._step_told
+        if line.phase is not Phase.TRAINING:
+            self._step_told = None
+        elif before is None or before.step != line.step:
+            self._step_told = line
+            if before is not None:
+                self.longest_step = max(self.longest_step or 0.0, line.time - before.time)
 
 
 def size(path: Path) -> int:
