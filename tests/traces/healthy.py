@@ -193,8 +193,8 @@ def nvml_hangs_for_an_hour() -> Sequence[Part]:
 def nvml_stops_at_an_idle_moment() -> Sequence[Part]:
     """The last reading before NVML hung was taken while the GPU was idle for a checkpoint; it says nothing of now."""
     idle = Part(seconds=60, phase=Phase.TRAINING, cpu=0.01, watts=60)
-    blind = like(train(30, each=240), nvml=False, cpu=0.02, log=0, io=0)
-    return [*up_to_training(), train(15, each=240), idle, blind]
+    blind = like(train(60, each=400), nvml=False, cpu=0.02, log=0, io=0)
+    return [*up_to_training(), train(40, each=400), idle, blind]
 
 
 @trace

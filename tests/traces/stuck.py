@@ -291,7 +291,7 @@ def a_hang_long_after_a_compilation() -> Sequence[Part]:
     return [*up_to_training(), compiled, train(20, each=3), hung(Phase.TRAINING, **SPIN)]
 
 
-@trace("step", "progress", within=420)
+@trace("step", "progress", within=540)
 def phases_that_go_round() -> Sequence[Part]:
     """Training and saving are told in turns each minute, and no step is made: a phase is no progress."""
     minute = Part(seconds=MINUTE, phase=Phase.TRAINING, cpu=1.0, gpu=100, watts=120, log=BAR)

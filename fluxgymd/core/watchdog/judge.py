@@ -14,6 +14,9 @@ from fluxgymd.core.watchdog.signs import evidence, span
 from fluxgymd.core.watchdog.trail import Stretch, Trail
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 
+SIGN_LOOKS = 4
+"""Intervals for which threads must wait, or memory be short, before it is said: a checkpoint does so for a minute."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
@@ -118,9 +121,9 @@ def _signs(trail: Trail, limits: Limits) -> list[tuple[float, str]]:
         found.append((trail.last.at, f"The driver told Xid {trail.xids[-1]}, and no work was counted after it."))
     if trail.stopped is not None:
         found.append((trail.stopped.since, f"{_held(trail)}."))
-    if trail.blocked is not None and trail.blocked.seconds >= limits.interval:
+    if trail.blocked is not None and trail.blocked.seconds >= SIGN_LOOKS * limits.interval:
         found.append((trail.blocked.since, "Threads of it wait in the kernel, and nothing is read or written."))
-    if trail.pressed is not None and trail.pressed.seconds >= limits.interval:
+    if trail.pressed is not None and trail.pressed.seconds >= SIGN_LOOKS * limits.interval:
         found.append((trail.pressed.since, "The machine is short of memory, and all of its tasks wait for it."))
     if trail.untold is not None and trail.untold.seconds >= limits.step_floor:
         found.append((trail.untold.since, "What it has told of its progress cannot be read."))

@@ -182,9 +182,7 @@ def _states(trail: Trail, look: Observation, movement: Movement, awake: float) -
     """The clocks of what the processes and the GPUs are in; each goes on only while it is known to."""
     activity = look.activity
     at_rest = None if movement.gpu is None else not movement.gpu
-    # A debugger stops it for a moment, and at each look by chance; what is stopped makes no step.
     held = None if activity is None else activity.stopped or activity.frozen
-    held = False if movement.counted else held
     waits = None if activity is None else activity.blocked_threads > 0 and not movement.signs["input and output"]
     presses = None if look.memory_pressure is None else look.memory_pressure >= PRESSURE
 
@@ -196,7 +194,8 @@ def _states(trail: Trail, look: Observation, movement: Movement, awake: float) -
     return replace(
         trail,
         gpu_idle=clock(trail.gpu_idle, on=at_rest),
-        stopped=clock(trail.stopped, on=held),
+        # A debugger stops it for a moment, and at each look by chance: what is stopped makes no step.
+        stopped=clock(None if movement.counted else trail.stopped, on=held),
         blocked=clock(trail.blocked, on=waits),
         pressed=clock(trail.pressed, on=presses),
         untold=clock(trail.untold, on=trail.phase is not None and not movement.told),

@@ -120,19 +120,24 @@ def test_bytes_that_flow_for_ever_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "why"),
+    ("seconds", "values", "why"),
     [
-        ({"states": {"stopped": True}}, "Its process was stopped."),
-        ({"states": {"frozen": True}}, "Its cgroup was frozen."),
-        ({"states": {"blocked_threads": 3}}, "Threads of it wait in the kernel, and nothing is read or written."),
-        ({"memory_pressure": 60.0}, "The machine is short of memory, and all of its tasks wait for it."),
-        ({"gpus": (gpu(90), gpu(None, uuid="GPU-1", lost=True))}, "Nothing was counted after GPU 0 is lost"),
+        (30, {"states": {"stopped": True}}, "Its process was stopped."),
+        (30, {"states": {"frozen": True}}, "Its cgroup was frozen."),
+        (
+            120,
+            {"states": {"blocked_threads": 3}},
+            "Threads of it wait in the kernel, and nothing is read or written.",
+        ),
+        (120, {"memory_pressure": 60.0}, "The machine is short of memory, and all of its tasks wait for it."),
+        (30, {"gpus": (gpu(90), gpu(None, uuid="GPU-1", lost=True))}, "Nothing was counted after GPU 0 is lost"),
     ],
 )
-def test_what_makes_it_suspicious_at_once(values: dict[str, Any], why: str) -> None:
-    verdict = after(2 * INTERVAL, **values, **SPINNING)
+def test_what_makes_it_suspicious_before_any_limit(seconds: float, values: dict[str, Any], why: str) -> None:
+    verdict = after(seconds, **values, **SPINNING)
     assert isinstance(verdict, Suspicious)
     assert verdict.why.startswith(why)
+    assert isinstance(after(seconds - INTERVAL, **values, **SPINNING), Healthy)
 
 
 def test_an_error_that_is_not_fatal_is_told_until_a_step_is_made() -> None:

@@ -122,7 +122,7 @@ def test_a_stop_counts_while_no_step_is_made() -> None:
     assert seconds(trail(held).stopped) == 120
     assert trail([*held, look(5, activity=busy(0))]).stopped is None
     assert seconds(trail([*held, look(5, activity=None)]).stopped) == 120
-    assert trail([*held, look(5, step=101, activity=busy(0, stopped=True))]).stopped is None
+    assert seconds(trail([*held, look(5, step=101, activity=busy(0, stopped=True))]).stopped) == 0
     assert seconds(trail([look(n, activity=busy(0, frozen=True)) for n in range(3)]).stopped) == 60
 
 

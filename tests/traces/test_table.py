@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables in docs/watchdog.md are those that the code and the traces make."""
+
+import pytest
+
+from tests.traces import table
+from tests.traces.healthy import HEALTHY
+from tests.traces.stuck import STUCK
+
+
+def test_the_tables_are_those_of_the_code() -> None:
+    page = table.PAGE.read_text()
+    assert page == table.filled(page), "docs/watchdog.md is stale: python -m tests.traces.table --write"
+
+
+def test_a_stale_table_is_found() -> None:
+    page = table.PAGE.read_text()
+    assert "| training | 10 min | 30 min | 4 h | yes |" in page
+    stale = page.replace("| training | 10 min |", "| training | 11 min |")
+    assert table.filled(stale) == page
+
+
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no markers <!-- summary -->"):
+        table.filled("A page.")
+
+
+def test_in_the_summary_we_end_no_healthy_run_and_miss_no_hang() -> None:
+    ours = table.summary().splitlines()[2]
+    healthy, hung = len(HEALTHY.traces), len(STUCK.traces)
+    assert ours == f"| FluxGym | 0 of {healthy} | {hung} | 0 | 0 | 0 |"
