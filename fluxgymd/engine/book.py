@@ -23,6 +23,8 @@ from fluxgymd.core import schedule, storage
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job, Waiting, apply
+from fluxgymd.core.watchdog.trail import Trail
+from fluxgymd.core.watchdog.verdict import Verdict
 from fluxgymd.engine import view
 from fluxgymd.engine.hub import Hub
 from fluxgymd.engine.packing import Kept, job_of, keep
@@ -57,6 +59,10 @@ class Entry:
     start_problem: str | None = None
     withheld: str | None = None
     """Why its gate was left closed, if by no fault: it is started again at once."""
+    verdict: Verdict | None = None
+    """What the watchdog says of its attempt at present; None: it does not look at it (yet)."""
+    trail: Trail | None = None
+    """What that was concluded from; its `last` is the last look."""
     _lock: asyncio.Lock | None = None
     _wake: asyncio.Event | None = None
     held: Lease | None = None

@@ -19,9 +19,10 @@ from fluxgymd.engine import monitor, resuming
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.ending import Over, end_event
 from fluxgymd.engine.starting import Abandoned, Starter
-from fluxgymd.engine.watching import Disowned, Look
+from fluxgymd.engine.watching import Disowned, Look, Unkillable
 from fluxgymd.failpoints import failpoint
 from fluxgymd.trainers import kohya
+from fluxgymd.watchdog.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,18 @@ class Runner:
         config: Config,
         paused: Callable[[], bool],
         done: Callable[[], None],
+        watchdog: Callable[[Entry, Adapter], Watch] | None = None,
+        unkillable: Unkillable | None = None,
     ) -> None:
+        """`watchdog`: who looks whether an attempt hangs. `unkillable`: told of one that SIGKILL does not end."""
         self._book = book
         self._adapters = adapters
         self._chosen = adapters[chosen]
         self._here = here
         self._config = config
         self._starter = Starter(book, self._chosen, here, config, paused=paused)
+        self._watchdog = watchdog
+        self._unkillable = unkillable
         self._done = done  # tells the scheduler that a lease may be free
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._promised: dict[str, tuple[str, ...]] = {}
@@ -140,7 +146,16 @@ class Runner:
             await self._lose(entry, attempt)
             return
         failpoint("watch.begins")
-        look = Look(self._book, entry, adapter, self._config.stop_limit)
+        watch = self._watchdog(entry, adapter) if self._watchdog is not None else None
+        look = Look(
+            self._book,
+            entry,
+            adapter,
+            self._config.stop_limit,
+            observations=watch.recent if watch is not None else (),
+            unkillable=self._unkillable,
+        )
+        watching = asyncio.create_task(watch.run(), name=f"watchdog-{entry.name}") if watch is not None else None
         await asyncio.to_thread(monitor.write_pid, entry.folder)
         try:
             over = await look.until_over()
@@ -149,6 +164,8 @@ class Runner:
             return
         finally:
             look.close()
+            if watching is not None:
+                watching.cancel()
         failpoint("watch.over")
         await self._end(entry, over, manager_stays=look.seen_running and await adapter.manager_stays())
 

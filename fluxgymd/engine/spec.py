@@ -33,6 +33,7 @@ def attempt_spec(
         "FLUXGYM_ATTEMPT_ID": attempt.mark,
         "FLUXGYM_METRICS": str(folder.metrics),
         "HF_HUB_OFFLINE": "1",  # the models are files: no hub is asked, and none is waited for (25 s a try, measured)
+        "PYTHONFAULTHANDLER": "1",  # its stacks are in the log if it crashes, or hangs and is aborted
         "PYTHONUNBUFFERED": "1",  # upstream's progress is block-buffered otherwise (trainers.md 1.8)
         "TOKENIZERS_PARALLELISM": "false",
         "CUDA_VISIBLE_DEVICES": ",".join(attempt.gpus),

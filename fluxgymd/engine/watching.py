@@ -7,16 +7,19 @@ look (docs/decisions/0010-looks-not-signals.md).
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
 
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
-from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, stop_asked, stops_later
+from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, acted_on, stop_asked, stops_later
 from fluxgymd.core.resume import is_last
+from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.engine import monitor, resuming
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.ending import Over
+from fluxgymd.engine.hanging import Hanging
 from fluxgymd.engine.spec import attempt_ref
 from fluxgymd.engine.stopping import StopLadder
 from fluxgymd.failpoints import failpoint
@@ -25,6 +28,11 @@ from fluxgymd.trainers.attempt_progress import AttemptProgress
 LOOK_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.2
 """While something is about to change."""
+UNKILLABLE_SECONDS = 60.0
+"""After SIGKILL. What is not gone by then waits in the kernel for something that may never come."""
+
+Unkillable = Callable[[str, Attempt], Awaitable[None]]
+"""Told the name of the job and its attempt."""
 
 
 class Disowned(Exception):
@@ -34,7 +42,17 @@ class Disowned(Exception):
 class Look:
     """The looks, with what is remembered between them."""
 
-    def __init__(self, book: Book, entry: Entry, adapter: Adapter, stop_limit: float) -> None:
+    def __init__(
+        self,
+        book: Book,
+        entry: Entry,
+        adapter: Adapter,
+        stop_limit: float,
+        *,
+        observations: Sequence[Observation] = (),
+        unkillable: Unkillable | None = None,
+    ) -> None:
+        """`observations`: the watchdog's last looks at it. `unkillable`: told once if SIGKILL does not end it."""
         assert entry.job is not None
         assert isinstance(entry.job.state, Live)
         self._book = book
@@ -44,12 +62,15 @@ class Look:
         self._number = entry.job.state.attempt.number
         self._told = AttemptProgress(entry.folder, entry.job.state.attempt, entry.job.context.kind)
         self._ladder: StopLadder | None = None
+        self._hanging = Hanging(entry.folder, adapter, observations)
+        self._unkillable = unkillable
         self._checkpoint_before: str | None = None
         self._gone: asyncio.Task[None] | None = None
         self._before: type[object] | None = None
         self.seen_running = False
 
     def close(self) -> None:
+        self._hanging.close()
         if self._gone is not None:
             self._gone.cancel()
 
@@ -64,6 +85,8 @@ class Look:
             match conclusion:
                 case Ended() | NeverStarted() | Rebooted():
                     await self._progress()  # what it told last, after the look before
+                    if (hang := acted_on(self._attempt())) is not None:
+                        await self._hanging.over(self._attempt(), hang, self._ref())
                     return conclusion
                 case Runs():
                     self.seen_running = True
@@ -75,8 +98,11 @@ class Look:
                 case _:
                     pass
             await self._stop_if_asked()
+            await self._stop_if_stuck()
+            await self._report_unkillable()
             await self._progress()
-            await self._pause(short=not isinstance(conclusion, Runs))
+            stuck = acted_on(self._attempt()) is not None
+            await self._pause(short=stuck or not isinstance(conclusion, Runs))
 
     def _attempt(self) -> Attempt:
         job = self._entry.job
@@ -122,9 +148,23 @@ class Look:
             return
         await self._climb(trainer_ended=False)
 
+    async def _stop_if_stuck(self) -> None:
+        attempt = self._attempt()
+        hang = acted_on(attempt)
+        if hang is not None and self._hanging.secured(attempt, hang, self._ref()):
+            await self._climb(trainer_ended=False)
+
+    async def _report_unkillable(self) -> None:
+        """What was killed and is still there waits in the kernel, and so may its GPU."""
+        killed_at = self._ladder.killed_at if self._ladder is not None else None
+        if killed_at is None or self._unkillable is None or time.monotonic() - killed_at < UNKILLABLE_SECONDS:
+            return
+        tell, self._unkillable = self._unkillable, None
+        await tell(self._entry.name, self._attempt())
+
     async def _climb(self, *, trainer_ended: bool) -> None:
         if self._ladder is None:
-            self._ladder = StopLadder(self._stop_limit)
+            self._ladder = StopLadder(self._stop_limit, abort=self._hanging.wants_abort)
         done = await self._ladder.climb(self._adapter, self._ref(), trainer_ended=trainer_ended)
         if done is not None:
             await monitor.note(self._entry.folder, f"stop: {done}")

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /proc tells of the processes of a hang, for people: where each thread is, and in what it waits (proc(5)).
+
+Only processes that were proved to be the attempt's are described, and no secret of theirs: of a command line the
+values that are one are masked, and the environment is left out. Blocks, and may hang where a process does.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from fluxgymd.attempts import processes
+from fluxgymd.core.records import Process
+
+MOST_PROCESSES, MOST_THREADS = 64, 256
+MASK = "***"
+
+_SECRET_NAME = re.compile(r"(?:^|[-_.])(?:token|secret|password|passwd|credentials?|api[-_]?key|key)$", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{16,}|(?<=://)[^/@\s]+(?=@)")
+"""A token of the Hugging Face hub, the user and password of an address."""
+
+
+def describe(found: tuple[Process, ...]) -> str:
+    """One paragraph a process."""
+    parts = [_process(process) for process in found[:MOST_PROCESSES]]
+    if len(found) > MOST_PROCESSES:
+        parts.append(f"{len(found) - MOST_PROCESSES} more processes are left out.\n")
+    return "\n".join(parts)
+
+
+def catches(process: Process, number: int) -> bool:
+    """Whether the process has a handler for this signal."""
+    caught = processes.about(process, _caught)
+    return caught is not None and bool(caught >> (number - 1) & 1)
+
+
+def masked(words: list[str]) -> str:
+    """A command line without its secrets."""
+    shown: list[str] = []
+    secret = False
+    for word in words:
+        name, separator, _ = word.partition("=")
+        if secret and not word.startswith("--"):
+            shown.append(MASK)
+        elif separator and _SECRET_NAME.search(name):
+            shown.append(f"{name}={MASK}")
+        else:
+            shown.append(_SECRET_VALUE.sub(MASK, word))
+        secret = word.startswith("-") and not separator and bool(_SECRET_NAME.search(word))
+    return " ".join(shown)
+
+
+def _process(process: Process) -> str:
+    text = processes.about(process, lambda pid: "".join(_lines(pid)))
+    return text if text is not None else f"process {process.pid}\nIt ended while it was looked at.\n"
+
+
+def _lines(pid: int) -> Iterator[str]:
+    words = _read(Path(f"/proc/{pid}/cmdline")).split("\0")
+    yield f"process {pid}: {masked(words[:-1])}\n"
+    for line in _read(Path(f"/proc/{pid}/status")).splitlines():
+        yield f"  {line}\n"
+    try:
+        threads = sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+    except OSError:
+        return
+    for thread in threads[:MOST_THREADS]:
+        yield from _thread(Path(f"/proc/{pid}/task/{thread}"), thread)
+    if len(threads) > MOST_THREADS:
+        yield f"  {len(threads) - MOST_THREADS} more threads are left out.\n"
+
+
+def _thread(folder: Path, number: int) -> Iterator[str]:
+    stat = _read(folder / "stat")
+    name, state = stat[stat.find("(") + 1 : stat.rfind(")")], stat[stat.rfind(")") + 2 : stat.rfind(")") + 3]
+    yield f"  thread {number} ({name}) state {state}, waits in {_read(folder / 'wchan') or 'no known function'}\n"
+    for call in _read(folder / "stack").splitlines():
+        yield f"    {call}\n"
+
+
+def _read(path: Path) -> str:
+    """Empty where it is gone, or may not be read: the kernel stack is for root alone."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _caught(pid: int) -> int:
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", _read(Path(f"/proc/{pid}/status")), re.MULTILINE)
+    return int(found[1], 16) if found else 0

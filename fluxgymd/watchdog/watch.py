@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The looks of the watchdog at one attempt: observe, follow, judge, every interval.
+
+What it says is in the book for whoever asks, in monitor.log when it changes, and in the journal, once a hang, when it
+is "stuck". From there on the looks at the attempt (engine/watching.py) stop it, if the job wants that: also those of
+another daemon.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from fluxgym.config import Config
+from fluxgym.errors import FluxgymError
+from fluxgym.messages import WatchdogMode
+from fluxgymd.attempts.port import Adapter
+from fluxgymd.core import events
+from fluxgymd.core.job import Attempt, Job, Live, Lost, acted_on, stop_asked, stops_later
+from fluxgymd.core.watchdog import settings
+from fluxgymd.core.watchdog.judge import judge
+from fluxgymd.core.watchdog.observation import Observation
+from fluxgymd.core.watchdog.trail import begin, follow
+from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
+from fluxgymd.engine import monitor
+from fluxgymd.engine.book import Book, Entry
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.watchdog.observer import Observer
+
+log = logging.getLogger(__name__)
+
+RECENT = 40
+"""Looks that are kept for the evidence: 20 minutes with the default interval."""
+
+
+class NoHang(Exception):
+    """The job is not what was looked at any more, or the hang is told already."""
+
+
+class Watch:
+    """Runs from the look that finds a trainer to the attempt's end."""
+
+    def __init__(self, book: Book, entry: Entry, adapter: Adapter, *, gpus: Gpus, config: Config) -> None:
+        job = entry.job
+        assert job is not None
+        assert isinstance(job.state, Live)
+        self._book = book
+        self._entry = entry
+        self._number = job.state.attempt.number
+        self._mode = settings.mode(job.context, config.watchdog_mode)
+        self._limits = settings.limits(config.watchdog_limits, job.context.watchdog_limits)
+        self._observer: Callable[[Attempt], Observer] = lambda attempt: Observer(
+            folder=entry.folder,
+            attempt=attempt,
+            kind=job.context.kind,
+            adapter=adapter,
+            gpus=gpus,
+            interval=self._limits.interval,
+        )
+        self._observing: Observer | None = None
+        self._trail = begin(self._limits)
+        self.recent: deque[Observation] = deque(maxlen=RECENT)
+
+    async def run(self) -> None:
+        """Looks until it is cancelled."""
+        if self._mode is WatchdogMode.OFF:
+            return
+        try:
+            while True:
+                try:
+                    await self._look()
+                except FluxgymError as error:  # the disk refuses the event: it is tried again at the next look
+                    log.warning("%s: %s", self._entry.name, error)
+                except Exception:
+                    log.exception("%s: a look of the watchdog failed", self._entry.name)
+                await asyncio.sleep(self._limits.interval)
+        finally:
+            if self._observing is not None:
+                self._observing.close()
+            self._entry.verdict = self._entry.trail = None
+
+    async def _look(self) -> None:
+        attempt = self._watched()
+        if attempt is None:
+            return
+        if self._observing is None:
+            self._observing = self._observer(attempt)
+        look = await self._observing.observe()
+        self.recent.append(look)
+        self._trail = follow(self._trail, look)
+        before, verdict = self._entry.verdict, judge(self._trail, self._limits)
+        self._entry.verdict, self._entry.trail = verdict, self._trail
+        if type(verdict) is not type(before) and (before is not None or not isinstance(verdict, Healthy)):
+            await monitor.note(self._entry.folder, f"watchdog: {self._tell(verdict, look)}")
+        if isinstance(verdict, Stuck):
+            await self._record(verdict, look)
+
+    def _watched(self) -> Attempt | None:
+        """The attempt, while it is to be judged: its trainer runs and can be seen, and nobody stops it."""
+        job = self._entry.job
+        if job is None or not isinstance(job.state, Live) or job.state.attempt.number != self._number:
+            return None
+        if isinstance(job.state, Lost) or (stop_asked(job) and stops_later(job) is None):
+            return None
+        attempt = job.state.attempt
+        return attempt if attempt.trainer is not None and acted_on(attempt) is None else None
+
+    async def _record(self, stuck: Stuck, look: Observation) -> None:
+        phase = look.phase.value if look.phase is not None else None
+
+        def choose(_: Job) -> events.Stuck:
+            attempt = self._watched()
+            if attempt is None:
+                raise NoHang
+            told = attempt.hang
+            if told is not None and (told.phase, told.step) == (phase, max(attempt.step, look.step or 0)):
+                raise NoHang
+            return events.Stuck(
+                at=time.time(),
+                attempt=self._number,
+                rule=stuck.rule,
+                why=stuck.why,
+                since=stuck.since,
+                evidence=stuck.evidence,
+                phase=phase,
+                step=look.step,
+                acts=self._mode is WatchdogMode.ACT,
+            )
+
+        try:
+            await self._book.decide(self._entry, choose)
+        except NoHang:
+            return
+        self._entry.wake.set()
+
+    def _tell(self, verdict: Verdict, look: Observation) -> str:
+        match verdict:
+            case Healthy():
+                step = f" at step {look.step} of {look.total_steps}" if look.step and look.total_steps else ""
+                phase = f", {look.phase.value}" if look.phase is not None else ""
+                return f"it goes on again{phase}{step}"
+            case Suspicious(why=why, since=since):
+                return f"something looks wrong since {_clock(since)}. {why}"
+            case Stuck(why=why, since=since):
+                then = "" if self._mode is WatchdogMode.ACT else " It is left as it is: its watchdog only warns."
+                return f"it hangs since {_clock(since)}. {why}{then}"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
