@@ -19,7 +19,7 @@ S = TypeVar("S")
 FOLDER = Path(__file__).parent / "recorded"
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The first line."""
 
     name: str
@@ -30,8 +30,6 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     scale: float = 1.0
     interval: float | None = None
     """Seconds between two looks, if it says so instead."""
-    hang_at: float | None = None
-    """Clock of the first look at the hang."""
 
 
 @dataclass(frozen=True, kw_only=True)

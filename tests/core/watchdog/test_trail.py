@@ -31,6 +31,8 @@ def test_a_gap_in_which_nobody_looked_counts_as_one_interval(gap: float, counts:
 
 def test_a_suspend_takes_no_time_whatever_the_wall_clock_says() -> None:
     assert seconds(trail([look(0), look(1, at=BEGIN + 9 * 3600)]).still) == 30
+    assert seconds(trail([look(0), look(1, at=BEGIN + 70)]).still) == 30
+    assert seconds(trail([look(0), look(1, at=BEGIN - 3600)]).still) == 30
 
 
 def test_unknown_progress_lets_no_clock_of_progress_run_and_resets_none() -> None:
