@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the files of a job tell: counters that grow with its work, whatever is renamed or deleted meanwhile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.watchdog.files import Written, count_caches, outputs
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for name in ("dataset", "attempts/001", "sample"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("training.log", "metrics.jsonl", "events.jsonl", "attempts/001/exit.json", "dataset/1.png"):
+        (tmp_path / name).write_bytes(bytes(1000))
+    return tmp_path
+
+
+class Writing:
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.written = Written()
+
+    def grown(self) -> int:
+        return self.written.bytes_after(outputs(self.home))
+
+    def write(self, name: str, size: int) -> Path:
+        path = self.home / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(size))
+        return path
+
+
+def test_the_job_s_own_files_are_no_output(home: Path) -> None:
+    assert Writing(home).grown() == 0
+
+
+def test_loras_states_and_samples_are_output_also_while_they_are_half(home: Path) -> None:
+    writing = Writing(home)
+    writing.write("x-000001.safetensors.tmp", 100)
+    assert writing.grown() == 100
+    writing.write("x-000001-state.tmp/optimizer.bin", 40)
+    assert writing.grown() == 140
+    writing.write("sample/x.png", 2)
+    assert writing.grown() == 142
+
+
+def test_a_file_that_grows_counts_by_what_it_grows(home: Path) -> None:
+    writing = Writing(home)
+    for size in (10, 10, 25, 1000):
+        writing.write("x.safetensors", size)
+        assert writing.grown() == size
+
+
+def test_what_gets_its_final_name_is_not_counted_twice(home: Path) -> None:
+    writing = Writing(home)
+    half = writing.write("x-state.tmp/model.safetensors", 100)
+    lora = writing.write("x.safetensors.tmp", 7)
+    writing.grown()
+    half.parent.rename(home / "x-state")
+    lora.rename(home / "x.safetensors")
+    assert writing.grown() == 107
+
+
+def test_what_is_deleted_or_replaced_takes_nothing_back(home: Path) -> None:
+    writing = Writing(home)
+    old = writing.write("x-000001.safetensors", 100)
+    writing.grown()
+    old.unlink()
+    assert writing.grown() == 100
+    writing.write("x-000002.safetensors", 30)
+    assert writing.grown() == 130
+    writing.write("new", 20).rename(home / "x-000002.safetensors")  # in its place, and shorter
+    assert writing.grown() == 150
+    os.truncate(home / "x-000002.safetensors", 5)
+    assert writing.grown() == 155
+
+
+def test_caches_are_counted_by_their_names(home: Path) -> None:
+    dataset = home / "dataset"
+    assert count_caches(dataset) == 0
+    for name in ("1_0128x0128_flux.npz", "1_flux_te.npz", "2_flux_te.npz.tmp", "1.txt"):
+        (dataset / name).touch()
+    assert count_caches(dataset) == 2
+    assert count_caches(home / "no-such-dataset") == 0
+    assert count_caches(home / "training.log") is None, "it cannot be told"

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work that hangs is waited for until a deadline, and holds one thread however often it is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.watchdog.lane import Lane, in_thread
+from tests.harness.hung_volume import HungVolume
+from tests.harness.waiting import until, until_async
+
+
+def test_the_result_and_the_exception_are_those_of_the_work() -> None:
+    async def scenario() -> None:
+        lane = Lane[int](deadline_seconds=60)
+        assert await lane.run(lambda: in_thread(lambda: 7)) == 7
+        with pytest.raises(FileNotFoundError):
+            await lane.run(lambda: in_thread(lambda: Path("/no/such/file").stat().st_size))
+        assert await lane.run(lambda: in_thread(lambda: 8)) == 8
+
+    asyncio.run(scenario())
+
+
+def test_a_hung_volume_holds_one_thread_and_neither_the_loop_nor_its_end(tmp_path: Path) -> None:
+    def look() -> int:
+        return (tmp_path / "file").stat().st_size
+
+    async def scenario() -> None:
+        lane, other = Lane[int](deadline_seconds=0.1), Lane[int](deadline_seconds=60)
+        before = threading.active_count()
+        for _ in range(5):
+            assert await lane.run(lambda: in_thread(look)) is None
+        assert threading.active_count() == before + 1
+        assert await other.run(lambda: in_thread(lambda: 7)) == 7
+
+    with HungVolume(tmp_path):
+        asyncio.run(scenario())
+    # The volume was given up, the thread ends, and tells a loop that is closed.
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "look"], what="the thread's end")
+
+
+def test_once_the_work_has_come_to_its_end_the_lane_is_free(tmp_path: Path) -> None:
+    release = threading.Event()
+
+    async def scenario() -> None:
+        lane = Lane[bool](deadline_seconds=0.05)
+        assert await lane.run(lambda: in_thread(release.wait)) is None
+        assert await lane.run(lambda: in_thread(release.wait)) is None
+        release.set()
+
+        async def is_free() -> bool | None:
+            return await lane.run(lambda: in_thread(release.wait))
+
+        await until_async(is_free, what="the lane to be free")
+
+    asyncio.run(scenario())
