@@ -12,6 +12,7 @@ import click
 
 from fluxgym import __version__, config
 from fluxgym.errors import FluxgymError
+from fluxgymd import lanes
 from fluxgymd.daemon import Daemon
 from fluxgymd.lateness import WatchedSelector
 
@@ -34,6 +35,7 @@ def main(home: str | None, socket: str | None, supervisor: str | None) -> None:
         selector = WatchedSelector()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
             runner.run(_serve(Daemon(settings, selector)))
+            lanes.THREADS.leave()
     except FluxgymError as error:
         click.echo(f"fluxgymd: {error}", err=True)
         sys.exit(error.exit_status)

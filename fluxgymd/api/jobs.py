@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """org.fluxgym.Jobs: each method turns parameters into a call on the engine, and what it holds into messages."""
 
-import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from fluxgym import methods as m
-from fluxgym.errors import InvalidParameter
+from fluxgym.errors import InvalidParameter, StorageFailed
 from fluxgym.messages import Checkpoint, Revision
+from fluxgymd import lanes
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.log_stream import LogStreams
 from fluxgymd.core.history import sentence
@@ -57,8 +58,9 @@ class Jobs:
         if entry.progress is None and entry.job is not None and entry.job.last is not None:
             # It ended before this daemon started, so nobody has read its progress; 10,000 old jobs are not read.
             reader = AttemptProgress(entry.folder, entry.job.last, entry.job.context.kind)
-            await asyncio.to_thread(reader.read)
-            entry.progress = reader.progress
+            with suppress(StorageFailed):  # the rest is known without the disk
+                await lanes.answer(str(entry.folder.path), reader.read)
+                entry.progress = reader.progress
         return m.OneJob(job=show(entry))
 
     async def logs(self, parameters: m.LogsParameters, send: Send) -> m.LogsReply:
@@ -116,7 +118,7 @@ class Jobs:
         if entry.older is not None:
             happened = list(entry.older.history)
         else:
-            happened = await asyncio.to_thread(journal.good_events, entry.folder.journal)
+            happened = await lanes.answer(str(entry.folder.path), journal.good_events, entry.folder.journal)
         for event in happened:
             await send(m.HistoryReply(at=event.at, text=sentence(event)))
         return m.HistoryReply()
@@ -128,7 +130,7 @@ class Jobs:
     async def checkpoints(self, parameters: m.JobName, _: Send) -> m.CheckpointsReply:
         entry = self._book.entry(parameters.name)
         folder, context = entry.folder, entry.job.context if entry.job is not None else None
-        found = await asyncio.to_thread(resuming.scan, context, folder)
+        found = await lanes.answer(str(folder.path), resuming.scan, context, folder)
         found.sort(key=progress, reverse=True)
         return m.CheckpointsReply(
             checkpoints=[

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.methods import LogsReply
+from fluxgymd import lanes
 from fluxgymd.api.calls import Send
 from fluxgymd.core.job import Final
 from fluxgymd.engine.book import Entry
@@ -57,9 +58,9 @@ class Tail:
         # Who catches up ends where a kept chunk begins, and goes on with that one; unless somebody made it begin
         # within a character, which is whole only with the bytes behind.
         size = min((start - offset for start in self._kept if start > offset), default=CHUNK_BYTES)
-        text, end = await asyncio.to_thread(_read, self._log, offset, size=min(size, CHUNK_BYTES))
+        text, end = await lanes.answer(str(self._log.parent), _read, self._log, offset, size=min(size, CHUNK_BYTES))
         if not text and size < CHUNK_BYTES:
-            text, end = await asyncio.to_thread(_read, self._log, offset)
+            text, end = await lanes.answer(str(self._log.parent), _read, self._log, offset)
         if not text:
             return None
         chunk = self._kept[offset] = Chunk(msgspec.Raw(_encoder.encode(LogsReply(text=text, offset=end))), end)
@@ -82,7 +83,7 @@ class LogStreams:
         """Sends what there is, and with `follow` what comes, until the job has ended. Returns the last reply."""
         log = entry.folder.log
         if offset < 0:
-            offset = await asyncio.to_thread(_line_from_end, log, -offset)
+            offset = await lanes.answer(str(log.parent), _line_from_end, log, -offset)
         tail = self._tails.setdefault(entry, Tail(log))
         tail.readers += 1
         try:
@@ -93,7 +94,7 @@ class LogStreams:
                     await send(chunk.reply)
                     offset = chunk.end
                 elif not follow or ended:
-                    text, offset = await asyncio.to_thread(_read, log, offset, last=True)
+                    text, offset = await lanes.answer(str(log.parent), _read, log, offset, last=True)
                     return LogsReply(text=text, offset=offset)
                 else:
                     await tail.wait()

@@ -14,6 +14,7 @@ import socket
 import sys
 from pathlib import Path
 
+from fluxgymd import lanes
 from fluxgymd.attempts import processes, shim
 from fluxgymd.attempts.port import AttemptSpec, Refused
 from fluxgymd.core.records import Process
@@ -58,7 +59,7 @@ class ShimGate:
 
 async def spawn(spec: AttemptSpec) -> ShimGate:
     """A shim that waits at its closed gate. Refused if it cannot be had."""
-    work = asyncio.create_task(asyncio.to_thread(_spawn, spec))
+    work = asyncio.create_task(lanes.run(spec.unit, _spawn, spec))
     try:
         gate = await asyncio.shield(work)
     except OSError as error:

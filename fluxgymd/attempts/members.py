@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgymd import lanes
 from fluxgymd.attempts import processes
 from fluxgymd.attempts.processes import Stat
 from fluxgymd.core.records import Process
@@ -100,13 +101,13 @@ def signal_all(members: Members, number: signal.Signals, *, but: Process | None 
             processes.send(process, number)
 
 
-async def kill_all(members: Callable[[], Members], *, shim: Process | None) -> None:
+async def kill_all(members: Callable[[], Members], *, lane: str, shim: Process | None) -> None:
     """SIGKILL to all in rounds, since they may fork meanwhile; the shim last, for it still has to record the end."""
     end = time.monotonic() + KILL_SECONDS
     while time.monotonic() < end:
-        left = await asyncio.to_thread(members)
+        left = await lanes.run(lane, members)
         if not left.proved:
             return
         signal_all(left, signal.SIGKILL, but=shim)
         await asyncio.sleep(ROUND_SECONDS)
-    signal_all(await asyncio.to_thread(members), signal.SIGKILL)
+    signal_all(await lanes.run(lane, members), signal.SIGKILL)

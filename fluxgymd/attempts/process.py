@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 
+from fluxgymd import lanes
 from fluxgymd.attempts import gate, members, place, processes, records_on_disk
 from fluxgymd.attempts.gate import LEFT, ShimGate
 from fluxgymd.attempts.members import Members
@@ -37,36 +38,36 @@ class ProcessAdapter:
         return Placement(unit=spec.unit)
 
     async def evidence(self, ref: AttemptRef) -> Evidence:
-        return await asyncio.to_thread(self._look, ref)
+        return await lanes.run(ref.unit, self._look, ref)
 
     async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
-        return (await asyncio.to_thread(self._members, ref)).proved
+        return (await lanes.run(ref.unit, self._members, ref)).proved
 
     async def gone(self, ref: AttemptRef) -> None:
-        if ref.shim is not None and await asyncio.to_thread(self._is_here, ref):
+        if ref.shim is not None and await lanes.run(ref.unit, self._is_here, ref):
             await gate.until_gone(ref.shim)
 
     async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
-        return await asyncio.to_thread(self._signal, ref, number)
+        return await lanes.run(ref.unit, self._signal, ref, number)
 
     async def rouse(self, ref: AttemptRef) -> None:
-        members.signal_all(await asyncio.to_thread(self._members, ref), signal.SIGCONT)
+        members.signal_all(await lanes.run(ref.unit, self._members, ref), signal.SIGCONT)
 
     async def stop(self, ref: AttemptRef) -> None:
-        left = await asyncio.to_thread(self._members, ref)
+        left = await lanes.run(ref.unit, self._members, ref)
         members.signal_all(left, signal.SIGTERM)
         members.signal_all(left, signal.SIGCONT)
         self._in_background(self._kill_at_the_limit(ref))
 
     async def kill(self, ref: AttemptRef) -> None:
-        self._in_background(members.kill_all(lambda: self._members(ref), shim=ref.shim))
+        self._in_background(members.kill_all(lambda: self._members(ref), lane=ref.unit, shim=ref.shim))
 
     async def manager_stays(self) -> bool:
         return False
 
     async def _kill_at_the_limit(self, ref: AttemptRef) -> None:
         await asyncio.sleep(self._stop_limit)
-        await members.kill_all(lambda: self._members(ref), shim=ref.shim)
+        await members.kill_all(lambda: self._members(ref), lane=ref.unit, shim=ref.shim)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

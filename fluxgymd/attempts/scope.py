@@ -12,6 +12,7 @@ import signal
 from collections.abc import Coroutine
 from pathlib import Path
 
+from fluxgymd import lanes
 from fluxgymd.attempts import cgroups, gate, members, place, processes, records_on_disk
 from fluxgymd.attempts.gate import LEFT, ShimGate
 from fluxgymd.attempts.members import Members
@@ -57,7 +58,7 @@ class ScopeAdapter:
         failpoint("scope.asked")
         await self._make_scope(spec, gate)
         failpoint("scope.made")
-        group = await asyncio.to_thread(processes.group_of, gate.shim.pid)
+        group = await lanes.run(spec.unit, processes.group_of, gate.shim.pid)
         if not processes.lives(gate.shim):
             raise Refused(LEFT)
         if group is None or not _in_unit(group, spec.unit):
@@ -86,7 +87,7 @@ class ScopeAdapter:
                     "The supervising process left before it had its scope; the job's log says why."
                 ) from None
             except (BusAway, UnitExists) as error:
-                if _in_unit(await asyncio.to_thread(processes.group_of, gate.shim.pid), spec.unit):
+                if _in_unit(await lanes.run(spec.unit, processes.group_of, gate.shim.pid), spec.unit):
                     return
                 if last or isinstance(error, UnitExists):
                     raise Refused(f"{spec.unit} was not made: {error}.") from None
@@ -115,7 +116,7 @@ class ScopeAdapter:
     # -- watching ------------------------------------------------------------------------------------------------
 
     async def evidence(self, ref: AttemptRef) -> Evidence:
-        evidence = await asyncio.to_thread(_look, ref)
+        evidence = await lanes.run(ref.unit, _look, ref)
         if evidence.populated and not evidence.lock_held and await self._is_another(ref):
             return Evidence(
                 where=evidence.where,
@@ -128,26 +129,26 @@ class ScopeAdapter:
         return evidence
 
     async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
-        return (await asyncio.to_thread(_members, ref)).proved
+        return (await lanes.run(ref.unit, _members, ref)).proved
 
     async def gone(self, ref: AttemptRef) -> None:
-        if ref.shim is not None and await asyncio.to_thread(_is_here, ref):
+        if ref.shim is not None and await lanes.run(ref.unit, _is_here, ref):
             await gate.until_gone(ref.shim)
 
     # -- ending --------------------------------------------------------------------------------------------------
 
     async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
-        return await asyncio.to_thread(_signal, ref, number)
+        return await lanes.run(ref.unit, _signal, ref, number)
 
     async def rouse(self, ref: AttemptRef) -> None:
         if await self._is_ours(ref):
             with contextlib.suppress(BusError):  # it was not frozen
                 await self._bus.thaw_unit(ref.unit)
-        await asyncio.to_thread(_rouse, ref)
+        await lanes.run(ref.unit, _rouse, ref)
 
     async def stop(self, ref: AttemptRef) -> None:
         if not await self._stop_unit(ref):
-            await asyncio.to_thread(_terminate_members, ref)
+            await lanes.run(ref.unit, _terminate_members, ref)
         self._in_background(self._kill_at_the_limit(ref))
 
     async def kill(self, ref: AttemptRef) -> None:
@@ -171,8 +172,8 @@ class ScopeAdapter:
 
     async def _kill(self, ref: AttemptRef) -> None:
         """The proved members, but the shim, which records the end; then the unit, with whoever hid in it."""
-        await asyncio.to_thread(_thaw, ref)
-        await members.kill_all(lambda: _members(ref), shim=ref.shim)
+        await lanes.run(ref.unit, _thaw, ref)
+        await members.kill_all(lambda: _members(ref), lane=ref.unit, shim=ref.shim)
         if await self._is_ours(ref):
             with contextlib.suppress(BusError):  # it ended in this moment
                 await self._bus.kill_unit(ref.unit, signal.SIGKILL)
@@ -187,7 +188,7 @@ class ScopeAdapter:
     async def _is_ours(self, ref: AttemptRef) -> bool:
         """Unit, InvocationID and cgroup agree with what was recorded."""
         placement = ref.placement
-        if placement is None or not await asyncio.to_thread(_is_here, ref):
+        if placement is None or not await lanes.run(ref.unit, _is_here, ref):
             return False
         try:
             facts = await self._bus.unit_facts(ref.unit)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """monitor.log and monitor.pid: for people and older tools, never read by us (DESIGN: A job and its home)."""
 
-import asyncio
 import logging
 import os
 import time
 
+from fluxgymd import lanes
 from fluxgymd.store.home import JobFolder
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 async def note(folder: JobFolder, text: str) -> None:
     """Adds a line. A full disk loses the line, not the job."""
     log.info("%s: %s", folder.name, text)
-    await asyncio.to_thread(_append, folder, text)
+    await lanes.run(folder.name, _append, folder, text)
 
 
 def _append(folder: JobFolder, text: str) -> None:

@@ -3,7 +3,6 @@
 waits for too, and that its checkpoints fit on the disk. Looks only, and changes nothing.
 """
 
-import asyncio
 import os
 import shutil
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from fluxgym.errors import FileMissing, InvalidSetting, NotEnoughSpace
 from fluxgym.messages import Context, Kind, Model
+from fluxgymd import lanes
 from fluxgymd.core.schedule import allowed_gpus
 from fluxgymd.engine.book import Book
 from fluxgymd.gpus.machine import Gpus
@@ -40,11 +40,12 @@ class Preflight:
         self._refuse_circle(context)
         self._check_gpus(context)
         if context.kind is Kind.PROGRAM:
-            await asyncio.to_thread(_check_program, context)
+            await lanes.answer(f"the program of {context.name}", _check_program, context)
             return
         kohya.check_options(context.trainer_options or {})
         await self._flags.check(context.trainer_options or {})
-        await asyncio.to_thread(_check_space, context, self._book.home.path)
+        files = f"the models and the pictures of {context.name}"
+        await lanes.answer(files, _check_space, context, self._book.home.path)
 
     def _refuse_circle(self, context: Context) -> None:
         """A job that waits for itself by way of others would wait for ever. They may wait for its name already: it

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from fluxgym.config import Config
 from fluxgym.errors import FluxgymError, StorageFailed
 from fluxgym.messages import Context, Kind
+from fluxgymd import lanes
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.core import events
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Waiting
@@ -156,11 +157,11 @@ class Runner:
             unkillable=self._unkillable,
         )
         watching = asyncio.create_task(watch.run(), name=f"watchdog-{entry.name}") if watch is not None else None
-        await asyncio.to_thread(monitor.write_pid, entry.folder)
+        await lanes.run(entry.name, monitor.write_pid, entry.folder)
         try:
             over = await look.until_over()
         except Disowned:
-            await asyncio.to_thread(monitor.remove_pid, entry.folder)
+            await lanes.run(entry.name, monitor.remove_pid, entry.folder)
             return
         finally:
             look.close()
@@ -192,7 +193,8 @@ class Runner:
         assert entry.job is not None
         assert isinstance(entry.job.state, Live)
         job, attempt = entry.job, entry.job.state.attempt
-        event = await asyncio.to_thread(
+        event = await lanes.run(
+            entry.name,
             end_event,
             job,
             attempt,
@@ -205,7 +207,7 @@ class Runner:
         failpoint("end.judged")
         # All of it before the end is told: who hears of it finds the folder as it stays.
         await monitor.note(entry.folder, f"attempt {attempt.number} ended, {event.outcome}: {event.reason}")
-        await asyncio.to_thread(monitor.remove_pid, entry.folder)
+        await lanes.run(entry.name, monitor.remove_pid, entry.folder)
         if event.outcome != "never_started":
             await self._tidy(entry, job.context)
         failpoint("end.tidied")
@@ -225,7 +227,7 @@ class Runner:
             return
         trainer = kohya.trainer_at(self._config.trainer_path)
         try:
-            notes = await asyncio.to_thread(resuming.tidy, context, entry.folder, trainer=trainer)
+            notes = await lanes.run(entry.name, resuming.tidy, context, entry.folder, trainer=trainer)
         except OSError as error:  # or its folder was removed; what is left is deleted before the next attempt
             log.warning("%s: old checkpoints could not be deleted: %s", entry.name, error)
             return

@@ -5,7 +5,6 @@ Each step is in the journal before the next one, so whatever the daemon dies bet
 open nothing was started, and a closed gate makes the shim leave by itself.
 """
 
-import asyncio
 import logging
 import os
 import secrets
@@ -16,6 +15,7 @@ from pathlib import Path
 from fluxgym.config import Config
 from fluxgym.errors import StorageFailed
 from fluxgym.messages import Context, FailureKind, Kind
+from fluxgymd import lanes
 from fluxgymd.attempts.port import Adapter, Gate, Refused
 from fluxgymd.core import events
 from fluxgymd.core.job import Attempt, Job, Starting, Waiting
@@ -94,10 +94,10 @@ class Starter:
     async def _reserve(self, entry: Entry, gpus: tuple[str, ...]) -> Attempt:
         assert entry.job is not None
         folder, context = entry.folder, entry.job.context
-        beginning = await asyncio.to_thread(self._begin, context, folder)
+        beginning = await lanes.run(entry.name, self._begin, context, folder)
         for note in beginning.notes:
             await monitor.note(folder, note)
-        before = await asyncio.to_thread(result.stamp, self._result_file(entry))
+        before = await lanes.run(entry.name, result.stamp, self._result_file(entry))
 
         def reserve(job: Job) -> events.Reserved | events.Barred:
             if not isinstance(job.state, Waiting):

@@ -17,6 +17,7 @@ import msgspec
 from fluxgym.errors import InvalidDataset, NameTaken, StorageFailed
 from fluxgym.messages import Context, Kind
 from fluxgym.names import check_name
+from fluxgymd import lanes
 from fluxgymd.core import events
 from fluxgymd.datasets.snapshot import Snapshot
 from fluxgymd.engine.book import Book, Entry
@@ -70,7 +71,7 @@ class Submitter:
         except Exception:
             # Not where this task is cancelled: a thread may be publishing the folder at that moment. What a daemon
             # leaves half-made when it leaves is deleted at the next start.
-            await asyncio.to_thread(shutil.rmtree, built, ignore_errors=True)
+            await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
             raise
         return self._book.add(folder), _warnings(snapshot, context)
 

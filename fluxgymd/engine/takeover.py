@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fluxgym.errors import InvalidSetting, StorageFailed, WrongState
 from fluxgym.messages import Context
+from fluxgymd import lanes
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job
 from fluxgymd.core.resume import CheckpointFacts, GoOn, Impossible, choose, progress
@@ -77,7 +78,7 @@ class Takeover:
         try:
             self._refuse(entry, given)
             wanted = settings.complete(wanted, self._book.home.path)
-            keep = await asyncio.to_thread(self._look, entry, wanted)
+            keep = await lanes.answer(str(folder.path), self._look, entry, wanted)
             await self._preflight.check(wanted)
             await self._book.disk(lambda: _stage(folder))
             try:
@@ -85,7 +86,7 @@ class Takeover:
                 await self._book.disk(lambda: _move_in(folder, keep))
                 await self._book.decide(entry, decide)
             except BaseException:
-                await asyncio.to_thread(_clear, folder)
+                await lanes.run(folder.name, _clear, folder)
                 raise
             entry.older = None
             with suppress(StorageFailed):

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs on one job: each decides on the job as it is at that moment, and records before anything is done."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from fluxgym.errors import WrongState
 from fluxgym.messages import Kind
+from fluxgymd import lanes
 from fluxgymd.core import events
 from fluxgymd.core.job import (
     Completed,
@@ -45,7 +45,8 @@ class Verbs:
         # Before the stop is recorded: a checkpoint that is complete by then is the next one already.
         newest = None
         if after_checkpoint:
-            newest = await asyncio.to_thread(resuming.newest_name, self._book.entry(name).folder)
+            folder = self._book.entry(name).folder
+            newest = await lanes.answer(str(folder.path), resuming.newest_name, folder)
 
         def decide(job: Job) -> events.AnyEvent:
             now = time.time()

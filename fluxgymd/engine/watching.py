@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from fluxgymd import lanes
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core import events
@@ -127,7 +128,8 @@ class Look:
         if self._is_lost():
             await self._record(events.SightRegained(at=time.time(), attempt=self._number))
         if attempt.trainer is None:
-            records = await asyncio.to_thread(records_on_disk.read, self._entry.folder.attempt(self._number))
+            folder = self._entry.folder.attempt(self._number)
+            records = await lanes.run(self._entry.name, records_on_disk.read, folder)
             if records.started is not None:
                 failpoint("watch.started")
                 trainer = records.started.process
@@ -175,7 +177,7 @@ class Look:
         asked = stops_later(job) if job is not None else None
         if asked is None:
             return False
-        name = await asyncio.to_thread(resuming.newest_name, self._entry.folder)
+        name = await lanes.run(self._entry.name, resuming.newest_name, self._entry.folder)
         if self._checkpoint_before is None:  # of an older version's stop, which did not look
             self._checkpoint_before = name
         before = self._checkpoint_before if asked.newest_checkpoint is None else asked.newest_checkpoint
@@ -183,7 +185,7 @@ class Look:
         return name == before or is_last(name)
 
     async def _progress(self) -> None:
-        if await asyncio.to_thread(self._told.read):
+        if await lanes.run(self._entry.name, self._told.read):
             self._book.progressed(self._entry, self._told.progress)
 
     async def _pause(self, *, short: bool) -> None:

@@ -23,10 +23,8 @@ from fluxgymd.engine.book import Book
 from fluxgymd.engine.runner import Runner
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.verbs import Verbs
-from fluxgymd.gpus.machine import Gpus
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home
-from fluxgymd.store.machine import MachineState
 from fluxgymd.store.writer import Writer
 from tests.core import histories as h
 
@@ -160,6 +158,16 @@ def test_a_start_that_a_pause_overtakes_is_not_even_reserved(tmp_path: Path) -> 
     assert isinstance(only, e.Submitted)
 
 
+class NoPasses(Scheduler):
+    """Nothing is decided: what it would be told changes nothing here."""
+
+    def __init__(self) -> None:
+        pass
+
+    def ring(self) -> None:
+        pass
+
+
 def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_until_it_is_disowned(
     tmp_path: Path,
 ) -> None:
@@ -174,7 +182,6 @@ def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_un
     book.load()
 
     async def scenario() -> None:
-        bell = asyncio.Event()
         runner = Runner(
             book,
             adapters={"process": ProcessAdapter(stop_limit=1.0)},
@@ -182,17 +189,7 @@ def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_un
             here=place.here(),
             config=settings,
             paused=lambda: False,
-            done=bell.set,
-        )
-        scheduler = Scheduler(
-            book,
-            runner,
-            Gpus(),
-            machine=MachineState(tmp_path / "state", place.here().machine_id),
-            machine_id=place.here().machine_id,
-            program_slots=1,
-            bell=bell,
-            after_pass=nothing,
+            done=lambda: None,
         )
         entry = book.entry("my-lora")
         runner.adopt(entry)
@@ -205,7 +202,7 @@ def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_un
             reason = view.show(entry).runtime.reason
             assert reason is not None
             assert "attempt 1 was run by the adapter 'slurm', which this version of FluxGym does not know" in reason
-            await Verbs(book, runner, scheduler).resume("my-lora", assume_gone=True)
+            await Verbs(book, runner, NoPasses()).resume("my-lora", assume_gone=True)
             await runner.settled("my-lora")
         assert book.leases() == []
         await runner.close()
@@ -215,7 +212,3 @@ def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_un
     assert isinstance(book.sound("my-job")[1].state, Failed)  # it ran: it wrote no result
     kinds = [type(event) for event in journal.good_events(folder / "events.jsonl")]
     assert kinds == [*map(type, events), e.SightLost, e.Disowned]
-
-
-async def nothing() -> None:
-    pass
