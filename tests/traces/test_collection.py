@@ -3,6 +3,8 @@
 with its evidence; also when the looks fall elsewhere, are left out, or do not reach NVML.
 """
 
+from collections.abc import Container
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,12 +21,14 @@ from tests.traces.stuck import STUCK
 from tests.traces.trace import Trace
 
 INTERVAL = 30.0
+EVERY = range(10_000)
 RARE = {"gpu_idle", "gpu_fault"}
 """Rules that need NVML: a hang that only they find is found by others when NVML is silent, after a longer limit."""
 
 healthy_traces = pytest.mark.parametrize("trace", HEALTHY.traces, ids=lambda trace: trace.name)
 stuck_traces = pytest.mark.parametrize("trace", STUCK.traces, ids=lambda trace: trace.name)
 a_few = settings(max_examples=5, deadline=None)
+some = st.sets(st.integers(0, 400))
 offsets = st.floats(0, INTERVAL - 0.1)
 
 
@@ -60,11 +64,12 @@ def test_promise_7_every_hang_is_found_within_its_limit_and_one_interval(trace: 
 
 @healthy_traces
 @a_few
-@given(offset=offsets, dropped=st.sets(st.integers(0, 400)), blind=st.sets(st.integers(0, 400)))
+@given(offset=offsets, dropped=some, blind=some, untold=some, unseen=some)
 def test_promise_7_healthy_wherever_the_looks_fall(
-    trace: Trace, offset: float, dropped: set[int], blind: set[int]
+    trace: Trace, offset: float, dropped: set[int], blind: set[int], untold: set[int], unseen: set[int]
 ) -> None:
-    assert_healthy(trace, looks(trace.run, offset=offset, change=partly(dropped, blind)))
+    change = partly(dropped=dropped, blind=blind, untold=untold, unseen=unseen)
+    assert_healthy(trace, looks(trace.run, offset=offset, change=change))
 
 
 @stuck_traces
@@ -79,26 +84,39 @@ def test_promise_7_found_wherever_the_looks_fall(trace: Trace, offset: float) ->
 @given(offset=offsets, chosen=st.sets(st.integers(0, 600)))
 def test_promise_7_found_when_looks_are_left_out(trace: Trace, offset: float, chosen: set[int]) -> None:
     single = {number for number in chosen if number - 1 not in chosen}
-    assert_found(trace, looks(trace.run, offset=offset, change=partly(single, set())))
+    assert_found(trace, looks(trace.run, offset=offset, change=partly(dropped=single)))
 
 
 @stuck_traces
 @a_few
 @given(offset=offsets, blind=st.sets(st.integers(0, 600), max_size=300))
 def test_promise_7_found_when_nvml_is_silent_at_times(trace: Trace, offset: float, blind: set[int]) -> None:
-    observations = looks(trace.run, offset=offset, change=partly(set(), blind))
+    observations = looks(trace.run, offset=offset, change=partly(blind=blind))
     assert_found(trace, observations, blind=True)
 
 
 @healthy_traces
 def test_promise_7_healthy_without_nvml(trace: Trace) -> None:
-    assert_healthy(trace, looks(trace.run, change=partly(set(), set(range(3000)))))
+    assert_healthy(trace, looks(trace.run, change=partly(blind=EVERY)))
 
 
 @stuck_traces
 def test_promise_7_found_without_nvml(trace: Trace) -> None:
-    without = looks(trace.run, change=partly(set(), set(range(3000))))
+    without = looks(trace.run, change=partly(blind=EVERY))
     assert_found(trace, without, blind=True)
+
+
+@healthy_traces
+def test_promise_7_healthy_when_a_foreign_trainer_tells_no_times(trace: Trace) -> None:
+    assert_healthy(trace, looks(trace.run, change=partly(foreign=EVERY)))
+
+
+@stuck_traces
+def test_promise_7_found_when_a_foreign_trainer_tells_no_times(trace: Trace) -> None:
+    """Steps are then measured by the looks, an interval more or less."""
+    if trace.name == "a_hang_of_slow_steps":
+        trace = replace(trace, within=5 * 120)
+    assert_found(trace, looks(trace.run, change=partly(foreign=EVERY)))
 
 
 @stuck_traces
@@ -164,13 +182,27 @@ def test_a_file_that_is_no_trace_is_refused(text: bytes, told: str, tmp_path: Pa
         read(path)
 
 
-def partly(dropped: set[int], blind: set[int]) -> Change:
-    """Looks that are not made, and looks at which NVML is silent."""
+def partly(
+    *,
+    dropped: Container[int] = (),
+    blind: Container[int] = (),
+    untold: Container[int] = (),
+    unseen: Container[int] = (),
+    foreign: Container[int] = (),
+) -> Change:
+    """Looks that are not made; at which NVML is silent; at which the files do not answer; at which the processes
+    cannot be read; and of a trainer that tells no times."""
 
     def change(number: int, look: Observation) -> Observation | None:
         if number in dropped:
             return None
-        return msgspec.structs.replace(look, gpus=None) if number in blind and look.gpus != () else look
+        if number in blind and look.gpus != ():
+            look = msgspec.structs.replace(look, gpus=None)
+        if number in untold:
+            look = msgspec.structs.replace(look, told=False, cache_files=None, output_bytes=None)
+        if number in unseen:
+            look = msgspec.structs.replace(look, activity=None)
+        return msgspec.structs.replace(look, longest_step=None) if number in foreign else look
 
     return change
 
