@@ -15,6 +15,7 @@ from fluxgymd.engine.preflight import Preflight
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.takeover import Takeover
 from fluxgymd.engine.verbs import wrong_state
+from fluxgymd.failpoints import failpoint
 from fluxgymd.trainers import settings
 
 FIXED = {
@@ -45,6 +46,7 @@ class Editor:
         _must_rest(job)
         wanted = settings.complete(merge(job.context, changes), self._book.home.path)
         await self._preflight.check(wanted)
+        failpoint("edit.checked")
 
         def decide(now: Job) -> events.AnyEvent:
             _must_rest(now)
@@ -56,6 +58,7 @@ class Editor:
             await self._takeover.record(entry, decide, wanted=wanted, given=given(changes).keys())
         else:
             await self._book.decide(entry, decide)
+        failpoint("edit.recorded")
         self._scheduler.ring()
         return entry
 

@@ -15,9 +15,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
-from fluxgym.errors import InvalidSetting, StorageFailed, WrongState
+from fluxgym.errors import InvalidSetting, WrongState
 from fluxgym.messages import Context
-from fluxgymd import lanes
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job
 from fluxgymd.core.resume import CheckpointFacts, GoOn, Impossible, choose, progress
@@ -27,6 +26,7 @@ from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.preflight import Preflight
 from fluxgymd.engine.submit import take_snapshot
 from fluxgymd.engine.view import wire_state
+from fluxgymd.failpoints import failpoint
 from fluxgymd.importing import folder as older_folder
 from fluxgymd.importing import running
 from fluxgymd.store.atomic import sync_folder
@@ -45,6 +45,9 @@ class Takeover:
         self._preflight = preflight
         self._trainer_path = trainer_path
         self._under_way: set[str] = set()
+        # Who died as the last thing that it did has left a job with a name in it that is of no use any more.
+        for entry in book.open():
+            _leave(entry.folder)
 
     async def record(
         self,
@@ -60,6 +63,7 @@ class Takeover:
         gave. A FluxgymError says why not; then nothing has changed.
         """
         if entry.older is None:
+            await asyncio.to_thread(_leave, entry.folder)
             await self._book.decide(entry, decide)
             return
         assert entry.job is not None
@@ -78,19 +82,23 @@ class Takeover:
         try:
             self._refuse(entry, given)
             wanted = settings.complete(wanted, self._book.home.path)
-            keep = await lanes.answer(str(folder.path), self._look, entry, wanted)
+            keep = await asyncio.to_thread(self._look, entry, wanted)
             await self._preflight.check(wanted)
             await self._book.disk(lambda: _stage(folder))
+            failpoint("takeover.staged")
             try:
                 await take_snapshot(Path(str(wanted.dataset)), folder.path / STAGING / "dataset")
+                failpoint("takeover.copied")
                 await self._book.disk(lambda: _move_in(folder, keep))
+                failpoint("takeover.moved_in")
                 await self._book.decide(entry, decide)
             except BaseException:
-                await lanes.run(folder.name, _clear, folder)
+                await asyncio.to_thread(_clear, folder)
                 raise
             entry.older = None
-            with suppress(StorageFailed):
-                await self._book.disk((folder.path / STAGING).rmdir)
+            failpoint("takeover.recorded")
+            await asyncio.to_thread(_leave, folder)
+            failpoint("takeover.done")
         finally:
             self._under_way.discard(entry.name)
 
@@ -146,9 +154,11 @@ def _move_in(folder: JobFolder, keep: list[str]) -> None:
     kept.mkdir(mode=0o700)
     for name in keep:
         _copy(folder.path / name, kept / name)
+    failpoint("takeover.kept")
     for name in MADE:
         sync_folder(folder.path / STAGING / name)
         (folder.path / STAGING / name).rename(folder.path / name)
+        failpoint("takeover.renamed")
     sync_folder(folder.path)
 
 
@@ -162,6 +172,12 @@ def _copy(source: Path, target: Path) -> None:
     else:
         copy(source, target)
     shutil.copystat(source, target)
+
+
+def _leave(folder: JobFolder) -> None:
+    """Ends a try that did succeed: there is a journal, so what was made is the job's."""
+    with suppress(OSError):
+        (folder.path / STAGING).rmdir()
 
 
 def _clear(folder: JobFolder) -> None:

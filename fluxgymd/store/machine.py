@@ -13,6 +13,7 @@ import msgspec
 
 from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import Record
+from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
 
 
@@ -42,6 +43,7 @@ class MachineState:
         if self.problem is not None:
             self._keep()
         write_file(self._path, msgspec.json.encode(record) + b"\n")
+        failpoint("machine.durable")
         self._record = record
         self.problem = None
 

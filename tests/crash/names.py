@@ -13,7 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIM = "shim."
 SCOPE = "scope."
 """What only a daemon with a user manager comes through."""
+EDIT = "edit."
+MACHINE = "machine."
+TAKEOVER = "takeover."
+ELSEWHERE = (SHIM, SCOPE, EDIT, MACHINE, TAKEOVER)
+"""What a job in a process does not meet between its submit and its removal."""
 START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
+FILE = "file."
 APPEND = ("journal.opened", "journal.written", "journal.synced", "event.")
 
 

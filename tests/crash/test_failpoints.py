@@ -43,7 +43,7 @@ def test_promises_1_to_5_and_8_the_daemon_is_killed_anywhere(
     folder: Path, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     rules = dict.fromkeys(names.names(), 1)
-    for elsewhere in names.names(names.SHIM, names.SCOPE):
+    for elsewhere in names.names(*names.ELSEWHERE):
         del rules[elsewhere]
     with MortalDaemon(folder, rules) as daemon:
         life = Life(daemon, short("my-lora", model))
