@@ -5,7 +5,7 @@
     ├── ServiceError              org.varlink.service.*: the call itself was wrong
     │   ├── InterfaceNotFound  MethodNotFound  InvalidParameter  ExpectedMore  PermissionDenied
     ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
-    ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError  Overloaded
+    ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError  NotPutAside  Overloaded
     ├── DaemonUnreachable         no daemon answered (never on the wire)
     ├── ConfigInvalid             a wrong setting of a program itself (never on the wire)
     └── UnknownError              an error of a newer daemon that this version has no class for
@@ -117,6 +117,11 @@ class InternalError(FluxgymError):
     wire_name = "org.fluxgym.Machine.InternalError"
 
 
+class NotPutAside(FluxgymError):
+    wire_name = "org.fluxgym.Machine.NotPutAside"
+    exit_status = 4
+
+
 class Overloaded(FluxgymError):
     wire_name = "org.fluxgym.Machine.Overloaded"
 
@@ -152,6 +157,7 @@ WIRE_ERRORS: dict[str, type[FluxgymError]] = {
         JobDamaged,
         StorageFailed,
         InternalError,
+        NotPutAside,
         Overloaded,
     )
 }

@@ -250,3 +250,4 @@ class Gpu(Message, frozen=True, kw_only=True):
     temperature: int | None = None
     power_draw: float | None = None
     job: str | None = None
+    put_aside: str | None = None

@@ -113,6 +113,10 @@ class CheckpointsReply(Message, frozen=True, kw_only=True):
     checkpoints: list[Checkpoint]
 
 
+class GpuName(Message, frozen=True, kw_only=True):
+    gpu: str
+
+
 class GpusReply(Message, frozen=True, kw_only=True):
     gpus: list[Gpu]
     problem: str | None = None
@@ -170,6 +174,7 @@ GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
 PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)
 CONTINUE = Method("org.fluxgym.Machine.Continue", Nothing, Nothing)
+CLEAR_QUARANTINE = Method("org.fluxgym.Machine.ClearQuarantine", GpuName, Nothing)
 GET_INFO = Method("org.varlink.service.GetInfo", Nothing, GetInfoReply)
 GET_INTERFACE_DESCRIPTION = Method(
     "org.varlink.service.GetInterfaceDescription",

@@ -34,6 +34,7 @@ from fluxgymd.engine.takeover import Takeover
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
+from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.heartbeat import Heartbeat
 from fluxgymd.lateness import WatchedSelector
 from fluxgymd.linger import linger
@@ -47,6 +48,7 @@ from fluxgymd.store.writer import Writer
 from fluxgymd.supervisors import Supervisors, connect
 from fluxgymd.trainers.flags import KnownFlags
 from fluxgymd.trainers.kohya import SCRIPT
+from fluxgymd.watchdog.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +102,12 @@ class Daemon:
         book.load()
         failpoint("daemon.loaded")
 
-        machine_state = MachineState(paths.machine_state(os.environ), here.machine_id)
+        machine_state = MachineState(paths.machine_state(os.environ), here.machine_id, here.boot_id)
         supervisors = await connect(config)
         stack.push_async_callback(supervisors.close)
         gpus = Gpus()
         stack.push_async_callback(gpus.close)
+        quarantine = Quarantine(machine_state, gpus)
         sleep = SleepGuard(supervisors.inhibit_sleep)
 
         async def guard_sleep() -> None:
@@ -119,6 +122,8 @@ class Daemon:
             config=config,
             paused=lambda: machine_state.paused,
             done=bell.set,
+            unkillable=quarantine.unkillable,
+            watchdog=lambda entry, adapter: Watch(book, entry, adapter, gpus=gpus, config=config),
         )
         scheduler = Scheduler(
             book,
@@ -129,6 +134,7 @@ class Daemon:
             program_slots=config.program_slots,
             bell=bell,
             after_pass=guard_sleep,
+            set_aside=quarantine.look,
         )
         stack.push_async_callback(runner.close)
         for entry in book.open():
@@ -136,7 +142,9 @@ class Daemon:
                 failpoint("daemon.adopts")
                 runner.adopt(entry)
 
-        degraded = Degraded(book, scheduler, machine_state)
+        tasks = LongTasks()
+        stack.push_async_callback(tasks.close)
+        degraded = Degraded(book, scheduler, machine_state, quarantine, tasks=tasks)
         flags = KnownFlags(config.trainer_python, config.trainer_path / SCRIPT)
         preflight = Preflight(book, flags, gpus)
         takeover = Takeover(book, preflight, config.trainer_path)
@@ -156,6 +164,7 @@ class Daemon:
             degraded=degraded,
             sleep=sleep,
             machine=machine_state,
+            quarantine=quarantine,
             ring=scheduler.ring,
             loop_late=self._selector.longest,
         )

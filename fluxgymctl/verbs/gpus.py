@@ -4,7 +4,7 @@
 import click
 
 from fluxgym.messages import Gpu
-from fluxgym.methods import GPUS, Nothing
+from fluxgym.methods import CLEAR_QUARANTINE, GPUS, GpuName, Nothing
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
@@ -14,10 +14,18 @@ HEADER = ("GPU", "NAME", "MEMORY", "LOAD", "TEMPERATURE", "POWER", "JOB")
 
 
 @click.command("gpus", epilog=epilog("gpus"))
+@click.option("--clear", metavar="GPU", help="Give out this GPU again that was put aside: its number or UUID.")
 @common_options
 @click.pass_obj
-def command(session: Session) -> None:
-    """Shows the GPUs and the jobs that hold them."""
+def command(session: Session, clear: str | None) -> None:
+    """Shows the GPUs, the jobs that hold them, and which are put aside.
+
+    A GPU is put aside, and given to no job, when it fell off the bus, when its driver told an error that asks for a
+    reset, or when what ran on it cannot be killed. A reboot clears that. If you know that it works again: --clear.
+    """
+    if clear is not None:
+        session.call(CLEAR_QUARANTINE, GpuName(gpu=clear))
+        return
     reply = session.call(GPUS, Nothing())
     if reply.problem is not None:
         note(reply.problem)
@@ -28,6 +36,12 @@ def command(session: Session) -> None:
             write_json(gpu)
     elif reply.gpus:
         write_table(HEADER, rows(reply.gpus))
+        for gpu in reply.gpus:
+            if gpu.put_aside is not None:
+                note(
+                    f"GPU {gpu.index} is put aside and given to no job: {gpu.put_aside} A reboot clears that, "
+                    f"or `fluxgymctl gpus --clear {gpu.index}`."
+                )
 
 
 def rows(gpus: list[Gpu]) -> list[tuple[str, ...]]:

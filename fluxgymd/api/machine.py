@@ -3,18 +3,19 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fluxgym import __version__
 from fluxgym import methods as m
 from fluxgym.config import Config
-from fluxgym.errors import StorageFailed
+from fluxgym.errors import NotPutAside, StorageFailed
 from fluxgym.messages import Gpu, Supervisor
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.degraded import Degraded
 from fluxgymd.gpus.machine import Gpus
+from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.linger import linger
 from fluxgymd.sleep import SleepGuard
 from fluxgymd.store.machine import MachineState
@@ -32,6 +33,7 @@ class Machine:
         degraded: Degraded,
         sleep: SleepGuard,
         machine: MachineState,
+        quarantine: Quarantine,
         ring: Callable[[], None],
         loop_late: Callable[[], float],
     ) -> None:
@@ -42,12 +44,14 @@ class Machine:
         self._degraded = degraded
         self._sleep = sleep
         self._machine = machine
+        self._quarantine = quarantine
         self._ring = ring
         self._loop_late = loop_late
         self._started_at = time.time()
 
     async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
         readings = await self._gpus.ask()
+        aside = self._quarantine.reasons
         holders = self._holders([reading.uuid for reading in readings])
         return m.GpusReply(
             gpus=[
@@ -61,6 +65,7 @@ class Machine:
                     temperature=reading.temperature,
                     power_draw=reading.power_draw,
                     job=holders.get(reading.uuid),
+                    put_aside=aside.get(reading.uuid),
                 )
                 for reading in readings
             ],
@@ -114,13 +119,27 @@ class Machine:
         return await self._pause(paused=False)
 
     async def _pause(self, *, paused: bool) -> m.Nothing:
+        await self._written(lambda: self._book.writer.run(lambda: self._machine.pause(paused=paused)))
+        return m.Nothing()
+
+    async def clear_quarantine(self, asked: m.GpuName, _: Send) -> m.Nothing:
+        aside = self._quarantine.reasons
+        by_name = {str(index): uuid for index, uuid in enumerate(self._gpus.uuids)}
+        uuid = by_name.get(asked.gpu, asked.gpu)
+        if uuid not in aside:
+            there = f"put aside: {', '.join(aside)}" if aside else "none is"
+            raise NotPutAside(f"GPU {asked.gpu} is not put aside; {there}.", gpu=asked.gpu)
+        await self._written(lambda: self._quarantine.clear(uuid))
+        return m.Nothing()
+
+    async def _written(self, work: Callable[[], Awaitable[None]]) -> None:
+        """A change of the machine's record; what waits for it is looked at again."""
         try:
-            await self._book.writer.run(lambda: self._machine.pause(paused=paused))
+            await work()
         except OSError as error:  # not the home's disk, so not its problem either
             where = f" {error.filename}" if error.filename else ""
             raise StorageFailed(f"The state of this machine{where} cannot be written: {error.strerror}.") from error
         self._ring()
-        return m.Nothing()
 
     def routes(self) -> list[Route]:
         return [
@@ -128,4 +147,5 @@ class Machine:
             Route(m.INFO, self.info),
             Route(m.PAUSE, self.pause),
             Route(m.CONTINUE, self.unpause),
+            Route(m.CLEAR_QUARANTINE, self.clear_quarantine),
         ]

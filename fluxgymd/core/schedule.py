@@ -49,7 +49,7 @@ class Machine:
     gpus: Sequence[str]
     """UUIDs by index; empty for a machine without a GPU, which trains one job at a time on its CPU."""
     set_aside: frozenset[str] = frozenset()
-    """Of these, the ones that are given to nobody: they fell off the bus."""
+    """Of these, the ones that are given to nobody: they are put aside."""
     program_slots: int
     paused: bool
     problem: WaitingFor | None
@@ -201,9 +201,18 @@ def _place_on_gpus(job: Job, machine: Machine, room: _Room) -> Decision:
     chosen = tuple(gpu for gpu in room.free if gpu in allowed and gpu not in room.reserved)[:wanted]
     if len(chosen) < wanted:
         room.reserved.update(allowed)
-        return Wait(job.name, WaitingFor.GPU, _in_doubt(machine, allowed))
+        return Wait(job.name, WaitingFor.GPU, _in_doubt(machine, allowed) or _put_aside(machine, allowed))
     room.free = [gpu for gpu in room.free if gpu not in chosen]
     return Start(job.name, chosen)
+
+
+def _put_aside(machine: Machine, gpus: Sequence[str]) -> str | None:
+    """Which of these GPUs are given to nobody."""
+    numbers = [str(index) for index, gpu in enumerate(machine.gpus) if gpu in machine.set_aside and gpu in gpus]
+    if not numbers:
+        return None
+    what = f"GPU {numbers[0]} is" if len(numbers) == 1 else f"GPUs {', '.join(numbers)} are"
+    return f"{what} put aside; `fluxgymctl gpus` says why, and how to clear it."
 
 
 def _in_doubt(machine: Machine, gpus: Sequence[str]) -> str | None:

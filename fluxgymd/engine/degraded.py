@@ -3,14 +3,18 @@
 
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.scheduler import Scheduler
+from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.store.machine import MachineState
 
 
 class Degraded:
-    def __init__(self, book: Book, scheduler: Scheduler, machine: MachineState) -> None:
+    def __init__(
+        self, book: Book, scheduler: Scheduler, machine: MachineState, quarantine: Quarantine, *, tasks: LongTasks
+    ) -> None:
         self._book = book
         self._scheduler = scheduler
         self._machine = machine
+        self._quarantine = quarantine
 
     def reasons(self) -> list[str]:
         damaged = [entry.name for entry in self._book.open() if entry.damage is not None]
@@ -22,5 +26,10 @@ class Degraded:
                 f"Jobs in doubt: {', '.join(in_doubt)}; the disk refused their last event and does not take it back: "
                 "until it does nothing is started of them, and their GPUs stay taken."
             )
+        reasons += [
+            f"GPU {uuid} is put aside and given to no job: {why} "
+            f"A reboot clears that, or `fluxgymctl gpus --clear {uuid}`."
+            for uuid, why in self._quarantine.reasons.items()
+        ]
         reasons += self._book.misnamed
         return [reason for reason in reasons if reason]

@@ -38,6 +38,7 @@ class Scheduler:
         program_slots: int,
         bell: asyncio.Event,
         after_pass: Callable[[], Awaitable[None]],
+        set_aside: Callable[[], Awaitable[frozenset[str]]],
     ) -> None:
         self._book = book
         self._runner = runner
@@ -46,6 +47,7 @@ class Scheduler:
         self._machine_id = machine_id
         self._program_slots = program_slots
         self._after_pass = after_pass
+        self._set_aside = set_aside
         self._bell = bell  # rung by whoever changes what a pass looks at
         self.problem: str | None = None
         """Why nothing is started at present."""
@@ -96,6 +98,7 @@ class Scheduler:
             self._bell.clear()
 
     async def _pass(self) -> None:
+        set_aside = await self._set_aside()
         supervisor = await self._runner.adapter.problem()
         self.problem = supervisor or self._gpus.uncertain
         entries = {entry.name: entry for entry in self._book.open()}
@@ -113,7 +116,7 @@ class Scheduler:
         machine = schedule.Machine(
             machine_id=self._machine_id,
             gpus=self._gpus.uuids,
-            set_aside=frozenset(self._gpus.lost),
+            set_aside=set_aside,
             program_slots=self._program_slots,
             paused=self._machine.paused,
             problem=obstacle,

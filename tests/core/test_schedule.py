@@ -274,6 +274,13 @@ class TestChoiceOfGpus:
         assert waits(decided([waiting("x", gpus=["0"])], aside)) == {"x": WaitingFor.GPU}
         alone = machine("GPU-a", set_aside=frozenset({"GPU-a"}))
         assert waits(decided([waiting("x")], alone)) == {"x": WaitingFor.GPU}, "and it does not begin on the CPU"
+        assert decided([waiting("x")], alone) == [
+            Wait("x", WaitingFor.GPU, "GPU 0 is put aside; `fluxgymctl gpus` says why, and how to clear it.")
+        ]
+        both = machine("GPU-a", "GPU-b", set_aside=frozenset({"GPU-a", "GPU-b"}))
+        (wait,) = decided([waiting("x")], both)
+        assert isinstance(wait, Wait)
+        assert (wait.detail or "").startswith("GPUs 0, 1 are put aside;")
 
     def test_a_job_gets_one_that_it_allows(self) -> None:
         jobs = [waiting("a", gpus=["1"]), waiting("b", gpus=["GPU-2", "GPU-1"], rank=2), waiting("c", rank=3)]

@@ -32,6 +32,7 @@ from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.submit import Submitter
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.gpus.machine import Gpus
+from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.store import atomic, journal, writer
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, Home
@@ -126,6 +127,7 @@ class Life:
             program_slots=config.program_slots,
             bell=bell,
             after_pass=_nothing,
+            set_aside=Quarantine(self.machine, self.gpus).look,
         )
         preflight = NoModels(self.book, KnownFlags(config.trainer_python, config.trainer_path), self.gpus)
         self.submitter = Submitter(self.book, preflight)

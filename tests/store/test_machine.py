@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the queue of this machine is paused: durable, of this machine alone, and in doubt yes."""
+"""Whether the queue of this machine is paused: durable, of this machine alone, and in doubt yes. Which of its GPUs
+are put aside: until a reboot, or until somebody clears it."""
 
 from pathlib import Path
 
@@ -98,3 +99,41 @@ def test_a_disk_that_refuses_changes_nothing(tmp_path: Path) -> None:
         hog.unlink()
         state.pause(paused=True)
         assert MachineState(disk, HERE).paused
+
+
+WHY = "The GPU has fallen off the bus."
+
+
+def test_promise_4_a_gpu_that_is_put_aside_stays_so_until_it_is_cleared(tmp_path: Path) -> None:
+    state = MachineState(tmp_path, HERE, "boot")
+    assert state.put_aside("GPU-a", why=WHY, since=5.0, job="my-lora")
+    assert state.put_aside("GPU-b", why=WHY, since=6.0, job=None)
+    assert not state.put_aside("GPU-a", why="Another reason.", since=7.0, job=None)
+    state.pause(paused=True)
+    again = MachineState(tmp_path, HERE, "boot")
+    assert again.paused
+    assert again.quarantine == state.quarantine
+    one = again.quarantine["GPU-a"]
+    assert (one.why, one.since, one.job) == (WHY, 5.0, "my-lora")
+    again.clear("GPU-a")
+    assert set(MachineState(tmp_path, HERE, "boot").quarantine) == {"GPU-b"}
+
+
+def test_a_reboot_clears_what_was_put_aside(tmp_path: Path) -> None:
+    MachineState(tmp_path, HERE, "boot").put_aside("GPU-a", why=WHY, since=5.0, job=None)
+    rebooted = MachineState(tmp_path, HERE, "another boot")
+    assert rebooted.quarantine == {}
+    rebooted.put_aside("GPU-b", why=WHY, since=9.0, job=None)
+    assert set(MachineState(tmp_path, HERE, "another boot").quarantine) == {"GPU-b"}
+    assert MachineState(tmp_path, HERE, "boot").quarantine == {}, "what is over is not kept"
+
+
+def test_a_disk_that_refuses_leaves_the_quarantine_as_it_was(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=8) as disk:
+        state = MachineState(disk, HERE, "boot")
+        hog = fill(disk)
+        with pytest.raises(OSError, match="No space left on device"):
+            state.put_aside("GPU-a", why=WHY, since=5.0, job=None)
+        assert state.quarantine == {}
+        hog.unlink()
+        assert state.put_aside("GPU-a", why=WHY, since=5.0, job=None)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GPUs that are put aside: in doubt one is not used again (promise 4).
+
+Put aside is a GPU that fell off the bus, one whose driver told an error that asks for a reset, and those of an
+attempt that SIGKILL did not end. It stays so until a reboot, or until somebody who knows better says otherwise. The
+record is the machine's (store/machine.py); where that cannot be written this daemon remembers it all the same.
+"""
+
+import asyncio
+import logging
+import time
+
+from fluxgymd.core.job import Attempt
+from fluxgymd.core.watchdog import faults
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.store.machine import MachineState
+
+log = logging.getLogger(__name__)
+
+
+class Quarantine:
+    def __init__(self, machine: MachineState, gpus: Gpus) -> None:
+        self._machine = machine
+        self._gpus = gpus
+        self._xids: faults.Seen = {}
+        self._lost: frozenset[str] = frozenset()
+        self._unwritten: dict[str, str] = {}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each GPU that is put aside is, by UUID."""
+        return self._unwritten | {uuid: one.why for uuid, one in self._machine.quarantine.items()}
+
+    async def look(self) -> frozenset[str]:
+        """The GPUs to be given to nobody, after a look at what NVML told last. Blocks on nothing where nothing is
+        new."""
+        lost = frozenset(self._gpus.lost)
+        found: dict[str, str] = {}
+        for reading in self._gpus.of(self._gpus.uuids) or ():
+            self._xids, new = faults.new_xids(self._xids, (reading,))
+            newly_lost = reading.lost and reading.uuid not in self._lost
+            why = faults.fatal((reading,), new) if newly_lost or not reading.lost else None
+            if why is not None:
+                found[reading.uuid] = f"{why[0].upper()}{why[1:]}."
+        self._lost = lost
+        for uuid, why in found.items():
+            await self._put_aside(uuid, why)
+        return lost | self.reasons.keys()
+
+    async def unkillable(self, job: str, attempt: Attempt) -> None:
+        """SIGKILL did not end this attempt, whose lease is kept anyway: its GPUs are not used after it either."""
+        why = f"Processes of attempt {attempt.number} of the job {job}, which ran on it, cannot be killed."
+        for uuid in attempt.gpus:
+            await self._put_aside(uuid, why, job=job)
+
+    async def clear(self, uuid: str) -> None:
+        """Gives it out again. OSError where that cannot be written; then it stays put aside."""
+        await asyncio.to_thread(self._machine.clear, uuid)
+        self._unwritten.pop(uuid, None)
+        log.info("GPU %s is not put aside any more", uuid)
+
+    async def _put_aside(self, uuid: str, why: str, *, job: str | None = None) -> None:
+        if uuid in self.reasons:
+            return
+        log.error("GPU %s is put aside and given to no job: %s", uuid, why)
+        self._unwritten[uuid] = why
+        try:
+            await asyncio.to_thread(self._machine.put_aside, uuid, why=why, since=time.time(), job=job)
+            del self._unwritten[uuid]
+        except OSError as error:
+            log.error("that GPU %s is put aside could not be written down: %s", uuid, error)
