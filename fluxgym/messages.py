@@ -47,6 +47,7 @@ class WaitingFor(OpenEnum):
     JOB = "job"
     BACK_OFF = "back_off"
     SLOT = "slot"
+    HOME = "home"
     UNKNOWN = "unknown"
 
 

@@ -14,6 +14,7 @@ _WAITS = {
     WaitingFor.JOB: "waits for another job",
     WaitingFor.BACK_OFF: "is tried again after a pause",
     WaitingFor.SLOT: "waits for other programs to end",
+    WaitingFor.HOME: "waits until this daemon surely owns its home: `fluxgymctl daemon` says more",
 }
 _RUNS = (State.STARTING, State.RUNNING, State.STOPPING)
 

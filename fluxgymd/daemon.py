@@ -43,7 +43,7 @@ from fluxgymd.notify import Notifier
 from fluxgymd.sleep import SleepGuard
 from fluxgymd.store.home import Home
 from fluxgymd.store.machine import MachineState
-from fluxgymd.store.owner import RENEW_SECONDS, Ownership
+from fluxgymd.store.owner import RENEW_SECONDS, HomeTaken, Ownership
 from fluxgymd.store.writer import Writer
 from fluxgymd.supervisors import Supervisors, connect
 from fluxgymd.trainers.flags import KnownFlags
@@ -120,7 +120,7 @@ class Daemon:
             chosen=supervisors.choice.adapter,
             here=here,
             config=config,
-            paused=lambda: machine_state.paused,
+            paused=lambda: machine_state.paused or owner.problem() is not None,
             done=bell.set,
             unkillable=quarantine.unkillable,
             watchdog=lambda entry, adapter: Watch(book, entry, adapter, gpus=gpus, config=config),
@@ -134,6 +134,7 @@ class Daemon:
             program_slots=config.program_slots,
             bell=bell,
             after_pass=guard_sleep,
+            home_problem=owner.problem,
             set_aside=quarantine.look,
         )
         stack.push_async_callback(runner.close)
@@ -183,7 +184,7 @@ class Daemon:
         log.info("fluxgymd serves at %s; its home is %s", config.socket, config.home)
         self._spawn(stack, "gpus", _ask_gpus(gpus, scheduler, book))
         self._spawn(stack, "scheduler", scheduler.run())
-        self._spawn(stack, "owner", _renew(owner))
+        self._spawn(stack, "owner", _renew(owner, book, runner, scheduler))
         self._spawn(stack, "heartbeat", heartbeat.run())
 
     def _spawn(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
@@ -208,11 +209,18 @@ async def _ask_gpus(gpus: Gpus, scheduler: Scheduler, book: Book) -> None:
         await asyncio.sleep(GPU_SECONDS)
 
 
-async def _renew(owner: Ownership) -> None:
+async def _renew(owner: Ownership, book: Book, runner: Runner, scheduler: Scheduler) -> None:
+    """Until the home is another daemon's: then nothing more is watched, recorded or started (promises 4 and 8)."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:
             await asyncio.to_thread(owner.renew)
+        except HomeTaken:
+            book.loss = owner.problem()
+            log.error("%s", book.loss)
+            await runner.close()
+            scheduler.ring()
+            return
         except OSError as error:
             log.warning("owner.json could not be renewed: %s", error)
 

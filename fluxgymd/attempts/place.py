@@ -24,9 +24,11 @@ def here() -> Place:
 
 
 def where(recorded: Place, now: Place, *, lock_held: bool) -> Where:
-    """Where an attempt ran, seen from `now`. `lock_held`: its lock, which may be seen through a shared volume.
+    """Where an attempt ran, seen from `now`. `lock_held`: its lock, which may be seen through a shared volume; true
+    also where it cannot be seen, as the volume carries none.
 
-    Images often carry no machine-id. Then another boot id may be another machine, whose processes still run.
+    Images often carry no machine-id, or all the same one. Then another boot id may be another machine, whose
+    processes still run: only a lock that could be seen and is free tells that from a reboot.
     """
     if recorded == now:
         return Where.HERE

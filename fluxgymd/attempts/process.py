@@ -78,7 +78,7 @@ class ProcessAdapter:
 
     def _look(self, ref: AttemptRef) -> Evidence:
         found = records_on_disk.read(ref.folder)
-        where = place.where(ref.place, place.here(), lock_held=found.lock_held)
+        where = place.where(ref.place, place.here(), lock_held=found.lock_held or not found.locks)
         return Evidence(
             where=where,
             shim_known=found.shim is not None,

@@ -58,6 +58,8 @@ class Found:
     started: StartedRecord | None
     exit: ExitRecord | None
     lock_held: bool
+    locks: bool
+    """False where the volume carries no locks: nothing can be told of an attempt of another boot or namespace."""
     notes: tuple[str, ...]
     """One sentence for each file that is there and could not be read as its record."""
 
@@ -76,6 +78,7 @@ def read(path: Path) -> Found:
         started=_record(path / "started.json", StartedRecord, notes),
         exit=_record(path / "exit.json", ExitRecord, notes),
         lock_held=lock_held,
+        locks=shim is None or shim.locked,
         notes=tuple(notes),
     )
 

@@ -134,6 +134,8 @@ class Book:
         self.hub = Hub()
         self.storage_problem: str | None = None
         """Why the last append failed; None once one has succeeded again."""
+        self.loss: str | None = None
+        """Why nothing may be written into the home any more: another daemon owns it (store/owner.py)."""
         self._entries: dict[str, Entry] = {}
         self._open: dict[str, Entry] = {}
         self._by_age: list[tuple[float, str]] = []
@@ -255,7 +257,9 @@ class Book:
         return after
 
     async def disk(self, work: Callable[[], T]) -> T:
-        """Disk work in a writer thread. StorageFailed if the disk refuses."""
+        """Disk work in a writer thread. StorageFailed if the disk refuses, or the home is another daemon's."""
+        if self.loss is not None:
+            raise StorageFailed(self.loss)
         try:
             result = await self.writer.run(work)
         except OSError as error:

@@ -62,8 +62,8 @@ class Runner:
         self._promised: dict[str, tuple[str, ...]] = {}
 
     @property
-    def machine_id(self) -> str:
-        return self._here.machine_id
+    def here(self) -> Place:
+        return self._here
 
     @property
     def adapter(self) -> Adapter:

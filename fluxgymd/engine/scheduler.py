@@ -38,6 +38,7 @@ class Scheduler:
         program_slots: int,
         bell: asyncio.Event,
         after_pass: Callable[[], Awaitable[None]],
+        home_problem: Callable[[], str | None],
         set_aside: Callable[[], Awaitable[frozenset[str]]],
     ) -> None:
         self._book = book
@@ -47,6 +48,7 @@ class Scheduler:
         self._machine_id = machine_id
         self._program_slots = program_slots
         self._after_pass = after_pass
+        self._home_problem = home_problem  # why nothing may be started in this home (Ownership.problem)
         self._set_aside = set_aside
         self._bell = bell  # rung by whoever changes what a pass looks at
         self.problem: str | None = None
@@ -100,7 +102,8 @@ class Scheduler:
     async def _pass(self) -> None:
         set_aside = await self._set_aside()
         supervisor = await self._runner.adapter.problem()
-        self.problem = supervisor or self._gpus.uncertain
+        home = self._home_problem()  # behind the last await: a start that is decided below is not late
+        self.problem = home or supervisor or self._gpus.uncertain
         entries = {entry.name: entry for entry in self._book.open()}
         jobs = {job.name: job for job in self._book.jobs()}
         ahead = {name for job in jobs.values() for name in job.context.after or () if self._book.has(name)}
@@ -108,7 +111,9 @@ class Scheduler:
             if over.job is not None and over.damage is None:
                 jobs[over.name] = over.job
         obstacle = None
-        if supervisor is not None:
+        if home is not None:
+            obstacle = WaitingFor.HOME
+        elif supervisor is not None:
             obstacle = WaitingFor.SUPERVISOR
         elif self._gpus.uncertain or not self._gpus.asked:
             obstacle = WaitingFor.GPU

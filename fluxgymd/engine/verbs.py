@@ -154,7 +154,7 @@ class Verbs:
         return entry
 
     def _disown(self, job: Job, state: Lost) -> events.AnyEvent:
-        seen = state.attempt.place.machine_id == self._runner.machine_id and self._runner.knows(state.attempt.adapter)
+        seen = state.attempt.place == self._runner.here and self._runner.knows(state.attempt.adapter)
         if seen:
             raise wrong_state(
                 job, "it was lost on this machine, where FluxGym sees by itself when nothing of it is left"

@@ -43,6 +43,12 @@ IN_DOUBT = (
 )
 
 
+LOST = (
+    "This daemon has lost the home: it starts nothing and writes nothing there any more, and what it shows may be "
+    "old; restart it when it may have the home again."
+)
+
+
 class HomeTaken(FluxgymError):
     """Another daemon owns the home."""
 
@@ -115,7 +121,7 @@ class Ownership:
             if late:
                 self._settle()
         except HomeTaken as loss:
-            self._loss = loss.message
+            self._loss = f"{loss.message} {LOST}"
             raise
         self._renewed = _now()
 

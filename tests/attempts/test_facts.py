@@ -49,7 +49,9 @@ STRANGER = one(104, parent=50, session=50)
         ([one(105, start=10, parent=100, session=100)], {105}, set(), set()),
     ],
 )
-def test_promise_6_a_process_is_a_member_only_by_its_mark_or_its_parents(everyone: list[Stat], marked: set[int], proved: set[int], doubtful: set[int]) -> None:
+def test_promise_6_a_process_is_a_member_only_by_its_mark_or_its_parents(
+    everyone: list[Stat], marked: set[int], proved: set[int], doubtful: set[int]
+) -> None:
     found = sort(everyone, shim=SHIM, marked=lambda process: process.pid in marked)
     assert {process.pid for process in found.proved} == proved
     assert {process.pid for process in found.doubtful} == doubtful
@@ -168,7 +170,8 @@ def test_where_no_locks_are_the_shim_itself_is_looked_for(tmp_path: Path, runnin
         locked=False,
     )
     (tmp_path / "shim.json").write_bytes(msgspec.json.encode(shim))
-    assert records_on_disk.read(tmp_path).lock_held is held
+    found = records_on_disk.read(tmp_path)
+    assert (found.lock_held, found.locks) == (held, False)
 
 
 # --- cgroups and the environment

@@ -29,6 +29,7 @@ SECOND = e.encode(h.reserved(2, gpus=("GPU-2", "GPU-3")))
         ("nothing", [BAD], None, False),
         ("nothing", [], None, False),
         ("queued", [], None, True),
+        ("queued", [SPAWNED, STARTED], None, False),  # they cannot be there without a reservation
         # What follows the bad line was true when it was written.
         ("queued", [BAD, RESERVED, STARTED], ("GPU-1",), True),
         ("nothing", [BAD, RESERVED, STARTED], ("GPU-1",), True),

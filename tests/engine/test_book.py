@@ -212,6 +212,26 @@ def test_promise_4_what_a_refused_reservation_would_hold_is_kept_until_the_disk_
     book.writer.close()
 
 
+def test_promise_8_where_another_daemon_owns_the_home_nothing_is_written(tmp_path: Path) -> None:
+    put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
+    put(tmp_path, "over", encoded("over", h.WAYS["completed"]))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    book = load(tmp_path)
+    book.loss = "It is another's."
+
+    async def scenario() -> None:
+        with pytest.raises(StorageFailed, match=r"^It is another's\.$"):
+            await book.record(book.entry("my-lora"), h.stop_asked())
+        with pytest.raises(StorageFailed):
+            await book.remove(book.entry("over"), must_be_final)
+
+    asyncio.run(scenario())
+    book.writer.close()
+    assert isinstance(book.sound("my-lora")[1].state, Running)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert book.storage_problem is None, "the disk is not to blame"
+
+
 def test_two_events_at_once_are_decided_one_after_the_other(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["queued"]))
     book = load(tmp_path)

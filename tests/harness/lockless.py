@@ -2,6 +2,9 @@
 """A program that runs a command as if every volume carried no locks: flock(2) fails with ENOLCK.
 
     lockless.py COMMAND...
+    lockless.py --listen SOCKET COMMAND...
+        passes the listening socket as systemd does (sd_listen_fds(3)): a daemon locks one that it makes by itself,
+        and that lies on no volume
 
 The kernel itself refuses the call, by a seccomp filter that all descendants inherit; everything else is as it is.
 Standard library only. Needs root, or a user who may gain no privileges by `exec` afterwards (no_new_privs is set).
@@ -13,6 +16,7 @@ import ctypes
 import errno
 import os
 import platform
+import socket
 import struct
 import sys
 
@@ -52,6 +56,24 @@ def refuse_locks() -> None:
             raise OSError(number, os.strerror(number))
 
 
+def listen(path: str) -> None:
+    """Hands the socket on to the program that this one becomes."""
+    if os.path.exists(path):
+        os.unlink(path)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+    descriptor = listening.detach()
+    if descriptor != 3:
+        os.dup2(descriptor, 3)
+    os.set_inheritable(3, True)
+    os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "varlink"}
+
+
 if __name__ == "__main__":
+    command = sys.argv[1:]
+    if command[0] == "--listen":
+        listen(command[1])
+        command = command[2:]
     refuse_locks()
-    os.execvp(sys.argv[1], sys.argv[1:])
+    os.execvp(command[0], command)
