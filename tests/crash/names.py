@@ -16,7 +16,8 @@ SCOPE = "scope."
 EDIT = "edit."
 MACHINE = "machine."
 TAKEOVER = "takeover."
-ELSEWHERE = (SHIM, SCOPE, EDIT, MACHINE, TAKEOVER)
+STUCK = "stuck."
+ELSEWHERE = (SHIM, SCOPE, EDIT, MACHINE, STUCK, TAKEOVER)
 """What a job in a process does not meet between its submit and its removal."""
 START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
 FILE = "file."
