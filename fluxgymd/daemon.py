@@ -9,8 +9,7 @@ Stop: say so, take no calls, leave the jobs alone.
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -46,6 +45,7 @@ from fluxgymd.store.machine import MachineState
 from fluxgymd.store.owner import RENEW_SECONDS, HomeTaken, Ownership
 from fluxgymd.store.writer import Writer
 from fluxgymd.supervisors import Supervisors, connect
+from fluxgymd.tasks import LongTasks
 from fluxgymd.trainers.flags import KnownFlags
 from fluxgymd.trainers.kohya import SCRIPT
 from fluxgymd.watchdog.watch import Watch
@@ -134,8 +134,8 @@ class Daemon:
             program_slots=config.program_slots,
             bell=bell,
             after_pass=guard_sleep,
-            home_problem=owner.problem,
             set_aside=quarantine.look,
+            home_problem=owner.problem,
         )
         stack.push_async_callback(runner.close)
         for entry in book.open():
@@ -177,25 +177,20 @@ class Daemon:
 
         self._notifier = Notifier()
         heartbeat = Heartbeat(
-            self._notifier, scheduler, writer, supervisors.ping, lambda: _status(book, degraded.reasons())
+            self._notifier,
+            scheduler,
+            writer,
+            supervisors.ping,
+            failing=tasks.failing,
+            status=lambda: _status(book, degraded.reasons()),
         )
         self._notifier.ready()
         failpoint("daemon.ready")
         log.info("fluxgymd serves at %s; its home is %s", config.socket, config.home)
-        self._spawn(stack, "gpus", _ask_gpus(gpus, scheduler, book))
-        self._spawn(stack, "scheduler", scheduler.run())
-        self._spawn(stack, "owner", _renew(owner, book, runner, scheduler))
-        self._spawn(stack, "heartbeat", heartbeat.run())
-
-    def _spawn(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work, name=name)
-
-        async def end() -> None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-        stack.push_async_callback(end)
+        tasks.start("gpus", lambda: _ask_gpus(gpus, scheduler, book))
+        tasks.start("scheduler", scheduler.run)
+        tasks.start("owner", lambda: _renew(owner, book, runner, scheduler))
+        tasks.start("heartbeat", heartbeat.run)
 
 
 async def _ask_gpus(gpus: Gpus, scheduler: Scheduler, book: Book) -> None:

@@ -26,8 +26,17 @@ Ping = Callable[[], Awaitable[float | None]]
 
 class Heartbeat:
     def __init__(
-        self, notifier: Notifier, scheduler: Scheduler, writer: Writer, ping: Ping, status: Callable[[], str]
+        self,
+        notifier: Notifier,
+        scheduler: Scheduler,
+        writer: Writer,
+        ping: Ping,
+        *,
+        failing: Callable[[], list[str]],
+        status: Callable[[], str],
     ) -> None:
+        """`failing`: the daemon's tasks that fail again and again."""
+        self._failing = failing
         self._notifier = notifier
         self._scheduler = scheduler
         self._writer = writer
@@ -48,6 +57,7 @@ class Heartbeat:
                     last_pass=time.monotonic() - self._scheduler.last_pass,
                     bus_answered=await self._ping(),
                     oldest_write=self._writer.oldest_age(),
+                    failing=self._failing(),
                 )
             )
             self._notifier.status(self._status() if not found else "faulty: " + "; ".join(found))

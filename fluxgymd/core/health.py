@@ -5,6 +5,7 @@ A missed beat must mean that a restart of the daemon would help, and a beat must
 (daemons.md 3.2). NVML, trainers, slow clients and a full disk are not in here: a restart does not mend them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LOOP_LATE_SECONDS = 5.0
@@ -15,7 +16,7 @@ WRITE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vitals:
-    """Ages in seconds."""
+    """Ages in seconds, but for the last."""
 
     loop_late: float
     """How much later than asked the event loop woke up."""
@@ -25,6 +26,8 @@ class Vitals:
     """Since the bus thread answered; None without a bus thread, or while it reconnects."""
     oldest_write: float
     """Of the oldest disk write that has not come back."""
+    failing: Sequence[str] = ()
+    """The daemon's own tasks that fail again and again."""
 
 
 def faults(vitals: Vitals) -> list[str]:
@@ -38,4 +41,5 @@ def faults(vitals: Vitals) -> list[str]:
         found.append(f"the bus thread has not answered for {vitals.bus_answered:.0f} s")
     if vitals.oldest_write > WRITE_SECONDS:
         found.append(f"a write has been under way for {vitals.oldest_write:.0f} s")
+    found += [f"the task {name} fails again and again" for name in vitals.failing]
     return found

@@ -5,6 +5,7 @@ from fluxgymd.engine.book import Book
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.store.machine import MachineState
+from fluxgymd.tasks import LongTasks
 
 
 class Degraded:
@@ -12,6 +13,7 @@ class Degraded:
         self, book: Book, scheduler: Scheduler, machine: MachineState, quarantine: Quarantine, *, tasks: LongTasks
     ) -> None:
         self._book = book
+        self._tasks = tasks
         self._scheduler = scheduler
         self._machine = machine
         self._quarantine = quarantine
@@ -19,6 +21,7 @@ class Degraded:
     def reasons(self) -> list[str]:
         damaged = [entry.name for entry in self._book.open() if entry.damage is not None]
         reasons = [self._book.storage_problem, self._scheduler.problem, self._machine.problem]
+        reasons += [self._scheduler.fault, *self._tasks.problems()]
         if damaged:
             reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")
         if in_doubt := self._book.settling.names:

@@ -38,9 +38,11 @@ class Scheduler:
         program_slots: int,
         bell: asyncio.Event,
         after_pass: Callable[[], Awaitable[None]],
-        home_problem: Callable[[], str | None],
         set_aside: Callable[[], Awaitable[frozenset[str]]],
+        home_problem: Callable[[], str | None],
     ) -> None:
+        """`set_aside`: the GPUs that are given to nobody at present. `home_problem`: why nothing may be started in
+        this home at present (Ownership.problem)."""
         self._book = book
         self._runner = runner
         self._gpus = gpus
@@ -48,11 +50,13 @@ class Scheduler:
         self._machine_id = machine_id
         self._program_slots = program_slots
         self._after_pass = after_pass
-        self._home_problem = home_problem  # why nothing may be started in this home (Ownership.problem)
         self._set_aside = set_aside
+        self._home_problem = home_problem
         self._bell = bell  # rung by whoever changes what a pass looks at
         self.problem: str | None = None
         """Why nothing is started at present."""
+        self.fault: str | None = None
+        """Of ours, in the last pass."""
         self.last_pass = time.monotonic()
 
     def ring(self) -> None:
@@ -90,8 +94,10 @@ class Scheduler:
                 await self._pass()
                 await self._after_pass()
                 self.last_pass = time.monotonic()
-            except Exception:
+                self.fault = None
+            except Exception as error:
                 log.exception("a pass of the scheduler failed")
+                self.fault = f"The last pass of the scheduler failed ({type(error).__name__}: {error}); see the log."
             try:
                 async with asyncio.timeout(PASS_SECONDS):
                     await self._bell.wait()

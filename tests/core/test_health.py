@@ -31,5 +31,9 @@ def test_each_fault_is_named(vital: str, limit: float, says: str) -> None:
     assert faults(Vitals(**WELL | {vital: limit + 1})) == [says]
 
 
+def test_a_task_that_fails_again_and_again_is_a_fault() -> None:
+    assert faults(Vitals(**WELL, failing=["gpus"])) == ["the task gpus fails again and again"]
+
+
 def test_all_faults_are_told_together() -> None:
     assert len(faults(Vitals(loop_late=99, last_pass=99, bus_answered=99, oldest_write=99))) == 4

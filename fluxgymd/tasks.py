@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's own long tasks. None of them dies in silence: one that fails is logged with its traceback, told among
+what does not work, and begun again after a pause.
+
+One that fails again and again takes the heartbeat away, so that systemd begins the whole daemon anew: its memory may
+be what is wrong. The jobs run on meanwhile (promise 1). Where no systemd watches, it goes on trying and says so.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+
+log = logging.getLogger(__name__)
+
+PAUSES = (1.0, 5.0, 15.0, 30.0)
+"""Seconds before a task is begun again, after its first, second, … failure of late."""
+STEADY_SECONDS = 180.0
+"""Without a failure for so long it is well again; the slowest task does something each minute."""
+OFTEN = 3
+"""Failures of late that a restart of the daemon is to mend."""
+
+Work = Callable[[], Coroutine[None, None, None]]
+
+
+class LongTasks:
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failures: dict[str, list[float]] = {}
+        self._words: dict[str, str] = {}
+
+    def start(self, name: str, work: Work) -> None:
+        """Runs the work until it returns or the daemon leaves."""
+        self._tasks.append(asyncio.create_task(self._run(name, work), name=name))
+
+    def problems(self) -> list[str]:
+        """A sentence for each task that failed of late."""
+        return [
+            f"The daemon's task {name} has failed ({self._words[name]}) and was begun again; its log tells more."
+            for name in self._failures
+            if self._of_late(name)
+        ]
+
+    def failing(self) -> list[str]:
+        """The tasks that fail again and again."""
+        return [name for name in self._failures if len(self._of_late(name)) >= OFTEN]
+
+    async def close(self) -> None:
+        """Ends them, the last one first."""
+        for task in reversed(self._tasks):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self, name: str, work: Work) -> None:
+        while True:
+            try:
+                await work()
+                return
+            except Exception as error:
+                log.exception("the task %s failed; it is begun again", name)
+                self._words[name] = f"{type(error).__name__}: {error}"
+                self._failures.setdefault(name, []).append(time.monotonic())
+            await asyncio.sleep(PAUSES[min(len(self._of_late(name)), len(PAUSES)) - 1])
+
+    def _of_late(self, name: str) -> list[float]:
+        since = time.monotonic() - STEADY_SECONDS
+        self._failures[name] = [at for at in self._failures[name] if at > since]
+        return self._failures[name]
