@@ -114,6 +114,7 @@ def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[Booted
     first, second = Here(one, volume, "1"), Here(other, volume, "2")
     first.start()
     first.submit(program(volume, "job"))
+    first.submit(Context(name="later", kind=Kind.PROGRAM, program=["/bin/true"], after=["job"]))
     first.wait("job", State.RUNNING)
     until(lambda: (volume / "runs").exists() and runs(volume), what="the program to run")
 
@@ -142,6 +143,7 @@ def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[Booted
     reasons = until(lambda: first.info().degraded, what="the first to notice")
     assert "This daemon has lost the home" in reasons[0]
     assert f"socket {second.socket} on another machine" in reasons[0]
+    until(lambda: first.job("later").runtime.waiting_for is WaitingFor.HOME, what="the queue to stand still")
     outputs = volume / "home" / "outputs"
     before = {path: path.read_bytes() for path in outputs.rglob("*") if path.is_file()}
     for call in (
