@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fluxgymd.core.watchdog.limits import INTERVAL_SECONDS, Limits, scaled
+from fluxgymd.core.watchdog.limits import Limits, scaled
 from fluxgymd.core.watchdog.observation import Observation
 
 S = TypeVar("S")
@@ -28,8 +28,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     expected: str
     """healthy or stuck."""
     scale: float = 1.0
-    interval: float | None = None
-    """Seconds between two looks, if it says so instead."""
+    """30 s over the seconds between two looks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +38,7 @@ class Recorded:
 
     @property
     def limits(self) -> Limits:
-        scale = self.header.scale if self.header.interval is None else INTERVAL_SECONDS / self.header.interval
-        return scaled(Limits(), 1 / scale)
+        return scaled(Limits(), 1 / self.header.scale)
 
 
 def read(path: Path) -> Recorded:

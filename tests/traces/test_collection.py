@@ -157,7 +157,7 @@ def test_promise_7_recorded_traces() -> None:
 
 def test_a_recorded_trace_is_read_with_its_own_time(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
-    header = b'{"name":"x","reason":"It hangs.","expected":"stuck","interval":0.5}'
+    header = b'{"name":"x","reason":"It hangs.","expected":"stuck","scale":60}'
     run = STUCK.traces[0].run
     path.write_bytes(b"\n".join([header, *(msgspec.json.encode(look) for look in looks(run))]))
     trace = read(path)
