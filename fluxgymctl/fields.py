@@ -24,14 +24,13 @@ import msgspec
 from fluxgym.errors import FileMissing
 from fluxgym.interfaces import description
 from fluxgym.messages import Context, Model, OpenEnum
+from fluxgymctl.count import INT_LIMIT
 
 OPTIONS = "trainer_options"
 LIMITS = "watchdog_limits"
 MODEL = "model"
 PROGRAM = "program"
 _PATHS = frozenset({"dataset", *Model.__struct_fields__})
-_INT_LIMIT = 2**63
-"""The interface's int has 64 bits."""
 
 _SPELLINGS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "held": (("--hold", "--held"), None),
@@ -188,7 +187,7 @@ def _whole_from_text(text: str) -> int:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int or not -_INT_LIMIT <= value < _INT_LIMIT:
+    if type(value) is not int or not -INT_LIMIT <= value < INT_LIMIT:
         raise ValueError
     return value
 

@@ -16,7 +16,7 @@ _WAITS = {
     WaitingFor.SLOT: "waits for other programs to end",
     WaitingFor.HOME: "waits until this daemon surely owns its home: `fluxgymctl daemon` says more",
 }
-_RUNS = (State.STARTING, State.RUNNING, State.STOPPING)
+RUNS = (State.STARTING, State.RUNNING, State.STOPPING)
 
 
 def why(job: Job) -> str:
@@ -38,7 +38,7 @@ def progress(job: Job) -> str:
     state = job.runtime.progress
     if state is None:
         return words.ABSENT
-    if state.phase is not Phase.TRAINING and job.runtime.state in _RUNS:
+    if state.phase is not Phase.TRAINING and job.runtime.state in RUNS:
         return f"{state.phase} {words.share(state.done, state.total)}" if state.done is not None else str(state.phase)
     return words.share(state.step, state.total_steps)
 
@@ -58,7 +58,7 @@ def _live_parts(job: Job) -> list[tuple[int, str]]:
     runtime = job.runtime
     parts = [(0, job.context.name), (1, _doing(job))]
     state = runtime.progress
-    if state is None or runtime.state not in _RUNS:
+    if state is None or runtime.state not in RUNS:
         return parts
     if state.step is not None:
         parts.append((2, f"step {words.share(state.step, state.total_steps)}"))
@@ -105,7 +105,7 @@ def _landmark(job: Job) -> tuple[object, ...]:
     state = runtime.progress
     attempt = runtime.attempt.number if runtime.attempt else None
     place: tuple[object, ...] = ()
-    if state is not None and runtime.state in _RUNS:
+    if state is not None and runtime.state in RUNS:
         twentieth = words.percent(state.step, state.total_steps) // 5 if state.step and state.total_steps else None
         place = (state.phase, state.epoch, twentieth)
     return (runtime.state, runtime.waiting_for, runtime.reason, attempt, *place)

@@ -3,7 +3,7 @@
 
 from fluxgym.messages import State
 from fluxgym.methods import WatchReply
-from fluxgymctl.output import note
+from fluxgymctl.output import note_below
 
 STATUS = {
     State.COMPLETED: 0,
@@ -34,7 +34,7 @@ def interrupted(*names: str) -> int:
             rest = f"{name} goes on. `fluxgymctl stop {name}` would stop it."
         case _:
             rest = f"{', '.join(names)} go on."
-    note(f"This program ends; {rest}")
+    note_below(f"This program ends; {rest}")
     return INTERRUPTED
 
 

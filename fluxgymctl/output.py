@@ -43,8 +43,16 @@ def plain(text: str) -> str:
 
 
 def is_terminal() -> bool:
+    """Whether stdout is one."""
     # None: the caller closed it (`>&-`), and click then writes nothing.
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def note_below(text: str) -> None:
+    """One sentence on a line of its own, where the terminal has written ^C on the present one."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(err=True)
+    note(text)
 
 
 def terminal_width() -> int:

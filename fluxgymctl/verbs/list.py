@@ -8,6 +8,7 @@ import click
 from fluxgym.messages import Job
 from fluxgym.methods import LIST, ListParameters
 from fluxgymctl import jobs, words
+from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
 from fluxgymctl.session import Session, common_options
@@ -16,7 +17,7 @@ HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "AGE", "WHY")
 
 
 @click.command("list", epilog=epilog("list", "list --limit 20", "list --json"))
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N jobs.")
+@click.option("--limit", callback=read_count, metavar="N", help="Only the newest N jobs.")
 @common_options
 @click.pass_obj
 def command(session: Session, limit: int | None) -> None:

@@ -6,6 +6,7 @@ import click
 from fluxgym.methods import LOGS, LogsParameters, LogsReply
 from fluxgymctl import follow as streams
 from fluxgymctl import outcome
+from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_raw
 from fluxgymctl.session import Session, common_options
@@ -14,7 +15,7 @@ from fluxgymctl.session import Session, common_options
 @click.command("logs", epilog=epilog("logs my-lora", "logs -n 20 -f my-lora"))
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until the job has ended.")
-@click.option("-n", "--lines", type=click.IntRange(min=1), metavar="N", help="Begin with the last N lines.")
+@click.option("-n", "--lines", callback=read_count, metavar="N", help="Begin with the last N lines.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, *, follow: bool, lines: int | None) -> int:

@@ -55,7 +55,7 @@ def _all(job: Job, *, now: float) -> Facts:
     rows.append(("Submitted", _when(runtime.submitted_at, now=now)))
     rows += _wishes(job.context)
     if runtime.progress is not None:
-        rows += _progress(runtime.progress, now=now)
+        rows += _progress(runtime.progress, now=now) if runtime.state in jobs.RUNS else _reached(runtime.progress)
     if job.context.kind is not Kind.PROGRAM:
         rows.append(("Steps lost", str(runtime.steps_lost)))
     if runtime.attempt is not None:
@@ -81,12 +81,19 @@ def _wishes(context: Context) -> Facts:
     return rows
 
 
-def _progress(state: Progress, *, now: float) -> Facts:
+def _reached(state: Progress) -> Facts:
+    """How far it came; where it does not run, how fast it was is no news."""
     return [
-        ("Phase", f"{state.phase} {words.share(state.done, state.total)}" if state.done is not None else state.phase),
         ("Step", words.share(state.step, state.total_steps)),
         ("Epoch", words.share(state.epoch, state.total_epochs) if state.total_epochs else words.text(state.epoch)),
         ("Loss", jobs.loss(state)),
+    ]
+
+
+def _progress(state: Progress, *, now: float) -> Facts:
+    return [
+        ("Phase", f"{state.phase} {words.share(state.done, state.total)}" if state.done is not None else state.phase),
+        *_reached(state),
         ("Speed", words.speed(state.seconds_per_step)),
         ("Time left", words.duration(state.remaining_seconds)),
         ("Last told", _when(state.updated_at, now=now)),
@@ -98,7 +105,7 @@ def _attempt(attempt: Attempt, *, now: float) -> Facts:
         ("Attempt", str(attempt.number)),
         ("Unit", f"{attempt.unit} ({attempt.adapter})"),
         ("Process", words.text(attempt.pid)),
-        ("GPUs", ", ".join(attempt.gpus) or "none, it runs on the CPU"),
+        ("GPUs", ", ".join(attempt.gpus) or "none: on the CPU"),
         ("Resumed from", words.text(attempt.resumed_from)),
         ("Started", _when(attempt.started_at, now=now)),
         ("Ended", _when(attempt.ended_at, now=now)),

@@ -8,6 +8,7 @@ from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
 from fluxgymd.core.failure import classify
 from fluxgymd.core.job import Attempt, Job, acted_on, stop_asked
+from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import plan
 from fluxgymd.core.resume import newest
 from fluxgymd.core.verdict import Ending, Outcome, judge
@@ -49,6 +50,7 @@ def end_event(
             outcome=outcome.kind,
             reason=outcome.reason,
             proof="the gate was never opened",
+            exit=ExitRecord(kind="never-started"),
             again=not asked and why_not_started is None,
         )
     context = job.context

@@ -179,7 +179,7 @@ def test_what_was_never_started(
 ) -> None:
     event = end(running(stopping=stopping), folder, NEVER, why_not_started=why)
     assert (event.outcome, event.reason, event.again) == (outcome, reason, again)
-    assert (event.exit, event.step, event.steps_lost) == (None, 0, 0)
+    assert (event.exit, event.step, event.steps_lost) == (ExitRecord(kind="never-started"), 0, 0)
 
 
 def test_a_program_is_judged_by_its_result(tmp_path: Path) -> None:

@@ -95,7 +95,12 @@ def test_without_words_the_help_is_shown() -> None:
         (["lst"], 2, "There is no verb lst; did you mean list?"),
         (["xyzzy"], 2, "There is no verb xyzzy; known are submit, edit, list,"),
         (["list", "--limt", "3"], 2, "--limit"),
-        (["list", "--limit", "0"], 2, "0 is not in the range x>=1"),
+        (["list", "--limit", "0"], 2, "--limit is '0', but must be a whole number from 1."),
+        (
+            ["logs", "a", "-n", "x"],
+            2,
+            "--lines is 'x', but must be a whole number from 1.",
+        ),
         (["status"], 2, "Missing argument 'NAME'. Usage: fluxgymctl status [OPTIONS] NAME"),
         (["submit", "a", "--epochs", "many"], 2, "--epochs is 'many', but must be a whole number."),
         (["submit", "a", "--learning-rate", "nan"], 2, "--learning-rate is 'nan', but must be a number."),

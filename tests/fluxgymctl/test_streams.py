@@ -18,6 +18,7 @@ from fluxgymctl.session import Session
 from fluxgymctl.verbs.wait import wait
 from tests.daemon.running import FINAL, RunningDaemon
 from tests.fluxgymctl.program import SECONDS, ctl, on_terminal, rows, started
+from tests.fluxgymctl.programs import facts
 
 
 def submit(daemon: RunningDaemon, spec: Path, name: str, *words: str) -> None:
@@ -205,6 +206,24 @@ def test_an_interrupt_ends_wait_and_leaves_the_jobs(
     assert main(["wait", "a", "b"]) == 130
     assert capfd.readouterr().err == "fluxgymctl: This program ends; a, b go on.\n"
     assert {job.runtime.state for job in daemon.jobs()} == {State.QUEUED}
+
+
+def test_status_of_a_job_that_does_not_run_tells_how_far_it_came_and_nothing_of_its_speed(
+    daemon: RunningDaemon, spec: Path
+) -> None:
+    submit(daemon, spec, "a", "--epochs", "500")
+    daemon.wait_for_step("a", 2)
+    live = facts(daemon, "a")
+    assert live["Step"].endswith("%")
+    assert {"Phase", "Speed", "Time left", "Last told", "Process"} <= live.keys()
+    assert "Ended" not in live
+    assert ctl("stop", "a", socket=daemon.socket).returncode == 0
+    assert ctl("wait", "a", socket=daemon.socket).returncode == 11
+    ended = facts(daemon, "a")
+    assert ended["Step"].endswith("%")
+    assert {"Phase", "Speed", "Time left", "Last told", "Process", "LoRA"} & ended.keys() == set()
+    assert ended["Exit"] == "exit status 143"
+    assert "-" not in {value for label, value in ended.items()}
 
 
 def test_a_daemon_that_stays_away_ends_the_stream_with_its_error(
