@@ -132,6 +132,13 @@ SETTINGS = (
         default=lambda _: 90.0,
     ),
     Setting(
+        key="stop.unkillable_seconds",
+        variable="FLUXGYM_STOP_UNKILLABLE_SECONDS",
+        help="how long what was killed may take to go before its GPU is put aside, in seconds",
+        parse=_number(1, 3600, "seconds"),
+        default=lambda _: 60.0,
+    ),
+    Setting(
         key="trainer.path",
         variable="FLUXGYM_TRAINER_PATH",
         help="the folder of flux_train_network.py: ours or kohya-ss/sd-scripts'",
@@ -188,6 +195,11 @@ class Config:
     def stop_limit(self) -> float:
         """Seconds."""
         return self._get("stop.limit_seconds", float)
+
+    @property
+    def unkillable_after(self) -> float:
+        """Seconds."""
+        return self._get("stop.unkillable_seconds", float)
 
     @property
     def trainer_path(self) -> Path:

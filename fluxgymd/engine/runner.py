@@ -155,6 +155,7 @@ class Runner:
             self._config.stop_limit,
             observations=watch.recent if watch is not None else (),
             unkillable=self._unkillable,
+            unkillable_after=self._config.unkillable_after,
         )
         watching = asyncio.create_task(watch.run(), name=f"watchdog-{entry.name}") if watch is not None else None
         await lanes.run(entry.name, monitor.write_pid, entry.folder)

@@ -29,8 +29,6 @@ from fluxgymd.trainers.attempt_progress import AttemptProgress
 LOOK_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.2
 """While something is about to change."""
-UNKILLABLE_SECONDS = 60.0
-"""After SIGKILL. What is not gone by then waits in the kernel for something that may never come."""
 
 Unkillable = Callable[[str, Attempt], Awaitable[None]]
 """Told the name of the job and its attempt."""
@@ -52,8 +50,10 @@ class Look:
         *,
         observations: Sequence[Observation] = (),
         unkillable: Unkillable | None = None,
+        unkillable_after: float = 60.0,
     ) -> None:
-        """`observations`: the watchdog's last looks at it. `unkillable`: told once if SIGKILL does not end it."""
+        """`observations`: the watchdog's last looks at it. `unkillable`: told once if it is not gone so many seconds
+        after a SIGKILL: then it waits in the kernel for something that may never come."""
         assert entry.job is not None
         assert isinstance(entry.job.state, Live)
         self._book = book
@@ -65,6 +65,7 @@ class Look:
         self._ladder: StopLadder | None = None
         self._hanging = Hanging(entry.folder, adapter, observations)
         self._unkillable = unkillable
+        self._unkillable_after = unkillable_after
         self._checkpoint_before: str | None = None
         self._gone: asyncio.Task[None] | None = None
         self._before: type[object] | None = None
@@ -157,9 +158,8 @@ class Look:
             await self._climb(trainer_ended=False)
 
     async def _report_unkillable(self) -> None:
-        """What was killed and is still there waits in the kernel, and so may its GPU."""
         killed_at = self._ladder.killed_at if self._ladder is not None else None
-        if killed_at is None or self._unkillable is None or time.monotonic() - killed_at < UNKILLABLE_SECONDS:
+        if killed_at is None or self._unkillable is None or time.monotonic() - killed_at < self._unkillable_after:
             return
         tell, self._unkillable = self._unkillable, None
         await tell(self._entry.name, self._attempt())

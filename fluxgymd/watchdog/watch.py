@@ -68,13 +68,15 @@ class Watch:
             return
         try:
             while True:
+                began = time.monotonic()
                 try:
                     await self._look()
                 except FluxgymError as error:  # the disk refuses the event: it is tried again at the next look
                     log.warning("%s: %s", self._entry.name, error)
                 except Exception:
                     log.exception("%s: a look of the watchdog failed", self._entry.name)
-                await asyncio.sleep(self._limits.interval)
+                # A look may take as long as its deadlines are, and the next one is no later for that.
+                await asyncio.sleep(max(0.0, began + self._limits.interval - time.monotonic()))
         finally:
             if self._observing is not None:
                 self._observing.close()

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real hangs of the real trainer, end to end: the daemon finds them, saves what can be seen, ends and resumes the
+job, and the final LoRA is that of a run that nothing happened to (promise 7).
+
+The jobs run beside each other, each on a GPU of a small NVML. Their limits are short for the phase that hangs, and
+the usual ones for the others, so that a slow machine makes no healthy phase look stuck.
+"""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fluxgym import methods as m
+from fluxgym.messages import Context, FailureKind, Kind, State, WatchdogMode
+from tests.daemon.installed import InstalledDaemon
+from tests.daemon.running import Asked, RunningDaemon, context, tensors
+from tests.gpus.nvml import Nvml, build, gpu
+from tests.harness.hung_volume import HungVolume
+from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
+
+SHORT = 12.0
+"""Seconds for a phase that hangs: no healthy one of the tiny model is still for so long, on a busy machine too."""
+STOP_LIMIT = "FLUXGYM_STOP_LIMIT_SECONDS"
+DEADLINE = 240.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hang:
+    """One way to hang, and what is to be found of it."""
+
+    where: str
+    """For --debug_hang."""
+    rule: str
+    phase: str
+    limits: dict[str, float]
+    utilization: int
+    """Per cent, that its GPU shows all the time."""
+    function: str
+    """Which calls the place where it hangs."""
+
+    @property
+    def kind(self) -> str:
+        return self.where.partition("@")[0]
+
+    @property
+    def uuid(self) -> str:
+        return f"GPU-{self.kind}-{self.phase}"
+
+
+HANGS = (
+    Hang(
+        where="deadlock@batches:20",
+        rule="gpu_idle",
+        phase="training",
+        limits={"gpu_idle_seconds": SHORT},
+        utilization=1,
+        function="in batch",
+    ),
+    Hang(
+        where="spin@training:20",
+        rule="step",
+        phase="training",
+        limits={"step_floor_seconds": SHORT, "step_factor": 2},
+        utilization=100,
+        function="in train",
+    ),
+    Hang(
+        where="stop@training:20",
+        rule="stopped",
+        phase="training",
+        limits={"stopped_seconds": SHORT},
+        utilization=0,
+        function="in train",
+    ),
+    Hang(
+        where="write@saving:2",
+        rule="still",
+        phase="saving",
+        limits={"saving_still_seconds": SHORT},
+        utilization=0,
+        function="in fill",
+    ),
+    Hang(
+        where="sleep@caching:4",
+        rule="still",
+        phase="caching",
+        limits={"caching_still_seconds": SHORT},
+        utilization=0,
+        function="in _count",
+    ),
+    Hang(
+        where="sleep@sampling",
+        rule="progress",
+        phase="sampling",
+        limits={"sampling_progress_seconds": SHORT},
+        utilization=60,
+        function="in _denoise",
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+def hanging(name: str, model: Path, where: str, limits: dict[str, float], **changes: Any) -> Context:
+    """A training that hangs, and is looked at once a second."""
+    job = context(name, model, watchdog_limits={"interval_seconds": 1, **limits}, **changes)
+    options = {**(job.trainer_options or {}), "debug_hang": [where]}
+    return Context(**{field: getattr(job, field) for field in job.__struct_fields__} | {"trainer_options": options})
+
+
+def once(job: Context, file: Path) -> Context:
+    """The same, that hangs only the first time."""
+    options = {**(job.trainer_options or {}), "debug_hang_once": [str(file)]}
+    return Context(**{field: getattr(job, field) for field in job.__struct_fields__} | {"trainer_options": options})
+
+
+def name_of(hang: Hang) -> str:
+    return f"{hang.kind}-{hang.phase}"
+
+
+def submit_all(daemon: Asked, model: Path, folder: Path) -> None:
+    for hang in HANGS:
+        sampling = {"sample_prompts": ["a cat --w 64 --h 64 --s 2"], "sample_every_epochs": 2}
+        changes = sampling if hang.phase == "sampling" else {}
+        job = hanging(name_of(hang), model, hang.where, hang.limits, gpus=[hang.uuid], **changes)
+        daemon.submit(once(job, folder / f"{name_of(hang)}.hung"))
+
+
+def events_of(daemon: Asked, name: str, kind: str) -> list[dict[str, Any]]:
+    return [event for event in daemon.events(name) if event["event"] == kind]
+
+
+def check(daemon: Asked, hang: Hang, undisturbed: dict[str, bytes]) -> None:
+    """What the hang left, and what became of its job."""
+    name = name_of(hang)
+    folder = daemon.folder(name)
+    (stuck,) = events_of(daemon, name, "stuck")
+    assert (stuck["rule"], stuck["phase"], stuck["attempt"], stuck["acts"]) == (hang.rule, hang.phase, 1, True)
+    assert stuck["evidence"], "promise 7: a verdict comes with its evidence"
+
+    evidence = folder / "attempts" / "001" / "evidence"
+    names = {"verdict.json", "observations.jsonl", "nvml.json", "processes.txt", "log-tail.txt", "stacks.txt"}
+    assert {path.name for path in evidence.iterdir()} == names
+    stacks = (evidence / "stacks.txt").read_text()
+    if hang.kind != "stop":  # that one was roused before it was asked
+        assert f"in {hang.kind}\n" in stacks
+        assert hang.function in stacks
+    assert hang.uuid in (evidence / "nvml.json").read_text()
+    assert "flux_train_network.py" in (evidence / "processes.txt").read_text()
+    assert (evidence / "observations.jsonl").read_text().count("\n") >= 2
+    told = (folder / "monitor.log").read_text()
+    assert told.count("watchdog: it is stuck") == 1
+    assert "lies in attempts/001/evidence" in told
+
+    ends = events_of(daemon, name, "ended")
+    outcomes = [end["outcome"] for end in ends]
+    if hang.kind == "stop" and outcomes == ["completed"]:
+        pass  # it was told to go on, and was done before it was told to stop
+    else:
+        assert outcomes == ["interrupted", "completed"]
+        assert ends[0]["reason"].startswith(f"It hung in the phase {hang.phase}")
+        assert ends[0]["reason"].endswith("What was seen lies in attempts/001/evidence.")
+    assert ends[-1]["step"] == 64
+    assert tensors(folder / f"{name}.safetensors") == undisturbed
+
+
+def tell_all(nvml: Nvml, *more: str) -> None:
+    nvml.tell(*(gpu(hang.uuid, utilization=hang.utilization) for hang in HANGS), *more)
+
+
+def test_promise_7_every_hang_is_found_ended_and_resumed(
+    folder: Path, model: Path, nvml_library: Path, undisturbed: dict[str, bytes]
+) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    tell_all(nvml)
+    env = {**nvml.environment, STOP_LIMIT: "3"}
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
+        submit_all(daemon, model, folder)
+        for hang in HANGS:
+            daemon.wait(name_of(hang), State.COMPLETED)
+            check(daemon, hang, undisturbed)
+
+
+@pytest.mark.systemd
+def test_promise_7_in_scopes_too(
+    user_manager: UserManager, model: Path, nvml_library: Path, undisturbed: dict[str, bytes]
+) -> None:
+    nvml = Nvml(nvml_library, user_manager.directory / "nvml.txt")
+    tell_all(nvml)
+    variables = {**nvml.environment, STOP_LIMIT: "3"}
+    lines = "".join(f'Environment="{name}={value}"\n' for name, value in variables.items())
+    daemon = InstalledDaemon(user_manager, drop_in=f"[Service]\n{lines}")
+    try:
+        submit_all(daemon, model, user_manager.directory)
+        for hang in HANGS:
+            daemon.wait(name_of(hang), State.COMPLETED)
+            check(daemon, hang, undisturbed)
+        until(lambda: not daemon.running_scopes(), what="the scopes to be gone")
+    finally:
+        daemon.end_jobs()
+
+
+@pytest.fixture
+def quick(folder: Path) -> Iterator[RunningDaemon]:
+    """A daemon that gives trainers a second to save."""
+    arguments = ("--supervisor", "process")
+    with RunningDaemon(folder, arguments=arguments, env={STOP_LIMIT: "1"}) as running:
+        yield running
+
+
+STILL = {"training_still_seconds": SHORT}
+
+
+def test_a_second_hang_at_the_same_step_stops_the_job_and_says_so(quick: RunningDaemon, model: Path) -> None:
+    quick.submit(hanging("my-lora", model, "sleep@training:20", STILL))
+    failed = until(lambda: look_for(quick, State.FAILED), what="the job to fail", deadline_seconds=DEADLINE).runtime
+    assert failed.reason is not None
+    assert "It hung twice at step 19, and is not tried again." in failed.reason
+    assert failed.reason.endswith("What was seen lies in attempts/002/evidence.")
+    assert failed.failure is not None
+    assert failed.failure.kind is FailureKind.STUCK
+    assert [end["outcome"] for end in events_of(quick, "my-lora", "ended")] == ["interrupted", "failed"]
+    for attempt in ("001", "002"):
+        stacks = (quick.folder("my-lora") / "attempts" / attempt / "evidence" / "stacks.txt").read_text()
+        assert "in sleep\n" in stacks
+
+    quick.call(m.RESUME, m.ResumeParameters(name="my-lora"))  # somebody has put it right, they say
+    quick.wait("my-lora", State.RUNNING)
+    quick.call(m.STOP, m.StopParameters(name="my-lora"))
+    quick.wait("my-lora", State.STOPPED)
+
+
+def look_for(daemon: Asked, state: State) -> Any:
+    job = daemon.job("my-lora")
+    return job if job.runtime.state is state else None
+
+
+def test_a_hang_is_only_told_where_the_job_asks_for_no_more(quick: RunningDaemon, model: Path) -> None:
+    quick.submit(hanging("my-lora", model, "sleep@training:20", STILL, watchdog=WatchdogMode.WARN))
+    monitor = quick.folder("my-lora") / "monitor.log"
+
+    def told(times: int) -> bool:
+        return monitor.exists() and monitor.read_text().count("left as it is: its watchdog only warns.") == times
+
+    until(lambda: told(1), what="the hang to be told", deadline_seconds=DEADLINE)
+    quick.kill()
+    quick.start()
+    until(lambda: told(2), what="the next daemon to find it too", deadline_seconds=DEADLINE)
+    assert quick.job("my-lora").runtime.state is State.RUNNING
+    (stuck,) = events_of(quick, "my-lora", "stuck")  # once a hang, whoever finds it
+    assert not stuck.get("acts")
+    assert not (quick.folder("my-lora") / "attempts" / "001" / "evidence").exists()
+    quick.call(m.STOP, m.StopParameters(name="my-lora"))
+    stopped = quick.wait("my-lora", State.STOPPED).runtime
+    assert stopped.reason == "It was stopped by the user at step 19; it had to be killed."
+
+
+def test_a_stop_of_the_user_stays_one(quick: RunningDaemon, model: Path) -> None:
+    """A hang that is found while a stop waits for a checkpoint, which never comes."""
+    quick.submit(hanging("my-lora", model, "sleep@training:20", STILL))
+    quick.wait_for_step("my-lora", 19)
+    quick.call(m.STOP, m.StopParameters(name="my-lora", after_checkpoint=True))
+    stopped = quick.wait("my-lora", State.STOPPED).runtime
+    assert len(events_of(quick, "my-lora", "stuck")) == 1
+    assert stopped.reason == "It was stopped by the user at step 19; it had to be killed."
+
+
+FOREIGN = """
+import signal, threading
+signal.signal(signal.SIGTERM, lambda *_: None)
+def waits_for_ever(): threading.Event().wait()
+print("begins", flush=True)
+while True: waits_for_ever()
+"""
+
+
+def test_a_foreign_program_is_aborted_at_its_limit_and_its_stacks_are_kept(quick: RunningDaemon) -> None:
+    program = ["/usr/bin/env", "python3", "-c", FOREIGN, "--huggingface_token", "hf_abcdefghijklmnopqrstuvwxyz"]
+    limits = {"interval_seconds": 1, "without_phase_seconds": 5}
+    quick.submit(
+        Context(
+            name="my-lora",
+            kind=Kind.PROGRAM,
+            program=program,
+            watchdog=WatchdogMode.ACT,
+            watchdog_limits={name: float(value) for name, value in limits.items()},
+        )
+    )
+    (end,) = until(lambda: events_of(quick, "my-lora", "ended")[:1], what="the end of the first attempt")
+    assert (end["outcome"], end["exit"]["signal"]) == ("interrupted", signal.SIGABRT)
+    evidence = quick.folder("my-lora") / "attempts" / "001" / "evidence"
+    stacks = (evidence / "stacks.txt").read_text()
+    assert stacks.startswith("Fatal Python error: Aborted")
+    assert "in waits_for_ever\n" in stacks
+    described = (evidence / "processes.txt").read_text()
+    assert "--huggingface_token ***" in described
+    assert "hf_abc" not in described
+
+
+def test_promise_7_a_hung_nvml_hides_no_hang_and_makes_no_healthy_job_one(
+    folder: Path, model: Path, nvml_library: Path
+) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    both = (gpu("GPU-a", utilization=0), gpu("GPU-b", utilization=0))
+    nvml.tell(*both)
+    env = {**nvml.environment, STOP_LIMIT: "1"}
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
+        # A look waits for NVML until its deadline, 20 s: a shorter interval would count each as a gap.
+        limits = {"interval_seconds": 8.0, "gpu_idle_seconds": 16.0, "step_floor_seconds": 16.0}
+        daemon.submit(hanging("my-lora", model, "spin@training:20", limits))
+        daemon.submit(context("healthy", model, epochs=10_000, watchdog_limits=limits))
+        daemon.wait("healthy", State.RUNNING)
+        daemon.wait("my-lora", State.RUNNING)
+        nvml.tell(*both, "hang nvmlDeviceGetUtilizationRates")
+        look = lambda: events_of(daemon, "my-lora", "stuck")  # noqa: E731
+        (stuck,) = until(look, what="the hang to be found", deadline_seconds=DEADLINE)
+        assert stuck["rule"] in ("step", "progress")
+        step = daemon.job("healthy").runtime.progress
+        assert step is not None
+        daemon.wait_for_step("healthy", (step.step or 0) + 1)
+        assert events_of(daemon, "healthy", "stuck") == []
+        daemon.call(m.STOP, m.StopParameters(name="healthy"))
+
+
+def test_promise_4_a_gpu_on_which_something_cannot_be_killed_is_put_aside(
+    folder: Path, model: Path, nvml_library: Path
+) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    nvml.tell(gpu("GPU-a"))
+    (folder / "volume").mkdir()
+    env = {**nvml.environment, STOP_LIMIT: "1", "FLUXGYM_STOP_UNKILLABLE_SECONDS": "1"}
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
+        with HungVolume(folder / "volume"):
+            # It hangs where it makes the file: in the kernel.
+            job = hanging("my-lora", model, "sleep@training:20", STILL)
+            daemon.submit(once(job, folder / "volume" / "hung"))
+            aside = until(lambda: put_aside(daemon), what="the GPU to be put aside", deadline_seconds=DEADLINE)
+            assert aside == "Processes of attempt 1 of the job my-lora, which ran on it, cannot be killed."
+            assert any("GPU GPU-a is put aside" in reason for reason in daemon.info().degraded)
+            described = folder / "home/outputs/my-lora/attempts/001/evidence/processes.txt"
+            assert "debug_hang_once" in described.read_text()
+            daemon.kill()
+            daemon.start()  # the record is the machine's
+            assert until(lambda: put_aside(daemon), what="the GPU to be shown") == aside
+        until(lambda: events_of(daemon, "my-lora", "ended"), what="the trainer to be gone", deadline_seconds=DEADLINE)
+        daemon.submit(context("another", model))
+        waits = until(lambda: daemon.job("another").runtime.reason, what="the next job to say why it waits")
+        assert waits == "GPU 0 is put aside; `fluxgymctl gpus` says why, and how to clear it."
+        daemon.call(m.CLEAR_QUARANTINE, m.GpuName(gpu="0"))
+        assert put_aside(daemon) is None
+        daemon.wait("my-lora", State.RUNNING)
+
+
+def put_aside(daemon: Asked) -> str | None:
+    (one,) = daemon.call(m.GPUS, m.Nothing()).gpus
+    aside = one.put_aside
+    assert aside is None or isinstance(aside, str)
+    return aside
