@@ -2,8 +2,8 @@
 """Progress for the daemon: one JSON object a line, appended to the file that FLUXGYM_METRICS names.
 
 Each line is one write to a descriptor opened with O_APPEND, so lines of several attempts never mix; nothing is
-fsynced. At most ten lines a second are written, but a phase's first and last line always. A file that cannot be
-written is said once on stderr and never fails the training. The keys are listed in docs/trainer.md.
+fsynced. At most ten lines a second are written, but a phase's first two and its last line always. A file that cannot
+be written is said once on stderr and never fails the training. The keys are listed in docs/trainer.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Literal, Self
 
 Phase = Literal["starting", "loading", "caching", "training", "sampling", "saving", "finishing"]
 MINIMUM_INTERVAL_SECONDS = 0.1
+SILENCE_SECONDS = 1.0
+"""After so long a piece of work that is less than an item is told too."""
 
 
 class Metrics:
@@ -27,6 +29,7 @@ class Metrics:
         self._phase: Phase | None = None
         self._held_back: dict[str, object] | None = None
         self._written_at = 0.0
+        self._next_at = 0.0
         if path:
             try:
                 self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -46,10 +49,18 @@ class Metrics:
             self.flush()
             self._phase = phase
             self._write(line)
-        elif time.monotonic() - self._written_at >= MINIMUM_INTERVAL_SECONDS:
+            self._next_at = self._written_at  # a phase's first line says that it begins, its second what it does
+        elif time.monotonic() >= self._next_at:
             self._write(line)
         else:
             self._held_back = line
+
+    def report_piece(self, phase: Phase, **values: float) -> None:
+        """The same for a piece of an item (a micro-step, a denoising step), where items take long: it is told only
+        after a silence, and never in the place of another line."""
+        silent = self._held_back is None and time.monotonic() - self._written_at >= SILENCE_SECONDS
+        if silent or phase != self._phase:
+            self.report(phase, **values)
 
     def flush(self) -> None:
         """Writes the line that was held back, if any."""
@@ -59,6 +70,7 @@ class Metrics:
     def _write(self, line: dict[str, object]) -> None:
         self._held_back = None
         self._written_at = time.monotonic()
+        self._next_at = self._written_at + MINIMUM_INTERVAL_SECONDS
         if self._descriptor is None:
             return
         try:

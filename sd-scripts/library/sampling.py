@@ -50,13 +50,15 @@ class Sampler:
         self._device, self._autocast = device, autocast
         self._stop, self._metrics, self._say = stop, metrics, say
         self._autoencoder: Autoencoder | None = None
+        self._denoised = 0
 
     def sample_all(self, *, epoch: int | None, step: int) -> None:
         """One picture for each prompt into `output_dir/sample/`."""
         folder = self._options.output_dir / "sample"
         date = time.strftime("%Y%m%d%H%M%S")
+        self._denoised = 0
         for index, encoded in enumerate(self._prompts):
-            self._metrics.report("sampling", done=index, total=len(self._prompts))
+            self._metrics.report("sampling", **self._progress(index))
             name = names.sample_name(
                 self._options, epoch=epoch, step=step, index=index, date=date, seed=encoded.prompt.seed
             )
@@ -77,14 +79,14 @@ class Sampler:
             if seed is not None
             else randomness.generator("sample", self._seed, index)
         )
-        latents = self._denoise(encoded, drawn)
+        latents = self._denoise(encoded, index, drawn)
         picture = images.to_picture(self._autoencoder.decode(latents)[0])
         path.parent.mkdir(exist_ok=True)
         atomic.write_file(path, lambda part: picture.save(part, format="PNG"), durable=False)
         self._say(f"sample: {path}")
 
     @torch.no_grad()
-    def _denoise(self, encoded: EncodedPrompt, drawn: torch.Generator) -> Tensor:
+    def _denoise(self, encoded: EncodedPrompt, index: int, drawn: torch.Generator) -> Tensor:
         """Noise -> latents (1, C, h, w)."""
         prompt = encoded.prompt
         height, width = prompt.height // PIXELS_PER_LATENT, prompt.width // PIXELS_PER_LATENT
@@ -104,7 +106,12 @@ class Sampler:
                 unwanted = self._velocity(x_BIP, ids_I3, negative, level, prompt)
                 velocity = unwanted + prompt.cfg * (velocity - unwanted)
             x_BIP = x_BIP + (following - level) * velocity.float()
+            self._denoised += 1
+            self._metrics.report_piece("sampling", **self._progress(index))
         return unpack(x_BIP, height, width)
+
+    def _progress(self, index: int) -> dict[str, float]:
+        return {"done": index, "total": len(self._prompts), "work": self._denoised}
 
     def _velocity(
         self, x_BIP: Tensor, ids_I3: Tensor, conditions: tuple[Tensor, Tensor], level: Tensor, prompt: Prompt

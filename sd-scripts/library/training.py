@@ -136,6 +136,7 @@ class _Run:
         self.bar = StepsBar(done=inputs.first_step, total=inputs.plan.total_steps)
         self.losses: collections.deque[float] = collections.deque(maxlen=inputs.plan.steps_per_epoch)
         self.seconds_per_step = 0.0
+        self.micro_steps = 0
         session = metadata.Session.new()
         self.output = Output(
             options=options,
@@ -191,6 +192,8 @@ class _Run:
             accumulation=self.options.gradient_accumulation_steps,
         )
         batches = prefetch(self.source.batch, wanted, threads=self.options.max_data_loader_n_workers)
+        if self.inputs.first_step < self.plan.total_steps:
+            self.metrics.report("training", step=self.inputs.first_step, totalSteps=self.plan.total_steps)
         with self.bar, contextlib.closing(batches):
             micro_losses: list[torch.Tensor] = []
             epoch, began = None, time.monotonic()
@@ -210,7 +213,9 @@ class _Run:
                 )
                 self.accelerator.backward(loss)
                 micro_losses.append(loss.detach())
+                self.micro_steps += 1
                 if not position.last_of_step:
+                    self._report_micro_step(position.step)
                     continue
                 self._optimizer_step()
                 self._report_step(position.step, torch.stack(micro_losses).mean().item(), began)
@@ -245,6 +250,10 @@ class _Run:
             learningRate=optimizer.learning_rate(self.parts.optimizer),
             secondsPerStep=round(self.seconds_per_step, 6),
         )
+
+    def _report_micro_step(self, step: int) -> None:
+        """`step`: the one that it belongs to, which is not done."""
+        self.metrics.report_piece("training", step=step - 1, totalSteps=self.plan.total_steps, work=self.micro_steps)
 
     def _save_and_sample(self, step: int) -> None:
         epoch = self.plan.epoch_of(step)

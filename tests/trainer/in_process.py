@@ -40,7 +40,7 @@ class RecordingMetrics(Metrics):
         self._stop_after = stop_after
 
     def report(self, phase: Phase, **values: float) -> None:
-        if phase == "training":
+        if phase == "training" and "loss" in values:  # a step that is done
             self.steps.append(int(values["step"]))
             if self.steps[-1] == self._stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -115,6 +115,10 @@ class Outcome:
     def lora(self) -> Path:
         return self.output_dir / "lora.safetensors"
 
+    def steps(self) -> list[Line]:
+        """The lines of steps that are done; a phase's first line, and micro-steps, have no loss."""
+        return [line for line in self.lines if line["phase"] == "training" and "loss" in line]
+
     def phases(self) -> list[str]:
         """The phases in their order, repetitions left out."""
         phases = [line["phase"] for line in self.lines]

@@ -70,7 +70,7 @@ def test_progress_tells_every_phase_and_the_last_step(undisturbed: Outcome) -> N
     assert phases[: len(PHASES)] == PHASES
     assert phases[-1] == "finishing"
     assert {"training", "sampling", "saving"} <= set(phases)
-    training = [line for line in undisturbed.lines if line["phase"] == "training"]
+    training = undisturbed.steps()
     assert [line["step"] for line in training] == sorted({line["step"] for line in training})
     assert {60, 120, 180} <= {line["step"] for line in training}
     expected = {
@@ -82,7 +82,7 @@ def test_progress_tells_every_phase_and_the_last_step(undisturbed: Outcome) -> N
 
 
 def test_the_training_learns(undisturbed: Outcome) -> None:
-    training = [line for line in undisturbed.lines if line["phase"] == "training"]
+    training = undisturbed.steps()
     losses = [line["averageLoss"] for line in training if line["step"] in (60, 180)]
     assert losses[-1] < 0.9 * losses[0]
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,30 @@ def test_metrics_thin_out_but_keep_the_last_line_of_a_phase(tmp_path: Path) -> N
     assert (lines[1]["step"], lines[1]["loss"]) == (0, None)
     assert (lines[-2]["step"], lines[-1]["phase"]) == (999, "saving")
     assert len(lines) < 100
+
+
+def test_a_piece_of_an_item_is_told_after_a_silence_and_never_in_the_place_of_an_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    metrics = Metrics(str(path))
+    now = [100.0]
+    monkeypatch.setattr("library.metrics.time.monotonic", lambda: now[0])
+
+    def after(seconds: float, tell: Callable[..., None], **values: float) -> list[tuple[object, object]]:
+        now[0] += seconds
+        tell("training", **values)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return [(line.get("step"), line.get("work")) for line in lines]
+
+    told = after(0, metrics.report_piece, work=1)
+    assert told == [(None, 1)], "a phase's first line"
+    assert after(0.9, metrics.report_piece, work=2) == told
+    told = after(0.2, metrics.report_piece, work=3)
+    assert told == [(None, 1), (None, 3)]
+    assert after(0.05, metrics.report, step=1) == told, "it is held back"
+    assert after(5, metrics.report_piece, work=4) == told, "and a piece does not take its place"
+    assert after(0.1, metrics.report, step=2) == [*told, (2, None)]
 
 
 def test_a_metrics_file_that_cannot_be_written_is_told_and_forgiven(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def test_promise_5_a_stopped_run_goes_on_bit_for_bit(long_settings: Settings, un
     assert not outcome.lora.exists()
 
     resumed = train(stopped.plus(f"--resume {state}"))
-    steps = [line["step"] for line in resumed.lines if line["phase"] == "training"]
+    steps = [line["step"] for line in resumed.steps()]
     assert steps[0] == progress["current_step"] + 1
     assert steps[-1] == STEPS
     assert_same_lora(undisturbed.lora, resumed.lora)

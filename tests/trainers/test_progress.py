@@ -147,6 +147,48 @@ class TestMetricsReader:
         assert reader.read()
         assert reader.progress == after(line("loading"), STEP)
 
+    def test_the_longest_time_between_two_steps_is_told_once(self, path: Path) -> None:
+        reader = MetricsReader(path, 0)
+        path.write_bytes(encoded(*(line(time=at, step=step) for at, step in [(1.0, 1), (3.0, 2), (3.5, 3)])))
+        assert reader.read()
+        assert reader.longest_step == 2.0
+        with path.open("ab") as file:
+            file.write(encoded(line(time=4.25, step=4)))
+        assert reader.read()
+        assert reader.longest_step == 0.75, "since the step that was read before"
+        assert not reader.read()
+        assert reader.longest_step is None
+
+    def test_another_phase_between_two_steps_is_no_step_s_time(self, path: Path) -> None:
+        reader = MetricsReader(path, 0)
+        path.write_bytes(
+            encoded(line(time=1.0, step=1), line("sampling", time=2.0, done=0), line(time=900.0, step=2))
+        )
+        assert reader.read()
+        assert reader.longest_step is None
+
+    def test_micro_steps_are_work_and_no_steps(self, path: Path) -> None:
+        reader = MetricsReader(path, 0)
+        path.write_bytes(encoded(*(line(time=float(work), step=0, work=work) for work in range(1, 5))))
+        assert reader.read()
+        assert (reader.work, reader.longest_step) == (4, None)
+        with path.open("ab") as file:
+            file.write(encoded(line(time=5.0, step=1)))
+        assert reader.read()
+        assert reader.longest_step == 4.0
+        assert reader.progress is not None
+        assert reader.progress.done is None
+
+    def test_work_is_what_is_done_where_nothing_smaller_is_told(self, path: Path) -> None:
+        reader = MetricsReader(path, 0)
+        path.write_bytes(encoded(line("caching", done=3, total=8)))
+        assert reader.read()
+        assert reader.work == 3
+        with path.open("ab") as file:
+            file.write(encoded(line("sampling", done=1, total=4, work=23)))
+        assert reader.read()
+        assert reader.work == 23
+
 
 def test_the_size_of_a_file_that_is_not_there_is_0(tmp_path: Path) -> None:
     assert progress.size(tmp_path / "nothing") == 0
