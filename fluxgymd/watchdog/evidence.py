@@ -95,8 +95,10 @@ async def _ask_for_stacks(scene: Scene) -> None:
     """By SIGQUIT, where the trainer has a handler for it: ours writes its stacks to the log and lives."""
     if not await _catches(scene, signal.SIGQUIT):
         return
-    begin = size(scene.folder.log)
-    if await _part("asking for its stacks", scene.adapter.send_signal(scene.ref, signal.SIGQUIT)):
+    begin = await _part("looking at its log", in_thread(lambda: size(scene.folder.log)))
+    if begin is not None and await _part(
+        "asking for its stacks", scene.adapter.send_signal(scene.ref, signal.SIGQUIT)
+    ):
         await _part("waiting for its stacks", _written(scene, begin))
         await _take_stacks(scene, begin)
 

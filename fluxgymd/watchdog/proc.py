@@ -74,7 +74,9 @@ def _lines(pid: int) -> Iterator[str]:
 def _thread(folder: Path, number: int) -> Iterator[str]:
     stat = _read(folder / "stat")
     name, state = stat[stat.find("(") + 1 : stat.rfind(")")], stat[stat.rfind(")") + 2 : stat.rfind(")") + 3]
-    yield f"  thread {number} ({name}) state {state}, waits in {_read(folder / 'wchan') or 'no known function'}\n"
+    waits_in = _read(folder / "wchan")
+    where = f"waits in {waits_in}" if waits_in not in ("", "0") else "waits in nothing that is known"
+    yield f"  thread {number} ({name}) state {state}, {where}\n"
     for call in _read(folder / "stack").splitlines():
         yield f"    {call}\n"
 

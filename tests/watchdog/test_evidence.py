@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evidence of a hang: what is saved, what is left out where it cannot be had; and nothing holds up the stop."""
+
+import asyncio
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fluxgymd.attempts.process import ProcessAdapter
+from fluxgymd.core.gpu import Reading
+from fluxgymd.core.job import Attempt, Hang, Live, fold
+from fluxgymd.core.records import Process
+from fluxgymd.core.watchdog.observation import Observation
+from fluxgymd.engine.spec import attempt_ref
+from fluxgymd.store.home import JobFolder
+from fluxgymd.watchdog import evidence, evidence_files, proc
+from fluxgymd.watchdog.evidence import Scene
+from tests.core import histories as h
+from tests.harness.hung_volume import HungVolume
+from tests.harness.waiting import until
+from tests.store.small_disk import fill, small_disk
+from tests.watchdog.processes import SLEEPS, running
+
+READING = Reading(index=0, uuid="GPU-1", name="NVIDIA H200", utilization=3)
+LOOKS = (
+    Observation(at=1.0, clock=1.0, log_bytes=5, gpus=(READING,)),
+    Observation(at=2.0, clock=2.0, log_bytes=5, gpus=None),
+)
+ASKS = "import faulthandler, signal; faulthandler.register(signal.SIGQUIT)"
+DUMP = 'steps: 5%| Thread 0x00007f (most recent call first):\n  File "a.py", line 1 in waits\n'
+
+
+def hang_of() -> tuple[Attempt, Hang]:
+    state = fold([*h.WAYS["running"], h.stuck()]).state
+    assert isinstance(state, Live)
+    assert state.attempt.hang is not None
+    return state.attempt, state.attempt.hang
+
+
+def scene_of(folder: JobFolder, trainer: Process | None = None) -> Scene:
+    """Of an attempt that ran elsewhere, so that no process of this machine is its own."""
+    attempt, hang = hang_of()
+    attempt = msgspec.structs.replace(attempt, trainer=trainer)
+    folder.attempt(1).mkdir(parents=True, exist_ok=True)
+    return Scene(
+        folder=folder,
+        attempt=attempt,
+        hang=hang,
+        adapter=ProcessAdapter(stop_limit=1),
+        ref=attempt_ref(attempt, folder.attempt(1)),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> JobFolder:
+    folder = JobFolder(tmp_path / "my-lora")
+    folder.path.mkdir()
+    folder.log.write_text("steps: 40/160\n")
+    return folder
+
+
+def test_what_was_seen_is_saved_and_told(folder: JobFolder) -> None:
+    scene = scene_of(folder)
+    asyncio.run(evidence.secure(scene, LOOKS))
+    saved = {path.name: path.read_text() for path in scene.evidence.iterdir()}
+    assert set(saved) == {"verdict.json", "observations.jsonl", "nvml.json", "processes.txt", "log-tail.txt"}
+    assert json.loads(saved["verdict.json"])["why"] == "Nothing moved for 600 s."
+    assert [json.loads(line)["at"] for line in saved["observations.jsonl"].splitlines()] == [1.0, 2.0]
+    assert json.loads(saved["nvml.json"])["gpus"][0]["uuid"] == "GPU-1"  # the last that is known
+    assert saved["log-tail.txt"] == "steps: 40/160\n"
+    told = folder.monitor_log.read_text()
+    assert "watchdog: it is stuck in the phase training at step 40. Nothing moved for 600 s.\n" in told
+    assert "What can be seen of it lies in attempts/001/evidence." in told
+
+
+def test_what_is_saved_already_is_left_as_it_is(folder: JobFolder) -> None:
+    scene = scene_of(folder)
+    asyncio.run(evidence.secure(scene, LOOKS))
+    (scene.evidence / "observations.jsonl").write_text("as the daemon before saw it\n")
+    asyncio.run(evidence.secure(scene, ()))
+    assert (scene.evidence / "observations.jsonl").read_text() == "as the daemon before saw it\n"
+
+
+def test_half_of_it_is_saved_again(folder: JobFolder) -> None:
+    scene = scene_of(folder)
+    asyncio.run(evidence.secure(scene, LOOKS))
+    (scene.evidence / "verdict.json").unlink()  # it comes last
+    (scene.evidence / "processes.txt").write_text("ha")
+    asyncio.run(evidence.secure(scene, LOOKS))
+    assert (scene.evidence / "processes.txt").read_text() != "ha"
+    assert evidence_files.saved(scene.evidence)
+
+
+@pytest.mark.parametrize(
+    ("log", "stacks"),
+    [
+        ("nothing of it\n", ""),
+        (f"before\n{DUMP}", DUMP.removeprefix("steps: 5%| ")),
+        (f"x\nFatal Python error: Aborted\n\n{DUMP}", f"Fatal Python error: Aborted\n\n{DUMP}"),
+        ("Current thread 0x1f (most recent call first):\n", "Current thread 0x1f (most recent call first):\n"),
+    ],
+)
+def test_stacks_are_found_in_the_log_of_the_attempt(folder: JobFolder, log: str, stacks: str) -> None:
+    earlier = f"Fatal Python error: of an attempt before\n{DUMP}"
+    folder.log.write_text(earlier + log)
+    assert evidence_files.stacks_in(folder.log, len(earlier)).decode() == stacks
+
+
+def test_the_stacks_of_one_that_was_aborted_are_taken_at_its_end(folder: JobFolder) -> None:
+    scene = scene_of(folder)
+    folder.log.write_text(f"Fatal Python error: Aborted\n\n{DUMP}")
+    asyncio.run(evidence.take_last_stacks(scene))
+    assert (scene.evidence / "stacks.txt").read_text().startswith("Fatal Python error: Aborted")
+    (scene.evidence / "stacks.txt").write_text("asked for before")
+    asyncio.run(evidence.take_last_stacks(scene))
+    assert (scene.evidence / "stacks.txt").read_text() == "asked for before"
+
+
+def test_who_would_tell_its_stacks_when_it_is_aborted_is_known(folder: JobFolder) -> None:
+    with running(SLEEPS) as plain:
+        assert not asyncio.run(evidence.secure(scene_of(folder, plain), LOOKS))
+    with running(f"import faulthandler; faulthandler.enable(); print(flush=True)\n{SLEEPS}") as python:
+        scene = scene_of(folder, python)
+        until(lambda: asyncio.run(evidence.secure(scene, LOOKS)), what="its handler")
+
+
+def test_a_full_disk_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=8) as disk:
+        folder = JobFolder(disk / "my-lora")
+        folder.path.mkdir()
+        scene = scene_of(folder)
+        fill(disk)
+        asyncio.run(evidence.secure(scene, LOOKS))
+        assert not evidence_files.saved(scene.evidence)
+
+
+def test_a_hung_volume_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part is given up at its deadline, which is short here."""
+    monkeypatch.setattr(evidence, "PART_SECONDS", 0.2)
+    whole = JobFolder(tmp_path / "whole")
+    whole.path.mkdir()
+    (tmp_path / "volume").mkdir()
+    with HungVolume(tmp_path / "volume"), running(f"{ASKS}\n{SLEEPS}") as trainer:
+        scene = scene_of(whole, trainer)
+        until(lambda: proc.catches(trainer, signal.SIGQUIT), what="its handler")
+        hung = replace(scene, folder=JobFolder(tmp_path / "volume" / "my-lora"))
+
+        async def within_a_minute() -> None:
+            async with asyncio.timeout(60):
+                await evidence.secure(hung, LOOKS)
+                await evidence.take_last_stacks(hung)
+
+        asyncio.run(within_a_minute())

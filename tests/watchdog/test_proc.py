@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /proc tells of real processes: their threads and signals, and no secret of a command line."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fluxgymd.attempts import processes
+from fluxgymd.core.records import Process, Ticks
+from fluxgymd.watchdog import proc
+from tests.harness.waiting import until
+from tests.watchdog.processes import SLEEPS, THREADS, running
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["python", "train.py", "--huggingface_token", "hf_1", "--seed", "42"], "--huggingface_token *** --seed 42"),
+        (["a", "--wandb_api_key=abc", "--api-key", "x"], "a --wandb_api_key=*** --api-key ***"),
+        (["a", "PASSWORD=x", "--password", "y", "-token", "z"], "a PASSWORD=*** --password *** -token ***"),
+        (["a", "https://user:pass@host/x", "hf_abcdefghijklmnopqrstuvwxyz"], "a https://***@host/x ***"),
+        # What only sounds like one.
+        (
+            ["a", "--t5xxl_max_token_length", "512", "--keep_tokens", "1"],
+            "a --t5xxl_max_token_length 512 --keep_tokens 1",
+        ),
+        (["a", "--huggingface_token", "--seed", "1"], "a --huggingface_token --seed 1"),
+    ],
+)
+def test_a_command_line_is_shown_without_its_secrets(words: list[str], shown: str) -> None:
+    assert proc.masked(words).endswith(shown)
+
+
+def test_each_thread_is_told_with_its_state_and_what_it_waits_in() -> None:
+    with running(THREADS) as process:
+        until(lambda: proc.describe((process,)).count("state S, waits in ") == 4, what="its threads to sleep")
+        text = proc.describe((process,))
+    assert text.startswith(f"process {process.pid}: {sys.executable} -c ")
+    assert text.count("  thread ") == 4
+    assert text.count("state S, waits in ") == 4
+    assert "  Threads:\t4\n" in text
+
+
+def test_a_process_that_has_ended_or_is_another_by_now_is_not_described() -> None:
+    with running(SLEEPS) as process:
+        other = Process(pid=process.pid, start=Ticks(process.start + 1))
+        assert proc.describe((other,)) == f"process {process.pid}\nIt ended while it was looked at.\n"
+    assert proc.describe((process,)) == f"process {process.pid}\nIt ended while it was looked at.\n"
+
+
+def test_no_more_than_so_many_are_described() -> None:
+    with running(SLEEPS) as process:
+        text = proc.describe((process,) * (proc.MOST_PROCESSES + 2))
+    assert text.count(f"process {process.pid}:") == proc.MOST_PROCESSES
+    assert text.endswith("2 more processes are left out.\n")
+
+
+def test_a_handler_of_a_signal_is_seen() -> None:
+    handles = "import signal; signal.signal(signal.SIGQUIT, lambda *_: None)"
+    with running(f"{handles}\n{SLEEPS}") as process:
+        child = subprocess.Popen(["sleep", "1000"])
+        try:
+            plain = processes.stat(child.pid)
+            assert plain is not None
+            assert not proc.catches(plain.process, signal.SIGQUIT)
+        finally:
+            child.kill()
+            child.wait()
+
+        def caught() -> bool:
+            return proc.catches(process, signal.SIGQUIT)
+
+        until(caught, what="the handler to be there")
+        assert not proc.catches(process, signal.SIGABRT)
+    assert not proc.catches(process, signal.SIGQUIT)
