@@ -2,14 +2,14 @@
 """Work that may hang: one piece at a time, each waited for until a deadline.
 
 While a piece hangs no other is begun, so a volume that is gone holds one thread of a job, and not one more at each
-look. The thread is no part of a pool: one that never ends keeps neither other work nor the daemon's own end waiting.
+look.
 """
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Generic, TypeVar
+
+from fluxgymd.lanes import THREADS
 
 T = TypeVar("T")
 
@@ -33,26 +33,6 @@ class Lane(Generic[T]):
 
 
 def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Runs blocking work in a thread of its own. An exception of it is the future's."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: BaseException | None) -> None:
-        if future.done():  # nobody waits any more
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except BaseException as raised:  # noqa: BLE001 - it is the caller's
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed: the daemon has ended meanwhile
-            loop.call_soon_threadsafe(tell, result, error)
-
-    threading.Thread(target=run, name="look", daemon=True).start()
-    return future
+    """Runs blocking work in one of the daemon's threads that keep nobody waiting. An exception of it is the
+    future's."""
+    return asyncio.get_running_loop().run_in_executor(THREADS, work)

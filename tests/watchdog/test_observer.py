@@ -14,14 +14,13 @@ import msgspec
 import pytest
 
 from fluxgym.messages import Context, Kind, Phase, State
-from fluxgymd.core.job import Live
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.gpus.machine import Gpus
 from tests.daemon.running import RunningDaemon, context
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.hung_volume import HungVolume
 from tests.harness.waiting import until_async
-from tests.watchdog.watched import job_of, observer_of
+from tests.watchdog.watched import observer_of, trainer_of
 
 LONG = 10_000
 
@@ -100,10 +99,7 @@ def test_promise_7_a_stopped_trainer_is_seen_to_be_and_nothing_of_it_moves(
 ) -> None:
     async def scenario(gpus: Gpus) -> None:
         observer = observer_of(training, "my-lora", gpus)
-        state = job_of(training, "my-lora").state
-        assert isinstance(state, Live)
-        assert state.attempt.trainer is not None
-        pid = state.attempt.trainer.pid
+        pid = trainer_of(training, "my-lora")
         os.kill(pid, signal.SIGSTOP)
         try:
             seen = await until_seen(
@@ -128,7 +124,7 @@ def test_promise_7_a_hung_volume_hides_the_files_and_nothing_else(training: Runn
         before = await until_seen(observer.observe, lambda seen: seen.cache_files is not None, "a look at the files")
         threads = threading.active_count()
         with HungVolume(dataset):
-            for _ in range(3):
+            for _ in range(6):
                 seen = await until_seen(observer.observe, lambda seen: seen.cache_files is None, "the hung volume")
                 assert (seen.output_bytes, seen.disk_free, seen.longest_step) == (None, None, None)
                 assert seen.step is not None
@@ -136,8 +132,7 @@ def test_promise_7_a_hung_volume_hides_the_files_and_nothing_else(training: Runn
                 assert seen.log_bytes >= before.log_bytes
                 assert seen.activity is not None
                 assert seen.activity.cpu_seconds
-            assert len([one for one in threading.enumerate() if one.name == "look"]) == 1
-            assert threading.active_count() <= threads + 2
+            assert threading.active_count() <= threads + 3, "one hangs; two may be at other work"
         await until_seen(observer.observe, lambda seen: seen.cache_files is not None, "the files again")
         observer.close()
 

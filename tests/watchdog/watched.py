@@ -30,3 +30,11 @@ def observer_of(daemon: Asked, name: str, gpus: Gpus, **options: float) -> Obser
         gpus=gpus,
         **options,
     )
+
+
+def trainer_of(daemon: Asked, name: str) -> int:
+    """The pid of its trainer; it has to run."""
+    state = job_of(daemon, name).state
+    assert isinstance(state, Live)
+    assert state.attempt.trainer is not None
+    return state.attempt.trainer.pid
