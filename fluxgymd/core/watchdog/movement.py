@@ -15,8 +15,8 @@ CPU_SHARE = 0.05
 watchdog, a connection that is kept alive use 0.1 to 2 %. One that loads, casts, hashes or launches kernels uses from
 20 % of a core upwards."""
 IO_RATE = 64 * 1024
-"""Bytes a second. What hung trainers still do, reading /proc, keeping connections alive, stays below 10 KB/s; a slow
-line brings 100 KB/s, a slow disk 1 MB/s and more."""
+"""Bytes a second. What goes on around a hung trainer, the shim that follows its log, connections kept alive, stays
+below 20 KB/s (5 to 15 in tests/traces/recorded/); a slow line brings 100 KB/s, a slow disk 1 MB/s and more."""
 PRESSURE = 20.0
 """Per cent of full stall (PSI): above it the machine swaps for its life, and what is read may be its own swap."""
 
