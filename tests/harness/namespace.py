@@ -101,7 +101,7 @@ def need_root() -> None:
     """PermissionError, with what to do, for anybody else."""
     if os.geteuid() != 0:
         raise PermissionError(
-            "this test starts a real systemd in namespaces of its own and needs root: run `sudo ./dev test`"
+            "this test starts a real systemd in namespaces of its own and needs root; `./dev test` takes sudo"
         )
 
 
