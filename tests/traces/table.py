@@ -8,6 +8,7 @@ python -m tests.traces.table --write    puts them between the markers of docs/wa
 import argparse
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from fluxgym.watchdog import LIMITS
@@ -25,9 +26,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "watchdog.md"
 INTERVAL = 30.0
 
 
-def ours(observations: Sequence[Observation]) -> float | None:
+def ours(observations: Sequence[Observation], limits: Limits | None = None) -> float | None:
     """Our verdict, as a rule like the others."""
-    found = first_stuck(observations, Limits())
+    found = first_stuck(observations, limits or Limits())
     return None if found is None else found[0].look.clock
 
 
@@ -73,11 +74,11 @@ def healthy_runs() -> str:
     for trace in HEALTHY.traces:
         observations = looks(trace.run)
         rows.append((words(trace.name), trace.reason, *(ended(rule, observations) for rule in (ours, older_program))))
-    rows += [
-        (f"{words(of.header.name)} (recorded)", of.header.reason, "goes on", "goes on")
-        for of in recorded()
-        if of.header.expected == "healthy"
-    ]
+    for of in recorded():
+        if of.header.expected == "healthy":
+            rules = (partial(ours, limits=of.limits), older_program)
+            told = (ended(rule, of.observations) for rule in rules)
+            rows.append((f"{words(of.header.name)} (recorded)", of.header.reason, *told))
     return table(("healthy run", "what it does", "FluxGym", "the older program"), rows)
 
 
@@ -94,6 +95,12 @@ def hangs() -> str:
         rule = verdict[1].rule if verdict else ""
         mine, older = (found_after(rule, trace, observations) for rule in (ours, older_program))
         rows.append((words(trace.name), trace.reason, f"{duration(mine)}, {rule}", duration(older)))
+    for of in recorded():
+        if of.header.expected == "stuck":
+            found = first_stuck(of.observations, of.limits)
+            by = found[1].rule if found else "**never**"
+            older = "never" if older_program(of.observations) is None else "found"
+            rows.append((f"{words(of.header.name)} (recorded)", of.header.reason, by, f"**{older}**"))
     return table(("hang", "what happens", "FluxGym finds it after, by", "the older program"), rows)
 
 

@@ -3,6 +3,7 @@
 with its evidence; also when the looks fall elsewhere, are left out, or do not reach NVML.
 """
 
+import itertools
 from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from fluxgymd.core.watchdog.limits import FLOOR_SECONDS
 from fluxgymd.core.watchdog.observation import Observation
 from tests.traces.healthy import HEALTHY
 from tests.traces.looking import Change, first_stuck, looks, verdicts, waited
-from tests.traces.recorded import read, recorded
+from tests.traces.recorded import Recorded, read, recorded
 from tests.traces.stuck import STUCK
 from tests.traces.trace import Trace
 
@@ -145,14 +146,24 @@ def test_each_rule_is_needed() -> None:
     assert alone == {"still", "gpu_idle", "progress", "step", "stopped", "gpu_fault"}
 
 
-def test_promise_7_recorded_traces() -> None:
-    for trace in recorded():
-        found = first_stuck(trace.observations, trace.limits)
-        if trace.header.expected == "healthy":
-            assert found is None, f"{trace.header.name}: {found}, but {trace.header.reason}"
-        else:
-            assert found is not None, f"{trace.header.name} is never judged stuck, but {trace.header.reason}"
-            assert found[1].evidence
+@pytest.mark.parametrize("trace", recorded(), ids=lambda trace: trace.header.name)
+def test_promise_7_recorded_traces(trace: Recorded) -> None:
+    """A hang is found after its last work, no quicker than the floor."""
+    found = first_stuck(trace.observations, trace.limits)
+    if trace.header.expected == "healthy":
+        assert found is None, f"{found}, but {trace.header.reason}"
+        return
+    assert found is not None, f"never judged stuck, but {trace.header.reason}"
+    steps = itertools.pairwise(trace.observations)
+    worked = max(now.clock for before, now in steps if (before.phase, before.step) != (now.phase, now.step))
+    assert found[0].look.clock - worked >= trace.limits.step_floor - trace.limits.interval
+    assert found[1].evidence
+
+
+def test_real_hangs_and_real_healthy_runs_are_recorded() -> None:
+    expected = [trace.header.expected for trace in recorded()]
+    assert expected.count("healthy") >= 2
+    assert expected.count("stuck") >= 8
 
 
 def test_a_recorded_trace_is_read_with_its_own_time(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def span(seconds: float) -> str:
         if whole >= large:
             rest = whole % large // small
             return f"{whole // large} {unit} {rest} {below}" if rest else f"{whole // large} {unit}"
-    return f"{whole} s" if whole == seconds or seconds >= 10 else f"{seconds:.1f} s"
+    return f"{whole} s" if seconds >= 10 else f"{f'{seconds:.1f}'.removesuffix('.0')} s"
 
 
 def evidence(trail: Trail) -> tuple[str, ...]:
