@@ -117,8 +117,8 @@ def _signs(trail: Trail, limits: Limits) -> list[tuple[float, str]]:
     found: list[tuple[float, str]] = []
     if trail.fault is not None:
         found.append((trail.fault.since, f"Nothing was counted after {trail.fault_why}."))
-    elif trail.xids and trail.last is not None:
-        found.append((trail.last.at, f"The driver told Xid {trail.xids[-1]}, and no work was counted after it."))
+    elif trail.xids and trail.xids_since is not None:
+        found.append((trail.xids_since, f"The driver told Xid {trail.xids[-1]}, and no work was counted after it."))
     if trail.stopped is not None:
         found.append((trail.stopped.since, f"{_held(trail)}."))
     if trail.blocked is not None and trail.blocked.seconds >= SIGN_LOOKS * limits.interval:

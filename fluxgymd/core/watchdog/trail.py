@@ -80,6 +80,8 @@ class Trail:
     fault_why: str | None = None
     xids: tuple[int, ...] = ()
     """Since the last counted work."""
+    xids_since: float | None = None
+    """Wall clock: the first of these."""
     xids_known: faults.Seen = field(default_factory=dict)
     took: Mapping[Phase, tuple[Took, ...]] = field(default_factory=dict)
     """How long the last items of each phase took, at most `history` items each."""
@@ -211,4 +213,11 @@ def _faults(trail: Trail, look: Observation, movement: Movement, awake: float) -
     fault = trail.fault
     if why is not None:
         fault = Stretch(look.at) if fault is None else fault.lasting(awake if movement.told else 0.0)
-    return replace(trail, xids_known=known, xids=(*trail.xids, *new)[-XIDS_KEPT:], fault=fault, fault_why=why)
+    return replace(
+        trail,
+        xids_known=known,
+        xids=(*trail.xids, *new)[-XIDS_KEPT:],
+        xids_since=look.at if new and not trail.xids else trail.xids_since,
+        fault=fault,
+        fault_why=why,
+    )

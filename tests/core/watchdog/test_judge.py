@@ -142,9 +142,10 @@ def test_what_makes_it_suspicious_before_any_limit(seconds: float, values: dict[
 
 def test_an_error_that_is_not_fatal_is_told_until_a_step_is_made() -> None:
     first = [look(0, gpus=(gpu(90),)), look(1, gpus=(gpu(90, xids=(31,)),))]
-    verdict = judge(trail(first), LIMITS)
-    assert isinstance(verdict, Suspicious)
-    assert verdict.why == "The driver told Xid 31, and no work was counted after it."
+    for seen in (first, [*first, look(2, gpus=(gpu(90, xids=(31,)),))]):
+        verdict = judge(trail(seen), LIMITS)
+        told = "The driver told Xid 31, and no work was counted after it."
+        assert verdict == Suspicious(why=told, since=BEGIN + INTERVAL)
     assert isinstance(judge(trail([*first, look(2, step=101, gpus=(gpu(90, xids=(31,)),))]), LIMITS), Healthy)
 
 
