@@ -16,6 +16,7 @@ import pytest
 
 from tests import promises
 from tests.harness.booted_machine import BootedMachine
+from tests.harness.namespace import need_root
 from tests.harness.user_manager import UserManager
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
@@ -76,8 +77,7 @@ def booted_machine() -> Iterator[BootedMachine]:
 
 
 def _needs_root() -> None:
-    if os.geteuid() != 0:
-        pytest.fail(
-            "this test starts a real systemd in namespaces of its own and needs root: run `sudo ./dev test`",
-            pytrace=False,
-        )
+    try:
+        need_root()
+    except PermissionError as error:
+        pytest.fail(str(error), pytrace=False)

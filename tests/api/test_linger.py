@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linger as logind keeps it on the disk, at its real paths in a mount namespace of the test's own."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.harness.namespace import need_root
 
 TELL = "from fluxgymd.linger import linger; print(linger().value)"
 
@@ -21,8 +22,7 @@ TELL = "from fluxgymd.linger import linger; print(linger().value)"
     ],
 )
 def test_linger_is_told_as_logind_keeps_it(checkout: Path, prepare: str, told: str) -> None:
-    if os.geteuid() != 0:
-        pytest.fail("this test makes a mount namespace and needs root: run `sudo ./dev test`", pytrace=False)
+    need_root("makes a mount namespace")
     script = f"""
         set -e
         mount -t tmpfs none /run

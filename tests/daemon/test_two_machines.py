@@ -27,6 +27,7 @@ from fluxgymd.store.owner import EXPIRY_SECONDS
 from tests.daemon.running import ROOT, RunningDaemon
 from tests.harness import lockless
 from tests.harness.booted_machine import BootedMachine
+from tests.harness.namespace import need_root
 from tests.harness.waiting import until
 
 pytestmark = pytest.mark.booted
@@ -81,8 +82,7 @@ def volume() -> Iterator[Path]:
 
 @pytest.fixture
 def machines(volume: Path) -> Iterator[tuple[BootedMachine, BootedMachine]]:
-    if os.geteuid() != 0:
-        pytest.fail("this test boots machines and needs root: run `sudo ./dev test`", pytrace=False)
+    need_root("boots machines")
     with ExitStack() as stack:
         first, second = (stack.enter_context(BootedMachine(shared=volume)) for _ in range(2))
         yield first, second

@@ -97,12 +97,10 @@ class Namespace:
         return process
 
 
-def need_root() -> None:
-    """PermissionError, with what to do, for anybody else."""
+def need_root(what: str = "starts a real systemd in namespaces of its own") -> None:
+    """PermissionError, with what to do, for anybody else. `what` the test does, of "this test ..."."""
     if os.geteuid() != 0:
-        raise PermissionError(
-            "this test starts a real systemd in namespaces of its own and needs root; `./dev test` takes sudo"
-        )
+        raise PermissionError(f"this test {what} and needs root; `./dev test` takes sudo")
 
 
 def finish(

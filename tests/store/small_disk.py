@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.harness.namespace import need_root
 
 MNT_DETACH = 2  # linux/fs.h
 PAGE = 4096
@@ -22,8 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 @contextmanager
 def small_disk(at: Path, *, pages: int) -> Iterator[Path]:
     """A folder on a disk of so many pages. `at`: an empty folder to mount it on for a moment."""
-    if os.geteuid() != 0:
-        pytest.fail("this test makes a small disk of its own and needs root: run `sudo ./dev test`", pytrace=False)
+    need_root("makes a small disk of its own")
     options = f"size={pages * PAGE},mode=700".encode()
     _check(_libc.mount(b"fluxgym-test", os.fsencode(at), b"tmpfs", 0, options))
     descriptor = os.open(at, os.O_RDONLY | os.O_DIRECTORY)

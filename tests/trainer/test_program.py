@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
+from tests.harness.namespace import need_root
 from tests.trainer.running import PROGRAM, ROOT, Models, Outcome, Settings, running
 
 HEADER = json.loads((Path(__file__).parent / "data" / "sd-scripts-lora-header.json").read_text())
@@ -170,8 +171,7 @@ def test_bad_input_is_one_sentence(flags: str, status: int, sentence: str, setti
 
 def test_a_full_disk_leaves_the_last_good_state(settings: Settings) -> None:
     """A real file system with room for one state and not for two; root is needed to mount it."""
-    if os.geteuid() != 0:
-        pytest.fail("this test mounts a small file system and needs root: run `sudo ./dev test`", pytrace=False)
+    need_root("mounts a small file system")
     output, kept = settings.output_dir, settings.folder / "kept"
     output.mkdir()
     script = 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && "$@"; status=$?; cp -a "$0/." "$KEPT"; exit $status'
