@@ -76,7 +76,7 @@ def wire_state(state: core.State) -> m.State:
 def damage_sentence(folder: JobFolder, damage: str) -> str:
     """What is wrong with a damaged job, and how to repair it."""
     return (
-        f"The journal of {folder.name} is damaged: {damage}. Nothing is written to it and its GPU stays taken; "
+        f"The journal of {folder.name} is damaged: {damage}. Nothing is written to it; "
         f"repair or restore {folder.journal}, or move the folder {folder.path} away, then restart fluxgymd."
     )
 
