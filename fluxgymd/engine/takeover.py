@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fluxgym.errors import InvalidSetting, WrongState
 from fluxgym.messages import Context
+from fluxgymd import lanes
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job
 from fluxgymd.core.resume import CheckpointFacts, GoOn, Impossible, choose, progress
@@ -63,7 +64,7 @@ class Takeover:
         gave. A FluxgymError says why not; then nothing has changed.
         """
         if entry.older is None:
-            await asyncio.to_thread(_leave, entry.folder)
+            await lanes.run(entry.name, _leave, entry.folder)
             await self._book.decide(entry, decide)
             return
         assert entry.job is not None
@@ -82,7 +83,7 @@ class Takeover:
         try:
             self._refuse(entry, given)
             wanted = settings.complete(wanted, self._book.home.path)
-            keep = await asyncio.to_thread(self._look, entry, wanted)
+            keep = await lanes.answer(str(folder.path), self._look, entry, wanted)
             await self._preflight.check(wanted)
             await self._book.disk(lambda: _stage(folder))
             failpoint("takeover.staged")
@@ -93,11 +94,11 @@ class Takeover:
                 failpoint("takeover.moved_in")
                 await self._book.decide(entry, decide)
             except BaseException:
-                await asyncio.to_thread(_clear, folder)
+                await lanes.run(folder.name, _clear, folder)
                 raise
             entry.older = None
             failpoint("takeover.recorded")
-            await asyncio.to_thread(_leave, folder)
+            await lanes.run(folder.name, _leave, folder)
             failpoint("takeover.done")
         finally:
             self._under_way.discard(entry.name)
