@@ -222,7 +222,7 @@ def nothing(_: Path) -> None:
         ("epochs-only", nothing, WrongState, "it saved no state, so it could only begin anew"),
         ("stopped", remove_pictures, InvalidDataset, "datasets/stopped cannot be read: No such file or directory."),
         ("stopped", tear_picture, InvalidDataset, "1.png cannot be read"),
-        ("stopped", remove_model, FileMissing, "the autoencoder is missing"),
+        ("stopped", remove_model, FileMissing, "where the autoencoder was looked for"),
         ("stopped", put_in_the_way, WrongState, "outputs/stopped/dataset is in its way; move it elsewhere."),
     ],
 )
