@@ -70,6 +70,7 @@ def plan(
 
 
 def _again(hang: Hang, before: int) -> str:
-    if hang.step == before:
-        return f"It hung twice at step {before}, and is not tried again."
-    return f"It had hung at step {before} before and came no further, and is not tried again."
+    if hang.step != before:
+        return f"It had hung at step {before} before and came no further, and is not tried again."
+    at = f" at step {before}" if before else ""  # a program has no steps
+    return f"It hung twice{at}, and is not tried again."

@@ -104,12 +104,14 @@ def test_a_hang_is_resumed_and_bounded_as_other_interruptions_are() -> None:
     ("before", "says"),
     [
         (40, "It hung twice at step 40, and is not tried again."),
+        (0, "It hung twice, and is not tried again."),
         (44, "It had hung at step 44 before and came no further, and is not tried again."),
     ],
 )
 @pytest.mark.parametrize("advanced", [False, True])
 def test_a_second_hang_at_the_same_step_stops_it(before: int, says: str, *, advanced: bool) -> None:
-    told = planned(STUCK, hang=msgspec.structs.replace(HANG, before=before), advanced=advanced)
+    hang = msgspec.structs.replace(HANG, before=before, step=min(before, HANG.step))
+    told = planned(STUCK, hang=hang, advanced=advanced)
     assert told == Next(Outcome("failed", f"{STUCK.reason} {says}"))
 
 

@@ -133,8 +133,8 @@ def _newer(value: Any) -> Any:
     changed = {key: _newer(item) for key, item in value.items()}
     if "stepsLost" in changed:
         changed["state"] = "dreaming"
-    # Of the names of trainerOptions and of Info's jobs nothing is known beforehand.
-    is_table = bool(value) and all(isinstance(item, (int, list)) for item in value.values())
+    # Of the names of trainerOptions, watchdogLimits and Info's jobs nothing is known beforehand.
+    is_table = bool(value) and all(isinstance(item, (int, float, list)) for item in value.values())
     return changed if is_table else changed | {"ofTomorrow": {"deep": [1, None]}}
 
 

@@ -29,7 +29,7 @@ import msgspec
 
 from fluxgym import methods as m
 from fluxgym.framing import Splitter, decode, encode
-from fluxgym.messages import Context, Kind, RestartPolicy, State
+from fluxgym.messages import Context, Kind, RestartPolicy, State, WatchdogMode
 from fluxgymd.attempts import place
 from fluxgymd.core import events as e
 from fluxgymd.store.machine import MachineState
@@ -63,6 +63,7 @@ def live_through(daemon: RunningDaemon, model: Path) -> None:
     trained(daemon, model)
     resumed(daemon)
     interrupted(daemon)
+    stuck(daemon)
     daemon.call(m.PAUSE, m.Nothing())
     queued(daemon)
     daemon.call(m.CONTINUE, m.Nothing())
@@ -103,6 +104,13 @@ def interrupted(daemon: RunningDaemon) -> None:
     daemon.wait("interrupted", State.RUNNING)
     os.kill(_record(daemon, "interrupted", "started.json")["pid"], signal.SIGTERM)
     daemon.wait("interrupted", State.INTERRUPTED)
+
+
+def stuck(daemon: RunningDaemon) -> None:
+    """Twice, which is once too often."""
+    limits = {"interval_seconds": 0.5, "without_phase_seconds": 1.0}
+    daemon.submit(program("stuck", "exec sleep 1000", watchdog=WatchdogMode.ACT, watchdog_limits=limits))
+    daemon.wait("stuck", State.FAILED)
 
 
 def queued(daemon: RunningDaemon) -> None:
@@ -160,6 +168,7 @@ CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("org.varlink.service.GetInterfaceDescription", {"interface": "org.fluxgym.Jobs"}),
     ("org.fluxgym.Machine.Info", {}),
     ("org.fluxgym.Machine.Gpus", {}),
+    ("org.fluxgym.Machine.ClearQuarantine", {"gpu": "0"}),
     ("org.fluxgym.Jobs.List", {"limit": 3}),
     ("org.fluxgym.Jobs.List", {"before": "trained"}),
     *(("org.fluxgym.Jobs.Describe", {"name": name}) for name in ("completed", "trained", "barred", "held", "killed")),
