@@ -107,6 +107,14 @@ class Phase(OpenEnum):
     UNKNOWN = "unknown"
 
 
+class Verdict(OpenEnum):
+    HEALTHY = "healthy"
+    SUSPICIOUS = "suspicious"
+    STUCK = "stuck"
+    NOT_WATCHED = "not_watched"
+    UNKNOWN = "unknown"
+
+
 class Supervisor(OpenEnum):
     SCOPE = "scope"
     PROCESS = "process"
@@ -204,6 +212,31 @@ class Failure(Message, frozen=True, kw_only=True):
     advice: str
 
 
+class Judgement(Message, frozen=True, kw_only=True):
+    verdict: Verdict
+    why: str | None = None
+    since: float | None = None
+
+
+class GpuReading(Message, frozen=True, kw_only=True):
+    index: int
+    uuid: str
+    memory_total: int | None = None
+    memory_used: int | None = None
+    utilization: int | None = None
+    temperature: int | None = None
+    power_draw: float | None = None
+    power_limit: float | None = None
+    lost: bool
+
+
+class RunningLimit(Message, frozen=True, kw_only=True):
+    rule: str
+    what: str
+    limit: float
+    left: float
+
+
 class Runtime(Message, frozen=True, kw_only=True):
     id: str
     state: State
@@ -218,6 +251,8 @@ class Runtime(Message, frozen=True, kw_only=True):
     progress: Progress | None = None
     steps_lost: int
     result: str | None = None
+    watchdog: Judgement | None = None
+    gpus: list[GpuReading] | None = None
 
 
 class Job(Message, frozen=True, kw_only=True):

@@ -15,9 +15,13 @@ from fluxgym.messages import (
     Job,
     Linger,
     Message,
+    Phase,
     Revision,
+    RunningLimit,
     SleepInhibitor,
     Supervisor,
+    Verdict,
+    WatchdogMode,
 )
 
 Parameters = TypeVar("Parameters", bound=Message)
@@ -109,6 +113,16 @@ class HistoryReply(Message, frozen=True, kw_only=True):
     text: str | None = None
 
 
+class WatchdogReply(Message, frozen=True, kw_only=True):
+    mode: WatchdogMode
+    verdict: Verdict
+    why: str | None = None
+    since: float | None = None
+    phase: Phase | None = None
+    explanation: list[str]
+    limits: list[RunningLimit]
+
+
 class CheckpointsReply(Message, frozen=True, kw_only=True):
     checkpoints: list[Checkpoint]
 
@@ -169,6 +183,7 @@ MOVE = Method("org.fluxgym.Jobs.Move", MoveParameters, OneJob)
 EDIT = Method("org.fluxgym.Jobs.Edit", SubmitParameters, OneJob)
 HISTORY = Method("org.fluxgym.Jobs.History", JobName, HistoryReply, stream=True)
 CHECKPOINTS = Method("org.fluxgym.Jobs.Checkpoints", JobName, CheckpointsReply)
+WATCHDOG = Method("org.fluxgym.Jobs.Watchdog", JobName, WatchdogReply)
 REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)

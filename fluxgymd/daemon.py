@@ -156,6 +156,7 @@ class Daemon:
             editor=Editor(book, preflight, scheduler, takeover),
             ring=scheduler.ring,
             warn=lambda: _warnings(supervisors),
+            config=config,
         )
         machine = Machine(
             config=config,

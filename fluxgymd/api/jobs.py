@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """org.fluxgym.Jobs: each method turns parameters into a call on the engine, and what it holds into messages."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from fluxgym import methods as m
+from fluxgym.config import Config
 from fluxgym.errors import InvalidParameter, StorageFailed
 from fluxgym.messages import Checkpoint, Revision
 from fluxgymd import lanes
@@ -15,6 +17,7 @@ from fluxgymd.core.resume import progress
 from fluxgymd.engine import resuming
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.edit import Editor
+from fluxgymd.engine.judgement import explained
 from fluxgymd.engine.submit import Submitter
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.engine.view import show
@@ -32,6 +35,7 @@ class Jobs:
         editor: Editor,
         ring: Callable[[], None],
         warn: Callable[[], list[str]],
+        config: Config,
     ) -> None:
         self._book = book
         self._logs = LogStreams()
@@ -39,6 +43,7 @@ class Jobs:
         self._verbs = verbs
         self._editor = editor
         self._ring = ring
+        self._config = config
         self._warn = warn  # sentences about this machine that a user should read at a submit
 
     async def submit(self, parameters: m.SubmitParameters, _: Send) -> m.SubmitReply:
@@ -127,6 +132,9 @@ class Jobs:
         await self._verbs.remove(parameters.name)
         return m.Nothing()
 
+    async def watchdog(self, parameters: m.JobName, _: Send) -> m.WatchdogReply:
+        return explained(self._book.entry(parameters.name), self._config, now=time.time())
+
     async def checkpoints(self, parameters: m.JobName, _: Send) -> m.CheckpointsReply:
         entry = self._book.entry(parameters.name)
         folder, context = entry.folder, entry.job.context if entry.job is not None else None
@@ -163,5 +171,6 @@ class Jobs:
             Route(m.EDIT, self.edit),
             Route(m.HISTORY, self.history),
             Route(m.CHECKPOINTS, self.checkpoints),
+            Route(m.WATCHDOG, self.watchdog),
             Route(m.REMOVE, self.remove),
         ]

@@ -22,6 +22,7 @@ from fluxgymd.core import damage as damages
 from fluxgymd.core import schedule, storage
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.events import AnyEvent
+from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Job, Waiting, apply
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
@@ -63,6 +64,8 @@ class Entry:
     """What the watchdog says of its attempt at present; None: it does not look at it (yet)."""
     trail: Trail | None = None
     """What that was concluded from; its `last` is the last look."""
+    gpus: tuple[Reading, ...] | None = None
+    """Those of its attempt, as of the last look. None: not known (yet)."""
     _lock: asyncio.Lock | None = None
     _wake: asyncio.Event | None = None
     held: Lease | None = None
@@ -267,6 +270,15 @@ class Book:
             raise StorageFailed(self.storage_problem) from error
         self.storage_problem = None
         return result
+
+    def watched(
+        self, entry: Entry, verdict: Verdict | None, trail: Trail | None, gpus: tuple[Reading, ...] | None
+    ) -> None:
+        """What the watchdog saw at a look. Who watches is told once, and only of what looks different."""
+        before = view.show(entry)
+        entry.verdict, entry.trail, entry.gpus = verdict, trail, gpus
+        if view.show(entry) != before:
+            self.hub.changed(entry.name)
 
     def progressed(self, entry: Entry, progress: Progress | None) -> None:
         entry.progress = progress

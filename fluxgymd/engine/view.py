@@ -7,6 +7,7 @@ from fluxgym import messages as m
 from fluxgymd.core import job as core
 from fluxgymd.core.failure import advice
 from fluxgymd.core.records import ExitRecord
+from fluxgymd.engine.judgement import judgement, readings
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import ui_state
@@ -45,6 +46,8 @@ def show(entry: "Entry") -> m.Job:
             progress=entry.progress if live or job.last else None,
             steps_lost=job.steps_lost,
             result=_result(entry.folder, job) if isinstance(job.state, core.Completed) else None,
+            watchdog=judgement(entry),
+            gpus=readings(entry),
         ),
     )
 

@@ -17,12 +17,13 @@ from fluxgym.errors import FluxgymError
 from fluxgym.messages import WatchdogMode
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.core import events
-from fluxgymd.core.job import Attempt, Job, Live, Lost, acted_on, stop_asked, stops_later
+from fluxgymd.core.job import Attempt, Job, Live
 from fluxgymd.core.watchdog import settings
 from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.watchdog.trail import begin, follow
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
+from fluxgymd.core.watchdog.watched import why_not
 from fluxgymd.engine import monitor
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.gpus.machine import Gpus
@@ -48,6 +49,7 @@ class Watch:
         self._book = book
         self._entry = entry
         self._number = job.state.attempt.number
+        self._gpus = gpus
         self._mode = settings.mode(job.context, config.watchdog_mode)
         self._limits = settings.limits(config.watchdog_limits, job.context.watchdog_limits)
         self._observer: Callable[[Attempt], Observer] = lambda attempt: Observer(
@@ -63,14 +65,13 @@ class Watch:
         self.recent: deque[Observation] = deque(maxlen=RECENT)
 
     async def run(self) -> None:
-        """Looks until it is cancelled."""
-        if self._mode is WatchdogMode.OFF:
-            return
+        """Looks until it is cancelled. Where it is off it asks what the GPUs do, for people, and no more."""
+        look = self._ask_gpus if self._mode is WatchdogMode.OFF else self._look
         try:
             while True:
                 began = time.monotonic()
                 try:
-                    await self._look()
+                    await look()
                 except FluxgymError as error:  # the disk refuses the event: it is tried again at the next look
                     log.warning("%s: %s", self._entry.name, error)
                 except Exception:
@@ -80,7 +81,13 @@ class Watch:
         finally:
             if self._observing is not None:
                 self._observing.close()
-            self._entry.verdict = self._entry.trail = None
+            self._book.watched(self._entry, None, None, None)
+
+    async def _ask_gpus(self) -> None:
+        attempt = self._watched()
+        if attempt is not None and attempt.gpus:
+            await self._gpus.ask(max_age=self._limits.interval / 2)
+            self._book.watched(self._entry, None, None, self._gpus.of(attempt.gpus))
 
     async def _look(self) -> None:
         attempt = self._watched()
@@ -92,7 +99,7 @@ class Watch:
         self.recent.append(look)
         self._trail = follow(self._trail, look)
         before, verdict = self._entry.verdict, judge(self._trail, self._limits)
-        self._entry.verdict, self._entry.trail = verdict, self._trail
+        self._book.watched(self._entry, verdict, self._trail, look.gpus)
         if type(verdict) is not type(before) and (before is not None or not isinstance(verdict, Healthy)):
             await monitor.note(self._entry.folder, f"watchdog: {self._tell(verdict, look)}")
         if isinstance(verdict, Stuck):
@@ -103,10 +110,7 @@ class Watch:
         job = self._entry.job
         if job is None or not isinstance(job.state, Live) or job.state.attempt.number != self._number:
             return None
-        if isinstance(job.state, Lost) or (stop_asked(job) and stops_later(job) is None):
-            return None
-        attempt = job.state.attempt
-        return attempt if attempt.trainer is not None and acted_on(attempt) is None else None
+        return job.state.attempt if why_not(job) is None else None
 
     async def _record(self, stuck: Stuck, look: Observation) -> None:
         phase = look.phase.value if look.phase is not None else None
