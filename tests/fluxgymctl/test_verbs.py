@@ -21,9 +21,9 @@ def test_list_shows_the_job_on_a_line(trained: RunningDaemon) -> None:
     done = ctl("list", socket=trained.socket)
     assert (done.returncode, done.stderr) == (0, "")
     header, *lines = done.stdout.splitlines()
-    assert header.split() == ["NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "AGE", "WHY"]
+    assert header.split() == ["NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "GPU", "AGE", "WHY"]
     (line,) = [line for line in lines if line.startswith("trained ")]
-    assert re.match(r"trained +completed +- +- +36/36 100% +\d+ (s|min) +\S", line)
+    assert re.match(r"trained +completed +- +- +36/36 100% +- +\d+ (s|min) +\S", line)
 
 
 def test_list_as_json_gives_a_job_a_line(trained: RunningDaemon) -> None:
@@ -126,6 +126,12 @@ def test_gpus_says_why_there_are_none_or_shows_them(trained: RunningDaemon) -> N
         assert done.stdout.splitlines()[0].split()[:2] == ["GPU", "NAME"]
     else:
         assert "Trainings run on the CPU, one at a time." in done.stderr
+
+
+def test_a_gpu_that_is_not_put_aside_is_not_cleared(trained: RunningDaemon) -> None:
+    done = ctl("gpus", "--clear", "7", socket=trained.socket)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "fluxgymctl: GPU 7 is not put aside; none is.\n"
 
 
 def test_daemon_tells_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None:
