@@ -150,6 +150,7 @@ def check(daemon: Asked, hang: Hang, undisturbed: dict[str, bytes]) -> None:
     names = {"verdict.json", "observations.jsonl", "nvml.json", "processes.txt", "log-tail.txt", "stacks.txt"}
     assert {path.name for path in evidence.iterdir()} == names
     stacks = (evidence / "stacks.txt").read_text()
+    assert "Fatal Python error" not in stacks, "it was asked for them, and lived"
     if hang.kind != "stop":  # that one was roused before it was asked
         assert f"in {hang.kind}\n" in stacks
         assert hang.function in stacks
