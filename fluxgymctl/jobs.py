@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job in words: its progress, why it is where it is, how it ended. Pure functions over the wire's structs."""
 
-from fluxgym.messages import Exit, ExitKind, Job, Phase, Progress, State, WaitingFor
-from fluxgymctl import words
+from fluxgym.messages import Exit, ExitKind, Job, Phase, Progress, Runtime, State, Verdict, WaitingFor
+from fluxgymctl import gpu, words
 from fluxgymctl.output import cut, plain
 
 _WAITS = {
@@ -33,6 +33,15 @@ def why(job: Job) -> str:
     return f"{waits}: {reason}" if reason else waits
 
 
+def doubt(job: Job) -> str | None:
+    """What the watchdog says against a job; None if that is nothing."""
+    told = job.runtime.watchdog
+    if told is None or told.verdict is Verdict.HEALTHY:
+        return None
+    verdict = words.name(told.verdict)
+    return f"{verdict}: {told.why}" if told.why else verdict
+
+
 def progress(job: Job) -> str:
     """Progress in one cell: the step of the training, or the item of another phase while it runs."""
     state = job.runtime.progress
@@ -57,17 +66,25 @@ def _live_parts(job: Job) -> list[tuple[int, str]]:
     """(rank, text) in the order of the line; rank 0 stays longest."""
     runtime = job.runtime
     parts = [(0, job.context.name), (1, _doing(job))]
+    if runtime.watchdog is not None:
+        verdict = runtime.watchdog.verdict
+        parts.append((11 if verdict is Verdict.HEALTHY else 2, words.name(verdict)))
+    return parts + _progress_parts(runtime) + list(zip((5, 8, 9, 10), gpu.parts(job), strict=False))
+
+
+def _progress_parts(runtime: Runtime) -> list[tuple[int, str]]:
+    parts: list[tuple[int, str]] = []
     state = runtime.progress
     if state is None or runtime.state not in RUNS:
         return parts
     if state.step is not None:
         parts.append((2, f"step {words.share(state.step, state.total_steps)}"))
     if state.epoch is not None:
-        parts.append((6, f"epoch {state.epoch}/{words.text(state.total_epochs)}"))
+        parts.append((7, f"epoch {state.epoch}/{words.text(state.total_epochs)}"))
     if state.loss is not None:
         parts.append((4, f"loss {loss(state)}"))
     if state.seconds_per_step is not None:
-        parts.append((5, words.speed(state.seconds_per_step)))
+        parts.append((6, words.speed(state.seconds_per_step)))
     if state.remaining_seconds is not None:
         parts.append((3, f"ETA {words.duration(state.remaining_seconds)}"))
     return parts
@@ -95,8 +112,8 @@ def _join(parts: list[tuple[int, str]]) -> str:
 
 
 def worth_a_line(before: Job | None, after: Job) -> bool:
-    """Whether a change is written where lines cannot be overwritten: another state, reason, attempt, phase or epoch,
-    or five more per cent of the steps."""
+    """Whether a change is written where lines cannot be overwritten: another state, reason, attempt, verdict, phase
+    or epoch, or five more per cent of the steps."""
     return before is None or _landmark(before) != _landmark(after)
 
 
@@ -108,7 +125,8 @@ def _landmark(job: Job) -> tuple[object, ...]:
     if state is not None and runtime.state in RUNS:
         twentieth = words.percent(state.step, state.total_steps) // 5 if state.step and state.total_steps else None
         place = (state.phase, state.epoch, twentieth)
-    return (runtime.state, runtime.waiting_for, runtime.reason, attempt, *place)
+    verdict = runtime.watchdog.verdict if runtime.watchdog is not None else Verdict.HEALTHY
+    return (runtime.state, runtime.waiting_for, runtime.reason, attempt, verdict, *place)
 
 
 def ending(job: Job) -> str:

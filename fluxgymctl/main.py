@@ -27,6 +27,7 @@ VERBS = (
     "history",
     "logs",
     "watch",
+    "watchdog",
     "wait",
     "stop",
     "resume",

@@ -7,13 +7,13 @@ import click
 
 from fluxgym.messages import Job
 from fluxgym.methods import LIST, ListParameters
-from fluxgymctl import jobs, words
+from fluxgymctl import gpu, jobs, words
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
 from fluxgymctl.session import Session, common_options
 
-HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "AGE", "WHY")
+HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "GPU", "AGE", "WHY")
 
 
 @click.command("list", epilog=epilog("list", "list --limit 20", "list --json"))
@@ -24,7 +24,7 @@ def command(session: Session, limit: int | None) -> None:
     """Shows the jobs, newest first.
 
     PLACE is the place in the queue. Of the jobs that wait, the one with the highest priority starts first, and among
-    equals the one that was submitted first, unless it was moved.
+    equals the one that was submitted first, unless it was moved. GPU is how busy its GPU is.
     """
     with session.connect() as connection:
         replies = connection.stream(LIST, ListParameters(limit=limit))
@@ -46,8 +46,15 @@ def rows(found: list[Job], *, now: float) -> list[tuple[str, ...]]:
             words.text(job.runtime.queue_place),
             words.text(job.context.priority) if job.runtime.waiting_for is not None else words.ABSENT,
             jobs.progress(job),
+            gpu.load(job),
             words.age(job.runtime.submitted_at, now=now),
-            jobs.why(job),
+            _remark(job),
         )
         for job in found
     ]
+
+
+def _remark(job: Job) -> str:
+    """Why it is in its state, or what the watchdog says against it while it runs."""
+    why = jobs.why(job)
+    return words.text(jobs.doubt(job)) if why == words.ABSENT else why

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from fluxgym.messages import Attempt, Context, FailureKind, Job, Kind, Progress
+from fluxgym.messages import Attempt, Context, FailureKind, Job, Judgement, Kind, Progress
 from fluxgym.methods import DESCRIBE, JobName
-from fluxgymctl import jobs, words
+from fluxgymctl import gpu, jobs, words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import write_facts, write_json
 from fluxgymctl.session import Session, common_options
@@ -56,6 +56,7 @@ def _all(job: Job, *, now: float) -> Facts:
     rows += _wishes(job.context)
     if runtime.progress is not None:
         rows += _progress(runtime.progress, now=now) if runtime.state in jobs.RUNS else _reached(runtime.progress)
+    rows += [*_watchdog(runtime.watchdog, now=now), *gpu.facts(job)]
     if job.context.kind is not Kind.PROGRAM:
         rows.append(("Steps lost", str(runtime.steps_lost)))
     if runtime.attempt is not None:
@@ -98,6 +99,14 @@ def _progress(state: Progress, *, now: float) -> Facts:
         ("Time left", words.duration(state.remaining_seconds)),
         ("Last told", _when(state.updated_at, now=now)),
     ]
+
+
+def _watchdog(told: Judgement | None, *, now: float) -> Facts:
+    if told is None:
+        return []
+    since = f" since {_when(told.since, now=now)}" if told.since is not None else ""
+    why = f": {told.why}" if told.why is not None else ""
+    return [("Watchdog", f"{words.name(told.verdict)}{since}{why}")]
 
 
 def _attempt(attempt: Attempt, *, now: float) -> Facts:

@@ -96,7 +96,7 @@ def _why_not(job: Job, mode: m.WatchdogMode) -> str:
         return why
     if mode is m.WatchdogMode.OFF:
         return "Its watchdog is off."
-    return "It has not been looked at yet; that takes two looks."
+    return "It has not been looked at yet."
 
 
 def _limit(rule: Rule) -> m.RunningLimit:

@@ -20,5 +20,12 @@ def progress(**facts: Any) -> dict[str, Any]:
     return {"phase": "training", "updatedAt": NOW, **facts}
 
 
+def gpu(**facts: Any) -> dict[str, Any]:
+    """One that works; each of its values can be given."""
+    works = {"utilization": 93, "temperature": 71, "powerDraw": 279.6, "powerLimit": 450.0}
+    memory = {"memoryUsed": 20 << 30, "memoryTotal": 24 << 30}
+    return {"index": 0, "uuid": "GPU-a", **memory, **works, "lost": False, **facts}
+
+
 def attempt(**facts: Any) -> dict[str, Any]:
     return {"number": 1, "adapter": "scope", "unit": "u.scope", "gpus": [], "startedAt": NOW - 50, **facts}

@@ -42,7 +42,7 @@ def _verdict(verdict: Verdict, now: float) -> list[str]:
         case Healthy():
             return ["Its work goes on."]
         case Suspicious(why=why, since=since):
-            return [f"Suspicious since {span(now - since)}: {why}"]
+            return [f"Suspicious for {span(now - since)}: {why}"]
         case Stuck(why=why, since=since):
             return [f"Stuck, its work ended {span(now - since)} ago: {why}"]
 

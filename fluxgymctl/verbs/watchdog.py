@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`watchdog`: whether a job hangs, and why that is thought."""
+
+import time
+
+import click
+
+from fluxgym.messages import Verdict, WatchdogMode
+from fluxgym.methods import WATCHDOG, JobName, WatchdogReply
+from fluxgymctl import words
+from fluxgymctl.manual import epilog
+from fluxgymctl.output import plain, write, write_json, write_table
+from fluxgymctl.session import Session, common_options
+
+HEADER = ("RULE", "LEFT", "LIMIT", "WHAT LASTS")
+
+_MODES = {
+    WatchdogMode.OFF: "Its watchdog is off: a hang is not looked for.",
+    WatchdogMode.WARN: "A hang is told, and the job is left as it is.",
+    WatchdogMode.ACT: "A hang is told, its evidence is saved, and the job is stopped and resumed.",
+}
+
+
+@click.command("watchdog", epilog=epilog("watchdog my-lora"))
+@click.argument("name")
+@common_options
+@click.pass_obj
+def command(session: Session, name: str) -> None:
+    """Tells whether a job hangs, and why that is thought.
+
+    What it does, what moved last, which limits count at present and what is left of them, and what its GPUs show.
+    Stuck is what does not go on by itself; suspicious is what may still be right.
+    """
+    reply = session.call(WATCHDOG, JobName(name=name))
+    if session.json:
+        write_json(reply)
+        return
+    for line in lines(name, reply, now=time.time()):
+        write(plain(line))
+    if reply.limits:
+        write("")
+        write_table(HEADER, rows(reply))
+
+
+def lines(name: str, reply: WatchdogReply, *, now: float) -> list[str]:
+    """The verdict first, then a sentence a line."""
+    since = f" since {words.moment(reply.since, now=now)}" if reply.since is not None else ""
+    head = f"{name} is {words.name(reply.verdict)}{since}."
+    if reply.verdict is Verdict.NOT_WATCHED and reply.why is not None:
+        head = f"{name} is not watched: {reply.why}"
+    mode = _MODES.get(reply.mode, "What is done about a hang is unknown to this version.")
+    # The daemon's own sentences say why; a newer verdict may come without any.
+    told = reply.explanation or ([reply.why] if reply.why and reply.verdict is not Verdict.NOT_WATCHED else [])
+    off = reply.mode is WatchdogMode.OFF and reply.verdict is Verdict.NOT_WATCHED
+    return [head, *told, *([] if off else [mode])]
+
+
+def rows(reply: WatchdogReply) -> list[tuple[str, ...]]:
+    return [
+        (
+            limit.rule,
+            "over" if limit.left <= 0 else words.duration(limit.left),
+            words.duration(limit.limit),
+            limit.what,
+        )
+        for limit in reply.limits
+    ]

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watchdog's verdict in words: `watchdog`, and what `status`, `watch` and `list` say of it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fluxgym.methods import WatchdogReply
+from fluxgymctl import jobs
+from fluxgymctl.verbs import list as list_verb
+from fluxgymctl.verbs import status, watchdog
+from tests.fluxgymctl.wire import NOW, attempt, job, progress
+from tests.fluxgymctl.wire import gpu as card
+
+DOUBT = {"verdict": "suspicious", "why": "Nothing moved at all.", "since": NOW - 300}
+
+
+def reply(**facts: Any) -> WatchdogReply:
+    whole = {"mode": "act", "verdict": "healthy", "explanation": ["Its work goes on."], "limits": [], **facts}
+    return msgspec.convert(whole, WatchdogReply)
+
+
+@pytest.mark.parametrize(
+    ("facts", "lines"),
+    [
+        (
+            {},
+            [
+                "a is healthy.",
+                "Its work goes on.",
+                "A hang is told, its evidence is saved, and the job is stopped and resumed.",
+            ],
+        ),
+        (
+            {"mode": "off", "verdict": "not_watched", "why": "Its watchdog is off.", "explanation": []},
+            ["a is not watched: Its watchdog is off."],
+        ),
+        (
+            {"mode": "warn", "verdict": "not_watched", "why": "It is being stopped.", "explanation": []},
+            ["a is not watched: It is being stopped.", "A hang is told, and the job is left as it is."],
+        ),
+        (
+            {"mode": "bark", "verdict": "sleepy", "why": "It is night.", "explanation": []},
+            ["a is unknown.", "It is night.", "What is done about a hang is unknown to this version."],
+        ),
+    ],
+    ids=["healthy", "off", "not watched at present", "of a newer daemon"],
+)
+def test_the_verdict_comes_first_and_then_a_sentence_a_line(facts: dict[str, Any], lines: list[str]) -> None:
+    assert watchdog.lines("a", reply(**facts), now=NOW) == lines
+
+
+def test_a_verdict_says_since_when() -> None:
+    first = watchdog.lines("a", reply(verdict="stuck", since=NOW - 60), now=NOW)[0]
+    assert first.startswith("a is stuck since ")
+
+
+def test_the_limits_say_what_is_left() -> None:
+    limits = [
+        {"rule": "step", "what": "No step was finished.", "limit": 300.0, "left": -2.0},
+        {"rule": "still", "what": "Nothing moved at all.", "limit": 600.0, "left": 590.0},
+    ]
+    assert watchdog.rows(reply(limits=limits)) == [
+        ("step", "over", "5 min", "No step was finished."),
+        ("still", "10 min", "10 min", "Nothing moved at all."),
+    ]
+
+
+def test_status_shows_the_verdict_and_its_reason() -> None:
+    found = dict(status.facts(job(watchdog=DOUBT), now=NOW))
+    assert found["Watchdog"].startswith("suspicious since ")
+    assert found["Watchdog"].endswith("(5 min ago): Nothing moved at all.")
+    assert dict(status.facts(job(watchdog={"verdict": "healthy"}), now=NOW))["Watchdog"] == "healthy"
+    assert "Watchdog" not in dict(status.facts(job(), now=NOW))
+
+
+def test_the_live_line_shows_the_verdict_and_the_gpu_where_there_is_room() -> None:
+    told = progress(step=120, totalSteps=400, loss=0.5, secondsPerStep=1.5, remainingSeconds=420.0)
+    running: dict[str, Any] = {"progress": told, "attempt": attempt(gpus=["GPU-a"]), "gpus": [card()]}
+    healthy = job(watchdog={"verdict": "healthy"}, **running)
+    assert jobs.live_line(healthy) == (
+        "a  training  healthy  step 120/400 30%  loss 0.5000  1.50 s/step  ETA 7 min  GPU 93%  20.0 GiB  71 C  280 W"
+    )
+    assert jobs.live_line(healthy, width=76) == (
+        "a  training  step 120/400 30%  loss 0.5000  1.50 s/step  ETA 7 min  GPU 93%"
+    )
+    assert jobs.live_line(job(watchdog=DOUBT, **running), width=50) == ("a  training  suspicious  step 120/400 30%")
+
+
+def test_another_verdict_is_worth_a_line_and_a_warmer_gpu_is_not() -> None:
+    before = job(watchdog={"verdict": "healthy"}, gpus=[card()])
+    assert jobs.worth_a_line(before, job(watchdog=DOUBT, gpus=[card()]))
+    assert not jobs.worth_a_line(before, job(watchdog={"verdict": "healthy"}, gpus=[card(temperature=80)]))
+
+
+def test_list_says_what_speaks_against_a_running_job() -> None:
+    (row,) = list_verb.rows([job(watchdog=DOUBT)], now=NOW)
+    assert row[-1] == "suspicious: Nothing moved at all."
+    (row,) = list_verb.rows([job(watchdog=DOUBT, reason="R.")], now=NOW)
+    assert row[-1] == "R."
+    (row,) = list_verb.rows([job(watchdog={"verdict": "healthy"})], now=NOW)
+    assert row[-1] == "-"
