@@ -3,8 +3,9 @@
 
 Its log lines are wrapped at 80 columns and its bars are redrawn after a `\\r`, on one stream (trainers.md 1.8). So a
 phase is told by how a line begins, and a step by the bar `steps:` alone: the bars of caching, of denoising and of
-validation look like it. After a resume that bar counts from 0 again, to the planned total of all attempts: where the
-attempt began is added to the one, and not to the other.
+validation look like it. A validation is a part of the training that makes no step, and is seen to go on. After a
+resume the bar `steps:` counts from 0 again, to the planned total of all attempts: where the attempt began is added to
+the one, and not to the other.
 """
 
 import math
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgym.messages import Phase, Progress
-from fluxgymd.trainers.progress import Line, advance
+from fluxgymd.trainers.progress import Line, advance, seek
 
 CHUNK_BYTES = 1 << 20
 LONGEST_SEGMENT = 1 << 16
@@ -49,6 +50,7 @@ N = r"(\d{1,9})"
 EPOCH = re.compile(rf"epoch {N}/{N}$")
 RATE = r"(\d{1,9}(?:\.\d{1,9})?|\?)(s/it|it/s)"
 STEPS = re.compile(rf"steps:\s+\d+%\|[^|]*\| {N}/{N} \[[^<]*<[^,]*,\s*{RATE}(?:, ([^\]]*))?\]")
+VALIDATION = re.compile(r"(?:epoch )?validation steps: ")
 BAR = re.compile(rf"(?:[\w ]+: )?\s*\d+%\|[^|]*\| {N}/{N} \[")
 LOSS = re.compile(r"avr_loss=([^,\]]+)")
 
@@ -67,7 +69,7 @@ def understand(before: Progress | None, segment: str, *, at: float, first_step: 
         line = Line(time=at, phase=MARKERS[found[0]])
     elif found := EPOCH.match(text):
         line = Line(time=at, phase=Phase.TRAINING, epoch=int(found[1]), total_epochs=int(found[2]))
-    elif (found := BAR.match(text)) and phase is not Phase.TRAINING:
+    elif (found := BAR.match(text)) and (phase is not Phase.TRAINING or VALIDATION.match(text)):
         line = Line(time=at, phase=phase, done=int(found[1]), total=int(found[2]))
     return advance(before, line) if line is not None else before
 
@@ -128,7 +130,7 @@ class OutputReader:
 
     def _segments(self) -> Iterator[str]:
         with self._log.open("rb") as file:
-            file.seek(self._offset)
+            self._offset = seek(file, self._offset)
             while data := file.read(CHUNK_BYTES):
                 self._offset += len(data)
                 *ended, unended = re.split(rb"[\r\n]+", self._unended + data)

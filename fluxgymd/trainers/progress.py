@@ -6,6 +6,7 @@ A line that cannot be read is passed over: progress is for people, and nothing i
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -86,7 +87,7 @@ class MetricsReader:
         self.longest_step = None
         try:
             with self._path.open("rb") as file:
-                file.seek(self._offset)
+                self._offset = seek(file, self._offset)
                 data = file.read()
         except OSError:
             return False
@@ -110,6 +111,12 @@ class MetricsReader:
             self._step_told = line
             if before is not None:
                 self.longest_step = max(self.longest_step or 0.0, line.time - before.time)
+
+
+def seek(file: BinaryIO, offset: int) -> int:
+    """Goes to an offset of a file that is only appended to, and tells it. In one that was emptied meanwhile
+    (`> training.log`, logrotate's copytruncate) it is the present end: what stands before it may be older."""
+    return file.seek(min(offset, file.seek(0, os.SEEK_END)))
 
 
 def size(path: Path) -> int:

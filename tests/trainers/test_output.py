@@ -87,8 +87,6 @@ def test_the_speed_in_both_units(rate: str, seconds: float | None) -> None:
     "segment",
     [
         "  0%|          | 0/20 [00:00<?, ?it/s]",
-        "validation steps:  50%|█████     | 5/10 [00:01<00:01,  4.01it/s]",
-        "epoch validation steps:  50%|█████     | 5/10 [00:01<00:01,  4.01it/s, val_epoch_avg_loss=1]",
         f"{RICH}epoch is incremented. current_epoch: 0, epoch: 1",
         "a caption with steps:  50%|#  | 99/100 [00:01<00:01,  4.01it/s]",
         "steps:  50%|█████     | 5/10 [00:01<00",
@@ -101,6 +99,19 @@ def test_the_speed_in_both_units(rate: str, seconds: float | None) -> None:
 def test_what_only_looks_like_a_step_is_none(segment: str) -> None:
     before = last(*TRAINING)
     assert understand(before, segment, at=6.0, first_step=0) is before
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        "validation steps:  50%|█████     | 5/10 [00:01<00:01,  4.01it/s]",
+        "epoch validation steps:  50%|█████     | 5/10 [00:01<00:01,  4.01it/s, val_epoch_avg_loss=1]",
+    ],
+)
+def test_promise_7_a_validation_is_no_step_and_is_seen_to_go_on(segment: str) -> None:
+    """One of many pictures takes longer than a step may."""
+    told = last(*TRAINING, segment)
+    assert (told.phase, told.step, told.done, told.total) == (Phase.TRAINING, 1, 5, 10)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +190,18 @@ class TestOutputReader:
             reader.read()
         assert reader.progress is not None
         assert (reader.progress.phase, reader.progress.step, reader.progress.epoch) == (Phase.FINISHING, 12, 3)
+
+    def test_promise_7_a_log_that_was_emptied_goes_on_being_read(self, tmp_path: Path) -> None:
+        log = tmp_path / "training.log"
+        log.write_text(f"epoch 1/4\n\r{bar(7)}\r")
+        reader = OutputReader(log, 0, first_step=0)
+        assert reader.read()
+        log.write_text("")
+        assert not reader.read()
+        log.write_text(f"{bar(8)}\r")
+        assert reader.read()
+        assert reader.progress is not None
+        assert reader.progress.step == 8
 
     def test_a_line_without_an_end_does_not_fill_the_memory(self, tmp_path: Path) -> None:
         log = tmp_path / "training.log"

@@ -127,6 +127,19 @@ class TestMetricsReader:
         assert reader.read()
         assert reader.progress == after(STEP)
 
+    def test_promise_7_a_file_that_was_emptied_goes_on_being_read(self, path: Path) -> None:
+        """What stands in it before it is seen to be shorter may be an earlier attempt's."""
+        path.write_bytes(encoded(line("loading"), STEP))
+        reader = MetricsReader(path, 0)
+        assert reader.read()
+        path.write_bytes(encoded(line("saving")))
+        assert not reader.read()
+        with path.open("ab") as file:
+            file.write(encoded(line("training", step=9)))
+        assert reader.read()
+        assert reader.progress is not None
+        assert reader.progress.step == 9
+
     @pytest.mark.parametrize(
         "garbage",
         [
