@@ -63,6 +63,12 @@ def contradiction(options: Options) -> str | None:
         return "samples are asked for, but --sample_prompts does not say which"
     if options.output_name is not None and "/" in options.output_name:
         return f"--output_name {options.output_name!r} must not contain a slash; --output_dir is the folder"
+    if options.lr_warmup_steps and (options.lr_scheduler in ("constant", "piecewise_constant")):
+        return f"--lr_scheduler {options.lr_scheduler} has no warm-up; take constant_with_warmup, or leave it out"
+    if options.lr_warmup_steps and options.lr_scheduler_type:
+        return "--lr_scheduler_type knows no --lr_warmup_steps; give its own arguments in --lr_scheduler_args"
+    if options.dim_from_weights and options.network_weights is None:
+        return "--dim_from_weights takes the ranks of --network_weights, which is not given"
     if options.debug_hang_once is not None and options.debug_hang is None:
         return "--debug_hang_once is given, but --debug_hang does not say where to hang"
     return None

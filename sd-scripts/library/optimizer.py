@@ -1,39 +1,220 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AdamW over the LoRA's parameters and the constant schedule."""
+"""The optimizer by --optimizer_type: parameters in groups of one learning rate, in sd-scripts' order, so that its
+states fit.
+
+A name is one of NAMED (case does not matter), a class of torch.optim, or the path of any class. Packages are imported
+only for the optimizer that needs them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from typing import Any
+
 import torch
+from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from library.errors import TrainerError
 from library.lora import CLIP_PREFIX, TRANSFORMER_PREFIX, LoRANetwork
 from library.options import Options
 
+# sd-scripts' names: where the class is, and the package that has to be installed for it.
+NAMED = {
+    "adafactor": ("transformers.optimization.Adafactor", "transformers"),
+    "adamw": ("torch.optim.AdamW", "torch"),
+    "adamw8bit": ("bitsandbytes.optim.AdamW8bit", "bitsandbytes"),
+    "pagedadamw": ("bitsandbytes.optim.PagedAdamW", "bitsandbytes"),
+    "pagedadamw8bit": ("bitsandbytes.optim.PagedAdamW8bit", "bitsandbytes"),
+    "pagedadamw32bit": ("bitsandbytes.optim.PagedAdamW32bit", "bitsandbytes"),
+    "lion": ("lion_pytorch.Lion", "lion-pytorch"),
+    "lion8bit": ("bitsandbytes.optim.Lion8bit", "bitsandbytes"),
+    "pagedlion8bit": ("bitsandbytes.optim.PagedLion8bit", "bitsandbytes"),
+    "sgdnesterov": ("torch.optim.SGD", "torch"),
+    "sgdnesterov8bit": ("bitsandbytes.optim.SGD8bit", "bitsandbytes"),
+    "prodigy": ("prodigyopt.Prodigy", "prodigyopt"),
+    "dadaptation": ("dadaptation.experimental.DAdaptAdamPreprint", "dadaptation"),
+    "dadaptadampreprint": ("dadaptation.experimental.DAdaptAdamPreprint", "dadaptation"),
+    "dadaptadagrad": ("dadaptation.DAdaptAdaGrad", "dadaptation"),
+    "dadaptadam": ("dadaptation.DAdaptAdam", "dadaptation"),
+    "dadaptadan": ("dadaptation.DAdaptAdan", "dadaptation"),
+    "dadaptadanip": ("dadaptation.experimental.DAdaptAdanIP", "dadaptation"),
+    "dadaptlion": ("dadaptation.DAdaptLion", "dadaptation"),
+    "dadaptsgd": ("dadaptation.DAdaptSGD", "dadaptation"),
+    "adamwschedulefree": ("schedulefree.AdamWScheduleFree", "schedulefree"),
+    "radamschedulefree": ("schedulefree.RAdamScheduleFree", "schedulefree"),
+    "sgdschedulefree": ("schedulefree.SGDScheduleFree", "schedulefree"),
+}
+# 8-bit and paged forms of AdamW, which fused AdamW stands in for: the same steps with more memory.
+LIKE_ADAMW = ("adamw8bit", "pagedadamw", "pagedadamw8bit", "pagedadamw32bit")
+ADAMW_ARGS = ("betas", "eps", "weight_decay", "amsgrad")
+# These find the rate themselves, as a factor of a rate around 1.
+ADAPTIVE = ("prodigy", "dadapt")
+ADAPTIVE_RATE_TOO_LOW = 0.1
 
-def build(network: LoRANetwork, options: Options) -> tuple[Optimizer, LambdaLR]:
-    """The optimizer, with a group for CLIP-L before the transformer's as in sd-scripts, and its schedule.
 
-    Raises TrainerError for arguments that AdamW refuses.
+def build(network: LoRANetwork, options: Options) -> Optimizer:
+    """The optimizer, in training mode.
+
+    Raises TrainerError for a package or class that is not there, for arguments that it refuses, and where every
+    learning rate is 0.
     """
-    rates = {
-        CLIP_PREFIX: _first(options.text_encoder_lr, options.learning_rate),
-        TRANSFORMER_PREFIX: _first(options.unet_lr, options.learning_rate),
-    }
-    groups = [{"params": network.parameters_of(prefix), "lr": rate} for prefix, rate in rates.items()]
-    groups = [group for group in groups if group["params"]]
-    try:
-        optimizer = torch.optim.AdamW(groups, fused=True, **dict(options.optimizer_args or []))
-    except (ValueError, TypeError) as error:
-        raise TrainerError(f"--optimizer_args: AdamW refuses them: {error}") from error
-    return optimizer, LambdaLR(optimizer, lambda _step: 1.0)
+    groups = parameter_groups(network, options)
+    if not groups:
+        raise TrainerError("--learning_rate: every rate is 0, so nothing would be trained; give one above 0")
+    name = options.optimizer_type.lower()
+    arguments = dict(options.optimizer_args or [])
+    if name in LIKE_ADAMW and (missing := _missing_for_bitsandbytes(network)):
+        left_out = sorted(arguments.keys() - set(ADAMW_ARGS))
+        without = f", without {', '.join(left_out)}" if left_out else ""
+        _warn(f"--optimizer_type {options.optimizer_type}: {missing}; fused AdamW is used instead{without}")
+        name, arguments = "adamw", {key: arguments[key] for key in arguments if key in ADAMW_ARGS}
+    if name == "adamw":
+        arguments = {"fused": True, **arguments}
+    elif name == "adafactor":
+        _prepare_adafactor(groups, options, arguments)
+    elif name.startswith("sgdnesterov"):
+        arguments = {"momentum": 0.9, **arguments, "nesterov": True}
+    elif name.startswith(ADAPTIVE):
+        _check_adaptive(groups)
+    optimizer = _make(_class_of(options.optimizer_type, name), groups, arguments)
+    begin(optimizer)
+    return optimizer
+
+
+def parameter_groups(network: LoRANetwork, options: Options) -> list[dict[str, Any]]:
+    """CLIP-L, then the transformer; in each the patterns' groups first, then the rest; in each of these the down
+    matrices, then (with LoRA+) the up matrices. What has rate 0 is left as it is."""
+    groups = []
+    for prefix, rate in (
+        (CLIP_PREFIX, _first(options.text_encoder_lr, options.learning_rate)),
+        (TRANSFORMER_PREFIX, _first(options.unet_lr, options.learning_rate)),
+    ):
+        groups += _groups_of(network, options, prefix, rate)
+    return groups
+
+
+def _groups_of(network: LoRANetwork, options: Options, prefix: str, rate: float) -> list[dict[str, Any]]:
+    settings = options.network
+    ratio = settings.plus_ratio_of(prefix)
+    found: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    rest = len(settings.pattern_rates)
+    for name, part in network.parts():
+        if not name.startswith(prefix):
+            continue
+        pattern = settings.rate_pattern_of(name)
+        place = rest if pattern is None else pattern
+        found.setdefault((place, False), []).append(part.down)
+        found.setdefault((place, ratio is not None), []).append(part.up)
+    groups = []
+    for (place, plus), parameters in sorted(found.items(), key=lambda item: item[0]):
+        own = rate if place == rest else settings.pattern_rates[place][1]
+        groups.append({"params": parameters, "lr": own * ratio if plus and ratio else own})
+    return [group for group in groups if group["lr"]]
 
 
 def _first(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
 
-def learning_rate(optimizer: Optimizer) -> float:
-    """The transformer's rate, which is the last group's."""
-    return float(optimizer.param_groups[-1]["lr"])
+def _missing_for_bitsandbytes(network: LoRANetwork) -> str | None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return "bitsandbytes is not installed"
+    if next(network.parameters()).device.type != "cuda":
+        return "bitsandbytes needs an NVIDIA GPU"
+    return None
+
+
+def _prepare_adafactor(groups: list[dict[str, Any]], options: Options, arguments: dict[str, Any]) -> None:
+    """As sd-scripts: with relative_step (its default) Adafactor finds the rates and takes none."""
+    arguments.setdefault("relative_step", True)
+    arguments["relative_step"] = arguments["relative_step"] or arguments.get("warmup_init", False)
+    if arguments["relative_step"]:
+        for group in groups:
+            del group["lr"]
+        _warn(
+            "Adafactor with relative_step finds the learning rate itself; --learning_rate is only what is shown first"
+        )
+    elif options.max_grad_norm:
+        _warn("Adafactor clips updates itself; --max_grad_norm 0 leaves the gradient to it")
+
+
+def _check_adaptive(groups: list[dict[str, Any]]) -> None:
+    rates = {group["lr"] for group in groups}
+    if max(rates) <= ADAPTIVE_RATE_TOO_LOW:
+        _warn(f"this optimizer multiplies --learning_rate by a rate that it finds: {max(rates):g} is low, 1 is usual")
+    if len(rates) > 1:
+        _warn("this optimizer finds one rate for all; different learning rates only scale it")
+
+
+def _class_of(written: str, name: str) -> type:
+    """The class behind --optimizer_type. `name`: in small letters, and what stands in for it."""
+    path, package = NAMED.get(name, (written if "." in written else f"torch.optim.{written}", None))
+    module, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), class_name)
+    except (ImportError, AttributeError) as error:
+        needed = (
+            f"needs the package {package}, which this Python does not have"
+            if package
+            else f"is not one of {', '.join(NAMED)}, and there is no class {path}"
+        )
+        raise TrainerError(f"--optimizer_type {written}: {needed}") from error
+    if not isinstance(found, type) or not hasattr(found, "step"):
+        raise TrainerError(f"--optimizer_type {written}: {path} is not an optimizer")
+    return found
+
+
+def _make(kind: type, groups: list[dict[str, Any]], arguments: dict[str, Any]) -> Optimizer:
+    rates = [group["lr"] for group in groups if "lr" in group]
+    try:
+        made: Optimizer = kind(groups, lr=rates[-1] if rates else None, **arguments)
+    except (ValueError, TypeError, AssertionError) as error:
+        raise TrainerError(f"--optimizer_args: {kind.__name__} refuses them: {error}") from error
+    return made
+
+
+def begin(optimizer: Optimizer) -> None:
+    """Puts a schedule-free optimizer into training mode; sd-scripts saves states in the other one."""
+    if is_schedule_free(optimizer):
+        optimizer.train()  # type: ignore[attr-defined]
+
+
+def is_schedule_free(optimizer: Optimizer) -> bool:
+    return "train_mode" in optimizer.param_groups[0]
+
+
+@contextlib.contextmanager
+def weights_in_use(optimizer: Optimizer) -> Iterator[None]:
+    """Within it the parameters are those to save as a LoRA, to sample and to validate with: a schedule-free
+    optimizer's average, else what they are. Afterwards they are what they were, bit for bit: the way back that the
+    package offers rounds, and a run that saves more often must not end differently."""
+    if not is_schedule_free(optimizer):
+        yield
+        return
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kept = [parameter.detach().clone() for parameter in parameters]
+    optimizer.eval()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, kept, strict=True):
+                parameter.copy_(value)
+        for group in optimizer.param_groups:
+            group["train_mode"] = True
+
+
+def learning_rate(optimizer: Optimizer, options: Options) -> float:
+    """The rate of the transformer's down matrices, times what an adaptive optimizer found."""
+    plus = options.network.plus_ratio_of(TRANSFORMER_PREFIX) is not None and len(optimizer.param_groups) > 1
+    group = optimizer.param_groups[-2 if plus else -1]
+    return float(group["lr"] or 0.0) * float(group.get("d", 1.0))
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)

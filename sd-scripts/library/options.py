@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from library import network_settings
 from library.debug_hang import HangPoint, hang_point
 from library.errors import nearest
 
-NETWORK_ARGS = ("train_blocks",)
-TRAIN_BLOCKS = ("all", "double", "single")
-OPTIMIZER_ARGS = ("betas", "eps", "weight_decay")
+LR_SCHEDULERS = (
+    *("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr"),
+    *("polynomial", "inverse_sqrt", "warmup_stable_decay", "piecewise_constant"),
+)
 
 
 def flag(
@@ -64,6 +66,11 @@ def not_negative(text: str) -> float:
     return _checked(text, float, lambda value: math.isfinite(value) and value >= 0, "a number from 0")
 
 
+def chance(text: str) -> float:
+    """A probability below 1."""
+    return _checked(text, float, lambda value: 0 <= value < 1, "a number from 0 to less than 1")
+
+
 def seed(text: str) -> int:
     """A whole number from 0 to 2**63 - 1."""
     return int(_checked(text, int, lambda value: 0 <= value < 2**63, "a whole number from 0 to 2**63 - 1"))
@@ -104,24 +111,37 @@ def exactly(*supported: str) -> Callable[[str], str]:
 def network_arg(text: str) -> tuple[str, str]:
     """`name=value` of --network_args."""
     name, separator, value = text.partition("=")
-    if not separator or name not in NETWORK_ARGS:
-        known = f"this trainer has {', '.join(NETWORK_ARGS)}{nearest(name, NETWORK_ARGS)}"
+    if not separator or name not in network_settings.ARGS:
+        known = f"this trainer has {', '.join(network_settings.ARGS)}{nearest(name, network_settings.ARGS)}"
         raise argparse.ArgumentTypeError(f"{text!r} is not a name=value that is there yet; {known}")
-    if value not in TRAIN_BLOCKS:
-        raise argparse.ArgumentTypeError(f"{text!r}: the value must be one of {', '.join(TRAIN_BLOCKS)}")
+    if wrong := network_settings.check(name, value):
+        raise argparse.ArgumentTypeError(wrong)
     return name, value
 
 
-def optimizer_arg(text: str) -> tuple[str, Any]:
-    """`name=value` of --optimizer_args, the value being a Python literal."""
+def argument(text: str) -> tuple[str, Any]:
+    """`name=value` for an optimizer or a schedule, the value being a Python literal."""
     name, separator, value = text.partition("=")
-    if not separator or name not in OPTIMIZER_ARGS:
-        known = f"adamw has {', '.join(OPTIMIZER_ARGS)}{nearest(name, OPTIMIZER_ARGS)}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name=value of the optimizer; {known}")
+    if not separator or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        raise argparse.ArgumentTypeError(f"{text!r}: {value!r} is not a number or a tuple of numbers") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: {value!r} is not a value of Python: a number, True, False, None, (a, b) or 'text'"
+        ) from None
+
+
+def steps(text: str) -> int | float:
+    """A whole number of steps, a share below 1, or a share as `10%`."""
+    number = text.removesuffix("%")
+    try:
+        value = float(number) / 100 if number != text else float(text)
+        if value < 1 or number != text:
+            return float(_checked(str(value), float, lambda share: 0 <= share <= 1, "a share")) if value else 0
+        return int(text)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of steps, a share below 1, or 10%") from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,17 +194,35 @@ class Options:
     # Network.
     network_module: str = flag("kind of network", required=True, parse=exactly("networks.lora_flux"))
     network_dim: int = flag("rank of the LoRA", default=4, parse=count)
-    network_alpha: float = flag("alpha of the LoRA; its scale is alpha/rank", default=1.0, parse=positive)
-    network_args: list[tuple[str, str]] | None = flag("train_blocks=all|double|single", parse=network_arg, many=True)
+    network_alpha: float = flag(
+        "alpha of the LoRA; its scale is alpha/rank, and 1 where alpha is 0", default=1.0, parse=not_negative
+    )
+    network_args: list[tuple[str, str]] | None = flag(
+        "name=value ...: ranks by part, blocks, dropouts, LoRA+", parse=network_arg, many=True
+    )
+    network_dropout: float | None = flag("chance that a number between down and up is dropped", parse=chance)
+    network_weights: Path | None = flag("LoRA to begin with, a safetensors file", parse=Path)
+    dim_from_weights: bool = switch("take layers, ranks and alphas from --network_weights")
+    scale_weight_norms: float | None = flag("limit of the norm of alpha/rank up down, held each step", parse=positive)
     network_train_unet_only: bool = switch("leave CLIP-L as it is")
 
     # Optimizer and schedule.
-    optimizer_type: str = flag("optimizer", default="adamw", parse=only("adamw"))
-    optimizer_args: list[tuple[str, Any]] | None = flag("name=value ...", parse=optimizer_arg, many=True)
+    optimizer_type: str = flag("optimizer: a name, a class of torch.optim, or the path of a class", default="adamw")
+    optimizer_args: list[tuple[str, Any]] | None = flag("name=value ...", parse=argument, many=True)
     learning_rate: float = flag("learning rate", default=2e-6, parse=not_negative)
     unet_lr: float | None = flag("learning rate of the transformer's LoRA", parse=not_negative)
     text_encoder_lr: float | None = flag("learning rate of CLIP-L's LoRA", parse=not_negative)
-    lr_scheduler: str = flag("schedule of the learning rate", default="constant", parse=only("constant"))
+    lr_scheduler: str = flag("schedule of the learning rate", default="constant", choices=LR_SCHEDULERS)
+    lr_scheduler_type: str | None = flag("a class of torch.optim.lr_scheduler, or the path of a class, instead")
+    lr_scheduler_args: list[tuple[str, Any]] | None = flag("name=value ...", parse=argument, many=True)
+    lr_warmup_steps: int | float = flag("steps (or share of all) in which the rate rises", default=0, parse=steps)
+    lr_decay_steps: int | float = flag("steps (or share) of decay, of warmup_stable_decay", default=0, parse=steps)
+    lr_scheduler_num_cycles: int = flag("restarts, of cosine_with_restarts", default=1, parse=count)
+    lr_scheduler_power: float = flag("power, of polynomial", default=1.0, parse=positive)
+    lr_scheduler_timescale: int | None = flag("steps, of inverse_sqrt; the warm-up's, if not given", parse=count)
+    lr_scheduler_min_lr_ratio: float | None = flag(
+        "least rate as a share, of cosine_with_min_lr and warmup_stable_decay", parse=not_negative
+    )
     max_grad_norm: float = flag("clip the gradient's norm; 0 is off", default=1.0, parse=not_negative)
     max_train_steps: int = flag("steps to train", default=1600, parse=count)
     max_train_epochs: int | None = flag("epochs to train; overrides the steps", parse=count)
@@ -231,5 +269,5 @@ class Options:
         return not self.network_train_unet_only
 
     @property
-    def train_blocks(self) -> str:
-        return dict(self.network_args or []).get("train_blocks", "all")
+    def network(self) -> network_settings.NetworkSettings:
+        return network_settings.read(self.network_args or [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -35,7 +36,8 @@ def prepare(options: Options) -> None:
 
 
 class Output:
-    """Saves by moments. `save_state_to` and `metadata_at` are given what only the loop knows."""
+    """Saves by moments. `save_state_to` and `metadata_at` are given what only the loop knows; within
+    `weights_in_use` the network has the weights that a LoRA is made of."""
 
     def __init__(
         self,
@@ -44,10 +46,12 @@ class Output:
         network: LoRANetwork,
         metadata_at: Callable[[int], dict[str, str]],
         save_state_to: Callable[[Path, int], None],
+        weights_in_use: Callable[[], AbstractContextManager[None]],
         say: Callable[[str], None],
     ) -> None:
         self._options, self._network = options, network
         self._metadata_at, self._save_state_to, self._say = metadata_at, save_state_to, say
+        self._weights_in_use = weights_in_use
 
     def save(self, moment: Moment, *, step: int, state: bool) -> None:
         """The state (if asked for), then the LoRA, then what these make outdated goes."""
@@ -65,7 +69,8 @@ class Output:
     def _save_lora(self, moment: Moment, *, step: int) -> None:
         path = self._options.output_dir / names.lora_name(self._options, moment)
         self._say(f"\nsaving checkpoint: {path}")
-        tensors = self._network.kohya_tensors(PRECISIONS[self._options.save_precision])
+        with self._weights_in_use():
+            tensors = self._network.kohya_tensors(PRECISIONS[self._options.save_precision])
         metadata = self._metadata_at(step)
         metadata["sshs_model_hash"], metadata["sshs_legacy_hash"] = lora_hashes(tensors, metadata)
         try:

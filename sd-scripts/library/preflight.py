@@ -94,6 +94,10 @@ def _check_models(options: Options) -> tuple[FluxConfig, int]:
             widths[flag] = read(file_shapes)
         except (KeyError, ValueError) as error:
             raise TrainerError(f"{flag}: {file} is not {what}: it lacks {error}") from error
+    if wrong := options.network.misfit(double_blocks=flux.double_blocks, single_blocks=flux.single_blocks):
+        raise TrainerError(wrong)
+    if options.network_weights:
+        safetensors_file.read_shapes(options.network_weights, "--network_weights")
     _check_widths(flux, widths["--clip_l"]["hidden_size"], widths["--t5xxl"]["d_model"], path)
     return flux, sum(math.prod(shape) for shape in shapes.values())
 

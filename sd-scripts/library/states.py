@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from library import atomic, debug_hang, safetensors_file
 from library.errors import TrainerError
@@ -30,6 +30,8 @@ from library.lora import LoRANetwork
 
 FORMAT = "fluxgym-1"
 PROGRESS, WEIGHTS, OPTIMIZER, SCHEDULER = "train_state.json", "model.safetensors", "optimizer.bin", "scheduler.bin"
+# What an optimizer keeps for each number of a parameter.
+FULL_SIZE = ("exp_avg", "exp_avg_sq", "momentum_buffer", "z")
 RANDOM_STATES = "random_states_0.pkl"
 
 
@@ -44,7 +46,9 @@ class Progress:
     seed: int
 
 
-def save(path: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: LambdaLR, progress: Progress) -> None:
+def save(
+    path: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
+) -> None:
     """Writes a state. Raises TrainerError where the disk does not take it; what was saved before is kept."""
 
     def fill(folder: Path) -> None:
@@ -115,7 +119,7 @@ def read_progress(folder: Path) -> Progress:
         raise TrainerError(f"--resume: {folder / PROGRESS} is damaged; take another state") from error
 
 
-def load(folder: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: LambdaLR) -> None:
+def load(folder: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: LRScheduler) -> None:
     """Takes over weights, optimizer and schedule. Raises TrainerError where one is damaged or does not fit."""
     try:
         weights = load_file(folder / WEIGHTS)
@@ -135,11 +139,12 @@ def _check_optimizer(optimizer: Optimizer, state: Mapping[str, Any], folder: Pat
     own = optimizer.state_dict()
     try:
         lengths = [len(group["params"]) for group in state["param_groups"]]
-        moments = {index: value["exp_avg"].shape for index, value in state["state"].items()}
+        kept = {index: value.items() for index, value in state["state"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise misfit from error
     if lengths != [len(group["params"]) for group in own["param_groups"]]:
         raise misfit
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    if any(parameters[index].shape != shape for index, shape in moments.items()):
-        raise misfit
+    for index, values in kept.items():
+        if any(key in FULL_SIZE and value.shape != parameters[index].shape for key, value in values):
+            raise misfit

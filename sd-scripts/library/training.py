@@ -16,9 +16,9 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler
 
-from library import debug_hang, metadata, model, optimizer, plan, preflight, states
+from library import debug_hang, metadata, model, network, optimizer, plan, preflight, schedulers, states
 from library.batches import BatchSource, positions, prefetch
 from library.encoding import Encoded, Encoding
 from library.flux_model import Flux
@@ -43,7 +43,7 @@ class Parts:
     clip: nn.Module | None
     network: LoRANetwork
     optimizer: Optimizer
-    scheduler: LambdaLR
+    scheduler: LRScheduler
 
 
 def run(options: Options, *, stop: StopRequest, metrics: Metrics) -> None:
@@ -85,20 +85,14 @@ def _load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accel
         options.pretrained_model_name_or_path, inputs.flux, dtype=dtype, device=accelerator.device
     )
     transformer.gradient_checkpointing = options.gradient_checkpointing
-    network = LoRANetwork(
-        transformer=transformer,
-        clip=encoded.clip,
-        rank=options.network_dim,
-        alpha=options.network_alpha,
-        train_blocks=options.train_blocks,
-        seed=inputs.seed,
-    ).to(accelerator.device)
-    print(f"create LoRA network: {len(list(network.parts()))} modules, rank {options.network_dim}", flush=True)
-    built, scheduler = optimizer.build(network, options)
+    lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
+    built = optimizer.build(lora, options)
+    scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)
     if inputs.state:
         print(f"resume training from {inputs.state} at step {inputs.first_step}", flush=True)
-        states.load(inputs.state, network=network, optimizer=built, scheduler=scheduler)
-    return Parts(transformer=transformer, clip=encoded.clip, network=network, optimizer=built, scheduler=scheduler)
+        states.load(inputs.state, network=lora, optimizer=built, scheduler=scheduler)
+        optimizer.begin(built)
+    return Parts(transformer=transformer, clip=encoded.clip, network=lora, optimizer=built, scheduler=scheduler)
 
 
 def _print_plan(options: Options, inputs: Inputs) -> None:
@@ -157,6 +151,7 @@ class _Run:
                 scheduler=parts.scheduler,
                 progress=self._progress(step),
             ),
+            weights_in_use=lambda: optimizer.weights_in_use(parts.optimizer),
             say=self.bar.print,
         )
         self.sampler = Sampler(
@@ -183,7 +178,7 @@ class _Run:
     def train(self) -> None:
         """The loop. Between two steps: progress, then saves, then samples, then a stop if one is asked for."""
         if self.options.sample_at_first and self.inputs.first_step == 0:
-            self.sampler.sample_all(epoch=0, step=0)
+            self._sample(epoch=0, step=0)
             self.stop.leave_if_requested()
         wanted = positions(
             first_step=self.inputs.first_step,
@@ -231,6 +226,8 @@ class _Run:
             self.accelerator.clip_grad_norm_(self.parts.network.parameters(), self.options.max_grad_norm)
         self.parts.optimizer.step()
         self.parts.scheduler.step()
+        if self.options.scale_weight_norms:
+            self.parts.network.limit_norms(self.options.scale_weight_norms)
         self.parts.optimizer.zero_grad(set_to_none=True)
 
     def _report_step(self, step: int, loss: float, began: float) -> None:
@@ -247,7 +244,7 @@ class _Run:
             totalEpochs=self.plan.total_epochs,
             loss=loss,
             averageLoss=average,
-            learningRate=optimizer.learning_rate(self.parts.optimizer),
+            learningRate=optimizer.learning_rate(self.parts.optimizer, self.options),
             secondsPerStep=round(self.seconds_per_step, 6),
         )
 
@@ -264,9 +261,16 @@ class _Run:
             self.metrics.report("saving", step=step)
             self.output.save(Moment(epoch=epoch), step=step, state=self.options.save_state)
         if plan.samples_epoch(self.options, self.plan, step):
-            self.sampler.sample_all(epoch=epoch, step=step)
+            self._sample(epoch=epoch, step=step)
         elif plan.samples_step(self.options, step):
-            self.sampler.sample_all(epoch=None, step=step)
+            self._sample(epoch=None, step=step)
+
+    def _sample(self, *, epoch: int | None, step: int) -> None:
+        """With the weights that a LoRA of this moment has, and without dropout."""
+        self.parts.network.eval()
+        with optimizer.weights_in_use(self.parts.optimizer):
+            self.sampler.sample_all(epoch=epoch, step=step)
+        self.parts.network.train()
 
     def _leave(self, step: int) -> None:
         """What a stop asks for: the step is finished, its state is saved, the exit status tells the signal."""

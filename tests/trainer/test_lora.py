@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from library import model
+from library import model, network_settings
 from library.flux_model import Flux, FluxConfig, read_config
 from library.lora import LoRANetwork
 from library.safetensors_file import load, read_shapes
@@ -40,7 +40,7 @@ def test_keys_and_shapes_are_those_of_a_file_by_sd_scripts() -> None:
     with torch.device("meta"):
         flux = Flux(full_width(1, 1))
         clip = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12))
-    network = LoRANetwork(transformer=flux, clip=clip, rank=4, alpha=1, train_blocks="all", seed=0)
+    network = LoRANetwork(transformer=flux, clip=clip, rank=4, alpha=1, seed=0)
     ours = {key: list(value.shape) for key, value in network.kohya_tensors(torch.bfloat16).items()}
     golden = {key: value["shape"] for key, value in HEADER.items() if key != "__metadata__"}
     assert len(golden) == 255
@@ -51,14 +51,20 @@ def test_keys_and_shapes_are_those_of_a_file_by_sd_scripts() -> None:
 def test_flux1_dev_has_304_modules(train_blocks: str, modules: int) -> None:
     with torch.device("meta"):
         flux = Flux(full_width(19, 38))
-    network = LoRANetwork(transformer=flux, clip=None, rank=1, alpha=1, train_blocks=train_blocks, seed=0)
+    settings = network_settings.read([("train_blocks", train_blocks)])
+    network = LoRANetwork(transformer=flux, clip=None, rank=1, alpha=1, seed=0, settings=settings)
     assert len(list(network.parts())) == modules
 
 
+def tiny_transformer() -> torch.nn.Module:
+    """One layer where a single block has it."""
+    block = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    block.__class__ = type("SingleStreamBlock", (torch.nn.Sequential,), {})
+    return torch.nn.ModuleDict({"single_blocks": torch.nn.ModuleList([block])})
+
+
 def test_an_alpha_that_bf16_cannot_hold_stays_exact() -> None:
-    linear = torch.nn.Sequential(torch.nn.Linear(4, 4))
-    linear.__class__ = type("SingleStreamBlock", (torch.nn.Sequential,), {})
-    network = LoRANetwork(transformer=linear, clip=None, rank=2, alpha=1.1, train_blocks="single", seed=0)
+    network = LoRANetwork(transformer=tiny_transformer(), clip=None, rank=2, alpha=1.1, seed=0)
     (alpha,) = (value for key, value in network.kohya_tensors(torch.bfloat16).items() if key.endswith("alpha"))
     assert alpha.dtype == torch.float32
     assert alpha == torch.tensor(1.1)
@@ -86,7 +92,7 @@ def test_a_trained_lora_has_its_effect_in_diffusers(tmp_path: Path) -> None:
     del oracle
 
     ours = model.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
-    network = LoRANetwork(transformer=ours, clip=None, rank=2, alpha=1, train_blocks="all", seed=0)
+    network = LoRANetwork(transformer=ours, clip=None, rank=2, alpha=1, seed=0)
     network.load_kohya(load(outcome.lora), "the trained LoRA")
     effect = (expected - without).abs().mean()
     assert effect > 1e-3

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--network_args: which layers are trained, at which rank and rate, and what is dropped. Pure, and without torch.
+
+Names, order and precedence are those of sd-scripts' networks.lora_flux: train_blocks stands over all; a rank
+by pattern (network_reg_dims) stands over the choice of blocks by index and over ranks by part, and these over
+--network_dim; rank 0 leaves a layer out. Layers go by their key names: lora_unet_double_blocks_0_img_attn_qkv.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+TRAIN_BLOCKS = ("all", "double", "single")
+# What a name has to contain for the rank of a part, in the order in which they are tried.
+PARTS = {
+    "img_attn_dim": ("img_attn",),
+    "txt_attn_dim": ("txt_attn",),
+    "img_mlp_dim": ("img_mlp",),
+    "txt_mlp_dim": ("txt_mlp",),
+    "img_mod_dim": ("img_mod",),
+    "txt_mod_dim": ("txt_mod",),
+    "single_dim": ("single_blocks", "linear"),
+    "single_mod_dim": ("modulation",),
+}
+# The layers before the blocks, in the order of in_dims.
+IN_LAYERS = ("img_in", "time_in", "vector_in", "guidance_in", "txt_in")
+Indices = frozenset[int] | None
+"""Chosen blocks; None: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """What --network_args say. The defaults are those of an empty list."""
+
+    train_blocks: str = "all"
+    part_ranks: dict[str, int] = field(default_factory=dict)
+    in_ranks: tuple[int, ...] = (0, 0, 0, 0, 0)
+    double_blocks: Indices = None
+    single_blocks: Indices = None
+    pattern_ranks: tuple[tuple[str, int], ...] = ()
+    pattern_rates: tuple[tuple[str, float], ...] = ()
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
+    plus_ratio: float | None = None
+    plus_ratio_transformer: float | None = None
+    plus_ratio_clip: float | None = None
+
+    def rank_of(self, name: str, default: int) -> int:
+        """The rank of a layer, 0 where it is left out. `default` is --network_dim."""
+        block = re.match(r"lora_unet_(double|single)_blocks_(\d+)_", name)
+        if block is not None and self.train_blocks not in ("all", block[1]):
+            return 0
+        for pattern, rank in self.pattern_ranks:
+            if re.search(pattern, name):
+                return rank
+        if block is not None:
+            chosen = self.double_blocks if block[1] == "double" else self.single_blocks
+            return self._rank_of_part(name, default) if chosen is None or int(block[2]) in chosen else 0
+        before = zip(IN_LAYERS, self.in_ranks, strict=True)
+        return next((rank for layer, rank in before if name.startswith(f"lora_unet_{layer}")), default)
+
+    def _rank_of_part(self, name: str, default: int) -> int:
+        for part, rank in self.part_ranks.items():
+            if all(piece in name for piece in PARTS[part]):
+                return rank
+        return default
+
+    def rate_pattern_of(self, name: str) -> int | None:
+        """Which of `pattern_rates` gives the learning rate of a layer; None: none of them."""
+        matches = (re.search(pattern, name) for pattern, _ in self.pattern_rates)
+        return next((index for index, match in enumerate(matches) if match), None)
+
+    def plus_ratio_of(self, prefix: str) -> float | None:
+        """LoRA+: how many times as fast the up matrices of layers with this prefix are trained; None: it is off."""
+        own = self.plus_ratio_clip if prefix.startswith("lora_te") else self.plus_ratio_transformer
+        return own or self.plus_ratio
+
+    def misfit(self, *, double_blocks: int, single_blocks: int) -> str | None:
+        """Why a choice of blocks does not fit a model of this depth, as a sentence."""
+        for kind, chosen, depth in (
+            ("double", self.double_blocks, double_blocks),
+            ("single", self.single_blocks, single_blocks),
+        ):
+            if chosen and max(chosen) >= depth:
+                return (
+                    f"--network_args train_{kind}_block_indices names block {max(chosen)}, but the model has "
+                    f"{depth} {kind} blocks, numbered from 0"
+                )
+        return None
+
+
+def _rank(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise ValueError
+    return value
+
+
+def _probability(text: str) -> float:
+    if not 0 <= (value := float(text)) < 1:
+        raise ValueError
+    return value
+
+
+def _ratio(text: str) -> float:
+    if not (value := float(text)) > 0:
+        raise ValueError
+    return value
+
+
+def _in_ranks(text: str) -> tuple[int, ...]:
+    ranks = tuple(_rank(piece) for piece in text.strip().removeprefix("[").removesuffix("]").split(","))
+    if len(ranks) != len(IN_LAYERS):
+        raise ValueError
+    return ranks
+
+
+def _blocks(text: str) -> str:
+    if text not in TRAIN_BLOCKS:
+        raise ValueError
+    return text
+
+
+def _indices(text: str) -> Indices:
+    """`all`, `none`, or numbers and ranges: 0,1,8-12."""
+    if text in ("all", "none", ""):
+        return None if text == "all" else frozenset()
+    chosen: set[int] = set()
+    for piece in text.split(","):
+        first, dash, last = piece.partition("-")
+        numbers = range(int(first), int(last) + 1) if dash else (int(first),)
+        if not numbers:
+            raise ValueError
+        chosen.update(numbers)
+    return frozenset(chosen)
+
+
+def _patterns(convert: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, Any], ...]]:
+    """`PATTERN=VALUE,PATTERN=VALUE`, the patterns being regular expressions."""
+
+    def read(text: str) -> tuple[tuple[str, Any], ...]:
+        pairs = []
+        for piece in filter(None, map(str.strip, text.split(","))):
+            pattern, separator, value = piece.partition("=")
+            if not separator:
+                raise ValueError
+            re.compile(pattern.strip())
+            pairs.append((pattern.strip(), convert(value)))
+        return tuple(pairs)
+
+    return read
+
+
+def _false(text: str) -> None:
+    if text != "False":
+        raise ValueError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arg:
+    """One name: the field that it sets, how its value is read, and what would be right."""
+
+    field: str | None
+    read: Callable[[str], Any]
+    right: str
+
+
+RANK, RATIO, PROBABILITY = "a whole number from 0", "a number above 0", "a number from 0 to less than 1"
+INDICES = "all, none, or numbers and ranges such as 0,1,8-12"
+ARGS = {
+    "train_blocks": _Arg(field="train_blocks", read=_blocks, right=f"one of {', '.join(TRAIN_BLOCKS)}"),
+    **{name: _Arg(field="part_ranks", read=_rank, right=RANK) for name in PARTS},
+    "in_dims": _Arg(field="in_ranks", read=_in_ranks, right=f"[five ranks], of {', '.join(IN_LAYERS)}"),
+    "train_double_block_indices": _Arg(field="double_blocks", read=_indices, right=INDICES),
+    "train_single_block_indices": _Arg(field="single_blocks", read=_indices, right=INDICES),
+    "network_reg_dims": _Arg(field="pattern_ranks", read=_patterns(_rank), right="PATTERN=RANK,..."),
+    "network_reg_lrs": _Arg(field="pattern_rates", read=_patterns(float), right="PATTERN=RATE,..."),
+    "rank_dropout": _Arg(field="rank_dropout", read=_probability, right=PROBABILITY),
+    "module_dropout": _Arg(field="module_dropout", read=_probability, right=PROBABILITY),
+    "loraplus_lr_ratio": _Arg(field="plus_ratio", read=_ratio, right=RATIO),
+    "loraplus_unet_lr_ratio": _Arg(field="plus_ratio_transformer", read=_ratio, right=RATIO),
+    "loraplus_text_encoder_lr_ratio": _Arg(field="plus_ratio_clip", read=_ratio, right=RATIO),
+    # Of sd-scripts, and not there: split_qkv is broken in it (trainers.md 1.6), T5's LoRA nobody reads.
+    "train_t5xxl": _Arg(field=None, read=_false, right="False (T5 is not trained)"),
+    "split_qkv": _Arg(field=None, read=_false, right="False (q, k and v have one LoRA)"),
+}
+
+
+def check(name: str, value: str) -> str | None:
+    """What is wrong with `name=value`, as a sentence, or None."""
+    try:
+        ARGS[name].read(value)
+    except (ValueError, re.error):
+        return f"{name}={value}: the value must be {ARGS[name].right}"
+    return None
+
+
+def read(pairs: Iterable[tuple[str, str]]) -> NetworkSettings:
+    """The settings behind pairs that `check` has passed. A name that is given twice counts as its last."""
+    found = dict(pairs)
+    values = {arg.field: arg.read(found[name]) for name, arg in ARGS.items() if arg.field and name in found}
+    if "part_ranks" in values:
+        values["part_ranks"] = {name: _rank(found[name]) for name in PARTS if name in found}
+    return NetworkSettings(**values)

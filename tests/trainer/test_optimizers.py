@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optimizers and schedules against sd-scripts' own functions, and against the packages that they come from."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import prodigyopt
+import pytest
+import schedulefree
+import torch
+
+from library import network, optimizer, schedulers
+from library.errors import TrainerError
+from library.lora import LoRANetwork
+from library.options import Options
+from library.safetensors_file import load
+from tests.trainer.in_process import run
+from tests.trainer.recorded import options, recorded
+from tests.trainer.running import Settings
+from tests.trainer.test_lora import tiny_transformer
+
+STEPS = 12
+START = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+
+
+def words_of(case: dict[str, Any]) -> list[str]:
+    words: str = case["words"]
+    return words.split(" ") if "step_rules" in words else shlex.split(words)
+
+
+def one_tensor(given: Options, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.nn.Parameter, Any]:
+    """The optimizer of the options over one tensor with START in it."""
+    parameter = torch.nn.Parameter(START.clone())
+    group = {"params": [parameter], "lr": given.learning_rate}
+    monkeypatch.setattr(optimizer, "parameter_groups", lambda _network, _options: [group])
+    return parameter, optimizer.build(a_lora(), given)
+
+
+def a_lora() -> LoRANetwork:
+    return network.build(options(), transformer=tiny_transformer(), clip=None, seed=0)
+
+
+@pytest.mark.parametrize("case", recorded("schedules"), ids=lambda case: case["words"])
+def test_rates_and_steps_are_those_of_sd_scripts(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = words_of(case)
+    given = options(*words, *(() if "--learning_rate" in words else ("--learning_rate", "0.01")))
+    parameter, built = one_tensor(given, monkeypatch)
+    assert f"{type(built).__module__}.{type(built).__name__}" == case["optimizer"]
+    schedule = schedulers.build(built, given, total_steps=STEPS)
+    rates = []
+    for _ in range(STEPS):
+        parameter.grad = 2 * parameter.detach()
+        rates.append(float(schedule.get_last_lr()[0] or 0))
+        built.step()
+        schedule.step()
+    assert rates == pytest.approx(case["rates"])
+    assert parameter.detach().flatten().tolist() == pytest.approx(case["weights"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ("--optimizer_type prodigy --optimizer_args d_coef=2", lambda p: prodigyopt.Prodigy(p, lr=1.0, d_coef=2)),
+        (
+            "--optimizer_type AdamWScheduleFree --optimizer_args warmup_steps=3",
+            lambda p: schedulefree.AdamWScheduleFree(p, lr=1.0, warmup_steps=3),
+        ),
+        ("--optimizer_type SGDScheduleFree", lambda p: schedulefree.SGDScheduleFree(p, lr=1.0)),
+        ("--optimizer_type RAdamScheduleFree", lambda p: schedulefree.RAdamScheduleFree(p, lr=1.0)),
+    ],
+)
+def test_steps_are_those_of_the_package(words: str, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = options(*shlex.split(words), "--learning_rate", "1.0")
+    ours, built = one_tensor(given, monkeypatch)
+    theirs = torch.nn.Parameter(START.clone())
+    judge = made([theirs])
+    if hasattr(judge, "train"):
+        judge.train()
+    for _ in range(STEPS):
+        for parameter, stepping in ((ours, built), (theirs, judge)):
+            parameter.grad = 0.1 * parameter.detach()
+            stepping.step()
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, START)
+    if "d" in built.param_groups[0]:
+        assert optimizer.learning_rate(built, given) == built.param_groups[0]["d"] != 1e-6
+
+    kept = ours.detach().clone()
+    with optimizer.weights_in_use(built):
+        if hasattr(judge, "eval"):
+            judge.eval()
+            assert not torch.equal(ours, kept)
+        assert torch.equal(ours, theirs)
+    assert torch.equal(ours, kept)
+    built.step()
+
+
+def test_8_bit_adamw_without_its_package_is_fused_adamw_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--optimizer_type AdamW8bit --optimizer_args weight_decay=0.1 block_wise=True"
+    built = optimizer.build(a_lora(), options(*words.split(), "--learning_rate", "1"))
+    assert isinstance(built, torch.optim.AdamW)
+    assert (built.defaults["fused"], built.defaults["weight_decay"]) == (True, 0.1)
+    warning = capsys.readouterr().err
+    assert "fused AdamW is used instead, without block_wise" in warning
+    assert "bitsandbytes is not installed" in warning or "bitsandbytes needs an NVIDIA GPU" in warning
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--optimizer_type Adam0", "is not one of adafactor, .*, and there is no class torch.optim.Adam0"),
+        ("--optimizer_type no.such.Class", "there is no class no.such.Class"),
+        ("--optimizer_type torch.nn.Linear", "torch.nn.Linear is not an optimizer"),
+        ("--optimizer_type lion", "needs the package lion-pytorch, which this Python does not have"),
+        ("--optimizer_args beta=1", "--optimizer_args: AdamW refuses them"),
+        ("--optimizer_args eps=-1.0", "--optimizer_args: AdamW refuses them"),
+    ],
+)
+def test_what_cannot_be_made_is_told(words: str, sentence: str) -> None:
+    with pytest.raises(TrainerError, match=sentence):
+        optimizer.build(a_lora(), options(*words.split(), "--learning_rate", "1"))
+
+
+def test_a_schedule_that_cannot_be_made_is_told() -> None:
+    built = optimizer.build(a_lora(), options("--learning_rate", "1"))
+    for words in ("--lr_scheduler_type StepLR", "--lr_scheduler_type No", "--lr_scheduler_type a.B"):
+        with pytest.raises(TrainerError, match="--lr_scheduler"):
+            schedulers.build(built, options(*words.split()), total_steps=4)
+
+
+ONE_EPOCH = "--network_train_unet_only --max_train_epochs 1"
+ADAFACTOR_16G = (
+    "--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False warmup_init=False"
+)
+TABLE = [
+    # What FluxGym passes at 16 GB.
+    f"{ADAFACTOR_16G} --lr_scheduler constant_with_warmup --max_grad_norm 0.0",
+    "--optimizer_type adafactor",
+    "--optimizer_type prodigy --learning_rate 1",
+    "--optimizer_type AdamWScheduleFree",
+    "--optimizer_type RAdamScheduleFree --save_every_n_steps 2",
+    "--optimizer_type NAdam --lr_scheduler cosine --lr_warmup_steps 0.3 --network_args loraplus_lr_ratio=4",
+    "--optimizer_type SGDNesterov --lr_scheduler_type CosineAnnealingLR --lr_scheduler_args T_max=9",
+    "--scale_weight_norms 0.1 --network_args txt_mlp_dim=0 in_dims=[1,0,2,0,0]",
+]
+
+
+@pytest.mark.parametrize("words", TABLE)
+def test_a_resumed_run_is_the_undisturbed_one(words: str, settings: Settings, tmp_path: Path) -> None:
+    whole = run(settings.plus(f"{ONE_EPOCH} {words}", output="whole"))
+    assert (whole.error, whole.steps) == (None, [1, 2, 3, 4, 5, 6])
+    pieces = settings.plus(f"{ONE_EPOCH} {words}", output="pieces")
+    first = run(pieces, stop_after=3)
+    assert (first.error, first.status) == (None, 143)
+    second = run(pieces.plus(f"--resume {tmp_path / 'pieces' / 'lora-step00000003-state'}"))
+    assert (second.error, second.steps) == (None, [4, 5, 6])
+    one, other = (load(tmp_path / name / "lora.safetensors") for name in ("whole", "pieces"))
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+    assert all(bool(tensor.any()) for key, tensor in one.items() if key.endswith("lora_up.weight"))
