@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a job is to be judged at present: its trainer runs and can be seen, and nobody ends it. Pure."""
+"""Whether a job is to be judged at present: its trainer runs and can be seen, and nobody ends it; and whether a hang
+of it is in the journal already. Pure."""
 
 from typing import assert_never
 
 from fluxgymd.core.job import (
+    Attempt,
     Completed,
     Failed,
     Interrupted,
@@ -37,3 +39,9 @@ def why_not(job: Job) -> str | None:
             return "Its trainer has not started yet." if state.attempt.trainer is None else None
         case _:
             assert_never(state)
+
+
+def is_told(attempt: Attempt, *, phase: str | None, step: int, acts: bool) -> bool:
+    """Whether this hang is recorded. One that was only told of is not, for a daemon that is to act on it."""
+    hang = attempt.hang
+    return hang is not None and (hang.phase, hang.step) == (phase, step) and (hang.acts or not acts)
