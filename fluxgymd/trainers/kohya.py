@@ -139,6 +139,12 @@ def trainer_at(path: Path) -> Trainer:
     return Trainer.SD_SCRIPTS if (path / "train_network.py").is_file() else Trainer.OURS
 
 
+def is_understood(path: Path) -> bool:
+    """Whether the trainer in a folder is one whose progress is understood: sd-scripts by what it prints, ours by its
+    metrics.py. Blocks on the disk."""
+    return (path / "train_network.py").is_file() or (path / "library" / "metrics.py").is_file()
+
+
 def steps_per_epoch(context: Context, pictures: int) -> int:
     """Steps of one epoch of the dataset that `dataset_config` writes, whose batches are of one picture."""
     accumulated = (context.trainer_options or {}).get("gradient_accumulation_steps", ["1"])

@@ -14,6 +14,7 @@ import msgspec
 from fluxgym.messages import Phase
 from fluxgymd.store.caches import ENDINGS
 from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import kohya
 from fluxgymd.trainers.attempt_progress import AttemptProgress
 
 MOST_FILES = 100_000
@@ -41,8 +42,10 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 class Files:
     """The looks at one attempt's files."""
 
-    def __init__(self, folder: JobFolder, progress: AttemptProgress) -> None:
+    def __init__(self, folder: JobFolder, progress: AttemptProgress, *, trainer: Path | None) -> None:
+        """`trainer`: where the trainer of the attempt lies; None if it is a program of the user's."""
         self._folder = folder
+        self._trainer = trainer
         self._told = progress
         self._written = Written()
 
@@ -50,7 +53,7 @@ class Files:
         self._told.read()
         progress = self._told.progress
         return Seen(
-            phase=progress.phase if progress is not None else None,
+            phase=progress.phase if progress is not None else self._untold(),
             step=progress.step if progress is not None else None,
             total_steps=progress.total_steps if progress is not None else None,
             done=self._told.work,
@@ -60,6 +63,10 @@ class Files:
             log_bytes=_size(self._folder.log),
             disk_free=_free(self._folder.path),
         )
+
+    def _untold(self) -> Phase | None:
+        """A trainer that would tell what it does, and has told nothing since its start, is starting."""
+        return Phase.STARTING if self._trainer is not None and kohya.is_understood(self._trainer) else None
 
 
 class Written:

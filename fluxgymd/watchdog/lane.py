@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that may hang: one piece at a time, each waited for until a deadline.
+"""Work that may hang or fail: one piece at a time, each waited for until a deadline. What does not come is unknown.
 
 While a piece hangs no other is begun, so a volume that is gone holds one thread of a job, and not one more at each
 look.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from fluxgymd.lanes import THREADS
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -20,12 +23,18 @@ class Lane(Generic[T]):
         self._under_way: asyncio.Future[T] | None = None
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """The result. None: it is not there by the deadline, or the piece before still hangs."""
+        """The result. None: it failed, it is not there by the deadline, or the piece before still hangs."""
         if self._under_way is not None and not self._under_way.done():
             return None
         self._under_way = asyncio.ensure_future(work())
         done, _ = await asyncio.wait({self._under_way}, timeout=self._deadline)
-        return self._under_way.result() if done else None
+        if not done:
+            return None
+        try:
+            return self._under_way.result()
+        except Exception:
+            log.exception("a part of a look failed")
+            return None
 
     def close(self) -> None:
         if self._under_way is not None:

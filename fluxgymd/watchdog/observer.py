@@ -7,6 +7,7 @@ volume hides what the files tell of its own job, a hung driver what the GPUs do,
 
 import asyncio
 import time
+from pathlib import Path
 
 from fluxgym.messages import Kind
 from fluxgymd.attempts.port import Adapter
@@ -25,7 +26,10 @@ from fluxgymd.watchdog.lane import Lane, in_thread
 DEADLINE_SECONDS = 10.0
 """For the files and for the processes, each."""
 GPU_DEADLINE_SECONDS = 20.0
-"""A little more than a helper has for an answer; who asks for other jobs may have begun before."""
+"""A little more than a helper has for an answer; who asks for other jobs may have begun before. Never more than an
+interval: a driver that hangs makes each question wait so long, and looks that come too late count as a gap."""
+SHORTEST_SECONDS = 2.0
+"""An answer of NVML takes so long on a loaded host, however short the interval is."""
 
 Doing = tuple[Activity, float | None]
 """What its processes do, and the memory pressure."""
@@ -40,24 +44,28 @@ class Observer:
         folder: JobFolder,
         attempt: Attempt,
         kind: Kind | None,
+        trainer: Path,
         adapter: Adapter,
         gpus: Gpus,
         interval: float = INTERVAL_SECONDS,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
-        """`attempt`: as it is once its trainer runs. `interval`: seconds between two looks; jobs that are looked at
-        within half of it share an answer of NVML."""
+        """`attempt`: as it is once its trainer runs. `trainer`: where the trainer of this machine lies. `interval`:
+        seconds between two looks; jobs that are looked at within half of it share an answer of NVML."""
         self._attempt = attempt
         self._ref = attempt_ref(attempt, folder.attempt(attempt.number))
         self._adapter = adapter
         self._gpus = gpus
         self._interval = interval
-        self._files = Files(folder, AttemptProgress(folder, attempt, kind))
+        progress = AttemptProgress(folder, attempt, kind)
+        self._files = Files(folder, progress, trainer=trainer if kind is not Kind.PROGRAM else None)
         self._activity = ActivityReader()
         self._seen = Seen()
         self._files_lane = Lane[Seen](deadline_seconds=deadline_seconds)
         self._activity_lane = Lane[Doing](deadline_seconds=deadline_seconds)
-        self._gpus_lane = Lane[tuple[Reading, ...]](deadline_seconds=GPU_DEADLINE_SECONDS)
+        self._gpus_lane = Lane[tuple[Reading, ...]](
+            deadline_seconds=min(GPU_DEADLINE_SECONDS, max(SHORTEST_SECONDS, interval))
+        )
 
     async def observe(self) -> Observation:
         """One look. Two at the same time are not allowed."""

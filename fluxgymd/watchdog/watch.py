@@ -23,7 +23,7 @@ from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.watchdog.trail import begin, follow
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
-from fluxgymd.core.watchdog.watched import why_not
+from fluxgymd.core.watchdog.watched import is_told, why_not
 from fluxgymd.engine import monitor
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.gpus.machine import Gpus
@@ -56,6 +56,7 @@ class Watch:
             folder=entry.folder,
             attempt=attempt,
             kind=job.context.kind,
+            trainer=config.trainer_path,
             adapter=adapter,
             gpus=gpus,
             interval=self._limits.interval,
@@ -114,13 +115,13 @@ class Watch:
 
     async def _record(self, stuck: Stuck, look: Observation) -> None:
         phase = look.phase.value if look.phase is not None else None
+        acts = self._mode is WatchdogMode.ACT
 
         def choose(_: Job) -> events.Stuck:
             attempt = self._watched()
             if attempt is None:
                 raise NoHang
-            told = attempt.hang
-            if told is not None and (told.phase, told.step) == (phase, max(attempt.step, look.step or 0)):
+            if is_told(attempt, phase=phase, step=max(attempt.step, look.step or 0), acts=acts):
                 raise NoHang
             return events.Stuck(
                 at=time.time(),
@@ -131,7 +132,7 @@ class Watch:
                 evidence=stuck.evidence,
                 phase=phase,
                 step=look.step,
-                acts=self._mode is WatchdogMode.ACT,
+                acts=acts,
             )
 
         try:

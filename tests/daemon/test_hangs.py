@@ -17,7 +17,7 @@ import pytest
 from fluxgym import methods as m
 from fluxgym.messages import Context, FailureKind, Kind, State, WatchdogMode
 from tests.daemon.installed import InstalledDaemon
-from tests.daemon.running import Asked, RunningDaemon, context, tensors
+from tests.daemon.running import TRAINER_PYTHON, Asked, RunningDaemon, context, tensors
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.hung_volume import HungVolume
 from tests.harness.user_manager import UserManager
@@ -264,6 +264,37 @@ def test_a_hang_is_only_told_where_the_job_asks_for_no_more(quick: RunningDaemon
     assert stopped.reason == "It was stopped by the user at step 19; it had to be killed."
 
 
+def test_promise_7_a_trainer_that_hangs_before_it_says_anything_is_found(folder: Path, model: Path) -> None:
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\n[ -z "$FLUXGYM_METRICS" ] || exec sleep 1000\nexec {TRAINER_PYTHON} "$@"\n')
+    python.chmod(0o755)
+    env = {STOP_LIMIT: "1", "FLUXGYM_TRAINER_PYTHON": str(python)}
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
+        limits = {"interval_seconds": 1.0, "starting_still_seconds": 5.0}
+        daemon.submit(context("my-lora", model, watchdog_limits=limits))
+        (stuck,) = until(lambda: events_of(daemon, "my-lora", "stuck")[:1], what="the hang to be found")
+        assert (stuck["rule"], stuck["phase"]) == ("still", "starting")
+        (end,) = until(lambda: events_of(daemon, "my-lora", "ended")[:1], what="the end of the first attempt")
+        assert end["reason"].startswith("It hung in the phase starting.")
+
+
+def test_a_daemon_that_is_to_act_ends_what_another_only_told_of(quick: RunningDaemon, model: Path) -> None:
+    mode = "FLUXGYM_WATCHDOG_MODE"
+    quick.stop()
+    quick.environment[mode] = "warn"
+    quick.start()
+    quick.submit(hanging("my-lora", model, "sleep@training:20", STILL))
+    until(lambda: events_of(quick, "my-lora", "stuck"), what="the hang to be told", deadline_seconds=DEADLINE)
+    quick.stop()
+    del quick.environment[mode]
+    quick.start()
+    (end,) = until(
+        lambda: events_of(quick, "my-lora", "ended")[:1], what="the hang to be ended", deadline_seconds=DEADLINE
+    )
+    assert (end["outcome"], end["attempt"]) == ("interrupted", 1)
+    assert [bool(stuck.get("acts")) for stuck in events_of(quick, "my-lora", "stuck")[:2]] == [False, True]
+
+
 def test_a_stop_of_the_user_stays_one(quick: RunningDaemon, model: Path) -> None:
     """A hang that is found while a stop waits for a checkpoint, which never comes."""
     quick.submit(hanging("my-lora", model, "sleep@training:20", STILL))
@@ -314,8 +345,7 @@ def test_promise_7_a_hung_nvml_hides_no_hang_and_makes_no_healthy_job_one(
     nvml.tell(*both)
     env = {**nvml.environment, STOP_LIMIT: "1"}
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
-        # A look waits for NVML until its deadline, 20 s: a shorter interval would count each as a gap.
-        limits = {"interval_seconds": 8.0, "gpu_idle_seconds": 16.0, "step_floor_seconds": 16.0}
+        limits = {"interval_seconds": 1.0, "gpu_idle_seconds": 16.0, "step_floor_seconds": 16.0}
         daemon.submit(hanging("my-lora", model, "spin@training:20", limits))
         daemon.submit(context("healthy", model, epochs=10_000, watchdog_limits=limits))
         daemon.wait("healthy", State.RUNNING)

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.watchdog.files import Written, count_caches, outputs
+from fluxgym.messages import Kind, Phase
+from fluxgymd.core.job import Live, fold
+from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers.attempt_progress import AttemptProgress
+from fluxgymd.watchdog.files import Files, Written, count_caches, outputs
+from tests.core import histories as h
+from tests.daemon.running import ROOT
 
 
 @pytest.fixture
@@ -88,3 +94,25 @@ def test_caches_are_counted_by_their_names(home: Path) -> None:
     assert count_caches(dataset) == 2
     assert count_caches(home / "no-such-dataset") == 0
     assert count_caches(home / "training.log") is None, "it cannot be told"
+
+
+def phase_of(home: Path, kind: Kind, trainer: Path | None) -> Phase | None:
+    state = fold(h.WAYS["running"]).state
+    assert isinstance(state, Live)
+    folder = JobFolder(home)
+    return Files(folder, AttemptProgress(folder, state.attempt, kind), trainer=trainer).look().phase
+
+
+def test_promise_7_a_trainer_that_has_told_nothing_since_its_start_is_starting(home: Path, tmp_path: Path) -> None:
+    """One that hangs before it says anything is judged by the limits of a start."""
+    for name in ("sd-scripts/train_network.py", "another/flux_train_network.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    for name in ("training.log", "metrics.jsonl"):
+        (home / name).write_bytes(b"")
+    assert phase_of(home, Kind.TRAINING, ROOT / "sd-scripts") is Phase.STARTING
+    assert phase_of(home, Kind.TRAINING, tmp_path / "sd-scripts") is Phase.STARTING
+    assert phase_of(home, Kind.TRAINING, tmp_path / "another") is None, "it may tell its progress in words of its own"
+    assert phase_of(home, Kind.PROGRAM, None) is None
+    (home / "training.log").write_text("caching latents...\n")
+    assert phase_of(home, Kind.TRAINING, tmp_path / "sd-scripts") is Phase.CACHING

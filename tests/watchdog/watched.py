@@ -9,7 +9,7 @@ from fluxgymd.gpus.machine import Gpus
 from fluxgymd.store import journal
 from fluxgymd.store.home import JobFolder
 from fluxgymd.watchdog.observer import Observer
-from tests.daemon.running import Asked
+from tests.daemon.running import ROOT, Asked
 
 
 def job_of(daemon: Asked, name: str) -> Job:
@@ -26,6 +26,7 @@ def observer_of(daemon: Asked, name: str, gpus: Gpus, **options: float) -> Obser
         folder=JobFolder(daemon.folder(name)),
         attempt=job.state.attempt,
         kind=job.context.kind,
+        trainer=ROOT / "sd-scripts",
         adapter=ProcessAdapter(stop_limit=1),
         gpus=gpus,
         **options,
