@@ -12,12 +12,13 @@ import os
 import sys
 from typing import NoReturn
 
-from library.signals import StopRequest
+from library.signals import StopRequest, Wishes
 
 
 def main() -> NoReturn:
-    stop = StopRequest()
+    stop, wishes = StopRequest(), Wishes()
     stop.install()
+    wishes.install()
     _prepare_output()
     # Set, not defaulted: the trainer of this issue takes every file from the paths it is given.
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -36,7 +37,7 @@ def main() -> NoReturn:
     try:
         from library import training
 
-        training.run(options, stop=stop, metrics=metrics)
+        training.run(options, stop=stop, wishes=wishes, metrics=metrics)
     except ModuleNotFoundError as error:
         sentence = f"error: {sys.executable} has no module {error.name}; use the Python of the trainer's environment"
         print(sentence, file=sys.stderr)

@@ -80,7 +80,8 @@ def recover_directory(path: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Removes a directory without ever showing a half of it under its own name."""
+    """Removes a directory, or the `.old` in its place, without ever showing a half under a name that is read."""
+    recover_directory(path)
     temporary = temporary_of(path)
     if temporary.exists():
         shutil.rmtree(temporary)

@@ -173,11 +173,12 @@ class DoubleStreamBlock(nn.Module):
     def __init__(self, config: FluxConfig) -> None:
         super().__init__()
         self.heads = config.heads
+        # In sd-scripts' order, which is that of the moments in an optimizer's state.
         self.img_mod = Modulation(config.hidden, 6)
-        self.txt_mod = Modulation(config.hidden, 6)
         self.img_attn = SelfAttention(config)
-        self.txt_attn = SelfAttention(config)
         self.img_mlp = _mlp(config)
+        self.txt_mod = Modulation(config.hidden, 6)
+        self.txt_attn = SelfAttention(config)
         self.txt_mlp = _mlp(config)
 
     def forward(

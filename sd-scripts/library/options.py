@@ -190,6 +190,7 @@ class Options:
     # Resume.
     resume: Path | None = flag("state folder to go on from", parse=Path)
     initial_epoch: int | None = flag("epoch to begin with; with --resume the state's counter decides", parse=count)
+    replan: bool = switch("go on although what the state was made with is no longer asked for or there")
 
     # Network.
     network_module: str = flag("kind of network", required=True, parse=exactly("networks.lora_flux"))

@@ -60,6 +60,11 @@ class Output:
         self._save_lora(moment, step=step)
         self._remove_outdated(moment)
 
+    def save_now(self, step: int) -> None:
+        """State and LoRA that were asked for between two moments: they make nothing outdated."""
+        self.save_state(Moment(step=step), step=step)
+        self._save_lora(Moment(step=step), step=step)
+
     def save_state(self, moment: Moment, *, step: int) -> None:
         """Only the state."""
         path = self._options.output_dir / names.state_name(self._options, moment)
@@ -88,6 +93,6 @@ class Output:
         old_state = names.outdated(self._options, moment, state=True)
         if old_state:
             path = self._options.output_dir / names.state_name(self._options, old_state)
-            if path.exists():
+            if atomic.existing_directory(path):
                 self._say(f"removing old state: {path}")
                 atomic.remove_directory(path)

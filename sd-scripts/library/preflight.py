@@ -10,8 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from library import dataset, dataset_config, flux_model, output, plan, prompts, safetensors_file, states
+from library import choices, dataset, dataset_config, flux_model, output, plan, prompts, safetensors_file, states
 from library.autoencoder import read_config as read_autoencoder_config
+from library.choices import Choices
 from library.dataset import Dataset
 from library.errors import TrainerError
 from library.flux_model import FluxConfig
@@ -27,7 +28,8 @@ T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """A run whose parts fit together. `state` is the folder that it goes on from, `first_step` the steps done."""
+    """A run whose parts fit together. `state` is the folder that it goes on from, `progress` what that tells,
+    `first_step` the steps done."""
 
     dataset: Dataset
     plan: Plan
@@ -36,8 +38,10 @@ class Inputs:
     flux_parameters: int
     t5_length: int
     state: Path | None
+    progress: Progress | None
     first_step: int
     seed: int
+    choices: Choices
 
 
 def check(options: Options) -> Inputs:
@@ -55,7 +59,7 @@ def check(options: Options) -> Inputs:
     )
     planned = plan.make(options, batches_per_epoch=found.batches_per_epoch)
     state = states.find(options.resume) if options.resume else None
-    progress = states.read_progress(state) if state else None
+    progress = states.read_progress(state, steps_per_epoch=planned.steps_per_epoch) if state else None
     wants_samples = options.sample_prompts is not None
     return Inputs(
         dataset=found,
@@ -65,8 +69,10 @@ def check(options: Options) -> Inputs:
         flux_parameters=flux_parameters,
         t5_length=options.t5xxl_max_token_length or (T5_LENGTH_DEV if flux.guidance else T5_LENGTH_SCHNELL),
         state=state,
+        progress=progress,
         first_step=first_step(options, planned, progress),
         seed=_seed(options, progress),
+        choices=choices.settle(choices.asked(options), progress.choices if progress else None, replan=options.replan),
     )
 
 
@@ -127,6 +133,11 @@ def first_step(options: Options, planned: Plan, progress: Progress | None) -> in
             f"--resume: the state is at step {progress.step}, but this run ends at step {planned.total_steps}; "
             "ask for more epochs or steps"
         )
+    if progress.total_steps not in (None, planned.total_steps):
+        _warn(
+            f"the state was made on the way to step {progress.total_steps}, and this run ends at step "
+            f"{planned.total_steps}; the learning rate's schedule is that of {planned.total_steps} steps from here on"
+        )
     if progress.steps_per_epoch != planned.steps_per_epoch:
         _warn(
             f"an epoch had {progress.steps_per_epoch} steps when the state was saved and has "
@@ -139,7 +150,7 @@ def first_step(options: Options, planned: Plan, progress: Progress | None) -> in
 
 def _seed(options: Options, progress: Progress | None) -> int:
     """--seed, else the state's, else a new one."""
-    if progress is not None:
+    if progress is not None and progress.seed is not None:
         if options.seed not in (None, progress.seed):
             _warn(f"--seed {options.seed} is not the state's, {progress.seed}: the run will not be the same")
         return progress.seed if options.seed is None else options.seed

@@ -6,6 +6,9 @@ leaves at once, otherwise it sets a flag that the loop reads after each step, th
 and the sampling after each denoising step. The exit status is 128 plus the signal's number, so 143 for
 SIGTERM. SIGQUIT writes every thread's stack to stderr and the training goes on (the daemon's evidence of a
 hang). In a scope SIGTERM reaches every process at once (issue 2), which is why there is only this one.
+
+SIGUSR1 and SIGUSR2 are wishes, to save and to sample now: the training goes on. One that comes before there is
+anything to save or sample is kept.
 """
 
 from __future__ import annotations
@@ -63,3 +66,31 @@ class StopRequest:
             # os._exit: an exception out of a handler may surface inside torch's or transformers' import,
             # where it can be swallowed.
             os._exit(self.exit_status)
+
+
+class Wishes:
+    """What was asked for while the training goes on. Wishes of one kind that come together are one."""
+
+    def __init__(self) -> None:
+        self._wished: set[int] = set()
+
+    def install(self) -> None:
+        """Takes over SIGUSR1 and SIGUSR2, which would end the process. To be called by the main thread, once."""
+        signal.signal(signal.SIGUSR1, self.handle)
+        signal.signal(signal.SIGUSR2, self.handle)
+
+    def handle(self, signum: int, _frame: FrameType | None) -> None:
+        self._wished.add(signum)
+
+    def take_save(self) -> bool:
+        """Whether SIGUSR1 came since the last call."""
+        return self._take(signal.SIGUSR1)
+
+    def take_sample(self) -> bool:
+        """Whether SIGUSR2 came since the last call."""
+        return self._take(signal.SIGUSR2)
+
+    def _take(self, signum: signal.Signals) -> bool:
+        wished = signum in self._wished
+        self._wished.discard(signum)
+        return wished

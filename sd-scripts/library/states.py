@@ -4,7 +4,7 @@
 `current_step` counts from the very first run (sd-scripts restarts it at each resume and then repeats epochs on the
 second one, trainers.md 1.5). All random choices are functions of (seed, position), so the LoRA, the optimizer, the
 schedule and the counters are the whole state; random_states_0.pkl is written for sd-scripts and never read here.
-Nothing is unpickled: tensors are read with `weights_only`.
+Nothing is unpickled: tensors are read with `weights_only`. States by sd-scripts are taken too (`upstream_states`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,28 +23,43 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from library import atomic, debug_hang, safetensors_file
+from library import atomic, debug_hang, safetensors_file, upstream_states
 from library.errors import TrainerError
 from library.lora import LoRANetwork
 
-FORMAT = "fluxgym-1"
+# 1 had the optimizer's moments in another order.
+FORMAT = "fluxgym-2"
 PROGRESS, WEIGHTS, OPTIMIZER, SCHEDULER = "train_state.json", "model.safetensors", "optimizer.bin", "scheduler.bin"
-# What an optimizer keeps for each number of a parameter.
-FULL_SIZE = ("exp_avg", "exp_avg_sq", "momentum_buffer", "z")
 RANDOM_STATES = "random_states_0.pkl"
+# How torch computes a step is this machine's matter, the other settings of a group are the state's.
+IMPLEMENTATION = ("fused", "foreach")
+# What torch adds to a group that an older torch saved.
+ADDED_BY_TORCH = {"maximize", "capturable", "differentiable", "decoupled_weight_decay", *IMPLEMENTATION}
+# Optimizers' tensors that have their parameter's shape; Adafactor's two are of its rows and of its columns.
+SAME_SHAPE = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "z", "state1", "state2"}
+ROWS, COLUMNS = "exp_avg_sq_row", "exp_avg_sq_col"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is. `step` steps are done; `epoch` (from 1) is the one that the last of them belongs to."""
+    """How far a run is. `step` steps are done; `epoch` (from 1) is the one that the last of them belongs to.
+
+    `total_steps`, `seed` and `choices` (of `choices.Choices`) are None where sd-scripts wrote the state.
+    """
 
     step: int
     epoch: int
-    total_steps: int
+    total_steps: int | None
     steps_per_epoch: int
-    seed: int
+    seed: int | None
+    choices: Mapping[str, object] | None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether sd-scripts wrote it."""
+        return self.seed is None
 
 
 def save(
@@ -73,6 +89,7 @@ def _to_json(progress: Progress) -> dict[str, object]:
         "total_steps": progress.total_steps,
         "steps_per_epoch": progress.steps_per_epoch,
         "seed": progress.seed,
+        "choices": dict(progress.choices or {}),
     }
 
 
@@ -99,27 +116,47 @@ def find(path: Path) -> Path:
     return folder
 
 
-def read_progress(folder: Path) -> Progress:
-    """The counters of a state. Raises TrainerError where they are damaged or another trainer's."""
+def read_progress(folder: Path, *, steps_per_epoch: int) -> Progress:
+    """The counters of a state; `steps_per_epoch` of this run tells where one of sd-scripts goes on.
+
+    Raises TrainerError where they are damaged, or of another version's format.
+    """
     try:
         found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-        if found.get("format") != FORMAT:
+        if "format" not in found:
+            return _foreign(folder, int(found["current_epoch"]), int(found["current_step"]), steps_per_epoch)
+        if found["format"] != FORMAT:
             raise TrainerError(
-                f"--resume: {folder} was not written by this trainer ({PROGRESS} has no format {FORMAT}), "
-                "and states of sd-scripts are not taken yet"
+                f"--resume: {folder} has the format {found['format']}, and this version reads {FORMAT}"
             )
-        return Progress(
+        progress = Progress(
             step=int(found["current_step"]),
             epoch=int(found["current_epoch"]),
             total_steps=int(found["total_steps"]),
             steps_per_epoch=int(found["steps_per_epoch"]),
             seed=int(found["seed"]),
+            choices=dict(found.get("choices", {})),
         )
+        if progress.step < 0 or progress.steps_per_epoch < 1:
+            raise ValueError("a counter is below its range")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainerError(f"--resume: {folder / PROGRESS} is damaged; take another state") from error
+    return progress
 
 
-def load(folder: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+def _foreign(folder: Path, told_epoch: int, told_step: int, steps_per_epoch: int) -> Progress:
+    if min(told_epoch, told_step) < 0:
+        raise ValueError("a counter is negative")
+    step = upstream_states.step_of(folder.name, told_step=told_step, steps_per_epoch=steps_per_epoch)
+    epoch = upstream_states.ended_epoch(folder.name) or told_epoch
+    return Progress(
+        step=step, epoch=epoch, total_steps=None, steps_per_epoch=steps_per_epoch, seed=None, choices=None
+    )
+
+
+def load(
+    folder: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
+) -> None:
     """Takes over weights, optimizer and schedule. Raises TrainerError where one is damaged or does not fit."""
     try:
         weights = load_file(folder / WEIGHTS)
@@ -129,22 +166,68 @@ def load(folder: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler:
         raise TrainerError(f"--resume: a file in {folder} is damaged; take another state") from error
     network.load_kohya(weights, f"--resume: {folder}")
     _check_optimizer(optimizer, optimizer_state, folder)
+    for own, saved in zip(optimizer.param_groups, optimizer_state["param_groups"], strict=True):
+        saved.update({name: own[name] for name in IMPLEMENTATION if name in own})
     optimizer.load_state_dict(optimizer_state)
-    scheduler.load_state_dict(scheduler_state)
+    _load_scheduler(scheduler, scheduler_state, folder)
+    if progress.foreign:
+        _warn_of_doubts(folder.name, progress, scheduler.last_epoch)
+
+
+def _load_scheduler(scheduler: LRScheduler, state: object, folder: Path) -> None:
+    try:
+        scheduler.load_state_dict(state)  # type: ignore[arg-type]
+    except (LookupError, TypeError, AttributeError) as error:
+        misfit = f"--resume: {folder / SCHEDULER} does not fit this run's schedule; use its settings"
+        raise TrainerError(misfit) from error
+    if type(scheduler) is LambdaLR:
+        # The state's rate for the next step is that of its own plan; after another number of steps it is this run's.
+        curves = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        for group, rate, curve in curves:
+            group["lr"] = rate * curve(scheduler.last_epoch)
+
+
+def _warn_of_doubts(name: str, progress: Progress, scheduled: int) -> None:
+    doubt = upstream_states.doubts(
+        name, step=progress.step, steps_per_epoch=progress.steps_per_epoch, scheduled=scheduled
+    )
+    if doubt is not None:
+        print(f"warning: --resume: {doubt}", file=sys.stderr)
 
 
 def _check_optimizer(optimizer: Optimizer, state: Mapping[str, Any], folder: Path) -> None:
-    """torch checks the groups' lengths only; a moment of another shape would break the first step."""
+    """torch compares the lengths of groups only: another optimizer, or a moment of another shape, would break the
+    first step or, worse, would not."""
     misfit = TrainerError(f"--resume: {folder / OPTIMIZER} does not fit this run's optimizer; use its settings")
-    own = optimizer.state_dict()
-    try:
-        lengths = [len(group["params"]) for group in state["param_groups"]]
-        kept = {index: value.items() for index, value in state["state"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise misfit from error
-    if lengths != [len(group["params"]) for group in own["param_groups"]]:
-        raise misfit
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, values in kept.items():
-        if any(key in FULL_SIZE and value.shape != parameters[index].shape for key, value in values):
-            raise misfit
+    try:
+        fits = _same_groups(optimizer.param_groups, state["param_groups"]) and all(
+            _fits(name, tuple(value.shape), tuple(parameters[index].shape))
+            for index, values in state["state"].items()
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
+        )
+    except (LookupError, TypeError, AttributeError) as error:
+        raise misfit from error
+    if not fits:
+        raise misfit
+
+
+def _same_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> bool:
+    """Whether both have as many groups, of as many parameters, and the state has all of this optimizer's settings.
+
+    It may have more: Prodigy's groups grow with their first step.
+    """
+    if [len(group["params"]) for group in own] != [len(group["params"]) for group in saved]:
+        return False
+    return all(not mine.keys() - theirs.keys() - ADDED_BY_TORCH for mine, theirs in zip(own, saved, strict=True))
+
+
+def _fits(name: str, shape: tuple[int, ...], parameter: tuple[int, ...]) -> bool:
+    if name in SAME_SHAPE:
+        return shape == parameter
+    if name == ROWS:
+        return shape == parameter[:-1]
+    if name == COLUMNS:
+        return shape == parameter[:-2] + parameter[-1:]
+    return True

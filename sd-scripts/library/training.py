@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
@@ -18,9 +20,21 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from library import debug_hang, metadata, model, network, optimizer, plan, preflight, schedulers, states
-from library.batches import BatchSource, positions, prefetch
+from library import (
+    debug_hang,
+    metadata,
+    model,
+    network,
+    optimizer,
+    plan,
+    preflight,
+    randomness,
+    schedulers,
+    states,
+)
+from library.batches import Batch, BatchSource, positions, prefetch
 from library.encoding import Encoded, Encoding
+from library.errors import TrainerError
 from library.flux_model import Flux
 from library.lora import LoRANetwork
 from library.metrics import Metrics
@@ -30,7 +44,7 @@ from library.output import Output
 from library.preflight import Inputs
 from library.progress_bar import StepsBar
 from library.sampling import Sampler
-from library.signals import StopRequest
+from library.signals import StopRequest, Wishes
 
 TRAINING_TYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
@@ -46,7 +60,7 @@ class Parts:
     scheduler: LRScheduler
 
 
-def run(options: Options, *, stop: StopRequest, metrics: Metrics) -> None:
+def run(options: Options, *, stop: StopRequest, wishes: Wishes, metrics: Metrics) -> None:
     """Trains, or goes on from a state, until the final LoRA is written.
 
     Raises TrainerError for what the user can put right, and SystemExit with 128 + signal after a stop.
@@ -55,9 +69,10 @@ def run(options: Options, *, stop: StopRequest, metrics: Metrics) -> None:
     inputs = preflight.check(options)
     model.choose_threads(inputs.flux_parameters)
     accelerator = Accelerator(
-        mixed_precision=options.mixed_precision, gradient_accumulation_steps=options.gradient_accumulation_steps
+        mixed_precision=inputs.choices.mixed_precision,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
     )
-    dtype = TRAINING_TYPES[options.mixed_precision]
+    dtype = TRAINING_TYPES[inputs.choices.mixed_precision]
     print(f"accelerator device: {accelerator.device}", flush=True)
     encoded = Encoding(
         options=options,
@@ -75,7 +90,7 @@ def run(options: Options, *, stop: StopRequest, metrics: Metrics) -> None:
     stop.defer()
     stop.leave_if_requested()
     _print_plan(options, inputs)
-    _Run(options, inputs, encoded, parts, accelerator, dtype, stop, metrics).train()
+    _Run(options, inputs, encoded, parts, accelerator, dtype, stop, wishes, metrics).train()
     metrics.flush()
 
 
@@ -84,13 +99,13 @@ def _load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accel
     transformer = model.load_transformer(
         options.pretrained_model_name_or_path, inputs.flux, dtype=dtype, device=accelerator.device
     )
-    transformer.gradient_checkpointing = options.gradient_checkpointing
+    transformer.gradient_checkpointing = inputs.choices.gradient_checkpointing
     lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
     built = optimizer.build(lora, options)
     scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)
-    if inputs.state:
+    if inputs.state and inputs.progress:
         print(f"resume training from {inputs.state} at step {inputs.first_step}", flush=True)
-        states.load(inputs.state, network=lora, optimizer=built, scheduler=scheduler)
+        states.load(inputs.state, network=lora, optimizer=built, scheduler=scheduler, progress=inputs.progress)
         optimizer.begin(built)
     return Parts(transformer=transformer, clip=encoded.clip, network=lora, optimizer=built, scheduler=scheduler)
 
@@ -122,11 +137,12 @@ class _Run:
         accelerator: Accelerator,
         dtype: torch.dtype,
         stop: StopRequest,
+        wishes: Wishes,
         metrics: Metrics,
     ) -> None:
         self.options, self.inputs, self.plan = options, inputs, inputs.plan
         self.parts, self.accelerator, self.dtype = parts, accelerator, dtype
-        self.stop, self.metrics = stop, metrics
+        self.stop, self.wishes, self.metrics = stop, wishes, metrics
         self.bar = StepsBar(done=inputs.first_step, total=inputs.plan.total_steps)
         self.losses: collections.deque[float] = collections.deque(maxlen=inputs.plan.steps_per_epoch)
         self.seconds_per_step = 0.0
@@ -176,7 +192,7 @@ class _Run:
         )
 
     def train(self) -> None:
-        """The loop. Between two steps: progress, then saves, then samples, then a stop if one is asked for."""
+        """The loop. Between two steps: progress, saves, samples, what was wished for, and a stop if asked for."""
         if self.options.sample_at_first and self.inputs.first_step == 0:
             self._sample(epoch=0, step=0)
             self.stop.leave_if_requested()
@@ -197,17 +213,11 @@ class _Run:
                 if epoch != position.epoch:
                     epoch = position.epoch
                     self.bar.print(f"\nepoch {epoch + 1}/{self.plan.total_epochs}")
-                debug_hang.here("training", position.step)
-                loss = model.loss_of(
-                    batch,
-                    transformer=self.parts.transformer,
-                    clip=self.parts.clip,
-                    options=self.options,
-                    accelerator=self.accelerator,
-                    dtype=self.dtype,
-                )
-                self.accelerator.backward(loss)
-                micro_losses.append(loss.detach())
+                try:
+                    micro_losses.append(self._micro_step(batch))
+                except Exception as error:
+                    self._give_up(position.step, error)
+                    raise
                 self.micro_steps += 1
                 if not position.last_of_step:
                     self._report_micro_step(position.step)
@@ -216,10 +226,37 @@ class _Run:
                 self._report_step(position.step, torch.stack(micro_losses).mean().item(), began)
                 micro_losses.clear()
                 self._save_and_sample(position.step)
+                self._do_what_was_wished(position.step)
                 if self.stop.requested:
                     self._leave(position.step)
                 began = time.monotonic()
         self._finish()
+
+    def _micro_step(self, batch: Batch) -> torch.Tensor:
+        """Forward and backward of one batch, whose gradients are added to those before; its loss, on the device."""
+        position = batch.position
+        debug_hang.here("training", position.step)
+        # The rank is in it so that processes do not drop out the same.
+        randomness.seed_default_generators(
+            "step", self.inputs.seed, position.step, position.batch, self.accelerator.process_index
+        )
+        loss = model.loss_of(
+            batch,
+            transformer=self.parts.transformer,
+            clip=self.parts.clip,
+            options=self.options,
+            accelerator=self.accelerator,
+            dtype=self.dtype,
+        )
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _give_up(self, step: int, error: Exception) -> None:
+        """Leaves if a stop is asked for. A scope's SIGTERM also ends the processes of a compiler, and the step that
+        waits for them fails. Nothing of it is in the weights yet: the steps before are saved."""
+        if self.stop.requested:
+            self.bar.print(f"step {step} is given up: {error}")
+            self._leave(step - 1)
 
     def _optimizer_step(self) -> None:
         if self.options.max_grad_norm:
@@ -272,10 +309,30 @@ class _Run:
             self.sampler.sample_all(epoch=epoch, step=step)
         self.parts.network.train()
 
-    def _leave(self, step: int) -> None:
-        """What a stop asks for: the step is finished, its state is saved, the exit status tells the signal."""
-        self.metrics.report("saving", step=step)
-        self.output.save_state(Moment(step=step), step=step)
+    def _do_what_was_wished(self, step: int) -> None:
+        """SIGUSR1: a state and a LoRA; SIGUSR2: samples. Not after the last step, which has its own.
+
+        A wish never ends the training: a disk that is full now may not be at the next save.
+        """
+        if self.stop.requested or step == self.plan.total_steps:
+            return
+        if self.wishes.take_save():
+            self.metrics.report("saving", step=step)
+            try:
+                self.output.save_now(step)
+            except TrainerError as error:
+                self.bar.print(f"warning: {error}; the training goes on")
+        if self.wishes.take_sample():
+            if self.inputs.prompts:
+                self._sample(epoch=None, step=step)
+            else:
+                self.bar.print("no samples are made: --sample_prompts does not say which")
+
+    def _leave(self, step: int) -> NoReturn:
+        """What a stop asks for: the state of this run's steps is saved, the exit status tells the signal."""
+        if step > self.inputs.first_step:
+            self.metrics.report("saving", step=step)
+            self.output.save_state(Moment(step=step), step=step)
         self.metrics.flush()
         self.bar.print(f"stopped by signal {self.stop.signum} after step {step}")
         raise SystemExit(self.stop.exit_status)
@@ -294,4 +351,5 @@ class _Run:
             total_steps=self.plan.total_steps,
             steps_per_epoch=self.plan.steps_per_epoch,
             seed=self.inputs.seed,
+            choices=dataclasses.asdict(self.inputs.choices),
         )

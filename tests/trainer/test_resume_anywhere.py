@@ -3,14 +3,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from library import model
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 from tests.trainer.test_resume import assert_same_lora, assert_trained
+
+
+def interrupted(settings: Settings, *, whole: list[int], stops: list[int]) -> None:
+    """Trains into `pieces` with a SIGTERM after each of the steps, and compares with the steps of `whole`."""
+    seen: list[int] = []
+    resume = ""
+    for stop in stops:
+        outcome = run(settings.plus(resume), stop_after=stop)
+        assert (outcome.error, outcome.status) == (None, 143)
+        seen += outcome.steps
+        resume = f"--resume {settings.output_dir / f'lora-step{stop:08d}-state'}"
+    assert not (settings.output_dir / "lora.safetensors").exists()
+    last = run(settings.plus(resume))
+    assert (last.error, last.status) == (None, None)
+    assert seen + last.steps == whole
 
 
 @pytest.mark.parametrize(
@@ -28,17 +47,57 @@ def test_interrupted_at_random_steps(flags: str, settings: Settings, tmp_path: P
     assert whole.steps == list(range(1, total + 1))
     assert_trained(tmp_path / "whole" / "lora.safetensors")
 
-    pieces = settings.plus(flags, output="pieces")
     stops = sorted(random.Random(flags).sample(range(1, total + 1), k=3))
-    seen: list[int] = []
-    resume = ""
-    for stop in stops:
-        outcome = run(pieces.plus(resume), stop_after=stop)
-        assert (outcome.error, outcome.status) == (None, 143)
-        seen += outcome.steps
-        resume = f"--resume {tmp_path / 'pieces' / f'lora-step{stop:08d}-state'}"
-    assert not (tmp_path / "pieces" / "lora.safetensors").exists()
-    last = run(pieces.plus(resume))
-    assert (last.error, last.status) == (None, None)
-    assert seen + last.steps == whole.steps
+    interrupted(settings.plus(flags, output="pieces"), whole=whole.steps, stops=stops)
+    assert_same_lora(tmp_path / "whole" / "lora.safetensors", tmp_path / "pieces" / "lora.safetensors")
+
+
+OPTIMIZERS = {
+    "adamw": "--network_dropout 0.1 --lr_scheduler cosine",
+    "adafactor": "--network_train_unet_only --learning_rate 1e-3",
+    "prodigy": "--network_train_unet_only --learning_rate 1 --lr_scheduler constant_with_warmup --lr_warmup_steps 20",
+    "adamwschedulefree": "--network_train_unet_only --optimizer_args warmup_steps=20",
+    "sgdnesterov": "--network_train_unet_only --lr_scheduler cosine_with_restarts --lr_scheduler_num_cycles 3",
+}
+"""Each optimizer whose package is installed with the trainer, with flags that make its state more than weights."""
+CACHED = "--cache_latents_to_disk --cache_text_encoder_outputs_to_disk"
+TWO_HUNDRED_STEPS = f"--max_train_epochs 10 --gradient_accumulation_steps 2 {CACHED}"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_promise_5_two_hundred_steps_with_twenty_interruptions(
+    optimizer: str, settings: Settings, tmp_path: Path
+) -> None:
+    """20 of the 200 steps are interrupted at random, in the middle of epochs too; steps of short batches included."""
+    long = dataclasses.replace(settings, repeats=13).plus(
+        f"{TWO_HUNDRED_STEPS} --optimizer_type {optimizer} {OPTIMIZERS[optimizer]}"
+    )
+    whole = run(long.plus("", output="whole"))
+    assert (whole.error, whole.steps) == (None, list(range(1, 201)))
+    stops = sorted(random.Random(optimizer).sample(range(1, 200), k=20))
+    interrupted(long.plus("", output="pieces"), whole=whole.steps, stops=stops)
+    assert_trained(tmp_path / "whole" / "lora.safetensors")
+    assert_same_lora(tmp_path / "whole" / "lora.safetensors", tmp_path / "pieces" / "lora.safetensors")
+
+
+def test_what_takes_no_generator_draws_the_same_after_a_resume(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropout draws from the default generators; here each loss is multiplied by such a draw."""
+    loss_of = model.loss_of
+    drawn: dict[str, list[float]] = {"whole": [], "pieces": []}
+    name = "whole"
+
+    def with_a_draw(*arguments: Any, **keywords: Any) -> torch.Tensor:
+        factor = 0.5 + torch.rand(())
+        drawn[name].append(float(factor))
+        return loss_of(*arguments, **keywords) * factor
+
+    monkeypatch.setattr(model, "loss_of", with_a_draw)
+    accumulated = settings.plus("--gradient_accumulation_steps 2")
+    whole = run(accumulated.plus("", output="whole"))
+    name = "pieces"
+    interrupted(accumulated.plus("", output="pieces"), whole=whole.steps, stops=[2, 5])
+    assert drawn["pieces"] == drawn["whole"]
+    assert len(set(drawn["whole"])) == len(drawn["whole"])
     assert_same_lora(tmp_path / "whole" / "lora.safetensors", tmp_path / "pieces" / "lora.safetensors")

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run goes on from: its own states, those of sd-scripts, and what it computes with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from library import choices, upstream_states
+from library.choices import Choices
+from library.errors import TrainerError
+from library.flux_model import Flux, FluxConfig
+from library.lora import find_linears
+from tests.trainer.in_process import run
+from tests.trainer.running import Outcome, Settings
+from tests.trainer.test_resume import STEPS, STEPS_PER_EPOCH, assert_same_lora
+
+# The order of the moments in the optimizer.bin of a real run of sd-scripts (48d368f), one block of each kind: each
+# lora_up correlates with the moment of its own place only.
+UPSTREAM_ORDER = (
+    *("img_mod_lin", "img_attn_qkv", "img_attn_proj", "img_mlp_0", "img_mlp_2"),
+    *("txt_mod_lin", "txt_attn_qkv", "txt_attn_proj", "txt_mlp_0", "txt_mlp_2"),
+    *("linear1", "linear2", "modulation_lin"),
+)
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, (str(self.path),)
+
+
+def as_sd_scripts_writes_it(state: Path, folder: Path, *, epoch: int, step: int) -> Path:
+    """The same in the form of a state by sd-scripts, as it was recorded: AdamW without `fused`, a schedule with one
+    empty entry a group, two counters; and random states that nobody may unpickle."""
+    shutil.copytree(state, folder)
+    (folder / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
+    optimizer = torch.load(folder / "optimizer.bin", weights_only=True)
+    for group in optimizer["param_groups"]:
+        group["fused"] = None
+    torch.save(optimizer, folder / "optimizer.bin")
+    schedule = torch.load(folder / "scheduler.bin", weights_only=True)
+    assert schedule["lr_lambdas"] == [None] * len(optimizer["param_groups"])
+    (folder / "random_states_0.pkl").write_bytes(pickle.dumps(Trap(folder.parent / "unpickled")))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "told_step", "step", "warning"),
+    [
+        ("lora-000001-state", 60, 60, None),
+        # After a resume its counter says 3 of 63 steps; the epoch in the name is right.
+        ("lora-000002-state", 3, 120, None),
+        ("lora-000002-state.old", 3, 120, None),
+        ("lora-state", 60, 60, "is taken for step 60 by its counter; that counter begins again"),
+        ("lora-step00000060-state", 60, 60, "is taken for step 60 by its counter; that counter begins again"),
+        ("lora-state", 55, 55, "its learning rate's schedule has made 60 steps"),
+        ("lora-000003-state", 60, 180, "an epoch has 60 steps here; its learning rate's schedule has made 60"),
+    ],
+)
+def test_where_a_state_of_sd_scripts_goes_on(name: str, told_step: int, step: int, warning: str | None) -> None:
+    assert upstream_states.step_of(name, told_step=told_step, steps_per_epoch=60) == step
+    scheduled = 60 if warning else step
+    doubts = upstream_states.doubts(name, step=step, steps_per_epoch=60, scheduled=scheduled)
+    assert (doubts or "").count(warning or "-") == (1 if warning else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "warns"), [("lora-000001-state", False), ("lora-state", True), ("lora-step00000060-state", True)]
+)
+def test_a_run_of_sd_scripts_goes_on_with_the_same_moments(
+    name: str,
+    warns: bool,
+    long_settings: Settings,
+    undisturbed: Outcome,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    state = as_sd_scripts_writes_it(
+        undisturbed.output_dir / "lora-000001-state", tmp_path / name, epoch=1, step=STEPS_PER_EPOCH
+    )
+    outcome = run(long_settings.plus(f"--resume {state}"))
+    assert (outcome.error, outcome.status) == (None, None)
+    assert outcome.steps == list(range(STEPS_PER_EPOCH + 1, STEPS + 1))
+    assert_same_lora(undisturbed.lora, long_settings.output_dir / "lora.safetensors")
+    assert not (tmp_path / "unpickled").exists()
+    assert ("that counter begins again" in capfd.readouterr().err) == warns
+
+
+def test_the_moments_lie_in_sd_scripts_order() -> None:
+    config = FluxConfig(
+        packed_channels=64,
+        vector_width=32,
+        text_width=32,
+        hidden=64,
+        mlp_hidden=128,
+        head_width=32,
+        double_blocks=1,
+        single_blocks=1,
+        guidance=True,
+    )
+    with torch.device("meta"):
+        model = Flux(config)
+    found = find_linears(model, "x", ("DoubleStreamBlock", "SingleStreamBlock"))
+    assert [name.rpartition("blocks_0_")[2] for name, _ in found] == list(UPSTREAM_ORDER)
+
+
+def wrong_shape(state: dict[str, Any]) -> None:
+    state["state"][0]["exp_avg"] = state["state"][0]["exp_avg"].T.contiguous()
+
+
+def too_many(state: dict[str, Any]) -> None:
+    state["state"][len(state["state"])] = state["state"][0]
+
+
+def another_optimizer(state: dict[str, Any]) -> None:
+    for group in state["param_groups"]:
+        del group["amsgrad"]
+
+
+def one_group(state: dict[str, Any]) -> None:
+    state["param_groups"].pop()
+
+
+@pytest.mark.parametrize("change", [wrong_shape, too_many, another_optimizer, one_group])
+def test_an_optimizer_that_does_not_fit_is_refused(
+    change: Callable[[dict[str, Any]], None], long_settings: Settings, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lora-000001-state"
+    shutil.copytree(undisturbed.output_dir / "lora-000001-state", folder)
+    state = torch.load(folder / "optimizer.bin", weights_only=True)
+    change(state)
+    torch.save(state, folder / "optimizer.bin")
+    outcome = run(long_settings.plus(f"--resume {folder}"))
+    assert outcome.error is not None
+    assert "optimizer.bin does not fit this run's optimizer" in outcome.error
+    assert list(long_settings.output_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("train_state", "sentence"),
+    [
+        ({"current_epoch": 1, "current_step": -1}, "train_state.json is damaged"),
+        ({"current_epoch": 1, "current_step": 60, "format": "fluxgym-9"}, "and this version reads fluxgym-2"),
+        ([], "train_state.json is damaged"),
+    ],
+)
+def test_counters_that_are_none_are_refused(
+    train_state: object, sentence: str, long_settings: Settings, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lora-state"
+    shutil.copytree(undisturbed.output_dir / "lora-000001-state", folder)
+    (folder / "train_state.json").write_text(json.dumps(train_state))
+    outcome = run(long_settings.plus(f"--resume {folder}"))
+    assert outcome.error is not None
+    assert sentence in outcome.error
+
+
+def test_more_epochs_than_were_planned_train_what_the_longer_run_would_have(
+    long_settings: Settings, undisturbed: Outcome, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The order, the noise and the levels of a step do not depend on how many follow."""
+    shorter = run(long_settings.plus("--max_train_epochs 1"))
+    assert (shorter.error, shorter.status) == (None, None)
+    outcome = run(long_settings.plus(f"--resume {long_settings.output_dir / 'lora-state'}", output="longer"))
+    assert outcome.steps == list(range(STEPS_PER_EPOCH + 1, STEPS + 1))
+    assert "the learning rate's schedule is that of 180 steps from here on" in capfd.readouterr().err
+    assert_same_lora(undisturbed.lora, tmp_path / "longer" / "lora.safetensors")
+
+
+def test_another_number_of_steps_has_the_rates_of_its_own_plan(settings: Settings) -> None:
+    """At its planned end a cosine's rate is 0, but not where more steps were asked for: the next one trains."""
+    cosine = settings.plus("--lr_scheduler cosine")
+    assert run(cosine.plus("--max_train_epochs 1")).error is None
+    at_end = settings.output_dir / "lora-state"
+    outcome = run(cosine.plus(f"--resume {at_end}"), stop_after=7)
+    assert (outcome.error, outcome.steps) == (None, [7])
+    before, after = (
+        load_file(state / "model.safetensors") for state in (at_end, settings.output_dir / "lora-step00000007-state")
+    )
+    assert all(not torch.equal(before[key], after[key]) for key in before if key.endswith("lora_up.weight"))
+
+
+SAVED = {"attention": "sdpa", "mixed_precision": "bf16", "gradient_checkpointing": True}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "saved", "replan", "settled"),
+    [
+        ({"mixed_precision": "no"}, None, False, Choices()),
+        ({"mixed_precision": "bf16", "gradient_checkpointing": True}, None, False, Choices(**SAVED)),
+        # A switch that is not given asks for nothing: the state's choice stays.
+        ({"mixed_precision": "bf16"}, SAVED, False, Choices(**SAVED)),
+        ({"mixed_precision": "no"}, SAVED, False, "mixed_precision = bf16, and this run asks for no"),
+        ({"mixed_precision": "no"}, SAVED, True, Choices()),
+        (
+            {"mixed_precision": "bf16", "gradient_checkpointing": True},
+            {**SAVED, "gradient_checkpointing": False},
+            False,
+            "gradient_checkpointing = off, and this run asks for on",
+        ),
+        (
+            {"mixed_precision": "bf16"},
+            {**SAVED, "attention": "of another machine"},
+            False,
+            "attention = of another machine, which this trainer does not have",
+        ),
+        ({"mixed_precision": "bf16"}, {"sparsity": 2}, False, "sparsity = 2, which this trainer does not have"),
+        # A state that tells less, such as an older one.
+        ({"mixed_precision": "bf16"}, {}, False, Choices(mixed_precision="bf16")),
+    ],
+)
+def test_what_was_chosen_at_the_start_is_used_again(
+    wanted: dict[str, Any], saved: dict[str, Any] | None, replan: bool, settled: Choices | str
+) -> None:
+    if isinstance(settled, Choices):
+        assert choices.settle(wanted, saved, replan=replan) == settled
+    else:
+        with pytest.raises(TrainerError) as refused:
+            choices.settle(wanted, saved, replan=replan)
+        assert settled in str(refused.value)
+
+
+def test_another_precision_needs_replan(long_settings: Settings, undisturbed: Outcome) -> None:
+    other = long_settings.plus(f"--resume {undisturbed.output_dir / 'lora-000002-state'} --mixed_precision bf16")
+    refused = run(other)
+    assert refused.error is not None
+    assert "add --replan" in refused.error
+    replanned = run(other.plus("--replan"))
+    assert (replanned.error, replanned.status) == (None, None)
+    assert replanned.steps == list(range(2 * STEPS_PER_EPOCH + 1, STEPS + 1))
+    saved = json.loads((long_settings.output_dir / "lora-state" / "train_state.json").read_text())
+    assert saved["choices"]["mixed_precision"] == "bf16"
+
+
+def test_an_outdated_state_of_which_only_the_old_is_there_goes_too(settings: Settings) -> None:
+    """A state whose replacement was cut short is `X-state.old` until it is read or removed."""
+    keep_one = settings.plus("--save_last_n_epochs 1 --save_last_n_epochs_state 1")
+    assert run(keep_one.plus("--max_train_epochs 1")).error is None
+    first = settings.output_dir / "lora-000001-state"
+    (settings.output_dir / "lora-state").rename(first.with_name("lora-000001-state.old"))
+    outcome = run(keep_one.plus(f"--max_train_epochs 3 --resume {first}"))
+    assert (outcome.error, outcome.steps[0]) == (None, 7)
+    left = sorted(path.name for path in settings.output_dir.iterdir() if "-state" in path.name)
+    assert left == ["lora-000002-state", "lora-state"]
