@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fluxgym import paths, watchdog
+from fluxgym import hooks, paths, watchdog
 from fluxgym.errors import ConfigInvalid
+from fluxgym.hooks import Hook, Webhook
 
 Environment = Mapping[str, str]
 T = TypeVar("T")
@@ -29,6 +30,8 @@ class Setting:
     help: str
     parse: Callable[[Any], Any]
     default: Callable[[Environment], Any]
+    secret: bool = False
+    """What was given is not repeated in a sentence about what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,17 @@ def _watchdog_limit(limit: watchdog.Limit) -> Setting:
         help=f"{limit.help}, in {limit.unit}" if limit.unit == "seconds" else limit.help,
         parse=number,
         default=lambda _: number(limit.default),
+    )
+
+
+def _hook(event: str, what: str) -> Setting:
+    return Setting(
+        key=f"hooks.on_{event}",
+        variable=f"FLUXGYM_HOOKS_ON_{event.upper()}",
+        help=f"what is called when {what}: a command, or an https address that is posted to (docs/hooks.md)",
+        parse=hooks.parse,
+        default=lambda _: None,
+        secret=True,
     )
 
 
@@ -160,6 +174,23 @@ SETTINGS = (
         default=lambda _: "act",
     ),
     *map(_watchdog_limit, watchdog.LIMITS.values()),
+    _hook("stuck", "a job hangs"),
+    _hook("finish", "a job is completed"),
+    _hook("fail", "a job failed, or was interrupted and does not go on by itself"),
+    Setting(
+        key="hooks.deadline_seconds",
+        variable="FLUXGYM_HOOKS_DEADLINE_SECONDS",
+        help="how long a hook may take before it is killed, in seconds",
+        parse=_number(1, 3600, "seconds"),
+        default=lambda _: 30.0,
+    ),
+    Setting(
+        key="notify.desktop",
+        variable="FLUXGYM_NOTIFY_DESKTOP",
+        help="whether the desktop tells the same, where there is one: auto or off",
+        parse=_choice("auto", "off"),
+        default=lambda _: "auto",
+    ),
 )
 
 
@@ -218,6 +249,21 @@ class Config:
         """Every limit of the watchdog by its name."""
         return {name: self._get(f"watchdog.{name}", float) for name in watchdog.LIMITS}
 
+    @property
+    def hooks(self) -> dict[str, Hook]:
+        """Those that are set, by event: stuck, finish, fail."""
+        found = {event: self.values[f"hooks.on_{event}"].value for event in hooks.EVENTS}
+        return {event: hook for event, hook in found.items() if hook is not None}
+
+    @property
+    def hook_deadline(self) -> float:
+        """Seconds."""
+        return self._get("hooks.deadline_seconds", float)
+
+    @property
+    def notify_desktop(self) -> bool:
+        return self._get("notify.desktop", str) == "auto"
+
     def _get(self, key: str, kind: type[T]) -> T:
         value = self.values[key].value
         assert isinstance(value, kind)
@@ -244,11 +290,27 @@ def load(environ: Environment, flags: Mapping[str, str | None] | None = None) ->
     return Config(values)
 
 
+def exposed(config: Config, environ: Environment) -> str | None:
+    """What is wrong with who may read the file, as a sentence: the address of a webhook is a secret."""
+    file = paths.config_file(environ)
+    by_file = [event for event in config.hooks if config.values[f"hooks.on_{event}"].source.startswith(f"{file},")]
+    if not any(isinstance(config.hooks[event], Webhook) for event in by_file):
+        return None
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return None  # it was read a moment ago
+    if not mode & 0o077:
+        return None
+    return f"{file} holds the address of a webhook, which is a secret, and others may read it; `chmod 600 {file}`."
+
+
 def _take(setting: Setting, raw: Any, source: str) -> Value:
     try:
         return Value(setting.parse(raw), source)
     except ValueError as error:
-        raise ConfigInvalid(f"{source}: {setting.key} is {raw!r}, but must be {error}.") from None
+        given = "" if setting.secret else f" is {raw!r}, but"
+        raise ConfigInvalid(f"{source}: {setting.key}{given} must be {error}.") from None
 
 
 def _read(file: Path) -> dict[str, tuple[Any, int]]:

@@ -11,6 +11,7 @@ not guessed: a hint says so, and whoever needs to know looks again.
 
 import asyncio
 import contextlib
+import html
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ import pydbus
 from gi.repository import Gio, GLib
 
 from fluxgymd.attempts.jobs import Jobs
+from fluxgymd.lanes import THREADS
 
 SYSTEMD = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
@@ -432,5 +434,32 @@ def _inhibit_sleep(why: str) -> int:
                 *(None, Gio.DBusCallFlags.NONE, int(CALL_SECONDS * 1000), None, None),
             )
             return int(descriptors.get(index))
+    except GLib.Error as error:
+        raise map_error(error) from None
+
+
+async def notify_desktop(address: str, title: str, body: str) -> None:
+    """Shows a notification by the service of the bus at `address` (org.freedesktop.Notifications, Desktop
+    Notifications Specification 1.2). BusError where there is none. Like the inhibitor it is asked in a thread that
+    nobody waits for."""
+    asked = asyncio.get_running_loop().run_in_executor(THREADS, lambda: _notify_desktop(address, title, body))
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            await asyncio.shield(asked)
+    except TimeoutError:
+        asked.add_done_callback(lambda late: late.exception())
+        raise BusAway(f"the desktop did not answer within {CALL_SECONDS:g} s") from None
+
+
+def _notify_desktop(address: str, title: str, body: str) -> None:
+    service = ("org.freedesktop.Notifications", "/org/freedesktop/Notifications", "org.freedesktop.Notifications")
+    rest = (None, Gio.DBusCallFlags.NONE, int(CALL_SECONDS * 1000), None)
+    try:
+        with pydbus.connect(address) as bus:
+            (abilities,) = bus.con.call_sync(*service, "GetCapabilities", None, *rest).unpack()
+            # A service that understands markup would take a `<` of a reason for the begin of a tag.
+            text = html.escape(body, quote=False) if "body-markup" in abilities else body
+            arguments: tuple[Any, ...] = ("FluxGym", 0, "", title, text, [], {}, -1)
+            bus.con.call_sync(*service, "Notify", GLib.Variant("(susssasa{sv}i)", arguments), *rest)
     except GLib.Error as error:
         raise map_error(error) from None

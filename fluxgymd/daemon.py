@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from fluxgym import paths
-from fluxgym.config import Config
+from fluxgym.config import Config, exposed
 from fluxgym.messages import Linger
 from fluxgymd.api import service
 from fluxgymd.api.jobs import Jobs
@@ -35,6 +35,7 @@ from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.heartbeat import Heartbeat
+from fluxgymd.hooks import calls
 from fluxgymd.lateness import WatchedSelector
 from fluxgymd.linger import linger
 from fluxgymd.listen import OwnSocket, activated
@@ -81,6 +82,9 @@ class Daemon:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         config = self._config
+        calls.check(config, os.environ)
+        if (problem := exposed(config, os.environ)) is not None:
+            log.warning("%s", problem)
         here = place.here()
         own_socket = OwnSocket(config.socket)
         listening = activated(os.environ)
@@ -101,6 +105,9 @@ class Daemon:
         book = Book(home, writer)
         book.load()
         failpoint("daemon.loaded")
+        hooks = calls.Hooks(config, os.environ)
+        stack.push_async_callback(hooks.close)
+        book.on_event = hooks.tell
 
         machine_state = MachineState(paths.machine_state(os.environ), here.machine_id, here.boot_id)
         supervisors = await connect(config)

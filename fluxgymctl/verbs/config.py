@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`config`: each setting, its value and where it comes from. It needs no daemon."""
 
+import os
+
 import click
 import msgspec
 
-from fluxgym.config import SETTINGS
+from fluxgym.config import SETTINGS, exposed
 from fluxgymctl.manual import epilog
-from fluxgymctl.output import write_json, write_table
+from fluxgymctl.output import note, write_json, write_table
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("SETTING", "VALUE", "FROM", "WHAT IT IS")
@@ -30,11 +32,12 @@ def command(session: Session) -> None:
 
     A flag stands over the environment, that over the file, that over the default.
     """
-    values = session.configuration().values
+    loaded = session.configuration()
+    values = loaded.values
     rows = []
     for setting in SETTINGS:
         found = values[setting.key]
-        value = found.value if isinstance(found.value, float) else str(found.value)
+        value = found.value if isinstance(found.value, float) else str(found.value or "off")
         rows.append(
             Row(key=setting.key, value=value, source=found.source, variable=setting.variable, help=setting.help)
         )
@@ -43,6 +46,8 @@ def command(session: Session) -> None:
             write_json(row)
     else:
         write_table(HEADER, [(row.key, _text(row.value), row.source, row.help) for row in rows])
+    if (problem := exposed(loaded, os.environ)) is not None:
+        note(problem)
 
 
 def _text(value: str | float) -> str:

@@ -135,6 +135,8 @@ class Book:
         self.home = home
         self.writer = writer
         self.hub = Hub()
+        self.on_event: Callable[[Entry, AnyEvent], None] = lambda _entry, _event: None
+        """Told of each event after it has become true; it returns at once and raises nothing."""
         self.storage_problem: str | None = None
         """Why the last append failed; None once one has succeeded again."""
         self.loss: str | None = None
@@ -255,6 +257,7 @@ class Book:
                 self._line_up()
             failpoint("event.folded")
         self.hub.changed(entry.name)
+        self.on_event(entry, event)
         await self._show(entry)
         failpoint("event.shown")
         return after

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user wants to be called when something happens to a job: a command, or a web address that is posted to.
+
+The address of a webhook is a secret, since who knows it can post there: it prints itself as `set`, and no sentence
+about a wrong one holds it (docs/hooks.md).
+"""
+
+import ipaddress
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+EVENTS = ("stuck", "finish", "fail")
+
+RIGHT = "a list of words, a command line in quotes, or an address that begins with https://"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return shlex.join(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    address: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "set"
+
+
+Hook = Command | Webhook
+
+
+def parse(value: Any) -> Hook:
+    """A TOML value, or the text of a variable. ValueError says what would be right, and nothing of what was given."""
+    if isinstance(value, str):
+        text = value.strip()
+        return _webhook(text) if text.lower().startswith(("http://", "https://")) else _command(_split(text))
+    if isinstance(value, list):
+        return _command(value)
+    raise ValueError(RIGHT)
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise ValueError(RIGHT) from None
+
+
+def _command(words: list[Any]) -> Command:
+    if not words or not all(isinstance(word, str) and "\0" not in word for word in words) or not words[0]:
+        raise ValueError(RIGHT)
+    try:
+        first = str(Path(words[0]).expanduser()) if words[0].startswith("~") else words[0]
+    except RuntimeError:  # what pathlib raises for ~somebody
+        raise ValueError(f"{RIGHT}; there is no user of that name") from None
+    return Command((first, *words[1:]))
+
+
+def _webhook(address: str) -> Webhook:
+    if not address.isascii() or not address.isprintable() or " " in address:
+        raise ValueError("an address of plain characters; others are written as %XX")
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host:
+        raise ValueError("an address with a host, such as https://example.org/secret")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an address without a user and a password in it")
+    if parts.scheme != "https" and not _is_here(host):
+        raise ValueError("an address that begins with https://; http:// is taken for this machine alone")
+    return Webhook(address)
+
+
+def _is_here(host: str) -> bool:
+    """Whether nothing that is sent there leaves the machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

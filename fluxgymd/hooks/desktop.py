@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A notification on the user's desktop, where the session bus has a service for that. Without one nothing happens: it
+is never an error, and never waited for.
+"""
+
+import logging
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+
+async def show(title: str, body: str, *, environ: Mapping[str, str]) -> None:
+    try:
+        from fluxgymd.bus import BusError, notify_desktop, user_bus_address
+    except ImportError:  # the extra fluxgym[systemd] is not there
+        return
+    address = user_bus_address(environ)
+    if address is None:
+        return
+    try:
+        await notify_desktop(address, title, body)
+    except BusError as error:
+        log.debug("no desktop was told: %s", error)

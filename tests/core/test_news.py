@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is news to somebody who is away, and what is not."""
+
+import pytest
+
+from fluxgymd.core.events import AnyEvent
+from fluxgymd.core.job import fold
+from fluxgymd.core.news import news
+from tests.core import histories as h
+
+RUN = h.WAYS["running"]
+
+
+def told(*history: AnyEvent) -> tuple[str, str] | None:
+    found = news(fold(history), history[-1])
+    return None if found is None else (found.event, found.text)
+
+
+@pytest.mark.parametrize(
+    ("history", "event", "text"),
+    [
+        ([*RUN, h.ended("completed")], "finish", "my-lora is completed."),
+        ([*RUN, h.ended("failed")], "fail", "my-lora failed. It is failed."),
+        ([h.submitted(), h.BARRED], "fail", "my-lora failed. Its checkpoint does not fit its settings."),
+        (
+            [*RUN, h.ended("interrupted", again=False)],
+            "fail",
+            "my-lora was interrupted. It is interrupted. It waits until it is released.",
+        ),
+        ([*RUN, h.stuck()], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is stopped for that."),
+        ([*RUN, h.stuck(acts=False)], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is left as it is."),
+    ],
+)
+def test_what_is_told(history: list[AnyEvent], event: str, text: str) -> None:
+    assert told(*history) == (event, text)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [h.submitted()],
+        RUN,
+        [*RUN, h.ended("interrupted")],
+        [*RUN, h.ended("failed", again=True)],
+        [*RUN, h.ended("stopped")],
+        [*RUN, h.ended("never_started")],
+        [*RUN, h.sight_lost()],
+        [h.submitted(), h.CANCELLED],
+        [*RUN, h.ended("failed"), h.EDITED],
+    ],
+    ids=lambda history: history[-1].__struct_config__.tag,
+)
+def test_what_the_user_asked_for_and_what_goes_on_by_itself_is_no_news(history: list[AnyEvent]) -> None:
+    assert told(*history) is None

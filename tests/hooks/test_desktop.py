@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notifications on a real session bus: with a service that shows them, and without one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fluxgym.messages import State
+from fluxgymd.hooks import desktop
+from tests.daemon.running import RunningDaemon
+from tests.daemon.test_hooks import RESULT, keeps, kept, program
+from tests.harness.user_manager import UserManager
+from tests.hooks.desktop_service import DesktopService, Shown
+
+pytestmark = pytest.mark.systemd
+
+ADDRESS = "DBUS_SESSION_BUS_ADDRESS"
+
+
+def show(environ: dict[str, str]) -> None:
+    asyncio.run(desktop.show("a title", "1 < 2 & so on", environ=environ))
+
+
+@pytest.mark.parametrize(
+    ("abilities", "body"),
+    [(("body",), "1 < 2 & so on"), (("body", "body-markup"), "1 &lt; 2 &amp; so on")],
+    ids=["plain text", "markup"],
+)
+def test_the_desktop_shows_the_text_as_it_is(
+    user_manager: UserManager, abilities: tuple[str, ...], body: str
+) -> None:
+    with DesktopService(user_manager.environment[ADDRESS], abilities=abilities) as service:
+        show(user_manager.environment)
+        assert service.next() == Shown("FluxGym", "a title", body)
+
+
+def test_without_a_desktop_nothing_happens(user_manager: UserManager, tmp_path: Path) -> None:
+    show(user_manager.environment)  # a bus without the service
+    show({ADDRESS: f"unix:path={tmp_path}/nobody"})
+    show({ADDRESS: "nonsense"})
+    show({})
+
+
+def test_a_daemon_tells_the_desktop_unless_it_is_off(user_manager: UserManager, folder: Path) -> None:
+    env = {ADDRESS: user_manager.environment[ADDRESS], "FLUXGYM_HOOKS_ON_FINISH": str(keeps(folder, "finish"))}
+    arguments = ("--supervisor", "process")
+    with DesktopService(env[ADDRESS]) as service:
+        off = env | {"FLUXGYM_NOTIFY_DESKTOP": "off"}
+        with RunningDaemon(folder, arguments=arguments, env=off) as daemon:
+            daemon.submit(program("quiet", RESULT))
+            kept(folder, "finish")
+            assert service.shown.empty()
+        with RunningDaemon(folder, arguments=arguments, env=env) as daemon:
+            daemon.submit(program("loud", RESULT))
+            assert service.next() == Shown("FluxGym", "FluxGym: loud is completed", "")
+            daemon.submit(program("bad", "exit 3"))
+            daemon.wait("bad", State.FAILED)
+            shown = service.next()
+            assert shown.title == "FluxGym: bad failed"
+            assert shown.body == "It left with exit status 3."

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a hook's program: real ones that fail, hang, flood and leave something behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.hooks import program
+from tests.harness.waiting import until
+
+ENVIRON = {"PATH": os.environ["PATH"]}
+LONG = 300.0
+"""Seconds that no test waits for."""
+
+
+@pytest.fixture
+def give_up() -> Iterator[int]:
+    descriptor = os.eventfd(0)
+    yield descriptor
+    os.close(descriptor)
+
+
+def sh(script: str, give_up: int, *, data: bytes = b"", seconds: float = LONG) -> str | None:
+    return program.run(["sh", "-c", script], data=data, environ=ENVIRON, seconds=seconds, give_up=give_up)
+
+
+def runs(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_it_gets_its_input_whole(give_up: int, tmp_path: Path) -> None:
+    data = b"x" * 1_000_000  # more than a pipe holds
+    assert sh(f"cat > {tmp_path}/got", give_up, data=data) is None
+    assert (tmp_path / "got").read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("true", None),
+        ("exit 3", "it ended with status 3"),
+        ("echo no such channel >&2; exit 1", "it ended with status 1: no such channel"),
+        ("printf 'first\\n\\tlast\\033[31m\\n\\n'; exit 1", "it ended with status 1: last [31m"),
+        ("kill -9 $$", "it was killed by signal 9"),
+    ],
+)
+def test_a_failure_is_a_part_of_a_sentence(script: str, why: str | None, give_up: int) -> None:
+    assert sh(script, give_up) == why
+
+
+def test_one_that_never_reads_its_input_is_no_failure(give_up: int) -> None:
+    assert sh("exec <&-; exit 0", give_up, data=b"x" * 1_000_000) is None
+
+
+def test_one_that_hangs_is_killed_with_all_that_it_started(give_up: int, tmp_path: Path) -> None:
+    script = f"echo waiting; sleep {LONG:g} & echo $! > {tmp_path}/child; wait"
+    assert sh(script, give_up, seconds=1.0) == "it did not end within 1 s and was killed: waiting"
+    child = int((tmp_path / "child").read_text())
+    until(lambda: not runs(child), what="its child to be gone")
+
+
+def test_what_it_leaves_in_its_group_ends_with_it(give_up: int, tmp_path: Path) -> None:
+    # The child holds the output open: its end is not waited for.
+    assert sh(f"sleep {LONG:g} & echo $! > {tmp_path}/child", give_up) is None
+    child = int((tmp_path / "child").read_text())
+    until(lambda: not runs(child), what="its child to be gone")
+
+
+def test_one_that_floods_is_heard_to_its_last_words(give_up: int) -> None:
+    script = "head -c 50000000 /dev/zero; echo; echo the end; exit 1"
+    assert sh(script, give_up) == "it ended with status 1: the end"
+
+
+def test_one_without_an_end_of_output_is_killed_at_its_deadline(give_up: int) -> None:
+    why = sh("exec cat /dev/zero", give_up, seconds=1.0)
+    assert why == "it did not end within 1 s and was killed"
+
+
+def test_one_that_is_not_there_says_so(give_up: int) -> None:
+    why = program.run(["/nonexistent/hook"], data=b"", environ=ENVIRON, seconds=LONG, give_up=give_up)
+    assert why == "it could not be started: No such file or directory"
+
+
+def test_it_ends_when_the_daemon_leaves(give_up: int, tmp_path: Path) -> None:
+    told: list[str | None] = []
+    thread = threading.Thread(target=lambda: told.append(sh(f"touch {tmp_path}/began; exec sleep {LONG:g}", give_up)))
+    thread.start()
+    until((tmp_path / "began").exists, what="it to begin")
+    os.eventfd_write(give_up, 1)
+    thread.join()
+    assert told == ["the daemon was stopped before it ended"]
+
+
+def test_nothing_stays_open(give_up: int) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    sh("true", give_up)
+    program.run(["/nonexistent/hook"], data=b"", environ=ENVIRON, seconds=LONG, give_up=give_up)
+    assert len(os.listdir("/proc/self/fd")) == before
