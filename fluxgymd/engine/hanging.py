@@ -12,7 +12,7 @@ from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core.job import Attempt, Hang
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.store.home import JobFolder
-from fluxgymd.watchdog.evidence import Scene, secure, take_last_stacks
+from fluxgymd.watchdog.evidence import Scene, secure, secure_rest
 
 
 class Hanging:
@@ -37,10 +37,10 @@ class Hanging:
         return done and self._securing is not None and self._securing.result()
 
     async def over(self, attempt: Attempt, hang: Hang, ref: AttemptRef) -> None:
-        """Nothing of the attempt is left: what it wrote last is taken too."""
+        """Nothing of the attempt is left: what it wrote last is taken too, and what is missing."""
         if self._securing is not None:
             await asyncio.wait({self._securing})
-        await take_last_stacks(self._scene(attempt, hang, ref))
+        await secure_rest(self._scene(attempt, hang, ref), tuple(self._observations))
 
     def close(self) -> None:
         if self._securing is not None:

@@ -53,7 +53,7 @@ async def secure(scene: Scene, observations: Sequence[Observation]) -> bool:
     failpoint("stuck.recorded")
     await _part("rousing it", scene.adapter.rouse(scene.ref))
     failpoint("stuck.roused")
-    if not await _part("looking for its evidence", in_thread(lambda: evidence_files.saved(scene.evidence))):
+    if not await _is_saved(scene):
         await _save(scene, observations)
     failpoint("stuck.saved")
     if not await _has_stacks(scene):
@@ -63,14 +63,20 @@ async def secure(scene: Scene, observations: Sequence[Observation]) -> bool:
     return not await _has_stacks(scene) and await _catches(scene, signal.SIGABRT)
 
 
-async def take_last_stacks(scene: Scene) -> None:
-    """Those that a trainer wrote when it was aborted. Nothing of it runs any more."""
+async def secure_rest(scene: Scene, observations: Sequence[Observation]) -> None:
+    """Nothing of it runs any more: the stacks that a trainer wrote when it was aborted, and, if it ended before that
+    was saved (the machine went down), what can still be told."""
+    if not await _is_saved(scene):
+        await _save(scene, observations)
     if not await _has_stacks(scene):
         await _take_stacks(scene, scene.attempt.log_offset)
 
 
 async def _save(scene: Scene, observations: Sequence[Observation]) -> None:
-    found = await _part("looking at its processes", _describe(scene)) or "They could not be looked at.\n"
+    described = await _part("looking at its processes", _describe(scene))
+    found = (
+        "They could not be looked at.\n" if described is None else described or "None of its processes was left.\n"
+    )
     attempt, folder = scene.attempt, scene.folder
 
     def write() -> None:
@@ -121,6 +127,10 @@ async def _take_stacks(scene: Scene, begin: int) -> None:
             evidence_files.write_stacks(scene.evidence, stacks)
 
     await _part("saving its stacks", in_thread(take))
+
+
+async def _is_saved(scene: Scene) -> bool:
+    return bool(await _part("looking for its evidence", in_thread(lambda: evidence_files.saved(scene.evidence))))
 
 
 async def _has_stacks(scene: Scene) -> bool:

@@ -11,6 +11,7 @@
 They are for people, and nothing here reads them again. Blocks on the disk.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,9 +54,10 @@ def write(
 
 
 def stacks_in(log: Path, begin: int) -> bytes:
-    """What a dying or hung Python wrote of its threads behind this offset of the log; empty if there is nothing."""
+    """What a dying or hung Python wrote of its threads behind this offset of the log; empty if there is nothing. Of
+    a long part its end is searched: that is where it dies."""
     with log.open("rb") as file:
-        file.seek(begin)
+        file.seek(max(begin, file.seek(0, os.SEEK_END) - MOST_BYTES))
         data = file.read(MOST_BYTES)
     found = _DUMP.search(data)
     return data[found.start() :] if found else b""

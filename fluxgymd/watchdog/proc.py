@@ -17,8 +17,8 @@ MOST_PROCESSES, MOST_THREADS = 64, 256
 MASK = "***"
 
 _SECRET_NAME = re.compile(r"(?:^|[-_.])(?:token|secret|password|passwd|credentials?|api[-_]?key|key)$", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{16,}|(?<=://)[^/@\s]+(?=@)")
-"""A token of the Hugging Face hub, the user and password of an address."""
+_SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{16,}|(?<=://)[^/@\s]+(?=@)|(?i:(?<=bearer )\S+)")
+"""A token of the Hugging Face hub, the user and password of an address, the token of an HTTP header."""
 
 
 def describe(found: tuple[Process, ...]) -> str:

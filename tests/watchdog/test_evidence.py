@@ -113,11 +113,31 @@ def test_stacks_are_found_in_the_log_of_the_attempt(folder: JobFolder, log: str,
 def test_the_stacks_of_one_that_was_aborted_are_taken_at_its_end(folder: JobFolder) -> None:
     scene = scene_of(folder)
     folder.log.write_text(f"Fatal Python error: Aborted\n\n{DUMP}")
-    asyncio.run(evidence.take_last_stacks(scene))
+    asyncio.run(evidence.secure_rest(scene, LOOKS))
     assert (scene.evidence / "stacks.txt").read_text().startswith("Fatal Python error: Aborted")
     (scene.evidence / "stacks.txt").write_text("asked for before")
-    asyncio.run(evidence.take_last_stacks(scene))
+    asyncio.run(evidence.secure_rest(scene, LOOKS))
     assert (scene.evidence / "stacks.txt").read_text() == "asked for before"
+
+
+def test_the_stacks_of_one_that_printed_for_days_are_at_the_end_of_its_log(folder: JobFolder) -> None:
+    scene = scene_of(folder)
+    folder.log.write_text("steps: 5%|#\r" * 500_000 + f"Fatal Python error: Aborted\n\n{DUMP}")
+    assert folder.log.stat().st_size > evidence_files.MOST_BYTES
+    asyncio.run(evidence.secure_rest(scene, LOOKS))
+    assert (scene.evidence / "stacks.txt").read_text() == f"Fatal Python error: Aborted\n\n{DUMP}"
+
+
+def test_promise_7_what_ended_before_its_evidence_was_saved_has_some(folder: JobFolder) -> None:
+    """The daemon died after the verdict, and then the machine did."""
+    scene = scene_of(folder)
+    asyncio.run(evidence.secure_rest(scene, LOOKS))
+    assert evidence_files.saved(scene.evidence)
+    assert (scene.evidence / "log-tail.txt").read_text() == "steps: 40/160\n"
+    assert (scene.evidence / "processes.txt").read_text() == "None of its processes was left.\n"
+    (scene.evidence / "processes.txt").write_text("as it was seen alive\n")
+    asyncio.run(evidence.secure_rest(scene, ()))
+    assert (scene.evidence / "processes.txt").read_text() == "as it was seen alive\n"
 
 
 def test_who_would_tell_its_stacks_when_it_is_aborted_is_known(folder: JobFolder) -> None:
@@ -152,6 +172,6 @@ def test_a_hung_volume_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: py
         async def within_a_minute() -> None:
             async with asyncio.timeout(60):
                 await evidence.secure(hung, LOOKS)
-                await evidence.take_last_stacks(hung)
+                await evidence.secure_rest(hung, LOOKS)
 
         asyncio.run(within_a_minute())

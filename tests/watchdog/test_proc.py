@@ -27,6 +27,7 @@ from tests.watchdog.processes import SLEEPS, THREADS, running
             "a --t5xxl_max_token_length 512 --keep_tokens 1",
         ),
         (["a", "--huggingface_token", "--seed", "1"], "a --huggingface_token --seed 1"),
+        (["wget", "--header", "Authorization: Bearer abc.def"], "wget --header Authorization: Bearer ***"),
     ],
 )
 def test_a_command_line_is_shown_without_its_secrets(words: list[str], shown: str) -> None:
