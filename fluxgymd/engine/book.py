@@ -242,11 +242,12 @@ class Book:
                 raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name)
             event = choose(entry.job)
             after = apply(entry.job, event)
+            before = entry.lease
             try:
                 await self.disk(lambda: entry.journal.append(event))
             except StorageFailed:
-                if entry.journal.in_doubt:
-                    entry.held = after.lease
+                if entry.journal.in_doubt:  # of this event, or still of the one before
+                    entry.held = before if after.lease is None else after.lease
                     self.settling.begin(entry)
                 raise
             failpoint("event.durable")

@@ -212,6 +212,28 @@ def test_promise_4_what_a_refused_reservation_would_hold_is_kept_until_the_disk_
     book.writer.close()
 
 
+def test_promise_4_another_refusal_frees_nothing_of_a_reservation_that_is_in_doubt_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["queued"]))
+    book = load(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def scenario() -> None:
+        for event in (h.reserved(), h.CANCELLED):
+            with pytest.raises(StorageFailed):
+                await book.record(book.entry("my-lora"), event)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    asyncio.run(scenario())
+    book.writer.close()
+    assert path.read_bytes().endswith(e.encode(h.reserved())), "a restart would find it"
+    assert book.leases() == [("GPU-1",)]
+
+
 def test_promise_8_where_another_daemon_owns_the_home_nothing_is_written(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
     put(tmp_path, "over", encoded("over", h.WAYS["completed"]))
