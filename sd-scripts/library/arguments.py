@@ -67,6 +67,8 @@ def contradiction(options: Options) -> str | None:
         return f"--lr_scheduler {options.lr_scheduler} has no warm-up; take constant_with_warmup, or leave it out"
     if options.lr_warmup_steps and options.lr_scheduler_type:
         return "--lr_scheduler_type knows no --lr_warmup_steps; give its own arguments in --lr_scheduler_args"
+    if options.loss_type in ("huber", "smooth_l1") and options.huber_schedule == "snr":
+        return f"--huber_schedule snr is not for Flux: --loss_type {options.loss_type} needs constant or exponential"
     if options.dim_from_weights and options.network_weights is None:
         return "--dim_from_weights takes the ranks of --network_weights, which is not given"
     if options.debug_hang_once is not None and options.debug_hang is None:

@@ -44,6 +44,8 @@ class Batch:
     hidden_BTX: Tensor
     pooled_BV: Tensor
     clip_ids_BT: Tensor | None
+    is_reg_B: Tensor
+    mask_B1hw: Tensor | None
 
 
 def positions(*, first_step: int, last_step: int, batches_per_epoch: int, accumulation: int) -> Iterator[Position]:
@@ -85,13 +87,8 @@ class BatchSource:
         latents_BChw = torch.stack([self._latents.latents(picture) for picture in pictures])
         drawn = randomness.generator("noise", self._seed, position.epoch, position.batch)
         noise_BChw = torch.randn(latents_BChw.shape, generator=drawn)
-        sigma_B = flow_matching.draw_sigma(
-            len(chosen),
-            sampling=self._options.timestep_sampling,
-            sigmoid_scale=self._options.sigmoid_scale,
-            shift=self._options.discrete_flow_shift,
-            tokens=latents_BChw.shape[2] * latents_BChw.shape[3] // 4,
-            generator=drawn,
+        sigma_B = flow_matching.NoiseLevels.of(self._options).draw(
+            len(chosen), tokens=latents_BChw.shape[2] * latents_BChw.shape[3] // 4, generator=drawn
         )
         return Batch(
             position=position,
@@ -101,6 +98,8 @@ class BatchSource:
             hidden_BTX=torch.stack([text.hidden_TX for text in texts]),
             pooled_BV=torch.stack([text.pooled_V for text in texts]),
             clip_ids_BT=torch.stack([self._clip_ids(index) for index in chosen]) if self._clip_ids else None,
+            is_reg_B=torch.zeros(len(chosen), dtype=torch.bool),
+            mask_B1hw=None,
         )
 
     def _batches_of(self, epoch: int) -> list[list[int]]:

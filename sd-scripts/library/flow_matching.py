@@ -7,30 +7,65 @@ Formulas and names are sd-scripts' (trainers.md 1.7). s (sigma) is the noise lev
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from library.options import Options
+
 TIMESTEPS = 1000
 
 
-def draw_sigma(
-    batch: int, *, sampling: str, sigmoid_scale: float, shift: float, tokens: int, generator: torch.Generator
-) -> Tensor:
-    """Noise levels (B,) by --timestep_sampling. `tokens` (packed image tokens) matters to flux_shift only."""
-    if sampling == "uniform":
-        return torch.rand(batch, generator=generator)
-    if sampling == "sigma":
-        # An index into the scheduler's table of 1000 levels, from the noisiest down.
-        index = (torch.rand(batch, generator=generator) * TIMESTEPS).long()
-        return shift_sigma((TIMESTEPS - index) / TIMESTEPS, shift)
-    sigma = torch.sigmoid(sigmoid_scale * torch.randn(batch, generator=generator))
-    if sampling == "shift":
-        return shift_sigma(sigma, shift)
-    if sampling == "flux_shift":
-        return shift_sigma(sigma, flux_shift(tokens))
-    assert sampling == "sigmoid"
-    return sigma
+@dataclass(frozen=True, kw_only=True)
+class NoiseLevels:
+    """How noise levels are drawn. `scheme` and what follows it matter to `sigma` only."""
+
+    sampling: str
+    sigmoid_scale: float = 1.0
+    shift: float = 1.0
+    scheme: str = "uniform"
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+    mode_scale: float = 1.29
+
+    @classmethod
+    def of(cls, options: Options) -> Self:
+        return cls(
+            sampling=options.timestep_sampling,
+            sigmoid_scale=options.sigmoid_scale,
+            shift=options.discrete_flow_shift,
+            scheme=options.weighting_scheme,
+            logit_mean=options.logit_mean,
+            logit_std=options.logit_std,
+            mode_scale=options.mode_scale,
+        )
+
+    def draw(self, batch: int, *, tokens: int, generator: torch.Generator) -> Tensor:
+        """Noise levels (B,). `tokens` (packed image tokens) matters to flux_shift only."""
+        if self.sampling == "uniform":
+            return torch.rand(batch, generator=generator)
+        if self.sampling == "sigma":
+            # An index into the scheduler's table of 1000 levels, from the noisiest down.
+            index = (self._density(batch, generator) * TIMESTEPS).long().clamp(max=TIMESTEPS - 1)
+            return shift_sigma((TIMESTEPS - index) / TIMESTEPS, self.shift)
+        sigma = torch.sigmoid(self.sigmoid_scale * torch.randn(batch, generator=generator))
+        if self.sampling == "shift":
+            return shift_sigma(sigma, self.shift)
+        if self.sampling == "flux_shift":
+            return shift_sigma(sigma, flux_shift(tokens))
+        assert self.sampling == "sigmoid"
+        return sigma
+
+    def _density(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Draws in [0, 1] by --weighting_scheme (the SD3 paper, arXiv 2403.03206, section 3.1)."""
+        if self.scheme == "logit_normal":
+            return torch.sigmoid(self.logit_mean + self.logit_std * torch.randn(batch, generator=generator))
+        u = torch.rand(batch, generator=generator)
+        if self.scheme == "mode":
+            return 1 - u - self.mode_scale * (torch.cos(math.pi * u / 2) ** 2 - 1 + u)
+        return u
 
 
 def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
@@ -61,9 +96,3 @@ def interpret(output: Tensor, noisy: Tensor, sigma_B: Tensor, prediction_type: s
         return output + noisy
     assert prediction_type == "sigma_scaled"
     return noisy - sigma_B.view(-1, 1, 1, 1) * output
-
-
-def l2_loss(prediction_BChw: Tensor, target_BChw: Tensor) -> Tensor:
-    """Mean square error: of each picture, then over the batch. In fp32."""
-    squares = (prediction_BChw.float() - target_BChw.float()) ** 2
-    return squares.mean(dim=(1, 2, 3)).mean()

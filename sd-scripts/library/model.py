@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from library import flow_matching, safetensors_file, text_encoders
+from library import flow_matching, losses, safetensors_file, text_encoders
 from library.batches import Batch
 from library.flux_model import Flux, FluxConfig, image_ids, pack, unpack
 from library.options import Options
@@ -31,7 +31,7 @@ def load_transformer(path: Path, config: FluxConfig, *, dtype: torch.dtype, devi
     """The frozen transformer. Raises TrainerError if a key or a shape is not Flux's."""
     with torch.device("meta"):
         transformer = Flux(config)
-    tensors = safetensors_file.load(path, strip_prefix=SINGLE_FILE_PREFIX)
+    tensors = safetensors_file.load(path, prefix=SINGLE_FILE_PREFIX)
     safetensors_file.assign(transformer, tensors, dtype, str(path))
     return transformer.to(device)
 
@@ -51,6 +51,7 @@ def loss_of(
     sigma_B = batch.sigma_B.to(device)
     height, width = latents_BChw.shape[2:]
     noisy_BChw = flow_matching.add_noise(latents_BChw, noise_BChw, sigma_B)
+    timestep_B = flow_matching.rounded_timestep(sigma_B, dtype)
     with accelerator.autocast():
         pooled_BV = batch.pooled_BV.to(device)
         if clip is not None and batch.clip_ids_BT is not None:
@@ -60,9 +61,16 @@ def loss_of(
             image_ids(height, width, device),
             batch.hidden_BTX.to(device),
             pooled_BV,
-            flow_matching.rounded_timestep(sigma_B, dtype),
+            timestep_B,
             torch.full_like(sigma_B, options.guidance_scale),
         )
     output_BChw = unpack(output_BIP.float(), height, width)
-    prediction = flow_matching.interpret(output_BChw, noisy_BChw, sigma_B, options.model_prediction_type)
-    return flow_matching.l2_loss(prediction, noise_BChw - latents_BChw)
+    losses_B = losses.of_pictures(
+        flow_matching.interpret(output_BChw, noisy_BChw, sigma_B, options.model_prediction_type),
+        noise_BChw - latents_BChw,
+        sigma_B=sigma_B,
+        timestep_B=timestep_B,
+        mask_B1hw=None if batch.mask_B1hw is None else batch.mask_B1hw.to(device),
+        options=options,
+    )
+    return losses.of_batch(losses_B, batch.is_reg_B.to(device), options.prior_loss_weight)

@@ -61,6 +61,11 @@ def positive(text: str) -> float:
     return _checked(text, float, lambda value: math.isfinite(value) and value > 0, "a number above 0")
 
 
+def number(text: str) -> float:
+    """A finite number."""
+    return _checked(text, float, math.isfinite, "a number")
+
+
 def not_negative(text: str) -> float:
     """A finite number from 0."""
     return _checked(text, float, lambda value: math.isfinite(value) and value >= 0, "a number from 0")
@@ -80,7 +85,7 @@ def _checked(text: str, kind: type[int | float], right: Callable[[float], bool],
     try:
         value = kind(text)
     except ValueError:
-        value = -1
+        value = math.nan
     if not right(value):
         raise argparse.ArgumentTypeError(f"{text} is not {what}")
     return value
@@ -250,9 +255,24 @@ class Options:
         "what the model's output means", default="sigma_scaled", choices=("raw", "additive", "sigma_scaled")
     )
     weighting_scheme: str = flag(
-        "weights of `sigma` and `sigma_scaled`", default="uniform", parse=only("uniform", "none")
+        "how `sigma` draws, and weights of `sigma_scaled`",
+        default="uniform",
+        choices=("sigma_sqrt", "logit_normal", "mode", "cosmap", "none", "uniform"),
     )
-    loss_type: str = flag("loss", default="l2", parse=only("l2"))
+    logit_mean: float = flag("mean, of logit_normal", default=0.0, parse=number)
+    logit_std: float = flag("standard deviation, of logit_normal", default=1.0, parse=positive)
+    mode_scale: float = flag("scale, of mode", default=1.29, parse=number)
+    loss_type: str = flag("loss", default="l2", choices=("l1", "l2", "huber", "smooth_l1"))
+    huber_schedule: str = flag(
+        "how the threshold of huber and smooth_l1 changes with the noise",
+        default="snr",
+        choices=("constant", "exponential", "snr"),
+    )
+    huber_c: float = flag("threshold, as a share of --huber_scale", default=0.1, parse=positive)
+    huber_scale: float = flag("scale of the threshold", default=1.0, parse=positive)
+    masked_loss: bool = switch("accepted; a dataset's masks always count")
+    prior_loss_weight: float = flag("weight of regularisation pictures", default=1.0, parse=not_negative)
+    min_snr_gamma: float | None = flag("accepted; does nothing for Flux", parse=number)
 
     # Samples.
     sample_prompts: Path | None = flag("prompt file (.txt), one prompt a line", parse=Path)

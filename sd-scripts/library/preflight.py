@@ -10,7 +10,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from library import choices, dataset, dataset_config, flux_model, output, plan, prompts, safetensors_file, states
+from library import (
+    choices,
+    dataset,
+    dataset_config,
+    flux_model,
+    output,
+    plan,
+    prompts,
+    safetensors_file,
+    states,
+    variants,
+)
 from library.autoencoder import read_config as read_autoencoder_config
 from library.choices import Choices
 from library.dataset import Dataset
@@ -57,6 +68,10 @@ def check(options: Options) -> Inputs:
             caption_extension=options.caption_extension,
         )
     )
+    variant = variants.identify(options.pretrained_model_name_or_path.name, guided=flux.guidance)
+    print(f"base model: {variant.name}", flush=True)
+    for sentence in variants.advice(variant, options):
+        _warn(sentence)
     planned = plan.make(options, batches_per_epoch=found.batches_per_epoch)
     state = states.find(options.resume) if options.resume else None
     progress = states.read_progress(state, steps_per_epoch=planned.steps_per_epoch) if state else None
@@ -78,10 +93,8 @@ def check(options: Options) -> Inputs:
 
 def _check_models(options: Options) -> tuple[FluxConfig, int]:
     path = options.pretrained_model_name_or_path
-    shapes = {
-        key.removeprefix(SINGLE_FILE_PREFIX): shape
-        for key, shape in safetensors_file.read_shapes(path, "--pretrained_model_name_or_path").items()
-    }
+    in_file = safetensors_file.read_shapes(path, "--pretrained_model_name_or_path")
+    shapes = safetensors_file.part(in_file, SINGLE_FILE_PREFIX)
     checks = (
         ("--clip_l", options.clip_l, clip_config, "the CLIP-L text encoder"),
         ("--t5xxl", options.t5xxl, t5_config, "the T5 text encoder"),

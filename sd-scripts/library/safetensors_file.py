@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,8 @@ from torch import Tensor
 from library.errors import TrainerError
 
 MAXIMUM_HEADER_BYTES = 100_000_000
+SCALE_KEYS = (".scale_weight", ".scale_input", "scaled_fp8")
+T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -45,9 +48,27 @@ def read_shapes(path: Path, flag: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def load(path: Path, *, strip_prefix: str = "") -> dict[str, Tensor]:
-    """All tensors, mapped from the file. `strip_prefix` is taken off the keys that carry it."""
-    return {key.removeprefix(strip_prefix): tensor for key, tensor in load_file(path).items()}
+def load(path: Path, *, prefix: str = "") -> dict[str, Tensor]:
+    """All tensors of the file, or its part behind `prefix`. Those with a scale of their own (fp8) are multiplied by
+    it; the others stay mapped from the file, in its types."""
+    return _unscaled(part(load_file(path), prefix))
+
+
+def part(named: Mapping[str, T], prefix: str) -> dict[str, T]:
+    """What has the prefix, without it; all, where nothing has it. A whole pipeline's file has other parts."""
+    chosen = {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
+    return chosen or dict(named)
+
+
+def _unscaled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Scaled fp8 as ComfyUI writes it: X.weight with X.scale_weight (and X.scale_input, which only fp8 products
+    need), and an empty tensor `scaled_fp8` that says so. Computed in fp32 and kept in bf16."""
+    kept = {key: tensor for key, tensor in tensors.items() if not key.endswith(SCALE_KEYS)}
+    for key, scale in tensors.items():
+        if key.endswith(".scale_weight"):
+            weight = key.removesuffix("scale_weight") + "weight"
+            kept[weight] = (kept[weight].float() * scale.float()).bfloat16()
+    return kept
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

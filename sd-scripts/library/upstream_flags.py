@@ -16,20 +16,20 @@ NOT_THERE_YET = frozenset(
     --ddp_gradient_as_bucket_view --ddp_static_graph --ddp_timeout --debiased_estimation_loss --debug_dataset
     --deepspeed --disable_mmap_load_safetensors --dynamo_backend --enable_bucket
     --enable_wildcard --face_crop_aug_range --flip_aug --fp16_master_weights_and_gradients --fp8_base
-    --fp8_base_unet --full_bf16 --full_fp16 --fused_backward_pass --huber_c --huber_scale --huber_schedule
+    --fp8_base_unet --full_bf16 --full_fp16 --fused_backward_pass
     --huggingface_path_in_repo --huggingface_repo_id --huggingface_repo_type --huggingface_repo_visibility
     --huggingface_token --in_json --initial_step --ip_noise_gamma --ip_noise_gamma_random_strength
     --keep_tokens --keep_tokens_separator --log_config --log_prefix --log_tracker_config --log_tracker_name
-    --log_with --logging_dir --logit_mean --logit_std --lowram
-    --masked_loss --max_bucket_reso --max_timestep --max_token_length
+    --log_with --logging_dir --lowram
+    --max_bucket_reso --max_timestep --max_token_length
     --max_validation_steps --metadata_author --metadata_description --metadata_is_negative_embedding
     --metadata_license --metadata_merged_from --metadata_preprocessor --metadata_tags --metadata_thumbnail
-    --metadata_title --metadata_trigger_phrase --metadata_usage_hint --min_bucket_reso --min_snr_gamma
-    --min_timestep --mode_scale --multires_noise_discount --multires_noise_iterations
+    --metadata_title --metadata_trigger_phrase --metadata_usage_hint --min_bucket_reso
+    --min_timestep --multires_noise_discount --multires_noise_iterations
     --network_train_text_encoder_only --no_metadata --noise_offset
     --noise_offset_random_strength --offload_optimizer_device --offload_optimizer_nvme_path
     --offload_param_device --offload_param_nvme_path --optimizer_schedulefree_wrapper --output_config
-    --perlin_noise --prior_loss_weight --random_crop --reg_data_dir --resize_interpolation --resolution
+    --perlin_noise --random_crop --reg_data_dir --resize_interpolation --resolution
     --resume_from_huggingface --sample_sampler --save_n_epoch_ratio --save_state_to_huggingface
     --scale_v_pred_loss_like_noise_pred --schedulefree_wrapper_args --secondary_separator
     --shuffle_caption --skip_until_initial_step --split_mode --text_encoder_batch_size --token_warmup_min

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from library import flow_matching, names, plan, prompts, randomness, sampling
+from library import flow_matching, losses, names, plan, prompts, randomness, sampling
 from library.arguments import parse
 from library.batches import Batch, Position, positions, prefetch
 from library.dataset import Dataset, Picture, epoch_batches
@@ -120,7 +120,16 @@ def test_prefetch_keeps_the_order_and_runs_ahead() -> None:
     assert made == wanted
 
 
-BATCH_FIELDS = ("latents_BChw", "noise_BChw", "sigma_B", "hidden_BTX", "pooled_BV", "clip_ids_BT")
+BATCH_FIELDS = (
+    "latents_BChw",
+    "noise_BChw",
+    "sigma_B",
+    "hidden_BTX",
+    "pooled_BV",
+    "clip_ids_BT",
+    "is_reg_B",
+    "mask_B1hw",
+)
 
 
 def test_an_error_of_a_thread_reaches_the_loop() -> None:
@@ -171,14 +180,8 @@ def test_random_choices_depend_on_their_place_alone() -> None:
     ],
 )
 def test_noise_levels(sampling_name: str, mean: float) -> None:
-    drawn = flow_matching.draw_sigma(
-        20_000,
-        sampling=sampling_name,
-        sigmoid_scale=1.0,
-        shift=3.1582 if sampling_name != "sigma" else 4.0,
-        tokens=4096,
-        generator=randomness.generator("test"),
-    )
+    levels = flow_matching.NoiseLevels(sampling=sampling_name, shift=3.1582 if sampling_name != "sigma" else 4.0)
+    drawn = levels.draw(20_000, tokens=4096, generator=randomness.generator("test"))
     assert ((drawn > 0) & (drawn <= 1)).all()
     assert drawn.mean().item() == pytest.approx(mean, abs=0.01)
 
@@ -201,8 +204,8 @@ def test_the_right_prediction_has_no_loss() -> None:
     outputs = {"raw": target, "additive": target - noisy, "sigma_scaled": (noisy - target) / sigma.view(-1, 1, 1, 1)}
     for prediction_type, output in outputs.items():
         prediction = flow_matching.interpret(output, noisy, sigma, prediction_type)
-        assert flow_matching.l2_loss(prediction, target) < 1e-10
-    assert flow_matching.l2_loss(target + 2, target).item() == pytest.approx(4)
+        assert losses.of_numbers(prediction, target, "l2", None).max() < 1e-10
+    assert losses.of_numbers(target + 2, target, "l2", None).mean().item() == pytest.approx(4)
 
 
 def test_timesteps_are_rounded_to_the_trainings_type() -> None:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Noise levels and losses against numbers of sd-scripts' own functions, given the same draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from library import flow_matching, losses
+from library.flow_matching import NoiseLevels
+from tests.trainer.recorded import options, recorded
+
+RECORDED = recorded("losses")
+DRAWN = torch.tensor([0.05, 0.3, 0.6, 0.95])
+LEVELS = torch.tensor([0.1, 0.35, 0.7, 0.99])
+# As the recording script made them.
+PREDICTION = torch.tensor([0.0, 0.5, -1.0, 2.0] * 8).view(2, 4, 2, 2)
+TARGET = torch.linspace(-1, 1, 32).view(2, 4, 2, 2)
+TIMESTEPS = torch.tensor([0.1, 0.8])
+
+
+@pytest.mark.parametrize("case", RECORDED["sigmas"], ids=lambda case: case["words"])
+def test_levels_are_those_of_sd_scripts(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *_shape, **_keywords: DRAWN.clone())
+    monkeypatch.setattr(torch, "randn", lambda *_shape, **_keywords: DRAWN * 4 - 2)
+    levels = NoiseLevels.of(options(*case["words"].split()))
+    drawn = levels.draw(4, tokens=24, generator=torch.Generator())
+    assert drawn.tolist() == pytest.approx(case["sigmas"], rel=1e-5)
+
+
+def test_every_scheme_draws_levels_that_are_there() -> None:
+    for scheme in ("uniform", "logit_normal", "mode"):
+        for scale in (-0.6, 0.0, 1.29, 1.75):
+            levels = NoiseLevels(sampling="sigma", scheme=scheme, mode_scale=scale, logit_std=50.0)
+            drawn = levels.draw(5000, tokens=1, generator=torch.Generator())
+            assert ((drawn > 0) & (drawn <= 1)).all()
+
+
+@pytest.mark.parametrize("case", RECORDED["weights"], ids=lambda case: case["scheme"])
+def test_weights_of_levels_are_those_of_sd_scripts(case: dict[str, Any]) -> None:
+    assert losses.level_weight(LEVELS, case["scheme"]).tolist() == pytest.approx(case["weights"], rel=1e-5)
+
+
+@pytest.mark.parametrize("case", RECORDED["losses"], ids=lambda case: case["words"])
+def test_losses_are_those_of_sd_scripts(case: dict[str, Any]) -> None:
+    kind, *rest = case["words"].split()
+    words = ["--loss_type", kind, "--model_prediction_type", "raw"]
+    if rest:
+        words += [f"--huber_schedule={rest[0]}", f"--huber_c={rest[1]}", f"--huber_scale={rest[2]}"]
+    mask = torch.zeros(2, 1, 4, 4)
+    mask[0, 0, :2] = 1
+    mask[1] = 0.5
+    for name, given in (("losses", None), ("masked", mask)):
+        found = losses.of_pictures(
+            PREDICTION,
+            TARGET,
+            sigma_B=torch.tensor([0.1, 0.8]),
+            timestep_B=TIMESTEPS,
+            mask_B1hw=given,
+            options=options(*words),
+        )
+        assert found.tolist() == pytest.approx(case[name], rel=1e-5)
+
+
+def test_sigma_scaled_weighs_by_level_and_raw_does_not() -> None:
+    sigma = torch.tensor([0.5, 0.1])
+    found = {}
+    for kind in ("raw", "sigma_scaled"):
+        words = ["--weighting_scheme", "sigma_sqrt", "--model_prediction_type", kind]
+        found[kind] = losses.of_pictures(
+            PREDICTION, TARGET, sigma_B=sigma, timestep_B=sigma, mask_B1hw=None, options=options(*words)
+        )
+    assert (found["sigma_scaled"] / found["raw"]).tolist() == pytest.approx([4, 100])
+
+
+def test_regularisation_pictures_weigh_what_is_asked_for() -> None:
+    is_reg = torch.tensor([True, False, False])
+    assert losses.of_batch(torch.tensor([1.0, 2.0, 6.0]), is_reg, 0.25).item() == pytest.approx((0.25 + 8) / 3)
+
+
+def test_huber_needs_a_schedule_that_flux_has(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options("--loss_type", "huber")
+    assert "--huber_schedule snr is not for Flux" in capsys.readouterr().err
+
+
+def test_the_told_timestep_is_the_one_of_huber() -> None:
+    told = flow_matching.rounded_timestep(torch.tensor([0.123456]), torch.bfloat16)
+    given = options("--loss_type", "huber", "--huber_schedule", "exponential", "--huber_c", "0.01")
+    found = losses.huber_threshold(told, given)
+    assert found is not None
+    assert found.item() == pytest.approx(0.01 ** float(told), rel=1e-5)
