@@ -47,14 +47,15 @@ class Runner:
         done: Callable[[], None],
         watchdog: Callable[[Entry, Adapter], Watch] | None = None,
         unkillable: Unkillable | None = None,
+        home_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`watchdog`: who looks whether an attempt hangs. `unkillable`: told of one that SIGKILL does not end."""
+        """`home_problem`: why nothing may be started in this home at present (Ownership.problem). `watchdog`: who looks whether an attempt hangs. `unkillable`: told of one that SIGKILL does not end."""
         self._book = book
         self._adapters = adapters
         self._chosen = adapters[chosen]
         self._here = here
         self._config = config
-        self._starter = Starter(book, self._chosen, here, config, paused=paused)
+        self._starter = Starter(book, self._chosen, here, config, paused=paused, home_problem=home_problem)
         self._watchdog = watchdog
         self._unkillable = unkillable
         self._done = done  # tells the scheduler that a lease may be free

@@ -40,10 +40,18 @@ class Abandoned(Exception):
 
 class Starter:
     def __init__(
-        self, book: Book, adapter: Adapter, here: Place, config: Config, *, paused: Callable[[], bool]
+        self,
+        book: Book,
+        adapter: Adapter,
+        here: Place,
+        config: Config,
+        *,
+        paused: Callable[[], bool],
+        home_problem: Callable[[], str | None],
     ) -> None:
-        """`paused`: whether the queue is."""
+        """`paused`: whether the queue is. `home_problem`: why nothing may be started in this home at present."""
         self._paused = paused
+        self._home_problem = home_problem
         self._book = book
         self._adapter = adapter
         self._here = here
@@ -84,9 +92,11 @@ class Starter:
             log.error("%s: attempt %d was not started: %s", entry.name, attempt.number, error)
 
     def _open(self, entry: Entry, gate: Gate) -> None:
-        # A stop or a pause may have come meanwhile, and may have been answered: then the gate is closed unopened and
-        # nothing was started.
-        if self._paused():
+        # A stop or a pause may have come meanwhile, and may have been answered, and another daemon may have the home:
+        # then the gate is closed unopened and nothing was started.
+        if (problem := self._home_problem()) is not None:
+            entry.withheld = problem
+        elif self._paused():
             entry.withheld = "The queue was paused before it was started."
         elif entry.job is not None and isinstance(entry.job.state, Starting):
             gate.open()
@@ -104,6 +114,8 @@ class Starter:
                 raise Abandoned("it does not wait any more")
             if job.held:
                 raise Abandoned("it was put on hold while its start was prepared")
+            if (problem := self._home_problem()) is not None:
+                raise Abandoned(problem)
             if self._paused():
                 raise Abandoned("the queue was paused while its start was prepared")
             if job.context != context:

@@ -95,13 +95,16 @@ def test_promise_4_a_job_whose_end_is_still_being_written_down_is_not_started_by
 
 
 class PausedMeanwhile(ProcessAdapter):
-    """The queue is paused while a shim waits at its gate."""
+    """The queue is paused, or the home gets into doubt, while a shim waits at its gate."""
 
     paused = False
+    home_problem: str | None = None
+    then: str | None = None
+    """What becomes the home's problem; None: the queue is paused."""
 
     async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
         placement = await super().place(spec, gate)
-        self.paused = True
+        self.paused, self.home_problem = self.then is None, self.then
         return placement
 
 
@@ -128,6 +131,7 @@ def run(book: Book, settings: Config, adapter: PausedMeanwhile) -> list[e.AnyEve
             here=place.here(),
             config=settings,
             paused=lambda: adapter.paused,
+            home_problem=lambda: adapter.home_problem,
             done=lambda: None,
         )
         runner.start(book.entry("my-job"), ())
@@ -148,6 +152,18 @@ def test_nothing_starts_behind_a_pause_that_came_while_a_shim_waited_at_its_gate
     assert isinstance(job.state, Queued)
     assert job.start_failures == 0  # it starts at once when the queue goes on
     assert not (book.entry("my-job").folder.path / "ran").exists()
+
+
+def test_promise_4_nothing_starts_in_a_home_that_is_in_doubt_and_the_pause_is_not_blamed(tmp_path: Path) -> None:
+    book, settings = waiting_program(tmp_path)
+    adapter = PausedMeanwhile(stop_limit=1.0)
+    adapter.then = "Another daemon may take the home."
+    *_, last = run(book, settings, adapter)
+    assert isinstance(last, e.Ended)
+    assert (last.outcome, last.reason) == ("never_started", "Another daemon may take the home.")
+    assert not (book.entry("my-job").folder.path / "ran").exists()
+    (book := Book(book.home, Writer())).load()
+    assert run(book, settings, adapter)[-1] == last, "it is not even reserved"
 
 
 def test_a_start_that_a_pause_overtakes_is_not_even_reserved(tmp_path: Path) -> None:
