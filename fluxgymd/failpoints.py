@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places where a test can kill the daemon or let the disk refuse: `failpoint("journal.written")`.
+"""Places where a test can kill the daemon, hang it, or let the disk refuse: `failpoint("journal.written")`.
 
 Nothing happens at them unless FLUXGYM_FAILPOINTS is set, a list with commas of
 
     NAME=kill             SIGKILL to this process at the first pass
     NAME=kill:3           at the third
+    NAME=hang             the thread that passes waits for ever, and each that comes after it
+    NAME=hang:3           the third that passes
     NAME=error:ENOSPC     that OSError at every pass
     NAME=error:EIO:2-4    at the second to the fourth
 
-It is a real kill -9: no handler runs, no buffer is written. A line on stderr says at which one it was. The tests read
-the names from the source (tests/crash/names.py): each stands once, as a literal, and a new one is covered by itself.
+It is a real kill -9: no handler runs, no buffer is written. A line on stderr says at which one that was, or a hang.
+The tests read the names from the source (tests/crash/names.py): each stands once, as a literal, and a new one is
+covered by itself.
 The shim has a small copy of this, for it stands alone (fluxgymd/attempts/shim.py); its names begin with `shim.`.
 """
 
@@ -23,7 +26,7 @@ from dataclasses import dataclass
 
 VARIABLE = "FLUXGYM_FAILPOINTS"
 
-_WHAT = r"(?P<name>[a-z_.]+)=(?:kill|error:(?P<error>E[A-Z0-9]+))"
+_WHAT = r"(?P<name>[a-z_.]+)=(?:kill|(?P<hang>hang)|error:(?P<error>E[A-Z0-9]+))"
 _WHEN = r"(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?"
 _RULE = re.compile(_WHAT + _WHEN)
 
@@ -33,7 +36,9 @@ class Rule:
     """What happens at one failpoint."""
 
     error: int | None
-    """The errno of the OSError that is raised; None: SIGKILL."""
+    """The errno of the OSError that is raised; None: it is none that raises."""
+    hang: bool
+    """The thread waits for ever. If it neither raises nor hangs: SIGKILL."""
     first: int
     last: int | None
     """The passes at which it happens, counted from 1; None: all from the first on."""
@@ -47,15 +52,18 @@ def parse(text: str) -> dict[str, Rule]:
         found = _RULE.fullmatch(part)
         number = getattr(errno, found["error"], None) if found and found["error"] else None
         if found is None or (found["error"] and number is None):
-            raise ValueError(f"{VARIABLE} holds {part!r}; write NAME=kill, NAME=kill:PASS or NAME=error:ERRNO.")
+            raise ValueError(
+                f"{VARIABLE} holds {part!r}; write NAME=kill, NAME=hang or NAME=error:ERRNO, with :PASS for one pass."
+            )
         first = int(found["first"] or 1)
         last = found["last"] or found["first"]
-        rules[found["name"]] = Rule(number, first, int(last) if last else None)
+        rules[found["name"]] = Rule(number, found["hang"] is not None, first, int(last) if last else None)
     return rules
 
 
 def failpoint(name: str) -> None:
-    """Does what the environment says of this name: nothing, a SIGKILL to this process, or an OSError."""
+    """Does what the environment says of this name: nothing, a SIGKILL to this process, a wait without end, or an
+    OSError."""
     if _rules:
         _pass(name)
 
@@ -71,6 +79,9 @@ def _pass(name: str) -> None:
         return
     if rule.error is not None:
         raise OSError(rule.error, os.strerror(rule.error))
+    if rule.hang:
+        os.write(2, f"failpoint {name}: hangs\n".encode())
+        threading.Event().wait()
     os.write(2, f"failpoint {name}: kill -9\n".encode())
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -64,8 +64,25 @@ def test_the_disk_refuses_at_the_passes_that_were_asked_for(checkout: Path, rule
     assert status == 0
 
 
+@pytest.mark.parametrize(("rule", "passed"), [("hang", 0), ("hang:1", 0), ("hang:3", 2)])
+def test_a_thread_hangs_at_the_pass_that_was_asked_for(checkout: Path, rule: str, passed: int) -> None:
+    command = [sys.executable, "-c", DAEMON + PASSES]
+    pipe = subprocess.PIPE
+    environ = os.environ | {VARIABLE: f"a.b={rule}"}
+    with subprocess.Popen(command, env=environ, cwd=checkout, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        told = process.stderr.readline()
+        still_there = process.poll() is None
+        process.kill()
+        lines = process.stdout.read().splitlines()
+    assert told == "failpoint a.b: hangs\n"
+    assert still_there
+    assert lines == [f"{number} passed" for number in range(1, passed + 1)]
+
+
 @pytest.mark.parametrize(
-    "rules", ["a.b", "a.b=", "a.b=explode", "a.b=kill:x", "a.b=error:", "a.b=error:ENOTHING", "=kill"]
+    "rules", ["a.b", "a.b=", "a.b=explode", "a.b=kill:x", "a.b=hang:", "a.b=error:", "a.b=error:ENOTHING", "=kill"]
 )
 def test_what_is_no_rule_is_refused_with_a_sentence(checkout: Path, rules: str) -> None:
     with pytest.raises(ValueError, match="write NAME=kill"):
