@@ -49,7 +49,8 @@ class Runner:
         unkillable: Unkillable | None = None,
         home_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`home_problem`: why nothing may be started in this home at present (Ownership.problem). `watchdog`: who looks whether an attempt hangs. `unkillable`: told of one that SIGKILL does not end."""
+        """`watchdog`: who looks whether an attempt hangs. `unkillable`: told of one that SIGKILL does not end.
+        `home_problem`: why nothing may be started in this home at present (Ownership.problem)."""
         self._book = book
         self._adapters = adapters
         self._chosen = adapters[chosen]

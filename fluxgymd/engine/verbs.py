@@ -5,9 +5,10 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from fluxgym.errors import WrongState
+from fluxgym.errors import StorageFailed, WrongState
 from fluxgym.messages import Kind
 from fluxgymd import lanes
+from fluxgymd.attempts import records_on_disk
 from fluxgymd.core import events
 from fluxgymd.core.job import (
     Completed,
@@ -68,7 +69,10 @@ class Verbs:
         return await self._decide(name, decide)
 
     async def resume(self, name: str, *, assume_gone: bool) -> Entry:
-        """Queues an ended job again. WrongState if it is complete, runs, or waits already."""
+        """Queues an ended job again. WrongState if it is complete, runs, or waits already. `assume_gone`: the user
+        says that nothing of a lost one runs; that is not believed against its lock."""
+        if assume_gone:
+            await self._refuse_if_locked(name)
 
         def decide(job: Job) -> events.AnyEvent:
             match job.state:
@@ -152,6 +156,21 @@ class Verbs:
         entry.wake.set()
         self._scheduler.ring()
         return entry
+
+    async def _refuse_if_locked(self, name: str) -> None:
+        """Of another container, or of another machine on a volume with locks, this is seen from here too."""
+        entry, job = self._book.sound(name)
+        if not isinstance(job.state, Lost):
+            return
+        number = job.state.attempt.number
+        folder = entry.folder.attempt(number)
+        try:
+            found = await lanes.answer(str(entry.folder.path), records_on_disk.read, folder)
+        except OSError as error:
+            raise StorageFailed(f"{folder} cannot be read: {error.strerror}.") from error
+        if found.lock_held:
+            why = f"attempt {number} still runs: its supervising process holds {folder / 'lock'}"
+            raise wrong_state(job, why)
 
     def _disown(self, job: Job, state: Lost) -> events.AnyEvent:
         seen = state.attempt.place == self._runner.here and self._runner.knows(state.attempt.adapter)

@@ -2,6 +2,7 @@
 """The tasks of the runner over a real book: while one has a job in hand, no second one is started for it."""
 
 import asyncio
+import fcntl
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,13 +12,14 @@ import pytest
 
 from fluxgym import config
 from fluxgym.config import Config
+from fluxgym.errors import WrongState
 from fluxgym.messages import Context, Kind
 from fluxgymd.attempts import place
 from fluxgymd.attempts.port import AttemptSpec, Gate
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.core import events as e
 from fluxgymd.core.job import Failed, Live, Lost, Queued
-from fluxgymd.core.records import Placement
+from fluxgymd.core.records import Place, Placement
 from fluxgymd.engine import view
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.runner import Runner
@@ -174,6 +176,20 @@ def test_a_start_that_a_pause_overtakes_is_not_even_reserved(tmp_path: Path) -> 
     assert isinstance(only, e.Submitted)
 
 
+class Nobody(Runner):
+    """No attempt is run or watched."""
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def here(self) -> Place:
+        return place.here()
+
+    def knows(self, adapter: str) -> bool:
+        return adapter == "scope"
+
+
 class NoPasses(Scheduler):
     """Nothing is decided: what it would be told changes nothing here."""
 
@@ -182,6 +198,26 @@ class NoPasses(Scheduler):
 
     def ring(self) -> None:
         pass
+
+
+def test_promise_4_no_word_of_the_user_ends_an_attempt_whose_supervising_process_holds_its_lock(
+    tmp_path: Path,
+) -> None:
+    """It runs in another container, or on another machine whose locks are seen through the volume."""
+    folder = tmp_path / "outputs" / "my-lora"
+    (folder / "attempts" / "001").mkdir(parents=True)
+    (folder / "events.jsonl").write_bytes(b"".join(map(e.encode, h.WAYS["lost"])))
+    book = Book(Home(tmp_path), Writer())
+    book.load()
+    verbs = Verbs(book, Nobody(), NoPasses())
+    with (folder / "attempts" / "001" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(WrongState, match=r"attempt 1 still runs: its supervising process holds .*001/lock"):
+            asyncio.run(verbs.resume("my-lora", assume_gone=True))
+        assert book.leases() == [("GPU-1",)]
+    asyncio.run(verbs.resume("my-lora", assume_gone=True))
+    book.writer.close()
+    assert book.leases() == []
 
 
 def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_until_it_is_disowned(
