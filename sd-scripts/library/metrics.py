@@ -3,7 +3,8 @@
 
 Each line is one write to a descriptor opened with O_APPEND, so lines of several attempts never mix; nothing is
 fsynced. At most ten lines a second are written, but a phase's first two and its last line always. A file that cannot
-be written is said once on stderr and never fails the training. The keys are listed in docs/trainer.md.
+be written is said once on stderr, never fails the training, and is tried again: a training that is never heard of
+again after a full disk looks like one that hangs. The keys are listed in docs/trainer.md.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Metrics:
 
     def __init__(self, path: str | None) -> None:
         self._descriptor: int | None = None
+        self._torn = False
+        self._complained = False
         self._phase: Phase | None = None
         self._held_back: dict[str, object] | None = None
         self._written_at = 0.0
@@ -34,7 +37,7 @@ class Metrics:
             try:
                 self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             except OSError as error:
-                self._give_up(error)
+                self._complain(error)
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -73,13 +76,14 @@ class Metrics:
         self._next_at = self._written_at + MINIMUM_INTERVAL_SECONDS
         if self._descriptor is None:
             return
+        end = b"\n" if self._torn else b""  # of what was written of a line before
+        data = end + json.dumps(line, separators=(",", ":")).encode() + b"\n"
         try:
-            os.write(self._descriptor, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            self._torn = os.write(self._descriptor, data) < len(data)
         except OSError as error:
-            self._give_up(error)
+            self._complain(error)
 
-    def _give_up(self, error: OSError) -> None:
-        print(f"warning: no progress is written to FLUXGYM_METRICS: {error}", file=sys.stderr)
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self._descriptor = None
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            print(f"warning: no progress is written to FLUXGYM_METRICS: {error}", file=sys.stderr)
+        self._complained = True

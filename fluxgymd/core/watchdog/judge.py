@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from fluxgym.messages import Phase
 from fluxgymd.core.watchdog.limits import Limits, PhaseLimits
+from fluxgymd.core.watchdog.movement import disk_is_full
 from fluxgymd.core.watchdog.signs import evidence, span
 from fluxgymd.core.watchdog.trail import Stretch, Trail
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 
+UNREAD = "What it has told of its progress cannot be read."
 SIGN_LOOKS = 4
 """Intervals for which threads must wait, or memory be short, before it is said: a checkpoint does so for a minute."""
 
@@ -126,5 +128,7 @@ def _signs(trail: Trail, limits: Limits) -> list[tuple[float, str]]:
     if trail.pressed is not None and trail.pressed.seconds >= SIGN_LOOKS * limits.interval:
         found.append((trail.pressed.since, "The machine is short of memory, and all of its tasks wait for it."))
     if trail.untold is not None and trail.untold.seconds >= limits.step_floor:
-        found.append((trail.untold.since, "What it has told of its progress cannot be read."))
+        full = trail.last is not None and disk_is_full(trail.last)
+        why = "Its disk is full, so it cannot tell its progress." if full else UNREAD
+        found.append((trail.untold.since, why))
     return found

@@ -20,6 +20,9 @@ below 20 KB/s (5 to 15 in tests/traces/recorded/); a slow line brings 100 KB/s, 
 PRESSURE = 20.0
 """Per cent of full stall (PSI): above it the machine swaps for its life, and what is read may be its own swap."""
 
+FULL = 1 << 20
+"""Bytes free where the home lies: with less nothing can be relied on to be written."""
+
 READS = frozenset({Phase.STARTING, Phase.DOWNLOADING, Phase.LOADING})
 """Phases whose work has no counter: it is to bring bytes in."""
 
@@ -53,7 +56,7 @@ class Movement:
     """Between the last known values and this look. None: not known."""
 
     told: bool
-    """Whether the phase and its counters could be read at this look."""
+    """Whether the phase and its counters could be told, and read, at this look."""
     steps: int
     items: int
     """Pictures, samples, micro-steps: what else is counted one by one."""
@@ -103,13 +106,13 @@ class Movement:
 
 def compare(before: Counters, look: Observation, *, gpu_idle_percent: float) -> tuple[Counters, Movement]:
     """The counters after a look, and what moved since their last known values."""
-    told = look.told and look.phase not in (None, Phase.UNKNOWN)
-    phase = look.phase if told else before.phase
+    readable = look.told and look.phase not in (None, Phase.UNKNOWN)
+    phase = look.phase if readable else before.phase
     done_before = before.done if phase is before.phase else None
     cpu = look.activity.cpu_seconds if look.activity else None
     io = look.activity.io_bytes if look.activity else None
     movement = Movement(
-        told=told,
+        told=readable and not disk_is_full(look),
         steps=_grown(before.step, look.step),
         items=_grown(done_before, look.done) + _grown(before.cache_files, look.cache_files),
         output=_grown(before.output_bytes, look.output_bytes) > 0,
@@ -121,6 +124,11 @@ def compare(before: Counters, look: Observation, *, gpu_idle_percent: float) -> 
         phase=phase,
     )
     return _after(before, look, phase=phase, cpu=cpu, io=io), movement
+
+
+def disk_is_full(look: Observation) -> bool:
+    """Whether what a trainer tells of its progress is lost: it goes on all the same."""
+    return look.disk_free is not None and look.disk_free < FULL
 
 
 def _after(

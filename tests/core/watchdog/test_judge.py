@@ -156,6 +156,15 @@ def test_progress_that_cannot_be_read_is_suspicious_and_never_stuck() -> None:
     assert verdict == Suspicious(why="What it has told of its progress cannot be read.", since=BEGIN + 101 * INTERVAL)
 
 
+def test_promise_7_a_training_that_cannot_write_its_progress_is_suspicious_and_never_stuck() -> None:
+    full = [look(n, disk_free=0, activity=busy(n, cpu=1.0)) for n in range(101, 1000)]
+    verdict = judge(trail([*STEPS, *full]), LIMITS)
+    told = "Its disk is full, so it cannot tell its progress."
+    assert verdict == Suspicious(why=told, since=BEGIN + 101 * INTERVAL)
+    room = [look(n, step=200 + n, activity=busy(n, cpu=1.0)) for n in (1000, 1001)]
+    assert isinstance(judge(trail([*STEPS, *full, *room]), LIMITS), Healthy)
+
+
 def test_a_fatal_error_says_nothing_of_a_program() -> None:
     """Its work cannot be seen, so it cannot be said to have ended."""
     seen = [look(n, phase=None, step=None, gpus=(gpu(50, xids=(79,) * min(n, 1)),)) for n in range(60)]

@@ -101,3 +101,10 @@ def test_unknown_processor_time_is_neither_life_nor_rest() -> None:
 )
 def test_an_unknown_gpu_neither_works_nor_rests(gpus: Any, works: bool | None) -> None:
     assert between(look(0), look(1, gpus=gpus)).gpu is works
+
+
+def test_promise_7_on_a_full_disk_nothing_can_be_told() -> None:
+    """Metrics and output of a training that goes on are lost there; that it stands still is seen all the same."""
+    full = between(look(0), look(1, phase=Phase.SAVING, disk_free=0))
+    assert (full.told, full.phase, full.alive) == (False, Phase.SAVING, False)
+    assert between(look(0), look(1, disk_free=1 << 30)).told
