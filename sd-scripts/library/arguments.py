@@ -7,11 +7,13 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from library.errors import EXIT_BAD_COMMAND_LINE, nearest
+from library import config_file
+from library.errors import EXIT_BAD_COMMAND_LINE, TrainerError, nearest
 from library.options import Options
-from library.upstream_flags import NOT_THERE_YET
+from library.upstream_flags import NOT_THERE, YET
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -37,23 +39,36 @@ def parser() -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str]) -> Options:
     """The options. Ends the process with status 2 and one sentence on stderr if they are wrong."""
     made = parser()
-    own = {option for action in made._actions for option in action.option_strings}
-    for argument in arguments:
-        name = argument.partition("=")[0]
-        if name.startswith("--") and name not in own:
-            made.error(refusal(name, own))
-    namespace = made.parse_args(arguments)
-    wrong = contradiction(options := Options(**vars(namespace)))
-    if wrong:
+    _refuse_unknown(made, arguments, where="")
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--config_file", type=Path)
+    try:
+        file = own.parse_known_args(arguments)[0].config_file
+        words = config_file.words(file, made) if file is not None else []
+    except TrainerError as error:
+        made.error(str(error))
+    _refuse_unknown(made, words, where=f"--config_file {file}: ")
+    # The later word wins, so the command line stands over the file.
+    options = Options(**vars(made.parse_args([*words, *arguments])))
+    if wrong := contradiction(options):
         made.error(wrong)
     return options
 
 
+def _refuse_unknown(made: argparse.ArgumentParser, arguments: Sequence[str], *, where: str) -> None:
+    own = {option for action in made._actions for option in action.option_strings}
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and name not in own:
+            made.error(where + refusal(name, own))
+
+
 def refusal(name: str, own: set[str]) -> str:
-    """Why a flag is not taken: sd-scripts has it and we do not yet, or nobody has it."""
-    if name in NOT_THERE_YET:
-        return f"{name} is a flag of sd-scripts that this trainer does not have yet; leave it out (docs/trainer.md)"
-    return f"unknown flag {name}{nearest(name, own | NOT_THERE_YET)}"
+    """Why a flag is not taken: sd-scripts has it and we do not, or nobody has it."""
+    if name in NOT_THERE:
+        lacks = "does not have yet" if NOT_THERE[name] == YET else f"does not have, because {NOT_THERE[name]}"
+        return f"{name} is a flag of sd-scripts that this trainer {lacks}; leave it out (docs/trainer.md)"
+    return f"unknown flag {name}{nearest(name, own | NOT_THERE.keys())}"
 
 
 def contradiction(options: Options) -> str | None:

@@ -9,6 +9,7 @@ A batch is a function of its position, so it does not matter which thread makes 
 from __future__ import annotations
 
 import collections
+import random
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from library import debug_hang, flow_matching, randomness
-from library.dataset import Dataset, epoch_batches
+from library import captions, debug_hang, flow_matching, randomness
+from library.dataset import Dataset, Picture, epoch_batches
 from library.latent_cache import LatentCache
 from library.options import Options
-from library.text_cache import TextCache
+from library.texts import Texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,8 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one forward pass needs, on the CPU. `clip_ids_BT` is there only if CLIP-L is trained."""
+    """What one forward pass needs, on the CPU. `clip_ids_BT` is there only if CLIP-L is trained; `mask_B1hw` (0 to 1,
+    how much a latent counts in the loss) only if a picture has one. `is_reg_B` (bool): regularisation pictures."""
 
     position: Position
     latents_BChw: Tensor
@@ -66,29 +68,29 @@ class BatchSource:
     """Makes the batch of a position from the caches and the seed."""
 
     def __init__(
-        self,
-        *,
-        options: Options,
-        seed: int,
-        dataset: Dataset,
-        latents: LatentCache,
-        texts: TextCache,
-        clip_ids: Callable[[int], Tensor] | None,
+        self, *, options: Options, seed: int, total_steps: int, dataset: Dataset, latents: LatentCache, texts: Texts
     ) -> None:
-        self._options, self._seed, self._dataset = options, seed, dataset
-        self._latents, self._texts, self._clip_ids = latents, texts, clip_ids
+        self._options, self._seed, self._total_steps = options, seed, total_steps
+        self._dataset, self._latents, self._texts = dataset, latents, texts
         self._order: tuple[int, list[list[int]]] | None = None
 
     def batch(self, position: Position) -> Batch:
         debug_hang.here("batches", position.step)
         chosen = self._batches_of(position.epoch)[position.batch]
         pictures = [self._dataset.pictures[index] for index in chosen]
-        texts = [self._texts.embedding(picture) for picture in pictures]
-        latents_BChw = torch.stack([self._latents.latents(picture) for picture in pictures])
-        drawn = randomness.generator("noise", self._seed, position.epoch, position.batch)
-        noise_BChw = torch.randn(latents_BChw.shape, generator=drawn)
+        drawn = [self._draw(picture, position, place) for place, picture in enumerate(pictures)]
+        texts = [self._texts.embedding(picture, text) for picture, (text, _) in zip(pictures, drawn, strict=True)]
+        clip_ids = [ids for text, _ in drawn if (ids := self._texts.clip_ids(text)) is not None]
+        latents_BChw = torch.stack(
+            [
+                self._latents.latents(picture, flipped=flipped)
+                for picture, (_, flipped) in zip(pictures, drawn, strict=True)
+            ]
+        )
+        generator = randomness.generator("noise", self._seed, position.epoch, position.batch)
+        noise_BChw = torch.randn(latents_BChw.shape, generator=generator)
         sigma_B = flow_matching.NoiseLevels.of(self._options).draw(
-            len(chosen), tokens=latents_BChw.shape[2] * latents_BChw.shape[3] // 4, generator=drawn
+            len(chosen), tokens=latents_BChw.shape[2] * latents_BChw.shape[3] // 4, generator=generator
         )
         return Batch(
             position=position,
@@ -97,10 +99,26 @@ class BatchSource:
             sigma_B=sigma_B,
             hidden_BTX=torch.stack([text.hidden_TX for text in texts]),
             pooled_BV=torch.stack([text.pooled_V for text in texts]),
-            clip_ids_BT=torch.stack([self._clip_ids(index) for index in chosen]) if self._clip_ids else None,
-            is_reg_B=torch.zeros(len(chosen), dtype=torch.bool),
-            mask_B1hw=None,
+            clip_ids_BT=torch.stack(clip_ids) if clip_ids else None,
+            is_reg_B=torch.tensor([picture.subset.is_reg for picture in pictures]),
+            mask_B1hw=self._mask(pictures, [flipped for _, flipped in drawn]),
         )
+
+    def _draw(self, picture: Picture, position: Position, place: int) -> tuple[str, bool]:
+        """The text, and whether the picture is mirrored, by the picture's place in the training."""
+        generator = randomness.generator("picture", self._seed, position.epoch, position.batch, place)
+        rng = random.Random(generator.initial_seed())
+        flipped = picture.subset.flip_aug and rng.random() < 0.5
+        at = captions.Place(epoch=position.epoch + 1, step=position.step - 1, total_steps=self._total_steps)
+        return captions.draw(picture.caption, picture.subset.captions, at, rng), flipped
+
+    def _mask(self, pictures: list[Picture], flipped: list[bool]) -> Tensor | None:
+        if not any(picture.subset.alpha_mask for picture in pictures):
+            return None
+        masks = [
+            self._latents.mask(picture, flipped=mirrored) for picture, mirrored in zip(pictures, flipped, strict=True)
+        ]
+        return torch.stack(masks)[:, None]
 
     def _batches_of(self, epoch: int) -> list[list[int]]:
         order = self._order

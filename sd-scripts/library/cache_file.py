@@ -4,13 +4,14 @@
 The seal is a SHA-256 over the inputs (picture or caption, model, settings) and over the arrays themselves. So a
 changed caption, another model, a torn file and arrays that another program wrote over are all seen, and the cache
 is made again; sd-scripts checks none of these (trainers.md 1.7). Its own reader ignores the extra array.
+A cache without a seal, which sd-scripts made, counts only if it is newer than what it was made from (issue 5).
 """
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy
@@ -45,12 +46,31 @@ def write(path: Path, arrays: Arrays, *, seal_name: str, inputs: Mapping[str, ob
     atomic.write_file(path, fill, durable=False)
 
 
-def is_valid(path: Path, names: tuple[str, ...], *, seal_name: str, inputs: Mapping[str, object]) -> bool:
-    """Whether the file holds the named arrays, made from these inputs and whole."""
+def is_valid(
+    path: Path,
+    names: tuple[str, ...],
+    *,
+    seal_name: str,
+    inputs: Mapping[str, object],
+    unsealed: Callable[[Arrays], bool],
+) -> bool:
+    """Whether the file holds the named arrays, made from these inputs and whole. `unsealed` is asked about arrays
+    that have no seal."""
     arrays = read_all(path)
-    if arrays is None or seal_name not in arrays or any(name not in arrays for name in names):
+    if arrays is None or any(name not in arrays for name in names):
         return False
+    if seal_name not in arrays:
+        return unsealed(arrays)
     return str(arrays[seal_name]) == seal_of(inputs, {name: arrays[name] for name in names})
+
+
+def is_newer(cache: Path, sources: Iterable[Path]) -> bool:
+    """Whether the cache was written after each of the files it may have been made from."""
+    try:
+        written = cache.stat().st_mtime_ns
+        return all(written > source.stat().st_mtime_ns for source in sources)
+    except OSError:
+        return False
 
 
 def read_all(path: Path) -> dict[str, numpy.ndarray] | None:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dataset.toml with sd-scripts' keys: [general], [[datasets]], [[datasets.subsets]]; the inner level wins.
+"""dataset.toml: [general], [[datasets]], [[datasets.subsets]]; the inner level wins, then the command line.
 
-A key that changes the training in a way that is not there yet is accepted only with the value that leaves it
-off; everything else is refused with its line. Paths are relative to the working directory, as in sd-scripts.
+The same as JSON is taken too. Paths are relative to the working directory, as in sd-scripts. Whatever is wrong is
+refused with its line. `dataset_keys.py` has the keys.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -14,121 +16,169 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from library import buckets
+from library.buckets import BucketRules
+from library.captions import CaptionRules
+from library.dataset_keys import KEYS, Level
 from library.errors import TrainerError, nearest
-from library.images import Size
 
-# Flux packs 2x2 latents of 8x8 pixels into one token.
-PIXELS_PER_TOKEN = 16
-OFF = (None, False, 0, 0.0, "")
-
-DATASET_KEYS = ("resolution", "batch_size")
-SUBSET_KEYS = ("num_repeats", "class_tokens", "caption_extension")
-# sd-scripts' keys whose values do not matter while nothing is shuffled and no bucket is made.
-WITHOUT_EFFECT = (
-    *("bucket_no_upscale", "bucket_reso_steps", "min_bucket_reso", "max_bucket_reso", "keep_tokens"),
-    *("keep_tokens_separator", "caption_separator", "token_warmup_min", "validation_seed", "network_multiplier"),
-)
-# sd-scripts' keys that are accepted only when they are off.
-NOT_THERE_YET = (
-    *("enable_bucket", "validation_split", "resize_interpolation", "shuffle_caption", "secondary_separator"),
-    *("enable_wildcard", "caption_prefix", "caption_suffix", "color_aug", "flip_aug", "random_crop"),
-    *("face_crop_aug_range", "caption_dropout_rate", "caption_dropout_every_n_epochs", "is_reg", "alpha_mask"),
-    *("caption_tag_dropout_rate", "token_warmup_step", "custom_attributes", "cache_info", "metadata_file"),
-)
-KNOWN = {*DATASET_KEYS, *SUBSET_KEYS, *WITHOUT_EFFECT, *NOT_THERE_YET, "image_dir", "subsets"}
+BUCKET_KEYS = tuple(field.name for field in dataclasses.fields(BucketRules))
+CAPTION_KEYS = tuple(field.name for field in dataclasses.fields(CaptionRules))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetConfig:
-    """One folder of pictures."""
+    """One folder of pictures. Two are the same subset if all of their keys are."""
 
     image_dir: Path
-    num_repeats: int
-    class_tokens: str | None
-    caption_extension: str
+    num_repeats: int = 1
+    class_tokens: str | None = None
+    caption_extension: str = ".caption"
+    is_reg: bool = False
+    alpha_mask: bool = False
+    flip_aug: bool = False
+    resize_interpolation: str | None = None
+    captions: CaptionRules = dataclasses.field(default_factory=CaptionRules)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
-    """Folders that are trained at one size."""
+    """Folders that are trained by the same bucket rules."""
 
-    resolution: Size
+    buckets: BucketRules
     batch_size: int
     subsets: tuple[SubsetConfig, ...]
+    resize_interpolation: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """The file's name and text, to tell where a key stands."""
+    """The file's name and text, to tell where a key stands. Its text is empty for the command line."""
 
-    path: Path
+    path: str
     text: str
 
     def error(self, key: str, sentence: str) -> TrainerError:
         name = re.escape(key)
-        found = re.search(rf"^[ \t]*(\[+[\w. ]*\b{name}[ \t]*\]|{name}[ \t]*=)", self.text, re.MULTILINE)
+        found = re.search(rf"^[ \t]*(\[+[\w. ]*\b{name}[ \t]*\]|\"?{name}\"?[ \t]*[=:])", self.text, re.MULTILINE)
         line = f", line {self.text.count(chr(10), 0, found.start()) + 1}" if found else ""
         return TrainerError(f"{self.path}{line}: {sentence}")
 
 
-def read(path: Path, *, batch_size: int, caption_extension: str) -> DatasetConfig:
-    """The dataset that the file describes; the keywords are the command line's values for what it leaves out.
+def read(path: Path, *, defaults: Mapping[str, Any]) -> tuple[DatasetConfig, ...]:
+    """The datasets that the file describes; `defaults` are the command line's values for what it leaves out.
 
     Raises TrainerError with file, line and what would be right.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise TrainerError(f"--dataset_config: there is no file {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainerError(f"--dataset_config: {path} is not TOML: {error}") from error
-    source = _Source(path=path, text=text)
+    document, source = _document(path)
     for key in document.keys() - {"general", "datasets"}:
         raise source.error(key, f"unknown part {key}{nearest(key, ['general', 'datasets'])}")
-    datasets = _tables(document, "datasets", source)
-    if len(datasets) != 1:
-        raise TrainerError(f"{path}: exactly one [[datasets]] is there yet, this file has {len(datasets)}")
-    defaults: dict[str, Any] = {"batch_size": batch_size, "caption_extension": caption_extension}
-    return _dataset({**defaults, **_checked(document.get("general", {}), source)}, datasets[0], source)
+    tables = _tables(document, "datasets", source)
+    if not tables:
+        raise TrainerError(f"{path}: there is no [[datasets]] with a resolution and [[datasets.subsets]]")
+    general = dict(_checked({}, defaults, "general", source)) | _checked(
+        document.get("general", {}), {}, "general", source
+    )
+    return tuple(_dataset(general, table, source) for table in tables)
+
+
+def of_folders(
+    folder: Path, regularisation: Path | None, *, defaults: Mapping[str, Any]
+) -> tuple[DatasetConfig, ...]:
+    """The one dataset of --train_data_dir: its folders `10_a cat` are 10 repeats of pictures of "a cat".
+
+    Raises TrainerError where there is no such folder.
+    """
+    source = _Source(path="--train_data_dir", text="")
+    subsets = [
+        {"image_dir": str(path), "num_repeats": int(repeats), "class_tokens": tokens, "is_reg": is_reg}
+        for base, is_reg in ((folder, False), (regularisation, True))
+        for path in (sorted(base.iterdir()) if base and base.is_dir() else ())
+        for repeats, _, tokens in [path.name.partition("_")]
+        if path.is_dir() and repeats.isdigit() and int(repeats) > 0
+    ]
+    if not any(not subset["is_reg"] for subset in subsets):
+        raise TrainerError(
+            f"--train_data_dir: {folder} has no folder named like 10_a cat: repeats, then what it shows"
+        )
+    general = _checked({}, defaults, "general", source)
+    return (_dataset(general, {"subsets": subsets}, source),)
+
+
+def _document(path: Path) -> tuple[dict[str, Any], _Source]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise TrainerError(f"--dataset_config: there is no file {path}") from error
+    except ValueError as error:  # TOMLDecodeError, JSONDecodeError and UnicodeDecodeError are ValueErrors
+        kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
+        raise TrainerError(f"--dataset_config: {path} is not {kind}: {error}") from error
+    if not isinstance(document, dict):
+        raise TrainerError(f"--dataset_config: {path} must have the parts general and datasets")
+    return document, _Source(path=str(path), text=text)
 
 
 def _dataset(general: Mapping[str, Any], table: Mapping[str, Any], source: _Source) -> DatasetConfig:
-    merged = {**general, **_checked(table, source)}
+    merged = {**general, **_checked(table, {}, "datasets", source)}
+    if merged.get("resolution") is None:
+        raise source.error("datasets", "a dataset has no resolution: a number of pixels or [width, height]")
+    rules = BucketRules(**{key: _value(merged, key) for key in BUCKET_KEYS})
+    if found := buckets.wrong(rules):
+        raise source.error(*found)
     subsets = _tables(table, "subsets", source)
     if not subsets:
         raise TrainerError(f"{source.path}: [[datasets]] has no [[datasets.subsets]] with an image_dir")
+    made = [_subset({**merged, **_checked(subset, {}, "subsets", source)}, source) for subset in subsets]
     return DatasetConfig(
-        resolution=_resolution(merged, source),
-        batch_size=_whole(merged, "batch_size", 1, source),
-        subsets=tuple(_subset({**merged, **_checked(subset, source)}, subset, source) for subset in subsets),
+        buckets=rules,
+        batch_size=_value(merged, "batch_size"),
+        # The same folder with the same keys counts once, and no repeats are none at all, as in sd-scripts.
+        subsets=tuple(subset for subset in dict.fromkeys(made) if subset.num_repeats),
+        resize_interpolation=_value(merged, "resize_interpolation"),
     )
 
 
-def _subset(merged: Mapping[str, Any], own: Mapping[str, Any], source: _Source) -> SubsetConfig:
-    if "image_dir" not in own:
+def _subset(merged: Mapping[str, Any], source: _Source) -> SubsetConfig:
+    if not merged.get("image_dir"):
         raise TrainerError(f"{source.path}: a [[datasets.subsets]] has no image_dir")
-    image_dir = Path(_text(own, "image_dir", source))
+    image_dir = Path(merged["image_dir"])
     if not image_dir.is_dir():
         raise source.error("image_dir", f"there is no folder {image_dir}")
+    own = ("num_repeats", "class_tokens", "caption_extension", "is_reg", "alpha_mask", "flip_aug")
     return SubsetConfig(
         image_dir=image_dir,
-        num_repeats=_whole(merged, "num_repeats", 1, source),
-        class_tokens=_text(merged, "class_tokens", source) if merged.get("class_tokens") is not None else None,
-        caption_extension=_text(merged, "caption_extension", source),
+        **{key: _value(merged, key) for key in (*own, "resize_interpolation")},
+        captions=CaptionRules(**{key: _value(merged, key) for key in CAPTION_KEYS}),
     )
 
 
-def _checked(table: Any, source: _Source) -> Mapping[str, Any]:
-    """The table, if each of its keys is known and does nothing that is not there yet."""
+def _value(merged: Mapping[str, Any], key: str) -> Any:
+    return merged[key] if merged.get(key) is not None else KEYS[key].default
+
+
+def _checked(table: Any, defaults: Mapping[str, Any], level: Level, source: _Source) -> dict[str, Any]:
+    """The values of one table, over `defaults`. Each key must be known, stand where it may and hold what it may."""
     if not isinstance(table, dict):
-        raise TrainerError(f"{source.path}: [general] must be a table")
-    for key, value in table.items():
-        if key not in KNOWN:
-            raise source.error(key, f"unknown key {key}{nearest(key, KNOWN)}")
-        if key in NOT_THERE_YET and value not in OFF:
-            raise source.error(key, f"{key} = {value!r} is not there yet; leave it out")
-    return table
+        raise TrainerError(f"{source.path}: [{level}] must be a table")
+    values: dict[str, Any] = {}
+    for key, value in {**defaults, **table}.items():
+        if key == "subsets" and level == "datasets":
+            continue
+        if key not in KEYS:
+            raise source.error(key, f"unknown key {key}{nearest(key, KEYS)}")
+        if key in table and level not in KEYS[key].levels:
+            raise source.error(key, f"{key} belongs into {_place(KEYS[key].levels[-1])}")
+        try:
+            values[key] = KEYS[key].read(value)
+        except ValueError as error:
+            is_not = "is" if str(error).startswith("not ") else "is not"
+            raise source.error(key, f"{key} = {value!r} {is_not} {error}") from error
+    return values
+
+
+def _place(level: Level) -> str:
+    return {"general": "[general]", "datasets": "[[datasets]]", "subsets": "[[datasets.subsets]]"}[level]
 
 
 def _tables(document: Mapping[str, Any], name: str, source: _Source) -> list[Mapping[str, Any]]:
@@ -136,32 +186,3 @@ def _tables(document: Mapping[str, Any], name: str, source: _Source) -> list[Map
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise source.error(name, f"{name} must be tables: [[{name}]]")
     return tables
-
-
-def _resolution(merged: Mapping[str, Any], source: _Source) -> Size:
-    value = merged.get("resolution")
-    sides = [value, value] if isinstance(value, int) else value
-    if not (isinstance(sides, list) and len(sides) == 2 and all(_is_side(side) for side in sides)):
-        raise source.error(
-            "resolution",
-            f"resolution = {value!r} is not a multiple of {PIXELS_PER_TOKEN} or [width, height] of such",
-        )
-    return Size(width=sides[0], height=sides[1])
-
-
-def _is_side(value: object) -> bool:
-    return isinstance(value, int) and value > 0 and value % PIXELS_PER_TOKEN == 0
-
-
-def _whole(merged: Mapping[str, Any], key: str, default: int, source: _Source) -> int:
-    value = merged.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise source.error(key, f"{key} = {value!r} is not a whole number from 1")
-    return value
-
-
-def _text(merged: Mapping[str, Any], key: str, source: _Source) -> str:
-    value = merged[key]
-    if not isinstance(value, str):
-        raise source.error(key, f"{key} = {value!r} is not a text")
-    return value

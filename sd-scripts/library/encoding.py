@@ -8,7 +8,7 @@ where it is trained. A stop is taken after each picture or caption, and at once 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ from library.options import Options
 from library.prompts import Prompt
 from library.signals import StopRequest
 from library.text_cache import TextCache, TextEmbedding
+from library.texts import Texts
 from library.tokenization import Tokenizers
 
 
@@ -45,13 +46,12 @@ class EncodedPrompt:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """All that the training needs of the encoders. `clip` and `clip_ids` are there only if CLIP-L is trained."""
+    """All that the training needs of the encoders. `clip` is there only if CLIP-L is trained."""
 
     latents: LatentCache
-    texts: TextCache
+    texts: Texts
     prompts: list[EncodedPrompt]
     clip: nn.Module | None
-    clip_ids: list[Tensor] | None
 
 
 class Encoding:
@@ -72,9 +72,7 @@ class Encoding:
         self._options, self._dataset, self._prompts = options, dataset, prompts
         self._t5_length, self._device, self._dtype = t5_length, device, dtype
         self._stop, self._metrics = stop, metrics
-        self._latents = LatentCache(
-            autoencoder=options.ae, target=dataset.config.resolution, on_disk=options.cache_latents_to_disk
-        )
+        self._latents = LatentCache(autoencoder=options.ae, on_disk=options.cache_latents_to_disk)
         self._texts = TextCache(
             clip=options.clip_l,
             t5=options.t5xxl,
@@ -87,25 +85,60 @@ class Encoding:
     def run(self) -> Encoded:
         """Raises TrainerError for a picture, model or tokenizer that cannot be used; leaves on a stop."""
         pictures = self._latents.missing(self._dataset.pictures)
-        captions = self._texts.missing(self._dataset.pictures)
+        captions = [] if self._dataset.many_texts else self._texts.missing(self._dataset.pictures)
         self._total = len(pictures) + len(captions)
         if pictures:
             self._encode_pictures(pictures)
-        clip, clip_ids, prompts = None, None, []
-        if captions or self._prompts or self._options.trains_clip:
-            self._metrics.report("loading")
-            tokenizers = tokenization.load(
-                cache_dir=self._options.tokenizer_cache_dir,
-                models_dir=self._options.clip_l.parent,
-                t5_length=self._t5_length,
+        more = self._dataset.many_texts or self._dataset.drops
+        if not (captions or self._prompts or self._options.trains_clip or more):
+            cached = Texts(cache=self._texts, encode=None, empty=None, clip_ids=None)
+            return Encoded(latents=self._latents, texts=cached, prompts=[], clip=None)
+        return self._run_text_encoders(captions)
+
+    def _run_text_encoders(self, captions: Sequence[Picture]) -> Encoded:
+        """What is kept of the encoders: CLIP-L where it is trained, both where texts are encoded when needed."""
+        self._metrics.report("loading")
+        tokenizers = tokenization.load(
+            cache_dir=self._options.tokenizer_cache_dir,
+            models_dir=self._options.clip_l.parent,
+            t5_length=self._t5_length,
+        )
+        clip = text_encoders.load_clip(self._options.clip_l, self._dtype).to(self._device)
+        prompts, encode, empty = [], None, None
+        if captions or self._prompts or self._dataset.many_texts or self._dataset.drops:
+            t5 = text_encoders.load_t5(self._options.t5xxl, self._dtype).to(self._device)
+            tokenizers.check(
+                clip_vocabulary=text_encoders.vocabulary(clip), t5_vocabulary=text_encoders.vocabulary(t5)
             )
-            clip = text_encoders.load_clip(self._options.clip_l, self._dtype).to(self._device)
-            if captions or self._prompts:
-                prompts = self._encode_texts(tokenizers, clip, captions)
-            if self._options.trains_clip:
-                clip_ids = list(tokenizers.clip_ids([picture.caption for picture in self._dataset.pictures]))
-        kept = clip if self._options.trains_clip else None
-        return Encoded(latents=self._latents, texts=self._texts, prompts=prompts, clip=kept, clip_ids=clip_ids)
+            prompts = self._encode_texts(tokenizers, clip, t5, captions)
+            empty = self._encode(tokenizers, clip, t5, "").embedding
+            if self._dataset.many_texts:
+                print("captions change: the text encoders stay loaded, and each step encodes its texts", flush=True)
+                encode = self._encoder(tokenizers, clip, t5)
+        trained = self._options.trains_clip
+        texts = Texts(
+            cache=self._texts,
+            encode=encode,
+            empty=empty,
+            clip_ids=(lambda text: tokenizers.clip_ids([text])[0]) if trained else None,
+        )
+        return Encoded(latents=self._latents, texts=texts, prompts=prompts, clip=clip if trained else None)
+
+    def _encoder(self, tokenizers: Tokenizers, clip: nn.Module, t5: nn.Module) -> Callable[[str], TextEmbedding]:
+        """Encodes one text. A CLIP-L that is trained is left alone, since its weights change meanwhile: the step
+        computes the pooled vector from the token ids; what stands in its place here is not used."""
+        trained = self._options.trains_clip
+        width = self._encode(tokenizers, clip, t5, "").embedding.pooled_V.shape
+
+        @torch.no_grad()
+        def encode(text: str) -> TextEmbedding:
+            if not trained:
+                return self._encode(tokenizers, clip, t5, text).embedding
+            t5_ids, t5_mask = tokenizers.t5_ids([text])
+            hidden_TX = text_encoders.encode_t5(t5, t5_ids.to(self._device))[0].float().cpu()
+            return TextEmbedding(pooled_V=torch.zeros(width), hidden_TX=hidden_TX, t5_mask_T=t5_mask[0])
+
+        return encode
 
     def _encode_pictures(self, pictures: Sequence[Picture]) -> None:
         self._metrics.report("loading")
@@ -119,15 +152,13 @@ class Encoding:
         self._stop.leave_at_once()
 
     def _encode_texts(
-        self, tokenizers: Tokenizers, clip: nn.Module, captions: Sequence[Picture]
+        self, tokenizers: Tokenizers, clip: nn.Module, t5: nn.Module, captions: Sequence[Picture]
     ) -> list[EncodedPrompt]:
-        t5 = text_encoders.load_t5(self._options.t5xxl, self._dtype).to(self._device)
-        tokenizers.check(clip_vocabulary=text_encoders.vocabulary(clip), t5_vocabulary=text_encoders.vocabulary(t5))
         print(f"caching text embeddings of {len(captions)} captions", flush=True)
         self._stop.defer()
         for picture in captions:
             self._count()
-            self._texts.keep(picture, self._encode(tokenizers, clip, t5, picture.caption).embedding)
+            self._texts.keep(picture, self._encode(tokenizers, clip, t5, picture.text).embedding)
             self._stop.leave_if_requested()
         prompts = []
         for prompt in self._prompts:

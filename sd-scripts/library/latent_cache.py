@@ -1,94 +1,150 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latents of pictures, in memory or as `{stem}_{W:04d}x{H:04d}_flux.npz` beside the picture (trainers.md 1.7).
 
-The draw from the autoencoder's posterior depends on the picture's bytes and size alone, so that a run with cold,
-warm or half-warm caches trains on the same numbers.
+The draw from the autoencoder's posterior depends on the picture's bytes, size and side alone, so that a run with
+cold, warm or half-warm caches trains on the same numbers. Latents of several sizes share a file. What is not always
+asked for (mirrored latents, the mask) has a seal of its own, so that asking for it encodes nothing else again.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy
 import torch
 from torch import Tensor
 
-from library import cache_file, images, randomness
+from library import buckets, cache_file, images, randomness
 from library.autoencoder import PIXELS_PER_LATENT, Autoencoder
+from library.buckets import Size
+from library.cache_file import Arrays
 from library.dataset import Picture
 from library.errors import TrainerError
 from library.hashes import file_sha256
-from library.images import Size
 
 # Raised when the same picture would give other latents.
-VERSION = 1
+VERSION = 2
+# Groups of arrays, each under one seal.
+LATENTS, FLIPPED, MASK = "latents", "latents_flipped", "alpha_mask"
+NAMES = {LATENTS: (LATENTS, "original_size", "crop_ltrb"), FLIPPED: (FLIPPED,), MASK: (MASK,)}
+SEALS = {LATENTS: "fluxgym_seal", FLIPPED: "fluxgym_seal_flipped", MASK: "fluxgym_seal_mask"}
 
 
 class LatentCache:
-    """The latents of one dataset at one size."""
+    """The latents of all pictures, each at the size of its bucket."""
 
-    def __init__(self, *, autoencoder: Path, target: Size, on_disk: bool) -> None:
+    def __init__(self, *, autoencoder: Path, on_disk: bool) -> None:
         self._autoencoder = autoencoder
-        self._target = target
         self._on_disk = on_disk
-        self._in_memory: dict[Path, Tensor] = {}
-        height, width = target.height // PIXELS_PER_LATENT, target.width // PIXELS_PER_LATENT
-        self._suffix = f"_{height}x{width}"
+        self._in_memory: dict[tuple[Path, Size, str], Tensor] = {}
 
-    def missing(self, pictures: tuple[Picture, ...]) -> list[Picture]:
+    def missing(self, pictures: Iterable[Picture]) -> list[Picture]:
         """The pictures that have to be encoded."""
-        if not self._on_disk:
-            return list(pictures)
-        names = tuple(name + self._suffix for name in ("latents", "original_size", "crop_ltrb"))
-        return [
-            picture
-            for picture in pictures
-            if not cache_file.is_valid(
-                self._path(picture), names, seal_name=self._seal_name, inputs=self._inputs(picture)
-            )
-        ]
+        return [picture for picture in pictures if self._missing_groups(picture)]
 
     def encode(self, picture: Picture, autoencoder: Autoencoder) -> None:
-        """Encodes one picture and keeps its latents. Raises TrainerError if it cannot be read."""
-        pixels_13HW, box = images.load_pixels(picture.path, self._target)
-        drawn = randomness.generator("latents", file_sha256(picture.path), self._suffix)
+        """Encodes what is missing of one picture and keeps it. Raises TrainerError if it cannot be read."""
+        pixels_13HW, opacity_HW = images.load_pixels(
+            picture.path, bucket=picture.bucket, resized=picture.resized, interpolation=picture.interpolation
+        )
+        for group in self._missing_groups(picture):
+            mask = opacity_HW if group == MASK else None
+            self._keep(
+                picture, group, self._encode(picture, autoencoder, pixels_13HW, group) if mask is None else mask
+            )
+
+    def latents(self, picture: Picture, *, flipped: bool) -> Tensor:
+        """(C, h, w), fp32, on the CPU; of the mirrored picture, if asked for (the subset must have flip_aug)."""
+        return self._read(picture, FLIPPED if flipped else LATENTS)
+
+    def mask(self, picture: Picture, *, flipped: bool) -> Tensor:
+        """(h, w), fp32, from 0 (left out of the loss) to 1: the mean opacity of each latent's pixels. Ones where the
+        subset has no alpha_mask."""
+        if not picture.subset.alpha_mask:
+            return torch.ones(picture.bucket.height // PIXELS_PER_LATENT, picture.bucket.width // PIXELS_PER_LATENT)
+        opacity_HW = self._read(picture, MASK)
+        pooled_hw = torch.nn.functional.avg_pool2d(opacity_HW[None], PIXELS_PER_LATENT)[0]
+        return pooled_hw.flip(1) if flipped else pooled_hw
+
+    def _missing_groups(self, picture: Picture) -> list[str]:
+        wanted = [LATENTS, *[FLIPPED] * picture.subset.flip_aug, *[MASK] * picture.subset.alpha_mask]
+        if not self._on_disk:
+            return [group for group in wanted if (picture.path, picture.bucket, group) not in self._in_memory]
+        return [group for group in wanted if not self._is_valid(picture, group)]
+
+    def _is_valid(self, picture: Picture, group: str) -> bool:
+        suffix = _suffix(picture)
+
+        def unsealed(arrays: Arrays) -> bool:
+            """sd-scripts does not turn photos."""
+            shape = arrays[group + suffix].shape[-2:]
+            side = 1 if group == MASK else PIXELS_PER_LATENT
+            fits = shape == (picture.bucket.height // side, picture.bucket.width // side)
+            return fits and picture.rotation == 1 and cache_file.is_newer(_path(picture), picture.sources)
+
+        return cache_file.is_valid(
+            _path(picture),
+            tuple(name + suffix for name in NAMES[group]),
+            seal_name=SEALS[group] + suffix,
+            inputs=self._inputs(picture),
+            unsealed=unsealed,
+        )
+
+    def _encode(self, picture: Picture, autoencoder: Autoencoder, pixels_13HW: Tensor, group: str) -> Tensor:
+        side = (group,) if group == FLIPPED else ()
+        drawn = randomness.generator("latents", file_sha256(picture.path), _suffix(picture), *side)
+        pixels_13HW = pixels_13HW.flip(3) if group == FLIPPED else pixels_13HW
         latents_Chw = autoencoder.encode(pixels_13HW, drawn)[0].cpu()
         if not torch.isfinite(latents_Chw).all():
             raise TrainerError(f"the autoencoder gives numbers that are not finite for {picture.path}")
+        return latents_Chw
+
+    def _keep(self, picture: Picture, group: str, made: Tensor) -> None:
         if not self._on_disk:
-            self._in_memory[picture.path] = latents_Chw
+            self._in_memory[picture.path, picture.bucket, group] = made
             return
-        arrays = {
-            "latents" + self._suffix: latents_Chw.numpy(),
-            "original_size" + self._suffix: numpy.array([picture.size.width, picture.size.height]),
-            "crop_ltrb" + self._suffix: numpy.array(box),
-        }
-        cache_file.write(self._path(picture), arrays, seal_name=self._seal_name, inputs=self._inputs(picture))
+        arrays = {group: made.numpy()}
+        if group == LATENTS:
+            box = buckets.crop_ltrb(picture.bucket, picture.upright)
+            arrays |= {
+                "original_size": numpy.array([picture.upright.width, picture.upright.height]),
+                "crop_ltrb": numpy.array(box),
+            }
+        suffix = _suffix(picture)
+        cache_file.write(
+            _path(picture),
+            {name + suffix: array for name, array in arrays.items()},
+            seal_name=SEALS[group] + suffix,
+            inputs=self._inputs(picture),
+        )
 
-    def latents(self, picture: Picture) -> Tensor:
-        """(C, h, w), fp32, on the CPU."""
+    def _read(self, picture: Picture, group: str) -> Tensor:
         if not self._on_disk:
-            return self._in_memory[picture.path]
-        with numpy.load(self._path(picture), allow_pickle=False) as archive:
-            return torch.from_numpy(archive["latents" + self._suffix])
-
-    @property
-    def _seal_name(self) -> str:
-        return "fluxgym_seal" + self._suffix
-
-    def _path(self, picture: Picture) -> Path:
-        size = f"{picture.size.width:04d}x{picture.size.height:04d}"
-        return picture.path.with_name(f"{picture.path.stem}_{size}_flux.npz")
+            return self._in_memory[picture.path, picture.bucket, group]
+        with numpy.load(_path(picture), allow_pickle=False) as archive:
+            return torch.from_numpy(archive[group + _suffix(picture)])
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
         return {
             "version": VERSION,
             "picture": file_sha256(picture.path),
             "autoencoder": self._autoencoder_hash,
-            "size": self._suffix,
+            "size": _suffix(picture),
+            "resized": (picture.resized.width, picture.resized.height),
+            "interpolation": picture.interpolation,
         }
 
     @functools.cached_property
     def _autoencoder_hash(self) -> str:
         return file_sha256(self._autoencoder)
+
+
+def _suffix(picture: Picture) -> str:
+    return f"_{picture.bucket.height // PIXELS_PER_LATENT}x{picture.bucket.width // PIXELS_PER_LATENT}"
+
+
+def _path(picture: Picture) -> Path:
+    size = f"{picture.size.width:04d}x{picture.size.height:04d}"
+    return picture.path.with_name(f"{picture.path.stem}_{size}_flux.npz")

@@ -7,12 +7,12 @@ All values are text, "None" and "False" included. The keys are those of a record
 
 from __future__ import annotations
 
-import collections
 import json
 import random
 import time
 from dataclasses import dataclass
 
+from library import dataset_metadata
 from library.dataset import Dataset
 from library.hashes import file_sha256, legacy_model_hash
 from library.options import Options
@@ -26,7 +26,7 @@ FROM_OPTIONS = (
     *("cache_latents", "guidance_scale", "timestep_sampling", "sigmoid_scale", "model_prediction_type"),
     *("discrete_flow_shift", "weighting_scheme", "model_type"),
 )
-# What sd-scripts writes for the options that are not there yet.
+# The same, with what sd-scripts writes where this trainer has no such option yet.
 OFF = {
     "None": (
         *("adaptive_noise_scale", "noise_offset", "network_dropout", "max_token_length", "face_crop_aug_range"),
@@ -65,10 +65,10 @@ def build(
     *, options: Options, dataset: Dataset, plan: Plan, seed: int, session: Session, schnell: bool, step: int
 ) -> dict[str, str]:
     """All metadata but the two hashes of the tensors."""
-    written = {f"ss_{name}": value for value, names in OFF.items() for name in names}
+    written = {f"ss_{name}": str(getattr(options, name, value)) for value, names in OFF.items() for name in names}
     written |= {f"ss_{name}": str(getattr(options, name)) for name in FROM_OPTIONS}
     written |= _run(options, plan, seed, session, step)
-    written |= _data(dataset, plan)
+    written |= dataset_metadata.build(dataset) | {"ss_num_batches_per_epoch": str(plan.batches_per_epoch)}
     written |= _model(options)
     return written | _modelspec(options, schnell=schnell)
 
@@ -89,48 +89,10 @@ def _run(options: Options, plan: Plan, seed: int, session: Session, step: int) -
         "ss_network_alpha": f"{options.network_alpha:g}",
         "ss_optimizer": "torch.optim.adamw.AdamW" + (f"({optimizer_args})" if optimizer_args else ""),
     }
+    written["ss_cache_latents"] = str(options.cache_latents or options.cache_latents_to_disk)
     if options.network_args:
         written["ss_network_args"] = json.dumps(dict(options.network_args))
     return written
-
-
-def _data(dataset: Dataset, plan: Plan) -> dict[str, str]:
-    frequencies: dict[str, collections.Counter[str]] = {}
-    for picture in dataset.pictures:
-        tags = (tag.strip().lower() for tag in picture.caption.split(","))
-        frequencies.setdefault(picture.path.parent.name, collections.Counter()).update(tag for tag in tags if tag)
-    counts = collections.Counter(picture.path.parent.name for picture in dataset.pictures)
-    config = dataset.config
-    folders = {
-        subset.image_dir.name: {"n_repeats": subset.num_repeats, "img_count": counts[subset.image_dir.name]}
-        for subset in config.subsets
-    }
-    described = {
-        "is_dreambooth": True,
-        "batch_size_per_device": config.batch_size,
-        "num_train_images": dataset.repeated,
-        "num_reg_images": 0,
-        "resolution": [config.resolution.width, config.resolution.height],
-        "enable_bucket": False,
-        "tag_frequency": frequencies,
-        "subsets": [
-            {
-                "img_count": counts[subset.image_dir.name],
-                "num_repeats": subset.num_repeats,
-                "image_dir": subset.image_dir.name,
-                "class_tokens": subset.class_tokens,
-                "is_reg": False,
-            }
-            for subset in config.subsets
-        ],
-    }
-    return {
-        "ss_num_train_images": str(dataset.repeated),
-        "ss_num_batches_per_epoch": str(plan.batches_per_epoch),
-        "ss_tag_frequency": json.dumps(frequencies),
-        "ss_dataset_dirs": json.dumps(folders),
-        "ss_datasets": json.dumps([described]),
-    }
 
 
 def _model(options: Options) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from library import network_settings
+from library.dataset_keys import INTERPOLATIONS
 from library.debug_hang import HangPoint, hang_point
 from library.errors import nearest
 
@@ -54,6 +55,16 @@ def switch(help_text: str) -> Any:
 def count(text: str) -> int:
     """A whole number from 1."""
     return int(_checked(text, int, lambda value: value >= 1, "a whole number from 1"))
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    return int(_checked(text, int, lambda value: value >= 0, "a whole number from 0"))
+
+
+def rate(text: str) -> float:
+    """A part of all, from 0 to 1."""
+    return _checked(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def positive(text: str) -> float:
@@ -165,13 +176,44 @@ class Options:
     t5xxl_max_token_length: int | None = flag("T5 tokens per caption (512 for dev, 256 for schnell)", parse=count)
 
     # Data.
-    dataset_config: Path = flag("the dataset.toml", required=True, parse=Path)
-    caption_extension: str = flag("ending of caption files, unless dataset.toml says", default=".caption")
+    dataset_config: Path | None = flag("the dataset.toml (or .json)", parse=Path)
+    train_data_dir: Path | None = flag("without dataset.toml: folder of folders like `10_a cat`", parse=Path)
+    reg_data_dir: Path | None = flag("the same for regularisation pictures", parse=Path)
+    resolution: str | None = flag("size that is trained, as 512 or 512,768")
     train_batch_size: int = flag("pictures per batch, unless dataset.toml says", default=1, parse=count)
+    dataset_repeats: int | None = flag("repeats of each picture, unless dataset.toml says", parse=count)
+    enable_bucket: bool = switch("train pictures of other aspect ratios at sizes of their own")
+    bucket_no_upscale: bool = switch("buckets of the pictures' own sizes, where these are small")
+    bucket_reso_steps: int = flag("pixels between sizes of buckets", default=64, parse=count)
+    min_bucket_reso: int = flag("smallest side of a bucket", default=256, parse=count)
+    max_bucket_reso: int = flag("largest side of a bucket", default=1024, parse=count)
+    resize_interpolation: str | None = flag("how pictures are resized", choices=INTERPOLATIONS)
+    flip_aug: bool = switch("train mirrored pictures too")
+    alpha_mask: bool = switch("transparent parts of pictures do not count in the loss")
+    caption_extension: str = flag("ending of caption files, unless dataset.toml says", default=".caption")
+    caption_extention: str | None = flag("older spelling of --caption_extension")
+    caption_separator: str = flag("what stands between tags", default=",")
+    caption_prefix: str | None = flag("text before each caption")
+    caption_suffix: str | None = flag("text after each caption")
+    shuffle_caption: bool = switch("tags in another order each time")
+    keep_tokens: int = flag("tags at the front that stay there", default=0, parse=natural)
+    keep_tokens_separator: str = flag("mark in captions between tags that stay and tags that move", default="")
+    secondary_separator: str | None = flag("separator inside tags that stay together")
+    enable_wildcard: bool = switch("one of the caption's lines, and one of each {a|b|c}")
+    caption_dropout_rate: float = flag("part of the captions that are left out", default=0.0, parse=rate)
+    caption_dropout_every_n_epochs: int = flag("every Nth epoch without captions", default=0, parse=natural)
+    caption_tag_dropout_rate: float = flag("part of the tags that are left out", default=0.0, parse=rate)
+    token_warmup_min: int = flag("tags to begin with", default=1, parse=natural)
+    token_warmup_step: float = flag(
+        "steps until all tags are there; below 1: a part", default=0.0, parse=not_negative
+    )
+    cache_info: bool = switch("accepted; sizes and captions are read in no time")
     cache_latents: bool = switch("encode every picture once (always done)")
     cache_latents_to_disk: bool = switch("keep encoded pictures beside the pictures")
-    cache_text_encoder_outputs: bool = switch("encode every caption once (always done)")
+    vae_batch_size: int = flag("accepted; pictures are encoded one by one", default=1, parse=count)
+    cache_text_encoder_outputs: bool = switch("encode every caption once (done where captions stay as they are)")
     cache_text_encoder_outputs_to_disk: bool = switch("keep encoded captions beside the pictures")
+    text_encoder_batch_size: int | None = flag("accepted; captions are encoded one by one", parse=count)
     skip_cache_check: bool = switch("accepted; caches are always checked, which is cheap here")
     max_data_loader_n_workers: int = flag("threads that prepare batches", default=8, parse=count)
     persistent_data_loader_workers: bool = switch("accepted; the threads live as long as the training")
@@ -190,6 +232,11 @@ class Options:
     save_state: bool = switch("save a state with each LoRA")
     save_state_on_train_end: bool = switch("save a state at the end")
     training_comment: str | None = flag("text for the LoRA's metadata")
+    config_file: Path | None = flag("TOML file with flags; the command line stands over it", parse=Path)
+    logging_dir: Path | None = flag("folder for TensorBoard's events, each run in a folder of its own", parse=Path)
+    log_prefix: str | None = flag("beginning of that folder's name")
+    log_tracker_name: str = flag("folder inside it", default="network_train")
+    log_with: str = flag("for whom is logged", default="tensorboard", parse=only("tensorboard"))
     console_log_simple: bool = switch("accepted; the log is plain lines")
 
     # Resume.

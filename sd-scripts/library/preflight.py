@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import random
@@ -25,6 +26,7 @@ from library import (
 from library.autoencoder import read_config as read_autoencoder_config
 from library.choices import Choices
 from library.dataset import Dataset
+from library.dataset_keys import KEYS
 from library.errors import TrainerError
 from library.flux_model import FluxConfig
 from library.options import Options
@@ -61,13 +63,7 @@ def check(options: Options) -> Inputs:
         raise TrainerError("several processes are not there yet: start the trainer once, on one GPU")
     output.prepare(options)
     flux, flux_parameters = _check_models(options)
-    found = dataset.find(
-        dataset_config.read(
-            options.dataset_config,
-            batch_size=options.train_batch_size,
-            caption_extension=options.caption_extension,
-        )
-    )
+    found = _find_dataset(options)
     variant = variants.identify(options.pretrained_model_name_or_path.name, guided=flux.guidance)
     print(f"base model: {variant.name}", flush=True)
     for sentence in variants.advice(variant, options):
@@ -89,6 +85,29 @@ def check(options: Options) -> Inputs:
         seed=_seed(options, progress),
         choices=choices.settle(choices.asked(options), progress.choices if progress else None, replan=options.replan),
     )
+
+
+def _find_dataset(options: Options) -> Dataset:
+    """--dataset_config stands over --train_data_dir. The command line's values hold where the file has none."""
+    said = dataclasses.asdict(options) | {
+        "batch_size": options.train_batch_size,
+        "num_repeats": options.dataset_repeats,
+        "caption_extension": options.caption_extention or options.caption_extension,
+    }
+    defaults = {key: said[key] for key in KEYS if said.get(key) is not None}
+    if options.dataset_config is not None:
+        configs = dataset_config.read(options.dataset_config, defaults=defaults)
+    elif options.train_data_dir is None:
+        raise TrainerError("--dataset_config or --train_data_dir has to say which pictures are trained")
+    else:
+        configs = dataset_config.of_folders(options.train_data_dir, options.reg_data_dir, defaults=defaults)
+    found = dataset.find(configs)
+    if found.many_texts and (options.cache_text_encoder_outputs or options.cache_text_encoder_outputs_to_disk):
+        raise TrainerError(
+            "captions that change (shuffle_caption, caption_tag_dropout_rate, token_warmup_step, enable_wildcard) "
+            "cannot be cached: leave --cache_text_encoder_outputs out, or these"
+        )
+    return found
 
 
 def _check_models(options: Options) -> tuple[FluxConfig, int]:

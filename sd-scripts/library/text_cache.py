@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N815 (fields carry their tensors' shapes too)
-"""Text embeddings of captions, in memory or as `{stem}_flux_te.npz` beside the picture (trainers.md 1.7)."""
+"""Text embeddings of captions, in memory or as `{stem}_flux_te.npz` beside the picture (trainers.md 1.7).
+
+A cache holds the text where nothing is drawn (`Picture.text`): a caption that is shuffled cannot be cached.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import torch
 from torch import Tensor
 
 from library import cache_file
+from library.cache_file import Arrays
 from library.dataset import Picture
 from library.hashes import file_sha256
 
@@ -37,22 +42,39 @@ class TextCache:
         self._models = (clip, t5)
         self._settings = {"version": VERSION, "t5_length": t5_length, "dtype": str(dtype)}
         self._on_disk = on_disk
-        self._in_memory: dict[Path, TextEmbedding] = {}
+        self._in_memory: dict[str, TextEmbedding] = {}
+        self._text_of_file: dict[Path, str] = {}
 
-    def missing(self, pictures: tuple[Picture, ...]) -> list[Picture]:
-        """The pictures whose captions have to be encoded."""
-        if not self._on_disk:
-            return list(pictures)
-        return [
-            picture
-            for picture in pictures
-            if not cache_file.is_valid(_path(picture), NAMES, seal_name=SEAL_NAME, inputs=self._inputs(picture))
-        ]
+    def missing(self, pictures: Iterable[Picture]) -> list[Picture]:
+        """The pictures whose texts have to be encoded, each text once where it is kept in memory."""
+        found: dict[object, Picture] = {}
+        for picture in pictures:
+            if self._has_file(picture):
+                if picture.path not in found and not self._is_valid(picture):
+                    found[picture.path] = picture
+            elif picture.text not in self._in_memory:
+                found[picture.text] = picture
+        return list(found.values())
+
+    def _has_file(self, picture: Picture) -> bool:
+        """A picture of two datasets may have two texts (caption_prefix): its file holds the first."""
+        return self._on_disk and self._text_of_file.setdefault(picture.path, picture.text) == picture.text
+
+    def _is_valid(self, picture: Picture) -> bool:
+        def unsealed(arrays: Arrays) -> bool:
+            """sd-scripts encodes a caption as its file has it."""
+            fits = arrays["t5_out"].shape[:1] == (self._settings["t5_length"],) and not arrays["apply_t5_attn_mask"]
+            plain = picture.caption_path is not None and picture.text == picture.caption
+            return fits and plain and cache_file.is_newer(_path(picture), picture.sources)
+
+        return cache_file.is_valid(
+            _path(picture), NAMES, seal_name=SEAL_NAME, inputs=self._inputs(picture), unsealed=unsealed
+        )
 
     def keep(self, picture: Picture, embedding: TextEmbedding) -> None:
         """Keeps a caption's embedding."""
-        if not self._on_disk:
-            self._in_memory[picture.path] = embedding
+        if not self._has_file(picture):
+            self._in_memory[picture.text] = embedding
             return
         tokens = embedding.hidden_TX.shape[0]
         arrays = {
@@ -65,8 +87,8 @@ class TextCache:
         cache_file.write(_path(picture), arrays, seal_name=SEAL_NAME, inputs=self._inputs(picture))
 
     def embedding(self, picture: Picture) -> TextEmbedding:
-        if not self._on_disk:
-            return self._in_memory[picture.path]
+        if not self._has_file(picture):
+            return self._in_memory[picture.text]
         with numpy.load(_path(picture), allow_pickle=False) as archive:
             return TextEmbedding(
                 pooled_V=torch.from_numpy(archive["l_pooled"]),
@@ -75,7 +97,7 @@ class TextCache:
             )
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
-        return {**self._settings, "caption": picture.caption, **self._model_hashes}
+        return {**self._settings, "caption": picture.text, **self._model_hashes}
 
     @functools.cached_property
     def _model_hashes(self) -> dict[str, str]:

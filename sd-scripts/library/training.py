@@ -45,6 +45,7 @@ from library.preflight import Inputs
 from library.progress_bar import StepsBar
 from library.sampling import Sampler
 from library.signals import StopRequest, Wishes
+from library.tensorboard import Events
 
 TRAINING_TYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
@@ -113,12 +114,13 @@ def _load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accel
 def _print_plan(options: Options, inputs: Inputs) -> None:
     """The lines that programs read from sd-scripts' output (trainers.md 1.8)."""
     planned = inputs.plan
+    sizes = ", ".join(str(config.batch_size) for config in inputs.dataset.configs)
     print(
         "running training / 学習開始\n"
         f"  num train images * repeats / 学習画像の数×繰り返し回数: {inputs.dataset.repeated}\n"  # noqa: RUF001
         f"  num batches per epoch / 1epochのバッチ数: {planned.batches_per_epoch}\n"
         f"  num epochs / epoch数: {planned.total_epochs}\n"
-        f"  batch size per device / バッチサイズ: {inputs.dataset.config.batch_size}\n"
+        f"  batch size per device / バッチサイズ: {sizes}\n"
         f"  gradient accumulation steps / 勾配を合計するステップ数 = {options.gradient_accumulation_steps}\n"
         f"  total optimization steps / 学習ステップ数: {planned.total_steps}",
         flush=True,
@@ -182,13 +184,14 @@ class _Run:
             metrics=metrics,
             say=self.bar.print,
         )
+        self.events = Events.of(options)
         self.source = BatchSource(
             options=options,
             seed=inputs.seed,
+            total_steps=inputs.plan.total_steps,
             dataset=inputs.dataset,
             latents=encoded.latents,
             texts=encoded.texts,
-            clip_ids=encoded.clip_ids.__getitem__ if encoded.clip_ids else None,
         )
 
     def train(self) -> None:
@@ -273,6 +276,11 @@ class _Run:
         self.losses.append(loss)
         average = sum(self.losses) / len(self.losses)
         self.bar.step(average)
+        rates = [float(group["lr"]) for group in self.parts.optimizer.param_groups]
+        clip_rate = rates[0] if self.options.trains_clip else None
+        self.events.step(step, loss=loss, average=average, clip=clip_rate, unet=rates[-1])
+        if self.plan.ends_epoch(step):
+            self.events.scalars({"loss/epoch_average": average}, step=self.plan.epoch_of(step))
         self.metrics.report(
             "training",
             step=step,

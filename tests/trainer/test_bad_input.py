@@ -74,17 +74,40 @@ def test_what_fluxgym_passes_is_taken() -> None:
     [
         ("[[datasets]\n", "is not TOML"),
         ("[[dataset]]\n", "line 1: unknown part dataset; did you mean datasets?"),
-        ("", "exactly one [[datasets]] is there yet, this file has 0"),
+        ("", "there is no [[datasets]] with a resolution"),
         ("[[datasets]]\nresolution = 64\n", "has no [[datasets.subsets]]"),
         ("[[datasets]]\nresolutoin = 64\n" + SUBSET, "line 2: unknown key resolutoin; did you mean resolution?"),
-        ("[[datasets]]\nresolution = 60\n" + SUBSET, "line 2: resolution = 60 is not a multiple of 16"),
-        ("[[datasets]]\n" + SUBSET, "resolution = None is not a multiple of 16"),
+        (
+            "[[datasets]]\nresolution = 60\n" + SUBSET,
+            "line 2: without buckets the sides of resolution must be multiples of 16",
+        ),
+        ("[[datasets]]\n" + SUBSET, "line 1: a dataset has no resolution: a number of pixels or [width, height]"),
         ("[[datasets]]\nresolution = 64\nbatch_size = 0\n" + SUBSET, "line 3: batch_size = 0 is not a whole number"),
         (
             "[[datasets]]\nresolution = 64\nenable_bucket = true\n" + SUBSET,
-            "line 3: enable_bucket = True is not there",
+            "min_bucket_reso must not be above the smaller side of resolution, 64",
         ),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + "flip_aug = true", "line 5: flip_aug = True is not there yet"),
+        (
+            "[[datasets]]\nresolution = 512\nenable_bucket = true\nbucket_reso_steps = 40\n" + SUBSET,
+            "line 4: bucket_reso_steps must be a multiple of 32",
+        ),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "resolution = 64", "resolution belongs into [[datasets]]"),
+        (
+            "[general]\nis_reg = true\n[[datasets]]\nresolution = 64\n" + SUBSET,
+            "line 2: is_reg belongs into [[datasets.",
+        ),
+        (
+            "[[datasets]]\nresolution = 64\nvalidation_split = 0.1\n" + SUBSET,
+            "validation_split = 0.1 is not there yet",
+        ),
+        (
+            "[[datasets]]\nresolution = 64\ncaption_dropout_rate = 2\n" + SUBSET,
+            "line 3: caption_dropout_rate = 2 is not a number from 0 to 1",
+        ),
+        (
+            "[[datasets]]\nresolution = 64\n" + SUBSET + "color_aug = true",
+            "line 5: color_aug = True is not there yet",
+        ),
         ("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'gone'\n", "there is no folder gone"),
         ("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\n", "has no image_dir"),
         (

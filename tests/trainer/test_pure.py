@@ -10,7 +10,6 @@ import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,10 +17,10 @@ import torch
 from library import flow_matching, losses, names, plan, prompts, randomness, sampling
 from library.arguments import parse
 from library.batches import Batch, Position, positions, prefetch
+from library.buckets import BucketRules, Size
 from library.dataset import Dataset, Picture, epoch_batches
-from library.dataset_config import DatasetConfig
+from library.dataset_config import DatasetConfig, SubsetConfig
 from library.errors import TrainerError
-from library.images import Size, cover_and_crop
 from library.metrics import Metrics
 from library.names import Moment
 from library.options import Options
@@ -140,10 +139,39 @@ def test_an_error_of_a_thread_reaches_the_loop() -> None:
         list(prefetch(fail, positions(first_step=0, last_step=1, batches_per_epoch=1, accumulation=1), threads=2))
 
 
-def dataset(count: int, repeats: int, batch_size: int) -> Dataset:
-    size = Size(width=64, height=64)
-    picture = [Picture(path=Path(str(index)), size=size, caption="", repeats=repeats) for index in range(count)]
-    return Dataset(config=DatasetConfig(resolution=size, batch_size=batch_size, subsets=()), pictures=tuple(picture))
+def dataset(count: int, repeats: int, batch_size: int, *, sides: tuple[int, ...] = (64,)) -> Dataset:
+    """`count` pictures at each size."""
+    subset = SubsetConfig(image_dir=Path("pictures"))
+    pictures = [
+        Picture(
+            path=Path(f"{side}-{index}"),
+            size=Size(side, 64),
+            rotation=1,
+            bucket=Size(side, 64),
+            resized=Size(side, 64),
+            caption="",
+            caption_path=None,
+            repeats=repeats,
+            dataset=0,
+            subset=subset,
+            interpolation=None,
+        )
+        for side in sides
+        for index in range(count)
+    ]
+    config = DatasetConfig(buckets=BucketRules(resolution=Size(64, 64)), batch_size=batch_size, subsets=(subset,))
+    return Dataset(configs=(config,), pictures=tuple(pictures))
+
+
+def test_a_batch_has_one_size_and_batches_of_all_sizes_are_mixed() -> None:
+    given = dataset(5, 3, 4, sides=(64, 128))
+    order = epoch_batches(given, seed=1, epoch=0)
+    sizes = [{given.pictures[index].bucket.width for index in batch} for batch in order]
+    assert [len(size) for size in sizes] == [1] * 8
+    assert sizes not in (sorted(sizes, key=str), sorted(sizes, key=str, reverse=True))
+    assert sorted(len(batch) for batch in order) == [3, 3, 4, 4, 4, 4, 4, 4]
+    assert collections.Counter(itertools.chain(*order)) == dict.fromkeys(range(10), 3)
+    assert given.batches_per_epoch == 8
 
 
 def test_an_epoch_has_every_repeat_once_in_an_order_of_its_own() -> None:
@@ -245,21 +273,6 @@ def test_wrong_prompts_are_told(line: str, sentence: str, tmp_path: Path) -> Non
     with pytest.raises(TrainerError) as caught:
         prompts.read(path)
     assert sentence in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("original", "target", "resized", "box"),
-    [
-        ((200, 100), (64, 64), (128, 64), (32, 0, 96, 64)),
-        ((100, 200), (64, 64), (64, 128), (0, 32, 64, 96)),
-        ((64, 64), (64, 64), (64, 64), (0, 0, 64, 64)),
-        ((10, 10), (64, 32), (64, 64), (0, 16, 64, 48)),
-        ((333, 1000), (128, 128), (128, 384), (0, 128, 128, 256)),
-    ],
-)
-def test_pictures_are_covered_and_cut_to_the_middle(original: Any, target: Any, resized: Any, box: Any) -> None:
-    sizes = [Size(width=width, height=height) for width, height in (original, target, resized)]
-    assert cover_and_crop(sizes[0], sizes[1]) == (sizes[2], box)
 
 
 def test_metrics_thin_out_but_keep_the_last_line_of_a_phase(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--config_file: flags from a TOML file. Its sections are only for the eye, as in sd-scripts: all are one list.
+
+Flags of the file are words before those of the command line, so one parser checks both, and the command line wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from library.errors import TrainerError
+
+
+def words(path: Path, parser: argparse.ArgumentParser) -> list[str]:
+    """The file as words of a command line. The ending .toml may be left out.
+
+    Raises TrainerError for a file that cannot be read and a value that no flag can have.
+    """
+    path = path if path.suffix == ".toml" else path.with_name(path.name + ".toml")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TrainerError(f"--config_file: there is no file {path}") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise TrainerError(f"--config_file: {path} is not TOML: {error}") from error
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    switches = {action.dest for action in parser._actions if action.nargs == 0}
+    return [word for name, value in flat.items() for word in _words(name, value, path, is_switch=name in switches)]
+
+
+def _words(name: str, value: Any, path: Path, *, is_switch: bool) -> list[str]:
+    if isinstance(value, bool) or is_switch:
+        if not isinstance(value, bool) or (value and not is_switch):
+            raise TrainerError(
+                f"--config_file {path}: {name} = {value!r} is not {'true or false' if is_switch else 'its value'}"
+            )
+        return [f"--{name}"] if value else []
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(item, dict | list) for item in values):
+        raise TrainerError(f"--config_file {path}: {name} = {value!r} is not a value of a flag")
+    # Joined by "=", so that a value may begin with a dash.
+    return [f"--{name}={values[0]}"] if len(values) == 1 else [f"--{name}", *map(str, values)]

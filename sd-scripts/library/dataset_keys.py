@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of dataset.toml: where each may stand, what it may hold, and what holds where it is left out.
+
+Names, places and defaults are sd-scripts' (its config_util.py at 48d368f). A key that is not there yet is taken only
+with a value that leaves it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from library.buckets import Size
+
+Level = Literal["general", "datasets", "subsets"]
+ANYWHERE: tuple[Level, ...] = ("general", "datasets", "subsets")
+OF_DATASETS: tuple[Level, ...] = ("general", "datasets")
+OF_SUBSETS: tuple[Level, ...] = ("subsets",)
+OFF = (None, False, 0, "")
+INTERPOLATIONS = ("lanczos", "lanczos4", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """`read` gives the value, or raises ValueError with what would be right."""
+
+    levels: tuple[Level, ...]
+    read: Callable[[Any], Any]
+    default: Any = None
+
+
+def whole(lowest: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+            raise ValueError(f"a whole number from {lowest}")
+        return value
+
+    return read
+
+
+def number(lowest: float, highest: float) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not lowest <= value <= highest:
+            raise ValueError(f"a number from {lowest:g}{f' to {highest:g}' if highest < float('inf') else ''}")
+        return float(value)
+
+    return read
+
+
+def yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text")
+    return value
+
+
+def one_of(*choices: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return str(value)
+
+    return read
+
+
+def size(value: Any) -> Size:
+    """512, [512, 768], or the command line's "512" and "512,768"."""
+    if isinstance(value, str):
+        value = [int(part) if part.strip().isdigit() else 0 for part in value.split(",")]
+    sides = list(value) if isinstance(value, list | tuple) else [value]
+    sides = sides * 2 if len(sides) == 1 else sides
+    if len(sides) != 2 or not all(
+        isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
+    ):
+        raise ValueError("a number of pixels or [width, height]")
+    return Size(*sides)
+
+
+def off(value: Any) -> None:
+    if value not in OFF:
+        raise ValueError("not there yet; leave it out")
+
+
+def anything(value: Any) -> Any:
+    return value
+
+
+KEYS: dict[str, Key] = {
+    "resolution": Key(levels=OF_DATASETS, read=size),
+    "batch_size": Key(levels=OF_DATASETS, read=whole(1), default=1),
+    "enable_bucket": Key(levels=OF_DATASETS, read=yes_or_no, default=False),
+    "bucket_no_upscale": Key(levels=OF_DATASETS, read=yes_or_no, default=False),
+    "bucket_reso_steps": Key(levels=OF_DATASETS, read=whole(1), default=64),
+    "min_bucket_reso": Key(levels=OF_DATASETS, read=whole(1), default=256),
+    "max_bucket_reso": Key(levels=OF_DATASETS, read=whole(1), default=1024),
+    "network_multiplier": Key(levels=OF_DATASETS, read=number(1, 1), default=1.0),
+    "validation_split": Key(levels=OF_DATASETS, read=off),
+    "validation_seed": Key(levels=OF_DATASETS, read=anything),
+    "image_dir": Key(levels=OF_SUBSETS, read=text),
+    "is_reg": Key(levels=OF_SUBSETS, read=yes_or_no, default=False),
+    "alpha_mask": Key(levels=OF_SUBSETS, read=yes_or_no, default=False),
+    "metadata_file": Key(levels=OF_SUBSETS, read=off),
+    "conditioning_data_dir": Key(levels=OF_SUBSETS, read=off),
+    "num_repeats": Key(levels=ANYWHERE, read=whole(0), default=1),
+    "class_tokens": Key(levels=ANYWHERE, read=text),
+    "caption_extension": Key(levels=ANYWHERE, read=text, default=".caption"),
+    "cache_info": Key(levels=ANYWHERE, read=yes_or_no, default=False),
+    "resize_interpolation": Key(levels=ANYWHERE, read=one_of(*INTERPOLATIONS)),
+    "flip_aug": Key(levels=ANYWHERE, read=yes_or_no, default=False),
+    "color_aug": Key(levels=ANYWHERE, read=off),
+    "random_crop": Key(levels=ANYWHERE, read=off),
+    "face_crop_aug_range": Key(levels=ANYWHERE, read=off),
+    "custom_attributes": Key(levels=ANYWHERE, read=off),
+    "shuffle_caption": Key(levels=ANYWHERE, read=yes_or_no, default=False),
+    "caption_separator": Key(levels=ANYWHERE, read=text, default=","),
+    "keep_tokens": Key(levels=ANYWHERE, read=whole(0), default=0),
+    "keep_tokens_separator": Key(levels=ANYWHERE, read=text, default=""),
+    "secondary_separator": Key(levels=ANYWHERE, read=text, default=""),
+    "enable_wildcard": Key(levels=ANYWHERE, read=yes_or_no, default=False),
+    "caption_prefix": Key(levels=ANYWHERE, read=text, default=""),
+    "caption_suffix": Key(levels=ANYWHERE, read=text, default=""),
+    "caption_dropout_rate": Key(levels=ANYWHERE, read=number(0, 1), default=0.0),
+    "caption_dropout_every_n_epochs": Key(levels=ANYWHERE, read=whole(0), default=0),
+    "caption_tag_dropout_rate": Key(levels=ANYWHERE, read=number(0, 1), default=0.0),
+    "token_warmup_min": Key(levels=ANYWHERE, read=whole(0), default=1),
+    "token_warmup_step": Key(levels=ANYWHERE, read=number(0, float("inf")), default=0.0),
+}

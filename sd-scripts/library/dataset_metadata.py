@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a LoRA's metadata says of the pictures, as sd-scripts writes it: `ss_datasets` and what goes with it."""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Iterable
+
+from library.dataset import Dataset, Picture
+from library.dataset_config import DatasetConfig, SubsetConfig
+
+Frequencies = dict[str, dict[str, int]]
+
+
+def build(dataset: Dataset) -> dict[str, str]:
+    """A folder's tags count once, even where two datasets have it; a folder named twice is `img` and `img (2)`."""
+    described = [_dataset(dataset, index) for index in range(len(dataset.configs))]
+    frequencies: Frequencies = {}
+    folders: dict[str, dict[str, int]] = {}
+    for index, config in enumerate(dataset.configs):
+        for folder, counts in _frequencies(_of(dataset, index)).items():
+            frequencies.setdefault(folder, counts)
+        for subset in config.subsets:
+            if not subset.is_reg:
+                counted = {"n_repeats": subset.num_repeats, "img_count": len(_of(dataset, index, subset))}
+                folders[_free_name(subset.image_dir.name, folders)] = counted
+    return {
+        "ss_num_train_images": str(dataset.count(is_reg=False)),
+        "ss_num_reg_images": str(dataset.count(is_reg=True)),
+        "ss_tag_frequency": json.dumps(frequencies),
+        "ss_dataset_dirs": json.dumps(folders),
+        "ss_datasets": json.dumps(described),
+    }
+
+
+def _dataset(dataset: Dataset, index: int) -> dict[str, object]:
+    config = dataset.configs[index]
+    rules = config.buckets
+    return {
+        "is_dreambooth": True,
+        "batch_size_per_device": config.batch_size,
+        "num_train_images": dataset.count(is_reg=False, dataset=index),
+        "num_reg_images": dataset.count(is_reg=True, dataset=index),
+        "resolution": [rules.resolution.width, rules.resolution.height],
+        "enable_bucket": rules.enable_bucket,
+        "min_bucket_reso": rules.smallest_side if rules.enable_bucket else None,
+        "max_bucket_reso": rules.largest_side if rules.enable_bucket else None,
+        "tag_frequency": _frequencies(_of(dataset, index)),
+        "bucket_info": _buckets(config, _of(dataset, index)),
+        "resize_interpolation": config.resize_interpolation,
+        "subsets": [_subset(subset, len(_of(dataset, index, subset))) for subset in config.subsets],
+    }
+
+
+def _subset(subset: SubsetConfig, count: int) -> dict[str, object]:
+    rules = subset.captions
+    return {
+        "img_count": count,
+        "num_repeats": subset.num_repeats,
+        "color_aug": False,
+        "flip_aug": subset.flip_aug,
+        "random_crop": False,
+        "shuffle_caption": rules.shuffle_caption,
+        "keep_tokens": rules.keep_tokens,
+        "keep_tokens_separator": rules.keep_tokens_separator,
+        "secondary_separator": rules.secondary_separator or None,
+        "enable_wildcard": rules.enable_wildcard,
+        "caption_prefix": rules.caption_prefix or None,
+        "caption_suffix": rules.caption_suffix or None,
+        "resize_interpolation": subset.resize_interpolation,
+        "image_dir": subset.image_dir.name,
+        "class_tokens": subset.class_tokens,
+        "is_reg": subset.is_reg,
+    }
+
+
+def _buckets(config: DatasetConfig, pictures: list[Picture]) -> dict[str, object] | None:
+    """Pictures with repeats by bucket, and how far buckets are from the pictures' aspect ratios (without repeats)."""
+    if not config.buckets.enable_bucket:
+        return None
+    counts: collections.Counter[tuple[int, int]] = collections.Counter()
+    for picture in pictures:
+        counts[picture.bucket.width, picture.bucket.height] += picture.repeats
+    errors = [
+        abs(picture.bucket.width / picture.bucket.height - picture.upright.width / picture.upright.height)
+        for picture in pictures
+    ]
+    return {
+        "buckets": {
+            index: {"resolution": list(size), "count": counts[size]} for index, size in enumerate(sorted(counts))
+        },
+        "mean_img_ar_error": sum(errors) / len(errors) if errors else 0,
+    }
+
+
+def _frequencies(pictures: Iterable[Picture]) -> Frequencies:
+    found: dict[str, collections.Counter[str]] = {}
+    for picture in pictures:
+        tags = (tag.strip().lower() for tag in picture.caption.split(","))
+        counts = found.setdefault(picture.subset.image_dir.name, collections.Counter())
+        counts.update(tag for tag in tags if tag)
+    return {folder: dict(counts) for folder, counts in found.items()}
+
+
+def _of(dataset: Dataset, index: int, subset: SubsetConfig | None = None) -> list[Picture]:
+    own = (picture for picture in dataset.pictures if picture.dataset == index)
+    return [picture for picture in own if subset is None or picture.subset == subset]
+
+
+def _free_name(name: str, taken: dict[str, dict[str, int]]) -> str:
+    candidates = [name, *(f"{name} ({number})" for number in range(2, len(taken) + 2))]
+    return next(candidate for candidate in candidates if candidate not in taken)
