@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """org.fluxgym.Jobs: each method turns parameters into a call on the engine, and what it holds into messages."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,9 @@ from fluxgymd.engine.verbs import Verbs
 from fluxgymd.engine.view import show
 from fluxgymd.store import journal
 from fluxgymd.trainers.attempt_progress import AttemptProgress
+
+PROGRESS_SECONDS = 2.0
+"""How long the status of a job that is over waits for a disk that may hang."""
 
 
 class Jobs:
@@ -63,8 +67,9 @@ class Jobs:
         if entry.progress is None and entry.job is not None and entry.job.last is not None:
             # It ended before this daemon started, so nobody has read its progress; 10,000 old jobs are not read.
             reader = AttemptProgress(entry.folder, entry.job.last, entry.job.context.kind)
-            with suppress(StorageFailed):  # the rest is known without the disk
-                await lanes.answer(str(entry.folder.path), reader.read)
+            with suppress(StorageFailed, TimeoutError):  # the rest is known without the disk
+                async with asyncio.timeout(PROGRESS_SECONDS):
+                    await lanes.answer(str(entry.folder.path), reader.read)
                 entry.progress = reader.progress
         return m.OneJob(job=show(entry))
 

@@ -6,6 +6,7 @@ The files that hang are real ones: pipes, which nobody opens to write.
 
 import json
 import os
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,14 +28,14 @@ def program(name: str, script: str) -> Context:
 
 
 @contextmanager
-def readers(daemon: RunningDaemon, question: dict[str, Any]) -> Iterator[None]:
+def readers(daemon: RunningDaemon, question: dict[str, Any]) -> Iterator[list[socket.socket]]:
     """Clients that have put a question about the job, and wait for its answer."""
     with ExitStack() as stack:
-        for _ in range(READERS):
-            reader = stack.enter_context(socket.socket(socket.AF_UNIX))
+        waiting = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(READERS)]
+        for reader in waiting:
             reader.connect(str(daemon.socket))
             reader.sendall(json.dumps(question).encode() + b"\0")
-        yield
+        yield waiting
 
 
 QUESTIONS: dict[str, dict[str, Any]] = {
@@ -53,10 +54,11 @@ def test_promise_10_a_job_whose_files_hang_delays_no_other_job_and_no_other_clie
     path = daemon.folder(HUNG) / what
     path.unlink()
     os.mkfifo(path)
-    with readers(daemon, QUESTIONS[what]):
+    with readers(daemon, QUESTIONS[what]) as waiting:
         # What needs no disk of that job, and what needs that of another.
         assert {job.context.name for job in daemon.jobs()} == {HUNG, "over"}
         assert daemon.job(HUNG).runtime.state is State.FAILED
+        assert not select.select(waiting, [], [], 0)[0], "its status came after the answers that wait for the disk"
         with Connection(daemon.socket) as connection:
             log = "".join(reply.text for reply in connection.stream(m.LOGS, m.LogsParameters(name="over", offset=0)))
             assert log.startswith("line of over\n")
