@@ -19,6 +19,7 @@ POSSIBLE: Mapping[str, tuple[object, ...]] = {
     "attention": ("sdpa",),
     "mixed_precision": ("no", "bf16"),
     "gradient_checkpointing": (False, True),
+    "deterministic": (False, True),
 }
 """What this trainer can do, by field."""
 
@@ -30,13 +31,15 @@ class Choices:
     attention: str = "sdpa"
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
+    deterministic: bool = False
 
 
 def asked(options: Options) -> dict[str, Any]:
     """What the command line asks for. A switch that is not given asks for nothing."""
     found: dict[str, Any] = {"mixed_precision": options.mixed_precision}
-    if options.gradient_checkpointing:
-        found["gradient_checkpointing"] = True
+    for switch in ("gradient_checkpointing", "deterministic"):
+        if getattr(options, switch):
+            found[switch] = True
     return found
 
 

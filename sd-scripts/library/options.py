@@ -283,6 +283,7 @@ class Options:
     gradient_checkpointing: bool = switch("save memory, pay with time")
     mixed_precision: str = flag("number type of the frozen models", default="no", parse=only("no", "bf16"))
     seed: int | None = flag("seed of every random choice (drawn, if not given)", parse=seed)
+    deterministic: bool = switch("the same bits each time, on a GPU too, for some speed")
     sdpa: bool = switch("accepted; attention is always PyTorch's")
     xformers: bool = switch("accepted; attention is always PyTorch's")
     mem_eff_attn: bool = switch("accepted; attention is always PyTorch's")

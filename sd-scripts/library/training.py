@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from library import (
     debug_hang,
+    determinism,
     metadata,
     model,
     network,
@@ -69,6 +70,7 @@ def run(options: Options, *, stop: StopRequest, wishes: Wishes, metrics: Metrics
     debug_hang.arm(options.debug_hang, once=options.debug_hang_once, before=metrics.flush)
     inputs = preflight.check(options)
     model.choose_threads(inputs.flux_parameters)
+    determinism.settle(deterministic=inputs.choices.deterministic)
     accelerator = Accelerator(
         mixed_precision=inputs.choices.mixed_precision,
         gradient_accumulation_steps=options.gradient_accumulation_steps,

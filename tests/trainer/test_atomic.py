@@ -32,7 +32,10 @@ from pathlib import Path
 def fill(folder):
     for name in ("a", "b"):
         (folder / name).write_text("new")
-atomic.write_directory(Path(sys.argv[2]), fill)
+if sys.argv[4] == "write":
+    atomic.write_directory(Path(sys.argv[2]), fill)
+else:
+    atomic.remove_directory(Path(sys.argv[2]))
 """
 
 
@@ -51,14 +54,19 @@ def content(path: Path) -> set[str]:
     return {file.read_text() for file in found.iterdir()}
 
 
+def run_until(call: int, verb: str, path: Path) -> int:
+    """Runs the program until its n-th call; the exit status, 0 if it came to its end."""
+    arguments = [sys.executable, "-c", WRITER, str(ROOT / "sd-scripts"), str(path), str(call), verb]
+    return subprocess.run(arguments, check=False).returncode
+
+
 def test_a_kill_before_any_call_leaves_a_whole_state(tmp_path: Path) -> None:
     seen = set()
     for call in range(1, 100):
         path = tmp_path / str(call) / "X-state"
         path.parent.mkdir()
         write(path, "old")
-        arguments = [sys.executable, "-c", WRITER, str(ROOT / "sd-scripts"), str(path), str(call)]
-        status = subprocess.run(arguments, check=False).returncode
+        status = run_until(call, "write", path)
         (found,) = content(path)
         seen.add(found)
         # The next writer is not disturbed by what was left.
@@ -71,6 +79,27 @@ def test_a_kill_before_any_call_leaves_a_whole_state(tmp_path: Path) -> None:
             assert seen == {"old", "new"}
             return
     pytest.fail("the writer never came to its end")
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_a_kill_while_a_state_is_removed_leaves_it_whole_or_gone(cut_short: bool, tmp_path: Path) -> None:
+    """`cut_short`: only `X-state.old` is there."""
+    seen = set()
+    for call in range(1, 100):
+        path = tmp_path / str(call) / "X-state"
+        path.parent.mkdir()
+        write(path, "old")
+        if cut_short:
+            path.rename(atomic.old_of(path))
+        status = run_until(call, "remove", path)
+        left = atomic.existing_directory(path)
+        assert left is None or content(path) == {"old"}
+        seen.add(left is None)
+        if status == 0:
+            assert list(path.parent.iterdir()) == []
+            assert seen == {False, True}
+            return
+    pytest.fail("the program never came to its end")
 
 
 def test_everything_is_fsynced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ def test_another_number_of_steps_has_the_rates_of_its_own_plan(settings: Setting
     assert all(not torch.equal(before[key], after[key]) for key in before if key.endswith("lora_up.weight"))
 
 
-SAVED = {"attention": "sdpa", "mixed_precision": "bf16", "gradient_checkpointing": True}
+SAVED = {"attention": "sdpa", "mixed_precision": "bf16", "gradient_checkpointing": True, "deterministic": False}
 
 
 @pytest.mark.parametrize(
@@ -256,3 +256,16 @@ def test_an_outdated_state_of_which_only_the_old_is_there_goes_too(settings: Set
     assert (outcome.error, outcome.steps[0]) == (None, 7)
     left = sorted(path.name for path in settings.output_dir.iterdir() if "-state" in path.name)
     assert left == ["lora-000002-state", "lora-state"]
+
+
+def test_what_was_deterministic_stays_so_without_the_flag(settings: Settings) -> None:
+    """And the numbers are those of any other run: on a CPU it changes nothing."""
+    plain = run(settings.plus("", output="plain"))
+    assert (plain.error, torch.are_deterministic_algorithms_enabled()) == (None, False)
+    first = run(settings.plus("--deterministic"), stop_after=7)
+    assert (first.error, torch.are_deterministic_algorithms_enabled()) == (None, True)
+    torch.use_deterministic_algorithms(False)
+    resumed = run(settings.plus(f"--resume {settings.output_dir / 'lora-step00000007-state'}"))
+    assert (resumed.error, torch.are_deterministic_algorithms_enabled()) == (None, True)
+    torch.use_deterministic_algorithms(False)
+    assert_same_lora(settings.folder / "plain" / "lora.safetensors", settings.output_dir / "lora.safetensors")
