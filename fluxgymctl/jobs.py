@@ -42,6 +42,11 @@ def doubt(job: Job) -> str | None:
     return f"{verdict}: {told.why}" if told.why else verdict
 
 
+def stuck(job: Job) -> bool:
+    """Whether it does not go on by itself: then how fast it was and when it would end is no news."""
+    return job.runtime.watchdog is not None and job.runtime.watchdog.verdict is Verdict.STUCK
+
+
 def progress(job: Job) -> str:
     """Progress in one cell: the step of the training, or the item of another phase while it runs."""
     state = job.runtime.progress
@@ -69,10 +74,14 @@ def _live_parts(job: Job) -> list[tuple[int, str]]:
     if runtime.watchdog is not None:
         verdict = runtime.watchdog.verdict
         parts.append((11 if verdict is Verdict.HEALTHY else 2, words.name(verdict)))
-    return parts + _progress_parts(runtime) + list(zip((5, 8, 9, 10), gpu.parts(job), strict=False))
+    return (
+        parts
+        + _progress_parts(runtime, moves=not stuck(job))
+        + list(zip((5, 8, 9, 10), gpu.parts(job), strict=False))
+    )
 
 
-def _progress_parts(runtime: Runtime) -> list[tuple[int, str]]:
+def _progress_parts(runtime: Runtime, *, moves: bool) -> list[tuple[int, str]]:
     parts: list[tuple[int, str]] = []
     state = runtime.progress
     if state is None or runtime.state not in RUNS:
@@ -83,9 +92,9 @@ def _progress_parts(runtime: Runtime) -> list[tuple[int, str]]:
         parts.append((7, f"epoch {state.epoch}/{words.text(state.total_epochs)}"))
     if state.loss is not None:
         parts.append((4, f"loss {loss(state)}"))
-    if state.seconds_per_step is not None:
+    if state.seconds_per_step is not None and moves:
         parts.append((6, words.speed(state.seconds_per_step)))
-    if state.remaining_seconds is not None:
+    if state.remaining_seconds is not None and moves:
         parts.append((3, f"ETA {words.duration(state.remaining_seconds)}"))
     return parts
 

@@ -55,7 +55,10 @@ def _all(job: Job, *, now: float) -> Facts:
     rows.append(("Submitted", _when(runtime.submitted_at, now=now)))
     rows += _wishes(job.context)
     if runtime.progress is not None:
-        rows += _progress(runtime.progress, now=now) if runtime.state in jobs.RUNS else _reached(runtime.progress)
+        if runtime.state in jobs.RUNS:
+            rows += _progress(runtime.progress, now=now, moves=not jobs.stuck(job))
+        else:
+            rows += _reached(runtime.progress)
     rows += [*_watchdog(runtime.watchdog, now=now), *gpu.facts(job)]
     if job.context.kind is not Kind.PROGRAM:
         rows.append(("Steps lost", str(runtime.steps_lost)))
@@ -91,12 +94,15 @@ def _reached(state: Progress) -> Facts:
     ]
 
 
-def _progress(state: Progress, *, now: float) -> Facts:
+def _progress(state: Progress, *, now: float, moves: bool) -> Facts:
+    speed = [
+        ("Speed", words.speed(state.seconds_per_step)),
+        ("Time left", words.duration(state.remaining_seconds)),
+    ]
     return [
         ("Phase", f"{state.phase} {words.share(state.done, state.total)}" if state.done is not None else state.phase),
         *_reached(state),
-        ("Speed", words.speed(state.seconds_per_step)),
-        ("Time left", words.duration(state.remaining_seconds)),
+        *(speed if moves else []),
         ("Last told", _when(state.updated_at, now=now)),
     ]
 

@@ -57,12 +57,13 @@ def explained(entry: "Entry", config: Config, *, now: float) -> WatchdogReply:
         return _not_watched(_why_not(job, mode), mode)
     sentences: list[str] = []
     counting: list[Rule] = []
-    if entry.trail is not None and entry.verdict is not None:
+    hang = acted_on(job.state.attempt) if isinstance(job.state, Live) else None
+    if hang is not None:
+        sentences = [why_not(job) or "", hang.why, *hang.evidence]
+    elif entry.trail is not None and entry.verdict is not None:
         limits = settings.limits(config.watchdog_limits, job.context.watchdog_limits)
         sentences = explain(entry.trail, limits, entry.verdict, now)
         counting = sorted(rules(entry.trail, limits), key=lambda rule: rule.left)
-    elif found.why is not None:  # of a hang that an earlier daemon found
-        sentences = [f"It was found stuck, and is being stopped for that. {found.why}"]
     return WatchdogReply(
         mode=mode,
         verdict=found.verdict,

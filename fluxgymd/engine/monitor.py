@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 async def note(folder: JobFolder, text: str) -> None:
-    """Adds a line. A full disk loses the line, not the job."""
+    """Adds what happened, given as a clause; it is written as a sentence. A full disk loses the line, not the job."""
     log.info("%s: %s", folder.name, text)
     await lanes.run(folder.name, _append, folder, text)
 
@@ -21,9 +21,14 @@ def _append(folder: JobFolder, text: str) -> None:
     stamp = time.strftime("%Y-%m-%d %H:%M:%S%z")
     try:
         with folder.monitor_log.open("a", encoding="utf-8") as file:
-            file.write(f"{stamp}  {text}\n")
+            file.write(f"{stamp}  {sentence(text)}\n")
     except OSError as error:
         log.warning("%s: monitor.log could not be written: %s", folder.name, error)
+
+
+def sentence(clause: str) -> str:
+    """With a capital letter, and with a full stop unless it ends in one."""
+    return clause[:1].upper() + clause[1:] + ("" if clause.endswith((".", "!", "?", ":")) else ".")
 
 
 def write_pid(folder: JobFolder) -> None:

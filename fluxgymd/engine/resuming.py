@@ -71,7 +71,7 @@ def tidy(context: Context, folder: JobFolder, *, trainer: Trainer) -> list[str]:
         notes.append(f"the old checkpoint {checkpoint.name} was deleted")
     for path in checkpoints.unfinished(folder.path, folder.name):
         checkpoints.delete(path)
-        notes.append(f"{path.name} was never finished and was deleted")
+        notes.append(f"the half-written {path.name} was deleted")
     return notes
 
 

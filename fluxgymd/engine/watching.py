@@ -135,7 +135,7 @@ class Look:
                 failpoint("watch.started")
                 trainer = records.started.process
                 await self._record(events.Started(at=time.time(), attempt=self._number, trainer=trainer))
-                await monitor.note(self._entry.folder, f"the trainer runs with pid {trainer.pid}")
+                await monitor.note(self._entry.folder, f"the trainer runs as process {trainer.pid}")
 
     async def _lost(self, why: str) -> None:
         if not self._is_lost():

@@ -125,4 +125,4 @@ def _as_program(hook: Hook, body: bytes) -> tuple[tuple[str, ...], bytes]:
 
 
 async def _failed(folder: JobFolder, told: Notice, why: str) -> None:
-    await monitor.note(folder, f"The hook on_{told.event} failed: {why}")
+    await monitor.note(folder, f"the hook on_{told.event} failed: {why}")

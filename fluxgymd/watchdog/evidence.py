@@ -9,6 +9,7 @@ part of the evidence, and never holds up the stop. A daemon that starts anew doe
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,7 @@ def _paragraph(scene: Scene) -> str:
     hang, where = scene.hang, scene.evidence.relative_to(scene.folder.path)
     phase = f" in the phase {hang.phase}" if hang.phase is not None else ""
     step = f" at step {hang.step}" if hang.step else ""
-    lines = [f"watchdog: it is stuck{phase}{step}. {hang.why}", *hang.evidence]
+    since = time.strftime("%H:%M:%S", time.localtime(hang.since))
+    lines = [f"watchdog: it is stuck since {since}{phase}{step}. {hang.why}", *hang.evidence]
     lines.append(f"What can be seen of it lies in {where}. Now it is stopped, and resumed if its settings allow it.")
     return "\n    ".join(lines)

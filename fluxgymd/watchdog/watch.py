@@ -101,8 +101,11 @@ class Watch:
         self._trail = follow(self._trail, look)
         before, verdict = self._entry.verdict, judge(self._trail, self._limits)
         self._book.watched(self._entry, verdict, self._trail, look.gpus)
-        if type(verdict) is not type(before) and (before is not None or not isinstance(verdict, Healthy)):
-            await monitor.note(self._entry.folder, f"watchdog: {self._tell(verdict, look)}")
+        if (
+            type(verdict) is not type(before)
+            and (told := self._tell(verdict, look, first=before is None)) is not None
+        ):
+            await monitor.note(self._entry.folder, f"watchdog: {told}")
         if isinstance(verdict, Stuck):
             await self._record(verdict, look)
 
@@ -141,17 +144,22 @@ class Watch:
             return
         self._entry.wake.set()
 
-    def _tell(self, verdict: Verdict, look: Observation) -> str:
+    def _tell(self, verdict: Verdict, look: Observation, *, first: bool) -> str | None:
+        """The change of the verdict for monitor.log. A hang that is acted on is told with its evidence instead."""
         match verdict:
+            case Healthy() if first:
+                return None
             case Healthy():
                 step = f" at step {look.step} of {look.total_steps}" if look.step and look.total_steps else ""
                 phase = f", {look.phase.value}" if look.phase is not None else ""
                 return f"it goes on again{phase}{step}"
             case Suspicious(why=why, since=since):
                 return f"something looks wrong since {_clock(since)}. {why}"
-            case Stuck(why=why, since=since):
-                then = "" if self._mode is WatchdogMode.ACT else " It is left as it is: its watchdog only warns."
-                return f"it hangs since {_clock(since)}. {why}{then}"
+            case Stuck() if self._mode is WatchdogMode.ACT:
+                return None
+            case Stuck(why=why, since=since, evidence=seen):
+                left = "It is left as it is: its watchdog only warns."
+                return "\n    ".join((f"it is stuck since {_clock(since)}. {why}", *seen, left))
 
 
 def _clock(at: float) -> str:

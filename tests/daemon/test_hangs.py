@@ -158,7 +158,7 @@ def check(daemon: Asked, hang: Hang, undisturbed: dict[str, bytes]) -> None:
     assert "flux_train_network.py" in (evidence / "processes.txt").read_text()
     assert (evidence / "observations.jsonl").read_text().count("\n") >= 2
     told = (folder / "monitor.log").read_text()
-    assert told.count("watchdog: it is stuck") == 1
+    assert told.count("Watchdog: it is stuck") == 1
     assert "lies in attempts/001/evidence" in told
 
     ends = events_of(daemon, name, "ended")

@@ -153,7 +153,7 @@ def test_one_that_hangs_and_floods_is_ended_and_told_in_one_line(folder: Path) -
         daemon.submit(program("bad", "exit 1"))
         until(lambda: "on_fail" in monitor_log(daemon, "bad"), what="its end to be told")
         (line,) = [line for line in monitor_log(daemon, "bad").splitlines() if "hook" in line]
-        assert line.endswith("  The hook on_fail failed: it did not end within 1 s and was killed: y")
+        assert line.endswith("  The hook on_fail failed: it did not end within 1 s and was killed: y.")
 
 
 @pytest.mark.parametrize("missing", ["/nonexistent/hook", "no-such-program-of-ours"])

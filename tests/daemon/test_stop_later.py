@@ -55,10 +55,10 @@ def test_sight_of_it_is_lost_and_it_still_waits_for_its_checkpoint(daemon: Runni
     assert progress is not None
     assert progress.step is not None
     daemon.wait_for_step(NAME, progress.step + STEPS)
-    assert "stop:" not in monitor_log(daemon)
+    assert "Stop:" not in monitor_log(daemon)
     save(daemon)
     daemon.wait(NAME, State.STOPPED)
-    assert "stop: SIGTERM to the trainer" in monitor_log(daemon)
+    assert "Stop: SIGTERM to the trainer" in monitor_log(daemon)
 
 
 def test_after_its_last_state_a_trainer_is_left_to_write_its_lora(daemon: RunningDaemon, model: Path) -> None:
@@ -67,6 +67,6 @@ def test_after_its_last_state_a_trainer_is_left_to_write_its_lora(daemon: Runnin
     told = daemon.job(NAME).runtime.progress
     assert told is not None
     daemon.wait_for_step(NAME, (told.step or 0) + STEPS)
-    assert "stop:" not in monitor_log(daemon)
+    assert "Stop:" not in monitor_log(daemon)
     save(daemon)
     daemon.wait(NAME, State.STOPPED)

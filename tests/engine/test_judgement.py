@@ -58,7 +58,11 @@ def test_a_hang_that_is_acted_on_is_known_without_a_look() -> None:
     assert (told.verdict, told.why, told.since) == (Verdict.STUCK, "Nothing moved for 600 s.", 3.0)
     reply = explained(found, SETTINGS, now=10.0)
     assert (reply.verdict, reply.limits) == (Verdict.STUCK, [])
-    assert reply.explanation == ["It was found stuck, and is being stopped for that. Nothing moved for 600 s."]
+    assert reply.explanation == [
+        "It was found stuck, and is being stopped for that.",
+        "Nothing moved for 600 s.",
+        "The last line of its log was written 610 s ago.",
+    ]
 
 
 def test_gpus_are_shown_while_a_job_runs_and_unknown_is_not_none() -> None:

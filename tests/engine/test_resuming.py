@@ -198,7 +198,7 @@ def test_retention_deletes_the_oldest_and_what_was_never_finished(context: Conte
     assert begin.step == 131
     assert states(folder) == ["000012-state", "step00000125-state", "step00000131-state"]
     assert sorted(begin.notes) == [
-        "my-lora-state.tmp was never finished and was deleted",
+        "the half-written my-lora-state.tmp was deleted",
         "the old checkpoint my-lora-000004-state was deleted",
         "the old checkpoint my-lora-000008-state was deleted",
     ]

@@ -88,6 +88,15 @@ def test_the_live_line_shows_the_verdict_and_the_gpu_where_there_is_room() -> No
     assert jobs.live_line(job(watchdog=DOUBT, **running), width=50) == ("a  training  suspicious  step 120/400 30%")
 
 
+def test_what_is_stuck_has_neither_speed_nor_end() -> None:
+    told = progress(step=120, totalSteps=400, secondsPerStep=1.5, remainingSeconds=420.0)
+    stuck = job(progress=told, watchdog={"verdict": "stuck", "why": "No step was finished."})
+    assert jobs.live_line(stuck) == "a  training  stuck  step 120/400 30%"
+    found = dict(status.facts(stuck, now=NOW))
+    assert (found["Phase"], found["Watchdog"]) == ("training", "stuck: No step was finished.")
+    assert not {"Speed", "Time left"} & set(found)
+
+
 def test_another_verdict_is_worth_a_line_and_a_warmer_gpu_is_not() -> None:
     before = job(watchdog={"verdict": "healthy"}, gpus=[card()])
     assert jobs.worth_a_line(before, job(watchdog=DOUBT, gpus=[card()]))

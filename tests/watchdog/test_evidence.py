@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -73,7 +74,9 @@ def test_what_was_seen_is_saved_and_told(folder: JobFolder) -> None:
     assert json.loads(saved["nvml.json"])["gpus"][0]["uuid"] == "GPU-1"  # the last that is known
     assert saved["log-tail.txt"] == "steps: 40/160\n"
     told = folder.monitor_log.read_text()
-    assert "watchdog: it is stuck in the phase training at step 40. Nothing moved for 600 s.\n" in told
+    assert re.search(
+        r"  Watchdog: it is stuck since [\d:]{8} in the phase training at step 40\. Nothing moved for 600 s\.\n", told
+    )
     assert "What can be seen of it lies in attempts/001/evidence." in told
 
 
