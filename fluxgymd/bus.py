@@ -23,6 +23,7 @@ import pydbus
 from gi.repository import Gio, GLib
 
 from fluxgymd.attempts.jobs import Jobs
+from fluxgymd.failpoints import failpoint
 from fluxgymd.lanes import THREADS
 
 SYSTEMD = "org.freedesktop.systemd1"
@@ -131,7 +132,6 @@ class BusThread:
         self._on_hint = on_hint
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = GLib.MainContext.new()
-        self._main = GLib.MainLoop.new(self._context, False)
         self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
         # From here on only the thread's own.
         self._bus: Any = None
@@ -153,6 +153,11 @@ class BusThread:
         if self._thread.is_alive():
             self._post(self._quit)
             await asyncio.to_thread(self._thread.join, CALL_SECONDS)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the thread has died: nobody asked it to."""
+        return self._thread.ident is not None and self.state != "closed" and not self._thread.is_alive()
 
     async def ping(self, *, deadline: float = 5.0) -> None:
         """Returns when the thread has worked off what was asked before. BusAway if it does not in time."""
@@ -244,14 +249,15 @@ class BusThread:
     def _run(self) -> None:
         self._context.push_thread_default()
         self._connect()
-        self._main.run()
+        while self.state != "closed":
+            failpoint("bus.turn")
+            self._context.iteration(True)
         self._context.pop_thread_default()
 
     def _quit(self) -> None:
         self.state = "closed"
         if self._bus is not None:
             self._bus.con.close(None, None)
-        self._main.quit()
 
     def _connect(self) -> None:
         try:

@@ -41,6 +41,7 @@ from fluxgymd.linger import linger
 from fluxgymd.listen import OwnSocket, activated
 from fluxgymd.notify import Notifier
 from fluxgymd.sleep import SleepGuard
+from fluxgymd.store.disk_trial import DiskTrial
 from fluxgymd.store.home import Home
 from fluxgymd.store.machine import MachineState
 from fluxgymd.store.owner import RENEW_SECONDS, HomeTaken, Ownership
@@ -187,9 +188,10 @@ class Daemon:
         self._notifier = Notifier()
         heartbeat = Heartbeat(
             self._notifier,
-            scheduler,
             writer,
+            DiskTrial(config.home),
             supervisors.ping,
+            last_pass=lambda: scheduler.last_pass,
             failing=tasks.failing,
             status=lambda: _status(book, degraded.reasons()),
         )

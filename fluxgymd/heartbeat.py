@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service's own heartbeat: measures the vital signs, and beats only while a restart would not help.
 
-The watchdog of the trainings is something else and shares nothing with this (daemons.md 3.2, 3.7).
+A look takes half of the time between two of them at the most, and never waits for the disk. The watchdog of the
+trainings is something else and shares nothing with this (daemons.md 3.2, 3.7).
 """
 
 import asyncio
@@ -9,60 +10,87 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from fluxgymd.core.health import Vitals, faults
-from fluxgymd.engine.scheduler import Scheduler
+from fluxgymd.core.health import LOOKS, RESTART_LOOKS, Bus, Vitals, faults
 from fluxgymd.notify import Notifier
+from fluxgymd.store.disk_trial import DiskTrial
 from fluxgymd.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
-BEATS_PER_DEADLINE = 3
-IDLE_SECONDS = 10.0
-"""Between two looks where nobody wants a beat: a late loop is still worth a line in the log."""
+UNWATCHED_SECONDS = 60.0
+"""The WatchdogSec of a daemon that nobody watches: its faults are still worth a line in the log."""
 
-Ping = Callable[[], Awaitable[float | None]]
-"""Seconds since the bus thread answered; None without one, or while it reconnects."""
+Ping = Callable[[float], Awaitable[Bus]]
+"""What the bus thread does within so many seconds."""
 
 
 class Heartbeat:
     def __init__(
         self,
         notifier: Notifier,
-        scheduler: Scheduler,
         writer: Writer,
+        trial: DiskTrial,
         ping: Ping,
         *,
+        last_pass: Callable[[], float],
         failing: Callable[[], list[str]],
         status: Callable[[], str],
     ) -> None:
-        """`failing`: the daemon's tasks that fail again and again."""
+        """`last_pass`: when the scheduler finished one, in monotonic seconds. `failing`: the daemon's tasks that fail
+        again and again."""
         self._failing = failing
         self._notifier = notifier
-        self._scheduler = scheduler
+        self._last_pass = last_pass
         self._writer = writer
+        self._trial = trial
         self._ping = ping
         self._status = status
+        self._look_seconds = (notifier.watchdog_seconds or UNWATCHED_SECONDS) / LOOKS
+        self._faulty = 0
+        """Looks in a row that found a fault."""
 
     async def run(self) -> None:
         """Beats, for ever."""
-        deadline = self._notifier.watchdog_seconds
-        interval = deadline / BEATS_PER_DEADLINE if deadline else IDLE_SECONDS
+        late = 0.0
         while True:
-            asked = time.monotonic()
-            await asyncio.sleep(min(1.0, interval))
-            late = time.monotonic() - asked - min(1.0, interval)
-            found = faults(
-                Vitals(
-                    loop_late=late,
-                    last_pass=time.monotonic() - self._scheduler.last_pass,
-                    bus_answered=await self._ping(),
-                    oldest_write=self._writer.oldest_age(),
-                    failing=self._failing(),
-                )
-            )
-            self._notifier.status(self._status() if not found else "faulty: " + "; ".join(found))
-            if found:
-                log.error("no heartbeat: %s", "; ".join(found))
-            else:
-                self._notifier.beat()
-            await asyncio.sleep(max(0.0, interval - 1.0))
+            began = time.monotonic()
+            self._tell(faults(await self._look(late), look_seconds=self._look_seconds))
+            late = await _sleep(began + self._look_seconds - time.monotonic())
+
+    async def _look(self, late: float) -> Vitals:
+        return Vitals(
+            loop_busy=late,
+            last_pass=time.monotonic() - self._last_pass(),
+            bus=await self._ping(self._look_seconds / 2),
+            write_stands=self._write_stands(),
+            failing=self._failing(),
+        )
+
+    def _write_stands(self) -> float:
+        stands = self._writer.longest_stand()
+        if stands is None:
+            return 0.0
+        passed = self._trial.passed(began_after=time.monotonic() - stands)
+        return stands if passed and stands > self._look_seconds / 2 else 0.0
+
+    def _tell(self, found: list[str]) -> None:
+        what = "; ".join(found)
+        self._notifier.status(f"faulty: {what}" if found else self._status())
+        if not found:
+            self._notifier.beat()
+            self._faulty = 0
+            return
+        self._faulty += 1
+        if self._faulty == 1:
+            log.warning("no heartbeat: %s", what)
+        elif self._faulty == RESTART_LOOKS:
+            log.error("a restart of the daemon is needed: %s", what)
+            self._notifier.ask_for_restart()
+
+
+async def _sleep(seconds: float) -> float:
+    """Returns by how much longer than asked it took, as far as the event loop's own work was the reason (seconds)."""
+    asked, worked = time.monotonic(), time.thread_time()
+    await asyncio.sleep(max(0.0, seconds))
+    late = time.monotonic() - asked - seconds
+    return max(0.0, min(late, time.thread_time() - worked))

@@ -2,13 +2,13 @@
 """The adapters of this machine and the way to its systemd, made around the choice of supervisor.py."""
 
 import os
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fluxgym.config import Config
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.attempts.process import ProcessAdapter
+from fluxgymd.core.health import Bus
 from fluxgymd.sleep import Inhibit, InhibitRefused
 from fluxgymd.supervisor import Choice, NoUserManager, choose
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fluxgymd.bus import BusThread
 
 UNIT_PREFIX = "fluxgym-"
-PING_SECONDS = 5.0
 
 
 class Supervisors:
@@ -25,7 +24,6 @@ class Supervisors:
     def __init__(self, choice: Choice, config: Config, bus: "BusThread | None") -> None:
         self.choice = choice
         self._bus = bus
-        self._answered = time.monotonic()
         processes = ProcessAdapter(stop_limit=config.stop_limit)
         # An attempt in a scope that cannot be asked about is looked at as processes: its mark proves what is its own.
         self.adapters: dict[str, Adapter] = {"process": processes, "scope": processes}
@@ -36,19 +34,21 @@ class Supervisors:
             self.adapters["scope"] = ScopeAdapter(bus, stop_limit=config.stop_limit)
             self.inhibit_sleep = _inhibit_sleep
 
-    async def ping(self) -> float | None:
-        """Seconds since the bus thread answered; None without one, or while it reconnects by itself."""
-        if self._bus is None or self._bus.state != "connected":
-            self._answered = time.monotonic()
-            return None
+    async def ping(self, deadline: float) -> Bus:
+        """What the bus thread does within so many seconds."""
+        if self._bus is None:
+            return Bus.NONE
+        if self._bus.ended:
+            return Bus.ENDED
+        if self._bus.state != "connected":
+            return Bus.NONE
         from fluxgymd.bus import BusError
 
         try:
-            await self._bus.ping(deadline=PING_SECONDS)
-            self._answered = time.monotonic()
+            await self._bus.ping(deadline=deadline)
         except BusError:
-            pass
-        return time.monotonic() - self._answered
+            return Bus.SILENT
+        return Bus.ANSWERS
 
     async def close(self) -> None:
         if self._bus is not None:

@@ -64,21 +64,35 @@ def test_the_disk_refuses_at_the_passes_that_were_asked_for(checkout: Path, rule
     assert status == 0
 
 
+HANGS = """
+import os, sys, threading, time
+def passes():
+    for number in range(1, 5):
+        failpoint("a.b")
+        print(number, "passed", flush=True)
+thread = threading.Thread(target=passes)
+thread.start()
+def where():
+    return sys._current_frames()[thread.ident].f_code.co_qualname
+while where() != "Condition.wait":
+    time.sleep(0.01)
+print("waits", flush=True)
+os._exit(0)
+"""
+
+
 @pytest.mark.parametrize(("rule", "passed"), [("hang", 0), ("hang:1", 0), ("hang:3", 2)])
 def test_a_thread_hangs_at_the_pass_that_was_asked_for(checkout: Path, rule: str, passed: int) -> None:
-    command = [sys.executable, "-c", DAEMON + PASSES]
-    pipe = subprocess.PIPE
-    environ = os.environ | {VARIABLE: f"a.b={rule}"}
-    with subprocess.Popen(command, env=environ, cwd=checkout, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stderr is not None
-        assert process.stdout is not None
-        told = process.stderr.readline()
-        still_there = process.poll() is None
-        process.kill()
-        lines = process.stdout.read().splitlines()
-    assert told == "failpoint a.b: hangs\n"
-    assert still_there
-    assert lines == [f"{number} passed" for number in range(1, passed + 1)]
+    done = subprocess.run(
+        [sys.executable, "-c", DAEMON + HANGS],
+        env=os.environ | {VARIABLE: f"a.b={rule}"},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == [*(f"{number} passed" for number in range(1, passed + 1)), "waits"]
+    assert (done.stderr, done.returncode) == ("failpoint a.b: hangs\n", 0)
 
 
 @pytest.mark.parametrize(

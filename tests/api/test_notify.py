@@ -53,6 +53,19 @@ def test_the_same_status_is_told_once(manager: socket.socket, notifier: Notifier
     assert received(manager) == [b"STATUS=idle", b"STATUS=1 job runs", b"STATUS=idle"]
 
 
+def test_a_restart_is_asked_for_only_where_the_manager_watches(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seconds in ("30000000", None):
+        if seconds is None:
+            monkeypatch.delenv("WATCHDOG_USEC")
+        else:
+            monkeypatch.setenv("WATCHDOG_USEC", seconds)
+        with closing(Notifier()) as notifier:
+            notifier.ask_for_restart()
+        assert received(manager) == ([] if seconds is None else [b"WATCHDOG=trigger"])
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\0", "\x0b", "\x85", "\u2028"])
 def test_a_line_in_a_status_cannot_tell_the_manager_anything(
     manager: socket.socket, notifier: Notifier, end: str

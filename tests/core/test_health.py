@@ -5,35 +5,37 @@ from typing import Any
 
 import pytest
 
-from fluxgymd.core.health import BUS_SECONDS, LOOP_LATE_SECONDS, PASS_SECONDS, WRITE_SECONDS, Vitals, faults
+from fluxgymd.core.health import LOOKS, PASS_SECONDS, RESTART_LOOKS, Bus, Vitals, faults
 
-WELL: dict[str, Any] = {"loop_late": 0.0, "last_pass": 0.0, "bus_answered": 0.0, "oldest_write": 0.0}
+LOOK = 5.0
+WELL: dict[str, Any] = {"loop_busy": 0.0, "last_pass": 0.0, "bus": Bus.ANSWERS, "write_stands": 0.0}
 
 
-@pytest.mark.parametrize("bus", [0.0, BUS_SECONDS, None])
-def test_at_its_limits_the_daemon_is_well(bus: float | None) -> None:
-    at_limits = Vitals(
-        loop_late=LOOP_LATE_SECONDS, last_pass=PASS_SECONDS, bus_answered=bus, oldest_write=WRITE_SECONDS
-    )
-    assert faults(at_limits) == []
+@pytest.mark.parametrize("bus", [Bus.ANSWERS, Bus.NONE])
+def test_at_its_limits_the_daemon_is_well(bus: Bus) -> None:
+    at_limits = Vitals(loop_busy=LOOK, last_pass=PASS_SECONDS, bus=bus, write_stands=0.0)
+    assert faults(at_limits, look_seconds=LOOK) == []
 
 
 @pytest.mark.parametrize(
-    ("vital", "limit", "says"),
+    ("vital", "value", "says"),
     [
-        ("loop_late", LOOP_LATE_SECONDS, "the event loop was 6 s late"),
-        ("last_pass", PASS_SECONDS, "the scheduler has finished no pass for 31 s"),
-        ("bus_answered", BUS_SECONDS, "the bus thread has not answered for 31 s"),
-        ("oldest_write", WRITE_SECONDS, "a write has been under way for 61 s"),
+        ("loop_busy", LOOK + 1, "the event loop was 6 s late by its own work"),
+        ("last_pass", PASS_SECONDS + 1, "the scheduler has finished no pass for 31 s"),
+        ("bus", Bus.SILENT, "the bus thread does not answer"),
+        ("bus", Bus.ENDED, "the bus thread has ended"),
+        ("write_stands", 4.0, "a write has not moved for 4 s, and others that began later are done"),
+        ("failing", ["gpus"], "the task gpus fails again and again"),
     ],
 )
-def test_each_fault_is_named(vital: str, limit: float, says: str) -> None:
-    assert faults(Vitals(**WELL | {vital: limit + 1})) == [says]
-
-
-def test_a_task_that_fails_again_and_again_is_a_fault() -> None:
-    assert faults(Vitals(**WELL, failing=["gpus"])) == ["the task gpus fails again and again"]
+def test_each_fault_is_named(vital: str, value: Any, says: str) -> None:
+    assert faults(Vitals(**WELL | {vital: value}), look_seconds=LOOK) == [says]
 
 
 def test_all_faults_are_told_together() -> None:
-    assert len(faults(Vitals(loop_late=99, last_pass=99, bus_answered=99, oldest_write=99))) == 4
+    sick = Vitals(loop_busy=99, last_pass=99, bus=Bus.SILENT, write_stands=99)
+    assert len(faults(sick, look_seconds=LOOK)) == 4
+
+
+def test_a_fault_that_the_second_look_finds_leads_to_a_restart_within_watchdogsec() -> None:
+    assert 2 + (RESTART_LOOKS - 1) < LOOKS

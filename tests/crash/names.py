@@ -12,12 +12,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SHIM = "shim."
 SCOPE = "scope."
+BUS = "bus."
 """What only a daemon with a user manager comes through."""
 EDIT = "edit."
 MACHINE = "machine."
 TAKEOVER = "takeover."
 STUCK = "stuck."
-ELSEWHERE = (SHIM, SCOPE, EDIT, MACHINE, STUCK, TAKEOVER)
+ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, MACHINE, STUCK, TAKEOVER)
 """What a job in a process does not meet between its submit and its removal."""
 START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
 FILE = "file."

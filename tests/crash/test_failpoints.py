@@ -92,7 +92,7 @@ def test_promises_1_to_5_the_daemon_is_killed_anywhere_in_the_start_of_a_scope(
 ) -> None:
     """And at every event of a start, before and after each of the steps of its append."""
     events = names.names(*names.APPEND)
-    rules = dict.fromkeys([*names.names(*names.START, names.SCOPE), *events], 1)
+    rules = dict.fromkeys([*names.names(*names.START, names.SCOPE, names.BUS), *events], 1)
     started = len(("ended", "reserved", "spawned", "placed"))  # "ended": what a daemon finds of the attempt before
 
     def popen(command: Sequence[str | Path], env: Mapping[str, str]) -> subprocess.Popen[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disk work off the event loop: a hung disk delays its own job, and its age is known."""
+"""Disk work off the event loop: a hung disk delays its own job, and how long a write stands is known."""
 
 import asyncio
 import threading
@@ -8,6 +8,10 @@ import pytest
 
 from fluxgymd.store.writer import THREADS, Writer
 from tests.harness.waiting import until
+
+
+def stands(writer: Writer) -> float:
+    return writer.longest_stand() or 0.0
 
 
 def test_the_result_or_the_error_comes_back() -> None:
@@ -19,27 +23,68 @@ def test_the_result_or_the_error_comes_back() -> None:
         assert await writer.run(lambda: 5) == 5
         with pytest.raises(OSError, match="No space left"):
             await writer.run(fail)
-        assert writer.oldest_age() == 0.0
+        assert writer.longest_stand() is None
         writer.close()
 
     asyncio.run(scenario())
 
 
-def test_a_write_that_hangs_delays_nobody_else_and_its_age_is_told() -> None:
+def test_a_write_that_hangs_delays_nobody_else_and_how_long_it_stands_is_told() -> None:
     release = threading.Event()
 
     async def scenario() -> None:
         writer = Writer()
         late = asyncio.create_task(writer.run(lambda: release.wait(60)))
-        await asyncio.to_thread(until, lambda: writer.oldest_age() > 0.05, what="the write to grow old")
+        await asyncio.to_thread(until, lambda: stands(writer) > 0.05, what="the write to stand")
         assert await writer.run(lambda: "at once") == "at once"
         later = asyncio.create_task(writer.run(lambda: release.wait(60)))
         await asyncio.sleep(0)
-        assert writer.oldest_age() > 0.05  # of the oldest, not of the last
+        assert stands(writer) > 0.05  # of the oldest, not of the last
         assert not late.done()
         release.set()
         assert all(await asyncio.gather(late, later))
-        assert writer.oldest_age() == 0.0
+        assert writer.longest_stand() is None
+        writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_work_that_takes_long_and_moves_does_not_stand() -> None:
+    """As the removal of a large job does: it goes to the disk again and again."""
+    go_on, moved = threading.Semaphore(0), threading.Semaphore(0)
+
+    def work() -> None:
+        for _ in range(3):
+            assert go_on.acquire(timeout=60)
+            moved.release()
+        assert go_on.acquire(timeout=60)
+
+    async def scenario() -> None:
+        writer = Writer()
+        task = asyncio.create_task(writer.run(work))
+        for _ in range(3):
+            await asyncio.to_thread(until, lambda: stands(writer) > 0.05, what="the work to stand")
+            before = stands(writer)
+            go_on.release()
+            assert await asyncio.to_thread(moved.acquire, timeout=60)
+            await asyncio.to_thread(until, lambda before=before: stands(writer) < before, what="the move to be seen")
+        go_on.release()
+        await task
+        assert writer.longest_stand() is None
+        writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_work_that_finds_no_thread_stands() -> None:
+    release = threading.Event()
+
+    async def scenario() -> None:
+        writer = Writer()
+        hung = [asyncio.create_task(writer.run(lambda: release.wait(60))) for _ in range(THREADS + 1)]
+        await asyncio.to_thread(until, lambda: stands(writer) > 0.05, what="the last one to stand")
+        release.set()
+        await asyncio.gather(*hung)
         writer.close()
 
     asyncio.run(scenario())
@@ -81,7 +126,7 @@ def test_work_goes_on_to_its_end_when_nobody_waits_for_it_any_more() -> None:
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        assert writer.oldest_age() > 0  # it is still under way
+        assert writer.longest_stand() is not None  # it is still under way
         release.set()
         assert await asyncio.to_thread(written.wait, 60)
         writer.close()

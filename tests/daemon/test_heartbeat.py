@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's own heartbeat in a real user manager, with the installed unit: each part of the daemon that hangs or
+dies leads to a restart, the running job does not notice, and the next daemon adopts it. A hung NVML restarts nothing.
+
+The faults are real ones, made at failpoints of the running daemon; the daemon after it has none.
+"""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from fluxgym import methods as m
+from fluxgym.messages import Attempt, Context, Kind, State
+from fluxgymd.core.health import LOOKS
+from fluxgymd.failpoints import VARIABLE
+from tests.daemon.installed import SERVICE, InstalledDaemon
+from tests.gpus.nvml import Nvml, build, gpu
+from tests.harness.user_manager import UserManager
+from tests.harness.waiting import until
+
+pytestmark = pytest.mark.systemd
+
+WATCHDOG_SECONDS = 12
+DEADLINE = 180.0
+
+WORK = """while [ ! -e "$0" ]; do echo tick; sleep 0.1; done; exit 3"""
+"""Goes on until there is a file, and ends with an exit code of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    rule: str
+    """For FLUXGYM_FAILPOINTS."""
+    question: str | None = None
+    """What a client asks, to make it happen; else it comes by itself."""
+    why: str
+    """In the daemon's log."""
+    stack: str
+    """A part of the stacks there."""
+    ends_meanwhile: bool = False
+    """Whether the job ends before the restart, or after it."""
+
+
+FAULTS = {
+    "event-loop": Fault(
+        rule="verb.recorded=hang",
+        question=json.dumps({"method": m.HOLD.name, "parameters": {"name": "next"}}),
+        why="failpoint verb.recorded: hangs",
+        stack="in _decide\n",
+        ends_meanwhile=True,
+    ),
+    "bus-thread": Fault(
+        rule="bus.turn=hang:30",
+        why="a restart of the daemon is needed: the bus thread does not answer",
+        stack="bus.py",
+    ),
+    "dead-bus-thread": Fault(
+        rule="bus.turn=error:EIO:30",
+        why="a restart of the daemon is needed: the bus thread has ended",
+        stack="Exception in thread bus",
+        ends_meanwhile=True,
+    ),
+    "writer": Fault(
+        rule="machine.durable=hang",
+        question=json.dumps({"method": m.PAUSE.name}),
+        why="a restart of the daemon is needed: a write has not moved",
+        stack="in pause\n",
+    ),
+}
+
+
+def settings(manager: UserManager) -> str:
+    """A short WatchdogSec, and a line in a file about each end of the service: there is no journal here."""
+    note = f"/bin/sh -c 'echo $SERVICE_RESULT $EXIT_STATUS >>{manager.directory}/ends'"
+    return f"[Service]\nWatchdogSec={WATCHDOG_SECONDS}\nExecStopPost={note}\n"
+
+
+def configure(daemon: InstalledDaemon, rule: str = "") -> None:
+    """Of the next start."""
+    lines = settings(daemon.manager) + (f"Environment={VARIABLE}={rule}\n" if rule else "")
+    folder = daemon.manager.home / ".config" / "systemd" / "user" / f"{SERVICE}.d"
+    (folder / "test.conf").write_text(lines)
+    daemon.manager.daemon_reload()
+
+
+@contextmanager
+def asked(daemon: InstalledDaemon, question: str | None) -> Iterator[None]:
+    """Somebody waits for an answer that does not come."""
+    with socket.socket(socket.AF_UNIX) as client:
+        if question is not None:
+            client.connect(str(daemon.socket))
+            client.sendall(question.encode() + b"\0")
+        yield
+
+
+def restarts(daemon: InstalledDaemon) -> int:
+    return int(daemon.manager.show(SERVICE, "NRestarts"))
+
+
+def wait_for_beats(daemon: InstalledDaemon, number: int) -> None:
+    """So many times the manager has heard it."""
+    seen: set[str] = set()
+
+    def enough() -> bool:
+        seen.add(daemon.manager.show(SERVICE, "WatchdogTimestampMonotonic"))
+        return len(seen) > number
+
+    until(enough, what=f"{number} beats", deadline_seconds=DEADLINE)
+
+
+def wait_for_ticks(daemon: InstalledDaemon, number: int) -> None:
+    before = daemon.training_log("my-job").count("tick")
+    until(lambda: daemon.training_log("my-job").count("tick") >= before + number, what="the job's log to go on")
+
+
+@pytest.fixture
+def daemon(user_manager: UserManager) -> Iterator[InstalledDaemon]:
+    daemon = InstalledDaemon(user_manager, drop_in=settings(user_manager))
+    yield daemon
+    daemon.end_jobs()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_promises_1_and_2_a_part_of_the_daemon_that_hangs_leads_to_a_restart_that_no_job_notices(
+    daemon: InstalledDaemon, name: str
+) -> None:
+    fault, over = FAULTS[name], daemon.manager.directory / "over"
+    daemon.submit(Context(name="my-job", kind=Kind.PROGRAM, program=["/bin/sh", "-c", WORK, str(over)]))
+    daemon.submit(Context(name="next", kind=Kind.PROGRAM, program=["/bin/true"], after=["my-job"]))
+    daemon.wait("my-job", State.RUNNING)
+    wait_for_ticks(daemon, 1)
+    before = until(lambda: with_its_pid(daemon), what="its pid")
+    configure(daemon, fault.rule)
+    daemon.manager.systemctl("restart", SERVICE)
+    configure(daemon)
+    sick = daemon.pid
+    with asked(daemon, fault.question):
+        until(lambda: fault.why in log(daemon), what="the fault", deadline_seconds=DEADLINE)
+        wait_for_ticks(daemon, 3)
+        if fault.ends_meanwhile:
+            over.touch()
+        until(lambda: restarts(daemon) > 0, what="the restart", deadline_seconds=DEADLINE)
+    until(lambda: daemon.pid not in (0, sick), what="another daemon")
+    assert "watchdog ABRT" in (daemon.manager.directory / "ends").read_text().splitlines()
+    assert fault.why in log(daemon)
+    assert "Fatal Python error: Aborted" in log(daemon), "no stacks"
+    assert fault.stack in log(daemon)
+
+    if not fault.ends_meanwhile:
+        assert daemon.job("my-job").runtime.attempt == before, "it noticed"
+        wait_for_ticks(daemon, 3)
+        over.touch()
+    ended = daemon.wait("my-job", State.FAILED).runtime.attempt
+    assert ended is not None
+    assert ended.exit is not None
+    assert (ended.number, ended.exit.code) == (1, 3)
+    kinds = [event["event"] for event in daemon.events("my-job")]
+    assert kinds == ["submitted", "reserved", "spawned", "placed", "started", "ended"]
+    after = restarts(daemon)
+    wait_for_beats(daemon, LOOKS)
+    assert restarts(daemon) == after, "the next daemon is well"
+
+
+def with_its_pid(daemon: InstalledDaemon) -> Attempt | None:
+    attempt = daemon.job("my-job").runtime.attempt
+    return attempt if attempt is not None and attempt.pid is not None else None
+
+
+def log(daemon: InstalledDaemon) -> str:
+    return daemon.log.read_text()
+
+
+def test_a_hung_nvml_restarts_nothing(user_manager: UserManager, tmp_path_factory: pytest.TempPathFactory) -> None:
+    nvml = Nvml(build(tmp_path_factory.mktemp("nvml")), user_manager.directory / "nvml.txt")
+    nvml.tell(gpu("GPU-aaaa"), "hang nvmlDeviceGetUtilizationRates")
+    lines = "".join(f'Environment="{name}={value}"\n' for name, value in nvml.environment.items())
+    daemon = InstalledDaemon(user_manager, drop_in=settings(user_manager) + lines)
+    with asked(daemon, json.dumps({"method": m.GPUS.name})):
+        wait_for_beats(daemon, 2 * LOOKS)
+    until(lambda: any("NVML did not answer" in why for why in daemon.info().degraded), what="it to be told")
+    with asked(daemon, json.dumps({"method": m.GPUS.name})):
+        wait_for_beats(daemon, 2 * LOOKS)
+    shown = daemon.call(m.GPUS, m.Nothing())
+    assert "NVML did not answer" in str(shown.problem)
+    assert [one.utilization for one in shown.gpus if one.utilization is not None] == [], "it is unknown, not well"
+    assert restarts(daemon) == 0
