@@ -83,6 +83,17 @@ def test_each_event_calls_its_hook_with_the_job(folder: Path) -> None:
         assert told["evidence"] == str(daemon.folder("still") / "attempts/001/evidence")
 
 
+def test_an_end_that_no_daemon_saw_is_told_by_the_next_one(folder: Path) -> None:
+    with daemon_with(folder, f'on_finish = ["{keeps(folder, "finish")}"]') as daemon:
+        daemon.submit(program("good", f"until test -e {folder}/go; do sleep 0.1; done; {RESULT}"))
+        daemon.wait("good", State.RUNNING)
+        daemon.kill()
+        (folder / "go").touch()
+        until((daemon.folder("good") / "attempts/001/exit.json").exists, what="the program to end")
+        daemon.start()
+        assert kept(folder, "finish")["text"] == "good is completed."
+
+
 def test_a_webhook_gets_it_by_post_and_its_address_is_seen_nowhere(folder: Path) -> None:
     with Web() as web, daemon_with(folder, f'on_finish = "{web.address}/s3cr3t"') as daemon:
         daemon.submit(program("good", RESULT))
