@@ -157,7 +157,8 @@ def _balanced(pictures: list[Picture]) -> list[Picture]:
     wanted = sum(picture.repeats for picture in kept)
     repeats: dict[int, int] = {}
     done = 0
-    for turn, index in itertools.product(itertools.count(), range(len(others))) if others else ():
+    turns = ((turn, index) for turn in itertools.count() for index in range(len(others)))
+    for turn, index in turns if others else ():
         if done >= wanted:
             break
         more = 1 if turn else others[index].repeats
