@@ -10,11 +10,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from fluxgym import methods as m
-from fluxgym.messages import Attempt, Context, Kind, State
+from fluxgym.messages import Attempt, Context, Kind, State, WatchdogMode
 from fluxgymd.core.health import LOOKS
 from fluxgymd.failpoints import VARIABLE
 from tests.daemon.installed import SERVICE, InstalledDaemon
@@ -188,3 +189,27 @@ def test_a_hung_nvml_restarts_nothing(user_manager: UserManager, tmp_path_factor
     assert "NVML did not answer" in str(shown.problem)
     assert [one.utilization for one in shown.gpus if one.utilization is not None] == [], "it is unknown, not well"
     assert restarts(daemon) == 0
+
+
+def test_promise_7_a_hang_that_began_before_a_restart_is_found_after_it(daemon: InstalledDaemon) -> None:
+    """The next daemon's looks begin anew, so it is found at most one limit later (docs/watchdog.md)."""
+    daemon.submit(
+        Context(
+            name="my-job",
+            kind=Kind.PROGRAM,
+            program=["/bin/sh", "-c", "echo begins; exec sleep infinity"],
+            watchdog=WatchdogMode.ACT,
+            watchdog_limits={"interval_seconds": 1.0, "without_phase_seconds": 20.0},
+        )
+    )
+    until(lambda: "begins" in daemon.training_log("my-job"), what="the hang to begin")
+    daemon.kill()
+    until(lambda: stuck(daemon), what="the hang to be found", deadline_seconds=DEADLINE)
+    (found,) = stuck(daemon)
+    assert (found["attempt"], found["acts"], restarts(daemon)) == (1, True, 1)
+    daemon.call(m.STOP, m.StopParameters(name="my-job"))
+    daemon.wait("my-job", State.STOPPED)
+
+
+def stuck(daemon: InstalledDaemon) -> list[dict[str, Any]]:
+    return [event for event in daemon.events("my-job") if event["event"] == "stuck"]
