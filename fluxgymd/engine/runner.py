@@ -14,6 +14,7 @@ from fluxgym.messages import Context, Kind
 from fluxgymd import lanes
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.core import events
+from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Waiting
 from fluxgymd.core.records import Place
 from fluxgymd.engine import monitor, resuming
@@ -209,7 +210,7 @@ class Runner:
         )
         failpoint("end.judged")
         # All of it before the end is told: who hears of it finds the folder as it stays.
-        await monitor.note(entry.folder, f"attempt {attempt.number} ended, {event.outcome}: {event.reason}")
+        await monitor.note(entry.folder, f"attempt {attempt.number} has ended. {sentence(event)}")
         await lanes.run(entry.name, monitor.remove_pid, entry.folder)
         if event.outcome != "never_started":
             await self._tidy(entry, job.context)

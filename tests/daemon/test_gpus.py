@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from fluxgym import methods as m
-from fluxgym.messages import State, WaitingFor
+from fluxgym.messages import State, Verdict, WaitingFor, WatchdogMode
 from tests.daemon.running import RunningDaemon, context
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.waiting import until
@@ -115,3 +115,30 @@ def test_promise_4_a_gpu_that_fell_off_the_bus_is_given_to_nobody(
         assert running is not None
         assert running.gpus == ["GPU-bbbb"]
         until(lambda: daemon.job("second").runtime.waiting_for is WaitingFor.GPU, what="the second to wait for a GPU")
+
+
+@pytest.mark.parametrize("mode", [WatchdogMode.ACT, WatchdogMode.OFF])
+def test_a_running_job_shows_what_its_gpu_does_and_unknown_where_that_is_not_known(
+    nvml_library: Path, folder: Path, model: Path, mode: WatchdogMode
+) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    nvml.tell(gpu("GPU-aaaa", used=20 << 30, utilization=93, temperature=71, milliwatts=279_600), gpu("GPU-bbbb"))
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
+        looks = {"interval_seconds": 0.5}
+        daemon.submit(context("my-lora", model, epochs=10_000, watchdog=mode, watchdog_limits=looks))
+        (shown,) = until(lambda: daemon.job("my-lora").runtime.gpus, what="its GPU to be shown")
+        assert (shown.uuid, shown.utilization, shown.temperature, shown.power_draw) == ("GPU-aaaa", 93, 71, 279.6)
+        judgement = daemon.job("my-lora").runtime.watchdog
+        reply = daemon.call(m.WATCHDOG, m.JobName(name="my-lora"))
+        assert reply.mode is mode
+        if mode is WatchdogMode.ACT:
+            assert judgement is not None
+            assert reply.verdict is not Verdict.NOT_WATCHED
+            assert reply.explanation
+        else:
+            assert judgement is None
+            assert (reply.verdict, reply.why) == (Verdict.NOT_WATCHED, "Its watchdog is off.")
+        nvml.tell(gpu("GPU-aaaa"), "error nvmlDeviceGetCount_v2 999")
+        until(lambda: daemon.job("my-lora").runtime.gpus is None, what="its GPU to be unknown")
+        daemon.call(m.STOP, m.StopParameters(name="my-lora"))
+        assert daemon.wait("my-lora", State.STOPPED).runtime.gpus is None

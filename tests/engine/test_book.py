@@ -15,7 +15,9 @@ from fluxgym.messages import State
 from fluxgymd.core import events as e
 from fluxgymd.core import storage
 from fluxgymd.core.damage import EVERYTHING
+from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import BadHistory, Final, Job, Queued, Running, Stopping
+from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
 from fluxgymd.engine import settling, view
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.store.home import Home
@@ -24,6 +26,7 @@ from tests.core import histories as h
 from tests.store.small_disk import fill, small_disk
 
 RUNNING = h.WAYS["running"]
+DOUBT = Suspicious(why="Nothing moved.", since=3.0)
 
 
 def put(home: Path, name: str, lines: list[bytes]) -> Path:
@@ -421,3 +424,25 @@ def test_promise_8_a_damaged_job_stays_in_sight(tmp_path: Path) -> None:
     book = load(tmp_path)
     assert sorted(names(book.open())) == ["broken", "empty"]
     assert book.counts == {State.DAMAGED: 2}
+
+
+def test_a_look_of_the_watchdog_tells_once_and_only_what_is_new(tmp_path: Path) -> None:
+    put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
+    book = load(tmp_path)
+    entry = book.entry("my-lora")
+    look = (Reading(index=0, uuid="GPU-1", name="H200", utilization=93),)
+    numbers = []
+    for verdict, gpus in ((Healthy(), look), (Healthy(), look), (Healthy(), None), (DOUBT, None), (None, None)):
+        book.watched(entry, verdict, None, gpus)
+        numbers.append(book.hub.revision.number)
+    assert numbers == [1, 1, 2, 3, 4]
+    book.writer.close()
+
+
+def test_who_is_told_of_events_sees_the_job_as_it_is_after_them(tmp_path: Path) -> None:
+    put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
+    book = load(tmp_path)
+    told: list[tuple[State, e.AnyEvent]] = []
+    book.on_event = lambda entry, event: told.append((entry.state, event))
+    record(book, "my-lora", h.ended("completed"))
+    assert told == [(State.COMPLETED, h.ended("completed"))]
