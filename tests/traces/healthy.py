@@ -297,6 +297,21 @@ def a_volume_that_hangs_for_the_daemon() -> Sequence[Part]:
 
 
 @trace
+def a_disk_that_is_full_for_an_hour() -> Sequence[Part]:
+    """Somebody fills the disk between two checkpoints. The training goes on, but neither its counters nor its log can
+    be written until there is room again."""
+    full = like(train(60), step_every=None, log=0, disk_free=0)
+    return [*up_to_training(), train(20), full, train(20)]
+
+
+@trace
+def a_validation_of_many_pictures() -> Sequence[Part]:
+    """sd-scripts goes through 200 pictures at four noise levels each after an epoch: ten minutes without a step."""
+    validation = like(train(10), step_every=None, item_every=0.75)
+    return [*up_to_training(), train(20), validation, train(20), validation, train(5)]
+
+
+@trace
 def steps_that_grow_slower() -> Sequence[Part]:
     """The dataset is sorted by size: steps of 1, 10, 40, 120 and 400 s, each stretch slower than the last."""
     return [*up_to_training(), *(train(40, each=each) for each in (1.0, 10.0, 40.0, 120.0, 400.0))]

@@ -78,6 +78,8 @@ class Part:
     """The job has no GPU."""
     told: bool = True
     """Whether the daemon can read what the trainer tells: its files lie on a volume that may hang."""
+    disk_free: int = 80 << 30
+    """Bytes where the job lies."""
     looked_at: bool = True
     """False: the daemon does not look (it is stopped), or the virtual machine is paused and its clock jumps."""
     asleep: float = 0.0
@@ -139,7 +141,7 @@ class Run:
             activity=self._activity(part, at),
             gpus=self._gpus(index, at),
             memory_pressure=part.pressure,
-            disk_free=80 << 30,
+            disk_free=part.disk_free,
         )
 
     def wall(self, at: float) -> float:

@@ -43,6 +43,12 @@ def loader_deadlock() -> Sequence[Part]:
 
 
 @trace("gpu_idle", within=300)
+def loader_deadlock_on_a_full_disk() -> Sequence[Part]:
+    """The same while nothing can be written: that no step is told says nothing, that nothing moves does."""
+    return [*up_to_training(), train(30), hung(Phase.TRAINING, disk_free=0)]
+
+
+@trace("gpu_idle", within=300)
 def loader_deadlock_before_the_first_step() -> Sequence[Part]:
     """The same before any step was made, so no history says how long a step takes."""
     return [*up_to_training(), hung(Phase.TRAINING)]
