@@ -169,6 +169,11 @@ class LoRANetwork(nn.Module):
                 part.up.copy_(tensors[f"{name}.lora_up.weight"])
 
     @torch.no_grad()
+    def is_finite(self) -> bool:
+        """Whether all weights are numbers. Waits for the device."""
+        return bool(torch.stack([parameter.isfinite().all() for parameter in self.parameters()]).all())
+
+    @torch.no_grad()
     def limit_norms(self, maximum: float) -> None:
         """Scales down each part whose alpha/rank up down has a greater Frobenius norm (--scale_weight_norms).
 

@@ -62,18 +62,26 @@ class Session:
 
 
 def build(
-    *, options: Options, dataset: Dataset, plan: Plan, seed: int, session: Session, schnell: bool, step: int
+    *,
+    options: Options,
+    dataset: Dataset,
+    plan: Plan,
+    seed: int,
+    session: Session,
+    optimizer: str,
+    schnell: bool,
+    step: int,
 ) -> dict[str, str]:
-    """All metadata but the two hashes of the tensors."""
+    """All metadata but the two hashes of the tensors. `optimizer`: the class that steps, with its module."""
     written = {f"ss_{name}": str(getattr(options, name, value)) for value, names in OFF.items() for name in names}
     written |= {f"ss_{name}": str(getattr(options, name)) for name in FROM_OPTIONS}
-    written |= _run(options, plan, seed, session, step)
+    written |= _run(options, plan, seed, session, optimizer, step)
     written |= dataset_metadata.build(dataset) | {"ss_num_batches_per_epoch": str(plan.batches_per_epoch)}
     written |= _model(options)
     return written | _modelspec(options, schnell=schnell)
 
 
-def _run(options: Options, plan: Plan, seed: int, session: Session, step: int) -> dict[str, str]:
+def _run(options: Options, plan: Plan, seed: int, session: Session, optimizer: str, step: int) -> dict[str, str]:
     optimizer_args = ",".join(f"{name}={value}" for name, value in options.optimizer_args or [])
     written = {
         "ss_session_id": str(session.identity),
@@ -87,7 +95,7 @@ def _run(options: Options, plan: Plan, seed: int, session: Session, step: int) -
         "ss_max_train_steps": str(plan.total_steps),
         "ss_network_dim": str(options.network_dim),
         "ss_network_alpha": f"{options.network_alpha:g}",
-        "ss_optimizer": "torch.optim.adamw.AdamW" + (f"({optimizer_args})" if optimizer_args else ""),
+        "ss_optimizer": optimizer + (f"({optimizer_args})" if optimizer_args else ""),
     }
     written["ss_cache_latents"] = str(options.cache_latents or options.cache_latents_to_disk)
     if options.network_args:

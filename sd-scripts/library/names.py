@@ -32,6 +32,11 @@ def lora_name(options: Options, moment: Moment) -> str:
     return f"{stem(options, moment)}.safetensors"
 
 
+def average_name(options: Options, moment: Moment) -> str:
+    """Of the moving average beside a LoRA."""
+    return f"{stem(options, moment)}-ema.safetensors"
+
+
 def state_name(options: Options, moment: Moment) -> str:
     return f"{stem(options, moment)}-state"
 

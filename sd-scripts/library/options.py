@@ -256,6 +256,7 @@ class Options:
     network_dropout: float | None = flag("chance that a number between down and up is dropped", parse=chance)
     network_weights: Path | None = flag("LoRA to begin with, a safetensors file", parse=Path)
     dim_from_weights: bool = switch("take layers, ranks and alphas from --network_weights")
+    ema_decay: float | None = flag("keep a moving average too, with this much of it kept a step", parse=chance)
     scale_weight_norms: float | None = flag("limit of the norm of alpha/rank up down, held each step", parse=positive)
     network_train_unet_only: bool = switch("leave CLIP-L as it is")
 

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from library import atomic, names, safetensors_file
+from library.ema import MovingAverage
 from library.errors import TrainerError
 from library.hashes import lora_hashes
 from library.lora import LoRANetwork
@@ -37,7 +38,8 @@ def prepare(options: Options) -> None:
 
 class Output:
     """Saves by moments. `save_state_to` and `metadata_at` are given what only the loop knows; within
-    `weights_in_use` the network has the weights that a LoRA is made of."""
+    `weights_in_use` the network has the weights that a LoRA is made of. Weights that are not finite are never saved,
+    so that a good state is not made outdated by a bad one."""
 
     def __init__(
         self,
@@ -47,11 +49,12 @@ class Output:
         metadata_at: Callable[[int], dict[str, str]],
         save_state_to: Callable[[Path, int], None],
         weights_in_use: Callable[[], AbstractContextManager[None]],
+        average: MovingAverage | None,
         say: Callable[[str], None],
     ) -> None:
         self._options, self._network = options, network
         self._metadata_at, self._save_state_to, self._say = metadata_at, save_state_to, say
-        self._weights_in_use = weights_in_use
+        self._weights_in_use, self._average = weights_in_use, average
 
     def save(self, moment: Moment, *, step: int, state: bool) -> None:
         """The state (if asked for), then the LoRA, then what these make outdated goes."""
@@ -67,15 +70,30 @@ class Output:
 
     def save_state(self, moment: Moment, *, step: int) -> None:
         """Only the state."""
+        self._check_weights(step)
         path = self._options.output_dir / names.state_name(self._options, moment)
         self._say(f"saving state: {path}")
         self._save_state_to(path, step)
 
+    def _check_weights(self, step: int) -> None:
+        if not self._network.is_finite():
+            raise TrainerError(
+                f"the loss was not finite up to step {step}, and the weights are not either: nothing is saved, and "
+                "earlier states are whole; go on from one of them with a lower --learning_rate"
+            )
+
     def _save_lora(self, moment: Moment, *, step: int) -> None:
-        path = self._options.output_dir / names.lora_name(self._options, moment)
-        self._say(f"\nsaving checkpoint: {path}")
+        self._check_weights(step)
+        folder = self._options.output_dir
+        if self._average is not None:
+            with self._average.in_network():
+                self._write_lora(folder / names.average_name(self._options, moment), step=step)
         with self._weights_in_use():
-            tensors = self._network.kohya_tensors(PRECISIONS[self._options.save_precision])
+            self._write_lora(folder / names.lora_name(self._options, moment), step=step)
+
+    def _write_lora(self, path: Path, *, step: int) -> None:
+        self._say(f"\nsaving checkpoint: {path}")
+        tensors = self._network.kohya_tensors(PRECISIONS[self._options.save_precision])
         metadata = self._metadata_at(step)
         metadata["sshs_model_hash"], metadata["sshs_legacy_hash"] = lora_hashes(tensors, metadata)
         try:
@@ -86,10 +104,11 @@ class Output:
     def _remove_outdated(self, moment: Moment) -> None:
         old_lora = names.outdated(self._options, moment, state=False)
         if old_lora:
-            path = self._options.output_dir / names.lora_name(self._options, old_lora)
-            if path.exists():
-                self._say(f"removing old checkpoint: {path}")
-                path.unlink()
+            for name in (names.lora_name(self._options, old_lora), names.average_name(self._options, old_lora)):
+                path = self._options.output_dir / name
+                if path.exists():
+                    self._say(f"removing old checkpoint: {path}")
+                    path.unlink()
         old_state = names.outdated(self._options, moment, state=True)
         if old_state:
             path = self._options.output_dir / names.state_name(self._options, old_state)

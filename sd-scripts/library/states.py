@@ -26,12 +26,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from library import atomic, debug_hang, safetensors_file, upstream_states
+from library.ema import MovingAverage
 from library.errors import TrainerError
 from library.lora import LoRANetwork
 
 # 1 had the optimizer's moments in another order.
 FORMAT = "fluxgym-2"
 PROGRESS, WEIGHTS, OPTIMIZER, SCHEDULER = "train_state.json", "model.safetensors", "optimizer.bin", "scheduler.bin"
+# Ours alone, and only with --ema_decay; sd-scripts does not look at it.
+AVERAGE = "ema.safetensors"
 RANDOM_STATES = "random_states_0.pkl"
 # How torch computes a step is this machine's matter, the other settings of a group are the state's.
 IMPLEMENTATION = ("fused", "foreach")
@@ -63,13 +66,22 @@ class Progress:
 
 
 def save(
-    path: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
+    path: Path,
+    *,
+    network: LoRANetwork,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    average: MovingAverage | None,
+    progress: Progress,
 ) -> None:
     """Writes a state. Raises TrainerError where the disk does not take it; what was saved before is kept."""
 
     def fill(folder: Path) -> None:
         (folder / PROGRESS).write_text(json.dumps(_to_json(progress)), encoding="utf-8")
         safetensors_file.write(folder / WEIGHTS, network.kohya_tensors(), {"format": "pt"})
+        if average is not None:
+            with average.in_network():
+                safetensors_file.write(folder / AVERAGE, network.kohya_tensors(), {"format": "pt"})
         debug_hang.here("saving")
         torch.save(optimizer.state_dict(), folder / OPTIMIZER)
         torch.save(scheduler.state_dict(), folder / SCHEDULER)
@@ -155,16 +167,33 @@ def _foreign(folder: Path, told_epoch: int, told_step: int, steps_per_epoch: int
 
 
 def load(
-    folder: Path, *, network: LoRANetwork, optimizer: Optimizer, scheduler: LRScheduler, progress: Progress
+    folder: Path,
+    *,
+    network: LoRANetwork,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    average: MovingAverage | None,
+    progress: Progress,
 ) -> None:
-    """Takes over weights, optimizer and schedule. Raises TrainerError where one is damaged or does not fit."""
+    """Takes over weights, optimizer, schedule and average. Raises TrainerError where one is damaged or does not fit.
+
+    A state without an average gives one that begins with its weights.
+    """
     try:
         weights = load_file(folder / WEIGHTS)
+        averages = load_file(folder / AVERAGE) if average is not None and (folder / AVERAGE).is_file() else None
         optimizer_state = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
         scheduler_state = torch.load(folder / SCHEDULER, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise TrainerError(f"--resume: a file in {folder} is damaged; take another state") from error
     network.load_kohya(weights, f"--resume: {folder}")
+    if average is not None:
+        average.restart()
+        if averages is None:
+            print(f"warning: {folder} has no {AVERAGE}: --ema_decay begins with its weights", file=sys.stderr)
+        else:
+            with average.in_network():
+                network.load_kohya(averages, f"--resume: {folder / AVERAGE}")
     _check_optimizer(optimizer, optimizer_state, folder)
     for own, saved in zip(optimizer.param_groups, optimizer_state["param_groups"], strict=True):
         saved.update({name: own[name] for name in IMPLEMENTATION if name in own})

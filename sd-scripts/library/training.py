@@ -34,10 +34,12 @@ from library import (
     states,
 )
 from library.batches import Batch, BatchSource, positions, prefetch
+from library.ema import MovingAverage
 from library.encoding import Encoded, Encoding
 from library.errors import TrainerError
 from library.flux_model import Flux
 from library.lora import LoRANetwork
+from library.loss_reader import FiniteWatch, LossReader
 from library.metrics import Metrics
 from library.names import Moment
 from library.options import Options
@@ -60,6 +62,7 @@ class Parts:
     network: LoRANetwork
     optimizer: Optimizer
     scheduler: LRScheduler
+    average: MovingAverage | None
 
 
 def run(options: Options, *, stop: StopRequest, wishes: Wishes, metrics: Metrics) -> None:
@@ -106,11 +109,26 @@ def _load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accel
     lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
     built = optimizer.build(lora, options)
     scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)
+    average = MovingAverage(lora, decay=options.ema_decay) if options.ema_decay is not None else None
     if inputs.state and inputs.progress:
         print(f"resume training from {inputs.state} at step {inputs.first_step}", flush=True)
-        states.load(inputs.state, network=lora, optimizer=built, scheduler=scheduler, progress=inputs.progress)
+        states.load(
+            inputs.state,
+            network=lora,
+            optimizer=built,
+            scheduler=scheduler,
+            average=average,
+            progress=inputs.progress,
+        )
         optimizer.begin(built)
-    return Parts(transformer=transformer, clip=encoded.clip, network=lora, optimizer=built, scheduler=scheduler)
+    return Parts(
+        transformer=transformer,
+        clip=encoded.clip,
+        network=lora,
+        optimizer=built,
+        scheduler=scheduler,
+        average=average,
+    )
 
 
 def _print_plan(options: Options, inputs: Inputs) -> None:
@@ -149,6 +167,7 @@ class _Run:
         self.stop, self.wishes, self.metrics = stop, wishes, metrics
         self.bar = StepsBar(done=inputs.first_step, total=inputs.plan.total_steps)
         self.losses: collections.deque[float] = collections.deque(maxlen=inputs.plan.steps_per_epoch)
+        self.reader, self.finite = LossReader(), FiniteWatch()
         self.seconds_per_step = 0.0
         self.micro_steps = 0
         session = metadata.Session.new()
@@ -161,6 +180,7 @@ class _Run:
                 plan=inputs.plan,
                 seed=inputs.seed,
                 session=session,
+                optimizer=f"{type(parts.optimizer).__module__}.{type(parts.optimizer).__name__}",
                 schnell=not inputs.flux.guidance,
                 step=step,
             ),
@@ -169,9 +189,11 @@ class _Run:
                 network=parts.network,
                 optimizer=parts.optimizer,
                 scheduler=parts.scheduler,
+                average=parts.average,
                 progress=self._progress(step),
             ),
             weights_in_use=lambda: optimizer.weights_in_use(parts.optimizer),
+            average=parts.average,
             say=self.bar.print,
         )
         self.sampler = Sampler(
@@ -227,9 +249,11 @@ class _Run:
                 if not position.last_of_step:
                     self._report_micro_step(position.step)
                     continue
-                self._optimizer_step()
-                self._report_step(position.step, torch.stack(micro_losses).mean().item(), began)
+                self._optimizer_step(position.step)
+                self.reader.put(position.step, torch.stack(micro_losses).mean())
                 micro_losses.clear()
+                self._time_step(began)
+                self._report_steps(every=self._pauses_after(position.step))
                 self._save_and_sample(position.step)
                 self._do_what_was_wished(position.step)
                 if self.stop.requested:
@@ -263,7 +287,7 @@ class _Run:
             self.bar.print(f"step {step} is given up: {error}")
             self._leave(step - 1)
 
-    def _optimizer_step(self) -> None:
+    def _optimizer_step(self, step: int) -> None:
         if self.options.max_grad_norm:
             self.accelerator.clip_grad_norm_(self.parts.network.parameters(), self.options.max_grad_norm)
         self.parts.optimizer.step()
@@ -271,10 +295,26 @@ class _Run:
         if self.options.scale_weight_norms:
             self.parts.network.limit_norms(self.options.scale_weight_norms)
         self.parts.optimizer.zero_grad(set_to_none=True)
+        if self.parts.average is not None:
+            self.parts.average.update(step)
 
-    def _report_step(self, step: int, loss: float, began: float) -> None:
+    def _time_step(self, began: float) -> None:
         seconds = time.monotonic() - began
         self.seconds_per_step += (seconds - self.seconds_per_step) * (0.1 if self.seconds_per_step else 1.0)
+
+    def _pauses_after(self, step: int) -> bool:
+        """Whether the device is waited for after this step anyhow."""
+        due = plan.saves_step(self.options, self.plan, step) or plan.saves_epoch(self.options, self.plan, step)
+        due = due or plan.samples_step(self.options, step) or plan.samples_epoch(self.options, self.plan, step)
+        return due or self.stop.requested or step == self.plan.total_steps
+
+    def _report_steps(self, *, every: bool) -> None:
+        """The steps whose losses have come. Raises TrainerError where they are no numbers any more."""
+        for step, loss in self.reader.take(every=every):
+            self._report_step(step, loss)
+            self.finite.see(step, loss)
+
+    def _report_step(self, step: int, loss: float) -> None:
         self.losses.append(loss)
         average = sum(self.losses) / len(self.losses)
         self.bar.step(average)
@@ -340,6 +380,7 @@ class _Run:
 
     def _leave(self, step: int) -> NoReturn:
         """What a stop asks for: the state of this run's steps is saved, the exit status tells the signal."""
+        self._report_steps(every=True)
         if step > self.inputs.first_step:
             self.metrics.report("saving", step=step)
             self.output.save_state(Moment(step=step), step=step)

@@ -11,6 +11,7 @@ import prodigyopt
 import pytest
 import schedulefree
 import torch
+from safetensors import safe_open
 
 from library import network, optimizer, schedulers
 from library.errors import TrainerError
@@ -158,5 +159,8 @@ def test_a_resumed_run_is_the_undisturbed_one(words: str, settings: Settings, tm
     second = run(pieces.plus(f"--resume {tmp_path / 'pieces' / 'lora-step00000003-state'}"))
     assert (second.error, second.steps) == (None, [4, 5, 6])
     one, other = (load(tmp_path / name / "lora.safetensors") for name in ("whole", "pieces"))
+    with safe_open(tmp_path / "whole" / "lora.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert ("torch.optim.nadam.NAdam" in metadata["ss_optimizer"]) == ("NAdam" in words)
     assert [key for key in one if not torch.equal(one[key], other[key])] == []
     assert all(bool(tensor.any()) for key, tensor in one.items() if key.endswith("lora_up.weight"))
