@@ -178,6 +178,7 @@ CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("org.fluxgym.Jobs.Watch", {"name": "completed"}),
     ("org.fluxgym.Jobs.History", {"name": "stopped"}),
     ("org.fluxgym.Jobs.Checkpoints", {"name": "trained"}),
+    ("org.fluxgym.Jobs.Watchdog", {"name": "completed"}),
     ("org.fluxgym.Jobs.Submit", {"job": {"name": "new", "kind": "program", "program": ["/bin/true"], "held": True}}),
     ("org.fluxgym.Jobs.Submit", {"job": {"name": "new", "kind": "program", "program": ["/bin/true"]}}),
     ("org.fluxgym.Jobs.Submit", {"job": {"name": "No Name"}}),
