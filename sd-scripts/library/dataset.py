@@ -70,9 +70,9 @@ class Dataset:
         return self.count(is_reg=False)
 
     def count(self, *, is_reg: bool, dataset: int | None = None) -> int:
-        """Pictures times repeats of one kind, of one dataset or all."""
+        """Pictures times their folder's repeats, of one kind, of one dataset or all."""
         wanted = (picture for picture in self.pictures if dataset in (None, picture.dataset))
-        return sum(picture.repeats for picture in wanted if picture.subset.is_reg == is_reg)
+        return sum(picture.subset.num_repeats for picture in wanted if picture.subset.is_reg == is_reg)
 
     @functools.cached_property
     def groups(self) -> tuple[tuple[int, tuple[int, ...]], ...]:

@@ -141,7 +141,7 @@ def test_an_error_of_a_thread_reaches_the_loop() -> None:
 
 def dataset(count: int, repeats: int, batch_size: int, *, sides: tuple[int, ...] = (64,)) -> Dataset:
     """`count` pictures at each size."""
-    subset = SubsetConfig(image_dir=Path("pictures"))
+    subset = SubsetConfig(image_dir=Path("pictures"), num_repeats=repeats)
     pictures = [
         Picture(
             path=Path(f"{side}-{index}"),
