@@ -29,16 +29,23 @@ def words(path: Path, parser: argparse.ArgumentParser) -> list[str]:
     flat: dict[str, Any] = {}
     for key, value in document.items():
         flat |= value if isinstance(value, dict) else {key: value}
-    switches = {action.dest for action in parser._actions if action.nargs == 0}
-    return [word for name, value in flat.items() for word in _words(name, value, path, is_switch=name in switches)]
+    with_value = {action.dest for action in parser._actions if action.nargs != 0}
+    switches = {action.dest for action in parser._actions} - with_value
+    # A name that is neither becomes a switch, which the parser refuses with its reason; off, it says nothing.
+    return [
+        word
+        for name, value in flat.items()
+        for word in _words(
+            name, value, path, is_switch=name in switches or (isinstance(value, bool) and name not in with_value)
+        )
+    ]
 
 
 def _words(name: str, value: Any, path: Path, *, is_switch: bool) -> list[str]:
-    if isinstance(value, bool) or is_switch:
-        if not isinstance(value, bool) or (value and not is_switch):
-            raise TrainerError(
-                f"--config_file {path}: {name} = {value!r} is not {'true or false' if is_switch else 'its value'}"
-            )
+    if isinstance(value, bool) != is_switch:
+        expected = "true or false" if is_switch else "its value"
+        raise TrainerError(f"--config_file {path}: {name} = {value!r} is not {expected}")
+    if is_switch:
         return [f"--{name}"] if value else []
     values = value if isinstance(value, list) else [value]
     if any(isinstance(item, dict | list) for item in values):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from PIL import Image
 
 from library import dataset
 from library.autoencoder import Autoencoder
 from library.buckets import BucketRules, Size
+from library.captions import CaptionRules
 from library.dataset import Dataset
 from library.dataset_config import DatasetConfig, SubsetConfig
 from library.latent_cache import LatentCache
@@ -147,3 +151,69 @@ def test_latents_of_two_sizes_share_a_file(cached: Path, models: Models) -> None
     assert latent_cache(models).missing(pictures) == []
     assert torch.equal(latent_cache(models).latents(pictures[0], flipped=False), before)
     assert latent_cache(models).latents(wide[0], flipped=False).shape == (16, 8, 16)
+
+
+def sd_scripts_wrote(folder: Path, *, newer: bool) -> None:
+    """The same arrays without our seals; a time apart, either way."""
+    for path in folder.glob("*.npz"):
+        with numpy.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files if not name.startswith("fluxgym")}
+        numpy.savez(path, **arrays)
+        written = path.stat().st_mtime_ns
+        for source in (folder / f"{path.name[0]}.png", folder / f"{path.name[0]}.txt"):
+            moved = written + (-1 if newer else 1) * 1_000_000_000
+            os.utime(source, ns=(moved, moved))
+
+
+def test_caches_of_sd_scripts_count_if_they_are_newer(cached: Path, models: Models) -> None:
+    sd_scripts_wrote(cached, newer=True)
+    assert missing(cached, models) == ([], [])
+    touch(cached / "0.txt")
+    touch(cached / "1.png")
+    both = ["0.png", "1.png"]
+    assert missing(cached, models) == (both, both)
+    sd_scripts_wrote(cached, newer=False)
+    assert missing(cached, models) == (both, both)
+
+
+def touch(path: Path) -> None:
+    later = path.stat().st_mtime_ns + 10_000_000_000
+    os.utime(path, ns=(later, later))
+
+
+def test_a_cache_of_sd_scripts_that_holds_something_else_does_not_count(cached: Path, models: Models) -> None:
+    """Another T5 length, a caption that we put something before, a photo that it did not turn."""
+    sd_scripts_wrote(cached, newer=True)
+    pictures = find(cached).pictures
+    assert len(text_cache(models, t5_length=5).missing(pictures)) == 2
+    prefixed = find(cached, captions=CaptionRules(caption_prefix="a photo of")).pictures
+    assert len(text_cache(models).missing(prefixed)) == 2
+    turned = [dataclasses.replace(picture, rotation=6) for picture in pictures]
+    assert len(latent_cache(models).missing(turned)) == 2
+
+
+def test_mirrored_latents_and_masks_are_added_to_a_cache(cached: Path, models: Models) -> None:
+    autoencoder = Autoencoder(models.folder / "ae.safetensors", torch.device("cpu"))
+    before = latent_cache(models).latents(find(cached).pictures[0], flipped=False)
+    pictures = find(cached, flip_aug=True, alpha_mask=True).pictures
+    cache = latent_cache(models)
+    assert len(cache.missing(pictures)) == 2
+    cache.encode(pictures[0], autoencoder)
+    assert [picture.path.name for picture in cache.missing(pictures)] == ["1.png"]
+    assert torch.equal(cache.latents(pictures[0], flipped=False), before)
+    mirrored = cache.latents(pictures[0], flipped=True)
+    assert mirrored.shape == before.shape
+    assert (mirrored.flip(2) - before).abs().mean() < (mirrored - before).abs().mean()
+    assert torch.equal(cache.mask(pictures[0], flipped=True), torch.ones(8, 8))
+    assert missing(cached, models) == ([], [])
+
+
+def test_a_mask_is_the_mean_opacity_of_each_latents_pixels(cached: Path, models: Models) -> None:
+    picture = Image.new("RGBA", (64, 64), (255, 0, 0, 255))
+    picture.paste((0, 0, 255, 0), (0, 0, 12, 64))
+    picture.save(cached / "0.png")
+    found = find(cached, alpha_mask=True).pictures[0]
+    cache = latent_cache(models)
+    cache.encode(found, Autoencoder(models.folder / "ae.safetensors", torch.device("cpu")))
+    assert cache.mask(found, flipped=False)[3].tolist() == [0, 0.5, 1, 1, 1, 1, 1, 1]
+    assert cache.mask(found, flipped=True)[3].tolist() == [1, 1, 1, 1, 1, 1, 0.5, 0]
