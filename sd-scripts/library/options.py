@@ -87,7 +87,7 @@ def chance(text: str) -> float:
     return _checked(text, float, lambda value: 0 <= value < 1, "a number from 0 to less than 1")
 
 
-def seed(text: str) -> int:
+def seed_number(text: str) -> int:
     """A whole number from 0 to 2**63 - 1."""
     return int(_checked(text, int, lambda value: 0 <= value < 2**63, "a whole number from 0 to 2**63 - 1"))
 
@@ -283,7 +283,7 @@ class Options:
     gradient_accumulation_steps: int = flag("batches per step", default=1, parse=count)
     gradient_checkpointing: bool = switch("save memory, pay with time")
     mixed_precision: str = flag("number type of the frozen models", default="no", parse=only("no", "bf16"))
-    seed: int | None = flag("seed of every random choice (drawn, if not given)", parse=seed)
+    seed: int | None = flag("seed of every random choice (drawn, if not given)", parse=seed_number)
     deterministic: bool = switch("the same bits each time, on a GPU too, for some speed")
     sdpa: bool = switch("accepted; attention is always PyTorch's")
     xformers: bool = switch("accepted; attention is always PyTorch's")
@@ -322,6 +322,15 @@ class Options:
     masked_loss: bool = switch("accepted; a dataset's masks always count")
     prior_loss_weight: float = flag("weight of regularisation pictures", default=1.0, parse=not_negative)
     min_snr_gamma: float | None = flag("accepted; does nothing for Flux", parse=number)
+
+    # Validation.
+    validation_split: float = flag(
+        "share of each folder that is not trained but validated", default=0.0, parse=chance
+    )
+    validation_seed: int | None = flag("seed of the split and of its noise; 0, if not given", parse=seed_number)
+    validate_every_n_steps: int | None = flag("steps between validations", parse=count)
+    validate_every_n_epochs: int | None = flag("epochs between validations; each, if not given", parse=count)
+    max_validation_steps: int | None = flag("batches of a validation; all, if not given", parse=count)
 
     # Samples.
     sample_prompts: Path | None = flag("prompt file (.txt), one prompt a line", parse=Path)

@@ -53,6 +53,15 @@ def saves_epoch(options: Options, plan: Plan, step: int) -> bool:
     return due and plan.ends_epoch(step) and step < plan.total_steps
 
 
+def validates(options: Options, plan: Plan, step: int) -> bool:
+    """Whether the validation loss is taken: at the ends of epochs, and by --validate_every_n_steps."""
+    if not options.validation_split:
+        return False
+    steps, epochs = options.validate_every_n_steps, options.validate_every_n_epochs or 1
+    by_epoch = plan.ends_epoch(step) and plan.epoch_of(step) % epochs == 0
+    return by_epoch or (steps is not None and step % steps == 0)
+
+
 def samples_step(options: Options, step: int) -> bool:
     """Whether samples are made by --sample_every_n_steps; --sample_every_n_epochs wins over it."""
     every = options.sample_every_n_steps

@@ -21,6 +21,7 @@ from library import (
     prompts,
     safetensors_file,
     states,
+    validation,
     variants,
 )
 from library.autoencoder import read_config as read_autoencoder_config
@@ -45,6 +46,7 @@ class Inputs:
     `first_step` the steps done."""
 
     dataset: Dataset
+    validated: Dataset | None
     plan: Plan
     prompts: list[Prompt]
     flux: FluxConfig
@@ -56,6 +58,12 @@ class Inputs:
     seed: int
     choices: Choices
 
+    @property
+    def pictures(self) -> Dataset:
+        """All that has to be encoded: what is trained and what is validated."""
+        aside = self.validated.pictures if self.validated else ()
+        return dataclasses.replace(self.dataset, pictures=(*self.dataset.pictures, *aside))
+
 
 def check(options: Options) -> Inputs:
     """Raises TrainerError for the first thing that is wrong."""
@@ -63,7 +71,9 @@ def check(options: Options) -> Inputs:
         raise TrainerError("several processes are not there yet: start the trainer once, on one GPU")
     output.prepare(options)
     flux, flux_parameters = _check_models(options)
-    found = _find_dataset(options)
+    found, validated = validation.split(
+        _find_dataset(options), share=options.validation_split, seed=options.validation_seed or 0
+    )
     variant = variants.identify(options.pretrained_model_name_or_path.name, guided=flux.guidance)
     print(f"base model: {variant.name}", flush=True)
     for sentence in variants.advice(variant, options):
@@ -74,6 +84,7 @@ def check(options: Options) -> Inputs:
     wants_samples = options.sample_prompts is not None
     return Inputs(
         dataset=found,
+        validated=validated,
         plan=planned,
         prompts=prompts.read(options.sample_prompts) if wants_samples and options.sample_prompts else [],
         flux=flux,
@@ -90,6 +101,9 @@ def check(options: Options) -> Inputs:
 def _find_dataset(options: Options) -> Dataset:
     """--dataset_config stands over --train_data_dir. The command line's values hold where the file has none."""
     said = dataclasses.asdict(options) | {
+        # Of all datasets, and not of one: the split is made when their pictures are known.
+        "validation_split": None,
+        "validation_seed": None,
         "batch_size": options.train_batch_size,
         "num_repeats": options.dataset_repeats,
         "caption_extension": options.caption_extention or options.caption_extension,

@@ -49,6 +49,7 @@ from library.progress_bar import StepsBar
 from library.sampling import Sampler
 from library.signals import StopRequest, Wishes
 from library.tensorboard import Events
+from library.validation import Validation
 
 TRAINING_TYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
@@ -82,7 +83,7 @@ def run(options: Options, *, stop: StopRequest, wishes: Wishes, metrics: Metrics
     print(f"accelerator device: {accelerator.device}", flush=True)
     encoded = Encoding(
         options=options,
-        dataset=inputs.dataset,
+        dataset=inputs.pictures,
         prompts=inputs.prompts,
         t5_length=inputs.t5_length,
         device=accelerator.device,
@@ -218,6 +219,23 @@ class _Run:
             texts=encoded.texts,
         )
 
+        self.validation = self._prepare_validation(encoded) if inputs.validated else None
+
+    def _prepare_validation(self, encoded: Encoded) -> Validation:
+        assert self.inputs.validated is not None
+        source = BatchSource(
+            options=self.options,
+            seed=self.options.validation_seed or 0,
+            total_steps=self.plan.total_steps,
+            dataset=self.inputs.validated,
+            latents=encoded.latents,
+            texts=encoded.texts,
+        )
+        batches = self.inputs.validated.batches_per_epoch
+        return Validation(
+            source, batches=min(batches, self.options.max_validation_steps or batches), loss_of=self._loss_of
+        )
+
     def train(self) -> None:
         """The loop. Between two steps: progress, saves, samples, what was wished for, and a stop if asked for."""
         if self.options.sample_at_first and self.inputs.first_step == 0:
@@ -269,7 +287,12 @@ class _Run:
         randomness.seed_default_generators(
             "step", self.inputs.seed, position.step, position.batch, self.accelerator.process_index
         )
-        loss = model.loss_of(
+        loss = self._loss_of(batch)
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _loss_of(self, batch: Batch) -> torch.Tensor:
+        return model.loss_of(
             batch,
             transformer=self.parts.transformer,
             clip=self.parts.clip,
@@ -277,8 +300,6 @@ class _Run:
             accelerator=self.accelerator,
             dtype=self.dtype,
         )
-        self.accelerator.backward(loss)
-        return loss.detach()
 
     def _give_up(self, step: int, error: Exception) -> None:
         """Leaves if a stop is asked for. A scope's SIGTERM also ends the processes of a compiler, and the step that
@@ -305,7 +326,12 @@ class _Run:
     def _pauses_after(self, step: int) -> bool:
         """Whether the device is waited for after this step anyhow."""
         due = plan.saves_step(self.options, self.plan, step) or plan.saves_epoch(self.options, self.plan, step)
-        due = due or plan.samples_step(self.options, step) or plan.samples_epoch(self.options, self.plan, step)
+        due = (
+            due
+            or plan.validates(self.options, self.plan, step)
+            or plan.samples_step(self.options, step)
+            or plan.samples_epoch(self.options, self.plan, step)
+        )
         return due or self.stop.requested or step == self.plan.total_steps
 
     def _report_steps(self, *, every: bool) -> None:
@@ -347,10 +373,33 @@ class _Run:
         if plan.saves_epoch(self.options, self.plan, step):
             self.metrics.report("saving", step=step)
             self.output.save(Moment(epoch=epoch), step=step, state=self.options.save_state)
+        if plan.validates(self.options, self.plan, step):
+            self._validate(step)
         if plan.samples_epoch(self.options, self.plan, step):
             self._sample(epoch=epoch, step=step)
         elif plan.samples_step(self.options, step):
             self._sample(epoch=None, step=step)
+
+    def _validate(self, step: int) -> None:
+        """Left half-way where a stop is asked for: it changes nothing."""
+        assert self.validation is not None
+
+        def between() -> bool:
+            self.micro_steps += 1
+            self._report_micro_step(step + 1)
+            return not self.stop.requested
+
+        self.parts.network.eval()
+        with optimizer.weights_in_use(self.parts.optimizer):
+            loss = self.validation.loss(between=between)
+        self.parts.network.train()
+        if loss is None:
+            return
+        self.bar.print(f"validation loss after step {step}: {loss:.6f}")
+        self.metrics.report("training", step=step, totalSteps=self.plan.total_steps, validationLoss=loss)
+        self.events.scalars({"loss/validation/step_average": loss}, step=step)
+        if self.plan.ends_epoch(step):
+            self.events.scalars({"loss/validation/epoch_average": loss}, step=self.plan.epoch_of(step))
 
     def _sample(self, *, epoch: int | None, step: int) -> None:
         """With the weights that a LoRA of this moment has, and without dropout."""

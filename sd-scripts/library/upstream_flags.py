@@ -14,9 +14,7 @@ _REASONS: dict[str, str] = {
         --blocks_to_swap --conditioning_data_dir --cpu_offload_checkpointing --disable_mmap_load_safetensors
         --dynamo_backend --fp8_base --fp8_base_unet --full_bf16
         --lowram
-        --max_validation_steps
-        --split_mode --torch_compile --use_8bit_adam --validate_every_n_epochs --validate_every_n_steps
-        --validation_seed --validation_split""",
+        --split_mode --torch_compile --use_8bit_adam""",
     "it changes the picture at each step, and pictures are encoded once": """
         --color_aug --face_crop_aug_range --random_crop""",
     "a dataset is folders of pictures with caption files": "--dataset_class --in_json",

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from library import flow_matching, losses
 from library.flow_matching import NoiseLevels
+from library.safetensors_file import load
+from tests.trainer.in_process import run
 from tests.trainer.recorded import options, recorded
+from tests.trainer.running import Settings, make_pictures
 
 RECORDED = recorded("losses")
 DRAWN = torch.tensor([0.05, 0.3, 0.6, 0.95])
@@ -92,3 +97,46 @@ def test_the_told_timestep_is_the_one_of_huber() -> None:
     found = losses.huber_threshold(told, given)
     assert found is not None
     assert found.item() == pytest.approx(0.01 ** float(told), rel=1e-5)
+
+
+def dataset_file(settings: Settings, subset: str) -> None:
+    (settings.folder / "dataset.toml").write_text(
+        f"[[datasets]]\nresolution = 64\ncaption_extension = '.txt'\n[[datasets.subsets]]\n{subset}\n"
+    )
+
+
+def test_what_is_masked_out_is_not_learned(settings: Settings) -> None:
+    """The pictures are transparent but for one, so only that one is learned from."""
+    for path in settings.pictures.glob("*.png"):
+        with Image.open(path) as picture:
+            picture.convert("RGB").save(path)
+            transparent = picture.convert("RGBA")
+        transparent.putalpha(0 if path.stem != "1" else 255)
+        transparent.save(path)
+    dataset_file(settings, f"image_dir = '{settings.pictures}'\nalpha_mask = true")
+    words = "--network_train_unet_only --max_train_epochs 1 --save_every_n_steps 1 --optimizer_type SGD"
+    outcome = run(settings.plus(words))
+    assert (outcome.error, outcome.steps) == (None, [1, 2, 3])
+    names = ("lora-step00000001", "lora-step00000002", "lora")
+    after = [load(settings.output_dir / f"{name}.safetensors") for name in names]
+    learned = [any(tensor.any() for key, tensor in after[0].items() if key.endswith("up.weight"))]
+    learned += [any(not torch.equal(one[key], other[key]) for key in one) for one, other in itertools.pairwise(after)]
+    assert sorted(learned) == [False, False, True]
+
+
+@pytest.mark.parametrize(("weight", "learns"), [("0", [False, True]), ("0.5", [True, True])])
+def test_regularisation_pictures_teach_by_their_weight(weight: str, learns: list[bool], settings: Settings) -> None:
+    others = make_pictures(settings.folder / "others", 1, caption="a square")
+    for name in ("1", "2"):
+        (settings.pictures / f"{name}.png").unlink()
+    dataset_file(
+        settings,
+        f"image_dir = '{settings.pictures}'\n[[datasets.subsets]]\nimage_dir = '{others}'\nis_reg = true",
+    )
+    words = "--network_train_unet_only --max_train_epochs 1 --save_every_n_steps 1 --optimizer_type SGD"
+    outcome = run(settings.plus(f"{words} --prior_loss_weight {weight}"))
+    assert (outcome.error, outcome.steps) == (None, [1, 2])
+    after = [load(settings.output_dir / f"{name}.safetensors") for name in ("lora-step00000001", "lora")]
+    learned = [any(tensor.any() for key, tensor in after[0].items() if key.endswith("up.weight"))]
+    learned.append(any(not torch.equal(after[0][key], after[1][key]) for key in after[0]))
+    assert sorted(learned) == learns
