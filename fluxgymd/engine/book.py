@@ -17,8 +17,6 @@ from typing import TypeVar
 
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
 from fluxgym.messages import Progress, State, WaitingFor
-from fluxgymd.attempts import place, remains
-from fluxgymd.core import damage as damages
 from fluxgymd.core import schedule, storage
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.events import AnyEvent
@@ -26,9 +24,10 @@ from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Job, Waiting, apply
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
-from fluxgymd.engine import view
+from fluxgymd.engine import reading, view
 from fluxgymd.engine.hub import Hub
 from fluxgymd.engine.packing import Kept, job_of, keep
+from fluxgymd.engine.reading import Read
 from fluxgymd.engine.settling import Settling
 from fluxgymd.failpoints import failpoint
 from fluxgymd.importing import folder as importing
@@ -155,8 +154,8 @@ class Book:
         # Nothing that is read here is garbage: the collector would look through all of it again and again, a third of
         # the time of a start, and later stop the event loop for it.
         gc.disable()
-        for folder in self.home.job_folders():
-            self._take_in(_read(folder))
+        for folder, found in reading.everything(self.home):
+            self._take_in(_entry(folder, found))
         self._import()
         gc.enable()
         gc.freeze()
@@ -169,7 +168,8 @@ class Book:
             appending = journal.Journal(folder.journal, 0, begin=older.history)
             self._take_in(Entry(folder, older.job, appending, older=older))
         for name in found.lost:
-            self._take_in(_read(self.home.folder(name)))
+            folder = self.home.folder(name)
+            self._take_in(_entry(folder, reading.read(folder)))
         self.misnamed = found.misnamed
         self._line_up()
 
@@ -218,7 +218,7 @@ class Book:
 
     def add(self, folder: JobFolder) -> Entry:
         """A job that was just published."""
-        entry = _read(folder)
+        entry = _entry(folder, reading.read(folder))
         self._take_in(entry)
         self._line_up()
         self.hub.changed(folder.name)
@@ -345,24 +345,8 @@ class Book:
             log.warning("%s: ui_state.json could not be written: %s", entry.name, error)
 
 
-def _read(folder: JobFolder) -> Entry:
-    try:
-        history = journal.read(folder.journal)
-    except OSError as error:
-        problem = f"{folder.journal.name}: {error.strerror}"
-        history = journal.History(job=None, good_size=0, problem=problem, traces=damages.UNREADABLE)
-    damage = history.problem
-    if damage is None and history.job is not None and history.job.name != folder.name:
-        damage = f"its journal is that of {history.job.name}"
-    held: Lease | None = None
-    if damage is not None:
-        doubts = remains.doubts(folder.path, place.here())
-        held = damages.kept(history.traces, may_run={doubt.attempt for doubt in doubts})
-        if held is damages.EVERYTHING:
-            why = " and ".join(doubt.why for doubt in doubts)
-            damage += f"; {why}, and on which GPU cannot be read, so all GPUs of this machine stay taken"
-        elif held is not None:
-            damage += f"; {', '.join(held) or 'the CPU'} stays taken, as something of it may run"
-        log.error("%s", view.damage_sentence(folder, damage))
-    appending = journal.Journal(folder.journal, history.good_size)
-    return Entry(folder, history.job, appending, damage, held=held)
+def _entry(folder: JobFolder, found: Read) -> Entry:
+    if found.damage is not None:
+        log.error("%s", view.damage_sentence(folder, found.damage))
+    appending = journal.Journal(folder.journal, found.good_size)
+    return Entry(folder, found.job, appending, found.damage, held=found.held)

@@ -48,7 +48,8 @@ class Takeover:
         self._under_way: set[str] = set()
         # Who died as the last thing that it did has left a job with a name in it that is of no use any more.
         for entry in book.open():
-            _leave(entry.folder)
+            if entry.damage is None:  # or its volume may hang
+                _leave(entry.folder)
 
     async def record(
         self,

@@ -8,7 +8,6 @@ It goes the same way back: renamed to `.trash-ID` first, then deleted.
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,11 @@ class JobFolder:
     @property
     def name(self) -> str:
         return os.path.basename(self.where)
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it holds a journal. Blocks."""
+        return os.path.exists(os.path.join(self.where, JOURNAL))  # no Path: there are thousands
 
     @property
     def journal(self) -> Path:
@@ -112,11 +116,10 @@ class Home:
     def folder(self, name: str) -> JobFolder:
         return JobFolder(self.outputs / name)
 
-    def job_folders(self) -> Iterator[JobFolder]:
-        """Every folder that holds a journal."""
-        for entry in os.scandir(self.outputs):
-            if not entry.name.startswith(".") and os.path.exists(os.path.join(entry.path, JOURNAL)):
-                yield JobFolder(Path(entry.path))
+    def folders(self) -> list[JobFolder]:
+        """Everything that may be a job: what holds a journal is one. Nothing of them is touched, for each may lie on
+        a volume of its own, which may hang."""
+        return [JobFolder(entry.path) for entry in os.scandir(self.outputs) if not entry.name.startswith(".")]
 
     def new_folder(self, job_id: str) -> Path:
         """An empty folder to build a job in."""

@@ -33,7 +33,7 @@ class Memory:
     def check_disk(self, path: Path, trainers: WatchedTrainers) -> None:
         """Every job of a home is whole, its journal has only grown, and no trainer ran beside another."""
         home = Home(path)
-        found = {folder.name: folder for folder in home.job_folders()} if home.outputs.exists() else {}
+        found = {folder.name: folder for folder in home.folders() if folder.is_job} if home.outputs.exists() else {}
         lost = self.acknowledged - found.keys()
         assert not lost, f"promise 3: {lost} was acknowledged and is gone"
         for name, folder in found.items():

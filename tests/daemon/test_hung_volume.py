@@ -67,3 +67,26 @@ def test_promise_10_a_job_whose_files_hang_delays_no_other_job_and_no_other_clie
         daemon.submit(program("next", """echo '{"files": []}' > result.json"""))
         daemon.wait("next", State.COMPLETED)
     # And at the end of the test the daemon leaves, although some of its threads never come back.
+
+
+def test_promises_8_and_10_a_daemon_starts_although_the_journal_of_a_job_hangs(daemon: RunningDaemon) -> None:
+    for name in (HUNG, "over"):
+        daemon.submit(program(name, "exit 3"))
+        daemon.wait(name, State.FAILED)
+    daemon.stop()
+    path = daemon.folder(HUNG) / "events.jsonl"
+    path.rename(path.with_name("kept"))
+    os.mkfifo(path)
+    daemon.start()
+    assert {job.context.name: job.runtime.state for job in daemon.jobs()} == {
+        HUNG: State.DAMAGED,
+        "over": State.FAILED,
+    }
+    assert "its volume does not answer within 20 s" in str(daemon.job(HUNG).runtime.reason)
+    assert any("Damaged jobs: hung" in reason for reason in daemon.info().degraded)
+    daemon.submit(program("next", """echo '{"files": []}' > result.json"""))
+    daemon.wait("next", State.COMPLETED)
+    daemon.stop()
+    path.with_name("kept").rename(path)
+    daemon.start()
+    assert daemon.job(HUNG).runtime.state is State.FAILED

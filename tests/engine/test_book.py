@@ -18,7 +18,7 @@ from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import BadHistory, Final, Job, Queued, Running, Stopping
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
-from fluxgymd.engine import settling, view
+from fluxgymd.engine import reading, settling, view
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer
@@ -111,6 +111,25 @@ def test_a_journal_that_cannot_be_read_is_a_damaged_job(tmp_path: Path) -> None:
     shown = view.show(book.entry("odd"))
     assert (shown.context.name, shown.runtime.state) == ("odd", State.DAMAGED)
     assert book.leases() == [], "it has no attempts, so nothing of it runs"
+
+
+def test_promises_4_and_8_a_job_whose_volume_hangs_is_damaged_hides_no_other_and_keeps_every_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal is a pipe, so who opens it waits for ever."""
+    monkeypatch.setattr(reading, "PATIENCE_SECONDS", 3.0)
+    for name in ("one", "hung", "other"):
+        put(tmp_path, name, encoded(name, h.WAYS["queued"]))
+    pipe = tmp_path / "outputs" / "hung" / "events.jsonl"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    book = load(tmp_path)
+    assert sorted(job.name for job in book.jobs()) == ["one", "other"]
+    assert book.doubtful_leases() == {"hung": EVERYTHING}
+    reason = str(view.show(book.entry("hung")).runtime.reason)
+    assert "its volume does not answer within 3 s" in reason
+    assert f"move the folder {pipe.parent} away, then restart fluxgymd" in reason
+    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # lets its thread go
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage\n", bytes(4096)])

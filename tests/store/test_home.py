@@ -37,11 +37,15 @@ def test_a_home_is_made_for_its_owner_alone(home: Home) -> None:
     assert names(home) == []
 
 
+def jobs(home: Home) -> list[JobFolder]:
+    return [folder for folder in home.folders() if folder.is_job]
+
+
 def test_a_job_is_there_from_the_moment_it_has_its_name(home: Home) -> None:
     built = build(home)
-    assert list(home.job_folders()) == []  # all of it is written, but it is no job yet
+    assert jobs(home) == []  # all of it is written, but it is no job yet
     folder = home.publish(built, "my-lora")
-    assert list(home.job_folders()) == [folder] == [home.folder("my-lora")]
+    assert jobs(home) == [folder] == [home.folder("my-lora")]
     assert names(home) == ["my-lora"]
 
 
@@ -73,12 +77,12 @@ def test_what_a_crash_left_half_made_or_half_deleted_goes_at_the_next_start(home
     (home.outputs / "README.md").write_text("not ours either")
     home.prepare()
     assert names(home) == [".snapshots", "README.md", "my-lora"]
-    assert [folder.name for folder in home.job_folders()] == ["my-lora"]
+    assert [folder.name for folder in jobs(home)] == ["my-lora"]
 
 
 def test_a_folder_without_a_journal_is_no_job(home: Home) -> None:
     (home.outputs / "notes").mkdir()
-    assert list(home.job_folders()) == []
+    assert jobs(home) == []
 
 
 def test_a_removed_job_leaves_nothing(home: Home) -> None:
@@ -106,7 +110,7 @@ def test_the_names_in_a_jobs_folder(tmp_path: Path) -> None:
     paths = {
         name: str(getattr(folder, name).relative_to(folder.path))
         for name, kind in vars(JobFolder).items()
-        if isinstance(kind, property) and name not in ("name", "path")
+        if isinstance(kind, property) and name not in ("name", "path", "is_job")
     }
     assert paths == {
         "journal": "events.jsonl",

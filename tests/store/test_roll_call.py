@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One that hangs holds up none behind it. What hangs is real: a pipe that nobody opens to write."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from fluxgymd.store import roll_call
+from fluxgymd.store.roll_call import SILENT, answers
+
+
+def test_each_is_asked_once_and_in_order_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roll_call, "LOOK_SECONDS", 60.0)  # it never looks as if the thread stood
+    threads = set()
+
+    def ask(number: int) -> int:
+        threads.add(threading.get_ident())
+        return -number
+
+    assert list(answers(range(1000), ask, patience=60.0)) == [(number, -number) for number in range(1000)]
+    assert len(threads) == 1
+    assert list(answers([], ask, patience=60.0)) == []
+
+
+@pytest.mark.parametrize("most", [512, 2])
+def test_promise_8_those_that_hang_hide_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(roll_call, "MOST_ASKED", most)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    well = tmp_path / "well"
+    well.write_bytes(b"well")
+    items = [pipe if number % 10 == 0 else well for number in range(30)]
+    told = list(answers(items, Path.read_bytes, patience=3.0))
+    assert sorted(told, key=str) == sorted([(pipe, SILENT)] * 3 + [(well, b"well")] * 27, key=str)
+    while True:  # lets the threads go
+        try:
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            break
+
+
+def test_an_answer_that_takes_its_time_is_waited_for() -> None:
+    asked = threading.Event()
+    go_on = threading.Event()
+
+    def ask(number: int) -> int:
+        if number == 0:
+            asked.set()
+            go_on.wait()
+        elif number == 9:
+            asked.wait()
+            go_on.set()
+        return number
+
+    assert sorted(answers(range(10), ask, patience=60.0)) == [(number, number) for number in range(10)]
+
+
+def test_what_fails_is_raised() -> None:
+    def ask(number: int) -> int:
+        return 1 // (5 - number)
+
+    with pytest.raises(ZeroDivisionError):
+        list(answers(range(10), ask, patience=60.0))
