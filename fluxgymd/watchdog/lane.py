@@ -2,7 +2,7 @@
 """Work that may hang or fail: one piece at a time, each waited for until a deadline. What does not come is unknown.
 
 While a piece hangs no other is begun, so a volume that is gone holds one thread of a job, and not one more at each
-look.
+look. One that is only slow is seen a look later.
 """
 
 import asyncio
@@ -23,22 +23,31 @@ class Lane(Generic[T]):
         self._under_way: asyncio.Future[T] | None = None
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """The result. None: it failed, it is not there by the deadline, or the piece before still hangs."""
-        if self._under_way is not None and not self._under_way.done():
+        """The result; what came too late for the call before, if this one is not there by the deadline either. None:
+        it failed, there is nothing by the deadline, or the piece before still hangs."""
+        before = self._under_way
+        if before is not None and not before.done():
             return None
         self._under_way = asyncio.ensure_future(work())
         done, _ = await asyncio.wait({self._under_way}, timeout=self._deadline)
+        late = _result(before) if before is not None else None
         if not done:
-            return None
-        try:
-            return self._under_way.result()
-        except Exception:
-            log.exception("a part of a look failed")
-            return None
+            return late
+        here, self._under_way = self._under_way, None
+        return _result(here)
 
     def close(self) -> None:
         if self._under_way is not None:
             self._under_way.cancel()
+
+
+def _result(piece: asyncio.Future[T]) -> T | None:
+    """Of a piece that is done."""
+    try:
+        return piece.result()
+    except Exception:
+        log.exception("a part of a look failed")
+        return None
 
 
 def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:

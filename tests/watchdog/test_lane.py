@@ -56,3 +56,24 @@ def test_once_the_work_has_come_to_its_end_the_lane_is_free(tmp_path: Path) -> N
         await until_async(is_free, what="the lane to be free")
 
     asyncio.run(scenario())
+
+
+def test_promise_7_what_comes_after_its_deadline_is_the_result_of_the_next_look() -> None:
+    """A volume on which each look takes longer than it is waited for is slow, and not unknown for ever."""
+    gates = {7: threading.Event(), 8: threading.Event()}
+
+    def slow(number: int) -> int:
+        gates[number].wait()
+        return number
+
+    async def scenario() -> None:
+        lane = Lane[int](deadline_seconds=0.05)
+        assert await lane.run(lambda: in_thread(lambda: slow(7))) is None
+        gates[7].set()
+        next_look = lambda: lane.run(lambda: in_thread(lambda: slow(8)))  # noqa: E731
+        assert await until_async(next_look, what="what came late") == 7
+        assert await lane.run(lambda: in_thread(lambda: slow(8))) is None, "it is told once"
+        gates[8].set()
+        assert await until_async(next_look, what="the next one") == 8
+
+    asyncio.run(scenario())
