@@ -416,6 +416,7 @@ class _Run:
         if self.stop.requested or step == self.plan.total_steps:
             return
         if self.wishes.take_save():
+            self._report_steps(every=True)
             self.metrics.report("saving", step=step)
             try:
                 self.output.save_now(step)
