@@ -97,7 +97,9 @@ def test_systemd_kills_at_its_own_limit_where_no_daemon_is(manager: UserManager,
     assert seen["exit"] is None or seen["exit"]["signal"] == signal.SIGKILL
 
 
-def test_promise_6_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(manager: UserManager, daemon: Daemon) -> None:
+def test_promise_6_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(
+    manager: UserManager, daemon: Daemon
+) -> None:
     attempt = daemon.start("exit 0")
     daemon.conclusion(attempt, "Ended")
     until(lambda: attempt.unit not in daemon.ask("units"), what="the scope to be gone")

@@ -163,8 +163,9 @@ def test_a_full_disk_is_told_and_nothing_is_half_made(small_disk: Path, folder: 
         assert "free some" in refused(daemon, tiny, NotEnoughSpace)
         ballast.unlink()
         said = refused(daemon, tiny, StorageFailed)
-        assert "No space left on device" in said
-        assert daemon.info().degraded == [f"The disk of {small_disk} refuses writes: No space left on device."]
+        assert "it is full" in said
+        assert said.startswith(f"The disk of {small_disk} refuses writes: ")
+        assert daemon.info().degraded == [said]
 
         subprocess.run(["mount", "-o", "remount,nr_inodes=1000", small_disk], check=True)
         daemon.submit(tiny)
