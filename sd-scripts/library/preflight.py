@@ -7,15 +7,19 @@ import dataclasses
 import math
 import os
 import random
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from library import (
     choices,
     dataset,
     dataset_config,
     flux_model,
+    needs,
     output,
     plan,
     prompts,
@@ -38,6 +42,8 @@ from library.text_encoders import clip_config, t5_config
 
 SINGLE_FILE_PREFIX = "model.diffusion_model."
 T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
+# A token is 2x2 latents, a latent 8x8 pixels.
+PIXELS_PER_TOKEN = 16 * 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +88,7 @@ def check(options: Options) -> Inputs:
     state = states.find(options.resume) if options.resume else None
     progress = states.read_progress(state, steps_per_epoch=planned.steps_per_epoch) if state else None
     wants_samples = options.sample_prompts is not None
-    return Inputs(
+    inputs = Inputs(
         dataset=found,
         validated=validated,
         plan=planned,
@@ -96,6 +102,39 @@ def check(options: Options) -> Inputs:
         seed=_seed(options, progress),
         choices=choices.settle(choices.asked(options), progress.choices if progress else None, replan=options.replan),
     )
+    _check_room(options, inputs)
+    return inputs
+
+
+def _check_room(options: Options, inputs: Inputs) -> None:
+    """Raises TrainerError with the numbers where the GPU's memory or the disk of --output_dir cannot be enough."""
+    shapes = safetensors_file.part(
+        safetensors_file.read_shapes(options.pretrained_model_name_or_path, "--pretrained_model_name_or_path"),
+        SINGLE_FILE_PREFIX,
+    )
+    lora = needs.lora_numbers(shapes, options.network, rank=options.network_dim)
+    if options.dim_from_weights and options.network_weights:
+        saved = safetensors_file.read_shapes(options.network_weights, "--network_weights")
+        lora = sum(math.prod(shape) for shape in saved.values())
+    needed = needs.of_training(
+        inputs.flux,
+        frozen=inputs.flux_parameters,
+        lora=lora,
+        optimizer=options.optimizer_type,
+        mixed_precision=inputs.choices.mixed_precision,
+        save_precision=options.save_precision,
+        checkpointing=inputs.choices.gradient_checkpointing,
+        tokens=max(
+            inputs.dataset.configs[picture.dataset].batch_size
+            * (picture.bucket.width * picture.bucket.height // PIXELS_PER_TOKEN + inputs.t5_length)
+            for picture in inputs.dataset.pictures
+        ),
+    )
+    room = needs.Room(
+        device=torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None,
+        disk=shutil.disk_usage(options.output_dir).free,
+    )
+    needs.check(needed, room, output_dir=options.output_dir)
 
 
 def _find_dataset(options: Options) -> Dataset:
