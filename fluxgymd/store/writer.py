@@ -5,14 +5,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-T = TypeVar("T")
+from fluxgymd.lanes import DaemonThreads
 
-THREADS = 32
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -36,7 +35,8 @@ class Writer:
     """Runs blocking disk work off the event loop, and knows how long it has stood still."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="writer")
+        # As many as there are writes: each job has one under way, and those of other jobs are none of its business.
+        self._threads = DaemonThreads()
         self._under_way: dict[int, _Work] = {}
         self._next = 0
 
@@ -54,7 +54,7 @@ class Writer:
             finally:
                 self._under_way.pop(number, None)
 
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool, timed))
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, timed))
 
     def longest_stand(self) -> float | None:
         """Seconds for which the work that stands longest has not moved, as far as the looks at it tell: this is one.
@@ -68,8 +68,8 @@ class Writer:
         return max((time.monotonic() - work.moved for work in under_way), default=None)
 
     def close(self) -> None:
-        """Lets running work end in the background; takes no more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Before the process ends: what is under way gets a moment; what hangs does not keep it."""
+        self._threads.leave()
 
 
 def _switches(thread: int) -> int:
