@@ -16,6 +16,7 @@ from typing import Self
 from fluxgym import paths
 from fluxgym.config import Config, exposed
 from fluxgym.messages import Linger
+from fluxgymd import lanes
 from fluxgymd.api import service
 from fluxgymd.api.jobs import Jobs
 from fluxgymd.api.machine import Machine
@@ -58,6 +59,8 @@ GPU_SECONDS = 60.0
 """Between two questions to NVML while a job runs or waits: a GPU may have come or gone."""
 IDLE_GPU_SECONDS = 600.0
 """Between two while there is none: the helper that asks is ended meanwhile."""
+THE_HOME = "the home"
+"""The lane of its record: no job has this name."""
 
 
 class Daemon:
@@ -220,7 +223,7 @@ async def _renew(owner: Ownership, book: Book, runner: Runner, scheduler: Schedu
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:
-            await asyncio.to_thread(owner.renew)
+            await lanes.run(THE_HOME, owner.renew)
         except HomeTaken:
             book.loss = owner.problem()
             log.error("%s", book.loss)

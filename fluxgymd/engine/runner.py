@@ -161,8 +161,8 @@ class Runner:
             unkillable_after=self._config.unkillable_after,
         )
         watching = asyncio.create_task(watch.run(), name=f"watchdog-{entry.name}") if watch is not None else None
-        await lanes.run(entry.name, monitor.write_pid, entry.folder)
         try:
+            await lanes.run(entry.name, monitor.write_pid, entry.folder)
             over = await look.until_over()
         except Disowned:
             await lanes.run(entry.name, monitor.remove_pid, entry.folder)
