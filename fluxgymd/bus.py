@@ -14,21 +14,31 @@ import contextlib
 import html
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pydbus
 from gi.repository import Gio, GLib
 
 from fluxgymd.attempts.jobs import Jobs
+from fluxgymd.bus_types import (
+    ERRORS,
+    MANAGER,
+    MANAGER_PATH,
+    SYSTEMD,
+    Answer,
+    BusAway,
+    BusError,
+    Call,
+    CallRefused,
+    Hint,
+    Property,
+    UnitFacts,
+)
 from fluxgymd.failpoints import failpoint
 from fluxgymd.lanes import THREADS
 
-SYSTEMD = "org.freedesktop.systemd1"
-MANAGER = "org.freedesktop.systemd1.Manager"
-MANAGER_PATH = "/org/freedesktop/systemd1"
 BUS = "org.freedesktop.DBus"
 BUS_PATH = "/org/freedesktop/DBus"
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -38,86 +48,6 @@ START_SECONDS = 30.0
 BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 MANAGER_SECONDS = 2.0
 """How long the manager may be away from its bus, before another bus is looked for."""
-
-
-class BusError(Exception):
-    """The root of what can go wrong. The text is a part of a sentence."""
-
-
-class BusAway(BusError):
-    """The bus or the manager cannot be reached at present, or gave no answer: what was asked may have been done."""
-
-
-class NoSuchUnit(BusError):
-    pass
-
-
-class UnitExists(BusError):
-    pass
-
-
-class NoSuchProcess(BusError):
-    pass
-
-
-class CallRefused(BusError):
-    """Any other answer that is an error."""
-
-
-ERRORS: dict[str, type[BusError]] = {
-    "org.freedesktop.systemd1.NoSuchUnit": NoSuchUnit,
-    "org.freedesktop.systemd1.UnitExists": UnitExists,
-    "org.freedesktop.systemd1.NoSuchProcess": NoSuchProcess,
-    "org.freedesktop.DBus.Error.UnixProcessIdUnknown": NoSuchProcess,
-    # While the manager is reloaded or replaced by another (daemons.md 2.6).
-    "org.freedesktop.DBus.Error.NoReply": BusAway,
-    "org.freedesktop.DBus.Error.Disconnected": BusAway,
-    "org.freedesktop.DBus.Error.ServiceUnknown": BusAway,
-    "org.freedesktop.DBus.Error.NameHasNoOwner": BusAway,
-}
-
-
-def user_bus_address(environ: Mapping[str, str]) -> str | None:
-    """Where the user's bus should be, as systemd's own programs look for it; None if nothing says so."""
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    return environ.get("DBUS_SESSION_BUS_ADDRESS") or (f"unix:path={runtime}/bus" if runtime else None)
-
-
-class Hint(NamedTuple):
-    """Something may have changed; never a proof (UnitRemoved also comes for running units, at each reload)."""
-
-    kind: str
-    """removed: a unit was. again: the connection was made again, and signals may have been lost."""
-    unit: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UnitFacts:
-    invocation_id: str
-    """32 hex digits."""
-    control_group: str
-
-
-class Property(NamedTuple):
-    """A property of a transient unit, with its D-Bus signature."""
-
-    name: str
-    signature: str
-    value: Any
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
-    """A method call, to the service manager if nothing else is said."""
-
-    method: str
-    signature: str
-    arguments: tuple[Any, ...]
-    interface: str = MANAGER
-    path: str = MANAGER_PATH
-
-
-Answer = Callable[[Any, BusError | None], None]
 
 
 class BusThread:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fluxgym.config import Config
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.attempts.process import ProcessAdapter
+from fluxgymd.bus_types import BusError, user_bus_address
 from fluxgymd.core.health import Bus
 from fluxgymd.sleep import Inhibit, InhibitRefused
 from fluxgymd.supervisor import Choice, NoUserManager, choose
@@ -42,8 +43,6 @@ class Supervisors:
             return Bus.ENDED
         if self._bus.state != "connected":
             return Bus.NONE
-        from fluxgymd.bus import BusError
-
         try:
             await self._bus.ping(deadline=deadline)
         except BusError:
@@ -77,7 +76,7 @@ async def connect(config: Config, environ: Mapping[str, str] = os.environ) -> Su
 async def _bus(environ: Mapping[str, str]) -> "tuple[BusThread | None, str | None]":
     """The bus thread, if there can be one, and why the user's systemd does not answer on it, if it does not."""
     try:
-        from fluxgymd.bus import BusError, BusThread, user_bus_address
+        from fluxgymd.bus import BusThread
     except ImportError as error:
         return None, f"the module {error.name} is missing (it comes with the extra fluxgym[systemd])"
     address = user_bus_address(environ)
@@ -93,7 +92,7 @@ async def _bus(environ: Mapping[str, str]) -> "tuple[BusThread | None, str | Non
 
 
 async def _inhibit_sleep(why: str) -> int:
-    from fluxgymd.bus import BusError, inhibit_sleep
+    from fluxgymd.bus import inhibit_sleep
 
     try:
         return await inhibit_sleep(why)

@@ -17,7 +17,8 @@ from fluxgymd.attempts import cgroups, gate, members, place, processes, records_
 from fluxgymd.attempts.gate import LEFT, ShimGate
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
-from fluxgymd.bus import BusAway, BusError, BusThread, NoSuchProcess, NoSuchUnit, Property, UnitExists
+from fluxgymd.bus import BusThread
+from fluxgymd.bus_types import BusAway, BusError, NoSuchProcess, NoSuchUnit, Property, UnitExists
 from fluxgymd.core.evidence import Evidence, Where
 from fluxgymd.core.records import Placement, Process
 from fluxgymd.failpoints import failpoint

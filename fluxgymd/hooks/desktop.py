@@ -6,12 +6,14 @@ is never an error, and never waited for.
 import logging
 from collections.abc import Mapping
 
+from fluxgymd.bus_types import BusError, user_bus_address
+
 log = logging.getLogger(__name__)
 
 
 async def show(title: str, body: str, *, environ: Mapping[str, str]) -> None:
     try:
-        from fluxgymd.bus import BusError, notify_desktop, user_bus_address
+        from fluxgymd.bus import notify_desktop
     except ImportError:  # the extra fluxgym[systemd] is not there
         return
     address = user_bus_address(environ)

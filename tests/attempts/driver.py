@@ -27,7 +27,8 @@ from fluxgymd.attempts.gate import ShimGate, until_gone
 from fluxgymd.attempts.port import Adapter, AttemptRef, AttemptSpec, Refused
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.attempts.scope import ScopeAdapter
-from fluxgymd.bus import BusError, BusThread
+from fluxgymd.bus import BusThread
+from fluxgymd.bus_types import BusError
 from fluxgymd.core.evidence import conclude
 
 Json = dict[str, Any]

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from fluxgymd import bus as bus_module
-from fluxgymd.bus import BusAway, BusError, BusThread, Hint, NoSuchUnit, inhibit_sleep, user_bus_address
+from fluxgymd.bus import BusThread, inhibit_sleep
+from fluxgymd.bus_types import BusAway, BusError, Hint, NoSuchUnit, user_bus_address
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 
