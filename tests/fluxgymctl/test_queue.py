@@ -152,7 +152,7 @@ def test_list_shows_the_priority_of_what_waits_and_why_it_does(paused: RunningDa
     submit(paused, "a", "--priority", "7")
     waits(paused, "a", WaitingFor.PAUSED)
     waiting = ctl("list", socket=paused.socket).stdout.splitlines()[1]
-    assert re.fullmatch(r"a +queued +1 +7 +- +\d+ s +waits since the queue is paused, .*", waiting)
+    assert re.fullmatch(r"a +queued +1 +7 +- +- +\d+ s +waits since the queue is paused, .*", waiting)
     said(paused, "continue")
     assert ctl("wait", "a", socket=paused.socket).returncode == 0
     assert re.match(r"a +completed +- +- +", ctl("list", socket=paused.socket).stdout.splitlines()[1])
