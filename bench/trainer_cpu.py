@@ -114,8 +114,8 @@ def _write_caches(stem: Path, generator: torch.Generator) -> None:
 
 
 def make_start_weights(model: Path, path: Path) -> None:
-    """A LoRA without a zero, which adds as much as the frozen layers give: so already the first loss tells whether both
-    apply it in the same way."""
+    """A LoRA without a zero, which adds as much as the frozen layers give: so already the first loss tells whether
+    both apply it in the same way."""
     with torch.device("meta"):
         flux = flux_model.Flux(flux_model.read_config(safetensors_file.read_shapes(model, "model")))
     generator = torch.Generator().manual_seed(2)
