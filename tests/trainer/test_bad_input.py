@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -234,15 +233,11 @@ def test_a_state_that_does_not_fit(
     assert sentence in outcome.error
 
 
-def test_a_state_that_is_not_there_or_another_trainers(settings: Settings, tmp_path: Path) -> None:
+def test_a_state_that_is_not_there_or_not_whole(settings: Settings, tmp_path: Path) -> None:
     gone = tmp_path / "gone-state"
     assert refusal(settings.plus(f"--resume {gone}")) == f"--resume: there is no state folder {gone}"
     gone.mkdir()
     assert "is not a whole state: train_state.json is missing" in refusal(settings.plus(f"--resume {gone}"))
-    for name in ("model.safetensors", "optimizer.bin", "scheduler.bin"):
-        (gone / name).touch()
-    (gone / "train_state.json").write_text(json.dumps({"current_epoch": 1, "current_step": 8}))
-    assert "was not written by this trainer" in refusal(settings.plus(f"--resume {gone}"))
 
 
 def test_the_state_decides_where_a_resumed_run_begins(

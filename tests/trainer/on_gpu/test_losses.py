@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses are read without making the GPU wait: a step late, and all of them when asked for."""
+
+from __future__ import annotations
+
+import torch
+
+from library.loss_reader import LossReader
+
+
+def test_a_gpu_s_losses_come_a_step_late_and_all_when_asked_for() -> None:
+    reader = LossReader()
+    big = torch.randn(4096, 4096, device="cuda")
+    seen: list[tuple[int, float]] = []
+    for step in range(1, 6):
+        for _ in range(20):
+            big = torch.tanh(big @ big)
+        reader.put(step, big.square().mean() * 0 + step)
+        seen += reader.take()
+        assert len(seen) >= step - 1
+    seen += reader.take(every=True)
+    assert seen == [(step, float(step)) for step in range(1, 6)]
