@@ -127,8 +127,8 @@ class Life:
             program_slots=config.program_slots,
             bell=bell,
             after_pass=_nothing,
-            home_problem=lambda: None,
             set_aside=Quarantine(self.machine, self.gpus).look,
+            home_problem=lambda: None,
         )
         preflight = NoModels(self.book, KnownFlags(config.trainer_python, config.trainer_path), self.gpus)
         self.submitter = Submitter(self.book, preflight)
