@@ -40,35 +40,38 @@ def make(options: Options, *, batches_per_epoch: int) -> Plan:
     )
 
 
-def saves_step(options: Options, plan: Plan, step: int) -> bool:
-    """Whether a LoRA is saved by --save_every_n_steps. The last step's is the final one."""
-    every = options.save_every_n_steps
-    return every is not None and step % every == 0 and step < plan.total_steps
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """What is to be done after a step. The LoRA after the last step is the final one, which is not due here."""
+
+    save_step: bool
+    save_epoch: bool
+    validate: bool
+    sample_step: bool
+    sample_epoch: bool
+
+    @property
+    def anything(self) -> bool:
+        return self.save_step or self.save_epoch or self.validate or self.sample_step or self.sample_epoch
 
 
-def saves_epoch(options: Options, plan: Plan, step: int) -> bool:
-    """Whether a LoRA is saved by --save_every_n_epochs. The last epoch's is the final one."""
-    every = options.save_every_n_epochs
-    due = every is not None and plan.epoch_of(step) % every == 0
-    return due and plan.ends_epoch(step) and step < plan.total_steps
+def due_after(options: Options, plan: Plan, step: int) -> Due:
+    """By the `--save_every_n_*`, `--validate_every_n_*` and `--sample_every_n_*` flags.
+
+    Samples by epochs win over those by steps, and are made after the last epoch too. Validation is at the ends of
+    epochs anyhow.
+    """
+    epoch = plan.epoch_of(step) if plan.ends_epoch(step) else None
+    last = step == plan.total_steps
+    by_epoch = epoch is not None and epoch % (options.validate_every_n_epochs or 1) == 0
+    return Due(
+        save_step=not last and _is_multiple(step, options.save_every_n_steps),
+        save_epoch=not last and _is_multiple(epoch, options.save_every_n_epochs),
+        validate=bool(options.validation_split) and (by_epoch or _is_multiple(step, options.validate_every_n_steps)),
+        sample_step=options.sample_every_n_epochs is None and _is_multiple(step, options.sample_every_n_steps),
+        sample_epoch=_is_multiple(epoch, options.sample_every_n_epochs),
+    )
 
 
-def validates(options: Options, plan: Plan, step: int) -> bool:
-    """Whether the validation loss is taken: at the ends of epochs, and by --validate_every_n_steps."""
-    if not options.validation_split:
-        return False
-    steps, epochs = options.validate_every_n_steps, options.validate_every_n_epochs or 1
-    by_epoch = plan.ends_epoch(step) and plan.epoch_of(step) % epochs == 0
-    return by_epoch or (steps is not None and step % steps == 0)
-
-
-def samples_step(options: Options, step: int) -> bool:
-    """Whether samples are made by --sample_every_n_steps; --sample_every_n_epochs wins over it."""
-    every = options.sample_every_n_steps
-    return options.sample_every_n_epochs is None and every is not None and step % every == 0
-
-
-def samples_epoch(options: Options, plan: Plan, step: int) -> bool:
-    """Whether samples are made by --sample_every_n_epochs, the last epoch's included."""
-    every = options.sample_every_n_epochs
-    return every is not None and plan.ends_epoch(step) and plan.epoch_of(step) % every == 0
+def _is_multiple(number: int | None, every: int | None) -> bool:
+    return number is not None and every is not None and number % every == 0

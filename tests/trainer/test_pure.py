@@ -87,11 +87,11 @@ def test_what_is_due_after_each_step() -> None:
     steps = range(1, 8)
     assert [made.epoch_of(step) for step in (0, *steps)] == [1, 1, 1, 2, 2, 3, 3, 4]
     assert [step for step in steps if made.ends_epoch(step)] == [2, 4, 6, 7]
-    assert [step for step in steps if plan.saves_epoch(given, made, step)] == [4]
-    assert [step for step in steps if plan.saves_step(given, made, step)] == [3, 6]
+    assert [step for step in steps if plan.due_after(given, made, step).save_epoch] == [4]
+    assert [step for step in steps if plan.due_after(given, made, step).save_step] == [3, 6]
     by_epoch = options("--max_train_steps 7 --sample_prompts p --sample_every_n_epochs 2 --sample_every_n_steps 1")
-    assert [step for step in steps if plan.samples_epoch(by_epoch, made, step)] == [4, 7]
-    assert not any(plan.samples_step(by_epoch, step) for step in steps)
+    assert [step for step in steps if plan.due_after(by_epoch, made, step).sample_epoch] == [4, 7]
+    assert not any(plan.due_after(by_epoch, made, step).sample_step for step in steps)
 
 
 def test_positions_never_let_a_step_cross_epochs() -> None:

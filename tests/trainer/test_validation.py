@@ -34,7 +34,7 @@ def test_when_it_is_due() -> None:
     }
     for words, steps in tables.items():
         given = options("--max_train_steps", "7", *words.split())
-        assert [step for step in range(1, 8) if plan.validates(given, made, step)] == steps
+        assert [step for step in range(1, 8) if plan.due_after(given, made, step).validate] == steps
 
 
 def test_it_repeats_exactly_and_what_it_measures_is_not_trained(

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop over optimizer steps, and what is due between two of them.
+
+After each step the run is in a state that can be saved exactly; a stop, a save and the samples happen there and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import NoReturn
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+
+from library import metadata, optimizer, plan, states
+from library.batches import BatchSource, positions, prefetch
+from library.dataset import Dataset
+from library.encoding import Encoded
+from library.errors import TrainerError
+from library.metrics import Metrics
+from library.names import Moment
+from library.options import Options
+from library.output import Output
+from library.parts import Parts
+from library.preflight import Inputs
+from library.report import Report
+from library.sampling import Sampler
+from library.signals import StopRequest, Wishes
+from library.stepper import Stepper
+from library.validation import Validation
+
+
+class Loop:
+    """One run's steps, from the first that is not done to the last."""
+
+    def __init__(
+        self,
+        options: Options,
+        inputs: Inputs,
+        encoded: Encoded,
+        parts: Parts,
+        stepper: Stepper,
+        *,
+        accelerator: Accelerator,
+        stop: StopRequest,
+        wishes: Wishes,
+        metrics: Metrics,
+    ) -> None:
+        self._options, self._inputs, self._plan = options, inputs, inputs.plan
+        self._parts, self._stepper = parts, stepper
+        self._stop, self._wishes, self._metrics = stop, wishes, metrics
+        self._report = Report(
+            options, inputs.plan, first_step=inputs.first_step, optimizer=parts.optimizer, metrics=metrics
+        )
+        self._output = self._make_output()
+        self._sampler = Sampler(
+            options=options,
+            seed=inputs.seed,
+            transformer=parts.transformer,
+            clip=parts.clip,
+            prompts=encoded.prompts,
+            device=accelerator.device,
+            autocast=accelerator.autocast,
+            stop=stop,
+            metrics=metrics,
+            say=self._report.say,
+        )
+        self._source = self._batches_of(inputs.dataset, encoded, seed=inputs.seed)
+        self._validation = self._make_validation(inputs.validated, encoded) if inputs.validated else None
+
+    def _make_output(self) -> Output:
+        inputs, parts = self._inputs, self._parts
+        session = metadata.Session.new()
+        return Output(
+            options=self._options,
+            network=parts.network,
+            metadata_at=lambda step: metadata.build(
+                options=self._options,
+                dataset=inputs.dataset,
+                plan=inputs.plan,
+                seed=inputs.seed,
+                session=session,
+                optimizer=f"{type(parts.optimizer).__module__}.{type(parts.optimizer).__name__}",
+                schnell=not inputs.flux.guidance,
+                step=step,
+            ),
+            save_state_to=lambda path, step: states.save(
+                path,
+                network=parts.network,
+                optimizer=parts.optimizer,
+                scheduler=parts.scheduler,
+                average=parts.average,
+                progress=self._progress(step),
+            ),
+            weights_in_use=lambda: optimizer.weights_in_use(parts.optimizer),
+            average=parts.average,
+            say=self._report.say,
+        )
+
+    def _progress(self, step: int) -> states.Progress:
+        return states.Progress(
+            step=step,
+            epoch=self._plan.epoch_of(step),
+            total_steps=self._plan.total_steps,
+            steps_per_epoch=self._plan.steps_per_epoch,
+            seed=self._inputs.seed,
+            choices=dataclasses.asdict(self._inputs.choices),
+        )
+
+    def _batches_of(self, dataset: Dataset, encoded: Encoded, *, seed: int) -> BatchSource:
+        return BatchSource(
+            options=self._options,
+            seed=seed,
+            total_steps=self._plan.total_steps,
+            dataset=dataset,
+            latents=encoded.latents,
+            texts=encoded.texts,
+        )
+
+    def _make_validation(self, validated: Dataset, encoded: Encoded) -> Validation:
+        source = self._batches_of(validated, encoded, seed=self._options.validation_seed or 0)
+        batches = validated.batches_per_epoch
+        return Validation(
+            source,
+            batches=min(batches, self._options.max_validation_steps or batches),
+            loss_of=self._stepper.loss_of,
+        )
+
+    def train(self) -> None:
+        """Between two steps: progress, saves, samples, what was wished for, and a stop if asked for."""
+        if self._options.sample_at_first and self._inputs.first_step == 0:
+            self._sample(epoch=0, step=0)
+            self._stop.leave_if_requested()
+        wanted = positions(
+            first_step=self._inputs.first_step,
+            last_step=self._plan.total_steps,
+            batches_per_epoch=self._plan.batches_per_epoch,
+            accumulation=self._options.gradient_accumulation_steps,
+        )
+        batches = prefetch(self._source.batch, wanted, threads=self._options.max_data_loader_n_workers)
+        if self._inputs.first_step < self._plan.total_steps:
+            self._metrics.report("training", step=self._inputs.first_step, totalSteps=self._plan.total_steps)
+        with self._report.bar, contextlib.closing(batches):
+            losses: list[torch.Tensor] = []
+            epoch = None
+            self._report.begin_step()
+            for batch in batches:
+                position = batch.position
+                if epoch != position.epoch:
+                    epoch = position.epoch
+                    self._report.say(f"\nepoch {epoch + 1}/{self._plan.total_epochs}")
+                try:
+                    losses.append(self._stepper.micro_step(batch))
+                except Exception as error:
+                    self._give_up(position.step, error)
+                    raise
+                if not position.last_of_step:
+                    self._report.micro_step(steps_done=position.step - 1)
+                    continue
+                self._stepper.finish(position.step)
+                self._report.end_step(position.step, torch.stack(losses).mean())
+                losses.clear()
+                self._between_steps(position.step)
+                self._report.begin_step()
+        self._finish()
+
+    def _give_up(self, step: int, error: Exception) -> None:
+        """Leaves if a stop is asked for. A scope's SIGTERM also ends the processes of a compiler, and the step that
+        waits for them fails. Nothing of it is in the weights yet: the steps before are saved."""
+        if self._stop.requested:
+            self._report.say(f"step {step} is given up: {error}")
+            self._leave(step - 1)
+
+    def _between_steps(self, step: int) -> None:
+        due = plan.due_after(self._options, self._plan, step)
+        self._report.steps(every=due.anything or self._stop.requested or step == self._plan.total_steps)
+        if due.save_step:
+            self._save(Moment(step=step), step=step)
+        if due.save_epoch:
+            self._save(Moment(epoch=self._plan.epoch_of(step)), step=step)
+        if due.validate:
+            self._validate(step)
+        if due.sample_epoch:
+            self._sample(epoch=self._plan.epoch_of(step), step=step)
+        if due.sample_step:
+            self._sample(epoch=None, step=step)
+        self._do_what_was_wished(step)
+        if self._stop.requested:
+            self._leave(step)
+
+    def _save(self, moment: Moment, *, step: int) -> None:
+        self._metrics.report("saving", step=step)
+        self._output.save(moment, step=step, state=self._options.save_state)
+
+    def _validate(self, step: int) -> None:
+        """Left half-way where a stop is asked for: it changes nothing."""
+        assert self._validation is not None
+
+        def between() -> bool:
+            self._report.micro_step(steps_done=step)
+            return not self._stop.requested
+
+        self._parts.network.eval()
+        with optimizer.weights_in_use(self._parts.optimizer):
+            loss = self._validation.loss(between=between)
+        self._parts.network.train()
+        if loss is not None:
+            self._report.validation(step, loss)
+
+    def _sample(self, *, epoch: int | None, step: int) -> None:
+        """With the weights that a LoRA of this moment has, and without dropout."""
+        self._parts.network.eval()
+        with optimizer.weights_in_use(self._parts.optimizer):
+            self._sampler.sample_all(epoch=epoch, step=step)
+        self._parts.network.train()
+
+    def _do_what_was_wished(self, step: int) -> None:
+        """SIGUSR1: a state and a LoRA; SIGUSR2: samples. Not after the last step, which has its own.
+
+        A wish never ends the training: a disk that is full now may not be at the next save.
+        """
+        if self._stop.requested or step == self._plan.total_steps:
+            return
+        if self._wishes.take_save():
+            self._report.steps(every=True)
+            self._metrics.report("saving", step=step)
+            try:
+                self._output.save_now(step)
+            except TrainerError as error:
+                self._report.say(f"warning: {error}; the training goes on")
+        if self._wishes.take_sample():
+            if self._inputs.prompts:
+                self._sample(epoch=None, step=step)
+            else:
+                self._report.say("no samples are made: --sample_prompts does not say which")
+
+    def _leave(self, step: int) -> NoReturn:
+        """What a stop asks for: the state of this run's steps is saved, the exit status tells the signal."""
+        self._report.steps(every=True)
+        if step > self._inputs.first_step:
+            self._metrics.report("saving", step=step)
+            self._output.save_state(Moment(step=step), step=step)
+        self._metrics.flush()
+        self._report.say(f"stopped by signal {self._stop.signum} after step {step}")
+        raise SystemExit(self._stop.exit_status)
+
+    def _finish(self) -> None:
+        """The last state and the final LoRA, which is written last of all. Done is done: no stop is taken here."""
+        self._metrics.report("finishing", step=self._plan.total_steps)
+        with_state = self._options.save_state or self._options.save_state_on_train_end
+        self._output.save(Moment(), step=self._plan.total_steps, state=with_state)
+        print("model saved.", flush=True)

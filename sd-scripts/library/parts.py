@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a step works on: the frozen models, the LoRA on them, and what trains it. A state fills the trained half."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from library import model, network, optimizer, schedulers, states
+from library.ema import MovingAverage
+from library.encoding import Encoded
+from library.flux_model import Flux
+from library.lora import LoRANetwork
+from library.options import Options
+from library.preflight import Inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """`clip` is there only if CLIP-L is trained, `average` only with --ema_decay."""
+
+    transformer: Flux
+    clip: nn.Module | None
+    network: LoRANetwork
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    average: MovingAverage | None
+
+
+def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accelerator, dtype: torch.dtype) -> Parts:
+    """The frozen transformer, the LoRA on it, and what the state says of both."""
+    transformer = model.load_transformer(
+        options.pretrained_model_name_or_path, inputs.flux, dtype=dtype, device=accelerator.device
+    )
+    transformer.gradient_checkpointing = inputs.choices.gradient_checkpointing
+    lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
+    built = optimizer.build(lora, options)
+    scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)
+    average = MovingAverage(lora, decay=options.ema_decay) if options.ema_decay is not None else None
+    if inputs.state and inputs.progress:
+        print(f"resume training from {inputs.state} at step {inputs.first_step}", flush=True)
+        states.load(
+            inputs.state,
+            network=lora,
+            optimizer=built,
+            scheduler=scheduler,
+            average=average,
+            progress=inputs.progress,
+        )
+        optimizer.begin(built)
+    return Parts(
+        transformer=transformer,
+        clip=encoded.clip,
+        network=lora,
+        optimizer=built,
+        scheduler=scheduler,
+        average=average,
+    )
