@@ -333,7 +333,7 @@ class Options:
     max_validation_steps: int | None = flag("batches of a validation; all, if not given", parse=count)
 
     # Samples.
-    sample_prompts: Path | None = flag("prompt file (.txt), one prompt a line", parse=Path)
+    sample_prompts: Path | None = flag("prompt file (.txt, .toml or .json)", parse=Path)
     sample_every_n_epochs: int | None = flag("epochs between samples; wins over steps", parse=count)
     sample_every_n_steps: int | None = flag("steps between samples", parse=count)
     sample_at_first: bool = switch("sample before the first step too")

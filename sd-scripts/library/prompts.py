@@ -1,15 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt files: one prompt a line with ` --w 512 --h 512 --d SEED --s STEPS --g GUIDANCE --l CFG --n NEGATIVE`."""
+"""Prompt files: what each sample shall show. Keys, options and defaults are sd-scripts' (its load_prompts, 48d368f).
+
+A .txt file has one prompt a line with ` --w 512 --h 512 --d SEED --s STEPS --g GUIDANCE --l CFG --n NEGATIVE`, a
+.toml file [prompt] and a [[prompt.subset]] for each prompt, a .json file a list of objects or of such lines. What
+sd-scripts takes there and never uses for Flux is taken with a warning; what it does not know is refused.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import re
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from library.errors import TrainerError
+from library.errors import TrainerError, nearest
 
 SIDE_STEP, SMALLEST_SIDE = 16, 64
+# A side that is beyond any use takes more memory than a machine has: on a CPU that kills the training.
+LARGEST_SIDE = 4096
+MOST_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,64 +41,157 @@ class Prompt:
 
 
 def read(path: Path) -> list[Prompt]:
-    """The prompts of a .txt file; empty lines and `#` comments are left out.
-
-    Raises TrainerError with the line and what would be right.
-    """
-    if path.suffix != ".txt":
-        raise TrainerError(f"--sample_prompts: only .txt prompt files are there yet, not {path.name}")
+    """The prompts of a .txt, .toml or .json file, in their order. Raises TrainerError with the place."""
+    readers = {".txt": _of_lines, ".toml": _of_toml, ".json": _of_json}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise TrainerError(f"--sample_prompts: {path.name} must end in {', '.join(readers)}")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
+        entries = reader(path.read_text(encoding="utf-8"), str(path))
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise TrainerError(f"--sample_prompts: there is no file {path}") from error
     except UnicodeDecodeError as error:
         raise TrainerError(f"--sample_prompts: {path} is not UTF-8 text") from error
-    prompts = [
-        _parse(line.strip(), f"{path}, line {number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.strip().startswith("#")
-    ]
-    if not prompts:
+    except ValueError as error:  # TOMLDecodeError and JSONDecodeError are ValueErrors
+        raise TrainerError(f"--sample_prompts: {path} is not {path.suffix[1:].upper()}: {error}") from error
+    if not entries:
         raise TrainerError(f"--sample_prompts: there is no prompt in {path}")
-    return prompts
+    return [_prompt(values, where) for where, values in entries]
 
 
-def _parse(line: str, where: str) -> Prompt:
-    text, *parts = re.split(r"\s--(?=[a-z]+(?:\s|$))", line)
-    values: dict[str, object] = {"text": text.strip()}
+# ---- the three kinds of files: of each prompt its place, and what is said there ----------------------------------
+
+Entry = tuple[str, Mapping[str, Any]]
+
+
+def _of_lines(text: str, path: str) -> list[Entry]:
+    """Empty lines and `#` comments are left out."""
+    lines = enumerate((line.strip() for line in text.splitlines()), start=1)
+    numbered = [(f"{path}, line {number}", line) for number, line in lines if line and not line.startswith("#")]
+    return [(where, _line(line, where)) for where, line in numbered]
+
+
+def _of_toml(text: str, path: str) -> list[Entry]:
+    """What stands in [prompt] holds for each [[prompt.subset]] that does not say otherwise."""
+    document = tomllib.loads(text)
+    common = document.get("prompt")
+    subsets = common.get("subset") if isinstance(common, dict) else None
+    if not isinstance(common, dict) or not isinstance(subsets, list):
+        raise TrainerError(f"--sample_prompts: {path} must have [prompt] and a [[prompt.subset]] for each prompt")
+    if others := document.keys() - {"prompt"}:
+        raise TrainerError(f"{path}: unknown part {min(others)}; only [prompt] and [[prompt.subset]] are known")
+    shared = {key: value for key, value in common.items() if key != "subset"}
+    return [
+        (where, shared | _table(subset, where))
+        for number, subset in enumerate(subsets, start=1)
+        for where in [f"{path}, [[prompt.subset]] number {number}"]
+    ]
+
+
+def _of_json(text: str, path: str) -> list[Entry]:
+    entries = json.loads(text)
+    if not isinstance(entries, list):
+        raise TrainerError(f"--sample_prompts: {path} must be a list of objects, one for each prompt")
+    return [
+        (where, _line(entry, where) if isinstance(entry, str) else _table(entry, where))
+        for number, entry in enumerate(entries, start=1)
+        for where in [f"{path}, prompt {number}"]
+    ]
+
+
+def _table(entry: Any, where: str) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise TrainerError(f"{where} is not a table of keys like prompt, width and seed")
+    return entry
+
+
+def _line(line: str, where: str) -> dict[str, str]:
+    """A line's options under the names that they have as keys."""
+    text, *parts = re.split(r"\s--(?=[A-Za-z]+(?:\s|$))", line)
+    values = {"prompt": text.strip()}
     for part in parts:
         name, _, value = part.strip().partition(" ")
-        values.update(_option(name, value.strip(), where))
-    return Prompt(**values)  # type: ignore[arg-type]  # _option gives each field its type
+        if name.lower() not in OPTIONS:
+            known = " ".join(f"--{option}" for option, key in OPTIONS.items() if key not in UNUSED)
+            raise TrainerError(f"{where}: --{name} is not known; known are {known}")
+        values[OPTIONS[name.lower()]] = value.strip()
+    return values
 
 
-def _option(name: str, value: str, where: str) -> dict[str, object]:
-    try:
-        match name:
-            case "w":
-                return {"width": _side(value)}
-            case "h":
-                return {"height": _side(value)}
-            case "d":
-                return {"seed": _in_range(int(value), 0, 2**63 - 1)}
-            case "s":
-                return {"steps": _in_range(int(value), 1, 1000)}
-            case "g":
-                return {"guidance": float(value)}
-            case "l":
-                return {"cfg": float(value)}
-            case "n":
-                return {"negative": value}
-    except ValueError as error:
-        raise TrainerError(f"{where}: --{name} {value!r} is not a number that can be used") from error
-    raise TrainerError(f"{where}: --{name} is not there yet; known are --w --h --d --s --g --l --n")
+# ---- what each key may hold ----------------------------------------------------------------------------------------
 
 
-def _side(value: str) -> int:
-    return max(SMALLEST_SIDE, int(value) // SIDE_STEP * SIDE_STEP)
-
-
-def _in_range(value: int, lowest: int, highest: int) -> int:
-    if not lowest <= value <= highest:
-        raise ValueError(value)
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text")
     return value
+
+
+def _whole(lowest: int, highest: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\d+", value):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+            raise ValueError(f"a whole number from {lowest} to {highest}")
+        return value
+
+    return read
+
+
+def _side(value: Any) -> int:
+    pixels = _whole(0, LARGEST_SIDE)(value)
+    return max(SMALLEST_SIDE, pixels // SIDE_STEP * SIDE_STEP)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str) and re.fullmatch(r"-?\d*\.?\d+|\d+\.", value):
+        value = float(value)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError("a number")
+    return float(value)
+
+
+KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "prompt": ("text", _text),
+    "negative_prompt": ("negative", _text),
+    "width": ("width", _side),
+    "height": ("height", _side),
+    "seed": ("seed", _whole(0, 2**63 - 1)),
+    "sample_steps": ("steps", _whole(1, MOST_STEPS)),
+    "guidance_scale": ("guidance", _number),
+    "scale": ("cfg", _number),
+}
+OPTIONS = {
+    "w": "width",
+    "h": "height",
+    "d": "seed",
+    "s": "sample_steps",
+    "g": "guidance_scale",
+    "l": "scale",
+    "n": "negative_prompt",
+    "ss": "sample_sampler",
+    "cn": "controlnet_image",
+    "ctr": "cfg_trunc_ratio",
+    "rcfg": "renorm_cfg",
+    "fs": "flow_shift",
+}
+UNUSED = ("sample_sampler", "controlnet_image", "cfg_trunc_ratio", "renorm_cfg", "flow_shift")
+"""Of sd-scripts' other trainers: its Flux trainer reads them and samples by Euler along Flux's own schedule."""
+
+
+def _prompt(values: Mapping[str, Any], where: str) -> Prompt:
+    fields: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in UNUSED:
+            print(f"warning: {where}: {key} has no effect: Flux is sampled by Euler's method", file=sys.stderr)
+            continue
+        if key not in KEYS:
+            raise TrainerError(f"{where}: unknown key {key}{nearest(key, KEYS)}")
+        field, reader = KEYS[key]
+        try:
+            fields[field] = reader(value)
+        except ValueError as error:
+            raise TrainerError(f"{where}: {key} = {value!r} is not {error}") from error
+    if "text" not in fields:
+        raise TrainerError(f"{where}: there is no prompt = ...; an empty one is written as prompt = ''")
+    return Prompt(**fields)

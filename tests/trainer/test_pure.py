@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names, arithmetic of steps, noise levels, prompts, order and batches: decisions without a disk, as tables."""
+"""Names, arithmetic of steps, noise levels, order and batches: decisions without a disk, as tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from library import flow_matching, losses, names, plan, prompts, randomness, sampling
+from library import flow_matching, losses, names, plan, randomness, sampling
 from library.arguments import parse
 from library.batches import Batch, Position, positions, prefetch
 from library.buckets import BucketRules, Size
@@ -24,7 +24,6 @@ from library.errors import TrainerError
 from library.metrics import Metrics
 from library.names import Moment
 from library.options import Options
-from library.prompts import Prompt
 
 REQUIRED = (
     "--pretrained_model_name_or_path f --clip_l c --t5xxl t --ae a --dataset_config d --output_dir o "
@@ -247,32 +246,6 @@ def test_the_sampling_schedule_goes_from_noise_to_picture() -> None:
     assert (levels[0], levels[-1]) == (1, 0)
     assert levels[2].item() == pytest.approx(3.1582 / 4.1582, abs=1e-4)
     assert sampling.schedule(4, 4096, guided=False).tolist() == [1, 0.75, 0.5, 0.25, 0]
-
-
-def test_prompt_files(tmp_path: Path) -> None:
-    path = tmp_path / "p.txt"
-    path.write_text("# a comment\n\na cat --w 530 --h 30 --d 7 --s 9 --g 2.5 --l 3 --n a dog\nplain -- text\n")
-    assert prompts.read(path) == [
-        Prompt(text="a cat", width=528, height=64, seed=7, steps=9, guidance=2.5, cfg=3.0, negative="a dog"),
-        Prompt(text="plain -- text"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("line", "sentence"),
-    [
-        ("a cat --w big", "line 1: --w 'big' is not a number that can be used"),
-        ("a cat --s 0", "line 1: --s '0' is not a number that can be used"),
-        ("a cat --ss ddim", "line 1: --ss is not there yet; known are --w --h --d --s --g --l --n"),
-        ("# nothing", "there is no prompt in"),
-    ],
-)
-def test_wrong_prompts_are_told(line: str, sentence: str, tmp_path: Path) -> None:
-    path = tmp_path / "p.txt"
-    path.write_text(line)
-    with pytest.raises(TrainerError) as caught:
-        prompts.read(path)
-    assert sentence in str(caught.value)
 
 
 def test_metrics_thin_out_but_keep_the_last_line_of_a_phase(tmp_path: Path) -> None:
