@@ -7,18 +7,27 @@ no longer the undisturbed one, so that takes `--replan`.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from library.errors import TrainerError
 from library.options import Options
 
-POSSIBLE: Mapping[str, tuple[object, ...]] = {
-    "attention": ("sdpa",),
+COMPILE_BACKENDS = ("inductor", "aot_eager")
+COMPILE_MODES = ("reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+# More blocks than any model has; `settle` compares with the model's own number.
+NUMBERS_OF_BLOCKS = range(10_000)
+POSSIBLE: Mapping[str, Collection[object]] = {
+    "attention": ("sdpa", "cudnn", "flash", "efficient", "math"),
     "mixed_precision": ("no", "bf16"),
-    "gradient_checkpointing": (False, True),
+    "base": ("full", "fp8"),
+    "checkpointed_blocks": NUMBERS_OF_BLOCKS,
+    "blocks_to_swap": NUMBERS_OF_BLOCKS,
+    "compile": (
+        *("no", *COMPILE_BACKENDS),
+        *(f"{backend}:{mode}" for backend in COMPILE_BACKENDS for mode in COMPILE_MODES),
+    ),
     "deterministic": (False, True),
 }
 """What this trainer can do, by field."""
@@ -26,37 +35,70 @@ POSSIBLE: Mapping[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """One value each. A field has the name of its flag; the defaults are what nobody asked for otherwise."""
+    """One value each; the defaults are what nobody asked for otherwise.
+
+    `attention`: which of PyTorch's backends, "sdpa" where PyTorch chooses. `base`: how the frozen transformer's big
+    matrices are kept, "full" in the training's type. `checkpointed_blocks`: that many, counted from the first double
+    block through the last single one. `blocks_to_swap`: sd-scripts' number (trainers.md 1.2). `compile`: "no", or the
+    backend and its mode.
+    """
 
     attention: str = "sdpa"
     mixed_precision: str = "no"
-    gradient_checkpointing: bool = False
+    base: str = "full"
+    checkpointed_blocks: int = 0
+    blocks_to_swap: int = 0
+    compile: str = "no"
     deterministic: bool = False
 
 
-def asked(options: Options) -> dict[str, Any]:
-    """What the command line asks for. A switch that is not given asks for nothing."""
+def asked(options: Options, *, blocks: int) -> dict[str, Any]:
+    """What the command line asks for, of a model with so many blocks. A switch that is not given asks for nothing."""
     found: dict[str, Any] = {"mixed_precision": options.mixed_precision}
-    for switch in ("gradient_checkpointing", "deterministic"):
-        if getattr(options, switch):
-            found[switch] = True
+    if options.gradient_checkpointing:
+        found["checkpointed_blocks"] = blocks
+    if options.deterministic:
+        found["deterministic"] = True
     return found
 
 
-def settle(wanted: Mapping[str, Any], saved: Mapping[str, Any] | None, *, replan: bool) -> Choices:
-    """What a run computes with: what the state has, and where it has nothing (or with `replan`) what is asked for.
+def settle(
+    wanted: Mapping[str, Any], saved: Mapping[str, Any] | None, *, replan: bool, blocks: int
+) -> dict[str, Any]:
+    """What is settled before anything chooses itself, by the names of `Choices`: what the state has, and where it has
+    nothing (or with `replan`) what is asked for.
 
-    `saved`: of the state that the run goes on from, None for a new run or a state by sd-scripts. Raises TrainerError
-    where a choice of the state cannot be used again, or is not what is asked for.
+    `saved`: of the state that the run goes on from, None for a new run or a state by sd-scripts; a field that a state
+    lacks was at its default. Raises TrainerError where a choice of the state cannot be used again, or is not what is
+    asked for.
     """
     if saved is None or replan:
-        return dataclasses.replace(Choices(), **dict(wanted))
-    for name, value in saved.items():
-        if value not in POSSIBLE.get(name, ()):
+        return dict(wanted)
+    values = _of_today(saved, blocks)
+    for name, value in values.items():
+        if not _is_possible(name, value, blocks):
             raise _no_longer_fits(name, value, "which this trainer does not have")
         if name in wanted and wanted[name] != value:
             raise _no_longer_fits(name, value, f"and this run asks for {_shown(wanted[name])}")
-    return dataclasses.replace(Choices(), **{**wanted, **saved})
+    return {**_DEFAULTS, **wanted, **values}
+
+
+_DEFAULTS = {name: field.default for name, field in Choices.__dataclass_fields__.items()}
+
+
+def _of_today(saved: Mapping[str, Any], blocks: int) -> dict[str, Any]:
+    """A state's choices under today's names: once it was a switch whether all blocks are checkpointed."""
+    values = dict(saved)
+    if "gradient_checkpointing" in values:
+        values["checkpointed_blocks"] = blocks if values.pop("gradient_checkpointing") else 0
+    return values
+
+
+def _is_possible(name: str, value: object, blocks: int) -> bool:
+    possible = POSSIBLE.get(name, ())
+    if possible is NUMBERS_OF_BLOCKS:
+        return isinstance(value, int) and value <= blocks and value in possible
+    return value in possible
 
 
 def _no_longer_fits(name: str, value: object, why: str) -> TrainerError:

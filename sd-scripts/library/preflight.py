@@ -100,10 +100,18 @@ def check(options: Options) -> Inputs:
         progress=progress,
         first_step=first_step(options, planned, progress),
         seed=_seed(options, progress),
-        choices=choices.settle(choices.asked(options), progress.choices if progress else None, replan=options.replan),
+        choices=_choose(options, flux, progress),
     )
     _check_room(options, inputs)
     return inputs
+
+
+def _choose(options: Options, flux: FluxConfig, progress: Progress | None) -> Choices:
+    blocks = flux.double_blocks + flux.single_blocks
+    wanted = choices.asked(options, blocks=blocks)
+    return Choices(
+        **choices.settle(wanted, progress.choices if progress else None, replan=options.replan, blocks=blocks)
+    )
 
 
 def _check_room(options: Options, inputs: Inputs) -> None:
@@ -123,7 +131,7 @@ def _check_room(options: Options, inputs: Inputs) -> None:
         optimizer=options.optimizer_type,
         mixed_precision=inputs.choices.mixed_precision,
         save_precision=options.save_precision,
-        checkpointing=inputs.choices.gradient_checkpointing,
+        checkpointing=inputs.choices.checkpointed_blocks > 0,
         tokens=max(
             inputs.dataset.configs[picture.dataset].batch_size
             * (picture.bucket.width * picture.bucket.height // PIXELS_PER_TOKEN + inputs.t5_length)

@@ -194,44 +194,76 @@ def test_another_number_of_steps_has_the_rates_of_its_own_plan(settings: Setting
     assert all(not torch.equal(before[key], after[key]) for key in before if key.endswith("lora_up.weight"))
 
 
-SAVED = {"attention": "sdpa", "mixed_precision": "bf16", "gradient_checkpointing": True, "deterministic": False}
+BLOCKS = 57
+SAVED = {
+    "attention": "sdpa",
+    "mixed_precision": "bf16",
+    "base": "fp8",
+    "checkpointed_blocks": BLOCKS,
+    "blocks_to_swap": 18,
+    "compile": "inductor:max-autotune-no-cudagraphs",
+    "deterministic": False,
+}
+ASKED = {"mixed_precision": "bf16"}
 
 
 @pytest.mark.parametrize(
     ("wanted", "saved", "replan", "settled"),
     [
         ({"mixed_precision": "no"}, None, False, Choices()),
-        ({"mixed_precision": "bf16", "gradient_checkpointing": True}, None, False, Choices(**SAVED)),
+        (ASKED | {"checkpointed_blocks": 3}, None, False, Choices(mixed_precision="bf16", checkpointed_blocks=3)),
         # A switch that is not given asks for nothing: the state's choice stays.
-        ({"mixed_precision": "bf16"}, SAVED, False, Choices(**SAVED)),
+        (ASKED, SAVED, False, Choices(**SAVED)),
         ({"mixed_precision": "no"}, SAVED, False, "mixed_precision = bf16, and this run asks for no"),
         ({"mixed_precision": "no"}, SAVED, True, Choices()),
+        (ASKED | {"deterministic": True}, SAVED, False, "deterministic = off, and this run asks for on"),
         (
-            {"mixed_precision": "bf16", "gradient_checkpointing": True},
-            {**SAVED, "gradient_checkpointing": False},
+            ASKED | {"checkpointed_blocks": BLOCKS},
+            {**SAVED, "checkpointed_blocks": 0},
             False,
-            "gradient_checkpointing = off, and this run asks for on",
+            "checkpointed_blocks = 0, and this run asks for 57",
         ),
         (
-            {"mixed_precision": "bf16"},
+            ASKED,
             {**SAVED, "attention": "of another machine"},
             False,
             "attention = of another machine, which this trainer does not have",
         ),
-        ({"mixed_precision": "bf16"}, {"sparsity": 2}, False, "sparsity = 2, which this trainer does not have"),
-        # A state that tells less, such as an older one.
-        ({"mixed_precision": "bf16"}, {}, False, Choices(mixed_precision="bf16")),
+        (ASKED, {"sparsity": 2}, False, "sparsity = 2, which this trainer does not have"),
+        (ASKED, {"checkpointed_blocks": BLOCKS + 1}, False, "checkpointed_blocks = 58, which this trainer"),
+        (ASKED, {"blocks_to_swap": "many"}, False, "blocks_to_swap = many, which this trainer"),
+        # A state that tells less, such as an older one: the rest was at its default.
+        (ASKED, {}, False, Choices(mixed_precision="bf16")),
+        # Once it was a switch whether all blocks are checkpointed.
+        (ASKED, {"gradient_checkpointing": False}, False, Choices(mixed_precision="bf16")),
+        (
+            ASKED | {"checkpointed_blocks": BLOCKS},
+            {"gradient_checkpointing": True},
+            False,
+            Choices(mixed_precision="bf16", checkpointed_blocks=BLOCKS),
+        ),
+        (
+            ASKED | {"checkpointed_blocks": BLOCKS},
+            {"gradient_checkpointing": False},
+            False,
+            "checkpointed_blocks = 0, and this run asks for 57",
+        ),
     ],
 )
 def test_what_was_chosen_at_the_start_is_used_again(
     wanted: dict[str, Any], saved: dict[str, Any] | None, replan: bool, settled: Choices | str
 ) -> None:
     if isinstance(settled, Choices):
-        assert choices.settle(wanted, saved, replan=replan) == settled
+        assert Choices(**choices.settle(wanted, saved, replan=replan, blocks=BLOCKS)) == settled
     else:
         with pytest.raises(TrainerError) as refused:
-            choices.settle(wanted, saved, replan=replan)
+            choices.settle(wanted, saved, replan=replan, blocks=BLOCKS)
         assert settled in str(refused.value)
+
+
+def test_what_a_state_does_not_tell_is_not_chosen_anew() -> None:
+    assert choices.settle(ASKED, {}, replan=False, blocks=BLOCKS)["blocks_to_swap"] == 0
+    assert "blocks_to_swap" not in choices.settle(ASKED, None, replan=False, blocks=BLOCKS)
 
 
 def test_another_precision_needs_replan(long_settings: Settings, undisturbed: Outcome) -> None:
