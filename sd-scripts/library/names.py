@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from library.options import Options
@@ -68,3 +69,30 @@ def sample_name(options: Options, *, epoch: int | None, step: int, index: int, d
     base = f"{options.output_name}_" if options.output_name else ""
     when = f"e{epoch:06d}" if epoch is not None else f"{step:06d}"
     return f"{base}{when}_{index:02d}_{date}{f'_{seed}' if seed is not None else ''}.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleName:
+    """What a sample's name tells: after which epoch or step, of which prompt (from 0), and when."""
+
+    epoch: int | None
+    step: int | None
+    index: int
+    date: str
+
+
+def read_sample_name(options: Options, name: str) -> SampleName | None:
+    """`sample_name` backwards; None for what is no sample of this training."""
+    base = re.escape(f"{options.output_name}_") if options.output_name else ""
+    found = re.fullmatch(base + r"(?:e(\d{6,})|(\d{6,}))_(\d{2,})_(\d{14})(?:_\d+)?\.png", name)
+    if found is None:
+        return None
+    epoch, step, index, date = found.groups()
+    return SampleName(
+        epoch=int(epoch) if epoch else None, step=int(step) if step else None, index=int(index), date=date
+    )
+
+
+def contact_sheet_name(options: Options) -> str:
+    """NAME-contact-sheet.png. It ends in no date, so that nobody takes it for a sample."""
+    return f"{options.output_name}-contact-sheet.png" if options.output_name else "contact-sheet.png"
