@@ -251,12 +251,16 @@ class LastLayer(nn.Module):
 
 
 class Flux(nn.Module):
-    """Predicts the velocity (noise - picture) of packed latents at noise level t."""
+    """Predicts the velocity (noise - picture) of packed latents at noise level t.
+
+    `checkpointed_blocks`: that many, counted from the first double block through the last single one, keep only their
+    inputs for the backward pass and are computed a second time there.
+    """
 
     def __init__(self, config: FluxConfig) -> None:
         super().__init__()
         self.config = config
-        self.gradient_checkpointing = False
+        self.checkpointed_blocks = 0
         self.img_in = nn.Linear(config.packed_channels, config.hidden)
         self.time_in = MLPEmbedder(TIME_FREQUENCIES, config.hidden)
         self.vector_in = MLPEmbedder(config.vector_width, config.hidden)
@@ -286,16 +290,16 @@ class Flux(nn.Module):
         tokens = txt_BTD.shape[1]
         ids_L3 = torch.cat([img_ids_I3.new_zeros(tokens, 3), img_ids_I3])
         cos_LF, sin_LF = rope_tables(ids_L3, self.config.rope_widths)
-        for block in self.double_blocks:
-            img_BID, txt_BTD = self._run(block, img_BID, txt_BTD, vec_BD, cos_LF, sin_LF)
+        for index, block in enumerate(self.double_blocks):
+            img_BID, txt_BTD = self._run(index, block, img_BID, txt_BTD, vec_BD, cos_LF, sin_LF)
         x_BLD = torch.cat([txt_BTD, img_BID], dim=1)
-        for block in self.single_blocks:
-            x_BLD = self._run(block, x_BLD, vec_BD, cos_LF, sin_LF)
+        for index, block in enumerate(self.single_blocks, len(self.double_blocks)):
+            x_BLD = self._run(index, block, x_BLD, vec_BD, cos_LF, sin_LF)
         velocity_BIP: Tensor = self.final_layer(x_BLD[:, tokens:], vec_BD)
         return velocity_BIP
 
-    def _run(self, block: nn.Module, *inputs: Tensor) -> Any:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
+    def _run(self, index: int, block: nn.Module, *inputs: Tensor) -> Any:
+        if index < self.checkpointed_blocks and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 

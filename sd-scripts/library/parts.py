@@ -37,7 +37,7 @@ def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accele
     transformer = model.load_transformer(
         options.pretrained_model_name_or_path, inputs.flux, dtype=dtype, device=accelerator.device
     )
-    transformer.gradient_checkpointing = inputs.choices.checkpointed_blocks > 0
+    transformer.checkpointed_blocks = inputs.choices.checkpointed_blocks
     lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
     built = optimizer.build(lora, options)
     scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,28 @@ def test_outputs_are_those_of_diffusers(variant: tuple[str, ...], tmp_path: Path
     assert (ours(*given) - expected).abs().max() < 1e-5
 
 
-def test_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
+@pytest.mark.parametrize("checkpointed", [1, 2, 3, 4])
+def test_checkpointing_changes_no_gradient(checkpointed: int, tmp_path: Path) -> None:
+    """Of 2 + 2 blocks the first ones are computed twice, and no other."""
     path = make_models(tmp_path).folder / "flux1-dev.safetensors"
     config = read_config(read_shapes(path, ""))
-    gradients = []
-    for checkpointing in (False, True):
+    gradients, passes = [], []
+    for count in (0, checkpointed):
         flux = model.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
-        flux.gradient_checkpointing = checkpointing
+        flux.checkpointed_blocks = count
         flux.requires_grad_(True)
+        times = [0, 0, 0, 0]
+        for index, block in enumerate([*flux.double_blocks, *flux.single_blocks]):
+            block.register_forward_pre_hook(functools.partial(count_pass, times, index))
         flux(*inputs(config)).square().mean().backward()
         gradients.append([parameter.grad for parameter in flux.parameters()])
+        passes.append(times)
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert passes == [[1, 1, 1, 1], [2] * checkpointed + [1] * (4 - checkpointed)]
+
+
+def count_pass(times: list[int], index: int, *_: object) -> None:
+    times[index] += 1
 
 
 def test_the_config_of_flux1_dev_is_read_from_its_shapes() -> None:
