@@ -28,22 +28,26 @@ def main() -> NoReturn:
 
     options = parse(sys.argv[1:])
 
+    from library import world
     from library.errors import EXIT_BAD_INPUT, TrainerError
     from library.metrics import Metrics
 
-    metrics = Metrics.from_environment()
-    metrics.report("starting")
-
+    speaker = ""
     try:
-        from library import training
+        own = world.of_environment(os.environ)
+        speaker = "" if own.first else f"process {own.rank}: "
+        metrics = Metrics.from_environment() if own.first else Metrics(None)
+        metrics.report("starting")
+        with own.quiet_unless_first():
+            from library import training
 
-        training.run(options, stop=stop, wishes=wishes, metrics=metrics)
+            training.run(options, own, stop=stop, wishes=wishes, metrics=metrics)
     except ModuleNotFoundError as error:
         sentence = f"error: {sys.executable} has no module {error.name}; use the Python of the trainer's environment"
-        print(sentence, file=sys.stderr)
+        print(f"{speaker}{sentence}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT) from None
     except (TrainerError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{speaker}error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT) from None
     raise SystemExit(0)
 

@@ -31,7 +31,17 @@ class Position:
     epoch: int
     batch: int
     step: int
-    last_of_step: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Optimizer step `number` (from 1): `batches` of all processes, at `positions` those of this one, which may have
+    none at the end of an epoch."""
+
+    number: int
+    epoch: int
+    batches: int
+    positions: tuple[Position, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +60,27 @@ class Batch:
     mask_B1hw: Tensor | None
 
 
-def positions(*, first_step: int, last_step: int, batches_per_epoch: int, accumulation: int) -> Iterator[Position]:
-    """The batches of the optimizer steps after `first_step` up to `last_step`.
+def steps(
+    *, first_step: int, last_step: int, batches_per_epoch: int, accumulation: int, processes: int = 1, rank: int = 0
+) -> Iterator[Step]:
+    """The optimizer steps after `first_step` up to `last_step`, as process `rank` of `processes` has them.
 
-    A step takes `accumulation` batches, and fewer at the end of an epoch, as in sd-scripts: no step crosses epochs.
+    A step takes `accumulation` batches of each process, and fewer at the end of an epoch: no step crosses epochs.
+    They go round the processes, so a step has the batches that it has in one process which accumulates all of them.
     """
-    steps_per_epoch = -(-batches_per_epoch // accumulation)
+    per_step = accumulation * processes
+    steps_per_epoch = -(-batches_per_epoch // per_step)
     for step in range(first_step, last_step):
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
-        start = step_in_epoch * accumulation
-        end = min(start + accumulation, batches_per_epoch)
-        for batch in range(start, end):
-            yield Position(epoch=epoch, batch=batch, step=step + 1, last_of_step=batch == end - 1)
+        start = step_in_epoch * per_step
+        end = min(start + per_step, batches_per_epoch)
+        own = range(start + rank, end, processes)
+        yield Step(
+            number=step + 1,
+            epoch=epoch,
+            batches=end - start,
+            positions=tuple(Position(epoch=epoch, batch=batch, step=step + 1) for batch in own),
+        )
 
 
 class BatchSource:

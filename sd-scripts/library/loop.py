@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from typing import NoReturn
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 
 from library import metadata, optimizer, plan, states
-from library.batches import BatchSource, positions, prefetch
+from library.batches import Batch, BatchSource, Step, prefetch, steps
 from library.dataset import Dataset
 from library.encoding import Encoded
 from library.errors import TrainerError
@@ -25,6 +27,7 @@ from library.options import Options
 from library.output import Output
 from library.parts import Parts
 from library.preflight import Inputs
+from library.processes import Processes
 from library.report import Report
 from library.sampling import Sampler
 from library.signals import StopRequest, Wishes
@@ -44,12 +47,13 @@ class Loop:
         stepper: Stepper,
         *,
         accelerator: Accelerator,
+        processes: Processes,
         stop: StopRequest,
         wishes: Wishes,
         metrics: Metrics,
     ) -> None:
         self._options, self._inputs, self._plan = options, inputs, inputs.plan
-        self._parts, self._stepper = parts, stepper
+        self._parts, self._stepper, self._processes = parts, stepper, processes
         self._stop, self._wishes, self._metrics = stop, wishes, metrics
         self._report = Report(
             options, inputs.plan, first_step=inputs.first_step, optimizer=parts.optimizer, metrics=metrics
@@ -107,6 +111,7 @@ class Loop:
             steps_per_epoch=self._plan.steps_per_epoch,
             seed=self._inputs.seed,
             choices=dataclasses.asdict(self._inputs.choices),
+            processes=self._plan.processes,
         )
 
     def _batches_of(self, dataset: Dataset, encoded: Encoded, *, seed: int) -> BatchSource:
@@ -131,40 +136,51 @@ class Loop:
     def train(self) -> None:
         """Between two steps: progress, saves, samples, what was wished for, and a stop if asked for."""
         if self._options.sample_at_first and self._inputs.first_step == 0:
-            self._sample(epoch=0, step=0)
-            self._stop.leave_if_requested()
-        wanted = positions(
-            first_step=self._inputs.first_step,
-            last_step=self._plan.total_steps,
-            batches_per_epoch=self._plan.batches_per_epoch,
-            accumulation=self._options.gradient_accumulation_steps,
-        )
+            if self._processes.first:
+                self._sample(epoch=0, step=0)
+            if self._processes.agree_to_stop(self._stop):
+                self._stop.leave_if_requested()
+        wanted = itertools.chain.from_iterable(step.positions for step in self._steps())
         batches = prefetch(self._source.batch, wanted, threads=self._options.max_data_loader_n_workers)
         if self._inputs.first_step < self._plan.total_steps:
             self._metrics.report("training", step=self._inputs.first_step, totalSteps=self._plan.total_steps)
         with self._report.bar, contextlib.closing(batches):
-            losses: list[torch.Tensor] = []
             epoch = None
             self._report.begin_step()
-            for batch in batches:
-                position = batch.position
-                if epoch != position.epoch:
-                    epoch = position.epoch
+            for step in self._steps():
+                if epoch != step.epoch:
+                    epoch = step.epoch
                     self._report.say(f"\nepoch {epoch + 1}/{self._plan.total_epochs}")
-                try:
-                    losses.append(self._stepper.micro_step(batch))
-                except Exception as error:
-                    self._give_up(position.step, error)
-                    raise
-                if not position.last_of_step:
-                    self._report.micro_step(steps_done=position.step - 1)
-                    continue
-                self._stepper.finish(position.step)
-                self._report.end_step(position.step, torch.stack(losses).mean())
-                losses.clear()
-                self._between_steps(position.step)
+                loss = self._gradients(step, batches)
+                self._stepper.finish(step.number)
+                self._report.end_step(step.number, loss)
+                self._between_steps(step.number)
                 self._report.begin_step()
-        self._finish()
+        if self._processes.first:
+            self._finish()
+
+    def _steps(self) -> Iterator[Step]:
+        return steps(
+            first_step=self._inputs.first_step,
+            last_step=self._plan.total_steps,
+            batches_per_epoch=self._plan.batches_per_epoch,
+            accumulation=self._options.gradient_accumulation_steps,
+            processes=self._processes.count,
+            rank=self._processes.rank,
+        )
+
+    def _gradients(self, step: Step, batches: Iterator[Batch]) -> torch.Tensor:
+        """Makes the step's gradients, of the next of this process' batches and of the others'; the step's loss."""
+        losses: list[torch.Tensor] = []
+        try:
+            for batch in itertools.islice(batches, len(step.positions)):
+                if losses:
+                    self._report.micro_step(steps_done=step.number - 1)
+                losses.append(self._stepper.micro_step(batch, batches=step.batches))
+            return self._stepper.add_up(losses)
+        except Exception as error:
+            self._give_up(step.number, error)
+            raise
 
     def _give_up(self, step: int, error: Exception) -> None:
         """Leaves if a stop is asked for. A scope's SIGTERM also ends the processes of a compiler, and the step that
@@ -174,6 +190,15 @@ class Loop:
             self._leave(step - 1)
 
     def _between_steps(self, step: int) -> None:
+        """The first process does what is due; the others wait for it where all agree whether to stop."""
+        if self._processes.first:
+            self._do_what_is_due(step)
+        else:
+            self._report.steps(every=False)
+        if self._processes.agree_to_stop(self._stop):
+            self._leave(step)
+
+    def _do_what_is_due(self, step: int) -> None:
         due = plan.due_after(self._options, self._plan, step)
         self._report.steps(every=due.anything or self._stop.requested or step == self._plan.total_steps)
         if due.save_step:
@@ -187,8 +212,6 @@ class Loop:
         if due.sample_step:
             self._sample(epoch=None, step=step)
         self._do_what_was_wished(step)
-        if self._stop.requested:
-            self._leave(step)
 
     def _save(self, moment: Moment, *, step: int) -> None:
         self._metrics.report("saving", step=step)
@@ -238,6 +261,8 @@ class Loop:
 
     def _leave(self, step: int) -> NoReturn:
         """What a stop asks for: the state of this run's steps is saved, the exit status tells the signal."""
+        if not self._processes.first:
+            raise SystemExit(self._stop.exit_status)
         self._report.steps(every=True)
         if step > self._inputs.first_step:
             self._metrics.report("saving", step=step)

@@ -76,7 +76,7 @@ def build(
     written = {f"ss_{name}": str(getattr(options, name, value)) for value, names in OFF.items() for name in names}
     written |= {f"ss_{name}": str(getattr(options, name)) for name in FROM_OPTIONS}
     written |= _run(options, plan, seed, session, optimizer, step)
-    written |= dataset_metadata.build(dataset) | {"ss_num_batches_per_epoch": str(plan.batches_per_epoch)}
+    written |= dataset_metadata.build(dataset) | {"ss_num_batches_per_epoch": str(plan.batches_per_process)}
     written |= _model(options)
     return written | _modelspec(options, schnell=schnell)
 

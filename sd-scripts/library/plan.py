@@ -15,6 +15,12 @@ class Plan:
     batches_per_epoch: int
     steps_per_epoch: int
     total_steps: int
+    processes: int = 1
+
+    @property
+    def batches_per_process(self) -> int:
+        """Of an epoch; the last processes may have one less."""
+        return -(-self.batches_per_epoch // self.processes)
 
     @property
     def total_epochs(self) -> int:
@@ -30,13 +36,15 @@ class Plan:
         return step % self.steps_per_epoch == 0 or step == self.total_steps
 
 
-def make(options: Options, *, batches_per_epoch: int) -> Plan:
-    steps_per_epoch = -(-batches_per_epoch // options.gradient_accumulation_steps)
+def make(options: Options, *, batches_per_epoch: int, processes: int = 1) -> Plan:
+    """A step takes --gradient_accumulation_steps batches of each process, as in sd-scripts."""
+    steps_per_epoch = -(-batches_per_epoch // (options.gradient_accumulation_steps * processes))
     epochs = options.max_train_epochs
     return Plan(
         batches_per_epoch=batches_per_epoch,
         steps_per_epoch=steps_per_epoch,
         total_steps=epochs * steps_per_epoch if epochs else options.max_train_steps,
+        processes=processes,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import random
 import shutil
 import sys
@@ -71,10 +70,8 @@ class Inputs:
         return dataclasses.replace(self.dataset, pictures=(*self.dataset.pictures, *aside))
 
 
-def check(options: Options) -> Inputs:
-    """Raises TrainerError for the first thing that is wrong."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise TrainerError("several processes are not there yet: start the trainer once, on one GPU")
+def check(options: Options, *, processes: int = 1) -> Inputs:
+    """Raises TrainerError for the first thing that is wrong. `processes`: how many train together."""
     output.prepare(options)
     flux, flux_parameters = _check_models(options)
     found, validated = validation.split(
@@ -84,7 +81,7 @@ def check(options: Options) -> Inputs:
     print(f"base model: {variant.name}", flush=True)
     for sentence in variants.advice(variant, options):
         _warn(sentence)
-    planned = plan.make(options, batches_per_epoch=found.batches_per_epoch)
+    planned = plan.make(options, batches_per_epoch=found.batches_per_epoch, processes=processes)
     state = states.find(options.resume) if options.resume else None
     progress = states.read_progress(state, steps_per_epoch=planned.steps_per_epoch) if state else None
     wants_samples = options.sample_prompts is not None
@@ -211,7 +208,7 @@ def _check_widths(flux: FluxConfig, clip_width: object, t5_width: object, path: 
 def first_step(options: Options, planned: Plan, progress: Progress | None) -> int:
     """Steps that are done already. A state's counter stands over --initial_epoch.
 
-    Raises TrainerError where the state is past the end that is asked for.
+    Raises TrainerError where the state is past the end that is asked for, or of another number of processes.
     """
     if progress is None:
         if not options.initial_epoch:
@@ -221,6 +218,12 @@ def first_step(options: Options, planned: Plan, progress: Progress | None) -> in
                 f"--initial_epoch {options.initial_epoch} is past the last epoch, {planned.total_epochs}"
             )
         return (options.initial_epoch - 1) * planned.steps_per_epoch
+    if progress.processes not in (None, planned.processes) and not options.replan:
+        raise TrainerError(
+            f"--resume: the state was made by {progress.processes} processes, and this run has {planned.processes}, "
+            f"so its steps would have other batches; start {progress.processes}, or add --replan: the training goes "
+            "on then, but does not end as it would have without the interruption"
+        )
     if progress.step > planned.total_steps:
         raise TrainerError(
             f"--resume: the state is at step {progress.step}, but this run ends at step {planned.total_steps}; "

@@ -51,6 +51,10 @@ class StopRequest:
         if self.signum:
             raise SystemExit(self.exit_status)
 
+    def join(self, signum: int) -> None:
+        """Takes over what another process of this training was asked for; 0 is nothing."""
+        self.signum = max(self.signum, signum)
+
     @property
     def requested(self) -> bool:
         return self.signum != 0

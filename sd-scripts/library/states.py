@@ -49,7 +49,8 @@ ROWS, COLUMNS = "exp_avg_sq_row", "exp_avg_sq_col"
 class Progress:
     """How far a run is. `step` steps are done; `epoch` (from 1) is the one that the last of them belongs to.
 
-    `total_steps`, `seed` and `choices` (of `choices.Choices`) are None where sd-scripts wrote the state.
+    `total_steps`, `seed`, `choices` (of `choices.Choices`) and `processes` (which trained together) are None where
+    sd-scripts wrote the state.
     """
 
     step: int
@@ -58,6 +59,7 @@ class Progress:
     steps_per_epoch: int
     seed: int | None
     choices: Mapping[str, object] | None
+    processes: int | None
 
     @property
     def foreign(self) -> bool:
@@ -102,6 +104,7 @@ def _to_json(progress: Progress) -> dict[str, object]:
         "steps_per_epoch": progress.steps_per_epoch,
         "seed": progress.seed,
         "choices": dict(progress.choices or {}),
+        "processes": progress.processes,
     }
 
 
@@ -148,6 +151,7 @@ def read_progress(folder: Path, *, steps_per_epoch: int) -> Progress:
             steps_per_epoch=int(found["steps_per_epoch"]),
             seed=int(found["seed"]),
             choices=dict(found.get("choices", {})),
+            processes=int(found.get("processes", 1)),
         )
         if progress.step < 0 or progress.steps_per_epoch < 1:
             raise ValueError("a counter is below its range")
@@ -162,7 +166,13 @@ def _foreign(folder: Path, told_epoch: int, told_step: int, steps_per_epoch: int
     step = upstream_states.step_of(folder.name, told_step=told_step, steps_per_epoch=steps_per_epoch)
     epoch = upstream_states.ended_epoch(folder.name) or told_epoch
     return Progress(
-        step=step, epoch=epoch, total_steps=None, steps_per_epoch=steps_per_epoch, seed=None, choices=None
+        step=step,
+        epoch=epoch,
+        total_steps=None,
+        steps_per_epoch=steps_per_epoch,
+        seed=None,
+        choices=None,
+        processes=None,
     )
 
 

@@ -10,28 +10,44 @@ from library import debug_hang, model, randomness
 from library.batches import Batch
 from library.options import Options
 from library.parts import Parts
+from library.processes import Processes
 
 
 class Stepper:
     """Micro-steps add their gradients up, `finish` turns them into new weights. Nothing here reads a number back."""
 
     def __init__(
-        self, options: Options, parts: Parts, *, seed: int, accelerator: Accelerator, dtype: torch.dtype
+        self,
+        options: Options,
+        parts: Parts,
+        *,
+        seed: int,
+        accelerator: Accelerator,
+        processes: Processes,
+        dtype: torch.dtype,
     ) -> None:
         self._options, self._parts, self._seed = options, parts, seed
-        self._accelerator, self._dtype = accelerator, dtype
+        self._accelerator, self._processes, self._dtype = accelerator, processes, dtype
 
-    def micro_step(self, batch: Batch) -> torch.Tensor:
-        """Forward and backward of one batch, whose gradients are added to those before; its loss, on the device."""
+    def micro_step(self, batch: Batch, *, batches: int) -> torch.Tensor:
+        """Forward and backward of one of a step's `batches`, whose gradients are added to those before; its share of
+        the step's loss, on the device."""
         position = batch.position
         debug_hang.here("training", position.step)
         # The rank is in it so that processes do not drop out the same.
         randomness.seed_default_generators(
             "step", self._seed, position.step, position.batch, self._accelerator.process_index
         )
-        loss = self.loss_of(batch)
-        self._accelerator.backward(loss)
+        # Not accelerator.backward: that divides by --gradient_accumulation_steps, and an epoch's last step has fewer.
+        loss = self.loss_of(batch) / batches
+        loss.backward()
         return loss.detach()
+
+    def add_up(self, losses: list[torch.Tensor]) -> torch.Tensor:
+        """The step's loss, on the device, from the shares of this process' micro-steps and of the others'. Their
+        gradients are added up with it."""
+        own = torch.stack(losses).sum() if losses else torch.zeros((), device=self._accelerator.device)
+        return self._processes.add_up(self._parts.network.parameters(), own)
 
     def loss_of(self, batch: Batch) -> torch.Tensor:
         """The loss of one batch, a scalar on the device."""

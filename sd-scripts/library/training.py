@@ -3,57 +3,78 @@
 
 from __future__ import annotations
 
-import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
+import contextlib
+import dataclasses
 
-from library import debug_hang, determinism, model, parts, preflight
+import torch
+
+from library import debug_hang, determinism, model, parts, preflight, processes
 from library.encoding import Encoding
 from library.loop import Loop
 from library.metrics import Metrics
 from library.options import Options
 from library.preflight import Inputs
+from library.processes import Processes
 from library.signals import StopRequest, Wishes
 from library.stepper import Stepper
+from library.world import World
 
 TRAINING_TYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
 
-def run(options: Options, *, stop: StopRequest, wishes: Wishes, metrics: Metrics) -> None:
-    """Trains, or goes on from a state, until the final LoRA is written.
+def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metrics: Metrics) -> None:
+    """Trains, or goes on from a state, until the final LoRA is written. `own`: this process and how many there are.
 
     Raises TrainerError for what the user can put right, and SystemExit with 128 + signal after a stop.
     """
     debug_hang.arm(options.debug_hang, once=options.debug_hang_once, before=metrics.flush)
-    inputs = preflight.check(options)
+    if not own.first:
+        # What the first process does alone is not prepared by the others.
+        options = dataclasses.replace(options, sample_prompts=None, logging_dir=None)
+    inputs = preflight.check(options, processes=own.count)
     model.choose_threads(inputs.flux_parameters)
     determinism.settle(deterministic=inputs.choices.deterministic)
-    accelerator = Accelerator(
-        mixed_precision=inputs.choices.mixed_precision,
-        gradient_accumulation_steps=options.gradient_accumulation_steps,
-    )
+    accelerator = processes.start_accelerator(own, mixed_precision=inputs.choices.mixed_precision)
+    together = Processes(accelerator)
+    # A seed that was drawn, and what was chosen by the free memory, may be others elsewhere.
+    seed, choices = together.of_first((inputs.seed, inputs.choices))
+    inputs = dataclasses.replace(inputs, seed=seed, choices=choices)
     dtype = TRAINING_TYPES[inputs.choices.mixed_precision]
     print(f"accelerator device: {accelerator.device}", flush=True)
-    encoded = Encoding(
-        options=options,
-        dataset=inputs.pictures,
-        prompts=inputs.prompts,
-        t5_length=inputs.t5_length,
-        device=accelerator.device,
-        dtype=dtype,
-        stop=stop,
-        metrics=metrics,
-    ).run()
+    on_disk = options.cache_latents_to_disk or options.cache_text_encoder_outputs_to_disk
+    with together.first_before_others() if on_disk else contextlib.nullcontext():
+        encoded = Encoding(
+            options=options,
+            dataset=inputs.pictures,
+            prompts=inputs.prompts,
+            t5_length=inputs.t5_length,
+            device=accelerator.device,
+            dtype=dtype,
+            stop=stop,
+            metrics=metrics,
+        ).run()
     metrics.report("loading")
     debug_hang.here("loading")
     loaded = parts.load(options, inputs, encoded, accelerator, dtype)
     stop.defer()
-    stop.leave_if_requested()
+    if together.agree_to_stop(stop):
+        stop.leave_if_requested()
     _print_plan(options, inputs)
-    stepper = Stepper(options, loaded, seed=inputs.seed, accelerator=accelerator, dtype=dtype)
+    stepper = Stepper(options, loaded, seed=inputs.seed, accelerator=accelerator, processes=together, dtype=dtype)
     Loop(
-        options, inputs, encoded, loaded, stepper, accelerator=accelerator, stop=stop, wishes=wishes, metrics=metrics
+        options,
+        inputs,
+        encoded,
+        loaded,
+        stepper,
+        accelerator=accelerator,
+        processes=together,
+        stop=stop,
+        wishes=wishes,
+        metrics=metrics,
     ).train()
     metrics.flush()
+    together.close()
 
 
 def _print_plan(options: Options, inputs: Inputs) -> None:
@@ -63,7 +84,7 @@ def _print_plan(options: Options, inputs: Inputs) -> None:
     print(
         "running training / 学習開始\n"
         f"  num train images * repeats / 学習画像の数×繰り返し回数: {inputs.dataset.repeated}\n"  # noqa: RUF001
-        f"  num batches per epoch / 1epochのバッチ数: {planned.batches_per_epoch}\n"
+        f"  num batches per epoch / 1epochのバッチ数: {planned.batches_per_process}\n"
         f"  num epochs / epoch数: {planned.total_epochs}\n"
         f"  batch size per device / バッチサイズ: {sizes}\n"
         f"  gradient accumulation steps / 勾配を合計するステップ数 = {options.gradient_accumulation_steps}\n"

@@ -61,7 +61,7 @@ class Validation:
         """
         found = []
         for index in range(self._batches):
-            batch = self._source.batch(Position(epoch=0, batch=index, step=0, last_of_step=True))
+            batch = self._source.batch(Position(epoch=0, batch=index, step=0))
             for level in LEVELS:
                 at_level = dataclasses.replace(batch, sigma_B=torch.full_like(batch.sigma_B, level))
                 found.append(self._loss_of(at_level))

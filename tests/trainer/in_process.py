@@ -19,6 +19,7 @@ from library.arguments import parse
 from library.errors import TrainerError
 from library.metrics import Metrics, Phase
 from library.signals import StopRequest, Wishes
+from library.world import World
 from tests.trainer.running import Settings
 
 
@@ -54,7 +55,7 @@ def run(settings: Settings, *, stop_after: int | None = None) -> InProcessOutcom
         stop = StopRequest()
         signal.signal(signal.SIGTERM, stop._handle)
         try:
-            training.run(parse(settings.arguments()), stop=stop, wishes=Wishes(), metrics=metrics)
+            training.run(parse(settings.arguments()), World(), stop=stop, wishes=Wishes(), metrics=metrics)
         except TrainerError as failed:
             error = str(failed)
         except SystemExit as left:

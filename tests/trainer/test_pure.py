@@ -16,7 +16,7 @@ import torch
 
 from library import flow_matching, losses, names, plan, randomness, sampling
 from library.arguments import parse
-from library.batches import Batch, Position, positions, prefetch
+from library.batches import Batch, Position, prefetch, steps
 from library.buckets import BucketRules, Size
 from library.dataset import Dataset, Picture, epoch_batches
 from library.dataset_config import DatasetConfig, SubsetConfig
@@ -93,18 +93,48 @@ def test_what_is_due_after_each_step() -> None:
     assert not any(plan.due_after(by_epoch, made, step).sample_step for step in steps)
 
 
-def test_positions_never_let_a_step_cross_epochs() -> None:
-    found = list(positions(first_step=1, last_step=4, batches_per_epoch=3, accumulation=2))
-    assert [(p.epoch, p.batch, p.step, p.last_of_step) for p in found] == [
-        (0, 2, 2, True),
-        (1, 0, 3, False),
-        (1, 1, 3, True),
-        (1, 2, 4, True),
+def test_steps_never_cross_epochs() -> None:
+    found = list(steps(first_step=1, last_step=4, batches_per_epoch=3, accumulation=2))
+    assert [(s.number, s.epoch, s.batches) for s in found] == [(2, 0, 1), (3, 1, 2), (4, 1, 1)]
+    assert [[(p.epoch, p.batch, p.step) for p in s.positions] for s in found] == [
+        [(0, 2, 2)],
+        [(1, 0, 3), (1, 1, 3)],
+        [(1, 2, 4)],
     ]
 
 
+@pytest.mark.parametrize(("processes", "accumulation"), [(2, 1), (2, 3), (3, 2), (4, 1)])
+@pytest.mark.parametrize("batches", [1, 5, 12])
+def test_processes_share_the_batches_of_one_that_accumulates_them_all(
+    processes: int, accumulation: int, batches: int
+) -> None:
+    of = {"first_step": 0, "last_step": 5, "batches_per_epoch": batches}
+    alone = list(steps(**of, accumulation=processes * accumulation))
+    shares = [list(steps(**of, accumulation=accumulation, processes=processes, rank=r)) for r in range(processes)]
+    for whole, *parts in zip(alone, *shares, strict=True):
+        assert {(part.number, part.epoch, part.batches) for part in parts} == {
+            (whole.number, whole.epoch, whole.batches)
+        }
+        start = whole.positions[0].batch
+        for rank, part in enumerate(parts):
+            assert len(part.positions) <= accumulation
+            assert [p.batch for p in part.positions] == [
+                start + k * processes + rank for k in range(len(part.positions))
+            ]
+        shared = sorted((p for part in parts for p in part.positions), key=lambda p: p.batch)
+        assert shared == list(whole.positions)
+    made = plan.make(
+        options(f"--max_train_epochs 3 --gradient_accumulation_steps {accumulation}"),
+        batches_per_epoch=batches,
+        processes=processes,
+    )
+    # sd-scripts: epochs * ceil(batches / processes / accumulation)
+    assert made.total_steps == 3 * math.ceil(batches / processes / accumulation)
+    assert made.batches_per_process == math.ceil(batches / processes)
+
+
 def test_prefetch_keeps_the_order_and_runs_ahead() -> None:
-    wanted = list(positions(first_step=0, last_step=20, batches_per_epoch=20, accumulation=1))
+    wanted = [Position(epoch=0, batch=index, step=index + 1) for index in range(20)]
     first_is_slow = threading.Event()
 
     def make(position: Position) -> Batch:
@@ -135,7 +165,7 @@ def test_an_error_of_a_thread_reaches_the_loop() -> None:
         raise TrainerError("the cache is gone")
 
     with pytest.raises(TrainerError, match="gone"):
-        list(prefetch(fail, positions(first_step=0, last_step=1, batches_per_epoch=1, accumulation=1), threads=2))
+        list(prefetch(fail, [Position(epoch=0, batch=0, step=1)], threads=2))
 
 
 def dataset(count: int, repeats: int, batch_size: int, *, sides: tuple[int, ...] = (64,)) -> Dataset:

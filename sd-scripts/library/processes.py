@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the processes of one training tell each other. With one process nothing is told, and nothing is waited for.
+
+Each has the whole model, the whole LoRA and its own share of every step's batches. Once a step they add up their
+gradients, so the weights stay the same everywhere (docs/decisions/0053-several-processes.md).
+
+Everything else goes over a second group of gloo on the CPU, so that no GPU is waited for. Its waits have no limit
+that matters: the others stand there while the first one saves, samples or encodes. The GPUs' own group would end the
+run after ten minutes, so all meet on the CPU before they use it. Who ends closes its connections, which ends waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+from torch import Tensor, distributed
+
+from library.errors import TrainerError
+from library.signals import StopRequest
+from library.world import World
+
+NO_LIMIT = datetime.timedelta(days=30)
+# NCCL's rate is full long before; more would be held twice while it is added up.
+BUCKET_BYTES = 64 * 2**20
+
+T = TypeVar("T")
+
+
+def start_accelerator(world: World, *, mixed_precision: str) -> Accelerator:
+    """This process's device, after all processes have found each other.
+
+    Raises TrainerError where there is no device for each of them.
+    """
+    if world.count > 1:
+        # All are on this machine; what its name resolves to may be unreachable.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        _check_devices(world)
+    with _in_touch():
+        accelerator = Accelerator(mixed_precision=mixed_precision)
+    if accelerator.num_processes != world.count:
+        raise TrainerError(
+            f"{world.count} processes were started, but this machine has no GPU for them: start one, or set "
+            "ACCELERATE_USE_CPU=true to train with all of them on the CPU"
+        )
+    return accelerator
+
+
+def _check_devices(world: World) -> None:
+    found = torch.cuda.device_count()
+    if found and found < world.count and "ACCELERATE_USE_CPU" not in os.environ:
+        raise TrainerError(
+            f"{world.count} processes were started, but there are {found} GPUs (CUDA_VISIBLE_DEVICES may hide some): "
+            f"use --num_processes {found}"
+        )
+
+
+class Processes:
+    """All processes of this training, seen from one of them. Every method is to be called by all, in the same order.
+
+    Raises TrainerError where another one has ended.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.count: int = accelerator.num_processes
+        self.rank: int = accelerator.process_index
+        self.first = self.rank == 0
+        self._control = None
+        if self.count > 1:
+            with _in_touch():
+                self._control = distributed.new_group(backend="gloo", timeout=NO_LIMIT)
+
+    def of_first(self, value: T) -> T:
+        """The first process's value."""
+        if self.count == 1:
+            return value
+        held = [value]
+        with _in_touch():
+            distributed.broadcast_object_list(held, src=0, group=self._control)
+        return held[0]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        self._greatest([0])
+
+    @contextlib.contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """What stands within it is done by the first process, then by the others, who find what it has left."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def agree_to_stop(self, stop: StopRequest) -> bool:
+        """Whether any process was asked to stop, which is what `stop` says afterwards.
+
+        A process that was asked stops too where the others have gone without it.
+        """
+        try:
+            (agreed,) = self._greatest([stop.signum])
+        except TrainerError:
+            if not stop.requested:
+                raise
+            return True
+        stop.join(agreed)
+        return agreed != 0
+
+    @torch.no_grad()
+    def add_up(self, parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
+        """Replaces each gradient by the sum over all processes, and returns the sum of `loss`, a scalar there too.
+
+        A parameter that no process has a gradient of keeps none, as if one process had done it all. Nothing is read
+        back from the device.
+        """
+        if self.count == 1:
+            return loss
+        held = list(parameters)
+        somewhere = self._greatest([int(parameter.grad is not None) for parameter in held])
+        summed = [loss]
+        for parameter, has_gradient in zip(held, somewhere, strict=True):
+            if has_gradient:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                summed.append(parameter.grad)
+        for bucket in buckets(summed, most_bytes=BUCKET_BYTES):
+            flat = torch.cat([tensor.flatten() for tensor in bucket])
+            with _in_touch():
+                distributed.all_reduce(flat)
+            parts = flat.split([tensor.numel() for tensor in bucket])
+            torch._foreach_copy_(bucket, [part.view_as(tensor) for part, tensor in zip(parts, bucket, strict=True)])
+        return loss
+
+    def close(self) -> None:
+        """At the end of a training: waits for all, and lets go of the groups."""
+        if self.count > 1:
+            self.wait()
+            distributed.destroy_process_group()
+
+    def _greatest(self, numbers: Sequence[int]) -> list[int]:
+        """Of each number the greatest that a process has."""
+        if self.count == 1:
+            return list(numbers)
+        held = torch.tensor(numbers)
+        with _in_touch():
+            distributed.all_reduce(held, op=distributed.ReduceOp.MAX, group=self._control)
+        return held.tolist()
+
+
+def buckets(tensors: Iterable[Tensor], *, most_bytes: int) -> Iterator[list[Tensor]]:
+    """The tensors in their order, in lists of up to `most_bytes`; one that is greater has a list of its own."""
+    found: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if found and size + tensor.nbytes > most_bytes:
+            yield found
+            found, size = [], 0
+        found.append(tensor)
+        size += tensor.nbytes
+    if found:
+        yield found
+
+
+@contextlib.contextmanager
+def _in_touch() -> Iterator[None]:
+    """Raises TrainerError for what torch raises where a process has gone, a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainerError(
+            "another process of this training has ended, and what it wrote says why; the states that were saved "
+            f"before are whole (told as: {str(error).splitlines()[0]})"
+        ) from error
