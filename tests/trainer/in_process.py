@@ -25,25 +25,31 @@ from tests.trainer.running import Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InProcessOutcome:
-    """`error` is the sentence a person would see, `status` what a stop ended with, `steps` the steps trained."""
+    """`error` is the sentence a person would see, `status` what a stop ended with, `losses` of the steps trained."""
 
     error: str | None
     status: int | None
-    steps: list[int]
+    losses: dict[int, float]
+
+    @property
+    def steps(self) -> list[int]:
+        return list(self.losses)
 
 
 class RecordingMetrics(Metrics):
-    """Remembers the steps, and sends this process a SIGTERM after a chosen one."""
+    """Remembers the steps' losses, and sends this process a SIGTERM after a chosen one."""
 
     def __init__(self, stop_after: int | None) -> None:
         super().__init__(None)
-        self.steps: list[int] = []
+        self.losses: dict[int, float] = {}
         self._stop_after = stop_after
 
     def report(self, phase: Phase, **values: float) -> None:
         if phase == "training" and "loss" in values:  # a step that is done
-            self.steps.append(int(values["step"]))
-            if self.steps[-1] == self._stop_after:
+            step = int(values["step"])
+            assert step not in self.losses
+            self.losses[step] = values["loss"]
+            if step == self._stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -60,7 +66,7 @@ def run(settings: Settings, *, stop_after: int | None = None) -> InProcessOutcom
             error = str(failed)
         except SystemExit as left:
             status = int(left.code or 0)
-    return InProcessOutcome(error=error, status=status, steps=metrics.steps)
+    return InProcessOutcome(error=error, status=status, losses=metrics.losses)
 
 
 @contextmanager
