@@ -26,6 +26,7 @@ from fluxgymd.core.job import Live, Waiting
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.degraded import Degraded
 from fluxgymd.engine.edit import Editor
+from fluxgymd.engine.forgotten import Forgotten
 from fluxgymd.engine.preflight import Preflight
 from fluxgymd.engine.runner import Runner
 from fluxgymd.engine.scheduler import Scheduler
@@ -119,10 +120,14 @@ class Daemon:
         gpus = Gpus()
         stack.push_async_callback(gpus.close)
         quarantine = Quarantine(machine_state, gpus)
+        forgotten = Forgotten(book)
         sleep = SleepGuard(supervisors.inhibit_sleep)
 
         async def guard_sleep() -> None:
             await sleep.update(needed=any(lease for lease in book.leases()))
+
+        async def set_aside() -> frozenset[str]:
+            return await quarantine.look() | await forgotten.gpus()
 
         bell = asyncio.Event()
         runner = Runner(
@@ -146,7 +151,7 @@ class Daemon:
             program_slots=config.program_slots,
             bell=bell,
             after_pass=guard_sleep,
-            set_aside=quarantine.look,
+            set_aside=set_aside,
             home_problem=owner.problem,
         )
         stack.push_async_callback(runner.close)
@@ -157,7 +162,7 @@ class Daemon:
 
         tasks = LongTasks()
         stack.push_async_callback(tasks.close)
-        degraded = Degraded(book, scheduler, machine_state, quarantine, tasks=tasks)
+        degraded = Degraded(book, scheduler, machine_state, quarantine, forgotten, tasks=tasks)
         flags = KnownFlags(config.trainer_python, config.trainer_path / SCRIPT)
         preflight = Preflight(book, flags, gpus)
         takeover = Takeover(book, preflight, config.trainer_path)

@@ -226,7 +226,8 @@ class Attempt:
         self.alone = True
 
     def write_exit(self, outcome: Json) -> None:  # 10
-        """Tries for as long as it may be a full disk: the record is why this process exists."""
+        """Tries for as long as it may be a full disk: the record is why this process exists. Where its folder was
+        deleted there is nobody to read it."""
         self.term_seen = self.term_seen or bool(ending_pends())
         record = exit_record(
             outcome,
@@ -239,7 +240,7 @@ class Attempt:
             try:
                 return write_record(self.folder, "exit.json", record)
             except OSError as error:
-                if time.monotonic() > end:
+                if time.monotonic() > end or os.fstat(self.folder).st_nlink == 0:
                     raise
                 print(f"fluxgym shim: exit.json cannot be written: {error}.", file=sys.stderr, flush=True)
                 time.sleep(1.0)

@@ -65,6 +65,8 @@ class Entry:
     """What that was concluded from; its `last` is the last look."""
     gpus: tuple[Reading, ...] | None = None
     """Those of its attempt, as of the last look. None: not known (yet)."""
+    stop_unrecorded: bool = False
+    """A stop was asked for that no journal can take any more: its folder was deleted."""
     _lock: asyncio.Lock | None = None
     _wake: asyncio.Event | None = None
     held: Lease | None = None
@@ -301,11 +303,26 @@ class Book:
             check(job)
             await self.disk(lambda: self.home.remove(entry.folder, job.id))
             failpoint("remove.done")
-            self.settling.forget(entry.name)
-            del self._entries[entry.name]
-            self._open.pop(entry.name, None)
-            del self._by_age[bisect_left(self._by_age, entry.age)]
-            self._count(entry, None)
+            self._drop(entry)
+
+    async def forget_deleted(self, entry: Entry) -> bool:
+        """Drops a job whose folder somebody has deleted by hand, its history with it. False if the folder is there.
+
+        The caller knows that nothing of it runs: a job that is dropped holds nothing.
+        """
+        async with entry.lock:
+            if not await self.writer.run(lambda: self.home.lacks(entry.folder)):
+                return False
+            log.error("%s: its folder was deleted, and nothing of it runs: the job is no more", entry.name)
+            self._drop(entry)
+            return True
+
+    def _drop(self, entry: Entry) -> None:
+        self.settling.forget(entry.name)
+        del self._entries[entry.name]
+        self._open.pop(entry.name, None)
+        del self._by_age[bisect_left(self._by_age, entry.age)]
+        self._count(entry, None)
         self.hub.removed(entry.name)
 
     def _take_in(self, entry: Entry) -> None:

@@ -2,6 +2,7 @@
 """What does not work at present, as sentences for people: the daemon goes on without it and says so."""
 
 from fluxgymd.engine.book import Book
+from fluxgymd.engine.forgotten import Forgotten
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.store.machine import MachineState
@@ -10,13 +11,21 @@ from fluxgymd.tasks import LongTasks
 
 class Degraded:
     def __init__(
-        self, book: Book, scheduler: Scheduler, machine: MachineState, quarantine: Quarantine, *, tasks: LongTasks
+        self,
+        book: Book,
+        scheduler: Scheduler,
+        machine: MachineState,
+        quarantine: Quarantine,
+        forgotten: Forgotten,
+        *,
+        tasks: LongTasks,
     ) -> None:
         self._book = book
         self._tasks = tasks
         self._scheduler = scheduler
         self._machine = machine
         self._quarantine = quarantine
+        self._forgotten = forgotten
 
     def reasons(self) -> list[str]:
         damaged = [entry.name for entry in self._book.open() if entry.damage is not None]
@@ -34,5 +43,5 @@ class Degraded:
             f"A reboot clears that, or `fluxgymctl gpus --clear {uuid}`."
             for uuid, why in self._quarantine.reasons.items()
         ]
-        reasons += self._book.misnamed
+        reasons += [*self._forgotten.reasons(), *self._book.misnamed]
         return [reason for reason in reasons if reason]

@@ -220,6 +220,8 @@ class Runner:
                 await self._book.record(entry, event)
                 break
             except StorageFailed as error:
+                if await self._book.forget_deleted(entry):
+                    return
                 # The end is true already; it is written down as soon as the disk takes it, and the lease is kept.
                 log.error("%s: its end could not be recorded: %s", entry.name, error)
                 await asyncio.sleep(5)

@@ -55,7 +55,15 @@ class StopLadder:
             return f"the trainer did not leave within {self._limit:g} s: its processes are stopped"
         if not self._terminated:
             # The trainer may not run yet: then this is tried again at the next look.
-            self._terminated = await adapter.send_signal(ref, signal.SIGTERM)
+            self._terminated = await self._terminate(adapter, ref)
             failpoint("stop.terminated")
             return "SIGTERM to the trainer, which saves and leaves" if self._terminated else None
         return None
+
+    @staticmethod
+    async def _terminate(adapter: Adapter, ref: AttemptRef) -> bool:
+        """False also where the records that name the trainer cannot be read: at the limit they are not needed."""
+        try:
+            return await adapter.send_signal(ref, signal.SIGTERM)
+        except OSError:
+            return False

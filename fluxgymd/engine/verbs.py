@@ -66,7 +66,24 @@ class Verbs:
                 newest_checkpoint=newest,
             )
 
-        return await self._decide(name, decide)
+        try:
+            return await self._decide(name, decide)
+        except StorageFailed:
+            entry = self._book.entry(name)
+            if not await self._stops_deleted(entry):
+                raise
+            return entry
+
+    async def _stops_deleted(self, entry: Entry) -> bool:
+        """Stops a job whose folder was deleted by hand: what no journal can take is done all the same. False if the
+        folder is there."""
+        if not self._runner.busy(entry.name):
+            return await self._book.forget_deleted(entry)
+        if not await lanes.answer(entry.name, self._book.home.lacks, entry.folder):
+            return False
+        entry.stop_unrecorded = True
+        entry.wake.set()
+        return True
 
     async def resume(self, name: str, *, assume_gone: bool) -> Entry:
         """Queues an ended job again. WrongState if it is complete, runs, or waits already. `assume_gone`: the user

@@ -6,14 +6,16 @@ look (docs/decisions/0010-looks-not-signals.md).
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from fluxgym.errors import StorageFailed
 from fluxgymd import lanes
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core import events
-from fluxgymd.core.evidence import Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
+from fluxgymd.core.evidence import Conclusion, Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, acted_on, stop_asked, stops_later
 from fluxgymd.core.resume import is_last
 from fluxgymd.core.watchdog.observation import Observation
@@ -25,6 +27,8 @@ from fluxgymd.engine.spec import attempt_ref
 from fluxgymd.engine.stopping import StopLadder
 from fluxgymd.failpoints import failpoint
 from fluxgymd.trainers.attempt_progress import AttemptProgress
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 SHORT_LOOK_SECONDS = 0.2
@@ -69,6 +73,7 @@ class Look:
         self._checkpoint_before: str | None = None
         self._gone: asyncio.Task[None] | None = None
         self._before: type[object] | None = None
+        self._unrecorded = False
         self.seen_running = False
 
     def close(self) -> None:
@@ -79,8 +84,7 @@ class Look:
     async def until_over(self) -> Over:
         """How it came to its end. Disowned if it is not this daemon's to see."""
         while True:
-            evidence = await self._adapter.evidence(self._ref())
-            conclusion = conclude(evidence)
+            conclusion = await self._conclude()
             # A cgroup empties a moment after its last process: what looks odd must look so twice.
             again = self._before is type(conclusion)
             self._before = type(conclusion)
@@ -92,11 +96,11 @@ class Look:
                     return conclusion
                 case Runs():
                     self.seen_running = True
-                    await self._running()
+                    await self._if_recorded(self._running())
                 case LeftOver() if again:
                     await self._climb(trainer_ended=True)
                 case LostSight(why) if again:
-                    await self._lost(why)
+                    await self._if_recorded(self._lost(why))
                 case _:
                     pass
             await self._stop_if_asked()
@@ -105,6 +109,23 @@ class Look:
             await self._progress()
             stuck = acted_on(self._attempt()) is not None
             await self._pause(short=stuck or not isinstance(conclusion, Runs))
+
+    async def _conclude(self) -> Conclusion:
+        try:
+            return conclude(await self._adapter.evidence(self._ref()))
+        except OSError as error:  # the volume fails, which says nothing about the attempt
+            return LostSight(f"its records cannot be read: {error.strerror}")
+
+    async def _if_recorded(self, work: Awaitable[None]) -> None:
+        """What is to be recorded is tried again at each look; a disk that refuses it must not hold up a stop."""
+        try:
+            await work
+        except StorageFailed as error:
+            if not self._unrecorded:
+                log.warning("%s: what was seen of its attempt could not be recorded: %s", self._entry.name, error)
+            self._unrecorded = True
+        else:
+            self._unrecorded = False
 
     def _attempt(self) -> Attempt:
         job = self._entry.job
@@ -147,7 +168,8 @@ class Look:
 
     async def _stop_if_asked(self) -> None:
         assert self._entry.job is not None
-        if not stop_asked(self._entry.job) or await self._waits_for_checkpoint():
+        asked = stop_asked(self._entry.job) and not await self._waits_for_checkpoint()
+        if not asked and not self._entry.stop_unrecorded:
             return
         await self._climb(trainer_ended=False)
 

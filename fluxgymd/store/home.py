@@ -16,6 +16,8 @@ from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder
 
 JOURNAL = "events.jsonl"
+OWNER = "owner.json"
+"""The record of the home's daemon (store/owner.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,13 @@ class Home:
         """Everything that may be a job: what holds a journal is one. Nothing of them is touched, for each may lie on
         a volume of its own, which may hang."""
         return [JobFolder(entry.path) for entry in os.scandir(self.outputs) if not entry.name.startswith(".")]
+
+    def lacks(self, folder: JobFolder) -> bool:
+        """Whether somebody has deleted a job's folder: the home is there and the folder is not. Blocks.
+
+        The home's own record tells it from a volume that is away for a while, with all jobs on it.
+        """
+        return not os.path.lexists(folder.where) and (self.path / OWNER).exists() and self.outputs.is_dir()
 
     def new_folder(self, job_id: str) -> Path:
         """An empty folder to build a job in."""

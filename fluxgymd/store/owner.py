@@ -23,6 +23,7 @@ from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import Place, Process, Record, Ticks
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
+from fluxgymd.store.home import OWNER
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Ownership:
     def __init__(self, home: Path, place: Place, socket: Path, *, settle_seconds: float = SETTLE_SECONDS) -> None:
         own = processes.stat(os.getpid())
         self._home = home
-        self._path = home / "owner.json"
+        self._path = home / OWNER
         self._me = OwnerRecord(
             pid=os.getpid(),
             start=Ticks(0) if own is None else own.process.start,
