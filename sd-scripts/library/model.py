@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading the transformer and the loss of one batch: all that touches the device in a step, but the optimizer."""
+"""The loss of one batch: all that touches the device in a step, but the optimizer."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from library import flow_matching, losses, safetensors_file, text_encoders
+from library import flow_matching, losses, text_encoders
 from library.batches import Batch
-from library.flux_model import Flux, FluxConfig, image_ids, pack, unpack
+from library.flux_model import Flux, image_ids, pack, unpack
 from library.options import Options
-from library.preflight import SINGLE_FILE_PREFIX
 
 # Below this a step is so short that OpenMP's threads only wait for each other: 19 to 25 ms with one thread against
 # 179 to 940 ms with two on a shared 2-core machine (trainers.md 4.5).
@@ -25,15 +23,6 @@ def choose_threads(parameters: int) -> None:
     """One CPU thread for tiny models, unless OMP_NUM_THREADS says otherwise."""
     if parameters < ONE_THREAD_BELOW_PARAMETERS and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-
-
-def load_transformer(path: Path, config: FluxConfig, *, dtype: torch.dtype, device: torch.device) -> Flux:
-    """The frozen transformer. Raises TrainerError if a key or a shape is not Flux's."""
-    with torch.device("meta"):
-        transformer = Flux(config)
-    tensors = safetensors_file.load(path, prefix=SINGLE_FILE_PREFIX)
-    safetensors_file.assign(transformer, tensors, dtype, str(path))
-    return transformer.to(device)
 
 
 def loss_of(

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from library import model, network, optimizer, schedulers, states
+from library import loading, network, optimizer, schedulers, states
 from library.ema import MovingAverage
 from library.encoding import Encoded
 from library.flux_model import Flux
@@ -34,8 +34,12 @@ class Parts:
 
 def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accelerator, dtype: torch.dtype) -> Parts:
     """The frozen transformer, the LoRA on it, and what the state says of both."""
-    transformer = model.load_transformer(
-        options.pretrained_model_name_or_path, inputs.flux, dtype=dtype, device=accelerator.device
+    transformer = loading.load_transformer(
+        options.pretrained_model_name_or_path,
+        inputs.flux,
+        dtype=dtype,
+        device=accelerator.device,
+        base=inputs.choices.base,
     )
     transformer.checkpointed_blocks = inputs.choices.checkpointed_blocks
     lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)

@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading and writing model files: headers are checked before anything is loaded; a wrong file is one sentence."""
+"""Reading and writing model files: headers are checked before anything is loaded; a wrong file is one sentence.
+
+Tensors are read one by one and stay mapped from the file until they are cast, so what is read takes no memory.
+"""
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from library.errors import TrainerError
 
 MAXIMUM_HEADER_BYTES = 100_000_000
-SCALE_KEYS = (".scale_weight", ".scale_input", "scaled_fp8")
+# Scaled fp8 as ComfyUI writes it: X.weight with X.scale_weight (and X.scale_input, which only fp8 products need), and
+# an empty tensor `scaled_fp8` that says so.
+SCALE = ".scale_weight"
+SCALE_KEYS = (SCALE, ".scale_input", "scaled_fp8")
 T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -50,8 +56,31 @@ def read_shapes(path: Path, flag: str) -> dict[str, tuple[int, ...]]:
 
 def load(path: Path, *, prefix: str = "") -> dict[str, Tensor]:
     """All tensors of the file, or its part behind `prefix`. Those with a scale of their own (fp8) are multiplied by
-    it; the others stay mapped from the file, in its types."""
-    return _unscaled(part(load_file(path), prefix))
+    it, in fp32, and kept in bf16; the others stay mapped from the file, in its types."""
+    return {
+        key: tensor if scale is None else unscaled(tensor, scale, torch.bfloat16)
+        for key, tensor, scale in stream(path, prefix=prefix)
+    }
+
+
+def stream(path: Path, *, prefix: str = "") -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """(key, tensor, its scale if it has one) of the same, in the order of the file, one by one."""
+    with safe_open(path, framework="pt") as file:
+        stored = part({key: key for key in file.offset_keys()}, prefix)
+        for key, in_file in stored.items():
+            if not key.endswith(SCALE_KEYS):
+                scale = stored.get(scale_key(key))
+                yield key, file.get_tensor(in_file), file.get_tensor(scale) if scale else None
+
+
+def scale_key(weight_key: str) -> str:
+    """X.weight -> X.scale_weight."""
+    return weight_key.removesuffix(".weight") + SCALE
+
+
+def unscaled(tensor: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a tensor with a scale means: multiplied in fp32, then cast."""
+    return (tensor.float() * scale.float()).to(dtype)
 
 
 def part(named: Mapping[str, T], prefix: str) -> dict[str, T]:
@@ -60,34 +89,39 @@ def part(named: Mapping[str, T], prefix: str) -> dict[str, T]:
     return chosen or dict(named)
 
 
-def _unscaled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Scaled fp8 as ComfyUI writes it: X.weight with X.scale_weight (and X.scale_input, which only fp8 products
-    need), and an empty tensor `scaled_fp8` that says so. Computed in fp32 and kept in bf16."""
-    kept = {key: tensor for key, tensor in tensors.items() if not key.endswith(SCALE_KEYS)}
-    for key, scale in tensors.items():
-        if key.endswith(".scale_weight"):
-            weight = key.removesuffix("scale_weight") + "weight"
-            kept[weight] = (kept[weight].float() * scale.float()).bfloat16()
-    return kept
-
-
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Writes a file with the mode that the umask gives: safetensors' own writer makes it readable by nobody else."""
     path.write_bytes(to_bytes(dict(tensors), dict(metadata)))
 
 
+def check_fit(model: torch.nn.Module, shapes: Shapes, source: str) -> None:
+    """Raises TrainerError if a key that the model has is missing, has another shape, or is one too many."""
+    placeholders = {
+        key: torch.empty(shape, device="meta") for key, shape in shapes.items() if not key.endswith(SCALE_KEYS)
+    }
+    try:
+        model.load_state_dict(placeholders, strict=True)
+    except RuntimeError as error:
+        raise TrainerError(f"{source} does not have the expected keys and shapes: {error}") from error
+
+
 def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: str) -> None:
     """Puts tensors into a model that was built on `meta`, cast to `dtype`, frozen, in evaluation mode.
 
-    Raises TrainerError if a key is missing or has another shape, or if anything stays on `meta`: such a buffer
-    would compute NaN without an error (measured with CLIP's position_ids, issue 2).
+    Raises TrainerError if a key is missing or has another shape.
     """
-    cast = {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
-    try:
-        model.load_state_dict(cast, strict=True, assign=True)
-    except RuntimeError as error:
-        raise TrainerError(f"{source} does not have the expected keys and shapes: {error}") from error
+    check_fit(model, {key: tuple(tensor.shape) for key, tensor in tensors.items()}, source)
+    fill(model, {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()})
+
+
+def fill(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Puts tensors into a model that was built on `meta`, as they are, frozen, in evaluation mode.
+
+    Nothing may stay on `meta`: such a buffer would compute NaN without an error (measured with CLIP's position_ids,
+    issue 2).
+    """
+    model.load_state_dict(tensors, strict=True, assign=True)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
-            raise RuntimeError(f"{name} of {source} was never filled")
+            raise RuntimeError(f"{name} of {type(model).__name__} was never filled")
     model.eval().requires_grad_(False)

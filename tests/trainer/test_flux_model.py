@@ -12,7 +12,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
-from library import model
+from library import loading
 from library.flux_model import Flux, FluxConfig, image_ids, pack, read_config, unpack
 from library.safetensors_file import load, read_shapes
 from tests.trainer.keymap import to_diffusers
@@ -73,7 +73,7 @@ def test_outputs_are_those_of_diffusers(variant: tuple[str, ...], tmp_path: Path
     path = make_models(tmp_path, *variant).folder / "flux1-dev.safetensors"
     config = read_config(read_shapes(path, ""))
     assert config.guidance == (not variant)
-    ours = model.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
+    ours = loading.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
     given = inputs(config)
     expected = ask_oracle(build_oracle(load(path), config), config, given)
     assert expected.std() > 0.1
@@ -87,7 +87,7 @@ def test_checkpointing_changes_no_gradient(checkpointed: int, tmp_path: Path) ->
     config = read_config(read_shapes(path, ""))
     gradients, passes = [], []
     for count in (0, checkpointed):
-        flux = model.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
+        flux = loading.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
         flux.checkpointed_blocks = count
         flux.requires_grad_(True)
         times = [0, 0, 0, 0]

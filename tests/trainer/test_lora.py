@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from library import model, network_settings
+from library import loading, network_settings
 from library.flux_model import Flux, FluxConfig, read_config
 from library.lora import LoRANetwork
 from library.safetensors_file import load, read_shapes
@@ -91,7 +91,7 @@ def test_a_trained_lora_has_its_effect_in_diffusers(tmp_path: Path) -> None:
     expected = ask_oracle(oracle, config, given)
     del oracle
 
-    ours = model.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
+    ours = loading.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
     network = LoRANetwork(transformer=ours, clip=None, rank=2, alpha=1, seed=0)
     network.load_kohya(load(outcome.lora), "the trained LoRA")
     effect = (expected - without).abs().mean()

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from library import model, text_encoders
+from library import loading, text_encoders
 from library.flux_model import read_config
 from library.safetensors_file import load, read_shapes
 from tests.trainer.in_process import run
@@ -57,7 +57,7 @@ def test_a_transformer_is_what_its_file_says(prefix: str, convert: object, model
     save_file({f"{prefix}{key}": tensor for key, tensor in stored.items()} | (others if prefix else {}), path)
 
     config = read_config(read_shapes(models.folder / "flux1-dev.safetensors", ""))
-    ours = model.load_transformer(path, config, dtype=torch.bfloat16, device=torch.device("cpu"))
+    ours = loading.load_transformer(path, config, dtype=torch.bfloat16, device=torch.device("cpu"))
     meant = {key: tensor.bfloat16() for key, tensor in as_read(stored, original).items()}
     assert all(torch.equal(tensor, meant[key]) for key, tensor in ours.state_dict().items())
     assert torch.isfinite(ours(*inputs(config))).all()
