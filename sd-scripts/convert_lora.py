@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shows a Flux LoRA, or writes it in another layout: kohya's (sd-scripts, FluxGym), diffusers' or PEFT's.
+
+    python convert_lora.py inspect LORA [--json]
+    python convert_lora.py to-diffusers LORA OUT.safetensors [--force]
+    python convert_lora.py to-peft LORA OUT_FOLDER [--force]
+    python convert_lora.py to-kohya LORA OUT.safetensors [--force]
+
+LORA is a file of any of these layouts, or PEFT's folder; which layout it has is seen from it. The effect of the LoRA
+stays the same. OUT is whole or not there; without --force one that is there already is left as it is. Exit status: 0
+done; 1 bad input, in one sentence; 2 a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from library import lora_conversion, lora_writing
+from library.errors import EXIT_BAD_INPUT, TrainerError
+from library.lora_layouts import NAMES, Layout, place_of_diffusers
+from library.lora_reading import CONFIG, WEIGHTS, LoRAFile, read
+from library.lora_report import as_text, report_of
+from library.low_rank import LowRank
+
+VERBS: dict[str, Layout] = {"to-diffusers": "diffusers", "to-peft": "peft", "to-kohya": "kohya"}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Shows a Flux LoRA, or writes it in another layout.", allow_abbrev=False
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    inspect = verbs.add_parser("inspect", help="layout, rank, alpha, norms and metadata of a LoRA")
+    inspect.add_argument("lora", type=Path, metavar="LORA")
+    inspect.add_argument("--json", action="store_true", help="all of it, for programs")
+    for verb, layout in VERBS.items():
+        to = verbs.add_parser(verb, help=f"writes a LoRA in {NAMES[layout]}")
+        to.add_argument("lora", type=Path, metavar="LORA", help="a file, or PEFT's folder")
+        to.add_argument("out", type=Path, metavar="OUT", help="a new folder" if layout == "peft" else "a new file")
+        to.add_argument("--force", action="store_true", help="replaces OUT")
+    return parser.parse_args(arguments)
+
+
+def convert(file: LoRAFile, layout: Layout, out: Path) -> int:
+    """Writes the layers in another layout and tells how many there are. Raises TrainerError and OSError."""
+    layers = in_layout(file, layout)
+    if layout == "kohya":
+        lora_writing.write_kohya(out, layers, file.metadata)
+    elif layout == "diffusers":
+        lora_writing.write_diffusers(out, layers, file.metadata)
+    else:
+        lora_writing.write_peft(out, layers, file.metadata)
+    return len(layers)
+
+
+def in_layout(file: LoRAFile, layout: Layout) -> dict[str, LowRank]:
+    if file.layout == "kohya":
+        return lora_conversion.to_diffusers(file.layers)
+    if layout == "kohya":
+        return lora_conversion.to_kohya(file.layers)
+    for name in file.layers:
+        place_of_diffusers(name)  # raises for a layer that Flux does not have
+    return file.layers
+
+
+def check_out(out: Path, layout: Layout, *, force: bool) -> None:
+    """Raises TrainerError if OUT cannot be written, or would cost what is not ours to remove."""
+    if not out.absolute().parent.is_dir():
+        raise TrainerError(f"OUT: there is no folder {out.absolute().parent}")
+    if not out.exists():
+        return
+    if not force:
+        raise TrainerError(f"OUT: {out} is there already; --force replaces it")
+    if out.is_dir() != (layout == "peft"):
+        raise TrainerError(f"OUT: {out} is a {'folder' if out.is_dir() else 'file'}, which this layout does not use")
+    for path in out.rglob("*") if out.is_dir() else ():
+        if path.name not in (CONFIG, WEIGHTS, "text_encoder"):
+            raise TrainerError(f"OUT: {out} has more than an adapter in it ({path.name}); take another folder")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises TrainerError and OSError."""
+    if options.verb == "inspect":
+        report = report_of(read(options.lora))
+        print(json.dumps(report.as_json(), indent=1, ensure_ascii=False) if options.json else as_text(report))
+        return
+    layout = VERBS[options.verb]
+    check_out(options.out, layout, force=options.force)
+    file = read(options.lora)
+    if file.layout == layout:
+        raise TrainerError(f"{options.lora} has {NAMES[layout]} already")
+    modules = convert(file, layout, options.out)
+    before = f"{len(file.layers)} in {NAMES[file.layout]}"
+    print(f"{options.out} has {modules} modules in {NAMES[layout]} (before: {before})")
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    try:
+        run(options)
+    except (TrainerError, OSError, SafetensorError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

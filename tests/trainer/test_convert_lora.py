@@ -1,0 +1,473 @@
+# SPDX-License-Identifier: Apache-2.0
+"""convert_lora.py, with diffusers and PEFT as judges: what they load has our LoRA's effect, and the reverse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from diffusers import FluxPipeline
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+import convert_lora
+from library import atomic, loading, lora_writing, safetensors_file
+from library.flux_model import FluxConfig, read_config
+from library.hashes import lora_hashes
+from library.lora import LoRANetwork, sizes_in
+from library.lora_reading import read
+from library.low_rank import LowRank
+from library.network_settings import NetworkSettings
+from tests.trainer.running import ROOT, Models
+from tests.trainer.test_flux_model import ask_oracle, build_oracle, inputs
+
+METADATA = {
+    "ss_output_name": "mine",
+    "ss_network_dim": "4",
+    "modelspec.title": "mine",
+    "ss_tag_frequency": '{"ü": 1}',
+}
+# Of the outputs, which are about 1: what a LoRA has to change, and where two libraries' rounding may differ.
+EFFECT, ROUNDING = 5e-3, 1e-6
+IDS = torch.tensor([[0, 5, 9, 3], [0, 1, 2, 3]])
+
+
+class Bench:
+    """The tiny model three times over: as we load it, as diffusers does, and its CLIP."""
+
+    def __init__(self, models: Models) -> None:
+        self.path = models.folder / "flux1-dev.safetensors"
+        self.config: FluxConfig = read_config(safetensors_file.read_shapes(self.path, ""))
+        self.given = inputs(self.config)
+
+    def ours(self) -> Any:
+        return loading.load_transformer(self.path, self.config, dtype=torch.float32, device=torch.device("cpu"))
+
+    def oracle(self) -> Any:
+        return build_oracle(safetensors_file.load(self.path), self.config)
+
+    def clip(self) -> Any:
+        torch.manual_seed(3)
+        config = CLIPTextConfig(
+            vocab_size=10,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            bos_token_id=0,
+            eos_token_id=9,
+        )
+        return CLIPTextModel(config).eval()
+
+    def ask(self, oracle: Any) -> Tensor:
+        return ask_oracle(oracle, self.config, self.given)
+
+    def ask_ours(self, lora: Path) -> tuple[Tensor, Tensor]:
+        """What our model and CLIP give with a file in kohya's layout."""
+        ours, clip = self.ours(), self.clip()
+        tensors = load_file(lora)
+        network = LoRANetwork(transformer=ours, clip=clip, rank=1, alpha=1, seed=0, sizes=sizes_in(tensors))
+        network.load_kohya(tensors, "the LoRA")
+        return ours(*self.given), clip(IDS).last_hidden_state
+
+
+@pytest.fixture(scope="module")
+def bench(models: Models) -> Bench:
+    return Bench(models)
+
+
+def write_trained(path: Path, bench: Bench, *, alpha: float, dtype: torch.dtype) -> Path:
+    """A file in kohya's layout as the trainer writes it, in which no number is zero: with CLIP-L, and with the layers
+    before the blocks at other ranks."""
+    settings = NetworkSettings(in_ranks=(2, 3, 2, 2, 2), part_ranks={"img_attn_dim": 6})
+    network = LoRANetwork(transformer=bench.ours(), clip=bench.clip(), rank=4, alpha=alpha, seed=0, settings=settings)
+    generator = torch.Generator().manual_seed(1)
+    for _, part in network.parts():
+        nn.init.normal_(part.up, std=0.3, generator=generator)
+    tensors = network.kohya_tensors(dtype)
+    metadata = dict(METADATA)
+    metadata["sshs_model_hash"], metadata["sshs_legacy_hash"] = lora_hashes(tensors, metadata)
+    safetensors_file.write(path, tensors, metadata)
+    return path
+
+
+def run(*words: str | Path) -> None:
+    assert convert_lora.main([str(word) for word in words]) == 0
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata())
+
+
+def assert_files_equal(one: Path, other: Path) -> None:
+    """Tensors bit for bit, types and metadata included."""
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys()
+    assert all(first[key].dtype == second[key].dtype and torch.equal(first[key], second[key]) for key in first)
+    assert metadata_of(one) == metadata_of(other)
+
+
+# ---- there and back ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["to-diffusers", "to-peft"])
+def test_there_and_back_is_the_same_file(layout: str, dtype: torch.dtype, bench: Bench, tmp_path: Path) -> None:
+    """Ranks 2, 4 with alpha 2: a scale of 1 and 1/2. Rank 3 and 6: scales that no binary number is."""
+    lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=dtype)
+    run(layout, lora, tmp_path / "there")
+    run("to-kohya", tmp_path / "there", tmp_path / "back.safetensors")
+    if layout == "to-peft" or dtype == torch.bfloat16:
+        assert_files_equal(tmp_path / "back.safetensors", lora)
+        return
+    before, after = read(lora).layers, read(tmp_path / "back.safetensors").layers
+    assert before.keys() == after.keys()
+    for name, layer in before.items():
+        torch.testing.assert_close(product(after[name]), product(layer), rtol=1e-6, atol=1e-7)
+        assert layer.rank in (3, 6) or torch.equal(after[name].up, layer.up)
+
+
+def product(layer: LowRank) -> Tensor:
+    return layer.alpha / layer.rank * (layer.up.double() @ layer.down.double())
+
+
+def test_diffusers_and_peft_lead_to_each_other(bench: Bench, tmp_path: Path) -> None:
+    lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.bfloat16)
+    run("to-diffusers", lora, tmp_path / "one.safetensors")
+    run("to-peft", tmp_path / "one.safetensors", tmp_path / "peft")
+    run("to-diffusers", tmp_path / "peft" / "adapter_model.safetensors", tmp_path / "other.safetensors")
+    assert_files_equal(tmp_path / "one.safetensors", tmp_path / "other.safetensors")
+
+
+def test_metadata_stay_and_hashes_are_those_of_the_tensors(bench: Bench, tmp_path: Path) -> None:
+    lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.bfloat16)
+    run("to-diffusers", lora, tmp_path / "there.safetensors")
+    there = metadata_of(tmp_path / "there.safetensors")
+    assert METADATA.items() <= there.items()
+    assert not [key for key in there if key.startswith("sshs_")]
+    run("to-kohya", tmp_path / "there.safetensors", tmp_path / "back.safetensors")
+    back = metadata_of(tmp_path / "back.safetensors")
+    hashes = lora_hashes(load_file(tmp_path / "back.safetensors"), METADATA)
+    assert back == METADATA | dict(zip(("sshs_model_hash", "sshs_legacy_hash"), hashes, strict=True))
+
+
+# ---- the real libraries load what we write -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [1, 3])
+@torch.no_grad()
+def test_diffusers_loads_the_file_with_our_effect(alpha: int, bench: Bench, tmp_path: Path) -> None:
+    lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=alpha, dtype=torch.float32)
+    run("to-diffusers", lora, tmp_path / "there.safetensors")
+    ours, our_text = bench.ask_ours(lora)
+
+    read_by_it, alphas = FluxPipeline.lora_state_dict(str(tmp_path / "there.safetensors"), return_alphas=True)
+    assert not alphas
+    through_pipeline, clip = bench.oracle(), bench.clip()
+    FluxPipeline.load_lora_into_transformer(read_by_it, network_alphas=alphas, transformer=through_pipeline)
+    FluxPipeline.load_lora_into_text_encoder(read_by_it, network_alphas=alphas, text_encoder=clip)
+    alone = bench.oracle()
+    alone.load_lora_adapter(str(tmp_path), weight_name="there.safetensors")
+
+    base = bench.ask(bench.oracle())
+    for answer in (bench.ask(through_pipeline), bench.ask(alone)):
+        assert (answer - base).abs().mean() > EFFECT
+        torch.testing.assert_close(answer, ours, rtol=0, atol=ROUNDING)
+    assert (our_text - bench.clip()(IDS).last_hidden_state).abs().mean() > EFFECT
+    torch.testing.assert_close(clip(IDS).last_hidden_state, our_text, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("alpha", [1, 3])
+@torch.no_grad()
+def test_peft_loads_the_folder_with_our_effect(alpha: int, bench: Bench, tmp_path: Path) -> None:
+    lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=alpha, dtype=torch.float32)
+    run("to-peft", lora, tmp_path / "there")
+    ours, our_text = bench.ask_ours(lora)
+    transformer = PeftModel.from_pretrained(bench.oracle(), tmp_path / "there")
+    clip = PeftModel.from_pretrained(bench.clip(), tmp_path / "there" / "text_encoder")
+    torch.testing.assert_close(bench.ask(transformer), ours, rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(clip(IDS).last_hidden_state, our_text, rtol=0, atol=ROUNDING)
+
+
+# ---- we load what the real libraries write -------------------------------------------------------------------------
+
+SPLIT = ["to_q", "to_k", "to_v", "proj_mlp"]
+TRAINED: dict[str, dict[str, Any]] = {
+    "q, k, v and MLP": {"r": 4, "lora_alpha": 2, "target_modules": SPLIT},
+    "some of the members": {"r": 4, "lora_alpha": 3, "target_modules": ["to_q", "to_v", "ff.net.2"]},
+    "by patterns": {
+        "r": 4,
+        "lora_alpha": 4,
+        "target_modules": SPLIT,
+        "rank_pattern": {"to_k": 2},
+        "alpha_pattern": {"attn.to_q": 1, "^single_transformer_blocks.0.proj_mlp": 9},
+    },
+    "rank-stabilised": {"r": 4, "lora_alpha": 2, "target_modules": SPLIT, "use_rslora": True},
+    "outside the blocks": {"r": 2, "lora_alpha": 2, "target_modules": ["x_embedder", "context_embedder"]},
+}
+
+
+def trained_by_peft(bench: Bench, name: str) -> Any:
+    torch.manual_seed(0)
+    adapted = get_peft_model(bench.oracle(), LoraConfig(**TRAINED[name]))
+    for key, parameter in adapted.named_parameters():
+        if "lora_B" in key:
+            nn.init.normal_(parameter, std=0.3)
+    return adapted.eval()
+
+
+def save_as_peft(adapted: Any, folder: Path) -> Path:
+    adapted.save_pretrained(folder)
+    return folder
+
+
+def save_as_diffusers(adapted: Any, folder: Path) -> Path:
+    """As its training scripts do: `transformer.` before the names, and the LoraConfig in the metadata."""
+    config = adapted.peft_config["default"].to_dict()
+    config["target_modules"] = sorted(config["target_modules"])
+    FluxPipeline.save_lora_weights(
+        folder,
+        transformer_lora_layers={
+            key.removeprefix("base_model.model."): value
+            for key, value in peft.get_peft_model_state_dict(adapted).items()
+        },
+        transformer_lora_adapter_metadata={key: value for key, value in config.items() if _is_plain(value)},
+    )
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | list | dict)
+
+
+@pytest.mark.parametrize("save", [save_as_peft, save_as_diffusers])
+@pytest.mark.parametrize("name", TRAINED)
+@torch.no_grad()
+def test_a_lora_trained_by_peft_has_its_effect_here(
+    name: str, save: Callable[[Any, Path], Path], bench: Bench, tmp_path: Path
+) -> None:
+    adapted = trained_by_peft(bench, name)
+    expected = bench.ask(adapted)
+    assert (expected - bench.ask(bench.oracle())).abs().mean() > EFFECT
+    run("to-kohya", save(adapted, tmp_path / "theirs"), tmp_path / "ours.safetensors")
+    assert set(metadata_of(tmp_path / "ours.safetensors")) == {"sshs_model_hash", "sshs_legacy_hash"}
+    answer, _ = bench.ask_ours(tmp_path / "ours.safetensors")
+    torch.testing.assert_close(answer, expected, rtol=0, atol=ROUNDING)
+
+
+@torch.no_grad()
+def test_the_last_modulation_is_swapped(bench: Bench, tmp_path: Path) -> None:
+    """The trainer has no such layer, so its weight is added by hand."""
+    torch.manual_seed(0)
+    adapted = get_peft_model(bench.oracle(), LoraConfig(r=2, lora_alpha=2, target_modules=["norm_out.linear"]))
+    nn.init.normal_(adapted.base_model.model.norm_out.linear.lora_B["default"].weight, std=0.3)
+    run("to-kohya", save_as_peft(adapted.eval(), tmp_path / "theirs"), tmp_path / "ours.safetensors")
+    ((name, layer),) = read(tmp_path / "ours.safetensors").layers.items()
+    assert name == "lora_unet_final_layer_adaLN_modulation_1"
+    ours = bench.ours()
+    ours.final_layer.adaLN_modulation[1].weight += product(layer).float()
+    torch.testing.assert_close(ours(*bench.given), bench.ask(adapted), rtol=0, atol=ROUNDING)
+    run("to-diffusers", tmp_path / "ours.safetensors", tmp_path / "back.safetensors")
+    assert torch.equal(
+        load_file(tmp_path / "back.safetensors")["transformer.norm_out.linear.lora_B.weight"],
+        load_file(tmp_path / "theirs" / "adapter_model.safetensors")[
+            "base_model.model.norm_out.linear.lora_B.weight"
+        ],
+    )
+
+
+# ---- inspect -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["to-diffusers", "to-peft"])
+def test_inspect_tells_the_same_norms_in_each_layout(
+    layout: str, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.float32)
+    run(layout, lora, tmp_path / "there")
+    capsys.readouterr()
+    reports = []
+    for path in (lora, tmp_path / "there"):
+        run("inspect", path, "--json")
+        reports.append(json.loads(capsys.readouterr().out))
+    kohya, other = reports
+    assert [kohya["layout"], other["layout"]] == ["kohya", layout.removeprefix("to-")]
+    assert kohya["modules"] == len(read(lora).layers)
+    assert kohya["ranks"] == {"4": 23, "2": 6, "6": 2, "3": 2}
+    assert kohya["alphas"] == {"2.0": 33}
+    assert kohya["not_finite"] == []
+    assert kohya["metadata"].items() >= METADATA.items()
+    assert list(kohya["norms"]) == ["double 0", "single 0", "outside", "clip_l 0", "clip_l 1"]
+    assert list(kohya["norms"]) == list(other["norms"])
+    expected = sum(
+        product(layer).square().sum() for name, layer in read(lora).layers.items() if "double_blocks_0" in name
+    )
+    assert kohya["norms"]["double 0"] == pytest.approx(float(expected) ** 0.5)
+    assert list(kohya["norms"].values()) == pytest.approx(list(other["norms"].values()))
+
+
+def test_inspect_shows_people_what_tells(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.bfloat16)
+    tensors = load_file(lora)
+    tensors["lora_unet_img_in.lora_up.weight"][0, 0] = torch.nan
+    save_file(tensors, lora, METADATA)
+    run("inspect", lora)
+    told = capsys.readouterr().out.splitlines()
+    assert "alpha    2" in told
+    assert ["ss_output_name", "mine"] in [line.split() for line in told]
+    assert "damaged  NaN or infinity in 1 modules, first lora_unet_img_in" in told
+    assert [line.split()[:2] for line in told if line.startswith(("double", "single"))] == [
+        ["double", "0"],
+        ["single", "0"],
+    ]
+
+
+# ---- bad input -----------------------------------------------------------------------------------------------------
+
+
+def pair(name: str, *, rank: int = 2, inputs: int = 8, outputs: int = 8, ab: bool = False) -> dict[str, Tensor]:
+    down, up = ("lora_A", "lora_B") if ab else ("lora_down", "lora_up")
+    return {f"{name}.{down}.weight": torch.ones(rank, inputs), f"{name}.{up}.weight": torch.ones(outputs, rank)}
+
+
+BAD = {
+    "to-diffusers": [
+        (
+            pair("lora_te3_encoder_block_0_layer_0_SelfAttention_q"),
+            "lora_te3_encoder_block_0.* is not a layer of Flux",
+        ),
+        (pair("lora_unet_down_blocks_0_attn"), "lora_unet_down_blocks_0_attn is not a layer of Flux"),
+        (
+            pair("lora_unet_double_blocks_0_img_attn_qkv"),
+            "qkv cannot be split: it has 8 outputs, and 3 members have 24",
+        ),
+        (
+            pair("lora_unet_img_in") | {"lora_unet_img_in.dora_scale": torch.ones(1)},
+            "dora_scale is not part of a LoRA",
+        ),
+        ({"double_blocks.0.img_attn.proj.weight": torch.ones(1)}, "is not part of a LoRA of linear layers"),
+        ({"lora_unet_img_in.lora_down.weight": torch.ones(2, 8)}, "lora_unet_img_in has no up matrix"),
+        (pair("lora_unet_img_in") | {"lora_unet_img_in.lora_up.weight": torch.ones(8, 3)}, r"an up of \(8, 3\)"),
+        ({key: value.int() for key, value in pair("lora_unet_img_in").items()}, "numbers of type torch.int32"),
+        (pair("lora_unet_img_in", rank=0), r"a down of \(0, 8\)"),
+        ({}, "has no tensors"),
+        (pair("transformer.x_embedder", ab=True), "has diffusers' layout already"),
+    ],
+    "to-kohya": [
+        (pair("unet.down_blocks.0.attn.to_q", ab=True), "is not a layer of Flux or CLIP-L that kohya's layout has"),
+        (
+            pair("transformer.transformer_blocks.0.attn.to_q", outputs=9, ab=True),
+            "img_attn_qkv cannot be made: a member has 9 outputs instead of 8",
+        ),
+        (pair("lora_unet_img_in"), "has kohya's layout already"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "tensors", "sentence"), [(verb, *row) for verb, rows in BAD.items() for row in rows]
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    verb: str, tensors: dict[str, Tensor], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(tensors, tmp_path / "in.safetensors")
+    assert convert_lora.main([verb, str(tmp_path / "in.safetensors"), str(tmp_path / "out.safetensors")]) == 1
+    assert_refused(sentence, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
+
+
+def assert_refused(sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert told.err.count("\n") == 1
+    with pytest.raises(AssertionError, match=sentence):
+        raise AssertionError(told.err)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (None, "has no adapter_config.json"),
+        ("{", "adapter_config.json is damaged"),
+        ("[]", "there is no JSON object"),
+        ('{"peft_type": "LOHA"}', "peft_type is LOHA; only LORA is known"),
+        ('{"peft_type": "LORA", "use_dora": true}', "use_dora is not known here"),
+    ],
+)
+def test_a_folder_that_is_no_plain_lora_is_refused(
+    config: str | None, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_file(pair("base_model.model.x_embedder", ab=True), folder / "adapter_model.safetensors")
+    if config is not None:
+        (folder / "adapter_config.json").write_text(config)
+    assert convert_lora.main(["to-kohya", str(folder), str(tmp_path / "out.safetensors")]) == 1
+    assert_refused(sentence, capsys)
+
+
+def test_what_is_there_is_replaced_by_force_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lora, out, folder = tmp_path / "in.safetensors", tmp_path / "out.safetensors", tmp_path / "adapter"
+    save_file(pair("lora_unet_img_in"), lora)
+    out.write_text("precious")
+    assert convert_lora.main(["to-diffusers", str(lora), str(out)]) == 1
+    assert_refused("is there already; --force replaces it", capsys)
+    assert out.read_text() == "precious"
+    run("to-diffusers", lora, out, "--force")
+    assert read(out).layout == "diffusers"
+
+    run("to-peft", lora, folder)
+    run("to-peft", lora, folder, "--force")
+    (folder / "notes.txt").write_text("precious")
+    capsys.readouterr()
+    assert convert_lora.main(["to-peft", str(lora), str(folder), "--force"]) == 1
+    assert_refused(r"has more than an adapter in it \(notes.txt\)", capsys)
+    assert convert_lora.main(["to-diffusers", str(lora), str(tmp_path / "none" / "out.safetensors")]) == 1
+    assert_refused("there is no folder", capsys)
+
+
+@pytest.mark.parametrize("verb", ["to-diffusers", "to-peft"])
+def test_a_full_disk_leaves_nothing(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(pair("lora_unet_img_in"), tmp_path / "in.safetensors")
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "fsync_path", full)
+    assert convert_lora.main([verb, str(tmp_path / "in.safetensors"), str(tmp_path / "out")]) == 1
+    assert_refused("No space left on device", capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
+
+
+def test_it_is_a_program(tmp_path: Path) -> None:
+    program = ROOT / "sd-scripts" / "convert_lora.py"
+    missing = subprocess.run([sys.executable, program, "inspect", tmp_path / "x"], capture_output=True, text=True)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert missing.stderr == f"error: LoRA: there is no file {tmp_path / 'x'}\n"
+    assert subprocess.run([sys.executable, program, "to-lycoris"], capture_output=True).returncode == 2
+
+
+def test_the_commonest_rank_and_alpha_are_peft_defaults() -> None:
+    """`proj_out` is also the end of a block's name, and PEFT compares ends."""
+    layers = {
+        "proj_out": LowRank(down=torch.ones(2, 8), up=torch.ones(8, 2), alpha=1.5),
+        "single_transformer_blocks.0.proj_out": LowRank(down=torch.ones(4, 8), up=torch.ones(8, 4), alpha=4.0),
+        "x_embedder": LowRank(down=torch.ones(4, 8), up=torch.ones(8, 4), alpha=4.0),
+    }
+    config = lora_writing.peft_config(layers)
+    assert (config["r"], config["lora_alpha"]) == (4, 4)
+    assert (config["rank_pattern"], config["alpha_pattern"]) == ({"^proj_out": 2}, {"^proj_out": 1.5})
