@@ -78,6 +78,8 @@ def contradiction(options: Options) -> str | None:
         return "samples are asked for, but --sample_prompts does not say which"
     if options.output_name is not None and "/" in options.output_name:
         return f"--output_name {options.output_name!r} must not contain a slash; --output_dir is the folder"
+    if (options.fp8_base or options.fp8_base_unet) and options.mixed_precision == "no":
+        return "--fp8_base keeps the matrices alone in 8 bits: say what to compute in, with --mixed_precision bf16"
     if options.lr_warmup_steps and (options.lr_scheduler in ("constant", "piecewise_constant")):
         return f"--lr_scheduler {options.lr_scheduler} has no warm-up; take constant_with_warmup, or leave it out"
     if options.lr_warmup_steps and options.lr_scheduler_type:

@@ -55,6 +55,8 @@ class Choices:
 def asked(options: Options, *, blocks: int) -> dict[str, Any]:
     """What the command line asks for, of a model with so many blocks. A switch that is not given asks for nothing."""
     found: dict[str, Any] = {"mixed_precision": options.mixed_precision}
+    if options.fp8_base or options.fp8_base_unet:
+        found["base"] = "fp8"
     if options.gradient_checkpointing:
         found["checkpointed_blocks"] = blocks
     if options.deterministic:

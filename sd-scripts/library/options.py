@@ -281,6 +281,8 @@ class Options:
     max_train_steps: int = flag("steps to train", default=1600, parse=count)
     max_train_epochs: int | None = flag("epochs to train; overrides the steps", parse=count)
     gradient_accumulation_steps: int = flag("batches per step", default=1, parse=count)
+    fp8_base: bool = switch("keep the transformer's matrices in 8 bits, with scales")
+    fp8_base_unet: bool = switch("the same as --fp8_base")
     gradient_checkpointing: bool = switch("save memory, pay with time")
     mixed_precision: str = flag("number type of the frozen models", default="no", parse=only("no", "bf16"))
     seed: int | None = flag("seed of every random choice (drawn, if not given)", parse=seed_number)

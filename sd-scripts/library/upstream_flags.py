@@ -12,7 +12,7 @@ YET = "not there yet"
 _REASONS: dict[str, str] = {
     YET: """
         --blocks_to_swap --conditioning_data_dir --cpu_offload_checkpointing --disable_mmap_load_safetensors
-        --dynamo_backend --fp8_base --fp8_base_unet --full_bf16
+        --dynamo_backend --full_bf16
         --lowram
         --split_mode --torch_compile --use_8bit_adam""",
     "it changes the picture at each step, and pictures are encoded once": """

@@ -25,7 +25,8 @@ SUBSET = "[[datasets.subsets]]\nimage_dir = '{pictures}'\n"
     ("words", "sentence"),
     [
         ("--foo", "unknown flag --foo"),
-        ("--fp8_base", "--fp8_base is a flag of sd-scripts that this trainer does not have yet; leave it out"),
+        ("--full_bf16", "--full_bf16 is a flag of sd-scripts that this trainer does not have yet; leave it out"),
+        ("--fp8_base", "--fp8_base keeps the matrices alone in 8 bits: say what to compute in"),
         ("--save_stat", "unknown flag --save_stat; did you mean --save_state?"),
         ("--lr_scheduler cosin", "--lr_scheduler: invalid choice: 'cosin' (choose from "),
         ("--lr_warmup_steps 5", "--lr_scheduler constant has no warm-up; take constant_with_warmup"),
