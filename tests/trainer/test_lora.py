@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
+import convert_lora
 from library import loading, network_settings
 from library.flux_model import Flux, FluxConfig, read_config
 from library.lora import LoRANetwork
@@ -72,7 +73,8 @@ def test_an_alpha_that_bf16_cannot_hold_stays_exact() -> None:
 
 @torch.no_grad()
 def test_a_trained_lora_has_its_effect_in_diffusers(tmp_path: Path) -> None:
-    """Trained by the program at full width, read back by diffusers' own kohya converter (trainers.md 4.3)."""
+    """Trained by the program at full width, read back by diffusers' own kohya converter (trainers.md 4.3) and, after
+    ours, by its loader alone."""
     from diffusers import FluxPipeline
 
     models = make_models(tmp_path / "models", *FULL_WIDTH, *FULL_WIDTH_TEXT)
@@ -89,6 +91,10 @@ def test_a_trained_lora_has_its_effect_in_diffusers(tmp_path: Path) -> None:
     lora, alphas = FluxPipeline.lora_state_dict(str(outcome.lora), return_alphas=True)
     FluxPipeline.load_lora_into_transformer(lora, network_alphas=alphas, transformer=oracle)
     expected = ask_oracle(oracle, config, given)
+    assert convert_lora.main(["to-diffusers", str(outcome.lora), str(tmp_path / "converted.safetensors")]) == 0
+    oracle.unload_lora()
+    oracle.load_lora_adapter(str(tmp_path), weight_name="converted.safetensors")
+    converted = ask_oracle(oracle, config, given)
     del oracle
 
     ours = loading.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
@@ -96,4 +102,6 @@ def test_a_trained_lora_has_its_effect_in_diffusers(tmp_path: Path) -> None:
     network.load_kohya(load(outcome.lora), "the trained LoRA")
     effect = (expected - without).abs().mean()
     assert effect > 1e-3
-    assert (ours(*given) - expected).abs().max() < 1e-2 * effect
+    answer = ours(*given)
+    assert (answer - expected).abs().max() < 1e-2 * effect
+    assert (answer - converted).abs().max() < 1e-2 * effect
