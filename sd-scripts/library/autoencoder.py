@@ -100,6 +100,11 @@ class Autoencoder:
         self._model = model.to(device)
         self._device = device
 
+    def to(self, device: torch.device) -> None:
+        """Moves it to another device. Raises torch.OutOfMemoryError; it can be moved back then."""
+        self._device = device
+        self._model.to(device)
+
     @torch.no_grad()
     def encode(self, pixels_B3HW: Tensor, generator: torch.Generator) -> Tensor:
         """Pixels in [-1, 1] -> latents (B, C, h, w), drawn from the posterior by `generator`, shifted, scaled."""

@@ -61,6 +61,7 @@ class Loop:
         self._output = self._make_output()
         self._sampler = Sampler(
             options=options,
+            plan=inputs.plan,
             seed=inputs.seed,
             transformer=parts.transformer,
             clip=parts.clip,
@@ -225,19 +226,24 @@ class Loop:
             self._report.micro_step(steps_done=step)
             return not self._stop.requested
 
-        self._parts.network.eval()
-        with optimizer.weights_in_use(self._parts.optimizer):
+        with self._as_saved():
             loss = self._validation.loss(between=between)
-        self._parts.network.train()
         if loss is not None:
             self._report.validation(step, loss)
 
     def _sample(self, *, epoch: int | None, step: int) -> None:
-        """With the weights that a LoRA of this moment has, and without dropout."""
-        self._parts.network.eval()
-        with optimizer.weights_in_use(self._parts.optimizer):
+        with self._as_saved():
             self._sampler.sample_all(epoch=epoch, step=step)
-        self._parts.network.train()
+
+    @contextlib.contextmanager
+    def _as_saved(self) -> Iterator[None]:
+        """Within it the weights are those that a LoRA of this moment has, and nothing is dropped out."""
+        self._parts.network.eval()
+        try:
+            with optimizer.weights_in_use(self._parts.optimizer):
+                yield
+        finally:
+            self._parts.network.train()
 
     def _do_what_was_wished(self, step: int) -> None:
         """SIGUSR1: a state and a LoRA; SIGUSR2: samples. Not after the last step, which has its own.

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sample pictures: Euler's method from noise to picture along Flux's own schedule (trainers.md 1.8).
 
-Sampling draws from generators of its own and changes nothing about the training. A sample that fails is said on
-stderr and left out; a stop drops what is not finished.
+Sampling draws from generators of its own and changes nothing about the training. What fails, a sample or all of them,
+is said and left out; a stop drops what is not finished. Between samples nothing of it stays on the device:
+the autoencoder (335 MB) waits in host memory, and what decoding took is given back, since its blocks of memory have
+other sizes than the training's.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -18,23 +20,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from library import atomic, debug_hang, flow_matching, images, names, randomness, text_encoders
+from library import atomic, contact_sheet, debug_hang, flow_matching, images, names, randomness, text_encoders
 from library.autoencoder import PIXELS_PER_LATENT, Autoencoder
 from library.encoding import EncodedPrompt, EncodedText
+from library.errors import TrainerError
 from library.flux_model import Flux, image_ids, pack, unpack
 from library.metrics import Metrics
 from library.options import Options
+from library.plan import Plan
 from library.prompts import Prompt
 from library.signals import Stopped, StopRequest
 
+CPU = torch.device("cpu")
+
 
 class Sampler:
-    """Makes the samples of all prompts. The autoencoder is loaded at the first sample and kept."""
+    """Makes the samples of all prompts, and the contact sheet. The autoencoder is loaded at the first and kept."""
 
     def __init__(
         self,
         *,
         options: Options,
+        plan: Plan,
         seed: int,
         transformer: Flux,
         clip: nn.Module | None,
@@ -45,7 +52,7 @@ class Sampler:
         metrics: Metrics,
         say: Callable[[str], None],
     ) -> None:
-        self._options, self._seed, self._prompts = options, seed, prompts
+        self._options, self._plan, self._seed, self._prompts = options, plan, seed, prompts
         self._transformer, self._clip = transformer, clip
         self._device, self._autocast = device, autocast
         self._stop, self._metrics, self._say = stop, metrics, say
@@ -53,26 +60,43 @@ class Sampler:
         self._denoised = 0
 
     def sample_all(self, *, epoch: int | None, step: int) -> None:
-        """One picture for each prompt into `output_dir/sample/`."""
-        folder = self._options.output_dir / "sample"
+        """One picture for each prompt into `output_dir/sample/`. Raises nothing, whatever happens."""
         date = time.strftime("%Y%m%d%H%M%S")
         self._denoised = 0
-        for index, encoded in enumerate(self._prompts):
-            self._metrics.report("sampling", **self._progress(index))
-            name = names.sample_name(
-                self._options, epoch=epoch, step=step, index=index, date=date, seed=encoded.prompt.seed
-            )
-            try:
-                self._sample(encoded, index, folder / name)
-            except Stopped:
-                return
-            except Exception:  # noqa: BLE001 (a failed sample never ends the run)
-                traceback.print_exc()
-                print(f"warning: the sample {name} failed; the training goes on", file=sys.stderr)
+        self._metrics.report("sampling", **self._progress(0))
+        if not self._try(self._load_autoencoder, "there are no samples"):
+            return
+        try:
+            for index, encoded in enumerate(self._prompts):
+                self._metrics.report("sampling", **self._progress(index))
+                seed = encoded.prompt.seed
+                name = names.sample_name(self._options, epoch=epoch, step=step, index=index, date=date, seed=seed)
+                sample = functools.partial(self._sample, encoded, index, self._folder / name)
+                self._try(sample, f"the sample {name} is left out")
+        except Stopped:
+            return
+        self._metrics.report("sampling", **self._progress(len(self._prompts)))
+        self._try(functools.partial(self._update_sheet, step), "the contact sheet is left as it was")
+
+    @property
+    def _folder(self) -> Path:
+        return self._options.output_dir / "sample"
+
+    def _try(self, action: Callable[[], None], otherwise: str) -> bool:
+        """Whether an action succeeds. If not, it says why, and what is `otherwise`."""
+        wrong = _what_goes_wrong(action)
+        if wrong:
+            self._say(f"warning: {otherwise}: {wrong}; the training goes on")
+        # Only now: the error's frames held tensors.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return wrong is None
+
+    def _load_autoencoder(self) -> None:
+        if self._autoencoder is None:
+            self._autoencoder = Autoencoder(self._options.ae, CPU)
 
     def _sample(self, encoded: EncodedPrompt, index: int, path: Path) -> None:
-        if self._autoencoder is None:
-            self._autoencoder = Autoencoder(self._options.ae, self._device)
         seed = encoded.prompt.seed
         drawn = (
             torch.Generator().manual_seed(seed)
@@ -80,10 +104,33 @@ class Sampler:
             else randomness.generator("sample", self._seed, index)
         )
         latents = self._denoise(encoded, index, drawn)
-        picture = images.to_picture(self._autoencoder.decode(latents)[0])
+        picture = images.to_picture(self._decode(latents)[0])
         path.parent.mkdir(exist_ok=True)
-        atomic.write_file(path, lambda part: picture.save(part, format="PNG"), durable=False)
+        label = contact_sheet.labelled(encoded.prompt.text)
+        atomic.write_file(path, lambda part: picture.save(part, format="PNG", pnginfo=label), durable=False)
         self._say(f"sample: {path}")
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Latents (1, C, h, w) -> pixels (1, 3, H, W). The autoencoder is on the device only meanwhile."""
+        assert self._autoencoder is not None
+        try:
+            self._autoencoder.to(self._device)
+            return self._autoencoder.decode(latents)
+        finally:
+            self._autoencoder.to(CPU)
+
+    def _update_sheet(self, step: int) -> None:
+        prompts = [encoded.prompt for encoded in self._prompts]
+        if not prompts or not self._folder.is_dir():
+            return
+        contact_sheet.update(
+            self._folder,
+            self._options,
+            self._plan,
+            step=step,
+            prompts=[prompt.text for prompt in prompts],
+            largest=max(max(prompt.width, prompt.height) for prompt in prompts),
+        )
 
     @torch.no_grad()
     def _denoise(self, encoded: EncodedPrompt, index: int, drawn: torch.Generator) -> Tensor:
@@ -131,6 +178,22 @@ class Sampler:
         with self._autocast():
             pooled_BV = text_encoders.encode_clip(self._clip, text.clip_ids_T[None].to(self._device))
         return hidden_BTX, pooled_BV
+
+
+def _what_goes_wrong(action: Callable[[], None]) -> str | None:
+    """Does it, and returns None or a sentence about its error. A fault of ours comes with a traceback on stderr."""
+    try:
+        action()
+    except Stopped:
+        raise
+    except torch.OutOfMemoryError:
+        return "the GPU's memory is not enough for it beside the training"
+    except (TrainerError, OSError) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 (a failed sample never ends the run)
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def schedule(steps: int, tokens: int, *, guided: bool) -> Tensor:

@@ -34,7 +34,7 @@ def test_a_submitted_job_becomes_a_lora(daemon: RunningDaemon, model: Path) -> N
     assert [event["event"] for event in daemon.events("my-lora")] == [
         *("submitted", "reserved", "spawned", "placed", "started", "ended")
     ]
-    assert len(list((folder / "sample").glob("*.png"))) == 2
+    assert len(list((folder / "sample").glob("*_*.png"))) == 2
     assert {path.name for path in (folder / "attempts" / "001").iterdir()} >= {
         "shim.json",
         "started.json",

@@ -63,7 +63,7 @@ def test_each_kind_is_described_by_its_name() -> None:
         ("sleep", "loading", "run"),
         ("sleep", "caching", "_count"),
         ("deadlock", "batches:3", "batch"),
-        ("spin", "training:3", "_micro_step"),
+        ("spin", "training:3", "micro_step"),
         ("write", "sampling:3", "_denoise"),
         ("sleep", "saving", "fill"),
     ],

@@ -40,7 +40,8 @@ def test_a_run_leaves_sd_scripts_files(undisturbed: Outcome) -> None:
 
 
 def test_samples_have_sd_scripts_names_and_the_size_asked_for(undisturbed: Outcome) -> None:
-    samples = sorted((undisturbed.output_dir / "sample").iterdir())
+    sheet, *samples = sorted((undisturbed.output_dir / "sample").iterdir())
+    assert sheet.name == "lora-contact-sheet.png"
     shapes = [re.sub(r"\d{14}", "DATE", path.name) for path in samples]
     assert shapes == [
         f"lora_e{epoch:06d}_{index:02d}_DATE{seed}.png" for epoch in range(4) for index, seed in enumerate(("_7", ""))
