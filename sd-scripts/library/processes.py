@@ -146,7 +146,7 @@ class Processes:
         """Of each number the greatest that a process has."""
         if self.count == 1:
             return list(numbers)
-        held = torch.tensor(numbers)
+        held = torch.tensor(numbers, dtype=torch.uint8)  # signals and switches
         with _in_touch():
             distributed.all_reduce(held, op=distributed.ReduceOp.MAX, group=self._control)
         return held.tolist()

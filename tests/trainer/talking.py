@@ -11,11 +11,13 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "sd-scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sd-scripts"))
 
 from library import processes, world
 from library.processes import Processes
 from library.signals import StopRequest
+from tests.harness.waiting import until
 
 
 def gradients(together: Processes) -> dict[str, object]:
@@ -43,10 +45,14 @@ def main(folder: Path) -> None:
     own = world.of_environment(os.environ)
     processes.BUCKET_BYTES = 16  # so that there are several
     together = Processes(processes.start_accelerator(own, mixed_precision="no"))
-    mark = folder / "mark"
+    mark, waiting = folder / "mark", folder / "waiting"
+    if own.rank == 1:
+        waiting.touch()
     with together.first_before_others():
         found_mark = mark.exists()
-        mark.touch()
+        if own.first:
+            until(waiting.exists, what="the other process")
+            mark.touch()
     seen = {
         "found_mark": found_mark,
         "of_first": together.of_first(("seed", own.rank)),

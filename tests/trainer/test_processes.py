@@ -121,6 +121,17 @@ def test_two_processes_train_what_one_does_that_accumulates(whole: Outcome, mode
     assert losses == pytest.approx({step: accumulating.losses[step] for step in losses}, rel=1e-4)
 
 
+def test_a_short_step_is_the_mean_of_the_batches_that_are_there(settings: Settings) -> None:
+    """Plain descent, whose steps are as long as their gradients: 6 batches are a full step, or one that lacks 94 of
+    its 100. (accelerate divides by 100 then.)"""
+    plain = settings.plus("--max_train_epochs 1 --optimizer_type sgdnesterov --max_grad_norm 0")
+    for accumulation in (6, 100):
+        made = run(plain.plus(f"--gradient_accumulation_steps {accumulation}", output=f"by-{accumulation}"))
+        assert (made.error, made.steps) == (None, [1])
+    assert_trained(settings.folder / "by-6" / "lora.safetensors")
+    assert_same_lora(*(settings.folder / f"by-{accumulation}" / "lora.safetensors" for accumulation in (6, 100)))
+
+
 def test_the_first_process_speaks_and_writes_alone(whole: Outcome) -> None:
     assert whole.stdout.count("running training") == 1
     assert f"num batches per epoch / 1epochのバッチ数: {STEPS_PER_EPOCH}\n" in whole.stdout
