@@ -6,7 +6,8 @@ it is not started (promise 5).
 
 Two trainers write these folders. Ours counts steps from the very first run and goes on from any step. sd-scripts'
 counter restarts at each resume, and so do its NAME-stepXXXXXXXX-state names; what stays true is the epoch in the name
-NAME-000004-state, so it is resumed from those only, by --initial_epoch (trainers.md 1.5).
+NAME-000004-state, so what it made is gone on from at those only, by --initial_epoch (trainers.md 1.5). Ours takes
+sd-scripts' states too: their moments are in its order (docs/decisions/0051-states-of-the-trainer.md).
 """
 
 import re
@@ -76,23 +77,28 @@ def choose(found: Iterable[CheckpointFacts], *, trainer: Trainer, epochs: int) -
     best = newest(complete)
     if best is None:
         return Impossible(f"The step of its checkpoint {complete[0].name} is not known; remove it to begin anew.")
-    if best.trainer is not trainer:
-        # Whether the optimizer's moments would be given to the same weights is not proved either way.
+    if best.trainer is Trainer.OURS and trainer is not Trainer.OURS:
         return Impossible(
             f"Its checkpoint {best.name} was made by {best.trainer}, and {trainer} would run now; "
             "set trainer.path back in the config, or submit it under a new name."
         )
-    if trainer is Trainer.OURS:
-        return GoOn(best)
-    ends = [checkpoint for checkpoint in complete if epoch_in_name(checkpoint.name) is not None]
-    # A finished state is refused by sd-scripts, and a kill can fall between it and the final LoRA.
-    usable = newest(checkpoint for checkpoint in ends if (checkpoint.epoch or 0) < epochs)
+    usable = newest(checkpoint for checkpoint in complete if _takes(trainer, checkpoint, epochs))
     if usable is not None:
         return GoOn(usable)
+    before = "" if trainer is Trainer.OURS else " before the last"
     return Impossible(
-        f"sd-scripts cannot go on from {best.name}: it needs a state of the end of an epoch before the last "
-        f"of {epochs}; ask for more epochs, or submit it under a new name."
+        f"It cannot go on from {best.name}: of what sd-scripts saves, {trainer} takes states of the end of an "
+        f"epoch{before} of {epochs}; ask for more epochs, or submit it under a new name."
     )
+
+
+def _takes(trainer: Trainer, checkpoint: CheckpointFacts, epochs: int) -> bool:
+    if checkpoint.trainer is Trainer.OURS:
+        return trainer is Trainer.OURS
+    # A finished state is refused by sd-scripts, and a kill can fall between it and the final LoRA.
+    last = epochs if trainer is Trainer.OURS else epochs - 1
+    ended = epoch_in_name(checkpoint.name)
+    return ended is not None and ended <= last
 
 
 def newest(checkpoints: Iterable[CheckpointFacts]) -> CheckpointFacts | None:

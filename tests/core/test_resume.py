@@ -112,6 +112,11 @@ def test_states_are_known_by_the_names_of_sd_scripts(*, folder: str, output_name
         (theirs("4", "8"), Trainer.SD_SCRIPTS, "my-lora-000008-state"),
         (theirs("4", "8", "s85"), Trainer.SD_SCRIPTS, "my-lora-000008-state"),
         (theirs("8", "12", "end"), Trainer.SD_SCRIPTS, "my-lora-000012-state"),
+        # Ours goes on from those too, where their names say how far they are, and from the last one.
+        (theirs("4", "8", "s85"), Trainer.OURS, "my-lora-000008-state"),
+        (theirs("16"), Trainer.OURS, "my-lora-000016-state"),
+        ([*theirs("4", "8"), *ours("s85")], Trainer.OURS, "my-lora-step00000085-state"),
+        ([*theirs("4", "s95"), *ours("s85")], Trainer.OURS, "my-lora-step00000085-state"),
         # Its counter restarts at each resume: after one, epoch 8 has fewer steps than epoch 4 (trainers.md 1.5).
         (
             [
@@ -132,11 +137,16 @@ def test_promise_5_where_a_job_goes_on(found: list[CheckpointFacts], trainer: Tr
 @pytest.mark.parametrize(
     ("found", "trainer", "words"),
     [
-        (theirs("4"), Trainer.OURS, "my-lora-000004-state was made by sd-scripts, and FluxGym's trainer would run"),
+        (
+            theirs("s45"),
+            Trainer.OURS,
+            "FluxGym's trainer takes states of the end of an epoch of 16",
+        ),
+        (theirs("17"), Trainer.OURS, "ask for more epochs"),
         (ours("4"), Trainer.SD_SCRIPTS, "was made by FluxGym's trainer, and sd-scripts would run now"),
-        (theirs("end"), Trainer.SD_SCRIPTS, "sd-scripts cannot go on from my-lora-state"),
-        (theirs("s45"), Trainer.SD_SCRIPTS, "sd-scripts cannot go on from my-lora-step00000045-state"),
-        (theirs("16"), Trainer.SD_SCRIPTS, "needs a state of the end of an epoch before the last of 16"),
+        (theirs("end"), Trainer.SD_SCRIPTS, "It cannot go on from my-lora-state"),
+        (theirs("s45"), Trainer.SD_SCRIPTS, "It cannot go on from my-lora-step00000045-state"),
+        (theirs("16"), Trainer.SD_SCRIPTS, "takes states of the end of an epoch before the last of 16"),
         ([state("my-lora-state", None)], Trainer.OURS, "The step of its checkpoint my-lora-state is not known"),
     ],
 )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A home of an older FluxGym: its trainings are jobs, its files stay as they are, and one goes on from its state."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,13 +86,6 @@ def test_they_are_jobs_and_to_look_at_them_changes_no_file(folder: Path) -> None
     [
         ("finished", "it is completed"),
         ("epochs-only", "it saved no state, so it could only begin anew"),
-        (
-            "stopped",
-            (
-                "its checkpoint stopped-000008-state was made by sd-scripts, and FluxGym's trainer would run now; "
-                "set trainer.path back in the config"
-            ),
-        ),
     ],
 )
 def test_what_cannot_go_on_is_refused_and_stays_as_it_is(older: RunningDaemon, name: str, says: str) -> None:
@@ -159,6 +153,30 @@ def test_promise_5_a_resumed_one_ends_as_if_nothing_had_happened(
         assert kinds[:4] == ["submitted", "imported", "resume_asked", "reserved"]
         assert kinds[-1] == "ended"
         nothing_is_lost(before, tree(daemon.folder("my-lora")))
+
+
+def test_promise_5_one_that_sd_scripts_trained_goes_on_with_our_trainer(folder: Path, model: Path) -> None:
+    """From the end of the epoch in the state's name; its counter restarts at each resume (trainers.md 1.5)."""
+    with RunningDaemon(folder, arguments=PROCESS) as daemon:
+        daemon.submit(context("my-lora", model))
+        daemon.wait_for_step("my-lora", 33)
+        daemon.call(m.STOP, m.StopParameters(name="my-lora"))
+        daemon.wait("my-lora", State.STOPPED)
+        daemon.stop()
+        make_older(daemon.folder("my-lora"), "my-lora", model)
+        for state in daemon.folder("my-lora").glob("*-state"):
+            if "-step" in state.name:
+                shutil.rmtree(state)
+            else:
+                (state / "train_state.json").write_text('{"current_epoch": 1, "current_step": 16}')
+        daemon.start()
+        daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
+        resumed = daemon.wait("my-lora", State.COMPLETED).runtime.attempt
+        assert resumed is not None
+        assert str(resumed.resumed_from).endswith("/my-lora-000002-state")
+        lines = map(json.loads, (daemon.folder("my-lora") / "metrics.jsonl").read_text().splitlines())
+        steps = [line["step"] for line in lines if line["phase"] == "training"]
+        assert (steps[0], steps[-1]) == (32, 64)
 
 
 def nothing_is_lost(before: dict[str, tuple[int, bytes]], after: dict[str, tuple[int, bytes]]) -> None:

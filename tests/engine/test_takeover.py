@@ -151,13 +151,14 @@ def test_a_resumed_training_is_a_job(daemon: Daemon, home: Path) -> None:
     assert kinds == [e.Submitted, e.Imported, e.ResumeAsked]
 
 
+@pytest.mark.parametrize("trainer", Trainer)
 @pytest.mark.parametrize("name", ["stopped", "with-states"])
-def test_its_states_fit_its_settings_and_sd_scripts_goes_on_behind_their_epoch(
-    daemon: Daemon, home: Path, name: str
+def test_its_states_fit_its_settings_and_either_trainer_goes_on_behind_their_epoch(
+    daemon: Daemon, home: Path, name: str, trainer: Trainer
 ) -> None:
     daemon.resume(name)
     context, folder = daemon.job(name).context, JobFolder(home / "outputs" / name)
-    begin = resuming.prepare(context, folder, trainer=Trainer.SD_SCRIPTS)
+    begin = resuming.prepare(context, folder, trainer=trainer)
     assert begin.resumed_from == f"{name}-000008-state", begin.where
     assert begin.step == 8 * 2 * 10  # two pictures, ten times
     assert (begin.set_aside, begin.notes) == ((), ())  # nothing of the old files is moved or deleted
@@ -241,12 +242,13 @@ def test_what_cannot_be_is_refused_and_nothing_is_changed(
     assert daemon.book.entry(name).older is not None
 
 
-def test_a_state_of_sd_scripts_is_refused_by_our_trainer(home: Path, tmp_path: Path) -> None:
+def test_a_state_of_sd_scripts_that_does_not_tell_its_step_is_refused(home: Path, tmp_path: Path) -> None:
+    folder = home / "outputs" / "stopped"
+    for epoch in (4, 8):
+        (folder / f"stopped-{epoch:06d}-state").rename(folder / f"stopped-step{epoch * 20:08d}-state")
     daemon = Daemon(home, tmp_path)
     before = tree(home)
-    with pytest.raises(
-        WrongState, match=r"was made by sd-scripts, and FluxGym's trainer would run now; set trainer.path"
-    ):
+    with pytest.raises(WrongState, match=r"it cannot go on from stopped-step00000160-state"):
         daemon.resume("stopped")
     assert tree(home) == before
     daemon.book.writer.close()
