@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an attempt is started with: names, command line, environment. Pure: the environment is passed in."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def attempt_spec(
         argv = tuple(job.context.program or ())
     else:
         script = config.trainer_path / kohya.SCRIPT
-        argv = (str(config.trainer_python), str(script), *kohya.arguments(job.context, folder, attempt.resumed_from))
+        start = kohya.starter(config.trainer_python, gpus=len(attempt.gpus))
+        argv = (*start, str(script), *kohya.arguments(job.context, folder, attempt.resumed_from))
     own = {
         "FLUXGYM_JOB": job.name,
         "FLUXGYM_ATTEMPT_ID": attempt.mark,
@@ -37,6 +39,8 @@ def attempt_spec(
         "PYTHONUNBUFFERED": "1",  # upstream's progress is block-buffered otherwise (trainers.md 1.8)
         "TOKENIZERS_PARALLELISM": "false",
         "CUDA_VISIBLE_DEVICES": ",".join(attempt.gpus),
+        # How long accelerate's launcher lets its processes save after a SIGTERM, where torch has this (2.13).
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(math.ceil(config.stop_limit)),
     }
     return AttemptSpec(
         job=job.name,

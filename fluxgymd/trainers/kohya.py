@@ -65,6 +65,19 @@ def check_options(options: dict[str, list[str]]) -> None:
             )
 
 
+def starter(python: Path, *, gpus: int) -> list[str]:
+    """What stands before the script. On several GPUs it is accelerate's launcher, with a process for each, told all
+    that the user's configuration of it could decide; on one there is none, since it hides exit statuses (trainers.md
+    1.9)."""
+    if gpus < 2:
+        return [str(python)]
+    return [
+        *(str(python), "-m", "accelerate.commands.launch"),
+        *("--multi_gpu", "--num_processes", str(gpus), "--num_machines", "1", "--main_process_port", "0"),
+        *("--num_cpu_threads_per_process", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    ]
+
+
 def arguments(context: Context, folder: JobFolder, resume: str | None) -> list[str]:
     """The trainer's command line after the script's name. `resume`: a state's folder, relative to the job's."""
     options = _options(context, folder)
@@ -149,7 +162,7 @@ def steps_per_epoch(context: Context, pictures: int) -> int:
     """Steps of one epoch of the dataset that `dataset_config` writes, whose batches are of one picture."""
     accumulated = (context.trainer_options or {}).get("gradient_accumulation_steps", ["1"])
     each = int(accumulated[0]) if len(accumulated) == 1 and accumulated[0].isdecimal() else 1
-    return -(-pictures * (context.repeats or 1) // max(1, each))
+    return -(-pictures * (context.repeats or 1) // (max(1, each) * (context.gpu_count or 1)))
 
 
 def dataset_config(context: Context, dataset: Path) -> bytes:

@@ -99,8 +99,9 @@ async def _describe(scene: Scene) -> str:
 
 
 async def _ask_for_stacks(scene: Scene) -> None:
-    """By SIGQUIT, where the trainer has a handler for it: ours writes its stacks to the log and lives."""
-    if not await _catches(scene, signal.SIGQUIT):
+    """By SIGQUIT, where the trainer has a handler for it: ours writes its stacks to the log and lives. The launcher
+    that stands before it on several GPUs ends all of them instead."""
+    if len(scene.attempt.gpus) > 1 or not await _catches(scene, signal.SIGQUIT):
         return
     begin = await _part("looking at its log", in_thread(lambda: size(scene.folder.log)))
     if begin is not None and await _part(

@@ -70,6 +70,14 @@ def lines(context: Context, resume: str | None = None) -> list[str]:
     return found
 
 
+def test_one_gpu_needs_no_launcher_and_several_are_given_a_process_each() -> None:
+    python = Path("/t/bin/python")
+    assert kohya.starter(python, gpus=0) == kohya.starter(python, gpus=1) == ["/t/bin/python"]
+    several = kohya.starter(python, gpus=4)
+    assert several[:3] == ["/t/bin/python", "-m", "accelerate.commands.launch"]
+    assert several[several.index("--num_processes") + 1] == "4"
+
+
 def test_the_command_line_of_the_defaults() -> None:
     assert lines(CONTEXT) == GOLDEN.split("\n")[1:-1]
 
@@ -223,6 +231,9 @@ def test_the_prompts_file_holds_one_prompt_a_line() -> None:
         ({"repeats": 10}, 7, 70),
         ({"repeats": 2, "trainer_options": {"gradient_accumulation_steps": ["3"]}}, 4, 3),
         ({"repeats": 1, "trainer_options": {"gradient_accumulation_steps": ["x"]}}, 4, 4),
+        # epochs * ceil(batches / processes / accumulation), as sd-scripts counts.
+        ({"repeats": 2, "gpu_count": 3}, 4, 3),
+        ({"repeats": 3, "gpu_count": 2, "trainer_options": {"gradient_accumulation_steps": ["2"]}}, 5, 4),
     ],
 )
 def test_the_steps_of_an_epoch(values: dict[str, object], pictures: int, steps: int) -> None:

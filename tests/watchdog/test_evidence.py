@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Hang, Live, fold
@@ -159,6 +160,32 @@ def test_a_full_disk_does_not_hold_up_the_stop(tmp_path: Path) -> None:
         fill(disk)
         asyncio.run(evidence.secure(scene, LOOKS))
         assert not evidence_files.saved(scene.evidence)
+
+
+class Asked(ProcessAdapter):
+    """Notes the signals; those to an attempt of another machine are never sent."""
+
+    def __init__(self) -> None:
+        super().__init__(stop_limit=1)
+        self.signals: list[int] = []
+
+    async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
+        self.signals.append(number)
+        return await super().send_signal(ref, number)
+
+
+@pytest.mark.parametrize(("gpus", "signals"), [(["GPU-1"], [signal.SIGQUIT]), (["GPU-1", "GPU-2"], [])])
+def test_a_launcher_is_not_asked_for_stacks(
+    gpus: list[str], signals: list[int], folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several GPUs: SIGQUIT would end its processes before anything is saved of them."""
+    monkeypatch.setattr(evidence, "PART_SECONDS", 0.2)
+    with running(f"{ASKS}\n{SLEEPS}") as trainer:
+        until(lambda: proc.catches(trainer, signal.SIGQUIT), what="its handler")
+        scene, adapter = scene_of(folder, trainer), Asked()
+        attempt = msgspec.structs.replace(scene.attempt, gpus=gpus)
+        asyncio.run(evidence.secure(replace(scene, attempt=attempt, adapter=adapter), LOOKS))
+    assert adapter.signals == signals
 
 
 def test_a_hung_volume_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
