@@ -284,6 +284,10 @@ class Options:
     fp8_base: bool = switch("keep the transformer's matrices in 8 bits, with scales")
     fp8_base_unet: bool = switch("the same as --fp8_base")
     gradient_checkpointing: bool = switch("save memory, pay with time")
+    blocks_to_swap: int | None = flag(
+        "of this many, half as double and the rest as pairs of single blocks, fewer on the GPU", parse=natural
+    )
+    split_mode: bool = switch("--blocks_to_swap 18, or as many as there can be")
     mixed_precision: str = flag("number type of the frozen models", default="no", parse=only("no", "bf16"))
     seed: int | None = flag("seed of every random choice (drawn, if not given)", parse=seed_number)
     deterministic: bool = switch("the same bits each time, on a GPU too, for some speed")

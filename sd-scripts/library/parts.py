@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from library import loading, network, optimizer, schedulers, states
+from library import block_swap, loading, network, optimizer, schedulers, states
 from library.ema import MovingAverage
 from library.encoding import Encoded
 from library.flux_model import Flux
@@ -34,14 +34,17 @@ class Parts:
 
 def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accelerator, dtype: torch.dtype) -> Parts:
     """The frozen transformer, the LoRA on it, and what the state says of both."""
+    number = inputs.choices.blocks_to_swap
     transformer = loading.load_transformer(
         options.pretrained_model_name_or_path,
         inputs.flux,
         dtype=dtype,
         device=accelerator.device,
         base=inputs.choices.base,
+        stays=block_swap.stays(inputs.flux, blocks_to_swap=number, device=accelerator.device),
     )
     transformer.checkpointed_blocks = inputs.choices.checkpointed_blocks
+    block_swap.install(transformer, blocks_to_swap=number, device=accelerator.device)
     lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
     built = optimizer.build(lora, options)
     scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)

@@ -24,6 +24,7 @@ from library import (
     prompts,
     safetensors_file,
     states,
+    swap_order,
     validation,
     variants,
 )
@@ -106,9 +107,18 @@ def check(options: Options, *, processes: int = 1) -> Inputs:
 def _choose(options: Options, flux: FluxConfig, progress: Progress | None) -> Choices:
     blocks = flux.double_blocks + flux.single_blocks
     wanted = choices.asked(options, blocks=blocks)
-    return Choices(
+    depths = {"double_blocks": flux.double_blocks, "single_blocks": flux.single_blocks}
+    number = swap_order.asked(options.blocks_to_swap, split_mode=options.split_mode, **depths)
+    if number is not None:
+        wanted["blocks_to_swap"] = number
+    settled = Choices(
         **choices.settle(wanted, progress.choices if progress else None, replan=options.replan, blocks=blocks)
     )
+    if wrong := swap_order.misfit(settled.blocks_to_swap, **depths):
+        raise TrainerError(wrong)
+    # What takes turns has to be checkpointed.
+    least = swap_order.checkpointed_at_least(settled.blocks_to_swap, **depths)
+    return dataclasses.replace(settled, checkpointed_blocks=max(least, settled.checkpointed_blocks))
 
 
 def _check_room(options: Options, inputs: Inputs) -> None:

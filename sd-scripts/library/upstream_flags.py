@@ -11,10 +11,10 @@ from __future__ import annotations
 YET = "not there yet"
 _REASONS: dict[str, str] = {
     YET: """
-        --blocks_to_swap --conditioning_data_dir --cpu_offload_checkpointing --disable_mmap_load_safetensors
+        --conditioning_data_dir --cpu_offload_checkpointing --disable_mmap_load_safetensors
         --dynamo_backend --full_bf16
         --lowram
-        --split_mode --torch_compile --use_8bit_adam""",
+        --torch_compile --use_8bit_adam""",
     "it changes the picture at each step, and pictures are encoded once": """
         --color_aug --face_crop_aug_range --random_crop""",
     "a dataset is folders of pictures with caption files": "--dataset_class --in_json",

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which blocks take turns in the device's memory, and in which order. Pure; `block_swap` does the moving.
+
+--blocks_to_swap N is sd-scripts' number: N // 2 double and 2 (N - N // 2) single blocks fewer lie on the device, and
+at least 2 of each kind are left there (trainers.md 1.2). Of a kind with S blocks fewer, S + 2 blocks take turns in 2
+slots, so N saves the same memory in both programs. A block's index counts double blocks, then single ones; its place
+counts those of its kind that take turns.
+"""
+
+from __future__ import annotations
+
+SLOTS = 2
+# What sd-scripts takes for --split_mode, its older way to say it.
+SPLIT_MODE = 18
+
+
+def away(blocks_to_swap: int) -> tuple[int, int]:
+    """How many (double, single) blocks fewer lie on the device."""
+    double = blocks_to_swap // 2
+    return double, 2 * (blocks_to_swap - double)
+
+
+def most(double_blocks: int, single_blocks: int) -> int:
+    """The greatest number of blocks to swap that such a model can have."""
+    fitting = (
+        number
+        for number in range(double_blocks + single_blocks)
+        if _fits(number, double_blocks=double_blocks, single_blocks=single_blocks)
+    )
+    return max(fitting, default=0)
+
+
+def asked(blocks_to_swap: int | None, *, split_mode: bool, double_blocks: int, single_blocks: int) -> int | None:
+    """What the command line asks for, None where nothing is. A number stands over --split_mode, as in sd-scripts."""
+    if blocks_to_swap is None and split_mode:
+        return min(SPLIT_MODE, most(double_blocks, single_blocks))
+    return blocks_to_swap
+
+
+def _fits(number: int, *, double_blocks: int, single_blocks: int) -> bool:
+    double, single = away(number)
+    return number == 0 or (double <= double_blocks - SLOTS and single <= single_blocks - SLOTS)
+
+
+def misfit(blocks_to_swap: int, *, double_blocks: int, single_blocks: int) -> str | None:
+    """One sentence where a model with so many blocks cannot swap so many, else None."""
+    if _fits(blocks_to_swap, double_blocks=double_blocks, single_blocks=single_blocks):
+        return None
+    double, single = away(blocks_to_swap)
+    return (
+        f"--blocks_to_swap {blocks_to_swap} takes {double} of {double_blocks} double and {single} of {single_blocks} "
+        f"single blocks off the GPU, and at least {SLOTS} of each have to stay: use "
+        f"{most(double_blocks, single_blocks)} at most"
+    )
+
+
+def in_turn(blocks_to_swap: int, *, double_blocks: int, single_blocks: int) -> tuple[list[int], list[int]]:
+    """Indices of the (double, single) blocks that take turns, spread evenly: so each copy has the time of the same
+    number of blocks."""
+    double, single = away(blocks_to_swap)
+    return (
+        _spread(double, double_blocks),
+        [double_blocks + index for index in _spread(single, single_blocks)],
+    )
+
+
+def _spread(fewer: int, among: int) -> list[int]:
+    count = fewer + SLOTS if fewer else 0
+    return [place * among // count for place in range(count)]
+
+
+def checkpointed_at_least(blocks_to_swap: int, *, double_blocks: int, single_blocks: int) -> int:
+    """How many blocks, counted from the first, have to be checkpointed: all up to the last that takes turns."""
+    double, single = in_turn(blocks_to_swap, double_blocks=double_blocks, single_blocks=single_blocks)
+    return max((index + 1 for index in (*double, *single)), default=0)
+
+
+def following(place: int, *, places: int, backward: bool, goes_back: bool) -> int:
+    """The place that is computed after this one: forward 0, 1, ..., last; backward last, ..., 1, 0; and from 0 again.
+
+    `goes_back`: the inputs of this block need a gradient, so what made them is computed again in the backward pass.
+    Without it the backward pass, if there is one, goes no further than this block, and a new pass is next.
+    """
+    if backward:
+        return place - 1 if place and goes_back else 0
+    if place + 1 < places:
+        return place + 1
+    return place if goes_back else 0
