@@ -31,10 +31,11 @@ _REASONS: dict[str, str] = {
         --huggingface_repo_visibility --huggingface_token --log_tracker_config --resume_from_huggingface
         --save_state_to_huggingface --wandb_api_key --wandb_run_name""",
     "the optimizer and the model fit on one GPU": """
-        --ddp_gradient_as_bucket_view --ddp_static_graph --ddp_timeout --deepspeed
-        --fp16_master_weights_and_gradients --full_fp16 --fused_backward_pass --offload_optimizer_device
+        --deepspeed --fp16_master_weights_and_gradients --full_fp16 --fused_backward_pass --offload_optimizer_device
         --offload_optimizer_nvme_path --offload_param_device --offload_param_nvme_path --zero3_init_flag
         --zero3_save_16bit_model --zero_stage""",
+    "gradients of several GPUs are added up without DDP": "--ddp_gradient_as_bucket_view --ddp_static_graph",
+    "processes wait for each other without a limit": "--ddp_timeout",
     "all settings are in the LoRA's metadata and the job's folder": "--log_config --output_config",
     "the log is plain lines on stdout and stderr": "--console_log_file --console_log_level --debug_dataset",
     "an optimizer is named by --optimizer_type": "--use_lion_optimizer",
