@@ -67,7 +67,7 @@ HANGS = (
         phase="training",
         limits={"step_floor_seconds": SHORT, "step_factor": 2},
         utilization=100,
-        function="in _micro_step",
+        function="in micro_step",
     ),
     Hang(
         where="stop@training:20",
@@ -75,7 +75,7 @@ HANGS = (
         phase="training",
         limits={"stopped_seconds": SHORT},
         utilization=0,
-        function="in _micro_step",
+        function="in micro_step",
     ),
     Hang(
         where="write@saving:2",
