@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker that runs our trainer's program as a user would, on weights that are made on the device.
+
+The model's file has a header and a hole; what the trainer would read from the hole is drawn instead. Each step is
+marked where it begins. Everything else is the trainer's own: flags, preflight, caches, batches, step, report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(1, str(ROOT / "sd-scripts"))
+
+import torch  # noqa: E402
+from job import Job, serve  # noqa: E402
+from marks import Marks, Measured  # noqa: E402
+from weights import RandomWeights  # noqa: E402
+
+import flux_train_network  # noqa: E402
+from library import preflight, safetensors_file, training  # noqa: E402
+from library.preflight import Inputs  # noqa: E402
+from library.stepper import Stepper  # noqa: E402
+
+
+class Watched:
+    """What the row changes in the trainer, and what it looks at."""
+
+    def __init__(self, job: Job) -> None:
+        self.checkpointed: int | None = job["checkpointed"]
+        self.marks = Marks(warm_up=job["warm_up"], steps=job["steps"])
+        self.weights: RandomWeights | None = None
+        self.inputs: Inputs | None = None
+
+    def check(self, *arguments: Any, **options: Any) -> Inputs:
+        """The preflight. For a share of checkpointed blocks there is no flag."""
+        self.inputs = CHECK(*arguments, **options)
+        if self.checkpointed is not None:
+            choices = dataclasses.replace(self.inputs.choices, checkpointed_blocks=self.checkpointed)
+            self.inputs = dataclasses.replace(self.inputs, choices=choices)
+        return self.inputs
+
+    def stream(self, path: Path, **_: Any) -> Iterator[tuple[str, torch.Tensor, None]]:
+        """What the trainer would read of the model's file."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        shapes = safetensors_file.read_shapes(path, "model")
+        self.weights = RandomWeights(shapes, device=device, dtype=torch.bfloat16)
+        for name, tensor in self.weights.items():
+            yield name, tensor, None
+
+    def told(self) -> dict[str, Any]:
+        """What was computed with, and on what."""
+        assert self.weights is not None
+        assert self.inputs is not None
+        return {"checksum": self.weights.checksum, "choices": dataclasses.asdict(self.inputs.choices)}
+
+
+CHECK, MICRO_STEP = preflight.check, Stepper.micro_step
+
+
+def run(job: Job) -> dict[str, Any]:
+    watched = Watched(job)
+
+    def marked(*arguments: Any, **options: Any) -> torch.Tensor:
+        watched.marks.step()
+        loss = MICRO_STEP(*arguments, **options)
+        watched.marks.loss(loss)
+        return loss
+
+    sys.argv[1:] = job["flags"]
+    with (
+        mock.patch.object(training.preflight, "check", watched.check),
+        mock.patch.object(safetensors_file, "stream", watched.stream),
+        mock.patch.object(Stepper, "micro_step", marked),
+    ):
+        try:
+            flux_train_network.main()
+        except Measured:
+            return {**watched.marks.result(), **watched.told()}
+    raise RuntimeError("the trainer ended before all steps were done")
+
+
+if __name__ == "__main__":
+    serve(run)

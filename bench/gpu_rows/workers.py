@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that run one row each, so that no row inherits another's memory, caches of kernels or settings.
+
+A worker is started while the row before is measured and has imported all it needs when its own row comes. It has a
+session of its own: what it started (compilers, data loaders) ends with it, also where it took too long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rows import CEILINGS, OURS, THEIRS
+
+HERE = Path(__file__).resolve().parent
+
+
+class Worker:
+    """One process, which waits for its row."""
+
+    def __init__(self, command: list[str | Path], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def run(self, job: dict[str, Any], *, limit: float) -> dict[str, Any]:
+        """What the row found, or `failed` with one sentence. `limit` in seconds."""
+        result = Path(job["result"])
+        assert self._process.stdin is not None
+        try:
+            self._process.communicate((json.dumps(job) + "\n").encode(), timeout=limit)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"took more than {limit:.0f} s"}
+        finally:
+            self.end()
+        if result.exists():
+            found: dict[str, Any] = json.loads(result.read_text())
+            return found
+        lines = self._log.read_text(errors="replace").strip().splitlines() or ["without a word"]
+        return {"failed": f"ended with {self._process.returncode}: {lines[-1][:300]}"}
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+
+class Workers:
+    """Starts workers of each kind. `checkout` is that of kohya-ss/sd-scripts, with the Python that has its needs."""
+
+    def __init__(self, folder: Path, checkout: Path | None, python: Path | None) -> None:
+        self._folder, self._checkout, self._python = folder, checkout, python
+        self._ahead: dict[str, Worker] = {}
+        self._count = 0
+
+    def start_ahead(self, whose: str) -> None:
+        if whose not in self._ahead:
+            self._ahead[whose] = self._start(whose)
+
+    def take(self, whose: str) -> Worker:
+        return self._ahead.pop(whose, None) or self._start(whose)
+
+    def end(self) -> None:
+        for worker in self._ahead.values():
+            worker.end()
+        self._ahead.clear()
+
+    def _start(self, whose: str) -> Worker:
+        self._count += 1
+        command: dict[str, list[str | Path]] = {
+            CEILINGS: [sys.executable, HERE / "ceilings.py"],
+            OURS: [sys.executable, HERE / "ours.py"],
+            THEIRS: [self._python or sys.executable, HERE / "upstream.py", self._checkout or ""],
+        }
+        return Worker(command[whose], self._folder / f"worker-{self._count:02d}.log")

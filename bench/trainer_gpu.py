@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our trainer on a GPU, at full size: what each part of its speed brings, and kohya-ss/sd-scripts beside it.
+
+    SD_SCRIPTS=~/sd-scripts python3 bench/trainer_gpu.py
+
+Needs a GPU with 100 GB, and no model, no network and nothing but torch, transformers, accelerate, safetensors, Pillow
+and numpy: the weights are random and made on the device (`gpu_rows/`). SD_SCRIPTS is a checkout; SD_SCRIPTS_PYTHON a
+Python with its requirements (default: this one; sd-scripts also needs einops and torchvision). Without it the rows of
+sd-scripts are left out. Takes under 8 minutes: what does not fit is named. Results are written after each row, to
+bench/results/ or --out. Exit status 1: a row of ours failed or a goal is missed.
+
+`--size tiny` and `--size small` run the same on a small Flux, on the CPU too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "bench" / "gpu_rows"), str(ROOT / "sd-scripts")]
+
+import arithmetic  # noqa: E402
+import material  # noqa: E402
+import table  # noqa: E402
+import torch  # noqa: E402
+from rows import RANK, SIZES, THEIRS, WARM_UP_STEPS, Row, Size, rows  # noqa: E402
+from workers import Workers  # noqa: E402
+
+SECONDS, STEPS = 450, 12
+# A product of two square matrices of this side, for the ceilings.
+SIDES = {"full": 8192, "small": 512, "tiny": 256}
+# What is printed of a row: key, factor, unit.
+TOLD = (("seconds", 1e3, "ms"), ("peak_bytes", 1e-9, "GB"), ("flops", 1e-12, "TFLOP/s"), ("copied", 1e-12, "TB/s"))
+PACKAGES = ("torch", "triton", "transformers", "accelerate", "safetensors", "numpy")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="full", help="of the Flux (default: full, FLUX.1 dev's)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for all rows (default {SECONDS})")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"that a row measures (default {STEPS})")
+    parser.add_argument("--only", default="", metavar="REGEX", help="the rows whose `OWNER: NAME` has this in it")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder for the results")
+    arguments = parser.parse_args()
+    if arguments.steps < 1:
+        parser.error(f"--steps {arguments.steps}: at least one step has to be measured")
+    if arguments.size == "full" and not torch.cuda.is_available():
+        parser.error("--size full needs a GPU, and torch sees none; --size small and --size tiny run on the CPU")
+    return arguments
+
+
+class Bench:
+    """One run: rows in order, a report that is written after each."""
+
+    def __init__(self, arguments: argparse.Namespace, folder: Path, checkout: Path | None) -> None:
+        self._arguments, self._folder, self._checkout = arguments, folder, checkout
+        self._size: Size = SIZES[arguments.size]
+        self._end = time.monotonic() + arguments.seconds
+        python = os.environ.get("SD_SCRIPTS_PYTHON")
+        self._workers = Workers(folder, checkout, Path(python) if python else None)
+        self.report: table.Report = {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "size": arguments.size,
+            "command": " ".join(["python3 bench/trainer_gpu.py", *map(shlex.quote, sys.argv[1:])]),
+            "machine": machine(checkout),
+            "rows": [],
+            "left_out": [],
+        }
+
+    def run(self) -> None:
+        chosen = self._chosen()
+        material.make(self._folder, self._size, pictures=WARM_UP_STEPS + self._arguments.steps + 1)
+        try:
+            for row, following in itertools.zip_longest(chosen, chosen[1:]):
+                if self._left() < row.need:
+                    self._leave_out(row)
+                    continue
+                worker = self._workers.take(row.whose)
+                if following is not None:
+                    self._workers.start_ahead(following.whose)
+                self._keep(row, worker.run(self._job(row), limit=min(row.limit, self._left())))
+        finally:
+            self._workers.end()
+            self.write()
+
+    def _chosen(self) -> list[Row]:
+        compiled = f"--compile --compile_backend {'inductor' if has_compiler() else 'aot_eager'}"
+        found = rows(self._size, compiled=compiled, eager="--no_compile")
+        found = [row for row in found if re.search(self._arguments.only, f"{row.whose}: {row.name}")]
+        if not found:
+            sys.exit(f"--only {self._arguments.only}: there is no such row")
+        for row in found:
+            if row.whose == THEIRS and self._checkout is None:
+                self._leave_out(row)
+        return [row for row in found if row.whose != THEIRS or self._checkout is not None]
+
+    def _leave_out(self, row: Row) -> None:
+        self.report["left_out"].append(f"{row.whose}, {row.name}, {self._size.pixels[row.pixels]} px")
+
+    def _left(self) -> float:
+        return self._end - time.monotonic()
+
+    def _job(self, row: Row) -> dict[str, Any]:
+        return {
+            "flags": material.flags_of(self._folder, self._size, row),
+            "checkpointed": None if row.checkpointed is None else round(row.checkpointed * self._size.blocks),
+            "warm_up": WARM_UP_STEPS,
+            "steps": self._arguments.steps,
+            "side": SIDES[self._arguments.size],
+            "params": material.upstream_params(self._size),
+            "pictures": str(self._folder / str(self._size.pixels[row.pixels])),
+            "result": str(self._folder / f"result-{len(self.report['rows']):02d}.json"),
+        }
+
+    def _keep(self, row: Row, found: dict[str, Any]) -> None:
+        side = self._size.pixels[row.pixels]
+        self.report["rows"].append(
+            {
+                "row": dataclasses.asdict(row),
+                "side": side,
+                "flops": arithmetic.of_step(
+                    material.config_of(self._size), tokens=self._size.tokens(side), rank=RANK
+                ),
+                "peak_flops": arithmetic.peak(self.report["machine"]["device"]),
+                "judged": self._arguments.size == "full",
+                "found": None if "failed" in found else found,
+                "failed": found.get("failed"),
+            }
+        )
+        self.write()
+        told = found.get("failed") or "; ".join(
+            f"{found[key] * scale:.4g} {unit}" for key, scale, unit in TOLD if key in found
+        )
+        print(f"{row.whose}, {row.name}, {side} px: {told} ({self._left():.0f} s left)", flush=True)
+
+    def write(self) -> None:
+        kind = "trainer_gpu" if self._arguments.size == "full" else f"trainer_gpu-{self._arguments.size}"
+        base = self._arguments.out / f"{kind}-{self.report['date']}"
+        base.with_suffix(".json").write_text(json.dumps(self.report, indent=1) + "\n")
+        base.with_suffix(".md").write_text(table.markdown(self.report))
+
+
+def has_compiler() -> bool:
+    return any(shutil.which(name) for name in ("g++", "clang++"))
+
+
+def machine(checkout: Path | None) -> dict[str, Any]:
+    """What a figure means nothing without."""
+    found: dict[str, Any] = {"device": "a CPU"}
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        found = {
+            "device": properties.name,
+            "memory": f"{properties.total_memory / 1e9:.0f} GB",
+            "multiprocessors": properties.multi_processor_count,
+            "CUDA": torch.version.cuda,
+            "cuDNN": torch.backends.cudnn.version(),
+        }
+    found |= {"cores": os.cpu_count(), "Python": platform.python_version()}
+    found |= {name: _version(name) for name in PACKAGES}
+    found["FluxGym"] = _commit(ROOT)
+    if checkout is not None:
+        found["sd-scripts"] = _commit(checkout)
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    command = ["git", "-C", folder, "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None
+
+
+def find_checkout() -> Path | None:
+    named = os.environ.get("SD_SCRIPTS")
+    if not named:
+        return None
+    path = Path(named).absolute()
+    if not (path / "flux_train_network.py").is_file():
+        sys.exit(f"SD_SCRIPTS: there is no file {path}/flux_train_network.py; name a checkout of kohya-ss/sd-scripts")
+    return path
+
+
+def main() -> int:
+    arguments, checkout = parse(), find_checkout()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fg-bench-", dir="/var/tmp") as place:
+        bench = Bench(arguments, Path(place), checkout)
+        bench.run()
+    missed = [goal for goal, _, met in table.goals(bench.report) if met is False] if arguments.size == "full" else []
+    failed = [row for row in bench.report["rows"] if row["failed"] and row["row"]["whose"] != THEIRS]
+    return 1 if missed or failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
