@@ -88,6 +88,8 @@ def contradiction(options: Options) -> str | None:
         return f"--huber_schedule snr is not for Flux: --loss_type {options.loss_type} needs constant or exponential"
     if options.dim_from_weights and options.network_weights is None:
         return "--dim_from_weights takes the ranks of --network_weights, which is not given"
+    if options.no_compile and (options.compile or options.torch_compile):
+        return "--no_compile and --compile (or --torch_compile) cannot both hold; leave one out"
     if options.debug_hang_once is not None and options.debug_hang is None:
         return "--debug_hang_once is given, but --debug_hang does not say where to hang"
     return None

@@ -11,11 +11,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from library import compilation
 from library.errors import TrainerError
 from library.options import Options
 
-COMPILE_BACKENDS = ("inductor", "aot_eager")
-COMPILE_MODES = ("reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # More blocks than any model has; `settle` compares with the model's own number.
 NUMBERS_OF_BLOCKS = range(10_000)
 POSSIBLE: Mapping[str, Collection[object]] = {
@@ -24,10 +23,7 @@ POSSIBLE: Mapping[str, Collection[object]] = {
     "base": ("full", "fp8"),
     "checkpointed_blocks": NUMBERS_OF_BLOCKS,
     "blocks_to_swap": NUMBERS_OF_BLOCKS,
-    "compile": (
-        *("no", *COMPILE_BACKENDS),
-        *(f"{backend}:{mode}" for backend in COMPILE_BACKENDS for mode in COMPILE_MODES),
-    ),
+    "compile": compilation.POSSIBLE,
     "deterministic": (False, True),
 }
 """What this trainer can do, by field."""
@@ -61,6 +57,10 @@ def asked(options: Options, *, blocks: int) -> dict[str, Any]:
         found["checkpointed_blocks"] = blocks
     if options.deterministic:
         found["deterministic"] = True
+    if options.attention != "auto":
+        found["attention"] = options.attention
+    if (compiled := compilation.asked(options)) is not None:
+        found["compile"] = compiled
     return found
 
 

@@ -90,6 +90,16 @@ class Dataset:
         return sum(-(-len(indices) // size) for size, indices in self.groups)
 
     @property
+    def batch_shapes(self) -> frozenset[tuple[int, int]]:
+        """(pictures, pixels of each) of every batch that there is."""
+        return frozenset(
+            (pictures, self.pictures[indices[0]].bucket.area)
+            for size, indices in self.groups
+            for pictures in (min(size, len(indices)), len(indices) % size)
+            if pictures
+        )
+
+    @property
     def many_texts(self) -> bool:
         """Whether the captions have to be encoded anew at each step."""
         return any(picture.subset.captions.many_texts for picture in self.pictures)

@@ -111,7 +111,7 @@ class Loop:
             total_steps=self._plan.total_steps,
             steps_per_epoch=self._plan.steps_per_epoch,
             seed=self._inputs.seed,
-            choices=dataclasses.asdict(self._inputs.choices),
+            choices=dataclasses.asdict(self._stepper.choices),
             processes=self._plan.processes,
         )
 

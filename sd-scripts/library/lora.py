@@ -67,8 +67,6 @@ class LoRALinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         frozen = self._frozen_forward(x)
         dropouts = self._dropouts if self.training else None
-        if dropouts is not None and dropouts.module and torch.rand(()).item() < dropouts.module:
-            return frozen
         # Under autocast the two products run in its type; without it in the LoRA's own, fp32.
         low = x if torch.is_autocast_enabled(x.device.type) else x.to(self.down.dtype)
         low = functional.linear(low, self.down)
@@ -79,9 +77,13 @@ class LoRALinear(nn.Module):
 
 
 def _drop(low: Tensor, dropouts: Dropouts) -> Tensor:
-    """(B, ..., rank) with numbers, and ranks of each picture, left out; the rest is scaled up in their place."""
+    """(B, ..., rank) with numbers, and ranks of each picture, left out, the rest being scaled up in their place; or
+    with all of it left out."""
     if dropouts.number:
         low = functional.dropout(low, dropouts.number)
+    if dropouts.module:
+        # As a factor, so that nothing is read back from the device; the rest is not scaled up, as in sd-scripts.
+        low = low * (torch.rand((), device=low.device) >= dropouts.module)
     if dropouts.rank:
         shape = (low.shape[0], *[1] * (low.ndim - 2), low.shape[-1])
         low = low * (torch.rand(shape, device=low.device) > dropouts.rank) / (1 - dropouts.rank)

@@ -26,6 +26,10 @@ LR_SCHEDULERS = (
     *("polynomial", "inverse_sqrt", "warmup_stable_decay", "piecewise_constant"),
 )
 
+COMPILE_BACKENDS = ("inductor", "aot_eager")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+ATTENTION = ("auto", "sdpa", "cudnn", "flash", "efficient", "math")
+
 
 def flag(
     help_text: str,
@@ -291,10 +295,28 @@ class Options:
     mixed_precision: str = flag("number type of the frozen models", default="no", parse=only("no", "bf16"))
     seed: int | None = flag("seed of every random choice (drawn, if not given)", parse=seed_number)
     deterministic: bool = switch("the same bits each time, on a GPU too, for some speed")
+    attention: str = flag("kernel of the attention; sdpa: PyTorch chooses", default="auto", choices=ATTENTION)
     sdpa: bool = switch("accepted; attention is always PyTorch's")
     xformers: bool = switch("accepted; attention is always PyTorch's")
     mem_eff_attn: bool = switch("accepted; attention is always PyTorch's")
-    highvram: bool = switch("accepted; no effect")
+    compile: bool = switch("compile the blocks, where that is not done anyway")
+    no_compile: bool = switch("never compile the blocks")
+    compile_backend: str = flag("what compiles", default="inductor", parse=only(*COMPILE_BACKENDS))
+    compile_mode: str = flag("how much is tried, by inductor", default="default", choices=COMPILE_MODES)
+    compile_dynamic: str = flag(
+        "true: one graph for all sizes of batches", default="false", choices=("true", "false", "auto")
+    )
+    compile_fullgraph: bool = switch("accepted; a block is always one graph")
+    compile_cache_size_limit: int | None = flag("most graphs of one kind of block", parse=count)
+    torch_compile: bool = switch("the same as --compile")
+    dynamo_backend: str = flag("what compiles, of --torch_compile", default="inductor", parse=only(*COMPILE_BACKENDS))
+    vram: str = flag(
+        "GB of the GPU that may be used, or auto: what is free; it decides what is not asked for",
+        default="auto",
+        choices=VRAM,
+    )
+    highvram: bool = switch("accepted; weights stay on the GPU where it has room for them")
+    lowram: bool = switch("accepted; models are always read tensor by tensor")
     no_half_vae: bool = switch("accepted; the autoencoder always computes in fp32")
 
     # Flow matching.

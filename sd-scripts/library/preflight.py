@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import random
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from library import (
+    attention,
     choices,
+    compilation,
     dataset,
     dataset_config,
     flux_model,
@@ -98,58 +102,50 @@ def check(options: Options, *, processes: int = 1) -> Inputs:
         progress=progress,
         first_step=first_step(options, planned, progress),
         seed=_seed(options, progress),
-        choices=_choose(options, flux, progress),
+        choices=_choose(options, subject, progress, steps=planned.total_steps, sizes=len(found.batch_shapes)),
     )
     _check_room(options, inputs)
     return inputs
 
 
-def _choose(options: Options, flux: FluxConfig, progress: Progress | None) -> Choices:
+def _choose(options: Options, subject: Subject, progress: Progress | None, *, steps: int, sizes: int) -> Choices:
+    """How the run is computed: what the command line or a state says, and what fits this machine."""
+    flux = subject.flux
     blocks = flux.double_blocks + flux.single_blocks
     wanted = choices.asked(options, blocks=blocks)
     depths = {"double_blocks": flux.double_blocks, "single_blocks": flux.single_blocks}
     number = swap_order.asked(options.blocks_to_swap, split_mode=options.split_mode, **depths)
     if number is not None:
         wanted["blocks_to_swap"] = number
-    settled = Choices(
-        **choices.settle(wanted, progress.choices if progress else None, replan=options.replan, blocks=blocks)
-    )
-    if wrong := swap_order.misfit(settled.blocks_to_swap, **depths):
+    values = choices.settle(wanted, progress.choices if progress else None, replan=options.replan, blocks=blocks)
+    values = _choose_kernels(values, steps=steps, sizes=sizes)
+    if wrong := swap_order.misfit(values.get("blocks_to_swap", 0), **depths):
         raise TrainerError(wrong)
     # What takes turns has to be checkpointed.
     least = swap_order.checkpointed_at_least(settled.blocks_to_swap, **depths)
     return dataclasses.replace(settled, checkpointed_blocks=max(least, settled.checkpointed_blocks))
 
 
-def _check_room(options: Options, inputs: Inputs) -> None:
-    """Raises TrainerError with the numbers where the GPU's memory or the disk of --output_dir cannot be enough."""
-    shapes = safetensors_file.part(
-        safetensors_file.read_shapes(options.pretrained_model_name_or_path, "--pretrained_model_name_or_path"),
-        SINGLE_FILE_PREFIX,
-    )
-    lora = needs.lora_numbers(shapes, options.network, rank=options.network_dim)
-    if options.dim_from_weights and options.network_weights:
-        saved = safetensors_file.read_shapes(options.network_weights, "--network_weights")
-        lora = sum(math.prod(shape) for shape in saved.values())
-    needed = needs.of_training(
-        inputs.flux,
-        frozen=inputs.flux_parameters,
-        lora=lora,
-        optimizer=options.optimizer_type,
-        mixed_precision=inputs.choices.mixed_precision,
-        save_precision=options.save_precision,
-        checkpointing=inputs.choices.checkpointed_blocks > 0,
-        tokens=max(
-            inputs.dataset.configs[picture.dataset].batch_size
-            * (picture.bucket.width * picture.bucket.height // PIXELS_PER_TOKEN + inputs.t5_length)
-            for picture in inputs.dataset.pictures
-        ),
-    )
-    room = needs.Room(
-        device=torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None,
-        disk=shutil.disk_usage(options.output_dir).free,
-    )
-    needs.check(needed, room, output_dir=options.output_dir)
+def _choose_kernels(values: dict[str, Any], *, steps: int, sizes: int) -> dict[str, Any]:
+    """The kernel of the attention, and whether blocks are compiled, where neither the command line nor a state says.
+
+    Raises TrainerError where the kernel cannot be used here.
+    """
+    gpu = torch.cuda.is_available() and "ACCELERATE_USE_CPU" not in os.environ
+    circumstances: attention.Circumstances = {
+        "capability": torch.cuda.get_device_capability() if gpu else None,
+        "sixteen_bits": values["mixed_precision"] == "bf16",
+        "deterministic": values.get("deterministic", False),
+    }
+    values = {
+        "attention": attention.choose(**circumstances),
+        "compile": compilation.choose(gpu=gpu, steps=steps, sizes=sizes),
+        **values,
+    }
+    if why := attention.obstacle(values["attention"], **circumstances):
+        kernel = values["attention"]
+        raise TrainerError(f"--attention {kernel} {why}; use auto, and --replan if the state asks for it")
+    return values
 
 
 def _find_dataset(options: Options) -> Dataset:

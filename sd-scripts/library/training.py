@@ -8,7 +8,7 @@ import dataclasses
 
 import torch
 
-from library import debug_hang, determinism, model, parts, preflight, processes
+from library import attention, debug_hang, determinism, model, parts, preflight, processes
 from library.encoding import Encoding
 from library.loop import Loop
 from library.metrics import Metrics
@@ -60,8 +60,18 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
     if together.agree_to_stop(stop):
         stop.leave_if_requested()
     _print_plan(options, inputs)
-    stepper = Stepper(options, loaded, seed=inputs.seed, accelerator=accelerator, processes=together, dtype=dtype)
-    Loop(
+    stepper = Stepper(
+        options,
+        loaded,
+        seed=inputs.seed,
+        accelerator=accelerator,
+        processes=together,
+        dtype=dtype,
+        choices=inputs.choices,
+        resumed=bool(inputs.progress and inputs.progress.choices) and not options.replan,
+        stop=stop,
+    )
+    loop = Loop(
         options,
         inputs,
         encoded,
@@ -72,7 +82,9 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
         stop=stop,
         wishes=wishes,
         metrics=metrics,
-    ).train()
+    )
+    with attention.using(inputs.choices.attention, deterministic=inputs.choices.deterministic):
+        loop.train()
     metrics.flush()
     together.close()
 

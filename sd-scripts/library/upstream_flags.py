@@ -12,9 +12,8 @@ YET = "not there yet"
 _REASONS: dict[str, str] = {
     YET: """
         --conditioning_data_dir --cpu_offload_checkpointing --disable_mmap_load_safetensors
-        --dynamo_backend --full_bf16
-        --lowram
-        --torch_compile --use_8bit_adam""",
+        --full_bf16
+        --use_8bit_adam""",
     "it changes the picture at each step, and pictures are encoded once": """
         --color_aug --face_crop_aug_range --random_crop""",
     "a dataset is folders of pictures with caption files": "--dataset_class --in_json",
