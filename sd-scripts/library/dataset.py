@@ -79,7 +79,8 @@ class Dataset:
         """(batch size, indices of pictures with their repeats) of each dataset and bucket."""
         found: dict[tuple[int, Size], list[int]] = {}
         for index, picture in enumerate(self.pictures):
-            found.setdefault((picture.dataset, picture.bucket), []).extend([index] * picture.repeats)
+            if picture.repeats:
+                found.setdefault((picture.dataset, picture.bucket), []).extend([index] * picture.repeats)
         return tuple(
             (self.configs[dataset].batch_size, tuple(found[dataset, bucket])) for dataset, bucket in sorted(found)
         )
@@ -112,10 +113,12 @@ class Dataset:
 
 def find(configs: tuple[DatasetConfig, ...]) -> Dataset:
     """Reads names, sizes and captions. Raises TrainerError for a dataset without pictures or with a damaged one."""
-    pictures: list[Picture] = []
-    for index, config in enumerate(configs):
-        found = [picture for subset in config.subsets for picture in _find_in(subset, config, index)]
-        pictures += _balanced(found)
+    pictures = [
+        picture
+        for index, config in enumerate(configs)
+        for subset in config.subsets
+        for picture in _find_in(subset, config, index)
+    ]
     if not any(not picture.subset.is_reg for picture in pictures):
         folders = ", ".join(str(subset.image_dir) for config in configs for subset in config.subsets)
         raise TrainerError(f"the dataset is empty: no picture ({' '.join(IMAGE_ENDINGS)}) in {folders}")
@@ -159,22 +162,36 @@ def _refuse_same_stems(paths: Iterable[Path]) -> None:
         by_stem[path.stem] = path
 
 
+def balanced(found: Dataset) -> Dataset:
+    """Regularisation pictures of each dataset repeated until there are as many of them as of the others: first each
+    with its repeats, then once more each in turn, as in sd-scripts. Those that are too many have no repeats.
+
+    To be done when it is known what is trained: what is validated does not count.
+    """
+    pictures = [
+        picture
+        for index in range(len(found.configs))
+        for picture in _balanced([picture for picture in found.pictures if picture.dataset == index])
+    ]
+    return dataclasses.replace(found, pictures=tuple(pictures))
+
+
 def _balanced(pictures: list[Picture]) -> list[Picture]:
-    """Regularisation pictures repeated, or left out, until there are as many of them as of the others: first each
-    with its repeats, then once more each in turn, as in sd-scripts."""
     kept = [picture for picture in pictures if not picture.subset.is_reg]
     others = [picture for picture in pictures if picture.subset.is_reg]
     wanted = sum(picture.repeats for picture in kept)
-    repeats: dict[int, int] = {}
+    repeats = [0] * len(others)
     done = 0
     turns = ((turn, index) for turn in itertools.count() for index in range(len(others)))
     for turn, index in turns if others else ():
         if done >= wanted:
             break
         more = 1 if turn else others[index].repeats
-        repeats[index] = repeats.get(index, 0) + more
+        repeats[index] += more
         done += more
-    return kept + [dataclasses.replace(others[index], repeats=count) for index, count in repeats.items()]
+    return kept + [
+        dataclasses.replace(picture, repeats=count) for picture, count in zip(others, repeats, strict=True)
+    ]
 
 
 def read_caption(picture: Path, subset: SubsetConfig) -> tuple[str, Path | None]:

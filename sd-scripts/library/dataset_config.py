@@ -43,12 +43,14 @@ class SubsetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
-    """Folders that are trained by the same bucket rules."""
+    """Folders that are trained by the same bucket rules. `validation_split` of each is validated instead."""
 
     buckets: BucketRules
     batch_size: int
     subsets: tuple[SubsetConfig, ...]
     resize_interpolation: str | None = None
+    validation_split: float = 0.0
+    validation_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,7 @@ def _dataset(general: Mapping[str, Any], table: Mapping[str, Any], source: _Sour
         batch_size=_value(merged, "batch_size"),
         # The same folder with the same keys counts once, and no repeats are none at all, as in sd-scripts.
         subsets=tuple(subset for subset in dict.fromkeys(made) if subset.num_repeats),
-        resize_interpolation=_value(merged, "resize_interpolation"),
+        **{key: _value(merged, key) for key in ("resize_interpolation", "validation_split", "validation_seed")},
     )
 
 

@@ -39,6 +39,12 @@ def whole(lowest: int) -> Callable[[Any], int]:
     return read
 
 
+def share(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise ValueError("a number from 0 to less than 1")
+    return float(value)
+
+
 def number(lowest: float, highest: float) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool) or not lowest <= value <= highest:
@@ -87,10 +93,6 @@ def off(value: Any) -> None:
         raise ValueError("not there yet; leave it out")
 
 
-def anything(value: Any) -> Any:
-    return value
-
-
 KEYS: dict[str, Key] = {
     "resolution": Key(levels=OF_DATASETS, read=size),
     "batch_size": Key(levels=OF_DATASETS, read=whole(1), default=1),
@@ -100,8 +102,8 @@ KEYS: dict[str, Key] = {
     "min_bucket_reso": Key(levels=OF_DATASETS, read=whole(1), default=256),
     "max_bucket_reso": Key(levels=OF_DATASETS, read=whole(1), default=1024),
     "network_multiplier": Key(levels=OF_DATASETS, read=number(1, 1), default=1.0),
-    "validation_split": Key(levels=OF_DATASETS, read=off),
-    "validation_seed": Key(levels=OF_DATASETS, read=anything),
+    "validation_split": Key(levels=OF_DATASETS, read=share, default=0.0),
+    "validation_seed": Key(levels=OF_DATASETS, read=whole(0), default=0),
     "image_dir": Key(levels=OF_SUBSETS, read=text),
     "is_reg": Key(levels=OF_SUBSETS, read=yes_or_no, default=False),
     "alpha_mask": Key(levels=OF_SUBSETS, read=yes_or_no, default=False),

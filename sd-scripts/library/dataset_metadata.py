@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a LoRA's metadata says of the pictures, as sd-scripts writes it: `ss_datasets` and what goes with it."""
+"""What a LoRA's metadata says of the pictures, as sd-scripts writes it: `ss_datasets` and what goes with it.
+
+Where the pictures come from --train_data_dir and not from a dataset.toml, there are keys like `ss_bucket_info` for
+the one dataset instead. Recorded examples of both: tests/trainer/data/sd-scripts-metadata.json.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,58 @@ from collections.abc import Iterable
 
 from library.dataset import Dataset, Picture
 from library.dataset_config import DatasetConfig, SubsetConfig
+from library.options import Options
+from library.plan import Plan
 
 Frequencies = dict[str, dict[str, int]]
 
 
-def build(dataset: Dataset) -> dict[str, str]:
+def build(options: Options, dataset: Dataset, validated: Dataset | None, plan: Plan) -> dict[str, str]:
+    """`dataset` is what is trained."""
+    counts = {
+        "ss_num_train_images": dataset.count(is_reg=False),
+        "ss_num_validation_images": len(validated.pictures) if validated else 0,
+        "ss_num_reg_images": dataset.count(is_reg=True),
+        "ss_num_batches_per_epoch": plan.batches_per_process,
+    }
+    described = _of_many(dataset) if options.dataset_config is not None else _of_one(options, dataset, plan)
+    return {key: str(value) for key, value in counts.items()} | described
+
+
+def _of_one(options: Options, dataset: Dataset, plan: Plan) -> dict[str, str]:
+    """The dataset of --train_data_dir."""
+    (config,) = dataset.configs
+    described, rules = _dataset(dataset, 0), config.buckets
+    folders: dict[bool, dict[str, object]] = {False: {}, True: {}}
+    for subset in config.subsets:
+        counted = {"n_repeats": subset.num_repeats, "img_count": len(_of(dataset, 0, subset))}
+        folders[subset.is_reg][subset.image_dir.name] = counted
+    written = {
+        "batch_size_per_device": config.batch_size,
+        "total_batch_size": config.batch_size * plan.processes * options.gradient_accumulation_steps,
+        "resolution": (rules.resolution.width, rules.resolution.height),
+        "color_aug": False,
+        "flip_aug": options.flip_aug,
+        "random_crop": False,
+        "shuffle_caption": options.shuffle_caption,
+        "enable_bucket": rules.enable_bucket,
+        "bucket_no_upscale": rules.bucket_no_upscale,
+        "min_bucket_reso": described["min_bucket_reso"],
+        "max_bucket_reso": described["max_bucket_reso"],
+        "keep_tokens": options.keep_tokens,
+    }
+    listed = {
+        "dataset_dirs": folders[False],
+        "reg_dataset_dirs": folders[True],
+        "tag_frequency": described["tag_frequency"],
+        "bucket_info": described["bucket_info"],
+    }
+    return {f"ss_{key}": str(value) for key, value in written.items()} | {
+        f"ss_{key}": json.dumps(value) for key, value in listed.items()
+    }
+
+
+def _of_many(dataset: Dataset) -> dict[str, str]:
     """A folder's tags count once, even where two datasets have it; a folder named twice is `img` and `img (2)`."""
     described = [_dataset(dataset, index) for index in range(len(dataset.configs))]
     frequencies: Frequencies = {}
@@ -26,8 +77,6 @@ def build(dataset: Dataset) -> dict[str, str]:
                 counted = {"n_repeats": subset.num_repeats, "img_count": len(_of(dataset, index, subset))}
                 folders[_free_name(subset.image_dir.name, folders)] = counted
     return {
-        "ss_num_train_images": str(dataset.count(is_reg=False)),
-        "ss_num_reg_images": str(dataset.count(is_reg=True)),
         "ss_tag_frequency": json.dumps(frequencies),
         "ss_dataset_dirs": json.dumps(folders),
         "ss_datasets": json.dumps(described),
@@ -81,10 +130,12 @@ def _buckets(config: DatasetConfig, pictures: list[Picture]) -> dict[str, object
         return None
     counts: collections.Counter[tuple[int, int]] = collections.Counter()
     for picture in pictures:
-        counts[picture.bucket.width, picture.bucket.height] += picture.repeats
+        if picture.repeats:
+            counts[picture.bucket.width, picture.bucket.height] += picture.repeats
     errors = [
         abs(picture.bucket.width / picture.bucket.height - picture.upright.width / picture.upright.height)
         for picture in pictures
+        if picture.repeats
     ]
     return {
         "buckets": {

@@ -84,6 +84,7 @@ class Loop:
             metadata_at=lambda step: metadata.build(
                 options=self._options,
                 dataset=inputs.dataset,
+                validated=inputs.validated,
                 plan=inputs.plan,
                 seed=inputs.seed,
                 session=session,
@@ -200,7 +201,7 @@ class Loop:
             self._leave(step)
 
     def _do_what_is_due(self, step: int) -> None:
-        due = plan.due_after(self._options, self._plan, step)
+        due = plan.due_after(self._options, self._plan, step, validates=self._validation is not None)
         self._report.steps(every=due.anything or self._stop.requested or step == self._plan.total_steps)
         if due.save_step:
             self._save(Moment(step=step), step=step)

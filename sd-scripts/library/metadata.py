@@ -14,11 +14,14 @@ from dataclasses import dataclass
 
 from library import dataset_metadata
 from library.dataset import Dataset
+from library.dataset_keys import size
 from library.hashes import file_sha256, legacy_model_hash
 from library.options import Options
 from library.plan import Plan
 
 IMPLEMENTATION = "https://github.com/black-forest-labs/flux"
+# Pixels a side, where --resolution does not say: what a dataset.toml says does not count here.
+FLUX_SIZE = 1024
 # Options whose value is written as it is.
 FROM_OPTIONS = (
     *("learning_rate", "text_encoder_lr", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps"),
@@ -38,7 +41,7 @@ OFF = {
         *("debiased_estimation", "zero_terminal_snr", "lowram", "noise_offset_random_strength", "full_fp16", "v2"),
         *("fp8_base", "fp8_base_unet", "apply_t5_attn_mask", "ip_noise_gamma_random_strength"),
     ),
-    "0": (*("num_validation_images", "num_reg_images", "lr_warmup_steps", "caption_dropout_every_n_epochs"),),
+    "0": ("lr_warmup_steps", "caption_dropout_every_n_epochs"),
     "0.0": ("logit_mean", "caption_tag_dropout_rate", "validation_split", "caption_dropout_rate"),
     "1.0": ("logit_std", "huber_scale", "prior_loss_weight"),
     "0.1": ("huber_c",),
@@ -65,6 +68,7 @@ def build(
     *,
     options: Options,
     dataset: Dataset,
+    validated: Dataset | None,
     plan: Plan,
     seed: int,
     session: Session,
@@ -76,7 +80,7 @@ def build(
     written = {f"ss_{name}": str(getattr(options, name, value)) for value, names in OFF.items() for name in names}
     written |= {f"ss_{name}": str(getattr(options, name)) for name in FROM_OPTIONS}
     written |= _run(options, plan, seed, session, optimizer, step)
-    written |= dataset_metadata.build(dataset) | {"ss_num_batches_per_epoch": str(plan.batches_per_process)}
+    written |= dataset_metadata.build(options, dataset, validated, plan)
     written |= _model(options)
     return written | _modelspec(options, schnell=schnell)
 
@@ -114,12 +118,13 @@ def _model(options: Options) -> dict[str, str]:
 
 
 def _modelspec(options: Options, *, schnell: bool) -> dict[str, str]:
+    trained = size(options.resolution or FLUX_SIZE)
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"flux-1-{'schnell' if schnell else 'dev'}/lora",
         "modelspec.implementation": IMPLEMENTATION,
         "modelspec.implementation_version": "fluxgym",
         "modelspec.title": options.output_name or "last",
-        "modelspec.resolution": "1024x1024",
+        "modelspec.resolution": f"{trained.width}x{trained.height}",
         "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%S"),
     }

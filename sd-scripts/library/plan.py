@@ -63,11 +63,11 @@ class Due:
         return self.save_step or self.save_epoch or self.validate or self.sample_step or self.sample_epoch
 
 
-def due_after(options: Options, plan: Plan, step: int) -> Due:
+def due_after(options: Options, plan: Plan, step: int, *, validates: bool = False) -> Due:
     """By the `--save_every_n_*`, `--validate_every_n_*` and `--sample_every_n_*` flags.
 
     Samples by epochs win over those by steps, and are made after the last epoch too. Validation is at the ends of
-    epochs anyhow.
+    epochs anyhow. `validates`: there are pictures to validate.
     """
     epoch = plan.epoch_of(step) if plan.ends_epoch(step) else None
     last = step == plan.total_steps
@@ -75,7 +75,7 @@ def due_after(options: Options, plan: Plan, step: int) -> Due:
     return Due(
         save_step=not last and _is_multiple(step, options.save_every_n_steps),
         save_epoch=not last and _is_multiple(epoch, options.save_every_n_epochs),
-        validate=bool(options.validation_split) and (by_epoch or _is_multiple(step, options.validate_every_n_steps)),
+        validate=validates and (by_epoch or _is_multiple(step, options.validate_every_n_steps)),
         sample_step=options.sample_every_n_epochs is None and _is_multiple(step, options.sample_every_n_steps),
         sample_epoch=_is_multiple(epoch, options.sample_every_n_epochs),
     )

@@ -71,17 +71,17 @@ class Inputs:
     @property
     def pictures(self) -> Dataset:
         """All that has to be encoded: what is trained and what is validated."""
+        trained = (picture for picture in self.dataset.pictures if picture.repeats)
         aside = self.validated.pictures if self.validated else ()
-        return dataclasses.replace(self.dataset, pictures=(*self.dataset.pictures, *aside))
+        return dataclasses.replace(self.dataset, pictures=(*trained, *aside))
 
 
 def check(options: Options, *, processes: int = 1) -> Inputs:
     """Raises TrainerError for the first thing that is wrong. `processes`: how many train together."""
     output.prepare(options)
     flux, flux_parameters = _check_models(options)
-    found, validated = validation.split(
-        _find_dataset(options), share=options.validation_split, seed=options.validation_seed or 0
-    )
+    found, validated = validation.split(_find_dataset(options))
+    found = dataset.balanced(found)
     variant = variants.identify(options.pretrained_model_name_or_path.name, guided=flux.guidance)
     print(f"base model: {variant.name}", flush=True)
     for sentence in variants.advice(variant, options):
@@ -151,9 +151,6 @@ def _choose_kernels(values: dict[str, Any], *, steps: int, sizes: int) -> dict[s
 def _find_dataset(options: Options) -> Dataset:
     """--dataset_config stands over --train_data_dir. The command line's values hold where the file has none."""
     said = dataclasses.asdict(options) | {
-        # Of all datasets, and not of one: the split is made when their pictures are known.
-        "validation_split": None,
-        "validation_seed": None,
         "batch_size": options.train_batch_size,
         "num_repeats": options.dataset_repeats,
         "caption_extension": options.caption_extention or options.caption_extension,

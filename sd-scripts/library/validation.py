@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss on pictures that are not trained (--validation_split), comparable from one time to the next.
+"""The loss on pictures that are not trained (validation_split), comparable from one time to the next.
 
 Noise levels and noise are the same each time, so that only the weights make the difference. (sd-scripts means to use
 the levels 0.2, 0.4, 0.6 and 0.8, but its Flux trainer draws them, trainers.md 1.2.) Nothing is drawn that the
@@ -23,13 +23,14 @@ from library.errors import TrainerError
 LEVELS = (0.2, 0.4, 0.6, 0.8)
 
 
-def split(found: Dataset, *, share: float, seed: int) -> tuple[Dataset, Dataset | None]:
-    """(what is trained, what is validated): `share` of each folder is put aside, by sd-scripts' shuffle of `seed`.
+def split(found: Dataset) -> tuple[Dataset, Dataset | None]:
+    """(what is trained, what is validated): of each folder the share that its dataset says is put aside, by
+    sd-scripts' shuffle of the dataset's seed.
 
     Regularisation pictures are all trained. A picture is validated once, whatever its repeats.
     Something of each folder is always trained. Raises TrainerError where nothing would be validated.
     """
-    if not share:
+    if not any(config.validation_split for config in found.configs):
         return found, None
     folders: dict[tuple[int, object], list[Picture]] = {}
     for picture in found.pictures:
@@ -37,13 +38,15 @@ def split(found: Dataset, *, share: float, seed: int) -> tuple[Dataset, Dataset 
     validated: set[int] = set()
     for pictures in folders.values():
         if not pictures[0].subset.is_reg:
+            config = found.configs[pictures[0].dataset]
             shuffled = list(pictures)
-            random.Random(seed).shuffle(shuffled)
-            validated.update(map(id, shuffled[math.ceil(len(shuffled) * (1 - share)) :]))
+            random.Random(config.validation_seed).shuffle(shuffled)
+            validated.update(map(id, shuffled[math.ceil(len(shuffled) * (1 - config.validation_split)) :]))
     trained = tuple(picture for picture in found.pictures if id(picture) not in validated)
     aside = tuple(dataclasses.replace(picture, repeats=1) for picture in found.pictures if id(picture) in validated)
     if not aside:
-        raise TrainerError(f"--validation_split {share:g} puts no picture of a folder aside: take a greater share")
+        share = max(config.validation_split for config in found.configs)
+        raise TrainerError(f"validation_split {share:g} puts no picture of a folder aside: take a greater share")
     return dataclasses.replace(found, pictures=trained), dataclasses.replace(found, pictures=aside)
 
 

@@ -97,8 +97,8 @@ def test_what_fluxgym_passes_is_taken() -> None:
             "line 2: is_reg belongs into [[datasets.",
         ),
         (
-            "[[datasets]]\nresolution = 64\nvalidation_split = 0.1\n" + SUBSET,
-            "validation_split = 0.1 is not there yet",
+            "[[datasets]]\nresolution = 64\nvalidation_split = 1\n" + SUBSET,
+            "line 3: validation_split = 1 is not a number from 0 to less than 1",
         ),
         (
             "[[datasets]]\nresolution = 64\ncaption_dropout_rate = 2\n" + SUBSET,

@@ -27,14 +27,14 @@ def losses_in(text: str) -> list[tuple[int, float]]:
 def test_when_it_is_due() -> None:
     made = plan.make(options("--max_train_steps", "7"), batches_per_epoch=2)
     tables = {
-        "": [],
-        "--validation_split 0.1": [2, 4, 6, 7],
-        "--validation_split 0.1 --validate_every_n_epochs 2": [4, 7],
-        "--validation_split 0.1 --validate_every_n_epochs 4 --validate_every_n_steps 3": [3, 6, 7],
+        "": [2, 4, 6, 7],
+        "--validate_every_n_epochs 2": [4, 7],
+        "--validate_every_n_epochs 4 --validate_every_n_steps 3": [3, 6, 7],
     }
     for words, steps in tables.items():
         given = options("--max_train_steps", "7", *words.split())
-        assert [step for step in range(1, 8) if plan.due_after(given, made, step).validate] == steps
+        assert [step for step in range(1, 8) if plan.due_after(given, made, step, validates=True).validate] == steps
+        assert not any(plan.due_after(given, made, step, validates=False).validate for step in range(1, 8))
 
 
 def test_it_repeats_exactly_and_what_it_measures_is_not_trained(
@@ -71,10 +71,11 @@ def test_pictures_are_put_aside_as_in_sd_scripts(case: dict[str, Any], tmp_path:
             shutil.copy(folder / f"0.{ending}", folder / f"{index}.{ending}")
     (tmp_path / "d.toml").write_text(
         "[[datasets]]\nresolution = 64\ncaption_extension = '.txt'\n"
+        f"validation_split = {case['split']}\nvalidation_seed = {case['seed']}\n"
         f"[[datasets.subsets]]\nimage_dir = '{folder}'\nnum_repeats = 5\n"
     )
     found = dataset.find(dataset_config.read(tmp_path / "d.toml", defaults={"batch_size": 1}))
-    trained, aside = validation.split(found, share=case["split"], seed=case["seed"])
+    trained, aside = validation.split(found)
     assert aside is not None
     assert sorted(picture.path.name for picture in trained.pictures) == case["trained"]
     assert sorted(picture.path.name for picture in aside.pictures) == case["validated"]
@@ -83,4 +84,4 @@ def test_pictures_are_put_aside_as_in_sd_scripts(case: dict[str, Any], tmp_path:
 
 def test_a_share_that_leaves_nothing_is_told(settings: Settings) -> None:
     outcome = run(settings.plus("--validation_split 0.01"))
-    assert outcome.error == "--validation_split 0.01 puts no picture of a folder aside: take a greater share"
+    assert outcome.error == "validation_split 0.01 puts no picture of a folder aside: take a greater share"
