@@ -55,7 +55,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="full", help="of the Flux (default: full, FLUX.1 dev's)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for all rows (default {SECONDS})")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"that a row measures (default {STEPS})")
-    parser.add_argument("--only", default="", metavar="REGEX", help="the rows whose `OWNER: NAME` has this in it")
+    parser.add_argument(
+        "--only", default="", metavar="REGEX", help="the rows whose `OWNER: NAME, N px` has this in it"
+    )
+    parser.add_argument("--limit", type=float, help="seconds for one row (default 60, and 150 where it compiles)")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder for the results")
     arguments = parser.parse_args()
     if arguments.steps < 1:
@@ -94,7 +97,8 @@ class Bench:
                 worker = self._workers.take(row.whose)
                 if following is not None:
                     self._workers.start_ahead(following.whose)
-                self._keep(row, worker.run(self._job(row), limit=min(row.limit, self._left())))
+                limit = min(self._arguments.limit or row.limit, self._left())
+                self._keep(row, worker.run(self._job(row), limit=limit))
         finally:
             self._workers.end()
             self.write()
@@ -102,7 +106,7 @@ class Bench:
     def _chosen(self) -> list[Row]:
         compiled = f"--compile --compile_backend {'inductor' if has_compiler() else 'aot_eager'}"
         found = rows(self._size, compiled=compiled, eager="--no_compile")
-        found = [row for row in found if re.search(self._arguments.only, f"{row.whose}: {row.name}")]
+        found = [row for row in found if re.search(self._arguments.only, self._name(row))]
         if not found:
             sys.exit(f"--only {self._arguments.only}: there is no such row")
         for row in found:
@@ -111,7 +115,10 @@ class Bench:
         return [row for row in found if row.whose != THEIRS or self._checkout is not None]
 
     def _leave_out(self, row: Row) -> None:
-        self.report["left_out"].append(f"{row.whose}, {row.name}, {self._size.pixels[row.pixels]} px")
+        self.report["left_out"].append(self._name(row))
+
+    def _name(self, row: Row) -> str:
+        return f"{row.whose}: {row.name}, {self._size.pixels[row.pixels]} px"
 
     def _left(self) -> float:
         return self._end - time.monotonic()
@@ -147,7 +154,7 @@ class Bench:
         told = found.get("failed") or "; ".join(
             f"{found[key] * scale:.4g} {unit}" for key, scale, unit in TOLD if key in found
         )
-        print(f"{row.whose}, {row.name}, {side} px: {told} ({self._left():.0f} s left)", flush=True)
+        print(f"{self._name(row)}: {told} ({self._left():.0f} s left)", flush=True)
 
     def write(self) -> None:
         kind = "trainer_gpu" if self._arguments.size == "full" else f"trainer_gpu-{self._arguments.size}"

@@ -23,7 +23,8 @@ from marks import Marks, Measured  # noqa: E402
 from weights import RandomWeights  # noqa: E402
 
 import flux_train_network  # noqa: E402
-from library import preflight, safetensors_file, training  # noqa: E402
+from library import compilation, preflight, safetensors_file, training  # noqa: E402
+from library.choices import Choices  # noqa: E402
 from library.preflight import Inputs  # noqa: E402
 from library.stepper import Stepper  # noqa: E402
 
@@ -35,15 +36,16 @@ class Watched:
         self.checkpointed: int | None = job["checkpointed"]
         self.marks = Marks(warm_up=job["warm_up"], steps=job["steps"])
         self.weights: RandomWeights | None = None
-        self.inputs: Inputs | None = None
+        self.compiles = "--compile" in job["flags"]
+        self.choices: Choices | None = None
 
     def check(self, *arguments: Any, **options: Any) -> Inputs:
         """The preflight. For a share of checkpointed blocks there is no flag."""
-        self.inputs = CHECK(*arguments, **options)
-        if self.checkpointed is not None:
-            choices = dataclasses.replace(self.inputs.choices, checkpointed_blocks=self.checkpointed)
-            self.inputs = dataclasses.replace(self.inputs, choices=choices)
-        return self.inputs
+        inputs: Inputs = CHECK(*arguments, **options)
+        if self.checkpointed is None:
+            return inputs
+        choices = dataclasses.replace(inputs.choices, checkpointed_blocks=self.checkpointed)
+        return dataclasses.replace(inputs, choices=choices)
 
     def stream(self, path: Path, **_: Any) -> Iterator[tuple[str, torch.Tensor, None]]:
         """What the trainer would read of the model's file."""
@@ -54,10 +56,12 @@ class Watched:
             yield name, tensor, None
 
     def told(self) -> dict[str, Any]:
-        """What was computed with, and on what."""
+        """What was computed with, and on what. Raises RuntimeError where blocks were to be compiled and are not."""
         assert self.weights is not None
-        assert self.inputs is not None
-        return {"checksum": self.weights.checksum, "choices": dataclasses.asdict(self.inputs.choices)}
+        assert self.choices is not None
+        if self.compiles and self.choices.compile == compilation.NO:
+            raise RuntimeError("the trainer went on without compiled blocks")
+        return {"checksum": self.weights.checksum, "choices": dataclasses.asdict(self.choices)}
 
 
 CHECK, MICRO_STEP = preflight.check, Stepper.micro_step
@@ -66,10 +70,11 @@ CHECK, MICRO_STEP = preflight.check, Stepper.micro_step
 def run(job: Job) -> dict[str, Any]:
     watched = Watched(job)
 
-    def marked(*arguments: Any, **options: Any) -> torch.Tensor:
+    def marked(stepper: Stepper, *arguments: Any, **options: Any) -> torch.Tensor:
         watched.marks.step()
-        loss = MICRO_STEP(*arguments, **options)
+        loss = MICRO_STEP(stepper, *arguments, **options)
         watched.marks.loss(loss)
+        watched.choices = stepper.choices
         return loss
 
     sys.argv[1:] = job["flags"]
