@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+# Before the keys of a file that has more than the transformer.
+SINGLE_FILE_PREFIX = "model.diffusion_model."
 ROPE_THETA = 10_000
 TIME_FREQUENCIES = 256
 TIME_FACTOR = 1000.0

@@ -82,10 +82,10 @@ class LatentCache:
             shape = arrays[group + suffix].shape[-2:]
             side = 1 if group == MASK else PIXELS_PER_LATENT
             fits = shape == (picture.bucket.height // side, picture.bucket.width // side)
-            return fits and picture.rotation == 1 and cache_file.is_newer(_path(picture), picture.sources)
+            return fits and picture.rotation == 1 and cache_file.is_newer(path_of(picture), picture.sources)
 
         return cache_file.is_valid(
-            _path(picture),
+            path_of(picture),
             tuple(name + suffix for name in NAMES[group]),
             seal_name=SEALS[group] + suffix,
             inputs=self._inputs(picture),
@@ -114,7 +114,7 @@ class LatentCache:
             }
         suffix = _suffix(picture)
         cache_file.write(
-            _path(picture),
+            path_of(picture),
             {name + suffix: array for name, array in arrays.items()},
             seal_name=SEALS[group] + suffix,
             inputs=self._inputs(picture),
@@ -123,7 +123,7 @@ class LatentCache:
     def _read(self, picture: Picture, group: str) -> Tensor:
         if not self._on_disk:
             return self._in_memory[picture.path, picture.bucket, group]
-        with numpy.load(_path(picture), allow_pickle=False) as archive:
+        with numpy.load(path_of(picture), allow_pickle=False) as archive:
             return torch.from_numpy(archive[group + _suffix(picture)])
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
@@ -145,6 +145,6 @@ def _suffix(picture: Picture) -> str:
     return f"_{picture.bucket.height // PIXELS_PER_LATENT}x{picture.bucket.width // PIXELS_PER_LATENT}"
 
 
-def _path(picture: Picture) -> Path:
+def path_of(picture: Picture) -> Path:
     size = f"{picture.size.width:04d}x{picture.size.height:04d}"
     return picture.path.with_name(f"{picture.path.stem}_{size}_flux.npz")

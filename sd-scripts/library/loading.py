@@ -15,8 +15,7 @@ from torch import Tensor
 
 from library import fp8, safetensors_file
 from library.errors import TrainerError
-from library.flux_model import Flux, FluxConfig
-from library.preflight import SINGLE_FILE_PREFIX
+from library.flux_model import SINGLE_FILE_PREFIX, Flux, FluxConfig
 
 
 def load_transformer(

@@ -21,6 +21,7 @@ from library.dataset_keys import INTERPOLATIONS
 from library.debug_hang import HangPoint, hang_point
 from library.errors import nearest
 
+VRAM = ("auto", "12", "16", "20", "24", "48", "80")
 LR_SCHEDULERS = (
     *("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr"),
     *("polynomial", "inverse_sqrt", "warmup_stable_decay", "piecewise_constant"),

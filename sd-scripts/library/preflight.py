@@ -7,7 +7,6 @@ import dataclasses
 import math
 import os
 import random
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,10 @@ from library import (
     dataset,
     dataset_config,
     flux_model,
-    needs,
     output,
     plan,
     prompts,
+    room,
     safetensors_file,
     states,
     swap_order,
@@ -37,17 +36,15 @@ from library.choices import Choices
 from library.dataset import Dataset
 from library.dataset_keys import KEYS
 from library.errors import TrainerError
-from library.flux_model import FluxConfig
+from library.flux_model import SINGLE_FILE_PREFIX, FluxConfig
 from library.options import Options
 from library.plan import Plan
 from library.prompts import Prompt
+from library.room import Subject
 from library.states import Progress
 from library.text_encoders import clip_config, t5_config
 
-SINGLE_FILE_PREFIX = "model.diffusion_model."
 T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
-# A token is 2x2 latents, a latent 8x8 pixels.
-PIXELS_PER_TOKEN = 16 * 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,22 +87,27 @@ def check(options: Options, *, processes: int = 1) -> Inputs:
     state = states.find(options.resume) if options.resume else None
     progress = states.read_progress(state, steps_per_epoch=planned.steps_per_epoch) if state else None
     wants_samples = options.sample_prompts is not None
-    inputs = Inputs(
+    subject = Subject(
+        dataset=found,
+        pictures=(*found.pictures, *(validated.pictures if validated else ())),
+        flux=flux,
+        t5_length=options.t5xxl_max_token_length or (T5_LENGTH_DEV if flux.guidance else T5_LENGTH_SCHNELL),
+        processes=processes,
+    )
+    return Inputs(
         dataset=found,
         validated=validated,
         plan=planned,
         prompts=prompts.read(options.sample_prompts) if wants_samples and options.sample_prompts else [],
         flux=flux,
         flux_parameters=flux_parameters,
-        t5_length=options.t5xxl_max_token_length or (T5_LENGTH_DEV if flux.guidance else T5_LENGTH_SCHNELL),
+        t5_length=subject.t5_length,
         state=state,
         progress=progress,
         first_step=first_step(options, planned, progress),
         seed=_seed(options, progress),
         choices=_choose(options, subject, progress, steps=planned.total_steps, sizes=len(found.batch_shapes)),
     )
-    _check_room(options, inputs)
-    return inputs
 
 
 def _choose(options: Options, subject: Subject, progress: Progress | None, *, steps: int, sizes: int) -> Choices:
@@ -121,9 +123,9 @@ def _choose(options: Options, subject: Subject, progress: Progress | None, *, st
     values = _choose_kernels(values, steps=steps, sizes=sizes)
     if wrong := swap_order.misfit(values.get("blocks_to_swap", 0), **depths):
         raise TrainerError(wrong)
-    # What takes turns has to be checkpointed.
-    least = swap_order.checkpointed_at_least(settled.blocks_to_swap, **depths)
-    return dataclasses.replace(settled, checkpointed_blocks=max(least, settled.checkpointed_blocks))
+    resumed = progress is not None and progress.choices is not None and not options.replan
+    tier = room.fit(options, subject, settled=values, resumed=resumed)
+    return Choices(**{**values, **dataclasses.asdict(tier)})
 
 
 def _choose_kernels(values: dict[str, Any], *, steps: int, sizes: int) -> dict[str, Any]:

@@ -65,10 +65,10 @@ class TextCache:
             """sd-scripts encodes a caption as its file has it."""
             fits = arrays["t5_out"].shape[:1] == (self._settings["t5_length"],) and not arrays["apply_t5_attn_mask"]
             plain = picture.caption_path is not None and picture.text == picture.caption
-            return fits and plain and cache_file.is_newer(_path(picture), picture.sources)
+            return fits and plain and cache_file.is_newer(path_of(picture), picture.sources)
 
         return cache_file.is_valid(
-            _path(picture), NAMES, seal_name=SEAL_NAME, inputs=self._inputs(picture), unsealed=unsealed
+            path_of(picture), NAMES, seal_name=SEAL_NAME, inputs=self._inputs(picture), unsealed=unsealed
         )
 
     def keep(self, picture: Picture, embedding: TextEmbedding) -> None:
@@ -84,12 +84,12 @@ class TextCache:
             "t5_attn_mask": embedding.t5_mask_T.numpy(),
             "apply_t5_attn_mask": numpy.array(False),
         }
-        cache_file.write(_path(picture), arrays, seal_name=SEAL_NAME, inputs=self._inputs(picture))
+        cache_file.write(path_of(picture), arrays, seal_name=SEAL_NAME, inputs=self._inputs(picture))
 
     def embedding(self, picture: Picture) -> TextEmbedding:
         if not self._has_file(picture):
             return self._in_memory[picture.text]
-        with numpy.load(_path(picture), allow_pickle=False) as archive:
+        with numpy.load(path_of(picture), allow_pickle=False) as archive:
             return TextEmbedding(
                 pooled_V=torch.from_numpy(archive["l_pooled"]),
                 hidden_TX=torch.from_numpy(archive["t5_out"]),
@@ -105,5 +105,5 @@ class TextCache:
         return {"clip": file_sha256(clip), "t5": file_sha256(t5)}
 
 
-def _path(picture: Picture) -> Path:
+def path_of(picture: Picture) -> Path:
     return picture.path.with_name(f"{picture.path.stem}_flux_te.npz")

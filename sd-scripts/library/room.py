@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine has room for: how a training is computed within the GPU's memory, and whether the host's memory
+and the disks are enough. Measured before anything is loaded; decided by `tiers` and `needs`.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from library import footprint, host_memory, latent_cache, needs, safetensors_file, text_cache, tiers
+from library.activations import Batch
+from library.dataset import Dataset, Picture
+from library.flux_model import SINGLE_FILE_PREFIX, FluxConfig
+from library.footprint import Run, Tier
+from library.needs import Demand
+from library.options import Options
+from library.text_encoders import clip_config
+
+# A token is 2x2 latents, a latent 8x8 pixels.
+PIXELS_PER_TOKEN = 16 * 16
+CHANNELS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is trained. `pictures`: all that have to be encoded; `processes`: how many train together, each with a GPU
+    of its own."""
+
+    dataset: Dataset
+    pictures: tuple[Picture, ...]
+    flux: FluxConfig
+    t5_length: int
+    processes: int
+
+
+def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], resumed: bool) -> Tier:
+    """How the training is computed, so that it fits. `settled`: what is not to be chosen, by the names of `Choices`.
+
+    Tells what was chosen. Raises TrainerError with the numbers where the GPU, the host or a disk has too little.
+    """
+    run = describe(options, subject, autocast=settled["mixed_precision"] == "bf16")
+    free = _free_on_gpu(subject.processes)
+    budget = tiers.budget(options.vram, free=free)
+    plan = tiers.choose(run, settled=settled, budget=budget)
+    tiers.check(plan, budget, resumed=resumed)
+    if budget is not None:
+        print(tiers.line(run, plan, budget), flush=True)
+    on_host = _on_host(options, subject, run, plan, gpu=free is not None)
+    needs.check_host(on_host, free=host_memory.available())
+    for folder, demands in by_disk(on_disk(options, subject, run)):
+        needs.check_disk(demands, free=shutil.disk_usage(folder).free)
+    return plan.tier
+
+
+def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
+    """The training as `footprint` reckons with it, from the files' headers."""
+    path = options.pretrained_model_name_or_path
+    in_file = safetensors_file.read_shapes(path, "--pretrained_model_name_or_path")
+    shapes = safetensors_file.part(in_file, SINGLE_FILE_PREFIX)
+    clip = safetensors_file.read_shapes(options.clip_l, "--clip_l")
+    settings, rank = options.network, options.network_dim
+    lora = needs.lora_numbers(shapes, settings, rank=rank)
+    clip_lora = needs.clip_lora_numbers(clip, settings, rank=rank) if options.trains_clip else 0
+    if options.dim_from_weights and options.network_weights:
+        saved = safetensors_file.read_shapes(options.network_weights, "--network_weights")
+        lora, clip_lora = sum(map(math.prod, saved.values())), 0
+    encoders = _numbers(clip) if options.trains_clip or subject.dataset.many_texts else 0
+    if subject.dataset.many_texts:
+        encoders += _numbers(safetensors_file.read_shapes(options.t5xxl, "--t5xxl"))
+    config = clip_config(clip)
+    return Run(
+        model=subject.flux,
+        double=footprint.numbers_of(shapes, "double_blocks.0."),
+        single=footprint.numbers_of(shapes, "single_blocks.0."),
+        rest=footprint.outside_blocks(shapes),
+        largest=footprint.largest_matrix(shapes),
+        lora=lora,
+        clip_lora=clip_lora,
+        copies=needs.copies(
+            options.optimizer_type, average=options.ema_decay is not None, processes=subject.processes
+        ),
+        batch=_largest_batch(subject),
+        autocast=autocast,
+        encoders=encoders * (2 if autocast else 4),
+        clip_hidden_layers=config["hidden_size"] * config["num_hidden_layers"] if options.trains_clip else 0,
+    )
+
+
+def _numbers(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(map(math.prod, shapes.values()))
+
+
+def _largest_batch(subject: Subject) -> Batch:
+    batches = (
+        Batch(size=size, tokens=subject.dataset.pictures[indices[0]].bucket.area // PIXELS_PER_TOKEN)
+        for size, indices in subject.dataset.groups
+        if indices
+    )
+    largest = max(batches, key=lambda batch: batch.size * (batch.tokens + subject.t5_length))
+    return Batch(size=largest.size, tokens=largest.tokens + subject.t5_length)
+
+
+def _free_on_gpu(processes: int) -> int | None:
+    """Bytes that are free on this process's GPU, None without one. Several processes have to choose the same,
+    whichever looks first: they take what the smallest of their GPUs has in all, less a context's share."""
+    if not torch.cuda.is_available() or "ACCELERATE_USE_CPU" in os.environ:
+        return None
+    if processes == 1:
+        return int(torch.cuda.mem_get_info()[0])
+    number = min(processes, torch.cuda.device_count())
+    return int(min(torch.cuda.get_device_properties(index).total_memory for index in range(number)) * 0.97)
+
+
+def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.Plan, *, gpu: bool) -> list[Demand]:
+    """What is sure to be in the host's memory all at once. Frozen weights that are not swapped are mapped from their
+    file, and the kernel can take those pages back."""
+    demands = [
+        Demand(
+            count=subject.processes * footprint.on_host(run, plan.tier) if gpu else 0, what="blocks that take turns"
+        ),
+        Demand(
+            count=0 if gpu else subject.processes * (plan.footprint.training + plan.footprint.activations),
+            what="the LoRA and activations",
+        ),
+    ]
+    if not options.cache_text_encoder_outputs_to_disk and not subject.dataset.many_texts:
+        texts = {picture.text for picture in subject.pictures}
+        demands.append(Demand(count=len(texts) * _caption(subject), what=f"embeddings of {len(texts)} captions"))
+    if not options.cache_latents_to_disk:
+        count = sum(_latents(subject, picture) for picture in subject.pictures)
+        demands.append(Demand(count=count, what=f"latents of {len(subject.pictures)} pictures"))
+    return demands
+
+
+def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path, Demand]]:
+    """(folder, what is written there): the LoRA and its state, and the caches that are not there yet."""
+    saved = needs.lora_and_state(
+        run.lora + run.clip_lora, optimizer=options.optimizer_type, save_precision=options.save_precision
+    )
+    where = f"--output_dir {options.output_dir}"
+    yield options.output_dir, Demand(count=saved, what="one LoRA and one state", where=where)
+    caches: collections.Counter[Path] = collections.Counter()
+    if options.cache_text_encoder_outputs_to_disk:
+        files = {text_cache.path_of(picture) for picture in subject.pictures}
+        caches.update({file.parent: 0 for file in files})
+        for file in files:
+            caches[file.parent] += 0 if file.exists() else _caption(subject)
+    if options.cache_latents_to_disk:
+        for picture in subject.pictures:
+            file = latent_cache.path_of(picture)
+            caches[file.parent] += 0 if file.exists() else _latents(subject, picture)
+    for folder, count in caches.items():
+        if count:
+            yield folder, Demand(count=count, what="the caches", where=str(folder))
+
+
+def by_disk(demands: Iterable[tuple[Path, Demand]]) -> Iterable[tuple[Path, list[Demand]]]:
+    """The same by the disk that the folders are on; the folder is one of them."""
+    disks: dict[int, tuple[Path, list[Demand]]] = {}
+    for folder, demand in demands:
+        disks.setdefault(folder.stat().st_dev, (folder, []))[1].append(demand)
+    return disks.values()
+
+
+def _caption(subject: Subject) -> int:
+    return needs.caption(
+        tokens=subject.t5_length,
+        text_width=subject.flux.text_width,
+        vector_width=subject.flux.vector_width,
+    )
+
+
+def _latents(subject: Subject, picture: Picture) -> int:
+    return needs.latents(
+        picture.bucket.area,
+        channels=subject.flux.packed_channels // CHANNELS_PER_TOKEN,
+        mirrored=picture.subset.flip_aug,
+        masked=picture.subset.alpha_mask,
+    )

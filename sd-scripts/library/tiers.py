@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which way of computing a training fits the GPU's memory: the fastest that does. Pure.
+
+In this order (trainers.md 3 and 5): nothing checkpointed; as many blocks checkpointed as needed and no more; the
+same with an fp8 base; and then blocks that take turns, as few as needed. What the user or a state says stands, and
+the rest is chosen around it. More memory never gives a way that comes later in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from library import footprint, swap_order
+from library.errors import TrainerError
+from library.footprint import Footprint, Run, Tier
+
+GB = 1_000_000_000
+# Of the free memory; the rest is for the allocator's gaps. A "24 GB" card has 25.8 GB, of which about 25 are free
+# when a program begins: this share of them is its nominal size again.
+USED_SHARE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Bytes of GPU memory. A way is chosen if it takes at most `chosen`; what takes more than `most` is refused.
+
+    The two differ so that a run which goes on, on a GPU with a little less free than at its start, is not refused.
+    """
+
+    chosen: int
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A way of computing, and what it takes."""
+
+    tier: Tier
+    footprint: Footprint
+
+
+def budget(vram: str, *, free: int | None) -> Budget | None:
+    """--vram and the GPU's free memory (None: no GPU) -> what may be used; None where there is no limit.
+
+    `12` stands for a card that is sold as one of 12 GB: it has 12 GiB and lends 12 GB of them to one program.
+    """
+    if vram == "auto":
+        return None if free is None else Budget(chosen=int(free * USED_SHARE), most=free)
+    said = Budget(chosen=int(vram) * GB, most=int(vram) * 2**30)
+    if free is None:
+        return said
+    return Budget(chosen=min(said.chosen, int(free * USED_SHARE)), most=min(said.most, free))
+
+
+def choose(run: Run, *, settled: Mapping[str, object], budget: Budget | None) -> Plan:
+    """The first way that fits. Where none does, the last, which takes the least; `check` says whether to try it.
+
+    `settled`: what is not to be chosen, by the names of `Choices`. Without a budget the first way is taken.
+    """
+    plan = None
+    for tier in ways(run, settled):
+        plan = Plan(tier=tier, footprint=footprint.of(run, tier))
+        if budget is None or plan.footprint.total <= budget.chosen:
+            break
+    assert plan is not None
+    return plan
+
+
+def ways(run: Run, settled: Mapping[str, object]) -> Iterator[Tier]:
+    """All that may be chosen, the fastest first. Never none."""
+    blocks = run.blocks
+    bases = [str(settled["base"])] if "base" in settled else (["full", "fp8"] if run.autocast else ["full"])
+    asked_swaps, asked_checkpointed = settled.get("blocks_to_swap"), settled.get("checkpointed_blocks")
+    double, single = run.model.double_blocks, run.model.single_blocks
+    first_swap = asked_swaps if isinstance(asked_swaps, int) else 0
+    for base in bases:
+        least = swap_order.checkpointed_at_least(first_swap, double_blocks=double, single_blocks=single)
+        numbers = range(least, blocks + 1)
+        if isinstance(asked_checkpointed, int):
+            numbers = range(max(least, asked_checkpointed), max(least, asked_checkpointed) + 1)
+        for number in numbers:
+            yield Tier(base=base, checkpointed_blocks=number, blocks_to_swap=first_swap)
+    if asked_swaps is None:
+        for number in range(1, swap_order.most(double, single) + 1):
+            yield Tier(base=bases[-1], checkpointed_blocks=blocks, blocks_to_swap=number)
+
+
+def check(plan: Plan, budget: Budget | None, *, resumed: bool) -> None:
+    """Raises TrainerError with the numbers where the plan takes more than there is, whatever the reserve."""
+    found = plan.footprint
+    if budget is None or found.total - found.reserve <= budget.most:
+        return
+    help_text = (
+        "add --replan to choose again for this GPU, or use a larger one"
+        if resumed
+        else "use a smaller resolution, batch or --network_dim, --optimizer_type adafactor, --mixed_precision bf16, "
+        "or a larger GPU"
+    )
+    raise TrainerError(
+        f"this training needs about {_gb(found.total)} of GPU memory with {described(plan.tier)}: "
+        f"{_gb(found.weights)} for frozen weights, {_gb(found.training)} for the LoRA with gradients and optimizer, "
+        f"{_gb(found.activations)} for activations, {_gb(found.working + found.reserve)} to work with; there are "
+        f"{_gb(budget.most)}; {help_text}"
+    )
+
+
+def line(run: Run, plan: Plan, budget: Budget | None) -> str:
+    """What is said of a plan, in one line."""
+    room = f"{_gb(budget.chosen)}" if budget else "no limit"
+    return f"memory: {room}: {described(plan.tier, blocks=run.blocks)}, estimated {_gb(plan.footprint.total)}"
+
+
+def described(tier: Tier, *, blocks: int | None = None) -> str:
+    """A tier in words."""
+    words = ["fp8 base" if tier.base == "fp8" else "full base"]
+    of = f" of {blocks}" if blocks else ""
+    if tier.checkpointed_blocks:
+        words.append(f"{tier.checkpointed_blocks}{of} blocks checkpointed")
+    else:
+        words.append("no block checkpointed")
+    if tier.blocks_to_swap:
+        words.append(f"{tier.blocks_to_swap} blocks swapped")
+    return ", ".join(words)
+
+
+def _gb(count: int) -> str:
+    return f"{count / GB:.1f} GB"

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is reckoned with for a training is what a step of the full-size FLUX.1 dev needs, tensor by tensor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from library import footprint, fp8
+from library.flux_model import Flux
+from library.footprint import Tier
+from library.lora import LoRANetwork
+from tests.trainer.full_size import DEV, TEXT_TOKENS, training
+from tests.trainer.memory_tracker import LiveBytes, layer_norm_of_a_gpu
+
+__all__ = ["layer_norm_of_a_gpu"]
+
+# A LoRA, its gradient and nothing of an optimizer, whose step needs no more than the backward pass.
+WITHOUT_MOMENTS = 2
+
+
+def peak_of_a_step(tier: Tier, *, pixels: int, batch: int, rank: int) -> int:
+    """Bytes of all tensors of FLUX.1 dev and its LoRA at the worst moment of forward and backward."""
+    with torch.device("meta"):
+        flux = Flux(DEV).bfloat16()
+        if tier.base == "fp8":
+            fp8.convert(flux)
+    flux.requires_grad_(False).checkpointed_blocks = tier.checkpointed_blocks
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        flux.to_empty(device="cpu")
+        network = LoRANetwork(transformer=flux, clip=None, rank=rank, alpha=1, seed=0)
+        picture = (pixels // 16) ** 2
+        given = (
+            torch.empty(batch, picture, DEV.packed_channels),
+            torch.empty(picture, 3),
+            torch.empty(batch, TEXT_TOKENS, DEV.text_width),
+            torch.empty(batch, DEV.vector_width),
+            torch.empty(batch),
+            torch.empty(batch),
+        )
+        with LiveBytes() as live:
+            live.know(*flux.parameters(), *flux.buffers(), *network.parameters())
+            with torch.autocast("cpu", torch.bfloat16):
+                velocity = flux(*given)
+            velocity.float().square().mean().backward()
+        return live.peak
+
+
+@pytest.mark.usefixtures("layer_norm_of_a_gpu")
+@pytest.mark.parametrize(
+    ("tier", "pixels", "batch", "rank", "at_most"),
+    [
+        pytest.param(Tier(), 1024, 1, 16, 1.05, id="all activations kept"),
+        pytest.param(Tier(checkpointed_blocks=28), 1024, 4, 16, 1.05, id="half of the blocks checkpointed"),
+        pytest.param(Tier(checkpointed_blocks=57), 1024, 4, 16, 1.05, id="four pictures, all blocks checkpointed"),
+        # Gradients and autocast's copies of LoRA are both counted. They meet only where gradients add up.
+        pytest.param(Tier(checkpointed_blocks=56), 512, 4, 128, 1.1, id="rank 128, all but one checkpointed"),
+        pytest.param(Tier(base="fp8", checkpointed_blocks=57), 512, 1, 16, 1.05, id="fp8 base, 512 px"),
+    ],
+)
+def test_a_step_of_the_full_size_model_stays_just_under_the_estimate(
+    tier: Tier, pixels: int, batch: int, rank: int, at_most: float
+) -> None:
+    run = training(pixels=pixels, batch=batch, rank=rank, copies=WITHOUT_MOMENTS)
+    estimated = footprint.of(run, tier).total - footprint.RESERVE
+    needed = peak_of_a_step(tier, pixels=pixels, batch=batch, rank=rank)
+    assert needed < estimated < at_most * needed
