@@ -74,7 +74,7 @@ def make_model(upstream: Upstream, folder: Path) -> None:
     """The Flux, CLIP-L and the autoencoder at random, tokenizers that are never asked, and a T5 that is a hole."""
     for command in (
         [sys.executable, ROOT / "sd-scripts" / "make_tiny_flux.py", folder],  # the tokenizers are its
-        [upstream.python, ROOT / "tests" / "upstream" / "make_model.py", upstream.path, folder],
+        [upstream.python, ROOT / "tests" / "interop" / "make_model.py", upstream.path, folder],
     ):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 

@@ -4,7 +4,7 @@
 Its arithmetic is that of train_network.py at 48d368f (lines 944 to 971, 1232 to 1275, 1401 to 1416, 1690 to 1728):
 the step counter restarts at each resume, a LoRA is written before its state, a state is written in place with
 train_state.json first and the random states last, a finished state is refused, and no signal saves anything. What it
-prints has the form of the real one's, which tests/upstream ran beside it. Which epochs the weights have seen stands
+prints has the form of the real one's, which tests/interop ran beside it. Which epochs the weights have seen stands
 in their metadata, which the real one has not.
 """
 

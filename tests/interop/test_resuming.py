@@ -15,7 +15,8 @@ from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Phase, State
 from tests.daemon.running import RunningDaemon, context
 from tests.harness.waiting import until
-from tests.upstream.conftest import PICTURES, Upstream
+from tests.interop.conftest import PICTURES
+from tests.interop.training import Upstream
 
 EPOCHS, REPEATS = 5, 2
 STEPS_PER_EPOCH = REPEATS * len(PICTURES)
