@@ -19,6 +19,14 @@ def main() -> NoReturn:
     stop, wishes = StopRequest(), Wishes()
     stop.install()
     wishes.install()
+    try:
+        _train(stop, wishes)
+    finally:
+        stop.close()
+        wishes.close()
+
+
+def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
     _prepare_output()
     # Set, not defaulted: the trainer of this issue takes every file from the paths it is given.
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -189,7 +189,7 @@ class Loop:
         waits for them fails. Nothing of it is in the weights yet: the steps before are saved."""
         if self._stop.requested:
             self._report.say(f"step {step} is given up: {error}")
-            self._leave(step - 1)
+            self._leave(step - 1, agreed=False)
 
     def _between_steps(self, step: int) -> None:
         """The first process does what is due; the others wait for it where all agree whether to stop."""
@@ -198,7 +198,7 @@ class Loop:
         else:
             self._report.steps(every=False)
         if self._processes.agree_to_stop(self._stop):
-            self._leave(step)
+            self._leave(step, agreed=True)
 
     def _do_what_is_due(self, step: int) -> None:
         due = plan.due_after(self._options, self._plan, step, validates=self._validation is not None)
@@ -266,17 +266,25 @@ class Loop:
             else:
                 self._report.say("no samples are made: --sample_prompts does not say which")
 
-    def _leave(self, step: int) -> NoReturn:
-        """What a stop asks for: the state of this run's steps is saved, the exit status tells the signal."""
-        if not self._processes.first:
-            raise SystemExit(self._stop.exit_status)
+    def _leave(self, step: int, *, agreed: bool) -> NoReturn:
+        """What a stop asks for: the state of this run's steps is saved, the exit status tells the signal.
+
+        `agreed`: by all processes, and they leave together, since a launcher kills whom another has left behind.
+        """
+        if self._processes.first:
+            self._put_away(step)
+        if agreed:
+            with contextlib.suppress(TrainerError):  # the others have gone without it
+                self._processes.wait()
+        raise SystemExit(self._stop.exit_status)
+
+    def _put_away(self, step: int) -> None:
         self._report.steps(every=True)
         if step > self._inputs.first_step:
             self._metrics.report("saving", step=step)
             self._output.save_state(Moment(step=step), step=step)
         self._metrics.flush()
         self._report.say(f"stopped by signal {self._stop.signum} after step {step}")
-        raise SystemExit(self._stop.exit_status)
 
     def _finish(self) -> None:
         """The last state and the final LoRA, which is written last of all. Done is done: no stop is taken here."""

@@ -37,6 +37,15 @@ class StopRequest:
         signal.signal(signal.SIGINT, self._handle)
         faulthandler.register(signal.SIGQUIT, file=sys.stderr, all_threads=True, chain=False)
 
+    def close(self) -> None:
+        """From now on no signal changes anything: the exit status is settled.
+
+        Python gives handlers back while it ends, but not this one. So a second SIGTERM, as a launcher sends it, makes
+        no death by a signal of 143 or 0.
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     def defer(self) -> None:
         """From now on a signal sets the flag only: there is work that must be finished or put away."""
         self._deferred = True
@@ -82,6 +91,11 @@ class Wishes:
         """Takes over SIGUSR1 and SIGUSR2, which would end the process. To be called by the main thread, once."""
         signal.signal(signal.SIGUSR1, self.handle)
         signal.signal(signal.SIGUSR2, self.handle)
+
+    def close(self) -> None:
+        """From now on they ask for nothing, and end nothing."""
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         self._wished.add(signum)

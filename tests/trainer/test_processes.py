@@ -240,6 +240,25 @@ def test_what_processes_tell_each_other(tmp_path: Path) -> None:
     }
 
 
+LATE = """
+import os, signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid()):
+        for signum in (signal.SIGUSR1, signal.SIGTERM):
+            kill(pid, signum)
+late = Late()
+import flux_train_network
+flux_train_network.main()
+"""
+
+
+def test_a_signal_does_not_change_an_exit_status_that_is_settled() -> None:
+    """The launcher's SIGTERM reaches a process that is leaving after its own, while Python puts its modules away."""
+    command = [sys.executable, "-c", LATE, str(PROGRAM.parent), "--no-such-flag"]
+    assert subprocess.run(command, capture_output=True, timeout=DEADLINE_SECONDS).returncode == 2
+
+
 def test_buckets_keep_the_order_and_their_size() -> None:
     tensors = [torch.zeros(count) for count in (1, 2, 9, 1, 1, 1, 1, 4)]
     made = [[tensor.numel() for tensor in bucket] for bucket in processes.buckets(tensors, most_bytes=16)]
