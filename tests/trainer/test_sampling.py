@@ -18,7 +18,7 @@ from library.flux_model import Flux
 from library.safetensors_file import load
 from tests.harness.namespace import need_root
 from tests.trainer.in_process import run
-from tests.trainer.running import Settings, running
+from tests.trainer.running import Settings, make_models, make_pictures, running
 
 SHEET = "lora-contact-sheet.png"
 # What a sample could disturb: default generators (dropout), the optimizer's mode, the network's mode.
@@ -166,6 +166,24 @@ def test_samples_that_fail_neither_end_nor_change_the_training(
         assert all(torch.equal(one[key], other[key]) for key in one)
     sample = settings.output_dir / "sample"
     assert not sample.is_dir() or not list(sample.iterdir())
+
+
+def test_a_sample_that_fails_while_blocks_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is left in the middle of a forward pass, with some blocks on the device and others not."""
+    sizes = "--hidden 64 --heads 2 --double-blocks 4 --single-blocks 6"
+    deep = Settings(
+        models=make_models(tmp_path / "models", *sizes.split()),
+        folder=tmp_path,
+        pictures=make_pictures(tmp_path / "pictures", 3),
+    ).plus(f"{TRAINING} --mixed_precision bf16 --blocks_to_swap 2")
+    assert run(deep.plus("", output="plain")).error is None
+    failing = in_the_middle_of_the_transformer(deep, monkeypatch).with_samples()
+    assert run(failing).error is None
+    assert capsys.readouterr().out.count("is left out: the GPU's memory is not enough for it") == 6
+    one, other = (load(tmp_path / name / "lora.safetensors") for name in ("plain", "out"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_a_full_disk_costs_the_samples_alone(settings: Settings) -> None:
