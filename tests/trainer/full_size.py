@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FLUX.1 dev as a training of it is described to the functions that reckon with memory."""
+"""FLUX.1 dev as the functions that reckon with memory see it, and one of random numbers that can be computed."""
 
 from __future__ import annotations
 
 import functools
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
+from torch import Tensor
 
-from library import footprint
+from library import block_swap, footprint, loading, safetensors_file
 from library.activations import Batch
-from library.flux_model import Flux, FluxConfig
-from library.footprint import Run
+from library.flux_model import Flux, FluxConfig, image_ids
+from library.footprint import Run, Tier
 
 DEV = FluxConfig(
     packed_channels=64,
@@ -54,3 +60,54 @@ def training(*, pixels: int = 1024, batch: int = 1, rank: int = 16, **changes: A
         "autocast": True,
     }
     return Run(**described | changes)
+
+
+def random_tensors(model: FluxConfig, device: torch.device) -> Iterator[tuple[str, Tensor, None]]:
+    """What `safetensors_file.stream` gives of a file of such a model: each tensor drawn on the device when its turn
+    comes, so that 24 GB of them need no file. Numbers stay finite through all blocks."""
+    for key, shape in shapes_of(model).items():
+        tensor = torch.zeros(shape, device=device, dtype=torch.bfloat16)
+        if len(shape) == 2:
+            tensor.normal_(0.0, shape[1] ** -0.5)
+        elif key.endswith("scale"):
+            tensor.fill_(1.0)
+        yield key, tensor, None
+
+
+def load_random(model: FluxConfig, tier: Tier, *, device: torch.device, folder: Path) -> Flux:
+    """A frozen transformer of random numbers as the trainer would load it: its own loading, base and block swap."""
+    path, end = folder / "flux.safetensors", 0
+    header = {}
+    for key, shape in shapes_of(model).items():
+        size = torch.Size(shape).numel() * 2
+        header[key] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    with path.open("wb") as file:
+        text = json.dumps(header).encode()
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + end)  # a hole: it takes no space
+    with mock.patch.object(safetensors_file, "stream", return_value=random_tensors(model, device)):
+        flux = loading.load_transformer(
+            path,
+            model,
+            dtype=torch.bfloat16,
+            device=device,
+            base=tier.base,
+            stays=block_swap.stays(model, blocks_to_swap=tier.blocks_to_swap, device=device),
+        )
+    flux.checkpointed_blocks = tier.checkpointed_blocks
+    block_swap.install(flux, blocks_to_swap=tier.blocks_to_swap, device=device)
+    return flux
+
+
+def inputs_of(model: FluxConfig, *, pixels: int, batch: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Random inputs of a training's forward pass."""
+    side = pixels // 8
+    return (
+        torch.randn(batch, side * side // 4, model.packed_channels, device=device),
+        image_ids(side, side, device),
+        torch.randn(batch, TEXT_TOKENS, model.text_width, device=device),
+        torch.randn(batch, model.vector_width, device=device),
+        torch.full((batch,), 0.5, device=device),
+        torch.full((batch,), 1.0, device=device),
+    )

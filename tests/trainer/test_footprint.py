@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from library import footprint, fp8
-from library.flux_model import Flux
+from library import block_swap, footprint, fp8
+from library.flux_model import Flux, FluxConfig
 from library.footprint import Tier
 from library.lora import LoRANetwork
-from tests.trainer.full_size import DEV, TEXT_TOKENS, training
-from tests.trainer.memory_tracker import LiveBytes, layer_norm_of_a_gpu
+from tests.trainer.full_size import DEV, TEXT_TOKENS, inputs_of, load_random, training
+from tests.trainer.memory_tracker import LiveBytes, layer_norm_of_a_gpu, storage_bytes
 
 __all__ = ["layer_norm_of_a_gpu"]
 
@@ -66,3 +68,41 @@ def test_a_step_of_the_full_size_model_stays_just_under_the_estimate(
     estimated = footprint.of(run, tier).total - footprint.RESERVE
     needed = peak_of_a_step(tier, pixels=pixels, batch=batch, rank=rank)
     assert needed < estimated < at_most * needed
+
+
+SMALL = FluxConfig(
+    packed_channels=64,
+    vector_width=32,
+    text_width=64,
+    hidden=128,
+    mlp_hidden=512,
+    head_width=32,
+    double_blocks=6,
+    single_blocks=8,
+    guidance=True,
+)
+
+
+@pytest.mark.parametrize(
+    "tier",
+    [
+        pytest.param(Tier(), id="full base"),
+        pytest.param(Tier(base="fp8"), id="fp8 base"),
+        pytest.param(Tier(checkpointed_blocks=14, blocks_to_swap=3), id="full base, swapped"),
+        pytest.param(Tier(base="fp8", checkpointed_blocks=14, blocks_to_swap=5), id="fp8 base, swapped"),
+    ],
+)
+def test_the_weights_on_the_device_are_as_many_bytes_as_are_counted(tier: Tier, tmp_path: Path) -> None:
+    """Of a real transformer, loaded, computed forward and backward."""
+    flux = load_random(SMALL, tier, device=torch.device("cpu"), folder=tmp_path)
+    frozen = [*flux.parameters(), *flux.buffers()]
+    network = LoRANetwork(transformer=flux, clip=None, rank=2, alpha=1, seed=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        velocity = flux(*inputs_of(SMALL, pixels=64, batch=1, device=torch.device("cpu")))
+    velocity.float().square().mean().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    counted = footprint.of(training(model=SMALL), tier).weights
+    there = storage_bytes(frozen, without=[])
+    # In a slot each tensor begins at a round address.
+    slack = len(frozen) * block_swap.ALIGNMENT if tier.blocks_to_swap else 0
+    assert counted <= there <= counted + slack

@@ -12,6 +12,7 @@ from library.errors import TrainerError
 from library.footprint import Run, Tier
 from library.options import VRAM
 from library.tiers import GB, Budget
+from tests.trainer import memory_table
 from tests.trainer.full_size import training
 
 # Free memory of each GPU in a program that has just begun.
@@ -253,3 +254,10 @@ def test_the_host_keeps_each_block_that_takes_turns() -> None:
     # sd-scripts' number: 17 double and 36 single blocks fewer on the GPU, and two slots of each kind.
     everything = 19 * run.double.stored("fp8", 2) + 38 * run.single.stored("fp8", 2)
     assert footprint.on_host(run, Tier(base="fp8", checkpointed_blocks=57, blocks_to_swap=35)) == everything
+
+
+def test_the_page_has_the_table() -> None:
+    page = memory_table.PAGE.read_text(encoding="utf-8")
+    assert memory_table.filled(page) == page
+    with pytest.raises(ValueError, match="no markers"):
+        memory_table.filled("a page without")
