@@ -9,10 +9,12 @@ A batch is a function of its position, so it does not matter which thread makes 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import random
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -59,6 +61,18 @@ class Batch:
     is_reg_B: Tensor
     mask_B1hw: Tensor | None
 
+    def pinned(self) -> Self:
+        """In memory that a GPU copies from while the program goes on."""
+        return self._each(Tensor.pin_memory)
+
+    def on(self, device: torch.device) -> Self:
+        """The same on the device. What is pinned is copied there without waiting."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
+
 
 def steps(
     *, first_step: int, last_step: int, batches_per_epoch: int, accumulation: int, processes: int = 1, rank: int = 0
@@ -84,12 +98,20 @@ def steps(
 
 
 class BatchSource:
-    """Makes the batch of a position from the caches and the seed."""
+    """Makes the batch of a position from the caches and the seed. `pin`: for a GPU."""
 
     def __init__(
-        self, *, options: Options, seed: int, total_steps: int, dataset: Dataset, latents: LatentCache, texts: Texts
+        self,
+        *,
+        options: Options,
+        seed: int,
+        total_steps: int,
+        dataset: Dataset,
+        latents: LatentCache,
+        texts: Texts,
+        pin: bool,
     ) -> None:
-        self._options, self._seed, self._total_steps = options, seed, total_steps
+        self._options, self._seed, self._total_steps, self._pin = options, seed, total_steps, pin
         self._dataset, self._latents, self._texts = dataset, latents, texts
         self._order: tuple[int, list[list[int]]] | None = None
 
@@ -111,7 +133,7 @@ class BatchSource:
         sigma_B = flow_matching.NoiseLevels.of(self._options).draw(
             len(chosen), tokens=latents_BChw.shape[2] * latents_BChw.shape[3] // 4, generator=generator
         )
-        return Batch(
+        batch = Batch(
             position=position,
             latents_BChw=latents_BChw,
             noise_BChw=noise_BChw,
@@ -122,6 +144,7 @@ class BatchSource:
             is_reg_B=torch.tensor([picture.subset.is_reg for picture in pictures]),
             mask_B1hw=self._mask(pictures, [flipped for _, flipped in drawn]),
         )
+        return batch.pinned() if self._pin else batch
 
     def _draw(self, picture: Picture, position: Position, place: int) -> tuple[str, bool]:
         """The text, and whether the picture is mirrored, by the picture's place in the training."""

@@ -55,6 +55,7 @@ class Loop:
         self._options, self._inputs, self._plan = options, inputs, inputs.plan
         self._parts, self._stepper, self._processes = parts, stepper, processes
         self._stop, self._wishes, self._metrics = stop, wishes, metrics
+        self._on_gpu = accelerator.device.type == "cuda"
         self._report = Report(
             options, inputs.plan, first_step=inputs.first_step, optimizer=parts.optimizer, metrics=metrics
         )
@@ -124,6 +125,7 @@ class Loop:
             dataset=dataset,
             latents=encoded.latents,
             texts=encoded.texts,
+            pin=self._on_gpu,
         )
 
     def _make_validation(self, validated: Dataset, encoded: Encoded) -> Validation:

@@ -75,4 +75,5 @@ def level_weight(sigma_B: Tensor, scheme: str) -> Tensor:
 
 def of_batch(losses_B: Tensor, is_reg_B: Tensor, prior_loss_weight: float) -> Tensor:
     """The mean over the batch, a scalar; regularisation pictures weigh --prior_loss_weight."""
-    return (losses_B * torch.where(is_reg_B, prior_loss_weight, 1.0)).mean()
+    # Filled in, since torch.where would copy its two numbers to the device and wait for that.
+    return (losses_B * torch.ones_like(losses_B).masked_fill(is_reg_B, prior_loss_weight)).mean()

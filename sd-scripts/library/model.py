@@ -35,20 +35,19 @@ def loss_of(
     dtype: torch.dtype,
 ) -> Tensor:
     """The flow-matching loss of one batch, a scalar. `dtype` is the frozen models' type."""
-    device = accelerator.device
-    latents_BChw, noise_BChw = batch.latents_BChw.to(device), batch.noise_BChw.to(device)
-    sigma_B = batch.sigma_B.to(device)
+    batch = batch.on(accelerator.device)
+    latents_BChw, noise_BChw, sigma_B = batch.latents_BChw, batch.noise_BChw, batch.sigma_B
     height, width = latents_BChw.shape[2:]
     noisy_BChw = flow_matching.add_noise(latents_BChw, noise_BChw, sigma_B)
     timestep_B = flow_matching.rounded_timestep(sigma_B, dtype)
     with accelerator.autocast():
-        pooled_BV = batch.pooled_BV.to(device)
+        pooled_BV = batch.pooled_BV
         if clip is not None and batch.clip_ids_BT is not None:
-            pooled_BV = text_encoders.encode_clip(clip, batch.clip_ids_BT.to(device))
+            pooled_BV = text_encoders.encode_clip(clip, batch.clip_ids_BT)
         output_BIP = transformer(
             pack(noisy_BChw),
-            image_ids(height, width, device),
-            batch.hidden_BTX.to(device),
+            image_ids(height, width, accelerator.device),
+            batch.hidden_BTX,
             pooled_BV,
             timestep_B,
             torch.full_like(sigma_B, options.guidance_scale),
@@ -59,7 +58,7 @@ def loss_of(
         noise_BChw - latents_BChw,
         sigma_B=sigma_B,
         timestep_B=timestep_B,
-        mask_B1hw=None if batch.mask_B1hw is None else batch.mask_B1hw.to(device),
+        mask_B1hw=batch.mask_B1hw,
         options=options,
     )
-    return losses.of_batch(losses_B, batch.is_reg_B.to(device), options.prior_loss_weight)
+    return losses.of_batch(losses_B, batch.is_reg_B, options.prior_loss_weight)
