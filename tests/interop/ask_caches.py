@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cache beside a picture holds, as the classes of kohya-ss/sd-scripts read it or as ours do.
+
+    PYTHON ask_caches.py CHECKOUT|sd-scripts MODEL DATASET_TOML WIDTH HEIGHT TOKENS      prints JSON: SHA-256 by name
+
+The folder decides which classes are asked; its Python must have their requirements. Both packages are called
+`library`, so each runs in a process of its own. The picture is the first of the dataset, trained at WIDTH x HEIGHT.
+"""
+
+import hashlib
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+
+def main(modules: Path, model: Path, dataset_toml: Path, width: int, height: int, tokens: int) -> None:
+    sys.path.insert(0, str(modules))
+    if (modules / "library" / "strategy_flux.py").is_file():
+        arrays = upstream(dataset_toml, (width, height))
+    else:
+        arrays = ours(model, dataset_toml, tokens)
+    print(json.dumps({name: digest(array) for name, array in arrays.items()}))
+
+
+def upstream(dataset_toml: Path, size: tuple[int, int]) -> dict[str, Any]:
+    """By the strategies that its datasets ask. Each must take the file for a valid one first."""
+    from library.strategy_flux import FluxLatentsCachingStrategy, FluxTextEncoderOutputsCachingStrategy
+    from PIL import Image
+
+    (dataset,) = tomllib.loads(dataset_toml.read_text())["datasets"]
+    picture = min(Path(dataset["subsets"][0]["image_dir"]).glob("*.png"))
+    texts = FluxTextEncoderOutputsCachingStrategy(True, 1, False)
+    file = texts.get_outputs_npz_path(str(picture))
+    assert texts.is_disk_cached_outputs_expected(file)
+    pooled, hidden, ids, mask = texts.load_outputs_npz(file)
+    assert not ids.any()
+    latents = FluxLatentsCachingStrategy(True, 1, False)
+    with Image.open(picture) as opened:
+        file = latents.get_latents_npz_path(str(picture), opened.size)
+    assert latents.is_disk_cached_latents_expected(size, file, False, False)
+    return {
+        "pooled": pooled,
+        "hidden": hidden,
+        "mask": mask,
+        "latents": latents.load_latents_from_disk(file, size)[0],
+    }
+
+
+def ours(model: Path, dataset_toml: Path, tokens: int) -> dict[str, Any]:
+    """By what a step asks. Nothing may be missing."""
+    from library import dataset, dataset_config
+    from library.latent_cache import LatentCache
+    from library.text_cache import TextCache
+
+    picture = dataset.find(dataset_config.read(dataset_toml, defaults={})).pictures[0]
+    encoders = {"clip": model / "clip_l.safetensors", "t5": model / "t5xxl_fp16.safetensors"}
+    texts = TextCache(**encoders, t5_length=tokens, dtype=torch.bfloat16, on_disk=True)
+    latents = LatentCache(autoencoder=model / "ae.safetensors", on_disk=True)
+    assert not texts.missing([picture])
+    assert not latents.missing([picture])
+    embedding = texts.embedding(picture)
+    return {
+        "pooled": embedding.pooled_V,
+        "hidden": embedding.hidden_TX,
+        "mask": embedding.t5_mask_T,
+        "latents": latents.latents(picture, flipped=False),
+    }
+
+
+def digest(array: Any) -> str:
+    """Of shape, type and content."""
+    array = numpy.ascontiguousarray(array)
+    return hashlib.sha256(f"{array.shape} {array.dtype}".encode() + array.tobytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]), *map(int, sys.argv[4:]))
