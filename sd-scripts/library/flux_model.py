@@ -13,6 +13,7 @@ Shape suffixes:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -256,13 +258,15 @@ class Flux(nn.Module):
     """Predicts the velocity (noise - picture) of packed latents at noise level t.
 
     `checkpointed_blocks`: that many, counted from the first double block through the last single one, keep only their
-    inputs for the backward pass and are computed a second time there.
+    inputs for the backward pass and are computed a second time there; with `inputs_on_host` those inputs wait in the
+    host's memory.
     """
 
     def __init__(self, config: FluxConfig) -> None:
         super().__init__()
         self.config = config
         self.checkpointed_blocks = 0
+        self.inputs_on_host = False
         self.img_in = nn.Linear(config.packed_channels, config.hidden)
         self.time_in = MLPEmbedder(TIME_FREQUENCIES, config.hidden)
         self.vector_in = MLPEmbedder(config.vector_width, config.hidden)
@@ -301,9 +305,12 @@ class Flux(nn.Module):
         return velocity_BIP
 
     def _run(self, index: int, block: nn.Module, *inputs: Tensor) -> Any:
-        if index < self.checkpointed_blocks and torch.is_grad_enabled():
+        if index >= self.checkpointed_blocks or not torch.is_grad_enabled():
+            return block(*inputs)
+        # What the block itself saves goes through checkpoint's hooks, so only its inputs meet these.
+        kept = save_on_cpu(pin_memory=inputs[0].is_cuda) if self.inputs_on_host else contextlib.nullcontext()
+        with kept:
             return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
 
 
 def pack(latents_BChw: Tensor) -> Tensor:

@@ -289,6 +289,7 @@ class Options:
     fp8_base: bool = switch("keep the transformer's matrices in 8 bits, with scales")
     fp8_base_unet: bool = switch("the same as --fp8_base")
     gradient_checkpointing: bool = switch("save memory, pay with time")
+    cpu_offload_checkpointing: bool = switch("keep the inputs of checkpointed blocks in the host's memory")
     blocks_to_swap: int | None = flag(
         "of this many, half as double and the rest as pairs of single blocks, fewer on the GPU", parse=natural
     )

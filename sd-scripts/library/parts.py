@@ -44,6 +44,7 @@ def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accele
         stays=block_swap.stays(inputs.flux, blocks_to_swap=number, device=accelerator.device),
     )
     transformer.checkpointed_blocks = inputs.choices.checkpointed_blocks
+    transformer.inputs_on_host = options.cpu_offload_checkpointing
     block_swap.install(transformer, blocks_to_swap=number, device=accelerator.device)
     lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
     built = optimizer.build(lora, options)

@@ -11,7 +11,7 @@ from __future__ import annotations
 YET = "not there yet"
 _REASONS: dict[str, str] = {
     YET: """
-        --conditioning_data_dir --cpu_offload_checkpointing --disable_mmap_load_safetensors
+        --conditioning_data_dir --disable_mmap_load_safetensors
         --full_bf16
         --use_8bit_adam""",
     "it changes the picture at each step, and pictures are encoded once": """

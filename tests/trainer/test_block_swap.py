@@ -157,6 +157,29 @@ def test_a_pass_that_is_given_up_half_way_does_no_harm(on_pass: str, failing: in
     assert_same(expected, trained(turning, networks[1]))
 
 
+class FailingOnce(AtOnce):
+    """Its 16th copy fails half-way: four are made at the start, six forward, six backward. It is the last one, of the
+    block that the next pass begins with."""
+
+    def __init__(self) -> None:
+        self._copies = 0
+
+    def start(self, slot: Tensor, source: Tensor) -> object:
+        self._copies += 1
+        if self._copies == 16:
+            slot[: len(slot) // 2].copy_(source[: len(slot) // 2])
+            raise MemoryError("in the middle of a copy")
+        return super().start(slot, source)
+
+
+def test_a_copy_that_failed_is_made_again() -> None:
+    plain, turning = base(), swapped(base(), 4, FailingOnce())
+    networks = lora(plain), lora(turning)
+    with pytest.raises(MemoryError, match="of a copy"):
+        velocity(turning).square().mean().backward()
+    assert_same(trained(plain, networks[0]), trained(turning, networks[1]))
+
+
 class Recording(AtOnce):
     """Which block was about to compute when which one's weights were copied, by their indices."""
 
@@ -236,16 +259,20 @@ def test_blocks_that_are_not_trained_are_foreseen_too() -> None:
     assert double == [(0, 1), (1, 2), (2, 3), (3, 0)]
 
 
-def test_two_slots_of_a_kind_are_all_that_is_on_the_device() -> None:
+def tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+@pytest.mark.parametrize("prepare", [to_fp8, lambda flux: flux], ids=["fp8", "full"])
+def test_two_slots_of_a_kind_are_all_that_is_on_the_device(prepare: Callable[[Flux], object]) -> None:
     """4 + 6 blocks with 4 swapped: 2 double and 4 single ones fewer."""
-    flux = swapped(base(), 4)
+    flux = swapped(base(prepare), 4)
     storages = [
-        {parameter.untyped_storage().data_ptr() for block in blocks for parameter in block.parameters()}
+        {tensor.untyped_storage().data_ptr() for block in blocks for tensor in tensors(block)}
         for blocks in (flux.double_blocks, flux.single_blocks)
     ]
     assert [len(found) for found in storages] == [2, 2]
-    plain = base()
-    for mine, theirs in zip(flux.parameters(), plain.parameters(), strict=True):
+    for mine, theirs in zip(tensors(flux), tensors(base(prepare)), strict=True):
         assert (mine.shape, mine.dtype, mine.requires_grad) == (theirs.shape, theirs.dtype, False)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from library import loading
 from library.flux_model import Flux, FluxConfig, image_ids, pack, read_config, unpack
@@ -98,6 +99,36 @@ def test_checkpointing_changes_no_gradient(checkpointed: int, tmp_path: Path) ->
         passes.append(times)
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
     assert passes == [[1, 1, 1, 1], [2] * checkpointed + [1] * (4 - checkpointed)]
+
+
+@pytest.mark.parametrize("checkpointed", [0, 3, 4])
+def test_inputs_of_checkpointed_blocks_alone_wait_on_the_host(
+    checkpointed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A double block has 5 inputs, a single one 4. What waits there is a copy, as from a GPU."""
+    kept: list[int] = []
+
+    class OnHost(saved_tensors_hooks):
+        def __init__(self, *, pin_memory: bool) -> None:
+            assert not pin_memory
+            super().__init__(self.pack, lambda tensor: tensor.clone())
+
+        def pack(self, tensor: Tensor) -> Tensor:
+            kept.append(tensor.nbytes)
+            return tensor.clone()
+
+    monkeypatch.setattr("library.flux_model.save_on_cpu", OnHost)
+    path = make_models(tmp_path).folder / "flux1-dev.safetensors"
+    config = read_config(read_shapes(path, ""))
+    gradients = []
+    for on_host in (False, True):
+        flux = loading.load_transformer(path, config, dtype=torch.float32, device=torch.device("cpu"))
+        flux.checkpointed_blocks, flux.inputs_on_host = checkpointed, on_host
+        flux.requires_grad_(True)
+        flux(*inputs(config)).square().mean().backward()
+        gradients.append([parameter.grad for parameter in flux.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert len(kept) == sum([5, 5, 4, 4][:checkpointed])
 
 
 def count_pass(times: list[int], index: int, *_: object) -> None:

@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from library import swap_order
+import pytest
+import torch
+
+from library import fp8, swap_order
+from library.flux_model import Flux
+from tests.trainer.running import ROOT
+from tests.trainer.test_needs import DEV as CONFIG
 
 DEV = {"double_blocks": 19, "single_blocks": 38}
 
@@ -79,3 +85,28 @@ def test_split_mode_is_18_unless_a_number_is_given(number: int | None, split_mod
     assert swap_order.asked(number, split_mode=split_mode, **DEV) == asked
     small = swap_order.asked(number, split_mode=split_mode, double_blocks=2, single_blocks=2)
     assert small == (0 if asked == 18 else asked)
+
+
+def size_of(flux: Flux, indices: list[int]) -> float:
+    """GB of these blocks."""
+    blocks = [*flux.double_blocks, *flux.single_blocks]
+    return sum(parameter.nbytes for index in indices for parameter in blocks[index].parameters()) / 1e9
+
+
+@pytest.mark.parametrize("number", [18, 28, 35])
+def test_the_table_of_the_docs_has_the_sizes_of_flux1_dev(number: int) -> None:
+    double, single = swap_order.away(number)
+    away = [*range(double), *range(19, 19 + single)]
+    in_turn = [index for kind in swap_order.in_turn(number, **DEV) for index in kind]
+    fewer: list[float] = []
+    on_host: list[float] = []
+    for in_8_bits in (False, True):
+        with torch.device("meta"):
+            flux = Flux(CONFIG).bfloat16()
+            if in_8_bits:
+                fp8.convert(flux)
+        fewer.append(size_of(flux, away))
+        on_host.append(size_of(flux, in_turn))
+    sizes = " | ".join(f"{size:.1f} GB" for size in (*fewer, *on_host))
+    row = f"| {number} | {double} double, {single} single | {sizes} |"
+    assert re.findall(rf"^\| {number} \|.*$", (ROOT / "docs/trainer.md").read_text("utf-8"), re.MULTILINE) == [row]

@@ -14,6 +14,9 @@ from tests.trainer.running import Models, Settings, make_models, make_pictures
 from tests.trainer.test_resume import assert_same_lora, assert_trained
 from tests.trainer.test_resume_anywhere import interrupted
 
+# Of PyTorch's compiler, which looks at its inputs.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+
 
 @pytest.fixture(scope="module")
 def deep_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
@@ -34,7 +37,14 @@ def choices_of(state: Path) -> dict[str, Any]:
     return saved
 
 
-@pytest.mark.parametrize("flags", ["--mixed_precision bf16", "--mixed_precision bf16 --fp8_base"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--mixed_precision bf16 --cpu_offload_checkpointing",
+        "--mixed_precision bf16 --fp8_base",
+        "--mixed_precision bf16 --compile --compile_backend aot_eager",
+    ],
+)
 def test_a_training_that_swaps_ends_in_the_same_lora_however_often_it_is_interrupted(
     flags: str, deep: Settings
 ) -> None:
@@ -51,6 +61,7 @@ def test_a_training_that_swaps_ends_in_the_same_lora_however_often_it_is_interru
     assert_trained(swapping.output_dir / "lora.safetensors")
     assert_same_lora(deep.folder / "plain" / "lora.safetensors", swapping.output_dir / "lora.safetensors")
     settled = choices_of(swapping.output_dir / "lora-state")
+    assert settled["compile"] == ("aot_eager" if "--compile" in flags else "no")
     # Blocks 0, 1, 2, 4, 5, 7 and 8 take turns.
     assert (settled["blocks_to_swap"], settled["checkpointed_blocks"]) == (2, 9)
     # Those of the first epoch were dropped when the run was stopped.
