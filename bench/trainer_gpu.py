@@ -35,12 +35,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench" / "gpu_rows"), str(ROOT / "sd-scripts")]
 
-import arithmetic  # noqa: E402
 import material  # noqa: E402
 import table  # noqa: E402
 import torch  # noqa: E402
-from rows import RANK, SIZES, THEIRS, WARM_UP_STEPS, Row, Size, rows  # noqa: E402
+from rows import SIZES, THEIRS, WARM_UP_STEPS, Row, Size, rows  # noqa: E402
 from workers import Workers  # noqa: E402
+
+from library import speed  # noqa: E402
 
 SECONDS, STEPS = 450, 12
 # A product of two square matrices of this side, for the ceilings.
@@ -109,10 +110,15 @@ class Bench:
         found = [row for row in found if re.search(self._arguments.only, self._name(row))]
         if not found:
             sys.exit(f"--only {self._arguments.only}: there is no such row")
+        possible = [row for row in found if self._is_possible(row)]
         for row in found:
-            if row.whose == THEIRS and self._checkout is None:
+            if row not in possible:
                 self._leave_out(row)
-        return [row for row in found if row.whose != THEIRS or self._checkout is not None]
+        return possible
+
+    def _is_possible(self, row: Row) -> bool:
+        here = self._checkout is not None if row.whose == THEIRS else True
+        return here and (torch.cuda.is_available() or not row.needs_gpu)
 
     def _leave_out(self, row: Row) -> None:
         self.report["left_out"].append(self._name(row))
@@ -141,10 +147,8 @@ class Bench:
             {
                 "row": dataclasses.asdict(row),
                 "side": side,
-                "flops": arithmetic.of_step(
-                    material.config_of(self._size), tokens=self._size.tokens(side), rank=RANK
-                ),
-                "peak_flops": arithmetic.peak(self.report["machine"]["device"]),
+                "flops": material.flops_of_step(self._size, side),
+                "peak_flops": speed.peak_of(self.report["machine"]["device"]),
                 "judged": self._arguments.size == "full",
                 "found": None if "failed" in found else found,
                 "failed": found.get("failed"),

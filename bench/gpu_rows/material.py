@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy
 import torch
 from PIL import Image
-from rows import COMMON, OURS, Row, Size
+from rows import COMMON, OURS, RANK, Row, Size
 
+from library import speed
 from library.flux_model import Flux, FluxConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,6 +40,23 @@ def config_of(size: Size) -> FluxConfig:
         single_blocks=size.single_blocks,
         guidance=True,
     )
+
+
+def shapes_of(config: FluxConfig) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in Flux(config).state_dict().items()}
+
+
+def flops_of_step(size: Size, side: int) -> int:
+    """Of one picture of this side, with a LoRA on each matrix of the blocks; the same for both trainers."""
+    shapes = shapes_of(config_of(size))
+    ranks = {
+        "lora_unet_" + key.removesuffix(".weight").replace(".", "_"): RANK
+        for key, shape in shapes.items()
+        if "_blocks." in key and len(shape) == 2
+    }
+    text = size.text_tokens
+    return speed.flops(shapes, ranks, image_tokens=size.tokens(side) - text, text_tokens=text).counted
 
 
 def upstream_params(size: Size) -> dict[str, object]:
@@ -73,13 +91,11 @@ def make(folder: Path, size: Size, *, pictures: int) -> None:
 
 def _make_hole(path: Path, config: FluxConfig) -> None:
     """A safetensors file (an 8-byte length, a JSON header, the numbers) without numbers."""
-    with torch.device("meta"):
-        flux = Flux(config)
     header: dict[str, object] = {}
     end = 0
-    for name, tensor in flux.state_dict().items():
-        begin, end = end, end + math.prod(tensor.shape) * BYTES
-        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    for name, shape in shapes_of(config).items():
+        begin, end = end, end + math.prod(shape) * BYTES
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:

@@ -94,7 +94,8 @@ SIZES = {
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """`name`, `whose` and `pixels` together are unique. `pixels` is an index into Size.pixels. `checkpointed` is a
-    share of the blocks, for which there is no flag. `compiled`: whether the trainer compiles, which takes time."""
+    share of the blocks, for which there is no flag; None where the flags decide. `compiled`: whether the trainer
+    compiles, which takes time. `needs_gpu`: whether there is no such thing on a CPU."""
 
     name: str
     whose: str
@@ -102,6 +103,7 @@ class Row:
     flags: str = ""
     checkpointed: float | None = None
     compiled: bool = False
+    needs_gpu: bool = False
 
     @property
     def limit(self) -> float:
@@ -124,9 +126,17 @@ def rows(size: Size, *, compiled: str, eager: str) -> list[Row]:
     """All rows. `compiled` and `eager`: the flags that make our trainer compile, and not compile, its blocks."""
     swap = f"--blocks_to_swap {size.blocks_to_swap}"
 
-    def ours(name: str, pixels: int, flags: str, *, checkpointed: float | None = None) -> Row:
+    def ours(name: str, pixels: int, flags: str, *, checkpointed: float | None = 0.0) -> Row:
         compiles = flags == USUAL or flags.startswith(compiled)
-        return Row(name=name, whose=OURS, pixels=pixels, flags=flags, checkpointed=checkpointed, compiled=compiles)
+        return Row(
+            name=name,
+            whose=OURS,
+            pixels=pixels,
+            flags=flags,
+            checkpointed=checkpointed,
+            compiled=compiles,
+            needs_gpu="cudnn" in flags or "efficient" in flags,
+        )
 
     def theirs(name: str, pixels: int, flags: str = "") -> Row:
         return Row(name=name, whose=THEIRS, pixels=pixels, flags=flags, compiled="--torch_compile" in flags)
@@ -138,23 +148,23 @@ def rows(size: Size, *, compiled: str, eager: str) -> list[Row]:
         ours(BEST, LOW, compiled),
         theirs(SAME_FLAGS, LOW, USUAL),
         theirs(NO_CHECKPOINTING, LOW),
-        ours(SAME_FLAGS, LOW, USUAL),
+        ours(SAME_FLAGS, LOW, USUAL, checkpointed=None),
         theirs(SAME_FLAGS, HIGH, USUAL),
         theirs(NO_CHECKPOINTING, HIGH),
-        ours(SAME_FLAGS, HIGH, USUAL),
+        ours(SAME_FLAGS, HIGH, USUAL, checkpointed=None),
         ours(BEST, MIDDLE, compiled),
-        # What each part brings.
+        # What each part brings; what takes least time is first.
         ours(NO_CHECKPOINTING, HIGH, eager),
         ours(NO_CHECKPOINTING, LOW, eager),
-        ours("compiled, half checkpointed", HIGH, compiled, checkpointed=0.5),
-        ours("compiled, all checkpointed", HIGH, compiled, checkpointed=1.0),
         ours("eager, cuDNN's attention", HIGH, f"{eager} --attention cudnn"),
         ours("eager, flash attention", HIGH, f"{eager} --attention flash"),
         ours("eager, efficient attention", HIGH, f"{eager} --attention efficient"),
-        ours("compiled, fp8 base", HIGH, f"{compiled} --fp8_base"),
         ours("eager, --deterministic", HIGH, f"{eager} --deterministic"),
-        ours("eager, blocks swapped", HIGH, f"{eager} {swap}"),
-        ours("eager, fp8 base, blocks swapped", HIGH, f"{eager} --fp8_base {swap}"),
+        ours("eager, blocks swapped", HIGH, f"{eager} {swap}", checkpointed=None),
+        ours("eager, fp8 base, blocks swapped", HIGH, f"{eager} --fp8_base {swap}", checkpointed=None),
+        ours("compiled, half checkpointed", HIGH, compiled, checkpointed=0.5),
+        ours("compiled, all checkpointed", HIGH, compiled, checkpointed=1.0),
+        ours("compiled, fp8 base", HIGH, f"{compiled} --fp8_base"),
         ours("compiled, half checkpointed", LOW, compiled, checkpointed=0.5),
         ours("compiled, all checkpointed", LOW, compiled, checkpointed=1.0),
         theirs(WHOLE_COMPILED, LOW, "--torch_compile --dynamo_backend inductor"),

@@ -73,7 +73,9 @@ def markdown(report: Report) -> str:
         parts.append(_table(("goal (issue 5, item 6)", "found", "met"), _goal_lines(report)))
     parts.append(_table(_HEAD, [_line(row) for row in report["rows"] if row["row"]["whose"] != CEILINGS]))
     if report["left_out"]:
-        parts.append("**Left out, for want of time or of a checkout:** " + "; ".join(report["left_out"]) + ".")
+        parts.append(
+            "**Left out, for want of time, of a checkout or of a GPU:** " + "; ".join(report["left_out"]) + "."
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -84,9 +86,12 @@ def _explained(report: Report) -> str:
         f"Random weights of {size}, made on the device; batch {BATCH}, rank {RANK} on all layers, bf16, CLIP-L not "
         "trained, all caches warm, AdamW. A row is one training by the trainer's own program, in a process of its "
         "own. Step times are medians by the device's clock, with the fastest and the slowest; the first step has the "
-        "compilation, which later rows find in the compiler's cache. MFU counts no recomputation. Peak memory is "
-        f"what tensors took. FluxGym's usual flags: `{USUAL}`."
+        "compilation, which has up to 8 processes here, and of which later rows find parts in the compiler's cache. "
+        "MFU is a share of the data sheet's dense bf16, and counts no recomputation. Peak memory is what tensors "
+        f"took. FluxGym's usual flags: `{USUAL}`."
     )
+    if report["size"] != "full":
+        text += " **This shows that all of it runs; at this size the times tell nothing of a GPU.**"
     if stood_in := sorted({name for row in report["rows"] for name in (row["found"] or {}).get("stood_in", ())}):
         text += f" sd-scripts ran without, as a step does not use them: {', '.join(stood_in)}."
     for row in report["rows"]:
