@@ -30,27 +30,16 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """Bytes. `double` and `single`: of one block that is not checkpointed; `double_input` and `single_input`: of one
-    that is."""
+    """Bytes of one block of a kind, in one batch."""
 
     double: int
     single: int
-    double_input: int
-    single_input: int
 
 
 def of_blocks(model: FluxConfig, batch: Batch, *, rank: float, autocast: bool) -> Saved:
     """What a block keeps under bf16 autocast, or in fp32 without it. `rank`: the LoRA's mean rank."""
     width = 2 if autocast else FP32
-    tokens = batch.size * batch.tokens
-    stream = tokens * model.hidden * width
-    return Saved(
-        double=_double(model, batch, rank, width),
-        single=_single(model, batch, rank, width),
-        # The picture's and the text's stream are one sequence in two parts.
-        double_input=stream,
-        single_input=stream,
-    )
+    return Saved(double=_double(model, batch, rank, width), single=_single(model, batch, rank, width))
 
 
 def _double(model: FluxConfig, batch: Batch, rank: float, width: int) -> int:

@@ -19,9 +19,9 @@ from library.flux_model import FluxConfig
 BF16, FP8 = 2, 1
 BLOCKS = ("double_blocks.", "single_blocks.")
 # What a block needs beside what it keeps, while it is computed forward or backward: bytes for each token and hidden
-# number. 24 were seen in the step of the full-size model; attention's backward pass on a GPU adds up queries'
-# gradients in fp32.
-WORKING = 24 + FP32
+# number. 18 were seen in the step of the full-size model; attention's backward pass on a GPU adds up the queries'
+# gradients in fp32 (4); the rest is for what an allocator rounds up.
+WORKING = 28
 # cuBLAS's workspaces, and kernels that are loaded when they are first used.
 RESERVE = 500_000_000
 # What a layer of CLIP-L keeps, for each token and hidden number: a transformer's layer, as a double block's stream.
@@ -51,7 +51,7 @@ class Run:
     `largest`: numbers of a block's largest matrix. `lora`: numbers of the LoRA on the transformer, `clip_lora` of
     that on CLIP-L. `copies`: how often each is kept in fp32: itself, its gradient, the optimizer's moments, a moving
     average. `encoders`: bytes of text encoders that stay on the device. `clip_hidden_layers`: hidden width times
-    layers of CLIP-L where it is trained.
+    layers of CLIP-L where it is trained. `inputs_on_host`: checkpointed blocks keep their inputs there.
     """
 
     model: FluxConfig
@@ -66,6 +66,7 @@ class Run:
     autocast: bool
     encoders: int = 0
     clip_hidden_layers: int = 0
+    inputs_on_host: bool = False
 
     @property
     def blocks(self) -> int:
@@ -136,10 +137,16 @@ def of(run: Run, tier: Tier) -> Footprint:
 
 
 def on_host(run: Run, tier: Tier) -> int:
-    """Bytes of the host's memory that are page-locked: all blocks that take turns."""
+    """Bytes of the host's memory that are page-locked: all blocks that take turns, and inputs that wait there."""
     double, single = (len(indices) for indices in _in_turn(run.model, tier.blocks_to_swap))
     sizes = (run.double.stored(tier.base, run.width), run.single.stored(tier.base, run.width))
-    return double * sizes[0] + single * sizes[1]
+    inputs = _input(run) * tier.checkpointed_blocks if run.inputs_on_host else 0
+    return double * sizes[0] + single * sizes[1] + inputs
+
+
+def _input(run: Run) -> int:
+    """Of one block: its tokens, picture and text together."""
+    return run.batch.size * run.batch.tokens * run.model.hidden * run.width
 
 
 def _weights(run: Run, tier: Tier) -> int:
@@ -163,7 +170,8 @@ def _activations(run: Run, tier: Tier) -> int:
     kept = activations.of_blocks(model, run.batch, rank=run.lora / per_rank, autocast=run.autocast)
     double = min(tier.checkpointed_blocks, model.double_blocks)
     single = tier.checkpointed_blocks - double
-    inputs = double * kept.double_input + single * kept.single_input
+    # Of those that wait on the host one is on its way while another is used.
+    inputs = _input(run) * (min(2, double + single) if run.inputs_on_host else double + single)
     whole = (model.double_blocks - double) * kept.double + (model.single_blocks - single) * kept.single
     again = max(kept.double if double else 0, kept.single if single else 0)
     # Autocast keeps its copies of LoRA's weights until the forward pass ends, those of checkpointed blocks too.

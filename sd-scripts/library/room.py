@@ -91,6 +91,7 @@ def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
         autocast=autocast,
         encoders=encoders * (2 if autocast else 4),
         clip_hidden_layers=config["hidden_size"] * config["num_hidden_layers"] if options.trains_clip else 0,
+        inputs_on_host=options.cpu_offload_checkpointing,
     )
 
 
@@ -123,9 +124,7 @@ def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.Plan, *, 
     """What is sure to be in the host's memory all at once. Frozen weights that are not swapped are mapped from their
     file, and the kernel can take those pages back."""
     demands = [
-        Demand(
-            count=subject.processes * footprint.on_host(run, plan.tier) if gpu else 0, what="blocks that take turns"
-        ),
+        Demand(count=subject.processes * footprint.on_host(run, plan.tier) if gpu else 0, what="what is page-locked"),
         Demand(
             count=0 if gpu else subject.processes * (plan.footprint.training + plan.footprint.activations),
             what="the LoRA and activations",

@@ -22,8 +22,8 @@ __all__ = ["layer_norm_of_a_gpu"]
 WITHOUT_MOMENTS = 2
 
 
-def peak_of_a_step(tier: Tier, *, pixels: int, batch: int, rank: int) -> int:
-    """Bytes of all tensors of FLUX.1 dev and its LoRA at the worst moment of forward and backward."""
+def peak_of_a_step(tier: Tier, *, pixels: int, batch: int, rank: int, micro_steps: int) -> int:
+    """Bytes of all tensors of FLUX.1 dev and its LoRA at the worst moment, as gradients add up."""
     with torch.device("meta"):
         flux = Flux(DEV).bfloat16()
         if tier.base == "fp8":
@@ -43,31 +43,33 @@ def peak_of_a_step(tier: Tier, *, pixels: int, batch: int, rank: int) -> int:
         )
         with LiveBytes() as live:
             live.know(*flux.parameters(), *flux.buffers(), *network.parameters())
-            with torch.autocast("cpu", torch.bfloat16):
-                velocity = flux(*given)
-            velocity.float().square().mean().backward()
+            for _ in range(micro_steps):
+                with torch.autocast("cpu", torch.bfloat16):
+                    velocity = flux(*given)
+                velocity.float().square().mean().backward()
         return live.peak
 
 
 @pytest.mark.usefixtures("layer_norm_of_a_gpu")
 @pytest.mark.parametrize(
-    ("tier", "pixels", "batch", "rank", "at_most"),
+    ("tier", "pixels", "batch", "rank", "micro_steps"),
     [
-        pytest.param(Tier(), 1024, 1, 16, 1.05, id="all activations kept"),
-        pytest.param(Tier(checkpointed_blocks=28), 1024, 4, 16, 1.05, id="half of the blocks checkpointed"),
-        pytest.param(Tier(checkpointed_blocks=57), 1024, 4, 16, 1.05, id="four pictures, all blocks checkpointed"),
-        # Gradients and autocast's copies of LoRA are both counted. They meet only where gradients add up.
-        pytest.param(Tier(checkpointed_blocks=56), 512, 4, 128, 1.1, id="rank 128, all but one checkpointed"),
-        pytest.param(Tier(base="fp8", checkpointed_blocks=57), 512, 1, 16, 1.05, id="fp8 base, 512 px"),
+        pytest.param(Tier(), 1024, 1, 16, 1, id="all activations kept"),
+        # With a small LoRA nothing but what a block works with is between the two.
+        pytest.param(Tier(checkpointed_blocks=28), 1024, 4, 1, 1, id="half of the blocks checkpointed"),
+        pytest.param(Tier(checkpointed_blocks=57), 1024, 4, 4, 1, id="four pictures, all blocks checkpointed"),
+        # The gradients of the first meet autocast's copies of LoRA in the second.
+        pytest.param(Tier(checkpointed_blocks=56), 512, 4, 128, 2, id="rank 128, all but one checkpointed"),
+        pytest.param(Tier(base="fp8", checkpointed_blocks=57), 512, 1, 16, 1, id="fp8 base, 512 px"),
     ],
 )
 def test_a_step_of_the_full_size_model_stays_just_under_the_estimate(
-    tier: Tier, pixels: int, batch: int, rank: int, at_most: float
+    tier: Tier, pixels: int, batch: int, rank: int, micro_steps: int
 ) -> None:
     run = training(pixels=pixels, batch=batch, rank=rank, copies=WITHOUT_MOMENTS)
     estimated = footprint.of(run, tier).total - footprint.RESERVE
-    needed = peak_of_a_step(tier, pixels=pixels, batch=batch, rank=rank)
-    assert needed < estimated < at_most * needed
+    needed = peak_of_a_step(tier, pixels=pixels, batch=batch, rank=rank, micro_steps=micro_steps)
+    assert needed < estimated < 1.05 * needed
 
 
 SMALL = FluxConfig(

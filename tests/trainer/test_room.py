@@ -97,6 +97,10 @@ def test_what_was_chosen_is_told_kept_and_chosen_again_when_asked(
     assert "with fp8 base, 10 blocks checkpointed, 2 blocks swapped: " in refused.error
     assert "add --replan to choose again for this GPU" in refused.error
     assert not list((deep.folder / "refused").iterdir())
+    nowhere = deep.plus(f"--max_train_epochs 2 --resume {state} --replan --gradient_checkpointing --blocks_to_swap 0")
+    refused = run(nowhere.plus("", output="nowhere"))
+    assert refused.error is not None
+    assert "--replan" not in refused.error
     replanned = deep.plus(f"--max_train_epochs 2 --resume {state} --replan", output="replanned")
     assert run(replanned).error is None
     assert choices_of(replanned.output_dir / "lora-state") == vars(smaller)

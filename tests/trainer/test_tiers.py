@@ -256,6 +256,14 @@ def test_the_host_keeps_each_block_that_takes_turns() -> None:
     assert footprint.on_host(run, Tier(base="fp8", checkpointed_blocks=57, blocks_to_swap=35)) == everything
 
 
+def test_inputs_of_checkpointed_blocks_that_wait_on_the_host_are_not_on_the_gpu() -> None:
+    here, there = training(), training(inputs_on_host=True)
+    tier = Tier(checkpointed_blocks=BLOCKS)
+    one = here.batch.tokens * here.model.hidden * 2
+    assert footprint.of(here, tier).total - footprint.of(there, tier).total == (BLOCKS - 2) * one
+    assert footprint.on_host(there, tier) - footprint.on_host(here, tier) == BLOCKS * one
+
+
 def test_the_page_has_the_table() -> None:
     page = memory_table.PAGE.read_text(encoding="utf-8")
     assert memory_table.filled(page) == page
