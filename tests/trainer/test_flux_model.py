@@ -16,6 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from library import loading
 from library.flux_model import Flux, FluxConfig, image_ids, pack, read_config, unpack
 from library.safetensors_file import load, read_shapes
+from tests.trainer.full_size import DEV
 from tests.trainer.keymap import to_diffusers
 from tests.trainer.running import make_models
 
@@ -136,22 +137,11 @@ def count_pass(times: list[int], index: int, *_: object) -> None:
 
 
 def test_the_config_of_flux1_dev_is_read_from_its_shapes() -> None:
-    config = FluxConfig(
-        packed_channels=64,
-        vector_width=768,
-        text_width=4096,
-        hidden=3072,
-        mlp_hidden=12288,
-        head_width=128,
-        double_blocks=19,
-        single_blocks=38,
-        guidance=True,
-    )
     with torch.device("meta"):
-        flux = Flux(config)
-    assert read_config({key: tuple(value.shape) for key, value in flux.state_dict().items()}) == config
+        flux = Flux(DEV)
+    assert read_config({key: tuple(value.shape) for key, value in flux.state_dict().items()}) == DEV
     assert sum(parameter.numel() for parameter in flux.parameters()) == 11_901_408_320
-    assert config.rope_widths == (16, 56, 56)
+    assert DEV.rope_widths == (16, 56, 56)
 
 
 def test_pack_and_unpack_are_inverse() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -12,38 +13,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from library import speed
-from library.flux_model import Flux, FluxConfig, image_ids
+from library.flux_model import Flux, image_ids
 from library.lora import LoRANetwork
 from library.network_settings import NetworkSettings, read
 from library.speed import Flops, Speed, Speedometer
-
-DEV = FluxConfig(
-    packed_channels=64,
-    vector_width=768,
-    text_width=4096,
-    hidden=3072,
-    mlp_hidden=12288,
-    head_width=128,
-    double_blocks=19,
-    single_blocks=38,
-    guidance=True,
-)
+from tests.trainer.full_size import DEV
 
 
 def flux(
     *, hidden: int, double: int, single: int, settings: NetworkSettings | None = None
 ) -> tuple[Flux, LoRANetwork]:
     """Random numbers, or none within a mode of fake tensors."""
-    config = FluxConfig(
-        packed_channels=64,
-        vector_width=768,
-        text_width=4096,
-        hidden=hidden,
-        mlp_hidden=4 * hidden,
-        head_width=128,
-        double_blocks=double,
-        single_blocks=single,
-        guidance=True,
+    config = dataclasses.replace(
+        DEV, hidden=hidden, mlp_hidden=4 * hidden, double_blocks=double, single_blocks=single
     )
     transformer = Flux(config).requires_grad_(False)
     return transformer, LoRANetwork(transformer=transformer, clip=None, rank=16, alpha=1, seed=1, settings=settings)
