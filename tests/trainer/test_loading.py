@@ -181,7 +181,9 @@ def larger_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FluxCon
     with torch.device("meta"):
         shapes = {key: tensor.shape for key, tensor in Flux(config).state_dict().items()}
     path = tmp_path_factory.mktemp("larger") / "flux.safetensors"
-    save_file({key: torch.full(shape, 0.02, dtype=torch.float16) for key, shape in shapes.items()}, path)
+    save_file(
+        {key: torch.linspace(-0.1, 0.1, shape.numel()).half().view(shape) for key, shape in shapes.items()}, path
+    )
     return path, config
 
 
