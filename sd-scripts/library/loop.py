@@ -16,7 +16,7 @@ from typing import NoReturn
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 
-from library import metadata, optimizer, plan, states
+from library import metadata, optimizer, plan, speed, states
 from library.batches import Batch, BatchSource, Step, prefetch, steps
 from library.dataset import Dataset
 from library.encoding import Encoded
@@ -31,6 +31,7 @@ from library.processes import Processes
 from library.report import Report
 from library.sampling import Sampler
 from library.signals import StopRequest, Wishes
+from library.speed import PictureCost
 from library.stepper import Stepper
 from library.validation import Validation
 
@@ -56,9 +57,7 @@ class Loop:
         self._parts, self._stepper, self._processes = parts, stepper, processes
         self._stop, self._wishes, self._metrics = stop, wishes, metrics
         self._on_gpu = accelerator.device.type == "cuda"
-        self._report = Report(
-            options, inputs.plan, first_step=inputs.first_step, optimizer=parts.optimizer, metrics=metrics
-        )
+        self._report = self._make_report()
         self._output = self._make_output()
         self._sampler = Sampler(
             options=options,
@@ -75,6 +74,22 @@ class Loop:
         )
         self._source = self._batches_of(inputs.dataset, encoded, seed=inputs.seed)
         self._validation = self._make_validation(inputs.validated, encoded) if inputs.validated else None
+
+    def _make_report(self) -> Report:
+        sixteen_bits = self._inputs.choices.mixed_precision == "bf16"
+        return Report(
+            self._options,
+            self._plan,
+            first_step=self._inputs.first_step,
+            optimizer=self._parts.optimizer,
+            metrics=self._metrics,
+            cost=PictureCost(
+                shapes={key: tuple(tensor.shape) for key, tensor in self._parts.transformer.state_dict().items()},
+                ranks={name: part.down.shape[0] for name, part in self._parts.network.parts()},
+            ),
+            peak=speed.peak_of(torch.cuda.get_device_name()) if self._on_gpu and sixteen_bits else None,
+            on_gpu=self._on_gpu,
+        )
 
     def _make_output(self) -> Output:
         inputs, parts = self._inputs, self._parts
@@ -180,6 +195,7 @@ class Loop:
             for batch in itertools.islice(batches, len(step.positions)):
                 if losses:
                     self._report.micro_step(steps_done=step.number - 1)
+                self._report.batch(batch)
                 losses.append(self._stepper.micro_step(batch, batches=step.batches))
             return self._stepper.add_up(losses)
         except Exception as error:

@@ -149,6 +149,21 @@ def _sum(one: _Pass, other: _Pass) -> _Pass:
     return _Pass(forward=one.forward + other.forward, backward=one.backward + other.backward)
 
 
+class PictureCost:
+    """FLOPs that MFU counts of one picture, of one transformer and LoRA. Worked out once for each size."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], ranks: Mapping[str, int]) -> None:
+        self._shapes, self._ranks = shapes, ranks
+        self._known: dict[tuple[int, int], int] = {}
+
+    def of(self, *, image_tokens: int, text_tokens: int) -> int:
+        size = (image_tokens, text_tokens)
+        if size not in self._known:
+            found = flops(self._shapes, self._ranks, image_tokens=image_tokens, text_tokens=text_tokens)
+            self._known[size] = found.counted
+        return self._known[size]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Speed:
     """Medians. `mfu`: a share of 1; None where the GPU's peak is not known."""

@@ -77,9 +77,12 @@ def test_progress_tells_every_phase_and_the_last_step(undisturbed: Outcome) -> N
     assert {60, 120, 180} <= {line["step"] for line in training}
     expected = {
         *("time", "phase", "step", "totalSteps", "epoch", "totalEpochs", "loss", "averageLoss"),
-        *("learningRate", "secondsPerStep"),
+        *("learningRate", "secondsPerStep", "peakMemoryBytes"),
     }
-    assert all(set(line) == expected for line in training)
+    assert all(set(line) - {"imagesPerSecond"} == expected for line in training)
+    assert training[-1]["imagesPerSecond"] > 0
+    told = re.findall(r"^speed: .* s a step, .* images/s, .* GB of memory at most$", undisturbed.stdout, re.MULTILINE)
+    assert len(told) == 3
     assert (training[-1]["totalSteps"], training[-1]["epoch"], training[-1]["totalEpochs"]) == (180, 3, 3)
 
 
