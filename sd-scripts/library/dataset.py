@@ -120,9 +120,17 @@ def find(configs: tuple[DatasetConfig, ...]) -> Dataset:
         for picture in _find_in(subset, config, index)
     ]
     if not any(not picture.subset.is_reg for picture in pictures):
-        folders = ", ".join(str(subset.image_dir) for config in configs for subset in config.subsets)
-        raise TrainerError(f"the dataset is empty: no picture ({' '.join(IMAGE_ENDINGS)}) in {folders}")
+        raise TrainerError(f"the dataset is empty: {_why_empty(configs, pictures)}")
     return Dataset(configs=configs, pictures=tuple(pictures))
+
+
+def _why_empty(configs: Iterable[DatasetConfig], pictures: Iterable[Picture]) -> str:
+    folders = ", ".join(str(subset.image_dir) for config in configs for subset in config.subsets)
+    if not folders:
+        return "num_repeats = 0 leaves every folder out"
+    if any(pictures):
+        return f"there are only regularisation pictures (is_reg = true), in {folders}"
+    return f"no picture ({' '.join(IMAGE_ENDINGS)}) in {folders}"
 
 
 def _find_in(subset: SubsetConfig, config: DatasetConfig, dataset: int) -> Iterator[Picture]:

@@ -97,7 +97,7 @@ def of_folders(
         for base, is_reg in ((folder, False), (regularisation, True))
         for path in (sorted(base.iterdir()) if base and base.is_dir() else ())
         for repeats, _, tokens in [path.name.partition("_")]
-        if path.is_dir() and repeats.isdigit() and int(repeats) > 0
+        if path.is_dir() and repeats.isdecimal() and int(repeats) > 0
     ]
     if not any(not subset["is_reg"] for subset in subsets):
         raise TrainerError(
@@ -113,7 +113,7 @@ def _document(path: Path) -> tuple[dict[str, Any], _Source]:
         document = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise TrainerError(f"--dataset_config: there is no file {path}") from error
-    except ValueError as error:  # TOMLDecodeError, JSONDecodeError and UnicodeDecodeError are ValueErrors
+    except (ValueError, RecursionError) as error:  # what tomllib, json and UTF-8 raise are ValueErrors
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
         raise TrainerError(f"--dataset_config: {path} is not {kind}: {error}") from error
     if not isinstance(document, dict):

@@ -7,6 +7,8 @@ with a value that leaves it off.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +20,8 @@ ANYWHERE: tuple[Level, ...] = ("general", "datasets", "subsets")
 OF_DATASETS: tuple[Level, ...] = ("general", "datasets")
 OF_SUBSETS: tuple[Level, ...] = ("subsets",)
 OFF = (None, False, 0, "")
+# An epoch names each repeat: of more than this the list alone would fill the memory.
+MOST_REPEATS = 1_000_000
 INTERPOLATIONS = ("lanczos", "lanczos4", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
 
 
@@ -30,10 +34,10 @@ class Key:
     default: Any = None
 
 
-def whole(lowest: int) -> Callable[[Any], int]:
+def whole(lowest: int, highest: float = math.inf) -> Callable[[Any], int]:
     def read(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-            raise ValueError(f"a whole number from {lowest}")
+        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+            raise ValueError(f"a whole number from {lowest}{f' to {highest}' if highest < math.inf else ''}")
         return value
 
     return read
@@ -47,8 +51,9 @@ def share(value: Any) -> float:
 
 def number(lowest: float, highest: float) -> Callable[[Any], float]:
     def read(value: Any) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not lowest <= value <= highest:
-            raise ValueError(f"a number from {lowest:g}{f' to {highest:g}' if highest < float('inf') else ''}")
+        most = min(highest, sys.float_info.max)  # TOML has whole numbers that are no float
+        if not isinstance(value, int | float) or isinstance(value, bool) or not lowest <= value <= most:
+            raise ValueError(f"a number from {lowest:g}{f' to {highest:g}' if highest < math.inf else ''}")
         return float(value)
 
     return read
@@ -61,9 +66,16 @@ def yes_or_no(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    if not isinstance(value, str):
+    """Of whole characters: JSON can write halves of them, which no tokenizer takes."""
+    if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("a text")
     return value
+
+
+def separator(value: Any) -> str:
+    if not text(value):
+        raise ValueError("a text of a character or more")
+    return str(value)
 
 
 def one_of(*choices: str) -> Callable[[Any], str]:
@@ -78,7 +90,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 def size(value: Any) -> Size:
     """512, [512, 768], or the command line's "512" and "512,768"."""
     if isinstance(value, str):
-        value = [int(part) if part.strip().isdigit() else 0 for part in value.split(",")]
+        value = [int(part) if part.strip().isdecimal() else 0 for part in value.split(",")]
     sides = list(value) if isinstance(value, list | tuple) else [value]
     sides = sides * 2 if len(sides) == 1 else sides
     if len(sides) != 2 or not all(
@@ -109,7 +121,7 @@ KEYS: dict[str, Key] = {
     "alpha_mask": Key(levels=OF_SUBSETS, read=yes_or_no, default=False),
     "metadata_file": Key(levels=OF_SUBSETS, read=off),
     "conditioning_data_dir": Key(levels=OF_SUBSETS, read=off),
-    "num_repeats": Key(levels=ANYWHERE, read=whole(0), default=1),
+    "num_repeats": Key(levels=ANYWHERE, read=whole(0, MOST_REPEATS), default=1),
     "class_tokens": Key(levels=ANYWHERE, read=text),
     "caption_extension": Key(levels=ANYWHERE, read=text, default=".caption"),
     "cache_info": Key(levels=ANYWHERE, read=yes_or_no, default=False),
@@ -120,7 +132,7 @@ KEYS: dict[str, Key] = {
     "face_crop_aug_range": Key(levels=ANYWHERE, read=off),
     "custom_attributes": Key(levels=ANYWHERE, read=off),
     "shuffle_caption": Key(levels=ANYWHERE, read=yes_or_no, default=False),
-    "caption_separator": Key(levels=ANYWHERE, read=text, default=","),
+    "caption_separator": Key(levels=ANYWHERE, read=separator, default=","),
     "keep_tokens": Key(levels=ANYWHERE, read=whole(0), default=0),
     "keep_tokens_separator": Key(levels=ANYWHERE, read=text, default=""),
     "secondary_separator": Key(levels=ANYWHERE, read=text, default=""),
@@ -131,5 +143,5 @@ KEYS: dict[str, Key] = {
     "caption_dropout_every_n_epochs": Key(levels=ANYWHERE, read=whole(0), default=0),
     "caption_tag_dropout_rate": Key(levels=ANYWHERE, read=number(0, 1), default=0.0),
     "token_warmup_min": Key(levels=ANYWHERE, read=whole(0), default=1),
-    "token_warmup_step": Key(levels=ANYWHERE, read=number(0, float("inf")), default=0.0),
+    "token_warmup_step": Key(levels=ANYWHERE, read=number(0, math.inf), default=0.0),
 }

@@ -9,7 +9,6 @@ sd-scripts takes there and never uses for Flux is taken with a warning; what it 
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 import tomllib
@@ -18,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from library import dataset_keys
 from library.errors import TrainerError, nearest
 
 SIDE_STEP, SMALLEST_SIDE = 16, 64
 # A side that is beyond any use takes more memory than a machine has: on a CPU that kills the training.
 LARGEST_SIDE = 4096
 MOST_STEPS = 1000
+# JSON and TOML have whole numbers that are no float.
+LARGEST_NUMBER = sys.float_info.max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def read(path: Path) -> list[Prompt]:
         raise TrainerError(f"--sample_prompts: there is no file {path}") from error
     except UnicodeDecodeError as error:
         raise TrainerError(f"--sample_prompts: {path} is not UTF-8 text") from error
-    except ValueError as error:  # TOMLDecodeError and JSONDecodeError are ValueErrors
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and JSONDecodeError are ValueErrors
         raise TrainerError(f"--sample_prompts: {path} is not {path.suffix[1:].upper()}: {error}") from error
     if not entries:
         raise TrainerError(f"--sample_prompts: there is no prompt in {path}")
@@ -121,12 +123,6 @@ def _line(line: str, where: str) -> dict[str, str]:
 # ---- what each key may hold ----------------------------------------------------------------------------------------
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a text")
-    return value
-
-
 def _whole(lowest: int, highest: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
         if isinstance(value, str) and re.fullmatch(r"\d+", value):
@@ -146,14 +142,14 @@ def _side(value: Any) -> int:
 def _number(value: Any) -> float:
     if isinstance(value, str) and re.fullmatch(r"-?\d*\.?\d+|\d+\.", value):
         value = float(value)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= LARGEST_NUMBER:
         raise ValueError("a number")
     return float(value)
 
 
 KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "prompt": ("text", _text),
-    "negative_prompt": ("negative", _text),
+    "prompt": ("text", dataset_keys.text),
+    "negative_prompt": ("negative", dataset_keys.text),
     "width": ("width", _side),
     "height": ("height", _side),
     "seed": ("seed", _whole(0, 2**63 - 1)),

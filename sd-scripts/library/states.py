@@ -155,7 +155,7 @@ def read_progress(folder: Path, *, steps_per_epoch: int) -> Progress:
         )
         if progress.step < 0 or progress.steps_per_epoch < 1:
             raise ValueError("a counter is below its range")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise TrainerError(f"--resume: {folder / PROGRESS} is damaged; take another state") from error
     return progress
 

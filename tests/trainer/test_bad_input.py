@@ -108,6 +108,27 @@ def test_what_fluxgym_passes_is_taken() -> None:
             "[[datasets]]\nresolution = 64\n" + SUBSET + "color_aug = true",
             "line 5: color_aug = True is not there yet",
         ),
+        ("[[datasets]]\nresolution = '²'\n" + SUBSET, "line 2: resolution = '²' is not a number of pixels"),
+        (
+            "[[datasets]]\nresolution = 64\n" + SUBSET + "num_repeats = 99999999999",
+            "line 5: num_repeats = 99999999999 is not a whole number from 0 to 1000000",
+        ),
+        (
+            "[[datasets]]\nresolution = 64\n" + SUBSET + "shuffle_caption = true\ncaption_separator = ''",
+            "line 6: caption_separator = '' is not a text of a character or more",
+        ),
+        (
+            "[[datasets]]\nresolution = 64\n" + SUBSET + "token_warmup_step = 1" + "0" * 400,
+            "0 is not a number from 0",
+        ),
+        (
+            "[[datasets]]\nresolution = 64\n" + SUBSET + "num_repeats = 0",
+            "the dataset is empty: num_repeats = 0 leaves every folder out",
+        ),
+        (
+            "[[datasets]]\nresolution = 64\n" + SUBSET + "is_reg = true",
+            "the dataset is empty: there are only regularisation pictures (is_reg = true), in ",
+        ),
         ("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'gone'\n", "there is no folder gone"),
         ("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\n", "has no image_dir"),
         (
@@ -239,6 +260,10 @@ def test_a_state_that_is_not_there_or_not_whole(settings: Settings, tmp_path: Pa
     assert refusal(settings.plus(f"--resume {gone}")) == f"--resume: there is no state folder {gone}"
     gone.mkdir()
     assert "is not a whole state: train_state.json is missing" in refusal(settings.plus(f"--resume {gone}"))
+    for name in ("model.safetensors", "optimizer.bin", "scheduler.bin"):
+        (gone / name).touch()
+    (gone / "train_state.json").write_text('{"format": "fluxgym-2", "current_step": 1e400}')
+    assert "train_state.json is damaged; take another state" in refusal(settings.plus(f"--resume {gone}"))
 
 
 def test_the_state_decides_where_a_resumed_run_begins(
