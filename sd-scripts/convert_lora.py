@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -103,6 +104,10 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
         run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has enough (`inspect LORA | head`). Nothing is flushed into the pipe again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (TrainerError, OSError, SafetensorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

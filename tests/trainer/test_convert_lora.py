@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -459,6 +460,16 @@ def test_it_is_a_program(tmp_path: Path) -> None:
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr == f"error: LoRA: there is no file {tmp_path / 'x'}\n"
     assert subprocess.run([sys.executable, program, "to-lycoris"], capture_output=True).returncode == 2
+
+
+def test_a_reader_that_has_enough_is_no_error(bench: Bench, tmp_path: Path) -> None:
+    lora = write_trained(tmp_path / "mine.safetensors", bench, alpha=4, dtype=torch.float32)
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, str(ROOT / "sd-scripts/convert_lora.py"), "inspect", str(lora)]
+    ended = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_the_commonest_rank_and_alpha_are_peft_defaults() -> None:
