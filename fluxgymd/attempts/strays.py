@@ -31,10 +31,18 @@ def _stray(pid: int, outputs: Path, known: Collection[str]) -> Stray | None:
     """By what spec.attempt_spec gave it to begin with."""
     mark = processes.variable(pid, processes.MARK)
     metrics = processes.variable(pid, "FLUXGYM_METRICS")
-    if mark is None or mark in known or metrics is None or Path(metrics).parent.parent != outputs:
+    if mark is None or mark in known or metrics is None or not _same(Path(metrics).parent.parent, outputs):
         return None
     stat = processes.stat(pid)
     if stat is None:
         return None
     gpus = processes.variable(pid, "CUDA_VISIBLE_DEVICES") or ""
     return Stray(process=stat.process, job=Path(metrics).parent.name, gpus=tuple(filter(None, gpus.split(","))))
+
+
+def _same(one: Path, other: Path) -> bool:
+    """A home may have several names."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -89,6 +89,8 @@ def test_promise_4_what_runs_of_a_job_that_was_deleted_meanwhile_keeps_its_gpu(
         trainer = run(daemon, "deleted", model)
         daemon.kill()
         shutil.rmtree(daemon.folder("deleted"))
+        (other_name := daemon.home.with_name("link")).symlink_to(daemon.home)
+        daemon.home = other_name
         daemon.start()
         daemon.submit(context("next", model, trainer_options={}))
         until(lambda: daemon.job("next").runtime.waiting_for is WaitingFor.GPU, what="the next job to wait")
