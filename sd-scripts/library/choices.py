@@ -72,7 +72,8 @@ def settle(
 
     `saved`: of the state that the run goes on from, None for a new run or a state by sd-scripts; a field that a state
     lacks was at its default. Raises TrainerError where a choice of the state cannot be used again, or is not what is
-    asked for.
+    asked for; but where blocks were not compiled they are not, whatever is asked for: compiling may have failed, and
+    the same command line has to go on.
     """
     if saved is None or replan:
         return dict(wanted)
@@ -80,9 +81,14 @@ def settle(
     for name, value in values.items():
         if not _is_possible(name, value, blocks):
             raise _no_longer_fits(name, value, "which this trainer does not have")
-        if name in wanted and wanted[name] != value:
+        if name in wanted and wanted[name] != value and not _was_not_compiled(name, value):
             raise _no_longer_fits(name, value, f"and this run asks for {_shown(wanted[name])}")
     return {**_DEFAULTS, **wanted, **values}
+
+
+def _was_not_compiled(name: str, value: object) -> bool:
+    """Whether a state tells this by its choice `name`."""
+    return name == "compile" and value == compilation.NO
 
 
 _DEFAULTS = {name: field.default for name, field in Choices.__dataclass_fields__.items()}

@@ -120,6 +120,8 @@ def _choose(options: Options, subject: Subject, progress: Progress | None, *, st
     if number is not None:
         wanted["blocks_to_swap"] = number
     values = choices.settle(wanted, progress.choices if progress else None, replan=options.replan, blocks=blocks)
+    if values.get("compile") != wanted.get("compile", values.get("compile")):
+        _warn("--compile is not used: the state was made with blocks that are not compiled; --replan compiles them")
     values = _choose_kernels(values, steps=steps, sizes=sizes)
     if wrong := swap_order.misfit(values.get("blocks_to_swap", 0), **depths):
         raise TrainerError(wrong)
