@@ -29,7 +29,9 @@ def attempt_spec(
     else:
         script = config.trainer_path / kohya.SCRIPT
         start = kohya.starter(config.trainer_python, gpus=len(attempt.gpus))
-        argv = (*start, str(script), *kohya.arguments(job.context, folder, attempt.resumed_from))
+        trainer = kohya.trainer_at(config.trainer_path)
+        given = kohya.arguments(job.context, folder, attempt.resumed_from, trainer=trainer)
+        argv = (*start, str(script), *given)
     own = {
         "FLUXGYM_JOB": job.name,
         "FLUXGYM_ATTEMPT_ID": attempt.mark,

@@ -16,6 +16,7 @@ import msgspec
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Model
+from fluxgymd.core.resume import Trainer
 from fluxgymd.importing.dataset_file import DatasetFile
 from fluxgymd.importing.script import Flags, flags
 from fluxgymd.store.home import JobFolder
@@ -145,7 +146,7 @@ class _Conversion:
         given = self._read.flags or {}
         folder = JobFolder(self._read.home / "outputs" / self._read.name)
         plain = msgspec.structs.replace(context, trainer_options={})
-        default = flags(kohya.arguments(plain, folder, None))
+        default = flags(kohya.arguments(plain, folder, None, trainer=Trainer.SD_SCRIPTS))
         settled = {*kohya.OURS, *SECRETS, "save_last_n_epochs_state"}
         options = {
             name: words

@@ -78,9 +78,12 @@ def starter(python: Path, *, gpus: int) -> list[str]:
     ]
 
 
-def arguments(context: Context, folder: JobFolder, resume: str | None) -> list[str]:
+def arguments(context: Context, folder: JobFolder, resume: str | None, *, trainer: Trainer) -> list[str]:
     """The trainer's command line after the script's name. `resume`: a state's folder, relative to the job's."""
     options = _options(context, folder)
+    if trainer is Trainer.OURS:
+        # Ours chooses by the GPU's memory how many blocks it checkpoints (docs/trainer.md, Memory).
+        del options["gradient_checkpointing"]
     if resume is not None:
         options["resume"] = [str(folder.path / resume)]
         epoch = epoch_in_name(resume)

@@ -162,7 +162,7 @@ def test_its_states_fit_its_settings_and_either_trainer_goes_on_behind_their_epo
     assert begin.resumed_from == f"{name}-000008-state", begin.where
     assert begin.step == 8 * 2 * 10  # two pictures, ten times
     assert (begin.set_aside, begin.notes) == ((), ())  # nothing of the old files is moved or deleted
-    given = flags(kohya.arguments(context, folder, begin.resumed_from))
+    given = flags(kohya.arguments(context, folder, begin.resumed_from, trainer=trainer))
     assert given["resume"] == [str(folder.path / f"{name}-000008-state")]
     assert given["initial_epoch"] == ["9"]
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from fluxgym.messages import Model
+from fluxgymd.core.resume import Trainer
 from fluxgymd.importing.dataset_file import DatasetFile, read
 from fluxgymd.importing.script import Flags, flags, trainer_flags
 from fluxgymd.importing.settings import ALL_STATES, Obstacle, Read, to_job
@@ -66,7 +67,7 @@ def test_the_jobs_command_line_is_the_old_one(tier: str, fork: bool, every: int,
     told = older(text)
     context, obstacles = to_job(told, everything)
     assert obstacles == ()
-    now = flags(kohya.arguments(context, JobFolder(HOME / "outputs" / "x"), None))
+    now = flags(kohya.arguments(context, JobFolder(HOME / "outputs" / "x"), None, trainer=Trainer.SD_SCRIPTS))
     assert told.flags is not None
     assert now["save_last_n_epochs_state"] == [str(ALL_STATES)]  # nothing is deleted
     kept = {name: words for name, words in now.items() if name not in PATHS | ADDED}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import InvalidSetting
+from fluxgymd.core.resume import Trainer
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.flags import KnownFlags, parse_help
@@ -51,7 +52,9 @@ def test_our_trainer_is_asked_without_torch_and_knows_its_flags(trainer: Path) -
 
 
 def test_our_trainer_has_every_flag_that_the_daemon_passes(trainer: Path) -> None:
-    argv = kohya.arguments(CONTEXT, JobFolder(Path("/outputs/my-lora")), "my-lora-000004-state")
+    argv = kohya.arguments(
+        CONTEXT, JobFolder(Path("/outputs/my-lora")), "my-lora-000004-state", trainer=Trainer.SD_SCRIPTS
+    )
     passed = [word[2:] for word in argv if word.startswith("--")]
     check(KnownFlags(PYTHON, trainer), *passed)
 

@@ -59,10 +59,10 @@ def changed(**values: object) -> Context:
     return msgspec.structs.replace(CONTEXT, **values)
 
 
-def lines(context: Context, resume: str | None = None) -> list[str]:
+def lines(context: Context, resume: str | None = None, *, trainer: Trainer = Trainer.SD_SCRIPTS) -> list[str]:
     """The command line, one flag with its words a line."""
     found: list[str] = []
-    for word in kohya.arguments(context, FOLDER, resume):
+    for word in kohya.arguments(context, FOLDER, resume, trainer=trainer):
         if word.startswith("--"):
             found.append(word)
         else:
@@ -80,6 +80,13 @@ def test_one_gpu_needs_no_launcher_and_several_are_given_a_process_each() -> Non
 
 def test_the_command_line_of_the_defaults() -> None:
     assert lines(CONTEXT) == GOLDEN.split("\n")[1:-1]
+
+
+def test_our_trainer_chooses_by_itself_how_much_is_checkpointed_unless_the_user_does() -> None:
+    flag = "--gradient_checkpointing"
+    assert lines(CONTEXT, trainer=Trainer.OURS) == [line for line in lines(CONTEXT) if line != flag]
+    asked = changed(trainer_options={**(CONTEXT.trainer_options or {}), "gradient_checkpointing": []})
+    assert flag in lines(asked, trainer=Trainer.OURS)
 
 
 def test_what_is_not_always_there_follows() -> None:
