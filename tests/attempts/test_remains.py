@@ -26,8 +26,9 @@ DEAD = {"pid": 1 << 22, "start": 1}
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """The folder of a job."""
-    folder = tmp_path / "my-lora"
+    """The folder of a job. No other test has one of this name: of a process whose folder cannot be seen from here, as
+    on a booted machine, only the name is known."""
+    folder = tmp_path / "remains"
     folder.mkdir()
     return folder
 
@@ -139,9 +140,9 @@ def test_promise_4_a_process_in_the_session_of_a_shim_that_is_gone_keeps_it_in_d
 
 
 def test_a_job_of_the_same_name_in_another_home_is_another_job(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+    tmp_path: Path, job: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    namesake = tmp_path / "another home" / "my-lora"
+    namesake = tmp_path / "another home" / job.name
     namesake.mkdir(parents=True)
     assert processes.variable(sleeper.pid, "FLUXGYM_JOB") == namesake.name
     assert doubts(namesake) == []
