@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy
 
-from library import atomic
+from library import atomic, npz
 
 Arrays = Mapping[str, numpy.ndarray]
 
@@ -76,8 +77,6 @@ def is_newer(cache: Path, sources: Iterable[Path]) -> bool:
 def read_all(path: Path) -> dict[str, numpy.ndarray] | None:
     """Every array of the file, or None where it is missing or torn. Pickled arrays are never read."""
     try:
-        # Opened here, because numpy leaves a torn file open.
-        with path.open("rb") as file, numpy.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-        return None
+        return npz.read(path)
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None  # RuntimeError: a torn directory can name a compression or a password that is not there

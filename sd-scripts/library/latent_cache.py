@@ -16,7 +16,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from library import buckets, cache_file, images, randomness
+from library import buckets, cache_file, images, npz, randomness
 from library.autoencoder import PIXELS_PER_LATENT, Autoencoder
 from library.buckets import Size
 from library.cache_file import Arrays
@@ -123,8 +123,8 @@ class LatentCache:
     def _read(self, picture: Picture, group: str) -> Tensor:
         if not self._on_disk:
             return self._in_memory[picture.path, picture.bucket, group]
-        with numpy.load(path_of(picture), allow_pickle=False) as archive:
-            return torch.from_numpy(archive[group + _suffix(picture)])
+        name = group + _suffix(picture)
+        return torch.from_numpy(npz.read(path_of(picture), (name,))[name])
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
         return {

@@ -16,7 +16,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from library import cache_file
+from library import cache_file, npz
 from library.cache_file import Arrays
 from library.dataset import Picture
 from library.hashes import file_sha256
@@ -89,12 +89,12 @@ class TextCache:
     def embedding(self, picture: Picture) -> TextEmbedding:
         if not self._has_file(picture):
             return self._in_memory[picture.text]
-        with numpy.load(path_of(picture), allow_pickle=False) as archive:
-            return TextEmbedding(
-                pooled_V=torch.from_numpy(archive["l_pooled"]),
-                hidden_TX=torch.from_numpy(archive["t5_out"]),
-                t5_mask_T=torch.from_numpy(archive["t5_attn_mask"]),
-            )
+        arrays = npz.read(path_of(picture), ("l_pooled", "t5_out", "t5_attn_mask"))
+        return TextEmbedding(
+            pooled_V=torch.from_numpy(arrays["l_pooled"]),
+            hidden_TX=torch.from_numpy(arrays["t5_out"]),
+            t5_mask_T=torch.from_numpy(arrays["t5_attn_mask"]),
+        )
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
         return {**self._settings, "caption": picture.text, **self._model_hashes}
