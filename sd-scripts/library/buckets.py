@@ -57,6 +57,8 @@ def wrong(rules: BucketRules) -> tuple[str, str] | None:
         return None
     if rules.bucket_reso_steps % STEPS_OF:
         return "bucket_reso_steps", f"bucket_reso_steps must be a multiple of {STEPS_OF}"
+    if not rules.bucket_no_upscale and not rules.smallest_side:
+        return "min_bucket_reso", f"min_bucket_reso must not be below bucket_reso_steps, {rules.bucket_reso_steps}"
     if min(sides) < rules.smallest_side:
         return "min_bucket_reso", f"min_bucket_reso must not be above the smaller side of resolution, {min(sides)}"
     if max(sides) > rules.largest_side:

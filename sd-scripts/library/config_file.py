@@ -21,7 +21,7 @@ def words(path: Path, parser: argparse.ArgumentParser) -> list[str]:
     """
     path = path if path.suffix == ".toml" else path.with_name(path.name + ".toml")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise TrainerError(f"--config_file: there is no file {path}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors

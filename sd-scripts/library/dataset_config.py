@@ -109,7 +109,7 @@ def of_folders(
 
 def _document(path: Path) -> tuple[dict[str, Any], _Source]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise TrainerError(f"--dataset_config: there is no file {path}") from error

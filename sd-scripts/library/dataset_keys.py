@@ -22,6 +22,8 @@ OF_SUBSETS: tuple[Level, ...] = ("subsets",)
 OFF = (None, False, 0, "")
 # An epoch names each repeat: of more than this the list alone would fill the memory.
 MOST_REPEATS = 1_000_000
+# A side that nothing trains; the list of buckets alone would take forever.
+MOST_PIXELS = 65_536
 INTERPOLATIONS = ("lanczos", "lanczos4", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
 
 
@@ -94,9 +96,9 @@ def size(value: Any) -> Size:
     sides = list(value) if isinstance(value, list | tuple) else [value]
     sides = sides * 2 if len(sides) == 1 else sides
     if len(sides) != 2 or not all(
-        isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
+        isinstance(side, int) and not isinstance(side, bool) and 0 < side <= MOST_PIXELS for side in sides
     ):
-        raise ValueError("a number of pixels or [width, height]")
+        raise ValueError(f"a number of pixels or [width, height], each at most {MOST_PIXELS}")
     return Size(*sides)
 
 
@@ -110,9 +112,9 @@ KEYS: dict[str, Key] = {
     "batch_size": Key(levels=OF_DATASETS, read=whole(1), default=1),
     "enable_bucket": Key(levels=OF_DATASETS, read=yes_or_no, default=False),
     "bucket_no_upscale": Key(levels=OF_DATASETS, read=yes_or_no, default=False),
-    "bucket_reso_steps": Key(levels=OF_DATASETS, read=whole(1), default=64),
-    "min_bucket_reso": Key(levels=OF_DATASETS, read=whole(1), default=256),
-    "max_bucket_reso": Key(levels=OF_DATASETS, read=whole(1), default=1024),
+    "bucket_reso_steps": Key(levels=OF_DATASETS, read=whole(1, MOST_PIXELS), default=64),
+    "min_bucket_reso": Key(levels=OF_DATASETS, read=whole(1, MOST_PIXELS), default=256),
+    "max_bucket_reso": Key(levels=OF_DATASETS, read=whole(1, MOST_PIXELS), default=1024),
     "network_multiplier": Key(levels=OF_DATASETS, read=number(1, 1), default=1.0),
     "validation_split": Key(levels=OF_DATASETS, read=share, default=0.0),
     "validation_seed": Key(levels=OF_DATASETS, read=whole(0), default=0),

@@ -18,7 +18,9 @@ from library.buckets import Size
 from library.errors import TrainerError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-EXIF_ORIENTATION, TURNED_FROM = 0x0112, 5
+EXIF_ORIENTATION, TURNED = 0x0112, range(5, 9)
+# What Pillow raises for damaged files.
+DAMAGE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, TypeError, RuntimeError)
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "lanczos4": Image.Resampling.LANCZOS,
@@ -36,16 +38,22 @@ def read_size(path: Path) -> tuple[Size, int]:
 
     Raises TrainerError if it is not a picture.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise _corrupt(path)
     try:
         with Image.open(path) as picture:
             return Size(picture.width, picture.height), int(picture.getexif().get(EXIF_ORIENTATION, 1))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, TypeError) as error:
+    except Image.DecompressionBombError as error:
+        raise TrainerError(
+            f"the picture {path} is damaged or too large: {error}; make it smaller or take it out of the dataset"
+        ) from error
+    except DAMAGE as error:
         raise _corrupt(path) from error
 
 
 def upright(size: Size, rotation: int) -> Size:
     """The size that people see."""
-    return Size(size.height, size.width) if rotation >= TURNED_FROM else size
+    return Size(size.height, size.width) if rotation in TURNED else size
 
 
 def load_pixels(path: Path, *, bucket: Size, resized: Size, interpolation: str | None) -> tuple[Tensor, Tensor]:
@@ -56,14 +64,21 @@ def load_pixels(path: Path, *, bucket: Size, resized: Size, interpolation: str |
     """
     try:
         with Image.open(path) as picture:
-            rgba = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+            rgba = _in_eight_bits(ImageOps.exif_transpose(picture)).convert("RGBA")
+    except DAMAGE as error:
         raise _corrupt(path) from error
     # Apart, because Pillow darkens colours by their opacity when it resizes them together.
     colours = _fit(rgba.convert("RGB"), bucket, resized, interpolation)
     opacity = _fit(rgba.getchannel("A"), bucket, resized, interpolation)
     pixels_HW3 = torch.from_numpy(colours.astype(numpy.float32) / 127.5 - 1)
     return pixels_HW3.permute(2, 0, 1)[None].contiguous(), torch.from_numpy(opacity.astype(numpy.float32) / 255)
+
+
+def _in_eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey in 16 bits as grey in 8: Pillow would make white of all that is above 255."""
+    if picture.mode != "I" and not picture.mode.startswith("I;16"):
+        return picture
+    return Image.fromarray((numpy.asarray(picture).clip(0, 0xFFFF) >> 8).astype(numpy.uint8))
 
 
 def _fit(picture: Image.Image, bucket: Size, resized: Size, interpolation: str | None) -> numpy.ndarray:

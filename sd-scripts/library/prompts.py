@@ -49,7 +49,7 @@ def read(path: Path) -> list[Prompt]:
     if reader is None:
         raise TrainerError(f"--sample_prompts: {path.name} must end in {', '.join(readers)}")
     try:
-        entries = reader(path.read_text(encoding="utf-8"), str(path))
+        entries = reader(path.read_text(encoding="utf-8-sig"), str(path))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise TrainerError(f"--sample_prompts: there is no file {path}") from error
     except UnicodeDecodeError as error:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +45,11 @@ SUBSET = "[[datasets.subsets]]\nimage_dir = '{pictures}'\n"
         ("--network_module networks.lora", "'networks.lora' is not there yet; this trainer has networks.lora_flux"),
         ("--sample_every_n_epochs 1", "samples are asked for, but --sample_prompts does not say which"),
         ("--output_name a/b", "--output_name 'a/b' must not contain a slash"),
+        ("--sdpa true", "--sdpa is a switch, which takes no value; leave out 'true'"),
+        ("--sdpa=true", "--sdpa is a switch, which takes no value; leave out 'true'"),
+        ("--network_alpha 1 2", "--network_alpha takes one value; leave out '2'"),
+        ("--network_alpha=1 2", "--network_alpha takes one value; leave out '2'"),
+        ("--network_alpha --sdpa", "--network_alpha: expected one argument"),
     ],
 )
 def test_a_wrong_command_line(words: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +59,19 @@ def test_a_wrong_command_line(words: str, sentence: str, capsys: pytest.CaptureF
     assert left.value.code == 2
     assert sentence in message
     assert message.count("\n") == 1
+
+
+def test_a_word_before_the_first_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["train", *REQUIRED.split()])
+    assert "'train' belongs to no flag" in capsys.readouterr().err
+
+
+def test_a_flag_of_many_values_takes_them_all_and_a_value_may_hold_equals_and_begin_with_a_dash() -> None:
+    words = "--network_args train_blocks=double single_dim=4 --caption_prefix=-a=b --sdpa --network_alpha=2"
+    options = parse((REQUIRED + words).split())
+    assert options.network_args == [("train_blocks", "double"), ("single_dim", "4")]
+    assert (options.caption_prefix, options.sdpa, options.network_alpha) == ("-a=b", True, 2)
 
 
 def test_what_fluxgym_passes_is_taken() -> None:
@@ -90,6 +111,18 @@ def test_what_fluxgym_passes_is_taken() -> None:
         (
             "[[datasets]]\nresolution = 512\nenable_bucket = true\nbucket_reso_steps = 40\n" + SUBSET,
             "line 4: bucket_reso_steps must be a multiple of 32",
+        ),
+        (
+            "[[datasets]]\nresolution = 512\nenable_bucket = true\nmin_bucket_reso = 32\n" + SUBSET,
+            "line 4: min_bucket_reso must not be below bucket_reso_steps, 64",
+        ),
+        (
+            "[[datasets]]\nresolution = 512\nenable_bucket = true\nmax_bucket_reso = 100000000000\n" + SUBSET,
+            "line 4: max_bucket_reso = 100000000000 is not a whole number from 1 to 65536",
+        ),
+        (
+            "[[datasets]]\nresolution = 100000\n" + SUBSET,
+            "line 2: resolution = 100000 is not a number of pixels or [width, height], each at most 65536",
         ),
         ("[[datasets]]\nresolution = 64\n" + SUBSET + "resolution = 64", "resolution belongs into [[datasets]]"),
         (
@@ -142,6 +175,20 @@ def test_a_wrong_dataset_file(toml: str, sentence: str, settings: Settings) -> N
     assert sentence in refusal(settings)
 
 
+def test_files_by_an_editor_that_marks_utf8(settings: Settings) -> None:
+    """Such a mark in front is no part of a prompt, and no fault of TOML."""
+    mark = b"\xef\xbb\xbf"
+    marked = settings.with_samples()
+    files = [settings.folder / name for name in ("dataset.toml", "prompts.txt", "flags.toml")]
+    marked.arguments()
+    files[2].write_text("network_alpha = 2\n")
+    for file in files:
+        file.write_bytes(mark + file.read_bytes())
+    options = parse(marked.plus(f"--config_file {files[2]}").arguments())
+    assert options.network_alpha == 2
+    assert [prompt.text for prompt in preflight.check(options).prompts] == ["a red square", "nothing"]
+
+
 def refusal(settings: Settings) -> str:
     """The sentence that refuses a run before anything heavy is loaded."""
     with pytest.raises(TrainerError) as caught:
@@ -154,6 +201,19 @@ def refusal(settings: Settings) -> str:
 
 def corrupt(pictures: Path) -> None:
     (pictures / "1.png").write_bytes(b"no picture")
+
+
+def too_large(pictures: Path) -> None:
+    """By its header alone: 100000 x 100000."""
+    path = pictures / "1.png"
+    content = path.read_bytes()
+    header = b"IHDR" + struct.pack(">II", 100_000, 100_000) + content[24:29]
+    path.write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
+
+
+def a_pipe(pictures: Path) -> None:
+    (pictures / "1.png").unlink()
+    os.mkfifo(pictures / "1.png")
 
 
 def empty(pictures: Path) -> None:
@@ -173,6 +233,8 @@ def empty_caption(pictures: Path) -> None:
     ("spoil", "sentence"),
     [
         (corrupt, "1.png is damaged or not a picture"),
+        (too_large, "1.png is damaged or too large: Image size (10000000000 pixels)"),
+        (a_pipe, "1.png is damaged or not a picture"),
         (empty, "the dataset is empty: no picture (.png .jpg .jpeg .webp .bmp) in"),
         (same_stem, "0.png and 0.webp share one caption and one cache: rename one of them"),
         (empty_caption, "2.txt is empty: write one line, or remove it to use class_tokens"),

@@ -78,6 +78,27 @@ def test_a_photo_is_trained_the_way_people_see_it(tmp_path: Path) -> None:
     assert pixels[0, :, 31, 16].tolist() == [1, -1, -1]
 
 
+def test_a_rotation_that_there_is_not_turns_nothing(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (80, 64))
+    exif = picture.getexif()
+    exif[images.EXIF_ORIENTATION] = 99
+    picture.save(tmp_path / "0.png", exif=exif)
+    size, rotation = images.read_size(tmp_path / "0.png")
+    assert images.upright(size, rotation) == Size(80, 64)
+
+
+def test_grey_of_sixteen_bits_keeps_its_shades(tmp_path: Path) -> None:
+    """Pillow alone makes white of each shade above 255 of 65535."""
+    shades = numpy.array([[0, 0x40FF], [0x80FF, 0xFFFF]], dtype=numpy.uint16)
+    Image.fromarray(shades.repeat(16, axis=0).repeat(16, axis=1)).save(tmp_path / "0.png")
+    pixels, opacity = images.load_pixels(
+        tmp_path / "0.png", bucket=Size(32, 32), resized=Size(32, 32), interpolation=None
+    )
+    corners = pixels[0, :, ::16, ::16]
+    assert ((corners + 1) * 127.5).round().int().tolist() == [[[0, 0x40], [0x80, 0xFF]]] * 3
+    assert opacity.min() == 1
+
+
 def read(settings: Settings, toml: str, words: str = "") -> dataset.Dataset:
     (settings.folder / "dataset.toml").write_text(toml.format(pictures=settings.pictures))
     return preflight.check(parse(settings.plus(words).arguments())).dataset
