@@ -7,7 +7,8 @@ ways. What each signal models:
 * time: CLOCK_MONOTONIC runs through the parts; it stands still while the machine sleeps (`asleep`), as
   clock_gettime(2) says. The wall clock goes on meanwhile, and may be set (`clock_set`).
 * step, done, phase, cache files, output bytes: what the trainer tells in metrics.jsonl and leaves in its folder
-  (docs/trainer.md); `longest_step` comes of the lines' own times, which are of the wall clock.
+  (docs/trainer.md); `longest_step` comes of the lines' own times, which are of the wall clock, and of no two steps
+  with another phase between them.
 * CPU and I/O: cpu.stat of the cgroup and /proc/PID/io (proc(5)), which count system calls and paging alike.
 * GPU: NVML's utilisation is the share of time in which any kernel ran, whoever's, so a spinning collective shows 100
   per cent; power tells the difference, but not surely.
@@ -189,8 +190,15 @@ class Run:
         if before is None:
             return None
         first = max(0, bisect.bisect_right(self.steps_at, before) - 1)
-        walls = [self.wall(step) for step in self.steps_at[first : bisect.bisect_right(self.steps_at, at)]]
-        return max((later - earlier for earlier, later in itertools.pairwise(walls)), default=None)
+        steps = self.steps_at[first : bisect.bisect_right(self.steps_at, at)]
+        return max(
+            (
+                self.wall(later) - self.wall(earlier)
+                for earlier, later in itertools.pairwise(steps)
+                if all(part.phase is Phase.TRAINING for part in self.parts[self._index(earlier) : self._index(later)])
+            ),
+            default=None,
+        )
 
     def _activity(self, part: Part, at: float) -> Activity:
         return Activity(

@@ -291,6 +291,12 @@ def a_hang_of_slow_steps() -> Sequence[Part]:
 
 
 @trace("step", within=300)
+def a_hang_of_short_epochs() -> Sequence[Part]:
+    """Sixteen quick steps and a sample in 30 s, always: each look sees a sample, and none a step."""
+    return [*up_to_training(), *[train(8 / 60, each=0.5), sample(1, each=22)] * 15, hung(Phase.TRAINING, **SPIN)]
+
+
+@trace("step", within=300)
 def a_hang_long_after_a_compilation() -> Sequence[Part]:
     """The first step took 20 minutes, which was forgotten a hundred steps later."""
     compiled = compute(20 * MINUTE, phase=Phase.TRAINING, cpu=6)

@@ -129,7 +129,7 @@ def _clocks(trail: Trail, look: Observation, movement: Movement, awake: float) -
     counted = (trail.counted or Stretch(look.at)).lasting(told)
     still = (trail.still or Stretch(look.at)).lasting(0.0 if movement.alive is None else awake)
     entered, phase_lasts = trail.entered, (trail.phase_lasts or Stretch(look.at)).lasting(awake)
-    took = _remember(trail, look, movement, work.seconds)
+    took = _remember(trail, look, movement, waited=work.seconds, awake=awake)
     changed = movement.phase is not trail.phase
     if movement.phase is not None and changed:
         if movement.phase not in entered:
@@ -149,35 +149,52 @@ def _clocks(trail: Trail, look: Observation, movement: Movement, awake: float) -
     )
 
 
-def _remember(trail: Trail, look: Observation, movement: Movement, waited: float) -> Mapping[Phase, tuple[Took, ...]]:
-    """How long the work took that this look found done. `waited`: since the work before it."""
+def _remember(
+    trail: Trail, look: Observation, movement: Movement, *, waited: float, awake: float
+) -> Mapping[Phase, tuple[Took, ...]]:
+    """How long the work took that this look found done. `waited`: since the work before it; `awake`: since the look
+    before it."""
+    took = trail.took
+    seconds = _step_time(trail, look, movement, waited=waited, awake=awake)
+    if seconds is not None:
+        # Steps that were told before the first of them was seen are not counted (movement.py), but were made.
+        took = _with(took, Phase.TRAINING, Took(max(1, movement.steps), seconds), history=trail.history)
     phase = trail.phase
-    if phase is None:
-        return trail.took
-    if phase is Phase.TRAINING:
-        # Between a step and another phase there is no step; with another phase between two steps no step's time.
-        if not movement.steps or movement.phase is not phase:
-            return trail.took
-        seconds = _step_time(trail, look, waited)
-        items = movement.steps
-    elif movement.worked or movement.phase not in (phase, *trail.entered):
-        seconds, items = waited, max(1, movement.items)
-    else:
-        return trail.took
-    kept = (*trail.took.get(phase, ()), Took(items, seconds))
-    while len(kept) > 1 and sum(took.items for took in kept[1:]) >= trail.history:
+    if phase in (None, Phase.TRAINING):
+        return took
+    if movement.worked or movement.phase not in (phase, *trail.entered):
+        took = _with(took, phase, Took(max(1, movement.items), waited), history=trail.history)
+    return took
+
+
+def _with(
+    before: Mapping[Phase, tuple[Took, ...]], phase: Phase, new: Took, *, history: int
+) -> Mapping[Phase, tuple[Took, ...]]:
+    kept = (*before.get(phase, ()), new)
+    while len(kept) > 1 and sum(took.items for took in kept[1:]) >= history:
         kept = kept[1:]
-    return {**trail.took, phase: kept}
+    return {**before, phase: kept}
 
 
-def _step_time(trail: Trail, look: Observation, waited: float) -> float:
-    """Of the slowest of the steps since the last look. The trainer's own times are finer, but they are of the wall
-    clock, which a suspend and whoever sets it make long: no step took longer than we waited for it. The first step of
-    a phase has no step before it to be measured from."""
+def _step_time(trail: Trail, look: Observation, movement: Movement, *, waited: float, awake: float) -> float | None:
+    """Of the slowest of the steps since the last look; None if there was none, or nothing is known of its time.
+
+    The trainer's own times are finer than our looks, but they are of the wall clock, which a suspend and whoever sets
+    it make long. Only they tell a step's time where one of the two looks saw another phase, for what lies between a
+    step and another phase is no step. Without them a training whose steps, and the checkpoint after them, always come
+    between two looks would have no history, and a hang in it would be found by the limit of its first step."""
+    told = look.longest_step
+    if trail.phase is not Phase.TRAINING:
+        # All of these steps were made since the last look. A longer time is of a clock that was set, or, at the
+        # first look at a training that runs already, an older one.
+        return told if told is not None and 0 <= told <= awake + trail.interval else None
+    if not movement.steps or (movement.phase is not Phase.TRAINING and told is None):
+        return None
+    # The first step of a phase has no step before it to be measured from.
     first = Phase.TRAINING not in trail.took or trail.counted is None or (trail.work != trail.counted)
-    if first or look.longest_step is None:
+    if first or told is None:
         return waited
-    return min(max(0.0, look.longest_step), waited + trail.interval)
+    return min(max(0.0, told), waited + trail.interval)  # no step took longer than we waited for it
 
 
 def _states(trail: Trail, look: Observation, movement: Movement, awake: float) -> Trail:

@@ -112,6 +112,42 @@ def test_what_lies_between_two_steps_but_is_no_step_is_forgotten() -> None:
     assert made.slowest(Phase.TRAINING) == 30
 
 
+LOADS, SAVES = {"phase": Phase.LOADING, "step": None}, {"phase": Phase.SAVING}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "slowest"),
+    [
+        pytest.param(LOADS, {"step": 19, "longest_step": 1.3}, 1.3, id="the first steps"),
+        pytest.param(LOADS, {"step": 500}, None, id="a resume, or a trainer that tells no times"),
+        pytest.param(SAVES, {**SAVES, "step": 116, "longest_step": 1.3}, 1.3, id="an epoch"),
+        pytest.param(SAVES, {"step": 119, "longest_step": 40.0}, 40.0, id="a slow step"),
+        pytest.param(SAVES, {"step": 119, "longest_step": 10_800.0}, None, id="the clock was set"),
+        pytest.param({}, {**SAVES, "step": 116, "longest_step": 1.3}, INTERVAL, id="the first of them may be slower"),
+        pytest.param({}, {**SAVES, "step": 116}, None, id="no times, and a checkpoint is no step"),
+    ],
+)
+def test_steps_that_all_came_between_two_looks_are_a_history(
+    before: dict[str, Any], after: dict[str, Any], slowest: float | None
+) -> None:
+    made = trail([look(0, **before), look(1, **after), look(2, **after | {"longest_step": None})])
+    assert made.slowest(Phase.TRAINING) == slowest
+
+
+def test_steps_before_a_checkpoint_take_what_the_trainer_says() -> None:
+    steps = [look(0), look(1, step=101), look(2, step=102, longest_step=1.3)]
+    made = trail([*steps, look(3, **SAVES, step=116, longest_step=1.2)], Limits(step_history=1))
+    assert made.slowest(Phase.TRAINING) == 1.2
+
+
+@pytest.mark.parametrize(("longest", "slowest"), [(1.2, 1.2), (600.0, None)])
+def test_the_first_look_knows_a_training_by_its_own_times_unless_they_may_be_old(
+    longest: float, slowest: float | None
+) -> None:
+    """A daemon that was started anew has read all that the attempt has told."""
+    assert trail([look(0, longest_step=longest)]).slowest(Phase.TRAINING) == slowest
+
+
 def test_the_slowest_of_the_last_steps_is_kept_and_older_ones_are_not() -> None:
     slow = [*(look(number) for number in range(10)), look(10, step=101)]
     quick = [look(10 + number, step=101 + 25 * number, longest_step=1.2) for number in range(1, 6)]
