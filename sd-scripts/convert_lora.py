@@ -28,6 +28,7 @@ from library.lora_reading import CONFIG, WEIGHTS, LoRAFile, read
 from library.lora_report import as_text, report_of
 from library.low_rank import LowRank
 
+SUFFIX = ".safetensors"
 VERBS: dict[str, Layout] = {"to-diffusers": "diffusers", "to-peft": "peft", "to-kohya": "kohya"}
 
 
@@ -70,7 +71,12 @@ def in_layout(file: LoRAFile, layout: Layout) -> dict[str, LowRank]:
 
 
 def check_out(out: Path, layout: Layout, *, force: bool) -> None:
-    """Raises TrainerError if OUT cannot be written, or would cost what is not ours to remove."""
+    """Raises TrainerError if OUT cannot be written, would cost what is not ours to remove, or has a name by which
+    nothing finds a LoRA: programs know safetensors by the ending of its name alone."""
+    if layout != "peft" and out.suffix != SUFFIX:
+        raise TrainerError(f"OUT: {out} has to end in {SUFFIX}, which is what is written in {NAMES[layout]}")
+    if layout == "peft" and out.suffix == SUFFIX:
+        raise TrainerError(f"OUT: {out} has to be a folder, without {SUFFIX}: {NAMES[layout]} is several files")
     if not out.absolute().parent.is_dir():
         raise TrainerError(f"OUT: there is no folder {out.absolute().parent}")
     if not out.exists():

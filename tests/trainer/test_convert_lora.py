@@ -102,6 +102,11 @@ def write_trained(path: Path, bench: Bench, *, alpha: float, dtype: torch.dtype)
     return path
 
 
+def place(layout: str, folder: Path) -> Path:
+    """Where a verb writes: PEFT's layout is a folder."""
+    return folder / ("there" if layout == "to-peft" else "there.safetensors")
+
+
 def run(*words: str | Path) -> None:
     assert convert_lora.main([str(word) for word in words]) == 0
 
@@ -127,8 +132,9 @@ def assert_files_equal(one: Path, other: Path) -> None:
 def test_there_and_back_is_the_same_file(layout: str, dtype: torch.dtype, bench: Bench, tmp_path: Path) -> None:
     """Ranks 2, 4 with alpha 2: a scale of 1 and 1/2. Rank 3 and 6: scales that no binary number is."""
     lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=dtype)
-    run(layout, lora, tmp_path / "there")
-    run("to-kohya", tmp_path / "there", tmp_path / "back.safetensors")
+    there = place(layout, tmp_path)
+    run(layout, lora, there)
+    run("to-kohya", there, tmp_path / "back.safetensors")
     if layout == "to-peft" or dtype == torch.bfloat16:
         assert_files_equal(tmp_path / "back.safetensors", lora)
         return
@@ -296,10 +302,11 @@ def test_inspect_tells_the_same_norms_in_each_layout(
     layout: str, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.float32)
-    run(layout, lora, tmp_path / "there")
+    there = place(layout, tmp_path)
+    run(layout, lora, there)
     capsys.readouterr()
     reports = []
-    for path in (lora, tmp_path / "there"):
+    for path in (lora, there):
         run("inspect", path, "--json")
         reports.append(json.loads(capsys.readouterr().out))
     kohya, other = reports
@@ -439,9 +446,29 @@ def test_what_is_there_is_replaced_by_force_alone(tmp_path: Path, capsys: pytest
     assert_refused("there is no folder", capsys)
 
 
-@pytest.mark.parametrize("verb", ["to-diffusers", "to-peft"])
+@pytest.mark.parametrize(
+    ("verb", "out", "sentence"),
+    [
+        ("to-diffusers", "out", "out has to end in .safetensors"),
+        ("to-diffusers", "out.pt", "out.pt has to end in .safetensors"),
+        ("to-kohya", "out.safetensor", "out.safetensor has to end in .safetensors"),
+        ("to-peft", "out.safetensors", "out.safetensors has to be a folder"),
+    ],
+)
+def test_a_name_by_which_nothing_finds_a_lora_is_refused(
+    verb: str, out: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ab = verb == "to-kohya"
+    save_file(pair("transformer.x_embedder" if ab else "lora_unet_img_in", ab=ab), tmp_path / "in.safetensors")
+    for force in ([], ["--force"]):
+        assert convert_lora.main([verb, str(tmp_path / "in.safetensors"), str(tmp_path / out), *force]) == 1
+        assert_refused(sentence, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
+
+
+@pytest.mark.parametrize(("verb", "out"), [("to-diffusers", "out.safetensors"), ("to-peft", "out")])
 def test_a_full_disk_leaves_nothing(
-    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    verb: str, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_file(pair("lora_unet_img_in"), tmp_path / "in.safetensors")
 
@@ -449,7 +476,7 @@ def test_a_full_disk_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic, "fsync_path", full)
-    assert convert_lora.main([verb, str(tmp_path / "in.safetensors"), str(tmp_path / "out")]) == 1
+    assert convert_lora.main([verb, str(tmp_path / "in.safetensors"), str(tmp_path / out)]) == 1
     assert_refused("No space left on device", capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
 
