@@ -35,6 +35,8 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
     from library.arguments import parse
 
     options = parse(sys.argv[1:])
+    if options.check_command_line:
+        raise SystemExit(0)
 
     from library import world
     from library.errors import EXIT_BAD_INPUT, TrainerError

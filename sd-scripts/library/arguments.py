@@ -40,6 +40,8 @@ def parse(arguments: Sequence[str]) -> Options:
     """The options. Ends the process with status 2 and one sentence on stderr if they are wrong."""
     made = parser()
     _refuse_unknown(made, arguments, where="")
+    if wrong := surplus(made, arguments):
+        made.error(wrong)
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--config_file", type=Path)
     try:
@@ -61,6 +63,24 @@ def _refuse_unknown(made: argparse.ArgumentParser, arguments: Sequence[str], *, 
         name = argument.partition("=")[0]
         if name.startswith("--") and name not in own:
             made.error(where + refusal(name, own))
+
+
+def surplus(made: argparse.ArgumentParser, arguments: Sequence[str]) -> str | None:
+    """The first word that no flag takes, as a sentence with the flag before it, which argparse's does not name."""
+    takes = {option: action.nargs for action in made._actions for option in action.option_strings}
+    flag, taken = None, 0
+    for word in arguments:
+        name, joined, value = word.partition("=")
+        begins = name in takes
+        flag, taken = (name, len(joined)) if begins else (flag, taken + 1)
+        left = repr(value if begins else word)
+        if flag is None:
+            return f"{left} belongs to no flag; each value stands after its flag"
+        if takes[flag] == 0 and taken:
+            return f"{flag} is a switch, which takes no value; leave out {left}"
+        if takes[flag] is None and taken > 1:
+            return f"{flag} takes one value; leave out {left}"
+    return None
 
 
 def refusal(name: str, own: set[str]) -> str:

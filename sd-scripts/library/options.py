@@ -369,6 +369,7 @@ class Options:
     sample_at_first: bool = switch("sample before the first step too")
 
     # Debugging.
+    check_command_line: bool = switch("say whether the command line is right, and end")
     debug_hang: HangPoint | None = flag("hang on purpose, as KIND@PLACE[:N]", parse=hang_point)
     debug_hang_once: Path | None = flag("do not hang where this file is; make it before", parse=Path)
 

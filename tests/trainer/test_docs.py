@@ -16,7 +16,8 @@ ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `--(\w+)` \| (.+?) \| (.+?) 
 # Recorded from the parser of flux_train_network.py at 48d368f: each flag and its default.
 UPSTREAM = json.loads((ROOT / "tests/trainer/data/sd-scripts-flags.json").read_text(encoding="utf-8"))
 OWN = {field.name: field for field in dataclasses.fields(Options)}
-NEW = {"attention", "debug_hang", "debug_hang_once", "deterministic", "ema_decay", "no_compile", "replan", "vram"}
+NEW = {"attention", "check_command_line", "debug_hang", "debug_hang_once", "deterministic", "ema_decay"}
+NEW |= {"no_compile", "replan", "vram"}
 # Of sd-scripts after 48d368f, for another model.
 NEW |= {f"compile{name}" for name in ("", "_backend", "_cache_size_limit", "_dynamic", "_fullgraph", "_mode")}
 # Ours where sd-scripts' differ: what it takes in the end, or another way to say the same.

@@ -204,6 +204,26 @@ def test_a_python_without_torch_is_told(settings: Settings) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("flags", "status", "sentence"),
+    [
+        ("", 0, ""),
+        ("--network_args train_block=all", 2, "did you mean train_blocks?\n"),
+        ("--optimizer_args weight_decay=much", 2, "'much' is not a value of Python"),
+    ],
+)
+def test_a_command_line_is_checked_without_loading_anything(
+    flags: str, status: int, sentence: str, settings: Settings
+) -> None:
+    # -S: a Python without packages, so without torch.
+    words = [*settings.plus(f"--check_command_line {flags}").arguments()]
+    done = subprocess.run([sys.executable, "-S", PROGRAM, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert sentence in done.stderr
+    assert done.stdout == ""
+    assert not settings.output_dir.exists()
+
+
 def test_importing_the_command_line_needs_no_torch() -> None:
     """A wrong flag is told at once, and the signal handlers stand before torch is imported."""
     code = f"import sys; sys.path.insert(0, {str(PROGRAM.parent)!r}); import flux_train_network, library.arguments; "
