@@ -68,7 +68,10 @@ class Observer:
         )
 
     async def observe(self) -> Observation:
-        """One look. Two at the same time are not allowed."""
+        """One look, of the time at which it began: its counters are read at once, and only a driver that hangs is
+        waited for. By the time of its end the next look, which does not wait, would seem to come right after it, and
+        what was used between the two to be used in no time. Two at the same time are not allowed."""
+        at, clock = time.time(), time.monotonic()
         seen, doing, gpus = await asyncio.gather(
             self._files_lane.run(lambda: in_thread(self._files.look)),
             self._activity_lane.run(self._doing),
@@ -77,8 +80,8 @@ class Observer:
         activity, pressure = doing if doing is not None else (None, None)
         self._seen = seen if seen is not None else self._last_told()
         return Observation(
-            at=time.time(),
-            clock=time.monotonic(),
+            at=at,
+            clock=clock,
             phase=self._seen.phase,
             told=seen is not None,
             step=self._seen.step,

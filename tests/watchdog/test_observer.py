@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from fluxgym.messages import Context, Kind, Phase, State
+from fluxgymd.core.gpu import Reading
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.gpus.machine import Gpus
 from tests.daemon.running import RunningDaemon, context
@@ -139,14 +141,25 @@ def test_promise_7_a_hung_volume_hides_the_files_and_nothing_else(training: Runn
     play(training, model, scenario)
 
 
-def test_promise_7_the_gpus_of_the_attempt_are_told_and_unknown_while_nvml_hangs(
-    tmp_path_factory: pytest.TempPathFactory, folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nvml = Nvml(build(tmp_path_factory.mktemp("nvml")), folder / "nvml.txt")
-    nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"))
-    for name, value in nvml.environment.items():
+@pytest.fixture
+def nvml(tmp_path_factory: pytest.TempPathFactory, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Nvml:
+    """Two GPUs, also for helpers that the test itself starts."""
+    made = Nvml(build(tmp_path_factory.mktemp("nvml")), folder / "nvml.txt")
+    made.tell(gpu("GPU-aa"), gpu("GPU-bb"))
+    for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
-    training = RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment)
+    return made
+
+
+@pytest.fixture
+def training_on_gpus(nvml: Nvml, folder: Path) -> RunningDaemon:
+    return RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment)
+
+
+def test_promise_7_the_gpus_of_the_attempt_are_told_and_unknown_while_nvml_hangs(
+    nvml: Nvml, training_on_gpus: RunningDaemon, model: Path
+) -> None:
+    training = training_on_gpus
 
     async def scenario(_: Gpus) -> None:
         gpus = Gpus(deadline_seconds=3.0)
@@ -168,6 +181,33 @@ def test_promise_7_the_gpus_of_the_attempt_are_told_and_unknown_while_nvml_hangs
         await gpus.close()
 
     play(training, model, scenario, gpu_indices=["1"])
+
+
+class WhenAsked(Gpus):
+    """Knows when it was asked first."""
+
+    asked_at: float | None = None
+
+    async def ask(self, *, max_age: float = 0.0) -> tuple[Reading, ...]:
+        self.asked_at = self.asked_at or time.monotonic()
+        return await super().ask(max_age=max_age)
+
+
+def test_a_look_is_of_the_time_at_which_its_counters_are_read(
+    nvml: Nvml, training_on_gpus: RunningDaemon, model: Path
+) -> None:
+    """And not of that up to which it waited for NVML: two looks would seem to come one right after the other."""
+
+    async def scenario(_: Gpus) -> None:
+        gpus = WhenAsked()
+        observer = observer_of(training_on_gpus, "my-lora", gpus)
+        seen = await observer.observe()
+        assert gpus.asked_at is not None
+        assert seen.clock <= gpus.asked_at
+        observer.close()
+        await gpus.close()
+
+    play(training_on_gpus, model, scenario, gpu_indices=["1"])
 
 
 def test_a_program_has_no_phase(training: RunningDaemon) -> None:
