@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be known before a job is queued: that its flags exist, its files are there, its GPUs and the jobs that it
-waits for too, and that its checkpoints fit on the disk. Looks only, and changes nothing.
+"""What can be known before a job is queued: that the trainer takes its flags, its files are there, its GPUs and the
+jobs that it waits for too, and that its checkpoints fit on the disk. Looks only, and changes nothing.
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from fluxgym.errors import FileMissing, InvalidSetting, NotEnoughSpace
 from fluxgym.messages import Context, Kind, Model
 from fluxgymd import lanes
+from fluxgymd.core.resume import Trainer
 from fluxgymd.core.schedule import allowed_gpus
 from fluxgymd.engine.book import Book
 from fluxgymd.gpus.machine import Gpus
@@ -42,8 +43,11 @@ class Preflight:
         if context.kind is Kind.PROGRAM:
             await lanes.answer(f"the program of {context.name}", _check_program, context)
             return
-        kohya.check_options(context.trainer_options or {})
-        await self._flags.check(context.trainer_options or {})
+        options = context.trainer_options or {}
+        kohya.check_options(options)
+        folder = self._book.home.folder(context.name)
+        # Only ours reads the whole line, so it is ours that is written.
+        await self._flags.check(options, kohya.arguments(context, folder, None, trainer=Trainer.OURS))
         files = f"the models and the pictures of {context.name}"
         await lanes.answer(files, _check_space, context, self._book.home.path)
 

@@ -1,72 +1,118 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags of a trainer, asked of the trainer itself by `--help`, so that no list of ours can be out of date."""
+"""What the trainer itself says of a command line, before it is started with it: no list of ours can be out of date.
+
+A trainer that has --check_command_line (ours) is asked about the whole line. Of another one (sd-scripts) the kinds of
+its flags are asked, once. Where there is no answer nothing is refused here: the trainer refuses it itself when it
+starts. docs/decisions/0012-flags-asked-of-the-trainer.md says why.
+"""
 
 import asyncio
-import difflib
+import logging
+import os
 import re
-from contextlib import suppress
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fluxgym.errors import InvalidSetting
+import msgspec
 
-HELP_SECONDS = 60
-"""Upstream imports torch before it prints its help: 5 s here, more on a slow disk."""
+from fluxgym.errors import InvalidSetting
+from fluxgymd import lanes
+from fluxgymd.attempts.environment import job_environment
+from fluxgymd.trainers import describe
+from fluxgymd.trainers.flag_kinds import Flag, by_name, check
+
+CHECK = "check_command_line"
+WRONG = 2
+"""The exit status for a wrong command line: argparse's."""
+ANSWER_SECONDS = 60.0
+"""sd-scripts imports torch before it knows its flags: 6 s here, more on a slow disk. Ours answers in 0.1 s."""
+LANE = "the trainer"
+"""Its volume may hang, and then only questions to it wait: no job has this name."""
+
+log = logging.getLogger(__name__)
+
+Stamp = frozenset[tuple[Path, int, int]]
+"""The files of a trainer, each with its time and size."""
 
 
 class KnownFlags:
-    """Caches the answer until the script changes. Where the trainer does not answer nothing is known, and then
-    nothing is refused here: the trainer refuses it itself when it starts."""
+    """Asks each question about the flags once, until a file of the trainer changes."""
 
     def __init__(self, python: Path, script: Path) -> None:
         self._python = python
         self._script = script
-        self._asked: tuple[float, frozenset[str]] | None = None
+        self._known: tuple[Stamp, dict[str, Flag]] | None = None
+        self._question: asyncio.Task[dict[str, Flag]] | None = None
 
-    async def check(self, options: dict[str, list[str]]) -> None:
-        """InvalidSetting for an option that the trainer does not have, with the nearest one that it has."""
+    async def check(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str]) -> None:
+        """InvalidSetting for what the trainer would not take. `options`: what the user gave under its own names;
+        `command_line`: what comes of them, without the script."""
         if not options:
             return
-        known = await self._flags()
-        for name in options:
-            if known and name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else "see docs/trainer.md for those it has."
-                raise InvalidSetting(f"The trainer has no flag --{name}; {hint}", setting=name)
+        # Who comes while it is asked waits for the same answer: sixteen at once would import torch sixteen times.
+        if self._question is None or self._question.done():
+            self._question = asyncio.create_task(self._flags(), name="trainer-flags")
+        known = await asyncio.shield(self._question)
+        if CHECK in known:
+            await self._ask(options, command_line)
+        elif known:
+            check(options, known)
 
-    async def _flags(self) -> frozenset[str]:
+    async def _ask(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str]) -> None:
+        answer = await self._run(str(self._script), *command_line, f"--{CHECK}")
+        if answer is None or answer.returncode == 0:
+            return
+        errors = re.findall(r"^error: (.+)$", answer.stderr, re.MULTILINE)
+        if answer.returncode != WRONG or not errors:
+            log.warning("the trainer could not check a command line: %s", answer.stderr[-1000:] or answer)
+            return
+        said = errors[-1] if errors[-1].endswith(("?", ".")) else f"{errors[-1]}."
+        named = [name for name in re.findall(r"--(\w+)", said) if name in options]
+        raise InvalidSetting(f"The trainer refuses this: {said}", setting=named[0] if named else "trainer_options")
+
+    async def _flags(self) -> dict[str, Flag]:
+        """Its flags by name; none where it does not tell."""
         try:
-            changed = self._script.stat().st_mtime
-        except OSError:
-            return frozenset()
-        if self._asked is None or self._asked[0] != changed:
-            flags = parse_help(await self._help())
-            if not flags:
-                return flags
-            self._asked = (changed, flags)
-        return self._asked[1]
+            async with asyncio.timeout(ANSWER_SECONDS):
+                stamp = await lanes.run(LANE, _stamp, self._script)
+        except (OSError, TimeoutError):
+            return {}
+        if self._known is None or self._known[0] != stamp:
+            answer = await self._run(describe.__file__, str(self._script))
+            try:
+                flags = by_name(msgspec.json.decode(answer.stdout if answer else "", type=list[Flag]))
+            except msgspec.MsgspecError:
+                log.warning("%s does not tell its flags: %s", self._script, answer.stderr[-1000:] if answer else "")
+                return {}
+            self._known = (stamp, flags)
+        return self._known[1]
 
-    async def _help(self) -> str:
+    async def _run(self, *words: str) -> subprocess.CompletedProcess[str] | None:
+        """Runs the trainer's Python as a job would; None if it cannot be run or does not end."""
         try:
-            process = await asyncio.create_subprocess_exec(
-                self._python,
-                self._script,
-                "--help",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-        except OSError:
-            return ""
-        try:
-            async with asyncio.timeout(HELP_SECONDS):
-                output, _ = await process.communicate()
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            return ""
-        return output.decode(errors="replace")
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await lanes.run(LANE, _answer, [str(self._python), *words])
+        except (OSError, ValueError, TimeoutError, subprocess.TimeoutExpired) as error:
+            log.warning("the trainer does not answer: %r", error)
+            return None
 
 
-def parse_help(text: str) -> frozenset[str]:
-    """The long flags in a help text of argparse, without their dashes."""
-    return frozenset(re.findall(r"(?<![\w-])--([a-zA-Z][\w-]*)", text)) - {"help"}
+def _stamp(script: Path) -> Stamp:
+    """Blocks. OSError if there is no such script."""
+    files = {script, *script.parent.glob("*.py"), *script.parent.glob("library/*.py")}
+    return frozenset((file, found.st_mtime_ns, found.st_size) for file in files for found in (file.stat(),))
+
+
+def _answer(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Blocks, as long as ANSWER_SECONDS."""
+    return subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=ANSWER_SECONDS,
+        env=job_environment(os.environ),
+        check=False,
+    )

@@ -46,6 +46,7 @@ OURS = {
     "seed": "seed",
     "learning_rate": "learning_rate",
     "network_dim": "network_dim",
+    "check_command_line": "`fluxgymctl submit`, which asks for it",
 }
 
 
@@ -93,7 +94,9 @@ def arguments(context: Context, folder: JobFolder, resume: str | None, *, traine
     options |= context.trainer_options or {}
     argv = []
     for name, words in options.items():
-        if words != OFF:
+        if len(words) == 1 and words[0].startswith("-"):
+            argv.append(f"--{name}={words[0]}")  # on its own it would be taken for a flag
+        elif words != OFF:
             argv += [f"--{name}", *words]
     return argv
 

@@ -58,7 +58,9 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
 
     assert good.trainer_options is not None
     typo = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"netwrok_alpha": ["1"]})
-    assert "did you mean network_alpha?" in refused(daemon, typo, InvalidSetting)
+    assert "did you mean --network_alpha?" in refused(daemon, typo, InvalidSetting)
+    switch = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"highvram": ["true"]})
+    assert "--highvram is a switch, which takes no value" in refused(daemon, switch, InvalidSetting)
     ours = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"output_dir": ["/"]})
     assert "use the name of the job" in refused(daemon, ours, InvalidSetting)
     assert "epochs is 0" in refused(daemon, msgspec.structs.replace(good, epochs=0), InvalidSetting)

@@ -422,16 +422,20 @@ def test_a_failure_is_tried_again_at_once_while_checkpoints_advance(daemon: Runn
 def test_a_wrong_setting_is_named_corrected_and_the_training_goes_on(daemon: RunningDaemon, model: Path) -> None:
     wrong = context("my-lora", model, epochs=1)
     assert wrong.trainer_options is not None
-    wrong.trainer_options["lr_scheduler"] = ["roller_coaster"]
+    # Whether the model has such a block is known at the start; words that no model takes are refused at the submit.
+    wrong.trainer_options["network_args"] = ["train_double_block_indices=99"]
     daemon.submit(wrong)
     told = daemon.wait("my-lora", State.FAILED).runtime
     assert told.failure is not None
     assert told.failure.kind is FailureKind.BAD_SETTING
-    assert "roller_coaster" in (told.reason or "")
-    edit(daemon, name="my-lora", trainer_options={"lr_scheduler": ["constant"]}, save_every_epochs=2)
+    assert "names block 99" in (told.reason or "")
+    with pytest.raises(InvalidSetting, match="--lr_scheduler: invalid choice: 'roller_coaster'"):
+        edit(daemon, name="my-lora", trainer_options={"lr_scheduler": ["roller_coaster"]})
+    right = {"network_args": ["train_double_block_indices=0"]}
+    edit(daemon, name="my-lora", trainer_options=right, save_every_epochs=2)
     resume(daemon, "my-lora")
     done = daemon.wait("my-lora", State.COMPLETED).context
-    assert done.trainer_options == {**wrong.trainer_options, "lr_scheduler": ["constant"]}
+    assert done.trainer_options == {**wrong.trainer_options, **right}
     assert done.save_every_epochs == 2
 
 

@@ -136,3 +136,18 @@ def test_a_flag_that_it_does_not_have_is_refused_with_the_nearest_that_it_has(
     misspelt = context(NAME, model, trainer_options={"t5xxl_max_token_lenght": ["64"]})
     with pytest.raises(InvalidSetting, match="did you mean t5xxl_max_token_length"):
         daemon.submit(misspelt)
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "sentence"),
+    [
+        ("fp8_base", "true", "fp8_base is 'true', but --fp8_base is a switch"),
+        ("loss_type", "l3", "must be one of l1, l2, huber, smooth_l1"),
+        ("network_alpha", "high", "is 'high', but must be a number"),
+    ],
+)
+def test_a_word_that_it_does_not_take_is_refused_at_the_submit(
+    daemon: RunningDaemon, model: Path, option: str, word: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidSetting, match=sentence):
+        daemon.submit(context(NAME, model, trainer_options={option: [word]}))

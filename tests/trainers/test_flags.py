@@ -1,102 +1,186 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags of a trainer are asked of the trainer itself: of ours, and of programs that do not answer."""
+"""What a trainer says of a command line, asked of the trainer itself: of ours, of another one with argparse, and of
+programs that do not answer. sd-scripts itself: tests/interop, and what it told in test_flag_kinds.py."""
 
 import asyncio
 import os
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fluxgym.errors import InvalidSetting
 from fluxgymd.core.resume import Trainer
 from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import flags as asking
 from fluxgymd.trainers import kohya
-from fluxgymd.trainers.flags import KnownFlags, parse_help
+from fluxgymd.trainers.flags import KnownFlags
 from tests.core.histories import CONTEXT
 
 PYTHON = Path(sys.executable)
+FOREIGN = """
+import argparse, os, sys
+print("loading libraries")
+open({asked!r}, "a").write("x")
+parser = argparse.ArgumentParser()
+parser.add_argument("--{flag}", type=int)
+print(parser.parse_args())
+"""
 
 
-def check(flags: KnownFlags, *names: str) -> None:
-    asyncio.run(flags.check({name: [] for name in names}))
+def check(flags: KnownFlags, options: Mapping[str, Sequence[str]]) -> None:
+    given = {name: list(words) for name, words in options.items()}
+    context = msgspec.structs.replace(CONTEXT, trainer_options=given)
+    line = kohya.arguments(context, JobFolder(Path("/outputs/my-lora")), None, trainer=Trainer.OURS)
+    asyncio.run(flags.check(given, line))
+
+
+def refused(flags: KnownFlags, options: Mapping[str, Sequence[str]]) -> InvalidSetting:
+    with pytest.raises(InvalidSetting) as refusal:
+        check(flags, options)
+    return refusal.value
 
 
 @pytest.fixture
-def trainer(checkout: Path) -> Path:
-    return checkout / "sd-scripts" / kohya.SCRIPT
+def ours(checkout: Path) -> KnownFlags:
+    # This environment has no torch, so what answers cannot have imported it.
+    return KnownFlags(PYTHON, checkout / "sd-scripts" / kohya.SCRIPT)
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    return tmp_path / "asked"
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, asked: Path) -> Path:
+    script = tmp_path / "trainer.py"
+    script.write_text(FOREIGN.format(asked=str(asked), flag="rank"))
+    return script
 
 
 @pytest.mark.parametrize(
-    ("text", "flags"),
+    ("options", "setting", "sentence"),
     [
-        ("", set()),
-        ("usage: x [-h] [--clip_l PATH]\n  -h, --help   show\n  --clip_l PATH  CLIP-L\n", {"clip_l"}),
-        ("  --lr LR, --learning_rate LR\n", {"lr", "learning_rate"}),
-        ("  --a_b {x,y}  see also --other-flag. --end\n", {"a_b", "other-flag", "end"}),
-        ("a--b ---c -- --9x\n", set()),
+        ({"network_alfa": ["1"]}, "network_alfa", "unknown flag --network_alfa; did you mean --network_alpha?"),
+        ({"full_bf16": []}, "full_bf16", "--full_bf16 is a flag of sd-scripts that this trainer does not have yet; "),
+        ({"highvram": ["true"]}, "highvram", "--highvram is a switch, which takes no value; leave out 'true'."),
+        ({"network_alpha": []}, "network_alpha", "argument --network_alpha: expected one argument."),
+        ({"network_alpha": ["x"]}, "network_alpha", "argument --network_alpha: x is not a number from 0."),
+        (
+            {"lr_scheduler": ["cosin"]},
+            "lr_scheduler",
+            "argument --lr_scheduler: invalid choice: 'cosin' (choose",
+        ),
+        ({"network_args": ["train_block=all"]}, "network_args", "did you mean train_blocks?"),
+        ({"network_module": ["networks.oft"]}, "network_module", "'networks.oft' is not there yet; this trainer has"),
+        ({"optimizer_args": ["weight_decay=much"]}, "optimizer_args", "'much' is not a value of Python"),
+        (
+            {"lr_warmup_steps": ["5"]},
+            "lr_warmup_steps",
+            "has no warm-up; take constant_with_warmup",
+        ),
+        ({"ema_decay": ["-0.5"]}, "ema_decay", "-0.5 is not a number from 0 to less than 1."),
     ],
 )
-def test_the_long_flags_of_a_help_text(text: str, flags: set[str]) -> None:
-    assert parse_help(text) == flags
+def test_our_trainer_says_itself_what_it_would_refuse(
+    ours: KnownFlags, options: dict[str, list[str]], setting: str, sentence: str
+) -> None:
+    error = refused(ours, options)
+    assert error.message.startswith("The trainer refuses this: ")
+    assert sentence in error.message
+    assert error.fields == {"setting": setting}
 
 
-def test_our_trainer_is_asked_without_torch_and_knows_its_flags(trainer: Path) -> None:
-    # This environment has no torch, so the help cannot have imported it.
-    flags = KnownFlags(PYTHON, trainer)
-    check(flags, "network_alpha", "sdpa")
-    with pytest.raises(InvalidSetting) as refusal:
-        check(flags, "network_alfa")
-    assert refusal.value.message == "The trainer has no flag --network_alfa; did you mean network_alpha?"
-    assert refusal.value.fields == {"setting": "network_alfa"}
-
-
-def test_our_trainer_has_every_flag_that_the_daemon_passes(trainer: Path) -> None:
-    argv = kohya.arguments(
-        CONTEXT, JobFolder(Path("/outputs/my-lora")), "my-lora-000004-state", trainer=Trainer.SD_SCRIPTS
+def test_our_trainer_takes_what_is_right(ours: KnownFlags) -> None:
+    check(
+        ours,
+        {
+            "highvram": [],
+            "compile_dynamic": ["true"],
+            "gradient_checkpointing": ["false"],
+            "network_args": ["train_blocks=double", "single_dim=4"],
+            "caption_prefix": ["-odd"],
+        },
     )
-    passed = [word[2:] for word in argv if word.startswith("--")]
-    check(KnownFlags(PYTHON, trainer), *passed)
 
 
-def test_an_option_with_nothing_near_points_to_the_list(trainer: Path) -> None:
-    with pytest.raises(InvalidSetting, match=r"no flag --zzz; see docs/trainer\.md for those it has\.$"):
-        check(KnownFlags(PYTHON, trainer), "zzz")
+def test_a_foreign_trainer_tells_the_kinds_of_its_flags(foreign: Path) -> None:
+    flags = KnownFlags(PYTHON, foreign)
+    check(flags, {"rank": ["4"]})
+    assert refused(flags, {"rank": ["four"]}).message == "trainer_options.rank is 'four', but must be a whole number."
+    assert "did you mean rank?" in refused(flags, {"ranks": ["4"]}).message
 
 
-@pytest.mark.parametrize("script", [None, "raise SystemExit(1)", "import no_such_module", "import os; os.abort()"])
+@pytest.mark.parametrize(
+    "script",
+    [None, "raise SystemExit(1)", "import no_such_module", "import os; os.abort()", "print('[]')", "print('--flag')"],
+)
 def test_where_the_trainer_does_not_answer_nothing_is_refused(tmp_path: Path, script: str | None) -> None:
     path = tmp_path / "trainer.py"
     if script is not None:
         path.write_text(script)
-    check(KnownFlags(PYTHON, path), "anything")
+    check(KnownFlags(PYTHON, path), {"anything": []})
 
 
-def test_a_python_that_is_not_there_refuses_nothing(trainer: Path, tmp_path: Path) -> None:
-    check(KnownFlags(tmp_path / "python", trainer), "anything")
+def test_a_python_that_is_not_there_refuses_nothing(checkout: Path, tmp_path: Path) -> None:
+    check(KnownFlags(tmp_path / "python", checkout / "sd-scripts" / kohya.SCRIPT), {"anything": []})
 
 
-def test_the_answer_is_kept_until_the_script_changes(tmp_path: Path) -> None:
-    script, asked = tmp_path / "trainer.py", tmp_path / "asked"
+@pytest.mark.parametrize("ending", ["raise SystemExit(1)", "sys.exit(2)", "raise RuntimeError('error: ours')"])
+def test_a_check_that_breaks_refuses_nothing(tmp_path: Path, ending: str) -> None:
+    """Only the sentence and the status of a wrong command line do."""
+    script = tmp_path / "trainer.py"
+    script.write_text(
+        "import argparse, sys\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--check_command_line', action='store_true')\n"
+        f"parser.parse_known_args()\n{ending}\n"
+    )
+    check(KnownFlags(PYTHON, script), {"anything": []})
 
-    def write(flag: str, time: int) -> None:
-        script.write_text(f"open({str(asked)!r}, 'a').write('x')\nprint('--{flag}')\n")
-        os.utime(script, (time, time))
 
-    flags = KnownFlags(PYTHON, script)
-    write("old", 1)
-    check(flags, "old")
-    check(flags, "old")
+def test_a_trainer_that_hangs_refuses_nothing(tmp_path: Path, asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "trainer.py"
+    script.write_text(f"import os, signal\nopen({str(asked)!r}, 'w').write(str(os.getpid()))\nsignal.pause()\n")
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 2.0)
+    began = time.monotonic()
+    check(KnownFlags(PYTHON, script), {"anything": []})
+    assert time.monotonic() - began >= 2.0
+    assert asked.exists()
+
+
+def test_the_answer_is_kept_until_a_file_of_the_trainer_changes(foreign: Path, asked: Path) -> None:
+    flags = KnownFlags(PYTHON, foreign)
+    check(flags, {"rank": ["4"]})
+    check(flags, {"rank": ["4"]})
     assert asked.read_text() == "x"
-    write("new", 2)
-    check(flags, "new")
-    with pytest.raises(InvalidSetting, match="no flag --old"):
-        check(flags, "old")
+    foreign.write_text(FOREIGN.format(asked=str(asked), flag="rate"))
+    assert "no flag --rank" in refused(flags, {"rank": ["4"]}).message
     assert asked.read_text() == "xx"
+    library = foreign.parent / "library"
+    library.mkdir()
+    (library / "options.py").write_text("")
+    check(flags, {"rate": ["4"]})
+    assert asked.read_text() == "xxx"
+    os.utime(library / "options.py", (1, 1))
+    check(flags, {"rate": ["4"]})
+    assert asked.read_text() == "xxxx"
 
 
-def test_without_options_the_trainer_is_not_asked(tmp_path: Path) -> None:
-    script, asked = tmp_path / "trainer.py", tmp_path / "asked"
-    script.write_text(f"open({str(asked)!r}, 'w')\n")
-    check(KnownFlags(PYTHON, script))
+def test_who_comes_while_it_is_asked_waits_for_the_same_answer(foreign: Path, asked: Path) -> None:
+    flags = KnownFlags(PYTHON, foreign)
+
+    async def together() -> list[BaseException | None]:
+        each = [flags.check({"rank": [word]}, []) for word in ("1", "x", "2", "y")]
+        return await asyncio.gather(*each, return_exceptions=True)
+
+    assert [type(error) for error in asyncio.run(together())] == [type(None), InvalidSetting] * 2
+    assert asked.read_text() == "x"
+
+
+def test_without_options_the_trainer_is_not_asked(foreign: Path, asked: Path) -> None:
+    check(KnownFlags(PYTHON, foreign), {})
     assert not asked.exists()

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program of its own, run by the trainer's Python: prints the flags of a script as JSON, as its argparse has them.
+
+    python describe.py SCRIPT
+
+The script runs as it does for --help, and instead of the text its parser is told; so nothing is said of a flag that
+the trainer would not say itself. Only the standard library: the trainer has an environment of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+NUMBERS = {int: "int", float: "float"}
+
+
+def main(script: str) -> None:
+    # What else the script and its libraries print is no part of the answer.
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(parser: argparse.ArgumentParser, _file: object = None) -> None:
+        json.dump([described(action) for action in parser._actions], answer)
+        answer.close()
+
+    argparse.ArgumentParser.print_help = tell  # type: ignore[method-assign,assignment]
+    sys.argv = [script, "--help"]
+    sys.path[0] = str(Path(script).parent)
+    runpy.run_path(script, run_name="__main__")
+
+
+def described(action: argparse.Action) -> dict[str, Any]:
+    """What `flag_kinds.Flag` is made of."""
+    return {
+        "options": [option for option in action.option_strings if option.startswith("--")],
+        "nargs": action.nargs,
+        "number": NUMBERS.get(action.type) if isinstance(action.type, type) else None,
+        "choices": None if action.choices is None else [str(each) for each in action.choices if each is not None],
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
