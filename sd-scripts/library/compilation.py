@@ -135,10 +135,13 @@ def _forward(block: nn.Module, compiled: Callable[..., Any], *inputs: torch.Tens
 
 def _prepare(*, most_graphs: int, deterministic: bool) -> None:
     import torch._dynamo.config as dynamo
+    import torch._functorch.config as functorch
     import torch._inductor.config as inductor
 
     dynamo.recompile_limit = most_graphs
     dynamo.accumulated_recompile_limit = max(most_graphs, MOST_GRAPHS)
+    # Otherwise a backward pass is compiled when it first runs: too late to go on without, since gradients are there.
+    functorch.force_non_lazy_backward_lowering = True
     # Otherwise kernels are chosen by their time on this machine, and sum up in the order that is fastest today.
     inductor.deterministic = deterministic
     if "TORCHINDUCTOR_COMPILE_THREADS" not in os.environ:

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch._dynamo
+import torch._functorch.config
+from functorch.compile import nop
+from torch._dynamo.backends import registry
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from library import compilation
@@ -32,7 +36,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:
 @pytest.fixture(autouse=True)
 def _no_graphs_of_others() -> Iterator[None]:
     torch._dynamo.reset()
-    with torch._dynamo.config.patch(recompile_limit=8, accumulated_recompile_limit=256):
+    with (
+        torch._dynamo.config.patch(recompile_limit=8, accumulated_recompile_limit=256),
+        torch._functorch.config.patch(force_non_lazy_backward_lowering=False),
+    ):
         yield
     torch._dynamo.reset()
 
@@ -221,6 +228,28 @@ def test_where_nothing_can_be_compiled_the_training_goes_on_without(
         refused = run(settings.plus(f"--resume {state}", output="refused"))
         assert "the state was made with compile = inductor, which fails here" in str(refused.error)
         assert run(settings.plus(f"--resume {state} --replan", output="replanned")).error is None
+
+
+def test_where_only_backward_passes_cannot_be_compiled_the_training_goes_on_without(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As of a kernel that needs more shared memory than a small GPU has. By itself PyTorch would compile them when a
+    backward pass first runs, with the gradients of earlier micro-steps there already."""
+    plain = settings.plus("--gradient_accumulation_steps 2", output="plain")
+    assert run(plain).error is None
+
+    def fail(*_: object) -> Callable[..., object]:
+        raise RuntimeError("out of resource: shared memory")
+
+    backend = aot_autograd(fw_compiler=nop, bw_compiler=fail)
+    monkeypatch.setitem(registry._COMPILER_FNS, "aot_eager", backend)
+    without = settings.plus("--gradient_accumulation_steps 2 --compile --compile_backend aot_eager", output="without")
+    assert run(without).error is None
+    told = capfd.readouterr().err
+    assert told.count("warning: the blocks are not compiled, since that fails here: ") == 1
+    assert "out of resource: shared memory" in told
+    assert choice_in(without.output_dir / "lora-000001-state") == "no"
+    assert_same_lora(plain.output_dir / "lora.safetensors", without.output_dir / "lora.safetensors")
 
 
 def test_more_graphs_than_the_limit_are_not_compiled(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
