@@ -115,7 +115,7 @@ def test_inputs_of_checkpointed_blocks_alone_wait_on_the_host(
             super().__init__(self.pack, lambda tensor: tensor.clone())
 
         def pack(self, tensor: Tensor) -> Tensor:
-            kept.append(tensor.nbytes)
+            kept.extend([tensor.nbytes] if tensor.nbytes else [])  # torch 2.11 keeps an empty one for each block too
             return tensor.clone()
 
     monkeypatch.setattr("library.flux_model.save_on_cpu", OnHost)
