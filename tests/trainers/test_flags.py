@@ -80,7 +80,7 @@ def foreign(tmp_path: Path, asked: Path) -> Path:
         ({"optimizer_args": ["weight_decay=much"]}, "optimizer_args", "'much' is not a value of Python"),
         (
             {"lr_warmup_steps": ["5"]},
-            "lr_warmup_steps",
+            "trainer_options",
             "has no warm-up; take constant_with_warmup",
         ),
         ({"ema_decay": ["-0.5"]}, "ema_decay", "-0.5 is not a number from 0 to less than 1."),
