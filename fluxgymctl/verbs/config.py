@@ -2,15 +2,18 @@
 """`config`: each setting, its value and where it comes from. It needs no daemon."""
 
 import os
+from collections.abc import Sequence
+from textwrap import TextWrapper
 
 import click
 import msgspec
 
 from fluxgym.config import SETTINGS, exposed
 from fluxgymctl.manual import epilog
-from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.output import is_terminal, note, plain, table, terminal_width, write, write_json
 from fluxgymctl.session import Session, common_options
 
+INDENT = "    "
 HEADER = ("SETTING", "VALUE", "FROM", "WHAT IT IS")
 
 
@@ -45,9 +48,25 @@ def command(session: Session) -> None:
         for row in rows:
             write_json(row)
     else:
-        write_table(HEADER, [(row.key, _text(row.value), row.source, row.help) for row in rows])
+        texts = [(row.key, _text(row.value), row.source, row.help) for row in rows]
+        for line in lines(texts, width=terminal_width() if is_terminal() else None):
+            write(line)
     if (problem := exposed(loaded, os.environ)) is not None:
         note(problem)
+
+
+def lines(rows: Sequence[Sequence[str]], *, width: int | None) -> list[str]:
+    """A table, or where the terminal is too narrow for it a paragraph for each setting: no value is ever cut."""
+    whole = table(HEADER, rows)
+    if width is None or max(map(len, whole)) <= width:
+        return whole
+    below = TextWrapper(
+        max(width, 1), initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
+    )
+    found = []
+    for key, value, source, about in rows:
+        found += [plain(f"{key} = {value} ({source})"), *below.wrap(plain(about))]
+    return found
 
 
 def _text(value: str | float) -> str:

@@ -14,7 +14,8 @@ import pytest
 import fluxgymctl.verbs
 from fluxgym import errors
 from fluxgymctl.main import VERBS, program
-from tests.fluxgymctl.program import ctl
+from fluxgymctl.verbs import config
+from tests.fluxgymctl.program import ctl, on_terminal
 
 LIGHT_MODULES = ("asyncio", "subprocess", "importlib.resources", "PIL", "psutil", "pydbus", "gi", "fluxgymd", "rich")
 
@@ -207,3 +208,26 @@ def test_config_tells_each_value_and_its_source(tmp_path: Path) -> None:
     assert cells["home"] == ["/somewhere", "FLUXGYM_HOME"]
     assert cells["supervisor"] == ["process", f"{file}, line 1"]
     assert cells["stop.limit_seconds"] == ["90", "default"]
+
+
+@pytest.mark.parametrize("columns", [10, 80, 132])
+def test_config_on_a_narrow_terminal_cuts_nothing(tmp_path: Path, columns: int) -> None:
+    whole = ctl("config").stdout.splitlines()
+    status, seen = on_terminal(["config"], socket=tmp_path / "none", columns=columns)
+    assert status == 0
+    assert "..." not in seen
+    said = " ".join(seen.split())
+    for line in whole[1:]:
+        setting, *_, about = re.split(r"  +", line)
+        assert f"{setting} = " in said
+        assert about in said
+    helps = [line for line in seen.splitlines() if line.startswith(config.INDENT)]
+    assert all(len(line) <= columns or len(line.split()) == 1 for line in helps)
+
+
+def test_config_on_a_wide_terminal_is_a_table(tmp_path: Path) -> None:
+    status, seen = on_terminal(["config"], socket=tmp_path / "none", columns=400)
+    assert status == 0
+    assert [line.split()[0] for line in seen.splitlines()] == [
+        line.split()[0] for line in ctl("config").stdout.splitlines()
+    ]
