@@ -84,6 +84,10 @@ class Processes:
             distributed.broadcast_object_list(held, src=0, group=self._control)
         return held[0]
 
+    def of_any(self, *, own: bool) -> bool:
+        """Whether it is so in one of the processes at least."""
+        return bool(self._greatest([int(own)])[0])
+
     def wait(self) -> None:
         """Until all are here."""
         self._greatest([0])

@@ -44,7 +44,8 @@ class Stepper:
         self._resumed, self._stop = resumed, stop
         self.choices = choices
         """How it is computed, in truth: what cannot be compiled is not."""
-        if choices.compile != compilation.NO:
+        self._all_compile = choices.compile != compilation.NO
+        if self._all_compile:
             compilation.compile_blocks(
                 parts.transformer,
                 Compilation.read(choices.compile),
@@ -93,12 +94,27 @@ class Stepper:
                 "without the interruption"
             ) from error
         print(f"warning: the blocks are not compiled, since that fails here: {reason}", file=sys.stderr)
+        self._use_plain_blocks()
+
+    def _use_plain_blocks(self) -> None:
         compilation.use_plain_blocks(self._parts.transformer)
         self.choices = dataclasses.replace(self.choices, compile=compilation.NO)
+
+    def _agree_on_compilation(self) -> None:
+        """From the next step on all processes do without where one has to: a state says of all how they compute."""
+        if not self._all_compile:
+            return
+        does_without = self.choices.compile == compilation.NO
+        if self._processes.of_any(own=does_without):
+            self._all_compile = False
+            if not does_without:
+                print("warning: the blocks are not compiled, since that fails in another process", file=sys.stderr)
+                self._use_plain_blocks()
 
     def add_up(self, losses: list[torch.Tensor]) -> torch.Tensor:
         """The step's loss, on the device, from the shares of this process' micro-steps and of the others'. Their
         gradients are added up with it."""
+        self._agree_on_compilation()
         own = torch.stack(losses).sum() if losses else torch.zeros((), device=self._accelerator.device)
         return self._processes.add_up(self._parts.network.parameters(), own)
 

@@ -56,6 +56,7 @@ def main(folder: Path) -> None:
     seen = {
         "found_mark": found_mark,
         "of_first": together.of_first(("seed", own.rank)),
+        "of_any": [together.of_any(own=own.rank == rank) for rank in (2, 1, 0)],
         **gradients(together),
         "stops": stops(together),
     }

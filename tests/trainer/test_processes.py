@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 import signal
@@ -55,8 +56,8 @@ def of(models: Models, folder: Path) -> Settings:
 class Together(RunningTrainer):
     """A training by two processes. Each is the leader of a session of its own: the launcher's group is not theirs."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, (*LAUNCH, "--no_python"))
+    def __init__(self, settings: Settings, run_by: tuple[str, ...] = ()) -> None:
+        super().__init__(settings, (*LAUNCH, "--no_python", *run_by))
         self.all: dict[int | None, psutil.Process] = {None: psutil.Process(self.process.pid)}
 
     def meet(self) -> None:
@@ -76,8 +77,8 @@ class Together(RunningTrainer):
 
 
 @contextlib.contextmanager
-def together(settings: Settings) -> Iterator[Together]:
-    trainer = Together(settings)
+def together(settings: Settings, run_by: tuple[str, ...] = ()) -> Iterator[Together]:
+    trainer = Together(settings, run_by)
     try:
         yield trainer
     finally:
@@ -89,8 +90,8 @@ def together(settings: Settings) -> Iterator[Together]:
         trainer.process.wait()
 
 
-def train_together(settings: Settings, *, status: int = 0) -> Outcome:
-    with together(settings) as trainer:
+def train_together(settings: Settings, *, status: int = 0, run_by: tuple[str, ...] = ()) -> Outcome:
+    with together(settings, run_by) as trainer:
         outcome = trainer.finish()
     assert outcome.status == status, outcome.stderr
     return outcome
@@ -200,6 +201,17 @@ def test_where_one_is_killed_nothing_of_the_group_remains(
         assert_nothing_half(outcome)
 
 
+def test_where_one_cannot_compile_none_does(models: Models, tmp_path: Path) -> None:
+    """A state says of all how they compute, so all of them have to compute like that."""
+    short = dataclasses.replace(of(models, tmp_path), repeats=2)
+    compiled = short.plus("--max_train_epochs 1 --compile --compile_backend aot_eager")
+    breaking = str(Path(__file__).with_name("cannot_compile.py"))
+    outcome = train_together(compiled, run_by=(sys.executable, breaking))
+    assert outcome.stderr.count("warning: the blocks are not compiled, since that fails in another process") == 1
+    told = json.loads((outcome.output_dir / "lora-state" / "train_state.json").read_text())
+    assert (told["current_step"], told["choices"]["compile"]) == (3, "no")
+
+
 def test_what_is_refused_is_said_by_each_process_with_its_number(models: Models, tmp_path: Path) -> None:
     missing = tmp_path / "missing-state"
     outcome = train_together(of(models, tmp_path).plus(f"--resume {missing}"), status=1)
@@ -234,6 +246,7 @@ def test_what_processes_tell_each_other(tmp_path: Path) -> None:
     assert first == second
     assert first == {
         "of_first": ["seed", 0],
+        "of_any": [False, True, True],
         "gradients": [[11.0] * 3, [[1.0, 1.0], [1.0, 1.0]], None, [10.0] * 5],
         "loss": 0.75,
         "stops": [[False, 0], [True, 15]],
