@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon.running import whole_lines
 from tests.harness import cgroups
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.user_manager import UserManager
@@ -60,6 +61,12 @@ def test_waiting_for_an_awaitable_does_the_same() -> None:
     assert asyncio.run(until_async(condition, what="a value")) == "there"
     with pytest.raises(AssertionError, match=r"waited 0 s for a value; last seen: None"):
         asyncio.run(until_async(condition, what="a value", deadline_seconds=0))
+
+
+def test_of_a_file_that_is_being_written_only_whole_lines_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes('{"event": "ended", "reason": "a\u2028b"}\n{"event": "sub'.encode())
+    assert whole_lines(path) == [{"event": "ended", "reason": "a\u2028b"}]
 
 
 @pytest.mark.systemd

@@ -16,7 +16,7 @@ from typing import Self
 from fluxgymd.failpoints import VARIABLE
 from tests.crash.trainers import WatchedTrainers
 from tests.daemon.running import Popen, RunningDaemon, popen_here
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 MET = re.compile(rb"^failpoint ([a-z_.]+): kill -9$", re.MULTILINE)
 
@@ -89,7 +89,7 @@ class MortalDaemon(RunningDaemon):
         self.met += met
         if self.process is not None:
             self.process.kill()
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=DEADLINE_SECONDS)
             self.process = None
         raise Died(", ".join(met))
 

@@ -15,6 +15,7 @@ from tests.crash.life import Life
 from tests.crash.material import short
 from tests.crash.mortal import Died, MortalDaemon
 from tests.crash.promises import check_history, check_nothing_runs, check_result
+from tests.daemon.running import TRAINING_SECONDS
 from tests.harness.waiting import until
 
 LIMITS = {"interval_seconds": 1.0, "training_still_seconds": 8.0}
@@ -37,7 +38,7 @@ def test_promises_4_5_and_7_a_hang_is_acted_on_to_its_end_whoever_dies(
     with life.daemon as daemon:
         daemon.start()
         life.submit()
-        until((folder / "hung").exists, what="the hang", deadline_seconds=240)
+        until((folder / "hung").exists, what="the hang", deadline_seconds=TRAINING_SECONDS)
         daemon.kill()
         daemon.rules = dict.fromkeys(names.names(*AT), 1)
         life.wait_for(State.COMPLETED)
@@ -59,7 +60,7 @@ def test_a_stop_that_comes_while_a_hang_is_acted_on_stays_a_stop(folder: Path, m
         daemon.rules = {"stuck.saved": 1}
         daemon.start()
         life.submit()
-        until(lambda: died(daemon), what="the daemon to die over the hang", deadline_seconds=240)
+        until(lambda: died(daemon), what="the daemon to die over the hang", deadline_seconds=TRAINING_SECONDS)
         daemon.rules = {"stuck.asked": 1, "stop.terminated": 1, "end.judged": 1}
         daemon.start()
         life.ask(m.STOP)

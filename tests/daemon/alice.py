@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.daemon.running import ROOT, TRAINER_PYTHON, TRAINING_SECONDS
+from tests.daemon.running import ROOT, TRAINER_PYTHON, TRAINING_SECONDS, whole_lines
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.waiting import until
 
@@ -69,7 +69,7 @@ class Alice:
             user=self.name,
             cwd=f"/home/{self.name}/fluxgym",
             env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"/home/{self.name}/wheels", "PIP_CONFIG_FILE": "/dev/null"},
-            timeout=300,
+            timeout=TRAINING_SECONDS,
         )
 
     def run(
@@ -110,7 +110,7 @@ class Alice:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The job's journal."""
-        return [json.loads(line) for line in (self.outputs(name) / "events.jsonl").read_text().splitlines()]
+        return whole_lines(self.outputs(name) / "events.jsonl")
 
     def wait_for_step(self, name: str, step: int) -> None:
         def reached() -> bool:

@@ -17,7 +17,7 @@ from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable
 from fluxgym.messages import Context, Job, Model, State
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER_PYTHON = ROOT / ".venv-trainer" / "bin" / "python"
@@ -26,14 +26,19 @@ Popen = Callable[[Sequence[str | Path], Mapping[str, str]], "subprocess.Popen[st
 """Starts a command with variables added to its environment."""
 
 FINAL = (State.COMPLETED, State.FAILED, State.STOPPED)
-TRAINING_SECONDS = 240.0
-"""A bound for hangs, on a machine that others use too."""
+TRAINING_SECONDS = 600.0
+"""The same for a whole training, of several at once."""
 
 
 def popen_here(command: Sequence[str | Path], env: Mapping[str, str]) -> subprocess.Popen[str]:
     """On this machine, which may have no user manager."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("FLUXGYM_", "XDG_", "DBUS_"))}
     return subprocess.Popen(command, env=environ | dict(env), text=True)
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines that is being written: of the last one a half may be there."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 class Asked:
@@ -100,7 +105,7 @@ class Asked:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The job's journal."""
-        return [json.loads(line) for line in (self.folder(name) / "events.jsonl").read_text().splitlines()]
+        return whole_lines(self.folder(name) / "events.jsonl")
 
     def end_jobs(self) -> None:
         """So that no trainer outlives its test, whatever became of it."""
@@ -157,7 +162,7 @@ class RunningDaemon(Asked):
         if self.process is None:
             return
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=60)
+        status = self.process.wait(timeout=DEADLINE_SECONDS)
         self.process = None
         assert status == 0, f"fluxgymd left with {status}:\n{self.log.read_text()}"
 
@@ -165,7 +170,7 @@ class RunningDaemon(Asked):
         """kill -9."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=DEADLINE_SECONDS)
         self.process = None
 
     def _answers(self) -> bool:

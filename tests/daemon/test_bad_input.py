@@ -26,6 +26,7 @@ from fluxgym.errors import (
 )
 from fluxgym.messages import Context, State
 from tests.daemon.running import ROOT, RunningDaemon, context
+from tests.harness.waiting import DEADLINE_SECONDS
 
 
 def left_behind(daemon: RunningDaemon) -> list[str]:
@@ -120,7 +121,7 @@ def test_an_unknown_key_is_refused_by_name(daemon: RunningDaemon) -> None:
 )
 def test_a_malformed_message_is_told_and_the_daemon_goes_on(daemon: RunningDaemon, sent: bytes, said: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(60)
+        raw.settimeout(DEADLINE_SECONDS)
         raw.connect(str(daemon.socket))
         raw.sendall(sent)
         answer = b""
@@ -133,7 +134,7 @@ def test_a_malformed_message_is_told_and_the_daemon_goes_on(daemon: RunningDaemo
 def test_a_second_daemon_is_refused(daemon: RunningDaemon, folder: Path) -> None:
     def start(*arguments: str) -> str:
         command = [sys.executable, "-m", "fluxgymd", *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
         assert done.returncode == 4
         assert len(done.stderr.splitlines()) == 1
         return done.stderr

@@ -29,8 +29,8 @@ def test_promise_4_each_gpu_has_one_job_and_only_its_own(nvml_library: Path, fol
         assert second.runtime.attempt is not None
         assert (first.runtime.attempt.gpus, second.runtime.attempt.gpus) == (["GPU-aaaa"], ["GPU-bbbb"])
         assert psutil.Process(second.runtime.attempt.pid).environ()["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
-        waits = daemon.job("third").runtime
-        assert (waits.state, waits.waiting_for) == (State.QUEUED, WaitingFor.GPU)
+        until(lambda: daemon.job("third").runtime.waiting_for is WaitingFor.GPU, what="the third to wait")
+        assert daemon.job("third").runtime.state is State.QUEUED
         held = daemon.call(m.GPUS, m.Nothing()).gpus
         assert [(one.uuid, one.job) for one in held] == [("GPU-aaaa", "first"), ("GPU-bbbb", "second")]
 

@@ -26,7 +26,6 @@ from tests.harness.waiting import until
 pytestmark = pytest.mark.systemd
 
 WATCHDOG_SECONDS = 12
-DEADLINE = 180.0
 
 WORK = """while [ ! -e "$0" ]; do echo tick; sleep 0.1; done; exit 3"""
 """Goes on until there is a file, and ends with an exit code of its own."""
@@ -110,7 +109,7 @@ def wait_for_beats(daemon: InstalledDaemon, number: int) -> None:
         seen.add(daemon.manager.show(SERVICE, "WatchdogTimestampMonotonic"))
         return len(seen) > number
 
-    until(enough, what=f"{number} beats", deadline_seconds=DEADLINE)
+    until(enough, what=f"{number} beats")
 
 
 def wait_for_ticks(daemon: InstalledDaemon, number: int) -> None:
@@ -140,11 +139,11 @@ def test_promises_1_and_2_a_part_of_the_daemon_that_hangs_leads_to_a_restart_tha
     configure(daemon)
     sick = daemon.pid
     with asked(daemon, fault.question):
-        until(lambda: fault.why in log(daemon), what="the fault", deadline_seconds=DEADLINE)
+        until(lambda: fault.why in log(daemon), what="the fault")
         wait_for_ticks(daemon, 3)
         if fault.ends_meanwhile:
             over.touch()
-        until(lambda: restarts(daemon) > 0, what="the restart", deadline_seconds=DEADLINE)
+        until(lambda: restarts(daemon) > 0, what="the restart")
     until(lambda: daemon.pid not in (0, sick), what="another daemon")
     assert "watchdog ABRT" in (daemon.manager.directory / "ends").read_text().splitlines()
     assert fault.why in log(daemon)
@@ -204,8 +203,7 @@ def test_promise_7_a_hang_that_began_before_a_restart_is_found_after_it(daemon: 
     )
     until(lambda: "begins" in daemon.training_log("my-job"), what="the hang to begin")
     daemon.kill()
-    until(lambda: stuck(daemon), what="the hang to be found", deadline_seconds=DEADLINE)
-    (found,) = stuck(daemon)
+    found = until(lambda: stuck(daemon), what="the hang to be found")[0]
     assert (found["attempt"], found["acts"], restarts(daemon)) == (1, True, 1)
     daemon.call(m.STOP, m.StopParameters(name="my-job"))
     daemon.wait("my-job", State.STOPPED)

@@ -12,7 +12,7 @@ import pytest
 from tests.daemon.installed import SERVICE, SOCKET, InstalledDaemon
 from tests.daemon.running import ROOT
 from tests.harness.user_manager import UserManager
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 pytestmark = pytest.mark.systemd
 
@@ -54,7 +54,7 @@ def test_a_client_waits_for_a_daemon_that_cannot_start_and_is_told_so(daemon: In
     assert "limit_seconds" in daemon.log.read_text()
     assert daemon.manager.show(SOCKET, "ActiveState") == "active"
     config.unlink()
-    told, _ = client.communicate(timeout=60)
+    told, _ = client.communicate(timeout=DEADLINE_SECONDS)
     assert client.returncode == 0
     assert "fluxgymd" in told
 

@@ -22,7 +22,7 @@ from tests.daemon.alice import Alice
 from tests.daemon.running import ROOT
 from tests.harness import debian_13
 from tests.harness.booted_machine import BootedMachine
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 pytestmark = pytest.mark.booted
 
@@ -192,7 +192,7 @@ class Login:
         """Logs out; returns when logind has taken note."""
         assert self._shell.stdin is not None
         self._shell.stdin.close()
-        self._shell.wait(timeout=60)
+        self._shell.wait(timeout=DEADLINE_SECONDS)
         until(lambda: not sessions(self._alice), what="the session to be over")
 
 

@@ -11,12 +11,13 @@ import varlink
 
 from fluxgym.messages import State
 from tests.daemon.running import RunningDaemon, context
+from tests.harness.waiting import DEADLINE_SECONDS
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m varlink.cli`."""
     return subprocess.run(
-        [sys.executable, "-m", "varlink.cli", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "varlink.cli", *arguments], capture_output=True, text=True, timeout=DEADLINE_SECONDS
     )
 
 

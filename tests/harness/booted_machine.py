@@ -23,7 +23,7 @@ from typing import Self
 
 from tests.harness import cgroups
 from tests.harness.namespace import SYSTEM_PATH, Namespace, Output, children_of, finish
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -230,7 +230,7 @@ class BootedMachine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        finish(process, command=command, check=True, timeout=60, input_text=None)
+        finish(process, command=command, check=True, timeout=DEADLINE_SECONDS, input_text=None)
 
     def _is_up(self) -> bool:
         assert self._nspawn is not None

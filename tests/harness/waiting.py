@@ -11,13 +11,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
+DEADLINE_SECONDS = 240.0
+"""It bounds a hang, and no machine is too slow for it: a test that passes never waits so long."""
 
 
-def until(condition: Callable[[], T | None], *, what: str, deadline_seconds: float = 60.0) -> T:
+def until(condition: Callable[[], T | None], *, what: str, deadline_seconds: float = DEADLINE_SECONDS) -> T:
     """Returns the first true value of `condition()`.
 
     Raises AssertionError that names `what` was waited for and the last value seen, once the deadline has passed.
-    The deadline bounds a hang; it is no expectation of speed.
     """
     end = time.monotonic() + deadline_seconds
     while not (value := condition()):
@@ -27,7 +28,7 @@ def until(condition: Callable[[], T | None], *, what: str, deadline_seconds: flo
 
 
 async def until_async(
-    condition: Callable[[], Awaitable[T | None]], *, what: str, deadline_seconds: float = 60.0
+    condition: Callable[[], Awaitable[T | None]], *, what: str, deadline_seconds: float = DEADLINE_SECONDS
 ) -> T:
     """As `until`, for a condition that is awaited."""
     end = time.monotonic() + deadline_seconds

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Self
 
+from tests.harness.waiting import DEADLINE_SECONDS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Posted:
@@ -58,4 +60,4 @@ class Web:
 
     def next(self) -> Posted:
         """What is posted next."""
-        return self.posted.get(timeout=60)
+        return self.posted.get(timeout=DEADLINE_SECONDS)
