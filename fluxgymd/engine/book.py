@@ -218,9 +218,9 @@ class Book:
             raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=name)
         return entry, entry.job
 
-    def add(self, folder: JobFolder) -> Entry:
-        """A job that was just published."""
-        entry = _entry(folder, reading.read(folder))
+    def add(self, folder: JobFolder, found: Read) -> Entry:
+        """A job that was just published. `found`: what was read of it, off the event loop."""
+        entry = _entry(folder, found)
         self._take_in(entry)
         self._line_up()
         self.hub.changed(folder.name)

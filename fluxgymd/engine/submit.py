@@ -20,8 +20,10 @@ from fluxgym.names import check_name
 from fluxgymd import lanes
 from fluxgymd.core import events
 from fluxgymd.datasets.snapshot import Snapshot
+from fluxgymd.engine import reading
 from fluxgymd.engine.book import Book, Entry
 from fluxgymd.engine.preflight import Preflight
+from fluxgymd.engine.reading import Read
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, Home, JobFolder
@@ -66,14 +68,14 @@ class Submitter:
             failpoint("submit.dataset_copied")
             await self._book.disk(lambda: _write(built, context, job_id))
             failpoint("submit.files_written")
-            folder = await self._book.disk(lambda: _publish(self._book.home, built, context.name))
+            folder, found = await self._book.disk(lambda: _publish(self._book.home, built, context.name))
             failpoint("submit.published")
         except Exception:
             # Not where this task is cancelled: a thread may be publishing the folder at that moment. What a daemon
             # leaves half-made when it leaves is deleted at the next start.
             await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
             raise
-        return self._book.add(folder), _warnings(snapshot, context)
+        return self._book.add(folder, found), _warnings(snapshot, context)
 
 
 async def take_snapshot(source: Path, target: Path) -> Snapshot:
@@ -120,11 +122,13 @@ def _write(built: Path, context: Context, job_id: str) -> None:
     write_file(built / JOURNAL, events.encode(event))
 
 
-def _publish(home: Home, built: Path, name: str) -> JobFolder:
+def _publish(home: Home, built: Path, name: str) -> tuple[JobFolder, Read]:
+    """The job's folder, and what its journal tells there."""
     try:
-        return home.publish(built, name)
+        folder = home.publish(built, name)
     except FileExistsError:
         raise _taken(home.folder(name).path, name) from None
+    return folder, reading.read(folder)
 
 
 def _taken(folder: Path, name: str) -> NameTaken:

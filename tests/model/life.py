@@ -24,6 +24,7 @@ from fluxgym.errors import FluxgymError, NameTaken
 from fluxgym.messages import Context, Kind
 from fluxgymd.core import events as e
 from fluxgymd.core.job import Job, Live
+from fluxgymd.engine import reading
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.edit import Editor
 from fluxgymd.engine.preflight import Preflight
@@ -176,7 +177,7 @@ class Life:
             folder = await self.book.disk(lambda: self.book.home.publish(built, context.name))
         finally:
             await asyncio.to_thread(shutil.rmtree, built, ignore_errors=True)
-        self.book.add(folder)
+        self.book.add(folder, reading.read(folder))
         self.scheduler.ring()
 
     async def pause(self, *, paused: bool) -> None:
