@@ -2,8 +2,11 @@
 """The client: one connection, calls and streams, blocking. Imports only msgspec, because every command loads it.
 
 One stream at a time runs on a connection (Varlink has no multiplexing): who follows two logs opens two connections.
+A daemon that is being stopped says so to whom it serves no more, and what it has not begun with is asked of the next
+one: systemd holds the socket, so that a restart makes a client wait and not fail.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-from fluxgym.errors import DaemonUnreachable, from_wire
+from fluxgym.errors import DaemonUnreachable, Leaving, from_wire
 from fluxgym.framing import FrameError, Splitter, decode, encode
 from fluxgym.methods import Method, Parameters, Reply
 
@@ -21,18 +24,25 @@ REPLY_LIMIT = 64 * 1024 * 1024
 """Bytes of one reply that a client takes: the daemon bounds its own, this only bounds a broken one."""
 
 
+RESTARTS = 5
+"""Daemons that may leave before one answers a call."""
+
+
 class Connection:
     """A connection to the daemon. DaemonUnreachable, with what to do, if there is none or it goes away."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._connect()
+
+    def _connect(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            self._socket.connect(os.fspath(path))
+            self._socket.connect(os.fspath(self.path))
         except OSError as error:
             self._socket.close()
             raise DaemonUnreachable(
-                f"No daemon answers at {path} ({error.strerror or error}); start it with "
+                f"No daemon answers at {self.path} ({error.strerror or error}); start it with "
                 "`systemctl --user start fluxgymd` or run `fluxgymd`."
             ) from None
         self._splitter = Splitter(REPLY_LIMIT)
@@ -53,17 +63,26 @@ class Connection:
 
     def call(self, method: Method[Parameters, Reply], parameters: Parameters) -> Reply:
         """One call, one reply. The error of the reply is raised as its exception."""
-        self._send(method, parameters, more=False)
-        reply, _ = self._receive(method)
+        reply, _ = self._begin(method, parameters, more=False)
         return reply
 
     def stream(self, method: Method[Parameters, Reply], parameters: Parameters) -> Iterator[Reply]:
         """One call, many replies, until the daemon ends the stream."""
-        self._send(method, parameters, more=True)
-        continues = True
+        reply, continues = self._begin(method, parameters, more=True)
+        yield reply
         while continues:
             reply, continues = self._receive(method)
             yield reply
+
+    def _begin(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> tuple[Reply, bool]:
+        """Sends the call; its first reply, and whether more will come."""
+        for _ in range(RESTARTS):
+            self._send(method, parameters, more=more)
+            with contextlib.suppress(Leaving):
+                return self._receive(method)
+            self.close()
+            self._connect()
+        raise self._gone("it is stopped again and again")
 
     def _send(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> None:
         call: dict[str, Any] = {"method": method.name, "parameters": parameters}

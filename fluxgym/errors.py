@@ -7,6 +7,7 @@
     ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
     ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError  NotPutAside  Overloaded
     ├── DaemonUnreachable         no daemon answered (never on the wire)
+    │   └── Leaving               one did that is being stopped, and it has not begun with the call
     ├── ConfigInvalid             a wrong setting of a program itself (never on the wire)
     └── UnknownError              an error of a newer daemon that this version has no class for
 
@@ -130,6 +131,10 @@ class DaemonUnreachable(FluxgymError):
     exit_status = 6
 
 
+class Leaving(DaemonUnreachable):
+    wire_name = "org.fluxgym.Machine.Leaving"
+
+
 class ConfigInvalid(FluxgymError):
     exit_status = 2
 
@@ -159,6 +164,7 @@ WIRE_ERRORS: dict[str, type[FluxgymError]] = {
         InternalError,
         NotPutAside,
         Overloaded,
+        Leaving,
     )
 }
 

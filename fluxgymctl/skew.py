@@ -24,9 +24,12 @@ class GreetingConnection(Connection):
     first reply is late: systemd holds the socket, so a daemon that cannot start looks like one that thinks."""
 
     def __init__(self, path: Path, told: Callable[[str], None], slow: Callable[[], None]) -> None:
-        super().__init__(path)
         self._told = told
         self._slow = slow
+        super().__init__(path)
+
+    def _connect(self) -> None:
+        super()._connect()
         self._greeted = False
         self._answered = False
 

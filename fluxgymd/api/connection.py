@@ -2,9 +2,9 @@
 """One connection: its calls are answered in their order, one at a time, and it costs nothing but its bytes between
 them.
 
-A call that was sent is carried out whole, whether its client waits for the answer or not; a stream ends with its
+A call that was begun is carried out whole, whether its client waits for the answer or not; a stream ends with its
 client, and what was to come behind it is not begun. Who has said all and still reads (half a close) is answered to
-the end.
+the end. When the daemon ends, a client is told that its call was not begun, and can ask the next one.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from fluxgym.errors import FluxgymError, InternalError, InvalidParameter, PermissionDenied
+from fluxgym.errors import FluxgymError, InternalError, InvalidParameter, Leaving, PermissionDenied
 from fluxgym.framing import FrameError, Splitter, encode
 from fluxgymd.api.calls import Routes, find, read
 from fluxgymd.api.pace import Pace
@@ -72,6 +72,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unread: asyncio.Future[None] | None = None  # there while too much is not read by the client
         self._timer: asyncio.TimerHandle | None = None
         self._said_all = False  # the client will send nothing more
+        self._closing = False  # no other call is begun
         self._leaving = False  # nothing more is read or answered
         self._lost = False  # there is nobody to write to
 
@@ -114,7 +115,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self.resume_writing()
-        self._end_stream()
+        self.end_stream()
         self._room.leave(self)
         self._forget()
 
@@ -130,12 +131,27 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def close(self) -> asyncio.Task[None] | None:
-        """Ends the connection with its call; the task of that call, if there is one."""
+        """Ends the connection, but not before the call that was begun: its task is returned."""
+        self._closing = True
+        if self._answering is None:
+            self._refuse_calls()
+        elif not self._begun:
+            self._answering.cancel()
+            self._refuse_calls()
+        return self._answering
+
+    def end_stream(self) -> None:
+        """Ends the call if it is a stream, and what was sent behind it."""
+        if self._answering is not None and self._streams:
+            self._splitter = Splitter()
+            self._answering.cancel()
+
+    def abort(self) -> None:
+        """Ends the connection and its call."""
         self._leaving = True
         self._transport.abort()
         if self._answering is not None:
             self._answering.cancel()
-        return self._answering
 
     # -- the calls, one after the other --------------------------------------------------------------------------
 
@@ -151,7 +167,9 @@ class Connection(asyncio.BufferedProtocol):
         except FrameError as error:
             self._refuse(_malformed(error))
             return
-        if frame is not None:
+        if self._closing and (frame is not None or not self._said_all):
+            self._refuse_calls()
+        elif frame is not None:
             self._room.busy(self)
             self._answered_bytes = len(frame)
             self._begun = False
@@ -195,14 +213,9 @@ class Connection(asyncio.BufferedProtocol):
             return
         if _hung_up(self._transport.get_extra_info("socket")):
             self._lost = True
-            self._end_stream()
+            self.end_stream()
         else:
             self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
-
-    def _end_stream(self) -> None:
-        if self._answering is not None and self._streams:
-            self._splitter = Splitter()
-            self._answering.cancel()
 
     async def _answer(self, frame: bytes) -> None:
         try:
@@ -268,11 +281,14 @@ class Connection(asyncio.BufferedProtocol):
         self._flush()
         self._leave()
 
+    def _refuse_calls(self) -> None:
+        self._refuse(Leaving("The daemon is being stopped and has not begun with this call; try again."))
+
     def _leave(self) -> None:
         """Closes, with what was not read yet if that takes too long: until it is closed it counts."""
         self._leaving = True
         self._splitter = Splitter()
-        self._end_stream()
+        self.end_stream()
         self._transport.close()
         if self._timer is not None:
             self._timer.cancel()

@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 ACCEPTS = 16
 """New connections in one turn of the loop. More of them than are answered would only push one another out again; the
 kernel keeps those that wait in their order."""
+STREAM_SECONDS = 0.5
+"""At the end, for a stream to end by itself, as a list of jobs does. One of news costs all of it."""
+CALL_SECONDS = 5.0
+"""At the end, for another call that was begun. A volume that hangs costs all of it; TimeoutStopSec= is 20 s."""
 PAUSE_SECONDS = 1.0
 """Before the next try, when there are no descriptors for another connection."""
 
@@ -38,14 +42,22 @@ class Server:
         self._resume()
 
     async def close(self) -> None:
-        """Takes no more calls, and ends those that run."""
+        """Takes no more calls; those that were begun may end, for a while."""
         if self._pause is not None:
             self._pause.cancel()
         if self._listening is not None:
             asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
-        running = [connection.close() for connection in tuple(self._shared.connections)]
-        await asyncio.gather(*filter(None, running), return_exceptions=True)
+        await asyncio.gather(*self._accepting, return_exceptions=True)  # these clients are served by nobody else
+        connections = tuple(self._shared.connections)
+        running = [task for connection in connections if (task := connection.close()) is not None]
+        await _end(running, STREAM_SECONDS)
+        for connection in connections:
+            connection.end_stream()
+        await _end(running, CALL_SECONDS)
+        for connection in connections:
+            connection.abort()
+        await asyncio.gather(*running, return_exceptions=True)
 
     def _resume(self) -> None:
         assert self._listening is not None
@@ -69,3 +81,9 @@ class Server:
             )
             self._accepting.add(task)
             task.add_done_callback(self._accepting.discard)
+
+
+async def _end(running: list[asyncio.Task[None]], seconds: float) -> None:
+    """Waits until all have ended, at most so long."""
+    if running:
+        await asyncio.wait(running, timeout=seconds)

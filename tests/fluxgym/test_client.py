@@ -15,7 +15,7 @@ import pytest
 
 from fluxgym import client
 from fluxgym.client import Connection
-from fluxgym.errors import DaemonUnreachable, FluxgymError, NoSuchJob, Overloaded, UnknownError
+from fluxgym.errors import DaemonUnreachable, FluxgymError, Leaving, NoSuchJob, Overloaded, UnknownError
 from fluxgym.framing import decode
 from fluxgym.methods import CHECKPOINTS, DESCRIBE, LIST, REMOVE, JobName, ListParameters, Nothing
 
@@ -159,3 +159,51 @@ def test_a_client_that_is_refused_before_it_has_sent_anything_is_told_why(folder
             listener.accept()[0].close()
             with pytest.raises(DaemonUnreachable):
                 connection.call(DESCRIBE, JobName(name="a"))
+
+
+LEAVING = b'{"error":"org.fluxgym.Machine.Leaving","parameters":{"message":"It leaves."}}\0'
+
+
+def serve(listener: socket.socket, answers: list[bytes]) -> threading.Thread:
+    """One client after the other; each has sent its call before it is answered."""
+
+    def run() -> None:
+        for answer in answers:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_what_a_daemon_that_leaves_has_not_begun_is_asked_of_the_next(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "s"))
+        listener.listen()
+        daemons = serve(
+            listener, [LEAVING, b'{"parameters":{}}\0', b'{"parameters":{},"continues":true}\0' + LEAVING]
+        )
+        with Connection(folder / "s") as connection:
+            assert connection.call(REMOVE, JobName(name="a")) == Nothing()
+        with Connection(folder / "s") as connection:
+            replies = connection.stream(LIST, ListParameters())
+            next(replies)
+            with pytest.raises(Leaving):  # some of it came: who reads it decides
+                next(replies)
+        daemons.join()
+        daemons = serve(listener, [LEAVING] * client.RESTARTS)
+        with Connection(folder / "s") as connection, pytest.raises(DaemonUnreachable, match="again and again"):
+            connection.call(REMOVE, JobName(name="a"))
+        daemons.join()
+
+
+def test_a_daemon_that_leaves_and_has_no_next_is_no_daemon(folder: Path) -> None:
+    peer = Peer(folder, LEAVING)
+    with Connection(peer.path) as connection:
+        peer._listener.close()
+        with pytest.raises(DaemonUnreachable, match="No daemon answers at"):
+            connection.call(REMOVE, JobName(name="a"))
+    peer.close()

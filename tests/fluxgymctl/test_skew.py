@@ -152,32 +152,51 @@ def test_an_upgrade_of_the_daemon_under_a_stream_is_told_once(
     assert (away.startswith("fluxgymctl: The daemon went away;"), newer) == (True, NEWER)
 
 
-def test_the_version_costs_no_round_trip_of_its_own(tmp_path: Path) -> None:
-    """A daemon that answers nothing before it has both calls: a client that waited for the version would hang."""
-    info = GetInfoReply(vendor="", product="", version=__version__, url="", interfaces=[])
+def listed_by(folder: Path, answers: Sequence[bytes]) -> tuple["subprocess.CompletedProcess[str]", list[str]]:
+    """`fluxgymctl list` with daemons that answer nothing before they have both calls, a client's greeting and its
+    call; and the calls. A client that waited for the greeting's answer would hang."""
     calls: list[str] = []
 
     def serve() -> None:
-        peer, _ = listener.accept()
-        with peer:
-            peer.settimeout(SECONDS)
-            received = b""
-            while received.count(b"\0") < 2:
-                data = peer.recv(65536)
-                assert data, "the client left before it had sent both calls"
-                received += data
-            calls.extend(msgspec.json.decode(frame)["method"] for frame in received.split(b"\0")[:2])
-            peer.sendall(msgspec.json.encode({"parameters": info}) + b'\0{"parameters": {}}\0')
+        for answer in answers:
+            peer, _ = listener.accept()
+            with peer:
+                peer.settimeout(SECONDS)
+                received = b""
+                while received.count(b"\0") < 2:
+                    data = peer.recv(65536)
+                    assert data, "the client left before it had sent both calls"
+                    received += data
+                calls.extend(msgspec.json.decode(frame)["method"] for frame in received.split(b"\0")[:2])
+                peer.sendall(answer)
 
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
+        listener.bind(str(folder / "s"))
         listener.listen()
         server = threading.Thread(target=serve)
         server.start()
-        listed = ctl("list", socket=tmp_path / "s")
+        listed = ctl("list", socket=folder / "s")
         server.join(SECONDS)
-    assert (listed.returncode, listed.stderr) == (
-        0,
-        "fluxgymctl: There are no jobs yet; `fluxgymctl submit` makes one.\n",
-    )
+    return listed, calls
+
+
+def no_jobs(version: str) -> bytes:
+    info = GetInfoReply(vendor="", product="", version=version, url="", interfaces=[])
+    return msgspec.json.encode({"parameters": info}) + b'\0{"parameters": {}}\0'
+
+
+NO_JOBS = "fluxgymctl: There are no jobs yet; `fluxgymctl submit` makes one.\n"
+
+
+def test_the_version_costs_no_round_trip_of_its_own(tmp_path: Path) -> None:
+    listed, calls = listed_by(tmp_path, [no_jobs(__version__)])
+    assert (listed.returncode, listed.stderr) == (0, NO_JOBS)
     assert calls == ["org.varlink.service.GetInfo", LIST.name]
+
+
+def test_a_daemon_that_leaves_for_a_newer_one_is_not_noticed(tmp_path: Path) -> None:
+    """But for the version of the one that answers."""
+    leaving = b'{"error":"org.fluxgym.Machine.Leaving","parameters":{"message":"It leaves."}}\0'
+    listed, calls = listed_by(tmp_path, [leaving, no_jobs("9.0.0")])
+    assert (listed.returncode, listed.stderr) == (0, NEWER + NO_JOBS)
+    assert calls == ["org.varlink.service.GetInfo", LIST.name] * 2
