@@ -105,8 +105,9 @@ def _of_today(saved: Mapping[str, Any], blocks: int) -> dict[str, Any]:
 def _is_possible(name: str, value: object, blocks: int) -> bool:
     possible = POSSIBLE.get(name, ())
     if possible is NUMBERS_OF_BLOCKS:
-        return isinstance(value, int) and value <= blocks and value in possible
-    return value in possible
+        possible = range(blocks + 1)
+    # By type too: JSON's 0, false and 0.0 are the same to Python.
+    return any(type(value) is type(choice) and value == choice for choice in possible)
 
 
 def _no_longer_fits(name: str, value: object, why: str) -> TrainerError:

@@ -13,7 +13,7 @@ import json
 import pickle
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ PROGRESS, WEIGHTS, OPTIMIZER, SCHEDULER = "train_state.json", "model.safetensors
 # Ours alone, and only with --ema_decay; sd-scripts does not look at it.
 AVERAGE = "ema.safetensors"
 RANDOM_STATES = "random_states_0.pkl"
+# That of --seed; no counter comes near it.
+LARGEST_COUNTER = 2**63 - 1
 # How torch computes a step is this machine's matter, the other settings of a group are the state's.
 IMPLEMENTATION = ("fused", "foreach")
 # What torch adds to a group that an older torch saved.
@@ -114,6 +116,8 @@ def _random_states() -> dict[str, object]:
         "random_state": random.getstate(),
         "numpy_random_seed": numpy.random.get_state(),
         "torch_manual_seed": torch.get_rng_state(),
+        # sd-scripts asks for these on a CPU too.
+        "torch_cuda_manual_seed": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
 
 
@@ -138,31 +142,45 @@ def read_progress(folder: Path, *, steps_per_epoch: int) -> Progress:
     """
     try:
         found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is not an object")
         if "format" not in found:
-            return _foreign(folder, int(found["current_epoch"]), int(found["current_step"]), steps_per_epoch)
+            told = (_whole(found, "current_epoch"), _whole(found, "current_step"))
+            return _foreign(folder, *told, steps_per_epoch)
         if found["format"] != FORMAT:
             raise TrainerError(
                 f"--resume: {folder} has the format {found['format']}, and this version reads {FORMAT}"
             )
-        progress = Progress(
-            step=int(found["current_step"]),
-            epoch=int(found["current_epoch"]),
-            total_steps=int(found["total_steps"]),
-            steps_per_epoch=int(found["steps_per_epoch"]),
-            seed=int(found["seed"]),
-            choices=dict(found.get("choices", {})),
-            processes=int(found.get("processes", 1)),
-        )
-        if progress.step < 0 or progress.steps_per_epoch < 1:
-            raise ValueError("a counter is below its range")
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise TrainerError(f"--resume: {folder / PROGRESS} is damaged; take another state") from error
-    return progress
+        return _own(found)
+    except (ValueError, RecursionError) as error:  # what json and UTF-8 raise are ValueErrors
+        raise TrainerError(f"--resume: {folder / PROGRESS} is damaged ({error}); take another state") from error
+
+
+def _own(found: Mapping[str, Any]) -> Progress:
+    choices = found.get("choices", {})
+    if not isinstance(choices, dict):
+        raise ValueError("choices are not an object")
+    step = _whole(found, "current_step")
+    return Progress(
+        step=step,
+        epoch=_whole(found, "current_epoch", lowest=1),
+        total_steps=_whole(found, "total_steps", lowest=max(1, step)),
+        steps_per_epoch=_whole(found, "steps_per_epoch", lowest=1),
+        seed=_whole(found, "seed"),
+        choices=choices,
+        processes=_whole({"processes": 1, **found}, "processes", lowest=1),
+    )
+
+
+def _whole(found: Mapping[str, Any], name: str, *, lowest: int = 0) -> int:
+    """A counter. Raises ValueError where it is none."""
+    value = found.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= LARGEST_COUNTER:
+        raise ValueError(f"{name} is not a whole number from {lowest}")
+    return value
 
 
 def _foreign(folder: Path, told_epoch: int, told_step: int, steps_per_epoch: int) -> Progress:
-    if min(told_epoch, told_step) < 0:
-        raise ValueError("a counter is negative")
     step = upstream_states.step_of(folder.name, told_step=told_step, steps_per_epoch=steps_per_epoch)
     epoch = upstream_states.ended_epoch(folder.name) or told_epoch
     return Progress(
@@ -189,13 +207,10 @@ def load(
 
     A state without an average gives one that begins with its weights.
     """
-    try:
-        weights = load_file(folder / WEIGHTS)
-        averages = load_file(folder / AVERAGE) if average is not None and (folder / AVERAGE).is_file() else None
-        optimizer_state = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
-        scheduler_state = torch.load(folder / SCHEDULER, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise TrainerError(f"--resume: a file in {folder} is damaged; take another state") from error
+    weights = _read(folder / WEIGHTS, load_file)
+    averages = _read(folder / AVERAGE, load_file) if average is not None and (folder / AVERAGE).is_file() else None
+    optimizer_state = _read(folder / OPTIMIZER, _load_dictionary)
+    scheduler_state = _read(folder / SCHEDULER, _load_dictionary)
     network.load_kohya(weights, f"--resume: {folder}")
     if average is not None:
         average.restart()
@@ -204,26 +219,81 @@ def load(
         else:
             with average.in_network():
                 network.load_kohya(averages, f"--resume: {folder / AVERAGE}")
-    _check_optimizer(optimizer, optimizer_state, folder)
-    for own, saved in zip(optimizer.param_groups, optimizer_state["param_groups"], strict=True):
-        saved.update({name: own[name] for name in IMPLEMENTATION if name in own})
-    optimizer.load_state_dict(optimizer_state)
+    _load_optimizer(optimizer, optimizer_state, folder)
     _load_scheduler(scheduler, scheduler_state, folder)
     if progress.foreign:
         _warn_of_doubts(folder.name, progress, scheduler.last_epoch)
 
 
-def _load_scheduler(scheduler: LRScheduler, state: object, folder: Path) -> None:
+def _read(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Raises TrainerError where the file is damaged."""
     try:
-        scheduler.load_state_dict(state)  # type: ignore[arg-type]
-    except (LookupError, TypeError, AttributeError) as error:
+        return read(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise TrainerError(f"--resume: {path} is damaged; take another state") from error
+
+
+def _load_dictionary(path: Path) -> dict[str, Any]:
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(found, dict):
+        raise ValueError("not a dictionary")
+    return found
+
+
+def _load_optimizer(optimizer: Optimizer, state: dict[str, Any], folder: Path) -> None:
+    """torch compares the lengths of groups only: another optimizer, or a moment of another shape, would break the
+    first step or, worse, would not."""
+    misfit = TrainerError(f"--resume: {folder / OPTIMIZER} does not fit this run's optimizer; use its settings")
+    try:
+        if not _fits_optimizer(optimizer, state):
+            raise misfit
+        _warn_of_rate(optimizer.param_groups, state["param_groups"])
+        for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
+            saved.update({name: own[name] for name in IMPLEMENTATION if name in own})
+        optimizer.load_state_dict(state)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise misfit from error
+
+
+def _fits_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> bool:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return _same_groups(optimizer.param_groups, state["param_groups"]) and all(
+        _fits(name, value, tuple(parameters[index].shape))
+        for index, values in state["state"].items()
+        for name, value in values.items()
+    )
+
+
+def _warn_of_rate(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
+    """A rate that the command line changes has no effect, since the state's counts, as in sd-scripts."""
+    key = "initial_lr"
+    changed = [
+        (mine[key], theirs[key])
+        for mine, theirs in zip(own, saved, strict=True)
+        if mine.get(key) is not None and theirs.get(key) is not None and mine[key] != theirs[key]
+    ]
+    if changed:
+        asked, kept = changed[-1]
+        print(
+            f"warning: --resume: the learning rate {asked:g} is not used: the state goes on with its own, {kept:g}",
+            file=sys.stderr,
+        )
+
+
+def _load_scheduler(scheduler: LRScheduler, state: dict[str, Any], folder: Path) -> None:
+    try:
+        if not isinstance(state["last_epoch"], int):
+            raise TypeError("last_epoch is not a number of steps")
+        scheduler.load_state_dict(state)
+        if type(scheduler) is LambdaLR:
+            # The state's rate for the next step is that of its own plan; after another number of steps it is this
+            # run's.
+            curves = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            for group, rate, curve in curves:
+                group["lr"] = rate * curve(scheduler.last_epoch)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         misfit = f"--resume: {folder / SCHEDULER} does not fit this run's schedule; use its settings"
         raise TrainerError(misfit) from error
-    if type(scheduler) is LambdaLR:
-        # The state's rate for the next step is that of its own plan; after another number of steps it is this run's.
-        curves = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-        for group, rate, curve in curves:
-            group["lr"] = rate * curve(scheduler.last_epoch)
 
 
 def _warn_of_doubts(name: str, progress: Progress, scheduled: int) -> None:
@@ -232,24 +302,6 @@ def _warn_of_doubts(name: str, progress: Progress, scheduled: int) -> None:
     )
     if doubt is not None:
         print(f"warning: --resume: {doubt}", file=sys.stderr)
-
-
-def _check_optimizer(optimizer: Optimizer, state: Mapping[str, Any], folder: Path) -> None:
-    """torch compares the lengths of groups only: another optimizer, or a moment of another shape, would break the
-    first step or, worse, would not."""
-    misfit = TrainerError(f"--resume: {folder / OPTIMIZER} does not fit this run's optimizer; use its settings")
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    try:
-        fits = _same_groups(optimizer.param_groups, state["param_groups"]) and all(
-            _fits(name, tuple(value.shape), tuple(parameters[index].shape))
-            for index, values in state["state"].items()
-            for name, value in values.items()
-            if isinstance(value, torch.Tensor)
-        )
-    except (LookupError, TypeError, AttributeError) as error:
-        raise misfit from error
-    if not fits:
-        raise misfit
 
 
 def _same_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> bool:
@@ -262,11 +314,13 @@ def _same_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> bool
     return all(not mine.keys() - theirs.keys() - ADDED_BY_TORCH for mine, theirs in zip(own, saved, strict=True))
 
 
-def _fits(name: str, shape: tuple[int, ...], parameter: tuple[int, ...]) -> bool:
-    if name in SAME_SHAPE:
-        return shape == parameter
-    if name == ROWS:
-        return shape == parameter[:-1]
-    if name == COLUMNS:
-        return shape == parameter[:-2] + parameter[-1:]
-    return True
+def _fits(name: str, value: object, parameter: tuple[int, ...]) -> bool:
+    """Whether one of a parameter's values, under the optimizers' usual names, has the shape that it must have."""
+    expected = {
+        **dict.fromkeys(SAME_SHAPE, parameter),
+        ROWS: parameter[:-1],
+        COLUMNS: parameter[:-2] + parameter[-1:],
+    }
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape) == expected.get(name, tuple(value.shape)) and (name != "step" or value.numel() == 1)
+    return name not in expected or value is None

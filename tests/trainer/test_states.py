@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from library import choices, upstream_states
+from library import choices, states, upstream_states
 from library.choices import Choices
 from library.errors import TrainerError
 from library.flux_model import Flux, FluxConfig
@@ -135,7 +136,22 @@ def one_group(state: dict[str, Any]) -> None:
     state["param_groups"].pop()
 
 
-@pytest.mark.parametrize("change", [wrong_shape, too_many, another_optimizer, one_group])
+def no_moment(state: dict[str, Any]) -> None:
+    state["state"][0]["exp_avg"] = "x"
+
+
+def no_step(state: dict[str, Any]) -> None:
+    del state["state"][0]["step"]
+
+
+def many_steps(state: dict[str, Any]) -> None:
+    state["state"][0]["step"] = torch.zeros(3)
+
+
+OPTIMIZER_CHANGES = [wrong_shape, too_many, another_optimizer, one_group, no_moment, no_step, many_steps]
+
+
+@pytest.mark.parametrize("change", OPTIMIZER_CHANGES)
 def test_an_optimizer_that_does_not_fit_is_refused(
     change: Callable[[dict[str, Any]], None], long_settings: Settings, undisturbed: Outcome, tmp_path: Path
 ) -> None:
@@ -150,23 +166,91 @@ def test_an_optimizer_that_does_not_fit_is_refused(
     assert list(long_settings.output_dir.iterdir()) == []
 
 
+def too_few_rates(state: dict[str, Any]) -> None:
+    state["base_lrs"] = []
+
+
+def no_steps(state: dict[str, Any]) -> None:
+    del state["last_epoch"]
+
+
+@pytest.mark.parametrize("change", [too_few_rates, no_steps])
+def test_a_schedule_that_does_not_fit_is_refused(
+    change: Callable[[dict[str, Any]], None], long_settings: Settings, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lora-000001-state"
+    shutil.copytree(undisturbed.output_dir / "lora-000001-state", folder)
+    state = torch.load(folder / "scheduler.bin", weights_only=True)
+    change(state)
+    torch.save(state, folder / "scheduler.bin")
+    outcome = run(long_settings.plus(f"--resume {folder}"))
+    assert outcome.error is not None
+    assert "scheduler.bin does not fit this run's schedule" in outcome.error
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "scheduler.bin"])
+def test_a_torn_file_is_named(name: str, long_settings: Settings, undisturbed: Outcome, tmp_path: Path) -> None:
+    folder = tmp_path / "lora-000001-state"
+    shutil.copytree(undisturbed.output_dir / "lora-000001-state", folder)
+    (folder / name).write_bytes((folder / name).read_bytes()[:-50])
+    outcome = run(long_settings.plus(f"--resume {folder}"))
+    assert outcome.error == f"--resume: {folder / name} is damaged; take another state"
+
+
+def test_another_learning_rate_is_told_to_have_no_effect(
+    long_settings: Settings, undisturbed: Outcome, capfd: pytest.CaptureFixture[str]
+) -> None:
+    resumed = long_settings.plus(f"--resume {undisturbed.output_dir / 'lora-state'}")
+    assert run(resumed).error is None
+    assert "learning rate" not in capfd.readouterr().err
+    assert run(resumed.plus("--learning_rate 3e-3")).error is None
+    said = capfd.readouterr().err
+    assert "the learning rate 0.003 is not used: the state goes on with its own, 0.01" in said
+
+
+OWN = {
+    "current_epoch": 1,
+    "current_step": 60,
+    "format": "fluxgym-2",
+    "total_steps": 180,
+    "steps_per_epoch": 60,
+    "seed": 42,
+    "choices": {},
+    "processes": 1,
+}
+
+
 @pytest.mark.parametrize(
     ("train_state", "sentence"),
     [
-        ({"current_epoch": 1, "current_step": -1}, "train_state.json is damaged"),
-        ({"current_epoch": 1, "current_step": 60, "format": "fluxgym-9"}, "and this version reads fluxgym-2"),
-        ([], "train_state.json is damaged"),
+        ({"current_epoch": 1, "current_step": -1}, "current_step is not a whole number from 0"),
+        (OWN | {"format": "fluxgym-9"}, "and this version reads fluxgym-2"),
+        ([], "it is not an object"),
+        (OWN | {"seed": -1}, "seed is not a whole number from 0"),
+        (OWN | {"seed": 2**64}, "seed is not a whole number from 0"),
+        (OWN | {"seed": None}, "seed is not a whole number from 0"),
+        (OWN | {"processes": 0}, "processes is not a whole number from 1"),
+        (OWN | {"current_step": 60.5}, "current_step is not a whole number from 0"),
+        (OWN | {"current_step": True}, "current_step is not a whole number from 0"),
+        (OWN | {"current_step": 181}, "total_steps is not a whole number from 181"),
+        (OWN | {"current_epoch": 0}, "current_epoch is not a whole number from 1"),
+        (OWN | {"steps_per_epoch": 0}, "steps_per_epoch is not a whole number from 1"),
+        (OWN | {"choices": []}, "choices are not an object"),
     ],
 )
-def test_counters_that_are_none_are_refused(
-    train_state: object, sentence: str, long_settings: Settings, undisturbed: Outcome, tmp_path: Path
-) -> None:
-    folder = tmp_path / "lora-state"
-    shutil.copytree(undisturbed.output_dir / "lora-000001-state", folder)
-    (folder / "train_state.json").write_text(json.dumps(train_state))
-    outcome = run(long_settings.plus(f"--resume {folder}"))
-    assert outcome.error is not None
-    assert sentence in outcome.error
+def test_counters_that_are_none_are_refused(train_state: object, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "train_state.json").write_text(json.dumps(train_state))
+    with pytest.raises(TrainerError, match=re.escape(sentence)) as refused:
+        states.read_progress(tmp_path, steps_per_epoch=60)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_state_tells_its_counters(tmp_path: Path) -> None:
+    (tmp_path / "train_state.json").write_text(json.dumps(OWN))
+    assert states.read_progress(tmp_path, steps_per_epoch=60).step == 60
+    # As it was before there were several processes.
+    (tmp_path / "train_state.json").write_text(json.dumps({k: v for k, v in OWN.items() if k != "processes"}))
+    assert states.read_progress(tmp_path, steps_per_epoch=60).processes == 1
 
 
 def test_more_epochs_than_were_planned_train_what_the_longer_run_would_have(
@@ -232,6 +316,9 @@ ASKED = {"mixed_precision": "bf16"}
         (ASKED, {"sparsity": 2}, False, "sparsity = 2, which this trainer does not have"),
         (ASKED, {"checkpointed_blocks": BLOCKS + 1}, False, "checkpointed_blocks = 58, which this trainer"),
         (ASKED, {"blocks_to_swap": "many"}, False, "blocks_to_swap = many, which this trainer"),
+        # Of the wrong type, though Python takes 0 for False and True for 1.
+        (ASKED, {"deterministic": 0}, False, "deterministic = 0, which this trainer"),
+        (ASKED, {"checkpointed_blocks": True}, False, "checkpointed_blocks = on, which this trainer"),
         # A state that tells less, such as an older one: the rest was at its default.
         (ASKED, {}, False, Choices(mixed_precision="bf16")),
         # Once it was a switch whether all blocks are checkpointed.
