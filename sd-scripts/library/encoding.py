@@ -87,22 +87,27 @@ class Encoding:
         pictures = self._latents.missing(self._dataset.pictures)
         captions = [] if self._dataset.many_texts else self._texts.missing(self._dataset.pictures)
         self._total = len(pictures) + len(captions)
+        more = self._dataset.many_texts or self._dataset.drops
+        needed = captions or self._prompts or self._options.trains_clip or more
+        # First, since one that is missing is told then and not after all pictures.
+        tokenizers = self._load_tokenizers() if needed else None
         if pictures:
             self._encode_pictures(pictures)
-        more = self._dataset.many_texts or self._dataset.drops
-        if not (captions or self._prompts or self._options.trains_clip or more):
+        if tokenizers is None:
             cached = Texts(cache=self._texts, encode=None, empty=None, clip_ids=None)
             return Encoded(latents=self._latents, texts=cached, prompts=[], clip=None)
-        return self._run_text_encoders(captions)
+        return self._run_text_encoders(tokenizers, captions)
 
-    def _run_text_encoders(self, captions: Sequence[Picture]) -> Encoded:
-        """What is kept of the encoders: CLIP-L where it is trained, both where texts are encoded when needed."""
-        self._metrics.report("loading")
-        tokenizers = tokenization.load(
+    def _load_tokenizers(self) -> Tokenizers:
+        return tokenization.load(
             cache_dir=self._options.tokenizer_cache_dir,
             models_dir=self._options.clip_l.parent,
             t5_length=self._t5_length,
         )
+
+    def _run_text_encoders(self, tokenizers: Tokenizers, captions: Sequence[Picture]) -> Encoded:
+        """What is kept of the encoders: CLIP-L where it is trained, both where texts are encoded when needed."""
+        self._metrics.report("loading")
         clip = text_encoders.load_clip(self._options.clip_l, self._dtype).to(self._device)
         prompts, encode, empty = [], None, None
         if captions or self._prompts or self._dataset.many_texts or self._dataset.drops:

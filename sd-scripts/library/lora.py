@@ -200,6 +200,8 @@ def _check_fit(name: str, part: LoRALinear, tensors: Mapping[str, Tensor], sourc
                 f"{tuple(own.shape)} here; use the --network_dim it was made with"
             )
     alpha = tensors.get(f"{name}.alpha")
+    if alpha is not None and alpha.numel() != 1:
+        raise TrainerError(f"{source} is damaged: {name}.alpha has {alpha.numel()} numbers, and 1 is right")
     # Compared in the file's type, since bf16 holds few alphas exactly.
     if alpha is not None and alpha.item() != torch.tensor(float(part.alpha)).to(alpha.dtype).item():
         raise TrainerError(
@@ -209,12 +211,19 @@ def _check_fit(name: str, part: LoRALinear, tensors: Mapping[str, Tensor], sourc
 
 
 def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
-    """Rank and alpha of each layer of a LoRA file (--dim_from_weights). Without an alpha it is the rank."""
+    """Rank and alpha of each layer of a LoRA file (--dim_from_weights). Without an alpha it is the rank.
+
+    Raises TrainerError where a layer has no rank or more than one alpha.
+    """
     sizes = {}
     for key, tensor in tensors.items():
         name, dot, rest = key.partition(".")
         if dot and rest == "lora_down.weight":
             alpha = tensors.get(f"{name}.alpha")
+            if tensor.ndim != 2 or not tensor.numel() or (alpha is not None and alpha.numel() != 1):
+                raise TrainerError(
+                    f"--dim_from_weights: {name} of --network_weights is damaged: it has no rank or alpha"
+                )
             sizes[name] = Size(rank=tensor.shape[0], alpha=float(alpha) if alpha is not None else tensor.shape[0])
     return sizes
 

@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -65,22 +65,33 @@ def build(network: LoRANetwork, options: Options) -> Optimizer:
     """
     groups = parameter_groups(network, options)
     if not groups:
-        raise TrainerError("--learning_rate: every rate is 0, so nothing would be trained; give one above 0")
+        raise nothing_to_train()
+    return of_groups(groups, options, on_gpu=next(network.parameters()).device.type == "cuda", warn=_warn)
+
+
+def nothing_to_train() -> TrainerError:
+    return TrainerError("--learning_rate: every rate is 0, so nothing would be trained; give one above 0")
+
+
+def of_groups(
+    groups: list[dict[str, Any]], options: Options, *, on_gpu: bool, warn: Callable[[str], None]
+) -> Optimizer:
+    """The same over any groups of parameters. `on_gpu`: where they lie; `warn` gets what the user should know."""
     name = options.optimizer_type.lower()
     arguments = dict(options.optimizer_args or [])
-    if name in LIKE_ADAMW and (missing := _missing_for_bitsandbytes(network)):
+    if name in LIKE_ADAMW and (missing := _missing_for_bitsandbytes(on_gpu=on_gpu)):
         left_out = sorted(arguments.keys() - set(ADAMW_ARGS))
         without = f", without {', '.join(left_out)}" if left_out else ""
-        _warn(f"--optimizer_type {options.optimizer_type}: {missing}; fused AdamW is used instead{without}")
+        warn(f"--optimizer_type {options.optimizer_type}: {missing}; fused AdamW is used instead{without}")
         name, arguments = "adamw", {key: arguments[key] for key in arguments if key in ADAMW_ARGS}
     if name == "adamw":
         arguments = {"fused": True, **arguments}
     elif name == "adafactor":
-        _prepare_adafactor(groups, options, arguments)
+        _prepare_adafactor(groups, options, arguments, warn)
     elif name.startswith("sgdnesterov"):
         arguments = {"momentum": 0.9, **arguments, "nesterov": True}
     elif name.startswith(ADAPTIVE):
-        _check_adaptive(groups)
+        _check_adaptive(groups, warn)
     optimizer = _make(_class_of(options.optimizer_type, name), groups, arguments)
     begin(optimizer)
     return optimizer
@@ -121,34 +132,36 @@ def _first(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
 
-def _missing_for_bitsandbytes(network: LoRANetwork) -> str | None:
+def _missing_for_bitsandbytes(*, on_gpu: bool) -> str | None:
     if importlib.util.find_spec("bitsandbytes") is None:
         return "bitsandbytes is not installed"
-    if next(network.parameters()).device.type != "cuda":
+    if not on_gpu:
         return "bitsandbytes needs an NVIDIA GPU"
     return None
 
 
-def _prepare_adafactor(groups: list[dict[str, Any]], options: Options, arguments: dict[str, Any]) -> None:
+def _prepare_adafactor(
+    groups: list[dict[str, Any]], options: Options, arguments: dict[str, Any], warn: Callable[[str], None]
+) -> None:
     """As sd-scripts: with relative_step (its default) Adafactor finds the rates and takes none."""
     arguments.setdefault("relative_step", True)
     arguments["relative_step"] = arguments["relative_step"] or arguments.get("warmup_init", False)
     if arguments["relative_step"]:
         for group in groups:
             del group["lr"]
-        _warn(
+        warn(
             "Adafactor with relative_step finds the learning rate itself; --learning_rate is only what is shown first"
         )
     elif options.max_grad_norm:
-        _warn("Adafactor clips updates itself; --max_grad_norm 0 leaves the gradient to it")
+        warn("Adafactor clips updates itself; --max_grad_norm 0 leaves the gradient to it")
 
 
-def _check_adaptive(groups: list[dict[str, Any]]) -> None:
+def _check_adaptive(groups: list[dict[str, Any]], warn: Callable[[str], None]) -> None:
     rates = {group["lr"] for group in groups}
     if max(rates) <= ADAPTIVE_RATE_TOO_LOW:
-        _warn(f"this optimizer multiplies --learning_rate by a rate that it finds: {max(rates):g} is low, 1 is usual")
+        warn(f"this optimizer multiplies --learning_rate by a rate that it finds: {max(rates):g} is low, 1 is usual")
     if len(rates) > 1:
-        _warn("this optimizer finds one rate for all; different learning rates only scale it")
+        warn("this optimizer finds one rate for all; different learning rates only scale it")
 
 
 def _class_of(written: str, name: str) -> type:
@@ -173,7 +186,7 @@ def _make(kind: type, groups: list[dict[str, Any]], arguments: dict[str, Any]) -
     rates = [group["lr"] for group in groups if "lr" in group]
     try:
         made: Optimizer = kind(groups, lr=rates[-1] if rates else None, **arguments)
-    except (ValueError, TypeError, AssertionError) as error:
+    except Exception as error:  # a class of any package raises what it likes
         raise TrainerError(f"--optimizer_args: {kind.__name__} refuses them: {error}") from error
     return made
 

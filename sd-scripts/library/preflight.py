@@ -24,6 +24,7 @@ from library import (
     output,
     plan,
     prompts,
+    rehearsal,
     room,
     safetensors_file,
     states,
@@ -84,6 +85,7 @@ def check(options: Options, *, processes: int = 1) -> Inputs:
     for sentence in variants.advice(variant, options):
         _warn(sentence)
     planned = plan.make(options, batches_per_epoch=found.batches_per_epoch, processes=processes)
+    rehearsal.rehearse(options, total_steps=planned.total_steps)
     state = states.find(options.resume) if options.resume else None
     progress = states.read_progress(state, steps_per_epoch=planned.steps_per_epoch) if state else None
     wants_samples = options.sample_prompts is not None

@@ -53,6 +53,8 @@ def _named(optimizer: Optimizer, options: Options, total_steps: int, arguments: 
     warmup, decay = (_steps(given, total_steps) for given in (options.lr_warmup_steps, options.lr_decay_steps))
     length = {"num_training_steps": total_steps}
     cycles, least = options.lr_scheduler_num_cycles, options.lr_scheduler_min_lr_ratio
+    if name == "cosine_with_min_lr" and least is None and not arguments.keys() & {"min_lr", "min_lr_rate"}:
+        raise TrainerError(f"--lr_scheduler {name} needs --lr_scheduler_min_lr_ratio, the least rate as a share")
     curves: dict[str, tuple[Callable[..., LRScheduler], dict[str, Any]]] = {
         "constant_with_warmup": (optimization.get_constant_schedule_with_warmup, {}),
         "linear": (optimization.get_linear_schedule_with_warmup, length),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import struct
@@ -290,6 +291,17 @@ def test_a_wrong_model_file(flag: str, name: str | None, content: bytes, sentenc
 def test_models_that_do_not_belong_together(settings: Settings, models: Models) -> None:
     message = refusal(settings.plus(f"--ae {models.folder / 'clip_l.safetensors'}"))
     assert "is not Flux's autoencoder: it lacks" in message
+
+
+def test_a_tokenizer_that_is_missing_is_told_before_pictures_are_encoded(
+    settings: Settings, models: Models, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = settings.folder / "models"
+    shutil.copytree(models.folder, folder, ignore=shutil.ignore_patterns("tokenizers"))
+    outcome = run(dataclasses.replace(settings, models=Models(folder=folder)))
+    assert outcome.error is not None
+    assert f"into {folder / 'tokenizers' / 'openai_clip-vit-large-patch14'}" in outcome.error
+    assert "caching" not in capfd.readouterr().out
 
 
 def test_an_output_folder_that_cannot_be_written(settings: Settings) -> None:

@@ -12,8 +12,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 import convert_lora
 from library import loading, network_settings
+from library.errors import TrainerError
 from library.flux_model import Flux, FluxConfig, read_config
-from library.lora import LoRANetwork
+from library.lora import LoRANetwork, Size, sizes_in
 from library.safetensors_file import load, read_shapes
 from tests.trainer.running import Settings, make_models, make_pictures, train
 from tests.trainer.test_flux_model import ask_oracle, build_oracle, inputs
@@ -69,6 +70,42 @@ def test_an_alpha_that_bf16_cannot_hold_stays_exact() -> None:
     (alpha,) = (value for key, value in network.kohya_tensors(torch.bfloat16).items() if key.endswith("alpha"))
     assert alpha.dtype == torch.float32
     assert alpha == torch.tensor(1.1)
+
+
+NAME = "lora_unet_single_blocks_0_0"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"alpha": torch.zeros(2)}, f"{NAME}.alpha has 2 numbers, and 1 is right"),
+        ({"lora_down.weight": torch.zeros(4)}, "is (4,) there and (2, 4) here"),
+        ({"lora_up.weight": None}, f"it lacks {NAME}.lora_up.weight"),
+    ],
+)
+def test_a_lora_that_is_none_is_refused(change: dict[str, torch.Tensor | None], sentence: str) -> None:
+    network = LoRANetwork(transformer=tiny_transformer(), clip=None, rank=2, alpha=1, seed=0)
+    changed = network.kohya_tensors() | {f"{NAME}.{key}": value for key, value in change.items()}
+    tensors = {key: value for key, value in changed.items() if value is not None}
+    with pytest.raises(TrainerError) as refused:
+        network.begin_with(tensors, "--network_weights: x")
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alpha": torch.zeros(2)},
+        {"lora_down.weight": torch.zeros(0, 4)},
+        {"lora_down.weight": torch.zeros(4)},
+        {"lora_down.weight": torch.zeros(())},
+    ],
+)
+def test_a_lora_without_ranks_gives_none(change: dict[str, torch.Tensor]) -> None:
+    network = LoRANetwork(transformer=tiny_transformer(), clip=None, rank=2, alpha=1, seed=0)
+    assert sizes_in(network.kohya_tensors()) == {NAME: Size(rank=2, alpha=1)}
+    with pytest.raises(TrainerError, match=f"--dim_from_weights: {NAME} of --network_weights is damaged"):
+        sizes_in(network.kohya_tensors() | {f"{NAME}.{key}": value for key, value in change.items()})
 
 
 @torch.no_grad()

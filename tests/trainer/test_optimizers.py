@@ -13,7 +13,8 @@ import schedulefree
 import torch
 from safetensors import safe_open
 
-from library import network, optimizer, schedulers
+from library import network, optimizer, preflight, rehearsal, schedulers
+from library.arguments import parse
 from library.errors import TrainerError
 from library.lora import LoRANetwork
 from library.options import Options
@@ -130,6 +131,50 @@ def test_a_schedule_that_cannot_be_made_is_told() -> None:
     for words in ("--lr_scheduler_type StepLR", "--lr_scheduler_type No", "--lr_scheduler_type a.B"):
         with pytest.raises(TrainerError, match="--lr_scheduler"):
             schedulers.build(built, options(*words.split()), total_steps=4)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--optimizer_type Adam0", "there is no class torch.optim.Adam0"),
+        ("--optimizer_type LBFGS", "LBFGS fails in its first step: .*'closure'"),
+        ("--optimizer_type SparseAdam", "SparseAdam fails in its first step"),
+        ("--optimizer_args foreach=True", "AdamW refuses them: .*cannot be .True. together"),
+        ("--learning_rate 0", "every rate is 0"),
+        ("--unet_lr 0 --text_encoder_lr 0", "every rate is 0"),
+        ("--unet_lr 0 --text_encoder_lr 1 --network_train_unet_only", "every rate is 0"),
+        ("--lr_scheduler_type No", "there is no class torch.optim.lr_scheduler.No"),
+        ("--lr_scheduler_type ReduceLROnPlateau", "the schedule fails within 6 steps: .*'metrics'"),
+        (
+            "--lr_scheduler_type OneCycleLR --lr_scheduler_args max_lr=0.1 total_steps=3",
+            "--lr_scheduler_type OneCycleLR: the schedule fails within 6 steps: Tried to step 4 times",
+        ),
+        ("--lr_scheduler cosine_with_min_lr", "needs --lr_scheduler_min_lr_ratio"),
+    ],
+)
+def test_what_fails_in_training_is_told_before_anything_is_loaded(
+    words: str, sentence: str, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = parse(settings.plus(f"--max_train_epochs 1 {words}").arguments())
+    with pytest.raises(TrainerError, match=sentence):
+        preflight.check(given)
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--unet_lr 0",
+        "--learning_rate 0 --network_args network_reg_lrs=img_attn=1e-3",
+        "--optimizer_type adafactor",
+        "--optimizer_type Prodigy --lr_scheduler cosine",
+        "--optimizer_type AdamWScheduleFree",
+        "--lr_scheduler_type OneCycleLR --lr_scheduler_args max_lr=0.1 total_steps=6",
+        "--lr_scheduler cosine_with_min_lr --lr_scheduler_args min_lr=1e-9",
+    ],
+)
+def test_what_can_train_is_not_refused(words: str) -> None:
+    rehearsal.rehearse(options(*words.split()), total_steps=6)
 
 
 ONE_EPOCH = "--network_train_unet_only --max_train_epochs 1"

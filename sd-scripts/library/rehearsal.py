@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The optimizer and its schedule, tried on four numbers before anything is loaded or cached.
+
+Both may be any class with any arguments, and what is wrong with one shows when it is made or when it makes a step. On
+a real dataset that is hours later.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from library import optimizer as optimizers
+from library import schedulers
+from library.errors import TrainerError
+from library.options import Options
+
+# Makes its steps on a GPU only, where the preflight has nothing.
+GPU_ONLY = "bitsandbytes"
+# Of a schedule: a second or two.
+MOST_STEPS = 100_000
+
+
+def rehearse(options: Options, *, total_steps: int) -> None:
+    """Raises TrainerError for an optimizer or a schedule that cannot be made, or that fails in its first step.
+
+    A schedule of any class is taken along the training's steps, since some of them have an end of their own.
+    """
+    on_gpu = torch.cuda.is_available() and importlib.util.find_spec(GPU_ONLY) is not None
+    parameter = nn.Parameter(torch.ones(2, 2))
+    group = {"params": [parameter], "lr": _rate(options)}
+    optimizer = optimizers.of_groups([group], options, on_gpu=on_gpu, warn=lambda _sentence: None)
+    scheduler = schedulers.build(optimizer, options, total_steps=total_steps)
+    parameter.grad = torch.ones_like(parameter)
+    if not type(optimizer).__module__.startswith(GPU_ONLY):
+        _step(optimizer, options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch misses the steps of an optimizer that was left out
+        _walk(scheduler, options, steps=min(total_steps, MOST_STEPS) if options.lr_scheduler_type else 1)
+
+
+def _rate(options: Options) -> float:
+    """A rate that something is trained at. Raises TrainerError where there is none."""
+    given = [options.unet_lr, *([options.text_encoder_lr] if options.trains_clip else [])]
+    rate = max(options.learning_rate if value is None else value for value in given)
+    if not rate and not options.network.pattern_rates:
+        raise optimizers.nothing_to_train()
+    return rate or 1.0
+
+
+def _step(optimizer: Optimizer, options: Options) -> None:
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise TrainerError(
+            f"--optimizer_type {options.optimizer_type}: {type(optimizer).__name__} fails in its first step: {error}"
+        ) from error
+
+
+def _walk(scheduler: LRScheduler, options: Options, *, steps: int) -> None:
+    try:
+        for _ in range(steps):
+            scheduler.step()
+    except Exception as error:
+        flag = (
+            f"--lr_scheduler_type {options.lr_scheduler_type}" if options.lr_scheduler_type else "--lr_scheduler_args"
+        )
+        raise TrainerError(f"{flag}: the schedule fails within {steps} steps: {error}") from error
