@@ -8,9 +8,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
+from library import contact_sheet
 from tests.trainer.running import ROOT, Settings, make_models, train
 
 DEMO = ROOT / "demo"
@@ -28,11 +28,10 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
     )
 
 
-def colour_at(grid: Image.Image, row: int, column: int) -> tuple[int, ...]:
+def colour_of(sheet: Image.Image, cell: contact_sheet.Box) -> tuple[int, ...]:
     """The mean colour of a ring about the middle of one sample, where every sign has its colour."""
-    left, top = 64 + column * 132, row * 132
-    ring = grid.crop((left + 44, top + 76, left + 84, top + 92)).resize((1, 1), Image.Resampling.BOX)
-    pixel = ring.getpixel((0, 0))
+    ring = (cell.left + 44, cell.top + 76, cell.left + 84, cell.top + 92)
+    pixel = sheet.crop(ring).resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     assert isinstance(pixel, tuple)
     return pixel
 
@@ -53,12 +52,11 @@ def test_the_demo_shows_that_something_was_learnt(tmp_path: Path) -> None:
     words += [f"--max_train_epochs {EPOCHS} --sample_every_n_epochs {EPOCHS} --sample_prompts {prompts}"]
     train(settings.plus(" ".join(words)))
 
-    grid_path = tmp_path / "grid.png"
-    made = run("grid.py", grid_path, settings.output_dir / "sample")
-    assert made.returncode == 0, made.stderr
-    with Image.open(grid_path) as grid:
-        for column, prompt in enumerate(SPEC["sample_prompts"]):
-            before, after = colour_at(grid, 0, column), colour_at(grid, 1, column)
+    layout = contact_sheet.Layout(rows=len(SPEC["sample_prompts"]), columns=2, side=SPEC["resolution"])
+    with Image.open(settings.output_dir / "sample" / "lora-contact-sheet.png") as sheet:
+        assert sheet.size == layout.size
+        for row, prompt in enumerate(SPEC["sample_prompts"]):
+            before, after = (colour_of(sheet, layout.cell(row, column)) for column in range(2))
             assert max(before) - min(before) < 30, (prompt, before)
             strong = next(value for name, value in STRONG.items() if name in prompt)
             high = min(channel for channel, is_strong in zip(after, strong, strict=True) if is_strong)
@@ -75,12 +73,5 @@ def test_the_pictures_are_always_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "disc-1.txt").read_text() == "s1gn, a red disc\n"
 
 
-@pytest.mark.parametrize("program", ["make_pictures.py", "grid.py"])
-def test_without_arguments_the_usage_is_told(program: str) -> None:
-    assert run(program).stderr == f"usage: {program} {'OUT' if program[0] == 'm' else 'OUT.png SAMPLE_DIR'}\n"
-
-
-def test_a_grid_of_nothing_is_refused(tmp_path: Path) -> None:
-    made = run("grid.py", tmp_path / "grid.png", tmp_path)
-    assert (made.returncode, made.stderr) == (1, f"error: there is no sample of an epoch in {tmp_path}\n")
-    assert not (tmp_path / "grid.png").exists()
+def test_without_arguments_the_usage_is_told() -> None:
+    assert run("make_pictures.py").stderr == "usage: make_pictures.py OUT\n"
