@@ -113,7 +113,7 @@ def line(run: Run, plan: Plan, budget: Budget | None) -> str:
 
 def described(tier: Tier, *, blocks: int | None = None) -> str:
     """A tier in words."""
-    words = ["fp8 base" if tier.base == "fp8" else "full base"]
+    words = ["fp8 base" if tier.base == "fp8" else "unquantised base"]
     of = f" of {blocks}" if blocks else ""
     if tier.checkpointed_blocks:
         words.append(f"{tier.checkpointed_blocks}{of} blocks checkpointed")

@@ -88,9 +88,9 @@ SMALL = FluxConfig(
 @pytest.mark.parametrize(
     "tier",
     [
-        pytest.param(Tier(), id="full base"),
+        pytest.param(Tier(), id="unquantised base"),
         pytest.param(Tier(base="fp8"), id="fp8 base"),
-        pytest.param(Tier(checkpointed_blocks=14, blocks_to_swap=3), id="full base, swapped"),
+        pytest.param(Tier(checkpointed_blocks=14, blocks_to_swap=3), id="unquantised base, swapped"),
         pytest.param(Tier(base="fp8", checkpointed_blocks=14, blocks_to_swap=5), id="fp8 base, swapped"),
     ],
 )

@@ -147,7 +147,7 @@ def test_without_a_gpu_nothing_is_chosen() -> None:
 @pytest.mark.parametrize(
     ("settled", "tier"),
     [
-        pytest.param({"base": "full"}, Tier(checkpointed_blocks=57, blocks_to_swap=8), id="a full base"),
+        pytest.param({"base": "full"}, Tier(checkpointed_blocks=57, blocks_to_swap=8), id="an unquantised base"),
         pytest.param({"base": "fp8"}, Tier(base="fp8", checkpointed_blocks=46), id="an fp8 base"),
         pytest.param(
             {"base": "fp8", "checkpointed_blocks": 57},
@@ -244,7 +244,7 @@ def test_a_choice_is_told_in_one_line() -> None:
     )
     small, roomy = training(pixels=512), budget_of("H200")
     assert tiers.line(small, tiers.choose(small, settled={}, budget=roomy), roomy) == (
-        "memory: 133.2 GB: full base, no block checkpointed, estimated 40.0 GB"
+        "memory: 133.2 GB: unquantised base, no block checkpointed, estimated 40.0 GB"
     )
 
 
