@@ -11,6 +11,8 @@ import collections
 import json
 from collections.abc import Iterable
 
+import numpy
+
 from library.dataset import Dataset, Picture
 from library.dataset_config import DatasetConfig, SubsetConfig
 from library.options import Options
@@ -141,7 +143,8 @@ def _buckets(config: DatasetConfig, pictures: list[Picture]) -> dict[str, object
         "buckets": {
             index: {"resolution": list(size), "count": counts[size]} for index, size in enumerate(sorted(counts))
         },
-        "mean_img_ar_error": sum(errors) / len(errors) if errors else 0,
+        # numpy's, as in sd-scripts: Python's own sum rounds otherwise from 3.12 on.
+        "mean_img_ar_error": float(numpy.mean(errors)) if errors else 0,
     }
 
 
