@@ -35,15 +35,16 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
     from library.arguments import parse
 
     options = parse(sys.argv[1:])
-    if options.check_command_line:
-        raise SystemExit(0)
 
-    from library import world
-    from library.errors import EXIT_BAD_INPUT, TrainerError
+    from library import early_check, world
+    from library.errors import EXIT_BAD_COMMAND_LINE, EXIT_BAD_INPUT, TrainerError
     from library.metrics import Metrics
 
     speaker = ""
     try:
+        if options.check_command_line:
+            early_check.check(options)
+            raise SystemExit(0)
         own = world.of_environment(os.environ)
         speaker = "" if own.first else f"process {own.rank}: "
         metrics = Metrics.from_environment() if own.first else Metrics(None)
@@ -58,7 +59,7 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
         raise SystemExit(EXIT_BAD_INPUT) from None
     except (TrainerError, OSError) as error:
         print(f"{speaker}error: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_BAD_INPUT) from None
+        raise SystemExit(EXIT_BAD_COMMAND_LINE if options.check_command_line else EXIT_BAD_INPUT) from None
     raise SystemExit(0)
 
 

@@ -47,7 +47,8 @@ class Preflight:
         kohya.check_options(options)
         folder = self._book.home.folder(context.name)
         # Only ours reads the whole line, so it is ours that is written.
-        await self._flags.check(options, kohya.arguments(context, folder, None, trainer=Trainer.OURS))
+        line = kohya.arguments(context, folder, None, trainer=Trainer.OURS)
+        await self._flags.check(options, line, cwd=folder.path)
         files = f"the models and the pictures of {context.name}"
         await lanes.answer(files, _check_space, context, self._book.home.path)
 

@@ -26,9 +26,13 @@ CHECK = "check_command_line"
 WRONG = 2
 """The exit status for a wrong command line: argparse's."""
 ANSWER_SECONDS = 60.0
-"""sd-scripts imports torch before it knows its flags: 6 s here, more on a slow disk. Ours answers in 0.1 s."""
+"""sd-scripts imports torch before it knows its flags: 6 s here, more on a slow disk. Ours answers in 0.1 s,
+or in some seconds where it imports torch to try an optimizer."""
 LANE = "the trainer"
 """Its volume may hang, and then only questions to it wait: no job has this name."""
+
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""The GPUs may be full of other jobs."""
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +49,10 @@ class KnownFlags:
         self._known: tuple[Stamp, dict[str, Flag]] | None = None
         self._question: asyncio.Task[dict[str, Flag]] | None = None
 
-    async def check(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str]) -> None:
+    async def check(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str], *, cwd: Path) -> None:
         """InvalidSetting for what the trainer would not take. `options`: what the user gave under its own names;
-        `command_line`: what comes of them, without the script."""
+        `command_line`: what comes of them, without the script; `cwd`: where it would run, which may not be there
+        yet."""
         if not options:
             return
         # Who comes while it is asked waits for the same answer: sixteen at once would import torch sixteen times.
@@ -55,12 +60,12 @@ class KnownFlags:
             self._question = asyncio.create_task(self._flags(), name="trainer-flags")
         known = await asyncio.shield(self._question)
         if CHECK in known:
-            await self._ask(options, command_line)
+            await self._ask(options, command_line, cwd)
         elif known:
             check(options, known)
 
-    async def _ask(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str]) -> None:
-        answer = await self._run(str(self._script), *command_line, f"--{CHECK}")
+    async def _ask(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str], cwd: Path) -> None:
+        answer = await self._run(str(self._script), *command_line, f"--{CHECK}", cwd=cwd)
         if answer is None or answer.returncode == 0:
             return
         errors = re.findall(r"^error: (.+)$", answer.stderr, re.MULTILINE)
@@ -88,11 +93,11 @@ class KnownFlags:
             self._known = (stamp, flags)
         return self._known[1]
 
-    async def _run(self, *words: str) -> subprocess.CompletedProcess[str] | None:
+    async def _run(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str] | None:
         """Runs the trainer's Python as a job would; None if it cannot be run or does not end."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await lanes.run(LANE, _answer, [str(self._python), *words])
+                return await lanes.run(LANE, _answer, [str(self._python), *words], cwd)
         except (OSError, ValueError, TimeoutError, subprocess.TimeoutExpired) as error:
             log.warning("the trainer does not answer: %r", error)
             return None
@@ -104,7 +109,7 @@ def _stamp(script: Path) -> Stamp:
     return frozenset((file, found.st_mtime_ns, found.st_size) for file in files for found in (file.stat(),))
 
 
-def _answer(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _answer(words: Sequence[str], cwd: Path | None) -> subprocess.CompletedProcess[str]:
     """Blocks, as long as ANSWER_SECONDS."""
     return subprocess.run(
         words,
@@ -113,6 +118,7 @@ def _answer(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         encoding="utf-8",
         errors="replace",
         timeout=ANSWER_SECONDS,
-        env=job_environment(os.environ),
+        cwd=cwd if cwd is not None and cwd.is_dir() else None,
+        env=job_environment(os.environ) | NO_GPU,
         check=False,
     )

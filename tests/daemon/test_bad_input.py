@@ -62,6 +62,8 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
     assert "did you mean --network_alpha?" in refused(daemon, typo, InvalidSetting)
     switch = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"highvram": ["true"]})
     assert "--highvram is a switch, which takes no value" in refused(daemon, switch, InvalidSetting)
+    bogus = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"optimizer_type": ["bogus"]})
+    assert "--optimizer_type bogus: is not one of " in refused(daemon, bogus, InvalidSetting)
     ours = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"output_dir": ["/"]})
     assert "use the name of the job" in refused(daemon, ours, InvalidSetting)
     assert "epochs is 0" in refused(daemon, msgspec.structs.replace(good, epochs=0), InvalidSetting)

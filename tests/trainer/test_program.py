@@ -210,6 +210,8 @@ def test_a_python_without_torch_is_told(settings: Settings) -> None:
         ("", 0, ""),
         ("--network_args train_block=all", 2, "did you mean train_blocks?\n"),
         ("--optimizer_args weight_decay=much", 2, "'much' is not a value of Python"),
+        ("--network_weights missing.safetensors", 2, "error: --network_weights: there is no file missing"),
+        ("--optimizer_type prodigy", 1, "has no module torch; use the Python of the trainer's environment"),
     ],
 )
 def test_a_command_line_is_checked_without_loading_anything(
@@ -221,6 +223,28 @@ def test_a_command_line_is_checked_without_loading_anything(
     assert done.returncode == status, done.stderr
     assert sentence in done.stderr
     assert done.stdout == ""
+    assert not settings.output_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "sentence"),
+    [
+        ("--optimizer_type prodigy --optimizer_args d_coef=2 --lr_scheduler cosine", 0, ""),
+        ("--optimizer_type bogus", 2, "error: --optimizer_type bogus: is not one of "),
+        ("--optimizer_args weight_decoy=0.1", 2, "error: --optimizer_args: AdamW refuses them: "),
+        ("--lr_scheduler_type OneCycleLR --lr_scheduler_args max_lr=0.1 total_steps=1000", 0, ""),
+        ("--lr_scheduler_type Bogus", 2, "error: --lr_scheduler_type Bogus: there is no class "),
+        ("--lr_scheduler cosine_with_min_lr", 2, "error: --lr_scheduler cosine_with_min_lr needs "),
+    ],
+)
+def test_an_optimizer_and_a_schedule_are_tried_before_the_files_of_the_job_are_there(
+    flags: str, status: int, sentence: str, settings: Settings, tmp_path: Path
+) -> None:
+    words = settings.plus(f"--check_command_line --dataset_config {tmp_path}/none.toml {flags}").arguments()
+    done = subprocess.run([sys.executable, PROGRAM, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == (1 if sentence else 0), done.stderr
     assert not settings.output_dir.exists()
 
 

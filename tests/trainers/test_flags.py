@@ -35,7 +35,7 @@ def check(flags: KnownFlags, options: Mapping[str, Sequence[str]]) -> None:
     given = {name: list(words) for name, words in options.items()}
     context = msgspec.structs.replace(CONTEXT, trainer_options=given)
     line = kohya.arguments(context, JobFolder(Path("/outputs/my-lora")), None, trainer=Trainer.OURS)
-    asyncio.run(flags.check(given, line))
+    asyncio.run(flags.check(given, line, cwd=Path("/outputs/my-lora")))
 
 
 def refused(flags: KnownFlags, options: Mapping[str, Sequence[str]]) -> InvalidSetting:
@@ -93,6 +93,17 @@ def test_our_trainer_says_itself_what_it_would_refuse(
     assert error.message.startswith("The trainer refuses this: ")
     assert sentence in error.message
     assert error.fields == {"setting": setting}
+
+
+def test_a_relative_path_is_looked_for_where_the_job_would_run(ours: KnownFlags, tmp_path: Path) -> None:
+    options = {"network_weights": ["earlier.safetensors"]}
+    line = kohya.arguments(
+        msgspec.structs.replace(CONTEXT, trainer_options=options), JobFolder(tmp_path), None, trainer=Trainer.OURS
+    )
+    with pytest.raises(InvalidSetting, match=r"--network_weights: there is no file earlier\.safetensors\.$"):
+        asyncio.run(ours.check(options, line, cwd=tmp_path / "not-there"))
+    (tmp_path / "earlier.safetensors").touch()
+    asyncio.run(ours.check(options, line, cwd=tmp_path))
 
 
 def test_our_trainer_takes_what_is_right(ours: KnownFlags) -> None:
@@ -174,7 +185,7 @@ def test_who_comes_while_it_is_asked_waits_for_the_same_answer(foreign: Path, as
     flags = KnownFlags(PYTHON, foreign)
 
     async def together() -> list[BaseException | None]:
-        each = [flags.check({"rank": [word]}, []) for word in ("1", "x", "2", "y")]
+        each = [flags.check({"rank": [word]}, [], cwd=foreign.parent) for word in ("1", "x", "2", "y")]
         return await asyncio.gather(*each, return_exceptions=True)
 
     assert [type(error) for error in asyncio.run(together())] == [type(None), InvalidSetting] * 2
