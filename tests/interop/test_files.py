@@ -21,6 +21,7 @@ from tests.interop.training import NAME, OUR_COMMAND, Training, Upstream
 # 10 layers of the double block, 3 of the single one, 72 of CLIP-L; each has a down, an up and an alpha.
 TRANSFORMER_LAYERS, LAYERS = 13, 85
 FROZEN = "--learning_rate 1e-60 --max_train_epochs 1"
+MOVED = Path(__file__).with_name("moved.py")
 ROUNDING = 1e-5
 """Of an answer of about 1, in fp32."""
 
@@ -72,6 +73,21 @@ def test_its_last_state_is_taken_bit_for_bit(theirs: Training) -> None:
     state = theirs.folder / "out" / f"{NAME}-state"
     out = theirs.run(OUR_COMMAND, f"--resume {state}", output="ended-by-us")
     assert matrices(out / f"{NAME}.safetensors") == matrices(state / "model.safetensors")
+
+
+def test_sd_scripts_goes_on_from_our_state(ours: Training, upstream: Upstream) -> None:
+    """From the first epoch's end to the second's: weights, moments and schedule are taken up, not begun anew."""
+    state = ours.folder / "out" / f"{NAME}-000001-state"
+    out = ours.run(upstream.command, f"--resume {state}", output="resumed-by-sd-scripts")
+    log = ours.log("resumed-by-sd-scripts").read_text(errors="replace")
+    for what in ("model weights", "optimizer states", "scheduler states", "random states"):
+        assert f"All {what} loaded successfully" in log
+    assert "epoch 2/2" in log
+    assert "epoch 1/2" not in log
+    assert [optimizer_steps(one / "optimizer.bin") for one in (state, out / f"{NAME}-state")] == [2, 4]
+    moved = asked([TRAINER_PYTHON, MOVED, state / "model.safetensors", out / f"{NAME}-state" / "model.safetensors"])
+    # Two steps of AdamW at 1e-3; other start weights would lie ten times as far away.
+    assert 1e-4 < moved < 1e-2
 
 
 def optimizer_steps(path: Path) -> int:
