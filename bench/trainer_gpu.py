@@ -32,6 +32,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+# Before torch is imported, which takes a minute on some machines: the limit is for the whole command.
+BEGAN = time.monotonic()
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench" / "gpu_rows"), str(ROOT / "sd-scripts")]
 
@@ -39,7 +41,7 @@ import material  # noqa: E402
 import table  # noqa: E402
 import torch  # noqa: E402
 from rows import SIZES, THEIRS, WARM_UP_STEPS, Row, Size, rows  # noqa: E402
-from workers import Workers  # noqa: E402
+from workers import Worker, Workers  # noqa: E402
 
 from library import speed  # noqa: E402
 
@@ -75,7 +77,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace, folder: Path, checkout: Path | None) -> None:
         self._arguments, self._folder, self._checkout = arguments, folder, checkout
         self._size: Size = SIZES[arguments.size]
-        self._end = time.monotonic() + arguments.seconds
+        self._end = BEGAN + arguments.seconds
         python = os.environ.get("SD_SCRIPTS_PYTHON")
         self._workers = Workers(folder, checkout, Path(python) if python else None)
         self.report: table.Report = {
@@ -98,11 +100,19 @@ class Bench:
                 worker = self._workers.take(row.whose)
                 if following is not None:
                     self._workers.start_ahead(following.whose)
-                limit = min(self._arguments.limit or row.limit, self._left())
-                self._keep(row, worker.run(self._job(row), limit=limit))
+                self._measure(row, worker)
         finally:
             self._workers.end()
             self.write()
+
+    def _measure(self, row: Row, worker: Worker) -> None:
+        """What the end of the bench's own time cuts off has not failed."""
+        limit = self._arguments.limit or row.limit
+        found = worker.run(self._job(row), limit=min(limit, self._left()))
+        if found is None and self._left() <= 0:
+            self._leave_out(row)
+        else:
+            self._keep(row, found or {"failed": f"took more than {limit:.0f} s"})
 
     def _chosen(self) -> list[Row]:
         compiled = f"--compile --compile_backend {'inductor' if has_compiler() else 'aot_eager'}"
@@ -168,7 +178,9 @@ class Bench:
 
 
 def has_compiler() -> bool:
-    return any(shutil.which(name) for name in ("g++", "clang++"))
+    """What inductor needs: of C++ for a CPU, of C for a GPU, where Triton compiles its launchers with it."""
+    names = ("cc", "gcc", "clang") if torch.cuda.is_available() else ("g++", "clang++")
+    return any(shutil.which(name) for name in names)
 
 
 def machine(checkout: Path | None) -> dict[str, Any]:
@@ -199,6 +211,9 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
+    """Of a checkout itself: git would also answer for one that lies around a mere copy."""
+    if not (folder / ".git").exists():
+        return None
     command = ["git", "-C", folder, "rev-parse", "--short", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None

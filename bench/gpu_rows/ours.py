@@ -36,15 +36,21 @@ class Watched:
         self.checkpointed: int | None = job["checkpointed"]
         self.marks = Marks(warm_up=job["warm_up"], steps=job["steps"])
         self.weights: RandomWeights | None = None
-        self.compiles = "--compile" in job["flags"]
+        self.flags: list[str] = job["flags"]
         self.choices: Choices | None = None
 
     def check(self, *arguments: Any, **options: Any) -> Inputs:
-        """The preflight. For a share of checkpointed blocks there is no flag."""
+        """The preflight. There is no flag for a share of checkpointed blocks, nor for what the trainer decides by the
+        memory that is free, which the process before may not have given back yet."""
         inputs: Inputs = CHECK(*arguments, **options)
         if self.checkpointed is None:
             return inputs
-        choices = dataclasses.replace(inputs.choices, checkpointed_blocks=self.checkpointed)
+        choices = dataclasses.replace(
+            inputs.choices,
+            checkpointed_blocks=self.checkpointed,
+            base="fp8" if "--fp8_base" in self.flags else "full",
+            blocks_to_swap=0,
+        )
         return dataclasses.replace(inputs, choices=choices)
 
     def stream(self, path: Path, **_: Any) -> Iterator[tuple[str, torch.Tensor, None]]:
@@ -59,7 +65,7 @@ class Watched:
         """What was computed with, and on what. Raises RuntimeError where blocks were to be compiled and are not."""
         assert self.weights is not None
         assert self.choices is not None
-        if self.compiles and self.choices.compile == compilation.NO:
+        if "--compile" in self.flags and self.choices.compile == compilation.NO:
             raise RuntimeError("the trainer went on without compiled blocks")
         return {"checksum": self.weights.checksum, "choices": dataclasses.asdict(self.choices)}
 

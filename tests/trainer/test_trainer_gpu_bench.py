@@ -6,6 +6,7 @@ Nothing here depends on a time. sd-scripts beside it is in tests/upstream.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -20,7 +21,7 @@ from tests.harness.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "bench" / "trainer_gpu.py"
-sys.path.append(str(ROOT / "bench" / "gpu_rows"))
+sys.path += [str(ROOT / "bench"), str(ROOT / "bench" / "gpu_rows")]
 
 # Of time, for a bench that is to measure all that it is asked for.
 ENOUGH = ("--seconds", "3000", "--limit", "3000")
@@ -28,6 +29,7 @@ ENOUGH = ("--seconds", "3000", "--limit", "3000")
 rows = importlib.import_module("rows")
 stand_ins = importlib.import_module("stand_ins")
 table = importlib.import_module("table")
+trainer_gpu = importlib.import_module("trainer_gpu")
 workers = importlib.import_module("workers")
 
 
@@ -71,6 +73,19 @@ def test_rows_for_which_no_time_is_left_are_named(tmp_path: Path) -> None:
     assert "ours: compiled, all activations kept, 128 px" in next(tmp_path.glob("*.md")).read_text()
 
 
+@pytest.mark.parametrize(("limit", "left_out"), [(1, False), (3000, True)])
+def test_a_row_that_the_end_of_the_bench_cuts_off_has_not_failed(limit: int, left_out: bool, tmp_path: Path) -> None:
+    """The row takes too long; its own limit is past, or the bench's."""
+    seconds = 0 if left_out else 1e9
+    parsed = argparse.Namespace(size="tiny", seconds=seconds, steps=1, only="", limit=limit, out=tmp_path)
+    (row, *_) = rows.rows(rows.SIZES["tiny"], compiled="", eager="")
+    bench = trainer_gpu.Bench(parsed, tmp_path, None)
+    sleeper = workers.Worker(["sleep", "infinity"], tmp_path / "log")
+    bench._measure(row, sleeper)
+    assert len(bench.report["left_out"]) == left_out
+    assert [one["failed"] for one in bench.report["rows"]] == ([] if left_out else ["took more than 1 s"])
+
+
 @pytest.mark.parametrize(
     ("options", "environ", "sentence"),
     [
@@ -105,8 +120,7 @@ def test_a_row_that_takes_too_long_ends_with_all_that_it_started(tmp_path: Path)
     )
     worker = workers.Worker([sys.executable, "-c", script], tmp_path / "log")
     until(lambda: told.exists() and told.read_text().endswith("."), what="the worker to start a child")
-    found = worker.run({"result": str(tmp_path / "result")}, limit=0.1)
-    assert found["failed"].startswith("took more than")
+    assert worker.run({"result": str(tmp_path / "result")}, limit=0.1) is None
     child = Path("/proc", told.read_text().rstrip("."), "stat")
     until(lambda: not child.exists() or ") Z " in child.read_text(), what="the child to end")
 
