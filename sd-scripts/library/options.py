@@ -27,6 +27,9 @@ LR_SCHEDULERS = (
     *("polynomial", "inverse_sqrt", "warmup_stable_decay", "piecewise_constant"),
 )
 
+# Of a float of 32 bits, which these numbers become.
+LARGEST = 3.4e38
+
 COMPILE_BACKENDS = ("inductor", "aot_eager")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 ATTENTION = ("auto", "sdpa", "cudnn", "flash", "efficient", "math")
@@ -74,17 +77,17 @@ def rate(text: str) -> float:
 
 def positive(text: str) -> float:
     """A finite number above 0."""
-    return _checked(text, float, lambda value: math.isfinite(value) and value > 0, "a number above 0")
+    return _checked(text, float, lambda value: 0 < value <= LARGEST, "a number above 0")
 
 
 def number(text: str) -> float:
     """A finite number."""
-    return _checked(text, float, math.isfinite, "a number")
+    return _checked(text, float, lambda value: abs(value) <= LARGEST, "a number")
 
 
 def not_negative(text: str) -> float:
     """A finite number from 0."""
-    return _checked(text, float, lambda value: math.isfinite(value) and value >= 0, "a number from 0")
+    return _checked(text, float, lambda value: 0 <= value <= LARGEST, "a number from 0")
 
 
 def chance(text: str) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,7 +24,7 @@ PRECISIONS = {None: torch.float32, "float": torch.float32, "fp16": torch.float16
 
 
 def prepare(options: Options) -> None:
-    """Makes --output_dir. Raises TrainerError where it cannot be written."""
+    """Makes --output_dir. Raises TrainerError where it cannot be written, or where names in it would be too long."""
     folder = options.output_dir
     probe = folder / ".writable"
     try:
@@ -34,6 +35,13 @@ def prepare(options: Options) -> None:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
+    longest = len(os.fsencode(names.average_name(options, Moment(step=0)) + ".tmp"))
+    most = os.pathconf(folder, "PC_NAME_MAX")
+    if longest > most:
+        raise TrainerError(
+            f"--output_name: files of it would have names of up to {longest} bytes, and {folder} takes {most}; "
+            f"make it {longest - most} bytes shorter"
+        )
 
 
 class Output:

@@ -10,6 +10,7 @@ Nothing is unpickled: tensors are read with `weights_only`. States by sd-scripts
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 import sys
@@ -126,7 +127,8 @@ def find(path: Path) -> Path:
 
     Raises TrainerError where neither is there or a file is missing.
     """
-    folder = atomic.existing_directory(path)
+    path = Path(os.path.abspath(path))  # `.` too has its own name then, and its `.old`
+    folder = atomic.existing_directory(path) if path.name else None
     if folder is None:
         raise TrainerError(f"--resume: there is no state folder {path}")
     for name in (PROGRESS, WEIGHTS, OPTIMIZER, SCHEDULER):

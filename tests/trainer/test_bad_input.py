@@ -39,6 +39,9 @@ SUBSET = "[[datasets.subsets]]\nimage_dir = '{pictures}'\n"
         ("--mixed_precision fp16", "--mixed_precision: 'fp16' is not there yet; this trainer has no, bf16"),
         ("--network_dim 0", "--network_dim: 0 is not a whole number from 1"),
         ("--learning_rate nan", "--learning_rate: nan is not a number from 0"),
+        ("--guidance_scale 1e40", "--guidance_scale: 1e40 is not a number from 0"),
+        ("--discrete_flow_shift inf", "--discrete_flow_shift: inf is not a number above 0"),
+        ("--logit_mean=-1e39", "--logit_mean: -1e39 is not a number"),
         ("--max_train_epochs many", "--max_train_epochs: many is not a whole number from 1"),
         ("--network_args train_block=all", "did you mean train_blocks?"),
         ("--network_args train_blocks=some", "the value must be one of all, double, single"),
@@ -307,6 +310,22 @@ def test_a_tokenizer_that_is_missing_is_told_before_pictures_are_encoded(
 def test_an_output_folder_that_cannot_be_written(settings: Settings) -> None:
     (settings.folder / "file").write_text("")
     assert "cannot be written: Not a directory" in refusal(settings.plus(f"--output_dir {settings.folder}/file/out"))
+
+
+def test_an_output_name_that_no_file_can_have(settings: Settings) -> None:
+    """Counted in bytes, for the longest name: NAME-step00000000-ema.safetensors.tmp."""
+    longest = "ü" * 111
+    preflight.check(parse(settings.plus(f"--output_name {longest}").arguments()))
+    assert "takes 255; make it 2 bytes shorter" in refusal(settings.plus(f"--output_name ü{longest}"))
+
+
+def test_a_state_is_named_from_inside_it(
+    long_settings: Settings, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(undisturbed.output_dir / "lora-000001-state")
+    assert preflight.check(parse(long_settings.plus("--resume .").arguments())).first_step == 60
+    assert "is not a whole state: train_state.json is missing" in refusal(long_settings.plus("--resume .."))
+    assert "--resume: there is no state folder /" in refusal(long_settings.plus("--resume /"))
 
 
 @pytest.mark.parametrize(
