@@ -7,10 +7,12 @@ starts. docs/decisions/0012-flags-asked-of-the-trainer.md says why.
 """
 
 import asyncio
+import hashlib
 import logging
 import os
 import re
 import subprocess
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +30,7 @@ WRONG = 2
 ANSWER_SECONDS = 60.0
 """sd-scripts imports torch before it knows its flags: 6 s here, more on a slow disk. Ours answers in 0.1 s,
 or in some seconds where it imports torch to try an optimizer."""
+REMEMBERED = 1000
 LANE = "the trainer"
 """Its volume may hang, and then only questions to it wait: no job has this name."""
 
@@ -41,12 +44,14 @@ Stamp = frozenset[tuple[Path, int, int]]
 
 
 class KnownFlags:
-    """Asks each question about the flags once, until a file of the trainer changes."""
+    """Asks each question once, until a file of the trainer changes."""
 
     def __init__(self, python: Path, script: Path) -> None:
         self._python = python
         self._script = script
         self._known: tuple[Stamp, dict[str, Flag]] | None = None
+        self._taken: deque[bytes] = deque(maxlen=REMEMBERED)
+        """Digests of options with which the whole command line was taken."""
         self._question: asyncio.Task[dict[str, Flag]] | None = None
 
     async def check(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str], *, cwd: Path) -> None:
@@ -65,8 +70,15 @@ class KnownFlags:
             check(options, known)
 
     async def _ask(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str], cwd: Path) -> None:
+        # The rest of the line is the daemon's own, and right whatever it says.
+        asked = hashlib.sha256(msgspec.json.encode(options, order="sorted")).digest()
+        if asked in self._taken:
+            return
         answer = await self._run(str(self._script), *command_line, f"--{CHECK}", cwd=cwd)
-        if answer is None or answer.returncode == 0:
+        if answer is None:
+            return
+        if answer.returncode == 0:
+            self._taken.append(asked)
             return
         errors = re.findall(r"^error: (.+)$", answer.stderr, re.MULTILINE)
         if answer.returncode != WRONG or not errors:
@@ -91,6 +103,7 @@ class KnownFlags:
                 log.warning("%s does not tell its flags: %s", self._script, answer.stderr[-1000:] if answer else "")
                 return {}
             self._known = (stamp, flags)
+            self._taken.clear()
         return self._known[1]
 
     async def _run(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str] | None:

@@ -181,6 +181,31 @@ def test_the_answer_is_kept_until_a_file_of_the_trainer_changes(foreign: Path, a
     assert asked.read_text() == "xxxx"
 
 
+def test_options_that_were_taken_are_not_asked_again_until_the_trainer_changes(tmp_path: Path, asked: Path) -> None:
+    script = tmp_path / "trainer.py"
+    words = f"""
+import argparse, sys
+parser = argparse.ArgumentParser()
+parser.add_argument("--check_command_line", action="store_true")
+parser.parse_known_args()
+open({str(asked)!r}, "a").write("x")
+if "bad" in sys.argv:
+    print("error: --rank is bad", file=sys.stderr)
+    sys.exit(2)
+"""
+    script.write_text(words)
+    flags = KnownFlags(PYTHON, script)
+    for options in ({"rank": ["4"]}, {"rank": ["4"], "text": []}, {"rank": ["4"]}):
+        check(flags, options)
+    assert asked.read_text() == "xx"
+    for _ in range(2):
+        assert refused(flags, {"rank": ["bad"]}).message == "The trainer refuses this: --rank is bad."
+    assert asked.read_text() == "xxxx"
+    script.write_text(words + "#")
+    check(flags, {"rank": ["4"]})
+    assert asked.read_text() == "xxxxx"
+
+
 def test_who_comes_while_it_is_asked_waits_for_the_same_answer(foreign: Path, asked: Path) -> None:
     flags = KnownFlags(PYTHON, foreign)
 
@@ -190,6 +215,22 @@ def test_who_comes_while_it_is_asked_waits_for_the_same_answer(foreign: Path, as
 
     assert [type(error) for error in asyncio.run(together())] == [type(None), InvalidSetting] * 2
     assert asked.read_text() == "x"
+
+
+def test_the_event_loop_goes_on_while_the_trainer_thinks(foreign: Path, tmp_path: Path) -> None:
+    """The trainer goes on only when somebody else on the loop has come to his turn."""
+    turn = tmp_path / "turn"
+    os.mkfifo(turn)
+    foreign.write_text(f"open({str(turn)!r}).read()\n" + foreign.read_text())
+    flags = KnownFlags(PYTHON, foreign)
+
+    async def together() -> BaseException | None:
+        thinking = asyncio.create_task(flags.check({"rank": ["x"]}, [], cwd=tmp_path))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(turn.write_text, "go on")
+        return (await asyncio.gather(thinking, return_exceptions=True))[0]
+
+    assert isinstance(asyncio.run(together()), InvalidSetting)
 
 
 def test_without_options_the_trainer_is_not_asked(foreign: Path, asked: Path) -> None:
