@@ -36,9 +36,9 @@ def popen_here(command: Sequence[str | Path], env: Mapping[str, str]) -> subproc
     return subprocess.Popen(command, env=environ | dict(env), text=True)
 
 
-def whole_lines(path: Path) -> list[dict[str, Any]]:
+def whole_lines(path: Path, *, offset: int = 0) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines that is being written: of the last one a half may be there."""
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    return [json.loads(line) for line in path.read_bytes()[offset:].split(b"\n")[:-1]]
 
 
 class Asked:
@@ -95,6 +95,21 @@ class Asked:
             return job if progress is not None and (progress.step or 0) >= step else None
 
         return until(look, what=f"{name} to do step {step}", deadline_seconds=TRAINING_SECONDS)
+
+    def reach(self, name: str, step: int, *, attempt: int = 1) -> None:
+        """Until the trainer of this attempt has told that so many steps are done. Read from its own file: the daemon
+        looks at that once a second, in which a quick machine ends a short training."""
+        metrics = self.folder(name) / "metrics.jsonl"
+
+        def told() -> bool:
+            seen = {event["event"]: event for event in self.events(name) if event.get("attempt") == attempt}
+            assert "ended" not in seen, f"{name} has not done step {step}: {seen['ended']}"
+            if "started" not in seen or not metrics.exists():
+                return False
+            lines = whole_lines(metrics, offset=seen["reserved"]["metricsOffset"])
+            return any((line.get("step") or 0) >= step for line in lines)
+
+        until(told, what=f"attempt {attempt} of {name} to do step {step}", deadline_seconds=TRAINING_SECONDS)
 
     def folder(self, name: str) -> Path:
         return self.home / "outputs" / name

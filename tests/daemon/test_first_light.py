@@ -60,7 +60,8 @@ def test_promise_1_a_killed_and_restarted_daemon_changes_nothing(
     daemon: RunningDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon.submit(context("my-lora", model))
-    before = daemon.wait_for_step("my-lora", 5)
+    daemon.reach("my-lora", 5)
+    before = daemon.job("my-lora")
     daemon.kill()
     daemon.start()
     after = daemon.job("my-lora")
@@ -91,7 +92,7 @@ def test_a_stopped_job_saves_first_and_resumes_to_the_same_result(
     daemon: RunningDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon.submit(context("my-lora", model))
-    daemon.wait_for_step("my-lora", 21)
+    daemon.reach("my-lora", 21)
     assert daemon.call(m.STOP, m.StopParameters(name="my-lora")).job.runtime.state is State.STOPPING
     stopped = daemon.wait("my-lora", State.STOPPED)
     assert stopped.runtime.steps_lost == 0
@@ -110,7 +111,8 @@ def test_promise_5_a_sigterm_from_outside_is_an_interruption_and_the_job_goes_on
     daemon: RunningDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon.submit(context("my-lora", model))
-    job = daemon.wait_for_step("my-lora", 5)
+    daemon.reach("my-lora", 5)
+    job = daemon.job("my-lora")
     assert job.runtime.attempt is not None
     assert job.runtime.attempt.pid is not None
     os.kill(job.runtime.attempt.pid, signal.SIGTERM)

@@ -135,7 +135,7 @@ def test_promise_5_a_resumed_one_ends_as_if_nothing_had_happened(
 ) -> None:
     with RunningDaemon(folder, arguments=PROCESS) as daemon:
         daemon.submit(context("my-lora", model))
-        daemon.wait_for_step("my-lora", 21)
+        daemon.reach("my-lora", 21)
         daemon.call(m.STOP, m.StopParameters(name="my-lora"))
         daemon.wait("my-lora", State.STOPPED)
         daemon.stop()
@@ -159,7 +159,7 @@ def test_promise_5_one_that_sd_scripts_trained_goes_on_with_our_trainer(folder: 
     """From the end of the epoch in the state's name; its counter restarts at each resume (trainers.md 1.5)."""
     with RunningDaemon(folder, arguments=PROCESS) as daemon:
         daemon.submit(context("my-lora", model))
-        daemon.wait_for_step("my-lora", 33)
+        daemon.reach("my-lora", 33)
         daemon.call(m.STOP, m.StopParameters(name="my-lora"))
         daemon.wait("my-lora", State.STOPPED)
         daemon.stop()

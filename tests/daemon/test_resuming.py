@@ -39,21 +39,6 @@ def long_run(model: Path) -> Iterator[dict[str, bytes]]:
     shutil.rmtree(folder)
 
 
-def reach(daemon: Asked, name: str, attempt: int, step: int) -> None:
-    """Waits until the trainer of this attempt has told that a step is done. Read from its own file, since the daemon
-    looks at that once a second and a step takes a fortieth."""
-    metrics = daemon.folder(name) / "metrics.jsonl"
-    begin = event_of(daemon, name, "reserved", attempt)["metricsOffset"]
-
-    def done() -> bool:
-        told = metrics.read_bytes()[begin:] if metrics.exists() else b""
-        lines = told[: told.rfind(b"\n") + 1].splitlines()
-        return bool(lines) and (json.loads(lines[-1]).get("step") or 0) >= step
-
-    event_of(daemon, name, "started", attempt)
-    until(done, what=f"step {step}")
-
-
 def event_of(daemon: Asked, name: str, kind: str, attempt: int) -> dict[str, Any]:
     """Waits for an event of an attempt."""
 
@@ -77,7 +62,7 @@ def interrupt_five_times(daemon: Asked, model: Path, long_run: dict[str, bytes],
         # What is killed loses its steps since the last state: far enough for one more, so that the job gets on.
         step += draw.randint(2, 12) if way == "TERM" else draw.randint(STEPS_PER_EPOCH + 1, 26)
         print(f"attempt {number}: SIG{way} at step {step}")
-        reach(daemon, "my-lora", number, step)
+        daemon.reach("my-lora", step, attempt=number)
         kill(number, way)
         event_of(daemon, "my-lora", "ended", number)
         step = newest_step(daemon, "my-lora")
@@ -142,7 +127,7 @@ def test_promise_5_a_changed_setting_is_explained_and_the_job_never_begins_anew(
     daemon: RunningDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon.submit(context("my-lora", model))
-    daemon.wait_for_step("my-lora", 18)
+    daemon.reach("my-lora", 18)
     daemon.call(m.STOP, m.StopParameters(name="my-lora"))
     daemon.wait("my-lora", State.STOPPED)
     saved = newest_step(daemon, "my-lora")

@@ -27,7 +27,8 @@ def daemon(user_manager: UserManager) -> Iterator[InstalledDaemon]:
 def test_a_job_runs_in_a_scope_of_its_own(daemon: InstalledDaemon, model: Path) -> None:
     assert daemon.info().supervisor is Supervisor.SCOPE
     daemon.submit(context("my-lora", model))
-    job = daemon.wait_for_step("my-lora", 2)
+    daemon.reach("my-lora", 2)
+    job = daemon.job("my-lora")
     assert job.runtime.attempt is not None
     unit = job.runtime.attempt.unit
     assert unit == f"fluxgym-my-lora-{job.runtime.id[:8]}.001.scope"
@@ -44,13 +45,18 @@ def test_promise_1_a_running_job_does_not_notice(
 ) -> None:
     """kill -9, restart, daemon-reload, daemon-reexec and the death of the bus, all during one training."""
     daemon.submit(context("my-lora", model))
-    pid = daemon.wait_for_step("my-lora", 2).runtime.attempt
+    daemon.reach("my-lora", 2)
+    before = daemon.job("my-lora").runtime.attempt
+    assert before is not None
+    # So that it is not over before all of this has happened. What it is sent meanwhile it gets when it goes on.
+    daemon.manager.run(["kill", "-STOP", str(before.pid)])
     daemon.kill()
     daemon.manager.systemctl("restart", SERVICE)
     daemon.manager.daemon_reload()
     daemon.manager.kill_bus()
     daemon.manager.daemon_reexec()
-    assert daemon.job("my-lora").runtime.attempt == pid, "the training was too short to be disturbed, or it noticed"
+    assert daemon.job("my-lora").runtime.attempt == before, "it noticed"
+    daemon.manager.run(["kill", "-CONT", str(before.pid)])
     job = daemon.wait("my-lora", State.COMPLETED)
     assert job.runtime.attempt is not None
     assert job.runtime.attempt.number == 1
@@ -62,9 +68,10 @@ def test_promise_1_a_running_job_does_not_notice(
 
 
 def test_promise_1_a_daemon_that_hangs_is_restarted_by_its_watchdog(user_manager: UserManager, model: Path) -> None:
-    daemon = InstalledDaemon(user_manager, drop_in="[Service]\nWatchdogSec=3\n")
+    daemon = InstalledDaemon(user_manager, drop_in="[Service]\nWatchdogSec=12\n")
     daemon.submit(context("my-lora", model))
-    attempt = daemon.wait_for_step("my-lora", 2).runtime.attempt
+    daemon.reach("my-lora", 2)
+    attempt = daemon.job("my-lora").runtime.attempt
     before = daemon.pid
     user_manager.systemctl("kill", "--kill-whom=main", "--signal=STOP", SERVICE)
     daemon.wait_for_another(before)
@@ -112,7 +119,7 @@ def test_promise_5_at_the_end_of_the_user_manager_a_job_saves_and_the_next_manag
     daemon: InstalledDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon.submit(context("my-lora", model))
-    daemon.wait_for_step("my-lora", 2)
+    daemon.reach("my-lora", 2)
     # The job is sent SIGTERM first and has time to save: it is ordered after the daemon's service.
     daemon.manager.exit()
     daemon.manager.start()
