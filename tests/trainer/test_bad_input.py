@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from library import preflight
 from library.arguments import parse
@@ -291,6 +293,29 @@ def test_a_wrong_model_file(flag: str, name: str | None, content: bytes, sentenc
     assert str(path) in message
 
 
+SCALE = "double_blocks.0.img_attn.norm.key_norm.scale"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({SCALE: None}, f"it lacks {SCALE}"),
+        ({SCALE: None, "img_in.bias": None}, "it lacks img_in.bias (and 1 more keys are wrong)"),
+        ({SCALE: torch.zeros(3, 3)}, f"it has {SCALE} as (3, 3), and (32,) is right"),
+        ({"img_in.absmax": torch.zeros(1)}, "it has img_in.absmax, which is none of its keys"),
+    ],
+)
+def test_a_transformer_with_a_wrong_key(
+    change: dict[str, torch.Tensor | None], sentence: str, settings: Settings, models: Models
+) -> None:
+    """Told by the preflight, though it is loaded last."""
+    changed = load_file(models.folder / "flux1-dev.safetensors") | change
+    path = settings.folder / "flux1-dev.safetensors"
+    save_file({key: value for key, value in changed.items() if value is not None}, path)
+    message = refusal(settings.plus(f"--pretrained_model_name_or_path {path}"))
+    assert message == f"--pretrained_model_name_or_path: {path} is damaged or another model: {sentence}"
+
+
 def test_models_that_do_not_belong_together(settings: Settings, models: Models) -> None:
     message = refusal(settings.plus(f"--ae {models.folder / 'clip_l.safetensors'}"))
     assert "is not Flux's autoencoder: it lacks" in message
@@ -356,7 +381,8 @@ def test_a_state_that_is_not_there_or_not_whole(settings: Settings, tmp_path: Pa
     for name in ("model.safetensors", "optimizer.bin", "scheduler.bin"):
         (gone / name).touch()
     (gone / "train_state.json").write_text('{"format": "fluxgym-2", "current_step": 1e400}')
-    assert "train_state.json is damaged; take another state" in refusal(settings.plus(f"--resume {gone}"))
+    damage = "train_state.json is damaged (current_step is not a whole number from 0); take another state"
+    assert damage in refusal(settings.plus(f"--resume {gone}"))
 
 
 def test_the_state_decides_where_a_resumed_run_begins(
