@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPU memory of a training, part by part, in bytes, for each way of computing it. Pure.
+"""The GPU memory of a training and of its samples, part by part, in bytes, for each way of computing it. Pure.
 
 A step of the full-size FLUX.1 dev, followed tensor by tensor (tests/trainer/test_footprint.py), stays under these
 figures by less than 5 % at usual ranks. They are an eager step's; a compiled one keeps less of each block.
@@ -26,6 +26,8 @@ WORKING = 28
 RESERVE = 500_000_000
 # What a layer of CLIP-L keeps, for each token and hidden number: a transformer's layer, as a double block's stream.
 CLIP_KEPT, CLIP_TOKENS = 60, 77
+# What Flux's autoencoder needs beside its weights: bytes for each pixel, computed in fp32.
+ENCODING, DECODING = 2650, 3200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +47,23 @@ class Numbers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The largest sample that is asked for: pixels, tokens with its text, and the bytes of the autoencoder."""
+
+    area: int
+    tokens: int
+    autoencoder: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """All of a training that its memory depends on.
 
     `largest`: numbers of a block's largest matrix. `lora`: numbers of the LoRA on the transformer, `clip_lora` of
     that on CLIP-L. `copies`: how often each is kept in fp32: itself, its gradient, the optimizer's moments, a moving
     average. `encoders`: bytes of text encoders that stay on the device. `clip_hidden_layers`: hidden width times
-    layers of CLIP-L where it is trained. `inputs_on_host`: checkpointed blocks keep their inputs there.
+    layers of CLIP-L where it is trained. `inputs_on_host`: checkpointed blocks keep their inputs there. `sample`: if
+    one is asked for.
     """
 
     model: FluxConfig
@@ -67,6 +79,7 @@ class Run:
     encoders: int = 0
     clip_hidden_layers: int = 0
     inputs_on_host: bool = False
+    sample: Sample | None = None
 
     @property
     def blocks(self) -> int:
@@ -89,7 +102,8 @@ class Tier:
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Bytes on the device, all at one moment: the worst of a step. `weights`: of the frozen models; `training`: LoRA,
+    """Bytes on the device, all at one moment: the worst of a step, and with `samples`, which is what these take more
+    than a step, the worst of all. `weights`: of the frozen models; `training`: LoRA,
     gradients and what the optimizer keeps; `activations`: what lies between forward and backward; `working`: what one
     block needs while it is computed; `reserve`: what no tensor of ours takes."""
 
@@ -98,10 +112,15 @@ class Footprint:
     activations: int
     working: int
     reserve: int = RESERVE
+    samples: int = 0
 
     @property
     def total(self) -> int:
         return sum(dataclasses.astuple(self))
+
+    @property
+    def step(self) -> int:
+        return self.total - self.samples
 
 
 def numbers_of(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Numbers:
@@ -128,12 +147,26 @@ def largest_matrix(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 def of(run: Run, tier: Tier) -> Footprint:
     """What the run takes, computed in this way."""
-    return Footprint(
+    found = Footprint(
         weights=_weights(run, tier) + run.encoders,
         training=(run.lora + run.clip_lora) * run.copies * FP32,
         activations=_activations(run, tier) + run.batch.size * CLIP_TOKENS * CLIP_KEPT * run.clip_hidden_layers,
-        working=_working(run, tier),
+        working=_working(run, tier, run.batch.size * run.batch.tokens),
     )
+    return dataclasses.replace(found, samples=max(0, _sampling(run, tier) - found.total))
+
+
+def _sampling(run: Run, tier: Tier) -> int:
+    """Between two steps there are no gradients and nothing of a forward pass. One picture is denoised, then decoded,
+    beside the transformer."""
+    if run.sample is None:
+        return 0
+    trained = (run.lora + run.clip_lora) * (run.copies - 1) * FP32
+    making = max(
+        _working(run, tier, run.sample.tokens),
+        run.sample.autoencoder + run.sample.area * DECODING,
+    )
+    return _weights(run, tier) + run.encoders + trained + making + RESERVE
 
 
 def on_host(run: Run, tier: Tier) -> int:
@@ -179,7 +212,7 @@ def _activations(run: Run, tier: Tier) -> int:
     return inputs + max(whole, again) + casts
 
 
-def _working(run: Run, tier: Tier) -> int:
-    """One block's, and with an fp8 base the largest matrix in the training's type."""
+def _working(run: Run, tier: Tier, tokens: int) -> int:
+    """One block's, of so many tokens, and with an fp8 base the largest matrix in the training's type."""
     dequantised = run.largest * run.width if tier.base == "fp8" else 0
-    return run.batch.size * run.batch.tokens * run.model.hidden * WORKING + dequantised
+    return tokens * run.model.hidden * WORKING + dequantised

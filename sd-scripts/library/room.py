@@ -9,7 +9,8 @@ import collections
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from library import footprint, host_memory, latent_cache, needs, safetensors_fil
 from library.activations import Batch
 from library.dataset import Dataset, Picture
 from library.flux_model import SINGLE_FILE_PREFIX, FluxConfig
-from library.footprint import Run, Tier
+from library.footprint import Run, Sample, Tier
 from library.needs import Demand
 from library.options import Options
+from library.prompts import Prompt
 from library.text_encoders import clip_config
 
 # A token is 2x2 latents, a latent 8x8 pixels.
@@ -31,11 +33,12 @@ CHANNELS_PER_TOKEN = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is trained. `pictures`: all that have to be encoded; `processes`: how many train together, each with a GPU
-    of its own."""
+    """What is trained. `pictures`: all that have to be encoded; `prompts`: all samples; `processes`: how many train
+    together, each with a GPU of its own."""
 
     dataset: Dataset
     pictures: tuple[Picture, ...]
+    prompts: Sequence[Prompt]
     flux: FluxConfig
     t5_length: int
     processes: int
@@ -51,8 +54,12 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
     budget = tiers.budget(options.vram, free=free)
     plan = tiers.choose(run, settled=settled, budget=budget)
     tiers.check(plan, budget, resumed=resumed)
+    for what, count in _encoding(options, subject, run):
+        tiers.check_encoding(count, what, budget)
     if budget is not None:
         print(tiers.line(run, plan, budget), flush=True)
+    if sentence := tiers.advice_on_samples(plan, budget):
+        print(f"warning: {sentence}", file=sys.stderr)
     on_host = _on_host(options, subject, run, plan, gpu=free is not None)
     needs.check_host(on_host, free=host_memory.available())
     for folder, demands in by_disk(on_disk(options, subject, run)):
@@ -92,7 +99,38 @@ def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
         encoders=encoders * (2 if autocast else 4),
         clip_hidden_layers=config["hidden_size"] * config["num_hidden_layers"] if options.trains_clip else 0,
         inputs_on_host=options.cpu_offload_checkpointing,
+        sample=_largest_sample(options, subject),
     )
+
+
+def _largest_sample(options: Options, subject: Subject) -> Sample | None:
+    if not subject.prompts:
+        return None
+    area = max(prompt.width * prompt.height for prompt in subject.prompts)
+    return Sample(area=area, tokens=area // PIXELS_PER_TOKEN + subject.t5_length, autoencoder=_autoencoder(options))
+
+
+def _autoencoder(options: Options) -> int:
+    """Bytes: it always computes in fp32."""
+    return _numbers(safetensors_file.read_shapes(options.ae, "--ae")) * footprint.FP32
+
+
+def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[str, int]]:
+    """(what, bytes on the GPU) of what is surely encoded before the training, one after the other."""
+    pictures = [
+        picture
+        for picture in subject.pictures
+        if not (options.cache_latents_to_disk and latent_cache.path_of(picture).exists())
+    ]
+    if pictures:
+        largest = max(picture.bucket.area for picture in pictures)
+        yield "encoding the pictures", _autoencoder(options) + largest * footprint.ENCODING
+    on_disk = options.cache_text_encoder_outputs_to_disk
+    if subject.prompts or not (on_disk and all(text_cache.path_of(picture).exists() for picture in subject.pictures)):
+        t5 = dict(safetensors_file.read_shapes(options.t5xxl, "--t5xxl"))
+        t5.pop("encoder.embed_tokens.weight", None)  # the same as shared.weight
+        numbers = _numbers(safetensors_file.read_shapes(options.clip_l, "--clip_l")) + _numbers(t5)
+        yield "encoding the captions", numbers * run.width
 
 
 def _numbers(shapes: Mapping[str, tuple[int, ...]]) -> int:

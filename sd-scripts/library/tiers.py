@@ -3,7 +3,8 @@
 
 In this order (trainers.md 3 and 5): nothing checkpointed; as many blocks checkpointed as needed and no more; the
 same with an fp8 base; and then blocks that take turns, as few as needed. What the user or a state says stands, and
-the rest is chosen around it. More memory never gives a way that comes later in this order.
+the rest is chosen around it. More memory never gives a way that comes later in this order, but where it is what makes
+samples possible: these are fitted in if there is a way to, and the training does not depend on them.
 """
 
 from __future__ import annotations
@@ -54,17 +55,20 @@ def budget(vram: str, *, free: int | None) -> Budget | None:
 
 
 def choose(run: Run, *, settled: Mapping[str, object], budget: Budget | None) -> Plan:
-    """The first way that fits. Where none does, the last, which takes the least; `check` says whether to try it.
+    """The first way that fits, samples included; else the first in which the steps do. Where none does, the last,
+    which takes the least; `check` says whether to try it.
 
     `settled`: what is not to be chosen, by the names of `Choices`. Without a budget the first way is taken.
     """
-    plan = None
+    plan = without_samples = None
     for tier in ways(run, settled):
         plan = Plan(tier=tier, footprint=footprint.of(run, tier))
         if budget is None or plan.footprint.total <= budget.chosen:
-            break
+            return plan
+        if without_samples is None and plan.footprint.step <= budget.chosen:
+            without_samples = plan
     assert plan is not None
-    return plan
+    return without_samples or plan
 
 
 def ways(run: Run, settled: Mapping[str, object]) -> Iterator[Tier]:
@@ -89,7 +93,7 @@ def ways(run: Run, settled: Mapping[str, object]) -> Iterator[Tier]:
 def check(plan: Plan, budget: Budget | None, *, resumed: bool) -> None:
     """Raises TrainerError with the numbers where the plan takes more than there is, whatever the reserve."""
     found = plan.footprint
-    if budget is None or found.total - found.reserve <= budget.most:
+    if budget is None or found.step - found.reserve <= budget.most:
         return
     help_text = (
         "add --replan to choose again for this GPU, or use a larger one"
@@ -98,10 +102,31 @@ def check(plan: Plan, budget: Budget | None, *, resumed: bool) -> None:
         "or a larger GPU"
     )
     raise TrainerError(
-        f"this training needs about {_gb(found.total)} of GPU memory with {described(plan.tier)}: "
+        f"this training needs about {_gb(found.step)} of GPU memory with {described(plan.tier)}: "
         f"{_gb(found.weights)} for frozen weights, {_gb(found.training)} for the LoRA with gradients and optimizer, "
         f"{_gb(found.activations)} for activations, {_gb(found.working + found.reserve)} to work with; there are "
         f"{_gb(budget.most)}; {help_text}"
+    )
+
+
+def check_encoding(count: int, what: str, budget: Budget | None) -> None:
+    """Raises TrainerError where what is encoded with before the training (`what`) takes more than there is."""
+    if budget is not None and count > budget.most:
+        raise TrainerError(
+            f"{what} needs about {_gb(count)} of GPU memory before the training begins, and there are "
+            f"{_gb(budget.most)}; use --mixed_precision bf16, a smaller resolution, caches that were made on another "
+            "machine, or a larger GPU"
+        )
+
+
+def advice_on_samples(plan: Plan, budget: Budget | None) -> str | None:
+    """One sentence where the training fits and its samples do not, else None."""
+    found = plan.footprint
+    if budget is None or not found.samples or found.total - found.reserve <= budget.most:
+        return None
+    return (
+        f"samples need about {_gb(found.total)} of GPU memory, and there are {_gb(budget.most)}: those that do not "
+        "fit are left out; ask for smaller ones in --sample_prompts"
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from library import block_swap, footprint, fp8
@@ -70,6 +71,39 @@ def test_a_step_of_the_full_size_model_stays_just_under_the_estimate(
     estimated = footprint.of(run, tier).total - footprint.RESERVE
     needed = peak_of_a_step(tier, pixels=pixels, batch=batch, rank=rank, micro_steps=micro_steps)
     assert needed < estimated < 1.05 * needed
+
+
+AUTOENCODER = {
+    "latent_channels": 16,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+"""FLUX.1's."""
+
+
+@pytest.mark.parametrize(
+    ("work", "shape", "estimated"),
+    [
+        pytest.param("encode", (1, 3, 1024, 768), footprint.ENCODING, id="encoding"),
+        pytest.param("decode", (1, 16, 128, 96), footprint.DECODING, id="decoding"),
+    ],
+)
+def test_the_full_size_autoencoder_stays_just_under_the_estimate(
+    work: str, shape: tuple[int, ...], estimated: int
+) -> None:
+    with torch.device("meta"):
+        autoencoder = AutoencoderKL(**AUTOENCODER)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        autoencoder.to_empty(device="cpu")
+        given = torch.empty(shape)
+        with LiveBytes() as live, torch.no_grad():
+            getattr(autoencoder, work)(given)
+    per_pixel = live.peak / (1024 * 768)
+    assert per_pixel < estimated < 1.05 * per_pixel
 
 
 SMALL = FluxConfig(

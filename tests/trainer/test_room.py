@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from library import footprint, host_memory, needs, room, tiers
 from library.footprint import Run, Tier
@@ -53,6 +54,8 @@ class Machine:
 
         monkeypatch.setattr(tiers, "budget", lambda *_, **__: self.room)
         monkeypatch.setattr(footprint, "of", watched)
+        # Reckoned as of the real encoders, beside which this transformer is nothing.
+        monkeypatch.setattr(tiers, "check_encoding", lambda *_: None)
 
     def fits(self, tier: Tier) -> None:
         """Has room for this way and nothing more."""
@@ -137,6 +140,43 @@ def test_fluxgym_s_settings_for_small_gpus_are_taken_as_they_are(
 def test_a_size_may_be_said_without_a_gpu(deep: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(deep.plus("--vram 12")).error is None
     assert "memory: 12.0 GB: unquantised base, no block checkpointed, estimated 0.5 GB\n" in capsys.readouterr().out
+
+
+def test_samples_and_what_is_encoded_are_reckoned_with(
+    deep: Settings, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(deep.plus("--mixed_precision bf16", output="alone")).error is None
+    assert machine.run is not None
+    assert machine.run.sample is None
+    large = deep.folder / "large.txt"
+    large.write_text("a red square --w 512 --h 768 --s 1\n")
+    sampled = deep.plus(f"--sample_prompts {large} --sample_every_n_epochs 1", output="sampled")
+    assert run(sampled).error is None
+    found = machine.run.sample
+    assert found is not None
+    assert (found.area, found.tokens) == (512 * 768, 512 * 768 // 256 + 16)
+    weights = load_file(deep.models.folder / "ae.safetensors").values()
+    assert found.autoencoder == 4 * sum(tensor.numel() for tensor in weights)
+    step = footprint.of(machine.run, Tier()).step
+    machine.room = Budget(chosen=step, most=step)
+    capsys.readouterr()
+    assert run(sampled.plus("", output="tight")).error is None
+    assert "warning: samples need about 1." in capsys.readouterr().err
+
+
+def test_what_is_cached_is_not_encoded_again(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+    monkeypatch.setattr(tiers, "check_encoding", lambda count, what, _budget: seen.append((what, count)))
+    assert run(deep).error is None
+    cached = deep.plus("--cache_latents_to_disk --cache_text_encoder_outputs_to_disk")
+    assert run(cached).error is None
+    both = seen[:2]
+    assert [what for what, _ in both] == ["encoding the pictures", "encoding the captions"]
+    assert seen == both * 2
+    encoders = [load_file(deep.models.folder / name) for name in ("clip_l.safetensors", "t5xxl_fp16.safetensors")]
+    assert both[1][1] == 2 * sum(tensor.numel() for encoder in encoders for tensor in encoder.values())
+    assert run(cached).error is None
+    assert seen == both * 2
 
 
 def test_a_host_without_room_for_the_captions_is_told(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from library import footprint, tiers
 from library.errors import TrainerError
-from library.footprint import Run, Tier
+from library.footprint import Run, Sample, Tier
 from library.options import VRAM
 from library.tiers import GB, Budget
 from tests.trainer import memory_table
@@ -134,6 +134,46 @@ def test_more_memory_never_gives_a_slower_way(pixels: int, batch: int, rank: int
     assert places == sorted(places, reverse=True)
     assert places[0] == len(order) - 1
     assert places[-1] == 0
+
+
+def sample(side: int) -> Sample:
+    return Sample(area=side * side, tokens=side * side // 256 + 512, autoencoder=335_278_732)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "side", "gpu", "tier", "estimated_gb"),
+    [
+        pytest.param(512, 1024, "--vram 24", "17 fp8 0", 23.8, id="beside what is trained they need nothing more"),
+        pytest.param(512, 1024, "--vram 12", "57 fp8 17", 11.8, id="a few blocks more take turns"),
+        pytest.param(512, 2048, "--vram 12", "57 fp8 10", None, id="no way has room for them"),
+        pytest.param(512, 2048, "--vram 48", "0 full 0", 40.0, id="large samples on a large GPU"),
+    ],
+)
+def test_samples_are_fitted_in_where_there_is_a_way_to(
+    pixels: int, side: int, gpu: str, tier: str, estimated_gb: float | None
+) -> None:
+    run, budget = training(pixels=pixels, sample=sample(side)), budget_of(gpu)
+    plan = tiers.choose(run, settled={}, budget=budget)
+    checkpointed, base, swapped = tier.split()
+    assert plan.tier == Tier(base=base, checkpointed_blocks=int(checkpointed), blocks_to_swap=int(swapped))
+    tiers.check(plan, budget, resumed=False)
+    advice = tiers.advice_on_samples(plan, budget)
+    if estimated_gb is None:
+        assert plan.tier == tiers.choose(training(pixels=pixels), settled={}, budget=budget).tier
+        assert advice is not None
+        assert advice.startswith("samples need about ")
+        assert "and there are 12.9 GB: those that do not fit are left out" in advice
+    else:
+        assert round(plan.footprint.total / GB, 1) == estimated_gb
+        assert advice is None
+
+
+def test_what_is_encoded_with_has_to_fit() -> None:
+    budget = budget_of("--vram 12")
+    tiers.check_encoding(9_800_000_000, "encoding the captions", budget)
+    tiers.check_encoding(19_600_000_000, "encoding the captions", None)
+    with pytest.raises(TrainerError, match=r"encoding the captions needs about 19.6 GB .* there are 12.9 GB"):
+        tiers.check_encoding(19_600_000_000, "encoding the captions", budget)
 
 
 def test_without_a_gpu_nothing_is_chosen() -> None:
