@@ -17,6 +17,8 @@ from library import fp8, safetensors_file
 from library.errors import TrainerError
 from library.flux_model import SINGLE_FILE_PREFIX, Flux, FluxConfig
 
+FLAG = "--pretrained_model_name_or_path"
+
 
 def load_transformer(
     path: Path,
@@ -32,11 +34,9 @@ def load_transformer(
     Tensors are cast on `device`. Each stays where `stays` puts its key, by default there too.
     Raises TrainerError if a key or a shape is not Flux's, before anything is loaded.
     """
-    with torch.device("meta"):
-        transformer = Flux(config)
-        shapes = safetensors_file.read_shapes(path, "--pretrained_model_name_or_path")
-        safetensors_file.check_fit(transformer, safetensors_file.part(shapes, SINGLE_FILE_PREFIX), str(path))
-        if base == "fp8":
+    transformer = without_weights(path, config)
+    if base == "fp8":
+        with torch.device("meta"):
             fp8.convert(transformer)
     in_fp8 = {f"{name}.weight" for name, module in transformer.named_modules() if isinstance(module, fp8.Fp8Linear)}
     tensors = {}
@@ -45,6 +45,15 @@ def load_transformer(
         for name, ready in _in_fp8(key, *stored, path) if key in in_fp8 else _in_full(key, *stored, dtype):
             tensors[name] = ready.to(stays(key) if stays is not None else device)
     safetensors_file.fill(transformer, tensors)
+    return transformer
+
+
+def without_weights(path: Path, config: FluxConfig) -> Flux:
+    """The transformer of a file on `meta`. Raises TrainerError if a key or a shape is not Flux's."""
+    with torch.device("meta"):
+        transformer = Flux(config)
+    shapes = safetensors_file.read_shapes(path, FLAG)
+    safetensors_file.check_fit(transformer, safetensors_file.part(shapes, SINGLE_FILE_PREFIX), f"{FLAG}: {path}")
     return transformer
 
 

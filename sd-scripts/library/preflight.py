@@ -21,6 +21,7 @@ from library import (
     dataset,
     dataset_config,
     flux_model,
+    loading,
     output,
     plan,
     prompts,
@@ -193,6 +194,7 @@ def _check_models(options: Options) -> tuple[FluxConfig, int]:
         raise TrainerError(
             f"--pretrained_model_name_or_path: {path} is not a Flux transformer: it lacks {error}"
         ) from error
+    loading.without_weights(path, flux)  # its keys: told now, and not behind all pictures and captions
     widths = {}
     for flag, file, read, what in checks:
         file_shapes = safetensors_file.read_shapes(file, flag)

@@ -96,13 +96,20 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
 def check_fit(model: torch.nn.Module, shapes: Shapes, source: str) -> None:
     """Raises TrainerError if a key that the model has is missing, has another shape, or is one too many."""
-    placeholders = {
-        key: torch.empty(shape, device="meta") for key, shape in shapes.items() if not key.endswith(SCALE_KEYS)
-    }
-    try:
-        model.load_state_dict(placeholders, strict=True)
-    except RuntimeError as error:
-        raise TrainerError(f"{source} does not have the expected keys and shapes: {error}") from error
+    given = {key: shape for key, shape in shapes.items() if not key.endswith(SCALE_KEYS)}
+    own = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    wrong = [
+        *(f"lacks {key}" for key in own if key not in given),
+        *(f"has {key}, which is none of its keys" for key in given if key not in own),
+        *(
+            f"has {key} as {given[key]}, and {own[key]} is right"
+            for key in own
+            if given.get(key, own[key]) != own[key]
+        ),
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more keys are wrong)" if len(wrong) > 1 else ""
+        raise TrainerError(f"{source} is damaged or another model: it {wrong[0]}{more}")
 
 
 def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: str) -> None:

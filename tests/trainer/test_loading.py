@@ -90,9 +90,9 @@ def test_a_file_in_fp8_is_not_rounded_twice(convert: object, flux_file: Path, tm
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda tensors: tensors.pop("img_in.bias"), r'Missing key\(s\) in state_dict: "img_in.bias"'),
-        (lambda tensors: tensors.update(other=torch.ones(1)), r'Unexpected key\(s\) in state_dict: "other"'),
-        (lambda tensors: tensors.update({"img_in.bias": torch.ones(3)}), "size mismatch for img_in.bias"),
+        (lambda tensors: tensors.pop("img_in.bias"), "it lacks img_in.bias"),
+        (lambda tensors: tensors.update(other=torch.ones(1)), "it has other, which is none of its keys"),
+        (lambda tensors: tensors.update({"img_in.bias": torch.ones(3)}), r"it has img_in.bias as \(3,\), and "),
     ],
 )
 @pytest.mark.parametrize("base", ["full", "fp8"])
