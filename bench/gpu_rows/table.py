@@ -7,6 +7,7 @@ was asked for, `side` in pixels, `flops` of a step, and `found` or `failed`) and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -79,6 +80,12 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def same_weights(report: Report) -> bool:
+    """Whether all trainings that were measured had the same weights, by the sums that they found."""
+    sums = [row["found"]["checksum"] for row in report["rows"] if "checksum" in (row["found"] or {})]
+    return all(math.isclose(one, sums[0], rel_tol=1e-9) for one in sums)
+
+
 def _explained(report: Report) -> str:
     """What was compared, and how."""
     size = "FLUX.1 dev's 57 blocks" if report["size"] == "full" else f"a Flux of reduced size ({report['size']})"
@@ -94,6 +101,8 @@ def _explained(report: Report) -> str:
         text += " **This shows that all of it runs; at this size the times tell nothing of a GPU.**"
     if stood_in := sorted({name for row in report["rows"] for name in (row["found"] or {}).get("stood_in", ())}):
         text += f" sd-scripts ran without, as a step does not use them: {', '.join(stood_in)}."
+    if not same_weights(report):
+        text += " **Not all rows had the same weights: nothing is to be concluded from them.**"
     for row in report["rows"]:
         if row["row"]["whose"] == CEILINGS and row["found"]:
             flops, copied = row["found"]["flops"] / 1e12, row["found"]["copied"] / 1e12

@@ -168,6 +168,18 @@ def test_goals_are_met_missed_or_not_measured() -> None:
     assert "| **no** |" in table.markdown(report)
 
 
+def test_other_weights_are_told() -> None:
+    """A sum of a whole model's numbers by another kernel may differ in its last bits, and no more."""
+    report = report_of(
+        (rows.OURS, rows.LOW, "a", 0.1), (rows.THEIRS, rows.LOW, "b", 0.2), (rows.OURS, rows.LOW, "c", 0.1)
+    )
+    for row, checksum in zip(report["rows"][:2], (12345.678, 12345.678 * (1 + 1e-12)), strict=True):
+        row["found"]["checksum"] = checksum
+    assert "the same weights" not in table.markdown(report)
+    report["rows"][2]["found"]["checksum"] = 12345.6
+    assert "**Not all rows had the same weights" in table.markdown(report)
+
+
 def test_a_row_in_the_table() -> None:
     text = table.markdown(report_of((rows.OURS, rows.HIGH, rows.BEST, 0.258)))
     assert f"| 1024 | ours | {rows.BEST} | 258.0 (258.0 to 258.0) | 1.0 | 3.88 | 4% | - | 1.00 |" in text
