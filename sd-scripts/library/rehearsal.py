@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from library import optimizer as optimizers
 from library import schedulers
 from library.errors import TrainerError
+from library.lora import CLIP_PREFIX, TRANSFORMER_PREFIX
 from library.options import Options
 
 # Makes its steps on a GPU only, where the preflight has nothing.
@@ -32,11 +33,12 @@ def rehearse(options: Options, *, total_steps: int) -> None:
     A schedule of any class is taken along the training's steps, since some of them have an end of their own.
     """
     on_gpu = torch.cuda.is_available() and importlib.util.find_spec(GPU_ONLY) is not None
-    parameter = nn.Parameter(torch.ones(2, 2))
-    group = {"params": [parameter], "lr": _rate(options)}
-    optimizer = optimizers.of_groups([group], options, on_gpu=on_gpu, warn=lambda _sentence: None)
+    parameters = {rate: nn.Parameter(torch.ones(2, 2)) for rate in _rates(options)}
+    groups = [{"params": [parameter], "lr": rate} for rate, parameter in parameters.items()]
+    optimizer = optimizers.of_groups(groups, options, on_gpu=on_gpu, warn=lambda _sentence: None)
     scheduler = schedulers.build(optimizer, options, total_steps=total_steps)
-    parameter.grad = torch.ones_like(parameter)
+    for parameter in parameters.values():
+        parameter.grad = torch.ones_like(parameter)
     if not type(optimizer).__module__.startswith(GPU_ONLY):
         _step(optimizer, options)
     with warnings.catch_warnings():
@@ -44,13 +46,19 @@ def rehearse(options: Options, *, total_steps: int) -> None:
         _walk(scheduler, options, steps=min(total_steps, MOST_STEPS) if options.lr_scheduler_type else 1)
 
 
-def _rate(options: Options) -> float:
-    """A rate that something is trained at. Raises TrainerError where there is none."""
-    given = [options.unet_lr, *([options.text_encoder_lr] if options.trains_clip else [])]
-    rate = max(options.learning_rate if value is None else value for value in given)
-    if not rate and not options.network.pattern_rates:
+def _rates(options: Options) -> list[float]:
+    """Those of the transformer, of CLIP-L where it is trained, and of LoRA+: some optimizers take only one.
+
+    Raises TrainerError where nothing would be trained. What patterns say is left to the network's names.
+    """
+    sides = [(TRANSFORMER_PREFIX, options.unet_lr), *([(CLIP_PREFIX, options.text_encoder_lr)] * options.trains_clip)]
+    rates = []
+    for prefix, own in sides:
+        rate = options.learning_rate if own is None else own
+        rates += [rate, rate * (options.network.plus_ratio_of(prefix) or 1.0)]
+    if not any(rates) and not options.network.pattern_rates:
         raise optimizers.nothing_to_train()
-    return rate or 1.0
+    return sorted({rate for rate in rates if rate}) or [1.0]
 
 
 def _step(optimizer: Optimizer, options: Options) -> None:

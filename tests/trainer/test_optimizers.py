@@ -149,6 +149,11 @@ def test_a_schedule_that_cannot_be_made_is_told() -> None:
             "--lr_scheduler_type OneCycleLR --lr_scheduler_args max_lr=0.1 total_steps=3",
             "--lr_scheduler_type OneCycleLR: the schedule fails within 6 steps: Tried to step 4 times",
         ),
+        ("--optimizer_type prodigy --text_encoder_lr 0.5", "Prodigy fails in its first step: .*different lr values"),
+        (
+            "--optimizer_type prodigy --network_args loraplus_unet_lr_ratio=4",
+            "Prodigy fails in its first step: .*different lr values",
+        ),
         ("--lr_scheduler cosine_with_min_lr", "needs --lr_scheduler_min_lr_ratio"),
     ],
 )
@@ -168,6 +173,8 @@ def test_what_fails_in_training_is_told_before_anything_is_loaded(
         "--learning_rate 0 --network_args network_reg_lrs=img_attn=1e-3",
         "--optimizer_type adafactor",
         "--optimizer_type Prodigy --lr_scheduler cosine",
+        "--optimizer_type Prodigy --unet_lr 1 --text_encoder_lr 0.5 --network_train_unet_only",
+        "--optimizer_type Prodigy --unet_lr 1 --text_encoder_lr 0",
         "--optimizer_type AdamWScheduleFree",
         "--lr_scheduler_type OneCycleLR --lr_scheduler_args max_lr=0.1 total_steps=6",
         "--lr_scheduler cosine_with_min_lr --lr_scheduler_args min_lr=1e-9",
