@@ -19,10 +19,12 @@ from library import fp8, loading
 from library.errors import TrainerError
 from library.flux_model import Flux, FluxConfig, read_config
 from library.safetensors_file import load, read_shapes
+from tests.trainer.larger_file import larger_file
 from tests.trainer.running import ROOT, Models
 from tests.trainer.test_flux_model import inputs
 from tests.trainer.test_model_files import as_read, in_fp8, in_scaled_fp8
 
+__all__ = ["larger_file"]
 CPU = torch.device("cpu")
 
 
@@ -162,29 +164,6 @@ print(sum(tensor.nbytes for tensor in flux.state_dict().values()))
 
 # A tensor's memory goes back when it is freed: holes in glibc's heap differ from one run to the next by half of all.
 WITHOUT_HOLES = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-
-
-@pytest.fixture(scope="module")
-def larger_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FluxConfig]:
-    """A Flux of 89 million numbers in fp16: 178 MB, of which the largest tensor is 2 MB."""
-    config = FluxConfig(
-        packed_channels=64,
-        vector_width=64,
-        text_width=64,
-        hidden=384,
-        mlp_hidden=1536,
-        head_width=96,
-        double_blocks=8,
-        single_blocks=20,
-        guidance=True,
-    )
-    with torch.device("meta"):
-        shapes = {key: tensor.shape for key, tensor in Flux(config).state_dict().items()}
-    path = tmp_path_factory.mktemp("larger") / "flux.safetensors"
-    save_file(
-        {key: torch.linspace(-0.1, 0.1, shape.numel()).half().view(shape) for key, shape in shapes.items()}, path
-    )
-    return path, config
 
 
 @pytest.mark.parametrize(("base", "bytes_each"), [("full", 2), ("fp8", 1)])

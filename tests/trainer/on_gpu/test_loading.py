@@ -10,7 +10,7 @@ import torch
 
 from library import loading
 from library.flux_model import FluxConfig
-from tests.trainer.test_loading import larger_file
+from tests.trainer.larger_file import larger_file
 
 __all__ = ["larger_file"]
 GPU = torch.device("cuda")
