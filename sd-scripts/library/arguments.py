@@ -106,6 +106,8 @@ def contradiction(options: Options) -> str | None:
         return "--lr_scheduler_type knows no --lr_warmup_steps; give its own arguments in --lr_scheduler_args"
     if options.loss_type in ("huber", "smooth_l1") and options.huber_schedule == "snr":
         return f"--huber_schedule snr is not for Flux: --loss_type {options.loss_type} needs constant or exponential"
+    if options.text_encoder_lr is not None and len(options.text_encoder_lr) > 2:
+        return f"--text_encoder_lr has {len(options.text_encoder_lr)} rates; one, or one and T5's, would be right"
     if options.dim_from_weights and options.network_weights is None:
         return "--dim_from_weights takes the ranks of --network_weights, which is not given"
     if options.no_compile and (options.compile or options.torch_compile):

@@ -102,7 +102,7 @@ def parameter_groups(network: LoRANetwork, options: Options) -> list[dict[str, A
     matrices, then (with LoRA+) the up matrices. What has rate 0 is left as it is."""
     groups = []
     for prefix, rate in (
-        (CLIP_PREFIX, _first(options.text_encoder_lr, options.learning_rate)),
+        (CLIP_PREFIX, _first(options.clip_lr, options.learning_rate)),
         (TRANSFORMER_PREFIX, _first(options.unet_lr, options.learning_rate)),
     ):
         groups += _groups_of(network, options, prefix, rate)

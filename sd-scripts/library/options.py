@@ -273,7 +273,9 @@ class Options:
     optimizer_args: list[tuple[str, Any]] | None = flag("name=value ...", parse=argument, many=True)
     learning_rate: float = flag("learning rate", default=2e-6, parse=not_negative)
     unet_lr: float | None = flag("learning rate of the transformer's LoRA", parse=not_negative)
-    text_encoder_lr: float | None = flag("learning rate of CLIP-L's LoRA", parse=not_negative)
+    text_encoder_lr: list[float] | None = flag(
+        "learning rate of CLIP-L's LoRA; a second one, of T5, is not used", parse=not_negative, many=True
+    )
     lr_scheduler: str = flag("schedule of the learning rate", default="constant", choices=LR_SCHEDULERS)
     lr_scheduler_type: str | None = flag("a class of torch.optim.lr_scheduler, or the path of a class, instead")
     lr_scheduler_args: list[tuple[str, Any]] | None = flag("name=value ...", parse=argument, many=True)
@@ -380,6 +382,11 @@ class Options:
     def trains_clip(self) -> bool:
         """As in sd-scripts' Flux trainer: CLIP-L is trained unless it is forbidden."""
         return not self.network_train_unet_only
+
+    @property
+    def clip_lr(self) -> float | None:
+        """The rate of CLIP-L's LoRA; None: --learning_rate."""
+        return self.text_encoder_lr[0] if self.text_encoder_lr else None
 
     @property
     def network(self) -> network_settings.NetworkSettings:

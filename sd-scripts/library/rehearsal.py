@@ -51,7 +51,7 @@ def _rates(options: Options) -> list[float]:
 
     Raises TrainerError where nothing would be trained. What patterns say is left to the network's names.
     """
-    sides = [(TRANSFORMER_PREFIX, options.unet_lr), *([(CLIP_PREFIX, options.text_encoder_lr)] * options.trains_clip)]
+    sides = [(TRANSFORMER_PREFIX, options.unet_lr), *([(CLIP_PREFIX, options.clip_lr)] * options.trains_clip)]
     rates = []
     for prefix, own in sides:
         rate = options.learning_rate if own is None else own

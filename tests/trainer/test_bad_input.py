@@ -41,6 +41,8 @@ SUBSET = "[[datasets.subsets]]\nimage_dir = '{pictures}'\n"
         ("--mixed_precision fp16", "--mixed_precision: 'fp16' is not there yet; this trainer has no, bf16"),
         ("--network_dim 0", "--network_dim: 0 is not a whole number from 1"),
         ("--learning_rate nan", "--learning_rate: nan is not a number from 0"),
+        ("--text_encoder_lr 1e-4 1e-5 1e-6", "--text_encoder_lr has 3 rates; one, or one and T5's, would be right"),
+        ("--text_encoder_lr 1e-4 fast", "--text_encoder_lr: fast is not a number from 0"),
         ("--guidance_scale 1e40", "--guidance_scale: 1e40 is not a number from 0"),
         ("--discrete_flow_shift inf", "--discrete_flow_shift: inf is not a number above 0"),
         ("--logit_mean=-1e39", "--logit_mean: -1e39 is not a number"),

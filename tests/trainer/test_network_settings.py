@@ -59,6 +59,13 @@ def test_groups_and_rates_are_those_of_sd_scripts() -> None:
     assert [group["lr"] for group in groups] == pytest.approx([group["lr"] for group in case["groups"]])
 
 
+def test_a_rate_for_t5_is_taken_and_has_no_effect() -> None:
+    """sd-scripts takes a list: CLIP-L's, then T5's, which is not trained."""
+    words = ["--unet_lr", "0", "--text_encoder_lr", "0.5", "0.25"]
+    (clip,) = optimizer.parameter_groups(lora_of([]), options(*words))
+    assert (len(clip["params"]), clip["lr"]) == (24, 0.5)
+
+
 def test_rate_0_leaves_a_part_as_it_is() -> None:
     only_clip = optimizer.parameter_groups(lora_of([]), options("--unet_lr", "0", "--learning_rate", "1"))
     assert [len(group["params"]) for group in only_clip] == [24]
