@@ -31,18 +31,23 @@ def words(path: Path, parser: argparse.ArgumentParser) -> list[str]:
         flat |= value if isinstance(value, dict) else {key: value}
     with_value = {action.dest for action in parser._actions if action.nargs != 0}
     switches = {action.dest for action in parser._actions} - with_value
+    lists = {action.dest for action in parser._actions if action.nargs == "*"}
     # A name that is neither becomes a switch, which the parser refuses with its reason; off, it says nothing.
     return [
         word
         for name, value in flat.items()
         for word in _words(
-            name, value, path, is_switch=name in switches or (isinstance(value, bool) and name not in with_value)
+            name,
+            value,
+            path,
+            is_switch=name in switches or (isinstance(value, bool) and name not in with_value),
+            may_be_list=name in lists or name not in with_value,
         )
     ]
 
 
-def _words(name: str, value: Any, path: Path, *, is_switch: bool) -> list[str]:
-    if isinstance(value, bool) != is_switch:
+def _words(name: str, value: Any, path: Path, *, is_switch: bool, may_be_list: bool) -> list[str]:
+    if isinstance(value, bool) != is_switch or (isinstance(value, list) and not may_be_list):
         expected = "true or false" if is_switch else "its value"
         raise TrainerError(f"--config_file {path}: {name} = {value!r} is not {expected}")
     if is_switch:

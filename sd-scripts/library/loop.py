@@ -160,7 +160,7 @@ class Loop:
             if self._processes.agree_to_stop(self._stop):
                 self._stop.leave_if_requested()
         wanted = itertools.chain.from_iterable(step.positions for step in self._steps())
-        batches = prefetch(self._source.batch, wanted, threads=self._options.max_data_loader_n_workers)
+        batches = prefetch(self._source.batch, wanted, threads=max(1, self._options.max_data_loader_n_workers))
         if self._inputs.first_step < self._plan.total_steps:
             self._metrics.report("training", step=self._inputs.first_step, totalSteps=self._plan.total_steps)
         with self._report.bar, contextlib.closing(batches):

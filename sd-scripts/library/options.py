@@ -44,14 +44,14 @@ def flag(
     choices: tuple[str, ...] = (),
     many: bool = False,
 ) -> Any:
-    """A flag with a value (`many`: one or more values)."""
+    """A flag with a value (`many`: any number of values; none is as if the flag was not given, as in sd-scripts)."""
     keywords: dict[str, Any] = {"help": help_text, "type": parse, "required": required}
     if not required:
         keywords["default"] = default
     if choices:
         keywords["choices"] = choices
     if many:
-        keywords["nargs"] = "+"
+        keywords["nargs"] = "*"
     return dataclasses.field(default=default, metadata={"argparse": keywords})
 
 
@@ -223,7 +223,7 @@ class Options:
     cache_text_encoder_outputs_to_disk: bool = switch("keep encoded captions beside the pictures")
     text_encoder_batch_size: int | None = flag("accepted; captions are encoded one by one", parse=count)
     skip_cache_check: bool = switch("accepted; caches are always checked, which is cheap here")
-    max_data_loader_n_workers: int = flag("threads that prepare batches", default=8, parse=count)
+    max_data_loader_n_workers: int = flag("threads that prepare batches, at least one", default=8, parse=natural)
     persistent_data_loader_workers: bool = switch("accepted; the threads live as long as the training")
 
     # Output.

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from library.arguments import parse
+from tests.trainer.in_process import run
+from tests.trainer.running import Settings
 from tests.trainer.test_pure import REQUIRED
+from tests.trainer.test_resume import assert_same_lora
 
 GOOD = """
 learning_rate = 1e-3
@@ -33,6 +36,18 @@ def test_flags_of_a_file(tmp_path: Path) -> None:
         assert (options.flip_aug, options.shuffle_caption) == (True, False)
 
 
+def test_an_empty_list_is_as_if_the_flag_was_not_given(settings: Settings, tmp_path: Path) -> None:
+    """As programs write them that make such files; and 0 workers, which sd-scripts takes for none but itself."""
+    empty = "network_args = []\noptimizer_args = []\nlr_scheduler_args = []\ntext_encoder_lr = []\n"
+    (tmp_path / "c.toml").write_text(empty + "max_data_loader_n_workers = 0\n")
+    words = "--max_train_epochs 1 --max_data_loader_n_workers 0"
+    plain = run(settings.plus("--max_train_epochs 1", output="plain"))
+    assert plain.error is None
+    assert run(settings.plus(f"{words} --config_file {tmp_path / 'c.toml'}")).error is None
+    one, other = (settings.folder / name / "lora.safetensors" for name in ("plain", "out"))
+    assert_same_lora(one, other)
+
+
 def test_required_flags_may_stand_in_the_file(tmp_path: Path) -> None:
     words = REQUIRED.split()
     lines = [f"{name.removeprefix('--')} = '{value}'" for name, value in zip(words[::2], words[1::2], strict=True)]
@@ -51,6 +66,7 @@ def test_required_flags_may_stand_in_the_file(tmp_path: Path) -> None:
         ("flip_aug = 1", "flip_aug = 1 is not true or false"),
         ("network_dim = true", "network_dim = True is not its value"),
         ("network_dim = 0.5", "--network_dim: 0.5 is not a whole number from 1"),
+        ("seed = [1, 2]", "seed = [1, 2] is not its value"),
         ("network_args = [[1]]", "network_args = [[1]] is not a value of a flag"),
     ],
 )
