@@ -219,18 +219,24 @@ def test_who_comes_while_it_is_asked_waits_for_the_same_answer(foreign: Path, as
 
 def test_the_event_loop_goes_on_while_the_trainer_thinks(foreign: Path, tmp_path: Path) -> None:
     """The trainer goes on only when somebody else on the loop has come to his turn."""
-    turn = tmp_path / "turn"
+    here, turn = tmp_path / "here", tmp_path / "turn"
+    os.mkfifo(here)
     os.mkfifo(turn)
-    foreign.write_text(f"open({str(turn)!r}).read()\n" + foreign.read_text())
+    # Open both ways, so that no side waits for the other to open.
+    reader, writer = (os.open(pipe, os.O_RDWR) for pipe in (here, turn))
+    foreign.write_text(f"open({str(here)!r}, 'w').write('x')\nopen({str(turn)!r}).readline()\n" + foreign.read_text())
     flags = KnownFlags(PYTHON, foreign)
 
     async def together() -> BaseException | None:
         thinking = asyncio.create_task(flags.check({"rank": ["x"]}, [], cwd=tmp_path))
-        await asyncio.sleep(0)
-        await asyncio.to_thread(turn.write_text, "go on")
+        await asyncio.to_thread(os.read, reader, 1)
+        os.write(writer, b"\n")
         return (await asyncio.gather(thinking, return_exceptions=True))[0]
 
-    assert isinstance(asyncio.run(together()), InvalidSetting)
+    refusal = asyncio.run(together())
+    os.close(reader)
+    os.close(writer)
+    assert isinstance(refusal, InvalidSetting)
 
 
 def test_without_options_the_trainer_is_not_asked(foreign: Path, asked: Path) -> None:
