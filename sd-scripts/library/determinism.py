@@ -22,4 +22,4 @@ def settle(*, deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
     # With it PyTorch would fill all memory that is asked for, so that who reads what nobody wrote reads the same each
     # time. Nobody does here, and on a GPU each byte costs time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
