@@ -23,9 +23,12 @@ def check(options: Options) -> None:
     if options.network_weights is not None and not options.network_weights.is_file():
         raise TrainerError(f"--network_weights: there is no file {options.network_weights}")
     if must_be_tried(options):
+        from library.optimizer import may_need_gpu
         from library.rehearsal import rehearse
 
-        rehearse(options, total_steps=ANY_STEPS)
+        # No GPU is visible here, since they may be full of other jobs.
+        if not may_need_gpu(options.optimizer_type):
+            rehearse(options, total_steps=ANY_STEPS)
 
 
 def must_be_tried(options: Options) -> bool:

@@ -191,6 +191,17 @@ def _make(kind: type, groups: list[dict[str, Any]], arguments: dict[str, Any]) -
     return made
 
 
+def may_need_gpu(written: str) -> bool:
+    """Whether an optimizer may be such that it is made, or makes a step, on a GPU only: those of bitsandbytes that
+    nothing stands in for, and any class by its path that is not torch's."""
+    name = written.lower()
+    if name in LIKE_ADAMW:
+        return False
+    path, package = NAMED.get(name, (written, None))
+    by_path = package is None and "." in path and not path.startswith("torch.")
+    return by_path or package == "bitsandbytes"
+
+
 def begin(optimizer: Optimizer) -> None:
     """Puts a schedule-free optimizer into training mode; sd-scripts saves states in the other one."""
     if is_schedule_free(optimizer):

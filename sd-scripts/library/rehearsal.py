@@ -7,7 +7,6 @@ a real dataset that is hours later.
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 
 import torch
@@ -21,8 +20,6 @@ from library.errors import TrainerError
 from library.lora import CLIP_PREFIX, TRANSFORMER_PREFIX
 from library.options import Options
 
-# Makes its steps on a GPU only, where the preflight has nothing.
-GPU_ONLY = "bitsandbytes"
 # Of a schedule: a second or two.
 MOST_STEPS = 100_000
 
@@ -30,16 +27,17 @@ MOST_STEPS = 100_000
 def rehearse(options: Options, *, total_steps: int) -> None:
     """Raises TrainerError for an optimizer or a schedule that cannot be made, or that fails in its first step.
 
-    A schedule of any class is taken along the training's steps, since some of them have an end of their own.
+    A schedule of any class is taken along the training's steps, since some of them have an end of their own. The four
+    numbers are in host memory, so for a training on a GPU an optimizer that may need one makes no step here.
     """
-    on_gpu = torch.cuda.is_available() and importlib.util.find_spec(GPU_ONLY) is not None
+    on_gpu = torch.cuda.is_available()
     parameters = {rate: nn.Parameter(torch.ones(2, 2)) for rate in _rates(options)}
     groups = [{"params": [parameter], "lr": rate} for rate, parameter in parameters.items()]
     optimizer = optimizers.of_groups(groups, options, on_gpu=on_gpu, warn=lambda _sentence: None)
     scheduler = schedulers.build(optimizer, options, total_steps=total_steps)
     for parameter in parameters.values():
         parameter.grad = torch.ones_like(parameter)
-    if not type(optimizer).__module__.startswith(GPU_ONLY):
+    if not (on_gpu and optimizers.may_need_gpu(options.optimizer_type)):
         _step(optimizer, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch misses the steps of an optimizer that was left out

@@ -184,6 +184,43 @@ def test_what_can_train_is_not_refused(words: str) -> None:
     rehearsal.rehearse(options(*words.split()), total_steps=6)
 
 
+@pytest.mark.parametrize(
+    ("written", "may"),
+    [
+        ("AdamW", False),
+        ("AdamW8bit", False),  # on a machine without a GPU AdamW stands in for it
+        ("Lion8bit", True),
+        ("prodigy", False),
+        ("NAdam", False),
+        ("torch.optim.NAdam", False),
+        ("bitsandbytes.optim.AdEMAMix8bit", True),
+        ("apex.optimizers.FusedAdam", True),
+    ],
+)
+def test_what_may_need_a_gpu_is_known_by_its_name(written: str, may: bool) -> None:
+    assert optimizer.may_need_gpu(written) is may
+
+
+class OnlyOnGpu(torch.optim.SGD):
+    """Stands in for a package whose kernels are CUDA's."""
+
+    def step(self, closure: Any = None) -> Any:
+        raise NotImplementedError("no kernel for the CPU")
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_an_optimizer_that_needs_a_gpu_is_not_refused_where_there_is_one(
+    gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    given = options("--optimizer_type", f"{__name__}.{OnlyOnGpu.__name__}")
+    if gpu:
+        rehearsal.rehearse(given, total_steps=6)
+    else:
+        with pytest.raises(TrainerError, match="OnlyOnGpu fails in its first step: no kernel for the CPU"):
+            rehearsal.rehearse(given, total_steps=6)
+
+
 ONE_EPOCH = "--network_train_unet_only --max_train_epochs 1"
 ADAFACTOR_16G = (
     "--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False warmup_init=False"

@@ -230,6 +230,7 @@ def test_a_command_line_is_checked_without_loading_anything(
     ("flags", "status", "sentence"),
     [
         ("--optimizer_type prodigy --optimizer_args d_coef=2 --lr_scheduler cosine", 0, ""),
+        ("--optimizer_type apex.optimizers.FusedAdam", 0, ""),  # no GPU is visible here; the job may have one
         ("--optimizer_type bogus", 2, "error: --optimizer_type bogus: is not one of "),
         ("--optimizer_args weight_decoy=0.1", 2, "error: --optimizer_args: AdamW refuses them: "),
         ("--lr_scheduler_type OneCycleLR --lr_scheduler_args max_lr=0.1 total_steps=1000", 0, ""),
