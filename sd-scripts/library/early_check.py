@@ -27,7 +27,7 @@ def check(options: Options) -> None:
         from library.rehearsal import rehearse
 
         # No GPU is visible here, since they may be full of other jobs.
-        if not may_need_gpu(options.optimizer_type):
+        if not may_need_gpu(options.optimizer_type, on_gpu=False):
             rehearse(options, total_steps=ANY_STEPS)
 
 

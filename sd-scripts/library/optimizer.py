@@ -191,12 +191,12 @@ def _make(kind: type, groups: list[dict[str, Any]], arguments: dict[str, Any]) -
     return made
 
 
-def may_need_gpu(written: str) -> bool:
-    """Whether an optimizer may be such that it is made, or makes a step, on a GPU only: those of bitsandbytes that
-    nothing stands in for, and any class by its path that is not torch's."""
+def may_need_gpu(written: str, *, on_gpu: bool) -> bool:
+    """Whether an optimizer may be such that it is made, or makes a step, on a GPU only: those of bitsandbytes, unless
+    AdamW stands in for them where there is no GPU, and any class by its path that is not torch's."""
     name = written.lower()
     if name in LIKE_ADAMW:
-        return False
+        return on_gpu
     path, package = NAMED.get(name, (written, None))
     by_path = package is None and "." in path and not path.startswith("torch.")
     return by_path or package == "bitsandbytes"

@@ -37,7 +37,7 @@ def rehearse(options: Options, *, total_steps: int) -> None:
     scheduler = schedulers.build(optimizer, options, total_steps=total_steps)
     for parameter in parameters.values():
         parameter.grad = torch.ones_like(parameter)
-    if not (on_gpu and optimizers.may_need_gpu(options.optimizer_type)):
+    if not (on_gpu and optimizers.may_need_gpu(options.optimizer_type, on_gpu=True)):
         _step(optimizer, options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch misses the steps of an optimizer that was left out

@@ -198,7 +198,30 @@ def test_what_can_train_is_not_refused(words: str) -> None:
     ],
 )
 def test_what_may_need_a_gpu_is_known_by_its_name(written: str, may: bool) -> None:
-    assert optimizer.may_need_gpu(written) is may
+    assert optimizer.may_need_gpu(written, on_gpu=False) is may
+
+
+BITSANDBYTES = """
+import torch
+
+class AdamW8bit(torch.optim.AdamW):
+    def step(self, closure=None):
+        raise RuntimeError("All input tensors need to be on the same GPU")
+"""
+
+
+def test_8_bit_adamw_is_not_tried_on_the_cpu_where_there_is_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package is not among the tests' ones, and its real kernels need a GPU."""
+    (tmp_path / "bitsandbytes").mkdir()
+    (tmp_path / "bitsandbytes" / "__init__.py").touch()
+    (tmp_path / "bitsandbytes" / "optim.py").write_text(BITSANDBYTES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    rehearsal.rehearse(options("--optimizer_type", "AdamW8bit"), total_steps=6)
+    with pytest.raises(TrainerError, match="refuses them"):
+        rehearsal.rehearse(options("--optimizer_type", "AdamW8bit", "--optimizer_args", "eps=-1.0"), total_steps=6)
 
 
 class OnlyOnGpu(torch.optim.SGD):
