@@ -201,9 +201,13 @@ def test_what_a_daemon_that_leaves_has_not_begun_is_asked_of_the_next(folder: Pa
 
 
 def test_a_daemon_that_leaves_and_has_no_next_is_no_daemon(folder: Path) -> None:
-    peer = Peer(folder, LEAVING)
-    with Connection(peer.path) as connection:
-        peer._listener.close()
-        with pytest.raises(DaemonUnreachable, match="No daemon answers at"):
-            connection.call(REMOVE, JobName(name="a"))
-    peer.close()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "s"))
+        listener.listen()
+        with Connection(folder / "s") as connection:
+            daemon, _ = listener.accept()
+            listener.close()
+            with daemon:
+                daemon.sendall(LEAVING)
+            with pytest.raises(DaemonUnreachable, match="No daemon answers at"):
+                connection.call(REMOVE, JobName(name="a"))

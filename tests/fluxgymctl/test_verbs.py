@@ -166,7 +166,7 @@ BAD_SUBMITS = [
     (["new", "--dataset", "corrupt"], 2, "broken.png"),
     (["new", "--dataset", "nowhere"], 2, "nowhere"),
     (["new", "--transformer", "missing.safetensors"], 2, "missing.safetensors"),
-    (["new", "-o", "highvran"], 2, "did you mean highvram?"),
+    (["new", "-o", "highvran"], 2, "did you mean --highvram?"),
     (["new", "-o", "resume=x"], 2, "use `fluxgymctl resume`"),
     (["new", "--epochs", "0"], 2, "epochs is 0, but must be from 1"),
     (["new", "--learning-rate", "-1"], 2, "learning_rate is -1.0, but must be more than 0"),
