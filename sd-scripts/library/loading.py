@@ -34,13 +34,17 @@ def load_transformer(
     Tensors are cast on `device`. Each stays where `stays` puts its key, by default there too.
     Raises TrainerError if a key or a shape is not Flux's, before anything is loaded.
     """
-    transformer = without_weights(path, config)
+    shapes_of(path, config)
+    transformer = _on_meta(config)
     if base == "fp8":
         with torch.device("meta"):
             fp8.convert(transformer)
     in_fp8 = {f"{name}.weight" for name, module in transformer.named_modules() if isinstance(module, fp8.Fp8Linear)}
+    own = transformer.state_dict().keys()
     tensors = {}
     for key, tensor, scale in safetensors_file.stream(path, prefix=SINGLE_FILE_PREFIX):
+        if key not in own:
+            continue
         stored = tensor.to(device), scale.to(device) if scale is not None else None
         for name, ready in _in_fp8(key, *stored, path) if key in in_fp8 else _in_full(key, *stored, dtype):
             tensors[name] = ready.to(stays(key) if stays is not None else device)
@@ -48,13 +52,16 @@ def load_transformer(
     return transformer
 
 
-def without_weights(path: Path, config: FluxConfig) -> Flux:
-    """The transformer of a file on `meta`. Raises TrainerError if a key or a shape is not Flux's."""
+def shapes_of(path: Path, config: FluxConfig) -> dict[str, tuple[int, ...]]:
+    """Those of the transformer in a file, without what else it holds. Raises TrainerError as `check_fit`."""
+    shapes = safetensors_file.part(safetensors_file.read_shapes(path, FLAG), SINGLE_FILE_PREFIX)
+    unused = set(safetensors_file.check_fit(_on_meta(config), shapes, f"{FLAG}: {path}"))
+    return {key: shape for key, shape in shapes.items() if key not in unused}
+
+
+def _on_meta(config: FluxConfig) -> Flux:
     with torch.device("meta"):
-        transformer = Flux(config)
-    shapes = safetensors_file.read_shapes(path, FLAG)
-    safetensors_file.check_fit(transformer, safetensors_file.part(shapes, SINGLE_FILE_PREFIX), f"{FLAG}: {path}")
-    return transformer
+        return Flux(config)
 
 
 def _in_full(key: str, tensor: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:

@@ -42,7 +42,7 @@ from library.flux_model import SINGLE_FILE_PREFIX, FluxConfig
 from library.options import Options
 from library.plan import Plan
 from library.prompts import Prompt
-from library.room import Subject
+from library.room import CHANNELS_PER_TOKEN, Subject
 from library.states import Progress
 from library.text_encoders import clip_config, t5_config
 
@@ -194,7 +194,9 @@ def _check_models(options: Options) -> tuple[FluxConfig, int]:
         raise TrainerError(
             f"--pretrained_model_name_or_path: {path} is not a Flux transformer: it lacks {error}"
         ) from error
-    loading.without_weights(path, flux)  # its keys: told now, and not behind all pictures and captions
+    used = loading.shapes_of(path, flux)  # wrong keys: told now, and not behind all pictures and captions
+    if unused := sorted(shapes.keys() - used.keys()):
+        _warn(f"{path} has {len(unused)} keys that are none of Flux's, which are not used, as {unused[0]}")
     widths = {}
     for flag, file, read, what in checks:
         file_shapes = safetensors_file.read_shapes(file, flag)
@@ -206,15 +208,19 @@ def _check_models(options: Options) -> tuple[FluxConfig, int]:
         raise TrainerError(wrong)
     if options.network_weights:
         safetensors_file.read_shapes(options.network_weights, "--network_weights")
-    _check_widths(flux, widths["--clip_l"]["hidden_size"], widths["--t5xxl"]["d_model"], path)
-    return flux, sum(math.prod(shape) for shape in shapes.values())
+    _check_widths(flux, widths, path)
+    return flux, sum(map(math.prod, used.values()))
 
 
-def _check_widths(flux: FluxConfig, clip_width: object, t5_width: object, path: Path) -> None:
-    if flux.vector_width != clip_width:
-        raise TrainerError(f"--clip_l has width {clip_width}, but {path} was made for {flux.vector_width}")
-    if flux.text_width != t5_width:
-        raise TrainerError(f"--t5xxl has width {t5_width}, but {path} was made for {flux.text_width}")
+def _check_widths(flux: FluxConfig, found: dict[str, dict[str, Any]], path: Path) -> None:
+    """`found`: the configs of the other models, by flag."""
+    for flag, name, right in (
+        ("--clip_l", "hidden_size", flux.vector_width),
+        ("--t5xxl", "d_model", flux.text_width),
+        ("--ae", "latent_channels", flux.packed_channels // CHANNELS_PER_TOKEN),  # FLUX.2's, for one, has more
+    ):
+        if found[flag][name] != right:
+            raise TrainerError(f"{flag} has {name} {found[flag][name]}, but {path} was made for {right}")
 
 
 def first_step(options: Options, planned: Plan, progress: Progress | None) -> int:

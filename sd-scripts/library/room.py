@@ -16,15 +16,24 @@ from pathlib import Path
 
 import torch
 
-from library import footprint, host_memory, latent_cache, needs, safetensors_file, text_cache, tiers
+from library import (
+    footprint,
+    host_memory,
+    latent_cache,
+    loading,
+    needs,
+    safetensors_file,
+    text_cache,
+    text_encoders,
+    tiers,
+)
 from library.activations import Batch
 from library.dataset import Dataset, Picture
-from library.flux_model import SINGLE_FILE_PREFIX, FluxConfig
+from library.flux_model import FluxConfig
 from library.footprint import Run, Sample, Tier
 from library.needs import Demand
 from library.options import Options
 from library.prompts import Prompt
-from library.text_encoders import clip_config
 
 # A token is 2x2 latents, a latent 8x8 pixels.
 PIXELS_PER_TOKEN = 16 * 16
@@ -69,10 +78,8 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
 
 def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
     """The training as `footprint` reckons with it, from the files' headers."""
-    path = options.pretrained_model_name_or_path
-    in_file = safetensors_file.read_shapes(path, "--pretrained_model_name_or_path")
-    shapes = safetensors_file.part(in_file, SINGLE_FILE_PREFIX)
-    clip = safetensors_file.read_shapes(options.clip_l, "--clip_l")
+    shapes = loading.shapes_of(options.pretrained_model_name_or_path, subject.flux)
+    clip = text_encoders.clip_shapes(options.clip_l)
     settings, rank = options.network, options.network_dim
     lora = needs.lora_numbers(shapes, settings, rank=rank)
     clip_lora = needs.clip_lora_numbers(clip, settings, rank=rank) if options.trains_clip else 0
@@ -81,8 +88,8 @@ def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
         lora, clip_lora = sum(map(math.prod, saved.values())), 0
     encoders = _numbers(clip) if options.trains_clip or subject.dataset.many_texts else 0
     if subject.dataset.many_texts:
-        encoders += _numbers(safetensors_file.read_shapes(options.t5xxl, "--t5xxl"))
-    config = clip_config(clip)
+        encoders += _numbers(text_encoders.t5_shapes(options.t5xxl))
+    config = text_encoders.clip_config(clip)
     return Run(
         model=subject.flux,
         double=footprint.numbers_of(shapes, "double_blocks.0."),
@@ -127,9 +134,8 @@ def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[st
         yield "encoding the pictures", _autoencoder(options) + largest * footprint.ENCODING
     on_disk = options.cache_text_encoder_outputs_to_disk
     if subject.prompts or not (on_disk and all(text_cache.path_of(picture).exists() for picture in subject.pictures)):
-        t5 = dict(safetensors_file.read_shapes(options.t5xxl, "--t5xxl"))
-        t5.pop("encoder.embed_tokens.weight", None)  # the same as shared.weight
-        numbers = _numbers(safetensors_file.read_shapes(options.clip_l, "--clip_l")) + _numbers(t5)
+        numbers = _numbers(text_encoders.clip_shapes(options.clip_l))
+        numbers += _numbers(text_encoders.t5_shapes(options.t5xxl))
         yield "encoding the captions", numbers * run.width
 
 

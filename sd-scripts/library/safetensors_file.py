@@ -94,13 +94,19 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     path.write_bytes(to_bytes(dict(tensors), dict(metadata)))
 
 
-def check_fit(model: torch.nn.Module, shapes: Shapes, source: str) -> None:
-    """Raises TrainerError if a key that the model has is missing, has another shape, or is one too many."""
+def check_fit(model: torch.nn.Module, shapes: Shapes, source: str) -> list[str]:
+    """The keys that the model has no use for, as sd-scripts leaves them out too: other models in the same file.
+
+    Raises TrainerError if a key that the model has is missing or has another shape, or if a key more says something
+    of one of its tensors: a matrix means something else with scales that nobody reads (NF4, other fp8 formats).
+    """
     given = {key: shape for key, shape in shapes.items() if not key.endswith(SCALE_KEYS)}
     own = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    filled = {part for key in own for part in (key, key.rpartition(".")[0])}
+    unused = [key for key in given if key not in own]
     wrong = [
         *(f"lacks {key}" for key in own if key not in given),
-        *(f"has {key}, which is none of its keys" for key in given if key not in own),
+        *(f"has {key}, which is none of its keys" for key in unused if _within(key, filled)),
         *(
             f"has {key} as {given[key]}, and {own[key]} is right"
             for key in own
@@ -108,17 +114,26 @@ def check_fit(model: torch.nn.Module, shapes: Shapes, source: str) -> None:
         ),
     ]
     if wrong:
-        more = f" (and {len(wrong) - 1} more keys are wrong)" if len(wrong) > 1 else ""
+        more = f" ({len(wrong)} keys are wrong)" if len(wrong) > 1 else ""
         raise TrainerError(f"{source} is damaged or another model: it {wrong[0]}{more}")
+    return unused
+
+
+def _within(key: str, names: set[str]) -> bool:
+    """Whether what the key stands in, at any depth, is one of the names."""
+    parts = key.split(".")
+    return any(".".join(parts[:length]) in names for length in range(1, len(parts)))
 
 
 def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: str) -> None:
-    """Puts tensors into a model that was built on `meta`, cast to `dtype`, frozen, in evaluation mode.
+    """Puts those tensors into a model that it has, which was built on `meta`: cast to `dtype`, frozen, in evaluation
+    mode.
 
-    Raises TrainerError if a key is missing or has another shape.
+    Raises TrainerError as `check_fit`.
     """
     check_fit(model, {key: tuple(tensor.shape) for key, tensor in tensors.items()}, source)
-    fill(model, {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()})
+    own = {key: tensors[key] for key in model.state_dict()}
+    fill(model, {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in own.items()})
 
 
 def fill(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:

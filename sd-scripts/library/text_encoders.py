@@ -24,8 +24,8 @@ from library.tokenization import CLIP_LENGTH
 
 CLIP_PREFIX = "text_model."
 CLIP_HEAD_WIDTH = 64
-# Keys of published clip_l files that a text encoder has no use for.
-CLIP_IGNORED = re.compile(r"(text_model\.embeddings\.position_ids|text_projection\.weight|logit_scale)$")
+# T5's embedding, which many files have twice, and what its other keys begin with.
+T5_EMBEDDING, T5_COPY, T5_PREFIX = "shared.weight", "encoder.embed_tokens.weight", "encoder."
 
 
 def clip_config(shapes: Shapes) -> dict[str, Any]:
@@ -64,6 +64,22 @@ def t5_config(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def clip_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of what is loaded of a file: a whole CLIP has more. Raises TrainerError where it is damaged."""
+    shapes = safetensors_file.read_shapes(path, "--clip_l")
+    return {key: shape for key, shape in shapes.items() if key.startswith(CLIP_PREFIX)}
+
+
+def t5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The same of T5, without a decoder; the embedding counts once."""
+    shapes = safetensors_file.read_shapes(path, "--t5xxl")
+    return {
+        key: shape
+        for key, shape in shapes.items()
+        if key == T5_EMBEDDING or (key.startswith(T5_PREFIX) and key != T5_COPY)
+    }
+
+
 def _layers(keys: Iterable[str], pattern: str) -> int:
     found = (re.match(pattern, key) for key in keys)
     return 1 + max((int(match.group(1)) for match in found if match), default=-1)
@@ -79,9 +95,7 @@ def load_clip(path: Path, dtype: torch.dtype) -> nn.Module:
     # Not in the file, so it would stay on meta and the model would compute NaN (measured, issue 2).
     positions_1T = torch.arange(config["max_position_embeddings"])[None]
     model.embeddings.register_buffer("position_ids", positions_1T, persistent=False)
-    tensors = safetensors_file.load(path)
-    kept = {key.removeprefix(CLIP_PREFIX): value for key, value in tensors.items() if not CLIP_IGNORED.search(key)}
-    safetensors_file.assign(model, kept, dtype, str(path))
+    safetensors_file.assign(model, safetensors_file.load(path, prefix=CLIP_PREFIX), dtype, str(path))
     return model
 
 
@@ -93,7 +107,7 @@ def load_t5(path: Path, dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         model = T5EncoderModel(T5Config(**config))
     tensors = safetensors_file.load(path)
-    tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"]
+    tensors[T5_COPY] = tensors[T5_EMBEDDING]
     safetensors_file.assign(model, tensors, dtype, str(path))
     return model
 

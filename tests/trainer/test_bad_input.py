@@ -302,9 +302,11 @@ SCALE = "double_blocks.0.img_attn.norm.key_norm.scale"
     ("change", "sentence"),
     [
         ({SCALE: None}, f"it lacks {SCALE}"),
-        ({SCALE: None, "img_in.bias": None}, "it lacks img_in.bias (and 1 more keys are wrong)"),
+        ({SCALE: None, "img_in.bias": None}, "it lacks img_in.bias (2 keys are wrong)"),
         ({SCALE: torch.zeros(3, 3)}, f"it has {SCALE} as (3, 3), and (32,) is right"),
-        ({"img_in.absmax": torch.zeros(1)}, "it has img_in.absmax, which is none of its keys"),
+        ({"img_in.weight.absmax": torch.zeros(1)}, "it has img_in.weight.absmax, which is none of its keys"),
+        ({"img_in.weight_scale": torch.zeros(1)}, "it has img_in.weight_scale, which is none of its keys"),
+        ({"img_in.lora.A.weight": torch.zeros(1)}, "it has img_in.lora.A.weight, which is none of its keys"),
     ],
 )
 def test_a_transformer_with_a_wrong_key(
@@ -316,6 +318,17 @@ def test_a_transformer_with_a_wrong_key(
     save_file({key: value for key, value in changed.items() if value is not None}, path)
     message = refusal(settings.plus(f"--pretrained_model_name_or_path {path}"))
     assert message == f"--pretrained_model_name_or_path: {path} is damaged or another model: {sentence}"
+
+
+def test_an_autoencoder_of_other_latents(settings: Settings, models: Models) -> None:
+    """FLUX.2's has 32 channels, where 16 would be right."""
+    changed = load_file(models.folder / "ae.safetensors")
+    changed["encoder.conv_out.weight"] = torch.zeros(64, *changed["encoder.conv_out.weight"].shape[1:])
+    path = settings.folder / "flux2-vae.safetensors"
+    save_file(changed, path)
+    message = refusal(settings.plus(f"--ae {path}"))
+    flux = models.folder / "flux1-dev.safetensors"
+    assert message == f"--ae has latent_channels 32, but {flux} was made for 16"
 
 
 def test_models_that_do_not_belong_together(settings: Settings, models: Models) -> None:

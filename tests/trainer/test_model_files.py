@@ -63,6 +63,51 @@ def test_a_transformer_is_what_its_file_says(prefix: str, convert: object, model
     assert torch.isfinite(ours(*inputs(config))).all()
 
 
+# What published files have beside the model, which sd-scripts leaves out: other models without a prefix, the marks of
+# other programs, a whole CLIP, a whole T5, an autoencoder that was saved in the middle of its training.
+OTHERS = {
+    "flux1-dev": ("__index_timestep_zero__", "vae.decoder.conv_in.weight", "distilled_guidance_layer.in_proj.weight"),
+    "clip_l": ("logit_scale", "vision_model.encoder.layers.0.mlp.fc1.weight", "text_model.embeddings.position_ids"),
+    "t5xxl_fp16": ("lm_head.weight", "decoder.block.0.layer.0.SelfAttention.q.weight", "spiece_model"),
+    "ae": ("loss.logvar", "loss.discriminator.main.0.weight"),
+}
+
+
+def test_what_a_file_has_beside_its_model_is_left_out(
+    settings: Settings, models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(settings.plus("--max_train_epochs 1 --seed 3", output="alone")).error is None
+    assert "are not used" not in capsys.readouterr().err
+    flags = ("pretrained_model_name_or_path", "clip_l", "t5xxl", "ae")
+    (tmp_path / "tokenizers").symlink_to(models.folder / "tokenizers")
+    words = "--max_train_epochs 1 --seed 3"
+    for flag, (name, others) in zip(flags, OTHERS.items(), strict=True):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(load(models.folder / path.name) | {key: torch.ones(10) for key in others}, path)
+        words += f" --{flag} {path}"
+    assert run(settings.plus(words, output="beside")).error is None
+    assert "flux1-dev.safetensors has 3 keys that are none of Flux's, which are not used, as __" in (
+        capsys.readouterr().err
+    )
+    alone, beside = (load(tmp_path / output / "lora.safetensors") for output in ("alone", "beside"))
+    assert alone.keys() == beside.keys()
+    # Not to the last bit: numbers that lie elsewhere in a file are added up in another order.
+    assert all((alone[key] - beside[key]).norm() <= 1e-3 * alone[key].norm() for key in alone)
+
+
+def test_what_a_file_has_beside_its_model_takes_no_room(models: Models, tmp_path: Path) -> None:
+    config = read_config(read_shapes(models.folder / "flux1-dev.safetensors", ""))
+    for name, read in (
+        ("clip_l", text_encoders.clip_shapes),
+        ("t5xxl_fp16", text_encoders.t5_shapes),
+        ("flux1-dev", lambda path: loading.shapes_of(path, config)),
+    ):
+        alone, beside = models.folder / f"{name}.safetensors", tmp_path / f"{name}.safetensors"
+        others = (key for key in OTHERS[name] if not key.endswith("position_ids"))  # bytes that do not count
+        save_file(load(alone) | {key: torch.ones(10) for key in others}, beside)
+        assert read(beside) == read(alone)
+
+
 @pytest.mark.parametrize("convert", [in_fp8, in_scaled_fp8])
 def test_t5_in_fp8_is_what_its_file_says(convert: object, models: Models, tmp_path: Path) -> None:
     original = load(models.folder / "t5xxl_fp16.safetensors")
