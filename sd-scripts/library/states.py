@@ -284,7 +284,7 @@ def _warn_of_rate(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> Non
 
 def _load_scheduler(scheduler: LRScheduler, state: dict[str, Any], folder: Path) -> None:
     try:
-        if not isinstance(state["last_epoch"], int):
+        if "last_epoch" in scheduler.state_dict() and not isinstance(state["last_epoch"], int):
             raise TypeError("last_epoch is not a number of steps")
         scheduler.load_state_dict(state)
         if type(scheduler) is LambdaLR:
@@ -317,7 +317,10 @@ def _same_groups(own: list[dict[str, Any]], saved: list[dict[str, Any]]) -> bool
 
 
 def _fits(name: str, value: object, parameter: tuple[int, ...]) -> bool:
-    """Whether one of a parameter's values, under the optimizers' usual names, has the shape that it must have."""
+    """Whether one of a parameter's values, under the optimizers' usual names, has the shape that it must have.
+
+    A list of tensors is an optimizer's own form, as of ProdigyPlus, whose `exp_avg_sq` is rows and columns.
+    """
     expected = {
         **dict.fromkeys(SAME_SHAPE, parameter),
         ROWS: parameter[:-1],
@@ -325,4 +328,4 @@ def _fits(name: str, value: object, parameter: tuple[int, ...]) -> bool:
     }
     if isinstance(value, torch.Tensor):
         return tuple(value.shape) == expected.get(name, tuple(value.shape)) and (name != "step" or value.numel() == 1)
-    return name not in expected or value is None
+    return name not in expected or value is None or isinstance(value, list | tuple)

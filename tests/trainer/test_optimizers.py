@@ -244,6 +244,33 @@ def test_an_optimizer_that_needs_a_gpu_is_not_refused_where_there_is_one(
             rehearsal.rehearse(given, total_steps=6)
 
 
+class RowsAndColumns(torch.optim.SGD):
+    """Keeps a list where AdamW keeps a tensor, as ProdigyPlus does."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                squares = parameter.grad.square()
+                rows, columns = self.state[parameter].setdefault("exp_avg_sq", [torch.zeros(()), torch.zeros(())])
+                kept = [rows * 0.9 + squares.mean(1, keepdim=True), columns * 0.9 + squares.mean(0, keepdim=True)]
+                self.state[parameter]["exp_avg_sq"] = kept
+                parameter.grad /= (kept[0] * kept[1]).sqrt().sqrt() + 1e-8
+        return super().step(closure)
+
+
+class Falling(torch.optim.lr_scheduler.LRScheduler):
+    """Its state has names of its own."""
+
+    def get_lr(self) -> list[Any]:
+        return [rate / (1 + self.last_epoch) for rate in self.base_lrs]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"made": self.last_epoch, "base_lrs": self.base_lrs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.last_epoch, self.base_lrs = state_dict["made"], state_dict["base_lrs"]
+
+
 ONE_EPOCH = "--network_train_unet_only --max_train_epochs 1"
 ADAFACTOR_16G = (
     "--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False warmup_init=False"
@@ -257,6 +284,7 @@ TABLE = [
     "--optimizer_type RAdamScheduleFree --save_every_n_steps 2",
     "--optimizer_type NAdam --lr_scheduler cosine --lr_warmup_steps 0.3 --network_args loraplus_lr_ratio=4",
     "--optimizer_type SGDNesterov --lr_scheduler_type CosineAnnealingLR --lr_scheduler_args T_max=9",
+    f"--optimizer_type {__name__}.RowsAndColumns --lr_scheduler_type {__name__}.Falling",
     "--scale_weight_norms 0.1 --network_args txt_mlp_dim=0 in_dims=[1,0,2,0,0]",
 ]
 
