@@ -5,6 +5,7 @@ then `tokenizers/` beside the model files, then the Hugging Face cache. Nothing 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ T5_TOKENIZER = "google/t5-v1_1-xxl"
 CLIP_LENGTH = 77
 # One of these must be there: transformers 5 makes an empty tokenizer of an empty folder, without an error.
 CLIP_FILES = ("vocab.json", "tokenizer.json")
-T5_FILES = ("tokenizer.json", "spiece.model")
+SENTENCEPIECE_FILE = "spiece.model"
+T5_FILES = ("tokenizer.json", SENTENCEPIECE_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,8 @@ def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokeniz
 def _load(tokenizer_class: Any, name: str, files: tuple[str, ...], folders: list[Path]) -> Any:
     places = [folder / name.replace("/", "_") for folder in folders]
     error = TrainerError(
-        f"the tokenizer {name} is not on this machine or is damaged: "
-        f"put its {' or '.join(files)} and tokenizer_config.json into {places[0]}"
+        f"the tokenizer {name} is not on this machine or is damaged: put its {' or '.join(files)} and "
+        f"tokenizer_config.json into {places[0]} (docs/trainer.md, Tokenizers, tells where to get it)"
     )
     found = next(
         (place for place in [*places, *_hub_cache(name)] if any((place / file).is_file() for file in files)), None
@@ -87,7 +89,20 @@ def _load(tokenizer_class: Any, name: str, files: tuple[str, ...], folders: list
     try:
         return tokenizer_class.from_pretrained(str(found), local_files_only=True)
     except Exception as cause:  # the tokenizers library raises bare Exception for a damaged file
+        if not (found / "tokenizer.json").is_file() and (found / SENTENCEPIECE_FILE).is_file():
+            _need_packages(found / SENTENCEPIECE_FILE)
         raise error from cause
+
+
+def _need_packages(file: Path) -> None:
+    """Raises TrainerError where transformers cannot read a sentencepiece model: it asks for tiktoken then."""
+    from transformers.utils import is_protobuf_available, is_sentencepiece_available
+
+    if not (is_sentencepiece_available() and is_protobuf_available()):
+        raise TrainerError(
+            f"{file} is read by the packages sentencepiece and protobuf, and one of them is not installed in "
+            f"{sys.prefix}; install both, or put a tokenizer.json beside it"
+        )
 
 
 def _hub_cache(name: str) -> list[Path]:

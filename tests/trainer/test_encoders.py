@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
@@ -21,6 +24,7 @@ from tests.trainer.running import Models
 from tiny.autoencoder import _shapes
 
 CPU = torch.device("cpu")
+SD_SCRIPTS = Path(tokenization.__file__).parents[1]
 
 
 @torch.no_grad()
@@ -116,6 +120,50 @@ def test_a_damaged_tokenizer_is_told(models: Models, tmp_path: Path) -> None:
     (tmp_path / "tokenizers" / "google_t5-v1_1-xxl" / "tokenizer.json").write_text("{")
     with pytest.raises(TrainerError, match=r"google/t5-v1_1-xxl is not on this machine or is damaged"):
         tokenization.load(cache_dir=None, models_dir=tmp_path, t5_length=16)
+
+
+@pytest.fixture
+def published(models: Models, tmp_path: Path) -> Path:
+    """Tokenizers of which T5's is a sentencepiece model alone, as google/t5-v1_1-xxl is published."""
+    shutil.copytree(models.folder / "tokenizers", tmp_path / "tokenizers")
+    folder = tmp_path / "tokenizers" / "google_t5-v1_1-xxl"
+    for old in folder.iterdir():
+        old.unlink()
+    with (folder / "spiece.model").open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["a red disc", "a green cross", "a blue frame", "a yellow roof"] * 5),
+            model_writer=file,
+            vocab_size=24,
+            minloglevel=2,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+        )
+    return tmp_path
+
+
+def test_t5_s_sentencepiece_model_is_read(published: Path) -> None:
+    tokenizers = tokenization.load(cache_dir=None, models_dir=published, t5_length=16)
+    oracle = sentencepiece.SentencePieceProcessor()
+    oracle.Load(str(published / "tokenizers" / "google_t5-v1_1-xxl" / "spiece.model"))
+    ids, mask = tokenizers.t5_ids(["a red roof"])
+    known = [*oracle.EncodeAsIds("a red roof"), 1]
+    assert ids[0].tolist() == known + [0] * (16 - len(known))
+    assert mask.sum() == len(known)
+
+
+def test_the_packages_that_read_it_are_named_where_one_is_missing(published: Path) -> None:
+    program = (
+        "import pathlib, sys\n"
+        "sys.modules['sentencepiece'] = None\n"  # as if it were not installed
+        "from library import tokenization\n"
+        f"tokenization.load(cache_dir=None, models_dir=pathlib.Path({str(published)!r}), t5_length=16)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=SD_SCRIPTS, capture_output=True, text=True, check=False
+    )
+    assert "spiece.model is read by the packages sentencepiece and protobuf, and one of them is not" in done.stderr
 
 
 def test_a_tokenizer_of_another_model_is_told(models: Models) -> None:
