@@ -59,7 +59,9 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
         raise SystemExit(EXIT_BAD_INPUT) from None
     except (TrainerError, OSError) as error:
         print(f"{speaker}error: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_BAD_COMMAND_LINE if options.check_command_line else EXIT_BAD_INPUT) from None
+        # A disk or a machine that fails says nothing of the command line.
+        wrong_line = options.check_command_line and isinstance(error, TrainerError)
+        raise SystemExit(EXIT_BAD_COMMAND_LINE if wrong_line else EXIT_BAD_INPUT) from None
     raise SystemExit(0)
 
 

@@ -50,6 +50,7 @@ class Preflight:
         line = kohya.arguments(context, folder, None, trainer=Trainer.OURS)
         await self._flags.check(options, line, cwd=folder.path)
         files = f"the models and the pictures of {context.name}"
+        await lanes.answer(files, _check_first_weights, context, folder.path)
         await lanes.answer(files, _check_space, context, self._book.home.path)
 
     def _refuse_circle(self, context: Context) -> None:
@@ -84,6 +85,20 @@ def _check_program(context: Context) -> None:
     program = Path((context.program or [""])[0])
     if not program.is_file() or not os.access(program, os.X_OK):
         raise FileMissing(f"There is no program at {program} that can be run.", path=str(program))
+
+
+def _check_first_weights(context: Context, folder: Path) -> None:
+    """The LoRA that a training begins with is there, unless a job that comes before may still make it. Blocks."""
+    words = (context.trainer_options or {}).get("network_weights")
+    if not words or context.after:
+        return
+    path = Path(os.path.normpath(folder / words[0]))
+    of_another_job = path.is_relative_to(folder.parent) and not path.is_relative_to(folder)
+    if not of_another_job and not path.is_file():
+        raise FileMissing(
+            f"There is no file {path}, with whose weights trainer_options.network_weights lets the training begin.",
+            path=str(path),
+        )
 
 
 def _check_space(context: Context, home: Path) -> None:

@@ -7,7 +7,6 @@ and all else a twentieth of one.
 
 from __future__ import annotations
 
-from library.errors import TrainerError
 from library.options import Options
 
 TRIED = ("optimizer_args", "lr_scheduler_args", "lr_scheduler_type")
@@ -19,9 +18,7 @@ ANY_STEPS = 1
 
 
 def check(options: Options) -> None:
-    """Raises TrainerError for what the training would refuse at its start, whatever its pictures and models are."""
-    if options.network_weights is not None and not options.network_weights.is_file():
-        raise TrainerError(f"--network_weights: there is no file {options.network_weights}")
+    """Raises TrainerError for what the training would refuse at its start, whatever files are there by then."""
     if must_be_tried(options):
         from library.optimizer import may_need_gpu
         from library.rehearsal import rehearse

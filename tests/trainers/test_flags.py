@@ -95,17 +95,6 @@ def test_our_trainer_says_itself_what_it_would_refuse(
     assert error.fields == {"setting": setting}
 
 
-def test_a_relative_path_is_looked_for_where_the_job_would_run(ours: KnownFlags, tmp_path: Path) -> None:
-    options = {"network_weights": ["earlier.safetensors"]}
-    line = kohya.arguments(
-        msgspec.structs.replace(CONTEXT, trainer_options=options), JobFolder(tmp_path), None, trainer=Trainer.OURS
-    )
-    with pytest.raises(InvalidSetting, match=r"--network_weights: there is no file earlier\.safetensors\.$"):
-        asyncio.run(ours.check(options, line, cwd=tmp_path / "not-there"))
-    (tmp_path / "earlier.safetensors").touch()
-    asyncio.run(ours.check(options, line, cwd=tmp_path))
-
-
 def test_our_trainer_takes_what_is_right(ours: KnownFlags) -> None:
     check(
         ours,
