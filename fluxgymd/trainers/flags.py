@@ -8,6 +8,7 @@ starts. docs/decisions/0012-flags-asked-of-the-trainer.md says why.
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -31,6 +32,7 @@ ANSWER_SECONDS = 60.0
 """sd-scripts imports torch before it knows its flags: 6 s here, more on a slow disk. Ours answers in 0.1 s,
 or in some seconds where it imports torch to try an optimizer."""
 REMEMBERED = 1000
+OF_THE_JOB = {"--output_dir", "--output_name", "--dataset_config", "--sample_prompts"}
 LANE = "the trainer"
 """Its volume may hang, and then only questions to it wait: no job has this name."""
 
@@ -51,7 +53,7 @@ class KnownFlags:
         self._script = script
         self._known: tuple[Stamp, dict[str, Flag]] | None = None
         self._taken: deque[bytes] = deque(maxlen=REMEMBERED)
-        """Digests of options with which the whole command line was taken."""
+        """Digests of command lines that were taken, but for the job's name."""
         self._question: asyncio.Task[dict[str, Flag]] | None = None
 
     async def check(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str], *, cwd: Path) -> None:
@@ -70,8 +72,9 @@ class KnownFlags:
             check(options, known)
 
     async def _ask(self, options: Mapping[str, Sequence[str]], command_line: Sequence[str], cwd: Path) -> None:
-        # The rest of the line is the daemon's own, and right whatever it says.
-        asked = hashlib.sha256(msgspec.json.encode(options, order="sorted")).digest()
+        # What names the job is the daemon's own, and right whatever it says.
+        words = [word for flag, word in itertools.pairwise(["", *command_line]) if flag not in OF_THE_JOB]
+        asked = hashlib.sha256(msgspec.json.encode(words)).digest()
         if asked in self._taken:
             return
         answer = await self._run(str(self._script), *command_line, f"--{CHECK}", cwd=cwd)

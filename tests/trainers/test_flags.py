@@ -186,6 +186,10 @@ if "bad" in sys.argv:
     flags = KnownFlags(PYTHON, script)
     for options in ({"rank": ["4"]}, {"rank": ["4"], "text": []}, {"rank": ["4"]}):
         check(flags, options)
+    other = JobFolder(Path("/outputs/other"))
+    context = msgspec.structs.replace(CONTEXT, name="other", trainer_options={"rank": ["4"]})
+    line = kohya.arguments(context, other, None, trainer=Trainer.OURS)
+    asyncio.run(flags.check({"rank": ["4"]}, line, cwd=other.path))
     assert asked.read_text() == "xx"
     for _ in range(2):
         assert refused(flags, {"rank": ["bad"]}).message == "The trainer refuses this: --rank is bad."
@@ -193,6 +197,17 @@ if "bad" in sys.argv:
     script.write_text(words + "#")
     check(flags, {"rank": ["4"]})
     assert asked.read_text() == "xxxxx"
+
+
+def test_what_is_right_beside_one_job_s_settings_is_asked_again_beside_another_s(ours: KnownFlags) -> None:
+    options: dict[str, list[str]] = {"sample_at_first": []}
+    with_prompts = msgspec.structs.replace(CONTEXT, trainer_options=options, sample_prompts=["a house"])
+    without = msgspec.structs.replace(with_prompts, sample_prompts=[], sample_every_steps=None)
+    folder = JobFolder(Path("/outputs/my-lora"))
+    lines = [kohya.arguments(each, folder, None, trainer=Trainer.OURS) for each in (with_prompts, without)]
+    asyncio.run(ours.check(options, lines[0], cwd=folder.path))
+    with pytest.raises(InvalidSetting, match="--sample_prompts does not say which"):
+        asyncio.run(ours.check(options, lines[1], cwd=folder.path))
 
 
 def test_who_comes_while_it_is_asked_waits_for_the_same_answer(foreign: Path, asked: Path) -> None:
