@@ -282,7 +282,7 @@ class Connection(asyncio.BufferedProtocol):
         self._leave()
 
     def _refuse_calls(self) -> None:
-        self._refuse(Leaving("The daemon is being stopped and has not begun with this call; try again."))
+        self._refuse(Leaving("The daemon is being stopped; try again."))
 
     def _leave(self) -> None:
         """Closes, with what was not read yet if that takes too long: until it is closed it counts."""
