@@ -36,12 +36,14 @@ def main(script: str) -> None:
 
 
 def described(action: argparse.Action) -> dict[str, Any]:
-    """What `flag_kinds.Flag` is made of."""
+    """What `flag_kinds.Flag` is made of. Choices among what a function of the script makes of a word are left out."""
+    words = action.type is None or action.type in (str, *NUMBERS)
+    choices = action.choices if words else None
     return {
         "options": [option for option in action.option_strings if option.startswith("--")],
         "nargs": action.nargs,
         "number": NUMBERS.get(action.type) if isinstance(action.type, type) else None,
-        "choices": None if action.choices is None else [str(each) for each in action.choices if each is not None],
+        "choices": None if choices is None else [str(each) for each in choices if each is not None],
     }
 
 

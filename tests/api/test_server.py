@@ -13,7 +13,6 @@ import pytest
 
 from fluxgym import methods as m
 from fluxgymd.api import connection
-from fluxgymd.api import server as server_module
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.connection import READ_AHEAD_BYTES, READ_BYTES, REPLY_BYTES_WAITING
 from fluxgymd.api.pace import Pace
@@ -208,95 +207,6 @@ def test_who_has_said_all_and_still_reads_is_answered_to_the_end(tmp_path: Path)
         *[b'{"parameters":{}}'] * 2,
         b"",
     ]
-
-
-LEAVING = b"org.fluxgym.Machine.Leaving"
-
-
-async def answer_at_the_end(path: Path, server: Server, sent: bytes, begun: asyncio.Event) -> list[bytes]:
-    """What a client reads that has sent this when the server is closed, once `begun` is set."""
-    server.start(listening_at(path))
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(sent)
-    async with asyncio.timeout(60):
-        await begun.wait()
-        await server.close()
-        answer = await reader.read()
-    writer.close()
-    return answer.split(b"\0")[:-1]
-
-
-@pytest.mark.parametrize("sent", [b"", GET_INFO[:20]], ids=["nothing", "half a call"])
-def test_who_has_no_call_under_way_is_told_that_the_daemon_leaves(tmp_path: Path, sent: bytes) -> None:
-    async def run() -> list[bytes]:
-        here = asyncio.Event()
-        here.set()
-        return await answer_at_the_end(tmp_path / "socket", Server([]), sent, here)
-
-    (told,) = asyncio.run(run())
-    assert LEAVING in told
-
-
-def test_the_call_that_was_begun_is_answered_and_the_one_behind_it_is_refused(tmp_path: Path) -> None:
-    async def run() -> list[bytes]:
-        begun, leaves = asyncio.Event(), asyncio.Event()
-
-        async def slow(_: m.JobName, __: Send) -> m.Nothing:
-            begun.set()
-            await leaves.wait()
-            return m.Nothing()
-
-        server = Server([Route(m.HOLD, slow), Route(m.GET_INFO, info)])
-        asyncio.get_running_loop().call_later(0.1, leaves.set)
-        hold = b'{"method":"org.fluxgym.Jobs.Hold","parameters":{"name":"a"}}\0'
-        return await answer_at_the_end(tmp_path / "socket", server, hold + GET_INFO, begun)
-
-    answered, refused = asyncio.run(run())
-    assert answered == b'{"parameters":{}}'
-    assert LEAVING in refused
-
-
-def test_a_call_that_does_not_end_is_cut_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can say whether it was carried out."""
-    monkeypatch.setattr(server_module, "CALL_SECONDS", 0.1)
-
-    async def run() -> list[bytes]:
-        begun = asyncio.Event()
-
-        async def hangs(_: m.JobName, __: Send) -> m.Nothing:
-            begun.set()
-            await asyncio.Event().wait()
-            raise AssertionError("unreachable")
-
-        hold = b'{"method":"org.fluxgym.Jobs.Hold","parameters":{"name":"a"}}\0'
-        return await answer_at_the_end(tmp_path / "socket", Server([Route(m.HOLD, hangs)]), hold, begun)
-
-    assert asyncio.run(run()) == []
-
-
-def test_a_stream_may_end_by_itself_and_one_without_end_is_cut(tmp_path: Path) -> None:
-    async def run(method: bytes) -> list[bytes]:
-        begun = asyncio.Event()
-
-        async def jobs(_: m.ListParameters, send: Send) -> m.ListReply:
-            await send(m.ListReply())
-            begun.set()
-            await asyncio.sleep(0)
-            return m.ListReply()
-
-        async def news(parameters: m.WatchParameters, send: Send) -> m.WatchReply:
-            begun.set()
-            return await endless(parameters, send)
-
-        server = Server([Route(m.LIST, jobs), Route(m.WATCH, news)])
-        return await answer_at_the_end(tmp_path / "socket", server, method, begun)
-
-    first, last, told = asyncio.run(run(LIST))
-    assert (first, last) == (b'{"parameters":{},"continues":true}', b'{"parameters":{}}')
-    assert LEAVING in told
-    (tmp_path / "socket").unlink()
-    _, told = asyncio.run(run(WATCH))
-    assert LEAVING in told
 
 
 def test_calls_that_were_sent_are_carried_out_though_their_client_has_left(tmp_path: Path) -> None:
