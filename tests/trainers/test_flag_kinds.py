@@ -63,6 +63,12 @@ def test_words_are_refused_where_argparse_refuses_them(name: str, words: list[st
         assert refusal.value.fields == {"setting": name}
 
 
+def test_choices_of_what_a_function_makes_of_a_word_are_left_to_the_trainer() -> None:
+    made = argparse.ArgumentParser()
+    made.add_argument("--level", type=lambda text: text.lower(), choices=["low", "high"])
+    check({"level": ["LOW"]}, flags_of(made))
+
+
 @pytest.mark.parametrize(
     ("name", "words", "sentence"),
     [
