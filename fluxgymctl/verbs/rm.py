@@ -17,7 +17,7 @@ from fluxgymctl.session import Session, common_options
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...], *, yes: bool) -> int:
-    """Deletes jobs that do not run.
+    """Deletes jobs that neither run nor wait; `stop` ends both.
 
     With them go their LoRAs, checkpoints and logs. On a terminal it asks first.
     """

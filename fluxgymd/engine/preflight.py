@@ -108,7 +108,8 @@ def _check_space(context: Context, home: Path) -> None:
         path = Path(str(getattr(model, field)))
         if not path.is_file():
             raise FileMissing(
-                f"There is no file {path}, where {title} was looked for; give its path as model.{field}.",
+                f"There is no file {path}, where {title} was looked for; give its path as model.{field}, "
+                f"for fluxgymctl --{field.replace('_', '-')}.",
                 path=str(path),
             )
     if model.tokenizers is not None and not Path(model.tokenizers).is_dir():

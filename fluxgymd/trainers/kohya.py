@@ -47,6 +47,7 @@ OURS = {
     "learning_rate": "learning_rate",
     "network_dim": "network_dim",
     "check_command_line": "`fluxgymctl submit`, which asks for it",
+    "help": "docs/trainer.md, which has all flags",
 }
 
 
@@ -56,7 +57,9 @@ def check_options(options: dict[str, list[str]]) -> None:
         if name in OURS:
             raise InvalidSetting(f"trainer_options.{name} cannot be given; use {OURS[name]}.", setting=name)
         if not name.replace("_", "").isalnum():
-            raise InvalidSetting(f"trainer_options.{name} is not the name of a flag.", setting=name)
+            bare = name.lstrip("-")
+            instead = f"; write {bare}, without the dashes" if bare != name and bare else ""
+            raise InvalidSetting(f"trainer_options.{name} is not the name of a flag{instead}.", setting=name)
         if any("\0" in word for word in words):
             raise InvalidSetting(f"trainer_options.{name} holds a NUL character.", setting=name)
         flags = [word for word in words if word.startswith("--")]

@@ -172,7 +172,8 @@ def test_every_flag_that_carries_a_setting_is_ours() -> None:
     ("options", "sentence"),
     [
         ({"net work": []}, "trainer_options.net work is not the name of a flag."),
-        ({"--sdpa": []}, "trainer_options.--sdpa is not the name of a flag."),
+        ({"--sdpa": []}, "trainer_options.--sdpa is not the name of a flag; write sdpa, without the dashes."),
+        ({"--": []}, "trainer_options.-- is not the name of a flag."),
         ({"": []}, "trainer_options. is not the name of a flag."),
         ({"a=b": []}, "trainer_options.a=b is not the name of a flag."),
         ({"network_args": ["a\0b"]}, "trainer_options.network_args holds a NUL character."),
