@@ -71,7 +71,10 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
     assert good.model is not None
     missing = msgspec.structs.replace(good.model, t5xxl=str(folder / "t5.safetensors"))
     said = refused(daemon, msgspec.structs.replace(good, model=missing), FileMissing)
-    assert re.match(r"There is no file /\S+, where T5-XXL was looked for; give its path as model.t5xxl, for fluxgymctl --t5xxl\.", said)
+    assert re.match(
+        r"There is no file /\S+, where T5-XXL was looked for; give its path as model.t5xxl, for fluxgymctl --t5xxl\.",
+        said,
+    )
     junk = folder / "junk.safetensors"
     junk.write_bytes(b"not a model at all")
     wrong = msgspec.structs.replace(good.model, transformer=str(junk))
