@@ -115,7 +115,7 @@ def only(*supported: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text.lower() not in supported:
-            raise argparse.ArgumentTypeError(f"{text!r} is not there yet; this trainer has {', '.join(supported)}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not one that this trainer has: {', '.join(supported)}")
         return text.lower()
 
     return parse
@@ -126,7 +126,7 @@ def exactly(*supported: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in supported:
-            raise argparse.ArgumentTypeError(f"{text!r} is not there yet; this trainer has {', '.join(supported)}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not one that this trainer has: {', '.join(supported)}")
         return text
 
     return parse
@@ -136,8 +136,10 @@ def network_arg(text: str) -> tuple[str, str]:
     """`name=value` of --network_args."""
     name, separator, value = text.partition("=")
     if not separator or name not in network_settings.ARGS:
-        known = f"this trainer has {', '.join(network_settings.ARGS)}{nearest(name, network_settings.ARGS)}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name=value that is there yet; {known}")
+        # Those without a field are taken at one value only, where they mean nothing.
+        names = [known for known, arg in network_settings.ARGS.items() if arg.field is not None]
+        has = f"this trainer has {', '.join(names)}{nearest(name, names)}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name=value that is there yet; {has}")
     if wrong := network_settings.check(name, value):
         raise argparse.ArgumentTypeError(wrong)
     return name, value

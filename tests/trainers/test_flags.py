@@ -76,7 +76,7 @@ def foreign(tmp_path: Path, asked: Path) -> Path:
             "argument --lr_scheduler: invalid choice: 'cosin' (choose",
         ),
         ({"network_args": ["train_block=all"]}, "network_args", "did you mean train_blocks?"),
-        ({"network_module": ["networks.oft"]}, "network_module", "'networks.oft' is not there yet; this trainer has"),
+        ({"network_module": ["networks.oft"]}, "network_module", "'networks.oft' is not one that this trainer has"),
         ({"optimizer_args": ["weight_decay=much"]}, "optimizer_args", "'much' is not a value of Python"),
         (
             {"lr_warmup_steps": ["5"]},
