@@ -292,8 +292,7 @@ class Loop:
         if self._processes.first:
             self._put_away(step)
         if agreed:
-            with contextlib.suppress(TrainerError):  # the others have gone without it
-                self._processes.wait()
+            self._processes.leave()
         raise SystemExit(self._stop.exit_status)
 
     def _put_away(self, step: int) -> None:

@@ -58,6 +58,7 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
     loaded = parts.load(options, inputs, encoded, accelerator, dtype)
     stop.defer()
     if together.agree_to_stop(stop):
+        together.leave()
         stop.leave_if_requested()
     _print_plan(options, inputs)
     stepper = Stepper(

@@ -169,7 +169,9 @@ def test_sigterm_to_all_saves_once_and_the_run_goes_on_bit_for_bit(
 
 
 def test_all_stop_after_the_same_step_where_one_of_them_is_asked(models: Models, tmp_path: Path) -> None:
-    with together(of(models, tmp_path)) as trainer:
+    """With groups that are not let go, one process of ten ended by SIGABRT instead."""
+    telling = str(Path(__file__).with_name("tells_groups.py"))
+    with together(of(models, tmp_path), (sys.executable, telling)) as trainer:
         trainer.meet()
         trainer.all[1].send_signal(signal.SIGTERM)
         outcome = trainer.finish()
@@ -177,6 +179,7 @@ def test_all_stop_after_the_same_step_where_one_of_them_is_asked(models: Models,
     assert outcome.status != 0
     # The launcher's own table.
     assert set(re.findall(r"exitcode\s*: (-?\d+)", outcome.stderr)) == {"143"}
+    assert (outcome.stderr.count("groups were let go"), outcome.stderr.count("groups are held")) == (2, 0)
     assert "stopped by signal 15" in outcome.stdout
     assert len([name for name in states_of(outcome) if "-step" in name]) == 1
     assert_nothing_half(outcome)
