@@ -150,8 +150,10 @@ def test_a_stop_can_wait_for_the_next_checkpoint(shared_daemon: RunningDaemon, s
     assert ctl("wait", "patient", socket=shared_daemon.socket).returncode == 11
     (asked,) = [event for event in shared_daemon.events("patient") if event["event"] == "stop_asked"]
     assert asked["afterCheckpoint"] is True
+    # By name: one that was written while the stop was being recorded is the next one already.
     found = rows(ctl("checkpoints", "patient", "--json", socket=shared_daemon.socket))
-    assert [row for row in found if row["createdAt"] > asked["at"] and row["name"].startswith("patient-0")]
+    newest = asked.get("newestCheckpoint") or ""
+    assert [row for row in found if row["name"].startswith("patient-0") and row["name"] > newest], (found, asked)
 
 
 def test_a_job_that_is_removed_while_another_is_waited_for_is_told_as_removed(
