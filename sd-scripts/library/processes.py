@@ -148,7 +148,7 @@ class Processes:
             distributed.destroy_process_group()
 
     def leave(self) -> None:
-        """`close`, before an exit that all have agreed on, or that this one takes alone since the others have gone."""
+        """`close`, before an exit that all have agreed on; where the others have gone already, nothing."""
         with contextlib.suppress(TrainerError):
             self.close()
 
