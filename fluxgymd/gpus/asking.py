@@ -92,6 +92,7 @@ class Asking:
             return Answer(certain=False, problem=f"NVML did not answer within {self._deadline:g} s.")
         except (msgspec.MsgspecError, OSError, ValueError):  # a line cut short, a broken pipe, an endless line
             helper = self._helper
+            await _gone(helper)  # by itself: Process.kill() takes the status of one that died, and asyncio tells 255
             await self.close()
             return Answer(certain=False, problem=f"The program that asks NVML died (status {helper.returncode}).")
 
@@ -117,6 +118,11 @@ async def _end(helper: asyncio.subprocess.Process) -> bool:
     if helper.returncode is None:
         with suppress(ProcessLookupError):
             helper.kill()
+    return await _gone(helper)
+
+
+async def _gone(helper: asyncio.subprocess.Process) -> bool:
+    """Waits a moment for its end. Whether it came."""
     with suppress(TimeoutError):
         async with asyncio.timeout(KILL_SECONDS):
             await helper.wait()

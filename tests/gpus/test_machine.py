@@ -305,6 +305,18 @@ def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path) -> None:
     play(scenario)
 
 
+def test_a_helper_that_is_dying_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pipe is closed before it is a zombie; a kill between the two told 255 or -9, once in some hundred deaths."""
+    dying = ("/bin/sh", "-c", "exec >&-; sleep 0.1; kill -ABRT $$")
+    monkeypatch.setattr(asking, "COMMAND", dying)
+
+    async def scenario(gpus: Gpus) -> None:
+        assert await gpus.ask() == ()
+        assert gpus.uncertain == "The program that asks NVML died (status -6)."
+
+    play(scenario)
+
+
 def test_promise_10_many_who_ask_at_once_share_one_helper_and_one_answer(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), "hang nvmlDeviceGetCount_v2")
 
