@@ -306,7 +306,7 @@ def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path) -> None:
 
 
 def test_a_helper_that_is_dying_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pipe is closed before it is a zombie; a kill between the two told 255 or -9, once in some hundred deaths."""
+    """Its pipe closes before it is a zombie; a kill between the two told 255 or -9, once in some hundred deaths."""
     dying = ("/bin/sh", "-c", "exec >&-; sleep 0.1; kill -ABRT $$")
     monkeypatch.setattr(asking, "COMMAND", dying)
 

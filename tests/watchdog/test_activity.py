@@ -171,7 +171,7 @@ class TestScope:
         assert not seen().frozen
         daemon.ask("kill", ref=attempt.ref)
         daemon.conclusion(attempt, "Ended")
-        assert reader.look([], trainer=None, group=group).cpu_seconds is None
+        until(lambda: seen().cpu_seconds is None, what="systemd to remove the cgroup")
 
     def test_a_frozen_cgroup_is_seen(self, manager: UserManager, daemon: Daemon) -> None:
         attempt = daemon.start("echo ready; while :; do :; done")
