@@ -295,8 +295,9 @@ def test_the_loop_goes_on_while_nvml_hangs_and_who_stops_waiting_ends_no_helper(
     play(scenario, deadline_seconds=600)
 
 
-def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path) -> None:
+def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nvml.txt").unlink()  # the library aborts
+    monkeypatch.setattr(asking, "KILL_SECONDS", 600)
 
     async def scenario(gpus: Gpus) -> None:
         assert await gpus.ask() == ()
@@ -309,6 +310,7 @@ def test_a_helper_that_is_dying_is_not_killed(monkeypatch: pytest.MonkeyPatch) -
     """Its pipe closes before it is a zombie; a kill between the two told 255 or -9, once in some hundred deaths."""
     dying = ("/bin/sh", "-c", "exec >&-; sleep 0.1; kill -ABRT $$")
     monkeypatch.setattr(asking, "COMMAND", dying)
+    monkeypatch.setattr(asking, "KILL_SECONDS", 600)
 
     async def scenario(gpus: Gpus) -> None:
         assert await gpus.ask() == ()
