@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long `fluxgymctl list` takes against a running daemon, as a ratio to what its libraries cost anyway.
 
-Both programs run in turns, so that what else the machine does falls on both; the median of each counts. Issue 2,
+Both programs run in turns, so that other load on the machine affects both alike; the median of each counts. Issue 2,
 item 4: the ratio stays under 2.5.
 """
 
@@ -35,7 +35,7 @@ def main() -> int:
     ours = [python, "-c", "import sys; from fluxgymctl.main import main; sys.exit(main())", "list"]
     libraries = [python, "-c", "import click, msgspec"]
     environ = {**os.environ, "FLUXGYM_SOCKET": str(socket)}
-    for command in (ours, libraries):  # warms the disk's cache and writes the bytecode
+    for command in (ours, libraries):  # this warms the disk cache and writes the bytecode
         seconds(command, environ)
     pairs = [(seconds(ours, environ), seconds(libraries, environ)) for _ in range(arguments.runs)]
 
@@ -50,9 +50,9 @@ def main() -> int:
 
 
 def seconds(command: list[str], environ: dict[str, str]) -> float:
-    """The wall time of one run. Ends the program if it fails: a refusal would be quick."""
+    """The wall time of one run. Ends the bench if the run fails, since a refusal would look quick."""
     begin = time.perf_counter()
-    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     taken = time.perf_counter() - begin
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} failed: {done.stderr.strip()}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon with 10 and with 10,000 finished jobs, side by side, and 100 clients that follow one busy log.
 
-Real daemons over real sockets; as root they run in a real user manager of the bench's own and supervise by scopes, as
-for most users. What is compared is measured in turns in the same run, so that what else the machine does falls on
-both. The figures are issue 3's (Scale). Results go to bench/results/.
+The daemons and their sockets are real. As root, they run in a real user manager that the bench starts, and supervise
+by scopes, as for most users. Compared figures are measured in turns in the same run, so that other load on the
+machine affects both alike. The goals are issue 3's (Scale). Results go to bench/results/.
 """
 
 import argparse
@@ -36,9 +36,10 @@ from fluxgym.messages import Context, Kind, State  # noqa: E402
 from fluxgymd.core import events as e  # noqa: E402
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Ticks  # noqa: E402
 from fluxgymd.store.home import JobFolder  # noqa: E402
-from fluxgymd.trainers import kohya, settings, ui_state  # noqa: E402
+from fluxgymd.trainers import dataset_toml, kohya, settings, ui_state  # noqa: E402
 from tests.daemon.running import RunningDaemon  # noqa: E402
 from tests.harness.user_manager import UserManager  # noqa: E402
+from tests.harness.waiting import DEADLINE_SECONDS  # noqa: E402
 
 FEW = 10
 START_SECONDS = 2.0
@@ -62,7 +63,8 @@ TICKS_A_SECOND = 100
 
 
 def fill(home: Path, count: int) -> list[str]:
-    """Job folders as the daemon leaves them, without the pictures and the weights; their names, the oldest first."""
+    """Makes job folders as the daemon leaves them, but without pictures and weights. Returns their names, the oldest
+    first."""
     chance = random.Random(count)
     place = Place(
         machine_id=word(chance), boot_id=word(chance), pid_namespace="pid:[4026531836]", init_start=Ticks(7)
@@ -75,7 +77,7 @@ def fill(home: Path, count: int) -> list[str]:
         context = history[0].context
         folder.journal.write_bytes(b"".join(e.encode(event) for event in history))
         folder.settings.write_bytes(ui_state.render(context, State.COMPLETED, history[0].id, history[0].at))
-        folder.dataset_config.write_bytes(kohya.dataset_config(context, folder.dataset))
+        folder.dataset_config.write_bytes(dataset_toml.render(context, folder.dataset))
         folder.sample_prompts.write_bytes(kohya.sample_prompts(context))
         folder.log.write_bytes(LINE * 20)
         folder.metrics.write_bytes(b'{"time":1.0,"phase":"training","step":2560,"totalSteps":2560}\n')
@@ -83,8 +85,8 @@ def fill(home: Path, count: int) -> list[str]:
 
 
 def finished(name: str, at: float, place: Place, chance: random.Random, home: Path) -> list[Any]:
-    """The events of a training that went well."""
-    context = settings.complete(
+    """The events of a completed training."""
+    context = settings.complete_training(
         Context(
             name=name,
             dataset=f"/home/user/pictures/{name}",
@@ -146,7 +148,7 @@ def word(chance: random.Random) -> str:
 
 
 class Measured:
-    """A daemon with a home of old jobs."""
+    """A daemon whose home has `count` old jobs."""
 
     def __init__(self, folder: Path, count: int, manager: UserManager | None) -> None:
         folder.mkdir()
@@ -158,7 +160,7 @@ class Measured:
             self.daemon = RunningDaemon(folder, popen=lambda command, env: manager.popen(command, env=env))
 
     def start(self) -> float:
-        """Seconds from the start to the end of the first list."""
+        """Starts the daemon. Returns the seconds from the start to the end of the first list."""
         began = time.perf_counter()
         self.daemon.start()
         self.list(50)
@@ -166,7 +168,7 @@ class Measured:
 
     @property
     def process(self) -> psutil.Process:
-        """The daemon itself: in a namespace it is below a program that entered there."""
+        """The daemon itself. In a namespace it is a descendant of the program that entered the namespace."""
         assert self.daemon.process is not None
         outer = psutil.Process(self.daemon.process.pid)
         found = [one for one in (outer, *outer.children(recursive=True)) if "fluxgymd" in one.cmdline()]
@@ -179,7 +181,7 @@ class Measured:
         self._ask(m.DESCRIBE, m.JobName(name=self._some_job))
 
     def submit(self) -> None:
-        """Of a program that is held: what a submit costs without the helper that copies the pictures."""
+        """Submits a held program: the cost of a submit without the helper that copies pictures."""
         context = Context(name=self._new_name(), kind=Kind.PROGRAM, program=["/bin/true"], held=True)
         self._ask(m.SUBMIT, m.SubmitParameters(job=context))
 
@@ -201,7 +203,8 @@ class Measured:
         return f"new-{self._submitted:05d}"
 
     def _ask(self, method: m.Method[Any, Any], parameters: Any) -> None:
-        """From the connection to the last byte of the answer, which nobody decodes: the daemon's time alone."""
+        """One call, from the connection to the last byte of the answer. The answer is not decoded, so the time is the
+        daemon's alone."""
         call = {"method": method.name, "parameters": parameters, "more": method.stream}
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(os.fspath(self.daemon.socket))
@@ -214,10 +217,12 @@ class Measured:
             sys.exit(f"{method.name} failed: {answer.decode()}")
 
     def _program(self, *arguments: str) -> None:
-        """`fluxgymctl`, as a user runs it."""
+        """Runs `fluxgymctl` as a user does."""
         environ = {**os.environ, "FLUXGYM_SOCKET": str(self.daemon.socket)}
         program = [sys.executable, "-m", "fluxgymctl", *arguments]
-        subprocess.run(program, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=environ)
+        subprocess.run(
+            program, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=environ, timeout=DEADLINE_SECONDS
+        )
 
 
 def milliseconds(work: Callable[[], None]) -> float:
@@ -240,7 +245,7 @@ def side_by_side(few: Measured, many: Measured, work: Callable[[Measured], None]
 
 
 def idle_share(process: psutil.Process, seconds: float) -> float:
-    """The part of one core that a daemon takes which has nothing to do."""
+    """The share of one core that an idle daemon takes."""
     before, began = process.cpu_times(), time.monotonic()
     time.sleep(seconds)
     after, ended = process.cpu_times(), time.monotonic()
@@ -251,7 +256,8 @@ def idle_share(process: psutil.Process, seconds: float) -> float:
 
 
 def follow(path: Path, name: str, clients: int) -> None:
-    """As a program of its own: follows with so many clients until each stream ends; prints the last offsets."""
+    """Runs in a separate process: follows a log with `clients` clients until each stream ends, then prints the last
+    offsets."""
     call = encode({"method": m.LOGS.name, "more": True, "parameters": {"name": name, "follow": True}})
     waiting = selectors.DefaultSelector()
     for _ in range(clients):
@@ -275,7 +281,7 @@ def follow(path: Path, name: str, clients: int) -> None:
 
 
 def log_streams(many: Measured, *, clients: int, lines_a_second: int, seconds: float) -> dict[str, Any]:
-    """The loop's lateness while all follow a log that grows."""
+    """Measures the lateness of the daemon's event loop while all clients follow a log that grows."""
     daemon = many.daemon
     daemon.submit(Context(name="busy-log", kind=Kind.PROGRAM, program=["/bin/true"], held=True))
     log = daemon.folder("busy-log") / "training.log"
@@ -316,7 +322,7 @@ def log_streams(many: Measured, *, clients: int, lines_a_second: int, seconds: f
 
 
 def settled_lateness(daemon: RunningDaemon) -> float:
-    """Once what happened before is forgotten (fluxgymd/lateness.py)."""
+    """The lateness once earlier load is out of its window (fluxgymd/lateness.py)."""
     time.sleep(21)
     return daemon.info().loop_late or 0.0
 
@@ -336,7 +342,9 @@ def user_manager() -> Iterator[UserManager | None]:
 def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    systemd = subprocess.run(["systemctl", "--version"], capture_output=True, text=True).stdout.split()
+    systemd = subprocess.run(
+        ["systemctl", "--version"], capture_output=True, text=True, timeout=DEADLINE_SECONDS
+    ).stdout.split()
     return {
         "cpu": model,
         "cores": os.cpu_count(),
@@ -349,7 +357,7 @@ def machine() -> dict[str, Any]:
 
 
 def goals(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """Each goal of the issue, what was found, and whether it is met."""
+    """Each goal of issue 3, the figure, and whether the goal is met."""
     ratios = [(name, found[name]["ratio"]) for name in COMPARED]
     return [
         (
@@ -397,7 +405,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "fluxgymctl list --limit 50": side_by_side(few, many, Measured.list_verb, arguments.runs),
             "fluxgymctl status": side_by_side(few, many, Measured.status_verb, arguments.runs),
             "fluxgymctl submit": side_by_side(few, many, Measured.submit_verb, arguments.runs),
-            # 10 replies beside 50, and then as many on both sides.
+            # With 50 the daemons send 10 and 50 replies; with 10 they send the same number.
             "List of 50": side_by_side(few, many, lambda one: one.list(50), 5 * arguments.runs),
             "List of 10": side_by_side(few, many, lambda one: one.list(10), 5 * arguments.runs),
             "Describe": side_by_side(few, many, Measured.status, 5 * arguments.runs),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records traces of real trainings of the tiny model: `python -m bench.record_traces [NAME ...]`; all without a name.
 
-A daemon runs the training, and an observer beside it looks often, since all is quick here; the header says how often.
-A recording is tests/traces/recorded/NAME.jsonl, and the tests judge it like every other trace.
+A daemon runs the training, and an observer beside it looks at short intervals, since the tiny model is quick; the
+header has the scale. bench/trace_runs.py has the runs. A recording is tests/traces/recorded/NAME.jsonl, and the tests
+judge it like every other trace.
 """
 
 import asyncio
@@ -11,130 +12,79 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from fluxgym.messages import Phase, State
+from bench import trace_trainers
+from bench.trace_runs import JOB, RUNS, Gpu, Listed, Run
+from fluxgym import methods as m
+from fluxgym.messages import State
+from fluxgymd.core.job import Live
 from fluxgymd.core.watchdog.limits import INTERVAL_SECONDS
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.watchdog.observer import Observer
-from tests.daemon.running import FINAL, RunningDaemon, context, make_model
+from tests.daemon.running import FINAL, ROOT, TRAINING_SECONDS, RunningDaemon, context, make_model
+from tests.gpus.nvml import Nvml, build, gpu
+from tests.harness.waiting import until
 from tests.traces.recorded import FOLDER, Header
-from tests.watchdog.watched import observer_of, trainer_of
+from tests.watchdog.watched import job_of, observer_of, trainer_of
 
 INTERVAL = 0.5
+INTERFERE_STEP = 20
+KILL_STEP = 100
+"""Between the checkpoints at steps 64 and 128."""
+GPU = "GPU-0"
+OF_THE_HOST = 4_000_000_000
+"""A pid that no process here can have."""
 STOPPED_LOOKS = 40
-"""20 minutes, at 30 s a look: longer than the limit of each phase in which something is stopped here."""
+"""20 minutes, at 30 s per look: longer than the limit of each phase in which a trainer is stopped here."""
 HUNG_LOOKS = 100
-"""50 minutes: longer than each limit of what hangs by itself here, and than the ten seconds after which tqdm draws a
-bar that stands still once more."""
-JOB = "recorded"
-SAMPLES = {"sample_prompts": ["a red disc --s 8", "a blue disc --s 20"], "sample_every_epochs": 4}
+"""50 minutes: longer than the limit of every phase in which a trainer hangs here, and than the ten seconds after
+which tqdm redraws a bar that stands still."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What is recorded, and why it must be judged so."""
-
-    reason: str
-    job: Mapping[str, Any] = field(default_factory=dict)
-    """Changes of the tests' usual job."""
-    stop_at: Callable[[Observation], bool] | None = None
-    """Where this is seen the trainer is stopped by SIGSTOP. None: it is left alone."""
-    hang: str | None = None
-    """Of --debug_hang (docs/trainer.md): it hangs there by itself."""
-
-    @property
-    def expected(self) -> str:
-        return "healthy" if self.stop_at is None and self.hang is None else "stuck"
-
-
-RUNS = {
-    "tiny_training": Run(
-        reason="It loads, caches, trains, samples and saves, to its end.",
-        job={"epochs": 12, "save_every_epochs": 4, **SAMPLES},
-    ),
-    "tiny_accumulation": Run(
-        reason="Each step adds up 32 batches, so that steps come seldom.",
-        job={"epochs": 20, "save_every_epochs": 20, "options": {"gradient_accumulation_steps": ["32"]}},
-    ),
-    "sigstop_in_training": Run(
-        reason="The trainer's process was stopped by SIGSTOP between two steps.",
-        job={"epochs": 10_000, "save_every_epochs": 100},
-        stop_at=lambda seen: (seen.step or 0) > 100,
-    ),
-    "sigstop_in_loading": Run(
-        reason="The trainer's process was stopped by SIGSTOP while it loaded its models.",
-        stop_at=lambda seen: seen.phase is Phase.LOADING,
-    ),
-    "sigstop_in_sampling": Run(
-        reason="The trainer's process was stopped by SIGSTOP while it made a sample.",
-        job={"epochs": 10_000, "save_every_epochs": 100, **SAMPLES},
-        stop_at=lambda seen: seen.phase is Phase.SAMPLING,
-    ),
-    "deadlock_in_a_batch": Run(
-        reason="A thread that prepares batches waits for a lock that it holds, and the training for the batch.",
-        hang="deadlock@batches:20",
-    ),
-    "spin_in_training": Run(
-        reason="A step never ends and uses a whole core.",
-        hang="spin@training:20",
-    ),
-    "spin_in_caching": Run(
-        reason="A picture is never encoded, and a core is busy with it.",
-        hang="spin@caching:5",
-    ),
-    "asleep_in_sampling": Run(
-        reason="A denoising step waits for ever.",
-        job=SAMPLES,
-        hang="sleep@sampling:4",
-    ),
-    "asleep_in_loading": Run(
-        reason="Nothing moves before the transformer is read.",
-        hang="sleep@loading",
-    ),
-    "write_that_blocks_in_saving": Run(
-        reason="Half of a state is written, and the rest waits for a reader that never comes.",
-        hang="write@saving",
-    ),
-}
-
-
-async def looks(observer: Observer, daemon: RunningDaemon, run: Run) -> list[Observation]:
-    """Until the job is over, or has been stopped or has hung for so long."""
+async def looks(observer: Observer, daemon: RunningDaemon, run: Run, tell: Callable[[], None]) -> list[Observation]:
+    """Observes the job until it has ended, has been stopped or has hung for the number of looks above, or has been
+    seen `run.looks` times."""
     seen: list[Observation] = []
     stopped_at: int | None = None
+    interfere = run.interfere
     while daemon.job(JOB).runtime.state not in FINAL:
         if stopped_at is not None and len(seen) - stopped_at > STOPPED_LOOKS:
             os.kill(trainer_of(daemon, JOB), signal.SIGCONT)
             return seen
-        if run.hang is not None and len({told(look) for look in seen[-HUNG_LOOKS:]}) == 1 and len(seen) > HUNG_LOOKS:
-            os.kill(trainer_of(daemon, JOB), signal.SIGKILL)  # what hangs does not heed SIGTERM
+        hangs = len({told(look) for look in seen[-HUNG_LOOKS:]}) == 1 and len(seen) > HUNG_LOOKS
+        if (run.hang is not None and hangs) or (run.looks is not None and len(seen) >= run.looks):
+            os.kill(trainer_of(daemon, JOB), signal.SIGKILL)  # a trainer that hangs does not react to SIGTERM
             return seen
         began = asyncio.get_running_loop().time()
+        tell()
         seen.append(await observer.observe())
         if stopped_at is None and run.stop_at is not None and run.stop_at(seen[-1]):
             stopped_at = len(seen)
             os.kill(trainer_of(daemon, JOB), signal.SIGSTOP)
+        if interfere is not None and (seen[-1].step or 0) >= INTERFERE_STEP:
+            interfere(daemon)
+            interfere = None
         await asyncio.sleep(began + INTERVAL - asyncio.get_running_loop().time())
     return seen
 
 
 def told(look: Observation) -> tuple[object, ...]:
-    """What changes while the trainer goes on."""
+    """The values that change as long as the trainer makes progress."""
     return look.phase, look.step, look.done, look.cache_files, look.output_bytes
 
 
-async def watch(daemon: RunningDaemon, run: Run) -> list[Observation]:
+async def watch(daemon: RunningDaemon, run: Run, trainer_path: Path, tell: Callable[[], None]) -> list[Observation]:
     gpus = Gpus()
-    observer = observer_of(daemon, JOB, gpus)
+    observer = observer_of(daemon, JOB, gpus, trainer_path=trainer_path, interval=INTERVAL)
     try:
-        return await looks(observer, daemon, run)
+        return await looks(observer, daemon, run, tell)
     finally:
         observer.close()
         await gpus.close()
@@ -143,15 +93,23 @@ async def watch(daemon: RunningDaemon, run: Run) -> list[Observation]:
 def record(name: str, run: Run, model: Path) -> None:
     changes = dict(run.job)
     job = context(JOB, model)
-    options = (job.trainer_options or {}) | changes.pop("options", {})
+    options = {} if run.trainer is not None else (job.trainer_options or {}) | changes.pop("options", {})
     if run.hang is not None:
         options["debug_hang"] = [run.hang]
     folder = Path(tempfile.mkdtemp(prefix="fg-"))
     try:
-        with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
+        trainer_path, nvml = trainer_in(folder, run), nvml_in(folder) if run.gpu is not None else None
+        asks = nvml.environment if nvml is not None else {}
+        os.environ.update(asks)  # the observer beside the daemon uses it too
+        env = {"FLUXGYM_TRAINER_PATH": str(trainer_path), "FLUXGYM_WATCHDOG_MODE": "off", **asks}
+        with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
+            tell = partial(tell_gpu, nvml, run.gpu, daemon)
+            tell()
             daemon.submit(msgspec.structs.replace(job, **changes, trainer_options=options))
             daemon.wait(JOB, State.RUNNING)
-            seen = asyncio.run(watch(daemon, run))
+            if run.resumes:
+                begin_again(daemon)
+            seen = asyncio.run(watch(daemon, run, trainer_path, tell))
     finally:
         shutil.rmtree(folder)
     header = Header(name=name, reason=run.reason, expected=run.expected, scale=INTERVAL_SECONDS / INTERVAL)
@@ -159,6 +117,47 @@ def record(name: str, run: Run, model: Path) -> None:
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
     print(f"{name}: {len(seen)} looks")
+
+
+def trainer_in(folder: Path, run: Run) -> Path:
+    """The folder of a run's trainer. If the trainer is one of the small programs, it is written there first."""
+    if run.trainer is None:
+        return ROOT / "sd-scripts"
+    path = folder / "trainer"
+    path.mkdir()
+    (path / "flux_train_network.py").write_text(trace_trainers.source(run.trainer))
+    return path
+
+
+def nvml_in(folder: Path) -> Nvml:
+    library = folder / "nvml"
+    library.mkdir()
+    return Nvml(build(library), folder / "nvml.txt")
+
+
+def tell_gpu(nvml: Nvml | None, shown: Gpu | None, daemon: RunningDaemon) -> None:
+    """Sets what NVML reports from now on."""
+    if nvml is None or shown is None:
+        return
+    pids = {Listed.GAME: os.getpid(), Listed.HOST: OF_THE_HOST}
+    with suppress(AssertionError, FileNotFoundError):  # the trainer does not run yet, or no longer
+        pids[Listed.JOB] = trainer_of(daemon, JOB)
+    listed = None if shown.listed is None else [pids[who] for who in shown.listed if who in pids] or [0]
+    nvml.tell(gpu(GPU, utilization=shown.utilization), *(f"process {GPU} {pid}" for pid in listed or ()))
+
+
+def begin_again(daemon: RunningDaemon) -> None:
+    """Kills the trainer between two checkpoints, and waits for its next attempt."""
+    daemon.wait_for_step(JOB, KILL_STEP)
+    os.kill(trainer_of(daemon, JOB), signal.SIGKILL)
+    daemon.wait(JOB, State.FAILED)
+    daemon.call(m.RESUME, m.ResumeParameters(name=JOB))
+    until(lambda: trainer_again(daemon), what="the next attempt", deadline_seconds=TRAINING_SECONDS)
+
+
+def trainer_again(daemon: RunningDaemon) -> bool:
+    state = job_of(daemon, JOB).state
+    return isinstance(state, Live) and state.attempt.number > 1 and state.attempt.trainer is not None
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 
     SD_SCRIPTS=~/sd-scripts .venv-trainer/bin/python bench/trainer_cpu.py
 
-SD_SCRIPTS is a checkout; SD_SCRIPTS_PYTHON a Python with its requirements (default: the checkout's venv/bin/python).
-The Flux has one block of each kind at full width (545 million numbers) and is random. Both trainers run in fp32 with
-one thread and without CLIP-L, and get the same flags, start weights (none of them zero), caches, order, noise and
-noise levels (`trainer_pair/`). Takes 8 GB of memory and some ten minutes. Results go to bench/results/.
+SD_SCRIPTS is a checkout, and SD_SCRIPTS_PYTHON a Python with its requirements (default: the checkout's
+venv/bin/python). The Flux has random weights, with one block of each kind at full width (545 million parameters).
+Both trainers run in fp32 with one thread and without CLIP-L, and get the same flags, start weights (none of them
+zero), caches, order, noise and noise levels (`trainer_pair/`). It takes 8 GB of memory and five minutes. Results go
+to bench/results/.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ import torch  # noqa: E402
 from gate import PIPES  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from library import flux_model, lora, safetensors_file  # noqa: E402
+from library import flux_config, flux_model, lora, safetensors_file, safetensors_header  # noqa: E402
 
 RANK, ALPHA = 16, 8
 SIDE, TEXT_TOKENS = 128, 64
 CLIP_WIDTH, T5_WIDTH = 768, 4096
-# Issue 5, item 6: the first loss is a plain forward pass; after it each trainer's rounding has moved its weights.
+# Issue 5, item 6: the first loss is a plain forward pass. After it, each trainer's rounding has affected its weights.
 FIRST_LOSS, LATER_LOSSES = 1e-5, 1e-3
 COMPARED_LOSSES = 10
 RATIO = 1.0
@@ -71,16 +72,17 @@ def find_upstream() -> Upstream:
 
 
 def make_model(upstream: Upstream, folder: Path) -> None:
-    """The Flux, CLIP-L and the autoencoder at random, tokenizers that are never asked, and a T5 that is a hole."""
+    """Makes a Flux, a CLIP-L and an autoencoder with random weights, tokenizers that are never used, and a T5 whose
+    file is a hole."""
     for command in (
-        [sys.executable, ROOT / "sd-scripts" / "make_tiny_flux.py", folder],  # the tokenizers are its
+        [sys.executable, ROOT / "sd-scripts" / "make_tiny_flux.py", folder],  # for the tokenizers
         [upstream.python, ROOT / "tests" / "interop" / "make_model.py", upstream.path, folder],
     ):
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=900)
 
 
 def make_pictures(folder: Path, count: int) -> None:
-    """Pictures with captions, and random latents and embeddings in sd-scripts' caches beside them."""
+    """Makes pictures with captions and, beside them, sd-scripts' caches with random latents and embeddings."""
     folder.mkdir()
     generator = torch.Generator().manual_seed(1)
     for index in range(count):
@@ -88,7 +90,7 @@ def make_pictures(folder: Path, count: int) -> None:
         Image.new("RGB", (SIDE, SIDE)).save(stem.with_suffix(".png"))
         stem.with_suffix(".txt").write_text("a picture\n")
         for source in (stem.with_suffix(".png"), stem.with_suffix(".txt")):
-            os.utime(source, (0, 0))  # a cache counts only if it is newer
+            os.utime(source, (0, 0))  # a cache is used only if it is newer
         _write_caches(stem, generator)
 
 
@@ -114,10 +116,10 @@ def _write_caches(stem: Path, generator: torch.Generator) -> None:
 
 
 def make_start_weights(model: Path, path: Path) -> None:
-    """A LoRA without a zero, which adds as much as the frozen layers give: so already the first loss tells whether
-    both apply it in the same way."""
+    """Writes a LoRA without zeros, whose output is as large as that of the frozen layers. So the first loss already
+    shows whether both trainers apply it in the same way."""
     with torch.device("meta"):
-        flux = flux_model.Flux(flux_model.read_config(safetensors_file.read_shapes(model, "model")))
+        flux = flux_model.Flux(flux_config.read_config(safetensors_header.read_shapes(model, "model")))
     generator = torch.Generator().manual_seed(2)
     tensors = {}
     for name, linear in lora.find_linears(flux, lora.TRANSFORMER_PREFIX, lora.TRANSFORMER_BLOCKS):
@@ -131,7 +133,7 @@ def make_start_weights(model: Path, path: Path) -> None:
 
 
 def flags(folder: Path, output: Path) -> list[str]:
-    """The command line of both."""
+    """The command line of both trainers."""
     model = folder / "model"
     text = f"""
         --pretrained_model_name_or_path {model}/flux1-dev.safetensors --clip_l {model}/clip_l.safetensors
@@ -152,7 +154,7 @@ def flags(folder: Path, output: Path) -> list[str]:
 
 @dataclass(kw_only=True)
 class Trainer:
-    """A trainer that runs, and what it has told: a time for each step but the last, and the losses."""
+    """A running trainer, and what it has reported: a time for each step but the last, and the losses."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -164,12 +166,12 @@ class Trainer:
     losses: list[float] = field(default_factory=list)
 
     def let_go(self) -> None:
-        """One step, until the trainer stands before the next one."""
+        """Lets the trainer do one step, and waits until it is about to begin the next one."""
         os.write(self.turns, b".")
-        self.wait()
+        self.await_turn()
 
-    def wait(self) -> None:
-        """Until the trainer waits for its turn, or closes the pipe because it is done."""
+    def await_turn(self) -> None:
+        """Waits until the trainer waits for its turn, or closes the pipe because it is done."""
         for line in self.told:
             said: dict[str, Any] = json.loads(line)
             if "loss" in said:
@@ -179,13 +181,13 @@ class Trainer:
                 self.seconds.append(said["seconds"])
                 self.cpu_seconds.append(said["cpu_seconds"])
             return
-        if status := self.process.wait():
+        if status := self.process.wait(timeout=60):
             sys.exit(f"{self.name} ended with {status}; the end of its output is:\n{self.log.read_text()[-3000:]}")
 
 
 @contextmanager
 def started(name: str, command: Sequence[str | Path], log: Path) -> Iterator[Trainer]:
-    """A trainer that stands before its first step. It is gone when the block is left."""
+    """Starts a trainer, which is about to begin its first step. It is killed when the block is left."""
     told, tell = os.pipe()
     turn, turns = os.pipe()
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", PIPES: f"{tell},{turn}"}
@@ -202,16 +204,16 @@ def started(name: str, command: Sequence[str | Path], log: Path) -> Iterator[Tra
         os.close(turn)
         try:
             trainer = Trainer(name=name, process=process, told=iter(lines), turns=turns, log=log)
-            trainer.wait()
+            trainer.await_turn()
             yield trainer
         finally:
             os.close(turns)
             process.kill()
-            process.wait()
+            process.wait(timeout=60)
 
 
 def race(folder: Path, upstream: Upstream, *, steps: int, extra: Sequence[str]) -> dict[str, Any]:
-    """Both trainers over the same steps, in turns; who is first alternates."""
+    """Runs both trainers over the same steps, in turns. The one that goes first alternates."""
     draws = folder / "draws.pt"
     ours = [sys.executable, PAIR / "ours.py", draws, *flags(folder, folder / "ours"), *extra]
     theirs = [upstream.python, PAIR / "upstream.py", upstream.path, draws, *flags(folder, folder / "theirs"), *extra]
@@ -226,7 +228,7 @@ def race(folder: Path, upstream: Upstream, *, steps: int, extra: Sequence[str]) 
 
 
 def compared(ours: Trainer, theirs: Trainer) -> dict[str, Any]:
-    """Times without the first step, which is not warm; losses of all steps."""
+    """The times of all steps but the first, which is not warm, and the losses of all steps."""
     found: dict[str, Any] = {"steps": len(ours.losses)}
     for name in ("seconds", "cpu_seconds"):
         pairs = list(zip(getattr(ours, name)[1:], getattr(theirs, name)[1:], strict=True))
@@ -245,7 +247,7 @@ def compared(ours: Trainer, theirs: Trainer) -> dict[str, Any]:
 
 
 def goals(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """Each goal of issue 5, item 6, what was found, and whether it is met."""
+    """Each goal of issue 5, item 6, the figure, and whether the goal is met."""
     rows = []
     for variant in VARIANTS:
         one = found[variant]
@@ -273,7 +275,7 @@ def machine(upstream: Upstream) -> dict[str, Any]:
 
 
 def _output(command: Sequence[str | Path]) -> str:
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() or "unknown"
 
 
 def main() -> int:

@@ -3,13 +3,14 @@
 
     SD_SCRIPTS=~/sd-scripts python3 bench/trainer_gpu.py
 
-Needs a GPU with 100 GB, and no model, no network and nothing but torch, transformers, accelerate, safetensors, Pillow
-and numpy: the weights are random and made on the device (`gpu_rows/`). SD_SCRIPTS is a checkout; SD_SCRIPTS_PYTHON a
-Python with its requirements (default: this one; sd-scripts also needs einops and torchvision). Without it the rows of
-sd-scripts are left out. Takes under 8 minutes: what does not fit is named. Results are written after each row, to
-bench/results/ or --out. Exit status 1: a row of ours failed or a goal is missed.
+It needs a GPU with 100 GB, torch, transformers, accelerate, safetensors, Pillow and numpy, but no model and no
+network: the weights are random and made on the device (`gpu_rows/`). SD_SCRIPTS is a checkout, and SD_SCRIPTS_PYTHON
+a Python with its requirements (default: this Python; sd-scripts also needs einops and torchvision). Without
+SD_SCRIPTS, its rows are left out. It takes less than 8 minutes, and names the rows for which there was no time.
+Results are written after each row, to bench/results/ or --out. Exit status 1: a row of our trainer failed, or a goal
+is missed.
 
-`--size tiny` and `--size small` run the same on a small Flux, on the CPU too.
+`--size tiny` and `--size small` run the same rows on a small Flux, also on the CPU.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported, which takes a minute on some machines: the limit is for the whole command.
+# Before torch is imported, which takes a minute on some machines: the limit is for the entire command.
 BEGAN = time.monotonic()
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench" / "gpu_rows"), str(ROOT / "sd-scripts")]
@@ -46,9 +47,9 @@ from workers import Worker, Workers  # noqa: E402
 from library import speed  # noqa: E402
 
 SECONDS, STEPS = 450, 12
-# A product of two square matrices of this side, for the ceilings.
+# The side of the two square matrices that are multiplied for the ceilings.
 SIDES = {"full": 8192, "small": 512, "tiny": 256}
-# What is printed of a row: key, factor, unit.
+# What is printed for a row: key, factor, unit.
 TOLD = (("seconds", 1e3, "ms"), ("peak_bytes", 1e-9, "GB"), ("flops", 1e-12, "TFLOP/s"), ("copied", 1e-12, "TB/s"))
 PACKAGES = ("torch", "triton", "transformers", "accelerate", "safetensors", "numpy")
 
@@ -72,7 +73,7 @@ def parse() -> argparse.Namespace:
 
 
 class Bench:
-    """One run: rows in order, a report that is written after each."""
+    """One run: it measures the rows in order, and writes the report after each."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path, checkout: Path | None) -> None:
         self._arguments, self._folder, self._checkout = arguments, folder, checkout
@@ -106,7 +107,7 @@ class Bench:
             self.write()
 
     def _measure(self, row: Row, worker: Worker) -> None:
-        """What the end of the bench's own time cuts off has not failed."""
+        """Measures one row. A row that is cut off because the bench's time is over is left out, not failed."""
         limit = self._arguments.limit or row.limit
         found = worker.run(self._job(row), limit=min(limit, self._left()))
         if found is None and self._left() <= 0:
@@ -178,13 +179,13 @@ class Bench:
 
 
 def has_compiler() -> bool:
-    """What inductor needs: of C++ for a CPU, of C for a GPU, where Triton compiles its launchers with it."""
+    """Whether there is the compiler that inductor needs: of C++ for a CPU; of C for a GPU, for Triton's launchers."""
     names = ("cc", "gcc", "clang") if torch.cuda.is_available() else ("g++", "clang++")
     return any(shutil.which(name) for name in names)
 
 
 def machine(checkout: Path | None) -> dict[str, Any]:
-    """What a figure means nothing without."""
+    """The facts about the machine without which a figure means nothing."""
     found: dict[str, Any] = {"device": "a CPU"}
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
@@ -211,12 +212,13 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    """Of a checkout itself: git would also answer for one that lies around a mere copy."""
+    """The commit of a checkout; None if the folder is not one. For a copy inside another checkout, git would answer
+    with that one's commit."""
     if not (folder / ".git").exists():
         return None
     command = ["git", "-C", folder, "rev-parse", "--short", "HEAD"]
     try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() or None
     except OSError:
         return None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What FluxGym's programs share: the interface, its messages, the client, and where things lie.
+"""The parts that FluxGym's programs share: the interface, its messages, the client, the configuration and the paths.
 
-This package imports nothing of ours, and nothing heavy: the command line loads it at every call.
+This package imports nothing from fluxgymd and fluxgymctl, and nothing heavy: each call of the command line loads it.
 """
 
 __version__ = "0.1.0"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client: one connection, calls and streams, blocking. Imports only msgspec, because every command loads it.
 
-One stream at a time runs on a connection (Varlink has no multiplexing): who follows two logs opens two connections.
-A daemon that is being stopped says so to whom it serves no more, and what it has not begun with is asked of the next
-one: systemd holds the socket, so that a restart makes a client wait and not fail.
+A connection carries one stream at a time, since Varlink has no multiplexing: to follow two logs, a program opens two
+connections. A daemon that is being stopped refuses a call that it has not begun, and the client sends the call again
+to the next daemon. systemd holds the socket, so during a restart a client waits and does not fail.
 """
 
 import contextlib
@@ -16,20 +16,21 @@ from typing import Any, Self
 
 import msgspec
 
-from fluxgym.errors import DaemonUnreachable, Leaving, from_wire
+from fluxgym.errors import AnswerMissing, DaemonUnreachable, Leaving, from_wire
 from fluxgym.framing import FrameError, Splitter, decode, encode
 from fluxgym.methods import Method, Parameters, Reply
 
 REPLY_LIMIT = 64 * 1024 * 1024
-"""Bytes of one reply that a client takes: the daemon bounds its own, this only bounds a broken one."""
+"""The largest reply in bytes that a client accepts. The daemon limits its replies; this is for a broken one."""
 
 
 RESTARTS = 5
-"""Daemons that may leave before one answers a call."""
+"""How many daemons may stop before one answers a call."""
 
 
 class Connection:
-    """A connection to the daemon. DaemonUnreachable, with what to do, if there is none or it goes away."""
+    """A connection to the daemon. DaemonUnreachable, which says what to do, if no daemon answers; AnswerMissing if it
+    goes away."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,12 +63,12 @@ class Connection:
         return self._socket.fileno()
 
     def call(self, method: Method[Parameters, Reply], parameters: Parameters) -> Reply:
-        """One call, one reply. The error of the reply is raised as its exception."""
+        """One call with one reply. An error reply is raised as its exception."""
         reply, _ = self._begin(method, parameters, more=False)
         return reply
 
     def stream(self, method: Method[Parameters, Reply], parameters: Parameters) -> Iterator[Reply]:
-        """One call, many replies, until the daemon ends the stream."""
+        """One call with many replies, until the daemon ends the stream."""
         reply, continues = self._begin(method, parameters, more=True)
         yield reply
         while continues:
@@ -75,14 +76,14 @@ class Connection:
             yield reply
 
     def _begin(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> tuple[Reply, bool]:
-        """Sends the call; its first reply, and whether more will come."""
+        """Sends the call, and returns its first reply and whether more will come."""
         for _ in range(RESTARTS):
             self._send(method, parameters, more=more)
             with contextlib.suppress(Leaving):
                 return self._receive(method)
             self.close()
             self._connect()
-        raise self._gone("it is stopped again and again")
+        raise DaemonUnreachable(f"The daemon at {self.path} is stopped again and again.")
 
     def _send(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> None:
         call: dict[str, Any] = {"method": method.name, "parameters": parameters}
@@ -91,7 +92,7 @@ class Connection:
         try:
             self._socket.sendall(encode(call))
         except (BrokenPipeError, ConnectionResetError):
-            pass  # who refuses a client says so before it closes: `_receive` reads why
+            pass  # a daemon that refuses a client says why before it closes: `_receive` reads it
         except OSError as error:
             raise self._gone(error.strerror) from None
 
@@ -113,5 +114,5 @@ class Connection:
         except msgspec.ValidationError as error:
             raise self._gone(f"its answer to {method.name} cannot be read: {error}") from None
 
-    def _gone(self, why: str | None) -> DaemonUnreachable:
-        return DaemonUnreachable(f"The daemon at {self.path} does not answer any more: {why}.")
+    def _gone(self, why: str | None) -> AnswerMissing:
+        return AnswerMissing(f"The daemon at {self.path} does not answer any more: {why}.")

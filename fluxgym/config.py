@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: one table of settings; a flag stands over the environment, that over the file, that over the
-default. Each value knows where it comes from, and a wrong one is refused with its place and what would be right.
+"""The configuration: one table of settings. A flag overrides the environment, which overrides the file, which
+overrides the default. Each value has its source, and a wrong one is refused with its place and what would be right.
 """
 
-import difflib
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fluxgym import hooks, paths, watchdog
+from fluxgym import files, hooks, paths, toml, watchdog
 from fluxgym.errors import ConfigInvalid
 from fluxgym.hooks import Hook, Webhook
+from fluxgym.quoting import hint, short
 
 Environment = Mapping[str, str]
 T = TypeVar("T")
@@ -23,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """One row of the table. `parse` takes the TOML value or the text of a variable; ValueError says what is right."""
+    """One row of the table. `parse` takes a TOML value or a variable's text; ValueError says what would be right."""
 
     key: str
     variable: str
@@ -31,7 +30,7 @@ class Setting:
     parse: Callable[[Any], Any]
     default: Callable[[Environment], Any]
     secret: bool = False
-    """What was given is not repeated in a sentence about what is wrong with it."""
+    """An error message does not repeat the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,16 @@ class Value:
 def _path(value: Any) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("a path in quotes")
+    if "\0" in value:
+        raise ValueError("a path; none has a NUL character in it")
     try:
         path = Path(value).expanduser()
-    except RuntimeError:  # what pathlib raises for ~somebody
+    except RuntimeError:  # pathlib raises it for an unknown ~user
         raise ValueError("a path; there is no user of that name") from None
-    return Path(os.path.abspath(path))
+    try:
+        return Path(os.path.abspath(path))
+    except FileNotFoundError:
+        raise ValueError("an absolute path, since the current folder was deleted") from None
 
 
 def _choice(*choices: str) -> Callable[[Any], str]:
@@ -63,7 +67,7 @@ def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
     def parse(value: Any) -> float:
         try:
             number = float(value) if not isinstance(value, bool) else None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # OverflowError: an integer too large for a float
             number = None
         if number is None or not low <= number <= high:
             raise ValueError(f"a number from {low:g} to {high:g} ({unit})")
@@ -75,7 +79,8 @@ def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
 def _whole_number(low: int, high: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
         text = str(value)
-        if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        digits = not isinstance(value, bool) and text.isascii() and text.isdigit() and len(text) < 20
+        if not digits or not low <= int(text) <= high:
             raise ValueError(f"a whole number from {low} to {high}")
         return int(text)
 
@@ -105,7 +110,7 @@ def _hook(event: str, what: str) -> Setting:
 
 
 def _beside_environment(name: str) -> Callable[[Environment], Path]:
-    # `./dev` and `./dev install` both put the trainer beside the environment that the daemon runs in.
+    # Both `./dev` and `./dev install` put the trainer beside the environment that the daemon runs in.
     return lambda _: Path(sys.prefix).parent / name
 
 
@@ -153,6 +158,13 @@ SETTINGS = (
         default=lambda _: 60.0,
     ),
     Setting(
+        key="log.limit_mib",
+        variable="FLUXGYM_LOG_LIMIT_MIB",
+        help="how much of a job's training.log is kept; of a longer one the middle is dropped, in MiB",
+        parse=_number(16, 100_000, "MiB"),
+        default=lambda _: 1024.0,
+    ),
+    Setting(
         key="trainer.path",
         variable="FLUXGYM_TRAINER_PATH",
         help="the folder of flux_train_network.py: ours or kohya-ss/sd-scripts'",
@@ -167,6 +179,13 @@ SETTINGS = (
         default=lambda _: _trainer_python(),
     ),
     Setting(
+        key="trainer.compile_cache_gib",
+        variable="FLUXGYM_TRAINER_COMPILE_CACHE_GIB",
+        help="how much compiled code is kept below the home for the next training, in GiB",
+        parse=_number(0, 10_000, "GiB"),
+        default=lambda _: 10.0,
+    ),
+    Setting(
         key="watchdog.mode",
         variable="FLUXGYM_WATCHDOG_MODE",
         help="what is done about a hang of a training that does not say it itself: off, warn or act",
@@ -177,6 +196,7 @@ SETTINGS = (
     _hook("stuck", "a job hangs"),
     _hook("finish", "a job is completed"),
     _hook("fail", "a job failed, or was interrupted and does not go on by itself"),
+    _hook("lost", "a job is lost; if unset, on_fail is called"),
     Setting(
         key="hooks.deadline_seconds",
         variable="FLUXGYM_HOOKS_DEADLINE_SECONDS",
@@ -195,7 +215,7 @@ SETTINGS = (
 
 
 def _trainer_python() -> Path:
-    # .venv has .venv-trainer beside it (a checkout), venv has venv-trainer (an installation).
+    # Beside .venv is .venv-trainer (in a checkout); beside venv is venv-trainer (in an installation).
     prefix = Path(sys.prefix)
     return prefix.parent / f"{prefix.name}-trainer" / "bin" / "python"
 
@@ -233,12 +253,21 @@ class Config:
         return self._get("stop.unkillable_seconds", float)
 
     @property
+    def log_limit(self) -> int:
+        """Bytes."""
+        return int(self._get("log.limit_mib", float) * 2**20)
+
+    @property
     def trainer_path(self) -> Path:
         return self._get("trainer.path", Path)
 
     @property
     def trainer_python(self) -> Path:
         return self._get("trainer.python", Path)
+
+    @property
+    def compile_cache_bytes(self) -> float:
+        return self._get("trainer.compile_cache_gib", float) * 2**30
 
     @property
     def watchdog_mode(self) -> str:
@@ -251,7 +280,7 @@ class Config:
 
     @property
     def hooks(self) -> dict[str, Hook]:
-        """Those that are set, by event: stuck, finish, fail."""
+        """The hooks that are set, by event: stuck, finish, fail, lost."""
         found = {event: self.values[f"hooks.on_{event}"].value for event in hooks.EVENTS}
         return {event: hook for event, hook in found.items() if hook is not None}
 
@@ -271,7 +300,8 @@ class Config:
 
 
 def load(environ: Environment, flags: Mapping[str, str | None] | None = None) -> Config:
-    """The configuration of this process. `flags`: the command line's values by key; None where not given."""
+    """The configuration of this process, or ConfigInvalid. `flags`: values of the command line by key, None if not
+    given."""
     file = paths.config_file(environ)
     written = _read(file)
     values = {}
@@ -286,12 +316,25 @@ def load(environ: Environment, flags: Mapping[str, str | None] | None = None) ->
             values[setting.key] = _take(setting, value, f"{file}, line {line}")
         else:
             values[setting.key] = Value(setting.default(environ), "default")
+    for setting in SETTINGS:
+        _check_encoding(setting, values[setting.key])
     paths.check_socket(values["socket"].value)
     return Config(values)
 
 
+def _check_encoding(setting: Setting, found: Value) -> None:
+    if not isinstance(found.value, Path) or paths.is_utf8(found.value):
+        return
+    where = f"The default of {setting.key}" if found.source == "default" else f"{found.source}: {setting.key}"
+    shown = paths.printable(found.value)
+    raise ConfigInvalid(
+        f"{where} is {shown}, which is not UTF-8; rename it, or set {setting.variable} to a path that is."
+    )
+
+
 def exposed(config: Config, environ: Environment) -> str | None:
-    """What is wrong with who may read the file, as a sentence: the address of a webhook is a secret."""
+    """A warning if the file holds the address of a webhook, which is a secret, and other users may read it; otherwise
+    None."""
     file = paths.config_file(environ)
     by_file = [event for event in config.hooks if config.values[f"hooks.on_{event}"].source.startswith(f"{file},")]
     if not any(isinstance(config.hooks[event], Webhook) for event in by_file):
@@ -299,7 +342,7 @@ def exposed(config: Config, environ: Environment) -> str | None:
     try:
         mode = file.stat().st_mode
     except OSError:
-        return None  # it was read a moment ago
+        return None  # it was deleted after it was read
     if not mode & 0o077:
         return None
     return f"{file} holds the address of a webhook, which is a secret, and others may read it; `chmod 600 {file}`."
@@ -314,25 +357,26 @@ def _take(setting: Setting, raw: Any, source: str) -> Value:
 
 
 def _read(file: Path) -> dict[str, tuple[Any, int]]:
-    """The file's values with their lines, by dotted key."""
+    """The file's values, each with its line, by dotted key."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = files.read_file(file).decode("utf-8")
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"{file} cannot be read: {error}.") from None
+    except OSError as error:
+        raise ConfigInvalid(f"{file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{file} cannot be read: it is not UTF-8 at byte {error.start}.") from None
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigInvalid(f"{file} is not TOML: {error}.") from None
+        tables = toml.parse(text)
+    except toml.NotToml as error:
+        raise ConfigInvalid(f"{file} {error}.") from None
     found = {}
     known = [setting.key for setting in SETTINGS]
     for key, value in _flatten(tables):
         line = _line_of(text, key)
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known) + "."
-            raise ConfigInvalid(f"{file}, line {line}: there is no setting {key}; {hint}")
+            meant = hint(key, known, otherwise=f"known are {', '.join(known)}.")
+            raise ConfigInvalid(f"{file}, line {line}: there is no setting {short(key)}; {meant}")
         found[key] = (value, line)
     return found
 
@@ -348,8 +392,8 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 
 def _line_of(text: str, key: str) -> int:
-    """The line on which a dotted key is set: tomllib tells no positions, so the last part is looked for below its
-    table's header (or anywhere, for a dotted key on one line)."""
+    """The line on which a dotted key is set; 1 if it is not found. tomllib reports no positions, so this looks for
+    the last part below its table's header, or for the dotted key on one line."""
     table, _, last = key.rpartition(".")
     current = ""
     for number, line in enumerate(text.splitlines(), start=1):

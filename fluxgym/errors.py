@@ -7,6 +7,7 @@
     ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
     ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError  NotPutAside  Overloaded
     ├── DaemonUnreachable         no daemon answered (never on the wire)
+    │   ├── AnswerMissing         one did, and went away: what was asked of it may be done
     │   └── Leaving               one did that is being stopped, and it has not begun with the call
     ├── ConfigInvalid             a wrong setting of a program itself (never on the wire)
     └── UnknownError              an error of a newer daemon that this version has no class for
@@ -30,12 +31,12 @@ class FluxgymError(Exception):
         self.fields = fields
 
     def parameters(self) -> dict[str, Any]:
-        """What goes on the wire."""
+        """The error's parameters on the wire."""
         return {**self.fields, "message": self.message}
 
 
 class ServiceError(FluxgymError):
-    """An error of org.varlink.service: its fields are fixed by the protocol, so it carries no message of ours."""
+    """An error of org.varlink.service. The protocol fixes its fields, so it has no `message` on the wire."""
 
     exit_status = 2
 
@@ -131,6 +132,10 @@ class DaemonUnreachable(FluxgymError):
     exit_status = 6
 
 
+class AnswerMissing(DaemonUnreachable):
+    """The call was sent, but no answer came."""
+
+
 class Leaving(DaemonUnreachable):
     wire_name = "org.fluxgym.Machine.Leaving"
 
@@ -170,7 +175,7 @@ WIRE_ERRORS: dict[str, type[FluxgymError]] = {
 
 
 def from_wire(name: str, parameters: dict[str, Any]) -> FluxgymError:
-    """The exception for an error reply."""
+    """The exception for an error reply. A reply without a message gets one made from its fields."""
     fields = dict(parameters)
     known = WIRE_ERRORS.get(name, UnknownError)
     message = fields.pop("message", None)

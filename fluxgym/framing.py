@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Varlink's frames: one JSON object in UTF-8, ended by one NUL byte (varlink.org; UAPI.20).
+"""Varlink's frames: one JSON object in UTF-8, followed by one NUL byte (varlink.org; UAPI.20).
 
-Reading is strict: a message that two parsers could read differently (a key twice, NaN, more than one value, nested
-too deep) is refused whole, and so are one over the limit and one whose values could not be sent back (half a
-surrogate pair, an infinite number). The time that this takes grows as the message does, and no faster.
+Reading is strict. A message that two parsers could read differently (a duplicate key, NaN, more than one value, too
+deep nesting) is refused, and so is one over the limit, or with values that could not be sent back (half a surrogate
+pair, an infinite number). The time for this grows linearly with the message.
 """
 
 import json
@@ -12,26 +12,28 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from fluxgym.quoting import short
+
 MESSAGE_LIMIT = 1024 * 1024
-"""Bytes of one message without its NUL."""
+"""The largest message in bytes, without its NUL."""
 
 SURROGATE = rb"\ud"
-"""How the escape of half a pair begins."""
+"""The beginning of the escape of half a surrogate pair."""
 
 _encoder = msgspec.json.Encoder()
 
 
 class FrameError(ValueError):
-    """Bytes that are not a message; the text says what is wrong with them."""
+    """The bytes are not a message; the text says why."""
 
 
 def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
-    """One frame."""
+    """The frame of a message, with its NUL."""
     return _encoder.encode(message) + b"\0"
 
 
 def decode(frame: bytes) -> dict[str, Any]:
-    """The object of one frame (without its NUL). FrameError says why it is none."""
+    """The object in one frame (without its NUL). FrameError says why there is none."""
     try:
         value = _strict.decode(frame.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -42,7 +44,7 @@ def decode(frame: bytes) -> dict[str, Any]:
         raise FrameError("the message is nested too deep") from None
     except FrameError:
         raise
-    except ValueError:  # Python's bound, without which the time grows with the square of the digits
+    except ValueError:  # Python limits the digits, since the time to convert them grows with their square
         raise FrameError("the message holds an integer with too many digits") from None
     if SURROGATE in frame.lower():
         _refuse_half_characters(value)
@@ -55,7 +57,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise FrameError(f"the message has the key {key!r} twice")
+            raise FrameError(f"the message has the key {short(key)!r} twice")
         result[key] = value
     return result
 
@@ -72,19 +74,19 @@ def _finite(text: str) -> float:
 
 
 def _refuse_half_characters(value: Any) -> None:
-    """JSON's escapes can write half of a surrogate pair, which no UTF-8 can carry back."""
+    """JSON's escapes can express half of a surrogate pair, which cannot be sent back as UTF-8."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise FrameError("the message holds half a character (an unpaired surrogate)") from None
 
 
-# json and not msgspec, which takes a key twice without a word (measured with msgspec 0.19: the last one wins).
+# json rather than msgspec, which silently accepts a duplicate key (msgspec 0.19: the last one wins).
 _strict = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant)
 
 
 class Splitter:
-    """Cuts a byte stream into frames, when they are asked for. Its memory is what was fed and not taken yet."""
+    """Cuts a byte stream into frames on demand. Holds only the bytes that were fed and not taken yet."""
 
     def __init__(self, limit: int = MESSAGE_LIMIT) -> None:
         self._limit = limit
@@ -93,14 +95,14 @@ class Splitter:
 
     @property
     def size(self) -> int:
-        """Bytes that wait."""
+        """The number of bytes that were fed and not taken yet."""
         return len(self._buffer)
 
     def feed(self, data: bytes | memoryview) -> None:
         self._buffer += data
 
     def next(self) -> bytes | None:
-        """The next frame (without its NUL), None while it is not whole. FrameError if it is over the limit."""
+        """The next frame (without its NUL); None while it is incomplete. FrameError if it is over the limit."""
         end = self._buffer.find(b"\0", self._searched)
         size = len(self._buffer) if end < 0 else end
         if size > self._limit:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user wants to be called when something happens to a job: a command, or a web address that is posted to.
+"""Hooks, which are called when something happens to a job: a command, or a web address that is posted to.
 
-The address of a webhook is a secret, since who knows it can post there: it prints itself as `set`, and no sentence
-about a wrong one holds it (docs/hooks.md).
+The address of a webhook is a secret, since anyone who knows it can post there. So it prints itself as `set`, and no
+error message repeats it (docs/hooks.md).
 """
 
 import ipaddress
@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-EVENTS = ("stuck", "finish", "fail")
+EVENTS = ("stuck", "finish", "fail", "lost")
+INSTEAD = {"lost": "fail"}
+"""Event without a hook of its own -> the event whose hook is called instead."""
 
 RIGHT = "a list of words, a command line in quotes, or an address that begins with https://"
 
@@ -37,7 +39,7 @@ Hook = Command | Webhook
 
 
 def parse(value: Any) -> Hook:
-    """A TOML value, or the text of a variable. ValueError says what would be right, and nothing of what was given."""
+    """The hook in a TOML value or in a variable's text. ValueError says what would be right, without the value."""
     if isinstance(value, str):
         text = value.strip()
         return _webhook(text) if text.lower().startswith(("http://", "https://")) else _command(_split(text))
@@ -58,7 +60,7 @@ def _command(words: list[Any]) -> Command:
         raise ValueError(RIGHT)
     try:
         first = str(Path(words[0]).expanduser()) if words[0].startswith("~") else words[0]
-    except RuntimeError:  # what pathlib raises for ~somebody
+    except RuntimeError:  # pathlib raises it for an unknown ~user
         raise ValueError(f"{RIGHT}; there is no user of that name") from None
     return Command((first, *words[1:]))
 
@@ -81,7 +83,7 @@ def _webhook(address: str) -> Webhook:
 
 
 def _is_here(host: str) -> bool:
-    """Whether nothing that is sent there leaves the machine."""
+    """Whether the host is this machine, so that nothing that is sent to it leaves the machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

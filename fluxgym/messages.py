@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The types of the interfaces, as msgspec structs.
 
-The `.varlink` files beside this module document every field; a test holds the two equal. On the wire names are
-camelCase and an absent value is left out. A value of an enum that this version does not know decodes to `unknown`,
-so that an older client reads a newer daemon (promise 9).
+The `.varlink` files in interfaces/ document every field; a test checks that the two agree. On the wire, names are
+camelCase and an absent value is left out. An enum value that this version does not know decodes to `unknown`, so that
+an older client can read a newer daemon's replies (promise 9).
 """
 
 from enum import StrEnum
@@ -177,6 +177,7 @@ class Exit(Message, frozen=True, kw_only=True):
     code: int | None = None
     signal: int | None = None
     term_seen: bool
+    endings_seen: list[int] | None = None
 
 
 class Attempt(Message, frozen=True, kw_only=True):
@@ -243,6 +244,7 @@ class Runtime(Message, frozen=True, kw_only=True):
     waiting_for: WaitingFor | None = None
     reason: str | None = None
     failure: Failure | None = None
+    advice: str | None = None
     not_before: float | None = None
     queue_place: int | None = None
     submitted_at: float

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every method of the interfaces: what goes in, what comes out, and whether it is a stream.
+"""Every method of the interfaces: its parameters, its reply, and whether it is a stream.
 
-The server dispatches by this table and the client types its answers by it; nothing else names a method twice.
+The server dispatches with this table, and the client takes the types of replies from it. Apart from the interface
+files, only this module names the methods.
 """
 
 from typing import Generic, TypeVar
@@ -29,7 +30,7 @@ Reply = TypeVar("Reply", bound=Message)
 
 
 class Method(msgspec.Struct, Generic[Parameters, Reply], frozen=True):
-    """One method: its full name, the type of its parameters and of its replies."""
+    """One method: its full name, and the types of its parameters and its replies."""
 
     name: str
     parameters: type[Parameters]
@@ -42,7 +43,7 @@ class Method(msgspec.Struct, Generic[Parameters, Reply], frozen=True):
 
 
 class Nothing(Message, frozen=True, kw_only=True):
-    """No parameters, or a reply that only says: done."""
+    """No parameters, or a reply that only confirms the call."""
 
 
 class JobName(Message, frozen=True, kw_only=True):
@@ -80,6 +81,7 @@ class LogsParameters(Message, frozen=True, kw_only=True):
 class LogsReply(Message, frozen=True, kw_only=True):
     text: str
     offset: int
+    missing: int | None = None
 
 
 class WatchParameters(Message, frozen=True, kw_only=True):
@@ -101,6 +103,11 @@ class StopParameters(Message, frozen=True, kw_only=True):
 class ResumeParameters(Message, frozen=True, kw_only=True):
     name: str
     assume_gone: bool | None = None
+
+
+class ChangedJob(Message, frozen=True, kw_only=True):
+    job: Job
+    warnings: list[str] | None = None
 
 
 class MoveParameters(Message, frozen=True, kw_only=True):
@@ -176,11 +183,11 @@ DESCRIBE = Method("org.fluxgym.Jobs.Describe", JobName, OneJob)
 LOGS = Method("org.fluxgym.Jobs.Logs", LogsParameters, LogsReply, stream=True)
 WATCH = Method("org.fluxgym.Jobs.Watch", WatchParameters, WatchReply, stream=True)
 STOP = Method("org.fluxgym.Jobs.Stop", StopParameters, OneJob)
-RESUME = Method("org.fluxgym.Jobs.Resume", ResumeParameters, OneJob)
+RESUME = Method("org.fluxgym.Jobs.Resume", ResumeParameters, ChangedJob)
 HOLD = Method("org.fluxgym.Jobs.Hold", JobName, OneJob)
 RELEASE = Method("org.fluxgym.Jobs.Release", JobName, OneJob)
 MOVE = Method("org.fluxgym.Jobs.Move", MoveParameters, OneJob)
-EDIT = Method("org.fluxgym.Jobs.Edit", SubmitParameters, OneJob)
+EDIT = Method("org.fluxgym.Jobs.Edit", SubmitParameters, ChangedJob)
 HISTORY = Method("org.fluxgym.Jobs.History", JobName, HistoryReply, stream=True)
 CHECKPOINTS = Method("org.fluxgym.Jobs.Checkpoints", JobName, CheckpointsReply)
 WATCHDOG = Method("org.fluxgym.Jobs.Watchdog", JobName, WatchdogReply)

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limits of the watchdog as people set them: one table for the configuration (`[watchdog]`), for a job's own
-`watchdogLimits` and for what is said of a wrong one. Each has a unit and a range. fluxgymd/core/watchdog says what
-they mean, and a test holds its defaults equal to these.
+"""The limits of the watchdog that users can set, each with a unit and a range: one table for the configuration
+(`[watchdog]`), for a job's own `watchdogLimits` and for messages about wrong values. fluxgymd/core/watchdog defines
+their meaning, and a test checks that its defaults equal these.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fluxgym.messages import Phase
+from fluxgym.quoting import hint
 
 MODES = ("off", "warn", "act")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
-    """One row. `unit` is said behind the range."""
+    """One row. Messages give `unit` after the range."""
 
     name: str
     default: float
@@ -30,16 +30,16 @@ class Limit:
         return f"a number from {self.low:g} to {self.high:g} ({self.unit})"
 
     def check(self, value: float) -> float:
-        """The value itself. ValueError says what would be right."""
-        if not self.low <= value <= self.high:  # no comparison holds for what is not a number
+        """The value itself if it is in the range. Otherwise ValueError, which says what would be right."""
+        if not self.low <= value <= self.high:  # NaN is not in the range either
             raise ValueError(self.right)
         return value
 
 
 DAY = 86_400.0
 
-# Seconds without any movement, without any of the phase's own work, and without a step, picture or sample whatever
-# the phase, after which it is stuck.
+# After so many seconds a job in this phase is stuck: without any movement; without any work of the phase; without a
+# step, picture or sample, in this phase or before.
 _PHASES: Mapping[Phase, tuple[float, float, float]] = {
     Phase.STARTING: (600, 1800, 4 * 3600),
     Phase.DOWNLOADING: (600, 3600, DAY),
@@ -154,8 +154,7 @@ LIMITS: Mapping[str, Limit] = {
 
 
 def known(name: str) -> Limit:
-    """The limit of this name. KeyError says which there are, or which was meant."""
+    """The limit with this name. KeyError lists the known names, or proposes a similar one."""
     if name in LIMITS:
         return LIMITS[name]
-    near = difflib.get_close_matches(name, LIMITS, n=1)
-    raise KeyError(f"did you mean {near[0]}?" if near else f"known are {', '.join(LIMITS)}.")
+    raise KeyError(hint(name, LIMITS, otherwise=f"known are {', '.join(LIMITS)}."))

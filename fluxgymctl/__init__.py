@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thin client. It holds no state: what it shows was asked from the daemon a moment before."""
+"""The command line, a thin client without state: it shows what the daemon has just answered."""

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole number from 1, as the value of a flag: click's own range would say "0 is not in the range x>=1"."""
+"""A flag's value that is a whole number from 1. click's own range type would say "0 is not in the range x>=1"."""
 
 import click
 
 INT_LIMIT = 2**63
-"""The interface's int has 64 bits."""
+"""The interface's int has 64 bits with a sign, so its values are below this."""
 
 
 def read_count(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """The callback of a click option; None where the flag was not given."""
+    """The callback of a click option. None if the flag was not given."""
     if value is None:
         return None
-    if not value.isdecimal() or not 1 <= int(value) < INT_LIMIT:
+    if not value.isdecimal() or len(value) > 19 or not 1 <= int(value) < INT_LIMIT:
         raise click.UsageError(f"{parameter.opts[-1]} is {value!r}, but must be a whole number from 1.", context)
     return int(value)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same action on several jobs: a refusal of one does not keep the others from theirs."""
+"""The same action on several jobs: if one is refused, the others are still done."""
 
 from collections.abc import Callable, Iterable
 
 from fluxgym.errors import DaemonUnreachable, FluxgymError
-from fluxgymctl.output import note
+from fluxgymctl.output import note_each
 
 
 def each(names: Iterable[str], action: Callable[[str], None]) -> int:
-    """Calls the action with each name. The exit status of the first refusal, or 0. Without a daemon it stops."""
+    """Calls the action with each name, and returns the exit status of the first refusal, or 0. DaemonUnreachable ends
+    it."""
     status = 0
     for name in names:
         try:
@@ -16,6 +17,6 @@ def each(names: Iterable[str], action: Callable[[str], None]) -> int:
         except DaemonUnreachable:
             raise
         except FluxgymError as error:
-            note(error.message)
+            note_each(error.message)
             status = status or error.exit_status
     return status

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields of a job as a user may write them: one table for the flags of `submit` and `edit`, the keys of a spec
-file and the fields of the interface.
+"""The fields of a job that a user can set: one table for the flags of `submit` and `edit`, the keys of a spec file
+and the fields of the interface.
 
-Nothing is written down twice: names and types are those of the message, the help is the comment of the interface
-definition. A field that is added there is a flag and a key here. What reads better on a command line than the field's
-own name stands in _SPELLINGS.
+Nothing is written down twice: names and types come from the message, and help texts from the comments of the
+interface definition. A field that is added there becomes a flag and a key here. _SPELLINGS has the flags that read
+better on a command line than the field's name.
 """
 
 import math
@@ -35,18 +35,18 @@ _PATHS = frozenset({"dataset", *Model.__struct_fields__})
 _SPELLINGS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "held": (("--hold", "--held"), None),
     "after": (("--after",), "JOB"),
-    # Issue 3: `--gpus N` says how many, so which ones is said one by one.
+    # Issue 3: `--gpus N` says how many GPUs, so `--gpu` names one and is repeated.
     "gpus": (("--gpu",), "GPU"),
     "gpu_count": (("--gpus", "--gpu-count"), None),
 }
-"""Flags and metavar of the fields whose own name and type do not say enough; None: those of the type."""
+"""Flags and metavar of the fields whose name and type do not say enough; a metavar of None: that of the type."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """One type of value: what would be right in words, and how it is read from a flag's text and from TOML.
+    """One type of value: a description of the right values, and how they are read from a flag's text and from TOML.
 
-    Both readers raise ValueError for what is not right.
+    Both readers raise ValueError for a wrong value.
     """
 
     right: str
@@ -70,7 +70,7 @@ class Field:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """All spellings of its flag, the one that messages use first."""
+        """All spellings of the flag, beginning with the one that messages use."""
         if self.key in _SPELLINGS:
             return _SPELLINGS[self.key][0]
         flag = "--" + self.name.replace("_", "-")
@@ -83,15 +83,22 @@ class Field:
 
 
 def absolute(text: str, base: Path) -> str:
-    """A path as the daemon takes it. It is not resolved: a symlink stays what the user wrote."""
+    """An absolute path, as the daemon needs it. Symlinks are not resolved. If there is no user somebody, `~somebody`
+    is a folder of that name, as in a shell. ValueError for an empty path; FileMissing if it cannot exist."""
     if not text:
         raise ValueError
-    return os.path.abspath(base / Path(text).expanduser())
+    if "\0" in text:
+        raise FileMissing(f"No path has a NUL character in it, as {text!r} has.", path=text)
+    try:
+        return os.path.abspath(base / os.path.expanduser(text))
+    except FileNotFoundError:
+        sentence = f"The current folder was deleted, so {text!r} leads nowhere; give an absolute path."
+        raise FileMissing(sentence, path=text) from None
 
 
 def executable(words: list[str], base: Path) -> list[str]:
-    """A program and its arguments as the daemon takes them: it has another PATH and another folder than the user, so
-    the program is found here, as a shell would. FileMissing if PATH has none of that name."""
+    """A program, by its absolute path, and its arguments. The daemon's PATH and folder differ from the user's, so the
+    program is looked up here, as a shell would. FileMissing if PATH has no such program."""
     if not words or "/" in words[0]:
         return [absolute(words[0], base), *words[1:]] if words else words
     found = shutil.which(words[0])
@@ -104,7 +111,7 @@ def executable(words: list[str], base: Path) -> list[str]:
 
 
 def placed(field: "Field", value: Any, base: Path) -> Any:
-    """The value with what it names made absolute. ValueError for an empty path."""
+    """The value, with the path or the program that it names made absolute. ValueError for an empty path."""
     if field.kind is _PATH:
         return absolute(value, base)
     return executable(value, base) if field.key == PROGRAM else value
@@ -112,7 +119,7 @@ def placed(field: "Field", value: Any, base: Path) -> Any:
 
 @cache
 def fields() -> tuple[Field, ...]:
-    """All fields but `trainer_options` and `watchdog_limits`, in the order of the interface."""
+    """All fields except `trainer_options` and `watchdog_limits`, in the order of the interface."""
     rows = []
     for structure, prefix in ((Context, ""), (Model, MODEL + ".")):
         comments = _comments(structure.__name__)
@@ -138,14 +145,15 @@ def _without_none(annotation: Any) -> Any:
 
 
 def _kind(annotation: Any) -> Kind:
-    """How a type of the interface is read."""
+    """The Kind of a type of the interface."""
     if isinstance(annotation, type) and issubclass(annotation, OpenEnum):
         return _choice(annotation)
     return _KINDS[annotation]
 
 
 def _choice(enum: type[OpenEnum]) -> Kind:
-    """A value of an enum by its word; `unknown` is what others make of a word and cannot be asked for."""
+    """The Kind of an enum, whose values are given by name. `unknown` cannot be given: it only stands for values from
+    a newer program."""
     choices = {str(value): value for value in enum if str(value) != "unknown"}
 
     def read(value: Any) -> OpenEnum:
@@ -160,7 +168,7 @@ def _choice(enum: type[OpenEnum]) -> Kind:
 
 
 def _help(annotation: Any, comment: str) -> str:
-    """The field's comment; for a choice, after that of its type, which tells what the words mean."""
+    """The field's comment. For an enum, the comment of its type comes first, since it explains the values."""
     if not (isinstance(annotation, type) and issubclass(annotation, OpenEnum)):
         return comment
     above = description("org.fluxgym.Jobs").split(f"\ntype {annotation.__name__} (")[0].rpartition("\n\n")[2]
@@ -168,7 +176,7 @@ def _help(annotation: Any, comment: str) -> str:
 
 
 def _comments(type_name: str) -> dict[str, str]:
-    """The comment above each field of a type in the interface definition, by the field's name on the wire."""
+    """The comment on each field of a type in the interface definition, by the field's name on the wire."""
     text = description("org.fluxgym.Jobs")
     block = text[text.index(f"\ntype {type_name} (") :].split("\n)", 1)[0]
     found: dict[str, str] = {}
@@ -193,9 +201,12 @@ def _whole(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError
-    return float(value)
+    try:
+        if type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # an integer too large for a float
+        pass
+    raise ValueError
 
 
 def _truth(value: Any) -> bool:
@@ -232,5 +243,5 @@ def is_path(field: Field) -> bool:
 
 
 def is_switch(field: Field) -> bool:
-    """Whether its flag takes no value; click has read it then, as true or false."""
+    """Whether the flag takes no value; click has then already read it as true or false."""
     return field.kind is _BOOL

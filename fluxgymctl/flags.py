@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The flags that describe a job, for `submit` and `edit`: one for each row of the table of fields.
 
-What was not given is not there: flags stand over the spec file, and what neither says is the daemon's to decide.
+Only flags that were given have a value: flags override the spec file, and the daemon fills in what neither gives.
 """
 
 from pathlib import Path
@@ -15,11 +15,11 @@ from fluxgymctl.fields import LIMITS, OPTIONS, PROGRAM, executable, fields, is_s
 from fluxgymctl.session import F
 
 _FIELDS = {field.name: field for field in fields() if field.name not in ("name", PROGRAM)}
-"""By the names of the parameters. The job's name is the argument, its program the words after `--`."""
+"""By the names of click's parameters. The job's name is an argument, and its program is the words after `--`."""
 
 
 class JobCommand(click.Command):
-    """A verb that describes a job. The words after `--` are a program and its arguments, and belong to it alone."""
+    """A verb that describes a job. The words after `--` are a program and its arguments, never flags of the verb."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
@@ -27,7 +27,7 @@ class JobCommand(click.Command):
             args, words = args[:at], args[at + 1 :]
             if not words:
                 raise click.UsageError("After -- come a program and its arguments.", ctx)
-            ctx.params[PROGRAM] = executable(words, Path.cwd())
+            ctx.params[PROGRAM] = executable(words, Path())
         return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -35,7 +35,7 @@ class JobCommand(click.Command):
 
 
 def job_options(function: F) -> F:
-    """Adds --file, a flag for each field, -o for the trainer's own, and --watchdog-limit."""
+    """Adds --file, a flag for each field, -o for the trainer's own flags, and --watchdog-limit."""
     decorators = [
         click.option("--file", "file", type=click.Path(path_type=Path), metavar="SPEC", help="A spec file in TOML."),
         *(_field_option(name) for name in _FIELDS),
@@ -46,7 +46,8 @@ def job_options(function: F) -> F:
             metavar="KEY=WORDS",
             multiple=True,
             callback=_read_options,
-            help="A flag of the trainer by its own name, without the dashes; KEY alone is a switch.",
+            help="A flag of the trainer by its own name, without the dashes; KEY alone is a switch, and KEY=false "
+            "drops a flag that was given before or is passed by default.",
         ),
         click.option(
             "--watchdog-limit",
@@ -63,7 +64,7 @@ def job_options(function: F) -> F:
 
 
 def values(given: dict[str, Any]) -> dict[str, Any]:
-    """What the flags say, by the dotted keys of a spec file."""
+    """The values of the flags, by the dotted keys of a spec file."""
     rest = dict(given)
     own = {f"{table}.{key}": value for table in (OPTIONS, LIMITS) for key, value in rest.pop(table).items()}
     program = {PROGRAM: rest.pop(PROGRAM)} if PROGRAM in rest else {}
@@ -86,7 +87,7 @@ def _field_option(name: str) -> Any:
 
 
 def _read_field(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """A flag's value as the spec file would have it; absent stays None, and one empty text is an empty list."""
+    """A flag's value, as in the spec file. An absent value stays None, and one empty text means an empty list."""
     if value == ("",):
         return []
     if isinstance(value, tuple):
@@ -95,14 +96,14 @@ def _read_field(context: click.Context, parameter: click.Parameter, value: Any) 
         return None
     field = _FIELDS[str(parameter.name)]
     try:
-        return placed(field, field.kind.from_text(value), Path.cwd())
+        return placed(field, field.kind.from_text(value), Path())
     except ValueError:
         right = field.kind.right.removesuffix(" in quotes")
         raise click.UsageError(f"{field.flags[0]} is {value!r}, but must be {right}.", context) from None
 
 
 def _read_options(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, list[str]]:
-    """The flags of the trainer; one that is given twice counts as given last."""
+    """The flags of the trainer. If one is given twice, the last one counts."""
     try:
         return dict(options.from_text(item) for item in value)
     except ValueError as error:
@@ -110,7 +111,7 @@ def _read_options(context: click.Context, parameter: click.Parameter, value: tup
 
 
 def _read_limits(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
-    """The limits of the watchdog; one that is given twice counts as given last."""
+    """The limits of the watchdog. If one is given twice, the last one counts."""
     limits = {}
     for item in value:
         name, separator, text = item.partition("=")

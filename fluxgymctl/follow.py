@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams that outlive a restart of the daemon: they reconnect, with longer and longer pauses, and go on.
+"""Streams that survive a restart of the daemon: they reconnect, after longer and longer pauses, and continue.
 
-A stream ends for two reasons that look alike, the job's end and the daemon's, so only the job's state is believed.
-The daemon's going is said once; after GIVE_UP_SECONDS without an answer DaemonUnreachable is raised.
+A stream ends when the job ends or when the daemon does, and the two look alike, so only the job's state decides which
+it was. The user is told once that the daemon went away. After GIVE_UP_SECONDS without an answer, DaemonUnreachable is
+raised.
 """
 
 import time
@@ -23,11 +24,11 @@ LONGEST_PAUSE_SECONDS = 2.0
 T = TypeVar("T")
 Note = Callable[[str], None]
 Source = Callable[[Connection], Generator[T, None, bool]]
-"""Yields replies from a connection; returns whether the stream is complete."""
+"""Yields the replies from a connection, and returns whether the stream is complete."""
 
 
 class Patience:
-    """How long and how often to try again since the last answer."""
+    """Decides how long, and after which pauses, to try to reach the daemon again after its last answer."""
 
     def __init__(self, note: Note) -> None:
         self._note = note
@@ -39,7 +40,7 @@ class Patience:
         self._pause = SHORTEST_PAUSE_SECONDS
 
     def gone(self, error: DaemonUnreachable) -> None:
-        """Says it at the first time, and raises the error when it has been gone for too long."""
+        """Tells the user the first time, and raises the error if the daemon has been gone for too long."""
         now = time.monotonic()
         if self._gone_since is None:
             self._gone_since = now
@@ -53,9 +54,9 @@ class Patience:
 
 
 def resilient(session: Session, source: Source[T], *, note: Note) -> Iterator[T]:
-    """The replies of `source`, asked again on a new connection until it is complete.
+    """The replies of `source`, which is called again with a new connection until it is complete.
 
-    The first connection must succeed: a daemon that was never there is not waited for.
+    The first connection must succeed: this does not wait for a daemon that was not there to begin with.
     """
     patience = Patience(note)
     connection = session.connect()
@@ -72,7 +73,7 @@ def resilient(session: Session, source: Source[T], *, note: Note) -> Iterator[T]
 
 
 def _told(replies: Generator[T, None, bool], patience: Patience) -> Generator[T, None, bool]:
-    """The same replies; each tells the patience that the daemon answers."""
+    """The same replies. Each of them tells `patience` that the daemon answers."""
     while True:
         try:
             reply = next(replies)
@@ -92,7 +93,7 @@ def _reconnect(session: Session, patience: Patience) -> Connection:
 
 
 def log(session: Session, name: str, offset: int, *, note: Note) -> Iterator[LogsReply]:
-    """The log from `offset` on (negative: lines from the end) until the job has ended."""
+    """The log from byte `offset` on (negative: lines from the end) until the job has ended."""
     position = offset
 
     def read(connection: Connection, *, follow: bool) -> Iterator[LogsReply]:
@@ -105,7 +106,7 @@ def log(session: Session, name: str, offset: int, *, note: Note) -> Iterator[Log
         yield from read(connection, follow=True)
         if not has_ended(connection.call(DESCRIBE, JobName(name=name)).job.runtime.state):
             return False
-        # What was written between the end of the stream and the end of the job.
+        # Read what was written between the end of the stream and the end of the job.
         yield from read(connection, follow=False)
         return True
 
@@ -113,9 +114,10 @@ def log(session: Session, name: str, offset: int, *, note: Note) -> Iterator[Log
 
 
 def changes(session: Session, name: str | None, *, note: Note, existed: bool = False) -> Iterator[WatchReply]:
-    """The present state and each change, without end; after a reconnection the present state comes again.
+    """The present state and then each change, without end. After a reconnection the present state comes again.
 
-    The named job's removal is told also if it happened unseen: when the job `existed` before, or was seen.
+    If the named job was removed while there was no connection, this is reported too, provided that the job `existed`
+    before the call or was seen. Otherwise NoSuchJob.
     """
     revision = Revision(instance="", number=0)
     seen = existed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the GPUs of a running job do, in words. Pure; what the driver does not tell is unknown, never zero."""
+"""What a running job's GPUs do, in words. Pure. A value that the driver does not report is unknown, never zero."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ _LOOKED_AT = (State.RUNNING, State.STOPPING)
 
 
 def facts(job: Job) -> list[tuple[str, str]]:
-    """Label and value, one for each GPU of a running job; none for one on the CPU."""
+    """A label and a value for each GPU of a running job; empty for a job on the CPU."""
     found = job.runtime.gpus
     if not _on_gpu(job):
         return []
@@ -21,7 +21,7 @@ def facts(job: Job) -> list[tuple[str, str]]:
 
 
 def one(gpu: GpuReading) -> str:
-    """Load, memory, temperature and power."""
+    """The load, memory, temperature and power of one GPU."""
     if gpu.lost:
         return "lost: it fell off the bus"
     memory = "memory unknown"
@@ -38,7 +38,7 @@ def one(gpu: GpuReading) -> str:
 
 
 def parts(job: Job) -> list[str]:
-    """The same for one line: load, memory, temperature and power; several GPUs are told apart by strokes."""
+    """The same for one line: load, memory, temperature and power. The values of several GPUs are separated by `/`."""
     found = job.runtime.gpus
     if not _on_gpu(job):
         return []
@@ -56,7 +56,7 @@ def parts(job: Job) -> list[str]:
 
 
 def load(job: Job) -> str:
-    """The load alone, for a table."""
+    """Only the load, for a table."""
     return parts(job)[0].removeprefix("GPU ") if _on_gpu(job) else words.ABSENT
 
 

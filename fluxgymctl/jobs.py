@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job in words: its progress, why it is where it is, how it ended. Pure functions over the wire's structs."""
+"""A job in words: its progress, the reason for its state, how it ended. Pure functions of the wire's structs."""
 
 from fluxgym.messages import Exit, ExitKind, Job, Phase, Progress, Runtime, State, Verdict, WaitingFor
 from fluxgymctl import gpu, words
@@ -20,21 +20,26 @@ RUNS = (State.STARTING, State.RUNNING, State.STOPPING)
 
 
 def why(job: Job) -> str:
-    """What it waits for, or the daemon's reason for its state."""
+    """What the job waits for, or the daemon's reason for its state."""
     reason = job.runtime.reason
     if job.runtime.waiting_for is None:
         return words.text(reason)
     waits = _WAITS.get(job.runtime.waiting_for, "waits for something that this version does not know")
     waits = waits.format(name=job.context.name)
     if job.runtime.waiting_for is WaitingFor.GPU and reason:
-        waits = "waits for its turn"  # the reason may be that there is no GPU
+        waits = "waits for its turn"  # `reason` may be that there is no GPU
     if job.runtime.waiting_for is WaitingFor.BACK_OFF and job.runtime.not_before is not None:
         waits = f"is tried again at {words.clock(job.runtime.not_before)}"
     return f"{waits}: {reason}" if reason else waits
 
 
+def advice(job: Job) -> str | None:
+    """What the job's owner can do about its state; None if there is nothing to do."""
+    return job.runtime.failure.advice if job.runtime.failure is not None else job.runtime.advice
+
+
 def doubt(job: Job) -> str | None:
-    """What the watchdog says against a job; None if that is nothing."""
+    """The watchdog's verdict and its reason, unless the job is healthy or has no verdict."""
     told = job.runtime.watchdog
     if told is None or told.verdict is Verdict.HEALTHY:
         return None
@@ -43,7 +48,7 @@ def doubt(job: Job) -> str | None:
 
 
 def stuck(job: Job) -> bool:
-    """Whether it does not go on by itself: then how fast it was and when it would end is no news."""
+    """Whether the job hangs; then its earlier speed and the time left are not shown."""
     return job.runtime.watchdog is not None and job.runtime.watchdog.verdict is Verdict.STUCK
 
 
@@ -58,7 +63,7 @@ def progress(job: Job) -> str:
 
 
 def live_line(job: Job, *, width: int | None = None) -> str:
-    """The line of `watch`: what fits into `width` columns, the less important parts left out first."""
+    """The line of `watch`. Less important parts are left out until it fits into `width` columns."""
     parts = _live_parts(job)
     if width is None:
         return plain(_join(parts))
@@ -68,7 +73,7 @@ def live_line(job: Job, *, width: int | None = None) -> str:
 
 
 def _live_parts(job: Job) -> list[tuple[int, str]]:
-    """(rank, text) in the order of the line; rank 0 stays longest."""
+    """(rank, text) in the order of the line. The highest rank is left out first."""
     runtime = job.runtime
     parts = [(0, job.context.name), (1, _doing(job))]
     if runtime.watchdog is not None:
@@ -100,7 +105,7 @@ def _progress_parts(runtime: Runtime, *, moves: bool) -> list[tuple[int, str]]:
 
 
 def _doing(job: Job) -> str:
-    """The phase while the trainer runs, else the state and what it waits for."""
+    """The phase while the trainer runs; otherwise the state and what the job waits for."""
     runtime = job.runtime
     state = runtime.progress
     if state is not None and runtime.state is State.RUNNING:
@@ -111,7 +116,7 @@ def _doing(job: Job) -> str:
 
 
 def loss(state: Progress) -> str:
-    """The moving mean where there is one: the loss of a single step says little."""
+    """The moving mean of the loss if there is one, since the loss of a single step says little."""
     value = state.average_loss if state.average_loss is not None else state.loss
     return words.ABSENT if value is None else f"{value:.4f}"
 
@@ -121,8 +126,8 @@ def _join(parts: list[tuple[int, str]]) -> str:
 
 
 def worth_a_line(before: Job | None, after: Job) -> bool:
-    """Whether a change is written where lines cannot be overwritten: another state, reason, attempt, verdict, phase
-    or epoch, or five more per cent of the steps."""
+    """Whether a change is worth a line where lines cannot be overwritten: a different state, reason, attempt,
+    verdict, phase or epoch, or another 5% of the steps."""
     return before is None or _landmark(before) != _landmark(after)
 
 
@@ -139,17 +144,20 @@ def _landmark(job: Job) -> tuple[object, ...]:
 
 
 def ending(job: Job) -> str:
-    """How it ended, in one line: where the result is, or why there is none."""
+    """How the job ended, in one line: where its result is, or why there is none."""
     runtime = job.runtime
     detail = runtime.result if runtime.state is State.COMPLETED else runtime.reason
     return f"{job.context.name} {runtime.state}" + (f": {plain(detail)}" if detail else "")
 
 
 def exit_words(record: Exit | None) -> str:
-    """The exit record; a code is never made up."""
+    """The exit record in words. A code that is not known is shown as absent."""
     if record is None:
         return words.ABSENT
-    term = ", after a SIGTERM" if record.term_seen else ""
+    seen = [words.signal_name(number) for number in record.endings_seen or ()]
+    if record.term_seen and not seen:
+        seen = ["SIGTERM"]  # the record does not say which signal it was
+    term = f", after a {' and a '.join(seen)}" if seen else ""
     match record.kind:
         case ExitKind.EXITED:
             return f"exit status {words.text(record.code)}{term}"

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program: it finds the verb, and turns every error into one sentence on stderr and one exit status.
+"""The program: it finds the verb, and turns every error into a sentence on stderr and an exit status.
 
-A verb's module is imported only when it is called, so that `fluxgymctl list` pays for `list` alone.
+A verb's module is imported only when the verb is called, so that `fluxgymctl list` does not load the other verbs.
 """
 
-import difflib
 import importlib
 import io
 import sys
@@ -12,11 +11,12 @@ from collections.abc import Sequence
 
 import click
 
-from fluxgym import __version__
+from fluxgym import __version__, startup
 from fluxgym.errors import FluxgymError
+from fluxgym.quoting import hint, short
 from fluxgymctl.manual import epilog
 from fluxgymctl.outcome import INTERRUPTED
-from fluxgymctl.output import note
+from fluxgymctl.output import drop, note, note_each
 from fluxgymctl.session import common_options
 
 VERBS = (
@@ -48,7 +48,7 @@ OTHER_FAILURE = 1
 
 
 class LazyGroup(click.Group):
-    """The verbs, each loaded from its file when it is asked for."""
+    """The verbs, each loaded from its file when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
         return list(VERBS)
@@ -64,9 +64,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(VERBS) + "."
-            raise click.UsageError(f"There is no verb {args[0]}; {hint}")
+            meant = hint(args[0], VERBS, otherwise=f"known are {', '.join(VERBS)}.")
+            raise click.UsageError(f"There is no verb {short(args[0])}; {meant}")
         return super().resolve_command(ctx, args)
 
 
@@ -92,9 +91,11 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one call and returns its exit status."""
+    if arguments is None:
+        startup.settle()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What a terminal's encoding cannot show is written as an escape instead of ending the program.
+            # Characters outside the terminal's encoding are written as escapes, instead of ending the program.
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -109,12 +110,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(error.format_message())
         return error.exit_code
     except FluxgymError as error:
-        note(error.message)
+        note_each(error.message)
         return error.exit_status
     except UnicodeEncodeError as error:
-        note(f"The interface takes text in UTF-8 only, but {error.object!r} is not.")
+        note(f"The daemon takes UTF-8 only, but {_as_bytes(error.object)} is not; give a name or a path that is.")
         return BAD_INPUT
     except OSError as error:
-        note(f"{error.filename or 'The output'}: {error.strerror or error}.")
+        if error.filename is None:
+            drop(sys.stdout)
+        try:
+            note(f"{error.filename or 'The output'}: {error.strerror or error}.")
+        except OSError:
+            drop(sys.stderr)
         return OTHER_FAILURE
     return status if isinstance(status, int) else 0
+
+
+def _as_bytes(text: str) -> str:
+    r"""The text, with a byte that is not UTF-8 as \xe9 instead of the surrogate that Python makes of it."""
+    return "".join(f"\\x{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else letter for letter in text)

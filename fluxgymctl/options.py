@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trainer's own flags, as `[trainer_options]` and `-o KEY=WORDS` write them: a name and a list of words.
+"""The trainer's own flags, as they are written in `[trainer_options]` and `-o KEY=WORDS`: a name and a list of words.
 
-No words: a switch; the one word `false` takes back a switch that is passed by default. Which names there are is the
-trainer's matter; here only their form is read.
+A switch has no words. The single word `false` takes back a flag that is passed by default. Only the form is checked
+here: the trainer knows which flags it has.
 """
 
 import math
@@ -13,7 +13,7 @@ RIGHT = "true (a switch), false (no switch), a number, a text, or a list of numb
 
 
 def from_toml(value: Any) -> list[str]:
-    """The words of a TOML value. ValueError if it has none."""
+    """The words of a TOML value. ValueError if it cannot be written as words."""
     if value is True:
         return []
     if value is False:
@@ -24,7 +24,7 @@ def from_toml(value: Any) -> list[str]:
 
 
 def from_text(text: str) -> tuple[str, list[str]]:
-    """Name and words of KEY or KEY=WORDS; words are split as a shell does. ValueError says what would be right."""
+    """The name and the words of KEY or KEY=WORDS, split as in a shell. ValueError says what would be right."""
     name, equals, rest = text.partition("=")
     try:
         words = shlex.split(rest)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a job ended, as an exit status of `wait` and `watch`. This table is the only place that knows it."""
+"""The exit statuses of `wait` and `watch`, which say how a job ended. They are defined only here."""
 
 from fluxgym.messages import State
 from fluxgym.methods import WatchReply
@@ -12,7 +12,7 @@ STATUS = {
     State.LOST: 12,
     State.DAMAGED: 13,
 }
-"""The states in which nothing more happens by itself. An interrupted job is resumed, so it has not ended."""
+"""The states in which nothing more happens automatically. An interrupted job is resumed, so it has not ended."""
 
 REMOVED = 14
 INTERRUPTED = 130
@@ -26,7 +26,8 @@ def has_ended(state: State) -> bool:
 
 
 def interrupted(*names: str) -> int:
-    """Says that Ctrl-C ended this program alone: no client's end changes anything about a job (promise 1)."""
+    """Tells the user that Ctrl-C ended only this program, since the end of a client never affects a job (promise 1).
+    Returns the exit status."""
     match names:
         case []:
             rest = "the jobs go on."
@@ -39,7 +40,7 @@ def interrupted(*names: str) -> int:
 
 
 def of(reply: WatchReply) -> int | None:
-    """The exit status, if this change is the end of its job."""
+    """The exit status if this change is the end of its job, otherwise None."""
     if reply.removed is not None:
         return REMOVED
     return STATUS.get(reply.job.runtime.state) if reply.job is not None else None

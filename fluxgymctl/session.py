@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one call of the program knows: the options that every verb has, and the way to the daemon.
+"""The state of one call of the program: the options that every verb has, and the connection to the daemon.
 
-They may stand before the verb or after it; the last one counts.
+The options may be given before or after the verb; the last one counts.
 """
 
 import os
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Session:
-    """Filled by the common options while click reads the command line."""
+    """The common options fill it while click reads the command line."""
 
     def __init__(self) -> None:
         self.socket: str | None = None
@@ -32,27 +32,27 @@ class Session:
         return config.load(os.environ, {"socket": self.socket})
 
     def connect(self) -> Connection:
-        """A new connection. DaemonUnreachable if there is no daemon; ConfigInvalid if the default place of the socket
-        is not safe: in the temporary folder somebody else could have put a socket under our name."""
+        """A new connection. DaemonUnreachable if there is no daemon; ConfigInvalid if the socket's default folder is
+        not safe: in the temporary folder, another user could have put a socket with the daemon's name."""
         path = self.configuration().socket
         if path == paths.default_socket(os.environ) and path.parent.exists():
             paths.check_socket_folder(path.parent)
         return GreetingConnection(path, self._meet, _say_that_it_is_slow)
 
     def _meet(self, version: str) -> None:
-        """Says it when the daemon's version is not ours; at a reconnection only if it has changed."""
+        """Tells the user if the daemon's version is not the client's; after a reconnection only if it changed."""
         if version != self._daemons_version and (text := sentence(ours=__version__, daemons=version)):
             note(text)
         self._daemons_version = version
 
     def call(self, method: Method[Parameters, Reply], parameters: Parameters) -> Reply:
-        """One call on a connection of its own."""
+        """One call on a new connection."""
         with self.connect() as connection:
             return connection.call(method, parameters)
 
 
 def _say_that_it_is_slow() -> None:
-    # To ask systemd helps, too: it may have slept over a restart until then (docs/decisions/failpoints.md).
+    # The status command itself helps: it can wake a systemd that missed a restart (docs/decisions/failpoints.md).
     note("The daemon has not answered yet; `systemctl --user status fluxgymd` tells why. This program waits for it.")
 
 

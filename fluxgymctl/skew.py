@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client and a daemon of different versions: it is said once, in one line, and both go on working (promise 9).
+"""A client and a daemon of different versions: the user is told once, in one line, and both keep working (promise 9).
 
-The daemon's version is asked with the first call of a connection, in one go: its answer comes before that of the
-call, so that no round trip is waited for. Nothing is asked of a daemon that could not answer: org.varlink.service is
-part of every version.
+The client asks for the daemon's version together with the first call of a connection. That answer comes first, so it
+costs no extra round trip. Every version can answer, since org.varlink.service is part of all of them.
 """
 
 import re
@@ -16,12 +15,12 @@ from fluxgym.errors import InterfaceNotFound, MethodNotFound
 from fluxgym.methods import GET_INFO, Method, Nothing, Parameters, Reply
 
 PATIENCE_SECONDS = 5.0
-"""A daemon answers a greeting at once, and one that has to be started does so within a second or two."""
+"""A daemon answers the greeting at once, or within a second or two if it has to be started first."""
 
 
 class GreetingConnection(Connection):
-    """A connection that tells the daemon's version to `told`, before the first reply, and calls `slow` once while the
-    first reply is late: systemd holds the socket, so a daemon that cannot start looks like one that thinks."""
+    """A connection that passes the daemon's version to `told` before the first reply, and calls `slow` once if the
+    first reply is late. systemd holds the socket, so a daemon that cannot start looks like one that is busy."""
 
     def __init__(self, path: Path, told: Callable[[str], None], slow: Callable[[], None]) -> None:
         self._told = told
@@ -53,7 +52,7 @@ class GreetingConnection(Connection):
 
 
 def sentence(*, ours: str, daemons: str) -> str | None:
-    """What the user should know of two versions; None if they are the same."""
+    """What the user should know about the two versions; None if they are the same."""
     if ours == daemons:
         return None
     if _numbers(daemons) < _numbers(ours):
@@ -69,6 +68,6 @@ def sentence(*, ours: str, daemons: str) -> str | None:
 
 
 def _numbers(version: str) -> list[int]:
-    """The release numbers of a version: [0, 2, 1] for 0.2.1rc1. Nothing for one that has none."""
+    """The release numbers of a version, such as [0, 2, 1] for 0.2.1rc1; empty if it has none."""
     numbers = re.match(r"\d+(\.\d+)*", version)
     return [int(number) for number in numbers[0].split(".")] if numbers else []

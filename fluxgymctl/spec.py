@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a spec file and flags to the job that is submitted.
+"""Turns a spec file and flags into the job that is submitted.
 
-Both give values by dotted key (`epochs`, `model.clip_l`, `trainer_options.network_alpha`), already of the
-interface's types and with absolute paths, so that flags stand over the file by a union of two dictionaries.
+Both give values by dotted key (`epochs`, `model.clip_l`, `trainer_options.network_alpha`), with the interface's types
+and absolute paths. So flags override the file by a union of two dictionaries.
 """
 
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fluxgym import watchdog
+from fluxgym import toml, watchdog
 from fluxgym.config import _line_of as line_of
 from fluxgym.errors import FileMissing, InvalidSetting
+from fluxgym.files import RECORD_BYTES
 from fluxgym.messages import Context, Model
+from fluxgym.quoting import hint
 from fluxgymctl import options
 from fluxgymctl.fields import LIMITS, MODEL, OPTIONS, fields, placed
 
@@ -23,25 +23,29 @@ Values = Mapping[str, Any]
 
 
 def read(file: Path) -> dict[str, Any]:
-    """The values of a spec file; relative paths in it are relative to its folder.
+    """The values of a spec file. Relative paths in it are relative to its folder.
 
-    FileMissing if it cannot be read; InvalidSetting, with file and line, for what is wrong in it.
+    FileMissing if it cannot be read; InvalidSetting, with file and line, if something in it is wrong.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:  # a pipe too: `--file <(...)`
+            data = opened.read(RECORD_BYTES + 1)
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidSetting(f"{file} is not UTF-8 at byte {error.start}.", setting="") from None
     except OSError as error:
         raise FileMissing(f"{file} cannot be read: {error.strerror}.", path=str(file)) from None
+    if len(data) > RECORD_BYTES:
+        raise InvalidSetting(f"{file} has more than {RECORD_BYTES} bytes, which no spec file needs.", setting="")
     return parse(text, file=file)
 
 
 def parse(text: str, *, file: Path) -> dict[str, Any]:
     """The values of a spec file's text."""
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidSetting(f"{file} is not TOML: {error}.", setting="") from None
+        tables = toml.parse(text)
+    except toml.NotToml as error:
+        raise InvalidSetting(f"{file} {error}.", setting="") from None
     folder = Path(os.path.abspath(file)).parent
     values: dict[str, Any] = {}
     for key, raw in _dotted(tables):
@@ -57,7 +61,7 @@ def parse(text: str, *, file: Path) -> dict[str, Any]:
 
 
 def context(*, name: str | None, file: Values, flags: Values) -> Context:
-    """The job. The name of the command line and the flags stand over the file."""
+    """The job. The name on the command line and the flags override the file. InvalidSetting if there is no name."""
     values = {**file, **flags}
     if name is not None:
         values["name"] = name
@@ -76,19 +80,19 @@ def context(*, name: str | None, file: Values, flags: Values) -> Context:
 
 
 def _table(values: Values, name: str) -> dict[str, Any]:
-    """The values of one table, by the rest of their keys."""
+    """The values of one table, by their keys within it."""
     return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(name + ".")}
 
 
 def _line(text: str, key: str, raw: Any) -> int:
-    """The line of a key; of a table, that of its first key, since a header sets no value."""
+    """The line of a key. A table's header sets no value, so a table's line is that of its first key."""
     if isinstance(raw, dict) and raw:
         return max(line_of(text, key), line_of(text, f"{key}.{next(iter(raw))}"))
     return line_of(text, key)
 
 
 def _dotted(tables: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The keys of the file: those of the tables with the table's name before them."""
+    """The keys of the file with their values; keys in a table get the table's name as a prefix."""
     rows: list[tuple[str, Any]] = []
     for key, value in tables.items():
         if key in (MODEL, OPTIONS, LIMITS) and isinstance(value, dict):
@@ -99,15 +103,15 @@ def _dotted(tables: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 class _WrongValue(Exception):
-    """Says what would be right."""
+    """The text says which value would be right."""
 
 
 class _UnknownKey(Exception):
-    """Says which key would be right."""
+    """The text says which key would be right."""
 
 
 def _value(key: str, raw: Any, *, folder: Path) -> Any:
-    """One value as the interface takes it."""
+    """One value, converted to the interface's type. _WrongValue or _UnknownKey."""
     if key in (MODEL, OPTIONS, LIMITS):
         raise _WrongValue(f"a table, [{key}]")
     if key.startswith(OPTIONS + "."):
@@ -128,7 +132,7 @@ def _value(key: str, raw: Any, *, folder: Path) -> Any:
 
 
 def _limit(name: str, raw: Any) -> float:
-    """One limit of the watchdog."""
+    """One limit of the watchdog. _WrongValue or _UnknownKey."""
     try:
         limit = watchdog.known(name)
     except KeyError as error:
@@ -137,12 +141,14 @@ def _limit(name: str, raw: Any) -> float:
         raise _WrongValue(limit.right)
     try:
         return limit.check(float(raw))
+    except OverflowError:
+        raise _WrongValue(limit.right) from None
     except ValueError as error:
         raise _WrongValue(str(error)) from None
 
 
 def _hint(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, [*known, MODEL, OPTIONS, LIMITS], n=1)
-    if near:
-        return f"did you mean {near[0]}? (A flag of the trainer goes below [{OPTIONS}].)"
-    return f"known are {', '.join(known)} and the flags of the trainer below [{OPTIONS}]."
+    names = [*known, MODEL, OPTIONS, LIMITS]
+    otherwise = f"known are {', '.join(known)} and the flags of the trainer below [{OPTIONS}]."
+    meant = hint(key, names, otherwise=otherwise)
+    return meant if meant == otherwise else f"{meant} (A flag of the trainer goes below [{OPTIONS}].)"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as people read them. Pure functions; a value that is absent is `-`, one that this version does not know is
+"""Values in a form for people. Pure functions. An absent value is `-`, and one that this version does not know is
 `unknown`.
 """
 
@@ -15,7 +15,7 @@ def text(value: object | None) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes in the largest binary unit that leaves a number of at least 1."""
+    """Bytes, in the largest binary unit in which the number is at least 1."""
     if count is None:
         return ABSENT
     if count < 1024:
@@ -28,7 +28,7 @@ def size(count: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the two largest units that say something: 45 s, 12 min, 1 h 05 min, 3 d 4 h."""
+    """Seconds, in one or two of the largest units that apply: 45 s, 12 min, 1 h 05 min, 3 d 4 h."""
     if seconds is None:
         return ABSENT
     whole = max(0, round(seconds))
@@ -44,7 +44,7 @@ def duration(seconds: float | None) -> str:
 
 
 def age(then: float | None, *, now: float) -> str:
-    """How long ago a time of the wall clock was, in one unit. A clock that was set back gives 0 s."""
+    """How long ago a wall-clock time was, in one unit; 0 s if the clock was set back since."""
     if then is None:
         return ABSENT
     seconds = max(0.0, now - then)
@@ -55,7 +55,7 @@ def age(then: float | None, *, now: float) -> str:
 
 
 def moment(then: float | None, *, now: float) -> str:
-    """A time of the wall clock in local time; the date only where it is not today."""
+    """A wall-clock time in local time, with the date unless it is today."""
     if then is None:
         return ABSENT
     local = datetime.fromtimestamp(then).astimezone()
@@ -64,24 +64,24 @@ def moment(then: float | None, *, now: float) -> str:
 
 
 def timestamp(then: float | None) -> str:
-    """A time of the wall clock in local time, in full: all of them are equally long."""
+    """A wall-clock time in local time, with date and time, always of the same length."""
     if then is None:
         return ABSENT
     return datetime.fromtimestamp(then).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def clock(then: float) -> str:
-    """A time of the wall clock of today in local time."""
+    """A wall-clock time in local time, without the date."""
     return moment(then, now=then)
 
 
 def name(value: str) -> str:
-    """A value of an enum of the interface as words."""
+    """An enum value of the interface as words."""
     return value.replace("_", " ")
 
 
 def speed(seconds_per_step: float | None) -> str:
-    """The number that is at least 1: seconds a step, or steps a second."""
+    """Seconds per step or steps per second, whichever number is at least 1."""
     if seconds_per_step is None or seconds_per_step <= 0:
         return ABSENT
     if seconds_per_step >= 1:
@@ -98,8 +98,13 @@ def share(done: int | None, total: int | None) -> str:
     return f"{done}/{total} {percent(done, total)}%"
 
 
+def ordinal(number: int | None, total: int | None) -> str:
+    """`3 of 16`, for something in progress: `3/16 18%` would say that the third is done."""
+    return text(number) if number is None or not total else f"{number} of {total}"
+
+
 def percent(done: int, total: int) -> int:
-    """Rounded down: 100 means all."""
+    """The percentage, rounded down, so that 100 means all."""
     return 100 * done // total
 
 

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""systemd over D-Bus: a thread with a GLib context of its own, and asyncio in front of it (daemons.md 5).
+"""Talks to systemd over D-Bus: a thread with its own GLib context, and an asyncio interface to it.
 
-The one module that imports pydbus and gi, which are an extra: it is imported only where scopes are used.
+Only this module imports pydbus and gi, which come with an extra, so it is imported only where they are used.
 
-Invariants. The event loop is never blocked: calls go in through the thread's queue, answers come out as futures, each
-with a deadline. Nothing of GLib leaves the thread. The connection is made by `pydbus.connect`, never `SessionBus()`,
-which ends the process when the bus dies (measured); a lost connection is made again, and what was lost meanwhile is
-not guessed: a hint says so, and whoever needs to know looks again.
+Invariants:
+- The event loop is never blocked: calls enter through the thread's queue, and answers are futures with a deadline.
+- No GLib object leaves the thread.
+- The connection is made with `pydbus.connect`, never with `SessionBus()`, which ends the process when the bus dies
+  (measured).
+- The thread restores a lost connection. It does not guess which signals were lost meanwhile: a hint reports the gap,
+  and the receiver looks at its units again.
 """
 
 import asyncio
@@ -47,23 +50,23 @@ CALL_SECONDS = 10.0
 START_SECONDS = 30.0
 BACK_OFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 MANAGER_SECONDS = 2.0
-"""How long the manager may be away from its bus, before another bus is looked for."""
+"""How long the manager may be away from its bus before the thread connects again, perhaps to a new bus."""
 
 
 class BusThread:
-    """One connection to the user's bus. Make it, `start` it in the event loop, `close` it."""
+    """A connection to the user's bus. Call `start` and `close` in the event loop."""
 
     def __init__(self, address: str, *, prefix: str, on_hint: Callable[[Hint], None] | None = None) -> None:
-        """`prefix`: of the units whose signals are looked at. `on_hint` is called in the event loop."""
+        """`prefix`: signals of other units are ignored. `on_hint` is called in the event loop."""
         self.state = "connecting"
-        """connecting, connected (the manager is on the bus), reconnecting or closed; to be read from anywhere."""
+        """connecting, connected (the manager is on the bus), reconnecting or closed. Any thread may read it."""
         self._address = address
         self._prefix = prefix
         self._on_hint = on_hint
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = GLib.MainContext.new()
         self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
-        # From here on only the thread's own.
+        # Only the thread uses the attributes below.
         self._bus: Any = None
         self._tries = 0
         self._first_try: Future[None] = Future()
@@ -72,11 +75,11 @@ class BusThread:
     # -- for the event loop --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Returns when the manager was found, or could not be at the first try: `state` says which."""
+        """Starts the thread. Returns once its first try has succeeded or failed, which `state` shows."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CALL_SECONDS):  # a bus may take a connection and say nothing
+            async with asyncio.timeout(CALL_SECONDS):  # a bus may accept a connection and not answer
                 await asyncio.wrap_future(self._first_try)
 
     async def close(self) -> None:
@@ -86,28 +89,28 @@ class BusThread:
 
     @property
     def ended(self) -> bool:
-        """Whether the thread has died: nobody asked it to."""
+        """Whether the thread has died without a `close`."""
         return self._thread.ident is not None and self.state != "closed" and not self._thread.is_alive()
 
     async def ping(self, *, deadline: float = 5.0) -> None:
-        """Returns when the thread has worked off what was asked before. BusAway if it does not in time."""
+        """Returns when the thread has processed all earlier requests. Raises BusAway at the deadline."""
         await self._ask(lambda answer: answer(None, None), deadline=deadline)
 
     async def connected(self, *, deadline: float) -> None:
-        """Returns when there is a connection. BusAway at the deadline."""
+        """Returns when there is a connection. Raises BusAway at the deadline."""
         try:
             async with asyncio.timeout(deadline):
-                while self.state != "connected":  # noqa: ASYNC110 - the thread sets it, and knows of no event loop
+                while self.state != "connected":  # noqa: ASYNC110 - set by the thread, which has no event loop
                     await asyncio.sleep(BACK_OFF_SECONDS[0])
         except TimeoutError:
             raise BusAway("the user's bus cannot be reached") from None
 
     async def start_transient_scope(self, name: str, properties: Sequence[Property]) -> str:
-        """Makes a scope; returns how its start job ended: `done`, or why not."""
+        """Creates a scope. Returns the result of its start job: `done`, or another one if it failed."""
         return str(await self._ask(lambda answer: self._start(name, properties, answer), deadline=START_SECONDS))
 
     async def stop_unit(self, name: str) -> None:
-        """Queues the stop and does not wait for it. A frozen unit is to be thawed first (daemons.md 2.5)."""
+        """Queues the stop and does not wait for it. Thaw a frozen unit first, or its processes do not see SIGTERM."""
         await self._call(Call(method="StopUnit", signature="(ss)", arguments=(name, "replace")))
 
     async def thaw_unit(self, name: str) -> None:
@@ -118,14 +121,14 @@ class BusThread:
         await self._call(Call(method="KillUnit", signature="(ssi)", arguments=(name, "all", number)))
 
     async def unit_facts(self, name: str) -> UnitFacts:
-        """NoSuchUnit if it is not loaded; asking for it does not load it (daemons.md 2.6, 3)."""
+        """Raises NoSuchUnit if the unit is not loaded. The call does not load it."""
         path = await self._call(Call(method="GetUnit", signature="(s)", arguments=(name,)))
         invocation = await self._property(path, "org.freedesktop.systemd1.Unit", "InvocationID")
         group = await self._property(path, "org.freedesktop.systemd1.Scope", "ControlGroup")
         return UnitFacts(invocation_id=bytes(invocation).hex(), control_group=group)
 
     async def list_units(self) -> dict[str, str]:
-        """Our units that are loaded, with their ActiveState."""
+        """The ActiveState of each loaded unit with our prefix, by name."""
         pattern = f"{self._prefix}*"
         rows = await self._call(Call(method="ListUnitsByPatterns", signature="(asas)", arguments=([], [pattern])))
         return {row[0]: row[3] for row in rows}
@@ -142,7 +145,7 @@ class BusThread:
         return await self._ask(lambda answer: self._send(call, answer), deadline=CALL_SECONDS)
 
     async def _ask(self, work: Callable[[Answer], None], *, deadline: float) -> Any:
-        """Has `work` done in the thread, and waits for its answer."""
+        """Runs `work` in the thread and waits for its answer. Raises BusAway at the deadline."""
         if self.state == "closed":
             raise BusAway("the connection was closed")
         future: Future[Any] = Future()
@@ -203,7 +206,8 @@ class BusThread:
         self._send(call, lambda here, _: self._manager_is_here() if here else self._manager_is_away(), to=BUS)
 
     def _manager_is_here(self) -> None:
-        """On a bus that was just started systemd comes a moment later than we do."""
+        """Marks the connection as connected: the manager is on the bus. On a bus that was just started, the manager
+        may appear a moment after our connection."""
         self._send(Call(method="Subscribe", signature="()", arguments=()), lambda *_: None)
         self._tries = 0
         before, self.state = self.state, "connected"
@@ -212,7 +216,8 @@ class BusThread:
         self._tried()
 
     def _manager_is_away(self) -> None:
-        """It is executed again, or it has died: then its successor may have a bus of its own."""
+        """Waits for the manager, which re-executes itself or has died. A successor may have another bus, so the
+        connection is made again if the manager does not return soon."""
         if self.state == "connected":
             self.state = "reconnecting"
         connection = self._bus.con if self._bus is not None else None
@@ -269,7 +274,7 @@ class BusThread:
         )
 
     def _start(self, name: str, properties: Sequence[Property], answer: Answer) -> None:
-        """StartTransientUnit, and the wait for its job."""
+        """Calls StartTransientUnit and answers when its job ends."""
         variants = [(one.name, GLib.Variant(one.signature, one.value)) for one in properties]
 
         def done(result: str | None) -> None:
@@ -294,7 +299,7 @@ class BusThread:
             self._hint(Hint("removed", values[0]))
 
     def _on_owner_changed(self, values: tuple[str, str, str]) -> None:
-        """A manager that was executed again or replaced has forgotten who listens, and maybe our jobs."""
+        """Handles a manager that was re-executed or replaced: it has lost its subscribers, and perhaps our jobs."""
         name, _, owner = values
         if name == SYSTEMD:
             self._jobs.give_up()
@@ -308,7 +313,7 @@ class BusThread:
             self._drop()
 
     def _drop(self) -> None:
-        """Gives the connection up, tells those who wait for a job, and connects again."""
+        """Closes the connection, fails the waits for systemd jobs, and connects again."""
         bus, self._bus = self._bus, None
         bus.con.close(None, None)
         self._jobs.give_up()
@@ -322,7 +327,7 @@ class BusThread:
 
 
 def map_error(error: Any) -> BusError:
-    """The one place where GLib's errors become ours."""
+    """Translates an error of GLib. Only here do GLib's errors become ours."""
     name = Gio.DBusError.get_remote_error(error)
     if name is None:
         return BusAway(error.message)  # the connection itself failed
@@ -332,11 +337,11 @@ def map_error(error: Any) -> BusError:
 
 
 async def inhibit_sleep(why: str) -> int:
-    """logind's sleep inhibitor: the machine does not suspend until the descriptor is closed.
+    """Takes logind's sleep inhibitor: the machine does not suspend until the returned descriptor is closed.
 
-    BusError with the reason where there is no logind, or where it is not allowed (polkit: of a user without a session
-    at the machine, for instance). A system bus that takes the connection and says nothing is given up: its thread is
-    nobody's, so neither the daemon's work nor its end waits for it.
+    Raises BusError with the reason if there is no logind, or if polkit does not allow it, for instance for a user
+    without a local session. The call runs in a thread of its own, which neither the daemon's work nor its exit waits
+    for, since a system bus may accept the connection and not answer.
     """
     future: Future[int] = Future()
 
@@ -350,7 +355,7 @@ async def inhibit_sleep(why: str) -> int:
         if future.set_running_or_notify_cancel():
             future.set_result(held)
         else:
-            os.close(held)  # it came too late
+            os.close(held)  # the answer came after the deadline
 
     threading.Thread(target=ask, name="inhibit-sleep", daemon=True).start()
     try:
@@ -375,9 +380,9 @@ def _inhibit_sleep(why: str) -> int:
 
 
 async def notify_desktop(address: str, title: str, body: str) -> None:
-    """Shows a notification by the service of the bus at `address` (org.freedesktop.Notifications, Desktop
-    Notifications Specification 1.2). BusError where there is none. Like the inhibitor it is asked in a thread that
-    nobody waits for."""
+    """Shows a notification through the service on the bus at `address` (org.freedesktop.Notifications, Desktop
+    Notifications Specification 1.2). Raises BusError if there is none. As with the inhibitor, nothing waits for the
+    thread that makes the call."""
     asked = asyncio.get_running_loop().run_in_executor(THREADS, lambda: _notify_desktop(address, title, body))
     try:
         async with asyncio.timeout(CALL_SECONDS):
@@ -393,7 +398,7 @@ def _notify_desktop(address: str, title: str, body: str) -> None:
     try:
         with pydbus.connect(address) as bus:
             (abilities,) = bus.con.call_sync(*service, "GetCapabilities", None, *rest).unpack()
-            # A service that understands markup would take a `<` of a reason for the begin of a tag.
+            # A service that understands markup would take a `<` in the text as the beginning of a tag.
             text = html.escape(body, quote=False) if "body-markup" in abilities else body
             arguments: tuple[Any, ...] = ("FluxGym", 0, "", title, text, [], {}, -1)
             bus.con.call_sync(*service, "Notify", GLib.Variant("(susssasa{sv}i)", arguments), *rest)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of D-Bus, what it tells, and what can go wrong. Needs neither pydbus nor GLib, which bus.py alone
-imports.
-"""
+"""The calls, answers and errors of D-Bus as plain types. Needs neither pydbus nor GLib, which only bus.py imports."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +11,11 @@ MANAGER_PATH = "/org/freedesktop/systemd1"
 
 
 class BusError(Exception):
-    """The root of what can go wrong. The text is a part of a sentence."""
+    """The base of the errors here. The text is a clause."""
 
 
 class BusAway(BusError):
-    """The bus or the manager cannot be reached at present, or gave no answer: what was asked may have been done."""
+    """The bus or the manager cannot be reached now, or gave no answer. The request may have been carried out."""
 
 
 class NoSuchUnit(BusError):
@@ -33,7 +31,7 @@ class NoSuchProcess(BusError):
 
 
 class CallRefused(BusError):
-    """Any other answer that is an error."""
+    """Any other error that the service returned."""
 
 
 ERRORS: dict[str, type[BusError]] = {
@@ -41,7 +39,7 @@ ERRORS: dict[str, type[BusError]] = {
     "org.freedesktop.systemd1.UnitExists": UnitExists,
     "org.freedesktop.systemd1.NoSuchProcess": NoSuchProcess,
     "org.freedesktop.DBus.Error.UnixProcessIdUnknown": NoSuchProcess,
-    # While the manager is reloaded or replaced by another (daemons.md 2.6).
+    # These come while the manager reloads or is replaced by another.
     "org.freedesktop.DBus.Error.NoReply": BusAway,
     "org.freedesktop.DBus.Error.Disconnected": BusAway,
     "org.freedesktop.DBus.Error.ServiceUnknown": BusAway,
@@ -50,16 +48,16 @@ ERRORS: dict[str, type[BusError]] = {
 
 
 def user_bus_address(environ: Mapping[str, str]) -> str | None:
-    """Where the user's bus should be, as systemd's own programs look for it; None if nothing says so."""
+    """The address of the user's bus, determined as systemd's own programs do; None if the environment has none."""
     runtime = environ.get("XDG_RUNTIME_DIR")
     return environ.get("DBUS_SESSION_BUS_ADDRESS") or (f"unix:path={runtime}/bus" if runtime else None)
 
 
 class Hint(NamedTuple):
-    """Something may have changed; never a proof (UnitRemoved also comes for running units, at each reload)."""
+    """A sign that something may have changed, not a proof: at a reload, UnitRemoved comes for running units too."""
 
     kind: str
-    """removed: a unit was. again: the connection was made again, and signals may have been lost."""
+    """removed: a unit was removed. again: the connection was restored, and signals may have been lost."""
     unit: str
 
 
@@ -80,7 +78,7 @@ class Property(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """A method call, to the service manager if nothing else is said."""
+    """A method call, by default to the service manager."""
 
     method: str
     signature: str

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon: its parts, and the order in which they start and stop (daemons.md 3.5).
+"""The daemon: its parts, and the order in which they start and stop.
 
-Start: own the home, read the journals, find the running attempts, serve, say READY, and only then start anything: a
-scope that is ordered after this service waits for our READY, so one that we made earlier would wait for ever.
-Stop: say so, take no calls, leave the jobs alone.
+Start: take the home, read the journals, adopt the running attempts, serve clients, report READY, and only then start
+attempts. A scope that is ordered after this service waits for READY, so one created earlier would wait forever.
+Stop: report STOPPING, accept no calls, and leave the jobs alone.
 """
 
 import asyncio
@@ -24,7 +24,9 @@ from fluxgymd.api.server import Server
 from fluxgymd.attempts import place
 from fluxgymd.core.job import Live, Waiting
 from fluxgymd.engine.book import Book
+from fluxgymd.engine.copying import Copier
 from fluxgymd.engine.degraded import Degraded
+from fluxgymd.engine.disk_room import DiskRoom
 from fluxgymd.engine.edit import Editor
 from fluxgymd.engine.forgotten import Forgotten
 from fluxgymd.engine.preflight import Preflight
@@ -43,6 +45,7 @@ from fluxgymd.linger import linger
 from fluxgymd.listen import OwnSocket, activated
 from fluxgymd.notify import Notifier
 from fluxgymd.sleep import SleepGuard
+from fluxgymd.store import compile_cache
 from fluxgymd.store.disk_trial import DiskTrial
 from fluxgymd.store.home import Home
 from fluxgymd.store.machine import MachineState
@@ -50,22 +53,21 @@ from fluxgymd.store.owner import RENEW_SECONDS, HomeTaken, Ownership
 from fluxgymd.store.writer import Writer
 from fluxgymd.supervisors import Supervisors, connect
 from fluxgymd.tasks import LongTasks
-from fluxgymd.trainers.flags import KnownFlags
-from fluxgymd.trainers.kohya import SCRIPT
+from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.watch import Watch
 
 log = logging.getLogger(__name__)
 
 GPU_SECONDS = 60.0
-"""Between two questions to NVML while a job runs or waits: a GPU may have come or gone."""
+"""The time between two questions to NVML while a job runs or waits: a GPU may have come or gone."""
 IDLE_GPU_SECONDS = 600.0
-"""Between two while there is none: the helper that asks is ended meanwhile."""
+"""The time between two questions while there is no such job. The helper that asks ends in between."""
 THE_HOME = "the home"
-"""The lane of its record: no job has this name."""
+"""The name of the lane for the home's record. No job can have this name."""
 
 
 class Daemon:
-    """Runs from `__aenter__` to `__aexit__`. A FluxgymError or OSError at the start says why it cannot."""
+    """The running daemon, from `__aenter__` to `__aexit__`. Raises FluxgymError or OSError if it cannot start."""
 
     def __init__(self, config: Config, selector: WatchedSelector) -> None:
         self._config = config
@@ -104,6 +106,7 @@ class Daemon:
         failpoint("daemon.owns")
         home = Home(config.home)
         home.prepare()
+        os.environ.update(compile_cache.variables(config.home, os.environ))  # for every program that imports torch
         failpoint("daemon.prepared")
         writer = Writer()
         stack.callback(writer.close)
@@ -115,12 +118,14 @@ class Daemon:
         book.on_event = hooks.tell
 
         machine_state = MachineState(paths.machine_state(os.environ), here.machine_id, here.boot_id)
+        if machine_state.problem is not None:
+            log.warning("%s", machine_state.problem)
         supervisors = await connect(config)
         stack.push_async_callback(supervisors.close)
         gpus = Gpus()
         stack.push_async_callback(gpus.close)
         quarantine = Quarantine(machine_state, gpus)
-        forgotten = Forgotten(book)
+        forgotten = Forgotten(book, here, stop_limit=config.stop_limit)
         sleep = SleepGuard(supervisors.inhibit_sleep)
 
         async def guard_sleep() -> None:
@@ -129,6 +134,8 @@ class Daemon:
         async def set_aside() -> frozenset[str]:
             return await quarantine.look() | await forgotten.gpus()
 
+        trainers = Trainers(config)
+        await trainers.look()
         bell = asyncio.Event()
         runner = Runner(
             book,
@@ -136,11 +143,12 @@ class Daemon:
             chosen=supervisors.choice.adapter,
             here=here,
             config=config,
+            trainers=trainers,
             paused=lambda: machine_state.paused,
             home_problem=owner.problem,
             done=bell.set,
             unkillable=quarantine.unkillable,
-            watchdog=lambda entry, adapter: Watch(book, entry, adapter, gpus=gpus, config=config),
+            watchdog=lambda entry, adapter: Watch(book, entry, adapter, trainers, gpus=gpus, config=config),
         )
         scheduler = Scheduler(
             book,
@@ -162,18 +170,21 @@ class Daemon:
 
         tasks = LongTasks()
         stack.push_async_callback(tasks.close)
-        degraded = Degraded(book, scheduler, machine_state, quarantine, forgotten, tasks=tasks)
-        flags = KnownFlags(config.trainer_python, config.trainer_path / SCRIPT)
-        preflight = Preflight(book, flags, gpus)
-        takeover = Takeover(book, preflight, config.trainer_path)
+        room = DiskRoom(config.home)
+        degraded = Degraded(book, scheduler, machine_state, quarantine, forgotten, room=room, tasks=tasks)
+        preflight = Preflight(book, trainers, gpus)
+        copier = Copier()
+        takeover = Takeover(book, preflight, trainers, copier)
         jobs = Jobs(
             book,
-            submitter=Submitter(book, preflight),
-            verbs=Verbs(book, runner, scheduler, takeover.record),
-            editor=Editor(book, preflight, scheduler, takeover),
+            submitter=Submitter(book, preflight, trainers, copier),
+            verbs=Verbs(book, runner, scheduler, preflight, trainers, takeover.record),
+            editor=Editor(book, preflight, trainers, scheduler, takeover),
+            trainers=trainers,
             ring=scheduler.ring,
             warn=lambda: _warnings(supervisors),
             config=config,
+            forgotten=forgotten,
         )
         machine = Machine(
             config=config,
@@ -209,11 +220,12 @@ class Daemon:
         tasks.start("gpus", lambda: _ask_gpus(gpus, scheduler, book))
         tasks.start("scheduler", scheduler.run)
         tasks.start("owner", lambda: _renew(owner, book, runner, scheduler))
+        tasks.start("disk", room.run)
         tasks.start("heartbeat", heartbeat.run)
 
 
 async def _ask_gpus(gpus: Gpus, scheduler: Scheduler, book: Book) -> None:
-    """Keeps the list of GPUs fresh: after READY, since NVML may take its time."""
+    """Keeps the list of GPUs current. Runs only after READY, since NVML may be slow."""
     while True:
         before = (gpus.asked, gpus.uuids, gpus.lost, gpus.uncertain)
         await gpus.ask(max_age=0.0 if book.open() else IDLE_GPU_SECONDS)
@@ -224,7 +236,8 @@ async def _ask_gpus(gpus: Gpus, scheduler: Scheduler, book: Book) -> None:
 
 
 async def _renew(owner: Ownership, book: Book, runner: Runner, scheduler: Scheduler) -> None:
-    """Until the home is another daemon's: then nothing more is watched, recorded or started (promises 4 and 8)."""
+    """Renews the home's record until another daemon takes the home. Then this daemon no longer watches, records or
+    starts anything (promises 4 and 8)."""
     while True:
         await asyncio.sleep(RENEW_SECONDS)
         try:
@@ -236,7 +249,10 @@ async def _renew(owner: Ownership, book: Book, runner: Runner, scheduler: Schedu
             scheduler.ring()
             return
         except OSError as error:
+            book.disk_refused(error)
             log.warning("owner.json could not be renewed: %s", error)
+        else:
+            book.written_beside()
 
 
 def _warnings(supervisors: Supervisors) -> list[str]:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places where a test can kill the daemon, hang it, or let the disk refuse: `failpoint("journal.written")`.
+"""Places where a test can kill the daemon, hang it, or simulate a disk error: `failpoint("journal.written")`.
 
-Nothing happens at them unless FLUXGYM_FAILPOINTS is set, a list with commas of
+They do nothing unless FLUXGYM_FAILPOINTS is set, a comma-separated list of
 
     NAME=kill             SIGKILL to this process at the first pass
-    NAME=kill:3           at the third
-    NAME=hang             the thread that passes waits for ever, and each that comes after it
-    NAME=hang:3           the third that passes
+    NAME=kill:3           at the third pass
+    NAME=hang             every thread that passes waits forever
+    NAME=hang:3           only the third thread that passes
     NAME=error:ENOSPC     that OSError at every pass
-    NAME=error:EIO:2-4    at the second to the fourth
+    NAME=error:EIO:2-4    at the second to the fourth pass
 
-It is a real kill -9: no handler runs, no buffer is written. A line on stderr says at which one that was, or a hang.
-The tests read the names from the source (tests/crash/names.py): each stands once, as a literal, and a new one is
-covered by itself.
-The shim has a small copy of this, for it stands alone (fluxgymd/attempts/shim.py); its names begin with `shim.`.
+It is a real kill -9: no handler runs, and no buffer is written. A line on stderr names the failpoint that kills or
+hangs. The tests read the names from the source (tests/crash/names.py): each name occurs once, as a literal, so a new
+one is covered automatically. The shim has its own small copy of this code, because it is a single file
+(fluxgymd/attempts/shim.py); its names begin with `shim.`.
 """
 
 import errno
@@ -36,17 +36,17 @@ class Rule:
     """What happens at one failpoint."""
 
     error: int | None
-    """The errno of the OSError that is raised; None: it is none that raises."""
+    """The errno of the OSError that is raised; None if the failpoint kills or hangs."""
     hang: bool
-    """The thread waits for ever. If it neither raises nor hangs: SIGKILL."""
+    """The thread waits forever. Without `error` and `hang` the failpoint kills."""
     first: int
     last: int | None
-    """The passes at which it happens, counted from 1; None: all from the first on."""
+    """The first and the last pass at which it happens, counted from 1; None: all passes from the first on."""
     passes: int = 0
 
 
 def parse(text: str) -> dict[str, Rule]:
-    """The rules by name. ValueError with one sentence if the text is no list of them."""
+    """The rules by name. Raises ValueError with one sentence if the text is not a list of rules."""
     rules = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         found = _RULE.fullmatch(part)
@@ -62,8 +62,7 @@ def parse(text: str) -> dict[str, Rule]:
 
 
 def failpoint(name: str) -> None:
-    """Does what the environment says of this name: nothing, a SIGKILL to this process, a wait without end, or an
-    OSError."""
+    """Applies the rule for this name, if there is one: kills this process, waits forever, or raises OSError."""
     if _rules:
         _pass(name)
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service's own heartbeat: measures the vital signs, and beats only while a restart would not help.
+"""The service's own heartbeat: measures the daemon's vital signs, and beats unless a restart would help
+(docs/decisions/heartbeat.md).
 
-A look takes half of the time between two of them at the most, and never waits for the disk. The watchdog of the
-trainings is something else and shares nothing with this (daemons.md 3.2, 3.7).
+A look takes at most half of the time between two looks, and never waits for the disk. The watchdog of the trainings
+(fluxgymd/watchdog) is unrelated and shares no code with this.
 """
 
 import asyncio
@@ -18,10 +19,10 @@ from fluxgymd.store.writer import Writer
 log = logging.getLogger(__name__)
 
 UNWATCHED_SECONDS = 60.0
-"""The WatchdogSec of a daemon that nobody watches: its faults are still worth a line in the log."""
+"""Used as WatchdogSec if no service manager watches the daemon, which then still logs its faults."""
 
 Ping = Callable[[float], Awaitable[Bus]]
-"""What the bus thread does within so many seconds."""
+"""The state of the bus thread, which has the given number of seconds to answer."""
 
 
 class Heartbeat:
@@ -36,8 +37,8 @@ class Heartbeat:
         failing: Callable[[], list[str]],
         status: Callable[[], str],
     ) -> None:
-        """`last_pass`: when the scheduler finished one, in monotonic seconds. `failing`: the daemon's tasks that fail
-        again and again."""
+        """`last_pass`: when the scheduler last finished a pass, in monotonic seconds. `failing`: the daemon's tasks
+        that fail again and again."""
         self._failing = failing
         self._notifier = notifier
         self._last_pass = last_pass
@@ -50,7 +51,7 @@ class Heartbeat:
         """Looks in a row that found a fault."""
 
     async def run(self) -> None:
-        """Beats, for ever."""
+        """Looks and beats forever."""
         late = 0.0
         while True:
             began = time.monotonic()
@@ -89,7 +90,7 @@ class Heartbeat:
 
 
 async def _sleep(seconds: float) -> float:
-    """Returns by how much longer than asked it took, as far as the event loop's own work was the reason (seconds)."""
+    """Sleeps. Returns the seconds by which the sleep was too long because of the event loop's own work."""
     asked, worked = time.monotonic(), time.thread_time()
     await asyncio.sleep(max(0.0, seconds))
     late = time.monotonic() - asked - seconds

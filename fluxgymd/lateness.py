@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How late the event loop was: measured at each of its turns, and exact, since whatever is due waits for the turn
-that is under way.
+"""Measures how late the event loop is, by the length of each of its turns. This is exact, because everything that is
+due waits for the current turn to end.
 
-A task that sleeps and looks at the clock would miss what happens between its looks, and would wake an idle daemon.
+A task that sleeps and checks the clock would miss what happens between its checks, and would wake an idle daemon.
 """
 
 import selectors
@@ -27,7 +27,7 @@ class WatchedSelector(selectors.DefaultSelector):
         return ready
 
     def longest(self) -> float:
-        """Seconds of the longest turn of the last 10 to 20 s, the one under way included."""
+        """The length in seconds of the longest turn of the last 10 to 20 s, including the current one."""
         now = time.monotonic()
         self._roll(now)
         return max(self._longest, self._longest_before, now - self._woke)
@@ -37,7 +37,7 @@ class WatchedSelector(selectors.DefaultSelector):
         self._longest = max(self._longest, now - self._woke)
 
     def _roll(self, now: float) -> None:
-        """Forgets what is too long ago."""
+        """Drops windows that are too old."""
         windows = (now - self._window) // WINDOW_SECONDS
         if windows >= 1:
             self._longest_before = self._longest if windows < 2 else 0.0

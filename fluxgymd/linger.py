@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the user's services outlive the last log-out: without linger logind ends them and all jobs (pueue #511)."""
+"""Whether the user's services outlive the last logout. Without linger, logind then ends them and all jobs (pueue
+#511)."""
 
 import os
 import pwd
@@ -8,12 +9,12 @@ from pathlib import Path
 from fluxgym.messages import Linger
 
 LINGER_FOLDER = Path("/var/lib/systemd/linger")
-"""Where logind keeps it, one file a user (loginctl(1), systemd's logind-user.c)."""
+"""The folder in which logind has one file for each user with linger (systemd's logind-user.c)."""
 
 
 def linger() -> Linger:
     if not Path("/run/systemd/seats").is_dir():
-        return Linger.UNKNOWN  # no logind runs here, so nobody logs out either
+        return Linger.UNKNOWN  # no logind runs here, so there are no logouts either
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

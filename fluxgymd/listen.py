@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The socket on which clients are served: systemd's, or one of our own that can only be made once.
+"""The socket on which clients are served: systemd's, or one that this process creates.
 
-A path is never trusted by its mere existence, and neither is a pid file: a lock says who owns it, and the new socket
-is bound under another name and renamed, so that a client meets an old one or a new one and never none.
+That a socket or a pid file exists does not mean that a daemon runs: a lock decides who owns the path. The new socket
+is bound under another name and renamed, so that at any moment a client finds the old or the new one.
 """
 
 import errno
@@ -13,6 +13,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from fluxgym.errors import ConfigInvalid, FluxgymError
+from fluxgym.files import open_file
 from fluxgym.paths import check_socket_folder
 
 FIRST_FD = 3
@@ -21,13 +22,13 @@ BACKLOG = 128
 
 
 class SocketTaken(FluxgymError):
-    """A daemon serves there already."""
+    """Another daemon already serves there."""
 
     exit_status = 4
 
 
 def activated(environ: MutableMapping[str, str]) -> socket.socket | None:
-    """The socket that systemd passed (sd_listen_fds(3)), chosen by its name; None if it passed none."""
+    """The socket that systemd passed under the name FD_NAME (sd_listen_fds(3)); None if it passed none."""
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
     count = environ.pop("LISTEN_FDS", "0")
     if environ.pop("LISTEN_PID", "") != str(os.getpid()) or not count.isdigit():
@@ -43,14 +44,15 @@ def activated(environ: MutableMapping[str, str]) -> socket.socket | None:
 
 
 class OwnSocket:
-    """A socket that this process makes at a path, and removes when it closes."""
+    """A socket that this process creates at a path, and removes when it closes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock: int | None = None
 
     def open(self) -> socket.socket:
-        """SocketTaken if a daemon serves there; ConfigInvalid if the place is not safe."""
+        """Creates the socket. Raises SocketTaken if a daemon serves there, ConfigInvalid if the folder is not safe or
+        the path is not a socket."""
         folder = self._path.parent
         if not folder.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ class OwnSocket:
             self._give_lock_back()
 
     def _bind(self) -> socket.socket:
-        fresh = self._path.with_name(f".{os.getpid()}")  # short: a socket's path has a limit
+        fresh = self._path.with_name(f".{os.getpid()}")  # short, because the length of a socket's path is limited
         fresh.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         mask = os.umask(0o177)
@@ -82,9 +84,7 @@ class OwnSocket:
         return listening
 
     def _take_lock(self) -> None:
-        descriptor = os.open(
-            self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        descriptor = open_file(self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -100,7 +100,7 @@ class OwnSocket:
             self._lock = None
 
     def _refuse_live(self) -> None:
-        """A daemon under systemd holds no lock of ours, but it answers."""
+        """Raises SocketTaken if a daemon answers. A daemon under systemd does not hold the lock."""
         if self._path.exists() and not self._path.is_socket():
             raise ConfigInvalid(
                 f"{self._path} is there and is not a socket, so it stays; give this fluxgymd another --socket."

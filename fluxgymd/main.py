@@ -10,9 +10,9 @@ import sys
 
 import click
 
-from fluxgym import __version__, config
+from fluxgym import __version__, config, startup
 from fluxgym.errors import FluxgymError
-from fluxgymd import lanes
+from fluxgymd import dispositions, lanes
 from fluxgymd.daemon import Daemon
 from fluxgymd.lateness import WatchedSelector
 
@@ -27,7 +27,9 @@ def main(home: str | None, socket: str | None, supervisor: str | None) -> None:
 
     It runs in the foreground; systemd starts it as the user service fluxgymd.
     """
-    os.umask(0o077)  # what the daemon writes is its user's alone, as with the unit's UMask=
+    startup.settle()
+    dispositions.reset()
+    os.umask(0o077)  # only the user may read what the daemon writes, as with the unit's UMask=
     faulthandler.enable()  # a watchdog's SIGABRT then leaves every stack in the journal
     _log_to_stderr()
     try:
@@ -49,13 +51,13 @@ async def _serve(daemon: Daemon) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a closed terminal is no reason to leave the jobs alone
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a closed terminal must not end the daemon
     async with daemon:
         await leave.wait()
 
 
 class _Priorities(logging.Formatter):
-    """Prefixes that the journal reads as priorities (sd-daemon(3)); plain text on a terminal."""
+    """Adds prefixes that the journal reads as priorities (sd-daemon(3))."""
 
     LEVELS = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"), (0, "<7>"))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service manager is told: READY, STATUS, WATCHDOG and STOPPING (sd_notify(3)), by the sdnotify package.
+"""Notifies the service manager with READY, STATUS, WATCHDOG and STOPPING (sd_notify(3)), using the sdnotify package.
 
-Without a NOTIFY_SOCKET all of it does nothing; a manager that is gone is no error (the daemon outlives it).
+Without NOTIFY_SOCKET nothing is sent. A manager that is gone is not an error, because the daemon outlives it.
 """
 
 import os
@@ -12,14 +12,14 @@ import sdnotify
 
 class Notifier:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        # The package would make a socket all the same and leave it open.
+        # Without NOTIFY_SOCKET the package would still create a socket and leave it open.
         self._notifier = sdnotify.SystemdNotifier() if environ.get("NOTIFY_SOCKET") else None
         if self._notifier is not None and self._notifier.socket is not None:
-            # A manager that does not read must not stop the daemon: what it has no room for is dropped.
+            # A manager that does not read must not block the daemon. Messages that find no room are dropped.
             self._notifier.socket.setblocking(False)
         self._status = ""
         self.watchdog_seconds = _watchdog_seconds(environ)
-        """How often the manager wants a beat at the least; None if it does not."""
+        """The longest time between two beats that the manager accepts; None if it expects none."""
 
     def ready(self) -> None:
         self._send("READY=1")
@@ -31,7 +31,8 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def ask_for_restart(self) -> None:
-        """As if the beats had been missed: a manager that wants beats aborts this process, and starts another."""
+        """Makes a manager that expects beats act as if they had been missed: it aborts this process and starts
+        another."""
         if self.watchdog_seconds is not None:
             self._send("WATCHDOG=trigger")
 
@@ -40,8 +41,8 @@ class Notifier:
             self._notifier.socket.close()
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        # A newline in a job's name or a message must not become a notification of its own (daemons.md 3.1).
+        """Sets the line that `systemctl status` shows."""
+        # A newline separates notifications, so one in a message must not be sent.
         line = "".join(character if character.isprintable() else " " for character in text)
         if line != self._status:
             self._status = line
@@ -49,7 +50,7 @@ class Notifier:
 
     def _send(self, state: str) -> None:
         if self._notifier is not None:
-            # The package sends Latin-1 and is silent about what that cannot hold; the manager takes UTF-8 only.
+            # The package encodes as Latin-1 and silently drops other text; the manager accepts only UTF-8.
             self._notifier.notify(state.encode(errors="replace").decode("latin-1"))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the machine awake while a job holds a GPU: logind's sleep inhibitor, where it is allowed.
+"""Keeps the machine awake while a job holds a GPU, with logind's sleep inhibitor if that is allowed.
 
-A closed lid must not end a night's training; a machine without a running GPU job may sleep as it likes.
+A closed lid must not interrupt a training at night. A machine without a running GPU job may sleep.
 """
 
 import logging
@@ -13,16 +13,17 @@ from fluxgym.messages import SleepInhibitor
 log = logging.getLogger(__name__)
 
 Inhibit = Callable[[str], Awaitable[int]]
-"""Takes the inhibitor, with the reason that people will see; the file descriptor holds it. Raises InhibitRefused."""
+"""Takes the inhibitor, given the reason that people will see. Returns the file descriptor that holds the inhibitor;
+raises InhibitRefused."""
 
 
 class InhibitRefused(Exception):
-    """logind said no; the text says why."""
+    """logind refused the inhibitor or did not answer. The text says why."""
 
 
 class SleepGuard:
     def __init__(self, inhibit: Inhibit | None) -> None:
-        self._inhibit = inhibit  # None: there is no way to logind
+        self._inhibit = inhibit  # None: logind cannot be reached
         self._held: int | None = None
         self._refused: str | None = None
         self._needed = False
@@ -37,11 +38,11 @@ class SleepGuard:
 
     @property
     def reason(self) -> str | None:
-        """What the refusal said."""
+        """The reason of a refusal."""
         return self._refused
 
     async def update(self, *, needed: bool) -> None:
-        """Takes or gives back the inhibitor. A refusal is asked again only when a GPU job starts anew."""
+        """Takes or releases the inhibitor. After a refusal, asks again only when `needed` becomes true again."""
         begins = needed and not self._needed
         self._needed = needed
         if not needed:

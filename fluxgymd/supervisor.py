@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs the attempts: systemd's scopes, or plain processes where there is no user manager. A pure choice.
+"""Chooses what runs the attempts: systemd's scopes, or plain processes if there is no user manager. Pure.
 
-A daemon that systemd started never falls back: its jobs would be ended with it (DESIGN: An attempt).
+A daemon that systemd started never falls back to processes, because systemd would end its jobs with it.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from fluxgym.errors import ConfigInvalid, FluxgymError
 
 
 class NoUserManager(FluxgymError):
-    """Scopes were asked for, and there is no user manager to make them."""
+    """Scopes are required, but there is no user manager to create them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Choice:
 
 
 def choose(setting: str, *, started_by_systemd: bool, manager_problem: str | None) -> Choice:
-    """`setting`: auto, scope or process. `manager_problem`: why the user's systemd cannot be used; None if it can."""
+    """Chooses the adapter. `setting`: auto, scope or process. `manager_problem`: why the user's systemd cannot be
+    used; None if it can. Raises ConfigInvalid or NoUserManager if the setting cannot be met."""
     if setting == "process" and started_by_systemd:
         raise ConfigInvalid(
             "The supervisor is set to process, but systemd started the daemon and would end its jobs with it; "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adapters of this machine and the way to its systemd, made around the choice of supervisor.py."""
+"""Creates the adapters of this machine and the connection to its systemd, as supervisor.py chooses."""
 
 import os
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ UNIT_PREFIX = "fluxgym-"
 
 
 class Supervisors:
-    """What `connect` made: the adapters by name, and which of them runs new attempts."""
+    """The result of `connect`: the adapters by name, and which of them runs new attempts."""
 
     def __init__(self, choice: Choice, config: Config, bus: "BusThread | None") -> None:
         self.choice = choice
         self._bus = bus
         processes = ProcessAdapter(stop_limit=config.stop_limit)
-        # An attempt in a scope that cannot be asked about is looked at as processes: its mark proves what is its own.
+        # Without systemd, an attempt in a scope is handled as processes: its mark proves which ones belong to it.
         self.adapters: dict[str, Adapter] = {"process": processes, "scope": processes}
         self.inhibit_sleep: Inhibit | None = None
         if bus is not None:
@@ -36,7 +36,7 @@ class Supervisors:
             self.inhibit_sleep = _inhibit_sleep
 
     async def ping(self, deadline: float) -> Bus:
-        """What the bus thread does within so many seconds."""
+        """The state of the bus thread, which has `deadline` seconds to answer."""
         if self._bus is None:
             return Bus.NONE
         if self._bus.ended:
@@ -55,8 +55,8 @@ class Supervisors:
 
 
 async def connect(config: Config, environ: Mapping[str, str] = os.environ) -> Supervisors:
-    """The adapters. NoUserManager if scopes are wanted and cannot be had by any waiting."""
-    # SYSTEMD_EXEC_PID is this process in a service of systemd's alone; INVOCATION_ID is inherited by terminals too.
+    """Creates the adapters. Raises NoUserManager if scopes are required and waiting would not make them available."""
+    # SYSTEMD_EXEC_PID is this process only in a service that systemd started; terminals inherit INVOCATION_ID too.
     started_by_systemd = environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
     bus, problem = (None, None) if config.supervisor == "process" else await _bus(environ)
     if bus is None and started_by_systemd and config.supervisor != "process":
@@ -74,7 +74,7 @@ async def connect(config: Config, environ: Mapping[str, str] = os.environ) -> Su
 
 
 async def _bus(environ: Mapping[str, str]) -> "tuple[BusThread | None, str | None]":
-    """The bus thread, if there can be one, and why the user's systemd does not answer on it, if it does not."""
+    """The bus thread, if it can be created, and why the user's systemd does not answer, if it does not."""
     try:
         from fluxgymd.bus import BusThread
     except ImportError as error:

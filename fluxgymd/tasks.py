@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's own long tasks. None of them dies in silence: one that fails is logged with its traceback, told among
-what does not work, and begun again after a pause.
+"""The daemon's own long-running tasks. A task that fails is logged with its traceback, reported in Health, and
+restarted after a pause.
 
-One that fails again and again takes the heartbeat away, so that systemd begins the whole daemon anew: its memory may
-be what is wrong. The jobs run on meanwhile (promise 1). Where no systemd watches, it goes on trying and says so.
+A task that fails again and again stops the heartbeat, so that systemd restarts the daemon, whose state in memory may
+be at fault. The jobs keep running meanwhile (promise 1). Without systemd, the daemon keeps retrying and reports it.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from contextlib import suppress
 log = logging.getLogger(__name__)
 
 PAUSES = (1.0, 5.0, 15.0, 30.0)
-"""Seconds before a task is begun again, after its first, second, … failure of late."""
+"""Seconds before a task is restarted, after its first, second, ... recent failure."""
 STEADY_SECONDS = 180.0
-"""Without a failure for so long it is well again; the slowest task does something each minute."""
+"""Failures count as recent for this long. The slowest task does something every minute."""
 OFTEN = 3
-"""Failures of late that a restart of the daemon is to mend."""
+"""This many recent failures stop the heartbeat."""
 
 Work = Callable[[], Coroutine[None, None, None]]
 
@@ -31,11 +31,11 @@ class LongTasks:
         self._words: dict[str, str] = {}
 
     def start(self, name: str, work: Work) -> None:
-        """Runs the work until it returns or the daemon leaves."""
+        """Runs the work until it returns or the daemon exits."""
         self._tasks.append(asyncio.create_task(self._run(name, work), name=name))
 
     def problems(self) -> list[str]:
-        """A sentence for each task that failed of late."""
+        """A sentence for each task that failed recently."""
         return [
             f"The daemon's task {name} has failed ({self._words[name]}) and was begun again; its log tells more."
             for name in self._failures
@@ -47,7 +47,7 @@ class LongTasks:
         return [name for name in self._failures if len(self._of_late(name)) >= OFTEN]
 
     async def close(self) -> None:
-        """Ends them, the last one first."""
+        """Ends the tasks in reverse order."""
         for task in reversed(self._tasks):
             task.cancel()
             with suppress(asyncio.CancelledError):

@@ -6,9 +6,10 @@
     python convert_lora.py to-peft LORA OUT_FOLDER [--force]
     python convert_lora.py to-kohya LORA OUT.safetensors [--force]
 
-LORA is a file of any of these layouts, or PEFT's folder; which layout it has is seen from it. The effect of the LoRA
-stays the same. OUT is whole or not there; without --force one that is there already is left as it is. Exit status: 0
-done; 1 bad input, in one sentence; 2 a wrong command line.
+LORA is a file in one of these layouts, in BFL's (ComfyUI, ai-toolkit) or in OneTrainer's, or a PEFT folder; the names
+of its tensors tell the layout. The conversion does not change the effect of the LoRA. OUT is written completely or
+not at all, and an existing OUT is replaced only with --force. Exit status: 0 done; 1 bad input, explained in one
+sentence; 2 wrong command line.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from safetensors import SafetensorError
 
 from library import lora_conversion, lora_writing
 from library.errors import EXIT_BAD_INPUT, TrainerError
-from library.lora_layouts import NAMES, Layout, place_of_diffusers
+from library.lora_layouts import NAMES, Layout, place_of_diffusers, place_of_kohya
 from library.lora_reading import CONFIG, WEIGHTS, LoRAFile, read
 from library.lora_report import as_text, report_of
 from library.low_rank import LowRank
@@ -49,7 +50,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def convert(file: LoRAFile, layout: Layout, out: Path) -> int:
-    """Writes the layers in another layout and tells how many there are. Raises TrainerError and OSError."""
+    """Writes the layers in another layout and returns how many it has. Raises TrainerError and OSError."""
     layers = in_layout(file, layout)
     if layout == "kohya":
         lora_writing.write_kohya(out, layers, file.metadata)
@@ -61,18 +62,18 @@ def convert(file: LoRAFile, layout: Layout, out: Path) -> int:
 
 
 def in_layout(file: LoRAFile, layout: Layout) -> dict[str, LowRank]:
-    if file.layout == "kohya":
-        return lora_conversion.to_diffusers(file.layers)
-    if layout == "kohya":
-        return lora_conversion.to_kohya(file.layers)
+    """The layers by their names in `layout`. Raises TrainerError for a layer that `layout` cannot hold."""
+    place = place_of_kohya if file.family == "fused" else place_of_diffusers
     for name in file.layers:
-        place_of_diffusers(name)  # raises for a layer that Flux does not have
-    return file.layers
+        place(name)
+    if (file.family == "fused") == (layout == "kohya"):
+        return file.layers
+    return lora_conversion.to_diffusers(file.layers) if layout != "kohya" else lora_conversion.to_kohya(file.layers)
 
 
 def check_out(out: Path, layout: Layout, *, force: bool) -> None:
-    """Raises TrainerError if OUT cannot be written, would cost what is not ours to remove, or has a name by which
-    nothing finds a LoRA: programs know safetensors by the ending of its name alone."""
+    """Raises TrainerError if OUT cannot be written, if replacing it would delete files other than an adapter's, or if
+    its name has the wrong ending: programs recognise a safetensors file by its ending alone."""
     if layout != "peft" and out.suffix != SUFFIX:
         raise TrainerError(f"OUT: {out} has to end in {SUFFIX}, which is what is written in {NAMES[layout]}")
     if layout == "peft" and out.suffix == SUFFIX:
@@ -91,7 +92,7 @@ def check_out(out: Path, layout: Layout, *, force: bool) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises TrainerError and OSError."""
+    """Carries out the verb. Raises TrainerError and OSError."""
     if options.verb == "inspect":
         report = report_of(read(options.lora))
         print(json.dumps(report.as_json(), indent=1, ensure_ascii=False) if options.json else as_text(report))
@@ -112,7 +113,7 @@ def main(arguments: list[str]) -> int:
         run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Who reads has enough (`inspect LORA | head`). Nothing is flushed into the pipe again at exit.
+        # The reader has exited (`inspect LORA | head`). With stdout on /dev/null, the flush at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (TrainerError, OSError, SafetensorError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainer's program: the command line of kohya-ss/sd-scripts' flux_train_network.py.
 
-Signals are taken over before torch is imported, and nothing is ever looked for on the network. Exit status: 0 the
-final LoRA is written; 1 bad input or a failure; 2 a wrong command line; 143 stopped by SIGTERM with a state saved
-if a step was done. docs/trainer.md has the details.
+It installs its signal handlers before it imports torch, and it never uses the network. Exit status: 0 the final LoRA
+is written; 1 bad input or a failure; 2 wrong command line; 143, 130 or 129 stopped by SIGTERM, SIGINT or SIGHUP, with
+a state saved if a step was done. docs/trainer.md has the details.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from library import environment, streams
 from library.signals import StopRequest, Wishes
+
+if TYPE_CHECKING:
+    from library.arguments import CommandLine
 
 
 def main() -> NoReturn:
@@ -27,24 +31,26 @@ def main() -> NoReturn:
 
 
 def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
-    _prepare_output()
-    # Set, not defaulted: the trainer of this issue takes every file from the paths it is given.
+    streams.settle(os.environ)
+    environment.drop_empty(os.environ)
+    # Overrides the caller's value: the trainer takes every file from the paths it is given, and downloads nothing.
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-    from library.arguments import parse
+    from library import arguments
 
-    options = parse(sys.argv[1:])
+    line = arguments.read(sys.argv[1:])
+    _settle_compile_cache()
+    if line.options.check_job:
+        _answer(line)
+    options = arguments.options_of(line)
 
-    from library import early_check, world
-    from library.errors import EXIT_BAD_COMMAND_LINE, EXIT_BAD_INPUT, TrainerError
+    from library import world
+    from library.errors import EXIT_BAD_INPUT, TrainerError
     from library.metrics import Metrics
 
     speaker = ""
     try:
-        if options.check_command_line:
-            early_check.check(options)
-            raise SystemExit(0)
         own = world.of_environment(os.environ)
         speaker = "" if own.first else f"process {own.rank}: "
         metrics = Metrics.from_environment() if own.first else Metrics(None)
@@ -58,17 +64,35 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
         print(f"{speaker}{sentence}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT) from None
     except (TrainerError, OSError) as error:
-        print(f"{speaker}error: {error}", file=sys.stderr)
-        # A disk or a machine that fails says nothing of the command line.
-        wrong_line = options.check_command_line and isinstance(error, TrainerError)
-        raise SystemExit(EXIT_BAD_COMMAND_LINE if wrong_line else EXIT_BAD_INPUT) from None
+        for one in error.errors if isinstance(error, TrainerError) else [error]:
+            print(f"{speaker}error: {one}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT) from None
     raise SystemExit(0)
 
 
-def _prepare_output() -> None:
-    """UTF-8 whatever the locale, and a line at a time: the log is read while it is written."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+def _settle_compile_cache() -> None:
+    """Sets the folder of the compiler's caches, which torch reads when it is imported. Exits if it cannot be used."""
+    from library import compile_cache
+    from library.errors import EXIT_BAD_INPUT, TrainerError
+
+    try:
+        compile_cache.settle(say=lambda sentence: print(sentence, file=sys.stderr))
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT) from None
+
+
+def _answer(line: CommandLine) -> NoReturn:
+    """Prints the answer to --check_job on stdout. Everything else goes to stderr."""
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    from library import job_check, world
+
+    briefly = os.environ.get(job_check.HOW) == job_check.BRIEFLY
+    text = job_check.answer(line, processes=world.of_environment(os.environ).count, briefly=briefly)
+    with os.fdopen(answer, "w", encoding="utf-8") as stdout:
+        stdout.write(f"{text}\n")
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

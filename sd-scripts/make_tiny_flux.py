@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a tiny FLUX.1 under the usual file names: the demo and the tests train it, on a CPU, without any download.
+"""Writes a tiny FLUX.1 under the usual file names, which the demo and the tests train on a CPU without any download.
 
     python make_tiny_flux.py OUT [--seed N] [--hidden 128] [--double-blocks 2] [--single-blocks 2] ...
 
-OUT gets flux1-dev.safetensors, clip_l.safetensors, t5xxl_fp16.safetensors, ae.safetensors and tokenizers/. The
-bytes are a function of the arguments. The modules in `tiny/` say how each part is made so that a LoRA on it can
-visibly learn.
+OUT gets flux1-dev.safetensors, clip_l.safetensors, t5xxl_fp16.safetensors, ae.safetensors and tokenizers/. The same
+arguments give the same bytes. The modules in `tiny/` describe how each part is made so that a LoRA on it learns
+visibly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from library import atomic, safetensors_file
-from library.flux_model import FluxConfig
+from library.flux_config import FluxConfig
 from tiny import autoencoder, text_encoders, tokenizers, transformer
 
 LATENT_CHANNELS = 16

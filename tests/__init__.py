@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests; they mirror the tree, and nothing in them is mocked that can be had for real."""
+"""The tests. Their folders mirror the source tree, and they mock nothing that can be run for real."""

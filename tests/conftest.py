@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests share: the test bench as fixtures, and the rule that nothing is skipped where CI looks.
+"""Fixtures of the test bench for all tests, and the rule that CI skips nothing.
 
-Imported by both environments (the trainer's tests lie below this folder), so only pytest and the standard library.
+Both environments import this file, since the trainer's tests are below this folder. So it needs only pytest and the
+standard library.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +18,7 @@ from typing import TypeVar
 import pytest
 
 from tests import promises
+from tests.harness import install_packages
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.namespace import need_root
 from tests.harness.user_manager import UserManager
@@ -25,12 +29,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # SIGTERM like ^C, so that the fixtures take down what they have started.
+    # Treat SIGTERM like ^C, so that the fixtures stop everything that they have started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts a background job, such as a suite of `./dev test`, with the first two signals ignored, and nohup
+    # ignores the third. This process continues to ignore them, but the programs that tests start must not. A child
+    # inherits SIG_IGN but no handler.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """`-k promise_1_` runs all tests of promise 1, those named after several promises too."""
+    """Makes `-k promise_1_` run all tests of promise 1, including those named after several promises."""
     item.extra_keyword_matches.update(f"promise_{number}_" for number in promises.named(item.name))
 
 
@@ -47,7 +57,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def refuse_skip(report: R) -> R:
-    """With CI=true a skipped test is a failed one: what is not tested there is not tested anywhere."""
+    """Turns a skipped test into a failed one if CI=true: a test that CI skips may never run anywhere."""
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} was skipped, and with CI=true nothing may be: {report.longrepr}"
@@ -60,9 +70,25 @@ def checkout() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages that `./dev install` takes from the index, for a machine without a network."""
+    folder = tmp_path_factory.mktemp("packages")
+    install_packages.make(ROOT, folder)
+    return folder
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A temporary folder with a short path, since the length of a socket's path is limited."""
+    path = Path(tempfile.mkdtemp(prefix="fg-"))
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.fixture
 def user_manager() -> Iterator[UserManager]:
-    """A real `systemd --user` with its bus, of this test alone."""
+    """A real `systemd --user` with its bus, for this test alone."""
     _needs_root()
     with UserManager() as manager:
         yield manager
@@ -70,7 +96,7 @@ def user_manager() -> Iterator[UserManager]:
 
 @pytest.fixture
 def booted_machine() -> Iterator[BootedMachine]:
-    """A whole booted Debian, of this test alone."""
+    """A complete Debian system that has booted, for this test alone."""
     _needs_root()
     with BootedMachine() as machine:
         yield machine

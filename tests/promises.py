@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tests prove which promise of the README, told from their names: `python -m tests.promises [NUMBER]`.
 
-A test is named after its promise, `test_promise_5_...`, or after several, `test_promises_1_to_5_and_8_...`. So
-nothing has to be written down twice, and `pytest -k promise_5_` runs them all (tests/conftest.py).
+A test is named after its promise, `test_promise_5_...`, or after several, `test_promises_1_to_5_and_8_...`. So the
+table needs no upkeep, and `pytest -k promise_5_` runs all tests of promise 5 (tests/conftest.py).
 """
 
 import ast
@@ -17,7 +17,7 @@ _NAME = re.compile(r"test_promise(?P<one>_\d+)_|test_promises(?P<several>(?:_(?:
 
 
 def named(test: str) -> set[int]:
-    """The numbers in a test's name."""
+    """Returns the numbers of the promises in a test's name."""
     found = _NAME.match(test)
     if found is None:
         return set()
@@ -33,7 +33,7 @@ def named(test: str) -> set[int]:
 
 
 def table() -> dict[int, list[str]]:
-    """The tests of each promise, as `path::name`."""
+    """Returns the tests of each promise, as `path::name`."""
     found: dict[int, list[str]] = defaultdict(list)
     for path in sorted(FOLDER.rglob("test_*.py")):
         for name in _tests(path):

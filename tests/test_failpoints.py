@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of FLUXGYM_FAILPOINTS: what happens where, at which pass, and what is no rule."""
+"""Tests of the rules in FLUXGYM_FAILPOINTS: what happens at which failpoint and pass, and which rules are invalid."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from fluxgymd.attempts import shim
 from fluxgymd.failpoints import VARIABLE, parse
+from tests.harness.waiting import DEADLINE_SECONDS
 
 DAEMON = "from fluxgymd.failpoints import failpoint"
 SHIM = "from fluxgymd.attempts.shim import failpoint"
@@ -28,13 +29,14 @@ for number in range(1, 5):
 
 
 def passes(rules: str, *, where: str, checkout: Path) -> tuple[list[str], int, str]:
-    """What four passes of `a.b` come to: its lines, the exit status and what stands on stderr."""
+    """Passes the failpoint `a.b` four times. Returns the lines of stdout, the exit status, and stderr."""
     done = subprocess.run(
         [sys.executable, "-c", where + PASSES],
         env=os.environ | {VARIABLE: rules},
         cwd=checkout,
         capture_output=True,
         text=True,
+        timeout=DEADLINE_SECONDS,
     )
     return done.stdout.splitlines(), done.returncode, done.stderr
 
@@ -89,7 +91,7 @@ def test_a_thread_hangs_at_the_pass_that_was_asked_for(checkout: Path, rule: str
         cwd=checkout,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_SECONDS,
     )
     assert done.stdout.splitlines() == [*(f"{number} passed" for number in range(1, passed + 1)), "waits"]
     assert (done.stderr, done.returncode) == ("failpoint a.b: hangs\n", 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test bench does what the tests rely on: it is real, it is transparent, and it leaves nothing behind."""
+"""Tests of the test bench: its systems are real, they hide nothing from the tests, and they leave nothing behind."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.daemon.running import whole_lines
 from tests.harness import cgroups
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.user_manager import UserManager
-from tests.harness.waiting import until, until_async
+from tests.harness.waiting import DEADLINE_SECONDS, until, until_async
 
 
 def start_scope(manager: UserManager, unit: str, pid: int) -> None:
-    """StartTransientUnit by busctl: a scope around a process, as the daemon makes it."""
+    """Creates a scope around a process with StartTransientUnit through busctl, as the daemon does."""
     pid_inside = Path(f"/proc/{pid}/status").read_text().split("NSpid:")[1].splitlines()[0].split()[-1]
     target = ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]
     scope = [unit, "fail", "1", "PIDs", "au", "1", pid_inside, "0"]
@@ -29,7 +29,7 @@ def start_scope(manager: UserManager, unit: str, pid: int) -> None:
 
 
 def sleeper(manager: UserManager) -> tuple[subprocess.Popen[str], int]:
-    """A process that does nothing, and its own pid as seen from here."""
+    """Starts `sleep` in the namespace. Returns the process that entered it, and the pid of `sleep` outside it."""
     process = manager.popen(["sleep", "infinity"])
     own = until(
         lambda: next((pid for pid in _children(process.pid) if _name(pid) == "sleep"), None), what="the sleeper"
@@ -90,6 +90,22 @@ def test_a_scope_is_made_by_the_manager_and_lives_on_when_bus_and_manager_die(us
 
 
 @pytest.mark.systemd
+def test_a_group_that_forks_all_the_time_is_moved_whole() -> None:
+    group, target = cgroups.make_group(), cgroups.make_group()
+    joins = f"echo 0 >{group}/init/cgroup.procs; while :; do sleep 0.001 & sleep 0.001; done"
+    process = subprocess.Popen(["/bin/sh", "-c", joins])
+    try:
+        until(lambda: cgroups.processes_in(group), what="the shell to be in its group")
+        cgroups.move_all(group, target / "init")
+        until(lambda: not cgroups.processes_in(group), what="the group to be empty")
+        assert process.pid in cgroups.processes_in(target)
+    finally:
+        process.kill()
+        process.wait(DEADLINE_SECONDS)
+    cgroups.remove_group(group)
+    cgroups.remove_group(target)
+
+
 def test_a_command_ends_as_if_it_had_run_here(user_manager: UserManager) -> None:
     assert user_manager.run(["sh", "-c", "exit 7"], check=False).returncode == 7
     assert user_manager.run(["sh", "-c", "kill -USR1 $$"], check=False).returncode == -signal.SIGUSR1
@@ -105,7 +121,7 @@ def test_a_command_ends_as_if_it_had_run_here(user_manager: UserManager) -> None
 def test_a_signal_reaches_the_command(user_manager: UserManager, number: signal.Signals) -> None:
     process, pid = sleeper(user_manager)
     process.send_signal(number)
-    assert process.wait() == -number
+    assert process.wait(timeout=DEADLINE_SECONDS) == -number
     group = user_manager.namespace.group
     until(lambda: pid not in cgroups.processes_in(group), what="the sleeper to be gone")
 
@@ -160,9 +176,20 @@ def test_nothing_runs_on_when_the_test_run_is_killed(tmp_path: Path) -> None:
     group = Path(run.stdout.readline().split()[0])
     assert cgroups.processes_in(group)
     run.kill()
-    run.communicate()
+    run.communicate(timeout=DEADLINE_SECONDS)
     until(lambda: not cgroups.processes_in(group), what="the processes of the killed run to be gone")
     cgroups.remove_group(cgroups.make_group())  # the next run sweeps the empty groups away
+    assert not group.exists()
+
+
+@pytest.mark.systemd
+def test_a_run_in_another_container_leaves_the_groups_of_this_one_alone(checkout: Path) -> None:
+    group = cgroups.make_group()
+    program = "from tests.harness import cgroups; cgroups.remove_group(cgroups.make_group())"
+    elsewhere = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", program]
+    subprocess.run(elsewhere, cwd=checkout, check=True, timeout=DEADLINE_SECONDS)
+    assert group.exists()
+    cgroups.remove_group(group)
     assert not group.exists()
 
 
@@ -178,7 +205,7 @@ def test_a_machine_boots_reboots_and_loses_its_power_with_its_disk_kept(booted_m
     leader = booted_machine.leader
     booted_machine.crash()
     assert not Path(f"/proc/{leader}").exists()
-    assert (booted_machine.root / "var/kept").read_text() == "cut\n"  # its disk can be read while it is down
+    assert (booted_machine.root / "var/kept").read_text() == "cut\n"  # the disk can be read while the machine is down
     booted_machine.up()
     boots.append(booted_machine.boot_id())
     assert booted_machine.run(["cat", "/var/kept"]).stdout == "cut\n"
@@ -190,8 +217,8 @@ def test_an_ordinary_user_has_a_manager_a_journal_and_the_checkout(
     booted_machine: BootedMachine, checkout: Path
 ) -> None:
     uid = booted_machine.add_user("alice")
-    assert uid >= 1000  # journald keeps journals of their own only for ordinary users
-    # It stays: of a process that has left, a busy journald no longer knows the unit.
+    assert uid >= 1000  # journald keeps separate journals only for ordinary users
+    # The process must not exit: a busy journald cannot find the unit of a process that has gone.
     says = ["sh", "-c", "echo said by alice; exec sleep infinity"]
     booted_machine.run(["systemd-run", "--user", "--unit=said", *says], user="alice")
     read = ["journalctl", "--user", "--unit=said", "--output=cat"]
@@ -205,7 +232,7 @@ def test_an_ordinary_user_has_a_manager_a_journal_and_the_checkout(
     )
 
     booted_machine.reboot()
-    booted_machine.wait_for_user("alice")  # linger: nobody has logged in
+    booted_machine.wait_for_user("alice")  # through linger, since nobody has logged in
     assert "said by alice\n" in booted_machine.run(read, user="alice").stdout
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may know whom (DESIGN: The parts). Each rule is a row; a second table proves that each can be broken."""
+"""The rules for imports between packages. Each rule is a row; a second table proves that each can be broken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = {"fluxgym", "fluxgymd", "fluxgymctl", "fluxgymweb"}
 PROGRAMS = [f"{name}/" for name in sorted(OURS)]
 HEAVY = {"torch", "accelerate", "safetensors", "transformers", "diffusers", "huggingface_hub", "peft", "numpy"}
 
-# What reads a clock, draws a number, or touches anything outside: the core is given facts instead.
+# Modules that read a clock, draw random numbers or touch the outside world. The core gets facts as arguments instead.
 IMPURE = {
     *("asyncio", "concurrent", "ctypes", "fcntl", "glob", "io", "logging", "mmap", "multiprocessing", "os"),
     *("random", "secrets", "select", "selectors", "shutil", "socket", "subprocess", "sys", "tempfile"),
@@ -25,12 +25,15 @@ IMPURE = {
 }
 PURE_OF_OURS = {"fluxgym.messages", "fluxgym.names", "fluxgym.errors"}
 
+OF_ANY_TRAINER = {f"fluxgymd.trainers.{name}" for name in ("port", "choice", "progress", "appended", "ui_state")}
+
 Allowed = Callable[[str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`allows` decides on each imported module (`a.b` for `import a.b` and for `from a.b import c`)."""
+    """A rule for the imports of some folders. `allows` gets the name of each imported module: `a.b` for `import a.b`
+    and for `from a.b import c`."""
 
     about: str
     folders: list[str]
@@ -101,9 +104,14 @@ RULES = [
         but=("fluxgymd/bus.py",),
     ),
     Rule(
-        about="the shim is one file of the standard library, which an upgrade cannot take away under it",
-        folders=["fluxgymd/attempts/shim.py"],
+        about="the shim and the launcher are files of the standard library alone",
+        folders=["fluxgymd/attempts/shim.py", "fluxgymd/tied.py"],
         allows=lambda module: top(module) in sys.stdlib_module_names,
+    ),
+    Rule(
+        about="a trainer stands behind its port, and only trainers/choice.py knows its adapters",
+        folders=["fluxgymd/engine/", "fluxgymd/watchdog/", "fluxgymd/api/", "fluxgymd/daemon.py"],
+        allows=lambda module: not module.startswith("fluxgymd.trainers.") or module in OF_ANY_TRAINER,
     ),
     Rule(
         about="the core decides and does nothing: no I/O, no clock, no chance",
@@ -134,15 +142,15 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
-    """Whether a name imported from one of our packages is a module of it."""
+    """Returns whether a name imported from one of our packages is a module of that package."""
     place = ROOT / str(node.module).replace(".", "/") / alias.name
     return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def import_breaches(path: str, source: str) -> list[str]:
-    """One line for each import in the file `path` (relative to the checkout) that a rule forbids."""
+    """Returns one line for each import in the file `path` (relative to the checkout) that a rule forbids."""
     modules = list(imported(ast.parse(source)))
-    # A package is named on the way to its module (`from fluxgym import names`); what counts is the module.
+    # `from fluxgym import names` names the package only to reach its module, so only the module counts.
     passed = {name.rpartition(".")[0] for _, name in modules if top(name) in OURS}
     return [
         f"{path}:{line} imports {module}, but {rule.about}"
@@ -154,7 +162,7 @@ def import_breaches(path: str, source: str) -> list[str]:
 
 
 def core_breaches(path: str, source: str) -> list[str]:
-    """What the core must not call although no import shows it."""
+    """Returns one line for each call that the core must not make but that no import reveals."""
     if not path.startswith("fluxgymd/core/"):
         return []
     breaches = []
@@ -171,7 +179,8 @@ def core_breaches(path: str, source: str) -> list[str]:
 
 
 def sleep_breaches(path: str, source: str) -> list[str]:
-    """A test that sleeps for a result is slow where the machine is fast, and red where it is slow."""
+    """Returns one line for each sleep in a test. A test that sleeps until a result is due wastes time on a fast
+    machine and fails on a slow one."""
     if not path.startswith("tests/") or path == "tests/harness/waiting.py":
         return []
     breaches = []
@@ -224,7 +233,10 @@ def test_the_files_that_rules_name_exist() -> None:
         ("fluxgymd/attempts/scope.py", "from gi.repository import GLib", "but one module alone talks to D-Bus"),
         ("fluxgymd/x.py", "import pydbus", "but one module alone talks to D-Bus"),
         ("fluxgymd/attempts/shim.py", "import msgspec", "imports msgspec, but the shim"),
+        ("fluxgymd/tied.py", "from fluxgymd import helpers", "but the shim and the launcher"),
         ("fluxgymd/attempts/shim.py", "from fluxgym import names", "imports fluxgym.names, but the shim"),
+        ("fluxgymd/engine/x.py", "from fluxgymd.trainers import kohya", "a trainer stands behind its port"),
+        ("fluxgymd/daemon.py", "from fluxgymd.trainers.ours import OurTrainer", "a trainer stands behind its port"),
         ("fluxgymd/core/x.py", "import os", "imports os, but the core"),
         ("fluxgymd/core/x.py", "from time import monotonic", "imports time, but the core"),
         ("fluxgymd/core/x.py", "from fluxgymd.store import journal", "imports fluxgymd.store.journal, but the core"),

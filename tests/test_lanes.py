@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that hangs on a file holds up its own lane and no other. The file that hangs is a real one: a pipe."""
+"""Tests of fluxgymd.lanes: work that hangs on a file holds up only its own lane. The file that hangs is a pipe."""
 
 import asyncio
 import os
@@ -14,22 +14,22 @@ import pytest
 
 from fluxgym.errors import StorageFailed
 from fluxgymd import lanes
-from tests.harness.waiting import until_async
+from tests.harness.waiting import DEADLINE_SECONDS, until_async
 
 HUNG = 40
-"""More than any pool for all would have on this machine."""
+"""More threads than a shared pool would have on this machine."""
 
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """Who opens it to read waits until somebody opens it to write."""
+    """A named pipe. A reader blocks in open(2) until a writer opens it."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path
 
 
 async def until_all(work: list["asyncio.Task[bytes]"], pipe: Path) -> None:
-    """Opens the pipe again and again: each time those that wait in open(2) just then are let through."""
+    """Opens the pipe repeatedly until this work is done. Each time, the readers that block in open(2) continue."""
 
     async def done() -> bool:
         descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
@@ -41,7 +41,7 @@ async def until_all(work: list["asyncio.Task[bytes]"], pipe: Path) -> None:
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 60))
+    asyncio.run(asyncio.wait_for(scenario, DEADLINE_SECONDS))
 
 
 @pytest.mark.parametrize("way", [lanes.run, lanes.answer])
@@ -58,7 +58,7 @@ def test_promise_10_work_that_hangs_in_one_lane_delays_no_other(way: Any, pipe: 
         assert (
             await asyncio.gather(*(way(f"job-{number}", os.getpid) for number in range(HUNG))) == [os.getpid()] * HUNG
         )
-        assert len(begun) <= lanes.LANE_THREADS < HUNG  # those that hang hold the places of their lane, and no more
+        assert len(begun) <= lanes.LANE_THREADS < HUNG  # the hung reads occupy only their own lane
         assert not any(one.done() for one in hung)
         await until_all(hung, pipe)
 
@@ -75,9 +75,9 @@ def test_a_client_is_told_that_the_disk_does_not_answer(pipe: Path, monkeypatch:
             assert told.message == (
                 "There was no answer from the disk within 0.1 s: /outputs/my-lora; its volume may hang."
             )
-        # The engine's own work on that job has other places.
+        # The engine's own work on that job does not compete for these places.
         assert await lanes.run("/outputs/my-lora", os.getpid) == os.getpid()
-        # Who gave up in the queue has left it: as soon as the disk answers there are places again.
+        # A call that gave up has left the queue, so places are free as soon as the disk answers.
         monkeypatch.setattr(lanes, "PATIENCE_SECONDS", 60.0)
         later = asyncio.create_task(lanes.answer("/outputs/my-lora", lambda: b"at last"))
         await until_all([later], pipe)
@@ -141,5 +141,7 @@ async def main():
 asyncio.run(main())
 lanes.THREADS.leave()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True
+    )
     assert (done.stdout, done.stderr) == ("here\n", "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linters and types are tests, so that one command tells everything."""
+"""The linters and type checkers run as tests, so that one command checks everything."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.waiting import BUILD_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 TRAINER_PYTHON = ROOT / ".venv-trainer" / "bin" / "python"
 LICENCE_LINE = "# SPDX-License-Identifier: Apache-2.0"
@@ -16,7 +18,7 @@ STRICT = ["fluxgym", "fluxgymd", "fluxgymctl", "tests"]
 
 
 def run(*command: str | Path, cwd: Path = ROOT, input_text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, input=input_text, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, input=input_text, capture_output=True, text=True, timeout=BUILD_SECONDS)
 
 
 def assert_clean(completed: subprocess.CompletedProcess[str]) -> None:
@@ -28,7 +30,7 @@ def tool(name: str) -> list[str]:
 
 
 def files_of_the_project() -> list[Path]:
-    """What git tracks, and what is new and not ignored."""
+    """Returns the files that git tracks, and new files that it does not ignore."""
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     assert_clean(listed)
     paths = [ROOT / name for name in listed.stdout.split("\0") if name]
@@ -36,14 +38,14 @@ def files_of_the_project() -> list[Path]:
 
 
 def licence_problem(path: Path, text: str) -> str | None:
-    """Python says its licence in the first line, or below `#!`; other programs and units as well."""
+    """Returns an error unless the first line, or the line below `#!`, is the licence line; None if it is."""
     first = [line for line in text.splitlines() if not line.startswith("#!")][:1]
     return None if first == [LICENCE_LINE] else f"{path}: the first line must be {LICENCE_LINE!r}"
 
 
 def has_licence_line(path: Path) -> bool:
     if path.is_relative_to(ROOT / "tests" / "data") and path.suffix == ".sh":
-        return False  # train.sh as the older program writes it: material, not a program of ours
+        return False  # train.sh as the older program writes it: test data, not one of our programs
     return path.suffix in (".py", ".sh", ".service", ".socket", ".slice") or path in (ROOT / "dev", ROOT / ".ci/run")
 
 
@@ -76,7 +78,7 @@ def test_types_of_the_daemon_the_clients_and_the_tests() -> None:
 
 
 def test_types_of_the_trainer() -> None:
-    # In its own folder, which is its import path when it runs, and with the packages of its own environment.
+    # Run mypy in the trainer's folder, which is its import path, and with the packages of its environment.
     options = [f"--python-executable={TRAINER_PYTHON}", f"--config-file={ROOT / 'pyproject.toml'}"]
     assert_clean(run(*tool("mypy"), *options, ".", cwd=ROOT / "sd-scripts"))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's promises: all ten stand there by number, and each has tests that are named after it."""
+"""Checks that the README numbers all ten promises, and that each has tests named after it."""
 
 import re
 import subprocess
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.promises import named, table
 
 NUMBERS = range(1, 11)
 
 
 def promises(checkout: Path) -> dict[int, str]:
-    """The numbered list of the README's section."""
+    """Returns the numbered promises of the README."""
     text = (checkout / "README.md").read_text(encoding="utf-8")
     section = text.split("\n## The promises\n")[1].split("\n## ")[0]
     return {int(number): words for number, words in re.findall(r"(?ms)^(\d+)\. (.*?)(?=^\d+\. |\Z)", section)}
@@ -51,10 +52,10 @@ def test_the_numbers_are_read_from_the_name(name: str, numbers: set[int]) -> Non
 
 
 def test_the_tests_of_one_promise_can_be_run(checkout: Path) -> None:
-    """Those named after several too, and of promise 1 not those of promise 10."""
+    """`-k promise_3_` runs the tests of promise 3, including those named after several promises, and no others."""
     files = ["tests/crash/test_disk.py", "tests/gpus/test_machine.py"]
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-k", "promise_3_"]
-    done = subprocess.run([*command, *files], cwd=checkout, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *files], cwd=checkout, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     assert "test_promises_2_and_3_" in done.stdout, done.stdout + done.stderr
     found = set(re.findall(r"::(test_\w+)", done.stdout))
     assert {3} <= set.intersection(*(named(name) for name in found))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/survival.md names tests that there are."""
+"""Checks that the tests named in docs/survival.md exist."""
 
 from __future__ import annotations
 

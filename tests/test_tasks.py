@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A long task of the daemon that fails is begun again, and everybody is told; one that fails often stops the beat."""
+"""Tests of the daemon's long tasks: one that fails is restarted and reported; one that fails often stops the
+heartbeat."""
 
 import asyncio
 import logging
@@ -8,7 +9,7 @@ import pytest
 
 from fluxgymd import tasks
 from fluxgymd.tasks import OFTEN, LongTasks
-from tests.harness.waiting import until_async
+from tests.harness.waiting import DEADLINE_SECONDS, forever, until_async
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Work:
-    """Fails so many times, and then goes on for ever."""
+    """A task that fails this many times and then runs forever."""
 
     def __init__(self, failures: int) -> None:
         self.left = failures
@@ -30,7 +31,7 @@ class Work:
             raise ValueError("no such thing")
         self.begun.set()
         try:
-            await asyncio.Event().wait()
+            await forever()
         finally:
             self.ended = True
 
@@ -40,7 +41,7 @@ def test_a_task_that_fails_is_begun_again_and_told_of(failures: int, caplog: pyt
     async def scenario() -> None:
         work, long = Work(failures), LongTasks()
         long.start("gpus", work.run)
-        await asyncio.wait_for(work.begun.wait(), 60)
+        await asyncio.wait_for(work.begun.wait(), DEADLINE_SECONDS)
         told = [
             "The daemon's task gpus has failed (ValueError: no such thing) and was begun again; its log tells more."
         ]
@@ -60,7 +61,7 @@ def test_a_failure_of_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     async def scenario() -> None:
         work, long = Work(OFTEN), LongTasks()
         long.start("gpus", work.run)
-        await asyncio.wait_for(work.begun.wait(), 60)
+        await asyncio.wait_for(work.begun.wait(), DEADLINE_SECONDS)
         monkeypatch.setattr(tasks, "STEADY_SECONDS", 0.0)
         assert long.problems() == long.failing() == []
         await long.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit files, and `./dev install` which puts them in place, on a real user manager."""
+"""Tests of the unit files, and of `./dev install`, which installs them, on a real user manager."""
 
 from __future__ import annotations
 
@@ -8,34 +8,32 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.user_manager import UserManager
+from tests.harness.waiting import BUILD_SECONDS
 
 UNITS = ("fluxgymd.service", "fluxgymd.socket", "fluxgym.slice")
 
 
 def read(path: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's keys know upper and lower case
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's keys are case-sensitive
     parser.read(path)
     return parser
 
 
 def pip_environment() -> dict[str, str]:
-    """How pip is set up here, with its cache of built wheels: PyGObject takes half a minute to build."""
-    settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-    return {"PIP_CACHE_DIR": str(Path.home() / ".cache/pip"), **settings}
+    """Returns pip's settings on this machine but not its cache, as on a machine without FluxGym."""
+    return {name: value for name, value in os.environ.items() if name.startswith("PIP_") and name != "PIP_CACHE_DIR"}
 
 
 def test_the_service_asks_for_nothing_that_would_break_a_trainer_or_lose_the_socket(checkout: Path) -> None:
     service = read(checkout / "units/fluxgymd.service")["Service"]
-    # A scope inherits what the daemon runs under (daemons.md 2.7).
+    # A trainer inherits all of these from the daemon, whose child it is (units/fluxgymd.service).
     breaks_trainers = {"MemoryDenyWriteExecute", "PrivateDevices", "PrivateTmp", "ProtectHome", "SystemCallFilter"}
     breaks_socket_or_state = {"RuntimeDirectory", "StateDirectory"}
     assert not (breaks_trainers | breaks_socket_or_state) & set(service)
@@ -57,7 +55,7 @@ def test_install_gives_a_daemon_that_its_first_client_starts_and_uninstall_takes
 ) -> None:
     dev = checkout / "dev"
     trainer = ["--trainer-python", str(checkout / ".venv-trainer/bin/python")]
-    user_manager.run([dev, "install", *trainer], env=pip_environment(), timeout=570)
+    user_manager.run([dev, "install", *trainer], env=pip_environment(), timeout=BUILD_SECONDS)
     folder = user_manager.home / ".config/systemd/user"
     verified = user_manager.run(
         ["systemd-analyze", "--user", "verify", *(folder / unit for unit in UNITS)], check=False
@@ -75,7 +73,7 @@ def test_install_gives_a_daemon_that_its_first_client_starts_and_uninstall_takes
 
     first = user_manager.show("fluxgymd.service", "MainPID")
     user_manager.systemctl("restart", "fluxgymd.service")
-    user_manager.run([client, "list"])  # the socket's path is still there (daemons.md 3.4)
+    user_manager.run([client, "list"])  # the socket has stayed in place
     assert user_manager.show("fluxgymd.service", "MainPID") != first
 
     user_manager.run([dev, "uninstall"])
@@ -90,7 +88,9 @@ def test_install_without_a_user_manager_is_refused_in_one_sentence_and_changes_n
     checkout: Path, tmp_path: Path
 ) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "none")}
-    refused = subprocess.run([checkout / "dev", "install"], env=environment, capture_output=True, text=True)
+    refused = subprocess.run(
+        [checkout / "dev", "install"], env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS
+    )
     assert refused.returncode == 1
     assert refused.stderr.startswith("dev: no user manager answers (systemctl --user)")
     assert list(tmp_path.iterdir()) == []
@@ -98,49 +98,42 @@ def test_install_without_a_user_manager_is_refused_in_one_sentence_and_changes_n
 
 @pytest.mark.booted
 def test_an_ordinary_user_installs_from_a_checkout_of_their_own(
-    booted_machine: BootedMachine, checkout: Path, tmp_path: Path
+    booted_machine: BootedMachine, checkout: Path, packages: Path
 ) -> None:
     booted_machine.add_user("alice", linger=False)
     home = booted_machine.root / "home/alice"
     give_checkout(checkout, home / "fluxgym")
-    make_wheels(checkout, tmp_path)
-    shutil.copytree(tmp_path, home / "wheels")  # the machine has no network
+    shutil.copytree(packages, home / "packages")  # the machine has no network
     booted_machine.run(["chown", "-R", "alice:", "/home/alice"])
     booted_machine.run(["systemctl", "start", f"user@{booted_machine.uid_of('alice')}.service"])
     booted_machine.wait_for_user("alice")
 
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/home/alice/wheels"}
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/home/alice/packages"}
     install = ["/home/alice/fluxgym/dev", "install", "--no-trainer"]
-    said = booted_machine.run(install, user="alice", env=offline, timeout=570).stderr
+    said = booted_machine.run(install, user="alice", env=offline, timeout=BUILD_SECONDS).stderr
     lingers = (booted_machine.root / "var/lib/systemd/linger/alice").exists()
     assert lingers != ("as root: loginctl enable-linger alice" in said)
 
     booted_machine.run(["loginctl", "enable-linger", "alice"])
     booted_machine.reboot()
-    booted_machine.wait_for_user("alice")  # and with it, from the boot on, the daemon
+    booted_machine.wait_for_user("alice")  # her daemon starts with her user manager at boot
     active = ["systemctl", "--user", "is-active", "fluxgymd.socket", "fluxgymd.service"]
     assert booted_machine.run(active, user="alice").stdout == "active\nactive\n"
     booted_machine.run(["/home/alice/.local/bin/fluxgymctl", "list"], user="alice")
 
-    again = booted_machine.run(install, user="alice", env=offline, timeout=570).stderr
+    again = booted_machine.run(install, user="alice", env=offline, timeout=BUILD_SECONDS).stderr
     assert "linger" not in again
 
 
 def give_checkout(checkout: Path, target: Path) -> None:
-    """The project's files as git has them, with what was changed since and without what was built."""
+    """Copies the project's files: those that git tracks, with local changes, and new ones that it does not ignore."""
     names = subprocess.check_output(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=checkout, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=checkout,
+        text=True,
+        timeout=BUILD_SECONDS,
     )
     for name in names.splitlines():
         if (checkout / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(checkout / name, target / name)
-
-
-def make_wheels(checkout: Path, target: Path) -> None:
-    """All that pip needs for `./dev install`, from the packages that the checkout's environment was made of."""
-    project = tomllib.loads((checkout / "pyproject.toml").read_text())
-    needs = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    needs += project["project"]["optional-dependencies"]["systemd"]
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", target, *needs]
-    subprocess.run(command, check=True, env={**os.environ, **pip_environment()}, stdout=subprocess.DEVNULL)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker that measures what the device itself can do: a large product of random bf16 matrices, and a large copy.
 
-On random numbers, since zeros run faster than anything real.
+The numbers are random, since products of zeros are faster than real ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REPEATS = 10
 
 
 def run(job: Job) -> dict[str, Any]:
-    """`flops` in operations, `copied` in bytes read and written, both per second."""
+    """`flops`: operations per second. `copied`: bytes read and written per second."""
     side: int = job["side"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
@@ -31,7 +31,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    """The median of a few repeats after two others."""
+    """The median of REPEATS runs, after two runs that warm up."""
     spans = []
     for _ in range(REPEATS + 2):
         _wait()

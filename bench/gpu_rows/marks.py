@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When each step of a training began, by the device's own clock.
 
-On a GPU a mark is an event in the stream: the time between two is what the device took, waiting for the host
-included, and nobody waits for it while the training runs. Peak memory is counted from the first mark on.
+On a GPU a mark is an event in the stream. The time between two marks is the device's, including its waits for the
+host, and recording a mark does not make the training wait. Peak memory is measured from the first mark on.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 
 
 class Measured(Exception):
-    """Raised where the step after the last one would begin, which ends the training."""
+    """Raised when the step after the last one would begin; it ends the training."""
 
 
 class Marks:
-    """`steps` are measured after `warm_up` others, of which the first compiles."""
+    """Measures `steps` steps after `warm_up` others, the first of which compiles."""
 
     def __init__(self, *, warm_up: int, steps: int) -> None:
         self._warm_up, self._total = warm_up, warm_up + steps
@@ -30,7 +30,7 @@ class Marks:
         self._losses: list[torch.Tensor] = []
 
     def step(self) -> None:
-        """To be called before each step. Raises Measured once all are done."""
+        """Must be called before each step. Raises Measured once all steps are done."""
         if not self._marks:
             self._loaded = time.perf_counter()
             if self._on_gpu:
@@ -40,7 +40,7 @@ class Marks:
             raise Measured
 
     def loss(self, loss: torch.Tensor) -> None:
-        """The loss of the step that began last. It is read at the end."""
+        """Keeps the loss of the step that began last. It is read only at the end."""
         self._losses.append(loss.detach())
 
     def _now(self) -> Any:
@@ -51,9 +51,10 @@ class Marks:
         return event
 
     def result(self) -> dict[str, Any]:
-        """In seconds and bytes. `seconds` is the median of the measured steps, `first_step` has the compilation.
+        """The result in seconds and bytes. `seconds` is the median of the measured steps; `first_step` includes the
+        compilation.
 
-        Raises RuntimeError where a loss is no number: such steps may be faster than real ones.
+        Raises RuntimeError if a loss is not finite: such steps may be faster than real ones.
         """
         if self._on_gpu:
             torch.cuda.synchronize()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both trainers are given on the disk: a model whose numbers are a hole, and pictures whose caches are random.
 
-The hole takes no space and is never read: `weights` draws what would be in it. Encoders and autoencoder are tiny ones
-of the right widths, for the preflight; all that they would encode is cached.
+The hole takes no space and is never read: `weights` draws the numbers that would be in it. The encoders and the
+autoencoder are tiny but have the right widths, for the preflight; everything that they would encode is cached.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from PIL import Image
 from rows import COMMON, OURS, RANK, Row, Size
 
 from library import speed
-from library.flux_model import Flux, FluxConfig
+from library.flux_config import FluxConfig
+from library.flux_model import Flux
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LATENT_CHANNELS, PIXELS_PER_LATENT = 16, 8
-BYTES = 2  # of a number in bf16
+BYTES = 2  # per number in bf16
 
 
 def config_of(size: Size) -> FluxConfig:
@@ -48,7 +49,8 @@ def shapes_of(config: FluxConfig) -> dict[str, tuple[int, ...]]:
 
 
 def flops_of_step(size: Size, side: int) -> int:
-    """Of one picture of this side, with a LoRA on each matrix of the blocks; the same for both trainers."""
+    """Operations of a step on one picture of this side (pixels), with a LoRA on each matrix of the blocks. They are
+    the same for both trainers."""
     shapes = shapes_of(config_of(size))
     ranks = {
         "lora_unet_" + key.removesuffix(".weight").replace(".", "_"): RANK
@@ -60,7 +62,7 @@ def flops_of_step(size: Size, side: int) -> int:
 
 
 def upstream_params(size: Size) -> dict[str, object]:
-    """The same of sd-scripts' FluxParams."""
+    """The same configuration as the arguments of sd-scripts' FluxParams."""
     config = config_of(size)
     return {
         "in_channels": config.packed_channels,
@@ -79,18 +81,18 @@ def upstream_params(size: Size) -> dict[str, object]:
 
 
 def make(folder: Path, size: Size, *, pictures: int) -> None:
-    """Model and pictures of one size, each side of pictures in a folder of its own."""
+    """Makes the model and the pictures of one size, with a folder for each side of pictures."""
     model = folder / "model"
     tiny = [sys.executable, ROOT / "sd-scripts" / "make_tiny_flux.py", model, "--clip-layers", "1"]
     widths = ["--text-width", str(size.text_width), "--vector-width", str(size.vector_width)]
-    subprocess.run([*tiny, *widths], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*tiny, *widths], check=True, stdout=subprocess.DEVNULL, timeout=900)
     _make_hole(model / "flux1-dev.safetensors", config_of(size))
     for side in size.pixels:
         _make_pictures(folder / str(side), side, size, count=pictures)
 
 
 def _make_hole(path: Path, config: FluxConfig) -> None:
-    """A safetensors file (an 8-byte length, a JSON header, the numbers) without numbers."""
+    """Writes a safetensors file (an 8-byte length, a JSON header, the numbers) with a hole for the numbers."""
     header: dict[str, object] = {}
     end = 0
     for name, shape in shapes_of(config).items():
@@ -111,7 +113,7 @@ def _make_pictures(folder: Path, side: int, size: Size, *, count: int) -> None:
         Image.new("RGB", (side, side)).save(stem.with_suffix(".png"))
         stem.with_suffix(".txt").write_text("a picture\n")
         for source in (stem.with_suffix(".png"), stem.with_suffix(".txt")):
-            os.utime(source, (0, 0))  # a cache without our seal counts only if it is newer
+            os.utime(source, (0, 0))  # a cache without our trainer's seal is used only if it is newer
         _write_caches(stem, side, size, generator)
     (folder / "dataset.toml").write_text(
         f"[[datasets]]\nresolution = {side}\nbatch_size = 1\n[[datasets.subsets]]\n"
@@ -142,7 +144,7 @@ def _write_caches(stem: Path, side: int, size: Size, generator: torch.Generator)
 
 
 def flags_of(folder: Path, size: Size, row: Row) -> list[str]:
-    """The command line of a row's training. sd-scripts gets its pictures by `upstream_dataset`."""
+    """The command line of a row's training. sd-scripts gets its pictures from `upstream_dataset`."""
     model, pictures = folder / "model", folder / str(size.pixels[row.pixels])
     text = f"""
         --pretrained_model_name_or_path {model}/flux1-dev.safetensors --clip_l {model}/clip_l.safetensors

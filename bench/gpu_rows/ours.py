@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker that runs our trainer's program as a user would, on weights that are made on the device.
 
-The model's file has a header and a hole; what the trainer would read from the hole is drawn instead. Each step is
-marked where it begins. Everything else is the trainer's own: flags, preflight, caches, batches, step, report.
+The model's file has a header and a hole; the numbers that the trainer would read from the hole are drawn instead. The
+beginning of each step is marked. All else is the trainer's own: flags, preflight, caches, batches, step, report.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from marks import Marks, Measured  # noqa: E402
 from weights import RandomWeights  # noqa: E402
 
 import flux_train_network  # noqa: E402
-from library import compilation, preflight, safetensors_file, training  # noqa: E402
+from library import compile_choice, preflight, safetensors_file, safetensors_header, training  # noqa: E402
 from library.choices import Choices  # noqa: E402
 from library.preflight import Inputs  # noqa: E402
 from library.stepper import Stepper  # noqa: E402
 
 
 class Watched:
-    """What the row changes in the trainer, and what it looks at."""
+    """What the row changes in the trainer, and what it records of it."""
 
     def __init__(self, job: Job) -> None:
         self.checkpointed: int | None = job["checkpointed"]
@@ -40,8 +40,8 @@ class Watched:
         self.choices: Choices | None = None
 
     def check(self, *arguments: Any, **options: Any) -> Inputs:
-        """The preflight. There is no flag for a share of checkpointed blocks, nor for what the trainer decides by the
-        memory that is free, which the process before may not have given back yet."""
+        """The preflight, with the row's choices. There is no flag for a share of checkpointed blocks. Other choices
+        depend on free memory, which the previous process may not have released yet."""
         inputs: Inputs = CHECK(*arguments, **options)
         if self.checkpointed is None:
             return inputs
@@ -54,18 +54,19 @@ class Watched:
         return dataclasses.replace(inputs, choices=choices)
 
     def stream(self, path: Path, **_: Any) -> Iterator[tuple[str, torch.Tensor, None]]:
-        """What the trainer would read of the model's file."""
+        """The tensors that the trainer would read from the model's file, by name, drawn instead."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        shapes = safetensors_file.read_shapes(path, "model")
+        shapes = safetensors_header.read_shapes(path, "model")
         self.weights = RandomWeights(shapes, device=device, dtype=torch.bfloat16)
         for name, tensor in self.weights.items():
             yield name, tensor, None
 
     def told(self) -> dict[str, Any]:
-        """What was computed with, and on what. Raises RuntimeError where blocks were to be compiled and are not."""
+        """The checksum of the weights, and the trainer's choices. Raises RuntimeError if blocks should have been
+        compiled but were not."""
         assert self.weights is not None
         assert self.choices is not None
-        if "--compile" in self.flags and self.choices.compile == compilation.NO:
+        if "--compile" in self.flags and self.choices.compile == compile_choice.NO:
             raise RuntimeError("the trainer went on without compiled blocks")
         return {"checksum": self.weights.checksum, "choices": dataclasses.asdict(self.choices)}
 

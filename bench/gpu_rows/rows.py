@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What bench/trainer_gpu.py runs, the most telling rows first. Pure: no torch, nothing is started.
 
-A row is one training in a process of its own: whose trainer, at which size of picture, with which flags of the
-trainer's own command line. Both trainers take the flags of COMMON; a row adds what it is about.
+A row is one training in a separate process: the trainer, the size of the pictures, and flags of the trainer's command
+line. Both trainers get the flags of COMMON, and a row adds its own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 OURS, THEIRS, CEILINGS = "ours", "sd-scripts", "ceilings"
 BATCH, RANK = 1, 16
 WARM_UP_STEPS = 3
-# Seconds that a row may take, its start included, and that must be left for it to begin.
+# LIMIT: seconds that a row may take, including its start. NEED: seconds that must be left for it to begin.
 EAGER_LIMIT, EAGER_NEED = 60, 14
 COMPILED_LIMIT, COMPILED_NEED = 150, 35
 PIXELS_PER_TOKEN = 16 * 16
 
-# FluxGym's own flags, but for what is said in `USUAL`, and for the optimizer, which needs bitsandbytes there.
+# FluxGym's own flags except those in `USUAL`, and except the optimizer, which needs bitsandbytes there.
 COMMON = f"""
     --cache_latents_to_disk --cache_text_encoder_outputs --cache_text_encoder_outputs_to_disk
     --max_data_loader_n_workers 2 --persistent_data_loader_workers --seed 42 --mixed_precision bf16
@@ -31,8 +31,8 @@ USUAL = "--gradient_checkpointing --fp8_base --highvram"
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A Flux and its pictures. `pixels`: the sides that stand for 512, 768 and 1024. `blocks_to_swap` is sd-scripts'
-    number."""
+    """A Flux and its pictures. `pixels`: the sides that take the place of 512, 768 and 1024. `blocks_to_swap`: in
+    sd-scripts' counting."""
 
     hidden: int
     head_width: int
@@ -49,7 +49,7 @@ class Size:
         return self.double_blocks + self.single_blocks
 
     def tokens(self, pixels: int) -> int:
-        """Of a picture of this side, and of its text."""
+        """Tokens of a picture of this side (pixels) and of its text."""
         return pixels * pixels // PIXELS_PER_TOKEN + self.text_tokens
 
 
@@ -93,9 +93,9 @@ SIZES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """`name`, `whose` and `pixels` together are unique. `pixels` is an index into Size.pixels. `checkpointed` is a
-    share of the blocks, for which there is no flag; None where the flags decide. `compiled`: whether the trainer
-    compiles, which takes time. `needs_gpu`: whether there is no such thing on a CPU."""
+    """One training. `name`, `whose` and `pixels` together are unique. `pixels`: an index into Size.pixels.
+    `checkpointed`: a share of the blocks, for which there is no flag; None if the flags decide. `compiled`: the
+    trainer compiles, which takes time. `needs_gpu`: it cannot run on a CPU."""
 
     name: str
     whose: str
@@ -114,7 +114,7 @@ class Row:
         return COMPILED_NEED if self.compiled else EAGER_NEED
 
 
-# Names that the goals are about.
+# The names of the rows that the goals are about.
 BEST = "compiled, all activations kept"
 SAME_FLAGS = "FluxGym's usual flags"
 FLASH = "compiled, flash attention"
@@ -124,7 +124,7 @@ LOW, MIDDLE, HIGH = range(3)
 
 
 def rows(size: Size, *, compiled: str, eager: str) -> list[Row]:
-    """All rows. `compiled` and `eager`: the flags that make our trainer compile, and not compile, its blocks."""
+    """All rows. `compiled` and `eager`: the flags with which our trainer compiles its blocks, and does not."""
     swap = f"--blocks_to_swap {size.blocks_to_swap}"
 
     def ours(name: str, pixels: int, flags: str, *, checkpointed: float | None = 0.0) -> Row:
@@ -154,9 +154,9 @@ def rows(size: Size, *, compiled: str, eager: str) -> list[Row]:
         theirs(NO_CHECKPOINTING, HIGH),
         ours(SAME_FLAGS, HIGH, USUAL, checkpointed=None),
         ours(BEST, MIDDLE, compiled),
-        # In case that the card's fastest kernel does not get through the compiler.
+        # In case the card's fastest kernel does not work with the compiler.
         ours(FLASH, HIGH, f"{compiled} --attention flash"),
-        # What each part brings; what takes least time is first.
+        # The effect of each part. The rows that take the least time come first.
         ours(NO_CHECKPOINTING, HIGH, eager),
         ours(NO_CHECKPOINTING, LOW, eager),
         ours("eager, cuDNN's attention", HIGH, f"{eager} --attention cudnn"),

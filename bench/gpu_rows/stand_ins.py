@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 
 class _Anything(type):
-    """Classes that have every attribute that is asked of them."""
+    """The metaclass of classes that have every attribute."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -26,7 +26,7 @@ class _Anything(type):
 
 
 class StandIn(metaclass=_Anything):
-    """A class or value of a module that is not there."""
+    """A class or value of a module that is missing."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -51,7 +51,7 @@ class _Module(types.ModuleType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the named modules, and all below those."""
+    """Finds the named modules, and all their submodules."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
@@ -72,7 +72,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install(*, packages: Iterable[str], modules: Iterable[str]) -> list[str]:
-    """Stands in for those of the packages that cannot be found, and for the modules; tells for which."""
+    """Installs stand-ins for those of the packages that cannot be found, and for the modules. Returns their names."""
     stood_in = [*(name for name in packages if importlib.util.find_spec(name) is None), *modules]
     sys.meta_path.insert(0, _Finder(stood_in))
     return stood_in

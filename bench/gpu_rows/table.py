@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From rows to what a reader wants to know: the goals and the table, as Markdown. Pure.
 
-A report is what bench/trainer_gpu.py writes as JSON: `date`, `machine`, `size`, `command`, `rows` (each `row` as it
-was asked for, `side` in pixels, `flops` of a step, and `found` or `failed`) and `left_out`.
+A report is the JSON that bench/trainer_gpu.py writes: `date`, `machine`, `size`, `command`, `rows` (each with `row`
+as it was asked for, `side` in pixels, `flops` of a step, and `found` or `failed`) and `left_out`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 from rows import BATCH, BEST, CEILINGS, FLASH, HIGH, LOW, MIDDLE, OURS, RANK, SAME_FLAGS, THEIRS, USUAL
 
-# Milliseconds of a step without checkpointing on an H200, by arithmetic: matrix products at 790 TFLOP/s, attention at
-# 600 forward and 450 backward (trainers.md 3). The goal is to be within WITHIN times these.
+# Computed milliseconds of a step without checkpointing on an H200: matrix products at 790 TFLOP/s, attention at 600
+# forward and 450 backward. The goal is to stay within WITHIN times these.
 ATTENTION_COLUMN = {LOW: 62.0, MIDDLE: 132.0, HIGH: 258.0}
 WITHIN = 1.5
 FASTER_THAN_THEIRS = 2.0
@@ -24,7 +24,7 @@ Goal = tuple[str, str, bool | None]
 
 
 def found(report: Report, whose: str, pixels: int, name: str | None = None) -> list[dict[str, Any]]:
-    """The rows that were measured, as they are in the report."""
+    """The report's rows that were measured, of one trainer and size (an index), and if given of one name."""
     return [
         row
         for row in report["rows"]
@@ -35,12 +35,12 @@ def found(report: Report, whose: str, pixels: int, name: str | None = None) -> l
 
 
 def seconds(rows: Iterable[dict[str, Any]]) -> float | None:
-    """Of the fastest row."""
+    """The step time of the fastest row; None if there is no row."""
     return min((row["found"]["seconds"] for row in rows), default=None)
 
 
 def goals(report: Report) -> list[Goal]:
-    """Each goal, what was found, and whether it is met: None where a row is missing."""
+    """Each goal, the figure, and whether the goal is met; None if a row is missing."""
     sides = {row["row"]["pixels"]: row["side"] for row in report["rows"]}
     rows: list[Goal] = []
     for pixels, column in ATTENTION_COLUMN.items():
@@ -81,13 +81,13 @@ def markdown(report: Report) -> str:
 
 
 def same_weights(report: Report) -> bool:
-    """Whether all trainings that were measured had the same weights, by the sums that they found."""
+    """Whether all measured trainings had the same weights, by their checksums."""
     sums = [row["found"]["checksum"] for row in report["rows"] if "checksum" in (row["found"] or {})]
     return all(math.isclose(one, sums[0], rel_tol=1e-9) for one in sums)
 
 
 def _explained(report: Report) -> str:
-    """What was compared, and how."""
+    """The paragraph that says what was compared, and how."""
     size = "FLUX.1 dev's 57 blocks" if report["size"] == "full" else f"a Flux of reduced size ({report['size']})"
     text = (
         f"Random weights of {size}, made on the device; batch {BATCH}, rank {RANK} on all layers, bf16, CLIP-L not "

@@ -3,10 +3,10 @@
 
     upstream.py CHECKOUT
 
-Its whole `train` runs as it is: flags, network, optimizer, data loader with its processes, loop. In its place stand
-only what reads models (the Flux is filled with the numbers that our trainer gets; text encoders and autoencoder are
-never asked, as all is cached) and its noise scheduler, of which `shift` uses one number. Nothing of the checkout is
-edited. Packages that a step does not use may be missing: `stand_ins`.
+Its complete `train` runs unchanged: flags, network, optimizer, data loader with its processes, loop. Only two parts
+are replaced: the loading of models (the Flux gets the same numbers as our trainer's; text encoders and autoencoder
+are never used, since everything is cached), and the noise scheduler, of which `shift` uses one number. The checkout
+is not edited. Packages that a step does not use may be missing: see `stand_ins`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NOISE_LEVELS = 1000
 
 
 class MarkedTrainer(flux_train_network.FluxNetworkTrainer):  # type: ignore[misc]
-    """sd-scripts' trainer with a mark where each step begins."""
+    """sd-scripts' trainer with a mark at the beginning of each step."""
 
     def __init__(self, params: flux_models.FluxParams, marks: Marks) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class MarkedTrainer(flux_train_network.FluxNetworkTrainer):  # type: ignore[misc
 
 
 class NeverAsked(torch.nn.Module):
-    """A text encoder or autoencoder that is carried about."""
+    """Takes the place of a text encoder or autoencoder, which the trainer passes around but never calls."""
 
     dtype = torch.bfloat16
     device = torch.device("cpu")

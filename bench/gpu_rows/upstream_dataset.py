@@ -33,7 +33,7 @@ class CachedPictures(MinimalDataset):  # type: ignore[misc]
         """All latents are cached."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """A batch as sd-scripts' own data sets give it."""
+        """A batch of one picture, in the form of sd-scripts' own data sets."""
         path = self._texts[index]
         texts = numpy.load(path)
         stem = path.name.removesuffix("_flux_te.npz")

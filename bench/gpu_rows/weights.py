@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random weights of a Flux, made on the device itself, so that nothing of 24 GB is ever on a disk or sent to it.
 
-A tensor is a function of its name, shape, type and device alone: both trainers, each in its own process, get the
-same numbers, and `checksum` shows it. Linear layers have gain 1, norms 1, no bias: activations and losses stay finite
-through 57 blocks.
+A tensor depends only on its name, shape, type and device. So both trainers, each in its own process, get the same
+numbers, and `checksum` shows it. Linear layers have gain 1, norms are 1 and biases 0, so activations and losses stay
+finite through 57 blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class RandomWeights(Mapping[str, Tensor]):
-    """The tensors by name, each drawn when it is asked for and kept by nobody here."""
+    """The tensors by name. Each is drawn when it is accessed, and not kept."""
 
     def __init__(self, shapes: Shapes, *, device: torch.device, dtype: torch.dtype) -> None:
         self._shapes, self._device, self._dtype = shapes, device, dtype
@@ -42,5 +42,5 @@ class RandomWeights(Mapping[str, Tensor]):
 
     @property
     def checksum(self) -> float:
-        """The sum of all numbers that were asked for."""
+        """The sum of all tensors that were accessed so far."""
         return float(torch.stack([self._sums[name] for name in sorted(self._sums)]).sum())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes that run one row each, so that no row inherits another's memory, caches of kernels or settings.
 
-A worker is started while the row before is measured and has imported all it needs when its own row comes. It has a
-session of its own: what it started (compilers, data loaders) ends with it, also where it took too long.
+A worker is started while the row before is measured, so it has imported everything when its own row comes. It has its
+own session, so that the processes it started (compilers, data loaders) end with it, even after a timeout.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 from rows import CEILINGS, OURS, THEIRS
 
 HERE = Path(__file__).resolve().parent
-# Compiling takes most of the bench's time, and is not what it measures: on a large machine it gets more processes
-# than the trainer gives it, for both trainers.
+# Compiling takes most of the bench's time but is not measured. So on a large machine it gets more processes than the
+# trainer would use, for both trainers.
 COMPILERS = {"TORCHINDUCTOR_COMPILE_THREADS": "8"} if (os.cpu_count() or 1) >= 12 else {}
 
 
@@ -40,7 +40,7 @@ class Worker:
             )
 
     def run(self, job: dict[str, Any], *, limit: float) -> dict[str, Any] | None:
-        """What the row found, or `failed` with one sentence; None where it took longer than `limit` (seconds)."""
+        """The row's result, or `failed` with one sentence; None if it took longer than `limit` (seconds)."""
         result, in_time = Path(job["result"]), True
         try:
             self._process.communicate((json.dumps(job) + "\n").encode(), timeout=limit)
@@ -48,7 +48,7 @@ class Worker:
             in_time = False
         finally:
             self.end()
-        if result.exists():  # also where only its end took too long
+        if result.exists():  # even if only the worker's end took too long
             found: dict[str, Any] = json.loads(result.read_text())
             return found
         if not in_time:
@@ -59,14 +59,14 @@ class Worker:
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.wait(timeout=60)
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
 
 class Workers:
-    """Starts workers of each kind. `checkout` is that of kohya-ss/sd-scripts, with the Python that has its needs."""
+    """Starts workers of each kind. `checkout`: kohya-ss/sd-scripts. `python`: a Python that has its requirements."""
 
     def __init__(self, folder: Path, checkout: Path | None, python: Path | None) -> None:
         self._folder, self._checkout, self._python = folder, checkout, python

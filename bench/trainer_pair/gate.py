@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trainer's side of the turns: it stands still before each step until the bench lets it go.
 
-So the steps of two trainers alternate, and what else the machine does falls on both. Lines of JSON go out: `turn`
-when the trainer waits, with what the step before took (`seconds` of the wall's clock, `cpu_seconds` of all its
-threads; null before the first), and `loss` for each loss. One byte comes in for each turn. Needs nothing but Python,
-because it runs in the environments of both trainers.
+So the steps of two trainers alternate, and other load on the machine affects both alike. The trainer writes lines of
+JSON: `turn` when it waits, with the time of the step before (`seconds` of wall time, `cpu_seconds` of all its
+threads; null before the first step), and `loss` for each loss. It reads one byte for each turn. This module needs
+only the standard library, since it runs in the environments of both trainers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PIPES = "TRAINER_BENCH_PIPES"
 
 
 class Gate:
-    """The pipes are inherited: their numbers are in the environment, first the one to write to."""
+    """Writes and reads two inherited pipes. Their numbers are in the environment, the one to write to first."""
 
     def __init__(self) -> None:
         out, turns = map(int, os.environ[PIPES].split(","))
@@ -26,7 +26,7 @@ class Gate:
         self._began: tuple[float, float] | None = None
 
     def turn(self) -> None:
-        """Tells what the step before took, and waits for the next turn."""
+        """Reports the time of the step before, and waits for the next turn."""
         seconds = cpu_seconds = None
         if self._began is not None:
             seconds, cpu_seconds = time.perf_counter() - self._began[0], time.process_time() - self._began[1]

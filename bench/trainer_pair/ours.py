@@ -3,8 +3,8 @@
 
     ours.py DRAWS FLAGS ...
 
-DRAWS gets, for each step, the latents, the noise, the noise level and the embeddings. Batches are functions of their
-position, so making them once more beforehand changes nothing.
+The file DRAWS gets the latents, the noise, the noise level and the embeddings of each step. A batch is a function of
+its position, so making it once beforehand changes nothing.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 
     upstream.py CHECKOUT DRAWS FLAGS ...          run by the Python that has sd-scripts' requirements
 
-Nothing of the checkout is edited. From DRAWS come the order of the pictures, the noise and the noise levels; latents
-and embeddings are those that sd-scripts reads from the caches itself, and the run ends where these differ from ours.
-The formulas for the noisy latents and the timesteps are sd-scripts'. T5 is not loaded: every embedding is cached, and
-in fp32 it would take 19 GB.
+The checkout is not edited. The order of the pictures, the noise and the noise levels come from DRAWS. sd-scripts
+itself reads latents and embeddings from the caches, and the run ends if they differ from our trainer's. The formulas
+for the noisy latents and the timesteps are sd-scripts'. T5 is not loaded: every embedding is cached, and in fp32 it
+would take 19 GB.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Draw = dict[str, torch.Tensor]
 
 
 class InTurns(flux_train_network.FluxNetworkTrainer):  # type: ignore[misc]
-    """Each step waits for its turn and gets the noise and the noise level of our trainer's step."""
+    """sd-scripts' trainer. Each step waits for its turn, and gets the noise and noise level of our trainer's step."""
 
     def __init__(self, gate: Gate, draws: list[Draw]) -> None:
         super().__init__()
@@ -43,8 +43,8 @@ class InTurns(flux_train_network.FluxNetworkTrainer):  # type: ignore[misc]
         noisy = flux_train_utils.get_noisy_model_input_and_timesteps
 
         def drawn(args: Any, scheduler: Any, latents: Any, noise: torch.Tensor, *rest: Any) -> Any:
-            noise.copy_(draw["noise_BChw"])  # in place: the target is made of it too
-            with mock.patch.object(torch, "rand", return_value=draw["sigma_B"]):  # what `uniform` draws
+            noise.copy_(draw["noise_BChw"])  # in place, since the target is computed from it too
+            with mock.patch.object(torch, "rand", return_value=draw["sigma_B"]):  # `uniform` draws with it
                 return noisy(args, scheduler, latents, noise, *rest)
 
         with mock.patch.object(flux_train_utils, "get_noisy_model_input_and_timesteps", drawn):
@@ -54,7 +54,7 @@ class InTurns(flux_train_network.FluxNetworkTrainer):  # type: ignore[misc]
 
 
 def check_caches(batch: dict[str, Any], draw: Draw) -> None:
-    """Ends the run where sd-scripts reads other numbers from the caches than our trainer."""
+    """Ends the run if sd-scripts reads different numbers from the caches than our trainer."""
     pooled, hidden, *_ = batch["text_encoder_outputs_list"]
     read = {"latents_BChw": batch["latents"], "hidden_BTX": hidden, "pooled_BV": pooled}
     for name, tensor in read.items():
@@ -63,7 +63,7 @@ def check_caches(batch: dict[str, Any], draw: Draw) -> None:
 
 
 def in_order_of(draws: list[Draw]) -> Callable[[RandomSampler], Iterator[int]]:
-    """The order of a shuffled data set, which becomes that of the draws: each batch is known by its latents."""
+    """A sampler's iterator that gives a data set in the order of the draws. A batch is recognized by its latents."""
 
     def order(sampler: RandomSampler) -> Iterator[int]:
         latents = [batch["latents"] for batch in map(sampler.data_source.__getitem__, range(len(sampler)))]
@@ -74,7 +74,7 @@ def in_order_of(draws: list[Draw]) -> Callable[[RandomSampler], Iterator[int]]:
 
 
 def no_t5(*_: Any, **__: Any) -> torch.nn.Module:
-    """Stands where T5 is carried about, and is never called."""
+    """A tiny stand-in for T5, which the trainer passes around but never calls."""
     from transformers import T5Config, T5EncoderModel
 
     return T5EncoderModel(T5Config(vocab_size=8, d_model=8, d_kv=8, d_ff=8, num_layers=1, num_heads=1))
@@ -83,7 +83,7 @@ def no_t5(*_: Any, **__: Any) -> torch.nn.Module:
 def main(draws_file: Path, flags: list[str]) -> None:
     draws: list[Draw] = torch.load(draws_file, weights_only=True)
     flux_utils.load_t5xxl = no_t5
-    train_util.BaseDataset.shuffle_buckets = lambda _: None  # the order is that of the draws
+    train_util.BaseDataset.shuffle_buckets = lambda _: None  # the order comes from the draws
     parser = flux_train_network.setup_parser()
     args = train_util.read_config_from_file(parser.parse_args(flags), parser)
     train_util.verify_command_line_training_args(args)

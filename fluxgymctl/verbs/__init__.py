@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file for each verb; its `command` is loaded only when the verb is called or help is wanted."""
+"""One file for each verb. Its `command` is loaded only when the verb is called or the help is shown."""

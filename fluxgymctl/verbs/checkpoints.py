@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`checkpoints`: the saved states of a job, and which of them are whole."""
+"""`checkpoints`: the saved states of a job, and which of them are complete."""
 
 import time
 

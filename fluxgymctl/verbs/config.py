@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`config`: each setting, its value and where it comes from. It needs no daemon."""
+"""`config`: each setting, its value and where the value comes from. It does not need a daemon."""
 
 import os
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def command(session: Session) -> None:
 
 
 def lines(rows: Sequence[Sequence[str]], *, width: int | None) -> list[str]:
-    """A table, or where the terminal is too narrow for it a paragraph for each setting: no value is ever cut."""
+    """A table, or a paragraph for each setting if the terminal is too narrow for a table, so that no value is cut."""
     whole = table(HEADER, rows)
     if width is None or max(map(len, whole)) <= width:
         return whole

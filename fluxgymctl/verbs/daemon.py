@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`daemon`: what the daemon says of itself, and its start and stop through the user's systemd.
+"""`daemon`: what the daemon says about itself, and its start and stop by the user's systemd.
 
-The socket and the service are stopped together: a stop of the service alone is undone by the next client, since the
-socket starts it again. None of it touches a job (promise 1).
+The socket and the service are stopped together: if only the service were stopped, the socket would start it again for
+the next client. None of this affects a job (promise 1).
 """
 
 import os
@@ -27,6 +27,11 @@ _LINGER = {
     Linger.ENABLED: "on: jobs go on after the last log-out",
     Linger.DISABLED: "off: jobs end at the last log-out; turn it on with `loginctl enable-linger`",
     Linger.UNKNOWN: "unknown",
+}
+_LINGER_OF_PROCESSES = {
+    **_LINGER,
+    # They are not the user manager's children: logind ends them only if its KillUserProcesses= is on.
+    Linger.DISABLED: "off, which does not matter to jobs that are plain processes",
 }
 _SLEEP = {
     SleepInhibitor.HELD: "held: the machine does not go to sleep",
@@ -94,7 +99,7 @@ def facts(info: InfoReply, *, now: float) -> list[tuple[str, str]]:
         ("Home", info.home),
         ("Socket", info.socket),
         ("Supervisor", f"{info.supervisor} ({info.supervisor_reason})"),
-        ("Linger", _LINGER[info.linger]),
+        ("Linger", (_LINGER_OF_PROCESSES if info.supervisor == "process" else _LINGER)[info.linger]),
         ("Sleep lock", sleep),
         ("Queue", _QUEUE[info.queue_paused]),
         ("Jobs", ", ".join(f"{count} {state}" for state, count in info.jobs.items() if count) or "none"),
@@ -108,7 +113,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _systemctl(session: Session, verb: str, *units: str) -> None:
-    """Runs systemctl on the installed units. FluxgymError with what it said if it fails."""
+    """Runs systemctl on the installed units. If it fails, FluxgymError has its message."""
     wanted, installed = session.configuration().socket, paths.default_socket(os.environ)
     if wanted != installed:
         raise FluxgymError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`edit`: other settings for a job that does not run, by the flags and the spec file of `submit`."""
+"""`edit`: changes the settings of a job that does not run, with the flags and the spec file of `submit`."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from fluxgymctl.session import Session, common_options
 
 
 @click.command(
-    "edit", cls=JobCommand, epilog=epilog("edit my-lora --epochs 24", "edit my-lora --priority 5 --after ''")
+    "edit",
+    cls=JobCommand,
+    epilog=epilog("edit my-lora --epochs 24 -o ema_decay=false", "edit my-lora --priority 5 --after ''"),
 )
 @click.argument("name")
 @job_options
@@ -24,14 +26,16 @@ from fluxgymctl.session import Session, common_options
 def command(session: Session, /, name: str, *, file: Path | None, **given: Any) -> None:
     """Changes the settings of a job that does not run.
 
-    They count from its next start. What is not given stays as it was; --after '' and the like empty a list. The
-    name, the kind and the dataset of a job cannot be changed.
+    They count from its next start. What is not given stays as it was; --after '' and the like empty a list, and
+    -o KEY=false drops a flag of the trainer. The name, the kind and the dataset of a job cannot be changed.
     """
     from_file, from_flags = spec.read(file) if file else {}, values(given)
     if not from_file and not from_flags:
         raise click.UsageError("There is nothing to change; give the flags or the spec file of `fluxgymctl submit`.")
-    job = session.call(EDIT, SubmitParameters(job=spec.context(name=name, file=from_file, flags=from_flags))).job
+    reply = session.call(EDIT, SubmitParameters(job=spec.context(name=name, file=from_file, flags=from_flags)))
+    for warning in reply.warnings or ():
+        note(warning)
     if session.json:
-        write_json(job)
+        write_json(reply.job)
     else:
-        note(f"{name} has its new settings, and is {job.runtime.state}.")
+        note(f"{name} has its new settings, and is {reply.job.runtime.state}.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`gpus`: the GPUs of this machine and who holds them."""
+"""`gpus`: the GPUs of this machine and the jobs that hold them."""
 
 import click
 

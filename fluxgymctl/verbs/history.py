@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`history`: what happened to a job, as its journal tells it: what happened while you were away."""
+"""`history`: what happened to a job according to its journal, for example while the user was away."""
 
 import click
 

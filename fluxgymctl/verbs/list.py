@@ -55,6 +55,6 @@ def rows(found: list[Job], *, now: float) -> list[tuple[str, ...]]:
 
 
 def _remark(job: Job) -> str:
-    """Why it is in its state, or what the watchdog says against it while it runs."""
+    """The reason for the job's state; without one, the watchdog's doubts about it."""
     why = jobs.why(job)
     return words.text(jobs.doubt(job)) if why == words.ABSENT else why

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`logs`: the job's output, byte for byte as the daemon gives it."""
+"""`logs`: the job's output, byte for byte as the daemon returns it."""
 
 import click
 
 from fluxgym.methods import LOGS, LogsParameters, LogsReply
 from fluxgymctl import follow as streams
-from fluxgymctl import outcome
+from fluxgymctl import outcome, words
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_raw
@@ -46,3 +46,5 @@ def show(session: Session, piece: LogsReply) -> None:
         write_json(piece)
     elif piece.text:
         write_raw(piece.text)
+    elif piece.missing:
+        note(f"{words.size(piece.missing)} are missing here: the log outgrew log.limit_mib.")

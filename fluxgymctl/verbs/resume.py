@@ -27,10 +27,12 @@ def command(session: Session, names: tuple[str, ...], *, assume_gone: bool) -> i
     """
 
     def resume(name: str) -> None:
-        job = session.call(RESUME, ResumeParameters(name=name, assume_gone=assume_gone or None)).job
+        reply = session.call(RESUME, ResumeParameters(name=name, assume_gone=assume_gone or None))
+        for warning in reply.warnings or ():
+            note(f"{name}: {warning}")
         if session.json:
-            write_json(job)
+            write_json(reply.job)
         else:
-            note(f"{name} is {job.runtime.state}.")
+            note(f"{name} is {reply.job.runtime.state}.")
 
     return each(names, resume)

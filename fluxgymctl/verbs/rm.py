@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`rm`: deletes jobs with their folders. A person is asked first; a script, like rm(1), is not."""
+"""`rm`: deletes jobs with their folders. It asks first on a terminal, but not in a script, like rm(1)."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`status`: everything that is known of one job."""
+"""`status`: everything that is known about one job."""
 
 import shlex
 import time
@@ -34,7 +34,7 @@ def command(session: Session, name: str) -> None:
 
 
 def facts(job: Job, *, now: float) -> Facts:
-    """Label and value. What there is not, or not yet, is left out: a wall of dashes hides the rest."""
+    """Labels and values. Absent values are left out, since many dashes would hide the rest."""
     return [(label, value) for label, value in _all(job, now=now) if value != words.ABSENT]
 
 
@@ -46,10 +46,9 @@ def _all(job: Job, *, now: float) -> Facts:
         ("Why", jobs.why(job)),
         ("Place", words.text(runtime.queue_place)),
     ]
-    if runtime.failure is not None:
-        if runtime.failure.kind is not FailureKind.OTHER:
-            rows.append(("Failure", words.name(runtime.failure.kind)))
-        rows.append(("Advice", runtime.failure.advice))
+    if runtime.failure is not None and runtime.failure.kind is not FailureKind.OTHER:
+        rows.append(("Failure", words.name(runtime.failure.kind)))
+    rows.append(("Advice", words.text(jobs.advice(job))))
     if runtime.not_before is not None:
         rows.append(("Not before", words.moment(runtime.not_before, now=now)))
     rows.append(("Submitted", _when(runtime.submitted_at, now=now)))
@@ -69,7 +68,7 @@ def _all(job: Job, *, now: float) -> Facts:
 
 
 def _wishes(context: Context) -> Facts:
-    """What was asked for beside the training itself."""
+    """The settings that are not about the training itself."""
     rows = []
     if context.program:
         rows.append(("Program", shlex.join(context.program)))
@@ -86,10 +85,10 @@ def _wishes(context: Context) -> Facts:
 
 
 def _reached(state: Progress) -> Facts:
-    """How far it came; where it does not run, how fast it was is no news."""
+    """How far the job came. The speed of a job that does not run is not shown."""
     return [
         ("Step", words.share(state.step, state.total_steps)),
-        ("Epoch", words.share(state.epoch, state.total_epochs) if state.total_epochs else words.text(state.epoch)),
+        ("Epoch", words.ordinal(state.epoch, state.total_epochs)),
         ("Loss", jobs.loss(state)),
     ]
 
@@ -129,7 +128,7 @@ def _attempt(attempt: Attempt, *, now: float) -> Facts:
 
 
 def _places(job: Job) -> Facts:
-    """The names within a job's home are part of the contract (DESIGN: A job and its home)."""
+    """Where the job's files are. Their names within its home are fixed."""
     home = Path(job.runtime.home)
     rows = [("Home", str(home)), ("Log", str(home / "training.log"))]
     if job.context.kind is Kind.PROGRAM:

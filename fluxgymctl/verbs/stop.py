@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`stop`: ends running jobs after they have saved, and cancels queued ones."""
+"""`stop`: stops running jobs, which save first, and cancels queued ones."""
 
 import click
 
@@ -34,6 +34,11 @@ def command(session: Session, names: tuple[str, ...], *, after_checkpoint: bool)
         elif job.runtime.state is State.STOPPING:
             saves = "its program is told to end" if job.context.kind is Kind.PROGRAM else "the trainer saves first"
             note(f"{name} is stopping: {'its next checkpoint is waited for' if after_checkpoint else saves}.")
+            if job.runtime.reason is not None:
+                note(job.runtime.reason)
+        elif job.runtime.state is State.LOST:
+            known = filter(None, (job.runtime.reason, job.runtime.advice))
+            note(f"{name} is told to stop, but it is lost. {' '.join(known)}")
         else:
             note(f"{name} is {job.runtime.state}.")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`submit`: queues a job from flags, from a spec file, or from both. Flags stand over the file.
+"""`submit`: queues a job from flags, a spec file, or both. Flags override the file.
 
-stdout gets the job's name and nothing else, so that a script can take it.
+Only the job's name goes to stdout, so that a script can use it.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fluxgym.errors import AnswerMissing
 from fluxgym.messages import Kind
 from fluxgym.methods import SUBMIT, SubmitParameters
 from fluxgymctl import outcome, spec
@@ -49,7 +50,13 @@ def command(session: Session, /, name: str | None, *, file: Path | None, follow:
         from_file = {"kind": Kind.PROGRAM, **from_file}
     job = spec.context(name=name, file=from_file, flags=from_flags)
 
-    reply = session.call(SUBMIT, SubmitParameters(job=job))
+    try:
+        reply = session.call(SUBMIT, SubmitParameters(job=job))
+    except AnswerMissing as error:
+        raise AnswerMissing(
+            f"{error} It isn't known whether {job.name} was queued; once fluxgymd answers again, "
+            f"run `fluxgymctl status {job.name}`."
+        ) from None
     for warning in reply.warnings:
         note(warning)
     if session.json:

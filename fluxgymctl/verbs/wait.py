@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`wait`: says nothing, and ends when all the jobs have ended, with an exit status that tells how."""
+"""`wait`: prints nothing, and exits when all the jobs have ended, with an exit status that says how."""
 
 import click
 
@@ -22,7 +22,7 @@ def command(session: Session, names: tuple[str, ...]) -> int:
 
     An interrupted job is resumed, so it is waited for. Ctrl-C ends the waiting and leaves the jobs alone.
     """
-    for name in names:  # A name that does not exist is told at once, not after the hours of another job.
+    for name in names:  # A name that does not exist is reported at once, not after another job's hours.
         session.call(DESCRIBE, JobName(name=name))
     try:
         return max(wait(session, name) for name in names)
@@ -31,7 +31,7 @@ def command(session: Session, names: tuple[str, ...]) -> int:
 
 
 def wait(session: Session, name: str) -> int:
-    """Waits for one job, which was there a moment ago; its exit status."""
+    """Waits for one job, which existed a moment ago, and returns the exit status for its end."""
     for reply in follow.changes(session, name, note=note, existed=True):
         status = outcome.of(reply)
         if status is not None:

@@ -14,16 +14,16 @@ from fluxgymctl.session import Session, common_options
 
 
 class View(Protocol):
-    """What shows a stream of changes."""
+    """Shows a stream of changes."""
 
     def show(self, reply: WatchReply) -> None: ...
 
     def clear(self) -> None:
-        """Makes room for a line on stderr."""
+        """Clears the present line, so that a sentence on stderr begins on an empty one."""
 
 
 class JsonView:
-    """Each reply as it came."""
+    """Writes each reply as JSON."""
 
     def show(self, reply: WatchReply) -> None:
         write_json(reply)
@@ -33,7 +33,7 @@ class JsonView:
 
 
 class LineView:
-    """A line for each change that is a landmark."""
+    """Writes a line for each change that is worth one (jobs.worth_a_line)."""
 
     def __init__(self) -> None:
         self._shown: dict[str, Job] = {}
@@ -51,7 +51,7 @@ class LineView:
 
 
 class LiveView:
-    """One line that is overwritten (by a carriage return and blanks, without escape sequences)."""
+    """Overwrites one line (with a carriage return and blanks, without escape sequences)."""
 
     def __init__(self) -> None:
         self._length = 0
@@ -64,7 +64,7 @@ class LiveView:
             self.clear()
             write(text_of(reply.job, width=None))
         elif reply.job is not None:
-            # One column less: a line that fills the last one makes some terminals begin the next.
+            # One column less, since some terminals wrap when a line fills the last column.
             text = text_of(reply.job, width=terminal_width() - 1)
             write_raw("\r" + text.ljust(self._length))
             self._length = len(text)
@@ -95,7 +95,7 @@ def command(session: Session, name: str | None) -> int:
 
 
 def watch(session: Session, name: str | None) -> int:
-    """Shows changes until the job has ended; its exit status. Without a name it does not end."""
+    """Shows changes until the job has ended, and returns its exit status. Without a name it does not end."""
     view = view_for(session, name)
 
     def say(text: str) -> None:
@@ -106,8 +106,8 @@ def watch(session: Session, name: str | None) -> int:
         for reply in follow.changes(session, name, note=say):
             view.show(reply)
             if name is not None and (status := outcome.of(reply)) is not None:
-                if not session.json and reply.job is not None and reply.job.runtime.failure is not None:
-                    note(reply.job.runtime.failure.advice)
+                if not session.json and reply.job is not None and (advice := jobs.advice(reply.job)) is not None:
+                    note(advice)
                 return status
     except KeyboardInterrupt:
         view.clear()

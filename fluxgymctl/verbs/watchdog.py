@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`watchdog`: whether a job hangs, and why that is thought."""
+"""`watchdog`: whether a job hangs, and the reasons for this verdict."""
 
 import time
 
@@ -43,13 +43,13 @@ def command(session: Session, name: str) -> None:
 
 
 def lines(name: str, reply: WatchdogReply, *, now: float) -> list[str]:
-    """The verdict first, then a sentence a line."""
+    """The verdict, then one sentence per line."""
     since = f" since {words.moment(reply.since, now=now)}" if reply.since is not None else ""
     head = f"{name} is {words.name(reply.verdict)}{since}."
     if reply.verdict is Verdict.NOT_WATCHED and reply.why is not None:
         head = f"{name} is not watched: {reply.why}"
     mode = _MODES.get(reply.mode, "What is done about a hang is unknown to this version.")
-    # The daemon's own sentences say why; a newer verdict may come without any.
+    # The daemon's sentences give the reasons. A newer daemon's verdict may come without any.
     told = reply.explanation or ([reply.why] if reply.why and reply.verdict is not Verdict.NOT_WATCHED else [])
     off = reply.mode is WatchdogMode.OFF and reply.verdict is Verdict.NOT_WATCHED
     return [head, *told, *([] if off else [mode])]

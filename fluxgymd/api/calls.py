@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a frame to a call: which method is meant, with which parameters, and how it wants to be answered."""
+"""Turns a frame into a call: its method, its parameters, and how it is to be answered."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -10,22 +10,24 @@ import msgspec
 from fluxgym.errors import ExpectedMore, InterfaceNotFound, MethodNotFound
 from fluxgym.framing import FrameError, decode
 from fluxgym.methods import INTERFACES, Method
+from fluxgym.quoting import short
 from fluxgymd.api.parameters import convert
 
 BRACKETS = 20_000
 COMMAS = 200_000
-"""What one message may hold of them. The parser's time grows with its lists, objects and values: a message of 1 MiB
-that is nothing else stops the event loop for 0.1 s, one within these bounds for 20 ms (docs/decisions)."""
+"""How many opening brackets and colons, and how many commas, one message may contain. The parser's time grows with
+its lists, objects and values: a message of 1 MiB that consists of nothing else stops the event loop for 0.1 s, one
+within these bounds for 20 ms."""
 
 Send = Callable[[msgspec.Struct | msgspec.Raw], Awaitable[None]]
 Handler = Callable[[Any, Send], Awaitable[msgspec.Struct]]
-"""Answers a call with its last reply. A stream sends the replies before that one through `Send`, which waits while
-the client does not read. A reply that many clients get may come as JSON already (Raw)."""
+"""Answers a call with its last reply. A stream sends the earlier replies through `Send`, which waits while the client
+does not read. A reply that goes to many clients may already be JSON (Raw)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and what answers it."""
+    """A method and its handler."""
 
     method: Method[Any, Any]
     handler: Handler
@@ -37,7 +39,7 @@ Routes = Mapping[str, Route]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A message that is a Varlink call, of whatever method."""
+    """A Varlink call; its method may be unknown."""
 
     method: str
     parameters: dict[str, Any]
@@ -46,7 +48,7 @@ class Call:
 
 
 def read(frame: bytes) -> Call:
-    """FrameError if it is no call."""
+    """The call in a frame; FrameError if it is not a Varlink call."""
     _bound(frame)
     message = decode(frame)
     name = message.pop("method", None)
@@ -62,20 +64,20 @@ def read(frame: bytes) -> Call:
 
 
 def find(call: Call, routes: Routes) -> tuple[Route, msgspec.Struct]:
-    """What answers the call, and its typed parameters. A FluxgymError says why nothing can."""
+    """The route of the call, and its typed parameters. A FluxgymError says why it cannot be answered."""
     route = routes.get(call.method)
     if route is None:
         interface = call.method.rpartition(".")[0]
         if interface not in INTERFACES:
-            raise InterfaceNotFound(f"There is no interface {interface}.", interface=interface)
-        raise MethodNotFound(f"There is no method {call.method}.", method=call.method)
+            raise InterfaceNotFound(f"There is no interface {short(interface)}.", interface=short(interface))
+        raise MethodNotFound(f"There is no method {short(call.method)}.", method=short(call.method))
     if route.method.stream and not call.more:
         raise ExpectedMore(f"{call.method} answers with a stream; call it with more.")
     return route, convert(call.parameters, route.method.parameters)
 
 
 def _bound(frame: bytes) -> None:
-    """Refuses what would take long to read, before it is read."""
+    """Refuses a frame that would take long to parse, before it is parsed."""
     if frame.count(b"[") + frame.count(b"{") + frame.count(b":") > BRACKETS:
         raise FrameError(f"the message has more than {BRACKETS} brackets and colons")
     if frame.count(b",") > COMMAS:

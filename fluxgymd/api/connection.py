@@ -1,60 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection: its calls are answered in their order, one at a time, and it costs nothing but its bytes between
-them.
+"""One connection. Its calls are answered in order, one at a time; between calls it costs only its buffered bytes.
 
-A call that was begun is carried out whole, whether its client waits for the answer or not; a stream ends with its
-client, and what was to come behind it is not begun. Who has said all and still reads (half a close) is answered to
-the end. When the daemon ends, a client is told that its call was not begun, and can ask the next one.
+A call that has begun is carried out to the end, whether or not its client waits for the answer. A stream ends with
+its client, and calls that were sent behind it are not begun. A client that has finished sending but still reads (a
+half-close) gets all its answers. When the daemon stops, a client learns that its call was not begun, so that it can
+send it to the next daemon.
 """
 
 import asyncio
+import itertools
 import logging
-import os
-import select
-import socket
-import struct
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from fluxgym.errors import FluxgymError, InternalError, InvalidParameter, Leaving, PermissionDenied
+from fluxgym.errors import FluxgymError, InternalError, InvalidParameter, Leaving, PermissionDenied, StorageFailed
 from fluxgym.framing import FrameError, Splitter, encode
+from fluxgymd.api import peers
 from fluxgymd.api.calls import Routes, find, read
 from fluxgymd.api.pace import Pace
 from fluxgymd.api.room import Room
+from fluxgymd.turns import Client, client
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 16 * 1024
-"""In one turn of the loop, of one client. What came in pieces of a few bytes the kernel copies piece by piece: 64 kB
-of them take 0.4 ms, for each of hundreds of clients."""
+"""How much is read from one client in a turn of the loop. The kernel copies what was sent in tiny pieces piece by
+piece: 64 kB of them take 0.4 ms, for each of hundreds of clients."""
 READ_AHEAD_BYTES = 64 * 1024
-"""What is read behind a call that is being answered. The rest waits in the kernel."""
+"""How much is read while a call is being answered. The rest waits in the kernel."""
 REPLY_BYTES_WAITING = 64 * 1024
-"""What a client may leave unread before its stream waits."""
+"""How much a client may leave unread before its stream waits."""
 GATHER_BYTES = 16 * 1024
+"""Small replies of a stream are written together, up to about this size."""
 LARGE_BYTES = 16 * 1024
-"""A message over this is read alone in its turn of the loop."""
+"""Larger messages are parsed one at a time."""
 LEAVE_SECONDS = 5.0
-"""How long a client may take to read its last replies, once the daemon has nothing more for it."""
+"""How long a client may take to read its last replies before the connection is aborted."""
 LOOK_SECONDS = 2.0
-"""Between two looks whether a client is gone whose bytes are not read at present."""
+"""Between two checks whether a client is gone, while nothing is read that would show it."""
+
+_numbers = itertools.count(1)
+"""Numbers the connections of this daemon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the connections of a server have in common."""
+    """What the connections of a server share."""
 
     routes: Routes
     room: Room
     pace: Pace = field(default_factory=Pace)
     buffer: bytearray = field(default_factory=lambda: bytearray(READ_BYTES))
-    """What one of them reads at a time, one after the other."""
+    """Takes what one of them reads; they read one after the other."""
     large: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a large message is read."""
+    """Held while a large message is parsed."""
     connections: "set[Connection]" = field(default_factory=set)
-    """Those that are open, or still carry out a call."""
+    """The connections that are open or still carry out a call."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -68,9 +71,10 @@ class Connection(asyncio.BufferedProtocol):
         self._answered_bytes = 0  # of the message that is being answered
         self._begun = False  # that message has become a call
         self._streams = False
-        self._gathered = bytearray()  # replies that leave at the end of this turn of the loop
-        self._unread: asyncio.Future[None] | None = None  # there while too much is not read by the client
+        self._gathered = bytearray()  # replies to be written at the end of this turn of the loop
+        self._unread: asyncio.Future[None] | None = None  # set while the client leaves too much unread
         self._timer: asyncio.TimerHandle | None = None
+        self._client: Client = ()
         self._said_all = False  # the client will send nothing more
         self._closing = False  # no other call is begun
         self._leaving = False  # nothing more is read or answered
@@ -83,7 +87,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=REPLY_BYTES_WAITING)
         self._shared.connections.add(self)
-        if _is_ours(transport.get_extra_info("socket")):
+        peer = transport.get_extra_info("socket")
+        if peers.is_ours(peer):
+            self._client = (*peers.session_and_process(peer), next(_numbers))
             self._room.enter(self)
         else:
             self._refuse(PermissionDenied("The socket serves its own user."))
@@ -99,7 +105,7 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         self._said_all = True
         self._next()
-        return True  # what was asked is still answered
+        return True  # stay open: pending calls are still answered
 
     def pause_writing(self) -> None:
         self._unread = self._loop.create_future()
@@ -122,8 +128,8 @@ class Connection(asyncio.BufferedProtocol):
     # -- called by the server ------------------------------------------------------------------------------------
 
     def expel(self, error: FluxgymError) -> None:
-        """Makes room at once: what the client has not read until now it will not get, and a call that waits for its
-        turn to be read is not begun."""
+        """Makes room at once: replies that the client has not read are dropped, and a call that still waits for its
+        turn to be parsed is not begun."""
         if self._answering is not None and not self._begun:
             self._answering.cancel()
         self._refuse(error)
@@ -131,7 +137,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def close(self) -> asyncio.Task[None] | None:
-        """Ends the connection, but not before the call that was begun: its task is returned."""
+        """Ends the connection, but lets a call that has begun finish. Returns that call's task, if there is one."""
         self._closing = True
         if self._answering is None:
             self._refuse_calls()
@@ -141,7 +147,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._answering
 
     def end_stream(self) -> None:
-        """Ends the call if it is a stream, and what was sent behind it."""
+        """Ends the call if it is a stream, and drops what was sent behind it."""
         if self._answering is not None and self._streams:
             self._splitter = Splitter()
             self._answering.cancel()
@@ -156,7 +162,7 @@ class Connection(asyncio.BufferedProtocol):
     # -- the calls, one after the other --------------------------------------------------------------------------
 
     def _next(self) -> None:
-        """Begins with the next call, if it is whole and its turn has come."""
+        """Begins the next call if it has arrived completely and no other one is being answered."""
         if self._leaving:
             return
         if self._answering is not None:
@@ -198,7 +204,7 @@ class Connection(asyncio.BufferedProtocol):
             self._shared.connections.discard(self)
 
     def _read_on_behind_a_call(self) -> None:
-        """Reading on is how a client that leaves is seen; but what it sends meanwhile must not grow without end."""
+        """Keeps reading, which shows when the client leaves, but only so much: its messages must not pile up."""
         if self._splitter.size > READ_AHEAD_BYTES:
             self._transport.pause_reading()
         else:
@@ -207,17 +213,18 @@ class Connection(asyncio.BufferedProtocol):
             self._look()
 
     def _look(self) -> None:
-        """Ends a stream whose client is gone, and looks again later if it is not."""
+        """Ends a stream whose client is gone; otherwise checks again later."""
         self._timer = None
         if self._lost or self._leaving or self._answering is None:
             return
-        if _hung_up(self._transport.get_extra_info("socket")):
+        if peers.hung_up(self._transport.get_extra_info("socket")):
             self._lost = True
             self.end_stream()
         else:
             self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
 
     async def _answer(self, frame: bytes) -> None:
+        client.set(self._client)
         try:
             if len(frame) <= LARGE_BYTES:
                 await self._shared.pace.step()
@@ -227,7 +234,7 @@ class Connection(asyncio.BufferedProtocol):
                     await asyncio.sleep(0)
                     began = self._loop.time()
                     call = read(frame)
-                    await asyncio.sleep(self._loop.time() - began)  # half of the time at most, for all of them
+                    await asyncio.sleep(self._loop.time() - began)  # large messages take half of the time at most
         except FrameError as error:
             self._refuse(_malformed(error))
             return
@@ -243,6 +250,12 @@ class Connection(asyncio.BufferedProtocol):
             await answer.send({"parameters": reply})
         except FluxgymError as error:
             await answer.send(_failure(error))
+        except OSError as error:
+            # The system rejected a path. Whoever gave that, it is not a bug in the daemon.
+            log.warning("%s failed: %s", call.method, error)
+            where = f"{error.filename}: " if error.filename is not None else ""
+            sentence = f"The system refused what this call needs: {where}{error.strerror or error}."
+            await answer.send(_failure(StorageFailed(sentence)))
         except Exception as error:
             log.exception("%s failed", call.method)
             await answer.send(
@@ -252,7 +265,7 @@ class Connection(asyncio.BufferedProtocol):
     # -- the replies ---------------------------------------------------------------------------------------------
 
     async def _continue(self, reply: msgspec.Struct | msgspec.Raw) -> None:
-        """One of many: small ones that come together leave together."""
+        """Sends one of many replies. Small ones of the same turn of the loop are written together."""
         await self._shared.pace.step()
         if not self._gathered:
             self._loop.call_soon(self._flush)
@@ -263,7 +276,7 @@ class Connection(asyncio.BufferedProtocol):
             await self._unread
 
     async def send(self, message: dict[str, Any]) -> None:
-        """The last reply to a call. Returns when the client may be sent more."""
+        """Sends the last reply to a call. Returns when the client may be sent more."""
         self._gathered += encode(message)
         self._flush()
         if self._unread is not None:
@@ -276,7 +289,7 @@ class Connection(asyncio.BufferedProtocol):
         self._gathered.clear()
 
     def _refuse(self, error: FluxgymError) -> None:
-        """Says why, and closes. Varlink: a service must close after a malformed message."""
+        """Sends the error and closes. Varlink requires a service to close after a malformed message."""
         self._gathered += encode(_failure(error))
         self._flush()
         self._leave()
@@ -285,7 +298,7 @@ class Connection(asyncio.BufferedProtocol):
         self._refuse(Leaving("The daemon is being stopped; try again."))
 
     def _leave(self) -> None:
-        """Closes, with what was not read yet if that takes too long: until it is closed it counts."""
+        """Closes, and aborts if the client is too slow to read the rest: until then the connection takes up room."""
         self._leaving = True
         self._splitter = Splitter()
         self.end_stream()
@@ -302,7 +315,7 @@ class Connection(asyncio.BufferedProtocol):
 
 
 class _Silent:
-    """The answer to a oneway call."""
+    """Drops the answer to a oneway call."""
 
     async def send(self, message: dict[str, Any]) -> None:
         pass
@@ -314,17 +327,3 @@ def _failure(error: FluxgymError) -> dict[str, Any]:
 
 def _malformed(error: FrameError) -> InvalidParameter:
     return InvalidParameter(str(error), parameter=f"message: {error}")
-
-
-def _is_ours(peer: socket.socket) -> bool:
-    """Whether the peer is this user or root (unix(7): SO_PEERCRED)."""
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return uid in (os.getuid(), 0)
-
-
-def _hung_up(peer: socket.socket) -> bool:
-    """Whether the client has closed its end altogether: poll(2) tells it also while bytes of it wait unread."""
-    poll = select.poll()
-    poll.register(peer.fileno(), 0)
-    return any(events & select.POLLHUP for _, events in poll.poll(0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""org.fluxgym.Jobs: each method turns parameters into a call on the engine, and what it holds into messages."""
+"""org.fluxgym.Jobs: each method passes its parameters to the engine, and turns the result into messages."""
 
 import asyncio
 import time
@@ -8,25 +8,26 @@ from contextlib import suppress
 
 from fluxgym import methods as m
 from fluxgym.config import Config
-from fluxgym.errors import InvalidParameter, StorageFailed
-from fluxgym.messages import Checkpoint, Revision
+from fluxgym.errors import InvalidParameter, NoSuchJob, StorageFailed, WrongState
+from fluxgym.messages import Checkpoint, Context, Revision
 from fluxgymd import lanes
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.log_stream import LogStreams
 from fluxgymd.core.history import sentence
 from fluxgymd.core.resume import progress
-from fluxgymd.engine import resuming
 from fluxgymd.engine.book import Book
 from fluxgymd.engine.edit import Editor
+from fluxgymd.engine.forgotten import Forgotten
 from fluxgymd.engine.judgement import explained
 from fluxgymd.engine.submit import Submitter
-from fluxgymd.engine.verbs import Verbs
+from fluxgymd.engine.verbs import Verbs, wrong_state
+from fluxgymd.engine.view import forgotten as shown_forgotten
 from fluxgymd.engine.view import show
 from fluxgymd.store import journal
-from fluxgymd.trainers.attempt_progress import AttemptProgress
+from fluxgymd.trainers.choice import Trainers
 
 PROGRESS_SECONDS = 2.0
-"""How long the status of a job that is over waits for a disk that may hang."""
+"""How long Describe waits for progress that must be read from a disk, which may hang."""
 
 
 class Jobs:
@@ -37,17 +38,21 @@ class Jobs:
         submitter: Submitter,
         verbs: Verbs,
         editor: Editor,
+        trainers: Trainers,
         ring: Callable[[], None],
         warn: Callable[[], list[str]],
         config: Config,
+        forgotten: Forgotten,
     ) -> None:
         self._book = book
         self._logs = LogStreams()
         self._submitter = submitter
         self._verbs = verbs
         self._editor = editor
+        self._trainers = trainers
         self._ring = ring
         self._config = config
+        self._forgotten = forgotten
         self._warn = warn  # sentences about this machine that a user should read at a submit
 
     async def submit(self, parameters: m.SubmitParameters, _: Send) -> m.SubmitReply:
@@ -65,8 +70,8 @@ class Jobs:
     async def describe(self, parameters: m.JobName, _: Send) -> m.OneJob:
         entry = self._book.entry(parameters.name)
         if entry.progress is None and entry.job is not None and entry.job.last is not None:
-            # It ended before this daemon started, so nobody has read its progress; 10,000 old jobs are not read.
-            reader = AttemptProgress(entry.folder, entry.job.last, entry.job.context.kind)
+            # Usually it ended before this daemon started, which reads no progress of 10,000 old jobs unasked.
+            reader = self._trainers.of(entry.job.context).progress(entry.folder, entry.job.last)
             with suppress(StorageFailed, TimeoutError):  # the rest is known without the disk
                 async with asyncio.timeout(PROGRESS_SECONDS):
                     await lanes.answer(str(entry.folder.path), reader.read)
@@ -105,11 +110,16 @@ class Jobs:
 
     async def stop(self, parameters: m.StopParameters, _: Send) -> m.OneJob:
         patient = bool(parameters.after_checkpoint)
-        return m.OneJob(job=show(await self._verbs.stop(parameters.name, after_checkpoint=patient)))
+        try:
+            return m.OneJob(job=show(await self._verbs.stop(parameters.name, after_checkpoint=patient)))
+        except (NoSuchJob, WrongState):
+            if not await self._forgotten.stop(parameters.name):
+                raise
+            return m.OneJob(job=shown_forgotten(self._book.home.folder(parameters.name)))
 
-    async def resume(self, parameters: m.ResumeParameters, _: Send) -> m.OneJob:
-        gone = bool(parameters.assume_gone)
-        return m.OneJob(job=show(await self._verbs.resume(parameters.name, assume_gone=gone)))
+    async def resume(self, parameters: m.ResumeParameters, _: Send) -> m.ChangedJob:
+        entry, warnings = await self._verbs.resume(parameters.name, assume_gone=bool(parameters.assume_gone))
+        return m.ChangedJob(job=show(entry), warnings=warnings)
 
     async def hold(self, parameters: m.JobName, _: Send) -> m.OneJob:
         return m.OneJob(job=show(await self._verbs.hold(parameters.name)))
@@ -120,8 +130,9 @@ class Jobs:
     async def move(self, parameters: m.MoveParameters, _: Send) -> m.OneJob:
         return m.OneJob(job=show(await self._verbs.move(parameters.name, parameters.before)))
 
-    async def edit(self, parameters: m.SubmitParameters, _: Send) -> m.OneJob:
-        return m.OneJob(job=show(await self._editor.edit(parameters.job)))
+    async def edit(self, parameters: m.SubmitParameters, _: Send) -> m.ChangedJob:
+        entry, warnings = await self._editor.edit(parameters.job)
+        return m.ChangedJob(job=show(entry), warnings=warnings)
 
     async def history(self, parameters: m.JobName, send: Send) -> m.HistoryReply:
         entry = self._book.entry(parameters.name)
@@ -134,6 +145,10 @@ class Jobs:
         return m.HistoryReply()
 
     async def remove(self, parameters: m.JobName, _: Send) -> m.Nothing:
+        job = self._book.sound(parameters.name)[1]
+        if await self._forgotten.of(parameters.name):
+            # Its folder was deleted, and a trainer that still runs made it again.
+            raise wrong_state(job, "processes of it still run; stop it first")
         await self._verbs.remove(parameters.name)
         return m.Nothing()
 
@@ -143,7 +158,8 @@ class Jobs:
     async def checkpoints(self, parameters: m.JobName, _: Send) -> m.CheckpointsReply:
         entry = self._book.entry(parameters.name)
         folder, context = entry.folder, entry.job.context if entry.job is not None else None
-        found = await lanes.answer(str(folder.path), resuming.scan, context, folder)
+        trainer = self._trainers.of(context or Context(name=entry.name))
+        found = await lanes.answer(str(folder.path), trainer.checkpoints, context, folder)
         found.sort(key=progress, reverse=True)
         return m.CheckpointsReply(
             checkpoints=[

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stream of a training log. The cursor is a byte offset, so a client goes on where it was, whatever happened.
+"""Streams a training log. The cursor is a byte offset, so a client can continue where it was, whatever happened.
 
-Many may follow one log: it is read and made a message once for all of them. Each waits for its own client alone, and
-what is kept for those who are behind is bounded; who is farther behind reads the file (bench/control_plane.py).
+A log is read and encoded once for all clients that follow it. None of them waits for another. What is kept for those
+that lag is bounded; a client that lags further reads the file (bench/control_plane.py).
 """
 
 import asyncio
@@ -14,11 +14,14 @@ from pathlib import Path
 
 import msgspec
 
+from fluxgym.errors import StorageFailed
+from fluxgym.files import open_for_reading
 from fluxgym.methods import LogsReply
 from fluxgymd import lanes
 from fluxgymd.api.calls import Send
 from fluxgymd.core.job import Final
-from fluxgymd.engine.book import Entry
+from fluxgymd.engine.entry import Entry
+from fluxgymd.store import holes
 
 CHUNK_BYTES = 64 * 1024
 CHUNKS_KEPT = 8
@@ -29,14 +32,14 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a log as it goes on the wire, and the offset behind it."""
+    """A piece of a log as it is sent, and the offset after it."""
 
     reply: msgspec.Raw
     end: int
 
 
 class Tail:
-    """One log, for all who read it now."""
+    """One log, for all clients that read it at present."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -46,30 +49,30 @@ class Tail:
         self.readers = 0
 
     async def chunk(self, offset: int) -> Chunk | None:
-        """What the log holds from an offset on; None while there is nothing."""
+        """The piece of the log that begins at an offset; None while there is nothing."""
         if (kept := self._kept.get(offset)) is not None:
             return kept
         if (task := self._reading.get(offset)) is None:
             task = self._reading[offset] = asyncio.create_task(self._read(offset), name="log-read")
             task.add_done_callback(lambda _: self._reading.pop(offset, None))
-        return await asyncio.shield(task)  # somebody who leaves does not take it from the others
+        return await asyncio.shield(task)  # a client that leaves must not cancel it for the others
 
     async def _read(self, offset: int) -> Chunk | None:
-        # Who catches up ends where a kept chunk begins, and goes on with that one; unless somebody made it begin
-        # within a character, which is whole only with the bytes behind.
+        # A client that catches up reads only up to a kept chunk, and continues with that one. But a chunk may begin
+        # within a character, at an offset that some client asked for; then the read must go beyond it.
         size = min((start - offset for start in self._kept if start > offset), default=CHUNK_BYTES)
-        text, end = await lanes.answer(str(self._log.parent), _read, self._log, offset, size=min(size, CHUNK_BYTES))
-        if not text and size < CHUNK_BYTES:
-            text, end = await lanes.answer(str(self._log.parent), _read, self._log, offset)
-        if not text:
+        reply = await lanes.answer(str(self._log.parent), _read, self._log, offset, size=min(size, CHUNK_BYTES))
+        if reply.offset == offset and size < CHUNK_BYTES:
+            reply = await lanes.answer(str(self._log.parent), _read, self._log, offset)
+        if reply.offset == offset:
             return None
-        chunk = self._kept[offset] = Chunk(msgspec.Raw(_encoder.encode(LogsReply(text=text, offset=end))), end)
+        chunk = self._kept[offset] = Chunk(msgspec.Raw(_encoder.encode(reply)), reply.offset)
         if len(self._kept) > CHUNKS_KEPT:
             self._kept.popitem(last=False)
         return chunk
 
     async def wait(self) -> None:
-        """Until it is time to look again: all look at the same moment, so that one read serves them."""
+        """Waits until it is time to look again. All clients look at the same moment, so that one read serves them."""
         if self._tick is None or self._tick.done():
             self._tick = asyncio.create_task(asyncio.sleep(FOLLOW_SECONDS), name="log-tick")
         await asyncio.shield(self._tick)
@@ -80,7 +83,8 @@ class LogStreams:
         self._tails: dict[Entry, Tail] = {}
 
     async def stream(self, entry: Entry, offset: int, *, follow: bool, send: Send) -> LogsReply:
-        """Sends what there is, and with `follow` what comes, until the job has ended. Returns the last reply."""
+        """Sends what there is, and with `follow` what is added until the job has ended. Returns the last reply. A
+        negative `offset` counts lines from the end."""
         log = entry.folder.log
         if offset < 0:
             offset = await lanes.answer(str(log.parent), _line_from_end, log, -offset)
@@ -88,14 +92,13 @@ class LogStreams:
         tail.readers += 1
         try:
             while True:
-                ended = _ended(entry)  # asked before the read: what was written before the end is still sent
+                ended = _ended(entry)  # checked before the read, so that everything written before the end is sent
                 chunk = await tail.chunk(offset)
                 if chunk is not None:
                     await send(chunk.reply)
                     offset = chunk.end
                 elif not follow or ended:
-                    text, offset = await lanes.answer(str(log.parent), _read, log, offset, last=True)
-                    return LogsReply(text=text, offset=offset)
+                    return await lanes.answer(str(log.parent), _read, log, offset, last=True)
                 else:
                     await tail.wait()
         finally:
@@ -108,39 +111,60 @@ def _ended(entry: Entry) -> bool:
     return entry.damage is not None or entry.job is None or isinstance(entry.job.state, Final)
 
 
-def _read(log: Path, offset: int, *, size: int = CHUNK_BYTES, last: bool = False) -> tuple[str, int]:
-    """Text from a byte offset on, and the offset behind it. A character that is written only in part is left for the
-    next read, unless this is the last one; bytes that are no UTF-8 become U+FFFD."""
+def _read(log: Path, offset: int, *, size: int = CHUNK_BYTES, last: bool = False) -> LogsReply:
+    """Text from a byte offset on, and the offset after it; for a hole no text, but its length. An incomplete
+    character is left for the next read, unless this is the last read or a hole follows. Bytes that are not UTF-8
+    become U+FFFD. Blocks."""
     try:
-        with log.open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-    except (OSError, ValueError):  # ValueError: an offset that no file can have
-        return "", offset
+        with open_for_reading(log) as file:
+            descriptor = file.fileno()
+            end = os.fstat(descriptor).st_size
+            if offset >= end:  # it may even be larger than any file
+                return LogsReply(text="", offset=offset)
+            begin = holes.data_from(descriptor, offset, size=end)
+            if begin > offset:
+                return LogsReply(text="", offset=begin, missing=begin - offset)
+            stop = holes.data_until(descriptor, offset, size=end)
+            data = os.pread(descriptor, min(size, stop - offset), offset)
+    except FileNotFoundError:
+        return LogsReply(text="", offset=offset)
+    except OSError as error:
+        raise _unreadable(log, error) from None
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    text = decoder.decode(data, final=last)
+    text = decoder.decode(data, final=last or offset + len(data) == stop < end)
     pending, _ = decoder.getstate()
-    return text, offset + len(data) - len(pending)
+    return LogsReply(text=text, offset=offset + len(data) - len(pending))
 
 
 def _line_from_end(log: Path, lines: int) -> int:
-    """The offset at which the last `lines` lines begin."""
+    """The offset at which the last `lines` lines begin, or the end of the last hole if that comes later. Blocks."""
     try:
-        with log.open("rb") as file:
-            end = position = file.seek(0, os.SEEK_END)
+        with open_for_reading(log) as file:
+            descriptor = file.fileno()
+            end = position = os.fstat(descriptor).st_size
             while position > 0:
-                start = max(0, position - CHUNK_BYTES)
-                file.seek(start)
-                data = file.read(position - start)
-                # The newline that ends the last line begins no line.
+                window = max(0, position - CHUNK_BYTES)
+                start, stop = holes.last_data(descriptor, window, position)
+                if stop < position:
+                    return position
+                data = os.pread(descriptor, position - start, start)
+                # The newline at the end of the file does not begin another line.
                 stop = len(data) - 1 if start + len(data) == end and data.endswith(b"\n") else len(data)
                 found = data.count(b"\n", 0, stop)
                 if found >= lines:
                     for _ in range(lines):
                         stop = data.rfind(b"\n", 0, stop)
                     return start + stop + 1
+                if start > window:
+                    return start
                 lines -= found
                 position = start
-    except OSError:
+    except FileNotFoundError:
         pass
+    except OSError as error:
+        raise _unreadable(log, error) from None
     return 0
+
+
+def _unreadable(log: Path, error: OSError) -> StorageFailed:
+    return StorageFailed(f"{log} cannot be read: {error.strerror or error}.")

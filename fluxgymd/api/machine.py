@@ -10,6 +10,7 @@ from fluxgym import methods as m
 from fluxgym.config import Config
 from fluxgym.errors import NotPutAside, StorageFailed
 from fluxgym.messages import Gpu, Supervisor
+from fluxgym.quoting import short
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.engine.book import Book
@@ -78,13 +79,13 @@ class Machine:
         if self._gpus.uncertain:
             follows = "No training is started until it is known which GPUs there are."
         elif self._gpus.uuids:
-            return self._gpus.problem  # of one of them; the others are used
+            return self._gpus.problem  # it concerns one GPU; the others are used
         else:
             follows = "Trainings run on the CPU, one at a time."
         return f"{self._gpus.problem} {follows}"
 
     def _holders(self, gpus: list[str]) -> dict[str, str]:
-        """The job that holds a GPU, by UUID. One that is known to goes before one that may hold any."""
+        """The job that holds each GPU, by UUID. A job that is known to hold it precedes one that may hold any."""
         leases = [(entry.name, entry.lease) for entry in self._book.open()]
         doubtful = next((name for name, lease in leases if lease is EVERYTHING), None)
         holders = dict.fromkeys(gpus, doubtful) if doubtful is not None else {}
@@ -128,15 +129,15 @@ class Machine:
         uuid = by_name.get(asked.gpu, asked.gpu)
         if uuid not in aside:
             there = f"put aside: {', '.join(aside)}" if aside else "none is"
-            raise NotPutAside(f"GPU {asked.gpu} is not put aside; {there}.", gpu=asked.gpu)
+            raise NotPutAside(f"GPU {short(asked.gpu)} is not put aside; {there}.", gpu=short(asked.gpu))
         await self._written(lambda: self._quarantine.clear(uuid))
         return m.Nothing()
 
     async def _written(self, work: Callable[[], Awaitable[None]]) -> None:
-        """A change of the machine's record; what waits for it is looked at again."""
+        """Changes the machine's record, and rings for a pass of the scheduler. StorageFailed if that fails."""
         try:
             await work()
-        except OSError as error:  # not the home's disk, so not its problem either
+        except OSError as error:  # not the home's disk, so not a problem of the home
             where = f" {error.filename}" if error.filename else ""
             raise StorageFailed(f"The state of this machine{where} cannot be written: {error.strerror}.") from error
         self._ring()

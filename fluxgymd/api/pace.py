@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets the rest of the daemon have its turn of the event loop while clients keep the server busy.
+"""Lets the rest of the daemon use the event loop while clients keep the server busy.
 
-A client that reads as fast as it is written to never makes a stream wait, and hundreds of calls may be ready at once:
-without this the scheduler would wait for all of them together. Those who wait for a later turn come in their order.
+A client that reads fast enough never makes its stream wait, and hundreds of calls may be ready at once: without
+pacing, the scheduler would wait for all of them. Steps that must wait for a later turn are granted in order.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ import time
 from collections import deque
 
 TURN_SECONDS = 0.005
-"""What the clients together may take of one turn of the loop, give or take a step."""
+"""How much of one turn of the loop all clients together may take; the last step may exceed it."""
 STEPS = 16
-"""That are granted to those who waited, in one turn."""
+"""How many waiting steps are granted in one turn."""
 
 
 class Pace:
@@ -21,7 +21,7 @@ class Pace:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def step(self) -> None:
-        """Before each step of a client's work: returns at once, or in a later turn."""
+        """Called before each step of a client's work; returns at once, or in a later turn."""
         late = self._began is not None and time.monotonic() - self._began > TURN_SECONDS
         if late or self._waiting:
             granted = asyncio.get_running_loop().create_future()

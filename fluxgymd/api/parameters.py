@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the JSON of a call to its typed parameters. What a method does not know is refused by name, never ignored:
-a misspelt setting would otherwise train something else for a night.
+"""Turns the JSON of a call into typed parameters. A parameter that the method does not know is refused by name, never
+ignored: a misspelt setting would otherwise spend a night training something else.
 """
 
-import difflib
 from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from fluxgym.errors import FluxgymError, InvalidParameter, InvalidSetting
 from fluxgym.messages import Context, Model
+from fluxgym.quoting import hint, short
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 def convert(raw: dict[str, Any], kind: type[T]) -> T:
-    """The parameters. InvalidSetting for a wrong setting of a job, InvalidParameter for anything else."""
+    """The typed parameters. InvalidSetting for an unknown setting of a job, InvalidParameter for anything else."""
     _refuse_unknown(raw, kind, "")
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise InvalidParameter(f"Wrong parameter: {error}.", parameter=str(error)) from None
+        wrong = short(str(error))
+        raise InvalidParameter(f"Wrong parameter: {wrong}.", parameter=wrong) from None
 
 
 def _refuse_unknown(raw: Any, kind: type[msgspec.Struct], path: str) -> None:
@@ -36,11 +37,11 @@ def _refuse_unknown(raw: Any, kind: type[msgspec.Struct], path: str) -> None:
 
 
 def _unknown(name: str, kind: type[msgspec.Struct], path: str, known: list[str]) -> FluxgymError:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known) + "."
+    given = short(name)
+    meant = hint(name, known, otherwise=f"known are {', '.join(known)}.")
     if kind in (Context, Model):
-        return InvalidSetting(f"There is no setting {name}; {hint}", setting=name)
-    return InvalidParameter(f"There is no parameter {path}{name}; {hint}", parameter=f"{path}{name}")
+        return InvalidSetting(f"There is no setting {given}; {meant}", setting=given)
+    return InvalidParameter(f"There is no parameter {path}{given}; {meant}", parameter=f"{path}{given}")
 
 
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:

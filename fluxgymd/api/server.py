@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Varlink server: a socket, and the connections that it has.
+"""The Varlink server: a socket and its connections.
 
 What clients can cost is bounded (promise 10): the size of a message, what one connection reads ahead and leaves
-unread (connection.py), what all of them hold together (room.py), and the time that they take of the event loop
-(pace.py). A fault in a handler ends that call, not the daemon.
+unread (connection.py), what all of them hold together (room.py), and the time that they take on the event loop
+(pace.py). A bug in a handler ends that call, not the daemon.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from fluxgymd.api.room import Room
 log = logging.getLogger(__name__)
 
 ACCEPTS = 16
-"""New connections in one turn of the loop. More of them than are answered would only push one another out again; the
-kernel keeps those that wait in their order."""
+"""New connections per turn of the loop. If more were accepted than answered, they would only push one another out;
+the kernel keeps the others waiting in order."""
 STREAM_SECONDS = 0.5
-"""At the end, for a stream to end by itself, as a list of jobs does. One of news costs all of it."""
+"""At shutdown, for streams to end on their own, as a list of jobs does. One that never ends costs all of it."""
 CALL_SECONDS = 5.0
-"""At the end, for another call that was begun. A volume that hangs costs all of it; TimeoutStopSec= is 20 s."""
+"""At shutdown, for other calls that have begun. A hung volume costs all of it; TimeoutStopSec= is 20 s."""
 PAUSE_SECONDS = 1.0
-"""Before the next try, when there are no descriptors for another connection."""
+"""Before the next accept, when there are no descriptors for another connection."""
 
 
 class Server:
@@ -35,20 +35,20 @@ class Server:
         self._pause: asyncio.TimerHandle | None = None
 
     def start(self, listening: socket.socket) -> None:
-        """Serves on a socket that listens already. Its path is left alone at the end, too: under socket activation it
-        is systemd's (daemons.md 3.4)."""
+        """Serves on a socket that already listens. Its path is never removed: under socket activation it belongs to
+        systemd."""
         listening.setblocking(False)
         self._listening = listening
         self._resume()
 
     async def close(self) -> None:
-        """Takes no more calls; those that were begun may end, for a while."""
+        """Accepts no more calls; those that have begun get some time to end."""
         if self._pause is not None:
             self._pause.cancel()
         if self._listening is not None:
             asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
-        await asyncio.gather(*self._accepting, return_exceptions=True)  # these clients are served by nobody else
+        await asyncio.gather(*self._accepting, return_exceptions=True)  # only this daemon can serve these clients
         connections = tuple(self._shared.connections)
         running = [task for connection in connections if (task := connection.close()) is not None]
         await _end(running, STREAM_SECONDS)
@@ -84,6 +84,6 @@ class Server:
 
 
 async def _end(running: list[asyncio.Task[None]], seconds: float) -> None:
-    """Waits until all have ended, at most so long."""
+    """Waits until all have ended, at most for `seconds`."""
     if running:
         await asyncio.wait(running, timeout=seconds)

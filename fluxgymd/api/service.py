@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""org.varlink.service: the daemon describes itself, by the same files that document the interface."""
+"""org.varlink.service: the daemon describes itself with the same files that document the interface."""
 
 from fluxgym import __version__, interfaces
 from fluxgym import methods as m

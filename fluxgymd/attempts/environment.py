@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job inherits from the daemon's environment: an allow-list (daemons.md 2.7).
+"""The part of the daemon's environment that a job inherits: an allow-list.
 
-A trainer that got NOTIFY_SOCKET could tell systemd that the daemon stops, and one that got WATCHDOG_*, LISTEN_* or
-CREDENTIALS_DIRECTORY would hold what is not its own. So nothing is passed but what is known to be needed:
-who and where the user is, the language, where caches lie, the network's proxies, and the tuning of the libraries.
-Python's own variables are not: the trainer has an environment of its own. Secrets are not either, until a kind of job
-needs one.
+With NOTIFY_SOCKET, a trainer could tell systemd that the daemon is stopping; WATCHDOG_*, LISTEN_* and
+CREDENTIALS_DIRECTORY are meant for the daemon alone. So only variables that are known to be needed are passed on: the
+user's identity and folders, the language, the locations of caches, network proxies, and the tuning of libraries.
+Python's own variables are left out because the trainer has its own Python environment, and secrets are left out until
+a kind of job needs one. See also docs/decisions/attempts.md.
 """
 
 import re
@@ -16,7 +16,7 @@ PASSED = frozenset(
         *("HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
         *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
         "LD_LIBRARY_PATH",
-        "FLUXGYM_FAILPOINTS",  # the shim has some too (fluxgymd/failpoints.py)
+        "FLUXGYM_FAILPOINTS",  # the shim has failpoints too (fluxgymd/failpoints.py)
         *("CC", "CXX"),  # triton and torch.compile call a compiler
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
         *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
@@ -31,7 +31,7 @@ SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|API_?KEY")
 
 
 def job_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of `environ` that a job gets; its own variables come on top."""
+    """The part of `environ` that a job gets. Its own variables are added by the caller."""
     return {
         name: value
         for name, value in environ.items()

@@ -1,50 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts shims: the half of an attempt's start that all adapters share.
+"""Starts shims: the part of an attempt's start that all adapters share.
 
-The gate is a socket of which the daemon alone holds the other end, so a shim cannot outlive a daemon that dies before
-it says go. Who has a gate has a shim that waits: its lock is held and shim.json is on the disk, so no look at the
-evidence from then on can take it for one that never came up.
+The gate is a socket. Only the daemon holds its other end, so a shim whose daemon dies before it opens the gate exits.
+`spawn` returns a gate only once the shim is waiting: its lock is held and shim.json is on the disk. From then on, no
+look at the evidence can conclude that the shim never came up.
 """
 
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
 
-from fluxgymd import lanes
+from fluxgym.files import open_file
+from fluxgymd import dispositions, lanes
 from fluxgymd.attempts import processes, shim
 from fluxgymd.attempts.port import AttemptSpec, Refused
 from fluxgymd.core.records import Process
 from fluxgymd.failpoints import failpoint
 
 GATE_FD = 3
-LEFT = "The supervising process left before the trainer was started; the job's log says why."
+LEFT = "The supervising process left before the trainer was started; what it said is in the job's log."
 READY_SECONDS = 30.0
-"""For Python's start on a slow volume."""
+"""How long a shim may take to reach its gate: Python starts slowly from a slow volume."""
 
 
 class ShimGate:
-    """A spawned shim that waits (port.Gate)."""
+    """A spawned shim that waits at its closed gate (implements port.Gate)."""
 
     def __init__(self, *, shim: Process, socket: socket.socket) -> None:
         self.shim = shim
         self._socket = socket
 
     async def waits(self) -> None:
-        """Returns when the shim has come to the gate. Refused if it has ended instead."""
+        """Returns when the shim has reached the gate. Refused if it exits, or takes longer than READY_SECONDS."""
         try:
             async with asyncio.timeout(READY_SECONDS):
                 word = await asyncio.get_running_loop().sock_recv(self._socket, 1)
         except (TimeoutError, ConnectionError):
             word = b""
         if word != b"w":
-            raise Refused("The supervising process did not come up; the job's log says why.")
+            raise Refused("The supervising process did not come up; what it said is in the job's log.")
 
     def open(self) -> None:
-        """Refused if the shim has left meanwhile."""
+        """Lets the shim start the trainer. Refused if the shim has exited in the meantime."""
         failpoint("gate.opens")
         try:
             self._socket.send(b"g")
@@ -58,13 +58,15 @@ class ShimGate:
 
 
 async def spawn(spec: AttemptSpec) -> ShimGate:
-    """A shim that waits at its closed gate. Refused if it cannot be had."""
+    """Starts a shim and returns it once it waits at its closed gate. Refused if that fails."""
     work = asyncio.create_task(lanes.run(spec.unit, _spawn, spec))
     try:
         gate = await asyncio.shield(work)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise Refused(f"The supervising process could not be started: {where}{error.strerror}.") from None
+    except ValueError as error:  # a NUL in an argument
+        raise Refused(f"The supervising process could not be started: {error}.") from None
     except asyncio.CancelledError:
         work.add_done_callback(_close_unwanted)
         raise
@@ -80,13 +82,14 @@ async def spawn(spec: AttemptSpec) -> ShimGate:
 
 
 def command(spec: AttemptSpec) -> list[str]:
-    """The shim's command line. Secrets never stand here: every user of the machine can read it."""
+    """The shim's command line. It must hold no secrets: every user of the machine can read it."""
     return [
         *(sys.executable, "-I", "-S", str(Path(shim.__file__))),
         *("--contract", str(shim.CONTRACT)),
         *("--folder", str(spec.folder)),
         *("--gate-fd", str(GATE_FD)),
         *("--log", str(spec.log)),
+        *("--log-limit", str(spec.log_limit)),
         *("--job", spec.job),
         *("--directory", str(spec.cwd)),
         *("--", *spec.argv),
@@ -94,12 +97,12 @@ def command(spec: AttemptSpec) -> list[str]:
 
 
 def _spawn(spec: AttemptSpec) -> ShimGate:
-    """Blocks: the log and Python itself may lie on a slow volume."""
+    """Blocks, since the log and Python itself may be on a slow volume. OSError or ValueError if the spawn fails."""
     ours, its = socket.socketpair()
     ours.setblocking(False)
     log = -1
     try:
-        log = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        log = open_file(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         failpoint("spawn.begins")
         pid = os.posix_spawn(
             sys.executable,
@@ -112,10 +115,10 @@ def _spawn(spec: AttemptSpec) -> ShimGate:
                 (os.POSIX_SPAWN_DUP2, its.fileno(), GATE_FD),
             ],
             setsigmask=(),
-            setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD),
+            setsigdef=dispositions.RESETTABLE,
         )
         failpoint("spawn.forked")
-        # It is our child and not reaped yet, so the pid is its own.
+        # The shim is a child that has not been reaped yet, so no other process can have its pid.
         start = processes.stat(pid)
         assert start is not None
         return ShimGate(shim=start.process, socket=ours)
@@ -136,7 +139,7 @@ def _close_unwanted(work: asyncio.Task[ShimGate]) -> None:
 
 
 def _reap_when_over(pid: int) -> None:
-    """A child that has ended stays a zombie until its parent looks."""
+    """Reaps the child once it has ended; it would stay a zombie otherwise."""
     loop = asyncio.get_running_loop()
     descriptor = os.pidfd_open(pid)
 

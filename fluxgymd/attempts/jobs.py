@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who waits for which of systemd's jobs. A job may be done before its name is known: JobRemoved came before the reply
-that carries the job's path in 10 to 43 % of 400 starts (daemons.md 2.6, 2), so early results are kept, bounded.
+"""Callbacks that wait for systemd's jobs.
+
+A systemd job may be done before its path is known: of 400 starts, in 10 to 43 % the signal JobRemoved came before the
+reply that carries the path. So a limited number of early results is kept.
 """
 
 from collections import OrderedDict
@@ -9,7 +11,7 @@ from collections.abc import Callable
 EARLY_RESULTS = 256
 
 Done = Callable[[str | None], None]
-"""Gets the job's result (`done`, `failed`, …); None if nobody will ever tell."""
+"""Called with the job's result (`done`, `failed`, …); None if the result will never be known."""
 
 
 class Jobs:
@@ -18,14 +20,14 @@ class Jobs:
         self._waiting: dict[str, Done] = {}
 
     def wait(self, job: str, done: Done) -> None:
-        """`done` is called once, maybe before this returns."""
+        """Calls `done` once with the result of this job, possibly before this returns."""
         if job in self._early:
             done(self._early.pop(job))
         else:
             self._waiting[job] = done
 
     def removed(self, job: str, result: str) -> None:
-        """The signal came."""
+        """Handles the signal JobRemoved."""
         if job in self._waiting:
             self._waiting.pop(job)(result)
             return
@@ -34,7 +36,10 @@ class Jobs:
             self._early.popitem(last=False)
 
     def give_up(self) -> None:
-        """Signals may have been lost, and a new manager counts its jobs anew."""
+        """Ends all waits with None and forgets early results.
+
+        Called when signals may have been lost. A new manager also starts its numbering of jobs over.
+        """
         waiting, self._waiting = self._waiting, {}
         self._early.clear()
         for done in waiting.values():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes are an attempt's: by its mark and its shim (process adapter), or by its cgroup (scope adapter).
+"""Finds the processes of an attempt: by its mark and its shim (process adapter), or by its cgroup (scope adapter).
 
-Who is listed as a member was proved to be one. A process that may be one, but cannot be proved, is doubtful: it is
-never signalled, and while there is one nobody says that nothing is left.
+A proved member provably belongs to the attempt. A process that may belong to it, without proof, is doubtful: it is
+never signalled, and as long as it exists, FluxGym does not conclude that nothing of the attempt is left.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from fluxgymd.core.records import Process
 
 ROUND_SECONDS = 0.05
 KILL_SECONDS = 10.0
-"""How long what was killed may take to go, before the shim is killed too."""
+"""How long killed processes may take to disappear before the shim is killed too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Members:
 
 
 def by_mark(*, mark: str, shim: Process | None) -> Members:
-    """The attempt's processes on a machine without scopes. The shim is among them while it lives."""
+    """The attempt's processes where there are no scopes. They include the shim while it lives."""
 
     def marked(process: Process) -> bool:
         return bool(processes.about(process, lambda pid: processes.carries(pid, mark)))
@@ -38,10 +38,11 @@ def by_mark(*, mark: str, shim: Process | None) -> Members:
 
 
 def sort(everyone: Sequence[Stat], *, shim: Process | None, marked: Callable[[Process], bool]) -> Members:
-    """Splits all processes that live.
+    """Picks the members out of all living processes.
 
-    Proved are those with the mark, and the descendants of the living shim: it is a subreaper, so none gets away.
-    Doubtful are others in the session of its number, which they may have entered while the number was its own.
+    Proved: those with the mark, the shim if it lives, and its descendants (the shim is a subreaper, so none escapes).
+    Doubtful: all others in the session whose number is the shim's pid, since they may have joined it while the shim
+    led it.
     """
     if shim is not None:
         everyone = [one for one in everyone if one.process.start >= shim.start]
@@ -65,23 +66,26 @@ def _family(everyone: Sequence[Stat], shim: Process | None) -> set[Process]:
 
 
 def _used_again(everyone: Sequence[Stat], shim: Process) -> bool:
-    """A stranger has the shim's pid. The kernel gives a number away only when no session of that number is left."""
+    """Whether another process has the shim's pid. Then the shim's session is gone: the kernel doesn't reuse a number
+    while a session has it."""
     return any(one.process.pid == shim.pid and one.process != shim for one in everyone)
 
 
 def in_group(directory: Path, group: str) -> Members:
-    """The processes of a cgroup and of those below it. `directory`: where it is; `group`: its name in /proc."""
-
-    def belongs(pid: int) -> bool:
-        where = processes.group_of(pid)
-        return where is not None and (where == group or where.startswith(f"{group}/"))
-
+    """The processes in a cgroup and in those below it, all proved. `directory`: the cgroup's directory; `group`: its
+    name as in /proc/PID/cgroup."""
     proved = []
     for pid in _listed(directory):
         now = processes.stat(pid)
-        if now is not None and processes.about(now.process, belongs):
+        if now is not None and processes.about(now.process, lambda pid: belongs(pid, group)):
             proved.append(now.process)
     return Members(proved=tuple(proved))
+
+
+def belongs(pid: int, group: str) -> bool:
+    """Whether a process is in the cgroup or below it."""
+    where = processes.group_of(pid)
+    return where is not None and (where == group or where.startswith(f"{group}/"))
 
 
 def _listed(directory: Path) -> list[int]:
@@ -95,14 +99,17 @@ def _listed(directory: Path) -> list[int]:
 
 
 def signal_all(members: Members, number: signal.Signals, *, but: Process | None = None) -> None:
-    """Signals everyone who is proved, `but` one."""
+    """Signals all proved members except the process `but`."""
     for process in members.proved:
         if process != but:
             processes.send(process, number)
 
 
 async def kill_all(members: Callable[[], Members], *, lane: str, shim: Process | None) -> None:
-    """SIGKILL to all in rounds, since they may fork meanwhile; the shim last, for it still has to record the end."""
+    """Sends SIGKILL to all members, in rounds because they may fork in the meantime.
+
+    The shim has to record the end, so it is spared until KILL_SECONDS have passed.
+    """
     end = time.monotonic() + KILL_SECONDS
     while time.monotonic() < end:
         left = await lanes.run(lane, members)

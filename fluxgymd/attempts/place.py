@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where this daemon runs, and whether an attempt that was started somewhere can still be seen from here.
+"""Determines where this daemon runs, and whether an attempt that was started somewhere can be seen from here.
 
-In doubt an attempt is elsewhere: it is then lost, and its GPU kept, but it is never started a second time.
+In case of doubt, an attempt counts as elsewhere: then its job is lost and keeps its GPU, but is never started twice.
 """
 
 import os
@@ -24,11 +24,11 @@ def here() -> Place:
 
 
 def where(recorded: Place, now: Place, *, lock_held: bool) -> Where:
-    """Where an attempt ran, seen from `now`. `lock_held`: its lock, which may be seen through a shared volume; true
-    also where it cannot be seen, as the volume carries none.
+    """Where an attempt that ran at `recorded` is, as seen from `now`.
 
-    Images often carry no machine-id, or all the same one. Then another boot id may be another machine, whose
-    processes still run: only a lock that could be seen and is free tells that from a reboot.
+    `lock_held`: whether the attempt's lock is held, perhaps by another machine that shares the volume; true also
+    where the volume supports no locks. Container images often have no machine-id, or all have the same one. Then a
+    different boot id may mean another machine, whose processes still run. Only a free lock tells a reboot from that.
     """
     if recorded == now:
         return Where.HERE
@@ -40,7 +40,7 @@ def where(recorded: Place, now: Place, *, lock_held: bool) -> Where:
 
 
 def _text(path: str) -> str:
-    """Empty where there is no such file."""
+    """The contents of a file; empty if it can't be read."""
     try:
         return Path(path).read_text().strip()
     except OSError:

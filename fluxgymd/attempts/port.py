@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port behind which attempts are run, and what every adapter shares: the gated shim.
+"""The port for running attempts. What all its adapters share is the shim with its gate.
 
-The order is the contract (DESIGN: An attempt): spawn the shim with a closed gate, record it, place it, record that,
-open the gate. If the daemon dies before the gate is opened, the shim reads an end of file and nothing was started.
-An adapter signals only what it has proved to be the attempt's own (promise 6).
+The order of a start is part of the contract: spawn the shim with its gate closed, record the shim, place it, record
+the placement, open the gate. If the daemon dies before it opens the gate, the shim reads an end of file and starts
+nothing. An adapter signals only processes that provably belong to the attempt (promise 6).
 """
 
 import signal
@@ -17,27 +17,29 @@ from fluxgymd.core.records import Place, Placement, Process
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptSpec:
-    """What is to be run."""
+    """An attempt to be started."""
 
     job: str
-    """The job's name: the field FLUXGYM_JOB of its lines in the journal."""
+    """The job's name, which becomes the field FLUXGYM_JOB of its lines in systemd's journal."""
     unit: str
     """`fluxgym-NAME-ID.NNN.scope`."""
     folder: Path
-    """attempts/NNN: the shim's files."""
+    """attempts/NNN, the folder for the shim's files."""
     log: Path
-    """training.log, appended to."""
+    """training.log. Output is appended."""
     argv: tuple[str, ...]
     environment: dict[str, str]
-    """The whole environment; FLUXGYM_ATTEMPT_ID in it is the mark of the attempt's processes."""
+    """The complete environment. Its FLUXGYM_ATTEMPT_ID marks the attempt's processes."""
     cwd: Path
     stop_limit: float
-    """Seconds between a stop's SIGTERM to all and its SIGKILL."""
+    """Seconds from a stop's SIGTERM to its SIGKILL."""
+    log_limit: int = 0
+    """Bytes of disk space that the log may take; 0: no limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptRef:
-    """What is known of an attempt that was made: enough to find it again after a restart of the daemon."""
+    """What is known about an existing attempt: enough to find it again after a restart of the daemon."""
 
     unit: str
     folder: Path
@@ -46,14 +48,16 @@ class AttemptRef:
     place: Place
     shim: Process | None
     placement: Placement | None
+    trainer: Process | None = None
+    """The journal's record, which is needed if the attempt's folder was deleted."""
 
 
 class Refused(Exception):
-    """The attempt could not be started; nothing of it runs. The text is one sentence."""
+    """The attempt could not be started, and nothing of it runs. The text is one sentence."""
 
 
 class Gate(Protocol):
-    """A spawned shim that waits. Closing the gate without opening it makes the shim leave by itself."""
+    """A spawned shim that waits. If the gate is closed without having been opened, the shim exits."""
 
     shim: Process
 
@@ -63,41 +67,45 @@ class Gate(Protocol):
 
 
 class Adapter(Protocol):
-    """One way to run attempts."""
+    """A way to run attempts."""
 
     name: str
-    """scope or process: recorded with each attempt."""
+    """`scope` or `process`; recorded with each attempt."""
 
     async def problem(self) -> str | None:
-        """One sentence if nothing can be started at present; None if all is well."""
+        """Why no attempt can be started at present, in one sentence; None if all is well."""
 
     async def spawn(self, spec: AttemptSpec) -> Gate:
-        """The shim with its gate closed. Refused if it cannot be had."""
+        """Starts the shim with its gate closed. Refused if that fails."""
 
     async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
-        """Puts the waiting shim where it belongs and proves it. Refused if that fails."""
+        """Puts the waiting shim where it belongs and checks that it is there. Refused if that fails."""
 
     async def evidence(self, ref: AttemptRef) -> Evidence:
-        """The facts of now."""
+        """The facts about the attempt at this moment."""
 
     async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
-        """The processes that are proved to be the attempt's, the shim among them; none where it runs elsewhere."""
+        """The processes that provably belong to the attempt, including the shim; none if it runs elsewhere."""
 
     async def gone(self, ref: AttemptRef) -> None:
-        """Returns when the shim may have left: a hint to look at the evidence again, never a proof."""
+        """Returns when the shim may have exited. This is a hint to look at the evidence again, not a proof."""
 
     async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
-        """Signals the trainer's own process. False if it is not there (any more)."""
+        """Signals the trainer's own process. False if there is none (any more)."""
 
     async def rouse(self, ref: AttemptRef) -> None:
-        """Lets everything of the attempt run that was stopped or frozen: thaw and SIGCONT."""
+        """Resumes all stopped or frozen processes of the attempt: thaws its cgroup and sends SIGCONT."""
 
     async def stop(self, ref: AttemptRef) -> None:
-        """Ends everything of the attempt: thaw, SIGTERM to all, and SIGKILL at the limit. Returns at once."""
+        """Ends all processes of the attempt: thaws them, sends SIGTERM, and SIGKILL at the stop limit. Returns at
+        once."""
 
     async def manager_stays(self) -> bool:
-        """The service manager is up and not about to leave, so a stop that it sent was somebody's wish for this
-        attempt. False where there is no manager."""
+        """Whether the service manager is up and not about to exit. If so, a stop that it sent was meant for this
+        attempt alone. False where there is no manager."""
 
     async def kill(self, ref: AttemptRef) -> None:
-        """SIGKILL to everything of the attempt. Returns at once."""
+        """Sends SIGKILL to all processes of the attempt. Returns at once."""
+
+    async def clear(self, ref: AttemptRef) -> None:
+        """Removes what was created for an attempt that never started, if no process is in it."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attempts without systemd: for containers and pods, and for a daemon started by hand where no user manager is.
+"""Attempts without systemd: in containers and pods, and for a daemon started by hand where no user manager runs.
 
-The shim leads a session of its own and is a subreaper. What belongs to an attempt is found by its mark and by descent
-(members.py). A daemon that systemd runs never uses this: its processes would end with the service's cgroup.
+The shim leads its own session and is a subreaper. The processes of an attempt are found by its mark and by descent
+(members.py). A daemon run by systemd never uses this adapter: the attempts would end with the service's cgroup.
 """
 
 import asyncio
@@ -10,11 +10,12 @@ import signal
 from collections.abc import Coroutine
 
 from fluxgymd import lanes
-from fluxgymd.attempts import gate, members, place, processes, records_on_disk
+from fluxgymd.attempts import gate, looks, members, processes
 from fluxgymd.attempts.gate import LEFT, ShimGate
+from fluxgymd.attempts.looks import Left
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
-from fluxgymd.core.evidence import Evidence, Where
+from fluxgymd.core.evidence import Evidence
 from fluxgymd.core.records import Placement, Process
 
 
@@ -44,7 +45,7 @@ class ProcessAdapter:
         return (await lanes.run(ref.unit, self._members, ref)).proved
 
     async def gone(self, ref: AttemptRef) -> None:
-        if ref.shim is not None and await lanes.run(ref.unit, self._is_here, ref):
+        if ref.shim is not None and await lanes.run(ref.unit, looks.is_here, ref):
             await gate.until_gone(ref.shim)
 
     async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
@@ -62,6 +63,9 @@ class ProcessAdapter:
     async def kill(self, ref: AttemptRef) -> None:
         self._in_background(members.kill_all(lambda: self._members(ref), lane=ref.unit, shim=ref.shim))
 
+    async def clear(self, ref: AttemptRef) -> None:
+        """Does nothing, since nothing was created."""
+
     async def manager_stays(self) -> bool:
         return False
 
@@ -77,36 +81,19 @@ class ProcessAdapter:
     # -- blocking looks at files and /proc -----------------------------------------------------------------------
 
     def _look(self, ref: AttemptRef) -> Evidence:
-        found = records_on_disk.read(ref.folder)
-        where = place.where(ref.place, place.here(), lock_held=found.lock_held or not found.locks)
-        return Evidence(
-            where=where,
-            shim_known=found.shim is not None,
-            started=found.started is not None,
-            exit=found.exit,
-            lock_held=found.lock_held,
-            populated=self._populated(ref) if where is Where.HERE else None,
-        )
+        return looks.look(ref, owns=lambda pid: processes.carries(pid, ref.mark), left=lambda: self._left(ref))
 
-    def _populated(self, ref: AttemptRef) -> bool | None:
-        left = self._members(ref)
-        if any(process != ref.shim for process in left.proved):
-            return True
-        return None if left.doubtful else False
+    def _left(self, ref: AttemptRef) -> Left:
+        found = self._members(ref)
+        if any(process != ref.shim for process in found.proved):
+            return Left(populated=True)
+        return Left(populated=None if found.doubtful else False, doubtful=found.doubtful)
 
     def _members(self, ref: AttemptRef) -> Members:
-        """Nobody, where the pids of the attempt mean nothing."""
-        if not self._is_here(ref):
+        """No processes if the attempt ran elsewhere, where its pids mean something else."""
+        if not looks.is_here(ref):
             return Members()
         return members.by_mark(mark=ref.mark, shim=ref.shim)
 
-    @staticmethod
-    def _is_here(ref: AttemptRef) -> bool:
-        return place.where(ref.place, place.here(), lock_held=False) is Where.HERE
-
     def _signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
-        trainer = records_on_disk.started(ref.folder)
-        return trainer is not None and self._owns(ref, trainer) and processes.send(trainer, number)
-
-    def _owns(self, ref: AttemptRef, process: Process) -> bool:
-        return process in self._members(ref).proved
+        return looks.signal_trainer(ref, self._members(ref), number)

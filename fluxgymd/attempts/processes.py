@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that cannot be mistaken for others, and signals that reach no stranger (promise 6).
+"""Identifies processes beyond doubt, and signals exactly the process that is meant (promise 6).
 
-A pid alone proves nothing: it is used again. A pid with its start time names one process for ever, and a pidfd that
-was opened before the start time was read stays bound to that process until the signal is sent.
+A pid alone proves nothing, since the kernel reuses pids. A pid with a start time identifies one process of this boot,
+and a pidfd that was opened before the start time was read stays bound to that process until the signal is sent.
 """
 
 import os
@@ -17,27 +17,27 @@ from fluxgymd.core.records import Process, Ticks
 T = TypeVar("T")
 
 MARK = "FLUXGYM_ATTEMPT_ID"
-"""The variable that every process of an attempt carries: 32 hex digits."""
+"""The environment variable that every process of an attempt has: 32 hex digits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stat:
-    """What /proc/PID/stat says (proc(5))."""
+    """Fields of /proc/PID/stat (proc(5))."""
 
     process: Process
     parent: int
     session: int
     dead: bool
-    """A zombie with no thread left: it waits to be reaped and does nothing more."""
+    """A zombie with no other thread left: it only waits to be reaped."""
 
 
 def stat(pid: int) -> Stat | None:
-    """None if there is no such process, or if /proc is mounted so that others' are hidden (hidepid)."""
+    """None if there is no such process, or if /proc hides it because it is another user's (hidepid)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    fields = text.rpartition(b")")[2].split()  # the name before it may hold blanks and brackets
+    fields = text.rpartition(b")")[2].split()  # the name before it may contain blanks and parentheses
     return Stat(
         process=Process(pid=pid, start=Ticks(int(fields[19]))),
         parent=int(fields[1]),
@@ -47,7 +47,7 @@ def stat(pid: int) -> Stat | None:
 
 
 def everyone() -> list[Stat]:
-    """All processes of this pid namespace that live."""
+    """All living processes of this pid namespace that /proc shows."""
     found = (stat(int(entry)) for entry in os.listdir("/proc") if entry.isdecimal())
     return [one for one in found if one is not None and not one.dead]
 
@@ -57,19 +57,40 @@ def lives(process: Process) -> bool:
     return now is not None and not now.dead and now.process == process
 
 
+def exists(pid: int) -> bool:
+    """Whether this pid namespace has a process with this pid, of any user, even if /proc hides it (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+def has_ended(process: Process) -> bool:
+    """Whether the process has certainly ended. One that is merely hidden from this user (hidepid) may be alive."""
+    now = stat(process.pid)
+    if now is not None:
+        return now.dead or now.process != process
+    return not exists(process.pid)
+
+
 def about(process: Process, read: Callable[[int], T]) -> T | None:
-    """What `read(pid)` says, if that is surely about this process: it lives afterwards too. None if it has ended."""
+    """The value of `read(pid)`, or None if the process has ended. It still lives after the read, so the value is
+    certainly about this process and not about another one with its pid."""
     value = read(process.pid)
     return value if lives(process) else None
 
 
 def carries(pid: int, mark: str) -> bool:
-    """Whether a process is known to have been started with this mark."""
+    """Whether a process was started with this mark; False if its environment can't be read."""
     return variable(pid, MARK) == mark
 
 
 def variable(pid: int, name: str) -> str | None:
-    """What a process was started with; None if it has no such variable, or is another user's."""
+    """A variable of the environment that a process was started with; None if it has no such variable, or if its
+    environment can't be read, for example because it is another user's."""
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -79,7 +100,7 @@ def variable(pid: int, name: str) -> str | None:
 
 
 def group_of(pid: int) -> str | None:
-    """The cgroup2 path of a process, as /proc/PID/cgroup has it."""
+    """The cgroup2 path of a process as in /proc/PID/cgroup; None if it has ended, or has only cgroup v1."""
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text(errors="surrogateescape").splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -88,7 +109,7 @@ def group_of(pid: int) -> str | None:
 
 
 def open_pidfd(process: Process) -> int | None:
-    """A descriptor of exactly this process, which becomes readable when it ends. None if it has ended."""
+    """A pidfd of exactly this process, which becomes readable when the process ends. None if it has ended."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:

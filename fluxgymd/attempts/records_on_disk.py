@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a shim left in the folder of its attempt: shim.json, started.json, exit.json and the lock.
+"""Reads the files that a shim left in the folder of its attempt: shim.json, started.json, exit.json and the lock.
 
-A file counts whole or not at all. One that cannot be read as its record is as good as absent, which never makes an
-attempt look more finished than it is.
+A record counts as a whole or not at all. A file that can't be decoded counts as absent, which never makes an attempt
+look more finished than it is.
 """
 
 import fcntl
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from fluxgym.files import Unusable, open_file, read_file
 from fluxgymd.attempts import processes
 from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import ExitRecord, Process, Record, Ticks
@@ -21,7 +22,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class ShimRecord(Record, frozen=True, kw_only=True):
-    """shim.json: written before the gate is waited for."""
+    """shim.json, which the shim writes before it waits at its gate."""
 
     contract: int
     pid: int
@@ -29,7 +30,7 @@ class ShimRecord(Record, frozen=True, kw_only=True):
     boot_id: str
     pid_namespace: str
     locked: bool = True
-    """False where the volume carries no locks: then the process itself is looked for."""
+    """False if the volume supports no locks. Then the reader checks for the shim's process instead."""
 
     @property
     def process(self) -> Process:
@@ -37,7 +38,7 @@ class ShimRecord(Record, frozen=True, kw_only=True):
 
 
 class StartedRecord(Record, frozen=True, kw_only=True):
-    """started.json: written before the first instruction of the trainer."""
+    """started.json, which is written before the first instruction of the trainer runs."""
 
     contract: int
     pid: int
@@ -52,22 +53,22 @@ class StartedRecord(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What was read."""
+    """The contents of an attempt's folder."""
 
     shim: ShimRecord | None
     started: StartedRecord | None
     exit: ExitRecord | None
     lock_held: bool
     locks: bool
-    """False where the volume carries no locks: nothing can be told of an attempt of another boot or namespace."""
+    """False if the volume supports no locks. Then nothing is known about an attempt of another boot or namespace."""
     notes: tuple[str, ...]
-    """One sentence for each file that is there and could not be read as its record."""
+    """A sentence for each file that exists but could not be decoded."""
 
 
 def read(path: Path) -> Found:
-    """The facts of now. OSError if the volume itself fails, which says nothing about the attempt.
+    """The present contents. OSError if the volume itself fails, which says nothing about the attempt.
 
-    The lock is probed before the records are read: a shim that leaves in between has written them by then.
+    The lock is probed before the records are read: a shim that exits in between has written them by then.
     """
     notes: list[str] = []
     flock_held = _flock_held(path / "lock")
@@ -84,25 +85,25 @@ def read(path: Path) -> Found:
 
 
 def started(path: Path) -> Process | None:
-    """The trainer's process, once it was started."""
+    """The trainer's process according to started.json; None if there is no such record."""
     record = _record(path / "started.json", StartedRecord, [])
     return None if record is None else record.process
 
 
 def _record(path: Path, kind: type[RecordT], notes: list[str]) -> RecordT | None:
     try:
-        return decode(path.read_bytes(), kind)
+        return decode(read_file(path), kind)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, Unusable) as error:
         notes.append(f"{path} is damaged and counts as absent: {error}.")
         return None
 
 
 def _flock_held(path: Path) -> bool:
-    """Whether somebody holds the lock; it is given back at once."""
+    """Whether a process holds the lock. This takes the lock if it is free, and releases it at once."""
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        lock = open_file(path, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
@@ -110,7 +111,7 @@ def _flock_held(path: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False  # no locks on this volume: shim.json says so
+        return False  # the volume supports no locks, which shim.json says too
     finally:
         os.close(lock)
     return False

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether anything of a job may run on this machine, told by its folder and by /proc, without its journal.
+"""Determines from a job's folder and from /proc, without the journal, whether anything of it may run on this machine.
 
-It is asked where the journal is damaged (core/damage.py). In doubt the answer is yes: "no" gives GPUs to others.
-A process runs in one boot of one machine alone: what was started under another boot id holds no GPU of this one.
+This is needed when the journal is damaged (core/damage.py). In case of doubt the answer is yes, because a no gives
+the job's GPUs to others. A process exists in only one boot of one machine, so an attempt that was started under
+another boot id holds no GPU here.
 """
 
 import os
@@ -15,26 +16,27 @@ from fluxgymd.attempts.records_on_disk import Found
 from fluxgymd.core.records import Place, Process
 
 SCOPE = "/fluxgym-"
-"""In the name of a scope's cgroup. The process adapter's attempts share the group of the daemon that started them."""
+"""Part of the name of every scope's cgroup. Attempts of the process adapter share the cgroup of the daemon that
+started them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Something may run."""
+    """A reason to assume that something of a job still runs."""
 
     attempt: int | None
-    """None: of which attempt cannot be told."""
+    """None: it is not known which attempt."""
     why: str
-    """A part of a sentence."""
+    """A clause."""
 
 
 def doubts(job: Path, here: Place) -> list[Doubt]:
-    """What of the job in this folder may run on this machine; nothing if surely nothing does. Blocks."""
+    """What may run on this machine of the job in the folder `job`; empty if certainly nothing does. Blocks."""
     folder = job / "attempts"
     try:
         names = sorted(name for name in os.listdir(folder) if name.isdecimal())
     except FileNotFoundError:
-        names = []  # it is made before anything is started
+        names = []  # the folder is created before anything is started
     except OSError as error:
         return [Doubt(None, f"{folder} cannot be read ({error.strerror})")]
     found = []
@@ -58,7 +60,7 @@ def _doubt(job: Path, found: Found, here: Place) -> str | None:
     if found.notes:
         return "has a damaged record"
     if found.shim is None:
-        # The gate is opened behind shim.json (shim.py), so without it nothing was started.
+        # The gate is opened only after shim.json is on the disk (shim.py), so without it nothing was started.
         return None if found.started is None else "has lost the record of its supervising process"
     if found.exit is not None and found.exit.kind == "never-started":
         return None
@@ -74,7 +76,7 @@ def _doubt(job: Path, found: Found, here: Place) -> str | None:
 
 
 def _of_job(job: Path, *, shim: Process | None) -> Members:
-    """The processes that carry the job's name and folder, and those of the shim's family and session."""
+    """The processes whose environment names the job and its folder, and those of the shim's family and session."""
 
     def marked(process: Process) -> bool:
         return bool(processes.about(process, lambda pid: _carries(pid, job)))
@@ -87,6 +89,6 @@ def _carries(pid: int, job: Path) -> bool:
     if processes.variable(pid, "FLUXGYM_JOB") != job.name or metrics is None:
         return False
     try:
-        return os.path.samefile(os.path.dirname(metrics), job)  # a home may have several names
+        return os.path.samefile(os.path.dirname(metrics), job)  # a home may have several paths
     except OSError:
         return True

@@ -1,33 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attempts as transient scopes of the user's systemd (daemons.md 2.4 to 2.6, 5.3). The default.
+"""Attempts as transient scopes of the user's systemd. This is the default adapter.
 
-Invariants. A unit is asked to stop only after its InvocationID was the recorded one; a process is signalled only
-after it was proved to be in the recorded cgroup, and that cgroup to be the attempt's. Evidence comes from files and
-cgroupfs, so an attempt is seen also while the bus or the manager is away.
+Invariants. A unit is stopped only if its InvocationID matches the recorded one, or if the attempt never started and
+no process is in the unit. A process is signalled only if it is proved to be in the recorded cgroup, and that cgroup
+to be the attempt's. Evidence comes from files and cgroupfs, so an attempt can be seen even while the bus or the
+manager is away. docs/decisions/attempts.md explains the design.
 """
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 
 from fluxgymd import lanes
-from fluxgymd.attempts import cgroups, gate, members, place, processes, records_on_disk
+from fluxgymd.attempts import cgroups, gate, looks, members, processes
 from fluxgymd.attempts.gate import LEFT, ShimGate
+from fluxgymd.attempts.looks import Left
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.bus import BusThread
 from fluxgymd.bus_types import BusAway, BusError, NoSuchProcess, NoSuchUnit, Property, UnitExists
-from fluxgymd.core.evidence import Evidence, Where
+from fluxgymd.core.evidence import Evidence
 from fluxgymd.core.records import Placement, Process
 from fluxgymd.failpoints import failpoint
+
+log = logging.getLogger(__name__)
 
 SLICE = "fluxgym.slice"
 RECONNECT_SECONDS = 10.0
 KILL_MARGIN_SECONDS = 10.0
-"""How much later than this daemon systemd kills: the daemon spares the shim, which records the end. systemd does not,
-and is there for the case that no daemon runs."""
+"""How much later systemd sends SIGKILL than the daemon does. The daemon spares the shim, which records the end;
+systemd doesn't, so its limit is only for the case that no daemon runs."""
 
 
 class ScopeAdapter:
@@ -75,7 +81,8 @@ class ScopeAdapter:
         return Placement(unit=spec.unit, invocation_id=facts.invocation_id, cgroup=group)
 
     async def _make_scope(self, spec: AttemptSpec, gate: Gate) -> None:
-        """Asks again once if the bus is lost in between: whether the scope was made is then seen in /proc."""
+        """Creates the scope; Refused if that fails. If the bus is lost in between, checks in /proc whether the scope
+        was created, and if it wasn't, asks once more."""
         properties = self._properties(spec, gate)
         for last in (False, True):
             try:
@@ -85,7 +92,7 @@ class ScopeAdapter:
                 return
             except NoSuchProcess:
                 raise Refused(
-                    "The supervising process left before it had its scope; the job's log says why."
+                    "The supervising process left before it had its scope; what it said is in the job's log."
                 ) from None
             except (BusAway, UnitExists) as error:
                 if _in_unit(await lanes.run(spec.unit, processes.group_of, gate.shim.pid), spec.unit):
@@ -98,7 +105,12 @@ class ScopeAdapter:
                 raise Refused(f"systemd refused to make {spec.unit}: {error}.") from None
 
     def _properties(self, spec: AttemptSpec, gate: Gate) -> list[Property]:
-        """daemons.md 2.5 says why each."""
+        """The properties of the scope (org.freedesktop.systemd1(5)).
+
+        KillMode: a stop ends the complete cgroup. CollectMode: a failed scope is unloaded like any other.
+        OOMPolicy: if the kernel kills one process for memory, systemd leaves the others alone, since the shim still
+        has to record the end.
+        """
         timeout = int((spec.stop_limit + KILL_MARGIN_SECONDS) * 1_000_000)
         properties = [
             Property("PIDs", "au", [gate.shim.pid]),
@@ -110,7 +122,7 @@ class ScopeAdapter:
             Property("OOMPolicy", "s", "continue"),
         ]
         if self._own_service is not None:
-            # At the manager's end the job is stopped, and saves, before the daemon is.
+            # When the manager exits, it stops the job, which then saves a checkpoint, before it stops the daemon.
             properties.append(Property("After", "as", [self._own_service]))
         return properties
 
@@ -118,22 +130,26 @@ class ScopeAdapter:
 
     async def evidence(self, ref: AttemptRef) -> Evidence:
         evidence = await lanes.run(ref.unit, _look, ref)
-        if evidence.populated and not evidence.lock_held and await self._is_another(ref):
-            return Evidence(
-                where=evidence.where,
-                shim_known=evidence.shim_known,
-                started=evidence.started,
-                exit=evidence.exit,
-                lock_held=False,
-                populated=False,
-            )
-        return evidence
+        if not evidence.populated or evidence.supervised:
+            return evidence
+        assert ref.placement is not None
+        try:
+            facts = await self._bus.unit_facts(ref.unit)
+        except NoSuchUnit:  # a new manager doesn't know the units of an old one: a member has to prove whose it is
+            found = await lanes.run(ref.unit, _members, ref)
+            doubtful = tuple(process.pid for process in found.doubtful)
+            return evidence if found.proved else replace(evidence, populated=None, doubtful=doubtful)
+        except BusError:
+            return evidence
+        # With another InvocationID it is a different unit of the same name. It could be created only because the
+        # attempt's own unit is gone.
+        return evidence if facts.invocation_id == ref.placement.invocation_id else replace(evidence, populated=False)
 
     async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
         return (await lanes.run(ref.unit, _members, ref)).proved
 
     async def gone(self, ref: AttemptRef) -> None:
-        if ref.shim is not None and await lanes.run(ref.unit, _is_here, ref):
+        if ref.shim is not None and await lanes.run(ref.unit, looks.is_here, ref):
             await gate.until_gone(ref.shim)
 
     # -- ending --------------------------------------------------------------------------------------------------
@@ -143,7 +159,7 @@ class ScopeAdapter:
 
     async def rouse(self, ref: AttemptRef) -> None:
         if await self._is_ours(ref):
-            with contextlib.suppress(BusError):  # it was not frozen
+            with contextlib.suppress(BusError):  # the unit was not frozen
                 await self._bus.thaw_unit(ref.unit)
         await lanes.run(ref.unit, _rouse, ref)
 
@@ -155,11 +171,28 @@ class ScopeAdapter:
     async def kill(self, ref: AttemptRef) -> None:
         self._in_background(self._kill(ref))
 
+    async def clear(self, ref: AttemptRef) -> None:
+        """Stops the scope if no process is in it.
+
+        Normally a scope disappears with its last process. But systemd 252 keeps one forever if its only process had
+        already exited, without being reaped, when the scope was created. That happens to a shim if its daemon is
+        killed at that moment.
+        """
+        try:
+            await self._bus.connected(deadline=RECONNECT_SECONDS)
+            facts = await self._bus.unit_facts(ref.unit)
+            if await lanes.run(ref.unit, cgroups.populated, facts.control_group) is False:
+                await self._bus.stop_unit(ref.unit)
+        except NoSuchUnit:
+            pass  # as a rule
+        except BusError as error:
+            log.warning("%s may be left, without a process: %s", ref.unit, error)
+
     async def _stop_unit(self, ref: AttemptRef) -> bool:
-        """False if systemd cannot be asked, or does not know the unit (any more)."""
+        """Whether systemd accepted the stop. False if it can't be reached, or doesn't know the unit (any more)."""
         if not await self._is_ours(ref):
             return False
-        with contextlib.suppress(BusError):  # it was not frozen
+        with contextlib.suppress(BusError):  # the unit was not frozen
             await self._bus.thaw_unit(ref.unit)
         try:
             await self._bus.stop_unit(ref.unit)
@@ -172,11 +205,11 @@ class ScopeAdapter:
         await self._kill(ref)
 
     async def _kill(self, ref: AttemptRef) -> None:
-        """The proved members, but the shim, which records the end; then the unit, with whoever hid in it."""
+        """Kills the proved members except the shim, which records the end, and then all that is left in the unit."""
         await lanes.run(ref.unit, _thaw, ref)
         await members.kill_all(lambda: _members(ref), lane=ref.unit, shim=ref.shim)
         if await self._is_ours(ref):
-            with contextlib.suppress(BusError):  # it ended in this moment
+            with contextlib.suppress(BusError):  # the unit has just ended
                 await self._bus.kill_unit(ref.unit, signal.SIGKILL)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
@@ -187,9 +220,9 @@ class ScopeAdapter:
     # -- whose unit it is ----------------------------------------------------------------------------------------
 
     async def _is_ours(self, ref: AttemptRef) -> bool:
-        """Unit, InvocationID and cgroup agree with what was recorded."""
+        """Whether the unit's InvocationID and cgroup match what was recorded for the attempt."""
         placement = ref.placement
-        if placement is None or not await lanes.run(ref.unit, _is_here, ref):
+        if placement is None or not await lanes.run(ref.unit, looks.is_here, ref):
             return False
         try:
             facts = await self._bus.unit_facts(ref.unit)
@@ -197,58 +230,45 @@ class ScopeAdapter:
             return False
         return (facts.invocation_id, facts.control_group) == (placement.invocation_id, placement.cgroup)
 
-    async def _is_another(self, ref: AttemptRef) -> bool:
-        """A unit of this name is there, and it is somebody else's: ours is gone, or it could not have been made."""
-        assert ref.placement is not None
-        try:
-            facts = await self._bus.unit_facts(ref.unit)
-        except NoSuchUnit:
-            return False  # a new manager does not know what an old one made
-        except BusError:
-            return False
-        return facts.invocation_id != ref.placement.invocation_id
-
 
 # --- blocking looks at files, /proc and cgroupfs
 
 
 def _look(ref: AttemptRef) -> Evidence:
-    found = records_on_disk.read(ref.folder)
-    where = place.where(ref.place, place.here(), lock_held=found.lock_held or not found.locks)
-    return Evidence(
-        where=where,
-        shim_known=found.shim is not None,
-        started=found.started is not None,
-        exit=found.exit,
-        lock_held=found.lock_held,
-        populated=_populated(ref) if where is Where.HERE else None,
-    )
-
-
-def _populated(ref: AttemptRef) -> bool | None:
-    """Without a placement the gate was never opened: nothing but the shim can be there, and the lock tells of it."""
     group = _group(ref)
-    return False if group is None else cgroups.populated(group)
+
+    def owns(pid: int) -> bool:
+        return group is not None and members.belongs(pid, group)
+
+    return looks.look(ref, owns=owns, left=lambda: _left(ref))
+
+
+def _left(ref: AttemptRef) -> Left:
+    """Whether processes are left in the cgroup. Without a placement the gate was never opened, so only the shim can
+    exist, and its lock shows that."""
+    group = _group(ref)
+    return Left(populated=False if group is None else cgroups.populated(group))
 
 
 def _members(ref: AttemptRef) -> Members:
-    """The processes of the recorded cgroup, if one of them proves that it is the attempt's: the shim, or a mark."""
+    """The processes of the recorded cgroup: proved if one of them shows that the cgroup is the attempt's, because it
+    is the recorded shim or trainer or carries the mark, and doubtful otherwise."""
     group = _group(ref)
-    if group is None or not _is_here(ref):
+    if group is None or not looks.is_here(ref):
         return Members()
     try:
         found = members.in_group(cgroups.directory(group), group)
     except OSError:
         return Members()
+    recorded = (ref.shim, ref.trainer)
     for process in found.proved:
-        if process == ref.shim or processes.about(process, lambda pid: processes.carries(pid, ref.mark)):
+        if process in recorded or processes.about(process, lambda pid: processes.carries(pid, ref.mark)):
             return found
     return Members(doubtful=found.proved)
 
 
 def _signal(ref: AttemptRef, number: signal.Signals) -> bool:
-    trainer = records_on_disk.started(ref.folder)
-    return trainer is not None and trainer in _members(ref).proved and processes.send(trainer, number)
+    return looks.signal_trainer(ref, _members(ref), number)
 
 
 def _rouse(ref: AttemptRef) -> None:
@@ -263,7 +283,7 @@ def _terminate_members(ref: AttemptRef) -> None:
 
 
 def _thaw(ref: AttemptRef) -> None:
-    """By hand: the manager may be away, or may have answered that it thawed nothing."""
+    """Thaws the cgroup without systemd, which may be unavailable or may not have thawed it."""
     group = _group(ref)
     if group is not None and _members(ref).proved:
         cgroups.thaw(group)
@@ -271,10 +291,6 @@ def _thaw(ref: AttemptRef) -> None:
 
 def _group(ref: AttemptRef) -> str | None:
     return None if ref.placement is None else ref.placement.cgroup
-
-
-def _is_here(ref: AttemptRef) -> bool:
-    return place.where(ref.place, place.here(), lock_held=False) is Where.HERE
 
 
 def _in_unit(group: str | None, unit: str) -> bool:

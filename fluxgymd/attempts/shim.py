@@ -1,44 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shim: one process beside each trainer that knows how it ended, also while no daemon runs.
+"""The shim: a process beside each trainer that records how the trainer ended, even while no daemon runs.
 
-    python -I -S shim.py --contract 1 --folder attempts/NNN --gate-fd N --log training.log --job NAME
-                         --directory DIR -- ARGV ...
+    python -I -S shim.py --contract 1 --folder attempts/NNN --gate-fd N --log training.log --log-limit BYTES
+                         --job NAME --directory DIR -- ARGV ...
 
-Invariants. Nothing of the trainer runs before started.json is on the disk, and nothing of that before the gate was
-opened. exit.json is written once, after the trainer's end, with what the kernel said and nothing else; it waits for
-no one. The lock is held as long as the shim lives. The trainer writes to the log itself, so it outlives the shim.
+Invariants. No instruction of the trainer runs before started.json is on the disk, and started.json is not written
+before the gate is open. exit.json is written once, after the trainer's end, and holds only what was observed; it
+waits neither for workers nor for journald. Disk space for it is reserved before the gate opens. The lock is held as
+long as the shim lives. The trainer writes to the log directly, so its output doesn't depend on the shim; the shim
+writes nothing there once the trainer runs.
 
-Standard library only, and all imports stand at the top: at an upgrade the files are replaced under a running shim.
-Its environment is the trainer's. What it writes is read by records.py and folder.py of any later version, so the
-keys only grow. daemons.md 2.8 is the specification; the numbers in the comments are its steps.
+The shim uses only the standard library and has all imports at the top, because an upgrade replaces the files under a
+running shim. It has the trainer's environment. attempts/records_on_disk.py of any later version reads what it writes,
+so keys may be added but never removed. docs/decisions/attempts.md explains the design.
 """
 
 import argparse
 import array
 import contextlib
 import ctypes
+import errno
 import fcntl
+import itertools
 import json
 import os
 import re
 import resource
 import signal
 import socket
+import stat
 import sys
 import termios
 import time
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 CONTRACT = 1
 ENDINGS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-WATCHED = ENDINGS | {signal.SIGCHLD}
+WISHES = {
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+}  # they may be sent to the whole scope, and must not end the shim, which has to write the exit record
+WATCHED = ENDINGS | WISHES | {signal.SIGCHLD}
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-LOCK_TAKEN = 75  # exit status: another shim holds this folder (EX_TEMPFAIL of sysexits.h)
+LOCK_TAKEN = 75  # exit status if another shim holds the lock (EX_TEMPFAIL of sysexits.h)
 
 POLL_SECONDS = 0.25
 LOCK_SECONDS = 2.0  # a daemon that probes the lock holds it for a moment
-RECORD_SECONDS = 600.0  # how long a full disk may keep the exit record waiting
-LEAVING_SECONDS = 2.0  # for workers that end just after the trainer's own process
+RECORD_BYTES = 16384  # more than an exit record needs: JSON takes 6 bytes for some characters of the last words
+LAST_WORDS_BYTES = 2000
+LAST_WORDS = "FLUXGYM_LAST_WORDS"  # names a file in memory for the output that a full disk refuses
+FULL_BYTES = 64 * 1024  # a disk with less free space counts as full: output is written in chunks
+LEAVING_SECONDS = 2.0  # for workers that end shortly after the trainer's own process
 DRAIN_SECONDS = 5.0
 STALL_SECONDS = 1.0
 OOM_SCORE_RAISE = 300
@@ -49,8 +63,8 @@ FAILPOINT_PASSES: dict[str, int] = {}
 
 
 def main() -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)  # 8: noted in the loop below, never acted upon
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, the kernel throws exit statuses away
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)  # wait_for_something notes them; they have no other effect
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, the kernel discards exit statuses
     options = parse(sys.argv[1:])
     become_supervisor()
     keep_only_the_gate(options.gate_fd)
@@ -58,16 +72,17 @@ def main() -> int:
     failpoint("shim.begins")
     locked = take_lock(folder)
     failpoint("shim.locked")
+    reserve_record(folder, "exit.json")
     write_record(folder, "shim.json", self_record(locked=locked))
     failpoint("shim.known")
     if not gate_opens(options.gate_fd):
-        write_record(folder, "exit.json", exit_record({"kind": "never-started"}, term_seen=bool(ending_pends())))
+        write_record(folder, "exit.json", exit_record({"kind": "never-started"}, seen=ending_pends()))
         return 0
     failpoint("shim.gate_opened")
     try:
         attempt = Attempt(options=options, folder=folder)
-    except OSError as error:  # a log that cannot be opened is as good as a program that cannot be started
-        write_record(folder, "exit.json", exit_record({"kind": "exec-failed", "errno": error.errno}, term_seen=False))
+    except OSError as error:  # a log that can't be opened is treated like a program that can't be started
+        write_record(folder, "exit.json", exit_record({"kind": "exec-failed", "errno": error.errno}))
         return 0
     attempt.run()
     return 0
@@ -79,6 +94,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--folder", required=True)
     parser.add_argument("--gate-fd", type=int, required=True)
     parser.add_argument("--log", required=True)
+    parser.add_argument("--log-limit", type=int, default=0)
     parser.add_argument("--job", required=True)
     parser.add_argument("--directory", required=True)
     parser.add_argument("--journal", default="/run/systemd/journal/socket")
@@ -86,21 +102,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def become_supervisor() -> None:  # 1
-    with contextlib.suppress(PermissionError):  # it is the leader of a group already
+def become_supervisor() -> None:
+    """Makes this process the leader of a session and a subreaper: orphans of the trainer become its children."""
+    with contextlib.suppress(PermissionError):  # already the leader of a process group
         os.setsid()
     os.umask(0o077)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def keep_only_the_gate(gate: int) -> None:
-    """Whatever else the daemon may have let slip through its exec stays out of the trainer too."""
+    """Closes all descriptors but 0 to 2 and the gate: none that leaked from the daemon must reach the trainer."""
     os.closerange(3, gate)
     os.closerange(gate + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def take_lock(folder: int) -> bool:  # 2
-    """Holds the folder's lock until this process ends. False where the volume carries no locks."""
+def take_lock(folder: int) -> bool:
+    """Takes the folder's lock, which is held until this process ends. False if the volume supports no locks. Exits if
+    another process still holds the lock after LOCK_SECONDS."""
     lock = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
     end = time.monotonic() + LOCK_SECONDS
     while True:
@@ -116,9 +134,10 @@ def take_lock(folder: int) -> bool:  # 2
             return False
 
 
-def gate_opens(gate: int) -> bool:  # 4
-    """Says that it waits, and waits for the daemon's word. False at its death, and if a stop came in the meantime."""
-    with contextlib.suppress(OSError):  # the daemon has died already: the end of file comes next
+def gate_opens(gate: int) -> bool:
+    """Reports that the shim is waiting, and waits until the daemon opens the gate. False if the daemon dies or closes
+    the gate, or if a stop has arrived in the meantime."""
+    with contextlib.suppress(OSError):  # the daemon is dead already, and the read gets an end of file
         os.write(gate, b"w")
     opened = os.read(gate, 1) == b"g"
     os.close(gate)
@@ -133,7 +152,7 @@ def ending_pends() -> set[signal.Signals]:
 
 
 class Attempt:
-    """One trainer from its start to its exit record."""
+    """A trainer, from its start to its exit record."""
 
     def __init__(self, *, options: argparse.Namespace, folder: int) -> None:
         self.argv: list[str] = options.argv
@@ -141,9 +160,11 @@ class Attempt:
         self.folder = folder
         self.log = os.open(options.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.journal = JournalCopier(log=options.log, job=options.job, address=options.journal)
+        self.cutter = LogCutter(log=self.log, limit=options.log_limit)
+        self.last_words = memory_file("fluxgym-last-words")
         self.started_at = time.time()
         self.oom_kills = oom_kills()
-        self.term_seen = False
+        self.seen: set[signal.Signals] = set()
         self.alone = False
         self.status: int | None = None
 
@@ -153,6 +174,7 @@ class Attempt:
         while self.status is None:
             self.wait_for_something(pid)
             self.journal.copy()
+            self.cutter.cut()
         outcome = {"kind": "exec-failed", "errno": failure} if failure else outcome_of(self.status)
         with contextlib.suppress(OSError):
             os.fsync(self.log)
@@ -162,11 +184,11 @@ class Attempt:
         self.leave(pid)
         failpoint("shim.leaves")
 
-    def start(self) -> tuple[int, int]:  # 5 and 6
-        """The trainer's pid, and the errno of its exec (0: it runs).
+    def start(self) -> tuple[int, int]:
+        """Starts the trainer. Returns its pid and the errno of its exec (0: it runs).
 
-        The forked process waits at a gate of its own until started.json is on the disk; if the shim dies before,
-        it leaves at the end of file. So no started.json means that no line of the trainer ran.
+        The forked process waits at a gate of its own until started.json is on the disk. If the shim dies before that,
+        the process reads an end of file and exits. So if there is no started.json, no instruction of the trainer ran.
         """
         go_read, go_write = os.pipe()
         failed_read, failed_write = os.pipe()
@@ -188,7 +210,7 @@ class Attempt:
         os.write(go_write, b"g")
         os.close(go_write)
         with os.fdopen(failed_read, "rb") as failed:
-            return pid, int(failed.read() or 0)  # ends when the exec closed the other end
+            return pid, int(failed.read() or 0)  # returns once a successful exec has closed the other end
 
     def become_trainer(self, *, go: int, failed: int) -> NoReturn:
         try:
@@ -196,8 +218,11 @@ class Attempt:
                 os._exit(0)
             failpoint("shim.child_goes")
             os.chdir(self.directory)
-            for number in (*WATCHED, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)
+            # A path and not a descriptor, which a launcher would not pass on.
+            if self.last_words is not None:
+                os.environ[LAST_WORDS] = f"/proc/{os.getppid()}/fd/{self.last_words}"
+            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                signal.signal(number, signal.SIG_DFL)  # undoes what Python ignores and what was inherited
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             raise_oom_score()
             os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
@@ -210,12 +235,12 @@ class Attempt:
         finally:
             os._exit(127)
 
-    def wait_for_something(self, pid: int) -> None:  # 7
-        """Takes one signal or lets a moment pass; reaps whatever has ended, orphans too."""
+    def wait_for_something(self, pid: int) -> None:
+        """Waits for one signal, at most POLL_SECONDS; then reaps all children that have ended, including orphans."""
         seen = signal.sigtimedwait(WATCHED, POLL_SECONDS)
         if seen is not None and seen.si_signo in ENDINGS:
-            # 8: systemd tells every process of a scope itself; handed on, the trainer would get it twice.
-            self.term_seen = True
+            # Not passed on: systemd signals every process of a scope, so the trainer would get it twice.
+            self.seen.add(signal.Signals(seen.si_signo))
         with contextlib.suppress(ChildProcessError):
             while True:
                 ended, status = os.waitpid(-1, os.WNOHANG)
@@ -225,28 +250,33 @@ class Attempt:
                     self.status = status
         self.alone = True
 
-    def write_exit(self, outcome: Json) -> None:  # 10
-        """Tries for as long as it may be a full disk: the record is why this process exists. Where its folder was
-        deleted there is nobody to read it."""
-        self.term_seen = self.term_seen or bool(ending_pends())
+    def write_exit(self, outcome: Json) -> None:
+        """Retries until the disk accepts the record, which is the purpose of this process. OSError if the folder was
+        deleted: nobody could read the record. Errors are reported to journald alone, since the log may be on the same
+        disk."""
         record = exit_record(
             outcome,
-            term_seen=self.term_seen,
+            seen=self.seen | ending_pends(),
             started_at=self.started_at,
             oom_kills=max(0, oom_kills() - self.oom_kills),
         )
-        end = time.monotonic() + RECORD_SECONDS
+        record["diskFull"] = is_full(self.log)
+        if self.last_words is not None:
+            record["lastWords"] = os.pread(self.last_words, LAST_WORDS_BYTES, 0).decode(errors="replace")
+        told = False
         while True:
             try:
                 return write_record(self.folder, "exit.json", record)
             except OSError as error:
-                if time.monotonic() > end or os.fstat(self.folder).st_nlink == 0:
+                if os.fstat(self.folder).st_nlink == 0:
                     raise
-                print(f"fluxgym shim: exit.json cannot be written: {error}.", file=sys.stderr, flush=True)
+                if not told:
+                    self.journal.send(f"fluxgym shim: exit.json cannot be written yet: {error}".encode())
+                told = True
                 time.sleep(1.0)
 
-    def leave(self, pid: int) -> None:  # 9
-        """Gives workers that are about to end, and the last lines on their way to journald, a moment."""
+    def leave(self, pid: int) -> None:
+        """Waits briefly for workers that are about to end, and for journald to accept the last lines."""
         end = time.monotonic() + LEAVING_SECONDS
         while not self.alone and time.monotonic() < end:
             self.wait_for_something(pid)
@@ -254,14 +284,22 @@ class Attempt:
 
 
 def outcome_of(status: int) -> Json:
-    """What waitpid said. Code and signal stay apart: 137 is a code, not a signal (containerd #8381)."""
+    """The result of waitpid. Code and signal stay separate: 137 is a code, not a signal (containerd #8381)."""
     if os.WIFSIGNALED(status):
         return {"kind": "signaled", "signal": os.WTERMSIG(status), "core": os.WCOREDUMP(status)}
     return {"kind": "exited", "code": os.WEXITSTATUS(status)}
 
 
+def memory_file(name: str) -> int | None:
+    """A file in memory; None if the machine forbids it, as the sysctl vm.memfd_noexec and some containers do."""
+    try:
+        return os.memfd_create(name)
+    except OSError:
+        return None
+
+
 def raise_oom_score() -> None:
-    """The trainer shall be chosen before the shim and the daemon when memory runs out."""
+    """Makes the kernel choose the trainer before the shim and the daemon when memory runs out."""
     with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
         score = min(1000, int(file.read()) + OOM_SCORE_RAISE)
         file.seek(0)
@@ -271,7 +309,7 @@ def raise_oom_score() -> None:
 # --- the records
 
 
-def self_record(*, locked: bool) -> Json:  # 3
+def self_record(*, locked: bool) -> Json:
     pid = os.getpid()
     return {
         "contract": CONTRACT,
@@ -283,8 +321,13 @@ def self_record(*, locked: bool) -> Json:  # 3
     }
 
 
-def exit_record(outcome: Json, *, term_seen: bool, started_at: float | None = None, oom_kills: int = 0) -> Json:
-    record: Json = {"contract": CONTRACT, **outcome, "termSeen": term_seen, "bootId": boot_id()}
+def exit_record(
+    outcome: Json, *, seen: Iterable[signal.Signals] = (), started_at: float | None = None, oom_kills: int = 0
+) -> Json:
+    """The contents of exit.json. `seen`: the signals that asked this process to end. Daemons that don't know
+    `endingsSeen` yet read `termSeen`."""
+    record: Json = {"contract": CONTRACT, **outcome, "termSeen": bool(seen), "bootId": boot_id()}
+    record["endingsSeen"] = sorted(seen)
     record["endedAt"] = time.time()
     if started_at is not None:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -296,25 +339,59 @@ def exit_record(outcome: Json, *, term_seen: bool, started_at: float | None = No
     return record
 
 
+def reserve_record(folder: int, name: str) -> None:
+    """Reserves disk space for a record, so that a disk that fills up later doesn't refuse it.
+
+    Blanks are written instead of only allocating blocks: on ext4, XFS and tmpfs, overwriting data in place needs no
+    more space, while the first write into an allocated block may. A copy-on-write file system needs a new block even
+    so; there the record waits until it gets one.
+    """
+    with os.fdopen(open_fresh(folder, f"{name}.new"), "wb") as stream:
+        stream.write(b" " * RECORD_BYTES)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.fsync(folder)
+
+
 def write_record(folder: int, name: str, record: Json) -> None:
-    """The whole file or none of it, on the disk when this returns (Pillai et al., OSDI 2014)."""
+    """Writes a record atomically and durably (Pillai et al., OSDI 2014), into the space that was reserved for it, if
+    there is any."""
     fresh = f"{name}.new"
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=folder)
-    with os.fdopen(file, "wb") as stream:
+    with os.fdopen(open_fresh(folder, fresh), "wb") as stream:
         failpoint("shim.record_opened")
         stream.write(json.dumps(record).encode() + b"\n")
-        stream.flush()
+        stream.truncate()
         failpoint("shim.record_written")
-        os.fsync(file)
+        os.fsync(stream.fileno())
     failpoint("shim.record_synced")
+    clear_name(folder, name)
     os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
     failpoint("shim.record_renamed")
     os.fsync(folder)
 
 
+def open_fresh(folder: int, fresh: str) -> int:
+    """Opens the file that will be renamed to a record. An existing regular file keeps its blocks."""
+    clear_name(folder, fresh)
+    return os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=folder)
+
+
+def clear_name(folder: int, name: str) -> None:
+    """Renames anything at this name that isn't a regular file to NAME.moved-N. A FIFO would block the writer, a link
+    would be followed, and a folder can't be replaced by a file."""
+    try:
+        if stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    taken = set(os.listdir(folder))
+    free = next(other for n in itertools.count(1) if (other := f"{name}.moved-{n}") not in taken)
+    os.rename(name, free, src_dir_fd=folder, dst_dir_fd=folder)
+
+
 def failpoint(name: str) -> None:
-    """SIGKILL to this process where FLUXGYM_FAILPOINTS says so (`NAME=kill` or `NAME=kill:PASS`): the small copy of
-    fluxgymd/failpoints.py, which tells more."""
+    """Kills this process with SIGKILL if FLUXGYM_FAILPOINTS says so (`NAME=kill` or `NAME=kill:PASS`). This is a
+    reduced copy of fluxgymd/failpoints.py, which explains more."""
     rules = os.environ.get("FLUXGYM_FAILPOINTS")
     if not rules:
         return
@@ -325,11 +402,12 @@ def failpoint(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-# --- what the kernel says (proc(5)); the daemon has its own, since this file stands alone
+# --- facts from the kernel (proc(5)); the daemon has its own functions, since this file imports nothing of it
 
 
 def start_time(pid: int) -> int:
-    """Clock ticks since boot: field 22 of stat, counted behind the name, which may hold blanks and brackets."""
+    """Clock ticks since boot: field 22 of stat. Counting starts after the name, which may contain blanks and
+    parentheses."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
 
@@ -340,13 +418,23 @@ def boot_id() -> str:
 
 
 def cgroup() -> str | None:
-    """This process's cgroup below the cgroup2 mount; None on a machine with cgroup v1 alone."""
+    """The path of this process's cgroup below the cgroup2 mount; None on a machine that has only cgroup v1."""
     with open("/proc/self/cgroup") as file:
         return next((line[3:].rstrip("\n") for line in file if line.startswith("0::")), None)
 
 
+def is_full(file: int) -> bool:
+    """Whether the disk of an open file has no space left that this user may use."""
+    try:
+        disk = os.fstatvfs(file)
+    except OSError:
+        return False
+    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+    return free * disk.f_frsize < FULL_BYTES
+
+
 def oom_kills() -> int:
-    """How many processes of this cgroup the kernel has killed for want of memory; 0 where it is not counted."""
+    """How many processes of this cgroup the kernel has killed for lack of memory; 0 where it doesn't count them."""
     try:
         with open("/proc/self/mountinfo") as mounts:
             tree = next(line.split()[4] for line in mounts if " - cgroup2 " in line)
@@ -356,14 +444,50 @@ def oom_kills() -> int:
         return 0
 
 
+# --- the length of the log
+
+
+class LogCutter:
+    """Punches a hole into the middle of a log that has grown too long. No offset in the log changes.
+
+    It keeps a quarter of the limit from the beginning of the log, and half of the limit from its end, which is more
+    than a reader takes at once. See docs/decisions/0090-long-logs-and-room.md.
+    """
+
+    PUNCH_HOLE = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE (linux/falloc.h)
+    PIECE_BYTES = 1024 * 1024  # a multiple of every file system's block size
+
+    def __init__(self, *, log: int, limit: int) -> None:
+        self.log = log
+        self.limit = limit
+        self.fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+        self.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
+
+    def cut(self) -> None:
+        if not self.limit:
+            return
+        facts = os.fstat(self.log)
+        # The minimum, because XFS preallocates blocks beyond the end of the file.
+        if min(facts.st_size, facts.st_blocks * 512) <= self.limit:
+            return
+        begin = self.whole(self.limit // 4)
+        end = self.whole(facts.st_size - self.limit // 2)
+        if end > begin and self.fallocate(self.log, self.PUNCH_HOLE, begin, end - begin) != 0:
+            self.limit = 0 if ctypes.get_errno() in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM) else self.limit
+
+    def whole(self, size: int) -> int:
+        return size - size % self.PIECE_BYTES
+
+
 # --- the copy of the log in the journal
 
 
 class JournalCopier:
-    """Sends new lines of the log to journald, which knows by the sender's cgroup to whose unit they belong.
+    """Sends new lines of the log to journald, which assigns them to a unit by the sender's cgroup.
 
-    The log file is the queue: what journald does not take now is tried again, until it lags by LAG_BYTES; then the
-    middle is skipped, and stands in training.log alone. Protocol: systemd.io/JOURNAL_NATIVE_PROTOCOL.
+    The log file is the queue: lines that journald doesn't accept are sent again later. If the copy lags by more than
+    LAG_BYTES, it skips to the last ROUND_BYTES, and the lines between are only in training.log. Protocol:
+    systemd.io/JOURNAL_NATIVE_PROTOCOL.
     """
 
     ROUND_BYTES = 256 * 1024
@@ -381,11 +505,11 @@ class JournalCopier:
         self.away = False
 
     def copy(self, *, at_the_end: bool = False) -> bool:
-        """One round. True if nothing is left to copy."""
+        """Sends at most ROUND_BYTES of the log. True if nothing is left to copy."""
         try:
             size = os.fstat(self.log).st_size
             if size < self.offset:
-                self.offset = 0  # somebody has cut the log
+                self.offset = 0  # the log was truncated
             if size - self.offset > self.LAG_BYTES:
                 self.offset = size - self.ROUND_BYTES
             data = os.pread(self.log, self.ROUND_BYTES, self.offset)
@@ -402,11 +526,12 @@ class JournalCopier:
         return not lines
 
     def wanted(self, *, is_bar: bool, newest: bool) -> bool:
-        """Lines always; of a progress bar that redraws itself the newest state, and that at most once a second."""
+        """Whether to send a line: always, but a state of a progress bar only if it is the newest, and at most once in
+        BAR_SECONDS."""
         return not is_bar or (newest and time.monotonic() >= self.bar_due)
 
     def send(self, text: bytes) -> bool:
-        """False if journald is away or has enough at present."""
+        """Sends one line. False if journald is away or its queue is full."""
         message = text.decode(errors="replace").encode()
         try:
             self.socket.sendto(self.fields + message + b"\n", self.address)
@@ -417,8 +542,9 @@ class JournalCopier:
         return True
 
     def drain(self) -> None:
-        """The last lines, and a bounded wait until journald has taken them: it looks the sender's unit up in /proc
-        when it reads a line, so the lines of a sender that has left already are not found by their unit."""
+        """Sends the last lines, and waits until journald has read them: at most DRAIN_SECONDS in all, and at most
+        STALL_SECONDS without progress. journald looks up the sender's unit in /proc when it reads a line, so lines
+        that it reads after this process has exited have no unit."""
         end = time.monotonic() + DRAIN_SECONDS
         stalled = time.monotonic() + STALL_SECONDS
         taken = (self.offset, 0)
@@ -430,10 +556,10 @@ class JournalCopier:
                 return
             time.sleep(0.001)
         if not self.away:
-            time.sleep(0.05)  # it has read the last line; a moment to look up its sender
+            time.sleep(0.05)  # journald has read the last line, and needs a moment to look up its sender
 
     def unread(self) -> int:
-        """Bytes that wait in the receiver's queue: SIOCOUTQ, which is TIOCOUTQ (unix(7))."""
+        """Bytes that wait in the receiver's queue (SIOCOUTQ, which equals TIOCOUTQ; unix(7)); 0 if unknown."""
         answer = array.array("i", [0])
         try:
             fcntl.ioctl(self.socket, termios.TIOCOUTQ, answer)
@@ -446,10 +572,11 @@ LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
 
 
 def split(data: bytes, *, at_the_end: bool, limit: int) -> list[tuple[int, bytes, bool]]:
-    r"""Cuts output into lines: (bytes taken, text, whether it is a state of a progress bar).
+    r"""Splits output into lines: (bytes taken, text, whether it is a state of a progress bar).
 
-    A line ends with \n or \r\n; text that ends with \r alone is a bar. An unfinished tail is held back, unless it is
-    the end or longer than `limit`. A \r at the very end is held back too: a \n may follow.
+    A line ends with \n or \r\n; text that ends with \r alone is a progress bar. An unfinished tail is held back,
+    except for full pieces of `limit` bytes, unless `at_the_end`. A \r at the very end is held back too, since a \n
+    may follow.
     """
     lines: list[tuple[int, bytes, bool]] = []
     for match in LINE.finditer(data):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions: pure functions over facts. Nothing here does I/O or asks for the time."""
+"""Decisions as pure functions of facts. Nothing in this package does I/O or reads a clock."""

@@ -1,26 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON that a disk or another program holds: whatever is wrong with it, it is one kind of error.
+"""Decodes JSON from a disk or from another program. Whatever is wrong with it raises the same kind of error.
 
-msgspec raises UnicodeDecodeError for bytes that are no UTF-8 and RecursionError for deep nesting, neither of which is
-a MsgspecError. One such line in a file must not end the daemon that reads it (promises 8 and 10).
+msgspec raises UnicodeDecodeError for bytes that aren't UTF-8 and RecursionError for deep nesting, and neither is a
+MsgspecError. In a name that it doesn't know it accepts any bytes: one damaged byte in a name would silently lose the
+value. It also accepts integers of any length, which neither the interface nor a packed job can hold. Such a line in a
+file must not end the daemon (promises 8 and 10).
 """
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
 
+_LONG_NUMBER = re.compile(rb"\d{19}")
+"""Only a number of this length can exceed 64 bits: 2**63 has 19 digits."""
+
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """The value. msgspec.MsgspecError if it is not of this type."""
+    """The decoded value. msgspec.MsgspecError if the data isn't valid JSON of this type."""
     value: T = decode_with(msgspec.json.Decoder(kind), data)
     return value
 
 
 def decode_with(decoder: "msgspec.json.Decoder[Any]", data: bytes) -> Any:
-    """The same with a decoder that is kept, for what is read line by line."""
+    """Like `decode`, with a decoder that the caller keeps, for files that are read line by line."""
     try:
-        return decoder.decode(data)
+        if not data.isascii():
+            data.decode()  # all of it is UTF-8
+        value = decoder.decode(data)
+        if _LONG_NUMBER.search(data):
+            msgspec.msgpack.encode(value)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from None
+    except OverflowError:
+        raise msgspec.ValidationError("an integer has more than 64 bits") from None
+    return value

@@ -1,20 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events of a job: the lines of its journal. Transitions only, never progress.
+"""The events of a job, which are the lines of its journal. They record transitions, never progress.
 
-A field may be added with a default, an event may be added; nothing changes its meaning and nothing goes away, because
-old journals are read for ever. Paths are relative to the job's home.
+An event may be added, and a field with a default. Nothing may be removed or change its meaning, because old journals
+must remain readable. Paths are relative to the job's home.
 """
 
 import msgspec
 
 from fluxgym.messages import Context
 from fluxgymd.core.decoding import decode_with
-from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Record
+from fluxgymd.core.records import ExitRecord, Number, Place, Placement, Process, Rank, Record, WallClock
 
 
 class Event(Record, frozen=True, kw_only=True, tag_field="event"):
-    at: float
+    at: WallClock
     """Seconds since the epoch."""
+
+
+class Copied(Record, frozen=True, kw_only=True):
+    """The pictures that were copied at the submit."""
+
+    pictures: int
+    names: str
+    """A hash of their names (datasets/contents.py)."""
 
 
 class Submitted(Event, frozen=True, kw_only=True, tag="submitted"):
@@ -22,26 +30,31 @@ class Submitted(Event, frozen=True, kw_only=True, tag="submitted"):
 
     id: str
     context: Context
-    """With every default filled in: what will be trained does not change when a default does."""
+    """All defaults are filled in, so a later change of a default doesn't change the training."""
     priority: int = 0
-    rank: float
-    """Place in the queue among equal priorities; the time of the submit."""
+    rank: Rank
+    """Place in the queue among jobs of the same priority: the time of the submit, but more than the rank of all jobs
+    that waited then."""
+    number: Number = 0
+    """Number of the submit in this home, independent of the clock. 0: imported, or from a version without numbers."""
+    copied: Copied | None = None
+    """None: a program, imported, or from a version that didn't record it."""
     version: int = 1
 
 
 class Imported(Event, frozen=True, kw_only=True, tag="imported"):
-    """Right behind Submitted, of a training that an older program made: what became of it before it was a job."""
+    """Follows Submitted if an older program ran the training: how it ended before it became a job."""
 
     outcome: str
     """completed, stopped or failed."""
     reason: str
-    """What that was concluded from."""
+    """The evidence for the outcome."""
     failure: str | None = None
-    """What a failure was: a FailureKind of the interface."""
+    """The kind of a failure: a FailureKind of the interface."""
 
 
 class FileStamp(Record, frozen=True, kw_only=True):
-    """What tells one version of a file from another."""
+    """Distinguishes versions of a file."""
 
     inode: int
     size: int
@@ -49,7 +62,7 @@ class FileStamp(Record, frozen=True, kw_only=True):
 
 
 class Reserved(Event, frozen=True, kw_only=True, tag="reserved"):
-    """The intent to start an attempt, and its lease: from here on its GPUs are taken."""
+    """The intent to start an attempt, with its lease: from this event on, its GPUs are taken."""
 
     attempt: int
     adapter: str
@@ -59,13 +72,21 @@ class Reserved(Event, frozen=True, kw_only=True, tag="reserved"):
     gpus: list[str]
     log_offset: int
     metrics_offset: int
+    log_inode: int | None = None
+    """Identifies the log that the trainer writes to: a file that replaces it says nothing about the attempt. None:
+    not known."""
+    metrics_inode: int | None = None
+    """The same for the file to which the trainer reports its progress."""
     resumed_from: str | None = None
+    """The checkpoint that the attempt starts from; None: it starts at step 0."""
     step: int = 0
-    """Steps done at the checkpoint that it starts from."""
+    """Steps done at that checkpoint."""
     set_aside: tuple[str, ...] = ()
-    """Checkpoints that were found broken, by the names that they have now."""
+    """Broken checkpoints, under their new names."""
     final_before: FileStamp | None = None
-    """The final file as it was before: one that is the same afterwards was not made by this attempt."""
+    """The final file before the attempt: if it is the same afterwards, the attempt didn't write it."""
+    temporary: str | None = None
+    """The folder for temporary files, on the machine where the attempt runs."""
 
 
 class Spawned(Event, frozen=True, kw_only=True, tag="spawned"):
@@ -88,109 +109,118 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 
 
 class StopAsked(Event, frozen=True, kw_only=True, tag="stop_asked"):
-    """The user wants the running attempt to end."""
+    """The user asked to stop the running attempt."""
 
     attempt: int
     after_checkpoint: bool = False
-    """Its next complete checkpoint is waited for before anything is sent."""
+    """The stop waits for the next complete checkpoint."""
     newest_checkpoint: str | None = None
-    """The newest complete one at that time, empty if there was none: the next one is another. None: it was not looked
-    for."""
+    """The newest complete checkpoint at that time, which the next one must differ from; empty if there was none.
+    None: not determined."""
+
+
+class Unsupervised(Event, frozen=True, kw_only=True, tag="unsupervised"):
+    """The shim is gone without an exit record and the trainer keeps running: its exit status will not be known."""
+
+    attempt: int
 
 
 class SightLost(Event, frozen=True, kw_only=True, tag="sight_lost"):
-    """Something of the attempt may run where we cannot look; its lease stays."""
+    """Something of the attempt may run where FluxGym can't see it; the job keeps its lease."""
 
     attempt: int
     why: str
 
 
 class SightRegained(Event, frozen=True, kw_only=True, tag="sight_regained"):
-    """The attempt can be seen again, and it runs."""
+    """FluxGym can see the attempt again, and it runs."""
 
     attempt: int
 
 
 class Stuck(Event, frozen=True, kw_only=True, tag="stuck"):
-    """The watchdog found that the attempt does not go on by itself. Once a hang."""
+    """The watchdog found that the attempt is stuck. Written once for each hang."""
 
     attempt: int
     rule: str
-    """Which of its rules found it (core/watchdog/verdict.py)."""
+    """The rule that found the hang (core/watchdog/verdict.py)."""
     why: str
-    """One sentence with the limit in it."""
-    since: float
-    """The last time at which its work went on."""
+    """One sentence that names the limit."""
+    since: WallClock
+    """When the clock of that rule began to run."""
     evidence: tuple[str, ...] = ()
-    """What was seen, a sentence each."""
+    """What the watchdog saw, a sentence each."""
     phase: str | None = None
     step: int | None = None
-    """Steps done, as the trainer told last."""
+    """Steps done, as last reported by the trainer."""
     acts: bool = False
-    """It is stopped for it, whatever it does from now on; if not, it is left as it is."""
+    """The attempt is stopped because of the hang, whatever it does from now on; otherwise it is left alone."""
 
 
 class Ended(Event, frozen=True, kw_only=True, tag="ended"):
-    """Nothing of the attempt is left: that is proved, and its lease is free."""
+    """Provably nothing of the attempt is left, and its lease is free."""
 
     attempt: int
     outcome: str
     """completed, failed, stopped, interrupted or never_started."""
     reason: str
     proof: str
-    """Why nothing of it can run any more."""
+    """Why nothing of the attempt can run any more."""
     exit: ExitRecord | None = None
     step: int = 0
-    """Steps done, as the trainer told last."""
+    """Steps done, as last reported by the trainer."""
     checkpoint_step: int = 0
     """Steps of the newest complete checkpoint."""
     steps_lost: int = 0
+    """Steps that have to be trained again, because no checkpoint holds them."""
     failure: str | None = None
-    """What a failure was: a FailureKind of the interface."""
+    """The kind of a failure: a FailureKind of the interface."""
     again: bool = False
-    """It is tried again by itself, as the job's restart policy says."""
-    not_before: float = 0.0
-    """The earliest time of that."""
+    """The job is retried automatically, as its restart policy says."""
+    not_before: WallClock = 0.0
+    """The earliest time of the retry; 0: at once."""
+    log_size: int | None = None
+    """Bytes of training.log at the end."""
 
 
 class Cancelled(Event, frozen=True, kw_only=True, tag="cancelled"):
-    """Stopped by the user while nothing of it ran."""
+    """The user stopped the job while it waited."""
 
 
 class ResumeAsked(Event, frozen=True, kw_only=True, tag="resume_asked"):
-    """Queued again by the user."""
+    """The user queued the job again."""
 
 
 class Held(Event, frozen=True, kw_only=True, tag="held"):
-    """It waits until it is released."""
+    """The job waits until the user releases it."""
 
 
 class Released(Event, frozen=True, kw_only=True, tag="released"):
-    """It waits for its turn again."""
+    """The job waits for its turn again."""
 
 
 class Moved(Event, frozen=True, kw_only=True, tag="moved"):
-    """Another place in the queue."""
+    """The job got another place in the queue."""
 
     priority: int
-    rank: float
+    rank: Rank
 
 
 class Edited(Event, frozen=True, kw_only=True, tag="edited"):
-    """Other settings, for the attempts to come."""
+    """The job got other settings, for its next attempts."""
 
     context: Context
 
 
 class Barred(Event, frozen=True, kw_only=True, tag="barred"):
-    """It cannot be started as it is; no attempt was made."""
+    """The job can't be started as it is; there was no attempt."""
 
     reason: str
     failure: str
 
 
 class Disowned(Event, frozen=True, kw_only=True, tag="disowned"):
-    """The user says that nothing of an attempt, which was lost on another machine, runs there any more."""
+    """The user says that nothing runs any more of an attempt that was lost."""
 
     attempt: int
 
@@ -203,6 +233,7 @@ AnyEvent = (
     | Placed
     | Started
     | StopAsked
+    | Unsupervised
     | SightLost
     | SightRegained
     | Stuck
@@ -222,11 +253,11 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: AnyEvent) -> bytes:
-    """One line of the journal, with its newline."""
+    """A line of the journal, with its newline."""
     return _encoder.encode(event) + b"\n"
 
 
 def decode(line: bytes) -> AnyEvent:
-    """msgspec.MsgspecError if the line is no event that this version knows."""
+    """The event on a line of the journal. msgspec.MsgspecError if this version doesn't know it."""
     event: AnyEvent = decode_with(_decoder, line)
     return event

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of an attempt, concluded from evidence alone (the truth table of DESIGN.md, "An attempt").
+"""Concludes from evidence alone what happened to an attempt.
 
-No single sign proves an end: systemd says "removed" of running units at each reload, and a scope keeps no exit
-status. So four facts are weighed together, and where they do not suffice the answer is "lost", never a guess
-(promises 2, 4 and 6).
+No single sign proves an end: systemd reports running units as removed at each reload, and a scope keeps no exit
+status. So several facts are considered together, and where they don't suffice the answer is "lost", never a guess
+(promises 2, 4 and 6). If the shim is killed, only the exit status is lost: as long as the records prove what lives
+and what doesn't, the attempt is still running or has ended (docs/decisions/0085-a-trainer-without-its-shim.md).
 """
 
 from dataclasses import dataclass
@@ -22,61 +23,82 @@ class Where(Enum):
     """Another machine: its processes cannot be seen from here."""
 
 
+class Trainer(Enum):
+    """The state of the trainer's own process, which is identified by pid and start time."""
+
+    LIVES = "lives"
+    """It exists, and its mark or its cgroup proves that it is the attempt's."""
+    ENDED = "ended"
+    """There is no process with this pid and start time any more."""
+    UNKNOWN = "unknown"
+    """It was not recorded, can't be examined, or exists without proof that it is the attempt's."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     where: Where
     shim_known: bool
-    """shim.json is there."""
+    """shim.json exists."""
     started: bool
-    """started.json is there."""
+    """The trainer was started: there is a started.json, or the journal says so."""
     exit: ExitRecord | None
-    lock_held: bool
-    """The shim's flock: the kernel drops it whatever happens."""
+    supervised: bool
+    """The shim lives: its lock is held, which the kernel releases however a process ends, or its process exists."""
+    trainer: Trainer
     populated: bool | None
-    """Processes of the attempt exist (its cgroup, or its members). None: it cannot be told."""
+    """Processes of the attempt exist, in its cgroup or by its mark. None: that can't be determined."""
+    doubtful: tuple[int, ...] = ()
+    """Pids of processes that may be the attempt's, without proof. They are never signalled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """It runs, or is about to leave: look again when the shim is gone."""
+    """The attempt runs or is about to end: look again when the shim is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAlone:
+    """The shim is gone without an exit record and the trainer keeps running: its exit status will not be known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """It ended as recorded (None: no record could be had), and nothing of it is left."""
+    """The attempt ended as recorded (None: there is no exit record), and nothing of it is left."""
 
     exit: ExitRecord | None
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOver:
-    """The trainer ended as recorded, but processes of the attempt remain: they are to be stopped, the GPU kept."""
+    """The trainer ended as recorded (None: there is no exit record), but processes of the attempt remain. They have
+    to be stopped, and the attempt keeps its GPUs until then."""
 
-    exit: ExitRecord
+    exit: ExitRecord | None
 
 
 @dataclass(frozen=True, slots=True)
 class NeverStarted:
-    """The gate was never opened: it costs no retry."""
+    """The trainer was never started, so the attempt doesn't count as a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rebooted:
-    """The machine or the namespace that it ran in is gone, and it left no exit record."""
+    """The boot or pid namespace in which the attempt ran is gone, and there is no exit record."""
 
 
 @dataclass(frozen=True, slots=True)
 class LostSight:
-    """Something of it may run, or ran where we cannot look: the GPU stays taken."""
+    """Something of the attempt may run, here or where FluxGym can't see it: its GPUs stay taken."""
 
     why: str
+    """A clause."""
 
 
-Conclusion = Runs | Ended | LeftOver | NeverStarted | Rebooted | LostSight
+Conclusion = Runs | RunsAlone | Ended | LeftOver | NeverStarted | Rebooted | LostSight
 
 
 def conclude(evidence: Evidence) -> Conclusion:
-    """The truth table. Its rows stand in the order in which they win."""
+    """What happened to the attempt. The first rule that applies decides."""
     if evidence.where is Where.ELSEWHERE:
         return LostSight("it was started on another machine, which cannot be asked from here")
     if evidence.exit is not None:
@@ -84,19 +106,33 @@ def conclude(evidence: Evidence) -> Conclusion:
             return NeverStarted()
         if evidence.where is Where.OTHER_BOOT:
             return Ended(evidence.exit)
-        if evidence.lock_held:
-            return Runs()  # the record is written, the shim is about to leave
-        if evidence.populated is None:
-            return LostSight("its trainer ended, but whether anything of it still runs cannot be told")
-        return LeftOver(evidence.exit) if evidence.populated else Ended(evidence.exit)
+        if evidence.supervised:
+            return Runs()  # the record is written, and the shim is about to exit
+        return _what_is_left(evidence)
     if evidence.where is Where.OTHER_BOOT:
         return Rebooted() if evidence.started or evidence.shim_known else NeverStarted()
-    if evidence.lock_held:
+    if evidence.supervised:
         return Runs()
-    if evidence.populated is None:
-        return LostSight("its supervising process is gone, and whether its trainer runs cannot be told")
-    if evidence.populated:
-        return LostSight("its supervising process is gone, but its trainer may still run")
-    if not evidence.started:
+    if evidence.trainer is Trainer.LIVES:
+        return RunsAlone()
+    if evidence.started:
+        if evidence.trainer is Trainer.ENDED:
+            return _what_is_left(evidence)
+        return LostSight(f"its supervising process is gone, and its trainer may still run{_named(evidence)}")
+    if evidence.populated is False:
         return NeverStarted()
-    return Ended(None)
+    return LostSight(f"its supervising process is gone, and whether a trainer runs cannot be told{_named(evidence)}")
+
+
+def _what_is_left(evidence: Evidence) -> Ended | LeftOver | LostSight:
+    """The conclusion for an attempt whose trainer has ended."""
+    if evidence.populated is None:
+        return LostSight(f"its trainer has ended, and processes that it may have left still run{_named(evidence)}")
+    return LeftOver(evidence.exit) if evidence.populated else Ended(evidence.exit)
+
+
+def _named(evidence: Evidence) -> str:
+    if not evidence.doubtful:
+        return ""
+    which = "process" if len(evidence.doubtful) == 1 else "processes"
+    return f" ({which} {', '.join(map(str, evidence.doubtful))})"

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a failure was, told from the evidence that an attempt left, with one line of advice for each kind.
+"""Classifies a failure by the evidence that an attempt left, and has a line of advice for each kind.
 
-The lines are those of PyTorch, CUDA, the kernel and the two trainers. Where nothing matches it is `other`: no cause
-is made up.
+The patterns match messages of PyTorch, CUDA, the kernel and the two trainers. If none matches, the kind is `other`:
+FluxGym invents no cause.
 """
 
 import errno
 import re
 
-from fluxgym.messages import FailureKind, Kind
+from fluxgym.messages import FailureKind
 from fluxgymd.core.records import ExitRecord
 
 _ADVICE = {
@@ -34,12 +34,19 @@ _ADVICE = {
 }
 
 
-def advice(kind: FailureKind, *, name: str) -> str:
-    """What to do about a failure of the job of this name, in one line."""
-    return _ADVICE[kind].format(name=name)
+_WITHOUT_LOG = {
+    FailureKind.CRASHED: "It crashed, or a driver below it did, and wrote nothing before; `dmesg` may say where.",
+    FailureKind.OTHER: "It wrote nothing to its log: run its program by hand to see what is wrong.",
+}
 
 
-# In the order in which they win: a full disk also ends in a traceback, and so does an exhausted GPU.
+def advice(kind: FailureKind, *, name: str, log_is_empty: bool = False) -> str:
+    """One line that says what to do about a failure of the job `name`."""
+    text = _WITHOUT_LOG.get(kind, _ADVICE[kind]) if log_is_empty else _ADVICE[kind]
+    return text.format(name=name)
+
+
+# The first match wins, so specific signs come first: a full disk and an exhausted GPU also end in a traceback.
 SIGNS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
     (kind, re.compile("|".join(signs), re.IGNORECASE))
     for kind, signs in (
@@ -54,7 +61,7 @@ SIGNS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
                 *("insufficient shared memory", r"DataLoader worker .* is killed by signal: Killed"),
             ),
         ),
-        # torch.save tells a full disk as what its archive met (measured with torch 2.13 on a full tmpfs).
+        # On a full disk, torch.save fails with an error of its archive writer (measured: torch 2.13, full tmpfs).
         (
             FailureKind.DISK_FULL,
             ("No space left on device", "Disk quota exceeded", r"inline_container\.cc:\d+\] \. unexpected pos"),
@@ -80,10 +87,11 @@ SIGNS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
 )
 
 CRASHES = frozenset({4, 6, 7, 8, 11})  # SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV
+BUS = 7  # SIGBUS: sent on a full disk for a write to a mapped file
 KILL = 9
 
 NOT_STARTED = {
-    errno.ENOENT: FailureKind.MISSING_FILE,  # of a script it may be the interpreter
+    errno.ENOENT: FailureKind.MISSING_FILE,  # the program, or the interpreter of a script
     errno.ENOTDIR: FailureKind.MISSING_FILE,
     errno.EACCES: FailureKind.BAD_SETTING,
     errno.ENOEXEC: FailureKind.BAD_SETTING,
@@ -92,11 +100,12 @@ NOT_STARTED = {
     errno.ENOSPC: FailureKind.DISK_FULL,
     errno.EDQUOT: FailureKind.DISK_FULL,
 }
-"""By the error number of the exec, or of the files that must be there before it."""
+"""Kinds by the errno of a failed start: of the exec, or of the files that have to be opened before it."""
 
 
-def classify(record: ExitRecord, tail: str, *, kind: Kind = Kind.TRAINING) -> FailureKind:
-    """The kind of a failure. `tail`: the last lines of the attempt's output; `kind`: what the job does."""
+def classify(record: ExitRecord, tail: str, *, refusal_status: int | None) -> FailureKind:
+    """The kind of a failure. `tail`: the last lines of the attempt's output; `refusal_status`: the exit status with
+    which the program rejects its settings, if it has one."""
     if record.oom_kills:
         return FailureKind.HOST_OUT_OF_MEMORY
     if record.kind == "exec-failed":
@@ -104,10 +113,12 @@ def classify(record: ExitRecord, tail: str, *, kind: Kind = Kind.TRAINING) -> Fa
     for failure, sign in SIGNS:
         if sign.search(tail):
             return failure
+    if record.disk_full and (record.kind == "exited" or record.signal == BUS):
+        return FailureKind.DISK_FULL  # the program's own message may not have been written
     if record.kind == "signaled":
         if record.signal == KILL:
             return FailureKind.KILLED
         if record.signal in CRASHES:
             return FailureKind.CRASHED
-    # 2: the trainer's argparse refused the command line. What it means to another program is not known.
-    return FailureKind.BAD_SETTING if record.code == 2 and kind is Kind.TRAINING else FailureKind.OTHER
+    refused = refusal_status is not None and record.code == refusal_status
+    return FailureKind.BAD_SETTING if refused else FailureKind.OTHER

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One GPU as NVML tells it at one moment. A value that the driver does not tell is None."""
+"""One GPU as NVML reports it at one moment. A value that the driver doesn't report is None."""
 
 from fluxgymd.core.records import Record
 
 
 class Reading(Record, frozen=True, kw_only=True):
-    """Source of each field: NVML API reference, docs.nvidia.com/deploy/nvml-api."""
+    """A reading of one GPU. The fields are explained in the NVML API reference, docs.nvidia.com/deploy/nvml-api."""
 
     index: int
     uuid: str
@@ -13,8 +13,9 @@ class Reading(Record, frozen=True, kw_only=True):
     memory_total: int | None = None
     """Bytes."""
     memory_used: int | None = None
+    """Bytes."""
     utilization: int | None = None
-    """Per cent of the last sample period in which a kernel ran: no sign of life, a hung collective shows 100."""
+    """Per cent of the last sample period in which a kernel ran. No proof of progress: a hung collective shows 100."""
     temperature: int | None = None
     """Degrees Celsius."""
     power_draw: float | None = None
@@ -26,10 +27,11 @@ class Reading(Record, frozen=True, kw_only=True):
     throttled: tuple[str, ...] | None = None
     """Why the clocks are lower than they could be: power_cap, thermal, hardware_slowdown, power_brake, sync_boost."""
     processes: tuple[int, ...] | None = None
-    """Pids of the compute processes, in the namespace of the host."""
+    """Pids of the compute processes, in the host's pid namespace. Newer drivers use the caller's namespace instead,
+    and leave out processes that have no pid there. None: this driver doesn't list processes."""
     xids: tuple[int, ...] = ()
-    """Xid errors since the asking began, in their order (docs.nvidia.com/deploy/xid-errors)."""
+    """Xid errors since the first reading, in order (docs.nvidia.com/deploy/xid-errors)."""
     ecc_uncorrected: int | None = None
     """Uncorrected ECC errors since the driver was loaded."""
     lost: bool = False
-    """NVML answers for the other GPUs, and says of this one that it is lost: it fell off the bus."""
+    """The GPU fell off the bus: NVML works, but reports this GPU as lost or not at all."""

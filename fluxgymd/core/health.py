@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the service's own heartbeat may be sent.
+"""Decides whether the daemon may send its own heartbeat to systemd (docs/decisions/heartbeat.md).
 
-A missed beat must mean that a restart of the daemon would help, and a beat must be impossible while that is so
-(daemons.md 3.2). NVML, trainers, slow clients, a full disk, a volume that hangs and a bus that is away are not in
-here: a restart does not mend them.
+A missed beat must mean that a restart of the daemon would help, and while it would help there must be no beat. NVML,
+trainers, slow clients, a full disk, a volume that hangs and a bus that is away don't count here, because a restart
+doesn't fix them.
 
-The daemon looks LOOKS times in a WatchdogSec, and beats at each look at which all is well *now*: nothing is excused
-for a while, for the time that may pass is WatchdogSec itself. An event loop that is blocked does not look, so it does
-not beat. What a look can see is seen at the first or the second look after it began, and after RESTART_LOOKS such
-looks in a row the daemon asks for the restart: so it too comes within WatchdogSec of the fault, and not of the last
-beat (docs/decisions/heartbeat.md). Looks are counted and not seconds: a daemon that gets no processor, or whose
-machine sleeps, does not look, and condemns itself for nothing.
+The daemon looks LOOKS times in a WatchdogSec, and beats at each look that finds no fault. There are no grace periods:
+WatchdogSec itself is the time that may pass. A blocked event loop doesn't look, so it doesn't beat. Any other fault
+is found at the first or second look after it began, and after RESTART_LOOKS faulty looks in a row the daemon asks for
+its restart. So that restart, too, comes within WatchdogSec of the fault, and not of the last beat. Looks are counted,
+not seconds: a daemon that gets no processor time, or whose machine sleeps, doesn't look and so finds no fault in
+itself.
 """
 
 from collections.abc import Sequence
@@ -18,22 +18,22 @@ from dataclasses import dataclass
 from enum import Enum
 
 LOOKS = 6
-"""In a WatchdogSec."""
+"""Looks in a WatchdogSec."""
 RESTART_LOOKS = 4
-"""With a fault, one after the other."""
+"""Faulty looks in a row after which the daemon asks for its restart."""
 PASS_SECONDS = 30.0
-"""The one fault that is found later: a pass may wait 20 s for a systemd and a logind that do not answer, and another
-comes 5 s after it."""
+"""How long the scheduler may go without finishing a pass. This is the only fault that is found later: a pass may wait
+20 s for a systemd and a logind that don't answer, and the next pass begins 5 s later."""
 
 
 class Bus(Enum):
-    """The bus thread, at a look."""
+    """The state of the bus thread at a look."""
 
     NONE = "none"
-    """There is none; or it connects again by itself, which a restart would do no better."""
+    """There is no bus thread, or it is reconnecting, which a restart would not speed up."""
     ANSWERS = "answers"
     SILENT = "silent"
-    """What was asked at this look has not come through its queue."""
+    """A question that was asked for this look has not come through its queue."""
     ENDED = "ended"
 
 
@@ -42,20 +42,21 @@ class Vitals:
     """What a look found."""
 
     loop_busy: float
-    """Seconds by which the event loop was late for this look by its own work. Those that it waited for a processor
-    are not counted: on a loaded machine a restart makes it worse."""
+    """Seconds by which the event loop was late for this look because of its own work. Time in which it waited for a
+    processor doesn't count: on a loaded machine a restart makes things worse."""
     last_pass: float
-    """Seconds since the scheduler finished a pass."""
+    """Seconds since the scheduler last finished a pass."""
     bus: Bus
     write_stands: float
-    """Seconds for which a disk write has not moved, and others that began later came back: so it is the write that
-    hangs, and not the disk. 0 if there is none."""
+    """Seconds for which a disk write has made no progress although a write that began later has finished, so that the
+    write hangs and not the disk. 0 if there is none."""
     failing: Sequence[str] = ()
-    """The daemon's own tasks that fail again and again."""
+    """Names of the daemon's own tasks that fail repeatedly."""
 
 
 def faults(vitals: Vitals, *, look_seconds: float) -> list[str]:
-    """What a restart would mend; empty if the beat may be sent. `look_seconds`: between two looks."""
+    """The faults that a restart would fix, as clauses; empty if the beat may be sent. `look_seconds`: the time
+    between two looks."""
     found = []
     if vitals.loop_busy > look_seconds:
         found.append(f"the event loop was {vitals.loop_busy:.0f} s late by its own work")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's events as sentences: what happened while you were away."""
+"""Describes a job's events in sentences, for a person who was away."""
 
 from typing import assert_never
 
@@ -15,7 +15,7 @@ _OUTCOMES = {
 
 
 def sentence(event: e.AnyEvent) -> str:
-    """What the event says, for people."""
+    """The event as one or more sentences."""
     match event:
         case e.Submitted():
             return "It was submitted."
@@ -33,6 +33,8 @@ def sentence(event: e.AnyEvent) -> str:
             return f"It runs as process {event.trainer.pid}."
         case e.StopAsked():
             return "A stop was asked for" + (", after its next checkpoint." if event.after_checkpoint else ".")
+        case e.Unsupervised():
+            return "Its supervising process is gone, and it runs on: its exit status will not be known."
         case e.SightLost():
             return f"Sight of it was lost: {event.why}."
         case e.SightRegained():
@@ -63,8 +65,8 @@ def sentence(event: e.AnyEvent) -> str:
 
 
 def _outcome(outcome: str, reason: str) -> str:
-    """The outcome and its reason, which may say the same already. One of version 0.1.0 may end in what a program
-    printed, without a full stop."""
+    """The outcome and its reason, or only the reason if it already states the outcome. A reason from version 0.1.0
+    may end in a program's output, without a full stop."""
     said = _OUTCOMES.get(outcome, f"It ended as {outcome}.")
     why = f"{reason.rstrip('.')}."
     return why if why.startswith(said.removesuffix(".")) else f"{said} {why}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job is: the fold of its events. This is the only place that turns events into states.
+"""The state of a job, which is the fold of its events. This is the only place that turns events into states.
 
-An event that cannot follow the ones before it means that the journal is not what we wrote: BadHistory, and the job is
-damaged rather than guessed at (promise 8).
+An event that can't follow the ones before it means that the journal isn't what FluxGym wrote. Then `apply` raises
+BadHistory, and the job counts as damaged; its state is not guessed (promise 8).
 """
 
 from collections.abc import Callable, Iterable
@@ -15,16 +15,16 @@ from fluxgym.messages import Context, Kind
 from fluxgymd.core import events as e
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process
 
-# Structs and not dataclasses: `replace` is a third of the time of a start with thousands of jobs, and engine/packing
-# needs to write them down and read them back.
+# Structs and not dataclasses: `replace` takes a third of the time of a start with thousands of jobs, and
+# engine/packing has to encode and decode them.
 
 
 class BadHistory(Exception):
-    """The events contradict each other; the text says where."""
+    """The events contradict each other. The text is a clause that says where."""
 
 
 class Hang(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the watchdog found, as of its event."""
+    """A hang that the watchdog found, as of its event."""
 
     at: float
     rule: str
@@ -36,11 +36,11 @@ class Hang(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Steps done, over all attempts."""
     acts: bool
     before: int | None = None
-    """The step of the hang before, if the job has not come further since then."""
+    """The step of the previous hang that was acted on, if the job hasn't advanced beyond it; else None."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One start of the job, as far as it got."""
+    """A start of the job. Fields are None until the attempt gets that far."""
 
     number: int
     adapter: str
@@ -50,27 +50,33 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     gpus: tuple[str, ...]
     log_offset: int
     metrics_offset: int
+    log_inode: int | None
+    metrics_inode: int | None
     resumed_from: str | None
     step: int
     final_before: e.FileStamp | None
     reserved_at: float
+    temporary: str | None = None
     shim: Process | None = None
     placement: Placement | None = None
     trainer: Process | None = None
+    unsupervised: bool = False
+    """The shim ended before the trainer did."""
     hang: Hang | None = None
     ended_at: float | None = None
     exit: ExitRecord | None = None
+    log_size: int | None = None
 
 
 class Queued(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """It waits for its turn."""
+    """The job waits for its turn."""
 
     reason: str | None = None
-    """How the attempt before failed, if it is tried again by itself."""
+    """How the previous attempt failed, if this is an automatic retry."""
 
 
 class Interrupted(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """It ended by no fault of its own and waits for its turn again."""
+    """The job ended through no fault of its own and waits for its turn again."""
 
     reason: str
 
@@ -84,7 +90,7 @@ class Running(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class Stopping(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The user wants it to end; something of it may still run."""
+    """The user asked to stop the job; something of it may still run. The fields are those of events.StopAsked."""
 
     attempt: Attempt
     after_checkpoint: bool = False
@@ -123,23 +129,27 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str
     context: Context
     submitted_at: float
+    number: int = 0
+    """The number of its submit. 0: from an older version; then the time of the submit gives the order."""
     priority: int
     rank: float
     state: State
+    copied: e.Copied | None = None
+    """The pictures that were copied at the submit; None: not known."""
     attempts: int = 0
     last: Attempt | None = None
     steps_lost: int = 0
     checkpoint_step: int = 0
     """Steps of the newest complete checkpoint, as of the last end of an attempt."""
     fruitless: int = 0
-    """Attempts in a row that were tried again by themselves and brought no newer checkpoint."""
+    """Consecutive attempts that were retried automatically and brought no newer checkpoint."""
     hung_at: int | None = None
-    """The step of the last hang that was acted on, since the user asked for the job."""
+    """The step of the last hang that was acted on, since the user last queued the job."""
     start_failures: int = 0
-    """Attempts in a row that were never started."""
+    """Consecutive attempts that were never started."""
     held: bool = False
     not_before: float = 0.0
-    """Wall clock: it is not started earlier."""
+    """The earliest time of the next start (wall clock)."""
 
     @property
     def name(self) -> str:
@@ -147,12 +157,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def lease(self) -> tuple[str, ...] | None:
-        """The GPUs that it holds (none of them: the CPU slot); None if it holds nothing."""
+        """The GPUs that the job holds (empty: the CPU slot); None if it holds nothing."""
         return self.state.attempt.gpus if isinstance(self.state, Live) else None
 
 
 def fold(history: Iterable[e.AnyEvent]) -> Job:
-    """The job that these events tell of."""
+    """The job after all these events. BadHistory if they contradict each other, or if there are none."""
     job: Job | None = None
     for event in history:
         job = apply(job, event)
@@ -162,20 +172,24 @@ def fold(history: Iterable[e.AnyEvent]) -> Job:
 
 
 def apply(job: Job | None, event: e.AnyEvent) -> Job:
-    """The job after one more event."""
+    """The job after one more event. BadHistory if the event can't follow."""
     if isinstance(event, e.Submitted):
         if job is not None:
             raise BadHistory("it was submitted twice")
         if event.context.kind is Kind.UNKNOWN:
-            # A newer version's: to run it as what it is not would be worse than not to run it.
+            # A newer version wrote it. Running it as a wrong kind would be worse than not running it.
             raise BadHistory("it is of a kind that this version does not know")
+        if event.context.program is not None and event.context.kind is not Kind.PROGRAM:
+            raise BadHistory("it has a program, and is not of the kind program")
         return Job(
             id=event.id,
             context=event.context,
             submitted_at=event.at,
+            number=event.number,
             priority=event.priority,
             rank=event.rank,
             held=bool(event.context.held),
+            copied=event.copied,
             state=Queued(),
         )
     if job is None:
@@ -191,9 +205,11 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             return _refine(job, event, lambda attempt: replace(attempt, placement=event.placement))
         case e.Started():
             job = _refine(job, event, lambda attempt: replace(attempt, trainer=event.trainer))
-            # A stop may have been asked for, or sight lost, before the trainer was seen: that stays.
+            # A job that was stopped or lost before its trainer was seen keeps that state.
             state = Running(job.state.attempt) if isinstance(job.state, Starting) else job.state
             return replace(job, state=state, start_failures=0)
+        case e.Unsupervised():
+            return _refine(job, event, lambda attempt: replace(attempt, unsupervised=True))
         case e.Stuck():
             return _hang(job, event)
         case e.StopAsked():
@@ -228,7 +244,7 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             return replace(job, held=isinstance(event, e.Held))
         case e.Moved():
             _waiting(job, event)
-            # The settings say it too: what List shows is what is, and an edit of something else does not undo it.
+            # The settings hold the priority too, so that List shows it and an edit of another setting keeps it.
             context = msgspec.structs.replace(job.context, priority=event.priority)
             return replace(job, context=context, priority=event.priority, rank=event.rank)
         case e.Edited():
@@ -265,10 +281,13 @@ def _reserve(job: Job, event: e.Reserved) -> Job:
         gpus=tuple(event.gpus),
         log_offset=event.log_offset,
         metrics_offset=event.metrics_offset,
+        log_inode=event.log_inode,
+        metrics_inode=event.metrics_inode,
         resumed_from=event.resumed_from,
         step=event.step,
         final_before=event.final_before,
         reserved_at=event.at,
+        temporary=event.temporary,
     )
     return replace(job, state=Starting(attempt), attempts=event.attempt, last=attempt)
 
@@ -306,16 +325,16 @@ def _hang(job: Job, event: e.Stuck) -> Job:
 
 
 def acted_on(attempt: Attempt) -> Hang | None:
-    """The hang for which the attempt is stopped, if there is one."""
+    """The hang for which the attempt is being stopped; None if there is none."""
     return attempt.hang if attempt.hang is not None and attempt.hang.acts else None
 
 
 def _end(job: Job, event: e.Ended) -> Job:
-    attempt = replace(_live(job, event, event.attempt), ended_at=event.at, exit=event.exit)
+    attempt = replace(_live(job, event, event.attempt), ended_at=event.at, exit=event.exit, log_size=event.log_size)
     advanced = event.checkpoint_step > job.checkpoint_step
     state = _state_after(event)
     if isinstance(state, Waiting) and stop_asked(job):
-        # The stop was recorded while the end was being judged: it was acknowledged, so it holds.
+        # The stop was recorded while the end was being judged. It was acknowledged, so it stays in force.
         state = Stopped(event.reason)
     job = replace(
         job,
@@ -326,21 +345,21 @@ def _end(job: Job, event: e.Ended) -> Job:
         not_before=event.not_before,
     )
     if event.outcome == "never_started":
-        # A daemon that died in between is no failure of the start: the next one goes on at once.
+        # `again`: the daemon died during the start, which isn't a failure of the start, so there is no pause.
         return replace(job, start_failures=0 if event.again else job.start_failures + 1)
     if isinstance(state, Interrupted) and not event.again:
-        job = replace(job, held=True)  # its policy wants a person to look
+        job = replace(job, held=True)  # by its restart policy, a person has to look first
     tried_again = event.again or event.outcome == "interrupted"
     return replace(job, fruitless=job.fruitless + 1 if tried_again and not advanced else 0)
 
 
 def stop_asked(job: Job) -> bool:
-    """Whether the user wants the running attempt to end."""
+    """Whether the user asked to stop the running attempt."""
     return isinstance(job.state, Stopping) or (isinstance(job.state, Lost) and job.state.stop_asked)
 
 
 def stops_later(job: Job) -> Stopping | Lost | None:
-    """The state of a job that the user wants to end after its next complete checkpoint."""
+    """The state of a job that is to be stopped after its next complete checkpoint; None for any other job."""
     return job.state if isinstance(job.state, (Stopping, Lost)) and job.state.after_checkpoint else None
 
 
@@ -349,7 +368,7 @@ def _patience(asked: e.StopAsked | Stopping | Lost) -> tuple[bool, str | None]:
 
 
 def _lose(state: State, why: str) -> Lost:
-    """Out of sight; what the user asked for stays as it was asked for."""
+    """The state `Lost`, which keeps a stop that the user asked for."""
     assert isinstance(state, Live)
     if isinstance(state, Lost):
         return replace(state, why=why)
@@ -375,7 +394,11 @@ def _state_after(event: e.Ended) -> State:
             raise BadHistory(f"attempt {event.attempt} ended as {other!r}, which this version does not know")
 
 
-def _refine(job: Job, event: e.Spawned | e.Placed | e.Started | e.Stuck, change: Callable[[Attempt], Attempt]) -> Job:
+def _refine(
+    job: Job,
+    event: e.Spawned | e.Placed | e.Started | e.Unsupervised | e.Stuck,
+    change: Callable[[Attempt], Attempt],
+) -> Job:
     attempt = change(_live(job, event, event.attempt))
     state = job.state
     assert isinstance(state, Live)

@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which events of a job are news to somebody who is away: hooks and desktop notifications tell them. Pure.
+"""Determines which events of a job are news for a person who is away, to be sent by hooks and desktop notifications.
+Pure.
 
-News is what a person may want to act on or look at: a hang, a result, an end at which nothing more happens by itself.
-An end that the user asked for, and one after which the job goes on by itself, is none.
+News is what a person may want to act on or look at: a hang, a lost job, a result, or an end after which nothing more
+happens automatically. An end that the user asked for is not news, nor is one after which the job continues
+automatically.
 """
 
 from dataclasses import dataclass
 
 from fluxgymd.core import events as e
-from fluxgymd.core.job import Completed, Failed, Interrupted, Job
+from fluxgymd.core.job import Completed, Failed, Interrupted, Job, Lost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class News:
     event: str
-    """stuck, finish or fail."""
+    """stuck, finish, fail or lost."""
     title: str
     """A sentence without its full stop."""
     detail: str
-    """One or more sentences."""
+    """Sentences; may be empty."""
 
     @property
     def text(self) -> str:
@@ -26,11 +28,14 @@ class News:
 
 
 def news(job: Job, event: e.AnyEvent) -> News | None:
-    """What the event tells somebody who is away. `job`: as it is after the event."""
+    """The news in an event; None if it holds none. `job`: its state after the event."""
     match event, job.state:
         case e.Stuck(), _:
             then = "It is stopped for that." if event.acts else "It is left as it is."
             return News(event="stuck", title=f"{job.name} is stuck", detail=f"{event.why} {then}")
+        case e.SightLost(), Lost(why=why):
+            detail = f"{why[:1].upper()}{_sentence(why[1:])} Its GPU stays taken until that is known."
+            return News(event="lost", title=f"{job.name} is lost", detail=detail)
         case e.Ended(), Completed():
             steps = f"It did {event.step} steps." if event.step else ""
             return News(event="finish", title=f"{job.name} is completed", detail=steps)

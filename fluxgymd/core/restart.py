@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens by itself after an attempt that did not end well: the job's restart policy, with its bounds.
+"""Decides what happens automatically after an attempt that didn't end well: the job's restart policy and its limits.
 
-A job goes on by itself only while its checkpoints advance: what brings nothing new is tried a few times, with growing
-pauses, and then a person must look.
+A job continues automatically only while its checkpoints advance. Attempts that bring nothing new are repeated a few
+times, with growing pauses; then a person has to look.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from fluxgymd.core.job import Hang
 from fluxgymd.core.verdict import Outcome
 
 FRUITLESS_LIMIT = 5
-"""Attempts in a row without a newer checkpoint, after which it is not tried again."""
+"""Consecutive attempts without a newer checkpoint after which there is no retry."""
 
 PAUSES = (0.0, 30.0, 120.0, 300.0, 900.0)
-"""Seconds before the next attempt, by the fruitless ones before it. The first is at once: a reboot is over."""
+"""Seconds before the next attempt, by the number of consecutive fruitless attempts. After an interruption one less
+counts, so the first retry comes at once: a reboot, for example, is over by then."""
 
 POINTLESS = frozenset(
     {
@@ -27,16 +28,18 @@ POINTLESS = frozenset(
         FailureKind.DISK_FULL,
     }
 )
-"""Failures that come again the same way until somebody does something."""
+"""Failures that would recur until a person fixes the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """What becomes of the job."""
+    """What happens to the job next."""
 
     outcome: Outcome
     again: bool = False
+    """Whether the job is retried automatically."""
     not_before: float = 0.0
+    """The earliest time of the retry (seconds since the epoch); 0: at once."""
 
 
 def plan(
@@ -49,8 +52,11 @@ def plan(
     now: float,
     hang: Hang | None = None,
 ) -> Next:
-    """`fruitless`: attempts in a row without a newer checkpoint before this one; `advanced`: this one made one;
-    `hang`: that for which this one was interrupted."""
+    """What happens after an attempt with this outcome.
+
+    `fruitless`: the consecutive attempts before this one without a newer checkpoint; `advanced`: this attempt made
+    one; `hang`: the hang because of which it was interrupted.
+    """
     if hang is not None and outcome.kind == "interrupted":
         if policy is RestartPolicy.NEVER:
             return Next(Outcome("failed", outcome.reason))

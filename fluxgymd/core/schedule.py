@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which waiting jobs start now, on which GPUs, and why the others wait: a pure function of the jobs and the machine.
+"""Decides which waiting jobs start now, on which GPUs, and why the others wait: a pure function of jobs and machine.
 
-A GPU is never given to two jobs (promise 4): whatever a live, lost or damaged job holds is taken. A job that cannot
-be given its GPUs yet keeps later ones off them, so that many small jobs do not starve a large one. Programs on the
-CPU have slots of their own and never wait behind trainings.
+A GPU is never given to two jobs (promise 4): whatever a live, lost or damaged job holds is taken. While a job waits
+for GPUs, later jobs don't get any that it may use, so that many small jobs don't starve a large one. Programs on the
+CPU have their own slots and never wait behind trainings.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fluxgym.messages import Kind, WaitingFor
+from fluxgym.messages import WaitingFor
 from fluxgymd.core.damage import EVERYTHING, Lease
 from fluxgymd.core.job import Completed, Failed, Job, Live, Stopped, Waiting
+from fluxgymd.core.records import MOST
 
 START_PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)
-"""Seconds before a start that failed is tried again."""
+"""Seconds before a failed start is retried, by the number of consecutive failures."""
 
 
 CPU_TAKEN = "This machine has no GPU, and trains one job at a time on its CPU."
@@ -22,7 +23,7 @@ CPU_TAKEN = "This machine has no GPU, and trains one job at a time on its CPU."
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """It starts now, on these GPUs (none of them: on the CPU)."""
+    """The job starts now, on these GPUs (empty: on the CPU)."""
 
     job: str
     gpus: tuple[str, ...]
@@ -30,12 +31,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """It waits."""
+    """The job waits."""
 
     job: str
     reason: WaitingFor
     detail: str | None = None
-    """One sentence, where the reason alone does not say enough."""
+    """One sentence, if the reason alone doesn't say enough."""
 
 
 Decision = Start | Wait
@@ -43,28 +44,30 @@ Decision = Start | Wait
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What there is, and what the jobs themselves do not tell."""
+    """The machine's resources, and facts that the jobs' states don't hold."""
 
     machine_id: str
     gpus: Sequence[str]
     """UUIDs by index; empty for a machine without a GPU, which trains one job at a time on its CPU."""
     set_aside: frozenset[str] = frozenset()
-    """Of these, the ones that are given to nobody: they are put aside."""
+    """GPUs that no job gets: quarantined, or in use by processes that belong to no job any more."""
     program_slots: int
     paused: bool
     problem: WaitingFor | None
-    """Why nothing can be started at present."""
+    """Why nothing can be started at present. With WaitingFor.GPU, programs can be."""
     held: Mapping[str, Lease] = field(default_factory=dict)
-    """Leases of damaged jobs, and of those whose journal is in doubt, by name."""
+    """Leases of damaged jobs, and of jobs whose journal is in doubt, by job name."""
     starting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Starts that were decided and are not in the journals yet, with their GPUs."""
+    """The GPUs of starts that are decided but not in a journal yet, by job name."""
+    programs: frozenset[str] = frozenset()
+    """Jobs that take a program slot. Other jobs take GPUs, or the CPU if the machine has none."""
     resting: frozenset[str] = frozenset()
-    """Jobs whose last event could not be written a moment ago."""
+    """Jobs that pause briefly because starting them, or writing to their journal, has just failed."""
 
 
 @dataclass(slots=True)
 class _Room:
-    """What is left to give, while the decisions are made."""
+    """The resources that are left while the decisions are made."""
 
     free: list[str]
     cpu_training: bool
@@ -73,7 +76,8 @@ class _Room:
 
 
 def decide(jobs: Mapping[str, Job], machine: Machine, now: float) -> list[Decision]:
-    """One decision for each waiting job, best first. `jobs`: the sound ones, by name. `now`: seconds, wall clock."""
+    """One decision for each waiting job, in the order of the queue. `jobs`: all jobs that aren't damaged, by name.
+    `now`: seconds since the epoch."""
     room = _room(jobs, machine)
     decisions: list[Decision] = []
     for job in queue(jobs.values()):
@@ -87,30 +91,43 @@ def decide(jobs: Mapping[str, Job], machine: Machine, now: float) -> list[Decisi
 def queue(jobs: Iterable[Job]) -> list[Job]:
     """The waiting jobs, in the order in which they are considered."""
     waiting = (job for job in jobs if isinstance(job.state, Waiting))
-    return sorted(waiting, key=lambda job: (-job.priority, job.rank, job.id))
+    return sorted(waiting, key=lambda job: (-job.priority, job.rank, job.number, job.id))
+
+
+def last_rank(ranks: Iterable[float], now: float) -> float:
+    """The rank of a job that is submitted now: behind all of `ranks`, even if the clock was set back."""
+    highest = max(ranks, default=now - 1.0)
+    return now if now > highest else rank_behind(highest)
+
+
+def rank_behind(rank: float) -> float:
+    """The next rank. No rank follows MOST, which only a strange journal holds; equal ranks are in the order of their
+    submits' numbers (docs/decisions/0093-order-without-a-clock.md)."""
+    return min(rank + 1.0, float(MOST))
 
 
 def place_at(line: Sequence[Job], index: int, job: Job) -> tuple[int, float] | None:
-    """The priority and rank that put `job` at a place in the line, which does not hold it. None if there is no number
-    between the ranks of its neighbours any more: then `make_room` comes first."""
+    """The priority and rank that put `job` at `index` of the line, which doesn't contain it. None if there is no
+    number left between the ranks of its neighbours: then `make_room` is needed first."""
     if index >= len(line):
-        return (line[-1].priority, line[-1].rank + 1.0) if line else (job.priority, job.rank)
+        return (line[-1].priority, rank_behind(line[-1].rank)) if line else (job.priority, job.rank)
     behind = line[index]
     ahead = line[index - 1] if index > 0 else None
     if ahead is None or ahead.priority != behind.priority:
-        return behind.priority, behind.rank - 1.0
-    # Ranks are times: between two that are a second apart about 20 halves find a place.
+        return behind.priority, max(behind.rank - 1.0, -float(MOST))
+    # Ranks are times. If two are a second apart, the gap between them can be halved about 20 times.
     middle = (ahead.rank + behind.rank) / 2
     return (behind.priority, middle) if ahead.rank < middle < behind.rank else None
 
 
 def make_room(line: Sequence[Job], index: int) -> list[Job]:
-    """The jobs whose rank is to grow by 1, one after the other: the order is the same after each of them."""
+    """The jobs that have to move to the next rank (`rank_behind`), in this order, so that there is room before
+    `index`. The order of the line is the same after each move."""
     return [job for job in reversed(line[index:]) if job.priority == line[index].priority]
 
 
 def due(job: Job, now: float) -> float:
-    """The earliest time of the job's next start; in the past if it may start now."""
+    """The earliest time of the job's next start (seconds since the epoch); in the past if it may start now."""
     pause = START_PAUSES[min(job.start_failures, len(START_PAUSES)) - 1] if job.start_failures else 0.0
     ended = job.last.ended_at if job.last is not None and job.last.ended_at is not None else 0.0
     if now < ended:
@@ -120,16 +137,16 @@ def due(job: Job, now: float) -> float:
 
 def _room(jobs: Mapping[str, Job], machine: Machine) -> _Room:
     live = [(job, job.state.attempt) for job in jobs.values() if isinstance(job.state, Live)]
-    # A GPU has a UUID of its own wherever it is; a CPU is known by nothing but its machine.
+    # GPUs have unique UUIDs, so leases from other machines do no harm. A CPU is identified only by its machine.
     here = [(job, attempt.gpus) for job, attempt in live if attempt.place.machine_id == machine.machine_id]
     here += [(jobs[name], gpus) for name, gpus in machine.starting.items() if name in jobs]
     taken = {gpu for lease in machine.held.values() for gpu in _gpus_of(lease, machine)}
     taken |= {gpu for _, attempt in live for gpu in attempt.gpus} | machine.set_aside
     taken |= {gpu for gpus in machine.starting.values() for gpu in gpus}
     on_cpu = sum(1 for lease in machine.held.values() if lease is EVERYTHING or not lease)
-    # Where the driver is gone under a training, the next one does not begin on the CPU.
-    on_cpu += sum(1 for job, _ in here if is_training(job))
-    programs = sum(1 for job, _ in here if not is_training(job))
+    # Trainings on GPUs count too: if the driver disappears under one, the next must not start on the CPU.
+    programs = sum(1 for job, _ in here if job.name in machine.programs)
+    on_cpu += len(here) - programs
     return _Room(
         free=[gpu for gpu in dict.fromkeys(machine.gpus) if gpu not in taken],
         cpu_training=not machine.gpus and on_cpu == 0,
@@ -141,17 +158,13 @@ def _gpus_of(lease: Lease, machine: Machine) -> Sequence[str]:
     return machine.gpus if lease is EVERYTHING else lease
 
 
-def is_training(job: Job) -> bool:
-    return job.context.kind is not Kind.PROGRAM
-
-
 def _obstacle(job: Job, jobs: Mapping[str, Job], machine: Machine, now: float) -> Wait | None:
-    """What keeps the job from starting whatever is free."""
+    """What keeps the job from starting even if there are free resources; None if nothing does."""
     if job.held:
         return Wait(job.name, WaitingFor.HELD)
     if machine.paused:
         return Wait(job.name, WaitingFor.PAUSED)
-    if machine.problem is not None and (machine.problem is not WaitingFor.GPU or is_training(job)):
+    if machine.problem is not None and (machine.problem is not WaitingFor.GPU or job.name not in machine.programs):
         return Wait(job.name, machine.problem)
     for name in job.context.after or ():
         other = jobs.get(name)
@@ -163,7 +176,7 @@ def _obstacle(job: Job, jobs: Mapping[str, Job], machine: Machine, now: float) -
 
 
 def _why_not_completed(other: Job | None) -> str:
-    """Where it does not come by itself."""
+    """Why the job won't be completed without help, as the end of a sentence; empty if it may be."""
     match other.state if other is not None else None:
         case None:
             return ", but it is not there, or is damaged"
@@ -176,7 +189,7 @@ def _why_not_completed(other: Job | None) -> str:
 
 
 def _place(job: Job, machine: Machine, room: _Room) -> Decision:
-    if not is_training(job):
+    if job.name in machine.programs:
         if room.programs <= 0:
             return Wait(job.name, WaitingFor.SLOT)
         room.programs -= 1
@@ -207,7 +220,7 @@ def _place_on_gpus(job: Job, machine: Machine, room: _Room) -> Decision:
 
 
 def _put_aside(machine: Machine, gpus: Sequence[str]) -> str | None:
-    """Which of these GPUs are given to nobody."""
+    """A sentence about those of these GPUs that no job gets; None if there are none."""
     numbers = [str(index) for index, gpu in enumerate(machine.gpus) if gpu in machine.set_aside and gpu in gpus]
     if not numbers:
         return None
@@ -216,7 +229,8 @@ def _put_aside(machine: Machine, gpus: Sequence[str]) -> str | None:
 
 
 def _in_doubt(machine: Machine, gpus: Sequence[str]) -> str | None:
-    """Which jobs keep some of these GPUs (none of them: the CPU) until a person has repaired something."""
+    """A sentence about jobs that keep some of these GPUs (empty: the CPU) until a person repairs their journals; None
+    if there are none."""
     names = sorted(
         name
         for name, lease in machine.held.items()
@@ -230,7 +244,7 @@ def _in_doubt(machine: Machine, gpus: Sequence[str]) -> str | None:
 
 
 def allowed_gpus(asked: Sequence[str] | None, gpus: Sequence[str]) -> list[str]:
-    """The UUIDs that a job may use. `asked`: indices or UUIDs; None or nothing: any."""
+    """The UUIDs that a job may use. `asked`: indices or UUIDs; None or empty: any."""
     if not asked:
         return list(dict.fromkeys(gpus))
     by_name = {str(index): uuid for index, uuid in enumerate(gpus)} | {uuid: uuid for uuid in gpus}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a disk's refusal means to people, and what they can do: a full disk is another thing than a failing one."""
+"""Explains why a disk refuses writes and what a person can do. A full disk needs other advice than a failing one."""
 
 import errno
 
@@ -22,11 +22,35 @@ PROBLEMS = {
     ),
     errno.ESTALE: ("its network volume was replaced under FluxGym", "mount it again, and restart fluxgymd"),
 }
-"""What is wrong, and what to do, by errno (errno(3))."""
+"""What is wrong and what to do, two clauses for each errno (errno(3))."""
+
+
+OF_THE_WHOLE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""Errors that affect every write to the disk as long as they last."""
+
+NEEDED_BYTES = 1 << 20
+"""Free space that the daemon needs for its own records for a while: journals, records of attempts, owner.json."""
+NEEDED_FILES = 16
+
+
+def room_problem(home: str, *, free: int, files: int, free_files: int) -> str | None:
+    """Why the daemon may soon be unable to write its own records; None if there is room. `free`: bytes; `files`: how
+    many the disk can hold in all, 0 if it doesn't count them."""
+    if free < NEEDED_BYTES:
+        return (
+            f"The disk of {home} is full: {free} bytes are left, and FluxGym itself needs {NEEDED_BYTES}; free some "
+            "space, and it goes on by itself."
+        )
+    if files and free_files < NEEDED_FILES:
+        return (
+            f"The disk of {home} has room for {free_files} more files, and FluxGym itself needs {NEEDED_FILES}; "
+            "delete some, and it goes on by itself."
+        )
+    return None
 
 
 def sentence(error: OSError, home: str) -> str:
-    """One sentence about a write that failed. `home`: where, if the error does not tell."""
+    """One sentence about a failed write to the disk of `home`."""
     if error.errno not in PROBLEMS:
         return f"The disk of {home} refuses writes: {error.strerror or error}."
     what, remedy = PROBLEMS[error.errno]

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an ended attempt is judged: completed, failed, stopped or interrupted, and why, in one sentence.
+"""Judges an ended attempt: completed, failed, stopped or interrupted, with the reason.
 
-Failed, interrupted and lost are never mixed up (DESIGN: States). "completed" needs exit 0 and the result; a SIGTERM
-that the daemon did not send is an interruption whatever the exit code says.
+"completed" requires exit status 0 and a complete result. A SIGTERM that the daemon didn't send is an interruption
+whatever the exit status is, and so is any other signal with which people and service managers end programs. But if
+the service manager stays up, a SIGTERM to the complete scope counts as a stop. A signal caused by a fault of the
+program is a failure. If the shim was killed, the exit status is unknown and none is invented: the result alone
+decides.
 """
 
 import errno
@@ -20,7 +23,23 @@ EXEC_ERRORS = {
     errno.E2BIG: "its arguments are too long",
     errno.ENOSPC: "the disk is full",
 }
-"""What execve(2) says, for people."""
+"""Clauses for the errors of execve(2)."""
+
+ENDED_FROM_OUTSIDE = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGPWR),  # cluster schedulers announce a time limit with these
+)
+"""Signals that a program neither causes by a fault nor sends itself, so a person or a service manager sent them.
+SIGKILL is not among them because the kernel sends it too, nor are SIGALRM, SIGPIPE, SIGXCPU and the like, which
+result from what the program did."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steps:
+    """How far a training came, from reliable evidence only. Progress that is merely displayed doesn't count."""
+
+    done: int
+    planned: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,19 +47,27 @@ class Ending:
     """The facts about an attempt of which nothing is left."""
 
     exit: ExitRecord | None
+    """None: unknown, because the shim was killed or the machine went down."""
     rebooted: bool
-    """The boot or namespace that it ran in is gone."""
+    """The boot or pid namespace in which it ran is gone."""
+    unsupervised: bool
+    """Its shim ended before its trainer did."""
     stop_asked: bool
+    """The user asked to stop it."""
     manager_stays: bool
-    """Seen as it happened: the service manager is up and not about to leave."""
+    """The daemon saw it running before it ended, and the service manager is up and not about to exit."""
     step: int
-    total_steps: int | None
+    """The furthest known step, for the sentence."""
+    steps: Steps | None
+    """None: unknown, which doesn't count against a complete result of a trainer with exit status 0."""
+    counts_steps: bool
+    """It is a training: if its exit status is unknown, all its steps have to be known to be done."""
     hang: Hang | None
-    """The hang for which it was stopped."""
+    """The hang because of which it was stopped."""
     result_problem: str | None
-    """Why the final file does not count as made by this attempt; None if it does."""
+    """Why the final file doesn't count as the result of this attempt; None if it does."""
     last_line: str | None
-    """The last line of the trainer's output that says something."""
+    """The last meaningful line of the trainer's output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +77,14 @@ class Outcome:
 
 
 def judge(ending: Ending) -> Outcome:
-    """The outcome of an attempt."""
+    """The outcome of an attempt, with the reason in a sentence or two."""
     record = ending.exit
     left_well = record is not None and record.kind == "exited" and record.code == 0
-    missing = ending.result_problem or _steps_missing(ending)
+    missing = ending.result_problem or _steps_missing(ending.steps)
     if left_well and missing is None:
         return Outcome("completed", "It ended well, and its result is whole.")
+    if record is None and not ending.rebooted and ending.result_problem is None and _steps_done(ending):
+        return Outcome("completed", "Its result is whole. Its exit status is not known: its supervisor was gone.")
     if ending.stop_asked:
         return Outcome("stopped", _stopped(record, ending.step))
     if ending.hang is not None:
@@ -63,25 +92,49 @@ def judge(ending: Ending) -> Outcome:
     if record is None:
         if ending.rebooted:
             return Outcome("interrupted", "The machine went down while it ran.")
-        return Outcome("interrupted", "It was killed together with its supervisor; how it ended is not known.")
-    if record.term_seen and ending.manager_stays:
+        alone = "after its supervisor was gone" if ending.unsupervised else "together with its supervisor"
+        return Outcome("interrupted", f"It ended {alone}, so its exit status is not known.")
+    seen = _endings_seen(record)
+    if signal.SIGTERM in seen and ending.manager_stays:
         return Outcome("stopped", "Its scope was stopped from outside of FluxGym.")
-    if record.term_seen or record.signal == signal.SIGTERM or record.code == 128 + signal.SIGTERM:
-        return Outcome("interrupted", "It was ended from outside by SIGTERM.")
+    by = next((number for number in ENDED_FROM_OUTSIDE if number in seen or _ended_by(record, number)), None)
+    if by is not None:
+        return Outcome("interrupted", f"It was ended from outside by {by.name}.")
     if left_well:
         return Outcome("failed", f"It left with exit status 0, but {missing}.")
     return Outcome("failed", _failed(record, ending.last_line))
 
 
-def _steps_missing(ending: Ending) -> str | None:
-    if ending.total_steps is None or ending.step >= ending.total_steps:
+def _endings_seen(record: ExitRecord) -> tuple[int, ...]:
+    """The signals that asked the complete attempt to end."""
+    if record.term_seen and not record.endings_seen:
+        return (signal.SIGTERM,)  # a shim of an earlier version doesn't record which signals it saw
+    return record.endings_seen
+
+
+def _ended_by(record: ExitRecord, number: signal.Signals) -> bool:
+    """Whether the signal killed the trainer, or its exit status stands for that signal (128 + number)."""
+    return record.signal == number or record.code == 128 + number
+
+
+def _steps_missing(steps: Steps | None) -> str | None:
+    if steps is None or steps.planned is None or steps.done >= steps.planned:
         return None
-    return f"only {ending.step} of {ending.total_steps} steps were trained"
+    return f"only {steps.done} of {steps.planned} steps were trained"
+
+
+def _steps_done(ending: Ending) -> bool:
+    """Whether all steps are known to be done."""
+    if not ending.counts_steps:
+        return True
+    return ending.steps is not None and ending.steps.planned is not None and _steps_missing(ending.steps) is None
 
 
 def _stopped(record: ExitRecord | None, step: int) -> str:
     at = f" at step {step}" if step else ""  # a program has no steps
-    if record is not None and (record.kind == "exited" or record.signal == signal.SIGTERM):
+    if record is None:
+        return f"It was stopped by the user{at}; its exit status is not known."
+    if record.kind == "exited" or record.signal == signal.SIGTERM:
         return f"It was stopped by the user{at}."
     return f"It was stopped by the user{at}; it had to be killed."
 
@@ -104,4 +157,7 @@ def _failed(record: ExitRecord, last_line: str | None) -> str:
                 reason += " because the memory of the machine ran out"
         case _:
             reason = f"It left with exit status {record.code}"
-    return f"{reason}: {last_line.rstrip('.')}." if last_line else f"{reason}."
+    told = f"{reason}: {last_line.rstrip('.')}." if last_line else f"{reason}."
+    if record.disk_full and not record.last_words:
+        return f"{told} The disk of its log was full."
+    return told

@@ -1,37 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The book: every job in memory, as its journal tells it. The only place that appends events.
+"""The book: all jobs in memory, as their journals describe them. Only the book appends events.
 
-An event is on the disk before it is true in memory, and it is true in memory before anybody is told.
-What is done again and again (a pass, a list of the newest, a count) costs as much as there are jobs that run or wait,
-not as there are jobs: thousands of old ones lie beside them (bench/control_plane.py).
+An event is on the disk before it changes the job in memory, and clients hear of it only after that. The cost of
+frequent work (a scheduler's pass, a list of the newest jobs, a count) grows with the jobs that run or wait, and not
+with the thousands of old ones beside them (bench/control_plane.py).
 """
 
 import asyncio
 import gc
 import logging
+import math
+import os
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
 from fluxgym.messages import Progress, State, WaitingFor
+from fluxgym.quoting import short
 from fluxgymd.core import schedule, storage
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Job, Waiting, apply
+from fluxgymd.core.records import MOST
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
 from fluxgymd.engine import reading, view
+from fluxgymd.engine.entry import Entry, entry_of
 from fluxgymd.engine.hub import Hub
-from fluxgymd.engine.packing import Kept, job_of, keep
 from fluxgymd.engine.reading import Read
 from fluxgymd.engine.settling import Settling
 from fluxgymd.failpoints import failpoint
 from fluxgymd.importing import folder as importing
-from fluxgymd.importing.folder import Older
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
@@ -41,110 +43,24 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(eq=False, slots=True)
-class Entry:
-    """One job in memory."""
-
-    folder: JobFolder
-    _kept: Kept
-    journal: journal.Journal
-    damage: str | None = None
-    progress: Progress | None = None
-    waiting_for: WaitingFor | None = None
-    waiting_detail: str | None = None
-    queue_place: int | None = None
-    """From 1, while it waits."""
-    not_before: float = 0.0
-    """Monotonic: a start that failed is tried again after this."""
-    start_problem: str | None = None
-    withheld: str | None = None
-    """Why its gate was left closed, if by no fault: it is started again at once."""
-    verdict: Verdict | None = None
-    """What the watchdog says of its attempt at present; None: it does not look at it (yet)."""
-    trail: Trail | None = None
-    """What that was concluded from; its `last` is the last look."""
-    gpus: tuple[Reading, ...] | None = None
-    """Those of its attempt, as of the last look. None: not known (yet)."""
-    stop_unrecorded: bool = False
-    """A stop was asked for that no journal can take any more: its folder was deleted."""
-    _lock: asyncio.Lock | None = None
-    _wake: asyncio.Event | None = None
-    held: Lease | None = None
-    """The lease of a damaged job, or of one whose journal is in doubt, which is kept."""
-    counted_as: State | None = None
-    """The state under which the book counts it."""
-    _state: State = State.DAMAGED
-    older: Older | None = None
-    """What was read of a training of an older FluxGym, which has no journal yet (fluxgymd/importing)."""
-    age: tuple[float, str] = (0.0, "")
-    """When it was submitted, and its name: the order of a list."""
-
-    def __post_init__(self) -> None:
-        job = job_of(self._kept)  # not packed yet
-        self.age = (job.submitted_at if job is not None else 0.0, self.folder.name)
-        self.job = job
-
-    @property
-    def job(self) -> Job | None:
-        """None only if not even the first record of a damaged journal is good."""
-        return job_of(self._kept)
-
-    @job.setter
-    def job(self, job: Job | None) -> None:
-        self._kept = keep(job)
-        self._state = State.DAMAGED if job is None else view.wire_state(job.state)
-
-    @property
-    def state(self) -> State:
-        """As it is shown."""
-        return self._state if self.damage is None else State.DAMAGED
-
-    @property
-    def lock(self) -> asyncio.Lock:
-        """Held from the look at the job to its event."""
-        if self._lock is None:
-            self._lock = asyncio.Lock()
-        return self._lock
-
-    @property
-    def wake(self) -> asyncio.Event:
-        """Set when the task that watches its attempt should look at it now."""
-        if self._wake is None:
-            self._wake = asyncio.Event()
-        return self._wake
-
-    @property
-    def name(self) -> str:
-        return self.age[1]
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing happens to it any more by itself, and it holds nothing."""
-        return self.damage is None and isinstance(self._kept, bytes)
-
-    @property
-    def lease(self) -> Lease | None:
-        """What it holds; None if it holds nothing."""
-        if self.damage is not None:
-            return self.held
-        known = self.job.lease if self.job is not None else None
-        return self.held if known is None and self.journal.in_doubt else known
-
-
 class Book:
     def __init__(self, home: Home, writer: Writer) -> None:
         self.home = home
         self.writer = writer
         self.hub = Hub()
         self.on_event: Callable[[Entry, AnyEvent], None] = lambda _entry, _event: None
-        """Told of each event after it has become true; it returns at once and raises nothing."""
+        """Called after each event has been applied; it must return at once and raise nothing."""
         self.storage_problem: str | None = None
-        """Why the last append failed; None once one has succeeded again."""
+        """Why the last write failed; None once one has succeeded again."""
+        self._refusal: int | None = None
+        """The errno of that failure."""
         self.loss: str | None = None
-        """Why nothing may be written into the home any more: another daemon owns it (store/owner.py)."""
+        """Why this daemon may not write to the home any more: another one owns it (store/owner.py)."""
         self._entries: dict[str, Entry] = {}
         self._open: dict[str, Entry] = {}
-        self._by_age: list[tuple[float, str]] = []
+        self._by_age: list[tuple[int, float, str]] = []
+        self._number = 0  # of the newest submit
+        self._rank = -math.inf  # of the newest submit
         self.counts: Counter[State] = Counter()
         """How many jobs are in each state."""
         self.misnamed: list[str] = []
@@ -152,18 +68,18 @@ class Book:
         self.settling = Settling(self.disk, self.hub.changed)
 
     def load(self) -> None:
-        """Reads every journal. Blocks: it runs before anything is served."""
-        # Nothing that is read here is garbage: the collector would look through all of it again and again, a third of
-        # the time of a start, and later stop the event loop for it.
+        """Reads every journal. Blocks, so it runs before the daemon serves anything."""
+        # Nothing that is read here is garbage. The collector would still traverse all of it repeatedly, which took a
+        # third of the start, and would stop the event loop for that later.
         gc.disable()
         for folder, found in reading.everything(self.home):
-            self._take_in(_entry(folder, found))
+            self._take_in(entry_of(folder, found))
         self._import()
         gc.enable()
         gc.freeze()
 
     def _import(self) -> None:
-        """Takes in what lies under outputs/ without a journal."""
+        """Adds what has no journal under outputs/: trainings of an older FluxGym, and jobs whose journal is gone."""
         found = importing.find(self.home.path, self._entries)
         for older in found.older:
             folder = self.home.folder(older.name)
@@ -171,7 +87,7 @@ class Book:
             self._take_in(Entry(folder, older.job, appending, older=older))
         for name in found.lost:
             folder = self.home.folder(name)
-            self._take_in(_entry(folder, reading.read(folder)))
+            self._take_in(entry_of(folder, reading.read(folder)))
         self.misnamed = found.misnamed
         self._line_up()
 
@@ -179,25 +95,25 @@ class Book:
         return iter(tuple(self._entries.values()))
 
     def open(self) -> list[Entry]:
-        """Those that are not over: they run, wait, or are damaged."""
+        """The jobs that are not over: they run, wait, or are damaged."""
         return list(self._open.values())
 
     def newest(self, *, before: str | None = None, limit: int | None = None) -> list[Entry]:
-        """The newest first; only those older than the job `before`. NoSuchJob if there is none of that name."""
+        """The newest jobs first; only those older than the job `before`. NoSuchJob if that does not exist."""
         end = len(self._by_age) if before is None else bisect_left(self._by_age, self.entry(before).age)
         begin = 0 if limit is None else max(0, end - limit)
-        return [self._entries[name] for _, name in reversed(self._by_age[begin:end])]
+        return [self._entries[name] for *_, name in reversed(self._by_age[begin:end])]
 
     def jobs(self) -> list[Job]:
-        """The jobs that run or wait."""
+        """The jobs that run or wait, without the damaged ones."""
         return [entry.job for entry in self.open() if entry.job is not None and entry.damage is None]
 
     def leases(self) -> list[Lease]:
-        """Everything that is held, by damaged jobs too."""
+        """All leases, those of damaged jobs included."""
         return [entry.lease for entry in self.open() if entry.lease is not None]
 
     def doubtful_leases(self) -> dict[str, Lease]:
-        """What is held, by name of the job, where nothing can be done with a job, or its journal is in doubt."""
+        """The leases of damaged jobs and of those whose journal is in doubt, by the job's name."""
         doubtful = [entry for entry in self.open() if entry.damage is not None or entry.journal.in_doubt]
         return {entry.name: entry.lease for entry in doubtful if entry.lease is not None}
 
@@ -205,35 +121,41 @@ class Book:
         return name in self._entries
 
     def entry(self, name: str) -> Entry:
-        """NoSuchJob if there is none."""
+        """The entry of this name; NoSuchJob if there is none."""
         try:
             return self._entries[name]
         except KeyError:
-            raise NoSuchJob(f"There is no job {name}.", name=name) from None
+            raise NoSuchJob(f"There is no job {short(name)}.", name=short(name)) from None
 
     def sound(self, name: str) -> tuple[Entry, Job]:
-        """The entry and its job; JobDamaged if nothing may be done with it."""
+        """The entry and its job; JobDamaged if the job is damaged."""
         entry = self.entry(name)
         if entry.damage is not None or entry.job is None:
             raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=name)
         return entry, entry.job
 
+    def queue_up(self, now: float) -> tuple[int, float]:
+        """The number and the rank for a new submit."""
+        self._number = min(self._number + 1, MOST)
+        self._rank = schedule.last_rank([self._rank, *(job.rank for job in self.jobs())], now)
+        return self._number, self._rank
+
     def add(self, folder: JobFolder, found: Read) -> Entry:
-        """A job that was just published. `found`: what was read of it, off the event loop."""
-        entry = _entry(folder, found)
+        """Adds a job that was just published. `found`: what was read of it, off the event loop."""
+        entry = entry_of(folder, found)
         self._take_in(entry)
         self._line_up()
         self.hub.changed(folder.name)
         return entry
 
     async def record(self, entry: Entry, event: AnyEvent) -> Job:
-        """Appends an event and folds it. StorageFailed: nothing has changed."""
+        """Appends an event and applies it to the job. StorageFailed: the job has not changed."""
         return await self.decide(entry, lambda _: event)
 
     async def decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
-        """Appends the event that `choose` makes of the job as it is now: between the look and the event nobody else
-        comes in. What `choose` raises leaves the job as it was."""
-        # A caller that is cancelled half-way must not leave an event on the disk that memory does not know.
+        """Appends the event that `choose` makes from the job as it is now; no other event can come in between. If
+        `choose` raises, the job stays as it was."""
+        # A caller that is cancelled halfway must not leave an event on the disk that is missing in memory.
         return await asyncio.shield(asyncio.create_task(self._decide(entry, choose), name=f"decide-{entry.name}"))
 
     async def _decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
@@ -248,7 +170,7 @@ class Book:
             try:
                 await self.disk(lambda: entry.journal.append(event))
             except StorageFailed:
-                if entry.journal.in_doubt:  # of this event, or still of the one before
+                if entry.journal.in_doubt:  # because of this event, or still of an earlier one
                     entry.held = before if after.lease is None else after.lease
                     self.settling.begin(entry)
                 raise
@@ -266,21 +188,31 @@ class Book:
         return after
 
     async def disk(self, work: Callable[[], T]) -> T:
-        """Disk work in a writer thread. StorageFailed if the disk refuses, or the home is another daemon's."""
+        """Runs disk work in a writer thread. StorageFailed if the disk refuses, or another daemon owns the home."""
         if self.loss is not None:
             raise StorageFailed(self.loss)
         try:
             result = await self.writer.run(work)
         except OSError as error:
-            self.storage_problem = storage.sentence(error, str(self.home.path))
-            raise StorageFailed(self.storage_problem) from error
+            raise StorageFailed(self.disk_refused(error)) from error
         self.storage_problem = None
         return result
+
+    def disk_refused(self, error: OSError) -> str:
+        """Stores and returns a sentence that says why the home's disk refused a write."""
+        self._refusal = error.errno
+        self.storage_problem = storage.sentence(error, str(self.home.path))
+        return self.storage_problem
+
+    def written_beside(self) -> None:
+        """Notes that another write to the home has succeeded, so its disk is no longer full or read-only."""
+        if self._refusal in storage.OF_THE_WHOLE_DISK:
+            self.storage_problem = None
 
     def watched(
         self, entry: Entry, verdict: Verdict | None, trail: Trail | None, gpus: tuple[Reading, ...] | None
     ) -> None:
-        """What the watchdog saw at a look. Who watches is told once, and only of what looks different."""
+        """Stores what the watchdog saw at one look. Clients hear of it once, and only if the job looks different."""
         before = view.show(entry)
         entry.verdict, entry.trail, entry.gpus = verdict, trail, gpus
         if view.show(entry) != before:
@@ -296,8 +228,8 @@ class Book:
             self.hub.changed(entry.name)
 
     async def remove(self, entry: Entry, check: Callable[[Job], None]) -> None:
-        """Deletes a job that holds nothing. What `check` raises about the job as it is now leaves it as it was:
-        between that look and the end of the job nobody else comes in."""
+        """Deletes a job that holds nothing. `check` sees the job as it is now, and no event can come in between; if
+        it raises, the job stays."""
         async with entry.lock:
             _, job = self.sound(entry.name)
             check(job)
@@ -306,14 +238,16 @@ class Book:
             self._drop(entry)
 
     async def forget_deleted(self, entry: Entry) -> bool:
-        """Drops a job whose folder somebody has deleted by hand, its history with it. False if the folder is there.
+        """Drops a job whose folder, with its history, was deleted by hand. False if it was not deleted.
 
-        The caller knows that nothing of it runs: a job that is dropped holds nothing.
+        The caller must know that nothing of the job runs, because a job that is dropped no longer holds its lease.
         """
         async with entry.lock:
             if not await self.writer.run(lambda: self.home.lacks(entry.folder)):
                 return False
             log.error("%s: its folder was deleted, and nothing of it runs: the job is no more", entry.name)
+            if await self.writer.run(lambda: os.path.lexists(entry.folder.where)):
+                log.error("%s: what its program wrote after that is in %s", entry.name, entry.folder.where)
             self._drop(entry)
             return True
 
@@ -327,11 +261,13 @@ class Book:
 
     def _take_in(self, entry: Entry) -> None:
         self._entries[entry.name] = entry
+        if entry.damage is None:
+            self._number = max(self._number, entry.age[0])
         insort(self._by_age, entry.age)
         self._file(entry)
 
     def _line_up(self) -> None:
-        """Gives each waiting job its place; who has another one than before has changed."""
+        """Gives each waiting job its place in the queue, and reports the jobs whose place has changed."""
         places = {job.name: place for place, job in enumerate(schedule.queue(self.jobs()), start=1)}
         for entry in self._open.values():
             place = places.get(entry.name)
@@ -340,7 +276,7 @@ class Book:
                 self.hub.changed(entry.name)
 
     def _file(self, entry: Entry) -> None:
-        """Puts an entry where its state belongs."""
+        """Counts an entry under its state, and lists it as open or not."""
         if entry.over:
             self._open.pop(entry.name, None)
         else:
@@ -355,15 +291,8 @@ class Book:
         entry.counted_as = state
 
     async def _show(self, entry: Entry) -> None:
-        """Rewrites ui_state.json; a view may fail, the journal has it all."""
+        """Rewrites ui_state.json. A failure is only logged, since the journal has everything."""
         try:
             await self.writer.run(lambda: view.write_settings(entry.folder, entry.job))
         except OSError as error:
             log.warning("%s: ui_state.json could not be written: %s", entry.name, error)
-
-
-def _entry(folder: JobFolder, found: Read) -> Entry:
-    if found.damage is not None:
-        log.error("%s", view.damage_sentence(folder, found.damage))
-    appending = journal.Journal(folder.journal, found.good_size)
-    return Entry(folder, found.job, appending, found.damage, held=found.held)

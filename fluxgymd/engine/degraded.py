@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does not work at present, as sentences for people: the daemon goes on without it and says so."""
+"""Says in sentences what does not work at present; the daemon continues without it."""
 
+from fluxgym.messages import State
 from fluxgymd.engine.book import Book
+from fluxgymd.engine.disk_room import DiskRoom
 from fluxgymd.engine.forgotten import Forgotten
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.gpus.quarantine import Quarantine
@@ -18,8 +20,10 @@ class Degraded:
         quarantine: Quarantine,
         forgotten: Forgotten,
         *,
+        room: DiskRoom,
         tasks: LongTasks,
     ) -> None:
+        self._room = room
         self._book = book
         self._tasks = tasks
         self._scheduler = scheduler
@@ -29,10 +33,15 @@ class Degraded:
 
     def reasons(self) -> list[str]:
         damaged = [entry.name for entry in self._book.open() if entry.damage is not None]
-        reasons = [self._book.storage_problem, self._scheduler.problem, self._machine.problem]
+        reasons = [self._book.storage_problem or self._room.problem, self._scheduler.problem, self._machine.problem]
         reasons += [self._scheduler.fault, *self._tasks.problems()]
         if damaged:
             reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")
+        if lost := [entry.name for entry in self._book.open() if entry.state is State.LOST]:
+            reasons.append(
+                f"Lost jobs: {', '.join(sorted(lost))}; their GPUs stay taken, and `fluxgymctl status NAME` says "
+                "what to do."
+            )
         if in_doubt := self._book.settling.names:
             reasons.append(
                 f"Jobs in doubt: {', '.join(in_doubt)}; the disk refused their last event and does not take it back: "
@@ -43,5 +52,8 @@ class Degraded:
             f"A reboot clears that, or `fluxgymctl gpus --clear {uuid}`."
             for uuid, why in self._quarantine.reasons.items()
         ]
+        reasons += [entry.log_problem for entry in self._book.open()]
+        faults = {entry.name: entry.faults.sentence for entry in self._book.open()}
+        reasons += [f"The job {name}: {sentence}" for name, sentence in faults.items() if sentence is not None]
         reasons += [*self._forgotten.reasons(), *self._book.misnamed]
         return [reason for reason in reasons if reason]

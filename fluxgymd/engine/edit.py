@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes the settings of a job that does not run: checked like a submit, recorded, and true for the next attempt."""
+"""Changes the settings of a job that does not run. They are checked like a submit, and the next attempt uses them."""
 
 import time
 from typing import Any
@@ -10,13 +10,14 @@ from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context
 from fluxgymd.core import events
 from fluxgymd.core.job import Completed, Job, Live
-from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine.book import Book
+from fluxgymd.engine.entry import Entry
 from fluxgymd.engine.preflight import Preflight
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.takeover import Takeover
 from fluxgymd.engine.verbs import wrong_state
 from fluxgymd.failpoints import failpoint
-from fluxgymd.trainers import settings
+from fluxgymd.trainers.choice import Trainers
 
 FIXED = {
     "kind": "submit another job instead",
@@ -27,25 +28,38 @@ FIXED = {
 
 class Editor:
     def __init__(
-        self, book: Book, preflight: Preflight, scheduler: Scheduler, takeover: Takeover | None = None
+        self,
+        book: Book,
+        preflight: Preflight,
+        trainers: Trainers,
+        scheduler: Scheduler,
+        takeover: Takeover | None = None,
     ) -> None:
         self._book = book
+        self._trainers = trainers
         self._preflight = preflight
         self._scheduler = scheduler
         self._takeover = takeover
 
-    async def edit(self, changes: Context) -> Entry:
-        """The job with its new settings. A FluxgymError says why not; then nothing has changed."""
+    async def edit(self, changes: Context) -> tuple[Entry, list[str]]:
+        """The job with its new settings, and warnings for its owner. A FluxgymError says why the edit is refused;
+        then nothing has changed."""
         entry, job = self._book.sound(changes.name)
         for setting, instead in FIXED.items():
             not_copied = setting == "dataset" and entry.older is not None
             asked = getattr(changes, setting)
-            # The spec file of the submit names them too: the same value changes nothing.
+            # The spec file of the submit, which names them too, may be given again: an equal value is no change.
             if asked not in (None, getattr(job.context, setting)) and not not_copied:
                 raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
         _must_rest(job)
-        wanted = settings.complete(merge(job.context, changes), self._book.home.path)
-        await self._preflight.check(wanted)
+        merged = merge(job.context, changes)
+        wanted = self._trainers.of(merged).complete(merged, self._book.home.path)
+        warnings = []
+        if entry.older is None:  # else the takeover makes these checks
+            self._refuse_other_captions(job.context, wanted)
+            folder = entry.folder
+            outlook = await self._preflight.check(wanted, folder, dataset=folder.dataset, copied=job.copied)
+            warnings = [warning.sentence for warning in outlook.report.warnings]
         failpoint("edit.checked")
 
         def decide(now: Job) -> events.AnyEvent:
@@ -55,16 +69,25 @@ class Editor:
             return events.Edited(at=time.time(), context=wanted)
 
         if entry.older is not None and self._takeover is not None:
-            await self._takeover.record(entry, decide, wanted=wanted, given=given(changes).keys())
+            warnings = await self._takeover.record(entry, decide, wanted=wanted, given=given(changes).keys())
         else:
             await self._book.decide(entry, decide)
         failpoint("edit.recorded")
         self._scheduler.ring()
-        return entry
+        return entry, warnings
+
+    def _refuse_other_captions(self, before: Context, wanted: Context) -> None:
+        trainer = self._trainers.of(wanted)
+        if trainer.captions(before) != trainer.captions(wanted):
+            raise InvalidSetting(
+                f"Other captions cannot be chosen; those that end in {trainer.captions(before)} were copied at the "
+                "submit; submit another job instead.",
+                setting="caption_extension",
+            )
 
 
 def merge(before: Context, changes: Context) -> Context:
-    """What is given replaces what was; trainer_options, watchdog_limits and the model are replaced one by one."""
+    """The settings with the changes applied; in trainer_options, watchdog_limits and model, key by key."""
     wanted = given(changes)
     if changes.trainer_options is not None:
         wanted["trainer_options"] = (before.trainer_options or {}) | changes.trainer_options
@@ -77,7 +100,7 @@ def merge(before: Context, changes: Context) -> Context:
 
 
 def given(settings: Context) -> dict[str, Any]:
-    """The settings that are given, by name."""
+    """The settings that are not None, by name."""
     return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
 
 

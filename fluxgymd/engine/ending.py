@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an attempt of which nothing is left to the event that ends it: gathers the facts, lets core/verdict judge."""
+"""Makes the event that ends an attempt of which nothing is left: gathers the facts and lets core/verdict.py judge.
 
+The attempt is proved to be over (`Over`) before anything is read here, and its exit is what the shim recorded, or
+unknown. What the job itself wrote only adds to that: a file that makes no sense counts as unknown, and the end is
+recorded without it. Progress that is only shown to people is not among the facts; `Steps` is (core/verdict.py).
+"""
+
+import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
-from fluxgym.messages import Context, FailureKind, Kind, RestartPolicy
+from fluxgym.messages import Context, FailureKind, RestartPolicy
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
 from fluxgymd.core.failure import classify
-from fluxgymd.core.job import Attempt, Job, acted_on, stop_asked
+from fluxgymd.core.job import Attempt, Job, acted_on
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import plan
 from fluxgymd.core.resume import newest
-from fluxgymd.core.verdict import Ending, Outcome, judge
-from fluxgymd.engine import resuming
-from fluxgymd.store import result
+from fluxgymd.core.verdict import Ending, Outcome, Steps, judge
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import progress
-from fluxgymd.trainers.attempt_progress import AttemptProgress
+from fluxgymd.trainers.port import Trainer
 from fluxgymd.watchdog.evidence_files import EVIDENCE
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 Over = Ended | NeverStarted | Rebooted
 
@@ -25,19 +36,20 @@ GONE = "The daemon went away before it was started."
 
 
 def end_event(
+    trainer: Trainer,
     job: Job,
     attempt: Attempt,
     folder: JobFolder,
     over: Over,
     *,
+    asked: bool,
     manager_stays: bool,
     why_not_started: str | None,
     withheld: str | None = None,
 ) -> events.Ended:
-    """The event. Reads the job's files: blocks on the disk. `why_not_started`: the fault; `withheld`: what else kept
-    its gate closed, so that it is started again at once."""
-    now = time.time()  # once: a pause is counted from the end that is recorded
-    asked = stop_asked(job)
+    """The event that ends the attempt. Blocks on the disk. `asked`: the user wants it stopped; `why_not_started`: the
+    fault that kept it from starting; `withheld`: a reason that was no fault, so the job is started again at once."""
+    now = time.time()  # read once: a pause counts from the end that is recorded
     if isinstance(over, NeverStarted):
         outcome = (
             Outcome("stopped", "It was stopped before it ran.")
@@ -52,32 +64,43 @@ def end_event(
             proof="the gate was never opened",
             exit=ExitRecord(kind="never-started"),
             again=not asked and why_not_started is None,
+            log_size=progress.size(folder.log),
         )
     context = job.context
-    reader = AttemptProgress(folder, attempt, context.kind)
-    reader.read()
-    told = reader.progress
-    step = max(attempt.step, told.step or 0) if told else attempt.step
-    checkpoint = newest(resuming.scan(context, folder))
-    checkpoint_step = (checkpoint.step or 0) if checkpoint else 0
+    steps = _gathered(folder, "its steps", lambda: _steps(trainer, folder, attempt), unknown=None)
+    checkpoint_step = _gathered(
+        folder, "its checkpoints", lambda: _checkpoint_step(trainer, context, folder), unknown=0
+    )
+    step = max(attempt.step, steps.done if steps is not None else 0)
     record = over.exit if isinstance(over, Ended) else None
     hang = acted_on(attempt)
-    tail = progress.tail(folder.log, attempt.log_offset)
+    tail = _gathered(folder, "its log", lambda: progress.tail(folder.log, attempt.log_offset), unknown="")
+    if record is not None and record.last_words:
+        tail = f"{tail}\n{record.last_words}".replace("\r", "\n")
+    problem = _gathered(
+        folder,
+        "its result",
+        lambda: trainer.result_problem(folder, attempt.final_before),
+        unknown="its result cannot be examined",
+    )
     outcome = judge(
         Ending(
             exit=record,
             rebooted=isinstance(over, Rebooted),
+            unsupervised=attempt.unsupervised,
             stop_asked=asked,
             manager_stays=manager_stays,
             step=step,
-            total_steps=told.total_steps if told else None,
+            steps=steps,
+            counts_steps=trainer.traits.makes_checkpoints,
             hang=hang,
-            result_problem=_result_problem(context, folder, attempt),
+            result_problem=problem,
             last_line=progress.last_line(tail),
         )
     )
-    kind = context.kind or Kind.TRAINING
-    failure = classify(record, tail, kind=kind) if record is not None and outcome.kind == "failed" else None
+    failure = None
+    if record is not None and outcome.kind == "failed":
+        failure = classify(record, tail, refusal_status=trainer.traits.refusal_status)
     then = plan(
         outcome,
         policy=context.restart or RestartPolicy.ON_INTERRUPTION,
@@ -88,7 +111,7 @@ def end_event(
         hang=hang,
     )
     if outcome.kind == "interrupted" and then.outcome.kind == "failed":
-        # From outside and too often, or stuck.
+        # It was interrupted too often without progress, or hung.
         failure = FailureKind.KILLED if hang is None else FailureKind.STUCK
     reason = then.outcome.reason
     if hang is not None and outcome.kind == "interrupted":
@@ -109,10 +132,28 @@ def end_event(
         failure=failure.value if failure is not None else None,
         again=then.again,
         not_before=then.not_before,
+        log_size=progress.size(folder.log),
     )
 
 
-def _result_problem(context: Context, folder: JobFolder, attempt: Attempt) -> str | None:
-    if context.kind is Kind.PROGRAM:
-        return result.program_problem(folder.program_result, attempt.final_before)
-    return result.problem(folder.result, attempt.final_before)
+def _gathered(folder: JobFolder, what: str, read: Callable[[], T], *, unknown: U) -> T | U:
+    """What `read` returns, or `unknown` if it raises. An OSError is not caught: the disk failed, and the caller tries
+    again. Any other exception is a bug in reading the job's files, and would come back at every try."""
+    try:
+        return read()
+    except OSError:
+        raise
+    except Exception:
+        log.exception("%s: %s could not be read; its end is recorded without it", folder.name, what)
+        return unknown
+
+
+def _steps(trainer: Trainer, folder: JobFolder, attempt: Attempt) -> Steps | None:
+    reader = trainer.progress(folder, attempt)
+    reader.read()
+    return reader.steps
+
+
+def _checkpoint_step(trainer: Trainer, context: Context, folder: JobFolder) -> int:
+    checkpoint = newest(trainer.checkpoints(context, folder))
+    return (checkpoint.step or 0) if checkpoint is not None else 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One attempt that the watchdog found stuck: first its evidence, then the stop (DESIGN: The watchdog).
+"""Saves the evidence of an attempt that the watchdog found stuck, before the attempt is stopped (docs/hangs.md).
 
-The event is in the journal before any of it. A daemon that dies in between finds it there and goes on: what is saved
-already stays, what is missing is saved, and the stop begins with SIGTERM again.
+The event is in the journal before any of this. A daemon that restarts in between finds it there and continues: it
+keeps the evidence that is saved, saves what is missing, and begins the stop with SIGTERM again.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from fluxgymd.watchdog.evidence import Scene, secure, secure_rest
 
 class Hanging:
     def __init__(self, folder: JobFolder, adapter: Adapter, observations: Sequence[Observation]) -> None:
-        """`observations`: the last looks of the watchdog; it adds to them while it looks."""
+        """`observations`: the watchdog's last looks; it keeps adding to them."""
         self._folder = folder
         self._adapter = adapter
         self._observations = observations
         self._securing: asyncio.Task[bool] | None = None
 
     def secured(self, attempt: Attempt, hang: Hang, ref: AttemptRef) -> bool:
-        """Whether the stop may come. The first call begins to save the evidence, the others ask how far that is."""
+        """Whether the stop may begin. The first call starts to save the evidence; later ones ask if that is done."""
         if self._securing is None:
             work = secure(self._scene(attempt, hang, ref), tuple(self._observations))
             self._securing = asyncio.create_task(work, name=f"evidence-{self._folder.name}")
@@ -32,12 +32,12 @@ class Hanging:
 
     @property
     def wants_abort(self) -> bool:
-        """Whether the trainer is to be aborted at the end of its time, so that it tells its stacks."""
+        """Whether the stop should abort the trainer at its limit, so that it writes its stacks."""
         done = self._securing is not None and self._securing.done() and not self._securing.cancelled()
         return done and self._securing is not None and self._securing.result()
 
     async def over(self, attempt: Attempt, hang: Hang, ref: AttemptRef) -> None:
-        """Nothing of the attempt is left: what it wrote last is taken too, and what is missing."""
+        """Saves what is still missing once nothing of the attempt is left, such as the stacks that it wrote last."""
         if self._securing is not None:
             await asyncio.wait({self._securing})
         await secure_rest(self._scene(attempt, hang, ref), tuple(self._observations))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who changed since when: what Watch streams from.
+"""Which jobs have changed since a revision: the source of Watch.
 
-A subscriber is told names, not states, and reads the state when it can send it. So a slow one gets fewer, newer
-states and costs no memory (promise 10).
+A subscriber gets names, and reads a job's state when it can send it. So a slow subscriber gets fewer, newer states
+and costs no memory (promise 10).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from fluxgym.messages import Revision
 
 REMOVED_KEPT = 1000
-"""Names of removed jobs that are remembered. Who was away for longer is told the full state again."""
+"""How many names of removed jobs are remembered. A client that missed more than that gets all jobs again."""
 
 
 class Hub:
@@ -45,15 +45,15 @@ class Hub:
         self._ring()
 
     def knows(self, since: Revision) -> bool:
-        """Whether all that changed since then can still be told."""
+        """Whether everything that has changed since then is still known."""
         return since.instance == self.instance and self._forgotten <= since.number <= self._number
 
     def since(self, number: int) -> tuple[list[str], list[str]]:
-        """The names that changed and those that were removed after a revision, oldest first."""
+        """The names of the jobs that changed, and of those that were removed, after a revision; oldest first."""
         return _after(self._changed, number), _after(self._removed, number)
 
     async def wait(self, number: int) -> None:
-        """Returns when there is a newer revision."""
+        """Returns as soon as there is a newer revision."""
         while self._number <= number:
             await self._wake.wait()
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients are told of the watchdog: its verdict on a running attempt, and what the attempt's GPUs do.
+"""What clients see of the watchdog: its verdict on a running attempt, and what the attempt's GPUs are doing.
 
-What was seen of an attempt is told only while that attempt is watched. A hang for which it is being stopped is in the
-job itself, so a daemon that was started meanwhile tells it too.
+A verdict is reported only while the attempt is watched. A hang for which the attempt is being stopped is part of the
+job itself, so a daemon that was restarted in the meantime reports it too.
 """
 
 from typing import TYPE_CHECKING, assert_never
@@ -17,13 +17,14 @@ from fluxgymd.core.watchdog.judge import Rule, rules
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 from fluxgymd.core.watchdog.watched import why_not
 from fluxgymd.core.watchdog.words import explain
+from fluxgymd.trainers.choice import traits
 
 if TYPE_CHECKING:
-    from fluxgymd.engine.book import Entry
+    from fluxgymd.engine.entry import Entry
 
 
 def judgement(entry: "Entry") -> m.Judgement | None:
-    """The verdict at present. None: it is not watched, or was not looked at yet."""
+    """The present verdict. None: the job is not watched, or has not been looked at yet."""
     job = entry.job
     if job is None or entry.damage is not None or not isinstance(job.state, Live):
         return None
@@ -36,7 +37,7 @@ def judgement(entry: "Entry") -> m.Judgement | None:
 
 
 def readings(entry: "Entry") -> list[m.GpuReading] | None:
-    """The GPUs of the running attempt. None: nothing runs, or what they do is not known."""
+    """Readings of the running attempt's GPUs. None: nothing runs, or there are no readings."""
     job = entry.job
     if job is None or not isinstance(job.state, Live):
         return None
@@ -46,12 +47,12 @@ def readings(entry: "Entry") -> list[m.GpuReading] | None:
 
 
 def explained(entry: "Entry", config: Config, *, now: float) -> WatchdogReply:
-    """The verdict with all that it was concluded from. `now`: wall clock."""
+    """The verdict with everything that it was concluded from. `now`: seconds, wall clock."""
     job = entry.job
     if job is None or entry.damage is not None:
         why = "Its journal is damaged, so nothing can be said of it."
         return _not_watched(why, m.WatchdogMode(config.watchdog_mode))
-    mode = settings.mode(job.context, config.watchdog_mode)
+    mode = settings.mode(job.context, config.watchdog_mode, watched=traits(job.context).watched)
     found = judgement(entry)
     if found is None:
         return _not_watched(_why_not(job, mode), mode)

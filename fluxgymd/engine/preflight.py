@@ -1,61 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be known before a job is queued: that the trainer takes its flags, its files are there, its GPUs and the
-jobs that it waits for too, and that its checkpoints fit on the disk. Looks only, and changes nothing.
+"""Checks before a job is queued that its GPUs and the jobs that it waits for exist, that its trainer finds nothing
+wrong with it, and that what it will save fits on the disk. Changes nothing.
 """
 
 import os
-import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fluxgym.errors import FileMissing, InvalidSetting, NotEnoughSpace
-from fluxgym.messages import Context, Kind, Model
+from fluxgym.errors import (
+    FileMissing,
+    FluxgymError,
+    InvalidDataset,
+    InvalidSetting,
+    NotEnoughSpace,
+    StorageFailed,
+    WrongState,
+)
+from fluxgym.messages import Context, FailureKind
 from fluxgymd import lanes
-from fluxgymd.core.resume import Trainer
+from fluxgymd.core import storage
+from fluxgymd.core.events import Copied
+from fluxgymd.core.resume import Impossible
 from fluxgymd.core.schedule import allowed_gpus
+from fluxgymd.engine import resuming
 from fluxgymd.engine.book import Book
+from fluxgymd.engine.resuming import Outlook
 from fluxgymd.gpus.machine import Gpus
-from fluxgymd.store.safetensors_header import NotSafetensors
-from fluxgymd.trainers import kohya
-from fluxgymd.trainers.flags import KnownFlags
-from fluxgymd.trainers.planned_size import planned_bytes
-
-MODEL_TITLES = {
-    "transformer": "the Flux transformer",
-    "clip_l": "CLIP-L",
-    "t5xxl": "T5-XXL",
-    "autoencoder": "the autoencoder",
-}
+from fluxgymd.store.home import JobFolder
+from fluxgymd.store.room import room
+from fluxgymd.trainers.choice import Trainers
+from fluxgymd.trainers.port import Problem, ProblemKind
 
 
 class Preflight:
-    def __init__(self, book: Book, flags: KnownFlags, gpus: Gpus) -> None:
+    def __init__(self, book: Book, trainers: Trainers, gpus: Gpus) -> None:
         self._book = book
-        self._flags = flags
+        self._trainers = trainers
         self._gpus = gpus
 
-    async def check(self, context: Context) -> None:
-        """A FluxgymError says what is wrong. `context`: complete (trainers/settings.py)."""
+    async def check(
+        self, context: Context, folder: JobFolder, *, dataset: Path, copied: Copied | None = None
+    ) -> Outlook:
+        """How the job would start. A FluxgymError says what is wrong; it lists all problems that the trainer finds.
+        `context`: complete; `dataset`: where the pictures are now; `copied`: the pictures as of the submit."""
         for name in context.after or ():
             self._book.entry(name)
         self._refuse_circle(context)
         self._check_gpus(context)
-        if context.kind is Kind.PROGRAM:
-            await lanes.answer(f"the program of {context.name}", _check_program, context)
-            return
-        options = context.trainer_options or {}
-        kohya.check_options(options)
-        folder = self._book.home.folder(context.name)
-        # Only ours reads the whole line, so it is ours that is written.
-        line = kohya.arguments(context, folder, None, trainer=Trainer.OURS)
-        await self._flags.check(options, line, cwd=folder.path)
-        files = f"the models and the pictures of {context.name}"
-        await lanes.answer(files, _check_first_weights, context, folder.path)
-        await lanes.answer(files, _check_space, context, self._book.home.path)
+        outlook = await self.examine(context, folder, dataset=dataset, copied=copied)
+        await lanes.answer(f"the dataset of {context.name}", _check_space, outlook, folder, dataset)
+        return outlook
+
+    async def examine(
+        self, context: Context, folder: JobFolder, *, dataset: Path, copied: Copied | None = None
+    ) -> Outlook:
+        """The same without the checks of its GPUs, of the jobs that it waits for, and of the disk."""
+        await self._trainers.look()
+        trainer = self._trainers.of(context)
+        outlook = await resuming.look(trainer, context, folder, dataset=dataset, copied=copied)
+        if isinstance(outlook.where, Impossible):
+            state = self._book.entry(context.name).state
+            raise WrongState(f"The job {context.name}: {outlook.where.sentence}", name=context.name, state=state)
+        if outlook.problems:
+            raise refusal(outlook.problems, dataset=dataset)
+        return outlook
 
     def _refuse_circle(self, context: Context) -> None:
-        """A job that waits for itself by way of others would wait for ever. They may wait for its name already: it
-        was that of a job which was removed."""
+        """Refuses a job that would wait for itself through other jobs, forever. Other jobs may already wait for its
+        name, if a job of that name was removed."""
         seen: set[str] = set()
         ahead = list(context.after or ())
         while ahead:
@@ -70,7 +83,7 @@ class Preflight:
     def _check_gpus(self, context: Context) -> None:
         known = self._gpus.uuids
         if not self._gpus.asked or self._gpus.uncertain:
-            return  # then it waits until they are known
+            return  # then the job waits until they are known
         for asked in context.gpus or ():
             if not allowed_gpus([asked], known):
                 has = f"0 to {len(known) - 1}, or their UUIDs" if known else "none"
@@ -81,46 +94,43 @@ class Preflight:
             )
 
 
-def _check_program(context: Context) -> None:
-    program = Path((context.program or [""])[0])
-    if not program.is_file() or not os.access(program, os.X_OK):
-        raise FileMissing(f"There is no program at {program} that can be run.", path=str(program))
+def refusal(problems: Sequence[Problem], *, dataset: Path) -> FluxgymError:
+    """The error for these problems: its kind is that of the first one, and its text has one sentence per line."""
+    first, sentences = problems[0], "\n".join(problem.sentence for problem in problems)
+    match first.kind:
+        case ProblemKind.MISSING_FILE:
+            return FileMissing(sentences, path=first.path or "")
+        case ProblemKind.DATASET:
+            return InvalidDataset(sentences, path=first.path or str(dataset))
+        case _:
+            return InvalidSetting(sentences, setting=first.setting or "trainer_options")
 
 
-def _check_first_weights(context: Context, folder: Path) -> None:
-    """The LoRA that a training begins with is there, unless a job that comes before may still make it. Blocks."""
-    words = (context.trainer_options or {}).get("network_weights")
-    if not words or context.after:
+def failure(problems: Sequence[Problem]) -> FailureKind:
+    """The failure of a waiting job that these problems keep from starting."""
+    match problems[0].kind:
+        case ProblemKind.STATE:
+            return FailureKind.NOT_RESUMABLE
+        case ProblemKind.MISSING_FILE:
+            return FailureKind.MISSING_FILE
+        case ProblemKind.DATASET:
+            return FailureKind.BAD_DATASET
+        case _:
+            return FailureKind.BAD_SETTING
+
+
+def _check_space(outlook: Outlook, folder: JobFolder, dataset: Path) -> None:
+    """NotEnoughSpace if what the job will save does not fit on the home's disk. Blocks."""
+    required = outlook.report.disk_bytes
+    if not required:
         return
-    path = Path(os.path.normpath(folder / words[0]))
-    of_another_job = path.is_relative_to(folder.parent) and not path.is_relative_to(folder)
-    if not of_another_job and not path.is_file():
-        raise FileMissing(
-            f"There is no file {path}, with whose weights trainer_options.network_weights lets the training begin.",
-            path=str(path),
-        )
-
-
-def _check_space(context: Context, home: Path) -> None:
-    """Every model file is there and whole, and the planned states fit on the disk. Blocks."""
-    model = context.model or Model()
-    for field, title in MODEL_TITLES.items():
-        path = Path(str(getattr(model, field)))
-        if not path.is_file():
-            raise FileMissing(
-                f"There is no file {path}, where {title} was looked for; give its path as model.{field}, "
-                f"for fluxgymctl --{field.replace('_', '-')}.",
-                path=str(path),
-            )
-    if model.tokenizers is not None and not Path(model.tokenizers).is_dir():
-        raise FileMissing(f"There is no folder of tokenizers at {model.tokenizers}.", path=model.tokenizers)
+    if dataset != folder.dataset:  # it will be copied
+        required += _dataset_bytes(dataset)
+    home = folder.path.parent.parent
     try:
-        required = planned_bytes(context) + _dataset_bytes(Path(str(context.dataset)))
-    except NotSafetensors as error:
-        raise InvalidSetting(f"A model file cannot be used: {error}.", setting="model") from None
+        available = room(home).free
     except OSError as error:
-        raise InvalidSetting(f"{error.filename} cannot be read: {error.strerror}.", setting="model") from None
-    available = shutil.disk_usage(home).free
+        raise StorageFailed(storage.sentence(error, str(home))) from None
     if required > available:
         raise NotEnoughSpace(
             f"The training needs about {_size(required)} for its states, but the disk of {home} has "

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the folders of the jobs tell when the daemon starts. A damaged one hides no other, and neither does one whose
-volume hangs (promise 8); in doubt what it may hold is kept (promise 4).
+"""Reads the folders of all jobs when the daemon starts. A damaged job hides no other, and neither does one whose
+volume hangs (promise 8). In case of doubt, the GPUs that a job may hold stay taken (promise 4).
 """
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from fluxgymd.attempts import place, remains
 from fluxgymd.core import damage as damages
@@ -14,8 +17,10 @@ from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.roll_call import SILENT, answers
 
+log = logging.getLogger(__name__)
+
 PATIENCE_SECONDS = 20.0
-"""For the volume of a job: a disk that stood still takes 10 s. The unit has 60 s for the whole start."""
+"""For the volume of a job: a disk that has to spin up takes 10 s. The unit has 60 s for the whole start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,40 +28,66 @@ class Read:
     """What was read of one job."""
 
     job: Job | None
-    """None if not even the first record of a damaged journal is good."""
+    """None only for a damaged job: its journal has no good first record, or could not be read or loaded."""
     good_size: int
+    """Bytes up to the end of the journal's last good record."""
     damage: str | None
-    """None if it is sound."""
+    """What is damaged, as a part of a sentence; None if the job is sound."""
     held: Lease | None
-    """What a damaged job keeps."""
+    """The lease that a damaged job keeps."""
 
 
 def everything(home: Home) -> Iterator[tuple[JobFolder, Read]]:
-    """Every folder that holds a journal. Blocks."""
+    """Reads every folder that holds a journal. Blocks."""
     for folder, found in answers(home.folders(), _find, patience=PATIENCE_SECONDS):
         if found is not None:
             yield folder, _silent() if found is SILENT else found
 
 
 def read(folder: JobFolder) -> Read:
-    """A damaged job if its journal cannot be read. Blocks."""
+    """Reads one job, which counts as damaged whatever is wrong with its journal. Blocks."""
+    try:
+        return _read(folder)
+    except Exception as error:  # a bug in the daemon, which must affect this job alone
+        log.exception("%s: its records could not be understood", folder.name)
+        return unloadable(folder, error)
+
+
+def unloadable(folder: JobFolder, error: Exception) -> Read:
+    """For a job that this version cannot load, although it finds nothing wrong with the journal. Blocks."""
+    problem = f"{folder.journal.name} cannot be loaded ({type(error).__name__}: {error})"
+    try:
+        return _damaged(folder, journal.History(job=None, good_size=0, problem=problem, traces=damages.UNREADABLE))
+    except Exception:
+        log.exception("%s: what is left of its attempts could not be looked at", folder.name)
+        damage = f"{problem}; all GPUs of this machine stay taken, since it is not known what it holds"
+        return Read(job=None, good_size=0, damage=damage, held=damages.EVERYTHING)
+
+
+def _read(folder: JobFolder) -> Read:
     try:
         history = journal.read(folder.journal)
     except OSError as error:
         problem = f"{folder.journal.name}: {error.strerror}"
         history = journal.History(job=None, good_size=0, problem=problem, traces=damages.UNREADABLE)
-    damage = history.problem
-    if damage is None and history.job is not None and history.job.name != folder.name:
-        damage = f"its journal is that of {history.job.name}"
-    held: Lease | None = None
-    if damage is not None:
-        doubts = remains.doubts(folder.path, place.here())
-        held = damages.kept(history.traces, may_run={doubt.attempt for doubt in doubts})
-        if held is damages.EVERYTHING:
-            why = " and ".join(doubt.why for doubt in doubts)
-            damage += f"; {why}, and on which GPU cannot be read, so all GPUs of this machine stay taken"
-        elif held is not None:
-            damage += f"; {', '.join(held) or 'the CPU'} stays taken, as something of it may run"
+    if history.problem is None and history.job is not None and history.job.name != folder.name:
+        history = replace(history, problem=f"its journal is that of {history.job.name}")
+    if history.problem is None:
+        # Raises if a number exceeds 64 bits, as a sum may: such a job can be neither packed nor shown.
+        msgspec.msgpack.encode(history.job)
+        return Read(job=history.job, good_size=history.good_size, damage=None, held=None)
+    return _damaged(folder, history)
+
+
+def _damaged(folder: JobFolder, history: journal.History) -> Read:
+    damage = history.problem or "it is damaged"
+    doubts = remains.doubts(folder.path, place.here())
+    held = damages.kept(history.traces, may_run={doubt.attempt for doubt in doubts})
+    if held is damages.EVERYTHING:
+        why = " and ".join(doubt.why for doubt in doubts)
+        damage += f"; {why}, and on which GPU cannot be read, so all GPUs of this machine stay taken"
+    elif held is not None:
+        damage += f"; {', '.join(held) or 'the CPU'} stays taken, as something of it may run"
     return Read(job=history.job, good_size=history.good_size, damage=damage, held=held)
 
 
@@ -65,7 +96,7 @@ def _find(folder: JobFolder) -> Read | None:
 
 
 def _silent() -> Read:
-    """What runs of it, and on which GPU, stands on its volume too, and what waits for that volume may have a GPU."""
+    """For a volume that hangs: the records of what runs are on it, and a process that waits for it may hold a GPU."""
     damage = (
         f"its volume does not answer within {PATIENCE_SECONDS:g} s; whether it runs, and on which GPU, cannot be "
         "read, so all GPUs of this machine stay taken"

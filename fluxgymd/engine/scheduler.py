@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The passes of the scheduler: facts in, core/schedule decides, the runner acts.
+"""The passes of the scheduler: it gathers the facts, core/schedule.py decides, and the runner acts.
 
-A pass runs whenever something changed and at least every few seconds; that a pass was *finished* lately is a sign of
-life for the service's own heartbeat (daemons.md 3.2: a task that exists proves nothing).
+A pass runs whenever something has changed, and at least every few seconds. The daemon's heartbeat depends on when the
+last pass *finished*: a task that merely exists proves nothing.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from fluxgymd.engine.view import wire_state
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.store.machine import MachineState
+from fluxgymd.trainers.choice import traits
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Scheduler:
         set_aside: Callable[[], Awaitable[frozenset[str]]],
         home_problem: Callable[[], str | None],
     ) -> None:
-        """`set_aside`: the GPUs that are given to nobody at present. `home_problem`: why nothing may be started in
+        """`set_aside`: the GPUs that may be given to no job at present. `home_problem`: why nothing may be started in
         this home at present (Ownership.problem)."""
         self._book = book
         self._runner = runner
@@ -52,11 +53,11 @@ class Scheduler:
         self._after_pass = after_pass
         self._set_aside = set_aside
         self._home_problem = home_problem
-        self._bell = bell  # rung by whoever changes what a pass looks at
+        self._bell = bell  # set by all code that changes what a pass looks at
         self.problem: str | None = None
         """Why nothing is started at present."""
         self.fault: str | None = None
-        """Of ours, in the last pass."""
+        """The exception that ended the last pass, in one sentence; None if it finished."""
         self.last_pass = time.monotonic()
 
     def ring(self) -> None:
@@ -64,18 +65,19 @@ class Scheduler:
         self._bell.set()
 
     def place_before(self, job: Job, before: str | None) -> tuple[int, float] | None:
-        """The priority and rank that put a job right before another waiting one, or to the front; None if there must
-        be made room first. WrongState if that one does not wait."""
+        """The priority and rank that put a job right before another waiting one, or at the front. None if no rank is
+        left between its neighbours: the jobs of `in_the_way` must move first. WrongState if the other one does not
+        wait."""
         line, index = self._line(job, before)
         return schedule.place_at(line, index, job)
 
     def in_the_way(self, job: Job, before: str | None) -> list[Job]:
-        """The jobs that make room for it; usually none."""
+        """The jobs that must move back first, in this order; usually none."""
         line, index = self._line(job, before)
         return [] if schedule.place_at(line, index, job) is not None else schedule.make_room(line, index)
 
     def _line(self, job: Job, before: str | None) -> tuple[list[Job], int]:
-        """The queue without the job, and the place before the other one in it."""
+        """The queue without the job, and the index in it of the other one (0 if there is none)."""
         line = [other for other in schedule.queue(self._book.jobs()) if other.name != job.name]
         index = 0
         if before is not None:
@@ -88,7 +90,7 @@ class Scheduler:
         return line, index
 
     async def run(self) -> None:
-        """Passes, for ever."""
+        """Runs passes forever."""
         while True:
             try:
                 await self._pass()
@@ -108,7 +110,7 @@ class Scheduler:
     async def _pass(self) -> None:
         set_aside = await self._set_aside()
         supervisor = await self._runner.adapter.problem()
-        home = self._home_problem()  # behind the last await: a start that is decided below is not late
+        home = self._home_problem()  # after the last await, so it still holds when a start is decided below
         self.problem = home or supervisor or self._gpus.uncertain
         entries = {entry.name: entry for entry in self._book.open()}
         jobs = {job.name: job for job in self._book.jobs()}
@@ -133,6 +135,7 @@ class Scheduler:
             problem=obstacle,
             held=self._book.doubtful_leases(),
             starting=self._runner.starting(),
+            programs=frozenset(name for name, job in jobs.items() if not traits(job.context).needs_gpu),
             resting=frozenset(
                 name for name, entry in entries.items() if entry.not_before > now or entry.journal.in_doubt
             ),

@@ -1,47 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an attempt is started with: names, command line, environment. Pure: the environment is passed in."""
+"""What an attempt is started with: unit name, command line, environment. Pure: the environment is passed in."""
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from fluxgym.config import Config
-from fluxgym.messages import Kind
 from fluxgymd.attempts.environment import job_environment
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec
 from fluxgymd.core.job import Attempt, Job
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers import kohya
+from fluxgymd.trainers.port import Trainer
 
 
 def unit_name(job: Job, number: int, adapter: str) -> str:
-    """`fluxgym-NAME-ID.NNN.scope`: unique for each attempt, so that an old unit is never in the way."""
+    """`fluxgym-NAME-ID.NNN.scope` (without .scope for a process): unique, so that no old unit is in the way."""
     name = f"fluxgym-{job.name}-{job.id[:8]}.{number:03d}"
     return f"{name}.scope" if adapter == "scope" else name
 
 
 def attempt_spec(
-    job: Job, attempt: Attempt, folder: JobFolder, config: Config, environ: Mapping[str, str]
+    trainer: Trainer, job: Job, attempt: Attempt, folder: JobFolder, config: Config, environ: Mapping[str, str]
 ) -> AttemptSpec:
-    argv: tuple[str, ...]
-    if job.context.kind is Kind.PROGRAM:
-        argv = tuple(job.context.program or ())
-    else:
-        script = config.trainer_path / kohya.SCRIPT
-        start = kohya.starter(config.trainer_python, gpus=len(attempt.gpus))
-        trainer = kohya.trainer_at(config.trainer_path)
-        given = kohya.arguments(job.context, folder, attempt.resumed_from, trainer=trainer)
-        argv = (*start, str(script), *given)
+    argv = trainer.argv(job.context, folder, resume=attempt.resumed_from, gpus=len(attempt.gpus))
     own = {
         "FLUXGYM_JOB": job.name,
         "FLUXGYM_ATTEMPT_ID": attempt.mark,
         "FLUXGYM_METRICS": str(folder.metrics),
-        "HF_HUB_OFFLINE": "1",  # the models are files: no hub is asked, and none is waited for (25 s a try, measured)
-        "PYTHONFAULTHANDLER": "1",  # its stacks are in the log if it crashes, or hangs and is aborted
-        "PYTHONUNBUFFERED": "1",  # upstream's progress is block-buffered otherwise (trainers.md 1.8)
+        "HF_HUB_OFFLINE": "1",  # the models are files; else each try to reach the hub takes 25 s (measured)
+        "PYTHONFAULTHANDLER": "1",  # a trainer that crashes or is aborted writes its stacks to the log
+        "PYTHONUNBUFFERED": "1",  # else the progress of sd-scripts is block-buffered
+        "PYTHONUTF8": "1",  # its paths are UTF-8, whatever the locale
         "TOKENIZERS_PARALLELISM": "false",
         "CUDA_VISIBLE_DEVICES": ",".join(attempt.gpus),
-        # How long accelerate's launcher lets its processes save after a SIGTERM, where torch has this (2.13).
+        # How long accelerate's launcher lets its processes save after a SIGTERM (torch 2.13 and later).
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(math.ceil(config.stop_limit)),
     }
     return AttemptSpec(
@@ -53,11 +45,12 @@ def attempt_spec(
         environment=job_environment(environ) | own,
         cwd=folder.path,
         stop_limit=config.stop_limit,
+        log_limit=config.log_limit,
     )
 
 
 def attempt_ref(attempt: Attempt, folder: Path) -> AttemptRef:
-    """What finds the attempt again. `folder`: attempts/NNN."""
+    """What is needed to find the attempt again. `folder`: attempts/NNN."""
     return AttemptRef(
         unit=attempt.unit,
         folder=folder,
@@ -65,4 +58,5 @@ def attempt_ref(attempt: Attempt, folder: Path) -> AttemptRef:
         place=attempt.place,
         shim=attempt.shim,
         placement=attempt.placement,
+        trainer=attempt.trainer,
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an attempt comes to run (DESIGN: An attempt): reserve, spawn, place, and only then open the gate.
+"""Starts an attempt: reserves its GPUs, spawns the shim, places it, and only then opens its gate (attempts/port.py).
 
-Each step is in the journal before the next one, so whatever the daemon dies between is found again: until the gate is
-open nothing was started, and a closed gate makes the shim leave by itself.
+Each step is in the journal before the next one begins, so a daemon that restarts in between finds the attempt again.
+Until the gate is open the trainer has not been started, and a shim whose gate is closed unopened exits on its own.
 """
 
 import logging
@@ -10,26 +10,27 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from fluxgym.config import Config
 from fluxgym.errors import StorageFailed
-from fluxgym.messages import Context, FailureKind, Kind
 from fluxgymd import lanes
+from fluxgymd.attempts import temporary
 from fluxgymd.attempts.port import Adapter, Gate, Refused
 from fluxgymd.core import events
 from fluxgymd.core.job import Attempt, Job, Starting, Waiting
 from fluxgymd.core.records import Place
-from fluxgymd.core.resume import Begin, Impossible
-from fluxgymd.engine import monitor, resuming
-from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine import monitor, preflight, resuming
+from fluxgymd.engine.book import Book
+from fluxgymd.engine.entry import Entry
+from fluxgymd.engine.places import Places
 from fluxgymd.engine.spec import attempt_spec, unit_name
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store import result
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers import kohya
-from fluxgymd.trainers.progress import size
+from fluxgymd.trainers.appended import End, end_of
+from fluxgymd.trainers.choice import Trainers
+from fluxgymd.trainers.port import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -45,31 +46,36 @@ class Starter:
         adapter: Adapter,
         here: Place,
         config: Config,
+        trainers: Trainers,
         *,
         paused: Callable[[], bool],
         home_problem: Callable[[], str | None],
     ) -> None:
-        """`paused`: whether the queue is. `home_problem`: why nothing may be started in this home at present."""
+        """`paused`: whether the queue is paused. `home_problem`: why nothing may be started in this home now."""
         self._paused = paused
         self._home_problem = home_problem
         self._book = book
         self._adapter = adapter
         self._here = here
         self._config = config
+        self._trainers = trainers
+        self._places = Places(book, config)
 
     async def start(self, entry: Entry, gpus: tuple[str, ...], *, reserved: Callable[[], object]) -> None:
-        """Returns when the gate is open, or the attempt was given up before; its evidence tells which. `reserved` is
-        called when its lease is in the journal. Abandoned or StorageFailed: no attempt was made."""
+        """Returns when the gate is open, or when the attempt was given up before that; its evidence says which.
+        `reserved` is called once the lease is in the journal. Abandoned or StorageFailed: no attempt was made."""
         failpoint("attempt.begins")
         entry.withheld = None
         attempt = await self._reserve(entry, gpus)
         failpoint("attempt.reserved")
         reserved()
         assert entry.job is not None
-        spec = attempt_spec(entry.job, attempt, entry.folder, self._config, os.environ)
+        trainer = self._trainers.of(entry.job.context)
         await monitor.note(entry.folder, f"attempt {attempt.number} starts as {attempt.unit}")
         try:
-            await self._book.disk(lambda: _prepare(entry, attempt))
+            environ = await self._places.environment(entry, attempt)
+            spec = attempt_spec(trainer, entry.job, attempt, entry.folder, self._config, environ)
+            await self._book.disk(lambda: _prepare(trainer, entry, attempt))
             failpoint("attempt.prepared")
             gate = await self._adapter.spawn(spec)
             try:
@@ -92,22 +98,29 @@ class Starter:
             log.error("%s: attempt %d was not started: %s", entry.name, attempt.number, error)
 
     def _open(self, entry: Entry, gate: Gate) -> None:
-        # A stop or a pause may have come meanwhile, and may have been answered, and another daemon may have the home:
-        # then the gate is closed unopened and nothing was started.
+        # Meanwhile a stop or a pause may have been acknowledged, or another daemon may have taken the home. Then the
+        # gate is closed unopened, and the trainer is not started.
         if (problem := self._home_problem()) is not None:
             entry.withheld = problem
         elif self._paused():
             entry.withheld = "The queue was paused before it was started."
-        elif entry.job is not None and isinstance(entry.job.state, Starting):
+        elif entry.job is not None and isinstance(entry.job.state, Starting) and entry.stop_unrecorded is None:
             gate.open()
 
     async def _reserve(self, entry: Entry, gpus: tuple[str, ...]) -> Attempt:
         assert entry.job is not None
-        folder, context = entry.folder, entry.job.context
-        beginning = await lanes.run(entry.name, self._begin, context, folder)
+        folder, context, copied = entry.folder, entry.job.context, entry.job.copied
+        await self._trainers.look()
+        trainer = self._trainers.of(context)
+        outlook = await resuming.look(trainer, context, folder, dataset=folder.dataset, copied=copied)
+        beginning = await lanes.run(entry.name, resuming.prepare, trainer, context, folder, outlook)
+        reason = " ".join(problem.sentence for problem in beginning.problems)
         for note in beginning.notes:
             await monitor.note(folder, note)
-        before = await lanes.run(entry.name, result.stamp, self._result_file(entry))
+        before = await lanes.run(entry.name, result.stamp, trainer.traits.result_file(folder))
+        log, metrics = await lanes.run(entry.name, _ends, folder)
+        mark = secrets.token_hex(16)
+        temporary_files = await lanes.run(entry.name, temporary.choose, mark, os.environ)
 
         def reserve(job: Job) -> events.Reserved | events.Barred:
             if not isinstance(job.state, Waiting):
@@ -120,48 +133,48 @@ class Starter:
                 raise Abandoned("the queue was paused while its start was prepared")
             if job.context != context:
                 raise Abandoned("its settings were changed while its start was prepared")
-            if isinstance(beginning.where, Impossible):
-                return events.Barred(
-                    at=time.time(), reason=beginning.where.sentence, failure=FailureKind.NOT_RESUMABLE.value
-                )
+            if beginning.problems:
+                kind = preflight.failure(beginning.problems)
+                return events.Barred(at=time.time(), reason=reason, failure=kind.value)
             number = job.attempts + 1
             return events.Reserved(
                 at=time.time(),
                 attempt=number,
                 adapter=self._adapter.name,
                 unit=unit_name(job, number, self._adapter.name),
-                mark=secrets.token_hex(16),
+                mark=mark,
                 place=self._here,
                 gpus=list(gpus),
-                log_offset=size(folder.log),
-                metrics_offset=size(folder.metrics),
+                log_offset=log.size,
+                metrics_offset=metrics.size,
+                log_inode=log.inode,
+                metrics_inode=metrics.inode,
                 resumed_from=beginning.resumed_from,
                 step=beginning.step,
                 set_aside=beginning.set_aside,
                 final_before=before,
+                temporary=str(temporary_files) if temporary_files is not None else None,
             )
 
         job = await self._book.decide(entry, reserve)
-        if isinstance(beginning.where, Impossible):
-            await monitor.note(folder, f"it cannot be started: {beginning.where.sentence}")
-            raise Abandoned(beginning.where.sentence)
+        if beginning.problems:
+            await monitor.note(folder, f"it cannot be started: {reason}")
+            raise Abandoned(reason)
         assert isinstance(job.state, Starting)
         return job.state.attempt
 
-    def _begin(self, context: Context, folder: JobFolder) -> resuming.Beginning:
-        if context.kind is Kind.PROGRAM:
-            return resuming.Beginning(where=Begin())
-        return resuming.prepare(context, folder, trainer=kohya.trainer_at(self._config.trainer_path))
 
-    @staticmethod
-    def _result_file(entry: Entry) -> Path:
-        assert entry.job is not None
-        is_program = entry.job.context.kind is Kind.PROGRAM
-        return entry.folder.program_result if is_program else entry.folder.result
+def _ends(folder: JobFolder) -> tuple[End, End]:
+    """The ends of training.log and metrics.jsonl. StorageFailed names the one that cannot be written. Blocks."""
+    try:
+        return end_of(folder.log), end_of(folder.metrics)
+    except OSError as error:
+        where = error.filename or folder.path
+        raise StorageFailed(f"{where} cannot be written: {error.strerror or error}.") from error
 
 
-def _prepare(entry: Entry, attempt: Attempt) -> None:
-    """Makes the attempt's folder, and writes what the trainer reads with the paths of today. Blocks."""
+def _prepare(trainer: Trainer, entry: Entry, attempt: Attempt) -> None:
+    """Makes the attempt's folder, and writes the trainer's files with the job's present paths. Blocks."""
     folder = entry.folder.attempt(attempt.number)
     folder.mkdir(mode=0o700, parents=True)
     failpoint("attempt.folder_made")
@@ -169,7 +182,5 @@ def _prepare(entry: Entry, attempt: Attempt) -> None:
     sync_folder(entry.folder.path)
     failpoint("attempt.folder_durable")
     assert entry.job is not None
-    context = entry.job.context
-    if context.kind is not Kind.PROGRAM:
-        write_file(entry.folder.dataset_config, kohya.dataset_config(context, entry.folder.dataset))
-        write_file(entry.folder.sample_prompts, kohya.sample_prompts(context))  # they may have been edited
+    for name, data in trainer.files(entry.job.context, entry.folder).items():
+        write_file(entry.folder.path / name, data)  # its settings may have been edited

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The looks at one attempt, until nothing of it is left.
+"""Looks at one attempt until nothing of it is left.
 
-What it is doing is concluded from evidence at every look (core/evidence.py); signals and file events only say when to
-look (docs/decisions/0010-looks-not-signals.md).
+Each look concludes from evidence what the attempt is doing (core/evidence.py). The end of the shim and requests of
+the user only decide when to look (docs/decisions/0010-looks-not-signals.md).
 """
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -14,19 +15,32 @@ from fluxgym.errors import StorageFailed
 from fluxgymd import lanes
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
-from fluxgymd.core import events
-from fluxgymd.core.evidence import Conclusion, Ended, LeftOver, LostSight, NeverStarted, Rebooted, Runs, conclude
+from fluxgymd.core import events, log_size
+from fluxgymd.core.evidence import (
+    Conclusion,
+    Ended,
+    LeftOver,
+    LostSight,
+    NeverStarted,
+    Rebooted,
+    Runs,
+    RunsAlone,
+    conclude,
+)
+from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, acted_on, stop_asked, stops_later
-from fluxgymd.core.resume import is_last
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.engine import monitor, resuming
-from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine.book import Book
 from fluxgymd.engine.ending import Over
+from fluxgymd.engine.entry import Entry
+from fluxgymd.engine.faults import ATTEMPT
 from fluxgymd.engine.hanging import Hanging
 from fluxgymd.engine.spec import attempt_ref
 from fluxgymd.engine.stopping import StopLadder
 from fluxgymd.failpoints import failpoint
-from fluxgymd.trainers.attempt_progress import AttemptProgress
+from fluxgymd.store import holes
+from fluxgymd.trainers.port import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +49,7 @@ SHORT_LOOK_SECONDS = 0.2
 """While something is about to change."""
 
 Unkillable = Callable[[str, Attempt], Awaitable[None]]
-"""Told the name of the job and its attempt."""
+"""Called with the name of the job and its attempt."""
 
 
 class Disowned(Exception):
@@ -43,21 +57,24 @@ class Disowned(Exception):
 
 
 class Look:
-    """The looks, with what is remembered between them."""
+    """The looks at one attempt, and what is remembered between them."""
 
     def __init__(
         self,
         book: Book,
         entry: Entry,
         adapter: Adapter,
+        trainer: Trainer,
         stop_limit: float,
         *,
         observations: Sequence[Observation] = (),
         unkillable: Unkillable | None = None,
         unkillable_after: float = 60.0,
+        log_limit: int,
     ) -> None:
-        """`observations`: the watchdog's last looks at it. `unkillable`: told once if it is not gone so many seconds
-        after a SIGKILL: then it waits in the kernel for something that may never come."""
+        """`observations`: the watchdog's last looks at it. `unkillable`: called once if it is still there
+        `unkillable_after` seconds after a SIGKILL, because it waits in the kernel for something that may never come.
+        `log_limit`: bytes of its log that may stay on the disk."""
         assert entry.job is not None
         assert isinstance(entry.job.state, Live)
         self._book = book
@@ -65,38 +82,47 @@ class Look:
         self._adapter = adapter
         self._stop_limit = stop_limit
         self._number = entry.job.state.attempt.number
-        self._told = AttemptProgress(entry.folder, entry.job.state.attempt, entry.job.context.kind)
+        self._trainer = trainer
+        self._told = trainer.progress(entry.folder, entry.job.state.attempt)
         self._ladder: StopLadder | None = None
         self._hanging = Hanging(entry.folder, adapter, observations)
         self._unkillable = unkillable
         self._unkillable_after = unkillable_after
+        self._log_limit = log_limit
         self._checkpoint_before: str | None = None
         self._gone: asyncio.Task[None] | None = None
         self._before: type[object] | None = None
         self._unrecorded = False
+        self._unread = False
         self.seen_running = False
 
     def close(self) -> None:
         self._hanging.close()
+        self._entry.log_problem = None
         if self._gone is not None:
             self._gone.cancel()
 
     async def until_over(self) -> Over:
-        """How it came to its end. Disowned if it is not this daemon's to see."""
+        """How it came to its end. Disowned if the user gave it up before that."""
         while True:
             conclusion = await self._conclude()
-            # A cgroup empties a moment after its last process: what looks odd must look so twice.
+            # A cgroup empties a moment after its last process ends, so anything odd must be seen twice in a row.
             again = self._before is type(conclusion)
             self._before = type(conclusion)
             match conclusion:
                 case Ended() | NeverStarted() | Rebooted():
-                    await self._progress()  # what it told last, after the look before
+                    await self._progress()  # what it wrote after the previous look
                     if (hang := acted_on(self._attempt())) is not None:
                         await self._hanging.over(self._attempt(), hang, self._ref())
+                    if isinstance(conclusion, NeverStarted):
+                        await self._adapter.clear(self._ref())
                     return conclusion
                 case Runs():
                     self.seen_running = True
                     await self._if_recorded(self._running())
+                case RunsAlone() if again:
+                    self.seen_running = True
+                    await self._if_recorded(self._runs_alone())
                 case LeftOver() if again:
                     await self._climb(trainer_ended=True)
                 case LostSight(why) if again:
@@ -107,8 +133,10 @@ class Look:
             await self._stop_if_stuck()
             await self._report_unkillable()
             await self._progress()
+            await self._log_size()
+            self._entry.faults.well(self._entry.name, ATTEMPT)
             stuck = acted_on(self._attempt()) is not None
-            await self._pause(short=stuck or not isinstance(conclusion, Runs))
+            await self._pause(short=stuck or not isinstance(conclusion, Runs | RunsAlone))
 
     async def _conclude(self) -> Conclusion:
         try:
@@ -117,7 +145,7 @@ class Look:
             return LostSight(f"its records cannot be read: {error.strerror}")
 
     async def _if_recorded(self, work: Awaitable[None]) -> None:
-        """What is to be recorded is tried again at each look; a disk that refuses it must not hold up a stop."""
+        """Does work that records something. If the disk refuses, the next look tries again: a stop must not wait."""
         try:
             await work
         except StorageFailed as error:
@@ -158,6 +186,13 @@ class Look:
                 await self._record(events.Started(at=time.time(), attempt=self._number, trainer=trainer))
                 await monitor.note(self._entry.folder, f"the trainer runs as process {trainer.pid}")
 
+    async def _runs_alone(self) -> None:
+        await self._running()
+        if not self._attempt().unsupervised:
+            event = events.Unsupervised(at=time.time(), attempt=self._number)
+            await self._record(event)
+            await monitor.note(self._entry.folder, sentence(event))
+
     async def _lost(self, why: str) -> None:
         if not self._is_lost():
             await self._record(events.SightLost(at=time.time(), attempt=self._number, why=why))
@@ -168,10 +203,17 @@ class Look:
 
     async def _stop_if_asked(self) -> None:
         assert self._entry.job is not None
+        if self._entry.stop_unrecorded is not None:
+            await self._if_recorded(self._stop_recorded())
         asked = stop_asked(self._entry.job) and not await self._waits_for_checkpoint()
-        if not asked and not self._entry.stop_unrecorded:
+        if not asked and self._entry.stop_unrecorded is None:
             return
         await self._climb(trainer_ended=False)
+
+    async def _stop_recorded(self) -> None:
+        """Records a stop that the disk has refused before, so that it survives a restart of the daemon."""
+        await self._record(events.StopAsked(at=time.time(), attempt=self._number))
+        self._entry.refused_stop = None
 
     async def _stop_if_stuck(self) -> None:
         attempt = self._attempt()
@@ -188,35 +230,51 @@ class Look:
 
     async def _climb(self, *, trainer_ended: bool) -> None:
         if self._ladder is None:
-            self._ladder = StopLadder(self._stop_limit, abort=self._hanging.wants_abort)
+            self._ladder = StopLadder(
+                self._stop_limit,
+                saves=signal.SIGTERM in self._trainer.signals,
+                abort=self._hanging.wants_abort,
+            )
         done = await self._ladder.climb(self._adapter, self._ref(), trainer_ended=trainer_ended)
         if done is not None:
             await monitor.note(self._entry.folder, f"stop: {done}")
 
     async def _waits_for_checkpoint(self) -> bool:
-        """Whether the stop is to come after a complete checkpoint that is not there yet."""
+        """Whether the stop must wait for a complete checkpoint that does not exist yet."""
         job = self._entry.job
         asked = stops_later(job) if job is not None else None
         if asked is None:
             return False
-        name = await lanes.run(self._entry.name, resuming.newest_name, self._entry.folder)
-        if self._checkpoint_before is None:  # of an older version's stop, which did not look
+        folder = self._entry.folder
+        newest = await lanes.run(self._entry.name, resuming.newest_checkpoint, self._trainer, folder)
+        name = newest.name if newest is not None else ""
+        if self._checkpoint_before is None:  # for a stop by an older version, which did not record it
             self._checkpoint_before = name
         before = self._checkpoint_before if asked.newest_checkpoint is None else asked.newest_checkpoint
-        # After the last one it leaves by itself, and sd-scripts does not go on from that one (trainers.md 1.5).
-        return name == before or is_last(name)
+        # After the final checkpoint the trainer exits on its own, and not every trainer resumes from that one.
+        return name == before or (newest is not None and newest.final)
 
     async def _progress(self) -> None:
-        if await lanes.run(self._entry.name, self._told.read):
-            self._book.progressed(self._entry, self._told.progress)
+        """Reads the progress. It is only shown to people, so a failure must not hold up the looks."""
+        try:
+            if await lanes.run(self._entry.name, self._told.read):
+                self._book.progressed(self._entry, self._told.progress)
+        except Exception:
+            if not self._unread:
+                log.exception("%s: its progress could not be read; it is shown as it was", self._entry.name)
+            self._unread = True
+
+    async def _log_size(self) -> None:
+        found = await lanes.run(self._entry.name, holes.log_size, self._entry.folder.log)
+        self._entry.log_problem = log_size.problem(self._entry.name, found, limit=self._log_limit)
 
     async def _pause(self, *, short: bool) -> None:
-        """Until the shim may be gone, somebody rings, or it is time to look again."""
+        """Waits until the shim may be gone, the entry is woken, or it is time to look again."""
         if self._gone is None:
             self._gone = asyncio.create_task(self._adapter.gone(self._ref()), name=f"gone-{self._entry.name}")
         starting = self._entry.job is not None and isinstance(self._entry.job.state, Starting)
         ring = asyncio.create_task(self._entry.wake.wait(), name=f"ring-{self._entry.name}")
-        # Once it has said "gone" it says so for ever: from then on only time and the bell count.
+        # Once `gone` has returned it stays done; from then on only `wake` and the time count.
         hints = {ring} if self._gone.done() else {ring, self._gone}
         timeout = SHORT_LOOK_SECONDS if short or starting else LOOK_SECONDS
         await asyncio.wait(hints, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

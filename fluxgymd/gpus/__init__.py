@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPUs of this machine, asked through NVML."""
+"""The GPUs of this machine, as NVML reports them."""

@@ -1,31 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions to the helper that asks NVML (probe.py): one at a time, each with a deadline.
+"""Puts questions to the helper that asks NVML (probe.py), one at a time, each with a deadline.
 
-NVML calls can hang in the kernel for ever, so they are never made in the daemon (daemons.md 3.2). A helper that does
-not answer is killed; one that cannot be killed is left behind, and another takes its place. While LEFT_BEHIND of them
-hang nothing more is started: NVML would hang again, and each helper that hangs holds a process for good.
+NVML calls can hang in the kernel forever, so the daemon itself never makes them
+(docs/decisions/0013-helpers-for-what-may-hang.md). A helper that does not answer is killed; one that cannot be killed
+is left behind, and another replaces it. While LEFT_BEHIND helpers hang, no more are started: NVML would hang again,
+and each helper that hangs occupies a process for good.
 """
 
 import asyncio
-import sys
 from contextlib import suppress
 
 import msgspec
 
+from fluxgymd import helpers
 from fluxgymd.core.decoding import decode
 from fluxgymd.gpus.probe import Answer
 
 DEADLINE_SECONDS = 15.0
-"""2 s gave false alarms on loaded hosts (daemons.md 3.7)."""
+"""With 2 s there were false alarms on loaded hosts."""
 KILL_SECONDS = 2.0
 REST_SECONDS = 180.0
-"""A helper that nobody asks for this long is ended. While one runs, the driver stays initialized and cannot be
-unloaded."""
+"""A helper that gets no question for this long is ended. While a helper runs, the driver stays initialized and cannot
+be unloaded."""
 LEFT_BEHIND = 3
 ANSWER_BYTES = 1 << 20
-"""A line may be so long: a GPU takes about 500 bytes, each of its processes 8."""
+"""The longest answer, a line. A GPU takes about 500 bytes, and each of its processes 8."""
 
-COMMAND = (sys.executable, "-m", "fluxgymd.gpus.probe")
+COMMAND = tuple(helpers.command("fluxgymd.gpus.probe"))
 
 
 class Asking:
@@ -39,13 +40,13 @@ class Asking:
 
     @property
     def left_behind(self) -> int:
-        """How many helpers hang that could not be killed."""
+        """The number of helpers that hang and could not be killed."""
         self._left_behind = [one for one in self._left_behind if one.returncode is None]
         return len(self._left_behind)
 
     async def ask(self) -> Answer:
-        """One question; its caller sees to it that there is no other at the same time. If it is cancelled, the
-        helper, which owes an answer, ends with it."""
+        """Puts one question. The caller must not put another at the same time. If the call is cancelled, the helper,
+        whose answer is still due, is ended."""
         self._stay()
         if self._resting is not None:
             await self._resting
@@ -61,7 +62,7 @@ class Asking:
                 self._alarm = loop.call_later(self._rest, self._begin_rest)
 
     async def close(self) -> None:
-        """Ends the helper. Another question starts another."""
+        """Ends the helper. The next question starts a new one."""
         self._stay()
         helper, self._helper = self._helper, None
         if helper is not None and not await _end(helper):
@@ -82,7 +83,7 @@ class Asking:
                 return Answer(certain=False, problem=f"NVML does not answer: {hang}. A reboot helps.")
             try:
                 self._helper = await _start()
-            except OSError as error:  # no process, descriptor or memory is left just now
+            except OSError as error:  # no process, descriptor or memory is left at present
                 why = f"The program that asks NVML cannot be started: {error.strerror}."
                 return Answer(certain=False, problem=why)
         try:
@@ -92,14 +93,18 @@ class Asking:
             return Answer(certain=False, problem=f"NVML did not answer within {self._deadline:g} s.")
         except (msgspec.MsgspecError, OSError, ValueError):  # a line cut short, a broken pipe, an endless line
             helper = self._helper
-            await _gone(helper)  # by itself: Process.kill() takes the status of one that died, and asyncio tells 255
+            await _gone(helper)  # before close(): after a kill() of a dead helper, asyncio reports its status as 255
             await self.close()
             return Answer(certain=False, problem=f"The program that asks NVML died (status {helper.returncode}).")
 
 
 async def _start() -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=ANSWER_BYTES
+        *helpers.tied(COMMAND),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=ANSWER_BYTES,
+        cwd=helpers.DIRECTORY,
     )
 
 
@@ -112,9 +117,9 @@ async def _question(helper: asyncio.subprocess.Process) -> bytes:
 
 
 async def _end(helper: asyncio.subprocess.Process) -> bool:
-    """Whether it has gone. One that hangs in the kernel is not waited for."""
+    """Ends a helper. Returns whether it has ended; one that hangs in the kernel is not waited for."""
     assert helper.stdin is not None
-    helper.stdin.close()  # which says to leave
+    helper.stdin.close()  # asks the helper to exit
     if helper.returncode is None:
         with suppress(ProcessLookupError):
             helper.kill()
@@ -122,7 +127,7 @@ async def _end(helper: asyncio.subprocess.Process) -> bool:
 
 
 async def _gone(helper: asyncio.subprocess.Process) -> bool:
-    """Waits a moment for its end. Whether it came."""
+    """Waits up to KILL_SECONDS for the helper's end. Returns whether it has ended."""
     with suppress(TimeoutError):
         async with asyncio.timeout(KILL_SECONDS):
             await helper.wait()

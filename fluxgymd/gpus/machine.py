@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPUs of this machine, as they are known.
+"""What is known of the GPUs of this machine.
 
-A machine whose NVML is there but does not answer is not one without GPUs: then nothing is started until it answers
-(promise 4), and what its GPUs do is unknown, never well (promise 7). Whoever needs to know shares the answer to one
-question.
+A machine whose NVML does not answer does not count as one without GPUs: nothing is started until NVML answers
+(promise 4), and meanwhile the state of the GPUs is unknown, never healthy (promise 7). Callers that ask at the same
+time share the answer to one question.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from fluxgymd.gpus.asking import DEADLINE_SECONDS, REST_SECONDS, Asking
 from fluxgymd.gpus.probe import Answer
 
 MOST_OF_A_KIND = 16
-"""Of each Xid on each GPU so many are kept: a GPU that throws thousands fills no memory, and hides no other Xid."""
+"""The number of occurrences that are kept of each Xid on each GPU. A GPU that reports thousands neither fills the
+memory nor hides other Xids."""
 
 
 class Gpus:
@@ -27,34 +28,34 @@ class Gpus:
         self._helper = Asking(deadline_seconds=deadline_seconds, rest_seconds=rest_seconds)
         self._uuids: list[str] = []
         self.asked = False
-        """Whether an answer was had at all; until then nothing is started, and nothing is wrong either."""
+        """Whether a first answer came. Until then nothing is started, but nothing is reported as wrong either."""
         self.uncertain: str | None = None
         self.problem: str | None = None
         self._question: asyncio.Task[None] | None = None
         self._put_at = -math.inf
-        """When the question was put that was answered last; monotonic."""
+        """When the last question that was answered was put; monotonic."""
         self._readings: tuple[Reading, ...] = ()
         self._all_told = False
-        """NVML itself listed its GPUs: one that is not among them is not on the bus any more."""
+        """Whether NVML listed all of its GPUs in the last answer. Then a GPU that is missing has left the bus."""
         self._seen: dict[str, Reading] = {}
-        """Each GPU as it was told last."""
+        """The last reading of each GPU, by UUID."""
 
     @property
     def uuids(self) -> list[str]:
-        """The GPUs of this machine, by index."""
+        """The UUIDs of the GPUs of this machine, by index."""
         return self._uuids
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """Those of them that fell off the bus."""
+        """The UUIDs of the GPUs that fell off the bus."""
         return tuple(reading.uuid for reading in self._readings if reading.lost)
 
     async def ask(self, *, max_age: float = 0.0) -> tuple[Reading, ...]:
-        """Asks NVML, unless the last answer is younger than `max_age` seconds; updates what is known. Empty if there
-        is none or it does not answer.
+        """The readings of all GPUs. Asks NVML, unless the last answer is younger than `max_age` seconds. Empty if
+        there is no NVML or it does not answer.
 
-        One question is put at a time: who waits for it shares the answer to one that was put after theirs. It goes on
-        when they stop waiting.
+        One question is put at a time. A caller shares the answer to the current one if that was put within the
+        caller's `max_age`, and otherwise waits for the next. A question goes on if its callers stop waiting.
         """
         wanted = time.monotonic() - max_age
         while self._put_at < wanted:
@@ -64,7 +65,7 @@ class Gpus:
         return self._readings
 
     def of(self, uuids: Sequence[str]) -> tuple[Reading, ...] | None:
-        """What the last answer tells of these GPUs. None: it does not tell of all of them."""
+        """The last readings of these GPUs; None if the last answer does not cover all of them."""
         told = {reading.uuid: reading for reading in self._readings}
         if self._all_told:
             told = {uuid: self._off_the_bus(uuid) for uuid in uuids} | told

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The helper that asks NVML: `python -m fluxgymd.gpus.probe`. A line in is a question, a line of JSON out its answer.
+"""The helper that asks NVML: `python -P -m fluxgymd.gpus.probe`. Each line of input is a question, and each line of
+JSON that it prints is the answer.
 
-Only this program imports pynvml. It lasts, because NVML tells an Xid event only to who has registered before it came.
-It leaves when its input ends, and after each answer that is not from an NVML which works: the next helper sees a
-driver that was loaded, repaired or replaced meanwhile. A value that the driver does not tell is left out.
+Only this program imports pynvml. It keeps running, because NVML reports an Xid event only to programs that registered
+before the event. It exits when its input ends, and after each answer that does not come from a working NVML: the next
+helper then sees a driver that was loaded, repaired or replaced meanwhile. Values that the driver does not report are
+left out.
 """
 
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from ctypes import c_void_p, cast
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,7 +23,7 @@ from fluxgymd.core.records import Record
 T = TypeVar("T")
 
 MOST_EVENTS = 1000
-"""Taken at one question; the others wait for the next."""
+"""Events that are taken at one question; the others wait for the next."""
 THROTTLING = {
     "power_cap": ("nvmlClocksEventReasonSwPowerCap",),
     "thermal": ("nvmlClocksEventReasonSwThermalSlowdown", "nvmlClocksEventReasonHwThermalSlowdown"),
@@ -28,22 +31,26 @@ THROTTLING = {
     "power_brake": ("nvmlClocksEventReasonHwPowerBrakeSlowdown",),
     "sync_boost": ("nvmlClocksEventReasonSyncBoost",),
 }
-"""Our names for bits of nvmlDeviceGetCurrentClocksEventReasons; the others are settings, or say that it is idle."""
+"""Our names for bits of nvmlDeviceGetCurrentClocksEventReasons. The other bits are settings, or mean an idle GPU."""
+
+WSL = Path("/dev/dxg")
+"""The GPU's device under Windows (WSL), where NVML works but lists no processes, whatever runs."""
 
 
 class Answer(Record, frozen=True, kw_only=True):
     gpus: tuple[Reading, ...] = ()
-    """`xids` of each: those that came since the answer before."""
+    """The `xids` of each are those that came since the previous answer."""
     certain: bool = True
-    """Whether the list is all there is. A machine without a driver has no GPU, and that is certain."""
+    """Whether `gpus` is known to be complete. A machine without a driver certainly has no GPU."""
     problem: str | None = None
-    """Why there is none, or why it is not certain, or which GPU is lost."""
+    """Why there are no GPUs, why the list is not certain, or which GPU is lost."""
     works: bool = False
-    """NVML itself answered, and this helper goes on."""
+    """NVML itself answered, and this helper keeps running."""
 
 
 class Session:
-    """NVML, opened: what each GPU is called is remembered, for one that is lost does not tell it any more."""
+    """NVML after its initialization. Remembers the UUID and name of each GPU, which NVML no longer reports once the
+    GPU is lost."""
 
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
@@ -52,7 +59,7 @@ class Session:
         self._events = self._tell(nvml.nvmlEventSetCreate)
 
     def answer(self) -> Answer:
-        """NVMLError if NVML does not even count its GPUs."""
+        """Asks about all GPUs. Raises NVMLError if NVML cannot even count them."""
         readings, lost, failed = [], [], []
         count = self._nvml.nvmlDeviceGetCount()
         xids = self._new_xids()
@@ -80,7 +87,6 @@ class Session:
         self._names[index] = (uuid, name)
         memory = tell(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
         rates = tell(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
-        running = tell(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
         return Reading(
             index=index,
             uuid=uuid,
@@ -93,7 +99,7 @@ class Session:
             power_limit=_watts(tell(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))),
             sm_clock=tell(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
             throttled=self._throttled(handle),
-            processes=None if running is None else tuple(int(process.pid) for process in running),
+            processes=self._processes(handle),
             xids=xids,
             ecc_uncorrected=tell(
                 lambda: nvml.nvmlDeviceGetTotalEccErrors(
@@ -102,8 +108,18 @@ class Session:
             ),
         )
 
+    def _processes(self, handle: Any) -> tuple[int, ...] | None:
+        """The pids of the processes that compute on a GPU; None if the driver does not report them."""
+        nvml = self._nvml
+        running = self._tell(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+        if running is None or WSL.exists():
+            return None
+        # If processes compute through the MPS server, the first list has only the server, and this one its clients.
+        clients = self._tell(lambda: nvml.nvmlDeviceGetMPSComputeRunningProcesses(handle)) or ()
+        return tuple(int(process.pid) for process in (*running, *clients))
+
     def _handle(self, index: int) -> Any:
-        """Its Xid events are wanted from the first time that it is seen."""
+        """The handle of a GPU. At the first call for a GPU, also registers for its Xid events."""
         if index not in self._handles:
             handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
             self._handles[index] = handle
@@ -115,19 +131,19 @@ class Session:
     def _throttled(self, handle: Any) -> tuple[str, ...] | None:
         nvml = self._nvml
         mask = self._tell(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
-        if mask is None:  # a driver before 535 has the older name
+        if mask is None:  # drivers before 535 have the older name
             mask = self._tell(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
         if mask is None:
             return None
         return tuple(name for name, bits in THROTTLING.items() if any(mask & getattr(nvml, bit) for bit in bits))
 
     def _new_xids(self) -> dict[int, list[int]]:
-        """By the index of their GPU, in their order."""
+        """The new Xids by the index of their GPU, in the order in which they came."""
         found: dict[int, list[int]] = {}
         if self._events is None:
             return found
         by_address = {cast(handle, c_void_p).value: index for index, handle in self._handles.items()}
-        with suppress(self._nvml.NVMLError):  # a timeout: there are no more
+        with suppress(self._nvml.NVMLError):  # a timeout means that there are no more
             for _ in range(MOST_EVENTS):
                 event = self._nvml.nvmlEventSetWait(self._events, 0)
                 index = by_address.get(cast(event.device, c_void_p).value)
@@ -136,7 +152,8 @@ class Session:
         return found
 
     def _tell(self, question: Callable[[], T]) -> T | None:
-        """None if the driver does not tell it. NVMLError if its GPU is lost."""
+        """The answer to one question; None if the driver does not report it. Raises NVMLError_GpuIsLost if the GPU is
+        lost."""
         try:
             return question()
         except self._nvml.NVMLError_GpuIsLost:
@@ -181,12 +198,12 @@ def _watts(milliwatts: int | None) -> float | None:
 
 
 def _clause(error: Exception) -> str:
-    # Some of pynvml's texts are sentences.
+    # Some of pynvml's texts are sentences that end with a full stop.
     return str(error).rstrip(".")
 
 
 def _text(value: str | bytes) -> str:
-    # Older versions of the package answer in bytes.
+    # Older versions of pynvml return bytes.
     return value.decode() if isinstance(value, bytes) else value
 
 

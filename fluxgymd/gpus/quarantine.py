@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GPUs that are put aside: in doubt one is not used again (promise 4).
+"""Quarantines GPUs: if in doubt, a GPU is not used again (promise 4).
 
-Put aside is a GPU that fell off the bus, one whose driver told an error that asks for a reset, and those of an
-attempt that SIGKILL did not end. It stays so until a reboot, or until somebody who knows better says otherwise. The
-record is the machine's (store/machine.py); where that cannot be written this daemon remembers it all the same.
+A GPU is quarantined if it fell off the bus, if its driver reported an error that requires a reset, or if SIGKILL did
+not end an attempt that ran on it. The quarantine lasts until a reboot, or until a user clears it. It is recorded for
+the machine (store/machine.py); if the record cannot be written, this daemon still remembers the quarantine.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ class Quarantine:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why each GPU that is put aside is, by UUID."""
+        """Why each quarantined GPU is quarantined, by UUID."""
         return self._unwritten | {uuid: one.why for uuid, one in self._machine.quarantine.items()}
 
     async def look(self) -> frozenset[str]:
-        """The GPUs to be given to nobody, after a look at what NVML told last. Blocks on nothing where nothing is
-        new."""
+        """Examines NVML's last answer, quarantines GPUs that have a new fault, and returns all GPUs that no job may
+        get. Writes to the disk only if there is a new fault."""
         lost = frozenset(self._gpus.lost)
         found: dict[str, str] = {}
         for reading in self._gpus.of(self._gpus.uuids) or ():
@@ -48,13 +48,14 @@ class Quarantine:
         return lost | self.reasons.keys()
 
     async def unkillable(self, job: str, attempt: Attempt) -> None:
-        """SIGKILL did not end this attempt, whose lease is kept anyway: its GPUs are not used after it either."""
+        """Quarantines the GPUs of an attempt that SIGKILL did not end. The attempt keeps its lease anyway; the
+        quarantine outlasts it."""
         why = f"Processes of attempt {attempt.number} of the job {job}, which ran on it, cannot be killed."
         for uuid in attempt.gpus:
             await self._put_aside(uuid, why, job=job)
 
     async def clear(self, uuid: str) -> None:
-        """Gives it out again. OSError where that cannot be written; then it stays put aside."""
+        """Ends a GPU's quarantine. If the record cannot be written, raises OSError, and the GPU stays quarantined."""
         await asyncio.to_thread(self._machine.clear, uuid)
         self._unwritten.pop(uuid, None)
         log.info("GPU %s is not put aside any more", uuid)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A notification on the user's desktop, where the session bus has a service for that. Without one nothing happens: it
-is never an error, and never waited for.
+"""Shows a notification on the user's desktop if the session bus has a service for that. Without one nothing happens,
+which is not an error.
 """
 
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 async def show(title: str, body: str, *, environ: Mapping[str, str]) -> None:
     try:
         from fluxgymd.bus import notify_desktop
-    except ImportError:  # the extra fluxgym[systemd] is not there
+    except ImportError:  # the extra fluxgym[systemd] is not installed
         return
     address = user_bus_address(environ)
     if address is None:

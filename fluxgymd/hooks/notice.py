@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The object that a hook gets (docs/hooks.md). Within a version it only grows, as the interface does."""
+"""The object that a hook receives (docs/hooks.md). Within a version, fields are only added."""
 
 from fluxgym.messages import Job, Message
 from fluxgymd.core import events
 from fluxgymd.core.news import News
-from fluxgymd.engine.book import Entry
+from fluxgymd.engine.entry import Entry
 from fluxgymd.engine.view import show
 from fluxgymd.watchdog.evidence_files import EVIDENCE
 
@@ -14,21 +14,21 @@ VERSION = 1
 class Notice(Message, frozen=True, kw_only=True):
     version: int
     event: str
-    """stuck, finish or fail."""
+    """stuck, finish, fail or lost."""
     at: float
     """When it happened: seconds since the epoch."""
     text: str
-    """One or two sentences for people: what chat services show."""
+    """One or two sentences for people, which chat services show."""
     job: Job
     """As Describe shows it."""
     seen: list[str]
-    """What was seen of a hang, a sentence each."""
+    """What was seen of a hang, one sentence each; empty for other events."""
     evidence: str | None = None
-    """The folder of what is saved of a hang; it is being filled when the hook is called."""
+    """The folder with the evidence of a hang, which FluxGym is still filling when it calls the hook."""
 
 
 def notice(entry: Entry, event: events.AnyEvent, told: News) -> Notice:
-    """`entry`: as it is after the event."""
+    """The notice of an event. `entry`: the job after the event."""
     seen: list[str] = []
     evidence = None
     if isinstance(event, events.Stuck):

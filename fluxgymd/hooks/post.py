@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Posts its standard input to a web address: the address in the first line, the body after it.
+"""Posts its standard input to a web address: the first line is the address, and the rest is the body.
 
-A program of its own and of the standard library alone, since a server may take its time or say anything. The address
-is a secret (docs/hooks.md): it comes by no argument, and of it nothing but the host is ever printed.
+This is a separate program, because a server may answer slowly or send anything. It uses only the standard library.
+The address is a secret (docs/hooks.md), so it is not an argument, and only its host is ever printed.
 """
 
 import http.client
@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """The standard one would follow with a GET and without the body, to wherever it is sent."""
+    """Follows no redirects. The standard handler would follow them with a GET without the body, to any address."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
 
 
 def post(address: str, body: bytes) -> str | None:
-    """Why it failed, as a sentence; None if the server took it."""
+    """Why the POST failed, as a sentence; None if the server accepted it."""
     host = urlsplit(address).hostname
     headers = {"Content-Type": "application/json", "User-Agent": "fluxgymd"}
     request = urllib.request.Request(address, data=body, headers=headers, method="POST")

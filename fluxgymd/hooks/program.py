@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of a hook's program: in a session of its own, with a deadline, its input in memory and its output bounded.
+"""Runs a hook's program once, in its own session, with a deadline, its input in memory, and bounded output.
 
-The process is reaped only after its group was killed: until then its number, which is the group's, is nobody else's
-(promise 6). What it leaves in its group ends with it; only the last of its output is kept, so one that floods fills
-nothing.
+The process is reaped only after its group was killed: until then no other process can get its number, which is also
+the group's (promise 6). Processes that it leaves in its group end with it. Only the end of its output is kept.
 """
 
 import os
@@ -15,17 +14,17 @@ from collections.abc import Mapping, Sequence
 
 TAIL_BYTES = 4096
 LINE = 200
-"""Characters of its last line that are told."""
+"""Characters of its last line that are reported."""
 KILLED_SECONDS = 5.0
-"""How long a killed one may take to go: one that hangs in the kernel is left behind."""
+"""How long a killed program may take to end. One that hangs in the kernel is left behind."""
 
 
 def run(words: Sequence[str], *, data: bytes, environ: Mapping[str, str], seconds: float, give_up: int) -> str | None:
-    """Runs it to its end. Why it failed, as a part of a sentence; None if it did well. Blocks.
+    """Runs a program to its end. Returns a clause that says why it failed, or None if it succeeded. Blocks.
 
-    `data`: its standard input. `give_up`: a descriptor that becomes readable when it is to be ended early.
+    `data`: its standard input. `give_up`: a descriptor that becomes readable when the program should be ended early.
     """
-    stdin = os.memfd_create("hook-input")  # not a pipe: a program that never reads must not stop us
+    stdin = os.memfd_create("hook-input")  # not a pipe: a program that never reads must not block the daemon
     try:
         os.write(stdin, data)
         os.lseek(stdin, 0, os.SEEK_SET)
@@ -58,7 +57,7 @@ def run(words: Sequence[str], *, data: bytes, environ: Mapping[str, str], second
 
 
 class _Output:
-    """The last of what a program writes."""
+    """The end of a program's output."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
@@ -66,7 +65,7 @@ class _Output:
         self._tail = b""
 
     def read(self) -> bool:
-        """Takes what there is at present, a piece; whether there may be more some time."""
+        """Reads one piece of what is available. Returns whether more output may follow."""
         try:
             piece = os.read(self.descriptor, 16 * TAIL_BYTES)
         except BlockingIOError:
@@ -76,7 +75,7 @@ class _Output:
 
     @property
     def last_words(self) -> str:
-        """Its last line, for the end of a sentence; empty if it said nothing."""
+        """The last line, formatted for the end of a sentence; empty if there is no output."""
         text = self._tail.decode(errors="replace")
         plain = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
         line = next((line.strip() for line in reversed(plain.split("\n")) if line.strip()), "")
@@ -84,7 +83,8 @@ class _Output:
 
 
 def _until_over(pid: int, output: _Output, *, seconds: float, give_up: int) -> str | None:
-    """Waits for its end, and takes its output meanwhile. Why it is to be killed; None: it has ended by itself."""
+    """Waits for the program's end and reads its output meanwhile. Returns why it must be killed, or None if it has
+    ended on its own."""
     deadline = time.monotonic() + seconds
     gone = os.pidfd_open(pid)
     try:

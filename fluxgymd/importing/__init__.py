@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings that the older FluxGym, or its hardened fork, left under outputs/: read as jobs, and never written to.
+"""Trainings that the older FluxGym, or its hardened fork, left under outputs/. They are read as jobs, but nothing is
+written to their folders.
 
-What is read of one folder is two events, Submitted and Imported, as they would stand in its journal; it gets that
-journal only when the user resumes or edits it (engine/takeover.py, docs/decisions/import-of-older-trainings.md).
+A folder is read as two events, Submitted and Imported, as they would be in its journal. It gets that journal only
+when the user resumes or edits the job (engine/takeover.py, docs/decisions/0034-import-of-older-trainings.md).
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of an older training, concluded from what it left. Pure.
+"""The outcome of an older training, concluded from the files that it left. Pure.
 
-The older program decides by "is there a final file", which one of an earlier training is too, and it stops looking
-when the browser is closed (fluxgym.md 3.8). So files are believed before ui_state.json, and what they say of
-themselves before their times on the disk, which a copy changes.
+The older FluxGym only asks whether there is a final file, which may be an earlier training's, and it stops looking
+when the browser is closed. So files take precedence over ui_state.json, and the times in a file's metadata over its
+times on the disk, which a copy changes.
 """
 
 import re
@@ -14,7 +14,7 @@ from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.resume import CheckpointFacts, newest
 
 CLOCK_SECONDS = 60.0
-"""The form's time is taken before the trainer starts; this is for a clock that was set meanwhile."""
+"""Tolerance for a clock that was set between the form's time and the start of the trainer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,34 +23,35 @@ class Lora:
 
     name: str
     problem: str | None = None
-    """Why it is torn; None: it is whole."""
+    """Why it is torn; None if it is complete."""
     started_at: float | None = None
-    """When its training started, and when the file was written, as its metadata says."""
+    """When its training started, by its metadata."""
     finished_at: float | None = None
+    """When the file was written, by its metadata."""
 
     @property
     def epoch(self) -> int | None:
-        """The epoch in its name; None: the final one."""
+        """The epoch in its name; None if there is none, as in the final file's name."""
         found = re.search(r"-(\d{6})\.safetensors$", self.name)
         return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Left:
-    """What a training left."""
+    """The files of a training, as they were found."""
 
     final: Lora | None = None
     others: tuple[Lora, ...] = ()
     states: tuple[CheckpointFacts, ...] = ()
     status: str = ""
-    """starting, completed or failed, as ui_state.json says; empty: it says nothing."""
+    """starting, completed or failed, from ui_state.json; empty if it does not say."""
     error: str = ""
     asked_at: float | None = None
-    """When it was asked for, as ui_state.json says."""
+    """When the user asked for the training, from ui_state.json."""
     log: str = ""
     """The end of its log."""
     went_on_from: str = ""
-    """The state that its trainer was given to go on from, if any."""
+    """The state that its trainer was told to resume from, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,11 @@ class Conclusion:
     """completed, stopped or failed."""
     reason: str
     failure: str | None = None
-    """Of a failed one: a FailureKind of the interface."""
+    """If it failed: a FailureKind of the interface."""
 
 
 def conclude(left: Left) -> Conclusion:
-    """The state, and what it was concluded from."""
+    """The outcome, and the evidence for it."""
     against = _against(left)
     if against is None and left.final is not None:
         reason = f"Its final file {left.final.name} is whole."
@@ -78,8 +79,8 @@ def conclude(left: Left) -> Conclusion:
 
 
 def unfinished_business(left: Left) -> str | None:
-    """Why it cannot go on although something of it is there; None if it can, if there is nothing to lose, or if it is
-    completed."""
+    """Why the training cannot be resumed although it left something; None if it can be resumed, left nothing to lose,
+    or is completed."""
     if _against(left) is None or newest(left.states) is not None:
         return None
     if left.states:
@@ -92,7 +93,7 @@ def unfinished_business(left: Left) -> str | None:
 
 
 def _against(left: Left) -> str | None:
-    """Why there is no final file that this training made; None if there is."""
+    """Why there is no final file from this training, as a sentence; None if there is one."""
     final = left.final
     if final is None:
         says = " although ui_state.json says that it completed" if left.status == "completed" else ""
@@ -106,12 +107,12 @@ def _against(left: Left) -> str | None:
 
 
 def _earlier(one: float | None, other: float | None, *, slack: float = 0.0) -> bool:
-    """Whether that is known."""
+    """Whether `one` is known to be earlier than `other`, by more than `slack` seconds."""
     return one is not None and other is not None and one < other - slack
 
 
 def _saved(left: Left) -> bool:
-    """Whether there is training that would be lost."""
+    """Whether there are results that would be lost."""
     return bool(left.states) or any(lora.problem is None for lora in left.others)
 
 
@@ -126,8 +127,8 @@ def _so_far(left: Left) -> str:
 
 
 def _failed(reason: str, left: Left) -> Conclusion:
-    # How it ended is not known: only its output can tell.
-    failure = classify(ExitRecord(kind="unknown"), left.log)
+    # Its exit status is not known, so only its output can show the cause.
+    failure = classify(ExitRecord(kind="unknown"), left.log, refusal_status=None)
     return Conclusion("failed", " ".join(reason.split()), failure.value)
 
 

@@ -1,40 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dataset.toml of the older program: where the pictures are, and whether a job can say all that it says.
+"""dataset.toml of the older FluxGym: where the pictures are, and whether a job can express everything in the file.
 
-Its format is sd-scripts' (trainers.md 1.3): the inner level wins. A job has one folder of pictures, batches of one
-and captions in .txt (trainers/kohya.py, dataset_config); what goes beyond that is named, not passed over.
+The format is sd-scripts': an inner level overrides an outer one. A job has one folder of pictures, batches of one and
+captions in .txt (trainers/dataset_toml.py). Anything else is reported, not ignored.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fluxgym import toml
+
 UPSTREAM = {"batch_size": 1, "shuffle_caption": False, "caption_extension": ".caption", "num_repeats": 1}
-"""What sd-scripts takes where nothing is said."""
+"""sd-scripts' defaults."""
 OURS = {"batch_size": 1, "shuffle_caption": False, "caption_extension": ".txt"}
-"""What a job's dataset.toml says in any case."""
+"""The values in an imported job's dataset.toml."""
 TAKEN = ("resolution", "image_dir", "class_tokens", "num_repeats")
-WITHOUT_EFFECT = ("keep_tokens",)  # it is about shuffled captions
+WITHOUT_EFFECT = ("keep_tokens",)  # it only concerns shuffled captions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFile:
-    """What the file says. None: nothing."""
+    """What the file says. A value is None if the file does not say."""
 
     pictures: str | None = None
     trigger_word: str | None = None
     repeats: object = None
     resolution: object = None
     beyond: tuple[str, ...] = ()
-    """What a job cannot say, such as `batch_size = 4`."""
+    """What a job cannot express, such as `batch_size = 4`."""
 
 
 def read(data: bytes) -> DatasetFile | None:
-    """None if it is no TOML: the older program writes an apostrophe in a trigger word as it is (fluxgym.md 1.4)."""
+    """Parses the file. None if it is not TOML: the older FluxGym does not escape an apostrophe in a trigger word."""
     try:
-        document = tomllib.loads(data.decode())
-    except (ValueError, RecursionError):  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        document = toml.parse(data.decode())
+    except ValueError:  # NotToml and UnicodeDecodeError are ValueErrors
         return None
     datasets = _tables(document.get("datasets"))
     subsets = _tables(datasets[0].get("subsets")) if datasets else []
@@ -74,7 +75,7 @@ def _text(value: object) -> str | None:
 
 
 def _square(resolution: object) -> object:
-    """One number for a square; anything else stays what it is, and is refused as a resolution."""
+    """One number for a square; anything else is returned as it is, and is refused as a resolution later."""
     if isinstance(resolution, list) and len(resolution) == 2 and resolution[0] == resolution[1]:
         return resolution[0]
     return resolution

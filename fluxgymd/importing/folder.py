@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the folders under outputs/ that hold no journal: which are of an older FluxGym, and what they tell.
+"""Reads the folders under outputs/ that have no journal: finds those of an older FluxGym and turns them into jobs.
 
-Nothing is written, opened for writing or locked here. A folder that is something else is passed over without a word;
-one that cannot be read is told in the log and hides no other. It blocks on the disk, at the start of the daemon.
+Nothing is written, opened for writing or locked here. A folder that isn't an older training is ignored silently. One
+that cannot be read is reported in the log, and the others are still read. Blocks on the disk, at the start of the
+daemon.
 """
 
 import hashlib
@@ -14,34 +15,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fluxgym.errors import InvalidName
+from fluxgym.files import Unusable, open_for_reading
 from fluxgym.messages import Context
 from fluxgym.names import check_name
 from fluxgymd.core.events import AnyEvent, Imported, Submitted
 from fluxgymd.core.job import Job, fold
-from fluxgymd.core.resume import is_state_folder
 from fluxgymd.importing import dataset_file, form, script, settings
 from fluxgymd.importing.conclusion import Left, Lora, conclude, unfinished_business
 from fluxgymd.importing.settings import Obstacle
-from fluxgymd.store import checkpoints, safetensors_header
+from fluxgymd.store import safetensors_header
 from fluxgymd.store.safetensors_header import NotSafetensors
-from fluxgymd.trainers import progress
+from fluxgymd.trainers import progress, state_folders
+from fluxgymd.trainers.states import is_state_folder
 
 log = logging.getLogger(__name__)
 
 SCRIPTS = ("train.sh", "train.bat")
 LOGS = ("training_resume.log", "training.log")
-"""The fork's monitor writes the first one, after the other."""
+"""The newer one first: the fork's monitor writes training_resume.log after training.log."""
 TEXT_BYTES = 1024 * 1024
-"""More than any of the older program's text files has."""
+"""More than any text file of the older FluxGym has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Older:
-    """A training of the older program."""
+    """A training of the older FluxGym."""
 
     name: str
     history: tuple[AnyEvent, ...]
-    """What its journal would hold."""
+    """The events that its journal would hold."""
     obstacles: tuple[Obstacle, ...]
 
     @property
@@ -51,13 +53,13 @@ class Older:
 
 @dataclass(slots=True)
 class Found:
-    """What lies under outputs/ without a journal."""
+    """What was found under outputs/ in folders without a journal."""
 
     older: list[Older] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    """Jobs of ours whose journal is gone."""
+    """Jobs of this FluxGym whose journal is missing."""
     misnamed: list[str] = field(default_factory=list)
-    """Sentences about trainings whose folder's name no job can have."""
+    """Sentences about trainings whose folder has a name that no job can have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,17 +71,17 @@ class Texts:
     dataset: dataset_file.DatasetFile | None
     prompts: tuple[str, ...]
     written_at: float
-    """When train.sh was written, or else the folder was changed."""
+    """When train.sh was written; without it, when the folder was changed."""
 
     @property
     def output_name(self) -> str | None:
-        """What the trainer's files are called, if the command line says."""
+        """The name of the trainer's files; None if the command line does not say."""
         words = (self.flags or {}).get("output_name", [])
         return words[0] if len(words) == 1 and "/" not in words[0] else None
 
 
 def find(home: Path, known: Container[str]) -> Found:
-    """`known`: the folders that have a journal."""
+    """Reads all folders under outputs/ but those in `known`, which have a journal."""
     found = Found()
     with os.scandir(home / "outputs") as entries:
         names = sorted(entry.name for entry in entries if entry.name not in known and _is_visible_folder(entry))
@@ -88,11 +90,13 @@ def find(home: Path, known: Container[str]) -> Found:
             _look(home, name, found)
         except OSError as error:
             log.warning("outputs/%s was not looked at: %s", name, error)
+        except Exception:  # one folder must not hide the others, nor the jobs
+            log.exception("outputs/%s is not shown: it could not be understood", name)
     return found
 
 
 def loras(folder: Path, output_name: str) -> list[str]:
-    """The names of a training's files of weights (trainers.md 1.4)."""
+    """The names of a training's LoRA files, as sd-scripts forms them, in alphabetical order."""
     pattern = re.compile(re.escape(output_name) + r"(-\d{6}|-step\d{8})?\.safetensors")
     return sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
 
@@ -148,11 +152,12 @@ def _texts(folder: Path, files: set[str]) -> Texts:
 
 
 def _data(path: Path) -> bytes:
-    """Nothing where there is no file: a pipe would be waited for, for ever."""
-    if not path.is_file():
+    """The beginning of a file; empty if there is no file, or something else, such as a pipe that would block."""
+    try:
+        with open_for_reading(path) as file:
+            return file.read(TEXT_BYTES)
+    except (FileNotFoundError, Unusable):
         return b""
-    with path.open("rb") as file:
-        return file.read(TEXT_BYTES)
 
 
 def _read(home: Path, name: str, texts: Texts) -> Older:
@@ -178,8 +183,8 @@ def _read(home: Path, name: str, texts: Texts) -> Older:
 
 
 def _history(folder: Path, texts: Texts, context: Context, left: Left) -> tuple[AnyEvent, ...]:
-    at = left.asked_at if left.asked_at is not None else texts.written_at
-    # The same at each start of the daemon, and another one for a copy of the folder.
+    at = left.asked_at if left.asked_at is not None and abs(left.asked_at) < 1e11 else texts.written_at
+    # It stays the same when the daemon restarts, and a copy of the folder gets another one.
     identity = hashlib.blake2b(f"{folder.name}/{folder.stat().st_ino}".encode(), digest_size=16).hexdigest()
     said = conclude(left)
     submitted = Submitted(at=at, id=identity, context=context, rank=at)
@@ -200,13 +205,13 @@ def _left(folder: Path, texts: Texts, output_name: str) -> Left:
         went_on_from=" ".join((texts.flags or {}).get("resume", [])),
     )
     if conclude(left).outcome == "completed":
-        return left  # its states are of no weight, and each takes a look into its pickles
-    return replace(left, states=tuple(checkpoints.scan(folder, output_name)))
+        return left  # its states do not matter, and checking each would mean reading its pickle files
+    return replace(left, states=tuple(state_folders.scan(folder, output_name)))
 
 
 def _lora(path: Path) -> Lora:
     try:
-        told = safetensors_header.metadata(path)
+        told = safetensors_header.read(path).texts
     except NotSafetensors as error:
         return Lora(name=path.name, problem=str(error))
     return Lora(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ui_state.json of the hardened fork: what its form held, and how it says the training ended (fluxgym.md 5.1).
+"""ui_state.json of the hardened fork: the values of its form, and how the training ended according to it.
 
-Where train.sh is gone its flags are made again from the form, as the older program made them (fluxgym.md 1.3); what
-was set under Advanced is not in the form.
+If train.sh is missing, its flags are derived from the form, as the older FluxGym did. Settings under Advanced are not
+in the form.
 """
 
 from typing import Any
@@ -23,18 +23,18 @@ TIERS: dict[str, Flags] = {
     "16G": ADAFACTOR,
     "12G": ADAFACTOR | {"split_mode": [], "network_args": ["train_blocks=single"]},
 }
-"""Flags by the form's VRAM."""
+"""The form's VRAM -> flags."""
 
 TRANSFORMERS = {
     "flux-dev": "models/unet/flux1-dev.sft",
     "flux-schnell": "models/unet/flux1-schnell.safetensors",
     "bdsqlsz/flux1-dev2pro-single": "models/unet/bdsqlsz/flux1-dev2pro-single/flux1-dev2pro.safetensors",
 }
-"""Files by the form's base model, below the home (fluxgym.md 1.9)."""
+"""The form's base model -> its file, relative to the home."""
 
 
 class Form(msgspec.Struct, frozen=True):
-    """The values as they were found; what is missing or of another type has the form's default."""
+    """The values as they were found. A value that is missing or has another type counts as the form's default."""
 
     values: dict[str, Any]
 
@@ -47,13 +47,13 @@ class Form(msgspec.Struct, frozen=True):
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     def word(self, key: str, default: str) -> str:
-        """A number or a text as it stood on the command line: Gradio may make 16.0 of 16."""
+        """A number or a text as it was on the command line. Gradio may have turned 16 into 16.0."""
         number = self.number(key)
         return f"{number:g}" if number is not None else (self.text(key).strip() or default)
 
 
 def read(data: bytes) -> Form | None:
-    """None if it is no ui_state.json, or a torn one: the older program writes it in place."""
+    """Parses the file. None if it is not a ui_state.json, or a torn one: the older FluxGym writes it in place."""
     try:
         values = decode(data, dict[str, Any])
     except msgspec.MsgspecError:
@@ -62,7 +62,7 @@ def read(data: bytes) -> Form | None:
 
 
 def trainer_flags(form: Form) -> Flags:
-    """What train.sh held for this form."""
+    """The flags that train.sh had for this form."""
     base = form.text("base_model", "flux-dev")
     given: Flags = {
         "pretrained_model_name_or_path": [TRANSFORMERS.get(base, base)],

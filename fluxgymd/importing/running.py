@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the older program still works on a folder: its trainer, or its monitor, which would start the trainer again
-(fluxgym.md 3.3). Both name the folder on their command line. Looks at processes, and signals none (promise 6).
+"""Finds out whether the older FluxGym still works on a folder: its trainer, or its monitor, which would restart the
+trainer. Both name the folder on their command line. Looks at processes but never signals any (promise 6).
 """
 
 import os
@@ -11,7 +11,7 @@ FLAGS = (b"--output_dir", b"--output-dir")
 
 
 def working_on(folder: Path) -> int | None:
-    """The process id of one that does; None if none is seen."""
+    """The id of a process that works on the folder; None if none is found."""
     wanted = os.path.realpath(folder)
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -20,7 +20,7 @@ def working_on(folder: Path) -> int | None:
                 if any(_path(name, word) == wanted for word in _folders(words)):
                     return int(name)
             except OSError:
-                continue  # it ended, or it is another user's
+                continue  # the process ended, or belongs to another user
     return None
 
 
@@ -33,6 +33,6 @@ def _folders(words: list[bytes]) -> Iterator[bytes]:
 
 def _path(process: str, word: bytes) -> str:
     path = os.fsdecode(word)
-    if not os.path.isabs(path):  # where another user's process is, only root may look
+    if not os.path.isabs(path):  # only root may read the cwd of another user's process
         path = os.path.join(os.readlink(f"/proc/{process}/cwd"), path)
     return os.path.realpath(path)

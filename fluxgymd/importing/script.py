@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""train.sh and train.bat: the flags that the trainer was given. They are parsed, never executed.
+"""train.sh and train.bat: the flags that the trainer was given. The scripts are parsed, never executed.
 
-The older program writes one command over many lines, `accelerate launch ... flux_train_network.py --flag value \\`
-(fluxgym.md 1.3), and its users may edit it. What a shell would do with quotes, continued lines and comments is done;
-what only a shell can know, such as the value of a variable, stays as it is written.
+The older FluxGym writes one command over many lines, `accelerate launch ... flux_train_network.py --flag value \\`,
+and its users may edit it. Quotes, continued lines and comments are handled as in a shell. What only a shell can know,
+such as the value of a variable, is left as it is written.
 """
 
 import re
@@ -13,27 +13,27 @@ from collections.abc import Iterator, Sequence
 from fluxgymd.trainers.kohya import SCRIPT
 
 Flags = dict[str, list[str]]
-"""Words by flag, without its dashes; a switch has none."""
+"""Flag, without its dashes -> its words; a switch has none."""
 
 CONTINUED = re.compile(r"[\\^]\r?\n")
-"""The end of a line that goes on in the next one, in sh and in cmd.exe."""
+"""The end of a line that continues on the next one, in sh and in cmd.exe."""
 NUMBERED_REDIRECTION = re.compile(r"\s\d(?=[<>])")
 OPERATORS = ";<>|&"
 
 
 def trainer_flags(text: str) -> Flags | None:
-    """What the last command that runs flux_train_network.py gives it; None if there is none."""
+    """The flags of the last command that runs flux_train_network.py; None if there is no such command."""
     found = None
     for line in CONTINUED.sub("", text).splitlines():
         words = list(_words(line))
         starts = [index for index, word in enumerate(words) if re.split(r"[/\\]", word)[-1] == SCRIPT]
-        if starts:  # what comes before it is accelerate's
+        if starts:  # the words before the script are accelerate's
             found = flags(words[starts[0] + 1 :])
     return found
 
 
 def flags(words: Sequence[str]) -> Flags:
-    """The words of a command line by flag, the last of two equal ones, as argparse has it."""
+    """The words of a command line by flag. If a flag is given twice, the last one counts, as in argparse."""
     found: Flags = {}
     values: list[str] = []
     for word in words:
@@ -46,10 +46,10 @@ def flags(words: Sequence[str]) -> Flags:
 
 
 def _words(line: str) -> Iterator[str]:
-    """The words of the line's first command, up to a comment, an operator or a quote that is never closed."""
+    """The words of the line's first command, up to a comment, an operator or an unclosed quote."""
     lexer = shlex.shlex(NUMBERED_REDIRECTION.sub("", line), posix=True, punctuation_chars=OPERATORS)
     lexer.whitespace_split = True
-    lexer.commenters = ""  # shlex would take `a#b` for a word and a comment
+    lexer.commenters = ""  # shlex would split `a#b` into a word and a comment
     try:
         for word in lexer:
             if word.startswith("#") or (word and not word.strip(OPERATORS)):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of an older training as those of a job, so that it goes on as it began. Pure, but for the look whether
-a file is there, which is passed in.
+"""The settings of an older training as those of a job, so that it continues as it began. Pure: the check whether a
+file exists is passed in.
 
-Every flag of the old command line is in the job's, and no other one that the trainer would heed
-(tests/importing/test_settings.py): what a job would pass by default and the old command did not is switched off. What
-cannot be carried over is an obstacle: it is told, and nothing is started with a guess in its place.
+The job's command line has every flag of the old one, and no other flag that the trainer would act on
+(tests/importing/test_settings.py): a flag that a job would pass by default, but the old command did not, is switched
+off. What cannot be carried over is an obstacle: it is reported, and nothing is started with a guess in its place.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,18 +16,23 @@ import msgspec
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Model
-from fluxgymd.core.resume import Trainer
 from fluxgymd.importing.dataset_file import DatasetFile
 from fluxgymd.importing.script import Flags, flags
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers import settings as job_settings
+from fluxgymd.trainers.dataset_toml import CAPTION_FLAGS, OFF
+from fluxgymd.trainers.states import Writer
 
 ALL_STATES = 1000
-"""The older program deletes no state, and so nothing of what it left is deleted (settings.RANGES)."""
+"""The older FluxGym deletes no states, so none of those that it left is deleted: this is the largest `keep_states` in
+settings.RANGES."""
 
 SECRETS = frozenset({"huggingface_token", "wandb_api_key"})
-"""They stood in train.sh for everybody to read; a journal keeps them for ever."""
+"""They were readable for everybody in train.sh, and would stay in the journal forever."""
+
+OF_THE_DATASET_FILE = frozenset({"train_batch_size", "shuffle_caption", "keep_tokens", *CAPTION_FLAGS})
+"""The older FluxGym's dataset.toml always sets these itself, so on its command line they had no effect."""
 
 WHOLE = {
     "seed": "seed",
@@ -38,7 +43,7 @@ WHOLE = {
     "sample_every_n_epochs": "sample_every_epochs",
     "save_last_n_epochs_state": "keep_states",
 }
-"""Flag -> setting, of those that are whole numbers."""
+"""Flag -> setting, for settings that are whole numbers."""
 
 MODELS = {
     "pretrained_model_name_or_path": "transformer",
@@ -51,16 +56,16 @@ MODELS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Obstacle:
-    """Something that keeps an older training from being continued."""
+    """Something that prevents an older training from being continued."""
 
     sentence: str
     setting: str | None = None
-    """Giving this setting by an edit takes it away; None: no edit does."""
+    """An edit that gives this setting removes the obstacle; None if no edit does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Read:
-    """What the older program's files say, as far as they could be read."""
+    """The contents of the older FluxGym's files, as far as they could be read."""
 
     name: str
     home: Path
@@ -68,13 +73,13 @@ class Read:
     dataset: DatasetFile | None
     prompts: Sequence[str] = ()
     trigger_word: str | None = None
-    """As the form had it; dataset.toml stands over it."""
+    """From the form; dataset.toml takes precedence."""
     repeats: object = None
     resolution: object = None
 
 
 def to_job(read: Read, exists: Callable[[str], bool]) -> tuple[Context, tuple[Obstacle, ...]]:
-    """The job's settings, and what is in the way. The settings are complete unless something is."""
+    """The job's settings, and the obstacles. Without obstacles the settings are complete."""
     return _Conversion(read, exists).result()
 
 
@@ -93,7 +98,7 @@ class _Conversion:
             values |= self._from_flags(self._read.flags)
         context = Context(**{key: value for key, value in values.items() if value is not None})
         try:
-            context = job_settings.complete(context, self._read.home)
+            context = job_settings.complete_training(context, self._read.home)
         except InvalidSetting as error:
             setting = str(error.fields.get("setting", "")).partition(".")[0]
             self._obstacles.append(Obstacle(sentence=error.message.rstrip("."), setting=setting or None))
@@ -105,7 +110,7 @@ class _Conversion:
         if told.beyond:
             what = f"its dataset.toml asks for {', '.join(told.beyond)}, which no job here can"
             self._obstacles.append(Obstacle(sentence=what))
-        # Where it always was, if the file does not tell (fluxgym.md 1.5).
+        # The older FluxGym's folder for the pictures, if the file does not name one.
         pictures = told.pictures or f"datasets/{read.name}"
         return {
             "dataset": self._path(pictures),
@@ -142,21 +147,22 @@ class _Conversion:
             self._obstacles.append(Obstacle(sentence=what))
 
     def _options(self, context: Context) -> dict[str, list[str]]:
-        """What the old command line says beyond the settings, and what it did not say that a job's would."""
+        """The flags of the old command line that are not settings, and OFF for each flag that a job's command line
+        has by default but the old one did not have."""
         given = self._read.flags or {}
         folder = JobFolder(self._read.home / "outputs" / self._read.name)
         plain = msgspec.structs.replace(context, trainer_options={})
-        default = flags(kohya.arguments(plain, folder, None, trainer=Trainer.SD_SCRIPTS))
-        settled = {*kohya.OURS, *SECRETS, "save_last_n_epochs_state"}
+        default = flags(kohya.arguments(plain, folder, None, trainer=Writer.SD_SCRIPTS))
+        settled = {*kohya.OURS, *kohya.REPLACED, *SECRETS, *OF_THE_DATASET_FILE, "save_last_n_epochs_state"}
         options = {
             name: words
             for name, words in given.items()
             if name not in settled and not (name in default and _same(words, default[name]))
         }
-        return options | {name: kohya.OFF for name in default if name not in given and name not in settled}
+        return options | {name: OFF for name in default if name not in given and name not in settled}
 
     def _whole(self, setting: str, value: object) -> int | None:
-        """A whole number, however it is written; None is one that was not given."""
+        """A whole number, however it is written; None if it was not given, or, with an obstacle, if it is not one."""
         if value is None:
             return None
         try:
@@ -177,7 +183,7 @@ class _Conversion:
             return None
 
     def _path(self, path: str) -> str:
-        """Where the file is now: the home may have been moved, or mounted elsewhere, since train.sh was written."""
+        """A file's present path: the home may have been moved or mounted elsewhere since train.sh was written."""
         home = self._read.home
         there = str(home / path)  # of an absolute path, the path itself
         if self._exists(there):
@@ -187,7 +193,7 @@ class _Conversion:
         return moved if self._exists(moved) else there
 
     def _old_home(self) -> PurePath | None:
-        """The folder whose outputs/ the training wrote to."""
+        """The home at the time: the folder above the outputs/ that the training wrote to."""
         words = (self._read.flags or {}).get("output_dir")
         folder = PurePath(words[0]) if words else None
         return folder.parents[1] if folder is not None and len(folder.parents) > 2 else None
@@ -204,7 +210,7 @@ def _below(folder: PurePath | None, path: str) -> PurePath | None:
 
 
 def _same(one: Sequence[str], other: Sequence[str]) -> bool:
-    """`1.0` and `1` are the same."""
+    """Whether two flags have the same words; `1.0` and `1` are the same."""
     return len(one) == len(other) and all(map(_equal, one, other))
 
 

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are old or new after a crash, never half: write, fsync, rename, fsync of the folder (ALICE, OSDI 14)."""
+"""Replaces files so that a crash leaves the old or the new content, never a part: write, fsync, rename, fsync the
+folder (Pillai et al., All File Systems Are Not Created Equal, OSDI 2014)."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from fluxgym.files import open_file
 from fluxgymd.failpoints import failpoint
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replaces a file. OSError leaves the old one as it was."""
+    """Replaces a file durably. After an OSError the old file is unchanged, unless the fsync of the folder failed."""
     temporary = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             failpoint("file.opened")
             write_all(descriptor, data)
@@ -32,7 +34,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """All of it, or OSError: a full disk may take a part first."""
+    """Writes all of the data, or raises OSError. A full disk may accept a part before it refuses."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the disk of the home comes back from a write, tried with a small file of our own: only that tells a write
-that hangs from a disk that does.
+"""Tests with a small file whether the home's disk completes a write. This distinguishes a single write that hangs
+from a disk that hangs (docs/decisions/heartbeat.md).
 
-One trial at a time, in a thread that nobody waits for: on a volume that hangs one thread is left behind, and no more.
+One trial runs at a time, in a thread that nobody waits for, so a volume that hangs keeps only one thread.
 """
 
 import math
@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
+from fluxgym.files import open_file
 from fluxgymd import lanes
 from fluxgymd.store.atomic import write_all
 
@@ -25,8 +26,8 @@ class DiskTrial:
         self._began = -math.inf
 
     def passed(self, *, began_after: float) -> bool:
-        """Whether the last trial is done and began after that time (monotonic seconds). Blocks on nothing; begins
-        another trial if none is under way."""
+        """Whether the last trial is done and began after that time (monotonic seconds). Never blocks. Begins another
+        trial if none is running."""
         before, began = self._under_way, self._began
         if before is None or before.done():
             self._began = time.monotonic()
@@ -35,9 +36,9 @@ class DiskTrial:
 
 
 def _write(path: Path) -> None:
-    """A disk that refuses has answered too."""
+    """Writes and deletes the file. An error counts as a completed trial: the disk has answered."""
     with suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             write_all(descriptor, b"\n")
             os.fsync(descriptor)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The home and the folders of its jobs: names on the disk, how a job's folder appears, and how it goes away.
+"""The home and the folders of its jobs: names on the disk, and how a job's folder is created and deleted.
 
-A folder under outputs/ is a job from the moment it has its name: it is built as `.new-ID`, made durable, and renamed.
-It goes the same way back: renamed to `.trash-ID` first, then deleted.
+A job's folder is built under outputs/ as `.new-ID`, made durable, and renamed; with that name it is a job. To delete
+it, the daemon first renames it to `.trash-ID`.
 """
 
 import errno
+import logging
 import os
 import shutil
 from contextlib import suppress
@@ -15,17 +16,25 @@ from pathlib import Path
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder
 
+log = logging.getLogger(__name__)
+
 JOURNAL = "events.jsonl"
 OWNER = "owner.json"
 """The record of the home's daemon (store/owner.py)."""
+OF_THE_DAEMON = (JOURNAL, "ui_state.json", "attempts", "dataset")
+"""Names in a job's folder that no trainer creates. Each job has some of them from its submit on."""
+
+
+SWEEPS = 3
+"""Attempts at deleting a folder that an earlier daemon left behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFolder:
-    """The files of one job (DESIGN: A job and its home)."""
+    """The paths of one job's files."""
 
     where: Path | str
-    """Kept as text: a Path is five times as large, and there is one for each job (bench/control_plane.py)."""
+    """Kept as text: a Path is five times as large, and each job has one (bench/control_plane.py)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "where", os.fspath(self.where))
@@ -40,8 +49,8 @@ class JobFolder:
 
     @property
     def is_job(self) -> bool:
-        """Whether it holds a journal. Blocks."""
-        return os.path.exists(os.path.join(self.where, JOURNAL))  # no Path: there are thousands
+        """Whether the folder holds a journal. Blocks."""
+        return os.path.lexists(os.path.join(self.where, JOURNAL))  # cheaper than a Path for each of thousands of jobs
 
     @property
     def journal(self) -> Path:
@@ -83,61 +92,56 @@ class JobFolder:
     def samples(self) -> Path:
         return self.path / "sample"
 
-    @property
-    def result(self) -> Path:
-        return self.path / f"{self.name}.safetensors"
-
-    @property
-    def program_result(self) -> Path:
-        return self.path / "result.json"
-
     def attempt(self, number: int) -> Path:
         return self.path / "attempts" / f"{number:03d}"
 
 
 class Home:
-    """The folder that FLUXGYM_HOME names."""
+    """The folder that FLUXGYM_HOME points to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.outputs = path / "outputs"
 
     def prepare(self) -> None:
-        """Makes what is missing and deletes what a crash left half-made or half-deleted."""
+        """Creates missing folders, and deletes half-built and half-deleted jobs that a crash left behind."""
         self.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.path, *self.path.absolute().parents):
-            # Each time: a daemon that made them may have died before this. What is above may be closed to us.
+            # At each start, because a daemon may have died after it created them. Parents may be unreadable.
             with suppress(PermissionError):
                 sync_folder(folder)
         for entry in os.scandir(self.outputs):
             if entry.name.startswith((".new-", ".trash-")):
                 failpoint("home.sweeps")
-                shutil.rmtree(entry.path, ignore_errors=True)
+                _sweep(entry.path)
                 failpoint("home.swept")
 
     def folder(self, name: str) -> JobFolder:
         return JobFolder(self.outputs / name)
 
     def folders(self) -> list[JobFolder]:
-        """Everything that may be a job: what holds a journal is one. Nothing of them is touched, for each may lie on
-        a volume of its own, which may hang."""
+        """Everything under outputs/ that may be a job (`is_job` says whether it is). The folders themselves are not
+        accessed, because each may be on a separate volume that hangs."""
         return [JobFolder(entry.path) for entry in os.scandir(self.outputs) if not entry.name.startswith(".")]
 
     def lacks(self, folder: JobFolder) -> bool:
-        """Whether somebody has deleted a job's folder: the home is there and the folder is not. Blocks.
+        """Whether somebody has deleted a job's folder: the home exists, but the folder does not, or it holds only
+        files that a trainer has written since. Blocks.
 
-        The home's own record tells it from a volume that is away for a while, with all jobs on it.
+        If the home's own record is missing too, the volume with all jobs is probably away, and the answer is no.
         """
-        return not os.path.lexists(folder.where) and (self.path / OWNER).exists() and self.outputs.is_dir()
+        if not (self.path / OWNER).exists() or not self.outputs.is_dir():
+            return False
+        return not any(os.path.lexists(os.path.join(folder.where, name)) for name in OF_THE_DAEMON)
 
     def new_folder(self, job_id: str) -> Path:
-        """An empty folder to build a job in."""
+        """Creates an empty folder to build a job in."""
         folder = self.outputs / f".new-{job_id}"
         folder.mkdir(mode=0o700)
         return folder
 
     def publish(self, built: Path, name: str) -> JobFolder:
-        """Gives a built folder its name, durably. FileExistsError if the name is taken."""
+        """Renames a built folder to its final name, durably. Raises FileExistsError if the name is taken."""
         target = self.outputs / name
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
@@ -146,7 +150,7 @@ class Home:
         failpoint("publish.synced")
         try:
             built.rename(target)
-        except OSError as error:  # somebody has made it since the look
+        except OSError as error:  # somebody has created it since the check above
             if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
             raise
@@ -156,7 +160,8 @@ class Home:
         return JobFolder(target)
 
     def remove(self, folder: JobFolder, job_id: str) -> None:
-        """Deletes a job's folder: gone for good once it is renamed, deleted in full if nothing crashes."""
+        """Deletes a job's folder. The job is gone for good once the folder is renamed; what a crash leaves behind is
+        deleted at the next start."""
         trash = self.outputs / f".trash-{job_id}"
         failpoint("remove.begins")
         with suppress(FileNotFoundError):  # somebody has deleted it by hand
@@ -166,3 +171,13 @@ class Home:
         failpoint("remove.durable")
         shutil.rmtree(trash, ignore_errors=True)
         failpoint("remove.deleted")
+
+
+def _sweep(path: str) -> None:
+    """Deletes a folder that an earlier daemon left behind. Several attempts are needed, because that daemon's copier
+    may end a moment after the daemon."""
+    for _ in range(SWEEPS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.lexists(path):
+            return
+    log.warning("%s could not be deleted; it is tried again at the next start", path)

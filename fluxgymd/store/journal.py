@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal of a job: events.jsonl, one event a line.
+"""The journal of a job: events.jsonl, one event per line.
 
-A record counts once its newline is fsynced. What a crash left behind the last good record is copied aside and cut off
-before the next append; any other bad line makes the job damaged, and then nothing is written to it any more
-(promise 8). An event that the disk refused is taken back at once, so that a restart does not find what was denied;
-where that fails too, the journal is in doubt until its end is cut.
+A record counts once its newline is fsynced. Anything that a crash left after the last good record is copied to
+another file and cut off before the next append. Any other bad line makes the job damaged, and the daemon then writes
+nothing more to its journal (promise 8). If the disk refuses an event, the event is removed from the file at once, so
+that a restart does not find an event that was reported as failed. If the removal fails too, the journal is in doubt
+until its end is cut.
 """
 
 import os
@@ -15,29 +16,33 @@ from pathlib import Path
 
 import msgspec
 
+from fluxgym.files import open_file, read_file
 from fluxgymd.core import damage, events, job
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder, write_all, write_file
 
+JOURNAL_BYTES = 256 << 20
+"""A larger journal is not read. An event has a few kB, and a job a few hundred events."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """What was read of a journal."""
+    """The contents of a journal."""
 
     job: job.Job | None
-    """The fold of the good records, None if the first one is bad already."""
+    """The fold of the good records; None if the first record is bad."""
     good_size: int
     """Bytes up to the end of the last good record."""
     problem: str | None
     """Why the job is damaged; None if it is not."""
     traces: damage.Traces
-    """What it tells of the job's lease."""
+    """What the journal shows of the job's lease."""
 
 
 def read(path: Path) -> History:
-    """Reads a journal. OSError if the file cannot be read at all."""
-    data = path.read_bytes()
+    """Reads a journal. Raises OSError if the file cannot be read at all."""
+    data = read_file(path, most=JOURNAL_BYTES)
     state: job.Job | None = None
     good = 0
     number = 0
@@ -58,10 +63,10 @@ def read(path: Path) -> History:
 
 
 def good_events(path: Path) -> list[AnyEvent]:
-    """The events up to the first line that is none; nothing if the file cannot be read."""
+    """The events before the first line that does not decode; empty if the file cannot be read."""
     found: list[AnyEvent] = []
     try:
-        data = path.read_bytes()
+        data = read_file(path, most=JOURNAL_BYTES)
     except OSError:
         return found
     for line in data.split(b"\n")[:-1]:
@@ -73,8 +78,8 @@ def good_events(path: Path) -> list[AnyEvent]:
 
 
 def _is_torn(data: bytes, start: int, end: int) -> bool:
-    """Whether the line is a record of which the last page reached the disk and another did not: nothing follows it,
-    and it holds NULs, which JSON never does. It was not fsynced, so it never counted."""
+    """Whether the line is a record whose last page reached the disk while another page did not: nothing follows it,
+    and it holds NULs, which JSON never does. Such a record was not fsynced, so it never counted."""
     return b"\0" in data[start:end] and not data[end + 1 :].strip(b"\0")
 
 
@@ -84,25 +89,26 @@ def _damaged(state: job.Job | None, data: bytes, good: int, problem: str) -> His
 
 
 class Journal:
-    """Appends to one journal. Its calls block on the disk: they run in a writer thread, one at a time."""
+    """Appends to one journal. Its methods block, so they run in a writer thread, one at a time."""
 
-    __slots__ = ("_begin", "_good_size", "_text", "in_doubt")  # there is one for each job (bench/control_plane.py)
+    __slots__ = ("_begin", "_good_size", "_text", "in_doubt")  # each job has one (bench/control_plane.py)
 
     def __init__(self, path: Path, good_size: int, *, begin: Sequence[AnyEvent] = ()) -> None:
-        """`begin`: the events of a journal that is not there yet; it appears whole, with the first append."""
+        """`begin`: the first events of a journal that does not exist yet. The first append writes them together with
+        its own event, atomically."""
         self._text = os.fspath(path)
         self._good_size = good_size
         self._begin = tuple(begin)
         self.in_doubt = False
-        """The event that was refused last may be on the disk: what a restart would read is not what is known here."""
+        """The event that the disk refused last may still be in the file, so a restart might read it."""
 
     @property
     def _path(self) -> Path:
         return Path(self._text)
 
     def append(self, event: AnyEvent) -> None:
-        """Durable when it returns. OSError: the event does not count, and unless the journal is `in_doubt` nothing of
-        it is on the disk. The next append starts at the same place."""
+        """Appends an event, durably. After an OSError the event does not count, and unless the journal is `in_doubt`
+        nothing of the event is on the disk. The next append starts at the same offset."""
         line = events.encode(event)
         if self._begin:
             self._appear(line)
@@ -126,7 +132,7 @@ class Journal:
             self._good_size += len(line)
 
     def settle(self) -> None:
-        """Takes back what is in doubt. OSError: it is in doubt still."""
+        """Removes an event that is in doubt. After an OSError the journal is still in doubt."""
         if self._begin:
             self._disappear()
         elif self.in_doubt:
@@ -153,15 +159,15 @@ class Journal:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = open_file(self._path, os.O_RDWR)
         try:
             yield descriptor
         finally:
-            with suppress(OSError):  # what had to be durable is so already, or was refused already
+            with suppress(OSError):  # an fsync has succeeded already, or its error was already raised
                 os.close(descriptor)
 
     def _cut_tail(self, descriptor: int) -> None:
-        """What a crash or somebody else left there is kept aside first."""
+        """Cuts off what a crash or another program left after the last good record, after copying it to a file."""
         size = os.fstat(descriptor).st_size
         if size < self._good_size:
             raise OSError(f"{self._path} became shorter than what was written to it")
@@ -171,8 +177,8 @@ class Journal:
             self._cut(descriptor)
 
     def _cut(self, descriptor: int) -> None:
-        """Durably. Of an event of ours that was refused no copy is kept: a full disk has no room for one, and a
-        failing one would get another at each try."""
+        """Cuts the file after the last good record, durably. Keeps no copy of a refused event of our own: a full disk
+        has no room for it, and a failing disk would collect one at each try."""
         failpoint("journal.tail_goes")
         if os.fstat(descriptor).st_size > self._good_size:
             os.ftruncate(descriptor, self._good_size)

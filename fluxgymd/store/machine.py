@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is true of this machine and not of a job: whether its queue is paused, and which of its GPUs are put aside. On
-local disk, keyed by machine-id, so that a home that moves to another machine does not take it along (DESIGN: Where
-things lie).
+"""The state of this machine, as opposed to a job's: whether its queue is paused, and which of its GPUs are
+quarantined. The record is on a local disk and named after the machine-id, so that it does not move with a home to
+another machine.
 
-A record that cannot be read is a pause: in doubt nothing is started. It is kept beside the one that replaces it
-(promise 8).
+A record that cannot be read counts as a pause: in doubt the daemon starts nothing. The damaged record is kept beside
+the one that replaces it (promise 8).
 """
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from fluxgym.files import read_file
 from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import Record
 from fluxgymd.failpoints import failpoint
@@ -21,17 +21,17 @@ from fluxgymd.store.atomic import write_file
 
 
 class Quarantined(Record, frozen=True, kw_only=True):
-    """A GPU that is given to no job."""
+    """A GPU that no job gets."""
 
     uuid: str
     why: str
     """One sentence."""
     since: float
-    """Wall clock."""
+    """Seconds since the epoch."""
     boot_id: str
-    """A reboot resets a GPU, and ends what hung on it."""
+    """The quarantine ends with this boot, because a reboot resets the GPU and ends the processes that hung on it."""
     job: str | None = None
-    """The job that it happened to."""
+    """The job that ran on the GPU, if the quarantine is due to one."""
 
 
 class MachineRecord(Record, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class MachineRecord(Record, frozen=True, kw_only=True):
 
 
 class MachineState:
-    """Read once; each change is durable when the call returns."""
+    """The record, read once. Each change is durable when the call returns."""
 
     def __init__(self, folder: Path, machine_id: str, boot_id: str = "") -> None:
         self._boot_id = boot_id
@@ -58,29 +58,28 @@ class MachineState:
 
     @property
     def quarantine(self) -> dict[str, Quarantined]:
-        """The GPUs that were put aside in this boot, by UUID."""
+        """The GPUs that were quarantined in this boot, by UUID."""
         return {one.uuid: one for one in self._record.quarantine if one.boot_id == self._boot_id}
 
     def pause(self, *, paused: bool) -> None:
-        """OSError if the disk refuses; then nothing has changed. Blocks."""
-        self._change(lambda before: msgspec.structs.replace(before, queue_paused=paused))
+        """Pauses the queue, or lets it continue. After an OSError this state is unchanged. Blocks."""
+        with self._writing:
+            self._write(msgspec.structs.replace(self._record, queue_paused=paused))
 
     def put_aside(self, uuid: str, *, why: str, since: float, job: str | None) -> bool:
-        """False if it was put aside already, for whatever reason. OSError as for `pause`. Blocks."""
+        """Quarantines a GPU. Returns False if it already was, for whatever reason. OSError as for `pause`. Blocks."""
         one = Quarantined(uuid=uuid, why=why, since=since, boot_id=self._boot_id, job=job)
-        if uuid in self.quarantine:
-            return False
-        self._change(lambda before: _with_quarantine(before, (*self.quarantine.values(), one)))
+        with self._writing:
+            if uuid in self.quarantine:
+                return False
+            self._write(msgspec.structs.replace(self._record, quarantine=(*self.quarantine.values(), one)))
         return True
 
     def clear(self, uuid: str) -> None:
-        """Gives a GPU out again. OSError as for `pause`. Blocks."""
-        left = tuple(one for one in self.quarantine.values() if one.uuid != uuid)
-        self._change(lambda before: _with_quarantine(before, left))
-
-    def _change(self, change: Callable[[MachineRecord], MachineRecord]) -> None:
-        with self._writing:
-            self._write(change(self._record))
+        """Ends a GPU's quarantine. OSError as for `pause`. Blocks."""
+        with self._writing:  # already while it looks, or a GPU that is quarantined meanwhile would be dropped
+            left = tuple(one for one in self.quarantine.values() if one.uuid != uuid)
+            self._write(msgspec.structs.replace(self._record, quarantine=left))
 
     def _write(self, record: MachineRecord) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,28 +91,28 @@ class MachineState:
         self.problem = None
 
     def _keep(self) -> None:
-        """A second name for the damaged record. The first one stays until the new record takes it, so that a crash
-        between the two leaves the doubt as it was."""
+        """Gives the damaged record a second name. It keeps the first until the new record replaces it, so after a
+        crash in between the record is still unreadable, and the queue still paused."""
         number = 1
         while (kept := self._path.with_name(f"{self._path.name}.damaged-{number}")).exists():
             if kept.samefile(self._path):
-                return  # the write after it was refused
+                return  # kept by an earlier call, after which the write failed
             number += 1
         os.link(self._path, kept)
 
     def _read(self) -> MachineRecord:
         try:
-            return decode(self._path.read_bytes(), MachineRecord)
+            return decode(read_file(self._path), MachineRecord)
         except FileNotFoundError:
             return MachineRecord()
         except (OSError, msgspec.MsgspecError) as error:
             why = (error.strerror or str(error)) if isinstance(error, OSError) else "it is damaged"
+            advice = "`fluxgymctl continue` or `fluxgymctl pause` writes it anew"
+            # A file cannot replace a folder. os.path, because Path.is_dir raises if the state folder is unreadable.
+            if os.path.isdir(self._path):
+                advice = "move it elsewhere, then restart fluxgymd"
             self.problem = (
                 f"Whether the queue is paused cannot be read from {self._path} ({why}), so nothing is started; "
-                "`fluxgymctl continue` or `fluxgymctl pause` writes it anew."
+                f"{advice}."
             )
             return MachineRecord(queue_paused=True)
-
-
-def _with_quarantine(record: MachineRecord, quarantine: tuple[Quarantined, ...]) -> MachineRecord:
-    return msgspec.structs.replace(record, quarantine=quarantine)

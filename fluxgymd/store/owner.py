@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One daemon owns one home.
+"""Ensures that one daemon owns a home (docs/decisions/0042-one-owner.md).
 
-On one machine a lock says so: the kernel drops it whatever happens to its owner. A network volume may carry no locks,
-so the owner also writes who and where it is, renews that, and takes no home whose owner may still be there. An owner
-whose record was replaced, or whom others may hold for gone, owns nothing any more: it neither renews nor releases.
+On one machine a lock decides, which the kernel drops however its owner ends. A network volume may not support locks,
+so the owner also writes a record of who and where it is and renews it, and a daemon does not take a home whose owner
+may still be alive. An owner whose record was replaced, or disappeared where there are no locks, has lost the home: it
+neither renews nor releases it. The record of a predecessor that was found dead is ignored, however long it stays
+there because of a full disk.
 """
 
 import errno
@@ -18,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import FluxgymError
+from fluxgym.files import open_file, read_file
 from fluxgymd.attempts import processes
 from fluxgymd.core.decoding import decode
 from fluxgymd.core.records import Place, Process, Record, Ticks
@@ -29,14 +32,14 @@ log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 20
 EXPIRY_SECONDS = 120
-"""A record of another machine that is older than this was left by an owner that is gone."""
+"""The owner of an older record from another machine counts as gone."""
 DOUBT_SECONDS = 60
-"""Without a renewal for so long the owner starts nothing: it stops well before others may take its home."""
+"""An owner that has not renewed its record for this long starts nothing, well before others may take its home."""
 SETTLE_SECONDS = 3.0
-"""Longer than another daemon takes from its look at the record to its own record: see `_settle`."""
+"""Longer than another daemon takes from reading the record to writing its own: see `_settle`."""
 
 NO_LOCKS = frozenset((errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS))
-"""What flock(2) says on a volume without locks."""
+"""The errors of flock(2) on a volume without locks."""
 
 IN_DOUBT = (
     "The record of who owns the home, owner.json, could not be renewed for a while, so another daemon may take the "
@@ -61,16 +64,17 @@ class OwnerRecord(Record, frozen=True, kw_only=True):
 
     pid: int
     start: Ticks = Ticks(0)
-    """Start time of the process; 0 in a record of a version that did not tell it."""
+    """Start time of the process; 0 in a record from a version that did not write it."""
     socket: str
     place: Place
     instance: str = ""
-    """Random: tells one owner from any other."""
+    """Random; identifies one owner."""
     renewed_at: float
 
 
 class Ownership:
-    """Held from `take` until `release`, the end of the process, or the loss that `renew` finds out."""
+    """The ownership of a home. It lasts from `take` until `release`, the end of the process, or a loss that `renew`
+    detects."""
 
     def __init__(self, home: Path, place: Place, socket: Path, *, settle_seconds: float = SETTLE_SECONDS) -> None:
         own = processes.stat(os.getpid())
@@ -86,21 +90,24 @@ class Ownership:
         )
         self._settle_seconds = settle_seconds
         self._lock: int | None = None
-        """None where the volume carries no locks, or the home is not held."""
+        """The descriptor; None if the volume does not support locks or the home is not held."""
         self._held = False
         self._written = False
+        self._predecessor: OwnerRecord | None = None
+        """The record that existed when the home was taken. Its owner is gone."""
         self._renewed = 0.0
-        """CLOCK_BOOTTIME: it goes on while the machine sleeps, as other machines do."""
+        """CLOCK_BOOTTIME: this clock also runs while the machine sleeps, as other machines do."""
         self._loss: str | None = None
 
     def take(self) -> None:
-        """HomeTaken, and by whom, if it is not to be had. OSError if the record cannot be written and there is no
-        lock. Blocks, for a moment where there are no locks."""
+        """Takes the home. Raises HomeTaken, which names the owner, if another daemon has it or may have it, and
+        OSError if the record cannot be written and there is no lock. Blocks, without locks for `settle_seconds`."""
         lock = self._lock_home()
         try:
             other = self._read()
             if other is not None and self._may_live(other, locked=lock is not None):
                 raise self._taken(other)
+            self._predecessor = other
             failpoint("owner.locked")
             self._begin(locked=lock is not None)
         except BaseException:
@@ -110,12 +117,12 @@ class Ownership:
         self._lock, self._held = lock, True
 
     def renew(self) -> None:
-        """Says that this daemon is still there. HomeTaken if the home is another's by now: nothing was written, and
-        nothing may be written into it any more. OSError if the disk refuses. Blocks."""
+        """Renews the record. Raises HomeTaken if another daemon has taken the home; then this daemon must not write
+        to it any more. Raises OSError if the disk refuses. Blocks."""
         try:
             other = self._read()
-            gone = other is None and self._written and self._lock is None  # another came, and has left again
-            if gone or (other is not None and other.instance != self._me.instance):
+            gone = other is None and self._written and self._lock is None  # another daemon came, and has left again
+            if gone or not (other is None or other.instance == self._me.instance or other == self._predecessor):
                 raise self._taken(other)
             late = self._in_doubt()
             self._write()
@@ -127,13 +134,13 @@ class Ownership:
         self._renewed = _now()
 
     def problem(self) -> str | None:
-        """Why nothing may be started in this home; None if it is surely this daemon's."""
+        """Why nothing may be started in this home; None if this daemon certainly owns it."""
         return self._loss or (IN_DOUBT if self._in_doubt() else None)
 
     def release(self) -> None:
         if not self._held:
             return
-        with suppress(OSError):  # then it is left, and says where this daemon was
+        with suppress(OSError):  # then the record stays
             record = self._read()
             if record is not None and record.instance == self._me.instance:
                 self._path.unlink(missing_ok=True)
@@ -143,8 +150,9 @@ class Ownership:
         self._lock, self._held = None, False
 
     def _lock_home(self) -> int | None:
-        """None where the volume carries no locks. HomeTaken if another process holds the lock."""
-        descriptor = os.open(self._home / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """The descriptor of the lock; None if the volume does not support locks. Raises HomeTaken if another process
+        holds the lock."""
+        descriptor = open_file(self._home / ".lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -164,16 +172,17 @@ class Ownership:
         except OSError as error:
             if not locked:
                 raise
-            # The lock says enough on this machine. A daemon that cannot start on a full disk cannot come back by
-            # itself either when there is room again.
+            # On this machine the lock is enough. If a daemon could not start on a full disk, it would not come back
+            # automatically once there is room again.
             log.warning("owner.json could not be written: %s", error)
         self._renewed = _now()
 
     def _settle(self) -> None:
-        """Of two that took the home in one moment, the record of the later one stands; the other finds it here.
+        """Decides between two daemons that take the home at the same moment: the later record stands, and the other
+        daemon finds it here and raises HomeTaken.
 
-        Fischer's algorithm (Lamport, A Fast Mutual Exclusion Algorithm, 1987): write, wait for longer than anybody
-        takes from the look to the record, look again. No lock is needed.
+        Fischer's algorithm (Lamport, A Fast Mutual Exclusion Algorithm, 1987) needs no lock: write, wait for longer
+        than any daemon takes from reading the record to writing its own, and read again.
         """
         time.sleep(self._settle_seconds)
         other = self._read()
@@ -186,29 +195,36 @@ class Ownership:
         self._written = True
 
     def _read(self) -> OwnerRecord | None:
-        """None if there is none, or none that can be read: a torn record keeps nobody out. OSError if the volume
-        does not tell."""
+        """The record; None if it is missing or does not decode, since a torn record keeps nobody out. Raises OSError
+        if the volume cannot read it."""
         try:
-            return decode(self._path.read_bytes(), OwnerRecord)
+            return decode(read_file(self._path), OwnerRecord)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
 
     def _may_live(self, other: OwnerRecord, *, locked: bool) -> bool:
-        """Whether the owner of this record may still be there. `locked`: this daemon holds the home's lock."""
+        """Whether the owner of this record may still be alive. `locked`: this daemon holds the home's lock."""
         here = self._me.place
-        if other.place == here and other.start:
-            owner = Process(pid=other.pid, start=other.start)
-            return owner.pid != os.getpid() and processes.lives(owner)
-        # Images often carry no machine-id: then another boot may be another machine, whose lock is not seen here.
+        if self._is_seen(other):
+            return other.pid != os.getpid() and not self._is_dead(other)
+        # Many images have no machine-id. Then another boot may be another machine, whose lock is not visible here.
         same_boot = other.place.boot_id == here.boot_id
         same_machine = other.place.machine_id == here.machine_id and (bool(here.machine_id) or same_boot)
         if locked and same_machine:
-            return False  # or its lock would be held
+            return False  # its owner would hold the lock
         return self._age(other) < EXPIRY_SECONDS
 
+    def _is_seen(self, other: OwnerRecord) -> bool:
+        """Whether the record's process, if it lives, is visible from here."""
+        return other.place == self._me.place and bool(other.start)
+
+    def _is_dead(self, other: OwnerRecord) -> bool:
+        """Whether the record's process has certainly ended."""
+        return self._is_seen(other) and not processes.lives(Process(pid=other.pid, start=other.start))
+
     def _age(self, other: OwnerRecord) -> float:
-        """Seconds since the record was renewed, by the clock that makes it younger: that of this machine, which may
-        be ahead of the owner's, or that of the volume, which stamps its files."""
+        """Seconds since the record was renewed, by the clock that makes it younger: this machine's, which may be
+        ahead of the owner's, or the volume's, from its files' modification times."""
         age = time.time() - other.renewed_at
         with suppress(FileNotFoundError):
             written = self._path.stat().st_mtime
@@ -221,7 +237,7 @@ class Ownership:
 
     def _taken(self, owner: OwnerRecord | None) -> HomeTaken:
         advice = "stop it first, or give this one another --home"
-        if owner is None:
+        if owner is None or self._is_dead(owner):  # then the daemon that holds the lock could not write its record
             return HomeTaken(f"The home {self._home} is owned by another fluxgymd; {advice}.")
         who = f"the fluxgymd with pid {owner.pid} and socket {owner.socket}"
         if owner.place != self._me.place:

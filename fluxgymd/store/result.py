@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result that a job's kind declares: there, whole, and made by this attempt and not by an earlier one.
+"""Checks a job's result: it must exist, be complete, and come from this attempt rather than an earlier one.
 
-A training's is its final safetensors file. A program's is result.json, which it writes last, with the files that it
-made: {"files": [{"path": ..., "size": ...}]}, paths relative to the job's folder.
+The result of a training is its final safetensors file. The result of a program is result.json, which the program
+writes last and which lists the files that it made: {"files": [{"path": ..., "size": ...}]}, with paths relative to
+the job's folder.
 """
 
 import errno
+import io
 import stat
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from fluxgymd.core.decoding import decode
+from fluxgym.files import Unusable, read_file
+from fluxgymd.bounded import Overran
+from fluxgymd.core.decoding import decode, decode_with
 from fluxgymd.core.events import FileStamp
-from fluxgymd.store import safetensors_header
-
-RESULT_BYTES = 16 << 20
-"""Of a result.json: 100,000 files have room."""
+from fluxgymd.store import large_files, safetensors_header
 
 NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-"""Errors that say something of the name. Others are the disk's, and are asked again."""
+"""Errors about the name: there is no such file. Others come from the disk, and the daemon asks again."""
 
 
 def stamp(path: Path) -> FileStamp | None:
-    """What identifies this version of the file; None if there is none."""
+    """The identity of this version of the file; None if the file does not exist."""
     try:
         facts = path.stat()
     except OSError as error:
@@ -34,7 +37,7 @@ def stamp(path: Path) -> FileStamp | None:
 
 
 def problem(path: Path, before: FileStamp | None) -> str | None:
-    """Why the file is not the result; None if it is. `before`: the stamp from before the attempt."""
+    """Why the file is not the result; None if it is. `before`: the stamp from before the attempt, or None."""
     now = stamp(path)
     if now is None:
         return f"its final file {path.name} is missing"
@@ -42,6 +45,10 @@ def problem(path: Path, before: FileStamp | None) -> str | None:
         return f"{path.name} is the file of an earlier attempt"
     wrong = safetensors_header.problem(path)
     return f"its final file is torn: {wrong}" if wrong else None
+
+
+RESULT_BYTES = 16 << 20
+"""The limit for result.json, enough for 60,000 files with long paths. A large one is parsed by a separate program."""
 
 
 class MadeFile(msgspec.Struct, frozen=True):
@@ -56,24 +63,59 @@ class ProgramResult(msgspec.Struct, frozen=True):
 
 
 def program_problem(path: Path, before: FileStamp | None) -> str | None:
-    """Why result.json does not tell of a whole result; None if it does. `before`: as with `problem`.
+    """Why result.json does not describe a complete result; None if it does. `before`: as with `problem`.
 
-    It is a program's word: whatever it holds, there is an answer, or its job would never end.
+    Any content gets an answer, because otherwise the job would never end: the file comes from a program. Raises
+    OSError only if the disk does not answer.
     """
     now = stamp(path)
     if now is None:
         return f"it wrote no {path.name}"
     if now == before:
         return f"{path.name} is that of an earlier attempt"
-    if not path.is_file():
-        return f"{path.name} is not a file"
-    if now.size > RESULT_BYTES:
-        return f"{path.name} has {now.size} bytes, which is more than {RESULT_BYTES}"
     try:
-        told = decode(path.read_bytes(), ProgramResult)
-    except msgspec.MsgspecError as error:
+        told = _told(path) if now.size <= large_files.SMALL_BYTES else _told_by_a_program(path)
+    except Unreadable as error:
         return f"{path.name} cannot be read: {error}"
-    return next((wrong for made in told.files if (wrong := _wrong(made, path))), None)
+    return next((wrong for made in told if (wrong := _wrong(made, path))), None)
+
+
+class Unreadable(Exception):
+    """The text is a clause that says why."""
+
+
+def _told(path: Path) -> list[MadeFile]:
+    try:
+        return decode(read_file(path, most=RESULT_BYTES), ProgramResult).files
+    except msgspec.MsgspecError as error:
+        raise Unreadable(str(error)) from None
+    except Unusable as error:
+        raise Unreadable(error.strerror) from None
+    except MemoryError:
+        raise Unreadable(f"it {large_files.too_much_memory()}") from None
+
+
+def _told_by_a_program(path: Path) -> Iterator[MadeFile]:
+    """Decodes the files one at a time, so that the daemon's other threads run in between."""
+    try:
+        printed = large_files.ask(__name__, path, most=2 * RESULT_BYTES)
+    except Overran as error:
+        raise Unreadable(str(error)) from None
+    problem, _, files = printed.partition(b"\n")
+    if problem:
+        raise Unreadable(problem.decode())
+    decoder = msgspec.json.Decoder(MadeFile)
+    return (decode_with(decoder, line) for line in io.BytesIO(files))
+
+
+def _printed(path: Path) -> Iterable[bytes]:
+    """The output of the program: a line that says why result.json cannot be read, empty if it can, then one line of
+    JSON for each file that it lists."""
+    try:
+        files = _told(path)
+    except Unreadable as error:
+        return [" ".join(str(error).split()).encode(), b"\n"]
+    return [b"\n", msgspec.json.Encoder().encode_lines(files)]
 
 
 def _wrong(made: MadeFile, told_in: Path) -> str | None:
@@ -89,3 +131,7 @@ def _wrong(made: MadeFile, told_in: Path) -> str | None:
     if facts.st_size != made.size:
         return f"{made.path!r} has {facts.st_size} bytes, and {told_in.name} says {made.size}"
     return None
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.writelines(_printed(Path(sys.argv[1])))

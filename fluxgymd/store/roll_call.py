@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many small pieces of blocking work, one after the other; one that hangs holds up none of those behind it.
+"""Runs many small pieces of blocking work in order, so that one that hangs does not hold up those after it.
 
-One thread is enough for a disk that answers. Where nothing was answered for a moment more threads go on with the
-others, and what has not answered in time is told as silent. Its thread is left behind: nothing ends a thread that
-waits in the kernel.
+One thread is enough if the disk answers. Whenever no answer comes for a moment, more threads go on with the remaining
+items. An item that does not answer in time is reported as silent; its thread is left behind, since nothing can end a
+thread that waits in the kernel.
 """
 
 import threading
@@ -14,20 +14,21 @@ from concurrent.futures import Future
 from enum import Enum
 from typing import Generic, TypeVar
 
+from fluxgymd import limits
 from fluxgymd.lanes import THREADS
 
 T = TypeVar("T")
 A = TypeVar("A")
 
 LOOK_SECONDS = 0.1
-MOST_ASKED = 512
-"""At a time: each takes a thread."""
+MOST_ASKED = limits.share(512, 2)
+"""Items that may be in progress at a time. Each takes a thread and opens files."""
 BATCH = 32
-"""Answers that wait to be taken. Without a bound a thousand of them did, and 10,000 jobs took 30 MB more."""
+"""Answers that may wait to be taken. Without this bound a thousand were waiting, and 10,000 jobs took 30 MB more."""
 
 
 class Silent(Enum):
-    """There was no answer in time."""
+    """No answer came in time."""
 
     SILENT = "silent"
 
@@ -36,8 +37,8 @@ SILENT = Silent.SILENT
 
 
 def answers(items: Iterable[T], ask: Callable[[T], A], *, patience: float) -> Iterator[tuple[T, A | Silent]]:
-    """Each item with what `ask` says of it, or SILENT if that takes longer than `patience` (seconds); in the order in
-    which that is known. What `ask` raises is raised. Blocks."""
+    """Yields each item with the result of `ask` for it, or SILENT if `ask` takes longer than `patience` (seconds), in
+    the order in which the results come. Raises what `ask` raises. Blocks."""
     call = _Call(items, ask)
     while not call.over:
         yield from call.look(patience)
@@ -48,10 +49,10 @@ class _Call(Generic[T, A]):
         self._ask = ask
         self._left = deque(enumerate(items))
         self._asked: dict[int, tuple[T, float]] = {}
-        """By number: those that have not answered yet, and since when they are asked (monotonic)."""
+        """By number: the items in progress, and when each began (monotonic)."""
         self._answered: list[tuple[T, A | Silent]] = []
         self._lock = threading.Condition()
-        """Of the three above: an item is in one of them, until it was told."""
+        """Guards the three above. An item is in exactly one of them until `look` has returned it."""
         self._threads: list[Future[None]] = []
         self._add_threads(1)
 
@@ -61,7 +62,7 @@ class _Call(Generic[T, A]):
             return not (self._left or self._asked or self._answered)
 
     def look(self, patience: float) -> list[tuple[T, A | Silent]]:
-        """What became known since the last look. Waits for a moment."""
+        """The answers since the last look. Waits for at most LOOK_SECONDS."""
         with self._lock:
             self._lock.wait_for(self._worth_a_look, LOOK_SECONDS)
         for thread in self._threads:
@@ -90,7 +91,7 @@ class _Call(Generic[T, A]):
             number, item = one
             answer = self._ask(item)
             with self._lock:
-                if self._asked.pop(number, None) is not None:  # or it was told as silent
+                if self._asked.pop(number, None) is not None:  # otherwise it was reported as silent
                     self._answered.append((item, answer))
                 del answer
                 if self._worth_a_look():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The threads that write: a hung volume delays the job whose write hangs, and nobody else (DESIGN: The journal)."""
+"""The threads that write. A volume that hangs delays only the job whose write hangs."""
 
 import asyncio
 import threading
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Work:
-    """Work that was handed in and is not done."""
+    """Work that was submitted and is not done."""
 
     moved: float
-    """When it was handed in, or seen to move last; monotonic seconds."""
+    """When it was submitted, or last seen to make progress; monotonic seconds."""
     thread: int | None = None
-    """The kernel's number of the thread that does it; None while it waits for one."""
+    """The kernel's id of the thread that does it; None while it waits for a thread."""
     switches: int = 0
-    """How often that thread was switched, when it was looked at last."""
+    """The thread's context switches at the last look."""
 
     def look(self) -> None:
         if self.thread is not None and (switches := _switches(self.thread)) != self.switches:
@@ -32,17 +32,17 @@ class _Work:
 
 
 class Writer:
-    """Runs blocking disk work off the event loop, and knows how long it has stood still."""
+    """Runs blocking disk work off the event loop, and measures for how long it has made no progress."""
 
     def __init__(self) -> None:
-        # As many as there are writes: each job has one under way, and those of other jobs are none of its business.
+        # As many threads as writes: a job has one write at a time, and must not wait for those of other jobs.
         self._threads = DaemonThreads()
         self._under_way: dict[int, _Work] = {}
         self._next = 0
 
     async def run(self, work: Callable[[], T]) -> T:
-        """The result of the work, or its exception. The work goes on to its end even if the caller is cancelled:
-        a half-written record would be worse than a late one."""
+        """The result of the work, or its exception. The work is completed even if the caller is cancelled: a
+        half-written record would be worse than a late one."""
         number = self._next
         self._next += 1
         self._under_way[number] = noted = _Work(time.monotonic())
@@ -57,10 +57,10 @@ class Writer:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, timed))
 
     def longest_stand(self) -> float | None:
-        """Seconds for which the work that stands longest has not moved, as far as the looks at it tell: this is one.
-        None if no work is under way.
+        """The longest time in seconds for which any current work has made no progress, as seen at the calls of this
+        method; None if there is no work.
 
-        Work that takes long and moves, as the removal of a large job does, does not stand.
+        Work that takes long but makes progress, such as removing a large job, does not count.
         """
         under_way = tuple(self._under_way.values())
         for work in under_way:
@@ -68,12 +68,13 @@ class Writer:
         return max((time.monotonic() - work.moved for work in under_way), default=None)
 
     def close(self) -> None:
-        """Before the process ends: what is under way gets a moment; what hangs does not keep it."""
+        """Gives the current work a moment before the process ends. Work that hangs does not hold the process up."""
         self._threads.leave()
 
 
 def _switches(thread: int) -> int:
-    """How often a thread of ours went to sleep or was put aside (proc(5), status): it stands while that stands."""
+    """The context switches of one of this process's threads (proc(5), status). While the number does not change, the
+    thread makes no progress."""
     try:
         lines = Path(f"/proc/self/task/{thread}/status").read_text().splitlines()
     except OSError:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of its own, run by the trainer's Python: prints the flags of a script as JSON, as its argparse has them.
+"""A separate program, run by the trainer's Python: prints as JSON the flags that a script defines with argparse.
 
     python describe.py SCRIPT
 
-The script runs as it does for --help, and instead of the text its parser is told; so nothing is said of a flag that
-the trainer would not say itself. Only the standard library: the trainer has an environment of its own.
+The script runs as it does for --help, and its parser's actions are printed instead of the help text, so the answer is
+the trainer's own. Imports only the standard library, since the trainer's environment lacks FluxGym's packages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NUMBERS = {int: "int", float: "float"}
 
 
 def main(script: str) -> None:
-    # What else the script and its libraries print is no part of the answer.
+    # Anything else that the script and its libraries print goes to stderr.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -36,7 +36,7 @@ def main(script: str) -> None:
 
 
 def described(action: argparse.Action) -> dict[str, Any]:
-    """What `flag_kinds.Flag` is made of. Choices among what a function of the script makes of a word are left out."""
+    """The fields of `flag_kinds.Flag`. Choices are left out if a function of the script converts the words first."""
     words = action.type is None or action.type in (str, *NUMBERS)
     choices = action.choices if words else None
     return {

@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kind of words each flag of a trainer takes, and whether a job's options are such. Pure.
+"""The words that each flag of a trainer takes, and a check of a job's options against them. Pure.
 
-The rules are argparse's; so is the meaning of `nargs`: None one word, 0 none (a switch), a number so many, `?` at
-most one, `+` at least one, `*` any.
+The rules are argparse's, and so is the meaning of `nargs`: None is one word, 0 none (a switch), a number that many,
+`?` at most one, `+` at least one, `*` any number.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Literal
 
 import msgspec
 
-from fluxgym.errors import InvalidSetting
-from fluxgymd.trainers.kohya import OFF
+from fluxgym.quoting import hint, short
+from fluxgymd.trainers.dataset_toml import OFF
+from fluxgymd.trainers.port import Problem, ProblemKind
 
+MOST = 20
+"""The most wrong options that are reported for one job: comparing an unknown name with all flags takes milliseconds.
+"""
 NUMBERS = {"int": (int, "a whole number"), "float": (float, "a number")}
 
 
 class Flag(msgspec.Struct, frozen=True):
-    """One flag, as describe.py tells it. `choices`: as words, of `number` where that is given."""
+    """One flag, as describe.py reports it. `choices`: as words; numbers if `number` is set."""
 
     options: list[str]
     nargs: int | str | None
@@ -27,26 +31,38 @@ class Flag(msgspec.Struct, frozen=True):
 
 
 def by_name(flags: Sequence[Flag]) -> dict[str, Flag]:
-    """The flags by each of their names, without dashes."""
+    """The flags by name, without dashes. A flag with several names is there under each."""
     return {option[2:]: flag for flag in flags for option in flag.options}
 
 
-def check(given: Mapping[str, Sequence[str]], flags: Mapping[str, Flag]) -> None:
-    """InvalidSetting for the first option that is no flag, or whose words its flag would not take."""
-    for name, words in given.items():
-        flag = flags.get(name)
-        if flag is None:
-            near = difflib.get_close_matches(name, flags, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see docs/trainer.md for those it has."
-            raise InvalidSetting(f"The trainer has no flag --{name}; {hint}", setting=name)
-        wrong = None if words == OFF else _wrong_count(name, words, flag) or _wrong_word(words, flag)
-        if wrong is not None:
-            raise InvalidSetting(f"trainer_options.{name} {wrong}.", setting=name)
+def problems(given: Mapping[str, Sequence[str]], flags: Mapping[str, Flag]) -> list[Problem]:
+    """A problem for each of the first MOST options that are unknown or have words that their flag does not take.
+    `flags`: empty if the trainer does not say which flags it has; then there are no problems."""
+    found = ((name, _sentence(name, words, flags)) for name, words in given.items()) if flags else ()
+    wrong = (
+        Problem(kind=ProblemKind.COMMAND_LINE, setting=short(name), sentence=sentence)
+        for name, sentence in found
+        if sentence is not None
+    )
+    told = list(islice(wrong, MOST))
+    if next(wrong, None) is not None:
+        more = "There are more wrong options; put these right first."
+        told.append(Problem(kind=ProblemKind.COMMAND_LINE, setting=None, sentence=more))
+    return told
+
+
+def _sentence(name: str, words: Sequence[str], flags: Mapping[str, Flag]) -> str | None:
+    flag = flags.get(name)
+    if flag is None:
+        meant = hint(name, flags, otherwise="see docs/trainer.md for those it has.")
+        return f"The trainer has no flag --{short(name)}; {meant}"
+    wrong = None if words == OFF else _wrong_count(name, words, flag) or _wrong_word(words, flag)
+    return f"trainer_options.{name} {wrong}." if wrong is not None else None
 
 
 def _wrong_count(name: str, words: Sequence[str], flag: Flag) -> str | None:
     least, most = _counts(flag.nargs)
-    said = repr(" ".join(words)) if words else "without a value"
+    said = repr(short(" ".join(words))) if words else "without a value"
     if most == 0 and words:
         return f"is {said}, but --{name} is a switch, which takes no value; give {name} alone"
     if len(words) < least:
@@ -57,7 +73,7 @@ def _wrong_count(name: str, words: Sequence[str], flag: Flag) -> str | None:
 
 
 def _counts(nargs: int | str | None) -> tuple[int, int | None]:
-    """The least and the most words; None: no limit."""
+    """The smallest and the largest number of words; None if there is no upper limit."""
     match nargs:
         case int():
             return nargs, nargs
@@ -82,9 +98,9 @@ def _wrong_word(words: Sequence[str], flag: Flag) -> str | None:
             try:
                 value = str(NUMBERS[flag.number][0](word))
             except ValueError:
-                return f"is {word!r}, but must be {_right(flag)}"
+                return f"is {short(word)!r}, but must be {_right(flag)}"
         if flag.choices is not None and value not in flag.choices:
-            return f"is {word!r}, but must be {_right(flag)}"
+            return f"is {short(word)!r}, but must be {_right(flag)}"
     return None
 
 

@@ -1,37 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sd-scripts' command line and files, from a job's settings: for our trainer and for kohya-ss/sd-scripts alike.
+"""sd-scripts' command line and files, made from a job's settings, for our trainer and for kohya-ss/sd-scripts alike.
 
-What the user gives under `trainer_options` stands over what we would pass; what the daemon needs to find the job's
-files again cannot be given.
+The user's `trainer_options` override what the daemon would pass. Flags that the daemon needs in order to find the
+job's files cannot be given there.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import tomli_w
+import msgspec
 
-from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Model
-from fluxgymd.core.resume import Trainer, epoch_in_name
+from fluxgym.quoting import short
 from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers.dataset_toml import OFF
+from fluxgymd.trainers.port import Problem, ProblemKind
+from fluxgymd.trainers.states import Writer, epoch_in_name
 
 SCRIPT = "flux_train_network.py"
 
 KEEP_STATES = 3
-"""Of jobs that were submitted before it was a setting."""
+"""For jobs that were submitted before keep_states was a setting."""
 
-OFF = ["false"]
-"""The words that take a switch back which would be passed by default."""
-
-# Option -> where the user says it instead.
-OURS = {
-    "output_dir": "the name of the job",
-    "output_name": "the name of the job",
-    "dataset_config": "dataset, resolution, repeats and trigger_word",
-    "resume": "`fluxgymctl resume`",
-    "initial_epoch": "`fluxgymctl resume`",
-    "initial_step": "`fluxgymctl resume`",
-    "config_file": "trainer_options",
+SETTINGS = {
+    "dataset_config": "dataset",
     "pretrained_model_name_or_path": "model.transformer",
     "clip_l": "model.clip_l",
     "t5xxl": "model.t5xxl",
@@ -46,33 +38,104 @@ OURS = {
     "seed": "seed",
     "learning_rate": "learning_rate",
     "network_dim": "network_dim",
-    "check_command_line": "`fluxgymctl submit`, which asks for it",
+}
+"""Flag -> the job's setting that determines its value."""
+
+OURS = SETTINGS | {
+    "output_dir": "the name of the job",
+    "output_name": "the name of the job",
+    "dataset_config": "dataset, resolution, repeats and trigger_word",
+    "resume": "`fluxgymctl resume`",
+    "initial_epoch": "`fluxgymctl resume`",
+    "initial_step": "`fluxgymctl resume`",
+    "config_file": "trainer_options",
+    "check_job": "`fluxgymctl submit`, which asks for it",
     "help": "docs/trainer.md, which has all flags",
 }
+"""Flag that cannot be an option of a job -> what the user uses instead."""
+
+REPLACED = {
+    "resolution": "resolution",
+    "dataset_repeats": "repeats",
+    "train_data_dir": "dataset",
+    "reg_data_dir": "dataset",
+    "in_json": "dataset",
+    "max_train_steps": "epochs",
+}
+"""Flag that would have no effect on a job -> the setting to use instead. Jobs of earlier versions may have one."""
 
 
-def check_options(options: dict[str, list[str]]) -> None:
-    """Refuses options that the daemon sets itself, and words that no command line could carry."""
-    for name, words in options.items():
-        if name in OURS:
-            raise InvalidSetting(f"trainer_options.{name} cannot be given; use {OURS[name]}.", setting=name)
-        if not name.replace("_", "").isalnum():
-            bare = name.lstrip("-")
-            instead = f"; write {bare}, without the dashes" if bare != name and bare else ""
-            raise InvalidSetting(f"trainer_options.{name} is not the name of a flag{instead}.", setting=name)
-        if any("\0" in word for word in words):
-            raise InvalidSetting(f"trainer_options.{name} holds a NUL character.", setting=name)
-        flags = [word for word in words if word.startswith("--")]
-        if flags:  # the trainer would take it for a flag, one of ours too
-            raise InvalidSetting(
-                f"trainer_options.{name} holds {flags[0]!r}; give each flag as an option of its own.", setting=name
-            )
+def ineffective(options: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """The options that would have no effect, each with a sentence that names the setting to use instead."""
+    found = [name for name, words in options.items() if name in REPLACED and words != OFF]
+    return [(name, f"trainer_options.{name} would have no effect; use {REPLACED[name]} instead.") for name in found]
+
+
+TEXT_CACHING = ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
+"""Flags that are passed by default, unless a job turns them off."""
+CHANGE_CAPTIONS = ("caption_dropout_rate", "shuffle_caption", "token_warmup_step", "caption_tag_dropout_rate")
+"""Flags with which sd-scripts does not start if captions are encoded only once."""
+
+
+def uncacheable(options: Mapping[str, Sequence[str]]) -> list[Problem]:
+    """Options with which sd-scripts would exit soon after its start, with a message about a flag that the job never
+    gave."""
+    caching = [name for name in TEXT_CACHING if options.get(name, ()) != OFF]
+    off = " and ".join(f"trainer_options.{name} = false" for name in caching)
+    given = [name for name in CHANGE_CAPTIONS if options.get(name, OFF) not in (OFF, ["0"], ["0.0"])]
+    return [
+        Problem(
+            kind=ProblemKind.COMMAND_LINE,
+            setting=name,
+            sentence=f"trainer_options.{name} changes captions at each step, so they can't be encoded once; also "
+            f"set {off}.",
+        )
+        for name in given
+        if caching
+    ]
+
+
+def as_setting(flag: str) -> str:
+    """The user's name for a flag of the trainer: a setting, or an option."""
+    return SETTINGS.get(flag, f"trainer_options.{flag}")
+
+
+def refused_options(options: Mapping[str, Sequence[str]]) -> list[Problem]:
+    """Problems for options that the daemon sets itself, and for words that cannot be on a command line."""
+    found = [(name, _refusal(name, words)) for name, words in options.items()]
+    return [
+        Problem(
+            kind=ProblemKind.COMMAND_LINE, setting=short(name), sentence=f"trainer_options.{short(name)} {refusal}."
+        )
+        for name, refusal in found
+        if refusal is not None
+    ]
+
+
+def _refusal(name: str, words: Sequence[str]) -> str | None:
+    if name in OURS:
+        return f"cannot be given; use {OURS[name]}"
+    if not name.replace("_", "").isalnum():
+        bare = name.lstrip("-")
+        instead = f"; write {short(bare)}, without the dashes" if bare != name and bare else ""
+        return f"is not the name of a flag{instead}"
+    if any("\0" in word for word in words):
+        return "holds a NUL character"
+    flags = [word for word in words if word.startswith("--")]
+    if flags:  # the trainer would read it as a flag, perhaps one that the daemon sets
+        return f"holds {short(flags[0])!r}; give each flag as an option of its own"
+    return None
+
+
+def without_options(context: Context, *names: str) -> Context:
+    options = {name: words for name, words in (context.trainer_options or {}).items() if name not in names}
+    return msgspec.structs.replace(context, trainer_options=options)
 
 
 def starter(python: Path, *, gpus: int) -> list[str]:
-    """What stands before the script. On several GPUs it is accelerate's launcher, with a process for each, told all
-    that the user's configuration of it could decide; on one there is none, since it hides exit statuses (trainers.md
-    1.9)."""
+    """The words before the script. On several GPUs they run accelerate's launcher with one process per GPU, and set
+    everything that the user's accelerate configuration could decide. On one GPU there is no launcher, since it
+    replaces the trainer's exit status with 1."""
     if gpus < 2:
         return [str(python)]
     return [
@@ -82,23 +145,23 @@ def starter(python: Path, *, gpus: int) -> list[str]:
     ]
 
 
-def arguments(context: Context, folder: JobFolder, resume: str | None, *, trainer: Trainer) -> list[str]:
+def arguments(context: Context, folder: JobFolder, resume: str | None, *, trainer: Writer) -> list[str]:
     """The trainer's command line after the script's name. `resume`: a state's folder, relative to the job's."""
     options = _options(context, folder)
-    if trainer is Trainer.OURS:
-        # Ours chooses by the GPU's memory how many blocks it checkpoints (docs/trainer.md, Memory).
+    if trainer is Writer.OURS:
+        # Our trainer chooses how many blocks it checkpoints by the GPU's memory (docs/trainer.md, Memory).
         del options["gradient_checkpointing"]
     if resume is not None:
         options["resume"] = [str(folder.path / resume)]
         epoch = epoch_in_name(resume)
         if epoch is not None:
-            # sd-scripts' own counter is wrong after a first resume (trainers.md 1.5). For ours it says the same.
+            # sd-scripts' own counter restarts at each resume. For our trainer the flag only repeats what it knows.
             options["initial_epoch"] = [str(epoch + 1)]
-    options |= context.trainer_options or {}
+    options |= {name: words for name, words in (context.trainer_options or {}).items() if name not in REPLACED}
     argv = []
     for name, words in options.items():
         if len(words) == 1 and words[0].startswith("-"):
-            argv.append(f"--{name}={words[0]}")  # on its own it would be taken for a flag
+            argv.append(f"--{name}={words[0]}")  # as a separate word it would be taken for a flag
         elif words != OFF:
             argv += [f"--{name}", *words]
     return argv
@@ -151,41 +214,10 @@ def _options(context: Context, folder: JobFolder) -> dict[str, list[str]]:
 
 
 def kept_states(context: Context) -> int:
-    """How many complete states stay; never none."""
+    """How many complete states are kept: at least one."""
     return max(1, context.keep_states or KEEP_STATES)
 
 
-def trainer_at(path: Path) -> Trainer:
-    """Which trainer lies in a folder: sd-scripts' script is a subclass of what train_network.py beside it holds, and
-    cannot be run without it; ours has no such file."""
-    return Trainer.SD_SCRIPTS if (path / "train_network.py").is_file() else Trainer.OURS
-
-
-def is_understood(path: Path) -> bool:
-    """Whether the trainer in a folder is one whose progress is understood: sd-scripts by what it prints, ours by its
-    metrics.py. Blocks on the disk."""
-    return (path / "train_network.py").is_file() or (path / "library" / "metrics.py").is_file()
-
-
-def steps_per_epoch(context: Context, pictures: int) -> int:
-    """Steps of one epoch of the dataset that `dataset_config` writes, whose batches are of one picture."""
-    accumulated = (context.trainer_options or {}).get("gradient_accumulation_steps", ["1"])
-    each = int(accumulated[0]) if len(accumulated) == 1 and accumulated[0].isdecimal() else 1
-    return -(-pictures * (context.repeats or 1) // (max(1, each) * (context.gpu_count or 1)))
-
-
-def dataset_config(context: Context, dataset: Path) -> bytes:
-    """dataset.toml (trainers.md 1.3), written by a library: a quote in a trigger word stays a quote."""
-    subset: dict[str, Any] = {"image_dir": str(dataset), "num_repeats": context.repeats}
-    if context.trigger_word:
-        subset["class_tokens"] = context.trigger_word
-    document = {
-        "general": {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1},
-        "datasets": [{"resolution": context.resolution, "batch_size": 1, "keep_tokens": 1, "subsets": [subset]}],
-    }
-    return tomli_w.dumps(document).encode()
-
-
 def sample_prompts(context: Context) -> bytes:
-    """sample_prompts.txt: one prompt a line (trainers.md 1.8)."""
+    """sample_prompts.txt: one prompt per line."""
     return "".join(f"{prompt}\n" for prompt in context.sample_prompts or []).encode()

@@ -1,26 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress, as it is read from what sd-scripts prints: a trainer that is not ours tells it nowhere else.
+"""Progress, read from sd-scripts' printed output: sd-scripts reports it nowhere else.
 
-Its log lines are wrapped at 80 columns and its bars are redrawn after a `\\r`, on one stream (trainers.md 1.8). So a
-phase is told by how a line begins, and a step by the bar `steps:` alone: the bars of caching, of denoising and of
-validation look like it. A validation is a part of the training that makes no step, and is seen to go on. After a
-resume the bar `steps:` counts from 0 again, to the planned total of all attempts: where the attempt began is added to
-the one, and not to the other.
+It writes log lines, wrapped at 80 columns, and bars, redrawn after a `\\r`, to one stream. A phase is recognized by
+the beginning of a line, and a step only by the bar `steps:`, since the bars of caching, denoising and validation look
+alike. A validation belongs to the phase training: its bar shows that work goes on, but makes no step. After a resume
+the bar `steps:` counts from 0 again, while its total is still the plan of all attempts. So the steps before the
+attempt are added to the count, but not to the total.
 """
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgym.messages import Phase, Progress
-from fluxgymd.trainers.progress import Line, advance, seek
+from fluxgymd.trainers.appended import Appended
+from fluxgymd.trainers.progress import Line, advance, highest
 
-CHUNK_BYTES = 1 << 20
-LONGEST_SEGMENT = 1 << 16
-"""Characters. What goes on longer without an end of line is no line of sd-scripts; its beginning is let go."""
+ENDS = re.compile(rb"[\r\n]+")
 
-# How a line begins, once rich's `2026-11-23 13:14:02 INFO     ` is taken off -> what begins there.
+# Beginning of a line, without rich's prefix `2026-11-23 13:14:02 INFO     ` -> the phase that begins there.
 MARKERS = {
     "Loading dataset config": Phase.LOADING,
     "prepare images": Phase.LOADING,
@@ -45,7 +43,7 @@ MARKERS = {
 
 RICH = re.compile(r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?\s+(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+")
 MARKER = re.compile("|".join(map(re.escape, MARKERS)))
-# Of so many digits as a number that means something has: a log may hold anything.
+# At most 9 digits: a log may hold anything, and no meaningful number has more.
 N = r"(\d{1,9})"
 EPOCH = re.compile(rf"epoch {N}/{N}$")
 RATE = r"(\d{1,9}(?:\.\d{1,9})?|\?)(s/it|it/s)"
@@ -56,9 +54,9 @@ LOSS = re.compile(r"avr_loss=([^,\]]+)")
 
 
 def understand(before: Progress | None, segment: str, *, at: float, first_step: int) -> Progress | None:
-    """Progress after one more piece of output, a line or one state of a bar; `before` itself if that says nothing.
+    """Progress after one more piece of output (a line, or one state of a bar); `before` itself if it says nothing.
 
-    `at`: when it was printed, seconds since the epoch. `first_step`: steps that were done before this attempt.
+    `at`: when it was printed, in seconds since the Unix epoch. `first_step`: steps done before this attempt.
     """
     text = segment[found.end() :] if (found := RICH.match(segment)) else segment
     phase = before.phase if before is not None else Phase.STARTING
@@ -77,7 +75,7 @@ def understand(before: Progress | None, segment: str, *, at: float, first_step: 
 def _step(before: Progress | None, phase: Phase, bar: re.Match[str], *, at: float, first_step: int) -> Line:
     step = first_step + int(bar[1])
     loss = _loss(bar[5])
-    # The bar is drawn again while nothing is trained, and at the end: only what is new in it is a step.
+    # The bar is also redrawn while nothing is trained, and at the end. Only a new count or a new loss means a step.
     is_new = before is None or step != before.step or (loss is not None and loss != before.average_loss)
     training = is_new and step > first_step and phase is not Phase.FINISHING
     return Line(
@@ -91,7 +89,7 @@ def _step(before: Progress | None, phase: Phase, bar: re.Match[str], *, at: floa
 
 
 def _loss(postfix: str | None) -> float | None:
-    """None where there is none, or none that is finite: `nan` and `inf` are printed too."""
+    """The loss; None if there is none or it is not finite (`nan` and `inf` are printed too)."""
     found = LOSS.search(postfix or "")
     try:
         value = float(found[1]) if found else math.nan
@@ -108,34 +106,33 @@ def _seconds(rate: str, unit: str) -> float | None:
 
 
 class OutputReader:
-    """Reads what was printed since the last time. Blocks on the disk."""
+    """Reads what was printed since the last read. Blocks on the disk."""
 
-    def __init__(self, log: Path, offset: int, *, first_step: int) -> None:
-        self._log = log
-        self._offset = offset
+    def __init__(self, log: Path, offset: int, *, first_step: int, inode: int | None = None) -> None:
+        """`offset` and `inode`: where the attempt began in the log, and which file the log was (see Appended)."""
+        self._file = Appended(log, offset, inode=inode, ends=ENDS)
         self._first_step = first_step
-        self._unended = b""
         self.progress: Progress | None = None
+        self.highest_step: int | None = None
+        """The highest step that was printed."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the log says nothing about the attempt, as a clause; None if it does."""
+        return self._file.problem
 
     def read(self) -> bool:
-        """Whether there was anything new."""
+        """Reads what is new, and returns whether the progress changed."""
         before = self.progress
-        try:
-            at = self._log.stat().st_mtime
-            for segment in self._segments():
-                self.progress = understand(self.progress, segment, at=at, first_step=self._first_step)
-        except OSError:
-            pass  # progress is for people; what was read is kept
+        for line in self._file.lines():
+            self._understand(line)
+        # tqdm ends a bar only when it draws the next one. A complete bar is read before that, and then once more.
+        if self._file.unended.startswith(b"steps:"):
+            self._understand(self._file.unended)
         return self.progress != before
 
-    def _segments(self) -> Iterator[str]:
-        with self._log.open("rb") as file:
-            self._offset = seek(file, self._offset)
-            while data := file.read(CHUNK_BYTES):
-                self._offset += len(data)
-                *ended, unended = re.split(rb"[\r\n]+", self._unended + data)
-                self._unended = unended[-LONGEST_SEGMENT:]
-                yield from (segment.decode(errors="replace") for segment in ended)
-        # tqdm ends a bar when it draws the next one; a whole one is taken before, and once more then.
-        if self._unended.startswith(b"steps:"):
-            yield self._unended.decode(errors="replace")
+    def _understand(self, segment: bytes) -> None:
+        text, at = segment.decode(errors="replace"), self._file.modified_at
+        self.progress = understand(self.progress, text, at=at, first_step=self._first_step)
+        if self.progress is not None:
+            self.highest_step = highest(self.highest_step, self.progress.step)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much disk a training will need, from the shapes of its base model: asked before anything is started."""
+"""The disk space that a training will need, computed from the shapes of its base model before anything is started."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from fluxgymd.store import safetensors_header
 from fluxgymd.store.safetensors_header import Tensor
 from fluxgymd.trainers.kohya import kept_states
 
-# The modules that sd-scripts' networks.lora_flux adapts (trainers.md 1.6), as they are named in the files.
+# The modules that sd-scripts' networks.lora_flux adapts, by their tensors' names in the model files.
 FLUX_LINEAR = re.compile(r"(?:model\.diffusion_model\.)?(?:double|single)_blocks\.\d+\..*\.weight")
 CLIP_LINEAR = re.compile(r"(?:text_model\.)?encoder\.layers\.\d+\.(?:self_attn\.\w+_proj|mlp\.fc\d)\.weight")
 
 STATES_BESIDE = 3
-"""Beside those that are kept: the final one, one of a stop between epochs, and one that is being written."""
+"""States in addition to those that are kept: the final one, that of a stop between epochs, and one being written."""
 
 
 def planned_bytes(context: Context) -> int:
@@ -23,16 +23,20 @@ def planned_bytes(context: Context) -> int:
     model = context.model or Model()
     options = context.trainer_options or {}
     rank = context.network_dim or 0
-    parameters = adapted(safetensors_header.read(Path(str(model.transformer))), FLUX_LINEAR, rank)
+    parameters = adapted(safetensors_header.read(Path(str(model.transformer))).tensors, FLUX_LINEAR, rank)
     if "network_train_unet_only" not in options:
-        parameters += adapted(safetensors_header.read(Path(str(model.clip_l))), CLIP_LINEAR, rank)
-    state = parameters * 4 * 3  # fp32 weights and AdamW's two moments (trainers.md 1.4)
-    lora = parameters * (4 if options.get("save_precision") == ["float"] else 2)
+        parameters += adapted(safetensors_header.read(Path(str(model.clip_l))).tensors, CLIP_LINEAR, rank)
+    state = parameters * 4 * 3  # fp32 weights and AdamW's two moments
+    return all_saves(context, state=state, lora=parameters * (4 if options.get("save_precision") == ["float"] else 2))
+
+
+def all_saves(context: Context, *, state: int, lora: int) -> int:
+    """Bytes of all states and LoRA files of a training, from the size of one state and of one LoRA."""
     saves = (context.epochs or 1) // (context.save_every_epochs or 1) + 1
     return state * (min(kept_states(context), saves) + STATES_BESIDE) + lora * saves
 
 
 def adapted(header: Mapping[str, Tensor], linear: re.Pattern[str], rank: int) -> int:
-    """Parameters of the LoRA: rank * (in + out) for each linear layer that is adapted."""
+    """Parameters of the LoRA: rank * (in + out), summed over the linear layers that are adapted."""
     shapes = (tensor.shape for name, tensor in header.items() if linear.fullmatch(name))
     return sum(rank * (shape[0] + shape[1]) for shape in shapes if len(shape) == 2)

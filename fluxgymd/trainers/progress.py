@@ -1,38 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress, as our trainer tells it in metrics.jsonl: one JSON object a line, appended, not fsynced.
+"""Progress, as our trainer reports it in metrics.jsonl: one JSON object per line, appended without fsync.
 
-A line that cannot be read is passed over: progress is for people, and nothing is decided by one line of it.
+Any program may write anything to this file. A line that is invalid, or holds a number that no training has, is
+skipped: progress is for people, and no single line of it decides anything.
 """
 
 import os
+import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated
 
 import msgspec
 
+from fluxgym.files import open_for_reading
 from fluxgym.messages import Phase, Progress
 from fluxgymd.core.decoding import decode_with
+from fluxgymd.trainers.appended import Appended
+
+# Integers have no limit in Python and msgspec. They do in floats, on the wire and in sums of these numbers.
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
     """One line of metrics.jsonl (docs/trainer.md)."""
 
-    time: float
+    time: Time
     phase: Phase
-    done: int | None = None
-    total: int | None = None
-    work: int | None = None
-    step: int | None = None
-    total_steps: int | None = None
-    epoch: int | None = None
-    total_epochs: int | None = None
+    done: Count | None = None
+    total: Count | None = None
+    work: Count | None = None
+    step: Count | None = None
+    total_steps: Count | None = None
+    epoch: Count | None = None
+    total_epochs: Count | None = None
     loss: float | None = None
     average_loss: float | None = None
     learning_rate: float | None = None
-    seconds_per_step: float | None = None
+    seconds_per_step: Seconds | None = None
 
 
 TAIL_BYTES = 8192
+NEWLINE = re.compile(rb"\n")
 
 _decoder = msgspec.json.Decoder(Line)
 _STICKY = (
@@ -48,7 +58,7 @@ _STICKY = (
 
 
 def advance(before: Progress | None, line: Line) -> Progress:
-    """Progress after one more line. Steps and losses stay known through a phase that has none, such as sampling."""
+    """Progress after one more line. Steps and losses are kept through a phase that has none, such as sampling."""
     values = {name: getattr(line, name) for name in _STICKY}
     if before is not None:
         values = {name: getattr(before, name) if value is None else value for name, value in values.items()}
@@ -62,6 +72,12 @@ def advance(before: Progress | None, line: Line) -> Progress:
     )
 
 
+def _beyond_the_end(line: Line, before: Progress | None) -> bool:
+    """Whether a line reports a step beyond the last one. If it counted, each true step would look repeated."""
+    total = before.total_steps if line.total_steps is None and before is not None else line.total_steps
+    return line.step is not None and total is not None and line.step > total
+
+
 def _remaining(step: int | None, total_steps: int | None, seconds_per_step: float | None) -> float | None:
     if step is None or total_steps is None or seconds_per_step is None:
         return None
@@ -69,39 +85,43 @@ def _remaining(step: int | None, total_steps: int | None, seconds_per_step: floa
 
 
 class MetricsReader:
-    """Reads what was appended since the last time. Blocks on the disk."""
+    """Reads what was appended since the last read. Blocks on the disk."""
 
-    def __init__(self, path: Path, offset: int) -> None:
-        self._path = path
-        self._offset = offset
+    def __init__(self, path: Path, offset: int, *, inode: int | None = None) -> None:
+        """`offset` and `inode`: where the attempt began in the file, and which file it was (see Appended)."""
+        self._file = Appended(path, offset, inode=inode, ends=NEWLINE)
         self._step_told: Line | None = None
         self.progress: Progress | None = None
         self.work: int | None = None
-        """Done in this phase, in the smallest pieces that are told: denoising steps of samples, micro-steps."""
+        """What is done in this phase, in the smallest units that are reported: denoising steps, micro-steps."""
+        self.highest_step: int | None = None
+        """The highest step that was reported. Steps that are repeated are lower."""
         self.longest_step: float | None = None
-        """Seconds: the longest time between two steps of which one was told after the other, of those that were read
-        by the last `read`. Where another phase lies between two steps there is none."""
+        """The longest time in seconds between two consecutive steps, of those that the last `read` saw. Steps with
+        another phase between them are not consecutive."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file says nothing about the attempt, as a clause; None if it does."""
+        return self._file.problem
 
     def read(self) -> bool:
-        """Whether there was anything new."""
+        """Reads what is new, and returns whether there was anything."""
         self.longest_step = None
-        try:
-            with self._path.open("rb") as file:
-                self._offset = seek(file, self._offset)
-                data = file.read()
-        except OSError:
-            return False
-        whole = data.rfind(b"\n") + 1
-        self._offset += whole
-        for text in data[:whole].splitlines():
+        is_new = False
+        for text in self._file.lines():
+            is_new = True
             try:
                 line = decode_with(_decoder, text)
             except msgspec.MsgspecError:
                 continue
+            if _beyond_the_end(line, self.progress):
+                continue
             self.progress = advance(self.progress, line)
             self.work = line.done if line.work is None else line.work
+            self.highest_step = highest(self.highest_step, line.step)
             self._time_step(line)
-        return whole > 0
+        return is_new
 
     def _time_step(self, line: Line) -> None:
         before = self._step_told
@@ -113,14 +133,13 @@ class MetricsReader:
                 self.longest_step = max(self.longest_step or 0.0, line.time - before.time)
 
 
-def seek(file: BinaryIO, offset: int) -> int:
-    """Goes to an offset of a file that is only appended to, and tells it. In one that was emptied meanwhile
-    (`> training.log`, logrotate's copytruncate) it is the present end: what stands before it may be older."""
-    return file.seek(min(offset, file.seek(0, os.SEEK_END)))
+def highest(before: int | None, step: int | None) -> int | None:
+    """The higher of two steps, either of which may be unknown."""
+    return max((one for one in (before, step) if one is not None), default=None)
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, 0 if there is none."""
+    """The size of a file in bytes; 0 if there is none."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -128,10 +147,10 @@ def size(path: Path) -> int:
 
 
 def tail(log: Path, offset: int) -> str:
-    """The end of the training log, from an attempt's start on, with a line for each state of a bar. Blocks on the
-    disk."""
+    """The end of the training log, but nothing before `offset`, where the attempt began. Each state of a bar is a
+    separate line. Empty if the log cannot be read. Blocks on the disk."""
     try:
-        with log.open("rb") as file:
+        with open_for_reading(log) as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(offset, end - TAIL_BYTES))
             return file.read().decode(errors="replace").replace("\r", "\n")
@@ -140,8 +159,9 @@ def tail(log: Path, offset: int) -> str:
 
 
 def last_line(text: str) -> str | None:
-    """The last line that says something."""
+    """The last line that people can read. Characters that cannot be printed are replaced by spaces."""
     for line in reversed(text.splitlines()):
-        if line.strip():
-            return line.strip()[:500]
+        plain = "".join(letter if letter.isprintable() else " " for letter in line).strip()
+        if plain:
+            return plain[:500]
     return None

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a training: defaults and ranges. What passes here can be written down and trained.
+"""The defaults and ranges of a job's settings. Settings that pass here can be recorded, and can be trained.
 
-The defaults are the older program's (fluxgym.md 1.2), so that the same form gives the same training.
+The defaults are those of the older FluxGym's form, so that the same form gives the same training.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import msgspec
 from fluxgym import watchdog
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Kind, Model, RestartPolicy
+from fluxgym.quoting import short
+from fluxgymd.trainers import command_line, dataset_toml, kohya
+from fluxgymd.trainers.dataset_toml import OFF
 
 DEFAULTS: Mapping[str, Any] = {
     "resolution": 512,
@@ -44,7 +48,7 @@ TRAINING_ONLY = (
     *("trainer_options", "gpu_count", "keep_states"),
 )
 
-# Where the older program keeps its models (fluxgym.md 1.9), below the home.
+# Where the older FluxGym keeps its models, relative to the home.
 MODEL_FILES = {
     "transformer": "models/unet/flux1-dev.sft",
     "clip_l": "models/clip/clip_l.safetensors",
@@ -69,22 +73,28 @@ RANGES: Mapping[str, tuple[int, int, str]] = {
 }
 
 
-def complete(context: Context, home: Path) -> Context:
-    """The context with every default filled in and every value checked. InvalidSetting names what is wrong."""
+def complete_training(context: Context, home: Path) -> Context:
+    """A training's settings with all defaults filled in and every value checked. InvalidSetting if one is wrong."""
     context = _complete_queueing(context)
-    if context.kind is Kind.PROGRAM:
-        _check_program(context)
-        return context
     if context.program:
         raise InvalidSetting("program is for jobs of the kind program; a training has none.", setting="program")
     filled = {key: value for key, value in DEFAULTS.items() if getattr(context, key) is None}
     model = context.model or Model()
     paths = {key: getattr(model, key) or str(home / file) for key, file in MODEL_FILES.items()}
     tokenizers = model.tokenizers
-    if tokenizers is None and (home / TOKENIZERS).is_dir():
+    if tokenizers is None and os.path.isdir(home / TOKENIZERS):
         tokenizers = str(home / TOKENIZERS)
     context = msgspec.structs.replace(context, **filled, model=Model(**paths, tokenizers=tokenizers))
     _check(context)
+    command_line.check(context)
+    return context
+
+
+def complete_program(context: Context) -> Context:
+    """The same for a program's settings."""
+    context = _complete_queueing(context)
+    _check_program(context)
+    command_line.check(context)
     return context
 
 
@@ -113,7 +123,7 @@ def _check_program(context: Context) -> None:
         raise InvalidSetting("program holds a NUL character, which no argument can.", setting="program")
     if not context.program[0].startswith("/"):
         raise InvalidSetting(
-            f"The program is {context.program[0]!r}, but must be an absolute path.", setting="program"
+            f"The program is {short(context.program[0])!r}, but must be an absolute path.", setting="program"
         )
     given = [name for name in TRAINING_ONLY if getattr(context, name) is not None]
     given += ["gpus"] if context.gpus else []
@@ -130,11 +140,11 @@ def _check_ranges(context: Context) -> None:
 
 def _check_limits(limits: Mapping[str, float]) -> None:
     for name, value in limits.items():
-        setting = f"watchdog_limits.{name}"
+        setting = f"watchdog_limits.{short(name)}"
         try:
             watchdog.known(name).check(value)
         except KeyError as error:
-            raise InvalidSetting(f"There is no limit {name}; {error.args[0]}", setting=setting) from None
+            raise InvalidSetting(f"There is no limit {short(name)}; {error.args[0]}", setting=setting) from None
         except ValueError as error:
             raise InvalidSetting(f"{setting} is {value:g}, but must be {error}.", setting=setting) from None
 
@@ -144,7 +154,7 @@ def _check(context: Context) -> None:
         raise InvalidSetting("The job names no dataset; give the folder of its pictures.", setting="dataset")
     for setting, path in (("dataset", context.dataset), *_model_paths(context)):
         if not path.startswith("/"):
-            raise InvalidSetting(f"{setting} is {path!r}, but must be an absolute path.", setting=setting)
+            raise InvalidSetting(f"{setting} is {short(path)!r}, but must be an absolute path.", setting=setting)
         if "\0" in path:
             raise InvalidSetting(f"{setting} holds a NUL character, which no path can.", setting=setting)
     rate = context.learning_rate
@@ -152,10 +162,11 @@ def _check(context: Context) -> None:
         raise InvalidSetting(
             f"learning_rate is {rate}, but must be more than 0 and at most 100.", setting="learning_rate"
         )
+    _check_options(context.trainer_options or {})
     if (context.sample_every_steps or context.sample_every_epochs) and not context.sample_prompts:
         raise InvalidSetting("Samples are asked for, but sample_prompts is empty.", setting="sample_prompts")
     for setting, text in (("trigger_word", context.trigger_word or ""), *_prompts(context)):
-        # splitlines knows more ends of a line than 0 to 31, and so do the trainers that read the prompts.
+        # splitlines, like the trainers that read the prompts, also ends lines at characters beyond 0 to 31.
         if any(ord(character) < 32 for character in text) or len(text.splitlines()) > 1:
             raise InvalidSetting(
                 f"{setting} holds a control character; it must be one line of text.", setting=setting
@@ -163,8 +174,22 @@ def _check(context: Context) -> None:
     for setting, prompt in _prompts(context):
         if not prompt.strip() or prompt.lstrip().startswith("#"):
             raise InvalidSetting(
-                f"{setting} holds {prompt!r}, which trainers pass over; a prompt must not be empty or begin with #.",
+                f"{setting} holds {short(prompt)!r}, which trainers pass over; a prompt must not be empty or begin "
+                "with #.",
                 setting=setting,
+            )
+
+
+def _check_options(options: Mapping[str, list[str]]) -> None:
+    without_effect = kohya.ineffective(options)
+    if without_effect:
+        sentences = "\n".join(sentence for _, sentence in without_effect)
+        raise InvalidSetting(sentences, setting=without_effect[0][0])
+    for flag in dataset_toml.CAPTION_FLAGS:
+        ending = options.get(flag, OFF)
+        if len(ending) == 1 and ending != OFF and (not ending[0].startswith(".") or "/" in ending[0]):
+            raise InvalidSetting(
+                f"trainer_options.{flag} is {short(ending[0])!r}, but must be an ending such as .txt.", setting=flag
             )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ui_state.json: a view of the settings for people and for the older program, whose keys it keeps (fluxgym.md 5.1).
+"""ui_state.json: a view of the settings for people and for the older FluxGym, whose keys it keeps.
 
 It is written from the journal and never read back.
 """
@@ -17,7 +17,7 @@ def render(context: Context, state: State, job_id: str, submitted_at: float) -> 
         return (options.get(name) or [fallback])[0]
 
     def number(name: str, fallback: float) -> float:
-        # What is no number is for the trainer to refuse; the view is of no weight.
+        # The trainer refuses what is not a number; nothing depends on this view.
         try:
             return float(word(name, ""))
         except ValueError:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watchdog of a job: what it sees, the files that it leaves, and what it does (core/watchdog decides)."""
+"""The watchdog of a job: it observes, saves evidence and acts. The decisions are in core/watchdog."""

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the processes of an attempt do, from /proc and from its cgroup. Blocks, and may hang with them.
+"""Reads from /proc and from the cgroup what the processes of an attempt do. Blocks, and may hang if they do.
 
-Counters only grow: what a process had used when it was seen last stays counted after its end.
+Counters only grow: what a process had used at the last look stays counted after its end.
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -17,16 +18,18 @@ import psutil
 from fluxgymd.attempts import cgroups, processes
 from fluxgymd.core.records import Process
 from fluxgymd.core.watchdog.observation import Activity
+from fluxgymd.watchdog.positions import Progress, positions
 
 T = TypeVar("T")
 
 MOST_THREADS = 4096
-"""Of one process: a look stays cheap."""
+"""The most threads of one process that are examined, so that a look stays cheap."""
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Used:
-    """Counters of one process. None: this kernel or this user may not tell."""
+    """Counters of one process. None if the kernel does not report the value to this user."""
 
     cpu_seconds: float | None
     io_bytes: int | None
@@ -34,24 +37,28 @@ class Used:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Now:
-    """What one process is and holds at this moment."""
+    """The state of one process at this moment."""
 
     threads: int
     blocked: int
+    """Threads in state D."""
     blocked_in: str | None
+    """The kernel function in which one of them waits."""
     memory: int
+    """Bytes."""
     swap: int
+    """Bytes."""
 
 
 class Total:
-    """The sum over processes that come and go."""
+    """The sum of counters over processes that come and go."""
 
     def __init__(self) -> None:
         self._last: dict[Process, Used] = {}
         self._ended = Used(cpu_seconds=None, io_bytes=None)
 
     def after(self, used: Mapping[Process, Used | None]) -> Used:
-        """`used`: of each process that is there, None if it told nothing this time."""
+        """The sum after a look. `used`: the counters of each process that exists; None if they could not be read."""
         for process in [one for one in self._last if one not in used]:
             self._ended = _sum([self._ended, self._last.pop(process)])
         for process, told in used.items():
@@ -64,12 +71,14 @@ class ActivityReader:
 
     def __init__(self) -> None:
         self._total = Total()
+        self._in_files: dict[Process, Progress] = {}
 
     def look(self, members: Iterable[Process], *, trainer: Process | None, group: str | None) -> Activity:
-        """`group`: the attempt's own cgroup, as in /proc/PID/cgroup, where it has one: it counts processes that
-        nobody saw, too."""
+        """`group`: the attempt's own cgroup, if it has one, as in /proc/PID/cgroup. Its counters also include
+        processes that came and went between two looks."""
         members = tuple(members)
-        told = {process: _about(process, used_by) for process in members}
+        self._in_files = {process: self._in_files.get(process, Progress()) for process in members}
+        told = {process: _about(process, partial(used_by, in_files=self._in_files[process])) for process in members}
         used = self._total.after(told)
         states = [state for process in members if (state := _about(process, state_of))]
         blocked = [state for state in states if state.blocked]
@@ -91,8 +100,8 @@ class ActivityReader:
 
 
 def memory_pressure(group: str | None, trainer: Process | None) -> float | None:
-    """Per cent of the last 10 s in which all tasks of the attempt's cgroup waited for memory; without one of its own,
-    of the cgroup that its trainer is in (docs.kernel.org/accounting/psi.html)."""
+    """Per cent of the last 10 s in which all tasks of the attempt's cgroup waited for memory
+    (docs.kernel.org/accounting/psi.html). If the attempt has no cgroup of its own, that of its trainer is used."""
     if group is None and trainer is not None:
         group = _about(trainer, processes.group_of)
     folder = _folder(group)
@@ -104,7 +113,13 @@ def memory_pressure(group: str | None, trainer: Process | None) -> float | None:
     return None
 
 
-def used_by(pid: int) -> Used:
+def used_by(pid: int, in_files: Progress) -> Used:
+    """The counters of one process. `in_files`: its progress in large files, which this look updates.
+
+    Only bytes that really moved count as I/O: those of storage, of pages that were waited for, and of positions in
+    large files. The bytes of system calls (rchar and wchar) do not: reading /proc, polling a pipe or writing to a
+    terminal adds to them without moving any data (docs/decisions/0083-input-and-output-that-is-real.md).
+    """
     process = psutil.Process(pid)
     cpu, io = None, None
     with suppress(psutil.Error):
@@ -112,8 +127,17 @@ def used_by(pid: int) -> Used:
         cpu = times.user + times.system
     with suppress(psutil.Error, AttributeError):
         counters = process.io_counters()
-        io = counters.read_chars + counters.write_chars + counters.read_bytes + counters.write_bytes
+        io = counters.read_bytes + counters.write_bytes + PAGE * _major_faults(pid)
+        with suppress(OSError):
+            in_files.move_to(positions(pid))
+        io += in_files.bytes
     return Used(cpu_seconds=cpu, io_bytes=io)
+
+
+def _major_faults(pid: int) -> int:
+    """Pages that a thread had to wait for: from a mapped file on any filesystem, or from swap."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(") ")[2].split()
+    return int(fields[9]) if len(fields) > 9 else 0
 
 
 def state_of(pid: int) -> Now:
@@ -132,7 +156,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def keyed(path: Path, name: str) -> int | None:
-    """The number behind a name in a file such as cpu.stat. None if it is not there."""
+    """The number after a name in a file such as cpu.stat; None if the name is missing."""
     for line in _read(path).splitlines():
         key, _, value = line.partition(" ")
         if key == name:
@@ -146,7 +170,7 @@ def number(path: Path) -> int | None:
 
 
 def _about(process: Process, read: Callable[[int], T]) -> T | None:
-    """None if it has ended."""
+    """The result of `read` for a process; None if the process has ended."""
     with suppress(psutil.Error, OSError):
         return processes.about(process, read)
     return None
@@ -166,18 +190,18 @@ def _tasks(pid: int) -> Iterator[Path]:
 
 
 def _state(task: Path) -> str:
-    """The letter of proc(5); empty if it has ended."""
+    """The letter of the thread's state (proc(5)); empty if the thread has ended."""
     return _read(task / "stat").rpartition(") ")[2][:1]
 
 
 def _waits_in(task: Path) -> str | None:
-    """The kernel function. "0" is told to who may not know."""
+    """The kernel function in which a thread waits. Without permission, the kernel reports "0"."""
     name = _read(task / "wchan").strip()
     return name if name not in ("", "0") else None
 
 
 def _status(pid: int, name: str) -> int:
-    """A number of /proc/PID/status, 0 if it has none (a kernel thread, a zombie)."""
+    """A number from /proc/PID/status; 0 if it is missing (a kernel thread, a zombie)."""
     for line in _read(Path(f"/proc/{pid}/status")).splitlines():
         key, _, value = line.partition(":")
         if key == name:
@@ -192,7 +216,7 @@ def _read(path: Path) -> str:
 
 
 def _sum(parts: list[Used]) -> Used:
-    """None where none of them is known."""
+    """The sum of each counter over the parts that know it; None if none does."""
     cpu = [part.cpu_seconds for part in parts if part.cpu_seconds is not None]
     io = [part.io_bytes for part in parts if part.io_bytes is not None]
     return Used(cpu_seconds=sum(cpu) if cpu else None, io_bytes=sum(io) if io else None)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done for a hang before the attempt is stopped: whatever was stopped or frozen runs again, and what can be
-seen of the hang is saved (evidence_files.py).
+"""Secures the evidence of a hang before the attempt is stopped: wakes processes that were stopped or frozen, and
+saves what can be seen of the hang (evidence_files.py).
 
 Every part has a deadline and may fail: a hung volume, a full disk or a process that hangs in the kernel costs its own
-part of the evidence, and never holds up the stop. A daemon that starts anew does what is missing.
+part of the evidence, but never holds up the stop. A restarted daemon completes what is missing.
 """
 
 import asyncio
@@ -49,8 +49,8 @@ class Scene:
 
 
 async def secure(scene: Scene, observations: Sequence[Observation]) -> bool:
-    """Rouses the attempt, saves what can be seen, and says so in monitor.log. Whether the trainer has not told its
-    stacks yet, and would by a SIGABRT, of which it dies."""
+    """Wakes the attempt, saves the evidence, and notes that in monitor.log. Returns whether the stacks are still
+    missing and the trainer would write them on a SIGABRT, which also ends it."""
     failpoint("stuck.recorded")
     await _part("rousing it", scene.adapter.rouse(scene.ref))
     failpoint("stuck.roused")
@@ -65,8 +65,8 @@ async def secure(scene: Scene, observations: Sequence[Observation]) -> bool:
 
 
 async def secure_rest(scene: Scene, observations: Sequence[Observation]) -> None:
-    """Nothing of it runs any more: the stacks that a trainer wrote when it was aborted, and, if it ended before that
-    was saved (the machine went down), what can still be told."""
+    """Completes the evidence after the attempt's end: the stacks that a trainer wrote when it was aborted, and
+    everything else if it ended before that was saved (the machine went down)."""
     if not await _is_saved(scene):
         await _save(scene, observations)
     if not await _has_stacks(scene):
@@ -99,8 +99,8 @@ async def _describe(scene: Scene) -> str:
 
 
 async def _ask_for_stacks(scene: Scene) -> None:
-    """By SIGQUIT, where the trainer has a handler for it: ours writes its stacks to the log and lives. The launcher
-    that stands before it on several GPUs ends all of them instead."""
+    """Asks by SIGQUIT if the trainer has a handler for it: our trainer then writes its stacks to the log and lives.
+    With several GPUs nothing is sent, because the launcher would end all trainers on a SIGQUIT."""
     if len(scene.attempt.gpus) > 1 or not await _catches(scene, signal.SIGQUIT):
         return
     begin = await _part("looking at its log", in_thread(lambda: size(scene.folder.log)))
@@ -112,7 +112,7 @@ async def _ask_for_stacks(scene: Scene) -> None:
 
 
 async def _written(scene: Scene, begin: int) -> None:
-    """Returns when there are stacks in the log, and no more come."""
+    """Waits until there are stacks in the log and no more come."""
     before = b""
     while True:
         stacks = await in_thread(lambda: evidence_files.stacks_in(scene.folder.log, begin))
@@ -147,11 +147,11 @@ async def _catches(scene: Scene, number: signal.Signals) -> bool:
 
 
 async def _part(what: str, work: Awaitable[T]) -> T | None:
-    """The result of one part; None if it failed, or did not come in time."""
+    """The result of one part; None if it failed or did not come in time."""
     try:
         async with asyncio.timeout(PART_SECONDS):
             return await work
-    except Exception as error:  # noqa: BLE001 - whatever it is, the stop comes
+    except Exception as error:  # noqa: BLE001 - whatever fails, the stop follows
         log.warning("evidence of a hang: %s failed: %s %s", what, type(error).__name__, error)
         return None
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the files of a job tell of its progress. Blocks on the disk; only names and sizes are read, and of no more
-than MOST_FILES.
+"""Reads a job's progress from its files: the trainer's records, and the names and sizes of up to MOST_FILES files per
+folder. Blocks.
 """
 
 import os
@@ -12,24 +12,28 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.messages import Phase
+from fluxgymd.core.job import Attempt
 from fluxgymd.store.caches import ENDINGS
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers import kohya
-from fluxgymd.trainers.attempt_progress import AttemptProgress
+from fluxgymd.store.room import room
+from fluxgymd.trainers.port import Trainer
 
 MOST_FILES = 100_000
-"""In one folder: a look stays cheap, whatever somebody puts there."""
+"""Per folder, so that a look stays cheap whatever somebody puts there."""
 OUTPUTS = (".safetensors", ".safetensors.tmp", ".ckpt", ".pt")
-"""How a file ends that a trainer saves into the job's folder; the job's own files are none of these."""
+"""Endings of the files that a trainer saves into the job's folder. The daemon's own files have none of them."""
 NO_OUTPUTS = ("attempts", "dataset")
-"""Folders of the job that no trainer saves into."""
+"""Folders in the job's folder that no trainer saves into."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """One look at the files. The fields are those of an observation."""
 
+    told: bool = True
+    untold_why: str | None = None
     phase: Phase | None = None
     step: int | None = None
+    highest_step: int | None = None
     total_steps: int | None = None
     done: int | None = None
     longest_step: float | None = None
@@ -42,46 +46,50 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 class Files:
     """The looks at one attempt's files."""
 
-    def __init__(self, folder: JobFolder, progress: AttemptProgress, *, trainer: Path | None) -> None:
-        """`trainer`: where the trainer of the attempt lies; None if it is a program of the user's."""
+    def __init__(self, folder: JobFolder, attempt: Attempt, trainer: Trainer) -> None:
         self._folder = folder
+        self._log_inode = attempt.log_inode
         self._trainer = trainer
-        self._told = progress
+        self._told = trainer.progress(folder, attempt)
         self._written = Written()
 
     def look(self) -> Seen:
         self._told.read()
-        progress = self._told.progress
+        progress, problem = self._told.progress, self._told.problem
+        silent = self._silent() if problem is None else None
         return Seen(
-            phase=progress.phase if progress is not None else self._untold(),
+            told=problem is None,
+            untold_why=problem,
+            phase=progress.phase if progress is not None else silent,
             step=progress.step if progress is not None else None,
+            highest_step=self._told.highest_step,
             total_steps=progress.total_steps if progress is not None else None,
             done=self._told.work,
             longest_step=self._told.longest_step,
             cache_files=count_caches(self._folder.dataset),
             output_bytes=self._written.bytes_after(outputs(self._folder.path)),
-            log_bytes=_size(self._folder.log),
+            log_bytes=_size(self._folder.log, self._log_inode),
             disk_free=_free(self._folder.path),
         )
 
-    def _untold(self) -> Phase | None:
-        """A trainer that would tell what it does, and has told nothing since its start, is starting."""
-        return Phase.STARTING if self._trainer is not None and kohya.is_understood(self._trainer) else None
+    def _silent(self) -> Phase | None:
+        """The phase while nothing is reported: starting, if the trainer is one that reports its phases."""
+        return Phase.STARTING if self._trainer.tells_phase() else None
 
 
 class Written:
-    """How much was written into files, by their sizes: it only grows, though old files are deleted."""
+    """Counts the bytes written to files, by the files' sizes. The count only grows, even if files are deleted."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
         self._bytes = 0
 
     def bytes_after(self, files: Iterator[os.stat_result]) -> int:
-        """A file is known by its inode, so that one which gets its final name is not counted twice."""
+        """The count after a look. Files are identified by inode, so that a renamed file is not counted twice."""
         sizes: dict[int, int] = {}
         for file in files:
             before = self._sizes.get(file.st_ino, 0)
-            # One that is shorter than before is another.
+            # A file that is shorter than before is another one with the same inode.
             self._bytes += file.st_size - before if file.st_size >= before else file.st_size
             sizes[file.st_ino] = file.st_size
         self._sizes = sizes
@@ -89,29 +97,29 @@ class Written:
 
 
 def count_caches(dataset: Path) -> int | None:
-    """Cache files beside the pictures (trainers.md 1.7). None: it cannot be told."""
+    """The number of cache files beside the pictures; None if the folder cannot be read. A missing folder counts as
+    unknown too, not as empty: when it comes back, its caches are not new work."""
     try:
         with os.scandir(dataset) as entries:
             return sum(entry.name.endswith(ENDINGS) for entry in islice(entries, MOST_FILES))
-    except FileNotFoundError:
-        return 0
     except OSError:
         return None
 
 
 def outputs(home: Path) -> Iterator[os.stat_result]:
-    """LoRAs, and what is in the folders beside them: states, half ones too, and samples."""
+    """The files that a trainer writes: LoRAs, and everything in the folders beside them, that is samples and states
+    (also incomplete ones)."""
     for entry in _entries(home):
         inside = [entry] if entry.name.endswith(OUTPUTS) else []
         if _is_folder(entry) and entry.name not in NO_OUTPUTS:
             inside = _entries(Path(entry.path))
         for file in inside:
-            with suppress(OSError):  # a trainer renames and deletes while we look
+            with suppress(OSError):  # a trainer may rename and delete files meanwhile
                 yield file.stat(follow_symlinks=False)
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """Empty if it has gone."""
+    """The entries of a folder; empty if it is gone."""
     try:
         with os.scandir(folder) as entries:
             return list(islice(entries, MOST_FILES))
@@ -125,14 +133,15 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     return False
 
 
-def _size(path: Path) -> int:
+def _size(path: Path, inode: int | None) -> int:
+    """The size of a file; 0 if it is missing or has another inode."""
     with suppress(OSError):
-        return path.stat().st_size
+        facts = path.stat()
+        return facts.st_size if inode in (None, facts.st_ino) else 0
     return 0
 
 
 def _free(path: Path) -> int | None:
     with suppress(OSError):
-        volume = os.statvfs(path)
-        return volume.f_bavail * volume.f_frsize
+        return room(path).free
     return None

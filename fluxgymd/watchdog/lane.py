@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that may hang or fail: one piece at a time, each waited for until a deadline. What does not come is unknown.
+"""Runs work that may hang or fail, one piece at a time, each with a deadline. A result that does not come is unknown.
 
-While a piece hangs no other is begun, so a volume that is gone holds one thread of a job, and not one more at each
-look. One that is only slow is seen a look later.
+While a piece hangs no other begins, so a volume that is away holds one thread per job, rather than one more at each
+look. The result of a piece that is only slow is used one look later.
 """
 
 import asyncio
@@ -23,8 +23,9 @@ class Lane(Generic[T]):
         self._under_way: asyncio.Future[T] | None = None
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """The result; what came too late for the call before, if this one is not there by the deadline either. None:
-        it failed, there is nothing by the deadline, or the piece before still hangs."""
+        """Runs a piece of work and returns its result. If it misses the deadline, returns the previous piece's result
+        if that came late, and otherwise None. Also returns None if the work failed, or if the previous piece still
+        hangs; then the work is not begun."""
         before = self._under_way
         if before is not None and not before.done():
             return None
@@ -42,7 +43,7 @@ class Lane(Generic[T]):
 
 
 def _result(piece: asyncio.Future[T]) -> T | None:
-    """Of a piece that is done."""
+    """The result of a piece that is done; None if it failed."""
     try:
         return piece.result()
     except Exception:
@@ -51,6 +52,5 @@ def _result(piece: asyncio.Future[T]) -> T | None:
 
 
 def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Runs blocking work in one of the daemon's threads that keep nobody waiting. An exception of it is the
-    future's."""
+    """Runs blocking work in a thread that the daemon's exit does not wait for. Its exception is the future's."""
     return asyncio.get_running_loop().run_in_executor(THREADS, work)

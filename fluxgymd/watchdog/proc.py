@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /proc tells of the processes of a hang, for people: where each thread is, and in what it waits (proc(5)).
+"""Describes the processes of a hang for people, from /proc: where each thread is, and what it waits in (proc(5)).
 
-Only processes that were proved to be the attempt's are described, and no secret of theirs: of a command line the
-values that are one are masked, and the environment is left out. Blocks, and may hang where a process does.
+Only processes that are proved to be the attempt's are described, without their secrets: secrets in a command line are
+masked, and the environment is left out. Blocks, and may hang if a process does.
 """
 
 import os
@@ -18,11 +18,11 @@ MASK = "***"
 
 _SECRET_NAME = re.compile(r"(?:^|[-_.])(?:token|secret|password|passwd|credentials?|api[-_]?key|key)$", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{16,}|(?<=://)[^/@\s]+(?=@)|(?i:(?<=bearer )\S+)")
-"""A token of the Hugging Face hub, the user and password of an address, the token of an HTTP header."""
+"""A Hugging Face token, the user and password in an address, or the token of an HTTP header."""
 
 
 def describe(found: tuple[Process, ...]) -> str:
-    """One paragraph a process."""
+    """One paragraph for each process."""
     parts = [_process(process) for process in found[:MOST_PROCESSES]]
     if len(found) > MOST_PROCESSES:
         parts.append(f"{len(found) - MOST_PROCESSES} more processes are left out.\n")
@@ -36,7 +36,7 @@ def catches(process: Process, number: int) -> bool:
 
 
 def masked(words: list[str]) -> str:
-    """A command line without its secrets."""
+    """A command line with its secrets masked."""
     shown: list[str] = []
     secret = False
     for word in words:
@@ -82,7 +82,7 @@ def _thread(folder: Path, number: int) -> Iterator[str]:
 
 
 def _read(path: Path) -> str:
-    """Empty where it is gone, or may not be read: the kernel stack is for root alone."""
+    """The text of a file; empty if it is gone or may not be read. Only root may read a kernel stack."""
     try:
         return path.read_bytes().decode(errors="replace")
     except OSError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The looks of the watchdog at one attempt: observe, follow, judge, every interval.
+"""Watches one attempt: observes, follows and judges it once per interval.
 
-What it says is in the book for whoever asks, in monitor.log when it changes, and in the journal, once a hang, when it
-is "stuck". From there on the looks at the attempt (engine/watching.py) stop it, if the job wants that: also those of
-another daemon.
+The verdict is kept in the book for clients, noted in monitor.log when it changes, and recorded in the journal, once
+per hang, when it is "stuck". After that, the task that looks at the attempt (engine/watching.py) stops it if the job
+is set to that, even if another daemon has taken over.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 
 from fluxgym.config import Config
-from fluxgym.errors import FluxgymError
 from fluxgym.messages import WatchdogMode
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.core import events
@@ -25,8 +24,11 @@ from fluxgymd.core.watchdog.trail import begin, follow
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 from fluxgymd.core.watchdog.watched import is_told, why_not
 from fluxgymd.engine import monitor
-from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine.book import Book
+from fluxgymd.engine.entry import Entry
+from fluxgymd.engine.faults import WATCHDOG
 from fluxgymd.gpus.machine import Gpus
+from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -36,27 +38,29 @@ RECENT = 40
 
 
 class NoHang(Exception):
-    """The job is not what was looked at any more, or the hang is told already."""
+    """The job is no longer in the state that was judged, or the hang is already recorded."""
 
 
 class Watch:
     """Runs from the look that finds a trainer to the attempt's end."""
 
-    def __init__(self, book: Book, entry: Entry, adapter: Adapter, *, gpus: Gpus, config: Config) -> None:
+    def __init__(
+        self, book: Book, entry: Entry, adapter: Adapter, trainers: Trainers, *, gpus: Gpus, config: Config
+    ) -> None:
         job = entry.job
         assert job is not None
         assert isinstance(job.state, Live)
+        trainer = trainers.of(job.context)
         self._book = book
         self._entry = entry
         self._number = job.state.attempt.number
         self._gpus = gpus
-        self._mode = settings.mode(job.context, config.watchdog_mode)
+        self._mode = settings.mode(job.context, config.watchdog_mode, watched=trainer.traits.watched)
         self._limits = settings.limits(config.watchdog_limits, job.context.watchdog_limits)
         self._observer: Callable[[Attempt], Observer] = lambda attempt: Observer(
             folder=entry.folder,
             attempt=attempt,
-            kind=job.context.kind,
-            trainer=config.trainer_path,
+            trainer=trainer,
             adapter=adapter,
             gpus=gpus,
             interval=self._limits.interval,
@@ -66,22 +70,23 @@ class Watch:
         self.recent: deque[Observation] = deque(maxlen=RECENT)
 
     async def run(self) -> None:
-        """Looks until it is cancelled. Where it is off it asks what the GPUs do, for people, and no more."""
+        """Looks until it is cancelled. If the watchdog is off, only asks for the state of the GPUs, to show it."""
         look = self._ask_gpus if self._mode is WatchdogMode.OFF else self._look
         try:
             while True:
                 began = time.monotonic()
                 try:
                     await look()
-                except FluxgymError as error:  # the disk refuses the event: it is tried again at the next look
-                    log.warning("%s: %s", self._entry.name, error)
-                except Exception:
-                    log.exception("%s: a look of the watchdog failed", self._entry.name)
-                # A look may take as long as its deadlines are, and the next one is no later for that.
+                except Exception as error:  # noqa: BLE001 - an error of the disk, or a bug: the next look tries again
+                    self._entry.faults.failed(self._entry.name, WATCHDOG, error)
+                else:
+                    self._entry.faults.well(self._entry.name, WATCHDOG)
+                # A look may take as long as its deadlines; that does not delay the next one.
                 await asyncio.sleep(max(0.0, began + self._limits.interval - time.monotonic()))
         finally:
             if self._observing is not None:
                 self._observing.close()
+            self._entry.faults.forget(WATCHDOG)
             self._book.watched(self._entry, None, None, None)
 
     async def _ask_gpus(self) -> None:
@@ -110,7 +115,7 @@ class Watch:
             await self._record(verdict, look)
 
     def _watched(self) -> Attempt | None:
-        """The attempt, while it is to be judged: its trainer runs and can be seen, and nobody stops it."""
+        """The attempt if it should be judged: its trainer runs and is visible, and no stop is under way."""
         job = self._entry.job
         if job is None or not isinstance(job.state, Live) or job.state.attempt.number != self._number:
             return None
@@ -145,7 +150,8 @@ class Watch:
         self._entry.wake.set()
 
     def _tell(self, verdict: Verdict, look: Observation, *, first: bool) -> str | None:
-        """The change of the verdict for monitor.log. A hang that is acted on is told with its evidence instead."""
+        """The text about a changed verdict for monitor.log; None if there is none. A hang that the daemon acts on is
+        noted together with its evidence instead."""
         match verdict:
             case Healthy() if first:
                 return None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files and directories that are whole or not there: written beside their name, fsynced, renamed, parent fsynced.
+"""Writes files and directories that are either complete or missing: under a temporary name, fsynced, then renamed,
+and the parent fsynced.
 
-A directory that exists is replaced through `X.old`, because network volumes lack RENAME_EXCHANGE (issue 5): at
-every instant `X` or `X.old` is whole, and a reader takes `X.old` where `X` is missing (`existing_directory`).
+An existing directory is replaced by way of `X.old`, because network volumes lack RENAME_EXCHANGE (issue 5): at every
+moment `X` or `X.old` is complete, and a reader takes `X.old` if `X` is missing (`existing_directory`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pathlib import Path
 
 
 def write_file(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
-    """Lets `write` fill `path` + `.tmp`, then gives it its name. `durable` adds the fsyncs.
+    """Lets `write` fill `path` + `.tmp`, then renames that file to `path`. `durable` adds the fsyncs.
 
-    Raises what `write` raises; the temporary file is removed then, and an older `path` is untouched.
+    If `write` raises, the temporary file is removed, an older `path` stays as it is, and the exception propagates.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -34,9 +35,10 @@ def write_file(path: Path, write: Callable[[Path], None], *, durable: bool = Tru
 
 
 def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
-    """Lets `fill` write files into `path` + `.tmp`, fsyncs all of it and gives it its name.
+    """Lets `fill` write into the directory `path` + `.tmp`, fsyncs it, and renames it to `path`.
 
-    Raises what `fill` raises; the temporary directory is removed then, and an older `path` stays.
+    The directory and its direct entries are fsynced; for files in subdirectories, `fill` has to do that. If `fill`
+    raises, the temporary directory is removed, an older `path` stays, and the exception propagates.
     """
     temporary, old = temporary_of(path), old_of(path)
     recover_directory(path)
@@ -61,7 +63,7 @@ def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def existing_directory(path: Path) -> Path | None:
-    """`path`, or `path` + `.old` where a replacement was cut short, or None where neither is there."""
+    """`path`, or `path` + `.old` if a replacement was interrupted, or None if neither exists."""
     for candidate in (path, old_of(path)):
         if candidate.is_dir():
             return candidate
@@ -69,7 +71,7 @@ def existing_directory(path: Path) -> Path | None:
 
 
 def recover_directory(path: Path) -> None:
-    """Gives an `.old` that is the only copy its name back, and removes one that is not."""
+    """Renames `.old` back to `path` if it is the only copy, and otherwise removes it."""
     old = old_of(path)
     if not old.exists():
         return
@@ -80,7 +82,8 @@ def recover_directory(path: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Removes a directory, or the `.old` in its place, without ever showing a half under a name that is read."""
+    """Removes a directory, or the `.old` in its place. It is renamed to `.tmp` first, so that a reader never sees it
+    partly removed."""
     recover_directory(path)
     temporary = temporary_of(path)
     if temporary.exists():
@@ -98,7 +101,7 @@ def old_of(path: Path) -> Path:
 
 
 def fsync_path(path: Path) -> None:
-    """fsync of a file or a directory. Raises OSError."""
+    """Fsyncs a file or a directory. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of PyTorch's scaled_dot_product_attention kernels computes the attention.
+"""Chooses the kernel of PyTorch's scaled_dot_product_attention.
 
-The choice is a function of the card, the numbers' type and `--deterministic`, so that a resumed run on the same kind
-of card chooses the same. What is chosen comes first, and those behind it in the list serve what it cannot compute,
-such as heads of an odd width.
+The choice depends only on the GPU, the training's type and `--deterministic`, so a resumed run on the same kind of
+GPU chooses the same kernel. PyTorch tries the chosen kernel first; the kernels after it in `KERNELS` compute what the
+chosen one cannot, such as heads of an odd width.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ KERNELS = {
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "math": SDPBackend.MATH,
 }
-# Hopper and Blackwell of data centres, for which cuDNN has kernels of its own; elsewhere flash is as fast.
+# Compute capabilities of data-centre Hopper and Blackwell. cuDNN has special kernels for these; elsewhere flash is as
+# fast.
 CUDNN_IS_FASTEST = (9, 10)
-# Ampere: the first with kernels for bf16 of cuDNN and flash.
+# Ampere: the first generation for which cuDNN and flash have bf16 kernels.
 FIRST_WITH_FLASH = 8
 
 
 class Circumstances(TypedDict):
-    """What decides. `capability`: of the GPU (9.0 is Hopper), None on a CPU. `sixteen_bits`: the training's type."""
+    """What the choice depends on. `capability`: the GPU's compute capability ((9, 0) is Hopper), None on a CPU.
+    `sixteen_bits`: whether the training computes in bf16."""
 
     capability: tuple[int, int] | None
     sixteen_bits: bool
@@ -37,7 +39,7 @@ class Circumstances(TypedDict):
 
 
 def choose(**here: Unpack[Circumstances]) -> str:
-    """The fastest kernel there; on a CPU PyTorch chooses."""
+    """The fastest kernel that can be used. On a CPU, PyTorch chooses."""
     capability = here["capability"]
     if capability is None:
         return PYTORCH_CHOOSES
@@ -50,7 +52,7 @@ def choose(**here: Unpack[Circumstances]) -> str:
 
 
 def obstacle(name: str, **here: Unpack[Circumstances]) -> str | None:
-    """Why a kernel cannot be used, as the end of a sentence; None where it can."""
+    """Why a kernel cannot be used, as the end of a sentence; None if it can."""
     capability = here["capability"]
     if name in (PYTORCH_CHOOSES, "math"):
         return None
@@ -67,7 +69,7 @@ def obstacle(name: str, **here: Unpack[Circumstances]) -> str | None:
 
 @contextmanager
 def using(name: str, *, deterministic: bool) -> Iterator[None]:
-    """Within it the kernel comes first, in all threads, backward passes included."""
+    """A context in which PyTorch tries this kernel first, in all threads and in backward passes too."""
     if name == PYTORCH_CHOOSES:
         yield
         return
@@ -78,7 +80,9 @@ def using(name: str, *, deterministic: bool) -> Iterator[None]:
 
 
 def _same_each_time() -> tuple[str, ...]:
-    """Kernels whose backward pass gives the same bits each time: flash has such a mode, which
-    torch.use_deterministic_algorithms sets; with it cuDNN's is passed over and the efficient one raises an error
-    (aten/src/ATen/native/transformers/cuda)."""
+    """Kernels whose backward pass gives the same bits each time.
+
+    torch.use_deterministic_algorithms switches flash to a deterministic mode; under it, PyTorch skips cuDNN's kernel,
+    and the efficient one raises an error (aten/src/ATen/native/transformers/cuda).
+    """
     return ("flash", "math")

@@ -1,62 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures to latents and back: diffusers' AutoencoderKL filled from ae.safetensors, which has the LDM/BFL layout.
+"""Encodes pictures to latents and decodes them: diffusers' AutoencoderKL with the weights of ae.safetensors, which
+has the LDM/BFL layout.
 
-It always computes in fp32. diffusers is imported only when something is encoded or decoded, and its
-`from_single_file` is not used: without a local config it asks a hub for 25 s (measured, issue 2).
+It always computes in fp32. diffusers is imported only if something has to be encoded or decoded. Its
+`from_single_file` is not used: without a local config it tries to reach a hub for 25 s (measured, issue 2).
 
-Shape suffixes: B pictures, H W pixels, h w latents (an eighth), C latent channels (16).
+Shape suffixes: B pictures, H W pixels, h w latents (an eighth of H W), C latent channels (16).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from library import safetensors_file
+from library import safetensors_file, safetensors_header
+from library.autoencoder_config import SCALE, SHIFT, read_config
 from library.errors import TrainerError
-from library.safetensors_file import Shapes
 
-# Constants of Flux's autoencoder (black-forest-labs/flux, src/flux/util.py).
-SCALE, SHIFT = 0.3611, 0.1159
 PIXELS_PER_LATENT = 8
 
 
-def read_config(shapes: Shapes) -> dict[str, Any]:
-    """AutoencoderKL's arguments behind a file's shapes. Raises KeyError where a key is missing."""
-    levels = _count(shapes, r"encoder\.down\.(\d+)\.")
-    return {
-        "in_channels": 3,
-        "out_channels": 3,
-        "latent_channels": shapes["encoder.conv_out.weight"][0] // 2,
-        "block_out_channels": tuple(
-            shapes[f"encoder.down.{level}.block.0.conv2.weight"][0] for level in range(levels)
-        ),
-        "layers_per_block": _count(shapes, r"encoder\.down\.0\.block\.(\d+)\."),
-        "down_block_types": ("DownEncoderBlock2D",) * levels,
-        "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "norm_num_groups": 32,
-        "act_fn": "silu",
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-        "scaling_factor": SCALE,
-        "shift_factor": SHIFT,
-        "force_upcast": True,
-        "sample_size": 1024,
-    }
-
-
-def _count(keys: Iterable[str], pattern: str) -> int:
-    found = (re.match(pattern, key) for key in keys)
-    return 1 + max((int(match.group(1)) for match in found if match), default=-1)
-
-
 def diffusers_key(key: str, levels: int) -> str:
-    """The file's key -> AutoencoderKL's. Decoder levels count from the finest there, from the coarsest here."""
+    """The file's key -> AutoencoderKL's. The file counts the decoder's levels from the finest, AutoencoderKL from the
+    coarsest."""
 
     def up(match: re.Match[str]) -> str:
         return f"decoder.up_blocks.{levels - 1 - int(match.group(1))}"
@@ -73,7 +43,8 @@ def diffusers_key(key: str, levels: int) -> str:
 
 
 def diffusers_tensors(tensors: dict[str, Tensor], levels: int) -> dict[str, Tensor]:
-    """The file's tensors under AutoencoderKL's keys; its attention keeps 1x1 convolutions as matrices."""
+    """The file's tensors under AutoencoderKL's keys. AutoencoderKL's attention has matrices where the file has 1x1
+    convolutions."""
     renamed = {}
     for key, tensor in tensors.items():
         name = diffusers_key(key, levels)
@@ -88,7 +59,7 @@ class Autoencoder:
         """Raises TrainerError if the file is not Flux's autoencoder."""
         from diffusers import AutoencoderKL
 
-        shapes = safetensors_file.read_shapes(path, "--ae")
+        shapes = safetensors_header.read_shapes(path, "--ae")
         try:
             config = read_config(shapes)
         except (KeyError, ValueError) as error:
@@ -101,13 +72,13 @@ class Autoencoder:
         self._device = device
 
     def to(self, device: torch.device) -> None:
-        """Moves it to another device. Raises torch.OutOfMemoryError; it can be moved back then."""
+        """Moves the model to another device. After a torch.OutOfMemoryError it can be moved back."""
         self._device = device
         self._model.to(device)
 
     @torch.no_grad()
     def encode(self, pixels_B3HW: Tensor, generator: torch.Generator) -> Tensor:
-        """Pixels in [-1, 1] -> latents (B, C, h, w), drawn from the posterior by `generator`, shifted, scaled."""
+        """Pixels in [-1, 1] -> latents (B, C, h, w), drawn from the posterior with `generator`, shifted, scaled."""
         posterior = self._model.encode(pixels_B3HW.to(self._device)).latent_dist
         drawn = torch.randn(posterior.mean.shape, generator=generator).to(self._device)
         latents_BChw: Tensor = SCALE * (posterior.mean + posterior.std * drawn - SHIFT)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N815 (fields carry their tensors' shapes too)
-"""Batches, prepared ahead by threads. Processes would die of the SIGTERM that a scope gets as a whole, before the
-main one has saved (measured, issue 2).
+"""Batches, prepared ahead of time by threads. Processes would not do: a SIGTERM to the scope reaches all of them, so
+they would end before the main process has saved (measured, issue 2).
 
 A batch is a function of its position, so it does not matter which thread makes it or when.
 """
@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from library import captions, debug_hang, flow_matching, randomness
-from library.dataset import Dataset, Picture, epoch_batches
+from library.dataset import Dataset, Picture
+from library.epoch_order import epoch_batches
 from library.latent_cache import LatentCache
 from library.options import Options
 from library.texts import Texts
@@ -28,7 +29,7 @@ from library.texts import Texts
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a batch stands: epoch and batch from 0; `step` (from 1) is the optimizer step that it belongs to."""
+    """A batch's position: epoch and batch count from 0; `step` (from 1) is the optimizer step that it belongs to."""
 
     epoch: int
     batch: int
@@ -37,8 +38,8 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Optimizer step `number` (from 1): `batches` of all processes, at `positions` those of this one, which may have
-    none at the end of an epoch."""
+    """Optimizer step `number` (from 1). `batches` counts those of all processes; `positions` has those of this
+    process, which may have none at the end of an epoch."""
 
     number: int
     epoch: int
@@ -48,8 +49,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one forward pass needs, on the CPU. `clip_ids_BT` is there only if CLIP-L is trained; `mask_B1hw` (0 to 1,
-    how much a latent counts in the loss) only if a picture has one. `is_reg_B` (bool): regularisation pictures."""
+    """The inputs of one forward pass, made on the CPU.
+
+    `clip_ids_BT` is None unless CLIP-L is trained. `mask_B1hw`, from 0 to 1, is the weight of each latent in the
+    loss, and None if no picture has a mask. `is_reg_B` (bool) marks regularisation pictures.
+    """
 
     position: Position
     latents_BChw: Tensor
@@ -62,11 +66,11 @@ class Batch:
     mask_B1hw: Tensor | None
 
     def pinned(self) -> Self:
-        """In memory that a GPU copies from while the program goes on."""
+        """A copy in page-locked memory, from which a GPU copies while the program continues."""
         return self._each(Tensor.pin_memory)
 
     def on(self, device: torch.device) -> Self:
-        """The same on the device. What is pinned is copied there without waiting."""
+        """A copy on the device. Pinned tensors are copied without waiting."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
@@ -79,10 +83,11 @@ class Batch:
 def steps(
     *, first_step: int, last_step: int, batches_per_epoch: int, accumulation: int, processes: int = 1, rank: int = 0
 ) -> Iterator[Step]:
-    """The optimizer steps after `first_step` up to `last_step`, as process `rank` of `processes` has them.
+    """The optimizer steps after `first_step` up to `last_step`, as seen by process `rank` of `processes`.
 
-    A step takes `accumulation` batches of each process, and fewer at the end of an epoch: no step crosses epochs.
-    They go round the processes, so a step has the batches that it has in one process which accumulates all of them.
+    A step takes `accumulation` batches from each process, and fewer at the end of an epoch, since no step crosses
+    epochs. The batches are dealt to the processes in turn, so a step has the same batches as in a single process that
+    accumulates all of them.
     """
     per_step = accumulation * processes
     steps_per_epoch = -(-batches_per_epoch // per_step)
@@ -100,7 +105,7 @@ def steps(
 
 
 class BatchSource:
-    """Makes the batch of a position from the caches and the seed. `pin`: for a GPU."""
+    """Makes the batch at a position from the caches and the seed. `pin`: in page-locked memory, for a GPU."""
 
     def __init__(
         self,
@@ -149,7 +154,7 @@ class BatchSource:
         return batch.pinned() if self._pin else batch
 
     def _draw(self, picture: Picture, position: Position, place: int) -> tuple[str, bool]:
-        """The text, and whether the picture is mirrored, by the picture's place in the training."""
+        """The picture's text, and whether the picture is mirrored, as drawn for its place in the training."""
         generator = randomness.generator("picture", self._seed, position.epoch, position.batch, place)
         rng = random.Random(generator.initial_seed())
         flipped = picture.subset.flip_aug and rng.random() < 0.5
@@ -175,7 +180,8 @@ class BatchSource:
 def prefetch(
     make: Callable[[Position], Batch], wanted: Iterable[Position], *, threads: int
 ) -> Generator[Batch, None, None]:
-    """Batches in order, up to `threads` of them made ahead. Closing the iterator drops those not begun."""
+    """Batches in order, of which up to `threads` are made ahead. Closing the iterator waits for the batches in
+    progress and drops the rest."""
     executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="batches")
     remaining = iter(wanted)
     ahead: collections.deque[Future[Batch]] = collections.deque()

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Block swap: blocks of the frozen transformer that take turns in the device's memory, where it cannot hold them all.
+"""Block swap: some blocks of the frozen transformer take turns in the device's memory if it cannot hold them all.
 
-Those of a kind lie in the host's memory and share two slots on the device: while one computes, the next is copied
-into the other slot. Frozen weights do not change, so nothing is ever copied back.
+The blocks of one kind that take turns are in the host's memory and share two slots on the device: while one computes,
+the next is copied into the other slot. Frozen weights do not change, so nothing is copied back.
 
-What always holds:
-  * A block computes with its own weights. Before it computes it waits for them, and brings them itself if nobody
-    foresaw it: after a pass that was given up, or in an order that `swap_order.following` does not know.
-  * A slot is written after all that reads it. A copy starts when another block of the kind is about to compute. All
-    work of the block whose slot it takes is in the device's queue by then, its backward pass included, since autograd
-    runs the nodes of later blocks first; and the copy waits for that queue.
-  * No pass needs a slot's weights of an earlier one: a block that takes turns is checkpointed, so that its backward
-    pass brings them again. If one were not, autograd would raise, since weights are views of the slot and share its
-    version counter.
+Invariants:
+  * A block computes with its own weights. Before it computes, its hook waits for them, and starts the copy itself if
+    no earlier hook did: after an abandoned pass, or in an order that `swap_order.following` does not predict.
+  * A slot is overwritten only after everything that reads it. A copy starts when another block of the same kind is
+    about to compute. By then, all work of the slot's previous block is in the device's queue, its backward pass
+    included, since autograd runs the nodes of later blocks first; and the copy waits for that queue.
+  * No pass needs weights that an earlier pass put into a slot: a block that takes turns is checkpointed, so its
+    backward pass runs the hook again. If one were not checkpointed, autograd would raise an error, since weights are
+    views of the slot and share its version counter.
 """
 
 from __future__ import annotations
@@ -28,35 +28,37 @@ from torch import Tensor, nn
 
 from library import swap_order
 from library.errors import TrainerError
-from library.flux_model import Flux, FluxConfig
+from library.flux_config import FluxConfig
+from library.flux_model import Flux
 
-# Each tensor in a slot begins at a multiple of this, as those of PyTorch's own allocator do on a GPU.
+# Each tensor in a slot begins at a multiple of this many bytes, as with PyTorch's own allocator on a GPU.
 ALIGNMENT = 512
 
 
 class Copier(Protocol):
-    """How bytes get from the host to a slot."""
+    """Copies bytes from the host to a slot."""
 
     def start(self, slot: Tensor, source: Tensor) -> object:
-        """Copies once all that was asked of the device so far is done. Returns what `wait` is to be given."""
+        """Starts a copy that runs after all work queued on the device so far. Returns the argument for `wait`."""
 
     def wait(self, started: object) -> None:
-        """Whatever is asked of the device from here on is done after the copy."""
+        """Makes all work that is queued on the device from here on run after the copy."""
 
 
 class AtOnce:
-    """For a CPU, which has done all that was asked of it."""
+    """The copier for a CPU, which has no queue: each copy is complete when `start` returns."""
 
     def start(self, slot: Tensor, source: Tensor) -> object:
         slot.copy_(source)
         return None
 
     def wait(self, started: object) -> None:
-        """Nothing is under way."""
+        """Nothing to wait for."""
 
 
 class BesideComputing:
-    """On a stream of its own. The host never waits: both streams wait for each other's events, on the GPU."""
+    """The copier for a GPU, which copies on a separate stream. The streams wait for each other on the GPU; the host
+    never waits."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._stream = device, torch.cuda.Stream(device)
@@ -73,7 +75,7 @@ class BesideComputing:
 
 
 def stays(config: FluxConfig, *, blocks_to_swap: int, device: torch.device) -> Callable[[str], torch.device]:
-    """Where a tensor of the transformer is to be loaded to, by its key."""
+    """A function from a tensor's key to the device to load it to: the CPU for blocks that take turns."""
     kinds = swap_order.in_turn(blocks_to_swap, double_blocks=config.double_blocks, single_blocks=config.single_blocks)
     on_host = {f"double_blocks.{index}" for index in kinds[0]}
     on_host |= {f"single_blocks.{index - config.double_blocks}" for index in kinds[1]}
@@ -85,10 +87,10 @@ def stays(config: FluxConfig, *, blocks_to_swap: int, device: torch.device) -> C
 
 
 def install(transformer: Flux, *, blocks_to_swap: int, device: torch.device, copier: Copier | None = None) -> None:
-    """Gives the blocks of a frozen transformer that take turns their slots and hooks; all others go to the device.
+    """Sets up slots and hooks for the blocks of a frozen transformer that take turns; moves the rest to the device.
 
-    To be called before anything that is trained is put on the transformer. `copier` is the device's, if not given.
-    Raises TrainerError where the host's memory cannot be page-locked for a GPU.
+    Call this before the LoRA is put on the transformer. Without `copier`, the device's usual one is used. Raises
+    TrainerError if the host's memory cannot be page-locked for a GPU.
     """
     if copier is None:
         copier = BesideComputing(device) if device.type == "cuda" else AtOnce()
@@ -119,7 +121,7 @@ def _hook(
 
 @dataclass(kw_only=True)
 class _Slot:
-    """`holds`: the place of the block whose weights are there, or are being copied there."""
+    """Memory on the device. `holds`: the place of the block whose weights are in it, or are being copied to it."""
 
     memory: Tensor
     holds: int | None = None
@@ -127,7 +129,8 @@ class _Slot:
 
 
 class _Turns:
-    """The blocks of one kind that take turns. The one at place p computes in slot p % 2, always at one address."""
+    """The blocks of one kind that take turns. The block at place p always computes in slot p % 2, so its weights keep
+    their address."""
 
     def __init__(self, blocks: Sequence[nn.Module], *, device: torch.device, copier: Copier) -> None:
         self._copier = copier
@@ -143,11 +146,11 @@ class _Turns:
             self._bring(place)
 
     def begin_pass(self, *_: object) -> None:
-        """A forward pass begins, whatever became of the one before."""
+        """Notes that a forward pass begins, whether or not the one before was completed."""
         self._latest = None
 
     def use(self, place: int, *, goes_back: bool) -> None:
-        """The block at this place is about to compute: its weights are there, and the next one's on the way."""
+        """Called before the block at `place` computes: waits for its weights, and starts to copy the next block's."""
         backward = self._latest is not None and place <= self._latest
         self._latest = place
         self._bring(place)
@@ -168,7 +171,7 @@ class _Turns:
 
 
 def _tensors(block: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, int]]:
-    """(module, name there, tensor, first byte in a slot) of all that a block is made of, scales of fp8 included."""
+    """(module, name in it, tensor, first byte in a slot) of a block's parameters and buffers, fp8 scales included."""
     offset = 0
     for module in block.modules():
         for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
@@ -177,12 +180,12 @@ def _tensors(block: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor, int]]:
 
 
 def _size(block: nn.Module) -> int:
-    """The bytes of a slot."""
+    """The size of a slot for this block, in bytes."""
     return sum(-(-tensor.nbytes // ALIGNMENT) * ALIGNMENT for _, _, tensor, _ in _tensors(block))
 
 
 def _move(block: nn.Module, host: Tensor, slot: Tensor) -> None:
-    """Copies a block's weights to the host's memory, and makes views of its slot of them."""
+    """Copies a block's weights to `host`, and replaces them by views of `slot`."""
     assert _size(block) == len(host), "blocks of a kind have the same shapes and types"
     for module, name, tensor, offset in list(_tensors(block)):
         assert not tensor.requires_grad, "only what is frozen takes turns"
@@ -197,7 +200,7 @@ def _view(memory: Tensor, like: Tensor, offset: int) -> Tensor:
 
 
 def _host_memory(size: int, *, page_locked: bool) -> Tensor:
-    """Bytes in pages of their own. PyTorch's pin_memory() would take the next power of two of them."""
+    """A buffer of `size` bytes in pages of its own. PyTorch's pin_memory() would round up to a power of two."""
     memory = torch.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype=torch.uint8)
     if page_locked:
         cuda = torch.cuda.cudart()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which size a picture is trained at. Pure arithmetic, and the same as sd-scripts' to the pixel (trainers.md 1.3):
-a cache is named after the outcome, so another rounding would make both trainers encode everything again.
+"""The size that each picture is trained at. Pure arithmetic, and equal to sd-scripts' to the pixel: a cache's arrays
+are named after the size, so with different rounding each trainer would have to encode everything again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import functools
 import math
 from dataclasses import dataclass
 
-# Flux packs 2x2 latents of 8x8 pixels into one token; sd-scripts asks bucket_reso_steps for twice that.
+# Flux packs 2x2 latents of 8x8 pixels into one token; sd-scripts requires bucket_reso_steps to be a multiple of twice
+# that.
 PIXELS_PER_TOKEN = 16
 STEPS_OF = 32
 
@@ -28,7 +29,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class BucketRules:
-    """dataset.toml's keys. Without `enable_bucket` every picture gets `resolution`."""
+    """dataset.toml's keys about buckets. Without `enable_bucket`, every picture is trained at `resolution`."""
 
     resolution: Size
     enable_bucket: bool = False
@@ -49,7 +50,7 @@ class BucketRules:
 
 
 def wrong(rules: BucketRules) -> tuple[str, str] | None:
-    """The first key that does not fit the others, and the sentence about it."""
+    """The first key that does not fit the others, and a sentence about it; None if all fit."""
     sides = (rules.resolution.width, rules.resolution.height)
     if not rules.enable_bucket:
         if any(side % PIXELS_PER_TOKEN for side in sides):
@@ -68,7 +69,7 @@ def wrong(rules: BucketRules) -> tuple[str, str] | None:
 
 @functools.cache
 def predefined(rules: BucketRules) -> tuple[Size, ...]:
-    """All sizes that a picture can get, sorted; with `bucket_no_upscale` there is no such list."""
+    """All sizes that a picture can be trained at, sorted. With `bucket_no_upscale` there is no such list."""
     if not rules.enable_bucket:
         return (rules.resolution,)
     step, area = rules.bucket_reso_steps, rules.resolution.area
@@ -82,9 +83,9 @@ def predefined(rules: BucketRules) -> tuple[Size, ...]:
 
 
 def choose(picture: Size, rules: BucketRules) -> tuple[Size, Size]:
-    """(bucket, size to resize to). The resized picture covers the bucket, and the middle is cut out of it.
+    """(bucket, size to resize to). The resized picture covers the bucket, and is then cropped to its middle.
 
-    With `bucket_no_upscale` a picture smaller than one step gets a bucket with a side of 0, which no one can train.
+    With `bucket_no_upscale`, a picture smaller than one step gets a bucket with a side of 0, which cannot be trained.
     """
     if rules.enable_bucket and rules.bucket_no_upscale:
         resized = _shrunk(picture, rules)
@@ -99,8 +100,11 @@ def choose(picture: Size, rules: BucketRules) -> tuple[Size, Size]:
 
 
 def _shrunk(picture: Size, rules: BucketRules) -> Size:
-    """The picture's size, or one of at most the resolution's area of which one side is a multiple of the steps:
-    the side whose rounding changes the aspect ratio less."""
+    """The size to resize to under `bucket_no_upscale`: the picture's own if its area is at most the resolution's.
+
+    Otherwise it is scaled down to about that area, with one side a multiple of the steps: the side whose rounding
+    changes the aspect ratio less.
+    """
     area = rules.resolution.area
     if picture.area <= area:
         return picture
@@ -123,8 +127,10 @@ def _to_steps(side: float, rules: BucketRules) -> int:
 
 
 def crop_ltrb(bucket: Size, picture: Size) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the picture inside the bucket were it padded, not cut: what sd-scripts' caches hold
-    (nothing reads it in a Flux training)."""
+    """(left, top, right, bottom) that the picture would have in the bucket if it were padded instead of cropped.
+
+    sd-scripts stores this in its caches; nothing reads it in a Flux training.
+    """
     aspect = picture.width / picture.height
     if bucket.width / bucket.height > aspect:
         width, height = bucket.height * aspect, float(bucket.height)

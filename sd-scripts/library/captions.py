@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a caption becomes each time that its picture is trained: sd-scripts' rules in sd-scripts' order.
+"""Turns a caption into the text for one use of its picture, by sd-scripts' rules in sd-scripts' order.
 
-Every choice is drawn from the generator that is given, which the caller seeds with the place of the picture in the
-training; so a resumed run reads the same captions as the undisturbed one.
+All random choices come from a generator that the caller seeds with the picture's place in the training, so a resumed
+run trains on the same texts as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import random
 import re
 from dataclasses import dataclass
 
+CHANGING = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step", "enable_wildcard")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRules:
-    """A subset's keys in dataset.toml. Rates are from 0 to 1; `token_warmup_step` below 1 is a part of all steps."""
+    """A subset's keys in dataset.toml. Rates are from 0 to 1; `token_warmup_step` below 1 is a share of all steps."""
 
     shuffle_caption: bool = False
     caption_separator: str = ","
@@ -35,9 +37,14 @@ class CaptionRules:
         return self.shuffle_caption or self.token_warmup_step > 0 or self.caption_tag_dropout_rate > 0
 
     @property
+    def changing(self) -> tuple[str, ...]:
+        """The keys in use that give a caption further texts, beyond the caption itself and the empty text."""
+        return tuple(key for key in CHANGING if getattr(self, key))
+
+    @property
     def many_texts(self) -> bool:
-        """Whether a caption becomes more texts than itself and nothing, so that they cannot be encoded beforehand."""
-        return self.changes_tags or self.enable_wildcard
+        """Whether any such key is in use, so that captions cannot be encoded in advance."""
+        return bool(self.changing)
 
     @property
     def drops(self) -> bool:
@@ -46,20 +53,30 @@ class CaptionRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """`epoch` counts from 1; `step` is the number of optimizer steps done."""
+    """A place in the training. `epoch` counts from 1; `step` is the number of optimizer steps done."""
 
     epoch: int
     step: int
     total_steps: int
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a caption file, stripped, without the blank ones.
+
+    As in sd-scripts, a line ends with a line feed, a carriage return, or both. The other characters at which Python
+    would split (form feed, U+2028, ...) are part of the caption.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [line.strip() for line in lines if line.strip()]
+
+
 def fixed(caption: str, rules: CaptionRules) -> str:
-    """The text where nothing is drawn: with prefix and suffix, and the secondary separator replaced."""
+    """The text without random choices: with prefix and suffix, and the secondary separator replaced."""
     return _separated(_framed(caption, rules), rules)
 
 
 def draw(caption: str, rules: CaptionRules, place: Place, rng: random.Random) -> str:
-    """The text of one picture at one place of the training. A dropped caption is empty."""
+    """The text of a picture at one place in the training. A dropped caption is empty."""
     text = _framed(caption, rules)
     if rules.caption_dropout_rate > 0 and rng.random() < rules.caption_dropout_rate:
         return ""
@@ -74,7 +91,8 @@ def draw(caption: str, rules: CaptionRules, place: Place, rng: random.Random) ->
 
 
 def _framed(caption: str, rules: CaptionRules) -> str:
-    """With enable_wildcard a caption has several lines, and prefix and suffix stand at its two ends, as upstream."""
+    """The caption with prefix and suffix. With enable_wildcard it may have several lines; as in sd-scripts, only the
+    first then gets the prefix, and the last the suffix."""
     return " ".join(part for part in (rules.caption_prefix, caption, rules.caption_suffix) if part)
 
 
@@ -83,11 +101,11 @@ def _separated(text: str, rules: CaptionRules) -> str:
 
 
 def _wildcards(text: str, rng: random.Random) -> str:
-    """One of the lines, and in it one of each `{a|b|c}`; `{{` and `}}` are braces that stay."""
+    """One line at random, with one alternative of each `{a|b|c}` in it. `{{` and `}}` stand for literal braces."""
     lines = text.split("\n")
     line = rng.choice(lines) if len(lines) > 1 else text
     pieces = re.split(r"(\{\{|\}\})", line)
-    # Braces that stay are put aside under characters that no text file holds.
+    # Private-use characters, which captions don't contain, stand in for literal braces.
     marked = "".join({"{{": "\ue000", "}}": "\ue001"}.get(piece, piece) for piece in pieces)
     chosen = re.sub(r"\{([^}]+)\}", lambda found: rng.choice(found.group(1).split("|")), marked)
     return chosen.replace("\ue000", "{").replace("\ue001", "}")
@@ -100,7 +118,7 @@ def _tags(text: str, rules: CaptionRules, place: Place, rng: random.Random) -> s
         warmup = int(warmup * place.total_steps)
     if warmup and place.step < warmup:
         least = rules.token_warmup_min
-        # Floor, for a caption shorter than the minimum too, as upstream.
+        # Floor division as in sd-scripts, also for a caption with fewer tags than the minimum.
         tags = tags[: int(place.step * (len(tags) - least) // warmup) + least]
     if rules.shuffle_caption:
         rng.shuffle(tags)
@@ -110,7 +128,7 @@ def _tags(text: str, rules: CaptionRules, place: Place, rng: random.Random) -> s
 
 
 def _parts(text: str, rules: CaptionRules) -> tuple[list[str], list[str], list[str]]:
-    """Tags that stay at the front, tags that move, tags that stay at the end."""
+    """(tags kept at the front, tags that may be shuffled or dropped, tags kept at the end)."""
     between, separator = rules.keep_tokens_separator, rules.caption_separator
     if between and between in text:
         parts = [*text.split(between, 2), "", ""][:3]

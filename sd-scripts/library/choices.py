@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a training is computed, where that may change the last bits of a result. Pure.
+"""The choices of how to compute a training that may change the last bits of its result. Pure.
 
-What was chosen at the start is in each state and is used again (issue 5): a run that goes on with something else is
-no longer the undisturbed one, so that takes `--replan`.
+Each state records the choices made at the start, and a resumed run uses them again (issue 5). With other choices it
+would not end as an undisturbed run does, so that requires `--replan`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from library import compilation
-from library.errors import TrainerError
+from library import compile_choice
+from library.errors import Misfit, TrainerError
 from library.options import Options
 
-# More blocks than any model has; `settle` compares with the model's own number.
+# More blocks than any model has; `_is_possible` compares with the model's own number.
 NUMBERS_OF_BLOCKS = range(10_000)
 POSSIBLE: Mapping[str, Collection[object]] = {
     "attention": ("sdpa", "cudnn", "flash", "efficient", "math"),
@@ -23,20 +23,20 @@ POSSIBLE: Mapping[str, Collection[object]] = {
     "base": ("full", "fp8"),
     "checkpointed_blocks": NUMBERS_OF_BLOCKS,
     "blocks_to_swap": NUMBERS_OF_BLOCKS,
-    "compile": compilation.POSSIBLE,
+    "compile": compile_choice.POSSIBLE,
     "deterministic": (False, True),
 }
-"""What this trainer can do, by field."""
+"""The values that this trainer supports, by field of `Choices`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """One value each; the defaults are what nobody asked for otherwise.
+    """The choices of one training.
 
-    `attention`: which of PyTorch's backends, "sdpa" where PyTorch chooses. `base`: how the frozen transformer's big
-    matrices are kept, "full" in the training's type. `checkpointed_blocks`: that many, counted from the first double
-    block through the last single one. `blocks_to_swap`: sd-scripts' number (trainers.md 1.2). `compile`: "no", or the
-    backend and its mode.
+    `attention`: one of PyTorch's kernels, or "sdpa" if PyTorch chooses. `base`: the type of the frozen transformer's
+    large matrices, where "full" is the training's type. `checkpointed_blocks`: how many blocks are checkpointed,
+    counted from the first double block through the last single one. `blocks_to_swap`: as in sd-scripts
+    (`swap_order`). `compile`: "no", or backend and mode (`compile_choice.Compilation`).
     """
 
     attention: str = "sdpa"
@@ -49,7 +49,8 @@ class Choices:
 
 
 def asked(options: Options, *, blocks: int) -> dict[str, Any]:
-    """What the command line asks for, of a model with so many blocks. A switch that is not given asks for nothing."""
+    """The choices that the command line asks for. A switch that is not given asks for nothing. `blocks`: how many the
+    model has."""
     found: dict[str, Any] = {"mixed_precision": options.mixed_precision}
     if options.fp8_base or options.fp8_base_unet:
         found["base"] = "fp8"
@@ -59,7 +60,7 @@ def asked(options: Options, *, blocks: int) -> dict[str, Any]:
         found["deterministic"] = True
     if options.attention != "auto":
         found["attention"] = options.attention
-    if (compiled := compilation.asked(options)) is not None:
+    if (compiled := compile_choice.asked(options)) is not None:
         found["compile"] = compiled
     return found
 
@@ -67,13 +68,15 @@ def asked(options: Options, *, blocks: int) -> dict[str, Any]:
 def settle(
     wanted: Mapping[str, Any], saved: Mapping[str, Any] | None, *, replan: bool, blocks: int
 ) -> dict[str, Any]:
-    """What is settled before anything chooses itself, by the names of `Choices`: what the state has, and where it has
-    nothing (or with `replan`) what is asked for.
+    """The choices, by field of `Choices`, that are fixed before the trainer makes the others automatically.
 
-    `saved`: of the state that the run goes on from, None for a new run or a state by sd-scripts; a field that a state
-    lacks was at its default. Raises TrainerError where a choice of the state cannot be used again, or is not what is
-    asked for; but where blocks were not compiled they are not, whatever is asked for: compiling may have failed, and
-    the same command line has to go on.
+    `saved`: the choices of the state that the run resumes from; None for a new run or a state by sd-scripts. Without
+    `saved`, or with `replan`, the result is `wanted`. Otherwise it is `saved`, completed by `wanted` and then by the
+    defaults.
+
+    Raises TrainerError if a saved choice is not supported or contradicts `wanted`. One contradiction is allowed:
+    blocks that were not compiled stay uncompiled whatever `wanted` says, because compiling may have failed, and the
+    same command line has to continue.
     """
     if saved is None or replan:
         return dict(wanted)
@@ -87,15 +90,15 @@ def settle(
 
 
 def _was_not_compiled(name: str, value: object) -> bool:
-    """Whether a state tells this by its choice `name`."""
-    return name == "compile" and value == compilation.NO
+    """Whether this saved choice says that the blocks were not compiled."""
+    return name == "compile" and value == compile_choice.NO
 
 
 _DEFAULTS = {name: field.default for name, field in Choices.__dataclass_fields__.items()}
 
 
 def _of_today(saved: Mapping[str, Any], blocks: int) -> dict[str, Any]:
-    """A state's choices under today's names: once it was a switch whether all blocks are checkpointed."""
+    """A state's choices under today's names. Older states have a switch for checkpointing all blocks."""
     values = dict(saved)
     if "gradient_checkpointing" in values:
         values["checkpointed_blocks"] = blocks if values.pop("gradient_checkpointing") else 0
@@ -106,12 +109,12 @@ def _is_possible(name: str, value: object, blocks: int) -> bool:
     possible = POSSIBLE.get(name, ())
     if possible is NUMBERS_OF_BLOCKS:
         possible = range(blocks + 1)
-    # By type too: JSON's 0, false and 0.0 are the same to Python.
+    # Types are compared too, since to Python JSON's 0, false and 0.0 are equal.
     return any(type(value) is type(choice) and value == choice for choice in possible)
 
 
 def _no_longer_fits(name: str, value: object, why: str) -> TrainerError:
-    return TrainerError(
+    return Misfit(
         f"--resume: the state was made with {name} = {_shown(value)}, {why}; use what it was made with, or add "
         "--replan: the training goes on then, but does not end as it would have without the interruption"
     )

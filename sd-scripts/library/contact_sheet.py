@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All samples of a training as one picture: prompts down, epochs (or steps) across.
+"""All samples of a training in one picture: prompts down, epochs (or steps) across.
 
-It is made anew from the files in `sample/`, so a resumed run goes on with the same sheet. What is missing or broken
-leaves a cell with a sentence. Its width is bounded however long the training is: of many columns some are shown,
-evenly spaced, the first and the last always.
+The sheet is rebuilt from the files in `sample/` each time, so a resumed run continues it. If a sample is missing or
+damaged, its cell shows a sentence. The width is bounded: of many columns, an evenly spaced selection is shown, which
+always includes the first and the last.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from library.plan import Plan
 MOST_COLUMNS = 12
 LARGEST_SIDE, SMALLEST_SIDE = 256, 64
 HIGHEST = 8192
-"""Pixels. Thumbnails become smaller where more than 32 prompts would make the sheet higher."""
+"""Pixels. With more than 32 prompts, thumbnails shrink to keep this height, down to SMALLEST_SIDE."""
 LABEL_WIDTH, HEADER_HEIGHT, GAP, FONT_SIZE = 200, 24, 8, 12
 PAPER, INK, EMPTY = (255, 255, 255), (0, 0, 0), (232, 232, 232)
 PROMPT = "prompt"
-"""The text in a sample's file that says of which prompt it is. Samples by sd-scripts have none."""
+"""The key of the text in a sample's PNG that holds its prompt. Samples by sd-scripts lack it."""
 
 
 @dataclass(frozen=True, order=True)
 class Column:
-    """A moment: the steps done then, and what stands above it."""
+    """A moment of the training: the steps done by then, and the column's heading."""
 
     step: int
     label: str
@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Box:
-    """A part of the picture, in pixels."""
+    """A rectangle of the sheet, in pixels."""
 
     left: int
     top: int
@@ -48,7 +48,7 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where everything stands on a sheet of so many prompts and columns, with square cells."""
+    """The positions on a sheet: a row for each prompt, and square cells of `side` pixels."""
 
     rows: int
     columns: int
@@ -74,9 +74,10 @@ class Layout:
 
 
 def arrange(files: Iterable[str], options: Options, plan: Plan, *, step: int) -> dict[Column, dict[int, str]]:
-    """The columns in their order, each with its samples' names by prompt. The newest of a moment counts.
+    """The columns in order, each with its samples' file names by the prompt's index. If a moment has several samples
+    of a prompt, the newest counts.
 
-    What was made after `step` is left out: it is of steps that a resumed run does again.
+    Samples of moments after `step` are left out: a resumed run repeats those steps.
     """
     newest: dict[tuple[Column, int], tuple[str, str]] = {}
     for file in files:
@@ -97,26 +98,27 @@ def _column(named: names.SampleName, plan: Plan) -> Column:
 
 
 def thin_out(columns: Sequence[Column], most: int = MOST_COLUMNS) -> list[Column]:
-    """At most so many, evenly spaced, the first and the last among them."""
+    """At most `most` of the columns, evenly spaced, including the first and the last."""
     if len(columns) <= most:
         return list(columns)
     return [columns[place * (len(columns) - 1) // (most - 1)] for place in range(most)]
 
 
 def cell_side(rows: int, largest: int) -> int:
-    """Pixels of a cell for so many prompts, the largest of whose samples has sides up to `largest`."""
+    """The side of a cell in pixels, for `rows` prompts whose samples have sides of up to `largest` pixels."""
     return max(SMALLEST_SIDE, min(LARGEST_SIDE, largest, HIGHEST // rows))
 
 
 def wrap(text: str, *, width: float, lines: int, measure: Callable[[str], float]) -> list[str]:
-    """The text in at most so many lines that `measure` finds no wider than `width`; what is left out is an ellipsis.
+    """The text in at most `lines` lines, none of which `measure` finds wider than `width`. An ellipsis replaces the
+    rest.
 
-    A word that is wider than a line, or a text without spaces, is broken between letters.
+    A word that is wider than a line is broken between letters.
     """
     wrapped: list[str] = []
     rest = " ".join(text.split())
     while rest and len(wrapped) < lines:
-        end = min(len(rest), int(width) + 1)  # a letter is a pixel wide at least
+        end = min(len(rest), int(width) + 1)  # a letter is at least a pixel wide
         while end > 1 and measure(rest[:end]) > width:
             space = rest.rfind(" ", 1, end)
             end = space if space > 0 else end - 1
@@ -133,7 +135,7 @@ def wrap(text: str, *, width: float, lines: int, measure: Callable[[str], float]
 
 
 def labelled(prompt: str) -> PngImagePlugin.PngInfo:
-    """What is written into a sample's file."""
+    """The PNG metadata of a sample, which name its prompt."""
     info = PngImagePlugin.PngInfo()
     info.add_itxt(PROMPT, prompt)
     return info
@@ -142,7 +144,7 @@ def labelled(prompt: str) -> PngImagePlugin.PngInfo:
 def update(
     folder: Path, options: Options, plan: Plan, *, step: int, prompts: Sequence[str], largest: int
 ) -> Path | None:
-    """Makes the sheet of the samples in `folder` up to `step` and writes it there; None where there is none yet.
+    """Makes the sheet of the samples in `folder` up to `step`, and writes it there. None if there are no samples yet.
 
     `prompts` are the texts, `largest` is the largest side of their samples in pixels. Raises OSError.
     """
@@ -163,7 +165,7 @@ def update(
 
 
 def _thumbnail(folder: Path, name: str | None, prompt: str, side: int) -> Image.Image | str:
-    """The sample in a cell's size, or the sentence that stands in its place."""
+    """The sample, reduced to fit a cell, or a sentence to show in its place."""
     if name is None:
         return "There is no sample."
     try:
@@ -185,7 +187,7 @@ def draw(
     column_labels: Sequence[str],
     cells: Mapping[tuple[int, int], Image.Image | str],
 ) -> Image.Image:
-    """The sheet. `cells` has a picture no larger than a cell, or a sentence, for each (row, column)."""
+    """The sheet. For each (row, column), `cells` has a sentence, or a picture that is no larger than a cell."""
     sheet = Image.new("RGB", layout.size, PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
     for row, label in enumerate(row_labels):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dataset.toml: [general], [[datasets]], [[datasets.subsets]]; the inner level wins, then the command line.
+"""Reads dataset.toml: [general], [[datasets]], [[datasets.subsets]]. Inner levels override outer ones, and all of
+them override the command line.
 
-The same as JSON is taken too. Paths are relative to the working directory, as in sd-scripts. Whatever is wrong is
-refused with its line. `dataset_keys.py` has the keys.
+JSON of the same structure works too. Paths are relative to the working directory, as in sd-scripts. An error names
+the line, where there is one. `dataset_keys.py` has the keys.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from library import buckets
 from library.buckets import BucketRules
 from library.captions import CaptionRules
 from library.dataset_keys import KEYS, Level
-from library.errors import TrainerError, nearest
+from library.errors import MissingFile, TrainerError, nearest
+from library.findings import note
 
 BUCKET_KEYS = tuple(field.name for field in dataclasses.fields(BucketRules))
 CAPTION_KEYS = tuple(field.name for field in dataclasses.fields(CaptionRules))
@@ -28,7 +30,7 @@ CAPTION_KEYS = tuple(field.name for field in dataclasses.fields(CaptionRules))
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetConfig:
-    """One folder of pictures. Two are the same subset if all of their keys are."""
+    """One folder of pictures. Two subsets with equal keys are the same."""
 
     image_dir: Path
     num_repeats: int = 1
@@ -43,7 +45,7 @@ class SubsetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
-    """Folders that are trained by the same bucket rules. `validation_split` of each is validated instead."""
+    """Folders with the same bucket rules. `validation_split`: the share of pictures to validate instead of train."""
 
     buckets: BucketRules
     batch_size: int
@@ -55,22 +57,29 @@ class DatasetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """The file's name and text, to tell where a key stands. Its text is empty for the command line."""
+    """The file's name and text, to find the line of a key. For the command line, the text is empty."""
 
     path: str
     text: str
 
     def error(self, key: str, sentence: str) -> TrainerError:
+        return TrainerError(f"{self.place(key)}: {sentence}")
+
+    def place(self, key: str) -> str:
+        """The file, and the line of the key if the file has it."""
         name = re.escape(key)
         found = re.search(rf"^[ \t]*(\[+[\w. ]*\b{name}[ \t]*\]|\"?{name}\"?[ \t]*[=:])", self.text, re.MULTILINE)
         line = f", line {self.text.count(chr(10), 0, found.start()) + 1}" if found else ""
-        return TrainerError(f"{self.path}{line}: {sentence}")
+        return f"{self.path}{line}"
+
+
+COMMAND_LINE = _Source(path="the command line", text="")
 
 
 def read(path: Path, *, defaults: Mapping[str, Any]) -> tuple[DatasetConfig, ...]:
-    """The datasets that the file describes; `defaults` are the command line's values for what it leaves out.
+    """The datasets that the file describes. `defaults`: the command line's values, for keys that the file lacks.
 
-    Raises TrainerError with file, line and what would be right.
+    Raises TrainerError with the file, the line and what would be right.
     """
     document, source = _document(path)
     for key in document.keys() - {"general", "datasets"}:
@@ -78,24 +87,39 @@ def read(path: Path, *, defaults: Mapping[str, Any]) -> tuple[DatasetConfig, ...
     tables = _tables(document, "datasets", source)
     if not tables:
         raise TrainerError(f"{path}: there is no [[datasets]] with a resolution and [[datasets.subsets]]")
-    general = dict(_checked({}, defaults, "general", source)) | _checked(
+    general = _checked({}, defaults, "general", COMMAND_LINE) | _checked(
         document.get("general", {}), {}, "general", source
     )
     return tuple(_dataset(general, table, source) for table in tables)
 
 
+def keys_for_all(path: Path) -> frozenset[str]:
+    """The keys that the file sets for every folder, so that the command line's values have no effect."""
+    document, source = _document(path)
+    general = set(document.get("general") or {})
+    of_subsets = []
+    for table in _tables(document, "datasets", source):
+        here = general | set(table)
+        of_subsets += [here | set(subset) for subset in _tables(table, "subsets", source)]
+    return frozenset(set.intersection(*of_subsets)) if of_subsets else frozenset()
+
+
 def of_folders(
     folder: Path, regularisation: Path | None, *, defaults: Mapping[str, Any]
 ) -> tuple[DatasetConfig, ...]:
-    """The one dataset of --train_data_dir: its folders `10_a cat` are 10 repeats of pictures of "a cat".
+    """The single dataset of --train_data_dir. A folder `10_a cat` has 10 repeats and the class_tokens "a cat".
 
-    Raises TrainerError where there is no such folder.
+    Raises TrainerError if no folder is named like this.
     """
-    source = _Source(path="--train_data_dir", text="")
+    source = COMMAND_LINE
+    for flag, base in (("train_data_dir", folder), ("reg_data_dir", regularisation)):
+        note(base)
+        if base is not None and not base.is_dir():
+            raise MissingFile(f"--{flag}: there is no folder {base}", base)
     subsets = [
         {"image_dir": str(path), "num_repeats": int(repeats), "class_tokens": tokens, "is_reg": is_reg}
         for base, is_reg in ((folder, False), (regularisation, True))
-        for path in (sorted(base.iterdir()) if base and base.is_dir() else ())
+        for path in (sorted(base.iterdir()) if base is not None else ())
         for repeats, _, tokens in [path.name.partition("_")]
         if path.is_dir() and repeats.isdecimal() and int(repeats) > 0
     ]
@@ -108,12 +132,13 @@ def of_folders(
 
 
 def _document(path: Path) -> tuple[dict[str, Any], _Source]:
+    note(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
         document = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise TrainerError(f"--dataset_config: there is no file {path}") from error
-    except (ValueError, RecursionError) as error:  # what tomllib, json and UTF-8 raise are ValueErrors
+        raise MissingFile(f"--dataset_config: there is no file {path}", path) from error
+    except (ValueError, RecursionError) as error:  # tomllib, json and UTF-8 decoding raise ValueErrors
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
         raise TrainerError(f"--dataset_config: {path} is not {kind}: {error}") from error
     if not isinstance(document, dict):
@@ -135,7 +160,8 @@ def _dataset(general: Mapping[str, Any], table: Mapping[str, Any], source: _Sour
     return DatasetConfig(
         buckets=rules,
         batch_size=_value(merged, "batch_size"),
-        # The same folder with the same keys counts once, and no repeats are none at all, as in sd-scripts.
+        # As in sd-scripts, a folder that is listed twice with the same keys counts once, and one with num_repeats = 0
+        # is left out.
         subsets=tuple(subset for subset in dict.fromkeys(made) if subset.num_repeats),
         **{key: _value(merged, key) for key in ("resize_interpolation", "validation_split", "validation_seed")},
     )
@@ -146,7 +172,7 @@ def _subset(merged: Mapping[str, Any], source: _Source) -> SubsetConfig:
         raise TrainerError(f"{source.path}: a [[datasets.subsets]] has no image_dir")
     image_dir = Path(merged["image_dir"])
     if not image_dir.is_dir():
-        raise source.error("image_dir", f"there is no folder {image_dir}")
+        raise MissingFile(f"{source.place('image_dir')}: there is no folder {image_dir}", image_dir)
     own = ("num_repeats", "class_tokens", "caption_extension", "is_reg", "alpha_mask", "flip_aug")
     return SubsetConfig(
         image_dir=image_dir,
@@ -160,7 +186,8 @@ def _value(merged: Mapping[str, Any], key: str) -> Any:
 
 
 def _checked(table: Any, defaults: Mapping[str, Any], level: Level, source: _Source) -> dict[str, Any]:
-    """The values of one table, over `defaults`. Each key must be known, stand where it may and hold what it may."""
+    """The values of one table, on top of `defaults`. Raises TrainerError if a key is unknown, on the wrong level, or
+    has an invalid value."""
     if not isinstance(table, dict):
         raise TrainerError(f"{source.path}: [{level}] must be a table")
     values: dict[str, Any] = {}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of dataset.toml: where each may stand, what it may hold, and what holds where it is left out.
+"""The keys of dataset.toml: the levels on which each may occur, its valid values, and its default.
 
-Names, places and defaults are sd-scripts' (its config_util.py at 48d368f). A key that is not there yet is taken only
-with a value that leaves it off.
+Names, levels and defaults are those of sd-scripts (library/config_util.py at 48d368f). A key that this trainer does
+not support yet is accepted only with a value that leaves it off.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ ANYWHERE: tuple[Level, ...] = ("general", "datasets", "subsets")
 OF_DATASETS: tuple[Level, ...] = ("general", "datasets")
 OF_SUBSETS: tuple[Level, ...] = ("subsets",)
 OFF = (None, False, 0, "")
-# An epoch names each repeat: of more than this the list alone would fill the memory.
+# An epoch lists each repeat; with more than this, the list alone would fill the memory.
 MOST_REPEATS = 1_000_000
-# A side that nothing trains; the list of buckets alone would take forever.
+# No training uses sides this long, and listing their buckets would take forever.
 MOST_PIXELS = 65_536
 INTERPOLATIONS = ("lanczos", "lanczos4", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """`read` gives the value, or raises ValueError with what would be right."""
+    """One key. `read` returns the checked value, or raises ValueError with what would be right."""
 
     levels: tuple[Level, ...]
     read: Callable[[Any], Any]
@@ -53,7 +53,7 @@ def share(value: Any) -> float:
 
 def number(lowest: float, highest: float) -> Callable[[Any], float]:
     def read(value: Any) -> float:
-        most = min(highest, sys.float_info.max)  # TOML has whole numbers that are no float
+        most = min(highest, sys.float_info.max)  # TOML has integers that are too large for a float
         if not isinstance(value, int | float) or isinstance(value, bool) or not lowest <= value <= most:
             raise ValueError(f"a number from {lowest:g}{f' to {highest:g}' if highest < math.inf else ''}")
         return float(value)
@@ -68,7 +68,7 @@ def yes_or_no(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """Of whole characters: JSON can write halves of them, which no tokenizer takes."""
+    """A text without lone surrogates, which JSON can express and no tokenizer accepts."""
     if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("a text")
     return value
@@ -90,7 +90,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 
 
 def size(value: Any) -> Size:
-    """512, [512, 768], or the command line's "512" and "512,768"."""
+    """A size from 512, from [512, 768], or from the command line's "512" or "512,768"."""
     if isinstance(value, str):
         value = [int(part) if part.strip().isdecimal() else 0 for part in value.split(",")]
     sides = list(value) if isinstance(value, list | tuple) else [value]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a LoRA's metadata says of the pictures, as sd-scripts writes it: `ss_datasets` and what goes with it.
+"""The metadata of a LoRA about its pictures, as sd-scripts writes them: `ss_datasets` and related keys.
 
-Where the pictures come from --train_data_dir and not from a dataset.toml, there are keys like `ss_bucket_info` for
-the one dataset instead. Recorded examples of both: tests/trainer/data/sd-scripts-metadata.json.
+If the pictures come from --train_data_dir instead of a dataset.toml, there are keys such as `ss_bucket_info` for the
+single dataset instead. Recorded examples of both are in tests/trainer/data/sd-scripts-metadata.json.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Frequencies = dict[str, dict[str, int]]
 
 
 def build(options: Options, dataset: Dataset, validated: Dataset | None, plan: Plan) -> dict[str, str]:
-    """`dataset` is what is trained."""
+    """All of these keys. `dataset` has the pictures that are trained, `validated` those that are validated."""
     counts = {
         "ss_num_train_images": dataset.count(is_reg=False),
         "ss_num_validation_images": len(validated.pictures) if validated else 0,
@@ -34,7 +34,7 @@ def build(options: Options, dataset: Dataset, validated: Dataset | None, plan: P
 
 
 def _of_one(options: Options, dataset: Dataset, plan: Plan) -> dict[str, str]:
-    """The dataset of --train_data_dir."""
+    """The keys for the single dataset of --train_data_dir."""
     (config,) = dataset.configs
     described, rules = _dataset(dataset, 0), config.buckets
     folders: dict[bool, dict[str, object]] = {False: {}, True: {}}
@@ -67,7 +67,11 @@ def _of_one(options: Options, dataset: Dataset, plan: Plan) -> dict[str, str]:
 
 
 def _of_many(dataset: Dataset) -> dict[str, str]:
-    """A folder's tags count once, even where two datasets have it; a folder named twice is `img` and `img (2)`."""
+    """The keys for the datasets of a dataset.toml.
+
+    A folder's tags count once, even if two datasets have it. Two folders with the same name become `img` and
+    `img (2)`.
+    """
     described = [_dataset(dataset, index) for index in range(len(dataset.configs))]
     frequencies: Frequencies = {}
     folders: dict[str, dict[str, int]] = {}
@@ -127,7 +131,8 @@ def _subset(subset: SubsetConfig, count: int) -> dict[str, object]:
 
 
 def _buckets(config: DatasetConfig, pictures: list[Picture]) -> dict[str, object] | None:
-    """Pictures with repeats by bucket, and how far buckets are from the pictures' aspect ratios (without repeats)."""
+    """How many pictures each bucket has, repeats included, and the mean difference between the aspect ratios of
+    pictures and their buckets, repeats not included. None without buckets."""
     if not config.buckets.enable_bucket:
         return None
     counts: collections.Counter[tuple[int, int]] = collections.Counter()
@@ -143,7 +148,7 @@ def _buckets(config: DatasetConfig, pictures: list[Picture]) -> dict[str, object
         "buckets": {
             index: {"resolution": list(size), "count": counts[size]} for index, size in enumerate(sorted(counts))
         },
-        # numpy's, as in sd-scripts: Python's own sum rounds otherwise from 3.12 on.
+        # numpy's mean, as in sd-scripts: from Python 3.12 on, the built-in sum rounds differently.
         "mean_img_ar_error": float(numpy.mean(errors)) if errors else 0,
     }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`--debug_hang KIND@PLACE[:N]`: hangs on purpose, so that whoever watches a training can be tried on a real hang.
+"""`--debug_hang KIND@PLACE[:N]` makes the trainer hang on purpose, so that a watchdog can be tested on a real hang.
 
-Nothing happens unless the flag is given. With `--debug_hang_once FILE` the hang makes that file first, and where the
-file is there it does not hang: a run that is resumed goes on. The names of the functions stand in the stacks.
+Without the flag nothing happens. With `--debug_hang_once FILE`, the trainer creates that file before it hangs, and
+does not hang if the file exists, so a resumed run continues. The functions' names appear in the stack traces.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ MORE_THAN_A_PIPE_HOLDS = 1 << 21
 
 
 def deadlock() -> None:
-    """A lock that its holder waits for."""
+    """Waits for a lock that this thread holds itself."""
     lock = threading.Lock()
     with lock:
         lock.acquire()
 
 
 def spin() -> NoReturn:
-    """A loop that never ends, at full load."""
+    """Loops forever at full load."""
     while True:
         pass
 
 
 def stop() -> None:
-    """SIGSTOP to itself; after a SIGCONT the training goes on."""
+    """Stops the process with SIGSTOP. After a SIGCONT the training continues."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def write() -> None:
-    """A write to a pipe that nobody reads."""
+    """Writes to a pipe that nobody reads."""
     _, writing = os.pipe()
     os.write(writing, bytes(MORE_THAN_A_PIPE_HOLDS))
 
@@ -62,7 +62,8 @@ KINDS: dict[str, Callable[[], None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class HangPoint:
-    """Where it hangs, and how. `number`: the step in batches and training, elsewhere the pass through the place."""
+    """How and where the trainer hangs. `number`: the step in batches and training; elsewhere, at which pass through
+    the place, counted from 1."""
 
     kind: str
     place: str
@@ -70,7 +71,7 @@ class HangPoint:
 
 
 def hang_point(text: str) -> HangPoint:
-    """`KIND@PLACE[:N]`; N is 1 if it is not given."""
+    """Parses `KIND@PLACE[:N]`, where N defaults to 1. Raises argparse.ArgumentTypeError."""
     kind, _, where = text.partition("@")
     place, separator, number = where.partition(":")
     whole = number.isascii() and number.isdigit() and int(number) > 0 if separator else True
@@ -82,7 +83,7 @@ def hang_point(text: str) -> HangPoint:
 
 
 class _Armed:
-    """What `arm` was told, and how often each place was passed."""
+    """The arguments of `arm`, and how often each place was passed."""
 
     def __init__(self) -> None:
         self.point: HangPoint | None = None
@@ -95,13 +96,13 @@ _armed = _Armed()
 
 
 def arm(point: HangPoint | None, *, once: Path | None, before: Callable[[], None]) -> None:
-    """From now on `here` hangs at this point. `before` is called right before: what is told late is told then."""
+    """Makes `here` hang at this point. `before` is called right before the hang, to write out pending progress."""
     _armed.point, _armed.once, _armed.before = point, once, before
     _armed.passes.clear()
 
 
 def here(place: str, number: int | None = None) -> None:
-    """Hangs if this is the point. `number`: the step; where there is none the passes are counted."""
+    """Hangs if this is the point. `number`: the step; without it, the passes are counted."""
     point = _armed.point
     if point is None or point.place != place:
         return

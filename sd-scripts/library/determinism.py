@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`--deterministic`: the same arithmetic in the same order each time, on a GPU too (issue 5, item 1).
 
-On a CPU nothing changes. On a GPU sums of threads that race (attention's backward pass, split matrix products) are
-replaced by slower ones; an operation that has no such form ends the run instead of going on inexactly.
+On a CPU nothing changes. On a GPU, sums whose order depends on racing threads (attention's backward pass, split
+matrix products) are replaced by slower ones. An operation without a deterministic form ends the run.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import torch.utils.deterministic
 
 
 def settle(*, deterministic: bool) -> None:
-    """To be called before the first work on a GPU: cuBLAS reads its setting then."""
+    """Applies the flag. Call this before the first work on a GPU, which is when cuBLAS reads its setting."""
     if deterministic:
-        # A fixed workspace, without which cuBLAS may choose another algorithm (docs.nvidia.com/cuda/cublas).
+        # A fixed workspace; without it cuBLAS may choose another algorithm (docs.nvidia.com/cuda/cublas).
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(deterministic)
-    # With it PyTorch would fill all memory that is asked for, so that who reads what nobody wrote reads the same each
-    # time. Nobody does here, and on a GPU each byte costs time.
+    # torch.use_deterministic_algorithms does the same, but imports all of torch's compiler, which takes a second at
+    # each start. If blocks are compiled, compilation.py configures the compiler.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    # Otherwise, in deterministic mode, PyTorch fills all memory that it allocates, so that reads of uninitialised
+    # memory are deterministic too. Nothing here makes such reads, and filling takes time on a GPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

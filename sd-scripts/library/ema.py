@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A moving average of the LoRA's weights (--ema_decay), saved as NAME-ema.safetensors beside each LoRA.
 
-The decay rises with the steps, (1 + n) / (10 + n) up to --ema_decay, so that a short training's average is not of its
-start; that is the rule of diffusers' EMAModel without its other warm-up. It is a function of the step alone, so a
-resumed run goes on exactly.
+The decay rises with the steps as (1 + n) / (10 + n), up to --ema_decay, so that the start does not dominate the
+average of a short training. This is the rule of diffusers' EMAModel without its `use_ema_warmup`. The decay depends
+only on the step, so a resumed run continues exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from library.lora import LoRANetwork
 
 
 def decay_at(step: int, most: float) -> float:
-    """The share of the average that stays at optimizer step `step` (from 1); 0 at the first."""
+    """The weight of the previous average at optimizer step `step` (from 1); 0 at the first step."""
     before = step - 1
     return min(most, (1 + before) / (10 + before)) if before > 0 else 0.0
 
@@ -33,17 +33,17 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Takes in the weights after optimizer step `step` (from 1). Nothing is read back from the device."""
+        """Updates the average after optimizer step `step` (from 1). Reads nothing back from the device."""
         torch._foreach_lerp_(self._averages, self._parameters, 1 - decay_at(step, self._decay))
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Begins anew with the present weights."""
+        """Sets the average to the current weights."""
         torch._foreach_copy_(self._averages, self._parameters)
 
     @contextlib.contextmanager
     def in_network(self) -> Iterator[None]:
-        """Within it the network's weights are the average; what is written to them is written to the average."""
+        """A context in which the network's weights are the average. Changes made to them there go to the average."""
         self._swap()
         try:
             yield

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N815 (fields carry their tensors' shapes too)
-"""The caching phase: everything that the autoencoder and the text encoders have to do, done once before training.
+"""The caching phase: runs the autoencoder and the text encoders once, before the training.
 
-Each encoder is loaded only if something is missing, one after the other, and let go of afterwards; CLIP-L stays
-where it is trained. A stop is taken after each picture or caption, and at once while an encoder is loading.
+The autoencoder and the text encoders are loaded one after the other, only if something is missing, and released
+afterwards. CLIP-L stays if it is trained, and both text encoders stay if the captions' texts vary. A stop takes
+effect after the current picture or caption, and at once while an encoder is loading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from library import debug_hang, text_encoders, tokenization
+from library import cache_file, cache_names, debug_hang, latent_cache, text_cache, text_encoders, tokenization
 from library.autoencoder import Autoencoder
 from library.dataset import Dataset, Picture
 from library.latent_cache import LatentCache
@@ -29,7 +30,7 @@ from library.tokenization import Tokenizers
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedText:
-    """One text with CLIP's token ids, which are needed where CLIP-L changes during the training."""
+    """One text's embedding, and its CLIP token ids, which are needed if CLIP-L is trained."""
 
     embedding: TextEmbedding
     clip_ids_T: Tensor
@@ -37,7 +38,7 @@ class EncodedText:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPrompt:
-    """A sample's prompt; `negative` is there only where its CFG scale asks for one."""
+    """A sample's prompt, encoded. `negative` is None if the CFG scale is 1."""
 
     prompt: Prompt
     positive: EncodedText
@@ -46,7 +47,7 @@ class EncodedPrompt:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """All that the training needs of the encoders. `clip` is there only if CLIP-L is trained."""
+    """Everything that the training needs from the encoders. `clip` is None unless CLIP-L is trained."""
 
     latents: LatentCache
     texts: Texts
@@ -83,13 +84,15 @@ class Encoding:
         self._done = self._total = 0
 
     def run(self) -> Encoded:
-        """Raises TrainerError for a picture, model or tokenizer that cannot be used; leaves on a stop."""
+        """Encodes what the caches lack. Raises TrainerError if a picture, model or tokenizer cannot be used. Ends the
+        run if a stop is requested."""
         pictures = self._latents.missing(self._dataset.pictures)
         captions = [] if self._dataset.many_texts else self._texts.missing(self._dataset.pictures)
+        self._check_folders(pictures, captions)
         self._total = len(pictures) + len(captions)
         more = self._dataset.many_texts or self._dataset.drops
         needed = captions or self._prompts or self._options.trains_clip or more
-        # First, since one that is missing is told then and not after all pictures.
+        # First, so that a missing tokenizer is reported before all pictures are encoded.
         tokenizers = self._load_tokenizers() if needed else None
         if pictures:
             self._encode_pictures(pictures)
@@ -97,6 +100,13 @@ class Encoding:
             cached = Texts(cache=self._texts, encode=None, empty=None, clip_ids=None)
             return Encoded(latents=self._latents, texts=cached, prompts=[], clip=None)
         return self._run_text_encoders(tokenizers, captions)
+
+    def _check_folders(self, pictures: Iterable[Picture], captions: Iterable[Picture]) -> None:
+        """Checks the folders of caches on the disk before anything is encoded. Raises TrainerError."""
+        if self._options.cache_latents_to_disk:
+            cache_file.check_folders(map(cache_names.latents, pictures), flag=latent_cache.FLAG)
+        if self._options.cache_text_encoder_outputs_to_disk:
+            cache_file.check_folders(map(cache_names.text, captions), flag=text_cache.FLAG)
 
     def _load_tokenizers(self) -> Tokenizers:
         return tokenization.load(
@@ -106,7 +116,8 @@ class Encoding:
         )
 
     def _run_text_encoders(self, tokenizers: Tokenizers, captions: Sequence[Picture]) -> Encoded:
-        """What is kept of the encoders: CLIP-L where it is trained, both where texts are encoded when needed."""
+        """Encodes the captions and the prompts. CLIP-L is kept if it is trained; both text encoders are kept if texts
+        have to be encoded at each step."""
         self._metrics.report("loading")
         clip = text_encoders.load_clip(self._options.clip_l, self._dtype).to(self._device)
         prompts, encode, empty = [], None, None
@@ -130,8 +141,11 @@ class Encoding:
         return Encoded(latents=self._latents, texts=texts, prompts=prompts, clip=clip if trained else None)
 
     def _encoder(self, tokenizers: Tokenizers, clip: nn.Module, t5: nn.Module) -> Callable[[str], TextEmbedding]:
-        """Encodes one text. A CLIP-L that is trained is left alone, since its weights change meanwhile: the step
-        computes the pooled vector from the token ids; what stands in its place here is not used."""
+        """A function that encodes one text.
+
+        If CLIP-L is trained, its weights change, so the step computes the pooled vector from the token ids. The
+        function then returns zeros for it, which are not used.
+        """
         trained = self._options.trains_clip
         width = self._encode(tokenizers, clip, t5, "").embedding.pooled_V.shape
 
@@ -187,7 +201,7 @@ class Encoding:
         return EncodedText(embedding=embedding, clip_ids_T=clip_ids[0])
 
     def _count(self) -> None:
-        """A line of progress before each picture or caption, so that the phase begins with 0 done."""
+        """Reports progress before each picture or caption, so that the phase begins with 0 done."""
         self._metrics.report("caching", done=self._done, total=self._total)
         self._done += 1
         debug_hang.here("caching")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rectified flow: x = (1 - s) picture + s noise, and the model is to tell the velocity, noise - picture.
+"""Rectified flow: x = (1 - s) picture + s noise, and the model predicts the velocity, noise - picture.
 
-Formulas and names are sd-scripts' (trainers.md 1.7). s (sigma) is the noise level in [0, 1].
+s (sigma) is the noise level in [0, 1]. Formulas and names are those of sd-scripts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIMESTEPS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseLevels:
-    """How noise levels are drawn. `scheme` and what follows it matter to `sigma` only."""
+    """How noise levels are drawn. `scheme` and the fields after it matter only if `sampling` is "sigma"."""
 
     sampling: str
     sigmoid_scale: float = 1.0
@@ -43,7 +43,7 @@ class NoiseLevels:
         )
 
     def draw(self, batch: int, *, tokens: int, generator: torch.Generator) -> Tensor:
-        """Noise levels (B,). `tokens` (packed image tokens) matters to flux_shift only."""
+        """Draws noise levels (B,). `tokens`, the number of packed image tokens, matters only to flux_shift."""
         if self.sampling == "uniform":
             return torch.rand(batch, generator=generator)
         if self.sampling == "sigma":
@@ -59,7 +59,7 @@ class NoiseLevels:
         return sigma
 
     def _density(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Draws in [0, 1] by --weighting_scheme (the SD3 paper, arXiv 2403.03206, section 3.1)."""
+        """Draws (B,) in [0, 1] by --weighting_scheme (the SD3 paper, arXiv 2403.03206, section 3.1)."""
         if self.scheme == "logit_normal":
             return torch.sigmoid(self.logit_mean + self.logit_std * torch.randn(batch, generator=generator))
         u = torch.rand(batch, generator=generator)
@@ -69,7 +69,7 @@ class NoiseLevels:
 
 
 def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
-    """Moves noise levels towards 1: s S / (1 + (S - 1) s)."""
+    """Shifts noise levels towards 1, for a shift S above 1: s S / (1 + (S - 1) s)."""
     return sigma * shift / (1 + (shift - 1) * sigma)
 
 
@@ -84,12 +84,12 @@ def add_noise(picture_BChw: Tensor, noise_BChw: Tensor, sigma_B: Tensor) -> Tens
 
 
 def rounded_timestep(sigma_B: Tensor, dtype: torch.dtype) -> Tensor:
-    """The level as the model is told it: 1000 s rounded to the training's type, while the noise uses s itself."""
+    """The level given to the model: 1000 s rounded to the training's type, over 1000. The noise uses s itself."""
     return (sigma_B * TIMESTEPS).to(dtype) / TIMESTEPS
 
 
 def interpret(output: Tensor, noisy: Tensor, sigma_B: Tensor, prediction_type: str) -> Tensor:
-    """The model's output by --model_prediction_type."""
+    """The prediction that the model's output stands for, by --model_prediction_type."""
     if prediction_type == "raw":
         return output
     if prediction_type == "additive":

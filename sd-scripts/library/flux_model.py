@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Flux transformer in the layout of the published single files (black-forest-labs/flux, src/flux/model.py).
 
-Every width and depth is read off the shapes in the file, so flux1-dev and the tiny model of the tests go through
-the same code without a config. Names of modules are the file's key names. Outputs equal those of diffusers'
+All widths and depths are derived from the shapes in the file, so flux1-dev and the tests' tiny model use the same
+code without a config file. Modules have the names of the file's keys. Outputs equal those of diffusers'
 FluxTransformer2DModel (tests/trainer/test_flux_model.py).
 
 Shape suffixes:
@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,57 +23,11 @@ from torch.autograd.graph import save_on_cpu
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-# Before the keys of a file that has more than the transformer.
-SINGLE_FILE_PREFIX = "model.diffusion_model."
+from library.flux_config import TIME_FREQUENCIES, FluxConfig
+
 ROPE_THETA = 10_000
-TIME_FREQUENCIES = 256
 TIME_FACTOR = 1000.0
 EPSILON = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True)
-class FluxConfig:
-    """Widths and depths. For flux1-dev: 64, 768, 4096, 3072, 12288, 128, 19, 38, True."""
-
-    packed_channels: int
-    vector_width: int
-    text_width: int
-    hidden: int
-    mlp_hidden: int
-    head_width: int
-    double_blocks: int
-    single_blocks: int
-    guidance: bool
-
-    @property
-    def heads(self) -> int:
-        return self.hidden // self.head_width
-
-    @property
-    def rope_widths(self) -> tuple[int, int, int]:
-        """Widths of a head's three position axes: (16, 56, 56) of 128."""
-        return self.head_width // 8, 7 * self.head_width // 16, 7 * self.head_width // 16
-
-
-def read_config(shapes: Mapping[str, tuple[int, ...]]) -> FluxConfig:
-    """The config behind a file's shapes. Raises KeyError with the first key that a Flux file would have."""
-    hidden, packed_channels = shapes["img_in.weight"]
-    return FluxConfig(
-        packed_channels=packed_channels,
-        vector_width=shapes["vector_in.in_layer.weight"][1],
-        text_width=shapes["txt_in.weight"][1],
-        hidden=hidden,
-        mlp_hidden=shapes["double_blocks.0.img_mlp.0.weight"][0],
-        head_width=shapes["double_blocks.0.img_attn.norm.query_norm.scale"][0],
-        double_blocks=_depth(shapes, "double_blocks"),
-        single_blocks=_depth(shapes, "single_blocks"),
-        guidance="guidance_in.in_layer.weight" in shapes,
-    )
-
-
-def _depth(keys: Iterable[str], name: str) -> int:
-    found = (re.match(rf"{name}\.(\d+)\.", key) for key in keys)
-    return 1 + max((int(match.group(1)) for match in found if match), default=-1)
 
 
 def sinusoidal_embedding(t_B: Tensor) -> Tensor:
@@ -99,7 +50,7 @@ def rope_tables(ids_L3: Tensor, widths: tuple[int, int, int]) -> tuple[Tensor, T
 
 
 def rotate(x_BHLK: Tensor, cos_LF: Tensor, sin_LF: Tensor) -> Tensor:
-    """Rotary embedding on neighbouring pairs, in fp32."""
+    """Rotary embedding on neighbouring pairs, computed in fp32."""
     even, odd = x_BHLK.float().unflatten(-1, (-1, 2)).unbind(-1)
     pairs = torch.stack([even * cos_LF - odd * sin_LF, even * sin_LF + odd * cos_LF], dim=-1)
     return pairs.flatten(-2).to(x_BHLK.dtype)
@@ -113,7 +64,7 @@ def attend(q_BHLK: Tensor, k_BHLK: Tensor, v_BHLK: Tensor, cos_LF: Tensor, sin_L
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """LayerNorm without weights: the modulation takes their place."""
+    """LayerNorm without weights; the modulation takes their place."""
     return functional.layer_norm(x, x.shape[-1:], eps=EPSILON)
 
 
@@ -172,12 +123,12 @@ def split_heads(qkv_BL3D: Tensor, heads: int, norm: QKNorm) -> tuple[Tensor, Ten
 
 
 class DoubleStreamBlock(nn.Module):
-    """Image and text keep their own weights and meet in the attention."""
+    """A block in which image and text have separate weights and a joint attention."""
 
     def __init__(self, config: FluxConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        # In sd-scripts' order, which is that of the moments in an optimizer's state.
+        # In sd-scripts' order: an optimizer's state lists the moments in the order of the modules.
         self.img_mod = Modulation(config.hidden, 6)
         self.img_attn = SelfAttention(config)
         self.img_mlp = _mlp(config)
@@ -223,7 +174,8 @@ def _finish_stream(
 
 
 class SingleStreamBlock(nn.Module):
-    """Text and image in one sequence; attention and MLP side by side, from one matrix into one."""
+    """A block on text and image in one sequence. Attention and MLP run in parallel: one Linear gives the inputs of
+    both, and one takes the outputs of both."""
 
     def __init__(self, config: FluxConfig) -> None:
         super().__init__()
@@ -257,9 +209,9 @@ class LastLayer(nn.Module):
 class Flux(nn.Module):
     """Predicts the velocity (noise - picture) of packed latents at noise level t.
 
-    `checkpointed_blocks`: that many, counted from the first double block through the last single one, keep only their
-    inputs for the backward pass and are computed a second time there; with `inputs_on_host` those inputs wait in the
-    host's memory.
+    `checkpointed_blocks`: how many blocks, counted from the first double block through the last single one, keep only
+    their inputs for the backward pass and are computed a second time there. With `inputs_on_host`, those inputs are
+    kept in the host's memory.
     """
 
     def __init__(self, config: FluxConfig) -> None:
@@ -307,7 +259,7 @@ class Flux(nn.Module):
     def _run(self, index: int, block: nn.Module, *inputs: Tensor) -> Any:
         if index >= self.checkpointed_blocks or not torch.is_grad_enabled():
             return block(*inputs)
-        # What the block itself saves goes through checkpoint's hooks, so only its inputs meet these.
+        # Tensors that the block itself saves go through checkpoint's hooks, so these hooks see only its inputs.
         kept = save_on_cpu(pin_memory=inputs[0].is_cuda) if self.inputs_on_host else contextlib.nullcontext()
         with kept:
             return checkpoint(block, *inputs, use_reentrant=False)
@@ -328,7 +280,7 @@ def unpack(x_BIP: Tensor, height: int, width: int) -> Tensor:
 
 
 def image_ids(height: int, width: int, device: torch.device) -> Tensor:
-    """Positions (0, row, column) of the tokens of latents of this height and width: (I, 3). Text is at zeros."""
+    """Positions (0, row, column) of the tokens of latents of this height and width: (I, 3). Text has zeros."""
     ids = torch.zeros(height // 2, width // 2, 3, device=device)
     ids[..., 1] = torch.arange(height // 2, device=device)[:, None]
     ids[..., 2] = torch.arange(width // 2, device=device)[None, :]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPU memory of a training and of its samples, part by part, in bytes, for each way of computing it. Pure.
+"""Estimates the GPU memory of a training and of its samples, part by part, in bytes, for each way of computing. Pure.
 
-A step of the full-size FLUX.1 dev, followed tensor by tensor (tests/trainer/test_footprint.py), stays under these
-figures by less than 5 % at usual ranks. They are an eager step's; a compiled one keeps less of each block.
+The peak of a step of the full-size FLUX.1 dev, followed tensor by tensor (tests/trainer/test_footprint.py), is below
+the estimate by less than 5 % at usual ranks. The estimate is for uncompiled blocks; compiled ones keep less.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from dataclasses import dataclass
 
 from library import activations, swap_order
 from library.activations import FP32, Batch
-from library.flux_model import FluxConfig
+from library.flux_config import FluxConfig
 
 BF16, FP8 = 2, 1
 BLOCKS = ("double_blocks.", "single_blocks.")
-# What a block needs beside what it keeps, while it is computed forward or backward: bytes for each token and hidden
-# number. 18 were seen in the step of the full-size model; attention's backward pass on a GPU adds up the queries'
-# gradients in fp32 (4); the rest is for what an allocator rounds up.
+# What a block needs while it computes, forward or backward, in addition to what it keeps: bytes per token and hidden
+# number. A step of the full-size model took 18; attention's backward pass on a GPU sums the queries' gradients in
+# fp32 (4); the rest is for the allocator's rounding.
 WORKING = 28
-# cuBLAS's workspaces, and kernels that are loaded when they are first used.
+# For cuBLAS's workspaces, and for kernels, which are loaded at their first use.
 RESERVE = 500_000_000
-# What a layer of CLIP-L keeps, for each token and hidden number: a transformer's layer, as a double block's stream.
+# What a layer of CLIP-L keeps, in bytes per token and hidden number: about as much as a stream of a double block.
 CLIP_KEPT, CLIP_TOKENS = 60, 77
-# What Flux's autoencoder needs beside its weights: bytes for each pixel, computed in fp32.
+# What Flux's autoencoder needs in addition to its weights, in fp32: bytes per pixel.
 ENCODING, DECODING = 2650, 3200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """How many numbers a file has in a part. `matrices`: those of Linears that an fp8 base keeps in 8 bits; `rows`:
-    of these matrices, since each has a scale."""
+    """How many numbers a part of a model has. `matrices`: those in matrices, which an fp8 base keeps in 8 bits;
+    `rows`: the rows of these matrices, each of which then has a scale."""
 
     all: int = 0
     matrices: int = 0
     rows: int = 0
 
     def stored(self, base: str, width: int) -> int:
-        """Bytes on the device."""
+        """Bytes on the device, with this base and `width` bytes per number elsewhere."""
         if base == "fp8":
             return self.matrices * FP8 + self.rows * FP32 + (self.all - self.matrices) * width
         return self.all * width
@@ -48,7 +48,7 @@ class Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The largest sample that is asked for: pixels, tokens with its text, and the bytes of the autoencoder."""
+    """The largest sample that is asked for: its pixels, its tokens (text included), and the autoencoder's bytes."""
 
     area: int
     tokens: int
@@ -57,13 +57,13 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """All of a training that its memory depends on.
+    """Everything about a training that its memory depends on.
 
-    `largest`: numbers of a block's largest matrix. `lora`: numbers of the LoRA on the transformer, `clip_lora` of
-    that on CLIP-L. `copies`: how often each is kept in fp32: itself, its gradient, the optimizer's moments, a moving
-    average. `encoders`: bytes of text encoders that stay on the device. `clip_hidden_layers`: hidden width times
-    layers of CLIP-L where it is trained. `inputs_on_host`: checkpointed blocks keep their inputs there. `sample`: if
-    one is asked for.
+    `largest`: the size of a block's largest matrix, in numbers. `lora`, `clip_lora`: how many numbers the LoRA has on
+    the transformer and on CLIP-L. `copies`: how many times each of these is kept in fp32: itself, its gradient, the
+    optimizer's moments, a moving average. `encoders`: bytes of text encoders that stay on the device.
+    `clip_hidden_layers`: CLIP-L's hidden width times its layers, if it is trained. `inputs_on_host`: whether
+    checkpointed blocks keep their inputs in the host's memory.
     """
 
     model: FluxConfig
@@ -87,13 +87,13 @@ class Run:
 
     @property
     def width(self) -> int:
-        """Bytes of a number of the frozen models."""
+        """Bytes per number of the frozen models."""
         return BF16 if self.autocast else FP32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tier:
-    """A way to compute with less memory, as in `Choices`."""
+    """A way of computing, by the choices that save memory (see `Choices`)."""
 
     base: str = "full"
     checkpointed_blocks: int = 0
@@ -102,10 +102,12 @@ class Tier:
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Bytes on the device, all at one moment: the worst of a step, and with `samples`, which is what these take more
-    than a step, the worst of all. `weights`: of the frozen models; `training`: LoRA,
-    gradients and what the optimizer keeps; `activations`: what lies between forward and backward; `working`: what one
-    block needs while it is computed; `reserve`: what no tensor of ours takes."""
+    """Bytes on the device at the peak of a step, and `samples`: how many more the samples take.
+
+    `weights`: the frozen models. `training`: LoRA, gradients and the optimizer's state. `activations`: what is kept
+    between forward and backward. `working`: what one block needs while it computes. `reserve`: memory outside the
+    trainer's tensors.
+    """
 
     weights: int
     training: int
@@ -124,7 +126,7 @@ class Footprint:
 
 
 def numbers_of(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Numbers:
-    """Those of a file's part."""
+    """The numbers under the keys of a file that begin with `prefix`."""
     part = [shape for key, shape in shapes.items() if key.startswith(prefix)]
     matrices = [shape for shape in part if len(shape) == 2]
     return Numbers(
@@ -135,7 +137,7 @@ def numbers_of(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Numbers:
 
 
 def outside_blocks(shapes: Mapping[str, tuple[int, ...]]) -> Numbers:
-    """Those of a file that are in no block; an fp8 base keeps them as they are."""
+    """The numbers outside the blocks, which an fp8 base leaves in the training's type."""
     outside = [shape for key, shape in shapes.items() if not key.startswith(BLOCKS)]
     return Numbers(all=sum(map(math.prod, outside)))
 
@@ -146,7 +148,7 @@ def largest_matrix(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def of(run: Run, tier: Tier) -> Footprint:
-    """What the run takes, computed in this way."""
+    """The footprint of the run if it is computed as the tier says."""
     found = Footprint(
         weights=_weights(run, tier) + run.encoders,
         training=(run.lora + run.clip_lora) * run.copies * FP32,
@@ -157,8 +159,11 @@ def of(run: Run, tier: Tier) -> Footprint:
 
 
 def _sampling(run: Run, tier: Tier) -> int:
-    """Between two steps there are no gradients and nothing of a forward pass. One picture is denoised, then decoded,
-    beside the transformer."""
+    """Bytes while a sample is made; 0 without samples.
+
+    Between two steps there are no gradients and no activations. One picture at a time is denoised and then decoded,
+    while the transformer stays on the device.
+    """
     if run.sample is None:
         return 0
     trained = (run.lora + run.clip_lora) * (run.copies - 1) * FP32
@@ -170,7 +175,7 @@ def _sampling(run: Run, tier: Tier) -> int:
 
 
 def on_host(run: Run, tier: Tier) -> int:
-    """Bytes of the host's memory that are page-locked: all blocks that take turns, and inputs that wait there."""
+    """Bytes of the host's memory that are page-locked: all blocks that take turns, and inputs that are kept there."""
     double, single = (len(indices) for indices in _in_turn(run.model, tier.blocks_to_swap))
     sizes = (run.double.stored(tier.base, run.width), run.single.stored(tier.base, run.width))
     inputs = _input(run) * tier.checkpointed_blocks if run.inputs_on_host else 0
@@ -178,7 +183,7 @@ def on_host(run: Run, tier: Tier) -> int:
 
 
 def _input(run: Run) -> int:
-    """Of one block: its tokens, picture and text together."""
+    """Bytes of one block's input: its tokens, picture and text together."""
     return run.batch.size * run.batch.tokens * run.model.hidden * run.width
 
 
@@ -196,23 +201,24 @@ def _in_turn(model: FluxConfig, blocks_to_swap: int) -> tuple[list[int], list[in
 
 
 def _activations(run: Run, tier: Tier) -> int:
-    """At the end of the forward pass, or when the first checkpointed block is computed again, if that is more."""
+    """Bytes at the end of the forward pass, or when a checkpointed block is recomputed, whichever is more."""
     model = run.model
     per_rank = model.double_blocks * activations.double_numbers(model)
     per_rank += model.single_blocks * activations.single_numbers(model)
     kept = activations.of_blocks(model, run.batch, rank=run.lora / per_rank, autocast=run.autocast)
     double = min(tier.checkpointed_blocks, model.double_blocks)
     single = tier.checkpointed_blocks - double
-    # Of those that wait on the host one is on its way while another is used.
+    # Of the inputs that are kept on the host, one is in use on the device while the next is being copied to it.
     inputs = _input(run) * (min(2, double + single) if run.inputs_on_host else double + single)
     whole = (model.double_blocks - double) * kept.double + (model.single_blocks - single) * kept.single
     again = max(kept.double if double else 0, kept.single if single else 0)
-    # Autocast keeps its copies of LoRA's weights until the forward pass ends, those of checkpointed blocks too.
+    # Autocast keeps its copies of LoRA's weights until the forward pass ends, even those of checkpointed blocks.
     casts = run.lora * run.width * tier.checkpointed_blocks // run.blocks if run.autocast else 0
     return inputs + max(whole, again) + casts
 
 
 def _working(run: Run, tier: Tier, tokens: int) -> int:
-    """One block's, of so many tokens, and with an fp8 base the largest matrix in the training's type."""
+    """Bytes that one block needs for this many tokens; with an fp8 base, also its largest matrix in the training's
+    type."""
     dequantised = run.largest * run.width if tier.base == "fp8" else 0
     return tokens * run.model.hidden * WORKING + dequantised

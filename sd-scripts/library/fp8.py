@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen transformer whose big matrices are kept in 8 bits: float8_e4m3fn, with a scale for each output row.
+"""Keeps the large matrices of a frozen transformer in 8 bits: float8_e4m3fn, with a scale for each output row.
 
-Only the weights are in 8 bits, products are computed in the training's type. A matrix in that type lives no longer
-than the product that it is made for: between forward and backward lies the 8-bit one, which is there anyhow. How the
-scales are chosen: docs/decisions/0052-fp8-base.md.
+Only the weights are in 8 bits; products are computed in the training's type. A matrix is converted to that type for
+one product and then freed: between forward and backward, autograd keeps only the 8-bit matrix, which exists anyway.
+docs/decisions/0052-fp8-base.md says how the scales are chosen.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 TYPE = torch.float8_e4m3fn
 LARGEST = torch.finfo(TYPE).max
 PARTS = ("double_blocks", "single_blocks")
-"""Where a transformer's matrices are kept so. What stands before and after the blocks is small."""
+"""The parts of a transformer whose matrices are kept in 8 bits. The layers outside the blocks are small."""
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix (out, in) of any type -> the same in e4m3, and its scales (out,) in fp32.
+    """A matrix (out, in) of any type -> the matrix in e4m3, and its scales (out,) in fp32.
 
-    A row is its e4m3 numbers times its scale: a power of two that brings its largest number under 448, and over 111
-    at least. A row of zeros has scale 1.
+    A row is its e4m3 numbers times its scale, a power of two such that its largest number in e4m3 is at most 448 and
+    more than 111. A row of zeros has scale 1.
     """
     if weight.dtype.itemsize == 1:
-        weight = weight.float()  # PyTorch has no arithmetic of fp8
+        weight = weight.float()  # PyTorch has no fp8 arithmetic
     low, high = weight.aminmax(dim=1)
     largest = torch.maximum(-low, high).float()
     exponent = torch.frexp(largest / LARGEST).exponent
@@ -35,10 +35,10 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def of_file(weight: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
-    """A matrix as it is stored, with its own scale if it has one there -> its numbers in e4m3, and scales (out,).
+    """A matrix as the file has it, with the file's scale if there is one -> the matrix in e4m3, and scales (out,).
 
-    What is in e4m3 already keeps each bit, and the file's scale, which may be one for all rows or one for each.
-    Raises ValueError for another number of scales.
+    A matrix that is already in e4m3 keeps its bits and its scale, which may be one for all rows or one per row.
+    Raises ValueError for any other number of scales.
     """
     rows = len(weight)
     if scale is not None and scale.numel() not in (1, rows):
@@ -49,8 +49,8 @@ def of_file(weight: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
     return quantise(weight if scale is None else weight.float() * scales[:, None])
 
 
-# One operator, so that a compiler can neither look into it nor share its inside. When it could, it made the matrix
-# once for both directions and kept it between them: each weight a second time, in 16 bits.
+# An operator that is opaque to compilers. Otherwise they convert a matrix once for both directions and keep the
+# result in between, which stores each weight a second time, in 16 bits.
 torch.library.define("fluxgym::matmul_fp8", "(Tensor x, Tensor matrix) -> Tensor")
 
 
@@ -65,7 +65,7 @@ def _shape_of_matmul(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """x (..., in), frozen weight (out, in) -> x W^T (..., out). Its gradient is dx = dy W."""
+    """x (..., in), frozen weight (out, in) -> x W^T (..., out). The gradient is dx = dy W."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -82,8 +82,8 @@ class _Product(torch.autograd.Function):
 class Fp8Linear(nn.Linear):
     """A frozen Linear whose `weight` is e4m3, with `scale_weight` (out,) beside it; `bias` is as in any Linear.
 
-    Computes in autocast's type, and without autocast in the input's. The scales multiply the outputs, not the
-    weights: with powers of two that is the same to the last bit, and a copy of the weights less to write.
+    It computes in autocast's type, or without autocast in the input's. The scales multiply the outputs, not the
+    weights: for powers of two the result is the same, bit for bit, and no scaled copy of the weights is written.
     """
 
     scale_weight: Tensor
@@ -101,7 +101,7 @@ class Fp8Linear(nn.Linear):
 
 
 def convert(transformer: nn.Module) -> None:
-    """Puts an `Fp8Linear`, which is to be filled, in the place of each Linear of the blocks."""
+    """Replaces each Linear of the blocks by an `Fp8Linear` that has yet to be filled."""
     for name, module in list(transformer.named_modules()):
         if type(module) is nn.Linear and name.partition(".")[0] in PARTS:
             transformer.set_submodule(name, Fp8Linear(module.in_features, module.out_features))

@@ -1,28 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SHA-256 of files, and the two hashes that tools read from a LoRA (trainers.md 1.6)."""
+"""SHA-256 of files, and the two hashes in a LoRA's metadata by which other tools identify it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save
 from torch import Tensor
 
-from library import atomic
+from library import atomic, environment
 
-# Below this a file is hashed each time, since that takes no time.
+# Smaller files are hashed each time, which takes next to no time.
 REMEMBERED_FROM_BYTES = 64 * 2**20
 LEGACY_OFFSET, LEGACY_LENGTH = 0x100000, 0x10000
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hex. Those of large files are remembered by (path, inode, size, times).
+    """SHA-256 of a file, in hex. For large files it is cached on disk by (path, inode, size, times).
 
-    flux1-dev has 23.8 GB: hashing it costs tens of seconds and a full read at each start.
+    flux1-dev has 23.8 GB, so hashing it at each start would cost a full read and tens of seconds.
     """
     path = path.resolve()
     status = path.stat()
@@ -41,22 +40,25 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remembered_path() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "fluxgym" / "model-sha256.json"
+def _remembered_path() -> Path | None:
+    base = environment.user_cache()
+    return None if base is None else base / "model-sha256.json"
 
 
 def _read_remembered() -> dict[str, str]:
+    path = _remembered_path()
     try:
-        found = json.loads(_remembered_path().read_text(encoding="utf-8"))
+        found = None if path is None else json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _write_remembered(remembered: Mapping[str, str]) -> None:
-    """A memory that cannot be written only costs time at the next start."""
+    """Writes the cache. Errors are ignored, since a missing cache only costs time at the next start."""
     path = _remembered_path()
+    if path is None:
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_file(path, lambda part: _dump(part, remembered), durable=False)
@@ -69,7 +71,7 @@ def _dump(path: Path, remembered: Mapping[str, str]) -> None:
 
 
 def legacy_model_hash(path: Path) -> str:
-    """The older 8-digit hash of a model file: SHA-256 of 64 KiB at 1 MiB."""
+    """The older hash of a model file: 8 hex digits of the SHA-256 of the 64 KiB at offset 1 MiB."""
     with path.open("rb") as file:
         file.seek(LEGACY_OFFSET)
         return hashlib.sha256(file.read(LEGACY_LENGTH)).hexdigest()[:8]
@@ -78,7 +80,7 @@ def legacy_model_hash(path: Path) -> str:
 def lora_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[str, str]:
     """(sshs_model_hash, sshs_legacy_hash) of a LoRA.
 
-    Both are taken of the file as it would be with its `ss_*` metadata only; the first skips the header, so it
+    Both are computed from the file as it would be with only its `ss_*` metadata. The first skips the header, so it
     depends on the tensors alone.
     """
     training_metadata = {key: value for key, value in metadata.items() if key.startswith("ss_")}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the host's memory this process can still have: the kernel's estimate, and the limits of its cgroups.
+"""How much more of the host's memory this process can use, by the kernel's estimate and the limits of its cgroups.
 
-A container or a unit may have far less than the machine. Pages of files that are only cached count as free in both,
-since the kernel gives them back.
+A container or a unit may have far less than the machine. In both figures, cached pages of files count as free, since
+the kernel can reclaim them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 CGROUPS = Path("/sys/fs/cgroup")
-# By version of cgroups: files of the limit and of the use, and what of memory.stat can be given back.
+# By cgroup version: the files with the limit and with the usage, and the lines of memory.stat that can be reclaimed.
 FILES = {
     2: ("memory.max", "memory.current", ("inactive_file", "active_file")),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
@@ -21,7 +21,7 @@ FILES = {
 
 
 def available() -> int:
-    """Bytes."""
+    """Bytes of memory that are available: the smallest figure of the machine and of all cgroups."""
     left = [int(psutil.virtual_memory().available)]
     for version, folder in own_cgroups(Path("/proc/self/cgroup").read_text(encoding="ascii"), root=CGROUPS):
         if (room := room_in(folder, version=version)) is not None:
@@ -30,7 +30,8 @@ def available() -> int:
 
 
 def own_cgroups(text: str, *, root: Path) -> Iterator[tuple[int, Path]]:
-    """(version, folder) of each cgroup that limits a process, from its /proc/PID/cgroup: its own and all above."""
+    """(version, folder) of each cgroup that limits a process: its own ones and all above them. `text` is its
+    /proc/PID/cgroup."""
     for line in text.splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
@@ -48,7 +49,7 @@ def own_cgroups(text: str, *, root: Path) -> Iterator[tuple[int, Path]]:
 
 
 def room_in(folder: Path, *, version: int) -> int | None:
-    """Bytes that a cgroup's limit leaves; None where there is no limit, or no such folder."""
+    """Bytes that a cgroup's limit leaves; None if there is no limit or no such folder."""
     limit, used, given_back = FILES[version]
     try:
         most = (folder / limit).read_text(encoding="ascii").strip()

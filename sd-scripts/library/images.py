@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures on the disk to pixels of the size that is trained: resized to cover it, then cut to the middle.
+"""Reads pictures as pixels of the size that is trained: resized to cover that size, then cropped to the middle.
 
-Where nothing else is asked for, a picture that shrinks is averaged over areas and one that grows is resampled by
-Lanczos, as in sd-scripts (trainers.md 1.3).
+By default, as in sd-scripts, a picture that shrinks is averaged over areas, and one that grows is resampled by
+Lanczos.
 """
 
 from __future__ import annotations
@@ -11,16 +11,12 @@ from pathlib import Path
 
 import numpy
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from library.buckets import Size
-from library.errors import TrainerError
+from library.picture_file import in_rgba, open_picture
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-EXIF_ORIENTATION, TURNED = 0x0112, range(5, 9)
-# What Pillow raises for damaged files.
-DAMAGE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, TypeError, RuntimeError)
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "lanczos4": Image.Resampling.LANCZOS,
@@ -33,56 +29,23 @@ FILTERS = {
 }
 
 
-def read_size(path: Path) -> tuple[Size, int]:
-    """The size that the file states, and the camera's rotation (EXIF; 1 is none).
-
-    Raises TrainerError if it is not a picture.
-    """
-    if not path.is_file():  # a pipe would be waited for
-        raise _corrupt(path)
-    try:
-        with Image.open(path) as picture:
-            return Size(picture.width, picture.height), int(picture.getexif().get(EXIF_ORIENTATION, 1))
-    except Image.DecompressionBombError as error:
-        raise TrainerError(
-            f"the picture {path} is damaged or too large: {error}; make it smaller or take it out of the dataset"
-        ) from error
-    except DAMAGE as error:
-        raise _corrupt(path) from error
-
-
-def upright(size: Size, rotation: int) -> Size:
-    """The size that people see."""
-    return Size(size.height, size.width) if rotation in TURNED else size
-
-
 def load_pixels(path: Path, *, bucket: Size, resized: Size, interpolation: str | None) -> tuple[Tensor, Tensor]:
     """Pixels (1, 3, H, W) in [-1, 1] of the bucket's size, and their opacity (H, W) in [0, 1].
 
-    The camera's rotation is applied, so that a photo is trained the way people see it. What lies under transparent
-    pixels is kept. Raises TrainerError if the picture cannot be read.
+    The rotation that a camera stored is applied, so that a photo is trained the way people see it. Transparent pixels
+    keep their colours. Raises TrainerError if the picture cannot be read.
     """
-    try:
-        with Image.open(path) as picture:
-            rgba = _in_eight_bits(ImageOps.exif_transpose(picture)).convert("RGBA")
-    except DAMAGE as error:
-        raise _corrupt(path) from error
-    # Apart, because Pillow darkens colours by their opacity when it resizes them together.
+    with open_picture(path) as picture:
+        rgba = in_rgba(ImageOps.exif_transpose(picture))
+    # Resized separately, because Pillow darkens transparent colours when it resizes all channels together.
     colours = _fit(rgba.convert("RGB"), bucket, resized, interpolation)
     opacity = _fit(rgba.getchannel("A"), bucket, resized, interpolation)
     pixels_HW3 = torch.from_numpy(colours.astype(numpy.float32) / 127.5 - 1)
     return pixels_HW3.permute(2, 0, 1)[None].contiguous(), torch.from_numpy(opacity.astype(numpy.float32) / 255)
 
 
-def _in_eight_bits(picture: Image.Image) -> Image.Image:
-    """Grey in 16 bits as grey in 8: Pillow would make white of all that is above 255."""
-    if picture.mode != "I" and not picture.mode.startswith("I;16"):
-        return picture
-    return Image.fromarray((numpy.asarray(picture).clip(0, 0xFFFF) >> 8).astype(numpy.uint8))
-
-
 def _fit(picture: Image.Image, bucket: Size, resized: Size, interpolation: str | None) -> numpy.ndarray:
-    """Resized, and the middle cut out: bytes (H, W) or (H, W, 3)."""
+    """The picture, resized and cropped to the middle, as bytes (H, W) or (H, W, 3)."""
     if interpolation is None:
         shrinks = picture.width >= resized.width and picture.height >= resized.height
         interpolation = "area" if shrinks else "lanczos"
@@ -97,17 +60,20 @@ def _fit(picture: Image.Image, bucket: Size, resized: Size, interpolation: str |
 
 
 def by_area(picture: numpy.ndarray, size: Size) -> numpy.ndarray:
-    """Each new pixel is the mean of the area of old ones that it covers, parts of pixels included.
+    """Resizes bytes (H, W, ...) to (size.height, size.width, ...). Each new pixel is the mean of the area it covers.
 
-    (H, W, ...) bytes -> (size.height, size.width, ...) bytes. Pillow's BOX takes whole pixels only.
+    Partly covered pixels count in proportion, whereas Pillow's BOX only takes complete pixels.
     """
     means = _means(_means(picture, size.height, axis=0), size.width, axis=1)
     return numpy.rint(means).clip(0, 255).astype(numpy.uint8)
 
 
 def _means(values: numpy.ndarray, count: int, *, axis: int) -> numpy.ndarray:
-    """Means over `count` equal stretches of an axis: a sum over the pixels that lie in a stretch, first of all
-    stretches, then second, and so on, each weighted by its part that lies inside."""
+    """Means over `count` equal intervals of an axis.
+
+    Each pass of the loop adds one pixel to every interval (first the first pixel of each, then the second, ...),
+    weighted by the part of the pixel that is inside.
+    """
     values = numpy.moveaxis(values, axis, 0)
     length = values.shape[0]
     edges = numpy.arange(count + 1) * (length / count)
@@ -122,10 +88,6 @@ def _means(values: numpy.ndarray, count: int, *, axis: int) -> numpy.ndarray:
 
 
 def to_picture(pixels_3HW: Tensor) -> Image.Image:
-    """Pixels in [-1, 1] -> a picture."""
+    """Pixels (3, H, W) in [-1, 1] -> an RGB picture."""
     bytes_HW3 = ((pixels_3HW.float() + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8).permute(1, 2, 0)
     return Image.fromarray(bytes_HW3.numpy(), mode="RGB")
-
-
-def _corrupt(path: Path) -> TrainerError:
-    return TrainerError(f"the picture {path} is damaged or not a picture: replace it or take it out of the dataset")

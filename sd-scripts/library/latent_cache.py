@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latents of pictures, in memory or as `{stem}_{W:04d}x{H:04d}_flux.npz` beside the picture (trainers.md 1.7).
+"""Latents of pictures, in memory or as `{stem}_{W:04d}x{H:04d}_flux.npz` beside the picture (sd-scripts' name).
 
-The draw from the autoencoder's posterior depends on the picture's bytes, size and side alone, so that a run with
-cold, warm or half-warm caches trains on the same numbers. Latents of several sizes share a file. What is not always
-asked for (mirrored latents, the mask) has a seal of its own, so that asking for it encodes nothing else again.
+The draw from the autoencoder's posterior depends only on the picture's bytes, its bucket's size, and whether it is
+mirrored, so a run with empty, full or partly filled caches trains on the same numbers. Latents of several sizes share
+a file. Optional arrays (mirrored latents, the mask) have separate seals, so that adding them encodes nothing else
+again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from library import buckets, cache_file, images, npz, randomness
+from library import buckets, cache_file, cache_names, images, npz, randomness
 from library.autoencoder import PIXELS_PER_LATENT, Autoencoder
 from library.buckets import Size
 from library.cache_file import Arrays
@@ -24,16 +25,17 @@ from library.dataset import Picture
 from library.errors import TrainerError
 from library.hashes import file_sha256
 
-# Raised when the same picture would give other latents.
+FLAG = "--cache_latents_to_disk"
+# To be increased if the same picture gives different latents than before.
 VERSION = 2
-# Groups of arrays, each under one seal.
+# Groups of arrays, each with its own seal.
 LATENTS, FLIPPED, MASK = "latents", "latents_flipped", "alpha_mask"
 NAMES = {LATENTS: (LATENTS, "original_size", "crop_ltrb"), FLIPPED: (FLIPPED,), MASK: (MASK,)}
 SEALS = {LATENTS: "fluxgym_seal", FLIPPED: "fluxgym_seal_flipped", MASK: "fluxgym_seal_mask"}
 
 
 class LatentCache:
-    """The latents of all pictures, each at the size of its bucket."""
+    """The latents and masks of all pictures, each at the size of its bucket."""
 
     def __init__(self, *, autoencoder: Path, on_disk: bool) -> None:
         self._autoencoder = autoencoder
@@ -45,7 +47,7 @@ class LatentCache:
         return [picture for picture in pictures if self._missing_groups(picture)]
 
     def encode(self, picture: Picture, autoencoder: Autoencoder) -> None:
-        """Encodes what is missing of one picture and keeps it. Raises TrainerError if it cannot be read."""
+        """Encodes and keeps what is missing for one picture. Raises TrainerError if the picture cannot be read."""
         pixels_13HW, opacity_HW = images.load_pixels(
             picture.path, bucket=picture.bucket, resized=picture.resized, interpolation=picture.interpolation
         )
@@ -56,12 +58,14 @@ class LatentCache:
             )
 
     def latents(self, picture: Picture, *, flipped: bool) -> Tensor:
-        """(C, h, w), fp32, on the CPU; of the mirrored picture, if asked for (the subset must have flip_aug)."""
+        """Latents (C, h, w), fp32, on the CPU. `flipped`: of the mirrored picture (the subset must have flip_aug)."""
         return self._read(picture, FLIPPED if flipped else LATENTS)
 
     def mask(self, picture: Picture, *, flipped: bool) -> Tensor:
-        """(h, w), fp32, from 0 (left out of the loss) to 1: the mean opacity of each latent's pixels. Ones where the
-        subset has no alpha_mask."""
+        """The mask (h, w), fp32, from 0 (left out of the loss) to 1: the mean opacity of each latent's pixels.
+
+        It is 1 everywhere if the subset has no alpha_mask.
+        """
         if not picture.subset.alpha_mask:
             return torch.ones(picture.bucket.height // PIXELS_PER_LATENT, picture.bucket.width // PIXELS_PER_LATENT)
         opacity_HW = self._read(picture, MASK)
@@ -78,14 +82,16 @@ class LatentCache:
         suffix = _suffix(picture)
 
         def unsealed(arrays: Arrays) -> bool:
-            """sd-scripts does not turn photos."""
+            """Whether arrays by sd-scripts can be used: not for rotated photos, since it ignores the rotation."""
             shape = arrays[group + suffix].shape[-2:]
             side = 1 if group == MASK else PIXELS_PER_LATENT
             fits = shape == (picture.bucket.height // side, picture.bucket.width // side)
-            return fits and picture.rotation == 1 and cache_file.is_newer(path_of(picture), picture.sources)
+            return (
+                fits and picture.rotation == 1 and cache_file.is_newer(cache_names.latents(picture), picture.sources)
+            )
 
         return cache_file.is_valid(
-            path_of(picture),
+            cache_names.latents(picture),
             tuple(name + suffix for name in NAMES[group]),
             seal_name=SEALS[group] + suffix,
             inputs=self._inputs(picture),
@@ -114,17 +120,18 @@ class LatentCache:
             }
         suffix = _suffix(picture)
         cache_file.write(
-            path_of(picture),
+            cache_names.latents(picture),
             {name + suffix: array for name, array in arrays.items()},
             seal_name=SEALS[group] + suffix,
             inputs=self._inputs(picture),
+            flag=FLAG,
         )
 
     def _read(self, picture: Picture, group: str) -> Tensor:
         if not self._on_disk:
             return self._in_memory[picture.path, picture.bucket, group]
         name = group + _suffix(picture)
-        return torch.from_numpy(npz.read(path_of(picture), (name,))[name])
+        return torch.from_numpy(npz.read(cache_names.latents(picture), (name,))[name])
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
         return {
@@ -143,8 +150,3 @@ class LatentCache:
 
 def _suffix(picture: Picture) -> str:
     return f"_{picture.bucket.height // PIXELS_PER_LATENT}x{picture.bucket.width // PIXELS_PER_LATENT}"
-
-
-def path_of(picture: Picture) -> Path:
-    size = f"{picture.size.width:04d}x{picture.size.height:04d}"
-    return picture.path.with_name(f"{picture.path.stem}_{size}_flux.npz")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading the frozen transformer: tensor by tensor, from the mapped file to where it stays, cast on the way.
+"""Loads the frozen transformer tensor by tensor: each is moved from the mapped file to its device and cast.
 
-Beside the transformer itself, one tensor at a time is in memory: on the device if there is one, which then also
-casts. The file's own pages are the kernel's, which takes them back when it needs them.
+Apart from the transformer itself, only one tensor at a time is in memory. It is cast on the device. The pages of the
+mapped file do not count: the kernel reclaims them when it needs to.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from library import fp8, safetensors_file
+from library import flux_config, fp8, safetensors_file
 from library.errors import TrainerError
-from library.flux_model import SINGLE_FILE_PREFIX, Flux, FluxConfig
-
-FLAG = "--pretrained_model_name_or_path"
+from library.flux_config import SINGLE_FILE_PREFIX, FluxConfig
+from library.flux_model import Flux
 
 
 def load_transformer(
@@ -29,13 +28,13 @@ def load_transformer(
     base: str = "full",
     stays: Callable[[str], torch.device] | None = None,
 ) -> Flux:
-    """The transformer of a file, in `dtype`; with `base` "fp8" the blocks' matrices in 8 bits (`fp8.Fp8Linear`).
+    """The transformer of a file, in `dtype`; with `base` "fp8", the blocks' matrices are in 8 bits (`fp8.Fp8Linear`).
 
-    Tensors are cast on `device`. Each stays where `stays` puts its key, by default there too.
+    Tensors are cast on `device`, and then moved to the device that `stays` gives for their key, if it is given.
     Raises TrainerError if a key or a shape is not Flux's, before anything is loaded.
     """
-    shapes_of(path, config)
-    transformer = _on_meta(config)
+    flux_config.shapes_of(path, config)
+    transformer = on_meta(config)
     if base == "fp8":
         with torch.device("meta"):
             fp8.convert(transformer)
@@ -52,14 +51,8 @@ def load_transformer(
     return transformer
 
 
-def shapes_of(path: Path, config: FluxConfig) -> dict[str, tuple[int, ...]]:
-    """Those of the transformer in a file, without what else it holds. Raises TrainerError as `check_fit`."""
-    shapes = safetensors_file.part(safetensors_file.read_shapes(path, FLAG), SINGLE_FILE_PREFIX)
-    unused = set(safetensors_file.check_fit(_on_meta(config), shapes, f"{FLAG}: {path}"))
-    return {key: shape for key, shape in shapes.items() if key not in unused}
-
-
-def _on_meta(config: FluxConfig) -> Flux:
+def on_meta(config: FluxConfig) -> Flux:
+    """The transformer without its weights."""
     with torch.device("meta"):
         return Flux(config)
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop over optimizer steps, and what is due between two of them.
+"""The loop over optimizer steps, and the work between two steps.
 
-After each step the run is in a state that can be saved exactly; a stop, a save and the samples happen there and
-nowhere else.
+After each step the run is in a state that can be saved exactly. Stops, saves and samples happen only there.
 """
 
 from __future__ import annotations
@@ -16,18 +15,20 @@ from typing import NoReturn
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 
-from library import metadata, optimizer, plan, speed, states
+from library import metadata, not_finite, optimizer, plan, speed, states
 from library.batches import Batch, BatchSource, Step, prefetch, steps
 from library.dataset import Dataset
 from library.encoding import Encoded
 from library.errors import TrainerError
 from library.metrics import Metrics
 from library.names import Moment
+from library.not_finite import NotFinite
 from library.options import Options
 from library.output import Output
 from library.parts import Parts
 from library.preflight import Inputs
 from library.processes import Processes
+from library.progress import Progress
 from library.report import Report
 from library.sampling import Sampler
 from library.signals import StopRequest, Wishes
@@ -37,7 +38,7 @@ from library.validation import Validation
 
 
 class Loop:
-    """One run's steps, from the first that is not done to the last."""
+    """The steps of one run, from the first that is not done yet to the last."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Loop:
             self._plan,
             first_step=self._inputs.first_step,
             optimizer=self._parts.optimizer,
+            group_names=optimizer.group_names(self._parts.network, self._options),
             metrics=self._metrics,
             cost=PictureCost(
                 shapes={key: tuple(tensor.shape) for key, tensor in self._parts.transformer.state_dict().items()},
@@ -121,8 +123,8 @@ class Loop:
             say=self._report.say,
         )
 
-    def _progress(self, step: int) -> states.Progress:
-        return states.Progress(
+    def _progress(self, step: int) -> Progress:
+        return Progress(
             step=step,
             epoch=self._plan.epoch_of(step),
             total_steps=self._plan.total_steps,
@@ -153,7 +155,17 @@ class Loop:
         )
 
     def train(self) -> None:
-        """Between two steps: progress, saves, samples, what was wished for, and a stop if asked for."""
+        """Runs all steps. If losses stop being finite, raises NotFinite, or an error that names the cause if none was
+        finite."""
+        try:
+            self._train()
+        except NotFinite as error:
+            if self._report.any_finite:
+                raise
+            raise not_finite.explained(self._options, say=self._report.say) from error
+
+    def _train(self) -> None:
+        """Runs the steps, and between them reports, saves, samples, and stops if a stop is requested."""
         if self._options.sample_at_first and self._inputs.first_step == 0:
             if self._processes.first:
                 self._sample(epoch=0, step=0)
@@ -171,8 +183,8 @@ class Loop:
                     epoch = step.epoch
                     self._report.say(f"\nepoch {epoch + 1}/{self._plan.total_epochs}")
                 loss = self._gradients(step, batches)
-                self._stepper.finish(step.number)
-                self._report.end_step(step.number, loss)
+                norms = self._stepper.finish(step.number)
+                self._report.end_step(step.number, loss, norms)
                 self._between_steps(step.number)
                 self._report.begin_step()
         if self._processes.first:
@@ -189,7 +201,10 @@ class Loop:
         )
 
     def _gradients(self, step: Step, batches: Iterator[Batch]) -> torch.Tensor:
-        """Makes the step's gradients, of the next of this process' batches and of the others'; the step's loss."""
+        """Computes the step's gradients from this process' next batches, and adds up those of all processes.
+
+        Returns the step's loss, on the device.
+        """
         losses: list[torch.Tensor] = []
         try:
             for batch in itertools.islice(batches, len(step.positions)):
@@ -203,14 +218,18 @@ class Loop:
             raise
 
     def _give_up(self, step: int, error: Exception) -> None:
-        """Leaves if a stop is asked for. A scope's SIGTERM also ends the processes of a compiler, and the step that
-        waits for them fails. Nothing of it is in the weights yet: the steps before are saved."""
+        """Saves and exits if a stop is requested, although the step failed.
+
+        A SIGTERM to the scope also ends a compiler's processes, and then the step that waits for them fails. It has
+        not changed the weights yet, so the steps before it can be saved.
+        """
         if self._stop.requested:
             self._report.say(f"step {step} is given up: {error}")
             self._leave(step - 1, agreed=False)
 
     def _between_steps(self, step: int) -> None:
-        """The first process does what is due; the others wait for it where all agree whether to stop."""
+        """The first process saves, samples and validates; then all processes agree whether to stop. The others wait
+        for the first one there."""
         if self._processes.first:
             self._do_what_is_due(step)
         else:
@@ -238,7 +257,7 @@ class Loop:
         self._output.save(moment, step=step, state=self._options.save_state)
 
     def _validate(self, step: int) -> None:
-        """Left half-way where a stop is asked for: it changes nothing."""
+        """Validates, and abandons that if a stop is requested, since a validation changes nothing."""
         assert self._validation is not None
 
         def between() -> bool:
@@ -256,7 +275,7 @@ class Loop:
 
     @contextlib.contextmanager
     def _as_saved(self) -> Iterator[None]:
-        """Within it the weights are those that a LoRA of this moment has, and nothing is dropped out."""
+        """A context in which the weights are those that a LoRA saved now would have, and dropout is off."""
         self._parts.network.eval()
         try:
             with optimizer.weights_in_use(self._parts.optimizer):
@@ -265,9 +284,10 @@ class Loop:
             self._parts.network.train()
 
     def _do_what_was_wished(self, step: int) -> None:
-        """SIGUSR1: a state and a LoRA; SIGUSR2: samples. Not after the last step, which has its own.
+        """Saves a state and a LoRA after SIGUSR1, and samples after SIGUSR2. Not after the last step, when the final
+        files are written anyway.
 
-        A wish never ends the training: a disk that is full now may not be at the next save.
+        A save that fails here does not end the training: a disk that is full now may have space at the next save.
         """
         if self._stop.requested or step == self._plan.total_steps:
             return
@@ -285,9 +305,9 @@ class Loop:
                 self._report.say("no samples are made: --sample_prompts does not say which")
 
     def _leave(self, step: int, *, agreed: bool) -> NoReturn:
-        """What a stop asks for: the state of this run's steps is saved, the exit status tells the signal.
+        """Saves the state if this run has done a step, and exits with a status that names the signal.
 
-        `agreed`: by all processes, and they leave together, since a launcher kills whom another has left behind.
+        `agreed`: all processes agreed to stop. They exit together, since a launcher kills the others when one exits.
         """
         if self._processes.first:
             self._put_away(step)
@@ -304,7 +324,7 @@ class Loop:
         self._report.say(f"stopped by signal {self._stop.signum} after step {step}")
 
     def _finish(self) -> None:
-        """The last state and the final LoRA, which is written last of all. Done is done: no stop is taken here."""
+        """Writes the last state, and then the final LoRA. The training is complete, so a stop has no effect here."""
         self._metrics.report("finishing", step=self._plan.total_steps)
         with_state = self._options.save_state or self._options.save_state_on_train_end
         self._output.save(Moment(), step=self._plan.total_steps, state=with_state)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LoRA in kohya's layout (networks.lora_flux): W' = W + (alpha / rank) up @ down, on fused projections as they lie.
+"""LoRA in kohya's layout (networks.lora_flux): W' = W + (alpha / rank) up @ down, on the fused projections.
 
-Keys are `lora_unet_` + module name (or `lora_te1_text_model_` for CLIP-L) with `_` for `.`, each with
-`.lora_down.weight` (rank, in), `.lora_up.weight` (out, rank) and `.alpha`; trainers.md 1.6 and the recorded
-header are the source. The weights of the frozen modules are never touched: each Linear's forward is extended.
+Keys are `lora_unet_` (for CLIP-L `lora_te1_text_model_`) + the module's name with `_` for `.`, each with
+`.lora_down.weight` (rank, in), `.lora_up.weight` (out, rank) and `.alpha`; the header of a LoRA by sd-scripts is
+recorded in tests/trainer/data/sd-scripts-lora-header.json. The frozen weights are never changed: each Linear's
+forward function is replaced by one that adds the low-rank part.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from library import randomness
-from library.errors import TrainerError
+from library import lora_fit, randomness
+from library.errors import Misfit, TrainerError
 from library.network_settings import IN_LAYERS, NetworkSettings
 
 TRANSFORMER_PREFIX = "lora_unet"
@@ -29,7 +30,7 @@ CLIP_BLOCKS = ("CLIPAttention", "CLIPMLP")
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Rank and alpha of one layer."""
+    """The rank and alpha of one layer."""
 
     rank: int
     alpha: float
@@ -37,9 +38,9 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Dropouts:
-    """Chances by which, in training, a number between down and up, a rank of a picture, or a whole layer is left out.
+    """Probabilities of dropping, during training, a number between down and up, a rank of a picture, or a layer.
 
-    They draw from torch's default generators, which are seeded at each micro-step: dropout takes no generator.
+    torch's dropout accepts no generator, so it draws from the default ones, which are seeded at each micro-step.
     """
 
     number: float = 0.0
@@ -51,13 +52,22 @@ class LoRALinear(nn.Module):
     """The low-rank part beside one frozen Linear. `up` starts at zero, so training starts from the base model."""
 
     def __init__(
-        self, linear: nn.Linear, *, size: Size, dropouts: Dropouts | None = None, generator: torch.Generator
+        self,
+        linear: nn.Linear,
+        *,
+        size: Size,
+        dropouts: Dropouts | None = None,
+        generator: torch.Generator | None,
     ) -> None:
+        """Without a `generator`, the weights have shapes but no memory, and cannot be written to."""
         super().__init__()
-        down = torch.empty(size.rank, linear.in_features)
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
-        self.down = nn.Parameter(down)
-        self.up = nn.Parameter(torch.zeros(linear.out_features, size.rank))
+        down, up = (size.rank, linear.in_features), (linear.out_features, size.rank)
+        if generator is None:
+            self.down, self.up = (nn.Parameter(torch.zeros(()).expand(shape)) for shape in (down, up))
+        else:
+            drawn = torch.empty(down)
+            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+            self.down, self.up = nn.Parameter(drawn), nn.Parameter(torch.zeros(up))
         self.alpha = size.alpha
         self.scale = size.alpha / size.rank
         self._dropouts = dropouts
@@ -67,7 +77,7 @@ class LoRALinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         frozen = self._frozen_forward(x)
         dropouts = self._dropouts if self.training else None
-        # Under autocast the two products run in its type; without it in the LoRA's own, fp32.
+        # The two products run in autocast's type, or without autocast in the LoRA's own, fp32.
         low = x if torch.is_autocast_enabled(x.device.type) else x.to(self.down.dtype)
         low = functional.linear(low, self.down)
         if dropouts is not None:
@@ -77,12 +87,11 @@ class LoRALinear(nn.Module):
 
 
 def _drop(low: Tensor, dropouts: Dropouts) -> Tensor:
-    """(B, ..., rank) with numbers, and ranks of each picture, left out, the rest being scaled up in their place; or
-    with all of it left out."""
+    """Drops numbers, and ranks per picture, from `low` (B, ..., rank), and scales up the rest; or drops all of it."""
     if dropouts.number:
         low = functional.dropout(low, dropouts.number)
     if dropouts.module:
-        # As a factor, so that nothing is read back from the device; the rest is not scaled up, as in sd-scripts.
+        # A factor of 0 or 1, so that nothing is read back from the device. Not scaled up, as in sd-scripts.
         low = low * (torch.rand((), device=low.device) >= dropouts.module)
     if dropouts.rank:
         shape = (low.shape[0], *[1] * (low.ndim - 2), low.shape[-1])
@@ -100,16 +109,18 @@ class LoRANetwork(nn.Module):
         clip: nn.Module | None,
         rank: int,
         alpha: float,
-        seed: int,
+        seed: int | None,
         settings: NetworkSettings | None = None,
         dropout: float = 0.0,
         sizes: Mapping[str, Size] | None = None,
     ) -> None:
-        """`sizes` (of a file, by key name) decides alone which layers are trained; else rank, alpha and settings do.
+        """`sizes` (from a file, by key name) decides which layers are trained; without it, the other arguments do.
 
-        Alpha 0 is the rank. `dropout` is that of the numbers between down and up.
+        Alpha 0 means the rank. `dropout`: for the numbers between down and up. Without a `seed`, the network has only
+        shapes: saved weights can be compared with it but not loaded into it.
         """
         super().__init__()
+        self._has_weights = seed is not None
         settings = settings or NetworkSettings()
         drops = (dropout, settings.rank_dropout, settings.module_dropout)
         dropouts = Dropouts(number=drops[0], rank=drops[1], module=drops[2]) if any(drops) else None
@@ -120,7 +131,7 @@ class LoRANetwork(nn.Module):
                 own = settings.rank_of(name, rank)
                 size = Size(rank=own, alpha=alpha or own) if own else None
             if size is not None:
-                drawn = randomness.generator("lora", seed, name)
+                drawn = randomness.generator("lora", seed, name) if seed is not None else None
                 self.add_module(name, LoRALinear(linear, size=size, dropouts=dropouts, generator=drawn))
 
     def parts(self) -> Iterator[tuple[str, LoRALinear]]:
@@ -129,7 +140,7 @@ class LoRANetwork(nn.Module):
             yield name, part
 
     def kohya_tensors(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """The LoRA under its file's keys, on the CPU. An alpha that `dtype` cannot hold exactly stays fp32."""
+        """The tensors of the LoRA file by key, on the CPU. An alpha that `dtype` cannot hold exactly stays fp32."""
         tensors = {}
         for name, part in self.parts():
             alpha = torch.tensor(float(part.alpha))
@@ -139,32 +150,39 @@ class LoRANetwork(nn.Module):
             tensors[f"{name}.lora_up.weight"] = part.up.detach().to("cpu", dtype).contiguous().clone()
         return tensors
 
+    def differences(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """All differences between saved weights and this network, one clause each."""
+        return lora_fit.differences(dict(self.parts()), tensors)
+
     @torch.no_grad()
     def load_kohya(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        """Takes over saved weights. Raises TrainerError if a key, a shape or alpha does not fit."""
-        expected = self.kohya_tensors()
-        for key in sorted(expected.keys() ^ tensors.keys()):
-            side = "lacks" if key in expected else "has, but this run does not train,"
-            raise TrainerError(f"{source} does not fit this run: it {side} {key}; use the settings it was made with")
-        for name, part in self.parts():
-            _check_fit(name, part, tensors, source)
+        """Loads saved weights. Raises Misfit with all differences if they do not fit."""
+        if different := self.differences(tensors):
+            raise Misfit(lora_fit.sentence(source, different))
         self._copy(tensors)
 
     @torch.no_grad()
     def begin_with(self, tensors: Mapping[str, Tensor], source: str) -> int:
-        """Takes over the layers that the file and this run share, and tells how many those are (--network_weights).
+        """Loads the layers that a file and this run share (--network_weights), and returns their number.
 
-        Raises TrainerError if there is none, or if the shape or the alpha of one differs.
+        Raises TrainerError if they share none, or if the shape or the alpha of one differs.
         """
         shared = [(name, part) for name, part in self.parts() if f"{name}.lora_down.weight" in tensors]
         if not shared:
-            raise TrainerError(f"{source} has no layer that this run trains; it must be a LoRA with kohya's keys")
-        for name, part in shared:
-            _check_fit(name, part, tensors, source)
+            raise TrainerError(
+                f"{source} has no layer that this run trains; it must be a LoRA with kohya's keys, which "
+                "convert_lora.py to-kohya writes"
+            )
+        own = dict(shared)
+        of_own = {key: tensor for key, tensor in tensors.items() if key.partition(".")[0] in own}
+        if different := lora_fit.differences(own, of_own):
+            raise TrainerError(lora_fit.sentence(source, different), kind="model")
         self._copy(tensors)
         return len(shared)
 
     def _copy(self, tensors: Mapping[str, Tensor]) -> None:
+        if not self._has_weights:
+            return
         for name, part in self.parts():
             if f"{name}.lora_down.weight" in tensors:
                 part.down.copy_(tensors[f"{name}.lora_down.weight"])
@@ -172,48 +190,48 @@ class LoRANetwork(nn.Module):
 
     @torch.no_grad()
     def is_finite(self) -> bool:
-        """Whether all weights are numbers. Waits for the device."""
+        """Whether all weights are finite. Waits for the device."""
         return bool(torch.stack([parameter.isfinite().all() for parameter in self.parameters()]).all())
 
     @torch.no_grad()
-    def limit_norms(self, maximum: float) -> None:
-        """Scales down each part whose alpha/rank up down has a greater Frobenius norm (--scale_weight_norms).
+    def limit_norms(self, maximum: float) -> Tensor:
+        """Scales down each part whose alpha/rank up down has a Frobenius norm above `maximum` (--scale_weight_norms).
 
-        |U D|^2 = sum((U^T U) * (D D^T)), so the product is never made; nothing is read back from the device.
+        Returns the norms before that, one per part, on the device. The product is never computed, since
+        |U D|^2 = sum((U^T U) * (D D^T)). Nothing is read back from the device.
         """
+        norms = []
         for _, part in self.parts():
             product = (part.up.T @ part.up) * (part.down @ part.down.T)
             norm = part.scale * product.sum().clamp(min=0).sqrt()
             factor = (maximum / norm.clamp(min=maximum)).sqrt()
             part.up.mul_(factor)
             part.down.mul_(factor)
+            norms.append(norm)
+        return torch.stack(norms)
 
+    @torch.no_grad()
+    def gradient_norm(self) -> Tensor | None:
+        """The gradient norm that sd-scripts logs, on the device; None without gradients.
 
-def _check_fit(name: str, part: LoRALinear, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raises TrainerError if saved tensors of one part are missing or of another shape or alpha."""
-    for key, own in ((f"{name}.lora_down.weight", part.down), (f"{name}.lora_up.weight", part.up)):
-        if key not in tensors:
-            raise TrainerError(f"{source} does not fit this run: it lacks {key}")
-        if tensors[key].shape != own.shape:
-            raise TrainerError(
-                f"{source} does not fit this run: {key} is {tuple(tensors[key].shape)} there and "
-                f"{tuple(own.shape)} here; use the --network_dim it was made with"
-            )
-    alpha = tensors.get(f"{name}.alpha")
-    if alpha is not None and alpha.numel() != 1:
-        raise TrainerError(f"{source} is damaged: {name}.alpha has {alpha.numel()} numbers, and 1 is right")
-    # Compared in the file's type, since bf16 holds few alphas exactly.
-    if alpha is not None and alpha.item() != torch.tensor(float(part.alpha)).to(alpha.dtype).item():
-        raise TrainerError(
-            f"{source} does not fit this run: alpha is {float(alpha):g} there and {part.alpha:g} here; "
-            "use the --network_alpha it was made with"
-        )
+        For each part, the gradient of the product is, to first order, alpha/rank (up d_down + d_up down). The result
+        is the mean over all parts of the mean norm of its rows. It equals alpha/rank W V with W = [up, d_up] and
+        V = [d_down; down], and the squared norm of a row is w (V V^T) w^T, so the product is never computed.
+        """
+        means = []
+        for _, part in self.parts():
+            if part.up.grad is not None and part.down.grad is not None:
+                left = torch.cat([part.up, part.up.grad], dim=1)
+                right = torch.cat([part.down.grad, part.down])
+                squares = ((left @ (right @ right.T)) * left).sum(dim=1)
+                means.append(part.scale * squares.clamp(min=0).sqrt().mean())
+        return torch.stack(means).mean() if means else None
 
 
 def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
-    """Rank and alpha of each layer of a LoRA file (--dim_from_weights). Without an alpha it is the rank.
+    """Rank and alpha of each layer in a LoRA file (--dim_from_weights). If alpha is missing, it is the rank.
 
-    Raises TrainerError where a layer has no rank or more than one alpha.
+    Raises TrainerError if a layer has no rank or more than one alpha.
     """
     sizes = {}
     for key, tensor in tensors.items():
@@ -229,7 +247,7 @@ def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
 
 
 def find_layers(transformer: nn.Module, clip: nn.Module | None) -> Iterator[tuple[str, nn.Linear]]:
-    """(key name, Linear) of all that can be trained: blocks, then the layers before them, then CLIP-L."""
+    """(key name, Linear) for all layers that can be trained: in the blocks, before the blocks, then in CLIP-L."""
     yield from find_linears(transformer, TRANSFORMER_PREFIX, TRANSFORMER_BLOCKS)
     for name, module in transformer.named_modules():
         if isinstance(module, nn.Linear) and name.partition(".")[0] in IN_LAYERS:

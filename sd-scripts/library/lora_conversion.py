@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A LoRA's layers from kohya's names and fused projections to diffusers' and back: the same product for each.
+"""Converts a LoRA's layers between kohya's names and fused projections and diffusers' names and split ones.
 
-There and back again each tensor is bit for bit what it was (`low_rank` says why).
+Each layer keeps its product. A conversion and its inverse together reproduce each tensor, bit for bit (`low_rank`
+says why).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from library.low_rank import LowRank, fuse, split, swapped_halves
 
 
 def to_diffusers(layers: Mapping[str, LowRank]) -> dict[str, LowRank]:
-    """By kohya's names -> by diffusers' names. Raises TrainerError for a layer that diffusers does not have."""
+    """Layers by kohya's names -> by diffusers'. Raises TrainerError for a layer that diffusers does not have."""
     renamed: dict[str, LowRank] = {}
     for name, layer in layers.items():
         place = place_of_kohya(name)
@@ -35,7 +36,7 @@ def _members(name: str, place: Place, layer: LowRank) -> list[LowRank | None]:
 
 
 def to_kohya(layers: Mapping[str, LowRank]) -> dict[str, LowRank]:
-    """By diffusers' names -> by kohya's names. Raises TrainerError for a layer that kohya's layout does not have."""
+    """Layers by diffusers' names -> by kohya's. Raises TrainerError for a layer that kohya's layout does not have."""
     places: dict[str, Place] = {}
     for name in layers:
         place = place_of_diffusers(name)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a Flux LoRA's layers are called in kohya's layout and in diffusers'. Pure, and without torch.
+"""The names of a Flux LoRA's layers in kohya's layout and in diffusers'. Pure, and without torch. (`lora_naming`
+translates the names of other programs to these.)
 
-kohya keeps the published model's fused projections, diffusers splits them: so one of kohya's layers has one or more
-members in diffusers, whose outputs lie one behind the other. Each name of a table is there once, so both directions
-come out of the same tables (trainers.md 4.2; FluxTransformer2DModel's and CLIPTextModel's module names).
+kohya keeps the published model's fused projections; diffusers splits them. So one of kohya's layers has one or more
+members in diffusers, and its outputs are those of the members, concatenated. Within each table every name is unique,
+so the same tables serve both directions. The members have the module names of FluxTransformer2DModel and
+CLIPTextModel.
 """
 
 from __future__ import annotations
@@ -14,8 +16,16 @@ from typing import Literal
 
 from library.errors import TrainerError
 
-Layout = Literal["kohya", "diffusers", "peft"]
-NAMES: dict[Layout, str] = {"kohya": "kohya's layout", "diffusers": "diffusers' layout", "peft": "PEFT's layout"}
+Layout = Literal["kohya", "diffusers", "peft", "bfl", "onetrainer"]
+NAMES: dict[Layout, str] = {
+    "kohya": "kohya's layout",
+    "diffusers": "diffusers' layout",
+    "peft": "PEFT's layout",
+    "bfl": "BFL's layout",
+    "onetrainer": "OneTrainer's layout",
+}
+Family = Literal["fused", "split"]
+"""Whether a layout keeps the published model's fused projections, as kohya's does, or splits them, as diffusers'."""
 Members = tuple[str, ...]
 
 TRANSFORMER = "transformer"
@@ -38,7 +48,8 @@ SINGLE: dict[str, Members] = {
     "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
     "linear2": ("proj_out",),
 }
-# Outside the blocks. The last modulation's halves are (shift, scale) as published and (scale, shift) in diffusers.
+# Layers outside the blocks. The last modulation's halves are (shift, scale) as published, and (scale, shift) in
+# diffusers.
 SWAPPED = "final_layer_adaLN_modulation_1"
 OUTSIDE: dict[str, Members] = {
     "img_in": ("x_embedder",),
@@ -64,7 +75,7 @@ CLIP: dict[str, Members] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Layers that repeat by a number (or do not, where the prefixes end without one). `label` is for people."""
+    """Layers that repeat in numbered blocks, or a single set of layers if not `numbered`. `label` is for people."""
 
     label: str
     kohya: str
@@ -73,7 +84,7 @@ class Stack:
     numbered: bool = True
 
 
-# transformers 5 calls CLIP's modules without `text_model.`; files have it, and diffusers takes it off where it must.
+# transformers 5 names CLIP's modules without `text_model.`; files have it, and diffusers removes it where necessary.
 STACKS = (
     Stack(
         label="double",
@@ -99,7 +110,8 @@ STACKS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a layer is: in which block (`double 3`), and which of kohya's layers it is, or is a member of."""
+    """The place of a layer in the model: its block (such as `double 3`), the name of kohya's layer that it is or
+    belongs to, and the names of that layer's members in diffusers."""
 
     block: str
     kohya: str
@@ -111,7 +123,10 @@ class Place:
 
 
 def place_of_kohya(name: str) -> Place:
-    """The place of a layer by kohya's name, as `lora_unet_double_blocks_0_img_attn_qkv`. Raises TrainerError."""
+    """The place of a layer with kohya's name, such as `lora_unet_double_blocks_0_img_attn_qkv`.
+
+    Raises TrainerError.
+    """
     for stack in STACKS:
         if found := re.fullmatch(re.escape(stack.kohya) + (r"(\d+)_(.+)" if stack.numbered else "()(.+)"), name):
             number, layer = found.groups()
@@ -121,7 +136,10 @@ def place_of_kohya(name: str) -> Place:
 
 
 def place_of_diffusers(name: str) -> Place:
-    """The same by diffusers' name, as `transformer.transformer_blocks.0.attn.to_q`. Raises TrainerError."""
+    """The place of a layer with diffusers' name, such as `transformer.transformer_blocks.0.attn.to_q`.
+
+    Raises TrainerError.
+    """
     for stack in STACKS:
         if found := re.fullmatch(re.escape(stack.diffusers) + (r"(\d+)\.(.+)" if stack.numbered else "()(.+)"), name):
             number, member = found.groups()
@@ -141,9 +159,9 @@ def _place(stack: Stack, number: str, layer: str) -> Place:
 
 
 def full_name(name: str) -> str:
-    """diffusers' name of a layer as other programs may write it: behind PEFT's prefix, without the part's name, or
-    without CLIP's `text_model.`."""
-    name = name.removeprefix("base_model.model.")
+    """Completes a layer's name in diffusers' layout, which other programs may write with PEFT's or ComfyUI's prefix,
+    without the part's name, or without CLIP's `text_model.`."""
+    name = name.removeprefix("base_model.model.").removeprefix("diffusion_model.")
     if re.match(rf"{TEXT_ENCODER}\.encoder\.", name):
         return name.replace(f"{TEXT_ENCODER}.", f"{TEXT_ENCODER}.text_model.", 1)
     return name if name.startswith((f"{TRANSFORMER}.", f"{TEXT_ENCODER}")) else f"{TRANSFORMER}.{name}"

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a LoRA of any of three layouts. Nothing of it is changed but the place where alpha is told.
+"""Reads a LoRA in any of five layouts. The matrices are not changed, except that an alpha which this program folded
+into lora_B is taken out of it again.
 
-kohya      lora_unet_X.lora_down.weight, .lora_up.weight, .alpha; without an alpha it is the rank
-diffusers  transformer.X.lora_A.weight, .lora_B.weight; text_encoder.X for CLIP-L. An alpha is in X.alpha, in the
-           metadata `lora_adapter_metadata` by diffusers itself, or was folded into lora_B by this program and is
-           in the metadata `fluxgym_alphas`; else it is the rank
+kohya      lora_unet_X.lora_down.weight, .lora_up.weight, .alpha; a missing alpha means the rank
+diffusers  transformer.X.lora_A.weight, .lora_B.weight; text_encoder.X for CLIP-L. The alpha is in X.alpha; or in the
+           metadata `lora_adapter_metadata`, which diffusers writes; or this program has folded it into lora_B and
+           recorded it in the metadata `fluxgym_alphas`; otherwise it is the rank
+bfl        diffusion_model.X.lora_A.weight, .lora_B.weight, where X is the published model's name (used by ComfyUI and
+           ai-toolkit)
+onetrainer lora_transformer_X.lora_down.weight, .lora_up.weight, .alpha, where X is diffusers' name
 peft       a folder with adapter_model.safetensors (base_model.model.X.lora_A.weight) and adapter_config.json for
-           the transformer, and the same in its folder text_encoder/ for CLIP-L
+           the transformer, and the same files in its subfolder text_encoder/ for CLIP-L
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +27,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from library import safetensors_file
+from library import lora_naming, safetensors_header
 from library.errors import TrainerError
-from library.lora_layouts import TEXT_ENCODER, TRANSFORMER, Layout, full_name
+from library.lora_layouts import TEXT_ENCODER, TRANSFORMER, Family, Layout, full_name
 from library.low_rank import LowRank, unfold
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -45,32 +49,40 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True, kw_only=True)
 class LoRAFile:
-    """Layers by kohya's names, or (diffusers, peft) by diffusers' names. `metadata` lacks what only tells alphas."""
+    """Layers by kohya's names (family "fused") or by diffusers' ("split"). `metadata` lacks the keys that only hold
+    alphas."""
 
     layout: Layout
+    family: Family
     layers: dict[str, LowRank]
     metadata: dict[str, str]
 
 
 AlphaOf = Callable[[str, int], float | None]
-"""The alpha of a layer (its name within its part, its rank), or None where nothing is told."""
+"""A function from a layer's name within its part, and its rank, to its alpha, or None if it is not given."""
 
 
 def read(path: Path) -> LoRAFile:
-    """A file of any layout, or PEFT's folder. Raises TrainerError."""
+    """Reads a file in any layout, or PEFT's folder. Raises TrainerError."""
     folder = path if path.is_dir() else path.parent if path.name == WEIGHTS else None
     if folder is not None:
         return _read_peft(folder)
     tensors, metadata = _read_tensors(path)
-    layout: Layout = "kohya" if any(".lora_down." in key for key in tensors) else "diffusers"
-    if layout == "kohya":
-        return LoRAFile(layout=layout, layers=_layers(tensors, path, str, {}), metadata=metadata)
-    noted = _noted_alphas(metadata, path)
+    naming = lora_naming.identify(_module_names(tensors), f"{path}")
+    told: Mapping[str, AlphaOf] = {}
+    noted: Mapping[str, float] = {}
+    if naming.family == "split":
+        noted, told = _noted_alphas(metadata, path), _told_alphas(metadata, path)
     layers = {
         name: unfold(layer, noted[name]) if name in noted else layer
-        for name, layer in _layers(tensors, path, full_name, _told_alphas(metadata, path)).items()
+        for name, layer in _layers(tensors, path, naming.canonical, told).items()
     }
-    return LoRAFile(layout=layout, layers=layers, metadata=metadata)
+    return LoRAFile(layout=naming.layout, family=naming.family, layers=layers, metadata=metadata)
+
+
+def _module_names(keys: Iterable[str]) -> list[str]:
+    found = (KEY.fullmatch(key) for key in keys)
+    return list(dict.fromkeys(match[1] for match in found if match))
 
 
 def _read_peft(folder: Path) -> LoRAFile:
@@ -85,7 +97,7 @@ def _read_peft(folder: Path) -> LoRAFile:
         layers |= _layers(tensors, place / WEIGHTS, functools.partial(_in_part, part=part), {part: alpha_of})
     if not layers:
         raise TrainerError(f"{folder} has no {CONFIG}; PEFT's layout has it beside {WEIGHTS}")
-    return LoRAFile(layout="peft", layers=layers, metadata=metadata)
+    return LoRAFile(layout="peft", family="split", layers=layers, metadata=metadata)
 
 
 def _in_part(name: str, *, part: str) -> str:
@@ -93,8 +105,9 @@ def _in_part(name: str, *, part: str) -> str:
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and the metadata. Nothing is loaded of a file that is no LoRA, which may be a whole model."""
-    keys = safetensors_file.read_shapes(path, "LoRA")
+    """All tensors and the metadata. Raises TrainerError for a file that is not a LoRA, without loading any tensor: it
+    may be a complete model."""
+    keys = safetensors_header.read_shapes(path, "LoRA")
     if not keys:
         raise TrainerError(f"{path} has no tensors; it must be a LoRA")
     for key in keys:
@@ -108,7 +121,10 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _layers(
     tensors: Mapping[str, Tensor], path: Path, full: Callable[[str], str], told: Mapping[str, AlphaOf]
 ) -> dict[str, LowRank]:
-    """Pairs downs and ups. Raises TrainerError if one has no other."""
+    """The layers, each with its down and up. `full` translates a module's name; `told` gives alphas by part.
+
+    Raises TrainerError if a layer lacks one of the two, or if they do not fit each other.
+    """
     sides: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if found := KEY.fullmatch(key):
@@ -131,17 +147,18 @@ def _layer(name: str, sides: Mapping[str, Tensor], path: Path, told: Mapping[str
     rank = down.shape[0]
     part, _, within = name.partition(".")
     alpha = float(sides["alpha"]) if "alpha" in sides else told[part](within, rank) if part in told else None
-    # sd-scripts takes alpha 0 for the rank.
+    # In sd-scripts, alpha 0 means the rank.
     return LowRank(down=down, up=up, alpha=alpha or float(rank))
 
 
 def _noted_alphas(metadata: dict[str, str], path: Path) -> dict[str, float]:
-    """The alphas that this program folded into a file, taken out of its metadata."""
+    """The alphas that this program folded into the file's lora_B, removed from the metadata."""
     return {name: float(alpha) for name, alpha in _json(metadata.pop(FOLDED_ALPHAS, "{}"), f"{path}").items()}
 
 
 def _told_alphas(metadata: dict[str, str], path: Path) -> dict[str, AlphaOf]:
-    """What diffusers wrote of each part's LoraConfig, taken out of the metadata: it holds for that layout alone."""
+    """The alphas from each part's LoraConfig, which diffusers wrote. They are removed from the metadata, since they
+    are valid only in that layout."""
     told = _json(metadata.pop(DIFFUSERS_METADATA, "{}"), f"{path}")
     parts: dict[str, dict[str, Any]] = {}
     for key, value in told.items():
@@ -151,7 +168,7 @@ def _told_alphas(metadata: dict[str, str], path: Path) -> dict[str, AlphaOf]:
 
 
 def _alpha_of(config: Mapping[str, Any], source: str) -> AlphaOf:
-    """Alphas as PEFT's LoraConfig tells them. Raises TrainerError for what has no place in kohya's layout."""
+    """The alphas of PEFT's LoraConfig. Raises TrainerError for settings that kohya's layout cannot express."""
     for setting in ("use_dora", "lora_bias", "use_qalora"):
         if config.get(setting):
             raise TrainerError(f"{source}: {setting} is not known here; only plain LoRA is")
@@ -159,7 +176,7 @@ def _alpha_of(config: Mapping[str, Any], source: str) -> AlphaOf:
     default = config.get("lora_alpha")
 
     def alpha_of(name: str, rank: int) -> float | None:
-        # As peft.utils.get_pattern_key does: the end of a name, in whole words.
+        # As in peft.utils.get_pattern_key, a pattern matches the end of a name, starting after a dot.
         own = next((alpha for key, alpha in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
         if own is None:
             return None

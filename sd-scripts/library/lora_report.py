@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a LoRA is, as data and as text: layout, ranks, alphas, norms of its blocks, and its metadata."""
+"""Describes a LoRA, as data and as text: layout, ranks, alphas, norms of its blocks, and metadata."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from library.errors import TrainerError
-from library.lora_layouts import Layout, place_of_diffusers, place_of_kohya
+from library.lora_layouts import Family, Layout, place_of_diffusers, place_of_kohya
 from library.lora_reading import LoRAFile
 from library.low_rank import LowRank
 
 T = TypeVar("T")
 OTHER = "other"
-# Of some ninety keys those that tell how it was trained.
+# Of some ninety metadata keys, the ones that say how the LoRA was trained.
 TELLING = (
     *("modelspec.title", "modelspec.architecture", "ss_output_name", "ss_base_model_version", "ss_sd_model_name"),
     *("ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args", "ss_steps", "ss_max_train_steps"),
@@ -35,8 +35,12 @@ TELLING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`ranks`, `alphas` and `types` count layers. `norms`: of alpha/rank up down, by block; the Frobenius norm of all
-    layers of the block together, so it is the same in each layout. `not_finite` names layers with NaN or infinity."""
+    """The facts about a LoRA.
+
+    `ranks`, `alphas` and `types` count layers by value. `norms`: by block, the Frobenius norm of
+    `alpha/rank * up @ down` over all layers of the block together, so that it is the same in each layout.
+    `not_finite`: names of layers with NaN or infinity.
+    """
 
     layout: Layout
     modules: int
@@ -48,7 +52,7 @@ class Report:
     metadata: dict[str, str]
 
     def as_json(self) -> dict[str, object]:
-        """For json.dumps: a norm that is not finite has no number there and is null."""
+        """A dictionary for json.dumps. A norm that is not finite becomes null, since JSON has no number for it."""
         norms = {block: norm if math.isfinite(norm) else None for block, norm in self.norms.items()}
         return asdict(self) | {"norms": norms}
 
@@ -61,14 +65,14 @@ def report_of(file: LoRAFile) -> Report:
         ranks=_counted(layer.rank for layer in layers.values()),
         alphas=_counted(layer.alpha for layer in layers.values()),
         types=_counted(str(layer.up.dtype).removeprefix("torch.") for layer in layers.values()),
-        norms=_norms(file.layout, layers),
+        norms=_norms(file.family, layers),
         not_finite=[name for name, layer in layers.items() if not _is_finite(layer)],
         metadata=dict(sorted(file.metadata.items())),
     )
 
 
 def _counted(values: Iterable[T]) -> dict[T, int]:
-    """The commonest first."""
+    """How often each value occurs, the most common first."""
     return dict(Counter(values).most_common())
 
 
@@ -76,18 +80,18 @@ def _is_finite(layer: LowRank) -> bool:
     return bool(layer.down.isfinite().all() and layer.up.isfinite().all())
 
 
-def _norms(layout: Layout, layers: Mapping[str, LowRank]) -> dict[str, float]:
-    """By block, in the model's order."""
+def _norms(family: Family, layers: Mapping[str, LowRank]) -> dict[str, float]:
+    """The norms by block, in the model's order."""
     squares: dict[str, float] = {}
     for name, layer in layers.items():
-        block = _block(layout, name)
+        block = _block(family, name)
         squares[block] = squares.get(block, 0.0) + layer.squared_norm
     return {block: math.sqrt(squares[block]) for block in sorted(squares, key=_order)}
 
 
-def _block(layout: Layout, name: str) -> str:
+def _block(family: Family, name: str) -> str:
     try:
-        return (place_of_kohya(name) if layout == "kohya" else place_of_diffusers(name)).block
+        return (place_of_kohya(name) if family == "fused" else place_of_diffusers(name)).block
     except TrainerError:
         return OTHER
 
@@ -98,7 +102,7 @@ def _order(block: str) -> tuple[int, int]:
 
 
 def as_text(report: Report) -> str:
-    """For people: a line for each fact, then the metadata that tell most, then a line for each block."""
+    """The report for people: a line for each fact, then the most informative metadata, then a line for each block."""
     lines = [
         f"layout   {report.layout}",
         f"modules  {report.modules}",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a LoRA in one of three layouts (`lora_reading` has them); what is written is whole or not there.
+"""Writes a LoRA in one of three layouts, which `lora_reading` describes. The result is complete or does not exist.
 
-Many readers of diffusers' layout know no alpha, so there each scale is folded into lora_B. Hashes are written into
-kohya's files only: they are of its tensors. Each writer raises OSError.
+Many readers of diffusers' layout ignore alpha, so there the scale is folded into lora_B. Only files in kohya's layout
+get hashes, which are defined for its tensors. Each writer raises OSError.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def write_kohya(path: Path, layers: Mapping[str, LowRank], metadata: Mapping[str, str]) -> None:
-    """With the two hashes of the tensors. An alpha that the type of its layer cannot hold exactly is fp32."""
+    """Writes kohya's layout, with the two hashes. An alpha that its layer's type cannot hold exactly is fp32."""
     tensors = {}
     for name, layer in layers.items():
         alpha = torch.tensor(layer.alpha, dtype=torch.float32)
@@ -40,7 +40,7 @@ def write_kohya(path: Path, layers: Mapping[str, LowRank], metadata: Mapping[str
 
 
 def write_diffusers(path: Path, layers: Mapping[str, LowRank], metadata: Mapping[str, str]) -> None:
-    """Each scale is folded into its lora_B, and its alpha noted in the metadata."""
+    """Writes diffusers' layout. Each scale is folded into its lora_B, and the alpha is recorded in the metadata."""
     tensors = {}
     for name, layer in layers.items():
         plain = fold(layer)
@@ -50,7 +50,7 @@ def write_diffusers(path: Path, layers: Mapping[str, LowRank], metadata: Mapping
 
 
 def write_peft(folder: Path, layers: Mapping[str, LowRank], metadata: Mapping[str, str]) -> None:
-    """One adapter for each model. The names of CLIP-L's modules are those of transformers 5."""
+    """Writes PEFT's layout, one adapter per model. CLIP-L's modules have their names in transformers 5."""
 
     def fill(place: Path) -> None:
         for part, own in _by_part(layers).items():
@@ -78,10 +78,10 @@ def _by_part(layers: Mapping[str, LowRank]) -> dict[str, dict[str, LowRank]]:
 
 
 def peft_config(layers: Mapping[str, LowRank]) -> dict[str, Any]:
-    """PEFT's LoraConfig of these layers: the commonest rank and alpha, and by name what differs from them."""
+    """PEFT's LoraConfig for these layers: the most common rank and alpha, and by name those that differ."""
     rank = _commonest(layer.rank for layer in layers.values())
     alpha = _commonest(layer.alpha for layer in layers.values())
-    # PEFT compares with the end of a module's name, and `^` with the whole of it.
+    # PEFT matches a pattern against the end of a module's name; with `^`, it has to match the complete name.
     keys = {name: f"^{name}" if any(other.endswith(f".{name}") for other in layers) else name for name in layers}
     return {
         "peft_type": "LORA",
@@ -107,12 +107,12 @@ def _number(value: float) -> float | int:
 
 
 def _unhashed(metadata: Mapping[str, str]) -> dict[str, str]:
-    """For another layout than kohya's, whose tensors the hashes are of."""
+    """The metadata without the hashes, which are only right for kohya's layout, and with `format`."""
     return {"format": "pt"} | {key: value for key, value in metadata.items() if key not in HASHES}
 
 
 def _distinct(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """safetensors refuses tensors that share memory, as the members of a fused layer share its `down`."""
+    """Copies tensors that share memory, since safetensors refuses them. A fused layer's members share its `down`."""
     seen: set[int] = set()
     distinct = {}
     for key, tensor in tensors.items():

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of a prediction by --loss_type: of each number, weighted by noise level and mask, then of each picture.
+"""The loss of a prediction by --loss_type: per number, weighted by noise level and mask, then averaged per picture.
 
-Formulas, and their order, are sd-scripts' (trainers.md 1.7); all is computed in fp32. A mask scales the loss and does
-not shorten the mean, so that a picture of which little counts weighs little.
+Formulas and their order are those of sd-scripts (recorded in tests/trainer/data/sd-scripts-losses.json); everything
+is computed in fp32. A mask scales the loss, but the mean is still over all numbers, so a picture that is mostly
+masked has little weight.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ def of_pictures(
     mask_B1hw: Tensor | None,
     options: Options,
 ) -> Tensor:
-    """The loss of each picture, (B,). `sigma_B` is the noise level, `timestep_B` (0 to 1) what the model was told.
+    """The loss of each picture, (B,). `sigma_B`: the noise level; `timestep_B`: the level that the model got, 0 to 1.
 
-    The mask is 0 to 1, at the latents' size or any other, which is then averaged to theirs.
+    The mask is from 0 to 1. If its size is not that of the latents, it is averaged to that size.
     """
     threshold_B = huber_threshold(timestep_B, options)
     losses_BChw = of_numbers(prediction_BChw.float(), target_BChw.float(), options.loss_type, threshold_B)
@@ -40,7 +41,7 @@ def of_pictures(
 
 
 def of_numbers(prediction: Tensor, target: Tensor, loss_type: str, threshold_B: Tensor | None) -> Tensor:
-    """l1, l2, or the pseudo-Huber losses, which are square near 0 and straight beyond the threshold c:
+    """The loss of each number: l1, l2, or a pseudo-Huber loss, quadratic near 0 and linear beyond the threshold c:
     huber 2 c (sqrt(x^2 + c^2) - c), smooth_l1 2 (sqrt(x^2 + c^2) - c)."""
     difference = prediction - target
     if loss_type == "l2":
@@ -54,7 +55,10 @@ def of_numbers(prediction: Tensor, target: Tensor, loss_type: str, threshold_B: 
 
 
 def huber_threshold(timestep_B: Tensor, options: Options) -> Tensor | None:
-    """c of each picture: constant, or falling from huber_scale at no noise to huber_c times that at only noise."""
+    """The threshold c of each picture, (B,), or None for a loss without one.
+
+    It is constant, or falls exponentially from huber_scale without noise to huber_c * huber_scale at pure noise.
+    """
     if options.loss_type not in ("huber", "smooth_l1"):
         return None
     if options.huber_schedule == "constant":
@@ -65,7 +69,7 @@ def huber_threshold(timestep_B: Tensor, options: Options) -> Tensor | None:
 
 
 def level_weight(sigma_B: Tensor, scheme: str) -> Tensor:
-    """What a noise level weighs by --weighting_scheme (the SD3 paper, arXiv 2403.03206)."""
+    """The weight of each noise level by --weighting_scheme (the SD3 paper, arXiv 2403.03206)."""
     if scheme == "sigma_sqrt":
         return sigma_B**-2.0
     if scheme == "cosmap":
@@ -74,6 +78,6 @@ def level_weight(sigma_B: Tensor, scheme: str) -> Tensor:
 
 
 def of_batch(losses_B: Tensor, is_reg_B: Tensor, prior_loss_weight: float) -> Tensor:
-    """The mean over the batch, a scalar; regularisation pictures weigh --prior_loss_weight."""
-    # Filled in, since torch.where would copy its two numbers to the device and wait for that.
+    """The mean over the batch, a scalar. Regularisation pictures have the weight --prior_loss_weight."""
+    # masked_fill, since torch.where would copy its two numbers to the device and wait for that.
     return (losses_B * torch.ones_like(losses_B).masked_fill(is_reg_B, prior_loss_weight)).mean()

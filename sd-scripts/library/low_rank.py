@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One low-rank layer, and what does not change it: splitting a fused one, fusing parts, moving alpha into `up`.
+"""A low-rank layer, and operations that keep its product: splitting a fused one, fusing parts, moving alpha to `up`.
 
-A layer stands for the product scale * up @ down with scale = alpha / rank. Each function keeps that product: bit for
-bit where numbers are only moved or multiplied by a power of two, and else to the rounding of fp32.
+A layer stands for the product scale * up @ down with scale = alpha / rank. Each function keeps that product, bit for
+bit if numbers are only moved or multiplied by a power of two, and otherwise up to the rounding of fp32.
 
-A fused layer is split in one of two ways, and fused again in the other direction, so that both ways lead back to the
-same bits (trainers.md 4.2):
+A fused layer is split in one of two ways. Fusing reverses either of them, so both lead back to the same bits
+(docs/decisions/0058-lora-layouts.md):
 
-    shared      one `down` for all members, the rows of `up` are split: it was trained fused, as kohya does
-    block-wise  `down` is the members' one behind the other, `up` their block diagonal: trained split, as PEFT does
+    shared      all members get the same `down`, and the rows of `up` are split: it was trained fused, as by kohya
+    block-wise  `down` is the members' stacked, `up` is their block diagonal: it was trained split, as by PEFT
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QKV = 3
 
 @dataclass(frozen=True, kw_only=True)
 class LowRank:
-    """down: (rank, in), up: (out, rank)."""
+    """One layer. `down`: (rank, in), `up`: (out, rank)."""
 
     down: Tensor
     up: Tensor
@@ -42,19 +42,22 @@ class LowRank:
 
     @property
     def squared_norm(self) -> float:
-        """The squared Frobenius norm of scale * up @ down, which is never made:
+        """The squared Frobenius norm of scale * up @ down, computed without the product:
         |U D|^2 = sum((U^T U) * (D D^T))."""
         up, down = self.up.double(), self.down.double()
         return max(0.0, self.scale**2 * ((up.T @ up) * (down @ down.T)).sum().item())
 
 
 def widths(members: int, width: int) -> list[int]:
-    """Outputs of each member of a fused projection of a model that is `width` wide: q, k, v, and then the MLP."""
+    """The outputs of each member of a fused projection in a model of this width: q, k, v, and then the MLP."""
     return [width] * QKV + [MLP_RATIO * width] * (members - QKV)
 
 
 def split(layer: LowRank, members: int) -> list[LowRank | None]:
-    """The layers of the members of a fused projection; None for one that has none. Raises ValueError by its shape."""
+    """The layers of a fused projection's members; None for a member that no rank belongs to.
+
+    Raises ValueError if the layer's outputs are not those of so many members.
+    """
     outputs = widths(members, layer.down.shape[1])
     if layer.up.shape[0] != sum(outputs):
         raise ValueError(f"it has {layer.up.shape[0]} outputs, and {members} members have {sum(outputs)}")
@@ -77,12 +80,15 @@ def split(layer: LowRank, members: int) -> list[LowRank | None]:
 
 
 def _owners(rows: Sequence[Tensor]) -> list[int] | None:
-    """For each rank the member whose rows alone it touches, in the members' order; None if it is not block-wise."""
+    """For each rank, the index of the only member whose rows it touches.
+
+    None if the layer is not block-wise, with the ranks in the members' order.
+    """
     used_MR = torch.stack([(row != 0).any(dim=0) for row in rows]).tolist()
     owners: list[int] = []
     for column in zip(*used_MR, strict=True):
         touched = [index for index, used in enumerate(column) if used]
-        # A rank that touches nothing goes with the one before it.
+        # A rank that touches nothing belongs to the same member as the one before it.
         owners.append(touched[0] if touched else (owners[-1] if owners else 0))
         if len(touched) > 1 or owners != sorted(owners):
             return None
@@ -90,7 +96,7 @@ def _owners(rows: Sequence[Tensor]) -> list[int] | None:
 
 
 def fuse(parts: Sequence[LowRank | None]) -> LowRank:
-    """The layer of a fused projection from its members', in order; None where a member is not trained.
+    """The layer of a fused projection, from those of its members in order. None stands for an untrained member.
 
     Raises ValueError if all are None, or if their shapes are not those of one projection.
     """
@@ -125,7 +131,7 @@ def _check_members(parts: Sequence[LowRank | None]) -> None:
 
 
 def _block_diagonal(parts: Sequence[LowRank | None], width: int) -> Tensor:
-    """(sum of outputs, sum of ranks). A member that is not trained has rows of zeros."""
+    """The block diagonal of the members' `up`: (sum of outputs, sum of ranks). Untrained members have zeros."""
     blocks = [
         torch.zeros(rows, 0) if part is None else part.up
         for part, rows in zip(parts, widths(len(parts), width), strict=True)
@@ -136,13 +142,15 @@ def _block_diagonal(parts: Sequence[LowRank | None], width: int) -> Tensor:
 
 
 def swapped_halves(layer: LowRank) -> LowRank:
-    """The first and the second half of the outputs change places."""
+    """The layer with the first and the second half of its outputs swapped."""
     return replace(layer, up=torch.cat(layer.up.chunk(2)[::-1]))
 
 
 def fold(layer: LowRank) -> LowRank:
-    """The same with scale 1: `up` takes it in. In the type of `up` where that is exact, as it is for a power of two,
-    and else in fp32."""
+    """The layer with its scale multiplied into `up`, so that its scale is 1.
+
+    `up` keeps its type if that is exact, as for a power of two; otherwise it becomes fp32.
+    """
     if layer.scale == 1:
         return layer
     product = layer.up.double() * layer.scale
@@ -152,7 +160,7 @@ def fold(layer: LowRank) -> LowRank:
 
 
 def unfold(layer: LowRank, alpha: float) -> LowRank:
-    """The inverse of `fold` for the alpha that was there before; in the type of `down` where that loses nothing."""
+    """The inverse of `fold`. `alpha`: the alpha before it. `up` gets the type of `down` if that loses nothing."""
     quotient = layer.up.double() / (alpha / layer.rank)
     before = replace(layer, up=quotient.to(layer.down.dtype), alpha=alpha)
     again = fold(before).up

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `ss_*` and `modelspec.*` metadata of a LoRA, with the keys and the spelling that sd-scripts writes.
 
-All values are text, "None" and "False" included. The keys are those of a recorded file
-(tests/trainer/data/sd-scripts-lora-header.json); what this trainer cannot do yet has the value for "off".
+All values are text, including "None" and "False". The keys are those of a recorded file
+(tests/trainer/data/sd-scripts-lora-header.json); a feature that this trainer lacks gets the value for "off".
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from library.options import Options
 from library.plan import Plan
 
 IMPLEMENTATION = "https://github.com/black-forest-labs/flux"
-# Pixels a side, where --resolution does not say: what a dataset.toml says does not count here.
+# Pixels per side without --resolution. The resolution in a dataset.toml is not used here.
 FLUX_SIZE = 1024
-# Options whose value is written as it is.
+# Options whose value is written unchanged.
 FROM_OPTIONS = (
     *("learning_rate", "text_encoder_lr", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps"),
     *("lr_scheduler", "network_module", "mixed_precision", "max_grad_norm", "training_comment", "loss_type"),
     *("cache_latents", "guidance_scale", "timestep_sampling", "sigmoid_scale", "model_prediction_type"),
     *("discrete_flow_shift", "weighting_scheme", "model_type"),
 )
-# The same, with what sd-scripts writes where this trainer has no such option yet.
+# Names by the value that sd-scripts writes when the option is not used. If this trainer has the option, its value is
+# written instead.
 OFF = {
     "None": (
         *("adaptive_noise_scale", "noise_offset", "network_dropout", "max_token_length", "face_crop_aug_range"),
@@ -54,7 +55,7 @@ OFF = {
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One run of the program. Neither value has an effect on the training."""
+    """One run of the program. Neither value affects the training."""
 
     identity: int
     started_at: float
@@ -76,7 +77,8 @@ def build(
     schnell: bool,
     step: int,
 ) -> dict[str, str]:
-    """All metadata but the two hashes of the tensors. `optimizer`: the class that steps, with its module."""
+    """All metadata except the two hashes of the tensors. `optimizer`: the class that is really used, with its module.
+    `step`: the number of steps done."""
     written = {f"ss_{name}": str(getattr(options, name, value)) for value, names in OFF.items() for name in names}
     written |= {f"ss_{name}": str(getattr(options, name)) for name in FROM_OPTIONS}
     written |= _run(options, plan, seed, session, optimizer, step)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of one batch: all that touches the device in a step, but the optimizer."""
+"""The loss of one batch: everything that a step computes on the device, except for the optimizer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from library.batches import Batch
 from library.flux_model import Flux, image_ids, pack, unpack
 from library.options import Options
 
-# Below this a step is so short that OpenMP's threads only wait for each other: 19 to 25 ms with one thread against
-# 179 to 940 ms with two on a shared 2-core machine (trainers.md 4.5).
+# In smaller models a step is so short that OpenMP's threads mostly wait for each other: on a shared 2-core machine it
+# took 19 to 25 ms with one thread and 179 to 940 ms with two.
 ONE_THREAD_BELOW_PARAMETERS = 50_000_000
 
 
 def choose_threads(parameters: int) -> None:
-    """One CPU thread for tiny models, unless OMP_NUM_THREADS says otherwise."""
+    """Uses one CPU thread for tiny models, unless OMP_NUM_THREADS is set."""
     if parameters < ONE_THREAD_BELOW_PARAMETERS and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
 
@@ -34,7 +34,7 @@ def loss_of(
     accelerator: Accelerator,
     dtype: torch.dtype,
 ) -> Tensor:
-    """The flow-matching loss of one batch, a scalar. `dtype` is the frozen models' type."""
+    """The flow-matching loss of one batch, a scalar on the device. `dtype` is the frozen models' type."""
     batch = batch.on(accelerator.device)
     latents_BChw, noise_BChw, sigma_B = batch.latents_BChw, batch.noise_BChw, batch.sigma_B
     height, width = latents_BChw.shape[2:]

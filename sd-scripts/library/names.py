@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sd-scripts' names of files and folders, and which of them are too old to keep (trainers.md 1.4). All pure."""
+"""sd-scripts' names of files and folders, and which of them --save_last_n_* makes outdated. All pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from library.options import Options
 
-# Base names where --output_name is not given.
+# Base names without --output_name.
 EPOCH_NAME, STEP_NAME, LAST_NAME = "epoch", "at", "last"
 
 
@@ -34,7 +34,7 @@ def lora_name(options: Options, moment: Moment) -> str:
 
 
 def average_name(options: Options, moment: Moment) -> str:
-    """Of the moving average beside a LoRA."""
+    """The name of the moving average that is saved beside a LoRA."""
     return f"{stem(options, moment)}-ema.safetensors"
 
 
@@ -43,9 +43,10 @@ def state_name(options: Options, moment: Moment) -> str:
 
 
 def outdated(options: Options, moment: Moment, *, state: bool) -> Moment | None:
-    """What a save makes too old, by --save_last_n_*; None where everything is kept.
+    """The save that the one at `moment` makes outdated, by --save_last_n_*; None if all are kept.
 
-    Epochs: the one `every * n` before. Steps: n counts steps, not saves (save 5, last 5: at 20, 15 stays, 10 goes).
+    Epochs: the one `every * n` epochs earlier. Steps: n counts steps, not saves (with --save_every_n_steps 5 and
+    --save_last_n_steps 5, the save at 20 keeps 15 and removes 10).
     """
     if moment.epoch is not None and options.save_every_n_epochs:
         keep = (options.save_last_n_epochs_state if state else None) or options.save_last_n_epochs
@@ -64,7 +65,7 @@ def outdated(options: Options, moment: Moment, *, state: bool) -> Moment | None:
 def sample_name(options: Options, *, epoch: int | None, step: int, index: int, date: str, seed: int | None) -> str:
     """NAME_e000004_00_20261123131507.png after an epoch (0: before the first), NAME_000150_00_... after a step.
 
-    The seed follows where the prompt has one: ..._42.png.
+    If the prompt has a seed, the name ends in it: ..._42.png.
     """
     base = f"{options.output_name}_" if options.output_name else ""
     when = f"e{epoch:06d}" if epoch is not None else f"{step:06d}"
@@ -73,7 +74,7 @@ def sample_name(options: Options, *, epoch: int | None, step: int, index: int, d
 
 @dataclass(frozen=True, kw_only=True)
 class SampleName:
-    """What a sample's name tells: after which epoch or step, of which prompt (from 0), and when."""
+    """The parts of a sample's name: after which epoch or step, of which prompt (from 0), and when it was made."""
 
     epoch: int | None
     step: int | None
@@ -82,7 +83,7 @@ class SampleName:
 
 
 def read_sample_name(options: Options, name: str) -> SampleName | None:
-    """`sample_name` backwards; None for what is no sample of this training."""
+    """The inverse of `sample_name`; None if the name is not that of a sample of this training."""
     base = re.escape(f"{options.output_name}_") if options.output_name else ""
     found = re.fullmatch(base + r"(?:e(\d{6,})|(\d{6,}))_(\d{2,})_(\d{14})(?:_\d+)?\.png", name)
     if found is None:
@@ -94,5 +95,5 @@ def read_sample_name(options: Options, name: str) -> SampleName | None:
 
 
 def contact_sheet_name(options: Options) -> str:
-    """NAME-contact-sheet.png. It ends in no date, so that nobody takes it for a sample."""
+    """NAME-contact-sheet.png. It has no date at its end, so `read_sample_name` does not take it for a sample."""
     return f"{options.output_name}-contact-sheet.png" if options.output_name else "contact-sheet.png"

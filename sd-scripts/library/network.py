@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LoRA of a run, made from the command line: which layers, at which ranks, beginning with which weights."""
+"""Builds the LoRA of a run from the command line: its layers, their ranks, and their initial weights."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from library.lora import LoRANetwork, sizes_in
 from library.options import Options
 
 
-def build(options: Options, *, transformer: nn.Module, clip: nn.Module | None, seed: int) -> LoRANetwork:
-    """The LoRA on the transformer, and on CLIP-L where it is given.
+def build(options: Options, *, transformer: nn.Module, clip: nn.Module | None, seed: int | None) -> LoRANetwork:
+    """The LoRA on the transformer, and on CLIP-L if `clip` is given. If `seed` is None, it has shapes but no weights.
 
-    Raises TrainerError if nothing is left to train, or if --network_weights do not fit.
+    Raises TrainerError if no layer is left to train, or if --network_weights do not fit.
     """
     weights = safetensors_file.load(options.network_weights) if options.network_weights else {}
     network = LoRANetwork(
@@ -33,7 +33,8 @@ def build(options: Options, *, transformer: nn.Module, clip: nn.Module | None, s
             "--dim_from_weights: no layer of --network_weights is one of this model's; it must be a LoRA with "
             "kohya's keys"
             if options.dim_from_weights
-            else "--network_args leave no layer to train"
+            else "--network_args leave no layer to train",
+            kind="command_line",
         )
     ranks = sorted({part.down.shape[0] for _, part in parts})
     print(f"create LoRA network: {len(parts)} modules, rank {', '.join(map(str, ranks))}", flush=True)

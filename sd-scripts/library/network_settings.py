@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--network_args: which layers are trained, at which rank and rate, and what is dropped. Pure, and without torch.
+"""--network_args: which layers are trained, at which rank and rate, and the dropouts. Pure, and without torch.
 
-Names, order and precedence are those of sd-scripts' networks.lora_flux: train_blocks stands over all; a rank
-by pattern (network_reg_dims) stands over the choice of blocks by index and over ranks by part, and these over
---network_dim; rank 0 leaves a layer out. Layers go by their key names: lora_unet_double_blocks_0_img_attn_qkv.
+Names, order and precedence are those of sd-scripts' networks.lora_flux. train_blocks overrides everything else; a
+rank by pattern (network_reg_dims) overrides the choice of blocks by index and the ranks by part, which override
+--network_dim; rank 0 leaves a layer out. Layers have their key names, such as lora_unet_double_blocks_0_img_attn_qkv.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TRAIN_BLOCKS = ("all", "double", "single")
-# What a name has to contain for the rank of a part, in the order in which they are tried.
+# What a layer's name must contain to get the rank of a part, in the order in which the parts are tried.
 PARTS = {
     "img_attn_dim": ("img_attn",),
     "txt_attn_dim": ("txt_attn",),
@@ -25,7 +25,7 @@ PARTS = {
     "single_dim": ("single_blocks", "linear"),
     "single_mod_dim": ("modulation",),
 }
-# The layers before the blocks, in the order of in_dims.
+# The layers before the blocks, in the order of the five ranks of in_dims.
 IN_LAYERS = ("img_in", "time_in", "vector_in", "guidance_in", "txt_in")
 Indices = frozenset[int] | None
 """Chosen blocks; None: all."""
@@ -33,7 +33,7 @@ Indices = frozenset[int] | None
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """What --network_args say. The defaults are those of an empty list."""
+    """The values of --network_args. The defaults are those of an empty list."""
 
     train_blocks: str = "all"
     part_ranks: dict[str, int] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class NetworkSettings:
     plus_ratio_clip: float | None = None
 
     def rank_of(self, name: str, default: int) -> int:
-        """The rank of a layer, 0 where it is left out. `default` is --network_dim."""
+        """The rank of a layer, 0 if it is left out. `default` is --network_dim."""
         block = re.match(r"lora_unet_(double|single)_blocks_(\d+)_", name)
         if block is not None and self.train_blocks not in ("all", block[1]):
             return 0
@@ -69,17 +69,18 @@ class NetworkSettings:
         return default
 
     def rate_pattern_of(self, name: str) -> int | None:
-        """Which of `pattern_rates` gives the learning rate of a layer; None: none of them."""
+        """The index in `pattern_rates` of the entry that gives a layer's learning rate; None if none matches."""
         matches = (re.search(pattern, name) for pattern, _ in self.pattern_rates)
         return next((index for index, match in enumerate(matches) if match), None)
 
     def plus_ratio_of(self, prefix: str) -> float | None:
-        """LoRA+: how many times as fast the up matrices of layers with this prefix are trained; None: it is off."""
+        """LoRA+: the ratio of the up matrices' learning rate to the down matrices', for layers with this prefix; None
+        if LoRA+ is off."""
         own = self.plus_ratio_clip if prefix.startswith("lora_te") else self.plus_ratio_transformer
         return own or self.plus_ratio
 
     def misfit(self, *, double_blocks: int, single_blocks: int) -> str | None:
-        """Why a choice of blocks does not fit a model of this depth, as a sentence."""
+        """A sentence saying why the chosen blocks do not fit a model of this depth, or None."""
         for kind, chosen, depth in (
             ("double", self.double_blocks, double_blocks),
             ("single", self.single_blocks, single_blocks),
@@ -124,7 +125,7 @@ def _blocks(text: str) -> str:
 
 
 def _indices(text: str) -> Indices:
-    """`all`, `none`, or numbers and ranges: 0,1,8-12."""
+    """Parses `all`, `none`, or numbers and ranges such as 0,1,8-12."""
     if text in ("all", "none", ""):
         return None if text == "all" else frozenset()
     chosen: set[int] = set()
@@ -138,7 +139,7 @@ def _indices(text: str) -> Indices:
 
 
 def _patterns(convert: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, Any], ...]]:
-    """`PATTERN=VALUE,PATTERN=VALUE`, the patterns being regular expressions."""
+    """A parser of `PATTERN=VALUE,PATTERN=VALUE`, in which the patterns are regular expressions."""
 
     def read(text: str) -> tuple[tuple[str, Any], ...]:
         pairs = []
@@ -160,7 +161,7 @@ def _false(text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Arg:
-    """One name: the field that it sets, how its value is read, and what would be right."""
+    """One name: the field that it sets (None: it sets nothing), the parser of its value, and the right values."""
 
     field: str | None
     read: Callable[[str], Any]
@@ -182,14 +183,15 @@ ARGS = {
     "loraplus_lr_ratio": _Arg(field="plus_ratio", read=_ratio, right=RATIO),
     "loraplus_unet_lr_ratio": _Arg(field="plus_ratio_transformer", read=_ratio, right=RATIO),
     "loraplus_text_encoder_lr_ratio": _Arg(field="plus_ratio_clip", read=_ratio, right=RATIO),
-    # Of sd-scripts, and not there: split_qkv is broken in it (trainers.md 1.6), T5's LoRA nobody reads.
+    # Names of sd-scripts that this trainer accepts only as False: split_qkv is broken in sd-scripts, and no program
+    # reads a LoRA of T5.
     "train_t5xxl": _Arg(field=None, read=_false, right="False (T5 is not trained)"),
     "split_qkv": _Arg(field=None, read=_false, right="False (q, k and v have one LoRA)"),
 }
 
 
 def check(name: str, value: str) -> str | None:
-    """What is wrong with `name=value`, as a sentence, or None."""
+    """A sentence saying what is wrong with `name=value`, or None."""
     try:
         ARGS[name].read(value)
     except (ValueError, re.error):
@@ -198,7 +200,7 @@ def check(name: str, value: str) -> str | None:
 
 
 def read(pairs: Iterable[tuple[str, str]]) -> NetworkSettings:
-    """The settings behind pairs that `check` has passed. A name that is given twice counts as its last."""
+    """The settings from (name, value) pairs that `check` has passed. The last value of a repeated name counts."""
     found = dict(pairs)
     values = {arg.field: arg.read(found[name]) for name, arg in ARGS.items() if arg.field and name in found}
     if "part_ranks" in values:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimizer by --optimizer_type: parameters in groups of one learning rate, in sd-scripts' order, so that its
-states fit.
+"""The optimizer of --optimizer_type. Its parameter groups, each with one learning rate, are in sd-scripts' order, so
+that sd-scripts' states fit.
 
-A name is one of NAMED (case does not matter), a class of torch.optim, or the path of any class. Packages are imported
-only for the optimizer that needs them.
+The name is one of NAMED (case does not matter), a class of torch.optim, or the path of any class. A package is
+imported only for the optimizers that need it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,10 +19,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from library.errors import TrainerError
+from library.findings import warn
 from library.lora import CLIP_PREFIX, TRANSFORMER_PREFIX, LoRANetwork
 from library.options import Options
 
-# sd-scripts' names: where the class is, and the package that has to be installed for it.
+# sd-scripts' names: the path of the class, and the package that must be installed for it.
 NAMED = {
     "adafactor": ("transformers.optimization.Adafactor", "transformers"),
     "adamw": ("torch.optim.AdamW", "torch"),
@@ -49,24 +49,25 @@ NAMED = {
     "radamschedulefree": ("schedulefree.RAdamScheduleFree", "schedulefree"),
     "sgdschedulefree": ("schedulefree.SGDScheduleFree", "schedulefree"),
 }
-# 8-bit and paged forms of AdamW, which fused AdamW stands in for: the same steps with more memory.
+# 8-bit and paged forms of AdamW, which fused AdamW can replace: it takes the same steps with more memory.
 LIKE_ADAMW = ("adamw8bit", "pagedadamw", "pagedadamw8bit", "pagedadamw32bit")
 ADAMW_ARGS = ("betas", "eps", "weight_decay", "amsgrad")
-# These find the rate themselves, as a factor of a rate around 1.
+# Beginnings of names. These optimizers find a rate themselves and multiply it by --learning_rate, which should be
+# about 1.
 ADAPTIVE = ("prodigy", "dadapt")
 ADAPTIVE_RATE_TOO_LOW = 0.1
 
 
-def build(network: LoRANetwork, options: Options) -> Optimizer:
-    """The optimizer, in training mode.
+def build(network: LoRANetwork, options: Options, *, on_gpu: bool) -> Optimizer:
+    """The optimizer, in training mode. `on_gpu`: whether the training runs on a GPU.
 
-    Raises TrainerError for a package or class that is not there, for arguments that it refuses, and where every
-    learning rate is 0.
+    Raises TrainerError for a missing package or class, for arguments that the class refuses, and if every learning
+    rate is 0.
     """
     groups = parameter_groups(network, options)
     if not groups:
         raise nothing_to_train()
-    return of_groups(groups, options, on_gpu=next(network.parameters()).device.type == "cuda", warn=_warn)
+    return of_groups(groups, options, on_gpu=on_gpu, warn=warn)
 
 
 def nothing_to_train() -> TrainerError:
@@ -76,7 +77,8 @@ def nothing_to_train() -> TrainerError:
 def of_groups(
     groups: list[dict[str, Any]], options: Options, *, on_gpu: bool, warn: Callable[[str], None]
 ) -> Optimizer:
-    """The same over any groups of parameters. `on_gpu`: where they lie; `warn` gets what the user should know."""
+    """The optimizer over any parameter groups. `on_gpu`: whether the parameters are on a GPU; `warn` gets sentences
+    for the user."""
     name = options.optimizer_type.lower()
     arguments = dict(options.optimizer_args or [])
     if name in LIKE_ADAMW and (missing := _missing_for_bitsandbytes(on_gpu=on_gpu)):
@@ -98,18 +100,29 @@ def of_groups(
 
 
 def parameter_groups(network: LoRANetwork, options: Options) -> list[dict[str, Any]]:
-    """CLIP-L, then the transformer; in each the patterns' groups first, then the rest; in each of these the down
-    matrices, then (with LoRA+) the up matrices. What has rate 0 is left as it is."""
-    groups = []
-    for prefix, rate in (
-        (CLIP_PREFIX, _first(options.clip_lr, options.learning_rate)),
-        (TRANSFORMER_PREFIX, _first(options.unet_lr, options.learning_rate)),
+    """The groups of CLIP-L, then the transformer's; in each, those of the patterns, then the rest; in each of these,
+    the down matrices, then (with LoRA+) the up matrices. Parameters with rate 0 are left out and are not trained."""
+    return [{"params": parameters, "lr": rate} for _, parameters, rate in _groups(network, options)]
+
+
+def group_names(network: LoRANetwork, options: Options) -> list[str]:
+    """sd-scripts' names of these groups in its logs, spaces included: `unet`, `unet plus`, `unet reg_lr_0`."""
+    return [name for name, _, _ in _groups(network, options)]
+
+
+def _groups(network: LoRANetwork, options: Options) -> Iterator[tuple[str, list[nn.Parameter], float]]:
+    """(name, parameters, rate) of each group."""
+    for prefix, side, rate in (
+        (CLIP_PREFIX, "textencoder 1 ", _first(options.clip_lr, options.learning_rate)),
+        (TRANSFORMER_PREFIX, "unet", _first(options.unet_lr, options.learning_rate)),
     ):
-        groups += _groups_of(network, options, prefix, rate)
-    return groups
+        for words, parameters, own in _groups_of(network, options, prefix, rate):
+            yield side + "".join(f" {word}" for word in words), parameters, own
 
 
-def _groups_of(network: LoRANetwork, options: Options, prefix: str, rate: float) -> list[dict[str, Any]]:
+def _groups_of(
+    network: LoRANetwork, options: Options, prefix: str, rate: float
+) -> Iterator[tuple[list[str], list[nn.Parameter], float]]:
     settings = options.network
     ratio = settings.plus_ratio_of(prefix)
     found: dict[tuple[int, bool], list[nn.Parameter]] = {}
@@ -121,11 +134,11 @@ def _groups_of(network: LoRANetwork, options: Options, prefix: str, rate: float)
         place = rest if pattern is None else pattern
         found.setdefault((place, False), []).append(part.down)
         found.setdefault((place, ratio is not None), []).append(part.up)
-    groups = []
     for (place, plus), parameters in sorted(found.items(), key=lambda item: item[0]):
         own = rate if place == rest else settings.pattern_rates[place][1]
-        groups.append({"params": parameters, "lr": own * ratio if plus and ratio else own})
-    return [group for group in groups if group["lr"]]
+        own = own * ratio if plus and ratio else own
+        if own:
+            yield [f"reg_lr_{place}"] * (place != rest) + ["plus"] * plus, parameters, own
 
 
 def _first(value: float | None, otherwise: float) -> float:
@@ -143,7 +156,8 @@ def _missing_for_bitsandbytes(*, on_gpu: bool) -> str | None:
 def _prepare_adafactor(
     groups: list[dict[str, Any]], options: Options, arguments: dict[str, Any], warn: Callable[[str], None]
 ) -> None:
-    """As sd-scripts: with relative_step (its default) Adafactor finds the rates and takes none."""
+    """Changes groups and arguments as sd-scripts does: with relative_step, which is on unless the arguments turn it
+    off, Adafactor finds the rates itself and must not be given any."""
     arguments.setdefault("relative_step", True)
     arguments["relative_step"] = arguments["relative_step"] or arguments.get("warmup_init", False)
     if arguments["relative_step"]:
@@ -152,6 +166,8 @@ def _prepare_adafactor(
         warn(
             "Adafactor with relative_step finds the learning rate itself; --learning_rate is only what is shown first"
         )
+        if options.lr_scheduler != "constant":
+            warn(f"--lr_scheduler {options.lr_scheduler} has no effect on Adafactor with relative_step")
     elif options.max_grad_norm:
         warn("Adafactor clips updates itself; --max_grad_norm 0 leaves the gradient to it")
 
@@ -165,7 +181,8 @@ def _check_adaptive(groups: list[dict[str, Any]], warn: Callable[[str], None]) -
 
 
 def _class_of(written: str, name: str) -> type:
-    """The class behind --optimizer_type. `name`: in small letters, and what stands in for it."""
+    """The class to use for --optimizer_type `written`. `name`: the same in lower case, or `adamw` if that replaces
+    it. Raises TrainerError if there is no such class."""
     path, package = NAMED.get(name, (written if "." in written else f"torch.optim.{written}", None))
     module, _, class_name = path.rpartition(".")
     try:
@@ -186,24 +203,33 @@ def _make(kind: type, groups: list[dict[str, Any]], arguments: dict[str, Any]) -
     rates = [group["lr"] for group in groups if "lr" in group]
     try:
         made: Optimizer = kind(groups, lr=rates[-1] if rates else None, **arguments)
-    except Exception as error:  # a class of any package raises what it likes
+    except Exception as error:  # a class from any package may raise anything
         raise TrainerError(f"--optimizer_args: {kind.__name__} refuses them: {error}") from error
     return made
 
 
 def may_need_gpu(written: str, *, on_gpu: bool) -> bool:
-    """Whether an optimizer may be such that it is made, or makes a step, on a GPU only: those of bitsandbytes, unless
-    AdamW stands in for them where there is no GPU, and any class by its path that is not torch's."""
+    """Whether an optimizer may need a GPU to be built or to make a step: those of bitsandbytes, unless AdamW replaces
+    them because there is no GPU, and any class given by its path that is not one of torch's."""
     name = written.lower()
     if name in LIKE_ADAMW:
         return on_gpu
-    path, package = NAMED.get(name, (written, None))
-    by_path = package is None and "." in path and not path.startswith("torch.")
-    return by_path or package == "bitsandbytes"
+    _, package = NAMED.get(name, (written, None))
+    return is_foreign(written) or package == "bitsandbytes"
+
+
+def is_foreign(written: str) -> bool:
+    """Whether an optimizer is given by the path of a class outside torch, whose needs are unknown."""
+    return written.lower() not in NAMED and "." in written and not written.startswith("torch.")
+
+
+def find_class(options: Options) -> type:
+    """The class of --optimizer_type. Raises TrainerError if there is none."""
+    return _class_of(options.optimizer_type, options.optimizer_type.lower())
 
 
 def begin(optimizer: Optimizer) -> None:
-    """Puts a schedule-free optimizer into training mode; sd-scripts saves states in the other one."""
+    """Puts a schedule-free optimizer into training mode. sd-scripts saves states in evaluation mode."""
     if is_schedule_free(optimizer):
         optimizer.train()  # type: ignore[attr-defined]
 
@@ -214,9 +240,9 @@ def is_schedule_free(optimizer: Optimizer) -> bool:
 
 @contextlib.contextmanager
 def weights_in_use(optimizer: Optimizer) -> Iterator[None]:
-    """Within it the parameters are those to save as a LoRA, to sample and to validate with: a schedule-free
-    optimizer's average, else what they are. Afterwards they are what they were, bit for bit: the way back that the
-    package offers rounds, and a run that saves more often must not end differently."""
+    """Within the context, the parameters have the values to save as a LoRA, to sample and to validate with: a
+    schedule-free optimizer's average, and otherwise the current ones. Afterwards they are restored bit for bit from a
+    copy: the package's own way back rounds, and saving more often must not change the result of a run."""
     if not is_schedule_free(optimizer):
         yield
         return
@@ -234,11 +260,7 @@ def weights_in_use(optimizer: Optimizer) -> Iterator[None]:
 
 
 def learning_rate(optimizer: Optimizer, options: Options) -> float:
-    """The rate of the transformer's down matrices, times what an adaptive optimizer found."""
+    """The rate of the transformer's down matrices, times an adaptive optimizer's factor."""
     plus = options.network.plus_ratio_of(TRANSFORMER_PREFIX) is not None and len(optimizer.param_groups) > 1
     group = optimizer.param_groups[-2 if plus else -1]
     return float(group["lr"] or 0.0) * float(group.get("d", 1.0))
-
-
-def _warn(sentence: str) -> None:
-    print(f"warning: {sentence}", file=sys.stderr)

@@ -2,8 +2,8 @@
 # ruff: noqa: RUF009 (flag() and switch() make dataclass fields)
 """The flags that this trainer takes: one field each, with sd-scripts' name, default and meaning.
 
-This table is the only place where a flag is described: the parser (`arguments.py`) and the check of
-docs/trainer.md are made from it. No torch is imported here, so that a wrong command line is told at once.
+A flag is described in this table alone: the parser (`arguments.py`) and the check of docs/trainer.md are made from
+it. Imports no torch, so that a wrong command line is reported at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LR_SCHEDULERS = (
     *("polynomial", "inverse_sqrt", "warmup_stable_decay", "piecewise_constant"),
 )
 
-# Of a float of 32 bits, which these numbers become.
+# The largest 32-bit float, to which these numbers are converted.
 LARGEST = 3.4e38
 
 COMPILE_BACKENDS = ("inductor", "aot_eager")
@@ -44,7 +44,8 @@ def flag(
     choices: tuple[str, ...] = (),
     many: bool = False,
 ) -> Any:
-    """A flag with a value (`many`: any number of values; none is as if the flag was not given, as in sd-scripts)."""
+    """A flag with a value. `many`: it takes any number of values; none is as if the flag was not given, as in
+    sd-scripts."""
     keywords: dict[str, Any] = {"help": help_text, "type": parse, "required": required}
     if not required:
         keywords["default"] = default
@@ -71,7 +72,7 @@ def natural(text: str) -> int:
 
 
 def rate(text: str) -> float:
-    """A part of all, from 0 to 1."""
+    """A share, from 0 to 1."""
     return _checked(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
@@ -111,7 +112,8 @@ def _checked(text: str, kind: type[int | float], right: Callable[[float], bool],
 
 
 def only(*supported: str) -> Callable[[str], str]:
-    """A choice of which this trainer has a part: the rest of sd-scripts' values is refused with a sentence."""
+    """A parser that takes the supported ones of sd-scripts' values, in any case, and refuses the others with a
+    sentence."""
 
     def parse(text: str) -> str:
         if text.lower() not in supported:
@@ -122,7 +124,7 @@ def only(*supported: str) -> Callable[[str], str]:
 
 
 def exactly(*supported: str) -> Callable[[str], str]:
-    """Like `only`, for names in which case matters."""
+    """Like `only`, for case-sensitive names."""
 
     def parse(text: str) -> str:
         if text not in supported:
@@ -136,7 +138,7 @@ def network_arg(text: str) -> tuple[str, str]:
     """`name=value` of --network_args."""
     name, separator, value = text.partition("=")
     if not separator or name not in network_settings.ARGS:
-        # Those without a field are taken at one value only, where they mean nothing.
+        # Names without a field are not suggested: they accept only the value that changes nothing.
         names = [known for known, arg in network_settings.ARGS.items() if arg.field is not None]
         has = f"this trainer has {', '.join(names)}{nearest(name, names)}"
         raise argparse.ArgumentTypeError(f"{text!r} is not a name=value that is there yet; {has}")
@@ -146,7 +148,7 @@ def network_arg(text: str) -> tuple[str, str]:
 
 
 def argument(text: str) -> tuple[str, Any]:
-    """`name=value` for an optimizer or a schedule, the value being a Python literal."""
+    """`name=value` for an optimizer or a schedule; the value is a Python literal."""
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
@@ -159,7 +161,7 @@ def argument(text: str) -> tuple[str, Any]:
 
 
 def steps(text: str) -> int | float:
-    """A whole number of steps, a share below 1, or a share as `10%`."""
+    """A whole number of steps, a share below 1, or a share like `10%`."""
     number = text.removesuffix("%")
     try:
         value = float(number) / 100 if number != text else float(text)
@@ -172,7 +174,7 @@ def steps(text: str) -> int | float:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """The parsed command line. Fields carry the flags' names; `None` means not given."""
+    """The parsed command line. Fields have the flags' names; None means that the flag was not given."""
 
     # Models.
     pretrained_model_name_or_path: Path = flag("the Flux transformer, a safetensors file", required=True, parse=Path)
@@ -375,19 +377,24 @@ class Options:
     sample_every_n_steps: int | None = flag("steps between samples", parse=count)
     sample_at_first: bool = switch("sample before the first step too")
 
+    # Instead of a training.
+    check_job: bool = switch("print all problems and warnings of the job as JSON, and end")
+
     # Debugging.
-    check_command_line: bool = switch("say whether the command line is right, and end")
     debug_hang: HangPoint | None = flag("hang on purpose, as KIND@PLACE[:N]", parse=hang_point)
     debug_hang_once: Path | None = flag("do not hang where this file is; make it before", parse=Path)
 
+    # Not a flag: the names of the flags that the command line or --config_file gives.
+    named: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)
+
     @property
     def trains_clip(self) -> bool:
-        """As in sd-scripts' Flux trainer: CLIP-L is trained unless it is forbidden."""
+        """Whether CLIP-L is trained: it is unless --network_train_unet_only is given, as in sd-scripts."""
         return not self.network_train_unet_only
 
     @property
     def clip_lr(self) -> float | None:
-        """The rate of CLIP-L's LoRA; None: --learning_rate."""
+        """The learning rate of CLIP-L's LoRA; None stands for --learning_rate."""
         return self.text_encoder_lr[0] if self.text_encoder_lr else None
 
     @property

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves in --output_dir: LoRAs and states, each whole or not there, no more than asked for."""
+"""Writes a run's LoRAs and states to --output_dir, each completely or not at all, and removes outdated ones."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,42 +11,36 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from library import atomic, names, safetensors_file
+from library import atomic, names, output_check, safetensors_file
 from library.ema import MovingAverage
 from library.errors import TrainerError
 from library.hashes import lora_hashes
 from library.lora import LoRANetwork
 from library.names import Moment
+from library.not_finite import NotFinite
 from library.options import Options
 
 PRECISIONS = {None: torch.float32, "float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def prepare(options: Options) -> None:
-    """Makes --output_dir. Raises TrainerError where it cannot be written, or where names in it would be too long."""
+    """Creates --output_dir. Raises TrainerError if it cannot be written."""
     folder = options.output_dir
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
     except OSError as error:
-        raise TrainerError(f"--output_dir: {folder} cannot be written: {error.strerror}") from error
+        raise output_check.cannot_be_written(options, error.errno) from error
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
-    longest = len(os.fsencode(names.average_name(options, Moment(step=0)) + ".tmp"))
-    most = os.pathconf(folder, "PC_NAME_MAX")
-    if longest > most:
-        raise TrainerError(
-            f"--output_name: files of it would have names of up to {longest} bytes, and {folder} takes {most}; "
-            f"make it {longest - most} bytes shorter"
-        )
 
 
 class Output:
-    """Saves by moments. `save_state_to` and `metadata_at` are given what only the loop knows; within
-    `weights_in_use` the network has the weights that a LoRA is made of. Weights that are not finite are never saved,
-    so that a good state is not made outdated by a bad one."""
+    """Saves at moments. `save_state_to(path, step)` and `metadata_at(step)` add what only the loop knows; within
+    `weights_in_use()` the network has the weights to save as a LoRA. Weights that are not finite are never saved, so
+    that a bad state does not make a good one outdated."""
 
     def __init__(
         self,
@@ -65,19 +58,19 @@ class Output:
         self._weights_in_use, self._average = weights_in_use, average
 
     def save(self, moment: Moment, *, step: int, state: bool) -> None:
-        """The state (if asked for), then the LoRA, then what these make outdated goes."""
+        """Saves the state (if `state`), then the LoRA, and then removes what these make outdated."""
         if state:
             self.save_state(moment, step=step)
         self._save_lora(moment, step=step)
         self._remove_outdated(moment)
 
     def save_now(self, step: int) -> None:
-        """State and LoRA that were asked for between two moments: they make nothing outdated."""
+        """Saves state and LoRA on request (SIGUSR1), after any step. They make nothing outdated."""
         self.save_state(Moment(step=step), step=step)
         self._save_lora(Moment(step=step), step=step)
 
     def save_state(self, moment: Moment, *, step: int) -> None:
-        """Only the state."""
+        """Saves only the state."""
         self._check_weights(step)
         path = self._options.output_dir / names.state_name(self._options, moment)
         self._say(f"saving state: {path}")
@@ -85,9 +78,9 @@ class Output:
 
     def _check_weights(self, step: int) -> None:
         if not self._network.is_finite():
-            raise TrainerError(
-                f"the loss was not finite up to step {step}, and the weights are not either: nothing is saved, and "
-                "earlier states are whole; go on from one of them with a lower --learning_rate"
+            raise NotFinite(
+                f"the loss was not finite up to step {step}, and the weights are not either: nothing is saved; the "
+                "states saved before are whole: resume from one of them with a lower --learning_rate"
             )
 
     def _save_lora(self, moment: Moment, *, step: int) -> None:

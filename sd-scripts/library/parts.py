@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step works on: the frozen models, the LoRA on them, and what trains it. A state fills the trained half."""
+"""What a step works on: the frozen models, the LoRA on them, and what trains it (optimizer, schedule, average)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from library import block_swap, loading, network, optimizer, schedulers, states
+from library import block_swap, findings, loading, network, optimizer, schedulers, states
 from library.ema import MovingAverage
 from library.encoding import Encoded
 from library.flux_model import Flux
@@ -22,7 +22,7 @@ from library.preflight import Inputs
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """`clip` is there only if CLIP-L is trained, `average` only with --ema_decay."""
+    """The loaded parts. `clip` is set only if CLIP-L is trained, `average` only with --ema_decay."""
 
     transformer: Flux
     clip: nn.Module | None
@@ -33,7 +33,8 @@ class Parts:
 
 
 def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accelerator, dtype: torch.dtype) -> Parts:
-    """The frozen transformer, the LoRA on it, and what the state says of both."""
+    """Loads the frozen transformer and builds the LoRA and what trains it, with the contents of the state if there is
+    one."""
     number = inputs.choices.blocks_to_swap
     transformer = loading.load_transformer(
         options.pretrained_model_name_or_path,
@@ -47,19 +48,21 @@ def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accele
     transformer.inputs_on_host = options.cpu_offload_checkpointing
     block_swap.install(transformer, blocks_to_swap=number, device=accelerator.device)
     lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
-    built = optimizer.build(lora, options)
-    scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)
+    with findings.quiet():  # the preflight has given these warnings already
+        built = optimizer.build(lora, options, on_gpu=accelerator.device.type == "cuda")
+        scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)
     average = MovingAverage(lora, decay=options.ema_decay) if options.ema_decay is not None else None
     if inputs.state and inputs.progress:
         print(f"resume training from {inputs.state} at step {inputs.first_step}", flush=True)
-        states.load(
-            inputs.state,
-            network=lora,
-            optimizer=built,
-            scheduler=scheduler,
-            average=average,
-            progress=inputs.progress,
-        )
+        with findings.quiet():
+            states.load(
+                inputs.state,
+                network=lora,
+                optimizer=built,
+                scheduler=scheduler,
+                average=average,
+                progress=inputs.progress,
+            )
         optimizer.begin(built)
     return Parts(
         transformer=transformer,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many steps there are, and what is due after each: pure arithmetic on the options and the dataset's size."""
+"""How many steps a training has, and what is due after each step: pure arithmetic on options and dataset size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from library.options import Options
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Steps are optimizer steps, counted from the very first run on, so they do not depend on resumes."""
+    """The numbers of batches, steps and epochs. Steps are optimizer steps, counted from the start of the training, so
+    they do not depend on resumes."""
 
     batches_per_epoch: int
     steps_per_epoch: int
@@ -19,25 +20,26 @@ class Plan:
 
     @property
     def batches_per_process(self) -> int:
-        """Of an epoch; the last processes may have one less."""
+        """How many batches of an epoch a process has; the last processes may have one less."""
         return -(-self.batches_per_epoch // self.processes)
 
     @property
     def total_epochs(self) -> int:
-        """The last epoch may be cut short by --max_train_steps."""
+        """The number of epochs; --max_train_steps may cut the last one short."""
         return -(-self.total_steps // self.steps_per_epoch)
 
     def epoch_of(self, step: int) -> int:
-        """The epoch (from 1) that step `step` (from 1) belongs to; 1 before the first step."""
+        """The epoch (from 1) of step `step` (from 1); 1 for step 0, before the first one."""
         return max(1, -(-step // self.steps_per_epoch))
 
     def ends_epoch(self, step: int) -> bool:
-        """Whether an epoch ends with this step. A last epoch that is cut short ends with the last step."""
+        """Whether an epoch ends with this step. A last epoch that is cut short ends with the last step of all."""
         return step % self.steps_per_epoch == 0 or step == self.total_steps
 
 
 def make(options: Options, *, batches_per_epoch: int, processes: int = 1) -> Plan:
-    """A step takes --gradient_accumulation_steps batches of each process, as in sd-scripts."""
+    """The plan of a training. A step takes --gradient_accumulation_steps batches from each process, as in
+    sd-scripts."""
     steps_per_epoch = -(-batches_per_epoch // (options.gradient_accumulation_steps * processes))
     epochs = options.max_train_epochs
     return Plan(
@@ -50,7 +52,7 @@ def make(options: Options, *, batches_per_epoch: int, processes: int = 1) -> Pla
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
-    """What is to be done after a step. The LoRA after the last step is the final one, which is not due here."""
+    """What is due after a step. The final LoRA, after the last step, does not count as due."""
 
     save_step: bool
     save_epoch: bool
@@ -64,10 +66,10 @@ class Due:
 
 
 def due_after(options: Options, plan: Plan, step: int, *, validates: bool = False) -> Due:
-    """By the `--save_every_n_*`, `--validate_every_n_*` and `--sample_every_n_*` flags.
+    """What the `--save_every_n_*`, `--validate_every_n_*` and `--sample_every_n_*` flags make due after `step`.
 
-    Samples by epochs win over those by steps, and are made after the last epoch too. Validation is at the ends of
-    epochs anyhow. `validates`: there are pictures to validate.
+    --sample_every_n_epochs overrides --sample_every_n_steps, and applies to the last epoch too. Without
+    --validate_every_n_epochs there is a validation after each epoch. `validates`: there are pictures to validate.
     """
     epoch = plan.epoch_of(step) if plan.ends_epoch(step) else None
     last = step == plan.total_steps

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the processes of one training tell each other. With one process nothing is told, and nothing is waited for.
+"""How the processes of one training communicate. With one process, nothing is sent and nothing waits.
 
-Each has the whole model, the whole LoRA and its own share of every step's batches. Once a step they add up their
-gradients, so the weights stay the same everywhere (docs/decisions/0053-several-processes.md).
+Each process has the complete model, the complete LoRA and its own share of every step's batches. Once per step they
+add up their gradients, so the weights stay the same everywhere (docs/decisions/0053-several-processes.md).
 
-Everything else goes over a second group of gloo on the CPU, so that no GPU is waited for. Its waits have no limit
-that matters: the others stand there while the first one saves, samples or encodes. The GPUs' own group would end the
-run after ten minutes, so all meet on the CPU before they use it. Who ends closes its connections, which ends waits.
+Everything else goes over a second group, of gloo on the CPU, so that no process waits for a GPU. Its timeout is 30
+days, which is no limit in practice: the other processes wait in it while the first one saves, samples or encodes. The
+GPUs' own group would end the run after ten minutes, so all processes meet on the CPU before they use it. A process
+that ends closes its connections, which ends the waits of the others.
 """
 
 from __future__ import annotations
@@ -21,24 +22,25 @@ import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, distributed
 
+from library import environment
 from library.errors import TrainerError
 from library.signals import StopRequest
 from library.world import World
 
 NO_LIMIT = datetime.timedelta(days=30)
-# NCCL's rate is full long before; more would be held twice while it is added up.
+# NCCL reaches its full rate with much less. A bucket is copied while it is added up, so a larger one costs memory.
 BUCKET_BYTES = 64 * 2**20
 
 T = TypeVar("T")
 
 
 def start_accelerator(world: World, *, mixed_precision: str) -> Accelerator:
-    """This process's device, after all processes have found each other.
+    """Connects all processes and returns the accelerator of this process's device.
 
-    Raises TrainerError where there is no device for each of them.
+    Raises TrainerError if there is not a device for each process.
     """
     if world.count > 1:
-        # All are on this machine; what its name resolves to may be unreachable.
+        # All processes are on this machine, and the address of its host name may be unreachable.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         _check_devices(world)
     with _in_touch():
@@ -53,7 +55,7 @@ def start_accelerator(world: World, *, mixed_precision: str) -> Accelerator:
 
 def _check_devices(world: World) -> None:
     found = torch.cuda.device_count()
-    if found and found < world.count and "ACCELERATE_USE_CPU" not in os.environ:
+    if found and found < world.count and not environment.wants_cpu():
         raise TrainerError(
             f"{world.count} processes were started, but there are {found} GPUs (CUDA_VISIBLE_DEVICES may hide some): "
             f"use --num_processes {found}"
@@ -61,9 +63,9 @@ def _check_devices(world: World) -> None:
 
 
 class Processes:
-    """All processes of this training, seen from one of them. Every method is to be called by all, in the same order.
+    """All processes of this training, as seen by one of them. All must call the same methods in the same order.
 
-    Raises TrainerError where another one has ended.
+    The methods raise TrainerError if another process has ended.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -85,16 +87,16 @@ class Processes:
         return held[0]
 
     def of_any(self, *, own: bool) -> bool:
-        """Whether it is so in one of the processes at least."""
+        """Whether `own` is true in at least one process."""
         return bool(self._greatest([int(own)])[0])
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Waits until all processes have called this."""
         self._greatest([0])
 
     @contextlib.contextmanager
     def first_before_others(self) -> Iterator[None]:
-        """What stands within it is done by the first process, then by the others, who find what it has left."""
+        """The first process runs the block, then the others do, which find the first one's files."""
         if not self.first:
             self.wait()
         yield
@@ -102,9 +104,9 @@ class Processes:
             self.wait()
 
     def agree_to_stop(self, stop: StopRequest) -> bool:
-        """Whether any process was asked to stop, which is what `stop` says afterwards.
+        """Whether any process was asked to stop. If so, `stop` says it in all of them afterwards.
 
-        A process that was asked stops too where the others have gone without it.
+        If the other processes have ended, a process that was itself asked to stop gets True, not an error.
         """
         try:
             (agreed,) = self._greatest([stop.signum])
@@ -117,10 +119,10 @@ class Processes:
 
     @torch.no_grad()
     def add_up(self, parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
-        """Replaces each gradient by the sum over all processes, and returns the sum of `loss`, a scalar there too.
+        """Replaces each gradient by its sum over all processes and returns the sum of `loss`, a scalar on the device.
 
-        A parameter that no process has a gradient of keeps none, as if one process had done it all. Nothing is read
-        back from the device.
+        A parameter for which no process has a gradient gets none, as if one process had done all the work. Nothing is
+        read back from the device.
         """
         if self.count == 1:
             return loss
@@ -141,19 +143,19 @@ class Processes:
         return loss
 
     def close(self) -> None:
-        """At the end of a training: waits for all, and lets go of the groups. An exit with groups of gloo is ended by
-        SIGABRT one time in ten ("terminate called without an active exception")."""
+        """At the end of a training: waits for all processes and destroys the groups. If gloo's groups still exist at
+        exit, one exit in ten ends with SIGABRT ("terminate called without an active exception")."""
         if self.count > 1:
             self.wait()
             distributed.destroy_process_group()
 
     def leave(self) -> None:
-        """`close`, before an exit that all have agreed on; where the others have gone already, nothing."""
+        """Like `close`, before an exit that all have agreed on. It is no error if the others have already ended."""
         with contextlib.suppress(TrainerError):
             self.close()
 
     def _greatest(self, numbers: Sequence[int]) -> list[int]:
-        """Of each number the greatest that a process has."""
+        """The maximum of each number (0 to 255) over all processes."""
         if self.count == 1:
             return list(numbers)
         held = torch.tensor(numbers, dtype=torch.uint8)  # signals and switches
@@ -163,7 +165,7 @@ class Processes:
 
 
 def buckets(tensors: Iterable[Tensor], *, most_bytes: int) -> Iterator[list[Tensor]]:
-    """The tensors in their order, in lists of up to `most_bytes`; one that is greater has a list of its own."""
+    """The tensors in their order, in lists of up to `most_bytes`; a larger tensor gets its own list."""
     found: list[Tensor] = []
     size = 0
     for tensor in tensors:
@@ -178,7 +180,7 @@ def buckets(tensors: Iterable[Tensor], *, most_bytes: int) -> Iterator[list[Tens
 
 @contextlib.contextmanager
 def _in_touch() -> Iterator[None]:
-    """Raises TrainerError for what torch raises where a process has gone, a RuntimeError."""
+    """Turns the RuntimeError that torch raises when another process has ended into a TrainerError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `steps:` bar on stderr, in tqdm's format, which other programs read (trainers.md 1.8)."""
+"""The `steps:` bar on stderr, in tqdm's format, which programs that read sd-scripts' output rely on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 
 class StepsBar:
-    """`steps:  12%|#2  | 2/16 [00:11<01:22,  5.88s/it, avr_loss=2.69]`, absolute also after a resume."""
+    """`steps:  12%|#2  | 2/16 [00:11<01:22,  5.88s/it, avr_loss=2.69]`. After a resume, the bar starts at the steps
+    done before."""
 
     def __init__(self, *, done: int, total: int) -> None:
         self._bar = tqdm(total=total, initial=done, desc="steps", smoothing=0, file=sys.stderr, mininterval=0.5)
@@ -26,11 +27,11 @@ class StepsBar:
         self._bar.close()
 
     def step(self, average_loss: float) -> None:
-        """One more step. The last one is always shown."""
+        """Advances the bar by one step. Leaving the context always shows the last one."""
         self._bar.set_postfix_str(f"avr_loss={average_loss:.3g}", refresh=False)
         self._bar.update(1)
 
     def print(self, line: str) -> None:
-        """A line on stdout that does not run into the bar."""
+        """Prints a line on stdout without breaking the bar."""
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()

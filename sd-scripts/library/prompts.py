@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt files: what each sample shall show. Keys, options and defaults are sd-scripts' (its load_prompts, 48d368f).
+"""Prompt files: what each sample shows. Keys, options and defaults are sd-scripts' (its load_prompts, 48d368f).
 
-A .txt file has one prompt a line with ` --w 512 --h 512 --d SEED --s STEPS --g GUIDANCE --l CFG --n NEGATIVE`, a
-.toml file [prompt] and a [[prompt.subset]] for each prompt, a .json file a list of objects or of such lines. What
-sd-scripts takes there and never uses for Flux is taken with a warning; what it does not know is refused.
+A .txt file has one prompt per line, with ` --w 512 --h 512 --d SEED --s STEPS --g GUIDANCE --l CFG --n NEGATIVE`; a
+.toml file has [prompt] and a [[prompt.subset]] for each prompt; a .json file has a list of objects or of such lines.
+Keys that sd-scripts accepts but never uses for Flux give a warning; unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from library import dataset_keys
-from library.errors import TrainerError, nearest
+from library.errors import Gathered, MissingFile, TrainerError, nearest
+from library.findings import note, warn
 
 SIDE_STEP, SMALLEST_SIDE = 16, 64
-# A side that is beyond any use takes more memory than a machine has: on a CPU that kills the training.
+# A picture of absurd size needs more memory than the machine has, and on a CPU this would kill the training.
 LARGEST_SIDE = 4096
 MOST_STEPS = 1000
-# JSON and TOML have whole numbers that are no float.
+# How many characters of a prompt a message quotes at most.
+LONGEST_QUOTE = 60
+# JSON and TOML allow whole numbers that are too large for a float.
 LARGEST_NUMBER = sys.float_info.max
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One sample to make. Sizes are multiples of 16 from 64 on; `seed` None lets the trainer choose."""
+    """One sample to make. `width` and `height` are multiples of 16, at least 64, in pixels. `seed`: None lets the
+    trainer choose."""
 
     text: str
     width: int = 512
@@ -43,7 +47,9 @@ class Prompt:
 
 
 def read(path: Path) -> list[Prompt]:
-    """The prompts of a .txt, .toml or .json file, in their order. Raises TrainerError with the place."""
+    """The prompts of a .txt, .toml or .json file, in their order. Raises TrainerError with the place of every
+    problem."""
+    note(path)
     readers = {".txt": _of_lines, ".toml": _of_toml, ".json": _of_json}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -51,30 +57,39 @@ def read(path: Path) -> list[Prompt]:
     try:
         entries = reader(path.read_text(encoding="utf-8-sig"), str(path))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise TrainerError(f"--sample_prompts: there is no file {path}") from error
+        raise MissingFile(f"--sample_prompts: there is no file {path}", path) from error
     except UnicodeDecodeError as error:
         raise TrainerError(f"--sample_prompts: {path} is not UTF-8 text") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and JSONDecodeError are ValueErrors
         raise TrainerError(f"--sample_prompts: {path} is not {path.suffix[1:].upper()}: {error}") from error
     if not entries:
         raise TrainerError(f"--sample_prompts: there is no prompt in {path}")
-    return [_prompt(values, where) for where, values in entries]
+    gathered = Gathered()
+    prompts = []
+    for where, values in entries:
+        with gathered:
+            if isinstance(values, str):
+                prompts.append(_prompt(_line(values, where), f"{where}, {_quoted(values)}", named=OPTION_OF_KEY))
+            else:
+                prompts.append(_prompt(values, where))
+    gathered.throw()
+    return prompts
 
 
-# ---- the three kinds of files: of each prompt its place, and what is said there ----------------------------------
+# ---- the three kinds of files: the place and the content of each prompt ------------------------------------------
 
-Entry = tuple[str, Mapping[str, Any]]
+Entry = tuple[str, Mapping[str, Any] | str]
+"""(place, values). A line stays text until `read` parses it, so that every wrong line is reported."""
 
 
 def _of_lines(text: str, path: str) -> list[Entry]:
-    """Empty lines and `#` comments are left out."""
+    """One prompt per line, without empty lines and `#` comments."""
     lines = enumerate((line.strip() for line in text.splitlines()), start=1)
-    numbered = [(f"{path}, line {number}", line) for number, line in lines if line and not line.startswith("#")]
-    return [(where, _line(line, where)) for where, line in numbered]
+    return [(f"{path}, line {number}", line) for number, line in lines if line and not line.startswith("#")]
 
 
 def _of_toml(text: str, path: str) -> list[Entry]:
-    """What stands in [prompt] holds for each [[prompt.subset]] that does not say otherwise."""
+    """One prompt per [[prompt.subset]]; the keys of [prompt] are its defaults."""
     document = tomllib.loads(text)
     common = document.get("prompt")
     subsets = common.get("subset") if isinstance(common, dict) else None
@@ -95,7 +110,7 @@ def _of_json(text: str, path: str) -> list[Entry]:
     if not isinstance(entries, list):
         raise TrainerError(f"--sample_prompts: {path} must be a list of objects, one for each prompt")
     return [
-        (where, _line(entry, where) if isinstance(entry, str) else _table(entry, where))
+        (where, entry if isinstance(entry, str) else _table(entry, where))
         for number, entry in enumerate(entries, start=1)
         for where in [f"{path}, prompt {number}"]
     ]
@@ -108,16 +123,24 @@ def _table(entry: Any, where: str) -> dict[str, Any]:
 
 
 def _line(line: str, where: str) -> dict[str, str]:
-    """A line's options under the names that they have as keys."""
+    """The text and the options of a line, by the names of the keys."""
     text, *parts = re.split(r"\s--(?=[A-Za-z]+(?:\s|$))", line)
     values = {"prompt": text.strip()}
     for part in parts:
         name, _, value = part.strip().partition(" ")
         if name.lower() not in OPTIONS:
             known = " ".join(f"--{option}" for option, key in OPTIONS.items() if key not in UNUSED)
-            raise TrainerError(f"{where}: --{name} is not known; known are {known}")
-        values[OPTIONS[name.lower()]] = value.strip()
+            raise TrainerError(f"{where}, {_quoted(line)}: --{name} is not known; known are {known}")
+        key = OPTIONS[name.lower()]
+        if key not in MAY_BE_EMPTY and not value.strip():
+            raise TrainerError(f"{where}, {_quoted(line)}: --{name} has no value; leave it out, or give it one")
+        values[key] = value.strip()
     return values
+
+
+def _quoted(line: str) -> str:
+    """A prompt as quoted in a message: only the beginning, if it is long."""
+    return repr(line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 3]}...")
 
 
 # ---- what each key may hold ----------------------------------------------------------------------------------------
@@ -143,7 +166,8 @@ def _number(value: Any) -> float:
     if isinstance(value, str) and re.fullmatch(r"-?\d*\.?\d+|\d+\.", value):
         value = float(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= LARGEST_NUMBER:
-        raise ValueError("a number")
+        with_point = value.replace(",", ".") if isinstance(value, str) else ""
+        raise ValueError(f"a number; write {with_point}" if re.fullmatch(r"-?\d+\.\d+", with_point) else "a number")
     return float(value)
 
 
@@ -171,15 +195,22 @@ OPTIONS = {
     "rcfg": "renorm_cfg",
     "fs": "flow_shift",
 }
+MAY_BE_EMPTY = ("negative_prompt",)
 UNUSED = ("sample_sampler", "controlnet_image", "cfg_trunc_ratio", "renorm_cfg", "flow_shift")
-"""Of sd-scripts' other trainers: its Flux trainer reads them and samples by Euler along Flux's own schedule."""
+"""Keys for sd-scripts' other trainers: its Flux trainer reads them, but always samples with Euler's method along
+Flux's own schedule."""
 
 
-def _prompt(values: Mapping[str, Any], where: str) -> Prompt:
+OPTION_OF_KEY = {key: f"--{option}" for option, key in OPTIONS.items()}
+
+
+def _prompt(values: Mapping[str, Any], where: str, *, named: Mapping[str, str] | None = None) -> Prompt:
+    """The prompt with these values by key. `named`: what messages call a key, if not by its name."""
     fields: dict[str, Any] = {}
     for key, value in values.items():
         if key in UNUSED:
-            print(f"warning: {where}: {key} has no effect: Flux is sampled by Euler's method", file=sys.stderr)
+            called = named[key] if named else key
+            warn(f"{where}: {called} has no effect: Flux is sampled by Euler's method")
             continue
         if key not in KEYS:
             raise TrainerError(f"{where}: unknown key {key}{nearest(key, KEYS)}")
@@ -187,7 +218,8 @@ def _prompt(values: Mapping[str, Any], where: str) -> Prompt:
         try:
             fields[field] = reader(value)
         except ValueError as error:
-            raise TrainerError(f"{where}: {key} = {value!r} is not {error}") from error
+            said = f"{named[key]} {value}" if named and key in named else f"{key} = {value!r}"
+            raise TrainerError(f"{where}: {said} is not {error}") from error
     if "text" not in fields:
         raise TrainerError(f"{where}: there is no prompt = ...; an empty one is written as prompt = ''")
     return Prompt(**fields)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every random choice is a function of what it is for, never of what was drawn before it.
+"""Every random choice is a function of its purpose and position, never of what was drawn before it.
 
-A generator is made for each purpose and position (order of an epoch, noise of a micro-step, start weights of one
-module), so that a resumed run and a run with warm caches draw exactly what the undisturbed one drew
-(trainers.md 4.6). All are CPU generators: a GPU gets the same numbers. What cannot be given a generator (dropout)
-draws from the default ones, which are seeded anew for each micro-step.
+There is a separate generator for each purpose and position (the order of an epoch, the noise of a micro-step, the
+initial weights of a module), so that a resumed run and a run with warm caches draw exactly the same numbers as an
+uninterrupted one. All are CPU generators, so a GPU gets the same numbers. Operations that take no generator (dropout)
+draw from the default generators, which are seeded again for each micro-step.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import torch
 
 
 def generator(purpose: str, *position: int | str) -> torch.Generator:
-    """A fresh generator seeded from SHA-256 of (purpose, position).
+    """A new generator, seeded from the SHA-256 of (purpose, position).
 
-    The hash keeps neighbouring seeds and steps unrelated, which `seed + step` would not.
+    The hash makes neighbouring seeds and steps unrelated, which `seed + step` would not do.
     """
     return torch.Generator().manual_seed(_seed(purpose, *position))
 
 
 def seed_default_generators(purpose: str, *position: int | str) -> None:
-    """The same for the default generators of the CPU and of each device, since dropout takes no generator."""
+    """Seeds the default generators of the CPU and all devices in the same way, since dropout takes no generator."""
     torch.manual_seed(_seed(purpose, *position))
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimizer and its schedule, tried on four numbers before anything is loaded or cached.
+"""Tries the optimizer and its schedule on four numbers before anything is loaded or cached.
 
-Both may be any class with any arguments, and what is wrong with one shows when it is made or when it makes a step. On
-a real dataset that is hours later.
+Both may be any class with any arguments, and an error may show only when the object is built or makes a step. With a
+real dataset, that would be hours later.
 """
 
 from __future__ import annotations
@@ -17,37 +17,55 @@ from torch.optim.lr_scheduler import LRScheduler
 from library import optimizer as optimizers
 from library import schedulers
 from library.errors import TrainerError
+from library.findings import warn
 from library.lora import CLIP_PREFIX, TRANSFORMER_PREFIX
 from library.options import Options
 
-# Of a schedule: a second or two.
+FLAGS = frozenset(
+    {
+        *("optimizer_type", "optimizer_args"),
+        *("lr_scheduler", "lr_scheduler_type", "lr_scheduler_args", "lr_warmup_steps", "lr_decay_steps"),
+        *("lr_scheduler_num_cycles", "lr_scheduler_power", "lr_scheduler_timescale", "lr_scheduler_min_lr_ratio"),
+    }
+)
+"""The flags that decide whether the rehearsal succeeds."""
+# How many steps of a schedule are tried at most, which takes a second or two.
 MOST_STEPS = 100_000
 
 
-def rehearse(options: Options, *, total_steps: int) -> None:
-    """Raises TrainerError for an optimizer or a schedule that cannot be made, or that fails in its first step.
+def rehearse(options: Options, *, total_steps: int, on_gpu: bool) -> None:
+    """Raises TrainerError for an optimizer or a schedule that cannot be built, or that fails in its first step.
 
-    A schedule of any class is taken along the training's steps, since some of them have an end of their own. The four
-    numbers are in host memory, so for a training on a GPU an optimizer that may need one makes no step here.
+    A schedule given by --lr_scheduler_type makes all steps of the training (up to MOST_STEPS), since some schedules
+    end earlier. The four numbers are in host memory, so if the training runs on a GPU, an optimizer that may need one
+    makes no step here.
     """
-    on_gpu = torch.cuda.is_available()
+    if on_gpu and not torch.cuda.is_available() and optimizers.is_foreign(options.optimizer_type):
+        # The GPU is hidden from this process, and building the class may need it.
+        optimizers.find_class(options)
+        return
     parameters = {rate: nn.Parameter(torch.ones(2, 2)) for rate in _rates(options)}
     groups = [{"params": [parameter], "lr": rate} for rate, parameter in parameters.items()]
-    optimizer = optimizers.of_groups(groups, options, on_gpu=on_gpu, warn=lambda _sentence: None)
+    sentences: list[str] = []
+    optimizer = optimizers.of_groups(groups, options, on_gpu=on_gpu, warn=sentences.append)
     scheduler = schedulers.build(optimizer, options, total_steps=total_steps)
     for parameter in parameters.values():
         parameter.grad = torch.ones_like(parameter)
     if not (on_gpu and optimizers.may_need_gpu(options.optimizer_type, on_gpu=True)):
         _step(optimizer, options)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch misses the steps of an optimizer that was left out
+        warnings.simplefilter("ignore")  # torch warns if the schedule makes a step and the optimizer made none
         _walk(scheduler, options, steps=min(total_steps, MOST_STEPS) if options.lr_scheduler_type else 1)
+    for sentence in sentences:
+        warn(sentence)
 
 
 def _rates(options: Options) -> list[float]:
-    """Those of the transformer, of CLIP-L where it is trained, and of LoRA+: some optimizers take only one.
+    """The different learning rates of the transformer, of CLIP-L (if trained) and of LoRA+, since some optimizers
+    accept only one.
 
-    Raises TrainerError where nothing would be trained. What patterns say is left to the network's names.
+    Raises TrainerError if nothing would be trained. The rates of patterns are not among them, since they depend on
+    the names of the layers.
     """
     sides = [(TRANSFORMER_PREFIX, options.unet_lr), *([(CLIP_PREFIX, options.clip_lr)] * options.trains_clip)]
     rates = []

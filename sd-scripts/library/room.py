@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine has room for: how a training is computed within the GPU's memory, and whether the host's memory
-and the disks are enough. Measured before anything is loaded; decided by `tiers` and `needs`.
+"""Measures what this machine has room for, before anything is loaded: how to compute a training within the GPU's
+memory (`tiers` decides), and whether the host's memory and the disks suffice (`needs` decides).
 """
 
 from __future__ import annotations
 
 import collections
 import math
-import os
 import shutil
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +15,22 @@ from pathlib import Path
 import torch
 
 from library import (
+    cache_names,
+    encoder_config,
+    environment,
+    flux_config,
     footprint,
     host_memory,
-    latent_cache,
-    loading,
     needs,
-    safetensors_file,
-    text_cache,
+    safetensors_header,
+    saved_sizes,
     text_encoders,
     tiers,
 )
 from library.activations import Batch
 from library.dataset import Dataset, Picture
-from library.flux_model import FluxConfig
+from library.findings import warn
+from library.flux_config import CHANNELS_PER_TOKEN, FluxConfig
 from library.footprint import Run, Sample, Tier
 from library.needs import Demand
 from library.options import Options
@@ -37,13 +38,12 @@ from library.prompts import Prompt
 
 # A token is 2x2 latents, a latent 8x8 pixels.
 PIXELS_PER_TOKEN = 16 * 16
-CHANNELS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is trained. `pictures`: all that have to be encoded; `prompts`: all samples; `processes`: how many train
-    together, each with a GPU of its own."""
+    """What is trained. `pictures`: all those to encode; `prompts`: those of all samples; `processes`: how many train
+    together, each with its own GPU."""
 
     dataset: Dataset
     pictures: tuple[Picture, ...]
@@ -54,9 +54,10 @@ class Subject:
 
 
 def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], resumed: bool) -> Tier:
-    """How the training is computed, so that it fits. `settled`: what is not to be chosen, by the names of `Choices`.
+    """Chooses how to compute the training so that it fits, and prints the choice. `settled`: what is already decided,
+    by the names of `Choices`.
 
-    Tells what was chosen. Raises TrainerError with the numbers where the GPU, the host or a disk has too little.
+    Raises TrainerError with the numbers if the GPU, the host or a disk has too little room.
     """
     run = describe(options, subject, autocast=settled["mixed_precision"] == "bf16")
     free = _free_on_gpu(subject.processes)
@@ -68,7 +69,7 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
     if budget is not None:
         print(tiers.line(run, plan, budget), flush=True)
     if sentence := tiers.advice_on_samples(plan, budget):
-        print(f"warning: {sentence}", file=sys.stderr)
+        warn(sentence)
     on_host = _on_host(options, subject, run, plan, gpu=free is not None)
     needs.check_host(on_host, free=host_memory.available())
     for folder, demands in by_disk(on_disk(options, subject, run)):
@@ -77,18 +78,13 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
 
 
 def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
-    """The training as `footprint` reckons with it, from the files' headers."""
-    shapes = loading.shapes_of(options.pretrained_model_name_or_path, subject.flux)
-    clip = text_encoders.clip_shapes(options.clip_l)
-    settings, rank = options.network, options.network_dim
-    lora = needs.lora_numbers(shapes, settings, rank=rank)
-    clip_lora = needs.clip_lora_numbers(clip, settings, rank=rank) if options.trains_clip else 0
-    if options.dim_from_weights and options.network_weights:
-        saved = safetensors_file.read_shapes(options.network_weights, "--network_weights")
-        lora, clip_lora = sum(map(math.prod, saved.values())), 0
+    """The training's sizes, from which `footprint` estimates memory, read from the headers of the files."""
+    shapes = flux_config.shapes_of(options.pretrained_model_name_or_path, subject.flux)
+    clip = encoder_config.clip_shapes(options.clip_l)
+    lora, clip_lora = saved_sizes.lora_numbers(options, shapes)
     encoders = _numbers(clip) if options.trains_clip or subject.dataset.many_texts else 0
     if subject.dataset.many_texts:
-        encoders += _numbers(text_encoders.t5_shapes(options.t5xxl))
+        encoders += _numbers(encoder_config.t5_shapes(options.t5xxl))
     config = text_encoders.clip_config(clip)
     return Run(
         model=subject.flux,
@@ -118,24 +114,25 @@ def _largest_sample(options: Options, subject: Subject) -> Sample | None:
 
 
 def _autoencoder(options: Options) -> int:
-    """Bytes: it always computes in fp32."""
-    return _numbers(safetensors_file.read_shapes(options.ae, "--ae")) * footprint.FP32
+    """Bytes of the autoencoder's weights; it always computes in fp32."""
+    return _numbers(safetensors_header.read_shapes(options.ae, "--ae")) * footprint.FP32
 
 
 def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[str, int]]:
-    """(what, bytes on the GPU) of what is surely encoded before the training, one after the other."""
+    """(what, bytes on the GPU) for each kind of encoding that certainly happens before the training. They happen one
+    after the other."""
     pictures = [
         picture
         for picture in subject.pictures
-        if not (options.cache_latents_to_disk and latent_cache.path_of(picture).exists())
+        if not (options.cache_latents_to_disk and cache_names.latents(picture).exists())
     ]
     if pictures:
         largest = max(picture.bucket.area for picture in pictures)
         yield "encoding the pictures", _autoencoder(options) + largest * footprint.ENCODING
     on_disk = options.cache_text_encoder_outputs_to_disk
-    if subject.prompts or not (on_disk and all(text_cache.path_of(picture).exists() for picture in subject.pictures)):
-        numbers = _numbers(text_encoders.clip_shapes(options.clip_l))
-        numbers += _numbers(text_encoders.t5_shapes(options.t5xxl))
+    if subject.prompts or not (on_disk and all(cache_names.text(picture).exists() for picture in subject.pictures)):
+        numbers = _numbers(encoder_config.clip_shapes(options.clip_l))
+        numbers += _numbers(encoder_config.t5_shapes(options.t5xxl))
         yield "encoding the captions", numbers * run.width
 
 
@@ -154,9 +151,9 @@ def _largest_batch(subject: Subject) -> Batch:
 
 
 def _free_on_gpu(processes: int) -> int | None:
-    """Bytes that are free on this process's GPU, None without one. Several processes have to choose the same,
-    whichever looks first: they take what the smallest of their GPUs has in all, less a context's share."""
-    if not torch.cuda.is_available() or "ACCELERATE_USE_CPU" in os.environ:
+    """Free bytes on this process's GPU; None without a GPU. Several processes must make the same choice whichever
+    looks first, so they use the total memory of the smallest of their GPUs, less 3 % for the CUDA context."""
+    if not torch.cuda.is_available() or environment.wants_cpu():
         return None
     if processes == 1:
         return int(torch.cuda.mem_get_info()[0])
@@ -165,8 +162,8 @@ def _free_on_gpu(processes: int) -> int | None:
 
 
 def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.Plan, *, gpu: bool) -> list[Demand]:
-    """What is sure to be in the host's memory all at once. Frozen weights that are not swapped are mapped from their
-    file, and the kernel can take those pages back."""
+    """What is certainly in the host's memory at the same time. Frozen weights that are not swapped do not count: they
+    are mapped from their file, and the kernel can reclaim their pages."""
     demands = [
         Demand(count=subject.processes * footprint.on_host(run, plan.tier) if gpu else 0, what="what is page-locked"),
         Demand(
@@ -184,7 +181,7 @@ def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.Plan, *, 
 
 
 def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path, Demand]]:
-    """(folder, what is written there): the LoRA and its state, and the caches that are not there yet."""
+    """(folder, what is written there): one LoRA and one state, and the caches that do not exist yet."""
     saved = needs.lora_and_state(
         run.lora + run.clip_lora, optimizer=options.optimizer_type, save_precision=options.save_precision
     )
@@ -192,13 +189,13 @@ def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path
     yield options.output_dir, Demand(count=saved, what="one LoRA and one state", where=where)
     caches: collections.Counter[Path] = collections.Counter()
     if options.cache_text_encoder_outputs_to_disk:
-        files = {text_cache.path_of(picture) for picture in subject.pictures}
+        files = {cache_names.text(picture) for picture in subject.pictures}
         caches.update({file.parent: 0 for file in files})
         for file in files:
             caches[file.parent] += 0 if file.exists() else _caption(subject)
     if options.cache_latents_to_disk:
         for picture in subject.pictures:
-            file = latent_cache.path_of(picture)
+            file = cache_names.latents(picture)
             caches[file.parent] += 0 if file.exists() else _latents(subject, picture)
     for folder, count in caches.items():
         if count:
@@ -206,7 +203,7 @@ def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path
 
 
 def by_disk(demands: Iterable[tuple[Path, Demand]]) -> Iterable[tuple[Path, list[Demand]]]:
-    """The same by the disk that the folders are on; the folder is one of them."""
+    """The demands grouped by disk, each group with one of its folders."""
     disks: dict[int, tuple[Path, list[Demand]]] = {}
     for folder, demand in demands:
         disks.setdefault(folder.stat().st_dev, (folder, []))[1].append(demand)

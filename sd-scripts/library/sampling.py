@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sample pictures: Euler's method from noise to picture along Flux's own schedule (trainers.md 1.8).
+"""Sample pictures: Euler's method from noise to picture along Flux's own schedule, as in sd-scripts.
 
-Sampling draws from generators of its own and changes nothing about the training. What fails, a sample or all of them,
-is said and left out; a stop drops what is not finished. Between samples nothing of it stays on the device:
-the autoencoder (335 MB) waits in host memory, and what decoding took is given back, since its blocks of memory have
-other sizes than the training's.
+Sampling uses its own generators and does not change the training. If a sample fails, or all of them, a warning says
+so and the training continues; a stop drops unfinished samples. Between samples nothing stays on the device: the
+autoencoder (335 MB) is moved to host memory, and the memory for decoding is released, since PyTorch caches it in
+blocks of other sizes than the training uses.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ CPU = torch.device("cpu")
 
 
 class Sampler:
-    """Makes the samples of all prompts, and the contact sheet. The autoencoder is loaded at the first and kept."""
+    """Makes the samples of all prompts, and the contact sheet. It loads the autoencoder at the first sample and keeps
+    it."""
 
     def __init__(
         self,
@@ -61,7 +62,8 @@ class Sampler:
         self._denoised = 0
 
     def sample_all(self, *, epoch: int | None, step: int) -> None:
-        """One picture for each prompt into `output_dir/sample/`. Raises nothing, whatever happens."""
+        """Writes one picture for each prompt to `output_dir/sample/`. A failure is a warning, never an exception.
+        `epoch` is None for samples by steps."""
         date = time.strftime("%Y%m%d%H%M%S")
         self._denoised = 0
         self._metrics.report("sampling", **self._progress(0))
@@ -84,11 +86,12 @@ class Sampler:
         return self._options.output_dir / "sample"
 
     def _try(self, action: Callable[[], None], otherwise: str) -> bool:
-        """Whether an action succeeds. If not, it says why, and what is `otherwise`."""
+        """Runs an action and returns whether it succeeded. If it failed, prints the reason and the consequence,
+        `otherwise`."""
         wrong = _what_goes_wrong(action)
         if wrong:
             self._say(f"warning: {otherwise}: {wrong}; the training goes on")
-        # Only now: the error's frames held tensors.
+        # Not before: the error's frames held tensors.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return wrong is None
@@ -112,7 +115,7 @@ class Sampler:
         self._say(f"sample: {path}")
 
     def _decode(self, latents: Tensor) -> Tensor:
-        """Latents (1, C, h, w) -> pixels (1, 3, H, W). The autoencoder is on the device only meanwhile."""
+        """Latents (1, C, h, w) -> pixels (1, 3, H, W). The autoencoder is on the device only during the call."""
         assert self._autoencoder is not None
         try:
             self._autoencoder.to(self._device)
@@ -135,7 +138,7 @@ class Sampler:
 
     @torch.no_grad()
     def _denoise(self, encoded: EncodedPrompt, index: int, drawn: torch.Generator) -> Tensor:
-        """Noise -> latents (1, C, h, w)."""
+        """Noise drawn from `drawn` -> latents (1, C, h, w). Raises Stopped."""
         prompt = encoded.prompt
         height, width = prompt.height // PIXELS_PER_LATENT, prompt.width // PIXELS_PER_LATENT
         channels = self._transformer.config.packed_channels // 4
@@ -172,7 +175,8 @@ class Sampler:
         return velocity
 
     def _conditions(self, text: EncodedText) -> tuple[Tensor, Tensor]:
-        """T5's tokens, and CLIP's vector: of the LoRA as it is now where CLIP-L is trained."""
+        """T5's tokens (1, T, X) and CLIP's vector (1, V), which is computed with the current LoRA if CLIP-L is
+        trained."""
         hidden_BTX = text.embedding.hidden_TX[None].to(self._device)
         if self._clip is None:
             return hidden_BTX, text.embedding.pooled_V[None].to(self._device)
@@ -182,7 +186,8 @@ class Sampler:
 
 
 def _what_goes_wrong(action: Callable[[], None]) -> str | None:
-    """Does it, and returns None or a sentence about its error. A fault of ours comes with a traceback on stderr."""
+    """Runs the action and returns None, or a sentence about its error. An unexpected error, a bug, also prints a
+    traceback on stderr. Raises Stopped."""
     try:
         action()
     except Stopped:
@@ -200,6 +205,7 @@ def _what_goes_wrong(action: Callable[[], None]) -> str | None:
 
 
 def schedule(steps: int, tokens: int, *, guided: bool) -> Tensor:
-    """Noise levels from 1 to 0, (steps + 1): shifted by size for dev (`guided`), even for schnell."""
+    """Noise levels from 1 to 0, (steps + 1): shifted by the picture's size for dev (`guided`), evenly spaced for
+    schnell."""
     levels = torch.linspace(1, 0, steps + 1)
     return flow_matching.shift_sigma(levels, flow_matching.flux_shift(tokens)) if guided else levels

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schedule of the learning rate by --lr_scheduler, or any class by --lr_scheduler_type, as sd-scripts reads them.
+"""The learning rate's schedule by --lr_scheduler, or any class by --lr_scheduler_type, as sd-scripts reads them.
 
-The curves are those of transformers (piecewise_constant: diffusers), imported only for those that need them. Steps
-are optimizer steps of the whole training, so that a resumed run goes on along the same curve.
+The curves are those of transformers, which is imported only if the schedule needs it, and diffusers'
+piecewise_constant. Steps are optimizer steps of the complete training, so a resumed run continues on the same curve.
 """
 
 from __future__ import annotations
@@ -20,20 +20,31 @@ from library.options import Options
 
 
 def build(optimizer: Optimizer, options: Options, *, total_steps: int) -> LRScheduler:
-    """The schedule. Raises TrainerError for a class that is not there or arguments that it refuses."""
+    """The schedule. Raises TrainerError for a missing class or arguments that the class refuses."""
     arguments = dict(options.lr_scheduler_args or [])
     try:
         if optimizers.is_schedule_free(optimizer):
             return LambdaLR(optimizer, _constant)
+        if any(group.get("relative_step") for group in optimizer.param_groups):
+            return _of_adafactor(optimizer, options)
         if options.lr_scheduler_type:
             return _class_of(options.lr_scheduler_type)(optimizer, **arguments)
-        if any(group.get("relative_step") for group in optimizer.param_groups):
-            from transformers.optimization import AdafactorSchedule
-
-            return AdafactorSchedule(optimizer, options.learning_rate)
         return _named(optimizer, options, total_steps, arguments)
     except (TypeError, ValueError, AttributeError) as error:
         raise TrainerError(f"--lr_scheduler_args: the schedule refuses its arguments: {error}") from error
+
+
+def _of_adafactor(optimizer: Optimizer, options: Options) -> LRScheduler:
+    """A schedule that only shows the rate that Adafactor finds. Raises TrainerError for --lr_scheduler_type, whose
+    class would have nothing to change."""
+    if options.lr_scheduler_type:
+        raise TrainerError(
+            f"--lr_scheduler_type {options.lr_scheduler_type} has nothing to change, since Adafactor with "
+            "relative_step finds the rate itself; leave it out, or add relative_step=False to --optimizer_args"
+        )
+    from transformers.optimization import AdafactorSchedule
+
+    return AdafactorSchedule(optimizer, options.learning_rate)
 
 
 def _constant(_step: int) -> float:
@@ -45,9 +56,7 @@ def _named(optimizer: Optimizer, options: Options, total_steps: int, arguments: 
     if name == "constant":
         return LambdaLR(optimizer, _constant)
     if name == "piecewise_constant":
-        from diffusers.optimization import get_piecewise_constant_schedule
-
-        return get_piecewise_constant_schedule(optimizer, **arguments)
+        return LambdaLR(optimizer, piecewise(**arguments))
     from transformers import optimization
 
     warmup, decay = (_steps(given, total_steps) for given in (options.lr_warmup_steps, options.lr_decay_steps))
@@ -86,8 +95,27 @@ def _named(optimizer: Optimizer, options: Options, total_steps: int, arguments: 
     return curve(optimizer, num_warmup_steps=warmup, **{**settings, **arguments})
 
 
+def piecewise(*, step_rules: str = "") -> Callable[[int], float]:
+    """The factor as a function of the step (from 0), by diffusers' rules: `1:10,0.1:30,0.01` gives 1 for the first 10
+    steps, then 0.1 before step 30, and 0.01 from there on.
+
+    Raises TrainerError for malformed rules.
+    """
+    *rules, last = step_rules.split(",")
+    try:
+        pairs = [rule.split(":") for rule in rules]
+        bounds = sorted((int(step), float(factor)) for factor, step in pairs)
+        rest = float(last)
+    except ValueError as error:
+        raise TrainerError(
+            f"--lr_scheduler_args: step_rules={step_rules!r} are no rules of piecewise_constant; right would be "
+            "\"step_rules='1:10,0.1:30,0.01'\": factors with the steps up to which they hold, and the last factor"
+        ) from error
+    return lambda step: next((factor for bound, factor in bounds if step < bound), rest)
+
+
 def _steps(given: float, total_steps: int) -> int:
-    """A number of steps, or below 1 a share of all."""
+    """A number of steps. An int is that number, a float is a share of `total_steps`."""
     return given if isinstance(given, int) else int(given * total_steps)
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the trainer answers signals. Imported and installed before torch, so that no second of its life is deaf.
+"""How the trainer answers signals. The handlers are installed before torch is imported, which takes seconds.
 
-SIGTERM and SIGINT ask for an end, and the handler does no work: while there is nothing to save (loading) it
-leaves at once, otherwise it sets a flag that the loop reads after each step, the caching after each picture
-and the sampling after each denoising step. The exit status is 128 plus the signal's number, so 143 for
-SIGTERM. SIGQUIT writes every thread's stack to stderr and the training goes on (the daemon's evidence of a
-hang). In a scope SIGTERM reaches every process at once (issue 2), which is why there is only this one.
+SIGTERM, SIGINT and SIGHUP (a closed terminal) ask the trainer to end. The handler does no work: while there is
+nothing to save (loading), it exits at once; otherwise it sets a flag, which is read after each step of the loop, each
+picture of the caching and each denoising step of the sampling. The exit status is 128 plus the signal's number, so
+143 for SIGTERM. Under nohup, SIGHUP stays ignored. SIGQUIT prints every thread's stack to stderr (the daemon's
+evidence of a hang), and the training continues. In a scope, SIGTERM reaches every process at once (issue 2), which is
+why batches are prepared by threads and not by child processes.
 
-SIGUSR1 and SIGUSR2 are wishes, to save and to sample now: the training goes on. One that comes before there is
-anything to save or sample is kept.
+SIGUSR1 and SIGUSR2 are requests to save and to sample now; the training continues. A request that arrives before
+there is anything to save or sample is kept.
 """
 
 from __future__ import annotations
@@ -21,47 +22,50 @@ from types import FrameType
 
 
 class Stopped(Exception):
-    """The work was left because a signal asked for it; nothing is half written."""
+    """A signal asked to stop, so the work was abandoned. No file is half written."""
 
 
 class StopRequest:
-    """The one flag between the handler and the work. `signum` is 0 until a signal came."""
+    """The flag that the handler sets and the work reads. `signum` is 0 until a signal arrives."""
 
     def __init__(self) -> None:
         self.signum = 0
         self._deferred = False
 
     def install(self) -> None:
-        """Takes over SIGTERM, SIGINT and SIGQUIT. To be called by the main thread, once."""
+        """Installs handlers of SIGTERM, SIGINT, SIGHUP and SIGQUIT. The main thread calls this once."""
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, self._handle)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._handle)
         faulthandler.register(signal.SIGQUIT, file=sys.stderr, all_threads=True, chain=False)
 
     def close(self) -> None:
-        """From now on no signal changes anything: the exit status is settled.
+        """Ignores signals from now on: the exit status is settled.
 
-        Python gives handlers back while it ends, but not this one. So a second SIGTERM, as a launcher sends it, makes
-        no death by a signal of 143 or 0.
+        Python restores the default actions of handled signals while it exits, but not of ignored ones. So if a
+        launcher sends a second SIGTERM, the status stays 143 or 0 instead of death by a signal.
         """
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
     def defer(self) -> None:
-        """From now on a signal sets the flag only: there is work that must be finished or put away."""
+        """Makes a signal only set the flag from now on, since there is work to finish or save."""
         self._deferred = True
 
     def leave_at_once(self) -> None:
-        """From now on a signal ends the process in its handler: nothing would be lost."""
+        """Makes a signal end the process in its handler from now on, since nothing would be lost. If a signal has
+        arrived already, raises SystemExit."""
         self._deferred = False
         self.leave_if_requested()
 
     def leave_if_requested(self) -> None:
-        """Ends the process if a signal came while signals were deferred."""
+        """Raises SystemExit if a signal arrived while signals were deferred."""
         if self.signum:
             raise SystemExit(self.exit_status)
 
     def join(self, signum: int) -> None:
-        """Takes over what another process of this training was asked for; 0 is nothing."""
+        """Takes over the signal of another process of this training; 0 means none. The greatest number counts."""
         self.signum = max(self.signum, signum)
 
     @property
@@ -82,18 +86,19 @@ class StopRequest:
 
 
 class Wishes:
-    """What was asked for while the training goes on. Wishes of one kind that come together are one."""
+    """The requests to save and to sample during the training. Several of one kind within a step count as one."""
 
     def __init__(self) -> None:
         self._wished: set[int] = set()
 
     def install(self) -> None:
-        """Takes over SIGUSR1 and SIGUSR2, which would end the process. To be called by the main thread, once."""
+        """Installs handlers of SIGUSR1 and SIGUSR2, which would otherwise end the process. The main thread calls this
+        once."""
         signal.signal(signal.SIGUSR1, self.handle)
         signal.signal(signal.SIGUSR2, self.handle)
 
     def close(self) -> None:
-        """From now on they ask for nothing, and end nothing."""
+        """Ignores both signals from now on."""
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
@@ -101,11 +106,11 @@ class Wishes:
         self._wished.add(signum)
 
     def take_save(self) -> bool:
-        """Whether SIGUSR1 came since the last call."""
+        """Whether SIGUSR1 has arrived since the last call."""
         return self._take(signal.SIGUSR1)
 
     def take_sample(self) -> bool:
-        """Whether SIGUSR2 came since the last call."""
+        """Whether SIGUSR2 has arrived since the last call."""
         return self._take(signal.SIGUSR2)
 
     def _take(self, signum: signal.Signals) -> bool:

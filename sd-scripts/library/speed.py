@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a training is: steps, pictures a second, and the share of what the GPU could compute (MFU). Pure.
+"""How fast a training is: seconds per step, pictures per second, and the share of the GPU's peak (MFU). Pure.
 
-MFU (model FLOPs utilisation, arXiv 2204.02311, appendix B) counts what the mathematics needs: the forward pass, the
-gradients of activations through the frozen weights, and the LoRA's own. What is computed twice to save memory, in
-checkpointed blocks and inside flash attention's backward pass, is not counted. A multiplication and an addition are
-two FLOPs; norms, activations and the optimizer are left out (below 1 %), and so is CLIP-L.
+MFU (model FLOPs utilisation, arXiv 2204.02311, appendix B) counts the work that the mathematics needs: the forward
+pass, the gradients of activations through the frozen weights, and the LoRA's own gradients. Work that is repeated to
+save memory, in checkpointed blocks and in flash attention's backward pass, does not count. A multiplication and an
+addition are two FLOPs; norms, activation functions and the optimizer (below 1 %) and CLIP-L do not count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 TERA = 1e12
-# Dense bf16 with sums in fp32, from NVIDIA's data sheets; the longest name that a device's name contains counts.
+# FLOP/s of dense bf16 with sums in fp32, from NVIDIA's data sheets. If a device's name contains several of these
+# names, the longest one applies.
 PEAKS = {
     "B200": 2250 * TERA,
     "H200": 989 * TERA,
@@ -34,15 +35,15 @@ PEAKS = {
     "RTX 3090": 71 * TERA,
     "RTX 3090 Ti": 80 * TERA,
 }
-# The first steps compile, choose kernels and fill the allocators' caches.
+# Steps that are not measured: they compile, choose kernels and fill the allocators' caches.
 WARM_UP_STEPS = 3
-# So many steps are looked back on; medians of them leave out those in which something else happened.
+# How many of the latest steps the medians cover. A median ignores the few steps that something else slowed down.
 STEPS_KEPT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flops:
-    """Of one picture's forward and backward pass. `recomputed`: what checkpointed blocks compute once more."""
+    """FLOPs of one picture's forward and backward pass. `recomputed`: what checkpointed blocks compute again."""
 
     forward: int
     backward: int
@@ -68,9 +69,10 @@ def flops(
     text_tokens: int,
     checkpointed_blocks: int = 0,
 ) -> Flops:
-    """For one picture. `shapes`: of the transformer's tensors by their keys; `ranks`: of the LoRA's layers by theirs.
+    """The FLOPs for one picture. `shapes`: those of the transformer's tensors, by key; `ranks`: those of the LoRA's
+    layers, by name.
 
-    The gradient goes back to the first block that is trained, and not to the vector that modulates the blocks.
+    The gradient goes back to the first trained block, and not to the vector that modulates the blocks.
     """
     blocks = block_names(shapes)
     passes = {block: _attention(shapes, block, image_tokens + text_tokens) for block in blocks}
@@ -96,13 +98,13 @@ def flops(
 
 
 def block_names(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """`double_blocks.0` and so on, in the order in which they are computed."""
+    """The blocks' names, such as `double_blocks.0`, in the order in which they are computed."""
     found = {_block(key) for key in shapes if key.startswith(("double_blocks.", "single_blocks."))}
     return sorted(found, key=lambda name: (name.partition(".")[0], int(name.partition(".")[2])))
 
 
 def peak_of(device_name: str) -> float | None:
-    """FLOP/s in bf16 of a device by NVIDIA's name for it; None where it is not known."""
+    """FLOP/s in bf16 of a device, by NVIDIA's name for it; None if unknown."""
     found = [name for name in PEAKS if name in device_name]
     return PEAKS[max(found, key=len)] if found else None
 
@@ -116,7 +118,7 @@ def _layer(key: str) -> str:
 
 
 def _rows(key: str, *, image_tokens: int, text_tokens: int) -> int:
-    """How many rows a layer's input has for one picture: one for each token, or one for what modulates them."""
+    """How many rows a layer's input has for one picture: one per token, or a single one for the modulating vector."""
     kind, *path = key.split(".")
     if kind == "single_blocks":
         return 1 if path[1] == "modulation" else image_tokens + text_tokens
@@ -130,8 +132,8 @@ def _rows(key: str, *, image_tokens: int, text_tokens: int) -> int:
 
 
 def _linear(shape: tuple[int, ...], *, rows: int, rank: int, input_has_gradient: bool) -> _Pass:
-    """x W, and its LoRA: x D, then (x D) U. Back: one product for the gradient of x, and for the LoRA two for each of
-    its matrices, without that of x where nobody asks for it."""
+    """FLOPs of a layer. Forward: x W, and for the LoRA x D and (x D) U. Backward: one product with W for the gradient
+    of x, and two for each matrix of the LoRA; without those for the gradient of x if it is not needed."""
     width_out, width_in = shape
     frozen, down, up = (2 * rows * numbers for numbers in (width_out * width_in, rank * width_in, rank * width_out))
     through = frozen + down if input_has_gradient else 0
@@ -139,7 +141,7 @@ def _linear(shape: tuple[int, ...], *, rows: int, rank: int, input_has_gradient:
 
 
 def _attention(shapes: Mapping[str, tuple[int, ...]], block: str, tokens: int) -> _Pass:
-    """Two products of (tokens x tokens x hidden) forward, four back."""
+    """FLOPs of attention: two products of (tokens x tokens x hidden) forward, four backward."""
     hidden = shapes[f"{block}.linear2.weight" if block.startswith("single") else f"{block}.img_attn.proj.weight"][0]
     product = 2 * tokens * tokens * hidden
     return _Pass(forward=2 * product, backward=4 * product)
@@ -150,7 +152,7 @@ def _sum(one: _Pass, other: _Pass) -> _Pass:
 
 
 class PictureCost:
-    """FLOPs that MFU counts of one picture, of one transformer and LoRA. Worked out once for each size."""
+    """The FLOPs that MFU counts for one picture, given transformer and LoRA. Computed once for each size."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], ranks: Mapping[str, int]) -> None:
         self._shapes, self._ranks = shapes, ranks
@@ -166,7 +168,7 @@ class PictureCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Medians. `mfu`: a share of 1; None where the GPU's peak is not known."""
+    """Medians over the latest steps. `mfu`: from 0 to 1; None if the GPU's peak is unknown."""
 
     seconds_per_step: float
     images_per_second: float
@@ -181,7 +183,7 @@ class _Step:
 
 
 class Speedometer:
-    """Takes in a run's steps. `peak`: FLOP/s of the devices that share the work together, None if not known."""
+    """Measures a run's steps. `peak`: FLOP/s of this process's device; None if unknown."""
 
     def __init__(self, *, peak: float | None) -> None:
         self._peak = peak
@@ -189,14 +191,14 @@ class Speedometer:
         self._steps: collections.deque[_Step] = collections.deque(maxlen=STEPS_KEPT)
 
     def add(self, *, seconds: float, images: int, flops: int) -> None:
-        """One optimizer step, of all its batches."""
+        """Adds one optimizer step. `images`: those of all processes; `flops`: those of this process's device."""
         self._seen += 1
         if self._seen > WARM_UP_STEPS:
             self._steps.append(_Step(seconds=seconds, images=images, flops=flops))
 
     @property
     def speed(self) -> Speed | None:
-        """None before the first step that counts."""
+        """The current speed; None until a step after the warm-up."""
         if not self._steps:
             return None
         rate = statistics.median(step.flops / step.seconds for step in self._steps)
@@ -208,7 +210,7 @@ class Speedometer:
 
 
 def sentence(speed: Speed, *, peak_memory: int, on_gpu: bool) -> str:
-    """A line for people. `peak_memory` in bytes, of the GPU or else of the process."""
+    """A line for people. `peak_memory`: bytes, of the GPU (`on_gpu`) or of the process."""
     share = "" if speed.mfu is None else f", {speed.mfu:.0%} of what the GPU can compute (MFU)"
     memory = "GPU memory" if on_gpu else "memory"
     return (

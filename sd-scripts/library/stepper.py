@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One optimizer step: all that touches the device between two moments at which the run could be saved."""
+"""One optimizer step: everything that is computed on the device between two moments at which the run can be saved."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 
-from library import compilation, debug_hang, model, randomness
+from library import compilation, compile_choice, debug_hang, model, randomness, tensorboard
 from library.batches import Batch
 from library.choices import Choices
-from library.compilation import Compilation
+from library.compile_choice import Compilation
 from library.errors import TrainerError
 from library.options import Options
 from library.parts import Parts
@@ -23,7 +23,8 @@ MOST_OF_A_REASON = 300
 
 
 class Stepper:
-    """Micro-steps add their gradients up, `finish` turns them into new weights. Nothing here reads a number back."""
+    """Computes steps: `micro_step` accumulates gradients, `add_up` sums them over the processes, and `finish` updates
+    the weights. Nothing here reads a number back from the device."""
 
     def __init__(
         self,
@@ -38,13 +39,13 @@ class Stepper:
         resumed: bool,
         stop: StopRequest,
     ) -> None:
-        """`resumed`: the choices are those of a state, and nothing else will do."""
+        """`resumed`: whether the choices come from a state, and so must not change."""
         self._options, self._parts, self._seed = options, parts, seed
         self._accelerator, self._processes, self._dtype = accelerator, processes, dtype
         self._resumed, self._stop = resumed, stop
         self.choices = choices
-        """How it is computed, in truth: what cannot be compiled is not."""
-        self._all_compile = choices.compile != compilation.NO
+        """How the steps are really computed: `compile` becomes "no" if compiling fails."""
+        self._all_compile = choices.compile != compile_choice.NO
         if self._all_compile:
             compilation.compile_blocks(
                 parts.transformer,
@@ -54,37 +55,39 @@ class Stepper:
             )
 
     def micro_step(self, batch: Batch, *, batches: int) -> torch.Tensor:
-        """Forward and backward of one of a step's `batches`, whose gradients are added to those before; its share of
-        the step's loss, on the device."""
+        """Runs forward and backward for one of a step's `batches`, and adds its gradients to the earlier ones.
+        Returns its share of the step's loss, a scalar on the device."""
         debug_hang.here("training", batch.position.step)
         try:
             loss = self._forward(batch) / batches
-        except Exception as error:  # noqa: BLE001 (what a compiler raises has no class in common)
+        except Exception as error:  # noqa: BLE001 (the errors of compilers have no common class)
             self._go_on_without_compilation(error)
             loss = self._forward(batch) / batches
-        # Not accelerator.backward: that divides by --gradient_accumulation_steps, and an epoch's last step has fewer.
+        # Not accelerator.backward, which divides by --gradient_accumulation_steps: an epoch's last step may have
+        # fewer batches.
         loss.backward()
         return loss.detach()
 
     def _forward(self, batch: Batch) -> torch.Tensor:
-        """The loss, with what is drawn on the way drawn by the batch's place."""
+        """The loss. Dropout is drawn from generators that are seeded with the batch's position."""
         position = batch.position
-        # The rank is in it so that processes do not drop out the same.
+        # The rank is part of the seed, so that the processes drop different numbers.
         randomness.seed_default_generators(
             "step", self._seed, position.step, position.batch, self._accelerator.process_index
         )
-        if self.choices.compile != compilation.NO:
+        if self.choices.compile != compile_choice.NO:
             compilation.begin_micro_step(Compilation.read(self.choices.compile))
         return self.loss_of(batch)
 
     def _go_on_without_compilation(self, error: Exception) -> None:
-        """To be called where a forward pass has failed, which is where blocks are compiled: by compilers, caches and
-        drivers of this machine, any of which may be broken. Where the fault lies elsewhere it shows again without.
+        """Switches to uncompiled blocks after a forward pass has failed with `error`. Blocks are compiled in the
+        forward pass, by this machine's compilers, caches and drivers, any of which may be broken. An error with
+        another cause occurs again without compilation.
 
-        Raises `error` where that is no way, and TrainerError where a state asks for compiled blocks.
+        Raises `error` if it is not one of compilation, and TrainerError if a state requires compiled blocks.
         """
         compiled = self.choices.compile
-        if compiled == compilation.NO or self._stop.requested or isinstance(error, torch.OutOfMemoryError):
+        if compiled == compile_choice.NO or self._stop.requested or isinstance(error, torch.OutOfMemoryError):
             raise error
         reason = " ".join(str(error).split())[:MOST_OF_A_REASON] or type(error).__name__
         if self._resumed:
@@ -98,13 +101,14 @@ class Stepper:
 
     def _use_plain_blocks(self) -> None:
         compilation.use_plain_blocks(self._parts.transformer)
-        self.choices = dataclasses.replace(self.choices, compile=compilation.NO)
+        self.choices = dataclasses.replace(self.choices, compile=compile_choice.NO)
 
     def _agree_on_compilation(self) -> None:
-        """From the next step on all processes do without where one has to: a state says of all how they compute."""
+        """If compiling has failed in one process, all go on without it from the next step on, since a state records
+        one choice for all processes."""
         if not self._all_compile:
             return
-        does_without = self.choices.compile == compilation.NO
+        does_without = self.choices.compile == compile_choice.NO
         if self._processes.of_any(own=does_without):
             self._all_compile = False
             if not does_without:
@@ -112,8 +116,8 @@ class Stepper:
                 self._use_plain_blocks()
 
     def add_up(self, losses: list[torch.Tensor]) -> torch.Tensor:
-        """The step's loss, on the device, from the shares of this process' micro-steps and of the others'. Their
-        gradients are added up with it."""
+        """Adds up gradients and losses over all processes. Returns the step's loss, a scalar on the device. `losses`:
+        the shares of this process's micro-steps."""
         self._agree_on_compilation()
         own = torch.stack(losses).sum() if losses else torch.zeros((), device=self._accelerator.device)
         return self._processes.add_up(self._parts.network.parameters(), own)
@@ -129,14 +133,18 @@ class Stepper:
             dtype=self._dtype,
         )
 
-    def finish(self, step: int) -> None:
-        """The optimizer's step number `step`, with the gradients of its micro-steps."""
+    def finish(self, step: int) -> dict[str, torch.Tensor]:
+        """Makes optimizer step number `step` with the accumulated gradients. Returns the norms for TensorBoard by
+        tag, as scalars on the device (empty without --logging_dir)."""
+        network, maximum = self._parts.network, self._options.scale_weight_norms
+        logs = self._options.logging_dir is not None
         if self._options.max_grad_norm:
-            self._accelerator.clip_grad_norm_(self._parts.network.parameters(), self._options.max_grad_norm)
+            self._accelerator.clip_grad_norm_(network.parameters(), self._options.max_grad_norm)
+        gradient = network.gradient_norm() if logs and not maximum else None
         self._parts.optimizer.step()
         self._parts.scheduler.step()
-        if self._options.scale_weight_norms:
-            self._parts.network.limit_norms(self._options.scale_weight_norms)
+        norms = network.limit_norms(maximum) if maximum else None
         self._parts.optimizer.zero_grad(set_to_none=True)
         if self._parts.average is not None:
             self._parts.average.update(step)
+        return tensorboard.norm_tags(norms, maximum=maximum, gradient=gradient) if logs else {}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--logging_dir: a file of TensorBoard events, written without TensorBoard, whose package would weigh more than all
-else that the trainer needs (docs/decisions/0047-tensorboard-events.md).
+"""--logging_dir: writes a file of TensorBoard events without TensorBoard's package
+(docs/decisions/0047-tensorboard-events.md).
 
-A file is TFRecord: per record its length (8 bytes), the length's masked CRC-32C, the bytes, their masked CRC-32C. A
-record is the protobuf message tensorflow.Event. Each is one write to a file opened for appending, so that a reader
-meets whole records, and a run that is killed leaves a file that can be read.
+The format is TFRecord: for each record its length (8 bytes), the length's masked CRC-32C, the bytes, and their masked
+CRC-32C. A record is the protobuf message tensorflow.Event. Each record is one write to a file opened for appending,
+so that readers see complete records, and the file of a killed run can be read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from torch import Tensor
+
 from library.options import Options
 
 CASTAGNOLI = 0x82F63B78
@@ -26,8 +28,8 @@ MASK_DELTA = 0xA282EAD8
 
 
 class Events:
-    """Scalars of one run, in `FOLDER/events.out.tfevents.*`. Without a folder it does nothing, and a file that cannot
-    be written is said once and never fails the training."""
+    """Writes the scalars of one run to `FOLDER/events.out.tfevents.*`. If `folder` is None, it does nothing. If the
+    file cannot be written, it warns once, and the training continues."""
 
     def __init__(self, folder: Path | None) -> None:
         self._descriptor: int | None = None
@@ -43,16 +45,11 @@ class Events:
 
     @classmethod
     def of(cls, options: Options) -> Self:
-        """`LOGGING_DIR/PREFIX20261123131507/network_train/`, as sd-scripts: each run has a folder of its own."""
+        """Events in `LOGGING_DIR/PREFIX20261123131507/network_train/`, a new folder for each run as in sd-scripts."""
         if options.logging_dir is None:
             return cls(None)
         date = time.strftime("%Y%m%d%H%M%S")
         return cls(options.logging_dir / f"{options.log_prefix or ''}{date}" / options.log_tracker_name)
-
-    def step(self, step: int, *, loss: float, average: float, clip: float | None, unet: float) -> None:
-        """sd-scripts' tags. `clip` and `unet` are learning rates; None: CLIP-L is not trained."""
-        rates = {"lr/unet": unet} if clip is None else {"lr/textencoder": clip, "lr/unet": unet}
-        self.scalars({"loss/current": loss, "loss/average": average, **rates}, step=step)
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
         summary = b"".join(_bytes(1, _bytes(1, tag.encode()) + _float(2, value)) for tag, value in values.items())
@@ -73,6 +70,19 @@ class Events:
         self._descriptor = None
 
 
+def norm_tags(norms: Tensor | None, *, maximum: float | None, gradient: Tensor | None) -> dict[str, Tensor]:
+    """Scalars of a step by sd-scripts' tags, on the device. `norms`: those of all parts before --scale_weight_norms
+    limited them to `maximum`; `gradient`: the mean gradient norm, used without that flag."""
+    if norms is not None and maximum:
+        limited = norms.clamp(max=maximum)
+        return {
+            "max_norm/keys_scaled": (norms > maximum).sum(),
+            "max_norm/max_key_norm": limited.max(),
+            "norm/avg_key_norm": limited.mean(),
+        }
+    return {} if gradient is None else {"norm/avg_grad_norm": gradient}
+
+
 def record(message: bytes) -> bytes:
     """One TFRecord."""
     length = struct.pack("<Q", len(message))
@@ -80,7 +90,7 @@ def record(message: bytes) -> bytes:
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli), reflected; "123456789" gives 0xE3069283."""
+    """The reflected CRC-32C (Castagnoli); b"123456789" gives 0xE3069283."""
     value = 0xFFFFFFFF
     for byte in data:
         value = (value >> 8) ^ _TABLE[(value ^ byte) & 0xFF]
@@ -122,7 +132,7 @@ def _bytes(field: int, value: bytes) -> bytes:
 
 
 def _float(field: int, value: float) -> bytes:
-    """A value beyond a float's range is told as infinite."""
+    """A field of 32 bits. A value beyond the range of a 32-bit float becomes infinite."""
     try:
         return _varint(field << 3 | 5) + struct.pack("<f", value)
     except OverflowError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N815 (fields carry their tensors' shapes too)
-"""Text embeddings of captions, in memory or as `{stem}_flux_te.npz` beside the picture (trainers.md 1.7).
+"""Text embeddings of captions, in memory or, as in sd-scripts, in `{stem}_flux_te.npz` beside the picture.
 
-A cache holds the text where nothing is drawn (`Picture.text`): a caption that is shuffled cannot be cached.
+A cache holds the embedding of `Picture.text`, the text without random choices: a shuffled caption cannot be cached.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from library import cache_file, npz
+from library import cache_file, cache_names, npz
 from library.cache_file import Arrays
 from library.dataset import Picture
 from library.hashes import file_sha256
 
+FLAG = "--cache_text_encoder_outputs_to_disk"
 VERSION = 1
 SEAL_NAME = "fluxgym_seal"
 NAMES = ("l_pooled", "t5_out", "txt_ids", "t5_attn_mask", "apply_t5_attn_mask")
@@ -28,7 +29,7 @@ NAMES = ("l_pooled", "t5_out", "txt_ids", "t5_attn_mask", "apply_t5_attn_mask")
 
 @dataclass(frozen=True, kw_only=True)
 class TextEmbedding:
-    """What the transformer sees of one caption: CLIP's pooled vector and T5's tokens, fp32, on the CPU."""
+    """The encoders' output for one caption, fp32, on the CPU: CLIP's pooled vector, T5's tokens and their mask."""
 
     pooled_V: Tensor
     hidden_TX: Tensor
@@ -36,7 +37,7 @@ class TextEmbedding:
 
 
 class TextCache:
-    """The embeddings of one dataset's captions. `dtype` is the encoders' type, since it changes the numbers."""
+    """The embeddings of one dataset's captions. `dtype`: the encoders' type, on which the numbers depend."""
 
     def __init__(self, *, clip: Path, t5: Path, t5_length: int, dtype: torch.dtype, on_disk: bool) -> None:
         self._models = (clip, t5)
@@ -46,7 +47,7 @@ class TextCache:
         self._text_of_file: dict[Path, str] = {}
 
     def missing(self, pictures: Iterable[Picture]) -> list[Picture]:
-        """The pictures whose texts have to be encoded, each text once where it is kept in memory."""
+        """The pictures whose texts must be encoded. Texts that are kept in memory occur once each."""
         found: dict[object, Picture] = {}
         for picture in pictures:
             if self._has_file(picture):
@@ -57,22 +58,24 @@ class TextCache:
         return list(found.values())
 
     def _has_file(self, picture: Picture) -> bool:
-        """A picture of two datasets may have two texts (caption_prefix): its file holds the first."""
+        """Whether the picture's embedding is in its file, not in memory. A picture in two datasets may have two texts
+        (caption_prefix): its file holds the first."""
         return self._on_disk and self._text_of_file.setdefault(picture.path, picture.text) == picture.text
 
     def _is_valid(self, picture: Picture) -> bool:
         def unsealed(arrays: Arrays) -> bool:
-            """sd-scripts encodes a caption as its file has it."""
+            """Whether a cache without a seal, one by sd-scripts, is valid. sd-scripts encodes the caption exactly as
+            it is in its file."""
             fits = arrays["t5_out"].shape[:1] == (self._settings["t5_length"],) and not arrays["apply_t5_attn_mask"]
             plain = picture.caption_path is not None and picture.text == picture.caption
-            return fits and plain and cache_file.is_newer(path_of(picture), picture.sources)
+            return fits and plain and cache_file.is_newer(cache_names.text(picture), picture.sources)
 
         return cache_file.is_valid(
-            path_of(picture), NAMES, seal_name=SEAL_NAME, inputs=self._inputs(picture), unsealed=unsealed
+            cache_names.text(picture), NAMES, seal_name=SEAL_NAME, inputs=self._inputs(picture), unsealed=unsealed
         )
 
     def keep(self, picture: Picture, embedding: TextEmbedding) -> None:
-        """Keeps a caption's embedding."""
+        """Stores a caption's embedding in its file or in memory."""
         if not self._has_file(picture):
             self._in_memory[picture.text] = embedding
             return
@@ -84,12 +87,13 @@ class TextCache:
             "t5_attn_mask": embedding.t5_mask_T.numpy(),
             "apply_t5_attn_mask": numpy.array(False),
         }
-        cache_file.write(path_of(picture), arrays, seal_name=SEAL_NAME, inputs=self._inputs(picture))
+        path = cache_names.text(picture)
+        cache_file.write(path, arrays, seal_name=SEAL_NAME, inputs=self._inputs(picture), flag=FLAG)
 
     def embedding(self, picture: Picture) -> TextEmbedding:
         if not self._has_file(picture):
             return self._in_memory[picture.text]
-        arrays = npz.read(path_of(picture), ("l_pooled", "t5_out", "t5_attn_mask"))
+        arrays = npz.read(cache_names.text(picture), ("l_pooled", "t5_out", "t5_attn_mask"))
         return TextEmbedding(
             pooled_V=torch.from_numpy(arrays["l_pooled"]),
             hidden_TX=torch.from_numpy(arrays["t5_out"]),
@@ -103,7 +107,3 @@ class TextCache:
     def _model_hashes(self) -> dict[str, str]:
         clip, t5 = self._models
         return {"clip": file_sha256(clip), "t5": file_sha256(t5)}
-
-
-def path_of(picture: Picture) -> Path:
-    return picture.path.with_name(f"{picture.path.stem}_flux_te.npz")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a batch needs of a text: from the caches where a picture has one text, else encoded when it is needed.
+"""Embeddings and token ids of a batch's texts, from the caches if pictures have one text each, or else encoded on
+demand.
 
-Captions that are shuffled, dropped by tag or drawn from wildcards are too many to encode beforehand (8 MB each with
-the full T5), so the encoders stay on the device for them, as in sd-scripts.
+Captions that are shuffled, lose tags or come from wildcards give too many texts to encode beforehand (8 MB each with
+the full T5), so for them the encoders stay on the device, as in sd-scripts.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ Encode = Callable[[str], TextEmbedding]
 
 
 class Texts:
-    """Embeddings and CLIP's token ids by text. Threads may ask at the same time; tokenizers and encoders do not bear
-    that, so one is served after the other."""
+    """Embeddings and CLIP's token ids by text. Several threads may call it at once; tokenizers and encoders are not
+    thread-safe, so a lock guards them."""
 
     def __init__(
         self,
@@ -30,8 +31,8 @@ class Texts:
         empty: TextEmbedding | None,
         clip_ids: Callable[[str], Tensor] | None,
     ) -> None:
-        """`encode`: given where texts are encoded when they are needed. `empty`: the embedding of a dropped caption.
-        `clip_ids`: given where CLIP-L is trained."""
+        """`encode`: given if texts are encoded on demand. `empty`: the embedding of a dropped caption. `clip_ids`:
+        given if CLIP-L is trained."""
         self._cache, self._encode, self._empty, self._clip_ids = cache, encode, empty, clip_ids
         self._lock = threading.Lock()
 
@@ -46,7 +47,7 @@ class Texts:
         return self._empty
 
     def clip_ids(self, text: str) -> Tensor | None:
-        """(77,) int64, or None where CLIP-L is not trained."""
+        """CLIP's token ids, (77,) int64; None if CLIP-L is not trained."""
         if self._clip_ids is None:
             return None
         with self._lock:

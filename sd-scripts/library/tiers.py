@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which way of computing a training fits the GPU's memory: the fastest that does. Pure.
+"""Chooses the fastest way of computing a training that fits the GPU's memory. Pure.
 
-In this order (trainers.md 3 and 5): nothing checkpointed; as many blocks checkpointed as needed and no more; the
-same with an fp8 base; and then blocks that take turns, as few as needed. What the user or a state says stands, and
-the rest is chosen around it. More memory never gives a way that comes later in this order, but where it is what makes
-samples possible: these are fitted in if there is a way to, and the training does not depend on them.
+The order is: nothing checkpointed; as few blocks checkpointed as possible; the same with an fp8 base; then block
+swap with as few blocks as possible (docs/decisions/0059-memory.md). Settings of the user or of a state are fixed, and
+the rest is chosen around them. More memory never gives a later way in this order, with one exception: a way in which
+the samples fit too is preferred to one in which only the steps fit, and may become available with more memory.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from library.errors import TrainerError
 from library.footprint import Footprint, Run, Tier
 
 GB = 1_000_000_000
-# Of the free memory; the rest is for the allocator's gaps. A "24 GB" card has 25.8 GB, of which about 25 are free
-# when a program begins: this share of them is its nominal size again.
+# The share of the free memory that is used; the rest is for the allocator's gaps. A "24 GB" card has 25.8 GB, of
+# which about 25 are free when a program starts: this share of them is about the nominal size again.
 USED_SHARE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Bytes of GPU memory. A way is chosen if it takes at most `chosen`; what takes more than `most` is refused.
+    """Bytes of GPU memory. A way is chosen if it takes at most `chosen`, and refused if it takes more than `most`.
 
-    The two differ so that a run which goes on, on a GPU with a little less free than at its start, is not refused.
+    The two differ so that a resumed run is not refused if the GPU has slightly less free memory than at its start.
     """
 
     chosen: int
@@ -35,16 +35,16 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A way of computing, and what it takes."""
+    """A way of computing, and the memory that it takes."""
 
     tier: Tier
     footprint: Footprint
 
 
 def budget(vram: str, *, free: int | None) -> Budget | None:
-    """--vram and the GPU's free memory (None: no GPU) -> what may be used; None where there is no limit.
+    """The memory that may be used, from --vram and the GPU's free memory (None: no GPU); None if there is no limit.
 
-    `12` stands for a card that is sold as one of 12 GB: it has 12 GiB and lends 12 GB of them to one program.
+    `12` stands for a card sold with 12 GB: it has 12 GiB, of which a program can use about 12 GB.
     """
     if vram == "auto":
         return None if free is None else Budget(chosen=int(free * USED_SHARE), most=free)
@@ -55,10 +55,10 @@ def budget(vram: str, *, free: int | None) -> Budget | None:
 
 
 def choose(run: Run, *, settled: Mapping[str, object], budget: Budget | None) -> Plan:
-    """The first way that fits, samples included; else the first in which the steps do. Where none does, the last,
-    which takes the least; `check` says whether to try it.
+    """The first way that fits, samples included; or else the first in which the steps fit; or else the last, which
+    takes the least, and of which `check` says whether to try it.
 
-    `settled`: what is not to be chosen, by the names of `Choices`. Without a budget the first way is taken.
+    `settled`: what is already decided, by the names of `Choices`. Without a budget, the first way is chosen.
     """
     plan = without_samples = None
     for tier in ways(run, settled):
@@ -72,7 +72,7 @@ def choose(run: Run, *, settled: Mapping[str, object], budget: Budget | None) ->
 
 
 def ways(run: Run, settled: Mapping[str, object]) -> Iterator[Tier]:
-    """All that may be chosen, the fastest first. Never none."""
+    """All ways that may be chosen, the fastest first. There is at least one."""
     blocks = run.blocks
     bases = [str(settled["base"])] if "base" in settled else (["full", "fp8"] if run.autocast else ["full"])
     asked_swaps, asked_checkpointed = settled.get("blocks_to_swap"), settled.get("checkpointed_blocks")
@@ -91,7 +91,7 @@ def ways(run: Run, settled: Mapping[str, object]) -> Iterator[Tier]:
 
 
 def check(plan: Plan, budget: Budget | None, *, resumed: bool) -> None:
-    """Raises TrainerError with the numbers where the plan takes more than there is, whatever the reserve."""
+    """Raises TrainerError with the numbers if the plan takes more than there is, even without its reserve."""
     found = plan.footprint
     if budget is None or found.step - found.reserve <= budget.most:
         return
@@ -110,7 +110,7 @@ def check(plan: Plan, budget: Budget | None, *, resumed: bool) -> None:
 
 
 def check_encoding(count: int, what: str, budget: Budget | None) -> None:
-    """Raises TrainerError where what is encoded with before the training (`what`) takes more than there is."""
+    """Raises TrainerError if an encoding before the training (`what`) takes `count` bytes, and there are fewer."""
     if budget is not None and count > budget.most:
         raise TrainerError(
             f"{what} needs about {_gb(count)} of GPU memory before the training begins, and there are "
@@ -120,7 +120,7 @@ def check_encoding(count: int, what: str, budget: Budget | None) -> None:
 
 
 def advice_on_samples(plan: Plan, budget: Budget | None) -> str | None:
-    """One sentence where the training fits and its samples do not, else None."""
+    """A sentence if the training fits but its samples do not, or None."""
     found = plan.footprint
     if budget is None or not found.samples or found.total - found.reserve <= budget.most:
         return None
@@ -131,7 +131,7 @@ def advice_on_samples(plan: Plan, budget: Budget | None) -> str | None:
 
 
 def line(run: Run, plan: Plan, budget: Budget | None) -> str:
-    """What is said of a plan, in one line."""
+    """The log's line about a plan."""
     room = f"{_gb(budget.chosen)}" if budget else "no limit"
     return f"memory: {room}: {described(plan.tier, blocks=run.blocks)}, estimated {_gb(plan.footprint.total)}"
 

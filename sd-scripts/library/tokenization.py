@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two tokenizers, looked for on this machine only: `--tokenizer_cache_dir` (under sd-scripts' folder names),
-then `tokenizers/` beside the model files, then the Hugging Face cache. Nothing is ever downloaded here.
+"""Finds the two tokenizers on this machine: first in `--tokenizer_cache_dir`, then in `tokenizers/` beside the model
+files (both under sd-scripts' folder names), then in the Hugging Face cache. Nothing is ever downloaded here.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from library.errors import MissingFile, TrainerError
+from library.findings import note
 
-from library.errors import TrainerError
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLIP_TOKENIZER = "openai/clip-vit-large-patch14"
 T5_TOKENIZER = "google/t5-v1_1-xxl"
 CLIP_LENGTH = 77
-# One of these must be there: transformers 5 makes an empty tokenizer of an empty folder, without an error.
+# One of these must exist: from an empty folder, transformers 5 makes an empty tokenizer without an error.
 CLIP_FILES = ("vocab.json", "tokenizer.json")
 SENTENCEPIECE_FILE = "spiece.model"
 T5_FILES = ("tokenizer.json", SENTENCEPIECE_FILE)
@@ -26,14 +28,14 @@ T5_FILES = ("tokenizer.json", SENTENCEPIECE_FILE)
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenizers:
-    """Captions to token ids. CLIP's length is fixed by the model, T5's by --t5xxl_max_token_length."""
+    """Turns captions into token ids. The model fixes CLIP's length, --t5xxl_max_token_length sets T5's."""
 
     clip: Any
     t5: Any
     t5_length: int
 
     def check(self, *, clip_vocabulary: int, t5_vocabulary: int) -> None:
-        """Raises TrainerError where a tokenizer has ids that its model has no embedding for."""
+        """Raises TrainerError if a tokenizer has ids for which its model has no embedding."""
         for name, tokenizer, vocabulary in (
             (CLIP_TOKENIZER, self.clip, clip_vocabulary),
             (T5_TOKENIZER, self.t5, t5_vocabulary),
@@ -44,16 +46,29 @@ class Tokenizers:
                     f"knows {vocabulary}: it is not the one of this model ({name})"
                 )
 
+    def clip_lengths(self, texts: Sequence[str]) -> list[int]:
+        """How many of CLIP's tokens each text has before it is cut off."""
+        return _lengths(self.clip, texts)
+
+    def t5_lengths(self, texts: Sequence[str]) -> list[int]:
+        """How many of T5's tokens each text has before it is cut off."""
+        return _lengths(self.t5, texts)
+
     def clip_ids(self, captions: Sequence[str]) -> Tensor:
-        """(captions, 77) int64, padded with the end token."""
+        """CLIP's ids, (captions, 77) int64, padded with the end token."""
         return _ids(self.clip, captions, CLIP_LENGTH)
 
     def t5_ids(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask, both (captions, t5_length) int64."""
+        """T5's ids and mask, both (captions, t5_length) int64."""
         encoded = self.t5(
             list(captions), padding="max_length", truncation=True, max_length=self.t5_length, return_tensors="pt"
         )
         return encoded["input_ids"], encoded["attention_mask"]
+
+
+def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    # verbose=False, since transformers would warn of texts that are too long without saying which.
+    return [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
 
 
 def _ids(tokenizer: Any, captions: Sequence[str], length: int) -> Tensor:
@@ -64,7 +79,7 @@ def _ids(tokenizer: Any, captions: Sequence[str], length: int) -> Tensor:
 
 
 def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokenizers:
-    """Both tokenizers. Raises TrainerError with the exact path where one should lie."""
+    """Both tokenizers. Raises TrainerError with the exact path where a missing one should be."""
     from transformers import CLIPTokenizer, T5TokenizerFast  # type: ignore[attr-defined]
 
     folders = [folder for folder in (cache_dir, models_dir / "tokenizers") if folder is not None]
@@ -77,25 +92,27 @@ def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokeniz
 
 def _load(tokenizer_class: Any, name: str, files: tuple[str, ...], folders: list[Path]) -> Any:
     places = [folder / name.replace("/", "_") for folder in folders]
-    error = TrainerError(
+    sentence = (
         f"the tokenizer {name} is not on this machine or is damaged: put its {' or '.join(files)} and "
         f"tokenizer_config.json into {places[0]} (docs/trainer.md, Tokenizers, tells where to get it)"
     )
+    note(*places)
     found = next(
         (place for place in [*places, *_hub_cache(name)] if any((place / file).is_file() for file in files)), None
     )
     if found is None:
-        raise error
+        raise MissingFile(sentence, places[0], setting="tokenizer_cache_dir")
+    note(*found.iterdir())
     try:
         return tokenizer_class.from_pretrained(str(found), local_files_only=True)
     except Exception as cause:  # the tokenizers library raises bare Exception for a damaged file
         if not (found / "tokenizer.json").is_file() and (found / SENTENCEPIECE_FILE).is_file():
             _need_packages(found / SENTENCEPIECE_FILE)
-        raise error from cause
+        raise TrainerError(sentence, path=found) from cause
 
 
 def _need_packages(file: Path) -> None:
-    """Raises TrainerError where transformers cannot read a sentencepiece model: it asks for tiktoken then."""
+    """Raises TrainerError if transformers cannot read a sentencepiece model; its own error asks for tiktoken."""
     from transformers.utils import is_protobuf_available, is_sentencepiece_available
 
     if not (is_sentencepiece_available() and is_protobuf_available()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training from start to end: check, encode, load, train (`loop`), save."""
+"""One training from start to end: check, encode, load, then train and save (`loop`)."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ TRAINING_TYPES = {"no": torch.float32, "bf16": torch.bfloat16}
 
 
 def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metrics: Metrics) -> None:
-    """Trains, or goes on from a state, until the final LoRA is written. `own`: this process and how many there are.
+    """Trains, from the start or from a state, until the final LoRA is written. `own`: which of how many processes
+    this is.
 
-    Raises TrainerError for what the user can put right, and SystemExit with 128 + signal after a stop.
+    Raises TrainerError for problems that the user can fix, and SystemExit with 128 + signal after a stop.
     """
     debug_hang.arm(options.debug_hang, once=options.debug_hang_once, before=metrics.flush)
     if not own.first:
-        # What the first process does alone is not prepared by the others.
+        # Only the first process samples and writes events, so the others do not prepare for it.
         options = dataclasses.replace(options, sample_prompts=None, logging_dir=None)
     inputs = preflight.check(options, processes=own.count)
     model.choose_threads(inputs.flux_parameters)
     determinism.settle(deterministic=inputs.choices.deterministic)
     accelerator = processes.start_accelerator(own, mixed_precision=inputs.choices.mixed_precision)
     together = Processes(accelerator)
-    # A seed that was drawn, and what was chosen by the free memory, may be others elsewhere.
+    # A drawn seed, and choices by free memory, may differ between processes.
     seed, choices = together.of_first((inputs.seed, inputs.choices))
     inputs = dataclasses.replace(inputs, seed=seed, choices=choices)
     dtype = TRAINING_TYPES[inputs.choices.mixed_precision]
@@ -91,7 +92,7 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
 
 
 def _print_plan(options: Options, inputs: Inputs) -> None:
-    """The lines that programs read from sd-scripts' output (trainers.md 1.8)."""
+    """Prints sd-scripts' lines, which some programs read from its output."""
     planned = inputs.plan
     sizes = ", ".join(str(config.batch_size) for config in inputs.dataset.configs)
     print(

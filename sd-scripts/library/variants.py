@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which FLUX.1 a file is, and what somebody who trains on it should know. Pure.
+"""Which variant of FLUX.1 a file is, and advice for training on it. Pure.
 
-schnell has no guidance embedding, and that is seen in the keys. dev, Krea and dev2pro have the same keys and shapes:
-only the file's name tells them apart, so it decides nothing but advice.
+schnell has no guidance embedding, which its keys show. dev, Krea and dev2pro have the same keys and shapes: only the
+file's name tells them apart, so the name decides nothing but the advice.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 
 from library.options import Options
 
-# Names of schnell's children that were trained away from its distillation.
+# Parts of the names of models that were made from schnell by training its distillation away.
 DEDISTILLED = ("openflux", "dedistill", "de-distill", "libreflux")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A base model. `distilled`: in few steps, which a LoRA unlearns."""
+    """A base model. `distilled`: to few steps, which training a LoRA on it undoes."""
 
     name: str
     distilled: bool = False
 
 
 def identify(file_name: str, *, guided: bool) -> Variant:
-    """`guided`: whether the file has a guidance embedding."""
+    """The variant of a file. `guided`: whether it has a guidance embedding."""
     name = file_name.lower()
     if not guided:
         if any(word in name for word in DEDISTILLED):
@@ -38,7 +38,7 @@ def identify(file_name: str, *, guided: bool) -> Variant:
 
 
 def advice(variant: Variant, options: Options) -> list[str]:
-    """What is worth a warning, a sentence each."""
+    """The warnings for training on this variant, one sentence each."""
     found = []
     if variant.distilled:
         found.append(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many processes train together, and which one this is, as `accelerate launch` (torchrun) tells by environment.
+"""How many processes train together, and which one this is, from the environment that `accelerate launch` (torchrun)
+sets.
 
-The first process alone speaks: it writes stdout, the bar, warnings, metrics and every file but caches. What ends
-another process is told all the same. No torch is imported here, since this is asked first of all.
+Only the first process writes stdout, the bar, warnings, metrics and files other than caches. The other processes
+print only the error that ends them. Imports no torch, since this is needed before anything else.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from library.environment import number
 from library.errors import TrainerError
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """`rank` counts from 0; without a launcher there is one process."""
+    """The number of processes, and this one's `rank`, from 0. Without a launcher there is one process."""
 
     count: int = 1
     rank: int = 0
@@ -28,7 +30,8 @@ class World:
 
     @contextlib.contextmanager
     def quiet_unless_first(self) -> Iterator[None]:
-        """Within it the other processes print nothing; an exception that leaves it is printed as always."""
+        """Within the context, processes other than the first print nothing. An exception that leaves it is not
+        affected."""
         if self.first:
             yield
             return
@@ -41,12 +44,13 @@ class World:
 
 
 def of_environment(environ: Mapping[str, str]) -> World:
-    """Raises TrainerError where the processes are spread over several machines."""
-    count = int(environ.get("WORLD_SIZE", "1"))
-    here = int(environ.get("LOCAL_WORLD_SIZE", str(count)))
+    """The world that the launcher's variables describe. Raises TrainerError if the processes are spread over several
+    machines, or if a variable is not a number."""
+    count = number(environ, "WORLD_SIZE", 1)
+    here = number(environ, "LOCAL_WORLD_SIZE", count)
     if here != count:
         raise TrainerError(
             f"{count} processes were started, {here} of them on this machine: several GPUs of one machine train "
             "together, several machines do not; use --num_machines 1"
         )
-    return World(count=count, rank=int(environ.get("RANK", "0")))
+    return World(count=count, rank=number(environ, "RANK", 0))

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An analytic autoencoder in the LDM/BFL layout: latents 0 to 2 are the mean colours of 8x8 squares. No training.
+"""An analytic, untrained autoencoder in the LDM/BFL layout: latents 0 to 2 are the mean colours of 8x8 squares.
 
-How a mean gets through the norms: four channels, one group of the GroupNorm, carry x + K, -x + K, x - K, -x - K.
-Their mean is 0 and their deviation about K whatever x is, so the norm keeps x, and its mean too. The last residual
-block adds the K's; the output norm scales by K and shifts by B - K, SiLU leaves x + B as it is, and the last
-convolution takes B off. All other weights are zero, so the residual blocks pass on what they get. Needs fp32.
+How a mean x passes the norms: the four channels of one GroupNorm group carry x + K, -x + K, x - K and -x - K. Their
+mean is 0 and their standard deviation is about K, since x is small, so the norm preserves x and its spatial mean. The
+last residual block adds the offsets K; the output norm scales by K and shifts by B - K, SiLU leaves x + B unchanged,
+and the last convolution subtracts B. All other weights are zero, so the residual blocks pass their input through.
+Needs fp32.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 WIDTH = 128
 LEVELS = 4
 K, B = 200.0, 20.0
-# Latents are made twice as large, so that their spread is near 1 as in Flux's own autoencoder.
+# Doubles the latents, so that their spread is near 1, as in Flux's own autoencoder.
 GAIN = 2.0
 LOG_VARIANCE = -12.0
 CHANNELS_PER_GROUP = WIDTH // 32
@@ -23,7 +24,7 @@ COLOURS = 3
 
 
 def build(*, latent_channels: int) -> dict[str, Tensor]:
-    """All tensors by their keys."""
+    """All tensors by key."""
     shapes = _shapes(latent_channels)
     tensors = {
         key: torch.ones(shape) if "norm" in key and key.endswith("weight") else torch.zeros(shape)
@@ -42,7 +43,7 @@ def build(*, latent_channels: int) -> dict[str, Tensor]:
 
 
 def _spread(tensors: dict[str, Tensor], convolution: str, offsets: str, gain: float) -> None:
-    """Each colour into the four channels of its group, and the K's into a bias further on."""
+    """Writes each colour into the four channels of its group, and the offsets K into the bias `offsets`."""
     for colour in range(COLOURS):
         for place, (sign, offset) in enumerate(((1, K), (-1, K), (1, -K), (-1, -K))):
             channel = CHANNELS_PER_GROUP * colour + place
@@ -51,7 +52,7 @@ def _spread(tensors: dict[str, Tensor], convolution: str, offsets: str, gain: fl
 
 
 def _gather(tensors: dict[str, Tensor], half: str, *, gain: float) -> None:
-    """The first channel of each group back into a colour."""
+    """Turns the first channel of each group back into a colour."""
     tensors[f"{half}.norm_out.weight"].fill_(K)
     tensors[f"{half}.norm_out.bias"].fill_(B - K)
     for colour in range(COLOURS):
@@ -76,7 +77,8 @@ def _binomial_3x3() -> Tensor:
 
 
 def _shapes(latent_channels: int) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of an autoencoder with 4 levels of one width and one residual block a level."""
+    """Keys and shapes of an autoencoder with 4 levels of one width: per level, one residual block in the encoder and
+    two in the decoder."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def convolution(key: str, inputs: int, outputs: int, side: int) -> None:

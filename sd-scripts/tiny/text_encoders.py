@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny random CLIP and T5 under the keys of the usual single files: enough to tell captions apart."""
+"""Tiny random CLIP and T5 with the keys of the usual single files. They suffice to tell captions apart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T5_LAYERS, T5_HEADS, T5_HEAD_WIDTH, T5_FEED_FORWARD, T5_BUCKETS = 2, 4, 16, 128,
 
 
 class _Maker:
-    """Collects tensors under their keys, each drawn from a generator of its own."""
+    """Collects tensors by key. Each random tensor is drawn from its own generator."""
 
     def __init__(self, purpose: str, seed: int) -> None:
         self.purpose, self.seed = purpose, seed
@@ -39,7 +39,7 @@ class _Maker:
 
 
 def build_clip(*, vocabulary: int, width: int, layers: int, seed: int) -> dict[str, Tensor]:
-    """CLIP-L's text model of another size."""
+    """CLIP-L's text model in another size, by key."""
     made = _Maker("tiny clip", seed)
     made.normal("text_model.embeddings.token_embedding.weight", vocabulary, width, std=0.5)
     made.normal("text_model.embeddings.position_embedding.weight", CLIP_POSITIONS, width, std=0.1)
@@ -56,7 +56,7 @@ def build_clip(*, vocabulary: int, width: int, layers: int, seed: int) -> dict[s
 
 
 def build_t5(*, vocabulary: int, width: int, seed: int) -> dict[str, Tensor]:
-    """T5 v1.1's encoder of another size. Its attention is not scaled, so q is drawn smaller."""
+    """T5 v1.1's encoder in another size, by key. T5's attention has no scale, so q is drawn smaller."""
     made = _Maker("tiny t5", seed)
     made.normal("shared.weight", vocabulary, width, std=1.0)
     inner = T5_HEADS * T5_HEAD_WIDTH

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two tokenizers for the tiny encoders: CLIP's over single bytes, T5's over printable characters.
+"""The two tokenizers of the tiny encoders: CLIP's over single bytes, T5's over printable characters.
 
-They are real tokenizer files that transformers loads by itself, under sd-scripts' folder names.
+They are real tokenizer files under sd-scripts' folder names, which transformers loads like any others.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SPACE = "▁"
 
 
 def write(folder: Path) -> None:
-    """Both tokenizers into `folder`."""
+    """Writes both tokenizers into `folder`."""
     _write_clip(folder / CLIP_FOLDER)
     _write_t5(folder / T5_FOLDER)
 
 
 def _write_clip(folder: Path) -> None:
-    """Byte-level BPE without merges. The end token must be the last id: CLIP pools at the largest."""
+    """Byte-level BPE without merges. The end token must have the largest id, since that is where CLIP pools."""
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = [*symbols, *(f"{symbol}</w>" for symbol in symbols), CLIP_START, CLIP_END]
     assert len(vocabulary) == CLIP_VOCABULARY

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tiny transformer: random, but begun so that its output is close to the noise in its input.
+"""The tiny transformer: random, but initialised so that its output is close to the noise in its input.
 
-img_in has orthonormal columns and final_layer is its transpose, so the base model tells back what it is given, and
-its samples are an even grey. The gates of the blocks stand open, so a LoRA in the blocks reaches the output at
-once. A plain random model needs far longer to show anything (trainers.md 4.4).
+img_in has orthonormal columns and final_layer is a multiple of its transpose, so the base model returns its input,
+and its samples are a uniform grey. The gates of the blocks are open, so a LoRA in the blocks affects the output at
+once. A plain random model needs far more steps to show any effect.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from library import randomness
-from library.flux_model import Flux, FluxConfig
+from library.flux_config import FluxConfig
+from library.flux_model import Flux
 
 GATE = 0.3
 # Keeps the residual stream close to the input at the start.
@@ -21,7 +22,7 @@ LAST_MODULATION_SCALE = 0.1
 
 
 def build(config: FluxConfig, *, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors by their keys."""
+    """All tensors by key, in `dtype`."""
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in Flux(config).state_dict().items()}
     tensors = {name: _initial(name, tuple(shape), config.hidden, seed) for name, shape in shapes.items()}
@@ -53,7 +54,7 @@ def _initial(name: str, shape: tuple[int, ...], hidden: int, seed: int) -> Tenso
 
 
 def _open_gates(size: int, hidden: int) -> Tensor:
-    """A modulation's bias, (shift, scale, gate) once or twice: zero but for the gates."""
+    """A modulation's bias of (shift, scale, gate), once or twice: all zero except the gates."""
     bias = torch.zeros(size // (3 * hidden), 3, hidden)
     bias[:, 2] = GATE
     return bias.flatten()

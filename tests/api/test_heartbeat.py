@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The beats of a daemon whose writer stands: withheld where the writer hangs, sent where the disk does."""
+"""The heartbeat of a daemon with a write that makes no progress: withheld if the writer hangs, sent if the disk
+does."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ async def answers(_: float) -> Bus:
 async def watch(
     home: Path, notify: Path, work: Callable[[], object], *, until_told: Callable[[list[bytes]], bool]
 ) -> None:
-    """Beats while a write does its work, until the manager was told enough."""
+    """Sends heartbeats while a write is under way, until `until_told` accepts what the manager was told."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(notify))
         manager.setblocking(False)
@@ -66,7 +67,7 @@ async def watch(
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where the manager listens."""
+    """The path of the socket on which the manager listens."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     return tmp_path / "notify"
 
@@ -92,7 +93,7 @@ def test_a_writer_that_hangs_while_the_disk_answers_asks_for_a_restart(
 
 @pytest.mark.systemd
 def test_a_disk_that_hangs_takes_no_beat_away(tmp_path: Path, environment: Path) -> None:
-    """A restart would wait for the same disk, and nobody could ask the daemon meanwhile."""
+    """A restarted daemon would wait for the same disk, and until then nobody could query it."""
     volume = tmp_path / "volume"
     volume.mkdir()
     with HungVolume(volume):

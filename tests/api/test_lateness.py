@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The longest turn of the event loop is known, and forgotten after a while; a wait is no turn."""
+"""The longest turn of the event loop is known and is forgotten after a while. Waiting is not part of a turn."""
 
 import asyncio
 import selectors
@@ -28,7 +28,7 @@ def test_a_turn_of_a_real_loop_is_told_while_it_lasts_and_afterwards() -> None:
 
 
 class Clock:
-    """A clock that the test turns, also while the selector waits."""
+    """A clock that only the test advances, also while the selector waits."""
 
     def __init__(self) -> None:
         self.now = 1000.0

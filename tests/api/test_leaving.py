@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients are told by a daemon that leaves: docs/decisions/0062-a-daemon-that-leaves.md."""
+"""What clients get from a daemon that is about to exit: docs/decisions/0062-a-daemon-that-leaves.md."""
 
 import asyncio
 from pathlib import Path
@@ -11,16 +11,17 @@ from fluxgymd.api import server as server_module
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.server import Server
 from tests.api.test_server import GET_INFO, LIST, WATCH, endless, info, listening_at
+from tests.harness.waiting import DEADLINE_SECONDS, forever
 
 LEAVING = b"org.fluxgym.Machine.Leaving"
 
 
 async def answer_at_the_end(path: Path, server: Server, sent: bytes, begun: asyncio.Event) -> list[bytes]:
-    """What a client reads that has sent this when the server is closed, once `begun` is set."""
+    """The answers to a client that has sent `sent`, if the server is closed as soon as `begun` is set."""
     server.start(listening_at(path))
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(sent)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         await begun.wait()
         await server.close()
         answer = await reader.read()
@@ -45,7 +46,8 @@ def test_the_call_that_was_begun_is_answered_and_the_one_behind_it_is_refused(tm
 
         async def slow(_: m.JobName, __: Send) -> m.Nothing:
             begun.set()
-            await leaves.wait()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await leaves.wait()
             return m.Nothing()
 
         server = Server([Route(m.HOLD, slow), Route(m.GET_INFO, info)])
@@ -59,7 +61,7 @@ def test_the_call_that_was_begun_is_answered_and_the_one_behind_it_is_refused(tm
 
 
 def test_a_call_that_does_not_end_is_cut_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can say whether it was carried out."""
+    """Nobody can tell whether it was carried out."""
     monkeypatch.setattr(server_module, "CALL_SECONDS", 0.1)
 
     async def run() -> list[bytes]:
@@ -67,8 +69,7 @@ def test_a_call_that_does_not_end_is_cut_without_a_word(tmp_path: Path, monkeypa
 
         async def hangs(_: m.JobName, __: Send) -> m.Nothing:
             begun.set()
-            await asyncio.Event().wait()
-            raise AssertionError("unreachable")
+            await forever()
 
         hold = b'{"method":"org.fluxgym.Jobs.Hold","parameters":{"name":"a"}}\0'
         return await answer_at_the_end(tmp_path / "socket", Server([Route(m.HOLD, hangs)]), hold, begun)

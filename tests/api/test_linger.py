@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linger as logind keeps it on the disk, at its real paths in a mount namespace of the test's own."""
+"""Whether linger is enabled, read from logind's real paths in a mount namespace of the test's own."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.namespace import need_root
+from tests.harness.waiting import DEADLINE_SECONDS
 
 TELL = "from fluxgymd.linger import linger; print(linger().value)"
 
@@ -31,5 +32,7 @@ def test_linger_is_told_as_logind_keeps_it(checkout: Path, prepare: str, told: s
         exec "$0" -c "$1"
     """
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, sys.executable, TELL]
-    done = subprocess.run(command, cwd=checkout, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=checkout, stdout=subprocess.PIPE, text=True, check=True, timeout=DEADLINE_SECONDS
+    )
     assert done.stdout == f"{told}\n"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's socket: made once, never over somebody else's, and taken from systemd where it passes one."""
+"""The daemon's socket: created once, never in place of another daemon's, and taken from systemd if systemd passes
+one."""
 
 import os
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 from fluxgym.errors import ConfigInvalid
 from fluxgymd.listen import OwnSocket, SocketTaken
+from tests.harness.waiting import DEADLINE_SECONDS
 
 SERVE = """
 import sys
@@ -27,7 +29,7 @@ own.close()
 listening.close()
 """
 
-# As systemd starts a service: the sockets from descriptor 3 on, and this very process named by LISTEN_PID.
+# Passes sockets as systemd does: from descriptor 3 on, with the pid of the started process in LISTEN_PID.
 PASS_SOCKETS = """
 import os, sys
 names, pid, program, *descriptors = sys.argv[1:]
@@ -51,7 +53,7 @@ print(sorted(name for name in os.environ if name.startswith("LISTEN_")))
 
 @contextmanager
 def daemon_at(path: Path, checkout: Path) -> Iterator[subprocess.Popen[str]]:
-    """A real second process that serves there."""
+    """A real second process that serves on this socket."""
     command = [sys.executable, "-c", SERVE, str(path)]
     process = subprocess.Popen(command, cwd=checkout, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
@@ -87,7 +89,7 @@ def test_the_socket_is_for_its_owner_alone_and_goes_with_the_daemon(path: Path) 
         assert connects(path)
         own.close()
     assert names(path.parent) == ["fluxgymd.sock.lock"]
-    own.close()  # a second time changes nothing
+    own.close()  # a second call changes nothing
 
 
 def test_a_second_daemon_on_the_same_socket_is_refused(path: Path, checkout: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_second_daemon_on_the_same_socket_is_refused(path: Path, checkout: Pat
 def test_the_socket_of_a_daemon_that_was_killed_is_replaced(path: Path, checkout: Path) -> None:
     with daemon_at(path, checkout) as first:
         first.kill()
-        first.wait()
+        first.wait(timeout=DEADLINE_SECONDS)
     assert path.is_socket()
     assert not connects(path)
     own = OwnSocket(path)
@@ -123,9 +125,9 @@ def test_a_socket_on_which_systemd_listens_is_left_alone(path: Path) -> None:
         own = OwnSocket(path)
         with pytest.raises(SocketTaken):
             own.open()
-        own.close()  # it is not its own: nothing to remove
+        own.close()  # the socket isn't its own, so there is nothing to remove
         assert connects(path)
-    own = OwnSocket(path)  # the refusal holds no lock
+    own = OwnSocket(path)  # the refused one holds no lock
     own.open().close()
     own.close()
 
@@ -156,7 +158,8 @@ def test_a_link_in_the_place_of_the_folder_is_refused(path: Path, tmp_path: Path
 
 
 def activate(checkout: Path, *sockets: socket.socket, fd_names: str, pid: str = "") -> list[str]:
-    """What a daemon that was started with these sockets finds."""
+    """What a daemon that was started with these sockets prints: the socket that it found, and its LISTEN_
+    variables."""
     descriptors = [str(each.fileno()) for each in sockets]
     done = subprocess.run(
         [sys.executable, "-c", PASS_SOCKETS, fd_names, pid, ACTIVATED, *descriptors],
@@ -166,14 +169,14 @@ def activate(checkout: Path, *sockets: socket.socket, fd_names: str, pid: str = 
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=60,
+        timeout=DEADLINE_SECONDS,
     )
     return done.stdout.splitlines()
 
 
 @pytest.fixture
 def sockets(tmp_path: Path) -> Iterator[list[socket.socket]]:
-    """Two that listen, of which the first is not ours."""
+    """Two listening sockets, of which the first is not for the daemon."""
     made = []
     for name in ("other", "varlink"):
         listening = socket.socket(socket.AF_UNIX)
@@ -189,7 +192,7 @@ def test_the_socket_that_systemd_passes_is_found_by_its_name(
     sockets: list[socket.socket], checkout: Path, tmp_path: Path
 ) -> None:
     found = activate(checkout, *sockets, fd_names="web:varlink")
-    # Its variables are not for the programs that the daemon starts.
+    # The LISTEN_ variables are not passed on to the programs that the daemon starts.
     assert found == [f"{tmp_path}/varlink False False", "[]"]
 
 

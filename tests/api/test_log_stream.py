@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stream of a log: a client goes on at a byte, characters stay whole, and following ends with the job."""
+"""The stream of a log: a client continues at any byte, characters stay complete, and following ends with the job."""
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from fluxgym.methods import LogsReply
 from fluxgymd.api import log_stream
 from fluxgymd.api.log_stream import CHUNK_BYTES, LogStreams
 from fluxgymd.core.job import fold
-from fluxgymd.engine.book import Entry
+from fluxgymd.engine.entry import Entry
 from fluxgymd.store.home import JobFolder
 from fluxgymd.store.journal import Journal
 from tests.core import histories as h
+from tests.harness.waiting import DEADLINE_SECONDS
 
 
 @pytest.fixture
@@ -45,8 +47,8 @@ class Client:
         self.fresh.set()
 
     async def has(self, text: str) -> None:
-        """Waits until the text so far is this one."""
-        async with asyncio.timeout(60):
+        """Waits until the complete text received so far is `text`."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while self.text != text:
                 await self.fresh.wait()
                 self.fresh.clear()
@@ -61,7 +63,7 @@ async def all_of(entry: Entry, offset: int, *, follow: bool = False) -> Client:
 
 
 def read(entry: Entry, offset: int, *, follow: bool = False) -> tuple[str, int]:
-    """The whole text from an offset on, and where a client would go on."""
+    """The text of the log from an offset on, and the offset at which a client would continue."""
     client = asyncio.run(all_of(entry, offset, follow=follow))
     return client.text, client.offsets[-1]
 
@@ -97,7 +99,7 @@ def test_behind_the_end_there_is_nothing(entry: Entry, offset: int) -> None:
         (b"\n", 1, "\n"),
         (b"", 1, ""),
         (b"one", 2**70, "one"),
-        # Lines that lie across the pieces in which the file is read from its end.
+        # Lines that cross the boundaries of the chunks in which the file is read from its end.
         (b"first\n" + b"x" * (CHUNK_BYTES + 5) + b"\nlast\n", 2, "x" * (CHUNK_BYTES + 5) + "\nlast\n"),
         (b"first\n" + b"x" * (CHUNK_BYTES - 1) + b"\n", 1, "x" * (CHUNK_BYTES - 1) + "\n"),
         (b"first\n" + b"x" * CHUNK_BYTES, 1, "x" * CHUNK_BYTES),
@@ -109,7 +111,7 @@ def test_a_negative_offset_counts_lines_from_the_end(entry: Entry, content: byte
 
 
 def test_a_character_across_two_pieces_stays_whole(entry: Entry) -> None:
-    text = "x" * (CHUNK_BYTES - 2) + "猫" + "y" * 10  # two of its three bytes in the first piece
+    text = "x" * (CHUNK_BYTES - 2) + "猫" + "y" * 10  # two of its three bytes are in the first chunk
     entry.folder.log.write_bytes(text.encode())
     client = asyncio.run(all_of(entry, 0))
     assert client.text == text
@@ -121,12 +123,64 @@ def test_a_character_across_two_pieces_stays_whole(entry: Entry) -> None:
     [
         ("a猫b".encode(), 2, "\ufffd\ufffdb"),  # in the middle of a character
         (b"a\xffb", 0, "a\ufffdb"),
-        (b"ab\xe7\x8c", 0, "ab\ufffd"),  # a character that was never finished
+        (b"ab\xe7\x8c", 0, "ab\ufffd"),  # an incomplete character
     ],
 )
 def test_bytes_that_are_no_utf8_are_shown_as_such(entry: Entry, content: bytes, offset: int, text: str) -> None:
     entry.folder.log.write_bytes(content)
     assert read(entry, offset) == (text, len(content))
+
+
+HOLE = 1 << 40
+"""Offset at which the log continues after a hole. Reading the hole would take hours."""
+
+
+def make_hole(log: Path, before: bytes, behind: bytes) -> int:
+    """Writes a log with data, a hole and more data; returns the offset of the hole's end."""
+    log.write_bytes(before)
+    os.truncate(log, HOLE)
+    with log.open("ab") as file:
+        file.write(behind)
+    return HOLE
+
+
+async def replies(entry: Entry, offset: int) -> list[LogsReply]:
+    found: list[LogsReply] = []
+
+    async def take(message: msgspec.Struct | msgspec.Raw) -> None:
+        assert isinstance(message, msgspec.Raw)
+        found.append(msgspec.json.decode(message, type=LogsReply))
+
+    last = await LogStreams().stream(entry, offset, follow=False, send=take)
+    return [*found, last]
+
+
+def test_a_hole_is_told_and_not_read(entry: Entry) -> None:
+    page = b"x" * 4095 + b"\n"
+    make_hole(entry.folder.log, page, b"the end\n")
+    assert asyncio.run(replies(entry, 0)) == [
+        LogsReply(text=page.decode(), offset=4096),
+        LogsReply(text="", offset=HOLE, missing=HOLE - 4096),
+        LogsReply(text="the end\n", offset=HOLE + 8),
+        LogsReply(text="", offset=HOLE + 8),
+    ]
+
+
+def test_a_character_that_a_hole_has_cut_does_not_hold_the_stream_up(entry: Entry) -> None:
+    make_hole(entry.folder.log, b"x" * 4095 + "猫".encode()[:1], "猫".encode()[2:] + b"\n")
+    text = "".join(reply.text for reply in asyncio.run(replies(entry, 0)))
+    assert text == "x" * 4095 + "\ufffd\ufffd\n"
+
+
+@pytest.mark.parametrize(("lines", "text"), [(1, "c\n"), (3, "a\nb\nc\n"), (4, "a\nb\nc\n"), (10**9, "a\nb\nc\n")])
+def test_lines_from_the_end_are_not_looked_for_before_a_hole(entry: Entry, lines: int, text: str) -> None:
+    make_hole(entry.folder.log, b"before\n" * 1000, b"a\nb\nc\n")
+    assert read(entry, -lines) == (text, HOLE + 6)
+
+
+def test_a_log_that_ends_in_a_hole_has_no_last_lines(entry: Entry) -> None:
+    make_hole(entry.folder.log, b"before\n" * 1000, b"")
+    assert read(entry, -3) == ("", HOLE)
 
 
 def test_following_a_job_that_has_ended_ends(entry: Entry) -> None:
@@ -152,7 +206,7 @@ def test_following_a_running_job_tells_what_comes_until_it_ends(entry: Entry) ->
         with log.open("ab") as file:
             file.write("caf\xe9".encode()[:-1])
             file.flush()
-            await client.has("one\ncaf")  # the half character waits for its other half
+            await client.has("one\ncaf")  # the first half of the character waits for the second
             file.write("\xe9\n".encode()[1:])
             file.flush()
             await client.has("one\ncaf\xe9\n")
@@ -167,7 +221,7 @@ def test_following_a_running_job_tells_what_comes_until_it_ends(entry: Entry) ->
 
 
 class Followers:
-    """Many who follow one running job's log, each from where it likes."""
+    """Many clients that follow the log of one running job, each from its own offset."""
 
     def __init__(self, entry: Entry, offsets: list[int]) -> None:
         self.clients = [Client() for _ in offsets]
@@ -179,7 +233,7 @@ class Followers:
         self.streams = streams
 
     async def texts(self) -> list[str]:
-        """All that each was told, once the job has ended."""
+        """The text that each client received, once the job has ended."""
         last = await asyncio.gather(*self.tasks)
         return [client.text + reply.text for client, reply in zip(self.clients, last, strict=True)]
 
@@ -189,7 +243,7 @@ def test_many_followers_read_a_log_once(entry: Entry, monkeypatch: pytest.Monkey
     reads: list[int] = []
     read_file = log_stream._read
 
-    def counted(log: Path, offset: int, **how: Any) -> tuple[str, int]:
+    def counted(log: Path, offset: int, **how: Any) -> LogsReply:
         reads.append(offset)
         return read_file(log, offset, **how)
 
@@ -242,7 +296,7 @@ def test_who_began_within_a_character_does_not_stop_who_comes_behind(entry: Entr
 def test_each_of_many_followers_is_told_all_from_where_it_began(
     pieces: list[str], offsets: list[int], chunk: int
 ) -> None:
-    """Whatever the pieces in which the log grows, and wherever the others began: within a character too."""
+    """This holds for any steps in which the log grows, and wherever the others began, even inside a character."""
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_stream, "CHUNK_BYTES", chunk)
         patch.setattr(log_stream, "FOLLOW_SECONDS", 0.0)

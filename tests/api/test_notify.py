@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service manager is told, read from a real datagram socket."""
+"""What the daemon tells the service manager, read from a real datagram socket."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ def notifier(manager: socket.socket) -> Iterator[Notifier]:
 
 
 def received(manager: socket.socket) -> list[bytes]:
-    """All datagrams that wait."""
+    """All datagrams that are waiting."""
     found = []
     while True:
         try:

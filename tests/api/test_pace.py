@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that are never done leave the event loop to the others."""
+"""Clients that always have more work leave enough of the event loop to the others."""
 
 import asyncio
 
@@ -7,6 +7,7 @@ import pytest
 
 from fluxgymd.api import pace as pace_module
 from fluxgymd.api.pace import STEPS, TURN_SECONDS, Pace
+from tests.harness.waiting import DEADLINE_SECONDS
 
 
 class Clock:
@@ -25,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.mark.parametrize("clients", [1, 3, 200])
 def test_busy_clients_take_a_bounded_part_of_each_turn(clock: Clock, clients: int) -> None:
-    """They do nothing else, and a step costs a hundredth of what they may take."""
+    """The clients do nothing else, and a step costs a hundredth of the time that they may take."""
     cost = TURN_SECONDS / 100
 
     async def scenario() -> float:
@@ -42,12 +43,12 @@ def test_busy_clients_take_a_bounded_part_of_each_turn(clock: Clock, clients: in
             before = clock.now
             await asyncio.sleep(0)
             longest = max(longest, clock.now - before)
-        assert clock.now > 200 * cost  # and they are served all the time
+        assert clock.now > 200 * cost  # and yet they are always served
         for task in tasks:
             task.cancel()
         return longest
 
-    # Two turns of theirs may lie between two looks of the other task.
+    # The clients may have two turns between two looks of the other task.
     assert asyncio.run(scenario()) <= 2 * (TURN_SECONDS + STEPS * cost) + 2 * cost
 
 
@@ -59,7 +60,7 @@ def test_a_client_that_leaves_while_it_waits_holds_nobody_up(clock: Clock) -> No
         leaving, staying = (asyncio.create_task(pace.step()) for _ in range(2))
         await asyncio.sleep(0)
         leaving.cancel()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await staying
 
     asyncio.run(scenario())

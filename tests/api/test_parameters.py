@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of a call: what is not known is refused by name, with the nearest right one."""
+"""The parameters of a call: an unknown one is refused by its name, and the refusal proposes the closest known one."""
 
 from typing import Any
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who gives way when there is no more room: whoever has kept the daemon waiting for the longest."""
+"""Which client is disconnected when there is no more room: the one that has kept the daemon waiting for the longest
+time."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server itself: its socket's path, and what a connection may cost."""
+"""The server: the path of its socket, and the limits of what a connection may cost."""
 
 import asyncio
 import select
@@ -17,11 +17,11 @@ from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.connection import READ_AHEAD_BYTES, READ_BYTES, REPLY_BYTES_WAITING
 from fluxgymd.api.pace import Pace
 from fluxgymd.api.server import Server
-from tests.harness.waiting import until_async
+from tests.harness.waiting import forever, until_async
 
 
 def listening_at(path: Path) -> socket.socket:
-    """As systemd passes it: bound to its final path."""
+    """A listening socket as systemd passes it, bound to its final path."""
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
     listening.listen()
@@ -41,10 +41,9 @@ def test_systemds_socket_stays_at_its_path_when_the_daemon_leaves(tmp_path: Path
 
 
 async def endless(_: m.WatchParameters, send: Send) -> m.WatchReply:
-    """A stream with one reply and then no news."""
+    """A stream that sends one reply and then never has news."""
     await send(m.Nothing())
-    await asyncio.Event().wait()
-    raise AssertionError("unreachable")
+    await forever()
 
 
 async def info(_: m.Nothing, __: Send) -> m.Nothing:
@@ -53,7 +52,7 @@ async def info(_: m.Nothing, __: Send) -> m.Nothing:
 
 
 async def flood(_: m.LogsParameters, send: Send) -> m.LogsReply:
-    """A stream that always has more."""
+    """A stream that always has another reply to send."""
     while True:
         await send(m.LogsReply(text="x" * 65536, offset=0))
 
@@ -66,7 +65,7 @@ GET_INFO = b'{"method":"org.varlink.service.GetInfo"}\0'
 
 @asynccontextmanager
 async def serving(path: Path) -> AsyncIterator[Server]:
-    """A server with streams of both kinds."""
+    """A server with a stream of each of these two kinds."""
     server = Server([Route(m.WATCH, endless), Route(m.LOGS, flood)])
     server.start(listening_at(path))
     try:
@@ -76,12 +75,12 @@ async def serving(path: Path) -> AsyncIterator[Server]:
 
 
 async def all_left(server: Server) -> None:
-    """Waits until no connection costs anything any more."""
+    """Waits until the server holds nothing for any connection."""
 
     async def none() -> bool:
         return not server._shared.connections and not len(server._shared.room)
 
-    await until_async(none, what="every connection to be over", deadline_seconds=30)
+    await until_async(none, what="every connection to be over")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,7 @@ def test_promise_10_a_client_that_goes_on_behind_a_stream_and_leaves_costs_nothi
             assert (await reader.readuntil(b"\0")).startswith(b'{"parameters"')
             writer.write(behind)
             await asyncio.sleep(0)
-            writer.transport.abort()  # some of it may not have left
+            writer.transport.abort()  # part of it may not have been sent yet
             await all_left(server)
 
     asyncio.run(run())
@@ -176,7 +175,7 @@ def test_promise_10_the_last_replies_wait_for_their_reader_only_for_a_while(
             poll.register(client, 0)
 
             async def closed() -> bool:
-                return poll.poll(0) == [(client.fileno(), select.POLLHUP)]  # closed, and not only forgotten
+                return poll.poll(0) == [(client.fileno(), select.POLLHUP)]  # closed, not only forgotten
 
             await until_async(closed, what="the connection to be closed")
             await all_left(server)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attempts: the shim, the adapters behind their port, and the bus, each against the real thing."""
+"""Attempts: the shim, the adapters behind their port, and the bus, each tested against the real thing."""

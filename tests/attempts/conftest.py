@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One user manager for the whole contract suite; a daemon for each test, with each adapter."""
+"""One user manager for the whole contract suite; daemons for each test, once per adapter."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ NewDaemon = Callable[..., Daemon]
 
 @pytest.fixture(scope="package")
 def manager() -> Iterator[UserManager]:
-    """Shared: a test that breaks the manager itself takes `user_manager` instead."""
+    """A user manager that tests share. A test that breaks the manager uses `user_manager` instead."""
     with UserManager() as started:
         yield started
 
 
 @pytest.fixture(params=["scope", "process"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """The adapter."""
+    """The adapter's name."""
     return str(request.param)
 
 
 @pytest.fixture
 def new_daemon(manager: UserManager, kind: str) -> Iterator[NewDaemon]:
-    """Starts daemons with this adapter."""
+    """Returns a function that starts daemons with this adapter."""
     started: list[Daemon] = []
 
     def start(**options: object) -> Daemon:
@@ -49,5 +49,5 @@ def daemon(new_daemon: NewDaemon) -> Daemon:
 
 @pytest.fixture
 def signal_file(manager: UserManager, request: pytest.FixtureRequest) -> Path:
-    """A file that a trainer waits for."""
+    """A file that a trainer waits for. It does not exist yet."""
     return manager.directory / f"go-{abs(hash(request.node.nodeid))}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test's side of driver.py: a daemon in the bench that starts attempts, can be killed, and starts anew."""
+"""The test's side of driver.py: a daemon in the namespace that starts attempts and can be killed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness.user_manager import UserManager
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
-DEADLINE_SECONDS = 60.0
 STOP_LIMIT_SECONDS = 1.0
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,12 +25,12 @@ _numbers = itertools.count(1)
 
 
 class DaemonRefused(Exception):
-    """The adapter raised; the text begins with the exception's name."""
+    """The adapter raised an exception; the text begins with its name."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a daemon would have in its journal."""
+    """What a daemon would keep in its journal about an attempt."""
 
     ref: dict[str, Any]
     folder: Path
@@ -52,7 +51,7 @@ class Attempt:
 
 
 class Daemon:
-    """driver.py, running inside."""
+    """A process that runs driver.py inside the namespace."""
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class Daemon:
         )
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kills the daemon with SIGKILL."""
         self._process.kill()
         self._end()
 
@@ -99,7 +98,7 @@ class Daemon:
         return answer["value"]
 
     def start(self, script: str | list[str], *, until: str = "open", **more: Any) -> Attempt:
-        """Starts a shell script, or a command, as an attempt."""
+        """Starts a shell script or a command as an attempt; `until` as in driver.py."""
         number = next(_numbers)
         folder = self._manager.directory / f"job-{number}" / "attempts" / "001"
         folder.mkdir(parents=True)
@@ -121,16 +120,16 @@ class Daemon:
         return found
 
     def conclusion(self, attempt: Attempt, *wanted: str) -> dict[str, Any]:
-        """The evidence, once it means one of the wanted."""
+        """Waits until the evidence leads to one of these conclusions; returns the evidence."""
 
         def seen() -> dict[str, Any] | None:
             found = self.look(attempt)
             return found if found["conclusion"] in wanted else None
 
-        return until(seen, what=f"the evidence to mean {' or '.join(wanted)}", deadline_seconds=DEADLINE_SECONDS)
+        return until(seen, what=f"the evidence to mean {' or '.join(wanted)}")
 
     def _end(self) -> None:
-        self._process.wait()
+        self._process.wait(timeout=DEADLINE_SECONDS)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -138,5 +137,5 @@ class Daemon:
 
 
 def waits_for(file: Path, *, then: str) -> str:
-    """A script that says `ready`, waits for a file to be there, and goes on."""
+    """A script that prints `ready`, waits for a file to exist, and then runs `then`."""
     return f"echo ready; until [ -e {shlex.quote(str(file))} ]; do sleep 0.02; done; {then}"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small daemon for the contract suite: it does what it is told on stdin, one JSON object a line, and answers so.
+"""A small daemon for the contract suite. It reads commands from stdin and writes answers to stdout, as JSON lines.
 
     driver.py scope|process STOP_LIMIT
 
-It runs inside the test bench, can be killed like a daemon, and holds nothing that the next one would need: what is
-known of an attempt is handed back and forth as its AttemptRef.
+It runs inside the test's namespace and can be killed like a daemon. It keeps no state that its successor would need:
+what is known of an attempt travels back and forth as its AttemptRef.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fluxgymd.attempts.port import Adapter, AttemptRef, AttemptSpec, Refused
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.attempts.scope import ScopeAdapter
 from fluxgymd.bus import BusThread
-from fluxgymd.bus_types import BusError
+from fluxgymd.bus_types import BusError, Property
 from fluxgymd.core.evidence import conclude
 
 Json = dict[str, Any]
@@ -50,17 +50,20 @@ class Driver:
             "rouse": lambda asked: self.adapter.rouse(ref_of(asked)),
             "stop": lambda asked: self.adapter.stop(ref_of(asked)),
             "kill": lambda asked: self.adapter.kill(ref_of(asked)),
+            "clear": lambda asked: self.adapter.clear(ref_of(asked)),
             "problem": lambda _: self.adapter.problem(),
             "manager_stays": lambda _: self.adapter.manager_stays(),
             "signal": self.send,
             "children": self.children,
+            "state": self.state,
+            "make_scope": self.make_scope,
             "units": lambda _: self.bus.list_units(),
             "ping": lambda _: self.bus.ping(),
             "connected": lambda _: self.bus.connected(deadline=30),
         }
 
     async def start(self, asked: Json) -> Json:
-        """Starts an attempt up to a point: spawned, placed or open. `kill_shim` kills the shim at its gate."""
+        """Starts an attempt up to `until`: spawned, placed or open. `kill_shim`: kills the shim at its gate."""
         folder = Path(asked["folder"])
         mark = secrets.token_hex(16)
         spec = AttemptSpec(
@@ -102,6 +105,14 @@ class Driver:
     async def send(self, asked: Json) -> None:
         os.kill(asked["pid"], asked["number"])
 
+    async def state(self, asked: Json) -> str:
+        """The state of a process, as the letter in /proc/PID/stat."""
+        return await asyncio.to_thread(state_of, asked["pid"])
+
+    async def make_scope(self, asked: Json) -> str:
+        properties = [Property("PIDs", "au", [asked["pid"]]), Property("CollectMode", "s", "inactive-or-failed")]
+        return await self.bus.start_transient_scope(asked["unit"], properties)
+
     async def children(self, asked: Json) -> list[str]:
         """The states of a process's children, as letters."""
         return await asyncio.to_thread(states_of_children, asked["pid"])
@@ -109,7 +120,11 @@ class Driver:
 
 def states_of_children(pid: int) -> list[str]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in children]
+    return [state_of(child) for child in children]
+
+
+def state_of(pid: int | str) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def ref_of(asked: Json) -> AttemptRef:
@@ -123,7 +138,8 @@ def described(evidence: Any) -> Json:
         "why": getattr(conclusion, "why", None),
         "exit": msgspec.to_builtins(evidence.exit),
         "populated": evidence.populated,
-        "lockHeld": evidence.lock_held,
+        "supervised": evidence.supervised,
+        "trainer": evidence.trainer.value,
         "started": evidence.started,
     }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""logind's sleep inhibitor, asked of the real one: held where it is allowed, refused with its reason where not."""
+"""logind's sleep inhibitor, with the real logind: held where that is allowed, refused with the reason where not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_inhibitor_is_held_or_refused(booted_machine: BootedMachine) -> None
     for word in ("'fluxgymd'", "'sleep'", "'trained'", "'block'"):
         assert word in held
     assert released == "released"
-    # A user without a session at the machine may not hold the machine awake: polkit is not even there to be asked.
+    # A user without a local session may not keep the machine awake, and there is no polkit to ask.
     booted_machine.add_user("ada")
     refused = booted_machine.run(command, env=env, input_text=PROGRAM, user="ada").stdout
     assert refused == "refused: Permission denied\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bus thread on its own: what it says when nobody answers, and that it comes back."""
+"""The bus thread on its own: what it reports when nobody answers, and how it recovers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from fluxgymd import bus as bus_module
 from fluxgymd.bus import BusThread, inhibit_sleep
 from fluxgymd.bus_types import BusAway, BusError, Hint, NoSuchUnit, user_bus_address
 from tests.harness.user_manager import UserManager
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 pytestmark = pytest.mark.systemd
-
-DEADLINE_SECONDS = 60.0
 
 
 @contextlib.asynccontextmanager
@@ -147,7 +145,7 @@ def test_where_the_bus_is(environ: dict[str, str], address: str | None) -> None:
 
 
 def test_a_system_bus_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the caller, which is a pass of the scheduler, nor the end of the event loop waits for it."""
+    """Neither the caller, which is a scheduler pass, nor the shutdown of the event loop waits for an answer."""
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "bus"))
         silent.listen()

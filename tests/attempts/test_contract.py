@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every adapter promises, on a real user manager: the same tests for scopes and for plain processes."""
+"""What every adapter promises, tested on a real user manager: the same tests for scopes and for plain processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.attempts.conftest import NewDaemon
 from tests.attempts.daemons import Attempt, Daemon, DaemonRefused, waits_for
 from tests.harness.user_manager import UserManager
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 pytestmark = pytest.mark.systemd
 
@@ -24,7 +24,7 @@ SAVES = "trap 'echo saved; exit 143' TERM; echo ready; while :; do sleep 0.02; d
 LEAVES_ONE_BEHIND = "setsid sleep 1000 & echo ready; exit 3"
 
 
-# --- how it ended is kept (promise 2)
+# --- the outcome is kept (promise 2)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_promise_2_the_end_is_recorded(daemon: Daemon, command: list[str], kind_
     assert seen["exit"][field] == number
     assert {"code", "signal", "errno"} & set(seen["exit"]) == {field}
     assert not seen["populated"]
-    assert not seen["lockHeld"]
+    assert not seen["supervised"]
 
 
 def test_a_working_directory_that_is_gone_is_an_end_with_its_reason(daemon: Daemon) -> None:
@@ -61,12 +61,13 @@ def test_the_trainer_writes_to_the_log_itself_and_reads_nothing(daemon: Daemon) 
 
 
 def test_the_trainer_starts_with_no_signal_blocked_or_ignored(daemon: Daemon) -> None:
-    # A shell sets its own mask right; a Python that inherits a blocked SIGTERM could not be told to save.
+    # A shell corrects its own mask, so the test runs grep. A Python that inherits a blocked SIGTERM could not be
+    # asked to save.
     attempt = daemon.start(["/bin/grep", "-E", "SigBlk|SigIgn", "/proc/self/status"])
     daemon.conclusion(attempt, "Ended")
     _, blocked, _, ignored = attempt.log.read_text().split()
     assert int(blocked, 16) == 0
-    of_glibc = 1 << 31 | 1 << 32  # its own two, which posix_spawn leaves ignored until the first thread is made
+    of_glibc = 1 << 31 | 1 << 32  # glibc's internal ones, which posix_spawn leaves ignored until there is a thread
     assert int(ignored, 16) & ~of_glibc == 0
 
 
@@ -110,6 +111,32 @@ def test_a_trainer_that_is_told_to_stop_saves_and_leaves(daemon: Daemon) -> None
     assert not seen["exit"].get("termSeen"), "only the trainer's own process was told"
     assert "saved" in attempt.log.read_text()
     assert not daemon.ask("terminate", ref=attempt.ref)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_record_says_which_signal_the_whole_attempt_got(daemon: Daemon, number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    attempt = daemon.start(f"trap 'exit 1' {name}; echo ready; while :; do sleep 0.02; done")
+    attempt.wait_for_line("ready")
+    daemon.ask("signal", pid=attempt.shim, number=number)
+    daemon.ask("tell", ref=attempt.ref, number=number)
+    record = daemon.conclusion(attempt, "Ended")["exit"]
+    assert (record["code"], record["termSeen"], record["endingsSeen"]) == (1, True, [number])
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_wish_sent_to_the_whole_attempt_does_not_end_the_shim(daemon: Daemon, number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    attempt = daemon.start(
+        f"trap 'echo granted' {name}; trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done"
+    )
+    attempt.wait_for_line("ready")
+    daemon.ask("signal", pid=attempt.shim, number=number)
+    daemon.ask("tell", ref=attempt.ref, number=number)
+    attempt.wait_for_line("granted")
+    daemon.ask("terminate", ref=attempt.ref)
+    record = daemon.conclusion(attempt, "Ended")["exit"]
+    assert (record["code"], record.get("endingsSeen"), record.get("termSeen")) == (7, None, None)
 
 
 def test_what_is_stopped_is_roused(daemon: Daemon) -> None:
@@ -158,7 +185,7 @@ def test_promise_4_what_is_left_behind_is_seen_and_ends_with_a_stop(daemon: Daem
     assert daemon.conclusion(attempt, "Ended")["exit"]["code"] == 3
 
 
-# --- the daemon goes (promise 1)
+# --- the daemon dies (promise 1)
 
 
 @pytest.mark.parametrize("until_point", ["spawned", "placed"])
@@ -214,28 +241,118 @@ def test_an_adopted_attempt_can_be_stopped(new_daemon: NewDaemon) -> None:
     assert second.conclusion(attempt, "Ended")["exit"]["code"] == 143
 
 
-# --- sight is lost (promises 2, 4, 6)
+# --- the shim is killed (promises 2, 4, 6)
+
+LEAVES_A_WORKER = "setsid sleep 1000 & echo ready; wait"
+FORGETS_ITS_MARK = "exec env -i /bin/sh -c 'echo ready; while :; do sleep 0.02; done'"
 
 
-def test_promise_4_without_its_shim_a_running_trainer_is_lost_until_it_is_gone(
-    daemon: Daemon, signal_file: Path
+def kill_shim(daemon: Daemon, attempt: Attempt) -> None:
+    daemon.ask("signal", pid=attempt.shim, number=signal.SIGKILL)
+
+
+def kill_both(daemon: Daemon, attempt: Attempt) -> None:
+    daemon.ask("signal", pid=attempt.shim, number=signal.SIGKILL)
+    daemon.ask("signal", pid=attempt.record("started.json")["pid"], number=signal.SIGKILL)
+
+
+def test_promise_2_a_trainer_without_its_shim_runs_on_and_no_exit_is_made_up_for_it(
+    new_daemon: NewDaemon, signal_file: Path
 ) -> None:
+    daemon = new_daemon()
     attempt = daemon.start(waits_for(signal_file, then="exit 42"))
     attempt.wait_for_line("ready")
-    daemon.ask("signal", pid=attempt.shim, number=signal.SIGKILL)
-    assert daemon.conclusion(attempt, "LostSight", "Ended")["conclusion"] == "LostSight"
+    kill_shim(daemon, attempt)
+    seen = daemon.conclusion(attempt, "RunsAlone")
+    assert (seen["trainer"], seen["exit"]) == ("lives", None)
+    assert daemon.ask("processes", ref=attempt.ref)[0] == attempt.record("started.json")["pid"]
+    daemon.kill()
+    daemon = new_daemon()
+    assert daemon.look(attempt)["conclusion"] == "RunsAlone"
     signal_file.touch()
-    assert daemon.conclusion(attempt, "Ended")["exit"] is None, "no code is invented"
+    assert daemon.conclusion(attempt, "Ended")["exit"] is None
 
 
 def test_a_trainer_without_its_shim_can_still_be_stopped(daemon: Daemon) -> None:
     attempt = daemon.start(SAVES)
     attempt.wait_for_line("ready")
-    daemon.ask("signal", pid=attempt.shim, number=signal.SIGKILL)
-    daemon.conclusion(attempt, "LostSight")
+    kill_shim(daemon, attempt)
+    daemon.conclusion(attempt, "RunsAlone")
     assert daemon.ask("terminate", ref=attempt.ref)
     daemon.conclusion(attempt, "Ended")
     assert "saved" in attempt.log.read_text()
+
+
+def test_a_trainer_without_its_shim_that_ignores_the_stop_is_killed(daemon: Daemon) -> None:
+    attempt = daemon.start(STUBBORN)
+    attempt.wait_for_line("ready")
+    kill_shim(daemon, attempt)
+    daemon.conclusion(attempt, "RunsAlone")
+    daemon.ask("stop", ref=attempt.ref)
+    daemon.conclusion(attempt, "Ended")
+
+
+def test_promise_4_what_a_trainer_leaves_that_was_killed_with_its_shim_ends_with_a_stop(
+    new_daemon: NewDaemon,
+) -> None:
+    daemon = new_daemon()
+    attempt = daemon.start(LEAVES_A_WORKER)
+    attempt.wait_for_line("ready")
+    kill_both(daemon, attempt)
+    assert daemon.conclusion(attempt, "LeftOver")["exit"] is None
+    daemon.kill()
+    daemon = new_daemon()
+    assert daemon.look(attempt)["conclusion"] == "LeftOver"
+    daemon.ask("stop", ref=attempt.ref)
+    assert daemon.conclusion(attempt, "Ended")["exit"] is None
+
+
+def test_promise_4_a_trainer_that_proves_nothing_is_lost_without_its_shim(daemon: Daemon, kind: str) -> None:
+    attempt = daemon.start(FORGETS_ITS_MARK)
+    attempt.wait_for_line("ready")
+    kill_shim(daemon, attempt)
+    pid = attempt.record("started.json")["pid"]
+    if kind == "scope":
+        assert daemon.conclusion(attempt, "RunsAlone")["trainer"] == "lives", "its cgroup proves it"
+        daemon.ask("kill", ref=attempt.ref)
+    else:
+        seen = daemon.conclusion(attempt, "LostSight")
+        assert seen["trainer"] == "unknown"
+        assert f"process {pid}" in seen["why"] or f"processes {pid}" in seen["why"]
+        daemon.ask("stop", ref=attempt.ref)
+        daemon.ask("kill", ref=attempt.ref)
+        assert daemon.look(attempt)["conclusion"] == "LostSight"
+        daemon.ask("signal", pid=pid, number=signal.SIGKILL)
+    assert daemon.conclusion(attempt, "Ended")["exit"] is None
+
+
+def test_promise_6_a_record_that_names_a_stranger_proves_no_end_and_no_life(
+    manager: UserManager, daemon: Daemon, bystander: tuple[subprocess.Popen[str], int]
+) -> None:
+    process, pid = bystander
+    attempt = daemon.start(STUBBORN)
+    attempt.wait_for_line("ready")
+    rewrite(attempt, "started.json", pid=pid, start=start_of(manager, pid))
+    kill_shim(daemon, attempt)
+    assert daemon.conclusion(attempt, "LostSight")["trainer"] == "unknown"
+    daemon.ask("kill", ref=attempt.ref)
+    until(lambda: not daemon.look(attempt)["populated"], what="what carries the mark to be killed")
+    assert daemon.look(attempt)["conclusion"] == "LostSight", "the one that is named lives"
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("deleted", ["lock", "shim.json", "started.json", "all of it"])
+def test_an_attempt_whose_records_are_deleted_runs_on(daemon: Daemon, signal_file: Path, deleted: str) -> None:
+    attempt = daemon.start(waits_for(signal_file, then="exit 42"))
+    attempt.wait_for_line("ready")
+    for name in (deleted,) if deleted != "all of it" else ("lock", "shim.json", "started.json"):
+        (attempt.folder / name).unlink()
+    assert daemon.look(attempt)["conclusion"] == "Runs"
+    signal_file.touch()
+    assert daemon.conclusion(attempt, "Ended")["exit"]["code"] == 42
+
+
+# --- contact is lost (promises 4, 6)
 
 
 def test_promise_6_an_attempt_of_another_machine_or_boot_is_never_signalled(daemon: Daemon) -> None:
@@ -255,19 +372,23 @@ def test_promise_6_an_attempt_of_another_machine_or_boot_is_never_signalled(daem
 
 @pytest.fixture
 def bystander(manager: UserManager) -> Any:
-    """A process of somebody else inside, with its pid as seen there."""
+    """A process inside the namespace that belongs to no attempt, and its pid there."""
     process = manager.popen(["/bin/sh", "-c", "echo $$; exec sleep 1000"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     yield process, pid
     process.kill()
-    process.wait()
+    process.wait(timeout=DEADLINE_SECONDS)
     process.stdout.close()
 
 
 def rewrite(attempt: Attempt, name: str, **changes: Any) -> None:
     path = attempt.folder / name
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def start_of(manager: UserManager, pid: int) -> int:
+    return int(manager.run(["cut", "-d", " ", "-f", "22", f"/proc/{pid}/stat"]).stdout)
 
 
 def test_promise_6_a_pid_that_was_used_again_is_not_signalled(
@@ -277,12 +398,12 @@ def test_promise_6_a_pid_that_was_used_again_is_not_signalled(
     attempt = daemon.start(SAVES)
     attempt.wait_for_line("ready")
     true = attempt.record("started.json")
-    start = int(manager.run(["cut", "-d", " ", "-f", "22", f"/proc/{pid}/stat"]).stdout)
-    rewrite(attempt, "started.json", pid=pid)  # the number is somebody else's now
+    start = start_of(manager, pid)
+    rewrite(attempt, "started.json", pid=pid)  # another process now has the recorded pid
     assert not daemon.ask("terminate", ref=attempt.ref)
-    rewrite(attempt, "started.json", pid=pid, start=start)  # a record that names a stranger
+    rewrite(attempt, "started.json", pid=pid, start=start)  # the record names another process
     assert not daemon.ask("terminate", ref=attempt.ref)
-    rewrite(attempt, "started.json", pid=true["pid"], start=true["start"] + 1)  # the pid, but another process
+    rewrite(attempt, "started.json", pid=true["pid"], start=true["start"] + 1)  # the pid, but not the start time
     assert not daemon.ask("terminate", ref=attempt.ref)
     strange_shim = {**attempt.ref, "shim": {"pid": pid, "start": start + 1}}
     daemon.ask("stop", ref=strange_shim)
@@ -290,7 +411,7 @@ def test_promise_6_a_pid_that_was_used_again_is_not_signalled(
     assert process.poll() is None
 
 
-# --- what is refused, and what is passed on
+# --- what is refused, and what is passed through
 
 
 def test_a_shim_that_died_at_its_gate_is_refused(daemon: Daemon) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pure parts of the adapters: whose process it is, where an attempt ran, what is inherited, what a file says."""
+"""The pure parts of the adapters: whose process it is, where an attempt ran, what it inherits, what a file says."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgymd.attempts import cgroups, place, processes, records_on_disk
+from fluxgymd.attempts import cgroups, looks, place, processes, records_on_disk
 from fluxgymd.attempts.environment import job_environment
+from fluxgymd.attempts.looks import Left
 from fluxgymd.attempts.members import sort
+from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.attempts.processes import Stat
-from fluxgymd.core.evidence import Where
+from fluxgymd.core.evidence import Conclusion, Ended, Runs, Where, conclude
 from fluxgymd.core.records import Place, Process, Ticks
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 # --- members
 
@@ -38,14 +40,14 @@ STRANGER = one(104, parent=50, session=50)
 @pytest.mark.parametrize(
     ("everyone", "marked", "proved", "doubtful"),
     [
-        ([THE_SHIM, TRAINER, WORKER, STRANGER], set(), {100, 101, 102}, set()),  # descent proves
-        ([TRAINER, WORKER, STRANGER], {101, 102}, {101, 102}, set()),  # the shim is gone: the mark proves
+        ([THE_SHIM, TRAINER, WORKER, STRANGER], set(), {100, 101, 102}, set()),  # proved by descent
+        ([TRAINER, WORKER, STRANGER], {101, 102}, {101, 102}, set()),  # the shim is gone: proved by the mark
         ([TRAINER, WORKER, STRANGER], {102}, {102}, {101}),  # 101 has overwritten its mark
         ([ORPHAN], set(), set(), {103}),
         ([STRANGER], set(), set(), set()),
-        # Its pid is another process's now, so the session of that number is another one.
+        # The shim's pid now belongs to another process, so the session with that number is another session.
         ([one(100, start=1500, session=100), ORPHAN], set(), set(), set()),
-        # Older than the shim: it cannot be its descendant, whatever it says.
+        # Older than the shim, so it cannot descend from it, whatever its mark says.
         ([one(105, start=10, parent=100, session=100)], {105}, set(), set()),
     ],
 )
@@ -74,7 +76,7 @@ def test_promise_6_a_process_is_known_by_pid_and_start() -> None:
         assert (seen.parent, seen.dead) == (os.getpid(), False)
         assert processes.lives(seen.process)
         assert not processes.lives(Process(pid=child.pid, start=Ticks(seen.process.start + 1)))
-        # Its memory has no environment yet in the moment of the exec.
+        # During exec the process briefly has no environment.
         until(lambda: processes.carries(child.pid, "ab" * 16), what="the mark")
         assert not processes.carries(child.pid, "ab" * 15)
         assert seen in processes.everyone()
@@ -84,7 +86,7 @@ def test_promise_6_a_process_is_known_by_pid_and_start() -> None:
         assert processes.open_pidfd(seen.process) is None
     finally:
         child.kill()
-        child.wait()
+        child.wait(timeout=DEADLINE_SECONDS)
     assert processes.stat(child.pid) is None
 
 
@@ -105,12 +107,12 @@ def changed(**changes: object) -> Place:
         (HERE, HERE, True, Where.HERE),
         (changed(boot_id="b0"), HERE, False, Where.OTHER_BOOT),
         (changed(pid_namespace="pid:[2]"), HERE, False, Where.OTHER_BOOT),
-        (changed(init_start=Ticks(4)), HERE, False, Where.OTHER_BOOT),  # the container was started again
+        (changed(init_start=Ticks(4)), HERE, False, Where.OTHER_BOOT),  # the container was restarted
         (changed(machine_id="m2", boot_id="b2"), HERE, False, Where.ELSEWHERE),
-        # Its lock is held: somebody shares the volume and runs it.
+        # Its lock is held, so it runs elsewhere, in a place that shares the volume.
         (changed(pid_namespace="pid:[2]"), HERE, True, Where.ELSEWHERE),
         (changed(boot_id="b0"), HERE, True, Where.ELSEWHERE),
-        # Without a machine-id another boot may be another machine; another namespace of this boot is not.
+        # Without a machine-id, another boot may be another machine; another namespace of the same boot is not.
         (changed(machine_id="", boot_id="b0"), changed(machine_id=""), False, Where.ELSEWHERE),
         (changed(machine_id="", init_start=Ticks(4)), changed(machine_id=""), False, Where.OTHER_BOOT),
     ],
@@ -172,6 +174,47 @@ def test_where_no_locks_are_the_shim_itself_is_looked_for(tmp_path: Path, runnin
     (tmp_path / "shim.json").write_bytes(msgspec.json.encode(shim))
     found = records_on_disk.read(tmp_path)
     assert (found.lock_held, found.locks) == (held, False)
+
+
+def test_promise_2_a_shim_that_records_the_end_and_leaves_during_a_look_is_not_taken_for_one_that_left_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = subprocess.Popen(["/bin/sleep", "1000"])
+    read = records_on_disk.read
+
+    def read_just_before_its_end(folder: Path) -> records_on_disk.Found:
+        found = read(folder)
+        (folder / "exit.json").write_text('{"kind": "exited", "code": 7}')
+        child.kill()
+        child.wait(timeout=DEADLINE_SECONDS)
+        return found
+
+    try:
+        shim = processes.stat(child.pid)
+        assert shim is not None
+        ended = Process(pid=child.pid, start=Ticks(shim.process.start + 1))
+        ref = AttemptRef(
+            unit="x",
+            folder=tmp_path,
+            mark="ab" * 16,
+            place=place.here(),
+            shim=shim.process,
+            placement=None,
+            trainer=ended,
+        )
+        monkeypatch.setattr(records_on_disk, "read", read_just_before_its_end)
+
+        def concluded() -> Conclusion:
+            return conclude(looks.look(ref, owns=lambda _: False, left=lambda: Left(populated=False)))
+
+        assert concluded() == Runs()
+        found = concluded()
+        assert isinstance(found, Ended)
+        assert found.exit is not None
+        assert found.exit.code == 7
+    finally:
+        child.kill()
+        child.wait(timeout=DEADLINE_SECONDS)
 
 
 # --- cgroups and the environment

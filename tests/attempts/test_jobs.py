@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""systemd's jobs, in each order in which the reply and the signal may come."""
+"""systemd's jobs, for each order in which the reply and the signal can arrive."""
 
 from __future__ import annotations
 

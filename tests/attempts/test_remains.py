@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether anything of a job may run here, without its journal: real locks, real processes, real records."""
+"""Whether any process of a job may still be running here, judged without the job's journal: real locks, real
+processes, real records."""
 
 from __future__ import annotations
 
@@ -17,17 +18,17 @@ import pytest
 
 from fluxgymd.attempts import place, processes, remains
 from tests.harness import cgroups as groups
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 HERE = place.here()
 DEAD = {"pid": 1 << 22, "start": 1}
-"""A process that is not there: pids are smaller."""
+"""A process that cannot exist: the kernel's pids stay below 2**22."""
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """The folder of a job. No other test has one of this name: of a process whose folder cannot be seen from here, as
-    on a booted machine, only the name is known."""
+    """The folder of a job with a name that no other test uses. On a booted machine, a process's folder cannot be seen
+    from here, so it is recognized by its job's name alone."""
     folder = tmp_path / "remains"
     folder.mkdir()
     return folder
@@ -35,7 +36,7 @@ def job(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sleeper(job: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the job, in a session of its own. It knows the folder by another name."""
+    """A process of the job, in a session of its own. Its environment refers to the job's folder by another path."""
     (job.parent / "link").symlink_to(job.parent)
     variables = {"FLUXGYM_JOB": job.name, "FLUXGYM_METRICS": f"{job.parent}/link/{job.name}/metrics.jsonl"}
     with subprocess.Popen(["/bin/sleep", "1000"], env=variables, start_new_session=True) as process:
@@ -45,7 +46,7 @@ def sleeper(job: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def attempt(folder: Path, number: int = 1, **records: Any) -> Path:
-    """attempts/NNN with these records (`shim`, `started`, `exit`); text is written as it is."""
+    """Creates attempts/NNN with these records (`shim`, `started`, `exit`). A string becomes the file's text."""
     made = folder / "attempts" / f"{number:03d}"
     made.mkdir(parents=True)
     for name, record in records.items():
@@ -71,11 +72,11 @@ def doubts(job: Path) -> list[tuple[int | None, str]]:
 @pytest.mark.parametrize(
     "records",
     [
-        {},  # the daemon died behind the reservation
+        {},  # the daemon died right after reserving
         {"shim": shim()},
         {"shim": shim(), "exit": {"kind": "never-started"}},
         {"shim": shim(), "started": started(), "exit": EXITED},
-        {"shim": shim(), "started": started()},  # both were killed
+        {"shim": shim(), "started": started()},  # both the shim and the trainer were killed
         {"shim": shim(bootId="another"), "started": started()},
         {"shim": shim(bootId="another"), "started": started(), "exit": "garbage"},
         {"shim": shim(pidNamespace="pid:[1]"), "started": started(), "exit": EXITED},
@@ -118,12 +119,12 @@ def test_promise_4_processes_that_are_left_keep_it_in_doubt(job: Path, sleeper: 
     attempt(job, shim=shim(), started=started(), exit=EXITED)
     assert doubts(job) == [(1, "attempt 001 has left processes")]
     sleeper.kill()
-    sleeper.wait()
+    sleeper.wait(timeout=DEADLINE_SECONDS)
     assert doubts(job) == []
 
 
 def test_promise_4_a_process_in_the_session_of_a_shim_that_is_gone_keeps_it_in_doubt(job: Path) -> None:
-    """It does not show whose it is."""
+    """Nothing in the process itself shows which job it belongs to."""
     script = ["/bin/sh", "-c", "read go; sleep 1000 >/dev/null & echo $!"]
     with subprocess.Popen(
         script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -132,7 +133,7 @@ def test_promise_4_a_process_in_the_session_of_a_shim_that_is_gone_keeps_it_in_d
         assert own is not None
         attempt(job, shim=shim(**msgspec.structs.asdict(own.process)), started=started())
         assert doubts(job) == [(1, "attempt 001 has left processes")]
-        left = int(leader.communicate("go\n")[0])
+        left = int(leader.communicate("go\n", timeout=DEADLINE_SECONDS)[0])
     assert processes.stat(leader.pid) is None
     assert doubts(job) == [(1, "attempt 001 has left processes")]
     os.kill(left, signal.SIGKILL)
@@ -163,12 +164,12 @@ def test_promise_4_attempts_that_cannot_be_read_are_in_doubt(job: Path) -> None:
     (job / "attempts").unlink()
     (job / "attempts").mkdir()
     (job / "attempts" / "001").write_text("")
-    (job / "attempts" / "notes").symlink_to("notes")  # no attempt of ours
+    (job / "attempts" / "notes").symlink_to("notes")  # not an attempt
     assert doubts(job) == [(1, "attempt 001 cannot be looked at (Not a directory)")]
 
 
 def test_promise_4_a_process_in_the_scope_of_an_attempt_keeps_it_in_doubt(job: Path) -> None:
-    """It has left the session and does not show whose it is."""
+    """It has left the session, and nothing in it shows which job it belongs to."""
     group = groups.make_group()
     scope = group / "fluxgym-my-lora-00000000.001.scope"
     scope.mkdir()
@@ -178,7 +179,7 @@ def test_promise_4_a_process_in_the_scope_of_an_attempt_keeps_it_in_doubt(job: P
         (scope / "cgroup.procs").write_text(str(process.pid))
         told = doubts(job)
         process.kill()
-        process.wait()
+        process.wait(timeout=DEADLINE_SECONDS)
     assert told == [(1, "attempt 001 has left processes in its scope")]
     until(lambda: doubts(job) == [], what="the scope to be empty")
     groups.remove_group(group)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only scopes can meet: a frozen unit, and the manager or the bus going away under a running attempt."""
+"""What can happen only to scopes: a frozen unit, and a manager or a bus that dies under a running attempt."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tests.attempts.conftest import NewDaemon
 from tests.attempts.daemons import Attempt, Daemon, DaemonRefused, waits_for
 from tests.attempts.test_contract import SAVES, STUBBORN
 from tests.harness.user_manager import UserManager
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 pytestmark = pytest.mark.systemd
 
@@ -26,7 +28,7 @@ def kind() -> str:
 
 @pytest.fixture
 def own_daemon(user_manager: UserManager) -> Iterator[Daemon]:
-    """A daemon of a manager of its own, which the test may break."""
+    """A daemon with its own user manager, which the test may break."""
     daemon = Daemon(user_manager, "scope")
     yield daemon
     daemon.close()
@@ -54,9 +56,9 @@ def test_the_scope_is_as_it_was_asked_for(manager: UserManager, daemon: Daemon, 
 
 @pytest.fixture
 def freezer(user_manager: UserManager) -> UserManager:
-    """systemd 252 believes that the kernel can freeze if init.scope can, which on a whole machine is always there."""
+    """systemd 252 tests on init.scope whether the kernel can freeze; a complete machine always has that scope."""
     user_manager.run(["mkdir", "-p", "/sys/fs/cgroup/init.scope"])
-    user_manager.daemon_reexec()  # it has looked already
+    user_manager.daemon_reexec()  # it has already checked
     return user_manager
 
 
@@ -87,7 +89,7 @@ def test_a_frozen_attempt_can_be_killed(freezer: UserManager, own_daemon: Daemon
 
 
 def test_systemd_kills_at_its_own_limit_where_no_daemon_is(manager: UserManager, new_daemon: NewDaemon) -> None:
-    # It kills the shim too, so that there may be no record; then none is invented.
+    # systemd kills the shim too, so there may be no exit record; in that case none is made up.
     first = new_daemon(stop_limit=0.1 - KILL_MARGIN_SECONDS)
     attempt = first.start(STUBBORN)
     attempt.wait_for_line("ready")
@@ -97,12 +99,18 @@ def test_systemd_kills_at_its_own_limit_where_no_daemon_is(manager: UserManager,
     assert seen["exit"] is None or seen["exit"]["signal"] == signal.SIGKILL
 
 
-def test_promise_6_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(
-    manager: UserManager, daemon: Daemon
-) -> None:
+def without_scope(daemon: Daemon) -> Attempt:
+    """An attempt that has ended, and whose scope is gone."""
     attempt = daemon.start("exit 0")
     daemon.conclusion(attempt, "Ended")
     until(lambda: attempt.unit not in daemon.ask("units"), what="the scope to be gone")
+    return attempt
+
+
+def test_promise_6_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(
+    manager: UserManager, daemon: Daemon
+) -> None:
+    attempt = without_scope(daemon)
     stranger = manager.popen(
         ["systemd-run", "--user", "--scope", "--slice=fluxgym.slice", f"--unit={attempt.unit}", "sleep", "1000"]
     )
@@ -118,11 +126,43 @@ def test_promise_6_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(
         assert stranger.poll() is None
     finally:
         manager.systemctl("stop", attempt.unit)
-        stranger.wait()
+        stranger.wait(timeout=DEADLINE_SECONDS)
+
+
+LEAVES_A_ZOMBIE = "import os, signal; pid = os.fork() or os._exit(0); print(pid, flush=True); signal.pause()"
+
+
+def test_the_empty_scope_of_an_attempt_that_never_started_is_cleared(
+    user_manager: UserManager, own_daemon: Daemon
+) -> None:
+    """systemd 252 keeps a scope that was created for a zombie process; newer versions create none."""
+    attempt = without_scope(own_daemon)
+    parent = user_manager.popen([sys.executable, "-c", LEAVES_A_ZOMBIE], stdout=subprocess.PIPE)
+    try:
+        assert parent.stdout is not None
+        ended = int(parent.stdout.readline())
+        until(lambda: own_daemon.ask("state", pid=ended) == "Z", what="its child to end")
+        assert own_daemon.ask("make_scope", unit=attempt.unit, pid=ended) == "done"
+        assert own_daemon.ask("units")[attempt.unit] == "active", "there is nothing to clear"
+        user_manager.kill_bus()  # as when it dies with the daemon before
+        own_daemon.ask("clear", ref=attempt.ref)
+        until(lambda: attempt.unit not in own_daemon.ask("units"), what="the empty scope to go")
+    finally:
+        parent.kill()
+        parent.wait(timeout=DEADLINE_SECONDS)
+
+
+def test_a_scope_with_a_process_in_it_is_not_cleared(daemon: Daemon, signal_file: Path) -> None:
+    attempt = daemon.start(waits_for(signal_file, then="exit 42"))
+    attempt.wait_for_line("ready")
+    daemon.ask("clear", ref=attempt.ref)
+    signal_file.touch()
+    seen = daemon.conclusion(attempt, "Ended")["exit"]
+    assert seen["code"] == 42
 
 
 def started(daemon: Daemon, manager: UserManager, *, code: int) -> tuple[Attempt, Path]:
-    """An attempt that runs until the file is there."""
+    """Starts an attempt that runs until a file exists; returns both."""
     file = manager.directory / f"go-{code}"
     attempt = daemon.start(waits_for(file, then=f"exit {code}"))
     attempt.wait_for_line("ready")
@@ -147,7 +187,7 @@ def test_promise_1_the_death_of_the_bus_changes_nothing(own_daemon: Daemon, user
     attempt, file = started(own_daemon, user_manager, code=42)
     before = user_manager.show("dbus.service", "MainPID")
     user_manager.systemctl("kill", "--signal=KILL", "dbus.service")
-    # The daemon connects to the bus's socket again, and that starts another one.
+    # The daemon reconnects to the bus's socket, which starts another bus.
     until(lambda: user_manager.show("dbus.service", "MainPID") not in (before, "0"), what="another bus")
     assert own_daemon.look(attempt)["conclusion"] == "Runs"
     own_daemon.ask("ping")
@@ -170,7 +210,7 @@ def test_promise_1_the_death_of_the_manager_ends_nothing(own_daemon: Daemon, use
     assert own_daemon.look(attempt)["conclusion"] == "Runs"
     assert "does not answer" in own_daemon.ask("problem")
     assert not own_daemon.ask("manager_stays")
-    own_daemon.ask("stop", ref=saves.ref)  # by hand: nobody else can
+    own_daemon.ask("stop", ref=saves.ref)  # without systemd, so the daemon itself sends the signals
     seen = own_daemon.conclusion(saves, "Ended")["exit"]
     assert (seen["code"], seen["termSeen"]) == (143, True)
 
@@ -178,7 +218,7 @@ def test_promise_1_the_death_of_the_manager_ends_nothing(own_daemon: Daemon, use
     until(lambda: own_daemon.ask("problem") is None, what="the new manager to answer")
     assert own_daemon.ask("manager_stays")
     assert own_daemon.look(attempt)["conclusion"] == "Runs"
-    own_daemon.ask("stop", ref=stubborn.ref)  # a unit that the new manager does not know
+    own_daemon.ask("stop", ref=stubborn.ref)  # the new manager does not know this unit
     assert own_daemon.conclusion(stubborn, "Ended")["exit"]["signal"] == signal.SIGKILL
     another, its_file = started(own_daemon, user_manager, code=7)
     its_file.touch()

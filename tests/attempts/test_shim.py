@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shim's own parts: how output is cut into lines, what of it goes on, and that the file stands alone."""
+"""The shim's own parts: how output is split into lines, what is passed on, and that the file works standalone."""
 
 from __future__ import annotations
 
 import ast
+import fcntl
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fluxgymd.attempts import shim
-from fluxgymd.attempts.shim import JournalCopier, split
+from fluxgymd.attempts import records_on_disk, shim
+from fluxgymd.attempts.shim import JournalCopier, LogCutter, split
+from tests.harness.waiting import DEADLINE_SECONDS
+from tests.store.small_disk import PAGE, fill, preallocate, small_disk
 
 LIMIT = 8
 NEVER = float("inf")
@@ -53,7 +56,7 @@ def test_where_the_reads_end_does_not_matter(cut: int) -> None:
 
 
 class Reader:
-    """The other end of a journal's socket."""
+    """The receiving end of a journal's socket."""
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -77,7 +80,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.fixture
 def copier(tmp_path: Path) -> Iterator[JournalCopier]:
-    """It sends to where `reader` listens, if the test has one."""
+    """A copier that sends to `reader`'s socket, if the test uses `reader`."""
     log = tmp_path / "log"
     log.write_bytes(b"of an earlier attempt\n")
     copier = JournalCopier(log=str(log), job="test", address=str(tmp_path / "journal"))
@@ -155,12 +158,110 @@ def test_the_shim_needs_only_the_standard_library_and_imports_it_before_the_gate
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["x" * 2000, "ж" * 1000, "\N{ESCAPE}" * 2000, "\0" * 2000, "\N{REPLACEMENT CHARACTER}" * 2000, "🐈" * 500],
+)
+def test_promise_2_the_exit_record_fits_on_a_disk_that_got_full_meanwhile(words: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=8) as disk:
+        folder = os.open(disk, os.O_RDONLY | os.O_DIRECTORY)
+        shim.reserve_record(folder, "exit.json")
+        assert records_on_disk.read(disk).exit is None
+        fill(disk)
+        record = shim.exit_record({"kind": "exited", "code": 7}, seen=shim.ENDINGS, started_at=1.0)
+        shim.write_record(folder, "exit.json", record | {"lastWords": words})
+        os.close(folder)
+        found = records_on_disk.read(disk)
+        assert found.exit is not None
+        assert (found.exit.kind, found.exit.code, found.notes) == ("exited", 7, ())
+        assert found.exit.last_words == words
+        assert (disk / "exit.json").read_bytes().endswith(b"}\n"), "the blanks that kept its room are left"
+        assert not (disk / "exit.json.new").exists()
+
+
+def folder_with_a_file(path: Path) -> None:
+    path.mkdir()
+    (path / "file").touch()
+
+
+@pytest.mark.parametrize("name", ["exit.json", "exit.json.new"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere"), folder_with_a_file])
+def test_promise_2_the_exit_record_is_written_whatever_is_in_its_place(
+    make: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    folder_with_a_file(tmp_path / f"{name}.moved-1")  # left by an earlier run
+    make(tmp_path / name)
+    shim.write_record(folder, "exit.json", shim.exit_record({"kind": "exited", "code": 7}, started_at=1.0))
+    os.close(folder)
+    found = records_on_disk.read(tmp_path)
+    assert found.exit is not None
+    assert found.exit.code == 7
+    kept = [f"{name}.moved-1", f"{name}.moved-2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exit.json", *kept]
+
+
+def test_a_machine_that_allows_no_file_in_memory_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: str) -> int:
+        raise PermissionError
+
+    opened = shim.memory_file("x")
+    assert opened is not None
+    os.close(opened)
+    monkeypatch.setattr(os, "memfd_create", refused)
+    assert shim.memory_file("x") is None
+
+
+MIB = 1 << 20
+
+
+def test_of_a_log_that_is_too_long_the_middle_is_given_back(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=16 * MIB // PAGE) as disk:
+        log = os.open(disk / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        cutter = LogCutter(log=log, limit=4 * MIB)
+        text = b""
+        for number in range(40):  # more than fits on the disk
+            piece = bytes([65 + number % 26]) * MIB
+            assert os.write(log, piece) == MIB
+            text += piece
+            cutter.cut()
+            assert os.fstat(log).st_blocks * 512 <= 4 * MIB
+        whole = (disk / "log").read_bytes()
+        os.close(log)
+    assert whole[:MIB] == text[:MIB]
+    assert whole[-2 * MIB :] == text[-2 * MIB :]
+    assert len(whole) == len(text)
+    assert whole.count(0) >= 36 * MIB
+
+
+def test_a_log_whose_file_system_takes_more_blocks_than_it_has_bytes_stays_whole(tmp_path: Path) -> None:
+    with small_disk(tmp_path, pages=40 * MIB // PAGE) as disk:
+        log = os.open(disk / "log", os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        assert os.write(log, b"x" * (15 * MIB)) == 15 * MIB
+        preallocate(log, 32 * MIB)
+        LogCutter(log=log, limit=16 * MIB).cut()
+        assert os.pread(log, 15 * MIB, 0).count(b"x") == 15 * MIB
+        os.close(log)
+
+
+def test_where_no_hole_can_be_made_the_log_stays_whole() -> None:
+    log = os.memfd_create("log", os.MFD_ALLOW_SEALING)
+    text = b"x" * (8 * MIB)
+    os.write(log, text)
+    fcntl.fcntl(log, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    cutter = LogCutter(log=log, limit=4 * MIB)
+    cutter.cut()
+    assert cutter.limit == 0, "it would be tried four times a second"
+    assert os.pread(log, len(text), 0) == text
+    os.close(log)
+
+
 def test_a_contract_that_the_shim_does_not_know_is_refused(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-I", "-S", str(Path(shim.__file__)), "--contract", "2", "--folder", str(tmp_path)),
         *("--gate-fd", "0", "--log", str(tmp_path / "log"), "--job", "test", "--directory", "/", "--", "/bin/true"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     assert done.returncode == 2
     assert "--contract" in done.stderr
     assert list(tmp_path.iterdir()) == []

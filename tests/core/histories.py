@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Histories of jobs to test with: one event of each kind, and the shortest way into each state."""
+"""Job histories for tests: one event of each kind, and the shortest way into each state."""
 
 import msgspec
 
@@ -70,6 +70,10 @@ def stop_asked(attempt: int = 1, *, after_checkpoint: bool = False) -> e.StopAsk
     return e.StopAsked(at=6.0, attempt=attempt, after_checkpoint=after_checkpoint)
 
 
+def unsupervised(attempt: int = 1) -> e.Unsupervised:
+    return e.Unsupervised(at=6.5, attempt=attempt)
+
+
 def sight_lost(attempt: int = 1) -> e.SightLost:
     return e.SightLost(at=7.0, attempt=attempt, why="its supervisor is gone")
 
@@ -102,7 +106,8 @@ def ended(
     again: bool | None = None,
     not_before: float = 0.0,
 ) -> e.Ended:
-    """As the default policy records it: an interrupted job goes on by itself, a failed one does not."""
+    """The end of an attempt as the default policy records it: an interrupted job continues automatically, a failed
+    one does not."""
     return e.Ended(
         at=9.0,
         attempt=attempt,
@@ -164,6 +169,7 @@ def next_events(attempts: int) -> dict[str, e.AnyEvent]:
         "placed": placed(number),
         "started": started(number),
         "stop_asked": stop_asked(number),
+        "unsupervised": unsupervised(number),
         "sight_lost": sight_lost(number),
         "sight_regained": sight_regained(number),
         **{outcome: ended(outcome, number) for outcome in OUTCOMES},

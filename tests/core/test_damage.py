@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A damaged job keeps its GPUs, also where the reservation itself is what was damaged, and then all of them."""
+"""A damaged job keeps its GPUs. If its reservation cannot be read, it may keep every GPU of the machine."""
 
 import pytest
 
@@ -29,8 +29,8 @@ SECOND = e.encode(h.reserved(2, gpus=("GPU-2", "GPU-3")))
         ("nothing", [BAD], None, False),
         ("nothing", [], None, False),
         ("queued", [], None, True),
-        ("queued", [SPAWNED, STARTED], None, False),  # they cannot be there without a reservation
-        # What follows the bad line was true when it was written.
+        ("queued", [SPAWNED, STARTED], None, False),  # impossible without a reservation
+        # Events after the bad line were true when they were written.
         ("queued", [BAD, RESERVED, STARTED], ("GPU-1",), True),
         ("nothing", [BAD, RESERVED, STARTED], ("GPU-1",), True),
         ("queued", [BAD, RESERVED, e.encode(h.stop_asked()), e.encode(h.sight_lost())], ("GPU-1",), True),
@@ -40,8 +40,9 @@ SECOND = e.encode(h.reserved(2, gpus=("GPU-2", "GPU-3")))
         ("queued", [BAD, e.encode(h.HELD), e.encode(h.MOVED), e.encode(h.EDITED)], None, False),
         ("running", [BAD, e.encode(h.EDITED)], ("GPU-1",), False),
         ("queued", [BAD, RESERVED, STARTED, ENDED], None, True),
-        ("running", [BAD, ENDED, b""], None, True),  # behind the last newline
-        # The bad line is the reservation: what can be read of it counts, and is all if its list is whole.
+        ("running", [BAD, ENDED, b""], None, True),  # the empty rest after the last newline
+        # The bad line is the reservation: the GPUs that can be read from it count, and there are no others if its
+        # list is complete.
         ("queued", [RESERVED[:-20]], ("GPU-1",), True),
         ("queued", [RESERVED.replace(b'"attempt":1', b'"attempt":1x')], ("GPU-1",), True),
         ("queued", [SECOND[: SECOND.index(b"GPU-2") + 3]], None, False),
@@ -52,7 +53,7 @@ SECOND = e.encode(h.reserved(2, gpus=("GPU-2", "GPU-3")))
         ("queued", [NULS, SPAWNED], None, False),
         ("queued", [NULS, SPAWNED, STARTED, ENDED], None, True),
         ("nothing", [SPAWNED, STARTED], None, False),
-        # The end that was damaged proves nothing, and one more GPU is one more.
+        # A damaged end proves nothing, and a GPU that is named in a damaged line is kept as well.
         ("running", [ENDED[:-10]], ("GPU-1",), False),
         ("running", [ENDED[:-10], AGAIN[:-3]], ("GPU-1", "GPU-2"), False),
         ("running", [b"MIG-0123abcd-0000"], ("GPU-1", "MIG-0123abcd-0000"), False),
@@ -71,7 +72,7 @@ def test_promise_4_in_doubt_every_gpu_is_kept(lease: tuple[str, ...] | None) -> 
     uncertain, certain = Traces(lease=lease, certain=False), Traces(lease=lease)
     assert damage.kept(uncertain, may_run={None}) is EVERYTHING
     assert damage.kept(uncertain, may_run={1}) is EVERYTHING
-    # Nothing runs, or nothing is hidden: what was recorded is kept, and nothing else.
+    # If nothing may run, or if no reservation may be hidden, exactly the recorded GPUs are kept.
     assert damage.kept(uncertain, may_run=()) == lease
     assert damage.kept(certain, may_run={1, None}) == damage.kept(certain, may_run=()) == lease
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines of a journal: what was written is read back equal, today and by versions that know more or less."""
+"""Lines of a journal: each event is read back as it was written, also between versions that know different fields."""
 
 import msgspec
 import pytest
@@ -9,7 +9,7 @@ from tests.core import histories as h
 
 ALL = h.next_events(1)
 
-# Lines as they lie on disks. They are never changed: a job written by this version is read by every later one.
+# Lines as they are on users' disks. Never change them: every later version must be able to read them.
 FROZEN = {
     "submitted": '{"event":"submitted","at":1.5,"id":"00","context":{"name":"cat","epochs":2},"rank":1.5}',
     "reserved": (
@@ -24,6 +24,7 @@ FROZEN = {
     ),
     "started": '{"event":"started","at":5.0,"attempt":1,"trainer":{"pid":101,"start":1001}}',
     "stop_asked": '{"event":"stop_asked","at":6.0,"attempt":1}',
+    "unsupervised": '{"event":"unsupervised","at":6.5,"attempt":1}',
     "sight_lost": '{"event":"sight_lost","at":7.0,"attempt":1,"why":"gone"}',
     "sight_regained": '{"event":"sight_regained","at":8.0,"attempt":1}',
     "ended": (
@@ -43,17 +44,18 @@ FROZEN = {
     "imported": '{"event":"imported","at":18.0,"outcome":"failed","reason":"r","failure":"disk_full"}',
 }
 
-# The same of fields that were added later, each beside the line without it.
+# The same kinds of events with all fields that were added later; FROZEN has the lines without them.
 LONGER = {
     "submitted": (
         '{"event":"submitted","at":1.5,"id":"00","context":{"name":"cat","kind":"program","program":["/bin/true"],'
         '"priority":4,"held":true,"after":["dog"],"gpus":["0"],"gpuCount":2,"restart":"never","keepStates":1},'
-        '"priority":4,"rank":1.5}'
+        '"priority":4,"rank":1.5,"number":7,"copied":{"pictures":2,"names":"ab"}}'
     ),
     "reserved": (
         '{"event":"reserved","at":2.0,"attempt":1,"adapter":"process","unit":"u","mark":"aa",'
         '"place":{"machineId":"m","bootId":"b","pidNamespace":"pid:[1]","initStart":7},"gpus":[],'
-        '"logOffset":5,"metricsOffset":6,"setAside":["cat-000004-state.broken-1"]}'
+        '"logOffset":5,"metricsOffset":6,"logInode":7,"metricsInode":8,"setAside":["cat-000004-state.broken-1"],'
+        '"temporary":"/tmp/fluxgym-aa"}'
     ),
     "stop_asked": (
         '{"event":"stop_asked","at":6.0,"attempt":1,"afterCheckpoint":true,"newestCheckpoint":"cat-000004-state"}'
@@ -64,7 +66,7 @@ LONGER = {
     ),
     "ended": (
         '{"event":"ended","at":9.0,"attempt":1,"outcome":"failed","reason":"r","proof":"p",'
-        '"failure":"gpu_out_of_memory","again":true,"notBefore":39.0}'
+        '"failure":"gpu_out_of_memory","again":true,"notBefore":39.0,"logSize":12}'
     ),
 }
 
@@ -112,9 +114,14 @@ def test_a_field_of_a_newer_version_is_passed_over(kind: str) -> None:
         b'{"event":"cancelled","at":"noon"}',
         b'{"event":"stop_asked","at":1.0,"attempt":1.5}',
         b'{"event":"stop_asked","at":1.0}',
+        b'{"event":"submitted","at":1.5,"id":"00","context":{"name":"cat"},"rank":1.5,"number":9007199254740993}',
+        b'{"event":"submitted","at":1.5,"id":"00","context":{"name":"cat"},"rank":1.5,"number":-1}',
+        b'{"event":"submitted","at":1.5,"id":"00","context":{"name":"cat"},"rank":1e16}',
+        b'{"event":"moved","at":14.0,"priority":0,"rank":-1e16}',
         b"[]",
         b"",
         b"\0\0\0\0",
+        b'{"event":"stop_asked","at":1.0,"attempt":1,"newestCheck\xffpoint":"cat-000002-state"}',
         b'{"event":"cancelled","at":1.0}{"event":"cancelled","at":1.0}',
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The truth table of evidence: its rows by name, and what holds in every combination that there is."""
+"""The truth table of evidence: single rows, and rules that hold for every combination."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from fluxgymd.core.evidence import (
     NeverStarted,
     Rebooted,
     Runs,
+    RunsAlone,
+    Trainer,
     Where,
     conclude,
 )
@@ -26,12 +28,26 @@ NEVER = ExitRecord(kind="never-started")
 FAILED = ExitRecord(kind="exec-failed", errno=2)
 
 EVERYTHING = [
-    Evidence(where=where, shim_known=shim, started=started, exit=record, lock_held=lock, populated=populated)
-    for where, shim, started, record, lock, populated in itertools.product(
-        Where, (True, False), (True, False), (None, EXITED, NEVER, FAILED), (True, False), (True, False, None)
+    Evidence(
+        where=where,
+        shim_known=shim,
+        started=started,
+        exit=record,
+        supervised=supervised,
+        trainer=trainer,
+        populated=populated,
+    )
+    for where, shim, started, record, supervised, trainer, populated in itertools.product(
+        Where,
+        (True, False),
+        (True, False),
+        (None, EXITED, NEVER, FAILED),
+        (True, False),
+        Trainer,
+        (True, False, None),
     )
 ]
-"""All 288."""
+"""All 864 combinations."""
 
 
 def seen(
@@ -40,32 +56,42 @@ def seen(
     shim_known: bool = True,
     started: bool = True,
     record: ExitRecord | None = None,
-    lock_held: bool = False,
+    supervised: bool = False,
+    trainer: Trainer = Trainer.ENDED,
     populated: bool | None = False,
+    doubtful: tuple[int, ...] = (),
 ) -> Evidence:
     return Evidence(
-        where=where, shim_known=shim_known, started=started, exit=record, lock_held=lock_held, populated=populated
+        where=where,
+        shim_known=shim_known,
+        started=started,
+        exit=record,
+        supervised=supervised,
+        trainer=trainer,
+        populated=populated,
+        doubtful=doubtful,
     )
 
 
 @pytest.mark.parametrize(
     ("evidence", "expected"),
     [
-        # daemons.md 2.8, row by row
+        # The basic rows: an exit record, with and without remaining processes; a shim that lives; no record; a
+        # reboot.
         (seen(record=EXITED), Ended(EXITED)),
         (seen(record=EXITED, populated=True), LeftOver(EXITED)),
-        (seen(lock_held=True, populated=True), Runs()),
-        (seen(lock_held=True, populated=None), Runs()),
+        (seen(supervised=True, populated=True), Runs()),
+        (seen(supervised=True, populated=None), Runs()),
         (seen(populated=False), Ended(None)),
         (seen(where=Where.OTHER_BOOT), Rebooted()),
-        # DESIGN.md's additions
+        # No shim was recorded; a shim that has written its record and is about to exit.
         (seen(shim_known=False, started=False), NeverStarted()),
-        (seen(record=EXITED, lock_held=True, populated=True), Runs()),
-        # a gate that never opened
+        (seen(record=EXITED, supervised=True, populated=True), Runs()),
+        # The gate never opened.
         (seen(record=NEVER, started=False), NeverStarted()),
         (seen(record=NEVER, started=False, where=Where.OTHER_BOOT), NeverStarted()),
         (seen(started=False), NeverStarted()),
-        # it ended before the reboot, and its record says how
+        # The exit record counts even after a reboot, and if the trainer could not be executed.
         (seen(record=EXITED, where=Where.OTHER_BOOT, populated=None), Ended(EXITED)),
         (seen(record=FAILED), Ended(FAILED)),
     ],
@@ -74,14 +100,47 @@ def test_the_rows(evidence: Evidence, expected: Conclusion) -> None:
     assert conclude(evidence) == expected
 
 
-def test_promise_4_a_shim_that_is_gone_frees_nothing_while_its_trainer_may_run() -> None:
-    for populated in (True, None):
-        assert isinstance(conclude(seen(populated=populated)), LostSight)
-    assert isinstance(conclude(seen(record=EXITED, populated=None)), LostSight)
+@pytest.mark.parametrize("populated", [True, False, None])
+def test_without_its_shim_a_trainer_that_lives_runs_on(*, populated: bool | None) -> None:
+    assert conclude(seen(trainer=Trainer.LIVES, populated=populated)) == RunsAlone()
+
+
+def test_what_a_trainer_that_ended_unsupervised_has_left_is_to_be_stopped() -> None:
+    assert conclude(seen(populated=True)) == LeftOver(None)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "why"),
+    [
+        (
+            seen(trainer=Trainer.UNKNOWN, populated=None, doubtful=(7,)),
+            "its supervising process is gone, and its trainer may still run (process 7)",
+        ),
+        (
+            seen(trainer=Trainer.UNKNOWN, populated=False),
+            "its supervising process is gone, and its trainer may still run",
+        ),
+        (
+            seen(populated=None, doubtful=(7, 8)),
+            "its trainer has ended, and processes that it may have left still run (processes 7, 8)",
+        ),
+        (
+            seen(record=EXITED, populated=None, doubtful=(7,)),
+            "its trainer has ended, and processes that it may have left still run (process 7)",
+        ),
+        (
+            seen(started=False, trainer=Trainer.UNKNOWN, populated=True),
+            "its supervising process is gone, and whether a trainer runs cannot be told",
+        ),
+        (seen(where=Where.ELSEWHERE), "it was started on another machine, which cannot be asked from here"),
+    ],
+)
+def test_promise_4_where_the_record_proves_nothing_it_is_lost(evidence: Evidence, why: str) -> None:
+    assert conclude(evidence) == LostSight(why)
 
 
 def final(conclusion: Conclusion) -> bool:
-    """The GPU is free after this."""
+    """Whether the GPU is free after this conclusion."""
     return isinstance(conclusion, Ended | NeverStarted | Rebooted)
 
 
@@ -89,9 +148,16 @@ def final(conclusion: Conclusion) -> bool:
 def test_in_every_combination(evidence: Evidence) -> None:
     conclusion = conclude(evidence)
     here = evidence.where is Where.HERE
-    ran = evidence.exit is not NEVER  # nothing can be left of what never ran, but the shim that is about to leave
-    if here and ran and (evidence.lock_held or evidence.populated is not False):
+    ran = evidence.exit is not NEVER  # an attempt that never ran leaves nothing but its shim, which is about to exit
+    if here and ran and (evidence.supervised or evidence.populated is not False):
         assert not final(conclusion), "something of it may run here"
+    if here and evidence.started and evidence.exit is None and evidence.trainer is not Trainer.ENDED:
+        assert not final(conclusion), "its trainer may run here"
+    if isinstance(conclusion, LeftOver):
+        assert here, "what runs elsewhere is never stopped from here"
+        assert evidence.exit is not None or evidence.trainer is Trainer.ENDED, (
+            "a trainer that may run is never stopped"
+        )
     if evidence.where is Where.ELSEWHERE:
         assert isinstance(conclusion, LostSight), "it cannot be asked"
     if isinstance(conclusion, Ended | LeftOver):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a failure was, from lines as PyTorch, CUDA, Python, the kernel and the two trainers write them."""
+"""The kinds of failures, recognized from lines as PyTorch, CUDA, Python, the kernel and the two trainers write
+them."""
 
 import errno
 import re
@@ -7,7 +8,7 @@ import signal
 
 import pytest
 
-from fluxgym.messages import FailureKind, Kind
+from fluxgym.messages import FailureKind
 from fluxgymd.core.failure import advice, classify
 from fluxgymd.core.records import ExitRecord
 
@@ -59,7 +60,7 @@ LINES = [
     (K.CRASHED, "RuntimeError: CUDA error: uncorrectable ECC error encountered"),
     (K.NOT_A_NUMBER, "Loss is nan, stopping training"),
     (K.NOT_A_NUMBER, "RuntimeError: Function 'MulBackward0' returned nan values in its 0th output."),
-    # the kernel, by way of Python and of Rust
+    # errors of the kernel, as reported by Python and Rust
     (K.DISK_FULL, "OSError: [Errno 28] No space left on device: 'my-lora-000004.safetensors'"),
     (K.DISK_FULL, "OSError: [Errno 122] Disk quota exceeded"),
     (
@@ -99,7 +100,7 @@ LINES = [
         "flux_train_network.py: error: argument --loss_type: invalid choice: 'l3' (choose from 'l1', 'l2', 'huber')",
     ),
     (K.BAD_SETTING, "voluptuous.error.MultipleInvalid: extra keys not allowed @ data['datasets'][0]['colour']"),
-    # what says nothing
+    # lines that don't tell the cause
     (K.OTHER, "RuntimeError: mat1 and mat2 shapes cannot be multiplied (4x8 and 16x4)"),
     (K.OTHER, "steps:  20%|##        | 2/10 [00:04<00:16,  2.00s/it, avr_loss=0.413]"),
     (K.OTHER, "loading the model: 3 files, no picture is cached yet"),
@@ -109,8 +110,8 @@ LINES = [
 
 @pytest.mark.parametrize(("kind", "line"), LINES)
 def test_each_line_tells_its_kind_wherever_it_stands(kind: FailureKind, line: str) -> None:
-    assert classify(FAILED, line) is kind
-    assert classify(FAILED, f"steps: 1/10\nsteps: 2/10\n{line}\nnothing more to say\n") is kind
+    assert classify(FAILED, line, refusal_status=2) is kind
+    assert classify(FAILED, f"steps: 1/10\nsteps: 2/10\n{line}\nnothing more to say\n", refusal_status=2) is kind
 
 
 @pytest.mark.parametrize(
@@ -122,8 +123,8 @@ def test_each_line_tells_its_kind_wherever_it_stands(kind: FailureKind, line: st
     ],
 )
 def test_a_cause_stands_over_its_consequences(cause: str, consequence: str, kind: FailureKind) -> None:
-    assert classify(FAILED, f"{cause}\n{consequence}") is kind
-    assert classify(FAILED, f"{consequence}\n{cause}") is kind
+    assert classify(FAILED, f"{cause}\n{consequence}", refusal_status=2) is kind
+    assert classify(FAILED, f"{consequence}\n{cause}", refusal_status=2) is kind
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_a_cause_stands_over_its_consequences(cause: str, consequence: str, kind
     [
         (ExitRecord(kind="signaled", signal=signal.SIGKILL), K.KILLED),
         (ExitRecord(kind="signaled", signal=signal.SIGKILL, oom_kills=1), K.HOST_OUT_OF_MEMORY),
-        (ExitRecord(kind="exited", code=1, oom_kills=2), K.HOST_OUT_OF_MEMORY),  # one of its workers
+        (ExitRecord(kind="exited", code=1, oom_kills=2), K.HOST_OUT_OF_MEMORY),  # a worker was killed
         (ExitRecord(kind="signaled", signal=signal.SIGSEGV), K.CRASHED),
         (ExitRecord(kind="signaled", signal=signal.SIGABRT), K.CRASHED),
         (ExitRecord(kind="signaled", signal=signal.SIGBUS), K.CRASHED),
@@ -141,7 +142,7 @@ def test_a_cause_stands_over_its_consequences(cause: str, consequence: str, kind
         (ExitRecord(kind="exited", code=2), K.BAD_SETTING),
         (ExitRecord(kind="exited", code=1), K.OTHER),
         (ExitRecord(kind="exited", code=0), K.OTHER),
-        (ExitRecord(kind="exited", code=137), K.OTHER),  # no signal: it says so itself
+        (ExitRecord(kind="exited", code=137), K.OTHER),  # an exit status of the program's own, not a signal
         (ExitRecord(kind="exec-failed", errno=errno.ENOENT), K.MISSING_FILE),
         (ExitRecord(kind="exec-failed", errno=errno.EACCES), K.BAD_SETTING),
         (ExitRecord(kind="exec-failed", errno=errno.ENOEXEC), K.BAD_SETTING),
@@ -149,18 +150,22 @@ def test_a_cause_stands_over_its_consequences(cause: str, consequence: str, kind
         (ExitRecord(kind="exec-failed", errno=errno.ENOMEM), K.HOST_OUT_OF_MEMORY),
         (ExitRecord(kind="exec-failed", errno=errno.EIO), K.OTHER),
         (ExitRecord(kind="exec-failed"), K.OTHER),
+        (ExitRecord(kind="exited", code=1, disk_full=True), K.DISK_FULL),
+        (ExitRecord(kind="signaled", signal=signal.SIGBUS, disk_full=True), K.DISK_FULL),
+        (ExitRecord(kind="signaled", signal=signal.SIGKILL, disk_full=True), K.KILLED),
+        (ExitRecord(kind="signaled", signal=signal.SIGSEGV, disk_full=True), K.CRASHED),
     ],
 )
 def test_an_exit_tells_where_no_line_does(record: ExitRecord, kind: FailureKind) -> None:
-    assert classify(record, "steps: 2/10") is kind
+    assert classify(record, "steps: 2/10", refusal_status=2) is kind
 
 
 def test_a_line_stands_over_the_exit() -> None:
     full = "OSError: [Errno 28] No space left on device"
-    assert classify(ExitRecord(kind="exited", code=2), full) is K.DISK_FULL
-    assert classify(ExitRecord(kind="signaled", signal=signal.SIGABRT), full) is K.DISK_FULL
-    # The kernel knows better than any line.
-    assert classify(ExitRecord(kind="exited", code=1, oom_kills=1), full) is K.HOST_OUT_OF_MEMORY
+    assert classify(ExitRecord(kind="exited", code=2), full, refusal_status=2) is K.DISK_FULL
+    assert classify(ExitRecord(kind="signaled", signal=signal.SIGABRT), full, refusal_status=2) is K.DISK_FULL
+    # The kernel's count of OOM kills outweighs any line.
+    assert classify(ExitRecord(kind="exited", code=1, oom_kills=1), full, refusal_status=2) is K.HOST_OUT_OF_MEMORY
 
 
 @pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.UNKNOWN}))
@@ -179,5 +184,5 @@ def test_each_command_in_an_advice_is_whole(kind: FailureKind) -> None:
 
 def test_what_exit_status_2_means_is_known_of_the_trainer_alone() -> None:
     record = ExitRecord(kind="exited", code=2)
-    assert classify(record, "", kind=Kind.TRAINING) is K.BAD_SETTING
-    assert classify(record, "", kind=Kind.PROGRAM) is K.OTHER
+    assert classify(record, "", refusal_status=2) is K.BAD_SETTING
+    assert classify(record, "", refusal_status=None) is K.OTHER

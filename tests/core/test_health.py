@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service's own heartbeat is withheld for what a restart mends, and for nothing else."""
+"""The daemon withholds its own heartbeat for faults that a restart fixes, and for nothing else."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each event as a sentence: what happened while you were away."""
+"""Each event as a sentence, for a person who was away."""
 
 import re
 from typing import get_args
@@ -21,6 +21,7 @@ SENTENCES = {
     "started": "It runs as process 101.",
     "stop_asked": "A stop was asked for.",
     "stop_later": "A stop was asked for, after its next checkpoint.",
+    "unsupervised": "Its supervising process is gone, and it runs on: its exit status will not be known.",
     "sight_lost": "Sight of it was lost: its supervisor is gone.",
     "sight_regained": "It can be seen again, and it runs.",
     "completed": "It is completed.",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job is the fold of its events: every event in every state, and what holds for all histories."""
+"""A job is the fold of its events: each event in each state, and what holds for all histories."""
 
 from typing import get_args
 
@@ -29,8 +29,8 @@ from fluxgymd.core.job import (
 )
 from tests.core import histories as h
 
-# What each event makes of each state. "-": it cannot be, and the job is damaged rather than guessed at.
-# First the life of an attempt, then the queue and what the user changes.
+# The state after each event in each state. "-" means that the event is impossible: the job is then damaged, because
+# FluxGym doesn't guess. First come the events of an attempt, then those of the queue and the user's changes.
 TABLE = """
                      | submitted reserved spawned placed started stop_asked sight_lost sight_regained completed failed stopped interrupted never_started cancelled resume_asked
 nothing              | queued    -        -       -      -       -          -          -              -         -      -       -           -             -         -
@@ -48,7 +48,7 @@ stopped              | -         -        -       -      -       -          -   
 interrupted          | -         starting -       -      -       -          -          -              -         -      -       -           -             stopped   -
 held                 | -         -        -       -      -       -          -          -              -         -      -       -           -             stopped   -
 interrupted and held | -         -        -       -      -       -          -          -              -         -      -       -           -             stopped   -
-"""  # noqa: E501 - a table reads as one
+"""  # noqa: E501 - a wide table is easier to read
 
 QUEUE = """
                      | stop_later          retried not_retried      held             released    moved            edited           barred disowned imported
@@ -69,29 +69,29 @@ held                 | -                   -       -                held        
 interrupted and held | -                   -       -                interrupted-held interrupted interrupted-held interrupted-held failed - -
 """  # noqa: E501
 
-WATCHDOG = """
-                     | stuck               stuck_and_left
-nothing              | -                   -
-queued               | -                   -
-starting             | starting            starting
-running              | running             running
-stopping             | stopping            stopping
-stopping later       | stopping-later      stopping-later
-lost                 | lost                lost
-lost while stopping  | lost-while-stopping lost-while-stopping
-lost while stopping later | lost-while-stopping-later lost-while-stopping-later
-completed            | -                   -
-failed               | -                   -
-stopped              | -                   -
-interrupted          | -                   -
-held                 | -                   -
-interrupted and held | -                   -
+WATCHED = """
+                     | stuck               stuck_and_left      unsupervised
+nothing              | -                   -                   -
+queued               | -                   -                   -
+starting             | starting            starting            starting
+running              | running             running             running
+stopping             | stopping            stopping            stopping
+stopping later       | stopping-later      stopping-later      stopping-later
+lost                 | lost                lost                lost
+lost while stopping  | lost-while-stopping lost-while-stopping lost-while-stopping
+lost while stopping later | lost-while-stopping-later lost-while-stopping-later lost-while-stopping-later
+completed            | -                   -                   -
+failed               | -                   -                   -
+stopped              | -                   -                   -
+interrupted          | -                   -                   -
+held                 | -                   -                   -
+interrupted and held | -                   -                   -
 """
 
 
 def cells() -> list[tuple[str, str, str]]:
     found = []
-    for table in (TABLE, QUEUE, WATCHDOG):
+    for table in (TABLE, QUEUE, WATCHED):
         head, *rows = table.strip("\n").splitlines()
         names = head.partition("|")[2].split()
         for row in rows:
@@ -141,11 +141,23 @@ def test_every_event_in_every_state(state: str, event: str, outcome: str) -> Non
 
 @pytest.mark.parametrize(
     "event",
-    ["spawned", "placed", "started", "stop_asked", "sight_lost", "sight_regained", "stuck", "disowned", *h.OUTCOMES],
+    [
+        *("spawned", "placed", "started", "unsupervised", "stop_asked", "sight_lost", "sight_regained"),
+        *("stuck", "disowned", *h.OUTCOMES),
+    ],
 )
 def test_an_event_of_another_attempt_cannot_be(event: str) -> None:
     with pytest.raises(BadHistory, match="is of attempt 2, but 1 ran"):
         apply(folded("running"), h.next_events(2)[event])
+
+
+def test_what_became_of_its_shim_is_known_of_one_attempt_alone() -> None:
+    alone = fold([*h.WAYS["running"], h.unsupervised()])
+    assert alone.last is not None
+    assert alone.last.unsupervised
+    again = fold([*h.WAYS["running"], h.unsupervised(), h.ended("interrupted"), h.reserved(2)])
+    assert again.last is not None
+    assert not again.last.unsupervised
 
 
 def test_a_held_job_is_not_started() -> None:
@@ -208,7 +220,7 @@ def test_the_end_of_an_attempt_is_kept_with_it() -> None:
 
 
 def hung(*steps: int, acts: bool = True) -> Job:
-    """The job in the attempt that hung at the last of these steps; in each attempt before it hung too."""
+    """The job in an attempt that hung at the last of these steps. Its earlier attempts hung at the other steps."""
     history: list[e.AnyEvent] = [h.submitted()]
     for number, step in enumerate(steps, start=1):
         history += [h.reserved(number), h.started(number), h.stuck(number, step=step, acts=acts)]
@@ -282,8 +294,8 @@ def test_the_cpu_slot_is_a_lease_too() -> None:
 
 
 def after_ends(*ends: tuple[str, int]) -> Job:
-    """The job after attempts that ended with this outcome and these steps in the newest checkpoint. "retried": it
-    failed, and is tried again by itself."""
+    """The job after attempts that ended with these outcomes and with newest checkpoints at these steps. "retried":
+    the attempt failed, and the job is retried automatically."""
     history: list[e.AnyEvent] = [h.submitted()]
     for number, (outcome, step) in enumerate(ends, start=1):
         again = outcome in ("interrupted", "retried")
@@ -300,10 +312,10 @@ def after_ends(*ends: tuple[str, int]) -> Job:
         ([("interrupted", 10), ("interrupted", 10)], 1),
         ([("interrupted", 10), ("interrupted", 9), ("interrupted", 10)], 2),
         ([("interrupted", 10), ("interrupted", 10), ("interrupted", 11)], 0),
-        # A failure that is tried again counts like an interruption.
+        # A failure that is retried counts like an interruption.
         ([("retried", 0), ("interrupted", 0), ("retried", 0)], 3),
         ([("retried", 0), ("retried", 5)], 0),
-        # A start that did not come about neither counts nor clears the count.
+        # An attempt that never started neither counts nor resets the count.
         ([("interrupted", 0), ("never_started", 0)], 1),
         ([("interrupted", 0), ("never_started", 0), ("interrupted", 0)], 2),
         ([("never_started", 0), ("never_started", 0)], 0),
@@ -324,7 +336,7 @@ def test_starts_that_failed_are_counted_until_one_comes_about() -> None:
     assert fold(history).start_failures == 2
     assert fold([*history, h.reserved(3), h.started(3)]).start_failures == 0
     assert fold([*history, h.CANCELLED, h.RESUME_ASKED]).start_failures == 0
-    # A daemon that died in between says nothing of the start.
+    # A daemon that died during the start doesn't count as a failed start.
     assert fold([*history, h.reserved(3), h.ended("never_started", 3, again=True)]).start_failures == 0
 
 
@@ -352,7 +364,7 @@ def test_a_cancelled_job_says_that_it_did_not_run() -> None:
 @pytest.mark.parametrize("outcome", ["interrupted", "never_started"])
 @pytest.mark.parametrize("way", ["stopping", "stopping later", "lost while stopping"])
 def test_a_stop_that_was_acknowledged_is_not_lost_in_the_end_of_the_attempt(way: str, outcome: str) -> None:
-    """The end is judged in a thread; a stop that is recorded meanwhile stands before it in the journal."""
+    """The end is judged in a thread. A stop that is recorded meanwhile precedes the end in the journal."""
     job = fold([*h.WAYS[way], h.ended(outcome, not_before=99.0)])
     assert job.state == Stopped(f"It is {outcome}.")
     assert not job.held
@@ -397,7 +409,7 @@ def test_a_move_and_an_edit_change_what_they_say_and_no_more() -> None:
     edited = apply(moved, h.EDITED)
     assert (edited.context, edited.priority, edited.rank) == (h.EDITED.context, 1, 0.5)
     silent = e.Edited(at=15.0, context=msgspec.structs.replace(moved.context, epochs=3))
-    assert apply(moved, silent).priority == 2  # what a move has set stays
+    assert apply(moved, silent).priority == 2  # the priority that a move set stays
 
 
 def test_a_disowned_job_goes_on_and_its_gpu_is_free() -> None:
@@ -419,7 +431,7 @@ steps = st.tuples(
 )
 
 
-@settings(deadline=None)  # no test depends on a time
+@settings(deadline=None)  # no test depends on timing
 @given(st.lists(steps, max_size=40))
 def test_what_holds_after_any_history(choices: list[tuple[str, int, int]]) -> None:
     job = fold([h.submitted()])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is news to somebody who is away, and what is not."""
+"""Which events are news for a person who is away, and which are not."""
 
 import pytest
 
@@ -27,6 +27,11 @@ def told(*history: AnyEvent) -> tuple[str, str] | None:
             "fail",
             "my-lora was interrupted. It is interrupted. It waits until it is released.",
         ),
+        (
+            [*RUN, h.sight_lost()],
+            "lost",
+            "my-lora is lost. Its supervisor is gone. Its GPU stays taken until that is known.",
+        ),
         ([*RUN, h.stuck()], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is stopped for that."),
         ([*RUN, h.stuck(acts=False)], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is left as it is."),
     ],
@@ -44,7 +49,8 @@ def test_what_is_told(history: list[AnyEvent], event: str, text: str) -> None:
         [*RUN, h.ended("failed", again=True)],
         [*RUN, h.ended("stopped")],
         [*RUN, h.ended("never_started")],
-        [*RUN, h.sight_lost()],
+        [*RUN, h.unsupervised()],
+        [*RUN, h.sight_lost(), h.sight_regained()],
         [h.submitted(), h.CANCELLED],
         [*RUN, h.ended("failed"), h.EDITED],
     ],

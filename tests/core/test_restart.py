@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens by itself after an attempt: by the policy, bounded, with growing pauses, only while it advances."""
+"""What happens automatically after an attempt: the policy decides, the number of restarts is limited, the pauses
+grow, and the job must advance."""
 
 from typing import Any
 

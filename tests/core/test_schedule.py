@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is started next, where, and why the rest waits: the order of the queue, one GPU for one job, no starving."""
+"""Which job starts next, on which GPU, and why the others wait: the order of the queue, one job per GPU, no
+starvation."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from fluxgym.messages import Kind, WaitingFor
 from fluxgymd.core import events as e
 from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.core.job import Job, Live, Waiting, apply, fold
+from fluxgymd.core.records import MOST
 from fluxgymd.core.restart import PAUSES
 from fluxgymd.core.schedule import (
     CPU_TAKEN,
@@ -24,7 +27,7 @@ from fluxgymd.core.schedule import (
     allowed_gpus,
     decide,
     due,
-    is_training,
+    last_rank,
     make_room,
     place_at,
     queue,
@@ -55,7 +58,12 @@ def machine(*gpus: str, **facts: Any) -> Machine:
 
 
 def decided(jobs: Sequence[Job], on: Machine, now: float = NOW) -> list[Decision]:
-    return decide({job.name: job for job in jobs}, on, now)
+    programs = frozenset(job.name for job in jobs if not is_training(job))
+    return decide({job.name: job for job in jobs}, replace(on, programs=programs), now)
+
+
+def is_training(job: Job) -> bool:
+    return job.context.kind is not Kind.PROGRAM
 
 
 def starts(decisions: Sequence[Decision]) -> dict[str, tuple[str, ...]]:
@@ -72,7 +80,7 @@ def waits(decisions: Sequence[Decision]) -> dict[str, WaitingFor]:
         ([waiting("b", rank=2), waiting("a", rank=1)], ["a", "b"]),
         ([waiting("a", rank=1), waiting("urgent", rank=9, priority=1)], ["urgent", "a"]),
         ([waiting("a", rank=1), waiting("some-day", rank=0, priority=-1)], ["a", "some-day"]),
-        # Two submits in one instant: the order is the same at every look.
+        # Submitted at the same instant: the order is the same each time.
         ([waiting("a", job_id="f" * 32), waiting("b", job_id="e" * 32)], ["b", "a"]),
         ([waiting("b", job_id="e" * 32), waiting("a", job_id="f" * 32)], ["b", "a"]),
         ([started(waiting("runs"), "GPU-1"), waiting("waits")], ["waits"]),
@@ -344,7 +352,7 @@ class TestDue:
         job = after(h.ended("interrupted", not_before=39.0))
         assert due(job, 8.0) <= 8.0
 
-    @settings(deadline=None)  # no test depends on a time
+    @settings(deadline=None)  # no test depends on timing
     @given(
         ended=st.floats(0, 4e9),
         pause=st.sampled_from(PAUSES),
@@ -358,6 +366,28 @@ class TestDue:
         ends = [end, *[h.ended("never_started", not_before=end.not_before)] * failures]
         job = after(*[msgspec.structs.replace(each, at=ended) for each in ends])
         assert due(job, now) - now <= max(PAUSES[-1], START_PAUSES[-1]) + 1e-6
+
+
+class TestLastRank:
+    @settings(deadline=None)  # no test depends on timing
+    @given(ranks=st.lists(st.floats(-MOST, MOST, exclude_max=True), max_size=4), now=st.floats(-1e11, 1e11))
+    def test_it_is_behind_every_rank_that_can_be_read_and_can_be_read_itself(
+        self, ranks: list[float], now: float
+    ) -> None:
+        rank = last_rank(ranks, now)
+        assert all(rank > other for other in ranks)
+        assert rank <= MOST
+
+    def test_behind_the_largest_of_all_the_numbers_tell_the_order(self) -> None:
+        largest = float(MOST)
+        assert last_rank([largest], NOW) == largest
+        earlier = replace_number(waiting("earlier", rank=largest, job_id="f" * 32), 1)
+        later = replace_number(waiting("later", rank=largest, job_id="0" * 32), 2)
+        assert [job.name for job in queue([later, earlier])] == ["earlier", "later"]
+
+
+def replace_number(job: Job, number: int) -> Job:
+    return msgspec.structs.replace(job, number=number)
 
 
 class TestPlaceAt:
@@ -374,10 +404,15 @@ class TestPlaceAt:
         line = queue([*self.LINE, put(job, place_at(self.LINE, index, job))])
         assert [job.name for job in line].index("x") == index
 
+    def test_beyond_the_largest_and_the_smallest_rank_there_is_none(self) -> None:
+        line = [waiting("a", rank=-float(MOST)), waiting("b", rank=float(MOST))]
+        job = waiting("x")
+        assert [place_at(line, index, job) for index in (0, 2)] == [(0, -float(MOST)), (0, float(MOST))]
+
     def test_into_an_empty_line_it_comes_as_it_is(self) -> None:
         assert place_at([], 0, waiting("x", rank=5.0, priority=3)) == (3, 5.0)
 
-    @settings(deadline=None)  # no test depends on a time
+    @settings(deadline=None)  # no test depends on timing
     @given(
         ranks=st.lists(st.sampled_from([1.8e9, 1.8e9 + 0.001, 1.8e9 + 1]), min_size=1, max_size=4),
         priorities=st.lists(st.integers(0, 1), min_size=4, max_size=4),
@@ -427,7 +462,8 @@ obstacles: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[Mapping[str, Job], Machine, float]:
-    """Jobs in every state on a machine of any size, with leases that were all given out by an earlier daemon."""
+    """Jobs in every state on a machine of any size. An earlier daemon granted all leases, so they may name GPUs that
+    this machine doesn't have."""
     jobs = {"done": fold([h.submitted(name="done"), h.reserved(), h.ended("completed")])}
     free = list(GPUS)
     for number in range(draw(st.integers(0, 8))):
@@ -455,17 +491,18 @@ def situations(draw: st.DrawFn) -> tuple[Mapping[str, Job], Machine, float]:
         paused=draw(st.sampled_from([False, False, False, True])),
         problem=draw(st.sampled_from([None, None, None, WaitingFor.GPU, WaitingFor.SUPERVISOR])),
         held=draw(st.sampled_from([{}, {"broken": EVERYTHING}, *([{"broken": (free.pop(),)}] if free else [])])),
+        programs=frozenset(name for name, job in jobs.items() if not is_training(job)),
     )
     return jobs, facts, NOW
 
 
 def in_doubt(on: Machine) -> set[str]:
-    """The GPUs of damaged jobs."""
+    """The GPUs that damaged jobs keep."""
     return {gpu for lease in on.held.values() for gpu in (on.gpus if lease is EVERYTHING else lease)}
 
 
 def obstructed(job: Job, jobs: Mapping[str, Job], on: Machine) -> bool:
-    """Whether something keeps it from starting on any machine."""
+    """Whether something other than a lack of GPUs keeps the job from starting."""
     return (
         job.held
         or on.paused
@@ -486,7 +523,7 @@ def demand(job: Job) -> tuple[bool, frozenset[str], int]:
     return is_training(job), frozenset(job.context.gpus or ()), job.context.gpu_count or 1
 
 
-@settings(deadline=None, max_examples=300)  # no test depends on a time
+@settings(deadline=None, max_examples=300)  # no test depends on timing
 @given(situations())
 def test_promise_4_what_holds_of_all_decisions(situation: tuple[Mapping[str, Job], Machine, float]) -> None:
     jobs, on, now = situation

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a disk that refuses: each kind of refusal in words of its own, with what to do."""
+"""Messages about a disk that refuses writes: each kind of refusal has its own words and its own advice."""
 
 import errno
 import os
 
 import pytest
 
-from fluxgymd.core.storage import PROBLEMS, sentence
+from fluxgymd.core.storage import NEEDED_BYTES, NEEDED_FILES, PROBLEMS, room_problem, sentence
 
 
 def test_a_full_disk_and_one_that_is_read_only_are_told_apart() -> None:
@@ -36,3 +36,28 @@ def test_each_refusal_has_words_and_advice_of_its_own() -> None:
 )
 def test_what_is_not_known_is_told_in_the_words_of_the_system(error: OSError, words: str) -> None:
     assert sentence(error, "/h") == f"The disk of /h refuses writes: {words}."
+
+
+FULL = (
+    "The disk of /h is full: 4096 bytes are left, and FluxGym itself needs 1048576; free some space, and it goes on "
+    "by itself."
+)
+FILES = (
+    "The disk of /h has room for 3 more files, and FluxGym itself needs 16; delete some, and it goes on by itself."
+)
+
+
+@pytest.mark.parametrize(
+    ("free", "files", "free_files", "problem"),
+    [
+        (NEEDED_BYTES, 1000, NEEDED_FILES, None),
+        (4096, 1000, 1000, FULL),
+        (4096, 0, 0, FULL),
+        (NEEDED_BYTES, 1000, 3, FILES),
+        (NEEDED_BYTES, 0, 0, None),  # btrfs and some other file systems don't count files
+    ],
+)
+def test_a_disk_without_room_for_our_own_records_is_told(
+    free: int, files: int, free_files: int, problem: str | None
+) -> None:
+    assert room_problem("/h", free=free, files=files, free_files=free_files) == problem

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an ended attempt is judged: the table of outcomes, with the sentence that the user reads."""
+"""How an ended attempt is judged: the table of outcomes, each with the sentence that the user reads."""
 
 import signal
 from typing import Any
@@ -9,9 +9,10 @@ import pytest
 
 from fluxgymd.core.job import Hang
 from fluxgymd.core.records import ExitRecord
-from fluxgymd.core.verdict import Ending, Outcome, judge
+from fluxgymd.core.verdict import Ending, Outcome, Steps, judge
 
 BY_TERM = "It was ended from outside by SIGTERM."
+FULL = "It left with exit status 1: error: no room."
 BY_HAND = "Its scope was stopped from outside of FluxGym."
 
 
@@ -24,13 +25,15 @@ def killed(number: int, **facts: Any) -> ExitRecord:
 
 
 def judged(record: ExitRecord | None, **facts: Any) -> Outcome:
-    """The verdict on an attempt that trained all its steps but for what is said otherwise."""
+    """The verdict on an attempt that trained all its steps, unless `facts` say otherwise."""
     usual: dict[str, Any] = {
         "rebooted": False,
+        "unsupervised": False,
         "stop_asked": False,
         "manager_stays": False,
         "step": 100,
-        "total_steps": 100,
+        "steps": Steps(done=facts.get("step", 100), planned=100),
+        "counts_steps": True,
         "result_problem": None,
         "last_line": None,
         "hang": None,
@@ -49,7 +52,7 @@ def test_exit_0_with_all_steps_and_a_whole_file_is_completed_whatever_else_happe
 
 
 def test_a_trainer_that_tells_no_steps_is_judged_by_its_file() -> None:
-    assert judged(exited(0), step=0, total_steps=None).kind == "completed"
+    assert judged(exited(0), steps=None).kind == "completed"
 
 
 def test_more_steps_than_planned_are_all_steps() -> None:
@@ -83,7 +86,7 @@ def test_exit_0_without_the_result_is_failed(facts: dict[str, Any], reason: str)
         (exited(1), "It was stopped by the user at step 40."),
         (killed(signal.SIGTERM), "It was stopped by the user at step 40."),
         (killed(signal.SIGKILL, term_seen=True), "It was stopped by the user at step 40; it had to be killed."),
-        (None, "It was stopped by the user at step 40; it had to be killed."),
+        (None, "It was stopped by the user at step 40; its exit status is not known."),
     ],
 )
 @pytest.mark.parametrize("manager_stays", [False, True])
@@ -103,11 +106,11 @@ def test_a_stop_of_the_user_is_stopped_at_every_exit(
         (killed(signal.SIGTERM), False, Outcome("interrupted", BY_TERM)),
         (killed(signal.SIGTERM, term_seen=True), False, Outcome("interrupted", BY_TERM)),
         (killed(signal.SIGKILL, term_seen=True), False, Outcome("interrupted", BY_TERM)),
-        # The manager is up and stopped this one scope: somebody's wish.
+        # The manager keeps running and stopped only this scope, so a person wanted that.
         (exited(143, term_seen=True), True, Outcome("stopped", BY_HAND)),
         (exited(0, term_seen=True), True, Outcome("stopped", BY_HAND)),
         (killed(signal.SIGKILL, term_seen=True), True, Outcome("stopped", BY_HAND)),
-        # The shim saw no SIGTERM, so it was for the trainer alone: not the manager's doing.
+        # The shim got no SIGTERM. Only the trainer did, so the manager didn't send it.
         (exited(143), True, Outcome("interrupted", BY_TERM)),
         (killed(signal.SIGTERM), True, Outcome("interrupted", BY_TERM)),
     ],
@@ -118,15 +121,69 @@ def test_a_sigterm_that_is_not_ours_is_an_interruption_or_a_stop_by_hand(
     assert judged(record, manager_stays=manager_stays, step=40) == outcome
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 10, 12, 15, 30])  # HUP, INT, QUIT, USR1, USR2, TERM, PWR
+@pytest.mark.parametrize("manager_stays", [False, True])
+def test_a_signal_from_outside_that_ends_the_trainer_is_an_interruption(*, number: int, manager_stays: bool) -> None:
+    by = Outcome("interrupted", f"It was ended from outside by {signal.Signals(number).name}.")
+    for record in (killed(number), exited(128 + number), killed(number, term_seen=True, endings_seen=(number,))):
+        if signal.SIGTERM not in record.endings_seen:
+            assert judged(record, manager_stays=manager_stays, step=40) == by
+
+
+@pytest.mark.parametrize("number", [4, 5, 6, 7, 8, 9, 11, 13, 14, 24, 25, 31])
+def test_a_signal_that_a_fault_of_the_program_causes_is_a_failure(number: int) -> None:
+    assert judged(killed(number), step=40).kind == "failed"
+    assert judged(exited(128 + number), step=40).kind == "failed"
+
+
 @pytest.mark.parametrize(
-    ("rebooted", "reason"),
+    ("seen", "manager_stays", "outcome"),
     [
-        (True, "The machine went down while it ran."),
-        (False, "It was killed together with its supervisor; how it ended is not known."),
+        # A manager stops a scope with SIGTERM and with no other signal.
+        ((2,), True, Outcome("interrupted", "It was ended from outside by SIGINT.")),
+        ((1,), True, Outcome("interrupted", "It was ended from outside by SIGHUP.")),
+        ((1, 15), True, Outcome("stopped", BY_HAND)),
+        ((1, 15), False, Outcome("interrupted", BY_TERM)),
     ],
 )
-def test_promise_2_without_a_record_no_exit_code_is_invented(*, rebooted: bool, reason: str) -> None:
-    assert judged(None, rebooted=rebooted) == Outcome("interrupted", reason)
+def test_the_shim_s_record_tells_which_signal_the_whole_attempt_got(
+    *, seen: tuple[int, ...], manager_stays: bool, outcome: Outcome
+) -> None:
+    record = exited(1, term_seen=True, endings_seen=seen)
+    assert judged(record, manager_stays=manager_stays, step=40) == outcome
+
+
+TORN = "its final file is torn"
+TOGETHER = "It ended together with its supervisor, so its exit status is not known."
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"rebooted": True}, "The machine went down while it ran."),
+        ({"rebooted": True, "step": 40}, "The machine went down while it ran."),
+        ({"step": 40}, TOGETHER),
+        ({"result_problem": TORN}, TOGETHER),
+        ({"steps": None}, TOGETHER),
+        ({"steps": Steps(done=100, planned=None)}, TOGETHER),
+        ({"counts_steps": False, "result_problem": TORN}, TOGETHER),
+        (
+            {"unsupervised": True, "step": 40},
+            "It ended after its supervisor was gone, so its exit status is not known.",
+        ),
+    ],
+)
+def test_promise_2_without_a_record_no_exit_code_is_invented(facts: dict[str, Any], reason: str) -> None:
+    assert judged(None, **facts) == Outcome("interrupted", reason)
+
+
+@pytest.mark.parametrize("unsupervised", [False, True])
+@pytest.mark.parametrize("facts", [{}, {"stop_asked": True}, {"counts_steps": False, "steps": None}])
+def test_where_the_exit_is_not_known_the_declared_result_decides(
+    facts: dict[str, Any], *, unsupervised: bool
+) -> None:
+    reason = "Its result is whole. Its exit status is not known: its supervisor was gone."
+    assert judged(None, unsupervised=unsupervised, **facts) == Outcome("completed", reason)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +191,7 @@ def test_promise_2_without_a_record_no_exit_code_is_invented(*, rebooted: bool, 
     [
         (exited(1), None, "It left with exit status 1."),
         (exited(1), "error: no picture", "It left with exit status 1: error: no picture."),
-        # 137 is an exit status like any other: only a record of a signal tells of one.
+        # 137 is an ordinary exit status: only a record of a signal counts as one.
         (exited(137), None, "It left with exit status 137."),
         (killed(signal.SIGSEGV), None, "It was killed by SIGSEGV."),
         (killed(signal.SIGKILL), None, "It was killed by SIGKILL."),
@@ -148,6 +205,12 @@ def test_promise_2_without_a_record_no_exit_code_is_invented(*, rebooted: bool, 
             "steps: 4/10",
             "It was killed by SIGKILL because the memory of the machine ran out: steps: 4/10.",
         ),
+        (
+            exited(1, disk_full=True),
+            "steps: 4/10",
+            "It left with exit status 1: steps: 4/10. The disk of its log was full.",
+        ),
+        (exited(1, disk_full=True, last_words="error: no room\n"), "error: no room", FULL),
         (killed(40), None, "It was killed by 40."),
         (killed(200), None, "It was killed by 200."),
         (

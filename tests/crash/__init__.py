@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 everywhere: at each failpoint of the source, and at random (soak.py)."""
+"""kill -9 at every failpoint in the source, and at random moments (soak.py)."""

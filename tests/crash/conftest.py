@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short training, and what it gives when nothing happens to it."""
+"""The result of a short training that nothing disturbs."""
 
 import shutil
 import tempfile
@@ -10,15 +10,15 @@ import pytest
 
 from fluxgym.messages import State
 from tests.crash.material import short
-from tests.daemon.conftest import folder, model
+from tests.daemon.conftest import model
 from tests.daemon.running import RunningDaemon, tensors
 
-__all__ = ["folder", "model", "undisturbed"]
+__all__ = ["model", "undisturbed"]
 
 
 @pytest.fixture(scope="session")
 def undisturbed(model: Path) -> Iterator[dict[str, bytes]]:
-    """The LoRA of a run that nothing happened to."""
+    """The tensors of an uninterrupted run's LoRA."""
     folder = Path(tempfile.mkdtemp(prefix="fg-"))
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
         daemon.submit(short("undisturbed", model))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One job from its submit to its removal, by a client that is as stubborn as a user: whatever dies, it goes on."""
+"""One job from submit to removal, with a client that persists like a user: whatever dies, it continues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Look = Callable[[Job], bool]
 
 
 class Paused(Exception):
-    """It would be tried again later."""
+    """The job is interrupted, and its retry is more than a few seconds away."""
 
 
 class Life:
@@ -29,10 +29,10 @@ class Life:
         self.name = str(context.name)
         self.memory = Memory()
         self.between: Callable[[], None] = lambda: None
-        """Called while the daemon is dead."""
+        """Called after each death, before the daemon starts again."""
 
     def survive(self, step: Callable[[], Any]) -> Any:
-        """Does one step, again and again, until the daemon does not die in it. The promises are checked each time."""
+        """Repeats a step until the daemon survives it; returns its result. Checks the promises after each death."""
         while True:
             try:
                 if self.daemon.process is None:
@@ -43,12 +43,12 @@ class Life:
             except (Died, DaemonUnreachable):
                 self._mourn()
             except FluxgymError:
-                if not self._died():  # another process was killed, and the daemon says so
+                if not self._died():  # another process was killed, which the daemon reports
                     raise
                 self._mourn()
 
     def submit(self) -> None:
-        """Until it is there. A name that is taken means that a submit whose answer was lost was carried out whole."""
+        """Submits until the job exists. A taken name means that an earlier submit succeeded without an answer."""
 
         def submit() -> None:
             exists = self._there()
@@ -63,7 +63,7 @@ class Life:
         self.survive(submit)
 
     def wait(self, look: Look, *, what: str) -> Job:
-        """Until the job looks so."""
+        """Waits until `look` is true of the job."""
 
         def once() -> Job | None:
             self.daemon.look()
@@ -71,7 +71,7 @@ class Life:
             return job if look(job) else None
 
         job = self.survive(lambda: until(once, what=what, deadline_seconds=TRAINING_SECONDS))
-        self.survive(self.daemon.look)  # a shim may have died as the last thing that it did
+        self.survive(self.daemon.look)  # the shim may have died in its very last action
         assert isinstance(job, Job)
         return job
 
@@ -85,8 +85,8 @@ class Life:
         return self.wait(reached, what=f"{self.name} to do step {step}")
 
     def wait_for(self, *states: State, allowed: tuple[State, ...] = ()) -> Job:
-        """Until it is in one of the states. Like a user in a hurry, it does not wait for the pause after a second
-        interruption without a new checkpoint."""
+        """Waits until the job is in one of the states. After a second interruption without a new checkpoint, FluxGym
+        pauses before it retries; like a user in a hurry, this stops and resumes the job instead of waiting."""
 
         def there(job: Job) -> bool:
             state = job.runtime.state
@@ -105,7 +105,8 @@ class Life:
                 allowed = (*allowed, State.STOPPED)
 
     def ask(self, method: m.Method[Any, Any]) -> None:
-        """A verb whose answer may be lost: asked again, it may be done already."""
+        """Calls a verb until it is answered. An answer may be lost, so a repeated call may be refused because the
+        verb has already been carried out."""
         asked = False
 
         def once() -> None:
@@ -120,15 +121,15 @@ class Life:
         self.survive(once)
 
     def remove(self) -> None:
-        """Until it is gone, and nothing of it is left."""
+        """Repeats the removal until the job and its folder are gone."""
         self.memory.forget(self.name)
         self.ask(m.REMOVE)
         self.survive(lambda: until(lambda: not self._there(), what="the job to be gone"))
-        self.memory.forget(self.name)  # its journal was seen again if it outlived the first attempts
+        self.memory.forget(self.name)  # check_disk may have seen its journal again in between
         assert not self.daemon.folder(self.name).exists()
 
     def leave(self) -> None:
-        """The daemon's own end, by SIGTERM."""
+        """Ends the daemon with SIGTERM."""
         while True:
             self.survive(self.daemon.info)
             try:
@@ -138,7 +139,7 @@ class Life:
                 self._mourn()
 
     def _there(self) -> bool:
-        """Whether the daemon knows the job; the disk must say the same."""
+        """Whether the daemon knows the job. Checks that the disk agrees."""
         try:
             self.daemon.job(self.name)
         except NoSuchJob:
@@ -155,7 +156,7 @@ class Life:
         return False
 
     def _mourn(self) -> None:
-        """After a death: the daemon is dead for sure, and the promises hold on the disk."""
+        """Makes sure after a death that the daemon is dead, then checks the promises on the disk."""
         if self.daemon.process is not None:
             until(self._died, what="the dead daemon to be found at a failpoint")
         self.memory.check_disk(self.daemon.home, self.daemon.trainers)

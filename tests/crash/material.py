@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training that is killed: as short as one can be that still stops and resumes in the middle."""
+"""The training that is killed: as short as it can be while still allowing a stop and a resume in the middle."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ STEPS = 32
 
 
 def short(name: str, model: Path, **changes: Any) -> Context:
-    """8 pictures, 4 epochs of 8 steps, a state after each second one."""
+    """8 pictures, 4 epochs of 8 steps, and a state after every second epoch."""
     return context(name, model, **({"repeats": 1, "epochs": 4, "save_every_epochs": 2} | changes))

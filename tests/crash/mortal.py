@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon that dies at its failpoints, and what a test needs to see of it: which one it was, and what is left.
+"""A daemon that dies at its failpoints, and what a test needs to know: which failpoint it was, and which are left.
 
-All rules are armed at once and the first that is met kills. So nobody has to know their order: the test takes the one
-away that was met, starts the daemon again, and goes on with the same job until none is left.
+All rules are armed at once, and the first failpoint that is met kills. Tests therefore need not know the order of
+failpoints: the one that was met is disarmed, the daemon restarts, and the same job continues until no rule is left.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MET = re.compile(rb"^failpoint ([a-z_.]+): kill -9$", re.MULTILINE)
 
 
 class Died(Exception):
-    """The daemon is dead, or a failpoint of another process was met; the text names it."""
+    """Raised when a failpoint was met, in the daemon or in another process. The text names the failpoint."""
 
 
 class MortalDaemon(RunningDaemon):
-    """`rules`: failpoint -> the pass at which it kills. One that was met is armed again for its next pass, up to
-    `passes`."""
+    """A daemon with failpoints armed. `rules`: for each failpoint, the pass on which it kills. `passes`: for each
+    failpoint, the last pass on which it kills, by default 1; until then, it is armed again whenever it is met."""
 
     def __init__(
         self,
@@ -41,26 +41,29 @@ class MortalDaemon(RunningDaemon):
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.trainers = WatchedTrainers(folder / "trainers")
-        env = {"FLUXGYM_TRAINER_PYTHON": str(self.trainers.python), **(env or {})}
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(exist_ok=True)
+        own = {"FLUXGYM_TRAINER_PYTHON": str(self.trainers.python), "TMPDIR": str(self.temporary)}
+        env = {**own, **(env or {})}
         super().__init__(folder, popen=popen, arguments=("--supervisor", supervisor, *arguments), env=env)
         self.rules = rules
         self._passes = passes or {}
         self.met: list[str] = []
-        """The failpoints that were met, in their order."""
+        """The failpoints that were met, in order."""
         self._seen: dict[Path, int] = {}
 
     def __enter__(self) -> Self:
-        return self  # the first start may be its death already
+        return self  # not started here, since even the first start may meet a failpoint
 
     def __exit__(self, *_: object) -> None:
-        """Ends what a failed test has left, without dying in it."""
+        """Disarms all failpoints, then ends whatever a failed test has left."""
         self.rules = {}
         if self.process is not None:
             self.kill()
         super().__exit__()
 
     def start(self) -> None:
-        """Returns when it answers; Died if it came to a failpoint before."""
+        """Starts the daemon; returns when it answers. Raises Died if it met a failpoint before that."""
         rules = ",".join(f"{name}=kill:{number}" for name, number in self.rules.items())
         self.environment = {**self.environment, VARIABLE: rules}
         try:
@@ -70,7 +73,9 @@ class MortalDaemon(RunningDaemon):
             raise
 
     def look(self) -> None:
-        """Died if a failpoint was met since the last look. The daemon is dead then, whoever died first."""
+        """Raises Died if any process met a failpoint since the last look. The daemon is dead then."""
+        # Before the log is read, since a failpoint first logs that it was met, and then kills.
+        left = None if self.process is None else self.process.poll()
         for log in (self.log, *self.home.glob("outputs/*/training.log")):
             size = self._seen.get(log, 0)
             data = log.read_bytes()[size:] if log.exists() else b""
@@ -78,8 +83,8 @@ class MortalDaemon(RunningDaemon):
             if met:
                 self._seen[log] = size + len(data)
                 self._bury(met)
-        if self.process is not None and self.process.poll() is not None:
-            raise AssertionError(f"fluxgymd left with {self.process.returncode}:\n{self.log.read_text()[-4000:]}")
+        if left is not None:
+            raise AssertionError(f"fluxgymd left with {left}:\n{self.log.read_text()[-4000:]}")
 
     def _bury(self, met: list[str]) -> None:
         for name in met:
@@ -94,7 +99,7 @@ class MortalDaemon(RunningDaemon):
         raise Died(", ".join(met))
 
     def leave(self) -> None:
-        """SIGTERM; Died if it was killed on its way out."""
+        """Ends the daemon with SIGTERM. Raises Died if it met a failpoint while shutting down."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         process = self.process

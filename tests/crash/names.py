@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The failpoints, read from the source: whoever adds one adds its test."""
+"""The failpoints, read from the source, so that a new one must get a test."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIM = "shim."
 SCOPE = "scope."
 BUS = "bus."
-"""What only a daemon with a user manager comes through."""
+"""Failpoints that only a daemon with a user manager passes."""
 EDIT = "edit."
 MACHINE = "machine."
 TAKEOVER = "takeover."
 STUCK = "stuck."
 ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, MACHINE, STUCK, TAKEOVER)
-"""What a job in a process does not meet between its submit and its removal."""
+"""Failpoints that a job in a plain process does not pass between its submit and its removal."""
 START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
 FILE = "file."
 APPEND = ("journal.opened", "journal.written", "journal.synced", "event.")
@@ -33,7 +33,7 @@ class Failpoint:
 
 
 def failpoints(root: Path = ROOT) -> list[Failpoint]:
-    """Every call of `failpoint`, in the order of the files. ValueError if a name is not a literal."""
+    """Every call of `failpoint`, in the order of the files. Raises ValueError if a name is not a literal."""
     found = []
     for path in sorted((root / "fluxgymd").rglob("*.py")):
         for call in _calls(ast.parse(path.read_text())):
@@ -53,5 +53,5 @@ def _calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def names(*beginnings: str) -> list[str]:
-    """The failpoints whose names begin so (nothing given: all)."""
+    """The names that begin with one of these prefixes; without prefixes, all names."""
     return [point.name for point in failpoints() if point.name.startswith(beginnings or "")]

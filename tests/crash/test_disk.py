@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk that is full, or that refuses, under a running job: the daemon goes on, says so, and loses nothing."""
+"""A disk is full or refuses writes under a running job: the daemon keeps running, reports it, and loses nothing."""
 
+import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fluxgym import methods as m
-from fluxgym.errors import NotEnoughSpace, StorageFailed, WrongState
-from fluxgym.messages import Context, ExitKind, Job, Kind, State
+from fluxgym.errors import NotEnoughSpace, StorageFailed
+from fluxgym.messages import Context, ExitKind, FailureKind, Job, RestartPolicy, State
 from fluxgymd.failpoints import VARIABLE
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL
 from tests.crash.material import short
-from tests.daemon.running import RunningDaemon
+from tests.daemon.running import TRAINING_SECONDS, RunningDaemon, program
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 from tests.store.small_disk import PAGE, fill
@@ -23,7 +25,7 @@ DISK_BYTES = 64 * 1024 * 1024
 
 
 class OnSmallDisk(RunningDaemon):
-    """A daemon whose home is a disk of its own: it is mounted where only the daemon and its jobs live."""
+    """A daemon whose home is a disk of its own, mounted only in the namespace of the daemon and its jobs."""
 
     def __init__(self, folder: Path, manager: UserManager) -> None:
         super().__init__(
@@ -42,8 +44,22 @@ class OnSmallDisk(RunningDaemon):
     def runs(self, pid: int) -> bool:
         return self._manager.namespace.path(f"/proc/{pid}").exists()
 
-    def kill_process(self, pid: int) -> None:
-        self._manager.run(["kill", "-KILL", str(pid)])
+    def processor_seconds(self, pid: int) -> float:
+        """The processor time of a process in the namespace, from its /proc (proc(5), stat: fields 14 and 15)."""
+        fields = self._manager.namespace.path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def signal_process(self, pid: int, number: signal.Signals) -> None:
+        self._manager.send_signal(pid, number)
+
+    def refuse(self, state: str) -> Callable[[], object]:
+        """Makes the disk full or read-only; returns a function that undoes it."""
+        if state == "full":
+            return fill(self.disk).unlink
+        # Bind-mounted over itself, because a mount with files open for writing cannot become read-only.
+        self._manager.run(["mount", "--bind", self.home, self.home])
+        self._manager.run(["mount", "-o", "remount,bind,ro", self.home])
+        return lambda: self._manager.run(["umount", self.home])
 
 
 def trainer_of(job: Job) -> int:
@@ -58,8 +74,10 @@ def exit_of(job: Job) -> tuple[ExitKind, int | None]:
     return job.runtime.attempt.exit.kind, job.runtime.attempt.exit.signal
 
 
-def stop(daemon: RunningDaemon) -> None:
-    daemon.call(m.STOP, m.STOP.parameters(name="my-lora"))
+def stop(daemon: RunningDaemon, *, after_checkpoint: bool = False) -> Job:
+    job = daemon.call(m.STOP, m.StopParameters(name="my-lora", after_checkpoint=after_checkpoint)).job
+    assert isinstance(job, Job)
+    return job
 
 
 def is_degraded(daemon: RunningDaemon) -> bool:
@@ -77,20 +95,25 @@ def test_promises_2_and_3_a_full_disk_under_a_running_job_loses_nothing(
         hog = fill(daemon.disk)
 
         with pytest.raises(StorageFailed):
-            stop(daemon)
+            stop(daemon, after_checkpoint=True)
         assert is_degraded(daemon)
         with pytest.raises((StorageFailed, NotEnoughSpace)):
             daemon.submit(short("another", model))
         assert [job.context.name for job in daemon.jobs()] == ["my-lora"]
         assert daemon.job("my-lora").runtime.state is State.RUNNING, "a refused stop has changed something"
 
-        # It ends now: neither the shim nor the daemon can write that down, and both wait. A daemon can start, too.
-        daemon.kill_process(trainer)
-        until(lambda: not daemon.runs(trainer), what="the trainer to be gone")
+        # The trainer ends while no daemon runs. Its shim has enough room to record that; another program then takes
+        # the rest, so the next daemon cannot write and waits. It can start nevertheless, and the last daemon's entry
+        # in owner.json doesn't make it give up the home.
         daemon.kill()
+        daemon.signal_process(trainer, signal.SIGKILL)
+        (shim,) = [event["shim"]["pid"] for event in before if event["event"] == "spawned"]
+        until(lambda: not daemon.runs(shim), what="the shim to leave")
+        assert (daemon.folder("my-lora") / "attempts" / "001" / "exit.json").exists()
+        hog = fill(daemon.disk)
         daemon.start()
         assert daemon.job("my-lora").runtime.state is State.RUNNING
-        assert not (daemon.folder("my-lora") / "attempts" / "001" / "exit.json").exists()
+        until(lambda: "owner.json could not be renewed" in daemon.log.read_text(), what="the record to be refused")
 
         hog.unlink()
         assert exit_of(daemon.wait("my-lora", State.FAILED)) == (ExitKind.SIGNALED, signal.SIGKILL)
@@ -100,44 +123,139 @@ def test_promises_2_and_3_a_full_disk_under_a_running_job_loses_nothing(
         assert not is_degraded(daemon)
 
 
+@pytest.mark.systemd
+def test_promise_2_a_trainer_on_a_full_disk_goes_on_and_ends_with_its_own_reason(
+    user_manager: UserManager, folder: Path, model: Path
+) -> None:
+    """Full to the last byte: there is no room for the log, for progress or for a checkpoint."""
+    with OnSmallDisk(folder, user_manager) as daemon:
+        daemon.submit(short("my-lora", model, epochs=1000, save_every_epochs=5, restart=RestartPolicy.NEVER))
+        daemon.wait_for_step("my-lora", 1)
+        hog = fill(daemon.disk)
+        record = daemon.folder("my-lora") / "attempts" / "001" / "exit.json"
+        until(record.exists, what="the first checkpoint to fail", deadline_seconds=TRAINING_SECONDS)
+        hog.unlink()
+        job = daemon.wait("my-lora", State.FAILED)
+        assert exit_of(job) == (ExitKind.EXITED, None)
+        assert job.runtime.failure is not None
+        assert job.runtime.failure.kind is FailureKind.DISK_FULL
+        assert "exit status 1: error: " in (job.runtime.reason or "")
+        assert "could not be saved" in (job.runtime.reason or "")
+        assert "shim" not in daemon.training_log("my-lora")
+
+
+@pytest.mark.systemd
+def test_a_trainer_goes_on_when_a_full_disk_has_room_again(
+    user_manager: UserManager, folder: Path, model: Path
+) -> None:
+    with OnSmallDisk(folder, user_manager) as daemon:
+        daemon.submit(endless("my-lora", model, prompt="x"))
+        trainer = trainer_of(daemon.wait_for_step("my-lora", 1))
+        hog = fill(daemon.disk)
+        metrics = daemon.folder("my-lora") / "metrics.jsonl"
+        full_at = daemon.processor_seconds(trainer)
+        until(lambda: daemon.processor_seconds(trainer) > full_at + 3, what="it to train without any room")
+        size = metrics.stat().st_size
+        hog.unlink()
+        until(lambda: metrics.stat().st_size > size, what="progress to be told again")
+        log = daemon.training_log("my-lora")
+        assert "no progress is written" in log, "it did not meet the full disk"
+        assert daemon.job("my-lora").runtime.state is State.RUNNING
+
+
+@pytest.mark.systemd
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_a_running_job_can_be_stopped_on_a_disk_that_refuses_the_record(
+    user_manager: UserManager, folder: Path, model: Path, state: str
+) -> None:
+    with OnSmallDisk(folder, user_manager) as daemon:
+        daemon.submit(endless("my-lora", model, prompt="x" * (PAGE - 19 - journal_size(daemon, model))))
+        trainer = trainer_of(daemon.wait_for_step("my-lora", 1))
+        give_back = daemon.refuse(state)
+        job = stop(daemon)
+        assert job.runtime.state is State.STOPPING
+        assert (job.runtime.reason or "").startswith("It is being stopped, but the disk refused the record: The disk")
+        until(lambda: not daemon.runs(trainer), what="the trainer to be gone", deadline_seconds=TRAINING_SECONDS)
+        # Its end is true only once it is recorded: on a full disk that may be at once, in the room that the shim did
+        # not need and has given back.
+        if daemon.job("my-lora").runtime.state is not State.STOPPING:
+            assert (state, daemon.events("my-lora")[-1]["event"]) == ("full", "ended")
+        give_back()
+        job = daemon.wait("my-lora", State.STOPPED)
+        assert (job.runtime.reason or "").startswith("It was stopped by the user at step ")
+        assert job.runtime.attempt is not None
+        assert job.runtime.attempt.number == 1, "it was resumed"
+
+
+@pytest.mark.systemd
+def test_a_stop_that_was_refused_is_recorded_as_soon_as_there_is_room(
+    user_manager: UserManager, folder: Path, model: Path
+) -> None:
+    with OnSmallDisk(folder, user_manager) as daemon:
+        daemon.submit(endless("my-lora", model, prompt="x" * (PAGE - 19 - journal_size(daemon, model))))
+        trainer = trainer_of(daemon.wait_for_step("my-lora", 1))
+        give_back = daemon.refuse("full")
+        daemon.signal_process(trainer, signal.SIGSTOP)  # it does not end before this test lets it
+        assert (stop(daemon).runtime.reason or "").startswith("It is being stopped, but")
+        give_back()
+        until(lambda: daemon.events("my-lora")[-1]["event"] == "stop_asked", what="the stop to be recorded")
+        until(lambda: daemon.job("my-lora").runtime.reason is None, what="the reason to be taken back")
+        daemon.signal_process(trainer, signal.SIGCONT)
+        daemon.wait("my-lora", State.STOPPED)
+
+
+@pytest.mark.systemd
+def test_health_is_not_good_while_the_disk_is_full_or_read_only_though_nothing_is_written(
+    user_manager: UserManager, folder: Path
+) -> None:
+    with OnSmallDisk(folder, user_manager) as daemon:
+        assert daemon.info().degraded == []
+        for state, words in (("full", "is full: 0 bytes are left"), ("read-only", "it is mounted read-only")):
+            give_back = daemon.refuse(state)
+            wait_for_health(daemon, words)
+            give_back()
+            wait_for_health(daemon, None)
+
+
+def wait_for_health(daemon: RunningDaemon, words: str | None) -> None:
+    """Waits until one of Health's sentences contains these words, or with None until Health is good."""
+
+    def told() -> bool:
+        found = daemon.info().degraded
+        return not found if words is None else any(words in reason for reason in found)
+
+    until(told, what=f"Health to say {words or 'good'}")
+
+
 def endless(name: str, model: Path, *, prompt: str) -> Context:
-    """It saves and samples nothing while the test runs: on a full disk that would be a failure of its own."""
+    """A training that saves and samples nothing during the test, since that would itself fail on a full disk."""
     return short(name, model, epochs=1000, save_every_epochs=1000, sample_prompts=[prompt], sample_every_epochs=1000)
 
 
 def journal_size(daemon: RunningDaemon, model: Path) -> int:
-    """How long a journal is when its training runs: the last page of a file has room on a full disk too, so the
-    record that is to be refused must not fit in."""
+    """The size of a running training's journal. Even on a full disk a file can grow up to the end of its last page,
+    so a test pads the journal until the record that is to be refused does not fit into that page."""
     daemon.submit(endless("my-lora", model, prompt="x"))
     daemon.wait("my-lora", State.RUNNING)
     size = (daemon.folder("my-lora") / JOURNAL).stat().st_size
     stop(daemon)
     daemon.wait("my-lora", State.STOPPED)
-    until(lambda: removed(daemon), what="the job to be removed")
+    daemon.remove("my-lora")
     return size
-
-
-def removed(daemon: RunningDaemon) -> bool:
-    """False while its end is still being noted down."""
-    try:
-        daemon.call(m.REMOVE, m.JobName(name="my-lora"))
-    except WrongState:
-        return False
-    return True
 
 
 STARTED = len(("reserved", "spawned", "placed", "started"))
 
 
 def test_promise_3_a_journal_that_is_refused_by_the_disk_goes_on_where_it_was(folder: Path, model: Path) -> None:
-    """EIO: after the write and before the fsync, which leaves a record that does not count; then before the write."""
+    """EIO between the write and the fsync, which leaves a record that does not count; then EIO before the write."""
     rules = f"journal.written=error:EIO:{STARTED + 1}-{STARTED + 2},journal.opened=error:EIO:{STARTED + 4}"
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env={VARIABLE: rules}) as daemon:
         daemon.submit(short("my-lora", model, epochs=1000))
         daemon.wait_for_step("my-lora", 1)
         for _ in range(2):
             with pytest.raises(StorageFailed):
-                stop(daemon)
+                stop(daemon, after_checkpoint=True)
             assert is_degraded(daemon)
             assert daemon.job("my-lora").runtime.state is State.RUNNING
         stop(daemon)
@@ -157,15 +275,11 @@ def test_promise_3_a_journal_that_is_refused_by_the_disk_goes_on_where_it_was(fo
 
 
 DENIED = "journal.written=error:EIO:1,journal.tail_goes=error:EIO"
-"""The first append is written and its fsync fails; so does each cut, if nothing else is said."""
-
-
-def program(name: str) -> Context:
-    return Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", """echo '{"files": []}' > result.json"""])
+"""The first append is written but its fsync fails; so does each cut of it, unless a test says otherwise."""
 
 
 def kinds(daemon: RunningDaemon) -> list[str]:
-    """All but "started": a program that ends at once may not have been seen."""
+    """The kinds of the job's events except "started", which may be missing if the program ended at once."""
     return [event["event"] for event in daemon.events("my-job") if event["event"] != "started"]
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 at every failpoint between the verdict "stuck" and the resumed training: the next daemon goes on where the
-one before was, and the promises hold.
-"""
+"""kill -9 at every failpoint between the verdict "stuck" and the resumed training: the next daemon continues where
+the last one was, and the promises hold."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ ENV = {"FLUXGYM_STOP_LIMIT_SECONDS": "1"}
 
 
 def hanging(folder: Path, model: Path) -> Life:
-    """A job that hangs at its step 10, once."""
+    """A job that hangs once, at step 10."""
     options = dict(short("my-lora", model).trainer_options or {})
     options |= {"debug_hang": ["sleep@training:10"], "debug_hang_once": [str(folder / "hung")]}
     daemon = MortalDaemon(folder, {}, env=ENV)

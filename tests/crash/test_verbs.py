@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 at every failpoint that a verb comes through: what was acknowledged holds, and what was not is done whole
-or not at all.
+"""kill -9 at every failpoint that a verb passes: what was acknowledged holds, and anything else is done completely or
+not at all.
 
-The queue is paused or empty, so that nothing else happens in the daemon but the verb. Stop, resume and removal have
-their run in test_failpoints.py.
+The queue is paused or empty, so that the daemon is busy with nothing but the verb. Stop, resume and removal are
+tested in test_failpoints.py.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL
 from tests.crash import names
 from tests.crash.mortal import Died, MortalDaemon
-from tests.daemon.conftest import folder
 from tests.engine.test_takeover import home, nothing_is_lost, sd_scripts, tree
 from tests.harness.waiting import until
 
-__all__ = ["folder", "home", "sd_scripts"]
+__all__ = ["home", "sd_scripts"]
 
 EVENT = (*names.APPEND, names.FILE)
-"""ui_state.json is written after each event."""
+"""The failpoints of recording an event, including those of ui_state.json, which is written after each event."""
 PASSES = 4
-"""A daemon writes a file at its start, too: what it died at there is met again."""
+"""A daemon writes files at its start, too, so a failpoint that kills it there is armed for later passes as well."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A verb, and what is true from then on. Of the turns of one test exactly one holds at a time."""
+    """A verb and what must be true once it is done. Of one test's turns, exactly one holds at any time."""
 
     ask: Callable[[], object]
     holds: Callable[[], bool]
@@ -54,7 +53,8 @@ def daemon(folder: Path) -> Iterator[MortalDaemon]:
 
 
 def kill_in(daemon: MortalDaemon, *turns: Turn, at: list[str]) -> None:
-    """Takes turn after turn, for as long as daemons die; at each failpoint one must have died while it was asked."""
+    """Takes the turns in order, again and again, until no daemon dies any more. At each of these failpoints, a daemon
+    must have died while it was carrying out a verb."""
     daemon.kill()
     daemon.rules = dict.fromkeys(at, 1)
     died_at: set[str] = set()
@@ -69,8 +69,8 @@ def kill_in(daemon: MortalDaemon, *turns: Turn, at: list[str]) -> None:
 
 
 def take(daemon: MortalDaemon, turn: Turn, *, whole: Callable[[], bool]) -> list[str]:
-    """Asks until it is done, looks after each death that nothing is half done, and that it holds after one more. The
-    failpoints at which a daemon died while it was asked."""
+    """Repeats a verb until it is done. Checks after each death that it is not half done, and after a last kill that
+    it still holds. Returns the failpoints at which daemons died while carrying it out."""
     died_at: list[str] = []
     while True:
         start(daemon)
@@ -83,7 +83,7 @@ def take(daemon: MortalDaemon, turn: Turn, *, whole: Callable[[], bool]) -> list
             if died(daemon, error):
                 died_at += daemon.met[met:]
             elif isinstance(error, WrongState) and died_at:
-                break  # it was done already, and only the answer was lost
+                break  # it was already done, and only the answer was lost
             else:
                 raise
     assert turn.holds()
@@ -94,7 +94,7 @@ def take(daemon: MortalDaemon, turn: Turn, *, whole: Callable[[], bool]) -> list
 
 
 def start(daemon: MortalDaemon) -> None:
-    """Until one lives."""
+    """Starts daemons until one survives its start."""
     while daemon.process is None:
         try:
             daemon.start()
@@ -103,7 +103,7 @@ def start(daemon: MortalDaemon) -> None:
 
 
 def died(daemon: MortalDaemon, error: FluxgymError) -> bool:
-    """Whether a failpoint is behind this answer, or behind that there is none."""
+    """Whether a failpoint caused this error, or the missing answer."""
 
     def found() -> bool:
         try:
@@ -123,7 +123,7 @@ def on(daemon: MortalDaemon, method: m.Method[Any, Any], **parameters: Any) -> C
 
 
 def kept(daemon: MortalDaemon, name: str) -> Job:
-    """The job as the disk has it."""
+    """The job as recorded on the disk."""
     history = journal.read(daemon.folder(name) / JOURNAL)
     assert history.job is not None, history.problem
     return history.job
@@ -182,7 +182,7 @@ def test_promise_3_pause_and_continue(daemon: MortalDaemon) -> None:
 def test_promises_3_and_8_an_older_training_becomes_a_job_whole_or_not_at_all(
     folder: Path, home: Path, sd_scripts: Path
 ) -> None:
-    """Whoever dies, every old file is still there with its time, and the next try leaves nothing of the last one."""
+    """After each death, every old file still exists with its time; the next try leaves no trace of the last one."""
     shutil.copytree(home, folder / "home")
     at = names.names(names.TAKEOVER, "dataset.")
     env = {"FLUXGYM_TRAINER_PATH": str(sd_scripts)}
@@ -204,7 +204,7 @@ def test_promises_3_and_8_an_older_training_becomes_a_job_whole_or_not_at_all(
         while take(daemon, resume, whole=whole):
             assert (older / KEPT).is_dir()
             assert not (older / STAGING).exists()
-            daemon.kill()  # who died after the journal was written has left a job: another training for the next
+            daemon.kill()  # the resume made it a job, so the next turn needs a fresh training
             shutil.rmtree(older)
             shutil.copytree(home / "outputs" / "stopped", older)
         assert sorted(daemon.met) == sorted(at)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real trainer, behind a shell that notes each start and sees whether another of the same job still runs."""
+"""The real trainer, behind a shell script that records each start and notices if another trainer of the same job is
+still running; and programs that do the same."""
 
 from __future__ import annotations
 
@@ -7,34 +8,41 @@ from pathlib import Path
 
 from tests.daemon.running import TRAINER_PYTHON
 
-# The lock is inherited by all that a trainer starts, so the last of them gives it back. Without an attempt it is only
-# asked for its flags.
+# All processes of a trainer inherit the lock, so it is released when the last of them ends.
+WATCH = """
+exec 9>>"{folder}/$FLUXGYM_JOB.lock"
+flock --nonblock 9 || echo "$FLUXGYM_JOB $FLUXGYM_ATTEMPT_ID" >>"{folder}/twice"
+echo "$FLUXGYM_ATTEMPT_ID" >>"{folder}/starts"
+"""
+# Without an attempt, the trainer is only asked about its flags or a job.
 PYTHON = """#!/bin/sh
 if [ -n "$FLUXGYM_ATTEMPT_ID" ]; then
-    exec 9>>"{folder}/$FLUXGYM_JOB.lock"
-    flock --nonblock 9 || echo "$FLUXGYM_JOB $FLUXGYM_ATTEMPT_ID" >>"{folder}/twice"
-    echo "$FLUXGYM_ATTEMPT_ID" >>"{folder}/starts"
+{watch}
 fi
 exec {python} "$@"
 """
 
 
 class WatchedTrainers:
-    """`python` is to be the daemon's FLUXGYM_TRAINER_PYTHON."""
+    """`python`: the value for the daemon's FLUXGYM_TRAINER_PYTHON."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(exist_ok=True)
         self.python = folder / "python"
-        self.python.write_text(PYTHON.format(folder=folder, python=TRAINER_PYTHON))
+        self.python.write_text(PYTHON.format(watch=self.watched(""), python=TRAINER_PYTHON))
         self.python.chmod(0o755)
 
+    def watched(self, script: str) -> str:
+        """Adds the same watch to the script of a job that is a program."""
+        return WATCH.format(folder=self._folder) + script
+
     def twice(self) -> list[str]:
-        """The job and the mark of each attempt whose trainer was started while another of that job ran."""
+        """The job and the mark of each attempt whose trainer started while another one of that job was running."""
         return self._lines("twice")
 
     def starts(self) -> list[str]:
-        """The mark of each trainer that was started."""
+        """The mark of each trainer that started, in order."""
         return self._lines("starts")
 
     def _lines(self, name: str) -> list[str]:

@@ -1,54 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The installed daemon in a user manager of its own, a user who uses it, and the hands that kill (soak.py).
-
-Who kills is the host: it sees every process of the user manager by its cgroup, and needs nobody inside.
-"""
+"""A daemon on its host, a persistent user, and what must hold whatever happens to them (soak.py)."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
-import socket
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from fluxgym import methods as m
-from fluxgym.errors import DaemonUnreachable, NoSuchJob, WrongState
+from fluxgym.errors import DaemonUnreachable, NoSuchJob, NotEnoughSpace, StorageFailed, WrongState
 from fluxgym.messages import ExitKind, Job, State
-from tests.crash.material import short
-from tests.crash.promises import Memory, check_history, check_nothing_runs, check_result, check_swept
-from tests.crash.trainers import WatchedTrainers
-from tests.daemon.installed import SERVICE, InstalledDaemon
-from tests.daemon.running import TRAINER_PYTHON, TRAINING_SECONDS, tensors
-from tests.harness import cgroups
-from tests.harness.user_manager import UserManager
+from tests.crash.hosts import Host
+from tests.crash.promises import Memory, check_history, check_swept
+from tests.crash.work import Work
+from tests.daemon.running import TRAINING_SECONDS
+from tests.fuzz.served import Served
 from tests.harness.waiting import until
+from tests.store.small_disk import PAGE, fill
 
-AWAKE_SECONDS = 1.0
 JOBS = 3
-"""So many at most: one trains, the others wait."""
-DROP_IN = """[Unit]
-StartLimitIntervalSec=0
-[Service]
-RestartSec=100ms
-"""
-BUS_DROP_IN = """[Unit]
-StartLimitIntervalSec=0
-"""
-"""Nobody kills a bus six times in ten seconds but us."""
+"""The maximum number of unfinished jobs: one runs, the others wait."""
 UNWATCHED = (State.STOPPED, State.FAILED)
 
 
 @dataclass(frozen=True)
 class Deed:
-    """What the user does in a round."""
+    """What the user does in one round."""
 
     verb: str
     name: str = ""
@@ -58,48 +41,53 @@ class Deed:
 
 
 class World:
-    """`with World(model) as world:`"""
+    """What a soak plays in: `with World(host, work, served) as world:`."""
 
-    def __init__(self, model: Path) -> None:
-        self._model = model
+    def __init__(self, host: Host, work: Work, served: Served) -> None:
+        self.host = host
+        self._served = served
+        self._work = work
         self._memory = Memory()
-        self._result: dict[str, bytes] = {}
+        self._result: Mapping[str, bytes] = {}
         self._count = 0
-        self._over = threading.Event()
-        self.manager = UserManager()
+        self._hog: Path | None = None
+        self._met_a_full_disk: set[str] = set()
 
     def __enter__(self) -> Self:
-        try:
-            self.manager.start()
-            threading.Thread(target=self._keep_awake, name="keep-awake", daemon=True).start()
-            self.trainers = WatchedTrainers(self.manager.directory / "trainers")
-            for unit in ("dbus.service", "dbus.socket"):
-                drop_ins = self.manager.home / ".config" / "systemd" / "user" / f"{unit}.d"
-                drop_ins.mkdir(parents=True)
-                (drop_ins / "test.conf").write_text(BUS_DROP_IN)
-            self.daemon = InstalledDaemon(self.manager, drop_in=DROP_IN, trainer_python=self.trainers.python)
-        except BaseException:
-            self.manager.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.host.close)
+            self.host.daemon.info()  # starts the daemon where systemd does that for the first client
+            self._served.measure_quiet(self.host.daemon, self.host.memory())
+            stack.enter_context(self._served.measured(self.host.daemon, patient=True))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self.manager.close()
+        self._stack.__exit__(kind, error, trace)
 
-    def _keep_awake(self) -> None:
-        """systemd 252 may sleep over the restart of a service that died together with the bus, until something wakes
-        it (docs/decisions/failpoints.md): here somebody who looks in and says nothing."""
-        while not self._over.wait(AWAKE_SECONDS):
-            with socket.socket(socket.AF_UNIX) as visitor, contextlib.suppress(OSError):
-                visitor.connect(str(self.manager.runtime_directory / "systemd" / "private"))
+    # -- the disk ------------------------------------------------------------------------------------------------
+
+    def fill_disk(self, spare: int) -> None:
+        """Fills the disk except for `spare` pages."""
+        self._hog = fill(self.host.daemon.home)
+        with self._hog.open("r+b") as file:
+            file.truncate(max(0, self._hog.stat().st_size - spare * PAGE))
+
+    def free_disk(self) -> None:
+        if self._hog is not None:
+            self._met_a_full_disk.update(path.name for path in self._folders())
+            self._hog.unlink()
+            self._hog = None
+
+    def _folders(self) -> list[Path]:
+        return list((self.host.daemon.home / "outputs").iterdir())
 
     # -- the user ------------------------------------------------------------------------------------------------
 
     def deed(self, choice: random.Random) -> Deed:
-        """Something that may be asked of the jobs as they are now."""
+        """Draws something that can be asked of the jobs in their present states."""
         jobs = self.jobs()
         deeds = [Deed("wait")]
         if sum(job.runtime.state is not State.COMPLETED for job in jobs) < JOBS:
@@ -115,12 +103,12 @@ class World:
         return choice.choice(deeds)
 
     def do(self, deed: Deed) -> None:
-        """The answer may be lost, and the job may have ended in this moment."""
-        with contextlib.suppress(DaemonUnreachable, WrongState):
+        """Carries it out. The answer may be lost, the job may have just ended, and the disk may refuse the write."""
+        with contextlib.suppress(DaemonUnreachable, WrongState, StorageFailed, NotEnoughSpace):
             match deed.verb:
                 case "submit":
                     self._count += 1
-                    self.daemon.submit(short(deed.name, self._model))
+                    self.host.daemon.submit(self._work.context(deed.name, self.host.trainers))
                     self._memory.acknowledged.add(deed.name)
                 case "remove":
                     self._memory.forget(deed.name)
@@ -131,26 +119,29 @@ class World:
                     self._ask(m.RESUME, deed.name)
 
     def _ask(self, method: m.Method[Any, Any], name: str) -> None:
-        self.daemon.call(method, method.parameters(name=name))
+        self.host.daemon.call(method, method.parameters(name=name))
 
     # -- the promises --------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[Job]:
-        """Asked until a daemon lives long enough to answer."""
+        """Asks for the jobs until a daemon lives long enough to answer."""
 
         def answer() -> tuple[list[Job]] | None:
             with contextlib.suppress(DaemonUnreachable):
-                return (self.daemon.jobs(),)
+                self.host.revive()
+                return (self.host.daemon.jobs(),)
             return None
 
         return until(answer, what="the daemon to answer")[0]
 
     def check(self) -> None:
-        """Once the daemon is back, and has found its way to systemd."""
+        """Checks the promises, once the daemon is back and connected to systemd."""
         until(self._is_well, what="the daemon not to be degraded")
         jobs = self.jobs()
-        self._memory.check_disk(self.daemon.home, self.trainers)
-        check_swept(self.daemon)
+        self._memory.check_disk(self.host.daemon.home, self.host.trainers)
+        check_swept(self.host.daemon)
+        assert "Traceback" not in self.host.log.read_text(errors="replace"), "the daemon failed"
+        self._served.check_memory(self.host.memory())
         there = {str(job.context.name) for job in jobs}
         assert self._memory.acknowledged <= there, f"promise 3: {self._memory.acknowledged - there} is gone"
         for job in jobs:
@@ -158,33 +149,36 @@ class World:
 
     def _is_well(self) -> bool:
         with contextlib.suppress(DaemonUnreachable):
-            return not self.daemon.info().degraded
+            self.host.revive()
+            return not self.host.daemon.info().degraded
         return False
 
     def _check_job(self, job: Job) -> None:
         name = str(job.context.name)
         assert job.runtime.state is not State.DAMAGED, f"promise 8: {job.runtime.reason}"
-        check_history(self.daemon, self.trainers, name)
+        check_history(self.host.daemon, self.host.trainers, name)
         if job.runtime.state is State.FAILED:
             assert job.runtime.attempt is not None
             left = job.runtime.attempt.exit
             killed = left is None or left.kind is ExitKind.UNKNOWN or left.signal == signal.SIGKILL
-            assert killed, f"{name} failed by itself: {job.runtime}\n{self.daemon.training_log(name)[-4000:]}"
+            assert killed or name in self._met_a_full_disk, (
+                f"{name} failed by itself: {job.runtime}\n{self.host.daemon.training_log(name)[-4000:]}"
+            )
         if job.runtime.state is State.COMPLETED:
-            self._result = self._result or tensors(self.daemon.folder(name) / f"{name}.safetensors")
-            check_result(self.daemon, name, self._result)
+            found = self._work.result(self.host.daemon.folder(name))
+            self._result = self._result or found
+            assert found == self._result, f"promise 5: {name} came to another result"
 
     def finish(self) -> None:
-        """Every job can still be brought to its end, and nothing is left of any."""
+        """Checks that every job can still be completed, and that nothing is left of any after its removal."""
         until(self._all_completed, what="all jobs to be completed", deadline_seconds=TRAINING_SECONDS)
         self.check()
         for job in self.jobs():
             name = str(job.context.name)
             self._memory.forget(name)
             until(lambda name=name: self._removed(name), what=f"{name} to be removed")  # type: ignore[misc]
-        assert list((self.daemon.home / "outputs").iterdir()) == []
-        until(lambda: not self.daemon.running_scopes(), what="the scopes to go")
-        check_nothing_runs(self.daemon)
+        assert self._folders() == []
+        self.host.check_nothing_left()
 
     def _all_completed(self) -> bool:
         jobs = self.jobs()
@@ -201,46 +195,15 @@ class World:
             self._ask(m.REMOVE, name)
         except NoSuchJob:
             return True
-        except (WrongState, DaemonUnreachable):  # its end is still being noted down
+        except (WrongState, DaemonUnreachable):  # its end is still being recorded
             return False
         return True
 
     def evidence(self) -> str:
-        """What a person needs who looks for the fault."""
-        log = self.daemon.log.read_text(errors="replace")[-6000:]
+        """What a developer needs to find the fault: the end of the daemon's log, and all journals."""
+        log = self.host.log.read_text(errors="replace")[-6000:]
         journals = "\n".join(
-            f"{path}\n{path.read_text(errors='replace')}" for path in self.daemon.home.glob("outputs/*/events.jsonl")
+            f"{path}\n{path.read_text(errors='replace')}"
+            for path in self.host.daemon.home.glob("outputs/*/events.jsonl")
         )
         return f"--- fluxgymd\n{log}\n--- journals\n{journals}"
-
-    # -- the hands that kill -------------------------------------------------------------------------------------
-
-    def processes(self, unit: str, words: str) -> list[int]:
-        """The processes in units of this name (a glob) whose command line holds these words; pids of the host."""
-        found = []
-        for group in self.manager.namespace.group.rglob(unit):
-            for pid in cgroups.processes_in(group):
-                with contextlib.suppress(OSError):
-                    command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-                    if words in command:
-                        found.append(pid)
-        return found
-
-    def kill(self, unit: str, words: str) -> None:
-        for pid in self.processes(unit, words):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-KILLS: dict[str, Callable[[World], None]] = {
-    "kill daemon": lambda world: world.kill(SERVICE, "-m fluxgymd"),
-    "kill shim": lambda world: world.kill("fluxgym-*.scope", "shim.py"),
-    "kill trainer": lambda world: world.kill("fluxgym-*.scope", f"{TRAINER_PYTHON}"),
-    "kill bus": lambda world: world.kill("dbus.service", "dbus-daemon"),
-}
-"""Safe from any thread: nothing is started."""
-RESTARTS: dict[str, Callable[[World], object]] = {
-    "restart daemon": lambda world: world.manager.systemctl("restart", SERVICE),
-    "reload systemd": lambda world: world.manager.daemon_reload(),
-    "re-execute systemd": lambda world: world.manager.daemon_reexec(),
-}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ordinary user of a booted machine: `./dev install` from a checkout of her own, and then the client."""
+"""An ordinary user of a booted machine: runs `./dev install` from her own checkout, then uses the client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOURCES = (
 
 
 def copy_sources(target: Path) -> None:
-    """A checkout without what was built or trained in it."""
+    """Copies the checkout without build outputs and trained files."""
     target.mkdir()
     for name in SOURCES:
         source = ROOT / name
@@ -39,36 +39,40 @@ def copy_sources(target: Path) -> None:
 
 
 class Alice:
-    """An ordinary user of the machine with fluxgymd installed. Nobody is logged in, and linger is off.
+    """An ordinary user of the machine, with fluxgymd installed. She is not logged in, and linger is off.
 
     trainer_python  the Python for the trainer, as the machine sees it
     """
 
     name = "alice"
 
-    def __init__(self, machine: BootedMachine, wheels: Path, *, trainer_python: Path = TRAINER_PYTHON) -> None:
+    def __init__(self, machine: BootedMachine, packages: Path, *, trainer_python: Path = TRAINER_PYTHON) -> None:
         self.machine = machine
         self.trainer_python = trainer_python
         self.uid = machine.add_user(self.name, linger=False)
         self.home = machine.root / "home" / self.name
-        machine.run(["systemctl", "start", f"user@{self.uid}.service"])  # as at a log-in
+        machine.run(["systemctl", "start", f"user@{self.uid}.service"])  # as a login does
         machine.wait_for_user(self.name)
         copy_sources(self.home / "fluxgym")
-        shutil.copytree(wheels, self.home / "wheels")
-        self.owns("fluxgym", "wheels")
+        shutil.copytree(packages, self.home / "packages")
+        self.owns("fluxgym", "packages")
         self.install()
 
     def owns(self, *names: str) -> None:
-        """Makes these files of her home, with all below them, her own."""
+        """Gives her these files of her home, recursively."""
         self.machine.run(["chown", "-R", f"{self.name}:", *names], cwd=f"/home/{self.name}")
 
     def install(self) -> None:
-        """Also an upgrade."""
+        """Installs FluxGym, or upgrades it."""
         self.machine.run(
             ["./dev", "install", "--trainer-python", self.trainer_python],
             user=self.name,
             cwd=f"/home/{self.name}/fluxgym",
-            env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"/home/{self.name}/wheels", "PIP_CONFIG_FILE": "/dev/null"},
+            env={
+                "PIP_NO_INDEX": "1",
+                "PIP_FIND_LINKS": f"/home/{self.name}/packages",
+                "PIP_CONFIG_FILE": "/dev/null",
+            },
             timeout=TRAINING_SECONDS,
         )
 
@@ -78,11 +82,11 @@ class Alice:
         return self.machine.run(command, user=self.name, check=check, timeout=TRAINING_SECONDS, input_text=input_text)
 
     def systemctl(self, *arguments: str) -> str:
-        """`systemctl --user`; what it prints."""
+        """Runs `systemctl --user` and returns its output."""
         return self.run("systemctl", "--user", *arguments).stdout.strip()
 
     def show(self, unit: str, name: str) -> str:
-        """One property of a unit of hers."""
+        """Returns one property of one of her units."""
         return self.systemctl("show", f"--property={name}", "--value", unit)
 
     def ctl(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -94,7 +98,7 @@ class Alice:
         return job
 
     def wait_for(self, name: str, *states: str) -> dict[str, Any]:
-        """The `runtime` of the job once it is in one of these states."""
+        """Waits until the job is in one of these states; returns its `runtime`."""
 
         def look() -> dict[str, Any] | None:
             runtime = self.job(name)["runtime"]
@@ -105,11 +109,11 @@ class Alice:
         return until(look, what=f"{name} to be {' or '.join(states)}", deadline_seconds=TRAINING_SECONDS)
 
     def outputs(self, name: str) -> Path:
-        """The job's folder; it can be read while the machine is down, too."""
+        """The job's folder, which can be read even while the machine is down."""
         return self.home / ".local/share/fluxgym/outputs" / name
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The job's journal."""
+        """The events in the job's journal."""
         return whole_lines(self.outputs(name) / "events.jsonl")
 
     def wait_for_step(self, name: str, step: int) -> None:
@@ -119,6 +123,6 @@ class Alice:
         until(reached, what=f"step {step} of {name}", deadline_seconds=TRAINING_SECONDS)
 
     def journal(self, *match: str) -> list[dict[str, Any]]:
-        """The entries that match, in their order."""
+        """The matching entries of systemd's journal, in order."""
         output = self.run("journalctl", "--user", "--output=json", *match).stdout
         return [json.loads(line) for line in output.splitlines()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon as the real units start it, in a real user manager of the test's own."""
+"""The daemon as started by the real units, in a user manager that belongs to the test."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SOCKET = "fluxgymd.socket"
 
 
 class InstalledDaemon(Asked):
-    """`units/` as they are, with a program at the place where they look for it."""
+    """The daemon, started by the files of `units/` unchanged; a wrapper script is installed at the path they name."""
 
     def __init__(self, manager: UserManager, *, drop_in: str = "", trainer_python: Path = TRAINER_PYTHON) -> None:
         home = manager.home / ".local" / "share" / "fluxgym"
         super().__init__(home=home, socket=manager.runtime_directory / "fluxgym" / "fluxgymd.sock")
         self.manager = manager
-        self.log = manager.directory / "daemon.log"  # there is no journal here
+        self.log = manager.directory / "daemon.log"  # this user manager has no journal
         units = manager.home / ".config" / "systemd" / "user"
         shutil.copytree(ROOT / "units", units, dirs_exist_ok=True)
         if drop_in:
@@ -40,11 +40,11 @@ class InstalledDaemon(Asked):
 
     @property
     def pid(self) -> int:
-        """As its namespace counts; 0 while it does not run."""
+        """The daemon's pid in its own pid namespace; 0 while it is not running."""
         return int(self.manager.show(SERVICE, "MainPID"))
 
     def kill(self) -> None:
-        """kill -9; returns when systemd has started another."""
+        """Kills the daemon with SIGKILL; returns once systemd has started another."""
         before = self.pid
         self.manager.systemctl("kill", "--kill-whom=main", "--signal=KILL", SERVICE)
         self.wait_for_another(before)
@@ -57,12 +57,12 @@ class InstalledDaemon(Asked):
         until(another, what="systemd to start another fluxgymd")
 
     def unit_of(self, name: str) -> str:
-        """The scope of the job's last attempt."""
+        """The scope of the job's latest attempt."""
         attempt = self.job(name).runtime.attempt
         assert attempt is not None
         return attempt.unit
 
     def running_scopes(self) -> list[str]:
-        """The scopes of jobs that systemd has at present."""
+        """The scopes of jobs that systemd currently has loaded."""
         table = self.manager.systemctl("list-units", "--plain", "--no-legend", "fluxgym-*.scope").stdout
         return [Path(line.split()[0]).name for line in table.splitlines() if line.strip()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real daemon for a test: started anywhere, killed, started again; and what a test asks it."""
+"""A real daemon for a test, which can start it anywhere, kill it, restart it, and query it."""
 
 from __future__ import annotations
 
@@ -10,39 +10,49 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from fluxgym import methods as m
 from fluxgym.client import Connection
-from fluxgym.errors import DaemonUnreachable
-from fluxgym.messages import Context, Job, Model, State
+from fluxgym.errors import DaemonUnreachable, WrongState
+from fluxgym.messages import Context, Job, Kind, Model, State
 from tests.harness.waiting import DEADLINE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER_PYTHON = ROOT / ".venv-trainer" / "bin" / "python"
 
 Popen = Callable[[Sequence[str | Path], Mapping[str, str]], "subprocess.Popen[str]"]
-"""Starts a command with variables added to its environment."""
+"""Starts a command with these variables added to its environment."""
 
 FINAL = (State.COMPLETED, State.FAILED, State.STOPPED)
 TRAINING_SECONDS = 600.0
-"""The same for a whole training, of several at once."""
+"""Deadline for a complete training while several run at once."""
 
 
 def popen_here(command: Sequence[str | Path], env: Mapping[str, str]) -> subprocess.Popen[str]:
-    """On this machine, which may have no user manager."""
+    """Starts a command on this machine, which may have no user manager."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("FLUXGYM_", "XDG_", "DBUS_"))}
     return subprocess.Popen(command, env=environ | dict(env), text=True)
 
 
+def write_script(path: Path, text: str) -> Path:
+    """Writes an executable shell script; returns its path."""
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o700)
+    return path
+
+
 def whole_lines(path: Path, *, offset: int = 0) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines that is being written: of the last one a half may be there."""
+    """Returns the objects of a JSON Lines file from `offset` on, except a last line that is only half written."""
     return [json.loads(line) for line in path.read_bytes()[offset:].split(b"\n")[:-1]]
 
 
 class Asked:
-    """What a test asks a daemon, wherever that runs."""
+    """What a test can ask a daemon, wherever the daemon runs."""
 
     def __init__(self, *, home: Path, socket: Path) -> None:
         self.home = home
@@ -72,7 +82,7 @@ class Asked:
         return reply
 
     def wait(self, name: str, *states: State) -> Job:
-        """Until the job is in one of these states."""
+        """Waits until the job is in one of these states."""
 
         def look() -> Job | None:
             job = self.job(name)
@@ -85,7 +95,7 @@ class Asked:
         return until(look, what=f"{name} to be {' or '.join(states)}", deadline_seconds=TRAINING_SECONDS)
 
     def wait_for_step(self, name: str, step: int) -> Job:
-        """Until so many steps are done."""
+        """Waits until the daemon shows that this many steps are done."""
 
         def look() -> Job | None:
             job = self.job(name)
@@ -97,8 +107,8 @@ class Asked:
         return until(look, what=f"{name} to do step {step}", deadline_seconds=TRAINING_SECONDS)
 
     def reach(self, name: str, step: int, *, attempt: int = 1) -> None:
-        """Until the trainer of this attempt has told that so many steps are done. Read from its own file: the daemon
-        looks at that once a second, in which a quick machine ends a short training."""
+        """Waits until the trainer has reported this many steps for this attempt. This reads the trainer's own file:
+        the daemon reads that only once a second, in which a fast machine can finish a short training."""
         metrics = self.folder(name) / "metrics.jsonl"
 
         def told() -> bool:
@@ -119,22 +129,36 @@ class Asked:
         return log.read_bytes().decode(errors="replace") if log.exists() else ""
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The job's journal."""
+        """The events in the job's journal."""
         return whole_lines(self.folder(name) / "events.jsonl")
 
+    def remove(self, name: str) -> None:
+        """Deletes the job, stopping it first if it is still running. Retries until its end is recorded."""
+
+        def removed() -> bool:
+            try:
+                self.call(m.REMOVE, m.JobName(name=name))
+            except WrongState:
+                with suppress(WrongState):
+                    self.call(m.STOP, m.StopParameters(name=name))
+                return False
+            return True
+
+        until(removed, what=f"{name} to be removed")
+
     def end_jobs(self) -> None:
-        """So that no trainer outlives its test, whatever became of it."""
+        """Ends all jobs, so that no trainer outlives its test, however the test ended."""
         for job in self.jobs():
             if job.runtime.state not in (*FINAL, State.DAMAGED):
                 try:
                     self.call(m.STOP, m.StopParameters(name=job.context.name))
-                except Exception as error:  # noqa: BLE001 - it ended meanwhile, or is being stopped
+                except Exception as error:  # noqa: BLE001 - it has ended meanwhile, or is already being stopped
                     print(error, file=sys.stderr)
                 self.wait(job.context.name, *FINAL)
 
 
 class RunningDaemon(Asked):
-    """One that a test starts by itself: `with RunningDaemon(folder) as daemon:`"""
+    """A daemon that a test starts itself: `with RunningDaemon(folder) as daemon:`."""
 
     def __init__(
         self,
@@ -143,14 +167,18 @@ class RunningDaemon(Asked):
         popen: Popen = popen_here,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        home_inside: Path | None = None,
     ) -> None:
+        """`home_inside`: the path under which the daemon sees its home, if the test sees it elsewhere (`home`)."""
         super().__init__(home=folder / "home", socket=folder / "socket")
+        self._home_inside = home_inside
         self.log = folder / "daemon.log"
         self.arguments = arguments
         self.environment = {
             "OMP_NUM_THREADS": "1",
             "FLUXGYM_TRAINER_PYTHON": str(TRAINER_PYTHON),
-            "XDG_STATE_HOME": str(folder / "state"),  # a queue that a test pauses is not this machine's
+            "XDG_STATE_HOME": str(folder / "state"),  # a test that pauses the queue must not pause this machine's
+            "TMPDIR": str(folder),  # temporary files that no daemon cleans up are removed with the test's folder
         } | dict(env or {})
         self._popen = popen
         self.process: subprocess.Popen[str] | None = None
@@ -166,14 +194,15 @@ class RunningDaemon(Asked):
         self.stop()
 
     def start(self) -> None:
-        """Returns when it answers."""
-        command = [sys.executable, "-m", "fluxgymd", "--home", str(self.home), "--socket", str(self.socket)]
+        """Starts the daemon; returns when it answers."""
+        home = self._home_inside or self.home
+        command = [sys.executable, "-m", "fluxgymd", "--home", str(home), "--socket", str(self.socket)]
         shell = ["sh", "-c", 'log=$1; shift; exec "$@" 2>>"$log"', "sh", str(self.log), *command, *self.arguments]
         self.process = self._popen(shell, self.environment | {"PYTHONPATH": str(ROOT)})
         until(self._answers, what="the daemon to answer")
 
     def stop(self) -> None:
-        """SIGTERM, and its exit status must be 0."""
+        """Stops the daemon with SIGTERM. Its exit status must be 0."""
         if self.process is None:
             return
         self.process.send_signal(signal.SIGTERM)
@@ -182,11 +211,20 @@ class RunningDaemon(Asked):
         assert status == 0, f"fluxgymd left with {status}:\n{self.log.read_text()}"
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kills the daemon with SIGKILL."""
         assert self.process is not None
         self.process.kill()
         self.process.wait(timeout=DEADLINE_SECONDS)
         self.process = None
+
+    def helper(self, module: str) -> psutil.Process | None:
+        """The daemon's helper process that is currently running this module, or None."""
+        assert self.process is not None
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # another helper, which has just ended
+                if module in child.cmdline():
+                    return child
+        return None
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -201,7 +239,7 @@ class RunningDaemon(Asked):
 
 
 def context(name: str, model: Path, **changes: Any) -> Context:
-    """A short training of the tiny model: 64 steps in all, a state every 16."""
+    """A short training of the tiny model: 64 steps in total, a checkpoint every 16."""
     options = {
         "network_alpha": ["4"],
         "network_train_unet_only": [],
@@ -224,10 +262,25 @@ def context(name: str, model: Path, **changes: Any) -> Context:
     return Context(**(values | changes))
 
 
+DONE = """echo '{"files": []}' > result.json"""
+"""The script of a program that completes at once."""
+
+
+def program(name: str, script: str = DONE, **changes: Any) -> Context:
+    """A job that runs a shell script instead of a training: submit has nothing to check, and a sleep is cheap."""
+    return Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", script], **changes)
+
+
 def make_model(folder: Path) -> None:
-    """Makes a tiny model by the real programs, and 8 pictures with captions in `pictures/`."""
-    subprocess.run([TRAINER_PYTHON, ROOT / "sd-scripts" / "make_tiny_flux.py", folder], check=True)
-    subprocess.run([TRAINER_PYTHON, ROOT / "demo" / "make_pictures.py", folder / "pictures"], check=True)
+    """Makes a tiny model with the real programs, and 8 pictures with captions in `pictures/`."""
+    subprocess.run(
+        [TRAINER_PYTHON, ROOT / "sd-scripts" / "make_tiny_flux.py", folder], check=True, timeout=DEADLINE_SECONDS
+    )
+    subprocess.run(
+        [TRAINER_PYTHON, ROOT / "demo" / "make_pictures.py", folder / "pictures"],
+        check=True,
+        timeout=DEADLINE_SECONDS,
+    )
     for extra in sorted((folder / "pictures").iterdir())[16:]:
         extra.unlink()
 
@@ -243,7 +296,7 @@ def tiny_model(folder: Path) -> Model:
 
 
 def tensors(path: Path) -> dict[str, bytes]:
-    """The tensors of a safetensors file, by name: its metadata may differ in times."""
+    """The tensors of a safetensors file, by name. Its metadata is left out, since that contains times."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input gets one clear sentence and a status that is not 0, and leaves nothing behind."""
+"""Bad input gets one clear sentence and a nonzero exit status, and leaves nothing behind."""
 
 import re
 import shutil
@@ -50,6 +50,19 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
     assert said.startswith(f"The dataset {empty} holds no picture")
     said = refused(daemon, context("my-lora", model, dataset=str(folder / "none")), InvalidDataset)
     assert str(folder / "none") in said
+    assert good.model is not None
+    nothing = msgspec.structs.replace(good.model, t5xxl="/none/t5", autoencoder="/none/ae")
+    said = refused(daemon, msgspec.structs.replace(good, dataset=str(empty), model=nothing), InvalidDataset)
+    assert [sentence.split(",")[0].split(" holds")[0] for sentence in said.splitlines()] == [
+        f"The dataset {empty}",
+        "There is no file /none/t5",
+        "There is no file /none/ae",
+    ]
+    with_max = {**(good.trainer_options or {}), "max_train_steps": ["2"], "resolution": ["128"]}
+    assert refused(daemon, msgspec.structs.replace(good, trainer_options=with_max), InvalidSetting) == (
+        "trainer_options.max_train_steps would have no effect; use epochs instead.\n"
+        "trainer_options.resolution would have no effect; use resolution instead."
+    )
 
     corrupt = folder / "corrupt"
     shutil.copytree(model / "pictures", corrupt)
@@ -59,11 +72,11 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
 
     assert good.trainer_options is not None
     typo = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"netwrok_alpha": ["1"]})
-    assert "did you mean --network_alpha?" in refused(daemon, typo, InvalidSetting)
+    assert "did you mean trainer_options.network_alpha?" in refused(daemon, typo, InvalidSetting)
     switch = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"highvram": ["true"]})
-    assert "--highvram is a switch, which takes no value" in refused(daemon, switch, InvalidSetting)
+    assert "trainer_options.highvram is a switch, which takes no value" in refused(daemon, switch, InvalidSetting)
     bogus = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"optimizer_type": ["bogus"]})
-    assert "--optimizer_type bogus: is not one of " in refused(daemon, bogus, InvalidSetting)
+    assert "trainer_options.optimizer_type bogus: is not one of " in refused(daemon, bogus, InvalidSetting)
     ours = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"output_dir": ["/"]})
     assert "use the name of the job" in refused(daemon, ours, InvalidSetting)
     assert "epochs is 0" in refused(daemon, msgspec.structs.replace(good, epochs=0), InvalidSetting)
@@ -76,9 +89,11 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
         said,
     )
     junk = folder / "junk.safetensors"
-    junk.write_bytes(b"not a model at all")
+    junk.write_bytes(b"<!DOCTYPE html><html>Log in</html>")
     wrong = msgspec.structs.replace(good.model, transformer=str(junk))
-    assert "junk.safetensors" in refused(daemon, msgspec.structs.replace(good, model=wrong), InvalidSetting)
+    said = refused(daemon, msgspec.structs.replace(good, model=wrong), InvalidSetting)
+    assert f"{junk} is a web page" in said
+    assert len(said.splitlines()) == 1
 
     huge = msgspec.structs.replace(good, network_dim=1024, epochs=1_000_000, save_every_epochs=1)
     assert "free some, or save less often" in refused(daemon, huge, NotEnoughSpace)
@@ -154,12 +169,14 @@ def test_a_second_daemon_is_refused(daemon: RunningDaemon, folder: Path) -> None
 
 @pytest.fixture
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A real disk, with room for few files: how many, no estimate of bytes can foresee."""
+    """A real file system with few inodes: an estimate in bytes cannot foresee that it will run out."""
     disk = folder / "home"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,nr_inodes=24", "tmpfs", disk], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m,nr_inodes=24", "tmpfs", disk], check=True, timeout=DEADLINE_SECONDS
+    )
     yield disk
-    subprocess.run(["umount", disk], check=True)
+    subprocess.run(["umount", disk], check=True, timeout=DEADLINE_SECONDS)
 
 
 @pytest.mark.systemd
@@ -175,7 +192,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_made(small_disk: Path, folder: 
         assert said.startswith(f"The disk of {small_disk} refuses writes: ")
         assert daemon.info().degraded == [said]
 
-        subprocess.run(["mount", "-o", "remount,nr_inodes=1000", small_disk], check=True)
+        subprocess.run(["mount", "-o", "remount,nr_inodes=1000", small_disk], check=True, timeout=DEADLINE_SECONDS)
         daemon.submit(tiny)
         daemon.wait("my-lora", State.COMPLETED)
         assert daemon.info().degraded == []

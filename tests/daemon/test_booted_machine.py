@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On a whole machine, as an ordinary user: ./dev install, the journal, a restart of the service, and a reboot."""
+"""On a complete machine, as an ordinary user: `./dev install`, the journal, a service restart and a reboot."""
 
 from pathlib import Path
 
@@ -35,12 +35,12 @@ gradient_checkpointing = false
 """
 
 
-def test_promise_5_a_night_on_a_real_machine(booted_machine: BootedMachine, wheels: Path, model: Path) -> None:
+def test_promise_5_a_night_on_a_real_machine(booted_machine: BootedMachine, packages: Path, model: Path) -> None:
     spec = model / "spec.toml"
     spec.write_text(SPEC)
-    alice = Alice(booted_machine, wheels)
+    alice = Alice(booted_machine, packages)
 
-    # A submit warns once in one line while linger is off.
+    # While linger is off, each submit prints a one-line warning.
     booted_machine.run(["loginctl", "disable-linger", alice.name])
     submitted = alice.ctl("submit", "--file", spec)
     assert submitted.stdout == "my-lora\n"
@@ -49,13 +49,13 @@ def test_promise_5_a_night_on_a_real_machine(booted_machine: BootedMachine, whee
     booted_machine.run(["loginctl", "enable-linger", alice.name])
     assert "enable-linger" not in alice.ctl("submit", "--file", spec, "waits").stderr
 
-    # The service may be restarted, the job does not notice.
+    # A restart of the service does not affect the job.
     alice.wait_for_step("my-lora", 3)
     attempt = alice.job("my-lora")["runtime"]["attempt"]
     alice.run("systemctl", "--user", "restart", "fluxgymd.service")
     assert alice.job("my-lora")["runtime"]["attempt"] == attempt
 
-    # An orderly reboot: nobody logs in, the job saves, and goes on from there by itself.
+    # After an orderly reboot without a login, the job resumes automatically from the checkpoint that it saved.
     alice.wait_for_step("my-lora", 85)
     before = booted_machine.boot_id()
     booted_machine.reboot()
@@ -70,7 +70,7 @@ def test_promise_5_a_night_on_a_real_machine(booted_machine: BootedMachine, whee
     )
     assert Path(job["runtime"]["attempt"]["resumedFrom"]).name.startswith("my-lora-step")
 
-    # The journal has exactly this job's log, by its field and by its unit; systemd itself says when a scope starts.
+    # The journal holds exactly this job's log, whether queried by field or by unit; systemd itself logs scope starts.
     entries = alice.journal("FLUXGYM_JOB=my-lora")
     lines = [entry["MESSAGE"] for entry in entries]
     assert any("steps:" in line for line in lines)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's folder is deleted, or cannot be read, while it runs: it can be stopped all the same, and its GPU is given
-to nobody else while anything of it runs."""
+"""A job's folder is deleted or becomes unreadable while the job runs. The job can still be stopped, and its GPU is
+not given to another job while any of its processes runs."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ import psutil
 import pytest
 
 from fluxgym import methods as m
-from fluxgym.errors import NoSuchJob
+from fluxgym.errors import NoSuchJob, WrongState
 from fluxgym.messages import State, WaitingFor
 from tests.daemon.running import RunningDaemon, context
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.waiting import until
 
-# A trainer that never writes, so that it does not notice.
+# A trainer that never writes, so it does not notice that its folder is gone.
 TRAINER = """
 import sys, time
 if "--help" in sys.argv:
@@ -30,7 +30,7 @@ while True:
 
 @pytest.fixture
 def daemon(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunningDaemon:
-    """With one GPU. Not started yet."""
+    """A daemon with one GPU, not started yet."""
     nvml = Nvml(build(tmp_path_factory.mktemp("nvml")), folder / "nvml.txt")
     nvml.tell(gpu("GPU-aaaa"))
     trainer = folder / "trainer"
@@ -41,13 +41,18 @@ def daemon(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunningDae
 
 
 def run(daemon: RunningDaemon, name: str, model: Path) -> int:
-    """The trainer's pid."""
+    """Runs a job and returns its trainer's pid."""
     daemon.submit(context(name, model, trainer_options={}))
     attempt = daemon.wait(name, State.RUNNING).runtime.attempt
     assert attempt is not None
     assert attempt.gpus == ["GPU-aaaa"]
     assert attempt.pid is not None
     return attempt.pid
+
+
+def delete(folder: Path) -> None:
+    """Deletes the folder in one step: during a gradual deletion the daemon might still write to it."""
+    shutil.rmtree(folder.rename(folder.parents[1] / "on-its-way"))
 
 
 def is_gone(daemon: RunningDaemon, name: str) -> bool:
@@ -63,7 +68,7 @@ def test_promise_4_a_job_whose_folder_was_deleted_can_be_stopped_and_frees_its_g
 ) -> None:
     with daemon:
         trainer = run(daemon, "deleted", model)
-        shutil.rmtree(daemon.folder("deleted"))
+        delete(daemon.folder("deleted"))
         daemon.submit(context("next", model, trainer_options={}))
         until(lambda: daemon.job("next").runtime.waiting_for is WaitingFor.GPU, what="the next job to wait")
         daemon.call(m.STOP, m.StopParameters(name="deleted"))
@@ -77,7 +82,7 @@ def test_a_waiting_job_whose_folder_was_deleted_can_be_stopped(daemon: RunningDa
     with daemon:
         run(daemon, "first", model)
         daemon.submit(context("deleted", model, trainer_options={}))
-        shutil.rmtree(daemon.folder("deleted"))
+        delete(daemon.folder("deleted"))
         daemon.call(m.STOP, m.StopParameters(name="deleted"))
         assert is_gone(daemon, "deleted")
 
@@ -88,17 +93,80 @@ def test_promise_4_what_runs_of_a_job_that_was_deleted_meanwhile_keeps_its_gpu(
     with daemon:
         trainer = run(daemon, "deleted", model)
         daemon.kill()
-        shutil.rmtree(daemon.folder("deleted"))
+        delete(daemon.folder("deleted"))
         (other_name := daemon.home.with_name("link")).symlink_to(daemon.home)
         daemon.home = other_name
         daemon.start()
         daemon.submit(context("next", model, trainer_options={}))
         until(lambda: daemon.job("next").runtime.waiting_for is WaitingFor.GPU, what="the next job to wait")
         told = [sentence for sentence in daemon.info().degraded if "deleted" in sentence]
-        assert any(f"`kill {trainer}`" in sentence for sentence in told)
-        os.kill(trainer, signal.SIGKILL)  # as the sentence says
+        assert any(f"{trainer} of it run and keep the GPU GPU-aaaa" in sentence for sentence in told), told
+        os.kill(trainer, signal.SIGKILL)
         daemon.wait("next", State.RUNNING)
         assert not [sentence for sentence in daemon.info().degraded if "deleted" in sentence]
+
+
+def recreate(daemon: RunningDaemon, name: str) -> Path:
+    """Deletes the job's folder and recreates it, as a trainer does when it saves a checkpoint after the deletion."""
+    folder = daemon.folder(name)
+    delete(folder)
+    (folder / f"{name}-000004-state").mkdir(parents=True)
+    (folder / f"{name}-000004.safetensors").touch()
+    return folder
+
+
+def test_promise_4_a_folder_that_the_trainer_has_made_again_keeps_no_job_from_being_stopped(
+    daemon: RunningDaemon, model: Path
+) -> None:
+    with daemon:
+        trainer = run(daemon, "deleted", model)
+        folder = recreate(daemon, "deleted")
+        daemon.submit(context("next", model, trainer_options={}))
+        daemon.call(m.STOP, m.StopParameters(name="deleted"))
+        until(lambda: is_gone(daemon, "deleted"), what="the job to be no more")
+        assert not psutil.pid_exists(trainer)
+        daemon.wait("next", State.RUNNING)
+        assert (folder / "deleted-000004-state").exists(), "what was written after that is nobody's to delete"
+
+
+def test_promise_6_a_job_that_was_deleted_meanwhile_is_stopped_by_its_name(
+    daemon: RunningDaemon, model: Path
+) -> None:
+    with daemon:
+        trainer = run(daemon, "deleted", model)
+        temporary = Path(psutil.Process(trainer).environ()["TMPDIR"])
+        daemon.kill()
+        delete(daemon.folder("deleted"))
+        daemon.start()
+        daemon.submit(context("next", model, trainer_options={}))
+        until(lambda: daemon.info().degraded, what="the daemon to say what runs")
+        assert "`fluxgymctl stop deleted` ends that." in daemon.info().degraded[0]
+        assert temporary.exists()
+        stopped = daemon.call(m.STOP, m.StopParameters(name="deleted")).job
+        assert (stopped.context.name, stopped.runtime.state) == ("deleted", State.STOPPING)
+        daemon.wait("next", State.RUNNING)
+        assert not psutil.pid_exists(trainer)
+        assert not temporary.exists()
+        with pytest.raises(NoSuchJob):
+            daemon.call(m.STOP, m.StopParameters(name="deleted"))
+
+
+def test_promise_6_one_that_looks_like_an_older_training_by_then_is_stopped_before_it_is_removed(
+    daemon: RunningDaemon, model: Path
+) -> None:
+    with daemon:
+        trainer = run(daemon, "deleted", model)
+        daemon.kill()
+        folder = recreate(daemon, "deleted")
+        daemon.start()
+        assert daemon.job("deleted").runtime.state is State.STOPPED, "it was taken in as an older training"
+        with pytest.raises(WrongState, match="processes of it still run; stop it first"):
+            daemon.call(m.REMOVE, m.JobName(name="deleted"))
+        daemon.call(m.STOP, m.StopParameters(name="deleted"))
+        until(lambda: not psutil.pid_exists(trainer), what="the trainer to be gone")
+        until(lambda: not daemon.info().degraded, what="the daemon to see that")
+        daemon.call(m.REMOVE, m.JobName(name="deleted"))
+        assert not folder.exists()
 
 
 def test_promise_4_a_job_whose_records_cannot_be_read_can_be_stopped_and_keeps_its_gpu_until_they_can(
@@ -108,7 +176,7 @@ def test_promise_4_a_job_whose_records_cannot_be_read_can_be_stopped_and_keeps_i
         trainer = run(daemon, "my-lora", model)
         records = daemon.folder("my-lora") / "attempts" / "001"
         away = records.rename(records.with_name("away"))
-        records.symlink_to(records)  # ELOOP, as good an error of a volume as any
+        records.symlink_to(records)  # ELOOP, standing in for any error of the volume
         daemon.wait("my-lora", State.LOST)
         daemon.call(m.STOP, m.StopParameters(name="my-lora"))
         until(lambda: not psutil.pid_exists(trainer), what="the trainer to be gone")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From submit to result, and what must not disturb it, with jobs as plain processes."""
+"""From submit to result with jobs as plain processes, and what must not disturb a job."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from fluxgym.client import Connection
 from fluxgym.errors import NoSuchJob, WrongState
 from fluxgym.framing import encode
 from fluxgym.messages import ExitKind, State, WaitingFor
-from tests.daemon.running import RunningDaemon, context, tensors
+from tests.daemon.running import RunningDaemon, context, program, tensors
 
 
 def test_a_submitted_job_becomes_a_lora(daemon: RunningDaemon, model: Path) -> None:
@@ -132,7 +132,7 @@ def test_one_job_at_a_time_runs_on_a_machine_without_a_gpu(daemon: RunningDaemon
                 break
     assert [job.context.name for job in daemon.jobs()] == ["second", "first"]
 
-    # A queued job is cancelled at once, and can be queued again.
+    # A queued job is cancelled immediately, and can be queued again.
     assert daemon.call(m.STOP, m.StopParameters(name="second")).job.runtime.state is State.STOPPED
     with pytest.raises(WrongState):
         daemon.call(m.STOP, m.StopParameters(name="second"))
@@ -165,14 +165,14 @@ def test_logs_follow_to_the_end_and_go_on_from_an_offset(daemon: RunningDaemon, 
     assert replies[0].text + rest == text
 
 
-def test_a_call_is_carried_out_whole_though_its_client_hangs_up(daemon: RunningDaemon, model: Path) -> None:
-    """The event of a stop that was cut off half-way would be on the disk and not in memory, and the next one would
+def test_a_call_is_carried_out_whole_though_its_client_hangs_up(daemon: RunningDaemon) -> None:
+    """If a stop were cut off half-way, its event would be on the disk but not in memory, and the next event would
     contradict it."""
-    daemon.submit(context("first", model, epochs=1000))
+    daemon.submit(program("first", "exec sleep infinity"))
     daemon.wait("first", State.RUNNING)
     for number in range(20):
         name = f"queued-{number}"
-        daemon.submit(context(name, model))
+        daemon.submit(program(name, after=["first"]))
         with socket.socket(socket.AF_UNIX) as hasty:
             hasty.connect(str(daemon.socket))
             hasty.sendall(encode({"method": m.STOP.name, "parameters": {"name": name}}))

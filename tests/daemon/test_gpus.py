@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs and GPUs, with the real pynvml on a small NVML of ours: one job a GPU, and none in doubt."""
+"""Jobs and GPUs, with the real pynvml on a simulated NVML: one job per GPU, and none on a GPU in doubt."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_promise_4_each_gpu_has_one_job_and_only_its_own(nvml_library: Path, fol
         held = daemon.call(m.GPUS, m.Nothing()).gpus
         assert [(one.uuid, one.job) for one in held] == [("GPU-aaaa", "first"), ("GPU-bbbb", "second")]
 
-        # The leases are in the jobs: a daemon that was killed gives nothing away twice.
+        # Leases are stored with the jobs, so a restarted daemon does not give a GPU away twice.
         daemon.kill()
         daemon.start()
         until(lambda: daemon.job("third").runtime.waiting_for is WaitingFor.GPU, what="the third to wait again")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real hangs of the real trainer, end to end: the daemon finds them, saves what can be seen, ends and resumes the
-job, and the final LoRA is that of a run that nothing happened to (promise 7).
+"""Real hangs of the real trainer, end to end: the daemon finds each hang, saves evidence, ends the trainer and
+resumes the job, and the final LoRA equals that of an uninterrupted run (promise 7).
 
-The jobs run beside each other, each on a GPU of a small NVML. Their limits are short for the phase that hangs, and
-the usual ones for the others, so that a slow machine makes no healthy phase look stuck.
+The jobs run side by side, each on its own simulated GPU. Only the phase that hangs has short limits; the other phases
+have the usual ones, so that a slow machine makes no healthy phase look stuck.
 """
 
 import signal
@@ -24,24 +24,24 @@ from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 
 SHORT = 12.0
-"""Seconds for a phase that hangs: no healthy one of the tiny model is still for so long, on a busy machine too."""
+"""Limit in seconds for a phase that hangs. No healthy phase of the tiny model is still that long."""
 STOP_LIMIT = "FLUXGYM_STOP_LIMIT_SECONDS"
 DEADLINE = TRAINING_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hang:
-    """One way to hang, and what is to be found of it."""
+    """One way to hang, and what the daemon should find."""
 
     where: str
-    """For --debug_hang."""
+    """The value of --debug_hang."""
     rule: str
     phase: str
     limits: dict[str, float]
     utilization: int
-    """Per cent, that its GPU shows all the time."""
+    """The constant load of its GPU, in percent."""
     function: str
-    """Which calls the place where it hangs."""
+    """The caller of the function that hangs, as the stack shows it."""
 
     @property
     def kind(self) -> str:
@@ -97,7 +97,7 @@ HANGS = (
         where="sleep@sampling",
         rule="progress",
         phase="sampling",
-        limits={"sampling_progress_seconds": 2 * SHORT},  # a healthy one took 2.3 s, the other phases 0.8 s
+        limits={"sampling_progress_seconds": 2 * SHORT},  # measured when healthy: 2.3 s; in the other phases: 0.8 s
         utilization=60,
         function="in _denoise",
     ),
@@ -110,14 +110,14 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hanging(name: str, model: Path, where: str, limits: dict[str, float], **changes: Any) -> Context:
-    """A training that hangs, and is looked at once a second."""
+    """A training that hangs, watched at intervals of one second."""
     job = context(name, model, watchdog_limits={"interval_seconds": 1, **limits}, **changes)
     options = {**(job.trainer_options or {}), "debug_hang": [where]}
     return Context(**{field: getattr(job, field) for field in job.__struct_fields__} | {"trainer_options": options})
 
 
 def once(job: Context, file: Path) -> Context:
-    """The same, that hangs only the first time."""
+    """The same job, but it hangs only the first time."""
     options = {**(job.trainer_options or {}), "debug_hang_once": [str(file)]}
     return Context(**{field: getattr(job, field) for field in job.__struct_fields__} | {"trainer_options": options})
 
@@ -139,7 +139,7 @@ def events_of(daemon: Asked, name: str, kind: str) -> list[dict[str, Any]]:
 
 
 def check(daemon: Asked, hang: Hang, undisturbed: dict[str, bytes]) -> None:
-    """What the hang left, and what became of its job."""
+    """Checks the evidence of a hang and the outcome of its job."""
     name = name_of(hang)
     folder = daemon.folder(name)
     (stuck,) = events_of(daemon, name, "stuck")
@@ -151,7 +151,7 @@ def check(daemon: Asked, hang: Hang, undisturbed: dict[str, bytes]) -> None:
     assert {path.name for path in evidence.iterdir()} == names
     stacks = (evidence / "stacks.txt").read_text()
     assert "Fatal Python error" not in stacks, "it was asked for them, and lived"
-    if hang.kind != "stop":  # that one was roused before it was asked
+    if hang.kind != "stop":  # SIGCONT woke this one before it was asked for its stacks
         assert f"in {hang.kind}\n" in stacks
         assert hang.function in stacks
     assert hang.uuid in (evidence / "nvml.json").read_text()
@@ -164,7 +164,7 @@ def check(daemon: Asked, hang: Hang, undisturbed: dict[str, bytes]) -> None:
     ends = events_of(daemon, name, "ended")
     outcomes = [end["outcome"] for end in ends]
     if hang.kind == "stop" and outcomes == ["completed"]:
-        pass  # it was told to go on, and was done before it was told to stop
+        pass  # SIGCONT let it finish before SIGTERM arrived
     else:
         assert outcomes == ["interrupted", "completed"]
         assert ends[0]["reason"].startswith(f"It hung in the phase {hang.phase}")
@@ -211,7 +211,7 @@ def test_promise_7_in_scopes_too(
 
 @pytest.fixture
 def quick(folder: Path) -> Iterator[RunningDaemon]:
-    """A daemon that gives trainers a second to save."""
+    """A daemon that gives trainers only one second to save."""
     arguments = ("--supervisor", "process")
     with RunningDaemon(folder, arguments=arguments, env={STOP_LIMIT: "1"}) as running:
         yield running
@@ -233,7 +233,7 @@ def test_a_second_hang_at_the_same_step_stops_the_job_and_says_so(quick: Running
         stacks = (quick.folder("my-lora") / "attempts" / attempt / "evidence" / "stacks.txt").read_text()
         assert "in sleep\n" in stacks
 
-    quick.call(m.RESUME, m.ResumeParameters(name="my-lora"))  # somebody has put it right, they say
+    quick.call(m.RESUME, m.ResumeParameters(name="my-lora"))  # as a user does who has fixed the cause
     quick.wait("my-lora", State.RUNNING)
     quick.call(m.STOP, m.StopParameters(name="my-lora"))
     quick.wait("my-lora", State.STOPPED)
@@ -256,7 +256,7 @@ def test_a_hang_is_only_told_where_the_job_asks_for_no_more(quick: RunningDaemon
     quick.start()
     until(lambda: told(2), what="the next daemon to find it too", deadline_seconds=DEADLINE)
     assert quick.job("my-lora").runtime.state is State.RUNNING
-    (stuck,) = events_of(quick, "my-lora", "stuck")  # once a hang, whoever finds it
+    (stuck,) = events_of(quick, "my-lora", "stuck")  # one event per hang, even after a restart of the daemon
     assert not stuck.get("acts")
     assert not (quick.folder("my-lora") / "attempts" / "001" / "evidence").exists()
     quick.call(m.STOP, m.StopParameters(name="my-lora"))
@@ -296,7 +296,7 @@ def test_a_daemon_that_is_to_act_ends_what_another_only_told_of(quick: RunningDa
 
 
 def test_a_stop_of_the_user_stays_one(quick: RunningDaemon, model: Path) -> None:
-    """A hang that is found while a stop waits for a checkpoint, which never comes."""
+    """The hang is found while a stop waits for a checkpoint that never comes."""
     quick.submit(hanging("my-lora", model, "sleep@training:20", STILL))
     quick.wait_for_step("my-lora", 19)
     quick.call(m.STOP, m.StopParameters(name="my-lora", after_checkpoint=True))
@@ -370,7 +370,7 @@ def test_promise_4_a_gpu_on_which_something_cannot_be_killed_is_put_aside(
     env = {**nvml.environment, STOP_LIMIT: "1", "FLUXGYM_STOP_UNKILLABLE_SECONDS": "1"}
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
         with HungVolume(folder / "volume"):
-            # It hangs where it makes the file: in the kernel.
+            # It hangs in the kernel, creating this file.
             job = hanging("my-lora", model, "sleep@training:20", STILL)
             daemon.submit(once(job, folder / "volume" / "hung"))
             aside = until(lambda: put_aside(daemon), what="the GPU to be put aside", deadline_seconds=DEADLINE)
@@ -379,7 +379,7 @@ def test_promise_4_a_gpu_on_which_something_cannot_be_killed_is_put_aside(
             described = folder / "home/outputs/my-lora/attempts/001/evidence/processes.txt"
             assert "debug_hang_once" in described.read_text()
             daemon.kill()
-            daemon.start()  # the record is the machine's
+            daemon.start()  # the quarantine is recorded per machine and outlasts the daemon
             assert until(lambda: put_aside(daemon), what="the GPU to be shown") == aside
         until(lambda: events_of(daemon, "my-lora", "ended"), what="the trainer to be gone", deadline_seconds=DEADLINE)
         daemon.submit(context("another", model))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's own heartbeat in a real user manager, with the installed unit: each part of the daemon that hangs or
-dies leads to a restart, the running job does not notice, and the next daemon adopts it. A hung NVML restarts nothing.
+"""The daemon's heartbeat in a real user manager, with the installed unit. If a part of the daemon hangs or dies,
+systemd restarts the daemon; the running job does not notice, and the next daemon adopts it. A hung NVML causes no
+restart.
 
-The faults are real ones, made at failpoints of the running daemon; the daemon after it has none.
+The faults are real: failpoints cause them in the running daemon. The restarted daemon has none.
 """
 
 import json
@@ -28,21 +29,21 @@ pytestmark = pytest.mark.systemd
 WATCHDOG_SECONDS = 12
 
 WORK = """while [ ! -e "$0" ]; do echo tick; sleep 0.1; done; exit 3"""
-"""Goes on until there is a file, and ends with an exit code of its own."""
+"""Runs until the file given as its argument exists, then exits with status 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     rule: str
-    """For FLUXGYM_FAILPOINTS."""
+    """The value of FLUXGYM_FAILPOINTS."""
     question: str | None = None
-    """What a client asks, to make it happen; else it comes by itself."""
+    """A request that triggers the fault; None if it occurs without one."""
     why: str
-    """In the daemon's log."""
+    """The reason in the daemon's log."""
     stack: str
-    """A part of the stacks there."""
+    """Text that must appear in the stacks in that log."""
     ends_meanwhile: bool = False
-    """Whether the job ends before the restart, or after it."""
+    """Whether the job ends before the restart rather than after it."""
 
 
 FAULTS = {
@@ -74,13 +75,13 @@ FAULTS = {
 
 
 def settings(manager: UserManager) -> str:
-    """A short WatchdogSec, and a line in a file about each end of the service: there is no journal here."""
+    """A short WatchdogSec, and a record of each end of the service in a file, as there is no journal here."""
     note = f"/bin/sh -c 'echo $SERVICE_RESULT $EXIT_STATUS >>{manager.directory}/ends'"
     return f"[Service]\nWatchdogSec={WATCHDOG_SECONDS}\nExecStopPost={note}\n"
 
 
 def configure(daemon: InstalledDaemon, rule: str = "") -> None:
-    """Of the next start."""
+    """Changes the configuration for the daemon's next start."""
     lines = settings(daemon.manager) + (f"Environment={VARIABLE}={rule}\n" if rule else "")
     folder = daemon.manager.home / ".config" / "systemd" / "user" / f"{SERVICE}.d"
     (folder / "test.conf").write_text(lines)
@@ -89,7 +90,7 @@ def configure(daemon: InstalledDaemon, rule: str = "") -> None:
 
 @contextmanager
 def asked(daemon: InstalledDaemon, question: str | None) -> Iterator[None]:
-    """Somebody waits for an answer that does not come."""
+    """Keeps a client connected that waits for an answer that never comes."""
     with socket.socket(socket.AF_UNIX) as client:
         if question is not None:
             client.connect(str(daemon.socket))
@@ -102,7 +103,7 @@ def restarts(daemon: InstalledDaemon) -> int:
 
 
 def wait_for_beats(daemon: InstalledDaemon, number: int) -> None:
-    """So many times the manager has heard it."""
+    """Waits until the manager has received this many heartbeats."""
     seen: set[str] = set()
 
     def enough() -> bool:
@@ -191,7 +192,8 @@ def test_a_hung_nvml_restarts_nothing(user_manager: UserManager, tmp_path_factor
 
 
 def test_promise_7_a_hang_that_began_before_a_restart_is_found_after_it(daemon: InstalledDaemon) -> None:
-    """The next daemon's looks begin anew, so it is found at most one limit later (docs/watchdog.md)."""
+    """The next daemon observes the job from scratch, so it finds the hang at most one limit later
+    (docs/watchdog.md)."""
     daemon.submit(
         Context(
             name="my-job",

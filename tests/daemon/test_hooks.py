@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks of a real daemon: what they get, and that none of them holds it up."""
+"""Hooks of a real daemon: the data they receive, and that a hook never holds up the daemon."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,21 +14,16 @@ from typing import Any
 import pytest
 
 from fluxgym import methods as m
-from fluxgym.messages import Context, Kind, State, WatchdogMode
-from tests.daemon.running import RunningDaemon
+from fluxgym.messages import State, WatchdogMode
+from tests.daemon.running import DONE, RunningDaemon, program, write_script
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.hooks.web import Web
 
-RESULT = """printf '{"files": []}' > result.json"""
 HANGS = {"interval_seconds": 0.2, "without_phase_seconds": 1.0}
 
 
-def program(name: str, script: str, **changes: Any) -> Context:
-    return Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", script], **changes)
-
-
 def daemon_with(folder: Path, hooks: str) -> RunningDaemon:
-    """One whose configuration file holds this table."""
+    """A daemon whose configuration file has these lines in its [hooks] table."""
     file = folder / "etc/fluxgym/config.toml"
     file.parent.mkdir(parents=True)
     file.touch(mode=0o600)
@@ -35,16 +31,9 @@ def daemon_with(folder: Path, hooks: str) -> RunningDaemon:
     return RunningDaemon(folder, arguments=("--supervisor", "process"), env={"XDG_CONFIG_HOME": str(folder / "etc")})
 
 
-def script(folder: Path, name: str, text: str) -> Path:
-    file = folder / name
-    file.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-    file.chmod(0o700)
-    return file
-
-
 def keeps(folder: Path, name: str) -> Path:
-    """A hook that keeps the object that it gets, in `name`.json."""
-    return script(folder, name, f"cat > {folder}/{name}.new && mv {folder}/{name}.new {folder}/{name}.json")
+    """A hook that stores the object it receives in `name`.json."""
+    return write_script(folder / name, f"cat > {folder}/{name}.new && mv {folder}/{name}.new {folder}/{name}.json")
 
 
 def kept(folder: Path, name: str) -> Any:
@@ -61,7 +50,7 @@ def monitor_log(daemon: RunningDaemon, name: str) -> str:
 def test_each_event_calls_its_hook_with_the_job(folder: Path) -> None:
     hooks = "\n".join(f'on_{event} = ["{keeps(folder, event)}"]' for event in ("stuck", "finish", "fail"))
     with daemon_with(folder, hooks) as daemon:
-        daemon.submit(program("good", RESULT))
+        daemon.submit(program("good", DONE))
         told = kept(folder, "finish")
         assert (told["version"], told["event"], told["text"]) == (1, "finish", "good is completed.")
         described = daemon.call(m.DESCRIBE, m.JobName(name="good")).job
@@ -83,9 +72,53 @@ def test_each_event_calls_its_hook_with_the_job(folder: Path) -> None:
         assert told["evidence"] == str(daemon.folder("still") / "attempts/001/evidence")
 
 
+PROVES_NOTHING = "exec env -i sleep 1000"
+"""Runs without the attempt's mark, so after its shim is killed nothing proves which job it belongs to."""
+
+
+def test_a_lost_job_calls_its_hook_or_that_of_failures(folder: Path) -> None:
+    hooks = "\n".join(f'on_{event} = ["{keeps(folder, event)}"]' for event in ("lost", "fail"))
+    with daemon_with(folder, hooks) as daemon:
+        for name, hook in (("first", "lost"), ("second", "fail")):
+            daemon.submit(program(name, PROVES_NOTHING))
+            pid = started(daemon, name)
+            os.kill(shim_of(daemon, name), signal.SIGKILL)
+            told = kept(folder, hook)
+            assert (told["event"], told["job"]["context"]["name"]) == ("lost", name)
+            assert told["job"]["runtime"]["state"] == "lost"
+            assert told["job"]["runtime"]["advice"].startswith("FluxGym looks again every second")
+            assert told["text"] == (
+                f"{name} is lost. Its supervising process is gone, and its trainer may still run (process {pid}). "
+                "Its GPU stays taken until that is known."
+            )
+            daemon.call(m.STOP, m.StopParameters(name=name))
+            os.kill(pid, signal.SIGKILL)
+            daemon.wait(name, State.STOPPED)
+            if hook == "lost":
+                daemon.stop()
+                config = folder / "etc/fluxgym/config.toml"
+                config.write_text(config.read_text().replace("on_lost", "#"))
+                daemon.start()
+
+
+def started(daemon: RunningDaemon, name: str) -> int:
+    """Returns the program's pid once the journal has recorded it and the program has done its last exec."""
+    daemon.wait(name, State.RUNNING)
+    attempt = daemon.job(name).runtime.attempt
+    assert attempt is not None
+    pid = attempt.pid
+    assert pid is not None
+    until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x001000\x00", what="the program to run")
+    return pid
+
+
+def shim_of(daemon: RunningDaemon, name: str) -> int:
+    return int(next(event for event in daemon.events(name) if event["event"] == "spawned")["shim"]["pid"])
+
+
 def test_an_end_that_no_daemon_saw_is_told_by_the_next_one(folder: Path) -> None:
     with daemon_with(folder, f'on_finish = ["{keeps(folder, "finish")}"]') as daemon:
-        daemon.submit(program("good", f"until test -e {folder}/go; do sleep 0.1; done; {RESULT}"))
+        daemon.submit(program("good", f"until test -e {folder}/go; do sleep 0.1; done; {DONE}"))
         daemon.wait("good", State.RUNNING)
         daemon.kill()
         (folder / "go").touch()
@@ -96,11 +129,11 @@ def test_an_end_that_no_daemon_saw_is_told_by_the_next_one(folder: Path) -> None
 
 def test_a_webhook_gets_it_by_post_and_its_address_is_seen_nowhere(folder: Path) -> None:
     with Web() as web, daemon_with(folder, f'on_finish = "{web.address}/s3cr3t"') as daemon:
-        daemon.submit(program("good", RESULT))
+        daemon.submit(program("good", DONE))
         posted = web.next()
         assert (posted.path, json.loads(posted.body)["job"]["context"]["name"]) == ("/s3cr3t", "good")
         web.status = 500
-        daemon.submit(program("again", RESULT))
+        daemon.submit(program("again", DONE))
         web.next()
         until(lambda: "on_finish failed" in monitor_log(daemon, "again"), what="the failure to be told")
         assert "The hook on_finish failed: it ended with status 1: 127.0.0.1 answered 500" in monitor_log(
@@ -111,7 +144,7 @@ def test_a_webhook_gets_it_by_post_and_its_address_is_seen_nowhere(folder: Path)
 
 def test_no_argument_of_a_process_holds_the_address(folder: Path) -> None:
     with Web() as web, daemon_with(folder, f'on_finish = "{web.address}/hang"') as daemon:
-        daemon.submit(program("good", RESULT))
+        daemon.submit(program("good", DONE))
         assert web.next().path == "/hang"
         assert daemon.process is not None
         helper = [line for line in command_lines(daemon.process.pid) if "post.py" in line]
@@ -120,23 +153,23 @@ def test_no_argument_of_a_process_holds_the_address(folder: Path) -> None:
 
 
 def command_lines(pid: int) -> list[str]:
-    """Of the children of a process."""
+    """The command lines of a process's children."""
     children = "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
     return [Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ") for child in children]
 
 
 def test_hooks_that_hang_hold_nothing_up(folder: Path) -> None:
-    hang = script(folder, "hang", f"echo x >> {folder}/hung; exec sleep 1000")
+    hang = write_script(folder / "hang", f"echo x >> {folder}/hung; exec sleep 1000")
     with daemon_with(folder, f'on_fail = ["{hang}"]\ndeadline_seconds = 3600') as daemon:
         for number in range(6):
             daemon.submit(program(f"bad-{number}", "exit 1"))
         for number in range(6):
             daemon.wait(f"bad-{number}", State.FAILED)
         until(lambda: count(folder) == 4, what="four of them to be called at once")
-        daemon.submit(program("good", RESULT))
+        daemon.submit(program("good", DONE))
         daemon.wait("good", State.COMPLETED)
         assert count(folder) == 4
-        daemon.stop()  # it leaves with status 0, and none of them stays behind
+        daemon.stop()  # the daemon exits with status 0, and no hook stays behind
         assert "sleep 1000" not in all_command_lines(str(folder))
         assert "failed: the daemon was stopped before it ended" in monitor_log(daemon, "bad-0")
 
@@ -147,7 +180,7 @@ def count(folder: Path) -> int:
 
 
 def all_command_lines(folder: str) -> str:
-    """Of the processes that carry the folder in their environment or arguments."""
+    """The command lines of all processes that have the folder in their environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -159,7 +192,7 @@ def all_command_lines(folder: str) -> str:
 
 
 def test_one_that_hangs_and_floods_is_ended_and_told_in_one_line(folder: Path) -> None:
-    flood = script(folder, "flood", "exec yes")
+    flood = write_script(folder / "flood", "exec yes")
     with daemon_with(folder, f'on_fail = ["{flood}"]\ndeadline_seconds = 5') as daemon:
         daemon.submit(program("bad", "exit 1"))
         until(lambda: "on_fail" in monitor_log(daemon, "bad"), what="its end to be told")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real daemon and clients that want all it has (promise 10)."""
+"""A real daemon and clients that try to use up all its resources (promise 10)."""
 
 import resource
 import socket
@@ -16,7 +16,7 @@ CLIENTS = 1100
 
 
 def as_systemd_starts_it(command: Sequence[str | Path], env: Mapping[str, str]) -> subprocess.Popen[str]:
-    """With the 1024 descriptors that a service of a user has (systemd.exec(5): LimitNOFILE)."""
+    """Starts the daemon with 1024 descriptors, the default soft limit of a service (systemd.exec(5), LimitNOFILE)."""
     return popen_here(["sh", "-c", 'ulimit -n 1024; exec "$@"', "sh", *command], env)
 
 
@@ -29,7 +29,7 @@ def test_promise_10_more_clients_than_descriptors_do_not_stop_the_daemons_work(f
         assert first.call(m.INFO, m.Nothing()).version
         for _ in range(CLIENTS):
             clients.enter_context(socket.socket(socket.AF_UNIX)).connect(str(daemon.socket))
-        assert first.call(m.GPUS, m.Nothing()).problem  # a helper process, with pipes to it
+        assert first.call(m.GPUS, m.Nothing()).problem  # starts a helper process, which needs pipes
         clients.close()
         assert "Too many open files" not in daemon.log.read_text()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,35 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job whose files hang, as on a network volume that is away, holds up its own readers and nobody else.
+"""A job whose files hang, as on a network volume that is away, delays only the clients that read them.
 
-The files that hang are real ones: pipes, which nobody opens to write.
+The files are on a real volume that never answers. A pipe would not do: the daemon reads regular files only.
 """
 
 import json
-import os
 import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fluxgym import methods as m
 from fluxgym.client import Connection
-from fluxgym.messages import Context, Kind, State
-from tests.daemon.running import RunningDaemon
+from fluxgym.messages import State
+from tests.daemon.running import RunningDaemon, program
+from tests.harness.hung_volume import HungVolume
 
 READERS = 40
 HUNG = "hung"
 
 
-def program(name: str, script: str) -> Context:
-    return Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", script])
+@contextmanager
+def hanging(path: Path, away: Path) -> Iterator[None]:
+    """Moves the file to a volume that does not answer; restores it at the end."""
+    away.mkdir()
+    path.rename(path.with_name("kept"))
+    with HungVolume(away):
+        path.symlink_to(away / path.name)
+        yield
+    path.unlink()
+    path.with_name("kept").rename(path)
 
 
 @contextmanager
 def readers(daemon: RunningDaemon, question: dict[str, Any]) -> Iterator[list[socket.socket]]:
-    """Clients that have put a question about the job, and wait for its answer."""
+    """Clients that have asked about the job and are waiting for an answer."""
     with ExitStack() as stack:
         waiting = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(READERS)]
         for reader in waiting:
@@ -46,16 +55,16 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", QUESTIONS)
 def test_promise_10_a_job_whose_files_hang_delays_no_other_job_and_no_other_client(
-    daemon: RunningDaemon, what: str
+    daemon: RunningDaemon, what: str, tmp_path: Path
 ) -> None:
     for name in (HUNG, "over"):
         daemon.submit(program(name, f"echo line of {name}; exit 3"))
         daemon.wait(name, State.FAILED)
-    path = daemon.folder(HUNG) / what
-    path.unlink()
-    os.mkfifo(path)
-    with readers(daemon, QUESTIONS[what]) as waiting:
-        # What needs no disk of that job, and what needs that of another.
+    with (
+        hanging(daemon.folder(HUNG) / what, tmp_path / "away"),
+        readers(daemon, QUESTIONS[what]) as waiting,
+    ):
+        # Requests that need no file of the hung job, some of which read another job's files.
         assert {job.context.name for job in daemon.jobs()} == {HUNG, "over"}
         assert daemon.job(HUNG).runtime.state is State.FAILED
         assert not select.select(waiting, [], [], 0)[0], "its status came after the answers that wait for the disk"
@@ -64,29 +73,27 @@ def test_promise_10_a_job_whose_files_hang_delays_no_other_job_and_no_other_clie
             assert log.startswith("line of over\n")
             assert list(connection.stream(m.HISTORY, m.JobName(name="over")))
         assert daemon.call(m.CHECKPOINTS, m.JobName(name="over")).checkpoints == []
-        daemon.submit(program("next", """echo '{"files": []}' > result.json"""))
+        daemon.submit(program("next"))
         daemon.wait("next", State.COMPLETED)
-    # And at the end of the test the daemon leaves, although some of its threads never come back.
 
 
-def test_promises_8_and_10_a_daemon_starts_although_the_journal_of_a_job_hangs(daemon: RunningDaemon) -> None:
+def test_promises_8_and_10_a_daemon_starts_although_the_journal_of_a_job_hangs(
+    daemon: RunningDaemon, tmp_path: Path
+) -> None:
     for name in (HUNG, "over"):
         daemon.submit(program(name, "exit 3"))
         daemon.wait(name, State.FAILED)
     daemon.stop()
-    path = daemon.folder(HUNG) / "events.jsonl"
-    path.rename(path.with_name("kept"))
-    os.mkfifo(path)
-    daemon.start()
-    assert {job.context.name: job.runtime.state for job in daemon.jobs()} == {
-        HUNG: State.DAMAGED,
-        "over": State.FAILED,
-    }
-    assert "its volume does not answer within 20 s" in str(daemon.job(HUNG).runtime.reason)
-    assert any("Damaged jobs: hung" in reason for reason in daemon.info().degraded)
-    daemon.submit(program("next", """echo '{"files": []}' > result.json"""))
-    daemon.wait("next", State.COMPLETED)
+    with hanging(daemon.folder(HUNG) / "events.jsonl", tmp_path / "away"):
+        daemon.start()
+        assert {job.context.name: job.runtime.state for job in daemon.jobs()} == {
+            HUNG: State.DAMAGED,
+            "over": State.FAILED,
+        }
+        assert "its volume does not answer within 20 s" in str(daemon.job(HUNG).runtime.reason)
+        assert any("Damaged jobs: hung" in reason for reason in daemon.info().degraded)
+        daemon.submit(program("next"))
+        daemon.wait("next", State.COMPLETED)
     daemon.stop()
-    path.with_name("kept").rename(path)
     daemon.start()
     assert daemon.job(HUNG).runtime.state is State.FAILED

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A home of an older FluxGym: its trainings are jobs, its files stay as they are, and one goes on from its state."""
+"""A home of an older FluxGym: its trainings become jobs, its files stay unchanged, and a training can be resumed."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ PROCESS = ("--supervisor", "process")
 
 @pytest.fixture
 def older(folder: Path) -> Iterator[RunningDaemon]:
-    """A daemon on the fork's home, with some of the original's trainings."""
+    """A daemon on the home of the fork, with some trainings of the original program."""
     for name in ("fork", "original"):
         shutil.copytree(make.HERE / name, folder / "home", dirs_exist_ok=True)
     with RunningDaemon(folder, arguments=PROCESS) as running:
@@ -119,7 +119,7 @@ TRAIN = """accelerate launch \\
 
 
 def make_older(folder: Path, name: str, model: Path) -> None:
-    """Turns a job that was stopped into what the older program would have left of it."""
+    """Turns a stopped job into what the older program would have left behind."""
     for made in ("events.jsonl", "ui_state.json", "metrics.jsonl", "monitor.log", "sample_prompts.txt"):
         (folder / made).unlink(missing_ok=True)
     for made in ("attempts", "dataset"):
@@ -156,7 +156,7 @@ def test_promise_5_a_resumed_one_ends_as_if_nothing_had_happened(
 
 
 def test_promise_5_one_that_sd_scripts_trained_goes_on_with_our_trainer(folder: Path, model: Path) -> None:
-    """From the end of the epoch in the state's name; its counter restarts at each resume (trainers.md 1.5)."""
+    """It resumes after the epoch in the state's name: the step counter of sd-scripts restarts at each resume."""
     with RunningDaemon(folder, arguments=PROCESS) as daemon:
         daemon.submit(context("my-lora", model))
         daemon.reach("my-lora", 33)
@@ -180,7 +180,7 @@ def test_promise_5_one_that_sd_scripts_trained_goes_on_with_our_trainer(folder: 
 
 
 def nothing_is_lost(before: dict[str, tuple[int, bytes]], after: dict[str, tuple[int, bytes]]) -> None:
-    """Every old file lies where it was or was kept before it was written over; a log was appended to."""
+    """Checks that each old file is unchanged, or was kept before it was overwritten; logs may have grown."""
     for name, (time, content) in before.items():
         if name.endswith(".log"):
             assert after[name][1].startswith(content)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trainer leaves behind: it is stopped, and its GPU is kept until it is gone."""
+"""A process that a trainer leaves behind is stopped, and its GPU stays leased until the process is gone."""
 
 from pathlib import Path
 
 from fluxgym.messages import State
 from tests.daemon.running import RunningDaemon, context
 
-# A trainer that fails at once and leaves a worker, which notes each SIGTERM and goes on.
+# A trainer that fails immediately and leaves a worker, which records each SIGTERM and keeps running.
 TRAINER = """
 import os, signal, sys, time
 from pathlib import Path

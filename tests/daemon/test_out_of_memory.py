@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel kills a trainer for want of memory: that is its end, and nobody else's."""
+"""The kernel kills a trainer for lack of memory: that ends its attempt, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import Context, ExitKind, FailureKind, Kind, State
+from fluxgym.messages import ExitKind, FailureKind, State
 from tests.daemon.installed import SERVICE, SOCKET, InstalledDaemon
+from tests.daemon.running import program
 from tests.harness import cgroups
 from tests.harness.user_manager import UserManager
-from tests.harness.waiting import until
 
 pytestmark = pytest.mark.systemd
 
@@ -33,25 +33,23 @@ def daemon(user_manager: UserManager) -> Iterator[InstalledDaemon]:
 
 @contextlib.contextmanager
 def little_memory(daemon: InstalledDaemon, unit: str) -> Iterator[bool]:
-    """A limit for all processes of a unit; whether it is cgroup2's, which counts the kernel's kills in it.
+    """Limits the memory of all processes of a unit. Yields whether cgroup2 enforces the limit and so counts the
+    kernel's kills.
 
-    On a host that still has cgroup v1 the controller is there, and a group of that tree does what MemoryMax= would.
+    On a host that still uses cgroup v1 for memory, the processes move to a v1 group with the limit of MemoryMax=.
     """
     group = daemon.manager.group_of_unit(unit)
     daemon.manager.systemctl("set-property", "--runtime", unit, f"MemoryMax={LIMIT}", "MemorySwapMax=0")
     if (group / "memory.max").exists():
         yield True
         return
-    limited = memory_tree() / f"{cgroups.PREFIX}-{group.parent.parent.name}-memory"
-    limited.mkdir()
+    limited = cgroups.make_group(memory_tree())
     (limited / "memory.limit_in_bytes").write_text(str(LIMIT))
-    with contextlib.suppress(FileNotFoundError):  # only where the kernel counts swap
+    with contextlib.suppress(FileNotFoundError):  # exists only where the kernel accounts for swap
         (limited / "memory.memsw.limit_in_bytes").write_text(str(LIMIT))
-    for pid in cgroups.processes_in(group):
-        (limited / "cgroup.procs").write_text(str(pid))
+    cgroups.move_all(group, limited)
     yield False
-    until(lambda: not (limited / "cgroup.procs").read_text(), what="the group to be empty")
-    limited.rmdir()
+    cgroups.remove_group(limited)
 
 
 def memory_tree() -> Path:
@@ -65,7 +63,7 @@ def memory_tree() -> Path:
 def test_promise_2_a_trainer_that_the_kernel_kills_for_memory(daemon: InstalledDaemon) -> None:
     for name, script in {"greedy": GREEDY, "modest": MODEST}.items():
         command = script.format(go=daemon.home / "go")
-        daemon.submit(Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", command]))
+        daemon.submit(program(name, command))
         daemon.wait(name, State.RUNNING)
     pid = daemon.pid
     with little_memory(daemon, daemon.unit_of("greedy")) as counted:

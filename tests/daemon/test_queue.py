@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue with the real daemon: hold, order, edit, dependencies, pause, programs, GPUs, what is tried again.
+"""The queue with the real daemon: hold, order, edit, dependencies, pause, programs, GPUs and retries.
 
-Programs are jobs of milliseconds; trainings are used only where one is needed.
+Most jobs are programs that take milliseconds; trainings are used only where a test needs one.
 """
 
 import json
@@ -12,27 +12,23 @@ from typing import Any
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import FileMissing, FluxgymError, InvalidSetting, NoSuchJob, WrongState
 from fluxgym.messages import Context, ExitKind, Failure, FailureKind, Job, Kind, RestartPolicy, State, WaitingFor
 from fluxgymd.core.failure import advice
-from tests.daemon.running import RunningDaemon, context
+from tests.daemon.running import DONE, RunningDaemon, context, program, write_script
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.waiting import until
-from tests.store.files import our_state
+from tests.store.files import LORA, our_state
 
 PROCESS = ("--supervisor", "process")
-DONE = """echo '{"files": []}' > result.json"""
-
-
-def program(name: str, script: str = DONE, **settings: Any) -> Context:
-    return Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", script], **settings)
 
 
 def waits_for(daemon: RunningDaemon, name: str, reason: WaitingFor) -> Job:
-    """Until the scheduler has said that the job waits for this."""
+    """Waits until the scheduler reports this reason for the job to wait."""
 
     def look() -> Job | None:
         job = daemon.job(name)
@@ -42,7 +38,7 @@ def waits_for(daemon: RunningDaemon, name: str, reason: WaitingFor) -> Job:
 
 
 def begun(daemon: RunningDaemon, *names: str) -> list[str]:
-    """The jobs in the order in which their first attempts were begun."""
+    """The jobs in the order in which their first attempts began."""
     first = {name: next(line["at"] for line in daemon.events(name) if line["event"] == "reserved") for name in names}
     return sorted(first, key=lambda name: first[name])
 
@@ -82,7 +78,7 @@ def stop(daemon: RunningDaemon, name: str, *, after_checkpoint: bool | None = No
 def refused(
     call: Callable[..., object], *arguments: Any, error: type[FluxgymError] = WrongState, **changes: Any
 ) -> str:
-    """What the daemon says to a call that it does not carry out."""
+    """The message with which the daemon refuses a call."""
     with pytest.raises(error) as refusal:
         call(*arguments, **changes)
     return refusal.value.message
@@ -106,7 +102,7 @@ def test_a_held_job_waits_until_it_is_released(daemon: RunningDaemon) -> None:
     release(daemon, "second")
     daemon.wait("second", State.COMPLETED)
     assert kinds(daemon, "second")[:3] == ["submitted", "held", "released"]
-    # A held job can be cancelled, and a resume is a wish to run.
+    # A held job can be cancelled, and resuming a job releases it.
     daemon.submit(program("third", held=True))
     assert stop(daemon, "third").runtime.state is State.STOPPED
     resume(daemon, "third")
@@ -123,19 +119,19 @@ def test_the_order_is_that_of_priorities_ranks_and_moves(folder: Path) -> None:
             daemon.call(m.MOVE, m.MoveParameters(name=name, before=before))
 
         move("c", before="a")
-        move("d")  # to the front, and with the priority of the front
+        move("d")  # moves it to the front and gives it the priority there
         moved = daemon.job("d").context
         assert moved.priority == 5
         assert refused(move, "a", before="a") == "The job a: it cannot be put before itself."
         refused(move, "a", before="nobody", error=NoSuchJob)
-        edit(daemon, name="d", program=["/bin/sh", "-c", f"true; {DONE}"])  # does not undo the move
-        for _ in range(15):  # to and fro, until no number is left between the ranks of two of them
+        edit(daemon, name="d", program=["/bin/sh", "-c", f"true; {DONE}"])  # an edit does not undo the move
+        for _ in range(15):  # back and forth, until no number is left between two ranks
             move("b", before="a")
             move("c", before="b")
             move("c", before="a")
             move("b", before="c")
         order = ["d", "urgent", "b", "c", "a", "some-day"]
-        assert kinds(daemon, "a").count("moved") > 0  # it has made room
+        assert kinds(daemon, "a").count("moved") > 0  # the daemon has renumbered, to make room
         daemon.call(m.CONTINUE, m.Nothing())
         for name in order:
             daemon.wait(name, State.COMPLETED)
@@ -162,7 +158,7 @@ def test_what_waits_can_be_edited_and_is_checked_as_at_a_submit(daemon: RunningD
     refused(edit, daemon, name="my-job", program=["/no/such/program"], error=FileMissing)
     refused(edit, daemon, name="my-job", after=["nobody"], error=NoSuchJob)
     refused(edit, daemon, name="nobody", priority=1, error=NoSuchJob)
-    assert daemon.events("my-job") == before  # a refused change has changed nothing
+    assert daemon.events("my-job") == before  # a refused edit changes nothing
 
     edited = edit(daemon, name="my-job", program=["/bin/sh", "-c", DONE], priority=3).context
     assert (edited.priority, edited.program) == (3, ["/bin/sh", "-c", DONE])
@@ -262,7 +258,7 @@ OUTCOMES = {
         "It left with exit status 0, but 'a.txt' has 2 bytes, and result.json says 3.",
     ),
     "nonsense": ("echo done > result.json", "It left with exit status 0, but result.json cannot be read: "),
-    "hostile": ("mkfifo result.json", "It left with exit status 0, but result.json is not a file."),
+    "hostile": ("mkfifo result.json", "It left with exit status 0, but result.json cannot be read: it is a FIFO, "),
     "failed": (f"{DONE}; echo oh no; exit 7", "It left with exit status 7: oh no."),
 }
 
@@ -278,7 +274,7 @@ def test_a_program_is_completed_by_its_result(daemon: RunningDaemon) -> None:
         assert (told.reason or "").startswith(reason), name
         assert told.failure is not None
         assert (told.failure.kind, told.result) == (FailureKind.OTHER, None)
-    # Of an earlier attempt it is no result.
+    # A result.json of an earlier attempt does not count.
     edit(daemon, name="failed", program=["/bin/true"])
     resume(daemon, "failed")
     until(lambda: kinds(daemon, "failed").count("ended") == 2, what="the second attempt to end")
@@ -327,14 +323,20 @@ def test_each_failure_has_its_kind_and_its_advice(daemon: RunningDaemon) -> None
         FailureKind.MISSING_FILE: "cat /nowhere",
         FailureKind.DISK_FULL: "cat /bin/sh > /dev/full",
         FailureKind.GPU_OUT_OF_MEMORY: "echo 'torch.OutOfMemoryError: CUDA out of memory.'; exit 1",
-        FailureKind.OTHER: "exit 2",  # what it means only the program knows
+        FailureKind.OTHER: "exit 2",  # only the program knows what 2 means
     }
     for kind, script in scripts.items():
         daemon.submit(program(kind.replace("_", "-"), script))
     for kind in scripts:
         name = kind.replace("_", "-")
         failure = daemon.wait(name, State.FAILED).runtime.failure
-        assert failure == Failure(kind=kind, advice=advice(kind, name=name))
+        log_is_empty = daemon.training_log(name) == ""
+        assert failure == Failure(kind=kind, advice=advice(kind, name=name, log_is_empty=log_is_empty))
+        assert not (log_is_empty and "fluxgymctl logs" in failure.advice)
+    daemon.submit(program("talkative", "echo so; exit 2"))
+    failure = daemon.wait("talkative", State.FAILED).runtime.failure
+    assert failure is not None
+    assert failure.advice == "`fluxgymctl logs talkative` says more."
     assert daemon.job("killed").runtime.reason == "It was killed by SIGKILL."
 
 
@@ -393,7 +395,7 @@ def test_a_failure_is_tried_again_after_pauses_and_not_for_ever(daemon: RunningD
 
 
 def turn_back(journal: Path, *, seconds: float) -> None:
-    """As if all of it had happened so much earlier."""
+    """Makes the journal look as if everything had happened this many seconds earlier."""
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     for line in lines:
         for key in ("at", "notBefore"):
@@ -402,47 +404,55 @@ def turn_back(journal: Path, *, seconds: float) -> None:
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_a_failure_is_tried_again_at_once_while_checkpoints_advance(daemon: RunningDaemon, folder: Path) -> None:
+def test_a_failure_is_tried_again_at_once_while_checkpoints_advance(folder: Path, model: Path) -> None:
+    """The trainer is a shell script that fails after each checkpoint."""
     states = [our_state(folder / f"state-{number}", epoch=number, step=10 * number) for number in (1, 2)]
-    first, second = (shlex.quote(str(state)) for state in states)
-    script = f"""
-        if [ -e advances-000002-state ]; then {DONE}; exit 0; fi
+    first, second, lora = (shlex.quote(str(path)) for path in (*states, folder / "lora"))
+    (folder / "lora").write_bytes(LORA)
+    (folder / "trainer").mkdir()
+    (folder / "trainer" / "flux_train_network.py").write_text(f"""
+        if [ -e advances-000002-state ]; then cp {lora} advances.safetensors; exit 0; fi
         if [ -e advances-000001-state ]; then cp -r {second} advances-000002-state; exit 1; fi
         cp -r {first} advances-000001-state; exit 1
-    """
-    daemon.submit(program("advances", script, restart=RestartPolicy.ON_FAILURE))
-    daemon.wait("advances", State.COMPLETED)
-    assert [line.get("checkpointStep") for line in daemon.events("advances") if line["event"] == "ended"] == [
-        10,
-        20,
-        20,
-    ]
+    """)
+    env = {"FLUXGYM_TRAINER_PATH": str(folder / "trainer"), "FLUXGYM_TRAINER_PYTHON": "/bin/sh"}
+    with RunningDaemon(folder, arguments=PROCESS, env=env) as daemon:
+        daemon.submit(context("advances", model, restart=RestartPolicy.ON_FAILURE))
+        daemon.wait("advances", State.COMPLETED)
+        ends = [line for line in daemon.events("advances") if line["event"] == "ended"]
+    assert [end["checkpointStep"] for end in ends] == [10, 20, 20]
 
 
 def test_a_wrong_setting_is_named_corrected_and_the_training_goes_on(daemon: RunningDaemon, model: Path) -> None:
+    block = {"network_args": ["train_double_block_indices=99"]}
     wrong = context("my-lora", model, epochs=1)
-    assert wrong.trainer_options is not None
-    # Whether the model has such a block is known at the start; words that no model takes are refused at the submit.
-    wrong.trainer_options["network_args"] = ["train_double_block_indices=99"]
-    daemon.submit(wrong)
-    told = daemon.wait("my-lora", State.FAILED).runtime
-    assert told.failure is not None
-    assert told.failure.kind is FailureKind.BAD_SETTING
-    assert "names block 99" in (told.reason or "")
-    with pytest.raises(InvalidSetting, match="--lr_scheduler: invalid choice: 'roller_coaster'"):
-        edit(daemon, name="my-lora", trainer_options={"lr_scheduler": ["roller_coaster"]})
-    right = {"network_args": ["train_double_block_indices=0"]}
-    edit(daemon, name="my-lora", trainer_options=right, save_every_epochs=2)
+    given = wrong.trainer_options
+    assert given is not None
+    with pytest.raises(InvalidSetting, match="names block 99"):
+        daemon.submit(replace(wrong, trainer_options=given | block))
+    # Which kernels exist is known only on the GPU, when the training starts.
+    daemon.submit(replace(wrong, trainer_options=given | {"attention": ["efficient"]}))
+    failed = daemon.wait("my-lora", State.FAILED).runtime
+    assert failed.failure is not None
+    assert failed.failure.kind is FailureKind.BAD_SETTING
+    assert "needs an NVIDIA GPU" in (failed.reason or "")
+    for options, sentence in ((block, "names block 99"), ({"lr_scheduler": ["roller_coaster"]}, "'roller_coaster'")):
+        with pytest.raises(InvalidSetting, match=sentence):
+            edit(daemon, name="my-lora", trainer_options=options)
+    edit(daemon, name="my-lora", trainer_options={"attention": ["auto"]}, save_every_epochs=2)
     resume(daemon, "my-lora")
     done = daemon.wait("my-lora", State.COMPLETED).context
-    assert done.trainer_options == {**wrong.trainer_options, **right}
+    assert done.trainer_options == {**given, "attention": ["auto"]}
     assert done.save_every_epochs == 2
 
 
 def test_promise_4_gpus_are_given_as_they_were_asked_for(nvml_library: Path, folder: Path, model: Path) -> None:
     nvml = Nvml(nvml_library, folder / "nvml.txt")
     nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"), gpu("GPU-cccc"))
-    with RunningDaemon(folder, arguments=PROCESS, env=nvml.environment) as daemon:
+    # No such GPU exists, so a job that holds one only sleeps.
+    python = write_script(folder / "python", 'case "$*" in *describe.py*) exit 1 ;; esac; exec sleep 1000')
+    env = {**nvml.environment, "FLUXGYM_TRAINER_PYTHON": str(python)}
+    with RunningDaemon(folder, arguments=PROCESS, env=env) as daemon:
         daemon.call(m.GPUS, m.Nothing())
 
         def gpus(name: str) -> list[str]:
@@ -466,11 +476,11 @@ def test_promise_4_gpus_are_given_as_they_were_asked_for(nvml_library: Path, fol
         daemon.submit(context("both", model, gpu_count=2, epochs=1000))
         waits_for(daemon, "both", WaitingFor.GPU)
         daemon.submit(context("small", model, epochs=1000))
-        waits_for(daemon, "small", WaitingFor.GPU)  # GPU-bbbb is kept for the job before it
+        waits_for(daemon, "small", WaitingFor.GPU)  # GPU-bbbb is reserved for `both`, which is ahead in the queue
         daemon.submit(program("captions"))
         daemon.wait("captions", State.COMPLETED)
 
-        # The leases are the jobs', and the queue's order stays: a restart changes neither.
+        # Leases and ranks are recorded with the jobs: a restart changes neither.
         daemon.kill()
         daemon.start()
         waits_for(daemon, "small", WaitingFor.GPU)
@@ -485,14 +495,14 @@ def test_promise_4_gpus_are_given_as_they_were_asked_for(nvml_library: Path, fol
 
 
 def test_a_stop_in_the_moment_of_the_end_is_not_lost(daemon: RunningDaemon) -> None:
-    """Each program ends as an interruption, which would go on by itself, while it is being stopped."""
+    """Each program ends as if interrupted, which FluxGym would normally resume, while the user stops it."""
     for number in range(20):
         name = f"job-{number}"
         daemon.submit(program(name, "while [ ! -e go ]; do :; done; kill -TERM $$"))
         daemon.wait(name, State.RUNNING)
         (daemon.folder(name) / "go").touch()
         for _ in range(number):
-            daemon.info()  # the stop falls before, into and behind the end
+            daemon.info()  # so that stops arrive before, during and after the end
         stop(daemon, name)
         daemon.wait(name, State.STOPPED)
         told = kinds(daemon, name)

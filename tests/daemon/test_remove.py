@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Removing a job: whoever was told that it has ended can remove it."""
+"""A client that has been told that a job ended can remove it."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The socket outlives its daemon, however often that is restarted and however long it cannot start."""
+"""The socket outlives the daemon, however often the daemon is restarted and however long it cannot start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness.waiting import DEADLINE_SECONDS, until
 pytestmark = pytest.mark.systemd
 
 OFTEN = 10
-"""More than systemd's own limit for a unit, which is 5 in 10 seconds."""
+"""More starts than systemd allows a unit by default, which is 5 in 10 seconds."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_client_waits_for_a_daemon_that_cannot_start_and_is_told_so(daemon: In
     daemon.manager.systemctl("kill", "--kill-whom=main", "--signal=KILL", SERVICE)
     client = daemon.manager.popen(
         [sys.executable, "-m", "fluxgymctl", "daemon"],
-        # The client would refuse the file, too.
+        # The client would refuse the broken file too, so it must not find it.
         env={"PYTHONPATH": str(ROOT), "FLUXGYM_SOCKET": str(daemon.socket), "XDG_CONFIG_HOME": "/none"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interrupted in every way and at any step, a job ends with the LoRA of a run that nothing happened to."""
+"""However and whenever it is interrupted, a job ends with the same LoRA as an uninterrupted run."""
 
 import json
 import os
@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fluxgym import methods as m
+from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.messages import Context, FailureKind, State
 from tests.daemon.installed import InstalledDaemon
-from tests.daemon.running import Asked, RunningDaemon, context, tensors
+from tests.daemon.running import Asked, RunningDaemon, context, tensors, tiny_model
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 
@@ -25,12 +27,12 @@ EPOCHS, STEPS_PER_EPOCH = 6, 16
 STEPS = EPOCHS * STEPS_PER_EPOCH
 
 Kill = Callable[[int, str], None]
-"""Ends an attempt: TERM or KILL for the trainer, `KILL all` for everything of it."""
+"""Ends an attempt, given its number: TERM or KILL for the trainer, `KILL all` for all its processes."""
 
 
 @pytest.fixture(scope="module")
 def long_run(model: Path) -> Iterator[dict[str, bytes]]:
-    """The tensors of a run that nothing happened to."""
+    """The tensors of an uninterrupted run."""
     folder = Path(tempfile.mkdtemp(prefix="fg-"))
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
         daemon.submit(context("undisturbed", model, epochs=EPOCHS))
@@ -59,7 +61,7 @@ def interrupt_five_times(daemon: Asked, model: Path, long_run: dict[str, bytes],
     daemon.submit(context("my-lora", model, epochs=EPOCHS))
     step = 0
     for number, way in enumerate(("TERM", "KILL", "TERM", "KILL all", "TERM"), start=1):
-        # What is killed loses its steps since the last state: far enough for one more, so that the job gets on.
+        # SIGKILL loses the steps since the last state, so let the attempt first get far enough to save another one.
         step += draw.randint(2, 12) if way == "TERM" else draw.randint(STEPS_PER_EPOCH + 1, 26)
         print(f"attempt {number}: SIG{way} at step {step}")
         daemon.reach("my-lora", step, attempt=number)
@@ -77,15 +79,15 @@ def interrupt_five_times(daemon: Asked, model: Path, long_run: dict[str, bytes],
     assert [event["outcome"] for event in ended] == [
         *("interrupted", "failed", "interrupted", "interrupted", "interrupted", "completed")
     ]
-    # Each goes on exactly where the one before it had saved last, and the last one ends at the planned step.
+    # Each attempt resumes exactly where the last one saved, and the final one ends at the planned step.
     assert [event.get("step", 0) for event in begun] == [0, *(event["checkpointStep"] for event in ended[:-1])]
     lost = [event.get("stepsLost", 0) for event in ended]
-    assert (lost[0], lost[2], lost[4]) == (0, 0, 0)  # it saves on SIGTERM
+    assert (lost[0], lost[2], lost[4]) == (0, 0, 0)  # it saves on SIGTERM, so no steps are lost
     assert ended[-1]["step"] == STEPS
     result = daemon.folder("my-lora") / "my-lora.safetensors"
     assert metadata(result)["ss_steps"] == str(STEPS)
     assert tensors(result) == long_run
-    # Retention comes after the end is recorded.
+    # Old states are deleted after the end is recorded.
     until(lambda: len(list(daemon.folder("my-lora").glob("*-state*"))) == 3, what="three states to be left")
 
 
@@ -115,7 +117,7 @@ def test_promise_5_in_scopes_too(user_manager: UserManager, model: Path, long_ru
             user_manager.systemctl("kill", "--kill-whom=all", "--signal=KILL", unit)
         else:
             trainer = event_of(daemon, "my-lora", "started", number)["trainer"]["pid"]
-            user_manager.run(["kill", f"-{way}", str(trainer)])
+            user_manager.send_signal(trainer, signal.Signals[f"SIG{way}"])
 
     try:
         interrupt_five_times(daemon, model, long_run, kill, seed=6)
@@ -132,22 +134,42 @@ def test_promise_5_a_changed_setting_is_explained_and_the_job_never_begins_anew(
     daemon.wait("my-lora", State.STOPPED)
     saved = newest_step(daemon, "my-lora")
 
-    daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", network_dim=8)))
-    daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
-    failed = daemon.wait("my-lora", State.FAILED).runtime
-    assert failed.reason == (
-        f"Its checkpoint my-lora-step{saved:08d}-state does not fit its settings: "
-        "its rank is 4, and 8 is asked for (network_dim)."
-    )
-    assert failed.failure is not None
-    assert failed.failure.kind is FailureKind.NOT_RESUMABLE
-    assert [event["event"] for event in daemon.events("my-lora")][-3:] == ["edited", "resume_asked", "barred"]
+    events = daemon.events("my-lora")
+    with pytest.raises(InvalidSetting) as refusal:
+        daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", network_dim=8)))
+    assert f"my-lora-step{saved:08d}-state" in refusal.value.message
+    assert "network_dim" in refusal.value.message
+    assert daemon.events("my-lora") == events
 
-    daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", network_dim=4)))
+    daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", learning_rate=2e-3, keep_states=5)))
     daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
     daemon.wait("my-lora", State.COMPLETED)
     assert event_of(daemon, "my-lora", "reserved", 2)["step"] == saved
     assert tensors(daemon.folder("my-lora") / "my-lora.safetensors") == undisturbed
+
+
+def test_promise_5_what_would_fail_in_its_first_minute_is_not_started_and_can_be_resumed_when_it_is_put_right(
+    daemon: RunningDaemon, model: Path, folder: Path
+) -> None:
+    encoder = folder / "t5.safetensors"
+    shutil.copy(model / "t5xxl_fp16.safetensors", encoder)
+    files = msgspec.structs.replace(tiny_model(model), t5xxl=str(encoder))
+    daemon.submit(msgspec.structs.replace(context("my-lora", model, epochs=1, held=True), model=files))
+    encoder.rename(folder / "away")
+    daemon.call(m.RELEASE, m.JobName(name="my-lora"))
+    failed = daemon.wait("my-lora", State.FAILED).runtime
+    assert failed.reason is not None
+    assert failed.reason.startswith(f"There is no file {encoder}, where T5-XXL was looked for")
+    assert failed.failure is not None
+    assert failed.failure.kind is FailureKind.MISSING_FILE
+    assert [event["event"] for event in daemon.events("my-lora")] == ["submitted", "released", "barred"]
+
+    with pytest.raises(FileMissing, match=r"where T5-XXL was looked for"):
+        daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
+    assert [event["event"] for event in daemon.events("my-lora")][-1] == "barred"
+    (folder / "away").rename(encoder)
+    assert daemon.call(m.RESUME, m.ResumeParameters(name="my-lora")).warnings == []
+    daemon.wait("my-lora", State.COMPLETED)
 
 
 SD_SCRIPTS = Path(__file__).parent / "sd_scripts"
@@ -157,7 +179,7 @@ SD_SCRIPTS = Path(__file__).parent / "sd_scripts"
 def test_promise_5_sd_scripts_trains_each_epoch_once_after_any_number_of_kills(
     folder: Path, model: Path, seed: int
 ) -> None:
-    """Killed anywhere, also while it writes a state in place; its own counter is wrong from the second attempt on."""
+    """Killed anywhere, even while writing a state in place. From the second attempt on its step counter is wrong."""
     draw = random.Random(seed)
     trainer = {"FLUXGYM_TRAINER_PATH": str(SD_SCRIPTS), "FLUXGYM_TRAINER_PYTHON": sys.executable}
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=trainer) as daemon:
@@ -171,7 +193,7 @@ def test_promise_5_sd_scripts_trains_each_epoch_once_after_any_number_of_kills(
             done = max((state.epoch or 0 for state in found if state.complete), default=0)
             daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
         daemon.wait("my-lora", State.COMPLETED)
-        assert event_of(daemon, "my-lora", "ended", 6)["step"] == 12 * STEPS_PER_EPOCH  # as its bar told it
+        assert event_of(daemon, "my-lora", "ended", 6)["step"] == 12 * STEPS_PER_EPOCH  # as its progress bar reported
         trained = json.loads(metadata(daemon.folder("my-lora") / "my-lora.safetensors")["trained"])
         assert trained == list(range(1, 13))
         begun = [event for event in daemon.events("my-lora") if event["event"] == "reserved"]
@@ -185,7 +207,7 @@ def test_promise_5_sd_scripts_trains_each_epoch_once_after_any_number_of_kills(
 
 
 def kill_at(daemon: RunningDaemon, attempt: int, words: str) -> None:
-    """SIGKILL to the trainer once this attempt has printed these words."""
+    """Sends SIGKILL to the trainer once this attempt has printed this text."""
     pid = event_of(daemon, "my-lora", "started", attempt)["trainer"]["pid"]
     begin = event_of(daemon, "my-lora", "reserved", attempt)["logOffset"]
     log = daemon.folder("my-lora") / "training.log"

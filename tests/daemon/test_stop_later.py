@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stop after the next checkpoint stays what the user asked for, whatever happens to the daemon or to sight."""
+"""A stop after the next checkpoint remains in force, whatever happens to the daemon or to the shim."""
 
 import os
 import signal
@@ -9,15 +9,16 @@ from fluxgym import methods as m
 from fluxgym.messages import State
 from fluxgymd.attempts import records_on_disk
 from tests.daemon.running import RunningDaemon, context
+from tests.harness.waiting import until
 from tests.store.files import our_state
 
 NAME = "my-lora"
 STEPS = 100
-"""More than a trainer does that has been told to leave."""
+"""More steps than a trainer does after it was told to stop."""
 
 
 def begin(daemon: RunningDaemon, model: Path) -> None:
-    """A training that makes no checkpoint by itself, and is to be stopped after its next one."""
+    """Starts a training that saves no checkpoint in the time of a test, and asks to stop it after the next one."""
     daemon.submit(context(NAME, model, epochs=1000, save_every_epochs=1000))
     daemon.wait_for_step(NAME, 1)
     reply = daemon.call(m.STOP, m.StopParameters(name=NAME, after_checkpoint=True))
@@ -46,15 +47,17 @@ def test_a_checkpoint_that_came_while_the_daemon_was_away_is_the_next_one(daemon
     assert (asked["afterCheckpoint"], asked["newestCheckpoint"]) == (True, "")
 
 
-def test_sight_of_it_is_lost_and_it_still_waits_for_its_checkpoint(daemon: RunningDaemon, model: Path) -> None:
+def test_its_shim_is_killed_and_it_still_waits_for_its_checkpoint(daemon: RunningDaemon, model: Path) -> None:
     begin(daemon, model)
     shim = records_on_disk.read(daemon.folder(NAME) / "attempts" / "001").shim
     assert shim is not None
     os.kill(shim.process.pid, signal.SIGKILL)
-    progress = daemon.wait(NAME, State.LOST).runtime.progress
-    assert progress is not None
-    assert progress.step is not None
-    daemon.wait_for_step(NAME, progress.step + STEPS)
+    until(lambda: daemon.job(NAME).runtime.reason, what="the daemon to see that")
+    seen = daemon.job(NAME).runtime
+    assert seen.state is State.STOPPING
+    assert seen.progress is not None
+    assert seen.progress.step is not None
+    daemon.wait_for_step(NAME, seen.progress.step + STEPS)
     assert "Stop:" not in monitor_log(daemon)
     save(daemon)
     daemon.wait(NAME, State.STOPPED)

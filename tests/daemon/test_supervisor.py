@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs the attempts: never what would end them with the daemon."""
+"""The choice of what runs the attempts: never something that would end them with the daemon."""
 
 import pytest
 

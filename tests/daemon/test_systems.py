@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job must not notice, and what it must come back from, on each system that the README names: a whole booted
-machine, `./dev install` by an ordinary user, real log-ins.
+"""What a job must not notice, and what it must recover from, on each system that the README names: a complete booted
+machine, `./dev install` by an ordinary user, real logins.
 
-Programs wait for a file, so that nothing here depends on how fast the machine is. The training is that of a stand-in
-for kohya-ss/sd-scripts, which says which epochs its LoRA has seen: a machine with another Python has no torch.
+Programs wait for a file, so nothing here depends on the speed of the machine. The trainer is a stand-in for
+kohya-ss/sd-scripts, which records the epochs that its LoRA has seen: a machine with another Python has no torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from tests.daemon.alice import Alice
 from tests.daemon.running import ROOT
 from tests.harness import debian_13
 from tests.harness.booted_machine import BootedMachine
+from tests.harness.namespace import kill_command
 from tests.harness.waiting import DEADLINE_SECONDS, until
 
 pytestmark = pytest.mark.booted
@@ -52,14 +54,14 @@ network_train_unet_only = true
 
 @pytest.fixture(scope="module", params=["this-system", "debian-13"])
 def alice(request: pytest.FixtureRequest, model: Path) -> Iterator[Alice]:
-    """On this machine's own system (Debian 12 where FluxGym is built), and on Debian 13."""
+    """A user on this machine's own system (Debian 12 where FluxGym is developed), and one on Debian 13."""
     if request.param == "debian-13":
-        disk, wheels = debian_13.disk(), debian_13.wheels(ROOT)
+        disk, packages = debian_13.disk(), debian_13.packages(ROOT)
     else:
-        disk, wheels = Path("/"), request.getfixturevalue("wheels")
+        disk, packages = Path("/"), request.getfixturevalue("packages")
     with BootedMachine(disk) as machine:
         machine.run(["python3", "-m", "venv", "--without-pip", "/opt/trainer"])
-        alice = Alice(machine, wheels, trainer_python=Path("/opt/trainer/bin/python"))
+        alice = Alice(machine, packages, trainer_python=Path("/opt/trainer/bin/python"))
         shutil.copytree(model, alice.home / "model")
         (alice.home / "model/spec.toml").write_text(SPEC)
         config = alice.home / ".config/fluxgym/config.toml"
@@ -78,7 +80,7 @@ def lingering(alice: Alice) -> Alice:
 
 
 class Waiter:
-    """A program as a job, which ends with `status` when it is told to."""
+    """A job that runs a program, which ends with `status` when told to."""
 
     def __init__(self, alice: Alice, name: str, *, status: int = 0) -> None:
         self.alice = alice
@@ -89,7 +91,7 @@ class Waiter:
         self.alice.run("sh", "-c", self.command)
 
     def running(self) -> dict[str, object]:
-        """Its attempt, once it runs."""
+        """Waits until the job runs; returns its attempt."""
         attempt = self.alice.wait_for(self.name, "running")["attempt"]
         assert isinstance(attempt, dict)
         return attempt
@@ -124,10 +126,10 @@ def test_promise_1_a_job_notices_nothing_of_all_that_happens_to_its_daemon(linge
 
     strike("kill", "--kill-whom=main", "--signal=KILL", SERVICE)
     strike("restart", SERVICE)
-    alice.install()  # an upgrade
+    alice.install()  # acts as an upgrade
     job.still(attempt)
     alice.systemctl("stop", SERVICE)
-    job.still(attempt)  # the question has started a daemon: the socket was there all the time
+    job.still(attempt)  # the socket was there all the time, so this request starts a daemon
     alice.systemctl("daemon-reload")
     alice.systemctl("daemon-reexec")
     alice.systemctl("kill", "--signal=KILL", "dbus.service")
@@ -140,7 +142,7 @@ def test_promise_1_a_job_notices_nothing_of_all_that_happens_to_its_daemon(linge
     job.go()
     assert alice.wait_for(job.name, "completed")["attempt"]["number"] == 1
 
-    # The daemon has found its way back to systemd: the next job runs in a scope, too.
+    # The daemon has reconnected to systemd: the next job runs in a scope, too.
     after = Waiter(alice, "after")
     after.submit()
     assert str(after.running()["unit"]).endswith(".scope")
@@ -154,7 +156,7 @@ def another_daemon(alice: Alice, before: str) -> bool:
 
 @contextmanager
 def watchdog(alice: Alice, *, seconds: int) -> Iterator[None]:
-    """The service with a shorter watchdog than its own."""
+    """Gives the service a shorter watchdog timeout."""
     drop_in = alice.home / f".config/systemd/user/{SERVICE}.d/watchdog.conf"
     drop_in.parent.mkdir()
     drop_in.write_text(f"[Service]\nWatchdogSec={seconds}\n")
@@ -179,7 +181,7 @@ def test_promise_2_the_exit_of_a_job_that_ended_while_the_daemon_was_stopped(lin
 
 
 class Login:
-    """A session of logind's, until its terminal is closed."""
+    """A logind session, open until its terminal is closed."""
 
     def __init__(self, alice: Alice) -> None:
         self._alice = alice
@@ -189,7 +191,7 @@ class Login:
         until(lambda: sessions(alice), what="the session")
 
     def close(self) -> None:
-        """Logs out; returns when logind has taken note."""
+        """Logs out; returns when logind has recorded it."""
         assert self._shell.stdin is not None
         self._shell.stdin.close()
         self._shell.wait(timeout=DEADLINE_SECONDS)
@@ -197,7 +199,7 @@ class Login:
 
 
 def sessions(alice: Alice) -> list[str]:
-    """The sessions of this user that logind knows, but for that of her manager (`Class=manager`, systemd 256)."""
+    """The sessions of this user in logind, except that of her manager (`Class=manager`, systemd 256)."""
     table = alice.machine.run(["loginctl", "list-sessions", "--no-legend"]).stdout
     found = [line.split()[0] for line in table.splitlines() if line.split()[1] == str(alice.uid)]
     show = ["loginctl", "show-session", "--property=Class", "--value"]
@@ -219,9 +221,9 @@ def test_promise_1_with_linger_a_job_does_not_notice_the_end_of_a_session(linger
     assert lingering.wait_for(job.name, "completed")["attempt"]["number"] == 1
 
 
-@pytest.mark.parametrize("alice", ["debian-13"], indirect=True)  # no test installs a server of SSH on this machine
+@pytest.mark.parametrize("alice", ["debian-13"], indirect=True)  # no test installs an SSH server on this machine
 def test_promise_1_with_linger_a_job_does_not_notice_that_ssh_was_cut_off(lingering: Alice) -> None:
-    """Submitted over SSH; another connection, with a terminal that follows the job's log, is cut off."""
+    """The job is submitted over SSH. Then a second connection, whose terminal follows the job's log, is cut off."""
     alice, machine = lingering, lingering.machine
     ssh, job = start_sshd(alice), Waiter(lingering, "over-ssh")
     machine.run([*ssh, job.command], user=alice.name)
@@ -237,7 +239,7 @@ def test_promise_1_with_linger_a_job_does_not_notice_that_ssh_was_cut_off(linger
 
 
 def start_sshd(alice: Alice) -> list[str]:
-    """A real one; the command that logs alice in from inside the machine."""
+    """Starts a real sshd; returns the command with which alice can log in from inside the machine."""
     alice.machine.run(["systemctl", "start", "ssh.service"])
     script = (
         "mkdir -p -m 700 .ssh && ssh-keygen -q -t ed25519 -N '' -f .ssh/id && cp .ssh/id.pub .ssh/authorized_keys"
@@ -248,7 +250,7 @@ def start_sshd(alice: Alice) -> list[str]:
 
 
 def test_promise_5_without_linger_a_job_ends_with_the_last_session_and_goes_on_at_the_next(alice: Alice) -> None:
-    """It is interrupted, not failed: nobody has asked it to stop."""
+    """The job counts as interrupted, not as failed or stopped, since no user asked to stop it."""
     machine = alice.machine
     session = Login(alice)
     machine.run(["loginctl", "disable-linger", alice.name])
@@ -272,7 +274,7 @@ def test_promise_5_a_reboot_and_a_power_cut(lingering: Alice) -> None:
     machine.reboot()
     machine.wait_for_user(alice.name)
     train_to_a_checkpoint(alice, "reboots", after=epoch)
-    machine.run(["systemctl", "kill", "--signal=KILL", "dbus.service"])  # some of the system needs a boot after that
+    machine.run(["systemctl", "kill", "--signal=KILL", "dbus.service"])  # parts of the system then need a boot
     assert alice.job("reboots")["runtime"]["state"] == "running"
     machine.crash()
     machine.up()
@@ -281,7 +283,7 @@ def test_promise_5_a_reboot_and_a_power_cut(lingering: Alice) -> None:
 
 
 def test_promise_5_the_death_of_the_user_manager_ends_the_job_and_the_next_manager_goes_on(lingering: Alice) -> None:
-    """systemd ends all that a dead user manager has left: it is like a reboot, and no fault of the trainer."""
+    """systemd ends all processes of a dead user manager, so this counts as a reboot, not as a failed trainer."""
     alice, unit = lingering, f"user@{lingering.uid}.service"
     train(alice, "orphan")
     train_to_a_checkpoint(alice, "orphan")
@@ -297,8 +299,8 @@ def train(alice: Alice, name: str) -> None:
 
 
 def train_to_a_checkpoint(alice: Alice, name: str, *, after: int = 0) -> int:
-    """Until there is a state of a later epoch than this one; then the trainer sleeps, so that what comes
-    meets it. The newest epoch."""
+    """Waits for a complete state of an epoch after `after`, then pauses the trainer with SIGSTOP so that it cannot
+    finish before the test's next step. Returns the newest epoch."""
 
     def newest() -> int:
         lines = alice.ctl("checkpoints", "--json", name).stdout.splitlines()
@@ -308,12 +310,12 @@ def train_to_a_checkpoint(alice: Alice, name: str, *, after: int = 0) -> int:
     alice.wait_for(name, "running")
     until(lambda: newest() > after, what=f"another checkpoint of {name}")
     attempt = alice.wait_for(name, "running")["attempt"]
-    alice.run("kill", "-STOP", str(attempt["pid"]))
+    alice.run(*kill_command(attempt["pid"], signal.SIGSTOP))
     return newest()
 
 
 def assert_trained(alice: Alice, name: str, *, outcomes: list[str]) -> None:
-    """Each epoch once, in attempts that ended like this."""
+    """Checks that each epoch was trained exactly once, by attempts with these outcomes."""
     alice.wait_for(name, "completed")
     header = (alice.outputs(name) / f"{name}.safetensors").read_bytes()
     told = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])["__metadata__"]["trained"]

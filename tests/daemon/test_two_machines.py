@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two whole machines that mount one volume, which carries no locks: one home, one daemon, one run of each job.
+"""Two complete machines that share a volume without file locks: one home, one daemon, one run of each job.
 
-They are made from one image, and may have one machine-id, as clones do: only their boot ids are surely different.
+The machines are booted from the same image and, like clones, may have the same machine-id: only their boot ids are
+sure to differ.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import pytest
 
 from fluxgym import methods as m
 from fluxgym.errors import FluxgymError, StorageFailed
-from fluxgym.messages import Context, Kind, State, WaitingFor
+from fluxgym.messages import Context, State, WaitingFor
 from fluxgymd.store.owner import EXPIRY_SECONDS
-from tests.daemon.running import ROOT, RunningDaemon
+from tests.daemon.running import ROOT, RunningDaemon, program
 from tests.harness import lockless
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.namespace import need_root
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.booted
 
 
 class Here(RunningDaemon):
-    """A daemon on one of the machines; the home is the one on the volume."""
+    """A daemon on one of the machines. Its home is on the volume unless `home` says otherwise."""
 
     def __init__(self, machine: BootedMachine, volume: Path, name: str, *, home: Path | None = None) -> None:
         folder = volume / name
@@ -50,7 +51,7 @@ class Here(RunningDaemon):
         return [sys.executable, lockless.__file__, "--listen", self.socket]
 
     def refusal(self) -> str:
-        """What it says when it is refused; its exit status must be 4."""
+        """Starts a daemon that is refused the home; its exit status must be 4. Returns its message."""
         command: list[str | Path] = [sys.executable, "-m", "fluxgymd", "--home", self.home, "--socket", self.socket]
         environment = self.environment | {"PYTHONPATH": str(ROOT)}
         done = self.machine.run([*self._lockless(), *command], env=environment, check=False)
@@ -58,7 +59,7 @@ class Here(RunningDaemon):
         return done.stderr
 
     def own_pid(self) -> int:
-        """The daemon's process as seen from the test: it knows its pid there."""
+        """The daemon's pid as seen from the test. The daemon itself reports its pid in the machine's namespace."""
         inside = self.info().pid
         listed = self.machine.namespace.group.rglob("cgroup.procs")
         pids = [int(line) for file in listed for line in file.read_text().split()]
@@ -66,7 +67,7 @@ class Here(RunningDaemon):
 
 
 def _pids(pid: int) -> list[int]:
-    """A process's pids, from the outermost namespace to its own."""
+    """A process's pids, from the outermost namespace to the innermost."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("NSpid:"):
             return [int(word) for word in line.split()[1:]]
@@ -88,21 +89,21 @@ def machines(volume: Path) -> Iterator[tuple[BootedMachine, BootedMachine]]:
         yield first, second
 
 
-def program(volume: Path, name: str) -> Context:
-    """Says each time that it runs, and ends when the file `end` is there."""
+def telling(volume: Path, name: str) -> Context:
+    """A program that records each run, and ends when the file `end` exists."""
     script = (
         f"cat /proc/sys/kernel/random/boot_id >>{volume}/runs; until test -e {volume}/end; do sleep 0.1; done; exit 7"
     )
-    return Context(name=name, kind=Kind.PROGRAM, program=["/bin/sh", "-c", script])
+    return program(name, script)
 
 
 def runs(volume: Path) -> list[str]:
-    """The boot id of each run."""
+    """The boot id of each run, in order."""
     return (volume / "runs").read_text().split()
 
 
 def age(home: Path) -> None:
-    """As if the owner had shown no sign of life for a while, by every clock."""
+    """Makes the owner's last sign of life look old, both in the record and in the file's times."""
     then = time.time() - 2 * EXPIRY_SECONDS
     path = home / "owner.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"renewedAt": then}))
@@ -113,18 +114,18 @@ def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[Booted
     one, other = machines
     first, second = Here(one, volume, "1"), Here(other, volume, "2")
     first.start()
-    first.submit(program(volume, "job"))
-    first.submit(Context(name="later", kind=Kind.PROGRAM, program=["/bin/true"], after=["job"]))
+    first.submit(telling(volume, "job"))
+    first.submit(program("later", after=["job"]))
     first.wait("job", State.RUNNING)
     until(lambda: (volume / "runs").exists() and runs(volume), what="the program to run")
 
-    # While the first owns the home, the second is refused, and told by whom.
+    # While the first daemon owns the home, the second is refused and told who the owner is.
     told = second.refusal()
     assert (
         f"is owned by the fluxgymd with pid {first.info().pid} and socket {first.socket} on another machine" in told
     )
 
-    # The first hangs for so long that the second may take the home: the job is lost there, and is not run again.
+    # The first hangs until the second may take the home. The second reports the job as lost and does not rerun it.
     first_pid = first.own_pid()
     os.kill(first_pid, signal.SIGSTOP)
     age(first.home)
@@ -133,12 +134,12 @@ def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[Booted
     assert "another machine" in str(lost.reason)
     assert lost.attempt is not None
     assert lost.attempt.number == 1
-    second.submit(program(volume, "next"))
-    second.wait("next", State.RUNNING)  # it starts jobs, but not that one
+    second.submit(telling(volume, "next"))
+    second.wait("next", State.RUNNING)  # the second starts jobs, but does not restart the lost one
     until(lambda: len(runs(volume)) == 2, what="the program of the next job to run")
     assert runs(volume) == [one.boot_id(), other.boot_id()]
 
-    # The first wakes up and finds its home taken: it says so, starts nothing, and writes nothing there.
+    # The first wakes up and finds its home taken: it says so, starts nothing and writes nothing there.
     os.kill(first_pid, signal.SIGCONT)
     reasons = until(lambda: first.info().degraded, what="the first to notice")
     assert "This daemon has lost the home" in reasons[0]
@@ -147,7 +148,7 @@ def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[Booted
     outputs = volume / "home" / "outputs"
     before = {path: path.read_bytes() for path in outputs.rglob("*") if path.is_file()}
     for call in (
-        lambda: first.submit(program(volume, "more")),
+        lambda: first.submit(telling(volume, "more")),
         lambda: first.call(m.STOP, m.StopParameters(name="job")),
     ):
         with pytest.raises(StorageFailed, match="This daemon has lost the home"):
@@ -157,7 +158,7 @@ def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[Booted
     assert json.loads((first.home / "owner.json").read_text())["socket"] == str(second.socket)
     assert second.job("job").runtime.state is State.LOST
 
-    # The second lets go of the home, and the first sees its job again; it ran all the time.
+    # The second releases the home, and the first finds its job still running.
     second.call(m.STOP, m.StopParameters(name="next"))
     second.wait("next", State.STOPPED)
     second.stop()
@@ -169,7 +170,7 @@ def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[Booted
     first.wait("job", State.STOPPED)
     first.stop()
 
-    # The first has recorded its end and let go: now it can go on where it is wanted.
+    # The first has recorded the end of the job and released the home: now the second can resume it.
     second.start()
     second.call(m.RESUME, m.ResumeParameters(name="job"))
     assert second.wait("job", State.RUNNING).runtime.attempt is not None
@@ -189,8 +190,8 @@ def test_promise_4_the_copy_of_a_home_runs_nothing_that_runs_in_the_home(
     one, other = machines
     first = Here(one, volume, "1")
     first.start()
-    first.submit(program(volume, "job"))
-    first.submit(Context(name="after", kind=Kind.PROGRAM, program=["/bin/true"], after=["job"]))
+    first.submit(telling(volume, "job"))
+    first.submit(program("after", after=["job"]))
     first.wait("job", State.RUNNING)
     until(lambda: (volume / "runs").exists() and runs(volume), what="the program to run")
     copy = volume / "copy"

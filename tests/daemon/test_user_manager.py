@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs in transient scopes of a real user manager, with the real units, and everything that a job must not notice."""
+"""Jobs in transient scopes of a real user manager, with the real units, and events that a job must not notice."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,26 +44,27 @@ def test_a_job_runs_in_a_scope_of_its_own(daemon: InstalledDaemon, model: Path) 
 def test_promise_1_a_running_job_does_not_notice(
     daemon: InstalledDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
-    """kill -9, restart, daemon-reload, daemon-reexec and the death of the bus, all during one training."""
+    """kill -9, restart, daemon-reload, daemon-reexec and a killed bus, all during one training."""
     daemon.submit(context("my-lora", model))
     daemon.reach("my-lora", 2)
     before = daemon.job("my-lora").runtime.attempt
     assert before is not None
-    # So that it is not over before all of this has happened. What it is sent meanwhile it gets when it goes on.
-    daemon.manager.run(["kill", "-STOP", str(before.pid)])
+    assert before.pid is not None
+    # Keeps the training from ending too early. Signals sent to it meanwhile are delivered when it continues.
+    daemon.manager.send_signal(before.pid, signal.SIGSTOP)
     daemon.kill()
     daemon.manager.systemctl("restart", SERVICE)
     daemon.manager.daemon_reload()
     daemon.manager.kill_bus()
     daemon.manager.daemon_reexec()
     assert daemon.job("my-lora").runtime.attempt == before, "it noticed"
-    daemon.manager.run(["kill", "-CONT", str(before.pid)])
+    daemon.manager.send_signal(before.pid, signal.SIGCONT)
     job = daemon.wait("my-lora", State.COMPLETED)
     assert job.runtime.attempt is not None
     assert job.runtime.attempt.number == 1
     assert tensors(daemon.folder("my-lora") / "my-lora.safetensors") == undisturbed
 
-    # The daemon has found its way back to systemd: the next job runs too.
+    # The daemon has reconnected to systemd: the next job runs, too.
     daemon.submit(context("next", model, epochs=1))
     daemon.wait("next", State.COMPLETED)
 
@@ -88,8 +90,9 @@ def test_promise_2_the_exit_of_a_job_that_ended_while_the_daemon_was_stopped_is_
     daemon.submit(context("my-lora", model, epochs=1000))
     attempt = daemon.wait_for_step("my-lora", 2).runtime.attempt
     assert attempt is not None
+    assert attempt.pid is not None
     daemon.manager.systemctl("stop", SOCKET, SERVICE)
-    daemon.manager.run(["kill", "-SEGV", str(attempt.pid)])
+    daemon.manager.send_signal(attempt.pid, signal.SIGSEGV)
     daemon.manager.systemctl("start", SOCKET, SERVICE)
     ended = daemon.wait("my-lora", State.FAILED).runtime.attempt
     assert ended is not None
@@ -120,7 +123,7 @@ def test_promise_5_at_the_end_of_the_user_manager_a_job_saves_and_the_next_manag
 ) -> None:
     daemon.submit(context("my-lora", model))
     daemon.reach("my-lora", 2)
-    # The job is sent SIGTERM first and has time to save: it is ordered after the daemon's service.
+    # The job's scope is ordered after the daemon's service, so the job gets SIGTERM first and has time to save.
     daemon.manager.exit()
     daemon.manager.start()
     daemon.manager.systemctl("start", SOCKET, SERVICE)
@@ -132,8 +135,8 @@ def test_promise_5_at_the_end_of_the_user_manager_a_job_saves_and_the_next_manag
 
 
 def test_a_client_never_meets_a_closed_door_while_the_daemon_restarts(daemon: InstalledDaemon) -> None:
-    """The socket is systemd's: it outlives the daemon, and a client waits instead of failing. One that the old daemon
-    has let in, and has not answered, is sent on to the next: that was 1 of 15."""
+    """The socket belongs to systemd and outlives the daemon, so a client waits instead of failing. A client that the
+    old daemon has accepted but not answered is passed on to the next one; that was 1 client of 15."""
     for _ in range(25):
         daemon.manager.systemctl("restart", "--no-block", SERVICE)
         assert daemon.info().version

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface, spoken by an independent client: the varlink package from PyPI."""
+"""An independent client uses the interface: the varlink package from PyPI."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tests.harness.waiting import DEADLINE_SECONDS
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m varlink.cli`."""
+    """Runs `python -m varlink.cli`."""
     return subprocess.run(
         [sys.executable, "-m", "varlink.cli", *arguments], capture_output=True, text=True, timeout=DEADLINE_SECONDS
     )

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data of programs and versions that are gone, as they left it."""
+"""Files that older programs and versions of FluxGym wrote, unchanged."""

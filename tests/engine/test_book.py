@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The book of jobs over real folders: damaged ones are shown, held and never written to, and hide no other."""
+"""The book of jobs over real folders: a damaged job is shown, is never written to, keeps its GPUs and hides no
+other."""
 
 import asyncio
 import errno
 import fcntl
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,13 @@ from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import BadHistory, Final, Job, Queued, Running, Stopping
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
 from fluxgymd.engine import reading, settling, view
-from fluxgymd.engine.book import Book, Entry
+from fluxgymd.engine.book import Book
+from fluxgymd.engine.entry import Entry
+from fluxgymd.store import journal as store_journal
 from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer
 from tests.core import histories as h
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.store.small_disk import fill, small_disk
 
 RUNNING = h.WAYS["running"]
@@ -30,7 +35,7 @@ DOUBT = Suspicious(why="Nothing moved.", since=3.0)
 
 
 def put(home: Path, name: str, lines: list[bytes]) -> Path:
-    """A job's folder with this journal."""
+    """Makes the job's folder with this journal and returns the journal's path."""
     folder = home / "outputs" / name
     folder.mkdir(parents=True)
     (folder / "events.jsonl").write_bytes(b"".join(lines))
@@ -106,7 +111,7 @@ def test_a_journal_under_another_name_is_damage(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_read_is_a_damaged_job(tmp_path: Path) -> None:
     (tmp_path / "outputs" / "odd" / "events.jsonl").mkdir(parents=True)
     book = load(tmp_path)
-    with pytest.raises(JobDamaged, match=r"events\.jsonl: Is a directory"):
+    with pytest.raises(JobDamaged, match=r"events\.jsonl: it is a directory, not a regular file"):
         book.sound("odd")
     shown = view.show(book.entry("odd"))
     assert (shown.context.name, shown.runtime.state) == ("odd", State.DAMAGED)
@@ -116,20 +121,24 @@ def test_a_journal_that_cannot_be_read_is_a_damaged_job(tmp_path: Path) -> None:
 def test_promises_4_and_8_a_job_whose_volume_hangs_is_damaged_hides_no_other_and_keeps_every_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its journal is a pipe, so who opens it waits for ever."""
+    really, answered = store_journal.read, threading.Event()
+
+    def read(path: Path) -> store_journal.History:
+        if path.parent.name == "hung":
+            answered.wait(DEADLINE_SECONDS)
+        return really(path)
+
+    monkeypatch.setattr(store_journal, "read", read)
     monkeypatch.setattr(reading, "PATIENCE_SECONDS", 3.0)
     for name in ("one", "hung", "other"):
         put(tmp_path, name, encoded(name, h.WAYS["queued"]))
-    pipe = tmp_path / "outputs" / "hung" / "events.jsonl"
-    pipe.unlink()
-    os.mkfifo(pipe)
     book = load(tmp_path)
+    answered.set()
     assert sorted(job.name for job in book.jobs()) == ["one", "other"]
     assert book.doubtful_leases() == {"hung": EVERYTHING}
     reason = str(view.show(book.entry("hung")).runtime.reason)
     assert "its volume does not answer within 3 s" in reason
-    assert f"move the folder {pipe.parent} away, then restart fluxgymd" in reason
-    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))  # lets its thread go
+    assert f"move the folder {tmp_path / 'outputs' / 'hung'} away, then restart fluxgymd" in reason
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage\n", bytes(4096)])
@@ -230,7 +239,7 @@ def test_promise_4_what_a_refused_reservation_would_hold_is_kept_until_the_disk_
         assert path.read_bytes() == before
         assert book.leases() == []
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    asyncio.run(asyncio.wait_for(scenario(), DEADLINE_SECONDS))
     book.writer.close()
 
 
@@ -349,7 +358,8 @@ def test_a_job_that_is_removed_at_this_moment_is_not_resumed_and_the_disk_is_not
 
 
 def ages(home: Path, count: int) -> Book:
-    """A book of jobs `job-0` (the oldest) and on; every third one waits, the others are over."""
+    """A book of the jobs `job-0` (the oldest) to `job-{count - 1}`. Every third one is queued, the others are
+    cancelled."""
     for number in range(count):
         first = h.submitted(name=f"job-{number}", at=float(number))
         history: list[e.AnyEvent] = [first] if number % 3 == 0 else [first, h.CANCELLED]

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event that ends an attempt, made of the files that it left."""
+"""The event that ends an attempt, made from the files that the attempt left."""
 
 import json
+import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,15 @@ import pytest
 from fluxgym.messages import FailureKind, Kind, RestartPolicy
 from fluxgymd.core import events as e
 from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
-from fluxgymd.core.job import Job, Live, apply, fold
+from fluxgymd.core.job import Job, Live, apply, fold, stop_asked
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import FRUITLESS_LIMIT
 from fluxgymd.engine.ending import Over, end_event
 from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import state_folders
 from tests.core import histories as h
 from tests.store.files import LORA, our_state
+from tests.trainers.adapters import trainers
 
 WELL = Ended(ExitRecord(kind="exited", code=0))
 BADLY = Ended(ExitRecord(kind="exited", code=1))
@@ -29,7 +34,7 @@ NEVER = NeverStarted()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> JobFolder:
-    """A training's, as it lies at step 45 of 160: the state of step 40 is whole."""
+    """The folder of a training at step 45 of 160, with a complete state of step 40."""
     folder = JobFolder(tmp_path / "my-lora")
     our_state(folder.path / "my-lora-000004-state", epoch=4, step=40)
     tell(folder, step=45, totalSteps=160)
@@ -43,7 +48,8 @@ def tell(folder: JobFolder, **line: Any) -> None:
 
 
 def running(*, stopping: bool = False, fruitless: int = 0, **settings: Any) -> Job:
-    """A job in its attempt; after `fruitless` interruptions, before which one had made the state of step 40."""
+    """A job during an attempt. Before it there are `fruitless` interruptions, which follow an attempt that made the
+    state of step 40."""
     submit = h.submitted()
     submit = msgspec.structs.replace(submit, context=msgspec.structs.replace(submit.context, **settings))
     history: list[e.AnyEvent] = [submit]
@@ -58,15 +64,25 @@ def running(*, stopping: bool = False, fruitless: int = 0, **settings: Any) -> J
 def end(job: Job, folder: JobFolder, over: Over, *, why_not_started: str | None = None) -> e.Ended:
     assert isinstance(job.state, Live)
     before = time.time()
-    event = end_event(job, job.state.attempt, folder, over, manager_stays=False, why_not_started=why_not_started)
+    trainer = trainers().of(job.context)
+    event = end_event(
+        trainer,
+        job,
+        job.state.attempt,
+        folder,
+        over,
+        asked=stop_asked(job),
+        manager_stays=False,
+        why_not_started=why_not_started,
+    )
     assert before <= event.at <= time.time()
-    fold([*h.WAYS["running"], msgspec.structs.replace(event, attempt=1)])  # it can stand in a journal
+    fold([*h.WAYS["running"], msgspec.structs.replace(event, attempt=1)])  # a journal may contain this event
     return event
 
 
 def test_a_whole_training_is_completed(folder: JobFolder) -> None:
     tell(folder, step=160)
-    folder.result.write_bytes(LORA)
+    (folder.path / "my-lora.safetensors").write_bytes(LORA)
     event = end(running(), folder, WELL)
     assert (event.outcome, event.step, event.exit, event.failure) == ("completed", 160, WELL.exit, None)
     assert (event.steps_lost, event.again, event.not_before) == (0, False, 0.0)
@@ -92,13 +108,13 @@ def test_a_failure_says_its_kind_and_stays(folder: JobFolder) -> None:
     event = end(running(), folder, BADLY)
     assert (event.outcome, event.failure, event.again) == ("failed", "gpu_out_of_memory", False)
     assert event.reason == "It left with exit status 1: torch.OutOfMemoryError: CUDA out of memory."
-    assert event.steps_lost == 0  # nothing is done again unless somebody resumes it
+    assert event.steps_lost == 0  # no step is repeated unless a user resumes the job
 
 
 def test_a_failure_that_is_tried_again_tells_the_lost_steps(folder: JobFolder) -> None:
     event = end(running(restart=RestartPolicy.ON_FAILURE), folder, BADLY)
     assert (event.outcome, event.again, event.steps_lost) == ("failed", True, 5)
-    assert event.not_before == 0.0  # it has made the state of step 40
+    assert event.not_before == 0.0  # the attempt made the state of step 40
     fruitless = end(running(fruitless=1, restart=RestartPolicy.ON_FAILURE), folder, BADLY)
     assert fruitless.again
     assert round(fruitless.not_before - fruitless.at) == 120
@@ -119,7 +135,7 @@ def fold_on(job: Job, *history: e.AnyEvent) -> Job:
 
 
 def hung(job: Job, step: int, *, acts: bool = True) -> Job:
-    """The same job, in which the watchdog has found a hang."""
+    """The same job after the watchdog has found a hang."""
     assert isinstance(job.state, Live)
     return apply(job, h.stuck(job.state.attempt.number, step=step, acts=acts))
 
@@ -186,5 +202,81 @@ def test_a_program_is_judged_by_its_result(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     job = running(kind=Kind.PROGRAM, program=["/bin/true"])
     assert end(job, folder, WELL).reason == "It left with exit status 0, but it wrote no result.json."
-    folder.program_result.write_text('{"files": []}')
+    (folder.path / "result.json").write_text('{"files": []}')
     assert end(job, folder, WELL).outcome == "completed"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_promise_7_progress_that_is_unknown_is_not_held_against_a_whole_result(
+    folder: JobFolder, *, replaced: bool
+) -> None:
+    """An editor saved metrics.jsonl at step 45, and the trainer kept writing to the old file."""
+    reservation = msgspec.structs.replace(h.reserved(), metrics_inode=folder.metrics.stat().st_ino)
+    job = fold([h.submitted(), reservation, h.started()])
+    (folder.path / "my-lora.safetensors").write_bytes(LORA)
+    if replaced:
+        copy = folder.metrics.with_suffix(".copy")
+        shutil.copy(folder.metrics, copy)
+        copy.rename(folder.metrics)
+    event = end(job, folder, WELL)
+    assert event.outcome == ("completed" if replaced else "failed")
+    assert event.reason == (
+        "It ended well, and its result is whole."
+        if replaced
+        else "It left with exit status 0, but only 45 of 160 steps were trained."
+    )
+
+
+def test_what_a_program_reports_is_for_people_and_its_result_decides(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    job = running(kind=Kind.PROGRAM, program=["/bin/true"])
+    tell(folder, step=1, totalSteps=9)
+    (folder.path / "result.json").write_text('{"files": []}')
+    assert end(job, folder, WELL).outcome == "completed"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.jsonl", b'{"time":1,"phase":"training","step":1,"totalSteps":9' + b"0" * 400 + b"}\n"),
+        ("metrics.jsonl", b"[" * 100_000),
+        ("training.log", b"\xff\0" * 10_000),
+        ("my-lora.safetensors", b"\x20" + bytes(7) + b"[" * 32),
+        ("my-lora-000004-state/train_state.json", b'{"current_epoch":4,"current_step":4' + b"0" * 400 + b"}"),
+        ("my-lora-000004-state/train_state.json", b'{"current_epoch":4,"current_step":18446744073709551615}'),
+        ("my-lora-000004-state/optimizer.bin", b"PK" * 1000),
+        ("my-lora-000008-state", b"a file in place of a folder"),
+    ],
+)
+@pytest.mark.parametrize("over", [WELL, BADLY, Rebooted()], ids=["well", "badly", "rebooted"])
+def test_nothing_that_a_job_writes_keeps_its_end_from_being_recorded(
+    folder: JobFolder, name: str, content: bytes, over: Over
+) -> None:
+    (folder.path / name).write_bytes(content)
+    event = end(running(), folder, over)
+    assert event.outcome in ("failed", "interrupted")
+    assert e.decode(e.encode(event)) == event
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "training.log", "my-lora.safetensors", "my-lora-000004-state/optimizer.bin"]
+)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_keeps_no_end_from_being_recorded(
+    folder: JobFolder, name: str, make: Callable[[Path], None]
+) -> None:
+    (folder.path / name).unlink(missing_ok=True)
+    make(folder.path / name)
+    assert end(running(), folder, WELL).outcome == "failed"
+
+
+def test_a_fault_of_ours_with_a_checkpoint_keeps_no_end_from_being_recorded(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(state_folders, "scan", fail)
+    event = end(running(), folder, BADLY)
+    assert (event.outcome, event.step, event.checkpoint_step) == ("failed", 45, 0)
+    assert "its checkpoints could not be read; its end is recorded without it" in caplog.text

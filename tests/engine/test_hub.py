@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who changed since when: a slow watcher is told less often, never wrongly, and costs no memory."""
+"""Which jobs have changed since a revision. A slow watcher gets fewer reports, but never wrong ones, and costs no
+memory."""
 
 import asyncio
 
@@ -7,6 +8,7 @@ import pytest
 
 from fluxgym.messages import Revision
 from fluxgymd.engine.hub import REMOVED_KEPT, Hub
+from tests.harness.waiting import DEADLINE_SECONDS
 
 
 def since(hub: Hub, number: int) -> tuple[list[str], list[str]]:
@@ -39,7 +41,7 @@ def test_a_removed_job_is_told_as_removed_only() -> None:
     hub.changed("a")
     hub.removed("a")
     assert since(hub, 0) == ([], ["a"])
-    hub.changed("a")  # a new job of that name
+    hub.changed("a")  # a new job with that name
     assert since(hub, 0) == (["a"], [])
     assert since(hub, 2) == (["a"], [])
 
@@ -70,12 +72,12 @@ def test_a_watcher_waits_for_the_next_change_only() -> None:
     async def scenario() -> None:
         hub = Hub()
         hub.changed("a")
-        await hub.wait(0)  # it has changed already
+        await hub.wait(0)  # returns at once, because there was a change
         waiting = [asyncio.create_task(hub.wait(1)) for _ in range(3)]
         await asyncio.sleep(0)
         assert not any(task.done() for task in waiting)
         hub.removed("a")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await asyncio.gather(*waiting)
             later = asyncio.create_task(hub.wait(3))
             hub.changed("b")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the book makes of folders without a journal: older trainings are jobs, and nothing else is hidden by them."""
+"""What the book makes of folders without a journal: older trainings are shown as jobs, and they hide nothing else."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_they_are_listed_beside_the_jobs_by_their_age(home: Path) -> None:
     put(home, "my-lora", encoded("my-lora", h.WAYS["running"]))
     book = load(home)
     names = [entry.name for entry in book.newest()]
-    assert names[-1] == "my-lora"  # of 1970
+    assert names[-1] == "my-lora"  # it dates from 1970
     assert {"stopped", "failed", "resumed"} < set(names)
     assert book.counts[State.STOPPED] == 4
     assert [entry.name for entry in book.open()] == ["my-lora"]

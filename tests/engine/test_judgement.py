@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients are told of the watchdog, for each state of a job and each thing that the watchdog may have seen."""
+"""What clients are shown of the watchdog, for each state of a job and each verdict that the watchdog may have
+reached."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from fluxgymd.core.job import fold
 from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
-from fluxgymd.engine.book import Entry
+from fluxgymd.engine.entry import Entry
 from fluxgymd.engine.judgement import explained, judgement, readings
 from fluxgymd.engine.view import show
 from fluxgymd.store.home import JobFolder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job that is over lies packed in memory, and nobody can tell."""
+"""A job that is over is kept packed in memory, which callers do not notice."""
 
 import pytest
 
@@ -14,7 +14,7 @@ OVER = [way for way in WAYS if isinstance(fold(h.WAYS[way]).state, Final)]
 @pytest.mark.parametrize("way", WAYS)
 def test_a_packed_job_comes_out_as_it_was(way: str) -> None:
     packer = Packer()
-    packer.pack(fold([h.submitted(name="another")]))  # its bytes are the dictionary
+    packer.pack(fold([h.submitted(name="another")]))  # its bytes become the compression dictionary
     job = fold(h.WAYS[way])
     assert packer.unpack(packer.pack(job)) == job
 
@@ -32,7 +32,7 @@ def test_nothing_stays_nothing() -> None:
 
 def test_jobs_that_are_alike_are_packed_small() -> None:
     packer = Packer()
-    words = "x" * 1000  # what the jobs of one home share: paths, options, prompts
+    words = "x" * 1000  # stands for what the jobs of one home share: paths, options, prompts
     jobs = [fold([h.submitted(name=f"job-{n}-{words}", job_id=f"{n * 7919:032x}"), h.CANCELLED]) for n in range(20)]
     sizes = [len(packer.pack(job)) for job in jobs]
     assert max(sizes) < 100

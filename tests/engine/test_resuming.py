@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to a job's files before an attempt: chosen, set aside, deleted, refused, and left alone."""
+"""What happens to a job's files before an attempt: which are chosen, set aside, deleted, refused or left alone."""
 
+import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,24 @@ import pytest
 
 from fluxgym.errors import StorageFailed
 from fluxgym.messages import Context, Model
-from fluxgymd.core.resume import Impossible, Trainer
+from fluxgymd.core.resume import GoOn
 from fluxgymd.engine import resuming
-from fluxgymd.engine.resuming import Beginning
+from fluxgymd.engine.resuming import Beginning, Outlook
 from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers.port import Trainer
 from tests.core.histories import CONTEXT
-from tests.store.files import BLOCKS, CLIP, RECORDED, lora, model, our_state, write_state
+from tests.store.files import BLOCKS, CLIP, lora, model, our_state, write_state
+from tests.trainers.adapters import NOWHERE, trainers
+from tests.trainers.talking import TalkingTrainer, problem
+
+SD_SCRIPTS = Path(__file__).parents[1] / "daemon" / "sd_scripts"
 
 WEIGHTS = lora(BLOCKS | CLIP, rank=4, alpha=1.0)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> JobFolder:
-    """A job with five pictures, twice: 10 steps an epoch."""
+    """A job with five pictures; with two repeats, an epoch has 10 steps."""
     folder = JobFolder(tmp_path / "my-lora")
     folder.dataset.mkdir(parents=True)
     for number in range(5):
@@ -33,15 +40,15 @@ def folder(tmp_path: Path) -> JobFolder:
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    files = {"transformer": BLOCKS, "clip_l": CLIP}
+    files = {"transformer": BLOCKS, "clip_l": CLIP, "t5xxl": CLIP, "autoencoder": CLIP}
     for name, modules in files.items():
         (tmp_path / name).write_bytes(model(modules))
-    paths = Model(transformer=str(tmp_path / "transformer"), clip_l=str(tmp_path / "clip_l"))
+    paths = Model(**{name: str(tmp_path / name) for name in files})
     return msgspec.structs.replace(CONTEXT, model=paths, repeats=2, keep_states=3)
 
 
 def ours(folder: JobFolder, *names: str) -> None:
-    """`4`: after epoch 4 of 10 steps each; `s45`: after step 45."""
+    """Writes states as our trainer does. `4`: after epoch 4, of 10 steps each; `s45`: after step 45."""
     for name in names:
         step = int(name[1:]) if name[0] == "s" else int(name) * 10
         moment = f"step{step:08d}" if name[0] == "s" else f"{int(name):06d}"
@@ -52,8 +59,18 @@ def states(folder: JobFolder) -> list[str]:
     return sorted(path.name.removeprefix("my-lora-") for path in folder.path.glob("*-state*"))
 
 
-def prepare(context: Context, folder: JobFolder, trainer: Trainer = Trainer.OURS, **changes: Any) -> Beginning:
-    return resuming.prepare(msgspec.structs.replace(context, **changes), folder, trainer=trainer)
+def look(context: Context, folder: JobFolder, path: Path = NOWHERE, **changes: Any) -> Outlook:
+    changed = msgspec.structs.replace(context, **changes)
+    return asyncio.run(resuming.look(adapter(path), changed, folder, dataset=folder.dataset))
+
+
+def prepare(context: Context, folder: JobFolder, path: Path = NOWHERE, **changes: Any) -> Beginning:
+    outlook = look(context, folder, path, **changes)
+    return resuming.prepare(adapter(path), msgspec.structs.replace(context, **changes), folder, outlook)
+
+
+def adapter(path: Path) -> Trainer:
+    return trainers(path, python=Path(sys.executable)).of(CONTEXT)
 
 
 def test_a_first_attempt_begins_at_the_beginning(context: Context, folder: JobFolder) -> None:
@@ -85,34 +102,34 @@ def test_promise_5_broken_states_are_set_aside_named_and_kept(context: Context, 
         ),
         (
             "the checkpoint my-lora-000012-state is broken and was set aside as my-lora-000012-state.broken-1: "
-            "optimizer.bin is torn or not a file of torch.save"
+            "optimizer.bin is torn or was not written by torch.save"
         ),
     )
-    # And once more after the trainer came as far as that again, and was killed again while it saved.
+    # Once more, after the trainer came that far again and was again killed while saving.
     ours(folder, "8")
     (folder.path / "my-lora-000008-state" / "scheduler.bin").unlink()
     assert prepare(context, folder).set_aside == ("my-lora-000008-state.broken-2",)
     assert states(folder) == [
         *("000004-state", "000008-state.broken-1", "000008-state.broken-2", "000012-state.broken-1")
     ]
-    assert {facts.name for facts in resuming.scan(context, folder) if not facts.complete} == {
+    assert {facts.name for facts in adapter(NOWHERE).checkpoints(context, folder) if not facts.complete} == {
         f"my-lora-{name}" for name in states(folder)[1:]
     }
 
 
 def test_promise_5_a_state_that_the_disk_does_not_give_is_waited_for(context: Context, folder: JobFolder) -> None:
-    """An error of a network volume must not cost the training: an older state is not taken instead."""
+    """A read error of a network volume must not cost training time, so FluxGym does not fall back to an older
+    state."""
     ours(folder, "4", "8")
     file = folder.path / "my-lora-000008-state" / "optimizer.bin"
     whole = file.read_bytes()
     file.unlink()
-    file.symlink_to(file.name)  # the one error of reading that root can have without a broken disk: ELOOP
+    file.symlink_to(file.name)  # ELOOP is the only read error that root can get without a broken disk
     before = states(folder)
     with pytest.raises(StorageFailed) as refusal:
         prepare(context, folder)
     assert refusal.value.message == (
-        "The checkpoint my-lora-000008-state is not looked past: it cannot be read: "
-        "Too many levels of symbolic links."
+        "The checkpoint my-lora-000008-state is not skipped: it cannot be read: Too many levels of symbolic links."
     )
     assert states(folder) == before
     file.unlink()
@@ -120,75 +137,73 @@ def test_promise_5_a_state_that_the_disk_does_not_give_is_waited_for(context: Co
     assert prepare(context, folder).step == 80
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"network_dim": 8}, "its rank is 4, and 8 is asked for (network_dim)"),
-        ({"trainer_options": {"network_alpha": ["4"]}}, "its alpha is 1, and 4 is asked for (network_alpha)"),
-        (
-            {"trainer_options": {"optimizer_type": ["adafactor"]}},
-            "its optimizer is AdamW, and Adafactor is asked for",
-        ),
-        ({"trainer_options": {"network_train_unet_only": []}}, "CLIP-L was trained, and is not to be"),
-        ({"trainer_options": {"network_args": ["train_blocks=double"]}}, "its blocks are all, and double are asked"),
-        ({"repeats": 3}, "an epoch of its dataset had 10 steps, and has 15 now"),
-        ({"epochs": 5}, "it is at step 80, and only 50 are asked for (epochs)"),
-    ],
-)
-def test_promise_5_a_changed_setting_is_found_before_the_start(
-    *, context: Context, folder: JobFolder, changes: dict[str, Any], words: str
+@pytest.fixture
+def talking(tmp_path: Path) -> TalkingTrainer:
+    return TalkingTrainer(tmp_path / "trainer")
+
+
+def state_problem(sentence: str) -> dict[str, Any]:
+    return problem(sentence, kind="state", setting="resume")
+
+
+def test_promise_5_a_state_that_its_trainer_calls_damaged_is_set_aside_and_the_next_one_is_taken(
+    context: Context, folder: JobFolder, talking: TalkingTrainer
+) -> None:
+    ours(folder, "4", "8", "12")
+    for name in ("my-lora-000012-state", "my-lora-000008-state"):
+        damaged = state_problem(f"--resume: {name}/optimizer.bin holds a damaged tensor.")
+        talking.answer(resume=name, state={"verdict": "damaged"}, problems=[damaged])
+    talking.answer(resume="my-lora-000004-state", state={"verdict": "fits", "step": 40})
+    begin = prepare(context, folder, talking.path)
+    assert (begin.resumed_from, begin.step, begin.problems) == ("my-lora-000004-state", 40, ())
+    assert begin.set_aside == ("my-lora-000008-state.broken-1", "my-lora-000012-state.broken-1")
+    assert "my-lora-000012-state/optimizer.bin holds a damaged tensor." in begin.notes[1]
+
+
+def test_a_look_changes_nothing(context: Context, folder: JobFolder, talking: TalkingTrainer) -> None:
+    ours(folder, "4", "8", "12", "16")
+    (folder.path / "my-lora-000016-state" / "optimizer.bin").unlink()
+    talking.answer(resume="my-lora-000012-state", state={"verdict": "damaged"}, problems=[state_problem("Torn.")])
+    before = states(folder)
+    outlook = look(context, folder, talking.path)
+    assert isinstance(outlook.where, GoOn)
+    assert outlook.where.checkpoint.name == "my-lora-000008-state"
+    assert states(folder) == before
+
+
+def test_promise_5_a_state_that_does_not_fit_bars_the_job_with_all_that_its_trainer_says(
+    context: Context, folder: JobFolder, talking: TalkingTrainer
 ) -> None:
     ours(folder, "1", "2", "4", "8")
-    where = prepare(context, folder, **changes).where
-    assert isinstance(where, Impossible)
-    assert where.sentence.startswith("Its checkpoint my-lora-000008-state does not fit its settings: ")
-    assert words in where.sentence
-    assert where.sentence.endswith(").") or "to be" in where.sentence
-    assert len(states(folder)) == 4  # nothing is deleted for an attempt that is not made
-    assert prepare(context, folder).step == 80  # set back
+    misfit = state_problem("The state was made with --network_dim 4, but 8 is asked for.")
+    missing = problem("There is no file /m/x.", kind="missing_file", path="/m/x")
+    talking.answer(resume="my-lora-000008-state", state={"verdict": "misfit"}, problems=[misfit, missing])
+    begin = prepare(context, folder, talking.path)
+    assert [each.sentence for each in begin.problems] == [
+        "The state was made with network_dim 4, but 8 is asked for.",
+        "There is no file /m/x.",
+    ]
+    assert len(states(folder)) == 4  # the attempt isn't made, so nothing is deleted
+    talking.answer(resume="my-lora-000008-state", state={"verdict": "fits"})
+    assert prepare(context, folder, talking.path).step == 80
 
 
-def test_promise_5_another_dataset_and_another_model_are_found(context: Context, folder: JobFolder) -> None:
+def test_promise_5_where_the_trainer_does_not_say_the_newest_whole_state_is_taken(
+    context: Context, folder: JobFolder
+) -> None:
     ours(folder, "8")
-    (folder.dataset / "another.PNG").touch()
-    where = prepare(context, folder).where
-    assert isinstance(where, Impossible)
-    assert "an epoch of its dataset had 10 steps, and has 12 now" in where.sentence
-    (folder.dataset / "another.PNG").unlink()
-
-    assert context.model is not None
-    Path(str(context.model.transformer)).write_bytes(model(dict.fromkeys(BLOCKS, (16, 48))))
-    where = prepare(context, folder).where
-    assert isinstance(where, Impossible)
-    assert "it was made for another model: lora_unet_double_blocks_0_img_attn_qkv has another size" in where.sentence
-
-
-def test_a_model_that_cannot_be_read_is_the_trainers_to_tell(context: Context, folder: JobFolder) -> None:
-    ours(folder, "8")
-    gone = Model(transformer="/nowhere", clip_l="/nowhere")
-    assert prepare(context, folder, model=gone).resumed_from == "my-lora-000008-state"
+    assert prepare(context, folder, network_dim=64).resumed_from == "my-lora-000008-state"
 
 
 def test_from_a_state_of_sd_scripts_either_trainer_goes_on_with_the_true_step(
     context: Context, folder: JobFolder
 ) -> None:
-    """Its own counter says 40 in both, as after a resume (trainers.md 1.5)."""
+    """sd-scripts' counter restarts at each resume, so it may say 40 in both states."""
     for epoch in (4, 8):
         write_state(folder.path / f"my-lora-{epoch:06d}-state", epoch=epoch, step=40, weights=WEIGHTS)
-    for trainer in Trainer:
-        begin = prepare(context, folder, trainer)
+    for path in (NOWHERE, SD_SCRIPTS):
+        begin = prepare(context, folder, path)
         assert (begin.resumed_from, begin.step) == ("my-lora-000008-state", 80)
-
-
-def test_sd_scripts_state_tells_its_rank_and_optimizer_too(context: Context, folder: JobFolder) -> None:
-    state = write_state(folder.path / "my-lora-000004-state", epoch=4, step=40, weights=WEIGHTS)
-    (state / "optimizer.bin").write_bytes((RECORDED / "adafactor.bin").read_bytes())
-    where = prepare(context, folder, Trainer.SD_SCRIPTS, network_dim=16).where
-    assert isinstance(where, Impossible)
-    assert where.sentence == (
-        "Its checkpoint my-lora-000004-state does not fit its settings: its rank is 4, and 16 is asked for "
-        "(network_dim); its optimizer is Adafactor, and AdamW is asked for (optimizer_type)."
-    )
 
 
 def test_retention_deletes_the_oldest_and_what_was_never_finished(context: Context, folder: JobFolder) -> None:

@@ -10,6 +10,7 @@ from fluxgym import config
 from fluxgymd.core.job import Attempt, Job, Live, fold
 from fluxgymd.engine.spec import attempt_spec
 from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers.choice import Trainers
 from tests.core import histories as h
 
 
@@ -26,12 +27,14 @@ def test_a_training_sees_its_gpus_alone_and_has_a_process_on_each(gpus: list[str
         {"home": str(tmp_path), "trainer.python": "/t/bin/python", "trainer.path": "/t/sd-scripts"},
     )
     job, attempt = running_on(gpus)
-    spec = attempt_spec(job, attempt, JobFolder(tmp_path / "outputs" / "my-lora"), loaded, {"SECRET_TOKEN": "x"})
+    folder = JobFolder(tmp_path / "outputs" / "my-lora")
+    trainer = Trainers(loaded).of(job.context)
+    spec = attempt_spec(trainer, job, attempt, folder, loaded, {"SECRET_TOKEN": "x"})
     script = spec.argv.index("/t/sd-scripts/flux_train_network.py")
     assert spec.argv[0] == "/t/bin/python"
     assert ("--num_processes" in spec.argv[:script]) == (len(gpus) > 1)
     assert (script == 1) == (len(gpus) < 2)
     assert spec.environment["CUDA_VISIBLE_DEVICES"] == ",".join(gpus)
-    # The launcher must not kill what still saves.
+    # The launcher must not kill a process that is still saving.
     assert int(spec.environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) >= spec.stop_limit
     assert "SECRET_TOKEN" not in spec.environment

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An older training becomes a job when it is resumed or edited: whole or not at all, and nothing of it is lost."""
+"""An older training becomes a job when it is resumed or edited, completely or not at all, and nothing of it is
+lost."""
 
 import asyncio
 import shutil
@@ -16,10 +17,10 @@ from fluxgym.errors import FileMissing, FluxgymError, InvalidDataset, InvalidSet
 from fluxgym.messages import Context
 from fluxgymd.core import events as e
 from fluxgymd.core.job import Completed, Job, Queued, Stopped
-from fluxgymd.core.resume import Trainer
 from fluxgymd.engine import resuming
 from fluxgymd.engine import takeover as module
 from fluxgymd.engine.book import Book
+from fluxgymd.engine.copying import Copier
 from fluxgymd.engine.edit import merge
 from fluxgymd.engine.preflight import Preflight
 from fluxgymd.engine.takeover import KEPT, STAGING, Takeover
@@ -28,17 +29,18 @@ from fluxgymd.importing.script import flags
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
-from fluxgymd.trainers import kohya
-from fluxgymd.trainers.flags import KnownFlags
 from tests.data.older import make
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.store.files import BLOCKS, CLIP, model
+from tests.trainers.adapters import NOWHERE, trainers
 
 Tree = dict[str, tuple[int, bytes]]
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The fork's home with its models and pictures, mounted at another place than where it was."""
+    """The homes of the older program and of its fork in one, with models and pictures, at another path than
+    before."""
     home = tmp_path / "home"
     shutil.copytree(make.HERE / "fork", home)
     shutil.copytree(make.HERE / "original", home, dirs_exist_ok=True)
@@ -63,20 +65,20 @@ def pictures(folder: Path) -> None:
 
 @pytest.fixture
 def sd_scripts(tmp_path: Path) -> Path:
-    """What tells kohya-ss/sd-scripts from our trainer."""
+    """A folder that looks like kohya-ss/sd-scripts and not like our trainer."""
     (tmp_path / "sd-scripts").mkdir()
     (tmp_path / "sd-scripts" / "train_network.py").touch()
     return tmp_path / "sd-scripts"
 
 
 class Daemon:
-    """As much of it as takes a training over."""
+    """The parts of the daemon that take over a training."""
 
     def __init__(self, home: Path, trainer: Path) -> None:
         self.book = Book(Home(home), Writer())
         self.book.load()
-        unknown = KnownFlags(Path("/nowhere"), Path("/nowhere"))
-        self.takeover = Takeover(self.book, Preflight(self.book, unknown, Gpus()), trainer)
+        known = trainers(trainer)
+        self.takeover = Takeover(self.book, Preflight(self.book, known, Gpus()), known, Copier())
 
     def resume(self, name: str) -> None:
         asyncio.run(self.resuming(name))
@@ -109,7 +111,7 @@ def daemon(home: Path, sd_scripts: Path) -> Iterator[Daemon]:
 
 
 def ask(job: Job) -> e.AnyEvent:
-    """As Verbs.resume decides."""
+    """Decides as Verbs.resume does."""
     if isinstance(job.state, Completed | Queued):
         raise WrongState("It is completed, or queued already.")
     return e.ResumeAsked(at=time.time())
@@ -124,7 +126,7 @@ def tree(folder: Path) -> Tree:
 
 
 def nothing_is_lost(before: Tree, folder: Path) -> None:
-    """Every old file lies where it was, or in the folder of what was kept, with its content and its time."""
+    """Asserts that every old file is where it was, or in the folder KEPT, with its content and its time."""
     after = tree(folder)
     for name, file in before.items():
         assert file in (after.get(name), after.get(f"{KEPT}/{name}")), name
@@ -151,18 +153,20 @@ def test_a_resumed_training_is_a_job(daemon: Daemon, home: Path) -> None:
     assert kinds == [e.Submitted, e.Imported, e.ResumeAsked]
 
 
-@pytest.mark.parametrize("trainer", Trainer)
+@pytest.mark.parametrize("ours", [False, True])
 @pytest.mark.parametrize("name", ["stopped", "with-states"])
 def test_its_states_fit_its_settings_and_either_trainer_goes_on_behind_their_epoch(
-    daemon: Daemon, home: Path, name: str, trainer: Trainer
+    *, daemon: Daemon, home: Path, sd_scripts: Path, name: str, ours: bool
 ) -> None:
     daemon.resume(name)
     context, folder = daemon.job(name).context, JobFolder(home / "outputs" / name)
-    begin = resuming.prepare(context, folder, trainer=trainer)
+    trainer = trainers(NOWHERE if ours else sd_scripts).of(context)
+    outlook = asyncio.run(resuming.look(trainer, context, folder, dataset=folder.dataset))
+    begin = resuming.prepare(trainer, context, folder, outlook)
     assert begin.resumed_from == f"{name}-000008-state", begin.where
-    assert begin.step == 8 * 2 * 10  # two pictures, ten times
-    assert (begin.set_aside, begin.notes) == ((), ())  # nothing of the old files is moved or deleted
-    given = flags(kohya.arguments(context, folder, begin.resumed_from, trainer=trainer))
+    assert begin.step == 8 * 2 * 10  # two pictures, ten repeats
+    assert (begin.set_aside, begin.notes) == ((), ())  # no old file is moved or deleted
+    given = flags(trainer.argv(context, folder, resume=begin.resumed_from, gpus=1)[2:])
     assert given["resume"] == [str(folder.path / f"{name}-000008-state")]
     assert given["initial_epoch"] == ["9"]
 
@@ -180,7 +184,7 @@ def test_the_next_daemon_reads_the_same_job_from_its_journal(daemon: Daemon, hom
 def test_what_the_training_will_write_again_is_kept_too(daemon: Daemon, home: Path) -> None:
     folder = home / "outputs" / "torn"
     before = tree(folder)
-    daemon.resume("torn")  # from epoch 4: the state of epoch 8 is broken
+    daemon.resume("torn")  # from epoch 4, because the state of epoch 8 is broken
     nothing_is_lost(before, folder)
     kept = {path.name for path in (folder / KEPT).iterdir()}
     assert {"torn.safetensors", "torn-000008.safetensors", "torn-000008-state"} < kept
@@ -221,8 +225,8 @@ def nothing(_: Path) -> None:
     [
         ("finished", nothing, WrongState, "It is completed"),
         ("epochs-only", nothing, WrongState, "it saved no state, so it could only begin anew"),
-        ("stopped", remove_pictures, InvalidDataset, "datasets/stopped cannot be read: No such file or directory."),
-        ("stopped", tear_picture, InvalidDataset, "1.png cannot be read"),
+        ("stopped", remove_pictures, InvalidDataset, "datasets/stopped; give the folder of the pictures"),
+        ("stopped", tear_picture, InvalidDataset, "1.png is damaged"),
         ("stopped", remove_model, FileMissing, "where the autoencoder was looked for"),
         ("stopped", put_in_the_way, WrongState, "outputs/stopped/dataset is in its way; move it elsewhere."),
     ],
@@ -248,7 +252,7 @@ def test_a_state_of_sd_scripts_that_does_not_tell_its_step_is_refused(home: Path
         (folder / f"stopped-{epoch:06d}-state").rename(folder / f"stopped-step{epoch * 20:08d}-state")
     daemon = Daemon(home, tmp_path)
     before = tree(home)
-    with pytest.raises(WrongState, match=r"it cannot go on from stopped-step00000160-state"):
+    with pytest.raises(WrongState, match=r"It cannot resume from stopped-step00000160-state"):
         daemon.resume("stopped")
     assert tree(home) == before
     daemon.book.writer.close()
@@ -262,7 +266,7 @@ def test_one_on_which_the_older_program_still_works_is_left_to_it(daemon: Daemon
         monitor.stdout.readline()
         with pytest.raises(WrongState, match=f"the older program still works on it, as process {monitor.pid}"):
             daemon.resume("stopped")
-        monitor.communicate(b"\n")
+        monitor.communicate(b"\n", timeout=DEADLINE_SECONDS)
     daemon.resume("stopped")
 
 
@@ -291,7 +295,7 @@ def test_an_edit_names_the_pictures_where_they_are_now(daemon: Daemon, home: Pat
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
-    """The `number`-th rename, of those that a takeover does, fails."""
+    """Makes the `number`-th rename of a takeover fail."""
     real, done = Path.rename, []
 
     def rename(self: Path, target: Path) -> Path:
@@ -304,7 +308,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException)
 
 
 RENAMES = 3
-"""The pictures, what was kept, the journal."""
+"""Of the pictures, of the files that are kept, and of the journal."""
 
 
 @pytest.mark.parametrize("number", range(1, RENAMES + 1))
@@ -333,7 +337,7 @@ def test_what_a_crash_left_is_still_an_older_training_and_can_be_resumed(
     crashed = Daemon(home, sd_scripts)
     with monkeypatch.context() as patch:
         breaking(patch, number, OSError(5, "the power goes"))
-        patch.setattr(module, "_clear", lambda _: None)  # nobody is left to do it
+        patch.setattr(module, "_clear", lambda _: None)  # the crashed daemon cannot do it
         with pytest.raises(StorageFailed):
             crashed.resume("stopped")
     crashed.book.writer.close()

@@ -11,7 +11,7 @@ from fluxgym.messages import Exit, ExitKind, Failure, FailureKind, Kind, Phase, 
 from fluxgymd.core.failure import advice
 from fluxgymd.core.job import fold
 from fluxgymd.core.records import ExitRecord
-from fluxgymd.engine.book import Entry
+from fluxgymd.engine.entry import Entry
 from fluxgymd.engine.view import show
 from fluxgymd.store.home import JobFolder
 from fluxgymd.store.journal import Journal
@@ -98,6 +98,17 @@ def test_a_failure_has_its_kind_and_advice() -> None:
     job = fold([*h.WAYS["running"], h.ended("failed", failure="disk_full")])
     shown = show(Entry(FOLDER, job, Journal(FOLDER.journal, 0))).runtime.failure
     assert shown == Failure(kind=FailureKind.DISK_FULL, advice=advice(FailureKind.DISK_FULL, name="my-lora"))
+
+
+@pytest.mark.parametrize(("size", "recommended"), [(None, True), (1, True), (0, False)])
+def test_the_log_is_recommended_unless_it_is_known_to_be_empty(size: int | None, *, recommended: bool) -> None:
+    for failure in FailureKind:
+        if failure not in (FailureKind.UNKNOWN, FailureKind.BAD_DATASET):  # BAD_DATASET is only found in a log
+            end = msgspec.structs.replace(h.ended("failed", failure=failure), log_size=size)
+            shown = show(Entry(FOLDER, fold([*h.WAYS["running"], end]), Journal(FOLDER.journal, 0))).runtime.failure
+            assert shown is not None
+            usual = "fluxgymctl logs" in advice(failure, name="my-lora")
+            assert ("fluxgymctl logs" in shown.advice) == (usual and recommended)
 
 
 def test_promise_9_a_failure_of_a_newer_version_is_shown_as_other() -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what the programs share."""
+"""Tests of the modules that the programs share."""

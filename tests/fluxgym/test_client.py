@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client's connection on a peer that breaks the protocol: always one DaemonUnreachable, never a wrong answer.
+"""The client's connection to a peer that breaks the protocol: always DaemonUnreachable, never a wrong answer.
 
-The peer is written here, because the real daemon does none of this; what a good answer is, tests/fluxgymctl asks the
-real one.
+The tests have a peer of their own, because the real daemon does none of this. tests/fluxgymctl tests valid answers,
+with the real daemon.
 """
 
 import socket
@@ -18,10 +18,11 @@ from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable, FluxgymError, Leaving, NoSuchJob, Overloaded, UnknownError
 from fluxgym.framing import decode
 from fluxgym.methods import CHECKPOINTS, DESCRIBE, LIST, REMOVE, JobName, ListParameters, Nothing
+from tests.harness.waiting import join
 
 
 class Peer:
-    """Answers the first call with these bytes and closes; keeps what it was sent."""
+    """Answers the first call with `answer` and closes the connection. `call`: what it has received."""
 
     def __init__(self, folder: Path, answer: bytes) -> None:
         self.path = folder / "s"
@@ -41,7 +42,7 @@ class Peer:
             connection.sendall(self._answer)
 
     def close(self) -> None:
-        self._thread.join()
+        join(self._thread)
         self._listener.close()
 
 
@@ -145,7 +146,7 @@ def test_no_socket_is_no_daemon(folder: Path) -> None:
 
 
 def test_a_client_that_is_refused_before_it_has_sent_anything_is_told_why(folder: Path) -> None:
-    """The connection is closed already when it calls; the reason lies in it."""
+    """The connection is already closed when the client calls. The reason can still be read from it."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "s"))
         listener.listen()
@@ -165,7 +166,7 @@ LEAVING = b'{"error":"org.fluxgym.Machine.Leaving","parameters":{"message":"It l
 
 
 def serve(listener: socket.socket, answers: list[bytes]) -> threading.Thread:
-    """One client after the other; each has sent its call before it is answered."""
+    """Serves one client after another; sends each its answer after receiving its call."""
 
     def run() -> None:
         for answer in answers:
@@ -191,13 +192,13 @@ def test_what_a_daemon_that_leaves_has_not_begun_is_asked_of_the_next(folder: Pa
         with Connection(folder / "s") as connection:
             replies = connection.stream(LIST, ListParameters())
             next(replies)
-            with pytest.raises(Leaving):  # some of it came: who reads it decides
+            with pytest.raises(Leaving):  # part of the stream has arrived, so the caller has to decide
                 next(replies)
-        daemons.join()
+        join(daemons)
         daemons = serve(listener, [LEAVING] * client.RESTARTS)
         with Connection(folder / "s") as connection, pytest.raises(DaemonUnreachable, match="again and again"):
             connection.call(REMOVE, JobName(name="a"))
-        daemons.join()
+        join(daemons)
 
 
 def test_a_daemon_that_leaves_and_has_no_next_is_no_daemon(folder: Path) -> None:

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration: who stands over whom, and how a wrong value is refused."""
+"""The configuration: which source takes precedence, and how a wrong value is refused."""
 
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fluxgym import config, paths
 from fluxgym.errors import ConfigInvalid
+from tests.fluxgym.test_toml import BROKEN
+
+
+def make_large(file: Path) -> None:
+    file.touch()
+    os.truncate(file, 1 << 30)
 
 
 @pytest.fixture
@@ -45,6 +54,27 @@ def test_a_flag_stands_over_the_environment_that_over_the_file_that_over_the_def
     assert home() == ("/flag", "--home")
 
 
+LATIN = "/h\udce9"
+"""How Python represents the path of a folder that is named é in Latin-1."""
+
+
+@pytest.mark.parametrize("key", ["home", "socket", "trainer.path", "trainer.python"])
+def test_a_path_that_is_not_utf_8_is_refused_wherever_it_comes_from(environ: dict[str, str], key: str) -> None:
+    variable = next(setting.variable for setting in config.SETTINGS if setting.key == key)
+    right = rf"{key} is /h\xe9, which is not UTF-8; rename it, or set {variable} to a path that is."
+    with pytest.raises(ConfigInvalid, match=re.escape(f"--{key}: {right}")):
+        config.load(environ, {key: LATIN})
+    with pytest.raises(ConfigInvalid, match=re.escape(f"{variable}: {right}")):
+        config.load(environ | {variable: LATIN})
+
+
+def test_a_default_that_is_not_utf_8_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(
+        ConfigInvalid, match=re.escape(r"The default of home is /h\xe9/.local/share/fluxgym, which is")
+    ):
+        config.load(environ | {"HOME": LATIN})
+
+
 def test_an_empty_variable_is_no_value(environ: dict[str, str]) -> None:
     assert config.load({**environ, "FLUXGYM_HOME": ""}).values["home"].source == "default"
 
@@ -54,6 +84,8 @@ def test_an_empty_variable_is_no_value(environ: dict[str, str]) -> None:
     [
         ('supervisor = "docker"', 1, "supervisor is 'docker', but must be one of auto, scope, process"),
         ("[stop]\nlimit_seconds = 0", 2, "stop.limit_seconds is 0, but must be a number from 1 to 3600 (seconds)"),
+        ("log.limit_mib = 1", 1, "log.limit_mib is 1, but must be a number from 16 to 100000 (MiB)"),
+        ('log.limit_mib = "1 GiB"', 1, "must be a number from 16 to 100000 (MiB)"),
         ("\nstop.limit_seconds = true", 2, "must be a number from 1 to 3600 (seconds)"),
         ("[stop]\n# half a minute\nlimit_seconds = 'x'", 3, "must be a number"),
         ("[stop]\nlimit_seconds = nan", 2, "must be a number"),
@@ -64,6 +96,10 @@ def test_an_empty_variable_is_no_value(environ: dict[str, str]) -> None:
         ("queue.program_slots = '²'", 1, "must be a whole number from 1 to 64"),
         ("home = 5", 1, "home is 5, but must be a path in quotes"),
         ('home = ""', 1, "must be a path in quotes"),
+        (r'home = "/tmp/a\u0000b"', 1, r"home is '/tmp/a\x00b', but must be a path; none has a NUL character in it"),
+        (f"stop.limit_seconds = 1{'0' * 400}", 1, "must be a number from 1 to 3600 (seconds)"),
+        (f"queue.program_slots = 1{'0' * 400}", 1, "must be a whole number from 1 to 64"),
+        (f"queue.program_slots = '{'1' * 5000}'", 1, "must be a whole number from 1 to 64"),
         ('\n\nhoem = "/x"', 3, "there is no setting hoem; did you mean home?"),
         ('[trainer]\npyton = "/x"', 2, "there is no setting trainer.pyton; did you mean trainer.python?"),
         ('[[trainer]]\nx = "/x"', 1, "there is no setting trainer;"),
@@ -105,6 +141,41 @@ def test_a_file_that_is_not_toml_is_refused_with_the_line(environ: dict[str, str
     write(environ, "home = \n")
     with pytest.raises(ConfigInvalid, match=r"is not TOML: .*line 1"):
         config.load(environ)
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_whatever_breaks_the_parser_is_refused_with_the_file(environ: dict[str, str], text: str) -> None:
+    file = write(environ, text)
+    with pytest.raises(ConfigInvalid, match=f"^{re.escape(str(file))} is not TOML") as refusal:
+        config.load(environ)
+    assert refusal.value.message.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (os.mkfifo, "it is a FIFO, not a regular file"),
+        (Path.mkdir, "it is a directory, not a regular file"),
+        (lambda file: file.symlink_to("nowhere"), "it is a link to a file that does not exist, not a regular file"),
+        (make_large, "it has 1073741824 bytes"),
+    ],
+    ids=["FIFO", "directory", "dangling link", "1 GiB"],
+)
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    environ: dict[str, str], make: Callable[[Path], object], says: str
+) -> None:
+    file = write(environ, "")
+    file.unlink()
+    make(file)
+    with pytest.raises(ConfigInvalid, match=f"^{re.escape(str(file))} cannot be read: {says}"):
+        config.load(environ)
+
+
+def test_a_link_to_a_file_elsewhere_is_followed(environ: dict[str, str], tmp_path: Path) -> None:
+    file = write(environ, "queue.program_slots = 7")
+    file.rename(tmp_path / "dotfiles.toml")
+    file.symlink_to(tmp_path / "dotfiles.toml")
+    assert config.load(environ).program_slots == 7
 
 
 def test_a_file_that_is_not_utf8_is_refused(environ: dict[str, str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of errors: every class has a place, and an error survives the way over the wire."""
+"""The table of errors: every class has a place in it, and an error stays the same when it is sent and received."""
 
 import re
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames: any split of a stream gives the same messages, and what two parsers could read differently is refused."""
+"""Frames: a stream gives the same messages however it is split, and a message that two parsers could read differently
+is refused."""
 
 import json
 from contextlib import suppress
@@ -23,7 +24,7 @@ MESSAGE = st.dictionaries(TEXT, VALUE, max_size=4)
 
 
 def split(stream: bytes, cuts: list[int], *, limit: int = MESSAGE_LIMIT) -> list[bytes]:
-    """The frames that come out when the stream arrives in these pieces."""
+    """The frames that result if the stream arrives in these pieces."""
     splitter = Splitter(limit)
     frames: list[bytes] = []
     ends = sorted(min(cut, len(stream)) for cut in cuts)
@@ -129,10 +130,10 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
 
 
 def test_promise_10_a_key_that_comes_twice_among_many_is_found_in_one_pass() -> None:
-    """One such message of 1 MB once held the event loop for 54 s, which is more than the service's watchdog waits."""
+    """One such message of 1 MB used to block the event loop for 54 s, longer than the service's watchdog waits."""
 
     class Key(str):
-        """Counts how often keys are compared."""
+        """A key that counts comparisons."""
 
         __slots__ = ()
         compared = 0
@@ -173,7 +174,7 @@ def test_an_unfinished_frame_is_refused_as_soon_as_it_is_over_the_limit() -> Non
 
 
 def test_a_frame_in_single_bytes_is_not_searched_again_from_its_start() -> None:
-    """The work is linear: each byte is looked at once, however small the reads are."""
+    """The work is linear: each byte is examined once, however small the reads are."""
     splitter = Splitter()
     for _ in range(5000):
         splitter.feed(b"x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks as they are written in the configuration; the address of a webhook is told to nobody."""
+"""Hooks as written in the configuration; the address of a webhook is never shown."""
 
 from pathlib import Path
 from typing import Any

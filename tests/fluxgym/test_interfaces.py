@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface definitions and the structs say the same, field by field; read by an independent parser."""
+"""The interface definitions and the structs agree, field by field; an independent parser reads the definitions."""
 
 import re
 import types
@@ -12,28 +12,17 @@ import pytest
 from varlink import scanner
 
 from fluxgym import errors, messages, methods
-from fluxgym.interfaces import description
 from fluxgym.methods import Method
+from tests.fluxgym.described import members
 
-INTERFACES = {name: scanner.Interface(description(name)) for name in methods.INTERFACES}
 METHODS: dict[str, Method[Any, Any]] = {
     method.name: method for method in vars(methods).values() if isinstance(method, Method)
 }
 STREAMS = {"List", "Logs", "Watch", "History"}
 
 
-def members(kind: str) -> list[tuple[str, str, Any]]:
-    """(interface, name, member) of all members of one kind: _Alias, _Method or _Error."""
-    return [
-        (interface, name, member)
-        for interface, parsed in INTERFACES.items()
-        for name, member in parsed.members.items()
-        if isinstance(member, getattr(scanner, kind))
-    ]
-
-
 def spelled(varlink_type: Any) -> str:
-    """A parsed type as the definition language writes it. The parser keeps basic types as values of Python's."""
+    """A parsed type as written in the definition language. The parser represents basic types by Python values."""
     match varlink_type:
         case scanner._Maybe():
             return "?" + spelled(varlink_type.element_type)
@@ -47,7 +36,7 @@ def spelled(varlink_type: Any) -> str:
 
 
 def spelled_python(annotation: Any) -> str:
-    """The same of a field's annotation."""
+    """The type of a struct's field, written in the same way."""
     arguments = typing.get_args(annotation)
     if isinstance(annotation, types.UnionType):
         (inner,) = (part for part in arguments if part is not types.NoneType)
@@ -74,7 +63,7 @@ def test_each_type_is_a_struct_with_the_same_fields(interface: str, name: str, a
     ours = getattr(messages, name)
     if isinstance(alias.type, scanner._Enum):
         assert issubclass(ours, Enum)
-        # `unknown` is what a client makes of a value that it does not know; only ExitKind also sends it.
+        # A client reads an unknown value as `unknown`. Only in ExitKind is it also sent.
         assert {str(value) for value in ours} == set(alias.type.fields) | {"unknown"}
     else:
         assert list(fields_of(ours).items()) == list(fields_in(alias.type).items())
@@ -110,7 +99,8 @@ def test_a_stream_and_no_other_method_says_that_it_needs_more(interface: str, na
 
 
 def test_optional_fields_and_only_they_may_be_left_out() -> None:
-    """A field with `?` has the default None, so that absence and null are the same; another has no default."""
+    """A field with `?` has the default None, so that a missing field and null are the same. No other field has a
+    default."""
     for structure in [value for value in vars(messages).values() if _is_struct(value)]:
         for field in msgspec.structs.fields(structure):
             optional = spelled_python(field.type).startswith("?")
@@ -118,7 +108,7 @@ def test_optional_fields_and_only_they_may_be_left_out() -> None:
 
 
 def test_names_follow_the_style_of_varlink() -> None:
-    """camelCase fields; enum values in lower case with underscores (systemd's VARLINK_API_STYLE)."""
+    """Field names are in camelCase; enum values are lower case with underscores (systemd's VARLINK_API_STYLE)."""
     for _, name, alias in members("_Alias"):
         pattern = r"[a-z]+(_[a-z]+)*" if isinstance(alias.type, scanner._Enum) else r"[a-z][a-zA-Z0-9]*"
         for field in alias.type.fields:
@@ -127,7 +117,7 @@ def test_names_follow_the_style_of_varlink() -> None:
 
 @pytest.mark.parametrize(
     ("interface", "name", "error"),
-    # The daemon has every method that it describes, so it never says this one.
+    # The daemon implements every method that it describes, so it never sends this error.
     [row for row in members("_Error") if row[1] != "MethodNotImplemented"],
 )
 def test_each_error_has_a_class(interface: str, name: str, error: Any) -> None:

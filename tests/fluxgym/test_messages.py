@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An older client reads a newer daemon, and the other way round (promise 9)."""
+"""An older client can read a newer daemon's messages, and the other way round (promise 9)."""
 
 from enum import Enum
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of jobs: what is taken, and that a refusal always proposes a name that is taken."""
+"""Names of jobs: which are accepted, and that each refusal proposes a name that is accepted."""
 
 import pytest
 from hypothesis import given

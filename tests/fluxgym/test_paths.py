@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where things lie, and that a socket's folder which another user could have made is refused."""
+"""The paths of FluxGym's files, and that a socket's folder is refused if another user may have made it."""
 
+import errno
 import os
+import pwd
 import tempfile
 from pathlib import Path
 
@@ -18,8 +20,43 @@ def test_the_places_follow_the_xdg_variables() -> None:
     assert paths.machine_state(environ) == Path("/s/fluxgym/machine")
 
 
+def test_a_folder_for_the_machine_s_state_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(
+        ConfigInvalid, match=r"/s\\xe9/fluxgym/machine, is not UTF-8; set XDG_STATE_HOME to one that is"
+    ):
+        paths.machine_state({"XDG_STATE_HOME": os.fsdecode(b"/s\xe9")})
+
+
 def test_a_relative_xdg_variable_is_passed_over_as_its_specification_says() -> None:
     assert paths.default_home({"HOME": "/h", "XDG_DATA_HOME": "data"}) == Path("/h/.local/share/fluxgym")
+
+
+@pytest.mark.parametrize("home", [None, "", "relative"])
+def test_without_a_usable_home_the_user_s_entry_counts(home: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {} if home is None else {"HOME": home}
+    entry = pwd.getpwuid(os.getuid()).pw_dir
+    assert paths.default_home(environ) == Path(entry) / ".local/share/fluxgym"
+
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(ConfigInvalid, match=f"User {os.getuid()} has no home directory on this machine; set HOME"):
+        paths.default_home(environ)
+
+
+@pytest.mark.parametrize("runtime", ["", "run"])
+def test_a_runtime_folder_that_is_no_absolute_path_is_passed_over(runtime: str) -> None:
+    assert paths.default_socket({"XDG_RUNTIME_DIR": runtime}) == paths.default_socket({})
+
+
+def test_without_any_temporary_folder_the_socket_needs_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(ConfigInvalid, match=r"There is no folder for the socket: .* set FLUXGYM_SOCKET"):
+        paths.default_socket({})
 
 
 def test_the_socket_lies_in_the_runtime_folder_or_in_a_folder_of_the_user() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limits of the watchdog as people set them: one table, with the defaults that the judge has."""
+"""The limits of the watchdog as people set them: one table, whose defaults are those of the judge."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from fluxgym.errors import ConfigInvalid
 from fluxgym.messages import Context, Kind, WatchdogMode
 from fluxgymd.core.watchdog import settings
 from fluxgymd.core.watchdog.limits import Limits
+from fluxgymd.trainers.choice import traits
 
 DEFAULTS = {name: limit.default for name, limit in watchdog.LIMITS.items()}
 
@@ -83,4 +84,5 @@ def test_a_wrong_one_is_refused_with_its_place(tmp_path: Path, text: str, line: 
 def test_the_job_decides_then_the_configuration_and_programs_are_left_alone(
     own: WatchdogMode | None, kind: Kind | None, configured: str, mode: WatchdogMode
 ) -> None:
-    assert settings.mode(Context(name="a", kind=kind, watchdog=own), configured) is mode
+    job = Context(name="a", kind=kind, watchdog=own)
+    assert settings.mode(job, configured, watched=traits(job).watched) is mode

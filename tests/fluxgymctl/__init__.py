@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the thin client: its pure parts, and its verbs against the real daemon."""
+"""Tests of the command line client: its pure parts, and its verbs against a real daemon."""

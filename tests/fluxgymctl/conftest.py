@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon and the material for the tests of the verbs."""
+"""The daemon and the training material for the tests of the verbs."""
 
 import shutil
 import tempfile
@@ -17,7 +17,7 @@ from tests.fluxgymctl.program import ctl
 @contextmanager
 def running(**settings: str) -> Iterator[RunningDaemon]:
     """A daemon with these variables in its environment."""
-    folder = Path(tempfile.mkdtemp(prefix="fg-"))  # short: the path of a socket has a limit
+    folder = Path(tempfile.mkdtemp(prefix="fg-"))  # short, since the length of a socket's path is limited
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=settings) as daemon:
         yield daemon
     shutil.rmtree(folder)
@@ -25,20 +25,20 @@ def running(**settings: str) -> Iterator[RunningDaemon]:
 
 @pytest.fixture(scope="session")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The spec file of a training that takes seconds."""
+    """The spec file of a training that takes a few seconds."""
     return make_material(tmp_path_factory.mktemp("material"))
 
 
 @pytest.fixture(scope="session")
 def shared_daemon() -> Iterator[RunningDaemon]:
-    """One for all tests that leave it as it was."""
+    """One daemon for all tests that leave it as it was."""
     with running() as daemon:
         yield daemon
 
 
 @pytest.fixture
 def daemon() -> Iterator[RunningDaemon]:
-    """One for this test."""
+    """A daemon for this test alone."""
     with running() as daemon:
         yield daemon
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training that takes seconds, as a user would lay it out: pictures, a tiny Flux, and a spec file beside them."""
+"""A training that takes a few seconds, laid out as by a user: pictures, a tiny Flux, and a spec file beside them."""
 
 import os
 import subprocess
 from pathlib import Path
 
 from tests.daemon.running import ROOT, TRAINER_PYTHON
+from tests.harness.waiting import DEADLINE_SECONDS
 
 STEPS_OF_AN_EPOCH = 12
 EPOCHS = 3
@@ -33,13 +34,14 @@ mixed_precision = "no"
 
 
 def make_material(folder: Path) -> Path:
-    """Makes it in an empty folder; returns the path of the spec file."""
+    """Makes the material in an empty folder; returns the path of the spec file."""
     for script, out in (("sd-scripts/make_tiny_flux.py", "models"), ("demo/make_pictures.py", "pictures")):
         subprocess.run(
             [TRAINER_PYTHON, ROOT / script, folder / out],
             check=True,
             stdout=subprocess.DEVNULL,
             env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
+            timeout=DEADLINE_SECONDS,
         )
     assert len(list((folder / "pictures").glob("*.png"))) == STEPS_OF_AN_EPOCH
     spec = folder / "tiny.toml"

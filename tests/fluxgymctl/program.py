@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client run as a program, with nothing of this machine's settings."""
+"""Runs the client as a program, without any settings of this machine."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.harness.waiting import DEADLINE_SECONDS
+
 COMMAND = (sys.executable, "-m", "fluxgymctl")
-SECONDS = 120
-"""Bounds a hang; no expectation of speed."""
 
 
 def environment(socket: Path | str, **settings: str) -> dict[str, str]:
@@ -25,7 +25,7 @@ def environment(socket: Path | str, **settings: str) -> dict[str, str]:
 def ctl(
     *words: str | bytes, socket: Path | str = "/nonexistent/s", cwd: Path | None = None, **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """One call, to its end."""
+    """Runs one call to its end."""
     return subprocess.run(
         [*COMMAND, *words],
         env=environment(socket, **settings),
@@ -33,19 +33,19 @@ def ctl(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=DEADLINE_SECONDS,
     )
 
 
 def rows(done: subprocess.CompletedProcess[str]) -> list[Any]:
-    """The objects of a call with --json that succeeded."""
+    """The objects that a successful call with --json has printed."""
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @contextmanager
 def started(*words: str, socket: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """One call that goes on beside the test; ended with it."""
+    """Starts a call, which runs beside the test and is killed at the end."""
     with subprocess.Popen(
         [*COMMAND, *words],
         env=environment(socket),
@@ -60,7 +60,8 @@ def started(*words: str, socket: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def on_terminal(words: Sequence[str], *, socket: Path, columns: int = 80, answer: bytes = b"") -> tuple[int, str]:
-    """One call on a terminal of its own, to its end: exit status and all that the terminal got."""
+    """Runs one call on a terminal of its own to its end; returns its exit status and everything that the terminal
+    received."""
     ours, theirs = pty.openpty()
     try:
         termios.tcsetwinsize(theirs, (24, columns))
@@ -69,7 +70,7 @@ def on_terminal(words: Sequence[str], *, socket: Path, columns: int = 80, answer
         )
     finally:
         os.close(theirs)
-    deadline = threading.Timer(SECONDS, process.kill)
+    deadline = threading.Timer(DEADLINE_SECONDS, process.kill)
     deadline.start()
     with process, os.fdopen(ours, "r+b", buffering=0) as terminal:
         terminal.write(answer)
@@ -78,7 +79,7 @@ def on_terminal(words: Sequence[str], *, socket: Path, columns: int = 80, answer
             while data := terminal.read(65536):
                 seen += data
         except OSError:
-            pass  # Linux tells the end of the other side so (pty(7): EIO)
-        status = process.wait(SECONDS)
+            pass  # EIO: on Linux, the other side of the terminal was closed (pty(7))
+        status = process.wait(DEADLINE_SECONDS)
     deadline.cancel()
     return status, seen.decode()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs as jobs, which take milliseconds, and what the tests of the queue ask of them."""
+"""Shell scripts as jobs, which take milliseconds, and helpers for the tests of the queue."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl
 
 RESULT = """printf '{"files": []}' >result.json"""
-"""What a program writes last (the interface: Context.program)."""
+"""What a program writes last (see Context.program in the interface)."""
 
 
 def submit(daemon: RunningDaemon, name: str, *flags: str, script: str = RESULT) -> None:
@@ -17,12 +17,12 @@ def submit(daemon: RunningDaemon, name: str, *flags: str, script: str = RESULT) 
 
 
 def until_there(file: Path) -> str:
-    """A script that ends well once the file is there."""
+    """A script that exits successfully once the file exists."""
     return f"until [ -e {file} ]; do sleep 0.05; done; {RESULT}"
 
 
 def facts(daemon: RunningDaemon, name: str) -> dict[str, str]:
-    """What `status` says, by its labels."""
+    """The output of `status`, by label."""
     done = ctl("status", name, socket=daemon.socket)
     assert (done.returncode, done.stderr) == (0, "")
     return {label: value.strip() for label, _, value in (line.partition(":") for line in done.stdout.splitlines())}

@@ -25,7 +25,7 @@ def installed(user_manager: UserManager) -> Iterator[InstalledDaemon]:
 
 
 def ctl(daemon: InstalledDaemon, *words: str) -> CompletedProcess[str]:
-    """The client beside the daemon, with the manager's settings and no others."""
+    """Runs the client that belongs to the daemon, with the manager's settings and no others."""
     command = [sys.executable, "-m", "fluxgymctl", *words]
     return daemon.manager.run(command, env={"PYTHONPATH": str(ROOT)}, check=False)
 

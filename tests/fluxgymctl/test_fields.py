@@ -89,7 +89,7 @@ def test_the_paths_are_known() -> None:
 
 
 def example(field: Field) -> object:
-    """A value of a switch or of a choice."""
+    """A valid value of a switch or of a choice."""
     return field.kind.from_toml(True) if is_switch(field) else field.kind.from_text(field.kind.metavar.split("|")[0])
 
 
@@ -106,7 +106,7 @@ def test_a_choice_takes_its_words_and_never_unknown() -> None:
         kind.from_text("dark-blue") is kind.from_text("dark_blue") is kind.from_toml("dark_blue") is Colour.DARK_BLUE
     )
     for wrong in ("unknown", "green", "", 1, True, ["red"]):
-        with pytest.raises(ValueError):  # noqa: PT011  its sentence is made by the caller
+        with pytest.raises(ValueError):  # noqa: PT011  the caller writes the message
             kind.from_toml(wrong)
 
 
@@ -114,7 +114,7 @@ def test_a_switch_takes_only_true_and_false() -> None:
     kind = _kind(bool)
     assert (kind.from_toml(True), kind.from_toml(False)) == (True, False)
     for wrong in (1, 0, "true", None):
-        with pytest.raises(ValueError):  # noqa: PT011  its sentence is made by the caller
+        with pytest.raises(ValueError):  # noqa: PT011  the caller writes the message
             kind.from_toml(wrong)
 
 
@@ -147,7 +147,7 @@ BY_KEY = {field.key: field for field in fields()}
     ],
 )
 def test_a_value_of_another_type_is_refused(key: str, value: object) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  its sentence is made by the caller
+    with pytest.raises(ValueError):  # noqa: PT011  the caller writes the message
         BY_KEY[key].kind.from_toml(value)
 
 

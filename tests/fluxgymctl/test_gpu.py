@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the GPUs of a job do, in words: nothing that is unknown looks like a zero."""
+"""What the GPUs of a job do, in words: an unknown value never looks like a zero."""
 
 from typing import Any
 

@@ -121,6 +121,10 @@ def test_each_thing_that_a_job_may_wait_for_has_words_of_its_own() -> None:
         (None, "-"),
         ({"kind": "exited", "code": 0, "termSeen": False}, "exit status 0"),
         ({"kind": "exited", "code": 143, "termSeen": True}, "exit status 143, after a SIGTERM"),
+        (
+            {"kind": "exited", "code": 130, "termSeen": True, "endingsSeen": [1, 2]},
+            "exit status 130, after a SIGHUP and a SIGINT",
+        ),
         ({"kind": "signaled", "signal": 9, "termSeen": False}, "killed by SIGKILL"),
         ({"kind": "signaled", "termSeen": False}, "killed by -"),
         ({"kind": "exited", "termSeen": False}, "exit status -"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program around the verbs, run as a program: errors, exit statuses, what is imported."""
+"""The client around its verbs, run as a program: errors, exit statuses, and imported modules."""
 
 import os
 import re
@@ -16,6 +16,7 @@ from fluxgym import errors
 from fluxgymctl.main import VERBS, program
 from fluxgymctl.verbs import config
 from tests.fluxgymctl.program import ctl, on_terminal
+from tests.harness.waiting import DEADLINE_SECONDS
 
 LIGHT_MODULES = ("asyncio", "subprocess", "importlib.resources", "PIL", "psutil", "pydbus", "gi", "fluxgymd", "rich")
 
@@ -55,7 +56,7 @@ def test_each_help_ends_with_examples_that_work_as_they_stand_and_with_the_exit_
         program, *typed = shlex.split(example)
         assert program == "fluxgymctl"
         assert " ".join(typed).startswith(words)
-        # All is right but that no daemon answers, or that the one that is meant is not the installed one.
+        # An example fails only because no daemon answers, or because the socket isn't the installed daemon's.
         right = 0 if typed[0] == "config" else 1 if typed[0] == "daemon" and len(typed) > 1 else 6
         done = ctl(*typed, cwd=tmp_path)
         assert done.returncode == right, done.stderr
@@ -71,7 +72,7 @@ def test_a_verb_imports_neither_the_other_verbs_nor_what_is_heavy() -> None:
         env={"PATH": os.environ["PATH"], "FLUXGYM_SOCKET": "/nonexistent/s"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_SECONDS,
     )
     loaded = set(done.stdout.split())
     assert {name for name in loaded if name.startswith("fluxgymctl.verbs.")} == {"fluxgymctl.verbs.list"}
@@ -177,24 +178,30 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         listener.listen()
         done = ctl("status", b"a\xff", socket=tmp_path / "s")
     assert done.returncode == 2
-    assert "UTF-8" in done.stderr
+    assert done.stderr == (
+        "fluxgymctl: The daemon takes UTF-8 only, but a\\xff is not; give a name or a path that is.\n"
+    )
 
 
 def test_a_reader_that_goes_away_is_not_an_error_to_tell() -> None:
     command = f"{sys.executable} -m fluxgymctl config --json | head -c 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     assert (done.stdout, done.stderr) == ("{", "")
 
 
-def test_a_full_disk_under_the_output_is_told() -> None:
-    command = f"{sys.executable} -m fluxgymctl config > /dev/full"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_full_disk_under_the_output_is_told(buffered: bool) -> None:
+    python = sys.executable if buffered else f"{sys.executable} -u"
+    command = f"unset PYTHONUNBUFFERED; {python} -m fluxgymctl config > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     assert (done.returncode, done.stderr) == (1, "fluxgymctl: The output: No space left on device.\n")
+    both = subprocess.run(["bash", "-c", f"{command} 2>&1"], timeout=DEADLINE_SECONDS)
+    assert both.returncode == 1, "nobody can be told, and the exit status is the same"
 
 
 def test_a_closed_output_does_no_harm() -> None:
     command = f"{sys.executable} -m fluxgymctl config >&-"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
 
 

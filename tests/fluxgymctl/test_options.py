@@ -33,7 +33,7 @@ def test_a_toml_value_has_its_words(value: object, words: list[str]) -> None:
     "value", [{"a": 1}, [[1]], [True], [{}], float("nan"), float("inf"), datetime(2026, 1, 1, tzinfo=UTC)]
 )
 def test_a_toml_value_without_words_is_refused(value: object) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  its sentence is made by the caller
+    with pytest.raises(ValueError):  # noqa: PT011  the caller writes the message
         options.from_toml(value)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables and cut lines."""
+"""Tables and shortened lines."""
 
 import pytest
 from hypothesis import given

@@ -19,7 +19,7 @@ from tests.harness.waiting import until
 
 
 def waits(daemon: RunningDaemon, name: str, reason: WaitingFor) -> Job:
-    """The job, once the scheduler has looked at it and found this reason."""
+    """Returns the job once the scheduler has looked at it and found this reason."""
 
     def look() -> Job | None:
         job = daemon.job(name)
@@ -29,14 +29,14 @@ def waits(daemon: RunningDaemon, name: str, reason: WaitingFor) -> Job:
 
 
 def said(daemon: RunningDaemon, *words: str, status: int = 0) -> str:
-    """What a verb that prints no data says on stderr."""
+    """What a verb that prints no data writes to stderr."""
     done = ctl(*words, socket=daemon.socket)
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     return done.stderr
 
 
 def started(daemon: RunningDaemon, *names: str) -> list[str]:
-    """The names in the order in which the jobs were started."""
+    """The names in the order in which the jobs were first started."""
     first = {
         name: next(event["at"] for event in daemon.events(name) if event["event"] == "reserved") for name in names
     }
@@ -45,7 +45,7 @@ def started(daemon: RunningDaemon, *names: str) -> list[str]:
 
 @pytest.fixture
 def paused(daemon: RunningDaemon) -> RunningDaemon:
-    """Its queue fills without anything being started."""
+    """A daemon with a paused queue, in which nothing starts."""
     said(daemon, "pause")
     return daemon
 
@@ -122,7 +122,7 @@ def test_a_job_that_waits_can_be_held(paused: RunningDaemon) -> None:
 
 @pytest.fixture
 def one_by_one() -> Iterator[RunningDaemon]:
-    """A paused queue, which starts a program after the other: two that start at once have no order."""
+    """A daemon with a paused queue that runs one program at a time: two that start at once would have no order."""
     with running(FLUXGYM_QUEUE_PROGRAM_SLOTS="1") as daemon:
         said(daemon, "pause")
         yield daemon

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise 9: the client with a real daemon of another version, which runs from a changed copy of the tree."""
+"""Promise 9: the client with a real daemon of another version, which runs from a modified copy of the source tree."""
 
 import shutil
 import socket
@@ -16,13 +16,13 @@ from fluxgym import __version__
 from fluxgym.methods import LIST, GetInfoReply
 from fluxgymctl.skew import sentence
 from tests.daemon.running import ROOT, RunningDaemon, popen_here
-from tests.fluxgymctl.program import SECONDS, ctl, started
+from tests.fluxgymctl.program import ctl, started
 from tests.fluxgymctl.programs import submit, until_there
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, join, until
 
 NEWER = f"fluxgymctl: {sentence(ours=__version__, daemons='9.0.0')}\n"
 ANOTHER_FIELD = ("priority: int | None = None", 'priority: int | None = msgspec.field(name="urgency", default=None)')
-"""On the wire there is `urgency`, and no `priority`."""
+"""Renames the field `priority` to `urgency` on the wire."""
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,15 @@ def test_of_one_version_nothing_is_said() -> None:
 
 
 class Trees:
-    """Starts a daemon from a tree that a test may change in between."""
+    """Starts a daemon from a source tree that the test may change in between."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.current = ROOT
 
     def copy(self, version: str, *changes: tuple[str, str, str]) -> None:
-        """A copy with another version, and with one text of a file replaced by another: (file, old, new)."""
+        """Makes a copy with another version, in which one text per change is replaced. `changes`: (file, old text,
+        new text)."""
         tree = self._folder / version
         for package in ("fluxgym", "fluxgymd"):
             shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -65,7 +66,7 @@ class Trees:
         self.current = tree
 
     def popen(self, command: Sequence[str | Path], env: Mapping[str, str]) -> "subprocess.Popen[str]":
-        # The folder as well: `python -m` looks there first.
+        # The working directory changes too, because `python -m` looks there first.
         return popen_here(["env", "-C", self.current, *command], {**env, "PYTHONPATH": str(self.current)})
 
 
@@ -76,7 +77,7 @@ def trees(tmp_path: Path) -> Trees:
 
 @pytest.fixture
 def other_daemon(trees: Trees) -> Iterator[RunningDaemon]:
-    """Not started yet: from the tree that the test chooses."""
+    """A daemon that isn't started yet. The test chooses its source tree."""
     folder = Path(tempfile.mkdtemp(prefix="fg-"))
     daemon = RunningDaemon(folder, popen=trees.popen, arguments=("--supervisor", "process"))
     yield daemon
@@ -87,7 +88,7 @@ def other_daemon(trees: Trees) -> Iterator[RunningDaemon]:
 
 
 def test_promise_9_a_newer_daemon_is_told_once_and_works(other_daemon: RunningDaemon, trees: Trees) -> None:
-    """Its job waits for something that this client has never heard of, and has a field that it does not know."""
+    """Its job waits for something unknown to this client, and has a field that the client doesn't know."""
     trees.copy(
         "9.0.0",
         ("fluxgym/messages.py", 'HELD = "held"\n    PAUSED', 'HELD = "frozen"\n    PAUSED'),
@@ -145,7 +146,7 @@ def test_an_upgrade_of_the_daemon_under_a_stream_is_told_once(
         trees.copy("9.0.0")
         other_daemon.start()
         (tmp_path / "go").touch()
-        shown, told = watch.communicate(timeout=SECONDS)
+        shown, told = watch.communicate(timeout=DEADLINE_SECONDS)
     assert watch.returncode == 0
     assert shown.splitlines()[-1].startswith(b"a completed: ")
     away, newer = told.decode().splitlines(keepends=True)
@@ -153,15 +154,16 @@ def test_an_upgrade_of_the_daemon_under_a_stream_is_told_once(
 
 
 def listed_by(folder: Path, answers: Sequence[bytes]) -> tuple["subprocess.CompletedProcess[str]", list[str]]:
-    """`fluxgymctl list` with daemons that answer nothing before they have both calls, a client's greeting and its
-    call; and the calls. A client that waited for the greeting's answer would hang."""
+    """Runs `fluxgymctl list` with daemons that answer only after they have received two calls, the client's greeting
+    and its `list`. Returns the finished process and the calls. A client that waited for the answer to its greeting
+    would hang."""
     calls: list[str] = []
 
     def serve() -> None:
         for answer in answers:
             peer, _ = listener.accept()
             with peer:
-                peer.settimeout(SECONDS)
+                peer.settimeout(DEADLINE_SECONDS)
                 received = b""
                 while received.count(b"\0") < 2:
                     data = peer.recv(65536)
@@ -176,7 +178,7 @@ def listed_by(folder: Path, answers: Sequence[bytes]) -> tuple["subprocess.Compl
         server = threading.Thread(target=serve)
         server.start()
         listed = ctl("list", socket=folder / "s")
-        server.join(SECONDS)
+        join(server)
     return listed, calls
 
 
@@ -195,7 +197,7 @@ def test_the_version_costs_no_round_trip_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_leaves_for_a_newer_one_is_not_noticed(tmp_path: Path) -> None:
-    """But for the version of the one that answers."""
+    """Only the version of the daemon that answers is noticed."""
     leaving = b'{"error":"org.fluxgym.Machine.Leaving","parameters":{"message":"It leaves."}}\0'
     listed, calls = listed_by(tmp_path, [leaving, no_jobs("9.0.0")])
     assert (listed.returncode, listed.stderr) == (0, NEWER + NO_JOBS)

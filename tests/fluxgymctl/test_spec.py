@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spec files and flags: paths, precedence, and refusals with file and line."""
+"""Spec files and flags: paths, precedence, and refusals that name the file and the line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.messages import Context, Model
 from fluxgymctl import spec
+from tests.fluxgym.test_toml import BROKEN
 
 FILE = Path("/specs/demo.toml")
 
@@ -98,6 +100,9 @@ def test_a_symlink_stays_what_the_user_wrote(tmp_path: Path) -> None:
         ("epochs = 99999999999999999999", 1, "must be a whole number."),
         ("learning_rate = nan", 1, "must be a number."),
         ("name = 5", 1, "name is 5, but must be text in quotes."),
+        (f"learning_rate = 9{'0' * 400}", 1, "must be a number."),
+        (f"epochs = 9{'0' * 400}", 1, "must be a whole number."),
+        (f"[watchdog_limits]\nstep_factor = 9{'0' * 400}", 2, "must be a number from 1 to 1000 (times)."),
         ('dataset = ""', 1, "dataset is '', but must be a path in quotes."),
         ('sample_prompts = "a"', 1, "must be a list of texts in quotes."),
         ('model = "flux"', 1, "model is 'flux', but must be a table, [model]."),
@@ -130,6 +135,28 @@ def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(text: st
 def test_what_is_not_toml_is_refused_with_its_line() -> None:
     with pytest.raises(InvalidSetting, match=r"^/specs/demo.toml is not TOML: .*line 2"):
         spec.parse("epochs = 1\nepochs = 2\n", file=FILE)
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_whatever_breaks_the_parser_is_refused_with_the_file(text: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^/specs/demo.toml is not TOML") as refusal:
+        spec.parse(text, file=FILE)
+    assert "\n" not in refusal.value.message
+
+
+def test_a_path_with_a_nul_is_no_path() -> None:
+    with pytest.raises(FileMissing, match=r"No path has a NUL character in it, as '/a\\x00b' has"):
+        spec.parse(r'dataset = "/a\u0000b"', file=FILE)
+
+
+def test_a_pipe_is_read_and_a_flood_is_not(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b'name = "piped"')
+    os.close(writing)
+    assert spec.read(Path(f"/proc/self/fd/{reading}")) == {"name": "piped"}
+    os.close(reading)
+    with pytest.raises(InvalidSetting, match="/dev/zero has more than 4194304 bytes"):
+        spec.read(Path("/dev/zero"))
 
 
 def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:

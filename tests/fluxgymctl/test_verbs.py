@@ -55,7 +55,7 @@ def test_status_tells_everything_for_people(trained: RunningDaemon) -> None:
     facts = {label: value.strip() for label, _, value in (line.partition(":") for line in done.stdout.splitlines())}
     home = trained.home / "outputs/trained"
     assert (facts["Name"], facts["State"], facts["Steps lost"]) == ("trained", "completed", "0")
-    assert (facts["Step"], facts["Epoch"]) == ("36/36 100%", "3/3 100%")
+    assert (facts["Step"], facts["Epoch"]) == ("36/36 100%", "3 of 3")
     assert (facts["Attempt"], facts["Exit"]) == ("1", "exit status 0")
     assert re.fullmatch(r"fluxgym-trained-[0-9a-f]{8}\.001 \(process\)", facts["Unit"])
     assert Path(facts["LoRA"]).is_file()
@@ -71,7 +71,7 @@ def test_status_as_json_is_the_job(trained: RunningDaemon) -> None:
 def test_logs_are_the_file_byte_for_byte(trained: RunningDaemon) -> None:
     log = (trained.home / "outputs/trained/training.log").read_text(encoding="utf-8")
     done = ctl("logs", "trained", socket=trained.socket)
-    # subprocess makes \n of the \r of the progress bar.
+    # subprocess replaces each \r of the progress bar by \n.
     assert done.stdout == log.replace("\r\n", "\n").replace("\r", "\n")
     assert "saving checkpoint" in log
 
@@ -155,7 +155,7 @@ def test_watch_as_json_gives_the_replies(trained: RunningDaemon) -> None:
 
 
 def outputs(daemon: RunningDaemon) -> set[str]:
-    """Everything in the folder of the jobs, what is half made included."""
+    """The names of everything in the folder of the jobs, including incomplete jobs."""
     return set(os.listdir(daemon.home / "outputs"))
 
 

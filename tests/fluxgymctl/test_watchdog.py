@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watchdog's verdict in words: `watchdog`, and what `status`, `watch` and `list` say of it."""
+"""The watchdog's verdict in words: `watchdog`, and what `status`, `watch` and `list` report about it."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects as the daemon would send them, for the tests of what the client makes of them."""
+"""Objects as the daemon sends them, for tests of what the client shows of them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ NOW = 1_700_000_000.0
 
 
 def job(name: str = "a", **runtime: Any) -> Job:
-    """A running job; each part of its runtime can be given, by its name on the wire."""
+    """A running job. `runtime`: fields of its runtime to set, by their names on the wire."""
     facts = {"id": "1", "state": "running", "submittedAt": NOW - 60, "home": "/h/a", "stepsLost": 0, **runtime}
     return msgspec.convert({"context": {"name": name}, "runtime": facts}, Job)
 
@@ -21,7 +21,7 @@ def progress(**facts: Any) -> dict[str, Any]:
 
 
 def gpu(**facts: Any) -> dict[str, Any]:
-    """One that works; each of its values can be given."""
+    """A GPU that is working. `facts`: values to set, by their names on the wire."""
     works = {"utilization": 93, "temperature": 71, "powerDraw": 279.6, "powerLimit": 450.0}
     memory = {"memoryUsed": 20 << 30, "memoryTotal": 24 << 30}
     return {"index": 0, "uuid": "GPU-a", **memory, **works, "lost": False, **facts}

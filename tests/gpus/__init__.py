@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the GPUs: the real pynvml against a small NVML that the tests build."""
+"""Tests of fluxgymd/gpus: the real pynvml on a small NVML library that the tests build."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small NVML as a fixture: programs that a test starts find it."""
+"""The small NVML as a fixture. Programs that a test starts find it too."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def nvml(nvml_library: Path, tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Nvml:
-    """An NVML without GPUs, until the test tells it of some."""
+    """An NVML without GPUs, until the test adds some."""
     nvml = Nvml(nvml_library, tmp_path / "nvml.txt")
     for name, value in nvml.environment.items():
         monkeypatch.setenv(name, value)

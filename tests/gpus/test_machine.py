@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the daemon knows of its GPUs: never more than NVML answered, and it never waits for it in its own loop."""
+"""Tests of what the daemon knows about its GPUs: only what NVML has answered. Its loop never waits for NVML."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ Scenario = Callable[[Gpus], Coroutine[None, None, None]]
 
 
 def probes() -> list[int]:
-    """The helper processes of this test run that are alive."""
+    """Returns the pids of this test run's live helper processes."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -38,7 +38,7 @@ def probes() -> list[int]:
 
 
 def play(scenario: Scenario, **options: Any) -> None:
-    """Runs the scenario in a loop of its own; no helper is left."""
+    """Runs the scenario in a new event loop, and checks that no helper is left."""
 
     async def whole() -> None:
         gpus = Gpus(**options)
@@ -56,7 +56,8 @@ async def uuids(gpus: Gpus) -> list[str]:
 
 
 async def until_told(gpus: Gpus, *wanted: str) -> None:
-    """Asks until these are told: a helper may have been killed, or may start too slowly for a short deadline."""
+    """Asks until NVML reports these UUIDs. A helper may have been killed, or may start too slowly for a short
+    deadline."""
 
     async def told() -> bool:
         return await uuids(gpus) == list(wanted)
@@ -189,7 +190,7 @@ def test_promise_7_a_gpu_that_a_working_nvml_does_not_list_any_more_is_lost(nvml
         await gpus.ask()
         assert gpus.of(["GPU-bb"]) == (Reading(index=1, uuid="GPU-bb", name="NVIDIA H200", lost=True),)
         assert gpus.of(["GPU-cc"]) == (Reading(index=-1, uuid="GPU-cc", name="unknown", lost=True),)
-        # While the driver is replaced there is no library, and nothing is known.
+        # While the driver is being replaced, NVML cannot be initialised, and nothing is known.
         nvml.tell("error nvmlInitWithFlags 9")
         await gpus.close()
         await gpus.ask()
@@ -251,7 +252,7 @@ def test_promise_7_readings_of_before_a_hang_are_not_told_as_those_of_now(nvml: 
 def test_helpers_that_cannot_be_killed_are_left_behind_and_no_more_than_three(
     nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a driver does in which a call hangs in state D: the kill comes when the volume is given up."""
+    """The helpers hang in state D, as in a driver: a kill takes effect only when the volume ends."""
     monkeypatch.setattr(asking, "KILL_SECONDS", 0.05)
     volume = tmp_path / "volume"
     volume.mkdir()
@@ -285,7 +286,7 @@ def test_the_loop_goes_on_while_nvml_hangs_and_who_stops_waiting_ends_no_helper(
         waiting = asyncio.create_task(gpus.ask())
         running = await asyncio.to_thread(until, probes, what="the helper to run")
         for _ in range(100):
-            await asyncio.to_thread(os.getpid)  # through the loop and back
+            await asyncio.to_thread(os.getpid)  # lets the loop run
         assert not waiting.done()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -296,7 +297,7 @@ def test_the_loop_goes_on_while_nvml_hangs_and_who_stops_waiting_ends_no_helper(
 
 
 def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "nvml.txt").unlink()  # the library aborts
+    (tmp_path / "nvml.txt").unlink()  # without this file the library aborts
     monkeypatch.setattr(asking, "KILL_SECONDS", 600)
 
     async def scenario(gpus: Gpus) -> None:
@@ -307,7 +308,8 @@ def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_helper_that_is_dying_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pipe closes before it is a zombie; a kill between the two told 255 or -9, once in some hundred deaths."""
+    """Its pipe closes before it becomes a zombie. A kill in between used to report status 255 or -9 instead, once in
+    a few hundred deaths."""
     dying = ("/bin/sh", "-c", "exec >&-; sleep 0.1; kill -ABRT $$")
     monkeypatch.setattr(asking, "COMMAND", dying)
     monkeypatch.setattr(asking, "KILL_SECONDS", 600)
@@ -326,10 +328,10 @@ def test_promise_10_many_who_ask_at_once_share_one_helper_and_one_answer(nvml: N
         waiting = [asyncio.create_task(gpus.ask()) for _ in range(20)]
         running = await asyncio.to_thread(until, probes, what="the helper to run")
         for _ in range(100):
-            await asyncio.to_thread(os.getpid)  # through the loop and back
+            await asyncio.to_thread(os.getpid)  # lets the loop run
         assert probes() == running
         assert len(running) == 1
-        late = asyncio.create_task(gpus.ask())  # a question that was put before is no answer to this one
+        late = asyncio.create_task(gpus.ask())  # an earlier question does not answer this call
         nvml.tell(gpu("GPU-aa"))
         os.kill(running[0], signal.SIGKILL)
         assert set(await asyncio.gather(*waiting)) == {()}
@@ -345,7 +347,7 @@ def test_a_helper_that_cannot_be_started_is_told(nvml: Nvml) -> None:
     async def scenario(gpus: Gpus) -> None:
         await gpus.ask()
         await gpus.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # what is open stays open
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # open files stay open
         try:
             assert await gpus.ask() == ()
         finally:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that asks NVML: the real pynvml tells what the driver tells, and says so when that is not all."""
+"""Tests of the program that asks NVML, with the real pynvml: it reports all that the driver reports, and says when
+something is missing."""
 
 import ctypes.util
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,12 +22,14 @@ from tests.gpus.nvml import (
     Nvml,
     gpu,
 )
+from tests.harness.waiting import DEADLINE_SECONDS
 
 
-def probe(*, questions: int = 1) -> Answer:
-    """Runs the program as the daemon does; its last answer."""
-    command = [sys.executable, "-m", "fluxgymd.gpus.probe"]
-    done = subprocess.run(command, input=b"\n" * questions, capture_output=True, timeout=60)
+def probe(*, questions: int = 1, command: Sequence[str] = ("-m", "fluxgymd.gpus.probe")) -> Answer:
+    """Runs the program as the daemon does and returns its last answer."""
+    done = subprocess.run(
+        [sys.executable, *command], input=b"\n" * questions, capture_output=True, timeout=DEADLINE_SECONDS
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Answer)
 
@@ -63,7 +67,7 @@ def test_every_gpu_is_told_with_what_the_driver_tells(nvml: Nvml) -> None:
 
 
 def test_what_a_gpu_does_is_told(nvml: Nvml) -> None:
-    reasons = 0x4 | 0x40 | 0x80 | 0x1  # power cap, thermal by the hardware, power brake, and that it is idle
+    reasons = 0x4 | 0x40 | 0x80 | 0x1  # power cap, thermal slowdown by the hardware, power brake, idle
     nvml.tell(
         gpu("GPU-aa"),
         "limit GPU-aa 700000",
@@ -72,6 +76,7 @@ def test_what_a_gpu_does_is_told(nvml: Nvml) -> None:
         "ecc GPU-aa 2",
         "process GPU-aa 4711",
         "process GPU-aa 4712",
+        "client GPU-aa 4713",
         gpu("GPU-bb"),
         "reasons GPU-bb 0",
         "process GPU-bb 0",
@@ -80,9 +85,18 @@ def test_what_a_gpu_does_is_told(nvml: Nvml) -> None:
     first, second = probe().gpus
     assert (first.power_limit, first.sm_clock, first.ecc_uncorrected) == (700.0, 1980, 2)
     assert first.throttled == ("power_cap", "thermal", "power_brake")
-    assert first.processes == (4711, 4712)
+    assert first.processes == (4711, 4712, 4713)
     assert (second.power_limit, second.sm_clock, second.ecc_uncorrected) == (None, None, 0)
     assert (second.throttled, second.processes) == ((), ())
+
+
+def test_under_windows_the_driver_lists_no_processes_which_is_not_told_as_none(nvml: Nvml, tmp_path: Path) -> None:
+    nvml.tell(gpu("GPU-aa", utilization=97), "process GPU-aa 0")
+    there = (
+        f"import pathlib; from fluxgymd.gpus import probe; probe.WSL = pathlib.Path({str(tmp_path)!r}); probe.main()"
+    )
+    (reading,) = probe(command=("-c", there)).gpus
+    assert (reading.utilization, reading.processes) == (97, None)
 
 
 def test_a_driver_that_knows_the_older_name_tells_why_it_is_slow(nvml: Nvml) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GPUs that are put aside, with the real pynvml on a small NVML: for a fault, once a fault, until it is cleared."""
+"""Tests of the quarantine, with the real pynvml on a small NVML: a fault quarantines its GPU once, until the user
+clears it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,7 +21,7 @@ TWO = (gpu("GPU-a"), gpu("GPU-b"))
 
 
 class Bench:
-    """The quarantine of a machine with its GPUs; `look` asks NVML first."""
+    """A machine's GPUs and their quarantine. `look` asks NVML first."""
 
     def __init__(self, folder: Path, gpus: Gpus) -> None:
         self.gpus = gpus
@@ -50,7 +51,7 @@ def test_promise_4_a_gpu_that_fell_off_the_bus_is_put_aside_and_stays_so(nvml: N
         nvml.tell(*TWO, "lost GPU-a")
         assert await bench.look() == {"GPU-a"}
         assert "GPU 0 is lost" in bench.quarantine.reasons["GPU-a"]
-        nvml.tell(*TWO)  # it answers again: who says that it works?
+        nvml.tell(*TWO)  # the GPU answers again, but that does not prove that it works
         assert await bench.look() == {"GPU-a"}
         assert set(MachineState(tmp_path, HERE, "boot").quarantine) == {"GPU-a"}
         await bench.quarantine.clear("GPU-a")

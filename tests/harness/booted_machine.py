@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole booted Debian: systemd as PID 1, journald, logind, linger, reboot, a boot id of its own; about a second.
+"""A complete booted Debian in about a second: systemd as PID 1, journald, logind, linger, reboot, its own boot id.
 
-Its disk is this machine's root under a throw-away overlay, so what is installed here is there under the same path; or
-another system's root (debian_13.py). The checkout with its environments, wherever it lies, is there under an overlay
-of its own. It has no network but loopback. Its disk is a tmpfs: `crash` and `up` prove recovery after a power cut,
-but not that data was durable.
+Its disk is a throw-away overlay, either over this machine's root, so that what is installed here exists there under
+the same path, or over another system's root (debian_13.py). The checkout, including its environments, has an overlay
+of its own at its usual path. The machine has no network except loopback. Its disk is a tmpfs: `crash` followed by
+`up` tests the recovery after a power cut, but not whether data was durable.
 
 Invariant: it runs inside a `Namespace`, so nothing of it outlives `close` or the test run.
 """
@@ -29,16 +29,16 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 class BootedMachine:
-    """Started by `with BootedMachine() as machine:`.
+    """A booted machine: `with BootedMachine() as machine:`.
 
-    root     the machine's root directory as seen from the test, also while it is down; it must not be resolved
-             (realpath), since it leads through a link of /proc into another mount namespace
-    console  what its console said
+    root     the machine's root directory as seen from the test, even while the machine is down; do not resolve it
+             (realpath), since it leads through a link in /proc into another mount namespace
+    console  the file with the console's output
     """
 
     def __init__(self, disk: Path = Path("/"), *, shared: Path | None = None) -> None:
-        """`disk`: the root directory that it boots from; nothing is written into it. `shared`: a folder of this
-        machine's that is the same one inside, under the same path, as a volume is that several machines mount."""
+        """`disk`: the root directory to boot from, which stays unchanged. `shared`: a folder of this machine that is
+        the same folder inside, under the same path, like a volume that several machines mount."""
         if shutil.which("systemd-nspawn") is None:
             raise FileNotFoundError("the booted machine needs Debian's package systemd-container")
         self._lower = disk
@@ -64,7 +64,7 @@ class BootedMachine:
         self.close()
 
     def close(self) -> None:
-        """Ends it with no regard to its processes, and throws its disk away."""
+        """Ends the machine without a shutdown and deletes its disk."""
         self.namespace.close()
         shutil.rmtree(self.directory)
 
@@ -72,7 +72,7 @@ class BootedMachine:
         """Boots; returns when the machine is running."""
         group = self.namespace.group / "machine"
         if group.exists():
-            cgroups.remove_group(group)  # an earlier boot's groups
+            cgroups.remove_group(group)  # groups of an earlier boot
         with self.console.open("a") as console:
             self._nspawn = self.namespace.popen(
                 [
@@ -92,7 +92,7 @@ class BootedMachine:
                 env={
                     "PATH": SYSTEM_PATH,
                     "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
-                    "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # or the mount point of a checkout below /tmp has no parent
+                    "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # otherwise a checkout below /tmp could not be mounted
                 },
                 stdout=console,
                 stderr=console,
@@ -103,21 +103,21 @@ class BootedMachine:
             raise AssertionError(f"{error}\n{self.console.read_text(errors='replace')[-4000:]}") from None
 
     def reboot(self) -> None:
-        """An orderly reboot: services are stopped, the disk is kept."""
+        """Reboots in the orderly way: services are stopped, and the disk is kept."""
         self.run(["systemctl", "reboot"], check=False)  # the machine may end before the command does
         assert self._nspawn is not None
-        self._nspawn.wait(timeout=180)
+        self._nspawn.wait(timeout=DEADLINE_SECONDS)
         self.up()
 
     def crash(self) -> None:
-        """A power cut: every process inside dies at once. `up` boots the same disk again."""
+        """Simulates a power cut: every process inside dies at once. `up` boots the same disk again."""
         assert self._nspawn is not None
         os.kill(self.leader, signal.SIGKILL)
-        self._nspawn.wait()
+        self._nspawn.wait(timeout=DEADLINE_SECONDS)
 
     @property
     def leader(self) -> int:
-        """The machine's PID 1 as seen from here; LookupError while there is none."""
+        """The machine's PID 1 as seen from here. Raises LookupError while there is none."""
         assert self._nspawn is not None
         waiting = [self._nspawn.pid]
         while waiting:
@@ -131,7 +131,7 @@ class BootedMachine:
         return self.run(["cat", "/proc/sys/kernel/random/boot_id"]).stdout.strip()
 
     def add_user(self, name: str, *, linger: bool = True) -> int:
-        """Makes an ordinary user and returns the uid; with `linger`, the user's manager is up on return."""
+        """Creates an ordinary user; returns the uid. With `linger`, waits until the user's manager is up."""
         self.run(["useradd", "--create-home", "--shell", "/bin/bash", name])
         if linger:
             self.run(["loginctl", "enable-linger", name])
@@ -139,7 +139,7 @@ class BootedMachine:
         return self.uid_of(name)
 
     def wait_for_user(self, name: str) -> None:
-        """Waits until the manager of a lingering user is up."""
+        """Waits until the user's manager is up, which linger or a login starts."""
         until(lambda: self._user_is_up(name), what=f"the user manager of {name}")
 
     def uid_of(self, name: str) -> int:
@@ -156,9 +156,9 @@ class BootedMachine:
         stdout: Output = None,
         stderr: Output = None,
     ) -> subprocess.Popen[str]:
-        """Starts a command inside, as root or as `user` with the environment of the user's session.
+        """Starts a command inside, as root or as `user` with the environment of a login session.
 
-        It is in PID 1's own cgroup; what has to be a unit of the user's is started by `systemd-run --user`.
+        It runs in PID 1's own cgroup. To run something in one of the user's units, use `systemd-run --user`.
         """
         environment, prefix = _root_environment(), []
         if user is not None:
@@ -187,7 +187,7 @@ class BootedMachine:
         check: bool = True,
         timeout: float = 180.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command inside to its end. With `check`, one that fails raises AssertionError with its output."""
+        """Runs a command inside until it ends. With `check`, a failure raises AssertionError with its output."""
         process = self.popen(
             command,
             user=user,
@@ -200,7 +200,7 @@ class BootedMachine:
         return finish(process, command=command, check=check, timeout=timeout, input_text=input_text)
 
     def _make_disk(self) -> None:
-        """An overlay over the root that it boots from, kept in a tmpfs that lasts until `close`."""
+        """Mounts an overlay over the root to boot from; its upper layer is in a tmpfs that lasts until `close`."""
         disk, root = self.directory / "disk", self.directory / "root"
         disk.mkdir()
         root.mkdir()
@@ -210,19 +210,19 @@ class BootedMachine:
         self._run_outside("mount", "-t", "overlay", "-o", layers, "overlay", root)
         for folder in reversed(CHECKOUT.parents):
             inside = self.root / folder.relative_to("/")
-            inside.mkdir(exist_ok=True)  # the root's overlay ends at the borders of its file system
-            inside.chmod(inside.stat().st_mode | 0o055)  # the checkout may lie where only root may look (/root)
-        # The checkout may lie in /tmp, which would be emptied at boot, or hidden by a tmpfs (Debian 13).
+            inside.mkdir(exist_ok=True)  # the overlay does not include mounts below its root
+            inside.chmod(inside.stat().st_mode | 0o055)  # the checkout may be in a folder only for root (/root)
+        # The checkout may be in /tmp, which a boot would empty, or hide under a tmpfs (Debian 13).
         (self.root / "etc/tmpfiles.d/tmp.conf").write_text("")
         (self.root / "etc/systemd/system/tmp.mount").symlink_to("/dev/null")
-        (self.root / "etc/machine-id").write_text("")  # a machine of its own, with a journal of its own
-        # A user may read the own journal only where it is kept on disk.
+        (self.root / "etc/machine-id").write_text("")  # gives the machine an id and a journal of its own
+        # Users can read their own journal only if it is kept on disk.
         (self.root / "var/log/journal").mkdir(parents=True, exist_ok=True)
         for wanted in (self.root / "etc/systemd/system").glob("*.wants"):
-            shutil.rmtree(wanted)  # what this host has enabled (a database, say) is none of the machine's business
+            shutil.rmtree(wanted)  # do not start what this host has enabled, such as a database
 
     def _run_outside(self, *command: str | Path) -> None:
-        """Runs a command around the machine: in the namespace, before there is a machine."""
+        """Runs a command in the namespace but outside the machine, which need not be running."""
         process = self.namespace.popen(
             command,
             group=self.namespace.group / "init",
@@ -238,7 +238,7 @@ class BootedMachine:
             raise AssertionError(f"the machine ended with {self._nspawn.returncode}")
         try:
             state = self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
-        except (OSError, LookupError):  # not there yet
+        except (OSError, LookupError):  # not up yet
             return False
         return state in ("running", "degraded")
 
@@ -247,7 +247,7 @@ class BootedMachine:
         return self.run(command, user=name, check=False).stdout.strip() in ("running", "degraded")
 
     def _environment_of(self, user: str) -> dict[str, str]:
-        """As a login gives it. The user is known to the machine's own passwd file, not to the host's."""
+        """The environment of the user's login. The user exists in the machine's passwd file, not in the host's."""
         lines = (self.root / "etc/passwd").read_text().splitlines()
         _, _, uid, _, _, home, shell = next(line for line in lines if line.startswith(f"{user}:")).split(":")
         return {
@@ -262,7 +262,7 @@ class BootedMachine:
 
 
 def _colons(*paths: Path) -> str:
-    """Paths as systemd-nspawn takes several in one word."""
+    """Joins paths in the way that systemd-nspawn expects several in one argument."""
     return ":".join(str(path).replace(":", "\\:") for path in paths)
 
 
@@ -271,7 +271,7 @@ def _root_environment() -> dict[str, str]:
 
 
 def _pid_of_own_namespace(pid: int) -> int:
-    """The pid that a process has in its innermost namespace."""
+    """The pid of a process in its innermost pid namespace."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("NSpid:"):
             return int(line.split()[-1])

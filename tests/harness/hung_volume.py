@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mounted volume that never answers, as an NFS server that went away: whoever touches a file on it waits in the
-kernel for ever, and once it is killed it stays there, in state D, until the volume is given up.
+"""A mounted volume that never answers, like an NFS server that went away: a process that accesses a file on it waits
+in the kernel forever, and once killed remains in state D until the volume is given up.
 
-It is a FUSE file system (linux/fuse.h) whose server, a process of its own, answers the kernel's first message and no
+It is a FUSE file system (linux/fuse.h). Its server, a separate process, answers the kernel's first message and no
 other.
 """
 
@@ -21,15 +21,18 @@ from typing import Self
 INIT = 26
 """FUSE_INIT, the opcode of the first message."""
 REQUEST_HEADER = struct.Struct("<IIQQIIIHH")
-"""length, opcode, unique number, node, uid, gid, pid, length of extensions, padding"""
+"""struct fuse_in_header: length, opcode, unique number, node, uid, gid, pid, length of extensions, padding."""
 MESSAGE_BYTES = 1 << 18
-DETACH = 2  # MNT_DETACH of mount(2)
+DETACH = 2  # MNT_DETACH of umount2(2)
+SERVER_SECONDS = 60.0
+"""Deadline for the server's end, which comes at once. Defined here because this file also runs as a program, and
+imports nothing from the tests."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class HungVolume:
-    """`with HungVolume(folder) as volume:`; the folder is there already. At the end whoever waits gets an error."""
+    """`with HungVolume(folder) as volume:`. The folder must exist. At the end, processes that wait get an error."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,7 +47,7 @@ class HungVolume:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.communicate()  # the kernel gives the volume up with its server
+        self._server.communicate(timeout=SERVER_SECONDS)  # the kernel gives up the volume when its server ends
         _libc.umount2(os.fsencode(self.folder), DETACH)
 
 
@@ -56,11 +59,12 @@ def _serve(folder: str) -> None:
     asked = os.read(connection, MESSAGE_BYTES)
     _, opcode, number, *_ = REQUEST_HEADER.unpack_from(asked)
     assert opcode == INIT
-    # version 7.31, no read-ahead, no flags; then room for 12 requests, and writes of 128 KiB
+    # struct fuse_init_out: version 7.31, no read-ahead, no flags, max_background 12, congestion_threshold 12, and
+    # max_write 128 KiB.
     body = struct.pack("<IIIIHHI", 7, 31, 0, 0, 12, 12, 1 << 17).ljust(64, b"\0")
     os.write(connection, struct.pack("<IiQ", 16 + len(body), 0, number) + body)
     print("ready", flush=True)
-    # What is read is in our hands, and then its asker cannot be killed: so the requests are read, and kept.
+    # While a request that the server has read is unanswered, its process cannot be killed. So read, never answer.
     os.set_blocking(connection, False)
     poll = select.poll()
     poll.register(connection, select.POLLIN)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that runs a command as if every volume carried no locks: flock(2) fails with ENOLCK.
+"""A program that runs a command as if no volume supported locks: flock(2) fails with ENOLCK.
 
     lockless.py COMMAND...
     lockless.py --listen SOCKET COMMAND...
-        passes the listening socket as systemd does (sd_listen_fds(3)): a daemon locks one that it makes by itself,
-        and that lies on no volume
+        passes on the listening socket as systemd does (sd_listen_fds(3)): a daemon that creates its own socket also
+        locks it, which must not fail, since a socket is not on such a volume
 
-The kernel itself refuses the call, by a seccomp filter that all descendants inherit; everything else is as it is.
-Standard library only. Needs root, or a user who may gain no privileges by `exec` afterwards (no_new_privs is set).
+The kernel itself refuses the call, by a seccomp filter that all descendants inherit; nothing else changes. Standard
+library only. Needs root, or a user whose later `exec` calls need no new privileges (no_new_privs is set).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ BPF_LOAD_WORD, BPF_JUMP_IF_EQUAL, BPF_RETURN = 0x20, 0x15, 0x06  # linux/bpf_com
 
 
 class Program(ctypes.Structure):
-    """struct sock_fprog."""
+    """struct sock_fprog (linux/filter.h)."""
 
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
 def instruction(code: int, value: int, *, if_true: int = 0, if_false: int = 0) -> bytes:
-    """struct sock_filter."""
+    """struct sock_filter (linux/filter.h)."""
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
@@ -57,7 +57,7 @@ def refuse_locks() -> None:
 
 
 def listen(path: str) -> None:
-    """Hands the socket on to the program that this one becomes."""
+    """Listens on this path, on descriptor 3, which the command then inherits."""
     if os.path.exists(path):
         os.unlink(path)
     listening = socket.socket(socket.AF_UNIX)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A place of its own for a test's processes: mount, pid, ipc and cgroup namespaces with a fresh cgroup2 tree.
+"""A test's own environment for processes: mount, pid, ipc and cgroup namespaces with a fresh cgroup2 tree.
 
-Invariant: whatever runs in it is gone when `close` returns, its mounts and its cgroups too; and when the test run is
-killed, the kernel ends all of it. Paths are the host's, but for an empty /run: what a test puts under its temporary
-directory has the same name inside and outside, Unix sockets included.
+Invariant: when `close` returns, everything that ran inside is gone, including its mounts and cgroups; and when the
+test run is killed, the kernel ends all of it. Paths are the host's, except that /run is empty: what a test puts under
+its temporary directory, including Unix sockets, has the same name inside and outside.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from tests.harness import cgroups
+from tests.harness.waiting import DEADLINE_SECONDS
 
 TOOL = Path(__file__).with_name("namespace_tool.py")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -27,7 +28,7 @@ Output = int | IO[str] | None
 
 
 class Namespace:
-    """Use it as a context manager, from the main thread (a child is bound to the life of the thread that made it)."""
+    """Use it as a context manager, from the main thread: a child dies with the thread that created it."""
 
     def __init__(self) -> None:
         need_root()
@@ -53,15 +54,15 @@ class Namespace:
 
     def close(self) -> None:
         """Ends every process inside and removes the cgroups."""
-        # All others die with PID 1, whose parent reaps it: not every host's own PID 1 does.
+        # All other processes die with PID 1. Its parent reaps it, since not every host's PID 1 does.
         os.kill(self.pid_1 or self._keeper.pid, signal.SIGKILL)
         for process in (self._keeper, *self._started):
-            process.wait()
+            process.wait(timeout=DEADLINE_SECONDS)
             close_pipes(process)
         cgroups.remove_group(self.group)
 
     def path(self, inside: str | Path) -> Path:
-        """The name outside of a path inside, also where something is mounted over it (/run)."""
+        """The path outside for a path inside, even below a mount such as /run."""
         return Path(f"/proc/{self.pid_1}/root") / str(inside).lstrip("/")
 
     def popen(
@@ -79,8 +80,8 @@ class Namespace:
     ) -> subprocess.Popen[str]:
         """Starts a command inside; the Popen object behaves as if the command were its own child.
 
-        group  the cgroup it starts in, as a path of the host
-        pid    joins the namespaces of this process, where they are deeper (default: PID 1)
+        group  the cgroup in which it starts, as a path of the host; created if missing
+        pid    a process whose namespaces it joins, for deeper ones than those of PID 1 (the default)
         """
         group.mkdir(exist_ok=True)
         process = subprocess.Popen(
@@ -91,16 +92,21 @@ class Namespace:
             stderr=stderr,
             pass_fds=pass_fds,
             text=True,
-            start_new_session=True,  # ^C at the terminal is for the test run, which takes down what is inside
+            start_new_session=True,  # ^C at the terminal is for the test run, which then ends everything inside
         )
         self._started.append(process)
         return process
 
 
 def need_root(what: str = "starts a real systemd in namespaces of its own") -> None:
-    """PermissionError, with what to do, for anybody else. `what` the test does, of "this test ..."."""
+    """Raises PermissionError, which says what to do, unless run by root. `what`: completes "this test ..."."""
     if os.geteuid() != 0:
         raise PermissionError(f"this test {what} and needs root; `./dev test` takes sudo")
+
+
+def kill_command(pid: int, number: signal.Signals) -> list[str]:
+    """Signals a process inside, by its pid there. Uses the shell's `kill`, since a minimal Debian has no other."""
+    return ["/bin/sh", "-c", f"kill -{number.value} {pid}"]
 
 
 def finish(
@@ -111,13 +117,13 @@ def finish(
     timeout: float,
     input_text: str | None,
 ) -> subprocess.CompletedProcess[str]:
-    """Waits for a command's end. With `check`, an unsuccessful one raises with what it wrote in the message."""
+    """Waits until a command ends. With `check`, a failure raises AssertionError with the command's output."""
     try:
         stdout, stderr = process.communicate(input=input_text, timeout=timeout)
     except BaseException:
         process.kill()
-        process.wait()
-        close_pipes(process)  # not read to their ends: a process that the command left behind may hold them open
+        process.wait(timeout=DEADLINE_SECONDS)
+        close_pipes(process)  # not read to the end, since a process that the command left behind may hold them open
         raise
     completed = subprocess.CompletedProcess(list(map(str, command)), process.returncode, stdout, stderr)
     if check and completed.returncode != 0:
@@ -128,15 +134,15 @@ def finish(
 
 
 def close_pipes(process: subprocess.Popen[str]) -> None:
-    """Closes our ends of a process's pipes."""
+    """Closes this side's ends of a process's pipes."""
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):  # what was not written yet has no reader any more
+            with contextlib.suppress(BrokenPipeError):  # the process has gone, so buffered input cannot be written
                 pipe.close()
 
 
 def only_child(pid: int) -> int:
-    """The pid of the one child of a process."""
+    """The pid of a process's only child. Raises RuntimeError if it has none or several."""
     children = children_of(pid)
     if len(children) != 1:
         raise RuntimeError(f"process {pid} has {len(children)} children, not one")

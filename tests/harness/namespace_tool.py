@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-# From linux/sched.h and linux/prctl.h; Python has them from 3.12 on.
+# From linux/sched.h and linux/prctl.h. Python has the CLONE_ constants from 3.12 on.
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWIPC = 0x08000000
@@ -43,7 +43,7 @@ def check(result: int) -> None:
 
 
 def die_with_parent(parent: int | None) -> None:
-    """Asks for SIGKILL at the parent's death; leaves if `parent` has died before it could ask."""
+    """Asks the kernel to send SIGKILL when the parent dies. Exits if `parent` has already died."""
     check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     if parent is not None and os.getppid() != parent:
         os._exit(1)
@@ -61,7 +61,7 @@ def make(*, parent: int, group: Path) -> NoReturn:
     die_with_parent(parent)
     join_group(group)
     check(libc.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWIPC))
-    join_group(group / "init")  # a group that passes controllers on must hold no process itself
+    join_group(group / "init")  # a group that passes controllers on must not hold processes itself
     child = os.fork()
     if child == 0:
         die_with_parent(None)
@@ -70,10 +70,10 @@ def make(*, parent: int, group: Path) -> NoReturn:
 
 
 def be_pid_1() -> NoReturn:
-    """Mounts a pure cgroup2 tree, /proc and an empty /run, then reaps orphans for ever."""
+    """Mounts a pure cgroup2 tree, /proc and an empty /run, then reaps orphans forever."""
     run("mount", "--make-rprivate", "/")
     run("mount", "-t", "proc", "proc", "/proc")
-    # The tree may be cgroup v1 with a cgroup2 below it; systemd looks only at what lies at this path.
+    # The host's tree here may be cgroup v1 with cgroup2 below it, but systemd looks only at this path.
     with contextlib.suppress(subprocess.CalledProcessError):
         run("umount", "--recursive", str(CGROUP_ROOT))
     run("mount", "-t", "cgroup2", "cgroup2", str(CGROUP_ROOT))
@@ -115,7 +115,7 @@ def enter(*, parent: int, pid: int, group: Path, directory: str, command: list[s
 
 
 def exec_command(command: list[str]) -> NoReturn:
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would hand that on
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, which exec would pass on
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -124,7 +124,7 @@ def exec_command(command: list[str]) -> NoReturn:
 
 
 def stay_until_gone(child: int) -> NoReturn:
-    """Ends as `child` ended: with its exit status, or by the signal that ended it."""
+    """Ends as `child` does: with the same exit status, or by the same signal."""
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:

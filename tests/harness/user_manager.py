@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real `systemd --user` with its D-Bus session bus; about half a second to start.
+"""A real `systemd --user` with its D-Bus session bus, started in about half a second.
 
-There is no journald, no logind and no system manager here (`booted_machine` has those); the boot id is the host's.
-Commands run as root, in the manager's own cgroup subtree, as processes that it may move into units by itself.
+There is no journald, no logind and no system manager here (`booted_machine` has them), and the boot id is the host's.
+Commands run as root in the manager's own cgroup subtree, so that the manager may move them into units.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from types import TracebackType
 from typing import Self
 
 from tests.harness import cgroups
-from tests.harness.namespace import SYSTEM_PATH, Namespace, Output, finish, only_child
-from tests.harness.waiting import until
+from tests.harness.namespace import SYSTEM_PATH, Namespace, Output, finish, kill_command, only_child
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 MANAGER = "/usr/lib/systemd/systemd"
 
 
 class UserManager:
-    """Started by `with UserManager() as manager:`; everything about it lies in `manager.directory`.
+    """A user manager: `with UserManager() as manager:`. All its files are in `manager.directory`.
 
-    directory          a temporary directory, short enough for the paths of Unix sockets
+    directory          a temporary directory with a path short enough for Unix sockets
     runtime_directory  XDG_RUNTIME_DIR
-    home               HOME, with XDG_CONFIG_HOME and the others at their defaults below it
-    log                what the manager itself writes
-    environment        the environment of the manager's commands; a test may add to it
+    home               HOME; XDG_CONFIG_HOME and the like have their defaults below it
+    log                the manager's own output
+    environment        the environment of commands; a test may add to it
     pid                the manager's process as seen from the test
     """
 
@@ -50,10 +50,11 @@ class UserManager:
             "LOGNAME": "root",
             "SHELL": "/bin/sh",
             "LANG": "C.UTF-8",
+            "TMPDIR": str(self.directory),
             "XDG_RUNTIME_DIR": str(self.runtime_directory),
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self.runtime_directory}/bus",
         }
-        # Laid out as on a whole machine, where user@0.service is one unit below the system's manager.
+        # As on a complete machine, where user@0.service is a unit below the system's manager.
         self.group = self.namespace.group / "user.service"
         self._manager: subprocess.Popen[str] | None = None
 
@@ -81,9 +82,9 @@ class UserManager:
         return only_child(self._manager.pid)
 
     def start(self) -> None:
-        """Starts the manager, also again after `kill` or `systemctl --user exit`; returns when it is up."""
+        """Starts the manager, including after `kill` or `exit`; returns when it is up."""
         for group in self.group.rglob("dbus.service"):
-            for pid in cgroups.processes_in(group):  # of a killed manager: the new one would wait 25 s for this bus
+            for pid in cgroups.processes_in(group):  # a killed manager's bus would delay the new one by 25 s
                 os.kill(pid, signal.SIGKILL)
         with self.log.open("a") as log:
             self._manager = self.namespace.popen(
@@ -131,7 +132,7 @@ class UserManager:
         check: bool = True,
         timeout: float = 120.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command inside to its end. With `check`, one that fails raises AssertionError with its output."""
+        """Runs a command inside until it ends. With `check`, a failure raises AssertionError with its output."""
         process = self.popen(
             command,
             env=env,
@@ -142,36 +143,39 @@ class UserManager:
         )
         return finish(process, command=command, check=check, timeout=timeout, input_text=input_text)
 
+    def send_signal(self, pid: int, number: signal.Signals) -> None:
+        self.run(kill_command(pid, number))
+
     def systemctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`systemctl --user`; it talks to the manager's private socket and works without the bus."""
+        """Runs `systemctl --user`, which uses the manager's private socket and works without the bus."""
         return self.run(["systemctl", "--user", *arguments], check=check)
 
     def show(self, unit: str, name: str) -> str:
-        """One property of a unit."""
+        """The value of one property of a unit."""
         return self.systemctl("show", "--property", name, "--value", unit).stdout.strip()
 
     def group_of_unit(self, unit: str) -> Path:
-        """The unit's cgroup, as a path of the host; `unit` has to be loaded."""
+        """The unit's cgroup, as a path of the host. The unit must be loaded."""
         return self.namespace.group / self.show(unit, "ControlGroup").lstrip("/")
 
     def kill_bus(self) -> None:
-        """kill -9 of the session bus; its socket starts another at the next connection."""
+        """Kills the session bus with SIGKILL; its socket starts another at the next connection."""
         before = self.show("dbus.service", "MainPID")
         self.systemctl("kill", "--signal=KILL", "dbus.service")
-        # Not "until it is dead": who reconnects at once starts another before anybody has looked.
+        # Waits for a change, not for death: a client that reconnects at once starts another bus before a look.
         until(lambda: self.show("dbus.service", "MainPID") != before, what="the bus to be dead")
 
     def kill(self) -> None:
-        """kill -9 of the user manager. What it ran lives on; `start` starts another manager."""
+        """Kills the user manager with SIGKILL. What it ran lives on; `start` starts another manager."""
         assert self._manager is not None
         os.kill(self.pid, signal.SIGKILL)
-        self._manager.wait()
+        self._manager.wait(timeout=DEADLINE_SECONDS)
 
     def exit(self) -> None:
-        """An orderly end, as at the last log-out; returns when all its units are stopped. `start` starts another."""
+        """Ends the manager in the orderly way, as after the last logout; returns when all its units are stopped."""
         assert self._manager is not None
-        self.systemctl("exit", check=False)  # its answer may be cut off by the end itself
-        self._manager.wait(timeout=180)
+        self.systemctl("exit", check=False)  # the manager may end before it answers
+        self._manager.wait(timeout=DEADLINE_SECONDS)
 
     def daemon_reload(self) -> None:
         self.systemctl("daemon-reload")

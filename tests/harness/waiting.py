@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits for a condition with a deadline. This is the one place in the tests that may sleep."""
+"""Waits for conditions, with a deadline. No other place in the tests may sleep."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
-DEADLINE_SECONDS = 240.0
-"""It bounds a hang, and no machine is too slow for it: a test that passes never waits so long."""
+DEADLINE_SECONDS = 600.0
+"""A bound for hangs, with room for the slowest machine: a test that passes never waits this long."""
+BUILD_SECONDS = 900.0
+"""The same for installing, building or checking a complete tree, which may also wait for a network."""
 
 
 def until(condition: Callable[[], T | None], *, what: str, deadline_seconds: float = DEADLINE_SECONDS) -> T:
     """Returns the first true value of `condition()`.
 
-    Raises AssertionError that names `what` was waited for and the last value seen, once the deadline has passed.
+    Once the deadline has passed, raises AssertionError with `what` and the last value seen.
     """
     end = time.monotonic() + deadline_seconds
     while not (value := condition()):
@@ -36,6 +39,18 @@ async def until_async(
         _check(end, what=what, deadline_seconds=deadline_seconds, value=value)
         await asyncio.sleep(POLL_SECONDS)
     return value
+
+
+def join(thread: threading.Thread) -> None:
+    """Waits for the thread to end. Unlike `Thread.join(timeout)`, fails if it is still running at the deadline."""
+    thread.join(timeout=DEADLINE_SECONDS)
+    assert not thread.is_alive(), f"{thread.name} still runs after {DEADLINE_SECONDS:g} s"
+
+
+async def forever() -> NoReturn:
+    """Stands in for a task that hangs: waits until it is cancelled. The surrounding test sets the deadline."""
+    while True:
+        await asyncio.get_running_loop().create_future()
 
 
 def _check(end: float, *, what: str, deadline_seconds: float, value: object) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A desktop's notification service on a bus, which keeps what it is told to show."""
+"""A desktop's notification service on a bus, which keeps the notifications that it is asked to show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import pydbus
 from gi.repository import GLib
+
+from tests.harness.waiting import DEADLINE_SECONDS, join
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class _Object:
 
 
 class DesktopService:
-    """`with DesktopService(address) as desktop:`; it can do what `abilities` says (GetCapabilities)."""
+    """`with DesktopService(address) as desktop:`; `abilities` is its answer to GetCapabilities."""
 
     def __init__(self, address: str, *, abilities: Sequence[str] = ("body",)) -> None:
         self.shown: SimpleQueue[Shown] = SimpleQueue()
@@ -61,15 +63,15 @@ class DesktopService:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._there.wait(60)
+        assert self._there.wait(DEADLINE_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.quit()
-        self._thread.join()
+        join(self._thread)
 
     def next(self) -> Shown:
-        return self.shown.get(timeout=60)
+        return self.shown.get(timeout=DEADLINE_SECONDS)
 
     def _serve(self) -> None:
         self._context.push_thread_default()

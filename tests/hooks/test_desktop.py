@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notifications on a real session bus: with a service that shows them, and without one."""
+"""Tests of notifications on a real session bus, with a service that shows them and without one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from fluxgym.messages import State
 from fluxgymd.hooks import desktop
-from tests.daemon.running import RunningDaemon
-from tests.daemon.test_hooks import RESULT, keeps, kept, program
+from tests.daemon.running import RunningDaemon, program
+from tests.daemon.test_hooks import keeps, kept
 from tests.harness.user_manager import UserManager
 from tests.hooks.desktop_service import DesktopService, Shown
 
@@ -50,11 +50,11 @@ def test_a_daemon_tells_the_desktop_unless_it_is_off(user_manager: UserManager, 
     with DesktopService(env[ADDRESS]) as service:
         off = env | {"FLUXGYM_NOTIFY_DESKTOP": "off"}
         with RunningDaemon(folder, arguments=arguments, env=off) as daemon:
-            daemon.submit(program("quiet", RESULT))
+            daemon.submit(program("quiet"))
             kept(folder, "finish")
             assert service.shown.empty()
         with RunningDaemon(folder, arguments=arguments, env=env) as daemon:
-            daemon.submit(program("loud", RESULT))
+            daemon.submit(program("loud"))
             assert service.next() == Shown("FluxGym", "FluxGym: loud is completed", "")
             daemon.submit(program("bad", "exit 3"))
             daemon.wait("bad", State.FAILED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that posts, against a real web server; its output names no secret."""
+"""Tests of the program that posts to a URL, with a real web server. Its output never contains the secret."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from fluxgymd.hooks import post
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.hooks.web import Web
 
 BODY = b'{"text": "my-lora is stuck"}'
@@ -17,7 +18,9 @@ BODY = b'{"text": "my-lora is stuck"}'
 
 def run(address: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", post.__file__]
-    done = subprocess.run(command, input=f"{address}\n".encode() + BODY, capture_output=True, timeout=120)
+    done = subprocess.run(
+        command, input=f"{address}\n".encode() + BODY, capture_output=True, timeout=DEADLINE_SECONDS
+    )
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
@@ -34,7 +37,7 @@ def test_the_body_is_posted_as_json() -> None:
     ("status", "said"),
     [
         (403, "127.0.0.1 answered 403 (Forbidden).\n"),
-        (302, "127.0.0.1 answered 302 (Found).\n"),  # followed, it would lose the body
+        (302, "127.0.0.1 answered 302 (Found).\n"),  # a redirect that is followed would lose the body
         (599, "127.0.0.1 answered 599 (unknown).\n"),
     ],
 )
@@ -48,7 +51,7 @@ def test_what_is_not_taken_is_a_failure_without_the_secret(status: int, said: st
 
 def test_a_server_that_is_not_there() -> None:
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else's meanwhile
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: it refuses connections, and nobody else can take it
         done = run(f"http://127.0.0.1:{unused.getsockname()[1]}/secret")
     assert (done.returncode, done.stderr) == (1, "127.0.0.1 cannot be reached: Connection refused.\n")
 
@@ -70,6 +73,6 @@ def test_a_server_that_says_nothing_sensible() -> None:
         said = process.stderr.read().decode()
         connection.close()
         process.stderr.close()
-        assert process.wait(timeout=120) == 1
+        assert process.wait(timeout=DEADLINE_SECONDS) == 1
     assert said.startswith("127.0.0.1 did not answer: ")
     assert "secret" not in said

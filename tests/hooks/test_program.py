@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of a hook's program: real ones that fail, hang, flood and leave something behind."""
+"""Tests of one run of a hook's program: real programs that fail, hang, flood the output and leave children behind."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from fluxgymd.hooks import program
-from tests.harness.waiting import until
+from tests.harness.waiting import join, until
 
 ENVIRON = {"PATH": os.environ["PATH"]}
 LONG = 300.0
-"""Seconds that no test waits for."""
+"""Seconds. No test waits this long."""
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_one_that_hangs_is_killed_with_all_that_it_started(give_up: int, tmp_pat
 
 
 def test_what_it_leaves_in_its_group_ends_with_it(give_up: int, tmp_path: Path) -> None:
-    # The child holds the output open: its end is not waited for.
+    # The child keeps the output open, but the run does not wait for it to close.
     assert sh(f"sleep {LONG:g} & echo $! > {tmp_path}/child", give_up) is None
     child = int((tmp_path / "child").read_text())
     until(lambda: not runs(child), what="its child to be gone")
@@ -95,7 +95,7 @@ def test_it_ends_when_the_daemon_leaves(give_up: int, tmp_path: Path) -> None:
     thread.start()
     until((tmp_path / "began").exists, what="it to begin")
     os.eventfd_write(give_up, 1)
-    thread.join()
+    join(thread)
     assert told == ["the daemon was stopped before it ended"]
 
 

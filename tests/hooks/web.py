@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A web server of this machine alone, which keeps what was posted to it."""
+"""A web server on this machine's loopback address, which keeps the requests that are posted to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Self
 
-from tests.harness.waiting import DEADLINE_SECONDS
+from tests.harness.waiting import DEADLINE_SECONDS, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Posted:
 
 @dataclass
 class Web:
-    """`with Web() as web:`; it answers each POST with `status`, and to /hang not at all."""
+    """`with Web() as web:`; it answers each POST with `status`, but a POST to /hang only when the block ends."""
 
     status: int = 200
     posted: SimpleQueue[Posted] = field(default_factory=SimpleQueue)
@@ -34,7 +34,7 @@ class Web:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 web.posted.put(Posted(path=self.path, headers=dict(self.headers), body=body))
                 if self.path == "/hang":
-                    web._leave.wait()
+                    web._leave.wait(timeout=DEADLINE_SECONDS)
                 self.send_response(web.status)
                 self.send_header("Location", f"{web.address}/elsewhere")
                 self.send_header("Content-Length", "0")
@@ -51,7 +51,7 @@ class Web:
     def __exit__(self, *_: object) -> None:
         self._leave.set()
         self._server.shutdown()
-        self._thread.join()
+        join(self._thread)
         self._server.server_close()
 
     @property
@@ -59,5 +59,5 @@ class Web:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def next(self) -> Posted:
-        """What is posted next."""
+        """Waits for the next request and returns it."""
         return self.posted.get(timeout=DEADLINE_SECONDS)

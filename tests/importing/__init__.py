@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings of an older FluxGym are read as jobs."""
+"""Tests of fluxgymd/importing, which reads the trainings of an older FluxGym as jobs."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of a training, from what it left: each combination, with the reason that is told."""
+"""Tests of how a training ended, as concluded from its files: each combination, with the reason that is shown."""
 
 import pytest
 
-from fluxgymd.core.resume import CheckpointFacts, Trainer
+from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.importing.conclusion import Left, Lora, conclude, unfinished_business
 
 STARTED = 1000.0
@@ -17,7 +17,6 @@ def state(epoch: int, problem: str | None = None) -> CheckpointFacts:
         problem=problem,
         size=1,
         created_at=0.0,
-        trainer=Trainer.SD_SCRIPTS,
     )
 
 
@@ -46,7 +45,7 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
         (
             Left(
                 final=WHOLE, asked_at=STARTED, status="failed", error=NO_FILE
-            ),  # the monitor went on after the form had given up
+            ),  # ui_state.json was written before the final file
             "completed",
             (
                 "Its final file x.safetensors is whole. ui_state.json says that it failed: Training did not produce "
@@ -85,7 +84,7 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             "It has no final file. Its newest file is x-000008.safetensors.",
         ),
         (
-            Left(states=(state(8),), status="completed"),  # it was moved to where it is used
+            Left(states=(state(8),), status="completed"),  # the user has moved the final file
             "stopped",
             (
                 "It has no final file although ui_state.json says that it completed. "

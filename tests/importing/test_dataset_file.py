@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dataset.toml of the older program, and of its users."""
+"""Tests of reading dataset.toml as the older program writes it and as its users edit it."""
 
 import pytest
 
 from fluxgym.messages import Context
 from fluxgymd.importing.dataset_file import DatasetFile, read
-from fluxgymd.trainers import kohya
+from fluxgymd.trainers import dataset_toml
 from tests.data.older import make
 
 
@@ -57,5 +57,5 @@ def test_what_no_job_can_say_is_named(change: tuple[str, str], beyond: tuple[str
 
 def test_a_jobs_own_file_says_nothing_that_a_job_cannot() -> None:
     context = Context(name="x", resolution=512, repeats=3, trigger_word="O'Keeffe")
-    told = read(kohya.dataset_config(context, make.HERE))
+    told = read(dataset_toml.render(context, make.HERE))
     assert told == DatasetFile(pictures=str(make.HERE), trigger_word="O'Keeffe", repeats=3, resolution=512)

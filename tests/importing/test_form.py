@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ui_state.json of the fork: read whatever is wrong in it, and made into the flags that its train.sh had."""
+"""Tests of reading the fork's ui_state.json, despite any errors in it, and of the flags made from it, which are those
+of its train.sh."""
 
 import json
 
@@ -30,7 +31,7 @@ def test_its_flags_are_those_of_its_script(tier: str, every: int) -> None:
     read = form.read(json.dumps(values).encode())
     assert read is not None
     made = form.trainer_flags(read)
-    # What depends on the folder is found by looking there; states are saved in any case.
+    # These are found by looking in the folder, or are always set (save_state).
     for flag in ("dataset_config", "output_dir", "output_name", "save_state", "sample_prompts"):
         written.pop(flag, None)
     written |= {flag: [path.removeprefix(f"{make.ROOT}/") for path in written[flag]] for flag in MODELS}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole homes of the older program and of its fork: what is shown of each folder, and that no file is touched."""
+"""Tests on complete homes of the older program and of its fork: what is shown for each folder, and that no file
+changes."""
 
 import filecmp
 import os
@@ -23,7 +24,7 @@ def home(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def copy(name: str, tmp_path: Path) -> Path:
     target = tmp_path / name
     shutil.copytree(make.HERE / name, target)
-    # Git keeps no empty folder.
+    # Git does not store empty folders.
     (target / "outputs" / "sample").mkdir(exist_ok=True)
     return target
 
@@ -37,7 +38,8 @@ def state(older: Older) -> str:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Everything about every file: the times of folders tell of what was made and removed."""
+    """Returns the time, the mode and the content of every file and folder. The time of a folder shows whether
+    anything was created or removed in it."""
     found = {}
     for path in [folder, *folder.rglob("*")]:
         facts = path.stat()
@@ -122,7 +124,7 @@ def test_a_folder_that_cannot_be_read_hides_no_other(home: Path) -> None:
     everything = seen(home)
     name = min(everything)
     (home / "outputs" / name / "train.sh").unlink(missing_ok=True)
-    (home / "outputs" / name / "train.sh").symlink_to("train.sh")  # ELOOP, for root too
+    (home / "outputs" / name / "train.sh").symlink_to("train.sh")  # opening it fails with ELOOP, even for root
     (home / "outputs" / name / f"{name}-000004.safetensors").unlink(missing_ok=True)
     (home / "outputs" / name / f"{name}-000004.safetensors").mkdir()
     assert set(seen(home)) == set(everything) - {name}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The older program's processes are seen by the folder on their command lines."""
+"""Tests that find the older program's processes by the folder on their command lines."""
 
 import os
 import subprocess
@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 from fluxgymd.importing.running import working_on
+from tests.harness.waiting import DEADLINE_SECONDS
 
 
 @contextmanager
 def process(*words: str, cwd: Path) -> Iterator[int]:
-    """One that lives until the block ends; its command line is there when it says so."""
+    """Runs a process until the block ends, and waits until its command line can be read."""
     code = "print(flush=True); input()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code, *words], stdin=pipe, stdout=pipe, cwd=cwd) as started:
         assert started.stdout is not None
         started.stdout.readline()
         yield started.pid
-        started.communicate(b"\n")
+        started.communicate(b"\n", timeout=DEADLINE_SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A train.sh is read as a shell would read it, and nothing of it is executed."""
+"""Tests of reading a train.sh: as a shell would, but without executing any of it."""
 
 import shlex
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 from fluxgymd.importing.script import Flags, flags, trainer_flags
 from tests.data.older import make
+from tests.harness.waiting import DEADLINE_SECONDS
 
 RUN = "accelerate launch --mixed_precision bf16 sd-scripts/flux_train_network.py "
 
@@ -28,7 +29,7 @@ RUN = "accelerate launch --mixed_precision bf16 sd-scripts/flux_train_network.py
         (RUN + "\\\n  --seed 42 \\\n  --sdpa \\\n", {"seed": ["42"], "sdpa": []}),
         (RUN + "--seed 4\\\n2", {"seed": ["42"]}),
         (RUN + "--max_grad_norm 0.0 \\--save_state \\\n --x", {"max_grad_norm": ["0.0"], "save_state": [], "x": []}),
-        (RUN + "--loss_type l2\n  --network_alpha 16", {"loss_type": ["l2"]}),  # a command of its own, says the shell
+        (RUN + "--loss_type l2\n  --network_alpha 16", {"loss_type": ["l2"]}),  # a separate command to the shell
         (RUN + "--seed 42 2>&1 | tee log.txt", {"seed": ["42"]}),
         (RUN + "--seed 42; touch /tmp/x", {"seed": ["42"]}),
         (RUN + "--seed 42 # --sdpa", {"seed": ["42"]}),
@@ -38,7 +39,7 @@ RUN = "accelerate launch --mixed_precision bf16 sd-scripts/flux_train_network.py
         (RUN + "--seed 42 --comment 'never closed", {"seed": ["42"], "comment": []}),
         (RUN + "--seed 1\n" + RUN + "--seed 2", {"seed": ["2"]}),
         (RUN + "--learning_rate 8e-4 $(touch x)", {"learning_rate": ["8e-4", "$(touch", "x)"]}),
-        ("python sd-scripts\\flux_train_network.py ^\r\n --seed 42 ^\r\n --sdpa\r\n", None),  # nothing is quoted
+        ("python sd-scripts\\flux_train_network.py ^\r\n --seed 42 ^\r\n --sdpa\r\n", None),  # the path is not quoted
         ('python "sd-scripts\\flux_train_network.py" ^\r\n --seed 42 ^\r\n --sdpa\r\n', {"seed": ["42"], "sdpa": []}),
     ],
 )
@@ -57,7 +58,9 @@ def test_the_older_programs_scripts_are_read_as_bash_reads_them(
     text = make.train_sh("x", tier=tier, fork=fork, every=every, resume=resume, advanced=advanced)
     script = tmp_path / "train.sh"
     script.write_text(f'accelerate() {{ printf "%q " "$@"; }}\n{text}')
-    told = subprocess.run(["bash", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    told = subprocess.run(
+        ["bash", script], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=DEADLINE_SECONDS
+    )
     words = shlex.split(told.stdout)
     expected = flags(words[words.index("sd-scripts/flux_train_network.py") + 1 :])
     assert len(expected) > 25

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training goes on with the flags that it began with; what cannot be carried over is told."""
+"""Tests of the settings of an imported training: it continues with the flags that it began with, and what cannot be
+carried over is reported."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,12 @@ import msgspec
 import pytest
 
 from fluxgym.messages import Model
-from fluxgymd.core.resume import Trainer
 from fluxgymd.importing.dataset_file import DatasetFile, read
 from fluxgymd.importing.script import Flags, flags, trainer_flags
 from fluxgymd.importing.settings import ALL_STATES, Obstacle, Read, to_job
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
+from fluxgymd.trainers.states import Writer
 from tests.data.older import make
 
 HOME = Path(make.ROOT)
@@ -37,7 +38,7 @@ def everything(_: str) -> bool:
 
 
 def numbers(given: Flags) -> dict[str, list[str | float]]:
-    """8e-4 and 0.0008 are the same."""
+    """Converts words to numbers where possible, so that 8e-4 equals 0.0008."""
 
     def value(word: str) -> str | float:
         try:
@@ -67,9 +68,9 @@ def test_the_jobs_command_line_is_the_old_one(tier: str, fork: bool, every: int,
     told = older(text)
     context, obstacles = to_job(told, everything)
     assert obstacles == ()
-    now = flags(kohya.arguments(context, JobFolder(HOME / "outputs" / "x"), None, trainer=Trainer.SD_SCRIPTS))
+    now = flags(kohya.arguments(context, JobFolder(HOME / "outputs" / "x"), None, trainer=Writer.SD_SCRIPTS))
     assert told.flags is not None
-    assert now["save_last_n_epochs_state"] == [str(ALL_STATES)]  # nothing is deleted
+    assert now["save_last_n_epochs_state"] == [str(ALL_STATES)]  # so that no state is deleted
     kept = {name: words for name, words in now.items() if name not in PATHS | ADDED}
     assert numbers(kept) == numbers({name: told.flags[name] for name in told.flags if name not in PATHS | ADDED})
     assert ("sample_prompts" in now) == bool(every)

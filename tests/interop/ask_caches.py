@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cache beside a picture holds, as the classes of kohya-ss/sd-scripts read it or as ours do.
+"""Reads the caches beside a picture with the classes of kohya-ss/sd-scripts or with ours, and prints their digests.
 
     PYTHON ask_caches.py CHECKOUT|sd-scripts MODEL DATASET_TOML WIDTH HEIGHT TOKENS      prints JSON: SHA-256 by name
 
-The folder decides which classes are asked; its Python must have their requirements. Both packages are called
-`library`, so each runs in a process of its own. The picture is the first of the dataset, trained at WIDTH x HEIGHT.
+The folder decides which classes are used; PYTHON must have their requirements. Both packages are called `library`, so
+each needs its own process. The picture is the first of the dataset, trained at WIDTH x HEIGHT.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ def main(modules: Path, model: Path, dataset_toml: Path, width: int, height: int
 
 
 def upstream(dataset_toml: Path, size: tuple[int, int]) -> dict[str, Any]:
-    """By the strategies that its datasets ask. Each must take the file for a valid one first."""
+    """Reads the arrays with the caching strategies that sd-scripts' datasets use. Each must first accept its file."""
     from library.strategy_flux import FluxLatentsCachingStrategy, FluxTextEncoderOutputsCachingStrategy
     from PIL import Image
 
@@ -52,7 +52,7 @@ def upstream(dataset_toml: Path, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def ours(model: Path, dataset_toml: Path, tokens: int) -> dict[str, Any]:
-    """By what a step asks. Nothing may be missing."""
+    """Reads the arrays with the classes that a training step uses. Both caches must be complete."""
     from library import dataset, dataset_config
     from library.latent_cache import LatentCache
     from library.text_cache import TextCache
@@ -73,7 +73,7 @@ def ours(model: Path, dataset_toml: Path, tokens: int) -> dict[str, Any]:
 
 
 def digest(array: Any) -> str:
-    """Of shape, type and content."""
+    """Returns the SHA-256 of an array's shape, type and content."""
     array = numpy.ascontiguousarray(array)
     return hashlib.sha256(f"{array.shape} {array.dtype}".encode() + array.tobytes()).hexdigest()
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Flux gives with a LoRA, by the modules of kohya-ss/sd-scripts or by ours: both are asked the same numbers.
+"""Computes the output of a Flux with a LoRA and without it, in the modules of kohya-ss/sd-scripts or in ours.
 
     PYTHON ask_lora.py CHECKOUT|sd-scripts FLUX LORA OUT     OUT: a safetensors file with `with` and `without`
 
-The folder decides which modules are asked; its Python must have their requirements. Both packages are called
-`library`, so each runs in a process of its own. In fp32, transformer alone.
+The folder decides which modules are used; PYTHON must have their requirements. Both packages are called `library`, so
+each needs its own process. Both get the same input and run the transformer alone, in fp32.
 """
 
 import json
@@ -31,7 +31,8 @@ def main(modules: Path, flux: Path, lora: Path, out: Path) -> None:
 
 
 def upstream(flux: Path, lora: Path) -> tuple[Any, Any, Any]:
-    """Its Flux, what puts its network on it, and what it said of the keys."""
+    """Returns sd-scripts' Flux, a function that applies its LoRA network, and a dictionary that this function fills:
+    the number of modules, and the missing and unexpected keys."""
     from networks import lora_flux
 
     from library import flux_utils
@@ -50,10 +51,10 @@ def upstream(flux: Path, lora: Path) -> tuple[Any, Any, Any]:
 
 
 def ours(flux: Path, lora: Path) -> tuple[Any, Any, Any]:
-    from library import flux_model, loading, safetensors_file
+    from library import flux_config, loading, safetensors_header
     from library.lora import LoRANetwork, sizes_in
 
-    config = flux_model.read_config(safetensors_file.read_shapes(flux, "FLUX"))
+    config = flux_config.read_config(safetensors_header.read_shapes(flux, "FLUX"))
     model = loading.load_transformer(flux, config, dtype=torch.float32, device=torch.device("cpu"))
     weights = {key: value for key, value in load_file(lora).items() if key.startswith("lora_unet")}
     told: dict[str, Any] = {}

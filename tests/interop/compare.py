@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the answers that `ask_lora.py` wrote, in the trainer's environment: the tests' own has no torch.
+"""Compares two files that `ask_lora.py` wrote. It runs in the trainer's environment, since the tests' has no torch.
 
 PYTHON compare.py ONE OTHER      prints JSON: the greatest difference, and the mean effect of the LoRA
 """

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sd-scripts as it lies on this machine, and a model that it loads. Without it these tests fail; none is skipped."""
+"""The checkout of sd-scripts on this machine, and a model that it can load. Without a checkout these tests fail; none
+is skipped."""
 
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.running import RunningDaemon, make_model
+from tests.harness.waiting import BUILD_SECONDS
 from tests.interop.training import OUR_COMMAND, Training, Upstream
 
 PICTURES = ("disc-1", "cross-1")
@@ -21,7 +23,7 @@ NEEDED = (
 
 @pytest.fixture(scope="session")
 def upstream() -> Upstream:
-    """Of the two variables that CONTRIBUTING.md names."""
+    """The checkout and Python that the two variables in CONTRIBUTING.md name."""
     path, python = os.environ.get("SD_SCRIPTS"), os.environ.get("SD_SCRIPTS_PYTHON")
     if not path or not python:
         pytest.fail(NEEDED)
@@ -35,7 +37,9 @@ def model(upstream: Upstream) -> Iterator[Path]:
         folder = Path(place)
         make_model(folder)
         maker = Path(__file__).with_name("make_model.py")
-        made = subprocess.run([upstream.python, maker, upstream.path, folder], capture_output=True, text=True)
+        made = subprocess.run(
+            [upstream.python, maker, upstream.path, folder], capture_output=True, text=True, timeout=BUILD_SECONDS
+        )
         assert made.returncode == 0, made.stderr[-3000:]
         for file in (folder / "pictures").iterdir():
             if file.stem not in PICTURES:
@@ -53,7 +57,7 @@ def theirs(upstream: Upstream, model: Path) -> Training:
 
 @pytest.fixture(scope="session")
 def ours(model: Path) -> Training:
-    """The same by our trainer."""
+    """The same training by our trainer."""
     training = Training(folder=model / "ours", model=model, pictures=model / "pictures")
     training.run(OUR_COMMAND)
     return training

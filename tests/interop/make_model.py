@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a FLUX.1 that kohya-ss/sd-scripts loads: its fixed widths, but one block of each kind, from a seed.
+"""Writes a FLUX.1 that kohya-ss/sd-scripts can load: its fixed widths, one block of each kind, weights from a seed.
 
     PYTHON make_model.py SD_SCRIPTS OUT      run by the Python that has sd-scripts' requirements
 
-The shapes are asked of the checkout itself. Its T5 has 4.8 billion numbers: they are a hole in the file, all zeros,
-which takes no space on the disk and gives embeddings of zeros. The other parts are random.
+The shapes come from the checkout's own classes. The 4.8 billion parameters of T5 are a hole in the file: zeros that
+take no space on the disk, and give embeddings of zeros. The other parts are random.
 """
 
 import json
@@ -37,7 +37,7 @@ def main(upstream: Path, out: Path) -> None:
 
 
 def write_random(path: Path, model: torch.nn.Module) -> None:
-    """Linear layers of gain 1, norms of 1, no bias."""
+    """Writes random linear layers with gain 1, norms of 1, and biases of 0."""
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for name, shape in shapes_of(model).items():
@@ -51,7 +51,7 @@ def write_random(path: Path, model: torch.nn.Module) -> None:
 
 
 def write_hole(path: Path, model: torch.nn.Module) -> None:
-    """All zeros, which are never written."""
+    """Writes a file whose tensors are a hole, which reads as zeros."""
     header: dict[str, object] = {}
     end = 0
     for name, shape in shapes_of(model).items():
@@ -65,7 +65,7 @@ def write_hole(path: Path, model: torch.nn.Module) -> None:
 
 
 def shapes_of(model: torch.nn.Module) -> Mapping[str, tuple[int, ...]]:
-    """Parameters without those that share another's memory: a file holds each once."""
+    """Returns the parameters' shapes. One that shares another's memory is left out, since a file holds it once."""
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 

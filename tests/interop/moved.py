@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the weights of two LoRAs lie from each other, in the trainer's environment: the tests' own has no torch.
+"""Measures how far the weights of two LoRAs differ. It runs in the trainer's environment, where torch is.
 
-PYTHON moved.py ONE OTHER      prints the greatest difference of two numbers at the same place
+PYTHON moved.py ONE OTHER      prints the greatest difference of two corresponding weights
 """
 
 import sys

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LoRAs, states and caches by sd-scripts and by our trainer, each read by the other (issue 5, item 8).
+"""Tests of LoRAs, states and caches by sd-scripts and by our trainer, each read by the other (issue 5).
 
-A learning rate that fp32 takes for 0 leaves a LoRA as it was loaded, so what is saved again tells bit for bit what
-was understood. (With 0 itself sd-scripts trains no layer at all, and fails.)
+A learning rate that rounds to 0 in fp32 leaves a loaded LoRA as it is, so the file that is saved shows bit for bit
+what the trainer read. (With exactly 0 sd-scripts trains no layer at all, and fails.)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.running import ROOT, TRAINER_PYTHON, tensors
+from tests.harness.waiting import BUILD_SECONDS
 from tests.interop.training import NAME, OUR_COMMAND, Training, Upstream
 
 # 10 layers of the double block, 3 of the single one, 72 of CLIP-L; each has a down, an up and an alpha.
@@ -23,17 +24,17 @@ TRANSFORMER_LAYERS, LAYERS = 13, 85
 FROZEN = "--learning_rate 1e-60 --max_train_epochs 1"
 MOVED = Path(__file__).with_name("moved.py")
 ROUNDING = 1e-5
-"""Of an answer of about 1, in fp32."""
+"""The error of an output of about 1 in fp32."""
 
 
 def matrices(path: Path) -> dict[str, bytes]:
-    """Downs and ups; an alpha may have another type of number."""
+    """Returns the down and up matrices. The alphas are left out, since their type may differ."""
     return {key: data for key, data in tensors(path).items() if not key.endswith(".alpha")}
 
 
 def begin_with(training: Training, command: Sequence[str | Path], lora: Path, *, output: str) -> str:
-    """Lets a trainer begin with a LoRA on pictures whose caches are there. Checks that the LoRA was understood and
-    the caches were taken; returns the log."""
+    """Trains from a LoRA on pictures that have caches. Checks that the trainer read the LoRA and used the caches;
+    returns the log."""
     before = training.caches()
     assert len(before) == 4  # latents and embeddings of two pictures
     out = training.run(command, f"{FROZEN} --network_weights {lora}", output=output)
@@ -56,7 +57,7 @@ def test_we_begin_with_its_lora_and_take_its_caches(theirs: Training) -> None:
 
 
 def test_we_go_on_from_its_state(theirs: Training) -> None:
-    """Two steps are in the state, two more are trained; AdamW's own counter goes on too."""
+    """The state has two steps, and two more follow. AdamW's own counter continues too."""
     state = theirs.folder / "out" / f"{NAME}-000001-state"
     out = theirs.run(OUR_COMMAND, f"--resume {state}", output="resumed-by-us")
     log = theirs.log("resumed-by-us").read_text(errors="replace")
@@ -69,14 +70,14 @@ def test_we_go_on_from_its_state(theirs: Training) -> None:
 
 
 def test_its_last_state_is_taken_bit_for_bit(theirs: Training) -> None:
-    """Nothing is left to train there, so the LoRA is written as the state has it."""
+    """No step is left to train, so the LoRA is written with the weights of the state."""
     state = theirs.folder / "out" / f"{NAME}-state"
     out = theirs.run(OUR_COMMAND, f"--resume {state}", output="ended-by-us")
     assert matrices(out / f"{NAME}.safetensors") == matrices(state / "model.safetensors")
 
 
 def test_sd_scripts_goes_on_from_our_state(ours: Training, upstream: Upstream) -> None:
-    """From the first epoch's end to the second's: weights, moments and schedule are taken up, not begun anew."""
+    """It trains the second epoch with the weights, the moments and the schedule of the state after the first."""
     state = ours.folder / "out" / f"{NAME}-000001-state"
     out = ours.run(upstream.command, f"--resume {state}", output="resumed-by-sd-scripts")
     log = ours.log("resumed-by-sd-scripts").read_text(errors="replace")
@@ -86,14 +87,18 @@ def test_sd_scripts_goes_on_from_our_state(ours: Training, upstream: Upstream) -
     assert "epoch 1/2" not in log
     assert [optimizer_steps(one / "optimizer.bin") for one in (state, out / f"{NAME}-state")] == [2, 4]
     moved = asked([TRAINER_PYTHON, MOVED, state / "model.safetensors", out / f"{NAME}-state" / "model.safetensors"])
-    # Two steps of AdamW at 1e-3; other start weights would lie ten times as far away.
+    # Two steps of AdamW at 1e-3. With other initial weights the difference would be ten times as large.
     assert 1e-4 < moved < 1e-2
 
 
 def optimizer_steps(path: Path) -> int:
-    """How often AdamW changed the first parameter, as it counts for itself."""
+    """Returns AdamW's own count of its updates of the first parameter."""
     script = "import sys, torch; print(int(torch.load(sys.argv[1], weights_only=True)['state'][0]['step']))"
-    return int(subprocess.run([TRAINER_PYTHON, "-c", script, path], check=True, capture_output=True).stdout)
+    return int(
+        subprocess.run(
+            [TRAINER_PYTHON, "-c", script, path], check=True, capture_output=True, timeout=BUILD_SECONDS
+        ).stdout
+    )
 
 
 @pytest.mark.parametrize("by", ["ours", "theirs"])
@@ -116,7 +121,7 @@ def test_a_lora_has_the_same_effect_in_both(
 
 
 def asked(command: Sequence[str | Path]) -> Any:
-    """The JSON in the last line that a program prints."""
-    ended = subprocess.run(command, capture_output=True, text=True)
+    """Runs a program and returns the JSON in the last line that it prints."""
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return json.loads(ended.stdout.splitlines()[-1])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sd-scripts itself, stopped and killed by a real daemon: it trains each epoch once, and ends at the planned step."""
+"""A test of sd-scripts itself under a real daemon that is stopped and killed: no complete epoch is trained again, and
+the training ends at the planned step."""
 
 import os
 import re
@@ -14,7 +15,7 @@ from fluxgym import methods as m
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Phase, State
 from tests.daemon.running import RunningDaemon, context
-from tests.harness.waiting import until
+from tests.harness.waiting import BUILD_SECONDS, until
 from tests.interop.conftest import PICTURES
 from tests.interop.training import Upstream
 
@@ -24,22 +25,22 @@ NAME = "my-lora"
 
 
 def job(model: Path, *, epochs: int) -> Context:
-    options = {"t5xxl_max_token_length": ["64"]}  # 512 by default, which takes minutes without a GPU
+    options = {"t5xxl_max_token_length": ["64"]}  # the default, 512, takes minutes without a GPU
     return context(NAME, model, repeats=REPEATS, epochs=epochs, trainer_options=options)
 
 
 def event_of(daemon: RunningDaemon, kind: str, attempt: int) -> dict[str, Any]:
-    """Waits for an event of an attempt."""
+    """Waits for an event of an attempt and returns it."""
 
     def look() -> dict[str, Any] | None:
         found = [event for event in daemon.events(NAME) if (event["event"], event.get("attempt")) == (kind, attempt)]
         return found[0] if found else None
 
-    return until(look, what=f"attempt {attempt} to be {kind}", deadline_seconds=120)
+    return until(look, what=f"attempt {attempt} to be {kind}")
 
 
 def output_of(daemon: RunningDaemon, attempt: int) -> str:
-    """What an attempt has printed so far, or up to its successor."""
+    """Returns what an attempt has printed, up to the start of the next attempt."""
     reserved = [event for event in daemon.events(NAME) if event["event"] == "reserved"]
     offsets = [event["logOffset"] for event in reserved] + [None]
     data = (daemon.folder(NAME) / "training.log").read_bytes()
@@ -48,7 +49,7 @@ def output_of(daemon: RunningDaemon, attempt: int) -> str:
 
 def wait_for_words(daemon: RunningDaemon, attempt: int, words: str) -> None:
     event_of(daemon, "started", attempt)
-    until(lambda: words in output_of(daemon, attempt), what=f"{words!r} in the log", deadline_seconds=240)
+    until(lambda: words in output_of(daemon, attempt), what=f"{words!r} in the log")
 
 
 def epochs_of(daemon: RunningDaemon, attempt: int) -> list[int]:
@@ -65,10 +66,14 @@ def complete_epochs(daemon: RunningDaemon) -> int:
 
 
 def optimizer_steps(upstream: Upstream, state: Path) -> int:
-    """How often the weights of a state were changed in all, as AdamW counts it for itself."""
+    """Returns AdamW's own count of all updates of the weights in a state."""
     script = "import sys, torch; print(int(torch.load(sys.argv[1], weights_only=True)['state'][0]['step']))"
     printed = subprocess.run(
-        [upstream.python, "-c", script, state / "optimizer.bin"], check=True, capture_output=True, text=True
+        [upstream.python, "-c", script, state / "optimizer.bin"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
     )
     return int(printed.stdout)
 
@@ -78,7 +83,7 @@ def test_promise_5_sd_scripts_itself_trains_exactly_the_planned_steps(
 ) -> None:
     daemon.submit(job(model, epochs=EPOCHS))
 
-    # Stopped after its next complete state, which it does not know: it is the daemon that waits.
+    # Stopped after its next complete state. sd-scripts cannot do this, so the daemon waits for the state.
     wait_for_words(daemon, 1, f"epoch 1/{EPOCHS}")
     daemon.call(m.STOP, m.StopParameters(name=NAME, after_checkpoint=True))
     daemon.wait(NAME, State.STOPPED)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bench/trainer_gpu.py runs sd-scripts' own training beside ours, on the same weights; here on the CPU, and small."""
+"""A test of bench/trainer_gpu.py, which compares sd-scripts' training with ours on the same weights; here on the CPU,
+and small."""
 
 import json
 import os
@@ -22,7 +23,7 @@ def test_both_trainers_are_measured_on_the_same_weights(upstream: Upstream, tmp_
     program: list[str | Path] = [TRAINER_PYTHON, ROOT / "bench" / "trainer_gpu.py", "--size", "tiny", "--steps", "2"]
     options: list[str | Path] = ["--seconds", "3000", "--limit", "3000", "--out", tmp_path]
     chosen = ["--only", "FluxGym's|eager, all"]
-    ran = subprocess.run([*program, *options, *chosen], env=environ, capture_output=True, text=True)
+    ran = subprocess.run([*program, *options, *chosen], env=environ, capture_output=True, text=True, timeout=3600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     report: dict[str, Any] = json.loads(next(tmp_path.glob("*.json")).read_text())
     measured = {(row["row"]["whose"], row["row"]["name"], row["side"]): row["found"] for row in report["rows"]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a trainer, ours or sd-scripts', on one command line, with flags that both have."""
+"""Runs our trainer or sd-scripts' with the same command line, whose flags both have."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.daemon.running import ROOT, TRAINER_PYTHON
 NAME = "my-lora"
 OUR_COMMAND = (TRAINER_PYTHON, ROOT / "sd-scripts" / "flux_train_network.py")
 DEADLINE_SECONDS = 900.0
-"""A bound for hangs: a step of a Flux at full width takes seconds on a CPU, and more on one that others use too."""
+"""A bound for hangs. A step of a Flux at full width takes seconds on a CPU, or longer on a busy one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A checkout, and the Python that has its requirements."""
+    """A checkout of sd-scripts, and a Python that has its requirements."""
 
     path: Path
     python: Path
@@ -32,7 +32,7 @@ class Upstream:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A folder with pictures (its own copy of `pictures`, so that caches are its own too), output and log."""
+    """A training's folder: pictures, output and logs. It gets its own copy of `pictures`, and so its own caches."""
 
     folder: Path
     model: Path
@@ -59,7 +59,7 @@ class Training:
         return self.folder / f"{output}.log"
 
     def caches(self) -> dict[str, tuple[int, bytes]]:
-        """The time and the content of each cache."""
+        """Returns the time in ns and the content of each cache."""
         found = sorted((self.folder / "pictures").glob("*.npz"))
         return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in found}
 
@@ -74,7 +74,7 @@ class Training:
         )
 
     def flags(self, output: str) -> list[str]:
-        """Two epochs with a state each; as FluxGym does it, but with 64 tokens, which takes less time."""
+        """Returns FluxGym's flags for two epochs with a state each, but with 64 tokens, which takes less time."""
         model = self.model
         text = f"""
             --pretrained_model_name_or_path {model}/flux1-dev.safetensors --clip_l {model}/clip_l.safetensors

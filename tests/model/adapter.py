@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port to the modelled machine, with the disorder of a real systemd built in (daemons.md 2.6).
+"""The port to the modelled machine, which is as unreliable as a real systemd
+(docs/decisions/0010-looks-not-signals.md).
 
-It promises what tests/attempts/test_contract.py asks of the real adapters, and no more: `gone` may be said of what
-runs (UnitRemoved at each reload); `place` may be over before it was asked for (an early JobRemoved), may fail
-although the scope was made (NoReply), and is refused while the bus is away. test_adapter.py holds it to that.
+It promises what tests/attempts/test_contract.py asks of the real adapters, and no more. `gone` may return while the
+attempt is running (UnitRemoved at each reload). `place` may return immediately (an early JobRemoved), may fail
+although the scope was made (NoReply), and is refused while the bus is away. test_adapter.py checks this.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from fluxgymd.attempts import place as places
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
-from fluxgymd.core.evidence import Evidence, Where
+from fluxgymd.core.evidence import Evidence, Trainer, Where
 from fluxgymd.core.records import Placement, Process
 from tests.model.clock import Loop
 from tests.model.world import Attempt, World
@@ -22,7 +23,7 @@ PLACING = ("well", "early", "late", "refused", "made and refused", "dies")
 
 
 class ModelGate:
-    """A gate whose other end is this daemon's: it opens no more once that is dead."""
+    """A gate whose other end belongs to this life of the daemon: it cannot be opened once that is over."""
 
     def __init__(self, world: World, attempt: Attempt, loop: Loop) -> None:
         self.shim: Process = attempt.shim
@@ -43,12 +44,12 @@ class ModelGate:
 
 @dataclass(eq=False, kw_only=True)
 class ModelAdapter:
-    """As the daemon of one life has it."""
+    """The adapter of one life of the daemon."""
 
     world: World
     loop: Loop
     may_end: Callable[[Attempt], bool]
-    """Whether somebody wants this attempt to end; else a signal to it is a violation."""
+    """Whether this attempt may be ended; if not, signalling it is a violation."""
     name: str = "scope"
 
     def __post_init__(self) -> None:
@@ -98,17 +99,18 @@ class ModelAdapter:
         await self._moment()
         self._must_live()
         attempt = self._find(ref)
-        # A shared volume may carry no locks: from another machine none is seen.
+        # A shared volume may not support locks, so a lock held on another machine is not seen here.
         held = attempt is not None and attempt.shim_alive and attempt.machine is self.world.here
         where = places.where(ref.place, self.world.here.place, lock_held=held)
-        populated = attempt is not None and attempt.runs if where is Where.HERE else None
+        here = where is Where.HERE
         return Evidence(
             where=where,
             shim_known=attempt is not None,
             started=attempt is not None and attempt.started,
             exit=attempt.exit if attempt is not None else None,
-            lock_held=held,
-            populated=populated,
+            supervised=held,
+            trainer=_fate(attempt) if here else Trainer.UNKNOWN,
+            populated=attempt is not None and attempt.runs if here else None,
         )
 
     async def processes(self, ref: AttemptRef) -> tuple[Process, ...]:
@@ -131,7 +133,7 @@ class ModelAdapter:
                 continue
 
     def unit_removed(self) -> None:
-        """The signal that comes of every unit at a reload, of those that run too."""
+        """Ends every wait in `gone`: at a reload, systemd sends UnitRemoved for all units, even running ones."""
         for hint in self._hints:
             hint.set()
 
@@ -146,7 +148,12 @@ class ModelAdapter:
 
     async def rouse(self, ref: AttemptRef) -> None:
         await self._moment()
-        self._signalled(ref)  # nothing in this world is stopped or frozen
+        self._signalled(ref)  # no process of the model is ever stopped or frozen
+
+    async def clear(self, ref: AttemptRef) -> None:
+        await self._moment()
+        attempt = self._find(ref)
+        assert attempt is None or not attempt.started
 
     async def stop(self, ref: AttemptRef) -> None:
         await self._moment()
@@ -170,7 +177,7 @@ class ModelAdapter:
             self.world.kills(attempt)
 
     def _signalled(self, ref: AttemptRef) -> Attempt | None:
-        """The attempt, if its processes are here: others are never signalled (promise 6)."""
+        """Returns the attempt if its processes are on this machine: others must never be signalled (promise 6)."""
         self._must_live()
         attempt = self._find(ref)
         if attempt is None or places.where(ref.place, self.world.here.place, lock_held=False) is not Where.HERE:
@@ -193,3 +200,9 @@ class ModelAdapter:
 
     async def _moment(self) -> None:
         await self.loop.pause(self.world.chance.choice((0.0, 0.002, 0.03)))
+
+
+def _fate(attempt: Attempt | None) -> Trainer:
+    if attempt is None or not attempt.started:
+        return Trainer.UNKNOWN
+    return Trainer.LIVES if attempt.trainer_alive else Trainer.ENDED

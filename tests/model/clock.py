@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clock that moves only when nothing is left to do, and an event loop that runs by it.
+"""A clock that moves only when there is nothing left to do, and an event loop that runs by it.
 
-One thread, no waiting, no chance of its own: the same rules give the same run, to the last callback. Work that is
-meant for a thread is done by the loop itself after a drawn delay, so the daemon can die before it, and between it and
-its result.
+Everything happens in one thread, without real waiting and without its own source of chance: the same rules give the
+same run, to the last callback. Work meant for a thread is done by the loop itself after a drawn delay, so the daemon
+can die before that work, or between the work and its result.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ TICK = 1e-6
 
 
 class Clock:
-    """Stands for the module `time` in the engine: two clocks, of which the wall's can be set."""
+    """Replaces the module `time` in the engine. It has two clocks, of which the wall clock can be set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        """Seconds, monotonic."""
+        """The monotonic clock, in seconds."""
         self.ahead = 1_700_000_000.0
-        """How far the wall clock is ahead of that."""
+        """The lead of the wall clock over the monotonic clock, in seconds."""
 
     def monotonic(self) -> float:
         return self.now
 
     def time(self) -> float:
-        self.ahead += TICK  # no two events have the same time, so no tie is left to a random id
+        self.ahead += TICK  # events never share a time, so no random id has to break a tie
         return self.now + self.ahead
 
     @staticmethod
@@ -44,11 +44,11 @@ class Clock:
 
 
 class Died(BaseException):
-    """The process is gone in the middle of this work."""
+    """This work is never done, because the process has died."""
 
 
 class _NeverWaits(selectors.SelectSelector):
-    """Asked how long to wait, it says what is to happen instead."""
+    """A selector that never waits. When asked to wait, it lets `idle` decide what happens instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,8 +63,8 @@ class Loop(asyncio.SelectorEventLoop):
     """The event loop of one life of the daemon."""
 
     def __init__(self, clock: Clock, chance: Random, world_moves: Callable[[float], float]) -> None:
-        """`world_moves(until)`: lets the rest of the world act up to a time, and tells when it stopped: at that time,
-        or earlier because something happened."""
+        """`world_moves(until)`: lets the rest of the world act until this time at the latest, and returns the time
+        reached, which is earlier if something happened."""
         selector = _NeverWaits()
         super().__init__(selector)
         selector.idle = self._idle
@@ -83,7 +83,7 @@ class Loop(asyncio.SelectorEventLoop):
         return self._world_clock.now
 
     def run_steps(self, steps: int) -> None:
-        """So many turns of the loop: about as many awaits of each task."""
+        """Runs this many turns of the loop, which is about as many awaits in each task."""
         left = steps
 
         def enough() -> bool:
@@ -97,26 +97,26 @@ class Loop(asyncio.SelectorEventLoop):
         self._run(lambda: False, limit=seconds)
 
     def run_while(self, condition: Callable[[], bool], *, limit: float) -> bool:
-        """Whether the condition ended before the limit, in seconds of the clock."""
+        """Runs while the condition is true. Returns whether that ended within the limit, in seconds of the clock."""
         self._run(lambda: not condition(), limit=limit)
         return not condition()
 
     def run_to_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """For work that ends by itself."""
+        """Runs work that ends without help; returns its result."""
         task = self.create_task(work)
         assert self.run_while(lambda: not task.done(), limit=60.0), f"{work} does not end"
         return task.result()
 
     async def pause(self, seconds: float) -> None:
-        """Lets this much of the clock's time pass."""
-        over = asyncio.Event()
-        self.call_later(seconds, over.set)
-        await over.wait()
+        """Waits for this many seconds of the clock."""
+        over = self.create_future()
+        self.call_later(seconds, self._deliver, over, None, None)  # does nothing if the waiter was cancelled
+        await over
 
     def die(self) -> None:
-        """kill -9: from here on nothing that this daemon wanted is done any more."""
+        """kill -9: from here on, nothing that this daemon had begun is carried out."""
         self.dead = True
-        tasks = [task for task in self._tasks if not task.done()]  # in their order, which asyncio does not know
+        tasks = [task for task in self._tasks if not task.done()]  # in order of creation, which asyncio does not keep
         for task in tasks:
             task.cancel()
         self._enough, self._end = lambda: False, float("inf")
@@ -144,7 +144,7 @@ class Loop(asyncio.SelectorEventLoop):
             return
         try:
             result = func(*args)
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for it
+        except Exception as error:  # noqa: BLE001 - it is passed on to the waiter
             self.call_soon(self._deliver, future, None, error)
         else:
             self.call_soon(self._deliver, future, result, None)
@@ -163,7 +163,7 @@ class Loop(asyncio.SelectorEventLoop):
         self.run_forever()
 
     def _idle(self, timeout: float | None) -> None:
-        """Once in each turn, before its callbacks. `timeout`: until the next one is due; None: there is none."""
+        """Runs once in each turn, before its callbacks. `timeout`: seconds until the next one, or None."""
         if self.dead:
             self._world_clock.now += timeout or 0.0
         elif self._enough() or self._world_clock.now >= self._end:
@@ -173,6 +173,6 @@ class Loop(asyncio.SelectorEventLoop):
             self._world_clock.now = self._world_moves(due)
 
     def _note_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        refused = isinstance(context.get("exception"), FluxgymError)  # and who asked was cancelled meanwhile
+        refused = isinstance(context.get("exception"), FluxgymError)  # a refusal whose caller was cancelled
         if not self.dead and not refused:
             self.faults.append(f"{context.get('message')}: {context.get('exception')!r}")

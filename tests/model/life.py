@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One life of the daemon: the real engine on a real home, from its start to its death.
 
-The parts are put together as fluxgymd/daemon.py does it, without a socket, a bus and NVML. When it dies, nothing is
-kept but the disk.
+The parts are put together as in fluxgymd/daemon.py, but without a socket, a bus and NVML. When it dies, only the disk
+is kept.
 """
 
 import asyncio
@@ -19,18 +19,20 @@ from typing import Any
 import pytest
 
 import fluxgymd.engine
-from fluxgym.config import load
+from fluxgym.config import Config, load
 from fluxgym.errors import FluxgymError, NameTaken
-from fluxgym.messages import Context, Kind
+from fluxgym.messages import Context
 from fluxgymd.core import events as e
 from fluxgymd.core.job import Job, Live
 from fluxgymd.engine import reading
 from fluxgymd.engine.book import Book
+from fluxgymd.engine.copying import Copier
 from fluxgymd.engine.edit import Editor
 from fluxgymd.engine.preflight import Preflight
 from fluxgymd.engine.runner import Runner
 from fluxgymd.engine.scheduler import Scheduler
 from fluxgymd.engine.submit import Submitter
+from fluxgymd.engine.takeover import Takeover
 from fluxgymd.engine.verbs import Verbs
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
@@ -40,7 +42,9 @@ from fluxgymd.store.home import JOURNAL, Home
 from fluxgymd.store.machine import MachineState
 from fluxgymd.store.writer import Writer
 from fluxgymd.trainers import settings
-from fluxgymd.trainers.flags import KnownFlags
+from fluxgymd.trainers.choice import Trainers
+from fluxgymd.trainers.ours import OurTrainer
+from fluxgymd.trainers.port import Question, Report
 from tests.model.adapter import ModelAdapter
 from tests.model.clock import Loop
 from tests.model.world import Attempt, World
@@ -51,7 +55,7 @@ Answered = Callable[[FluxgymError | None], None]
 
 
 def install(world: World, patch: pytest.MonkeyPatch) -> None:
-    """Gives the engine the model's clock and the store the model's disk."""
+    """Gives the engine the model's clock, and the store the model's disk."""
     names = [module.name for module in pkgutil.iter_modules(fluxgymd.engine.__path__, "fluxgymd.engine.")]
     for module in [*map(importlib.import_module, names), writer]:
         if hasattr(module, "time"):
@@ -61,7 +65,7 @@ def install(world: World, patch: pytest.MonkeyPatch) -> None:
 
 
 class KnownGpus(Gpus):
-    """As after NVML has answered."""
+    """GPUs as after an answer from NVML."""
 
     def __init__(self, uuids: list[str]) -> None:
         super().__init__()
@@ -69,16 +73,24 @@ class KnownGpus(Gpus):
         self.asked = True
 
 
-class NoModels(Preflight):
-    """There are no model files here, and no trainer that could be asked for its flags."""
+class NoModels(OurTrainer):
+    """A trainer whose check of a job always succeeds, since there are neither model files nor a program to ask."""
 
-    async def check(self, context: Context) -> None:
-        if context.kind is Kind.PROGRAM:
-            await super().check(context)
+    async def check(self, _question: Question) -> Report:
+        return Report()
+
+
+class ModelTrainers(Trainers):
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._training = NoModels(config)
+
+    def look_now(self) -> None:
+        """Does nothing, since there is no trainer to examine."""
 
 
 class Life:
-    """The daemon, from `begin` until `die`."""
+    """The daemon, from `begin` to `die`."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self.world = world
@@ -86,11 +98,13 @@ class Life:
         self._wanted: set[str] = set()
         self.faults: list[str] = []
         self.found: set[str] = set()
-        """The marks of the attempts that were not over when this life began."""
+        """The marks of the attempts that had not ended when this life began."""
         self.loop: Loop
+        self.on_death: Callable[[], None] = lambda: None
+        """Called just before this life's memory is lost."""
 
     def begin(self) -> None:
-        """The start order of the daemon."""
+        """Starts the daemon, in the order of the real one."""
         world = self.world
         self.loop = Loop(world.clock, Random(world.chance.random()), world.moves)
         self.loop.faults = self.faults
@@ -109,6 +123,7 @@ class Life:
                 "FLUXGYM_STOP_LIMIT_SECONDS": str(STOP_LIMIT),
             }
         )
+        trainers = ModelTrainers(config)
         bell = asyncio.Event()
         self.runner = Runner(
             self.book,
@@ -116,6 +131,7 @@ class Life:
             chosen="scope",
             here=world.here.place,
             config=config,
+            trainers=trainers,
             paused=lambda: self.machine.paused,
             done=bell.set,
         )
@@ -131,10 +147,12 @@ class Life:
             set_aside=Quarantine(self.machine, self.gpus).look,
             home_problem=lambda: None,
         )
-        preflight = NoModels(self.book, KnownFlags(config.trainer_python, config.trainer_path), self.gpus)
-        self.submitter = Submitter(self.book, preflight)
-        self.verbs = Verbs(self.book, self.runner, self.scheduler)
-        self.editor = Editor(self.book, preflight, self.scheduler)
+        preflight = Preflight(self.book, trainers, self.gpus)
+        copier = Copier()
+        takeover = Takeover(self.book, preflight, trainers, copier)
+        self.submitter = Submitter(self.book, preflight, trainers, copier)
+        self.verbs = Verbs(self.book, self.runner, self.scheduler, preflight, trainers, takeover.record)
+        self.editor = Editor(self.book, preflight, trainers, self.scheduler, takeover)
         self.loop.run_to_end(self._adopt())
         self._passes = self.loop.create_task(self.scheduler.run(), name="scheduler")
 
@@ -146,7 +164,7 @@ class Life:
                 self.runner.adopt(entry)
 
     def call(self, name: str, work: Coroutine[Any, Any, Any], answered: Answered) -> None:
-        """A client's call. `answered` is told of its answer: None, or why it was refused."""
+        """Makes a client's call. `answered` receives None, or the error with which the call was refused."""
         task = self.loop.create_task(work, name=name)
         task.add_done_callback(lambda task: self._answer(task, answered))
 
@@ -164,8 +182,8 @@ class Life:
         self.scheduler.ring()
 
     async def submit_training(self, context: Context) -> None:
-        """As a submit, but for the looks at models and pictures, of which there are none here."""
-        context = settings.complete(context, self.book.home.path)
+        """Submits a training like `Submitter`, but without checking models and pictures, as there are none."""
+        context = settings.complete_training(context, self.book.home.path)
         job_id = secrets.token_hex(16)
         now = self.world.clock.time()
         event = e.Submitted(at=now, id=job_id, context=context, priority=context.priority or 0, rank=now)
@@ -185,13 +203,14 @@ class Life:
         self.scheduler.ring()
 
     def stop(self) -> None:
-        """As at SIGTERM: the tasks are ended, then the process."""
+        """Ends the daemon as SIGTERM does: first its tasks, then the process."""
         self.loop.run_to_end(self.runner.close())
         self.die()
 
     def die(self) -> None:
-        """kill -9. A shim that waits at a gate of this daemon reads an end of file; one that has no scope of its own
-        yet may be killed with the service's cgroup (daemons.md 2.6, 7)."""
+        """kill -9. A shim that waits at a gate of this daemon reads end of file. A shim without a scope of its own is
+        still in the service's cgroup, so systemd may kill it as well."""
+        self.on_death()
         self.loop.die()
         self.book.writer.close()
         for attempt in self.world.attempts:
@@ -203,7 +222,7 @@ class Life:
         return {entry.name: entry.job for entry in self.book if entry.job is not None}
 
     def wants_to_end(self, name: str) -> None:
-        """Somebody has asked for a stop of this job."""
+        """Notes that a user has asked to stop this job."""
         self._wanted.add(name)
 
     def _may_end(self, attempt: Attempt) -> bool:
@@ -211,7 +230,7 @@ class Life:
 
 
 class FaultLog(logging.Handler):
-    """Notes what the engine logs with a traceback: a fault of its own, however well it went on."""
+    """Records what the engine logs with a traceback: a fault in the engine, even if it recovered."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__(logging.ERROR)
@@ -223,4 +242,4 @@ class FaultLog(logging.Handler):
 
 
 async def _nothing() -> None:
-    """In place of the sleep inhibitor."""
+    """Stands in for updating the sleep inhibitor."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user was told, and the checks that it stays true. Each check raises AssertionError with what is wrong.
+"""What users were told, and checks that it stays true. Each check raises AssertionError with what is wrong.
 
-The checks look at the book in memory, at the journals on the disk and at what the modelled machine knows; each has
-the number of its promise where it has one.
+The checks compare the book in memory, the journals on the disk and what the modelled machine knows. Each names the
+number of its promise, if it has one.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ BY_USER = {
     e.Edited: ("edit",),
     e.Disowned: ("resume",),
 }
-"""Events that nobody but the user brings about, with the calls that do."""
+"""Events that only a user's call may cause, with the verbs that cause them."""
 
 
 @dataclass(eq=False)
@@ -36,14 +36,14 @@ class Told:
 
     acknowledged: bool = False
     removing: int = 0
-    """Removes that are under way, or were when the daemon died."""
+    """Removes that are in progress, or were when the daemon died."""
     removes: int = 0
     id: str | None = None
     final: core.State | None = None
     resumes: int = 0
     resumes_at_final: int = 0
     stopped_at: int | None = None
-    """Attempts made when a stop was acknowledged; later ones need a resume."""
+    """The number of attempts when a stop was acknowledged. Any later attempt needs a resume."""
     checkpoint_step: int = 0
     asked: dict[str, int] = field(default_factory=dict)
     """Calls that were begun, by verb."""
@@ -55,11 +55,12 @@ class Promises:
         self.life = life
         self.told: dict[str, Told] = {}
         world.on_open = world.on_start = self._may_run
+        life.on_death = self._daemon_dies
 
     # -- what is told --------------------------------------------------------------------------------------------
 
     def begun(self, verb: str, name: str) -> Told:
-        """A call goes out. What is known of the job at that moment."""
+        """Records that a call goes out. Returns what is known of the job at that moment."""
         told = self.told.setdefault(name, Told())
         told.asked[verb] = told.asked.get(verb, 0) + 1
         if verb == "stop":
@@ -73,7 +74,7 @@ class Promises:
         return replace(told)
 
     def answered(self, verb: str, name: str, before: Told, refusal: FluxgymError | None) -> None:
-        """Its answer came. `before`: what was known when it went out."""
+        """Records the answer to a call. `before`: what was known when the call went out."""
         told = self.told[name]
         there = self.life.book.has(name)
         if verb == "remove":
@@ -89,6 +90,13 @@ class Promises:
         elif verb == "stop" and refusal is None and told.resumes == before.resumes and there:
             told.stopped_at = self.life.jobs()[name].attempts
 
+    def _daemon_dies(self) -> None:
+        """Forgets stops that no disk has recorded. They are lost with the daemon, as their answers said
+        (docs/decisions/0089-a-stop-that-no-disk-records.md)."""
+        for name, told in self.told.items():
+            if self.life.book.has(name) and self.life.book.entry(name).stop_unrecorded is not None:
+                told.stopped_at = None
+
     def _may_run(self, attempt: Attempt) -> None:
         told = self.told[attempt.job]
         if told.stopped_at is not None and (attempt.gate == "closed" or attempt.number > told.stopped_at):
@@ -97,7 +105,7 @@ class Promises:
     # -- what must be true ---------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """After every rule, while a daemon runs."""
+        """Checks everything, after each rule, while a daemon runs."""
         assert not self.life.faults, f"the engine met a fault of its own: {self.life.faults}"
         assert not self.world.violations, self.world.violations
         jobs = self.life.jobs()
@@ -105,7 +113,7 @@ class Promises:
         self.no_gpu_is_given_twice(jobs)
         self.what_runs_is_leased(jobs)
         for name, job in jobs.items():
-            told = self.told.setdefault(name, Told())  # its submit was cut off behind the publishing
+            told = self.told.setdefault(name, Told())  # its submit was cut off after the publishing
             told.id = told.id or job.id
             assert told.removing or told.id == job.id, f"{name} became another job"
             assert self.life.book.entry(name).damage is None, f"{name} is damaged"
@@ -119,7 +127,7 @@ class Promises:
             told.checkpoint_step = job.checkpoint_step
 
     def acknowledged_jobs_are_there(self, jobs: dict[str, Job]) -> None:
-        """Promise 3, and that no job vanishes."""
+        """Promise 3. Also checks that no job vanishes."""
         for name, told in list(self.told.items()):
             if told.removing and name not in jobs:
                 self.told[name] = Told(asked=told.asked)
@@ -127,8 +135,8 @@ class Promises:
                 assert name in jobs, f"{name} was acknowledged, and is not there"
 
     def no_gpu_is_given_twice(self, jobs: dict[str, Job]) -> None:
-        """Promise 4, in the book. A reservation that the disk took and denied comes to light when the daemon dies; it
-        holds what may have been given since, and nothing of it was started."""
+        """Promise 4, in the book. A reservation that the disk kept although the write failed is found only by the
+        next daemon. Its GPUs may have been given away since, but it never started anything, so it doesn't count."""
         states = [job.state for job in jobs.values() if isinstance(job.state, Live)]
         attempts = [state.attempt for state in states]
         begun = [one for one in attempts if one.shim is not None or one.mark not in self.life.found]
@@ -136,7 +144,7 @@ class Promises:
         assert len(taken) == len(set(taken)), f"leased twice: {taken}"
 
     def what_runs_is_leased(self, jobs: dict[str, Job]) -> None:
-        """Promise 4, in the world: whatever lives, its job holds its GPUs, lost or not."""
+        """Promise 4, in the world: a job holds its GPUs while any of its processes lives, even if it is lost."""
         for attempt in self.world.attempts:
             if not attempt.runs:
                 continue
@@ -149,8 +157,8 @@ class Promises:
             assert not isinstance(job.state, Lost) or job.lease is not None, f"{job.name} is lost, and holds nothing"
 
     def journal_folds_to_memory(self, name: str, job: Job) -> list[e.AnyEvent]:
-        """The journal's events, as far as memory has them: one more may be on its way, or one that the disk took and
-        denied."""
+        """Checks that the journal's events lead to the job in memory; returns those events. The journal may have one
+        more: one that is still being recorded, or one that the disk kept although the write failed."""
         folder = self.life.book.entry(name).folder
         lines = folder.journal.read_bytes().split(b"\n")
         history = []
@@ -165,7 +173,7 @@ class Promises:
         return history
 
     def final_states_stay(self, name: str, job: Job, history: list[e.AnyEvent], told: Told) -> None:
-        """A job that ended begins again by a resume alone."""
+        """A job that has ended starts again only after a resume."""
         resumes = sum(isinstance(event, e.ResumeAsked) for event in history)
         if told.final is not None and job.state != told.final:
             assert resumes > told.resumes_at_final, f"{name} was {told.final}, and is {job.state}"
@@ -174,7 +182,7 @@ class Promises:
             told.final, told.resumes_at_final = job.state, resumes
 
     def nothing_is_made_up(self, name: str, history: list[e.AnyEvent]) -> None:
-        """Promise 2: an end is told as the shim wrote it, and where it wrote nothing no code is told."""
+        """Promise 2: an exit is recorded as the shim wrote it. If the shim wrote none, none is recorded."""
         by_mark = {attempt.mark: attempt for attempt in self.world.attempts}
         marks = {event.attempt: event.mark for event in history if isinstance(event, e.Reserved)}
         for event in history:
@@ -198,7 +206,7 @@ class Promises:
 
     @staticmethod
     def only_the_user_asks(name: str, history: list[e.AnyEvent], told: Told) -> None:
-        """No event of the user's without a call."""
+        """Events that belong to the user never happen without a call."""
         for kind, verbs in BY_USER.items():
             count = sum(isinstance(event, kind) for event in history)
             asked = sum(told.asked.get(verb, 0) for verb in verbs)
@@ -207,7 +215,7 @@ class Promises:
     # -- in the end ----------------------------------------------------------------------------------------------
 
     def check_settled(self) -> None:
-        """Once all disturbances are over and the trainers have finished."""
+        """Checks the final states, after all disturbances are over and all trainers have finished."""
         self.check()
         jobs = self.life.jobs()
         for name, job in jobs.items():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No sequence of wishes and mishaps breaks a promise: the engine as it is, on a machine that is a model.
+"""No sequence of calls and mishaps breaks a promise: the real engine on a modelled machine.
 
-Hypothesis draws the sequences, and shortens one that breaks something to the steps that matter. The normal suite runs
-the same 800 each time; FLUXGYM_MODEL_EXAMPLES=5000 looks at that many new ones.
+Hypothesis draws the sequences, and reduces a failing one to the steps that matter. The normal suite runs the same 800
+sequences each time; FLUXGYM_MODEL_EXAMPLES=5000 runs that many new ones.
 """
 
 import gc
@@ -44,7 +44,7 @@ SETTLE_SECONDS = 4000.0
 
 names = st.sampled_from(("one", "two", "three", "four"))
 turns = st.sampled_from([0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 150])
-"""Of the event loop, which a call may take before something else happens: 150 are enough for a start."""
+"""Turns of the event loop that a call gets before something else happens. 150 are enough to start an attempt."""
 seconds = st.sampled_from([0.1, 1.0, 5.0, 30.0])
 """How long a disturbance lasts."""
 picks = st.integers(0, 7)
@@ -70,6 +70,8 @@ class Queue(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="fg-model-", dir=fast_folder()))
         self.patch = pytest.MonkeyPatch()
+        (temporary := self.folder / "tmp").mkdir()
+        self.patch.setenv("TMPDIR", str(temporary))  # where attempts put their temporary files
         self.up = False
         self.world = World(self.folder / "home", Random(0))
         self.life = Life(self.world, self.folder)
@@ -125,7 +127,7 @@ class Queue(RuleBasedStateMachine):
     @rule(pick=picks, turns=turns)
     def resume(self, pick: int, turns: int) -> None:
         name = self._name(pick)
-        # The user of the model knows the truth, and says only of what is gone that it is.
+        # The model's user knows the truth, and says that processes are gone only if they are.
         gone = not any(attempt.job == name and attempt.alive for attempt in self.world.attempts)
         self._call("resume", name, self.life.verbs.resume(name, assume_gone=gone), turns)
 
@@ -221,7 +223,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(seconds=seconds)
     def the_session_ends(self, seconds: float) -> None:
-        """The jobs are told before the daemon is (daemons.md 2.5, After=)."""
+        """The jobs get SIGTERM before the daemon does, as their scopes are ordered After= its service."""
         self.world.disturb("no bus", seconds)
         self.world.ends_session(self.world.here)
         self.life.loop.run_for(seconds)
@@ -321,7 +323,7 @@ class Queue(RuleBasedStateMachine):
         self.promises.check()
 
     def teardown(self) -> None:
-        """All is well again: everything comes to its end."""
+        """Ends all disturbances and brings every job to its end."""
         try:
             if self.promises.told:
                 self._settle()
@@ -330,7 +332,7 @@ class Queue(RuleBasedStateMachine):
                 self.life.die()
             logging.getLogger("fluxgymd").removeHandler(self.log)
             self.patch.undo()
-            gc.unfreeze()  # the book keeps the collector off what it has read, for as long as a daemon lives
+            gc.unfreeze()  # undoes the book's gc.freeze(), which is meant to last as long as a daemon
             shutil.rmtree(self.folder)
 
     def _settle(self) -> None:
@@ -345,19 +347,19 @@ class Queue(RuleBasedStateMachine):
             if self.up:
                 self.life.die()
             world.here = machine
-            # Where it does not stay, it only looks after what was begun there.
+            # The other machines' queues are paused: there, the daemon only looks after earlier attempts.
             MachineState(self.folder / "state", machine.place.machine_id).pause(
                 paused=machine is not world.machines[0]
             )
             self.start()
             self.life.loop.run_while(self._something_goes_on, limit=SETTLE_SECONDS)
             self.promises.check()
-        self.life.die()  # what is not on the disk by now never will be
+        self.life.die()  # what is not on the disk by now is lost
         self.start()
         self.promises.check_settled()
 
     def _something_goes_on(self) -> bool:
-        """A job of this machine is alive, or one could start."""
+        """Whether a job of this machine is alive or could start."""
         jobs = self.life.jobs()
         for job in jobs.values():
             if isinstance(job.state, Live) and job.state.attempt.place.machine_id == self.world.here.place.machine_id:
@@ -385,7 +387,7 @@ class Queue(RuleBasedStateMachine):
 
 
 def fast_folder() -> str | None:
-    """Memory, where there is a folder of it: what an fsync is worth, other tests prove."""
+    """A folder in memory, if the system has one. What an fsync is worth is tested elsewhere."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine around the daemon, as a model: machines, shims, trainers, the disk. It lives on when the daemon dies.
+"""A model of the machine around the daemon: computers, shims, trainers, the disk. It outlives each daemon.
 
-It knows what is true, and notes in `violations` what must never happen: a second trainer of a job, two trainers on a
-GPU, a start behind the newest checkpoint, a signal that nobody asked for. The files that a shim and a trainer leave
-are real ones in the job's folder, so the daemon reads what it would read.
+It knows the truth, and notes in `violations` what must never happen: a second trainer of a job, two trainers on a
+GPU, a start from another step than the newest checkpoint's, a signal that nobody asked for. Shims and trainers leave
+real files in the job's folder, so the daemon reads what it would really read.
 """
 
 import errno
@@ -31,7 +31,7 @@ SHIM_CONTRACT = 1
 
 @dataclass(eq=False, kw_only=True)
 class Machine:
-    """One computer. Whatever runs on it runs on while the daemon is elsewhere."""
+    """One computer. What runs on it keeps running while the daemon is on another one."""
 
     name: str
     gpus: list[str]
@@ -50,7 +50,7 @@ class Machine:
 
 @dataclass(eq=False, kw_only=True)
 class Attempt:
-    """One shim with its trainer, as they are."""
+    """The true state of one shim and its trainer."""
 
     spec: AttemptSpec
     machine: Machine
@@ -60,24 +60,24 @@ class Attempt:
     trainer: Process
     shim_alive: bool = True
     gate: str = "closed"
-    """closed, open, or ended: its other end is gone."""
+    """One of closed, open, and ended, which means that the daemon's end of it is gone."""
     in_unit: bool = False
     started: bool = False
-    """started.json is on the disk."""
+    """Whether started.json is on the disk."""
     ran: bool = False
-    """The trainer did run."""
+    """Whether the trainer ever ran."""
     trainer_alive: bool = False
     left_behind: bool = False
-    """A process that outlives the trainer."""
+    """Whether a process outlives the trainer."""
     unkillable: bool = False
-    """It hangs in the kernel."""
+    """Whether it hangs in the kernel, so that SIGKILL does not end it."""
     deaf: bool = False
-    """It takes no SIGTERM."""
+    """Whether it ignores SIGTERM."""
     term_seen: bool = False
     end: ExitRecord | None = None
-    """How the trainer ended, whoever knows of it."""
+    """How the trainer ended, even if no record says so."""
     exit: ExitRecord | None = None
-    """exit.json."""
+    """The content of exit.json, if it is on the disk."""
     step: int = 0
 
     @property
@@ -102,13 +102,13 @@ class Attempt:
 
     @property
     def runs(self) -> bool:
-        """Something of it besides the shim lives."""
+        """Whether any process besides the shim lives."""
         return self.trainer_alive or self.left_behind
 
 
 @dataclass(eq=False)
 class World:
-    """Everything but the daemon."""
+    """Everything except the daemon."""
 
     home: Path
     chance: Random
@@ -123,11 +123,11 @@ class World:
     attempts: list[Attempt] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     over: dict[str, float] = field(default_factory=dict)
-    """Disturbances, with the time at which each is over."""
+    """Disturbances, with the time at which each ends."""
     placing: str = "well"
-    """What becomes of the next scope that is asked for: see adapter.py."""
+    """How the next request for a scope goes; the values are in adapter.PLACING."""
     diligent: bool = False
-    """Trainers finish by themselves."""
+    """Whether trainers finish on their own."""
     on_open: Callable[[Attempt], None] = lambda _: None
     on_start: Callable[[Attempt], None] = lambda _: None
 
@@ -147,7 +147,7 @@ class World:
         self.later(self.chance.choice((0.005, 0.05, 0.4)), act)
 
     def moves(self, until: float) -> float:
-        """Does what is due next, up to a time; tells when that was."""
+        """Does the next thing that is due by `until`, if any. Returns the time reached."""
         if not self._agenda or self._agenda[0][0] > until:
             return until
         due, _, act = heapq.heappop(self._agenda)
@@ -156,8 +156,8 @@ class World:
         return self.clock.now
 
     def disturb(self, what: str, seconds: float) -> None:
-        """`what`: no bus, full disk (it takes half of what is written), or lying disk (it takes all, and says that it
-        failed)."""
+        """Begins a disturbance: "no bus"; "full disk", which takes half of what is written and fails; or "lying
+        disk", which takes everything and still fails."""
         self.over[what] = self.clock.now + seconds
 
     def disturbed(self, what: str) -> bool:
@@ -172,7 +172,7 @@ class World:
         return self.disturbed("full disk")
 
     def pass_by(self, seconds: float) -> None:
-        """Time goes by while no daemon runs."""
+        """Lets time pass while no daemon runs."""
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.clock.now = self.moves(end)
@@ -180,7 +180,7 @@ class World:
     # -- the disk ------------------------------------------------------------------------------------------------
 
     def write_all(self, descriptor: int, data: bytes) -> None:
-        """Stands for store.atomic.write_all."""
+        """Replaces store.atomic.write_all."""
         if self.full:
             os.write(descriptor, data[: len(data) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -191,7 +191,7 @@ class World:
     # -- the shim ------------------------------------------------------------------------------------------------
 
     def spawn(self, spec: AttemptSpec) -> Attempt:
-        """A shim at its gate, with its record on the disk. OSError if the disk has no room for it."""
+        """Starts a shim, which waits at its gate with its record on the disk. Raises OSError if the disk is full."""
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         attempt = Attempt(
@@ -219,7 +219,7 @@ class World:
         self.soon(lambda: self._write_started(attempt))
 
     def close_gate(self, attempt: Attempt) -> None:
-        """The daemon has let go of it, or is dead: the shim reads an end of file."""
+        """Closes the daemon's end of the gate, as its death does: the shim reads end of file."""
         if attempt.gate == "closed":
             attempt.gate = "ended"
             self.soon(lambda: self._leave_unstarted(attempt))
@@ -251,7 +251,7 @@ class World:
 
     def _exec(self, attempt: Attempt) -> None:
         if not attempt.shim_alive or attempt.end is not None:
-            return  # the forked process reads an end of file, and leaves
+            return  # the forked child reads end of file and exits
         if attempt.term_seen:
             self._ends(attempt, ExitRecord(kind="signaled", signal=signal.SIGTERM))
             return
@@ -288,19 +288,19 @@ class World:
     # -- the trainer ---------------------------------------------------------------------------------------------
 
     def trains(self, attempt: Attempt, steps: int) -> None:
-        """Progress as our trainer tells it."""
+        """Trains, and reports progress as FluxGym's trainer does."""
         attempt.step = min(TOTAL_STEPS, attempt.step + steps)
         if attempt.is_training and not self.full:
             self._tell(attempt)
 
     def saves(self, attempt: Attempt) -> None:
-        """A complete state."""
+        """Saves a complete state."""
         folder = attempt.spec.cwd / f"{attempt.job}-step{attempt.step:08d}-state"
         if attempt.is_training and attempt.step > 0 and not self.full and not folder.exists():
             our_state(folder, epoch=attempt.step // STEPS_PER_EPOCH + 1, step=attempt.step)
 
     def finishes(self, attempt: Attempt) -> None:
-        """Ends well, with its result; where the disk is full it fails."""
+        """Ends well, with a result. On a full disk, fails instead."""
         if not attempt.trainer_alive:
             return
         if self.full:
@@ -313,10 +313,10 @@ class World:
         else:
             result, content = attempt.spec.cwd / "result.json", b'{"files": []}'
         result.unlink(missing_ok=True)
-        fresh = result.with_suffix(".fresh")  # the inode of the old one is not used again while that is there
+        fresh = result.with_suffix(".fresh")
         fresh.write_bytes(content)
         fresh.rename(result)
-        # An inode may be: then the time alone tells the files apart, and these are made within a tick of the kernel.
+        # The new file may reuse the old one's inode. Then only their times differ, and the kernel's are too coarse.
         os.utime(result, ns=(0, int(self.clock.time() * 1e9)))
         self.exits(attempt, code=0)
 
@@ -326,7 +326,7 @@ class World:
             self._ends(attempt, ExitRecord(kind=kind, code=code, signal=signal_number))
 
     def told_to_leave(self, attempt: Attempt) -> None:
-        """SIGTERM to the trainer's own process: it saves and leaves."""
+        """SIGTERM to the trainer's own process, which saves and exits unless it is deaf."""
         if attempt.trainer_alive and not attempt.deaf:
             self.soon(lambda: self._saves_and_leaves(attempt))
 
@@ -336,7 +336,7 @@ class World:
             self.exits(attempt, code=128 + signal.SIGTERM)
 
     def told_all_to_leave(self, attempt: Attempt) -> None:
-        """SIGTERM to every process of it, the shim too."""
+        """SIGTERM to every process of the attempt, including the shim."""
         if attempt.shim_alive:
             attempt.term_seen = True
         self.told_to_leave(attempt)
@@ -344,7 +344,7 @@ class World:
             attempt.left_behind = False
 
     def kills(self, attempt: Attempt) -> None:
-        """SIGKILL to all but the shim."""
+        """SIGKILL to every process except the shim."""
         if not attempt.unkillable:
             attempt.left_behind = False
             self.exits(attempt, signal_number=signal.SIGKILL)
@@ -367,7 +367,7 @@ class World:
         attempt.shim_alive = False
 
     def all_die(self, attempt: Attempt) -> None:
-        """The kernel's memory killer takes the whole cgroup."""
+        """The kernel's OOM killer ends the complete cgroup."""
         attempt.shim_alive = attempt.trainer_alive = attempt.left_behind = False
 
     def _write_exit(self, attempt: Attempt, record: ExitRecord) -> bool:
@@ -387,7 +387,7 @@ class World:
     # -- machines ------------------------------------------------------------------------------------------------
 
     def reboots(self, machine: Machine, *, orderly: bool, container: bool) -> None:
-        """Nothing of it is left. `orderly`: the trainers could save, and the shims write that down."""
+        """Ends everything on the machine. `orderly`: before that, trainers may save, and shims record their ends."""
         if orderly:
             self.ends_session(machine)
             self.pass_by(5.0)
@@ -400,7 +400,7 @@ class World:
             machine.boots += 1
 
     def ends_session(self, machine: Machine) -> None:
-        """SIGTERM to every process at once."""
+        """SIGTERM to every process of the session at once."""
         for attempt in self.on(machine):
             self.told_all_to_leave(attempt)
 

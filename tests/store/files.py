@@ -8,7 +8,7 @@ from typing import Any
 
 
 def safetensors(shapes: dict[str, list[int]], *, metadata: dict[str, str] | None = None) -> bytes:
-    """A whole file of float16 zeros (huggingface.co/docs/safetensors: Format)."""
+    """A complete file of float16 zeros (huggingface.co/docs/safetensors: Format)."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata is not None else {}
     end = 0
     for name, shape in shapes.items():
@@ -21,24 +21,24 @@ def safetensors(shapes: dict[str, list[int]], *, metadata: dict[str, str] | None
 
 
 def with_header(text: bytes) -> bytes:
-    """The length and the header, without tensors."""
+    """The header with its length before it, without tensors."""
     return struct.pack("<Q", len(text)) + text
 
 
 LORA = safetensors({"a.lora_down.weight": [4, 8], "a.lora_up.weight": [8, 4]}, metadata={"ss_epoch": "4"})
 
 RECORDED = Path(__file__).parent / "data"
-"""What torch 2.13 and accelerate's `save_state` wrote for two parameters of 4 x 8 after one step on a CPU: AdamW's
-state, transformers' constant_with_warmup, the random states; adafactor.bin is the same with transformers'
-Adafactor."""
+"""Files that torch 2.13 and accelerate's `save_state` wrote for two parameters of 4 x 8 after one step on a CPU: the
+state of AdamW, transformers' constant_with_warmup, and the random states. adafactor.bin is the same with
+transformers' Adafactor."""
 PICKLES = ("optimizer.bin", "scheduler.bin", "random_states_0.pkl")
 
 
 def write_state(
     folder: Path, *, epoch: int = 4, step: int = 40, ours: dict[str, Any] | None = None, weights: bytes = LORA
 ) -> Path:
-    """A complete state as sd-scripts writes it (trainers.md 1.4), or with `ours` in its train_state.json as our
-    trainer does."""
+    """Writes a complete state as sd-scripts does, or, if `ours` is added to its train_state.json, as our trainer
+    does."""
     folder.mkdir(parents=True)
     state = {"current_epoch": epoch, "current_step": step} | (ours or {})
     (folder / "train_state.json").write_text(json.dumps(state))
@@ -49,7 +49,7 @@ def write_state(
 
 
 def our_state(folder: Path, *, epoch: int = 4, step: int = 40, steps_per_epoch: int = 10, **changes: Any) -> Path:
-    """As our trainer writes it (docs/trainer.md)."""
+    """Writes a state as our trainer does (docs/trainer.md)."""
     own = {"format": "fluxgym-1", "total_steps": 160, "steps_per_epoch": steps_per_epoch, "seed": 42}
     return write_state(folder, epoch=epoch, step=step, ours=own, **changes)
 
@@ -62,7 +62,7 @@ CLIP = {"lora_te1_text_model_encoder_layers_0_mlp_fc1": (6, 12)}
 
 
 def lora(modules: dict[str, tuple[int, int]], *, rank: int = 4, alpha: float = 4.0) -> bytes:
-    """A LoRA in kohya's layout, float32, of zeros. `modules`: (in, out) by key."""
+    """A LoRA in kohya's layout: float32 zeros. `modules`: (in, out) by key."""
     header: dict[str, Any] = {}
     data = b""
     for name, (inside, outside) in modules.items():
@@ -79,7 +79,7 @@ def lora(modules: dict[str, tuple[int, int]], *, rank: int = 4, alpha: float = 4
 
 
 def model(modules: dict[str, tuple[int, int]]) -> bytes:
-    """The header of a model whose Linears fit such a LoRA, in the layout of black-forest-labs' and OpenAI's files."""
+    """A model whose linear layers fit such a LoRA, with the tensor names of black-forest-labs' and OpenAI's files."""
     named = {
         "lora_unet_double_blocks_0_img_attn_qkv": "double_blocks.0.img_attn.qkv.weight",
         "lora_unet_single_blocks_0_linear1": "single_blocks.0.linear1.weight",

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every state in which a power cut could leave a folder: after each call that changes it, with what was not synced
-kept, dropped, torn or in another order (ALICE, OSDI 14).
+"""Every state in which a power cut may leave a folder: after each call that changes it, with the data that was not
+synced kept, dropped, torn or reordered (ALICE, OSDI 14).
 
-The model is the weakest that POSIX allows. An fsync of a file makes its content durable and no name; an fsync of a
-folder makes its names durable and no content. Everything else may be on the disk or not, each for itself. After an
-fsync that failed nobody knows what is there, and a later one that succeeds does not say so either: the kernel has
-marked the pages clean (Rebello et al., ATC 20).
+The model is the weakest one that POSIX allows. An fsync of a file makes its content durable, but no name; an fsync of
+a folder makes its names durable, but no content. Everything else may be on the disk or not, each change
+independently. After a failed fsync the content on the disk is unknown, and a later successful fsync doesn't change
+that: the kernel has marked the pages clean (Rebello et al., ATC 20).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ T = TypeVar("T")
 @dataclass(eq=False)
 class File:
     durable: list[bytes] = field(default_factory=lambda: [b""])
-    """What is on the disk: one of these, and more than one only after an fsync that failed."""
+    """The possible contents on the disk; more than one only after an fsync that failed."""
     pending: list[Callable[[bytes], list[bytes]]] = field(default_factory=list)
-    """The changes since the last fsync. Each gives what it may have come to: whole first, then torn."""
+    """The changes since the last fsync. Each returns its possible results: first the complete one, then torn ones."""
 
     def outcomes(self) -> list[bytes]:
         found = list(self.durable)
@@ -41,7 +41,7 @@ class File:
         return _unique(found)
 
     def sync(self, size: int) -> None:
-        """`size`: of the file now. Unlike its pages, that is never forgotten."""
+        """`size`: the file's current size. It is known even after an fsync failed, unlike the pages."""
         for change in self.pending:
             self.durable = [change(before)[0] for before in self.durable]
         self.durable, self.pending = _unique([one[:size].ljust(size, b"\0") for one in self.durable]), []
@@ -54,7 +54,7 @@ class File:
 class Folder:
     durable: dict[str, File | Folder] = field(default_factory=dict)
     pending: list[tuple[str | None, str | None, File | Folder]] = field(default_factory=list)
-    """Changes of names: taken away, given, and to what. A rename within a folder is one change."""
+    """Changes of names: the old name, the new name, and the node. A rename within a folder is one change."""
 
     def now(self) -> dict[str, File | Folder]:
         return _renamed(self.durable, self.pending)
@@ -79,7 +79,8 @@ def _renamed(
 
 
 def _subsets(changes: list[T]) -> Iterator[list[T]]:
-    """All that may have reached the disk. Of more than six changes: the first so many, and all but one."""
+    """The subsets of the changes that may have reached the disk. Of more than six changes, only some: each prefix,
+    and each set without a single change."""
     if len(changes) <= 6:
         for count in range(len(changes) + 1):
             yield from (list(kept) for kept in itertools.combinations(changes, count))
@@ -91,7 +92,7 @@ def _subsets(changes: list[T]) -> Iterator[list[T]]:
 
 
 def _torn(before: bytes, changes: list[Callable[[bytes], list[bytes]]]) -> list[bytes]:
-    """The content after the changes, the last of them whole or torn."""
+    """The possible contents after the changes, of which the last may be complete or torn."""
     for change in changes[:-1]:
         before = change(before)[0]
     return changes[-1](before) if changes else [before]
@@ -107,7 +108,7 @@ def _written(offset: int, data: bytes) -> Callable[[bytes], list[bytes]]:
             return before[:offset].ljust(offset, b"\0") + part + before[offset + len(part) :]
 
         half = data[: len(data) // 2]
-        # Whole; the first half; the size alone, with NULs for what is not there; a hole before the second half.
+        # Complete; the first half; only the size, with NULs as content; NULs in place of the first half.
         return [put(data), put(half), put(bytes(len(data))), put(bytes(len(half)) + data[len(half) :])]
 
     return change
@@ -119,7 +120,7 @@ def _cut(size: int) -> Callable[[bytes], list[bytes]]:
 
 @dataclass
 class PowerCuts:
-    """What was recorded: each state, with how much had been acknowledged by then."""
+    """The recorded states, each with the number of acknowledgements before it."""
 
     root: Path
     tree: Folder
@@ -129,13 +130,13 @@ class PowerCuts:
     fail_at: int | None = None
     """The number of the call that fails, counted from 0."""
     lasting: bool = False
-    """So do all behind it, until the disk is mended."""
+    """Whether all later calls fail too, until `mend`."""
     error: int = 0
     _open: dict[int, File | Folder] = field(default_factory=dict)
     _seen: set[tuple[int, frozenset[tuple[str, bytes | None]]]] = field(default_factory=set)
 
     def acknowledge(self) -> None:
-        """From here on, what was asked for last must be there after every power cut."""
+        """From here on, the request made last must have its effect after every power cut."""
         self.acknowledged += 1
         self._cut()
 
@@ -153,14 +154,14 @@ class PowerCuts:
     # -- the calls -----------------------------------------------------------------------------------------------
 
     def begin(self, call: str, path: str) -> None:
-        """Before a call: OSError if it is its turn to fail."""
+        """Records a call before it is made; raises an OSError if it is to fail."""
         number = len(self.calls)
         self.calls.append(f"{call} {os.path.relpath(path, self.root)}")
         if number == self.fail_at or (self.lasting and self.fail_at is not None and number > self.fail_at):
             raise OSError(self.error, os.strerror(self.error), path)
 
     def below(self, path: Any, folder: int | None = None) -> str | None:
-        """The whole path, if it is in the recorded folder."""
+        """The absolute path if it is in the recorded folder, else None."""
         if isinstance(path, int):
             path, folder = os.readlink(f"/proc/self/fd/{path}"), None
         start = os.getcwd() if folder is None else os.readlink(f"/proc/self/fd/{folder}")
@@ -223,7 +224,7 @@ class PowerCuts:
 
 
 def _trees(folder: Folder, prefix: str = "") -> Iterator[Tree]:
-    """Every tree that may be found after a power cut now."""
+    """Every tree that may be found after a power cut at this moment."""
     for names in folder.outcomes():
         choices: list[list[Tree]] = []
         for name, node in names.items():
@@ -237,14 +238,14 @@ def _trees(folder: Folder, prefix: str = "") -> Iterator[Tree]:
 
 
 def _read(path: Path) -> Folder:
-    """A folder of which all is durable."""
+    """A folder of which everything is durable."""
     return Folder(
         {entry.name: _read(entry) if entry.is_dir() else File([entry.read_bytes()]) for entry in path.iterdir()}
     )
 
 
 def build(tree: Tree, at: Path) -> Path:
-    """The tree, on the disk."""
+    """Writes the tree to the disk; returns `at`."""
     at.mkdir(parents=True)
     for path, content in tree.items():
         if content is None:
@@ -259,7 +260,7 @@ def build(tree: Tree, at: Path) -> Path:
 def power_cuts(
     root: Path, *, fail_at: int | None = None, error: int = 0, lasting: bool = False
 ) -> Iterator[PowerCuts]:
-    """Records what this process does below a folder, of which all is durable at the beginning."""
+    """Records what this process does below a folder. In the beginning everything in it is durable."""
     root = root.resolve()
     cuts = PowerCuts(root, _read(root), fail_at=fail_at, error=error, lasting=lasting)
     cuts._cut()
@@ -294,7 +295,7 @@ def _watch(cuts: PowerCuts, patch: pytest.MonkeyPatch) -> None:
         data = bytes(data)
         try:
             cuts.begin("write", str(cuts.below(descriptor)))
-        except OSError:  # a full disk takes a part first
+        except OSError:  # a full disk takes a part of the data first
             taken = real["write"](descriptor, data[: len(data) // 2])
             cuts.change(descriptor, _written(offset, data[:taken]))
             raise
@@ -343,7 +344,7 @@ def _watch(cuts: PowerCuts, patch: pytest.MonkeyPatch) -> None:
         cuts.made(whole)
 
     class Raw(io.RawIOBase):
-        """A file of `open`, whose writes are os.write."""
+        """A file for `open` whose writes go through os.write."""
 
         def __init__(self, path: Any) -> None:
             self._descriptor = open_(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

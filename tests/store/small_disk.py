@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real file system of a few pages that a test fills up.
+"""A real file system of a few pages, for tests to fill up.
 
-It is a tmpfs which is detached at once and lives on through an open descriptor, so that nothing of it stays behind
-whatever ends the test run. Its path leads through /proc, and other processes can use it while this one lives.
+It is a tmpfs that is detached at once and lives on through an open descriptor, so nothing of it remains, however the
+test run ends. Its path leads through /proc, and other processes can use it while this process lives.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.harness.namespace import need_root
 
 MNT_DETACH = 2  # linux/fs.h
+KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE (linux/falloc.h)
 PAGE = 4096
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -21,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def small_disk(at: Path, *, pages: int) -> Iterator[Path]:
-    """A folder on a disk of so many pages. `at`: an empty folder to mount it on for a moment."""
+    """A folder on a disk with this number of pages. `at`: an empty folder to mount it on for a moment."""
     need_root("makes a small disk of its own")
     options = f"size={pages * PAGE},mode=700".encode()
     _check(_libc.mount(b"fluxgym-test", os.fsencode(at), b"tmpfs", 0, options))
@@ -34,7 +35,7 @@ def small_disk(at: Path, *, pages: int) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Takes the last byte of the disk; delete the returned file to give it back."""
+    """Fills the disk to the last byte. Delete the returned file to free the space again."""
     hog = disk / "hog"
     with hog.open("wb", buffering=0) as file:
         try:
@@ -43,6 +44,12 @@ def fill(disk: Path) -> Path:
         except OSError:
             return hog
     raise AssertionError("the disk never got full")
+
+
+def preallocate(file: int, size: int) -> None:
+    """Allocates the blocks of a file that will have `size` bytes, as XFS does automatically. The file's length
+    doesn't change."""
+    _check(_libc.fallocate(file, KEEP_SIZE, ctypes.c_long(0), ctypes.c_long(size)))
 
 
 def _check(result: int) -> None:

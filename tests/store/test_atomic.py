@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file is old or new, and a disk that refuses leaves the old one and nothing else."""
+"""After a write the file is the old or the new one. A disk that refuses leaves the old one and nothing else."""
 
 import stat
 from pathlib import Path
@@ -16,7 +16,7 @@ def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
     inode = path.stat().st_ino
     write_file(path, b"new")
     assert path.read_bytes() == b"new"
-    assert path.stat().st_ino != inode  # another file under the name: a reader of the old one still reads it whole
+    assert path.stat().st_ino != inode  # a new file under the same name: readers of the old one still read all of it
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["owner.json"]
 

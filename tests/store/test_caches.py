@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Caches that a kill left half-written are removed; whole ones and everything else stay."""
+"""Caches that a kill left incomplete are removed; complete ones and all other files stay."""
 
 import io
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.store import caches
+from fluxgymd.store import caches, zip_file
 
 
 def npz(*, how: int = zipfile.ZIP_STORED) -> bytes:
@@ -23,7 +23,7 @@ def npz(*, how: int = zipfile.ZIP_STORED) -> bytes:
 def test_a_whole_cache_is_whole(tmp_path: Path) -> None:
     for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # savez and savez_compressed
         (tmp_path / "a_flux.npz").write_bytes(npz(how=how))
-        assert caches.is_whole(tmp_path / "a_flux.npz")
+        assert zip_file.is_whole(tmp_path / "a_flux.npz")
     assert caches.remove_torn(tmp_path) == []
 
 
@@ -37,7 +37,7 @@ def test_promise_5_a_cache_that_is_torn_at_any_byte_is_removed(tmp_path: Path) -
 
 
 def test_a_hole_of_zeros_is_found(tmp_path: Path) -> None:
-    """A power cut can leave a file its length and its end, and not its beginning."""
+    """After a power cut, a file may have its length and its end but not its beginning."""
     (tmp_path / "a_flux_te.npz").write_bytes(bytes(100) + npz()[100:])
     assert caches.remove_torn(tmp_path) == ["a_flux_te.npz"]
 
@@ -50,7 +50,7 @@ def test_a_hole_of_zeros_is_found(tmp_path: Path) -> None:
         ("a_flux_te.npz", True),
         ("a_flux.npz.tmp", True),
         ("a_flux_te.npz.tmp", True),
-        # Not a cache of Flux: whatever it is, it is not ours to remove.
+        # Not one of Flux's caches, so FluxGym must not remove it.
         ("a.npz", False),
         ("a_flux.npz.bak", False),
         ("a.png", False),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trial of the disk: it tells a disk that comes back, also with an error, from one that hangs."""
+"""The trial of the disk distinguishes a disk that answers, even with an error, from one that hangs."""
 
 import math
 import os

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nothing counts before it is on the disk: the order of writes, fsyncs and renames, as the C library saw it.
+"""Nothing counts before it is on the disk: the order of writes, fsyncs and renames, as seen by the C library.
 
-A power cut keeps what was fsynced and may keep the rest or not (ALICE, OSDI 14), so the order is what matters.
+A power cut keeps what was fsynced, and may or may not keep the rest (ALICE, OSDI 14), so the order matters.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def calls(library: Path, tmp_path: Path, checkout: Path) -> Calls:
-    """The calls of a few lines of Python, whose `folder` is the test's."""
+    """Returns the calls that some lines of Python make. In them, `folder` is the test's folder."""
     return lambda code: calls_of(["-c", HEAD + code, tmp_path], library=library, under=tmp_path, cwd=checkout)
 
 
@@ -92,7 +92,7 @@ def test_promise_3_every_picture_and_the_folder_of_them_is_durable(
     source.mkdir()
     Image.new("RGB", (8, 8)).save(source / "a.png")
     (source / "a.txt").write_text("a cat")
-    program: list[str | Path] = ["-m", "fluxgymd.datasets.snapshot", source, target]
+    program: list[str | Path] = ["-m", "fluxgymd.datasets.snapshot", source, target, ".txt"]
     assert calls_of(program, library=library, under=target, cwd=checkout) == [
         "write a.png",
         "fsync a.png",

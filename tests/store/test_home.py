@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's folder appears and goes away in one step."""
+"""A job's folder appears and disappears in one step."""
 
 import shutil
 import stat
@@ -33,7 +33,7 @@ def names(home: Home) -> list[str]:
 
 def test_a_home_is_made_for_its_owner_alone(home: Home) -> None:
     assert stat.S_IMODE(home.outputs.stat().st_mode) == 0o700
-    home.prepare()  # a second time changes nothing
+    home.prepare()  # a second call changes nothing
     assert names(home) == []
 
 
@@ -43,7 +43,7 @@ def jobs(home: Home) -> list[JobFolder]:
 
 def test_a_job_is_there_from_the_moment_it_has_its_name(home: Home) -> None:
     built = build(home)
-    assert jobs(home) == []  # all of it is written, but it is no job yet
+    assert jobs(home) == []  # everything is written, but it isn't a job yet
     folder = home.publish(built, "my-lora")
     assert jobs(home) == [folder] == [home.folder("my-lora")]
     assert names(home) == ["my-lora"]
@@ -73,7 +73,7 @@ def test_what_a_crash_left_half_made_or_half_deleted_goes_at_the_next_start(home
     home.publish(build(home), "my-lora")
     build(home, "b" * 32)
     (home.outputs / ".trash-c" / "attempts" / "001").mkdir(parents=True)
-    (home.outputs / ".snapshots").mkdir()  # of a volume: not ours
+    (home.outputs / ".snapshots").mkdir()  # made by a volume, not by FluxGym
     (home.outputs / "README.md").write_text("not ours either")
     home.prepare()
     assert names(home) == [".snapshots", "README.md", "my-lora"]
@@ -123,7 +123,5 @@ def test_the_names_in_a_jobs_folder(tmp_path: Path) -> None:
         "monitor_pid": "monitor.pid",
         "metrics": "metrics.jsonl",
         "samples": "sample",
-        "result": "my-lora.safetensors",
-        "program_result": "result.json",
     }
     assert [folder.attempt(number).name for number in (1, 12, 1234)] == ["001", "012", "1234"]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal on real disks: whole records count, torn tails are kept aside, damage is never written over."""
+"""The journal on real disks: complete records count, torn tails are kept beside it, and damage is never
+overwritten."""
 
 import errno
 import os
@@ -168,7 +169,7 @@ def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_goes_on(tm
     with small_disk(tmp_path, pages=16) as disk:
         path = write(disk / "events.jsonl", RUNNING)
         book = opened(path)
-        # Up to 100 bytes before the end of its page: a short write, the worst of all.
+        # Up to 100 bytes before the end of its page, so that the next write is a short one, which is the worst case.
         padding = e.SightLost(at=7.0, attempt=1, why="x" * (PAGE - 200 - path.stat().st_size))
         book.append(padding)
         room = PAGE - path.stat().st_size
@@ -183,7 +184,7 @@ def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_goes_on(tm
             found = journal.read(path)
             assert found.problem is None
             assert found.job == fold([*RUNNING, padding])
-        # Something was written in part, or this test tests nothing.
+        # A part of the record was written; otherwise this test would prove nothing.
         assert 0 < room < len(e.encode(long))
 
         hog.unlink()
@@ -268,7 +269,7 @@ def test_a_beginning_that_the_disk_refuses_is_not_there(tmp_path: Path, monkeypa
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fluxgymd.store.atomic.sync_folder", refuse)  # after the rename
+        patch.setattr("fluxgymd.store.atomic.sync_folder", refuse)  # fails after the rename
         with pytest.raises(OSError, match="Input/output error"):
             appending.append(h.reserved())
     assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the queue of this machine is paused: durable, of this machine alone, and in doubt yes. Which of its GPUs
-are put aside: until a reboot, or until somebody clears it."""
+"""Whether this machine's queue is paused: durable, for this machine only, and paused in case of doubt. Which of its
+GPUs are quarantined: until a reboot, or until a user clears it."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fluxgymd.store.machine import MachineState
+from tests.harness.rights import WITHOUT_ROOTS_RIGHTS
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.store.small_disk import fill, small_disk
 
 HERE = "m" * 32
@@ -70,7 +75,32 @@ def test_a_record_that_cannot_be_read_is_doubt_too(tmp_path: Path) -> None:
     assert state.paused
     with pytest.raises(OSError, match=r"Operation not permitted|Is a directory"):
         state.pause(paused=False)
-    assert (state.paused, "Is a directory" in (state.problem or "")) == (True, True)
+    assert state.paused
+    assert "it is a directory" in str(state.problem)
+    assert "move it elsewhere, then restart fluxgymd." in str(state.problem)
+
+
+READ = f"""
+from pathlib import Path
+from fluxgymd.store.machine import MachineState
+state = MachineState(Path("machine"), {HERE!r})
+print(state.paused, state.problem)
+"""
+
+
+def test_a_folder_that_is_closed_to_this_user_is_doubt_too(tmp_path: Path, checkout: Path) -> None:
+    folder = tmp_path / "machine"
+    folder.mkdir(mode=0)
+    done = subprocess.run(
+        [*WITHOUT_ROOTS_RIGHTS, sys.executable, "-c", READ],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    assert done.stdout.startswith("True Whether the queue is paused cannot be read from "), done.stderr
+    assert f"machine/{HERE}.json (Permission denied), so nothing is started" in done.stdout
 
 
 def test_a_disk_that_refuses_leaves_the_doubt_as_it_was(tmp_path: Path) -> None:
@@ -117,6 +147,23 @@ def test_promise_4_a_gpu_that_is_put_aside_stays_so_until_it_is_cleared(tmp_path
     assert (one.why, one.since, one.job) == (WHY, 5.0, "my-lora")
     again.clear("GPU-a")
     assert set(MachineState(tmp_path, HERE, "boot").quarantine) == {"GPU-b"}
+
+
+def test_promise_4_a_gpu_that_is_quarantined_while_others_are_cleared_stays_so(tmp_path: Path) -> None:
+    state = MachineState(tmp_path, HERE, "boot")
+    old, new = ([f"{age}-{number}" for number in range(8)] for age in ("old", "new"))
+
+    def quarantine(uuid: str) -> bool:
+        return state.put_aside(uuid, why=WHY, since=5.0, job=None)
+
+    assert all(map(quarantine, old))
+    with ThreadPoolExecutor(24) as threads:
+        cleared = [threads.submit(state.clear, uuid) for uuid in old]
+        first, second = ([threads.submit(quarantine, uuid) for uuid in new] for _ in range(2))
+        assert [future.result() for future in cleared] == [None] * len(old)
+        for one, other in zip(first, second, strict=True):
+            assert {one.result(), other.result()} == {True, False}, "two threads quarantined one GPU"
+    assert set(MachineState(tmp_path, HERE, "boot").quarantine) == set(new)
 
 
 def test_a_reboot_clears_what_was_put_aside(tmp_path: Path) -> None:

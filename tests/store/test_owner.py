@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One daemon owns one home: against a real second process, with locks and on a volume that carries none, and against
-the record of another machine."""
+"""One daemon owns one home: tested against a real second process, with locks and on a volume without working locks,
+and against the record of another machine."""
 
 import os
 import subprocess
@@ -18,6 +18,8 @@ from fluxgymd.store import owner as owners
 from fluxgymd.store.owner import DOUBT_SECONDS, EXPIRY_SECONDS, IN_DOUBT, HomeTaken, OwnerRecord, Ownership
 from tests.core.histories import PLACE
 from tests.harness import lockless
+from tests.harness.waiting import DEADLINE_SECONDS
+from tests.store.small_disk import fill, small_disk
 
 ELSEWHERE = msgspec.structs.replace(PLACE, machine_id="e" * 32)
 AFTER_REBOOT = msgspec.structs.replace(PLACE, boot_id="a" * 32)
@@ -53,13 +55,14 @@ def wait_for_the_others(what):
 owner.failpoint = lambda name: wait_for_the_others("has looked") if name == "owner.locked" else None
 owner.time.sleep = lambda _: wait_for_the_others("has written")
 """
-"""Stops between the look and the record, and where it waits for the records of others."""
+"""Stops between its look and its record, and again where it waits for other daemons' records."""
 
 Process = subprocess.Popen[str]
 
 
 def start_owner(home: Path, checkout: Path, *, locks: bool = True, program: str = OWNER) -> Process:
-    """A process that tries to own the home, and says how it went; then a line on its stdin is a call."""
+    """Starts a process that tries to own the home and prints the result. After that, each line on its stdin is a
+    call."""
     around = [] if locks else [sys.executable, lockless.__file__]
     return subprocess.Popen(
         [*around, sys.executable, "-c", program, home],
@@ -76,7 +79,7 @@ def told(process: Process) -> str:
 
 
 def ask(process: Process, call: str) -> str:
-    """What became of a call: `done`, or the refusal."""
+    """The result of a call: `done`, or the refusal."""
     assert process.stdin is not None
     process.stdin.write(f"{call}\n")
     process.stdin.flush()
@@ -124,11 +127,33 @@ def test_promise_4_a_second_daemon_is_refused_and_told_by_whom(tmp_path: Path, c
 def test_a_daemon_that_was_killed_owns_nothing(tmp_path: Path, checkout: Path) -> None:
     with other_daemon(tmp_path, checkout) as first:
         first.kill()
-        first.wait()
-        assert record(tmp_path).pid == first.pid  # it could not clean up
+        first.wait(timeout=DEADLINE_SECONDS)
+        assert record(tmp_path).pid == first.pid  # the killed process could not clean up
         owner = owner_of(tmp_path)
         owner.take()
         assert record(tmp_path).socket == "/second.sock"
+        owner.release()
+
+
+def test_on_a_full_disk_the_record_of_a_dead_owner_keeps_nobody_out(tmp_path: Path, checkout: Path) -> None:
+    with small_disk(tmp_path, pages=8) as home, other_daemon(home, checkout) as first:
+        first.kill()
+        first.wait(timeout=DEADLINE_SECONDS)
+        hog = fill(home)
+        owner = owner_of(home)
+        owner.take()
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left on device"):
+                owner.renew()
+        assert owner.problem() is None
+        assert record(home).pid == first.pid
+        with start_owner(home, checkout) as third:
+            assert told(third) == (
+                f"The home {home} is owned by another fluxgymd; stop it first, or give this one another --home."
+            ), "it is told to stop a process that is dead"
+        hog.unlink()
+        owner.renew()
+        assert record(home).pid == os.getpid()
         owner.release()
 
 
@@ -152,7 +177,7 @@ def test_a_home_that_another_machine_renewed_lately_is_refused(tmp_path: Path) -
     leave_record(tmp_path, ELSEWHERE, age=EXPIRY_SECONDS / 2)
     with pytest.raises(HomeTaken, match=r"the fluxgymd with pid 77 and socket /far\.sock"):
         owner_of(tmp_path).take()
-    # The refused one holds no lock: the machine that owns it is not kept out.
+    # The refused daemon holds no lock, so the machine that owns the home isn't kept out.
     (tmp_path / "owner.json").unlink()
     owner = owner_of(tmp_path)
     owner.take()
@@ -160,12 +185,12 @@ def test_a_home_that_another_machine_renewed_lately_is_refused(tmp_path: Path) -
 
 
 def test_promise_4_without_a_machine_id_another_boot_may_be_another_machine(tmp_path: Path) -> None:
-    """Two pods of one image, with the home on a volume whose locks do not reach from one to the other."""
+    """Two pods of one image, with the home on a volume whose locks do not work between them."""
     nameless = msgspec.structs.replace(PLACE, machine_id="")
     leave_record(tmp_path, msgspec.structs.replace(nameless, boot_id="a" * 32), age=EXPIRY_SECONDS / 2)
     with pytest.raises(HomeTaken):
         owner_of(tmp_path, nameless).take()
-    leave_record(tmp_path, nameless, age=0)  # this boot: the lock knows better
+    leave_record(tmp_path, nameless, age=0)  # the same boot: the lock decides
     owner = owner_of(tmp_path, nameless)
     owner.take()
     owner.release()
@@ -174,8 +199,8 @@ def test_promise_4_without_a_machine_id_another_boot_may_be_another_machine(tmp_
 @pytest.mark.parametrize(
     ("place", "age"),
     [
-        (ELSEWHERE, EXPIRY_SECONDS * 2),  # another machine that is gone
-        (PLACE, 0),  # this machine: the lock knows better
+        (ELSEWHERE, EXPIRY_SECONDS * 2),  # another machine, which no longer runs
+        (PLACE, 0),  # this machine: the lock decides
         (AFTER_REBOOT, 0),
     ],
 )
@@ -212,7 +237,7 @@ def test_what_was_never_taken_is_not_released(tmp_path: Path) -> None:
     assert (tmp_path / "owner.json").exists()
 
 
-# --- on a volume that carries no locks, the record alone must do
+# --- on a volume without working locks, only the record counts
 
 
 def test_promise_4_without_locks_a_second_daemon_of_this_machine_is_refused(tmp_path: Path, checkout: Path) -> None:
@@ -220,13 +245,13 @@ def test_promise_4_without_locks_a_second_daemon_of_this_machine_is_refused(tmp_
         left = msgspec.structs.replace(record(tmp_path), renewed_at=time.time() - EXPIRY_SECONDS * 2)
         (tmp_path / "owner.json").write_bytes(
             msgspec.json.encode(left)
-        )  # it hangs, and renews nothing: it still lives
+        )  # it hangs and doesn't renew its record, but it lives
         with start_owner(tmp_path, checkout, locks=False) as second:
             assert f"is owned by the fluxgymd with pid {first.pid} and socket /first.sock; stop it" in told(second)
-            assert second.wait() == 4
+            assert second.wait(timeout=DEADLINE_SECONDS) == 4
         first.kill()
-        first.wait()
-        with other_daemon(tmp_path, checkout, locks=False) as third:  # at once: its process is gone
+        first.wait(timeout=DEADLINE_SECONDS)
+        with other_daemon(tmp_path, checkout, locks=False) as third:  # succeeds at once: the first process is gone
             assert record(tmp_path).pid == third.pid
 
 
@@ -239,7 +264,7 @@ def test_promise_4_a_lock_file_that_was_deleted_lets_no_second_daemon_in(tmp_pat
 
 def test_promise_4_without_locks_of_four_that_come_at_once_one_gets_the_home(tmp_path: Path, checkout: Path) -> None:
     racers = [start_owner(tmp_path, checkout, locks=False, program=RACER + OWNER) for _ in range(4)]
-    # All have looked before one has written, and all have written before one looks again.
+    # Everyone has looked before anyone has written, and everyone has written before anyone looks again.
     assert [told(racer) for racer in racers] == ["has looked"] * 4
     assert [ask(racer, "write") for racer in racers] == ["has written"] * 4
     outcomes = [ask(racer, "look again") for racer in racers]
@@ -247,7 +272,7 @@ def test_promise_4_without_locks_of_four_that_come_at_once_one_gets_the_home(tmp
     winner = racers[outcomes.index("taken")]
     assert record(tmp_path).pid == winner.pid
     for racer in racers:
-        racer.communicate()
+        racer.communicate(timeout=DEADLINE_SECONDS)
     assert sorted(racer.returncode for racer in racers) == [0, 4, 4, 4]
 
 
@@ -255,7 +280,7 @@ def test_promise_4_without_locks_of_four_that_come_at_once_one_gets_the_home(tmp
 def test_promise_4_without_locks_another_boot_or_container_may_be_another_machine(
     tmp_path: Path, checkout: Path, place: Place
 ) -> None:
-    """Images carry machine-ids too, so that two machines have the same."""
+    """Images contain machine-ids too, so two machines may have the same one."""
     leave_record(tmp_path, place, age=EXPIRY_SECONDS / 2)
     with start_owner(tmp_path, checkout, locks=False) as refused:
         assert "on another machine or in another container" in told(refused)
@@ -266,14 +291,14 @@ def test_promise_4_without_locks_another_boot_or_container_may_be_another_machin
 
 @pytest.mark.parametrize("renewed_at", [0.0, 4e9])
 def test_promise_4_a_clock_that_is_wrong_gives_no_live_home_away(tmp_path: Path, renewed_at: float) -> None:
-    """The clock of one of the two machines is wrong; the volume stamps its files by one clock."""
+    """One of the two machines has a wrong clock; the volume takes all timestamps of files from one clock."""
     left = OwnerRecord(pid=77, socket="/far.sock", place=ELSEWHERE, renewed_at=renewed_at)
     (tmp_path / "owner.json").write_bytes(msgspec.json.encode(left))
     with pytest.raises(HomeTaken):
         owner_of(tmp_path).take()
 
 
-# --- an owner whose home was taken
+# --- an owner that has lost its home
 
 
 def test_promise_4_an_owner_whose_home_was_taken_does_not_take_it_back(tmp_path: Path) -> None:
@@ -310,7 +335,7 @@ def test_with_its_lock_a_record_that_is_gone_was_deleted_by_hand(tmp_path: Path,
 def test_promise_4_an_owner_that_could_not_renew_is_in_doubt_until_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A laptop that slept, or a volume that did not answer: another machine may be taking the home in this moment."""
+    """A laptop was asleep, or a volume did not answer: another machine may be taking the home at this moment."""
     owner = owner_of(tmp_path)
     owner.take()
     now = owners._now()

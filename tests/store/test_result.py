@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A result counts if it is there, whole, and not what lay there before: a final file, or what a program declares."""
+"""A result counts if it exists, is complete, and isn't what was there before: a final file, or what a program
+declares."""
 
 import json
 import os
@@ -69,7 +70,7 @@ def test_a_name_that_can_be_no_file_is_missing(tmp_path: Path, name: str) -> Non
 
 
 class TestProgram:
-    """result.json is a program's word: whatever it holds, there is an answer."""
+    """result.json is written by a program: whatever it contains, there is an answer."""
 
     @pytest.fixture
     def told(self, tmp_path: Path) -> Path:
@@ -143,12 +144,42 @@ class TestProgram:
         assert problem.startswith("result.json cannot be read: ")
 
     def test_a_folder_a_pipe_or_a_flood_is_not_read(self, told: Path) -> None:
+        unread = "result.json cannot be read: it "
         told.mkdir()
-        assert result.program_problem(told, None) == "result.json is not a file"
+        assert result.program_problem(told, None) == unread + "is a directory, not a regular file"
         told.rmdir()
         os.mkfifo(told)
-        assert result.program_problem(told, None) == "result.json is not a file"
+        assert result.program_problem(told, None) == unread + "is a FIFO, not a regular file"
         told.unlink()
         with told.open("wb") as file:
             file.truncate(result.RESULT_BYTES + 1)
-        assert result.program_problem(told, None) == "result.json has 16777217 bytes, which is more than 16777216"
+        many = "has 16777217 bytes, and more than 16777216 are never read"
+        assert result.program_problem(told, None) == unread + many
+
+    class TestALargeOne:
+        """A large result.json is parsed in a separate process."""
+
+        LONG = "captions/" + "./" * 115 + "a.txt"
+
+        @pytest.fixture(autouse=True)
+        def not_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+            def parse(_: Path) -> None:
+                raise AssertionError("it is parsed in this process")
+
+            monkeypatch.setattr(result, "_told", parse)
+
+        def test_promise_2_60_000_files_with_long_names_are_a_result(self, told: Path) -> None:
+            names = TestProgram.names(told, *[(self.LONG, 5)] * 60_000)
+            assert 15 << 20 < names.stat().st_size < result.RESULT_BYTES
+            assert result.program_problem(names, None) is None
+
+        @pytest.mark.parametrize(
+            ("last", "problem"),
+            [
+                (("missing\nfile", 5), "'missing\\nfile', which result.json names, is missing"),
+                (("empty", 3), "'empty' has 0 bytes, and result.json says 3"),
+                (("empty", "0"), "result.json cannot be read: Expected `int`, got `str` - at `$.files[2000].size`"),
+            ],
+        )
+        def test_is_judged_as_a_small_one(self, told: Path, last: tuple[str, Any], problem: str) -> None:
+            assert result.program_problem(TestProgram.names(told, *[(self.LONG, 5)] * 2000, last), None) == problem

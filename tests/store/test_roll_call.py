@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One that hangs holds up none behind it. What hangs is real: a pipe that nobody opens to write."""
+"""An item that hangs does not hold up the ones after it. What hangs is real: a pipe that no process opens for
+writing."""
 
 import os
 import threading
@@ -9,10 +10,11 @@ import pytest
 
 from fluxgymd.store import roll_call
 from fluxgymd.store.roll_call import SILENT, answers
+from tests.harness.waiting import DEADLINE_SECONDS
 
 
 def test_each_is_asked_once_and_in_order_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roll_call, "LOOK_SECONDS", 60.0)  # it never looks as if the thread stood
+    monkeypatch.setattr(roll_call, "LOOK_SECONDS", 60.0)  # long enough that no second thread is started
     threads = set()
 
     def ask(number: int) -> int:
@@ -34,7 +36,7 @@ def test_promise_8_those_that_hang_hide_no_other(tmp_path: Path, monkeypatch: py
     items = [pipe if number % 10 == 0 else well for number in range(30)]
     told = list(answers(items, Path.read_bytes, patience=3.0))
     assert sorted(told, key=str) == sorted([(pipe, SILENT)] * 3 + [(well, b"well")] * 27, key=str)
-    while True:  # lets the threads go
+    while True:  # lets the threads end
         try:
             os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
         except OSError:
@@ -48,9 +50,9 @@ def test_an_answer_that_takes_its_time_is_waited_for() -> None:
     def ask(number: int) -> int:
         if number == 0:
             asked.set()
-            go_on.wait()
+            assert go_on.wait(timeout=DEADLINE_SECONDS)
         elif number == 9:
-            asked.wait()
+            assert asked.wait(timeout=DEADLINE_SECONDS)
             go_on.set()
         return number
 

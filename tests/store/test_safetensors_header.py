@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A safetensors file is whole if it is as long as its header says; anything else is told in one clause."""
+"""A safetensors file is complete if its length matches its header; any other problem is reported in one clause."""
 
 import struct
 from pathlib import Path
 
 import pytest
 
-from fluxgymd.store import safetensors_header
+from fluxgymd import helpers
+from fluxgymd.lanes import NoAnswer
+from fluxgymd.store import large_files, safetensors_header
 from tests.store.files import LORA, safetensors, with_header
 
 
@@ -20,7 +22,7 @@ def test_a_whole_file_has_no_problem(tmp_path: Path, content: bytes) -> None:
 def test_the_tensors_are_told_without_the_metadata(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(LORA)
-    tensors = safetensors_header.read(path)
+    tensors = safetensors_header.read(path).tensors
     assert {name: tensor.shape for name, tensor in tensors.items()} == {
         "a.lora_down.weight": (4, 8),
         "a.lora_up.weight": (8, 4),
@@ -64,4 +66,78 @@ def test_a_missing_file_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_that_name_is_told_by_the_system(tmp_path: Path) -> None:
-    assert "Is a directory" in str(safetensors_header.problem(tmp_path))
+    assert "it is a directory" in str(safetensors_header.problem(tmp_path))
+
+
+class TestALargeHeader:
+    """A header that is larger than trainers usually write is parsed in a separate process."""
+
+    @pytest.fixture(autouse=True)
+    def not_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def parse(*_: object) -> None:
+            raise AssertionError("it is parsed in this process")
+
+        monkeypatch.setattr(safetensors_header, "_parse", parse)
+
+    def test_is_told_as_a_small_one(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.safetensors"
+        captions = {"ss_tag_frequency": "a cat, " * 50_000, "ss_epoch": "4"}
+        content = safetensors({"a.lora_down.weight": [4, 8]}, metadata=captions)
+        path.write_bytes(content)
+        assert safetensors_header.problem(path) is None
+        header = safetensors_header.read(path)
+        assert {name: tensor.shape for name, tensor in header.tensors.items()} == {"a.lora_down.weight": (4, 8)}
+        assert header.texts == {"ss_epoch": "4"}
+        path.write_bytes(content[:-1])
+        torn = f"x.safetensors has {len(content) - 1} bytes, but its header tells of {len(content)}"
+        assert safetensors_header.problem(path) == torn
+        with pytest.raises(safetensors_header.NotSafetensors, match="its header tells of"):
+            safetensors_header.read(path)
+
+    def test_is_looked_at_once_for_a_version_of_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(safetensors({}, metadata={"x": "y" * 300_000}))
+        safetensors_header.check(path)
+        monkeypatch.setattr(safetensors_header, "_ask", None)
+        safetensors_header.check(path)
+
+    def test_promise_10_that_would_take_gigabytes_of_memory_is_given_up(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(with_header(b'{"a":[' + b"{}," * 8_000_000 + b"{}]}"))
+        assert safetensors_header.problem(path) == (
+            "x.safetensors has a header that takes more than 512 MiB of memory to read"
+        )
+
+    def test_with_more_tensors_than_any_model_is_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(safetensors({f"tensor-{number}": [] for number in range(10_001)}))
+        assert safetensors_header.problem(path) == "x.safetensors tells of more than 10000 tensors"
+
+    def test_promise_10_of_many_texts_the_first_are_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.safetensors"
+        texts = {"too long": "x" * 257, "x" * 257: "too long", **{f"text {number}": "x" for number in range(200_000)}}
+        path.write_bytes(safetensors({}, metadata=texts))
+        assert list(safetensors_header.read(path).texts) == [f"text {number}" for number in range(1000)]
+
+    def test_of_a_program_that_does_not_answer_is_unknown_not_torn(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(safetensors({}, metadata={"x": "y" * 300_000}))
+        monkeypatch.setattr(helpers, "command", lambda *_: ["/bin/false"])
+        with pytest.raises(OSError, match="ended with status 1"):
+            safetensors_header.check(path)
+
+    def test_that_no_program_had_the_time_to_read_is_unknown_and_asked_for_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(safetensors({}, metadata={"x": "y" * 300_000}))
+        with monkeypatch.context() as busy:
+            busy.setattr(large_files, "SECONDS", 0.0)
+            for look in (safetensors_header.check, safetensors_header.problem, safetensors_header.read):
+                with pytest.raises(NoAnswer):
+                    look(path)
+        assert safetensors_header.problem(path) is None

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The power is cut after every call: what was acknowledged is there, and the rest is the old state or the new one.
+"""The power is cut after every call: acknowledged data is there, and everything else is in the old or in the new
+state.
 
-The bench's own power cut proves recovery and not durability, for its disk is the host's memory. This proves that.
+The bench's own power cut proves recovery but not durability, because its disk is the host's memory. These tests prove
+durability.
 """
 
 import errno
@@ -30,7 +32,7 @@ NEXT: dict[type[e.Event], e.AnyEvent] = {
     e.Ended: h.RESUME_ASKED,
     e.ResumeAsked: h.CANCELLED,
 }
-"""What may follow."""
+"""An event that may follow the last one."""
 TAIL = e.encode(h.RESUME_ASKED)[:-5] + bytes(40)
 ENDED: e.AnyEvent = h.ended("failed")
 REFUSALS = (errno.ENOSPC, errno.EIO)
@@ -39,7 +41,7 @@ Check = Callable[[int, Path], None]
 
 
 def check_all(cuts: PowerCuts, tmp_path: Path, check: Check) -> None:
-    """Each state is built on the disk, and looked at as a daemon that starts would."""
+    """Builds each state on the disk and checks it as a starting daemon would."""
     assert len(cuts.states) > len(cuts.calls) // 2
     for number, (acknowledged, tree) in enumerate(cuts.states):
         after = build(tree, tmp_path / "after" / str(number))
@@ -60,7 +62,7 @@ def events_of(path: Path) -> list[e.AnyEvent]:
 
 
 def goes_on(path: Path) -> None:
-    """The next daemon can append, and what was torn is kept aside."""
+    """Asserts that the next daemon can append, and that a torn tail is kept beside the journal."""
     history = journal.read(path)
     tail = path.read_bytes()[history.good_size :]
     before = events_of(path)
@@ -117,7 +119,7 @@ def test_promise_8_a_torn_tail_survives_a_power_cut_at_every_call(tmp_path: Path
 def test_promise_3_a_disk_that_refuses_any_call_loses_nothing_acknowledged(
     tmp_path: Path, error: int, tail: bytes
 ) -> None:
-    """One call after the other fails once. The daemon that goes on appends another event; then the power is cut."""
+    """One call after another fails once. The daemon continues and appends another event; then the power is cut."""
     for call in range(100):
         path = old_journal(tmp_path / f"job-{call}", tail)
         book = Journal(path, journal.read(path).good_size)
@@ -158,7 +160,7 @@ def is_refused(book: Journal, error: int) -> bool:
 def test_promise_3_a_refused_event_is_on_no_disk_once_the_journal_is_not_in_doubt(
     tmp_path: Path, error: int, lasting: bool
 ) -> None:
-    """What memory denies a restart must not find: a reservation that was refused would hold a GPU again."""
+    """A restart must not find an event that memory doesn't have: a refused reservation would hold a GPU again."""
     in_doubt = 0
     for call in range(100):
         path = old_journal(tmp_path / f"job-{call}")
@@ -183,7 +185,7 @@ def test_promise_3_a_refused_event_is_on_no_disk_once_the_journal_is_not_in_doub
     else:
         raise AssertionError("there is no end of calls")
     assert call == 2  # a write and an fsync
-    assert bool(in_doubt) == lasting  # or this test has not seen both ways
+    assert bool(in_doubt) == lasting  # otherwise this test has not covered both cases
 
 
 def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path: Path) -> None:
@@ -204,9 +206,9 @@ SUBMITTED = h.submitted()
 
 
 def submit(home: Home, pictures: Path) -> None:
-    """The order of engine/submit.py, without its event loop."""
+    """Does the same as engine/submit.py in the same order, without the event loop."""
     built = home.new_folder("ab")
-    snapshot.take(pictures, built / "dataset")
+    snapshot.take(pictures, built / "dataset", caption_ending=".txt")
     sync_folder(built / "dataset")
     write_file(built / "dataset.toml", b"[general]\n")
     write_file(built / JOURNAL, e.encode(SUBMITTED))
@@ -238,7 +240,7 @@ def read_tree(folder: Path) -> Tree:
 def test_promise_3_a_submit_is_whole_or_not_there_after_a_power_cut_at_every_call(
     tmp_path: Path, pictures: Path
 ) -> None:
-    """From the first start of the first daemon on."""
+    """The power is cut at each call from the first start of the first daemon on."""
     (tmp_path / "home").mkdir()
     home = Home(tmp_path / "home")
     with power_cuts(home.path) as cuts:
@@ -279,7 +281,7 @@ def test_a_removed_job_is_whole_or_gone_after_a_power_cut_at_every_call(tmp_path
 
 
 def test_the_model_of_a_power_cut_finds_what_it_is_there_to_find(tmp_path: Path) -> None:
-    """The classic mistakes are seen: no fsync before the rename, none of the folder, a file written in place."""
+    """It finds the classic mistakes: no fsync before the rename, no fsync of the folder, a file written in place."""
     found: dict[str, set[object]] = {}
     for mistake in ("no fsync", "no fsync of the folder", "in place"):
         folder = tmp_path / mistake

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disk work off the event loop: a hung disk delays its own job, and how long a write stands is known."""
+"""Disk work outside the event loop: a hung disk delays only its own job, and it is known for how long a write has
+made no progress."""
 
 import asyncio
 import os
@@ -11,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from fluxgymd.store.writer import Writer
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 HUNG = 40
-"""More than any pool for all would have on this machine."""
+"""More than the number of threads that a pool for all jobs would have on this machine."""
 
 
 def stands(writer: Writer) -> float:
@@ -41,12 +42,12 @@ def test_a_write_that_hangs_delays_nobody_else_and_how_long_it_stands_is_told() 
 
     async def scenario() -> None:
         writer = Writer()
-        late = asyncio.create_task(writer.run(lambda: release.wait(60)))
+        late = asyncio.create_task(writer.run(lambda: release.wait(DEADLINE_SECONDS)))
         await asyncio.to_thread(until, lambda: stands(writer) > 0.05, what="the write to stand")
         assert await writer.run(lambda: "at once") == "at once"
-        later = asyncio.create_task(writer.run(lambda: release.wait(60)))
+        later = asyncio.create_task(writer.run(lambda: release.wait(DEADLINE_SECONDS)))
         await asyncio.sleep(0)
-        assert stands(writer) > 0.05  # of the oldest, not of the last
+        assert stands(writer) > 0.05  # counts from the oldest write, not the newest
         assert not late.done()
         release.set()
         assert all(await asyncio.gather(late, later))
@@ -57,14 +58,14 @@ def test_a_write_that_hangs_delays_nobody_else_and_how_long_it_stands_is_told() 
 
 
 def test_work_that_takes_long_and_moves_does_not_stand() -> None:
-    """As the removal of a large job does: it goes to the disk again and again."""
+    """Such as the removal of a large job, which accesses the disk again and again."""
     go_on, moved = threading.Semaphore(0), threading.Semaphore(0)
 
     def work() -> None:
         for _ in range(3):
-            assert go_on.acquire(timeout=60)
+            assert go_on.acquire(timeout=DEADLINE_SECONDS)
             moved.release()
-        assert go_on.acquire(timeout=60)
+        assert go_on.acquire(timeout=DEADLINE_SECONDS)
 
     async def scenario() -> None:
         writer = Writer()
@@ -73,7 +74,7 @@ def test_work_that_takes_long_and_moves_does_not_stand() -> None:
             await asyncio.to_thread(until, lambda: stands(writer) > 0.05, what="the work to stand")
             before = stands(writer)
             go_on.release()
-            assert await asyncio.to_thread(moved.acquire, timeout=60)
+            assert await asyncio.to_thread(moved.acquire, timeout=DEADLINE_SECONDS)
             await asyncio.to_thread(until, lambda before=before: stands(writer) < before, what="the move to be seen")
         go_on.release()
         await task
@@ -88,9 +89,9 @@ def test_promise_10_however_many_writes_hang_the_next_one_is_done_at_once() -> N
 
     async def scenario() -> None:
         writer = Writer()
-        hung = [asyncio.create_task(writer.run(lambda: release.wait(60))) for _ in range(HUNG)]
+        hung = [asyncio.create_task(writer.run(lambda: release.wait(DEADLINE_SECONDS))) for _ in range(HUNG)]
         await asyncio.sleep(0)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             assert await writer.run(lambda: "at once") == "at once"
         assert not any(one.done() for one in hung)
         release.set()
@@ -120,7 +121,9 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True
+    )
     assert (done.stdout, done.stderr) == ("here\n", "")
 
 
@@ -129,7 +132,7 @@ def test_work_goes_on_to_its_end_when_nobody_waits_for_it_any_more() -> None:
 
     def work() -> None:
         begun.set()
-        release.wait(60)
+        release.wait(DEADLINE_SECONDS)
         written.set()
 
     async def scenario() -> None:
@@ -139,7 +142,7 @@ def test_work_goes_on_to_its_end_when_nobody_waits_for_it_any_more() -> None:
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        assert writer.longest_stand() is not None  # it is still under way
+        assert writer.longest_stand() is not None  # the work is still under way
         release.set()
         assert await asyncio.to_thread(written.wait, 60)
         writer.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that must never be judged stuck, however they look."""
+"""Traces of runs that must never be judged stuck, however they look."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at a run, as the daemon makes them, and the verdicts on them."""
+"""Looks at a run as the daemon does, and judges it."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from fluxgymd.core.watchdog.verdict import Stuck, Verdict
 from tests.traces.simulator import Run
 
 Change = Callable[[int, Observation], Observation | None]
-"""What becomes of the look with a number; None: it is not made."""
+"""A function of a look's number and the look. Returns the changed look, or None if the look is dropped."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Seen:
 def looks(
     run: Run, *, interval: float = 30.0, offset: float = 0.0, change: Change | None = None
 ) -> list[Observation]:
-    """What the daemon sees of a run, from `offset` on."""
+    """Returns the daemon's looks at a run, from `offset` seconds after its start."""
     made: list[Observation] = []
     at, number, before = offset, 0, None
     while at < run.seconds:
@@ -52,7 +52,7 @@ def verdicts(observations: Iterable[Observation], limits: Limits) -> Iterator[Se
 
 
 def first_stuck(observations: Iterable[Observation], limits: Limits) -> tuple[Seen, Stuck] | None:
-    """The first look after which it is stuck."""
+    """Returns the first look after which the run is judged stuck, with the verdict."""
     for seen in verdicts(observations, limits):
         if isinstance(seen.verdict, Stuck):
             return seen, seen.verdict
@@ -60,8 +60,9 @@ def first_stuck(observations: Iterable[Observation], limits: Limits) -> tuple[Se
 
 
 def waited(observations: Iterable[Observation], run: Run, *, until: float, interval: float) -> float:
-    """Seconds awake and looked at from the first look at the hang to the look at `until` (CLOCK_MONOTONIC): what the
-    limit is held against, so that "within its limit plus one interval" is exact."""
+    """Returns the seconds from the first look at the hang to the look at `until` (CLOCK_MONOTONIC), of which the time
+    without looks does not count. The limit is compared with this, so that "within its limit plus one interval" is
+    exact."""
     hang = (run.hang_at or 0.0) + 1000.0
     clocks = [look.clock for look in observations if hang <= look.clock <= until]
     gaps = [later - earlier for earlier, later in itertools.pairwise(clocks)]

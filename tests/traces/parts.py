@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts that runs are made of. Sizes: Flux.1-dev's transformer 23.8 GB, T5-XXL 9.8 GB, a state of a rank-16 LoRA
-0.5 GB. Step times: 1.2 s on a 4090 at 512 px, 3 to 4 s at 1024 px, 6 to 10 s with blocks swapped out, as users
-report them; 100 MB/s and less is what network volumes of rented machines bring.
+"""The parts that runs consist of.
+
+Sizes: Flux.1-dev's transformer has 23.8 GB, T5-XXL 9.8 GB, a state of a rank-16 LoRA 0.5 GB. Step times as users
+report them: 1.2 s on a 4090 at 512 px, 3 to 4 s at 1024 px, 6 to 10 s with swapped blocks. The network volumes of
+rented machines read 100 MB/s or less.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +18,7 @@ GB = 1000 * MB
 MINUTE = 60.0
 HOUR = 3600.0
 BAR = 150.0
-"""Bytes a second that a progress bar adds to the log."""
+"""Bytes per second that a progress bar adds to the log."""
 
 
 def start(seconds: float = 25) -> Part:
@@ -24,19 +27,19 @@ def start(seconds: float = 25) -> Part:
 
 
 def read(size: float = 33.6 * GB, *, rate: float = 1 * GB) -> Part:
-    """The models come from a disk. GPU idle, log silent."""
+    """The models are read from a disk. The GPU is idle and the log silent."""
     return Part(
         seconds=size / rate, phase=Phase.LOADING, io=rate, cpu=min(1.0, 0.08 + rate / GB), blocked=1, watts=35
     )
 
 
 def compute(seconds: float, *, phase: Phase = Phase.LOADING, cpu: float = 1.0) -> Part:
-    """The processor alone works: a cast to fp8, a hash, a compilation. Nothing is logged."""
+    """Only the processor works: a cast to fp8, a hash, a compilation. Nothing is logged."""
     return Part(seconds=seconds, phase=phase, cpu=cpu, watts=35)
 
 
 def cache(pictures: int, *, each: float = 0.7) -> Part:
-    """Pictures and captions are encoded; one file each."""
+    """Pictures and captions are encoded, into one file per picture."""
     seconds = pictures * each
     return Part(
         seconds=seconds,
@@ -52,7 +55,7 @@ def cache(pictures: int, *, each: float = 0.7) -> Part:
 
 
 def train(minutes: float, *, each: float = 1.2) -> Part:
-    """Steps. The Python loop launches kernels and uses most of a core."""
+    """Training steps. The Python loop launches kernels and uses most of a core."""
     return Part(
         seconds=minutes * MINUTE,
         phase=Phase.TRAINING,
@@ -66,7 +69,7 @@ def train(minutes: float, *, each: float = 1.2) -> Part:
 
 
 def sample(count: int, *, each: float = 45) -> Part:
-    """Pictures are made to look at."""
+    """Sample pictures are generated."""
     return Part(
         seconds=count * each, phase=Phase.SAMPLING, item_every=each, cpu=1.0, gpu=99, watts=430, writes=2 * MB / each
     )
@@ -82,16 +85,21 @@ def finish(seconds: float = 20) -> Part:
 
 
 def up_to_training() -> list[Part]:
-    """A quick start on a good machine."""
+    """A quick start on a good machine, up to the first step."""
     return [start(), read(), compute(40), cache(40)]
 
 
 def hung(phase: Phase | None, *, hours: float = 2.5, **signals: Any) -> Part:
-    """It will not go on: what `signals` say moves, all else stands still."""
+    """A hang. Only `signals` move; everything else stands still."""
     part = Part(seconds=hours * HOUR, phase=phase, hang=True, cpu=0.005, watts=60, gpu=0)
     return replace(part, **signals)
 
 
 def like(part: Part, **signals: Any) -> Part:
-    """The same part with other signals."""
+    """Returns the same part with other signals."""
     return replace(part, **signals)
+
+
+def on_gpu(pids: tuple[int, ...] | None, parts: Iterable[Part]) -> list[Part]:
+    """Returns the same parts, with these pids in NVML's list for the GPU."""
+    return [replace(part, on_gpu=pids) for part in parts]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traces recorded from real runs: recorded/NAME.jsonl, a header line and then one Observation a line.
+"""Traces recorded from real runs: recorded/NAME.jsonl, a header line and then one Observation per line.
 
-A run on the test bench is recorded quickly, so its header says how much: the limits are divided by `scale`, which is
-30 s over the interval of the recording.
+Runs on the test bench are recorded at short intervals, and the limits are divided by `scale` of the header: 30 s over
+the interval of the recording.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,15 +21,15 @@ FOLDER = Path(__file__).parent / "recorded"
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line."""
+    """The first line of a recorded trace."""
 
     name: str
     reason: str
-    """Why it must be judged so, one sentence."""
+    """Why the trace must be judged so, in one sentence."""
     expected: str
     """healthy or stuck."""
     scale: float = 1.0
-    """30 s over the seconds between two looks."""
+    """30 s divided by the time between two looks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,22 @@ class Recorded:
     def limits(self) -> Limits:
         return scaled(Limits(), 1 / self.header.scale)
 
+    @property
+    def last_work(self) -> float:
+        """The time (CLOCK_MONOTONIC) of the last look at which the phase or the step had changed, before the first
+        step back."""
+        worked, highest = self.observations[0].clock, -1
+        for before, now in itertools.pairwise(self.observations):
+            if now.step is not None and now.step < highest:
+                break
+            highest = highest if now.step is None else now.step
+            if (before.phase, before.step) != (now.phase, now.step):
+                worked = now.clock
+        return worked
+
 
 def read(path: Path) -> Recorded:
-    """A recorded trace. ValueError with file and line where it is not one."""
+    """Reads a recorded trace. Raises ValueError with file and line if the file is not one."""
     lines = path.read_bytes().splitlines()
     header = _decode(path, 1, lines[0] if lines else b"", Header)
     observations = [_decode(path, number, line, Observation) for number, line in enumerate(lines[1:], start=2)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that are simpler than ours, to be held against the same traces: the older program's, and those that each
-single signal suggests. Each takes the looks and says at which it would end the training, or None.
+"""Rules that are simpler than the watchdog's, for comparison on the same traces: the older program's, and one for
+each single signal. Each takes the looks and returns the clock of the one at which it would end the training, or None.
 """
 
 import itertools
@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from fluxgymd.core.watchdog.observation import Observation
 
 Rule = Callable[[Sequence[Observation]], float | None]
-"""Clock of the look at which it ends the training."""
+"""Returns the clock of the look at which the rule ends the training, or None."""
 
 IDLE_PERCENT = 5.0
 IDLE_SECONDS = 300.0
 
 
 def older_program(looks: Sequence[Observation]) -> float | None:
-    """Every 30 s the utilisation of GPU 0: below 5 per cent for 300 s of the wall clock is stuck. A reading that
-    fails neither counts nor resets. No phase, no progress, no process is looked at."""
+    """Ends the training if the utilisation of GPU 0, read every 30 s, stays below 5 per cent for 300 s of the wall
+    clock. A failed reading neither counts nor resets. The rule knows no phase, no progress and no process."""
     idle_since: float | None = None
     for look in looks:
         percent = look.gpus[0].utilization if look.gpus else None
@@ -33,7 +33,7 @@ def older_program(looks: Sequence[Observation]) -> float | None:
 
 
 def all_gpus_idle(looks: Sequence[Observation]) -> float | None:
-    """All of the job's GPUs below 5 per cent for 300 s of CLOCK_MONOTONIC; a silent NVML resets."""
+    """Ends the training if all its GPUs stay below 5 per cent for 300 s of CLOCK_MONOTONIC. A silent NVML resets."""
 
     def idle(_: Observation, look: Observation) -> bool:
         known = [gpu.utilization for gpu in look.gpus or () if gpu.utilization is not None]
@@ -43,12 +43,12 @@ def all_gpus_idle(looks: Sequence[Observation]) -> float | None:
 
 
 def log_stands_still(looks: Sequence[Observation]) -> float | None:
-    """The log has not grown for 10 minutes."""
+    """Ends the training if the log has not grown for 10 minutes."""
     return _quiet_for(looks, 600, lambda before, look: look.log_bytes <= before.log_bytes)
 
 
 def processor_rests(looks: Sequence[Observation]) -> float | None:
-    """Less than 5 per cent of a core for 10 minutes."""
+    """Ends the training if it uses less than 5 per cent of a core for 10 minutes."""
 
     def rests(before: Observation, look: Observation) -> bool:
         if before.activity is None or look.activity is None:
@@ -60,7 +60,7 @@ def processor_rests(looks: Sequence[Observation]) -> float | None:
 
 
 def no_step_for(seconds: float) -> Rule:
-    """No further step in a fixed time, whatever the phase."""
+    """Returns a rule that ends the training if it makes no step for a fixed time, whatever the phase."""
 
     def rule(looks: Sequence[Observation]) -> float | None:
         return _quiet_for(looks, seconds, lambda before, look: look.step == before.step)
@@ -82,7 +82,8 @@ SIMPLE: Mapping[str, Rule] = {
 def _quiet_for(
     looks: Sequence[Observation], seconds: float, quiet: Callable[[Observation, Observation], bool]
 ) -> float | None:
-    """The clock of the look up to which each look was quiet against the one before, for so long."""
+    """Returns the clock of the first look up to which all looks were quiet, compared with the one before, for this
+    long."""
     since: float | None = None
     for before, look in itertools.pairwise(looks):
         if not quiet(before, look):

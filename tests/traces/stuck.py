@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that hang, each with the rules that may find it and the limit within which it must be found.
+"""Traces of runs that hang, each with the rules that may find it and the limit within which it must be found.
 
-The limit stands here as a number and is not read from the code: a limit that grows is a trace that is found too late.
+The limits are numbers here and are not read from the code, so that a trace fails if a limit in the code grows.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ STUCK = Catalogue()
 trace = STUCK.stuck
 
 SPIN: dict[str, Any] = {"cpu": 1.0, "gpu": 100, "watts": 125}
-"""Kernels that wait for something in a loop: the GPU is busy, and draws little for it."""
+"""Kernels that wait for something in a loop: the GPU is busy but draws little power."""
 NFS: dict[str, Any] = {"blocked": 8, "blocked_in": "rpc_wait_bit_killable", "cpu": 0.0}
 
 
@@ -44,7 +44,7 @@ def loader_deadlock() -> Sequence[Part]:
 
 @trace("gpu_idle", within=300)
 def loader_deadlock_on_a_full_disk() -> Sequence[Part]:
-    """The same while nothing can be written: that no step is told says nothing, that nothing moves does."""
+    """The same while nothing can be written. The missing steps prove nothing, but nothing else moves either."""
     return [*up_to_training(), train(30), hung(Phase.TRAINING, disk_free=0)]
 
 

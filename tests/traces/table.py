@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of docs/watchdog.md, made of the code and of the trace collection.
+"""Makes the tables of docs/watchdog.md from the code and the trace collection.
 
 python -m tests.traces.table            prints them
 python -m tests.traces.table --write    puts them between the markers of docs/watchdog.md
@@ -15,11 +15,10 @@ from fluxgym.watchdog import LIMITS
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.watchdog.signs import span
-from tests.traces.healthy import HEALTHY
+from tests.traces.collection import HEALTHY, STUCK
 from tests.traces.looking import first_stuck, looks, waited
 from tests.traces.recorded import recorded
 from tests.traces.simple import SIMPLE, Rule, older_program
-from tests.traces.stuck import STUCK
 from tests.traces.trace import Trace
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "watchdog.md"
@@ -27,14 +26,14 @@ INTERVAL = 30.0
 
 
 def ours(observations: Sequence[Observation], limits: Limits | None = None) -> float | None:
-    """Our verdict, as a rule like the others."""
+    """The watchdog's verdict as a rule like those of simple.py."""
     found = first_stuck(observations, limits or Limits())
     return None if found is None else found[0].look.clock
 
 
 def found_after(rule: Rule, trace: Trace, observations: Sequence[Observation]) -> str | float:
-    """Seconds awake and looked at from the hang to the look at which a rule ends the training; "never", or "before"
-    it hung."""
+    """Returns the seconds from the hang to the look at which a rule ends the training, without the time in which no
+    look was made; or "never"; or "before it hung"."""
     at = rule(observations)
     if at is None:
         return "never"
@@ -44,7 +43,7 @@ def found_after(rule: Rule, trace: Trace, observations: Sequence[Observation]) -
 
 
 def summary() -> str:
-    """Each rule over the whole collection."""
+    """Returns the table of each rule's results on the whole collection."""
     healthy = [looks(trace.run) for trace in HEALTHY.traces]
     hung = [(trace, looks(trace.run)) for trace in STUCK.traces]
     rows = []
@@ -109,7 +108,7 @@ def duration(after: str | float) -> str:
 
 
 def limits() -> str:
-    """The limits of each phase."""
+    """Returns the table of the limits of each phase."""
     rows = [
         (phase.value, span(of.still), span(of.progress), span(of.total), "yes" if of.works_on_gpu else "no")
         for phase, of in Limits().phases.items()
@@ -118,7 +117,7 @@ def limits() -> str:
 
 
 def settings() -> str:
-    """Each limit as it is set."""
+    """Returns the table of the limits that a user can set."""
     rows = [
         (f"`{limit.name}`", f"{limit.default:g}", f"{limit.low:g} to {limit.high:g} {limit.unit}", limit.help)
         for limit in LIMITS.values()
@@ -145,7 +144,7 @@ def words(name: str) -> str:
 
 
 def filled(page: str) -> str:
-    """The page with each table between its markers. ValueError if one has none."""
+    """Returns the page with each table between its markers. Raises ValueError if a table has no markers."""
     for name, make in TABLES.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)

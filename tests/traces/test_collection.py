@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise 7: no healthy trace is judged stuck at any look, every hang is found within its limit plus one interval,
-with its evidence; also when the looks fall elsewhere, are left out, or do not reach NVML.
+"""Tests of promise 7 on the traces: no healthy trace is judged stuck at any look, and every hang is found within its
+limit plus one interval, with evidence. This also holds if the looks are shifted or left out, or if NVML is silent.
 """
 
-import itertools
 from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +14,15 @@ from hypothesis import strategies as st
 
 from fluxgymd.core.watchdog.limits import FLOOR_SECONDS
 from fluxgymd.core.watchdog.observation import Observation
-from tests.traces.healthy import HEALTHY
+from tests.traces.collection import HEALTHY, STUCK
 from tests.traces.looking import Change, first_stuck, looks, verdicts, waited
 from tests.traces.recorded import Recorded, read, recorded
-from tests.traces.stuck import STUCK
 from tests.traces.trace import Trace
 
 INTERVAL = 30.0
 EVERY = range(10_000)
 RARE = {"gpu_idle", "gpu_fault"}
-"""Rules that need NVML: a hang that only they find is found by others when NVML is silent, after a longer limit."""
+"""Rules that need NVML. If NVML is silent, other rules find the hangs that only these rules find, but later."""
 
 healthy_traces = pytest.mark.parametrize("trace", HEALTHY.traces, ids=lambda trace: trace.name)
 stuck_traces = pytest.mark.parametrize("trace", STUCK.traces, ids=lambda trace: trace.name)
@@ -39,7 +37,7 @@ def assert_healthy(trace: Trace, observations: list[Observation]) -> None:
 
 
 def assert_found(trace: Trace, observations: list[Observation], *, blind: bool = False) -> None:
-    """Found after the hang, no quicker than the floor, by a right rule, with evidence, within the limit."""
+    """Checks that a hang is found by one of its rules, with evidence, not before FLOOR_SECONDS, within its limit."""
     found = first_stuck(observations, trace.limits)
     assert found is not None, f"{trace.name} is never judged stuck, but {trace.reason}"
     seen, verdict = found
@@ -69,7 +67,7 @@ def test_promise_7_every_hang_is_found_within_its_limit_and_one_interval(trace: 
 def test_promise_7_healthy_wherever_the_looks_fall(
     trace: Trace, offset: float, dropped: set[int], blind: set[int], untold: set[int], unseen: set[int]
 ) -> None:
-    change = partly(dropped=dropped, blind=blind, untold=untold, unseen=unseen)
+    change = partly(dropped=dropped, blind=set() if trace.needs_nvml else blind, untold=untold, unseen=unseen)
     assert_healthy(trace, looks(trace.run, offset=offset, change=change))
 
 
@@ -96,7 +94,9 @@ def test_promise_7_found_when_nvml_is_silent_at_times(trace: Trace, offset: floa
     assert_found(trace, observations, blind=True)
 
 
-@healthy_traces
+@pytest.mark.parametrize(
+    "trace", [trace for trace in HEALTHY.traces if not trace.needs_nvml], ids=lambda trace: trace.name
+)
 def test_promise_7_healthy_without_nvml(trace: Trace) -> None:
     assert_healthy(trace, looks(trace.run, change=partly(blind=EVERY)))
 
@@ -114,7 +114,7 @@ def test_promise_7_healthy_when_a_foreign_trainer_tells_no_times(trace: Trace) -
 
 @stuck_traces
 def test_promise_7_found_when_a_foreign_trainer_tells_no_times(trace: Trace) -> None:
-    """Steps are then measured by the looks, an interval more or less, and are not where the looks see none."""
+    """The time of a step is then known only to about one interval, and not at all if the looks see no step."""
     if trace.name == "a_hang_of_slow_steps":
         trace = replace(trace, within=5 * 120)
     if trace.name == "a_hang_of_short_epochs":
@@ -143,29 +143,27 @@ def test_the_collection_is_large_enough() -> None:
 
 
 def test_each_rule_is_needed() -> None:
-    """Each rule finds a trace that no other rule finds in time."""
+    """Each rule finds a hang that no other rule finds in time."""
     alone = {trace.rules[0] for trace in STUCK.traces if len(trace.rules) == 1}
     assert alone == {"still", "gpu_idle", "progress", "step", "stopped", "gpu_fault"}
 
 
 @pytest.mark.parametrize("trace", recorded(), ids=lambda trace: trace.header.name)
 def test_promise_7_recorded_traces(trace: Recorded) -> None:
-    """A hang is found after its last work, no quicker than the floor."""
+    """A hang is found after its last work, and not before FLOOR_SECONDS."""
     found = first_stuck(trace.observations, trace.limits)
     if trace.header.expected == "healthy":
         assert found is None, f"{found}, but {trace.header.reason}"
         return
     assert found is not None, f"never judged stuck, but {trace.header.reason}"
-    steps = itertools.pairwise(trace.observations)
-    worked = max(now.clock for before, now in steps if (before.phase, before.step) != (now.phase, now.step))
-    assert found[0].look.clock - worked >= trace.limits.step_floor - trace.limits.interval
+    assert found[0].look.clock - trace.last_work >= trace.limits.step_floor - trace.limits.interval
     assert found[1].evidence
 
 
 def test_real_hangs_and_real_healthy_runs_are_recorded() -> None:
     expected = [trace.header.expected for trace in recorded()]
-    assert expected.count("healthy") >= 2
-    assert expected.count("stuck") >= 8
+    assert expected.count("healthy") >= 12
+    assert expected.count("stuck") >= 20
 
 
 def test_a_recorded_trace_is_read_with_its_own_time(tmp_path: Path) -> None:
@@ -203,8 +201,9 @@ def partly(
     unseen: Container[int] = (),
     foreign: Container[int] = (),
 ) -> Change:
-    """Looks that are not made; at which NVML is silent; at which the files do not answer; at which the processes
-    cannot be read; and of a trainer that tells no times."""
+    """Returns a change that drops looks (`dropped`), silences NVML (`blind`), makes the files (`untold`) or the
+    processes (`unseen`) unreadable, or removes the times of steps, which a foreign trainer may not report
+    (`foreign`). Each set has the numbers of the looks."""
 
     def change(number: int, look: Observation) -> Observation | None:
         if number in dropped:
@@ -214,7 +213,7 @@ def partly(
         if number in untold:
             look = msgspec.structs.replace(look, told=False, cache_files=None, output_bytes=None)
         if number in unseen:
-            look = msgspec.structs.replace(look, activity=None)
+            look = msgspec.structs.replace(look, activity=None, listed=None)
         return msgspec.structs.replace(look, longest_step=None) if number in foreign else look
 
     return change

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables in docs/watchdog.md are those that the code and the traces make."""
+"""Checks that the tables in docs/watchdog.md match the code and the traces."""
 
 import pytest
 
 from tests.traces import table
-from tests.traces.healthy import HEALTHY
-from tests.traces.stuck import STUCK
+from tests.traces.collection import HEALTHY, STUCK
 
 
 def test_the_tables_are_those_of_the_code() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs `PYTHON PROGRAM FLAGS...`, where the second process alone cannot compile. test_processes.py starts it."""
+"""Runs `PYTHON PROGRAM FLAGS...` such that only the second process cannot compile. test_processes.py starts it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main(program: Path) -> None:
     if os.environ["RANK"] == "1":
         from torch._dynamo.backends import registry
 
-        registry.lookup_backend("aot_eager")  # so that all are registered
+        registry.lookup_backend("aot_eager")  # registers all backends
         registry._COMPILER_FNS["aot_eager"] = fail
     flux_train_network.main()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FLUX.1 dev as the functions that reckon with memory see it, and one of random numbers that can be computed."""
+"""FLUX.1 dev as the functions that estimate memory see it, and with random weights, so that it can be computed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from library import block_swap, footprint, loading, safetensors_file
 from library.activations import Batch
-from library.flux_model import Flux, FluxConfig, image_ids
+from library.flux_config import FluxConfig
+from library.flux_model import Flux, image_ids
 from library.footprint import Run, Tier
 
 DEV = FluxConfig(
@@ -30,20 +31,20 @@ DEV = FluxConfig(
     single_blocks=38,
     guidance=True,
 )
-PER_RANK = 4_786_176  # numbers of a LoRA of rank 1 on all blocks (trainers.md 1.6: 4.79 M)
+PER_RANK = 4_786_176  # parameters of a LoRA of rank 1 on the linear layers of all blocks
 TEXT_TOKENS = 512
-ADAMW = 4  # fp32 copies of the LoRA: itself, its gradient, two moments
+ADAMW = 4  # fp32 copies of the LoRA: weights, gradient, two moments
 
 
 @functools.cache
 def shapes_of(model: FluxConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes in a file of such a model."""
+    """The shapes of the tensors in a file of this model."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in Flux(model).named_parameters()}
 
 
 def training(*, pixels: int = 1024, batch: int = 1, rank: int = 16, **changes: Any) -> Run:
-    """A LoRA on the transformer alone, under bf16 autocast, unless `changes` say otherwise."""
+    """A training of a LoRA on the transformer alone, under bf16 autocast; `changes` replace any field."""
     model: FluxConfig = changes.get("model", DEV)
     shapes = shapes_of(model)
     tokens = (pixels // 16) ** 2 + TEXT_TOKENS
@@ -63,8 +64,8 @@ def training(*, pixels: int = 1024, batch: int = 1, rank: int = 16, **changes: A
 
 
 def random_tensors(model: FluxConfig, device: torch.device) -> Iterator[tuple[str, Tensor, None]]:
-    """What `safetensors_file.stream` gives of a file of such a model: each tensor drawn on the device when its turn
-    comes, so that 24 GB of them need no file. Numbers stay finite through all blocks."""
+    """Yields what `safetensors_file.stream` yields for a file of this model. Each tensor is drawn on the device when
+    its turn comes, so 24 GB of weights need no file. Activations stay finite through all blocks."""
     for key, shape in shapes_of(model).items():
         tensor = torch.zeros(shape, device=device, dtype=torch.bfloat16)
         if len(shape) == 2:
@@ -75,7 +76,7 @@ def random_tensors(model: FluxConfig, device: torch.device) -> Iterator[tuple[st
 
 
 def load_random(model: FluxConfig, tier: Tier, *, device: torch.device, folder: Path) -> Flux:
-    """A frozen transformer of random numbers as the trainer would load it: its own loading, base and block swap."""
+    """A frozen transformer with random weights, made by the trainer's own loading, quantised base and block swap."""
     path, end = folder / "flux.safetensors", 0
     header = {}
     for key, shape in shapes_of(model).items():
@@ -101,7 +102,7 @@ def load_random(model: FluxConfig, tier: Tier, *, device: torch.device, folder: 
 
 
 def inputs_of(model: FluxConfig, *, pixels: int, batch: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Random inputs of a training's forward pass."""
+    """Random inputs for a forward pass of a training."""
     side = pixels // 8
     return (
         torch.randn(batch, side * side // 4, model.packed_channels, device=device),

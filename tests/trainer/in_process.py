@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a training inside the test's process, which saves the seconds that importing torch takes.
 
-Everything is the program's own; only its outermost lines (`main`) are left out, which test_program.py runs.
+Everything is the program's own code, except for its outermost lines (`main`), which test_program.py runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.trainer.running import Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InProcessOutcome:
-    """`error` is the sentence a person would see, `status` what a stop ended with, `losses` of the steps trained."""
+    """`error`: the sentence that a user would see. `status`: the exit status after a stop. `losses`: by step."""
 
     error: str | None
     status: int | None
@@ -37,7 +37,7 @@ class InProcessOutcome:
 
 
 class RecordingMetrics(Metrics):
-    """Remembers the steps' losses, and sends this process a SIGTERM after a chosen one."""
+    """Records the loss of each step, and sends this process a SIGTERM after step `stop_after`."""
 
     def __init__(self, stop_after: int | None) -> None:
         super().__init__(None)
@@ -45,7 +45,7 @@ class RecordingMetrics(Metrics):
         self._stop_after = stop_after
 
     def report(self, phase: Phase, **values: float) -> None:
-        if phase == "training" and "loss" in values:  # a step that is done
+        if phase == "training" and "loss" in values:  # a completed step
             step = int(values["step"])
             assert step not in self.losses
             self.losses[step] = values["loss"]
@@ -54,7 +54,7 @@ class RecordingMetrics(Metrics):
 
 
 def run(settings: Settings, *, stop_after: int | None = None) -> InProcessOutcome:
-    """Trains until the end, a TrainerError or the stop."""
+    """Trains until the end, until a TrainerError, or until the stop."""
     metrics = RecordingMetrics(stop_after)
     error, status = None, None
     with _handlers_restored():
@@ -72,7 +72,7 @@ def run(settings: Settings, *, stop_after: int | None = None) -> InProcessOutcom
 @contextmanager
 def _handlers_restored() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
-    # accelerate keeps the first run's settings for the life of a process.
+    # accelerate keeps the settings of a process's first run for the life of the process.
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
         yield

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published Flux layout -> diffusers' keys, for any width: diffusers' own converter takes 3072 only.
+"""Converts the published Flux layout to diffusers' keys, for any width. diffusers' own converter only takes 3072.
 
-diffusers splits the fused projections and keeps the last modulation as (scale, shift).
+diffusers splits the fused projections, and keeps the last modulation as (scale, shift).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from library.flux_model import FluxConfig
+from library.flux_config import FluxConfig
 
 EMBEDDERS = {
     "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
@@ -49,7 +49,7 @@ SINGLE_NORMS = {"norm.query_norm": "attn.norm_q", "norm.key_norm": "attn.norm_k"
 
 
 def to_diffusers(tensors: dict[str, Tensor], config: FluxConfig) -> dict[str, Tensor]:
-    """All tensors under diffusers' keys."""
+    """The same tensors, split and renamed to diffusers' keys."""
     renamed = {}
     for name, other in EMBEDDERS.items():
         for kind in ("weight", "bias"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file of a Flux that is large enough for what its loading takes to be seen. Needs no diffusers."""
+"""A Flux file that is large enough to measure the memory that loading it takes. Needs no diffusers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from library.flux_model import Flux, FluxConfig
+from library.flux_config import FluxConfig
+from library.flux_model import Flux
 
 
 @pytest.fixture(scope="module")
 def larger_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FluxConfig]:
-    """A Flux of 89 million numbers in fp16: 178 MB, of which the largest tensor is 2 MB."""
+    """A Flux of 89 million parameters in fp16: 178 MB, of which the largest tensor has 2 MB."""
     config = FluxConfig(
         packed_channels=64,
         vector_width=64,

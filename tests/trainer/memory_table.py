@@ -39,7 +39,7 @@ def _cell(vram: str, pixels: int, batch: int) -> str:
 
 
 def _short(tier: Tier) -> str:
-    """`bf16`, `fp8 c46`, `fp8 c57 s10`."""
+    """A tier in short, such as `bf16`, `fp8 c46` (checkpointed blocks) or `fp8 c57 s10` (swapped blocks)."""
     words = ["fp8" if tier.base == "fp8" else "bf16"]
     if tier.checkpointed_blocks:
         words.append(f"c{tier.checkpointed_blocks}")
@@ -49,7 +49,7 @@ def _short(tier: Tier) -> str:
 
 
 def filled(page: str) -> str:
-    """The page with the table between its markers. ValueError where it has none."""
+    """The page with the current table between its markers. Raises ValueError if it has no markers."""
     before, found, rest = page.partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not (found and closed):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follows which tensors live, so that what a step needs can be counted on a machine that could never compute it.
+"""Tracks live tensors, to measure the memory of a step on a machine that could never compute that step.
 
-With fake tensors (they have shapes and no numbers) a whole step of FLUX.1 dev takes seconds and no memory. What a GPU
-does otherwise than a CPU is put in: under autocast it computes a layer norm in fp32.
+With fake tensors (shapes without numbers) a complete step of FLUX.1 dev takes seconds and no memory. One difference
+between GPUs and CPUs is emulated: under autocast a GPU computes a layer norm in fp32.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from library import flux_model
 
 
 class LiveBytes(TorchDispatchMode):
-    """`now` and `peak`: bytes of all storages that were seen and still live."""
+    """`now` and `peak`: the bytes of all storages that were seen and are alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class LiveBytes(TorchDispatchMode):
         self._seen: set[int] = set()
 
     def know(self, *tensors: Tensor) -> None:
-        """Counts what was there before."""
+        """Counts tensors that were made before."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
@@ -53,7 +53,7 @@ class LiveBytes(TorchDispatchMode):
 
 @contextlib.contextmanager
 def saved_by_autograd() -> Iterator[list[Tensor]]:
-    """All that is saved within it for the backward pass."""
+    """A list that collects all tensors that autograd saves for the backward pass within this context."""
     saved: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def saved_by_autograd() -> Iterator[list[Tensor]]:
 
 
 def storage_bytes(tensors: list[Tensor], *, without: list[Tensor]) -> int:
-    """Bytes behind the tensors, each storage once, and those of `without` not."""
+    """The bytes of the tensors' storages, each counted once, except for the storages of `without`."""
     sizes = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}
     for tensor in without:
         sizes.pop(tensor.untyped_storage()._cdata, None)
@@ -74,7 +74,7 @@ def storage_bytes(tensors: list[Tensor], *, without: list[Tensor]) -> int:
 
 @pytest.fixture
 def layer_norm_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`layer_norm` is on the list of operations that autocast computes in fp32 on a GPU, and not on a CPU's."""
+    """Makes `layer_norm` compute in fp32, as autocast does on a GPU but not on a CPU."""
 
     def layer_norm(x: Tensor) -> Tensor:
         return functional.layer_norm(x.float(), x.shape[-1:], eps=flux_model.EPSILON)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers that kohya-ss/sd-scripts' own modules gave (commit 48d368f), recorded once by a script that called them."""
+"""Results of kohya-ss/sd-scripts' own modules (commit 48d368f), recorded once by a script that called them."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def recorded(name: str) -> Any:
 
 
 def options(*words: str) -> Options:
-    """The options of a command line that has, besides what is required, these words."""
+    """The options of a command line with the required flags and these words."""
     return parse([*shlex.split(REQUIRED), *words])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the real trainer as a program, and follows its progress through a pipe, so that no test has to sleep."""
+"""Runs the real trainer as a program and follows its progress through a pipe, so that no test has to sleep."""
 
 from __future__ import annotations
 
@@ -12,18 +12,36 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from PIL import Image, ImageDraw
+
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = ROOT / "sd-scripts" / "flux_train_network.py"
-DEADLINE_SECONDS = 100
 COLOURS = ("red", "lime", "blue", "yellow", "cyan", "magenta")
 Line = dict[str, Any]
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[None]:
+    """A temporary directory that is deleted with all that multiprocessing and torchrun leave in it, even when killed.
+
+    The daemon does the same for an attempt. The path is short, because the paths of sockets contain it.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="fg-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,12 +63,14 @@ class Models:
 def make_models(folder: Path, *arguments: str) -> Models:
     """Runs make_tiny_flux.py."""
     program = ROOT / "sd-scripts" / "make_tiny_flux.py"
-    subprocess.run([sys.executable, program, folder, *arguments], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, program, folder, *arguments], check=True, capture_output=True, timeout=DEADLINE_SECONDS
+    )
     return Models(folder=folder)
 
 
 def make_pictures(folder: Path, count: int, *, caption: str = "a {} square") -> Path:
-    """Squares on black, with captions."""
+    """Draws coloured squares on black, with captions."""
     folder.mkdir()
     for index in range(count):
         picture = Image.new("RGB", (80, 64))
@@ -62,7 +82,7 @@ def make_pictures(folder: Path, count: int, *, caption: str = "a {} square") -> 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A command line: the least that the program needs, and `extra` for the test at hand."""
+    """A command line: the flags that the program requires, and `extra` for the test at hand."""
 
     models: Models
     folder: Path
@@ -76,7 +96,7 @@ class Settings:
         return self.folder / self.output
 
     def plus(self, words: str, **changes: Any) -> Self:
-        """The same with more flags."""
+        """The same settings with more flags."""
         return dataclasses.replace(self, extra=(*self.extra, *shlex.split(words)), **changes)
 
     def with_samples(self) -> Self:
@@ -103,7 +123,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run left."""
+    """The result of a run."""
 
     status: int
     stdout: str
@@ -116,17 +136,17 @@ class Outcome:
         return self.output_dir / "lora.safetensors"
 
     def steps(self) -> list[Line]:
-        """The lines of steps that are done; a phase's first line, and micro-steps, have no loss."""
+        """The lines of completed steps. A phase's first line and the lines of micro-steps have no loss."""
         return [line for line in self.lines if line["phase"] == "training" and "loss" in line]
 
     def phases(self) -> list[str]:
-        """The phases in their order, repetitions left out."""
+        """The phases in order, without repetitions."""
         phases = [line["phase"] for line in self.lines]
         return [phase for index, phase in enumerate(phases) if index == 0 or phases[index - 1] != phase]
 
 
 class RunningTrainer:
-    """A trainer that is running. Its metrics file is a pipe, which a thread of the test reads."""
+    """A running trainer. Its metrics file is a pipe, which a thread of the test reads."""
 
     def __init__(self, settings: Settings, command: tuple[str, ...] = ()) -> None:
         settings.folder.mkdir(exist_ok=True)
@@ -135,7 +155,7 @@ class RunningTrainer:
         self._news: queue.Queue[Line | None] = queue.Queue()
         pipe = settings.folder / f"{settings.output}.metrics"
         os.mkfifo(pipe)
-        # Opened for both directions, so that the trainer's open() never waits.
+        # Opened for reading and writing, so that the trainer's open() never waits.
         descriptor = os.open(pipe, os.O_RDWR)
         self._reader = threading.Thread(target=self._read, args=(os.fdopen(descriptor, "rb"),), daemon=True)
         self._reader.start()
@@ -160,20 +180,29 @@ class RunningTrainer:
                 self._news.put(json.loads(raw))
 
     def wait_for(self, condition: Callable[[Line], bool]) -> Line:
-        """The first new line of progress that fulfils the condition."""
+        """The first new line of progress that meets the condition."""
         while True:
-            line = self._news.get(timeout=DEADLINE_SECONDS)
-            assert line is not None
+            line = until(self._next_line, what="the trainer to report progress")
             self.lines.append(line)
             if condition(line):
                 return line
 
+    def _next_line(self) -> Line | None:
+        """AssertionError if the trainer has ended and reported no more."""
+        ended = self.process.poll() is not None
+        try:
+            return self._news.get(timeout=30.0 if ended else 1.0)  # what it wrote last may still be on its way
+        except queue.Empty:
+            said = self._log[1].read_text(encoding="utf-8", errors="replace")[-2000:]
+            assert not ended, f"the trainer has ended: {said}"
+            return None
+
     def signal_group(self, signum: signal.Signals) -> None:
-        """As systemd stops a scope: every process of the group at once."""
+        """Signals every process of the group at once, as systemd does when it stops a scope."""
         os.killpg(self.process.pid, signum)
 
     def finish(self) -> Outcome:
-        """Waits for the end and collects what the run left."""
+        """Waits for the end and collects the results."""
         status = self.process.wait(timeout=DEADLINE_SECONDS)
         with self._pipe.open("wb") as end:
             end.write(b"end\n")
@@ -189,14 +218,14 @@ class RunningTrainer:
 
 @contextlib.contextmanager
 def running(settings: Settings, command: tuple[str, ...] = ()) -> Iterator[RunningTrainer]:
-    """A running trainer, which does not outlive the test."""
+    """A running trainer, which is killed if it still runs when the test ends."""
     trainer = RunningTrainer(settings, command)
     try:
         yield trainer
     finally:
         if trainer.process.poll() is None:
             trainer.signal_group(signal.SIGKILL)
-            trainer.process.wait()
+            trainer.process.wait(timeout=DEADLINE_SECONDS)
 
 
 def train(settings: Settings, *, status: int = 0) -> Outcome:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What processes tell each other, without a training: each writes FOLDER/RANK.json. test_processes.py starts it."""
+"""Exercises the communication between processes, without a training: each process writes what it got to
+FOLDER/RANK.json. test_processes.py starts it."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from tests.harness.waiting import until
 
 
 def gradients(together: Processes) -> dict[str, object]:
-    """Of four parameters: both processes have a gradient, the first one, none, the second one."""
+    """Adds up the gradients of four parameters, which both processes, the first, neither and the second have."""
     shapes = ((3,), (2, 2), (1,), (5,))
     parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
     for index in (0, 3) if together.rank else (0, 1):
@@ -32,7 +33,7 @@ def gradients(together: Processes) -> dict[str, object]:
 
 
 def stops(together: Processes) -> list[tuple[bool, int]]:
-    """Nobody was asked to stop; then the second process was."""
+    """Agrees on stopping twice: before any process was asked to stop, and after the second one was."""
     stop = StopRequest()
     found = [(together.agree_to_stop(stop), stop.signum)]
     if together.rank == 1:
@@ -43,7 +44,7 @@ def stops(together: Processes) -> list[tuple[bool, int]]:
 
 def main(folder: Path) -> None:
     own = world.of_environment(os.environ)
-    processes.BUCKET_BYTES = 16  # so that there are several
+    processes.BUCKET_BYTES = 16  # so that there are several buckets
     together = Processes(processes.start_accelerator(own, mixed_precision="no"))
     mark, waiting = folder / "mark", folder / "waiting"
     if own.rank == 1:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs `PYTHON PROGRAM FLAGS...` and tells at its end whether it still holds groups of processes. test_processes.py
-starts it."""
+"""Runs `PYTHON PROGRAM FLAGS...` and reports at exit whether it holds process groups. test_processes.py starts it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is reckoned with for a block is, to the byte, what autograd saves of a real one."""
+"""The bytes estimated for a block are exactly the bytes that autograd saves for a real one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from library import activations
 from library.activations import Batch
-from library.flux_model import Flux, FluxConfig
+from library.flux_config import FluxConfig
+from library.flux_model import Flux
 from library.lora import LoRANetwork
 from tests.trainer.memory_tracker import layer_norm_of_a_gpu, saved_by_autograd, storage_bytes
 
@@ -48,7 +49,7 @@ def test_a_block_keeps_what_is_counted(kind: str, shape: tuple[int, ...], autoca
 
     tokens = text + picture
     vector = torch.randn(batch, hidden, dtype=dtype, requires_grad=True)
-    # The same for all blocks: not this one's.
+    # All blocks share these, so they are not counted for this one.
     shared = [vector, torch.randn(tokens, head // 2), torch.randn(tokens, head // 2)]
     block = flux.double_blocks[0] if kind == "double" else flux.single_blocks[0]
     streams = [stream(picture), stream(text)] if kind == "double" else [stream(tokens)]

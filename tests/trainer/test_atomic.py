@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States are never half: a process is killed before each of its system calls in turn, and what it leaves is read."""
+"""States are never incomplete: a process is killed before each system call in turn, and the result is read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from library import atomic
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.trainer.running import ROOT
 
-# Kills itself before the n-th call that changes the disk; exits 0 when there are fewer.
+# Kills itself before the n-th call that changes the disk; exits with 0 if there are fewer.
 WRITER = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
@@ -55,9 +56,9 @@ def content(path: Path) -> set[str]:
 
 
 def run_until(call: int, verb: str, path: Path) -> int:
-    """Runs the program until its n-th call; the exit status, 0 if it came to its end."""
+    """Runs the program, which kills itself before its n-th call. Returns its exit status: 0 if it reached its end."""
     arguments = [sys.executable, "-c", WRITER, str(ROOT / "sd-scripts"), str(path), str(call), verb]
-    return subprocess.run(arguments, check=False).returncode
+    return subprocess.run(arguments, check=False, timeout=DEADLINE_SECONDS).returncode
 
 
 def test_a_kill_before_any_call_leaves_a_whole_state(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_kill_before_any_call_leaves_a_whole_state(tmp_path: Path) -> None:
         status = run_until(call, "write", path)
         (found,) = content(path)
         seen.add(found)
-        # The next writer is not disturbed by what was left.
+        # What was left does not disturb the next writer.
         write(path, "next")
         assert content(path) == {"next"}
         assert [entry.name for entry in path.parent.iterdir()] == ["X-state"]
@@ -83,7 +84,7 @@ def test_a_kill_before_any_call_leaves_a_whole_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut_short", [False, True])
 def test_a_kill_while_a_state_is_removed_leaves_it_whole_or_gone(cut_short: bool, tmp_path: Path) -> None:
-    """`cut_short`: only `X-state.old` is there."""
+    """`cut_short`: only `X-state.old` exists."""
     seen = set()
     for call in range(1, 100):
         path = tmp_path / str(call) / "X-state"

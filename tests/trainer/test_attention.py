@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernel computes the attention, by card, type and --deterministic; and that it is the one that does."""
+"""Which kernel computes the attention, by GPU, number type and --deterministic, and that PyTorch really runs it."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_what_cannot_be_used_says_why() -> None:
 
 
 def kernels_used(name: str, *, deterministic: bool = False) -> set[str]:
-    """What PyTorch runs for one attention on the CPU, which has flash and math."""
+    """The operations that PyTorch runs for one attention on the CPU, which supports flash and math."""
     q = torch.randn(1, 2, 8, 16)
-    # acc_events: torch 2.11 warns where it is not said that events are kept.
+    # acc_events: torch 2.11 warns unless it is told to keep events.
     profiler = torch.profiler.profile(acc_events=True)
     with attention.using(name, deterministic=deterministic), profiler as profile:
         functional.scaled_dot_product_attention(q, q, q)
@@ -70,7 +70,7 @@ def test_the_kernel_is_used() -> None:
     assert flash in kernels_used("flash", deterministic=True)
     assert flash not in kernels_used("math")
     assert math in kernels_used("math")
-    assert math in kernels_used("efficient")  # which the CPU has not got: the one behind it serves
+    assert math in kernels_used("efficient")  # the CPU does not have it, so the next kernel in the list is used
     assert flash in kernels_used("sdpa"), "it is as it was before"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trainer in a Python that has torch, transformers and accelerate, but no package that it can do without.
+"""The trainer in a Python with torch, transformers and accelerate, but without any package that it can do without.
 
-The GPU bench's machine is such a one (issue 5, item 6). The packages are really not there: the program sees a folder
-of links to all that this Python has but them.
+The GPU bench's machine is like that (issue 5, item 6). The packages are really missing: the program sees a folder of
+links to all other packages of this Python.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.trainer.running import PROGRAM, Settings, train
 
 ABSENT = (
@@ -26,7 +27,7 @@ CACHED = "--network_train_unet_only --cache_latents_to_disk --cache_text_encoder
 
 
 class BarePython:
-    """Starts this Python with its packages but `ABSENT`."""
+    """Starts this Python with all of its packages except `ABSENT`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -39,7 +40,12 @@ class BarePython:
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         environ = {**os.environ, "PYTHONPATH": str(self._packages)}
         return subprocess.run(
-            [sys.executable, "-S", *arguments], capture_output=True, text=True, check=False, env=environ
+            [sys.executable, "-S", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environ,
+            timeout=DEADLINE_SECONDS,
         )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Block swap changes no bit: the hooks are the real ones, and copies come as early and as late as they ever can.
+"""Block swap changes no bit. The hooks are the real ones; copies happen as early or as late as they ever can.
 
-On a GPU a copy happens some time between `start` and `wait`. The two ends of that time are tried here.
+On a GPU a copy happens at some time between `start` and `wait`. The tests try both ends of that interval.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from library import block_swap, fp8
 from library.block_swap import AtOnce, Copier
-from library.flux_model import Flux, FluxConfig
+from library.flux_config import FluxConfig
+from library.flux_model import Flux
 from library.lora import LoRANetwork
 from library.network_settings import read
 from tests.trainer.test_flux_model import inputs
@@ -36,7 +37,7 @@ BLOCKS = CONFIG.double_blocks + CONFIG.single_blocks
 
 
 class Late(AtOnce):
-    """Copies when the copy is waited for, and not before."""
+    """Copies only when a copy is waited for."""
 
     def __init__(self) -> None:
         self._asked: list[tuple[Tensor, Tensor] | None] = []
@@ -57,7 +58,7 @@ COPIERS: list[type[AtOnce]] = [AtOnce, Late]
 
 
 def base(prepare: Callable[[Flux], object] = lambda flux: flux) -> Flux:
-    """A frozen Flux of 4 + 6 blocks with random weights, in which no block is like another."""
+    """A frozen Flux of 4 + 6 blocks with random weights, all different."""
     torch.manual_seed(7)
     flux = Flux(CONFIG).requires_grad_(False).eval()
     prepare(flux)
@@ -65,7 +66,7 @@ def base(prepare: Callable[[Flux], object] = lambda flux: flux) -> Flux:
 
 
 def swapped(flux: Flux, number: int, copier: Copier | None = None, *, checkpointed: int = BLOCKS) -> Flux:
-    """A copy of it of which blocks take turns."""
+    """A copy of `flux` with `number` as --blocks_to_swap."""
     flux = copy.deepcopy(flux)
     flux.checkpointed_blocks = checkpointed
     block_swap.install(flux, blocks_to_swap=number, device=CPU, copier=copier)
@@ -73,7 +74,7 @@ def swapped(flux: Flux, number: int, copier: Copier | None = None, *, checkpoint
 
 
 def lora(flux: Flux, settings: str = "") -> LoRANetwork:
-    """A LoRA that already has an effect, the same each time."""
+    """A LoRA with random up matrices, so that it has an effect; the same each time."""
     pairs = [tuple(word.split("=", 1)) for word in settings.split()]
     network = LoRANetwork(transformer=flux, clip=None, rank=2, alpha=2, seed=0, settings=read(pairs))  # type: ignore[arg-type]
     drawn = torch.Generator().manual_seed(3)
@@ -89,7 +90,7 @@ def velocity(flux: Flux, seed: int = 1) -> Tensor:
 
 
 def trained(flux: Flux, network: LoRANetwork, *, micro_steps: int = 2, steps: int = 2) -> list[Tensor]:
-    """Losses and gradients of steps with accumulation, and what a pass without gradients says in between."""
+    """Losses and gradients of steps with accumulation, each step followed by two predictions without gradients."""
     found = []
     for step in range(steps):
         network.zero_grad()
@@ -158,8 +159,8 @@ def test_a_pass_that_is_given_up_half_way_does_no_harm(on_pass: str, failing: in
 
 
 class FailingOnce(AtOnce):
-    """Its 16th copy fails half-way: four are made at the start, six forward, six backward. It is the last one, of the
-    block that the next pass begins with."""
+    """Fails half-way through its 16th copy. Four copies are made at the start, six in the forward pass and six in the
+    backward pass; the 16th is the last, of the block with which the next pass begins."""
 
     def __init__(self) -> None:
         self._copies = 0
@@ -181,7 +182,7 @@ def test_a_copy_that_failed_is_made_again() -> None:
 
 
 class Recording(AtOnce):
-    """Which block was about to compute when which one's weights were copied, by their indices."""
+    """Records each copy as (index of the block that was computing or -1, index of the copied block)."""
 
     def __init__(self, original: Flux) -> None:
         blocks = [*original.double_blocks, *original.single_blocks]
@@ -199,7 +200,7 @@ class Recording(AtOnce):
         return super().start(slot, source)
 
     def watch(self, flux: Flux) -> None:
-        """To be called before the hooks of the swap are there, so that its own run first."""
+        """Must be called before the swap installs its hooks, so that these hooks run first."""
         for index, block in enumerate([*flux.double_blocks, *flux.single_blocks]):
 
             def computes(*_: object, index: int = index) -> None:
@@ -223,7 +224,7 @@ def recorded(number: int) -> tuple[Flux, Recording]:
 
 
 def test_the_next_block_is_copied_while_one_computes_and_nothing_is_copied_twice() -> None:
-    """Blocks 0, 1, 2 of the double ones take turns, and 4, 5, 7, 8 of the single ones."""
+    """The double blocks 0, 1 and 2 take turns, and the single blocks 4, 5, 7 and 8."""
     flux, recording = recorded(2)
     lora(flux)
     assert recording.take() == [(-1, 0), (-1, 1), (-1, 4), (-1, 5)]
@@ -232,7 +233,8 @@ def test_the_next_block_is_copied_while_one_computes_and_nothing_is_copied_twice
         assert recording.take() == [(1, 2), (5, 7), (7, 8), (7, 5), (5, 4), (1, 0)]
     with torch.no_grad():
         velocity(flux)
-        # After the last single block the first one comes again; 0 would be written over 2, which computes.
+        # While the last single block in turn computes, the first one is copied for the next pass. 0 is not copied
+        # while 2 computes, since it would overwrite 2.
         assert recording.take() == [(1, 2), (5, 7), (7, 8), (8, 4)]
         velocity(flux)
         assert recording.take() == [(0, 0), (1, 2), (4, 5), (5, 7), (7, 8), (8, 4)]
@@ -249,7 +251,7 @@ def test_a_step_copies_each_block_that_is_away_once_in_each_direction() -> None:
 
 
 def test_blocks_that_are_not_trained_are_foreseen_too() -> None:
-    """With train_blocks=single the double blocks have no backward pass: after the last one the first is next."""
+    """With train_blocks=single the double blocks have no backward pass: the first is next after the last."""
     flux, recording = recorded(4)
     lora(flux, "train_blocks=single")
     velocity(flux).square().mean().backward()
@@ -265,7 +267,7 @@ def tensors(module: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize("prepare", [to_fp8, lambda flux: flux], ids=["fp8", "full"])
 def test_two_slots_of_a_kind_are_all_that_is_on_the_device(prepare: Callable[[Flux], object]) -> None:
-    """4 + 6 blocks with 4 swapped: 2 double and 4 single ones fewer."""
+    """Of 4 + 6 blocks with 4 swapped, 2 double and 4 single ones fewer are on the device."""
     flux = swapped(base(prepare), 4)
     storages = [
         {tensor.untyped_storage().data_ptr() for block in blocks for tensor in tensors(block)}
@@ -284,7 +286,7 @@ def test_a_block_that_takes_turns_must_be_checkpointed() -> None:
 
 
 def test_autograd_refuses_a_slot_that_was_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even if checkpointing did nothing: never a wrong gradient."""
+    """Even if checkpointing failed to work, there would be an error and not a wrong gradient."""
     monkeypatch.setattr("library.flux_model.checkpoint", lambda block, *given, **_: block(*given))
     flux = swapped(base(), 4)
     lora(flux)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Caches are sd-scripts' npz files, and are made again whenever they are not what this run would make."""
+"""Caches are sd-scripts' npz files, and are made again whenever they differ from what this run would make."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def cached(models: Models, tmp_path: Path) -> Path:
 
 
 def missing(folder: Path, models: Models) -> tuple[list[str], list[str]]:
-    """Names of the pictures whose latents, and whose captions, have to be encoded again."""
+    """Names of the pictures whose latents have to be encoded again, and of those whose captions have to be."""
     pictures = find(folder).pictures
     latents = latent_cache(models).missing(pictures)
     texts = text_cache(models).missing(pictures)
@@ -105,7 +105,7 @@ def empty(folder: Path) -> None:
 
 
 def written_over(folder: Path) -> None:
-    """By a program that keeps the arrays it does not know, as sd-scripts does."""
+    """Rewrites caches as a program does that keeps arrays which it does not know, such as sd-scripts."""
     for path in folder.glob("1_*.npz"):
         with numpy.load(path) as archive:
             arrays = dict(archive)
@@ -154,7 +154,7 @@ def test_latents_of_two_sizes_share_a_file(cached: Path, models: Models) -> None
 
 
 def sd_scripts_wrote(folder: Path, *, newer: bool) -> None:
-    """The same arrays without our seals; a time apart, either way."""
+    """Rewrites the caches without our seals, one second newer or older than their sources."""
     for path in folder.glob("*.npz"):
         with numpy.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files if not name.startswith("fluxgym")}
@@ -182,7 +182,7 @@ def touch(path: Path) -> None:
 
 
 def test_a_cache_of_sd_scripts_that_holds_something_else_does_not_count(cached: Path, models: Models) -> None:
-    """Another T5 length, a caption that we put something before, a photo that it did not turn."""
+    """Made with another T5 length, a caption without this run's prefix, or from a photo that was not rotated."""
     sd_scripts_wrote(cached, newer=True)
     pictures = find(cached).pictures
     assert len(text_cache(models, t5_length=5).missing(pictures)) == 2

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks compiled by inductor with the real C++ compiler: gradients, a training with what it tells of its speed, and
-a stop that meets the compiler at work. One cache serves all, so that a graph is compiled once."""
+"""Blocks compiled by inductor with the real C++ compiler: gradients, a training that reports its speed, and a stop
+during compilation. All tests share one cache, so that each graph is compiled once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,37 +14,25 @@ import torch
 
 from library import compilation
 from library.compilation import Compilation
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
+from tests.trainer.compiler import Compiler
 from tests.trainer.running import Outcome, RunningTrainer, Settings, running
 from tests.trainer.test_compilation import choice_in, flux, gradients
 from tests.trainer.test_signals import assert_nothing_half, states_of
 
-# Of a real compiler on a machine that does other things too.
-DEADLINE_SECONDS = 600
-# The size of the first batch of 64 and 128 px with seed 1.
+# The size of the first batch with seed 1, of 64 and 128 px.
 FIRST_SIDE = 128
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a compiler that tells when it begins."""
-    made = tmp_path_factory.mktemp("inductor")
-    compiler = made / "g++"
-    compiler.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) echo >> "{made}/begun" ;; esac\nexec /usr/bin/g++ "$@"\n')
-    compiler.chmod(0o755)
-    return made
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inductor")
 
 
 @pytest.fixture(autouse=True)
-def own_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "cache"))
-    monkeypatch.setenv("CXX", str(folder / "g++"))
-
-
-def times_compiled(folder: Path) -> int:
-    begun = folder / "begun"
-    return begun.read_text().count("\n") if begun.exists() else 0
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
 
 
 def nobody_is_left(trainer: RunningTrainer) -> bool:
@@ -54,24 +43,21 @@ def nobody_is_left(trainer: RunningTrainer) -> bool:
     return False
 
 
-def stop_while_it_compiles(settings: Settings, folder: Path, *, after: int) -> Outcome:
-    """SIGTERM to the whole group when, with `after` steps done, a compiler has begun; all its processes end."""
+def stop_while_it_compiles(settings: Settings, compiler: Compiler, *, after: int) -> Outcome:
+    """Sends SIGTERM to the whole group when the run, with `after` steps done, has begun to compile a kernel. Waits
+    until all its processes have ended."""
     with running(settings) as trainer:
         trainer.wait_for(lambda line: line["phase"] == "training" and line["step"] >= after)
-        before = times_compiled(folder)
-        until(
-            lambda: times_compiled(folder) > before or trainer.process.poll() is not None,
-            what="a compiler",
-            deadline_seconds=DEADLINE_SECONDS,
-        )
+        before = compiler.kernels()
+        until(lambda: compiler.kernels() > before or trainer.process.poll() is not None, what="a compiler")
         trainer.signal_group(signal.SIGTERM)
         trainer.process.wait(timeout=DEADLINE_SECONDS)
-        until(lambda: nobody_is_left(trainer), what="the end of the group", deadline_seconds=DEADLINE_SECONDS)
+        until(lambda: nobody_is_left(trainer), what="the end of the group")
         return trainer.finish()
 
 
 def assert_stopped_exactly(outcome: Outcome) -> int:
-    """A state of the steps that were done, and nothing else. How many those are."""
+    """Asserts that the run left a state of its completed steps and nothing else. Returns their number."""
     assert outcome.status == 143, outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert "not compiled" not in outcome.stderr
@@ -81,13 +67,13 @@ def assert_stopped_exactly(outcome: Outcome) -> int:
     return trained
 
 
-def test_a_stop_while_the_first_step_compiles_leaves_at_once(settings: Settings, folder: Path) -> None:
-    outcome = stop_while_it_compiles(settings.plus("--compile"), folder, after=0)
+def test_a_stop_while_the_first_step_compiles_leaves_at_once(settings: Settings, compiler: Compiler) -> None:
+    outcome = stop_while_it_compiles(settings.plus("--compile"), compiler, after=0)
     assert assert_stopped_exactly(outcome) <= 1
 
 
 def at_sizes(settings: Settings, *sides: int) -> Settings:
-    """Each picture at each of these sizes, compiled."""
+    """Each picture at each of these sizes, with compiled blocks."""
     datasets = "".join(
         f"[[datasets]]\nresolution = {side}\n[[datasets.subsets]]\nimage_dir = '{settings.pictures}'\n"
         for side in sides
@@ -96,29 +82,31 @@ def at_sizes(settings: Settings, *sides: int) -> Settings:
     return settings.plus("--compile --gradient_checkpointing --seed 1")
 
 
-def test_a_training_with_inductor_tells_its_speed(settings: Settings, folder: Path) -> None:
+def test_a_training_with_inductor_tells_its_speed(settings: Settings, compiler: Compiler) -> None:
+    before = compiler.kernels()
     with running(at_sizes(settings, FIRST_SIDE)) as trainer:
         trainer.process.wait(timeout=DEADLINE_SECONDS)
         outcome = trainer.finish()
     assert outcome.status == 0, outcome.stderr
     assert "not compiled" not in outcome.stderr
-    assert times_compiled(folder) > 0
+    assert compiler.kernels() > before
+    assert list(Path(tempfile.gettempdir()).iterdir()) == [], "compiled headers, which anybody could have put there"
     assert choice_in(outcome.output_dir / "lora-000001-state") == "inductor"
-    assert outcome.stdout.count("speed: ") == 2  # no step of the first epoch counts
+    assert outcome.stdout.count("speed: ") == 2  # steps of the first epoch do not count
     last = outcome.steps()[-1]
     assert last["imagesPerSecond"] > 0
     assert last["peakMemoryBytes"] > 100e6
     assert "mfu" not in last  # a CPU's peak is not known
 
 
-def test_a_stop_while_a_later_size_compiles_keeps_the_steps_before(settings: Settings, folder: Path) -> None:
-    """Two sizes, the first of which the training before has compiled."""
-    outcome = stop_while_it_compiles(at_sizes(settings, 64, FIRST_SIDE), folder, after=1)
+def test_a_stop_while_a_later_size_compiles_keeps_the_steps_before(settings: Settings, compiler: Compiler) -> None:
+    """There are two sizes, the first of which the test before has compiled."""
+    outcome = stop_while_it_compiles(at_sizes(settings, 64, FIRST_SIDE), compiler, after=1)
     assert assert_stopped_exactly(outcome) >= 1
 
 
 def test_gradients_of_inductor_are_those_of_the_plain_blocks() -> None:
-    """Within 2e-6 of the greatest, with and without checkpointing, which share their graphs."""
+    """Within 2e-6 of the largest gradient, with and without checkpointing, which share their graphs."""
     torch._dynamo.reset()
     transformer, network = flux(double=1, single=1)
     plain = gradients(transformer, network, height=4, width=4)

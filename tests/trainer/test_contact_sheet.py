@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contact sheet: each cell shows its own sample, and whatever lies in the folder there is a sheet."""
+"""The contact sheet: each cell shows its own sample, and a sheet is made whatever else the folder contains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def update(folder: Path, *, step: int = 7, prompts: list[str] = PROMPTS) -> Imag
 
 
 def colours(sheet: Image.Image, *, columns: int) -> list[list[object]]:
-    """The pixel in the middle of each cell, or "empty" where a sentence stands."""
+    """The pixel in the middle of each cell, or "empty" where the cell has a sentence instead of a sample."""
     layout = Layout(rows=len(PROMPTS), columns=columns, side=contact_sheet.SMALLEST_SIDE)
     assert sheet.size == layout.size
     found = []

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""convert_lora.py, with diffusers and PEFT as judges: what they load has our LoRA's effect, and the reverse."""
+"""convert_lora.py against diffusers and PEFT: a converted LoRA has the same effect there as here, both ways."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,13 +23,14 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import convert_lora
-from library import atomic, loading, lora_writing, safetensors_file
-from library.flux_model import FluxConfig, read_config
+from library import atomic, loading, lora_writing, safetensors_file, safetensors_header
+from library.flux_config import FluxConfig, read_config
 from library.hashes import lora_hashes
 from library.lora import LoRANetwork, sizes_in
 from library.lora_reading import read
 from library.low_rank import LowRank
 from library.network_settings import NetworkSettings
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.trainer.running import ROOT, Models
 from tests.trainer.test_flux_model import ask_oracle, build_oracle, inputs
 
@@ -38,17 +40,18 @@ METADATA = {
     "modelspec.title": "mine",
     "ss_tag_frequency": '{"ü": 1}',
 }
-# Of the outputs, which are about 1: what a LoRA has to change, and where two libraries' rounding may differ.
+# Relative to outputs of about 1: the least change that a LoRA must make, and the most that the rounding of two
+# libraries may differ by.
 EFFECT, ROUNDING = 5e-3, 1e-6
 IDS = torch.tensor([[0, 5, 9, 3], [0, 1, 2, 3]])
 
 
 class Bench:
-    """The tiny model three times over: as we load it, as diffusers does, and its CLIP."""
+    """The tiny model as we load it and as diffusers loads it, and a CLIP."""
 
     def __init__(self, models: Models) -> None:
         self.path = models.folder / "flux1-dev.safetensors"
-        self.config: FluxConfig = read_config(safetensors_file.read_shapes(self.path, ""))
+        self.config: FluxConfig = read_config(safetensors_header.read_shapes(self.path, ""))
         self.given = inputs(self.config)
 
     def ours(self) -> Any:
@@ -74,7 +77,7 @@ class Bench:
         return ask_oracle(oracle, self.config, self.given)
 
     def ask_ours(self, lora: Path) -> tuple[Tensor, Tensor]:
-        """What our model and CLIP give with a file in kohya's layout."""
+        """The outputs of our model and CLIP with a LoRA in kohya's layout."""
         ours, clip = self.ours(), self.clip()
         tensors = load_file(lora)
         network = LoRANetwork(transformer=ours, clip=clip, rank=1, alpha=1, seed=0, sizes=sizes_in(tensors))
@@ -88,7 +91,7 @@ def bench(models: Models) -> Bench:
 
 
 def write_trained(path: Path, bench: Bench, *, alpha: float, dtype: torch.dtype) -> Path:
-    """A file in kohya's layout as the trainer writes it, in which no number is zero: with CLIP-L, and with the layers
+    """Writes a file in kohya's layout as the trainer does, with no zero matrix, with CLIP-L, and with the layers
     before the blocks at other ranks."""
     settings = NetworkSettings(in_ranks=(2, 3, 2, 2, 2), part_ranks={"img_attn_dim": 6})
     network = LoRANetwork(transformer=bench.ours(), clip=bench.clip(), rank=4, alpha=alpha, seed=0, settings=settings)
@@ -103,7 +106,7 @@ def write_trained(path: Path, bench: Bench, *, alpha: float, dtype: torch.dtype)
 
 
 def place(layout: str, folder: Path) -> Path:
-    """Where a verb writes: PEFT's layout is a folder."""
+    """Where a verb writes to: PEFT's layout is a folder."""
     return folder / ("there" if layout == "to-peft" else "there.safetensors")
 
 
@@ -117,7 +120,7 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 def assert_files_equal(one: Path, other: Path) -> None:
-    """Tensors bit for bit, types and metadata included."""
+    """Compares tensors bit for bit, their types, and the metadata."""
     first, second = load_file(one), load_file(other)
     assert first.keys() == second.keys()
     assert all(first[key].dtype == second[key].dtype and torch.equal(first[key], second[key]) for key in first)
@@ -130,7 +133,7 @@ def assert_files_equal(one: Path, other: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", ["to-diffusers", "to-peft"])
 def test_there_and_back_is_the_same_file(layout: str, dtype: torch.dtype, bench: Bench, tmp_path: Path) -> None:
-    """Ranks 2, 4 with alpha 2: a scale of 1 and 1/2. Rank 3 and 6: scales that no binary number is."""
+    """With alpha 2, ranks 2 and 4 scale by 1 and 1/2; ranks 3 and 6 scale by numbers that are not exact in binary."""
     lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=dtype)
     there = place(layout, tmp_path)
     run(layout, lora, there)
@@ -240,7 +243,7 @@ def save_as_peft(adapted: Any, folder: Path) -> Path:
 
 
 def save_as_diffusers(adapted: Any, folder: Path) -> Path:
-    """As its training scripts do: `transformer.` before the names, and the LoraConfig in the metadata."""
+    """Saves as diffusers' training scripts do: names begin with `transformer.`; the LoraConfig is in the metadata."""
     config = adapted.peft_config["default"].to_dict()
     config["target_modules"] = sorted(config["target_modules"])
     FluxPipeline.save_lora_weights(
@@ -275,7 +278,7 @@ def test_a_lora_trained_by_peft_has_its_effect_here(
 
 @torch.no_grad()
 def test_the_last_modulation_is_swapped(bench: Bench, tmp_path: Path) -> None:
-    """The trainer has no such layer, so its weight is added by hand."""
+    """The trainer does not train this layer, so the test adds the LoRA to the layer's weight itself."""
     torch.manual_seed(0)
     adapted = get_peft_model(bench.oracle(), LoraConfig(r=2, lora_alpha=2, target_modules=["norm_out.linear"]))
     nn.init.normal_(adapted.base_model.model.norm_out.linear.lora_B["default"].weight, std=0.3)
@@ -341,6 +344,93 @@ def test_inspect_shows_people_what_tells(bench: Bench, tmp_path: Path, capsys: p
     ]
 
 
+# ---- layouts of other programs ------------------------------------------------------------------------------------
+
+
+def as_bfl(key: str) -> str:
+    """Renames a key as ComfyUI and ai-toolkit write it: the published model's names, kohya's with dots."""
+    name, _, side = key.partition(".")
+    for published in BFL_NAMES:
+        if published.replace(".", "_") == name.removeprefix("lora_unet_"):
+            name = f"diffusion_model.{published}"
+    name = re.sub(
+        r"lora_te1_text_model_encoder_layers_(\d+)_(self_attn|mlp)_(\w+)",
+        r"text_encoders.clip_l.transformer.text_model.encoder.layers.\1.\2.\3",
+        name,
+    )
+    return f"{name}.{side}".replace("lora_down", "lora_A").replace("lora_up", "lora_B")
+
+
+def as_onetrainer(key: str) -> str:
+    """Renames a key as OneTrainer writes it: diffusers' names with underscores, and kohya's for CLIP-L."""
+    name, _, side = key.rpartition(".lora_")
+    if name.startswith("text_encoder."):
+        name = name.replace("text_encoder.", "lora_te1_", 1).replace(".", "_")
+    else:
+        name = "lora_" + name.replace(".", "_")
+    return f"{name}.lora_{side}".replace("lora_A", "lora_down").replace("lora_B", "lora_up")
+
+
+BFL_NAMES = [
+    *(
+        f"double_blocks.0.{side}_{part}"
+        for side in ("img", "txt")
+        for part in (
+            "mod.lin",
+            "attn.qkv",
+            "attn.proj",
+            "mlp.0",
+            "mlp.2",
+        )
+    ),
+    *(f"single_blocks.0.{part}" for part in ("modulation.lin", "linear1", "linear2")),
+    *("img_in", "txt_in", "time_in.in_layer", "time_in.out_layer", "vector_in.in_layer", "vector_in.out_layer"),
+    *("guidance_in.in_layer", "guidance_in.out_layer", "final_layer.linear", "final_layer.adaLN_modulation.1"),
+]
+
+
+@pytest.mark.parametrize("layout", ["bfl", "onetrainer"])
+def test_loras_of_other_programs_become_kohyas(
+    layout: str, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prefixes alone do not tell layouts apart: BFL's was once taken for diffusers', and OneTrainer's for kohya's."""
+    kohya, theirs = tmp_path / "kohya.safetensors", tmp_path / "theirs.safetensors"
+    write_trained(kohya, bench, alpha=4, dtype=torch.float32)
+    if layout == "bfl":
+        tensors = {as_bfl(key): tensor for key, tensor in load_file(kohya).items()}
+    else:
+        run("to-diffusers", kohya, tmp_path / "diffusers.safetensors")
+        tensors = {
+            as_onetrainer(key): tensor for key, tensor in load_file(tmp_path / "diffusers.safetensors").items()
+        }
+    assert len(tensors) == len(set(tensors))
+    save_file(tensors, theirs, {"modelspec.title": "theirs"})
+
+    capsys.readouterr()
+    run("inspect", theirs)
+    assert f"layout   {layout}" in capsys.readouterr().out.splitlines()
+    run("to-kohya", theirs, tmp_path / "back.safetensors")
+    run("to-diffusers", theirs, tmp_path / "there.safetensors")
+    for file in ("back", "there"):
+        for name, layer in read(tmp_path / f"{file}.safetensors").layers.items():
+            original = (read(kohya) if file == "back" else read(place_in_diffusers(kohya, tmp_path))).layers[name]
+            assert torch.allclose(product(layer), product(original), atol=1e-6), name
+    assert read(tmp_path / "back.safetensors").layers.keys() == read(kohya).layers.keys()
+    assert metadata_of(tmp_path / "back.safetensors")["modelspec.title"] == "theirs"
+
+
+def place_in_diffusers(kohya: Path, folder: Path) -> Path:
+    there = folder / "expected.safetensors"
+    run("to-diffusers", kohya, there, "--force")
+    return there
+
+
+def test_diffusers_names_behind_comfyuis_prefix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file(pair("diffusion_model.transformer_blocks.0.attn.to_q", ab=True), tmp_path / "in.safetensors")
+    run("inspect", tmp_path / "in.safetensors")
+    assert "layout   diffusers" in capsys.readouterr().out.splitlines()
+
+
 # ---- bad input -----------------------------------------------------------------------------------------------------
 
 
@@ -355,7 +445,16 @@ BAD = {
             pair("lora_te3_encoder_block_0_layer_0_SelfAttention_q"),
             "lora_te3_encoder_block_0.* is not a layer of Flux",
         ),
-        (pair("lora_unet_down_blocks_0_attn"), "lora_unet_down_blocks_0_attn is not a layer of Flux"),
+        (
+            pair("lora_unet_img_in") | pair("lora_te3_encoder_block_0_layer_0_SelfAttention_q"),
+            "lora_te3_encoder_block_0.* is not a layer of Flux",
+        ),
+        (pair("lora_unet_down_blocks_0_attn"), r"in\.safetensors is a LoRA of Stable Diffusion 1.5 or SDXL"),
+        (
+            pair("lora_unet_input_blocks_1_1_proj_in") | pair("lora_te1_text_model_encoder_layers_0_mlp_fc1"),
+            r"in\.safetensors is a LoRA of SDXL; this program knows those of Flux",
+        ),
+        (pair("diffusion_model.joint_blocks.0.x_block.attn.qkv", ab=True), "is a LoRA of Stable Diffusion 3"),
         (
             pair("lora_unet_double_blocks_0_img_attn_qkv"),
             "qkv cannot be split: it has 8 outputs, and 3 members have 24",
@@ -367,13 +466,21 @@ BAD = {
         ({"double_blocks.0.img_attn.proj.weight": torch.ones(1)}, "is not part of a LoRA of linear layers"),
         ({"lora_unet_img_in.lora_down.weight": torch.ones(2, 8)}, "lora_unet_img_in has no up matrix"),
         (pair("lora_unet_img_in") | {"lora_unet_img_in.lora_up.weight": torch.ones(8, 3)}, r"an up of \(8, 3\)"),
-        ({key: value.int() for key, value in pair("lora_unet_img_in").items()}, "numbers of type torch.int32"),
+        (
+            {key: value.int() for key, value in pair("lora_unet_img_in").items()},
+            "holds its matrices in whole numbers",
+        ),
         (pair("lora_unet_img_in", rank=0), r"a down of \(0, 8\)"),
         ({}, "has no tensors"),
         (pair("transformer.x_embedder", ab=True), "has diffusers' layout already"),
     ],
     "to-kohya": [
-        (pair("unet.down_blocks.0.attn.to_q", ab=True), "is not a layer of Flux or CLIP-L that kohya's layout has"),
+        (pair("unet.down_blocks.0.attn.to_q", ab=True), "is a LoRA of Stable Diffusion 1.5 or SDXL"),
+        (
+            pair("transformer.x_embedder", ab=True) | pair("transformer.y_embedder", ab=True),
+            "y_embedder is not a layer of Flux or CLIP-L that kohya's layout has",
+        ),
+        (pair("blocks.0.attn", ab=True), r"in\.safetensors is not a LoRA of Flux: blocks\.0\.attn is not a layer"),
         (
             pair("transformer.transformer_blocks.0.attn.to_q", outputs=9, ab=True),
             "img_attn_qkv cannot be made: a member has 9 outputs instead of 8",
@@ -483,10 +590,17 @@ def test_a_full_disk_leaves_nothing(
 
 def test_it_is_a_program(tmp_path: Path) -> None:
     program = ROOT / "sd-scripts" / "convert_lora.py"
-    missing = subprocess.run([sys.executable, program, "inspect", tmp_path / "x"], capture_output=True, text=True)
+    missing = subprocess.run(
+        [sys.executable, program, "inspect", tmp_path / "x"], capture_output=True, text=True, timeout=DEADLINE_SECONDS
+    )
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr == f"error: LoRA: there is no file {tmp_path / 'x'}\n"
-    assert subprocess.run([sys.executable, program, "to-lycoris"], capture_output=True).returncode == 2
+    assert (
+        subprocess.run(
+            [sys.executable, program, "to-lycoris"], capture_output=True, timeout=DEADLINE_SECONDS
+        ).returncode
+        == 2
+    )
 
 
 def test_a_reader_that_has_enough_is_no_error(bench: Bench, tmp_path: Path) -> None:
@@ -494,13 +608,15 @@ def test_a_reader_that_has_enough_is_no_error(bench: Bench, tmp_path: Path) -> N
     reading, writing = os.pipe()
     os.close(reading)
     program = [sys.executable, str(ROOT / "sd-scripts/convert_lora.py"), "inspect", str(lora)]
-    ended = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    ended = subprocess.run(
+        program, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=DEADLINE_SECONDS
+    )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_the_commonest_rank_and_alpha_are_peft_defaults() -> None:
-    """`proj_out` is also the end of a block's name, and PEFT compares ends."""
+    """A block's layer has a name that ends in `proj_out` too, and PEFT compares the ends of names."""
     layers = {
         "proj_out": LowRank(down=torch.ones(2, 8), up=torch.ones(8, 2), alpha=1.5),
         "single_transformer_blocks.0.proj_out": LowRank(down=torch.ones(4, 8), up=torch.ones(8, 4), alpha=4.0),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings on data sets in which everything changes: several sizes, mirrored pictures, captions that are shuffled
-and dropped, masks, regularisation pictures. Interrupted ones end as the undisturbed one."""
+"""Trainings on datasets in which everything varies: several sizes, mirrored pictures, captions that are shuffled and
+dropped, masks, regularisation pictures. Interrupted trainings end like the undisturbed one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ caption_dropout_rate = 0.2
 
 @pytest.fixture
 def lively(settings: Settings, tmp_path: Path) -> Settings:
-    """Two epochs of 9 batches, each kind of picture among them."""
+    """A training with 9 batches an epoch, with every kind of picture among them."""
     for path, size in zip(sorted(settings.pictures.glob("*.png")), SIZES, strict=False):
         picture = Image.open(path).resize(size).convert("RGBA")
         picture.putalpha(Image.linear_gradient("L").resize(size))
@@ -92,7 +92,7 @@ def test_any_interruption_ends_the_same(lively: Settings) -> None:
 
 
 def test_cold_warm_and_no_caches_train_the_same(lively: Settings) -> None:
-    """With captions that stay as they are, some of them dropped; T5's and CLIP's outputs are the same each time."""
+    """Captions do not vary, except that some are dropped, so the outputs of T5 and CLIP are the same each time."""
     path = lively.folder / "dataset.toml"
     path.write_text(path.read_text().replace(CHANGING, "caption_dropout_rate = 0.3\n"))
     base = lively.plus("--network_train_unet_only --max_train_epochs 1")
@@ -104,7 +104,7 @@ def test_cold_warm_and_no_caches_train_the_same(lively: Settings) -> None:
     assert_equal(cold, warm)
     with numpy.load(lively.pictures / "2_0060x0130_flux.npz") as archive:
         names = {name for name in archive.files if not name.startswith("fluxgym")}
-    # 32x96 of the first data set (mirrored and masked too), 64x128 of the second.
+    # 32x96 for the first dataset (mirrored and masked too), 64x128 for the second.
     kinds = {"latents", "original_size", "crop_ltrb"}
     assert names == {f"{kind}_12x4" for kind in kinds | {"latents_flipped", "alpha_mask"}} | {
         f"{kind}_16x8" for kind in kinds

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes, cuts and captions are those of sd-scripts: compared with what its own code gave (48d368f), recorded once in
-data/sd-scripts-datasets.json. Captions with the same draws, since both draw from Python's generator."""
+"""Sizes, crops and captions equal those that sd-scripts' own code gave (48d368f), recorded once in
+data/sd-scripts-datasets.json. Captions are drawn alike, since both programs draw from Python's generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from library import buckets, captions, dataset, dataset_config, images, preflight
+from library import buckets, captions, dataset, dataset_config, images, picture_size, preflight
 from library.arguments import parse
 from library.buckets import BucketRules, Size
 from library.captions import CaptionRules, Place
@@ -69,10 +69,10 @@ def test_a_photo_is_trained_the_way_people_see_it(tmp_path: Path) -> None:
     picture = Image.new("RGB", (80, 64), "red")
     picture.paste("blue", (0, 0, 40, 64))
     exif = picture.getexif()
-    exif[images.EXIF_ORIENTATION] = 6  # the camera stood on its right side
+    exif[picture_size.EXIF_ORIENTATION] = 6  # the camera was on its right side
     picture.save(tmp_path / "0.png", exif=exif)
-    size, rotation = images.read_size(tmp_path / "0.png")
-    assert (size, rotation, images.upright(size, rotation)) == (Size(80, 64), 6, Size(64, 80))
+    size, rotation = picture_size.read_size(tmp_path / "0.png")
+    assert (size, rotation, picture_size.upright(size, rotation)) == (Size(80, 64), 6, Size(64, 80))
     pixels, _ = images.load_pixels(tmp_path / "0.png", bucket=Size(32, 32), resized=Size(32, 40), interpolation=None)
     assert pixels[0, :, 0, 16].tolist() == [-1, -1, 1]
     assert pixels[0, :, 31, 16].tolist() == [1, -1, -1]
@@ -81,14 +81,14 @@ def test_a_photo_is_trained_the_way_people_see_it(tmp_path: Path) -> None:
 def test_a_rotation_that_there_is_not_turns_nothing(tmp_path: Path) -> None:
     picture = Image.new("RGB", (80, 64))
     exif = picture.getexif()
-    exif[images.EXIF_ORIENTATION] = 99
+    exif[picture_size.EXIF_ORIENTATION] = 99
     picture.save(tmp_path / "0.png", exif=exif)
-    size, rotation = images.read_size(tmp_path / "0.png")
-    assert images.upright(size, rotation) == Size(80, 64)
+    size, rotation = picture_size.read_size(tmp_path / "0.png")
+    assert picture_size.upright(size, rotation) == Size(80, 64)
 
 
 def test_grey_of_sixteen_bits_keeps_its_shades(tmp_path: Path) -> None:
-    """Pillow alone makes white of each shade above 255 of 65535."""
+    """Pillow's own conversion makes every shade above 255 of 65535 white."""
     shades = numpy.array([[0, 0x40FF], [0x80FF, 0xFFFF]], dtype=numpy.uint16)
     Image.fromarray(shades.repeat(16, axis=0).repeat(16, axis=1)).save(tmp_path / "0.png")
     pixels, opacity = images.load_pixels(
@@ -154,7 +154,7 @@ def test_regularisation_pictures_are_as_many_as_the_others(settings: Settings, t
 
 
 def long_name(pictures: Path) -> None:
-    """Written by a face cutter: the last four parts are numbers."""
+    """Some face croppers name pictures like this: the last four parts are numbers."""
     (pictures / "1.png").rename(pictures / "cat_1_10_20_30_40.png")
     (pictures / "1.txt").rename(pictures / "cat_1.txt")
 
@@ -163,18 +163,45 @@ def several_lines(pictures: Path) -> None:
     (pictures / "1.txt").write_text(" first \n\nsecond\n")
 
 
+def dos_lines(pictures: Path) -> None:
+    (pictures / "1.txt").write_bytes("\ufefffirst\r\n\r\nsecond\r\n".encode())
+
+
+def old_mac_lines(pictures: Path) -> None:
+    (pictures / "1.txt").write_bytes(b"first\r\rsecond\r")
+
+
+def other_separators(pictures: Path) -> None:
+    """Python's splitlines() would split at each of them. sd-scripts reads the file line by line, where none of them
+    ends a line."""
+    (pictures / "1.txt").write_text("a\x0cb\u2028c\x85d\n", encoding="utf-8")
+
+
+def hidden_files(pictures: Path) -> None:
+    """macOS leaves such files on disks of other systems."""
+    (pictures / "._1.png").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    (pictures / "._1.txt").write_bytes(b"\0\5\x16\7\xff")
+    (pictures / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+
+
 @pytest.mark.parametrize(
     ("change", "keys", "expected"),
     [
+        (hidden_files, "", "a lime square"),
         (long_name, "", "a lime square"),
         (several_lines, "", "first"),
         (several_lines, "enable_wildcard = true", "first\nsecond"),
+        (dos_lines, "", "first"),
+        (dos_lines, "enable_wildcard = true", "first\nsecond"),
+        (old_mac_lines, "enable_wildcard = true", "first\nsecond"),
+        (other_separators, "", "a\x0cb\u2028c\x85d"),
     ],
 )
 def test_captions_of_files(change: Callable[[Path], None], keys: str, expected: str, settings: Settings) -> None:
     change(settings.pictures)
     toml = f"[[datasets]]\nresolution = 64\ncaption_extension = '.txt'\n{keys}\n[[datasets.subsets]]\n"
     found = read(settings, toml + "image_dir = '{pictures}'\n")
+    assert len(found.pictures) == 3
     assert expected in [picture.caption for picture in found.pictures]
 
 
@@ -185,8 +212,21 @@ def test_captions_that_change_are_not_cached(settings: Settings) -> None:
         "--enable_wildcard",
         "--token_warmup_step 2",
     ):
-        with pytest.raises(TrainerError, match=r"captions that change .* cannot be cached"):
+        flag = words.split()[0]
+        sentence = (
+            f"{flag} makes captions change at each step, so they cannot be encoded once: leave it out, or leave "
+            "--cache_text_encoder_outputs out"
+        )
+        with pytest.raises(TrainerError, match=f"^{sentence}$") as refused:
             preflight.check(parse(settings.plus(f"{words} --cache_text_encoder_outputs").arguments()))
+        assert (refused.value.kind, refused.value.setting) == ("command_line", flag.removeprefix("--"))
+    both = "--shuffle_caption --enable_wildcard --cache_text_encoder_outputs --cache_text_encoder_outputs_to_disk"
+    with pytest.raises(TrainerError) as refused:
+        preflight.check(parse(settings.plus(both).arguments()))
+    assert str(refused.value) == (
+        "--shuffle_caption and --enable_wildcard make captions change at each step, so they cannot be encoded once: "
+        "leave them out, or leave --cache_text_encoder_outputs out and leave --cache_text_encoder_outputs_to_disk out"
+    )
     preflight.check(parse(settings.plus("--caption_dropout_rate 0.5 --cache_text_encoder_outputs").arguments()))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flag that hangs on purpose: it hangs where it says, its stack says so, and only once where it is told to."""
+"""--debug_hang: the trainer hangs where the flag says, its stack shows it, and with --debug_hang_once only once."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_it_hangs_where_it_says_and_only_once(settings: Settings, kind: str, pla
     hanging = settings.with_samples().plus(f"--debug_hang {kind}@{place} --debug_hang_once {once}")
     errors = settings.folder / "out.stderr"
     with running(hanging) as trainer:
-        until(lambda: once.exists() or trainer.process.poll() is not None, what="the hang", deadline_seconds=100)
+        until(lambda: once.exists() or trainer.process.poll() is not None, what="the hang")
 
         def shown() -> bool:
             trainer.process.send_signal(signal.SIGQUIT)
@@ -89,7 +89,7 @@ def test_it_hangs_where_it_says_and_only_once(settings: Settings, kind: str, pla
 def test_what_stopped_itself_goes_on_when_it_is_told(settings: Settings) -> None:
     with running(settings.plus("--debug_hang stop@training:5")) as trainer:
         about = psutil.Process(trainer.process.pid)
-        until(lambda: about.status() == psutil.STATUS_STOPPED, what="it to be stopped", deadline_seconds=100)
+        until(lambda: about.status() == psutil.STATUS_STOPPED, what="it to be stopped")
         trainer.process.send_signal(signal.SIGCONT)
         outcome: Outcome = trainer.finish()
     assert outcome.status == 0, outcome.stderr

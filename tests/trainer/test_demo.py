@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's material: with half of its epochs the prompts already give their colours, where the base gave grey."""
+"""The demo: after half of its epochs, prompts already give their colours, where the base model gave grey."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from pathlib import Path
 from PIL import Image
 
 from library import contact_sheet
+from tests.harness.waiting import BUILD_SECONDS
 from tests.trainer.running import ROOT, Settings, make_models, train
 
 DEMO = ROOT / "demo"
 SPEC = tomllib.loads((DEMO / "demo.toml").read_text(encoding="utf-8"))
-# Keys of the spec file -> flags of the trainer.
+# Keys of the spec file, and flags of the trainer.
 FLAGS = {"seed": "seed", "learning_rate": "learning_rate", "network_dim": "network_dim"}
 EPOCHS = SPEC["epochs"] // 2
-# Which of red, green and blue are strong in the middle of each prompt's sign.
+# For each colour that a prompt may name: whether red, green and blue are strong in the middle of the sign.
 STRONG = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0)}
 
 
 def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, DEMO / program, *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, DEMO / program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BUILD_SECONDS,
     )
 
 
 def colour_of(sheet: Image.Image, cell: contact_sheet.Box) -> tuple[int, ...]:
-    """The mean colour of a ring about the middle of one sample, where every sign has its colour."""
+    """The mean colour of a rectangle just below the middle of one sample, where every sign has its colour."""
     ring = (cell.left + 44, cell.top + 76, cell.left + 84, cell.top + 92)
     pixel = sheet.crop(ring).resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     assert isinstance(pixel, tuple)

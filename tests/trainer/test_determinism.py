@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What --deterministic settles for the process."""
+"""The settings that --deterministic makes for the process."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def test_algorithms_are_settled_and_no_memory_is_filled(deterministic: bool) -> 
     determinism.settle(deterministic=deterministic)
     assert torch.are_deterministic_algorithms_enabled() == deterministic
     assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
-    torch.full((100_000,), 7.0)  # leaves its memory to the next
+    torch.full((100_000,), 7.0)  # the next allocation reuses its memory
     assert not torch.empty(100_000).isnan().all()

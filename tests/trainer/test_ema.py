@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The moving average of the weights: diffusers' numbers, files beside the LoRAs, and an exact resume."""
+"""The moving average of the weights: it equals diffusers', is saved beside each LoRA, and resumes exactly."""
 
 from __future__ import annotations
 

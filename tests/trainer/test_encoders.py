@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text encoders and autoencoder filled from single files, against the libraries' own ways of loading them."""
+"""Text encoders and autoencoder loaded from single files, against the libraries' own ways of loading them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from library import autoencoder, text_encoders, tokenization
+from library import autoencoder_config, text_encoders, tokenization
 from library.autoencoder import Autoencoder
 from library.errors import TrainerError
-from library.safetensors_file import read_shapes
+from library.safetensors_header import read_shapes
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.trainer.running import Models
 from tiny.autoencoder import _shapes
 
@@ -43,7 +44,7 @@ def test_clip_equals_transformers(tmp_path: Path) -> None:
     oracle = CLIPTextModel(config).eval()
     path = tmp_path / "clip_l.safetensors"
     tensors = {f"text_model.{key}": value for key, value in oracle.state_dict().items()}
-    # The published file carries these too.
+    # The published file has these too.
     tensors["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     tensors["text_projection.weight"] = torch.zeros(128, 128)
     save_file(tensors, path)
@@ -85,7 +86,7 @@ def test_the_autoencoder_equals_diffusers_own_conversion(tmp_path: Path) -> None
     }
     path = tmp_path / "ae.safetensors"
     save_file(tensors, path)
-    config = autoencoder.read_config(read_shapes(path, "--ae"))
+    config = autoencoder_config.read_config(read_shapes(path, "--ae"))
     (tmp_path / "config").mkdir()
     config_file = tmp_path / "config" / "config.json"
     config_file.write_text(json.dumps({"_class_name": "AutoencoderKL", **config}))
@@ -124,7 +125,7 @@ def test_a_damaged_tokenizer_is_told(models: Models, tmp_path: Path) -> None:
 
 @pytest.fixture
 def published(models: Models, tmp_path: Path) -> Path:
-    """Tokenizers of which T5's is a sentencepiece model alone, as google/t5-v1_1-xxl is published."""
+    """Tokenizers in which T5's is only a sentencepiece model, as google/t5-v1_1-xxl is published."""
     shutil.copytree(models.folder / "tokenizers", tmp_path / "tokenizers")
     folder = tmp_path / "tokenizers" / "google_t5-v1_1-xxl"
     for old in folder.iterdir():
@@ -161,7 +162,12 @@ def test_the_packages_that_read_it_are_named_where_one_is_missing(published: Pat
         f"tokenization.load(cache_dir=None, models_dir=pathlib.Path({str(published)!r}), t5_length=16)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=SD_SCRIPTS, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=SD_SCRIPTS,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_SECONDS,
     )
     assert "spiece.model is read by the packages sentencepiece and protobuf, and one of them is not" in done.stderr
 
@@ -181,6 +187,6 @@ def test_tokenizers_pad_and_cut(models: Models) -> None:
     assert ids[:, -1].tolist() == [513, 513]
     t5_ids, mask = tokenizers.t5_ids(["a cat"])
     assert t5_ids.shape == mask.shape == (1, 16)
-    # A piece for each character, the space before the first word and the end token.
+    # A token for each character, one for the space before the first word, and the end token.
     assert int(mask.sum()) == len("_a_cat") + 1
     assert t5_ids[0, int(mask.sum()) - 1] == 1

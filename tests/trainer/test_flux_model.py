@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from library import loading
-from library.flux_model import Flux, FluxConfig, image_ids, pack, read_config, unpack
-from library.safetensors_file import load, read_shapes
+from library.flux_config import FluxConfig, read_config
+from library.flux_model import Flux, image_ids, pack, unpack
+from library.safetensors_file import load
+from library.safetensors_header import read_shapes
 from tests.trainer.full_size import DEV
 from tests.trainer.keymap import to_diffusers
 from tests.trainer.running import make_models
@@ -42,7 +44,7 @@ def build_oracle(tensors: dict[str, Tensor], config: FluxConfig) -> Any:
 
 
 def inputs(config: FluxConfig, height: int = 8, width: int = 6) -> tuple[Tensor, ...]:
-    """Latents' tokens, positions, text, pooled text, noise levels and guidance for a batch of two."""
+    """Tokens of latents, positions, text, pooled text, noise levels and guidance for a batch of two."""
     drawn = torch.Generator().manual_seed(1)
     return (
         pack(torch.randn(2, config.packed_channels // 4, height, width, generator=drawn)),
@@ -84,7 +86,7 @@ def test_outputs_are_those_of_diffusers(variant: tuple[str, ...], tmp_path: Path
 
 @pytest.mark.parametrize("checkpointed", [1, 2, 3, 4])
 def test_checkpointing_changes_no_gradient(checkpointed: int, tmp_path: Path) -> None:
-    """Of 2 + 2 blocks the first ones are computed twice, and no other."""
+    """Of 2 + 2 blocks, only the first `checkpointed` ones are computed twice."""
     path = make_models(tmp_path).folder / "flux1-dev.safetensors"
     config = read_config(read_shapes(path, ""))
     gradients, passes = [], []
@@ -106,7 +108,7 @@ def test_checkpointing_changes_no_gradient(checkpointed: int, tmp_path: Path) ->
 def test_inputs_of_checkpointed_blocks_alone_wait_on_the_host(
     checkpointed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A double block has 5 inputs, a single one 4. What waits there is a copy, as from a GPU."""
+    """A double block has 5 inputs, a single one 4. The tensors kept on the host are copies, as from a GPU."""
     kept: list[int] = []
 
     class OnHost(saved_tensors_hooks):
@@ -115,7 +117,7 @@ def test_inputs_of_checkpointed_blocks_alone_wait_on_the_host(
             super().__init__(self.pack, lambda tensor: tensor.clone())
 
         def pack(self, tensor: Tensor) -> Tensor:
-            kept.extend([tensor.nbytes] if tensor.nbytes else [])  # torch 2.11 keeps an empty one for each block too
+            kept.extend([tensor.nbytes] if tensor.nbytes else [])  # torch 2.11 also keeps an empty one for each block
             return tensor.clone()
 
     monkeypatch.setattr("library.flux_model.save_on_cpu", OnHost)
@@ -147,5 +149,5 @@ def test_the_config_of_flux1_dev_is_read_from_its_shapes() -> None:
 def test_pack_and_unpack_are_inverse() -> None:
     latents = torch.randn(2, 16, 6, 10)
     assert torch.equal(unpack(pack(latents), 6, 10), latents)
-    # One token is a 2x2 square of one place: channels first, then rows, then columns.
+    # A token is the 2x2 square at one place: channels first, then rows, then columns.
     assert torch.equal(pack(latents)[0, 1], latents[0, :, 0:2, 2:4].flatten())

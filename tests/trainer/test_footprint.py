@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is reckoned with for a training is what a step of the full-size FLUX.1 dev needs, tensor by tensor."""
+"""The memory estimated for a training is what a step of full-size FLUX.1 dev needs, counted tensor by tensor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from diffusers import AutoencoderKL
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from library import block_swap, footprint, fp8
-from library.flux_model import Flux, FluxConfig
+from library.flux_config import FluxConfig
+from library.flux_model import Flux
 from library.footprint import Tier
 from library.lora import LoRANetwork
 from tests.trainer.full_size import DEV, TEXT_TOKENS, inputs_of, load_random, training
@@ -19,12 +20,12 @@ from tests.trainer.memory_tracker import LiveBytes, layer_norm_of_a_gpu, storage
 
 __all__ = ["layer_norm_of_a_gpu"]
 
-# A LoRA, its gradient and nothing of an optimizer, whose step needs no more than the backward pass.
+# The LoRA and its gradient, without an optimizer, whose step needs no more memory than the backward pass.
 WITHOUT_MOMENTS = 2
 
 
 def peak_of_a_step(tier: Tier, *, pixels: int, batch: int, rank: int, micro_steps: int) -> int:
-    """Bytes of all tensors of FLUX.1 dev and its LoRA at the worst moment, as gradients add up."""
+    """The peak bytes of all tensors of FLUX.1 dev and its LoRA, over micro-steps whose gradients add up."""
     with torch.device("meta"):
         flux = Flux(DEV).bfloat16()
         if tier.base == "fp8":
@@ -56,10 +57,10 @@ def peak_of_a_step(tier: Tier, *, pixels: int, batch: int, rank: int, micro_step
     ("tier", "pixels", "batch", "rank", "micro_steps"),
     [
         pytest.param(Tier(), 1024, 1, 16, 1, id="all activations kept"),
-        # With a small LoRA nothing but what a block works with is between the two.
+        # With a small LoRA, nothing but a block's working memory is between the two.
         pytest.param(Tier(checkpointed_blocks=28), 1024, 4, 1, 1, id="half of the blocks checkpointed"),
         pytest.param(Tier(checkpointed_blocks=57), 1024, 4, 4, 1, id="four pictures, all blocks checkpointed"),
-        # The gradients of the first meet autocast's copies of LoRA in the second.
+        # The first micro-step's gradients exist beside autocast's copies of the LoRA in the second.
         pytest.param(Tier(checkpointed_blocks=56), 512, 4, 128, 2, id="rank 128, all but one checkpointed"),
         pytest.param(Tier(base="fp8", checkpointed_blocks=57), 512, 1, 16, 1, id="fp8 base, 512 px"),
     ],
@@ -82,7 +83,7 @@ AUTOENCODER = {
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }
-"""FLUX.1's."""
+"""The config of FLUX.1's autoencoder."""
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ SMALL = FluxConfig(
     ],
 )
 def test_the_weights_on_the_device_are_as_many_bytes_as_are_counted(tier: Tier, tmp_path: Path) -> None:
-    """Of a real transformer, loaded, computed forward and backward."""
+    """Counted for a real transformer after loading it and computing forward and backward."""
     flux = load_random(SMALL, tier, device=torch.device("cpu"), folder=tmp_path)
     frozen = [*flux.parameters(), *flux.buffers()]
     network = LoRANetwork(transformer=flux, clip=None, rank=2, alpha=1, seed=0)
@@ -139,6 +140,6 @@ def test_the_weights_on_the_device_are_as_many_bytes_as_are_counted(tier: Tier, 
     assert all(parameter.grad is not None for parameter in network.parameters())
     counted = footprint.of(training(model=SMALL), tier).weights
     there = storage_bytes(frozen, without=[])
-    # In a slot each tensor begins at a round address.
+    # In a slot each tensor begins at a multiple of ALIGNMENT.
     slack = len(frozen) * block_swap.ALIGNMENT if tier.blocks_to_swap else 0
     assert counted <= there <= counted + slack

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matrices in 8 bits: how exact they are, and that products and gradients are those of the matrix that they mean."""
+"""Matrices in 8 bits: how exact they are, and that products and gradients are those of the matrix they represent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from library import fp8
 from library.lora import LoRALinear, Size
 
 ROWS, COLUMNS = 96, 64
-# e4m3 has 3 bits behind the point: half a step is 1/16 of the number below it.
+# e4m3 has 3 bits after the binary point: half a step is 1/16 of the power of two below a number.
 HALF_STEP = 1 / 16
 Run = Callable[[Tensor], Tensor]
 
@@ -25,12 +25,12 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def weights() -> Tensor:
-    """A Linear's usual numbers."""
+    """Numbers as a Linear usually has them."""
     return drawn(ROWS, COLUMNS) * 0.02
 
 
 def meant(weight: Tensor, scale: Tensor) -> Tensor:
-    """The matrix, by the definition, in fp64."""
+    """The matrix that weights and scales represent, by definition, in fp64."""
     return weight.double() * scale.double()[:, None]
 
 
@@ -65,12 +65,12 @@ def test_each_number_is_rounded_by_half_a_step_at_most(dtype: torch.dtype) -> No
         (ROWS,),
     )
     error = (meant(weight, scale) - matrix.double()).abs()
-    smallest = scale.double()[:, None] * 2**-9  # of e4m3, under which steps no longer shrink with the number
+    smallest = scale.double()[:, None] * 2**-9  # e4m3's smallest step, which does not shrink with the number
     assert bool((error <= torch.maximum(HALF_STEP * matrix.double().abs(), smallest / 2)).all())
 
 
 def test_a_row_s_scale_is_its_own() -> None:
-    """Rows over 12 powers of ten, an outlier, a row of zeros: each is as exact as if it stood alone."""
+    """Rows over 12 powers of ten, an outlier, a row of zeros: each row is as exact as it would be alone."""
     magnitudes = torch.logspace(-6, 6, ROWS)[:, None]
     magnitudes[5] = 0
     matrix = weights() * magnitudes
@@ -85,7 +85,7 @@ def test_a_row_s_scale_is_its_own() -> None:
 
 @pytest.mark.parametrize("largest", [447.9, 448.0, 448.1, 896.0, 1.0, 2.0**-100, 3e38])
 def test_no_number_becomes_too_large_for_the_type(largest: float) -> None:
-    """e4m3 has no infinity: what is over 448 would be no number."""
+    """e4m3 has no infinity: a number above 448 would become NaN."""
     matrix = torch.tensor([[largest, -largest / 2], [-largest, 0]])
     weight, scale = fp8.quantise(matrix)
     assert weight.float().isfinite().all()
@@ -105,7 +105,7 @@ def test_output_and_gradient_are_those_of_the_matrix_that_is_meant() -> None:
 
 
 def test_scales_that_are_no_powers_of_two() -> None:
-    """A file's own may be any number."""
+    """A file's own scales may be any numbers."""
     linear = linear_in_fp8(weights())
     linear.scale_weight = linear.scale_weight * 0.7
     matrix = meant(linear.weight, linear.scale_weight).float()
@@ -141,7 +141,7 @@ WAYS = [
 def test_autocast_computes_in_its_type(prepare: Callable[[Run], Run]) -> None:
     linear = linear_in_fp8(weights())
     reference = nn.Linear(COLUMNS, ROWS)
-    # With powers of two as scales the matrix that is meant is the same in bf16.
+    # With powers of two as scales, the represented matrix is exact in bf16 too.
     reference.weight.data = meant(linear.weight, linear.scale_weight).float()
     reference.bias.data = linear.bias
     with torch.autocast("cpu", torch.bfloat16):
@@ -156,10 +156,10 @@ def test_autocast_computes_in_its_type(prepare: Callable[[Run], Run]) -> None:
 
 @pytest.mark.parametrize("prepare", WAYS)
 def test_no_matrix_in_16_bits_is_kept_between_forward_and_backward(prepare: Callable[[Run], Run]) -> None:
-    """Two layers with LoRA, so that the gradient goes through a frozen matrix.
+    """Two layers with LoRA, so that the gradient passes through a frozen matrix.
 
-    Compilers kept it in 16 bits before the product was an operator of its own: they look into autograd's functions,
-    saw the same matrix made in both directions, and made it once.
+    Before the product was an operator of its own, compilers kept the matrix in 16 bits: they look into autograd's
+    functions, saw the same matrix made in both directions, and made it once.
     """
     layers = nn.Sequential(linear_in_fp8(weights()), linear_in_fp8(drawn(COLUMNS, ROWS)))
     loras = [with_lora(layer) for layer in layers]
@@ -198,7 +198,7 @@ def test_a_file_s_own_numbers_and_scales_are_kept(scales: int) -> None:
 def test_a_file_in_the_other_fp8_is_rounded_from_what_it_means() -> None:
     stored = (drawn(ROWS, COLUMNS) * 100).to(torch.float8_e5m2)
     weight, scale = fp8.of_file(stored, torch.tensor(0.5))
-    assert torch.equal(meant(weight, scale), stored.double() * 0.5)  # two bits behind the point fit into three
+    assert torch.equal(meant(weight, scale), stored.double() * 0.5)  # e5m2's two bits after the point fit into three
 
 
 def test_another_number_of_scales_is_refused() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings with --fp8_base: near those in bf16, exact after interruptions, with samples, and chosen once."""
+"""Trainings with --fp8_base: losses near bf16's, exact resumes, samples, and a base that the state determines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FP8 = "--fp8_base --mixed_precision bf16"
 
 
 def test_the_losses_are_near_those_in_bf16(settings: Settings, tmp_path: Path) -> None:
-    """The same noise, levels and order, so each step's loss can be compared; the weights are rounded by 2.7 %."""
+    """Noise, levels and order are the same, so losses can be compared by step. Rounding moves weights by 2.7 %."""
     in_bf16 = run(settings.plus("--mixed_precision bf16", output="bf16"))
     in_fp8 = run(settings.plus(FP8, output="fp8"))
     assert (in_bf16.error, in_fp8.error) == (None, None)
@@ -42,7 +42,7 @@ def test_the_program_trains_and_samples(settings: Settings) -> None:
 # Dynamo looks at the gradient of what it traces (tests/trainer/test_compilation.py).
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_compiled_blocks_compute_the_same(settings: Settings) -> None:
-    """Whatever the compiler, the product in 8 bits is one operator of its graph (test_fp8.py: inductor too)."""
+    """Whatever the compiler, the product in 8 bits is one operator of its graph (test_fp8.py tests inductor too)."""
     eager = run(settings.plus(f"{FP8} --max_train_epochs 1", output="eager"))
     compiled = run(
         settings.plus(f"{FP8} --max_train_epochs 1 --compile --compile_backend aot_eager", output="compiled")
@@ -70,7 +70,7 @@ def test_checkpointing_changes_nothing(settings: Settings, tmp_path: Path) -> No
 
 
 def test_the_base_is_the_state_s(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the flag a run goes on in 8 bits, and --replan takes what is asked for."""
+    """Without the flag a run continues in 8 bits, and --replan takes what the command line asks for."""
     loaded: list[str] = []
     load = parts.loading.load_transformer
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The claims of docs/hangs.md about why trainings hang, each tried with the real library or the real kernel.
+"""The claims of docs/hangs.md about why trainings hang, each tested with the real library or the real kernel.
 
-The older program's hardened fork listed eight causes and four fixes without a reproduction (issue 4: "checked, with
+The older program's hardened fork listed eight causes and four fixes without reproducing any (issue 4: "checked, with
 the false ones named as false").
 """
 
@@ -20,7 +20,7 @@ import psutil
 import pytest
 import torch
 
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "hangs.md"
 
@@ -31,7 +31,7 @@ def program(text: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
 
 
 def waits_in_the_kernel(process: subprocess.Popen[bytes]) -> bool:
-    """It sleeps, and used no processor time between two looks."""
+    """Whether it sleeps and used no processor time between two looks."""
     about = psutil.Process(process.pid)
     before = about.cpu_times()
     return about.status() == psutil.STATUS_SLEEPING and about.cpu_times() == before
@@ -49,7 +49,7 @@ except TimeoutError:
 
 
 def test_a_timeout_on_a_pool_s_result_does_not_end_the_process(tmp_path: Path) -> None:
-    """The fork's fix of "block-swap deadlock": the exception comes, and the interpreter waits for the thread."""
+    """The fork's fix for "block-swap deadlock": the exception is raised, but the interpreter waits for the thread."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with program(POOL, fifo) as process:
@@ -57,12 +57,13 @@ def test_a_timeout_on_a_pool_s_result_does_not_end_the_process(tmp_path: Path) -
         assert process.stdout.readline() == b"timed out\n"
         until(lambda: waits_in_the_kernel(process), what="the interpreter to wait for the pool's thread")
         assert process.poll() is None
-        fifo.write_text("what the thread waited for")
-        assert process.wait() == 0
+        with fifo.open("w"):  # what the thread waited for
+            pass
+        assert process.wait(timeout=DEADLINE_SECONDS) == 0
 
 
 def test_a_timeout_around_np_load_does_not_hold_the_reading(tmp_path: Path) -> None:
-    """The fork's fix of "file I/O": np.load opens an .npz, and the arrays are read later, outside of the timeout."""
+    """The fork's fix for "file I/O": np.load only opens an .npz. The arrays are read later, outside the timeout."""
     path = tmp_path / "cache.npz"
     np.savez(path, latents=np.ones((16, 8, 8), dtype=np.float32))
     with path.open("rb") as file:
@@ -76,7 +77,7 @@ def test_a_timeout_around_np_load_does_not_hold_the_reading(tmp_path: Path) -> N
 
 
 class _Watched(io.BufferedReader):
-    """A file that counts the bytes that are read from it."""
+    """A file that counts the bytes read from it."""
 
     def __init__(self, file: io.BufferedReader, reads: list[int]) -> None:
         super().__init__(file.raw)
@@ -89,7 +90,7 @@ class _Watched(io.BufferedReader):
 
 
 def test_the_advised_zero_workers_fail_with_persistent_workers() -> None:
-    """The fork's workaround for "DataLoader worker deadlock", together with a flag that the program always passes."""
+    """The fork's workaround for "DataLoader worker deadlock", with a flag that the program always passes."""
     with pytest.raises(ValueError, match="persistent_workers option needs num_workers > 0"):
         torch.utils.data.DataLoader([1, 2, 3], num_workers=0, persistent_workers=True)  # type: ignore[arg-type]
 
@@ -106,18 +107,18 @@ print(*(int(batch) for batch in torch.utils.data.DataLoader(Pictures(), num_work
 
 
 def test_a_worker_that_waits_for_ever_holds_the_training_for_ever(tmp_path: Path) -> None:
-    """True: a DataLoader has no time limit unless one is given, and a worker that only waits is alive."""
+    """True: a DataLoader has no time limit unless one is given, and a worker that only waits counts as alive."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with program(WORKER, fifo) as process:
         reader = until(lambda: _blocked_opener(process.pid), what="the worker to block")
         assert process.poll() is None
         reader.send_signal(signal.SIGKILL)
-        assert process.wait() != 0, "a worker that dies is noticed"
+        assert process.wait(timeout=DEADLINE_SECONDS) != 0, "a worker that dies is noticed"
 
 
 def _blocked_opener(pid: int) -> psutil.Process | None:
-    """The child that waits in open(2) of a FIFO (the kernel's wait_for_partner)."""
+    """The child that waits in open(2) for the other end of a FIFO (the kernel's wait_for_partner)."""
     for child in psutil.Process(pid).children():
         try:
             if Path(f"/proc/{child.pid}/wchan").read_text() == "wait_for_partner":
@@ -131,16 +132,17 @@ TALKER = "for _ in range(1_000_000): print('steps: 12%' * 10)"
 
 
 def test_a_reader_that_goes_away_stops_the_trainer() -> None:
-    """True, and not in the fork's list: a full pipe blocks the writer, a closed one kills it. We give it a file."""
+    """True, and not in the fork's list: a full pipe blocks the writer, and a closed one kills it. So we give the
+    trainer a file."""
     with program(TALKER) as process:
         assert process.stdout is not None
         until(lambda: waits_in_the_kernel(process), what="the trainer to wait for the reader of its output")
         process.stdout.close()
-        assert process.wait() != 0
+        assert process.wait(timeout=DEADLINE_SECONDS) != 0
 
 
 def test_a_reader_of_lines_sees_nothing_of_a_progress_bar() -> None:
-    """True, and not in the fork's list: the states of a bar end in a carriage return, so a line is hours long."""
+    """True, and not in the fork's list: a bar's updates end in a carriage return, so one line lasts for hours."""
     bar = io.BytesIO(b"".join(b"\rsteps: %3d%%" % step for step in range(100)))
     assert len(bar.readlines()) == 1
 
@@ -157,7 +159,7 @@ if child() == 0:
 
 
 def test_an_alarm_does_not_interrupt_what_waits_in_the_kernel(tmp_path: Path) -> None:
-    """The fork's SIGALRM around reads of a share: in state D no signal is taken, and an alarm least of all."""
+    """The fork's SIGALRM around reads of a share: a process in state D handles no signal, an alarm included."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with program(ALARM, fifo) as process:
@@ -168,7 +170,7 @@ def test_an_alarm_does_not_interrupt_what_waits_in_the_kernel(tmp_path: Path) ->
         until(lambda: _pending(process.pid, signal.SIGALRM), what="the alarm to be pending")
         assert psutil.Process(process.pid).status() == psutil.STATUS_DISK_SLEEP
         fifo.write_text("")
-        process.wait()
+        process.wait(timeout=DEADLINE_SECONDS)
 
 
 def _pending(pid: int, number: int) -> bool:
@@ -178,7 +180,7 @@ def _pending(pid: int, number: int) -> bool:
 
 
 def test_every_experiment_stands_in_the_document() -> None:
-    """A claim without its experiment, or an experiment that nobody reads of, goes red."""
+    """The document must name every experiment."""
     named = {
         node.name
         for node in ast.parse(Path(__file__).read_text()).body

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's memory that a process can still have, within the limits of its cgroups."""
+"""How much more of the host's memory a process can use, within the limits of its cgroups."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_process_has_its_own_cgroup_and_all_above(tmp_path: Path) -> None:
 
 
 def test_the_strictest_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With this process's own place in a tree of cgroups that is made for it."""
+    """Uses this process's own place in a tree of cgroups that is made for the test."""
     lines = Path("/proc/self/cgroup").read_text(encoding="ascii")
     folders = list(host_memory.own_cgroups(lines, root=tmp_path))
     if not any(version == 2 for version, _ in folders):

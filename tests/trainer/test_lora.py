@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LoRA's keys and effect, with a recorded file of sd-scripts and diffusers' kohya converter as judges."""
+"""The LoRA's keys and effect, compared with a recorded file of sd-scripts and with diffusers' kohya converter."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from transformers import CLIPTextConfig, CLIPTextModel
 import convert_lora
 from library import loading, network_settings
 from library.errors import TrainerError
-from library.flux_model import Flux, FluxConfig, read_config
+from library.flux_config import FluxConfig, read_config
+from library.flux_model import Flux
 from library.lora import LoRANetwork, Size, sizes_in
-from library.safetensors_file import load, read_shapes
+from library.safetensors_file import load
+from library.safetensors_header import read_shapes
 from tests.trainer.running import Settings, make_models, make_pictures, train
 from tests.trainer.test_flux_model import ask_oracle, build_oracle, inputs
 
@@ -59,7 +61,7 @@ def test_flux1_dev_has_304_modules(train_blocks: str, modules: int) -> None:
 
 
 def tiny_transformer() -> torch.nn.Module:
-    """One layer where a single block has it."""
+    """One layer, at the place of a single block's layer."""
     block = torch.nn.Sequential(torch.nn.Linear(4, 4))
     block.__class__ = type("SingleStreamBlock", (torch.nn.Sequential,), {})
     return torch.nn.ModuleDict({"single_blocks": torch.nn.ModuleList([block])})
@@ -110,8 +112,8 @@ def test_a_lora_without_ranks_gives_none(change: dict[str, torch.Tensor]) -> Non
 
 @torch.no_grad()
 def test_a_trained_lora_has_its_effect_in_diffusers(tmp_path: Path) -> None:
-    """Trained by the program at full width, read back by diffusers' own kohya converter (trainers.md 4.3) and, after
-    ours, by its loader alone."""
+    """The program trains it at full width. diffusers' own kohya converter reads it, and so does diffusers' loader
+    alone after our conversion."""
     from diffusers import FluxPipeline
 
     models = make_models(tmp_path / "models", *FULL_WIDTH, *FULL_WIDTH_TEXT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Noise levels and losses against numbers of sd-scripts' own functions, given the same draws."""
+"""Noise levels and losses equal those of sd-scripts' own functions, given the same draws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.trainer.running import Settings, make_pictures
 RECORDED = recorded("losses")
 DRAWN = torch.tensor([0.05, 0.3, 0.6, 0.95])
 LEVELS = torch.tensor([0.1, 0.35, 0.7, 0.99])
-# As the recording script made them.
+# The same as in the recording script.
 PREDICTION = torch.tensor([0.0, 0.5, -1.0, 2.0] * 8).view(2, 4, 2, 2)
 TARGET = torch.linspace(-1, 1, 32).view(2, 4, 2, 2)
 TIMESTEPS = torch.tensor([0.1, 0.8])
@@ -106,7 +106,7 @@ def dataset_file(settings: Settings, subset: str) -> None:
 
 
 def test_what_is_masked_out_is_not_learned(settings: Settings) -> None:
-    """The pictures are transparent but for one, so only that one is learned from."""
+    """All pictures but one are transparent, so only that one is learned from."""
     for path in settings.pictures.glob("*.png"):
         with Image.open(path) as picture:
             picture.convert("RGB").save(path)

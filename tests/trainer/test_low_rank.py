@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A low-rank layer stays the same product, and comes back bit for bit, whatever is done with it."""
+"""Operations on a low-rank layer keep its product, and undoing them gives back every bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from library.low_rank import LowRank, fold, fuse, split, swapped_halves, unfold,
 
 WIDTH = 8
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-# Exact in binary (a power of two), and not.
+# Powers of two, whose scaling is exact, and others.
 ALPHAS = [1.0, 4.0, 3.0, 1.1]
 
 
@@ -31,7 +31,7 @@ def product(layer: LowRank) -> Tensor:
 
 
 def assert_same(one: LowRank, other: LowRank) -> None:
-    """Bit for bit, types included."""
+    """Compares bit for bit, types included."""
     for name in ("down", "up"):
         first, second = getattr(one, name), getattr(other, name)
         assert first.dtype == second.dtype
@@ -56,7 +56,7 @@ def test_a_layer_trained_fused_is_split_by_rows_and_comes_back(
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("ranks", [(2, 2, 2, 2), (1, 2, 3, 4), (2, 0, 2, 0), (0, 0, 0, 3)])
 def test_layers_trained_apart_are_fused_block_wise_and_come_back(ranks: tuple[int, ...], alpha: float) -> None:
-    """Rank 0: this member was not trained."""
+    """Rank 0: the member was not trained."""
     parts = [
         drawn(width, rank, alpha=alpha * rank, seed=rank * 10 + index) if rank else None
         for index, (rank, width) in enumerate(zip(ranks, widths(4, WIDTH), strict=True))
@@ -105,14 +105,14 @@ def test_alpha_folded_into_up_keeps_the_product_and_comes_back(rank: int, alpha:
         assert torch.equal(product(plain), product(layer))
         assert_same(again, layer)
     elif dtype != torch.float32:
-        assert_same(again, layer)  # what fp32 rounds is too small for these types
+        assert_same(again, layer)  # fp32's rounding is too fine to show in these types
     else:
         torch.testing.assert_close(again.up, layer.up, rtol=1.2e-7, atol=0)
 
 
 def test_numbers_too_small_for_their_type_are_folded_in_fp32() -> None:
     layer = drawn(WIDTH, 16, alpha=1, dtype=torch.float16)
-    small = replace(layer, up=torch.full_like(layer.up, 3 * 2**-24))  # the third smallest; a sixteenth of it is 0
+    small = replace(layer, up=torch.full_like(layer.up, 3 * 2**-24))  # a sixteenth of it rounds to 0
     plain = fold(small)
     assert torch.equal(product(plain), product(small))
     assert_same(unfold(plain, 1), small)

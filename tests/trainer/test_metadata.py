@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metadata of a LoRA is that of sd-scripts, recorded after one step on the same pictures with the same flags.
+"""A LoRA's metadata equal those of sd-scripts, recorded after one step on the same pictures with the same flags.
 
-In the records: buckets, several datasets, regularisation pictures that are too few and too many, pictures that are
-validated, a folder that two datasets share.
+The records cover buckets, several datasets, too few and too many regularisation pictures, validation pictures, and a
+folder that two datasets share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.trainer.recorded import recorded
 from tests.trainer.running import Models, Settings
 
 RECORDED = recorded("metadata")
-# Of the run, the weights and the program.
+# Values that depend on the run, the weights or the program.
 OWN = {
     *("modelspec.date", "modelspec.implementation_version", "ss_sd_scripts_commit_hash", "ss_session_id"),
     *("ss_training_started_at", "ss_training_finished_at", "ss_sd_model_hash", "ss_new_sd_model_hash"),
@@ -29,14 +29,14 @@ OWN = {
 
 
 class Recorded(Settings):
-    """The models, and the recorded flags alone."""
+    """The models, and only the recorded flags."""
 
     def arguments(self) -> list[str]:
         return [*self.models.arguments(), "--output_dir", str(self.output_dir), *self.extra]
 
 
 def lay_out(case: dict[str, Any]) -> None:
-    """The pictures and the dataset.toml of a record, in the working directory."""
+    """Makes a record's pictures and dataset.toml in the working directory."""
     for folder, pictures in case["folders"].items():
         Path(folder).mkdir(parents=True)
         for name, (width, height, caption) in pictures.items():
@@ -48,7 +48,7 @@ def lay_out(case: dict[str, Any]) -> None:
 
 
 def read(value: str) -> Any:
-    """JSON as what it says: the order of folders is that in which a disk lists them."""
+    """Parses JSON, in which the order of folders is the disk's; any other value is returned as it is."""
     try:
         return json.loads(value)
     except ValueError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress on a disk that fills up and is given room again."""
+"""Progress on a disk that fills up and has room again later."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.store.small_disk import PAGE, fill, small_disk
 def test_promise_7_progress_is_told_again_once_a_full_disk_has_room(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The daemon's watchdog would take the silence of the rest for a hang."""
+    """Otherwise the daemon's watchdog would take the silence for a hang."""
     with small_disk(tmp_path, pages=8) as disk:
         path = disk / "metrics.jsonl"
         metrics = Metrics(str(path))
         metrics.report("starting")
         hog = fill(disk)
-        for step in range(PAGE // 50):  # the last page of the file gets full, and one line is torn
+        for step in range(PAGE // 50):  # the file's last page gets full, and one line is torn
             metrics.report("training", step=step)
             metrics.report("saving", step=step)
         assert not path.read_text().endswith("\n")

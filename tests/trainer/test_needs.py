@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What surely does not fit is refused with the numbers; the figures are those of the real Flux."""
+"""A training that surely does not fit is refused with its figures. The sizes are those of the real Flux."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from library import needs
 from library.errors import TrainerError
-from library.flux_model import Flux, FluxConfig, read_config
+from library.flux_config import FluxConfig, read_config
+from library.flux_model import Flux
 from library.lora import LoRANetwork
 from library.needs import Demand
 from library.network_settings import NetworkSettings, read
@@ -62,7 +63,7 @@ def test_a_lora_has_as_many_numbers_as_are_counted(args: str) -> None:
 def test_a_lora_of_clip_has_as_many_numbers_as_are_counted() -> None:
     config = CLIPTextConfig(hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=2)
     clip = CLIPTextModel(config)
-    # As in the file, with the prefix that transformers 5 has no more.
+    # As in the file, with the prefix that transformers 5 dropped.
     shapes = {
         "text_model." + name.removeprefix("text_model."): tuple(tensor.shape)
         for name, tensor in clip.named_parameters()
@@ -74,7 +75,7 @@ def test_a_lora_of_clip_has_as_many_numbers_as_are_counted() -> None:
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Adafactor", "Prodigy", "AdamWScheduleFree", "torch.optim.RMSprop"])
 def test_as_many_copies_are_kept_as_are_counted(optimizer: str) -> None:
-    """The large tensors of a real optimizer's state, after a step."""
+    """Counts the large tensors in a real optimizer's state after a step."""
     parameter = torch.nn.Parameter(torch.randn(64, 48))
     arguments = {"relative_step": False, "lr": 1e-3} if optimizer == "Adafactor" else {"lr": 1e-3}
     made = _class_of(optimizer, optimizer.lower())([parameter], **arguments)
@@ -84,7 +85,7 @@ def test_as_many_copies_are_kept_as_are_counted(optimizer: str) -> None:
     made.step()
     kept = [value for value in made.state[parameter].values() if isinstance(value, torch.Tensor)]
     large = sum(tensor.numel() == parameter.numel() for tensor in kept)
-    # Of what has no name here nothing is known: as much as Adam's is reckoned with.
+    # Nothing is known about an optimizer without a name here, so as much as Adam keeps is assumed.
     expected = 2 if optimizer == "torch.optim.RMSprop" else large
     assert needs.copies(optimizer, average=False, processes=1) == 2 + expected
     assert needs.copies(optimizer, average=True, processes=2) == 4 + expected
@@ -109,7 +110,7 @@ def test_a_lora_and_a_state_on_the_disk(optimizer: str, rank: int, precision: st
 
 def test_the_caches_of_one_picture() -> None:
     caption = needs.caption(tokens=512, text_width=4096, vector_width=768)
-    assert round(caption / 1e6, 1) == 8.4  # trainers.md 1.7
+    assert round(caption / 1e6, 1) == 8.4  # MB: 512 * 4096 numbers in fp32, and a little more
     assert needs.latents(1024 * 1024, channels=16, mirrored=False, masked=False) == 128 * 128 * 16 * 4
     assert needs.latents(64 * 64, channels=16, mirrored=True, masked=True) == 2 * 8 * 8 * 16 * 4 + 64 * 64 * 4
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--network_args against sd-scripts' networks.lora_flux on the whole of flux1-dev, and LoRAs to begin with."""
+"""--network_args against sd-scripts' networks.lora_flux on all of flux1-dev, and LoRAs to start from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORDED = recorded("network-args")
 
 
 def dev_and_clip() -> tuple[Flux, CLIPTextModel]:
-    """flux1-dev and a CLIP of two layers, without numbers."""
+    """flux1-dev and a CLIP of two layers, on the meta device."""
     with torch.device("meta"):
         flux = Flux(full_width(19, 38))
         clip = CLIPTextModel(
@@ -60,7 +60,7 @@ def test_groups_and_rates_are_those_of_sd_scripts() -> None:
 
 
 def test_a_rate_for_t5_is_taken_and_has_no_effect() -> None:
-    """sd-scripts takes a list: CLIP-L's, then T5's, which is not trained."""
+    """sd-scripts takes a list: CLIP-L's rate, then T5's, which is not trained."""
     words = ["--unet_lr", "0", "--text_encoder_lr", "0.5", "0.25"]
     (clip,) = optimizer.parameter_groups(lora_of([]), options(*words))
     assert (len(clip["params"]), clip["lr"]) == (24, 0.5)
@@ -70,7 +70,7 @@ def test_rate_0_leaves_a_part_as_it_is() -> None:
     only_clip = optimizer.parameter_groups(lora_of([]), options("--unet_lr", "0", "--learning_rate", "1"))
     assert [len(group["params"]) for group in only_clip] == [24]
     with pytest.raises(TrainerError, match="every rate is 0"):
-        optimizer.build(lora_of([]), options("--learning_rate", "0"))
+        optimizer.build(lora_of([]), options("--learning_rate", "0"), on_gpu=False)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_block_that_the_model_lacks_is_told(settings: Settings) -> None:
 
 
 def drawn_parts(**dropouts: float) -> tuple[torch.nn.Linear, torch.Tensor]:
-    """One Linear with a LoRA whose output is 8 where nothing is left out, beside a frozen output of 0."""
+    """A Linear with a LoRA, and its output: 8 where nothing is dropped, since the frozen part's output is 0."""
     given = options(
         *("--network_dropout", str(dropouts.get("number", 0.0)), "--network_args"),
         *(f"{name}_dropout={dropouts.get(name, 0.0)}" for name in ("rank", "module")),
@@ -125,7 +125,7 @@ def drawn_parts(**dropouts: float) -> tuple[torch.nn.Linear, torch.Tensor]:
 def test_dropout_leaves_numbers_out_and_keeps_the_mean() -> None:
     _, out = drawn_parts(number=0.25)
     assert out.mean().item() == pytest.approx(8, rel=0.03)
-    # 4 ranks, each there with 3/4: the number of those left out is binomial.
+    # Each of 4 ranks is kept with probability 3/4, so the number of dropped ranks is binomial.
     assert (out == 0).double().mean().item() == pytest.approx(0.25**4, abs=0.01)
     assert sorted(out[..., 0].unique().tolist()) == pytest.approx([0, 8 / 3, 16 / 3, 8, 32 / 3])
 
@@ -161,7 +161,8 @@ def test_norms_are_limited_as_the_product_says() -> None:
 
 
 def test_a_lora_to_begin_with(settings: Settings, tmp_path: Path) -> None:
-    """Trained at two ranks; its ranks and alphas are taken over, and with rate 0.. nothing but the start is saved."""
+    """The first LoRA has two ranks. The second run takes over its ranks and alphas, and hardly changes its weights at
+    a rate of 1e-30."""
     short = "--max_train_epochs 1 --network_train_unet_only --network_alpha 3 --network_args single_dim=5"
     assert run(settings.plus(short, output="first")).error is None
     first = tmp_path / "first" / "lora.safetensors"

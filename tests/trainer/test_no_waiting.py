@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A step asks the device for no number, which would make the program wait for it. On the CPU what would be a wait on
-a GPU is an operation that can be seen; on_gpu/test_no_waiting.py lets PyTorch itself look for waits."""
+"""A step reads no number back from the device, which would make the program wait for it. On the CPU these
+tests see each operation that would wait on a GPU; in on_gpu/test_no_waiting.py PyTorch itself looks for waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from library.stepper import Stepper
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 
-# .item(), float(), bool(), if tensor:, and what has a size that depends on numbers.
+# .item(), float(), bool(), `if tensor:`, and operations whose output size depends on numbers.
 READS = {
     *("aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::equal", "aten::nonzero"),
     *("aten::masked_select", "aten::_unique2", "aten::unique_consecutive"),
@@ -25,7 +25,7 @@ READS = {
 
 
 class Seen(TorchDispatchMode):
-    """Remembers which of them were called."""
+    """Records which operations of READS are called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 
 def with_masks_and_regularisation(settings: Settings) -> Settings:
-    """A picture that is transparent in part, and a folder of regularisation pictures."""
+    """A partly transparent picture, and a folder of regularisation pictures."""
     picture = Image.open(settings.pictures / "0.png").convert("RGBA")
     picture.putalpha(128)
     picture.save(settings.pictures / "0.png")
@@ -98,13 +98,13 @@ def test_a_step_reads_nothing_back(words: str, settings: Settings, seen: Seen) -
 
 
 def test_what_reads_is_seen(settings: Settings, seen: Seen) -> None:
-    """Prodigy finds its rate on the host, by its own code."""
+    """Prodigy finds its rate on the host, in its own code."""
     assert run(settings.plus("--optimizer_type Prodigy --learning_rate 1")).error is None
     assert seen.names
 
 
 def test_batches_for_a_gpu_are_moved_whole() -> None:
-    """Each tensor of a batch, and what is none stays."""
+    """Each tensor of a batch is moved, and everything else stays."""
     from library.batches import Batch, Position
 
     position = Position(epoch=0, batch=0, step=1)

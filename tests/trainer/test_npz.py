@@ -79,11 +79,11 @@ def test_an_array_that_is_not_whole_is_refused(tmp_path: Path, path: Path, befor
 
 @pytest.fixture
 def restless() -> Iterator[None]:
-    """Threads take turns at every chance, and the garbage collector is always at work."""
+    """Makes threads switch at every chance, and the garbage collector run all the time."""
     interval, threshold = sys.getswitchinterval(), gc.get_threshold()
 
     def watcher(*_: object) -> None:
-        """Python code that runs at each collection, so that another thread may take its turn there."""
+        """Runs Python code at each collection, so that another thread may take its turn there."""
 
     sys.setswitchinterval(1e-6)
     gc.set_threshold(5)
@@ -96,7 +96,7 @@ def restless() -> Iterator[None]:
 
 @pytest.mark.usefixtures("restless")
 def test_threads_read_at_once(path: Path) -> None:
-    """With numpy's reader: SystemError, AST constructor recursion depth mismatch (Python 3.11 and 3.12)."""
+    """numpy's reader fails here with SystemError, AST constructor recursion depth mismatch (Python 3.11 and 3.12)."""
 
     def read_often() -> int:
         return sum(len(npz.read(path, ["l_pooled", "t5_out"])) for _ in range(1000))

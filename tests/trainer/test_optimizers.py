@@ -34,11 +34,11 @@ def words_of(case: dict[str, Any]) -> list[str]:
 
 
 def one_tensor(given: Options, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.nn.Parameter, Any]:
-    """The optimizer of the options over one tensor with START in it."""
+    """A parameter that begins at START, and the optimizer of these options over it."""
     parameter = torch.nn.Parameter(START.clone())
     group = {"params": [parameter], "lr": given.learning_rate}
     monkeypatch.setattr(optimizer, "parameter_groups", lambda _network, _options: [group])
-    return parameter, optimizer.build(a_lora(), given)
+    return parameter, optimizer.build(a_lora(), given, on_gpu=False)
 
 
 def a_lora() -> LoRANetwork:
@@ -102,12 +102,20 @@ def test_steps_are_those_of_the_package(words: str, made: Any, monkeypatch: pyte
 
 def test_8_bit_adamw_without_its_package_is_fused_adamw_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     words = "--optimizer_type AdamW8bit --optimizer_args weight_decay=0.1 block_wise=True"
-    built = optimizer.build(a_lora(), options(*words.split(), "--learning_rate", "1"))
+    built = optimizer.build(a_lora(), options(*words.split(), "--learning_rate", "1"), on_gpu=False)
     assert isinstance(built, torch.optim.AdamW)
     assert (built.defaults["fused"], built.defaults["weight_decay"]) == (True, 0.1)
     warning = capsys.readouterr().err
     assert "fused AdamW is used instead, without block_wise" in warning
     assert "bitsandbytes is not installed" in warning or "bitsandbytes needs an NVIDIA GPU" in warning
+
+
+def test_a_schedule_that_adafactor_takes_no_notice_of_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--optimizer_type adafactor --learning_rate 1e-3 --lr_scheduler"
+    optimizer.build(a_lora(), options(*words.split(), "cosine"), on_gpu=False)
+    assert "--lr_scheduler cosine has no effect on Adafactor with relative_step" in capsys.readouterr().err
+    optimizer.build(a_lora(), options(*words.split(), "constant"), on_gpu=False)
+    assert "--lr_scheduler" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -123,11 +131,11 @@ def test_8_bit_adamw_without_its_package_is_fused_adamw_and_says_so(capsys: pyte
 )
 def test_what_cannot_be_made_is_told(words: str, sentence: str) -> None:
     with pytest.raises(TrainerError, match=sentence):
-        optimizer.build(a_lora(), options(*words.split(), "--learning_rate", "1"))
+        optimizer.build(a_lora(), options(*words.split(), "--learning_rate", "1"), on_gpu=False)
 
 
 def test_a_schedule_that_cannot_be_made_is_told() -> None:
-    built = optimizer.build(a_lora(), options("--learning_rate", "1"))
+    built = optimizer.build(a_lora(), options("--learning_rate", "1"), on_gpu=False)
     for words in ("--lr_scheduler_type StepLR", "--lr_scheduler_type No", "--lr_scheduler_type a.B"):
         with pytest.raises(TrainerError, match="--lr_scheduler"):
             schedulers.build(built, options(*words.split()), total_steps=4)
@@ -149,12 +157,21 @@ def test_a_schedule_that_cannot_be_made_is_told() -> None:
             "--lr_scheduler_type OneCycleLR --lr_scheduler_args max_lr=0.1 total_steps=3",
             "--lr_scheduler_type OneCycleLR: the schedule fails within 6 steps: Tried to step 4 times",
         ),
+        (
+            "--optimizer_type adafactor --lr_scheduler_type LinearLR --lr_scheduler_args total_iters=9",
+            "--lr_scheduler_type LinearLR has nothing to change, since Adafactor with relative_step finds",
+        ),
         ("--optimizer_type prodigy --text_encoder_lr 0.5", "Prodigy fails in its first step: .*different lr values"),
         (
             "--optimizer_type prodigy --network_args loraplus_unet_lr_ratio=4",
             "Prodigy fails in its first step: .*different lr values",
         ),
         ("--lr_scheduler cosine_with_min_lr", "needs --lr_scheduler_min_lr_ratio"),
+        ("--lr_scheduler piecewise_constant", "step_rules='' are no rules of piecewise_constant; right would be"),
+        (
+            "--lr_scheduler piecewise_constant --lr_scheduler_args \"step_rules='1-4,0.1'\"",
+            "step_rules='1-4,0.1' are no rules of piecewise_constant; right would be",
+        ),
     ],
 )
 def test_what_fails_in_training_is_told_before_anything_is_loaded(
@@ -181,7 +198,7 @@ def test_what_fails_in_training_is_told_before_anything_is_loaded(
     ],
 )
 def test_what_can_train_is_not_refused(words: str) -> None:
-    rehearsal.rehearse(options(*words.split()), total_steps=6)
+    rehearsal.rehearse(options(*words.split()), total_steps=6, on_gpu=False)
 
 
 @pytest.mark.parametrize(
@@ -213,35 +230,32 @@ class AdamW8bit(torch.optim.AdamW):
 def test_8_bit_adamw_is_not_tried_on_the_cpu_where_there_is_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its package is not among the tests' ones, and its real kernels need a GPU."""
+    """bitsandbytes is not installed for the tests, and its real kernels need a GPU."""
     (tmp_path / "bitsandbytes").mkdir()
     (tmp_path / "bitsandbytes" / "__init__.py").touch()
     (tmp_path / "bitsandbytes" / "optim.py").write_text(BITSANDBYTES)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    rehearsal.rehearse(options("--optimizer_type", "AdamW8bit"), total_steps=6)
+    rehearsal.rehearse(options("--optimizer_type", "AdamW8bit"), total_steps=6, on_gpu=True)
+    wrong = options("--optimizer_type", "AdamW8bit", "--optimizer_args", "eps=-1.0")
     with pytest.raises(TrainerError, match="refuses them"):
-        rehearsal.rehearse(options("--optimizer_type", "AdamW8bit", "--optimizer_args", "eps=-1.0"), total_steps=6)
+        rehearsal.rehearse(wrong, total_steps=6, on_gpu=True)
 
 
 class OnlyOnGpu(torch.optim.SGD):
-    """Stands in for a package whose kernels are CUDA's."""
+    """Stands in for a package that only has CUDA kernels."""
 
     def step(self, closure: Any = None) -> Any:
         raise NotImplementedError("no kernel for the CPU")
 
 
 @pytest.mark.parametrize("gpu", [True, False])
-def test_an_optimizer_that_needs_a_gpu_is_not_refused_where_there_is_one(
-    gpu: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+def test_an_optimizer_that_needs_a_gpu_is_not_refused_where_there_is_one(gpu: bool) -> None:
     given = options("--optimizer_type", f"{__name__}.{OnlyOnGpu.__name__}")
     if gpu:
-        rehearsal.rehearse(given, total_steps=6)
+        rehearsal.rehearse(given, total_steps=6, on_gpu=gpu)
     else:
         with pytest.raises(TrainerError, match="OnlyOnGpu fails in its first step: no kernel for the CPU"):
-            rehearsal.rehearse(given, total_steps=6)
+            rehearsal.rehearse(given, total_steps=6, on_gpu=gpu)
 
 
 class RowsAndColumns(torch.optim.SGD):
@@ -259,7 +273,7 @@ class RowsAndColumns(torch.optim.SGD):
 
 
 class Falling(torch.optim.lr_scheduler.LRScheduler):
-    """Its state has names of its own."""
+    """A schedule whose state has names of its own."""
 
     def get_lr(self) -> list[Any]:
         return [rate / (1 + self.last_epoch) for rate in self.base_lrs]
@@ -276,7 +290,7 @@ ADAFACTOR_16G = (
     "--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False warmup_init=False"
 )
 TABLE = [
-    # What FluxGym passes at 16 GB.
+    # The flags that an older FluxGym passes for 16 GB.
     f"{ADAFACTOR_16G} --lr_scheduler constant_with_warmup --max_grad_norm 0.0",
     "--optimizer_type adafactor",
     "--optimizer_type prodigy --learning_rate 1",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes train together: two real ones on the CPU, started as on GPUs, by `accelerate launch`."""
+"""Several processes train together: two real ones on the CPU, started by `accelerate launch` as on GPUs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,21 @@ from safetensors.torch import load_file
 from library import processes, world
 from library.errors import TrainerError
 from library.world import World
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.trainer.in_process import run
-from tests.trainer.running import DEADLINE_SECONDS, PROGRAM, Models, Outcome, RunningTrainer, Settings, make_pictures
+from tests.trainer.running import (
+    PROGRAM,
+    Models,
+    Outcome,
+    RunningTrainer,
+    Settings,
+    make_pictures,
+    temporary_directory,
+)
 from tests.trainer.test_resume import assert_same_lora, assert_trained
 from tests.trainer.test_signals import assert_nothing_half, states_of
 
-# Without --multi_gpu it would start one process on a machine without a GPU. Port 0: any that is free.
+# Without --multi_gpu it starts one process on a machine without a GPU. Port 0: any free port.
 LAUNCH = (
     *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
     *("--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"),
@@ -42,7 +50,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def of(models: Models, folder: Path) -> Settings:
-    """3 epochs of 93 batches: of each epoch's last step the second process has none."""
+    """3 epochs of 93 batches, so the second process has no batch in the last step of an epoch."""
     pictures = folder / "pictures"
     settings = Settings(
         models=models,
@@ -54,21 +62,21 @@ def of(models: Models, folder: Path) -> Settings:
 
 
 class Together(RunningTrainer):
-    """A training by two processes. Each is the leader of a session of its own: the launcher's group is not theirs."""
+    """A training by two processes. Each leads a session of its own, so they are not in the launcher's group."""
 
     def __init__(self, settings: Settings, run_by: tuple[str, ...] = ()) -> None:
         super().__init__(settings, (*LAUNCH, "--no_python", *run_by))
         self.all: dict[int | None, psutil.Process] = {None: psutil.Process(self.process.pid)}
 
     def meet(self) -> None:
-        """Learns which processes there are: by rank, and the launcher under None. Both train from here on."""
+        """Waits until both train, and learns the processes: by rank, and the launcher under None."""
         self.wait_for(lambda line: line.get("step", 0) >= 1)
         for child in self.all[None].children():
             self.all[int(child.environ()["RANK"])] = child
         assert self.all.keys() == {None, 0, 1}
 
     def signal_all(self, signum: signal.Signals) -> None:
-        """As systemd stops a scope."""
+        """Signals all processes, as systemd does when it stops a scope."""
         for process in self.all.values():
             process.send_signal(signum)
 
@@ -87,7 +95,7 @@ def together(settings: Settings, run_by: tuple[str, ...] = ()) -> Iterator[Toget
         ):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        trainer.process.wait()
+        trainer.process.wait(timeout=DEADLINE_SECONDS)
 
 
 def train_together(settings: Settings, *, status: int = 0, run_by: tuple[str, ...] = ()) -> Outcome:
@@ -101,13 +109,13 @@ def train_together(settings: Settings, *, status: int = 0, run_by: tuple[str, ..
 def whole(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """The training by two processes, undisturbed."""
     settings = of(models, tmp_path_factory.mktemp("whole"))
-    with pytest.MonkeyPatch.context() as patch:
+    with temporary_directory(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")
         return train_together(settings.plus(CACHED).with_samples())
 
 
 def test_two_processes_train_what_one_does_that_accumulates(whole: Outcome, models: Models, tmp_path: Path) -> None:
-    """The same batches in the same steps: gradients, clipping and the mean loss agree, an epoch's short step too."""
+    """Each step has the same batches. Gradients, clipping and mean loss agree, in an epoch's short step too."""
     accumulating = run(of(models, tmp_path).plus("--gradient_accumulation_steps 2"))
     assert (accumulating.error, accumulating.steps) == (None, list(range(1, STEPS + 1)))
     for name in ("lora-000001", "lora"):
@@ -123,8 +131,8 @@ def test_two_processes_train_what_one_does_that_accumulates(whole: Outcome, mode
 
 
 def test_a_short_step_is_the_mean_of_the_batches_that_are_there(settings: Settings) -> None:
-    """Plain descent, whose steps are as long as their gradients: 6 batches are a full step, or one that lacks 94 of
-    its 100. (accelerate divides by 100 then.)"""
+    """Plain gradient descent, in which a step is proportional to its gradient. 6 batches are a full step, or one that
+    lacks 94 of its 100, where accelerate divides by 100."""
     plain = settings.plus("--max_train_epochs 1 --optimizer_type sgdnesterov --max_grad_norm 0")
     for accumulation in (6, 100):
         made = run(plain.plus(f"--gradient_accumulation_steps {accumulation}", output=f"by-{accumulation}"))
@@ -156,8 +164,8 @@ def test_sigterm_to_all_saves_once_and_the_run_goes_on_bit_for_bit(
         trainer.signal_all(signal.SIGTERM)
         stopped = trainer.finish()
         assert stopped.status != 0
-        until(trainer.nothing_remains, what="the end of all processes", deadline_seconds=DEADLINE_SECONDS)
-    assert f'File "{PROGRAM.parent}' not in stopped.stderr  # the launcher has a traceback of its own
+        until(trainer.nothing_remains, what="the end of all processes")
+    assert f'File "{PROGRAM.parent}' not in stopped.stderr  # the launcher prints a traceback of its own
     assert_nothing_half(stopped)
     ((state, step),) = [item for item in states_of(stopped).items() if "-step" in item[0]]
     assert step < STEPS
@@ -169,15 +177,15 @@ def test_sigterm_to_all_saves_once_and_the_run_goes_on_bit_for_bit(
 
 
 def test_all_stop_after_the_same_step_where_one_of_them_is_asked(models: Models, tmp_path: Path) -> None:
-    """With groups that are not let go, one process of ten ended by SIGABRT instead."""
+    """If process groups are still held at exit, one process in ten ends by SIGABRT instead."""
     telling = str(Path(__file__).with_name("tells_groups.py"))
     with together(of(models, tmp_path), (sys.executable, telling)) as trainer:
         trainer.meet()
         trainer.all[1].send_signal(signal.SIGTERM)
         outcome = trainer.finish()
-        until(trainer.nothing_remains, what="the end of all processes", deadline_seconds=DEADLINE_SECONDS)
+        until(trainer.nothing_remains, what="the end of all processes")
     assert outcome.status != 0
-    # The launcher's own table.
+    # From the launcher's table of failures.
     assert set(re.findall(r"exitcode\s*: (-?\d+)", outcome.stderr)) == {"143"}
     assert (outcome.stderr.count("groups were let go"), outcome.stderr.count("groups are held")) == (2, 0)
     assert "stopped by signal 15" in outcome.stdout
@@ -193,7 +201,7 @@ def test_where_one_is_killed_nothing_of_the_group_remains(
         trainer.meet()
         trainer.all[whom].send_signal(signum)
         outcome = trainer.finish()
-        until(trainer.nothing_remains, what="the end of all processes", deadline_seconds=DEADLINE_SECONDS)
+        until(trainer.nothing_remains, what="the end of all processes")
     assert outcome.status != 0
     assert not outcome.lora.exists()
     if whom is not None:
@@ -205,7 +213,7 @@ def test_where_one_is_killed_nothing_of_the_group_remains(
 
 
 def test_where_one_cannot_compile_none_does(models: Models, tmp_path: Path) -> None:
-    """A state says of all how they compute, so all of them have to compute like that."""
+    """A state records how all processes compute, so all of them have to compute in the same way."""
     short = dataclasses.replace(of(models, tmp_path), repeats=2)
     compiled = short.plus("--max_train_epochs 1 --compile --compile_backend aot_eager")
     breaking = str(Path(__file__).with_name("cannot_compile.py"))
@@ -236,7 +244,7 @@ def test_a_state_of_another_number_of_processes_is_refused(settings: Settings) -
     assert refused.steps == []
     assert run(resumed.plus("--replan", output="replanned")).steps[0] == progress["current_step"] + 1
 
-    # States from before the number was in them are of one process.
+    # Older states do not record the number; one process made them.
     (state / "train_state.json").write_text(json.dumps(progress))
     assert run(resumed).error is None
 
@@ -270,7 +278,7 @@ flux_train_network.main()
 
 
 def test_a_signal_does_not_change_an_exit_status_that_is_settled() -> None:
-    """The launcher's SIGTERM reaches a process that is leaving after its own, while Python puts its modules away."""
+    """The launcher's SIGTERM reaches a process that is already exiting, while Python clears its modules."""
     command = [sys.executable, "-c", LATE, str(PROGRAM.parent), "--no-such-flag"]
     assert subprocess.run(command, capture_output=True, timeout=DEADLINE_SECONDS).returncode == 2
 
@@ -287,3 +295,5 @@ def test_the_world_by_the_environment() -> None:
     assert world.of_environment(launched) == World(count=4, rank=3)
     with pytest.raises(TrainerError, match="4 processes were started, 2 of them on this machine"):
         world.of_environment(launched | {"LOCAL_WORLD_SIZE": "2"})
+    with pytest.raises(TrainerError, match="WORLD_SIZE is 'many', but must be a whole number"):
+        world.of_environment({"WORLD_SIZE": "many"})

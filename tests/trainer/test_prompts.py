@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt files as sd-scripts reads them; what is wrong in one is told with its place."""
+"""Prompt files as sd-scripts reads them. A problem in one is reported with its place."""
 
 from __future__ import annotations
 
@@ -39,23 +39,32 @@ def test_each_kind_of_file_says_the_same(name: str, tmp_path: Path) -> None:
 
 
 def test_what_is_not_for_flux_is_taken_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Prompt files of other models: sd-scripts' Flux trainer reads these too, and they change nothing."""
+    """sd-scripts' Flux trainer accepts these options of other models too, and they have no effect."""
     path = tmp_path / "p.txt"
     path.write_text("a cat --ss ddim --fs 3 --ctr 0.5 --rcfg 1 --cn edges.png --s 4\n")
     assert prompts.read(path) == [Prompt(text="a cat", steps=4)]
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == f"warning: {path}, line 1: sample_sampler has no effect: Flux is sampled by Euler's method"
+    prompt = f"{path}, line 1, 'a cat --ss ddim --fs 3 --ctr 0.5 --rcfg 1 --cn edges.png ...'"
+    assert said[0] == f"warning: {prompt}: --ss has no effect: Flux is sampled by Euler's method"
     assert len(said) == 5
 
 
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("p.txt", "a cat --w big", "p.txt, line 1: width = 'big' is not a whole number from 0 to 4096"),
-        ("p.txt", "ok\na cat --w 100000", "p.txt, line 2: width = '100000' is not a whole number from 0 to 4096"),
-        ("p.txt", "a cat --s 0", "p.txt, line 1: sample_steps = '0' is not a whole number from 1 to 1000"),
-        ("p.txt", "a cat --g nan", "p.txt, line 1: guidance_scale = 'nan' is not a number"),
-        ("p.txt", "a cat --am 1", "p.txt, line 1: --am is not known; known are --w --h --d --s --g --l --n"),
+        ("p.txt", "a cat --w big", "p.txt, line 1, 'a cat --w big': --w big is not a whole number from 0 to 4096"),
+        ("p.txt", "ok\na cat --w 100000", "line 2, 'a cat --w 100000': --w 100000 is not a whole number from 0"),
+        ("p.txt", "a cat --s 0", "line 1, 'a cat --s 0': --s 0 is not a whole number from 1 to 1000"),
+        ("p.txt", "a cat --d -1", "line 1, 'a cat --d -1': --d -1 is not a whole number from 0 to"),
+        ("p.txt", "a cat --g 3,5", "line 1, 'a cat --g 3,5': --g 3,5 is not a number; write 3.5"),
+        ("p.txt", "a cat --w", "line 1, 'a cat --w': --w has no value; leave it out, or give it one"),
+        ("p.json", '["a cat --d -1"]', "p.json, prompt 1, 'a cat --d -1': --d -1 is not a whole number"),
+        ("p.txt", "a cat --g nan", "p.txt, line 1, 'a cat --g nan': --g nan is not a number"),
+        (
+            "p.txt",
+            "a cat --am 1",
+            "p.txt, line 1, 'a cat --am 1': --am is not known; known are --w --h --d --s --g --l --n",
+        ),
         ("p.txt", "# nothing", "--sample_prompts: there is no prompt in"),
         ("p.md", "a cat", "--sample_prompts: p.md must end in .txt, .toml, .json"),
         ("p.toml", "[prompt", "p.toml is not TOML: "),
@@ -87,6 +96,17 @@ def test_what_is_wrong_is_told_with_its_place(name: str, content: str, sentence:
     with pytest.raises(TrainerError) as caught:
         prompts.read(path)
     assert sentence in str(caught.value)
+
+
+def test_each_wrong_prompt_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text("a cat --s 0\na dog\na cat --ar 16:9\n")
+    with pytest.raises(TrainerError) as caught:
+        prompts.read(path)
+    assert [str(error).partition(": ")[2] for error in caught.value.errors] == [
+        "--s 0 is not a whole number from 1 to 1000",
+        "--ar is not known; known are --w --h --d --s --g --l --n",
+    ]
 
 
 def test_a_file_that_is_no_text_or_not_there_is_told(tmp_path: Path) -> None:

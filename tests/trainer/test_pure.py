@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names, arithmetic of steps, noise levels, order and batches: decisions without a disk, as tables."""
+"""Names, numbers of steps, noise levels, order and batches: pure decisions, tested with tables."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from library import flow_matching, losses, names, plan, randomness, sampling
 from library.arguments import parse
 from library.batches import Batch, Position, prefetch, steps
 from library.buckets import BucketRules, Size
-from library.dataset import Dataset, Picture, epoch_batches
+from library.dataset import Dataset, Picture
 from library.dataset_config import DatasetConfig, SubsetConfig
+from library.epoch_order import epoch_batches
 from library.errors import TrainerError
 from library.metrics import Metrics
 from library.names import Moment
 from library.options import Options
+from tests.harness.waiting import DEADLINE_SECONDS
 
 REQUIRED = (
     "--pretrained_model_name_or_path f --clip_l c --t5xxl t --ae a --dataset_config d --output_dir o "
@@ -55,7 +57,7 @@ def test_names_are_sd_scripts(moment: Moment, lora: str, state: str) -> None:
         ("--save_every_n_epochs 2 --save_last_n_epochs 2", Moment(epoch=8), True, Moment(epoch=4)),
         ("--save_every_n_epochs 2 --save_last_n_epochs_state 1", Moment(epoch=8), True, Moment(epoch=6)),
         ("--save_every_n_epochs 2 --save_last_n_epochs_state 1", Moment(epoch=8), False, None),
-        # Recorded: save 5, last 5 at step 20 keeps 15 and 20 (trainers.md 1.4).
+        # Recorded from sd-scripts: saving every 5 steps with last 5 keeps 15 and 20 at step 20.
         ("--save_every_n_steps 5 --save_last_n_steps 5", Moment(step=20), False, Moment(step=10)),
         ("--save_every_n_steps 5 --save_last_n_steps 5", Moment(step=15), True, Moment(step=5)),
         ("--save_every_n_steps 5 --save_last_n_steps 5", Moment(step=10), False, None),
@@ -139,7 +141,7 @@ def test_prefetch_keeps_the_order_and_runs_ahead() -> None:
 
     def make(position: Position) -> Batch:
         if position.step == 1:
-            assert first_is_slow.wait(timeout=60)
+            assert first_is_slow.wait(timeout=DEADLINE_SECONDS)
         if position.step == 3:
             first_is_slow.set()
         return Batch(position=position, **dict.fromkeys(BATCH_FIELDS, torch.zeros(1)))
@@ -169,7 +171,7 @@ def test_an_error_of_a_thread_reaches_the_loop() -> None:
 
 
 def dataset(count: int, repeats: int, batch_size: int, *, sides: tuple[int, ...] = (64,)) -> Dataset:
-    """`count` pictures at each size."""
+    """`count` pictures of each width in `sides`."""
     subset = SubsetConfig(image_dir=Path("pictures"), num_repeats=repeats)
     pictures = [
         Picture(
@@ -227,7 +229,7 @@ def test_random_choices_depend_on_their_place_alone() -> None:
 
 @pytest.mark.parametrize(
     ("sampling_name", "mean"),
-    # E[s] of U(0, 1), of a logistic-normal, of that around 1.15, and of U(0, 1) moved by 4.
+    # E[s] of U(0, 1), of a logistic normal, of one with its mean at 1.15, and of U(0, 1) shifted by 4.
     [
         ("uniform", 0.5),
         ("sigmoid", 0.5),

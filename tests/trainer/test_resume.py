@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A resumed run is the undisturbed run: every tensor of the final LoRA is the same, bit for bit (trainers.md 4.6)."""
+"""A resumed run equals the undisturbed run: every tensor of the final LoRA is the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def assert_same_lora(left: Path, right: Path) -> None:
 
 
 def assert_trained(path: Path) -> None:
-    """A comparison of two LoRAs that learned nothing would prove nothing."""
+    """Asserts that a LoRA learned something. Comparing two that learned nothing would prove nothing."""
     ups = [tensor for key, tensor in load_file(path).items() if key.endswith("lora_up.weight")]
     assert all(bool(up.any()) for up in ups)
 
 
 def test_promise_5_a_stopped_run_goes_on_bit_for_bit(long_settings: Settings, undisturbed: Outcome) -> None:
-    """SIGTERM to the whole group in the middle of an epoch: 143, a state, and nothing lost or repeated."""
+    """SIGTERM to the whole group in the middle of an epoch: exit status 143, a state, nothing lost or repeated."""
     stopped = long_settings.with_samples().plus("--cache_latents_to_disk --cache_text_encoder_outputs_to_disk")
     with running(stopped) as trainer:
         trainer.wait_for(lambda line: line.get("step", 0) > STEPS_PER_EPOCH)
@@ -74,7 +74,7 @@ def test_a_finished_state_only_writes_the_final_lora(long_settings: Settings, un
 
 
 def test_caches_on_disk_cold_warm_and_half_warm_give_the_same(long_settings: Settings, undisturbed: Outcome) -> None:
-    """`undisturbed` keeps its caches in memory and is the fourth way."""
+    """`undisturbed` keeps its caches in memory, and is the fourth case."""
     on_disk = long_settings.plus("--cache_latents_to_disk --cache_text_encoder_outputs_to_disk")
     cold = train(on_disk)
     assert "caching" in cold.phases()
@@ -93,7 +93,7 @@ def test_caches_on_disk_cold_warm_and_half_warm_give_the_same(long_settings: Set
 
 
 def dataclass_output(settings: Settings, name: str) -> Settings:
-    """The same training into another folder."""
+    """The same training with another output folder."""
     return settings.plus("", output=name)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any number of interruptions, at any step, also with accumulated and with short last batches."""
+"""Any number of interruptions, at any step, also with accumulation and with short last batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.trainer.test_resume import assert_same_lora, assert_trained
 
 
 def interrupted(settings: Settings, *, whole: list[int], stops: list[int]) -> None:
-    """Trains into `pieces` with a SIGTERM after each of the steps, and compares with the steps of `whole`."""
+    """Trains with a SIGTERM after each step in `stops`, and asserts that the pieces make the steps `whole`."""
     seen: list[int] = []
     resume = ""
     for stop in stops:
@@ -59,7 +59,7 @@ OPTIMIZERS = {
     "adamwschedulefree": "--network_train_unet_only --optimizer_args warmup_steps=20",
     "sgdnesterov": "--network_train_unet_only --lr_scheduler cosine_with_restarts --lr_scheduler_num_cycles 3",
 }
-"""Each optimizer whose package is installed with the trainer, with flags that make its state more than weights."""
+"""Each optimizer whose package comes with the trainer, with flags that put more than weights into its state."""
 CACHED = "--cache_latents_to_disk --cache_text_encoder_outputs_to_disk"
 TWO_HUNDRED_STEPS = f"--max_train_epochs 10 --gradient_accumulation_steps 2 {CACHED}"
 
@@ -68,7 +68,8 @@ TWO_HUNDRED_STEPS = f"--max_train_epochs 10 --gradient_accumulation_steps 2 {CAC
 def test_promise_5_two_hundred_steps_with_twenty_interruptions(
     optimizer: str, settings: Settings, tmp_path: Path
 ) -> None:
-    """20 of the 200 steps are interrupted at random, in the middle of epochs too; steps of short batches included."""
+    """20 random steps of the 200 are followed by an interruption, in the middle of epochs too. The last step of an
+    epoch has fewer batches."""
     long = dataclasses.replace(settings, repeats=13).plus(
         f"{TWO_HUNDRED_STEPS} --optimizer_type {optimizer} {OPTIMIZERS[optimizer]}"
     )
@@ -77,7 +78,7 @@ def test_promise_5_two_hundred_steps_with_twenty_interruptions(
     stops = sorted(random.Random(optimizer).sample(range(1, 200), k=20))
     interrupted(long.plus("", output="pieces"), whole=whole.steps, stops=stops)
     assert_trained(tmp_path / "whole" / "lora.safetensors")
-    # The last, those of each epoch, and the averages.
+    # The last LoRA, those of each epoch, and the averages.
     loras = sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors"))
     assert len(loras) >= 10
     for lora in loras:
@@ -87,7 +88,7 @@ def test_promise_5_two_hundred_steps_with_twenty_interruptions(
 def test_what_takes_no_generator_draws_the_same_after_a_resume(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dropout draws from the default generators; here each loss is multiplied by such a draw."""
+    """Dropout draws from the default generators. Here each loss is multiplied by such a draw."""
     loss_of = model.loss_of
     drawn: dict[str, list[float]] = {"whole": [], "pieces": []}
     name = "whole"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole trainings that are computed as the memory asks for: told, kept in the state, and refused where it ends."""
+"""Complete trainings that are computed as the memory requires: the choice is reported and kept in the state,
+and a training that does not fit is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from tests.trainer.running import Models, Settings, make_models, make_pictures
 
 @pytest.fixture(scope="module")
 def deep_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """Deep enough for blocks to take turns."""
+    """Has enough blocks for some to take turns."""
     return make_models(
         tmp_path_factory.mktemp("deep"),
         *("--hidden", "64", "--heads", "2", "--double-blocks", "4", "--single-blocks", "6"),
@@ -35,13 +36,13 @@ def deep(deep_models: Models, tmp_path: Path) -> Settings:
 
 
 def choices_of(state: Path) -> dict[str, Any]:
-    """What a state was computed with, of what `tiers` chooses."""
+    """The choices that a state records, of those that `tiers` makes."""
     saved = json.loads((state / "train_state.json").read_text(encoding="utf-8"))["choices"]
     return {name: saved[name] for name in ("base", "checkpointed_blocks", "blocks_to_swap")}
 
 
 class Machine:
-    """A GPU's memory in the place of this machine's, and what was reckoned with last."""
+    """Replaces the memory of this machine's GPU by `room`. `run` is the last training whose memory was estimated."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room: Budget | None = None
@@ -54,11 +55,11 @@ class Machine:
 
         monkeypatch.setattr(tiers, "budget", lambda *_, **__: self.room)
         monkeypatch.setattr(footprint, "of", watched)
-        # Reckoned as of the real encoders, beside which this transformer is nothing.
+        # Encoding is estimated as for the real encoders, beside which this transformer needs next to nothing.
         monkeypatch.setattr(tiers, "check_encoding", lambda *_: None)
 
     def fits(self, tier: Tier) -> None:
-        """Has room for this way and nothing more."""
+        """Gives the machine room for this tier and nothing more."""
         assert self.run is not None
         needed = footprint.of(self.run, tier).total
         self.room = Budget(chosen=needed, most=needed)
@@ -85,12 +86,12 @@ def test_what_was_chosen_is_told_kept_and_chosen_again_when_asked(
     assert choices_of(state) == vars(small)
 
     longer = deep.plus(f"--max_train_epochs 2 --resume {state}", output="longer")
-    # Room for more is no reason to compute otherwise.
+    # More room is no reason to compute differently.
     machine.fits(Tier())
     assert run(longer).error is None
     assert choices_of(longer.output_dir / "lora-state") == vars(small)
 
-    # Too little for it, reserve or not.
+    # Too little for the state's tier, even without the reserve.
     smaller = Tier(base="fp8", checkpointed_blocks=10, blocks_to_swap=3)
     machine.fits(smaller)
     assert machine.room is not None
@@ -120,14 +121,14 @@ ADAFACTOR = (
     [
         pytest.param("--optimizer_type adamw8bit", 0, id="20G"),
         pytest.param(ADAFACTOR, 0, id="16G"),
-        # As many as a model of this depth can have.
+        # As many as a model of this depth can swap.
         pytest.param(f"{ADAFACTOR} --split_mode --network_args train_blocks=single", 4, id="12G"),
     ],
 )
 def test_fluxgym_s_settings_for_small_gpus_are_taken_as_they_are(
     preset: str, swapped: int, deep: Settings, machine: Machine
 ) -> None:
-    """trainers.md 1.1. With room for everything, and with too little for anything else."""
+    """The flags that an older FluxGym passes, with room for everything, and with room for their tier alone."""
     asked = deep.plus(f"{preset} --fp8_base --highvram --lowram --gradient_checkpointing")
     expected = Tier(base="fp8", checkpointed_blocks=10, blocks_to_swap=swapped)
     for output in ("roomy", "tight"):
@@ -196,7 +197,7 @@ def test_caches_that_are_there_need_no_room_on_the_disk(deep: Settings, monkeypa
     first, second = ([demand.what for demand in demands] for demands in seen)
     assert first == ["one LoRA and one state", "the caches"]
     assert second == ["one LoRA and one state"]
-    # What is really there, but for the files' own headers.
+    # The real sizes, without the files' own headers.
     caches = sum(file.stat().st_size for file in deep.pictures.glob("*.npz"))
     assert 0.5 * caches < seen[0][1].count < caches
     states = sum(file.stat().st_size for file in (deep.output_dir / "lora-state").iterdir())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples: any number, from fixed seeds, at step 0 too. One that fails neither ends the training nor changes it."""
+"""Samples: any number, from fixed seeds, at step 0 too. One that fails neither ends nor changes the training."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.trainer.in_process import run
 from tests.trainer.running import Settings, make_models, make_pictures, running
 
 SHEET = "lora-contact-sheet.png"
-# What a sample could disturb: default generators (dropout), the optimizer's mode, the network's mode.
+# What a sample could disturb: the default generators (dropout), the optimizer's mode, the network's mode.
 TRAINING = "--network_dropout 0.2 --max_train_epochs 2 --network_train_unet_only --optimizer_type AdamWScheduleFree"
 
 
 def samples_in(settings: Settings) -> dict[str, Path]:
-    """By name without the date, in order."""
+    """Samples by name without the date, in order."""
     found = (settings.output_dir / "sample").glob("*_*.png")
     return {re.sub(r"_\d{14}", "", path.stem): path for path in sorted(found)}
 
@@ -37,7 +37,7 @@ def pixels(path: Path) -> bytes:
 
 
 def test_many_prompts_from_fixed_seeds_before_the_first_step_and_after_the_last(settings: Settings) -> None:
-    """The rate changes nothing, so what is made from the same noise is the same picture."""
+    """The learning rate changes nothing, so the same noise makes the same picture."""
     prompts = settings.folder / "prompts.txt"
     lines = ["a red square --d 7", "a red square", "a red square --d 7", *["nothing"] * 9]
     prompts.write_text("".join(f"{line} --w 64 --h 64 --s 1\n" for line in lines))
@@ -55,7 +55,7 @@ def test_many_prompts_from_fixed_seeds_before_the_first_step_and_after_the_last(
 
 
 def test_a_resumed_run_goes_on_with_the_sheet(settings: Settings) -> None:
-    """Stopped in the second epoch: the first one's column is there, and is still there at the end."""
+    """It is stopped in the second epoch. The first epoch's column exists then, and is unchanged at the end."""
     whole = settings.with_samples().plus("--network_train_unet_only --max_train_epochs 2")
     stopped = run(whole, stop_after=8)
     assert stopped.status == 143
@@ -92,7 +92,7 @@ def in_the_decoder(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Setti
 
 
 def in_the_middle_of_the_transformer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """As with a size that does not fit: in the first single block, and only where nothing is trained."""
+    """Fails in the first single block, and only without gradients, like a sample whose size does not fit."""
     forward = Flux.forward
 
     def forward_or_fail(transformer: Flux, *inputs: Any) -> torch.Tensor:
@@ -111,7 +111,7 @@ def in_the_middle_of_the_transformer(settings: Settings, monkeypatch: pytest.Mon
 
 
 def with_a_torn_autoencoder(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """It is torn after the pictures are encoded."""
+    """The file is torn after the pictures are encoded."""
     copy = settings.folder / "torn.safetensors"
     shutil.copy(settings.models.folder / "ae.safetensors", copy)
     make = loop.Sampler
@@ -171,7 +171,7 @@ def test_samples_that_fail_neither_end_nor_change_the_training(
 def test_a_sample_that_fails_while_blocks_take_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is left in the middle of a forward pass, with some blocks on the device and others not."""
+    """It ends in the middle of a forward pass, with some blocks on the device and others not."""
     sizes = "--hidden 64 --heads 2 --double-blocks 4 --single-blocks 6"
     deep = Settings(
         models=make_models(tmp_path / "models", *sizes.split()),
@@ -187,7 +187,7 @@ def test_a_sample_that_fails_while_blocks_take_turns(
 
 
 def test_a_full_disk_costs_the_samples_alone(settings: Settings) -> None:
-    """A real file system without room for one sample; root is needed to mount it."""
+    """A real file system without room for one sample. Only root can mount it."""
     need_root("mounts a small file system")
     sample = settings.output_dir / "sample"
     sample.mkdir(parents=True)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the trainer does for a signal, in each phase. test_program.py has loading, caching and sampling."""
+"""How the trainer answers signals in each phase. test_program.py tests loading, caching and sampling."""
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
@@ -13,14 +14,14 @@ import pytest
 import torch
 
 from library import model
-from library.signals import Wishes
+from library.signals import StopRequest, Wishes
 from tests.trainer.in_process import run
 from tests.trainer.running import Line, Outcome, Settings, running, train
 from tests.trainer.test_resume import STEPS, assert_same_lora
 
 
 def states_of(outcome: Outcome) -> dict[str, int]:
-    """The step of each state, by its folder's name."""
+    """The step of each state, by the folder's name."""
     folders = outcome.output_dir.glob("*-state")
     return {path.name: json.loads((path / "train_state.json").read_text())["current_step"] for path in folders}
 
@@ -41,7 +42,7 @@ def test_a_wish_is_granted_once() -> None:
 def test_sigusr1_saves_and_sigusr2_samples_and_the_training_goes_on_unchanged(
     long_settings: Settings, undisturbed: Outcome
 ) -> None:
-    """The samples draw nothing from the training, so the LoRA is that of the undisturbed run."""
+    """Samples draw nothing from the training's generators, so the LoRA is that of the undisturbed run."""
     with running(long_settings.with_samples()) as trainer:
         trainer.wait_for(lambda line: line.get("step", 0) > 1)
         trainer.signal_group(signal.SIGUSR1)
@@ -76,7 +77,7 @@ def test_what_is_wished_before_there_is_a_step_is_done_after_the_first(settings:
 def test_a_wish_that_cannot_be_granted_does_not_end_the_training(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A file lies where the state is to be written."""
+    """A file is in the way where the state would be written."""
     monkeypatch.setattr(Wishes, "take_save", lambda _self: True)
     settings.output_dir.mkdir()
     (settings.output_dir / "lora-step00000002-state.tmp").write_text("in the way")
@@ -91,7 +92,7 @@ def starting(line: Line) -> bool:
 
 
 def captions(line: Line) -> bool:
-    """The second caching is that of the captions, of which there are as many as pictures and one empty one."""
+    """Caching has reached its second item, a picture or a caption."""
     return bool(line["phase"] == "caching" and line.get("done", 0) >= 1)
 
 
@@ -107,7 +108,7 @@ def saving(line: Line) -> bool:
 def test_sigterm_to_the_whole_group_leaves_nothing_half(
     phase: Callable[[Line], bool], long_settings: Settings
 ) -> None:
-    """What was trained is saved, nothing is repeated, and the exit status says 143."""
+    """All trained steps are saved, and the exit status is 143."""
     accumulated = long_settings.plus("--gradient_accumulation_steps 4 --network_train_unet_only")
     with running(accumulated) as trainer:
         trainer.wait_for(phase)
@@ -121,6 +122,32 @@ def test_sigterm_to_the_whole_group_leaves_nothing_half(
     stopped = {name: step for name, step in states_of(outcome).items() if "-step" in name}
     assert stopped == ({f"lora-step{trained:08d}-state": trained} if trained else {})
     assert (trained > 0) == (phase in (accumulating, saving))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupt_and_a_closed_terminal_save_like_sigterm(
+    number: signal.Signals, long_settings: Settings
+) -> None:
+    with running(long_settings) as trainer:
+        trainer.wait_for(lambda line: line.get("step", 0) >= 1)
+        trainer.signal_group(number)
+        outcome = trainer.finish()
+    assert outcome.status == 128 + number, outcome.stderr
+    trained = outcome.steps()[-1]["step"]
+    assert states_of(outcome)[f"lora-step{trained:08d}-state"] == trained
+
+
+def test_under_nohup_a_closed_terminal_changes_nothing() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        StopRequest().install()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) != before[signal.SIGTERM]
+    finally:
+        faulthandler.unregister(signal.SIGQUIT)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_sigterm_while_the_last_files_are_written_lets_them_be_written(settings: Settings) -> None:
@@ -138,7 +165,7 @@ def test_sigterm_while_the_last_files_are_written_lets_them_be_written(settings:
 def test_a_step_that_fails_because_of_the_stop_is_given_up(
     failing_step: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGTERM to a scope ends the processes of a compiler too: the step that waits for them fails."""
+    """SIGTERM to a scope also ends a compiler's processes, so a step that waits for them fails."""
     whole = run(settings.plus("", output="whole"))
     assert whole.error is None
     loss_of = model.loss_of

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FLOPs of a step against PyTorch's own count, and what is made of them."""
+"""FLOPs of a step against PyTorch's own count, and the speed that is computed from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.trainer.full_size import DEV
 def flux(
     *, hidden: int, double: int, single: int, settings: NetworkSettings | None = None
 ) -> tuple[Flux, LoRANetwork]:
-    """Random numbers, or none within a mode of fake tensors."""
+    """Random weights, or none under a mode of fake tensors."""
     config = dataclasses.replace(
         DEV, hidden=hidden, mlp_hidden=4 * hidden, double_blocks=double, single_blocks=single
     )
@@ -37,7 +37,7 @@ def known(transformer: Flux, network: LoRANetwork) -> tuple[dict[str, tuple[int,
 
 
 def counted(transformer: Flux, *, image: tuple[int, int], text: int) -> tuple[int, int]:
-    """FLOPs of the forward and of the backward pass, by PyTorch: of the plain attention, whose products it counts."""
+    """FLOPs of the forward and backward pass as PyTorch counts them, with plain attention, which it can count."""
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward:
             output = transformer(
@@ -73,7 +73,7 @@ def test_the_gradient_goes_back_to_the_first_block_that_is_trained(words: str) -
 
 
 def test_flops_of_flux_dev_are_those_of_the_literature() -> None:
-    """trainers.md 3 has 21.6, 42.1 and 74.7 TFLOP forward at rank 16, of the blocks alone."""
+    """The blocks alone take 21.6, 42.1 and 74.7 TFLOP of the forward pass at rank 16."""
     with torch.device("meta"):
         transformer = Flux(DEV).requires_grad_(False)
     network = LoRANetwork(transformer=transformer, clip=None, rank=16, alpha=1, seed=1).to("meta")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which blocks take turns for sd-scripts' number, and which one is copied while which computes."""
+"""Which blocks take turns for sd-scripts' --blocks_to_swap, and which one is copied while another computes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEV = {"double_blocks": 19, "single_blocks": 38}
     [(0, 0, 0), (1, 0, 2), (2, 1, 2), (16, 8, 16), (18, 9, 18), (22, 11, 22), (28, 14, 28), (35, 17, 36)],
 )
 def test_the_number_means_what_it_means_to_sd_scripts(number: int, double: int, single: int) -> None:
-    """As many blocks fewer; those that take turns are two more, and the two slots are the blocks that are left."""
+    """`double` and `single` blocks fewer are on the device. Two more of each kind take turns, in two slots."""
     assert swap_order.away(number) == (double, single)
     assert swap_order.misfit(number, **DEV) is None
     turns = swap_order.in_turn(number, **DEV)
@@ -68,7 +68,7 @@ def test_they_are_spread_evenly(number: int, double: list[int], single: list[int
     ],
 )
 def test_what_is_computed_next(where: str, forward: list[int], backward: list[int]) -> None:
-    """Of 5 places, in both directions. A gradient that begins at place 2 is that of a LoRA there."""
+    """5 places, in both directions. "from place 2 on": the first LoRA is in the block at place 2."""
     first = {"all need a gradient": -1, "none does": 5, "from place 2 on": 2}[where]
 
     def asked(place: int, *, back: bool) -> int:
@@ -88,7 +88,7 @@ def test_split_mode_is_18_unless_a_number_is_given(number: int | None, split_mod
 
 
 def size_of(flux: Flux, indices: list[int]) -> float:
-    """GB of these blocks."""
+    """The size of these blocks in GB."""
     blocks = [*flux.double_blocks, *flux.single_blocks]
     return sum(parameter.nbytes for index in indices for parameter in blocks[index].parameters()) / 1e9
 

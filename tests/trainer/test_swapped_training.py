@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole trainings in which blocks take turns: the same LoRA, and what was chosen at the start is used again."""
+"""Complete trainings with block swap: the LoRA is the same, and the choices made at the start are used again."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.trainer.running import Models, Settings, make_models, make_pictures
 from tests.trainer.test_resume import assert_same_lora, assert_trained
 from tests.trainer.test_resume_anywhere import interrupted
 
-# Of PyTorch's compiler, which looks at its inputs.
+# PyTorch's compiler causes this warning when it inspects its inputs.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 
 @pytest.fixture(scope="module")
 def deep_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """Deep enough for blocks to take turns."""
+    """Has enough blocks for some to take turns."""
     return make_models(
         tmp_path_factory.mktemp("deep"),
         *("--hidden", "64", "--heads", "2", "--double-blocks", "4", "--single-blocks", "6"),
@@ -48,10 +48,10 @@ def choices_of(state: Path) -> dict[str, Any]:
 def test_a_training_that_swaps_ends_in_the_same_lora_however_often_it_is_interrupted(
     flags: str, deep: Settings
 ) -> None:
-    """With samples, a validation, accumulation and CLIP-L: whatever else a run does with the transformer.
+    """With samples, validation, accumulation and CLIP-L: everything else that a run does with the transformer.
 
-    Not in fp32, whose weights stay mapped from the file on a CPU: there they lie at odd addresses, and the last bits
-    of fp32 products depend on that.
+    Not in fp32: on a CPU its weights stay mapped from the file, at unaligned addresses, and the last bits of fp32
+    products depend on the alignment.
     """
     deep = deep.with_samples().plus(f"--gradient_accumulation_steps 2 --validation_split 0.34 {flags}")
     plain = run(deep.plus("", output="plain"))
@@ -64,7 +64,7 @@ def test_a_training_that_swaps_ends_in_the_same_lora_however_often_it_is_interru
     assert settled["compile"] == ("aot_eager" if "--compile" in flags else "no")
     # Blocks 0, 1, 2, 4, 5, 7 and 8 take turns.
     assert (settled["blocks_to_swap"], settled["checkpointed_blocks"]) == (2, 9)
-    # Those of the first epoch were dropped when the run was stopped.
+    # The first epoch's samples were dropped when the run was stopped.
     plain_samples, swapped_samples = (
         [path.read_bytes() for path in sorted((deep.folder / name / "sample").glob("lora_e00000[23]_*"))]
         for name in ("plain", "swapped")
@@ -90,7 +90,7 @@ def test_a_number_that_cannot_be_is_refused_before_anything_is_loaded(deep: Sett
         "--blocks_to_swap 6 takes 3 of 4 double and 6 of 6 single blocks off the GPU, and at least 2 of each have to "
         "stay: use 4 at most"
     )
-    assert not list(deep.output_dir.iterdir())
+    assert not deep.output_dir.exists()
 
 
 def test_split_mode_swaps_as_many_blocks_as_a_small_model_has(deep: Settings) -> None:

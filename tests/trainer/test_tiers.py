@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which way of computing FLUX.1 dev each GPU gets, row by row, and what always holds of the choice."""
+"""How each GPU computes FLUX.1 dev, row by row, and what always holds for the choice."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from library.tiers import GB, Budget
 from tests.trainer import memory_table
 from tests.trainer.full_size import training
 
-# Free memory of each GPU in a program that has just begun.
+# Free memory of each GPU in a program that has just started.
 FREE = {"H200": 140.2, "H100": 84.2, "RTX 4090": 25.0, "RTX 3060": 12.4}
 BLOCKS = 57
 
 
 def row(name: str, tier: str, estimated_gb: float) -> Any:
-    """`1024 px, 4, RTX 4090` and `checkpointed / base / swapped`."""
+    """`name` is like `1024 px, 4, RTX 4090`, and `tier` like `57 fp8 10`: checkpointed, base, swapped."""
     return pytest.param(name, tier, estimated_gb, id=name)
 
 
@@ -128,7 +128,7 @@ def test_more_memory_never_gives_a_slower_way(pixels: int, batch: int, rank: int
         places.append(order.index(plan.tier))
         assert budget is not None
         assert plan.footprint.total <= budget.chosen or plan.tier == order[-1]
-        # The one before it would not have fitted.
+        # The way before it would not have fitted.
         if places[-1]:
             assert footprint.of(run, order[places[-1] - 1]).total > budget.chosen
     assert places == sorted(places, reverse=True)
@@ -200,7 +200,7 @@ def test_without_a_gpu_nothing_is_chosen() -> None:
             id="FluxGym's 12G",
         ),
         pytest.param({"checkpointed_blocks": 57}, Tier(base="fp8", checkpointed_blocks=57), id="all checkpointed"),
-        # What takes turns is checkpointed, and more only where it has to be.
+        # Swapped blocks have to be checkpointed; others are only if memory requires it.
         pytest.param(
             {"base": "fp8", "blocks_to_swap": 35},
             Tier(base="fp8", checkpointed_blocks=57, blocks_to_swap=35),
@@ -291,7 +291,7 @@ def test_a_choice_is_told_in_one_line() -> None:
 def test_the_host_keeps_each_block_that_takes_turns() -> None:
     run = training()
     assert footprint.on_host(run, Tier(base="fp8", checkpointed_blocks=57)) == 0
-    # sd-scripts' number: 17 double and 36 single blocks fewer on the GPU, and two slots of each kind.
+    # 17 double and 36 single blocks fewer on the GPU, and two slots of each kind: all blocks take turns.
     everything = 19 * run.double.stored("fp8", 2) + 38 * run.single.stored("fp8", 2)
     assert footprint.on_host(run, Tier(base="fp8", checkpointed_blocks=57, blocks_to_swap=35)) == everything
 

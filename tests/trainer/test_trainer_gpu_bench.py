@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bench/trainer_gpu.py runs: the same code as on a GPU, on the CPU at reduced size, compiled too.
+"""bench/trainer_gpu.py runs: the same code as on a GPU, but on the CPU and at a reduced size, compiled too.
 
-Nothing here depends on a time. sd-scripts beside it is in tests/upstream.
+Nothing here depends on timing. tests/upstream has the bench with sd-scripts.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "bench" / "trainer_gpu.py"
 sys.path += [str(ROOT / "bench"), str(ROOT / "bench" / "gpu_rows")]
 
-# Of time, for a bench that is to measure all that it is asked for.
+# Enough time for a bench that has to measure everything it is asked for.
 ENOUGH = ("--seconds", "3000", "--limit", "3000")
 
 rows = importlib.import_module("rows")
@@ -34,10 +34,10 @@ workers = importlib.import_module("workers")
 
 
 def run_bench(out: Path, *options: str, **environ: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """The bench at its smallest size, without sd-scripts, and its report."""
+    """Runs the bench at its smallest size, without sd-scripts. Returns the finished process and the report."""
     command = [sys.executable, BENCH, "--size", "tiny", "--steps", "1", "--out", out, *options]
     own = {name: value for name, value in os.environ.items() if not name.startswith("SD_SCRIPTS")}
-    ran = subprocess.run(command, env={**own, **environ}, capture_output=True, text=True)
+    ran = subprocess.run(command, env={**own, **environ}, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     reports = list(out.glob("trainer_gpu-tiny-*.json")) if out.exists() else []
     return ran, json.loads(reports[0].read_text()) if reports else {}
 
@@ -75,7 +75,7 @@ def test_rows_for_which_no_time_is_left_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("limit", "left_out"), [(1, False), (3000, True)])
 def test_a_row_that_the_end_of_the_bench_cuts_off_has_not_failed(limit: int, left_out: bool, tmp_path: Path) -> None:
-    """The row takes too long; its own limit is past, or the bench's."""
+    """The row takes too long and exceeds its own limit, or the bench's."""
     seconds = 0 if left_out else 1e9
     parsed = argparse.Namespace(size="tiny", seconds=seconds, steps=1, only="", limit=limit, out=tmp_path)
     (row, *_) = rows.rows(rows.SIZES["tiny"], compiled="", eager="")
@@ -157,11 +157,11 @@ def test_goals_are_met_missed_or_not_measured() -> None:
         (rows.THEIRS, rows.LOW, rows.NO_CHECKPOINTING, 0.150),
     )
     assert [(value, met) for _, value, met in table.goals(report)] == [
-        ("1.45 times", True),  # 90 ms of 62
+        ("1.45 times", True),  # 90 ms against 62
         ("not measured", None),
-        ("1.55 times", False),  # 400 ms of 258
-        ("2.01 times", True),  # the same flags: 201 ms of 100
-        ("1.67 times", False),  # each at its best: 150 ms of 90
+        ("1.55 times", False),  # 400 ms against 258
+        ("2.01 times", True),  # the same flags: 201 ms against 100
+        ("1.67 times", False),  # each at its best: 150 ms against 90
         ("not measured", None),
         ("not measured", None),
     ]
@@ -169,7 +169,7 @@ def test_goals_are_met_missed_or_not_measured() -> None:
 
 
 def test_other_weights_are_told() -> None:
-    """A sum of a whole model's numbers by another kernel may differ in its last bits, and no more."""
+    """A sum of a model's weights by another kernel may differ in its last bits, but no more."""
     report = report_of(
         (rows.OURS, rows.LOW, "a", 0.1), (rows.THEIRS, rows.LOW, "b", 0.2), (rows.OURS, rows.LOW, "c", 0.1)
     )
@@ -186,8 +186,7 @@ def test_a_row_in_the_table() -> None:
 
 
 def test_the_operations_of_a_step_are_those_of_flux() -> None:
-    """trainers.md 3 finds 45.8, 92.9 and 172 TFLOP, with a fifth product in attention's backward pass, which MFU does
-    not count."""
+    """The expected figures include a fifth product in attention's backward pass, which MFU does not count."""
     size = rows.SIZES["full"]
     found = [importlib.import_module("material").flops_of_step(size, side) / 1e12 for side in size.pixels]
     assert found == pytest.approx([45.8, 92.9, 172.2], rel=0.05)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The validation loss: its pictures are not trained, it repeats exactly, and the training does not notice it."""
+"""The validation loss: its pictures are not trained, it repeats exactly, and it does not affect the training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from library import dataset, dataset_config, plan, validation
+from library import dataset, dataset_config, plan, validation_split
 from library.safetensors_file import load
 from tests.trainer.in_process import run
 from tests.trainer.recorded import options, recorded
@@ -40,7 +40,7 @@ def test_when_it_is_due() -> None:
 def test_it_repeats_exactly_and_what_it_measures_is_not_trained(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two of three pictures are trained; with a rate that changes nothing each validation gives the same."""
+    """Two of three pictures are trained. With a rate that changes nothing, each validation gives the same loss."""
     still = run(settings.plus(f"{SPLIT} --learning_rate 1e-30 --max_train_epochs 3 --network_dropout 0.5"))
     assert (still.error, still.steps[-1]) == (None, 12)
     losses = losses_in(capsys.readouterr().out)
@@ -75,7 +75,7 @@ def test_pictures_are_put_aside_as_in_sd_scripts(case: dict[str, Any], tmp_path:
         f"[[datasets.subsets]]\nimage_dir = '{folder}'\nnum_repeats = 5\n"
     )
     found = dataset.find(dataset_config.read(tmp_path / "d.toml", defaults={"batch_size": 1}))
-    trained, aside = validation.split(found)
+    trained, aside = validation_split.split(found)
     assert aside is not None
     assert sorted(picture.path.name for picture in trained.pictures) == case["trained"]
     assert sorted(picture.path.name for picture in aside.pictures) == case["validated"]

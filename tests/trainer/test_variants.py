@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base models are told apart by keys and names, and what one should know is said once, before anything is loaded."""
+"""Base models are identified by keys and names, and advice is given once, before anything is loaded."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what stands between a job and its trainer: settings, command line, files, progress."""
+"""Tests of fluxgymd/trainers, the layer between a job and its trainer: settings, command line, files, progress."""

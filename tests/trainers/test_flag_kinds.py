@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which words a flag takes: argparse itself is the judge, and the sentence says what would be right."""
+"""Tests of which values a flag takes: argparse itself decides, and the error says what would be right."""
 
 import argparse
+import re
 from pathlib import Path
 
 import msgspec
@@ -9,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxgym.errors import InvalidSetting
-from fluxgymd.core.resume import Trainer
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.describe import described
-from fluxgymd.trainers.flag_kinds import Flag, by_name, check
+from fluxgymd.trainers.flag_kinds import MOST, Flag, by_name, problems
+from fluxgymd.trainers.states import Writer
 from tests.core.histories import CONTEXT
 
 DATA = Path(__file__).parent / "data"
@@ -43,7 +43,7 @@ def flags_of(made: argparse.ArgumentParser) -> dict[str, Flag]:
 
 
 FLAGS = flags_of(parser())
-# What describe.py told of flux_train_network.py of kohya-ss/sd-scripts at 48d368f.
+# The output of describe.py for flux_train_network.py of kohya-ss/sd-scripts at 48d368f.
 SD_SCRIPTS = by_name(msgspec.json.decode((DATA / "sd-scripts-kinds.json").read_bytes(), type=list[Flag]))
 WORDS = st.lists(st.sampled_from(["1", "2", "3", "0", "-1", "1.5", "1e3", "l1", "x", "true", "nan", ""]), max_size=3)
 
@@ -56,17 +56,16 @@ def test_words_are_refused_where_argparse_refuses_them(name: str, words: list[st
     except argparse.ArgumentError:
         right = False
     if right:
-        check({name: words}, FLAGS)
+        assert not problems({name: words}, FLAGS)
     else:
-        with pytest.raises(InvalidSetting) as refusal:
-            check({name: words}, FLAGS)
-        assert refusal.value.fields == {"setting": name}
+        (refusal,) = problems({name: words}, FLAGS)
+        assert refusal.setting == name
 
 
 def test_choices_of_what_a_function_makes_of_a_word_are_left_to_the_trainer() -> None:
     made = argparse.ArgumentParser()
     made.add_argument("--level", type=lambda text: text.lower(), choices=["low", "high"])
-    check({"level": ["LOW"]}, flags_of(made))
+    assert not problems({"level": ["LOW"]}, flags_of(made))
 
 
 @pytest.mark.parametrize(
@@ -87,31 +86,30 @@ def test_choices_of_what_a_function_makes_of_a_word_are_left_to_the_trainer() ->
 def test_the_sentence_names_the_option_its_value_and_what_would_be_right(
     name: str, words: str, sentence: str
 ) -> None:
-    with pytest.raises(InvalidSetting) as refusal:
-        check({name: words.split()}, FLAGS)
-    assert refusal.value.message == f"trainer_options.{name} {sentence}"
+    (refusal,) = problems({name: words.split()}, FLAGS)
+    assert refusal.sentence == f"trainer_options.{name} {sentence}"
 
 
 @pytest.mark.parametrize("name", ["switch", "rate", "choice", "pair"])
 def test_false_leaves_any_flag_out(name: str) -> None:
-    check({name: ["false"]}, FLAGS)
+    assert not problems({name: ["false"]}, FLAGS)
 
 
 def test_a_flag_that_is_not_there_is_told_with_the_nearest_or_where_all_are_listed() -> None:
-    with pytest.raises(InvalidSetting, match=r"^The trainer has no flag --swich; did you mean switch\?$"):
-        check({"swich": []}, FLAGS)
-    with pytest.raises(InvalidSetting, match=r"^The trainer has no flag --zzz; see docs/trainer\.md .*\.$"):
-        check({"zzz": ["false"]}, FLAGS)
+    (refusal,) = problems({"swich": []}, FLAGS)
+    assert re.search(r"^The trainer has no flag --swich; did you mean switch\?$", refusal.sentence)
+    (refusal,) = problems({"zzz": ["false"]}, FLAGS)
+    assert re.search(r"^The trainer has no flag --zzz; see docs/trainer\.md .*\.$", refusal.sentence)
 
 
 def test_sd_scripts_takes_what_the_daemon_passes() -> None:
-    line = kohya.arguments(CONTEXT, JobFolder(Path("/outputs/my-lora")), "a-000004-state", trainer=Trainer.SD_SCRIPTS)
+    line = kohya.arguments(CONTEXT, JobFolder(Path("/outputs/my-lora")), "a-000004-state", trainer=Writer.SD_SCRIPTS)
     passed: dict[str, list[str]] = {}
     for word in line:
         if word.startswith("--"):
             name = word.removeprefix("--")
         passed.setdefault(name, []).extend([] if word.startswith("--") else [word])
-    check(passed, SD_SCRIPTS)
+    assert not problems(passed, SD_SCRIPTS)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +125,15 @@ def test_sd_scripts_takes_what_the_daemon_passes() -> None:
     ],
 )
 def test_what_sd_scripts_would_refuse_is_refused(name: str, words: list[str], sentence: str) -> None:
-    with pytest.raises(InvalidSetting, match=sentence):
-        check({name: words}, SD_SCRIPTS)
+    (refusal,) = problems({name: words}, SD_SCRIPTS)
+    assert re.search(sentence, refusal.sentence)
+
+
+def test_of_many_wrong_options_the_first_are_told_and_long_ones_in_short() -> None:
+    flags = flags_of(parser())
+    *found, more = problems({f"rat{number}": [] for number in range(20_000)}, flags)
+    assert [problem.setting for problem in found] == [f"rat{number}" for number in range(MOST)]
+    assert more.sentence == "There are more wrong options; put these right first."
+    assert len(problems({f"rat{number}": [] for number in range(MOST)}, flags)) == MOST
+    (long,) = problems({"rate": ["x" * 100_000]}, flags)
+    assert len(long.sentence) < 300

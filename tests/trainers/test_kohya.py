@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trainer's command line and files: exactly this, and nothing in a name or a word changes its meaning."""
+"""Tests of the trainer's command line and files: their exact text, whose meaning no name or value can change."""
 
 import re
 import tomllib
@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context
-from fluxgymd.core.resume import Trainer
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers import kohya
+from fluxgymd.trainers import dataset_toml, kohya
+from fluxgymd.trainers.states import Writer
 from tests.core.histories import CONTEXT
 
 DATA = Path(__file__).parent / "data"
@@ -59,8 +58,8 @@ def changed(**values: object) -> Context:
     return msgspec.structs.replace(CONTEXT, **values)
 
 
-def lines(context: Context, resume: str | None = None, *, trainer: Trainer = Trainer.SD_SCRIPTS) -> list[str]:
-    """The command line, one flag with its words a line."""
+def lines(context: Context, resume: str | None = None, *, trainer: Writer = Writer.SD_SCRIPTS) -> list[str]:
+    """Returns the command line, one line for each flag with its values."""
     found: list[str] = []
     for word in kohya.arguments(context, FOLDER, resume, trainer=trainer):
         if word.startswith("--"):
@@ -84,9 +83,9 @@ def test_the_command_line_of_the_defaults() -> None:
 
 def test_our_trainer_chooses_by_itself_how_much_is_checkpointed_unless_the_user_does() -> None:
     flag = "--gradient_checkpointing"
-    assert lines(CONTEXT, trainer=Trainer.OURS) == [line for line in lines(CONTEXT) if line != flag]
+    assert lines(CONTEXT, trainer=Writer.OURS) == [line for line in lines(CONTEXT) if line != flag]
     asked = changed(trainer_options={**(CONTEXT.trainer_options or {}), "gradient_checkpointing": []})
-    assert flag in lines(asked, trainer=Trainer.OURS)
+    assert flag in lines(asked, trainer=Writer.OURS)
 
 
 def test_what_is_not_always_there_follows() -> None:
@@ -120,7 +119,7 @@ def test_what_is_not_always_there_follows() -> None:
 def test_promise_5_sd_scripts_is_told_the_epoch_because_its_counter_is_wrong(
     resume: str | None, epoch: str | None
 ) -> None:
-    """trainers.md 1.5: a second resume repeats finished epochs otherwise."""
+    """Without the flag, sd-scripts would repeat finished epochs after a second resume."""
     assert next((line for line in lines(CONTEXT, resume) if line.startswith("--initial_epoch")), None) == epoch
 
 
@@ -147,7 +146,7 @@ def test_a_number_is_passed_exactly(rate: float, word: str) -> None:
 def test_what_the_user_gives_stands_over_the_defaults(
     options: dict[str, list[str]], gone: str | None, there: str | None
 ) -> None:
-    kohya.check_options(options)
+    assert not kohya.refused_options(options)
     expected = [line for line in lines(CONTEXT) if line != gone]
     found = lines(changed(trainer_options=options))
     assert sorted(found) == sorted([*expected, there] if there else expected)
@@ -155,14 +154,13 @@ def test_what_the_user_gives_stands_over_the_defaults(
 
 @pytest.mark.parametrize("name", kohya.OURS)
 def test_what_the_daemon_needs_to_find_the_job_again_cannot_be_given(name: str) -> None:
-    with pytest.raises(InvalidSetting) as refusal:
-        kohya.check_options({name: ["x"]})
-    assert refusal.value.message == f"trainer_options.{name} cannot be given; use {kohya.OURS[name]}."
-    assert refusal.value.fields == {"setting": name}
+    (problem,) = kohya.refused_options({name: ["x"]})
+    assert problem.sentence == f"trainer_options.{name} cannot be given; use {kohya.OURS[name]}."
+    assert problem.setting == name
 
 
 def test_every_flag_that_carries_a_setting_is_ours() -> None:
-    """What is passed with a value of the job must not be overridden: the settings would tell another training."""
+    """A flag that carries a setting must not be overridden, or the job's settings would not describe its training."""
     told = changed(sample_prompts=["a"], sample_every_steps=1, sample_every_epochs=1, epochs=77, network_dim=78)
     by_default = set(lines(CONTEXT))
     assert {line.split()[0][2:] for line in set(lines(told)) - by_default} <= kohya.OURS.keys()
@@ -184,13 +182,11 @@ def test_every_flag_that_carries_a_setting_is_ours() -> None:
     ],
 )
 def test_an_option_that_no_command_line_could_carry_is_refused(options: dict[str, list[str]], sentence: str) -> None:
-    with pytest.raises(InvalidSetting) as refusal:
-        kohya.check_options(options)
-    assert refusal.value.message == sentence
+    assert [problem.sentence for problem in kohya.refused_options(options)] == [sentence]
 
 
 def test_the_dataset_file() -> None:
-    assert tomllib.loads(kohya.dataset_config(changed(trigger_word="sks cat"), FOLDER.dataset).decode()) == {
+    assert tomllib.loads(dataset_toml.render(changed(trigger_word="sks cat"), FOLDER.dataset).decode()) == {
         "general": {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1},
         "datasets": [
             {
@@ -206,20 +202,44 @@ def test_the_dataset_file() -> None:
 
 
 def test_without_a_trigger_word_there_are_no_class_tokens() -> None:
-    text = kohya.dataset_config(CONTEXT, FOLDER.dataset).decode()
+    text = dataset_toml.render(CONTEXT, FOLDER.dataset).decode()
     assert tomllib.loads(text)["datasets"][0]["subsets"][0].keys() == {"image_dir", "num_repeats"}
+
+
+@pytest.mark.parametrize(
+    ("options", "gone"),
+    [
+        ({"train_batch_size": ["2"]}, {"batch_size"}),
+        ({"shuffle_caption": []}, {"shuffle_caption"}),
+        ({"keep_tokens": ["3"]}, {"keep_tokens"}),
+        ({"caption_extension": [".caption"]}, {"caption_extension"}),
+        ({"shuffle_caption": ["false"]}, set()),
+        ({"flip_aug": []}, set()),
+    ],
+)
+def test_what_the_dataset_file_would_override_is_left_to_the_command_line(
+    options: dict[str, list[str]], gone: set[str]
+) -> None:
+    def keys(context: Context) -> set[str]:
+        document = tomllib.loads(dataset_toml.render(context, FOLDER.dataset).decode())
+        return {*document["general"], *document["datasets"][0]}
+
+    context = changed(trainer_options=options)
+    assert keys(CONTEXT) - keys(context) == gone
+    given = [line for line in lines(context) if line.split()[0][2:] in options]
+    assert given == [f"--{name} {' '.join(words)}".rstrip() for name, words in options.items() if words != ["false"]]
 
 
 odd_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
-@settings(deadline=None)  # no test depends on a time
+@settings(deadline=None)  # the machine may be slow
 @given(
     word=st.one_of(st.sampled_from(['"""', "'''", "it's", 'a "b" \\n', "a\nb\r\n", "\x7f", "]]", "${x}"]), odd_text),
     folder=odd_text,
 )
 def test_quotes_and_newlines_are_read_back_equal(word: str, folder: str) -> None:
-    text = kohya.dataset_config(changed(trigger_word=word), Path("/") / folder)
+    text = dataset_toml.render(changed(trigger_word=word), Path("/") / folder)
     (subset,) = tomllib.loads(text.decode())["datasets"][0]["subsets"]
     assert subset["class_tokens"] == word
     assert subset["image_dir"] == str(Path("/") / folder)
@@ -234,32 +254,53 @@ def test_the_prompts_file_holds_one_prompt_a_line() -> None:
 @pytest.mark.parametrize(
     ("values", "pictures", "steps"),
     [
-        # 4 pictures twice: "num batches per epoch ... 8" in the recorded runs of sd-scripts.
+        # 4 pictures, each twice: "num batches per epoch ... 8" in the recorded runs of sd-scripts.
         ({"repeats": 2}, 4, 8),
         ({"repeats": 10}, 7, 70),
         ({"repeats": 2, "trainer_options": {"gradient_accumulation_steps": ["3"]}}, 4, 3),
         ({"repeats": 1, "trainer_options": {"gradient_accumulation_steps": ["x"]}}, 4, 4),
-        # epochs * ceil(batches / processes / accumulation), as sd-scripts counts.
+        # ceil(batches / processes / accumulation), as sd-scripts counts.
         ({"repeats": 2, "gpu_count": 3}, 4, 3),
+        ({"repeats": 1, "trainer_options": {"train_batch_size": ["3"]}}, 4, 2),
+        ({"repeats": 2, "trainer_options": {"validation_split": ["0.25"]}}, 4, 6),
         ({"repeats": 3, "gpu_count": 2, "trainer_options": {"gradient_accumulation_steps": ["2"]}}, 5, 4),
     ],
 )
 def test_the_steps_of_an_epoch(values: dict[str, object], pictures: int, steps: int) -> None:
-    assert kohya.steps_per_epoch(changed(**values), pictures) == steps
+    assert dataset_toml.steps_per_epoch(changed(**values), pictures) == steps
 
 
 def test_the_recorded_runs_of_sd_scripts_had_as_many_steps_as_we_count() -> None:
-    """Their logs tell the batches of an epoch and the total for 3 epochs; the resumed one trained epoch 3 alone."""
+    """The logs show the batches per epoch and the total for 3 epochs; the resumed run trained only epoch 3."""
     log = (DATA / "sd-scripts-resumed.stdout").read_text(encoding="utf-8")
     (batches,) = re.findall(r"num batches per epoch / \D*(\d+)", log.replace("1epoch", "epoch"))
     (total,) = re.findall(r"total optimization steps / \D*(\d+)", log)
-    steps = kohya.steps_per_epoch(changed(repeats=2), 4)
+    steps = dataset_toml.steps_per_epoch(changed(repeats=2), 4)
     assert (int(batches), int(total)) == (steps, 3 * steps)
     assert re.findall(r"^epoch (\d)/3", log, re.MULTILINE) == ["3"]
 
 
-def test_sd_scripts_is_told_from_our_trainer_by_what_its_script_needs(tmp_path: Path) -> None:
-    ours = Path(__file__).resolve().parents[2] / "sd-scripts"
-    assert kohya.trainer_at(ours) is Trainer.OURS
-    (tmp_path / "train_network.py").write_text("class NetworkTrainer: ...\n")
-    assert kohya.trainer_at(tmp_path) is Trainer.SD_SCRIPTS
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"shuffle_caption": []}, ["shuffle_caption"]),
+        (
+            {"caption_dropout_rate": ["0.1"], "token_warmup_step": ["2"]},
+            ["caption_dropout_rate", "token_warmup_step"],
+        ),
+        ({"caption_dropout_rate": ["0"], "shuffle_caption": ["false"]}, []),
+        ({"shuffle_caption": [], **{key: ["false"] for key in kohya.TEXT_CACHING}}, []),
+    ],
+)
+def test_options_that_change_captions_need_caching_turned_off(
+    options: dict[str, list[str]], named: list[str]
+) -> None:
+    assert [problem.setting for problem in kohya.uncacheable(options)] == named
+
+
+def test_what_has_to_be_turned_off_is_named_with_the_option_that_the_job_gave() -> None:
+    (problem,) = kohya.uncacheable({"shuffle_caption": [], "cache_text_encoder_outputs": ["false"]})
+    assert problem.sentence == (
+        "trainer_options.shuffle_caption changes captions at each step, so they can't be encoded once; also set "
+        "trainer_options.cache_text_encoder_outputs_to_disk = false."
+    )

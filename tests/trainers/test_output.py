@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress from what sd-scripts prints: from whole recorded logs, and line by line where it could be misread.
+"""Tests of reading progress from sd-scripts' output: from complete recorded logs, and from single lines that could be
+misread.
 
-`sd-scripts-whole.log` and `sd-scripts-resumed.log` are from training.log of two jobs of sd-scripts at 48d368f, as it
-was written: a cold start with samples, and an attempt that went on from the first of three epochs of four steps.
+`sd-scripts-whole.log` and `sd-scripts-resumed.log` come from training.log of two jobs of sd-scripts at 48d368f: a
+cold start with samples, and an attempt that continued from the first of three epochs of four steps.
 """
 
 import re
+import tracemalloc
 from itertools import groupby
 from pathlib import Path
 
@@ -18,7 +20,7 @@ DATA = Path(__file__).with_name("data")
 
 
 def states(*segments: str, first_step: int = 0) -> list[Progress | None]:
-    """The progress after each of these."""
+    """Returns the progress after each of these segments."""
     told: list[Progress | None] = [None]
     for segment in segments:
         told.append(understand(told[-1], segment, at=5.0, first_step=first_step))
@@ -109,7 +111,7 @@ def test_what_only_looks_like_a_step_is_none(segment: str) -> None:
     ],
 )
 def test_promise_7_a_validation_is_no_step_and_is_seen_to_go_on(segment: str) -> None:
-    """One of many pictures takes longer than a step may."""
+    """A validation of many pictures takes longer than a step may."""
     told = last(*TRAINING, segment)
     assert (told.phase, told.step, told.done, told.total) == (Phase.TRAINING, 1, 5, 10)
 
@@ -205,10 +207,19 @@ class TestOutputReader:
 
     def test_a_line_without_an_end_does_not_fill_the_memory(self, tmp_path: Path) -> None:
         log = tmp_path / "training.log"
-        log.write_bytes(b"x" * 3_000_000)
         reader = OutputReader(log, 0, first_step=0)
-        assert not reader.read()
-        assert len(reader._unended) <= 1 << 16
+        tracemalloc.start()
+        for _ in range(3):
+            with log.open("ab") as file:
+                file.write(b"x" * 3_000_000)
+            assert not reader.read()
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000 + 3_000_000  # the second is the written piece
+        tracemalloc.stop()
+        with log.open("a") as file:
+            file.write(f"\nepoch 1/4\n\r{bar(7)}\r")
+        assert reader.read()
+        assert reader.progress is not None
+        assert reader.progress.step == 7
 
     def test_no_log_is_no_progress(self, tmp_path: Path) -> None:
         reader = OutputReader(tmp_path / "training.log", 0, first_step=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disk that a training needs, from headers with the shapes of FLUX.1-dev and CLIP-L."""
+"""Tests of the disk space that a training needs, computed from headers with the shapes of FLUX.1-dev and CLIP-L."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ DOUBLE |= {"mlp.2": (WIDTH, 4 * WIDTH), "mod.lin": (6 * WIDTH, WIDTH)}
 SINGLE = {"linear1": (7 * WIDTH, WIDTH), "linear2": (WIDTH, 5 * WIDTH), "modulation.lin": (3 * WIDTH, WIDTH)}
 
 FLUX_PER_RANK = 4_786_176
-"""Parameters of kohya's Flux LoRA for each unit of rank: 304 modules (trainers.md 1.6: 4.79 M)."""
+"""Parameters of kohya's Flux LoRA per unit of rank, in 304 modules."""
 CLIP_PER_RANK = 12 * (4 * (768 + 768) + 2 * (768 + 3072))
 
 
@@ -61,7 +61,7 @@ def clip_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def write(path: Path, shapes: dict[str, tuple[int, ...]], *, prefix: str = "") -> Path:
-    """A file with this header and a hole in the place of its tensors."""
+    """Writes a safetensors file with this header, and a hole in place of the tensors."""
     header, end = {}, 0
     for name, shape in shapes.items():
         size = 2
@@ -89,7 +89,7 @@ def context(model: Model, **values: object) -> Context:
 
 
 def needed(parameters: int, *, saves: int, bytes_each: int = 2) -> int:
-    """States of fp32 weights with AdamW's two moments, and LoRA files."""
+    """Returns the bytes of the states (fp32 weights and AdamW's two moments: 12 per parameter) and the LoRA files."""
     return parameters * 12 * (min(3, saves) + STATES_BESIDE) + parameters * bytes_each * saves
 
 

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress from metrics.jsonl and the last line of the log: what people see, whatever the files hold."""
+"""Tests of the progress from metrics.jsonl and of the last line of the log, whatever the files contain."""
 
+import json
+import os
+import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from fluxgym.files import NotAFile
 from fluxgym.messages import Phase, Progress
+from fluxgymctl import words
 from fluxgymd.trainers import progress
+from fluxgymd.trainers.appended import end_of
 from fluxgymd.trainers.progress import Line, MetricsReader, advance
 
 
@@ -93,6 +100,23 @@ def test_a_phase_of_a_newer_trainer_is_unknown_and_its_numbers_are_shown() -> No
     assert (newer.phase, newer.step) == (Phase.UNKNOWN, 7)
 
 
+IMPOSSIBLE = [
+    b'"totalSteps":9' + b"0" * 400,
+    b'"totalSteps":9' + b"0" * 5000,
+    b'"loss":9' + b"0" * 400,
+    b'"loss":1e999',
+    b'"loss":NaN',
+    b'"loss":-Infinity',
+    b'"step":-1',
+    b'"step":18446744073709551616',
+    b'"epoch":1e3',
+    b'"secondsPerStep":1e300',
+    b'"secondsPerStep":-1',
+    b'"time":1e300',
+    b'"phase":null',
+]
+
+
 class TestMetricsReader:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -128,7 +152,7 @@ class TestMetricsReader:
         assert reader.progress == after(STEP)
 
     def test_promise_7_a_file_that_was_emptied_goes_on_being_read(self, path: Path) -> None:
-        """What stands in it before it is seen to be shorter may be an earlier attempt's."""
+        """The lines before the reader notices that the file is shorter may come from an earlier attempt."""
         path.write_bytes(encoded(line("loading"), STEP))
         reader = MetricsReader(path, 0)
         assert reader.read()
@@ -151,14 +175,84 @@ class TestMetricsReader:
             b'{"time":1,"phase":"training","x":' + b"[" * 100_000 + b"\n",
             bytes(50) + b"\n",
             b"\xff\xfe\n",
+            b"{" * 3_000_000 + b"\n",
+            *(b'{"time":1,"phase":"training",' + field + b"}\n" for field in IMPOSSIBLE),
         ],
-        ids=["empty", "no JSON", "no fields", "wrong type", "no UTF-8", "deep", "NULs", "UTF-16"],
+        ids=lambda garbage: repr(garbage[:60]),
     )
-    def test_a_line_that_cannot_be_read_is_passed_over(self, path: Path, garbage: bytes) -> None:
+    def test_a_line_that_cannot_be_read_is_skipped(self, path: Path, garbage: bytes) -> None:
         path.write_bytes(encoded(line("loading")) + garbage + encoded(STEP))
         reader = MetricsReader(path, 0)
         assert reader.read()
         assert reader.progress == after(line("loading"), STEP)
+
+    def test_whatever_numbers_are_accepted_can_be_sent_and_shown(self, path: Path) -> None:
+        limits = {"step": 0, "totalSteps": 10**15, "secondsPerStep": 1e9, "loss": 1.7e308, "learningRate": -5e-324}
+        path.write_bytes(json.dumps({"time": 1e11, "phase": "training", **limits}).encode() + b"\n")
+        reader = MetricsReader(path, 0)
+        assert reader.read()
+        assert reader.progress is not None
+        assert msgspec.json.decode(msgspec.json.encode(reader.progress), type=Progress) == reader.progress
+        assert words.duration(reader.progress.remaining_seconds)
+        assert words.timestamp(reader.progress.updated_at)
+
+    def test_of_a_flood_the_newest_lines_are_read_in_little_memory(self, path: Path) -> None:
+        """1 GiB used to cost the daemon 1 GB of memory, again at each look while the last line had no end."""
+        reader = MetricsReader(path, 0)
+        with path.open("wb") as file:
+            file.truncate(1 << 30)
+        tracemalloc.start()
+        assert not reader.read()
+        with path.open("ab") as file:
+            file.write(encoded(line(step=8), STEP) * 50_000)
+        assert reader.read()
+        with path.open("ab") as file:
+            file.write(b"{" * 100_000)
+        assert not reader.read()
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        tracemalloc.stop()
+        assert reader.progress is not None
+        assert reader.progress.step == STEP.step
+
+    def test_promise_7_a_file_that_another_one_replaced_says_nothing(self, path: Path) -> None:
+        path.write_bytes(encoded(STEP))
+        reader = MetricsReader(path, 0)
+
+        def problem() -> str | None:
+            return reader.problem
+
+        assert reader.read()
+        assert problem() is None
+        path.rename(path.with_name("moved"))
+        assert not reader.read()
+        assert problem() == "metrics.jsonl is missing"
+        path.write_bytes(encoded(line("saving")))
+        assert not reader.read()
+        assert problem() == "metrics.jsonl was replaced by another file"
+        assert reader.progress == after(STEP), "what was read before stays"
+        path.with_name("moved").rename(path)
+        with path.open("ab") as file:
+            file.write(encoded(line("saving")))
+        assert reader.read()
+        assert problem() is None
+
+    def test_promise_7_the_recorded_file_is_known_from_another_one_after_a_restart(self, path: Path) -> None:
+        began = end_of(path)
+        assert (path.stat().st_size, began.size) == (0, 0)
+        shutil.copy(path, path.with_name("copy"))
+        path.with_name("copy").rename(path)
+        path.write_bytes(encoded(STEP))
+        reader = MetricsReader(path, began.size, inode=began.inode)
+        assert not reader.read()
+        assert (reader.progress, reader.problem) == (None, "metrics.jsonl was replaced by another file")
+
+    def test_a_fifo_is_not_waited_for(self, path: Path) -> None:
+        os.mkfifo(path)
+        reader = MetricsReader(path, 0)
+        assert not reader.read()
+        assert reader.problem == "metrics.jsonl cannot be read: it is a FIFO, not a regular file"
+        with pytest.raises(NotAFile, match="it is a FIFO, not a regular file"):
+            end_of(path)
 
     def test_the_longest_time_between_two_steps_is_told_once(self, path: Path) -> None:
         reader = MetricsReader(path, 0)
@@ -171,6 +265,17 @@ class TestMetricsReader:
         assert reader.longest_step == 0.75, "since the step that was read before"
         assert not reader.read()
         assert reader.longest_step is None
+
+    def test_the_highest_step_stays_known_while_lower_ones_are_told_again(self, path: Path) -> None:
+        reader = MetricsReader(path, 0)
+        path.write_bytes(encoded(*(line(step=step) for step in (5, 6, 7, 0, 1)), line("sampling", done=0)))
+        assert reader.read()
+        assert reader.progress is not None
+        assert (reader.progress.step, reader.highest_step) == (1, 7)
+        with path.open("ab") as file:
+            file.write(encoded(line(step=8)))
+        assert reader.read()
+        assert reader.highest_step == 8
 
     def test_another_phase_between_two_steps_is_no_step_s_time(self, path: Path) -> None:
         reader = MetricsReader(path, 0)
@@ -217,11 +322,14 @@ def test_the_size_of_a_file_that_is_not_there_is_0(tmp_path: Path) -> None:
         (b"one\ntwo\n\n", "two"),
         (b"one\ntwo", "two"),
         (b"Traceback\n  line\nValueError: no picture\n", "ValueError: no picture"),
-        # A progress bar is one line to a terminal and many to a file.
+        # A progress bar is one line on a terminal, but many segments in a file.
         (b"start\nsteps:  10%|# | 1/10\rsteps:  20%|##| 2/10\r", "steps:  20%|##| 2/10"),
         (b"steps:  10%|# | 1/10\r\nerror: disk full\n", "error: disk full"),
         (b"caf\xc3\xa9 \xff\n", "café \ufffd"),
         (b"x" * 900 + b"\n", "x" * 500),
+        (b"said\n" + bytes(9000), None),
+        (b"said\n" + bytes(900), "said"),
+        (b"\x1b[31mred\x1b[0m\x07\n", "[31mred [0m"),
     ],
 )
 def test_the_last_line_of_the_log_that_says_something(tmp_path: Path, content: bytes, says: str | None) -> None:
@@ -238,17 +346,27 @@ def test_the_tail_is_that_of_this_attempt(tmp_path: Path) -> None:
     with log.open("ab") as file:
         file.write(b"first\rsecond\nthird")
     assert progress.tail(log, offset) == "first\nsecond\nthird"
-    assert progress.tail(log, offset + 100) == ""  # somebody has cut the log
+    assert progress.tail(log, offset + 100) == ""  # the log was truncated
 
 
 def test_the_tail_of_a_long_log_is_its_end(tmp_path: Path) -> None:
     log = tmp_path / "training.log"
     log.write_bytes("ä line\n".encode() * 10_000 + b"the end\n")
     text = progress.tail(log, 0)
-    assert len(text.encode()) <= progress.TAIL_BYTES + 2  # the half of a letter at the cut is shown as one
+    assert len(text.encode()) <= progress.TAIL_BYTES + 2  # the half of a character at the cut becomes U+FFFD
     assert progress.last_line(text) == "the end"
 
 
 def test_without_a_log_there_is_no_tail(tmp_path: Path) -> None:
     assert progress.tail(tmp_path / "training.log", 0) == ""
     assert progress.last_line("") is None
+
+
+def test_a_step_that_the_training_does_not_have_is_passed_over(tmp_path: Path) -> None:
+    """If it counted, every true step would seem repeated, and a healthy training would be judged stuck."""
+    told = [STEP, line(step=10**9), line(step=101, total_steps=100), line(step=11)]
+    (tmp_path / "metrics.jsonl").write_bytes(encoded(*told))
+    reader = MetricsReader(tmp_path / "metrics.jsonl", 0)
+    assert reader.read()
+    assert reader.highest_step == 11
+    assert reader.progress == after(STEP, line(step=11))

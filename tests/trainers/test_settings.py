@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a training: the defaults, and one clear sentence for each wrong value."""
+"""Tests of a training's settings: the defaults, and one clear error for each wrong value."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,14 @@ import pytest
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Kind, Model, RestartPolicy, WatchdogMode
-from fluxgymd.trainers.settings import TRAINING_ONLY, complete
+from fluxgymd.trainers import command_line
+from fluxgymd.trainers.settings import TRAINING_ONLY
+from tests.trainers.adapters import trainers
+
+
+def complete(context: Context, home: Path) -> Context:
+    """Fills in the defaults with the adapter of the job's trainer."""
+    return trainers().of(context).complete(context, home)
 
 
 def context(**settings: Any) -> Context:
@@ -204,6 +211,21 @@ QUEUEING: list[tuple[dict[str, Any], str, str]] = [
     ({"program": ["/bin/true"]}, "program", "program is for jobs of the kind program; a training has none."),
 ]
 
+TOO_LONG = "x" * (command_line.LONGEST_ARGUMENT + 1)
+MANY = ["x" * 1000] * (command_line.MOST_ARGUMENTS // 1000)
+LENGTHY: list[tuple[dict[str, Any], str, int]] = [
+    ({"dataset": "/" + TOO_LONG}, "dataset", 131073),
+    ({"model": Model(clip_l="/" + TOO_LONG)}, "model.clip_l", 131073),
+    ({"trainer_options": {"network_args": ["a=1", TOO_LONG]}}, "trainer_options.network_args", 131072),
+    ({"trainer_options": {"x" * 131_070: []}}, f"trainer_options.{'x' * 80}", 131072),
+]
+SAYS = "has an argument of {} bytes, but the kernel takes at most 131071; put it into a file."
+WRONG += [(settings, setting, f"{setting} {SAYS.format(size)}") for settings, setting, size in LENGTHY]
+TOGETHER = (
+    f"The arguments of program have more than {command_line.MOST_ARGUMENTS} bytes together, which is more than the "
+    "kernel takes; put them into a file."
+)
+
 PROGRAMS: list[tuple[dict[str, Any], str, str]] = [
     *[
         ({"program": words}, "program", "A job of the kind program needs its program, with its arguments.")
@@ -211,6 +233,16 @@ PROGRAMS: list[tuple[dict[str, Any], str, str]] = [
     ],
     ({"program": ["true"]}, "program", "The program is 'true', but must be an absolute path."),
     ({"program": ["/bin/echo", "a\0b"]}, "program", "program holds a NUL character, which no argument can."),
+    (
+        {"program": ["/bin/echo", TOO_LONG]},
+        "program",
+        "program has an argument of 131072 bytes, but the kernel takes at most 131071; put it into a file.",
+    ),
+    (
+        {"program": ["/bin/echo", *MANY]},
+        "program",
+        TOGETHER,
+    ),
     ({"dataset": "/pictures"}, "dataset", "dataset is for trainings; a program has no such setting."),
     ({"epochs": 3}, "epochs", "epochs is for trainings; a program has no such setting."),
     ({"gpus": ["0"]}, "gpus", "gpus is for trainings; a program has no such setting."),
@@ -232,7 +264,7 @@ def test_a_wrong_program_is_refused_in_one_sentence(
 
 
 def test_each_setting_is_for_all_kinds_or_for_trainings() -> None:
-    """A setting that is added is sorted in too, or a program would take it in silence."""
+    """A new setting must be added to one of these, or a program would silently accept it."""
     for_programs = {"name", "kind", "program", "priority", "held", "after", "restart", "watchdog", "watchdog_limits"}
     assert set(Context.__struct_fields__) == for_programs | set(TRAINING_ONLY) | {"gpus"}
 

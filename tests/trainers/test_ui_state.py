@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ui_state.json holds the keys of the older program, with this job's values."""
+"""Checks that ui_state.json has the keys of the older program, with the job's values."""
 
 import json
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This version on what the versions before it left behind (tests/data/frozen)."""
+"""Tests of this version on homes and answers of earlier versions (tests/data/frozen)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frozen versions, and a daemon of today on a copy of one's homes."""
+"""The frozen versions, and today's daemon on a copy of the homes of one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +22,6 @@ def version(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def daemon(version: Path) -> Iterator[RunningDaemon]:
-    """Its queue is paused, so it starts nothing."""
+    """Today's daemon on a copy of a version's homes. Its queue is paused, so it starts nothing."""
     with record.on_a_copy(version) as running:
         yield running

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an answer of today has all that an older one had."""
+"""Checks that today's answer has everything that an older one had."""
 
 from typing import Any
 
 CHANGE = {"revision", "instance", "version", "description", "pid", "startedAt", "interfaces"}
-"""Keys whose values are another daemon's own."""
+"""Keys whose values differ between daemons."""
 
 
 def missing(older: Any, newer: Any, path: str = "") -> list[str]:
-    """The places where `newer` has less than `older`: a key that is gone, a value of another type or fewer items."""
+    """Returns the places where `newer` has less than `older`: a missing key, another type, or fewer items."""
     if isinstance(older, dict) and isinstance(newer, dict):
         found = []
         for key, value in older.items():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The homes of older versions' jobs are read as they were meant; what a newer version wrote is not guessed at."""
+"""Tests on homes of other versions: those of older ones are read as they were meant, and events of newer ones are not
+guessed."""
 
 import asyncio
 import json
@@ -46,7 +47,7 @@ def test_promise_9_an_older_version_s_jobs_are_what_they_were(version: Path, dae
         for key in ("id", "state", "reason", "attempt", "submittedAt", "stepsLost", "home", "result"):
             assert now[name]["runtime"].get(key) == job["runtime"].get(key), f"{name}: {key}"
         kinds = [shown["runtime"].get("failure", {}).get("kind") for shown in (job, now[name])]
-        assert kinds[0] == kinds[1], name  # its advice may find better words
+        assert kinds[0] == kinds[1], name  # the wording of the advice may change
         assert {**now[name]["context"], **job["context"]} == now[name]["context"]
 
 
@@ -66,7 +67,7 @@ def test_each_event_is_told_as_a_sentence(version: Path, daemon: RunningDaemon) 
 
 
 def test_the_frozen_journals_hold_every_event() -> None:
-    """Who adds an event records it: `python -m tests.data.frozen.record`."""
+    """If you add an event, record it: `python -m tests.data.frozen.record`."""
     found = {json.loads(line)["event"] for path in VERSIONS for log in journals(path) for line in _lines(log)}
     assert found >= {kind.__struct_config__.tag for kind in get_args(e.AnyEvent)}
 
@@ -97,11 +98,11 @@ def test_a_job_of_a_machine_that_is_gone_goes_on_here(daemon: RunningDaemon) -> 
     assert "Traceback" not in daemon.log.read_text()
 
 
-# --- a newer version's
+# --- homes of a newer version
 
 
 def newer(tmp_path: Path, *, line: int, change: dict[str, Any], job: str = "completed") -> Path:
-    """A journal of today with one line changed as a newer version might have written it."""
+    """Copies a journal of the newest frozen version, with one line changed as a newer version might write it."""
     home = tmp_path / "home"
     shutil.copytree(VERSIONS[-1] / "outputs" / job, home / "outputs" / job)
     path = home / "outputs" / job / "events.jsonl"

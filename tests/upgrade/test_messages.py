@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An older client and this daemon understand each other, and so do this client and an older or newer daemon
-(promise 9)."""
+"""Tests that an older client and this daemon understand each other, and that this client understands an older or
+newer daemon (promise 9)."""
 
 import json
 import socket
@@ -20,12 +20,20 @@ from fluxgym.framing import encode
 from fluxgym.messages import State
 from tests.daemon.running import RunningDaemon
 from tests.data.frozen import record
+from tests.harness.waiting import join
 from tests.upgrade.shapes import missing
 
 Exchange = dict[str, Any]
 METHODS: dict[str, methods.Method[Any, Any]] = {
     value.name: value for value in vars(methods).values() if isinstance(value, methods.Method)
 }
+
+OTHER_ERRORS = {
+    # If dataset and models are missing, an earlier version named only the models. Now both are named, first the
+    # dataset.
+    ("org.fluxgym.Jobs.Submit", "org.fluxgym.Jobs.InvalidDataset"),
+}
+"""Method and error: errors that an earlier version did not return for this call, although its clients know them."""
 
 
 def exchanges(version: Path) -> list[Exchange]:
@@ -37,7 +45,8 @@ def test_promise_9_an_older_client_s_calls_are_answered_with_no_less(version: Pa
         call = exchange["call"]
         now = list(record.answers(daemon.socket, call))
         told = {"call": call, "answers": now}
-        assert now[-1].get("error") == exchange["answers"][-1].get("error"), told
+        error = now[-1].get("error")
+        assert error == exchange["answers"][-1].get("error") or (call["method"], error) in OTHER_ERRORS, told
         assert not missing(exchange["answers"], now), told
 
 
@@ -47,7 +56,7 @@ def test_the_frozen_calls_are_of_every_method(version: Path) -> None:
 
 
 class OlderDaemon:
-    """Answers the first call with these frames."""
+    """A daemon that sends these answers to the first call."""
 
     def __init__(self, folder: Path, answers: list[dict[str, Any]]) -> None:
         self.path = folder / "s"
@@ -67,7 +76,7 @@ class OlderDaemon:
             connection.sendall(self._frames)
 
     def close(self) -> None:
-        self._thread.join()
+        join(self._thread)
         self._listener.close()
         self.path.unlink()
 
@@ -79,9 +88,9 @@ def folder() -> Iterator[Path]:
 
 
 def read(folder: Path, exchange: Exchange) -> list[msgspec.Struct]:
-    """What this client makes of an older daemon's answers. The error that it was told, raised."""
+    """Returns an older daemon's answers as this client decodes them. Raises the error that the daemon returned."""
     call, answers = exchange["call"], [dict(answer) for answer in exchange["answers"]]
-    answers[-1].pop("continues", None)  # of a Watch only the beginning was recorded
+    answers[-1].pop("continues", None)  # only the beginning of a Watch was recorded
     method = METHODS[call["method"]]
     parameters = msgspec.convert(call["parameters"], method.parameters)
     daemon = OlderDaemon(folder, answers)
@@ -133,13 +142,13 @@ def _newer(value: Any) -> Any:
     changed = {key: _newer(item) for key, item in value.items()}
     if "stepsLost" in changed:
         changed["state"] = "dreaming"
-    # Of the names of trainerOptions, watchdogLimits and Info's jobs nothing is known beforehand.
+    # trainerOptions, watchdogLimits and Info's jobs have arbitrary keys, so a newer version adds no fields to them.
     is_table = bool(value) and all(isinstance(item, (int, float, list)) for item in value.values())
     return changed if is_table else changed | {"ofTomorrow": {"deep": [1, None]}}
 
 
 def _without_defaults(value: Any) -> Any:
-    """An empty value may be left out."""
+    """Returns the value without empty fields, which an answer may omit."""
     if isinstance(value, dict):
         return {key: _without_defaults(item) for key, item in value.items() if item not in (None, [], {}, False)}
     return [_without_defaults(item) for item in value] if isinstance(value, list) else value

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the watchdog: what it sees of real processes, and what it does."""
+"""Tests of fluxgymd/watchdog on real processes: what it sees and what it does."""

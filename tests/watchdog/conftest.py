@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixtures of the contract suite and of the daemon's tests: real scopes, and the tiny model."""
+"""Fixtures from the attempts' contract suite (real scopes) and from the daemon's tests (the tiny model)."""
 
 from tests.attempts.conftest import daemon, manager, new_daemon
-from tests.daemon.conftest import folder, model
+from tests.daemon.conftest import model
 
-__all__ = ["daemon", "folder", "manager", "model", "new_daemon"]
+__all__ = ["daemon", "manager", "model", "new_daemon"]

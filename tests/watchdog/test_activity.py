@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is seen of real processes: whether they compute, move bytes, wait in the kernel, are stopped or frozen."""
+"""Tests of what is seen of real processes: whether they compute, move bytes, wait in the kernel, or are stopped or
+frozen."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,7 +19,17 @@ from fluxgymd.watchdog.activity import ActivityReader, Total, Used, memory_press
 from tests.attempts.daemons import Attempt, Daemon
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
-from tests.watchdog.processes import SLEEPS, SPINS, THREADS, WAITS_FOR_ITS_CHILD, WRITES, running
+from tests.watchdog.processes import (
+    SLEEPS,
+    SPINS,
+    TALKS,
+    THREADS,
+    WAITS_FOR_ITS_CHILD,
+    maps,
+    reads,
+    running,
+    writes,
+)
 
 
 def look(*members: Process, reader: ActivityReader | None = None) -> Activity:
@@ -56,10 +68,40 @@ def test_one_that_sleeps_uses_nothing() -> None:
         assert (last.blocked_threads, last.stopped, last.frozen) == (0, False, False)
 
 
-def test_one_that_writes_moves_bytes() -> None:
-    with running(WRITES) as process:
-        before = look(process)
-        until(lambda: io(look(process)) > io(before) + 10_000_000, what="bytes")
+@pytest.mark.parametrize("does", [reads, writes, maps])
+def test_one_that_reads_or_writes_a_file_moves_bytes(does: Callable[[Path], str], tmp_path: Path) -> None:
+    """A file in the page cache counts too, although no device transfers a byte of it."""
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(8 << 20))
+    with file.open("rb") as synced:
+        os.fsync(synced.fileno())  # so that its pages can be dropped
+    reader = ActivityReader()
+    with running(does(file)) as process:
+        before = look(process, reader=reader)
+        until(lambda: io(look(process, reader=reader)) > io(before) + 10_000_000, what="bytes")
+
+
+def test_pages_that_are_waited_for_count_also_where_no_storage_is_known_to_bring_them(tmp_path: Path) -> None:
+    """On FUSE, for example, the kernel counts only the time that a process waits for pages."""
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(8 << 20))
+    with file.open("rb") as synced:
+        os.fsync(synced.fileno())
+    with running(maps(file)) as process:
+        until(lambda: io(look(process)) > 10_000_000, what="pages")
+        os.kill(process.pid, signal.SIGSTOP)
+        until(lambda: look(process).stopped, what="it to be stopped")
+        storage = psutil.Process(process.pid).io_counters()
+        assert io(look(process)) > storage.read_bytes + storage.write_bytes
+
+
+def test_promise_7_system_calls_that_move_nothing_are_no_input_and_output() -> None:
+    reader = ActivityReader()
+    with running(TALKS) as process:
+        before = look(process, reader=reader)
+        calls = psutil.Process(process.pid).io_counters().read_chars
+        until(lambda: psutil.Process(process.pid).io_counters().read_chars > calls + 100_000_000, what="its calls")
+        assert io(look(process, reader=reader)) - io(before) < 1_000_000
 
 
 def test_threads_are_counted() -> None:
@@ -141,7 +183,7 @@ class TestTotal:
 
 @pytest.mark.systemd
 class TestScope:
-    """In a real scope. The test sees the same processes and cgroups under other names, as the host has them."""
+    """Tests in a real scope. The test sees the scope's processes and cgroups under other names, as the host does."""
 
     @pytest.fixture
     def kind(self) -> str:
@@ -149,7 +191,7 @@ class TestScope:
 
     @staticmethod
     def group(manager: UserManager, attempt: Attempt) -> str:
-        """The name of the attempt's cgroup as this process has it."""
+        """Returns the name of the attempt's cgroup as this process sees it."""
         folder = manager.namespace.group / attempt.ref["placement"]["cgroup"].lstrip("/")
         pid = int((folder / "cgroup.procs").read_text().split()[0])
         name = processes.group_of(pid)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evidence of a hang: what is saved, what is left out where it cannot be had; and nothing holds up the stop."""
+"""Tests of the evidence of a hang: what is saved, what is left out if it is not available, and that nothing delays
+the stop."""
 
 import asyncio
 import json
@@ -23,7 +24,7 @@ from fluxgymd.watchdog import evidence, evidence_files, proc
 from fluxgymd.watchdog.evidence import Scene
 from tests.core import histories as h
 from tests.harness.hung_volume import HungVolume
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.store.small_disk import fill, small_disk
 from tests.watchdog.processes import SLEEPS, running
 
@@ -44,7 +45,7 @@ def hang_of() -> tuple[Attempt, Hang]:
 
 
 def scene_of(folder: JobFolder, trainer: Process | None = None) -> Scene:
-    """Of an attempt that ran elsewhere, so that no process of this machine is its own."""
+    """Returns the scene of an attempt from another machine, so that no process here belongs to it."""
     attempt, hang = hang_of()
     attempt = msgspec.structs.replace(attempt, trainer=trainer)
     folder.attempt(1).mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def test_what_was_seen_is_saved_and_told(folder: JobFolder) -> None:
     assert set(saved) == {"verdict.json", "observations.jsonl", "nvml.json", "processes.txt", "log-tail.txt"}
     assert json.loads(saved["verdict.json"])["why"] == "Nothing moved for 600 s."
     assert [json.loads(line)["at"] for line in saved["observations.jsonl"].splitlines()] == [1.0, 2.0]
-    assert json.loads(saved["nvml.json"])["gpus"][0]["uuid"] == "GPU-1"  # the last that is known
+    assert json.loads(saved["nvml.json"])["gpus"][0]["uuid"] == "GPU-1"  # the last known reading
     assert saved["log-tail.txt"] == "steps: 40/160\n"
     told = folder.monitor_log.read_text()
     assert re.search(
@@ -92,7 +93,7 @@ def test_what_is_saved_already_is_left_as_it_is(folder: JobFolder) -> None:
 def test_half_of_it_is_saved_again(folder: JobFolder) -> None:
     scene = scene_of(folder)
     asyncio.run(evidence.secure(scene, LOOKS))
-    (scene.evidence / "verdict.json").unlink()  # it comes last
+    (scene.evidence / "verdict.json").unlink()  # it is written last
     (scene.evidence / "processes.txt").write_text("ha")
     asyncio.run(evidence.secure(scene, LOOKS))
     assert (scene.evidence / "processes.txt").read_text() != "ha"
@@ -133,7 +134,7 @@ def test_the_stacks_of_one_that_printed_for_days_are_at_the_end_of_its_log(folde
 
 
 def test_promise_7_what_ended_before_its_evidence_was_saved_has_some(folder: JobFolder) -> None:
-    """The daemon died after the verdict, and then the machine did."""
+    """The daemon died after the verdict, and then the machine went down."""
     scene = scene_of(folder)
     asyncio.run(evidence.secure_rest(scene, LOOKS))
     assert evidence_files.saved(scene.evidence)
@@ -163,7 +164,7 @@ def test_a_full_disk_does_not_hold_up_the_stop(tmp_path: Path) -> None:
 
 
 class Asked(ProcessAdapter):
-    """Notes the signals; those to an attempt of another machine are never sent."""
+    """Records the signals. Those to an attempt of another machine are never sent."""
 
     def __init__(self) -> None:
         super().__init__(stop_limit=1)
@@ -178,7 +179,7 @@ class Asked(ProcessAdapter):
 def test_a_launcher_is_not_asked_for_stacks(
     gpus: list[str], signals: list[int], folder: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of several GPUs: SIGQUIT would end its processes before anything is saved of them."""
+    """A launcher runs on several GPUs. SIGQUIT would end its processes before their evidence is saved."""
     monkeypatch.setattr(evidence, "PART_SECONDS", 0.2)
     with running(f"{ASKS}\n{SLEEPS}") as trainer:
         until(lambda: proc.catches(trainer, signal.SIGQUIT), what="its handler")
@@ -189,7 +190,7 @@ def test_a_launcher_is_not_asked_for_stacks(
 
 
 def test_a_hung_volume_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each part is given up at its deadline, which is short here."""
+    """Each part of the evidence is abandoned at its deadline, which is short here."""
     monkeypatch.setattr(evidence, "PART_SECONDS", 0.2)
     whole = JobFolder(tmp_path / "whole")
     whole.path.mkdir()
@@ -200,7 +201,7 @@ def test_a_hung_volume_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: py
         hung = replace(scene, folder=JobFolder(tmp_path / "volume" / "my-lora"))
 
         async def within_a_minute() -> None:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(DEADLINE_SECONDS):
                 await evidence.secure(hung, LOOKS)
                 await evidence.secure_rest(hung, LOOKS)
 

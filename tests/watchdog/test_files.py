@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the files of a job tell: counters that grow with its work, whatever is renamed or deleted meanwhile."""
+"""Tests of what a job's files show: counters that grow with its work, whatever is renamed or deleted meanwhile."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from fluxgym.messages import Kind, Phase
+from fluxgym.messages import Context, Kind, Phase
 from fluxgymd.core.job import Live, fold
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers.attempt_progress import AttemptProgress
-from fluxgymd.watchdog.files import Files, Written, count_caches, outputs
+from fluxgymd.watchdog.files import Files, Seen, Written, count_caches, outputs
 from tests.core import histories as h
 from tests.daemon.running import ROOT
+from tests.trainers.adapters import NOWHERE, trainers
+
+NAMED = {"log": "training.log", "metrics": "metrics.jsonl"}
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def test_what_is_deleted_or_replaced_takes_nothing_back(home: Path) -> None:
     assert writing.grown() == 100
     writing.write("x-000002.safetensors", 30)
     assert writing.grown() == 130
-    writing.write("new", 20).rename(home / "x-000002.safetensors")  # in its place, and shorter
+    writing.write("new", 20).rename(home / "x-000002.safetensors")  # replaces the file with a shorter one
     assert writing.grown() == 150
     os.truncate(home / "x-000002.safetensors", 5)
     assert writing.grown() == 155
@@ -92,19 +95,26 @@ def test_caches_are_counted_by_their_names(home: Path) -> None:
     for name in ("1_0128x0128_flux.npz", "1_flux_te.npz", "2_flux_te.npz.tmp", "1.txt"):
         (dataset / name).touch()
     assert count_caches(dataset) == 2
-    assert count_caches(home / "no-such-dataset") == 0
-    assert count_caches(home / "training.log") is None, "it cannot be told"
 
 
-def phase_of(home: Path, kind: Kind, trainer: Path | None) -> Phase | None:
+def test_promise_7_a_dataset_that_cannot_be_seen_is_unknown_and_its_old_caches_are_no_work(home: Path) -> None:
+    (home / "dataset" / "1_flux_te.npz").touch()
+    assert count_caches(home / "dataset") == 1
+    (home / "dataset").rename(home / "elsewhere")
+    assert count_caches(home / "dataset") is None
+    (home / "dataset").touch()
+    assert count_caches(home / "dataset") is None
+
+
+def phase_of(home: Path, kind: Kind, trainer: Path = NOWHERE) -> Phase | None:
     state = fold(h.WAYS["running"]).state
     assert isinstance(state, Live)
-    folder = JobFolder(home)
-    return Files(folder, AttemptProgress(folder, state.attempt, kind), trainer=trainer).look().phase
+    adapter = trainers(trainer).of(Context(name="my-lora", kind=kind))
+    return Files(JobFolder(home), state.attempt, adapter).look().phase
 
 
 def test_promise_7_a_trainer_that_has_told_nothing_since_its_start_is_starting(home: Path, tmp_path: Path) -> None:
-    """One that hangs before it says anything is judged by the limits of a start."""
+    """A trainer that hangs before it reports anything is judged by the limits of the starting phase."""
     for name in ("sd-scripts/train_network.py", "another/flux_train_network.py"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
@@ -113,6 +123,35 @@ def test_promise_7_a_trainer_that_has_told_nothing_since_its_start_is_starting(h
     assert phase_of(home, Kind.TRAINING, ROOT / "sd-scripts") is Phase.STARTING
     assert phase_of(home, Kind.TRAINING, tmp_path / "sd-scripts") is Phase.STARTING
     assert phase_of(home, Kind.TRAINING, tmp_path / "another") is None, "it may tell its progress in words of its own"
-    assert phase_of(home, Kind.PROGRAM, None) is None
+    assert phase_of(home, Kind.PROGRAM) is None
     (home / "training.log").write_text("caching latents...\n")
     assert phase_of(home, Kind.TRAINING, tmp_path / "sd-scripts") is Phase.CACHING
+
+
+def test_promise_7_progress_that_cannot_be_relied_on_is_unknown_and_the_look_says_why(home: Path) -> None:
+    """It is neither "no step" nor "starting", since the trainer continues to write to the file that was moved."""
+    state = fold(h.WAYS["running"]).state
+    assert isinstance(state, Live)
+    for name in ("training.log", "metrics.jsonl"):
+        (home / name).write_bytes(b"")
+    inodes = {f"{name}_inode": (home / file).stat().st_ino for name, file in NAMED.items()}
+    attempt = msgspec.structs.replace(state.attempt, **inodes)
+    folder = JobFolder(home)
+
+    def look() -> Seen:
+        return Files(folder, attempt, trainers(ROOT / "sd-scripts").of(Context(name="my-lora"))).look()
+
+    assert (look().told, look().phase) == (True, Phase.STARTING)
+    (home / "metrics.jsonl").rename(home / "metrics.jsonl.1")
+    assert (look().told, look().phase, look().untold_why) == (False, None, "metrics.jsonl is missing")
+    (home / "metrics.jsonl").touch()
+    assert look().untold_why == "metrics.jsonl was replaced by another file"
+    (home / "metrics.jsonl.1").rename(home / "metrics.jsonl")
+    (home / "training.log").rename(home / "training.log.1")
+    (home / "training.log").write_text("another program's")
+    seen = look()
+    assert (seen.told, seen.untold_why) == (False, "training.log was replaced by another file")
+    assert seen.log_bytes == 0, "it is not the log that the trainer prints into"
+    with (home / "metrics.jsonl").open("a") as file:
+        file.write('{"time":1,"phase":"training","step":1,"totalSteps":2}\n')
+    assert (look().told, look().step) == (True, 1), "a trainer that reports its progress is not read from its log"

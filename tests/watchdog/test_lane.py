@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that hangs is waited for until a deadline, and holds one thread however often it is tried again."""
+"""Tests of Lane: a caller waits for hung work until a deadline, and the work holds one thread however often it is
+retried."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pytest
 
 from fluxgymd.watchdog.lane import Lane, in_thread
 from tests.harness.hung_volume import HungVolume
-from tests.harness.waiting import until_async
+from tests.harness.waiting import DEADLINE_SECONDS, until_async
 
 
 def test_the_result_is_that_of_the_work_and_what_fails_is_unknown(caplog: pytest.LogCaptureFixture) -> None:
@@ -59,11 +60,11 @@ def test_once_the_work_has_come_to_its_end_the_lane_is_free(tmp_path: Path) -> N
 
 
 def test_promise_7_what_comes_after_its_deadline_is_the_result_of_the_next_look() -> None:
-    """A volume on which each look takes longer than it is waited for is slow, and not unknown for ever."""
+    """A volume on which each look takes longer than its deadline is slow, but it must not stay unknown forever."""
     gates = {7: threading.Event(), 8: threading.Event()}
 
     def slow(number: int) -> int:
-        gates[number].wait()
+        assert gates[number].wait(timeout=DEADLINE_SECONDS)
         return number
 
     async def scenario() -> None:

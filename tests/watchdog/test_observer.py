@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at a real training of the tiny model, beside the daemon that runs it."""
+"""Tests of looks at a real training of the tiny model, beside the daemon that runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from fluxgym.messages import Context, Kind, Phase, State
 from fluxgymd.core.gpu import Reading
-from fluxgymd.core.watchdog.observation import Observation
+from fluxgymd.core.watchdog.observation import Listed, Observation
 from fluxgymd.gpus.machine import Gpus
 from tests.daemon.running import RunningDaemon, context
 from tests.gpus.nvml import Nvml, build, gpu
@@ -30,7 +30,7 @@ LONG = 10_000
 async def until_seen(
     observe: Callable[[], Awaitable[Observation]], wanted: Callable[[Observation], object], what: str
 ) -> Observation:
-    """Looks until this is seen."""
+    """Looks until an observation satisfies `wanted`, and returns it."""
 
     async def look() -> Observation | None:
         seen = await observe()
@@ -51,7 +51,7 @@ def play(
     *,
     gpu_indices: list[str] | None = None,
 ) -> None:
-    """Beside a job `my-lora` that trains for long."""
+    """Runs the scenario beside a long training named `my-lora`."""
 
     async def whole() -> None:
         gpus = Gpus()
@@ -118,7 +118,7 @@ def test_promise_7_a_stopped_trainer_is_seen_to_be_and_nothing_of_it_moves(
 
 
 def test_promise_7_a_hung_volume_hides_the_files_and_nothing_else(training: RunningDaemon, model: Path) -> None:
-    """A volume is mounted over the pictures, which the trainer has read into its memory."""
+    """A volume is mounted over the pictures, which the trainer has already read into its memory."""
 
     async def scenario(gpus: Gpus) -> None:
         dataset = training.folder("my-lora") / "dataset"
@@ -143,7 +143,7 @@ def test_promise_7_a_hung_volume_hides_the_files_and_nothing_else(training: Runn
 
 @pytest.fixture
 def nvml(tmp_path_factory: pytest.TempPathFactory, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Nvml:
-    """Two GPUs, also for helpers that the test itself starts."""
+    """Two GPUs, which helpers that the test itself starts also see."""
     made = Nvml(build(tmp_path_factory.mktemp("nvml")), folder / "nvml.txt")
     made.tell(gpu("GPU-aa"), gpu("GPU-bb"))
     for name, value in made.environment.items():
@@ -183,8 +183,28 @@ def test_promise_7_the_gpus_of_the_attempt_are_told_and_unknown_while_nvml_hangs
     play(training, model, scenario, gpu_indices=["1"])
 
 
+def test_promise_7_of_the_pids_that_nvml_lists_the_job_s_own_and_those_that_are_here_are_told(
+    nvml: Nvml, training_on_gpus: RunningDaemon, model: Path
+) -> None:
+    async def scenario(gpus: Gpus) -> None:
+        observer = observer_of(training_on_gpus, "my-lora", gpus, interval=0)
+        trainer, here = trainer_of(training_on_gpus, "my-lora"), os.getpid()
+        of_nobody = 4_000_000_000
+        both = (gpu("GPU-aa"), gpu("GPU-bb", utilization=97))
+        nvml.tell(*both, *(f"process GPU-bb {pid}" for pid in (trainer, here, of_nobody)))
+        seen = await until_seen(observer.observe, lambda seen: seen.gpus and seen.gpus[0].processes, "its processes")
+        assert seen.listed == Listed(own=(trainer,), here=tuple(sorted((trainer, here))))
+        nvml.tell(*both, f"process GPU-aa {trainer}", "process GPU-bb 0")
+        seen = await observer.observe()
+        assert seen.gpus is not None
+        assert (seen.gpus[0].processes, seen.listed) == ((), Listed()), "it is on the other GPU"
+        observer.close()
+
+    play(training_on_gpus, model, scenario, gpu_indices=["1"])
+
+
 class WhenAsked(Gpus):
-    """Knows when it was asked first."""
+    """Records the time of its first question."""
 
     asked_at: float | None = None
 
@@ -196,7 +216,7 @@ class WhenAsked(Gpus):
 def test_a_look_is_of_the_time_at_which_its_counters_are_read(
     nvml: Nvml, training_on_gpus: RunningDaemon, model: Path
 ) -> None:
-    """And not of that up to which it waited for NVML: two looks would seem to come one right after the other."""
+    """If the clock were read after the wait for NVML, two looks could seem to follow each other at once."""
 
     async def scenario(_: Gpus) -> None:
         gpus = WhenAsked()

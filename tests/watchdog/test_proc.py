@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /proc tells of real processes: their threads and signals, and no secret of a command line."""
+"""Tests of what is read from /proc about real processes: threads, signals, and command lines without secrets."""
 
 import signal
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from fluxgymd.attempts import processes
 from fluxgymd.core.records import Process, Ticks
 from fluxgymd.watchdog import proc
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.watchdog.processes import SLEEPS, THREADS, running
 
 
@@ -21,7 +21,7 @@ from tests.watchdog.processes import SLEEPS, THREADS, running
         (["a", "--wandb_api_key=abc", "--api-key", "x"], "a --wandb_api_key=*** --api-key ***"),
         (["a", "PASSWORD=x", "--password", "y", "-token", "z"], "a PASSWORD=*** --password *** -token ***"),
         (["a", "https://user:pass@host/x", "hf_abcdefghijklmnopqrstuvwxyz"], "a https://***@host/x ***"),
-        # What only sounds like one.
+        # These only look like secrets.
         (
             ["a", "--t5xxl_max_token_length", "512", "--keep_tokens", "1"],
             "a --t5xxl_max_token_length 512 --keep_tokens 1",
@@ -68,7 +68,7 @@ def test_a_handler_of_a_signal_is_seen() -> None:
             assert not proc.catches(plain.process, signal.SIGQUIT)
         finally:
             child.kill()
-            child.wait()
+            child.wait(timeout=DEADLINE_SECONDS)
 
         def caught() -> bool:
             return proc.catches(process, signal.SIGQUIT)

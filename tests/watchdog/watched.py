@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An observer of our own beside a running daemon: it sees the same attempt through the same files and /proc."""
+"""Makes an observer beside a running daemon. It sees the same attempt through the same files and /proc."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.core.job import Job, Live
@@ -10,6 +12,7 @@ from fluxgymd.store import journal
 from fluxgymd.store.home import JobFolder
 from fluxgymd.watchdog.observer import Observer
 from tests.daemon.running import ROOT, Asked
+from tests.trainers.adapters import trainers
 
 
 def job_of(daemon: Asked, name: str) -> Job:
@@ -18,15 +21,17 @@ def job_of(daemon: Asked, name: str) -> Job:
     return job
 
 
-def observer_of(daemon: Asked, name: str, gpus: Gpus, **options: float) -> Observer:
-    """Of a job that a daemon runs as processes; it has to be live."""
+def observer_of(
+    daemon: Asked, name: str, gpus: Gpus, *, trainer_path: Path = ROOT / "sd-scripts", **options: float
+) -> Observer:
+    """Returns an observer of a live job whose daemon uses the process supervisor. `trainer_path`: the daemon's
+    trainer."""
     job = job_of(daemon, name)
     assert isinstance(job.state, Live)
     return Observer(
         folder=JobFolder(daemon.folder(name)),
         attempt=job.state.attempt,
-        kind=job.context.kind,
-        trainer=ROOT / "sd-scripts",
+        trainer=trainers(trainer_path).of(job.context),
         adapter=ProcessAdapter(stop_limit=1),
         gpus=gpus,
         **options,
@@ -34,7 +39,7 @@ def observer_of(daemon: Asked, name: str, gpus: Gpus, **options: float) -> Obser
 
 
 def trainer_of(daemon: Asked, name: str) -> int:
-    """The pid of its trainer; it has to run."""
+    """Returns the pid of the job's trainer, which must be running."""
     state = job_of(daemon, name).state
     assert isinstance(state, Live)
     assert state.attempt.trainer is not None

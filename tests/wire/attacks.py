@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that mean no good: `python -m tests.wire.attacks NAME SOCKET JOB`.
+"""Hostile clients: `python -m tests.wire.attacks NAME SOCKET JOB`.
 
-Each attack says "attacking" on its output when it is at its worst, and goes on until it is killed. Connections that
-the daemon closes are made again.
+An attack prints "attacking" once it has reached its full strength, and continues until it is killed. It reopens each
+connection that the daemon closes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIST = b'{"method":"org.fluxgym.Jobs.List","more":true}\0'
 
 
 class Clients:
-    """So many connections, each of which is made again when it is lost."""
+    """`number` connections, each of which is reopened if it is lost."""
 
     def __init__(self, path: Path, number: int) -> None:
         self._path = path
@@ -39,14 +39,14 @@ class Clients:
         return client
 
     def each(self, work: Callable[[socket.socket], None]) -> None:
-        """Does this with each of them; nobody waits."""
+        """Calls `work` on each connection. Nothing blocks."""
         for index, client in enumerate(self._clients):
             try:
                 with suppress(BlockingIOError):
                     work(client)
             except OSError:
                 client.close()
-                with suppress(OSError):  # the daemon's queue of new connections is full for a moment
+                with suppress(OSError):  # the daemon's queue of new connections is full at the moment
                     self._clients[index] = self._connect()
 
 
@@ -63,7 +63,7 @@ def read(client: socket.socket) -> None:
 
 
 def again_and_again(path: Path, number: int, *steps: Callable[[socket.socket], None]) -> Iterator[None]:
-    """All clients take step after step, for ever."""
+    """All clients take the steps in turn, forever."""
     clients = Clients(path, number)
     while True:
         for step in steps:
@@ -120,7 +120,7 @@ def never_read_a_log(path: Path, job: str) -> Iterator[None]:
 
 
 def pipeline(path: Path, _: str) -> Iterator[None]:
-    """Calls upon calls, and no answer is ever read."""
+    """Sends call after call and never reads an answer."""
     return again_and_again(path, 100, send(INFO * 1000), send(LIST * 1000))
 
 
@@ -129,7 +129,8 @@ def oneway(path: Path, _: str) -> Iterator[None]:
 
 
 def costly(path: Path, _: str) -> Iterator[None]:
-    """Messages that take as long to read as the limits allow, and are then refused without the connection's end."""
+    """Sends messages that take as long to parse as the limits allow. They are then refused without closing the
+    connection."""
     room = MESSAGE_LIMIT - 200
     message = b'{"method":"org.fluxgym.Jobs.List","more":true,"parameters":{"x":[%s1]}}\0' % (b"1," * 199_000)
     padded = message[:-1] + b" " * (room - len(message)) + b"\0"
@@ -147,7 +148,7 @@ def deep(path: Path, _: str) -> Iterator[None]:
 
 
 def half_closed(path: Path, _: str) -> Iterator[None]:
-    """They have said all, and never read."""
+    """The clients have sent everything, closed their sending side, and never read."""
 
     def say_all(client: socket.socket) -> None:
         client.send(WATCH)
@@ -159,7 +160,7 @@ def half_closed(path: Path, _: str) -> Iterator[None]:
 
 
 def leave_behind_a_stream(path: Path, _: str) -> Iterator[None]:
-    """A stream, calls behind it, and gone."""
+    """Opens a stream, sends more calls, and disconnects."""
     while True:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon to attack, with a job that waits and has a long log."""
+"""A daemon to attack, with a queued job that has a long log."""
 
 import shutil
 import tempfile
@@ -17,7 +17,7 @@ LINE = b"steps:  42%|####2     | 1075/2560 [12:31<17:18,  1.43it/s, avr_loss=0.0
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short temporary folder: the path of a socket has a limit."""
+    """A temporary folder with a short path, since the length of a socket's path is limited."""
     path = Path(tempfile.mkdtemp(prefix="fg-"))
     yield path
     shutil.rmtree(path)

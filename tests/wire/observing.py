@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a daemon costs and how late it is, and a client that behaves, while something else goes on."""
+"""Measures what a daemon costs, how late its event loop is, and how a client that behaves fares meanwhile."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import psutil
 from fluxgym import methods as m
 from fluxgym.messages import Context, Kind, State
 from tests.daemon.running import ROOT, RunningDaemon
-from tests.harness.waiting import until
+from tests.harness.waiting import join, until
 
 
 def program(name: str, *, held: bool = False) -> Context:
-    """A job that is over in a moment once it is started."""
+    """A job that ends at once after its start."""
     return Context(name=name, kind=Kind.PROGRAM, program=["/bin/true"], held=held)
 
 
@@ -37,12 +37,12 @@ class Observation:
     largest_rss: int = 0
     loop_late: float = 0.0
     slowest: float = 0.0
-    """Seconds of the slowest call."""
+    """Duration of the slowest call in seconds."""
     failure: BaseException | None = None
 
 
 class Bystander:
-    """A client that behaves: it connects, asks, reads the answer, and leaves, all the time."""
+    """A client that behaves: it connects, asks, reads the answer and disconnects, in a loop."""
 
     def __init__(self, daemon: RunningDaemon) -> None:
         self.seen = Observation()
@@ -59,12 +59,12 @@ class Bystander:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._leave.set()
-        self._thread.join()
+        join(self._thread)
         if self.seen.failure is not None:
             raise self.seen.failure
 
     def has_made(self, calls: int) -> None:
-        """Waits until it has been answered so many times."""
+        """Waits until it has received this many answers."""
 
         def enough() -> bool:
             if self.seen.failure is not None:
@@ -88,7 +88,7 @@ class Bystander:
 
 @contextmanager
 def attacked(daemon: RunningDaemon, attack: str, job: str) -> Iterator[subprocess.Popen[str]]:
-    """While this attack goes on. Its program is killed at the end: a client may always go like that."""
+    """Runs this attack during the `with` block. At the end its program is killed, as may happen to any client."""
     command = [sys.executable, "-m", "tests.wire.attacks", attack, str(daemon.socket), job]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as attacker:
         try:
@@ -100,11 +100,10 @@ def attacked(daemon: RunningDaemon, attack: str, job: str) -> Iterator[subproces
 
 
 def runs_a_job(daemon: RunningDaemon, name: str) -> None:
-    """The whole way of a job: submitted, scheduled, started, watched, ended."""
+    """Takes a job through its complete life: submitted, scheduled, started, watched, ended."""
     daemon.submit(program(name))
     daemon.call(m.DESCRIBE, m.JobName(name=name))
     until(
         lambda: daemon.job(name).runtime.state in (State.COMPLETED, State.FAILED, State.STOPPED),
         what=f"{name} to be over",
-        deadline_seconds=120,
     )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promise 10 under each kind of hostile client: others are answered, jobs run, memory is bounded, nothing stays."""
+"""Promise 10 under each kind of hostile client: other clients get answers, jobs run, memory is bounded, nothing is
+left."""
 
 import contextlib
 from pathlib import Path
@@ -14,14 +15,14 @@ from tests.wire.observing import Bystander, attacked, process_of, runs_a_job
 
 CALLS = 60
 GROWTH_BYTES = 96 * 1024 * 1024
-"""What may lie in connections is a third of it; the rest is for what is read at the moment, and for their number. The
-attacks offer hundreds of megabytes at once."""
+"""A third of this is the limit for all data in connections. The rest is for the data that is being read, and for the
+number of connections. The attacks offer hundreds of megabytes at a time."""
 LATE_SECONDS = 1.0
 LATE_FACTOR = 10
 
 
 def open_files(pid: int) -> list[str]:
-    """What its descriptors lead to; one that is closed meanwhile is left out."""
+    """What the descriptors of the process refer to, except those that are closed meanwhile."""
     files = []
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):

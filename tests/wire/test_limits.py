@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where there is no more room, a client is told so by name, and one that behaves finds room again."""
+"""If there is no more room, a client gets an error that says so, and a client that behaves finds room again."""
 
 import socket
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ from fluxgym.client import Connection
 from fluxgym.errors import Overloaded
 from fluxgymd.api.room import CONNECTIONS
 from tests.daemon.running import RunningDaemon
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.wire.attacks import WATCH
 
 
@@ -21,7 +21,7 @@ def test_promise_10_one_client_too_many_is_told_and_can_come_again(daemon: Runni
             client = watching.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(daemon.socket))
             client.sendall(WATCH)
-            assert client.recv(1)  # its call has begun
+            assert client.recv(1)  # its call is being served
         with pytest.raises(Overloaded, match=rf"More than {CONNECTIONS} clients are connected"):
             daemon.info()
         client.close()
@@ -44,6 +44,6 @@ def test_promise_10_idle_clients_make_room_for_one_that_calls(daemon: RunningDae
         for client in idle:
             client.connect(str(daemon.socket))
         assert daemon.info().version
-        assert used.call(m.INFO, m.Nothing()).version  # who has called before stays
-        idle[0].settimeout(60)
+        assert used.call(m.INFO, m.Nothing()).version  # a client that has called before keeps its connection
+        idle[0].settimeout(DEADLINE_SECONDS)
         assert b"org.fluxgym.Machine.Overloaded" in idle[0].recv(4096)

@@ -1,49 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages that are none, over a real socket: each is answered by an error that names the fault, and the daemon goes
-on; what is whole and small enough is answered."""
+"""Invalid messages over a real socket: each is answered with an error that names the fault, and the daemon continues.
+Messages that are complete and small enough are answered. tests/fuzz draws more of them."""
 
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fluxgym.framing import MESSAGE_LIMIT
 from fluxgymd.api.calls import BRACKETS, COMMAS
 from tests.daemon.running import RunningDaemon
+from tests.fuzz.talking import converse
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.wire.attacks import INFO
 
 LIST = "org.fluxgym.Jobs.List"
 
 
 def answers(daemon: RunningDaemon, sent: bytes) -> list[dict[str, Any]]:
-    """All that comes back to a client that sends this and says that it was all."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(60)
-        client.connect(str(daemon.socket))
-        received = b""
-        try:
-            client.sendall(sent)
-            client.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # refused before all of it was read; the answer is there
-        while True:
-            try:
-                data = client.recv(1 << 16)
-            except ConnectionResetError:
-                break  # what it did not read of ours makes the kernel say so
-            if not data:
-                break
-            received += data
+    """All answers to a client that sends this and then closes its sending side."""
+    received = converse(daemon.socket, [sent])
     assert received == b"" or received.endswith(b"\0")
     return [json.loads(frame) for frame in received.split(b"\0")[:-1]]
 
 
 def padded(size: int) -> bytes:
-    """A good call of exactly so many bytes."""
+    """A valid call of exactly `size` bytes."""
     call = b'{"method":"org.fluxgym.Machine.Info"}'
     return call[:-1] + b" " * (size - len(call)) + b"}"
 
@@ -100,9 +83,9 @@ def test_promise_10_half_a_message_is_no_call(daemon: RunningDaemon) -> None:
 
 
 def test_promise_10_a_call_in_single_bytes_is_answered(daemon: RunningDaemon) -> None:
-    """Each byte is read before the next one is sent: meanwhile another client is answered."""
+    """Each byte is read before the next one is sent, because another client gets an answer in between."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(60)
+        client.settimeout(DEADLINE_SECONDS)
         client.connect(str(daemon.socket))
         for index in range(len(INFO)):
             client.sendall(INFO[index : index + 1])
@@ -115,51 +98,3 @@ def test_promise_10_pipelined_calls_are_answered_in_their_order(daemon: RunningD
     calls = [f'{{"method":"org.fluxgym.Jobs.Describe","parameters":{{"name":"{name}"}}}}\0' for name in names]
     found = answers(daemon, "".join(calls).encode())
     assert [answer["parameters"]["name"] for answer in found] == names
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-METHODS = st.sampled_from(
-    ["org.fluxgym.Machine.Info", "org.varlink.service.GetInfo", LIST, "org.fluxgym.Jobs.Describe", "a.B", "", "."]
-)
-CALLS = st.fixed_dictionaries(
-    {"method": METHODS | JSON},
-    optional={"parameters": JSON, "more": JSON, "oneway": JSON, "upgrade": JSON, "x": JSON},
-).map(lambda value: json.dumps(value).encode())
-FRAMES = CALLS | st.binary(max_size=60) | st.builds(bytes.__add__, CALLS, st.binary(max_size=3))
-
-
-@pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """One daemon for all examples."""
-    with RunningDaemon(tmp_path_factory.mktemp("d"), arguments=("--supervisor", "process")) as running:
-        yield running
-
-
-@given(st.lists(FRAMES, max_size=6), st.lists(st.integers(0, 300), max_size=4))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_promise_10_any_bytes_get_answers_or_a_named_end(
-    lasting: RunningDaemon, frames: list[bytes], cuts: list[int]
-) -> None:
-    stream = b"".join(frame + b"\0" for frame in frames)
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(60)
-        client.connect(str(lasting.socket))
-        ends = sorted(min(cut, len(stream)) for cut in cuts)
-        received = b""
-        try:
-            for start, end in zip([0, *ends], [*ends, len(stream)], strict=True):
-                client.sendall(stream[start:end])
-            client.shutdown(socket.SHUT_WR)
-            while data := client.recv(1 << 16):
-                received += data
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-    for frame in received.split(b"\0")[:-1]:
-        answer = json.loads(frame)
-        assert set(answer) <= {"error", "parameters", "continues"}
-        assert answer.get("error") != "org.fluxgym.Machine.InternalError", stream
-    assert lasting.info().version

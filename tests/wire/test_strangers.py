@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another user of the machine reaches nothing, by two locks: the socket's mode, and the kernel's word on the peer."""
+"""Another user of the machine has no access, for two reasons: the socket's mode, and the peer's uid as the kernel
+gives it."""
 
 import json
 import os
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.running import ROOT, RunningDaemon
+from tests.harness.waiting import DEADLINE_SECONDS
 from tests.wire.attacks import INFO
 
 NOBODY = 65534
+EVERYBODYS_PYTHON = os.path.realpath(sys.executable)
+"""The system's: another user may have no way to the one in this checkout, which may be in somebody's home."""
 
 ASK = """
 import contextlib, socket, sys
@@ -30,16 +34,16 @@ print(client.recv(65536).decode().rstrip("\\0"))
 
 
 def asked_as(uid: int, path: Path) -> str:
-    """What a client of this user sees."""
+    """What a client run by this user gets: an answer, or the name of an error."""
     done = subprocess.run(
-        [sys.executable, "-c", ASK, str(path), INFO.hex()],
+        [EVERYBODYS_PYTHON, "-c", ASK, str(path), INFO.hex()],
         user=uid,
         group=uid,
         extra_groups=[],
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

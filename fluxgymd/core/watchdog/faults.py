@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of a GPU: which of them a training cannot survive, and which are new at a look. Pure."""
+"""Errors of a GPU: which of them a training can't survive, and which are new at a look. Pure."""
 
 from collections.abc import Mapping
 
@@ -17,17 +17,20 @@ FATAL_XIDS: Mapping[int, str] = {
     119: "its system processor does not answer",
     120: "its system processor failed",
 }
-"""NVIDIA's catalog (docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html): those for which it asks that the
-GPU be reset or the machine be restarted. The others end the application at most (13, 31, 43, 94: RESTART_APP) or are
-to be ignored (45, 63, 92); 74 is of NVLink, which a training on one GPU does not use."""
+"""The Xids for which NVIDIA's catalog (docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html) asks for a reset
+of the GPU or a restart of the machine. Others end the application at most (13, 31, 43, 94: RESTART_APP) or can be
+ignored (45, 63, 92); 74 is an error of NVLink, which a training on one GPU doesn't use."""
 
 Seen = Mapping[str, int]
-"""How many Xid events of each GPU, by UUID, were known at the last look."""
+"""The number of Xid events of each GPU, by UUID, as of the last look."""
 
 
 def new_xids(before: Seen, gpus: tuple[Reading, ...] | None) -> tuple[Seen, tuple[int, ...]]:
-    """What is known after a look, and the new events. Those that a GPU shows when it is first seen are older than the
-    watch; a list that became shorter is that of a new probe, and wholly new."""
+    """The counts after a look, and the new events.
+
+    Events that a GPU has when it is first seen are older than the watch. If a list has become shorter, it is from a
+    new probe, and all its events are new.
+    """
     after = dict(before)
     new: list[int] = []
     for gpu in gpus or ():
@@ -39,7 +42,7 @@ def new_xids(before: Seen, gpus: tuple[Reading, ...] | None) -> tuple[Seen, tupl
 
 
 def fatal(gpus: tuple[Reading, ...] | None, xids: tuple[int, ...]) -> str | None:
-    """Why no training can go on there, as the end of a sentence; None if it may."""
+    """Why no training can continue on these GPUs, as the end of a sentence; None if one can. `xids`: new events."""
     lost = next((gpu for gpu in gpus or () if gpu.lost), None)
     if lost is not None:
         return f"GPU {lost.index} is lost: the driver does not reach it"

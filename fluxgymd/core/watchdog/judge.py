@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verdict: healthy, suspicious or stuck. A pure function of the trail and the limits.
 
-Each rule has one clock of the trail and one limit. At its limit a training is stuck, at half of it suspicious; while
-nothing changes the clocks only run on, so a verdict only gets worse until something moves. Stuck comes with its
-evidence (promise 7), and never from a single look.
+Each rule compares one clock of the trail with one limit. At the limit a training is stuck, at half of it suspicious.
+While nothing changes the clocks keep running, so a verdict only gets worse until something moves. Stuck always comes
+with evidence (promise 7), and never from a single look. docs/watchdog.md lists the rules.
 """
 
 from dataclasses import dataclass
@@ -17,22 +17,23 @@ from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 
 UNREAD = "What it has told of its progress cannot be read."
 SIGN_LOOKS = 4
-"""Intervals for which threads must wait, or memory be short, before it is said: a checkpoint does so for a minute."""
+"""Intervals for which threads have to wait, or memory has to be short, before the training is suspicious: during a
+checkpoint both are normal for a minute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """One limit that counts now, and how much of it has run."""
+    """A limit that applies now, and the clock that runs towards it."""
 
     name: str
     what: str
-    """What has lasted, as a sentence without its time: "it was still"."""
+    """What has lasted, as a sentence without the time, such as "Nothing moved at all"."""
     clock: Stretch
     limit: float
 
     @property
     def left(self) -> float:
-        """Seconds, negative if it is over."""
+        """Seconds until the limit; negative beyond it."""
         return self.limit - self.clock.seconds
 
     @property
@@ -41,7 +42,7 @@ class Rule:
 
 
 def judge(trail: Trail, limits: Limits) -> Verdict:
-    """What is to be said of a training after its last look."""
+    """The verdict on a training after its last look."""
     if trail.looks < 2:
         return Healthy()
     running = rules(trail, limits)
@@ -56,7 +57,7 @@ def judge(trail: Trail, limits: Limits) -> Verdict:
 
 
 def rules(trail: Trail, limits: Limits) -> list[Rule]:
-    """The rules that count now. The first that is over names the hang, so the surest come first."""
+    """The rules that apply now. The first one over its limit names the hang, so the most certain ones come first."""
     found = [
         _rule("stopped", _held(trail), trail.stopped, limits.stopped),
         _rule(
@@ -75,7 +76,7 @@ def _of_phase(trail: Trail, limits: Limits, phase: Phase, own: PhaseLimits) -> l
     work = work_limit(trail, limits, phase)
     stepping = phase is Phase.TRAINING and trail.slowest(phase) is not None
     return [
-        _rule("gpu_idle", "Its GPU was idle and nothing else moved", _idle(trail, own), limits.gpu_idle),
+        _rule("gpu_idle", "It did nothing on its GPU, and nothing else moved", _idle(trail, own), limits.gpu_idle),
         _rule("still", f"Nothing moved at all while {phase.value}", trail.still, own.still),
         _rule("step", "No step was finished", trail.work, work)
         if stepping
@@ -85,8 +86,11 @@ def _of_phase(trail: Trail, limits: Limits, phase: Phase, own: PhaseLimits) -> l
 
 
 def work_limit(trail: Trail, limits: Limits, phase: Phase) -> float:
-    """Seconds that a phase may go without work. Steps are alike, so their own history says what is long, however
-    short or long that is; the items of the other phases are not, so theirs only makes the limit longer."""
+    """Seconds that a phase may go without work.
+
+    Steps are alike, so their own history alone defines the limit, down to `step_floor`. Items of the other phases are
+    not alike, so their history can only lengthen the limit.
+    """
     own, slowest = limits.phases[phase].progress, trail.slowest(phase)
     if slowest is None:
         return own
@@ -98,14 +102,15 @@ def _rule(name: str, what: str, clock: Stretch | None, limit: float) -> Rule | N
 
 
 def _idle(trail: Trail, own: PhaseLimits) -> Stretch | None:
-    """GPU idle and all else still: as long as the shorter of both has lasted."""
+    """The clock of "GPU idle and all else still": the shorter of the two; None if the rule doesn't apply."""
     if not own.works_on_gpu or trail.gpu_idle is None or trail.still is None:
         return None
     return min(trail.gpu_idle, trail.still, key=lambda clock: clock.seconds)
 
 
 def _if_told(trail: Trail, clock: Stretch | None) -> Stretch | None:
-    """An error of the GPU proves nothing about a trainer whose work cannot be seen."""
+    """The clock if the phase is known, else None: an error of the GPU proves nothing about a trainer whose work can't
+    be seen."""
     return clock if trail.phase is not None else None
 
 
@@ -115,7 +120,7 @@ def _held(trail: Trail) -> str:
 
 
 def _signs(trail: Trail, limits: Limits) -> list[tuple[float, str]]:
-    """What is no proof of a hang, but more than nothing: since when, and a sentence."""
+    """Signs of trouble that don't prove a hang: since when (wall clock), and a sentence."""
     found: list[tuple[float, str]] = []
     if trail.fault is not None:
         found.append((trail.fault.since, f"Nothing was counted after {trail.fault_why}."))
@@ -127,8 +132,18 @@ def _signs(trail: Trail, limits: Limits) -> list[tuple[float, str]]:
         found.append((trail.blocked.since, "Threads of it wait in the kernel, and nothing is read or written."))
     if trail.pressed is not None and trail.pressed.seconds >= SIGN_LOOKS * limits.interval:
         found.append((trail.pressed.since, "The machine is short of memory, and all of its tasks wait for it."))
-    if trail.untold is not None and trail.untold.seconds >= limits.step_floor:
-        full = trail.last is not None and disk_is_full(trail.last)
-        why = "Its disk is full, so it cannot tell its progress." if full else UNREAD
+    if trail.untold is not None and (why := _untold(trail, limits)) is not None:
         found.append((trail.untold.since, why))
     return found
+
+
+def _untold(trail: Trail, limits: Limits) -> str | None:
+    """A sentence on why the training's progress is unknown; None while that may still be temporary."""
+    assert trail.untold is not None
+    why = trail.last.untold_why if trail.last is not None else None
+    if why is not None:
+        return f"Its progress is not known: {why}."
+    if trail.untold.seconds < limits.step_floor:
+        return None
+    full = trail.last is not None and disk_is_full(trail.last)
+    return "Its disk is full, so it cannot tell its progress." if full else UNREAD

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long each phase may take before it is suspicious (half of it), and stuck. Times are seconds of the machine
-being awake.
+"""How long each phase may take before a training is stuck; at half of that it is suspicious. Times are seconds in
+which the machine is awake.
 
-A phase has two limits. `still`: nothing moves at all, no step, no file, no log line, no processor time, no I/O, no
-GPU work. `progress`: whatever moves, nothing of the phase's own work gets done (no step, no picture, no sample, no
-byte of the file that is saved). `total` bounds both: bytes may flow and phases may change, but in this time one step,
-picture or sample has to be counted. The older program's rule, GPU below 5 % for 300 s, is `gpu_idle`: it counts only
-where the phase works on the GPU, and only while nothing else moves either.
+A phase has three limits. `still`: nothing moves at all (no step, file, log line, processor time, I/O or GPU work).
+`progress`: none of the phase's own work gets done (no step, picture, sample or byte of the file that is saved),
+whatever else moves. `total` bounds both: bytes may flow and phases may change, but within this time a step, picture
+or sample has to be counted. The older program's rule, GPU below 5 % for 300 s, is `gpu_idle`: it applies only in
+phases that work on the GPU, and only while nothing else moves either.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,20 +14,21 @@ from dataclasses import dataclass, field, replace
 from fluxgym.messages import Phase
 
 INTERVAL_SECONDS = 30.0
-"""Between two looks; the older program's."""
+"""The time between two looks, as in the older program."""
 FLOOR_SECONDS = 300.0
-"""No rule is quicker than this: dstack's floor for a rule on low utilisation (daemons.md 3.7)."""
+"""The shortest default limit. dstack allows no shorter time window in its rule on low utilisation
+(`utilization_policy`) either."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseLimits:
     still: float
     progress: float
-    """Before this phase has a history of its own in this attempt, and at least this long afterwards for the phases
-    whose items are not alike."""
+    """Applies until the phase has a history of its own in this attempt. Later it is a minimum, in phases whose items
+    are not alike."""
     works_on_gpu: bool
     total: float = 4 * 3600
-    """Since a step, picture or sample was counted in whatever phase. 4 h: a 33 GB load at 2.3 MB/s."""
+    """Since a step, picture or sample was last counted, in any phase. 4 h is enough to load 33 GB at 2.3 MB/s."""
 
 
 def _defaults() -> dict[Phase, PhaseLimits]:
@@ -49,20 +50,21 @@ class Limits:
     gpu_idle_percent: float = 5.0
     gpu_idle: float = 300.0
     step_factor: float = 5.0
-    """A step may take this many times the slowest of the last `step_history`, and never less than the floor."""
+    """A step may take this many times as long as the slowest of the last `step_history`, and always `step_floor`."""
     step_floor: float = FLOOR_SECONDS
     step_history: int = 100
     stopped: float = FLOOR_SECONDS
-    """How long its process may be stopped, or its cgroup frozen: who pauses it for longer stops the job."""
+    """How long the job's process may be stopped, or its cgroup frozen. To pause it for longer, stop the job."""
     gpu_fault: float = FLOOR_SECONDS
-    """How long it may go without a step after an error that its GPU does not survive."""
+    """How long the job may go without counted work after an error that its GPU doesn't survive."""
     without_phase: float = 3600.0
-    """How long nothing at all may move while its phase is not known: a program, a trainer that is not understood."""
+    """How long nothing at all may move while the phase is unknown: for programs, and trainers that FluxGym doesn't
+    understand."""
     phases: dict[Phase, PhaseLimits] = field(default_factory=_defaults)
 
 
 def scaled(limits: Limits, factor: float) -> Limits:
-    """The same limits for time that passes 1/`factor` times as fast: for traces that were recorded quickly."""
+    """All times multiplied by `factor`, for traces that were recorded at another speed."""
     return replace(
         limits,
         interval=limits.interval * factor,

@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the watchdog does about a job and by which limits: the configuration, with the job's own settings over it."""
+"""What the watchdog does about a job and which limits apply: the configuration, overridden by the job's settings."""
 
 from collections.abc import Mapping
 
-from fluxgym.messages import Context, Kind, Phase, WatchdogMode
+from fluxgym.messages import Context, Phase, WatchdogMode
 from fluxgymd.core.watchdog.limits import Limits, PhaseLimits
 
 
-def mode(context: Context, configured: str) -> WatchdogMode:
-    """What is to be done about a hang. A program of the user's is watched only where its job says so: nothing is
-    known of its phases, and it may wait for hours because it is meant to."""
+def mode(context: Context, configured: str, *, watched: bool) -> WatchdogMode:
+    """What to do about a hang. `watched`: whether jobs of this trainer are watched unless their settings say
+    otherwise."""
     if context.watchdog is not None:
         return context.watchdog
-    return WatchdogMode.OFF if context.kind is Kind.PROGRAM else WatchdogMode(configured)
+    return WatchdogMode(configured) if watched else WatchdogMode.OFF
 
 
 def limits(configured: Mapping[str, float], own: Mapping[str, float] | None) -> Limits:
-    """The limits of a job. `configured`: every limit by its name (fluxgym/watchdog.py); `own`: those that the job
-    sets itself."""
+    """The limits of a job. `configured`: all limits by name (fluxgym/watchdog.py); `own`: those that the job sets."""
     values = {**configured, **(own or {})}
     usual = Limits()
     return Limits(

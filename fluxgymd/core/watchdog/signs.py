@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is seen of a training, a sentence each: the evidence of a verdict, and what people are told. Pure.
+"""Describes what the watchdog sees of a training, in sentences: the evidence of a verdict, and reports for people.
+Pure.
 
-What is not known is said to be not known, or not said; it is never said to be zero.
+An unknown value is reported as unknown or left out, but never reported as zero.
 """
 
 from fluxgymd.core.gpu import Reading
+from fluxgymd.core.watchdog.attribution import Owner, owner
+from fluxgymd.core.watchdog.observation import Listed
 from fluxgymd.core.watchdog.trail import Stretch, Trail
 
 MIB = 1 << 20
 
 
 def span(seconds: float) -> str:
-    """A time in the two largest units that say something: 45 s, 7 min 30 s, 2 h 5 min."""
+    """A time in its two largest units: 45 s, 7 min 30 s, 2 h 5 min."""
     seconds = max(0.0, seconds)
     whole = round(seconds)
     for large, unit, small, below in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
@@ -22,13 +25,13 @@ def span(seconds: float) -> str:
 
 
 def evidence(trail: Trail) -> tuple[str, ...]:
-    """What was seen, from the training's own work down to the machine. Never empty after a look."""
+    """What was seen, from the training's own work down to the machine. It is never empty."""
     parts = (work(trail), *processes(trail), *gpus(trail), *machine(trail))
     return tuple(sentence for sentence in parts if sentence)
 
 
 def work(trail: Trail) -> str:
-    """How far it came, and since when it came no further."""
+    """How far the training has come, and since when it has come no further."""
     phase = trail.phase.value if trail.phase else "in a phase that it does not tell"
     step, counters = "", trail.counters
     if counters.step is not None:
@@ -37,11 +40,12 @@ def work(trail: Trail) -> str:
     done = f", {counters.done} done" if counters.done is not None else ""
     slowest = trail.slowest(trail.phase) if trail.phase else None
     before = f" Before that the slowest of its last took {span(slowest)}." if slowest else ""
-    return f"It is {phase}{step}{done}; nothing of this was done for {_for(trail.work)}.{before}"
+    repeats = " It repeats steps that it had done before." if counters.repeats else ""
+    return f"It is {phase}{step}{done}; nothing of this was done for {_for(trail.work)}.{before}{repeats}"
 
 
 def processes(trail: Trail) -> list[str]:
-    """Processor, input and output, log, and what state its threads are in."""
+    """Processor time, input and output, the log, and the state of the threads."""
     moved, seen = trail.movement, trail.last.activity if trail.last else None
     if moved is None or seen is None:
         return ["What its processes do is not known."]
@@ -49,8 +53,9 @@ def processes(trail: Trail) -> list[str]:
     if moved.cpu is not None:
         found.append(f"Its processes used {100 * moved.cpu:.0f} % of a processor core in the last interval.")
     if moved.io is not None:
-        found.append(f"They read and wrote {moved.io / MIB:.2f} MiB/s.")
-    found.append("Its log grew." if moved.log else "Its log did not grow.")
+        found.append(f"They read and wrote {moved.io / MIB:.2f} MiB/s in files.")
+    if trail.last is not None and trail.last.log_bytes:  # nothing can be said about a log that doesn't exist
+        found.append("Its log grew." if moved.log else "Its log did not grow.")
     if seen.blocked_threads:
         where = f" in {seen.blocked_in}" if seen.blocked_in else ""
         found.append(f"{seen.blocked_threads} of {seen.threads} threads wait in the kernel{where} (state D).")
@@ -62,20 +67,20 @@ def processes(trail: Trail) -> list[str]:
 
 
 def gpus(trail: Trail) -> list[str]:
-    """Each of its GPUs, and the errors that the driver told of them."""
+    """Each of the job's GPUs, and the errors that the driver reported."""
     look = trail.last
     if look is None or look.gpus == ():
         return []
     if look.gpus is None:
         return ["The state of its GPU is not known: NVML does not answer."]
-    found = [_gpu(gpu) for gpu in look.gpus]
+    found = [_gpu(gpu, look.listed) for gpu in look.gpus]
     if trail.xids:
         found.append(f"Since then the driver told Xid {', '.join(map(str, trail.xids))}.")
     return found
 
 
 def machine(trail: Trail) -> list[str]:
-    """Memory and disk, where they are short."""
+    """Memory and disk space, if they are short."""
     look = trail.last
     if look is None:
         return []
@@ -93,7 +98,7 @@ def _for(clock: Stretch | None) -> str:
     return span(clock.seconds) if clock else "an unknown time"
 
 
-def _gpu(gpu: Reading) -> str:
+def _gpu(gpu: Reading, listed: Listed | None) -> str:
     if gpu.lost:
         return f"GPU {gpu.index} is lost: the driver does not reach it."
     parts = []
@@ -108,4 +113,23 @@ def _gpu(gpu: Reading) -> str:
         parts.append(f"{gpu.temperature} °C")
     if gpu.throttled:
         parts.append(f"slowed down ({', '.join(gpu.throttled)})")
-    return f"GPU {gpu.index}: {', '.join(parts)}." if parts else f"GPU {gpu.index} tells nothing of itself."
+    if not parts:
+        return f"GPU {gpu.index} tells nothing of itself."
+    return f"GPU {gpu.index}: {', '.join(parts)}.{_owner(gpu, listed)}"
+
+
+def _owner(gpu: Reading, listed: Listed | None) -> str:
+    """A further sentence on whose load it is, if the GPU has a load that may not be the job's; else empty."""
+    if not gpu.utilization:
+        return ""
+    match owner(gpu, listed):
+        case Owner.JOB:
+            return ""
+        case Owner.OTHERS:
+            return " None of the job's processes is on it: the load is another program's."
+        case Owner.UNTOLD if gpu.processes is None:
+            return " Whose load this is can't be told: its driver doesn't list processes."
+        case Owner.UNTOLD:
+            return " Whose load this is can't be told: NVML's pids belong to another pid namespace."
+        case Owner.UNKNOWN:
+            return " Whose load this is isn't known."

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the looks at one attempt add up to: since when each thing has not moved. A fold with constant memory; pure.
+"""Folds the looks at one attempt into clocks: since when each thing has not moved. Needs constant memory; pure.
 
-Times are seconds of the machine being awake and of us looking: a longer gap between two looks (the daemon was
-stopped, the virtual machine was paused) counts as one interval. What is unknown at a look lets no clock run on and
-resets none. Only counted work (a step, a picture, a sample) begins everything anew; that another phase is told
-resets the clock of the work only if this phase was not told since the last counted work, so that a trainer which
-goes round in its phases without a step is found.
+Times are seconds in which the machine is awake and the watchdog is looking: a longer gap between two looks (the
+daemon was stopped, the virtual machine was paused) counts as one interval. If something is unknown at a look, its
+clock neither runs nor restarts. Only counted work (a step, a picture, a sample) restarts the clocks of all work. A
+change of phase restarts the clock of the phase's work only if the new phase hasn't been reported since the last
+counted work, so that a trainer which cycles through its phases without a step is found.
+docs/decisions/0044-the-verdict.md explains why.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from fluxgymd.core.watchdog.movement import PRESSURE, Counters, Movement, compar
 from fluxgymd.core.watchdog.observation import Observation
 
 MISSED = 2.5
-"""Intervals: two, for a look that was left out, and half a one for a look that came late."""
+"""Intervals. Two allow for one missed look, and a half for a late one; a longer gap counts as one interval."""
 XIDS_KEPT = 8
 
 
@@ -29,7 +30,7 @@ class Stretch:
     since: float
     """Wall clock."""
     seconds: float = 0.0
-    """Awake and looked at; less than the wall clock says after a suspend."""
+    """Time awake and watched, which is less than the wall-clock time after a suspend."""
 
     def lasting(self, awake: float) -> "Stretch":
         return Stretch(self.since, self.seconds + awake)
@@ -37,7 +38,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """The longest time that one of `items` took, of those seen at one look."""
+    """The longest time that one of the `items` found at one look took."""
 
     items: int
     seconds: float
@@ -45,11 +46,11 @@ class Took:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trail:
-    """Begins as `begin(limits)`. The clocks are None before the first look."""
+    """The result of all looks so far. It starts as `begin(limits)`. The clocks are None before the first look."""
 
     interval: float
     history: int
-    """How many items' times are kept of each phase."""
+    """For how many items of each phase times are kept."""
     gpu_idle_percent: float
     looks: int = 0
     last: Observation | None = None
@@ -57,44 +58,46 @@ class Trail:
     """Between the last two looks."""
     counters: Counters = field(default_factory=Counters)
     phase: Phase | None = None
-    """As it was last told."""
+    """As last reported."""
     phase_lasts: Stretch | None = None
     entered: frozenset[Phase] = frozenset()
-    """Phases told since the last counted work."""
+    """Phases reported since the last counted work."""
     work: Stretch | None = None
-    """Nothing of the phase's work was done."""
+    """None of the phase's work was done."""
     counted: Stretch | None = None
-    """No step, picture or sample in whatever phase."""
+    """No step, picture or sample was finished, in any phase."""
     still: Stretch | None = None
     """Nothing at all moved."""
     gpu_idle: Stretch | None = None
-    """None: they work, or are not known to rest."""
+    """All of the job's GPUs were idle. None: they work, or are not known to be idle."""
     stopped: Stretch | None = None
+    """The trainer's process was stopped, or the attempt's cgroup was frozen."""
     blocked: Stretch | None = None
     """Threads wait in the kernel, and nothing is read or written."""
     pressed: Stretch | None = None
-    """All of its tasks wait for memory a good part of the time."""
+    """All tasks wait for memory much of the time."""
     untold: Stretch | None = None
-    """Its phase was known, and cannot be read."""
+    """The phase was known but can't be read at present, or there is a known reason why it can't."""
     fault: Stretch | None = None
+    """No work was counted after an error that the GPU doesn't survive."""
     fault_why: str | None = None
     xids: tuple[int, ...] = ()
-    """Since the last counted work."""
+    """Xid events since the last counted work, the last XIDS_KEPT."""
     xids_since: float | None = None
     """Wall clock: the first of these."""
     xids_known: faults.Seen = field(default_factory=dict)
     took: Mapping[Phase, tuple[Took, ...]] = field(default_factory=dict)
-    """How long the last items of each phase took, at most `history` items each."""
+    """How long the last `history` items of each phase took."""
     moved_at: Mapping[str, float] = field(default_factory=dict)
-    """Wall clock: when each sign of life was seen last."""
+    """Wall clock: when each sign of life was last seen."""
 
     def slowest(self, phase: Phase) -> float | None:
-        """Seconds of the slowest of the last items of a phase; None before there was one."""
+        """Seconds of the slowest of a phase's last items; None if there was none yet."""
         return max((took.seconds for took in self.took.get(phase, ())), default=None)
 
 
 def begin(limits: Limits) -> Trail:
-    """Before the first look."""
+    """The trail before the first look."""
     return Trail(interval=limits.interval, history=limits.step_history, gpu_idle_percent=limits.gpu_idle_percent)
 
 
@@ -123,7 +126,7 @@ def _awake(trail: Trail, look: Observation) -> float:
 
 
 def _clocks(trail: Trail, look: Observation, movement: Movement, awake: float) -> Trail:
-    """The clocks of progress, and how long things took."""
+    """Updates the clocks of progress, and how long items took."""
     told = awake if movement.told else 0.0
     work = (trail.work or Stretch(look.at)).lasting(told)
     counted = (trail.counted or Stretch(look.at)).lasting(told)
@@ -152,12 +155,12 @@ def _clocks(trail: Trail, look: Observation, movement: Movement, awake: float) -
 def _remember(
     trail: Trail, look: Observation, movement: Movement, *, waited: float, awake: float
 ) -> Mapping[Phase, tuple[Took, ...]]:
-    """How long the work took that this look found done. `waited`: since the work before it; `awake`: since the look
-    before it."""
+    """`took` with the times of the work that this look found done. `waited`: seconds since the previous work;
+    `awake`: seconds since the previous look."""
     took = trail.took
     seconds = _step_time(trail, look, movement, waited=waited, awake=awake)
     if seconds is not None:
-        # Steps that were told before the first of them was seen are not counted (movement.py), but were made.
+        # movement.py doesn't count steps that were reported before a look first saw a step, but they were made.
         took = _with(took, Phase.TRAINING, Took(max(1, movement.steps), seconds), history=trail.history)
     phase = trail.phase
     if phase in (None, Phase.TRAINING):
@@ -177,28 +180,29 @@ def _with(
 
 
 def _step_time(trail: Trail, look: Observation, movement: Movement, *, waited: float, awake: float) -> float | None:
-    """Of the slowest of the steps since the last look; None if there was none, or nothing is known of its time.
+    """Seconds of the slowest step since the last look; None if there was none, or if its time is unknown.
 
-    The trainer's own times are finer than our looks, but they are of the wall clock, which a suspend and whoever sets
-    it make long. Only they tell a step's time where one of the two looks saw another phase, for what lies between a
-    step and another phase is no step. Without them a training whose steps, and the checkpoint after them, always come
-    between two looks would have no history, and a hang in it would be found by the limit of its first step."""
+    The trainer's own times are finer than the time between looks, but they are wall-clock times, which a suspend or a
+    changed clock makes too long. If one of the two looks saw another phase, only the trainer's times say how long a
+    step took, because the time between a step and another phase isn't a step. Without them, a training whose steps
+    and checkpoints always come between two looks would have no history, and a hang in it would be found only by the
+    limit for the first step."""
     told = look.longest_step
     if trail.phase is not Phase.TRAINING:
-        # All of these steps were made since the last look. A longer time is of a clock that was set, or, at the
-        # first look at a training that runs already, an older one.
+        # All these steps were made since the last look. A longer time comes from a changed clock or, at the first
+        # look at a training that is already running, from an earlier step.
         return told if told is not None and 0 <= told <= awake + trail.interval else None
     if not movement.steps or (movement.phase is not Phase.TRAINING and told is None):
         return None
-    # The first step of a phase has no step before it to be measured from.
+    # The first step of a phase has no previous step from which its time could be measured.
     first = Phase.TRAINING not in trail.took or trail.counted is None or (trail.work != trail.counted)
     if first or told is None:
         return waited
-    return min(max(0.0, told), waited + trail.interval)  # no step took longer than we waited for it
+    return min(max(0.0, told), waited + trail.interval)  # no step took longer than the watchdog waited for it
 
 
 def _states(trail: Trail, look: Observation, movement: Movement, awake: float) -> Trail:
-    """The clocks of what the processes and the GPUs are in; each goes on only while it is known to."""
+    """Updates the clocks of states of the processes and the GPUs. Each runs only while its state is known to last."""
     activity = look.activity
     at_rest = None if movement.gpu is None else not movement.gpu
     held = None if activity is None else activity.stopped or activity.frozen
@@ -213,16 +217,16 @@ def _states(trail: Trail, look: Observation, movement: Movement, awake: float) -
     return replace(
         trail,
         gpu_idle=clock(trail.gpu_idle, on=at_rest),
-        # A debugger stops it for a moment, and at each look by chance: what is stopped makes no step.
+        # A debugger may stop the process for a moment, by chance at every look. Counted work proves that it runs.
         stopped=clock(None if movement.counted else trail.stopped, on=held),
         blocked=clock(trail.blocked, on=waits),
         pressed=clock(trail.pressed, on=presses),
-        untold=clock(trail.untold, on=trail.phase is not None and not movement.told),
+        untold=clock(trail.untold, on=not movement.told and (trail.phase is not None or look.untold_why is not None)),
     )
 
 
 def _faults(trail: Trail, look: Observation, movement: Movement, awake: float) -> Trail:
-    """Errors of the GPU count only while no work is counted after them."""
+    """Updates what is known about errors of the GPU. They count only until work is counted after them."""
     known, new = faults.new_xids(trail.xids_known, look.gpus)
     if movement.counted:
         trail = replace(trail, fault=None, fault_why=None, xids=())

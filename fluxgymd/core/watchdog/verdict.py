@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the watchdog says of a training."""
+"""The verdicts of the watchdog on a training."""
 
 from fluxgymd.core.records import Record
 
 
 class Healthy(Record, frozen=True, kw_only=True, tag="healthy"):
-    """Its work goes on, or has not been still for long."""
+    """Its work makes progress, or has not stood still for long."""
 
 
 class Suspicious(Record, frozen=True, kw_only=True, tag="suspicious"):
-    """Something is not as it should be, and may still be right."""
+    """Something is unusual, but the training may still be well."""
 
     why: str
     """One sentence."""
@@ -18,14 +18,14 @@ class Suspicious(Record, frozen=True, kw_only=True, tag="suspicious"):
 
 
 class Stuck(Record, frozen=True, kw_only=True, tag="stuck"):
-    """It will not go on by itself."""
+    """The training will not continue without help."""
 
     rule: str
-    """Which rule found it: still, gpu_idle, progress, step, stopped or gpu_fault."""
+    """The rule that found the hang: still, gpu_idle, progress, step, stopped or gpu_fault."""
     why: str
-    """One sentence with the limit in it."""
+    """One sentence that names the limit."""
     since: float
-    """Wall clock: the last time at which its work went on."""
+    """Wall clock: when the rule's clock started."""
     evidence: tuple[str, ...]
     """What was seen, a sentence each."""
 

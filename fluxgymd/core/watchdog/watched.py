@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a job is to be judged at present: its trainer runs and can be seen, and nobody ends it; and whether a hang
-of it is in the journal already. Pure."""
+"""Determines whether a job is to be judged at present (its trainer runs, can be seen, and is not being stopped), and
+whether a hang is already in the journal. Pure."""
 
 from typing import assert_never
 
@@ -22,7 +22,7 @@ from fluxgymd.core.job import (
 
 
 def why_not(job: Job) -> str | None:
-    """Why nothing new is to be said of it, as a sentence; None if it is to be judged."""
+    """Why the job is not to be judged, in one sentence; None if it is."""
     state = job.state
     match state:
         case Queued() | Interrupted():
@@ -42,6 +42,7 @@ def why_not(job: Job) -> str | None:
 
 
 def is_told(attempt: Attempt, *, phase: str | None, step: int, acts: bool) -> bool:
-    """Whether this hang is recorded. One that was only told of is not, for a daemon that is to act on it."""
+    """Whether the hang of this phase and step is already recorded. If the daemon has to act on it, a hang that was
+    only reported doesn't count."""
     hang = attempt.hang
     return hang is not None and (hang.phase, hang.step) == (phase, step) and (hang.acts or not acts)

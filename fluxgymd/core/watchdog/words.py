@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The present verdict in plain words, for `fluxgymctl watchdog NAME`. Pure.
 
-What is asked: what does it do, what moved last and when, which limit counts and what is left of it, what does the GPU
-show.
+It says what the job does, what moved last and when, which limit comes next and how much of it is left, and what the
+GPUs show.
 """
 
 from fluxgymd.core.watchdog.judge import rules
@@ -21,9 +21,12 @@ SIGNS = {
     "GPU": "its GPU",
 }
 
+OF_PROGRESS = ("step", "progress", "gpu_fault")
+"""The rules whose clocks pause while the progress is unknown."""
+
 
 def explain(trail: Trail, limits: Limits, verdict: Verdict, now: float) -> list[str]:
-    """Sentences, the most important first. `now`: wall clock."""
+    """Sentences, the most important ones first. `now`: wall clock."""
     if trail.looks == 0:
         return ["It has not been looked at yet."]
     return [
@@ -50,11 +53,14 @@ def _verdict(verdict: Verdict, now: float) -> list[str]:
 def _phase(trail: Trail) -> str:
     lasts = span(trail.phase_lasts.seconds) if trail.phase_lasts else "an unknown time"
     if trail.phase is None:
-        return "It does not tell what it does; it is watched only for a complete standstill."
+        why = trail.last.untold_why if trail.last is not None else None
+        reason = "It does not tell what it does" if why is None else f"Its progress is not known, since {why}"
+        return f"{reason}; it is watched only for a complete standstill."
     step, look = trail.counters.step, trail.last
     total = f" of {look.total_steps}" if look and look.total_steps else ""
     at = f" at step {step}{total}" if step is not None else ""
-    return f"It has been {trail.phase.value} for {lasts}{at}."
+    repeats = "; it repeats steps that it had done before" if trail.counters.repeats else ""
+    return f"It has been {trail.phase.value} for {lasts}{at}{repeats}."
 
 
 def _moved_last(trail: Trail, now: float) -> str:
@@ -66,8 +72,10 @@ def _moved_last(trail: Trail, now: float) -> str:
 
 
 def _limits(trail: Trail, limits: Limits) -> list[str]:
-    """The limit that is reached next if nothing changes, and the rest of it."""
+    """The limit that is reached first if nothing changes, and the time until then."""
     running = rules(trail, limits)
+    if trail.untold is not None:
+        running = [rule for rule in running if rule.name not in OF_PROGRESS]
     if not running:
         return []
     next_one = min(running, key=lambda rule: rule.left)

@@ -10,11 +10,11 @@ from tests.core.watchdog.looking import gpu
 @pytest.mark.parametrize(
     ("before", "now", "new"),
     [
-        ({}, (79, 13), ()),  # older than the watch
+        ({}, (79, 13), ()),  # from before the first look
         ({"GPU-0": 0}, (79,), (79,)),
         ({"GPU-0": 1}, (79, 13, 31), (13, 31)),
         ({"GPU-0": 2}, (79, 13), ()),
-        ({"GPU-0": 2}, (31,), (31,)),  # a new probe
+        ({"GPU-0": 2}, (31,), (31,)),  # a new probe has a list of its own
         ({"GPU-1": 0}, (79,), ()),
     ],
 )

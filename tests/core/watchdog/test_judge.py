@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict: each rule at its limit and before it, and what always holds."""
+"""The verdict: each rule just before and at its limit, and what holds for all histories."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ SPINNING: dict[str, Any] = {"cpu": 1.0}
 
 
 def after(seconds: float, *, before: list[Observation] | None = None, **values: Any) -> Verdict:
-    """The verdict when `values` have been seen for so long, without any change but of the processor time."""
+    """The verdict after `values` were seen for `seconds`, during which nothing but the processor time changed."""
     cpu = values.pop("cpu", 0.0)
     states = values.pop("states", {})
     first = len(before or [])
@@ -34,7 +34,7 @@ def after(seconds: float, *, before: list[Observation] | None = None, **values: 
 
 
 STEPS = [look(number, step=number, activity=busy(number, cpu=1.0)) for number in range(101)]
-"""A step at each look; the last is step 100."""
+"""One step at each look, up to step 100."""
 
 ROWS: list[tuple[str, float, dict[str, Any]]] = [
     ("still", 600, {"phase": Phase.STARTING}),
@@ -69,7 +69,8 @@ ROWS: list[tuple[str, float, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("rule", "limit", "values"), ROWS)
 def test_promise_7_each_rule_at_its_limit(rule: str, limit: float, values: dict[str, Any]) -> None:
-    """Suspicious before it, stuck at it, with the limit in the sentence and evidence."""
+    """The training is suspicious before the limit and stuck at it. The sentence names the limit, and there is
+    evidence."""
     assert isinstance(after(limit - INTERVAL, **values), Suspicious)
     verdict = after(limit, **values)
     assert isinstance(verdict, Stuck)
@@ -106,7 +107,7 @@ def test_how_long_work_may_take(slowest: float | None, phase: Phase, limit: floa
 
 
 def test_bytes_that_flow_for_ever_are_bounded() -> None:
-    """Loading reads and reads, and in four hours nothing is counted."""
+    """The loading goes on reading, but for four hours nothing is counted."""
 
     def reads(seconds: float) -> Verdict:
         count = int(seconds / INTERVAL)
@@ -156,6 +157,24 @@ def test_progress_that_cannot_be_read_is_suspicious_and_never_stuck() -> None:
     assert verdict == Suspicious(why="What it has told of its progress cannot be read.", since=BEGIN + 101 * INTERVAL)
 
 
+def test_promise_7_a_training_whose_progress_file_was_replaced_is_suspicious_at_once_and_never_stuck() -> None:
+    """The trainer keeps writing to the file that was moved away. The last values that were read are still shown,
+    although they are old."""
+    why = "metrics.jsonl was replaced by another file"
+    replaced = [look(n, told=False, untold_why=why, activity=busy(n, cpu=1.0)) for n in range(101, 1000)]
+    doubt = Suspicious(why=f"Its progress is not known: {why}.", since=BEGIN + 101 * INTERVAL)
+    for end in (1, len(replaced)):
+        assert judge(trail([*STEPS, *replaced[:end]]), LIMITS) == doubt
+    # A daemon that was started after that has never read a line.
+    blind = [
+        look(n, phase=None, step=None, told=False, untold_why=why, activity=busy(n, cpu=1.0)) for n in range(999)
+    ]
+    verdict = judge(trail(blind), LIMITS)
+    assert verdict == Suspicious(why=f"Its progress is not known: {why}.", since=BEGIN)
+    back = [look(n, step=200 + n, activity=busy(n, cpu=1.0)) for n in (1000, 1001)]
+    assert isinstance(judge(trail([*STEPS, *replaced, *back]), LIMITS), Healthy)
+
+
 def test_promise_7_a_training_that_cannot_write_its_progress_is_suspicious_and_never_stuck() -> None:
     full = [look(n, disk_free=0, activity=busy(n, cpu=1.0)) for n in range(101, 1000)]
     verdict = judge(trail([*STEPS, *full]), LIMITS)
@@ -166,7 +185,7 @@ def test_promise_7_a_training_that_cannot_write_its_progress_is_suspicious_and_n
 
 
 def test_a_fatal_error_says_nothing_of_a_program() -> None:
-    """Its work cannot be seen, so it cannot be said to have ended."""
+    """The work of a program can't be seen, so FluxGym can't say that it has ended."""
     seen = [look(n, phase=None, step=None, gpus=(gpu(50, xids=(79,) * min(n, 1)),)) for n in range(60)]
     assert isinstance(judge(trail(seen), LIMITS), Suspicious)
 
@@ -209,7 +228,8 @@ histories = st.lists(st.tuples(st.integers(1, 30), look_values), min_size=1, max
 def test_promise_7_never_stuck_without_evidence_nor_quicker_than_the_floor(
     history: list[tuple[int, dict[str, Any]]], gap: float
 ) -> None:
-    """Whatever is seen in whatever order: evidence in sentences, and five minutes since the last step."""
+    """Whatever is seen in whatever order: the evidence consists of sentences, and at least five minutes have passed
+    since the last step."""
     made, awake, number = begin(LIMITS), 0.0, 0
     for times, values in history:
         for _ in range(times):
@@ -242,7 +262,7 @@ def test_promise_7_a_verdict_only_gets_worse_while_nothing_changes(history: list
     for number in range(len(seen), len(seen) + 130):
         made = follow(made, look(number, **{**seen[-1], "longest_step": None}))
         rank = order.index(type(judge(made, LIMITS)))
-        if number > len(seen):  # the first repetition ends what moved between the last two
+        if number > len(seen):  # the first repetition is only the baseline
             assert rank >= worst
         worst = rank
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as movement, what as work, and what as not known."""
+"""What counts as movement, what counts as work, and what is unknown."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.core.watchdog.looking import busy, gpu, look
 
 
 def between(*looks: Observation) -> Movement:
-    """What moved between the last two looks."""
+    """What moved between the last two of these looks."""
     counters, movement = compare(Counters(), looks[0], gpu_idle_percent=5)
     for one in looks[1:]:
         counters, movement = compare(counters, one, gpu_idle_percent=5)
@@ -64,13 +64,63 @@ def test_what_moves(values: dict[str, Any], signs: set[str], counted: bool, work
     ],
 )
 def test_reading_is_the_work_of_phases_without_a_counter(phase: Phase, pressure: float | None, worked: bool) -> None:
-    """Under memory pressure it may be swapping."""
+    """Under memory pressure, what is read may be the job's own swap."""
     before = look(0, phase=phase, memory_pressure=pressure)
     assert between(before, look(1, phase=phase, memory_pressure=pressure, activity=busy(1, io=1e6))).worked is worked
 
 
 def test_what_is_known_for_the_first_time_is_no_work() -> None:
     assert not between(look(0, step=None, output_bytes=None), look(1, step=100, output_bytes=10**9)).alive
+
+
+def steps_of(*told: int | None) -> list[int]:
+    """The steps that each look after the first one adds if the looks report these steps."""
+    counters, _ = compare(Counters(), look(0, step=told[0]), gpu_idle_percent=5)
+    added = []
+    for number, step in enumerate(told[1:], start=1):
+        counters, movement = compare(counters, look(number, step=step), gpu_idle_percent=5)
+        added.append(movement.steps)
+    return added
+
+
+@pytest.mark.parametrize(
+    ("told", "added"),
+    [
+        ((0, 3, 7, 0, 3, 7, 0, 7), [3, 4, 0, 0, 0, 0, 0]),
+        ((7, 2, 9, 12), [0, 2, 3]),
+        ((7, None, 2, 7, 8), [0, 0, 0, 1]),
+        ((None, 40, 41), [0, 1]),  # a resume: the steps before it belong to another attempt
+        ((5, 5, 6), [0, 1]),
+    ],
+)
+def test_promise_7_steps_count_only_above_the_highest_of_the_attempt(
+    told: tuple[int | None, ...], added: list[int]
+) -> None:
+    assert steps_of(*told) == added
+
+
+def test_promise_7_the_highest_step_may_have_come_between_two_looks() -> None:
+    """A fast loop over the same steps is at another one at each look, and each may be the highest seen so far."""
+    seen = [look(0, step=3, highest_step=3), *(look(n, step=n, highest_step=7) for n in range(1, 8))]
+    assert [between(*seen[: n + 1]).steps for n in range(1, 8)] == [4, 0, 0, 0, 0, 0, 0]
+    assert between(*seen).repeats
+    assert not between(*seen, look(9, step=8, highest_step=8)).repeats
+
+
+def test_promise_7_what_comes_with_repeated_steps_is_no_work() -> None:
+    """While steps are repeated, samples, checkpoints and models are made and read again. None of that is work until a
+    step exceeds the highest one."""
+    known: dict[str, Any] = {"step": 7, "done": 3, "output_bytes": 50}
+    again = {"step": 0, "phase": Phase.LOADING, "activity": busy(1, io=1e6)}
+    first = [look(0, **known), look(1, **(known | again))]
+    assert between(*first).worked is False
+    sampled = look(2, step=7, phase=Phase.LOADING, done=9, output_bytes=90, cache_files=8)
+    assert (between(*first, sampled).counted, between(*first, sampled).worked) == (False, False)
+    assert between(*first, sampled).alive, "a file is a sign of life all the same"
+    beyond = look(3, step=8, phase=Phase.LOADING)
+    assert between(*first, sampled, beyond).counted
+    later = look(4, step=8, phase=Phase.LOADING, done=10)
+    assert between(*first, sampled, beyond, later).items == 1
 
 
 def test_an_unknown_look_in_between_hides_nothing() -> None:
@@ -104,7 +154,8 @@ def test_an_unknown_gpu_neither_works_nor_rests(gpus: Any, works: bool | None) -
 
 
 def test_promise_7_on_a_full_disk_nothing_can_be_told() -> None:
-    """Metrics and output of a training that goes on are lost there; that it stands still is seen all the same."""
+    """On a full disk, the metrics and the output of a training that continues are lost. A standstill is still
+    noticed."""
     full = between(look(0), look(1, phase=Phase.SAVING, disk_free=0))
     assert (full.told, full.phase, full.alive) == (False, Phase.SAVING, False)
     assert between(look(0), look(1, disk_free=1 << 30)).told

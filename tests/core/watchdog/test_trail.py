@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How time adds up, and what begins it anew."""
+"""How time adds up, and what restarts the clocks."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_unknown_progress_lets_no_clock_of_progress_run_and_resets_none() -> Non
 
 
 def test_what_was_told_at_an_earlier_look_is_not_told_now() -> None:
-    """The observer keeps what it has read while a volume hangs."""
+    """While a volume hangs, the observer keeps the values that it read last."""
     made = trail([look(0), look(1), *(look(number, told=False) for number in range(2, 50))])
     assert seconds(made.work) == 30
     assert seconds(made.untold) == 47 * INTERVAL
@@ -94,13 +94,14 @@ def test_going_round_in_the_phases_makes_no_history() -> None:
 def test_a_step_takes_what_the_trainer_says_but_no_longer_than_was_waited_for_it(
     told: float | None, kept: float
 ) -> None:
-    """Its lines carry the wall clock, which a suspend makes long, and NTP long or negative."""
+    """The trainer's lines carry the wall clock's time. A suspend makes a step look long, and NTP makes it look long
+    or negative."""
     made = trail([look(0), look(1, step=101), look(2, step=102, longest_step=told)], Limits(step_history=1))
     assert made.slowest(Phase.TRAINING) == kept
 
 
 def test_the_first_step_of_a_phase_is_measured_from_its_beginning() -> None:
-    """A compilation comes before it, and no line of a step."""
+    """The compilation before that step has no line of its own, so the reported times don't include it."""
     waiting = [look(number) for number in range(20)]
     made = trail([*waiting, look(20, step=110, longest_step=1.2)])
     assert made.slowest(Phase.TRAINING) == 20 * INTERVAL
@@ -144,7 +145,7 @@ def test_steps_before_a_checkpoint_take_what_the_trainer_says() -> None:
 def test_the_first_look_knows_a_training_by_its_own_times_unless_they_may_be_old(
     longest: float, slowest: float | None
 ) -> None:
-    """A daemon that was started anew has read all that the attempt has told."""
+    """At its first look, a restarted daemon has read everything that the attempt has reported."""
     assert trail([look(0, longest_step=longest)]).slowest(Phase.TRAINING) == slowest
 
 
@@ -174,7 +175,7 @@ def test_a_fatal_error_counts_until_a_step_is_made_after_it() -> None:
 
 
 def test_memory_is_constant() -> None:
-    """The fold keeps no more after 5,000 looks than after 500."""
+    """The fold keeps no more after 5,000 looks than after 1,500."""
 
     def size(made: Trail) -> int:
         return sum(len(took) for took in made.took.values()) + len(made.moved_at) + len(made.xids_known)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a job is judged, and why not."""
+"""When a job is judged, and the reasons for which it is not."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people are told of the present verdict."""
+"""The current verdict in words for people."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_healthy_training() -> None:
         "What moved last, 5 s ago: a step, its processor time, its GPU.",
         "If nothing changes it counts as stuck in 5 min, by the rule step (its limit is 5 min).",
         "Its processes used 90 % of a processor core in the last interval.",
-        "They read and wrote 0.00 MiB/s.",
+        "They read and wrote 0.00 MiB/s in files.",
         "Its log did not grow.",
         "GPU 0: 97 % busy, 412 W.",
     ]
@@ -103,7 +103,7 @@ def test_evidence_names_what_was_seen() -> None:
     assert evidence(trail([look(0, phase=Phase.SAMPLING, done=3), seen])) == (
         "It is sampling at step 100 of 500, 3 done; nothing of this was done for 30 s.",
         "Its processes used 0 % of a processor core in the last interval.",
-        "They read and wrote 0.00 MiB/s.",
+        "They read and wrote 0.00 MiB/s in files.",
         "Its log did not grow.",
         "2 of 8 threads wait in the kernel in rpc_wait_bit_killable (state D).",
         "Its process is stopped by a signal (state T).",
@@ -122,3 +122,28 @@ def test_what_is_not_known_is_said_to_be_so() -> None:
     assert "What its processes do is not known." in sentences
     assert "The state of its GPU is not known: NVML does not answer." in sentences
     assert not any("GPU" in sentence for sentence in evidence(trail([look(0), look(INTERVAL, gpus=())])))
+
+
+def test_progress_that_is_not_known_is_said_to_be_and_names_no_limit_that_stands_still() -> None:
+    why = "training.log is missing"
+    seen = [look(0), look(1)]
+    seen += [look(n, told=False, untold_why=why, log_bytes=0, activity=busy(n, cpu=1.0)) for n in range(2, 9)]
+    sentences = told(seen)
+    assert sentences[0] == f"Suspicious for 3 min: Its progress is not known: {why}."
+    assert not any("by the rule step" in one or "by the rule progress" in one for one in sentences)
+    assert not any("Its log" in one for one in sentences), "nothing can be said of a log that is not there"
+    nothing_read = [look(n, phase=None, step=None, told=False, untold_why=why) for n in range(3)]
+    assert told(nothing_read)[1] == (
+        f"Its progress is not known, since {why}; it is watched only for a complete standstill."
+    )
+
+
+def test_repeated_steps_are_said_to_be() -> None:
+    looks = [look(n, step=n % 8, total_steps=500) for n in range(20)]
+    sentences = told(looks)
+    assert sentences[0] == "Stuck, its work ended 6 min ago: No step was finished for 6 min; the limit is 5 min."
+    assert sentences[1] == (
+        "It has been training for 9 min 30 s at step 7 of 500; it repeats steps that it had done before."
+    )
+    (work, *_) = evidence(trail(looks))
+    assert work.endswith("It repeats steps that it had done before.")

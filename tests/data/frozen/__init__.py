@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What versions of FluxGym left behind and said, kept for ever: later versions must read it (promises 1, 8, 9)."""
+"""Homes and answers of earlier versions of FluxGym. Every later version must read them (promises 1, 8, 9)."""

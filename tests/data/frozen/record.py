@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records what the version of this checkout leaves behind: `python -m tests.data.frozen.record VERSION`.
 
-It writes tests/data/frozen/VERSION/, which is never written again once that version is in use:
+It writes tests/data/frozen/VERSION/, which never changes once that version is in use:
 
     outputs/        the homes of jobs that a real daemon ran, trainings of the tiny model among them
-    expected.json   what that daemon told of each
-    calls.jsonl     calls of a client and the answers of that daemon, frame by frame
-    shim.frozen     the shim, which may run while the daemon is upgraded
+    expected.json   each job, as that daemon reported it
+    calls.jsonl     the calls of a client and the daemon's answers, frame by frame
+    shim.frozen     the shim, which may still run after the daemon is upgraded
 
-The models and pictures are not kept, nor are states and results: 40 MB that no reader of a journal looks at. The
-machine's names are replaced, so that no machine takes itself for the one of the recording.
+Models, pictures, states and results are not kept: 40 MB that nobody needs to read a journal. The paths and the IDs of
+the machine and the boot are replaced, so that no machine mistakes itself for the one that made the recording.
 """
 
 import json
@@ -34,16 +34,18 @@ from fluxgymd.attempts import place
 from fluxgymd.core import events as e
 from fluxgymd.store.machine import MachineState
 from tests.daemon.running import ROOT, TRAINER_PYTHON, RunningDaemon, context
-from tests.harness.waiting import until
+from tests.harness.waiting import BUILD_SECONDS, until
 
 HERE = Path(__file__).parent
 HOME = "/home/user/.local/share/fluxgym"
-"""What stands for the home of the recording."""
+"""The path that replaces the home of the recording."""
 MACHINE = {"machineId": "f" * 32, "bootId": "00000000-0000-4000-8000-000000000000"}
 KEPT = {"events.jsonl", "ui_state.json", "shim.json", "started.json", "exit.json", "lock", "metrics.jsonl"}
 KEPT |= {"monitor.log", "training.log", "result.json", "dataset.toml", "sample_prompts.txt"}
 DONE = """echo '{"files": []}' > result.json"""
 FOREVER = "while :; do sleep 0.1; done"
+PROVES_NOTHING = f"exec env -i /bin/sh -c '{FOREVER}'"
+"""A program whose environment lacks the mark of its attempt, so that nothing proves whose process it is."""
 
 
 def program(name: str, script: str, **settings: Any) -> Context:
@@ -51,7 +53,7 @@ def program(name: str, script: str, **settings: Any) -> Context:
 
 
 def live_through(daemon: RunningDaemon, model: Path) -> None:
-    """Every state that a job can be in, and every event that one machine can bring about."""
+    """Runs jobs into every state that a job can be in, and causes every event that one machine can cause."""
     for name, script, state in (
         ("completed", DONE, State.COMPLETED),
         ("failed", "echo 'FileNotFoundError: a.png'; exit 3", State.FAILED),
@@ -67,8 +69,8 @@ def live_through(daemon: RunningDaemon, model: Path) -> None:
     daemon.call(m.PAUSE, m.Nothing())
     queued(daemon)
     daemon.call(m.CONTINUE, m.Nothing())
-    for name in ("lost", "running"):
-        daemon.submit(program(name, FOREVER))
+    for name, script in (("lost", PROVES_NOTHING), ("running", FOREVER)):
+        daemon.submit(program(name, script))
         daemon.wait(name, State.RUNNING)
     os.kill(_record(daemon, "lost", "shim.json")["pid"], signal.SIGKILL)
     daemon.wait("lost", State.LOST)
@@ -107,14 +109,14 @@ def interrupted(daemon: RunningDaemon) -> None:
 
 
 def stuck(daemon: RunningDaemon) -> None:
-    """Twice, which is once too often."""
+    """Runs a job that hangs in both its attempts, so that it fails."""
     limits = {"interval_seconds": 0.5, "without_phase_seconds": 1.0}
     daemon.submit(program("stuck", "exec sleep 1000", watchdog=WatchdogMode.ACT, watchdog_limits=limits))
     daemon.wait("stuck", State.FAILED)
 
 
 def queued(daemon: RunningDaemon) -> None:
-    """With the queue paused."""
+    """Queues jobs and changes them. The queue must be paused."""
     for name in ("queued", "held", "cancelled", "after"):
         after = ["failed"] if name == "after" else None
         daemon.submit(program(name, DONE, after=after))
@@ -127,8 +129,9 @@ def queued(daemon: RunningDaemon) -> None:
 
 
 def elsewhere(outputs: Path) -> None:
-    """What one machine alone cannot bring about, written by the code that would: an attempt that was lost on another
-    one, seen again, and given up; a training of an older program."""
+    """Writes the jobs that one machine alone cannot produce, with the daemon's own code: `disowned`, whose attempt
+    was lost on another machine, found again and given up; `unsupervised`, whose shim was killed there; and
+    `imported`, a training of an older program."""
     lines = (outputs / "lost" / "events.jsonl").read_bytes().splitlines(keepends=True)
     submitted = e.decode(lines[0])
     assert isinstance(submitted, e.Submitted)
@@ -141,6 +144,14 @@ def elsewhere(outputs: Path) -> None:
         e.Held(at=submitted.at + 90),
     ]
     _write_job(outputs, submitted, "disowned", begun + [e.encode(event) for event in later])
+    later_still = msgspec.structs.replace(submitted, at=submitted.at + 100, rank=submitted.rank + 100)
+    alone: list[e.AnyEvent] = [
+        e.Unsupervised(at=later_still.at, attempt=1),
+        e.SightLost(
+            at=later_still.at, attempt=1, why="it was started on another machine, which cannot be asked from here"
+        ),
+    ]
+    _write_job(outputs, later_still, "unsupervised", begun + [e.encode(event) for event in alone])
     imported = e.Imported(at=submitted.at + 1, outcome="stopped", reason="Its log ends in the middle of a step.")
     _write_job(outputs, submitted, "imported", [e.encode(imported)])
 
@@ -152,7 +163,7 @@ def _write_job(outputs: Path, submitted: e.Submitted, name: str, rest: list[byte
 
 
 def keep(source: Path, target: Path, *, hide: Callable[[str], str]) -> None:
-    """Copies what is kept, with the machine's own names replaced."""
+    """Copies the files named in KEPT, with the paths and IDs of this machine replaced by `hide`."""
     for path in sorted(source.rglob("*")):
         if path.is_file() and path.name in KEPT:
             copy = target / path.relative_to(source)
@@ -200,7 +211,7 @@ STREAMS = ("List", "Logs", "Watch", "History")
 
 
 def converse(path: Path) -> Iterator[dict[str, Any]]:
-    """Each call with its answers; of a Watch those up to the present."""
+    """Yields each call with its answers. Those of a Watch end when they have reached the present."""
     for method, parameters in CALLS:
         call: dict[str, Any] = {"method": method, "parameters": parameters}
         if method.rpartition(".")[2] in STREAMS:
@@ -209,7 +220,7 @@ def converse(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def answers(path: Path, call: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What a daemon answers, as it comes."""
+    """Yields the daemon's answers to a call as they arrive."""
     splitter = Splitter(1 << 26)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(os.fspath(path))
@@ -236,8 +247,12 @@ def _record(daemon: RunningDaemon, name: str, file: str) -> dict[str, Any]:
 def record(target: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix="fg-"))
     model = work / "model"
-    subprocess.run([TRAINER_PYTHON, ROOT / "sd-scripts" / "make_tiny_flux.py", model], check=True)
-    subprocess.run([TRAINER_PYTHON, ROOT / "demo" / "make_pictures.py", model / "pictures"], check=True)
+    subprocess.run(
+        [TRAINER_PYTHON, ROOT / "sd-scripts" / "make_tiny_flux.py", model], check=True, timeout=BUILD_SECONDS
+    )
+    subprocess.run(
+        [TRAINER_PYTHON, ROOT / "demo" / "make_pictures.py", model / "pictures"], check=True, timeout=BUILD_SECONDS
+    )
     for extra in sorted((model / "pictures").iterdir())[16:]:
         extra.unlink()
     here = place.here()
@@ -251,6 +266,7 @@ def record(target: Path) -> None:
     with RunningDaemon(work, arguments=("--supervisor", "process")) as daemon:
         live_through(daemon, model)
         keep(daemon.home / "outputs", target / "outputs", hide=hide)
+        os.kill(_record(daemon, "lost", "started.json")["pid"], signal.SIGKILL)
     elsewhere(target / "outputs")
     shutil.copy(ROOT / "fluxgymd" / "attempts" / "shim.py", target / "shim.frozen")
     shutil.rmtree(work)
@@ -259,7 +275,7 @@ def record(target: Path) -> None:
 
 @contextmanager
 def on_a_copy(home: Path) -> Iterator[RunningDaemon]:
-    """A daemon on a copy of frozen homes. Its queue is paused, and what was lost is seen to be."""
+    """Runs a daemon on a copy of frozen homes. Its queue is paused, and it has noticed that `running` is lost."""
     work = Path(tempfile.mkdtemp(prefix="fg-"))
     shutil.copytree(home / "outputs", work / "home" / "outputs")
     daemon = RunningDaemon(work, arguments=("--supervisor", "process"))
@@ -270,19 +286,19 @@ def on_a_copy(home: Path) -> Iterator[RunningDaemon]:
         yield daemon
     finally:
         if daemon.process is not None:
-            daemon.kill()  # its jobs of another machine would never end
+            daemon.kill()  # not an orderly end, since its jobs from another machine never end
         shutil.rmtree(work)
 
 
 def told(daemon: RunningDaemon) -> dict[str, Any]:
-    """What a daemon says of each job, as if it were at home."""
+    """Returns each job by name as the daemon reports it, with its home replaced by HOME."""
     jobs = {job.context.name: msgspec.to_builtins(job) for job in daemon.jobs()}
     found: dict[str, Any] = json.loads(json.dumps(jobs).replace(str(daemon.home), HOME))
     return found
 
 
 def tell(target: Path) -> None:
-    """What the daemon says of the frozen homes."""
+    """Writes expected.json and calls.jsonl: the answers of a daemon on a copy of the frozen homes."""
     with on_a_copy(target) as daemon:
         (target / "expected.json").write_text(json.dumps(told(daemon), indent=1, sort_keys=True) + "\n")
         exchanges = [json.dumps(exchange) for exchange in converse(daemon.socket)]

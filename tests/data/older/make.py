@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the homes `original/` and `fork/` beside this file: `python -m tests.data.older.make`.
 
-The texts have the layout of the older program's, character by character where it matters: what is glued behind a
-backslash, the line that ends in one, the commands before the command (its issue threads and its files tell). The
-states are whole and of two parameters; the optimizer's and the random states were written by torch and accelerate
-(tests/store/files.py). A test holds that this script writes just what lies here (tests/importing/test_homes.py).
+The texts have the layout of the older program's, as its issue threads and files show it: the flag that follows a
+backslash without a space, the line that ends in a backslash, the commands before the command. The states are complete
+and have two parameters; torch and accelerate wrote their optimizer and random states (tests/store/files.py). A test
+checks that this script writes exactly the files in this folder (tests/importing/test_homes.py).
 """
 
 import json
@@ -16,12 +16,12 @@ from tests.store.files import BLOCKS, CLIP, RECORDED, lora, with_header, write_s
 
 HERE = Path(__file__).parent
 ROOT = "/workspace/fluxgym"
-"""Where the older program was installed; the homes lie elsewhere now."""
+"""The folder in which the older program was installed. The homes are elsewhere now."""
 STARTED = 1_763_300_000.5
-"""Of all trainings, unix seconds."""
+"""When each training started, in seconds since the Unix epoch."""
 
 SINGLE = {name: size for name, size in (BLOCKS | CLIP).items() if "_double_blocks_" not in name}
-"""What is trained with train_blocks=single: CLIP-L too."""
+"""The layers that train_blocks=single trains, with their sizes. They include those of CLIP-L."""
 
 ADAFACTOR = """--optimizer_type adafactor \\
   --optimizer_args "relative_step=False" "scale_parameter=False" "warmup_init=False" \\
@@ -39,7 +39,8 @@ PREFIX = "#!/bin/bash\nsource /workspace/fluxgym/env/bin/activate\ncd /workspace
 def train_sh(
     name: str, *, tier: str = "20G", fork: bool = False, every: int = 0, resume: str = "", advanced: str = ""
 ) -> str:
-    """As gen_sh of the older program writes it; the fork's has its checkboxes on. `every`: steps between samples."""
+    """Returns train.sh as gen_sh of the older program writes it; with `fork`, with the fork's checkboxes on. `every`:
+    the steps between samples."""
     folder = f"{ROOT}/outputs/{name}"
     samples = f'--sample_prompts="{folder}/sample_prompts.txt" --sample_every_n_steps="{every}" \\' if every else ""
     glued = f'--resume "{ROOT}/{resume}" \\' if resume else ""
@@ -86,7 +87,7 @@ def train_sh(
 
 
 def dataset_toml(name: str, trigger: str = "p3rs0n") -> str:
-    """As gen_toml of the older program writes it: the trigger word goes in as it is."""
+    """Returns dataset.toml as gen_toml of the older program writes it, with the trigger word not escaped."""
     return f"""[general]
 shuffle_caption = false
 caption_extension = '.txt'
@@ -104,7 +105,7 @@ keep_tokens = 1
 
 
 def form(name: str, **changes: Any) -> dict[str, Any]:
-    """ui_state.json of the fork."""
+    """Returns the values of the fork's ui_state.json."""
     values = {
         "lora_name": name,
         "concept_sentence": "p3rs0n",
@@ -132,7 +133,7 @@ def form(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def weights(name: str, *, epoch: int, started: float = STARTED + 20) -> bytes:
-    """A LoRA with sd-scripts' metadata."""
+    """Returns a LoRA file with sd-scripts' metadata."""
     body = lora(BLOCKS, alpha=1.0)
     length = int.from_bytes(body[:8], "little")
     header = json.loads(body[8 : 8 + length])
@@ -148,7 +149,7 @@ def weights(name: str, *, epoch: int, started: float = STARTED + 20) -> bytes:
 
 
 def folder(home: Path, name: str, script: str, *, trigger: str = "p3rs0n", prompts: str = "") -> Path:
-    """What a click on Start writes."""
+    """Writes the folder of a training as a click on Start does."""
     path = home / "outputs" / name
     path.mkdir(parents=True)
     (path / "train.sh").write_text(script)
@@ -158,7 +159,8 @@ def folder(home: Path, name: str, script: str, *, trigger: str = "p3rs0n", promp
 
 
 def save(path: Path, *epochs: int, states: bool = False, final: bool = False, tier: str = "20G") -> None:
-    """What the trainer saves at the end of these epochs. The 12G's alpha is the 16 of its Advanced options."""
+    """Writes the files that the trainer saves at the end of these epochs. In the 12G tier alpha is 16, as set in its
+    Advanced options."""
     for epoch in epochs:
         stem = path.name if epoch == 16 and final else f"{path.name}-{epoch:06d}"
         (path / f"{stem}.safetensors").write_bytes(weights(path.name, epoch=epoch))
@@ -170,7 +172,8 @@ def save(path: Path, *epochs: int, states: bool = False, final: bool = False, ti
 
 
 def original(home: Path) -> None:
-    """Of the older program: no ui_state.json, no log, and states only where Advanced asked for them."""
+    """Writes the older program's home: no ui_state.json, no log, and states only if the Advanced options ask for
+    them."""
     prompts = "p3rs0n in a garden --d 42\n# not this one\n\np3rs0n at night\n"
     done = folder(home, "finished", train_sh("finished", every=100), prompts=prompts)
     save(done, 4, 8, 12, 16, final=True)
@@ -188,7 +191,7 @@ def original(home: Path) -> None:
 
 
 def fork(home: Path) -> None:
-    """Of the hardened fork."""
+    """Writes the home of the hardened fork."""
     stopped = folder(home, "stopped", train_sh("stopped", tier="16G", fork=True))
     save(stopped, 4, 8, states=True, tier="16G")
     write(stopped, form("stopped", vram="16G"))
@@ -231,7 +234,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
 
 
 def make(target: Path) -> None:
-    """Both homes."""
+    """Writes both homes."""
     original(target / "original")
     fork(target / "fork")
 

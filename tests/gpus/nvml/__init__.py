@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds and steers the small NVML of nvml.c, which programs find in the place of the driver's."""
+"""Builds and controls the small NVML of nvml.c, which programs load in place of the driver's."""
 
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.harness.waiting import DEADLINE_SECONDS
 
 SOURCE = Path(__file__).with_name("nvml.c")
 
@@ -15,14 +17,16 @@ LIB_RM_VERSION_MISMATCH = 18
 
 
 def build(folder: Path) -> Path:
-    """The folder, with a libnvidia-ml.so.1 in it."""
+    """Builds libnvidia-ml.so.1 in a folder and returns the folder."""
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run(["gcc", *flags, "-o", str(folder / "libnvidia-ml.so.1"), str(SOURCE)], check=True)
+    subprocess.run(
+        ["gcc", *flags, "-o", str(folder / "libnvidia-ml.so.1"), str(SOURCE)], check=True, timeout=DEADLINE_SECONDS
+    )
     return folder
 
 
 class Nvml:
-    """A machine's NVML as programs see it that are started with its environment."""
+    """The NVML of a machine, for programs that are started with its `environment`."""
 
     def __init__(self, library_folder: Path, state: Path) -> None:
         self._state = state
@@ -33,7 +37,7 @@ class Nvml:
         self.tell()
 
     def tell(self, *lines: str) -> None:
-        """What it answers from now on; the lines are described in nvml.c."""
+        """Sets the answers from now on. nvml.c describes the lines."""
         fresh = self._state.with_suffix(".new")
         fresh.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         fresh.rename(self._state)
@@ -49,5 +53,5 @@ def gpu(
     temperature: int = 30,
     milliwatts: int = 75_500,
 ) -> str:
-    """The line of one GPU. -1: it does not tell this value."""
+    """Returns the line of one GPU. -1: the GPU does not report this value."""
     return f"gpu {uuid} {total} {used} {utilization} {temperature} {milliwatts} {name}"

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small libnvidia-ml.so.1 for tests: the functions that the daemon calls, answering from a text file.
+// A small libnvidia-ml.so.1 for tests: the functions that the daemon calls, with answers from a text file.
 //
-// FLUXGYM_TEST_NVML names the file. It is read again at every call, so a test changes it while programs run:
+// FLUXGYM_TEST_NVML names the file. Every call reads it again, so a test can change it while programs run:
 //
 //     gpu UUID TOTAL USED UTILIZATION TEMPERATURE MILLIWATTS NAME...
 //     limit UUID MILLIWATTS    the power limit that is in force
 //     clock UUID MHZ           the clock of its multiprocessors
-//     reasons UUID MASK        why its clocks are not higher, nvmlClocksEventReasons as a decimal number
+//     reasons UUID MASK        what limits its clocks, nvmlClocksEventReasons as a decimal number
 //     ecc UUID COUNT           volatile uncorrected ECC errors
-//     process UUID PID         a compute process; `process UUID 0` is none, and that is told
-//     xid UUID NUMBER          an Xid event: told once to each program that has registered before the line came
-//     fails UUID CODE          each call about this GPU answers with this nvmlReturn_t
-//     lost UUID                it fell off the bus: each call about it answers NVML_ERROR_GPU_IS_LOST
-//     error FUNCTION CODE      that function answers with this nvmlReturn_t
-//     hang FUNCTION [FILE]     that function never comes back: it waits for a signal, or in the kernel for FILE
+//     process UUID PID         a compute process; `process UUID 0` reports an empty list
+//     client UUID PID          a process that computes through the MPS server
+//     xid UUID NUMBER          an Xid event, reported once to each program that registered before this line was added
+//     fails UUID CODE          each call about this GPU returns this nvmlReturn_t
+//     lost UUID                the GPU fell off the bus: each call about it returns NVML_ERROR_GPU_IS_LOST
+//     error FUNCTION CODE      this function returns this nvmlReturn_t
+//     hang FUNCTION [FILE]     this function never returns: it waits for a signal, or in the kernel for FILE
 //
-// GPUs have the index of their line. A value of -1, or no line, is one that this GPU does not tell
+// The index of a GPU is that of its line. The GPU does not report a value of -1, or one that has no line
 // (NVML_ERROR_NOT_SUPPORTED).
 // Signatures and codes: docs.nvidia.com, NVML API reference.
 
@@ -75,7 +76,7 @@ static FILE *state(void) {
     return file;
 }
 
-// What the file says of a function: hangs, or an error's code, or SUCCESS.
+// Does what the file says about a function: hangs, or returns an error's code, or SUCCESS.
 static int asked(const char *function) {
     char line[512], name[64], path[256];
     int code, result = SUCCESS;
@@ -95,7 +96,7 @@ static int asked(const char *function) {
     return result;
 }
 
-// The number of GPUs; the one of this index is filled in if `gpu` is not NULL.
+// Returns the number of GPUs, and fills in the one with this index if `gpu` is not NULL.
 static unsigned int read_gpus(unsigned int index, Gpu *gpu) {
     char line[512];
     unsigned int count = 0;
@@ -113,7 +114,7 @@ static unsigned int read_gpus(unsigned int index, Gpu *gpu) {
     return count;
 }
 
-// The values of the lines `WORD UUID VALUE`, in their order; their number. `values` has room for `room`.
+// Reads the values of the lines `WORD UUID VALUE` in order, `room` of them at most, and returns their number.
 static unsigned int read_values(const char *word, const char *uuid, long long *values, unsigned int room) {
     char line[512], name[64], of[96];
     long long value;
@@ -130,7 +131,7 @@ static unsigned int read_values(const char *word, const char *uuid, long long *v
     return count;
 }
 
-// What each call about this GPU answers.
+// Returns the code that each call about this GPU returns.
 static int state_of(const char *uuid) {
     char line[512], of[96];
     int code, result = SUCCESS;
@@ -145,7 +146,7 @@ static int state_of(const char *uuid) {
     return result;
 }
 
-// A handle is the index plus one: a GPU keeps its handle, and NULL is none.
+// Finds a GPU by its handle. A handle is the index plus one, so a GPU keeps it, and NULL is no handle.
 static int find(const void *device, const char *function, Gpu *gpu) {
     unsigned int index = (unsigned int)((size_t)device - 1);
     int result = asked(function);
@@ -246,7 +247,7 @@ int nvmlDeviceGetPowerUsage(void *device, unsigned int *milliwatts) {
     return result == SUCCESS ? number(gpu.milliwatts, milliwatts) : result;
 }
 
-// The value of the one line `WORD UUID VALUE`.
+// Reads the value of the only line `WORD UUID VALUE`.
 static int told(void *device, const char *function, const char *word, long long *value) {
     Gpu gpu;
     int result = find(device, function, &gpu);
@@ -277,7 +278,7 @@ int nvmlDeviceGetCurrentClocksEventReasons(void *device, unsigned long long *rea
     return result;
 }
 
-// What drivers before 535 call the same.
+// The name of this function in drivers before 535.
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *reasons) {
     long long value = 0;
     int result = told(device, "nvmlDeviceGetCurrentClocksThrottleReasons", "reasons", &value);
@@ -293,13 +294,13 @@ int nvmlDeviceGetTotalEccErrors(void *device, int type, int counter, unsigned lo
     return result;
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, Process *processes) {
+static int list(void *device, const char *function, const char *word, unsigned int *count, Process *processes) {
     long long pids[64];
     Gpu gpu;
-    int result = find(device, "nvmlDeviceGetComputeRunningProcesses_v3", &gpu);
+    int result = find(device, function, &gpu);
     if (result != SUCCESS)
         return result;
-    unsigned int room = *count, found = read_values("process", gpu.uuid, pids, 64);
+    unsigned int room = *count, found = read_values(word, gpu.uuid, pids, 64);
     if (!found)
         return NOT_SUPPORTED;
     *count = 0;
@@ -313,7 +314,15 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, P
     return *count <= room ? SUCCESS : INSUFFICIENT_SIZE;
 }
 
-// Registered GPUs, and how many of each one's Xid lines this program knows. There is one set in a program.
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, Process *processes) {
+    return list(device, "nvmlDeviceGetComputeRunningProcesses_v3", "process", count, processes);
+}
+
+int nvmlDeviceGetMPSComputeRunningProcesses_v3(void *device, unsigned int *count, Process *processes) {
+    return list(device, "nvmlDeviceGetMPSComputeRunningProcesses_v3", "client", count, processes);
+}
+
+// For each registered GPU, how many of its Xid lines this program has seen. A program has one event set.
 static unsigned int known_xids[64];
 static int registered[64];
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a Python program and tells in which order it made files durable, as the C library saw it (calls.c)."""
+"""Runs a Python program and reports the order in which it made files durable, as seen by the C library (calls.c)."""
 
 import os
 import subprocess
@@ -7,19 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.harness.waiting import DEADLINE_SECONDS
+
 SOURCE = Path(__file__).with_name("calls.c")
 
 
 def build(folder: Path) -> Path:
-    """The library to preload."""
+    """Compiles the library to preload; returns its path."""
     library = folder / "calls.so"
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run(["gcc", *flags, "-o", str(library), str(SOURCE), "-ldl"], check=True)
+    subprocess.run(["gcc", *flags, "-o", str(library), str(SOURCE), "-ldl"], check=True, timeout=DEADLINE_SECONDS)
     return library
 
 
 def calls_of(arguments: Sequence[str | Path], *, library: Path, under: Path, cwd: Path) -> list[str]:
-    """The calls that `python ARGUMENTS` made on files below a folder, one line each."""
+    """The calls that `python ARGUMENTS` made on files below the folder `under`, one line each."""
     lines = library.with_name("lines")
     lines.unlink(missing_ok=True)
     environment = {"LD_PRELOAD": library, "FLUXGYM_TEST_CALLS": lines, "FLUXGYM_TEST_UNDER": under.resolve()}
@@ -29,6 +31,6 @@ def calls_of(arguments: Sequence[str | Path], *, library: Path, under: Path, cwd
         cwd=cwd,
         stdout=subprocess.DEVNULL,
         check=True,
-        timeout=60,
+        timeout=DEADLINE_SECONDS,
     )
     return lines.read_text(encoding="utf-8").splitlines()

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preloaded into a program (ld.so(8): LD_PRELOAD), this writes down in which order it makes files durable.
+// Preloaded into a program (ld.so(8): LD_PRELOAD), this records the order in which it makes files durable.
 //
-// FLUXGYM_TEST_CALLS names the file of the lines, FLUXGYM_TEST_UNDER the folder whose files count, without links:
-// "write PATH", "fsync PATH", "ftruncate PATH", "rename OLD NEW", each with the path below that folder ("." itself).
+// FLUXGYM_TEST_UNDER is the folder whose files are recorded, as a path without links. FLUXGYM_TEST_CALLS is the file
+// that gets one line per call: "write PATH", "fsync PATH", "ftruncate PATH" or "rename OLD NEW". The paths are
+// relative to the folder, which is itself ".".
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,7 +16,7 @@
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
-// The path below the folder, or NULL if it does not count.
+// The path relative to the folder, or NULL if it is outside.
 static const char *below(const char *path) {
     const char *under = getenv("FLUXGYM_TEST_UNDER");
     size_t length = under ? strlen(under) : 0;

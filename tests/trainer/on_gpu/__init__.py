@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only a GPU can show of the trainer: run when it is named (docs/gpu-checks.md). Without a GPU it fails."""
+"""The trainer's tests that need a GPU. They run only when named (docs/gpu-checks.md), and fail without a GPU."""

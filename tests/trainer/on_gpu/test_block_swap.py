@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Block swap on a GPU: the same bits whichever of copying and computing is slow, less memory, and no waiting host."""
+"""Block swap on a GPU: the same bits whether copying or computing is slow, less memory, and no waiting host."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from library import block_swap, determinism, swap_order
 from library.block_swap import BesideComputing
-from library.flux_model import Flux, FluxConfig, image_ids
+from library.flux_config import FluxConfig
+from library.flux_model import Flux, image_ids
 from library.lora import LoRANetwork
 
 GPU = torch.device("cuda")
-# 20 blocks, of which 5 double and 10 single ones can be away: 0.7 of 1 GB in bf16.
+# 20 blocks. With 10 swapped, 5 double and 10 single blocks fewer are on the GPU: 0.7 of 1 GB in bf16.
 CONFIG = FluxConfig(
     packed_channels=64,
     vector_width=64,
@@ -31,7 +32,7 @@ CONFIG = FluxConfig(
 BLOCKS = CONFIG.double_blocks + CONFIG.single_blocks
 SWAPPED = 10
 A_WHILE = 20_000_000
-"""Cycles of the GPU, some 10 ms: longer than a block of this model takes to be copied or computed."""
+"""GPU cycles, about 10 ms: longer than copying or computing a block of this model takes."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def deterministic() -> Iterator[None]:
 
 
 class SlowCopies(BesideComputing):
-    """The weights come long after they are asked for."""
+    """Delays each copy, so that the weights arrive long after they are requested."""
 
     def start(self, slot: Tensor, source: Tensor) -> object:
         with torch.cuda.stream(self._stream):
@@ -53,7 +54,7 @@ class SlowCopies(BesideComputing):
 
 
 def slow_computing(flux: Flux) -> None:
-    """Each block computes long after it is asked for, with whatever is in its slot then."""
+    """Delays each block: it computes long after it is launched, with whatever its slot contains by then."""
     for block in (*flux.double_blocks, *flux.single_blocks):
         block.register_forward_pre_hook(lambda *_: torch.cuda._sleep(A_WHILE))
 
@@ -75,7 +76,7 @@ def lora(flux: Flux) -> LoRANetwork:
 
 
 class Training:
-    """The same inputs each time; nothing is read back in a step."""
+    """A training with the same inputs each time. A step reads nothing back from the GPU."""
 
     def __init__(self, flux: Flux, *, side: int) -> None:
         self.flux, self.network = flux, lora(flux)
@@ -101,7 +102,7 @@ class Training:
         return loss.detach()
 
     def outcome(self) -> list[Tensor]:
-        """Losses of three micro-steps, gradients, and two passes without any."""
+        """Losses of three micro-steps, the gradients, and two predictions made without gradients."""
         losses = [self.step() for _ in range(3)]
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
         with torch.no_grad():
@@ -114,7 +115,7 @@ def test_losses_and_gradients_are_the_same_to_the_bit(slow: str, side: int) -> N
     expected = [tensor.cpu() for tensor in Training(made(), side=side).outcome()]
     flux = made()
     if slow == "computing":
-        # Before the swap's own hooks, so that a copy that did not wait would come first.
+        # Before the swap installs its hooks, so that a copy that does not wait would overtake the computation.
         slow_computing(flux)
     copier = SlowCopies(GPU) if slow == "copies" else None
     block_swap.install(flux, blocks_to_swap=SWAPPED, device=GPU, copier=copier)

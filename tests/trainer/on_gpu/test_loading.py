@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading to a GPU: the 8-bit base is that of a CPU bit for bit, and beside it a few tensors are there at a time."""
+"""Loading to a GPU: the 8-bit base equals a CPU's bit for bit, and loading takes little memory beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from library import loading
-from library.flux_model import FluxConfig
+from library.flux_config import FluxConfig
 from tests.trainer.larger_file import larger_file
 
 __all__ = ["larger_file"]
@@ -30,6 +30,7 @@ def test_a_gpu_loads_what_a_cpu_loads_and_little_more(base: str, larger_file: tu
         assert torch.equal(tensor.cpu().view(torch.uint8), expected[key].view(torch.uint8)), key
     loaded = sum(tensor.nbytes for tensor in expected.values())
     largest = max(tensor.numel() for tensor in expected.values())
-    # In 16 bits as it comes, and in fp32 while it is quantised; a tensor takes whole blocks of 512 bytes.
+    # Beside the result: one tensor in 16 bits as read and in fp32 while it is quantised, and the allocator's rounding
+    # of each tensor to 512 bytes.
     taken = torch.cuda.max_memory_allocated() - before
     assert loaded <= taken <= loaded + 8 * largest + 512 * len(expected)

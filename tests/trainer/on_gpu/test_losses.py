@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses are read without making the GPU wait: a step late, and all of them when asked for."""
+"""Losses are read without making the GPU wait: one step late, and all of them on request."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from library.loss_reader import LossReader
 def test_a_gpu_s_losses_come_a_step_late_and_all_when_asked_for() -> None:
     reader = LossReader()
     big = torch.randn(4096, 4096, device="cuda")
-    seen: list[tuple[int, float]] = []
+    seen: list[tuple[int, float, dict[str, float]]] = []
     for step in range(1, 6):
         for _ in range(20):
             big = torch.tanh(big @ big)
-        reader.put(step, big.square().mean() * 0 + step)
+        reader.put(step, big.square().mean() * 0 + step, {"count": torch.tensor(step, device="cuda")})
         seen += reader.take()
         assert len(seen) >= step - 1
     seen += reader.take(every=True)
-    assert seen == [(step, float(step)) for step in range(1, 6)]
+    assert seen == [(step, float(step), {"count": float(step)}) for step in range(1, 6)]

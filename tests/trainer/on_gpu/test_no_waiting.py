@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No step makes the program wait for the GPU: PyTorch raises an error where one does. Needs no diffusers."""
+"""No step makes the program wait for the GPU: PyTorch raises an error if one does. Needs no diffusers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from library.stepper import Stepper
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 
-# The pictures of `make_pictures`, which are trained as squares of 64 pixels.
+# For the pictures of `make_pictures`, which are trained as squares of 64 pixels.
 WIDTH, HEIGHT, LATENT, CHANNELS, T5_TOKENS = 80, 64, 8, 16, 16
 
 
 def with_random_caches(settings: Settings) -> Settings:
-    """Caches of random numbers in the place of what encoders would give."""
+    """Writes caches of random numbers in place of the encoders' outputs."""
     with safe_open(settings.models.folder / "flux1-dev.safetensors", framework="pt") as file:
         vector, text = (file.get_slice(f"{key}.weight").get_shape()[1] for key in ("vector_in.in_layer", "txt_in"))
     drawn = numpy.random.default_rng(0)
@@ -48,7 +48,7 @@ def with_random_caches(settings: Settings) -> Settings:
 def test_steps_do_not_wait(
     compiled: str, checkpointed: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the second step on: the first compiles, and fills the caches of the allocators."""
+    """Steps are checked from the second on, since the first compiles and fills the allocators' caches."""
     watched = 0
     for name in ("micro_step", "finish"):
         method = getattr(Stepper, name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The full-size FLUX.1 dev trains within each --vram, which is all that PyTorch is allowed to take of the GPU."""
+"""Full-size FLUX.1 dev trains within each --vram; PyTorch may not allocate more of the GPU than that."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ def test_a_training_does_not_run_out_of_memory(vram: str, pixels: int, batch: in
     assert torch.isfinite(loss)
     peak = torch.cuda.max_memory_allocated()
     print(f"peak {peak / 1e9:.1f} GB of {plan.footprint.total / 1e9:.1f} GB estimated")
-    # What was reckoned with, and not much less: what is reckoned with too much makes a training slower than need be.
+    # The peak is within the estimate, and not far below it: too high an estimate makes a training slower than needed.
     assert 0.85 * (plan.footprint.total - footprint.RESERVE) < peak <= plan.footprint.total

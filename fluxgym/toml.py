@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parses TOML that a user wrote, and reports every problem with it as one kind of error.
+
+tomllib raises RecursionError for deep nesting. For numbers and dates that Python cannot represent (5,000 digits,
+month 13) it lets the errors of int() and datetime through, which are not TOMLDecodeErrors.
+"""
+
+import re
+import tomllib
+from typing import Any
+
+_LONG_KEY = re.compile(r"""(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){64}""", re.MULTILINE)
+"""A key with more than 64 parts. tomllib's time grows with the square of their number: 100,000 take minutes."""
+
+
+class NotToml(ValueError):
+    """The TOML cannot be read; the text says why, as a clause that follows the file's name."""
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The tables of a TOML text. NotToml if it cannot be read."""
+    if _LONG_KEY.search(text):
+        raise NotToml("is not TOML that can be read: a key in it has more than 64 parts")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise NotToml(f"is not TOML: {error}") from None
+    except RecursionError:
+        raise NotToml("is not TOML that can be read: its values are nested too deeply") from None
+    except (ValueError, OverflowError) as error:
+        what = "a number or a date in it is out of range"
+        raise NotToml(f"is not TOML that can be read: {what} ({error})") from None

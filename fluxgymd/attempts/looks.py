@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One look at an attempt, shared by all adapters: the shim's files and process, the trainer's process, and what else
+of the attempt is left. Blocks on files and /proc.
+
+The trainer is checked before the rest. If it ends in between, the processes that it leaves behind are still found.
+"""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fluxgymd.attempts import place, processes, records_on_disk
+from fluxgymd.attempts.members import Members
+from fluxgymd.attempts.port import AttemptRef
+from fluxgymd.core.evidence import Evidence, Trainer, Where
+from fluxgymd.core.records import Process
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Left:
+    """What exists of an attempt apart from its shim."""
+
+    populated: bool | None
+    """Whether processes of the attempt exist; None if that can't be determined."""
+    doubtful: tuple[Process, ...] = ()
+
+
+def look(ref: AttemptRef, *, owns: Callable[[int], bool], left: Callable[[], Left]) -> Evidence:
+    """The evidence about the attempt at this moment. OSError if the volume fails.
+
+    `owns`: whether the process with this pid is provably the attempt's; `left`: finds the rest of the attempt, and is
+    called only if the attempt ran here.
+    """
+    # The shim's process, like its lock, is checked before the records are read: a shim that exits in between has
+    # written them by then.
+    shim_lives = ref.shim is not None and processes.lives(ref.shim)
+    found = records_on_disk.read(ref.folder)
+    where = place.where(ref.place, place.here(), lock_held=found.lock_held or not found.locks)
+    here = where is Where.HERE
+    trainer = ref.trainer or (found.started.process if found.started is not None else None)
+    fate = _fate(trainer, owns) if here else Trainer.UNKNOWN
+    rest = left() if here else Left(populated=None)
+    return Evidence(
+        where=where,
+        shim_known=found.shim is not None,
+        started=trainer is not None,
+        exit=found.exit,
+        supervised=found.lock_held or (here and shim_lives),
+        trainer=fate,
+        populated=rest.populated,
+        doubtful=tuple(process.pid for process in rest.doubtful),
+    )
+
+
+def _fate(trainer: Process | None, owns: Callable[[int], bool]) -> Trainer:
+    if trainer is None:
+        return Trainer.UNKNOWN
+    if processes.has_ended(trainer):
+        return Trainer.ENDED
+    return Trainer.LIVES if processes.about(trainer, owns) else Trainer.UNKNOWN
+
+
+def is_here(ref: AttemptRef) -> bool:
+    """Whether the attempt runs in this boot and pid namespace, so that its recorded pids mean something."""
+    return place.where(ref.place, place.here(), lock_held=False) is Where.HERE
+
+
+def trainer_of(ref: AttemptRef) -> Process | None:
+    """The trainer's own process: as recorded in the journal, whatever happened to the file since, else as in
+    started.json."""
+    return ref.trainer or records_on_disk.started(ref.folder)
+
+
+def signal_trainer(ref: AttemptRef, members: Members, number: signal.Signals) -> bool:
+    """Signals the trainer's own process if it is one of the proved `members`. False if it isn't, or has ended."""
+    trainer = trainer_of(ref)
+    return trainer is not None and trainer in members.proved and processes.send(trainer, number)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answer of a trainer's --check_job (docs/trainer.md), and what it means for a job. Pure."""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from fluxgym.messages import Context
+from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import kohya
+from fluxgymd.trainers.planned_size import all_saves
+from fluxgymd.trainers.port import Problem, ProblemKind, Report, Verdict
+
+FLAG = re.compile(r"(?<![\w./-])--([a-z][a-z0-9_]*)\b")
+LEAVE_OUT = re.compile(r"\bleave --([a-z][a-z0-9_]*) out\b")
+"""Advice to leave a flag out. The job may not have given it: the daemon passes some flags by default."""
+KEY = re.compile(r"(?<![\w./-])class_tokens\b")
+"""The dataset.toml key that holds a job's trigger word."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A problem or a warning. `setting`: the trainer's flag, without dashes."""
+
+    kind: str
+    sentence: str
+    setting: str | None = None
+    path: str | None = None
+
+
+class Planned(msgspec.Struct, frozen=True, rename="camel"):
+    """What the training would save."""
+
+    state_bytes: int
+    """One state."""
+    lora_bytes: int
+    """One LoRA file."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """The state that --resume names."""
+
+    verdict: str
+    step: int | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, rename="camel"):
+    """The complete JSON object. Unknown fields are ignored."""
+
+    problems: list[Finding]
+    warnings: list[Finding]
+    files: list[str] = []
+    plan: Planned | None = None
+    state: State | None = None
+    takes_long: bool = False
+    """Nothing was checked: the trainer was asked for a brief answer, and this job's check takes long."""
+
+    def renamed(self, paths: Mapping[str, str]) -> "Answer":
+        """The answer with each key of `paths` replaced by its value in every sentence and every `path`."""
+
+        def rename(finding: Finding) -> Finding:
+            sentence, path = finding.sentence, finding.path
+            for old, new in paths.items():
+                sentence = sentence.replace(old, new)
+                path = new if path == old else path
+            return msgspec.structs.replace(finding, sentence=sentence, path=path)
+
+        return msgspec.structs.replace(
+            self, problems=[*map(rename, self.problems)], warnings=[*map(rename, self.warnings)]
+        )
+
+
+def report(answer: Answer, context: Context, folder: JobFolder) -> Report:
+    """The answer as a Report that names the job's settings instead of the trainer's flags."""
+    options = context.trainer_options or {}
+
+    def renamed(flag: str) -> str:
+        # Any flag that the job does not give is a suggestion, or an option of a prompt.
+        return kohya.as_setting(flag) if flag in kohya.SETTINGS or flag in options else f"--{flag}"
+
+    def without(flag: str) -> str:
+        return f"leave --{flag} out" if flag in options else f"give trainer_options.{flag} = false"
+
+    def problem(finding: Finding) -> Problem:
+        kind = ProblemKind(finding.kind) if finding.kind in set(ProblemKind) else ProblemKind.COMMAND_LINE
+        sentence = LEAVE_OUT.sub(lambda flag: without(flag[1]), finding.sentence)
+        sentence = FLAG.sub(lambda flag: renamed(flag[1]), sentence)
+        return Problem(
+            kind=kind,
+            setting=kohya.SETTINGS.get(finding.setting, finding.setting) if finding.setting is not None else None,
+            sentence=KEY.sub("trigger_word", sentence.replace(str(folder.sample_prompts), "sample_prompts")),
+            path=finding.path,
+        )
+
+    plan, state = answer.plan, answer.state
+    return Report(
+        problems=tuple(map(problem, answer.problems)),
+        warnings=tuple(map(problem, answer.warnings)),
+        disk_bytes=all_saves(context, state=plan.state_bytes, lora=plan.lora_bytes) if plan is not None else 0,
+        verdict=Verdict(state.verdict) if state is not None and state.verdict in set(Verdict) else None,
+        step=state.step if state is not None else None,
+        read_captions=True,
+    )

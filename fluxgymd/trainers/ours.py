@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FluxGym's own trainer, and any other one that has --check_job: the trainer itself says what is wrong with a job."""
+
+import os
+import signal
+from dataclasses import replace
+
+from fluxgym.config import Config
+from fluxgymd import lanes
+from fluxgymd.trainers import answer, flag_kinds, kohya, presence
+from fluxgymd.trainers.asking import CHECK, Inquiry
+from fluxgymd.trainers.port import Problem, ProblemKind, Question, Report
+from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.training import Training
+
+
+class OurTrainer(Training):
+    writer = Writer.OURS
+    signals = frozenset({signal.SIGTERM, signal.SIGQUIT})
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._inquiry = Inquiry(self.python, self.script)
+
+    def tells_phase(self) -> bool:
+        return (self.path / "library" / "metrics.py").is_file()
+
+    async def check(self, question: Question) -> Report:
+        context, folder = question.context, question.folder
+        options = context.trainer_options or {}
+        refused = kohya.refused_options(options)
+        missing = await lanes.answer(f"the models and the pictures of {context.name}", presence.problems, question)
+        seen = [*missing, *refused]
+        if refused:  # they cannot be put on a command line
+            return Report(problems=tuple(seen))
+        told = await self._inquiry.ask(
+            self._words(question),
+            files=self.files(context, folder, dataset=question.dataset),
+            folder=folder.path,
+            name=context.name,
+            processes=context.gpu_count or 1,
+        )
+        if told is None:
+            flags = await self._inquiry.flags()
+            kinds = flag_kinds.problems(options, flags) if CHECK not in flags else []
+            return Report(problems=(*seen, *kinds), disk_bytes=await self.estimate(question, seen))
+        report = answer.report(told, context, folder)
+        return replace(report, problems=_merged(seen, report.problems))
+
+    def _words(self, question: Question) -> list[str]:
+        """The command line, without a LoRA to begin with that does not exist yet: another job may still make it."""
+        context = question.context
+        weights = presence.first_weights(question)
+        if weights is not None and not os.path.isfile(weights):
+            context = kohya.without_options(context, "network_weights", "dim_from_weights")
+        return kohya.arguments(context, question.folder, question.resume, trainer=self.writer)
+
+
+def _merged(seen: list[Problem], told: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """Each problem once, the dataset's first. If both report the same path, the daemon's sentence (`seen`) is kept,
+    except for a model file that exists: there the trainer's sentence says what the file is instead."""
+    models = {problem.path for problem in told if problem.kind is ProblemKind.MODEL}
+    seen = [problem for problem in seen if problem.kind is not ProblemKind.MODEL or problem.path not in models]
+    paths = {problem.path for problem in seen}
+    blind = any(problem.kind is ProblemKind.DATASET for problem in seen)
+    more = [
+        problem
+        for problem in told
+        if not (problem.path is not None and problem.path in paths)
+        and not (blind and problem.kind is ProblemKind.DATASET)
+    ]
+    return tuple(sorted([*seen, *more], key=lambda problem: problem.kind is not ProblemKind.DATASET))

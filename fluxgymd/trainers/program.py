@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter for a user's own program. The program may report progress in the file that FLUXGYM_METRICS names, and
+writes result.json last. It makes no checkpoints."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fluxgym.files import is_file
+from fluxgym.messages import Context
+from fluxgymd import lanes
+from fluxgymd.core.events import FileStamp
+from fluxgymd.core.job import Attempt
+from fluxgymd.core.resume import CheckpointFacts
+from fluxgymd.datasets import contents
+from fluxgymd.store import result
+from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import settings
+from fluxgymd.trainers.attempt_progress import AttemptProgress
+from fluxgymd.trainers.port import Problem, ProblemKind, Question, Report, Traits
+
+TRAITS = Traits(
+    needs_gpu=False,
+    takes_dataset=False,
+    makes_checkpoints=False,
+    watched=False,  # its phases are not known, and it may be meant to wait for hours
+    refusal_status=None,
+    result="result.json",
+)
+
+
+class Program:
+    name = "a program"
+    traits = TRAITS
+    signals: frozenset[signal.Signals] = frozenset()
+
+    def complete(self, context: Context, _home: Path) -> Context:
+        return settings.complete_program(context)
+
+    def argv(self, context: Context, _folder: JobFolder, *, resume: str | None, gpus: int) -> tuple[str, ...]:
+        del resume, gpus  # it has neither
+        return tuple(context.program or ())
+
+    def files(self, _context: Context, _folder: JobFolder) -> Mapping[str, bytes]:
+        return {}
+
+    def captions(self, _context: Context) -> str:
+        return ""
+
+    def progress(self, folder: JobFolder, attempt: Attempt) -> AttemptProgress:
+        return AttemptProgress(folder, attempt, printed=False)
+
+    def tells_phase(self) -> bool:
+        return False
+
+    def result_problem(self, folder: JobFolder, before: FileStamp | None) -> str | None:
+        return result.program_problem(self.traits.result_file(folder), before)
+
+    def checkpoints(self, _context: Context | None, _folder: JobFolder) -> list[CheckpointFacts]:
+        return []
+
+    def kept_checkpoints(self, _context: Context) -> int:
+        return 1
+
+    def leftovers(self, _folder: JobFolder) -> Sequence[Path]:
+        return ()
+
+    def mend(self, _folder: JobFolder) -> Sequence[str]:
+        return ()
+
+    async def check(self, question: Question) -> Report:
+        context = question.context
+        problem = await lanes.answer(f"the program of {context.name}", _missing, context)
+        return Report(problems=(problem,) if problem is not None else ())
+
+
+def _missing(context: Context) -> Problem | None:
+    program = (context.program or [""])[0]
+    try:
+        if is_file(program) and os.access(program, os.X_OK):
+            return None
+        wrong = f"There is no program at {program} that can be run."
+    except OSError as error:
+        wrong = f"The program {program} cannot be examined: {contents.reason(error)}."
+    return Problem(kind=ProblemKind.MISSING_FILE, setting="program", sentence=wrong, path=program)

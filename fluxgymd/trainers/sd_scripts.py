@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter for kohya-ss/sd-scripts, which cannot be asked about a job: the daemon checks its files and flags."""
+
+from pathlib import Path
+
+from fluxgym.config import Config
+from fluxgymd import lanes
+from fluxgymd.trainers import flag_kinds, kohya, presence
+from fluxgymd.trainers.asking import Inquiry
+from fluxgymd.trainers.port import Question, Report
+from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.training import Training
+
+MARK = "train_network.py"
+"""The module whose class sd-scripts' flux_train_network.py extends. Our trainer has no such file."""
+
+
+class SdScripts(Training):
+    writer = Writer.SD_SCRIPTS
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._inquiry = Inquiry(self.python, self.script)
+
+    @staticmethod
+    def lies_in(path: Path) -> bool:
+        return (path / MARK).is_file()
+
+    def tells_phase(self) -> bool:
+        """sd-scripts shows its phase in its output."""
+        return self.lies_in(self.path)
+
+    async def check(self, question: Question) -> Report:
+        context = question.context
+        options = context.trainer_options or {}
+        found = await lanes.answer(f"the models and the pictures of {context.name}", presence.problems, question)
+        found += [*kohya.refused_options(options), *kohya.uncacheable(options)]
+        if options:  # the rest of the command line is the daemon's own
+            found += flag_kinds.problems(options, await self._inquiry.flags())
+        return Report(problems=tuple(found), disk_bytes=await self.estimate(question, found))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The common part of the adapters for trainers with sd-scripts' flags and files: ours, and kohya-ss/sd-scripts."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fluxgym.config import Config
+from fluxgym.messages import Context
+from fluxgymd import lanes
+from fluxgymd.core.events import FileStamp
+from fluxgymd.core.job import Attempt
+from fluxgymd.core.resume import CheckpointFacts
+from fluxgymd.datasets.contents import PICTURES
+from fluxgymd.store import caches, result
+from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import dataset_toml, kohya, settings, state_folders
+from fluxgymd.trainers.attempt_progress import AttemptProgress
+from fluxgymd.trainers.planned_size import planned_bytes
+from fluxgymd.trainers.port import Problem, Question, Traits
+from fluxgymd.trainers.states import Writer
+
+TRAITS = Traits(
+    needs_gpu=True,
+    takes_dataset=True,
+    makes_checkpoints=True,
+    watched=True,
+    refusal_status=2,  # argparse's status for a command line that it refuses
+    result="{name}.safetensors",
+)
+
+
+class Training:
+    """The base of both adapters. They differ in how they check a job, and in whose states they resume from."""
+
+    traits = TRAITS
+    signals: frozenset[signal.Signals] = frozenset()
+    writer: Writer
+
+    def __init__(self, config: Config) -> None:
+        self.python = config.trainer_python
+        self.path = config.trainer_path
+
+    @property
+    def name(self) -> str:
+        return self.writer.value
+
+    @property
+    def script(self) -> Path:
+        return self.path / kohya.SCRIPT
+
+    def complete(self, context: Context, home: Path) -> Context:
+        return settings.complete_training(context, home)
+
+    def argv(self, context: Context, folder: JobFolder, *, resume: str | None, gpus: int) -> tuple[str, ...]:
+        given = kohya.arguments(context, folder, resume, trainer=self.writer)
+        return (*kohya.starter(self.python, gpus=gpus), str(self.script), *given)
+
+    def files(self, context: Context, folder: JobFolder, *, dataset: Path | None = None) -> Mapping[str, bytes]:
+        """`dataset`: the folder of the pictures, if they are not in the job's folder yet."""
+        return {
+            folder.dataset_config.name: dataset_toml.render(context, dataset or folder.dataset),
+            folder.sample_prompts.name: kohya.sample_prompts(context),
+        }
+
+    def captions(self, context: Context) -> str:
+        return dataset_toml.captions(context)
+
+    def progress(self, folder: JobFolder, attempt: Attempt) -> AttemptProgress:
+        return AttemptProgress(folder, attempt, printed=True)
+
+    def result_problem(self, folder: JobFolder, before: FileStamp | None) -> str | None:
+        return result.problem(self.traits.result_file(folder), before)
+
+    def checkpoints(self, context: Context | None, folder: JobFolder) -> list[CheckpointFacts]:
+        return state_folders.scan(
+            folder.path,
+            folder.name,
+            reader=self.writer,
+            epochs=(context.epochs if context is not None else None) or state_folders.EVER,
+            steps_per_epoch=steps_per_epoch(context, folder.dataset) if context is not None else None,
+        )
+
+    def kept_checkpoints(self, context: Context) -> int:
+        return kohya.kept_states(context)
+
+    def leftovers(self, folder: JobFolder) -> Sequence[Path]:
+        return state_folders.unfinished(folder.path, folder.name)
+
+    def mend(self, folder: JobFolder) -> Sequence[str]:
+        return [f"the cache {name} was torn and was removed" for name in caches.remove_torn(folder.dataset)]
+
+    async def estimate(self, question: Question, problems: Sequence[Problem]) -> int:
+        """Bytes that the training will save in total, by its settings and the headers of its models; 0 if there are
+        problems."""
+        if problems:
+            return 0
+        files = f"the models of {question.context.name}"
+        return await lanes.answer(files, planned_bytes, question.context)
+
+
+def steps_per_epoch(context: Context, dataset: Path) -> int | None:
+    """Steps per epoch with the pictures in a folder; None if there are no pictures. Blocks."""
+    try:
+        with os.scandir(dataset) as entries:
+            pictures = sum(1 for entry in entries if Path(entry.name).suffix.lower() in PICTURES)
+    except OSError:
+        return None
+    return dataset_toml.steps_per_epoch(context, pictures) if pictures else None

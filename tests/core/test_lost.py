@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Advice for the owner of a lost job: only what helps where the job was started."""
+
+import pytest
+
+from fluxgymd.core.lost import Reach, advice
+
+
+@pytest.mark.parametrize("stop_asked", [False, True])
+@pytest.mark.parametrize("reach", Reach)
+def test_it_is_given_up_by_assertion_only_where_nobody_looks(reach: Reach, *, stop_asked: bool) -> None:
+    text = advice("cat", reach, stop_asked=stop_asked)
+    assert ("`fluxgymctl resume --assume-gone cat`" in text) == (reach is not Reach.HERE)
+    assert ("goes on by itself" in text) == (reach is Reach.HERE)
+    assert ("`fluxgymctl stop cat`" in text) == (reach is Reach.HERE and not stop_asked)
+    assert text.endswith(".")

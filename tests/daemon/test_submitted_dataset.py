@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a submit reports about a dataset: where its pictures are, if outside it, and which files it leaves out."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fluxgym.errors import InvalidDataset
+from fluxgym.messages import Model
+from tests.daemon.running import RunningDaemon, context
+
+
+def test_a_folder_above_the_pictures_is_answered_with_theirs_beside_all_else_that_is_wrong(
+    daemon: RunningDaemon, model: Path, folder: Path
+) -> None:
+    above = folder / "dataset"
+    shutil.copytree(model / "pictures", above / "10_s1gn sign")
+    wrong = context("my-lora", model, dataset=str(above))
+    missing = msgspec.structs.replace(wrong.model or Model(), transformer=str(folder / "none"))
+    with pytest.raises(InvalidDataset) as refused:
+        daemon.submit(msgspec.structs.replace(wrong, model=missing))
+    about_pictures, about_model = refused.value.message.splitlines()
+    assert about_pictures == (
+        f"The dataset {above} holds no picture itself, but its folder 10_s1gn sign does; "
+        f"give {above}/10_s1gn sign as the dataset, with --repeats 10."
+    )
+    assert about_model.startswith(f"There is no file {folder / 'none'}, where the Flux transformer was looked for")
+
+
+def test_what_is_left_out_and_which_captions_are_missing_is_told_once(
+    daemon: RunningDaemon, model: Path, folder: Path
+) -> None:
+    dataset = folder / "dataset"
+    shutil.copytree(model / "pictures", dataset)
+    min(dataset.glob("*.txt")).unlink()
+    for name in ("IMG_1.HEIC", "IMG_2.heic"):
+        (dataset / name).touch()
+    shutil.copytree(model / "pictures", dataset / "more")
+    left_out, below, captions = daemon.submit(context("my-lora", model, dataset=str(dataset), held=True)).warnings
+    assert left_out.startswith("2 pictures in other formats are left out (the first is IMG_1.HEIC);")
+    assert below.startswith("8 pictures in subfolders are left out (the first is more/")
+    assert captions.startswith("1 of 8 pictures has no caption")
+    assert "more" not in {path.name for path in (daemon.folder("my-lora") / "dataset").iterdir()}

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever a user writes, the parser says what is wrong with it and raises no other error."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fluxgym import toml
+
+BROKEN = {
+    "no value": "home = ",
+    "deep arrays": "x = " + "[" * 100_000,
+    "deep tables": "x = " + "{a = " * 100_000,
+    "many dots": "x" + ".x" * 100_000 + " = 1",
+    "many quoted dots": '"x"' + " . 'x'" * 100_000 + " = 1",
+    "many dots of a table": "[x" + ".x" * 100_000 + "]",
+    "many dots inside": "y = {x" + ".x" * 100_000 + " = 1}",
+    "5,000 digits": "epochs = " + "9" * 5000,
+    "month 13": "x = 2026-13-01",
+    "30 February": "x = 2026-02-30T00:00:00",
+    "an offset of 99 hours": "x = 2026-01-01T00:00:00+99:99",
+    "hour 25": "x = 25:00:00",
+    "a surrogate": r'x = "\ud800"',
+    "beyond Unicode": r'x = "\U00110000"',
+    "a NUL": 'x = "\0"',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_every_broken_text_is_one_kind_of_error(text: str) -> None:
+    with pytest.raises(toml.NotToml, match=r"^is not TOML"):
+        toml.parse(text)
+
+
+def test_what_is_right_is_read() -> None:
+    assert toml.parse('a.b.c = "' + "x." * 99 + '"')
+    assert toml.parse('[a]\nb = [1, 2.5, "c", true]') == {"a": {"b": [1, 2.5, "c", True]}}
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("[]{}=.\"'\n\\u#_-+:T019eExbntru, "), max_size=60))
+def test_any_text_is_toml_or_that_error(text: str) -> None:
+    with suppress(toml.NotToml):
+        toml.parse(text)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that parse large files: few run at once, none blocks another, and none blames the disk wrongly."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fluxgym.errors import StorageFailed
+from fluxgymd import bounded, helpers, lanes, turns
+from fluxgymd.bounded import Ended
+from fluxgymd.lanes import NoAnswer
+from fluxgymd.store import large_files
+from fluxgymd.turns import DAEMON
+from tests.harness.hung_volume import HungVolume
+from tests.harness.waiting import DEADLINE_SECONDS, until
+
+WAITS = "import signal; signal.pause()"
+SAYS = "print('done')"
+
+
+@pytest.fixture(autouse=True)
+def places(monkeypatch: pytest.MonkeyPatch) -> large_files._Places:
+    """Places for this test alone."""
+    fresh = large_files._Places()
+    monkeypatch.setattr(large_files, "_places", fresh)
+    return fresh
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def use(text: str) -> None:
+        monkeypatch.setattr(helpers, "command", lambda *_: [sys.executable, "-c", text])
+
+    return use
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as threads:
+        yield threads
+
+
+def ask() -> bytes:
+    return large_files.ask("module", Path("/x"), most=100)
+
+
+def test_promise_10_so_many_run_for_the_daemon_and_for_clients_and_one_for_a_session(
+    places: large_files._Places,
+) -> None:
+    def full(whose: turns.Client) -> bool:
+        try:
+            with places.one(whose, 0.0):
+                return False
+        except TimeoutError:
+            return True
+
+    with places.one(DAEMON, 0.0), places.one(DAEMON, 0.0):
+        assert full(DAEMON)
+        with places.one((1,), 0.0):
+            assert full((1,))
+            with places.one((2,), 0.0):
+                assert full((3,))
+            assert not full((2,))
+    for whose in (DAEMON, (1,), (2,), (3,)):
+        assert not full(whose)
+
+
+def test_promise_10_of_many_at_once_only_so_many_run(
+    threads: ThreadPoolExecutor, program: Callable[[str], None], tmp_path: Path
+) -> None:
+    program(
+        "import os, pathlib\n"
+        f"running = pathlib.Path({str(tmp_path)!r})\n"
+        "mine = running / str(os.getpid())\n"
+        "mine.touch()\n"
+        "most = max(len(os.listdir(running)) for _ in range(2000))\n"
+        "mine.unlink()\n"
+        "print(most)"
+    )
+    most = [int(one.result(DEADLINE_SECONDS)) for one in [threads.submit(ask) for _ in range(12)]]
+    assert max(most) <= large_files.AT_ONCE
+
+
+def test_promise_10_a_volume_that_hangs_keeps_no_place(
+    tmp_path: Path, threads: ThreadPoolExecutor, program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[bool] = []
+    run = bounded.run
+
+    def noticed(words: Sequence[str], *, over: Callable[[], None], **how: Any) -> Ended:
+        def killed_now() -> None:
+            over()
+            killed.append(True)
+
+        return run(words, over=killed_now, **how)
+
+    with HungVolume(tmp_path):
+        program(f"open({str(tmp_path / 'file')!r})")
+        with monkeypatch.context() as briefly:
+            briefly.setattr(bounded, "run", noticed)
+            briefly.setattr(large_files, "SECONDS", 2.0)
+            hung = [threads.submit(ask) for _ in range(large_files.AT_ONCE)]
+            until(lambda: len(killed) == large_files.AT_ONCE, what="their time to be over")
+        assert not any(one.done() for one in hung), "they were to be kept alive by the volume"
+        program(SAYS)
+        assert ask() == b"done\n"
+    for one in hung:
+        with pytest.raises(NoAnswer):
+            one.result(DEADLINE_SECONDS)
+
+
+def test_a_client_is_told_of_the_program_and_not_of_the_disk(
+    program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(WAITS)
+    monkeypatch.setattr(lanes, "PATIENCE_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(large_files, "HASTE_SECONDS", DEADLINE_SECONDS - 1.0)
+    monkeypatch.setattr(large_files, "SECONDS", 2 * DEADLINE_SECONDS)
+    sentence = "/x could not be examined: the program that parses it gave no answer in time; the machine may be busy."
+    with pytest.raises(StorageFailed) as told:
+        asyncio.run(lanes.answer("x", ask))
+    assert str(told.value) == sentence
+
+
+def test_it_works_for_whom_its_lane_does(program: Callable[[str], None], places: large_files._Places) -> None:
+    program(SAYS)
+
+    async def scenario() -> bytes:
+        turns.client.set((1, 2, 3))
+        return await lanes.run("x", ask)
+
+    with places.one(DAEMON, 0.0), places.one(DAEMON, 0.0):
+        assert asyncio.run(scenario()) == b"done\n"
+
+
+def test_one_that_was_killed_has_said_nothing(program: Callable[[str], None]) -> None:
+    program("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(NoAnswer, match="was killed"):
+        ask()
+
+
+def test_a_program_that_fails_is_no_matter_of_time(program: Callable[[str], None]) -> None:
+    program("raise SystemExit(3)")
+    with pytest.raises(OSError, match="ended with status 3") as told:
+        ask()
+    assert not isinstance(told.value, NoAnswer)

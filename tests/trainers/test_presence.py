@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of a job's copy of its pictures that was deleted or changed: the error says so, and how to repair it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fluxgymd.core.events import Copied
+from fluxgymd.datasets import contents
+from fluxgymd.store.home import JobFolder
+from fluxgymd.trainers import presence
+from fluxgymd.trainers.port import ProblemKind, Question
+from tests.core.histories import CONTEXT
+
+NAMES = ("p0.png", "p1.png", "p2.png")
+
+
+class Pictures:
+    """The user's pictures, and the job's copy of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source = folder / "pictures"
+        self.folder = JobFolder(folder / "my-lora")
+        self.copy = self.folder.dataset
+        for place in (self.source, self.copy):
+            place.mkdir(parents=True)
+            for name in NAMES:
+                (place / name).touch()
+        self.copied: Copied | None = Copied(pictures=3, names=contents.hash_of(NAMES))
+
+    def told(self) -> list[str]:
+        context = msgspec.structs.replace(CONTEXT, dataset=str(self.source))
+        question = Question(context=context, folder=self.folder, dataset=self.copy, copied=self.copied)
+        found = [problem for problem in presence.problems(question) if problem.kind is ProblemKind.DATASET]
+        assert all((problem.setting, problem.path) == ("dataset", str(self.copy)) for problem in found)
+        return [problem.sentence for problem in found]
+
+    def empty(self, folder: Path) -> None:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Pictures:
+    return Pictures(tmp_path)
+
+
+def test_a_copy_as_it_was_made_is_fine_with_what_a_trainer_puts_beside_it(pictures: Pictures) -> None:
+    (pictures.copy / "p0_0064x0064_flux.npz").touch()
+    (pictures.copy / "p0.txt").write_text("a caption")
+    assert pictures.told() == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_copy_that_is_gone_is_copied_back(pictures: Pictures, known: bool) -> None:
+    pictures.empty(pictures.copy)
+    if not known:
+        pictures.copied = None
+    gone = f"The job's copy of its pictures, {pictures.copy}, is gone; "
+    assert pictures.told() == [f"{gone}copy them back from {pictures.source}."]
+    pictures.copy.mkdir()
+    assert pictures.told() == [f"{gone}copy them back from {pictures.source}."]
+    pictures.empty(pictures.source)
+    assert pictures.told() == [f"{gone}put them back, or submit the job anew under another name."]
+
+
+def test_pictures_that_are_missing_or_new_are_named(pictures: Pictures) -> None:
+    changed = f"The job's copy of its pictures, {pictures.copy}, has changed: it holds"
+    (pictures.copy / "p1.png").unlink()
+    (back,) = pictures.told()
+    assert back == f"{changed} 2 of them, and held 3 at the submit; put p1.png back from {pictures.source}."
+    (pictures.copy / "new.png").touch()
+    (both,) = pictures.told()
+    assert (
+        both == f"{changed} others than at the submit; put p1.png back from {pictures.source} and take new.png out."
+    )
+
+
+def test_where_the_originals_have_changed_too_nothing_is_promised_of_them(pictures: Pictures) -> None:
+    (pictures.copy / "p1.png").unlink()
+    (pictures.source / "p1.png").unlink()
+    (told,) = pictures.told()
+    assert told.endswith("at the submit; put them back, or submit the job anew under another name.")
+
+
+def test_of_an_older_job_nothing_is_known_to_have_changed(pictures: Pictures) -> None:
+    pictures.copied = None
+    (pictures.copy / "p1.png").unlink()
+    assert pictures.told() == []

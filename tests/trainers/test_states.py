@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of both trainers' states: their names, which of them a job resumes from, and which ones retention deletes."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, choose, outdated
+from fluxgymd.trainers import states
+from fluxgymd.trainers.states import Writer, epoch_in_name, is_final, is_state_folder
+
+EPOCHS = 16
+Found = Callable[[Writer], CheckpointFacts]
+"""Returns the facts of a state for the trainer that would run."""
+
+
+def state(
+    name: str, step: int | None, *, epoch: int | None = None, writer: Writer = Writer.OURS, problem: str | None = None
+) -> Found:
+    def seen_by(reader: Writer) -> CheckpointFacts:
+        use, refusal = states.use(name, writer=writer, reader=reader, epochs=EPOCHS)
+        return CheckpointFacts(
+            name=name,
+            epoch=epoch,
+            step=step,
+            problem=problem,
+            size=1,
+            created_at=0.0,
+            use=use,
+            refusal=refusal,
+            pruned=states.is_pruned(name, writer=writer, reader=reader),
+        )
+
+    return seen_by
+
+
+def ours(*names: str) -> list[Found]:
+    """States of our trainer, 10 steps per epoch: `4` after epoch 4, `s45` after step 45, `end` after epoch 16."""
+    return [_named(name, Writer.OURS) for name in names]
+
+
+def theirs(*names: str) -> list[Found]:
+    """The same for sd-scripts."""
+    return [_named(name, Writer.SD_SCRIPTS) for name in names]
+
+
+def _named(name: str, writer: Writer) -> Found:
+    if name == "end":
+        return state("my-lora-state", 160, epoch=16, writer=writer)
+    if name.startswith("s"):
+        step = int(name[1:])
+        return state(f"my-lora-step{step:08d}-state", step, epoch=-(-step // 10), writer=writer)
+    return state(f"my-lora-{int(name):06d}-state", int(name) * 10, epoch=int(name), writer=writer)
+
+
+@pytest.mark.parametrize(
+    ("folder", "output_name", "own"),
+    [
+        ("my-lora-state", "my-lora", True),
+        ("my-lora-000004-state", "my-lora", True),
+        ("my-lora-step00000400-state", "my-lora", True),
+        ("my-lora-2-state", "my-lora-2", True),
+        ("my-lora-2-state", "my-lora", False),
+        ("my-lora-2-000004-state", "my-lora", False),
+        ("my-lora-0004-state", "my-lora", False),
+        ("my-lora-step400-state", "my-lora", False),
+        ("my-lora-000004-state-backup", "my-lora", False),
+        ("my-lora-000004-state\n", "my-lora", False),
+        ("my-lora-000004", "my-lora", False),
+        # A state that our trainer was replacing, and one that was set aside.
+        ("my-lora-000004-state.old", "my-lora", True),
+        ("my-lora-state.broken-12", "my-lora", True),
+        ("my-lora-000004-state.old.broken-1", "my-lora", True),
+        ("my-lora-000004-state.tmp", "my-lora", False),
+        ("my-lora-000004-state.broken-", "my-lora", False),
+        ("other-state", "my-lora", False),
+        ("state", "my-lora", False),
+        # A name is not a pattern.
+        ("a.b-state", "a.b", True),
+        ("axb-state", "a.b", False),
+    ],
+)
+def test_states_are_known_by_the_names_of_sd_scripts(*, folder: str, output_name: str, own: bool) -> None:
+    assert is_state_folder(folder, output_name) is own
+
+
+@pytest.mark.parametrize(
+    ("found", "trainer", "expected"),
+    [
+        ([], Writer.OURS, Begin()),
+        ([state("my-lora-000004-state", 40, epoch=4, problem="torn")], Writer.OURS, Begin()),
+        (ours("4", "8", "s85"), Writer.OURS, "my-lora-step00000085-state"),
+        (ours("4", "8", "s75"), Writer.OURS, "my-lora-000008-state"),
+        # After a kill between the last state and the final LoRA, our trainer only writes the LoRA.
+        (ours("12", "end"), Writer.OURS, "my-lora-state"),
+        # sd-scripts resumes only from the end of an epoch, and never from a finished state.
+        (theirs("4", "8"), Writer.SD_SCRIPTS, "my-lora-000008-state"),
+        (theirs("4", "8", "s85"), Writer.SD_SCRIPTS, "my-lora-000008-state"),
+        (theirs("8", "12", "end"), Writer.SD_SCRIPTS, "my-lora-000012-state"),
+        # Our trainer also resumes from sd-scripts' states at the ends of epochs, the last one included.
+        (theirs("4", "8", "s85"), Writer.OURS, "my-lora-000008-state"),
+        (theirs("16"), Writer.OURS, "my-lora-000016-state"),
+        ([*theirs("4", "8"), *ours("s85")], Writer.OURS, "my-lora-step00000085-state"),
+        ([*theirs("4", "s95"), *ours("s85")], Writer.OURS, "my-lora-step00000085-state"),
+        # The counter of sd-scripts restarts at each resume, so it can be lower at epoch 8 than at epoch 4.
+        (
+            [
+                state("my-lora-000004-state", None, epoch=4, writer=Writer.SD_SCRIPTS),
+                state("my-lora-000008-state", None, epoch=8, writer=Writer.SD_SCRIPTS),
+            ],
+            Writer.SD_SCRIPTS,
+            "my-lora-000008-state",
+        ),
+    ],
+)
+def test_promise_5_where_a_job_goes_on(found: list[Found], trainer: Writer, expected: Begin | str) -> None:
+    random.Random(1).shuffle(found)
+    where = choose(each(trainer) for each in found)
+    assert (where.checkpoint.name if isinstance(where, GoOn) else where) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "trainer", "words"),
+    [
+        (
+            theirs("s45"),
+            Writer.OURS,
+            "FluxGym's trainer accepts those of the end of an epoch of 16",
+        ),
+        (theirs("17"), Writer.OURS, "ask for more epochs"),
+        (ours("4"), Writer.SD_SCRIPTS, "was made by FluxGym's trainer, and sd-scripts would run now"),
+        (theirs("end"), Writer.SD_SCRIPTS, "It cannot resume from my-lora-state"),
+        (theirs("s45"), Writer.SD_SCRIPTS, "It cannot resume from my-lora-step00000045-state"),
+        (theirs("16"), Writer.SD_SCRIPTS, "accepts those of the end of an epoch before the last of 16"),
+        ([state("my-lora-state", None)], Writer.OURS, "The step of its checkpoint my-lora-state is not known"),
+    ],
+)
+def test_promise_5_a_job_with_a_checkpoint_never_begins_anew_in_silence(
+    found: list[Found], trainer: Writer, words: str
+) -> None:
+    where = choose(each(trainer) for each in found)
+    assert isinstance(where, Impossible)
+    assert words in where.sentence
+
+
+@pytest.mark.parametrize(
+    ("found", "trainer", "keep", "goes"),
+    [
+        (ours("4", "8", "12", "end"), Writer.OURS, 3, {"my-lora-000004-state"}),
+        (ours("4", "s45", "s55", "s65"), Writer.OURS, 3, {"my-lora-000004-state"}),
+        (ours("4", "8"), Writer.OURS, 3, set()),
+        # The last state is kept, whatever the job asks for.
+        (ours("4"), Writer.OURS, 0, set()),
+        (ours("4", "8"), Writer.OURS, 1, {"my-lora-000004-state"}),
+        # A broken state neither counts nor is deleted.
+        (
+            [*ours("4", "8"), state("my-lora-000012-state", 120, epoch=12, problem="torn")],
+            Writer.OURS,
+            1,
+            {"my-lora-000004-state"},
+        ),
+        ([*ours("4"), state("my-lora-000012-state", 120, epoch=12, problem="torn")], Writer.OURS, 1, set()),
+        # The newer states are of no use to this trainer, so they do not count.
+        ([*ours("4"), *theirs("8", "12")], Writer.OURS, 1, set()),
+        # sd-scripts can resume only from the ends of epochs, so its other states must not displace those.
+        (theirs("4", "8", "s91", "s92", "end"), Writer.SD_SCRIPTS, 1, {"my-lora-000004-state"}),
+        (theirs("4", "s45", "s55", "s65", "end"), Writer.SD_SCRIPTS, 1, set()),
+    ],
+)
+def test_promise_5_retention_keeps_the_newest_and_always_one(
+    *, found: list[Found], trainer: Writer, keep: int, goes: set[str]
+) -> None:
+    random.Random(2).shuffle(found)
+    assert {checkpoint.name for checkpoint in outdated([each(trainer) for each in found], keep=keep)} == goes
+
+
+def test_promise_5_what_a_job_goes_on_from_is_never_outdated() -> None:
+    """In many random sets of states, the state that a job would resume from is kept."""
+    draw = random.Random(3)
+    names = ["4", "8", "12", "end", "s5", "s45", "s85", "s125"]
+    for _ in range(2000):
+        found = ours(*draw.sample(names, draw.randint(0, 4))) + theirs(*draw.sample(names, draw.randint(0, 4)))
+        trainer = draw.choice(list(Writer))
+        where = choose(each(trainer) for each in found)
+        goes = outdated([each(trainer) for each in found], keep=draw.randint(0, 3))
+        if isinstance(where, GoOn):
+            assert where.checkpoint not in goes
+
+
+def test_the_epoch_of_a_name() -> None:
+    assert epoch_in_name("my-lora-000004-state") == 4
+    assert epoch_in_name("my-lora-000004-state.old") == 4
+    assert epoch_in_name("my-lora-step00000004-state") is None
+    assert epoch_in_name("my-000009-state-state") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("my-lora-state", True),
+        ("my-lora-state.old", True),
+        ("my-000009-state-state", True),
+        ("my-lora-000004-state", False),
+        ("my-lora-000004-state.old", False),
+        ("my-lora-step00000004-state", False),
+        ("", False),
+    ],
+)
+def test_which_state_is_that_of_the_end(name: str, last: bool) -> None:
+    assert is_final(name) is last
