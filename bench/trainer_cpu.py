@@ -36,7 +36,10 @@ import torch  # noqa: E402
 from gate import PIPES  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from library import flux_config, flux_model, lora, safetensors_file, safetensors_header  # noqa: E402
+from library.files import safetensors_file, safetensors_header  # noqa: E402
+from library.flux import config as flux_config  # noqa: E402
+from library.flux import model as flux_model  # noqa: E402
+from library.lora import lora  # noqa: E402
 
 RANK, ALPHA = 16, 8
 SIDE, TEXT_TOKENS = 128, 64

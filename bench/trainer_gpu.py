@@ -44,7 +44,7 @@ import torch  # noqa: E402
 from rows import SIZES, THEIRS, WARM_UP_STEPS, Row, Size, rows  # noqa: E402
 from workers import Worker, Workers  # noqa: E402
 
-from library import speed  # noqa: E402
+from library.report import speed  # noqa: E402
 
 SECONDS, STEPS = 450, 12
 # The side of the two square matrices that are multiplied for the ceilings.

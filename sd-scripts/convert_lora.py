@@ -22,12 +22,13 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from library import lora_conversion, lora_writing
 from library.errors import EXIT_BAD_INPUT, TrainerError
-from library.lora_layouts import NAMES, Layout, place_of_diffusers, place_of_kohya
-from library.lora_reading import CONFIG, WEIGHTS, LoRAFile, read
-from library.lora_report import as_text, report_of
-from library.low_rank import LowRank
+from library.lora import conversion as lora_conversion
+from library.lora import writing as lora_writing
+from library.lora.layouts import NAMES, Layout, place_of_diffusers, place_of_kohya
+from library.lora.low_rank import LowRank
+from library.lora.reading import CONFIG, WEIGHTS, LoRAFile, read
+from library.lora.report import as_text, report_of
 
 SUFFIX = ".safetensors"
 VERBS: dict[str, Layout] = {"to-diffusers": "diffusers", "to-peft": "peft", "to-kohya": "kohya"}

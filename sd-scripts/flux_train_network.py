@@ -16,7 +16,7 @@ from library import environment, streams
 from library.signals import StopRequest, Wishes
 
 if TYPE_CHECKING:
-    from library.arguments import CommandLine
+    from library.options.arguments import CommandLine
 
 
 def main() -> NoReturn:
@@ -37,7 +37,7 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-    from library import arguments
+    from library.options import arguments
 
     line = arguments.read(sys.argv[1:])
     _settle_compile_cache()
@@ -56,7 +56,7 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
         metrics = Metrics.from_environment() if own.first else Metrics(None)
         metrics.report("starting")
         with own.quiet_unless_first():
-            from library import training
+            from library.train import training
 
             training.run(options, own, stop=stop, wishes=wishes, metrics=metrics)
     except ModuleNotFoundError as error:
@@ -72,8 +72,8 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
 
 def _settle_compile_cache() -> None:
     """Sets the folder of the compiler's caches, which torch reads when it is imported. Exits if it cannot be used."""
-    from library import compile_cache
     from library.errors import EXIT_BAD_INPUT, TrainerError
+    from library.flux import compile_cache
 
     try:
         compile_cache.settle(say=lambda sentence: print(sentence, file=sys.stderr))
@@ -86,7 +86,8 @@ def _answer(line: CommandLine) -> NoReturn:
     """Prints the answer to --check_job on stdout. Everything else goes to stderr."""
     answer = os.dup(1)
     os.dup2(2, 1)
-    from library import job_check, world
+    from library import world
+    from library.check import job_check
 
     briefly = os.environ.get(job_check.HOW) == job_check.BRIEFLY
     text = job_check.answer(line, processes=world.of_environment(os.environ).count, briefly=briefly)

@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from library import atomic, safetensors_file
-from library.flux_config import FluxConfig
+from library import atomic
+from library.files import safetensors_file
+from library.flux.config import FluxConfig
 from tiny import autoencoder, text_encoders, tokenizers, transformer
 
 LATENT_CHANNELS = 16

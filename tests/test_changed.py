@@ -89,8 +89,8 @@ def test_a_file_of_which_nobody_knows_the_use_reaches_every_test_and_no_change_r
 @pytest.mark.parametrize(
     ("file", "test"),
     [
-        ("sd-scripts/library/lora.py", "tests/trainer/test_lora.py"),
-        ("sd-scripts/library/lora.py", "tests/daemon/test_first_light.py"),
+        ("sd-scripts/library/lora/lora.py", "tests/trainer/test_lora.py"),
+        ("sd-scripts/library/lora/lora.py", "tests/daemon/test_first_light.py"),
         ("sd-scripts/make_tiny_flux.py", "tests/daemon/test_queue.py"),
         ("demo/make_pictures.py", "tests/daemon/test_resuming.py"),
         ("fluxgymd/core/schedule.py", "tests/core/test_schedule.py"),
@@ -119,7 +119,7 @@ def test_in_this_tree_a_change_reaches(file: str, test: str) -> None:
     [
         ("fluxgymctl/verbs/list.py", "tests/trainer/test_lora.py"),
         ("fluxgymctl/verbs/list.py", "tests/store/test_journal.py"),
-        ("sd-scripts/library/lora.py", "tests/core/test_schedule.py"),
+        ("sd-scripts/library/lora/lora.py", "tests/core/test_schedule.py"),
         ("tests/daemon/running.py", "tests/store/test_journal.py"),
         ("docs/trainer.md", "tests/daemon/test_queue.py"),
     ],

@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from rows import COMMON, OURS, RANK, Row, Size
 
-from library import speed
-from library.flux_config import FluxConfig
-from library.flux_model import Flux
+from library.flux.config import FluxConfig
+from library.flux.model import Flux
+from library.report import speed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LATENT_CHANNELS, PIXELS_PER_LATENT = 16, 8

@@ -23,10 +23,12 @@ from marks import Marks, Measured  # noqa: E402
 from weights import RandomWeights  # noqa: E402
 
 import flux_train_network  # noqa: E402
-from library import compile_choice, preflight, safetensors_file, safetensors_header, training  # noqa: E402
-from library.choices import Choices  # noqa: E402
-from library.preflight import Inputs  # noqa: E402
-from library.stepper import Stepper  # noqa: E402
+from library.files import safetensors_file, safetensors_header  # noqa: E402
+from library.flux import compile_choice  # noqa: E402
+from library.memory.choices import Choices  # noqa: E402
+from library.train import preflight, training  # noqa: E402
+from library.train.preflight import Inputs  # noqa: E402
+from library.train.stepper import Stepper  # noqa: E402
 
 
 class Watched:

@@ -21,14 +21,15 @@ import torch  # noqa: E402
 from gate import Gate  # noqa: E402
 
 import flux_train_network  # noqa: E402
-from library import loop, model  # noqa: E402
-from library.batches import Batch, Position  # noqa: E402
+from library.flow import batch_loss  # noqa: E402
+from library.flow.batches import Batch, Position  # noqa: E402
+from library.train import loop  # noqa: E402
 
 KEPT = ("latents_BChw", "noise_BChw", "sigma_B", "hidden_BTX", "pooled_BV")
 
 
 def main(draws: Path, flags: list[str]) -> None:
-    gate, prefetch, loss_of = Gate(), loop.prefetch, model.loss_of
+    gate, prefetch, loss_of = Gate(), loop.prefetch, batch_loss.loss_of
 
     def kept(
         make: Callable[[Position], Batch], wanted: Iterable[Position], *, threads: int
@@ -44,7 +45,7 @@ def main(draws: Path, flags: list[str]) -> None:
         gate.loss(loss.item())
         return loss
 
-    loop.prefetch, model.loss_of = kept, in_turn
+    loop.prefetch, batch_loss.loss_of = kept, in_turn
     sys.argv[1:] = flags
     flux_train_network.main()
 

@@ -227,7 +227,7 @@ def _lane(name: str) -> str:
 
 def _program_files(script: Path) -> tuple[str, ...]:
     """The trainer's own Python files. Blocks."""
-    return tuple(map(str, sorted({script, *script.parent.glob("*.py"), *script.parent.glob("library/*.py")})))
+    return tuple(map(str, sorted({script, *script.parent.glob("*.py"), *script.parent.glob("library/**/*.py")})))
 
 
 def _stamps(files: Sequence[str]) -> Stamps:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from library import randomness
-from library.flux_config import FluxConfig
-from library.flux_model import Flux
+from library.flux.config import FluxConfig
+from library.flux.model import Flux
 
 GATE = 0.3
 # Keeps the residual stream close to the input at the start.

@@ -53,9 +53,9 @@ def upstream(dataset_toml: Path, size: tuple[int, int]) -> dict[str, Any]:
 
 def ours(model: Path, dataset_toml: Path, tokens: int) -> dict[str, Any]:
     """Reads the arrays with the classes that a training step uses. Both caches must be complete."""
-    from library import dataset, dataset_config
-    from library.latent_cache import LatentCache
-    from library.text_cache import TextCache
+    from library.cache.latent_cache import LatentCache
+    from library.cache.text_cache import TextCache
+    from library.data import dataset, dataset_config
 
     picture = dataset.find(dataset_config.read(dataset_toml, defaults={})).pictures[0]
     encoders = {"clip": model / "clip_l.safetensors", "t5": model / "t5xxl_fp16.safetensors"}

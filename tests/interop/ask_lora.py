@@ -51,8 +51,10 @@ def upstream(flux: Path, lora: Path) -> tuple[Any, Any, Any]:
 
 
 def ours(flux: Path, lora: Path) -> tuple[Any, Any, Any]:
-    from library import flux_config, loading, safetensors_header
-    from library.lora import LoRANetwork, sizes_in
+    from library.files import safetensors_header
+    from library.flux import config as flux_config
+    from library.flux import loading
+    from library.lora.lora import LoRANetwork, sizes_in
 
     config = flux_config.read_config(safetensors_header.read_shapes(flux, "FLUX"))
     model = loading.load_transformer(flux, config, dtype=torch.float32, device=torch.device("cpu"))

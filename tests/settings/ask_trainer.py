@@ -15,7 +15,8 @@ from typing import Any
 
 def main(trainer: Path) -> None:
     sys.path.insert(0, str(trainer))
-    from library import dataset_keys, network_settings
+    from library.data import dataset_keys
+    from library.options import network_settings
 
     tables = {
         "datasetKeys": {name: key.read is dataset_keys.off for name, key in dataset_keys.KEYS.items()},
@@ -31,7 +32,7 @@ def optimizers() -> dict[str, Any]:
     no entry in the trainer's table."""
     import torch.optim
 
-    from library import optimizer
+    from library.optim import optimizer
 
     classes = {
         f"torch.optim.{name}": None

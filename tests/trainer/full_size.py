@@ -14,11 +14,13 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from library import block_swap, footprint, loading, safetensors_file
-from library.activations import Batch
-from library.flux_config import FluxConfig
-from library.flux_model import Flux, image_ids
-from library.footprint import Run, Tier
+from library.files import safetensors_file
+from library.flux import block_swap, loading
+from library.flux.config import FluxConfig
+from library.flux.model import Flux, image_ids
+from library.memory import footprint
+from library.memory.activations import Batch
+from library.memory.footprint import Run, Tier
 
 DEV = FluxConfig(
     packed_channels=64,

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 
 from accelerate.state import AcceleratorState
 
-from library import training
-from library.arguments import parse
 from library.errors import TrainerError
 from library.metrics import Metrics, Phase
+from library.options.arguments import parse
 from library.signals import StopRequest, Wishes
+from library.train import training
 from library.world import World
 from tests.trainer.running import Settings
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from library.flux_config import FluxConfig
+from library.flux.config import FluxConfig
 
 EMBEDDERS = {
     "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",

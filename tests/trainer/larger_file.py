@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from library.flux_config import FluxConfig
-from library.flux_model import Flux
+from library.flux.config import FluxConfig
+from library.flux.model import Flux
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from library import tiers
-from library.footprint import Tier
-from library.options import VRAM
-from library.tiers import GB
+from library.memory import tiers
+from library.memory.footprint import Tier
+from library.memory.tiers import GB
+from library.options.options import VRAM
 from tests.trainer.full_size import training
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "trainer.md"

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from library import flux_model
+from library.flux import model as flux_model
 
 
 class LiveBytes(TorchDispatchMode):

@@ -8,8 +8,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from library.arguments import parse
-from library.options import Options
+from library.options.arguments import parse
+from library.options.options import Options
 
 REQUIRED = (
     "--pretrained_model_name_or_path f --clip_l c --t5xxl t --ae a --dataset_config d --output_dir o "

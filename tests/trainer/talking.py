@@ -15,9 +15,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "sd-scripts"))
 
-from library import processes, world
-from library.processes import Processes
+from library import world
 from library.signals import StopRequest
+from library.train import processes
+from library.train.processes import Processes
 from tests.harness.waiting import until
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from library import activations
-from library.activations import Batch
-from library.flux_config import FluxConfig
-from library.flux_model import Flux
-from library.lora import LoRANetwork
+from library.flux.config import FluxConfig
+from library.flux.model import Flux
+from library.lora.lora import LoRANetwork
+from library.memory import activations
+from library.memory.activations import Batch
 from tests.trainer.memory_tracker import layer_norm_of_a_gpu, saved_by_autograd, storage_bytes
 
 __all__ = ["layer_norm_of_a_gpu"]

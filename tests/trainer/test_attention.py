@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from library import attention
+from library.flux import attention
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 

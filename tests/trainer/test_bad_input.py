@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from library import preflight
-from library.arguments import parse
 from library.errors import TrainerError
-from library.options import Options
+from library.options.arguments import parse
+from library.options.options import Options
+from library.train import preflight
 from tests.trainer.in_process import run
 from tests.trainer.running import Models, Outcome, Settings
 from tests.trainer.test_pure import REQUIRED

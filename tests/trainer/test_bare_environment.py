@@ -67,7 +67,7 @@ def test_every_module_can_be_imported(bare: BarePython) -> None:
         for path in folder.rglob("*.py")
         if path.name != "__init__.py"
     )
-    assert "library.training" in names
+    assert "library.train.training" in names
     done = bare.run(
         "-c",
         "import importlib, importlib.util, sys\n"

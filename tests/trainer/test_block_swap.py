@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from library import block_swap, fp8
-from library.block_swap import AtOnce, Copier
-from library.flux_config import FluxConfig
-from library.flux_model import Flux
-from library.lora import LoRANetwork
-from library.network_settings import read
+from library.flux import block_swap, fp8
+from library.flux.block_swap import AtOnce, Copier
+from library.flux.config import FluxConfig
+from library.flux.model import Flux
+from library.lora.lora import LoRANetwork
+from library.options.network_settings import read
 from tests.trainer.test_flux_model import inputs
 
 CPU = torch.device("cpu")
@@ -287,7 +287,7 @@ def test_a_block_that_takes_turns_must_be_checkpointed() -> None:
 
 def test_autograd_refuses_a_slot_that_was_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if checkpointing failed to work, there would be an error and not a wrong gradient."""
-    monkeypatch.setattr("library.flux_model.checkpoint", lambda block, *given, **_: block(*given))
+    monkeypatch.setattr("library.flux.model.checkpoint", lambda block, *given, **_: block(*given))
     flux = swapped(base(), 4)
     lora(flux)
     loss = velocity(flux).square().mean()

@@ -14,14 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from library import dataset
-from library.autoencoder import Autoencoder
-from library.buckets import BucketRules, Size
-from library.captions import CaptionRules
-from library.dataset import Dataset
-from library.dataset_config import DatasetConfig, SubsetConfig
-from library.latent_cache import LatentCache
-from library.text_cache import TextCache, TextEmbedding
+from library.cache.latent_cache import LatentCache
+from library.cache.text_cache import TextCache, TextEmbedding
+from library.data import dataset
+from library.data.buckets import BucketRules, Size
+from library.data.captions import CaptionRules
+from library.data.dataset import Dataset
+from library.data.dataset_config import DatasetConfig, SubsetConfig
+from library.flux.autoencoder import Autoencoder
 from tests.trainer.running import Models, make_pictures
 
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
-from library import gpu, job_check, preflight, survey
-from library.arguments import parse, read
+from library import gpu
+from library.check import job_check, survey
 from library.errors import TrainerError
 from library.findings import Findings, whole_sentence
+from library.options.arguments import parse, read
+from library.train import preflight
 from tests.trainer.in_process import run
 from tests.trainer.running import DEADLINE_SECONDS, PROGRAM, Models, Settings
 
@@ -60,8 +62,8 @@ def test_the_program_prints_one_object_and_writes_nothing(settings: Settings) ->
 def test_an_ordinary_job_is_answered_without_torch(settings: Settings) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(PROGRAM.parent)!r}); sys.argv[0] = 'x'\n"
-        "from library.arguments import read\n"
-        "from library import job_check\n"
+        "from library.options.arguments import read\n"
+        "from library.check import job_check\n"
         "print(job_check.answer(read(sys.argv[1:]), processes=1))\n"
         "assert 'torch' not in sys.modules"
     )

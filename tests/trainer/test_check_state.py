@@ -18,15 +18,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from library import loading, network, optimizer, schedulers, states, text_encoders
-from library.arguments import parse
-from library.ema import MovingAverage
 from library.errors import Damaged
+from library.files.safetensors_header import read_shapes
 from library.findings import Findings
-from library.flux_config import read_config
-from library.optimizer import LIKE_ADAMW, NAMED
-from library.progress import Progress
-from library.safetensors_header import read_shapes
+from library.flux import loading, text_encoders
+from library.flux.config import read_config
+from library.lora import network
+from library.optim import optimizer, schedulers
+from library.optim.ema import MovingAverage
+from library.optim.optimizer import LIKE_ADAMW, NAMED
+from library.options.arguments import parse
+from library.output import states
+from library.output.progress import Progress
 from tests.trainer.running import DEADLINE_SECONDS, PROGRAM, Settings
 from tests.trainer.test_check_job import Answer, ask
 

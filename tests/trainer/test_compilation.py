@@ -18,13 +18,13 @@ from torch._dynamo.backends import registry
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from library import compilation, compile_choice
-from library.arguments import parse
-from library.compile_choice import Compilation
-from library.flux_config import FluxConfig
-from library.flux_model import Flux, image_ids
-from library.lora import LoRANetwork
-from library.network_settings import NetworkSettings
+from library.flux import compilation, compile_choice
+from library.flux.compile_choice import Compilation
+from library.flux.config import FluxConfig
+from library.flux.model import Flux, image_ids
+from library.lora.lora import LoRANetwork
+from library.options.arguments import parse
+from library.options.network_settings import NetworkSettings
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 from tests.trainer.test_resume import assert_same_lora

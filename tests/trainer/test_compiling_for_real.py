@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from library import compilation
-from library.compilation import Compilation
+from library.flux import compilation
+from library.flux.compilation import Compilation
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.trainer.compiler import Compiler
 from tests.trainer.running import Outcome, RunningTrainer, Settings, running

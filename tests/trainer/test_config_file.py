@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from library.arguments import parse
+from library.options.arguments import parse
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 from tests.trainer.test_pure import REQUIRED

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from library import contact_sheet, names, plan
-from library.contact_sheet import Column, Layout
+from library.options import plan
+from library.output import names
+from library.sample import contact_sheet
+from library.sample.contact_sheet import Column, Layout
 from tests.trainer.recorded import options
 
 OPTIONS = options("--output_name", "lora", "--max_train_steps", "7")

@@ -23,13 +23,16 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import convert_lora
-from library import atomic, loading, lora_writing, safetensors_file, safetensors_header
-from library.flux_config import FluxConfig, read_config
-from library.hashes import lora_hashes
-from library.lora import LoRANetwork, sizes_in
-from library.lora_reading import read
-from library.low_rank import LowRank
-from library.network_settings import NetworkSettings
+from library import atomic
+from library.files import safetensors_file, safetensors_header
+from library.files.hashes import lora_hashes
+from library.flux import loading
+from library.flux.config import FluxConfig, read_config
+from library.lora import writing as lora_writing
+from library.lora.lora import LoRANetwork, sizes_in
+from library.lora.low_rank import LowRank
+from library.lora.reading import read
+from library.options.network_settings import NetworkSettings
 from tests.harness.waiting import DEADLINE_SECONDS
 from tests.trainer.running import ROOT, Models
 from tests.trainer.test_flux_model import ask_oracle, build_oracle, inputs

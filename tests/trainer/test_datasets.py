@@ -14,11 +14,12 @@ import numpy
 import pytest
 from PIL import Image
 
-from library import buckets, captions, dataset, dataset_config, images, picture_size, preflight
-from library.arguments import parse
-from library.buckets import BucketRules, Size
-from library.captions import CaptionRules, Place
+from library.data import buckets, captions, dataset, dataset_config, images, picture_size
+from library.data.buckets import BucketRules, Size
+from library.data.captions import CaptionRules, Place
 from library.errors import TrainerError
+from library.options.arguments import parse
+from library.train import preflight
 from tests.trainer.running import Settings, make_pictures
 
 RECORDED: dict[str, Any] = json.loads(

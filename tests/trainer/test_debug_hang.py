@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from library import debug_hang
-from library.arguments import parse
 from library.debug_hang import HangPoint
+from library.options.arguments import parse
 from tests.harness.waiting import until
 from tests.trainer.running import Outcome, Settings, running, train
 from tests.trainer.test_pure import REQUIRED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from library import contact_sheet
+from library.sample import contact_sheet
 from tests.harness.waiting import BUILD_SECONDS
 from tests.trainer.running import ROOT, Settings, make_models, train
 

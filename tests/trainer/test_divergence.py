@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
-from library.loss_reader import FiniteWatch, LossReader
-from library.safetensors_file import load
+from library.files.safetensors_file import load
+from library.report.loss_reader import FiniteWatch, LossReader
 from tests.trainer.in_process import run
 from tests.trainer.running import Models, Settings
 

@@ -7,8 +7,8 @@ import dataclasses
 import json
 import re
 
-from library.options import Options
-from library.upstream_flags import NOT_THERE, WITHOUT_EFFECT
+from library.options.options import Options
+from library.options.upstream_flags import NOT_THERE, WITHOUT_EFFECT
 from tests.trainer.running import ROOT
 
 TEXT = (ROOT / "docs" / "trainer.md").read_text(encoding="utf-8")

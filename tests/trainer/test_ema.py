@@ -9,9 +9,9 @@ import pytest
 import torch
 from diffusers.training_utils import EMAModel
 
-from library import network
-from library.ema import MovingAverage
-from library.safetensors_file import load
+from library.files.safetensors_file import load
+from library.lora import network
+from library.optim.ema import MovingAverage
 from tests.trainer.in_process import run
 from tests.trainer.recorded import options
 from tests.trainer.running import Settings

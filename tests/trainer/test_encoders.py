@@ -16,10 +16,10 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from library import autoencoder_config, text_encoders, tokenization
-from library.autoencoder import Autoencoder
 from library.errors import TrainerError
-from library.safetensors_header import read_shapes
+from library.files.safetensors_header import read_shapes
+from library.flux import autoencoder_config, text_encoders, tokenization
+from library.flux.autoencoder import Autoencoder
 from tests.harness.waiting import DEADLINE_SECONDS
 from tests.trainer.running import Models
 from tiny.autoencoder import _shapes
@@ -158,7 +158,7 @@ def test_the_packages_that_read_it_are_named_where_one_is_missing(published: Pat
     program = (
         "import pathlib, sys\n"
         "sys.modules['sentencepiece'] = None\n"  # as if it were not installed
-        "from library import tokenization\n"
+        "from library.flux import tokenization\n"
         f"tokenization.load(cache_dir=None, models_dir=pathlib.Path({str(published)!r}), t5_length=16)\n"
     )
     done = subprocess.run(

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from library import compile_cache, environment, gpu, preflight
-from library.compile_cache import VARIABLE, untrusted
+from library import environment, gpu
 from library.errors import TrainerError
+from library.flux import compile_cache
+from library.flux.compile_cache import VARIABLE, untrusted
+from library.train import preflight
 from tests.trainer.running import Settings, train
 
 

@@ -13,11 +13,11 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from library import loading
-from library.flux_config import FluxConfig, read_config
-from library.flux_model import Flux, image_ids, pack, unpack
-from library.safetensors_file import load
-from library.safetensors_header import read_shapes
+from library.files.safetensors_file import load
+from library.files.safetensors_header import read_shapes
+from library.flux import loading
+from library.flux.config import FluxConfig, read_config
+from library.flux.model import Flux, image_ids, pack, unpack
 from tests.trainer.full_size import DEV
 from tests.trainer.keymap import to_diffusers
 from tests.trainer.running import make_models
@@ -120,7 +120,7 @@ def test_inputs_of_checkpointed_blocks_alone_wait_on_the_host(
             kept.extend([tensor.nbytes] if tensor.nbytes else [])  # torch 2.11 also keeps an empty one for each block
             return tensor.clone()
 
-    monkeypatch.setattr("library.flux_model.save_on_cpu", OnHost)
+    monkeypatch.setattr("library.flux.model.save_on_cpu", OnHost)
     path = make_models(tmp_path).folder / "flux1-dev.safetensors"
     config = read_config(read_shapes(path, ""))
     gradients = []

@@ -10,11 +10,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from library import block_swap, footprint, fp8
-from library.flux_config import FluxConfig
-from library.flux_model import Flux
-from library.footprint import Tier
-from library.lora import LoRANetwork
+from library.flux import block_swap, fp8
+from library.flux.config import FluxConfig
+from library.flux.model import Flux
+from library.lora.lora import LoRANetwork
+from library.memory import footprint
+from library.memory.footprint import Tier
 from tests.trainer.full_size import DEV, TEXT_TOKENS, inputs_of, load_random, training
 from tests.trainer.memory_tracker import LiveBytes, layer_norm_of_a_gpu, storage_bytes
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from library import fp8
-from library.lora import LoRALinear, Size
+from library.flux import fp8
+from library.lora.lora import LoRALinear, Size
 
 ROWS, COLUMNS = 96, 64
 # e4m3 has 3 bits after the binary point: half a step is 1/16 of the power of two below a number.

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from library import fp8, parts
+from library.flux import fp8
+from library.train import parts
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings, train
 from tests.trainer.test_resume import assert_same_lora, assert_trained

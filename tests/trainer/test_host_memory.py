@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from library import host_memory
+from library.memory import host_memory
 
 MB = 1_000_000
 STATISTICS = "anon 7\ninactive_file 30000000\nactive_file 20000000\n"

@@ -10,12 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from library import autoencoder_config, encoder_config, flux_config, model_check
-from library.arguments import parse
-from library.autoencoder import diffusers_key
+from library.check import model_check
 from library.errors import TrainerError
-from library.flux_config import FluxConfig
-from library.flux_model import Flux
+from library.flux import autoencoder_config, encoder_config
+from library.flux import config as flux_config
+from library.flux.autoencoder import diffusers_key
+from library.flux.config import FluxConfig
+from library.flux.model import Flux
+from library.options.arguments import parse
 from tests.trainer.full_size import DEV
 from tests.trainer.running import Models, Settings
 

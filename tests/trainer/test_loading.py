@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from library import fp8, loading
 from library.errors import TrainerError
-from library.flux_config import FluxConfig, read_config
-from library.flux_model import Flux
-from library.safetensors_file import load
-from library.safetensors_header import read_shapes
+from library.files.safetensors_file import load
+from library.files.safetensors_header import read_shapes
+from library.flux import fp8, loading
+from library.flux.config import FluxConfig, read_config
+from library.flux.model import Flux
 from tests.harness.waiting import DEADLINE_SECONDS
 from tests.trainer.larger_file import larger_file
 from tests.trainer.running import ROOT, Models
@@ -148,8 +148,8 @@ LOADS_WITHIN = """
 import json, pathlib, resource, sys
 import torch
 from safetensors import safe_open
-from library import loading
-from library.flux_config import FluxConfig
+from library.flux import loading
+from library.flux.config import FluxConfig
 
 path, config, dtype, base, room = json.loads(sys.argv[1])
 taken = lambda: 1024 * int(open("/proc/self/status").read().partition("VmData:")[2].split()[0])

@@ -11,13 +11,14 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import convert_lora
-from library import loading, network_settings
 from library.errors import TrainerError
-from library.flux_config import FluxConfig, read_config
-from library.flux_model import Flux
-from library.lora import LoRANetwork, Size, sizes_in
-from library.safetensors_file import load
-from library.safetensors_header import read_shapes
+from library.files.safetensors_file import load
+from library.files.safetensors_header import read_shapes
+from library.flux import loading
+from library.flux.config import FluxConfig, read_config
+from library.flux.model import Flux
+from library.lora.lora import LoRANetwork, Size, sizes_in
+from library.options import network_settings
 from tests.trainer.running import Settings, make_models, make_pictures, train
 from tests.trainer.test_flux_model import ask_oracle, build_oracle, inputs
 

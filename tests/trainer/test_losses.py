@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from library import flow_matching, losses
-from library.flow_matching import NoiseLevels
-from library.safetensors_file import load
+from library.files.safetensors_file import load
+from library.flow import flow_matching, losses
+from library.flow.flow_matching import NoiseLevels
 from tests.trainer.in_process import run
 from tests.trainer.recorded import options, recorded
 from tests.trainer.running import Settings, make_pictures

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from library.low_rank import LowRank, fold, fuse, split, swapped_halves, unfold, widths
+from library.lora.low_rank import LowRank, fold, fuse, split, swapped_halves, unfold, widths
 
 WIDTH = 8
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from library import encoder_config, flux_config, loading, text_encoders
 from library.errors import TrainerError
-from library.flux_config import read_config
-from library.safetensors_file import load
-from library.safetensors_header import read_shapes
+from library.files.safetensors_file import load
+from library.files.safetensors_header import read_shapes
+from library.flux import config as flux_config
+from library.flux import encoder_config, loading, text_encoders
+from library.flux.config import read_config
 from tests.trainer.in_process import run
 from tests.trainer.running import Models, Settings
 from tests.trainer.test_flux_model import inputs

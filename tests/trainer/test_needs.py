@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from library import needs
 from library.errors import TrainerError
-from library.flux_config import FluxConfig, read_config
-from library.flux_model import Flux
-from library.lora import LoRANetwork
-from library.needs import Demand
-from library.network_settings import NetworkSettings, read
-from library.optimizer import _class_of
+from library.flux.config import FluxConfig, read_config
+from library.flux.model import Flux
+from library.lora.lora import LoRANetwork
+from library.memory import needs
+from library.memory.needs import Demand
+from library.optim.optimizer import _class_of
+from library.options.network_settings import NetworkSettings, read
 from tests.trainer.full_size import DEV, PER_RANK, shapes_of
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings

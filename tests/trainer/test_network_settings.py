@@ -12,10 +12,12 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from library import network, optimizer, safetensors_file
 from library.errors import TrainerError
-from library.flux_model import Flux
-from library.lora import LoRANetwork
+from library.files import safetensors_file
+from library.flux.model import Flux
+from library.lora import network
+from library.lora.lora import LoRANetwork
+from library.optim import optimizer
 from tests.trainer.in_process import run
 from tests.trainer.recorded import options, recorded
 from tests.trainer.running import Settings

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from library.stepper import Stepper
+from library.train.stepper import Stepper
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 
@@ -105,7 +105,7 @@ def test_what_reads_is_seen(settings: Settings, seen: Seen) -> None:
 
 def test_batches_for_a_gpu_are_moved_whole() -> None:
     """Each tensor of a batch is moved, and everything else stays."""
-    from library.batches import Batch, Position
+    from library.flow.batches import Batch, Position
 
     position = Position(epoch=0, batch=0, step=1)
     names = ("latents_BChw", "noise_BChw", "sigma_B", "hidden_BTX", "pooled_BV", "is_reg_B")

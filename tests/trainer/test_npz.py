@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from library import npz
+from library.files import npz
 
 ARRAYS = {
     "l_pooled": numpy.arange(64, dtype=numpy.float32),

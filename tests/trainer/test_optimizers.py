@@ -13,12 +13,14 @@ import schedulefree
 import torch
 from safetensors import safe_open
 
-from library import network, optimizer, preflight, rehearsal, schedulers
-from library.arguments import parse
 from library.errors import TrainerError
-from library.lora import LoRANetwork
-from library.options import Options
-from library.safetensors_file import load
+from library.files.safetensors_file import load
+from library.lora import network
+from library.lora.lora import LoRANetwork
+from library.optim import optimizer, rehearsal, schedulers
+from library.options.arguments import parse
+from library.options.options import Options
+from library.train import preflight
 from tests.trainer.in_process import run
 from tests.trainer.recorded import options, recorded
 from tests.trainer.running import Settings

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from library import images, picture_file, picture_size
-from library.buckets import Size
+from library.data import images, picture_file, picture_size
+from library.data.buckets import Size
 from library.errors import TrainerError
 
 SIDE = 32

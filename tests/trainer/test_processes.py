@@ -18,8 +18,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from library import processes, world
+from library import world
 from library.errors import TrainerError
+from library.train import processes
 from library.world import World
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.trainer.in_process import run

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from library import prompts
+from library.data import prompts
+from library.data.prompts import Prompt
 from library.errors import TrainerError
-from library.prompts import Prompt
 
 CAT = Prompt(text="a cat", width=528, height=64, seed=7, steps=9, guidance=2.5, cfg=3.0, negative="a dog")
 SAME_PROMPTS = {

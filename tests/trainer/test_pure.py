@@ -14,17 +14,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from library import flow_matching, losses, names, plan, randomness, sampling
-from library.arguments import parse
-from library.batches import Batch, Position, prefetch, steps
-from library.buckets import BucketRules, Size
-from library.dataset import Dataset, Picture
-from library.dataset_config import DatasetConfig, SubsetConfig
-from library.epoch_order import epoch_batches
+from library import randomness
+from library.data.buckets import BucketRules, Size
+from library.data.dataset import Dataset, Picture
+from library.data.dataset_config import DatasetConfig, SubsetConfig
+from library.data.epoch_order import epoch_batches
 from library.errors import TrainerError
+from library.flow import flow_matching, losses
+from library.flow.batches import Batch, Position, prefetch, steps
 from library.metrics import Metrics
-from library.names import Moment
-from library.options import Options
+from library.options import plan
+from library.options.arguments import parse
+from library.options.options import Options
+from library.output import names
+from library.output.names import Moment
+from library.sample import sampling
 from tests.harness.waiting import DEADLINE_SECONDS
 
 REQUIRED = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from library import cache_file, latent_cache
+from library.cache import cache_file, latent_cache
 from library.errors import TrainerError
 from tests.trainer.in_process import run
 from tests.trainer.running import Outcome, Settings, running

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from library import model
+from library.flow import batch_loss
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 from tests.trainer.test_resume import assert_same_lora, assert_trained
@@ -89,7 +89,7 @@ def test_what_takes_no_generator_draws_the_same_after_a_resume(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dropout draws from the default generators. Here each loss is multiplied by such a draw."""
-    loss_of = model.loss_of
+    loss_of = batch_loss.loss_of
     drawn: dict[str, list[float]] = {"whole": [], "pieces": []}
     name = "whole"
 
@@ -98,7 +98,7 @@ def test_what_takes_no_generator_draws_the_same_after_a_resume(
         drawn[name].append(float(factor))
         return loss_of(*arguments, **keywords) * factor
 
-    monkeypatch.setattr(model, "loss_of", with_a_draw)
+    monkeypatch.setattr(batch_loss, "loss_of", with_a_draw)
     accumulated = settings.plus("--gradient_accumulation_steps 2")
     whole = run(accumulated.plus("", output="whole"))
     name = "pieces"

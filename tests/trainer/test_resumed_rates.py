@@ -14,9 +14,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from library import optimizer as optimizers
-from library import resumed_rates, schedulers
-from library.arguments import parse
+from library.optim import optimizer as optimizers
+from library.optim import resumed_rates, schedulers
+from library.options.arguments import parse
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 from tests.trainer.test_pure import REQUIRED

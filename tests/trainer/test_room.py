@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from library import footprint, host_memory, needs, room, tiers
-from library.footprint import Run, Tier
-from library.needs import Demand
-from library.tiers import Budget
+from library.memory import fit, footprint, host_memory, needs, tiers
+from library.memory.footprint import Run, Tier
+from library.memory.needs import Demand
+from library.memory.tiers import Budget
 from tests.trainer.in_process import run
 from tests.trainer.running import Models, Settings, make_models, make_pictures
 
@@ -208,5 +208,5 @@ def test_folders_on_one_disk_share_its_room(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     demands = [(tmp_path, Demand(count=1, what="a")), (other, Demand(count=2, what="b"))]
-    ((folder, together),) = room.by_disk(demands)
+    ((folder, together),) = fit.by_disk(demands)
     assert (folder, [demand.count for demand in together]) == (tmp_path, [1, 2])

@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from library import contact_sheet, loop, sampling
-from library.flux_model import Flux
-from library.safetensors_file import load
+from library.files.safetensors_file import load
+from library.flux.model import Flux
+from library.sample import contact_sheet, sampling
+from library.train import loop
 from tests.harness.namespace import need_root
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings, make_models, make_pictures, running

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from library import model
+from library.flow import batch_loss
 from library.signals import StopRequest, Wishes
 from tests.trainer.in_process import run
 from tests.trainer.running import Line, Outcome, Settings, running, train
@@ -168,7 +168,7 @@ def test_a_step_that_fails_because_of_the_stop_is_given_up(
     """SIGTERM to a scope also ends a compiler's processes, so a step that waits for them fails."""
     whole = run(settings.plus("", output="whole"))
     assert whole.error is None
-    loss_of = model.loss_of
+    loss_of = batch_loss.loss_of
     micro_steps = 0
 
     def fails(*arguments: object, **keywords: object) -> torch.Tensor:
@@ -179,7 +179,7 @@ def test_a_step_that_fails_because_of_the_stop_is_given_up(
             raise RuntimeError("a process of the pool ended")
         return loss_of(*arguments, **keywords)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(model, "loss_of", fails)
+    monkeypatch.setattr(batch_loss, "loss_of", fails)
     stopped = run(settings)
     assert (stopped.error, stopped.status) == (None, 143)
     state = settings.output_dir / f"lora-step{failing_step - 1:08d}-state"
@@ -193,7 +193,7 @@ def test_a_step_that_fails_without_a_stop_is_a_failure(settings: Settings, monke
     def fails(*_arguments: object, **_keywords: object) -> torch.Tensor:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(model, "loss_of", fails)
+    monkeypatch.setattr(batch_loss, "loss_of", fails)
     with pytest.raises(RuntimeError, match="a fault of ours"):
         run(settings)
     assert list(settings.output_dir.iterdir()) == []

@@ -12,11 +12,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from library import speed
-from library.flux_model import Flux, image_ids
-from library.lora import LoRANetwork
-from library.network_settings import NetworkSettings, read
-from library.speed import Flops, Speed, Speedometer
+from library.flux.model import Flux, image_ids
+from library.lora.lora import LoRANetwork
+from library.options.network_settings import NetworkSettings, read
+from library.report import speed
+from library.report.speed import Flops, Speed, Speedometer
 from tests.trainer.full_size import DEV
 
 

@@ -16,12 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from library import choices, states, upstream_states
-from library.choices import Choices
 from library.errors import TrainerError
-from library.flux_config import FluxConfig
-from library.flux_model import Flux
-from library.lora import find_linears
+from library.flux.config import FluxConfig
+from library.flux.model import Flux
+from library.lora.lora import find_linears
+from library.memory import choices
+from library.memory.choices import Choices
+from library.output import states, upstream_states
 from tests.trainer.in_process import run
 from tests.trainer.running import Outcome, Settings
 from tests.trainer.test_resume import STEPS, STEPS_PER_EPOCH, assert_same_lora

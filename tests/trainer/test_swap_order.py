@@ -8,8 +8,8 @@ import re
 import pytest
 import torch
 
-from library import fp8, swap_order
-from library.flux_model import Flux
+from library.flux import fp8, swap_order
+from library.flux.model import Flux
 from tests.trainer.running import ROOT
 from tests.trainer.test_needs import DEV as CONFIG
 

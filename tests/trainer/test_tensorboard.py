@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-from library import tensorboard
-from library.flux_model import Flux, FluxConfig
-from library.lora import LoRANetwork
-from library.lora_reading import read
-from library.tensorboard import Events, crc32c
+from library.flux.model import Flux, FluxConfig
+from library.lora.lora import LoRANetwork
+from library.lora.reading import read
+from library.report import tensorboard
+from library.report.tensorboard import Events, crc32c
 from tests.trainer.in_process import InProcessOutcome, run
 from tests.trainer.running import Settings
 from tests.trainer.test_resume import assert_same_lora

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from library import footprint, tiers
 from library.errors import TrainerError
-from library.footprint import Run, Sample, Tier
-from library.options import VRAM
-from library.tiers import GB, Budget
+from library.memory import footprint, tiers
+from library.memory.footprint import Run, Sample, Tier
+from library.memory.tiers import GB, Budget
+from library.options.options import VRAM
 from tests.trainer import memory_table
 from tests.trainer.full_size import training
 

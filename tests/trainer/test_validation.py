@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from library import dataset, dataset_config, plan, validation_split
-from library.safetensors_file import load
+from library.data import dataset, dataset_config, validation_split
+from library.files.safetensors_file import load
+from library.options import plan
 from tests.trainer.in_process import run
 from tests.trainer.recorded import options, recorded
 from tests.trainer.running import Settings, make_pictures

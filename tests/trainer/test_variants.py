@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from library import variants
+from library.flux import variants
 from tests.trainer.recorded import options
 
 

@@ -153,9 +153,10 @@ def test_a_change_of_the_trainer_makes_it_asked_again(talking: TalkingTrainer, f
 
     async def scenario() -> None:
         await question(inquiry, folder)
-        (talking.path / "library").mkdir()
-        (talking.path / "library" / "new.py").touch()
-        old(talking.path / "library" / "new.py")
+        module = talking.path / "library" / "flux" / "new.py"
+        module.parent.mkdir(parents=True)
+        module.touch()
+        old(module)
         for _ in range(2):
             await question(inquiry, folder)
 

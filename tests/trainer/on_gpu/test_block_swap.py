@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from library import block_swap, determinism, swap_order
-from library.block_swap import BesideComputing
-from library.flux_config import FluxConfig
-from library.flux_model import Flux, image_ids
-from library.lora import LoRANetwork
+from library import determinism
+from library.flux import block_swap, swap_order
+from library.flux.block_swap import BesideComputing
+from library.flux.config import FluxConfig
+from library.flux.model import Flux, image_ids
+from library.lora.lora import LoRANetwork
 
 GPU = torch.device("cuda")
 # 20 blocks. With 10 swapped, 5 double and 10 single blocks fewer are on the GPU: 0.7 of 1 GB in bf16.

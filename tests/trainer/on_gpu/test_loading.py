@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from library import loading
-from library.flux_config import FluxConfig
+from library.flux import loading
+from library.flux.config import FluxConfig
 from tests.trainer.larger_file import larger_file
 
 __all__ = ["larger_file"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import torch
 
-from library.loss_reader import LossReader
+from library.report.loss_reader import LossReader
 
 
 def test_a_gpu_s_losses_come_a_step_late_and_all_when_asked_for() -> None:

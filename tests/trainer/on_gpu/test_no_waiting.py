@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from library.stepper import Stepper
+from library.train.stepper import Stepper
 from tests.trainer.in_process import run
 from tests.trainer.running import Settings
 

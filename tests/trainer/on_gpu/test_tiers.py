@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from library import footprint, tiers
-from library.lora import LoRANetwork
-from library.options import VRAM
+from library.lora.lora import LoRANetwork
+from library.memory import footprint, tiers
+from library.options.options import VRAM
 from tests.trainer.full_size import DEV, inputs_of, load_random, training
 
 GPU = torch.device("cuda")

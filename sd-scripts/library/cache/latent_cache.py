@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latents of pictures, in memory or as `{stem}_{W:04d}x{H:04d}_flux.npz` beside the picture (sd-scripts' name).
+
+The draw from the autoencoder's posterior depends only on the picture's bytes, its bucket's size, and whether it is
+mirrored, so a run with empty, full or partly filled caches trains on the same numbers. Latents of several sizes share
+a file. Optional arrays (mirrored latents, the mask) have separate seals, so that adding them encodes nothing else
+again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+
+from library import randomness
+from library.cache import cache_file, cache_names
+from library.cache.cache_file import Arrays
+from library.data import buckets, images
+from library.data.buckets import Size
+from library.data.dataset import Picture
+from library.errors import TrainerError
+from library.files import npz
+from library.files.hashes import file_sha256
+from library.flux.autoencoder import PIXELS_PER_LATENT, Autoencoder
+
+FLAG = "--cache_latents_to_disk"
+# To be increased if the same picture gives different latents than before.
+VERSION = 2
+# Groups of arrays, each with its own seal.
+LATENTS, FLIPPED, MASK = "latents", "latents_flipped", "alpha_mask"
+NAMES = {LATENTS: (LATENTS, "original_size", "crop_ltrb"), FLIPPED: (FLIPPED,), MASK: (MASK,)}
+SEALS = {LATENTS: "fluxgym_seal", FLIPPED: "fluxgym_seal_flipped", MASK: "fluxgym_seal_mask"}
+
+
+class LatentCache:
+    """The latents and masks of all pictures, each at the size of its bucket."""
+
+    def __init__(self, *, autoencoder: Path, on_disk: bool) -> None:
+        self._autoencoder = autoencoder
+        self._on_disk = on_disk
+        self._in_memory: dict[tuple[Path, Size, str], Tensor] = {}
+
+    def missing(self, pictures: Iterable[Picture]) -> list[Picture]:
+        """The pictures that have to be encoded."""
+        return [picture for picture in pictures if self._missing_groups(picture)]
+
+    def encode(self, picture: Picture, autoencoder: Autoencoder) -> None:
+        """Encodes and keeps what is missing for one picture. Raises TrainerError if the picture cannot be read."""
+        pixels_13HW, opacity_HW = images.load_pixels(
+            picture.path, bucket=picture.bucket, resized=picture.resized, interpolation=picture.interpolation
+        )
+        for group in self._missing_groups(picture):
+            mask = opacity_HW if group == MASK else None
+            self._keep(
+                picture, group, self._encode(picture, autoencoder, pixels_13HW, group) if mask is None else mask
+            )
+
+    def latents(self, picture: Picture, *, flipped: bool) -> Tensor:
+        """Latents (C, h, w), fp32, on the CPU. `flipped`: of the mirrored picture (the subset must have flip_aug)."""
+        return self._read(picture, FLIPPED if flipped else LATENTS)
+
+    def mask(self, picture: Picture, *, flipped: bool) -> Tensor:
+        """The mask (h, w), fp32, from 0 (left out of the loss) to 1: the mean opacity of each latent's pixels.
+
+        It is 1 everywhere if the subset has no alpha_mask.
+        """
+        if not picture.subset.alpha_mask:
+            return torch.ones(picture.bucket.height // PIXELS_PER_LATENT, picture.bucket.width // PIXELS_PER_LATENT)
+        opacity_HW = self._read(picture, MASK)
+        pooled_hw = torch.nn.functional.avg_pool2d(opacity_HW[None], PIXELS_PER_LATENT)[0]
+        return pooled_hw.flip(1) if flipped else pooled_hw
+
+    def _missing_groups(self, picture: Picture) -> list[str]:
+        wanted = [LATENTS, *[FLIPPED] * picture.subset.flip_aug, *[MASK] * picture.subset.alpha_mask]
+        if not self._on_disk:
+            return [group for group in wanted if (picture.path, picture.bucket, group) not in self._in_memory]
+        return [group for group in wanted if not self._is_valid(picture, group)]
+
+    def _is_valid(self, picture: Picture, group: str) -> bool:
+        suffix = _suffix(picture)
+
+        def unsealed(arrays: Arrays) -> bool:
+            """Whether arrays by sd-scripts can be used: not for rotated photos, since it ignores the rotation."""
+            shape = arrays[group + suffix].shape[-2:]
+            side = 1 if group == MASK else PIXELS_PER_LATENT
+            fits = shape == (picture.bucket.height // side, picture.bucket.width // side)
+            return (
+                fits and picture.rotation == 1 and cache_file.is_newer(cache_names.latents(picture), picture.sources)
+            )
+
+        return cache_file.is_valid(
+            cache_names.latents(picture),
+            tuple(name + suffix for name in NAMES[group]),
+            seal_name=SEALS[group] + suffix,
+            inputs=self._inputs(picture),
+            unsealed=unsealed,
+        )
+
+    def _encode(self, picture: Picture, autoencoder: Autoencoder, pixels_13HW: Tensor, group: str) -> Tensor:
+        side = (group,) if group == FLIPPED else ()
+        drawn = randomness.generator("latents", file_sha256(picture.path), _suffix(picture), *side)
+        pixels_13HW = pixels_13HW.flip(3) if group == FLIPPED else pixels_13HW
+        latents_Chw = autoencoder.encode(pixels_13HW, drawn)[0].cpu()
+        if not torch.isfinite(latents_Chw).all():
+            raise TrainerError(f"the autoencoder gives numbers that are not finite for {picture.path}")
+        return latents_Chw
+
+    def _keep(self, picture: Picture, group: str, made: Tensor) -> None:
+        if not self._on_disk:
+            self._in_memory[picture.path, picture.bucket, group] = made
+            return
+        arrays = {group: made.numpy()}
+        if group == LATENTS:
+            box = buckets.crop_ltrb(picture.bucket, picture.upright)
+            arrays |= {
+                "original_size": numpy.array([picture.upright.width, picture.upright.height]),
+                "crop_ltrb": numpy.array(box),
+            }
+        suffix = _suffix(picture)
+        cache_file.write(
+            cache_names.latents(picture),
+            {name + suffix: array for name, array in arrays.items()},
+            seal_name=SEALS[group] + suffix,
+            inputs=self._inputs(picture),
+            flag=FLAG,
+        )
+
+    def _read(self, picture: Picture, group: str) -> Tensor:
+        if not self._on_disk:
+            return self._in_memory[picture.path, picture.bucket, group]
+        name = group + _suffix(picture)
+        return torch.from_numpy(npz.read(cache_names.latents(picture), (name,))[name])
+
+    def _inputs(self, picture: Picture) -> dict[str, object]:
+        return {
+            "version": VERSION,
+            "picture": file_sha256(picture.path),
+            "autoencoder": self._autoencoder_hash,
+            "size": _suffix(picture),
+            "resized": (picture.resized.width, picture.resized.height),
+            "interpolation": picture.interpolation,
+        }
+
+    @functools.cached_property
+    def _autoencoder_hash(self) -> str:
+        return file_sha256(self._autoencoder)
+
+
+def _suffix(picture: Picture) -> str:
+    return f"_{picture.bucket.height // PIXELS_PER_LATENT}x{picture.bucket.width // PIXELS_PER_LATENT}"

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads the frozen transformer tensor by tensor: each is moved from the mapped file to its device and cast.
+
+Apart from the transformer itself, only one tensor at a time is in memory. It is cast on the device. The pages of the
+mapped file do not count: the kernel reclaims them when it needs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from library.errors import TrainerError
+from library.files import safetensors_file
+from library.flux import config as flux_config
+from library.flux import fp8
+from library.flux.config import SINGLE_FILE_PREFIX, FluxConfig
+from library.flux.model import Flux
+
+
+def load_transformer(
+    path: Path,
+    config: FluxConfig,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    base: str = "full",
+    stays: Callable[[str], torch.device] | None = None,
+) -> Flux:
+    """The transformer of a file, in `dtype`; with `base` "fp8", the blocks' matrices are in 8 bits (`fp8.Fp8Linear`).
+
+    Tensors are cast on `device`, and then moved to the device that `stays` gives for their key, if it is given.
+    Raises TrainerError if a key or a shape is not Flux's, before anything is loaded.
+    """
+    flux_config.shapes_of(path, config)
+    transformer = on_meta(config)
+    if base == "fp8":
+        with torch.device("meta"):
+            fp8.convert(transformer)
+    in_fp8 = {f"{name}.weight" for name, module in transformer.named_modules() if isinstance(module, fp8.Fp8Linear)}
+    own = transformer.state_dict().keys()
+    tensors = {}
+    for key, tensor, scale in safetensors_file.stream(path, prefix=SINGLE_FILE_PREFIX):
+        if key not in own:
+            continue
+        stored = tensor.to(device), scale.to(device) if scale is not None else None
+        for name, ready in _in_fp8(key, *stored, path) if key in in_fp8 else _in_full(key, *stored, dtype):
+            tensors[name] = ready.to(stays(key) if stays is not None else device)
+    safetensors_file.fill(transformer, tensors)
+    return transformer
+
+
+def on_meta(config: FluxConfig) -> Flux:
+    """The transformer without its weights."""
+    with torch.device("meta"):
+        return Flux(config)
+
+
+def _in_full(key: str, tensor: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    yield key, tensor.to(dtype) if scale is None else safetensors_file.unscaled(tensor, scale, dtype)
+
+
+def _in_fp8(key: str, tensor: Tensor, scale: Tensor | None, path: Path) -> Iterator[tuple[str, Tensor]]:
+    try:
+        weight, scales = fp8.of_file(tensor, scale)
+    except ValueError as error:
+        raise TrainerError(f"{path}: {key} {error}") from error
+    yield key, weight
+    yield safetensors_file.scale_key(key), scales

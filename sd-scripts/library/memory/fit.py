@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what this machine has room for, before anything is loaded: how to compute a training within the GPU's
+memory (`tiers` decides), and whether the host's memory and the disks suffice (`needs` decides).
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from library import environment
+from library.cache import cache_names
+from library.data.dataset import Dataset, Picture
+from library.data.prompts import Prompt
+from library.files import safetensors_header
+from library.findings import warn
+from library.flux import config as flux_config
+from library.flux import encoder_config, text_encoders
+from library.flux.config import CHANNELS_PER_TOKEN, FluxConfig
+from library.memory import footprint, host_memory, needs, saved_sizes, tiers
+from library.memory.activations import Batch
+from library.memory.footprint import Run, Sample, Tier
+from library.memory.needs import Demand
+from library.options.options import Options
+
+# A token is 2x2 latents, a latent 8x8 pixels.
+PIXELS_PER_TOKEN = 16 * 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is trained. `pictures`: all those to encode; `prompts`: those of all samples; `processes`: how many train
+    together, each with its own GPU."""
+
+    dataset: Dataset
+    pictures: tuple[Picture, ...]
+    prompts: Sequence[Prompt]
+    flux: FluxConfig
+    t5_length: int
+    processes: int
+
+
+def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], resumed: bool) -> Tier:
+    """Chooses how to compute the training so that it fits, and prints the choice. `settled`: what is already decided,
+    by the names of `Choices`.
+
+    Raises TrainerError with the numbers if the GPU, the host or a disk has too little room.
+    """
+    run = describe(options, subject, autocast=settled["mixed_precision"] == "bf16")
+    free = _free_on_gpu(subject.processes)
+    budget = tiers.budget(options.vram, free=free)
+    plan = tiers.choose(run, settled=settled, budget=budget)
+    tiers.check(plan, budget, resumed=resumed)
+    for what, count in _encoding(options, subject, run):
+        tiers.check_encoding(count, what, budget)
+    if budget is not None:
+        print(tiers.line(run, plan, budget), flush=True)
+    if sentence := tiers.advice_on_samples(plan, budget):
+        warn(sentence)
+    on_host = _on_host(options, subject, run, plan, gpu=free is not None)
+    needs.check_host(on_host, free=host_memory.available())
+    for folder, demands in by_disk(on_disk(options, subject, run)):
+        needs.check_disk(demands, free=shutil.disk_usage(folder).free)
+    return plan.tier
+
+
+def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
+    """The training's sizes, from which `footprint` estimates memory, read from the headers of the files."""
+    shapes = flux_config.shapes_of(options.pretrained_model_name_or_path, subject.flux)
+    clip = encoder_config.clip_shapes(options.clip_l)
+    lora, clip_lora = saved_sizes.lora_numbers(options, shapes)
+    encoders = _numbers(clip) if options.trains_clip or subject.dataset.many_texts else 0
+    if subject.dataset.many_texts:
+        encoders += _numbers(encoder_config.t5_shapes(options.t5xxl))
+    config = text_encoders.clip_config(clip)
+    return Run(
+        model=subject.flux,
+        double=footprint.numbers_of(shapes, "double_blocks.0."),
+        single=footprint.numbers_of(shapes, "single_blocks.0."),
+        rest=footprint.outside_blocks(shapes),
+        largest=footprint.largest_matrix(shapes),
+        lora=lora,
+        clip_lora=clip_lora,
+        copies=needs.copies(
+            options.optimizer_type, average=options.ema_decay is not None, processes=subject.processes
+        ),
+        batch=_largest_batch(subject),
+        autocast=autocast,
+        encoders=encoders * (2 if autocast else 4),
+        clip_hidden_layers=config["hidden_size"] * config["num_hidden_layers"] if options.trains_clip else 0,
+        inputs_on_host=options.cpu_offload_checkpointing,
+        sample=_largest_sample(options, subject),
+    )
+
+
+def _largest_sample(options: Options, subject: Subject) -> Sample | None:
+    if not subject.prompts:
+        return None
+    area = max(prompt.width * prompt.height for prompt in subject.prompts)
+    return Sample(area=area, tokens=area // PIXELS_PER_TOKEN + subject.t5_length, autoencoder=_autoencoder(options))
+
+
+def _autoencoder(options: Options) -> int:
+    """Bytes of the autoencoder's weights; it always computes in fp32."""
+    return _numbers(safetensors_header.read_shapes(options.ae, "--ae")) * footprint.FP32
+
+
+def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[str, int]]:
+    """(what, bytes on the GPU) for each kind of encoding that certainly happens before the training. They happen one
+    after the other."""
+    pictures = [
+        picture
+        for picture in subject.pictures
+        if not (options.cache_latents_to_disk and cache_names.latents(picture).exists())
+    ]
+    if pictures:
+        largest = max(picture.bucket.area for picture in pictures)
+        yield "encoding the pictures", _autoencoder(options) + largest * footprint.ENCODING
+    on_disk = options.cache_text_encoder_outputs_to_disk
+    if subject.prompts or not (on_disk and all(cache_names.text(picture).exists() for picture in subject.pictures)):
+        numbers = _numbers(encoder_config.clip_shapes(options.clip_l))
+        numbers += _numbers(encoder_config.t5_shapes(options.t5xxl))
+        yield "encoding the captions", numbers * run.width
+
+
+def _numbers(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(map(math.prod, shapes.values()))
+
+
+def _largest_batch(subject: Subject) -> Batch:
+    batches = (
+        Batch(size=size, tokens=subject.dataset.pictures[indices[0]].bucket.area // PIXELS_PER_TOKEN)
+        for size, indices in subject.dataset.groups
+        if indices
+    )
+    largest = max(batches, key=lambda batch: batch.size * (batch.tokens + subject.t5_length))
+    return Batch(size=largest.size, tokens=largest.tokens + subject.t5_length)
+
+
+def _free_on_gpu(processes: int) -> int | None:
+    """Free bytes on this process's GPU; None without a GPU. Several processes must make the same choice whichever
+    looks first, so they use the total memory of the smallest of their GPUs, less 3 % for the CUDA context."""
+    if not torch.cuda.is_available() or environment.wants_cpu():
+        return None
+    if processes == 1:
+        return int(torch.cuda.mem_get_info()[0])
+    number = min(processes, torch.cuda.device_count())
+    return int(min(torch.cuda.get_device_properties(index).total_memory for index in range(number)) * 0.97)
+
+
+def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.Plan, *, gpu: bool) -> list[Demand]:
+    """What is certainly in the host's memory at the same time. Frozen weights that are not swapped do not count: they
+    are mapped from their file, and the kernel can reclaim their pages."""
+    demands = [
+        Demand(count=subject.processes * footprint.on_host(run, plan.tier) if gpu else 0, what="what is page-locked"),
+        Demand(
+            count=0 if gpu else subject.processes * (plan.footprint.training + plan.footprint.activations),
+            what="the LoRA and activations",
+        ),
+    ]
+    if not options.cache_text_encoder_outputs_to_disk and not subject.dataset.many_texts:
+        texts = {picture.text for picture in subject.pictures}
+        demands.append(Demand(count=len(texts) * _caption(subject), what=f"embeddings of {len(texts)} captions"))
+    if not options.cache_latents_to_disk:
+        count = sum(_latents(subject, picture) for picture in subject.pictures)
+        demands.append(Demand(count=count, what=f"latents of {len(subject.pictures)} pictures"))
+    return demands
+
+
+def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path, Demand]]:
+    """(folder, what is written there): one LoRA and one state, and the caches that do not exist yet."""
+    saved = needs.lora_and_state(
+        run.lora + run.clip_lora, optimizer=options.optimizer_type, save_precision=options.save_precision
+    )
+    where = f"--output_dir {options.output_dir}"
+    yield options.output_dir, Demand(count=saved, what="one LoRA and one state", where=where)
+    caches: collections.Counter[Path] = collections.Counter()
+    if options.cache_text_encoder_outputs_to_disk:
+        files = {cache_names.text(picture) for picture in subject.pictures}
+        caches.update({file.parent: 0 for file in files})
+        for file in files:
+            caches[file.parent] += 0 if file.exists() else _caption(subject)
+    if options.cache_latents_to_disk:
+        for picture in subject.pictures:
+            file = cache_names.latents(picture)
+            caches[file.parent] += 0 if file.exists() else _latents(subject, picture)
+    for folder, count in caches.items():
+        if count:
+            yield folder, Demand(count=count, what="the caches", where=str(folder))
+
+
+def by_disk(demands: Iterable[tuple[Path, Demand]]) -> Iterable[tuple[Path, list[Demand]]]:
+    """The demands grouped by disk, each group with one of its folders."""
+    disks: dict[int, tuple[Path, list[Demand]]] = {}
+    for folder, demand in demands:
+        disks.setdefault(folder.stat().st_dev, (folder, []))[1].append(demand)
+    return disks.values()
+
+
+def _caption(subject: Subject) -> int:
+    return needs.caption(
+        tokens=subject.t5_length,
+        text_width=subject.flux.text_width,
+        vector_width=subject.flux.vector_width,
+    )
+
+
+def _latents(subject: Subject, picture: Picture) -> int:
+    return needs.latents(
+        picture.bucket.area,
+        channels=subject.flux.packed_channels // CHANNELS_PER_TOKEN,
+        mirrored=picture.subset.flip_aug,
+        masked=picture.subset.alpha_mask,
+    )

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the cause when no loss of a run was finite, not even the first, on which the learning rate has no effect yet.
+
+A complete model file may still hold NaN, as some merged models do. The files are searched only after such a run,
+since reading all of them takes as long as loading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from library.errors import TrainerError
+from library.files import file_kinds, safetensors_file
+from library.flux.config import SINGLE_FILE_PREFIX
+from library.flux.encoder_config import clip_shapes, t5_shapes
+from library.options.options import Options
+
+
+class NotFinite(TrainerError):
+    """Losses or weights are no longer finite."""
+
+
+def explained(options: Options, *, say: Callable[[str], None]) -> TrainerError:
+    """The error to raise for a run without a finite loss, after searching the model files for NaN and infinity."""
+    say("no loss is finite: looking for the cause in the model files")
+    for flag, path, prefix, used in _files(options):
+        keys = used(path) if used is not None else None
+        if (key := _first_not_finite(path, prefix=prefix, keys=keys)) is not None:
+            return TrainerError(
+                f"--{flag}: {path} holds NaN or infinity in {key}, so no loss can be computed with it; "
+                f"{file_kinds.AGAIN}, or take another file",
+                kind="model",
+                path=path,
+            )
+    if options.resume:
+        return NotFinite(
+            f"the loss was not finite from the first step after {options.resume} on, and the model files hold no "
+            "NaN: the training had diverged before that state was saved; resume from an earlier one, or start again, "
+            "with a lower --learning_rate"
+        )
+    return TrainerError(
+        "no loss is finite, from the first step on, before the learning rate has an effect, and the model files hold "
+        "no NaN: remove the caches beside the pictures (*_flux.npz, *_flux_te.npz), and try --mixed_precision bf16 "
+        "without --fp8_base"
+    )
+
+
+def _files(options: Options) -> list[tuple[str, Path, str, Callable[[Path], dict[str, tuple[int, ...]]] | None]]:
+    """(flag, path, prefix of the part that is used, function that gives the keys that are used; None: all) of each
+    model."""
+    files: list[tuple[str, Path, str, Callable[[Path], dict[str, tuple[int, ...]]] | None]] = [
+        ("pretrained_model_name_or_path", options.pretrained_model_name_or_path, SINGLE_FILE_PREFIX, None),
+        ("clip_l", options.clip_l, "", clip_shapes),
+        ("t5xxl", options.t5xxl, "", t5_shapes),
+        ("ae", options.ae, "", None),
+    ]
+    if options.network_weights and not options.resume:
+        files.append(("network_weights", options.network_weights, "", None))
+    return files
+
+
+def _first_not_finite(path: Path, *, prefix: str, keys: dict[str, tuple[int, ...]] | None) -> str | None:
+    for key, tensor, scale in safetensors_file.stream(path, prefix=prefix):
+        parts = (tensor,) if scale is None else (tensor, scale)
+        if (keys is None or key in keys) and not all(map(_is_finite, parts)):
+            return key
+    return None
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point():
+        return True
+    # PyTorch cannot compare fp8 numbers.
+    return bool((tensor.float() if tensor.dtype.itemsize == 1 else tensor).isfinite().all())

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sample pictures: Euler's method from noise to picture along Flux's own schedule, as in sd-scripts.
+
+Sampling uses its own generators and does not change the training. If a sample fails, or all of them, a warning says
+so and the training continues; a stop drops unfinished samples. Between samples nothing stays on the device: the
+autoencoder (335 MB) is moved to host memory, and the memory for decoding is released, since PyTorch caches it in
+blocks of other sizes than the training uses.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from library import atomic, debug_hang, randomness
+from library.cache.encoding import EncodedPrompt, EncodedText
+from library.data import images
+from library.data.prompts import Prompt
+from library.errors import TrainerError
+from library.flow import flow_matching
+from library.flux import text_encoders
+from library.flux.autoencoder import PIXELS_PER_LATENT, Autoencoder
+from library.flux.model import Flux, image_ids, pack, unpack
+from library.metrics import Metrics
+from library.options.options import Options
+from library.options.plan import Plan
+from library.output import names
+from library.sample import contact_sheet
+from library.signals import Stopped, StopRequest
+
+CPU = torch.device("cpu")
+
+
+class Sampler:
+    """Makes the samples of all prompts, and the contact sheet. It loads the autoencoder at the first sample and keeps
+    it."""
+
+    def __init__(
+        self,
+        *,
+        options: Options,
+        plan: Plan,
+        seed: int,
+        transformer: Flux,
+        clip: nn.Module | None,
+        prompts: list[EncodedPrompt],
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[None]],
+        stop: StopRequest,
+        metrics: Metrics,
+        say: Callable[[str], None],
+    ) -> None:
+        self._options, self._plan, self._seed, self._prompts = options, plan, seed, prompts
+        self._transformer, self._clip = transformer, clip
+        self._device, self._autocast = device, autocast
+        self._stop, self._metrics, self._say = stop, metrics, say
+        self._autoencoder: Autoencoder | None = None
+        self._denoised = 0
+
+    def sample_all(self, *, epoch: int | None, step: int) -> None:
+        """Writes one picture for each prompt to `output_dir/sample/`. A failure is a warning, never an exception.
+        `epoch` is None for samples by steps."""
+        date = time.strftime("%Y%m%d%H%M%S")
+        self._denoised = 0
+        self._metrics.report("sampling", **self._progress(0))
+        if not self._try(self._load_autoencoder, "there are no samples"):
+            return
+        try:
+            for index, encoded in enumerate(self._prompts):
+                self._metrics.report("sampling", **self._progress(index))
+                seed = encoded.prompt.seed
+                name = names.sample_name(self._options, epoch=epoch, step=step, index=index, date=date, seed=seed)
+                sample = functools.partial(self._sample, encoded, index, self._folder / name)
+                self._try(sample, f"the sample {name} is left out")
+        except Stopped:
+            return
+        self._metrics.report("sampling", **self._progress(len(self._prompts)))
+        self._try(functools.partial(self._update_sheet, step), "the contact sheet is left as it was")
+
+    @property
+    def _folder(self) -> Path:
+        return self._options.output_dir / "sample"
+
+    def _try(self, action: Callable[[], None], otherwise: str) -> bool:
+        """Runs an action and returns whether it succeeded. If it failed, prints the reason and the consequence,
+        `otherwise`."""
+        wrong = _what_goes_wrong(action)
+        if wrong:
+            self._say(f"warning: {otherwise}: {wrong}; the training goes on")
+        # Not before: the error's frames held tensors.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return wrong is None
+
+    def _load_autoencoder(self) -> None:
+        if self._autoencoder is None:
+            self._autoencoder = Autoencoder(self._options.ae, CPU)
+
+    def _sample(self, encoded: EncodedPrompt, index: int, path: Path) -> None:
+        seed = encoded.prompt.seed
+        drawn = (
+            torch.Generator().manual_seed(seed)
+            if seed is not None
+            else randomness.generator("sample", self._seed, index)
+        )
+        latents = self._denoise(encoded, index, drawn)
+        picture = images.to_picture(self._decode(latents)[0])
+        path.parent.mkdir(exist_ok=True)
+        label = contact_sheet.labelled(encoded.prompt.text)
+        atomic.write_file(path, lambda part: picture.save(part, format="PNG", pnginfo=label), durable=False)
+        self._say(f"sample: {path}")
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Latents (1, C, h, w) -> pixels (1, 3, H, W). The autoencoder is on the device only during the call."""
+        assert self._autoencoder is not None
+        try:
+            self._autoencoder.to(self._device)
+            return self._autoencoder.decode(latents)
+        finally:
+            self._autoencoder.to(CPU)
+
+    def _update_sheet(self, step: int) -> None:
+        prompts = [encoded.prompt for encoded in self._prompts]
+        if not prompts or not self._folder.is_dir():
+            return
+        contact_sheet.update(
+            self._folder,
+            self._options,
+            self._plan,
+            step=step,
+            prompts=[prompt.text for prompt in prompts],
+            largest=max(max(prompt.width, prompt.height) for prompt in prompts),
+        )
+
+    @torch.no_grad()
+    def _denoise(self, encoded: EncodedPrompt, index: int, drawn: torch.Generator) -> Tensor:
+        """Noise drawn from `drawn` -> latents (1, C, h, w). Raises Stopped."""
+        prompt = encoded.prompt
+        height, width = prompt.height // PIXELS_PER_LATENT, prompt.width // PIXELS_PER_LATENT
+        channels = self._transformer.config.packed_channels // 4
+        noise = torch.randn(1, channels, height, width, generator=drawn)
+        x_BIP = pack(noise).to(self._device)
+        ids_I3 = image_ids(height, width, self._device)
+        levels = schedule(prompt.steps, x_BIP.shape[1], guided=self._transformer.config.guidance)
+        positive = self._conditions(encoded.positive)
+        negative = self._conditions(encoded.negative) if encoded.negative else None
+        for level, following in itertools.pairwise(levels):
+            if self._stop.requested:
+                raise Stopped
+            debug_hang.here("sampling")
+            velocity = self._velocity(x_BIP, ids_I3, positive, level, prompt)
+            if negative is not None:
+                unwanted = self._velocity(x_BIP, ids_I3, negative, level, prompt)
+                velocity = unwanted + prompt.cfg * (velocity - unwanted)
+            x_BIP = x_BIP + (following - level) * velocity.float()
+            self._denoised += 1
+            self._metrics.report_piece("sampling", **self._progress(index))
+        return unpack(x_BIP, height, width)
+
+    def _progress(self, index: int) -> dict[str, float]:
+        return {"done": index, "total": len(self._prompts), "work": self._denoised}
+
+    def _velocity(
+        self, x_BIP: Tensor, ids_I3: Tensor, conditions: tuple[Tensor, Tensor], level: Tensor, prompt: Prompt
+    ) -> Tensor:
+        hidden_BTX, pooled_BV = conditions
+        level_B = level.to(self._device).expand(1)
+        guidance_B = torch.full((1,), prompt.guidance, device=self._device)
+        with self._autocast():
+            velocity: Tensor = self._transformer(x_BIP, ids_I3, hidden_BTX, pooled_BV, level_B, guidance_B)
+        return velocity
+
+    def _conditions(self, text: EncodedText) -> tuple[Tensor, Tensor]:
+        """T5's tokens (1, T, X) and CLIP's vector (1, V), which is computed with the current LoRA if CLIP-L is
+        trained."""
+        hidden_BTX = text.embedding.hidden_TX[None].to(self._device)
+        if self._clip is None:
+            return hidden_BTX, text.embedding.pooled_V[None].to(self._device)
+        with self._autocast():
+            pooled_BV = text_encoders.encode_clip(self._clip, text.clip_ids_T[None].to(self._device))
+        return hidden_BTX, pooled_BV
+
+
+def _what_goes_wrong(action: Callable[[], None]) -> str | None:
+    """Runs the action and returns None, or a sentence about its error. An unexpected error, a bug, also prints a
+    traceback on stderr. Raises Stopped."""
+    try:
+        action()
+    except Stopped:
+        raise
+    except torch.OutOfMemoryError:
+        return "the GPU's memory is not enough for it beside the training"
+    except (TrainerError, OSError) as error:
+        return str(error)
+    except ModuleNotFoundError as error:  # diffusers, which only pictures need
+        return f"{sys.executable} has no module {error.name}"
+    except Exception as error:  # noqa: BLE001 (a failed sample never ends the run)
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def schedule(steps: int, tokens: int, *, guided: bool) -> Tensor:
+    """Noise levels from 1 to 0, (steps + 1): shifted by the picture's size for dev (`guided`), evenly spaced for
+    schnell."""
+    levels = torch.linspace(1, 0, steps + 1)
+    return flow_matching.shift_sigma(levels, flow_matching.flux_shift(tokens)) if guided else levels
