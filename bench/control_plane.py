@@ -322,7 +322,7 @@ def log_streams(many: Measured, *, clients: int, lines_a_second: int, seconds: f
 
 
 def settled_lateness(daemon: RunningDaemon) -> float:
-    """The lateness once earlier load is out of its window (fluxgymd/lateness.py)."""
+    """The lateness once earlier load is out of its window (fluxgymd/host/lateness.py)."""
     time.sleep(21)
     return daemon.info().loop_late or 0.0
 

@@ -16,45 +16,45 @@ from typing import Self
 from fluxgym import paths
 from fluxgym.config import Config, exposed
 from fluxgym.messages import Linger
-from fluxgymd import lanes
 from fluxgymd.api import service
 from fluxgymd.api.jobs import Jobs
 from fluxgymd.api.machine import Machine
 from fluxgymd.api.server import Server
 from fluxgymd.attempts import place
+from fluxgymd.attempts.adapters import Supervisors, connect
 from fluxgymd.core.job import Live, Waiting
-from fluxgymd.engine.book import Book
-from fluxgymd.engine.copying import Copier
-from fluxgymd.engine.degraded import Degraded
-from fluxgymd.engine.disk_room import DiskRoom
-from fluxgymd.engine.edit import Editor
-from fluxgymd.engine.forgotten import Forgotten
-from fluxgymd.engine.preflight import Preflight
-from fluxgymd.engine.runner import Runner
-from fluxgymd.engine.scheduler import Scheduler
-from fluxgymd.engine.submit import Submitter
-from fluxgymd.engine.takeover import Takeover
-from fluxgymd.engine.verbs import Verbs
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.heartbeat import Heartbeat
 from fluxgymd.hooks import calls
-from fluxgymd.lateness import WatchedSelector
-from fluxgymd.linger import linger
-from fluxgymd.listen import OwnSocket, activated
-from fluxgymd.notify import Notifier
-from fluxgymd.sleep import SleepGuard
+from fluxgymd.host.lateness import WatchedSelector
+from fluxgymd.host.linger import linger
+from fluxgymd.host.listen import OwnSocket, activated
+from fluxgymd.host.notify import Notifier
+from fluxgymd.host.sleep import SleepGuard
+from fluxgymd.jobs.registry import Book
+from fluxgymd.requests.copying import Copier
+from fluxgymd.requests.edit import Editor
+from fluxgymd.requests.submit import Submitter
+from fluxgymd.requests.takeover import Takeover
+from fluxgymd.requests.verbs import Verbs
+from fluxgymd.run.degraded import Degraded
+from fluxgymd.run.disk_room import DiskRoom
+from fluxgymd.run.forgotten import Forgotten
+from fluxgymd.run.preflight import Preflight
+from fluxgymd.run.runner import Runner
+from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.store import compile_cache
 from fluxgymd.store.disk_trial import DiskTrial
 from fluxgymd.store.home import Home
 from fluxgymd.store.machine import MachineState
 from fluxgymd.store.owner import RENEW_SECONDS, HomeTaken, Ownership
 from fluxgymd.store.writer import Writer
-from fluxgymd.supervisors import Supervisors, connect
-from fluxgymd.tasks import LongTasks
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.watch import Watch
+from fluxgymd.work import lanes
+from fluxgymd.work.tasks import LongTasks
 
 log = logging.getLogger(__name__)
 

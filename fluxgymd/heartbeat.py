@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from fluxgymd.core.health import LOOKS, RESTART_LOOKS, Bus, Vitals, faults
-from fluxgymd.notify import Notifier
+from fluxgymd.host.notify import Notifier
 from fluxgymd.store.disk_trial import DiskTrial
 from fluxgymd.store.writer import Writer
 

@@ -12,9 +12,10 @@ import click
 
 from fluxgym import __version__, config, startup
 from fluxgym.errors import FluxgymError
-from fluxgymd import dispositions, lanes
 from fluxgymd.daemon import Daemon
-from fluxgymd.lateness import WatchedSelector
+from fluxgymd.host import dispositions
+from fluxgymd.host.lateness import WatchedSelector
+from fluxgymd.work import lanes
 
 
 @click.command()

@@ -25,7 +25,10 @@ IMPURE = {
 }
 PURE_OF_OURS = {"fluxgym.messages", "fluxgym.names", "fluxgym.errors"}
 
-OF_ANY_TRAINER = {f"fluxgymd.trainers.{name}" for name in ("port", "choice", "progress", "appended", "ui_state")}
+OF_ANY_TRAINER = {
+    f"fluxgymd.trainers.{name}"
+    for name in ("port", "choice", "ui_state", "progress", "progress.metrics", "progress.appended")
+}
 
 Allowed = Callable[[str], bool]
 
@@ -101,16 +104,19 @@ RULES = [
         about="one module alone talks to D-Bus, in one thread",
         folders=["fluxgym/", "fluxgymd/", "fluxgymctl/", "fluxgymweb/", "sd-scripts/"],
         allows=nothing_of({"pydbus", "gi"}),
-        but=("fluxgymd/bus.py",),
+        but=("fluxgymd/host/bus.py",),
     ),
     Rule(
         about="the shim and the launcher are files of the standard library alone",
-        folders=["fluxgymd/attempts/shim.py", "fluxgymd/tied.py"],
+        folders=["fluxgymd/attempts/shim.py", "fluxgymd/work/tied.py"],
         allows=lambda module: top(module) in sys.stdlib_module_names,
     ),
     Rule(
         about="a trainer stands behind its port, and only trainers/choice.py knows its adapters",
-        folders=["fluxgymd/engine/", "fluxgymd/watchdog/", "fluxgymd/api/", "fluxgymd/daemon.py"],
+        folders=[
+            *(f"fluxgymd/{room}/" for room in ("api", "requests", "run", "jobs", "watchdog")),
+            "fluxgymd/daemon.py",
+        ],
         allows=lambda module: not module.startswith("fluxgymd.trainers.") or module in OF_ANY_TRAINER,
     ),
     Rule(
@@ -233,9 +239,9 @@ def test_the_files_that_rules_name_exist() -> None:
         ("fluxgymd/attempts/scope.py", "from gi.repository import GLib", "but one module alone talks to D-Bus"),
         ("fluxgymd/x.py", "import pydbus", "but one module alone talks to D-Bus"),
         ("fluxgymd/attempts/shim.py", "import msgspec", "imports msgspec, but the shim"),
-        ("fluxgymd/tied.py", "from fluxgymd import helpers", "but the shim and the launcher"),
+        ("fluxgymd/work/tied.py", "from fluxgymd.work import helpers", "but the shim and the launcher"),
         ("fluxgymd/attempts/shim.py", "from fluxgym import names", "imports fluxgym.names, but the shim"),
-        ("fluxgymd/engine/x.py", "from fluxgymd.trainers import kohya", "a trainer stands behind its port"),
+        ("fluxgymd/run/x.py", "from fluxgymd.trainers import kohya", "a trainer stands behind its port"),
         ("fluxgymd/daemon.py", "from fluxgymd.trainers.ours import OurTrainer", "a trainer stands behind its port"),
         ("fluxgymd/core/x.py", "import os", "imports os, but the core"),
         ("fluxgymd/core/x.py", "from time import monotonic", "imports time, but the core"),
@@ -258,7 +264,7 @@ def test_a_broken_rule_is_found(path: str, source: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("fluxgymd/bus.py", "import pydbus\nfrom gi.repository import GLib"),
+        ("fluxgymd/host/bus.py", "import pydbus\nfrom gi.repository import GLib"),
         (
             "fluxgymd/core/x.py",
             "import re\nimport msgspec\nfrom fluxgymd.core import events\nfrom pathlib import PurePath",

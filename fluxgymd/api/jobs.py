@@ -10,21 +10,21 @@ from fluxgym import methods as m
 from fluxgym.config import Config
 from fluxgym.errors import InvalidParameter, NoSuchJob, StorageFailed, WrongState
 from fluxgym.messages import Checkpoint, Context, Revision
-from fluxgymd import lanes
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.log_stream import LogStreams
 from fluxgymd.core.history import sentence
 from fluxgymd.core.resume import progress
-from fluxgymd.engine.book import Book
-from fluxgymd.engine.edit import Editor
-from fluxgymd.engine.forgotten import Forgotten
-from fluxgymd.engine.judgement import explained
-from fluxgymd.engine.submit import Submitter
-from fluxgymd.engine.verbs import Verbs, wrong_state
-from fluxgymd.engine.view import forgotten as shown_forgotten
-from fluxgymd.engine.view import show
+from fluxgymd.jobs.judgement import explained
+from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.view import forgotten as shown_forgotten
+from fluxgymd.jobs.view import show
+from fluxgymd.requests.edit import Editor
+from fluxgymd.requests.submit import Submitter
+from fluxgymd.requests.verbs import Verbs, wrong_state
+from fluxgymd.run.forgotten import Forgotten
 from fluxgymd.store import journal
 from fluxgymd.trainers.choice import Trainers
+from fluxgymd.work import lanes
 
 PROGRESS_SECONDS = 2.0
 """How long Describe waits for progress that must be read from a disk, which may hang."""

@@ -17,11 +17,11 @@ import msgspec
 from fluxgym.errors import StorageFailed
 from fluxgym.files import open_for_reading
 from fluxgym.methods import LogsReply
-from fluxgymd import lanes
 from fluxgymd.api.calls import Send
 from fluxgymd.core.job import Final
-from fluxgymd.engine.entry import Entry
+from fluxgymd.jobs.record import Entry
 from fluxgymd.store import holes
+from fluxgymd.work import lanes
 
 CHUNK_BYTES = 64 * 1024
 CHUNKS_KEPT = 8

@@ -12,15 +12,15 @@ from fluxgym.errors import NotPutAside, StorageFailed
 from fluxgym.messages import Gpu, Supervisor
 from fluxgym.quoting import short
 from fluxgymd.api.calls import Route, Send
+from fluxgymd.attempts.choice import Choice
 from fluxgymd.core.damage import EVERYTHING
-from fluxgymd.engine.book import Book
-from fluxgymd.engine.degraded import Degraded
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
-from fluxgymd.linger import linger
-from fluxgymd.sleep import SleepGuard
+from fluxgymd.host.linger import linger
+from fluxgymd.host.sleep import SleepGuard
+from fluxgymd.jobs.registry import Book
+from fluxgymd.run.degraded import Degraded
 from fluxgymd.store.machine import MachineState
-from fluxgymd.supervisor import Choice
 
 
 class Machine:

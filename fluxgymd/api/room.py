@@ -11,7 +11,7 @@ time-out is needed, which would hit slow but honest clients.
 from typing import Protocol
 
 from fluxgym.errors import FluxgymError, Overloaded
-from fluxgymd import limits
+from fluxgymd.work import limits
 
 CONNECTIONS = limits.share(512, 2)
 """At most half of the descriptors: if clients had them all, no journal could be opened and no attempt looked at."""

@@ -14,11 +14,12 @@ import sys
 from pathlib import Path
 
 from fluxgym.files import open_file
-from fluxgymd import dispositions, lanes
 from fluxgymd.attempts import processes, shim
 from fluxgymd.attempts.port import AttemptSpec, Refused
 from fluxgymd.core.records import Process
 from fluxgymd.failpoints import failpoint
+from fluxgymd.host import dispositions
+from fluxgymd.work import lanes
 
 GATE_FD = 3
 LEFT = "The supervising process left before the trainer was started; what it said is in the job's log."

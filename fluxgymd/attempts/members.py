@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxgymd import lanes
 from fluxgymd.attempts import processes
 from fluxgymd.attempts.processes import Stat
 from fluxgymd.core.records import Process
+from fluxgymd.work import lanes
 
 ROUND_SECONDS = 0.05
 KILL_SECONDS = 10.0

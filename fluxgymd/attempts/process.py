@@ -9,7 +9,6 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 
-from fluxgymd import lanes
 from fluxgymd.attempts import gate, looks, members, processes
 from fluxgymd.attempts.gate import LEFT, ShimGate
 from fluxgymd.attempts.looks import Left
@@ -17,6 +16,7 @@ from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.core.evidence import Evidence
 from fluxgymd.core.records import Placement, Process
+from fluxgymd.work import lanes
 
 
 class ProcessAdapter:

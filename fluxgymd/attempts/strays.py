@@ -35,7 +35,7 @@ def find(outputs: Path, known: Collection[str]) -> list[Stray]:
 
 
 def _stray(pid: int, outputs: Path, known: Collection[str]) -> Stray | None:
-    """The stray with this pid, judged by the variables that engine/spec.py's `attempt_spec` sets; None if it isn't
+    """The stray with this pid, judged by the variables that jobs/spec.py's `attempt_spec` sets; None if it isn't
     one."""
     mark = processes.variable(pid, processes.MARK)
     metrics = processes.variable(pid, "FLUXGYM_METRICS")

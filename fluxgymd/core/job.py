@@ -16,7 +16,7 @@ from fluxgymd.core import events as e
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process
 
 # Structs and not dataclasses: `replace` takes a third of the time of a start with thousands of jobs, and
-# engine/packing has to encode and decode them.
+# jobs/packing has to encode and decode them.
 
 
 class BadHistory(Exception):

@@ -22,12 +22,12 @@ from fluxgym.hooks import INSTEAD, Command, Hook
 from fluxgymd.attempts.environment import job_environment
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.news import news
-from fluxgymd.engine import monitor
-from fluxgymd.engine.entry import Entry
 from fluxgymd.hooks import desktop, post, program
 from fluxgymd.hooks.notice import Notice, notice
-from fluxgymd.lanes import THREADS
+from fluxgymd.jobs import monitor
+from fluxgymd.jobs.record import Entry
 from fluxgymd.store.home import JobFolder
+from fluxgymd.work.lanes import THREADS
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,14 @@ which is not an error.
 import logging
 from collections.abc import Mapping
 
-from fluxgymd.bus_types import BusError, user_bus_address
+from fluxgymd.host.bus_types import BusError, user_bus_address
 
 log = logging.getLogger(__name__)
 
 
 async def show(title: str, body: str, *, environ: Mapping[str, str]) -> None:
     try:
-        from fluxgymd.bus import notify_desktop
+        from fluxgymd.host.bus import notify_desktop
     except ImportError:  # the extra fluxgym[systemd] is not installed
         return
     address = user_bus_address(environ)

@@ -4,8 +4,8 @@
 from fluxgym.messages import Job, Message
 from fluxgymd.core import events
 from fluxgymd.core.news import News
-from fluxgymd.engine.entry import Entry
-from fluxgymd.engine.view import show
+from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.view import show
 from fluxgymd.watchdog.evidence_files import EVIDENCE
 
 VERSION = 1

@@ -3,5 +3,5 @@
 written to their folders.
 
 A folder is read as two events, Submitted and Imported, as they would be in its journal. It gets that journal only
-when the user resumes or edits the job (engine/takeover.py, docs/decisions/0034-import-of-older-trainings.md).
+when the user resumes or edits the job (requests/takeover.py, docs/decisions/0034-import-of-older-trainings.md).
 """

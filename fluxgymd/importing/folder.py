@@ -25,7 +25,8 @@ from fluxgymd.importing.conclusion import Left, Lora, conclude, unfinished_busin
 from fluxgymd.importing.settings import Obstacle
 from fluxgymd.store import safetensors_header
 from fluxgymd.store.safetensors_header import NotSafetensors
-from fluxgymd.trainers import progress, state_folders
+from fluxgymd.trainers import state_folders
+from fluxgymd.trainers.progress import metrics
 from fluxgymd.trainers.states import is_state_folder
 
 log = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ def _left(folder: Path, texts: Texts, output_name: str) -> Left:
         status=values.text("status"),
         error=values.text("error"),
         asked_at=values.number("timestamp"),
-        log=progress.tail(logs[0], 0) if logs else "",
+        log=metrics.tail(logs[0], 0) if logs else "",
         went_on_from=" ".join((texts.flags or {}).get("resume", [])),
     )
     if conclude(left).outcome == "completed":

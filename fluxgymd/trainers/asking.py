@@ -23,15 +23,15 @@ from types import MappingProxyType
 
 import msgspec
 
-from fluxgymd import bounded, lanes
 from fluxgymd.attempts.environment import job_environment
-from fluxgymd.bounded import Ended, Overran
 from fluxgymd.core.decoding import decode
-from fluxgymd.helpers import Limits
 from fluxgymd.trainers import describe
 from fluxgymd.trainers.answer import Answer
 from fluxgymd.trainers.flag_kinds import Flag, by_name
-from fluxgymd.turns import Turns
+from fluxgymd.work import bounded, lanes
+from fluxgymd.work.bounded import Ended, Overran
+from fluxgymd.work.helpers import Limits
+from fluxgymd.work.turns import Turns
 
 CHECK = "check_job"
 ANSWER_SECONDS = 120.0

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from fluxgym.files import is_file
 from fluxgym.messages import Context
-from fluxgymd import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
@@ -17,8 +16,9 @@ from fluxgymd.datasets import contents
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import settings
-from fluxgymd.trainers.attempt_progress import AttemptProgress
 from fluxgymd.trainers.port import Problem, ProblemKind, Question, Report, Traits
+from fluxgymd.trainers.progress.attempt import AttemptProgress
+from fluxgymd.work import lanes
 
 TRAITS = Traits(
     needs_gpu=False,

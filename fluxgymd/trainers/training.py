@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fluxgym.config import Config
 from fluxgym.messages import Context
-from fluxgymd import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
@@ -16,10 +15,11 @@ from fluxgymd.datasets.contents import PICTURES
 from fluxgymd.store import caches, result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya, settings, state_folders
-from fluxgymd.trainers.attempt_progress import AttemptProgress
 from fluxgymd.trainers.planned_size import planned_bytes
 from fluxgymd.trainers.port import Problem, Question, Traits
+from fluxgymd.trainers.progress.attempt import AttemptProgress
 from fluxgymd.trainers.states import Writer
+from fluxgymd.work import lanes
 
 TRAITS = Traits(
     needs_gpu=True,

@@ -18,10 +18,10 @@ from typing import TypeVar
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core.job import Attempt, Hang
 from fluxgymd.core.watchdog.observation import Observation
-from fluxgymd.engine import monitor
 from fluxgymd.failpoints import failpoint
+from fluxgymd.jobs import monitor
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers.progress import size
+from fluxgymd.trainers.progress.metrics import size
 from fluxgymd.watchdog import evidence_files, proc
 from fluxgymd.watchdog.lane import in_thread
 

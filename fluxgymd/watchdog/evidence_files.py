@@ -22,7 +22,7 @@ from fluxgym.files import open_file, open_for_reading
 from fluxgymd.core.job import Hang
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.store.atomic import write_all, write_file
-from fluxgymd.trainers import progress
+from fluxgymd.trainers.progress import metrics
 
 EVIDENCE = "evidence"
 """The name of the folder, in that of the attempt."""
@@ -51,7 +51,7 @@ def write(
     told = next((look for look in reversed(observations) if look.gpus), None)
     if told is not None:
         _write(folder / "nvml.json", _pretty({"at": told.at, "gpus": told.gpus}))
-    _write(folder / "log-tail.txt", progress.tail(log, begin).encode())
+    _write(folder / "log-tail.txt", metrics.tail(log, begin).encode())
     write_file(folder / VERDICT, _pretty(hang))
 
 

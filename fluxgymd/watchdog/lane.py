@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from fluxgymd.lanes import THREADS
+from fluxgymd.work.lanes import THREADS
 
 log = logging.getLogger(__name__)
 

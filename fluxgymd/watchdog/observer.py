@@ -16,8 +16,8 @@ from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.watchdog.limits import INTERVAL_SECONDS
 from fluxgymd.core.watchdog.observation import Activity, Listed, Observation
-from fluxgymd.engine.spec import attempt_ref
 from fluxgymd.gpus.machine import Gpus
+from fluxgymd.jobs.spec import attempt_ref
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.port import Trainer
 from fluxgymd.watchdog.activity import ActivityReader, memory_pressure

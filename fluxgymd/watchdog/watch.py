@@ -2,7 +2,7 @@
 """Watches one attempt: observes, follows and judges it once per interval.
 
 The verdict is kept in the book for clients, noted in monitor.log when it changes, and recorded in the journal, once
-per hang, when it is "stuck". After that, the task that looks at the attempt (engine/watching.py) stops it if the job
+per hang, when it is "stuck". After that, the task that looks at the attempt (run/watching.py) stops it if the job
 is set to that, even if another daemon has taken over.
 """
 
@@ -23,11 +23,11 @@ from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.watchdog.trail import begin, follow
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 from fluxgymd.core.watchdog.watched import is_told, why_not
-from fluxgymd.engine import monitor
-from fluxgymd.engine.book import Book
-from fluxgymd.engine.entry import Entry
-from fluxgymd.engine.faults import WATCHDOG
 from fluxgymd.gpus.machine import Gpus
+from fluxgymd.jobs import monitor
+from fluxgymd.jobs.faults import WATCHDOG
+from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.registry import Book
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.observer import Observer
 

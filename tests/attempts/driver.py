@@ -27,9 +27,9 @@ from fluxgymd.attempts.gate import ShimGate, until_gone
 from fluxgymd.attempts.port import Adapter, AttemptRef, AttemptSpec, Refused
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.attempts.scope import ScopeAdapter
-from fluxgymd.bus import BusThread
-from fluxgymd.bus_types import BusError, Property
 from fluxgymd.core.evidence import conclude
+from fluxgymd.host.bus import BusThread
+from fluxgymd.host.bus_types import BusError, Property
 
 Json = dict[str, Any]
 

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.booted
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import asyncio, os, subprocess
-from fluxgymd.bus import inhibit_sleep
-from fluxgymd.bus_types import BusError
+from fluxgymd.host.bus import inhibit_sleep
+from fluxgymd.host.bus_types import BusError
 
 def listed():
     return subprocess.run(["systemd-inhibit", "--list", "--no-legend"], capture_output=True, text=True).stdout.split()

@@ -21,13 +21,13 @@ from fluxgym import methods as m
 from fluxgym.errors import DaemonUnreachable, FluxgymError, WrongState
 from fluxgym.messages import Context, Kind, State
 from fluxgymd.core.job import Job
-from fluxgymd.engine.takeover import KEPT, STAGING
+from fluxgymd.requests.takeover import KEPT, STAGING
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL
 from tests.crash import names
 from tests.crash.mortal import Died, MortalDaemon
-from tests.engine.test_takeover import home, nothing_is_lost, sd_scripts, tree
 from tests.harness.waiting import until
+from tests.requests.test_takeover import home, nothing_is_lost, sd_scripts, tree
 
 __all__ = ["home", "sd_scripts"]
 

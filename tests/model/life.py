@@ -18,24 +18,24 @@ from typing import Any
 
 import pytest
 
-import fluxgymd.engine
 from fluxgym.config import Config, load
 from fluxgym.errors import FluxgymError, NameTaken
 from fluxgym.messages import Context
+from fluxgymd import jobs, requests, run
 from fluxgymd.core import events as e
 from fluxgymd.core.job import Job, Live
-from fluxgymd.engine import reading
-from fluxgymd.engine.book import Book
-from fluxgymd.engine.copying import Copier
-from fluxgymd.engine.edit import Editor
-from fluxgymd.engine.preflight import Preflight
-from fluxgymd.engine.runner import Runner
-from fluxgymd.engine.scheduler import Scheduler
-from fluxgymd.engine.submit import Submitter
-from fluxgymd.engine.takeover import Takeover
-from fluxgymd.engine.verbs import Verbs
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
+from fluxgymd.jobs import loading
+from fluxgymd.jobs.registry import Book
+from fluxgymd.requests.copying import Copier
+from fluxgymd.requests.edit import Editor
+from fluxgymd.requests.submit import Submitter
+from fluxgymd.requests.takeover import Takeover
+from fluxgymd.requests.verbs import Verbs
+from fluxgymd.run.preflight import Preflight
+from fluxgymd.run.runner import Runner
+from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.store import atomic, journal, writer
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, Home
@@ -56,7 +56,8 @@ Answered = Callable[[FluxgymError | None], None]
 
 def install(world: World, patch: pytest.MonkeyPatch) -> None:
     """Gives the engine the model's clock, and the store the model's disk."""
-    names = [module.name for module in pkgutil.iter_modules(fluxgymd.engine.__path__, "fluxgymd.engine.")]
+    rooms = (jobs, requests, run)
+    names = [module.name for room in rooms for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")]
     for module in [*map(importlib.import_module, names), writer]:
         if hasattr(module, "time"):
             patch.setattr(module, "time", world.clock)
@@ -195,7 +196,7 @@ class Life:
             folder = await self.book.disk(lambda: self.book.home.publish(built, context.name))
         finally:
             await asyncio.to_thread(shutil.rmtree, built, ignore_errors=True)
-        self.book.add(folder, reading.read(folder))
+        self.book.add(folder, loading.read(folder))
         self.scheduler.ring()
 
     async def pause(self, *, paused: bool) -> None:

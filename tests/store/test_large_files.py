@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import StorageFailed
-from fluxgymd import bounded, helpers, lanes, turns
-from fluxgymd.bounded import Ended
-from fluxgymd.lanes import NoAnswer
 from fluxgymd.store import large_files
-from fluxgymd.turns import DAEMON
+from fluxgymd.work import bounded, helpers, lanes, turns
+from fluxgymd.work.bounded import Ended
+from fluxgymd.work.lanes import NoAnswer
+from fluxgymd.work.turns import DAEMON
 from tests.harness.hung_volume import HungVolume
 from tests.harness.waiting import DEADLINE_SECONDS, until
 

@@ -206,7 +206,7 @@ SUBMITTED = h.submitted()
 
 
 def submit(home: Home, pictures: Path) -> None:
-    """Does the same as engine/submit.py in the same order, without the event loop."""
+    """Does the same as requests/submit.py in the same order, without the event loop."""
     built = home.new_folder("ab")
     snapshot.take(pictures, built / "dataset", caption_ending=".txt")
     sync_folder(built / "dataset")

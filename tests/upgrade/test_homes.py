@@ -16,7 +16,7 @@ from fluxgym.errors import JobDamaged
 from fluxgym.messages import State
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.core import events as e
-from fluxgymd.engine.book import Book
+from fluxgymd.jobs.registry import Book
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer

@@ -18,7 +18,7 @@ from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Hang, Live, fold
 from fluxgymd.core.records import Process
 from fluxgymd.core.watchdog.observation import Observation
-from fluxgymd.engine.spec import attempt_ref
+from fluxgymd.jobs.spec import attempt_ref
 from fluxgymd.store.home import JobFolder
 from fluxgymd.watchdog import evidence, evidence_files, proc
 from fluxgymd.watchdog.evidence import Scene

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job in memory: what its journal says, and what else the daemon knows of it while it runs."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from fluxgym.messages import Progress, State, WaitingFor
+from fluxgymd.core.damage import Lease
+from fluxgymd.core.gpu import Reading
+from fluxgymd.core.job import Job, Live
+from fluxgymd.core.lost import Reach
+from fluxgymd.core.watchdog.trail import Trail
+from fluxgymd.core.watchdog.verdict import Verdict
+from fluxgymd.importing.folder import Older
+from fluxgymd.jobs import loading, view
+from fluxgymd.jobs.faults import Faults
+from fluxgymd.jobs.loading import Read
+from fluxgymd.jobs.packing import Kept, job_of, keep
+from fluxgymd.store import journal
+from fluxgymd.store.home import JobFolder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedStop:
+    """A stop that was asked for but is not in the journal (yet)."""
+
+    attempt: int
+    """The number of the attempt to stop; no later one is stopped."""
+    why: str
+    """One sentence: the disk refuses it, or the job's folder was deleted."""
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """A job in the book."""
+
+    folder: JobFolder
+    _kept: Kept
+    journal: journal.Journal
+    damage: str | None = None
+    progress: Progress | None = None
+    waiting_for: WaitingFor | None = None
+    waiting_detail: str | None = None
+    queue_place: int | None = None
+    """From 1, while it waits."""
+    not_before: float = 0.0
+    """Monotonic: the job is not started before this time, because the last try failed."""
+    start_problem: str | None = None
+    withheld: str | None = None
+    """Why its gate was left closed without a fault: the job is started again at once."""
+    verdict: Verdict | None = None
+    """The watchdog's present verdict on its attempt; None: it does not watch it (yet)."""
+    trail: Trail | None = None
+    """What the verdict was concluded from; its `last` is the last look."""
+    gpus: tuple[Reading, ...] | None = None
+    """The GPUs of its attempt, as of the last look. None: not known (yet)."""
+    reach: Reach = Reach.HERE
+    """Whether its attempt can be looked at from here."""
+    faults: Faults = field(default_factory=Faults)
+    log_problem: str | None = None
+    """What is wrong with the size of its log while it runs, as a sentence."""
+    refused_stop: RefusedStop | None = None
+    _lock: asyncio.Lock | None = None
+    _wake: asyncio.Event | None = None
+    held: Lease | None = None
+    """The lease that a job keeps while it is damaged, or while its journal is in doubt."""
+    counted_as: State | None = None
+    """The state under which the book counts it."""
+    _state: State = State.DAMAGED
+    older: Older | None = None
+    """For a training of an older FluxGym, which has no journal yet: what was read of it (fluxgymd/importing)."""
+    age: tuple[int, float, str] = (0, 0.0, "")
+    """The number and the time of its submit, and its name: lists are sorted by it."""
+
+    def __post_init__(self) -> None:
+        job = job_of(self._kept)  # not packed yet
+        number, at = (job.number, job.submitted_at) if job is not None else (0, 0.0)
+        self.age = (number, at, self.folder.name)
+        self.job = job
+
+    @property
+    def job(self) -> Job | None:
+        """None only for a damaged job: its journal has no good first record, or could not be read or loaded."""
+        return job_of(self._kept)
+
+    @job.setter
+    def job(self, job: Job | None) -> None:
+        self._kept = keep(job)
+        self._state = State.DAMAGED if job is None else view.wire_state(job.state)
+
+    @property
+    def state(self) -> State:
+        """DAMAGED for a damaged job, or else the job's own state."""
+        return self._state if self.damage is None else State.DAMAGED
+
+    @property
+    def stop_unrecorded(self) -> str | None:
+        """Why the stop of its present attempt is not in the journal (yet). None: there is no such stop."""
+        if self.refused_stop is None or self.job is None or not isinstance(self.job.state, Live):
+            return None
+        return self.refused_stop.why if self.refused_stop.attempt == self.job.state.attempt.number else None
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Held from the look at the job until its event is recorded."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
+
+    @property
+    def wake(self) -> asyncio.Event:
+        """Set when the task that watches its attempt should look at it now."""
+        if self._wake is None:
+            self._wake = asyncio.Event()
+        return self._wake
+
+    @property
+    def name(self) -> str:
+        return self.age[-1]
+
+    @property
+    def over(self) -> bool:
+        """Whether it holds nothing, and nothing more happens to it unless the user asks for it."""
+        return self.damage is None and isinstance(self._kept, bytes)
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease that it holds; None if it holds nothing."""
+        if self.damage is not None:
+            return self.held
+        known = self.job.lease if self.job is not None else None
+        return self.held if known is None and self.journal.in_doubt else known
+
+
+def entry_of(folder: JobFolder, found: Read) -> Entry:
+    """Makes an entry of what was read. If that fails, the job counts as damaged; only then this blocks."""
+    if found.damage is not None:
+        log.error("%s", view.damage_sentence(folder, found.damage))
+    appending = journal.Journal(folder.journal, found.good_size)
+    try:
+        return Entry(folder, found.job, appending, found.damage, held=found.held)
+    except Exception as error:
+        if found.job is None:
+            raise
+        log.exception("%s: it could not be taken in", folder.name)
+        return entry_of(folder, loading.unloadable(folder, error))

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The book: all jobs in memory, as their journals describe them. Only the book appends events.
+
+An event is on the disk before it changes the job in memory, and clients hear of it only after that. The cost of
+frequent work (a scheduler's pass, a list of the newest jobs, a count) grows with the jobs that run or wait, and not
+with the thousands of old ones beside them (bench/control_plane.py).
+"""
+
+import asyncio
+import gc
+import logging
+import math
+import os
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
+from fluxgym.messages import Progress, State, WaitingFor
+from fluxgym.quoting import short
+from fluxgymd.core import schedule, storage
+from fluxgymd.core.damage import Lease
+from fluxgymd.core.events import AnyEvent
+from fluxgymd.core.gpu import Reading
+from fluxgymd.core.job import Job, Waiting, apply
+from fluxgymd.core.records import MOST
+from fluxgymd.core.watchdog.trail import Trail
+from fluxgymd.core.watchdog.verdict import Verdict
+from fluxgymd.failpoints import failpoint
+from fluxgymd.importing import folder as importing
+from fluxgymd.jobs import loading, view
+from fluxgymd.jobs.doubt import Settling
+from fluxgymd.jobs.loading import Read
+from fluxgymd.jobs.record import Entry, entry_of
+from fluxgymd.jobs.subscribers import Hub
+from fluxgymd.store import journal
+from fluxgymd.store.home import Home, JobFolder
+from fluxgymd.store.writer import Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Book:
+    def __init__(self, home: Home, writer: Writer) -> None:
+        self.home = home
+        self.writer = writer
+        self.hub = Hub()
+        self.on_event: Callable[[Entry, AnyEvent], None] = lambda _entry, _event: None
+        """Called after each event has been applied; it must return at once and raise nothing."""
+        self.storage_problem: str | None = None
+        """Why the last write failed; None once one has succeeded again."""
+        self._refusal: int | None = None
+        """The errno of that failure."""
+        self.loss: str | None = None
+        """Why this daemon may not write to the home any more: another one owns it (store/owner.py)."""
+        self._entries: dict[str, Entry] = {}
+        self._open: dict[str, Entry] = {}
+        self._by_age: list[tuple[int, float, str]] = []
+        self._number = 0  # of the newest submit
+        self._rank = -math.inf  # of the newest submit
+        self.counts: Counter[State] = Counter()
+        """How many jobs are in each state."""
+        self.misnamed: list[str] = []
+        """Sentences about older trainings that cannot be shown as jobs."""
+        self.settling = Settling(self.disk, self.hub.changed)
+
+    def load(self) -> None:
+        """Reads every journal. Blocks, so it runs before the daemon serves anything."""
+        # Nothing that is read here is garbage. The collector would still traverse all of it repeatedly, which took a
+        # third of the start, and would stop the event loop for that later.
+        gc.disable()
+        for folder, found in loading.everything(self.home):
+            self._take_in(entry_of(folder, found))
+        self._import()
+        gc.enable()
+        gc.freeze()
+
+    def _import(self) -> None:
+        """Adds what has no journal under outputs/: trainings of an older FluxGym, and jobs whose journal is gone."""
+        found = importing.find(self.home.path, self._entries)
+        for older in found.older:
+            folder = self.home.folder(older.name)
+            appending = journal.Journal(folder.journal, 0, begin=older.history)
+            self._take_in(Entry(folder, older.job, appending, older=older))
+        for name in found.lost:
+            folder = self.home.folder(name)
+            self._take_in(entry_of(folder, loading.read(folder)))
+        self.misnamed = found.misnamed
+        self._line_up()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(tuple(self._entries.values()))
+
+    def open(self) -> list[Entry]:
+        """The jobs that are not over: they run, wait, or are damaged."""
+        return list(self._open.values())
+
+    def newest(self, *, before: str | None = None, limit: int | None = None) -> list[Entry]:
+        """The newest jobs first; only those older than the job `before`. NoSuchJob if that does not exist."""
+        end = len(self._by_age) if before is None else bisect_left(self._by_age, self.entry(before).age)
+        begin = 0 if limit is None else max(0, end - limit)
+        return [self._entries[name] for *_, name in reversed(self._by_age[begin:end])]
+
+    def jobs(self) -> list[Job]:
+        """The jobs that run or wait, without the damaged ones."""
+        return [entry.job for entry in self.open() if entry.job is not None and entry.damage is None]
+
+    def leases(self) -> list[Lease]:
+        """All leases, those of damaged jobs included."""
+        return [entry.lease for entry in self.open() if entry.lease is not None]
+
+    def doubtful_leases(self) -> dict[str, Lease]:
+        """The leases of damaged jobs and of those whose journal is in doubt, by the job's name."""
+        doubtful = [entry for entry in self.open() if entry.damage is not None or entry.journal.in_doubt]
+        return {entry.name: entry.lease for entry in doubtful if entry.lease is not None}
+
+    def has(self, name: str) -> bool:
+        return name in self._entries
+
+    def entry(self, name: str) -> Entry:
+        """The entry of this name; NoSuchJob if there is none."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise NoSuchJob(f"There is no job {short(name)}.", name=short(name)) from None
+
+    def sound(self, name: str) -> tuple[Entry, Job]:
+        """The entry and its job; JobDamaged if the job is damaged."""
+        entry = self.entry(name)
+        if entry.damage is not None or entry.job is None:
+            raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=name)
+        return entry, entry.job
+
+    def queue_up(self, now: float) -> tuple[int, float]:
+        """The number and the rank for a new submit."""
+        self._number = min(self._number + 1, MOST)
+        self._rank = schedule.last_rank([self._rank, *(job.rank for job in self.jobs())], now)
+        return self._number, self._rank
+
+    def add(self, folder: JobFolder, found: Read) -> Entry:
+        """Adds a job that was just published. `found`: what was read of it, off the event loop."""
+        entry = entry_of(folder, found)
+        self._take_in(entry)
+        self._line_up()
+        self.hub.changed(folder.name)
+        return entry
+
+    async def record(self, entry: Entry, event: AnyEvent) -> Job:
+        """Appends an event and applies it to the job. StorageFailed: the job has not changed."""
+        return await self.decide(entry, lambda _: event)
+
+    async def decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
+        """Appends the event that `choose` makes from the job as it is now; no other event can come in between. If
+        `choose` raises, the job stays as it was."""
+        # A caller that is cancelled halfway must not leave an event on the disk that is missing in memory.
+        return await asyncio.shield(asyncio.create_task(self._decide(entry, choose), name=f"decide-{entry.name}"))
+
+    async def _decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
+        async with entry.lock:
+            if self._entries.get(entry.name) is not entry:
+                raise NoSuchJob(f"The job {entry.name} was removed meanwhile.", name=entry.name)
+            if entry.damage is not None or entry.job is None:
+                raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name)
+            event = choose(entry.job)
+            after = apply(entry.job, event)
+            before = entry.lease
+            try:
+                await self.disk(lambda: entry.journal.append(event))
+            except StorageFailed:
+                if entry.journal.in_doubt:  # because of this event, or still of an earlier one
+                    entry.held = before if after.lease is None else after.lease
+                    self.settling.begin(entry)
+                raise
+            failpoint("event.durable")
+            waited = isinstance(entry.job.state, Waiting)
+            entry.job = after
+            self._file(entry)
+            if waited or isinstance(after.state, Waiting):
+                self._line_up()
+            failpoint("event.folded")
+        self.hub.changed(entry.name)
+        self.on_event(entry, event)
+        await self._show(entry)
+        failpoint("event.shown")
+        return after
+
+    async def disk(self, work: Callable[[], T]) -> T:
+        """Runs disk work in a writer thread. StorageFailed if the disk refuses, or another daemon owns the home."""
+        if self.loss is not None:
+            raise StorageFailed(self.loss)
+        try:
+            result = await self.writer.run(work)
+        except OSError as error:
+            raise StorageFailed(self.disk_refused(error)) from error
+        self.storage_problem = None
+        return result
+
+    def disk_refused(self, error: OSError) -> str:
+        """Stores and returns a sentence that says why the home's disk refused a write."""
+        self._refusal = error.errno
+        self.storage_problem = storage.sentence(error, str(self.home.path))
+        return self.storage_problem
+
+    def written_beside(self) -> None:
+        """Notes that another write to the home has succeeded, so its disk is no longer full or read-only."""
+        if self._refusal in storage.OF_THE_WHOLE_DISK:
+            self.storage_problem = None
+
+    def watched(
+        self, entry: Entry, verdict: Verdict | None, trail: Trail | None, gpus: tuple[Reading, ...] | None
+    ) -> None:
+        """Stores what the watchdog saw at one look. Clients hear of it once, and only if the job looks different."""
+        before = view.show(entry)
+        entry.verdict, entry.trail, entry.gpus = verdict, trail, gpus
+        if view.show(entry) != before:
+            self.hub.changed(entry.name)
+
+    def progressed(self, entry: Entry, progress: Progress | None) -> None:
+        entry.progress = progress
+        self.hub.changed(entry.name)
+
+    def waits(self, entry: Entry, reason: WaitingFor, detail: str | None = None) -> None:
+        if (entry.waiting_for, entry.waiting_detail) != (reason, detail):
+            entry.waiting_for, entry.waiting_detail = reason, detail
+            self.hub.changed(entry.name)
+
+    async def remove(self, entry: Entry, check: Callable[[Job], None]) -> None:
+        """Deletes a job that holds nothing. `check` sees the job as it is now, and no event can come in between; if
+        it raises, the job stays."""
+        async with entry.lock:
+            _, job = self.sound(entry.name)
+            check(job)
+            await self.disk(lambda: self.home.remove(entry.folder, job.id))
+            failpoint("remove.done")
+            self._drop(entry)
+
+    async def forget_deleted(self, entry: Entry) -> bool:
+        """Drops a job whose folder, with its history, was deleted by hand. False if it was not deleted.
+
+        The caller must know that nothing of the job runs, because a job that is dropped no longer holds its lease.
+        """
+        async with entry.lock:
+            if not await self.writer.run(lambda: self.home.lacks(entry.folder)):
+                return False
+            log.error("%s: its folder was deleted, and nothing of it runs: the job is no more", entry.name)
+            if await self.writer.run(lambda: os.path.lexists(entry.folder.where)):
+                log.error("%s: what its program wrote after that is in %s", entry.name, entry.folder.where)
+            self._drop(entry)
+            return True
+
+    def _drop(self, entry: Entry) -> None:
+        self.settling.forget(entry.name)
+        del self._entries[entry.name]
+        self._open.pop(entry.name, None)
+        del self._by_age[bisect_left(self._by_age, entry.age)]
+        self._count(entry, None)
+        self.hub.removed(entry.name)
+
+    def _take_in(self, entry: Entry) -> None:
+        self._entries[entry.name] = entry
+        if entry.damage is None:
+            self._number = max(self._number, entry.age[0])
+        insort(self._by_age, entry.age)
+        self._file(entry)
+
+    def _line_up(self) -> None:
+        """Gives each waiting job its place in the queue, and reports the jobs whose place has changed."""
+        places = {job.name: place for place, job in enumerate(schedule.queue(self.jobs()), start=1)}
+        for entry in self._open.values():
+            place = places.get(entry.name)
+            if place != entry.queue_place:
+                entry.queue_place = place
+                self.hub.changed(entry.name)
+
+    def _file(self, entry: Entry) -> None:
+        """Counts an entry under its state, and lists it as open or not."""
+        if entry.over:
+            self._open.pop(entry.name, None)
+        else:
+            self._open[entry.name] = entry
+        self._count(entry, entry.state)
+
+    def _count(self, entry: Entry, state: State | None) -> None:
+        if entry.counted_as is not None:
+            self.counts[entry.counted_as] -= 1
+        if state is not None:
+            self.counts[state] += 1
+        entry.counted_as = state
+
+    async def _show(self, entry: Entry) -> None:
+        """Rewrites ui_state.json. A failure is only logged, since the journal has everything."""
+        try:
+            await self.writer.run(lambda: view.write_settings(entry.folder, entry.job))
+        except OSError as error:
+            log.warning("%s: ui_state.json could not be written: %s", entry.name, error)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes the settings of a job that does not run. They are checked like a submit, and the next attempt uses them."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from fluxgym.errors import InvalidSetting
+from fluxgym.messages import Context
+from fluxgymd.core import events
+from fluxgymd.core.job import Completed, Job, Live
+from fluxgymd.failpoints import failpoint
+from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.registry import Book
+from fluxgymd.requests.takeover import Takeover
+from fluxgymd.requests.verbs import wrong_state
+from fluxgymd.run.preflight import Preflight
+from fluxgymd.run.scheduler import Scheduler
+from fluxgymd.trainers.choice import Trainers
+
+FIXED = {
+    "kind": "submit another job instead",
+    "dataset": "its pictures were copied at the submit; submit another job instead",
+    "held": "use hold and release",
+}
+
+
+class Editor:
+    def __init__(
+        self,
+        book: Book,
+        preflight: Preflight,
+        trainers: Trainers,
+        scheduler: Scheduler,
+        takeover: Takeover | None = None,
+    ) -> None:
+        self._book = book
+        self._trainers = trainers
+        self._preflight = preflight
+        self._scheduler = scheduler
+        self._takeover = takeover
+
+    async def edit(self, changes: Context) -> tuple[Entry, list[str]]:
+        """The job with its new settings, and warnings for its owner. A FluxgymError says why the edit is refused;
+        then nothing has changed."""
+        entry, job = self._book.sound(changes.name)
+        for setting, instead in FIXED.items():
+            not_copied = setting == "dataset" and entry.older is not None
+            asked = getattr(changes, setting)
+            # The spec file of the submit, which names them too, may be given again: an equal value is no change.
+            if asked not in (None, getattr(job.context, setting)) and not not_copied:
+                raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
+        _must_rest(job)
+        merged = merge(job.context, changes)
+        wanted = self._trainers.of(merged).complete(merged, self._book.home.path)
+        warnings = []
+        if entry.older is None:  # else the takeover makes these checks
+            self._refuse_other_captions(job.context, wanted)
+            folder = entry.folder
+            outlook = await self._preflight.check(wanted, folder, dataset=folder.dataset, copied=job.copied)
+            warnings = [warning.sentence for warning in outlook.report.warnings]
+        failpoint("edit.checked")
+
+        def decide(now: Job) -> events.AnyEvent:
+            _must_rest(now)
+            if now.context != job.context:
+                raise wrong_state(now, "somebody else has changed it meanwhile; look at it and try again")
+            return events.Edited(at=time.time(), context=wanted)
+
+        if entry.older is not None and self._takeover is not None:
+            warnings = await self._takeover.record(entry, decide, wanted=wanted, given=given(changes).keys())
+        else:
+            await self._book.decide(entry, decide)
+        failpoint("edit.recorded")
+        self._scheduler.ring()
+        return entry, warnings
+
+    def _refuse_other_captions(self, before: Context, wanted: Context) -> None:
+        trainer = self._trainers.of(wanted)
+        if trainer.captions(before) != trainer.captions(wanted):
+            raise InvalidSetting(
+                f"Other captions cannot be chosen; those that end in {trainer.captions(before)} were copied at the "
+                "submit; submit another job instead.",
+                setting="caption_extension",
+            )
+
+
+def merge(before: Context, changes: Context) -> Context:
+    """The settings with the changes applied; in trainer_options, watchdog_limits and model, key by key."""
+    wanted = given(changes)
+    if changes.trainer_options is not None:
+        wanted["trainer_options"] = (before.trainer_options or {}) | changes.trainer_options
+    if changes.watchdog_limits is not None:
+        wanted["watchdog_limits"] = (before.watchdog_limits or {}) | changes.watchdog_limits
+    if changes.model is not None and before.model is not None:
+        files = {name: value for name, value in msgspec.structs.asdict(changes.model).items() if value is not None}
+        wanted["model"] = msgspec.structs.replace(before.model, **files)
+    return msgspec.structs.replace(before, **wanted)
+
+
+def given(settings: Context) -> dict[str, Any]:
+    """The settings that are not None, by name."""
+    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value is not None}
+
+
+def _must_rest(job: Job) -> None:
+    if isinstance(job.state, Live):
+        raise wrong_state(job, "it runs; stop it first")
+    if isinstance(job.state, Completed):
+        raise wrong_state(job, "it is completed")

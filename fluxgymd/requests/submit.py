@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A submit: checks everything that can be checked, builds the job's folder, and publishes it durably.
+
+The answer is sent once the rename is on the disk (promise 3). A submit that fails before leaves nothing behind.
+"""
+
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+from fluxgym.errors import NameTaken
+from fluxgym.messages import Context
+from fluxgym.names import check_name
+from fluxgymd.core import events
+from fluxgymd.datasets.snapshot import Snapshot
+from fluxgymd.failpoints import failpoint
+from fluxgymd.jobs import loading
+from fluxgymd.jobs.loading import Read
+from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.registry import Book
+from fluxgymd.requests.copying import Copier
+from fluxgymd.run.preflight import Preflight
+from fluxgymd.store.atomic import write_file
+from fluxgymd.store.home import JOURNAL, Home, JobFolder
+from fluxgymd.trainers.choice import Trainers
+from fluxgymd.trainers.port import Report, Trainer
+from fluxgymd.work import lanes
+
+
+class Submitter:
+    def __init__(self, book: Book, preflight: Preflight, trainers: Trainers, copier: Copier) -> None:
+        self._book = book
+        self._copier = copier
+        self._trainers = trainers
+        self._preflight = preflight
+        self._under_way: set[str] = set()
+
+    async def submit(self, context: Context) -> tuple[Entry, list[str]]:
+        """The new job, and warnings for its owner. A FluxgymError says what is wrong; then there is no job."""
+        name = check_name(context.name)
+        if self._book.has(name) or name in self._under_way:
+            raise NameTaken(f"There is a job {name} already; choose another name, or remove it first.", name=name)
+        folder = self._book.home.folder(name).path
+        if folder.exists() or folder.is_symlink():
+            raise _taken(folder, name)
+        self._under_way.add(name)
+        try:
+            return await self._submit(self._trainers.of(context).complete(context, self._book.home.path))
+        finally:
+            self._under_way.discard(name)
+
+    async def _submit(self, context: Context) -> tuple[Entry, list[str]]:
+        source = Path(str(context.dataset))
+        outlook = await self._preflight.check(context, self._book.home.folder(context.name), dataset=source)
+        trainer = self._trainers.of(context)
+        job_id = secrets.token_hex(16)
+        failpoint("submit.checked")
+        built = await self._book.disk(lambda: self._book.home.new_folder(job_id))
+        try:
+            failpoint("submit.folder_made")
+            snapshot = Snapshot()
+            if trainer.traits.takes_dataset:
+                captions = trainer.captions(context)
+                snapshot = await self._copier.copy(source, built / "dataset", captions=captions)
+            failpoint("submit.dataset_copied")
+            now = time.time()
+            number, rank = self._book.queue_up(now)
+            submitted = events.Submitted(
+                at=now,
+                id=job_id,
+                context=context,
+                priority=context.priority or 0,
+                rank=rank,
+                number=number,
+                copied=_copied(snapshot),
+            )
+            await self._book.disk(lambda: _write(trainer, built, submitted))
+            failpoint("submit.files_written")
+            folder, found = await self._book.disk(lambda: _publish(self._book.home, built, context.name))
+            failpoint("submit.published")
+        except Exception:
+            # Not if this task is cancelled: a thread may be publishing the folder at that moment. The next daemon
+            # deletes the unfinished folder when it starts.
+            await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
+            raise
+        return self._book.add(folder, found), _warnings(snapshot, context, outlook.report)
+
+
+def _write(trainer: Trainer, built: Path, submitted: events.Submitted) -> None:
+    """Writes everything but the dataset, each file durably, and the journal last."""
+    context = submitted.context
+    for name, data in trainer.files(context, JobFolder(built.parent / context.name)).items():
+        write_file(built / name, data)
+    write_file(built / JOURNAL, events.encode(submitted))
+
+
+def _copied(snapshot: Snapshot) -> events.Copied | None:
+    return events.Copied(pictures=snapshot.pictures, names=snapshot.names) if snapshot.pictures else None
+
+
+def _publish(home: Home, built: Path, name: str) -> tuple[JobFolder, Read]:
+    """Publishes the folder, and reads the job from it."""
+    try:
+        folder = home.publish(built, name)
+    except FileExistsError:
+        raise _taken(home.folder(name).path, name) from None
+    return folder, loading.read(folder)
+
+
+def _taken(folder: Path, name: str) -> NameTaken:
+    return NameTaken(f"{folder} is there and is no job; move it away, or choose another name.", name=name)
+
+
+def _warnings(snapshot: Snapshot, context: Context, report: Report) -> list[str]:
+    warnings = [*snapshot.notes, *(warning.sentence for warning in report.warnings)]
+    if snapshot.without_caption and not report.read_captions:
+        what = f"the trigger word {context.trigger_word!r}" if context.trigger_word else "an empty caption"
+        warnings.append(
+            f"{snapshot.without_caption} of {snapshot.pictures} pictures have no caption; {what} is used for them."
+        )
+    return warnings

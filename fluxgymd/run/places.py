@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folders that an attempt has outside of the job's: for its temporary files, and for the code that it compiles.
+
+Each attempt has a folder of its own for temporary files (attempts/temporary.py). All trainings of the home share the
+compiled code (store/compile_cache.py), which is trimmed to its limit while none of them runs.
+"""
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+from fluxgym.config import Config
+from fluxgymd.attempts import temporary
+from fluxgymd.attempts.port import Refused
+from fluxgymd.core.job import Attempt, Waiting
+from fluxgymd.failpoints import failpoint
+from fluxgymd.jobs import monitor
+from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.registry import Book
+from fluxgymd.store import compile_cache
+from fluxgymd.work import lanes
+
+log = logging.getLogger(__name__)
+
+CACHE_SECONDS = 60.0
+"""For checking and trimming the cache; if its volume hangs, the attempt runs without it."""
+
+
+class Places:
+    def __init__(self, book: Book, config: Config) -> None:
+        self._book = book
+        self._compiled = compile_cache.folder(config.home)
+        self._limit = config.compile_cache_bytes
+        self._one_at_a_time = asyncio.Lock()
+
+    async def environment(self, entry: Entry, attempt: Attempt) -> dict[str, str]:
+        """The daemon's environment with the attempt's folders. Makes them; Refused if the temporary one fails."""
+        environ = dict(os.environ)
+        if attempt.temporary is not None:
+            folder = Path(attempt.temporary)
+            try:
+                await lanes.run(entry.name, temporary.make, folder)
+            except OSError as error:
+                raise Refused(f"Its folder for temporary files {folder} was not made: {error.strerror}.") from None
+            failpoint("attempt.temporary_made")
+            environ["TMPDIR"] = str(folder)
+        if environ.get(compile_cache.INDUCTOR) == str(self._compiled):
+            problem = await self._ready(entry)
+            if problem is not None:
+                await monitor.note(entry.folder, f"{problem} What is compiled is kept for this attempt only.")
+                for variable in (compile_cache.INDUCTOR, compile_cache.TRITON):
+                    environ.pop(variable, None)
+                    if attempt.temporary is not None:
+                        environ[variable] = f"{attempt.temporary}/{variable.lower()}"
+        return environ
+
+    async def _ready(self, entry: Entry) -> str | None:
+        """Why the cache can't be used at present; None if it can. Attempts take turns here, and each has its lease by
+        then: the next one sees the first and trims nothing."""
+        try:
+            async with asyncio.timeout(CACHE_SECONDS), self._one_at_a_time:
+                return await lanes.run("compiled code", _prepare, self._compiled, self._limit_for(entry))
+        except TimeoutError:
+            return f"The folder of compiled code {self._compiled} does not answer."
+
+    def _limit_for(self, entry: Entry) -> float | None:
+        """The cache's limit in bytes; None if another job may be using the cache, so that nothing may be deleted."""
+        others = [other for other in self._book.open() if other is not entry]
+        idle = all(other.damage is None and other.job and isinstance(other.job.state, Waiting) for other in others)
+        return self._limit if idle else None
+
+
+async def clear(entry: Entry, attempt: Attempt) -> None:
+    """Removes the temporary files of an attempt of which nothing is left."""
+    if attempt.temporary is None:
+        return
+    problem = await lanes.run(entry.name, temporary.remove, Path(attempt.temporary), attempt.mark)
+    if problem is not None:
+        log.warning("%s: %s", entry.name, problem)
+        await monitor.note(entry.folder, problem)
+
+
+def _prepare(place: Path, limit: float | None) -> str | None:
+    problem = compile_cache.prepare(place)
+    if problem is None and limit is not None and (count := compile_cache.trim(place, limit)):
+        log.info("%d files of compiled code were deleted, so that %s keeps its limit", count, place)
+    return problem

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks before a job is queued that its GPUs and the jobs that it waits for exist, that its trainer finds nothing
+wrong with it, and that what it will save fits on the disk. Changes nothing.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from fluxgym.errors import (
+    FileMissing,
+    FluxgymError,
+    InvalidDataset,
+    InvalidSetting,
+    NotEnoughSpace,
+    StorageFailed,
+    WrongState,
+)
+from fluxgym.messages import Context, FailureKind
+from fluxgymd.core import storage
+from fluxgymd.core.events import Copied
+from fluxgymd.core.resume import Impossible
+from fluxgymd.core.schedule import allowed_gpus
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.jobs.registry import Book
+from fluxgymd.run import resuming
+from fluxgymd.run.resuming import Outlook
+from fluxgymd.store.home import JobFolder
+from fluxgymd.store.room import room
+from fluxgymd.trainers.choice import Trainers
+from fluxgymd.trainers.port import Problem, ProblemKind
+from fluxgymd.work import lanes
+
+
+class Preflight:
+    def __init__(self, book: Book, trainers: Trainers, gpus: Gpus) -> None:
+        self._book = book
+        self._trainers = trainers
+        self._gpus = gpus
+
+    async def check(
+        self, context: Context, folder: JobFolder, *, dataset: Path, copied: Copied | None = None
+    ) -> Outlook:
+        """How the job would start. A FluxgymError says what is wrong; it lists all problems that the trainer finds.
+        `context`: complete; `dataset`: where the pictures are now; `copied`: the pictures as of the submit."""
+        for name in context.after or ():
+            self._book.entry(name)
+        self._refuse_circle(context)
+        self._check_gpus(context)
+        outlook = await self.examine(context, folder, dataset=dataset, copied=copied)
+        await lanes.answer(f"the dataset of {context.name}", _check_space, outlook, folder, dataset)
+        return outlook
+
+    async def examine(
+        self, context: Context, folder: JobFolder, *, dataset: Path, copied: Copied | None = None
+    ) -> Outlook:
+        """The same without the checks of its GPUs, of the jobs that it waits for, and of the disk."""
+        await self._trainers.look()
+        trainer = self._trainers.of(context)
+        outlook = await resuming.look(trainer, context, folder, dataset=dataset, copied=copied)
+        if isinstance(outlook.where, Impossible):
+            state = self._book.entry(context.name).state
+            raise WrongState(f"The job {context.name}: {outlook.where.sentence}", name=context.name, state=state)
+        if outlook.problems:
+            raise refusal(outlook.problems, dataset=dataset)
+        return outlook
+
+    def _refuse_circle(self, context: Context) -> None:
+        """Refuses a job that would wait for itself through other jobs, forever. Other jobs may already wait for its
+        name, if a job of that name was removed."""
+        seen: set[str] = set()
+        ahead = list(context.after or ())
+        while ahead:
+            name = ahead.pop()
+            if name == context.name:
+                raise InvalidSetting(f"after would make {context.name} wait for itself.", setting="after")
+            if name not in seen and self._book.has(name):
+                seen.add(name)
+                other = self._book.entry(name).job
+                ahead += other.context.after or () if other is not None else ()
+
+    def _check_gpus(self, context: Context) -> None:
+        known = self._gpus.uuids
+        if not self._gpus.asked or self._gpus.uncertain:
+            return  # then the job waits until they are known
+        for asked in context.gpus or ():
+            if not allowed_gpus([asked], known):
+                has = f"0 to {len(known) - 1}, or their UUIDs" if known else "none"
+                raise InvalidSetting(f"There is no GPU {asked} on this machine; it has {has}.", setting="gpus")
+        if (context.gpu_count or 1) > max(1, len(known)):
+            raise InvalidSetting(
+                f"gpu_count is {context.gpu_count}, but this machine has {len(known)}.", setting="gpu_count"
+            )
+
+
+def refusal(problems: Sequence[Problem], *, dataset: Path) -> FluxgymError:
+    """The error for these problems: its kind is that of the first one, and its text has one sentence per line."""
+    first, sentences = problems[0], "\n".join(problem.sentence for problem in problems)
+    match first.kind:
+        case ProblemKind.MISSING_FILE:
+            return FileMissing(sentences, path=first.path or "")
+        case ProblemKind.DATASET:
+            return InvalidDataset(sentences, path=first.path or str(dataset))
+        case _:
+            return InvalidSetting(sentences, setting=first.setting or "trainer_options")
+
+
+def failure(problems: Sequence[Problem]) -> FailureKind:
+    """The failure of a waiting job that these problems keep from starting."""
+    match problems[0].kind:
+        case ProblemKind.STATE:
+            return FailureKind.NOT_RESUMABLE
+        case ProblemKind.MISSING_FILE:
+            return FailureKind.MISSING_FILE
+        case ProblemKind.DATASET:
+            return FailureKind.BAD_DATASET
+        case _:
+            return FailureKind.BAD_SETTING
+
+
+def _check_space(outlook: Outlook, folder: JobFolder, dataset: Path) -> None:
+    """NotEnoughSpace if what the job will save does not fit on the home's disk. Blocks."""
+    required = outlook.report.disk_bytes
+    if not required:
+        return
+    if dataset != folder.dataset:  # it will be copied
+        required += _dataset_bytes(dataset)
+    home = folder.path.parent.parent
+    try:
+        available = room(home).free
+    except OSError as error:
+        raise StorageFailed(storage.sentence(error, str(home))) from None
+    if required > available:
+        raise NotEnoughSpace(
+            f"The training needs about {_size(required)} for its states, but the disk of {home} has "
+            f"{_size(available)} free; free some, or save less often.",
+            path=str(home),
+            required=required,
+            available=available,
+        )
+
+
+def _dataset_bytes(dataset: Path) -> int:
+    with suppress(OSError), os.scandir(dataset) as entries:
+        return sum(entry.stat().st_size for entry in entries if entry.is_file())
+    return 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

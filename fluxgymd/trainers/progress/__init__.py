@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far an attempt is: what its trainer records or prints."""
