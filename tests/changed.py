@@ -23,7 +23,7 @@ ALWAYS = ("tests/test_linters.py", "tests/test_import_rules.py", "tests/test_wai
 """These tests read the whole tree, so every change selects them."""
 UNREAD = (".py", ".md", "LICENSE")
 """A changed file with one of these endings that no test reaches selects nothing: only people or benches read it."""
-NAMED_ONLY = ("tests/interop/", "tests/trainer/on_gpu/")
+NAMED_ONLY = ("tests/interop/", "tests/sd_scripts/on_gpu/")
 """pytest runs these folders only when they are named on its command line (pyproject.toml)."""
 
 

@@ -32,9 +32,9 @@ SMALL = Tree(
         "tests/conftest.py": "from tests.harness import bench",
         "tests/harness/__init__.py": "",
         "tests/harness/bench.py": "SAYS = 'this test needs root; `./dev test` takes sudo'",
-        "tests/trainer/conftest.py": "",
-        "tests/trainer/test_loss.py": "from library.loss import loss",
-        "tests/trainer/data/a.json": "",
+        "tests/sd_scripts/conftest.py": "",
+        "tests/sd_scripts/test_loss.py": "from library.loss import loss",
+        "tests/sd_scripts/data/a.json": "",
         "tests/test_import.py": "import fluxgymd.runner",
         "tests/test_run.py": "COMMAND = [sys.executable, '-m', 'fluxgymd']",
         "tests/test_program.py": "PROGRAM = 'from fluxgymctl.main import main; main()'",
@@ -62,9 +62,9 @@ def this_tree() -> Tree:
             {"tests/test_run.py", "tests/test_program.py", "tests/test_shell.py", "tests/test_dev.py"},
         ),
         ("fluxgymctl/main.py", {"tests/test_program.py", "tests/test_shell.py"}),
-        ("sd-scripts/library/loss.py", {"tests/trainer/test_loss.py", "tests/test_trainer.py"}),
-        ("tests/trainer/conftest.py", {"tests/trainer/test_loss.py"}),
-        ("tests/trainer/data/a.json", {"tests/trainer/test_loss.py"}),
+        ("sd-scripts/library/loss.py", {"tests/sd_scripts/test_loss.py", "tests/test_trainer.py"}),
+        ("tests/sd_scripts/conftest.py", {"tests/sd_scripts/test_loss.py"}),
+        ("tests/sd_scripts/data/a.json", {"tests/sd_scripts/test_loss.py"}),
         ("docs/a.md", {"tests/test_docs.py"}),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_file_of_which_nobody_knows_the_use_reaches_every_test_and_no_change_r
 @pytest.mark.parametrize(
     ("file", "test"),
     [
-        ("sd-scripts/library/lora/lora.py", "tests/trainer/test_lora.py"),
+        ("sd-scripts/library/lora/lora.py", "tests/sd_scripts/lora/test_lora.py"),
         ("sd-scripts/library/lora/lora.py", "tests/daemon/test_first_light.py"),
         ("sd-scripts/make_tiny_flux.py", "tests/daemon/test_queue.py"),
         ("demo/make_pictures.py", "tests/daemon/test_resuming.py"),
@@ -103,9 +103,9 @@ def test_a_file_of_which_nobody_knows_the_use_reaches_every_test_and_no_change_r
         ("units/fluxgymd.service", "tests/test_units.py"),
         ("units/fluxgym.slice", "tests/daemon/test_user_manager.py"),
         ("docs/watchdog.md", "tests/traces/test_table.py"),
-        ("docs/trainer.md", "tests/trainer/test_docs.py"),
+        ("docs/trainer.md", "tests/sd_scripts/test_docs.py"),
         ("tests/gpus/nvml/nvml.c", "tests/daemon/test_gpus.py"),
-        ("bench/gpu_rows/rows.py", "tests/trainer/test_trainer_gpu_bench.py"),
+        ("bench/gpu_rows/rows.py", "tests/sd_scripts/test_trainer_gpu_bench.py"),
         ("README.md", "tests/test_linters.py"),
     ],
 )
@@ -117,7 +117,7 @@ def test_in_this_tree_a_change_reaches(file: str, test: str) -> None:
 @pytest.mark.parametrize(
     ("file", "test"),
     [
-        ("fluxgymctl/verbs/list.py", "tests/trainer/test_lora.py"),
+        ("fluxgymctl/verbs/list.py", "tests/sd_scripts/lora/test_lora.py"),
         ("fluxgymctl/verbs/list.py", "tests/store/test_journal.py"),
         ("sd-scripts/library/lora/lora.py", "tests/core/test_schedule.py"),
         ("tests/daemon/running.py", "tests/store/test_journal.py"),

@@ -87,7 +87,7 @@ RULES = [
     ),
     Rule(
         about="the trainer knows nothing of ours; it can be replaced by kohya-ss/sd-scripts",
-        folders=["sd-scripts/", "tests/trainer/"],
+        folders=["sd-scripts/", "tests/sd_scripts/"],
         allows=nothing_of(OURS),
     ),
     Rule(
@@ -232,7 +232,7 @@ def test_the_files_that_rules_name_exist() -> None:
         ("fluxgymctl/x.py", "def f():\n    import fluxgymweb", "x.py:2 imports fluxgymweb, but a client"),
         ("fluxgymweb/x.py", "import fluxgymctl.words", "imports fluxgymctl.words, but a client"),
         ("sd-scripts/x.py", "from fluxgym.messages import Job", "imports fluxgym.messages, but the trainer"),
-        ("tests/trainer/x.py", "import fluxgym", "imports fluxgym, but the trainer"),
+        ("tests/sd_scripts/x.py", "import fluxgym", "imports fluxgym, but the trainer"),
         ("fluxgymd/x.py", "from library import lora", "imports library, but nobody imports the trainer"),
         ("fluxgymd/x.py", "import flux_train_network", "but nobody imports the trainer"),
         ("fluxgymctl/x.py", "import torch.nn", "imports torch.nn, but torch and its kin"),

@@ -107,13 +107,13 @@ NOT_DRAWN = by_name(
         "a file of flags would hide what a job asks for": "config_file",
         "optimizers and schedules are dealt apart": """
             optimizer_type optimizer_args lr_scheduler lr_scheduler_type lr_scheduler_args network_args""",
-        "needs a LoRA of the same layers; tests/trainer/test_resume.py resumes with one": """
+        "needs a LoRA of the same layers; tests/sd_scripts/train/test_resume.py resumes with one": """
             network_weights dim_from_weights""",
         "it lets a run go on although it will end differently": "replan",
-        "the compiler takes minutes; tests/trainer/test_compiling_for_real.py resumes compiled runs": """
+        "the compiler takes minutes; tests/sd_scripts/flux/test_compiling_for_real.py resumes compiled runs": """
             compile no_compile compile_backend compile_mode compile_dynamic compile_fullgraph
             compile_cache_size_limit torch_compile dynamo_backend""",
-        "of a GPU's memory; tests/trainer/on_gpu resumes with it": "vram",
+        "of a GPU's memory; tests/sd_scripts/on_gpu resumes with it": "vram",
         "it asks and trains nothing": "help check_job",
         "it hangs on purpose": "debug_hang debug_hang_once",
     }

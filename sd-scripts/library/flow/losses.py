@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss of a prediction by --loss_type: per number, weighted by noise level and mask, then averaged per picture.
 
-Formulas and their order are those of sd-scripts (recorded in tests/trainer/data/sd-scripts-losses.json); everything
-is computed in fp32. A mask scales the loss, but the mean is still over all numbers, so a picture that is mostly
-masked has little weight.
+Formulas and their order are those of sd-scripts (recorded in tests/sd_scripts/upstream/sd-scripts-losses.json);
+everything is computed in fp32. A mask scales the loss, but the mean is still over all numbers, so a picture that is
+mostly masked has little weight.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 All widths and depths are derived from the shapes in the file, so flux1-dev and the tests' tiny model use the same
 code without a config file. Modules have the names of the file's keys. Outputs equal those of diffusers'
-FluxTransformer2DModel (tests/trainer/test_flux_model.py).
+FluxTransformer2DModel (tests/sd_scripts/flux/test_model.py).
 
 Shape suffixes:
   B batch, I image tokens, T text tokens, L = T + I, D hidden width, H heads, K width of a head,

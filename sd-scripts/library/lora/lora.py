@@ -3,7 +3,7 @@
 
 Keys are `lora_unet_` (for CLIP-L `lora_te1_text_model_`) + the module's name with `_` for `.`, each with
 `.lora_down.weight` (rank, in), `.lora_up.weight` (out, rank) and `.alpha`; the header of a LoRA by sd-scripts is
-recorded in tests/trainer/data/sd-scripts-lora-header.json. The frozen weights are never changed: each Linear's
+recorded in tests/sd_scripts/upstream/sd-scripts-lora-header.json. The frozen weights are never changed: each Linear's
 forward function is replaced by one that adds the low-rank part.
 """
 

@@ -2,9 +2,9 @@
 """The bytes that autograd keeps of each block between forward and backward. Pure.
 
 They are counted from the tensors of a block that runs uncompiled on a GPU (`flux.model`), with a LoRA on each of its
-Linears. tests/trainer/test_activations.py compares every figure with what autograd saves of a real block;
-tests/trainer/test_footprint.py compares the sums with a complete step of the full-size model. A compiled block keeps
-less, so these are upper bounds for it.
+Linears. tests/sd_scripts/memory/test_activations.py compares every figure with what autograd saves of a real block;
+tests/sd_scripts/memory/test_footprint.py compares the sums with a complete step of the full-size model. A compiled
+block keeps less, so these are upper bounds for it.
 
 Tokens are those of the complete sequence, text and picture together. The inputs of frozen Linears are not kept, since
 their weights need no gradient; the inputs of LoRA's down matrices are. Under autocast, GPUs compute a layer norm in

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimates the GPU memory of a training and of its samples, part by part, in bytes, for each way of computing. Pure.
 
-The peak of a step of the full-size FLUX.1 dev, followed tensor by tensor (tests/trainer/test_footprint.py), is below
-the estimate by less than 5 % at usual ranks. The estimate is for uncompiled blocks; compiled ones keep less.
+The peak of a step of the full-size FLUX.1 dev, followed tensor by tensor (tests/sd_scripts/memory/test_footprint.py),
+is below the estimate by less than 5 % at usual ranks. The estimate is for uncompiled blocks; compiled ones keep less.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
 The flags in `NOT_THERE` would change the training, so they are refused by name unless they are off. Those in
 `WITHOUT_EFFECT` do not change a Flux LoRA in sd-scripts either, so they are accepted, and one line names them. To
-implement a flag, move its name from here to `options.py`; tests/trainer/test_docs.py compares all flags with the list
-recorded from sd-scripts.
+implement a flag, move its name from here to `options.py`; tests/sd_scripts/test_docs.py compares all flags with the
+list recorded from sd-scripts.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """The metadata of a LoRA about its pictures, as sd-scripts writes them: `ss_datasets` and related keys.
 
 If the pictures come from --train_data_dir instead of a dataset.toml, there are keys such as `ss_bucket_info` for the
-single dataset instead. Recorded examples of both are in tests/trainer/data/sd-scripts-metadata.json.
+single dataset instead. Recorded examples of both are in tests/sd_scripts/upstream/sd-scripts-metadata.json.
 """
 
 from __future__ import annotations

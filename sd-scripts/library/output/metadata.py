@@ -2,7 +2,7 @@
 """The `ss_*` and `modelspec.*` metadata of a LoRA, with the keys and the spelling that sd-scripts writes.
 
 All values are text, including "None" and "False". The keys are those of a recorded file
-(tests/trainer/data/sd-scripts-lora-header.json); a feature that this trainer lacks gets the value for "off".
+(tests/sd_scripts/upstream/sd-scripts-lora-header.json); a feature that this trainer lacks gets the value for "off".
 """
 
 from __future__ import annotations

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FLOPs of a step against PyTorch's own count, and the speed that is computed from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from library.flux.model import Flux, image_ids
+from library.lora.lora import LoRANetwork
+from library.options.network_settings import NetworkSettings, read
+from library.report import speed
+from library.report.speed import Flops, Speed, Speedometer
+from tests.sd_scripts.full_size import DEV
+
+
+def flux(
+    *, hidden: int, double: int, single: int, settings: NetworkSettings | None = None
+) -> tuple[Flux, LoRANetwork]:
+    """Random weights, or none under a mode of fake tensors."""
+    config = dataclasses.replace(
+        DEV, hidden=hidden, mlp_hidden=4 * hidden, double_blocks=double, single_blocks=single
+    )
+    transformer = Flux(config).requires_grad_(False)
+    return transformer, LoRANetwork(transformer=transformer, clip=None, rank=16, alpha=1, seed=1, settings=settings)
+
+
+def known(transformer: Flux, network: LoRANetwork) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    shapes = {key: tuple(tensor.shape) for key, tensor in transformer.state_dict().items()}
+    return shapes, {name: part.down.shape[0] for name, part in network.parts()}
+
+
+def counted(transformer: Flux, *, image: tuple[int, int], text: int) -> tuple[int, int]:
+    """FLOPs of the forward and backward pass as PyTorch counts them, with plain attention, which it can count."""
+    with sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as forward:
+            output = transformer(
+                torch.ones(1, image[0] * image[1], 64),
+                image_ids(2 * image[0], 2 * image[1], torch.device("cpu")),
+                torch.ones(1, text, 4096),
+                torch.ones(1, 768),
+                torch.ones(1),
+                torch.ones(1),
+            )
+        with FlopCounterMode(display=False) as backward:
+            output.square().mean().backward()
+    return forward.get_total_flops(), backward.get_total_flops()
+
+
+@pytest.mark.parametrize(("hidden", "double", "single"), [(256, 2, 3), (3072, 1, 1)])
+def test_flops_are_those_that_pytorch_counts(hidden: int, double: int, single: int) -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        transformer, network = flux(hidden=hidden, double=double, single=single)
+        forward, backward = counted(transformer, image=(8, 12), text=64)
+    found = speed.flops(*known(transformer, network), image_tokens=8 * 12, text_tokens=64)
+    assert (found.forward, found.backward) == (forward, backward)
+
+
+@pytest.mark.parametrize("words", ["train_blocks=single", "train_double_block_indices=1"])
+def test_the_gradient_goes_back_to_the_first_block_that_is_trained(words: str) -> None:
+    name, _, value = words.partition("=")
+    transformer, network = flux(hidden=256, double=2, single=2, settings=read([(name, value)]))
+    forward, backward = counted(transformer, image=(8, 8), text=32)
+    found = speed.flops(*known(transformer, network), image_tokens=64, text_tokens=32)
+    assert found.forward == forward
+    assert found.backward == pytest.approx(backward, rel=0.01)
+
+
+def test_flops_of_flux_dev_are_those_of_the_literature() -> None:
+    """The blocks alone take 21.6, 42.1 and 74.7 TFLOP of the forward pass at rank 16."""
+    with torch.device("meta"):
+        transformer = Flux(DEV).requires_grad_(False)
+    network = LoRANetwork(transformer=transformer, clip=None, rank=16, alpha=1, seed=1).to("meta")
+    found = [
+        speed.flops(
+            *known(transformer, network), image_tokens=(side // 16) ** 2, text_tokens=512, checkpointed_blocks=n
+        )
+        for side, n in ((512, 0), (768, 57), (1024, 10))
+    ]
+    assert [round(one.forward / 1e12, 1) for one in found] == [21.6, 42.2, 74.8]
+    assert found[0].recomputed == 0
+    assert found[1].recomputed == pytest.approx(found[1].forward, rel=0.01)
+    assert 0 < found[2].recomputed < found[2].forward / 5
+    assert found[0].counted == found[0].forward + found[0].backward
+
+
+@pytest.mark.parametrize(
+    ("name", "tera"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H200", 989),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA GeForce RTX 3090 Ti", 80),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L4", 121),
+        ("AMD Instinct MI300X", None),
+    ],
+)
+def test_a_device_s_peak(name: str, tera: float | None) -> None:
+    peak = speed.peak_of(name)
+    assert (peak and peak / 1e12) == tera
+
+
+def test_the_speed_is_a_median_without_the_first_steps() -> None:
+    meter = Speedometer(peak=1000.0)
+    for _ in range(speed.WARM_UP_STEPS):
+        meter.add(seconds=100, images=1, flops=1)
+        assert meter.speed is None
+    for seconds in (2, 2, 2, 50):
+        meter.add(seconds=seconds, images=4, flops=800)
+    assert meter.speed == Speed(seconds_per_step=2, images_per_second=2, mfu=0.4)
+
+
+def test_what_people_read() -> None:
+    told = Speed(seconds_per_step=0.1234, images_per_second=8.1, mfu=0.456)
+    assert speed.sentence(told, peak_memory=55_100_000_000, on_gpu=True) == (
+        "speed: 0.123 s a step, 8.10 images/s, 46% of what the GPU can compute (MFU), 55.1 GB of GPU memory at most"
+    )
+    unknown = Speed(seconds_per_step=1, images_per_second=1, mfu=None)
+    assert "MFU" not in speed.sentence(unknown, peak_memory=1, on_gpu=False)
+    assert math.isclose(Flops(forward=2, backward=3, recomputed=1).counted, 5)
