@@ -5,7 +5,7 @@ A verdict is reported only while the attempt is watched. A hang for which the at
 job itself, so a daemon that was restarted in the meantime reports it too.
 """
 
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from fluxgym import messages as m
 from fluxgym.config import Config
@@ -17,13 +17,11 @@ from fluxgymd.core.watchdog.judge import Rule, rules
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 from fluxgymd.core.watchdog.watched import why_not
 from fluxgymd.core.watchdog.words import explain
+from fluxgymd.jobs.record import Entry
 from fluxgymd.trainers.choice import traits
 
-if TYPE_CHECKING:
-    from fluxgymd.jobs.record import Entry
 
-
-def judgement(entry: "Entry") -> m.Judgement | None:
+def judgement(entry: Entry) -> m.Judgement | None:
     """The present verdict. None: the job is not watched, or has not been looked at yet."""
     job = entry.job
     if job is None or entry.damage is not None or not isinstance(job.state, Live):
@@ -36,7 +34,7 @@ def judgement(entry: "Entry") -> m.Judgement | None:
     return _told(entry.verdict)
 
 
-def readings(entry: "Entry") -> list[m.GpuReading] | None:
+def readings(entry: Entry) -> list[m.GpuReading] | None:
     """Readings of the running attempt's GPUs. None: nothing runs, or there are no readings."""
     job = entry.job
     if job is None or not isinstance(job.state, Live):
@@ -46,7 +44,7 @@ def readings(entry: "Entry") -> list[m.GpuReading] | None:
     return None if entry.gpus is None else [_reading(gpu) for gpu in entry.gpus]
 
 
-def explained(entry: "Entry", config: Config, *, now: float) -> WatchdogReply:
+def explained(entry: Entry, config: Config, *, now: float) -> WatchdogReply:
     """The verdict with everything that it was concluded from. `now`: seconds, wall clock."""
     job = entry.job
     if job is None or entry.damage is not None:

@@ -64,6 +64,14 @@ def unloadable(folder: JobFolder, error: Exception) -> Read:
         return Read(job=None, good_size=0, damage=damage, held=damages.EVERYTHING)
 
 
+def damage_sentence(folder: JobFolder, damage: str) -> str:
+    """What is wrong with a damaged job, and how to repair it."""
+    return (
+        f"The journal of {folder.name} is damaged: {damage}. Nothing is written to it; "
+        f"repair or restore {folder.journal}, or move the folder {folder.path} away, then restart fluxgymd."
+    )
+
+
 def _read(folder: JobFolder) -> Read:
     try:
         history = journal.read(folder.journal)

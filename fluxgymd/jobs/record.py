@@ -13,10 +13,11 @@ from fluxgymd.core.lost import Reach
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
 from fluxgymd.importing.folder import Older
-from fluxgymd.jobs import loading, view
+from fluxgymd.jobs import loading
 from fluxgymd.jobs.faults import Faults
 from fluxgymd.jobs.loading import Read
 from fluxgymd.jobs.packing import Kept, job_of, keep
+from fluxgymd.jobs.states import wire_state
 from fluxgymd.store import journal
 from fluxgymd.store.home import JobFolder
 
@@ -89,7 +90,7 @@ class Entry:
     @job.setter
     def job(self, job: Job | None) -> None:
         self._kept = keep(job)
-        self._state = State.DAMAGED if job is None else view.wire_state(job.state)
+        self._state = State.DAMAGED if job is None else wire_state(job.state)
 
     @property
     def state(self) -> State:
@@ -138,7 +139,7 @@ class Entry:
 def entry_of(folder: JobFolder, found: Read) -> Entry:
     """Makes an entry of what was read. If that fails, the job counts as damaged; only then this blocks."""
     if found.damage is not None:
-        log.error("%s", view.damage_sentence(folder, found.damage))
+        log.error("%s", loading.damage_sentence(folder, found.damage))
     appending = journal.Journal(folder.journal, found.good_size)
     try:
         return Entry(folder, found.job, appending, found.damage, held=found.held)

@@ -131,7 +131,7 @@ class Book:
         """The entry and its job; JobDamaged if the job is damaged."""
         entry = self.entry(name)
         if entry.damage is not None or entry.job is None:
-            raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=name)
+            raise JobDamaged(loading.damage_sentence(entry.folder, entry.damage or "it is empty"), name=name)
         return entry, entry.job
 
     def queue_up(self, now: float) -> tuple[int, float]:
@@ -163,7 +163,9 @@ class Book:
             if self._entries.get(entry.name) is not entry:
                 raise NoSuchJob(f"The job {entry.name} was removed meanwhile.", name=entry.name)
             if entry.damage is not None or entry.job is None:
-                raise JobDamaged(view.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name)
+                raise JobDamaged(
+                    loading.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name
+                )
             event = choose(entry.job)
             after = apply(entry.job, event)
             before = entry.lease

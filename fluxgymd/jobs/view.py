@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What clients and people see of a job: functions that make messages from what the book holds."""
 
-from typing import TYPE_CHECKING, assert_never
-
 import msgspec
 
 from fluxgym import messages as m
@@ -11,13 +9,13 @@ from fluxgymd.core import lost
 from fluxgymd.core.failure import advice
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.jobs.judgement import judgement, readings
+from fluxgymd.jobs.loading import damage_sentence
+from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.states import wire_state
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import ui_state
 from fluxgymd.trainers.choice import traits
-
-if TYPE_CHECKING:
-    from fluxgymd.jobs.record import Entry
 
 _EXIT_KINDS = {
     "exited": m.ExitKind.EXITED,
@@ -27,7 +25,7 @@ _EXIT_KINDS = {
 }
 
 
-def show(entry: "Entry") -> m.Job:
+def show(entry: Entry) -> m.Job:
     """The job as a message."""
     job = entry.job
     if job is None:
@@ -62,45 +60,13 @@ def show(entry: "Entry") -> m.Job:
     )
 
 
-def wire_state(state: core.State) -> m.State:
-    match state:
-        case core.Queued():
-            return m.State.QUEUED
-        case core.Interrupted():
-            return m.State.INTERRUPTED
-        case core.Starting():
-            return m.State.STARTING
-        case core.Running():
-            return m.State.RUNNING
-        case core.Stopping():
-            return m.State.STOPPING
-        case core.Lost():
-            return m.State.LOST
-        case core.Stopped():
-            return m.State.STOPPED
-        case core.Completed():
-            return m.State.COMPLETED
-        case core.Failed():
-            return m.State.FAILED
-        case _:
-            assert_never(state)
-
-
-def damage_sentence(folder: JobFolder, damage: str) -> str:
-    """What is wrong with a damaged job, and how to repair it."""
-    return (
-        f"The journal of {folder.name} is damaged: {damage}. Nothing is written to it; "
-        f"repair or restore {folder.journal}, or move the folder {folder.path} away, then restart fluxgymd."
-    )
-
-
 def write_settings(folder: JobFolder, job: core.Job | None) -> None:
     """Rewrites ui_state.json. Blocks on the disk."""
     if job is not None:
         write_file(folder.settings, ui_state.render(job.context, wire_state(job.state), job.id, job.submitted_at))
 
 
-def _reason(entry: "Entry", state: core.State) -> str | None:
+def _reason(entry: Entry, state: core.State) -> str | None:
     if entry.stop_unrecorded is not None:
         return (
             f"It is being stopped, but the disk refused the record: {entry.stop_unrecorded.rstrip('.')}. If fluxgymd "
@@ -121,7 +87,7 @@ def _reason(entry: "Entry", state: core.State) -> str | None:
             return None
 
 
-def lost_advice(entry: "Entry", job: core.Job) -> str | None:
+def lost_advice(entry: Entry, job: core.Job) -> str | None:
     """What its owner can do if the job is lost; None if it is not."""
     if not isinstance(job.state, core.Lost):
         return None
@@ -183,7 +149,7 @@ def forgotten(folder: JobFolder) -> m.Job:
     )
 
 
-def _unreadable(entry: "Entry") -> m.Job:
+def _unreadable(entry: Entry) -> m.Job:
     """A job of which not even the submit can be read: only its folder is known."""
     return m.Job(
         context=m.Context(name=entry.name),

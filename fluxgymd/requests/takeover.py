@@ -26,7 +26,7 @@ from fluxgymd.importing import folder as older_folder
 from fluxgymd.importing import running
 from fluxgymd.jobs.record import Entry
 from fluxgymd.jobs.registry import Book
-from fluxgymd.jobs.view import wire_state
+from fluxgymd.jobs.states import wire_state
 from fluxgymd.requests.copying import Copier
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.resuming import Outlook

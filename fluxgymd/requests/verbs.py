@@ -30,7 +30,7 @@ from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.faults import ATTEMPT
 from fluxgymd.jobs.record import Entry, RefusedStop
 from fluxgymd.jobs.registry import Book
-from fluxgymd.jobs.view import wire_state
+from fluxgymd.jobs.states import wire_state
 from fluxgymd.run import resuming
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner

@@ -17,7 +17,7 @@ from fluxgymd.core.job import Job
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Book
-from fluxgymd.jobs.view import wire_state
+from fluxgymd.jobs.states import wire_state
 from fluxgymd.run.runner import Runner
 from fluxgymd.store.machine import MachineState
 from fluxgymd.trainers.choice import traits
