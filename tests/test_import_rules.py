@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.harness.imports import imported
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,27 +132,6 @@ RULES = [
         allows=nothing_of({"tests", "pytest", "hypothesis"}),
     ),
 ]
-
-
-def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            if node.module is None or node.level:
-                yield node.lineno, "."  # a relative import, which ruff refuses
-            else:
-                yield node.lineno, node.module
-                # `from fluxgymd import core` imports fluxgymd.core as well
-                yield from (
-                    (node.lineno, f"{node.module}.{alias.name}") for alias in node.names if is_module(node, alias)
-                )
-
-
-def is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
-    """Returns whether a name imported from one of our packages is a module of that package."""
-    place = ROOT / str(node.module).replace(".", "/") / alias.name
-    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def import_breaches(path: str, source: str) -> list[str]:
