@@ -94,7 +94,9 @@ class LostSight:
     """A clause."""
 
 
-Conclusion = Runs | RunsAlone | Ended | LeftOver | NeverStarted | Rebooted | LostSight
+Over = Ended | NeverStarted | Rebooted
+"""Nothing of the attempt is left."""
+Conclusion = Runs | RunsAlone | LeftOver | LostSight | Over
 
 
 def conclude(evidence: Evidence) -> Conclusion:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from fluxgym.messages import Context, FailureKind, RestartPolicy
 from fluxgymd.core import events
-from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
+from fluxgymd.core.evidence import Ended, NeverStarted, Over, Rebooted
 from fluxgymd.core.failure import classify
 from fluxgymd.core.job import Attempt, Job, acted_on
 from fluxgymd.core.records import ExitRecord
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-Over = Ended | NeverStarted | Rebooted
 
 GONE = "The daemon went away before it was started."
 

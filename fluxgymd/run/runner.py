@@ -13,6 +13,7 @@ from fluxgym.errors import FluxgymError, StorageFailed
 from fluxgym.messages import Context
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.core import events
+from fluxgymd.core.evidence import Over
 from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Waiting, stop_asked
 from fluxgymd.core.lost import Reach
@@ -23,7 +24,7 @@ from fluxgymd.jobs.faults import ATTEMPT
 from fluxgymd.jobs.record import Entry
 from fluxgymd.jobs.registry import Book
 from fluxgymd.run import places, resuming
-from fluxgymd.run.ending import Over, end_event
+from fluxgymd.run.ending import end_event
 from fluxgymd.run.starting import Abandoned, Starter
 from fluxgymd.run.watching import Disowned, Look, Unkillable
 from fluxgymd.trainers.choice import Trainers

@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stops an attempt, step by step.
+"""Does what is due in the stop of an attempt (core/stop.py). A job counts as stopped only when nothing of it remains.
 
-First only the trainer's own process gets SIGTERM, so that it can save and exit. At the limit everything of the
-attempt is stopped, which ends in SIGKILL at another limit, and what is left after that is killed again and again. A
-job counts as stopped only when nothing of it remains. A trainer that hangs and has not written its stacks gets
-SIGABRT before its processes are stopped: it writes the stacks and dies (PYTHONFAULTHANDLER, jobs/spec.py).
+A trainer that gets SIGABRT writes its stacks and dies (PYTHONFAULTHANDLER, jobs/spec.py).
 """
 
 import signal
 import time
+from dataclasses import replace
 
 from fluxgymd.attempts.port import Adapter, AttemptRef
+from fluxgymd.core.stop import Due, begin, step
 from fluxgymd.failpoints import failpoint
-
-ABORT_SECONDS = 5.0
-"""Enough to write the stacks of some hundred threads."""
-KILL_AGAIN_SECONDS = 30.0
-"""Between two SIGKILLs: a process that hangs in the kernel may stay for hours."""
 
 
 class StopLadder:
@@ -26,42 +20,38 @@ class StopLadder:
         """`limit`: seconds for the trainer to exit on its own. `saves`: whether it saves a checkpoint on SIGTERM.
         `abort`: whether it gets SIGABRT at the limit."""
         self._saves = saves
-        self._limit = limit
-        self._abort = abort
-        self._stop_at = time.monotonic() + limit
-        self.killed_at: float | None = None
-        """Monotonic: when what was left got its first SIGKILL."""
-        self._terminated = False
-        self._kill_at: float | None = None  # set once everything was told to stop
+        self._stop = begin(limit, abort=abort, now=time.monotonic())
+
+    @property
+    def killed_at(self) -> float | None:
+        """Monotonic: when whatever was left got its first SIGKILL."""
+        return self._stop.killed_at
 
     async def climb(self, adapter: Adapter, ref: AttemptRef, *, trainer_ended: bool = False) -> str | None:
-        """Does what is due and describes it; None if nothing was due. `trainer_ended`: it needs no time to save."""
-        now = time.monotonic()
-        if self._kill_at is not None:
-            if now < self._kill_at:
+        """Does what is due and describes it; None if nothing was done. `trainer_ended`: it needs no time to save."""
+        self._stop, due = step(self._stop, trainer_ended=trainer_ended, now=time.monotonic())
+        too_late = f"the trainer did not leave within {self._stop.limit:g} s"
+        match due:
+            case Due.NOTHING:
                 return None
-            self._kill_at = now + KILL_AGAIN_SECONDS
-            self.killed_at = self.killed_at or now
-            await adapter.kill(ref)
-            return "SIGKILL to what is left"
-        if self._abort and not trainer_ended and now > self._stop_at:
-            self._abort = False
-            self._stop_at = now + ABORT_SECONDS
-            if await adapter.send_signal(ref, signal.SIGABRT):
-                return f"the trainer did not leave within {self._limit:g} s: SIGABRT, so that it writes its stacks"
-        if trainer_ended or now > self._stop_at:
-            self._kill_at = now + self._limit + 10  # in case the adapter's own SIGKILL at the limit fails
-            await adapter.stop(ref)
-            if trainer_ended:
-                return "the trainer has ended, but processes of it are left: they are stopped"
-            return f"the trainer did not leave within {self._limit:g} s: its processes are stopped"
-        if not self._terminated:
-            # The trainer may not run yet; then the next look tries again.
-            self._terminated = await self._terminate(adapter, ref)
-            failpoint("stop.terminated")
-            does = "saves and leaves" if self._saves else "leaves"
-            return f"SIGTERM to the trainer, which {does}" if self._terminated else None
-        return None
+            case Due.KILL:
+                await adapter.kill(ref)
+                return "SIGKILL to what is left"
+            case Due.STOP:
+                await adapter.stop(ref)
+                if trainer_ended:
+                    return "the trainer has ended, but processes of it are left: they are stopped"
+                return f"{too_late}: its processes are stopped"
+            case Due.ABORT:
+                sent = await adapter.send_signal(ref, signal.SIGABRT)
+                return f"{too_late}: SIGABRT, so that it writes its stacks" if sent else None
+            case Due.TERMINATE:
+                # The trainer may not run yet; then the next look tries again.
+                sent = await self._terminate(adapter, ref)
+                self._stop = replace(self._stop, terminated=sent)
+                failpoint("stop.terminated")
+                does = "saves and leaves" if self._saves else "leaves"
+                return f"SIGTERM to the trainer, which {does}" if sent else None
 
     @staticmethod
     async def _terminate(adapter: Adapter, ref: AttemptRef) -> bool:

@@ -15,19 +15,21 @@ from fluxgym.errors import StorageFailed
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core import events, log_size
-from fluxgymd.core.evidence import (
-    Conclusion,
-    Ended,
-    LeftOver,
-    LostSight,
-    NeverStarted,
-    Rebooted,
-    Runs,
-    RunsAlone,
-    conclude,
-)
+from fluxgymd.core.evidence import Conclusion, LostSight, NeverStarted, Over, Runs, RunsAlone, conclude
 from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, acted_on, stop_asked, stops_later
+from fluxgymd.core.looking import (
+    Action,
+    Finish,
+    LookAgain,
+    Memory,
+    NoteLost,
+    NoteRunning,
+    NoteUnsupervised,
+    StopRest,
+    step,
+    waits_for_checkpoint,
+)
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
@@ -36,7 +38,6 @@ from fluxgymd.jobs.record import Entry
 from fluxgymd.jobs.registry import Book
 from fluxgymd.jobs.spec import attempt_ref
 from fluxgymd.run import resuming
-from fluxgymd.run.ending import Over
 from fluxgymd.run.hanging import Hanging
 from fluxgymd.run.stopping import StopLadder
 from fluxgymd.store import holes
@@ -92,10 +93,14 @@ class Look:
         self._log_limit = log_limit
         self._checkpoint_before: str | None = None
         self._gone: asyncio.Task[None] | None = None
-        self._before: type[object] | None = None
+        self._memory = Memory()
         self._unrecorded = False
         self._unread = False
-        self.seen_running = False
+
+    @property
+    def seen_running(self) -> bool:
+        """Whether a look has seen the attempt run."""
+        return self._memory.seen_running
 
     def close(self) -> None:
         self._hanging.close()
@@ -107,29 +112,11 @@ class Look:
         """How it came to its end. Disowned if the user gave it up before that."""
         while True:
             conclusion = await self._conclude()
-            # A cgroup empties a moment after its last process ends, so anything odd must be seen twice in a row.
-            again = self._before is type(conclusion)
-            self._before = type(conclusion)
-            match conclusion:
-                case Ended() | NeverStarted() | Rebooted():
-                    await self._progress()  # what it wrote after the previous look
-                    if (hang := acted_on(self._attempt())) is not None:
-                        await self._hanging.over(self._attempt(), hang, self._ref())
-                    if isinstance(conclusion, NeverStarted):
-                        await self._adapter.clear(self._ref())
-                    return conclusion
-                case Runs():
-                    self.seen_running = True
-                    await self._if_recorded(self._running())
-                case RunsAlone() if again:
-                    self.seen_running = True
-                    await self._if_recorded(self._runs_alone())
-                case LeftOver() if again:
-                    await self._climb(trainer_ended=True)
-                case LostSight(why) if again:
-                    await self._if_recorded(self._lost(why))
-                case _:
-                    pass
+            self._memory, action = step(self._memory, conclusion)
+            if isinstance(action, Finish):
+                await self._finish(action.over)
+                return action.over
+            await self._act(action)
             await self._stop_if_asked()
             await self._stop_if_stuck()
             await self._report_unkillable()
@@ -138,6 +125,26 @@ class Look:
             self._entry.faults.well(self._entry.name, ATTEMPT)
             stuck = acted_on(self._attempt()) is not None
             await self._pause(short=stuck or not isinstance(conclusion, Runs | RunsAlone))
+
+    async def _act(self, action: Action) -> None:
+        match action:
+            case NoteRunning():
+                await self._if_recorded(self._running())
+            case NoteUnsupervised():
+                await self._if_recorded(self._runs_alone())
+            case NoteLost(why):
+                await self._if_recorded(self._lost(why))
+            case StopRest():
+                await self._climb(trainer_ended=True)
+            case Finish() | LookAgain():
+                pass
+
+    async def _finish(self, over: Over) -> None:
+        await self._progress()  # what it wrote after the previous look
+        if (hang := acted_on(self._attempt())) is not None:
+            await self._hanging.over(self._attempt(), hang, self._ref())
+        if isinstance(over, NeverStarted):
+            await self._adapter.clear(self._ref())
 
     async def _conclude(self) -> Conclusion:
         try:
@@ -248,12 +255,10 @@ class Look:
             return False
         folder = self._entry.folder
         newest = await lanes.run(self._entry.name, resuming.newest_checkpoint, self._trainer, folder)
-        name = newest.name if newest is not None else ""
         if self._checkpoint_before is None:  # for a stop by an older version, which did not record it
-            self._checkpoint_before = name
+            self._checkpoint_before = newest.name if newest is not None else ""
         before = self._checkpoint_before if asked.newest_checkpoint is None else asked.newest_checkpoint
-        # After the final checkpoint the trainer exits on its own, and not every trainer resumes from that one.
-        return name == before or (newest is not None and newest.final)
+        return waits_for_checkpoint(newest, before=before)
 
     async def _progress(self) -> None:
         """Reads the progress. It is only shown to people, so a failure must not hold up the looks."""

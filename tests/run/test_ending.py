@@ -14,11 +14,11 @@ import pytest
 
 from fluxgym.messages import FailureKind, Kind, RestartPolicy
 from fluxgymd.core import events as e
-from fluxgymd.core.evidence import Ended, NeverStarted, Rebooted
+from fluxgymd.core.evidence import Ended, NeverStarted, Over, Rebooted
 from fluxgymd.core.job import Job, Live, apply, fold, stop_asked
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import FRUITLESS_LIMIT
-from fluxgymd.run.ending import Over, end_event
+from fluxgymd.run.ending import end_event
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import state_folders
 from tests.core import histories as h
