@@ -11,6 +11,7 @@ decides.
 import errno
 import signal
 from dataclasses import dataclass
+from typing import Literal
 
 from fluxgymd.core.job import Hang
 from fluxgymd.core.records import ExitRecord
@@ -70,9 +71,13 @@ class Ending:
     """The last meaningful line of the trainer's output."""
 
 
+OutcomeKind = Literal["completed", "failed", "stopped", "interrupted", "never_started"]
+"""As in the journal (events.Ended)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    kind: str
+    kind: OutcomeKind
     reason: str
 
 

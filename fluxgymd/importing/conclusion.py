@@ -8,6 +8,7 @@ times on the disk, which a copy changes.
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from fluxgymd.core.failure import classify
 from fluxgymd.core.records import ExitRecord
@@ -56,8 +57,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    outcome: str
-    """completed, stopped or failed."""
+    outcome: Literal["completed", "stopped", "failed"]
     reason: str
     failure: str | None = None
     """If it failed: a FailureKind of the interface."""

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event that ends an attempt, decided from the facts that run/ending.py gathers. Pure."""
+
+from dataclasses import dataclass
+
+from fluxgym.messages import FailureKind, RestartPolicy
+from fluxgymd.core import events
+from fluxgymd.core.evidence import Ended, Rebooted
+from fluxgymd.core.failure import classify
+from fluxgymd.core.job import Attempt, Job, acted_on
+from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.restart import Next, plan
+from fluxgymd.core.verdict import Ending, Outcome, Steps, judge
+
+GONE = "The daemon went away before it was started."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What the files of an ended attempt say."""
+
+    steps: Steps | None
+    """None: unknown."""
+    checkpoint_step: int
+    """Steps of the newest complete checkpoint; 0 if there is none, or if it is unknown."""
+    tail: str
+    """The end of the log, with the trainer's last words."""
+    last_line: str | None
+    """The last meaningful line of `tail`."""
+    result_problem: str | None
+    """Why the final file doesn't count as the attempt's result; None if it does."""
+    log_size: int
+    """Bytes of the log."""
+    evidence: str
+    """The folder with the evidence of a hang, relative to the job's folder."""
+
+
+def not_started(
+    attempt: Attempt, *, asked: bool, fault: str | None, withheld: str | None, log_size: int, now: float
+) -> events.Ended:
+    """The end of an attempt whose gate was never opened. `asked`: the user wants the job stopped; `fault`: what kept
+    it from starting; `withheld`: a reason that was no fault, so the job is started again at once. `now`: seconds,
+    wall clock."""
+    if asked:
+        outcome = Outcome("stopped", "It was stopped before it ran.")
+    else:
+        outcome = Outcome("never_started", fault or withheld or GONE)
+    return events.Ended(
+        at=now,
+        attempt=attempt.number,
+        outcome=outcome.kind,
+        reason=outcome.reason,
+        proof="the gate was never opened",
+        exit=ExitRecord(kind="never-started"),
+        again=not asked and fault is None,
+        log_size=log_size,
+    )
+
+
+def ended(
+    job: Job,
+    attempt: Attempt,
+    over: Ended | Rebooted,
+    found: Found,
+    *,
+    asked: bool,
+    manager_stays: bool,
+    counts_steps: bool,
+    refusal_status: int | None,
+    now: float,
+) -> events.Ended:
+    """The end of an attempt that was started. `asked`: the user wants it stopped; `manager_stays` and `counts_steps`:
+    as in `Ending`; `refusal_status`: the exit status with which its trainer refuses a job; `now`: seconds, wall
+    clock, from which a pause before the next attempt counts."""
+    record = over.exit if isinstance(over, Ended) else None
+    rebooted = isinstance(over, Rebooted)
+    step = max(attempt.step, found.steps.done if found.steps is not None else 0)
+    outcome = judge(
+        Ending(
+            exit=record,
+            rebooted=rebooted,
+            unsupervised=attempt.unsupervised,
+            stop_asked=asked,
+            manager_stays=manager_stays,
+            step=step,
+            steps=found.steps,
+            counts_steps=counts_steps,
+            hang=acted_on(attempt),
+            result_problem=found.result_problem,
+            last_line=found.last_line,
+        )
+    )
+    failure = None
+    if record is not None and outcome.kind == "failed":
+        failure = classify(record, found.tail, refusal_status=refusal_status)
+    then = _next(job, attempt, outcome, failure, checkpoint_step=found.checkpoint_step, now=now)
+    if outcome.kind == "interrupted" and then.outcome.kind == "failed":
+        # It was interrupted too often without progress, or hung.
+        failure = FailureKind.KILLED if acted_on(attempt) is None else FailureKind.STUCK
+    goes_on = then.again or outcome.kind in ("stopped", "interrupted")
+    return events.Ended(
+        at=now,
+        attempt=attempt.number,
+        outcome=then.outcome.kind,
+        reason=_reason(attempt, outcome, then, found.evidence),
+        proof="its boot is over" if rebooted else "none of its processes is left",
+        exit=record,
+        step=step,
+        checkpoint_step=found.checkpoint_step,
+        steps_lost=max(0, step - found.checkpoint_step) if goes_on else 0,
+        failure=failure.value if failure is not None else None,
+        again=then.again,
+        not_before=then.not_before,
+        log_size=found.log_size,
+    )
+
+
+def _next(
+    job: Job, attempt: Attempt, outcome: Outcome, failure: FailureKind | None, *, checkpoint_step: int, now: float
+) -> Next:
+    return plan(
+        outcome,
+        policy=job.context.restart or RestartPolicy.ON_INTERRUPTION,
+        failure=failure,
+        fruitless=job.fruitless,
+        advanced=checkpoint_step > job.checkpoint_step,
+        now=now,
+        hang=acted_on(attempt),
+    )
+
+
+def _reason(attempt: Attempt, outcome: Outcome, then: Next, evidence: str) -> str:
+    if acted_on(attempt) is not None and outcome.kind == "interrupted":
+        return f"{then.outcome.reason} What was seen lies in {evidence}."
+    return then.outcome.reason
