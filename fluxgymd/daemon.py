@@ -33,7 +33,7 @@ from fluxgymd.host.linger import linger
 from fluxgymd.host.listen import OwnSocket, activated
 from fluxgymd.host.notify import Notifier
 from fluxgymd.host.sleep import SleepGuard
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.submit import Submitter
@@ -110,12 +110,12 @@ class Daemon:
         failpoint("daemon.prepared")
         writer = Writer()
         stack.callback(writer.close)
-        book = Book(home, writer)
-        book.load()
+        registry = Registry(home, writer)
+        registry.load()
         failpoint("daemon.loaded")
         hooks = calls.Hooks(config, os.environ)
         stack.push_async_callback(hooks.close)
-        book.on_event = hooks.tell
+        registry.on_event = hooks.tell
 
         machine_state = MachineState(paths.machine_state(os.environ), here.machine_id, here.boot_id)
         if machine_state.problem is not None:
@@ -125,20 +125,20 @@ class Daemon:
         gpus = Gpus()
         stack.push_async_callback(gpus.close)
         quarantine = Quarantine(machine_state, gpus)
-        forgotten = Forgotten(book, here, stop_limit=config.stop_limit)
+        forgotten = Forgotten(registry, here, stop_limit=config.stop_limit)
         sleep = SleepGuard(supervisors.inhibit_sleep)
 
         async def guard_sleep() -> None:
-            await sleep.update(needed=any(lease for lease in book.leases()))
+            await sleep.update(needed=any(lease for lease in registry.leases()))
 
         async def set_aside() -> frozenset[str]:
             return await quarantine.look() | await forgotten.gpus()
 
         trainers = Trainers(config)
         await trainers.look()
-        bell = asyncio.Event()
+        due = asyncio.Event()
         runner = Runner(
-            book,
+            registry,
             adapters=supervisors.adapters,
             chosen=supervisors.choice.adapter,
             here=here,
@@ -146,24 +146,24 @@ class Daemon:
             trainers=trainers,
             paused=lambda: machine_state.paused,
             home_problem=owner.problem,
-            done=bell.set,
+            done=due.set,
             unkillable=quarantine.unkillable,
-            watchdog=lambda entry, adapter: Watch(book, entry, adapter, trainers, gpus=gpus, config=config),
+            watchdog=lambda entry, adapter: Watch(registry, entry, adapter, trainers, gpus=gpus, config=config),
         )
         scheduler = Scheduler(
-            book,
+            registry,
             runner,
             gpus,
             machine=machine_state,
             machine_id=here.machine_id,
             program_slots=config.program_slots,
-            bell=bell,
+            due=due,
             after_pass=guard_sleep,
             set_aside=set_aside,
             home_problem=owner.problem,
         )
         stack.push_async_callback(runner.close)
-        for entry in book.open():
+        for entry in registry.open():
             if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
                 failpoint("daemon.adopts")
                 runner.adopt(entry)
@@ -171,31 +171,31 @@ class Daemon:
         tasks = LongTasks()
         stack.push_async_callback(tasks.close)
         room = DiskRoom(config.home)
-        degraded = Degraded(book, scheduler, machine_state, quarantine, forgotten, room=room, tasks=tasks)
-        preflight = Preflight(book, trainers, gpus)
+        degraded = Degraded(registry, scheduler, machine_state, quarantine, forgotten, room=room, tasks=tasks)
+        preflight = Preflight(registry, trainers, gpus)
         copier = Copier()
-        takeover = Takeover(book, preflight, trainers, copier)
+        takeover = Takeover(registry, preflight, trainers, copier)
         jobs = Jobs(
-            book,
-            submitter=Submitter(book, preflight, trainers, copier),
-            verbs=Verbs(book, runner, scheduler, preflight, trainers, takeover.record),
-            editor=Editor(book, preflight, trainers, scheduler, takeover),
+            registry,
+            submitter=Submitter(registry, preflight, trainers, copier),
+            verbs=Verbs(registry, runner, scheduler, preflight, trainers, takeover.record),
+            editor=Editor(registry, preflight, trainers, scheduler, takeover),
             trainers=trainers,
-            ring=scheduler.ring,
+            request_pass=scheduler.request_pass,
             warn=lambda: _warnings(supervisors),
             config=config,
             forgotten=forgotten,
         )
         machine = Machine(
             config=config,
-            book=book,
+            registry=registry,
             gpus=gpus,
             choice=supervisors.choice,
             degraded=degraded,
             sleep=sleep,
             machine=machine_state,
             quarantine=quarantine,
-            ring=scheduler.ring,
+            request_pass=scheduler.request_pass,
             loop_late=self._selector.longest,
         )
         server = Server([*service.routes(), *jobs.routes(), *machine.routes()])
@@ -212,30 +212,30 @@ class Daemon:
             supervisors.ping,
             last_pass=lambda: scheduler.last_pass,
             failing=tasks.failing,
-            status=lambda: _status(book, degraded.reasons()),
+            status=lambda: _status(registry, degraded.reasons()),
         )
         self._notifier.ready()
         failpoint("daemon.ready")
         log.info("fluxgymd serves at %s; its home is %s", config.socket, config.home)
-        tasks.start("gpus", lambda: _ask_gpus(gpus, scheduler, book))
+        tasks.start("gpus", lambda: _ask_gpus(gpus, scheduler, registry))
         tasks.start("scheduler", scheduler.run)
-        tasks.start("owner", lambda: _renew(owner, book, runner, scheduler))
+        tasks.start("owner", lambda: _renew(owner, registry, runner, scheduler))
         tasks.start("disk", room.run)
         tasks.start("heartbeat", heartbeat.run)
 
 
-async def _ask_gpus(gpus: Gpus, scheduler: Scheduler, book: Book) -> None:
+async def _ask_gpus(gpus: Gpus, scheduler: Scheduler, registry: Registry) -> None:
     """Keeps the list of GPUs current. Runs only after READY, since NVML may be slow."""
     while True:
         before = (gpus.asked, gpus.uuids, gpus.lost, gpus.uncertain)
-        await gpus.ask(max_age=0.0 if book.open() else IDLE_GPU_SECONDS)
+        await gpus.ask(max_age=0.0 if registry.open() else IDLE_GPU_SECONDS)
         if (gpus.asked, gpus.uuids, gpus.lost, gpus.uncertain) != before:
             log.info("%s", gpus.problem or f"GPUs: {', '.join(gpus.uuids)}")
-            scheduler.ring()
+            scheduler.request_pass()
         await asyncio.sleep(GPU_SECONDS)
 
 
-async def _renew(owner: Ownership, book: Book, runner: Runner, scheduler: Scheduler) -> None:
+async def _renew(owner: Ownership, registry: Registry, runner: Runner, scheduler: Scheduler) -> None:
     """Renews the home's record until another daemon takes the home. Then this daemon no longer watches, records or
     starts anything (promises 4 and 8)."""
     while True:
@@ -243,16 +243,16 @@ async def _renew(owner: Ownership, book: Book, runner: Runner, scheduler: Schedu
         try:
             await lanes.run(THE_HOME, owner.renew)
         except HomeTaken:
-            book.loss = owner.problem()
-            log.error("%s", book.loss)
+            registry.loss = owner.problem()
+            log.error("%s", registry.loss)
             await runner.close()
-            scheduler.ring()
+            scheduler.request_pass()
             return
         except OSError as error:
-            book.disk_refused(error)
+            registry.disk_refused(error)
             log.warning("owner.json could not be renewed: %s", error)
         else:
-            book.written_beside()
+            registry.written_beside()
 
 
 def _warnings(supervisors: Supervisors) -> list[str]:
@@ -261,8 +261,8 @@ def _warnings(supervisors: Supervisors) -> list[str]:
     return []
 
 
-def _status(book: Book, degraded: list[str]) -> str:
-    opened = book.open()
+def _status(registry: Registry, degraded: list[str]) -> str:
+    opened = registry.open()
     live = [entry for entry in opened if entry.job is not None and isinstance(entry.job.state, Live)]
     waiting = sum(1 for entry in opened if entry.job is not None and isinstance(entry.job.state, Waiting))
     parts = [f"{len(live)} running, {waiting} waiting"]

@@ -15,7 +15,7 @@ from fluxgymd.api.log_stream import LogStreams
 from fluxgymd.core.history import sentence
 from fluxgymd.core.resume import progress
 from fluxgymd.jobs.judgement import explained
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.view import forgotten as shown_forgotten
 from fluxgymd.jobs.view import show
 from fluxgymd.requests.edit import Editor
@@ -33,42 +33,42 @@ PROGRESS_SECONDS = 2.0
 class Jobs:
     def __init__(
         self,
-        book: Book,
+        registry: Registry,
         *,
         submitter: Submitter,
         verbs: Verbs,
         editor: Editor,
         trainers: Trainers,
-        ring: Callable[[], None],
+        request_pass: Callable[[], None],
         warn: Callable[[], list[str]],
         config: Config,
         forgotten: Forgotten,
     ) -> None:
-        self._book = book
+        self._registry = registry
         self._logs = LogStreams()
         self._submitter = submitter
         self._verbs = verbs
         self._editor = editor
         self._trainers = trainers
-        self._ring = ring
+        self._request_pass = request_pass
         self._config = config
         self._forgotten = forgotten
         self._warn = warn  # sentences about this machine that a user should read at a submit
 
     async def submit(self, parameters: m.SubmitParameters, _: Send) -> m.SubmitReply:
         entry, warnings = await self._submitter.submit(parameters.job)
-        self._ring()
+        self._request_pass()
         return m.SubmitReply(job=show(entry), warnings=warnings + self._warn())
 
     async def list_jobs(self, parameters: m.ListParameters, send: Send) -> m.ListReply:
         if parameters.limit is not None and parameters.limit < 0:
             raise InvalidParameter("limit must not be less than 0.", parameter="limit")
-        for entry in self._book.newest(before=parameters.before, limit=parameters.limit):
+        for entry in self._registry.newest(before=parameters.before, limit=parameters.limit):
             await send(m.ListReply(job=show(entry)))
         return m.ListReply()
 
     async def describe(self, parameters: m.JobName, _: Send) -> m.OneJob:
-        entry = self._book.entry(parameters.name)
+        entry = self._registry.entry(parameters.name)
         if entry.progress is None and entry.job is not None and entry.job.last is not None:
             # Usually it ended before this daemon started, which reads no progress of 10,000 old jobs unasked.
             reader = self._trainers.of(entry.job.context).progress(entry.folder, entry.job.last)
@@ -79,32 +79,32 @@ class Jobs:
         return m.OneJob(job=show(entry))
 
     async def logs(self, parameters: m.LogsParameters, send: Send) -> m.LogsReply:
-        entry = self._book.entry(parameters.name)
+        entry = self._registry.entry(parameters.name)
         return await self._logs.stream(entry, parameters.offset or 0, follow=bool(parameters.follow), send=send)
 
     async def watch(self, parameters: m.WatchParameters, send: Send) -> m.WatchReply:
-        hub = self._book.hub
+        changes = self._registry.changes
         if parameters.name is not None:
-            self._book.entry(parameters.name)
-        if parameters.since is not None and hub.knows(parameters.since):
+            self._registry.entry(parameters.name)
+        if parameters.since is not None and changes.knows(parameters.since):
             number = parameters.since.number
         else:
-            number = hub.revision.number
-            for entry in reversed(self._book.newest()):
+            number = changes.revision.number
+            for entry in reversed(self._registry.newest()):
                 if parameters.name in (None, entry.name):
-                    await send(m.WatchReply(revision=hub.revision, job=show(entry)))
-        await send(m.WatchReply(revision=Revision(instance=hub.instance, number=number)))
+                    await send(m.WatchReply(revision=changes.revision, job=show(entry)))
+        await send(m.WatchReply(revision=Revision(instance=changes.instance, number=number)))
         while True:
-            await hub.wait(number)
-            changed, removed = hub.since(number)
-            revision = hub.revision
+            await changes.wait(number)
+            changed, removed = changes.since(number)
+            revision = changes.revision
             number = revision.number
             for name in removed:
                 if parameters.name in (None, name):
                     await send(m.WatchReply(revision=revision, removed=name))
             for name in changed:
-                if parameters.name in (None, name) and self._book.has(name):
-                    await send(m.WatchReply(revision=revision, job=show(self._book.entry(name))))
+                if parameters.name in (None, name) and self._registry.has(name):
+                    await send(m.WatchReply(revision=revision, job=show(self._registry.entry(name))))
             if parameters.name in removed:
                 return m.WatchReply(revision=revision)
 
@@ -115,7 +115,7 @@ class Jobs:
         except (NoSuchJob, WrongState):
             if not await self._forgotten.stop(parameters.name):
                 raise
-            return m.OneJob(job=shown_forgotten(self._book.home.folder(parameters.name)))
+            return m.OneJob(job=shown_forgotten(self._registry.home.folder(parameters.name)))
 
     async def resume(self, parameters: m.ResumeParameters, _: Send) -> m.ChangedJob:
         entry, warnings = await self._verbs.resume(parameters.name, assume_gone=bool(parameters.assume_gone))
@@ -135,7 +135,7 @@ class Jobs:
         return m.ChangedJob(job=show(entry), warnings=warnings)
 
     async def history(self, parameters: m.JobName, send: Send) -> m.HistoryReply:
-        entry = self._book.entry(parameters.name)
+        entry = self._registry.entry(parameters.name)
         if entry.older is not None:
             happened = list(entry.older.history)
         else:
@@ -145,7 +145,7 @@ class Jobs:
         return m.HistoryReply()
 
     async def remove(self, parameters: m.JobName, _: Send) -> m.Nothing:
-        job = self._book.sound(parameters.name)[1]
+        job = self._registry.sound(parameters.name)[1]
         if await self._forgotten.of(parameters.name):
             # Its folder was deleted, and a trainer that still runs made it again.
             raise wrong_state(job, "processes of it still run; stop it first")
@@ -153,10 +153,10 @@ class Jobs:
         return m.Nothing()
 
     async def watchdog(self, parameters: m.JobName, _: Send) -> m.WatchdogReply:
-        return explained(self._book.entry(parameters.name), self._config, now=time.time())
+        return explained(self._registry.entry(parameters.name), self._config, now=time.time())
 
     async def checkpoints(self, parameters: m.JobName, _: Send) -> m.CheckpointsReply:
-        entry = self._book.entry(parameters.name)
+        entry = self._registry.entry(parameters.name)
         folder, context = entry.folder, entry.job.context if entry.job is not None else None
         trainer = self._trainers.of(context or Context(name=entry.name))
         found = await lanes.answer(str(folder.path), trainer.checkpoints, context, folder)

@@ -19,7 +19,7 @@ from fluxgym.files import open_for_reading
 from fluxgym.methods import LogsReply
 from fluxgymd.api.calls import Send
 from fluxgymd.core.job import Final
-from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.store import holes
 from fluxgymd.work import lanes
 

@@ -18,7 +18,7 @@ from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.host.linger import linger
 from fluxgymd.host.sleep import SleepGuard
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.run.degraded import Degraded
 from fluxgymd.store.machine import MachineState
 
@@ -28,25 +28,25 @@ class Machine:
         self,
         *,
         config: Config,
-        book: Book,
+        registry: Registry,
         gpus: Gpus,
         choice: Choice,
         degraded: Degraded,
         sleep: SleepGuard,
         machine: MachineState,
         quarantine: Quarantine,
-        ring: Callable[[], None],
+        request_pass: Callable[[], None],
         loop_late: Callable[[], float],
     ) -> None:
         self._config = config
-        self._book = book
+        self._registry = registry
         self._gpus = gpus
         self._choice = choice
         self._degraded = degraded
         self._sleep = sleep
         self._machine = machine
         self._quarantine = quarantine
-        self._ring = ring
+        self._request_pass = request_pass
         self._loop_late = loop_late
         self._started_at = time.time()
 
@@ -86,7 +86,7 @@ class Machine:
 
     def _holders(self, gpus: list[str]) -> dict[str, str]:
         """The job that holds each GPU, by UUID. A job that is known to hold it precedes one that may hold any."""
-        leases = [(entry.name, entry.lease) for entry in self._book.open()]
+        leases = [(entry.name, entry.lease) for entry in self._registry.open()]
         doubtful = next((name for name, lease in leases if lease is EVERYTHING), None)
         holders = dict.fromkeys(gpus, doubtful) if doubtful is not None else {}
         for name, lease in leases:
@@ -97,7 +97,7 @@ class Machine:
     async def info(self, _: m.Nothing, __: Send) -> m.InfoReply:
         return m.InfoReply(
             version=__version__,
-            instance=self._book.hub.instance,
+            instance=self._registry.changes.instance,
             pid=os.getpid(),
             started_at=self._started_at,
             home=str(self._config.home),
@@ -110,7 +110,7 @@ class Machine:
             queue_paused=self._machine.paused,
             loop_late=self._loop_late(),
             degraded=self._degraded.reasons(),
-            jobs={state.value: count for state, count in self._book.counts.items() if count},
+            jobs={state.value: count for state, count in self._registry.counts.items() if count},
         )
 
     async def pause(self, _: m.Nothing, __: Send) -> m.Nothing:
@@ -120,7 +120,7 @@ class Machine:
         return await self._pause(paused=False)
 
     async def _pause(self, *, paused: bool) -> m.Nothing:
-        await self._written(lambda: self._book.writer.run(lambda: self._machine.pause(paused=paused)))
+        await self._written(lambda: self._registry.writer.run(lambda: self._machine.pause(paused=paused)))
         return m.Nothing()
 
     async def clear_quarantine(self, asked: m.GpuName, _: Send) -> m.Nothing:
@@ -140,7 +140,7 @@ class Machine:
         except OSError as error:  # not the home's disk, so not a problem of the home
             where = f" {error.filename}" if error.filename else ""
             raise StorageFailed(f"The state of this machine{where} cannot be written: {error.strerror}.") from error
-        self._ring()
+        self._request_pass()
 
     def routes(self) -> list[Route]:
         return [

@@ -83,7 +83,7 @@ def kept(found: Traces, *, may_run: Collection[int | None]) -> Lease | None:
     """The lease that the job keeps until its journal is repaired; None if it keeps nothing.
 
     `may_run`: the attempts of which something may run on this machine, determined without the journal
-    (attempts/remains.py). A None among them stands for an unknown attempt.
+    (attempts/leftovers.py). A None among them stands for an unknown attempt.
     """
     if found.certain or not may_run:
         return found.lease

@@ -25,7 +25,7 @@ from fluxgymd.core.news import news
 from fluxgymd.hooks import desktop, post, program
 from fluxgymd.hooks.notice import Notice, notice
 from fluxgymd.jobs import monitor
-from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.store.home import JobFolder
 from fluxgymd.work.lanes import THREADS
 

@@ -4,7 +4,7 @@
 from fluxgym.messages import Job, Message
 from fluxgymd.core import events
 from fluxgymd.core.news import News
-from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.view import show
 from fluxgymd.watchdog.evidence_files import EVIDENCE
 

@@ -17,7 +17,7 @@ from fluxgymd.core.watchdog.judge import Rule, rules
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 from fluxgymd.core.watchdog.watched import why_not
 from fluxgymd.core.watchdog.words import explain
-from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.trainers.choice import traits
 
 

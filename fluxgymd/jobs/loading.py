@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from fluxgymd.attempts import place, remains
+from fluxgymd.attempts import leftovers, place
 from fluxgymd.core import damage as damages
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.job import Job
@@ -89,7 +89,7 @@ def _read(folder: JobFolder) -> Read:
 
 def _damaged(folder: JobFolder, history: journal.History) -> Read:
     damage = history.problem or "it is damaged"
-    doubts = remains.doubts(folder.path, place.here())
+    doubts = leftovers.doubts(folder.path, place.here())
     held = damages.kept(history.traces, may_run={doubt.attempt for doubt in doubts})
     if held is damages.EVERYTHING:
         why = " and ".join(doubt.why for doubt in doubts)

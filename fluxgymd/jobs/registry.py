@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The book: all jobs in memory, as their journals describe them. Only the book appends events.
+"""The registry: all jobs in memory, as their journals describe them. Only the registry appends events.
 
 An event is on the disk before it changes the job in memory, and clients hear of it only after that. The cost of
 frequent work (a scheduler's pass, a list of the newest jobs, a count) grows with the jobs that run or wait, and not
@@ -30,10 +30,10 @@ from fluxgymd.core.watchdog.verdict import Verdict
 from fluxgymd.failpoints import failpoint
 from fluxgymd.importing import folder as importing
 from fluxgymd.jobs import loading, view
-from fluxgymd.jobs.doubt import Settling
+from fluxgymd.jobs.changes import Changes
+from fluxgymd.jobs.doubtful import DoubtfulJournals
+from fluxgymd.jobs.entry import Entry, entry_of
 from fluxgymd.jobs.loading import Read
-from fluxgymd.jobs.record import Entry, entry_of
-from fluxgymd.jobs.subscribers import Hub
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
@@ -43,11 +43,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Book:
+class Registry:
     def __init__(self, home: Home, writer: Writer) -> None:
         self.home = home
         self.writer = writer
-        self.hub = Hub()
+        self.changes = Changes()
         self.on_event: Callable[[Entry, AnyEvent], None] = lambda _entry, _event: None
         """Called after each event has been applied; it must return at once and raise nothing."""
         self.storage_problem: str | None = None
@@ -65,7 +65,7 @@ class Book:
         """How many jobs are in each state."""
         self.misnamed: list[str] = []
         """Sentences about older trainings that cannot be shown as jobs."""
-        self.settling = Settling(self.disk, self.hub.changed)
+        self.doubtful = DoubtfulJournals(self.disk, self.changes.changed)
 
     def load(self) -> None:
         """Reads every journal. Blocks, so it runs before the daemon serves anything."""
@@ -145,7 +145,7 @@ class Book:
         entry = entry_of(folder, found)
         self._take_in(entry)
         self._line_up()
-        self.hub.changed(folder.name)
+        self.changes.changed(folder.name)
         return entry
 
     async def record(self, entry: Entry, event: AnyEvent) -> Job:
@@ -174,7 +174,7 @@ class Book:
             except StorageFailed:
                 if entry.journal.in_doubt:  # because of this event, or still of an earlier one
                     entry.held = before if after.lease is None else after.lease
-                    self.settling.begin(entry)
+                    self.doubtful.begin(entry)
                 raise
             failpoint("event.durable")
             waited = isinstance(entry.job.state, Waiting)
@@ -183,7 +183,7 @@ class Book:
             if waited or isinstance(after.state, Waiting):
                 self._line_up()
             failpoint("event.folded")
-        self.hub.changed(entry.name)
+        self.changes.changed(entry.name)
         self.on_event(entry, event)
         await self._show(entry)
         failpoint("event.shown")
@@ -218,16 +218,16 @@ class Book:
         before = view.show(entry)
         entry.verdict, entry.trail, entry.gpus = verdict, trail, gpus
         if view.show(entry) != before:
-            self.hub.changed(entry.name)
+            self.changes.changed(entry.name)
 
     def progressed(self, entry: Entry, progress: Progress | None) -> None:
         entry.progress = progress
-        self.hub.changed(entry.name)
+        self.changes.changed(entry.name)
 
     def waits(self, entry: Entry, reason: WaitingFor, detail: str | None = None) -> None:
         if (entry.waiting_for, entry.waiting_detail) != (reason, detail):
             entry.waiting_for, entry.waiting_detail = reason, detail
-            self.hub.changed(entry.name)
+            self.changes.changed(entry.name)
 
     async def remove(self, entry: Entry, check: Callable[[Job], None]) -> None:
         """Deletes a job that holds nothing. `check` sees the job as it is now, and no event can come in between; if
@@ -254,12 +254,12 @@ class Book:
             return True
 
     def _drop(self, entry: Entry) -> None:
-        self.settling.forget(entry.name)
+        self.doubtful.forget(entry.name)
         del self._entries[entry.name]
         self._open.pop(entry.name, None)
         del self._by_age[bisect_left(self._by_age, entry.age)]
         self._count(entry, None)
-        self.hub.removed(entry.name)
+        self.changes.removed(entry.name)
 
     def _take_in(self, entry: Entry) -> None:
         self._entries[entry.name] = entry
@@ -275,7 +275,7 @@ class Book:
             place = places.get(entry.name)
             if place != entry.queue_place:
                 entry.queue_place = place
-                self.hub.changed(entry.name)
+                self.changes.changed(entry.name)
 
     def _file(self, entry: Entry) -> None:
         """Counts an entry under its state, and lists it as open or not."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients and people see of a job: functions that make messages from what the book holds."""
+"""What clients and people see of a job: functions that make messages from what the registry holds."""
 
 import msgspec
 
@@ -8,9 +8,9 @@ from fluxgymd.core import job as core
 from fluxgymd.core import lost
 from fluxgymd.core.failure import advice
 from fluxgymd.core.records import ExitRecord
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.judgement import judgement, readings
 from fluxgymd.jobs.loading import damage_sentence
-from fluxgymd.jobs.record import Entry
 from fluxgymd.jobs.states import wire_state
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JobFolder

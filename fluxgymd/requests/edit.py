@@ -11,8 +11,8 @@ from fluxgym.messages import Context
 from fluxgymd.core import events
 from fluxgymd.core.job import Completed, Job, Live
 from fluxgymd.failpoints import failpoint
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import wrong_state
 from fluxgymd.run.preflight import Preflight
@@ -29,13 +29,13 @@ FIXED = {
 class Editor:
     def __init__(
         self,
-        book: Book,
+        registry: Registry,
         preflight: Preflight,
         trainers: Trainers,
         scheduler: Scheduler,
         takeover: Takeover | None = None,
     ) -> None:
-        self._book = book
+        self._registry = registry
         self._trainers = trainers
         self._preflight = preflight
         self._scheduler = scheduler
@@ -44,7 +44,7 @@ class Editor:
     async def edit(self, changes: Context) -> tuple[Entry, list[str]]:
         """The job with its new settings, and warnings for its owner. A FluxgymError says why the edit is refused;
         then nothing has changed."""
-        entry, job = self._book.sound(changes.name)
+        entry, job = self._registry.sound(changes.name)
         for setting, instead in FIXED.items():
             not_copied = setting == "dataset" and entry.older is not None
             asked = getattr(changes, setting)
@@ -53,7 +53,7 @@ class Editor:
                 raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
         _must_rest(job)
         merged = merge(job.context, changes)
-        wanted = self._trainers.of(merged).complete(merged, self._book.home.path)
+        wanted = self._trainers.of(merged).complete(merged, self._registry.home.path)
         warnings = []
         if entry.older is None:  # else the takeover makes these checks
             self._refuse_other_captions(job.context, wanted)
@@ -71,9 +71,9 @@ class Editor:
         if entry.older is not None and self._takeover is not None:
             warnings = await self._takeover.record(entry, decide, wanted=wanted, given=given(changes).keys())
         else:
-            await self._book.decide(entry, decide)
+            await self._registry.decide(entry, decide)
         failpoint("edit.recorded")
-        self._scheduler.ring()
+        self._scheduler.request_pass()
         return entry, warnings
 
     def _refuse_other_captions(self, before: Context, wanted: Context) -> None:

@@ -16,9 +16,9 @@ from fluxgymd.core import events
 from fluxgymd.datasets.snapshot import Snapshot
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import loading
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.loading import Read
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.store.atomic import write_file
@@ -29,8 +29,8 @@ from fluxgymd.work import lanes
 
 
 class Submitter:
-    def __init__(self, book: Book, preflight: Preflight, trainers: Trainers, copier: Copier) -> None:
-        self._book = book
+    def __init__(self, registry: Registry, preflight: Preflight, trainers: Trainers, copier: Copier) -> None:
+        self._registry = registry
         self._copier = copier
         self._trainers = trainers
         self._preflight = preflight
@@ -39,24 +39,24 @@ class Submitter:
     async def submit(self, context: Context) -> tuple[Entry, list[str]]:
         """The new job, and warnings for its owner. A FluxgymError says what is wrong; then there is no job."""
         name = check_name(context.name)
-        if self._book.has(name) or name in self._under_way:
+        if self._registry.has(name) or name in self._under_way:
             raise NameTaken(f"There is a job {name} already; choose another name, or remove it first.", name=name)
-        folder = self._book.home.folder(name).path
+        folder = self._registry.home.folder(name).path
         if folder.exists() or folder.is_symlink():
             raise _taken(folder, name)
         self._under_way.add(name)
         try:
-            return await self._submit(self._trainers.of(context).complete(context, self._book.home.path))
+            return await self._submit(self._trainers.of(context).complete(context, self._registry.home.path))
         finally:
             self._under_way.discard(name)
 
     async def _submit(self, context: Context) -> tuple[Entry, list[str]]:
         source = Path(str(context.dataset))
-        outlook = await self._preflight.check(context, self._book.home.folder(context.name), dataset=source)
+        outlook = await self._preflight.check(context, self._registry.home.folder(context.name), dataset=source)
         trainer = self._trainers.of(context)
         job_id = secrets.token_hex(16)
         failpoint("submit.checked")
-        built = await self._book.disk(lambda: self._book.home.new_folder(job_id))
+        built = await self._registry.disk(lambda: self._registry.home.new_folder(job_id))
         try:
             failpoint("submit.folder_made")
             snapshot = Snapshot()
@@ -65,7 +65,7 @@ class Submitter:
                 snapshot = await self._copier.copy(source, built / "dataset", captions=captions)
             failpoint("submit.dataset_copied")
             now = time.time()
-            number, rank = self._book.queue_up(now)
+            number, rank = self._registry.queue_up(now)
             submitted = events.Submitted(
                 at=now,
                 id=job_id,
@@ -75,16 +75,16 @@ class Submitter:
                 number=number,
                 copied=_copied(snapshot),
             )
-            await self._book.disk(lambda: _write(trainer, built, submitted))
+            await self._registry.disk(lambda: _write(trainer, built, submitted))
             failpoint("submit.files_written")
-            folder, found = await self._book.disk(lambda: _publish(self._book.home, built, context.name))
+            folder, found = await self._registry.disk(lambda: _publish(self._registry.home, built, context.name))
             failpoint("submit.published")
         except Exception:
             # Not if this task is cancelled: a thread may be publishing the folder at that moment. The next daemon
             # deletes the unfinished folder when it starts.
             await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
             raise
-        return self._book.add(folder, found), _warnings(snapshot, context, outlook.report)
+        return self._registry.add(folder, found), _warnings(snapshot, context, outlook.report)
 
 
 def _write(trainer: Trainer, built: Path, submitted: events.Submitted) -> None:

@@ -24,8 +24,8 @@ from fluxgymd.datasets.snapshot import copy
 from fluxgymd.failpoints import failpoint
 from fluxgymd.importing import folder as older_folder
 from fluxgymd.importing import running
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.states import wire_state
 from fluxgymd.requests.copying import Copier
 from fluxgymd.run.preflight import Preflight
@@ -42,14 +42,14 @@ MADE = ("dataset", KEPT)
 
 
 class Takeover:
-    def __init__(self, book: Book, preflight: Preflight, trainers: Trainers, copier: Copier) -> None:
-        self._book = book
+    def __init__(self, registry: Registry, preflight: Preflight, trainers: Trainers, copier: Copier) -> None:
+        self._registry = registry
         self._copier = copier
         self._preflight = preflight
         self._trainers = trainers
         self._under_way: set[str] = set()
         # A daemon that died right after it recorded a takeover may have left an empty STAGING folder in the job.
-        for entry in book.open():
+        for entry in registry.open():
             if entry.damage is None:  # else its volume may hang
                 _leave(entry.folder)
 
@@ -69,7 +69,7 @@ class Takeover:
         """
         if entry.older is None:
             await lanes.run(entry.name, _leave, entry.folder)
-            await self._book.decide(entry, decide)
+            await self._registry.decide(entry, decide)
             return []
         assert entry.job is not None
         decide(entry.job)  # refuses what is impossible before anything is copied
@@ -86,19 +86,19 @@ class Takeover:
         folder = entry.folder
         try:
             self._refuse(entry, given)
-            wanted = self._trainers.of(wanted).complete(wanted, self._book.home.path)
+            wanted = self._trainers.of(wanted).complete(wanted, self._registry.home.path)
             await lanes.answer(str(folder.path), _look, entry)
             source, captions = Path(str(wanted.dataset)), self._trainers.of(wanted).captions(wanted)
             outlook = await self._preflight.check(wanted, folder, dataset=source)
             keep = await lanes.answer(str(folder.path), _overwritten, folder, outlook)
-            await self._book.disk(lambda: _stage(folder))
+            await self._registry.disk(lambda: _stage(folder))
             failpoint("takeover.staged")
             try:
                 await self._copier.copy(source, folder.path / STAGING / "dataset", captions=captions)
                 failpoint("takeover.copied")
-                await self._book.disk(lambda: _move_in(folder, keep))
+                await self._registry.disk(lambda: _move_in(folder, keep))
                 failpoint("takeover.moved_in")
-                await self._book.decide(entry, decide)
+                await self._registry.decide(entry, decide)
             except BaseException:
                 await lanes.run(folder.name, _clear, folder)
                 raise

@@ -27,9 +27,9 @@ from fluxgymd.core.job import (
 )
 from fluxgymd.core.lost import Reach
 from fluxgymd.failpoints import failpoint
+from fluxgymd.jobs.entry import Entry, RefusedStop
 from fluxgymd.jobs.faults import ATTEMPT
-from fluxgymd.jobs.record import Entry, RefusedStop
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.states import wire_state
 from fluxgymd.run import resuming
 from fluxgymd.run.preflight import Preflight
@@ -45,7 +45,7 @@ Record = Callable[[Entry, Callable[[Job], events.AnyEvent]], Awaitable[list[str]
 class Verbs:
     def __init__(
         self,
-        book: Book,
+        registry: Registry,
         runner: Runner,
         scheduler: Scheduler,
         preflight: Preflight,
@@ -54,7 +54,7 @@ class Verbs:
     ) -> None:
         """`record`: Takeover.record, which turns older trainings into jobs."""
         self._record = record
-        self._book = book
+        self._registry = registry
         self._preflight = preflight
         self._trainers = trainers
         self._runner = runner
@@ -67,7 +67,7 @@ class Verbs:
         # Read before the stop is recorded: a checkpoint that is completed in between already counts as the next one.
         newest = None
         if after_checkpoint:
-            entry, stopping = self._book.sound(name)
+            entry, stopping = self._registry.sound(name)
             trainer = self._trainers.of(stopping.context)
             found = await lanes.answer(str(entry.folder.path), resuming.newest_checkpoint, trainer, entry.folder)
             newest = found.name if found is not None else ""
@@ -96,7 +96,7 @@ class Verbs:
         try:
             return await self._decide(name, decide)
         except StorageFailed as error:
-            entry = self._book.entry(name)
+            entry = self._registry.entry(name)
             if not await self._stops_unrecorded(entry, error, at_once=not after_checkpoint):
                 raise
             return entry
@@ -105,14 +105,14 @@ class Verbs:
         """Stops a job that runs, or whose folder was deleted by hand, although the journal refuses the record.
         False if there is nothing to stop, or if the stop should wait for a checkpoint, which needs the record."""
         if not self._runner.busy(entry.name):
-            return await self._book.forget_deleted(entry)
-        if not at_once and not await lanes.answer(entry.name, self._book.home.lacks, entry.folder):
+            return await self._registry.forget_deleted(entry)
+        if not at_once and not await lanes.answer(entry.name, self._registry.home.lacks, entry.folder):
             return False
         if entry.job is None or not isinstance(entry.job.state, Live):
             return False
         entry.refused_stop = RefusedStop(entry.job.state.attempt.number, error.message)
         entry.wake.set()
-        self._book.hub.changed(entry.name)
+        self._registry.changes.changed(entry.name)
         return True
 
     async def resume(self, name: str, *, assume_gone: bool) -> tuple[Entry, list[str]]:
@@ -146,7 +146,7 @@ class Verbs:
                 case _:
                     raise wrong_state(job, f"it is {wire_state(job.state)} already")
 
-        entry, job = self._book.sound(name)
+        entry, job = self._registry.sound(name)
         decide(job)  # refuses what is impossible before the trainer is asked
         warnings = []
         # The takeover of an older training checks this itself. A lost job frees its GPU whatever is wrong with it.
@@ -186,7 +186,7 @@ class Verbs:
     async def move(self, name: str, before: str | None) -> Entry:
         """Puts a waiting job right before another waiting one, or to the front of the queue."""
         if before == name:
-            raise wrong_state(self._book.sound(name)[1], "it cannot be put before itself")
+            raise wrong_state(self._registry.sound(name)[1], "it cannot be put before itself")
 
         def decide(job: Job) -> events.AnyEvent:
             _must_wait(job)
@@ -196,7 +196,7 @@ class Verbs:
             priority, rank = place
             return events.Moved(at=time.time(), priority=priority, rank=rank)
 
-        _, job = self._book.sound(name)
+        _, job = self._registry.sound(name)
         _must_wait(job)
         for other in self._scheduler.in_the_way(job, before):
             with suppress(WrongState):  # it has started meanwhile
@@ -205,7 +205,7 @@ class Verbs:
 
     async def remove(self, name: str) -> None:
         """Deletes a job of which nothing runs. WrongState for a live or waiting one."""
-        entry, job = self._book.sound(name)
+        entry, job = self._registry.sound(name)
         if isinstance(job.state, Final):
             await self._runner.settled(name)
 
@@ -215,11 +215,11 @@ class Verbs:
             if not isinstance(job.state, Final) or self._runner.busy(name):
                 raise wrong_state(job, f"it is {wire_state(job.state)}; stop it first")
 
-        await self._book.remove(entry, check)
-        self._scheduler.ring()
+        await self._registry.remove(entry, check)
+        self._scheduler.request_pass()
 
     async def _decide(self, name: str, decide: Callable[[Job], events.AnyEvent]) -> Entry:
-        entry, _ = self._book.sound(name)
+        entry, _ = self._registry.sound(name)
         await self._take(entry, decide)
         return entry
 
@@ -227,13 +227,13 @@ class Verbs:
         warnings = await self._record(entry, decide)
         failpoint("verb.recorded")
         entry.wake.set()
-        self._scheduler.ring()
+        self._scheduler.request_pass()
         return warnings
 
     async def _refuse_if_locked(self, name: str) -> None:
         """WrongState if a lost job's lock is held. That is visible from other containers, and from other machines if
         the volume has locks."""
-        entry, job = self._book.sound(name)
+        entry, job = self._registry.sound(name)
         if not isinstance(job.state, Lost):
             return
         number = job.state.attempt.number

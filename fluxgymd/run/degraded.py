@@ -3,7 +3,7 @@
 
 from fluxgym.messages import State
 from fluxgymd.gpus.quarantine import Quarantine
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.run.disk_room import DiskRoom
 from fluxgymd.run.forgotten import Forgotten
 from fluxgymd.run.scheduler import Scheduler
@@ -14,7 +14,7 @@ from fluxgymd.work.tasks import LongTasks
 class Degraded:
     def __init__(
         self,
-        book: Book,
+        registry: Registry,
         scheduler: Scheduler,
         machine: MachineState,
         quarantine: Quarantine,
@@ -24,7 +24,7 @@ class Degraded:
         tasks: LongTasks,
     ) -> None:
         self._room = room
-        self._book = book
+        self._registry = registry
         self._tasks = tasks
         self._scheduler = scheduler
         self._machine = machine
@@ -32,17 +32,21 @@ class Degraded:
         self._forgotten = forgotten
 
     def reasons(self) -> list[str]:
-        damaged = [entry.name for entry in self._book.open() if entry.damage is not None]
-        reasons = [self._book.storage_problem or self._room.problem, self._scheduler.problem, self._machine.problem]
+        damaged = [entry.name for entry in self._registry.open() if entry.damage is not None]
+        reasons = [
+            self._registry.storage_problem or self._room.problem,
+            self._scheduler.problem,
+            self._machine.problem,
+        ]
         reasons += [self._scheduler.fault, *self._tasks.problems()]
         if damaged:
             reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")
-        if lost := [entry.name for entry in self._book.open() if entry.state is State.LOST]:
+        if lost := [entry.name for entry in self._registry.open() if entry.state is State.LOST]:
             reasons.append(
                 f"Lost jobs: {', '.join(sorted(lost))}; their GPUs stay taken, and `fluxgymctl status NAME` says "
                 "what to do."
             )
-        if in_doubt := self._book.settling.names:
+        if in_doubt := self._registry.doubtful.names:
             reasons.append(
                 f"Jobs in doubt: {', '.join(in_doubt)}; the disk refused their last event and does not take it back: "
                 "until it does nothing is started of them, and their GPUs stay taken."
@@ -52,8 +56,8 @@ class Degraded:
             f"A reboot clears that, or `fluxgymctl gpus --clear {uuid}`."
             for uuid, why in self._quarantine.reasons.items()
         ]
-        reasons += [entry.log_problem for entry in self._book.open()]
-        faults = {entry.name: entry.faults.sentence for entry in self._book.open()}
+        reasons += [entry.log_problem for entry in self._registry.open()]
+        faults = {entry.name: entry.faults.sentence for entry in self._registry.open()}
         reasons += [f"The job {name}: {sentence}" for name, sentence in faults.items() if sentence is not None]
-        reasons += [*self._forgotten.reasons(), *self._book.misnamed]
+        reasons += [*self._forgotten.reasons(), *self._registry.misnamed]
         return [reason for reason in reasons if reason]

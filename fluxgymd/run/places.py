@@ -16,8 +16,8 @@ from fluxgymd.attempts.port import Refused
 from fluxgymd.core.job import Attempt, Waiting
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.store import compile_cache
 from fluxgymd.work import lanes
 
@@ -28,8 +28,8 @@ CACHE_SECONDS = 60.0
 
 
 class Places:
-    def __init__(self, book: Book, config: Config) -> None:
-        self._book = book
+    def __init__(self, registry: Registry, config: Config) -> None:
+        self._registry = registry
         self._compiled = compile_cache.folder(config.home)
         self._limit = config.compile_cache_bytes
         self._one_at_a_time = asyncio.Lock()
@@ -66,7 +66,7 @@ class Places:
 
     def _limit_for(self, entry: Entry) -> float | None:
         """The cache's limit in bytes; None if another job may be using the cache, so that nothing may be deleted."""
-        others = [other for other in self._book.open() if other is not entry]
+        others = [other for other in self._registry.open() if other is not entry]
         idle = all(other.damage is None and other.job and isinstance(other.job.state, Waiting) for other in others)
         return self._limit if idle else None
 

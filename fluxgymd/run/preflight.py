@@ -23,7 +23,7 @@ from fluxgymd.core.events import Copied
 from fluxgymd.core.resume import Impossible
 from fluxgymd.core.schedule import allowed_gpus
 from fluxgymd.gpus.machine import Gpus
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.run import resuming
 from fluxgymd.run.resuming import Outlook
 from fluxgymd.store.home import JobFolder
@@ -34,8 +34,8 @@ from fluxgymd.work import lanes
 
 
 class Preflight:
-    def __init__(self, book: Book, trainers: Trainers, gpus: Gpus) -> None:
-        self._book = book
+    def __init__(self, registry: Registry, trainers: Trainers, gpus: Gpus) -> None:
+        self._registry = registry
         self._trainers = trainers
         self._gpus = gpus
 
@@ -45,7 +45,7 @@ class Preflight:
         """How the job would start. A FluxgymError says what is wrong; it lists all problems that the trainer finds.
         `context`: complete; `dataset`: where the pictures are now; `copied`: the pictures as of the submit."""
         for name in context.after or ():
-            self._book.entry(name)
+            self._registry.entry(name)
         self._refuse_circle(context)
         self._check_gpus(context)
         outlook = await self.examine(context, folder, dataset=dataset, copied=copied)
@@ -60,7 +60,7 @@ class Preflight:
         trainer = self._trainers.of(context)
         outlook = await resuming.look(trainer, context, folder, dataset=dataset, copied=copied)
         if isinstance(outlook.where, Impossible):
-            state = self._book.entry(context.name).state
+            state = self._registry.entry(context.name).state
             raise WrongState(f"The job {context.name}: {outlook.where.sentence}", name=context.name, state=state)
         if outlook.problems:
             raise refusal(outlook.problems, dataset=dataset)
@@ -75,9 +75,9 @@ class Preflight:
             name = ahead.pop()
             if name == context.name:
                 raise InvalidSetting(f"after would make {context.name} wait for itself.", setting="after")
-            if name not in seen and self._book.has(name):
+            if name not in seen and self._registry.has(name):
                 seen.add(name)
-                other = self._book.entry(name).job
+                other = self._registry.entry(name).job
                 ahead += other.context.after or () if other is not None else ()
 
     def _check_gpus(self, context: Context) -> None:

@@ -20,9 +20,9 @@ from fluxgymd.core.lost import Reach
 from fluxgymd.core.records import Place
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.faults import ATTEMPT
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.run import places, resuming
 from fluxgymd.run.ending import end_event
 from fluxgymd.run.starting import Abandoned, Starter
@@ -44,7 +44,7 @@ Work = Callable[[], Coroutine[None, None, None]]
 class Runner:
     def __init__(
         self,
-        book: Book,
+        registry: Registry,
         adapters: dict[str, Adapter],
         chosen: str,
         here: Place,
@@ -58,13 +58,15 @@ class Runner:
     ) -> None:
         """`watchdog`: makes the watch that looks for hangs. `unkillable`: called for an attempt that SIGKILL does not
         end. `home_problem`: why nothing may be started in this home at present (Ownership.problem)."""
-        self._book = book
+        self._registry = registry
         self._adapters = adapters
         self._chosen = adapters[chosen]
         self._here = here
         self._config = config
         self._trainers = trainers
-        self._starter = Starter(book, self._chosen, here, config, trainers, paused=paused, home_problem=home_problem)
+        self._starter = Starter(
+            registry, self._chosen, here, config, trainers, paused=paused, home_problem=home_problem
+        )
         self._watchdog = watchdog
         self._unkillable = unkillable
         self._done = done  # tells the scheduler that a lease may be free
@@ -92,7 +94,7 @@ class Runner:
         return dict.fromkeys(filter(self._waits, self._tasks), ()) | self._promised
 
     def _waits(self, name: str) -> bool:
-        job = self._book.entry(name).job if self._book.has(name) else None
+        job = self._registry.entry(name).job if self._registry.has(name) else None
         return job is not None and isinstance(job.state, Waiting)
 
     async def settled(self, name: str) -> None:
@@ -163,7 +165,7 @@ class Runner:
         failpoint("watch.begins")
         watch = self._watchdog(entry, adapter) if self._watchdog is not None else None
         look = Look(
-            self._book,
+            self._registry,
             entry,
             adapter,
             self._trainers.of(entry.job.context),
@@ -201,7 +203,7 @@ class Runner:
 
         assert entry.job is not None
         if not isinstance(entry.job.state, Lost) or entry.job.state.why != why:
-            await self._book.decide(entry, lost)
+            await self._registry.decide(entry, lost)
             await monitor.note(entry.folder, f"sight of attempt {attempt.number} was lost: {why}")
         await entry.wake.wait()
         entry.wake.clear()
@@ -225,10 +227,10 @@ class Runner:
                 asked, event = True, await self._judged(entry, over, asked=True, manager_stays=manager_stays)
                 await monitor.note(entry.folder, f"it was stopped meanwhile: {sentence(event)}")
             try:
-                await self._book.record(entry, event)
+                await self._registry.record(entry, event)
                 break
             except StorageFailed as error:
-                if await self._book.forget_deleted(entry):
+                if await self._registry.forget_deleted(entry):
                     return
                 # The attempt has ended all the same. Until the disk accepts the record, the job keeps its lease.
                 log.error("%s: its end could not be recorded: %s", entry.name, error)

@@ -16,7 +16,7 @@ from fluxgymd.core import schedule
 from fluxgymd.core.job import Job
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.states import wire_state
 from fluxgymd.run.runner import Runner
 from fluxgymd.store.machine import MachineState
@@ -30,21 +30,21 @@ PASS_SECONDS = 5.0
 class Scheduler:
     def __init__(
         self,
-        book: Book,
+        registry: Registry,
         runner: Runner,
         gpus: Gpus,
         *,
         machine: MachineState,
         machine_id: str,
         program_slots: int,
-        bell: asyncio.Event,
+        due: asyncio.Event,
         after_pass: Callable[[], Awaitable[None]],
         set_aside: Callable[[], Awaitable[frozenset[str]]],
         home_problem: Callable[[], str | None],
     ) -> None:
         """`set_aside`: the GPUs that may be given to no job at present. `home_problem`: why nothing may be started in
         this home at present (Ownership.problem)."""
-        self._book = book
+        self._registry = registry
         self._runner = runner
         self._gpus = gpus
         self._machine = machine
@@ -53,16 +53,16 @@ class Scheduler:
         self._after_pass = after_pass
         self._set_aside = set_aside
         self._home_problem = home_problem
-        self._bell = bell  # set by all code that changes what a pass looks at
+        self._due = due  # set by all code that changes what a pass looks at
         self.problem: str | None = None
         """Why nothing is started at present."""
         self.fault: str | None = None
         """The exception that ended the last pass, in one sentence; None if it finished."""
         self.last_pass = time.monotonic()
 
-    def ring(self) -> None:
+    def request_pass(self) -> None:
         """Something changed: a pass is due."""
-        self._bell.set()
+        self._due.set()
 
     def place_before(self, job: Job, before: str | None) -> tuple[int, float] | None:
         """The priority and rank that put a job right before another waiting one, or at the front. None if no rank is
@@ -78,10 +78,10 @@ class Scheduler:
 
     def _line(self, job: Job, before: str | None) -> tuple[list[Job], int]:
         """The queue without the job, and the index in it of the other one (0 if there is none)."""
-        line = [other for other in schedule.queue(self._book.jobs()) if other.name != job.name]
+        line = [other for other in schedule.queue(self._registry.jobs()) if other.name != job.name]
         index = 0
         if before is not None:
-            _, target = self._book.sound(before)
+            _, target = self._registry.sound(before)
             if target not in line:
                 raise WrongState(
                     f"The job {before} does not wait in the queue.", name=before, state=wire_state(target.state)
@@ -102,20 +102,20 @@ class Scheduler:
                 self.fault = f"The last pass of the scheduler failed ({type(error).__name__}: {error}); see the log."
             try:
                 async with asyncio.timeout(PASS_SECONDS):
-                    await self._bell.wait()
+                    await self._due.wait()
             except TimeoutError:
                 pass
-            self._bell.clear()
+            self._due.clear()
 
     async def _pass(self) -> None:
         set_aside = await self._set_aside()
         supervisor = await self._runner.adapter.problem()
         home = self._home_problem()  # after the last await, so it still holds when a start is decided below
         self.problem = home or supervisor or self._gpus.uncertain
-        entries = {entry.name: entry for entry in self._book.open()}
-        jobs = {job.name: job for job in self._book.jobs()}
-        ahead = {name for job in jobs.values() for name in job.context.after or () if self._book.has(name)}
-        for over in map(self._book.entry, ahead):
+        entries = {entry.name: entry for entry in self._registry.open()}
+        jobs = {job.name: job for job in self._registry.jobs()}
+        ahead = {name for job in jobs.values() for name in job.context.after or () if self._registry.has(name)}
+        for over in map(self._registry.entry, ahead):
             if over.job is not None and over.damage is None:
                 jobs[over.name] = over.job
         obstacle = None
@@ -133,7 +133,7 @@ class Scheduler:
             program_slots=self._program_slots,
             paused=self._machine.paused,
             problem=obstacle,
-            held=self._book.doubtful_leases(),
+            held=self._registry.doubtful_leases(),
             starting=self._runner.starting(),
             programs=frozenset(name for name, job in jobs.items() if not traits(job.context).needs_gpu),
             resting=frozenset(
@@ -144,8 +144,8 @@ class Scheduler:
             entry = entries[decision.job]
             match decision:
                 case schedule.Start():
-                    self._book.waits(entry, WaitingFor.START)
+                    self._registry.waits(entry, WaitingFor.START)
                     failpoint("schedule.chosen")
                     self._runner.start(entry, decision.gpus)
                 case schedule.Wait():
-                    self._book.waits(entry, decision.reason, decision.detail)
+                    self._registry.waits(entry, decision.reason, decision.detail)

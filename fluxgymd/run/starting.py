@@ -20,8 +20,8 @@ from fluxgymd.core.job import Attempt, Job, Starting, Waiting
 from fluxgymd.core.records import Place
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.spec import attempt_spec, unit_name
 from fluxgymd.run import preflight, resuming
 from fluxgymd.run.places import Places
@@ -43,7 +43,7 @@ class Abandoned(Exception):
 class Starter:
     def __init__(
         self,
-        book: Book,
+        registry: Registry,
         adapter: Adapter,
         here: Place,
         config: Config,
@@ -55,12 +55,12 @@ class Starter:
         """`paused`: whether the queue is paused. `home_problem`: why nothing may be started in this home now."""
         self._paused = paused
         self._home_problem = home_problem
-        self._book = book
+        self._registry = registry
         self._adapter = adapter
         self._here = here
         self._config = config
         self._trainers = trainers
-        self._places = Places(book, config)
+        self._places = Places(registry, config)
 
     async def start(self, entry: Entry, gpus: tuple[str, ...], *, reserved: Callable[[], object]) -> None:
         """Returns when the gate is open, or when the attempt was given up before that; its evidence says which.
@@ -76,16 +76,18 @@ class Starter:
         try:
             environ = await self._places.environment(entry, attempt)
             spec = attempt_spec(trainer, entry.job, attempt, entry.folder, self._config, environ)
-            await self._book.disk(lambda: _prepare(trainer, entry, attempt))
+            await self._registry.disk(lambda: _prepare(trainer, entry, attempt))
             failpoint("attempt.prepared")
             gate = await self._adapter.spawn(spec)
             try:
                 failpoint("attempt.spawned")
-                await self._book.record(entry, events.Spawned(at=time.time(), attempt=attempt.number, shim=gate.shim))
+                await self._registry.record(
+                    entry, events.Spawned(at=time.time(), attempt=attempt.number, shim=gate.shim)
+                )
                 failpoint("attempt.spawn_recorded")
                 placement = await self._adapter.place(spec, gate)
                 failpoint("attempt.placed")
-                await self._book.record(
+                await self._registry.record(
                     entry, events.Placed(at=time.time(), attempt=attempt.number, placement=placement)
                 )
                 failpoint("attempt.place_recorded")
@@ -157,7 +159,7 @@ class Starter:
                 temporary=str(temporary_files) if temporary_files is not None else None,
             )
 
-        job = await self._book.decide(entry, reserve)
+        job = await self._registry.decide(entry, reserve)
         if beginning.problems:
             await monitor.note(folder, f"it cannot be started: {reason}")
             raise Abandoned(reason)

@@ -33,9 +33,9 @@ from fluxgymd.core.looking import (
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.faults import ATTEMPT
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.spec import attempt_ref
 from fluxgymd.run import resuming
 from fluxgymd.run.hanging import Hanging
@@ -63,7 +63,7 @@ class Look:
 
     def __init__(
         self,
-        book: Book,
+        registry: Registry,
         entry: Entry,
         adapter: Adapter,
         trainer: Trainer,
@@ -79,7 +79,7 @@ class Look:
         `log_limit`: bytes of its log that may stay on the disk."""
         assert entry.job is not None
         assert isinstance(entry.job.state, Live)
-        self._book = book
+        self._registry = registry
         self._entry = entry
         self._adapter = adapter
         self._stop_limit = stop_limit
@@ -175,7 +175,7 @@ class Look:
             self._attempt()
             return event
 
-        await self._book.decide(self._entry, of_this_attempt)
+        await self._registry.decide(self._entry, of_this_attempt)
 
     def _ref(self) -> AttemptRef:
         attempt = self._attempt()
@@ -264,7 +264,7 @@ class Look:
         """Reads the progress. It is only shown to people, so a failure must not hold up the looks."""
         try:
             if await lanes.run(self._entry.name, self._told.read):
-                self._book.progressed(self._entry, self._told.progress)
+                self._registry.progressed(self._entry, self._told.progress)
         except Exception:
             if not self._unread:
                 log.exception("%s: its progress could not be read; it is shown as it was", self._entry.name)
@@ -279,10 +279,10 @@ class Look:
         if self._gone is None:
             self._gone = asyncio.create_task(self._adapter.gone(self._ref()), name=f"gone-{self._entry.name}")
         starting = self._entry.job is not None and isinstance(self._entry.job.state, Starting)
-        ring = asyncio.create_task(self._entry.wake.wait(), name=f"ring-{self._entry.name}")
+        woken = asyncio.create_task(self._entry.wake.wait(), name=f"ring-{self._entry.name}")
         # Once `gone` has returned it stays done; from then on only `wake` and the time count.
-        hints = {ring} if self._gone.done() else {ring, self._gone}
+        hints = {woken} if self._gone.done() else {woken, self._gone}
         timeout = SHORT_LOOK_SECONDS if short or starting else LOOK_SECONDS
         await asyncio.wait(hints, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        ring.cancel()
+        woken.cancel()
         self._entry.wake.clear()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watches one attempt: observes, follows and judges it once per interval.
 
-The verdict is kept in the book for clients, noted in monitor.log when it changes, and recorded in the journal, once
-per hang, when it is "stuck". After that, the task that looks at the attempt (run/watching.py) stops it if the job
-is set to that, even if another daemon has taken over.
+The verdict is kept in the registry for clients, noted in monitor.log when it changes, and recorded in the journal,
+once per hang, when it is "stuck". After that, the task that looks at the attempt (run/watching.py) stops it if the
+job is set to that, even if another daemon has taken over.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 from fluxgymd.core.watchdog.watched import is_told, why_not
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs import monitor
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.faults import WATCHDOG
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.observer import Observer
 
@@ -45,13 +45,13 @@ class Watch:
     """Runs from the look that finds a trainer to the attempt's end."""
 
     def __init__(
-        self, book: Book, entry: Entry, adapter: Adapter, trainers: Trainers, *, gpus: Gpus, config: Config
+        self, registry: Registry, entry: Entry, adapter: Adapter, trainers: Trainers, *, gpus: Gpus, config: Config
     ) -> None:
         job = entry.job
         assert job is not None
         assert isinstance(job.state, Live)
         trainer = trainers.of(job.context)
-        self._book = book
+        self._registry = registry
         self._entry = entry
         self._number = job.state.attempt.number
         self._gpus = gpus
@@ -87,13 +87,13 @@ class Watch:
             if self._observing is not None:
                 self._observing.close()
             self._entry.faults.forget(WATCHDOG)
-            self._book.watched(self._entry, None, None, None)
+            self._registry.watched(self._entry, None, None, None)
 
     async def _ask_gpus(self) -> None:
         attempt = self._watched()
         if attempt is not None and attempt.gpus:
             await self._gpus.ask(max_age=self._limits.interval / 2)
-            self._book.watched(self._entry, None, None, self._gpus.of(attempt.gpus))
+            self._registry.watched(self._entry, None, None, self._gpus.of(attempt.gpus))
 
     async def _look(self) -> None:
         attempt = self._watched()
@@ -105,7 +105,7 @@ class Watch:
         self.recent.append(look)
         self._trail = follow(self._trail, look)
         before, verdict = self._entry.verdict, judge(self._trail, self._limits)
-        self._book.watched(self._entry, verdict, self._trail, look.gpus)
+        self._registry.watched(self._entry, verdict, self._trail, look.gpus)
         if (
             type(verdict) is not type(before)
             and (told := self._tell(verdict, look, first=before is None)) is not None
@@ -144,7 +144,7 @@ class Watch:
             )
 
         try:
-            await self._book.decide(self._entry, choose)
+            await self._registry.decide(self._entry, choose)
         except NoHang:
             return
         self._entry.wake.set()

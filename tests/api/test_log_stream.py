@@ -16,7 +16,7 @@ from fluxgym.methods import LogsReply
 from fluxgymd.api import log_stream
 from fluxgymd.api.log_stream import CHUNK_BYTES, LogStreams
 from fluxgymd.core.job import fold
-from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.store.home import JobFolder
 from fluxgymd.store.journal import Journal
 from tests.core import histories as h

@@ -16,7 +16,7 @@ from fluxgymd.core import events as e
 from fluxgymd.core.schedule import Machine, decide, queue
 from fluxgymd.jobs import loading, view
 from fluxgymd.jobs.loading import Read
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
 from tests.core import histories as h
@@ -66,12 +66,12 @@ def test_promise_8_whatever_is_in_one_journal_the_job_is_damaged_or_can_be_shown
         folder = home.outputs / name
         folder.mkdir(parents=True)
         (folder / "events.jsonl").write_bytes(data)
-    book = Book(home, Writer())
-    book.load()
-    book.writer.close()
-    assert {entry.name for entry in book} == {"my-lora", "other"}
-    assert book.entry("other").state is State.QUEUED
-    entry = book.entry("my-lora")
+    registry = Registry(home, Writer())
+    registry.load()
+    registry.writer.close()
+    assert {entry.name for entry in registry} == {"my-lora", "other"}
+    assert registry.entry("other").state is State.QUEUED
+    entry = registry.entry("my-lora")
     shown = view.show(entry)
     assert shown.context.name == "my-lora", "no verb finds it under another name"
     assert msgspec.json.decode(msgspec.json.encode(shown), type=type(shown)) == shown
@@ -79,9 +79,9 @@ def test_promise_8_whatever_is_in_one_journal_the_job_is_damaged_or_can_be_shown
     assert words.timestamp(shown.runtime.submitted_at)
     assert jobs.why(shown)
     machine = Machine(machine_id="m" * 32, gpus=("GPU-1",), program_slots=2, paused=False, problem=None)
-    decided = decide({job.name: job for job in book.jobs()}, machine, 1000.0)
+    decided = decide({job.name: job for job in registry.jobs()}, machine, 1000.0)
     assert "other" in {decision.job for decision in decided}
-    assert "other" in {job.name for job in queue(book.jobs())}
+    assert "other" in {job.name for job in queue(registry.jobs())}
 
 
 def test_a_job_that_adds_up_to_more_than_a_record_can_hold_is_damaged(tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_a_fault_of_ours_with_one_job_hides_no_other(tmp_path: Path, monkeypatch
         return really(folder)
 
     monkeypatch.setattr(loading, "_read", fail)
-    book = Book(home, Writer())
-    book.load()
-    book.writer.close()
-    assert {entry.name: entry.state for entry in book} == {"one": State.DAMAGED, "two": State.QUEUED}
-    assert "events.jsonl cannot be loaded (RuntimeError: unforeseen)" in (book.entry("one").damage or "")
+    registry = Registry(home, Writer())
+    registry.load()
+    registry.writer.close()
+    assert {entry.name: entry.state for entry in registry} == {"one": State.DAMAGED, "two": State.QUEUED}
+    assert "events.jsonl cannot be loaded (RuntimeError: unforeseen)" in (registry.entry("one").damage or "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the book makes of folders without a journal: older trainings are shown as jobs, and they hide nothing else."""
+"""What the registry makes of folders without a journal: older trainings are shown as jobs, and hide nothing else."""
 
 import shutil
 from pathlib import Path
@@ -21,36 +21,38 @@ def home(tmp_path: Path) -> Path:
 
 def test_they_are_listed_beside_the_jobs_by_their_age(home: Path) -> None:
     put(home, "my-lora", encoded("my-lora", h.WAYS["running"]))
-    book = load(home)
-    names = [entry.name for entry in book.newest()]
+    registry = load(home)
+    names = [entry.name for entry in registry.newest()]
     assert names[-1] == "my-lora"  # it dates from 1970
     assert {"stopped", "failed", "resumed"} < set(names)
-    assert book.counts[State.STOPPED] == 4
-    assert [entry.name for entry in book.open()] == ["my-lora"]
-    shown = view.show(book.entry("failed")).runtime
+    assert registry.counts[State.STOPPED] == 4
+    assert [entry.name for entry in registry.open()] == ["my-lora"]
+    shown = view.show(registry.entry("failed")).runtime
     assert (shown.state, shown.submitted_at) == (State.FAILED, make.STARTED)
     assert shown.failure is not None
     assert shown.failure.kind == "gpu_out_of_memory"
     assert shown.reason == (
         "ui_state.json says that it failed: Training did not produce model file. It has no final file."
     )
-    book.writer.close()
+    registry.writer.close()
 
 
 def test_promise_8_a_job_of_ours_that_lost_its_journal_is_damaged_and_not_imported(home: Path) -> None:
     put(home, "mine", encoded("mine", h.WAYS["running"])).unlink()
     make.write(home / "outputs" / "mine", make.form("mine") | {"job_id": "0" * 32})
-    book = load(home)
-    shown = view.show(book.entry("mine")).runtime
+    registry = load(home)
+    shown = view.show(registry.entry("mine")).runtime
     assert shown.state is State.DAMAGED
     assert "events.jsonl: No such file or directory" in str(shown.reason)
     assert not (home / "outputs" / "mine" / "events.jsonl").exists()
-    book.writer.close()
+    registry.writer.close()
 
 
 def test_a_name_that_no_job_can_have_is_told(home: Path) -> None:
     (home / "outputs" / "stopped").rename(home / "outputs" / "My LoRA")
-    book = load(home)
-    assert [sentence.split(",")[0] for sentence in book.misnamed] == ["'My LoRA' under outputs/ is an older training"]
-    assert book.has("failed")
-    book.writer.close()
+    registry = load(home)
+    assert [sentence.split(",")[0] for sentence in registry.misnamed] == [
+        "'My LoRA' under outputs/ is an older training"
+    ]
+    assert registry.has("failed")
+    registry.writer.close()

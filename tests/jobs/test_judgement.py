@@ -16,8 +16,8 @@ from fluxgymd.core.job import fold
 from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.judgement import explained, judgement, readings
-from fluxgymd.jobs.record import Entry
 from fluxgymd.jobs.view import show
 from fluxgymd.store.home import JobFolder
 from fluxgymd.store.journal import Journal

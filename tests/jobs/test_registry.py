@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The book of jobs over real folders: a damaged job is shown, is never written to, keeps its GPUs and hides no
+"""The registry of jobs over real folders: a damaged job is shown, is never written to, keeps its GPUs and hides no
 other."""
 
 import asyncio
@@ -21,8 +21,8 @@ from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import BadHistory, Final, Job, Queued, Running, Stopping
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
 from fluxgymd.jobs import doubt, loading, view
-from fluxgymd.jobs.record import Entry
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.store import journal as store_journal
 from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer
@@ -46,27 +46,27 @@ def encoded(name: str, history: list[e.AnyEvent]) -> list[bytes]:
     return [e.encode(h.submitted(name=name) if isinstance(event, e.Submitted) else event) for event in history]
 
 
-def load(home: Path) -> Book:
-    book = Book(Home(home), Writer())
-    book.load()
-    return book
+def load(home: Path) -> Registry:
+    registry = Registry(Home(home), Writer())
+    registry.load()
+    return registry
 
 
-def record(book: Book, name: str, event: e.AnyEvent) -> None:
-    asyncio.run(book.record(book.entry(name), event))
-    book.writer.close()
+def record(registry: Registry, name: str, event: e.AnyEvent) -> None:
+    asyncio.run(registry.record(registry.entry(name), event))
+    registry.writer.close()
 
 
 def test_a_recorded_event_is_on_the_disk_in_memory_and_in_the_view(tmp_path: Path) -> None:
     journal = put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
-    book = load(tmp_path)
-    before = book.hub.revision.number
-    record(book, "my-lora", h.stop_asked())
+    registry = load(tmp_path)
+    before = registry.changes.revision.number
+    record(registry, "my-lora", h.stop_asked())
     assert journal.read_bytes().endswith(e.encode(h.stop_asked()))
-    entry, job = book.sound("my-lora")
+    entry, job = registry.sound("my-lora")
     assert isinstance(job.state, Stopping)
     assert json.loads(entry.folder.settings.read_bytes())["status"] == "stopping"
-    assert book.hub.since(before) == (["my-lora"], [])
+    assert registry.changes.since(before) == (["my-lora"], [])
 
 
 def test_promise_8_a_damaged_job_is_never_written_to_and_hides_no_other(tmp_path: Path) -> None:
@@ -74,20 +74,20 @@ def test_promise_8_a_damaged_job_is_never_written_to_and_hides_no_other(tmp_path
     journal = put(tmp_path, "broken", [*lines[:3], b"garbage\n", *lines[3:]])
     put(tmp_path, "sound", encoded("sound", h.WAYS["queued"]))
     before = journal.read_bytes()
-    book = load(tmp_path)
+    registry = load(tmp_path)
 
     with pytest.raises(JobDamaged) as refusal:
-        record(book, "broken", h.ended("completed"))
+        record(registry, "broken", h.ended("completed"))
     assert refusal.value.message.startswith("The journal of broken is damaged: line 4 of events.jsonl is no event: ")
     assert f"repair or restore {journal}, or move the folder {journal.parent} away" in refusal.value.message
     with pytest.raises(JobDamaged):
-        book.sound("broken")
+        registry.sound("broken")
     assert journal.read_bytes() == before
     assert sorted(path.name for path in journal.parent.iterdir()) == ["events.jsonl"]
 
-    assert [job.name for job in book.jobs()] == ["sound"]
-    assert sorted(entry.name for entry in book) == ["broken", "sound"]
-    shown = view.show(book.entry("broken")).runtime
+    assert [job.name for job in registry.jobs()] == ["sound"]
+    assert sorted(entry.name for entry in registry) == ["broken", "sound"]
+    shown = view.show(registry.entry("broken")).runtime
     assert (shown.state, shown.reason) == (State.DAMAGED, refusal.value.message)
 
 
@@ -102,20 +102,20 @@ def test_promise_4_a_damaged_job_keeps_its_gpu(tmp_path: Path) -> None:
 
 def test_a_journal_under_another_name_is_damage(tmp_path: Path) -> None:
     put(tmp_path, "copy", encoded("my-lora", RUNNING))
-    book = load(tmp_path)
+    registry = load(tmp_path)
     with pytest.raises(JobDamaged, match="its journal is that of my-lora"):
-        book.sound("copy")
-    assert book.leases() == [("GPU-1",)]
+        registry.sound("copy")
+    assert registry.leases() == [("GPU-1",)]
 
 
 def test_a_journal_that_cannot_be_read_is_a_damaged_job(tmp_path: Path) -> None:
     (tmp_path / "outputs" / "odd" / "events.jsonl").mkdir(parents=True)
-    book = load(tmp_path)
+    registry = load(tmp_path)
     with pytest.raises(JobDamaged, match=r"events\.jsonl: it is a directory, not a regular file"):
-        book.sound("odd")
-    shown = view.show(book.entry("odd"))
+        registry.sound("odd")
+    shown = view.show(registry.entry("odd"))
     assert (shown.context.name, shown.runtime.state) == ("odd", State.DAMAGED)
-    assert book.leases() == [], "it has no attempts, so nothing of it runs"
+    assert registry.leases() == [], "it has no attempts, so nothing of it runs"
 
 
 def test_promises_4_and_8_a_job_whose_volume_hangs_is_damaged_hides_no_other_and_keeps_every_gpu(
@@ -132,11 +132,11 @@ def test_promises_4_and_8_a_job_whose_volume_hangs_is_damaged_hides_no_other_and
     monkeypatch.setattr(loading, "PATIENCE_SECONDS", 3.0)
     for name in ("one", "hung", "other"):
         put(tmp_path, name, encoded(name, h.WAYS["queued"]))
-    book = load(tmp_path)
+    registry = load(tmp_path)
     answered.set()
-    assert sorted(job.name for job in book.jobs()) == ["one", "other"]
-    assert book.doubtful_leases() == {"hung": EVERYTHING}
-    reason = str(view.show(book.entry("hung")).runtime.reason)
+    assert sorted(job.name for job in registry.jobs()) == ["one", "other"]
+    assert registry.doubtful_leases() == {"hung": EVERYTHING}
+    reason = str(view.show(registry.entry("hung")).runtime.reason)
     assert "its volume does not answer within 3 s" in reason
     assert f"move the folder {tmp_path / 'outputs' / 'hung'} away, then restart fluxgymd" in reason
 
@@ -150,9 +150,9 @@ def test_promise_4_a_journal_that_says_nothing_of_an_attempt_that_runs_keeps_eve
     assert load(tmp_path).doubtful_leases() == {}
     with (attempt / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        book = load(tmp_path)
-        assert book.doubtful_leases() == {"broken": EVERYTHING}
-        reason = str(view.show(book.entry("broken")).runtime.reason)
+        registry = load(tmp_path)
+        assert registry.doubtful_leases() == {"broken": EVERYTHING}
+        reason = str(view.show(registry.entry("broken")).runtime.reason)
     assert "attempt 001 holds its lock, and on which GPU cannot be read" in reason
     assert "all GPUs of this machine stay taken. Nothing is written to it; repair or restore" in reason
 
@@ -163,19 +163,21 @@ def test_promise_4_a_damaged_job_that_runs_keeps_the_gpu_of_its_attempt_alone(tm
     attempt.mkdir(parents=True)
     with (attempt / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        book = load(tmp_path)
-    assert book.doubtful_leases() == {"broken": ("GPU-1",)}
-    assert "; GPU-1 stays taken, as something of it may run" in str(view.show(book.entry("broken")).runtime.reason)
+        registry = load(tmp_path)
+    assert registry.doubtful_leases() == {"broken": ("GPU-1",)}
+    assert "; GPU-1 stays taken, as something of it may run" in str(
+        view.show(registry.entry("broken")).runtime.reason
+    )
 
 
 def test_an_event_that_cannot_be_is_not_written(tmp_path: Path) -> None:
     journal = put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
     before = journal.read_bytes()
-    book = load(tmp_path)
+    registry = load(tmp_path)
     with pytest.raises(BadHistory):
-        record(book, "my-lora", h.RESUME_ASKED)
+        record(registry, "my-lora", h.RESUME_ASKED)
     assert journal.read_bytes() == before
-    assert book.entry("my-lora").damage is None
+    assert registry.entry("my-lora").damage is None
 
 
 def test_promise_3_a_full_disk_changes_nothing_and_is_told_until_it_is_over(tmp_path: Path) -> None:
@@ -184,28 +186,28 @@ def test_promise_3_a_full_disk_changes_nothing_and_is_told_until_it_is_over(tmp_
     with small_disk(place, pages=24) as disk:
         journal = put(disk, "my-lora", encoded("my-lora", RUNNING))
         before = journal.read_bytes()
-        book = load(disk)
-        entry = book.entry("my-lora")
+        registry = load(disk)
+        entry = registry.entry("my-lora")
         hog = fill(disk)
         long = e.SightLost(at=7.0, attempt=1, why="x" * 9000)
 
         async def scenario() -> None:
             with pytest.raises(StorageFailed) as refusal:
-                await book.record(entry, long)
+                await registry.record(entry, long)
             assert isinstance(refusal.value.__cause__, OSError)
             assert refusal.value.__cause__.errno == errno.ENOSPC
-            assert book.storage_problem == storage.sentence(OSError(errno.ENOSPC, ""), str(disk))
-            assert refusal.value.message == book.storage_problem
+            assert registry.storage_problem == storage.sentence(OSError(errno.ENOSPC, ""), str(disk))
+            assert refusal.value.message == registry.storage_problem
             assert entry.job is not None
             assert isinstance(entry.job.state, Running)
             assert journal.read_bytes()[: len(before)] == before
 
             hog.unlink()
-            await book.record(entry, h.stop_asked())
-            assert book.storage_problem is None
+            await registry.record(entry, h.stop_asked())
+            assert registry.storage_problem is None
 
         asyncio.run(scenario())
-        book.writer.close()
+        registry.writer.close()
         reread = load(disk).sound("my-lora")[1]
         assert isinstance(reread.state, Stopping)
 
@@ -215,8 +217,8 @@ def test_promise_4_what_a_refused_reservation_would_hold_is_kept_until_the_disk_
 ) -> None:
     path = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["queued"]))
     before = path.read_bytes()
-    book = load(tmp_path)
-    entry = book.entry("my-lora")
+    registry = load(tmp_path)
+    entry = registry.entry("my-lora")
     monkeypatch.setattr(doubt, "SETTLE_SECONDS", 0.01)
 
     def refuse(*_: object) -> None:
@@ -227,27 +229,27 @@ def test_promise_4_what_a_refused_reservation_would_hold_is_kept_until_the_disk_
             patch.setattr(os, "fsync", refuse)
             patch.setattr(os, "ftruncate", refuse)
             with pytest.raises(StorageFailed):
-                await book.record(entry, h.reserved())
+                await registry.record(entry, h.reserved())
             assert path.read_bytes() == before + e.encode(h.reserved())  # a restart would find it
             assert entry.job is not None
             assert isinstance(entry.job.state, Queued)
-            assert book.leases() == [("GPU-1",)]
-            assert book.settling.names == ["my-lora"]
-        number = book.hub.revision.number
-        while book.settling.names:
-            await book.hub.wait(number)
+            assert registry.leases() == [("GPU-1",)]
+            assert registry.doubtful.names == ["my-lora"]
+        number = registry.changes.revision.number
+        while registry.doubtful.names:
+            await registry.changes.wait(number)
         assert path.read_bytes() == before
-        assert book.leases() == []
+        assert registry.leases() == []
 
     asyncio.run(asyncio.wait_for(scenario(), DEADLINE_SECONDS))
-    book.writer.close()
+    registry.writer.close()
 
 
 def test_promise_4_another_refusal_frees_nothing_of_a_reservation_that_is_in_doubt_already(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["queued"]))
-    book = load(tmp_path)
+    registry = load(tmp_path)
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -255,62 +257,62 @@ def test_promise_4_another_refusal_frees_nothing_of_a_reservation_that_is_in_dou
     async def scenario() -> None:
         for event in (h.reserved(), h.CANCELLED):
             with pytest.raises(StorageFailed):
-                await book.record(book.entry("my-lora"), event)
+                await registry.record(registry.entry("my-lora"), event)
 
     monkeypatch.setattr(os, "fsync", refuse)
     monkeypatch.setattr(os, "ftruncate", refuse)
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     assert path.read_bytes().endswith(e.encode(h.reserved())), "a restart would find it"
-    assert book.leases() == [("GPU-1",)]
+    assert registry.leases() == [("GPU-1",)]
 
 
 def test_promise_8_where_another_daemon_owns_the_home_nothing_is_written(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
     put(tmp_path, "over", encoded("over", h.WAYS["completed"]))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    book = load(tmp_path)
-    book.loss = "It is another's."
+    registry = load(tmp_path)
+    registry.loss = "It is another's."
 
     async def scenario() -> None:
         with pytest.raises(StorageFailed, match=r"^It is another's\.$"):
-            await book.record(book.entry("my-lora"), h.stop_asked())
+            await registry.record(registry.entry("my-lora"), h.stop_asked())
         with pytest.raises(StorageFailed):
-            await book.remove(book.entry("over"), must_be_final)
+            await registry.remove(registry.entry("over"), must_be_final)
 
     asyncio.run(scenario())
-    book.writer.close()
-    assert isinstance(book.sound("my-lora")[1].state, Running)
+    registry.writer.close()
+    assert isinstance(registry.sound("my-lora")[1].state, Running)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert book.storage_problem is None, "the disk is not to blame"
+    assert registry.storage_problem is None, "the disk is not to blame"
 
 
 def test_two_events_at_once_are_decided_one_after_the_other(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["queued"]))
-    book = load(tmp_path)
-    entry = book.entry("my-lora")
+    registry = load(tmp_path)
+    entry = registry.entry("my-lora")
 
     async def scenario() -> None:
         outcomes = await asyncio.gather(
-            book.record(entry, h.CANCELLED), book.record(entry, h.reserved()), return_exceptions=True
+            registry.record(entry, h.CANCELLED), registry.record(entry, h.reserved()), return_exceptions=True
         )
         assert [type(outcome).__name__ for outcome in outcomes] == ["Job", "BadHistory"]
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     assert load(tmp_path).sound("my-lora")[1] == entry.job
 
 
 def test_a_removed_job_is_gone(tmp_path: Path) -> None:
     journal = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["completed"]))
-    book = load(tmp_path)
-    asyncio.run(book.remove(book.entry("my-lora"), lambda _: None))
-    book.writer.close()
+    registry = load(tmp_path)
+    asyncio.run(registry.remove(registry.entry("my-lora"), lambda _: None))
+    registry.writer.close()
     assert not journal.parent.exists()
-    assert not book.has("my-lora")
+    assert not registry.has("my-lora")
     with pytest.raises(NoSuchJob, match=r"^There is no job my-lora\.$"):
-        book.entry("my-lora")
-    assert book.hub.since(0) == ([], ["my-lora"])
+        registry.entry("my-lora")
+    assert registry.changes.since(0) == ([], ["my-lora"])
 
 
 def must_be_final(job: Job) -> None:
@@ -320,45 +322,45 @@ def must_be_final(job: Job) -> None:
 
 def test_a_job_that_is_resumed_at_this_moment_is_not_removed(tmp_path: Path) -> None:
     journal = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["failed"]))
-    book = load(tmp_path)
-    entry = book.entry("my-lora")
+    registry = load(tmp_path)
+    entry = registry.entry("my-lora")
 
     async def scenario() -> None:
         removing: list[asyncio.Task[None]] = []
 
         def resume(_: Job) -> e.AnyEvent:
-            removing.append(asyncio.create_task(book.remove(entry, must_be_final)))
+            removing.append(asyncio.create_task(registry.remove(entry, must_be_final)))
             return h.RESUME_ASKED
 
-        await book.decide(entry, resume)
+        await registry.decide(entry, resume)
         with pytest.raises(WrongState):
             await removing[0]
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     assert journal.exists()
-    assert book.entry("my-lora") is entry
+    assert registry.entry("my-lora") is entry
 
 
 def test_a_job_that_is_removed_at_this_moment_is_not_resumed_and_the_disk_is_not_blamed(tmp_path: Path) -> None:
     journal = put(tmp_path, "my-lora", encoded("my-lora", h.WAYS["failed"]))
-    book = load(tmp_path)
-    entry = book.entry("my-lora")
+    registry = load(tmp_path)
+    entry = registry.entry("my-lora")
 
     async def scenario() -> None:
         outcomes = await asyncio.gather(
-            book.remove(entry, must_be_final), book.record(entry, h.RESUME_ASKED), return_exceptions=True
+            registry.remove(entry, must_be_final), registry.record(entry, h.RESUME_ASKED), return_exceptions=True
         )
         assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType", "NoSuchJob"]
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     assert not journal.parent.exists()
-    assert book.storage_problem is None
+    assert registry.storage_problem is None
 
 
-def ages(home: Path, count: int) -> Book:
-    """A book of the jobs `job-0` (the oldest) to `job-{count - 1}`. Every third one is queued, the others are
+def ages(home: Path, count: int) -> Registry:
+    """A registry of the jobs `job-0` (the oldest) to `job-{count - 1}`. Every third one is queued, the others are
     cancelled."""
     for number in range(count):
         first = h.submitted(name=f"job-{number}", at=float(number))
@@ -372,41 +374,41 @@ def names(entries: list[Entry]) -> list[str]:
 
 
 def test_the_newest_come_first_and_a_list_can_go_on_behind_any_job(tmp_path: Path) -> None:
-    book = ages(tmp_path, 12)
+    registry = ages(tmp_path, 12)
     everything = [f"job-{number}" for number in reversed(range(12))]
-    assert names(book.newest()) == everything
-    assert names(book.newest(limit=5)) == everything[:5]
-    assert names(book.newest(limit=5, before="job-7")) == everything[5:10]
-    assert names(book.newest(limit=5, before="job-1")) == ["job-0"]
-    assert names(book.newest(limit=0)) == names(book.newest(before="job-0")) == []
+    assert names(registry.newest()) == everything
+    assert names(registry.newest(limit=5)) == everything[:5]
+    assert names(registry.newest(limit=5, before="job-7")) == everything[5:10]
+    assert names(registry.newest(limit=5, before="job-1")) == ["job-0"]
+    assert names(registry.newest(limit=0)) == names(registry.newest(before="job-0")) == []
     with pytest.raises(NoSuchJob):
-        book.newest(before="job-12")
+        registry.newest(before="job-12")
 
 
 def test_jobs_of_the_same_second_all_come(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         put(tmp_path, name, [e.encode(h.submitted(name=name, at=1.0))])
-    book = load(tmp_path)
-    assert names(book.newest()) == ["c", "b", "a"]
-    assert names(book.newest(before="b")) == ["a"]
+    registry = load(tmp_path)
+    assert names(registry.newest()) == ["c", "b", "a"]
+    assert names(registry.newest(before="b")) == ["a"]
 
 
 def test_who_looks_at_the_open_jobs_does_not_see_the_others(tmp_path: Path) -> None:
-    book = ages(tmp_path, 6)
-    assert sorted(names(book.open())) == ["job-0", "job-3"]
-    assert sorted(job.name for job in book.jobs()) == ["job-0", "job-3"]
-    assert book.counts == {State.QUEUED: 2, State.STOPPED: 4}
+    registry = ages(tmp_path, 6)
+    assert sorted(names(registry.open())) == ["job-0", "job-3"]
+    assert sorted(job.name for job in registry.jobs()) == ["job-0", "job-3"]
+    assert registry.counts == {State.QUEUED: 2, State.STOPPED: 4}
 
     async def scenario() -> None:
-        await book.record(book.entry("job-0"), h.CANCELLED)
-        await book.record(book.entry("job-5"), h.RESUME_ASKED)
-        await book.remove(book.entry("job-4"), lambda _: None)
+        await registry.record(registry.entry("job-0"), h.CANCELLED)
+        await registry.record(registry.entry("job-5"), h.RESUME_ASKED)
+        await registry.remove(registry.entry("job-4"), lambda _: None)
 
     asyncio.run(scenario())
-    book.writer.close()
-    assert sorted(names(book.open())) == ["job-3", "job-5"]
-    assert +book.counts == {State.QUEUED: 2, State.STOPPED: 3}
-    assert names(book.newest()) == ["job-5", "job-3", "job-2", "job-1", "job-0"]
+    registry.writer.close()
+    assert sorted(names(registry.open())) == ["job-3", "job-5"]
+    assert +registry.counts == {State.QUEUED: 2, State.STOPPED: 3}
+    assert names(registry.newest()) == ["job-5", "job-3", "job-2", "job-1", "job-0"]
 
 
 def test_each_waiting_job_knows_its_place_and_who_watches_it_is_told(tmp_path: Path) -> None:
@@ -415,10 +417,10 @@ def test_each_waiting_job_knows_its_place_and_who_watches_it_is_told(tmp_path: P
         put(tmp_path, name, [e.encode(event) for event in history])
     put(tmp_path, "runs", encoded("runs", RUNNING))
     put(tmp_path, "broken", [*encoded("broken", h.WAYS["queued"]), b"garbage\n"])
-    book = load(tmp_path)
+    registry = load(tmp_path)
 
     def places() -> dict[str, int | None]:
-        return {entry.name: view.show(entry).runtime.queue_place for entry in book}
+        return {entry.name: view.show(entry).runtime.queue_place for entry in registry}
 
     nowhere = {"runs": None, "broken": None}
     assert places() == {"first": 1, "second": 2, "third": 3, **nowhere}
@@ -436,42 +438,42 @@ def test_each_waiting_job_knows_its_place_and_who_watches_it_is_told(tmp_path: P
 
     async def scenario() -> None:
         for name, event, expected, told in steps:
-            before = book.hub.revision.number
-            await book.record(book.entry(name), event)
+            before = registry.changes.revision.number
+            await registry.record(registry.entry(name), event)
             assert places() == expected | nowhere
-            assert set(book.hub.since(before)[0]) == told
-        await book.record(book.entry("runs"), h.ended("interrupted", again=True))
+            assert set(registry.changes.since(before)[0]) == told
+        await registry.record(registry.entry("runs"), h.ended("interrupted", again=True))
         assert places()["runs"] == 2
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
 
 
 def test_promise_8_a_damaged_job_stays_in_sight(tmp_path: Path) -> None:
     put(tmp_path, "broken", [*encoded("broken", h.WAYS["completed"]), b"garbage\n"])
     put(tmp_path, "empty", [])
-    book = load(tmp_path)
-    assert sorted(names(book.open())) == ["broken", "empty"]
-    assert book.counts == {State.DAMAGED: 2}
+    registry = load(tmp_path)
+    assert sorted(names(registry.open())) == ["broken", "empty"]
+    assert registry.counts == {State.DAMAGED: 2}
 
 
 def test_a_look_of_the_watchdog_tells_once_and_only_what_is_new(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
-    book = load(tmp_path)
-    entry = book.entry("my-lora")
+    registry = load(tmp_path)
+    entry = registry.entry("my-lora")
     look = (Reading(index=0, uuid="GPU-1", name="H200", utilization=93),)
     numbers = []
     for verdict, gpus in ((Healthy(), look), (Healthy(), look), (Healthy(), None), (DOUBT, None), (None, None)):
-        book.watched(entry, verdict, None, gpus)
-        numbers.append(book.hub.revision.number)
+        registry.watched(entry, verdict, None, gpus)
+        numbers.append(registry.changes.revision.number)
     assert numbers == [1, 1, 2, 3, 4]
-    book.writer.close()
+    registry.writer.close()
 
 
 def test_who_is_told_of_events_sees_the_job_as_it_is_after_them(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
-    book = load(tmp_path)
+    registry = load(tmp_path)
     told: list[tuple[State, e.AnyEvent]] = []
-    book.on_event = lambda entry, event: told.append((entry.state, event))
-    record(book, "my-lora", h.ended("completed"))
+    registry.on_event = lambda entry, event: told.append((entry.state, event))
+    record(registry, "my-lora", h.ended("completed"))
     assert told == [(State.COMPLETED, h.ended("completed"))]

@@ -11,7 +11,7 @@ from fluxgym.messages import Exit, ExitKind, Failure, FailureKind, Kind, Phase, 
 from fluxgymd.core.failure import advice
 from fluxgymd.core.job import fold
 from fluxgymd.core.records import ExitRecord
-from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.view import show
 from fluxgymd.store.home import JobFolder
 from fluxgymd.store.journal import Journal

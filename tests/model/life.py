@@ -27,7 +27,7 @@ from fluxgymd.core.job import Job, Live
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.jobs import loading
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.submit import Submitter
@@ -111,8 +111,8 @@ class Life:
         self.loop.faults = self.faults
         home = Home(world.home)
         home.prepare()
-        self.book = Book(home, Writer())
-        self.book.load()
+        self.registry = Registry(home, Writer())
+        self.registry.load()
         self.gpus = KnownGpus(world.here.gpus)
         self.machine = MachineState(self._folder / "state", world.here.place.machine_id)
         self.adapter = ModelAdapter(world=world, loop=self.loop, may_end=self._may_end)
@@ -125,41 +125,41 @@ class Life:
             }
         )
         trainers = ModelTrainers(config)
-        bell = asyncio.Event()
+        due = asyncio.Event()
         self.runner = Runner(
-            self.book,
+            self.registry,
             adapters={"scope": self.adapter, "process": self.adapter},
             chosen="scope",
             here=world.here.place,
             config=config,
             trainers=trainers,
             paused=lambda: self.machine.paused,
-            done=bell.set,
+            done=due.set,
         )
         self.scheduler = Scheduler(
-            self.book,
+            self.registry,
             self.runner,
             self.gpus,
             machine=self.machine,
             machine_id=world.here.place.machine_id,
             program_slots=config.program_slots,
-            bell=bell,
+            due=due,
             after_pass=_nothing,
             set_aside=Quarantine(self.machine, self.gpus).look,
             home_problem=lambda: None,
         )
-        preflight = Preflight(self.book, trainers, self.gpus)
+        preflight = Preflight(self.registry, trainers, self.gpus)
         copier = Copier()
-        takeover = Takeover(self.book, preflight, trainers, copier)
-        self.submitter = Submitter(self.book, preflight, trainers, copier)
-        self.verbs = Verbs(self.book, self.runner, self.scheduler, preflight, trainers, takeover.record)
-        self.editor = Editor(self.book, preflight, trainers, self.scheduler, takeover)
+        takeover = Takeover(self.registry, preflight, trainers, copier)
+        self.submitter = Submitter(self.registry, preflight, trainers, copier)
+        self.verbs = Verbs(self.registry, self.runner, self.scheduler, preflight, trainers, takeover.record)
+        self.editor = Editor(self.registry, preflight, trainers, self.scheduler, takeover)
         self.loop.run_to_end(self._adopt())
         self._passes = self.loop.create_task(self.scheduler.run(), name="scheduler")
 
     async def _adopt(self) -> None:
         self.found = set()
-        for entry in self.book:
+        for entry in self.registry:
             if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
                 self.found.add(entry.job.state.attempt.mark)
                 self.runner.adopt(entry)
@@ -180,28 +180,28 @@ class Life:
 
     async def submit(self, context: Context) -> None:
         await self.submitter.submit(context)
-        self.scheduler.ring()
+        self.scheduler.request_pass()
 
     async def submit_training(self, context: Context) -> None:
         """Submits a training like `Submitter`, but without checking models and pictures, as there are none."""
-        context = settings.complete_training(context, self.book.home.path)
+        context = settings.complete_training(context, self.registry.home.path)
         job_id = secrets.token_hex(16)
         now = self.world.clock.time()
         event = e.Submitted(at=now, id=job_id, context=context, priority=context.priority or 0, rank=now)
-        built = await self.book.disk(lambda: self.book.home.new_folder(job_id))
+        built = await self.registry.disk(lambda: self.registry.home.new_folder(job_id))
         try:
-            await self.book.disk(lambda: write_file(built / JOURNAL, e.encode(event)))
-            if self.book.has(context.name) or self.book.home.folder(context.name).path.exists():
+            await self.registry.disk(lambda: write_file(built / JOURNAL, e.encode(event)))
+            if self.registry.has(context.name) or self.registry.home.folder(context.name).path.exists():
                 raise NameTaken(f"There is a job {context.name} already.", name=context.name)
-            folder = await self.book.disk(lambda: self.book.home.publish(built, context.name))
+            folder = await self.registry.disk(lambda: self.registry.home.publish(built, context.name))
         finally:
             await asyncio.to_thread(shutil.rmtree, built, ignore_errors=True)
-        self.book.add(folder, loading.read(folder))
-        self.scheduler.ring()
+        self.registry.add(folder, loading.read(folder))
+        self.scheduler.request_pass()
 
     async def pause(self, *, paused: bool) -> None:
-        await self.book.disk(lambda: self.machine.pause(paused=paused))
-        self.scheduler.ring()
+        await self.registry.disk(lambda: self.machine.pause(paused=paused))
+        self.scheduler.request_pass()
 
     def stop(self) -> None:
         """Ends the daemon as SIGTERM does: first its tasks, then the process."""
@@ -213,14 +213,14 @@ class Life:
         still in the service's cgroup, so systemd may kill it as well."""
         self.on_death()
         self.loop.die()
-        self.book.writer.close()
+        self.registry.writer.close()
         for attempt in self.world.attempts:
             if attempt.gate == "closed" and not attempt.in_unit and self.world.chance.random() < 0.5:
                 self.world.shim_dies(attempt)
             self.world.close_gate(attempt)
 
     def jobs(self) -> dict[str, Job]:
-        return {entry.name: entry.job for entry in self.book if entry.job is not None}
+        return {entry.name: entry.job for entry in self.registry if entry.job is not None}
 
     def wants_to_end(self, name: str) -> None:
         """Notes that a user has asked to stop this job."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What users were told, and checks that it stays true. Each check raises AssertionError with what is wrong.
 
-The checks compare the book in memory, the journals on the disk and what the modelled machine knows. Each names the
-number of its promise, if it has one.
+The checks compare the registry in memory, the journals on the disk and what the modelled machine knows. Each names
+the number of its promise, if it has one.
 """
 
 from dataclasses import dataclass, field, replace
@@ -76,7 +76,7 @@ class Promises:
     def answered(self, verb: str, name: str, before: Told, refusal: FluxgymError | None) -> None:
         """Records the answer to a call. `before`: what was known when the call went out."""
         told = self.told[name]
-        there = self.life.book.has(name)
+        there = self.life.registry.has(name)
         if verb == "remove":
             assert refusal is not None or not there, f"{name} was removed, and is there"
             assert there or told.removing or not told.acknowledged, f"{name} was removed behind a resume"
@@ -94,7 +94,7 @@ class Promises:
         """Forgets stops that no disk has recorded. They are lost with the daemon, as their answers said
         (docs/decisions/0089-a-stop-that-no-disk-records.md)."""
         for name, told in self.told.items():
-            if self.life.book.has(name) and self.life.book.entry(name).stop_unrecorded is not None:
+            if self.life.registry.has(name) and self.life.registry.entry(name).stop_unrecorded is not None:
                 told.stopped_at = None
 
     def _may_run(self, attempt: Attempt) -> None:
@@ -116,8 +116,8 @@ class Promises:
             told = self.told.setdefault(name, Told())  # its submit was cut off after the publishing
             told.id = told.id or job.id
             assert told.removing or told.id == job.id, f"{name} became another job"
-            assert self.life.book.entry(name).damage is None, f"{name} is damaged"
-            if told.removing and not self.life.book.entry(name).folder.journal.exists():
+            assert self.life.registry.entry(name).damage is None, f"{name} is damaged"
+            if told.removing and not self.life.registry.entry(name).folder.journal.exists():
                 continue
             history = self.journal_folds_to_memory(name, job)
             self.final_states_stay(name, job, history, told)
@@ -135,7 +135,7 @@ class Promises:
                 assert name in jobs, f"{name} was acknowledged, and is not there"
 
     def no_gpu_is_given_twice(self, jobs: dict[str, Job]) -> None:
-        """Promise 4, in the book. A reservation that the disk kept although the write failed is found only by the
+        """Promise 4, in the registry. A reservation that the disk kept although the write failed is found only by the
         next daemon. Its GPUs may have been given away since, but it never started anything, so it doesn't count."""
         states = [job.state for job in jobs.values() if isinstance(job.state, Live)]
         attempts = [state.attempt for state in states]
@@ -159,7 +159,7 @@ class Promises:
     def journal_folds_to_memory(self, name: str, job: Job) -> list[e.AnyEvent]:
         """Checks that the journal's events lead to the job in memory; returns those events. The journal may have one
         more: one that is still being recorded, or one that the disk kept although the write failed."""
-        folder = self.life.book.entry(name).folder
+        folder = self.life.registry.entry(name).folder
         lines = folder.journal.read_bytes().split(b"\n")
         history = []
         for line in lines[:-1]:

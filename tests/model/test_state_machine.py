@@ -89,7 +89,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(name=names, after=st.none() | names, restart=policies, held=st.booleans(), turns=turns)
     def submit_program(self, name: str, after: str | None, restart: RestartPolicy, held: bool, turns: int) -> None:
-        waits_for = [after] if after is not None and after != name and self.life.book.has(after) else []
+        waits_for = [after] if after is not None and after != name and self.life.registry.has(after) else []
         context = Context(
             name=name, kind=Kind.PROGRAM, program=["/bin/true"], restart=restart, after=waits_for, held=held
         )
@@ -332,7 +332,7 @@ class Queue(RuleBasedStateMachine):
                 self.life.die()
             logging.getLogger("fluxgymd").removeHandler(self.log)
             self.patch.undo()
-            gc.unfreeze()  # undoes the book's gc.freeze(), which is meant to last as long as a daemon
+            gc.unfreeze()  # undoes the registry's gc.freeze(), which is meant to last as long as a daemon
             shutil.rmtree(self.folder)
 
     def _settle(self) -> None:

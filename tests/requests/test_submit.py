@@ -13,7 +13,7 @@ from fluxgym.errors import NameTaken
 from fluxgym.messages import Context, Kind
 from fluxgymd.core import events, schedule
 from fluxgymd.gpus.machine import Gpus
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.run.preflight import Preflight
@@ -26,9 +26,9 @@ from tests.core.histories import CONTEXT
 from tests.trainers.adapters import trainers
 
 
-def submitter(book: Book) -> Submitter:
+def submitter(registry: Registry) -> Submitter:
     known = trainers()
-    return Submitter(book, Preflight(book, known, Gpus()), known, Copier())
+    return Submitter(registry, Preflight(registry, known, Gpus()), known, Copier())
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
@@ -49,13 +49,13 @@ def test_a_name_that_is_taken_while_the_job_is_published_is_told_as_that(
         atomic.sync_folder(folder)
 
     monkeypatch.setattr("fluxgymd.store.home.sync_folder", take_the_name)
-    book = Book(home, Writer())
+    registry = Registry(home, Writer())
     context = Context(name="my-job", kind=Kind.PROGRAM, program=["/bin/true"])
     with pytest.raises(NameTaken, match=r"my-job is there and is no job; move it away, or choose another name\.$"):
-        asyncio.run(submitter(book).submit(context))
-    book.writer.close()
-    assert book.storage_problem is None
-    assert not book.has("my-job")
+        asyncio.run(submitter(registry).submit(context))
+    registry.writer.close()
+    assert registry.storage_problem is None
+    assert not registry.has("my-job")
     assert list(home.outputs.iterdir()) == [stranger]
     assert (stranger / "mine.txt" if what == "folder" else stranger).read_text() == "mine"
 
@@ -74,10 +74,10 @@ def test_the_journal_of_a_new_job_is_not_read_on_the_event_loop(
         return read(path)
 
     monkeypatch.setattr("fluxgymd.store.journal.read", noted)
-    book = Book(home, Writer())
+    registry = Registry(home, Writer())
     context = Context(name="my-job", kind=Kind.PROGRAM, program=["/bin/true"])
-    entry, _ = asyncio.run(submitter(book).submit(context))
-    book.writer.close()
+    entry, _ = asyncio.run(submitter(registry).submit(context))
+    registry.writer.close()
     assert entry.job is not None
     assert entry.job.name == "my-job"
     assert len(readers) == 1
@@ -118,16 +118,16 @@ def test_a_clock_that_is_set_back_lets_no_later_submit_overtake(
     home.prepare()
     names = ["first", "second", "third", "fourth"]
 
-    async def scenario(book: Book, begin: int, *clock: float) -> None:
+    async def scenario(registry: Registry, begin: int, *clock: float) -> None:
         for name, now in zip(names[begin:], clock, strict=False):
             monkeypatch.setattr("fluxgymd.requests.submit.time.time", lambda now=now: now)
-            await submitter(book).submit(Context(name=name, kind=Kind.PROGRAM, program=["/bin/true"]))
+            await submitter(registry).submit(Context(name=name, kind=Kind.PROGRAM, program=["/bin/true"]))
         monkeypatch.undo()
 
-    book = Book(home, Writer())
-    asyncio.run(scenario(book, 0, 2000.0, 1000.0))
-    book.writer.close()
-    again = Book(home, Writer())  # after a restart, with the clock still set back
+    registry = Registry(home, Writer())
+    asyncio.run(scenario(registry, 0, 2000.0, 1000.0))
+    registry.writer.close()
+    again = Registry(home, Writer())  # after a restart, with the clock still set back
     again.load()
     asyncio.run(scenario(again, 2, 1500.0, 1500.0))
     again.writer.close()
@@ -145,12 +145,12 @@ def test_jobs_of_a_version_that_did_not_count_stay_before_those_that_come(tmp_pa
     line = events.encode(old).replace(b',"number":0', b"")
     assert b"number" not in line
     (home.outputs / "old" / "events.jsonl").write_bytes(line)
-    book = Book(home, Writer())
-    book.load()
-    asyncio.run(submitter(book).submit(msgspec.structs.replace(context, name="new")))
-    book.writer.close()
-    assert [job.name for job in schedule.queue(book.jobs())] == ["old", "new"]
-    assert [entry.name for entry in book.newest()] == ["new", "old"]
+    registry = Registry(home, Writer())
+    registry.load()
+    asyncio.run(submitter(registry).submit(msgspec.structs.replace(context, name="new")))
+    registry.writer.close()
+    assert [job.name for job in schedule.queue(registry.jobs())] == ["old", "new"]
+    assert [entry.name for entry in registry.newest()] == ["new", "old"]
 
 
 @pytest.mark.parametrize(
@@ -173,16 +173,16 @@ def test_jobs_that_are_submitted_beside_a_strange_journal_can_be_read_and_stay_i
     (home.outputs / "strange").mkdir()
     strange = events.Submitted(at=5.0, id="0" * 32, context=context, number=number, rank=rank)
     (home.outputs / "strange" / "events.jsonl").write_bytes(events.encode(strange) + garbage)
-    book = Book(home, Writer())
-    book.load()
+    registry = Registry(home, Writer())
+    registry.load()
 
     async def scenario() -> None:
         for name in ("first", "second"):
-            await submitter(book).submit(msgspec.structs.replace(context, name=name))
+            await submitter(registry).submit(msgspec.structs.replace(context, name=name))
 
     asyncio.run(scenario())
-    book.writer.close()
-    again = Book(home, Writer())
+    registry.writer.close()
+    again = Registry(home, Writer())
     again.load()
     again.writer.close()
     jobs = [again.sound(name)[1] for name in ("first", "second")]

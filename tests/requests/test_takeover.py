@@ -19,7 +19,7 @@ from fluxgymd.core import events as e
 from fluxgymd.core.job import Completed, Job, Queued, Stopped
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.importing.script import flags
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests import takeover as module
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import merge
@@ -75,22 +75,22 @@ class Daemon:
     """The parts of the daemon that take over a training."""
 
     def __init__(self, home: Path, trainer: Path) -> None:
-        self.book = Book(Home(home), Writer())
-        self.book.load()
+        self.registry = Registry(Home(home), Writer())
+        self.registry.load()
         known = trainers(trainer)
-        self.takeover = Takeover(self.book, Preflight(self.book, known, Gpus()), known, Copier())
+        self.takeover = Takeover(self.registry, Preflight(self.registry, known, Gpus()), known, Copier())
 
     def resume(self, name: str) -> None:
         asyncio.run(self.resuming(name))
 
     async def resuming(self, name: str) -> None:
-        await self.takeover.record(self.book.entry(name), ask)
+        await self.takeover.record(self.registry.entry(name), ask)
 
     def edit(self, name: str, **changes: object) -> None:
         given = Context(name=name, **changes)  # type: ignore[arg-type] # as a caller gives them
         wanted = merge(self.job(name).context, given)
         work = self.takeover.record(
-            self.book.entry(name),
+            self.registry.entry(name),
             lambda _: e.Edited(at=time.time(), context=wanted),
             wanted=wanted,
             given=changes.keys(),
@@ -98,7 +98,7 @@ class Daemon:
         asyncio.run(work)
 
     def job(self, name: str) -> Job:
-        job = self.book.entry(name).job
+        job = self.registry.entry(name).job
         assert job is not None
         return job
 
@@ -107,7 +107,7 @@ class Daemon:
 def daemon(home: Path, sd_scripts: Path) -> Iterator[Daemon]:
     daemon = Daemon(home, sd_scripts)
     yield daemon
-    daemon.book.writer.close()
+    daemon.registry.writer.close()
 
 
 def ask(job: Job) -> e.AnyEvent:
@@ -136,7 +136,7 @@ def test_a_resumed_training_is_a_job(daemon: Daemon, home: Path) -> None:
     folder = home / "outputs" / "stopped"
     before, shown = tree(folder), daemon.job("stopped")
     daemon.resume("stopped")
-    entry = daemon.book.entry("stopped")
+    entry = daemon.registry.entry("stopped")
     assert entry.older is None
     assert isinstance(daemon.job("stopped").state, Queued)
     assert daemon.job("stopped").id == shown.id
@@ -173,12 +173,12 @@ def test_its_states_fit_its_settings_and_either_trainer_goes_on_behind_their_epo
 
 def test_the_next_daemon_reads_the_same_job_from_its_journal(daemon: Daemon, home: Path, sd_scripts: Path) -> None:
     daemon.resume("stopped")
-    asyncio.run(daemon.book.record(daemon.book.entry("stopped"), e.Cancelled(at=time.time())))
+    asyncio.run(daemon.registry.record(daemon.registry.entry("stopped"), e.Cancelled(at=time.time())))
     again = Daemon(home, sd_scripts)
-    assert again.book.entry("stopped").older is None
+    assert again.registry.entry("stopped").older is None
     assert again.job("stopped") == daemon.job("stopped")
     assert isinstance(again.job("stopped").state, Stopped)
-    again.book.writer.close()
+    again.registry.writer.close()
 
 
 def test_what_the_training_will_write_again_is_kept_too(daemon: Daemon, home: Path) -> None:
@@ -243,7 +243,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_changed(
     assert tree(home) == before
     assert sorted(path.name for path in (home / "outputs" / name).iterdir()) == names
     assert daemon.job(name) == shown
-    assert daemon.book.entry(name).older is not None
+    assert daemon.registry.entry(name).older is not None
 
 
 def test_a_state_of_sd_scripts_that_does_not_tell_its_step_is_refused(home: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_state_of_sd_scripts_that_does_not_tell_its_step_is_refused(home: Path
     with pytest.raises(WrongState, match=r"It cannot resume from stopped-step00000160-state"):
         daemon.resume("stopped")
     assert tree(home) == before
-    daemon.book.writer.close()
+    daemon.registry.writer.close()
 
 
 def test_one_on_which_the_older_program_still_works_is_left_to_it(daemon: Daemon, home: Path) -> None:
@@ -284,7 +284,7 @@ def test_an_edit_takes_an_obstacle_away(home: Path, sd_scripts: Path) -> None:
     assert (job.context.epochs, job.context.seed) == (16, 42)
     kinds = [type(event) for event in journal.good_events(home / "outputs" / "stopped" / "events.jsonl")]
     assert kinds == [e.Submitted, e.Imported, e.Edited]
-    daemon.book.writer.close()
+    daemon.registry.writer.close()
 
 
 def test_an_edit_names_the_pictures_where_they_are_now(daemon: Daemon, home: Path) -> None:
@@ -340,7 +340,7 @@ def test_what_a_crash_left_is_still_an_older_training_and_can_be_resumed(
         patch.setattr(module, "_clear", lambda _: None)  # the crashed daemon cannot do it
         with pytest.raises(StorageFailed):
             crashed.resume("stopped")
-    crashed.book.writer.close()
+    crashed.registry.writer.close()
     again = Daemon(home, sd_scripts)
     assert isinstance(again.job("stopped").state, Stopped)
     again.resume("stopped")
@@ -348,7 +348,7 @@ def test_what_a_crash_left_is_still_an_older_training_and_can_be_resumed(
     nothing_is_lost(before, folder)
     assert not (folder / STAGING).exists()
     assert (folder / "dataset" / "1.png").is_file()
-    again.book.writer.close()
+    again.registry.writer.close()
 
 
 def test_of_two_who_resume_at_once_one_does(daemon: Daemon) -> None:

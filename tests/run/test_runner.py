@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runner's tasks over a real book: while one of them works on a job, no second one is started for it."""
+"""The runner's tasks over a real registry: while one of them works on a job, no second one is started for it."""
 
 import asyncio
 import fcntl
@@ -24,9 +24,9 @@ from fluxgymd.core.lost import Reach
 from fluxgymd.core.records import Placement
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs import view
+from fluxgymd.jobs.entry import RefusedStop
 from fluxgymd.jobs.faults import ATTEMPT
-from fluxgymd.jobs.record import RefusedStop
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 def runner_of(
-    book: Book,
+    registry: Registry,
     settings: Config,
     adapter: ProcessAdapter | None = None,
     *,
@@ -57,7 +57,7 @@ def runner_of(
     done: Callable[[], None] = lambda: None,
 ) -> Runner:
     return Runner(
-        book,
+        registry,
         adapters={"process": adapter or ProcessAdapter(stop_limit=1.0)},
         chosen="process",
         here=place.here(),
@@ -101,19 +101,19 @@ def test_promise_4_a_job_whose_end_is_still_being_written_down_is_not_started_by
 ) -> None:
     """If a job had two tasks, the end of one would release the GPU that was promised to the other."""
     writer = SlowWriter(home.folder("my-lora").journal)
-    book = Book(home, writer)
-    book.load()
+    registry = Registry(home, writer)
+    registry.load()
     loaded = config.load({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, {"home": str(tmp_path / "home")})
 
     async def scenario() -> None:
         rung = asyncio.Event()
-        runner = runner_of(book, loaded, done=rung.set)
-        entry = book.entry("my-lora")
+        runner = runner_of(registry, loaded, done=rung.set)
+        entry = registry.entry("my-lora")
         runner.adopt(entry)
         assert runner.starting() == {}  # according to the journal the job runs
         async with asyncio.timeout(DEADLINE_SECONDS):
             while isinstance(entry.job and entry.job.state, Live):
-                await book.hub.wait(book.hub.revision.number)
+                await registry.changes.wait(registry.changes.revision.number)
             assert runner.busy("my-lora")
             assert runner.starting() == {"my-lora": ()}
             writer.stalled.set()
@@ -145,102 +145,102 @@ class PausedMeanwhile(ProcessAdapter):
         return placement
 
 
-def waiting_program(tmp_path: Path) -> tuple[Book, Config]:
+def waiting_program(tmp_path: Path) -> tuple[Registry, Config]:
     context = Context(name="my-job", kind=Kind.PROGRAM, program=["/bin/sh", "-c", "touch ran"])
     submitted = e.Submitted(at=1.0, id="0" * 32, context=context, rank=1.0)
     folder = tmp_path / "home" / "outputs" / "my-job"
     folder.mkdir(parents=True)
     (folder / "events.jsonl").write_bytes(e.encode(submitted))
-    book = Book(Home(tmp_path / "home"), Writer())
-    book.load()
+    registry = Registry(Home(tmp_path / "home"), Writer())
+    registry.load()
     loaded = config.load({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, {"home": str(tmp_path / "home")})
-    return book, loaded
+    return registry, loaded
 
 
-def run(book: Book, settings: Config, adapter: PausedMeanwhile) -> list[e.AnyEvent]:
+def run(registry: Registry, settings: Config, adapter: PausedMeanwhile) -> list[e.AnyEvent]:
     """Starts the job and returns its journal's events once no task works on it any more."""
 
     async def scenario() -> None:
         runner = runner_of(
-            book, settings, adapter, paused=lambda: adapter.paused, home_problem=lambda: adapter.home_problem
+            registry, settings, adapter, paused=lambda: adapter.paused, home_problem=lambda: adapter.home_problem
         )
-        runner.start(book.entry("my-job"), ())
+        runner.start(registry.entry("my-job"), ())
         async with asyncio.timeout(DEADLINE_SECONDS):
             await runner.settled("my-job")
 
     asyncio.run(scenario())
-    book.writer.close()
-    return journal.good_events(book.entry("my-job").folder.journal)
+    registry.writer.close()
+    return journal.good_events(registry.entry("my-job").folder.journal)
 
 
 def test_nothing_starts_behind_a_pause_that_came_while_a_shim_waited_at_its_gate(tmp_path: Path) -> None:
-    book, settings = waiting_program(tmp_path)
+    registry, settings = waiting_program(tmp_path)
     adapter = PausedMeanwhile(stop_limit=1.0)
-    *_, last = run(book, settings, adapter)
+    *_, last = run(registry, settings, adapter)
     assert isinstance(last, e.Ended)
     assert (last.outcome, last.reason) == ("never_started", "The queue was paused before it was started.")
     assert adapter.cleared == 1, "a scope without a process would stay"
-    job = book.sound("my-job")[1]
+    job = registry.sound("my-job")[1]
     assert isinstance(job.state, Queued)
     assert job.start_failures == 0  # it will start as soon as the queue continues
-    assert not (book.entry("my-job").folder.path / "ran").exists()
+    assert not (registry.entry("my-job").folder.path / "ran").exists()
 
 
 def test_promise_4_nothing_starts_in_a_home_that_is_in_doubt_and_the_pause_is_not_blamed(tmp_path: Path) -> None:
-    book, settings = waiting_program(tmp_path)
+    registry, settings = waiting_program(tmp_path)
     adapter = PausedMeanwhile(stop_limit=1.0)
     adapter.then = "Another daemon may take the home."
-    *_, last = run(book, settings, adapter)
+    *_, last = run(registry, settings, adapter)
     assert isinstance(last, e.Ended)
     assert (last.outcome, last.reason) == ("never_started", "Another daemon may take the home.")
-    assert not (book.entry("my-job").folder.path / "ran").exists()
-    (book := Book(book.home, Writer())).load()
-    assert run(book, settings, adapter)[-1] == last, "it is not even reserved"
+    assert not (registry.entry("my-job").folder.path / "ran").exists()
+    (registry := Registry(registry.home, Writer())).load()
+    assert run(registry, settings, adapter)[-1] == last, "it is not even reserved"
 
 
 class StoppedMeanwhile(PausedMeanwhile):
     """Simulates a stop that couldn't be recorded, while a shim waits at its gate."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, registry: Registry) -> None:
         super().__init__(stop_limit=1.0)
-        self._book = book
+        self._registry = registry
 
     async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
         placement = await ProcessAdapter.place(self, spec, gate)
-        self._book.entry("my-job").refused_stop = RefusedStop(1, "The disk is full.")
+        self._registry.entry("my-job").refused_stop = RefusedStop(1, "The disk is full.")
         return placement
 
 
 def test_the_gate_stays_closed_behind_a_stop_that_no_disk_recorded(tmp_path: Path) -> None:
-    book, settings = waiting_program(tmp_path)
-    *_, last = run(book, settings, StoppedMeanwhile(book))
+    registry, settings = waiting_program(tmp_path)
+    *_, last = run(registry, settings, StoppedMeanwhile(registry))
     assert isinstance(last, e.Ended)
     assert (last.outcome, last.reason, last.again) == ("stopped", "It was stopped before it ran.", False)
-    assert not (book.entry("my-job").folder.path / "ran").exists()
+    assert not (registry.entry("my-job").folder.path / "ran").exists()
 
 
 def test_a_stop_that_no_disk_recorded_while_the_end_was_judged_lets_nothing_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    book, settings = waiting_program(tmp_path)
+    registry, settings = waiting_program(tmp_path)
 
     def stop_comes(*given: object, **facts: object) -> e.Ended:
         event = end_event(*given, **facts)  # type: ignore[arg-type]
-        book.entry("my-job").refused_stop = RefusedStop(1, "The disk is full.")
+        registry.entry("my-job").refused_stop = RefusedStop(1, "The disk is full.")
         return event
 
     monkeypatch.setattr("fluxgymd.run.runner.end_event", stop_comes)
-    *_, last = run(book, settings, PausedMeanwhile(stop_limit=1.0))
+    *_, last = run(registry, settings, PausedMeanwhile(stop_limit=1.0))
     assert isinstance(last, e.Ended)
     assert (last.outcome, last.again) == ("stopped", False)
-    assert book.entry("my-job").refused_stop is None
+    assert registry.entry("my-job").refused_stop is None
 
 
 def test_a_start_that_a_pause_overtakes_is_not_even_reserved(tmp_path: Path) -> None:
-    book, settings = waiting_program(tmp_path)
+    registry, settings = waiting_program(tmp_path)
     adapter = PausedMeanwhile(stop_limit=1.0)
     adapter.paused = True
-    (only,) = run(book, settings, adapter)
+    (only,) = run(registry, settings, adapter)
     assert isinstance(only, e.Submitted)
 
 
@@ -264,10 +264,12 @@ class NoPasses(Scheduler):
         pass
 
 
-def verbs_of(book: Book, runner: Runner) -> Verbs:
+def verbs_of(registry: Registry, runner: Runner) -> Verbs:
     known = trainers()
-    preflight = Preflight(book, known, Gpus())
-    return Verbs(book, runner, NoPasses(), preflight, known, Takeover(book, preflight, known, Copier()).record)
+    preflight = Preflight(registry, known, Gpus())
+    return Verbs(
+        registry, runner, NoPasses(), preflight, known, Takeover(registry, preflight, known, Copier()).record
+    )
 
 
 def test_promise_4_no_word_of_the_user_ends_an_attempt_whose_supervising_process_holds_its_lock(
@@ -277,17 +279,17 @@ def test_promise_4_no_word_of_the_user_ends_an_attempt_whose_supervising_process
     folder = tmp_path / "outputs" / "my-lora"
     (folder / "attempts" / "001").mkdir(parents=True)
     (folder / "events.jsonl").write_bytes(b"".join(map(e.encode, h.WAYS["lost"])))
-    book = Book(Home(tmp_path), Writer())
-    book.load()
-    verbs = verbs_of(book, Nobody())
+    registry = Registry(Home(tmp_path), Writer())
+    registry.load()
+    verbs = verbs_of(registry, Nobody())
     with (folder / "attempts" / "001" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(WrongState, match=r"attempt 1 still runs, so stop it where it does: .* holds .*001/lock"):
             asyncio.run(verbs.resume("my-lora", assume_gone=True))
-        assert book.leases() == [("GPU-1",)]
+        assert registry.leases() == [("GPU-1",)]
     asyncio.run(verbs.resume("my-lora", assume_gone=True))
-    book.writer.close()
-    assert book.leases() == []
+    registry.writer.close()
+    assert registry.leases() == []
 
 
 def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_until_it_is_disowned(
@@ -295,57 +297,57 @@ def test_promise_4_an_attempt_of_an_unknown_adapter_is_lost_and_keeps_its_gpu_un
 ) -> None:
     """The adapter may belong to a newer version, for example one that supports Slurm, or to a build with more
     adapters."""
-    book, settings = waiting_program(tmp_path)
+    registry, settings = waiting_program(tmp_path)
     folder = tmp_path / "home" / "outputs" / "my-lora"
     folder.mkdir()
     reservation = msgspec.structs.replace(h.reserved(), adapter="slurm", place=place.here())
     events = [reservation if isinstance(event, e.Reserved) else event for event in h.WAYS["running"]]
     (folder / "events.jsonl").write_bytes(b"".join(map(e.encode, events)))
-    book = Book(book.home, Writer())
-    book.load()
+    registry = Registry(registry.home, Writer())
+    registry.load()
 
     async def scenario() -> None:
-        runner = runner_of(book, settings)
-        entry = book.entry("my-lora")
+        runner = runner_of(registry, settings)
+        entry = registry.entry("my-lora")
         runner.adopt(entry)
-        runner.start(book.entry("my-job"), ())
+        runner.start(registry.entry("my-job"), ())
         async with asyncio.timeout(DEADLINE_SECONDS):
             await runner.settled("my-job")
             while not isinstance(entry.job and entry.job.state, Lost):
-                await book.hub.wait(book.hub.revision.number)
-            assert book.leases() == [("GPU-1",)]
+                await registry.changes.wait(registry.changes.revision.number)
+            assert registry.leases() == [("GPU-1",)]
             reason = view.show(entry).runtime.reason
             assert reason is not None
             assert "attempt 1 was run by the adapter 'slurm', which this version of FluxGym does not know" in reason
-            await verbs_of(book, runner).resume("my-lora", assume_gone=True)
+            await verbs_of(registry, runner).resume("my-lora", assume_gone=True)
             await runner.settled("my-lora")
-        assert book.leases() == []
+        assert registry.leases() == []
         await runner.close()
 
     asyncio.run(scenario())
-    book.writer.close()
-    assert isinstance(book.sound("my-job")[1].state, Failed)  # the program ran and wrote no result
+    registry.writer.close()
+    assert isinstance(registry.sound("my-job")[1].state, Failed)  # the program ran and wrote no result
     kinds = [type(event) for event in journal.good_events(folder / "events.jsonl")]
     assert kinds == [*map(type, events), e.SightLost, e.Disowned]
 
 
 def test_a_stop_that_no_disk_recorded_ends_no_later_attempt_than_its_own(tmp_path: Path) -> None:
-    book, settings = waiting_program(tmp_path)
-    path = book.entry("my-job").folder.journal
+    registry, settings = waiting_program(tmp_path)
+    path = registry.entry("my-job").folder.journal
     reservation = msgspec.structs.replace(h.reserved(), adapter="slurm", place=place.here())
     path.write_bytes(path.read_bytes() + e.encode(reservation) + e.encode(h.sight_lost()))
-    book = Book(book.home, Writer())
-    book.load()
-    entry = book.entry("my-job")
+    registry = Registry(registry.home, Writer())
+    registry.load()
+    entry = registry.entry("my-job")
 
     async def scenario() -> None:
-        runner = runner_of(book, settings)
-        verbs = verbs_of(book, runner)
+        runner = runner_of(registry, settings)
+        verbs = verbs_of(registry, runner)
         async with asyncio.timeout(DEADLINE_SECONDS):
             runner.adopt(entry)
-            book.loss = "The disk refuses."
+            registry.loss = "The disk refuses."
             assert view.show(await verbs.stop("my-job", after_checkpoint=False)).runtime.state is State.STOPPING
-            book.loss = None
+            registry.loss = None
             await verbs.resume("my-job", assume_gone=True)
             assert view.show(entry).runtime.state is State.INTERRUPTED
             await runner.settled("my-job")
@@ -353,7 +355,7 @@ def test_a_stop_that_no_disk_recorded_ends_no_later_attempt_than_its_own(tmp_pat
             await runner.settled("my-job")
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     *others, last = journal.good_events(path)
     assert not any(isinstance(event, e.StopAsked) for event in others)
     assert isinstance(last, e.Ended)
@@ -367,9 +369,9 @@ def test_why_a_start_failed_is_shown_and_logged_once_and_a_failing_watch_is_no_f
     folder = tmp_path / "outputs" / "my-lora"
     folder.mkdir(parents=True)
     (folder / "events.jsonl").write_bytes(b"".join(map(e.encode, h.WAYS[way])))
-    book = Book(Home(tmp_path), Writer())
-    book.load()
-    entry = book.entry("my-lora")
+    registry = Registry(Home(tmp_path), Writer())
+    registry.load()
+    entry = registry.entry("my-lora")
 
     async def fail() -> None:
         raise StorageFailed("The disk is full.")
@@ -379,7 +381,7 @@ def test_why_a_start_failed_is_shown_and_logged_once_and_a_failing_watch_is_no_f
             await Runner._safely(entry, fail)
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     assert entry.start_problem == shown
     assert caplog.text.count("The disk is full") == 1
 
@@ -400,12 +402,12 @@ class Faulty(ProcessAdapter):
 def test_a_watch_that_fails_is_told_of_its_job_and_logged_once_until_it_goes_well(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    book, settings = waiting_program(tmp_path)
+    registry, settings = waiting_program(tmp_path)
     adapter = Faulty(stop_limit=1.0)
 
     async def scenario() -> None:
-        runner = runner_of(book, settings, adapter)
-        entry = book.entry("my-job")
+        runner = runner_of(registry, settings, adapter)
+        entry = registry.entry("my-job")
         runner.start(entry, ())
 
         async def looked_at() -> bool:
@@ -423,20 +425,20 @@ def test_a_watch_that_fails_is_told_of_its_job_and_logged_once_until_it_goes_wel
         assert "ZeroDivisionError" not in str(view.show(entry).runtime.reason)
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     assert len([record for record in caplog.records if "it is tried again" in record.message]) == 1
 
 
 def test_a_fault_is_told_no_longer_than_its_attempt(home: Home, tmp_path: Path) -> None:
     """The attempt's container no longer exists, so the first look that succeeds is the last one."""
-    book = Book(home, Writer())
-    book.load()
+    registry = Registry(home, Writer())
+    registry.load()
     loaded = config.load({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, {"home": str(tmp_path / "home")})
     adapter = Faulty(stop_limit=1.0)
-    entry = book.entry("my-lora")
+    entry = registry.entry("my-lora")
 
     async def scenario() -> None:
-        runner = runner_of(book, loaded, adapter)
+        runner = runner_of(registry, loaded, adapter)
         runner.adopt(entry)
 
         async def failed() -> bool:
@@ -448,7 +450,7 @@ def test_a_fault_is_told_no_longer_than_its_attempt(home: Home, tmp_path: Path) 
             await runner.settled("my-lora")
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     assert entry.state is State.INTERRUPTED
     assert entry.faults.sentence is None
 
@@ -457,12 +459,12 @@ def test_a_resume_begins_without_the_faults_of_the_attempt_before(tmp_path: Path
     folder = tmp_path / "outputs" / "my-lora"
     folder.mkdir(parents=True)
     (folder / "events.jsonl").write_bytes(b"".join(map(e.encode, h.WAYS["lost"])))
-    book = Book(Home(tmp_path), Writer())
-    book.load()
-    entry = book.entry("my-lora")
+    registry = Registry(Home(tmp_path), Writer())
+    registry.load()
+    entry = registry.entry("my-lora")
     entry.faults.failed("my-lora", ATTEMPT, ZeroDivisionError("a fault of ours"))
-    asyncio.run(verbs_of(book, Nobody()).resume("my-lora", assume_gone=True))
-    book.writer.close()
+    asyncio.run(verbs_of(registry, Nobody()).resume("my-lora", assume_gone=True))
+    registry.writer.close()
     assert entry.faults.sentence is None
 
 
@@ -472,9 +474,9 @@ def test_a_watchdog_that_ends_while_its_looks_fail_does_not_say_that_they_go_wel
     folder = tmp_path / "outputs" / "my-lora"
     folder.mkdir(parents=True)
     (folder / "events.jsonl").write_bytes(b"".join(map(e.encode, h.WAYS["running"])))
-    book = Book(Home(tmp_path), Writer())
-    book.load()
-    entry = book.entry("my-lora")
+    registry = Registry(Home(tmp_path), Writer())
+    registry.load()
+    entry = registry.entry("my-lora")
     settings = config.load({"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}, {"home": str(tmp_path)})
 
     def fail(*_: object) -> None:
@@ -484,7 +486,7 @@ def test_a_watchdog_that_ends_while_its_looks_fail_does_not_say_that_they_go_wel
 
     async def scenario() -> None:
         adapter = ProcessAdapter(stop_limit=1.0)
-        watch = Watch(book, entry, adapter, Trainers(settings), gpus=Gpus(), config=settings)
+        watch = Watch(registry, entry, adapter, Trainers(settings), gpus=Gpus(), config=settings)
         looks = asyncio.create_task(watch.run())
 
         async def failed() -> bool:
@@ -495,7 +497,7 @@ def test_a_watchdog_that_ends_while_its_looks_fail_does_not_say_that_they_go_wel
         await asyncio.wait({looks}, timeout=DEADLINE_SECONDS)
 
     asyncio.run(scenario())
-    book.writer.close()
+    registry.writer.close()
     assert entry.faults.sentence is None
     assert "goes well again" not in caplog.text
 
@@ -503,8 +505,8 @@ def test_a_watchdog_that_ends_while_its_looks_fail_does_not_say_that_they_go_wel
 class SlowPreflight(Preflight):
     """A trainer that answers one question after the other, each when the test lets it."""
 
-    def __init__(self, book: Book) -> None:
-        super().__init__(book, trainers(), Gpus())
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(registry, trainers(), Gpus())
         self.asked: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
     async def examine(
@@ -524,11 +526,16 @@ def test_a_resume_whose_trainer_is_still_asked_does_not_undo_a_stop(tmp_path: Pa
     program = msgspec.structs.replace(submitted.context, kind=Kind.PROGRAM, program=["/bin/true"])
     history = [msgspec.structs.replace(submitted, context=program), *h.WAYS["failed"][1:]]
     (folder / "events.jsonl").write_bytes(b"".join(map(e.encode, history)))
-    book = Book(Home(tmp_path), Writer())
-    book.load()
-    preflight = SlowPreflight(book)
+    registry = Registry(Home(tmp_path), Writer())
+    registry.load()
+    preflight = SlowPreflight(registry)
     verbs = Verbs(
-        book, Nobody(), NoPasses(), preflight, trainers(), Takeover(book, preflight, trainers(), Copier()).record
+        registry,
+        Nobody(),
+        NoPasses(),
+        preflight,
+        trainers(),
+        Takeover(registry, preflight, trainers(), Copier()).record,
     )
 
     async def scenario() -> None:
@@ -543,5 +550,5 @@ def test_a_resume_whose_trainer_is_still_asked_does_not_undo_a_stop(tmp_path: Pa
                 await second
 
     asyncio.run(scenario())
-    book.writer.close()
-    assert book.entry("my-lora").state is State.STOPPED
+    registry.writer.close()
+    assert registry.entry("my-lora").state is State.STOPPED

@@ -47,9 +47,9 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_appended_is_read_back(path: Path) -> None:
     write(path, RUNNING[:1])
-    book = opened(path)
+    registry = opened(path)
     for event in RUNNING[1:]:
-        book.append(event)
+        registry.append(event)
     assert read_whole(path) == fold(RUNNING)
     assert torn(path) == []
 
@@ -148,19 +148,19 @@ def test_an_append_never_makes_a_journal(path: Path) -> None:
 
 def test_a_file_that_became_shorter_behind_our_back_is_not_written_to(path: Path) -> None:
     write(path, RUNNING)
-    book = opened(path)
+    registry = opened(path)
     shorter = write(path, RUNNING[:2]).read_bytes()
     with pytest.raises(OSError, match="became shorter than what was written to it"):
-        book.append(h.stop_asked())
+        registry.append(h.stop_asked())
     assert path.read_bytes() == shorter
 
 
 def test_what_somebody_else_appended_is_kept_aside(path: Path) -> None:
     write(path, RUNNING)
-    book = opened(path)
+    registry = opened(path)
     with path.open("ab") as file:
         file.write(b'{"event":"by hand"}\n')
-    book.append(h.stop_asked())
+    registry.append(h.stop_asked())
     assert torn(path) == [b'{"event":"by hand"}\n']
     assert read_whole(path) == fold([*RUNNING, h.stop_asked()])
 
@@ -168,17 +168,17 @@ def test_what_somebody_else_appended_is_kept_aside(path: Path) -> None:
 def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_goes_on(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=16) as disk:
         path = write(disk / "events.jsonl", RUNNING)
-        book = opened(path)
+        registry = opened(path)
         # Up to 100 bytes before the end of its page, so that the next write is a short one, which is the worst case.
         padding = e.SightLost(at=7.0, attempt=1, why="x" * (PAGE - 200 - path.stat().st_size))
-        book.append(padding)
+        registry.append(padding)
         room = PAGE - path.stat().st_size
         hog = fill(disk)
         good = path.read_bytes()
         long = e.SightLost(at=8.0, attempt=1, why="y" * 300)
         for _ in range(3):
             with pytest.raises(OSError, match="No space left") as refusal:
-                book.append(long)
+                registry.append(long)
             assert refusal.value.errno == errno.ENOSPC
             assert path.read_bytes()[: len(good)] == good
             found = journal.read(path)
@@ -188,7 +188,7 @@ def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_goes_on(tm
         assert 0 < room < len(e.encode(long))
 
         hog.unlink()
-        book.append(h.stop_asked())
+        registry.append(h.stop_asked())
         assert read_whole(path) == fold([*RUNNING, padding, h.stop_asked()])
         assert all(good not in copy for copy in torn(path))
 
@@ -215,7 +215,7 @@ def test_promise_3_an_event_that_cannot_be_taken_back_leaves_the_journal_in_doub
 ) -> None:
     write(path, RUNNING)
     before = path.read_bytes()
-    book = opened(path)
+    registry = opened(path)
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -224,14 +224,14 @@ def test_promise_3_an_event_that_cannot_be_taken_back_leaves_the_journal_in_doub
         patch.setattr(os, "fsync", refuse)
         patch.setattr(os, "ftruncate", refuse)
         with pytest.raises(OSError, match="Input/output error"):
-            book.append(h.stop_asked())
+            registry.append(h.stop_asked())
         with pytest.raises(OSError, match="Input/output error"):
-            book.settle()
-        assert book.in_doubt
+            registry.settle()
+        assert registry.in_doubt
     assert path.read_bytes() == before + e.encode(h.stop_asked())
-    book.settle()
+    registry.settle()
     assert path.read_bytes() == before
-    book.append(h.ended("failed"))
+    registry.append(h.ended("failed"))
     assert read_whole(path) == fold([*RUNNING, h.ended("failed")])
 
 
@@ -240,13 +240,13 @@ def test_a_disk_without_room_for_the_torn_copy_cuts_nothing(tmp_path: Path) -> N
         path = write(disk / "events.jsonl", RUNNING, b"half a rec")
         hog = fill(disk)
         before = path.read_bytes()
-        book = opened(path)
+        registry = opened(path)
         with pytest.raises(OSError, match="No space left"):
-            book.append(h.stop_asked())
+            registry.append(h.stop_asked())
         assert path.read_bytes() == before
         assert torn(path) == []
         hog.unlink()
-        book.append(h.stop_asked())
+        registry.append(h.stop_asked())
         assert torn(path) == [b"half a rec"]
 
 

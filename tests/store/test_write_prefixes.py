@@ -81,10 +81,10 @@ def old_journal(folder: Path, tail: bytes = b"") -> Path:
 
 def test_promise_3_an_acknowledged_event_survives_a_power_cut_at_every_call(tmp_path: Path) -> None:
     path = old_journal(tmp_path / "job")
-    book = Journal(path, path.stat().st_size)
+    registry = Journal(path, path.stat().st_size)
     with power_cuts(path.parent) as cuts:
         for event in MORE:
-            book.append(event)
+            registry.append(event)
             cuts.acknowledge()
 
     def check(acknowledged: int, after: Path) -> None:
@@ -122,14 +122,14 @@ def test_promise_3_a_disk_that_refuses_any_call_loses_nothing_acknowledged(
     """One call after another fails once. The daemon continues and appends another event; then the power is cut."""
     for call in range(100):
         path = old_journal(tmp_path / f"job-{call}", tail)
-        book = Journal(path, journal.read(path).good_size)
+        registry = Journal(path, journal.read(path).good_size)
         refused = False
         with power_cuts(path.parent, fail_at=call, error=error) as cuts:
             try:
-                book.append(MORE[0])
+                registry.append(MORE[0])
             except OSError as refusal:
                 refused = refusal.errno == error
-                book.append(ENDED)
+                registry.append(ENDED)
             cuts.acknowledge()
         if not refused:
             assert call == len(cuts.calls)
@@ -147,9 +147,9 @@ def test_promise_3_a_disk_that_refuses_any_call_loses_nothing_acknowledged(
     raise AssertionError("there is no end of calls")
 
 
-def is_refused(book: Journal, error: int) -> bool:
+def is_refused(registry: Journal, error: int) -> bool:
     try:
-        book.append(MORE[0])
+        registry.append(MORE[0])
     except OSError as refusal:
         return refusal.errno == error
     return False
@@ -164,15 +164,15 @@ def test_promise_3_a_refused_event_is_on_no_disk_once_the_journal_is_not_in_doub
     in_doubt = 0
     for call in range(100):
         path = old_journal(tmp_path / f"job-{call}")
-        book = Journal(path, journal.read(path).good_size)
+        registry = Journal(path, journal.read(path).good_size)
         with power_cuts(path.parent, fail_at=call, error=error, lasting=lasting) as cuts:
-            if not is_refused(book, error):
+            if not is_refused(registry, error):
                 break
-            in_doubt += book.in_doubt
+            in_doubt += registry.in_doubt
             cuts.mend()
-            if book.in_doubt:
-                book.settle()
-            assert not book.in_doubt
+            if registry.in_doubt:
+                registry.settle()
+            assert not registry.in_doubt
             cuts.acknowledge()
 
         def check(acknowledged: int, after: Path) -> None:

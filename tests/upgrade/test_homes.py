@@ -16,7 +16,7 @@ from fluxgym.errors import JobDamaged
 from fluxgym.messages import State
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.core import events as e
-from fluxgymd.jobs.registry import Book
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer
@@ -133,11 +133,11 @@ def test_promise_8_a_newer_version_s_event_makes_the_job_damaged_and_is_left_alo
 ) -> None:
     path = newer(tmp_path, line=line, change=change)
     before = path.read_bytes()
-    book = Book(Home(tmp_path / "home"), Writer())
-    book.load()
+    registry = Registry(Home(tmp_path / "home"), Writer())
+    registry.load()
     with pytest.raises(JobDamaged, match=says):
-        book.sound("completed")
+        registry.sound("completed")
     with pytest.raises(JobDamaged):
-        asyncio.run(book.record(book.entry("completed"), e.ResumeAsked(at=1.0)))
-    book.writer.close()
+        asyncio.run(registry.record(registry.entry("completed"), e.ResumeAsked(at=1.0)))
+    registry.writer.close()
     assert path.read_bytes() == before

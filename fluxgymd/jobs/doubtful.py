@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from fluxgym.errors import StorageFailed
-from fluxgymd.jobs.record import Entry
+from fluxgymd.jobs.entry import Entry
 
 SETTLE_SECONDS = 5.0
 
 Disk = Callable[[Callable[[], None]], Awaitable[None]]
 
 
-class Settling:
+class DoubtfulJournals:
     def __init__(self, disk: Disk, changed: Callable[[str], None]) -> None:
         """`disk`: runs blocking work; StorageFailed if the disk refuses. `changed`: called with the name of a job
         that is no longer in doubt."""

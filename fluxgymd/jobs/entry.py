@@ -36,7 +36,7 @@ class RefusedStop:
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """A job in the book."""
+    """A job in the registry."""
 
     folder: JobFolder
     _kept: Kept
@@ -69,7 +69,7 @@ class Entry:
     held: Lease | None = None
     """The lease that a job keeps while it is damaged, or while its journal is in doubt."""
     counted_as: State | None = None
-    """The state under which the book counts it."""
+    """The state under which the registry counts it."""
     _state: State = State.DAMAGED
     older: Older | None = None
     """For a training of an older FluxGym, which has no journal yet: what was read of it (fluxgymd/importing)."""

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgymd.attempts import place, processes, remains
+from fluxgymd.attempts import leftovers, place, processes
 from tests.harness import cgroups as groups
 from tests.harness.waiting import DEADLINE_SECONDS, until
 
@@ -29,7 +29,7 @@ DEAD = {"pid": 1 << 22, "start": 1}
 def job(tmp_path: Path) -> Path:
     """The folder of a job with a name that no other test uses. On a booted machine, a process's folder cannot be seen
     from here, so it is recognized by its job's name alone."""
-    folder = tmp_path / "remains"
+    folder = tmp_path / "leftovers"
     folder.mkdir()
     return folder
 
@@ -66,7 +66,7 @@ EXITED = {"kind": "exited", "code": 0}
 
 
 def doubts(job: Path) -> list[tuple[int | None, str]]:
-    return [(doubt.attempt, doubt.why) for doubt in remains.doubts(job, HERE)]
+    return [(doubt.attempt, doubt.why) for doubt in leftovers.doubts(job, HERE)]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ REMOVED_KEPT = 1000
 """How many names of removed jobs are remembered. A client that missed more than that gets all jobs again."""
 
 
-class Hub:
+class Changes:
     def __init__(self) -> None:
         self.instance = secrets.token_hex(8)
         self._number = 0
@@ -33,7 +33,7 @@ class Hub:
         self._removed.pop(name, None)
         self._changed[name] = self._number
         self._changed.move_to_end(name)
-        self._ring()
+        self._wake_waiting()
 
     def removed(self, name: str) -> None:
         self._number += 1
@@ -42,7 +42,7 @@ class Hub:
         self._removed.move_to_end(name)
         while len(self._removed) > REMOVED_KEPT:
             _, self._forgotten = self._removed.popitem(last=False)
-        self._ring()
+        self._wake_waiting()
 
     def knows(self, since: Revision) -> bool:
         """Whether everything that has changed since then is still known."""
@@ -57,7 +57,7 @@ class Hub:
         while self._number <= number:
             await self._wake.wait()
 
-    def _ring(self) -> None:
+    def _wake_waiting(self) -> None:
         self._wake.set()
         self._wake = asyncio.Event()
 

@@ -16,7 +16,7 @@ from fluxgymd.core.records import Process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stray:
+class Orphan:
     process: Process
     job: str
     """The name of the job at the start of the attempt."""
@@ -28,14 +28,14 @@ class Stray:
     """The folder of the attempt's temporary files."""
 
 
-def find(outputs: Path, known: Collection[str]) -> list[Stray]:
+def find(outputs: Path, known: Collection[str]) -> list[Orphan]:
     """The processes that were started for a job in `outputs`, with a mark that is not in `known`. Blocks."""
-    found = (processes.about(one.process, lambda pid: _stray(pid, outputs, known)) for one in processes.everyone())
-    return [stray for stray in found if stray is not None]
+    found = (processes.about(one.process, lambda pid: _orphan(pid, outputs, known)) for one in processes.everyone())
+    return [orphan for orphan in found if orphan is not None]
 
 
-def _stray(pid: int, outputs: Path, known: Collection[str]) -> Stray | None:
-    """The stray with this pid, judged by the variables that jobs/spec.py's `attempt_spec` sets; None if it isn't
+def _orphan(pid: int, outputs: Path, known: Collection[str]) -> Orphan | None:
+    """The orphan with this pid, judged by the variables that jobs/spec.py's `attempt_spec` sets; None if it isn't
     one."""
     mark = processes.variable(pid, processes.MARK)
     metrics = processes.variable(pid, "FLUXGYM_METRICS")
@@ -46,7 +46,7 @@ def _stray(pid: int, outputs: Path, known: Collection[str]) -> Stray | None:
         return None
     gpus = processes.variable(pid, "CUDA_VISIBLE_DEVICES") or ""
     temporary = processes.variable(pid, "TMPDIR")
-    return Stray(
+    return Orphan(
         process=stat.process,
         job=Path(metrics).parent.name,
         mark=mark,
