@@ -267,7 +267,7 @@ def _status(registry: Registry, degraded: list[str]) -> str:
     waiting = sum(1 for entry in opened if entry.job is not None and isinstance(entry.job.state, Waiting))
     parts = [f"{len(live)} running, {waiting} waiting"]
     for entry in live[:3]:
-        progress = entry.progress
+        progress = entry.now.progress
         if progress is not None and progress.step is not None:
             parts.append(f"{entry.name} step {progress.step}/{progress.total_steps}")
     if degraded:

@@ -57,4 +57,4 @@ def rows(found: list[Job], *, now: float) -> list[tuple[str, ...]]:
 def _remark(job: Job) -> str:
     """The reason for the job's state; without one, the watchdog's doubts about it."""
     why = jobs.why(job)
-    return words.text(jobs.doubtful(job)) if why == words.ABSENT else why
+    return words.text(jobs.doubt(job)) if why == words.ABSENT else why

@@ -69,13 +69,13 @@ class Jobs:
 
     async def describe(self, parameters: m.JobName, _: Send) -> m.OneJob:
         entry = self._registry.entry(parameters.name)
-        if entry.progress is None and entry.job is not None and entry.job.last is not None:
+        if entry.now.progress is None and entry.job is not None and entry.job.last is not None:
             # Usually it ended before this daemon started, which reads no progress of 10,000 old jobs unasked.
             reader = self._trainers.of(entry.job.context).progress(entry.folder, entry.job.last)
             with suppress(StorageFailed, TimeoutError):  # the rest is known without the disk
                 async with asyncio.timeout(PROGRESS_SECONDS):
                     await lanes.answer(str(entry.folder.path), reader.read)
-                entry.progress = reader.progress
+                entry.now.progress = reader.progress
         return m.OneJob(job=show(entry))
 
     async def logs(self, parameters: m.LogsParameters, send: Send) -> m.LogsReply:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fluxgym.messages import Progress, State, WaitingFor
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.gpu import Reading
-from fluxgymd.core.job import Job, Live
+from fluxgymd.core.job import Attempt, Job, Live
 from fluxgymd.core.lost import Reach
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
@@ -35,14 +35,9 @@ class RefusedStop:
 
 
 @dataclass(eq=False, slots=True)
-class Entry:
-    """A job in the registry."""
+class Now:
+    """What the daemon knows of a job at present, beyond its journal. All of it is gone with the daemon."""
 
-    folder: JobFolder
-    _kept: Kept
-    journal: journal.Journal
-    damage: str | None = None
-    progress: Progress | None = None
     waiting_for: WaitingFor | None = None
     waiting_detail: str | None = None
     queue_place: int | None = None
@@ -52,6 +47,7 @@ class Entry:
     start_problem: str | None = None
     withheld: str | None = None
     """Why its gate was left closed without a fault: the job is started again at once."""
+    progress: Progress | None = None
     verdict: Verdict | None = None
     """The watchdog's present verdict on its attempt; None: it does not watch it (yet)."""
     trail: Trail | None = None
@@ -64,15 +60,26 @@ class Entry:
     log_problem: str | None = None
     """What is wrong with the size of its log while it runs, as a sentence."""
     refused_stop: RefusedStop | None = None
-    _lock: asyncio.Lock | None = None
-    _wake: asyncio.Event | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """A job in the registry."""
+
+    folder: JobFolder
+    _kept: Kept
+    journal: journal.Journal
+    damage: str | None = None
     held: Lease | None = None
     """The lease that a job keeps while it is damaged, or while its journal is in doubt."""
+    older: Older | None = None
+    """For a training of an older FluxGym, which has no journal yet: what was read of it (fluxgymd/importing)."""
+    now: Now = field(default_factory=Now)
     counted_as: State | None = None
     """The state under which the registry counts it."""
     _state: State = State.DAMAGED
-    older: Older | None = None
-    """For a training of an older FluxGym, which has no journal yet: what was read of it (fluxgymd/importing)."""
+    _lock: asyncio.Lock | None = None
+    _wake: asyncio.Event | None = None
     age: tuple[int, float, str] = (0, 0.0, "")
     """The number and the time of its submit, and its name: lists are sorted by it."""
 
@@ -93,6 +100,20 @@ class Entry:
         self._state = State.DAMAGED if job is None else wire_state(job.state)
 
     @property
+    def known(self) -> Job:
+        """The job, where it is known not to be damaged."""
+        job = self.job
+        assert job is not None, f"{self.name} is damaged"
+        return job
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt of a job that is known to be live."""
+        state = self.known.state
+        assert isinstance(state, Live), f"{self.name} has no attempt at present"
+        return state.attempt
+
+    @property
     def state(self) -> State:
         """DAMAGED for a damaged job, or else the job's own state."""
         return self._state if self.damage is None else State.DAMAGED
@@ -100,9 +121,10 @@ class Entry:
     @property
     def stop_unrecorded(self) -> str | None:
         """Why the stop of its present attempt is not in the journal (yet). None: there is no such stop."""
-        if self.refused_stop is None or self.job is None or not isinstance(self.job.state, Live):
+        refused = self.now.refused_stop
+        if refused is None or self.job is None or not isinstance(self.job.state, Live):
             return None
-        return self.refused_stop.why if self.refused_stop.attempt == self.job.state.attempt.number else None
+        return refused.why if refused.attempt == self.job.state.attempt.number else None
 
     @property
     def lock(self) -> asyncio.Lock:

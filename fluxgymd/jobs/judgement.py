@@ -29,9 +29,9 @@ def judgement(entry: Entry) -> m.Judgement | None:
     hang = acted_on(job.state.attempt)
     if hang is not None:
         return m.Judgement(verdict=m.Verdict.STUCK, why=hang.why, since=hang.since)
-    if entry.verdict is None or why_not(job) is not None:
+    if entry.now.verdict is None or why_not(job) is not None:
         return None
-    return _told(entry.verdict)
+    return _told(entry.now.verdict)
 
 
 def readings(entry: Entry) -> list[m.GpuReading] | None:
@@ -41,7 +41,7 @@ def readings(entry: Entry) -> list[m.GpuReading] | None:
         return None
     if not job.state.attempt.gpus:
         return []
-    return None if entry.gpus is None else [_reading(gpu) for gpu in entry.gpus]
+    return None if entry.now.gpus is None else [_reading(gpu) for gpu in entry.now.gpus]
 
 
 def explained(entry: Entry, config: Config, *, now: float) -> WatchdogReply:
@@ -59,16 +59,16 @@ def explained(entry: Entry, config: Config, *, now: float) -> WatchdogReply:
     hang = acted_on(job.state.attempt) if isinstance(job.state, Live) else None
     if hang is not None:
         sentences = [why_not(job) or "", hang.why, *hang.evidence]
-    elif entry.trail is not None and entry.verdict is not None:
+    elif entry.now.trail is not None and entry.now.verdict is not None:
         limits = settings.limits(config.watchdog_limits, job.context.watchdog_limits)
-        sentences = explain(entry.trail, limits, entry.verdict, now)
-        counting = sorted(rules(entry.trail, limits), key=lambda rule: rule.left)
+        sentences = explain(entry.now.trail, limits, entry.now.verdict, now)
+        counting = sorted(rules(entry.now.trail, limits), key=lambda rule: rule.left)
     return WatchdogReply(
         mode=mode,
         verdict=found.verdict,
         why=found.why,
         since=found.since,
-        phase=entry.trail.phase if entry.trail is not None else None,
+        phase=entry.now.trail.phase if entry.now.trail is not None else None,
         explanation=sentences,
         limits=[_limit(rule) for rule in counting],
     )

@@ -216,17 +216,17 @@ class Registry:
     ) -> None:
         """Stores what the watchdog saw at one look. Clients hear of it once, and only if the job looks different."""
         before = view.show(entry)
-        entry.verdict, entry.trail, entry.gpus = verdict, trail, gpus
+        entry.now.verdict, entry.now.trail, entry.now.gpus = verdict, trail, gpus
         if view.show(entry) != before:
             self.changes.changed(entry.name)
 
     def progressed(self, entry: Entry, progress: Progress | None) -> None:
-        entry.progress = progress
+        entry.now.progress = progress
         self.changes.changed(entry.name)
 
     def waits(self, entry: Entry, reason: WaitingFor, detail: str | None = None) -> None:
-        if (entry.waiting_for, entry.waiting_detail) != (reason, detail):
-            entry.waiting_for, entry.waiting_detail = reason, detail
+        if (entry.now.waiting_for, entry.now.waiting_detail) != (reason, detail):
+            entry.now.waiting_for, entry.now.waiting_detail = reason, detail
             self.changes.changed(entry.name)
 
     async def remove(self, entry: Entry, check: Callable[[Job], None]) -> None:
@@ -273,8 +273,8 @@ class Registry:
         places = {job.name: place for place, job in enumerate(schedule.queue(self.jobs()), start=1)}
         for entry in self._open.values():
             place = places.get(entry.name)
-            if place != entry.queue_place:
-                entry.queue_place = place
+            if place != entry.now.queue_place:
+                entry.now.queue_place = place
                 self.changes.changed(entry.name)
 
     def _file(self, entry: Entry) -> None:

@@ -40,16 +40,16 @@ def show(entry: Entry) -> m.Job:
         runtime=m.Runtime(
             id=job.id,
             state=m.State.STOPPING if entry.stop_unrecorded is not None else entry.state,
-            waiting_for=entry.waiting_for if isinstance(job.state, core.Waiting) else None,
+            waiting_for=entry.now.waiting_for if isinstance(job.state, core.Waiting) else None,
             reason=reason,
             failure=_failure(job) if entry.damage is None else None,
             advice=lost_advice(entry, job) if entry.damage is None else None,
             not_before=job.not_before if isinstance(job.state, core.Waiting) and job.not_before else None,
-            queue_place=entry.queue_place if isinstance(job.state, core.Waiting) else None,
+            queue_place=entry.now.queue_place if isinstance(job.state, core.Waiting) else None,
             submitted_at=job.submitted_at,
             home=str(entry.folder.path),
             attempt=_attempt(entry.folder, job.last) if job.last else None,
-            progress=entry.progress if live or job.last else None,
+            progress=entry.now.progress if live or job.last else None,
             steps_lost=job.steps_lost,
             result=str(traits(job.context).result_file(entry.folder))
             if isinstance(job.state, core.Completed)
@@ -72,8 +72,8 @@ def _reason(entry: Entry, state: core.State) -> str | None:
             f"It is being stopped, but the disk refused the record: {entry.stop_unrecorded.rstrip('.')}. If fluxgymd "
             "restarts first, stop the job again."
         )
-    if isinstance(state, core.Live) and not isinstance(state, core.Lost) and entry.faults.sentence is not None:
-        return entry.faults.sentence
+    if isinstance(state, core.Live) and not isinstance(state, core.Lost) and entry.now.faults.sentence is not None:
+        return entry.now.faults.sentence
     match state:
         case core.Interrupted() | core.Stopped() | core.Completed() | core.Failed():
             return state.reason
@@ -82,7 +82,7 @@ def _reason(entry: Entry, state: core.State) -> str | None:
         case core.Starting() | core.Running() | core.Stopping() if state.attempt.unsupervised:
             return "Its supervising process is gone, so its exit status will not be known."
         case core.Queued():
-            return entry.start_problem or entry.faults.sentence or entry.waiting_detail or state.reason
+            return entry.now.start_problem or entry.now.faults.sentence or entry.now.waiting_detail or state.reason
         case _:
             return None
 
@@ -91,7 +91,7 @@ def lost_advice(entry: Entry, job: core.Job) -> str | None:
     """What its owner can do if the job is lost; None if it is not."""
     if not isinstance(job.state, core.Lost):
         return None
-    return lost.advice(job.name, entry.reach, stop_asked=job.state.stop_asked)
+    return lost.advice(job.name, entry.now.reach, stop_asked=job.state.stop_asked)
 
 
 def _failure(job: core.Job) -> m.Failure | None:

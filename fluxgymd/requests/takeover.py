@@ -71,12 +71,11 @@ class Takeover:
             await lanes.run(entry.name, _leave, entry.folder)
             await self._registry.decide(entry, decide)
             return []
-        assert entry.job is not None
-        decide(entry.job)  # refuses what is impossible before anything is copied
+        decide(entry.known)  # refuses what is impossible before anything is copied
         if entry.name in self._under_way:
             raise _refusal(entry, "it is being resumed or edited already")
         self._under_way.add(entry.name)
-        work = self._take_over(entry, decide, wanted or entry.job.context, given)
+        work = self._take_over(entry, decide, wanted or entry.known.context, given)
         # Even if the caller is cancelled halfway, a job or an older training results, and nothing in between.
         return await asyncio.shield(asyncio.create_task(work, name=f"takeover-{entry.name}"))
 
@@ -197,6 +196,5 @@ def _clear(folder: JobFolder) -> None:
 
 
 def _refusal(entry: Entry, why: str) -> WrongState:
-    assert entry.job is not None
-    state = wire_state(entry.job.state)
+    state = wire_state(entry.known.state)
     return WrongState(f"The older training {entry.name}: {why}.", name=entry.name, state=state)

@@ -110,7 +110,7 @@ class Verbs:
             return False
         if entry.job is None or not isinstance(entry.job.state, Live):
             return False
-        entry.refused_stop = RefusedStop(entry.job.state.attempt.number, error.message)
+        entry.now.refused_stop = RefusedStop(entry.job.state.attempt.number, error.message)
         entry.wake.set()
         self._registry.changes.changed(entry.name)
         return True
@@ -156,9 +156,9 @@ class Verbs:
             )
             warnings = [warning.sentence for warning in outlook.report.warnings]
         warnings += await self._take(entry, decide)
-        entry.start_problem = None
-        entry.faults.forget(ATTEMPT)
-        entry.not_before = 0.0
+        entry.now.start_problem = None
+        entry.now.faults.forget(ATTEMPT)
+        entry.now.not_before = 0.0
         return entry, warnings
 
     async def hold(self, name: str) -> Entry:

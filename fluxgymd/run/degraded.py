@@ -56,8 +56,8 @@ class Degraded:
             f"A reboot clears that, or `fluxgymctl gpus --clear {uuid}`."
             for uuid, why in self._quarantine.reasons.items()
         ]
-        reasons += [entry.log_problem for entry in self._registry.open()]
-        faults = {entry.name: entry.faults.sentence for entry in self._registry.open()}
+        reasons += [entry.now.log_problem for entry in self._registry.open()]
+        faults = {entry.name: entry.now.faults.sentence for entry in self._registry.open()}
         reasons += [f"The job {name}: {sentence}" for name, sentence in faults.items() if sentence is not None]
         reasons += [*self._forgotten.reasons(), *self._registry.misnamed]
         return [reason for reason in reasons if reason]

@@ -138,15 +138,15 @@ class Runner:
             await work()
         except (FluxgymError, Abandoned) as error:
             if entry.job is not None and isinstance(entry.job.state, Live):
-                entry.faults.failed(entry.name, ATTEMPT, error)
-            elif str(error) != entry.start_problem:  # else it was logged before, and is retried every few seconds
+                entry.now.faults.failed(entry.name, ATTEMPT, error)
+            elif str(error) != entry.now.start_problem:  # else it was logged before, and is retried every few seconds
                 log.warning("%s: %s", entry.name, error)
             if isinstance(error, FluxgymError) and entry.job is not None and isinstance(entry.job.state, Waiting):
-                entry.start_problem = str(error)
-            entry.not_before = time.monotonic() + REST_SECONDS
+                entry.now.start_problem = str(error)
+            entry.now.not_before = time.monotonic() + REST_SECONDS
         except Exception as error:  # noqa: BLE001 - a bug must affect this job alone, and is logged for it
-            entry.faults.failed(entry.name, ATTEMPT, error)
-            entry.not_before = time.monotonic() + FAULT_SECONDS
+            entry.now.faults.failed(entry.name, ATTEMPT, error)
+            entry.now.not_before = time.monotonic() + FAULT_SECONDS
 
     async def _start(self, entry: Entry, gpus: tuple[str, ...]) -> None:
         await self._starter.start(entry, gpus, reserved=lambda: self._promised.pop(entry.name, None))
@@ -154,10 +154,8 @@ class Runner:
 
     async def _watch(self, entry: Entry) -> None:
         """Looks at the attempt until nothing of it is left, and records its end."""
-        assert entry.job is not None
-        assert isinstance(entry.job.state, Live)
-        attempt = entry.job.state.attempt
-        entry.reach = self.reach(attempt)
+        attempt = entry.attempt
+        entry.now.reach = self.reach(attempt)
         adapter = self._adapters.get(attempt.adapter)
         if adapter is None:
             await self._lose(entry, attempt)
@@ -168,7 +166,7 @@ class Runner:
             self._registry,
             entry,
             adapter,
-            self._trainers.of(entry.job.context),
+            self._trainers.of(entry.known.context),
             self._config.stop_limit,
             observations=watch.recent if watch is not None else (),
             unkillable=self._unkillable,
@@ -201,17 +199,15 @@ class Runner:
                 raise Abandoned("it was disowned")
             return events.SightLost(at=time.time(), attempt=attempt.number, why=why)
 
-        assert entry.job is not None
-        if not isinstance(entry.job.state, Lost) or entry.job.state.why != why:
+        state = entry.known.state
+        if not isinstance(state, Lost) or state.why != why:
             await self._registry.decide(entry, lost)
             await monitor.note(entry.folder, f"sight of attempt {attempt.number} was lost: {why}")
         await entry.wake.wait()
         entry.wake.clear()
 
     async def _end(self, entry: Entry, over: Over, *, manager_stays: bool) -> None:
-        assert entry.job is not None
-        assert isinstance(entry.job.state, Live)
-        job, attempt = entry.job, entry.job.state.attempt
+        context, attempt = entry.known.context, entry.attempt
         asked = _stop_wanted(entry)
         event = await self._judged(entry, over, asked=asked, manager_stays=manager_stays)
         failpoint("end.judged")
@@ -220,7 +216,7 @@ class Runner:
         await lanes.run(entry.name, monitor.remove_pid, entry.folder)
         await places.clear(entry, attempt)
         if event.outcome != "never_started":
-            await self._tidy(entry, job.context)
+            await self._tidy(entry, context)
         failpoint("end.tidied")
         while True:
             if not asked and _stop_wanted(entry):  # acknowledged meanwhile, so the job must not go on
@@ -235,25 +231,23 @@ class Runner:
                 # The attempt has ended all the same. Until the disk accepts the record, the job keeps its lease.
                 log.error("%s: its end could not be recorded: %s", entry.name, error)
                 await asyncio.sleep(5)
-        entry.refused_stop = None
-        entry.faults.forget(ATTEMPT)
+        entry.now.refused_stop = None
+        entry.now.faults.forget(ATTEMPT)
         failpoint("end.recorded")
 
     async def _judged(self, entry: Entry, over: Over, *, asked: bool, manager_stays: bool) -> events.Ended:
-        assert entry.job is not None
-        assert isinstance(entry.job.state, Live)
         return await lanes.run(
             entry.name,
             end_event,
-            self._trainers.of(entry.job.context),
-            entry.job,
-            entry.job.state.attempt,
+            self._trainers.of(entry.known.context),
+            entry.known,
+            entry.attempt,
             entry.folder,
             over,
             asked=asked,
             manager_stays=manager_stays,
-            why_not_started=entry.start_problem,
-            withheld=entry.withheld,
+            why_not_started=entry.now.start_problem,
+            withheld=entry.now.withheld,
         )
 
     async def _tidy(self, entry: Entry, context: Context) -> None:

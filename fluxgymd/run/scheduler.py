@@ -137,7 +137,7 @@ class Scheduler:
             starting=self._runner.starting(),
             programs=frozenset(name for name, job in jobs.items() if not traits(job.context).needs_gpu),
             resting=frozenset(
-                name for name, entry in entries.items() if entry.not_before > now or entry.journal.in_doubt
+                name for name, entry in entries.items() if entry.now.not_before > now or entry.journal.in_doubt
             ),
         )
         for decision in schedule.decide(jobs, machine, time.time()):

@@ -66,16 +66,15 @@ class Starter:
         """Returns when the gate is open, or when the attempt was given up before that; its evidence says which.
         `reserved` is called once the lease is in the journal. Abandoned or StorageFailed: no attempt was made."""
         failpoint("attempt.begins")
-        entry.withheld = None
+        entry.now.withheld = None
         attempt = await self._reserve(entry, gpus)
         failpoint("attempt.reserved")
         reserved()
-        assert entry.job is not None
-        trainer = self._trainers.of(entry.job.context)
+        trainer = self._trainers.of(entry.known.context)
         await monitor.note(entry.folder, f"attempt {attempt.number} starts as {attempt.unit}")
         try:
             environ = await self._places.environment(entry, attempt)
-            spec = attempt_spec(trainer, entry.job, attempt, entry.folder, self._config, environ)
+            spec = attempt_spec(trainer, entry.known, attempt, entry.folder, self._config, environ)
             await self._registry.disk(lambda: _prepare(trainer, entry, attempt))
             failpoint("attempt.prepared")
             gate = await self._adapter.spawn(spec)
@@ -95,24 +94,23 @@ class Starter:
                 failpoint("attempt.opened")
             finally:
                 gate.close()
-            entry.start_problem = None
+            entry.now.start_problem = None
         except (Refused, StorageFailed) as error:
-            entry.start_problem = str(error)
+            entry.now.start_problem = str(error)
             log.error("%s: attempt %d was not started: %s", entry.name, attempt.number, error)
 
     def _open(self, entry: Entry, gate: Gate) -> None:
         # Meanwhile a stop or a pause may have been acknowledged, or another daemon may have taken the home. Then the
         # gate is closed unopened, and the trainer is not started.
         if (problem := self._home_problem()) is not None:
-            entry.withheld = problem
+            entry.now.withheld = problem
         elif self._paused():
-            entry.withheld = "The queue was paused before it was started."
+            entry.now.withheld = "The queue was paused before it was started."
         elif entry.job is not None and isinstance(entry.job.state, Starting) and entry.stop_unrecorded is None:
             gate.open()
 
     async def _reserve(self, entry: Entry, gpus: tuple[str, ...]) -> Attempt:
-        assert entry.job is not None
-        folder, context, copied = entry.folder, entry.job.context, entry.job.copied
+        folder, context, copied = entry.folder, entry.known.context, entry.known.copied
         await self._trainers.look()
         trainer = self._trainers.of(context)
         outlook = await resuming.look(trainer, context, folder, dataset=folder.dataset, copied=copied)
@@ -184,6 +182,5 @@ def _prepare(trainer: Trainer, entry: Entry, attempt: Attempt) -> None:
     sync_folder(folder.parent)
     sync_folder(entry.folder.path)
     failpoint("attempt.folder_durable")
-    assert entry.job is not None
-    for name, data in trainer.files(entry.job.context, entry.folder).items():
+    for name, data in trainer.files(entry.known.context, entry.folder).items():
         write_file(entry.folder.path / name, data)  # its settings may have been edited

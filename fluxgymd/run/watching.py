@@ -77,15 +77,13 @@ class Look:
         """`observations`: the watchdog's last looks at it. `unkillable`: called once if it is still there
         `unkillable_after` seconds after a SIGKILL, because it waits in the kernel for something that may never come.
         `log_limit`: bytes of its log that may stay on the disk."""
-        assert entry.job is not None
-        assert isinstance(entry.job.state, Live)
         self._registry = registry
         self._entry = entry
         self._adapter = adapter
         self._stop_limit = stop_limit
-        self._number = entry.job.state.attempt.number
+        self._number = entry.attempt.number
         self._trainer = trainer
-        self._told = trainer.progress(entry.folder, entry.job.state.attempt)
+        self._told = trainer.progress(entry.folder, entry.attempt)
         self._ladder: StopLadder | None = None
         self._hanging = Hanging(entry.folder, adapter, observations)
         self._unkillable = unkillable
@@ -104,7 +102,7 @@ class Look:
 
     def close(self) -> None:
         self._hanging.close()
-        self._entry.log_problem = None
+        self._entry.now.log_problem = None
         if self._gone is not None:
             self._gone.cancel()
 
@@ -122,7 +120,7 @@ class Look:
             await self._report_unkillable()
             await self._progress()
             await self._log_size()
-            self._entry.faults.well(self._entry.name, ATTEMPT)
+            self._entry.now.faults.well(self._entry.name, ATTEMPT)
             stuck = acted_on(self._attempt()) is not None
             await self._pause(short=stuck or not isinstance(conclusion, Runs | RunsAlone))
 
@@ -164,11 +162,10 @@ class Look:
             self._unrecorded = False
 
     def _attempt(self) -> Attempt:
-        job = self._entry.job
-        assert job is not None
-        if not isinstance(job.state, Live):
+        state = self._entry.known.state
+        if not isinstance(state, Live):
             raise Disowned
-        return job.state.attempt
+        return state.attempt
 
     async def _record(self, event: events.AnyEvent) -> None:
         def of_this_attempt(_: Job) -> events.AnyEvent:
@@ -210,10 +207,9 @@ class Look:
         return self._entry.job is not None and isinstance(self._entry.job.state, Lost)
 
     async def _stop_if_asked(self) -> None:
-        assert self._entry.job is not None
         if self._entry.stop_unrecorded is not None:
             await self._if_recorded(self._stop_recorded())
-        asked = stop_asked(self._entry.job) and not await self._waits_for_checkpoint()
+        asked = stop_asked(self._entry.known) and not await self._waits_for_checkpoint()
         if not asked and self._entry.stop_unrecorded is None:
             return
         await self._climb(trainer_ended=False)
@@ -221,7 +217,7 @@ class Look:
     async def _stop_recorded(self) -> None:
         """Records a stop that the disk has refused before, so that it survives a restart of the daemon."""
         await self._record(events.StopAsked(at=time.time(), attempt=self._number))
-        self._entry.refused_stop = None
+        self._entry.now.refused_stop = None
 
     async def _stop_if_stuck(self) -> None:
         attempt = self._attempt()
@@ -272,7 +268,7 @@ class Look:
 
     async def _log_size(self) -> None:
         found = await lanes.run(self._entry.name, holes.log_size, self._entry.folder.log)
-        self._entry.log_problem = log_size.problem(self._entry.name, found, limit=self._log_limit)
+        self._entry.now.log_problem = log_size.problem(self._entry.name, found, limit=self._log_limit)
 
     async def _pause(self, *, short: bool) -> None:
         """Waits until the shim may be gone, the entry is woken, or it is time to look again."""

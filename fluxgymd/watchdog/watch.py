@@ -47,13 +47,11 @@ class Watch:
     def __init__(
         self, registry: Registry, entry: Entry, adapter: Adapter, trainers: Trainers, *, gpus: Gpus, config: Config
     ) -> None:
-        job = entry.job
-        assert job is not None
-        assert isinstance(job.state, Live)
+        job = entry.known
         trainer = trainers.of(job.context)
         self._registry = registry
         self._entry = entry
-        self._number = job.state.attempt.number
+        self._number = entry.attempt.number
         self._gpus = gpus
         self._mode = settings.mode(job.context, config.watchdog_mode, watched=trainer.traits.watched)
         self._limits = settings.limits(config.watchdog_limits, job.context.watchdog_limits)
@@ -78,15 +76,15 @@ class Watch:
                 try:
                     await look()
                 except Exception as error:  # noqa: BLE001 - an error of the disk, or a bug: the next look tries again
-                    self._entry.faults.failed(self._entry.name, WATCHDOG, error)
+                    self._entry.now.faults.failed(self._entry.name, WATCHDOG, error)
                 else:
-                    self._entry.faults.well(self._entry.name, WATCHDOG)
+                    self._entry.now.faults.well(self._entry.name, WATCHDOG)
                 # A look may take as long as its deadlines; that does not delay the next one.
                 await asyncio.sleep(max(0.0, began + self._limits.interval - time.monotonic()))
         finally:
             if self._observing is not None:
                 self._observing.close()
-            self._entry.faults.forget(WATCHDOG)
+            self._entry.now.faults.forget(WATCHDOG)
             self._registry.watched(self._entry, None, None, None)
 
     async def _ask_gpus(self) -> None:
@@ -104,7 +102,7 @@ class Watch:
         look = await self._observing.observe()
         self.recent.append(look)
         self._trail = follow(self._trail, look)
-        before, verdict = self._entry.verdict, judge(self._trail, self._limits)
+        before, verdict = self._entry.now.verdict, judge(self._trail, self._limits)
         self._registry.watched(self._entry, verdict, self._trail, look.gpus)
         if (
             type(verdict) is not type(before)

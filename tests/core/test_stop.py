@@ -19,7 +19,7 @@ def stop(*, abort: bool = False) -> Stop:
 
 def told(stop: Stop, *moments: float, trainer_ended: bool = False) -> list[tuple[float, Due]]:
     """What was due at these moments, without those at which nothing was. The trainer gets each SIGTERM."""
-    done = []
+    done: list[tuple[float, Due]] = []
     for now in moments:
         stop, due = step(stop, trainer_ended=trainer_ended, now=now)
         if due is Due.TERMINATE:

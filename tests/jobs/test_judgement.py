@@ -34,7 +34,7 @@ DOUBT = Suspicious(why="Nothing moved.", since=3.0)
 def entry(history: Sequence[AnyEvent], **facts: Any) -> Entry:
     made = Entry(FOLDER, fold(history), Journal(FOLDER.journal, 0))
     for name, value in facts.items():
-        setattr(made, name, value)
+        setattr(made if name == "damage" else made.now, name, value)
     return made
 
 

@@ -20,7 +20,7 @@ from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import BadHistory, Final, Job, Queued, Running, Stopping
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
-from fluxgymd.jobs import doubt, loading, view
+from fluxgymd.jobs import doubtful, loading, view
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.store import journal as store_journal
@@ -219,7 +219,7 @@ def test_promise_4_what_a_refused_reservation_would_hold_is_kept_until_the_disk_
     before = path.read_bytes()
     registry = load(tmp_path)
     entry = registry.entry("my-lora")
-    monkeypatch.setattr(doubt, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(doubtful, "SETTLE_SECONDS", 0.01)
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")

@@ -11,7 +11,7 @@ from fluxgym.messages import Exit, ExitKind, Failure, FailureKind, Kind, Phase, 
 from fluxgymd.core.failure import advice
 from fluxgymd.core.job import fold
 from fluxgymd.core.records import ExitRecord
-from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.entry import Entry, Now
 from fluxgymd.jobs.view import show
 from fluxgymd.store.home import JobFolder
 from fluxgymd.store.journal import Journal
@@ -22,7 +22,7 @@ PROGRESS = Progress(phase=Phase.TRAINING, step=5, updated_at=1.0)
 
 
 def entry(way: str, **facts: Any) -> Entry:
-    return Entry(FOLDER, fold(h.WAYS[way]), Journal(FOLDER.journal, 0), **facts)
+    return Entry(FOLDER, fold(h.WAYS[way]), Journal(FOLDER.journal, 0), now=Now(**facts))
 
 
 STATES = {
@@ -78,8 +78,8 @@ def test_only_a_job_that_waits_waits_for_something(way: str, shown: WaitingFor |
 
 def test_a_waiting_job_says_the_nearest_reason() -> None:
     retried = fold([*h.WAYS["running"], h.ended("failed", again=True, not_before=39.0)])
-    facts: dict[str, Any] = {"waiting_for": WaitingFor.BACK_OFF}
-    shown = show(Entry(FOLDER, retried, Journal(FOLDER.journal, 0), **facts)).runtime
+    now = Now(waiting_for=WaitingFor.BACK_OFF)
+    shown = show(Entry(FOLDER, retried, Journal(FOLDER.journal, 0), now=now)).runtime
     assert (shown.state, shown.reason, shown.not_before) == (State.QUEUED, "It is failed.", 39.0)
     assert show(entry("queued", waiting_detail="It waits for b.")).runtime.reason == "It waits for b."
     both = show(entry("queued", waiting_detail="It waits for b.", start_problem="The bus is away."))

@@ -207,7 +207,7 @@ class StoppedMeanwhile(PausedMeanwhile):
 
     async def place(self, spec: AttemptSpec, gate: Gate) -> Placement:
         placement = await ProcessAdapter.place(self, spec, gate)
-        self._registry.entry("my-job").refused_stop = RefusedStop(1, "The disk is full.")
+        self._registry.entry("my-job").now.refused_stop = RefusedStop(1, "The disk is full.")
         return placement
 
 
@@ -226,14 +226,14 @@ def test_a_stop_that_no_disk_recorded_while_the_end_was_judged_lets_nothing_be_t
 
     def stop_comes(*given: object, **facts: object) -> e.Ended:
         event = end_event(*given, **facts)  # type: ignore[arg-type]
-        registry.entry("my-job").refused_stop = RefusedStop(1, "The disk is full.")
+        registry.entry("my-job").now.refused_stop = RefusedStop(1, "The disk is full.")
         return event
 
     monkeypatch.setattr("fluxgymd.run.runner.end_event", stop_comes)
     *_, last = run(registry, settings, PausedMeanwhile(stop_limit=1.0))
     assert isinstance(last, e.Ended)
     assert (last.outcome, last.again) == ("stopped", False)
-    assert registry.entry("my-job").refused_stop is None
+    assert registry.entry("my-job").now.refused_stop is None
 
 
 def test_a_start_that_a_pause_overtakes_is_not_even_reserved(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ class NoPasses(Scheduler):
     def __init__(self) -> None:
         pass
 
-    def ring(self) -> None:
+    def request_pass(self) -> None:
         pass
 
 
@@ -382,7 +382,7 @@ def test_why_a_start_failed_is_shown_and_logged_once_and_a_failing_watch_is_no_f
 
     asyncio.run(scenario())
     registry.writer.close()
-    assert entry.start_problem == shown
+    assert entry.now.start_problem == shown
     assert caplog.text.count("The disk is full") == 1
 
 
@@ -442,7 +442,7 @@ def test_a_fault_is_told_no_longer_than_its_attempt(home: Home, tmp_path: Path) 
         runner.adopt(entry)
 
         async def failed() -> bool:
-            return entry.faults.sentence is not None
+            return entry.now.faults.sentence is not None
 
         await until_async(failed, what="a look to fail")
         adapter.mended = True
@@ -452,7 +452,7 @@ def test_a_fault_is_told_no_longer_than_its_attempt(home: Home, tmp_path: Path) 
     asyncio.run(scenario())
     registry.writer.close()
     assert entry.state is State.INTERRUPTED
-    assert entry.faults.sentence is None
+    assert entry.now.faults.sentence is None
 
 
 def test_a_resume_begins_without_the_faults_of_the_attempt_before(tmp_path: Path) -> None:
@@ -462,10 +462,10 @@ def test_a_resume_begins_without_the_faults_of_the_attempt_before(tmp_path: Path
     registry = Registry(Home(tmp_path), Writer())
     registry.load()
     entry = registry.entry("my-lora")
-    entry.faults.failed("my-lora", ATTEMPT, ZeroDivisionError("a fault of ours"))
+    entry.now.faults.failed("my-lora", ATTEMPT, ZeroDivisionError("a fault of ours"))
     asyncio.run(verbs_of(registry, Nobody()).resume("my-lora", assume_gone=True))
     registry.writer.close()
-    assert entry.faults.sentence is None
+    assert entry.now.faults.sentence is None
 
 
 def test_a_watchdog_that_ends_while_its_looks_fail_does_not_say_that_they_go_well(
@@ -490,7 +490,7 @@ def test_a_watchdog_that_ends_while_its_looks_fail_does_not_say_that_they_go_wel
         looks = asyncio.create_task(watch.run())
 
         async def failed() -> bool:
-            return entry.faults.sentence is not None
+            return entry.now.faults.sentence is not None
 
         await until_async(failed, what="a look to fail")
         looks.cancel()
@@ -498,7 +498,7 @@ def test_a_watchdog_that_ends_while_its_looks_fail_does_not_say_that_they_go_wel
 
     asyncio.run(scenario())
     registry.writer.close()
-    assert entry.faults.sentence is None
+    assert entry.now.faults.sentence is None
     assert "goes well again" not in caplog.text
 
 
