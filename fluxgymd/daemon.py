@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon: its parts, and the order in which they start and stop.
+"""The daemon: the order in which its parts (parts.py) start and stop.
 
 Start: take the home, read the journals, adopt the running attempts, serve clients, report READY, and only then start
 attempts. A scope that is ordered after this service waits for READY, so one created earlier would wait forever.
@@ -13,46 +13,23 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from fluxgym import paths
 from fluxgym.config import Config, exposed
-from fluxgym.messages import Linger
-from fluxgymd.api import service
-from fluxgymd.api.jobs import Jobs
-from fluxgymd.api.machine import Machine
 from fluxgymd.api.server import Server
-from fluxgymd.attempts import place
-from fluxgymd.attempts.adapters import Supervisors, connect
 from fluxgymd.core.job import Live, Waiting
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
-from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.heartbeat import Heartbeat
 from fluxgymd.hooks import calls
 from fluxgymd.host.lateness import WatchedSelector
-from fluxgymd.host.linger import linger
-from fluxgymd.host.listen import OwnSocket, activated
 from fluxgymd.host.notify import Notifier
-from fluxgymd.host.sleep import SleepGuard
 from fluxgymd.jobs.registry import Registry
-from fluxgymd.requests.copying import Copier
-from fluxgymd.requests.edit import Editor
-from fluxgymd.requests.submit import Submitter
-from fluxgymd.requests.takeover import Takeover
-from fluxgymd.requests.verbs import Verbs
+from fluxgymd.parts import make_parts, make_routes, take_home
 from fluxgymd.run.degraded import Degraded
 from fluxgymd.run.disk_room import DiskRoom
-from fluxgymd.run.forgotten import Forgotten
-from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
-from fluxgymd.store import compile_cache
 from fluxgymd.store.disk_trial import DiskTrial
-from fluxgymd.store.home import Home
-from fluxgymd.store.machine import MachineState
 from fluxgymd.store.owner import RENEW_SECONDS, HomeTaken, Ownership
-from fluxgymd.store.writer import Writer
-from fluxgymd.trainers.choice import Trainers
-from fluxgymd.watchdog.watch import Watch
 from fluxgymd.work import lanes
 from fluxgymd.work.tasks import LongTasks
 
@@ -92,134 +69,41 @@ class Daemon:
         calls.check(config, os.environ)
         if (problem := exposed(config, os.environ)) is not None:
             log.warning("%s", problem)
-        here = place.here()
-        own_socket = OwnSocket(config.socket)
-        listening = activated(os.environ)
-        if listening is None:
-            listening = own_socket.open()
-            stack.callback(own_socket.close)
-
-        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = Ownership(config.home, here, config.socket)
-        owner.take()
-        stack.callback(owner.release)
-        failpoint("daemon.owns")
-        home = Home(config.home)
-        home.prepare()
-        os.environ.update(compile_cache.variables(config.home, os.environ))  # for every program that imports torch
-        failpoint("daemon.prepared")
-        writer = Writer()
-        stack.callback(writer.close)
-        registry = Registry(home, writer)
-        registry.load()
-        failpoint("daemon.loaded")
+        ground = take_home(config, stack)
         hooks = calls.Hooks(config, os.environ)
         stack.push_async_callback(hooks.close)
-        registry.on_event = hooks.tell
-
-        machine_state = MachineState(paths.machine_state(os.environ), here.machine_id, here.boot_id)
-        if machine_state.problem is not None:
-            log.warning("%s", machine_state.problem)
-        supervisors = await connect(config)
-        stack.push_async_callback(supervisors.close)
-        gpus = Gpus()
-        stack.push_async_callback(gpus.close)
-        quarantine = Quarantine(machine_state, gpus)
-        forgotten = Forgotten(registry, here, stop_limit=config.stop_limit)
-        sleep = SleepGuard(supervisors.inhibit_sleep)
-
-        async def guard_sleep() -> None:
-            await sleep.update(needed=any(lease for lease in registry.leases()))
-
-        async def set_aside() -> frozenset[str]:
-            return await quarantine.look() | await forgotten.gpus()
-
-        trainers = Trainers(config)
-        await trainers.look()
-        due = asyncio.Event()
-        runner = Runner(
-            registry,
-            adapters=supervisors.adapters,
-            chosen=supervisors.choice.adapter,
-            here=here,
-            config=config,
-            trainers=trainers,
-            paused=lambda: machine_state.paused,
-            home_problem=owner.problem,
-            done=due.set,
-            unkillable=quarantine.unkillable,
-            watchdog=lambda entry, adapter: Watch(registry, entry, adapter, trainers, gpus=gpus, config=config),
-        )
-        scheduler = Scheduler(
-            registry,
-            runner,
-            gpus,
-            machine=machine_state,
-            machine_id=here.machine_id,
-            program_slots=config.program_slots,
-            due=due,
-            after_pass=guard_sleep,
-            set_aside=set_aside,
-            home_problem=owner.problem,
-        )
-        stack.push_async_callback(runner.close)
-        for entry in registry.open():
-            if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
-                failpoint("daemon.adopts")
-                runner.adopt(entry)
-
+        ground.registry.on_event = hooks.tell
+        parts = await make_parts(config, ground, stack)
+        parts.adopt()
         tasks = LongTasks()
         stack.push_async_callback(tasks.close)
         room = DiskRoom(config.home)
-        degraded = Degraded(registry, scheduler, machine_state, quarantine, forgotten, room=room, tasks=tasks)
-        preflight = Preflight(registry, trainers, gpus)
-        copier = Copier()
-        takeover = Takeover(registry, preflight, trainers, copier)
-        jobs = Jobs(
-            registry,
-            submitter=Submitter(registry, preflight, trainers, copier),
-            verbs=Verbs(registry, runner, scheduler, preflight, trainers, takeover.record),
-            editor=Editor(registry, preflight, trainers, scheduler, takeover),
-            trainers=trainers,
-            request_pass=scheduler.request_pass,
-            warn=lambda: _warnings(supervisors),
-            config=config,
-            forgotten=forgotten,
+        degraded = Degraded(
+            ground.registry, parts.scheduler, parts.machine, parts.quarantine, parts.forgotten, room=room, tasks=tasks
         )
-        machine = Machine(
-            config=config,
-            registry=registry,
-            gpus=gpus,
-            choice=supervisors.choice,
-            degraded=degraded,
-            sleep=sleep,
-            machine=machine_state,
-            quarantine=quarantine,
-            request_pass=scheduler.request_pass,
-            loop_late=self._selector.longest,
-        )
-        server = Server([*service.routes(), *jobs.routes(), *machine.routes()])
+        routes = make_routes(config, ground, parts, degraded, loop_late=self._selector.longest)
         failpoint("daemon.adopted")
-        server.start(listening)
+        server = Server(routes)
+        server.start(ground.listening)
         failpoint("daemon.serves")
         stack.push_async_callback(server.close)
 
         self._notifier = Notifier()
-        heartbeat = Heartbeat(
-            self._notifier,
-            writer,
-            DiskTrial(config.home),
-            supervisors.ping,
-            last_pass=lambda: scheduler.last_pass,
-            failing=tasks.failing,
-            status=lambda: _status(registry, degraded.reasons()),
-        )
         self._notifier.ready()
         failpoint("daemon.ready")
         log.info("fluxgymd serves at %s; its home is %s", config.socket, config.home)
-        tasks.start("gpus", lambda: _ask_gpus(gpus, scheduler, registry))
-        tasks.start("scheduler", scheduler.run)
-        tasks.start("owner", lambda: _renew(owner, registry, runner, scheduler))
+        heartbeat = Heartbeat(
+            self._notifier,
+            ground.writer,
+            DiskTrial(config.home),
+            parts.supervisors.ping,
+            last_pass=lambda: parts.scheduler.last_pass,
+            failing=tasks.failing,
+            status=lambda: _status(ground.registry, degraded.reasons()),
+        )
+        tasks.start("gpus", lambda: _ask_gpus(parts.gpus, parts.scheduler, ground.registry))
+        tasks.start("scheduler", parts.scheduler.run)
+        tasks.start("owner", lambda: _renew(ground.owner, ground.registry, parts.runner, parts.scheduler))
         tasks.start("disk", room.run)
         tasks.start("heartbeat", heartbeat.run)
 
@@ -253,12 +137,6 @@ async def _renew(owner: Ownership, registry: Registry, runner: Runner, scheduler
             log.warning("owner.json could not be renewed: %s", error)
         else:
             registry.written_beside()
-
-
-def _warnings(supervisors: Supervisors) -> list[str]:
-    if supervisors.choice.adapter == "scope" and linger() is Linger.DISABLED:
-        return ["Linger is off: your jobs end when you log out. Enable it with: loginctl enable-linger"]
-    return []
 
 
 def _status(registry: Registry, degraded: list[str]) -> str:

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the daemon, and how they are connected. `daemon.py` has the order in which they start and stop."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from fluxgym import paths
+from fluxgym.config import Config
+from fluxgym.messages import Linger
+from fluxgymd.api import service
+from fluxgymd.api.calls import Route
+from fluxgymd.api.jobs import Jobs
+from fluxgymd.api.machine import Machine
+from fluxgymd.attempts import place
+from fluxgymd.attempts.adapters import Supervisors, connect
+from fluxgymd.core.job import Live
+from fluxgymd.core.records import Place
+from fluxgymd.failpoints import failpoint
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.gpus.quarantine import Quarantine
+from fluxgymd.host.linger import linger
+from fluxgymd.host.listen import OwnSocket, activated
+from fluxgymd.host.sleep import SleepGuard
+from fluxgymd.jobs.registry import Registry
+from fluxgymd.requests.copying import Copier
+from fluxgymd.requests.edit import Editor
+from fluxgymd.requests.submit import Submitter
+from fluxgymd.requests.takeover import Takeover
+from fluxgymd.requests.verbs import Verbs
+from fluxgymd.run.degraded import Degraded
+from fluxgymd.run.forgotten import Forgotten
+from fluxgymd.run.preflight import Preflight
+from fluxgymd.run.runner import Runner
+from fluxgymd.run.scheduler import Scheduler
+from fluxgymd.store import compile_cache
+from fluxgymd.store.home import Home
+from fluxgymd.store.machine import MachineState
+from fluxgymd.store.owner import Ownership
+from fluxgymd.store.writer import Writer
+from fluxgymd.trainers.choice import Trainers
+from fluxgymd.watchdog.watch import Watch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """What everything else stands on: the socket, and the home with its jobs."""
+
+    here: Place
+    listening: socket.socket
+    owner: Ownership
+    writer: Writer
+    registry: Registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What runs the jobs."""
+
+    registry: Registry
+    supervisors: Supervisors
+    gpus: Gpus
+    machine: MachineState
+    quarantine: Quarantine
+    forgotten: Forgotten
+    sleep: SleepGuard
+    trainers: Trainers
+    runner: Runner
+    scheduler: Scheduler
+
+    def adopt(self) -> None:
+        """Watches the attempts that an earlier daemon started."""
+        for entry in self.registry.open():
+            if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
+                failpoint("daemon.adopts")
+                self.runner.adopt(entry)
+
+
+def take_home(config: Config, stack: AsyncExitStack) -> Ground:
+    """Takes the home and reads its journals. FluxgymError or OSError if that is impossible. Blocks."""
+    here = place.here()
+    own_socket = OwnSocket(config.socket)
+    listening = activated(os.environ)
+    if listening is None:
+        listening = own_socket.open()
+        stack.callback(own_socket.close)
+    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owner = Ownership(config.home, here, config.socket)
+    owner.take()
+    stack.callback(owner.release)
+    failpoint("daemon.owns")
+    home = Home(config.home)
+    home.prepare()
+    os.environ.update(compile_cache.variables(config.home, os.environ))  # for every program that imports torch
+    failpoint("daemon.prepared")
+    writer = Writer()
+    stack.callback(writer.close)
+    registry = Registry(home, writer)
+    registry.load()
+    failpoint("daemon.loaded")
+    return Ground(here=here, listening=listening, owner=owner, writer=writer, registry=registry)
+
+
+async def make_parts(config: Config, ground: Ground, stack: AsyncExitStack) -> Parts:
+    """Connects to this machine's systemd and makes what runs the jobs. Nothing of it does anything yet."""
+    machine = MachineState(paths.machine_state(os.environ), ground.here.machine_id, ground.here.boot_id)
+    if machine.problem is not None:
+        log.warning("%s", machine.problem)
+    supervisors = await connect(config)
+    stack.push_async_callback(supervisors.close)
+    gpus = Gpus()
+    stack.push_async_callback(gpus.close)
+    quarantine = Quarantine(machine, gpus)
+    forgotten = Forgotten(ground.registry, ground.here, stop_limit=config.stop_limit)
+    sleep = SleepGuard(supervisors.inhibit_sleep)
+    trainers = Trainers(config)
+    await trainers.look()
+    due = asyncio.Event()
+    runner = Runner(
+        ground.registry,
+        adapters=supervisors.adapters,
+        chosen=supervisors.choice.adapter,
+        here=ground.here,
+        config=config,
+        trainers=trainers,
+        paused=lambda: machine.paused,
+        home_problem=ground.owner.problem,
+        done=due.set,
+        unkillable=quarantine.unkillable,
+        watchdog=lambda entry, adapter: Watch(ground.registry, entry, adapter, trainers, gpus=gpus, config=config),
+    )
+    stack.push_async_callback(runner.close)
+
+    async def guard_sleep() -> None:
+        await sleep.update(needed=any(lease for lease in ground.registry.leases()))
+
+    async def set_aside() -> frozenset[str]:
+        return await quarantine.look() | await forgotten.gpus()
+
+    scheduler = Scheduler(
+        ground.registry,
+        runner,
+        gpus,
+        machine=machine,
+        machine_id=ground.here.machine_id,
+        program_slots=config.program_slots,
+        due=due,
+        after_pass=guard_sleep,
+        set_aside=set_aside,
+        home_problem=ground.owner.problem,
+    )
+    return Parts(
+        registry=ground.registry,
+        supervisors=supervisors,
+        gpus=gpus,
+        machine=machine,
+        quarantine=quarantine,
+        forgotten=forgotten,
+        sleep=sleep,
+        trainers=trainers,
+        runner=runner,
+        scheduler=scheduler,
+    )
+
+
+def make_routes(
+    config: Config, ground: Ground, parts: Parts, degraded: Degraded, *, loop_late: Callable[[], float]
+) -> list[Route]:
+    """The methods of all interfaces. `loop_late`: how late the event loop has been at most, in seconds."""
+    registry, trainers = ground.registry, parts.trainers
+    preflight = Preflight(registry, trainers, parts.gpus)
+    copier = Copier()
+    takeover = Takeover(registry, preflight, trainers, copier)
+    jobs = Jobs(
+        registry,
+        submitter=Submitter(registry, preflight, trainers, copier),
+        verbs=Verbs(registry, parts.runner, parts.scheduler, preflight, trainers, takeover.record),
+        editor=Editor(registry, preflight, trainers, parts.scheduler, takeover),
+        trainers=trainers,
+        request_pass=parts.scheduler.request_pass,
+        warn=lambda: _warnings(parts.supervisors),
+        config=config,
+        forgotten=parts.forgotten,
+    )
+    machine = Machine(
+        config=config,
+        registry=registry,
+        gpus=parts.gpus,
+        choice=parts.supervisors.choice,
+        degraded=degraded,
+        sleep=parts.sleep,
+        machine=parts.machine,
+        quarantine=parts.quarantine,
+        request_pass=parts.scheduler.request_pass,
+        loop_late=loop_late,
+    )
+    return [*service.routes(), *jobs.routes(), *machine.routes()]
+
+
+def _warnings(supervisors: Supervisors) -> list[str]:
+    if supervisors.choice.adapter == "scope" and linger() is Linger.DISABLED:
+        return ["Linger is off: your jobs end when you log out. Enable it with: loginctl enable-linger"]
+    return []
