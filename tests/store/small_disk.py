@@ -35,9 +35,9 @@ def small_disk(at: Path, *, pages: int) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Fills the disk to the last byte. Delete the returned file to free the space again."""
+    """Fills the disk to the last byte, also if it was filled before. Delete the returned file to free the space."""
     hog = disk / "hog"
-    with hog.open("wb", buffering=0) as file:
+    with hog.open("ab", buffering=0) as file:
         try:
             while file.write(bytes(PAGE)):
                 pass
