@@ -12,5 +12,6 @@ def read_count(context: click.Context, parameter: click.Parameter, value: str | 
     if value is None:
         return None
     if not value.isdecimal() or len(value) > 19 or not 1 <= int(value) < INT_LIMIT:
-        raise click.UsageError(f"{parameter.opts[-1]} is {value!r}, but must be a whole number from 1.", context)
+        flag = parameter.opts[-1]
+        raise click.UsageError(f"{flag} is {value!r}, but must be a whole number of at least 1.", context)
     return int(value)

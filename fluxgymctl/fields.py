@@ -88,11 +88,11 @@ def absolute(text: str, base: Path) -> str:
     if not text:
         raise ValueError
     if "\0" in text:
-        raise FileMissing(f"No path has a NUL character in it, as {text!r} has.", path=text)
+        raise FileMissing(f"{text!r} contains a NUL character, which no path can.", path=text)
     try:
         return os.path.abspath(base / os.path.expanduser(text))
     except FileNotFoundError:
-        sentence = f"The current folder was deleted, so {text!r} leads nowhere; give an absolute path."
+        sentence = f"{text!r} is relative to the current folder, which was deleted; give an absolute path."
         raise FileMissing(sentence, path=text) from None
 
 
@@ -104,7 +104,7 @@ def executable(words: list[str], base: Path) -> list[str]:
     found = shutil.which(words[0])
     if found is None:
         raise FileMissing(
-            f"There is no program {words[0]!r} on PATH; one in the current folder is written ./{words[0]}.",
+            f"There is no program {words[0]!r} on PATH; to run one from the current folder, write ./{words[0]}.",
             path=words[0],
         )
     return [absolute(found, base), *words[1:]]
@@ -234,7 +234,7 @@ _KINDS = {
     str: Kind(right="text in quotes", metavar="TEXT", from_text=_text, from_toml=_text),
     int: Kind(right="a whole number", metavar="N", from_text=_whole_from_text, from_toml=_whole),
     float: Kind(right="a number", metavar="NUMBER", from_text=lambda text: _number(float(text)), from_toml=_number),
-    list[str]: Kind(right="a list of texts in quotes", metavar="TEXT", from_text=_text, from_toml=_texts),
+    list[str]: Kind(right="a list of strings in quotes", metavar="TEXT", from_text=_text, from_toml=_texts),
 }
 
 

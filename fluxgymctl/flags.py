@@ -26,7 +26,7 @@ class JobCommand(click.Command):
             at = args.index("--")
             args, words = args[:at], args[at + 1 :]
             if not words:
-                raise click.UsageError("After -- come a program and its arguments.", ctx)
+                raise click.UsageError("-- must be followed by a program and its arguments.", ctx)
             ctx.params[PROGRAM] = executable(words, Path())
         return super().parse_args(ctx, args)
 
@@ -46,8 +46,8 @@ def job_options(function: F) -> F:
             metavar="KEY=WORDS",
             multiple=True,
             callback=_read_options,
-            help="A flag of the trainer by its own name, without the dashes; KEY alone is a switch, and KEY=false "
-            "drops a flag that was given before or is passed by default.",
+            help="A flag of the trainer, without the dashes. KEY alone turns on a switch; KEY=false removes a flag "
+            "that was given before or is passed by default.",
         ),
         click.option(
             "--watchdog-limit",
@@ -55,7 +55,7 @@ def job_options(function: F) -> F:
             metavar="NAME=VALUE",
             multiple=True,
             callback=_read_limits,
-            help="A limit of the watchdog for this job; `fluxgymctl config` names them.",
+            help="A limit of the watchdog for this job; `fluxgymctl config` lists the limits.",
         ),
     ]
     for decorate in reversed(decorators):

@@ -44,7 +44,7 @@ class Patience:
         now = time.monotonic()
         if self._gone_since is None:
             self._gone_since = now
-            self._note(f"The daemon went away; waiting up to {GIVE_UP_SECONDS:g} s for it to come back.")
+            self._note(f"Lost the connection to the daemon; waiting up to {GIVE_UP_SECONDS:g} s for it to return.")
         elif now - self._gone_since > GIVE_UP_SECONDS:
             raise error
 

@@ -10,11 +10,11 @@ _WAITS = {
     WaitingFor.START: "is about to start",
     WaitingFor.SUPERVISOR: "waits for a service manager to start it",
     WaitingFor.HELD: "is held until `fluxgymctl release {name}`",
-    WaitingFor.PAUSED: "waits since the queue is paused, until `fluxgymctl continue`",
+    WaitingFor.PAUSED: "waits because the queue is paused; `fluxgymctl continue` ends the pause",
     WaitingFor.JOB: "waits for another job",
-    WaitingFor.BACK_OFF: "is tried again after a pause",
+    WaitingFor.BACK_OFF: "will be retried after a pause",
     WaitingFor.SLOT: "waits for other programs to end",
-    WaitingFor.HOME: "waits until this daemon surely owns its home: `fluxgymctl daemon` says more",
+    WaitingFor.HOME: "waits until the daemon is sure that it owns its home; see `fluxgymctl daemon`",
 }
 RUNS = (State.STARTING, State.RUNNING, State.STOPPING)
 
@@ -29,7 +29,7 @@ def why(job: Job) -> str:
     if job.runtime.waiting_for is WaitingFor.GPU and reason:
         waits = "waits for its turn"  # `reason` may be that there is no GPU
     if job.runtime.waiting_for is WaitingFor.BACK_OFF and job.runtime.not_before is not None:
-        waits = f"is tried again at {words.clock(job.runtime.not_before)}"
+        waits = f"will be retried at {words.clock(job.runtime.not_before)}"
     return f"{waits}: {reason}" if reason else waits
 
 
@@ -157,7 +157,7 @@ def exit_words(record: Exit | None) -> str:
     seen = [words.signal_name(number) for number in record.endings_seen or ()]
     if record.term_seen and not seen:
         seen = ["SIGTERM"]  # the record does not say which signal it was
-    term = f", after a {' and a '.join(seen)}" if seen else ""
+    term = f", after {' and '.join(seen)}" if seen else ""
     match record.kind:
         case ExitKind.EXITED:
             return f"exit status {words.text(record.code)}{term}"
@@ -166,6 +166,6 @@ def exit_words(record: Exit | None) -> str:
         case ExitKind.NEVER_STARTED:
             return "never started"
         case ExitKind.EXEC_FAILED:
-            return "it could not be executed"
+            return "could not be executed"
         case ExitKind.UNKNOWN:
             return "unknown"

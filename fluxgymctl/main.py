@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not args[0].startswith("-"):
-            meant = hint(args[0], VERBS, otherwise=f"known are {', '.join(VERBS)}.")
+            meant = hint(args[0], VERBS, otherwise=f"the verbs are {', '.join(VERBS)}.")
             raise click.UsageError(f"There is no verb {short(args[0])}; {meant}")
         return super().resolve_command(ctx, args)
 
@@ -76,16 +76,16 @@ class LazyGroup(click.Group):
         "submit my-cat --dataset pictures --trigger-word c4t",
         "watch my-cat",
         "history my-cat",
-        ends="0 done; `wait` and `watch` also tell how the job ended",
+        ends="0 success; `wait` and `watch` also report how the job ended",
     ),
 )
 @click.version_option(__version__, prog_name="fluxgymctl", message="%(prog)s %(version)s")
 @common_options
 def program() -> None:
-    """Trains LoRAs for Flux models: queues jobs at fluxgymd, shows them, and steers them.
+    """Trains LoRAs for Flux models: submits jobs to fluxgymd, shows them and controls them.
 
-    What was submitted goes on when this program ends, the terminal closes or the daemon restarts.
-    `fluxgymctl VERB --help` tells more of a verb.
+    Submitted jobs continue when this program ends, the terminal closes or the daemon restarts.
+    `fluxgymctl VERB --help` describes a verb.
     """
 
 
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note_each(error.message)
         return error.exit_status
     except UnicodeEncodeError as error:
-        note(f"The daemon takes UTF-8 only, but {_as_bytes(error.object)} is not; give a name or a path that is.")
+        note(f"{_as_bytes(error.object)} is not UTF-8, and the daemon accepts only names and paths that are.")
         return BAD_INPUT
     except OSError as error:
         if error.filename is None:

@@ -9,7 +9,7 @@ import math
 import shlex
 from typing import Any
 
-RIGHT = "true (a switch), false (no switch), a number, a text, or a list of numbers and texts"
+RIGHT = "true (a switch), false (no switch), a number, a string, or a list of numbers and strings"
 
 
 def from_toml(value: Any) -> list[str]:

@@ -30,12 +30,12 @@ def interrupted(*names: str) -> int:
     Returns the exit status."""
     match names:
         case []:
-            rest = "the jobs go on."
+            rest = "the jobs continue."
         case [name]:
-            rest = f"{name} goes on. `fluxgymctl stop {name}` would stop it."
+            rest = f"{name} continues. To stop it, run `fluxgymctl stop {name}`."
         case _:
-            rest = f"{', '.join(names)} go on."
-    note_below(f"This program ends; {rest}")
+            rest = f"{', '.join(names)} continue."
+    note_below(f"Exiting; {rest}")
     return INTERRUPTED
 
 

@@ -53,7 +53,7 @@ class Session:
 
 def _say_that_it_is_slow() -> None:
     # The status command itself helps: it can wake a systemd that missed a restart (docs/decisions/failpoints.md).
-    note("The daemon has not answered yet; `systemctl --user status fluxgymd` tells why. This program waits for it.")
+    note("Still waiting for the daemon to answer; `systemctl --user status fluxgymd` shows why it is late.")
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:

@@ -58,13 +58,13 @@ def sentence(*, ours: str, daemons: str) -> str | None:
     if _numbers(daemons) < _numbers(ours):
         how, effect = (
             "older than",
-            "what is new in this program is refused, until the daemon is upgraded and restarted",
+            "it rejects what is new in this program until it is upgraded and restarted",
         )
     elif _numbers(daemons) > _numbers(ours):
-        how, effect = "newer than", "what is new in the daemon is shown as unknown, or not at all"
+        how, effect = "newer than", "what is new in the daemon is shown as unknown or not at all"
     else:
-        how, effect = "another than", "what only one of them knows does not work"
-    return f"The daemon has version {daemons}, {how} this program ({ours}): {effect}."
+        how, effect = "different from", "features that only one of them has do not work"
+    return f"The daemon (version {daemons}) is {how} this program ({ours}): {effect}."
 
 
 def _numbers(version: str) -> list[int]:

@@ -36,7 +36,7 @@ def read(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise FileMissing(f"{file} cannot be read: {error.strerror}.", path=str(file)) from None
     if len(data) > RECORD_BYTES:
-        raise InvalidSetting(f"{file} has more than {RECORD_BYTES} bytes, which no spec file needs.", setting="")
+        raise InvalidSetting(f"{file} has more than {RECORD_BYTES} bytes, the limit for a spec file.", setting="")
     return parse(text, file=file)
 
 
@@ -67,7 +67,7 @@ def context(*, name: str | None, file: Values, flags: Values) -> Context:
         values["name"] = name
     if not values.get("name"):
         raise InvalidSetting(
-            "The job has no name; write `fluxgymctl submit NAME`, or name = in the spec file.", setting="name"
+            "The job has no name; write `fluxgymctl submit NAME`, or set `name` in the spec file.", setting="name"
         )
     model = _table(values, MODEL)
     plain = {key: value for key, value in values.items() if "." not in key}
@@ -149,6 +149,6 @@ def _limit(name: str, raw: Any) -> float:
 
 def _hint(key: str, known: list[str]) -> str:
     names = [*known, MODEL, OPTIONS, LIMITS]
-    otherwise = f"known are {', '.join(known)} and the flags of the trainer below [{OPTIONS}]."
+    otherwise = f"the settings are {', '.join(known)} and the flags of the trainer in [{OPTIONS}]."
     meant = hint(key, names, otherwise=otherwise)
-    return meant if meant == otherwise else f"{meant} (A flag of the trainer goes below [{OPTIONS}].)"
+    return meant if meant == otherwise else f"{meant} (A flag of the trainer goes in [{OPTIONS}].)"

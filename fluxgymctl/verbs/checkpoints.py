@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`checkpoints`: the saved states of a job, and which of them are complete."""
+"""`checkpoints`: the checkpoints of a job, and which of them are complete."""
 
 import time
 
@@ -20,7 +20,7 @@ HEADER = ("NAME", "EPOCH", "STEP", "SIZE", "AGE", "CONDITION")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str) -> None:
-    """Shows the saved states of a job, newest first."""
+    """Shows the checkpoints of a job, newest first."""
     found = session.call(CHECKPOINTS, JobName(name=name)).checkpoints
     if session.json:
         for checkpoint in found:

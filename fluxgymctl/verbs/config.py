@@ -14,7 +14,7 @@ from fluxgymctl.output import is_terminal, note, plain, table, terminal_width, w
 from fluxgymctl.session import Session, common_options
 
 INDENT = "    "
-HEADER = ("SETTING", "VALUE", "FROM", "WHAT IT IS")
+HEADER = ("SETTING", "VALUE", "SOURCE", "DESCRIPTION")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 def command(session: Session) -> None:
     """Shows the settings and where they come from.
 
-    A flag stands over the environment, that over the file, that over the default.
+    A flag overrides the environment, which overrides the file, which overrides the default.
     """
     loaded = session.configuration()
     values = loaded.values

@@ -14,6 +14,6 @@ from fluxgymctl.session import Session, common_options
 @common_options
 @click.pass_obj
 def command(session: Session) -> None:
-    """Ends the pause of the queue: waiting jobs are started again."""
+    """Ends the pause of the queue: waiting jobs start again."""
     session.call(CONTINUE, Nothing())
-    note("The queue goes on: waiting jobs are started again.")
+    note("The queue is open again, and waiting jobs will start.")

@@ -24,32 +24,32 @@ SERVICE = "fluxgymd.service"
 SOCKET = "fluxgymd.socket"
 
 _LINGER = {
-    Linger.ENABLED: "on: jobs go on after the last log-out",
-    Linger.DISABLED: "off: jobs end at the last log-out; turn it on with `loginctl enable-linger`",
+    Linger.ENABLED: "on: jobs continue after the last logout",
+    Linger.DISABLED: "off: jobs end at the last logout; turn it on with `loginctl enable-linger`",
     Linger.UNKNOWN: "unknown",
 }
 _LINGER_OF_PROCESSES = {
     **_LINGER,
     # They are not the user manager's children: logind ends them only if its KillUserProcesses= is on.
-    Linger.DISABLED: "off, which does not matter to jobs that are plain processes",
+    Linger.DISABLED: "off, which does not affect jobs that are plain processes",
 }
 _SLEEP = {
-    SleepInhibitor.HELD: "held: the machine does not go to sleep",
+    SleepInhibitor.HELD: "held: the machine stays awake",
     SleepInhibitor.NOT_NEEDED: "not needed: no job holds a GPU",
     SleepInhibitor.REFUSED: "refused: the machine may go to sleep while a job runs",
     SleepInhibitor.UNAVAILABLE: "not available",
     SleepInhibitor.UNKNOWN: "unknown",
 }
-_QUEUE = {True: "paused, until `fluxgymctl continue`", False: "open", None: "unknown"}
+_QUEUE = {True: "paused until `fluxgymctl continue`", False: "open", None: "unknown"}
 
 
 @click.group("daemon", invoke_without_command=True, epilog=epilog("daemon", "daemon restart"))
 @common_options
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Shows the running daemon, or starts and stops it.
+    """Shows the running daemon; its subcommands start and stop it.
 
-    Its version, what runs the jobs and why, and what does not work.
+    Shows its version, what runs the jobs and why, and what does not work.
     """
     if context.invoked_subcommand is not None:
         return
@@ -67,25 +67,25 @@ def command(context: click.Context) -> None:
 def start(session: Session) -> None:
     """Starts the installed daemon."""
     _systemctl(session, "start", SOCKET, SERVICE)
-    note("The daemon runs.")
+    note("The daemon is running.")
 
 
 @command.command("stop", epilog=epilog("daemon stop"))
 @common_options
 @click.pass_obj
 def stop(session: Session) -> None:
-    """Stops the installed daemon and its socket. Running jobs go on."""
+    """Stops the installed daemon and its socket. Running jobs continue."""
     _systemctl(session, "stop", SOCKET, SERVICE)
-    note("The daemon and its socket are stopped; running jobs go on, queued ones wait for its return.")
+    note("The daemon and its socket are stopped; running jobs continue, and queued jobs wait for the daemon.")
 
 
 @command.command("restart", epilog=epilog("daemon restart"))
 @common_options
 @click.pass_obj
 def restart(session: Session) -> None:
-    """Restarts the installed daemon. Running jobs go on."""
+    """Restarts the installed daemon. Running jobs continue."""
     _systemctl(session, "restart", SERVICE)
-    note("The daemon was restarted; running jobs were not touched.")
+    note("The daemon was restarted; running jobs were not affected.")
 
 
 def facts(info: InfoReply, *, now: float) -> list[tuple[str, str]]:
@@ -103,7 +103,7 @@ def facts(info: InfoReply, *, now: float) -> list[tuple[str, str]]:
         ("Sleep lock", sleep),
         ("Queue", _QUEUE[info.queue_paused]),
         ("Jobs", ", ".join(f"{count} {state}" for state, count in info.jobs.items() if count) or "none"),
-        *([] if info.loop_late is None else [("Lateness", f"{_milliseconds(info.loop_late)} at the most, lately")]),
+        *([] if info.loop_late is None else [("Lateness", f"up to {_milliseconds(info.loop_late)} recently")]),
         ("Health", "good" if not info.degraded else "; ".join(info.degraded)),
     ]
 
@@ -123,7 +123,7 @@ def _systemctl(session: Session, verb: str, *units: str) -> None:
         done = subprocess.run(["systemctl", "--user", verb, *units], capture_output=True, text=True)
     except FileNotFoundError:
         raise FluxgymError(
-            f"There is no systemctl on this machine, so `daemon {verb}` cannot work; run `fluxgymd` itself."
+            f"There is no systemctl on this machine, so `daemon {verb}` cannot work; run `fluxgymd` directly."
         ) from None
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"

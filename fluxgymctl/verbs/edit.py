@@ -24,18 +24,19 @@ from fluxgymctl.session import Session, common_options
 @common_options
 @click.pass_obj
 def command(session: Session, /, name: str, *, file: Path | None, **given: Any) -> None:
-    """Changes the settings of a job that does not run.
+    """Changes the settings of a job that is not running.
 
-    They count from its next start. What is not given stays as it was; --after '' and the like empty a list, and
-    -o KEY=false drops a flag of the trainer. The name, the kind and the dataset of a job cannot be changed.
+    They take effect at its next start. Settings that are not given stay as they were; --after '' and the like empty
+    a list, and -o KEY=false removes a flag of the trainer. The name, the kind and the dataset of a job cannot be
+    changed.
     """
     from_file, from_flags = spec.read(file) if file else {}, values(given)
     if not from_file and not from_flags:
-        raise click.UsageError("There is nothing to change; give the flags or the spec file of `fluxgymctl submit`.")
+        raise click.UsageError("There is nothing to change; give flags or a spec file as for `fluxgymctl submit`.")
     reply = session.call(EDIT, SubmitParameters(job=spec.context(name=name, file=from_file, flags=from_flags)))
     for warning in reply.warnings or ():
         note(warning)
     if session.json:
         write_json(reply.job)
     else:
-        note(f"{name} has its new settings, and is {reply.job.runtime.state}.")
+        note(f"The new settings of {name} are saved; it is {reply.job.runtime.state}.")

@@ -14,14 +14,15 @@ HEADER = ("GPU", "NAME", "MEMORY", "LOAD", "TEMPERATURE", "POWER", "JOB")
 
 
 @click.command("gpus", epilog=epilog("gpus"))
-@click.option("--clear", metavar="GPU", help="Give out this GPU again that was put aside: its number or UUID.")
+@click.option("--clear", metavar="GPU", help="End the quarantine of this GPU, given by index or UUID.")
 @common_options
 @click.pass_obj
 def command(session: Session, clear: str | None) -> None:
-    """Shows the GPUs, the jobs that hold them, and which are put aside.
+    """Shows the GPUs, the jobs that hold them, and quarantined GPUs.
 
-    A GPU is put aside, and given to no job, when it fell off the bus, when its driver told an error that asks for a
-    reset, or when what ran on it cannot be killed. A reboot clears that. If you know that it works again: --clear.
+    A GPU is quarantined, so that no job gets it, when it fell off the bus, when its driver reported an error that
+    requires a reset, or when a process on it cannot be killed. A reboot ends the quarantine, and so does --clear; use
+    that only if you know that the GPU works again.
     """
     if clear is not None:
         session.call(CLEAR_QUARANTINE, GpuName(gpu=clear))
@@ -39,8 +40,8 @@ def command(session: Session, clear: str | None) -> None:
         for gpu in reply.gpus:
             if gpu.put_aside is not None:
                 note(
-                    f"GPU {gpu.index} is put aside and given to no job: {gpu.put_aside} A reboot clears that, "
-                    f"or `fluxgymctl gpus --clear {gpu.index}`."
+                    f"GPU {gpu.index} is quarantined, so no job gets it: {gpu.put_aside} A reboot ends it; "
+                    f"so does `fluxgymctl gpus --clear {gpu.index}`."
                 )
 
 

@@ -17,7 +17,7 @@ from fluxgymctl.session import Session, common_options
 def command(session: Session, name: str) -> None:
     """Shows what happened to a job, oldest first.
 
-    One line for each thing that happened, with its local time.
+    Prints one line for each event, with its local time.
     """
     with session.connect() as connection:
         for entry in connection.stream(HISTORY, JobName(name=name)):

@@ -15,7 +15,7 @@ from fluxgymctl.session import Session, common_options
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...]) -> int:
-    """Keeps waiting jobs from being started.
+    """Keeps waiting jobs from starting.
 
     They keep their places in the queue until `fluxgymctl release`.
     """

@@ -23,8 +23,8 @@ HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "GPU", "AGE", "WHY")
 def command(session: Session, limit: int | None) -> None:
     """Shows the jobs, newest first.
 
-    PLACE is the place in the queue. Of the jobs that wait, the one with the highest priority starts first, and among
-    equals the one that was submitted first, unless it was moved. GPU is how busy its GPU is.
+    PLACE is the place in the queue. Among the waiting jobs, the one with the highest priority starts first, and among
+    equals the one that was submitted first, unless it was moved. GPU is the load of the job's GPU.
     """
     with session.connect() as connection:
         replies = connection.stream(LIST, ListParameters(limit=limit))
@@ -33,7 +33,7 @@ def command(session: Session, limit: int | None) -> None:
         for job in found:
             write_json(job)
     elif not found:
-        note("There are no jobs yet; `fluxgymctl submit` makes one.")
+        note("There are no jobs yet; `fluxgymctl submit` creates one.")
     else:
         write_table(HEADER, rows(found, now=time.time()))
 

@@ -14,14 +14,15 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("logs", epilog=epilog("logs my-lora", "logs -n 20 -f my-lora"))
 @click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until the job has ended.")
-@click.option("-n", "--lines", callback=read_count, metavar="N", help="Begin with the last N lines.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new output until the job has ended.")
+@click.option("-n", "--lines", callback=read_count, metavar="N", help="Start with the last N lines.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, *, follow: bool, lines: int | None) -> int:
     """Prints the log of a job.
 
-    What its trainer or program has written, in all its attempts. Ctrl-C ends the printing and leaves the job alone.
+    The log holds the output of its trainer or program, in all attempts. Ctrl-C ends only this command; the job
+    continues.
     """
     offset = -lines if lines else 0
     if follow:
@@ -47,4 +48,4 @@ def show(session: Session, piece: LogsReply) -> None:
     elif piece.text:
         write_raw(piece.text)
     elif piece.missing:
-        note(f"{words.size(piece.missing)} are missing here: the log outgrew log.limit_mib.")
+        note(f"{words.size(piece.missing)} of the log are missing here, because it outgrew log.limit_mib.")

@@ -11,13 +11,13 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("move", epilog=epilog("move my-lora", "move my-lora --before other-lora"))
 @click.argument("name")
-@click.option("--before", metavar="OTHER", help="Right before this waiting job, with its priority.")
+@click.option("--before", metavar="OTHER", help="Move it right before this waiting job, with that job's priority.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, before: str | None) -> None:
     """Moves a waiting job to the front of the queue.
 
-    Or right before another waiting one.
+    With --before, moves it right before another waiting job.
     """
     job = session.call(MOVE, MoveParameters(name=name, before=before)).job
     if session.json:

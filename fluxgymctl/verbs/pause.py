@@ -13,9 +13,9 @@ from fluxgymctl.session import Session, common_options
 @common_options
 @click.pass_obj
 def command(session: Session) -> None:
-    """Pauses the queue: no job is started any more.
+    """Pauses the queue: no more jobs are started.
 
-    What runs goes on. The pause outlives a restart of the daemon and of the machine; `fluxgymctl continue` ends it.
+    Running jobs continue. The pause survives a restart of the daemon or the machine; `fluxgymctl continue` ends it.
     """
     session.call(PAUSE, Nothing())
-    note("The queue is paused: what runs goes on, and nothing more is started until `fluxgymctl continue`.")
+    note("The queue is paused: running jobs continue, and no more jobs are started until `fluxgymctl continue`.")

@@ -15,9 +15,9 @@ from fluxgymctl.session import Session, common_options
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...]) -> int:
-    """Lets held jobs wait for their turn.
+    """Releases held jobs, so that they wait for their turn.
 
-    They have the places in the queue that they had.
+    They keep their places in the queue.
     """
 
     def release(name: str) -> None:
@@ -25,6 +25,6 @@ def command(session: Session, names: tuple[str, ...]) -> int:
         if session.json:
             write_json(job)
         else:
-            note(f"{name} waits for its turn.")
+            note(f"{name} is released and waits for its turn.")
 
     return each(names, release)

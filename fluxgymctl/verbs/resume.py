@@ -15,15 +15,15 @@ from fluxgymctl.session import Session, common_options
 @click.option(
     "--assume-gone",
     is_flag=True,
-    help="Also a job that was lost on another machine. You say that nothing of it runs there any more, which this "
-    "daemon cannot see. If you are wrong, two trainings write into the same folder and spoil it.",
+    help="Also resume a job that was lost on another machine. You confirm that none of its processes runs there any "
+    "more, which this daemon cannot see. If one still does, two trainings write to the same folder and ruin it.",
 )
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...], *, assume_gone: bool) -> int:
     """Queues stopped or failed jobs again.
 
-    Each goes on from its newest complete checkpoint.
+    Each continues from its newest complete checkpoint.
     """
 
     def resume(name: str) -> None:

@@ -13,13 +13,13 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("rm", epilog=epilog("rm my-lora", "rm --yes my-lora other-lora"))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...], *, yes: bool) -> int:
-    """Deletes jobs that neither run nor wait; `stop` ends both.
+    """Deletes jobs that neither run nor wait; `stop` them first.
 
-    With them go their LoRAs, checkpoints and logs. On a terminal it asks first.
+    This also deletes their LoRAs, checkpoints and logs. On a terminal, it asks first.
     """
 
     def remove(name: str) -> None:

@@ -22,9 +22,9 @@ Facts = list[tuple[str, str]]
 @common_options
 @click.pass_obj
 def command(session: Session, name: str) -> None:
-    """Shows one job in full.
+    """Shows everything about one job.
 
-    Its state and why, its progress, its last attempt, and where its files are.
+    Shows its state and the reason, its progress, its last attempt, and where its files are.
     """
     job = session.call(DESCRIBE, JobName(name=name)).job
     if session.json:
@@ -102,7 +102,7 @@ def _progress(state: Progress, *, now: float, moves: bool) -> Facts:
         ("Phase", f"{state.phase} {words.share(state.done, state.total)}" if state.done is not None else state.phase),
         *_reached(state),
         *(speed if moves else []),
-        ("Last told", _when(state.updated_at, now=now)),
+        ("Last report", _when(state.updated_at, now=now)),
     ]
 
 
@@ -119,7 +119,7 @@ def _attempt(attempt: Attempt, *, now: float) -> Facts:
         ("Attempt", str(attempt.number)),
         ("Unit", f"{attempt.unit} ({attempt.adapter})"),
         ("Process", words.text(attempt.pid)),
-        ("GPUs", ", ".join(attempt.gpus) or "none: on the CPU"),
+        ("GPUs", ", ".join(attempt.gpus) or "none (it runs on the CPU)"),
         ("Resumed from", words.text(attempt.resumed_from)),
         ("Started", _when(attempt.started_at, now=now)),
         ("Ended", _when(attempt.ended_at, now=now)),

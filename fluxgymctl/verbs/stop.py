@@ -16,15 +16,15 @@ from fluxgymctl.session import Session, common_options
 @click.option(
     "--after-checkpoint",
     is_flag=True,
-    help="Wait for the job's next complete checkpoint before: for a trainer that does not save by itself.",
+    help="First wait for the job's next complete checkpoint, for a trainer that does not save when stopped.",
 )
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...], *, after_checkpoint: bool) -> int:
-    """Stops running jobs, cancels queued ones.
+    """Stops running jobs and cancels queued ones.
 
-    A running job saves first and can be resumed. The verb answers at once; `fluxgymctl wait NAME` waits for the end.
-    A second `stop` without --after-checkpoint does not wait for the checkpoint any more.
+    A running job saves first and can be resumed. The command returns at once; `fluxgymctl wait` waits for the end.
+    A second `stop` without --after-checkpoint no longer waits for the checkpoint.
     """
 
     def stop(name: str) -> None:
@@ -32,13 +32,13 @@ def command(session: Session, names: tuple[str, ...], *, after_checkpoint: bool)
         if session.json:
             write_json(job)
         elif job.runtime.state is State.STOPPING:
-            saves = "its program is told to end" if job.context.kind is Kind.PROGRAM else "the trainer saves first"
-            note(f"{name} is stopping: {'its next checkpoint is waited for' if after_checkpoint else saves}.")
+            saves = "its program was asked to exit" if job.context.kind is Kind.PROGRAM else "the trainer saves first"
+            note(f"{name} is stopping: {'it waits for its next checkpoint' if after_checkpoint else saves}.")
             if job.runtime.reason is not None:
                 note(job.runtime.reason)
         elif job.runtime.state is State.LOST:
             known = filter(None, (job.runtime.reason, job.runtime.advice))
-            note(f"{name} is told to stop, but it is lost. {' '.join(known)}")
+            note(f"{name} will be stopped, but it is lost. {' '.join(known)}")
         else:
             note(f"{name} is {job.runtime.state}.")
 

@@ -31,19 +31,20 @@ from fluxgymctl.session import Session, common_options
     ),
 )
 @click.argument("name", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on as `watch` does.")
+@click.option("-f", "--follow", is_flag=True, help="Then show the progress, as `watch` does.")
 @job_options
 @common_options
 @click.pass_obj
 def command(session: Session, /, name: str | None, *, file: Path | None, follow: bool, **given: Any) -> int:
     """Queues a job and prints its name.
 
-    A training, or with `-- PROGRAM ARGUMENT...` a program on the CPU, found as a shell would find it.
+    The job is a training or, with `-- PROGRAM ARGUMENT...`, a program that runs on the CPU. The program is looked up
+    as in a shell.
 
-    Each flag is also a key of the spec file, by the field's name in the interface: --epochs is epochs, --gpu is gpus
-    (a list), --gpus is gpu_count, --hold is held. --transformer and the other files of the base model are keys of its
-    table [model], the trainer's own flags of its table [trainer_options], and --watchdog-limit of its table
-    [watchdog_limits]. Paths in the spec file are relative to the file.
+    Each flag is also a key of the spec file, named as in the interface: --epochs is epochs, --gpu is gpus (a list),
+    --gpus is gpu_count, --hold is held. --transformer and the other files of the base model are keys of the table
+    [model]; the trainer's own flags go in [trainer_options], and the watchdog's limits in [watchdog_limits]. Paths in
+    the spec file are relative to the file.
     """
     from_file, from_flags = spec.read(file) if file else {}, values(given)
     if PROGRAM in from_file or PROGRAM in from_flags:
@@ -54,8 +55,8 @@ def command(session: Session, /, name: str | None, *, file: Path | None, follow:
         reply = session.call(SUBMIT, SubmitParameters(job=job))
     except AnswerMissing as error:
         raise AnswerMissing(
-            f"{error} It isn't known whether {job.name} was queued; once fluxgymd answers again, "
-            f"run `fluxgymctl status {job.name}`."
+            f"{error} {job.name} may or may not have been queued; once fluxgymd answers again, check with "
+            f"`fluxgymctl status {job.name}`."
         ) from None
     for warning in reply.warnings:
         note(warning)

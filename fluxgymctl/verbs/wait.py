@@ -12,7 +12,7 @@ from fluxgymctl.session import Session, common_options
 
 @click.command(
     "wait",
-    epilog=epilog("wait my-lora", "wait my-lora other-lora", ends=f"{outcome.HELP}, of several jobs the highest"),
+    epilog=epilog("wait my-lora", "wait my-lora other-lora", ends=f"{outcome.HELP}; for several jobs, the highest"),
 )
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @common_options
@@ -20,7 +20,7 @@ from fluxgymctl.session import Session, common_options
 def command(session: Session, names: tuple[str, ...]) -> int:
     """Waits until jobs have ended.
 
-    An interrupted job is resumed, so it is waited for. Ctrl-C ends the waiting and leaves the jobs alone.
+    An interrupted job will be resumed, so this waits for it too. Ctrl-C ends only this command; the jobs continue.
     """
     for name in names:  # A name that does not exist is reported at once, not after another job's hours.
         session.call(DESCRIBE, JobName(name=name))

@@ -88,8 +88,8 @@ def text_of(job: Job, *, width: int | None) -> str:
 def command(session: Session, name: str | None) -> int:
     """Shows the progress of a job as it happens.
 
-    It ends when the job has ended. Without NAME it shows the changes of all jobs. Ctrl-C ends the watching and leaves
-    the job alone.
+    Ends when the job has ended. Without NAME, shows the changes of all jobs. Ctrl-C ends only this command; the job
+    continues.
     """
     return watch(session, name)
 

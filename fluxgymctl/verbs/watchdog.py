@@ -12,12 +12,12 @@ from fluxgymctl.manual import epilog
 from fluxgymctl.output import plain, write, write_json, write_table
 from fluxgymctl.session import Session, common_options
 
-HEADER = ("RULE", "LEFT", "LIMIT", "WHAT LASTS")
+HEADER = ("RULE", "LEFT", "LIMIT", "CONDITION")
 
 _MODES = {
-    WatchdogMode.OFF: "Its watchdog is off: a hang is not looked for.",
-    WatchdogMode.WARN: "A hang is told, and the job is left as it is.",
-    WatchdogMode.ACT: "A hang is told, its evidence is saved, and the job is stopped and resumed.",
+    WatchdogMode.OFF: "Its watchdog is off, so hangs are not detected.",
+    WatchdogMode.WARN: "If it hangs, the hang is reported and the job is left alone.",
+    WatchdogMode.ACT: "If it hangs, the hang is reported, evidence is saved, and the job is stopped and resumed.",
 }
 
 
@@ -26,10 +26,10 @@ _MODES = {
 @common_options
 @click.pass_obj
 def command(session: Session, name: str) -> None:
-    """Tells whether a job hangs, and why that is thought.
+    """Shows whether a job hangs, and the reasons for that verdict.
 
-    What it does, what moved last, which limits count at present and what is left of them, and what its GPUs show.
-    Stuck is what does not go on by itself; suspicious is what may still be right.
+    Shows what the job is doing, what moved last, which limits apply at present and how much of each is left, and what
+    its GPUs report. A stuck job will not continue on its own; a suspicious one may still be fine.
     """
     reply = session.call(WATCHDOG, JobName(name=name))
     if session.json:
@@ -48,7 +48,7 @@ def lines(name: str, reply: WatchdogReply, *, now: float) -> list[str]:
     head = f"{name} is {words.name(reply.verdict)}{since}."
     if reply.verdict is Verdict.NOT_WATCHED and reply.why is not None:
         head = f"{name} is not watched: {reply.why}"
-    mode = _MODES.get(reply.mode, "What is done about a hang is unknown to this version.")
+    mode = _MODES.get(reply.mode, "This version does not know what the daemon does about a hang.")
     # The daemon's sentences give the reasons. A newer daemon's verdict may come without any.
     told = reply.explanation or ([reply.why] if reply.why and reply.verdict is not Verdict.NOT_WATCHED else [])
     off = reply.mode is WatchdogMode.OFF and reply.verdict is Verdict.NOT_WATCHED

@@ -51,7 +51,7 @@ def test_a_runaway_log_keeps_its_beginning_its_end_and_every_offset(folder: Path
 
         done = ctl("logs", "endless", socket=daemon.socket)
         assert len(done.stdout) + missing == size
-        assert f"{words.size(missing)} are missing here: the log outgrew log.limit_mib." in done.stderr
+        assert f"{words.size(missing)} of the log are missing here, because it outgrew log.limit_mib." in done.stderr
 
         told = f"{missing // MIB} MiB were dropped from its middle."
         until(lambda: any(told in reason for reason in daemon.info().degraded), what="Health to say so")

@@ -30,10 +30,10 @@ INFO: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("supervisor", "linger", "text"),
     [
-        ("scope", "disabled", "off: jobs end at the last log-out; turn it on with `loginctl enable-linger`"),
-        ("process", "disabled", "off, which does not matter to jobs that are plain processes"),
-        ("scope", "enabled", "on: jobs go on after the last log-out"),
-        ("process", "enabled", "on: jobs go on after the last log-out"),
+        ("scope", "disabled", "off: jobs end at the last logout; turn it on with `loginctl enable-linger`"),
+        ("process", "disabled", "off, which does not affect jobs that are plain processes"),
+        ("scope", "enabled", "on: jobs continue after the last logout"),
+        ("process", "enabled", "on: jobs continue after the last logout"),
         ("process", "unknown", "unknown"),
     ],
 )

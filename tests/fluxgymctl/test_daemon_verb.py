@@ -42,7 +42,7 @@ def test_promise_1_the_daemon_is_stopped_started_and_restarted_beside_a_running_
 
     stopped = ctl(installed, "daemon", "stop")
     assert (stopped.returncode, stopped.stdout) == (0, ""), stopped.stderr
-    assert "running jobs go on" in stopped.stderr
+    assert "running jobs continue" in stopped.stderr
     assert active(installed) == ("inactive", "inactive"), "the next client would start it again"
     listed = ctl(installed, "list")
     assert (listed.returncode, listed.stdout) == (6, "")

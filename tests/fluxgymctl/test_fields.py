@@ -71,7 +71,7 @@ def test_a_program_is_found_as_a_shell_would_find_it(
 def test_a_program_that_is_not_on_path_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "tool").touch(mode=0o644)
-    with pytest.raises(FileMissing, match=r"no program 'tool' on PATH; .* is written \./tool\.$"):
+    with pytest.raises(FileMissing, match=r"no program 'tool' on PATH; .*, write \./tool\.$"):
         executable(["tool"], tmp_path)
 
 

@@ -61,7 +61,7 @@ def test_every_word_about_a_lost_job_says_what_to_do(daemon: RunningDaemon, lost
     assert "Lost jobs: a; their GPUs stay taken, and `fluxgymctl status NAME` says what to do." in health
 
     assert said(daemon, "stop", "a", status=0) == (
-        f"a is told to stop, but it is lost. Sight of it was lost: {why}. Its GPU stays taken. {STOPPING}"
+        f"a will be stopped, but it is lost. Sight of it was lost: {why}. Its GPU stays taken. {STOPPING}"
     )
     assert facts(daemon, "a")["Advice"] == STOPPING
     assert said(daemon, "stop", "a", status=4) == (
@@ -104,8 +104,8 @@ def test_a_submit_whose_daemon_dies_says_that_the_job_may_be_there(spec: Path) -
         done = ctl("submit", "a", "--file", str(spec), socket=daemon.socket)
         assert (done.returncode, done.stdout) == (6, "")
         assert re.fullmatch(
-            r"fluxgymctl: The daemon at .* does not answer any more: .*\. It isn't known whether a was queued; once "
-            r"fluxgymd answers again, run `fluxgymctl status a`\.\n",
+            r"fluxgymctl: Lost the connection to the daemon at .*: .*\. a may or may not have been queued; once "
+            r"fluxgymd answers again, check with `fluxgymctl status a`\.\n",
             done.stderr,
         )
         assert daemon.process is not None

@@ -95,13 +95,13 @@ def test_without_words_the_help_is_shown() -> None:
     ("words", "status", "says"),
     [
         (["lst"], 2, "There is no verb lst; did you mean list?"),
-        (["xyzzy"], 2, "There is no verb xyzzy; known are submit, edit, list,"),
+        (["xyzzy"], 2, "There is no verb xyzzy; the verbs are submit, edit, list,"),
         (["list", "--limt", "3"], 2, "--limit"),
-        (["list", "--limit", "0"], 2, "--limit is '0', but must be a whole number from 1."),
+        (["list", "--limit", "0"], 2, "--limit is '0', but must be a whole number of at least 1."),
         (
             ["logs", "a", "-n", "x"],
             2,
-            "--lines is 'x', but must be a whole number from 1.",
+            "--lines is 'x', but must be a whole number of at least 1.",
         ),
         (["status"], 2, "Missing argument 'NAME'. Usage: fluxgymctl status [OPTIONS] NAME"),
         (["submit", "a", "--epochs", "many"], 2, "--epochs is 'many', but must be a whole number."),
@@ -117,7 +117,7 @@ def test_without_words_the_help_is_shown() -> None:
         (["submit", "a", "--file", "/nonexistent/a.toml"], 2, "/nonexistent/a.toml cannot be read: No such file"),
         (["submit"], 2, "The job has no name;"),
         (["submit", "a", "b"], 2, "Got unexpected extra argument (b)"),
-        (["submit", "a", "--"], 2, "After -- come a program and its arguments."),
+        (["submit", "a", "--"], 2, "-- must be followed by a program and its arguments."),
         (["submit", "a", "--", "no-such-program"], 2, "There is no program 'no-such-program' on PATH;"),
         (["submit", "a", "--gpus", "0,1"], 2, "--gpus is '0,1', but must be a whole number."),
         (["submit", "a", "--restart", "always"], 2, "must be one of never, on_interruption, on_failure."),
@@ -160,7 +160,7 @@ def test_the_default_place_of_the_socket_is_refused_where_others_may_write(tmp_p
     (tmp_path / "fluxgym").chmod(0o777)
     done = ctl("list", socket="", XDG_RUNTIME_DIR=str(tmp_path))
     assert done.returncode == 2
-    assert "others may write to it" in done.stderr
+    assert "other users can write to it" in done.stderr
 
 
 def test_the_options_may_stand_before_the_verb_or_after_it() -> None:
@@ -178,9 +178,7 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         listener.listen()
         done = ctl("status", b"a\xff", socket=tmp_path / "s")
     assert done.returncode == 2
-    assert done.stderr == (
-        "fluxgymctl: The daemon takes UTF-8 only, but a\\xff is not; give a name or a path that is.\n"
-    )
+    assert done.stderr == "fluxgymctl: a\\xff is not UTF-8, and the daemon accepts only names and paths that are.\n"
 
 
 def test_a_reader_that_goes_away_is_not_an_error_to_tell() -> None:

@@ -72,12 +72,12 @@ def test_a_program_in_a_spec_file_needs_no_word_about_its_kind(daemon: RunningDa
 
 def test_a_paused_queue_starts_nothing_until_it_goes_on(daemon: RunningDaemon) -> None:
     assert "Queue:      open" in ctl("daemon", socket=daemon.socket).stdout
-    assert "nothing more is started" in said(daemon, "pause")
+    assert "no more jobs are started" in said(daemon, "pause")
     assert "Queue:      paused" in ctl("daemon", socket=daemon.socket).stdout
     submit(daemon, "a")
     waits(daemon, "a", WaitingFor.PAUSED)
     assert "the queue is paused" in facts(daemon, "a")["Why"]
-    assert "goes on" in said(daemon, "continue")
+    assert "is open again" in said(daemon, "continue")
     assert ctl("wait", "a", socket=daemon.socket).returncode == 0
 
 
@@ -105,7 +105,7 @@ def test_a_held_job_waits_until_it_is_released(daemon: RunningDaemon) -> None:
     waits(daemon, "a", WaitingFor.HELD)
     assert facts(daemon, "a")["Why"] == "is held until `fluxgymctl release a`"
     assert "on hold already" in said(daemon, "hold", "a", status=4)
-    assert said(daemon, "release", "a") == "fluxgymctl: a waits for its turn.\n"
+    assert said(daemon, "release", "a") == "fluxgymctl: a is released and waits for its turn.\n"
     assert ctl("wait", "a", socket=daemon.socket).returncode == 0
     assert "does not wait in the queue" in said(daemon, "hold", "a", status=4)
 
@@ -152,7 +152,7 @@ def test_list_shows_the_priority_of_what_waits_and_why_it_does(paused: RunningDa
     submit(paused, "a", "--priority", "7")
     waits(paused, "a", WaitingFor.PAUSED)
     waiting = ctl("list", socket=paused.socket).stdout.splitlines()[1]
-    assert re.fullmatch(r"a +queued +1 +7 +- +- +\d+ s +waits since the queue is paused, .*", waiting)
+    assert re.fullmatch(r"a +queued +1 +7 +- +- +\d+ s +waits because the queue is paused; .*", waiting)
     said(paused, "continue")
     assert ctl("wait", "a", socket=paused.socket).returncode == 0
     assert re.match(r"a +completed +- +- +", ctl("list", socket=paused.socket).stdout.splitlines()[1])
@@ -176,7 +176,7 @@ def test_edit_changes_what_is_given_and_leaves_the_rest(paused: RunningDaemon, t
     submit(paused, "a")
     submit(paused, "b", "--after", "a", "--restart", "never", "--priority", "2")
     assert said(paused, "edit", "b", "--after", "", "--restart", "on-failure") == (
-        "fluxgymctl: b has its new settings, and is queued.\n"
+        "fluxgymctl: The new settings of b are saved; it is queued.\n"
     )
     (tmp_path / "b.toml").write_text("priority = 9\n", encoding="utf-8")
     (row,) = rows(ctl("edit", "b", "--file", str(tmp_path / "b.toml"), "--json", socket=paused.socket))
@@ -246,14 +246,14 @@ def test_a_job_that_is_tried_again_says_when(daemon: RunningDaemon) -> None:
     waits(daemon, "a", WaitingFor.BACK_OFF)
     shown = facts(daemon, "a")
     assert re.fullmatch(r"\d\d:\d\d:\d\d|\d{4}-.*", shown["Not before"])
-    assert re.match(r"is tried again at \d\d:\d\d:\d\d: .*exit status 1", shown["Why"])
+    assert re.match(r"will be retried at \d\d:\d\d:\d\d: .*exit status 1", shown["Why"])
     assert said(daemon, "stop", "a") == "fluxgymctl: a is stopped.\n"
 
 
 def test_a_program_that_is_stopped_says_how(daemon: RunningDaemon) -> None:
     submit(daemon, "a", script="exec sleep 1000")
     daemon.wait("a", State.RUNNING)
-    assert said(daemon, "stop", "a") == "fluxgymctl: a is stopping: its program is told to end.\n"
+    assert said(daemon, "stop", "a") == "fluxgymctl: a is stopping: its program was asked to exit.\n"
     assert ctl("wait", "a", socket=daemon.socket).returncode == 11
 
 
@@ -275,7 +275,7 @@ def test_a_job_that_was_lost_on_another_machine_goes_on_once_the_user_asserts_th
     daemon.start()
     daemon.wait("a", State.LOST)
 
-    assert "nothing of it runs there any more" in " ".join(ctl("resume", "--help").stdout.split())
+    assert "none of its processes runs there any more" in " ".join(ctl("resume", "--help").stdout.split())
     assert said(daemon, "resume", "a", status=4)
     said(daemon, "resume", "a", "--assume-gone")
     assert ctl("wait", "a", socket=daemon.socket).returncode == 0

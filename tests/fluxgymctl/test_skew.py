@@ -28,10 +28,10 @@ ANOTHER_FIELD = ("priority: int | None = None", 'priority: int | None = msgspec.
 @pytest.mark.parametrize(
     ("ours", "daemons", "says"),
     [
-        ("0.2.0", "0.1.9", "version 0.1.9, older than this program (0.2.0): what is new in this program is refused"),
-        ("0.9.0", "0.10.0", "version 0.10.0, newer than this program (0.9.0): what is new in the daemon is shown"),
-        ("1.0.0", "1.0.0rc1", "version 1.0.0rc1, another than this program (1.0.0): what only one of them knows"),
-        ("1.0.0", "from-git", "version from-git, older than"),
+        ("0.2.0", "0.1.9", "(version 0.1.9) is older than this program (0.2.0): it rejects what is new in"),
+        ("0.9.0", "0.10.0", "(version 0.10.0) is newer than this program (0.9.0): what is new in the daemon"),
+        ("1.0.0", "1.0.0rc1", "(version 1.0.0rc1) is different from this program (1.0.0): features that only one"),
+        ("1.0.0", "from-git", "(version from-git) is older than"),
     ],
 )
 def test_two_versions_are_told_in_one_line(ours: str, daemons: str, says: str) -> None:
@@ -150,7 +150,7 @@ def test_an_upgrade_of_the_daemon_under_a_stream_is_told_once(
     assert watch.returncode == 0
     assert shown.splitlines()[-1].startswith(b"a completed: ")
     away, newer = told.decode().splitlines(keepends=True)
-    assert (away.startswith("fluxgymctl: The daemon went away;"), newer) == (True, NEWER)
+    assert (away.startswith("fluxgymctl: Lost the connection to the daemon;"), newer) == (True, NEWER)
 
 
 def listed_by(folder: Path, answers: Sequence[bytes]) -> tuple["subprocess.CompletedProcess[str]", list[str]]:
@@ -187,7 +187,7 @@ def no_jobs(version: str) -> bytes:
     return msgspec.json.encode({"parameters": info}) + b'\0{"parameters": {}}\0'
 
 
-NO_JOBS = "fluxgymctl: There are no jobs yet; `fluxgymctl submit` makes one.\n"
+NO_JOBS = "fluxgymctl: There are no jobs yet; `fluxgymctl submit` creates one.\n"
 
 
 def test_the_version_costs_no_round_trip_of_its_own(tmp_path: Path) -> None:

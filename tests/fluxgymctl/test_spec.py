@@ -104,7 +104,7 @@ def test_a_symlink_stays_what_the_user_wrote(tmp_path: Path) -> None:
         (f"epochs = 9{'0' * 400}", 1, "must be a whole number."),
         (f"[watchdog_limits]\nstep_factor = 9{'0' * 400}", 2, "must be a number from 1 to 1000 (times)."),
         ('dataset = ""', 1, "dataset is '', but must be a path in quotes."),
-        ('sample_prompts = "a"', 1, "must be a list of texts in quotes."),
+        ('sample_prompts = "a"', 1, "must be a list of strings in quotes."),
         ('model = "flux"', 1, "model is 'flux', but must be a table, [model]."),
         ("trainer_options = true", 1, "must be a table, [trainer_options]."),
         ("[model]\n\nclip_l = 1", 3, "model.clip_l is 1, but must be a path in quotes."),
@@ -120,7 +120,7 @@ def test_a_symlink_stays_what_the_user_wrote(tmp_path: Path) -> None:
         ("[watchdog_limits]\nstep_factor = true", 2, "must be a number from 1 to 1000 (times)."),
         ("[watchdog_limits]\nstep_factor = 0.5", 2, "is 0.5, but must be a number from 1 to 1000 (times)."),
         ('watchdog = "kill"', 1, "watchdog is 'kill', but must be one of off, warn, act."),
-        ("qqqq = 1", 1, "there is no setting qqqq; known are name,"),
+        ("qqqq = 1", 1, "there is no setting qqqq; the settings are name,"),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(text: str, line: int, says: str) -> None:
@@ -133,19 +133,19 @@ def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(text: st
 
 
 def test_what_is_not_toml_is_refused_with_its_line() -> None:
-    with pytest.raises(InvalidSetting, match=r"^/specs/demo.toml is not TOML: .*line 2"):
+    with pytest.raises(InvalidSetting, match=r"^/specs/demo.toml is not valid TOML: .*line 2"):
         spec.parse("epochs = 1\nepochs = 2\n", file=FILE)
 
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_whatever_breaks_the_parser_is_refused_with_the_file(text: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"^/specs/demo.toml is not TOML") as refusal:
+    with pytest.raises(InvalidSetting, match=r"^/specs/demo.toml is not valid TOML") as refusal:
         spec.parse(text, file=FILE)
     assert "\n" not in refusal.value.message
 
 
 def test_a_path_with_a_nul_is_no_path() -> None:
-    with pytest.raises(FileMissing, match=r"No path has a NUL character in it, as '/a\\x00b' has"):
+    with pytest.raises(FileMissing, match=r"'/a\\x00b' contains a NUL character, which no path can"):
         spec.parse(r'dataset = "/a\u0000b"', file=FILE)
 
 

@@ -47,7 +47,8 @@ def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(
             for name, process in (("logs", logs), ("watch", watch), ("wait", waiting))
         }
     log = (daemon.home / "outputs/a/training.log").read_bytes()
-    away = f"fluxgymctl: The daemon went away; waiting up to {follow.GIVE_UP_SECONDS:g} s for it to come back.\n"
+    waits = f"waiting up to {follow.GIVE_UP_SECONDS:g} s for it to return"
+    away = f"fluxgymctl: Lost the connection to the daemon; {waits}.\n"
     assert results["logs"] == (log, away.encode(), 0)
     assert results["wait"] == (b"", away.encode(), 0)
     shown, said, status = results["watch"]
@@ -148,7 +149,7 @@ def test_a_stop_can_wait_for_the_next_checkpoint(shared_daemon: RunningDaemon, s
     submit(shared_daemon, spec, "patient", "--epochs", "500")
     shared_daemon.wait_for_step("patient", 1)
     stopped = ctl("stop", "patient", "--after-checkpoint", socket=shared_daemon.socket)
-    assert stopped.stderr == "fluxgymctl: patient is stopping: its next checkpoint is waited for.\n"
+    assert stopped.stderr == "fluxgymctl: patient is stopping: it waits for its next checkpoint.\n"
     assert ctl("wait", "patient", socket=shared_daemon.socket).returncode == 11
     (asked,) = [event for event in shared_daemon.events("patient") if event["event"] == "stop_asked"]
     assert asked["afterCheckpoint"] is True
@@ -185,8 +186,8 @@ def test_promise_1_an_interrupt_ends_the_client_and_leaves_the_job(daemon: Runni
             assert client.stdout.readline()
             client.send_signal(signal.SIGINT)
             _, said = client.communicate(timeout=DEADLINE_SECONDS)
-        rest = "a goes on. `fluxgymctl stop a` would stop it." if "a" in words else "the jobs go on."
-        assert (client.returncode, said.decode()) == (130, f"fluxgymctl: This program ends; {rest}\n")
+        rest = "a continues. To stop it, run `fluxgymctl stop a`." if "a" in words else "the jobs continue."
+        assert (client.returncode, said.decode()) == (130, f"fluxgymctl: Exiting; {rest}\n")
     told = daemon.wait_for_step("a", 1).runtime
     assert told.state is State.RUNNING
     assert told.progress is not None
@@ -209,7 +210,7 @@ def test_an_interrupt_ends_wait_and_leaves_the_jobs(
     monkeypatch.setattr(follow, "changes", until_ctrl_c)
     monkeypatch.setenv("FLUXGYM_SOCKET", str(daemon.socket))
     assert main(["wait", "a", "b"]) == 130
-    assert capfd.readouterr().err == "fluxgymctl: This program ends; a, b go on.\n"
+    assert capfd.readouterr().err == "fluxgymctl: Exiting; a, b continue.\n"
     assert {job.runtime.state for job in daemon.jobs()} == {State.QUEUED}
 
 
@@ -220,13 +221,13 @@ def test_status_of_a_job_that_does_not_run_tells_how_far_it_came_and_nothing_of_
     daemon.wait_for_step("a", 2)
     live = facts(daemon, "a")
     assert live["Step"].endswith("%")
-    assert {"Phase", "Speed", "Time left", "Last told", "Process"} <= live.keys()
+    assert {"Phase", "Speed", "Time left", "Last report", "Process"} <= live.keys()
     assert "Ended" not in live
     assert ctl("stop", "a", socket=daemon.socket).returncode == 0
     assert ctl("wait", "a", socket=daemon.socket).returncode == 11
     ended = facts(daemon, "a")
     assert ended["Step"].endswith("%")
-    assert {"Phase", "Speed", "Time left", "Last told", "Process", "LoRA"} & ended.keys() == set()
+    assert {"Phase", "Speed", "Time left", "Last report", "Process", "LoRA"} & ended.keys() == set()
     assert ended["Exit"] == "exit status 143"
     assert "-" not in {value for label, value in ended.items()}
 
@@ -244,7 +245,7 @@ def test_a_daemon_that_stays_away_ends_the_stream_with_its_error(
     daemon.kill()
     with pytest.raises(DaemonUnreachable, match="Connection refused"):
         list(changes)
-    assert said == ["The daemon went away; waiting up to 0.5 s for it to come back."]
+    assert said == ["Lost the connection to the daemon; waiting up to 0.5 s for it to return."]
 
 
 def test_a_daemon_that_never_was_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_daemon_tells_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None
     (row,) = rows(ctl("daemon", "--json", socket=trained.socket))
     shown, now = msgspec.convert(row, InfoReply), trained.info()
     assert msgspec.structs.replace(shown, loop_late=now.loop_late) == now
-    assert re.fullmatch(r"\d+ ms at the most, lately", facts["Lateness"])
+    assert re.fullmatch(r"up to \d+ ms recently", facts["Lateness"])
 
 
 def test_watch_as_json_gives_the_replies(trained: RunningDaemon) -> None:
@@ -160,7 +160,7 @@ def outputs(daemon: RunningDaemon) -> set[str]:
 
 
 BAD_SUBMITS = [
-    (["a/b"], 2, "'a-b' would do"),
+    (["a/b"], 2, "'a-b' would be valid"),
     (["trained"], 4, "There is a job trained already"),
     (["new", "--dataset", "empty"], 2, "empty"),
     (["new", "--dataset", "corrupt"], 2, "broken.png"),

@@ -29,7 +29,7 @@ def reply(**facts: Any) -> WatchdogReply:
             [
                 "a is healthy.",
                 "Its work goes on.",
-                "A hang is told, its evidence is saved, and the job is stopped and resumed.",
+                "If it hangs, the hang is reported, evidence is saved, and the job is stopped and resumed.",
             ],
         ),
         (
@@ -38,11 +38,14 @@ def reply(**facts: Any) -> WatchdogReply:
         ),
         (
             {"mode": "warn", "verdict": "not_watched", "why": "It is being stopped.", "explanation": []},
-            ["a is not watched: It is being stopped.", "A hang is told, and the job is left as it is."],
+            [
+                "a is not watched: It is being stopped.",
+                "If it hangs, the hang is reported and the job is left alone.",
+            ],
         ),
         (
             {"mode": "bark", "verdict": "sleepy", "why": "It is night.", "explanation": []},
-            ["a is unknown.", "It is night.", "What is done about a hang is unknown to this version."],
+            ["a is unknown.", "It is night.", "This version does not know what the daemon does about a hang."],
         ),
     ],
     ids=["healthy", "off", "not watched at present", "of a newer daemon"],
