@@ -83,7 +83,9 @@ class Connection:
                 return self._receive(method)
             self.close()
             self._connect()
-        raise DaemonUnreachable(f"The daemon at {self.path} is stopped again and again.")
+        raise DaemonUnreachable(
+            f"The daemon at {self.path} keeps stopping before it answers; `journalctl --user -u fluxgymd` shows why."
+        )
 
     def _send(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> None:
         call: dict[str, Any] = {"method": method.name, "parameters": parameters}
@@ -115,4 +117,4 @@ class Connection:
             raise self._gone(f"its answer to {method.name} cannot be read: {error}") from None
 
     def _gone(self, why: str | None) -> AnswerMissing:
-        return AnswerMissing(f"The daemon at {self.path} does not answer any more: {why}.")
+        return AnswerMissing(f"Lost the connection to the daemon at {self.path}: {why}.")

@@ -43,11 +43,11 @@ def _path(value: Any) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("a path in quotes")
     if "\0" in value:
-        raise ValueError("a path; none has a NUL character in it")
+        raise ValueError("a path without a NUL character")
     try:
         path = Path(value).expanduser()
     except RuntimeError:  # pathlib raises it for an unknown ~user
-        raise ValueError("a path; there is no user of that name") from None
+        raise ValueError("a path; there is no such user") from None
     try:
         return Path(os.path.abspath(path))
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def _hook(event: str, what: str) -> Setting:
     return Setting(
         key=f"hooks.on_{event}",
         variable=f"FLUXGYM_HOOKS_ON_{event.upper()}",
-        help=f"what is called when {what}: a command, or an https address that is posted to (docs/hooks.md)",
+        help=f"called when {what}: a command, or an https address that gets a POST (docs/hooks.md)",
         parse=hooks.parse,
         default=lambda _: None,
         secret=True,
@@ -118,7 +118,7 @@ SETTINGS = (
     Setting(
         key="home",
         variable="FLUXGYM_HOME",
-        help="where outputs/, datasets/ and models/ lie",
+        help="the folder that contains outputs/, datasets/ and models/",
         parse=_path,
         default=paths.default_home,
     ),
@@ -153,21 +153,21 @@ SETTINGS = (
     Setting(
         key="stop.unkillable_seconds",
         variable="FLUXGYM_STOP_UNKILLABLE_SECONDS",
-        help="how long what was killed may take to go before its GPU is put aside, in seconds",
+        help="how long a killed process may take to exit before its GPU is quarantined, in seconds",
         parse=_number(1, 3600, "seconds"),
         default=lambda _: 60.0,
     ),
     Setting(
         key="log.limit_mib",
         variable="FLUXGYM_LOG_LIMIT_MIB",
-        help="how much of a job's training.log is kept; of a longer one the middle is dropped, in MiB",
+        help="how much of a job's training.log is kept, in MiB; the middle of a longer log is dropped",
         parse=_number(16, 100_000, "MiB"),
         default=lambda _: 1024.0,
     ),
     Setting(
         key="trainer.path",
         variable="FLUXGYM_TRAINER_PATH",
-        help="the folder of flux_train_network.py: ours or kohya-ss/sd-scripts'",
+        help="the folder of flux_train_network.py: FluxGym's own, or that of kohya-ss/sd-scripts",
         parse=_path,
         default=_beside_environment("sd-scripts"),
     ),
@@ -188,14 +188,14 @@ SETTINGS = (
     Setting(
         key="watchdog.mode",
         variable="FLUXGYM_WATCHDOG_MODE",
-        help="what is done about a hang of a training that does not say it itself: off, warn or act",
+        help="what is done about a hang of a training that sets no mode of its own: off, warn or act",
         parse=_choice(*watchdog.MODES),
         default=lambda _: "act",
     ),
     *map(_watchdog_limit, watchdog.LIMITS.values()),
     _hook("stuck", "a job hangs"),
     _hook("finish", "a job is completed"),
-    _hook("fail", "a job failed, or was interrupted and does not go on by itself"),
+    _hook("fail", "a job failed, or was interrupted and will not continue automatically"),
     _hook("lost", "a job is lost; if unset, on_fail is called"),
     Setting(
         key="hooks.deadline_seconds",
@@ -207,7 +207,7 @@ SETTINGS = (
     Setting(
         key="notify.desktop",
         variable="FLUXGYM_NOTIFY_DESKTOP",
-        help="whether the desktop tells the same, where there is one: auto or off",
+        help="whether the desktop, if there is one, shows the same events: auto or off",
         parse=_choice("auto", "off"),
         default=lambda _: "auto",
     ),
@@ -345,7 +345,10 @@ def exposed(config: Config, environ: Environment) -> str | None:
         return None  # it was deleted after it was read
     if not mode & 0o077:
         return None
-    return f"{file} holds the address of a webhook, which is a secret, and others may read it; `chmod 600 {file}`."
+    return (
+        f"{file} holds the address of a webhook, which is a secret, and other users can read it; "
+        f"run `chmod 600 {file}`."
+    )
 
 
 def _take(setting: Setting, raw: Any, source: str) -> Value:
@@ -375,7 +378,7 @@ def _read(file: Path) -> dict[str, tuple[Any, int]]:
     for key, value in _flatten(tables):
         line = _line_of(text, key)
         if key not in known:
-            meant = hint(key, known, otherwise=f"known are {', '.join(known)}.")
+            meant = hint(key, known, otherwise=f"the settings are {', '.join(known)}.")
             raise ConfigInvalid(f"{file}, line {line}: there is no setting {short(key)}; {meant}")
         found[key] = (value, line)
     return found

@@ -40,7 +40,7 @@ class TooLarge(Unusable):
     """The file has more bytes than any file that belongs there."""
 
     def __init__(self, path: Path | str, size: int, most: int) -> None:
-        super().__init__(errno.EFBIG, f"it has {size} bytes, and more than {most} are never read", os.fspath(path))
+        super().__init__(errno.EFBIG, f"it has {size} bytes, and the limit is {most}", os.fspath(path))
 
 
 def open_file(path: Path | str, flags: int = os.O_RDONLY) -> int:

@@ -41,11 +41,11 @@ def decode(frame: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise FrameError(f"the message is not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
-        raise FrameError("the message is nested too deep") from None
+        raise FrameError("the message is nested too deeply") from None
     except FrameError:
         raise
     except ValueError:  # Python limits the digits, since the time to convert them grows with their square
-        raise FrameError("the message holds an integer with too many digits") from None
+        raise FrameError("the message contains an integer with too many digits") from None
     if SURROGATE in frame.lower():
         _refuse_half_characters(value)
     if not isinstance(value, dict):
@@ -63,13 +63,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise FrameError(f"the message holds {text}, which is not JSON")
+    raise FrameError(f"the message contains {text}, which is not JSON")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise FrameError("the message holds a number that is too large")
+        raise FrameError("the message contains a number that is too large")
     return number
 
 
@@ -78,7 +78,7 @@ def _refuse_half_characters(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise FrameError("the message holds half a character (an unpaired surrogate)") from None
+        raise FrameError("the message contains half a character (an unpaired surrogate)") from None
 
 
 # json rather than msgspec, which silently accepts a duplicate key (msgspec 0.19: the last one wins).

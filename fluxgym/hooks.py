@@ -61,13 +61,13 @@ def _command(words: list[Any]) -> Command:
     try:
         first = str(Path(words[0]).expanduser()) if words[0].startswith("~") else words[0]
     except RuntimeError:  # pathlib raises it for an unknown ~user
-        raise ValueError(f"{RIGHT}; there is no user of that name") from None
+        raise ValueError(f"{RIGHT}; there is no such user") from None
     return Command((first, *words[1:]))
 
 
 def _webhook(address: str) -> Webhook:
     if not address.isascii() or not address.isprintable() or " " in address:
-        raise ValueError("an address of plain characters; others are written as %XX")
+        raise ValueError("an address in printable ASCII; write other characters as %XX")
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
@@ -76,9 +76,9 @@ def _webhook(address: str) -> Webhook:
     if not host:
         raise ValueError("an address with a host, such as https://example.org/secret")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("an address without a user and a password in it")
+        raise ValueError("an address without a user name and password")
     if parts.scheme != "https" and not _is_here(host):
-        raise ValueError("an address that begins with https://; http:// is taken for this machine alone")
+        raise ValueError("an address that begins with https://; http:// is accepted only for this machine")
     return Webhook(address)
 
 

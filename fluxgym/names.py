@@ -15,8 +15,8 @@ def check_name(name: str) -> str:
         return name
     proposal = propose(name)
     raise InvalidName(
-        f"The name {short(name)!r} cannot be used: a name has 1 to 64 of a-z, 0-9, '.', '_' and '-', and begins with "
-        f"a letter or digit; {proposal!r} would do.",
+        f"The name {short(name)!r} is not valid: a name has 1 to 64 characters from a-z, 0-9, '.', '_' and '-', and "
+        f"begins with a letter or digit; {proposal!r} would be valid.",
         name=short(name),
         proposal=proposal,
     )

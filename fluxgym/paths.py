@@ -83,7 +83,7 @@ def check_socket_folder(folder: Path) -> None:
     elif facts.st_uid not in (os.getuid(), 0):
         problem = f"it belongs to user {facts.st_uid}"
     elif facts.st_mode & 0o022:  # also if it is root's, as /tmp is: anybody could put a socket there first
-        problem = "others may write to it"
+        problem = "other users can write to it"
     else:
         return
     raise ConfigInvalid(f"The socket folder {folder} is not safe: {problem}; set FLUXGYM_SOCKET to another place.")

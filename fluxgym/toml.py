@@ -20,13 +20,12 @@ class NotToml(ValueError):
 def parse(text: str) -> dict[str, Any]:
     """The tables of a TOML text. NotToml if it cannot be read."""
     if _LONG_KEY.search(text):
-        raise NotToml("is not TOML that can be read: a key in it has more than 64 parts")
+        raise NotToml("is not valid TOML: a key has more than 64 parts")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise NotToml(f"is not TOML: {error}") from None
+        raise NotToml(f"is not valid TOML: {error}") from None
     except RecursionError:
-        raise NotToml("is not TOML that can be read: its values are nested too deeply") from None
+        raise NotToml("is not valid TOML: its values are nested too deeply") from None
     except (ValueError, OverflowError) as error:
-        what = "a number or a date in it is out of range"
-        raise NotToml(f"is not TOML that can be read: {what} ({error})") from None
+        raise NotToml(f"is not valid TOML: a number or a date is out of range ({error})") from None

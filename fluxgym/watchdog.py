@@ -60,7 +60,7 @@ def _phase_limits(phase: Phase, still: float, progress: float, total: float) -> 
             low=1,
             high=DAY,
             unit="seconds",
-            help=f"how long nothing at all may move while it is {phase.value}",
+            help=f"how long nothing at all may move while the job is {phase.value}",
         ),
         Limit(
             name=f"{phase.value}_progress_seconds",
@@ -68,7 +68,7 @@ def _phase_limits(phase: Phase, still: float, progress: float, total: float) -> 
             low=1,
             high=7 * DAY,
             unit="seconds",
-            help=f"how long no work may get done while it is {phase.value}, whatever moves",
+            help=f"how long the job may get no work done while it is {phase.value}, even if something moves",
         ),
         Limit(
             name=f"{phase.value}_total_seconds",
@@ -76,7 +76,7 @@ def _phase_limits(phase: Phase, still: float, progress: float, total: float) -> 
             low=1,
             high=30 * DAY,
             unit="seconds",
-            help=f"how long no step, picture or sample may be finished before it is {phase.value} and while it is",
+            help=f"how long ago the last step, picture or sample may be while the job is {phase.value}",
         ),
     )
 
@@ -90,7 +90,7 @@ LIMITS: Mapping[str, Limit] = {
             low=0.2,
             high=3600,
             unit="seconds",
-            help="between two looks of the watchdog at a job",
+            help="the time between two looks of the watchdog at a job",
         ),
         Limit(
             name="gpu_idle_percent",
@@ -98,7 +98,7 @@ LIMITS: Mapping[str, Limit] = {
             low=0,
             high=100,
             unit="per cent",
-            help="below this utilisation a GPU is idle",
+            help="a GPU below this utilisation counts as idle",
         ),
         Limit(
             name="gpu_idle_seconds",
@@ -106,7 +106,7 @@ LIMITS: Mapping[str, Limit] = {
             low=1,
             high=DAY,
             unit="seconds",
-            help="how long a GPU may be idle in a phase that works on it, while nothing else moves either",
+            help="how long a GPU may be idle in a phase that uses it, while nothing else moves either",
         ),
         Limit(
             name="step_factor",
@@ -114,7 +114,7 @@ LIMITS: Mapping[str, Limit] = {
             low=1,
             high=1000,
             unit="times",
-            help="how many times the slowest of the last steps a step may take",
+            help="how long a step may take, as a multiple of the slowest recent step",
         ),
         Limit(
             name="step_floor_seconds",
@@ -122,7 +122,7 @@ LIMITS: Mapping[str, Limit] = {
             low=1,
             high=DAY,
             unit="seconds",
-            help="how long a step may always take, however quick those before it were",
+            help="how long any step may take, however quick the earlier ones were",
         ),
         Limit(
             name="stopped_seconds",
@@ -130,7 +130,7 @@ LIMITS: Mapping[str, Limit] = {
             low=1,
             high=DAY,
             unit="seconds",
-            help="how long its process may be stopped by a signal, or its cgroup frozen",
+            help="how long the job's process may be stopped by a signal, or its cgroup frozen",
         ),
         Limit(
             name="gpu_fault_seconds",
@@ -138,7 +138,7 @@ LIMITS: Mapping[str, Limit] = {
             low=1,
             high=DAY,
             unit="seconds",
-            help="how long no work may get done after an error that a GPU does not survive",
+            help="how long the job may get no work done after a fatal GPU error",
         ),
         Limit(
             name="without_phase_seconds",
@@ -146,7 +146,7 @@ LIMITS: Mapping[str, Limit] = {
             low=1,
             high=7 * DAY,
             unit="seconds",
-            help="how long nothing at all may move while it is not known what it does, as of a program",
+            help="how long nothing at all may move while the job's phase is unknown, as for a program",
         ),
         *(limit for phase, seconds in _PHASES.items() for limit in _phase_limits(phase, *seconds)),
     )
@@ -157,4 +157,4 @@ def known(name: str) -> Limit:
     """The limit with this name. KeyError lists the known names, or proposes a similar one."""
     if name in LIMITS:
         return LIMITS[name]
-    raise KeyError(hint(name, LIMITS, otherwise=f"known are {', '.join(LIMITS)}."))
+    raise KeyError(hint(name, LIMITS, otherwise=f"the limits are {', '.join(LIMITS)}."))

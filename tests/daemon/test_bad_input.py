@@ -42,7 +42,7 @@ def refused(daemon: RunningDaemon, wrong: Context, error: type[FluxgymError]) ->
 
 def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, model: Path, folder: Path) -> None:
     good = context("my-lora", model)
-    assert "'my-lora-2' would do" in refused(daemon, context("My/Lora 2", model), InvalidName)
+    assert "'my-lora-2' would be valid" in refused(daemon, context("My/Lora 2", model), InvalidName)
 
     empty = folder / "empty"
     empty.mkdir()
@@ -132,7 +132,7 @@ def test_an_unknown_key_is_refused_by_name(daemon: RunningDaemon) -> None:
         (b"hello\0", b"not JSON"),
         (b'{"method": "a.B", "method": "a.C"}\0', b"twice"),
         (b'{"method": "a.B", "parameters": {"x": NaN}}\0', b"NaN"),
-        (b"[" * 5_000 + b"\0", b"nested too deep"),
+        (b"[" * 5_000 + b"\0", b"nested too deeply"),
         (b"[" * 200_000 + b"\0", b"more than 20000 brackets"),
         (b"x" * (1024 * 1024 + 1), b"longer than 1048576 bytes"),
         (b'{"parameters": {}}\0', b"not a Varlink call"),

@@ -196,7 +196,7 @@ def test_what_a_daemon_that_leaves_has_not_begun_is_asked_of_the_next(folder: Pa
                 next(replies)
         join(daemons)
         daemons = serve(listener, [LEAVING] * client.RESTARTS)
-        with Connection(folder / "s") as connection, pytest.raises(DaemonUnreachable, match="again and again"):
+        with Connection(folder / "s") as connection, pytest.raises(DaemonUnreachable, match="keeps stopping"):
             connection.call(REMOVE, JobName(name="a"))
         join(daemons)
 

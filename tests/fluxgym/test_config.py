@@ -96,14 +96,14 @@ def test_an_empty_variable_is_no_value(environ: dict[str, str]) -> None:
         ("queue.program_slots = '²'", 1, "must be a whole number from 1 to 64"),
         ("home = 5", 1, "home is 5, but must be a path in quotes"),
         ('home = ""', 1, "must be a path in quotes"),
-        (r'home = "/tmp/a\u0000b"', 1, r"home is '/tmp/a\x00b', but must be a path; none has a NUL character in it"),
+        (r'home = "/tmp/a\u0000b"', 1, r"home is '/tmp/a\x00b', but must be a path without a NUL character"),
         (f"stop.limit_seconds = 1{'0' * 400}", 1, "must be a number from 1 to 3600 (seconds)"),
         (f"queue.program_slots = 1{'0' * 400}", 1, "must be a whole number from 1 to 64"),
         (f"queue.program_slots = '{'1' * 5000}'", 1, "must be a whole number from 1 to 64"),
         ('\n\nhoem = "/x"', 3, "there is no setting hoem; did you mean home?"),
         ('[trainer]\npyton = "/x"', 2, "there is no setting trainer.pyton; did you mean trainer.python?"),
         ('[[trainer]]\nx = "/x"', 1, "there is no setting trainer;"),
-        ("zzz = 1", 1, "there is no setting zzz; known are home, socket,"),
+        ("zzz = 1", 1, "there is no setting zzz; the settings are home, socket,"),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(
@@ -132,21 +132,21 @@ def test_the_number_of_slots_for_programs(environ: dict[str, str], text: str, va
 
 def test_the_home_of_a_user_who_does_not_exist_is_refused(environ: dict[str, str]) -> None:
     with pytest.raises(
-        ConfigInvalid, match="--home: home is '~no-such-user/x', but must be a path; there is no user"
+        ConfigInvalid, match="--home: home is '~no-such-user/x', but must be a path; there is no such user"
     ):
         config.load(environ, {"home": "~no-such-user/x"})
 
 
 def test_a_file_that_is_not_toml_is_refused_with_the_line(environ: dict[str, str]) -> None:
     write(environ, "home = \n")
-    with pytest.raises(ConfigInvalid, match=r"is not TOML: .*line 1"):
+    with pytest.raises(ConfigInvalid, match=r"is not valid TOML: .*line 1"):
         config.load(environ)
 
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_whatever_breaks_the_parser_is_refused_with_the_file(environ: dict[str, str], text: str) -> None:
     file = write(environ, text)
-    with pytest.raises(ConfigInvalid, match=f"^{re.escape(str(file))} is not TOML") as refusal:
+    with pytest.raises(ConfigInvalid, match=f"^{re.escape(str(file))} is not valid TOML") as refusal:
         config.load(environ)
     assert refusal.value.message.count("\n") == 0
 

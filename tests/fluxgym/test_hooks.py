@@ -57,13 +57,13 @@ def test_a_command_may_lie_in_the_users_home(monkeypatch: pytest.MonkeyPatch) ->
         (3, RIGHT),
         (True, RIGHT),
         ("'", RIGHT),
-        ("http://example.org/s3cr3t", "http:// is taken for this machine alone"),
+        ("http://example.org/s3cr3t", "http:// is accepted only for this machine"),
         ("https://", "an address with a host"),
         ("https://example.org:port/s3cr3t", "an address with a host"),
         ("https://[/s3cr3t", "an address with a host"),
-        ("https://example.org/s3cr3t here", "an address of plain characters"),
-        ("https://example.org/s3cr3t\nx", "an address of plain characters"),
-        ("https://user:s3cr3t@example.org/", "an address without a user and a password"),
+        ("https://example.org/s3cr3t here", "an address in printable ASCII"),
+        ("https://example.org/s3cr3t\nx", "an address in printable ASCII"),
+        ("https://user:s3cr3t@example.org/", "an address without a user name and password"),
     ],
 )
 def test_a_wrong_one_is_refused_with_its_line_and_without_its_secret(

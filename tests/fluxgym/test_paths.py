@@ -80,7 +80,7 @@ def test_a_folder_that_others_may_write_to_is_not_safe(tmp_path: Path) -> None:
     folder = tmp_path / "fluxgym"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(ConfigInvalid, match="others may write to it"):
+    with pytest.raises(ConfigInvalid, match="other users can write to it"):
         paths.check_socket_folder(folder)
 
 
@@ -102,7 +102,7 @@ def test_roots_folder_for_everybody_is_not_safe_for_an_ordinary_user() -> None:
                 os.setuid(65534)
             paths.check_socket_folder(Path("/tmp"))
         except ConfigInvalid as error:
-            status = 0 if "others may write to it" in error.message else 2
+            status = 0 if "other users can write to it" in error.message else 2
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -30,7 +30,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_every_broken_text_is_one_kind_of_error(text: str) -> None:
-    with pytest.raises(toml.NotToml, match=r"^is not TOML"):
+    with pytest.raises(toml.NotToml, match=r"^is not valid TOML"):
         toml.parse(text)
 
 

@@ -144,7 +144,7 @@ def test_a_file_in_the_place_of_the_socket_stays(path: Path) -> None:
 def test_a_folder_that_others_may_write_to_is_refused(path: Path, mode: int) -> None:
     path.parent.mkdir()
     path.parent.chmod(mode)
-    with pytest.raises(ConfigInvalid, match=r"is not safe: others may write to it; set FLUXGYM_SOCKET"):
+    with pytest.raises(ConfigInvalid, match=r"is not safe: other users can write to it; set FLUXGYM_SOCKET"):
         OwnSocket(path).open()
     assert names(path.parent) == []
 

@@ -153,7 +153,7 @@ class TestProgram:
         told.unlink()
         with told.open("wb") as file:
             file.truncate(result.RESULT_BYTES + 1)
-        many = "has 16777217 bytes, and more than 16777216 are never read"
+        many = "has 16777217 bytes, and the limit is 16777216"
         assert result.program_problem(told, None) == unread + many
 
     class TestALargeOne:

@@ -201,5 +201,5 @@ def test_nothing_of_a_state_is_unpickled_and_a_huge_train_state_is_not_read_whol
     with (state / "train_state.json").open("r+b") as file:
         file.truncate(1 << 40)
     assert found(tmp_path)["my-lora-000004-state"].problem == (
-        f"train_state.json cannot be read: it has {1 << 40} bytes, and more than {1 << 20} are never read"
+        f"train_state.json cannot be read: it has {1 << 40} bytes, and the limit is {1 << 20}"
     )
