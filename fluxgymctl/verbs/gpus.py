@@ -18,7 +18,7 @@ HEADER = ("GPU", "NAME", "MEMORY", "LOAD", "TEMPERATURE", "POWER", "JOB")
 @common_options
 @click.pass_obj
 def command(session: Session, clear: str | None) -> None:
-    """Shows the GPUs, the jobs that hold them, and quarantined GPUs.
+    """Shows the GPUs and the jobs that hold them.
 
     A GPU is quarantined, so that no job gets it, when it fell off the bus, when its driver reported an error that
     requires a reset, or when a process on it cannot be killed. A reboot ends the quarantine, and so does --clear; use
