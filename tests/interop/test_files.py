@@ -53,7 +53,7 @@ def test_sd_scripts_begins_with_our_lora_and_takes_our_caches(ours: Training, up
 def test_we_begin_with_its_lora_and_take_its_caches(theirs: Training) -> None:
     lora = theirs.folder / "out" / f"{NAME}.safetensors"
     log = begin_with(theirs, OUR_COMMAND, lora, output="again-by-us")
-    assert f"{LAYERS} of {LAYERS} modules begin with {lora}" in log
+    assert f"{LAYERS} of {LAYERS} modules start with the weights in {lora}" in log
 
 
 def test_we_go_on_from_its_state(theirs: Training) -> None:

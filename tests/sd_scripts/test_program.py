@@ -54,12 +54,12 @@ def test_samples_have_sd_scripts_names_and_the_size_asked_for(undisturbed: Outco
     assert samples[0].read_bytes() != samples[6].read_bytes()
 
 
-def test_the_log_has_the_lines_that_programs_read(undisturbed: Outcome) -> None:
+def test_the_log_has_lines_for_people_and_the_bar_that_programs_read(undisturbed: Outcome) -> None:
     for line in (
-        "  num train images * repeats / 学習画像の数×繰り返し回数: 60",  # noqa: RUF001
-        "  num batches per epoch / 1epochのバッチ数: 60",
-        "  num epochs / epoch数: 3",
-        "  total optimization steps / 学習ステップ数: 180",
+        "  pictures, with repeats: 60",
+        "  batches per process and epoch: 60",
+        "  epochs: 3",
+        "  steps: 180",
         "epoch 2/3",
         f"saving checkpoint: {undisturbed.output_dir / 'lora-000001.safetensors'}",
     ):
@@ -83,7 +83,7 @@ def test_progress_tells_every_phase_and_the_last_step(undisturbed: Outcome) -> N
     }
     assert all(set(line) - {"imagesPerSecond"} == expected for line in training)
     assert training[-1]["imagesPerSecond"] > 0
-    told = re.findall(r"^speed: .* s a step, .* images/s, .* GB of memory at most$", undisturbed.stdout, re.MULTILINE)
+    told = re.findall(r"^speed: .* s per step, .* images/s, peak memory .* GB$", undisturbed.stdout, re.MULTILINE)
     assert len(told) == 3
     assert (training[-1]["totalSteps"], training[-1]["epoch"], training[-1]["totalEpochs"]) == (180, 3, 3)
 

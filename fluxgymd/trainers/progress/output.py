@@ -39,6 +39,10 @@ MARKERS = {
     "saving state": Phase.SAVING,
     "saving last state": Phase.SAVING,
     "model saved": Phase.FINISHING,
+    # FluxGym's trainer, whose output is read if it cannot write metrics.jsonl.
+    "resuming from": Phase.LOADING,
+    "starting to train": Phase.LOADING,
+    "training finished": Phase.FINISHING,
 }
 
 RICH = re.compile(r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)?\s+(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+")

@@ -30,15 +30,14 @@ def build(options: Options, *, transformer: nn.Module, clip: nn.Module | None, s
     parts = list(network.parts())
     if not parts:
         raise TrainerError(
-            "--dim_from_weights: no layer of --network_weights is one of this model's; it must be a LoRA with "
-            "kohya's keys"
+            "--dim_from_weights: no layer in --network_weights belongs to this model; give a LoRA with kohya's keys"
             if options.dim_from_weights
             else "--network_args leave no layer to train",
             kind="command_line",
         )
     ranks = sorted({part.down.shape[0] for _, part in parts})
-    print(f"create LoRA network: {len(parts)} modules, rank {', '.join(map(str, ranks))}", flush=True)
+    print(f"LoRA: {len(parts)} modules, rank {', '.join(map(str, ranks))}", flush=True)
     if options.network_weights:
         taken = network.begin_with(weights, f"--network_weights: {options.network_weights}")
-        print(f"{taken} of {len(parts)} modules begin with {options.network_weights}", flush=True)
+        print(f"{taken} of {len(parts)} modules start with the weights in {options.network_weights}", flush=True)
     return network

@@ -211,9 +211,9 @@ class Speedometer:
 
 def sentence(speed: Speed, *, peak_memory: int, on_gpu: bool) -> str:
     """A line for people. `peak_memory`: bytes, of the GPU (`on_gpu`) or of the process."""
-    share = "" if speed.mfu is None else f", {speed.mfu:.0%} of what the GPU can compute (MFU)"
+    share = "" if speed.mfu is None else f", {speed.mfu:.0%} of the GPU's peak (MFU)"
     memory = "GPU memory" if on_gpu else "memory"
     return (
-        f"speed: {speed.seconds_per_step:.3f} s a step, {speed.images_per_second:.2f} images/s{share}, "
-        f"{peak_memory / 1e9:.1f} GB of {memory} at most"
+        f"speed: {speed.seconds_per_step:.3f} s per step, {speed.images_per_second:.2f} images/s{share}, "
+        f"peak {memory} {peak_memory / 1e9:.1f} GB"
     )

@@ -227,7 +227,7 @@ class Loop:
         not changed the weights yet, so the steps before it can be saved.
         """
         if self._stop.requested:
-            self._report.say(f"step {step} is given up: {error}")
+            self._report.say(f"step {step} was abandoned: {error}")
             self._leave(step - 1, agreed=False)
 
     def _between_steps(self, step: int) -> None:
@@ -300,12 +300,12 @@ class Loop:
             try:
                 self._output.save_now(step)
             except TrainerError as error:
-                self._report.say(f"warning: {error}; the training goes on")
+                self._report.say(f"warning: {error}; the training continues")
         if self._wishes.take_sample():
             if self._inputs.prompts:
                 self._sample(epoch=None, step=step)
             else:
-                self._report.say("no samples are made: --sample_prompts does not say which")
+                self._report.say("cannot make samples: --sample_prompts is not set")
 
     def _leave(self, step: int, *, agreed: bool) -> NoReturn:
         """Saves the state if this run has done a step, and exits with a status that names the signal.
@@ -331,4 +331,4 @@ class Loop:
         self._metrics.report("finishing", step=self._plan.total_steps)
         with_state = self._options.save_state or self._options.save_state_on_train_end
         self._output.save(Moment(), step=self._plan.total_steps, state=with_state)
-        print("model saved.", flush=True)
+        print("training finished", flush=True)

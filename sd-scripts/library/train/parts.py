@@ -57,7 +57,7 @@ def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accele
         scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)
     average = MovingAverage(lora, decay=options.ema_decay) if options.ema_decay is not None else None
     if inputs.state and inputs.progress:
-        print(f"resume training from {inputs.state} at step {inputs.first_step}", flush=True)
+        print(f"resuming from {inputs.state} at step {inputs.first_step}", flush=True)
         with findings.quiet():
             states.load(
                 inputs.state,

@@ -44,7 +44,7 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
     seed, choices = together.of_first((inputs.seed, inputs.choices))
     inputs = dataclasses.replace(inputs, seed=seed, choices=choices)
     dtype = TRAINING_TYPES[inputs.choices.mixed_precision]
-    print(f"accelerator device: {accelerator.device}", flush=True)
+    print(f"device: {accelerator.device}", flush=True)
     on_disk = options.cache_latents_to_disk or options.cache_text_encoder_outputs_to_disk
     with together.first_before_others() if on_disk else contextlib.nullcontext():
         encoded = Encoding(
@@ -95,16 +95,16 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
 
 
 def _print_plan(options: Options, inputs: Inputs) -> None:
-    """Prints sd-scripts' lines, which some programs read from its output."""
+    """Prints the sizes of the training."""
     planned = inputs.plan
     sizes = ", ".join(str(config.batch_size) for config in inputs.dataset.configs)
     print(
-        "running training / 学習開始\n"
-        f"  num train images * repeats / 学習画像の数×繰り返し回数: {inputs.dataset.repeated}\n"  # noqa: RUF001
-        f"  num batches per epoch / 1epochのバッチ数: {planned.batches_per_process}\n"
-        f"  num epochs / epoch数: {planned.total_epochs}\n"
-        f"  batch size per device / バッチサイズ: {sizes}\n"
-        f"  gradient accumulation steps / 勾配を合計するステップ数 = {options.gradient_accumulation_steps}\n"
-        f"  total optimization steps / 学習ステップ数: {planned.total_steps}",
+        "starting to train\n"
+        f"  pictures, with repeats: {inputs.dataset.repeated}\n"
+        f"  batch size: {sizes}\n"
+        f"  batches per process and epoch: {planned.batches_per_process}\n"
+        f"  batches per process and step: {options.gradient_accumulation_steps}\n"
+        f"  epochs: {planned.total_epochs}\n"
+        f"  steps: {planned.total_steps}",
         flush=True,
     )

@@ -122,7 +122,7 @@ def test_the_speed_is_a_median_without_the_first_steps() -> None:
 def test_what_people_read() -> None:
     told = Speed(seconds_per_step=0.1234, images_per_second=8.1, mfu=0.456)
     assert speed.sentence(told, peak_memory=55_100_000_000, on_gpu=True) == (
-        "speed: 0.123 s a step, 8.10 images/s, 46% of what the GPU can compute (MFU), 55.1 GB of GPU memory at most"
+        "speed: 0.123 s per step, 8.10 images/s, 46% of the GPU's peak (MFU), peak GPU memory 55.1 GB"
     )
     unknown = Speed(seconds_per_step=1, images_per_second=1, mfu=None)
     assert "MFU" not in speed.sentence(unknown, peak_memory=1, on_gpu=False)

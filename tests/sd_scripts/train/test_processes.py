@@ -143,9 +143,9 @@ def test_a_short_step_is_the_mean_of_the_batches_that_are_there(settings: Settin
 
 
 def test_the_first_process_speaks_and_writes_alone(whole: Outcome) -> None:
-    assert whole.stdout.count("running training") == 1
-    assert f"num batches per epoch / 1epochのバッチ数: {STEPS_PER_EPOCH}\n" in whole.stdout
-    assert f"total optimization steps / 学習ステップ数: {STEPS}\n" in whole.stdout
+    assert whole.stdout.count("starting to train") == 1
+    assert f"  batches per process and epoch: {STEPS_PER_EPOCH}\n" in whole.stdout
+    assert f"  steps: {STEPS}\n" in whole.stdout
     assert [line["step"] for line in whole.lines if line["phase"] == "finishing"] == [STEPS]
     steps = [line["step"] for line in whole.steps()]
     assert steps == sorted(set(steps))

@@ -71,7 +71,7 @@ def test_what_is_wished_before_there_is_a_step_is_done_after_the_first(settings:
         outcome = trainer.finish()
     assert outcome.status == 0, outcome.stderr
     assert states_of(outcome)["lora-step00000001-state"] == 1
-    assert "no samples are made: --sample_prompts does not say which" in outcome.stdout
+    assert "cannot make samples: --sample_prompts is not set" in outcome.stdout
 
 
 def test_a_wish_that_cannot_be_granted_does_not_end_the_training(

@@ -128,6 +128,9 @@ def test_promise_7_a_validation_is_no_step_and_is_seen_to_go_on(segment: str) ->
         ("                    INFO     saving state at epoch 1          train_util.py:5943", Phase.SAVING),
         ("                    INFO     saving last state.               train_util.py:5990", Phase.SAVING),
         ("                    INFO     model saved.                  train_network.py:1729", Phase.FINISHING),
+        ("resuming from /home/my-lora/my-lora-000001-state at step 60", Phase.LOADING),
+        ("starting to train", Phase.LOADING),
+        ("training finished", Phase.FINISHING),
     ],
 )
 def test_a_phase_is_told_by_how_a_line_begins_wrapped_or_plain(segment: str, phase: Phase) -> None:
