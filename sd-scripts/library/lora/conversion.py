@@ -48,5 +48,5 @@ def _fused(place: Place, layers: Mapping[str, LowRank]) -> LowRank:
     try:
         layer = fuse([layers.get(member) for member in place.members])
     except ValueError as error:
-        raise TrainerError(f"{place.kohya} cannot be made: {error}") from error
+        raise TrainerError(f"{place.kohya} cannot be fused: {error}") from error
     return swapped_halves(layer) if place.swapped else layer

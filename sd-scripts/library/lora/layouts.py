@@ -132,7 +132,7 @@ def place_of_kohya(name: str) -> Place:
             number, layer = found.groups()
             if layer in stack.layers:
                 return _place(stack, number, layer)
-    raise TrainerError(f"{name} is not a layer of Flux or CLIP-L that diffusers has")
+    raise TrainerError(f"{name} is not a layer of Flux or CLIP-L that diffusers supports")
 
 
 def place_of_diffusers(name: str) -> Place:
@@ -146,7 +146,7 @@ def place_of_diffusers(name: str) -> Place:
             for layer, members in stack.layers.items():
                 if member in members:
                     return _place(stack, number, layer)
-    raise TrainerError(f"{name} is not a layer of Flux or CLIP-L that kohya's layout has")
+    raise TrainerError(f"{name} is not a layer of Flux or CLIP-L that kohya's layout supports")
 
 
 def _place(stack: Stack, number: str, layer: str) -> Place:

@@ -171,8 +171,8 @@ class LoRANetwork(nn.Module):
         shared = [(name, part) for name, part in self.parts() if f"{name}.lora_down.weight" in tensors]
         if not shared:
             raise TrainerError(
-                f"{source} has no layer that this run trains; it must be a LoRA with kohya's keys, which "
-                "convert_lora.py to-kohya writes"
+                f"{source} has no layer that this run trains; give a LoRA with kohya's keys (convert_lora.py "
+                "to-kohya converts other layouts)"
             )
         own = dict(shared)
         of_own = {key: tensor for key, tensor in tensors.items() if key.partition(".")[0] in own}
@@ -241,7 +241,7 @@ def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
             alpha = tensors.get(f"{name}.alpha")
             if tensor.ndim != 2 or not tensor.numel() or (alpha is not None and alpha.numel() != 1):
                 raise TrainerError(
-                    f"--dim_from_weights: {name} of --network_weights is damaged: it has no rank or alpha"
+                    f"--dim_from_weights: {name} in --network_weights is damaged: it has no valid rank or alpha"
                 )
             sizes[name] = Size(rank=tensor.shape[0], alpha=float(alpha) if alpha is not None else tensor.shape[0])
     return sizes

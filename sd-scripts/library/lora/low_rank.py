@@ -60,7 +60,7 @@ def split(layer: LowRank, members: int) -> list[LowRank | None]:
     """
     outputs = widths(members, layer.down.shape[1])
     if layer.up.shape[0] != sum(outputs):
-        raise ValueError(f"it has {layer.up.shape[0]} outputs, and {members} members have {sum(outputs)}")
+        raise ValueError(f"it has {layer.up.shape[0]} outputs, but {members} members have {sum(outputs)}")
     rows = layer.up.split(outputs)
     owners = _owners(rows)
     if owners is None:
@@ -123,7 +123,7 @@ def _check_members(parts: Sequence[LowRank | None]) -> None:
     inputs = {part.down.shape[1] for part in parts if part is not None}
     if len(inputs) != 1:
         raise ValueError(
-            f"its members have {', '.join(map(str, sorted(inputs))) or 'no'} inputs; one number is right"
+            f"its members have {', '.join(map(str, sorted(inputs))) or 'no'} inputs; all must have the same number"
         )
     for part, width in zip(parts, widths(len(parts), inputs.pop()), strict=True):
         if part is not None and part.up.shape[0] != width:

@@ -75,11 +75,11 @@ def identify(names: Iterable[str], source: str) -> Naming:
     listed = list(names)
     for pattern, model in OTHER_MODELS:
         if any(re.search(pattern, name) for name in listed):
-            raise TrainerError(f"{source} is a LoRA of {model}; this program knows those of Flux")
+            raise TrainerError(f"{source} is a LoRA for {model}; only LoRAs for Flux are supported")
     counts = {naming.layout: sum(_is_known(naming, name) for name in listed) for naming in NAMINGS}
     best = max(NAMINGS, key=lambda naming: counts[naming.layout])
     if not counts[best.layout]:
-        raise TrainerError(f"{source} is not a LoRA of Flux: {listed[0]} is not a layer of Flux or CLIP-L")
+        raise TrainerError(f"{source} is not a LoRA for Flux: {listed[0]} is not a layer of Flux or CLIP-L")
     return best
 
 

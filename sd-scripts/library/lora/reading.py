@@ -110,10 +110,12 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     may be a complete model."""
     keys = safetensors_header.read_shapes(path, "LoRA")
     if not keys:
-        raise TrainerError(f"{path} has no tensors; it must be a LoRA")
+        raise TrainerError(f"{path} has no tensors; give a LoRA")
     for key in keys:
         if not KEY.fullmatch(key):
-            raise TrainerError(f"{path}: {key} is not part of a LoRA of linear layers (no DoRA, LoKr, bias or model)")
+            raise TrainerError(
+                f"{path}: {key} is not part of a plain LoRA; models, DoRA, LoKr and biases are not supported"
+            )
     with safe_open(path, framework="pt") as file:
         metadata = {key: value for key, value in (file.metadata() or {}).items() if key != "format"}
         return {key: file.get_tensor(key) for key in keys}, metadata
@@ -136,15 +138,15 @@ def _layers(
 def _layer(name: str, sides: Mapping[str, Tensor], path: Path, told: Mapping[str, AlphaOf]) -> LowRank:
     for side in ("down", "up"):
         if side not in sides:
-            raise TrainerError(f"{path}: {name} has no {side} matrix; the file is not complete")
+            raise TrainerError(f"{path}: {name} has no {side} matrix; the file is incomplete")
     down, up = sides["down"], sides["up"]
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1] or not down.shape[0]:
         raise TrainerError(
-            f"{path}: {name} has a down of {tuple(down.shape)} and an up of {tuple(up.shape)}; "
-            "right would be (rank, inputs) and (outputs, rank)"
+            f"{path}: {name} has a down matrix of shape {tuple(down.shape)} and an up matrix of shape "
+            f"{tuple(up.shape)}; their shapes must be (rank, inputs) and (outputs, rank)"
         )
     if down.dtype not in FLOATS or up.dtype not in FLOATS:
-        raise TrainerError(f"{path}: {name} has numbers of type {down.dtype}; fp32, bf16 and fp16 are known")
+        raise TrainerError(f"{path}: {name} has type {down.dtype}; only fp32, bf16 and fp16 are supported")
     rank = down.shape[0]
     part, _, within = name.partition(".")
     alpha = float(sides["alpha"]) if "alpha" in sides else told[part](within, rank) if part in told else None
@@ -172,7 +174,7 @@ def _alpha_of(config: Mapping[str, Any], source: str) -> AlphaOf:
     """The alphas of PEFT's LoraConfig. Raises TrainerError for settings that kohya's layout cannot express."""
     for setting in ("use_dora", "lora_bias", "use_qalora"):
         if config.get(setting):
-            raise TrainerError(f"{source}: {setting} is not known here; only plain LoRA is")
+            raise TrainerError(f"{source}: {setting} is not supported; only plain LoRA is")
     patterns: Mapping[str, float] = config.get("alpha_pattern") or {}
     default = config.get("lora_alpha")
 
@@ -189,7 +191,7 @@ def _alpha_of(config: Mapping[str, Any], source: str) -> AlphaOf:
 def _read_config(path: Path) -> dict[str, Any]:
     config = _json(path.read_text(encoding="utf-8"), f"{path}")
     if config.get("peft_type") != "LORA":
-        raise TrainerError(f"{path}: peft_type is {config.get('peft_type')}; only LORA is known")
+        raise TrainerError(f"{path}: peft_type is {config.get('peft_type')}; only LORA is supported")
     return config
 
 
@@ -199,5 +201,5 @@ def _json(text: str, source: str) -> dict[str, Any]:
     except ValueError as error:
         raise TrainerError(f"{source} is damaged: {error}") from error
     if not isinstance(value, dict):
-        raise TrainerError(f"{source} is damaged: there is no JSON object")
+        raise TrainerError(f"{source} is damaged: it is not a JSON object")
     return value

@@ -108,15 +108,15 @@ def as_text(report: Report) -> str:
         f"modules  {report.modules}",
         f"rank     {_shown(report.ranks)}",
         f"alpha    {_shown({f'{alpha:g}': count for alpha, count in report.alphas.items()})}",
-        f"numbers  {_shown(report.types)}",
+        f"type     {_shown(report.types)}",
     ]
     if report.not_finite:
-        lines.append(f"damaged  NaN or infinity in {len(report.not_finite)} modules, first {report.not_finite[0]}")
+        lines.append(f"damaged  NaN or infinity in {len(report.not_finite)} modules, e.g. {report.not_finite[0]}")
     told = {key: report.metadata[key] for key in TELLING if report.metadata.get(key, "None") != "None"}
     width = max(map(len, told), default=0)
     lines += ["", *[f"{key:{width}}  {value}" for key, value in told.items()]] if told else []
     largest = max((norm for norm in report.norms.values() if math.isfinite(norm)), default=0.0)
-    lines += ["", "norm of alpha/rank up down"]
+    lines += ["", "norm of alpha/rank * up @ down"]
     lines += [f"{block:10}  {norm:10.4g}  {_bar(norm, largest)}".rstrip() for block, norm in report.norms.items()]
     return "\n".join(lines)
 

@@ -340,7 +340,7 @@ def test_inspect_shows_people_what_tells(bench: Bench, tmp_path: Path, capsys: p
     told = capsys.readouterr().out.splitlines()
     assert "alpha    2" in told
     assert ["ss_output_name", "mine"] in [line.split() for line in told]
-    assert "damaged  NaN or infinity in 1 modules, first lora_unet_img_in" in told
+    assert "damaged  NaN or infinity in 1 modules, e.g. lora_unet_img_in" in told
     assert [line.split()[:2] for line in told if line.startswith(("double", "single"))] == [
         ["double", "0"],
         ["single", "0"],
@@ -455,23 +455,23 @@ BAD = {
         (pair("lora_unet_down_blocks_0_attn"), r"in\.safetensors is a LoRA of Stable Diffusion 1.5 or SDXL"),
         (
             pair("lora_unet_input_blocks_1_1_proj_in") | pair("lora_te1_text_model_encoder_layers_0_mlp_fc1"),
-            r"in\.safetensors is a LoRA of SDXL; this program knows those of Flux",
+            r"in\.safetensors is a LoRA for SDXL; only LoRAs for Flux are supported",
         ),
         (pair("diffusion_model.joint_blocks.0.x_block.attn.qkv", ab=True), "is a LoRA of Stable Diffusion 3"),
         (
             pair("lora_unet_double_blocks_0_img_attn_qkv"),
-            "qkv cannot be split: it has 8 outputs, and 3 members have 24",
+            "qkv cannot be split: it has 8 outputs, but 3 members have 24",
         ),
         (
             pair("lora_unet_img_in") | {"lora_unet_img_in.dora_scale": torch.ones(1)},
-            "dora_scale is not part of a LoRA",
+            "dora_scale is not part of a plain LoRA",
         ),
-        ({"double_blocks.0.img_attn.proj.weight": torch.ones(1)}, "is not part of a LoRA of linear layers"),
+        ({"double_blocks.0.img_attn.proj.weight": torch.ones(1)}, "is not part of a plain LoRA"),
         ({"lora_unet_img_in.lora_down.weight": torch.ones(2, 8)}, "lora_unet_img_in has no up matrix"),
         (pair("lora_unet_img_in") | {"lora_unet_img_in.lora_up.weight": torch.ones(8, 3)}, r"an up of \(8, 3\)"),
         (
             {key: value.int() for key, value in pair("lora_unet_img_in").items()},
-            "holds its matrices in whole numbers",
+            "stores its matrices in integers",
         ),
         (pair("lora_unet_img_in", rank=0), r"a down of \(0, 8\)"),
         ({}, "has no tensors"),
@@ -481,12 +481,12 @@ BAD = {
         (pair("unet.down_blocks.0.attn.to_q", ab=True), "is a LoRA of Stable Diffusion 1.5 or SDXL"),
         (
             pair("transformer.x_embedder", ab=True) | pair("transformer.y_embedder", ab=True),
-            "y_embedder is not a layer of Flux or CLIP-L that kohya's layout has",
+            "y_embedder is not a layer of Flux or CLIP-L that kohya's layout supports",
         ),
-        (pair("blocks.0.attn", ab=True), r"in\.safetensors is not a LoRA of Flux: blocks\.0\.attn is not a layer"),
+        (pair("blocks.0.attn", ab=True), r"in\.safetensors is not a LoRA for Flux: blocks\.0\.attn is not a layer"),
         (
             pair("transformer.transformer_blocks.0.attn.to_q", outputs=9, ab=True),
-            "img_attn_qkv cannot be made: a member has 9 outputs instead of 8",
+            "img_attn_qkv cannot be fused: a member has 9 outputs instead of 8",
         ),
         (pair("lora_unet_img_in"), "has kohya's layout already"),
     ],
@@ -519,9 +519,9 @@ def assert_refused(sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (None, "has no adapter_config.json"),
         ("{", "adapter_config.json is damaged"),
-        ("[]", "there is no JSON object"),
-        ('{"peft_type": "LOHA"}', "peft_type is LOHA; only LORA is known"),
-        ('{"peft_type": "LORA", "use_dora": true}', "use_dora is not known here"),
+        ("[]", "it is not a JSON object"),
+        ('{"peft_type": "LOHA"}', "peft_type is LOHA; only LORA is supported"),
+        ('{"peft_type": "LORA", "use_dora": true}', "use_dora is not supported"),
     ],
 )
 def test_a_folder_that_is_no_plain_lora_is_refused(

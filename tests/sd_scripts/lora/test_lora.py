@@ -81,8 +81,8 @@ NAME = "lora_unet_single_blocks_0_0"
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"alpha": torch.zeros(2)}, f"{NAME}.alpha has 2 numbers, and 1 is right"),
-        ({"lora_down.weight": torch.zeros(4)}, "is (4,) there and (2, 4) here"),
+        ({"alpha": torch.zeros(2)}, f"{NAME}.alpha has 2 numbers instead of 1"),
+        ({"lora_down.weight": torch.zeros(4)}, "has shape (4,) instead of (2, 4)"),
         ({"lora_up.weight": None}, f"it lacks {NAME}.lora_up.weight"),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_lora_that_is_none_is_refused(change: dict[str, torch.Tensor | None], 
 def test_a_lora_without_ranks_gives_none(change: dict[str, torch.Tensor]) -> None:
     network = LoRANetwork(transformer=tiny_transformer(), clip=None, rank=2, alpha=1, seed=0)
     assert sizes_in(network.kohya_tensors()) == {NAME: Size(rank=2, alpha=1)}
-    with pytest.raises(TrainerError, match=f"--dim_from_weights: {NAME} of --network_weights is damaged"):
+    with pytest.raises(TrainerError, match=f"--dim_from_weights: {NAME} in --network_weights is damaged"):
         sizes_in(network.kohya_tensors() | {f"{NAME}.{key}": value for key, value in change.items()})
 
 

@@ -136,7 +136,7 @@ def test_halves_are_swapped() -> None:
 
 
 def test_a_projection_of_another_width_is_refused() -> None:
-    with pytest.raises(ValueError, match="it has 25 outputs, and 3 members have 24"):
+    with pytest.raises(ValueError, match="it has 25 outputs, but 3 members have 24"):
         split(drawn(25, 2, alpha=1), 3)
     with pytest.raises(ValueError, match="a member has 9 outputs instead of 8"):
         fuse([drawn(9, 2, alpha=1), None, None])
