@@ -103,8 +103,9 @@ def _check_transformer(options: Options) -> tuple[FluxConfig, int]:
         ) from error
     used = flux_config.shapes_of(path, flux)
     if unused := sorted(shapes.keys() - used.keys()):
+        keys = "key" if len(unused) == 1 else "keys"
         warn(
-            f"{path} has {len(unused)} keys that are none of Flux's, which are not used, as {unused[0]}",
+            f"{path} has {len(unused)} unrecognized {keys} (ignored), e.g. {unused[0]}",
             setting="pretrained_model_name_or_path",
         )
     return flux, sum(map(math.prod, used.values()))

@@ -19,16 +19,16 @@ def check_fit(own: Shapes, shapes: Shapes, source: str) -> list[str]:
     unused = [key for key in given if key not in own]
     wrong = [
         *(f"lacks {key}" for key in own if key not in given),
-        *(f"has {key}, which is none of its keys" for key in unused if _within(key, filled)),
+        *(f"has the unexpected key {key}" for key in unused if _within(key, filled)),
         *(
-            f"has {key} as {given[key]}, and {own[key]} is right"
+            f"has {key} with shape {given[key]} instead of {own[key]}"
             for key in own
             if given.get(key, own[key]) != own[key]
         ),
     ]
     if wrong:
         more = f" ({len(wrong)} keys are wrong)" if len(wrong) > 1 else ""
-        raise TrainerError(f"{source} is damaged or another model: it {wrong[0]}{more}")
+        raise TrainerError(f"{source} is damaged or a different model: it {wrong[0]}{more}")
     return unused
 
 

@@ -31,7 +31,7 @@ FP8_TYPES = {"F8_E4M3", "F8_E5M2"}
 OTHER_FORMATS = (
     (r"\.quant_state\.bitsandbytes__(\w+)$", "bitsandbytes' {}"),
     (r"\.(?:absmax|quant_map)$", "bitsandbytes' 4 or 8 bits"),
-    (r"\.(?:qweight|wscales|qzeros)$", "4 bits of SVDQuant, AWQ or GPTQ"),
+    (r"\.(?:qweight|wscales|qzeros)$", "4-bit SVDQuant, AWQ or GPTQ"),
     (r"\.weight_scale_2$", "NVFP4"),
 )
 WHOLE_NUMBERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}
@@ -96,18 +96,19 @@ def read(path: Path, flag: str) -> dict[str, Tensor]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _refused(path, flag, f"is damaged: its header is not JSON; {file_kinds.AGAIN}") from error
     except MemoryError as error:
-        what = f"has a header of {length} bytes, too large for the memory; {file_kinds.AGAIN}"
+        what = f"has a header of {length} bytes, which does not fit into memory; {file_kinds.AGAIN}"
         raise _refused(path, flag, what) from error
     end = max((tensor.end for tensor in tensors.values()), default=8 + length)
     if size != end:
         raise _damaged(path, flag, asked=end, size=size)
     if (form := _unknown_format(path, tensors, metadata)) is not None:
-        raise _refused(path, flag, f"holds its matrices in {form}, which cannot be trained with; {WAY_OUT}")
+        raise _refused(path, flag, f"stores its matrices in {form}, which is not supported for training; {WAY_OUT}")
     return tensors
 
 
 def _damaged(path: Path, flag: str, *, asked: int, size: int) -> TrainerError:
-    return _refused(path, flag, f"is damaged: its header asks for {asked} bytes, it has {size}; {file_kinds.AGAIN}")
+    what = f"is damaged: its header asks for {asked} bytes, but it has {size}; {file_kinds.AGAIN}"
+    return _refused(path, flag, what)
 
 
 def _refused(path: Path, flag: str, what: str) -> TrainerError:
@@ -141,7 +142,7 @@ def _unknown_format(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping
     for key, tensor in tensors.items():
         if key.endswith(".weight") and len(tensor.shape) == 2:
             if tensor.dtype in WHOLE_NUMBERS:
-                return f"whole numbers ({key} is {tensor.dtype})"
+                return f"integers ({key} is {tensor.dtype})"
             scale = scale_of(key, tensors)
             if scale is not None and not _fits(tensors[scale], tensor):
                 return f"blocks ({scale} is {tensors[scale].shape} for {tensor.shape[0]} rows)"
@@ -163,7 +164,7 @@ def _named_formats(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
             layers = said["layers"].values() if "layers" in said else [said]
             found |= {str(layer["format"]) for layer in layers}
         except (ValueError, KeyError, TypeError, AttributeError):
-            found.add("a format that is not told in words")
+            found.add("a format whose description cannot be read")
     return found
 
 

@@ -61,7 +61,7 @@ def _config(read: Callable[[Shapes], dict[str, Any]], path: Path, flag: str) -> 
     try:
         return read(safetensors_header.read_shapes(path, flag))
     except (KeyError, ValueError) as error:
-        raise TrainerError(f"{flag}: {path} is not such a text encoder: it lacks {error}") from error
+        raise TrainerError(f"{flag}: {path} is not the expected text encoder: it lacks {error}") from error
 
 
 def vocabulary(model: nn.Module) -> int:

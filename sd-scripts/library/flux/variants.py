@@ -42,13 +42,13 @@ def advice(variant: Variant, options: Options) -> list[str]:
     found = []
     if variant.distilled:
         found.append(
-            f"{options.pretrained_model_name_or_path} is FLUX.1 schnell, which is distilled to few steps: a LoRA "
-            "trained on it degrades it; train on dev, or on a de-distilled schnell such as OpenFLUX.1"
+            f"{options.pretrained_model_name_or_path} is FLUX.1 schnell, which is distilled to few steps; "
+            "training a LoRA degrades that, so train on dev, or on a de-distilled schnell such as OpenFLUX.1"
         )
     if variant.name == "FLUX.1 dev2pro" and options.guidance_scale != 1.0:
         found.append(
-            f"dev2pro was made to be trained with --guidance_scale 1, and {options.guidance_scale:g} is asked for"
+            f"dev2pro was made for training with --guidance_scale 1, but this run uses {options.guidance_scale:g}"
         )
     if options.min_snr_gamma is not None:
-        found.append("--min_snr_gamma does nothing for Flux, as in sd-scripts: a flow has no such weights")
+        found.append("--min_snr_gamma has no effect on Flux, as in sd-scripts: flow matching has no such weights")
     return found

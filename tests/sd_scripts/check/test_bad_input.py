@@ -288,7 +288,7 @@ def test_a_missing_caption_warns_and_takes_class_tokens(
         ("pretrained_model_name_or_path", None, b"", "there is no file"),
         ("ae", "x", b"no model", "is not a safetensors file"),
         ("t5xxl", "x", b"\2\0\0\0\0\0\0\0{}", "is not the T5 text encoder: it has no tensors"),
-        ("clip_l", "x", b"\2\0\0\0\0\0\0\0{} ", "is damaged: its header asks for 10 bytes, it has 11"),
+        ("clip_l", "x", b"\2\0\0\0\0\0\0\0{} ", "is damaged: its header asks for 10 bytes, but it has 11"),
     ],
 )
 def test_a_wrong_model_file(flag: str, name: str | None, content: bytes, sentence: str, settings: Settings) -> None:
@@ -309,9 +309,9 @@ SCALE = "double_blocks.0.img_attn.norm.key_norm.scale"
     [
         ({SCALE: None}, f"it lacks {SCALE}"),
         ({SCALE: None, "img_in.bias": None}, "it lacks img_in.bias (2 keys are wrong)"),
-        ({SCALE: torch.zeros(3, 3)}, f"it has {SCALE} as (3, 3), and (32,) is right"),
-        ({"img_in.weight.other": torch.zeros(1)}, "it has img_in.weight.other, which is none of its keys"),
-        ({"img_in.lora.A.weight": torch.zeros(1)}, "it has img_in.lora.A.weight, which is none of its keys"),
+        ({SCALE: torch.zeros(3, 3)}, f"it has {SCALE} with shape (3, 3) instead of (32,)"),
+        ({"img_in.weight.other": torch.zeros(1)}, "it has the unexpected key img_in.weight.other"),
+        ({"img_in.lora.A.weight": torch.zeros(1)}, "it has the unexpected key img_in.lora.A.weight"),
     ],
 )
 def test_a_transformer_with_a_wrong_key(
@@ -322,7 +322,7 @@ def test_a_transformer_with_a_wrong_key(
     path = settings.folder / "flux1-dev.safetensors"
     save_file({key: value for key, value in changed.items() if value is not None}, path)
     message = refusal(settings.plus(f"--pretrained_model_name_or_path {path}"))
-    assert message == f"--pretrained_model_name_or_path: {path} is damaged or another model: {sentence}"
+    assert message == f"--pretrained_model_name_or_path: {path} is damaged or a different model: {sentence}"
 
 
 def test_an_autoencoder_of_other_latents(settings: Settings, models: Models) -> None:

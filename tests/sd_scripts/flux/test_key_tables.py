@@ -110,4 +110,5 @@ def test_a_part_that_is_missing_in_the_middle_of_a_file_is_named(
     options = parse(settings.plus(f"--{flag} {tmp_path}/cut.safetensors").arguments())
     with pytest.raises(TrainerError) as caught:
         model_check.check(options)
-    assert str(caught.value) == f"--{flag}: {tmp_path}/cut.safetensors is damaged or another model: it lacks {key}"
+    file = f"{tmp_path}/cut.safetensors"
+    assert str(caught.value) == f"--{flag}: {file} is damaged or a different model: it lacks {key}"

@@ -112,7 +112,7 @@ def test_what_a_file_has_beside_its_model_is_left_out(
         save_file(load(models.folder / path.name) | {key: torch.ones(10) for key in others}, path)
         words += f" --{flag} {path}"
     assert run(settings.plus(words, output="beside")).error is None
-    assert "flux1-dev.safetensors has 3 keys that are none of Flux's, which are not used, as __" in (
+    assert "flux1-dev.safetensors has 3 unrecognized keys (ignored), e.g. __" in (
         capsys.readouterr().err
     )
     alone, beside = (load(tmp_path / output / "lora.safetensors") for output in ("alone", "beside"))
@@ -262,9 +262,9 @@ def test_a_model_in_several_files_is_not_called_damaged(tmp_path: Path) -> None:
             "bitsandbytes' 4 or 8",
         ),
         ({"a.weight.quant_state.bitsandbytes__nf4": torch.zeros(2)}, "bitsandbytes' nf4"),
-        ({"a.qweight": torch.zeros(2, 2, dtype=torch.int32)}, "4 bits of SVDQuant, AWQ or GPTQ"),
+        ({"a.qweight": torch.zeros(2, 2, dtype=torch.int32)}, "4-bit SVDQuant, AWQ or GPTQ"),
         ({"a.weight_scale_2": torch.ones(1)}, "NVFP4"),
-        ({"a.weight": torch.zeros(2, 2, dtype=torch.int8)}, "whole numbers (a.weight is I8)"),
+        ({"a.weight": torch.zeros(2, 2, dtype=torch.int8)}, "integers (a.weight is I8)"),
         (
             {"a.weight": torch.zeros(4, 4, dtype=FP8), "a.weight_scale": torch.ones(2, 2)},
             "blocks (a.weight_scale is (2, 2)",
@@ -280,8 +280,8 @@ def test_matrices_in_other_formats_are_refused_by_their_name(
     save_file(beside, path)
     with pytest.raises(TrainerError) as refused:
         read_shapes(path, "--ae")
-    assert f"--ae: {path} holds its matrices in {form}" in str(refused.value)
-    assert str(refused.value).endswith("which cannot be trained with; download the model in bf16, fp16 or fp8")
+    assert f"--ae: {path} stores its matrices in {form}" in str(refused.value)
+    assert str(refused.value).endswith("which is not supported for training; download the model in bf16, fp16 or fp8")
 
 
 def test_comfyuis_note_in_the_metadata_counts_too(tmp_path: Path) -> None:
@@ -293,5 +293,5 @@ def test_comfyuis_note_in_the_metadata_counts_too(tmp_path: Path) -> None:
         if accepted:
             assert read_shapes(path, "--ae") == {"a.weight": (2, 2), "a.weight_scale": ()}
             continue
-        with pytest.raises(TrainerError, match="holds its matrices in nvfp4, which"):
+        with pytest.raises(TrainerError, match="stores its matrices in nvfp4, which"):
             read_shapes(path, "--ae")
