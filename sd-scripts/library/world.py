@@ -50,7 +50,7 @@ def of_environment(environ: Mapping[str, str]) -> World:
     here = number(environ, "LOCAL_WORLD_SIZE", count)
     if here != count:
         raise TrainerError(
-            f"{count} processes were started, {here} of them on this machine: several GPUs of one machine train "
-            "together, several machines do not; use --num_machines 1"
+            f"{count} processes were started, but only {here} of them on this machine; training on several "
+            "machines is not supported, so use --num_machines 1"
         )
     return World(count=count, rank=number(environ, "RANK", 0))

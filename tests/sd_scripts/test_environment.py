@@ -70,13 +70,13 @@ def test_code_is_loaded_from_a_folder_that_belongs_to_this_user_alone(
     (file := tmp_path / "file").touch()
     assert untrusted(file) == "it is not a folder"
     (link := tmp_path / "link").symlink_to(tmp_path / "nothing")
-    assert untrusted(link) == "it is a link to nothing"
+    assert untrusted(link) == "it is a broken symbolic link"
     (shared := tmp_path / "shared").mkdir()
     shared.chmod(0o777)
-    assert untrusted(shared) == "every user may write to it"
+    assert untrusted(shared) == "every user can write to it"
     (foreign := tmp_path / "foreign").mkdir()
     given_away(foreign, monkeypatch)
-    assert "whose code would be run" in str(untrusted(foreign))
+    assert "who could replace the code in it" in str(untrusted(foreign))
 
 
 def settled(monkeypatch: pytest.MonkeyPatch, *, named: Path | None, cache: Path) -> tuple[Path, list[str]]:
@@ -106,14 +106,14 @@ def test_where_that_is_another_user_s_the_run_has_one_of_its_own(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder, (sentence,) = settled(monkeypatch, named=None, cache=tmp_path)
     assert folder.parent == tmp_path
-    assert f"{foreign} can't be used, since it belongs to user" in sentence
+    assert f"{foreign} can't be used, because it belongs to user" in sentence
 
 
 def test_a_folder_that_the_user_names_is_taken_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settled(monkeypatch, named=tmp_path / "mine", cache=tmp_path) == (tmp_path / "mine", [])
     (shared := tmp_path / "shared").mkdir()
     shared.chmod(0o777)
-    with pytest.raises(TrainerError, match=f"{VARIABLE} is .*shared, but every user may write to it; name a folder"):
+    with pytest.raises(TrainerError, match=f"{VARIABLE} is .*shared, but every user can write to it; set it to"):
         settled(monkeypatch, named=shared, cache=tmp_path)
 
 

@@ -59,7 +59,7 @@ def obstacle(name: str, **here: Unpack[Circumstances]) -> str | None:
     if capability is None:
         return None if name == "flash" else "needs an NVIDIA GPU"
     if here["deterministic"] and name not in _same_each_time():
-        return "sums up its gradients in another order each time, which --deterministic forbids"
+        return "adds up its gradients in a different order each time, which --deterministic forbids"
     if name != "efficient" and capability[0] < FIRST_WITH_FLASH:
         return f"needs a GPU of compute capability {FIRST_WITH_FLASH}.0 (Ampere) or later"
     if name != "efficient" and not here["sixteen_bits"]:

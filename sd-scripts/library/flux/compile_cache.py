@@ -32,7 +32,7 @@ def settle(*, say: Callable[[str], None]) -> None:
     named = os.environ.get(VARIABLE)
     if named is not None:
         if (problem := untrusted(Path(named))) is not None:
-            raise TrainerError(f"{VARIABLE} is {named}, but {problem}; name a folder of your own")
+            raise TrainerError(f"{VARIABLE} is {named}, but {problem}; set it to a folder of your own")
         return
     base = environment.user_cache()
     folder, problem = None, "there is no home directory"
@@ -42,7 +42,7 @@ def settle(*, say: Callable[[str], None]) -> None:
     if folder is None or problem is not None:
         folder = Path(tempfile.mkdtemp(prefix="torchinductor-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        say(f"warning: what is compiled is kept for this run only: {problem}; {VARIABLE} may name another folder")
+        say(f"warning: compiled code is kept for this run only: {problem}; to keep it, set {VARIABLE} to a folder")
     os.environ[VARIABLE] = str(folder)
 
 
@@ -51,15 +51,15 @@ def untrusted(folder: Path) -> str | None:
     try:
         found = folder.stat()
     except FileNotFoundError:
-        return "it is a link to nothing" if folder.is_symlink() else None
+        return "it is a broken symbolic link" if folder.is_symlink() else None
     except OSError as error:
-        return f"it can't be looked at ({error.strerror})"
+        return f"it can't be accessed ({error.strerror})"
     if not stat.S_ISDIR(found.st_mode):
         return "it is not a folder"
     if found.st_uid not in (os.getuid(), 0):
-        return f"it belongs to user {found.st_uid}, whose code would be run"
+        return f"it belongs to user {found.st_uid}, who could replace the code in it"
     if found.st_mode & stat.S_IWOTH:
-        return "every user may write to it"
+        return "every user can write to it"
     return None
 
 
@@ -68,8 +68,8 @@ def _made(folder: Path) -> str | None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        return f"{folder} can't be made ({error.strerror})"
+        return f"{folder} can't be created ({error.strerror})"
     problem = untrusted(folder)
     if problem is None and not os.access(folder, os.W_OK | os.X_OK):
         problem = "it can't be written to"
-    return None if problem is None else f"{folder} can't be used, since {problem}"
+    return None if problem is None else f"{folder} can't be used, because {problem}"

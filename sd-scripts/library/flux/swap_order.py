@@ -50,8 +50,8 @@ def misfit(blocks_to_swap: int, *, double_blocks: int, single_blocks: int) -> st
     double, single = away(blocks_to_swap)
     return (
         f"--blocks_to_swap {blocks_to_swap} takes {double} of {double_blocks} double and {single} of {single_blocks} "
-        f"single blocks off the GPU, and at least {SLOTS} of each have to stay: use "
-        f"{most(double_blocks, single_blocks)} at most"
+        f"single blocks off the GPU, but at least {SLOTS} of each must stay: use at most "
+        f"{most(double_blocks, single_blocks)}"
     )
 
 

@@ -158,10 +158,13 @@ def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.Plan, *, 
     """What is certainly in the host's memory at the same time. Frozen weights that are not swapped do not count: they
     are mapped from their file, and the kernel can reclaim their pages."""
     demands = [
-        Demand(count=subject.processes * footprint.on_host(run, plan.tier) if gpu else 0, what="what is page-locked"),
+        Demand(
+            count=subject.processes * footprint.on_host(run, plan.tier) if gpu else 0,
+            what="page-locked blocks and inputs",
+        ),
         Demand(
             count=0 if gpu else subject.processes * (plan.footprint.training + plan.footprint.activations),
-            what="the LoRA and activations",
+            what="the LoRA and the activations",
         ),
     ]
     if not options.cache_text_encoder_outputs_to_disk and not subject.dataset.many_texts:

@@ -109,8 +109,8 @@ def check_disk(demands: Sequence[Demand], *, free: int) -> None:
     if sum(demand.count for demand in demands) > free:
         parts = " and ".join(f"{_gb(demand.count)} for {demand.what} in {demand.where}" for demand in demands)
         raise TrainerError(
-            f"this training needs at least {parts}, and {_gb(free)} are free there; free some space, use a smaller "
-            "--network_dim, or keep no caches on the disk"
+            f"this training needs at least {parts}, but only {_gb(free)} is free there; free some space, use a "
+            "smaller --network_dim, or do not cache to the disk"
         )
 
 
@@ -121,9 +121,9 @@ def check_host(demands: Sequence[Demand], *, free: int) -> None:
     if needed > free:
         parts = ", ".join(f"{_gb(demand.count)} for {demand.what}" for demand in demands if demand.count)
         raise TrainerError(
-            f"this training needs at least {_gb(needed)} of the host's memory ({parts}), and {_gb(free)} are "
-            "available; end other programs, use --cache_text_encoder_outputs_to_disk and --cache_latents_to_disk, "
-            "or a machine with more"
+            f"this training needs at least {_gb(needed)} of host memory ({parts}), but only {_gb(free)} is "
+            "available; close other programs, use --cache_text_encoder_outputs_to_disk and --cache_latents_to_disk, "
+            "or use a machine with more memory"
         )
 
 

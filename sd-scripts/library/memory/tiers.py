@@ -105,8 +105,8 @@ def check(plan: Plan, budget: Budget | None, *, resumed: bool) -> None:
     raise TrainerError(
         f"this training needs about {_gb(found.step)} of GPU memory with {described(plan.tier)}: "
         f"{_gb(found.weights)} for frozen weights, {_gb(found.training)} for the LoRA with gradients and optimizer, "
-        f"{_gb(found.activations)} for activations, {_gb(found.working + found.reserve)} to work with; there are "
-        f"{_gb(budget.most)}; {help_text}"
+        f"{_gb(found.activations)} for activations, {_gb(found.working + found.reserve)} to work with; only "
+        f"{_gb(budget.most)} is available; {help_text}"
     )
 
 
@@ -114,9 +114,9 @@ def check_encoding(count: int, what: str, budget: Budget | None) -> None:
     """Raises TrainerError if an encoding before the training (`what`) takes `count` bytes, and there are fewer."""
     if budget is not None and count > budget.most:
         raise TrainerError(
-            f"{what} needs about {_gb(count)} of GPU memory before the training begins, and there are "
-            f"{_gb(budget.most)}; use --mixed_precision bf16, a smaller resolution, caches that were made on another "
-            "machine, or a larger GPU"
+            f"{what} needs about {_gb(count)} of GPU memory before the training begins, but only "
+            f"{_gb(budget.most)} is available; use --mixed_precision bf16, a smaller resolution, caches that were "
+            "made on another machine, or a larger GPU"
         )
 
 
@@ -126,8 +126,8 @@ def advice_on_samples(plan: Plan, budget: Budget | None) -> str | None:
     if budget is None or not found.samples or found.total - found.reserve <= budget.most:
         return None
     return (
-        f"samples need about {_gb(found.total)} of GPU memory, and there are {_gb(budget.most)}: those that do not "
-        "fit are left out; ask for smaller ones in --sample_prompts"
+        f"samples need about {_gb(found.total)} of GPU memory, but only {_gb(budget.most)} is available: those that "
+        "do not fit are skipped; ask for smaller ones in --sample_prompts"
     )
 
 
@@ -144,7 +144,7 @@ def described(tier: Tier, *, blocks: int | None = None) -> str:
     if tier.checkpointed_blocks:
         words.append(f"{tier.checkpointed_blocks}{of} blocks checkpointed")
     else:
-        words.append("no block checkpointed")
+        words.append("no blocks checkpointed")
     if tier.blocks_to_swap:
         words.append(f"{tier.blocks_to_swap} blocks swapped")
     return ", ".join(words)

@@ -56,9 +56,10 @@ def start_accelerator(world: World, *, mixed_precision: str) -> Accelerator:
 def _check_devices(world: World) -> None:
     found = torch.cuda.device_count()
     if found and found < world.count and not environment.wants_cpu():
+        visible = "1 GPU is visible" if found == 1 else f"{found} GPUs are visible"
         raise TrainerError(
-            f"{world.count} processes were started, but there are {found} GPUs (CUDA_VISIBLE_DEVICES may hide some): "
-            f"use --num_processes {found}"
+            f"{world.count} processes were started, but only {visible} (CUDA_VISIBLE_DEVICES may hide others): use "
+            f"--num_processes {found}"
         )
 
 
@@ -185,6 +186,6 @@ def _in_touch() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise TrainerError(
-            "another process of this training has ended, and what it wrote says why; the states that were saved "
-            f"before are whole (told as: {str(error).splitlines()[0]})"
+            "another process of this training has ended, and its output says why; the states saved before are intact "
+            f"(reported here as: {str(error).splitlines()[0]})"
         ) from error

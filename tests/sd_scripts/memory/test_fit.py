@@ -140,7 +140,7 @@ def test_fluxgym_s_settings_for_small_gpus_are_taken_as_they_are(
 
 def test_a_size_may_be_said_without_a_gpu(deep: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(deep.plus("--vram 12")).error is None
-    assert "memory: 12.0 GB: unquantised base, no block checkpointed, estimated 0.5 GB\n" in capsys.readouterr().out
+    assert "memory: 12.0 GB: unquantised base, no blocks checkpointed, estimated 0.5 GB\n" in capsys.readouterr().out
 
 
 def test_samples_and_what_is_encoded_are_reckoned_with(

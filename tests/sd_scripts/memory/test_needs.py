@@ -123,12 +123,16 @@ CACHES = Demand(count=10**8, what="the caches", where="pictures")
     ("demands", "free", "sentence"),
     [
         ([LORA], 10**9, None),
-        ([LORA], 10**9 - 1, "at least 1.0 GB for one LoRA and one state in --output_dir out, and 1.0 GB are free"),
+        (
+            [LORA],
+            10**9 - 1,
+            "at least 1.0 GB for one LoRA and one state in --output_dir out, but only 1.0 GB is free there",
+        ),
         ([LORA, CACHES], 11 * 10**8, None),
         (
             [LORA, CACHES],
             10**9,
-            "in --output_dir out and 0.1 GB for the caches in pictures, and 1.0 GB are free there",
+            "in --output_dir out and 0.1 GB for the caches in pictures, but only 1.0 GB is free there",
         ),
     ],
 )
@@ -143,7 +147,7 @@ def test_what_a_disk_cannot_hold_is_refused(demands: list[Demand], free: int, se
 def test_what_the_host_cannot_hold_is_refused() -> None:
     demands = [Demand(count=6 * 10**9, what="blocks that take turns"), Demand(count=0, what="nothing"), CACHES]
     needs.check_host(demands, free=61 * 10**8)
-    sentence = r"6.1 GB of the host's memory \(6.0 GB for blocks that take turns, 0.1 GB for the caches\), and 6.0 GB"
+    sentence = r"6.1 GB of host memory \(6.0 GB for blocks that take turns, 0.1 GB for the caches\), but only 6.0 GB"
     with pytest.raises(TrainerError, match=sentence):
         needs.check_host(demands, free=6 * 10**9)
 

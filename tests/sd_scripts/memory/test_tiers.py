@@ -162,7 +162,7 @@ def test_samples_are_fitted_in_where_there_is_a_way_to(
         assert plan.tier == tiers.choose(training(pixels=pixels), settled={}, budget=budget).tier
         assert advice is not None
         assert advice.startswith("samples need about ")
-        assert "and there are 12.9 GB: those that do not fit are left out" in advice
+        assert "but only 12.9 GB is available: those that do not fit are skipped" in advice
     else:
         assert round(plan.footprint.total / GB, 1) == estimated_gb
         assert advice is None
@@ -284,7 +284,7 @@ def test_a_choice_is_told_in_one_line() -> None:
     )
     small, roomy = training(pixels=512), budget_of("H200")
     assert tiers.line(small, tiers.choose(small, settled={}, budget=roomy), roomy) == (
-        "memory: 133.2 GB: unquantised base, no block checkpointed, estimated 40.0 GB"
+        "memory: 133.2 GB: unquantised base, no blocks checkpointed, estimated 40.0 GB"
     )
 
 
