@@ -86,5 +86,5 @@ class Metrics:
 
     def _complain(self, error: OSError) -> None:
         if not self._complained:
-            print(f"warning: no progress is written to FLUXGYM_METRICS: {error}", file=sys.stderr)
+            print(f"warning: cannot write progress to FLUXGYM_METRICS: {error}", file=sys.stderr)
         self._complained = True

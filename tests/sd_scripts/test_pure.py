@@ -327,4 +327,4 @@ def test_a_metrics_file_that_cannot_be_written_is_told_and_forgiven(capsys: pyte
         metrics = Metrics(path)
         metrics.report("training", step=1)
         metrics.report("saving")
-        assert "no progress is written" in capsys.readouterr().err
+        assert "cannot write progress to FLUXGYM_METRICS" in capsys.readouterr().err

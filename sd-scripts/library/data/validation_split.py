@@ -34,5 +34,5 @@ def split(found: Dataset) -> tuple[Dataset, Dataset | None]:
     aside = tuple(dataclasses.replace(picture, repeats=1) for picture in found.pictures if id(picture) in validated)
     if not aside:
         share = max(config.validation_split for config in found.configs)
-        raise TrainerError(f"validation_split {share:g} puts no picture of a folder aside: take a greater share")
+        raise TrainerError(f"validation_split {share:g} selects no picture of any folder: use a larger share")
     return dataclasses.replace(found, pictures=trained), dataclasses.replace(found, pictures=aside)

@@ -45,7 +45,7 @@ def _array(file: bytes) -> numpy.ndarray:
     end = start + int.from_bytes(file[8:start], "little")
     header = HEADER.fullmatch(file[start:end].decode("latin1"))
     if header is None:
-        raise ValueError("a .npy header of another form than numpy writes")
+        raise ValueError("a .npy header that numpy would not write")
     descr, fortran_order, sizes = header.groups()
     shape = tuple(int(size) for size in sizes.split(",") if size.strip())
     try:

@@ -71,7 +71,7 @@ def build(network: LoRANetwork, options: Options, *, on_gpu: bool) -> Optimizer:
 
 
 def nothing_to_train() -> TrainerError:
-    return TrainerError("--learning_rate: every rate is 0, so nothing would be trained; give one above 0")
+    return TrainerError("--learning_rate: every learning rate is 0, so nothing would be trained; set one above 0")
 
 
 def of_groups(
@@ -164,12 +164,13 @@ def _prepare_adafactor(
         for group in groups:
             del group["lr"]
         warn(
-            "Adafactor with relative_step finds the learning rate itself; --learning_rate is only what is shown first"
+            "Adafactor with relative_step finds the learning rate itself; --learning_rate is only the rate shown at "
+            "the start"
         )
         if options.lr_scheduler != "constant":
-            warn(f"--lr_scheduler {options.lr_scheduler} has no effect on Adafactor with relative_step")
+            warn(f"--lr_scheduler {options.lr_scheduler} has no effect with Adafactor's relative_step")
     elif options.max_grad_norm:
-        warn("Adafactor clips updates itself; --max_grad_norm 0 leaves the gradient to it")
+        warn("Adafactor clips its updates itself; set --max_grad_norm 0 so that gradients are not clipped as well")
 
 
 def _check_adaptive(groups: list[dict[str, Any]], warn: Callable[[str], None]) -> None:
@@ -177,7 +178,7 @@ def _check_adaptive(groups: list[dict[str, Any]], warn: Callable[[str], None]) -
     if max(rates) <= ADAPTIVE_RATE_TOO_LOW:
         warn(f"this optimizer multiplies --learning_rate by a rate that it finds: {max(rates):g} is low, 1 is usual")
     if len(rates) > 1:
-        warn("this optimizer finds one rate for all; different learning rates only scale it")
+        warn("this optimizer finds one rate for all layers; different learning rates only scale it")
 
 
 def _class_of(written: str, name: str) -> type:
@@ -189,7 +190,7 @@ def _class_of(written: str, name: str) -> type:
         found = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError) as error:
         needed = (
-            f"needs the package {package}, which this Python does not have"
+            f"needs the package {package}, which is not installed"
             if package
             else f"is not one of {', '.join(NAMED)}, and there is no class {path}"
         )
@@ -204,7 +205,7 @@ def _make(kind: type, groups: list[dict[str, Any]], arguments: dict[str, Any]) -
     try:
         made: Optimizer = kind(groups, lr=rates[-1] if rates else None, **arguments)
     except Exception as error:  # a class from any package may raise anything
-        raise TrainerError(f"--optimizer_args: {kind.__name__} refuses them: {error}") from error
+        raise TrainerError(f"--optimizer_args: {kind.__name__} rejected them: {error}") from error
     return made
 
 

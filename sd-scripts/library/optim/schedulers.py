@@ -31,7 +31,7 @@ def build(optimizer: Optimizer, options: Options, *, total_steps: int) -> LRSche
             return _class_of(options.lr_scheduler_type)(optimizer, **arguments)
         return _named(optimizer, options, total_steps, arguments)
     except (TypeError, ValueError, AttributeError) as error:
-        raise TrainerError(f"--lr_scheduler_args: the schedule refuses its arguments: {error}") from error
+        raise TrainerError(f"--lr_scheduler_args: the schedule rejected its arguments: {error}") from error
 
 
 def _of_adafactor(optimizer: Optimizer, options: Options) -> LRScheduler:
@@ -39,8 +39,8 @@ def _of_adafactor(optimizer: Optimizer, options: Options) -> LRScheduler:
     class would have nothing to change."""
     if options.lr_scheduler_type:
         raise TrainerError(
-            f"--lr_scheduler_type {options.lr_scheduler_type} has nothing to change, since Adafactor with "
-            "relative_step finds the rate itself; leave it out, or add relative_step=False to --optimizer_args"
+            f"--lr_scheduler_type {options.lr_scheduler_type} cannot be used, because Adafactor with relative_step "
+            "finds the learning rate itself; leave it out, or add relative_step=False to --optimizer_args"
         )
     from transformers.optimization import AdafactorSchedule
 
@@ -63,7 +63,9 @@ def _named(optimizer: Optimizer, options: Options, total_steps: int, arguments: 
     length = {"num_training_steps": total_steps}
     cycles, least = options.lr_scheduler_num_cycles, options.lr_scheduler_min_lr_ratio
     if name == "cosine_with_min_lr" and least is None and not arguments.keys() & {"min_lr", "min_lr_rate"}:
-        raise TrainerError(f"--lr_scheduler {name} needs --lr_scheduler_min_lr_ratio, the least rate as a share")
+        raise TrainerError(
+            f"--lr_scheduler {name} needs --lr_scheduler_min_lr_ratio, the lowest rate as a share of --learning_rate"
+        )
     curves: dict[str, tuple[Callable[..., LRScheduler], dict[str, Any]]] = {
         "constant_with_warmup": (optimization.get_constant_schedule_with_warmup, {}),
         "linear": (optimization.get_linear_schedule_with_warmup, length),
@@ -108,8 +110,8 @@ def piecewise(*, step_rules: str = "") -> Callable[[int], float]:
         rest = float(last)
     except ValueError as error:
         raise TrainerError(
-            f"--lr_scheduler_args: step_rules={step_rules!r} are no rules of piecewise_constant; right would be "
-            "\"step_rules='1:10,0.1:30,0.01'\": factors with the steps up to which they hold, and the last factor"
+            f"--lr_scheduler_args: step_rules={step_rules!r} is not valid for piecewise_constant; give each factor "
+            "with the step up to which it holds, and then the last factor, such as \"step_rules='1:10,0.1:30,0.01'\""
         ) from error
     return lambda step: next((factor for bound, factor in bounds if step < bound), rest)
 

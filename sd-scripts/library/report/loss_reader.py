@@ -78,6 +78,6 @@ class FiniteWatch:
         if self._in_a_row == NOT_FINITE_STEPS:
             first = step - NOT_FINITE_STEPS + 1
             raise NotFinite(
-                f"the loss was not finite in steps {first} to {step}; the states saved before are whole: resume from "
-                "one of them with a lower --learning_rate"
+                f"the loss was not finite in steps {first} to {step}; the states saved before are intact: resume "
+                "from one of them with a lower --learning_rate"
             )

@@ -25,26 +25,26 @@ class NotFinite(TrainerError):
 
 def explained(options: Options, *, say: Callable[[str], None]) -> TrainerError:
     """The error to raise for a run without a finite loss, after searching the model files for NaN and infinity."""
-    say("no loss is finite: looking for the cause in the model files")
+    say("no loss was finite: searching the model files for the cause")
     for flag, path, prefix, used in _files(options):
         keys = used(path) if used is not None else None
         if (key := _first_not_finite(path, prefix=prefix, keys=keys)) is not None:
             return TrainerError(
-                f"--{flag}: {path} holds NaN or infinity in {key}, so no loss can be computed with it; "
-                f"{file_kinds.AGAIN}, or take another file",
+                f"--{flag}: {path} contains NaN or infinity in {key}, so no loss can be computed with it; "
+                f"{file_kinds.AGAIN}, or use another file",
                 kind="model",
                 path=path,
             )
     if options.resume:
         return NotFinite(
-            f"the loss was not finite from the first step after {options.resume} on, and the model files hold no "
-            "NaN: the training had diverged before that state was saved; resume from an earlier one, or start again, "
+            f"the loss was not finite from the first step after {options.resume} on, and the model files contain no "
+            "NaN: the training had diverged before that state was saved; resume from an earlier state or start over, "
             "with a lower --learning_rate"
         )
     return TrainerError(
-        "no loss is finite, from the first step on, before the learning rate has an effect, and the model files hold "
-        "no NaN: remove the caches beside the pictures (*_flux.npz, *_flux_te.npz), and try --mixed_precision bf16 "
-        "without --fp8_base"
+        "no loss was finite, not even in the first step, where the learning rate has no effect yet, and the model "
+        "files contain no NaN: delete the caches beside the pictures (*_flux.npz, *_flux_te.npz), and try "
+        "--mixed_precision bf16 without --fp8_base"
     )
 
 

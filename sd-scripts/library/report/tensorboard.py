@@ -64,7 +64,7 @@ class Events:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        print(f"warning: no events are written to --logging_dir: {error}", file=sys.stderr)
+        print(f"warning: cannot write events to --logging_dir: {error}", file=sys.stderr)
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = None

@@ -85,4 +85,4 @@ def test_pictures_are_put_aside_as_in_sd_scripts(case: dict[str, Any], tmp_path:
 
 def test_a_share_that_leaves_nothing_is_told(settings: Settings) -> None:
     outcome = run(settings.plus("--validation_split 0.01"))
-    assert outcome.error == "validation_split 0.01 puts no picture of a folder aside: take a greater share"
+    assert outcome.error == "validation_split 0.01 selects no picture of any folder: use a larger share"

@@ -71,7 +71,7 @@ def test_a_rate_for_t5_is_taken_and_has_no_effect() -> None:
 def test_rate_0_leaves_a_part_as_it_is() -> None:
     only_clip = optimizer.parameter_groups(lora_of([]), options("--unet_lr", "0", "--learning_rate", "1"))
     assert [len(group["params"]) for group in only_clip] == [24]
-    with pytest.raises(TrainerError, match="every rate is 0"):
+    with pytest.raises(TrainerError, match="every learning rate is 0"):
         optimizer.build(lora_of([]), options("--learning_rate", "0"), on_gpu=False)
 
 

@@ -65,8 +65,8 @@ def test_a_nan_in_a_model_is_not_blamed_on_the_learning_rate(
     for words in ("", "--save_every_n_steps 1"):
         outcome = run(settings.plus(f"--{flag} {path} {words}"))
         assert outcome.error == (
-            f"--{flag}: {path} holds NaN or infinity in {key}, so no loss can be computed with it; "
-            "copy or download it again, or take another file"
+            f"--{flag}: {path} contains NaN or infinity in {key}, so no loss can be computed with it; "
+            "copy or download it again, or use another file"
         )
     assert not list(settings.output_dir.glob("*.safetensors"))
 
@@ -81,7 +81,7 @@ def test_a_first_loss_that_overflows_without_a_fault_in_a_file(settings: Setting
     outcome = run(settings.plus(words))
     assert outcome.error is not None
     assert outcome.error.startswith(
-        "no loss is finite, from the first step on, before the learning rate has an effect"
+        "no loss was finite, not even in the first step, where the learning rate has no effect yet"
     )
 
 
@@ -92,7 +92,7 @@ def test_a_state_that_had_diverged_already_is_told(settings: Settings) -> None:
     outcome = run(settings.plus(f"--network_train_unet_only --learning_rate 1e-6 --resume {state}"))
     assert outcome.error is not None
     assert outcome.error.startswith(f"the loss was not finite from the first step after {state} on")
-    assert "resume from an earlier one, or start again" in outcome.error
+    assert "resume from an earlier state or start over" in outcome.error
 
 
 def test_weights_that_are_no_numbers_are_never_saved(settings: Settings) -> None:

@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_written_is_said_once(tmp_path: Path, capsys: py
     (tmp_path / "file").touch()
     events = Events(tmp_path / "file" / "log")
     events.scalars({"loss": 1.0, "large": 1e300}, step=1)
-    assert capsys.readouterr().err.count("warning: no events are written to --logging_dir") == 1
+    assert capsys.readouterr().err.count("warning: cannot write events to --logging_dir") == 1
     Events(tmp_path / "log").scalars({"large": 1e300}, step=1)
     (file,) = (tmp_path / "log").iterdir()
     assert scalars(file.read_bytes()) == [(1, {"large": float("inf")})]
