@@ -71,7 +71,7 @@ LINES = [
         K.DISK_FULL,
         (
             "error: the state cat-000004-state could not be saved: [enforce fail at inline_container.cc:672] . "
-            "unexpected pos 576 vs 534; earlier states are whole"
+            "unexpected pos 576 vs 534; earlier states are intact"
         ),
     ),
     (K.MISSING_FILE, "FileNotFoundError: [Errno 2] No such file or directory: '/m/ae.sft'"),
@@ -85,7 +85,7 @@ LINES = [
     ),
     (K.BAD_DATASET, "error: the dataset is empty: no picture (.png .jpg .jpeg .webp .bmp) in /d"),
     (K.BAD_DATASET, "error: the caption file /d/cat.txt is not UTF-8 text: save it as UTF-8"),
-    (K.BAD_SETTING, "error: --optimizer_args: AdamW refuses them: Invalid beta parameter at index 0: 2.0"),
+    (K.BAD_SETTING, "error: --optimizer_args: AdamW rejected them: Invalid beta parameter at index 0: 2.0"),
     (K.BAD_SETTING, "error: argument --network_dim: x is not a whole number from 1"),
     # sd-scripts
     (

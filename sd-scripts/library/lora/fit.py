@@ -48,14 +48,15 @@ def _layers(own: Collection[str], saved: Collection[str]) -> list[str]:
     found = []
     trains_clip, trained_clip = _has_clip(own), _has_clip(saved)
     if trains_clip != trained_clip:
-        was, now = ("was trained", "is not") if trained_clip else ("was not trained", "is")
-        found.append(f"CLIP-L {was} there and {now} here (--network_train_unet_only)")
+        was, now = ("was trained", "does not train it") if trained_clip else ("was not trained", "trains it")
+        found.append(f"CLIP-L {was}, but this run {now} (--network_train_unet_only)")
         missing = [name for name in missing if not name.startswith(CLIP)]
         surplus = [name for name in surplus if not name.startswith(CLIP)]
     if missing:
-        found.append(f"it lacks {_named(missing)} (--network_args, or another model)")
+        found.append(f"it lacks {_named(missing)} (other --network_args or another model)")
     if surplus:
-        found.append(f"it has {_named(surplus)}, which this run does not train (--network_args, or another model)")
+        what = f"it has {_named(surplus)}, which this run does not train"
+        found.append(f"{what} (other --network_args or another model)")
     return found
 
 
@@ -73,7 +74,7 @@ def _sides(own: Mapping[str, Layer], saved: Mapping[str, Mapping[str, Tensor]], 
     ranks: set[tuple[int, int]] = set()
     for name in shared:
         layer, there = own[name], saved[name]
-        found += [f"it has {name}.{side}, which is no part of a LoRA" for side in sorted(there.keys() - set(SIDES))]
+        found += [f"it has {name}.{side}, which is not part of a LoRA" for side in sorted(there.keys() - set(SIDES))]
         for side, mine in ((DOWN, layer.down), (UP, layer.up)):
             if side not in there:
                 found.append(f"it lacks {name}.{side}")
@@ -83,10 +84,10 @@ def _sides(own: Mapping[str, Layer], saved: Mapping[str, Mapping[str, Tensor]], 
             if len(shape) == 2 and shape[1 - rank] == here[1 - rank]:
                 ranks |= {(shape[rank], here[rank])} - {(shape[rank], shape[rank])}
             elif shape != here:
-                found.append(f"{name}.{side} is {shape} there and {here} here")
+                found.append(f"{name}.{side} has shape {shape} instead of {here}")
     if ranks:
         there_here = (_numbers(each) for each in zip(*ranks, strict=True))
-        found.append("its rank is {} there and {} here (--network_dim)".format(*there_here))
+        found.append("its rank is {}, but this run's is {} (--network_dim)".format(*there_here))
     if len(found) > MOST:
         found = [*found[: MOST - 1], f"{len(found) - MOST + 1} more matrices differ"]
     return found
@@ -101,12 +102,12 @@ def _alphas(own: Mapping[str, Layer], saved: Mapping[str, Mapping[str, Tensor]],
         if alpha is None:
             continue
         if alpha.numel() != 1:
-            found.append(f"{name}.alpha has {alpha.numel()} numbers, and 1 is right")
+            found.append(f"{name}.alpha has {alpha.numel()} numbers instead of 1")
         elif alpha.item() != torch.tensor(float(own[name].alpha)).to(alpha.dtype).item():
             alphas.add((float(alpha), own[name].alpha))
     if alphas:
         there_here = (_numbers(each) for each in zip(*alphas, strict=True))
-        found.append("its alpha is {} there and {} here (--network_alpha)".format(*there_here))
+        found.append("its alpha is {}, but this run's is {} (--network_alpha)".format(*there_here))
     return found
 
 

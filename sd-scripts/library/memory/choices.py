@@ -83,9 +83,9 @@ def settle(
     values = _of_today(saved, blocks)
     for name, value in values.items():
         if not _is_possible(name, value, blocks):
-            raise _no_longer_fits(name, value, "which this trainer does not have")
+            raise _no_longer_fits(name, value, "which this trainer does not support")
         if name in wanted and wanted[name] != value and not _was_not_compiled(name, value):
-            raise _no_longer_fits(name, value, f"and this run asks for {_shown(wanted[name])}")
+            raise _no_longer_fits(name, value, f"but this run asks for {_shown(wanted[name])}")
     return {**_DEFAULTS, **wanted, **values}
 
 
@@ -115,8 +115,8 @@ def _is_possible(name: str, value: object, blocks: int) -> bool:
 
 def _no_longer_fits(name: str, value: object, why: str) -> TrainerError:
     return Misfit(
-        f"--resume: the state was made with {name} = {_shown(value)}, {why}; use what it was made with, or add "
-        "--replan: the training goes on then, but does not end as it would have without the interruption"
+        f"--resume: the state was made with {name} = {_shown(value)}, {why}; use the settings it was made with, or "
+        "add --replan: the training then continues, but its result differs from that of an uninterrupted run"
     )
 
 

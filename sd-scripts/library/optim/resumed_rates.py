@@ -59,7 +59,7 @@ def use(rates: Rates, scheduler: LRScheduler) -> str | None:
             group[NOW] = group[BASE] * curve(done)
     else:
         _walk(rates, scheduler, steps=done)
-    return f"the learning rate is {own:g} from here on; the state was made with {before:g}"
+    return f"the learning rate is {own:g} from here on; the state was saved with {before:g}"
 
 
 def _walk(rates: Rates, scheduler: LRScheduler, *, steps: int) -> None:

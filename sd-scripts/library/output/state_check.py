@@ -50,9 +50,9 @@ def compare(
 def _check_progress(options: Options, planned: Plan, progress: Progress) -> None:
     if progress.processes not in (None, planned.processes) and not options.replan:
         raise Misfit(
-            f"--resume: the state was made by {progress.processes} processes, and this run has {planned.processes}, "
-            f"so its steps would have other batches; start {progress.processes}, or add --replan: the training goes "
-            "on then, but does not end as it would have without the interruption"
+            f"--resume: the state was made by {progress.processes} processes, but this run has {planned.processes}, "
+            f"so its steps would have different batches; start {progress.processes}, or add --replan: the training "
+            "then continues, but its result differs from that of an uninterrupted run"
         )
     if progress.step > planned.total_steps:
         raise Misfit(
@@ -61,13 +61,13 @@ def _check_progress(options: Options, planned: Plan, progress: Progress) -> None
         )
     if progress.total_steps not in (None, planned.total_steps):
         warn(
-            f"the state was made on the way to step {progress.total_steps}, and this run ends at step "
-            f"{planned.total_steps}; the learning rate's schedule is that of {planned.total_steps} steps from here on"
+            f"the state is from a run of {progress.total_steps} steps, but this run has {planned.total_steps}; from "
+            f"here on, the learning rate follows the schedule of a run of {planned.total_steps} steps"
         )
     if progress.steps_per_epoch != planned.steps_per_epoch:
         warn(
             f"an epoch had {progress.steps_per_epoch} steps when the state was saved and has "
-            f"{planned.steps_per_epoch} now; the run goes on at step {progress.step}"
+            f"{planned.steps_per_epoch} now; the run continues after step {progress.step}"
         )
     if options.initial_epoch and (options.initial_epoch - 1) * planned.steps_per_epoch != progress.step:
-        warn(f"--initial_epoch {options.initial_epoch} is not used: the state is at step {progress.step}")
+        warn(f"--initial_epoch {options.initial_epoch} is ignored: the state is at step {progress.step}")

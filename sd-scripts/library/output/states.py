@@ -90,7 +90,7 @@ def save(
     try:
         atomic.write_directory(path, fill)
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save raises RuntimeError if the disk is full
-        raise TrainerError(f"the state {path} could not be saved: {error}; earlier states are whole") from error
+        raise TrainerError(f"the state {path} could not be saved: {error}; earlier states are intact") from error
 
 
 def _to_json(progress: Progress, optimizer: Optimizer) -> dict[str, object]:
@@ -129,7 +129,7 @@ def find(path: Path) -> Path:
         raise MissingFile(f"--resume: there is no state folder {path}", path)
     for name in (PROGRESS, WEIGHTS, OPTIMIZER, SCHEDULER):
         if not (folder / name).is_file():
-            raise Damaged(f"--resume: {folder} is not a whole state: {name} is missing; take another state")
+            raise Damaged(f"--resume: {folder} is incomplete: {name} is missing; use another state")
     return folder
 
 
@@ -141,21 +141,21 @@ def read_progress(folder: Path, *, steps_per_epoch: int) -> Progress:
     try:
         found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
         if not isinstance(found, dict):
-            raise ValueError("it is not an object")
+            raise ValueError("it is not a JSON object")
         if "format" not in found:
             told = (_whole(found, "current_epoch"), _whole(found, "current_step"))
             return _foreign(folder, *told, steps_per_epoch)
         if found["format"] != FORMAT:
-            raise Misfit(f"--resume: {folder} has the format {found['format']}, and this version reads {FORMAT}")
+            raise Misfit(f"--resume: {folder} has the format {found['format']}, but this version reads {FORMAT}")
         return _own(found)
     except (ValueError, RecursionError) as error:  # what json and UTF-8 raise are ValueErrors
-        raise Damaged(f"--resume: {folder / PROGRESS} is damaged ({error}); take another state") from error
+        raise Damaged(f"--resume: {folder / PROGRESS} is damaged ({error}); use another state") from error
 
 
 def _own(found: Mapping[str, Any]) -> Progress:
     choices = found.get("choices", {})
     if not isinstance(choices, dict):
-        raise ValueError("choices are not an object")
+        raise ValueError("choices is not a JSON object")
     step = _whole(found, "current_step")
     return Progress(
         step=step,
@@ -232,7 +232,7 @@ def read(folder: Path, *, average: bool) -> Saved:
     """Reads a state's files. `average`: whether the moving average is wanted too; a state without one gives a
     warning. Raises Damaged."""
     if average and not (folder / AVERAGE).is_file():
-        warn(f"{folder} has no {AVERAGE}: --ema_decay begins with its weights")
+        warn(f"{folder} has no {AVERAGE}: the moving average of --ema_decay starts from its weights")
         average = False
     return Saved(
         folder=folder,
@@ -252,7 +252,7 @@ def fit(
     different = network.differences(saved.weights)
     if progress.optimizer not in (None, type(optimizer).__name__):
         different.append(
-            f"its optimizer is {progress.optimizer} there and {type(optimizer).__name__} here (--optimizer_type)"
+            f"its optimizer is {progress.optimizer}, but this run's is {type(optimizer).__name__} (--optimizer_type)"
         )
     if different:
         raise Misfit(lora_fit.sentence(f"--resume: {folder}", different))
@@ -269,9 +269,9 @@ def _read(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     try:
         return read(path)
     except DAMAGE as error:
-        raise Damaged(f"--resume: {path} is damaged; take another state") from error
+        raise Damaged(f"--resume: {path} is damaged; use another state") from error
     except MemoryError as error:
-        raise Damaged(f"--resume: {path} takes more memory to read than there is; take another state") from error
+        raise Damaged(f"--resume: {path} takes more memory to read than is available; use another state") from error
 
 
 def _load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -307,7 +307,9 @@ def _check_size(path: Path) -> None:
 def _load_optimizer(optimizer: Optimizer, state: dict[str, Any], folder: Path) -> None:
     """Loads an optimizer's state. Raises Misfit if it does not fit: torch itself compares only the lengths of groups,
     so another optimizer's state, or a moment of another shape, would fail in the first step or, worse, would not."""
-    misfit = Misfit(f"--resume: {folder / OPTIMIZER} does not fit this run's optimizer; use its settings")
+    misfit = Misfit(
+        f"--resume: {folder / OPTIMIZER} does not fit this run's optimizer; use the settings it was made with"
+    )
     try:
         if not _fits_optimizer(optimizer, state):
             raise misfit
@@ -338,7 +340,7 @@ def _load_scheduler(scheduler: LRScheduler, state: dict[str, Any], folder: Path)
             for group, rate, curve in curves:
                 group["lr"] = rate * curve(scheduler.last_epoch)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        misfit = f"--resume: {folder / SCHEDULER} does not fit this run's schedule; use its settings"
+        misfit = f"--resume: {folder / SCHEDULER} does not fit this run's schedule; use the settings it was made with"
         raise Misfit(misfit) from error
 
 

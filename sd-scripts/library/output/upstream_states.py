@@ -29,12 +29,13 @@ def doubts(name: str, *, step: int, steps_per_epoch: int, scheduled: int) -> str
     if ended_epoch(name) is None:
         made = "" if scheduled == step else f" (its learning rate's schedule has made {scheduled} steps)"
         return (
-            f"{name} by sd-scripts is taken for step {step} by its counter{made}; that counter begins again at each "
-            "resume, so after one take a state with an epoch in its name, as NAME-000004-state"
+            f"{name} by sd-scripts is assumed to be at step {step}, the value of its counter{made}; sd-scripts "
+            "restarts that counter at each resume, so if that run was resumed, use a state with an epoch in its "
+            "name, such as NAME-000004-state"
         )
     if scheduled != step:
         return (
-            f"{name} by sd-scripts is taken for step {step}, since an epoch has {steps_per_epoch} steps here; its "
-            f"learning rate's schedule has made {scheduled} steps"
+            f"{name} by sd-scripts is assumed to be at step {step}, since an epoch has {steps_per_epoch} steps here, "
+            f"but its learning rate's schedule has made {scheduled} steps"
         )
     return None

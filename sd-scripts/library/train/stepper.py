@@ -95,11 +95,11 @@ class Stepper:
         reason = " ".join(str(error).split())[:MOST_OF_A_REASON] or type(error).__name__
         if self._resumed:
             raise TrainerError(
-                f"--resume: the state was made with compile = {compiled}, which fails here ({reason}); put that "
-                "right, or add --replan --no_compile: the training goes on then, but does not end as it would have "
-                "without the interruption"
+                f"--resume: the state was made with compile = {compiled}, which fails here ({reason}); fix that, or "
+                "add --replan --no_compile: the training then continues, but its result differs from that of an "
+                "uninterrupted run"
             ) from error
-        print(f"warning: the blocks are not compiled, since that fails here: {reason}", file=sys.stderr)
+        print(f"warning: the blocks are not compiled, because compiling failed: {reason}", file=sys.stderr)
         self._use_plain_blocks()
 
     def _use_plain_blocks(self) -> None:
@@ -115,7 +115,8 @@ class Stepper:
         if self._processes.of_any(own=does_without):
             self._all_compile = False
             if not does_without:
-                print("warning: the blocks are not compiled, since that fails in another process", file=sys.stderr)
+                because = "because compiling failed in another process"
+                print(f"warning: the blocks are not compiled, {because}", file=sys.stderr)
                 self._use_plain_blocks()
 
     def add_up(self, losses: list[torch.Tensor]) -> torch.Tensor:

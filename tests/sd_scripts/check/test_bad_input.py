@@ -400,7 +400,7 @@ def test_a_state_is_named_from_inside_it(
 ) -> None:
     monkeypatch.chdir(undisturbed.output_dir / "lora-000001-state")
     assert preflight.check(parse(long_settings.plus("--resume .").arguments())).first_step == 60
-    assert "is not a whole state: train_state.json is missing" in refusal(long_settings.plus("--resume .."))
+    assert "is incomplete: train_state.json is missing" in refusal(long_settings.plus("--resume .."))
     assert "--resume: there is no state folder /" in refusal(long_settings.plus("--resume /"))
 
 
@@ -409,14 +409,14 @@ def test_a_state_is_named_from_inside_it(
     [
         (
             "--network_dim 3",
-            "does not fit this run: its rank is 2 there and 3 here (--network_dim); use the settings",
+            "does not fit this run: its rank is 2, but this run's is 3 (--network_dim); use the settings",
         ),
         (
             "--network_alpha 2 --network_train_unet_only --optimizer_type sgdnesterov",
             (
-                "CLIP-L was trained there and is not here (--network_train_unet_only); its alpha is 1 there and 2 "
-                "here (--network_alpha); its optimizer is AdamW there and SGD here (--optimizer_type); use the "
-                "settings it was made with"
+                "CLIP-L was trained, but this run does not train it (--network_train_unet_only); its alpha is 1, but "
+                "this run's is 2 (--network_alpha); its optimizer is AdamW, but this run's is SGD "
+                "(--optimizer_type); use the settings it was made with"
             ),
         ),
         ("--max_train_epochs 1 --repeats_of_the_state", "the state is at step 60, but this run ends at step 6"),
@@ -437,11 +437,11 @@ def test_a_state_that_is_not_there_or_not_whole(settings: Settings, tmp_path: Pa
     gone = tmp_path / "gone-state"
     assert refusal(settings.plus(f"--resume {gone}")) == f"--resume: there is no state folder {gone}"
     gone.mkdir()
-    assert "is not a whole state: train_state.json is missing" in refusal(settings.plus(f"--resume {gone}"))
+    assert "is incomplete: train_state.json is missing" in refusal(settings.plus(f"--resume {gone}"))
     for name in ("model.safetensors", "optimizer.bin", "scheduler.bin"):
         (gone / name).touch()
     (gone / "train_state.json").write_text('{"format": "fluxgym-2", "current_step": 1e400}')
-    damage = "train_state.json is damaged (current_step is not a whole number from 0); take another state"
+    damage = "train_state.json is damaged (current_step is not a whole number from 0); use another state"
     assert damage in refusal(settings.plus(f"--resume {gone}"))
 
 
@@ -454,7 +454,7 @@ def test_the_state_decides_where_a_resumed_run_begins(
     inputs = preflight.check(parse(long_settings.plus(f"--resume {old} --initial_epoch 3 --seed 5").arguments()))
     assert (inputs.first_step, inputs.seed) == (60, 5)
     said = capsys.readouterr().err
-    assert "--initial_epoch 3 is not used: the state is at step 60" in said
+    assert "--initial_epoch 3 is ignored: the state is at step 60" in said
     assert "--seed 5 is not the state's, 42" in said
 
 

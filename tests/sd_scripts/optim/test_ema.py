@@ -65,6 +65,6 @@ def test_a_state_without_an_average_begins_one(
     state = settings.output_dir / "lora-step00000003-state"
     assert not (state / "ema.safetensors").exists()
     assert run(settings.plus(f"{SHORT} --ema_decay 0.9 --resume {state}"), stop_after=4).status == 143
-    assert "--ema_decay begins with its weights" in capsys.readouterr().err
+    assert "the moving average of --ema_decay starts from its weights" in capsys.readouterr().err
     begun = load(settings.output_dir / "lora-step00000004-state" / "ema.safetensors")
     assert any(tensor.any() for key, tensor in begun.items() if key.endswith("lora_up.weight"))

@@ -69,7 +69,7 @@ def test_the_rates_are_those_of_a_run_with_the_new_rate_from_its_beginning(words
         assert told is None
     else:
         # The rate of the last group, which is the transformer's in a training.
-        assert told == "the learning rate is 0.002 from here on; the state was made with 0.04"
+        assert told == "the learning rate is 0.002 from here on; the state was saved with 0.04"
     whole = walk(*made(words, new), TOTAL)
     assert walk(resumed, schedule, TOTAL - DONE) == [pytest.approx(rates) for rates in whole[DONE:]]
 
@@ -113,7 +113,7 @@ def test_a_resumed_training_uses_the_new_rate_and_its_lora_says_so(
 
     lower = schedule.plus("--learning_rate 0.0625")
     assert run(lower.plus(f"--resume {state}", output="lower")).error is None
-    assert "the learning rate is 0.0625 from here on; the state was made with 0.5" in capfd.readouterr().out
+    assert "the learning rate is 0.0625 from here on; the state was saved with 0.5" in capfd.readouterr().out
     told = lower.plus(f"--resume {edited(state, tmp_path / 'edited', 0.0625 / 0.5)}", output="edited")
     assert run(told).error is None
     assert "the learning rate is" not in capfd.readouterr().out

@@ -113,29 +113,32 @@ def test_settings_that_change_what_a_state_holds_fit_it(words: str, settings: Se
 @pytest.mark.parametrize(
     ("made", "asked", "differences"),
     [
-        ("", "--network_dim 3", ["its rank is 2 there and 3 here (--network_dim)"]),
+        ("", "--network_dim 3", ["its rank is 2, but this run's is 3 (--network_dim)"]),
         (
             "--network_train_unet_only",
             "--network_alpha 2 --optimizer_type prodigy",
             [
-                "CLIP-L was not trained there and is here (--network_train_unet_only)",
-                "its alpha is 1 there and 2 here (--network_alpha)",
-                "its optimizer is AdamW there and Prodigy here (--optimizer_type)",
+                "CLIP-L was not trained, but this run trains it (--network_train_unet_only)",
+                "its alpha is 1, but this run's is 2 (--network_alpha)",
+                "its optimizer is AdamW, but this run's is Prodigy (--optimizer_type)",
             ],
         ),
         (
             "--network_args train_blocks=double",
             "--network_args train_blocks=single",
             [
-                "it lacks lora_unet_single_blocks_0_linear1 and 2 more layers (--network_args, or another model)",
+                (
+                    "it lacks lora_unet_single_blocks_0_linear1 and 2 more layers "
+                    "(other --network_args or another model)"
+                ),
                 (
                     "it has lora_unet_double_blocks_0_img_attn_proj and 9 more layers, which this run does not train "
-                    "(--network_args, or another model)"
+                    "(other --network_args or another model)"
                 ),
             ],
         ),
         ("--optimizer_type AdamW8bit", "--optimizer_type adamw", []),
-        ("", "--optimizer_type sgdnesterov", ["its optimizer is AdamW there and SGD here (--optimizer_type)"]),
+        ("", "--optimizer_type sgdnesterov", ["its optimizer is AdamW, but this run's is SGD (--optimizer_type)"]),
     ],
 )
 def test_each_difference_is_told(made: str, asked: str, differences: list[str], settings: Settings) -> None:
@@ -198,7 +201,7 @@ def test_a_file_that_torch_does_not_write_is_damage(change: Callable[[Path], Non
     folder = state_of(settings, "--network_train_unet_only")
     change(folder / "optimizer.bin")
     found, (sentence,) = verdict(settings, folder, "--network_train_unet_only")
-    assert (found, sentence) == ("damaged", f"--resume: {folder / 'optimizer.bin'} is damaged; take another state.")
+    assert (found, sentence) == ("damaged", f"--resume: {folder / 'optimizer.bin'} is damaged; use another state.")
 
 
 def test_a_state_of_sd_scripts_is_told_of_what_is_doubtful(settings: Settings) -> None:
@@ -207,7 +210,7 @@ def test_a_state_of_sd_scripts_is_told_of_what_is_doubtful(settings: Settings) -
     found: Answer = ask(settings, f"--network_train_unet_only --resume {folder}")
     assert (found["problems"], found["state"]["verdict"]) == ([], "fits")
     (warning,) = found["warnings"]
-    assert "is taken for step 4 by its counter" in warning["sentence"]
+    assert "is assumed to be at step 4, the value of its counter" in warning["sentence"]
 
 
 def test_files_of_the_state_are_named(settings: Settings) -> None:
@@ -227,7 +230,7 @@ def test_a_state_under_its_older_name(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("optimizer.bin", "takes more memory to read than there is"), ("model.safetensors", "is damaged")],
+    [("optimizer.bin", "takes more memory to read than is available"), ("model.safetensors", "is damaged")],
 )
 def test_a_state_that_expands_beyond_the_memory_is_damaged(settings: Settings, name: str, says: str) -> None:
     folder = state_of(settings)
@@ -248,7 +251,7 @@ def test_a_state_that_expands_beyond_the_memory_is_damaged(settings: Settings, n
     found = json.loads(done.stdout)
     assert found["state"]["verdict"] == "damaged"
     (told,) = found["problems"]
-    assert told["sentence"] == f"--resume: {folder / name} {says}; take another state."
+    assert told["sentence"] == f"--resume: {folder / name} {says}; use another state."
 
 
 @pytest.mark.parametrize("with_another_cause", [False, True])

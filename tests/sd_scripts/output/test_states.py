@@ -68,10 +68,10 @@ def as_sd_scripts_writes_it(state: Path, folder: Path, *, epoch: int, step: int)
         # The counter begins again at a resume and says 3; the epoch in the name is right.
         ("lora-000002-state", 3, 120, None),
         ("lora-000002-state.old", 3, 120, None),
-        ("lora-state", 60, 60, "is taken for step 60 by its counter; that counter begins again"),
-        ("lora-step00000060-state", 60, 60, "is taken for step 60 by its counter; that counter begins again"),
+        ("lora-state", 60, 60, "at step 60, the value of its counter; sd-scripts restarts that counter"),
+        ("lora-step00000060-state", 60, 60, "is assumed to be at step 60, the value of its counter; sd-scripts"),
         ("lora-state", 55, 55, "its learning rate's schedule has made 60 steps"),
-        ("lora-000003-state", 60, 180, "an epoch has 60 steps here; its learning rate's schedule has made 60"),
+        ("lora-000003-state", 60, 180, "an epoch has 60 steps here, but its learning rate's schedule has made 60"),
     ],
 )
 def test_where_a_state_of_sd_scripts_goes_on(name: str, told_step: int, step: int, warning: str | None) -> None:
@@ -100,7 +100,7 @@ def test_a_run_of_sd_scripts_goes_on_with_the_same_moments(
     assert outcome.steps == list(range(STEPS_PER_EPOCH + 1, STEPS + 1))
     assert_same_lora(undisturbed.lora, long_settings.output_dir / "lora.safetensors")
     assert not (tmp_path / "unpickled").exists()
-    assert ("that counter begins again" in capfd.readouterr().err) == warns
+    assert ("restarts that counter" in capfd.readouterr().err) == warns
 
 
 def test_the_moments_lie_in_sd_scripts_order() -> None:
@@ -196,7 +196,7 @@ def test_a_torn_file_is_named(name: str, long_settings: Settings, undisturbed: O
     shutil.copytree(undisturbed.output_dir / "lora-000001-state", folder)
     (folder / name).write_bytes((folder / name).read_bytes()[:-50])
     outcome = run(long_settings.plus(f"--resume {folder}"))
-    assert outcome.error == f"--resume: {folder / name} is damaged; take another state"
+    assert outcome.error == f"--resume: {folder / name} is damaged; use another state"
 
 
 OWN = {
@@ -215,8 +215,8 @@ OWN = {
     ("train_state", "sentence"),
     [
         ({"current_epoch": 1, "current_step": -1}, "current_step is not a whole number from 0"),
-        (OWN | {"format": "fluxgym-9"}, "and this version reads fluxgym-2"),
-        ([], "it is not an object"),
+        (OWN | {"format": "fluxgym-9"}, "but this version reads fluxgym-2"),
+        ([], "it is not a JSON object"),
         (OWN | {"seed": -1}, "seed is not a whole number from 0"),
         (OWN | {"seed": 2**64}, "seed is not a whole number from 0"),
         (OWN | {"seed": None}, "seed is not a whole number from 0"),
@@ -226,7 +226,7 @@ OWN = {
         (OWN | {"current_step": 181}, "total_steps is not a whole number from 181"),
         (OWN | {"current_epoch": 0}, "current_epoch is not a whole number from 1"),
         (OWN | {"steps_per_epoch": 0}, "steps_per_epoch is not a whole number from 1"),
-        (OWN | {"choices": []}, "choices are not an object"),
+        (OWN | {"choices": []}, "choices is not a JSON object"),
     ],
 )
 def test_counters_that_are_none_are_refused(train_state: object, sentence: str, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_more_epochs_than_were_planned_train_what_the_longer_run_would_have(
     assert (shorter.error, shorter.status) == (None, None)
     outcome = run(long_settings.plus(f"--resume {long_settings.output_dir / 'lora-state'}", output="longer"))
     assert outcome.steps == list(range(STEPS_PER_EPOCH + 1, STEPS + 1))
-    assert "the learning rate's schedule is that of 180 steps from here on" in capfd.readouterr().err
+    assert "from here on, the learning rate follows the schedule of a run of 180 steps" in capfd.readouterr().err
     assert_same_lora(undisturbed.lora, tmp_path / "longer" / "lora.safetensors")
 
 
@@ -289,22 +289,22 @@ ASKED = {"mixed_precision": "bf16"}
         (ASKED | {"checkpointed_blocks": 3}, None, False, Choices(mixed_precision="bf16", checkpointed_blocks=3)),
         # A switch that is not given asks for nothing, so the state's choice stays.
         (ASKED, SAVED, False, Choices(**SAVED)),
-        ({"mixed_precision": "no"}, SAVED, False, "mixed_precision = bf16, and this run asks for no"),
+        ({"mixed_precision": "no"}, SAVED, False, "mixed_precision = bf16, but this run asks for no"),
         ({"mixed_precision": "no"}, SAVED, True, Choices()),
-        (ASKED | {"deterministic": True}, SAVED, False, "deterministic = off, and this run asks for on"),
+        (ASKED | {"deterministic": True}, SAVED, False, "deterministic = off, but this run asks for on"),
         (
             ASKED | {"checkpointed_blocks": BLOCKS},
             {**SAVED, "checkpointed_blocks": 0},
             False,
-            "checkpointed_blocks = 0, and this run asks for 57",
+            "checkpointed_blocks = 0, but this run asks for 57",
         ),
         (
             ASKED,
             {**SAVED, "attention": "of another machine"},
             False,
-            "attention = of another machine, which this trainer does not have",
+            "attention = of another machine, which this trainer does not support",
         ),
-        (ASKED, {"sparsity": 2}, False, "sparsity = 2, which this trainer does not have"),
+        (ASKED, {"sparsity": 2}, False, "sparsity = 2, which this trainer does not support"),
         (ASKED, {"checkpointed_blocks": BLOCKS + 1}, False, "checkpointed_blocks = 58, which this trainer"),
         (ASKED, {"blocks_to_swap": "many"}, False, "blocks_to_swap = many, which this trainer"),
         # The type is wrong, although Python takes 0 for False and True for 1.
@@ -324,7 +324,7 @@ ASKED = {"mixed_precision": "bf16"}
             ASKED | {"checkpointed_blocks": BLOCKS},
             {"gradient_checkpointing": False},
             False,
-            "checkpointed_blocks = 0, and this run asks for 57",
+            "checkpointed_blocks = 0, but this run asks for 57",
         ),
     ],
 )

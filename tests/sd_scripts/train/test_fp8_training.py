@@ -91,6 +91,6 @@ def test_the_base_is_the_state_s(settings: Settings, monkeypatch: pytest.MonkeyP
     assert run(short.plus(f"--resume {fp8_state}", output="on")).error is None
     error = run(short.plus(f"--resume {full_state} --fp8_base", output="other")).error
     assert error is not None
-    assert "the state was made with base = full, and this run asks for fp8" in error
+    assert "the state was made with base = full, but this run asks for fp8" in error
     assert run(short.plus(f"--resume {full_state} --fp8_base --replan", output="other")).error is None
     assert loaded == ["fp8", "fp8", "full", "fp8", "fp8"]

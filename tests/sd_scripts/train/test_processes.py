@@ -219,7 +219,8 @@ def test_where_one_cannot_compile_none_does(models: Models, tmp_path: Path) -> N
     compiled = short.plus("--max_train_epochs 1 --compile --compile_backend aot_eager")
     breaking = str(Path(__file__).with_name("cannot_compile.py"))
     outcome = train_together(compiled, run_by=(sys.executable, breaking))
-    assert outcome.stderr.count("warning: the blocks are not compiled, since that fails in another process") == 1
+    warning = "warning: the blocks are not compiled, because compiling failed in another process"
+    assert outcome.stderr.count(warning) == 1
     told = json.loads((outcome.output_dir / "lora-state" / "train_state.json").read_text())
     assert (told["current_step"], told["choices"]["compile"]) == (3, "no")
 
@@ -241,7 +242,7 @@ def test_a_state_of_another_number_of_processes_is_refused(settings: Settings) -
     (state / "train_state.json").write_text(json.dumps(progress | {"processes": 4}))
     refused = run(resumed)
     assert refused.error is not None
-    assert "made by 4 processes, and this run has 1" in refused.error
+    assert "made by 4 processes, but this run has 1" in refused.error
     assert refused.steps == []
     assert run(resumed.plus("--replan", output="replanned")).steps[0] == progress["current_step"] + 1
 
@@ -294,7 +295,7 @@ def test_the_world_by_the_environment() -> None:
     assert world.of_environment({}) == World(count=1, rank=0)
     launched = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "RANK": "3"}
     assert world.of_environment(launched) == World(count=4, rank=3)
-    with pytest.raises(TrainerError, match="4 processes were started, 2 of them on this machine"):
+    with pytest.raises(TrainerError, match="4 processes were started, but only 2 of them on this machine"):
         world.of_environment(launched | {"LOCAL_WORLD_SIZE": "2"})
     with pytest.raises(TrainerError, match="WORLD_SIZE is 'many', but must be a whole number"):
         world.of_environment({"WORLD_SIZE": "many"})

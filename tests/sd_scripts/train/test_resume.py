@@ -106,5 +106,5 @@ def test_a_state_with_a_torn_file_is_refused(
     (state / damage).write_bytes((state / damage).read_bytes()[:20])
     outcome = run(long_settings.plus(f"--resume {state}"))
     assert outcome.error is not None
-    assert "take another state" in outcome.error
+    assert "use another state" in outcome.error
     assert not (long_settings.output_dir / "lora.safetensors").exists()

@@ -79,7 +79,7 @@ def test_what_was_swapped_stays_so_without_the_flag(deep: Settings) -> None:
     state = deep.output_dir / "lora-step00000003-state"
     other = run(deep.plus(f"--resume {state} --blocks_to_swap 1"))
     assert other.error is not None
-    assert "blocks_to_swap = 2, and this run asks for 1" in other.error
+    assert "blocks_to_swap = 2, but this run asks for 1" in other.error
     assert run(deep.plus(f"--resume {state}")).error is None
     assert choices_of(deep.output_dir / "lora-state")["blocks_to_swap"] == 2
 
@@ -87,8 +87,8 @@ def test_what_was_swapped_stays_so_without_the_flag(deep: Settings) -> None:
 def test_a_number_that_cannot_be_is_refused_before_anything_is_loaded(deep: Settings) -> None:
     outcome = run(deep.plus("--blocks_to_swap 6"))
     assert outcome.error == (
-        "--blocks_to_swap 6 takes 3 of 4 double and 6 of 6 single blocks off the GPU, and at least 2 of each have to "
-        "stay: use 4 at most"
+        "--blocks_to_swap 6 takes 3 of 4 double and 6 of 6 single blocks off the GPU, but at least 2 of each must "
+        "stay: use at most 4"
     )
     assert not deep.output_dir.exists()
 
