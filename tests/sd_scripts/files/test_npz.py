@@ -60,7 +60,7 @@ def test_a_compressed_file_and_a_long_header_are_read(tmp_path: Path) -> None:
     ("array", "error"),
     [
         (numpy.array([{}], dtype=object), "OBJECT"),
-        (numpy.zeros(3, dtype=[("a", "f4")]), "another form"),
+        (numpy.zeros(3, dtype=[("a", "f4")]), "that numpy would not write"),
     ],
 )
 def test_what_no_cache_holds_is_refused(tmp_path: Path, array: numpy.ndarray, error: str) -> None:

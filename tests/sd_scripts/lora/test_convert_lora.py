@@ -457,7 +457,7 @@ BAD = {
             pair("lora_unet_input_blocks_1_1_proj_in") | pair("lora_te1_text_model_encoder_layers_0_mlp_fc1"),
             r"in\.safetensors is a LoRA for SDXL; only LoRAs for Flux are supported",
         ),
-        (pair("diffusion_model.joint_blocks.0.x_block.attn.qkv", ab=True), "is a LoRA of Stable Diffusion 3"),
+        (pair("diffusion_model.joint_blocks.0.x_block.attn.qkv", ab=True), "is a LoRA for Stable Diffusion 3"),
         (
             pair("lora_unet_double_blocks_0_img_attn_qkv"),
             "qkv cannot be split: it has 8 outputs, but 3 members have 24",
@@ -468,12 +468,12 @@ BAD = {
         ),
         ({"double_blocks.0.img_attn.proj.weight": torch.ones(1)}, "is not part of a plain LoRA"),
         ({"lora_unet_img_in.lora_down.weight": torch.ones(2, 8)}, "lora_unet_img_in has no up matrix"),
-        (pair("lora_unet_img_in") | {"lora_unet_img_in.lora_up.weight": torch.ones(8, 3)}, r"an up of \(8, 3\)"),
+        (pair("lora_unet_img_in") | {"lora_unet_img_in.lora_up.weight": torch.ones(8, 3)}, r"an up matrix of shape \(8, 3\)"),
         (
             {key: value.int() for key, value in pair("lora_unet_img_in").items()},
             "stores its matrices in integers",
         ),
-        (pair("lora_unet_img_in", rank=0), r"a down of \(0, 8\)"),
+        (pair("lora_unet_img_in", rank=0), r"a down matrix of shape \(0, 8\)"),
         ({}, "has no tensors"),
         (pair("transformer.x_embedder", ab=True), "has diffusers' layout already"),
     ],
