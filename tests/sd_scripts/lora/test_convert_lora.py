@@ -452,7 +452,7 @@ BAD = {
             pair("lora_unet_img_in") | pair("lora_te3_encoder_block_0_layer_0_SelfAttention_q"),
             "lora_te3_encoder_block_0.* is not a layer of Flux",
         ),
-        (pair("lora_unet_down_blocks_0_attn"), r"in\.safetensors is a LoRA of Stable Diffusion 1.5 or SDXL"),
+        (pair("lora_unet_down_blocks_0_attn"), r"in\.safetensors is a LoRA for Stable Diffusion 1.5 or SDXL"),
         (
             pair("lora_unet_input_blocks_1_1_proj_in") | pair("lora_te1_text_model_encoder_layers_0_mlp_fc1"),
             r"in\.safetensors is a LoRA for SDXL; only LoRAs for Flux are supported",
@@ -478,7 +478,7 @@ BAD = {
         (pair("transformer.x_embedder", ab=True), "has diffusers' layout already"),
     ],
     "to-kohya": [
-        (pair("unet.down_blocks.0.attn.to_q", ab=True), "is a LoRA of Stable Diffusion 1.5 or SDXL"),
+        (pair("unet.down_blocks.0.attn.to_q", ab=True), "is a LoRA for Stable Diffusion 1.5 or SDXL"),
         (
             pair("transformer.x_embedder", ab=True) | pair("transformer.y_embedder", ab=True),
             "y_embedder is not a layer of Flux or CLIP-L that kohya's layout supports",
