@@ -185,7 +185,7 @@ def test_a_host_without_room_for_the_captions_is_told(deep: Settings, monkeypatc
     error = run(deep).error
     assert error is not None
     assert "for embeddings of 3 captions" in error
-    assert "0.0 GB are available" in error
+    assert "but only 0.0 GB is available" in error
 
 
 def test_caches_that_are_there_need_no_room_on_the_disk(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

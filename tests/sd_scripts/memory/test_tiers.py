@@ -172,7 +172,7 @@ def test_what_is_encoded_with_has_to_fit() -> None:
     budget = budget_of("--vram 12")
     tiers.check_encoding(9_800_000_000, "encoding the captions", budget)
     tiers.check_encoding(19_600_000_000, "encoding the captions", None)
-    with pytest.raises(TrainerError, match=r"encoding the captions needs about 19.6 GB .* there are 12.9 GB"):
+    with pytest.raises(TrainerError, match=r"encoding the captions needs about 19.6 GB .* only 12.9 GB is available"):
         tiers.check_encoding(19_600_000_000, "encoding the captions", budget)
 
 
