@@ -173,7 +173,7 @@ def _whole(found: Mapping[str, Any], name: str, *, lowest: int = 0) -> int:
     """A counter. Raises ValueError if it is missing, is not a whole number or is below `lowest`."""
     value = found.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= LARGEST_COUNTER:
-        raise ValueError(f"{name} is not a whole number from {lowest}")
+        raise ValueError(f"{name} is not a whole number of at least {lowest}")
     return value
 
 

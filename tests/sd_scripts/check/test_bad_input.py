@@ -441,7 +441,7 @@ def test_a_state_that_is_not_there_or_not_whole(settings: Settings, tmp_path: Pa
     for name in ("model.safetensors", "optimizer.bin", "scheduler.bin"):
         (gone / name).touch()
     (gone / "train_state.json").write_text('{"format": "fluxgym-2", "current_step": 1e400}')
-    damage = "train_state.json is damaged (current_step is not a whole number from 0); use another state"
+    damage = "train_state.json is damaged (current_step is not a whole number of at least 0); use another state"
     assert damage in refusal(settings.plus(f"--resume {gone}"))
 
 

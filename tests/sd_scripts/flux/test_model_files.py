@@ -112,9 +112,7 @@ def test_what_a_file_has_beside_its_model_is_left_out(
         save_file(load(models.folder / path.name) | {key: torch.ones(10) for key in others}, path)
         words += f" --{flag} {path}"
     assert run(settings.plus(words, output="beside")).error is None
-    assert "flux1-dev.safetensors has 3 unrecognized keys (ignored), e.g. __" in (
-        capsys.readouterr().err
-    )
+    assert "flux1-dev.safetensors has 3 unrecognized keys (ignored), e.g. __" in capsys.readouterr().err
     alone, beside = (load(tmp_path / output / "lora.safetensors") for output in ("alone", "beside"))
     assert alone.keys() == beside.keys()
     # Not to the last bit: where numbers lie in a file changes the order in which they are added up.
