@@ -468,7 +468,10 @@ BAD = {
         ),
         ({"double_blocks.0.img_attn.proj.weight": torch.ones(1)}, "is not part of a plain LoRA"),
         ({"lora_unet_img_in.lora_down.weight": torch.ones(2, 8)}, "lora_unet_img_in has no up matrix"),
-        (pair("lora_unet_img_in") | {"lora_unet_img_in.lora_up.weight": torch.ones(8, 3)}, r"an up matrix of shape \(8, 3\)"),
+        (
+            pair("lora_unet_img_in") | {"lora_unet_img_in.lora_up.weight": torch.ones(8, 3)},
+            r"an up matrix of shape \(8, 3\)",
+        ),
         (
             {key: value.int() for key, value in pair("lora_unet_img_in").items()},
             "stores its matrices in integers",
