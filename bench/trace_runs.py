@@ -79,11 +79,11 @@ def move_dataset(daemon: RunningDaemon) -> None:
 
 USUAL = {
     "tiny_training": Run(
-        reason="It loads, caches, trains, samples and saves, to its end.",
+        reason="It loads, caches, trains, samples and saves until it is finished.",
         job={"epochs": 12, "save_every_epochs": 4, **SAMPLES},
     ),
     "tiny_accumulation": Run(
-        reason="Each step adds up 32 batches, so that steps come seldom.",
+        reason="Each step accumulates 32 batches, so steps are rare.",
         job={"epochs": 20, "save_every_epochs": 20, "options": {"gradient_accumulation_steps": ["32"]}},
     ),
     "sigstop_in_training": Run(
@@ -105,15 +105,15 @@ USUAL = {
         hang="deadlock@batches:20",
     ),
     "spin_in_training": Run(
-        reason="A step never ends and uses a whole core.",
+        reason="A step never ends and keeps a core busy.",
         hang="spin@training:20",
     ),
     "spin_in_caching": Run(
-        reason="A picture is never encoded, and a core is busy with it.",
+        reason="A picture is never fully encoded, and a core stays busy with it.",
         hang="spin@caching:5",
     ),
     "asleep_in_sampling": Run(
-        reason="A denoising step waits for ever.",
+        reason="A denoising step waits forever.",
         job=SAMPLES,
         hang="sleep@sampling:4",
     ),
@@ -122,42 +122,42 @@ USUAL = {
         hang="sleep@loading",
     ),
     "write_that_blocks_in_saving": Run(
-        reason="Half of a state is written, and the rest waits for a reader that never comes.",
+        reason="Half of a state is written; the rest waits for a reader that never comes.",
         hang="write@saving",
     ),
 }
 
 SIGNS = {
     "tiny_training_in_a_pod": Run(
-        reason="NVML lists a pid of the host that names nothing here, and the training goes on to its end.",
+        reason="NVML lists a pid of the host that matches no process here, and the training runs to its end.",
         job={"epochs": 12, "save_every_epochs": 4},
         gpu=Gpu(utilization=97, listed=(Listed.HOST,)),
     ),
     "tiny_training_beside_a_game": Run(
-        reason="NVML lists the trainer beside another program, and the training goes on to its end.",
+        reason="NVML lists the trainer beside another program, and the training runs to its end.",
         job={"epochs": 12, "save_every_epochs": 4},
         gpu=Gpu(utilization=97, listed=(Listed.GAME, Listed.JOB)),
     ),
     "records_that_are_replaced": Run(
-        reason="An editor saves metrics.jsonl and logrotate moves training.log: nobody knows the steps any more.",
+        reason="An editor replaces metrics.jsonl and logrotate moves training.log: the steps are no longer known.",
         job=LONG,
         interfere=replace_records,
         looks=120,
     ),
     "a_dataset_that_is_moved": Run(
-        reason="Somebody moves the pictures away, which the trainer has in its memory: its steps come.",
+        reason="Somebody moves the pictures away, but the trainer has them in memory: steps come.",
         job=LONG,
         interfere=move_dataset,
         looks=80,
     ),
     "a_resume_from_an_older_checkpoint": Run(
-        reason="The attempt before came further than the checkpoint that this one begins with.",
+        reason="The previous attempt got further than the checkpoint from which this one resumes.",
         job={"epochs": 200, "save_every_epochs": 4},
         resumes=True,
         looks=80,
     ),
     "a_model_from_the_page_cache": Run(
-        reason="A slow read of a file for which no storage is asked: only its position moves.",
+        reason="A file is read slowly without touching storage: only its position moves.",
         trainer="reads_a_model",
         looks=150,
     ),
@@ -173,45 +173,45 @@ SIGNS = {
         looks=150,
     ),
     "a_kernel_in_a_pod": Run(
-        reason="The same in a pod, where NVML's pids match nothing.",
+        reason="The same in a pod, where NVML's pids match no process.",
         trainer="sleeps",
         gpu=Gpu(utilization=97, listed=(Listed.HOST,)),
         looks=150,
     ),
     "a_kernel_under_windows": Run(
-        reason="The same where the driver lists no process of anybody.",
+        reason="The same where the driver lists no processes at all.",
         trainer="sleeps",
         gpu=Gpu(utilization=97, listed=None),
         looks=150,
     ),
     "dead_beside_a_game": Run(
-        reason="It sleeps for ever, and the load of its GPU is another program's.",
+        reason="It sleeps forever, and the load of its GPU comes from another program.",
         trainer="sleeps",
         gpu=Gpu(utilization=60, listed=(Listed.GAME,)),
         looks=150,
         dead=True,
     ),
     "dead_beside_a_desktop": Run(
-        reason="It sleeps for ever, and the load of its GPU is a desktop's, which is no compute process.",
+        reason="It sleeps forever, and the load of its GPU comes from a desktop, which is not a compute process.",
         trainer="sleeps",
         gpu=Gpu(utilization=9, listed=()),
         looks=150,
         dead=True,
     ),
     "dead_that_reads_proc": Run(
-        reason="It does nothing, while a thread reads /proc.",
+        reason="It does nothing while a thread reads /proc.",
         trainer="reads_proc",
         looks=150,
         dead=True,
     ),
     "dead_that_talks_to_itself": Run(
-        reason="Two processes of it keep a connection alive, and nothing comes of it.",
+        reason="Two of its processes keep a connection busy without doing any work.",
         trainer="talks",
         looks=150,
         dead=True,
     ),
     "a_load_that_hangs_and_reads_proc": Run(
-        reason="The load hangs, while a thread reads /proc.",
+        reason="Loading hangs while a thread reads /proc.",
         trainer="loads_and_reads_proc",
         looks=80,
         dead=True,
@@ -227,12 +227,12 @@ SIGNS = {
         hang="sleep@caching:5",
     ),
     "asleep_in_training_in_a_pod": Run(
-        reason="A step never ends, and whose load the GPU has can't be told.",
+        reason="A step never ends, and the GPU's load can't be attributed.",
         gpu=Gpu(utilization=92, listed=(Listed.HOST,)),
         hang="sleep@training:20",
     ),
     "deadlock_whose_records_are_gone": Run(
-        reason="Its files are replaced, then it hangs. Missing steps prove nothing, but nothing else moves either.",
+        reason="Its files are replaced, then it hangs: missing steps prove nothing, but nothing else moves either.",
         job=LONG,
         gpu=Gpu(utilization=0, listed=(Listed.JOB,)),
         interfere=replace_records,
