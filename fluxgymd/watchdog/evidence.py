@@ -75,9 +75,10 @@ async def secure_rest(scene: Scene, observations: Sequence[Observation]) -> None
 
 async def _save(scene: Scene, observations: Sequence[Observation]) -> None:
     described = await _part("looking at its processes", _describe(scene))
-    found = (
-        "They could not be looked at.\n" if described is None else described or "None of its processes was left.\n"
-    )
+    if described is None:
+        found = "The processes could not be examined.\n"
+    else:
+        found = described or "None of its processes was left.\n"
     attempt, folder = scene.attempt, scene.folder
 
     def write() -> None:
@@ -161,6 +162,6 @@ def _paragraph(scene: Scene) -> str:
     phase = f" in the phase {hang.phase}" if hang.phase is not None else ""
     step = f" at step {hang.step}" if hang.step else ""
     since = time.strftime("%H:%M:%S", time.localtime(hang.since))
-    lines = [f"watchdog: it is stuck since {since}{phase}{step}. {hang.why}", *hang.evidence]
-    lines.append(f"What can be seen of it lies in {where}. Now it is stopped, and resumed if its settings allow it.")
+    lines = [f"watchdog: stuck since {since}{phase}{step}. {hang.why}", *hang.evidence]
+    lines.append(f"The evidence is in {where}. The job will be stopped now, and resumed if its settings allow that.")
     return "\n    ".join(lines)

@@ -47,7 +47,7 @@ def _result(piece: asyncio.Future[T]) -> T | None:
     try:
         return piece.result()
     except Exception:
-        log.exception("a part of a look failed")
+        log.exception("part of a look failed")
         return None
 
 

@@ -25,7 +25,7 @@ def describe(found: tuple[Process, ...]) -> str:
     """One paragraph for each process."""
     parts = [_process(process) for process in found[:MOST_PROCESSES]]
     if len(found) > MOST_PROCESSES:
-        parts.append(f"{len(found) - MOST_PROCESSES} more processes are left out.\n")
+        parts.append(f"{len(found) - MOST_PROCESSES} more processes are omitted.\n")
     return "\n".join(parts)
 
 
@@ -53,7 +53,7 @@ def masked(words: list[str]) -> str:
 
 def _process(process: Process) -> str:
     text = processes.about(process, lambda pid: "".join(_lines(pid)))
-    return text if text is not None else f"process {process.pid}\nIt ended while it was looked at.\n"
+    return text if text is not None else f"process {process.pid}\nIt ended while it was being examined.\n"
 
 
 def _lines(pid: int) -> Iterator[str]:
@@ -68,14 +68,14 @@ def _lines(pid: int) -> Iterator[str]:
     for thread in threads[:MOST_THREADS]:
         yield from _thread(Path(f"/proc/{pid}/task/{thread}"), thread)
     if len(threads) > MOST_THREADS:
-        yield f"  {len(threads) - MOST_THREADS} more threads are left out.\n"
+        yield f"  {len(threads) - MOST_THREADS} more threads are omitted.\n"
 
 
 def _thread(folder: Path, number: int) -> Iterator[str]:
     stat = _read(folder / "stat")
     name, state = stat[stat.find("(") + 1 : stat.rfind(")")], stat[stat.rfind(")") + 2 : stat.rfind(")") + 3]
     waits_in = _read(folder / "wchan")
-    where = f"waits in {waits_in}" if waits_in not in ("", "0") else "waits in nothing that is known"
+    where = f"waits in {waits_in}" if waits_in not in ("", "0") else "where it waits is unknown"
     yield f"  thread {number} ({name}) state {state}, {where}\n"
     for call in _read(folder / "stack").splitlines():
         yield f"    {call}\n"

@@ -156,14 +156,14 @@ class Watch:
             case Healthy():
                 step = f" at step {look.step} of {look.total_steps}" if look.step and look.total_steps else ""
                 phase = f", {look.phase.value}" if look.phase is not None else ""
-                return f"it goes on again{phase}{step}"
+                return f"it is making progress again{phase}{step}"
             case Suspicious(why=why, since=since):
-                return f"something looks wrong since {_clock(since)}. {why}"
+                return f"suspicious since {_clock(since)}. {why}"
             case Stuck() if self._mode is WatchdogMode.ACT:
                 return None
             case Stuck(why=why, since=since, evidence=seen):
-                left = "It is left as it is: its watchdog only warns."
-                return "\n    ".join((f"it is stuck since {_clock(since)}. {why}", *seen, left))
+                left = "It is left running because its watchdog only warns."
+                return "\n    ".join((f"stuck since {_clock(since)}. {why}", *seen, left))
 
 
 def _clock(at: float) -> str:

@@ -77,9 +77,9 @@ def test_what_was_seen_is_saved_and_told(folder: JobFolder) -> None:
     assert saved["log-tail.txt"] == "steps: 40/160\n"
     told = folder.monitor_log.read_text()
     assert re.search(
-        r"  Watchdog: it is stuck since [\d:]{8} in the phase training at step 40\. Nothing moved for 600 s\.\n", told
+        r"  Watchdog: stuck since [\d:]{8} in the phase training at step 40\. Nothing moved for 600 s\.\n", told
     )
-    assert "What can be seen of it lies in attempts/001/evidence." in told
+    assert "The evidence is in attempts/001/evidence." in told
 
 
 def test_what_is_saved_already_is_left_as_it_is(folder: JobFolder) -> None:

@@ -47,8 +47,8 @@ def test_each_thread_is_told_with_its_state_and_what_it_waits_in() -> None:
 def test_a_process_that_has_ended_or_is_another_by_now_is_not_described() -> None:
     with running(SLEEPS) as process:
         other = Process(pid=process.pid, start=Ticks(process.start + 1))
-        assert proc.describe((other,)) == f"process {process.pid}\nIt ended while it was looked at.\n"
-    assert proc.describe((process,)) == f"process {process.pid}\nIt ended while it was looked at.\n"
+        assert proc.describe((other,)) == f"process {process.pid}\nIt ended while it was being examined.\n"
+    assert proc.describe((process,)) == f"process {process.pid}\nIt ended while it was being examined.\n"
 
 
 def test_no_more_than_so_many_are_described() -> None:

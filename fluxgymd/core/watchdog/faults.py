@@ -45,6 +45,6 @@ def fatal(gpus: tuple[Reading, ...] | None, xids: tuple[int, ...]) -> str | None
     """Why no training can continue on these GPUs, as the end of a sentence; None if one can. `xids`: new events."""
     lost = next((gpu for gpu in gpus or () if gpu.lost), None)
     if lost is not None:
-        return f"GPU {lost.index} is lost: the driver does not reach it"
+        return f"GPU {lost.index} is lost: the driver cannot reach it"
     number = next((xid for xid in xids if xid in FATAL_XIDS), None)
-    return None if number is None else f"the driver told Xid {number}: {FATAL_XIDS[number]}"
+    return None if number is None else f"the driver reported Xid {number}: {FATAL_XIDS[number]}"

@@ -15,7 +15,7 @@ from fluxgymd.core.watchdog.signs import evidence, span
 from fluxgymd.core.watchdog.trail import Stretch, Trail
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 
-UNREAD = "What it has told of its progress cannot be read."
+UNREAD = "The progress that it has reported cannot be read."
 SIGN_LOOKS = 4
 """Intervals for which threads have to wait, or memory has to be short, before the training is suspicious: during a
 checkpoint both are normal for a minute."""
@@ -61,7 +61,10 @@ def rules(trail: Trail, limits: Limits) -> list[Rule]:
     found = [
         _rule("stopped", _held(trail), trail.stopped, limits.stopped),
         _rule(
-            "gpu_fault", f"No work was done after {trail.fault_why}", _if_told(trail, trail.fault), limits.gpu_fault
+            "gpu_fault",
+            f"No work was done after a GPU error ({trail.fault_why})",
+            _if_told(trail, trail.fault),
+            limits.gpu_fault,
         ),
     ]
     own = limits.phases.get(trail.phase) if trail.phase is not None else None
@@ -80,7 +83,7 @@ def _of_phase(trail: Trail, limits: Limits, phase: Phase, own: PhaseLimits) -> l
         _rule("still", f"Nothing moved at all while {phase.value}", trail.still, own.still),
         _rule("step", "No step was finished", trail.work, work)
         if stepping
-        else _rule("progress", f"Nothing was done while {phase.value}", trail.work, work),
+        else _rule("progress", f"No work was done while {phase.value}", trail.work, work),
         _rule("progress", "No step, picture or sample was finished", trail.counted, max(own.total, work)),
     ]
 
@@ -123,15 +126,15 @@ def _signs(trail: Trail, limits: Limits) -> list[tuple[float, str]]:
     """Signs of trouble that don't prove a hang: since when (wall clock), and a sentence."""
     found: list[tuple[float, str]] = []
     if trail.fault is not None:
-        found.append((trail.fault.since, f"Nothing was counted after {trail.fault_why}."))
+        found.append((trail.fault.since, f"No work was counted after a GPU error ({trail.fault_why})."))
     elif trail.xids and trail.xids_since is not None:
-        found.append((trail.xids_since, f"The driver told Xid {trail.xids[-1]}, and no work was counted after it."))
+        found.append((trail.xids_since, f"The driver reported Xid {trail.xids[-1]}, and no work was counted since."))
     if trail.stopped is not None:
         found.append((trail.stopped.since, f"{_held(trail)}."))
     if trail.blocked is not None and trail.blocked.seconds >= SIGN_LOOKS * limits.interval:
-        found.append((trail.blocked.since, "Threads of it wait in the kernel, and nothing is read or written."))
+        found.append((trail.blocked.since, "Some of its threads wait in the kernel, and nothing is read or written."))
     if trail.pressed is not None and trail.pressed.seconds >= SIGN_LOOKS * limits.interval:
-        found.append((trail.pressed.since, "The machine is short of memory, and all of its tasks wait for it."))
+        found.append((trail.pressed.since, "Memory is short, and all of the job's tasks are waiting for it."))
     if trail.untold is not None and (why := _untold(trail, limits)) is not None:
         found.append((trail.untold.since, why))
     return found
@@ -142,8 +145,8 @@ def _untold(trail: Trail, limits: Limits) -> str | None:
     assert trail.untold is not None
     why = trail.last.untold_why if trail.last is not None else None
     if why is not None:
-        return f"Its progress is not known: {why}."
+        return f"Its progress is unknown: {why}."
     if trail.untold.seconds < limits.step_floor:
         return None
     full = trail.last is not None and disk_is_full(trail.last)
-    return "Its disk is full, so it cannot tell its progress." if full else UNREAD
+    return "Its disk is full, so it cannot report its progress." if full else UNREAD

@@ -32,23 +32,23 @@ def evidence(trail: Trail) -> tuple[str, ...]:
 
 def work(trail: Trail) -> str:
     """How far the training has come, and since when it has come no further."""
-    phase = trail.phase.value if trail.phase else "in a phase that it does not tell"
+    phase = trail.phase.value if trail.phase else "in a phase that it does not report"
     step, counters = "", trail.counters
     if counters.step is not None:
         total = trail.last.total_steps if trail.last else None
         step = f" at step {counters.step}" + (f" of {total}" if total else "")
     done = f", {counters.done} done" if counters.done is not None else ""
     slowest = trail.slowest(trail.phase) if trail.phase else None
-    before = f" Before that the slowest of its last took {span(slowest)}." if slowest else ""
-    repeats = " It repeats steps that it had done before." if counters.repeats else ""
-    return f"It is {phase}{step}{done}; nothing of this was done for {_for(trail.work)}.{before}{repeats}"
+    before = f" Before that, the slowest of the latest took {span(slowest)}." if slowest else ""
+    repeats = " It is repeating steps that it has already done." if counters.repeats else ""
+    return f"It is {phase}{step}{done}; no work was done for {_for(trail.work)}.{before}{repeats}"
 
 
 def processes(trail: Trail) -> list[str]:
     """Processor time, input and output, the log, and the state of the threads."""
     moved, seen = trail.movement, trail.last.activity if trail.last else None
     if moved is None or seen is None:
-        return ["What its processes do is not known."]
+        return ["It is unknown what its processes are doing."]
     found = []
     if moved.cpu is not None:
         found.append(f"Its processes used {100 * moved.cpu:.0f} % of a processor core in the last interval.")
@@ -58,7 +58,7 @@ def processes(trail: Trail) -> list[str]:
         found.append("Its log grew." if moved.log else "Its log did not grow.")
     if seen.blocked_threads:
         where = f" in {seen.blocked_in}" if seen.blocked_in else ""
-        found.append(f"{seen.blocked_threads} of {seen.threads} threads wait in the kernel{where} (state D).")
+        found.append(f"{seen.blocked_threads} of {seen.threads} threads are waiting in the kernel{where} (state D).")
     if seen.stopped:
         found.append("Its process is stopped by a signal (state T).")
     if seen.frozen:
@@ -72,10 +72,10 @@ def gpus(trail: Trail) -> list[str]:
     if look is None or look.gpus == ():
         return []
     if look.gpus is None:
-        return ["The state of its GPU is not known: NVML does not answer."]
+        return ["The state of its GPU is unknown: NVML does not answer."]
     found = [_gpu(gpu, look.listed) for gpu in look.gpus]
     if trail.xids:
-        found.append(f"Since then the driver told Xid {', '.join(map(str, trail.xids))}.")
+        found.append(f"Since then, the driver has reported Xid {', '.join(map(str, trail.xids))}.")
     return found
 
 
@@ -86,7 +86,7 @@ def machine(trail: Trail) -> list[str]:
         return []
     found = []
     if look.memory_pressure is not None and trail.pressed is not None:
-        found.append(f"For {look.memory_pressure:.0f} % of the time all of its tasks wait for memory.")
+        found.append(f"All of its tasks wait for memory {look.memory_pressure:.0f} % of the time.")
     if look.activity is not None and look.activity.swap:
         found.append(f"{look.activity.swap / MIB:.0f} MiB of its memory are swapped out.")
     if look.disk_free is not None and look.disk_free < 64 * MIB:
@@ -100,7 +100,7 @@ def _for(clock: Stretch | None) -> str:
 
 def _gpu(gpu: Reading, listed: Listed | None) -> str:
     if gpu.lost:
-        return f"GPU {gpu.index} is lost: the driver does not reach it."
+        return f"GPU {gpu.index} is lost: the driver cannot reach it."
     parts = []
     if gpu.utilization is not None:
         parts.append(f"{gpu.utilization} % busy")
@@ -114,7 +114,7 @@ def _gpu(gpu: Reading, listed: Listed | None) -> str:
     if gpu.throttled:
         parts.append(f"slowed down ({', '.join(gpu.throttled)})")
     if not parts:
-        return f"GPU {gpu.index} tells nothing of itself."
+        return f"GPU {gpu.index} reports nothing."
     return f"GPU {gpu.index}: {', '.join(parts)}.{_owner(gpu, listed)}"
 
 
@@ -126,10 +126,10 @@ def _owner(gpu: Reading, listed: Listed | None) -> str:
         case Owner.JOB:
             return ""
         case Owner.OTHERS:
-            return " None of the job's processes is on it: the load is another program's."
+            return " None of the job's processes is on it: the load comes from another program."
         case Owner.UNTOLD if gpu.processes is None:
-            return " Whose load this is can't be told: its driver doesn't list processes."
+            return " The load can't be attributed: the driver doesn't list processes."
         case Owner.UNTOLD:
-            return " Whose load this is can't be told: NVML's pids belong to another pid namespace."
+            return " The load can't be attributed: NVML's pids belong to another pid namespace."
         case Owner.UNKNOWN:
-            return " Whose load this is isn't known."
+            return " It is unknown whose load this is."

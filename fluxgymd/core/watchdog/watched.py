@@ -26,14 +26,14 @@ def why_not(job: Job) -> str | None:
     state = job.state
     match state:
         case Queued() | Interrupted():
-            return "It waits for its start."
+            return "It is waiting to start."
         case Stopped() | Completed() | Failed():
-            return "It does not run any more."
+            return "It is no longer running."
         case Lost():
-            return "Sight of it was lost, so nobody can say what it does."
+            return "FluxGym has lost contact with the job, so it is unknown what the job is doing."
         case Starting() | Running() | Stopping():
             if acted_on(state.attempt) is not None:
-                return "It was found stuck, and is being stopped for that."
+                return "The watchdog found it stuck, so it is being stopped."
             if isinstance(state, Stopping) and stops_later(job) is None:
                 return "It is being stopped."
             return "Its trainer has not started yet." if state.attempt.trainer is None else None

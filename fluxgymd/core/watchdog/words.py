@@ -28,7 +28,7 @@ OF_PROGRESS = ("step", "progress", "gpu_fault")
 def explain(trail: Trail, limits: Limits, verdict: Verdict, now: float) -> list[str]:
     """Sentences, the most important ones first. `now`: wall clock."""
     if trail.looks == 0:
-        return ["It has not been looked at yet."]
+        return ["The watchdog has not looked at it yet."]
     return [
         *_verdict(verdict, now),
         _phase(trail),
@@ -43,32 +43,32 @@ def explain(trail: Trail, limits: Limits, verdict: Verdict, now: float) -> list[
 def _verdict(verdict: Verdict, now: float) -> list[str]:
     match verdict:
         case Healthy():
-            return ["Its work goes on."]
+            return ["It is making progress."]
         case Suspicious(why=why, since=since):
             return [f"Suspicious for {span(now - since)}: {why}"]
         case Stuck(why=why, since=since):
-            return [f"Stuck, its work ended {span(now - since)} ago: {why}"]
+            return [f"Stuck; its work stopped {span(now - since)} ago: {why}"]
 
 
 def _phase(trail: Trail) -> str:
     lasts = span(trail.phase_lasts.seconds) if trail.phase_lasts else "an unknown time"
     if trail.phase is None:
         why = trail.last.untold_why if trail.last is not None else None
-        reason = "It does not tell what it does" if why is None else f"Its progress is not known, since {why}"
-        return f"{reason}; it is watched only for a complete standstill."
+        reason = "It does not report what it is doing" if why is None else f"Its progress is unknown because {why}"
+        return f"{reason}; the watchdog checks only for a complete standstill."
     step, look = trail.counters.step, trail.last
     total = f" of {look.total_steps}" if look and look.total_steps else ""
     at = f" at step {step}{total}" if step is not None else ""
-    repeats = "; it repeats steps that it had done before" if trail.counters.repeats else ""
+    repeats = "; it is repeating steps that it has already done" if trail.counters.repeats else ""
     return f"It has been {trail.phase.value} for {lasts}{at}{repeats}."
 
 
 def _moved_last(trail: Trail, now: float) -> str:
     if not trail.moved_at:
-        return "Nothing of it has been seen to move yet."
+        return "No movement has been seen yet."
     latest = max(trail.moved_at.values())
     names = [sign for name, sign in SIGNS.items() if trail.moved_at.get(name) == latest]
-    return f"What moved last, {span(now - latest)} ago: {', '.join(names)}."
+    return f"Last movement, {span(now - latest)} ago: {', '.join(names)}."
 
 
 def _limits(trail: Trail, limits: Limits) -> list[str]:
@@ -80,6 +80,6 @@ def _limits(trail: Trail, limits: Limits) -> list[str]:
         return []
     next_one = min(running, key=lambda rule: rule.left)
     if next_one.left <= 0:
-        return [f"The limit {next_one.name} is over: {next_one.sentence}"]
-    until = f"If nothing changes it counts as stuck in {span(next_one.left)}"
-    return [f"{until}, by the rule {next_one.name} (its limit is {span(next_one.limit)})."]
+        return [f"The limit {next_one.name} has been reached: {next_one.sentence}"]
+    until = f"If nothing changes, it will count as stuck in {span(next_one.left)}"
+    return [f"{until} by the rule {next_one.name} (its limit is {span(next_one.limit)})."]

@@ -94,19 +94,19 @@ def test_promise_7_a_dead_trainer_beside_a_game_is_found_and_in_a_pod_it_may_be_
         (
             gpu(60, processes=()),
             MINE,
-            "GPU 0: 60 % busy. None of the job's processes is on it: the load is another program's.",
+            "GPU 0: 60 % busy. None of the job's processes is on it: the load comes from another program.",
         ),
         (
             gpu(60, processes=(ELSEWHERE,)),
             MINE,
-            "GPU 0: 60 % busy. Whose load this is can't be told: NVML's pids belong to another pid namespace.",
+            "GPU 0: 60 % busy. The load can't be attributed: NVML's pids belong to another pid namespace.",
         ),
         (
             gpu(60, processes=None),
             MINE,
-            "GPU 0: 60 % busy. Whose load this is can't be told: its driver doesn't list processes.",
+            "GPU 0: 60 % busy. The load can't be attributed: the driver doesn't list processes.",
         ),
-        (gpu(60), None, "GPU 0: 60 % busy. Whose load this is isn't known."),
+        (gpu(60), None, "GPU 0: 60 % busy. It is unknown whose load this is."),
     ],
 )
 def test_the_report_says_whose_load_it_is(shown: object, listed: Listed | None, sentence: str) -> None:

@@ -30,7 +30,7 @@ def test_a_silent_nvml_forgets_nothing() -> None:
 
 def test_what_is_fatal() -> None:
     assert fatal((gpu(50),), (13, 31, 43, 45, 63, 94)) is None
-    assert fatal((gpu(50),), (31, 79)) == "the driver told Xid 79: it has fallen off the bus"
-    assert fatal((gpu(None, lost=True),), ()) == "GPU 0 is lost: the driver does not reach it"
-    assert fatal(None, (48,)) == "the driver told Xid 48: an uncorrectable memory error"
+    assert fatal((gpu(50),), (31, 79)) == "the driver reported Xid 79: it has fallen off the bus"
+    assert fatal((gpu(None, lost=True),), ()) == "GPU 0 is lost: the driver cannot reach it"
+    assert fatal(None, (48,)) == "the driver reported Xid 48: an uncorrectable memory error"
     assert {13, 31, 43, 45, 63, 74, 92, 94}.isdisjoint(FATAL_XIDS)

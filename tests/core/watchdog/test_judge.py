@@ -128,10 +128,14 @@ def test_bytes_that_flow_for_ever_are_bounded() -> None:
         (
             120,
             {"states": {"blocked_threads": 3}},
-            "Threads of it wait in the kernel, and nothing is read or written.",
+            "Some of its threads wait in the kernel, and nothing is read or written.",
         ),
-        (120, {"memory_pressure": 60.0}, "The machine is short of memory, and all of its tasks wait for it."),
-        (30, {"gpus": (gpu(90), gpu(None, uuid="GPU-1", lost=True))}, "Nothing was counted after GPU 0 is lost"),
+        (120, {"memory_pressure": 60.0}, "Memory is short, and all of the job's tasks are waiting for it."),
+        (
+            30,
+            {"gpus": (gpu(90), gpu(None, uuid="GPU-1", lost=True))},
+            "No work was counted after a GPU error (GPU 0 is lost",
+        ),
     ],
 )
 def test_what_makes_it_suspicious_before_any_limit(seconds: float, values: dict[str, Any], why: str) -> None:
@@ -145,7 +149,7 @@ def test_an_error_that_is_not_fatal_is_told_until_a_step_is_made() -> None:
     first = [look(0, gpus=(gpu(90),)), look(1, gpus=(gpu(90, xids=(31,)),))]
     for seen in (first, [*first, look(2, gpus=(gpu(90, xids=(31,)),))]):
         verdict = judge(trail(seen), LIMITS)
-        told = "The driver told Xid 31, and no work was counted after it."
+        told = "The driver reported Xid 31, and no work was counted since."
         assert verdict == Suspicious(why=told, since=BEGIN + INTERVAL)
     assert isinstance(judge(trail([*first, look(2, step=101, gpus=(gpu(90, xids=(31,)),))]), LIMITS), Healthy)
 
@@ -154,7 +158,7 @@ def test_progress_that_cannot_be_read_is_suspicious_and_never_stuck() -> None:
     """A volume that hangs for the daemon says nothing about a training that works in memory."""
     blind = [look(n, phase=None, step=None, log_bytes=0, activity=busy(n, cpu=1.0)) for n in range(101, 1000)]
     verdict = judge(trail([*STEPS, *blind]), LIMITS)
-    assert verdict == Suspicious(why="What it has told of its progress cannot be read.", since=BEGIN + 101 * INTERVAL)
+    assert verdict == Suspicious(why="The progress that it has reported cannot be read.", since=BEGIN + 101 * INTERVAL)
 
 
 def test_promise_7_a_training_whose_progress_file_was_replaced_is_suspicious_at_once_and_never_stuck() -> None:
@@ -162,7 +166,7 @@ def test_promise_7_a_training_whose_progress_file_was_replaced_is_suspicious_at_
     although they are old."""
     why = "metrics.jsonl was replaced by another file"
     replaced = [look(n, told=False, untold_why=why, activity=busy(n, cpu=1.0)) for n in range(101, 1000)]
-    doubt = Suspicious(why=f"Its progress is not known: {why}.", since=BEGIN + 101 * INTERVAL)
+    doubt = Suspicious(why=f"Its progress is unknown: {why}.", since=BEGIN + 101 * INTERVAL)
     for end in (1, len(replaced)):
         assert judge(trail([*STEPS, *replaced[:end]]), LIMITS) == doubt
     # A daemon that was started after that has never read a line.
@@ -170,7 +174,7 @@ def test_promise_7_a_training_whose_progress_file_was_replaced_is_suspicious_at_
         look(n, phase=None, step=None, told=False, untold_why=why, activity=busy(n, cpu=1.0)) for n in range(999)
     ]
     verdict = judge(trail(blind), LIMITS)
-    assert verdict == Suspicious(why=f"Its progress is not known: {why}.", since=BEGIN)
+    assert verdict == Suspicious(why=f"Its progress is unknown: {why}.", since=BEGIN)
     back = [look(n, step=200 + n, activity=busy(n, cpu=1.0)) for n in (1000, 1001)]
     assert isinstance(judge(trail([*STEPS, *replaced, *back]), LIMITS), Healthy)
 
@@ -178,7 +182,7 @@ def test_promise_7_a_training_whose_progress_file_was_replaced_is_suspicious_at_
 def test_promise_7_a_training_that_cannot_write_its_progress_is_suspicious_and_never_stuck() -> None:
     full = [look(n, disk_free=0, activity=busy(n, cpu=1.0)) for n in range(101, 1000)]
     verdict = judge(trail([*STEPS, *full]), LIMITS)
-    told = "Its disk is full, so it cannot tell its progress."
+    told = "Its disk is full, so it cannot report its progress."
     assert verdict == Suspicious(why=told, since=BEGIN + 101 * INTERVAL)
     room = [look(n, step=200 + n, activity=busy(n, cpu=1.0)) for n in (1000, 1001)]
     assert isinstance(judge(trail([*STEPS, *full, *room]), LIMITS), Healthy)

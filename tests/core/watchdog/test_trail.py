@@ -170,7 +170,7 @@ def test_a_fatal_error_counts_until_a_step_is_made_after_it() -> None:
     after = [look(number, gpus=(gpu(90, xids=(79,)),)) for number in range(2, 6)]
     made = trail([*before, *after])
     assert seconds(made.fault) == 120
-    assert made.fault_why == "the driver told Xid 79: it has fallen off the bus"
+    assert made.fault_why == "the driver reported Xid 79: it has fallen off the bus"
     assert follow(made, look(6, step=101, gpus=(gpu(90, xids=(79,)),))).fault is None
 
 

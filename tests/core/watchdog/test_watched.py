@@ -7,8 +7,8 @@ from fluxgymd.core.job import Live, fold
 from fluxgymd.core.watchdog.watched import is_told, why_not
 from tests.core import histories as h
 
-WAITS = "It waits for its start."
-OVER = "It does not run any more."
+WAITS = "It is waiting to start."
+OVER = "It is no longer running."
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ OVER = "It does not run any more."
         ("running", None),
         ("stopping later", None),
         ("stopping", "It is being stopped."),
-        ("lost", "Sight of it was lost, so nobody can say what it does."),
+        ("lost", "FluxGym has lost contact with the job, so it is unknown what the job is doing."),
         ("completed", OVER),
         ("failed", OVER),
         ("stopped", OVER),
@@ -31,7 +31,7 @@ def test_a_job_is_judged_while_its_trainer_runs(way: str, why: str | None) -> No
 
 
 def test_a_hang_is_judged_on_only_while_nothing_is_done_about_it() -> None:
-    for acts, why in ((True, "It was found stuck, and is being stopped for that."), (False, None)):
+    for acts, why in ((True, "The watchdog found it stuck, so it is being stopped."), (False, None)):
         assert why_not(fold([*h.WAYS["running"], h.stuck(acts=acts)])) == why
 
 

@@ -40,7 +40,7 @@ def test_spans(seconds: float, text: str) -> None:
 
 
 def test_nothing_was_looked_at() -> None:
-    assert explain(begin(LIMITS), LIMITS, Healthy(), BEGIN) == ["It has not been looked at yet."]
+    assert explain(begin(LIMITS), LIMITS, Healthy(), BEGIN) == ["The watchdog has not looked at it yet."]
 
 
 def test_a_healthy_training() -> None:
@@ -49,10 +49,10 @@ def test_a_healthy_training() -> None:
         for n in range(11)
     ]
     assert told(looks, later=5) == [
-        "Its work goes on.",
+        "It is making progress.",
         "It has been training for 5 min at step 10 of 2500.",
-        "What moved last, 5 s ago: a step, its processor time, its GPU.",
-        "If nothing changes it counts as stuck in 5 min, by the rule step (its limit is 5 min).",
+        "Last movement, 5 s ago: a step, its processor time, its GPU.",
+        "If nothing changes, it will count as stuck in 5 min by the rule step (its limit is 5 min).",
         "Its processes used 90 % of a processor core in the last interval.",
         "They read and wrote 0.00 MiB/s in files.",
         "Its log did not grow.",
@@ -64,21 +64,21 @@ def test_a_suspicious_one_says_since_when_and_what_is_left() -> None:
     looks = [look(n, step=min(n, 10), activity=busy(n, cpu=1.0)) for n in range(17)]
     sentences = told(looks)
     assert sentences[0] == "Suspicious for 3 min: No step was finished for 3 min; the limit is 5 min."
-    assert sentences[3] == "If nothing changes it counts as stuck in 2 min, by the rule step (its limit is 5 min)."
-    assert sentences[2] == "What moved last, 0 s ago: its processor time."
+    assert sentences[3] == "If nothing changes, it will count as stuck in 2 min by the rule step (its limit is 5 min)."
+    assert sentences[2] == "Last movement, 0 s ago: its processor time."
 
 
 def test_a_stuck_one() -> None:
     looks = [look(n, step=min(n, 10)) for n in range(25)]
     sentences = told(looks)
-    assert sentences[0] == ("Stuck, its work ended 7 min ago: No step was finished for 7 min; the limit is 5 min.")
+    assert sentences[0] == ("Stuck; its work stopped 7 min ago: No step was finished for 7 min; the limit is 5 min.")
     assert sentences[3].startswith("The limit step is over: ")
 
 
 def test_a_program() -> None:
     sentences = told([look(0, phase=None, step=None), look(1, phase=None, step=None)])
-    assert sentences[1] == "It does not tell what it does; it is watched only for a complete standstill."
-    assert sentences[2] == "Nothing of it has been seen to move yet."
+    assert sentences[1] == "It does not report what it is doing; the watchdog checks only for a complete standstill."
+    assert sentences[2] == "No movement has been seen yet."
 
 
 def test_evidence_names_what_was_seen() -> None:
@@ -101,7 +101,7 @@ def test_evidence_names_what_was_seen() -> None:
         ),
     )
     assert evidence(trail([look(0, phase=Phase.SAMPLING, done=3), seen])) == (
-        "It is sampling at step 100 of 500, 3 done; nothing of this was done for 30 s.",
+        "It is sampling at step 100 of 500, 3 done; no work was done for 30 s.",
         "Its processes used 0 % of a processor core in the last interval.",
         "They read and wrote 0.00 MiB/s in files.",
         "Its log did not grow.",
@@ -109,9 +109,9 @@ def test_evidence_names_what_was_seen() -> None:
         "Its process is stopped by a signal (state T).",
         "Its cgroup is frozen.",
         "GPU 0: 100 % busy, 120 of 450 W, 20480 MiB used, 80 °C, slowed down (thermal).",
-        "GPU 1 is lost: the driver does not reach it.",
-        "GPU 2 tells nothing of itself.",
-        "For 71 % of the time all of its tasks wait for memory.",
+        "GPU 1 is lost: the driver cannot reach it.",
+        "GPU 2 reports nothing.",
+        "All of its tasks wait for memory 71 % of the time.",
         "3072 MiB of its memory are swapped out.",
         "Only 5 MiB are free on its disk.",
     )
@@ -119,8 +119,8 @@ def test_evidence_names_what_was_seen() -> None:
 
 def test_what_is_not_known_is_said_to_be_so() -> None:
     sentences = evidence(trail([look(0), look(1, activity=None, gpus=None)]))
-    assert "What its processes do is not known." in sentences
-    assert "The state of its GPU is not known: NVML does not answer." in sentences
+    assert "It is unknown what its processes are doing." in sentences
+    assert "The state of its GPU is unknown: NVML does not answer." in sentences
     assert not any("GPU" in sentence for sentence in evidence(trail([look(0), look(INTERVAL, gpus=())])))
 
 
@@ -129,21 +129,21 @@ def test_progress_that_is_not_known_is_said_to_be_and_names_no_limit_that_stands
     seen = [look(0), look(1)]
     seen += [look(n, told=False, untold_why=why, log_bytes=0, activity=busy(n, cpu=1.0)) for n in range(2, 9)]
     sentences = told(seen)
-    assert sentences[0] == f"Suspicious for 3 min: Its progress is not known: {why}."
+    assert sentences[0] == f"Suspicious for 3 min: Its progress is unknown: {why}."
     assert not any("by the rule step" in one or "by the rule progress" in one for one in sentences)
     assert not any("Its log" in one for one in sentences), "nothing can be said of a log that is not there"
     nothing_read = [look(n, phase=None, step=None, told=False, untold_why=why) for n in range(3)]
     assert told(nothing_read)[1] == (
-        f"Its progress is not known, since {why}; it is watched only for a complete standstill."
+        f"Its progress is unknown because {why}; the watchdog checks only for a complete standstill."
     )
 
 
 def test_repeated_steps_are_said_to_be() -> None:
     looks = [look(n, step=n % 8, total_steps=500) for n in range(20)]
     sentences = told(looks)
-    assert sentences[0] == "Stuck, its work ended 6 min ago: No step was finished for 6 min; the limit is 5 min."
+    assert sentences[0] == "Stuck; its work stopped 6 min ago: No step was finished for 6 min; the limit is 5 min."
     assert sentences[1] == (
-        "It has been training for 9 min 30 s at step 7 of 500; it repeats steps that it had done before."
+        "It has been training for 9 min 30 s at step 7 of 500; it is repeating steps that it has already done."
     )
     (work, *_) = evidence(trail(looks))
-    assert work.endswith("It repeats steps that it had done before.")
+    assert work.endswith("It is repeating steps that it has already done.")
