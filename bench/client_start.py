@@ -42,7 +42,7 @@ def main() -> int:
     of_ours, of_libraries = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = of_ours / of_libraries
     print(f"machine           {machine()}")
-    print(f"runs              {arguments.runs} of each, in turns; medians")
+    print(f"runs              {arguments.runs} of each, alternating; medians")
     print(f"fluxgymctl list   {of_ours * 1000:.1f} ms")
     print(f"click, msgspec    {of_libraries * 1000:.1f} ms")
     print(f"ratio             {ratio:.2f} (goal: under {GOAL})")

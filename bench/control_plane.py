@@ -122,7 +122,7 @@ def finished(name: str, at: float, place: Place, chance: random.Random, home: Pa
             at=at + 4000.5,
             attempt=1,
             outcome="completed",
-            reason="It did all of its 2560 steps, and its result is whole.",
+            reason="Finished successfully.",
             proof="its cgroup is gone",
             exit=ExitRecord(
                 kind="exited",
@@ -309,7 +309,7 @@ def log_streams(many: Measured, *, clients: int, lines_a_second: int, seconds: f
     lateness.append(daemon.info().loop_late or 0.0)
     daemon.call(m.STOP, m.JobName(name="busy-log"))
     output, _ = followers.communicate(timeout=120)
-    assert json.loads(output) == [written] * clients, "a follower was not told all of the log"
+    assert json.loads(output) == [written] * clients, "a follower did not receive the entire log"
     return {
         "clients": clients,
         "lines_a_second": round(written / len(LINE) / took),
@@ -361,7 +361,7 @@ def goals(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
     ratios = [(name, found[name]["ratio"]) for name in COMPARED]
     return [
         (
-            f"start to the end of the first list under {START_SECONDS:g} s",
+            f"time from the start to the end of the first list under {START_SECONDS:g} s",
             f"{found['start_seconds']} s",
             found["start_seconds"] < START_SECONDS,
         ),
@@ -370,7 +370,7 @@ def goals(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
             for name, ratio in ratios
         ],
         (
-            f"event loop late by {LATE_SECONDS * 1000:g} ms at the most under {found['logs']['clients']} followers",
+            f"event loop at most {LATE_SECONDS * 1000:g} ms late with {found['logs']['clients']} followers",
             f"{found['logs']['loop_late_ms']} ms",
             found["logs"]["loop_late_ms"] <= LATE_SECONDS * 1000,
         ),
@@ -422,7 +422,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument(
-        "--runs", type=int, default=20, help="of each verb, in turns, and 5 times as many of each call (default 20)"
+        "--runs", type=int, default=20, help="runs of each verb; a call gets 5 times as many (default 20)"
     )
     parser.add_argument(
         "--idle-seconds", type=float, default=65.0, help="longer than the pause of every periodic task"

@@ -164,7 +164,7 @@ def main() -> None:
     names = sys.argv[1:] or list(RUNS)
     unknown = [name for name in names if name not in RUNS]
     if unknown:
-        raise SystemExit(f"There is no run {unknown[0]}; there are {', '.join(RUNS)}.")
+        raise SystemExit(f"There is no run {unknown[0]}; the runs are {', '.join(RUNS)}.")
     model = Path(tempfile.mkdtemp(prefix="fg-model-"))
     try:
         make_model(model)

@@ -70,7 +70,7 @@ def find_upstream() -> Upstream:
     python = Path(os.environ.get("SD_SCRIPTS_PYTHON", path / "venv" / "bin" / "python")).absolute()
     for file, what in ((path / "flux_train_network.py", "SD_SCRIPTS"), (python, "SD_SCRIPTS_PYTHON")):
         if not file.is_file():
-            sys.exit(f"{what}: there is no file {file}")
+            sys.exit(f"{what}: {file} does not exist")
     return Upstream(path=path, python=python)
 
 
@@ -283,10 +283,10 @@ def _output(command: Sequence[str | Path]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=12, help=f"of each trainer, from {COMPARED_LOSSES} (default 12)")
+    parser.add_argument("--steps", type=int, default=12, help=f"steps, at least {COMPARED_LOSSES} (default 12)")
     arguments = parser.parse_args()
     if arguments.steps < COMPARED_LOSSES:
-        parser.error(f"--steps {arguments.steps}: {COMPARED_LOSSES} losses are compared, so it must be that many")
+        parser.error(f"--steps {arguments.steps}: must be at least {COMPARED_LOSSES}, the number of compared losses")
     upstream = find_upstream()
     found: dict[str, Any] = {"machine": machine(upstream)}
     with tempfile.TemporaryDirectory(prefix="fg-bench-", dir="/var/tmp") as place:

@@ -56,19 +56,19 @@ PACKAGES = ("torch", "triton", "transformers", "accelerate", "safetensors", "num
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", choices=SIZES, default="full", help="of the Flux (default: full, FLUX.1 dev's)")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for all rows (default {SECONDS})")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"that a row measures (default {STEPS})")
+    parser.add_argument("--size", choices=SIZES, default="full", help="of the model (default: full, as FLUX.1 dev)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"time for all rows (default {SECONDS})")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"steps that a row measures (default {STEPS})")
     parser.add_argument(
-        "--only", default="", metavar="REGEX", help="the rows whose `OWNER: NAME, N px` has this in it"
+        "--only", default="", metavar="REGEX", help="only rows whose `OWNER: NAME, N px` matches this"
     )
     parser.add_argument("--limit", type=float, help="seconds for one row (default 60, and 150 where it compiles)")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder for the results")
     arguments = parser.parse_args()
     if arguments.steps < 1:
-        parser.error(f"--steps {arguments.steps}: at least one step has to be measured")
+        parser.error(f"--steps {arguments.steps}: must be at least 1")
     if arguments.size == "full" and not torch.cuda.is_available():
-        parser.error("--size full needs a GPU, and torch sees none; --size small and --size tiny run on the CPU")
+        parser.error("--size full needs a GPU, but torch sees none; --size small and --size tiny run on the CPU")
     return arguments
 
 
@@ -120,7 +120,7 @@ class Bench:
         found = rows(self._size, compiled=compiled, eager="--no_compile")
         found = [row for row in found if re.search(self._arguments.only, self._name(row))]
         if not found:
-            sys.exit(f"--only {self._arguments.only}: there is no such row")
+            sys.exit(f"--only {self._arguments.only}: no row matches")
         possible = [row for row in found if self._is_possible(row)]
         for row in found:
             if row not in possible:
@@ -229,7 +229,7 @@ def find_checkout() -> Path | None:
         return None
     path = Path(named).absolute()
     if not (path / "flux_train_network.py").is_file():
-        sys.exit(f"SD_SCRIPTS: there is no file {path}/flux_train_network.py; name a checkout of kohya-ss/sd-scripts")
+        sys.exit(f"SD_SCRIPTS: {path}/flux_train_network.py does not exist; give a checkout of kohya-ss/sd-scripts")
     return path
 
 

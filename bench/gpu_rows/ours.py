@@ -69,7 +69,7 @@ class Watched:
         assert self.weights is not None
         assert self.choices is not None
         if "--compile" in self.flags and self.choices.compile == compile_choice.NO:
-            raise RuntimeError("the trainer went on without compiled blocks")
+            raise RuntimeError("the trainer continued without compiled blocks")
         return {"checksum": self.weights.checksum, "choices": dataclasses.asdict(self.choices)}
 
 

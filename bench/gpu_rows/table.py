@@ -48,7 +48,7 @@ def goals(report: Report) -> list[Goal]:
         ratio = None if ours is None else 1000 * ours / column
         rows.append(_goal(f"{sides.get(pixels)} px: within {WITHIN} times {column:g} ms", ratio, at_most=WITHIN))
     for pixels in (LOW, HIGH):
-        for what, name in (("both by FluxGym's usual flags", SAME_FLAGS), ("each at its best", None)):
+        for what, name in (("both with FluxGym's usual flags", SAME_FLAGS), ("each at its best", None)):
             ours, theirs = (seconds(found(report, whose, pixels, name)) for whose in (OURS, THEIRS))
             ratio = None if ours is None or theirs is None else theirs / ours
             text = f"{sides.get(pixels)} px: {FASTER_THAN_THEIRS:g} times the speed of sd-scripts, {what}"
@@ -67,7 +67,7 @@ def markdown(report: Report) -> str:
     machine = report["machine"]
     facts = ", ".join(f"{name} {value}" for name, value in machine.items() if value)
     parts = [
-        f"# Our trainer on {machine['device']}, {report['date']}\n\n    {report['command']}\n\n{facts}.",
+        f"# FluxGym's trainer on {machine['device']}, {report['date']}\n\n    {report['command']}\n\n{facts}.",
         _explained(report),
     ]
     if report["size"] == "full":
@@ -75,7 +75,7 @@ def markdown(report: Report) -> str:
     parts.append(_table(_HEAD, [_line(row) for row in report["rows"] if row["row"]["whose"] != CEILINGS]))
     if report["left_out"]:
         parts.append(
-            "**Left out, for want of time, of a checkout or of a GPU:** " + "; ".join(report["left_out"]) + "."
+            "**Not measured, for lack of time, a checkout or a GPU:** " + "; ".join(report["left_out"]) + "."
         )
     return "\n\n".join(parts) + "\n"
 
@@ -91,18 +91,18 @@ def _explained(report: Report) -> str:
     size = "FLUX.1 dev's 57 blocks" if report["size"] == "full" else f"a Flux of reduced size ({report['size']})"
     text = (
         f"Random weights of {size}, made on the device; batch {BATCH}, rank {RANK} on all layers, bf16, CLIP-L not "
-        "trained, all caches warm, AdamW. A row is one training by the trainer's own program, in a process of its "
-        "own. Step times are medians by the device's clock, with the fastest and the slowest; the first step has the "
-        "compilation, which has up to 8 processes here, and of which later rows find parts in the compiler's cache. "
-        "MFU is a share of the data sheet's dense bf16, and counts no recomputation. Peak memory is what tensors "
-        f"took. FluxGym's usual flags: `{USUAL}`."
+        "trained, all caches warm, AdamW. Each row is one training by the trainer's own program, in its own process. "
+        "Step times are medians by the device's clock, with the fastest and the slowest. The first step includes the "
+        "compilation, which uses up to 8 processes here; later rows find parts of it in the compiler's cache. MFU is "
+        "relative to the data sheet's dense bf16 and does not count recomputation. Peak memory is the memory of the "
+        f"tensors. FluxGym's usual flags: `{USUAL}`."
     )
     if report["size"] != "full":
-        text += " **This shows that all of it runs; at this size the times tell nothing of a GPU.**"
+        text += " **This only shows that everything runs: at this size, the times say nothing about a GPU.**"
     if stood_in := sorted({name for row in report["rows"] for name in (row["found"] or {}).get("stood_in", ())}):
-        text += f" sd-scripts ran without, as a step does not use them: {', '.join(stood_in)}."
+        text += f" sd-scripts ran without these packages, which a step does not use: {', '.join(stood_in)}."
     if not same_weights(report):
-        text += " **Not all rows had the same weights: nothing is to be concluded from them.**"
+        text += " **Not all rows had the same weights, so they cannot be compared.**"
     for row in report["rows"]:
         if row["row"]["whose"] == CEILINGS and row["found"]:
             flops, copied = row["found"]["flops"] / 1e12, row["found"]["copied"] / 1e12

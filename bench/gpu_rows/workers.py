@@ -53,7 +53,7 @@ class Worker:
             return found
         if not in_time:
             return None
-        lines = self._log.read_text(errors="replace").strip().splitlines() or ["without a word"]
+        lines = self._log.read_text(errors="replace").strip().splitlines() or ["without any output"]
         return {"failed": f"ended with {self._process.returncode}: {lines[-1][:300]}"}
 
     def end(self) -> None:

@@ -32,7 +32,7 @@ class Gate:
             seconds, cpu_seconds = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
         self._tell(turn=True, seconds=seconds, cpu_seconds=cpu_seconds)
         if not os.read(self._turns, 1):
-            raise SystemExit("the bench is gone")
+            raise SystemExit("the benchmark has ended")
         self._began = time.perf_counter(), time.process_time()
 
     def loss(self, value: float) -> None:

@@ -89,10 +89,10 @@ def test_a_row_that_the_end_of_the_bench_cuts_off_has_not_failed(limit: int, lef
 @pytest.mark.parametrize(
     ("options", "environ", "sentence"),
     [
-        (("--only", "nothing"), {}, "there is no such row"),
-        ((), {"SD_SCRIPTS": "/nowhere"}, "there is no file /nowhere/flux_train_network.py"),
+        (("--only", "nothing"), {}, "no row matches"),
+        ((), {"SD_SCRIPTS": "/nowhere"}, "/nowhere/flux_train_network.py does not exist"),
         (("--size", "full"), {}, "--size full needs a GPU"),
-        (("--steps", "0"), {}, "at least one step"),
+        (("--steps", "0"), {}, "must be at least 1"),
     ],
 )
 def test_a_wrong_call_is_one_sentence(
