@@ -60,7 +60,7 @@ def look(source: Path, *, caption: str = CAPTION) -> Contents:
     pictures = [source / name for name in names if Path(name).suffix.lower() in PICTURES]
     below = _pictures_below(source, names)
     if not pictures:
-        raise Unfit(source, f"The dataset {source} holds no picture{_instead(source, names, below)}.")
+        raise Unfit(source, f"The dataset {source} contains no pictures{_instead(source, names, below)}.")
     _refuse_twins(pictures)
     notes = [*_note_formats(names), *_note_subfolders(below), *_note_captions(names, caption)]
     return Contents(pictures=pictures, notes=notes)
@@ -86,9 +86,9 @@ def _names(source: Path) -> list[str]:
     try:
         return sorted(name for name in os.listdir(source) if name[0] != ".")
     except FileNotFoundError:
-        raise Unfit(source, f"There is no folder {source}; give the folder of the pictures.") from None
+        raise Unfit(source, f"The folder {source} does not exist; give the folder with the pictures.") from None
     except NotADirectoryError:
-        raise Unfit(source, f"The dataset {source} is not a folder; give the folder of the pictures.") from None
+        raise Unfit(source, f"The dataset {source} is not a folder; give the folder with the pictures.") from None
     except OSError as error:
         raise Unfit(source, f"The dataset {source} cannot be read: {reason(error)}.") from None
 
@@ -154,7 +154,7 @@ def _instead(source: Path, names: list[str], below: dict[str, list[str]]) -> str
             f" in a format that can be trained on, only others such as {others[0]}; convert {_them(others)} to PNG "
             "or JPEG"
         )
-    return f"; it needs at least one of {', '.join(PICTURES)}"
+    return f"; it needs at least one ({', '.join(PICTURES)})"
 
 
 def _with_repeats(folder: str, form: str = ", with {}") -> str:
@@ -164,7 +164,7 @@ def _with_repeats(folder: str, form: str = ", with {}") -> str:
 
 # -- notes -------------------------------------------------------------------------------------------------------
 
-RIGHT_CAPTION = "a caption is named like its picture and ends in {0}, as cat{0} for cat.png"
+RIGHT_CAPTION = "a caption has the name of its picture but ends in {0}, e.g. cat{0} for cat.png"
 
 
 def _note_formats(names: list[str]) -> list[str]:

@@ -32,11 +32,11 @@ BEGINNINGS = (
     (b"pk\x03\x04", "a ZIP archive; unpack it"),
     (b"\xff\x0a", "a JPEG XL picture; convert it to PNG or JPEG"),
     (b"\x00\x00\x00\x0cjxl ", "a JPEG XL picture; convert it to PNG or JPEG"),
-    (b"\x00\x05\x16\x07", "what macOS stores beside a picture; leave it out"),
+    (b"\x00\x05\x16\x07", "macOS metadata, not a picture; remove it from the dataset"),
 )
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8")
 """Signatures of the common formats: Pillow does not identify a file whose header is torn."""
-INSTEAD = "replace it, or take it out of the dataset"
+INSTEAD = "replace it or remove it from the dataset"
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -78,7 +78,7 @@ def not_a_file(path: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return f"is a link to {path.readlink()}, which is not there" if path.is_symlink() else "is not there any more"
+        return f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "no longer exists"
     except OSError as error:
         return f"cannot be read: {reason(error)}"
     if stat.S_ISREG(mode):
@@ -88,7 +88,7 @@ def not_a_file(path: Path) -> str | None:
 
 def _refuse_format(path: Path, kind: str) -> None:
     if kind not in READABLE:
-        raise Unfit(path, f"The picture {path} is a file of the kind {kind}; convert it to PNG or JPEG.")
+        raise Unfit(path, f"The picture {path} has the unsupported format {kind}; convert it to PNG or JPEG.")
 
 
 def _refuse_size(path: Path, width: int, height: int) -> None:
@@ -101,7 +101,7 @@ def _refuse_size(path: Path, width: int, height: int) -> None:
 
 
 def _damaged(path: Path) -> Unfit:
-    return Unfit(path, f"The picture {path} is damaged: its data ends too early or makes no sense; {INSTEAD}.")
+    return Unfit(path, f"The picture {path} is damaged: its data is truncated or invalid; {INSTEAD}.")
 
 
 def _unidentified(path: Path) -> Unfit:

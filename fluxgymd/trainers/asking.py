@@ -216,7 +216,7 @@ def _read_flags(script: Path, answer: Ended) -> dict[str, Flag]:
     try:
         return by_name(decode(answer.output, list[Flag]))
     except msgspec.MsgspecError:
-        log.warning("%s does not say which flags it has: %s", script, _text(answer.errors[-1000:]))
+        log.warning("%s did not report its flags: %s", script, _text(answer.errors[-1000:]))
         return {}
 
 

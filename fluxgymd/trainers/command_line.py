@@ -25,7 +25,7 @@ def check(context: Context) -> None:
         size = len(word.encode(errors="surrogatepass"))
         if size > LONGEST_ARGUMENT:
             raise InvalidSetting(
-                f"{setting} has an argument of {size} bytes, but the kernel takes at most {LONGEST_ARGUMENT}; "
+                f"{setting} has an argument of {size} bytes, but the kernel accepts at most {LONGEST_ARGUMENT}; "
                 "put it into a file.",
                 setting=setting,
             )
@@ -33,7 +33,7 @@ def check(context: Context) -> None:
         if total > MOST_ARGUMENTS:
             raise InvalidSetting(
                 f"The arguments of {setting} have more than {MOST_ARGUMENTS} bytes together, which is more than the "
-                "kernel takes; put them into a file.",
+                "kernel accepts; put them into a file.",
                 setting=setting,
             )
 

@@ -46,7 +46,7 @@ def problems(given: Mapping[str, Sequence[str]], flags: Mapping[str, Flag]) -> l
     )
     told = list(islice(wrong, MOST))
     if next(wrong, None) is not None:
-        more = "There are more wrong options; put these right first."
+        more = "There are more invalid options; correct these first."
         told.append(Problem(kind=ProblemKind.COMMAND_LINE, setting=None, sentence=more))
     return told
 
@@ -54,7 +54,7 @@ def problems(given: Mapping[str, Sequence[str]], flags: Mapping[str, Flag]) -> l
 def _sentence(name: str, words: Sequence[str], flags: Mapping[str, Flag]) -> str | None:
     flag = flags.get(name)
     if flag is None:
-        meant = hint(name, flags, otherwise="see docs/trainer.md for those it has.")
+        meant = hint(name, flags, otherwise="see docs/trainer.md for its flags.")
         return f"The trainer has no flag --{short(name)}; {meant}"
     wrong = None if words == OFF else _wrong_count(name, words, flag) or _wrong_word(words, flag)
     return f"trainer_options.{name} {wrong}." if wrong is not None else None
@@ -107,4 +107,4 @@ def _wrong_word(words: Sequence[str], flag: Flag) -> str | None:
 def _right(flag: Flag) -> str:
     if flag.choices is not None:
         return f"one of {', '.join(flag.choices)}"
-    return NUMBERS[flag.number][1] if flag.number is not None else "a text"
+    return NUMBERS[flag.number][1] if flag.number is not None else "text"

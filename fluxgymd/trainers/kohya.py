@@ -118,12 +118,12 @@ def _refusal(name: str, words: Sequence[str]) -> str | None:
     if not name.replace("_", "").isalnum():
         bare = name.lstrip("-")
         instead = f"; write {short(bare)}, without the dashes" if bare != name and bare else ""
-        return f"is not the name of a flag{instead}"
+        return f"is not a valid flag name{instead}"
     if any("\0" in word for word in words):
-        return "holds a NUL character"
+        return "contains a NUL character"
     flags = [word for word in words if word.startswith("--")]
     if flags:  # the trainer would read it as a flag, perhaps one that the daemon sets
-        return f"holds {short(flags[0])!r}; give each flag as an option of its own"
+        return f"contains {short(flags[0])!r}; give each flag as an option of its own"
     return None
 
 

@@ -44,18 +44,18 @@ def _changed(question: Question) -> str | None:
             return None
         there = contents.picture_names(source)
     except OSError as error:
-        return f"The job's copy of its pictures, {copy}, cannot be compared: {contents.reason(error)}."
+        return f"The job's copy of its pictures, {copy}, cannot be read: {contents.reason(error)}."
     known = bool(there) and (copied is None or contents.hash_of(there) == copied.names)
-    back = f"copy them back from {source}" if known else "put them back, or submit the job anew under another name"
+    back = f"copy them back from {source}" if known else "put them back, or submit the job again under another name"
     if not now:
         return f"The job's copy of its pictures, {copy}, is gone; {back}."
     missing, added = sorted({*there} - {*now}), sorted({*now} - {*there})
     listed = [f"put {_some(missing)} back from {source}"] if missing else []
-    listed += [f"take {_some(added)} out"] if added else []
+    listed += [f"remove {_some(added)}"] if added else []
     how = " and ".join(listed) if known else back
     before = copied.pictures if copied is not None else 0
-    what = f"it holds {len(now)} of them, and held {before}" if len(now) != before else "it holds others than"
-    return f"The job's copy of its pictures, {copy}, has changed: {what} at the submit; {how}."
+    what = f"it holds {len(now)} of them, not {before} as" if len(now) != before else "it holds other pictures than"
+    return f"The job's copy of its pictures, {copy}, has changed: {what} when the job was submitted; {how}."
 
 
 def _some(names: list[str]) -> str:
@@ -68,12 +68,12 @@ def _of_models(context: Context) -> Iterator[Problem]:
     for field, title in MODEL_TITLES.items():
         path = Path(str(getattr(model, field)))
         setting = f"model.{field}"
-        absent = _absent(path, f"{title} was looked for")
+        absent = _absent(path, title)
         if absent is not None:
             yield Problem(
                 kind=ProblemKind.MISSING_FILE,
                 setting=setting,
-                sentence=f"{absent}; give its path as {setting}, for fluxgymctl --{field.replace('_', '-')}.",
+                sentence=f"{absent}; give its path as {setting} or with fluxgymctl --{field.replace('_', '-')}.",
                 path=str(path),
             )
         elif field in ("transformer", "clip_l") and (wrong := _unreadable(path)) is not None:
@@ -85,17 +85,17 @@ def _of_models(context: Context) -> Iterator[Problem]:
         )
 
 
-def _absent(path: Path, why: str) -> str | None:
+def _absent(path: Path, title: str) -> str | None:
     """Why there is no usable file, as a sentence that the caller completes with what to do; None if there is one."""
     try:
-        return None if is_file(path) else f"There is no file {path}, where {why}"
+        return None if is_file(path) else f"The file {path} for {title} does not exist"
     except OSError as error:
-        return f"{path}, where {why}, cannot be examined: {contents.reason(error)}"
+        return f"The file {path} for {title} cannot be examined: {contents.reason(error)}"
 
 
 def _without_tokenizers(folder: str) -> str | None:
     try:
-        return None if is_folder(folder) else f"There is no folder of tokenizers at {folder}."
+        return None if is_folder(folder) else f"The folder of tokenizers {folder} does not exist."
     except OSError as error:
         return f"The folder of tokenizers {folder} cannot be examined: {contents.reason(error)}."
 
@@ -114,11 +114,10 @@ def _of_first_weights(question: Question) -> Iterator[Problem]:
     path = first_weights(question)
     if path is None or may_be_made(question, path):
         return
-    lets = "trainer_options.network_weights lets the training begin"
     try:
-        wrong = None if is_file(path) else f"There is no file {path}, with whose weights {lets}."
+        wrong = None if is_file(path) else f"trainer_options.network_weights: {path} does not exist."
     except OSError as error:
-        wrong = f"{path}, with whose weights {lets}, cannot be examined: {contents.reason(error)}."
+        wrong = f"trainer_options.network_weights: {path} cannot be examined: {contents.reason(error)}."
     if wrong is not None:
         yield Problem(kind=ProblemKind.MISSING_FILE, setting="network_weights", sentence=wrong, path=str(path))
 

@@ -80,7 +80,7 @@ def _missing(context: Context) -> Problem | None:
     try:
         if is_file(program) and os.access(program, os.X_OK):
             return None
-        wrong = f"There is no program at {program} that can be run."
+        wrong = f"The program {program} does not exist or is not executable."
     except OSError as error:
         wrong = f"The program {program} cannot be examined: {contents.reason(error)}."
     return Problem(kind=ProblemKind.MISSING_FILE, setting="program", sentence=wrong, path=program)

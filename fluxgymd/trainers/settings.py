@@ -65,9 +65,9 @@ RANGES: Mapping[str, tuple[int, int, str]] = {
     "save_every_epochs": (1, 1_000_000, "epochs"),
     "sample_every_steps": (1, 1_000_000_000, "steps"),
     "sample_every_epochs": (1, 1_000_000, "epochs"),
-    "seed": (0, 2**63 - 1, "as a seed"),
-    "network_dim": (1, 1024, "as a rank"),
-    "priority": (-1000, 1000, "as a priority"),
+    "seed": (0, 2**63 - 1, ""),
+    "network_dim": (1, 1024, ""),
+    "priority": (-1000, 1000, ""),
     "gpu_count": (1, 64, "GPUs"),
     "keep_states": (1, 1000, "checkpoints"),
 }
@@ -118,9 +118,9 @@ def _complete_queueing(context: Context) -> Context:
 
 def _check_program(context: Context) -> None:
     if not context.program or not context.program[0].strip():
-        raise InvalidSetting("A job of the kind program needs its program, with its arguments.", setting="program")
+        raise InvalidSetting("A job of the kind program needs a program and its arguments.", setting="program")
     if any("\0" in word for word in context.program):
-        raise InvalidSetting("program holds a NUL character, which no argument can.", setting="program")
+        raise InvalidSetting("program contains a NUL character, which an argument cannot.", setting="program")
     if not context.program[0].startswith("/"):
         raise InvalidSetting(
             f"The program is {short(context.program[0])!r}, but must be an absolute path.", setting="program"
@@ -128,14 +128,15 @@ def _check_program(context: Context) -> None:
     given = [name for name in TRAINING_ONLY if getattr(context, name) is not None]
     given += ["gpus"] if context.gpus else []
     if given:
-        raise InvalidSetting(f"{given[0]} is for trainings; a program has no such setting.", setting=given[0])
+        raise InvalidSetting(f"{given[0]} is only for trainings, not for programs.", setting=given[0])
 
 
 def _check_ranges(context: Context) -> None:
     for setting, (low, high, unit) in RANGES.items():
         value = getattr(context, setting)
         if value is not None and not low <= value <= high:
-            raise InvalidSetting(f"{setting} is {value}, but must be from {low} to {high} {unit}.", setting=setting)
+            right = f"{low} to {high} {unit}".rstrip()
+            raise InvalidSetting(f"{setting} is {value}, but must be from {right}.", setting=setting)
 
 
 def _check_limits(limits: Mapping[str, float]) -> None:
@@ -151,12 +152,12 @@ def _check_limits(limits: Mapping[str, float]) -> None:
 
 def _check(context: Context) -> None:
     if not context.dataset:
-        raise InvalidSetting("The job names no dataset; give the folder of its pictures.", setting="dataset")
+        raise InvalidSetting("The job has no dataset; give the folder with its pictures.", setting="dataset")
     for setting, path in (("dataset", context.dataset), *_model_paths(context)):
         if not path.startswith("/"):
             raise InvalidSetting(f"{setting} is {short(path)!r}, but must be an absolute path.", setting=setting)
         if "\0" in path:
-            raise InvalidSetting(f"{setting} holds a NUL character, which no path can.", setting=setting)
+            raise InvalidSetting(f"{setting} contains a NUL character, which a path cannot.", setting=setting)
     rate = context.learning_rate
     if rate is not None and not (math.isfinite(rate) and 0 < rate <= 100):
         raise InvalidSetting(
@@ -164,17 +165,17 @@ def _check(context: Context) -> None:
         )
     _check_options(context.trainer_options or {})
     if (context.sample_every_steps or context.sample_every_epochs) and not context.sample_prompts:
-        raise InvalidSetting("Samples are asked for, but sample_prompts is empty.", setting="sample_prompts")
+        raise InvalidSetting("Samples are requested, but sample_prompts is empty.", setting="sample_prompts")
     for setting, text in (("trigger_word", context.trigger_word or ""), *_prompts(context)):
         # splitlines, like the trainers that read the prompts, also ends lines at characters beyond 0 to 31.
         if any(ord(character) < 32 for character in text) or len(text.splitlines()) > 1:
             raise InvalidSetting(
-                f"{setting} holds a control character; it must be one line of text.", setting=setting
+                f"{setting} contains a control character; it must be one line of text.", setting=setting
             )
     for setting, prompt in _prompts(context):
         if not prompt.strip() or prompt.lstrip().startswith("#"):
             raise InvalidSetting(
-                f"{setting} holds {short(prompt)!r}, which trainers pass over; a prompt must not be empty or begin "
+                f"{setting} contains {short(prompt)!r}, which trainers skip; a prompt must not be empty or begin "
                 "with #.",
                 setting=setting,
             )

@@ -100,7 +100,7 @@ def _facts(path: Path, reader: Writer, epochs: int, steps_per_epoch: int | None)
         problem, unreadable = f"it cannot be read: {error.strerror or error}", True
     writer = state.writer if state else reader
     if problem is None and re.search(r"\.broken-\d+$", path.name):
-        problem = "it was set aside as broken, and is whole now; rename it to use it again"
+        problem = "it was set aside as broken but is complete now; rename it to use it again"
     named = states.epoch_in_name(path.name)
     step = None
     if state is not None:
@@ -172,4 +172,4 @@ def _fault(path: Path) -> str | None:
 def _pickle_fault(path: Path, _inode: int, _size: int, _modified_ns: int) -> str | None:
     """What is wrong with a pickle file; None if it is complete. Cached per version of the file, since a stop that
     waits for a checkpoint looks every second."""
-    return None if zip_file.is_whole(path) else f"{path.name} is torn or was not written by torch.save"
+    return None if zip_file.is_whole(path) else f"{path.name} is damaged or was not written by torch.save"

@@ -65,8 +65,8 @@ def use(name: str, *, writer: Writer, reader: Writer, epochs: int) -> tuple[Use,
         if reader is Writer.OURS:
             return Use.RESUME, None
         return Use.BAR, (
-            f"Its checkpoint {name} was made by {writer}, and {reader} would run now; "
-            "set trainer.path back in the configuration, or submit the job under a new name."
+            f"Its checkpoint {name} was written by {writer}, but {reader} would run now; "
+            "restore trainer.path in the configuration, or submit the job under a new name."
         )
     # sd-scripts refuses a state of the last epoch. Ours accepts it: a kill can come between it and the final LoRA.
     last = epochs if reader is Writer.OURS else epochs - 1
@@ -75,8 +75,8 @@ def use(name: str, *, writer: Writer, reader: Writer, epochs: int) -> tuple[Use,
         return Use.RESUME, None
     before = "" if reader is Writer.OURS else " before the last"
     return Use.PASS_OVER, (
-        f"It cannot resume from {name}: of the states that sd-scripts saves, {reader} accepts those of the end of an "
-        f"epoch{before} of {epochs}; ask for more epochs, or submit the job under a new name."
+        f"It cannot resume from {name}: of the states that sd-scripts saves, {reader} accepts only those from the "
+        f"end of an epoch{before} of {epochs}; set more epochs, or submit the job under a new name."
     )
 
 

@@ -89,7 +89,7 @@ class Training:
         return state_folders.unfinished(folder.path, folder.name)
 
     def mend(self, folder: JobFolder) -> Sequence[str]:
-        return [f"the cache {name} was torn and was removed" for name in caches.remove_torn(folder.dataset)]
+        return [f"the damaged cache {name} was removed" for name in caches.remove_torn(folder.dataset)]
 
     async def estimate(self, question: Question, problems: Sequence[Problem]) -> int:
         """Bytes that the training will save in total, by its settings and the headers of its models; 0 if there are

@@ -13,7 +13,7 @@ CONVERT = "convert them to PNG or JPEG to train on them."
 ITSELF = "only the pictures in the dataset's folder itself are used."
 ONCE = ", ".join(f"1_{letter} (--repeats 1)" for letter in "abcde")
 ONE_FOLDER = "a job takes only one folder, so give one of them, or move the pictures into one."
-RIGHT = "a caption is named like its picture and ends in .txt, as cat.txt for cat.png."
+RIGHT = "a caption has the name of its picture but ends in .txt, e.g. cat.txt for cat.png."
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_ending_of_another_format_is_known_in_any_case(source: Path, ending:
             ["a.heic", "b.heic"],
             "in a format that can be trained on, only others such as a.heic; convert them to PNG or JPEG.",
         ),
-        ([], "; it needs at least one of .png, .jpg, .jpeg, .webp, .bmp."),
+        ([], "; it needs at least one (.png, .jpg, .jpeg, .webp, .bmp)."),
     ],
 )
 def test_where_no_picture_is_the_advice_says_what_to_give(source: Path, names: list[str], advice: str) -> None:
@@ -97,7 +97,7 @@ def test_where_no_picture_is_the_advice_says_what_to_give(source: Path, names: l
     with pytest.raises(Unfit) as refused:
         look(source)
     space = "" if advice[0] == ";" else " "
-    assert str(refused.value) == f"The dataset {source} holds no picture{space}{advice.format(source=source)}"
+    assert str(refused.value) == f"The dataset {source} contains no pictures{space}{advice.format(source=source)}"
     assert refused.value.path == source
 
 

@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 from fluxgymd.datasets import picture
 from fluxgymd.datasets.contents import Unfit
 
-INSTEAD = "replace it, or take it out of the dataset."
+INSTEAD = "replace it or remove it from the dataset."
 
 
 def problem(path: Path) -> str:
@@ -43,7 +43,7 @@ def test_a_torn_picture_is_damaged(tmp_path: Path, name: str, share: float) -> N
     torn = noise(tmp_path / name)
     data = torn.read_bytes()
     torn.write_bytes(data[: int(len(data) * share)])
-    assert problem(torn) == f"is damaged: its data ends too early or makes no sense; {INSTEAD}"
+    assert problem(torn) == f"is damaged: its data is truncated or invalid;  {INSTEAD}"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_torn_picture_is_damaged(tmp_path: Path, name: str, share: float) -> N
         (b"", f"is empty; {INSTEAD}"),
         (bytes(1000), f"is filled with zeros, as after a crash; {INSTEAD}"),
         (b"not a picture", f"is not a picture; {INSTEAD}"),
-        (b"\x89PNG\r\n\x1a\n", f"is damaged: its data ends too early or makes no sense; {INSTEAD}"),
+        (b"\x89PNG\r\n\x1a\n", f"is damaged: its data is truncated or invalid;  {INSTEAD}"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
             "is a Git LFS pointer to a picture; fetch the picture with `git lfs pull`.",
@@ -72,7 +72,7 @@ def test_what_is_not_a_picture_is_called_what_it_is(tmp_path: Path, content: byt
 def test_a_format_that_only_a_program_can_draw_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (64, 64)).save(path, format="EPS")
-    assert problem(path) == "is a file of the kind EPS; convert it to PNG or JPEG."
+    assert problem(path) == "has the unsupported format EPS; convert it to PNG or JPEG."
 
 
 def test_a_photo_of_102_megapixels_is_taken(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def test_captions_with_another_ending_are_copied_in_their_place(source: Path, ta
     assert outcome.without_caption == 1
     assert outcome.notes == (
         (
-            "2 caption files with other names are left out (the first is a.txt); a caption is named like its picture "
-            "and ends in .caption, as cat.caption for cat.png."
+            "2 caption files with other names are left out (the first is a.txt); a caption has the name of its "
+            "picture but ends in .caption, e.g. cat.caption for cat.png."
         ),
     )
 
@@ -115,7 +115,7 @@ def test_an_empty_folder_is_refused(source: Path, target: Path, checkout: Path) 
     (source / "notes.txt").write_text("no picture")
     assert take(source, target, checkout) == Snapshot(
         path=str(source),
-        problem=f"The dataset {source} holds no picture; it needs at least one of .png, .jpg, .jpeg, .webp, .bmp.",
+        problem=f"The dataset {source} contains no pictures; it needs at least one (.png, .jpg, .jpeg, .webp, .bmp).",
     )
     assert not target.exists()
 
@@ -123,14 +123,14 @@ def test_an_empty_folder_is_refused(source: Path, target: Path, checkout: Path) 
 def test_a_file_is_no_dataset(source: Path, target: Path, checkout: Path) -> None:
     file = draw(source / "a.png")
     assert take(file, target, checkout) == Snapshot(
-        path=str(file), problem=f"The dataset {file} is not a folder; give the folder of the pictures."
+        path=str(file), problem=f"The dataset {file} is not a folder; give the folder with the pictures."
     )
 
 
 def test_a_missing_folder_is_told(source: Path, target: Path, checkout: Path) -> None:
     missing = source / "missing"
     assert take(missing, target, checkout) == Snapshot(
-        path=str(missing), problem=f"There is no folder {missing}; give the folder of the pictures."
+        path=str(missing), problem=f"The folder {missing} does not exist; give the folder with the pictures."
     )
 
 
@@ -139,7 +139,7 @@ def test_a_missing_folder_is_told(source: Path, target: Path, checkout: Path) ->
     [
         ("folder", "is a folder, not a file"),
         ("pipe", "is not a file"),
-        ("dangling link", "is a link to nowhere, which is not there"),
+        ("dangling link", "is a link to nowhere, which does not exist"),
     ],
 )
 def test_what_is_no_file_is_named_and_not_waited_for(
@@ -161,7 +161,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(
     [
         ("folder", "is a folder, not a file"),
         ("pipe", "is not a file"),
-        ("dangling link", "is a link to nowhere, which is not there"),
+        ("dangling link", "is a link to nowhere, which does not exist"),
     ],
 )
 def test_a_caption_that_is_no_file_is_named_and_not_waited_for(

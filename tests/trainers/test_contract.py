@@ -220,7 +220,7 @@ def test_what_a_kill_leaves_behind_is_found(bench: Bench) -> None:
         (bench.folder.path / f"{NAME}-state.tmp").mkdir()
         (bench.folder.dataset / "cross-0_flux_te.npz").write_bytes(b"PK\x03\x04 half")
         assert [path.name for path in bench.trainer.leftovers(bench.folder)] == [f"{NAME}-state.tmp"]
-        assert list(bench.trainer.mend(bench.folder)) == ["the cache cross-0_flux_te.npz was torn and was removed"]
+        assert list(bench.trainer.mend(bench.folder)) == ["the damaged cache cross-0_flux_te.npz was removed"]
     assert bench.trainer.kept_checkpoints(bench.context) >= 1
 
 

@@ -133,7 +133,7 @@ def test_of_many_wrong_options_the_first_are_told_and_long_ones_in_short() -> No
     flags = flags_of(parser())
     *found, more = problems({f"rat{number}": [] for number in range(20_000)}, flags)
     assert [problem.setting for problem in found] == [f"rat{number}" for number in range(MOST)]
-    assert more.sentence == "There are more wrong options; put these right first."
+    assert more.sentence == "There are more invalid options; correct these first."
     assert len(problems({f"rat{number}": [] for number in range(MOST)}, flags)) == MOST
     (long,) = problems({"rate": ["x" * 100_000]}, flags)
     assert len(long.sentence) < 300

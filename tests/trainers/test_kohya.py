@@ -169,12 +169,12 @@ def test_every_flag_that_carries_a_setting_is_ours() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"net work": []}, "trainer_options.net work is not the name of a flag."),
-        ({"--sdpa": []}, "trainer_options.--sdpa is not the name of a flag; write sdpa, without the dashes."),
-        ({"--": []}, "trainer_options.-- is not the name of a flag."),
-        ({"": []}, "trainer_options. is not the name of a flag."),
-        ({"a=b": []}, "trainer_options.a=b is not the name of a flag."),
-        ({"network_args": ["a\0b"]}, "trainer_options.network_args holds a NUL character."),
+        ({"net work": []}, "trainer_options.net work is not a valid flag name."),
+        ({"--sdpa": []}, "trainer_options.--sdpa is not a valid flag name; write sdpa, without the dashes."),
+        ({"--": []}, "trainer_options.-- is not a valid flag name."),
+        ({"": []}, "trainer_options. is not a valid flag name."),
+        ({"a=b": []}, "trainer_options.a=b is not a valid flag name."),
+        ({"network_args": ["a\0b"]}, "trainer_options.network_args contains a NUL character."),
         (
             {"network_args": ["x=1", "--output_dir", "/elsewhere"]},
             "trainer_options.network_args holds '--output_dir'; give each flag as an option of its own.",

@@ -63,18 +63,19 @@ def test_a_copy_that_is_gone_is_copied_back(pictures: Pictures, known: bool) -> 
     pictures.copy.mkdir()
     assert pictures.told() == [f"{gone}copy them back from {pictures.source}."]
     pictures.empty(pictures.source)
-    assert pictures.told() == [f"{gone}put them back, or submit the job anew under another name."]
+    assert pictures.told() == [f"{gone}put them back, or submit the job again under another name."]
 
 
 def test_pictures_that_are_missing_or_new_are_named(pictures: Pictures) -> None:
     changed = f"The job's copy of its pictures, {pictures.copy}, has changed: it holds"
     (pictures.copy / "p1.png").unlink()
     (back,) = pictures.told()
-    assert back == f"{changed} 2 of them, and held 3 at the submit; put p1.png back from {pictures.source}."
+    assert back == f"{changed} 2 of them, not 3 as when the job was submitted; put p1.png back from {pictures.source}."
     (pictures.copy / "new.png").touch()
     (both,) = pictures.told()
     assert (
-        both == f"{changed} others than at the submit; put p1.png back from {pictures.source} and take new.png out."
+        both == f"{changed} other pictures than when the job was submitted; "
+        f"put p1.png back from {pictures.source} and remove new.png."
     )
 
 
@@ -82,7 +83,7 @@ def test_where_the_originals_have_changed_too_nothing_is_promised_of_them(pictur
     (pictures.copy / "p1.png").unlink()
     (pictures.source / "p1.png").unlink()
     (told,) = pictures.told()
-    assert told.endswith("at the submit; put them back, or submit the job anew under another name.")
+    assert told.endswith("when the job was submitted; put them back, or submit the job again under another name.")
 
 
 def test_of_an_older_job_nothing_is_known_to_have_changed(pictures: Pictures) -> None:

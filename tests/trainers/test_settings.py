@@ -105,10 +105,10 @@ def test_the_tokenizers_of_the_home_are_used_where_they_are(tmp_path: Path) -> N
 
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
-    ({"dataset": None}, "dataset", "The job names no dataset; give the folder of its pictures."),
-    ({"dataset": ""}, "dataset", "The job names no dataset; give the folder of its pictures."),
+    ({"dataset": None}, "dataset", "The job has no dataset; give the folder with its pictures."),
+    ({"dataset": ""}, "dataset", "The job has no dataset; give the folder with its pictures."),
     ({"dataset": "pictures"}, "dataset", "dataset is 'pictures', but must be an absolute path."),
-    ({"dataset": "/pic\0tures"}, "dataset", "dataset holds a NUL character, which no path can."),
+    ({"dataset": "/pic\0tures"}, "dataset", "dataset contains a NUL character, which a path cannot."),
     (
         {"model": Model(clip_l="clip.safetensors")},
         "model.clip_l",
@@ -117,7 +117,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     (
         {"model": Model(tokenizers="/t\0")},
         "model.tokenizers",
-        "model.tokenizers holds a NUL character, which no path can.",
+        "model.tokenizers contains a NUL character, which a path cannot.",
     ),
     ({"resolution": 63}, "resolution", "resolution is 63, but must be from 64 to 4096 pixels."),
     ({"resolution": 4097}, "resolution", "resolution is 4097, but must be from 64 to 4096 pixels."),
@@ -138,9 +138,9 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         "sample_every_epochs",
         "sample_every_epochs is 0, but must be from 1 to 1000000 epochs.",
     ),
-    ({"seed": -1}, "seed", "seed is -1, but must be from 0 to 9223372036854775807 as a seed."),
-    ({"network_dim": 0}, "network_dim", "network_dim is 0, but must be from 1 to 1024 as a rank."),
-    ({"network_dim": 1025}, "network_dim", "network_dim is 1025, but must be from 1 to 1024 as a rank."),
+    ({"seed": -1}, "seed", "seed is -1, but must be from 0 to 9223372036854775807."),
+    ({"network_dim": 0}, "network_dim", "network_dim is 0, but must be from 1 to 1024."),
+    ({"network_dim": 1025}, "network_dim", "network_dim is 1025, but must be from 1 to 1024."),
     ({"learning_rate": 0.0}, "learning_rate", "learning_rate is 0.0, but must be more than 0 and at most 100."),
     ({"learning_rate": -1e-4}, "learning_rate", "learning_rate is -0.0001, but must be more than 0 and at most 100."),
     (
@@ -153,42 +153,42 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         "learning_rate",
         "learning_rate is inf, but must be more than 0 and at most 100.",
     ),
-    ({"sample_every_steps": 10}, "sample_prompts", "Samples are asked for, but sample_prompts is empty."),
+    ({"sample_every_steps": 10}, "sample_prompts", "Samples are requested, but sample_prompts is empty."),
     (
         {"sample_every_epochs": 1, "sample_prompts": []},
         "sample_prompts",
-        "Samples are asked for, but sample_prompts is empty.",
+        "Samples are requested, but sample_prompts is empty.",
     ),
     (
         {"trigger_word": "sks\ncat"},
         "trigger_word",
-        "trigger_word holds a control character; it must be one line of text.",
+        "trigger_word contains a control character; it must be one line of text.",
     ),
     (
         {"sample_prompts": ["a cat", "a\tdog"]},
         "sample_prompts",
-        "sample_prompts holds a control character; it must be one line of text.",
+        "sample_prompts contains a control character; it must be one line of text.",
     ),
     (
         {"sample_prompts": ["a\u2028b"]},
         "sample_prompts",
-        "sample_prompts holds a control character; it must be one line of text.",
+        "sample_prompts contains a control character; it must be one line of text.",
     ),
     (
         {"sample_prompts": ["a cat", " "]},
         "sample_prompts",
-        "sample_prompts holds ' ', which trainers pass over; a prompt must not be empty or begin with #.",
+        "sample_prompts contains ' ', which trainers skip; a prompt must not be empty or begin with #.",
     ),
     (
         {"sample_prompts": [" #1 cat"]},
         "sample_prompts",
-        "sample_prompts holds ' #1 cat', which trainers pass over; a prompt must not be empty or begin with #.",
+        "sample_prompts contains ' #1 cat', which trainers skip; a prompt must not be empty or begin with #.",
     ),
 ]
 
 QUEUEING: list[tuple[dict[str, Any], str, str]] = [
-    ({"priority": 1001}, "priority", "priority is 1001, but must be from -1000 to 1000 as a priority."),
-    ({"priority": -1001}, "priority", "priority is -1001, but must be from -1000 to 1000 as a priority."),
+    ({"priority": 1001}, "priority", "priority is 1001, but must be from -1000 to 1000."),
+    ({"priority": -1001}, "priority", "priority is -1001, but must be from -1000 to 1000."),
     ({"gpu_count": 0}, "gpu_count", "gpu_count is 0, but must be from 1 to 64 GPUs."),
     ({"gpu_count": 65}, "gpu_count", "gpu_count is 65, but must be from 1 to 64 GPUs."),
     ({"keep_states": 0}, "keep_states", "keep_states is 0, but must be from 1 to 1000 checkpoints."),
@@ -219,36 +219,36 @@ LENGTHY: list[tuple[dict[str, Any], str, int]] = [
     ({"trainer_options": {"network_args": ["a=1", TOO_LONG]}}, "trainer_options.network_args", 131072),
     ({"trainer_options": {"x" * 131_070: []}}, f"trainer_options.{'x' * 80}", 131072),
 ]
-SAYS = "has an argument of {} bytes, but the kernel takes at most 131071; put it into a file."
+SAYS = "has an argument of {} bytes, but the kernel accepts at most 131071; put it into a file."
 WRONG += [(settings, setting, f"{setting} {SAYS.format(size)}") for settings, setting, size in LENGTHY]
 TOGETHER = (
     f"The arguments of program have more than {command_line.MOST_ARGUMENTS} bytes together, which is more than the "
-    "kernel takes; put them into a file."
+    "kernel accepts; put them into a file."
 )
 
 PROGRAMS: list[tuple[dict[str, Any], str, str]] = [
     *[
-        ({"program": words}, "program", "A job of the kind program needs its program, with its arguments.")
+        ({"program": words}, "program", "A job of the kind program needs a program and its arguments.")
         for words in (None, [], [""], [" ", "-c"])
     ],
     ({"program": ["true"]}, "program", "The program is 'true', but must be an absolute path."),
-    ({"program": ["/bin/echo", "a\0b"]}, "program", "program holds a NUL character, which no argument can."),
+    ({"program": ["/bin/echo", "a\0b"]}, "program", "program contains a NUL character, which an argument cannot."),
     (
         {"program": ["/bin/echo", TOO_LONG]},
         "program",
-        "program has an argument of 131072 bytes, but the kernel takes at most 131071; put it into a file.",
+        "program has an argument of 131072 bytes, but the kernel accepts at most 131071; put it into a file.",
     ),
     (
         {"program": ["/bin/echo", *MANY]},
         "program",
         TOGETHER,
     ),
-    ({"dataset": "/pictures"}, "dataset", "dataset is for trainings; a program has no such setting."),
-    ({"epochs": 3}, "epochs", "epochs is for trainings; a program has no such setting."),
-    ({"gpus": ["0"]}, "gpus", "gpus is for trainings; a program has no such setting."),
-    ({"gpu_count": 1}, "gpu_count", "gpu_count is for trainings; a program has no such setting."),
-    ({"trainer_options": {}}, "trainer_options", "trainer_options is for trainings; a program has no such setting."),
-    ({"priority": 2000}, "priority", "priority is 2000, but must be from -1000 to 1000 as a priority."),
+    ({"dataset": "/pictures"}, "dataset", "dataset is only for trainings, not for programs."),
+    ({"epochs": 3}, "epochs", "epochs is only for trainings, not for programs."),
+    ({"gpus": ["0"]}, "gpus", "gpus is only for trainings, not for programs."),
+    ({"gpu_count": 1}, "gpu_count", "gpu_count is only for trainings, not for programs."),
+    ({"trainer_options": {}}, "trainer_options", "trainer_options is only for trainings, not for programs."),
+    ({"priority": 2000}, "priority", "priority is 2000, but must be from -1000 to 1000."),
 ]
 
 

@@ -60,7 +60,7 @@ def test_promise_5_a_state_with_an_empty_file_is_not_resumed_from(tmp_path: Path
 def test_a_torn_model_is_told(tmp_path: Path) -> None:
     (write_state(tmp_path / "my-lora-state") / "model.safetensors").write_bytes(LORA[:-10])
     (state,) = state_folders.scan(tmp_path, "my-lora")
-    assert state.problem == f"model.safetensors has {len(LORA) - 10} bytes, but its header tells of {len(LORA)}"
+    assert state.problem == f"model.safetensors has {len(LORA) - 10} bytes, but its header describes {len(LORA)}"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_promise_5_a_state_whose_pickle_is_torn_anywhere_is_not_resumed_from(tmp
     for length in {*range(1, len(whole), 97), len(whole) - 1}:
         (state / name).write_bytes(whole[:length])
         (facts,) = state_folders.scan(tmp_path, "my-lora")
-        assert facts.problem == f"{name} is torn or was not written by torch.save", length
+        assert facts.problem == f"{name} is damaged or was not written by torch.save", length
         assert newest([facts]) is None
     (state / name).write_bytes(whole)
     assert found(tmp_path)["my-lora-000004-state"].complete

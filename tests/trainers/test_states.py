@@ -126,14 +126,14 @@ def test_promise_5_where_a_job_goes_on(found: list[Found], trainer: Writer, expe
         (
             theirs("s45"),
             Writer.OURS,
-            "FluxGym's trainer accepts those of the end of an epoch of 16",
+            "FluxGym's trainer accepts only those from the end of an epoch of 16",
         ),
-        (theirs("17"), Writer.OURS, "ask for more epochs"),
-        (ours("4"), Writer.SD_SCRIPTS, "was made by FluxGym's trainer, and sd-scripts would run now"),
+        (theirs("17"), Writer.OURS, "set more epochs"),
+        (ours("4"), Writer.SD_SCRIPTS, "was written by FluxGym's trainer, but sd-scripts would run now"),
         (theirs("end"), Writer.SD_SCRIPTS, "It cannot resume from my-lora-state"),
         (theirs("s45"), Writer.SD_SCRIPTS, "It cannot resume from my-lora-step00000045-state"),
-        (theirs("16"), Writer.SD_SCRIPTS, "accepts those of the end of an epoch before the last of 16"),
-        ([state("my-lora-state", None)], Writer.OURS, "The step of its checkpoint my-lora-state is not known"),
+        (theirs("16"), Writer.SD_SCRIPTS, "accepts only those from the end of an epoch before the last of 16"),
+        ([state("my-lora-state", None)], Writer.OURS, "The step of its checkpoint my-lora-state is unknown"),
     ],
 )
 def test_promise_5_a_job_with_a_checkpoint_never_begins_anew_in_silence(
