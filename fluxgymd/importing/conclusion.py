@@ -67,7 +67,7 @@ def conclude(left: Left) -> Conclusion:
     """The outcome, and the evidence for it."""
     against = _against(left)
     if against is None and left.final is not None:
-        reason = f"Its final file {left.final.name} is whole."
+        reason = f"Its final file {left.final.name} is complete."
         if left.status == "failed":
             reason += f" ui_state.json says that it failed{_because(left.error)}"
         return Conclusion("completed", reason)
@@ -75,7 +75,7 @@ def conclude(left: Left) -> Conclusion:
         return _failed(f"ui_state.json says that it failed{_because(left.error)} {against} {_so_far(left)}", left)
     if _saved(left):
         return Conclusion("stopped", f"{against} {_so_far(left)}".strip())
-    return _failed(f"{against} It left no whole file and no state.", left)
+    return _failed(f"{against} It left neither a complete file nor a state.", left)
 
 
 def unfinished_business(left: Left) -> str | None:
@@ -86,10 +86,10 @@ def unfinished_business(left: Left) -> str | None:
     if left.states:
         return f"none of its states is complete ({left.states[0].name}: {left.states[0].problem})"
     if left.went_on_from:
-        return f"it went on from {left.went_on_from} and saved no state of its own"
+        return f"it resumed from {left.went_on_from} and saved no state of its own"
     if not _saved(left):
         return None
-    return "it saved no state, so it could only begin anew"
+    return "it saved no state, so it could only start over"
 
 
 def _against(left: Left) -> str | None:
@@ -99,11 +99,11 @@ def _against(left: Left) -> str | None:
         says = " although ui_state.json says that it completed" if left.status == "completed" else ""
         return f"It has no final file{says}."
     if final.problem is not None:
-        return f"Its final file is torn: {final.problem}."
+        return f"Its final file is damaged: {final.problem}."
     if _earlier(final.started_at, left.asked_at, slack=CLOCK_SECONDS):
-        return f"The final file {final.name} is of an earlier training."
+        return f"The final file {final.name} is from an earlier training."
     later = [lora.name for lora in left.others if _earlier(final.finished_at, lora.started_at)]
-    return f"The final file {final.name} is of an earlier training than {later[0]}." if later else None
+    return f"The final file {final.name} is from an earlier training than {later[0]}." if later else None
 
 
 def _earlier(one: float | None, other: float | None, *, slack: float = 0.0) -> bool:

@@ -90,9 +90,9 @@ def find(home: Path, known: Container[str]) -> Found:
         try:
             _look(home, name, found)
         except OSError as error:
-            log.warning("outputs/%s was not looked at: %s", name, error)
+            log.warning("outputs/%s could not be examined: %s", name, error)
         except Exception:  # one folder must not hide the others, nor the jobs
-            log.exception("outputs/%s is not shown: it could not be understood", name)
+            log.exception("outputs/%s could not be interpreted and is not shown", name)
     return found
 
 
@@ -120,7 +120,7 @@ def _look(home: Path, name: str, found: Found) -> None:
             check_name(name)
         except InvalidName as error:
             found.misnamed.append(
-                f"{name!r} under outputs/ is an older training, but no job can have this name; "
+                f"{name!r} under outputs/ is an older training, but its name is not a valid job name; "
                 f"rename the folder to {error.fields['proposal']!r} to see it."
             )
         else:

@@ -93,7 +93,7 @@ class _Conversion:
         values: dict[str, Any] = {"name": self._read.name, "keep_states": ALL_STATES}
         values |= self._dataset()
         if self._read.flags is None:
-            self._obstacles.append(Obstacle(sentence="its train.sh is missing, and with it its settings"))
+            self._obstacles.append(Obstacle(sentence="its train.sh, which holds its settings, is missing"))
         else:
             values |= self._from_flags(self._read.flags)
         context = Context(**{key: value for key, value in values.items() if value is not None})
@@ -108,7 +108,7 @@ class _Conversion:
     def _dataset(self) -> dict[str, Any]:
         read, told = self._read, self._read.dataset or DatasetFile()
         if told.beyond:
-            what = f"its dataset.toml asks for {', '.join(told.beyond)}, which no job here can"
+            what = f"its dataset.toml asks for {', '.join(told.beyond)}, which jobs do not support"
             self._obstacles.append(Obstacle(sentence=what))
         # The older FluxGym's folder for the pictures, if the file does not name one.
         pictures = told.pictures or f"datasets/{read.name}"
@@ -139,11 +139,11 @@ class _Conversion:
         if "config_file" in given:
             self._obstacles.append(Obstacle(sentence="its train.sh takes settings from another file (config_file)"))
         if "max_train_epochs" not in given:
-            what = "its train.sh does not say how many epochs there are to be (max_train_epochs)"
+            what = "its train.sh does not set the number of epochs (max_train_epochs)"
             self._obstacles.append(Obstacle(sentence=what, setting="epochs"))
         name = _only(given.get("output_name", [self._read.name]))
         if name != self._read.name:
-            what = f"its files are called {name}, not {self._read.name} as its folder; rename them or the folder"
+            what = f"its files are named {name} but its folder {self._read.name}; rename the files or the folder"
             self._obstacles.append(Obstacle(sentence=what))
 
     def _options(self, context: Context) -> dict[str, list[str]]:
@@ -171,14 +171,15 @@ class _Conversion:
                 return int(number)
         except (ValueError, OverflowError):
             pass
-        self._obstacles.append(Obstacle(sentence=f"its {setting} is {value!r}, no whole number", setting=setting))
+        what = f"its {setting} is {value!r}, which is not a whole number"
+        self._obstacles.append(Obstacle(sentence=what, setting=setting))
         return None
 
     def _rate(self, value: str) -> float | None:
         try:
             return float(value)
         except ValueError:
-            what = f"its learning_rate is {value!r}, which is no number"
+            what = f"its learning_rate is {value!r}, which is not a number"
             self._obstacles.append(Obstacle(sentence=what, setting="learning_rate"))
             return None
 

@@ -47,11 +47,11 @@ def prepare(place: Path) -> str | None:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = place.stat()
     except OSError as error:
-        return f"The folder of compiled code {place} cannot be used: {error.strerror}."
+        return f"The folder for compiled code {place} cannot be used: {error.strerror}."
     if found.st_uid not in (os.getuid(), 0):
-        return f"The folder of compiled code {place} belongs to user {found.st_uid}, so nothing is loaded from it."
+        return f"The folder for compiled code {place} belongs to user {found.st_uid}, so nothing is loaded from it."
     if found.st_mode & stat.S_IWOTH:
-        return f"Every user may write to the folder of compiled code {place}, so nothing is loaded from it."
+        return f"Every user may write to the folder for compiled code {place}, so nothing is loaded from it."
     return None
 
 

@@ -180,4 +180,4 @@ def _sweep(path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
         if not os.path.lexists(path):
             return
-    log.warning("%s could not be deleted; it is tried again at the next start", path)
+    log.warning("%s could not be deleted; the next start will try again", path)

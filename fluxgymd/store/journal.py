@@ -53,12 +53,12 @@ def read(path: Path) -> History:
         except msgspec.MsgspecError as error:
             if _is_torn(data, good, end):
                 break
-            return _damaged(state, data, good, f"line {number} of {path.name} is no event: {error}")
+            return _damaged(state, data, good, f"line {number} of {path.name} is not an event: {error}")
         except job.BadHistory as error:
-            return _damaged(state, data, good, f"line {number} of {path.name} cannot be: {error}")
+            return _damaged(state, data, good, f"line {number} of {path.name} is impossible: {error}")
         good = end + 1
     if state is None:
-        return _damaged(state, data, good, f"{path.name} holds no whole event")
+        return _damaged(state, data, good, f"{path.name} holds no complete event")
     return History(job=state, good_size=good, problem=None, traces=damage.Traces(lease=state.lease))
 
 

@@ -107,7 +107,7 @@ class MachineState:
             return MachineRecord()
         except (OSError, msgspec.MsgspecError) as error:
             why = (error.strerror or str(error)) if isinstance(error, OSError) else "it is damaged"
-            advice = "`fluxgymctl continue` or `fluxgymctl pause` writes it anew"
+            advice = "`fluxgymctl continue` or `fluxgymctl pause` rewrites it"
             # A file cannot replace a folder. os.path, because Path.is_dir raises if the state folder is unreadable.
             if os.path.isdir(self._path):
                 advice = "move it elsewhere, then restart fluxgymd"

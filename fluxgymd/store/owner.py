@@ -48,8 +48,8 @@ IN_DOUBT = (
 
 
 LOST = (
-    "This daemon has lost the home: it starts nothing and writes nothing there any more, and what it shows may be "
-    "old; restart it when it may have the home again."
+    "This daemon has lost the home: it no longer starts or writes anything there, and what it shows may be out of "
+    "date; restart it once no other daemon owns the home."
 )
 
 
@@ -236,7 +236,7 @@ class Ownership:
         return _now() - self._renewed > DOUBT_SECONDS
 
     def _taken(self, owner: OwnerRecord | None) -> HomeTaken:
-        advice = "stop it first, or give this one another --home"
+        advice = "stop it first, or choose another --home"
         if owner is None or self._is_dead(owner):  # then the daemon that holds the lock could not write its record
             return HomeTaken(f"The home {self._home} is owned by another fluxgymd; {advice}.")
         who = f"the fluxgymd with pid {owner.pid} and socket {owner.socket}"

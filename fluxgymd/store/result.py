@@ -42,9 +42,9 @@ def problem(path: Path, before: FileStamp | None) -> str | None:
     if now is None:
         return f"its final file {path.name} is missing"
     if now == before:
-        return f"{path.name} is the file of an earlier attempt"
+        return f"{path.name} is from an earlier attempt"
     wrong = safetensors_header.problem(path)
-    return f"its final file is torn: {wrong}" if wrong else None
+    return f"its final file is damaged: {wrong}" if wrong else None
 
 
 RESULT_BYTES = 16 << 20
@@ -72,7 +72,7 @@ def program_problem(path: Path, before: FileStamp | None) -> str | None:
     if now is None:
         return f"it wrote no {path.name}"
     if now == before:
-        return f"{path.name} is that of an earlier attempt"
+        return f"{path.name} is from an earlier attempt"
     try:
         told = _told(path) if now.size <= large_files.SMALL_BYTES else _told_by_a_program(path)
     except Unreadable as error:
@@ -129,7 +129,7 @@ def _wrong(made: MadeFile, told_in: Path) -> str | None:
     if not stat.S_ISREG(facts.st_mode):
         return f"{made.path!r}, which {told_in.name} names, is not a file"
     if facts.st_size != made.size:
-        return f"{made.path!r} has {facts.st_size} bytes, and {told_in.name} says {made.size}"
+        return f"{made.path!r} has {facts.st_size} bytes, but {told_in.name} says {made.size}"
     return None
 
 

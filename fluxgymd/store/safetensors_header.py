@@ -125,7 +125,7 @@ def _parse(file: BinaryIO, name: str, length: int) -> Header:
         raise NotSafetensors(f"{name} is not a safetensors file") from None
     data = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if size != 8 + length + data:
-        raise NotSafetensors(f"{name} has {size} bytes, but its header tells of {8 + length + data}")
+        raise NotSafetensors(f"{name} has {size} bytes, but its header describes {8 + length + data}")
     texts = texts if isinstance(texts, dict) else {}
     short = (
         (key, text)
@@ -156,7 +156,7 @@ def _answer(path: Path, *, check_only: bool) -> Answer:
     except MemoryError:
         return Answer(problem=f"{path.name} has a header that {large_files.too_much_memory()}")
     if len(header.tensors) > TENSORS:
-        return Answer(problem=f"{path.name} tells of more than {TENSORS} tensors")
+        return Answer(problem=f"{path.name} lists more than {TENSORS} tensors")
     return Answer(header=None if check_only else header)
 
 

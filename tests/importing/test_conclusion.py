@@ -21,7 +21,7 @@ def state(epoch: int, problem: str | None = None) -> CheckpointFacts:
 
 
 WHOLE = Lora(name="x.safetensors", started_at=STARTED + 20, finished_at=STARTED + 900)
-TORN = Lora(name="x.safetensors", problem="x.safetensors has 5 bytes, but its header tells of 9")
+TORN = Lora(name="x.safetensors", problem="x.safetensors has 5 bytes, but its header describes 9")
 OLD = Lora(name="x.safetensors", started_at=STARTED - 9000, finished_at=STARTED - 8000)
 UNDATED = Lora(name="x.safetensors")
 EPOCH_4 = Lora(name="x-000004.safetensors", started_at=STARTED + 20, finished_at=STARTED + 300)
@@ -35,12 +35,12 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
 @pytest.mark.parametrize(
     ("left", "outcome", "reason"),
     [
-        (Left(final=WHOLE), "completed", "Its final file x.safetensors is whole."),
-        (Left(final=UNDATED, asked_at=STARTED), "completed", "Its final file x.safetensors is whole."),
+        (Left(final=WHOLE), "completed", "Its final file x.safetensors is complete."),
+        (Left(final=UNDATED, asked_at=STARTED), "completed", "Its final file x.safetensors is complete."),
         (
             Left(final=WHOLE, others=(EPOCH_4,), asked_at=STARTED),
             "completed",
-            "Its final file x.safetensors is whole.",
+            "Its final file x.safetensors is complete.",
         ),
         (
             Left(
@@ -48,20 +48,21 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             ),  # ui_state.json was written before the final file
             "completed",
             (
-                "Its final file x.safetensors is whole. ui_state.json says that it failed: Training did not produce "
+                "Its final file x.safetensors is complete. "
+                "ui_state.json says that it failed: Training did not produce "
                 "model file."
             ),
         ),
         (
             Left(final=OLD, asked_at=STARTED, status="completed"),
             "failed",
-            "The final file x.safetensors is of an earlier training. It left no whole file and no state.",
+            "The final file x.safetensors is from an earlier training. It left neither a complete file nor a state.",
         ),
         (
             Left(final=OLD, others=(EPOCH_4,)),  # the original has no form
             "stopped",
             (
-                "The final file x.safetensors is of an earlier training than x-000004.safetensors. "
+                "The final file x.safetensors is from an earlier training than x-000004.safetensors. "
                 "Its newest file is x-000004.safetensors."
             ),
         ),
@@ -69,7 +70,7 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             Left(final=TORN, states=(state(4), state(12))),
             "stopped",
             (
-                "Its final file is torn: x.safetensors has 5 bytes, but its header tells of 9. "
+                "Its final file is damaged: x.safetensors has 5 bytes, but its header describes 9. "
                 "Its newest complete state is x-000012-state."
             ),
         ),
@@ -104,8 +105,8 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             "failed",
             "ui_state.json says that it failed: two lines. It has no final file.",
         ),
-        (Left(), "failed", "It has no final file. It left no whole file and no state."),
-        (Left(others=(TORN_12,)), "failed", "It has no final file. It left no whole file and no state."),
+        (Left(), "failed", "It has no final file. It left neither a complete file nor a state."),
+        (Left(others=(TORN_12,)), "failed", "It has no final file. It left neither a complete file nor a state."),
     ],
 )
 def test_the_state_and_its_reason(left: Left, outcome: str, reason: str) -> None:
@@ -126,8 +127,8 @@ def test_the_kind_of_a_failure_is_told_by_its_output_alone() -> None:
         (Left(others=(TORN_12,)), None),
         (Left(final=WHOLE, others=(EPOCH_4,)), None),
         (Left(others=(EPOCH_4,), states=(state(4), BROKEN)), None),
-        (Left(others=(EPOCH_4,)), "it saved no state, so it could only begin anew"),
-        (Left(went_on_from="/else/y-state"), "it went on from /else/y-state and saved no state of its own"),
+        (Left(others=(EPOCH_4,)), "it saved no state, so it could only start over"),
+        (Left(went_on_from="/else/y-state"), "it resumed from /else/y-state and saved no state of its own"),
         (Left(went_on_from="/else/y-state", states=(state(4),)), None),
         (Left(went_on_from="/else/y-state", final=WHOLE), None),
         (

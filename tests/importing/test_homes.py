@@ -68,7 +68,7 @@ def test_the_homes_are_what_the_script_makes(tmp_path: Path) -> None:
                     "stopped",
                     [
                         (
-                            "it saved no state, so it could only begin anew; "
+                            "it saved no state, so it could only start over; "
                             "submit its dataset as a new job to train it again"
                         )
                     ],
@@ -108,7 +108,7 @@ def test_a_folder_that_is_something_else_is_passed_over_and_a_bad_name_is_told(t
     assert not {"notes", "sample", "My LoRA"} & {older.name for older in found.older}
     assert found.misnamed == [
         (
-            "'My LoRA' under outputs/ is an older training, but no job can have this name; "
+            "'My LoRA' under outputs/ is an older training, but its name is not a valid job name; "
             "rename the folder to 'my-lora' to see it."
         )
     ]

@@ -124,19 +124,19 @@ def test_a_secret_does_not_enter_the_journal() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "obstacle"),
     [
-        ("--seed 42", "--seed many", Obstacle(sentence="its seed is 'many', no whole number", setting="seed")),
-        ("--seed 42", "--seed nan", Obstacle(sentence="its seed is 'nan', no whole number", setting="seed")),
-        ("--seed 42", "--seed inf", Obstacle(sentence="its seed is 'inf', no whole number", setting="seed")),
+        ("--seed 42", "--seed many", Obstacle(sentence="its seed is 'many', which is not a whole number", setting="seed")),
+        ("--seed 42", "--seed nan", Obstacle(sentence="its seed is 'nan', which is not a whole number", setting="seed")),
+        ("--seed 42", "--seed inf", Obstacle(sentence="its seed is 'inf', which is not a whole number", setting="seed")),
         (
             "--learning_rate 8e-4",
             "--learning_rate 8e-4 $(touch x)",
-            Obstacle(sentence="its learning_rate is '8e-4 $(touch x)', which is no number", setting="learning_rate"),
+            Obstacle(sentence="its learning_rate is '8e-4 $(touch x)', which is not a number", setting="learning_rate"),
         ),
         (
             "--max_train_epochs 16",
             "--max_train_steps 900",
             Obstacle(
-                sentence="its train.sh does not say how many epochs there are to be (max_train_epochs)",
+                sentence="its train.sh does not set the number of epochs (max_train_epochs)",
                 setting="epochs",
             ),
         ),
@@ -148,12 +148,12 @@ def test_a_secret_does_not_enter_the_journal() -> None:
         (
             "--output_name x",
             "--output_name y",
-            Obstacle(sentence="its files are called y, not x as its folder; rename them or the folder"),
+            Obstacle(sentence="its files are named y but its folder x; rename the files or the folder"),
         ),
         (
             "--network_dim 4",
             "--network_dim 0",
-            Obstacle(sentence="network_dim is 0, but must be from 1 to 1024 as a rank", setting="network_dim"),
+            Obstacle(sentence="network_dim is 0, but must be from 1 to 1024", setting="network_dim"),
         ),
     ],
 )
@@ -165,9 +165,9 @@ def test_an_obstacle_is_told(before: str, after: str, obstacle: Obstacle) -> Non
 def test_what_the_dataset_file_asks_beyond_a_job_is_an_obstacle() -> None:
     told = older(make.train_sh("x"), dataset=DatasetFile(pictures="/d", resolution=512, beyond=("batch_size = 4",)))
     _, obstacles = to_job(told, everything)
-    assert obstacles == (Obstacle(sentence="its dataset.toml asks for batch_size = 4, which no job here can"),)
+    assert obstacles == (Obstacle(sentence="its dataset.toml asks for batch_size = 4, which jobs do not support"),)
 
 
 def test_without_a_command_line_the_settings_are_not_guessed() -> None:
     _, obstacles = to_job(older("", prompts=()), everything)
-    assert obstacles == (Obstacle(sentence="its train.sh is missing, and with it its settings"),)
+    assert obstacles == (Obstacle(sentence="its train.sh, which holds its settings, is missing"),)

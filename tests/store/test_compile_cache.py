@@ -33,11 +33,11 @@ def test_a_place_where_others_put_code_is_not_used(tmp_path: Path, monkeypatch: 
     place = compile_cache.folder(tmp_path)
     place.parent.mkdir()
     place.touch()
-    assert prepare(place) == f"The folder of compiled code {place} cannot be used: File exists."
+    assert prepare(place) == f"The folder for compiled code {place} cannot be used: File exists."
     place.unlink()
     place.mkdir()
     place.chmod(0o777)
-    assert str(prepare(place)).startswith("Every user may write to the folder of compiled code")
+    assert str(prepare(place)).startswith("Every user may write to the folder for compiled code")
     place.chmod(0o700)
     if os.getuid() == 0:
         os.chown(place, 65534, 65534)

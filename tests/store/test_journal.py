@@ -131,7 +131,7 @@ def test_promise_8_a_bad_line_in_the_middle_is_damage_and_is_named(path: Path, b
 @pytest.mark.parametrize("content", [b"", b"\0\0", e.encode(h.submitted())[:-1]])
 def test_a_journal_without_a_whole_event_is_damage(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    problem = "events.jsonl holds no whole event"
+    problem = "events.jsonl holds no complete event"
     assert journal.read(path) == journal.History(job=None, good_size=0, problem=problem, traces=UNREADABLE)
 
 

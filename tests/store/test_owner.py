@@ -118,7 +118,7 @@ def test_promise_4_a_second_daemon_is_refused_and_told_by_whom(tmp_path: Path, c
             owner_of(tmp_path).take()
         assert refusal.value.message == (
             f"The home {tmp_path} is owned by the fluxgymd with pid {first.pid} and socket /first.sock; "
-            "stop it first, or give this one another --home."
+            "stop it first, or choose another --home."
         )
         assert refusal.value.exit_status == 4
         assert (tmp_path / "owner.json").read_bytes() == before
@@ -149,7 +149,7 @@ def test_on_a_full_disk_the_record_of_a_dead_owner_keeps_nobody_out(tmp_path: Pa
         assert record(home).pid == first.pid
         with start_owner(home, checkout) as third:
             assert told(third) == (
-                f"The home {home} is owned by another fluxgymd; stop it first, or give this one another --home."
+                f"The home {home} is owned by another fluxgymd; stop it first, or choose another --home."
             ), "it is told to stop a process that is dead"
         hog.unlink()
         owner.renew()

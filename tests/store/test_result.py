@@ -31,7 +31,7 @@ def test_a_missing_file_is_missing(path: Path) -> None:
 
 def test_the_file_of_an_earlier_attempt_is_not_the_result(path: Path) -> None:
     path.write_bytes(LORA)
-    assert result.problem(path, result.stamp(path)) == "my-lora.safetensors is the file of an earlier attempt"
+    assert result.problem(path, result.stamp(path)) == "my-lora.safetensors is from an earlier attempt"
 
 
 def test_an_equal_file_that_was_written_anew_is_the_result(path: Path) -> None:
@@ -58,7 +58,8 @@ def test_a_file_that_was_changed_in_place_is_the_result(path: Path, change: str)
 def test_a_torn_file_is_not_the_result(path: Path) -> None:
     path.write_bytes(LORA[:-1])
     assert result.problem(path, None) == (
-        f"its final file is torn: my-lora.safetensors has {len(LORA) - 1} bytes, but its header tells of {len(LORA)}"
+        f"its final file is damaged: my-lora.safetensors has {len(LORA) - 1} bytes, "
+        f"but its header describes {len(LORA)}"
     )
 
 
@@ -97,7 +98,7 @@ class TestProgram:
 
     def test_what_an_earlier_attempt_told_is_no_result(self, told: Path) -> None:
         before = result.stamp(self.names(told))
-        assert result.program_problem(told, before) == "result.json is that of an earlier attempt"
+        assert result.program_problem(told, before) == "result.json is from an earlier attempt"
         os.utime(told, ns=(5, 5))
         assert result.program_problem(told, before) is None
 

@@ -41,8 +41,8 @@ def test_every_truncation_is_told(tmp_path: Path) -> None:
     [
         (b"", "x.safetensors is too short to be a safetensors file"),
         (b"1234567", "x.safetensors is too short to be a safetensors file"),
-        (LORA[:-1], f"x.safetensors has {len(LORA) - 1} bytes, but its header tells of {len(LORA)}"),
-        (LORA + b"x", f"x.safetensors has {len(LORA) + 1} bytes, but its header tells of {len(LORA)}"),
+        (LORA[:-1], f"x.safetensors has {len(LORA) - 1} bytes, but its header describes {len(LORA)}"),
+        (LORA + b"x", f"x.safetensors has {len(LORA) + 1} bytes, but its header describes {len(LORA)}"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "x.safetensors is not a safetensors file"),
         (struct.pack("<Q", 2**63), "x.safetensors is not a safetensors file"),
         (with_header(b"[]"), "x.safetensors is not a safetensors file"),
@@ -89,9 +89,9 @@ class TestALargeHeader:
         assert {name: tensor.shape for name, tensor in header.tensors.items()} == {"a.lora_down.weight": (4, 8)}
         assert header.texts == {"ss_epoch": "4"}
         path.write_bytes(content[:-1])
-        torn = f"x.safetensors has {len(content) - 1} bytes, but its header tells of {len(content)}"
+        torn = f"x.safetensors has {len(content) - 1} bytes, but its header describes {len(content)}"
         assert safetensors_header.problem(path) == torn
-        with pytest.raises(safetensors_header.NotSafetensors, match="its header tells of"):
+        with pytest.raises(safetensors_header.NotSafetensors, match="its header describes"):
             safetensors_header.read(path)
 
     def test_is_looked_at_once_for_a_version_of_the_file(
@@ -113,7 +113,7 @@ class TestALargeHeader:
     def test_with_more_tensors_than_any_model_is_none(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
         path.write_bytes(safetensors({f"tensor-{number}": [] for number in range(10_001)}))
-        assert safetensors_header.problem(path) == "x.safetensors tells of more than 10000 tensors"
+        assert safetensors_header.problem(path) == "x.safetensors lists more than 10000 tensors"
 
     def test_promise_10_of_many_texts_the_first_are_told(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
