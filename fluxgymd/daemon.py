@@ -91,7 +91,7 @@ class Daemon:
         self._notifier = Notifier()
         self._notifier.ready()
         failpoint("daemon.ready")
-        log.info("fluxgymd serves at %s; its home is %s", config.socket, config.home)
+        log.info("fluxgymd is listening at %s; its home is %s", config.socket, config.home)
         heartbeat = Heartbeat(
             self._notifier,
             ground.writer,

@@ -87,8 +87,8 @@ def test_a_writer_that_hangs_while_the_disk_answers_asks_for_a_restart(
     finally:
         release.set()
     assert told.count(b"WATCHDOG=1") < LOOKS, "it beat on"
-    assert any(line.startswith(b"STATUS=faulty: a write has not moved") for line in told)
-    assert "a restart of the daemon is needed: a write has not moved" in caplog.text
+    assert any(line.startswith(b"STATUS=faulty: a write has made no progress") for line in told)
+    assert "a restart of the daemon is needed: a write has made no progress" in caplog.text
 
 
 @pytest.mark.systemd

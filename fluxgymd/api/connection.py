@@ -92,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
             self._client = (*peers.session_and_process(peer), next(_numbers))
             self._room.enter(self)
         else:
-            self._refuse(PermissionDenied("The socket serves its own user."))
+            self._refuse(PermissionDenied("The socket serves only its own user."))
 
     def get_buffer(self, _: int) -> bytearray:
         return self._shared.buffer
@@ -295,7 +295,7 @@ class Connection(asyncio.BufferedProtocol):
         self._leave()
 
     def _refuse_calls(self) -> None:
-        self._refuse(Leaving("The daemon is being stopped; try again."))
+        self._refuse(Leaving("The daemon is shutting down; try again."))
 
     def _leave(self) -> None:
         """Closes, and aborts if the client is too slow to read the rest: until then the connection takes up room."""

@@ -148,7 +148,7 @@ class Jobs:
         job = self._registry.sound(parameters.name)[1]
         if await self._forgotten.of(parameters.name):
             # Its folder was deleted, and a trainer that still runs made it again.
-            raise wrong_state(job, "processes of it still run; stop it first")
+            raise wrong_state(job, "some of its processes are still running; stop it first")
         await self._verbs.remove(parameters.name)
         return m.Nothing()
 

@@ -77,7 +77,7 @@ class Machine:
         if self._gpus.problem is None:
             return None
         if self._gpus.uncertain:
-            follows = "No training is started until it is known which GPUs there are."
+            follows = "No training will start until the GPUs of this machine are known."
         elif self._gpus.uuids:
             return self._gpus.problem  # it concerns one GPU; the others are used
         else:
@@ -128,8 +128,8 @@ class Machine:
         by_name = {str(index): uuid for index, uuid in enumerate(self._gpus.uuids)}
         uuid = by_name.get(asked.gpu, asked.gpu)
         if uuid not in aside:
-            there = f"put aside: {', '.join(aside)}" if aside else "none is"
-            raise NotPutAside(f"GPU {short(asked.gpu)} is not put aside; {there}.", gpu=short(asked.gpu))
+            there = f"the quarantined ones are {', '.join(aside)}" if aside else "no GPU is"
+            raise NotPutAside(f"GPU {short(asked.gpu)} is not quarantined; {there}.", gpu=short(asked.gpu))
         await self._written(lambda: self._quarantine.clear(uuid))
         return m.Nothing()
 

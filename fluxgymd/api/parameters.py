@@ -21,7 +21,7 @@ def convert(raw: dict[str, Any], kind: type[T]) -> T:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         wrong = short(str(error))
-        raise InvalidParameter(f"Wrong parameter: {wrong}.", parameter=wrong) from None
+        raise InvalidParameter(f"Invalid parameter: {wrong}.", parameter=wrong) from None
 
 
 def _refuse_unknown(raw: Any, kind: type[msgspec.Struct], path: str) -> None:
@@ -38,7 +38,7 @@ def _refuse_unknown(raw: Any, kind: type[msgspec.Struct], path: str) -> None:
 
 def _unknown(name: str, kind: type[msgspec.Struct], path: str, known: list[str]) -> FluxgymError:
     given = short(name)
-    meant = hint(name, known, otherwise=f"known are {', '.join(known)}.")
+    meant = hint(name, known, otherwise=f"the known ones are {', '.join(known)}.")
     if kind in (Context, Model):
         return InvalidSetting(f"There is no setting {given}; {meant}", setting=given)
     return InvalidParameter(f"There is no parameter {path}{given}; {meant}", parameter=f"{path}{given}")

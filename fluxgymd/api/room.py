@@ -46,7 +46,7 @@ class Room:
             without_a_call = self._silent or self._idle or [guest]
             self._expel(
                 next(iter(without_a_call)),
-                f"More than {self._connections} clients are connected; those without a call give way. Call again.",
+                f"More than {self._connections} clients are connected, so this one was disconnected. Call again.",
             )
         if guest in self._guests:
             self._silent[guest] = None
@@ -80,7 +80,7 @@ class Room:
             share = self._limit // len(self._guests)
             self._expel(
                 next(one for one, size in self._held.items() if size > share),  # not all are below their share
-                f"More than {self._limit} bytes of messages wait to be finished or read; the oldest give way.",
+                f"More than {self._limit} bytes of messages are incomplete or unread; this client was disconnected.",
             )
 
     def _expel(self, guest: Guest, why: str) -> None:

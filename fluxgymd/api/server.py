@@ -71,7 +71,7 @@ class Server:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                log.error("no client can be taken for a while: %s", error.strerror)
+                log.error("cannot accept clients for a while: %s", error.strerror)
                 loop.remove_reader(listening)
                 self._pause = loop.call_later(PAUSE_SECONDS, self._resume)
                 return

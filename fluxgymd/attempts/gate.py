@@ -22,7 +22,7 @@ from fluxgymd.host import dispositions
 from fluxgymd.work import lanes
 
 GATE_FD = 3
-LEFT = "The supervising process left before the trainer was started; what it said is in the job's log."
+LEFT = "The supervising process exited before the trainer was started; its output is in the job's log."
 READY_SECONDS = 30.0
 """How long a shim may take to reach its gate: Python starts slowly from a slow volume."""
 
@@ -42,7 +42,7 @@ class ShimGate:
         except (TimeoutError, ConnectionError):
             word = b""
         if word != b"w":
-            raise Refused("The supervising process did not come up; what it said is in the job's log.")
+            raise Refused("The supervising process did not start properly; its output is in the job's log.")
 
     def open(self) -> None:
         """Lets the shim start the trainer. Refused if the shim has exited in the meantime."""

@@ -44,11 +44,11 @@ def doubts(job: Path, here: Place) -> list[Doubt]:
         try:
             doubt = _doubt(job, records_on_disk.read(folder / name), here)
         except OSError as error:
-            doubt = f"cannot be looked at ({error.strerror})"
+            doubt = f"cannot be examined ({error.strerror})"
         if doubt is not None:
             found.append(Doubt(int(name), f"attempt {name} {doubt}"))
     if not found and _of_job(job, shim=None).proved:
-        return [Doubt(None, "processes of it run")]
+        return [Doubt(None, "some of its processes are running")]
     return found
 
 

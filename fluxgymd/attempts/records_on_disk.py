@@ -96,7 +96,7 @@ def _record(path: Path, kind: type[RecordT], notes: list[str]) -> RecordT | None
     except FileNotFoundError:
         return None
     except (msgspec.MsgspecError, Unusable) as error:
-        notes.append(f"{path} is damaged and counts as absent: {error}.")
+        notes.append(f"{path} is damaged and is treated as missing: {error}.")
         return None
 
 

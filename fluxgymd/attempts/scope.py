@@ -51,7 +51,7 @@ class ScopeAdapter:
             state = await self._bus.manager_state()
         except BusError as error:
             return f"The user's systemd does not answer: {error}."
-        return "The user's systemd is about to end." if state == "stopping" else None
+        return "The user's systemd is shutting down." if state == "stopping" else None
 
     async def manager_stays(self) -> bool:
         return await self.problem() is None
@@ -69,12 +69,12 @@ class ScopeAdapter:
         if not processes.lives(gate.shim):
             raise Refused(LEFT)
         if group is None or not _in_unit(group, spec.unit):
-            raise Refused(f"systemd made {spec.unit}, but the supervising process is not in it.")
+            raise Refused(f"systemd created {spec.unit}, but the supervising process is not in it.")
         try:
             await self._bus.connected(deadline=RECONNECT_SECONDS)
             facts = await self._bus.unit_facts(spec.unit)
         except BusError as error:
-            raise Refused(f"{spec.unit} was made, but systemd does not tell its identity: {error}.") from None
+            raise Refused(f"{spec.unit} was created, but systemd did not report its identity: {error}.") from None
         failpoint("scope.known")
         if facts.control_group != group:
             raise Refused(f"systemd says {spec.unit} is {facts.control_group}, but its process is in {group}.")
@@ -88,21 +88,21 @@ class ScopeAdapter:
             try:
                 result = await self._bus.start_transient_scope(spec.unit, properties)
                 if result != "done":
-                    raise Refused(f"systemd did not make {spec.unit}: its start ended with {result!r}.")
+                    raise Refused(f"systemd did not create {spec.unit}: its start ended with {result!r}.")
                 return
             except NoSuchProcess:
                 raise Refused(
-                    "The supervising process left before it had its scope; what it said is in the job's log."
+                    "The supervising process exited before it had a scope; its output is in the job's log."
                 ) from None
             except (BusAway, UnitExists) as error:
                 if _in_unit(await lanes.run(spec.unit, processes.group_of, gate.shim.pid), spec.unit):
                     return
                 if last or isinstance(error, UnitExists):
-                    raise Refused(f"{spec.unit} was not made: {error}.") from None
+                    raise Refused(f"{spec.unit} was not created: {error}.") from None
                 with contextlib.suppress(BusAway):
                     await self._bus.connected(deadline=RECONNECT_SECONDS)
             except BusError as error:
-                raise Refused(f"systemd refused to make {spec.unit}: {error}.") from None
+                raise Refused(f"systemd refused to create {spec.unit}: {error}.") from None
 
     def _properties(self, spec: AttemptSpec, gate: Gate) -> list[Property]:
         """The properties of the scope (org.freedesktop.systemd1(5)).
@@ -186,7 +186,7 @@ class ScopeAdapter:
         except NoSuchUnit:
             pass  # as a rule
         except BusError as error:
-            log.warning("%s may be left, without a process: %s", ref.unit, error)
+            log.warning("%s may remain without a process: %s", ref.unit, error)
 
     async def _stop_unit(self, ref: AttemptRef) -> bool:
         """Whether systemd accepted the stop. False if it can't be reached, or doesn't know the unit (any more)."""

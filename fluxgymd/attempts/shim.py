@@ -127,7 +127,7 @@ def take_lock(folder: int) -> bool:
             return True
         except BlockingIOError:
             if time.monotonic() > end:
-                print("fluxgym shim: another one holds this attempt's lock.", file=sys.stderr, flush=True)
+                print("fluxgym shim: another shim holds this attempt's lock.", file=sys.stderr, flush=True)
                 sys.exit(LOCK_TAKEN)
             time.sleep(0.05)
         except OSError:

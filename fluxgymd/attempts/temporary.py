@@ -42,7 +42,7 @@ def remove(path: Path, mark: str) -> str | None:
     The path is checked, since the journal that names it may have been edited by hand or come from another machine.
     """
     if path.name != _name(mark) or not path.is_absolute():
-        return f"{path} is not the name of a folder of this attempt, so it stays."
+        return f"{path} is not the name of a folder of this attempt, so it is kept."
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -50,9 +50,9 @@ def remove(path: Path, mark: str) -> str | None:
     except OSError as error:
         return f"{path} could not be removed: {error.strerror}."
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        return f"{path} is not a folder of this user, so it stays."
+        return f"{path} is not a folder of this user, so it is kept."
     shutil.rmtree(path, ignore_errors=True)  # follows no links (shutil.rmtree.avoids_symlink_attacks)
-    return f"{path} could not be removed in full." if path.exists() else None
+    return f"{path} could not be removed completely." if path.exists() else None
 
 
 def _name(mark: str) -> str:

@@ -12,7 +12,7 @@ from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import Next, plan
 from fluxgymd.core.verdict import Ending, Outcome, Steps, judge
 
-GONE = "The daemon went away before it was started."
+GONE = "The daemon ended before the job was started."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +103,7 @@ def ended(
         attempt=attempt.number,
         outcome=then.outcome.kind,
         reason=_reason(attempt, outcome, then, found.evidence),
-        proof="its boot is over" if rebooted else "none of its processes is left",
+        proof="its boot has ended" if rebooted else "none of its processes is left",
         exit=record,
         step=step,
         checkpoint_step=found.checkpoint_step,
@@ -131,5 +131,5 @@ def _next(
 
 def _reason(attempt: Attempt, outcome: Outcome, then: Next, evidence: str) -> str:
     if acted_on(attempt) is not None and outcome.kind == "interrupted":
-        return f"{then.outcome.reason} What was seen lies in {evidence}."
+        return f"{then.outcome.reason} The evidence is in {evidence}."
     return then.outcome.reason

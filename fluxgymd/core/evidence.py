@@ -102,7 +102,7 @@ Conclusion = Runs | RunsAlone | LeftOver | LostSight | Over
 def conclude(evidence: Evidence) -> Conclusion:
     """What happened to the attempt. The first rule that applies decides."""
     if evidence.where is Where.ELSEWHERE:
-        return LostSight("it was started on another machine, which cannot be asked from here")
+        return LostSight("it was started on another machine, which cannot be checked from here")
     if evidence.exit is not None:
         if evidence.exit.kind == "never-started":
             return NeverStarted()
@@ -120,16 +120,16 @@ def conclude(evidence: Evidence) -> Conclusion:
     if evidence.started:
         if evidence.trainer is Trainer.ENDED:
             return _what_is_left(evidence)
-        return LostSight(f"its supervising process is gone, and its trainer may still run{_named(evidence)}")
+        return LostSight(f"its supervising process is gone, but its trainer may still be running{_named(evidence)}")
     if evidence.populated is False:
         return NeverStarted()
-    return LostSight(f"its supervising process is gone, and whether a trainer runs cannot be told{_named(evidence)}")
+    return LostSight(f"its supervising process is gone, and it is unknown whether a trainer runs{_named(evidence)}")
 
 
 def _what_is_left(evidence: Evidence) -> Ended | LeftOver | LostSight:
     """The conclusion for an attempt whose trainer has ended."""
     if evidence.populated is None:
-        return LostSight(f"its trainer has ended, and processes that it may have left still run{_named(evidence)}")
+        return LostSight(f"its trainer has ended, but processes that may belong to it still run{_named(evidence)}")
     return LeftOver(evidence.exit) if evidence.populated else Ended(evidence.exit)
 
 

@@ -12,31 +12,31 @@ from fluxgym.messages import FailureKind
 from fluxgymd.core.records import ExitRecord
 
 _ADVICE = {
-    FailureKind.GPU_OUT_OF_MEMORY: "The GPU's memory was not enough: lower the resolution or the rank, turn "
-    "gradient_checkpointing on, or use a larger GPU; `fluxgymctl gpus` shows what else is on it.",
-    FailureKind.HOST_OUT_OF_MEMORY: "The machine's memory was not enough: close other programs, add swap, or use a "
+    FailureKind.GPU_OUT_OF_MEMORY: "The GPU ran out of memory: lower the resolution or the rank, turn "
+    "gradient_checkpointing on, or use a larger GPU; `fluxgymctl gpus` shows what else uses the GPU.",
+    FailureKind.HOST_OUT_OF_MEMORY: "The machine ran out of memory: close other programs, add swap, or use a "
     "smaller text encoder file.",
-    FailureKind.DISK_FULL: "The disk is full: free some space, then `fluxgymctl resume {name}` lets it go on.",
-    FailureKind.MISSING_FILE: "A file that it needs is missing: put it back, then `fluxgymctl resume {name}`.",
-    FailureKind.BAD_DATASET: "The dataset cannot be trained on: `fluxgymctl logs {name}` names the picture or "
-    "caption; submit a corrected one under a new name.",
-    FailureKind.BAD_SETTING: "It cannot run with its settings: correct them with `fluxgymctl edit {name}`, then "
-    "`fluxgymctl resume {name}`.",
-    FailureKind.NOT_A_NUMBER: "The loss was no number any more: lower the learning rate with `fluxgymctl edit "
-    "{name}`, then `fluxgymctl resume {name}`.",
-    FailureKind.KILLED: "Something outside of FluxGym killed it; `fluxgymctl resume {name}` lets it go on.",
-    FailureKind.CRASHED: "It crashed, or a driver below it did; `fluxgymctl logs {name}` and `dmesg` may say where.",
-    FailureKind.NOT_RESUMABLE: "Its settings do not fit its checkpoints: set them back with `fluxgymctl edit "
-    "{name}`, or submit it under a new name.",
-    FailureKind.STUCK: "It hung, and the evidence/ of its attempt shows where: once that is put right, "
-    "`fluxgymctl resume {name}` lets it go on.",
-    FailureKind.OTHER: "`fluxgymctl logs {name}` says more.",
+    FailureKind.DISK_FULL: "The disk is full: free some space, then run `fluxgymctl resume {name}`.",
+    FailureKind.MISSING_FILE: "A required file is missing: put it back, then run `fluxgymctl resume {name}`.",
+    FailureKind.BAD_DATASET: "The dataset cannot be used: `fluxgymctl logs {name}` names the picture or caption; "
+    "submit a corrected dataset under a new name.",
+    FailureKind.BAD_SETTING: "The job cannot run with its settings: correct them with `fluxgymctl edit {name}`, "
+    "then run `fluxgymctl resume {name}`.",
+    FailureKind.NOT_A_NUMBER: "The loss became NaN or infinite: lower the learning rate with `fluxgymctl edit "
+    "{name}`, then run `fluxgymctl resume {name}`.",
+    FailureKind.KILLED: "Something outside FluxGym killed the job; `fluxgymctl resume {name}` continues it.",
+    FailureKind.CRASHED: "The program or a driver crashed; `fluxgymctl logs {name}` and `dmesg` may say where.",
+    FailureKind.NOT_RESUMABLE: "The settings no longer match the checkpoints: restore them with `fluxgymctl edit "
+    "{name}`, or submit the job under a new name.",
+    FailureKind.STUCK: "The job hung, and the folder evidence/ of its attempt shows where: fix the cause, then "
+    "run `fluxgymctl resume {name}`.",
+    FailureKind.OTHER: "`fluxgymctl logs {name}` shows more.",
 }
 
 
 _WITHOUT_LOG = {
-    FailureKind.CRASHED: "It crashed, or a driver below it did, and wrote nothing before; `dmesg` may say where.",
-    FailureKind.OTHER: "It wrote nothing to its log: run its program by hand to see what is wrong.",
+    FailureKind.CRASHED: "The program or a driver crashed before anything was logged; `dmesg` may say where.",
+    FailureKind.OTHER: "Nothing was logged: run the program by hand to see what is wrong.",
 }
 
 

@@ -59,14 +59,14 @@ def faults(vitals: Vitals, *, look_seconds: float) -> list[str]:
     between two looks."""
     found = []
     if vitals.loop_busy > look_seconds:
-        found.append(f"the event loop was {vitals.loop_busy:.0f} s late by its own work")
+        found.append(f"the event loop was {vitals.loop_busy:.0f} s late because of its own work")
     if vitals.last_pass > PASS_SECONDS:
-        found.append(f"the scheduler has finished no pass for {vitals.last_pass:.0f} s")
+        found.append(f"the scheduler has not finished a pass for {vitals.last_pass:.0f} s")
     if vitals.bus is Bus.SILENT:
         found.append("the bus thread does not answer")
     if vitals.bus is Bus.ENDED:
         found.append("the bus thread has ended")
     if vitals.write_stands:
-        found.append(f"a write has not moved for {vitals.write_stands:.0f} s, and others that began later are done")
-    found += [f"the task {name} fails again and again" for name in vitals.failing]
+        found.append(f"a write has made no progress for {vitals.write_stands:.0f} s, but later ones have finished")
+    found += [f"the task {name} keeps failing" for name in vitals.failing]
     return found

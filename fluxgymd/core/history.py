@@ -6,7 +6,7 @@ from typing import assert_never
 from fluxgymd.core import events as e
 
 _OUTCOMES = {
-    "completed": "It is completed.",
+    "completed": "Finished successfully.",
     "failed": "It failed.",
     "stopped": "It was stopped.",
     "interrupted": "It was interrupted.",
@@ -20,7 +20,7 @@ def sentence(event: e.AnyEvent) -> str:
         case e.Submitted():
             return "It was submitted."
         case e.Imported():
-            return f"It was made by an older FluxGym. {_outcome(event.outcome, event.reason)}"
+            return f"It was created by an older FluxGym. {_outcome(event.outcome, event.reason)}"
         case e.Reserved():
             where = f"on {', '.join(event.gpus)}" if event.gpus else "on the CPU"
             begin = f"from {event.resumed_from} at step {event.step}" if event.resumed_from else "from the beginning"
@@ -32,15 +32,15 @@ def sentence(event: e.AnyEvent) -> str:
         case e.Started():
             return f"It runs as process {event.trainer.pid}."
         case e.StopAsked():
-            return "A stop was asked for" + (", after its next checkpoint." if event.after_checkpoint else ".")
+            return "A stop was requested" + (", after its next checkpoint." if event.after_checkpoint else ".")
         case e.Unsupervised():
-            return "Its supervising process is gone, and it runs on: its exit status will not be known."
+            return "Its supervising process is gone, but it is still running; its exit status will not be known."
         case e.SightLost():
-            return f"Sight of it was lost: {event.why}."
+            return f"Lost contact with the job: {event.why}."
         case e.SightRegained():
-            return "It can be seen again, and it runs."
+            return "Contact was restored, and the job is running."
         case e.Stuck():
-            then = "It is stopped for that." if event.acts else "It is left as it is."
+            then = "It is being stopped." if event.acts else "It is left running."
             return f"The watchdog found it stuck. {event.why} {then}"
         case e.Ended():
             return _ended(event)
@@ -53,13 +53,13 @@ def sentence(event: e.AnyEvent) -> str:
         case e.Released():
             return "It was released."
         case e.Moved():
-            return f"It was moved in the queue, to priority {event.priority}."
+            return f"It was moved in the queue and now has priority {event.priority}."
         case e.Edited():
             return "Its settings were changed."
         case e.Barred():
             return f"It cannot be started: {event.reason}"
         case e.Disowned():
-            return f"The user said that nothing of attempt {event.attempt} runs any more."
+            return f"The user confirmed that attempt {event.attempt} is no longer running."
         case _:
             assert_never(event)
 
@@ -75,9 +75,9 @@ def _outcome(outcome: str, reason: str) -> str:
 def _ended(event: e.Ended) -> str:
     parts = [_outcome(event.outcome, event.reason)]
     if event.step:
-        parts.append(f"It had done {event.step} steps.")
+        parts.append(f"It had completed {event.step} steps.")
     if event.steps_lost:
-        parts.append(f"{event.steps_lost} of them are to be done again.")
+        parts.append(f"{event.steps_lost} of them must be repeated.")
     if event.again:
-        parts.append("It is tried again by itself.")
+        parts.append("It will be retried automatically.")
     return " ".join(parts)

@@ -167,7 +167,7 @@ def fold(history: Iterable[e.AnyEvent]) -> Job:
     for event in history:
         job = apply(job, event)
     if job is None:
-        raise BadHistory("there is no event")
+        raise BadHistory("it has no events")
     return job
 
 
@@ -178,9 +178,9 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             raise BadHistory("it was submitted twice")
         if event.context.kind is Kind.UNKNOWN:
             # A newer version wrote it. Running it as a wrong kind would be worse than not running it.
-            raise BadHistory("it is of a kind that this version does not know")
+            raise BadHistory("its kind is unknown to this version")
         if event.context.program is not None and event.context.kind is not Kind.PROGRAM:
-            raise BadHistory("it has a program, and is not of the kind program")
+            raise BadHistory("it has a program, but is not of the kind program")
         return Job(
             id=event.id,
             context=event.context,
@@ -230,12 +230,12 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             return _end(job, event)
         case e.Cancelled():
             if not isinstance(job.state, Waiting):
-                raise BadHistory("it was cancelled while it did not wait")
+                raise BadHistory("it was cancelled while it was not waiting")
             ran = "it ran again" if job.attempts else "it ran"
             return replace(job, state=Stopped(f"It was cancelled before {ran}."))
         case e.ResumeAsked():
             if not isinstance(job.state, Final):
-                raise BadHistory("it was resumed while it had not ended")
+                raise BadHistory("it was resumed before it had ended")
             return replace(
                 job, state=Queued(), fruitless=0, hung_at=None, start_failures=0, held=False, not_before=0.0
             )
@@ -249,7 +249,7 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             return replace(job, context=context, priority=event.priority, rank=event.rank)
         case e.Edited():
             if isinstance(job.state, Live):
-                raise BadHistory("it was edited while it ran")
+                raise BadHistory("it was edited while it was running")
             priority = event.context.priority
             return replace(job, context=event.context, priority=job.priority if priority is None else priority)
         case e.Barred():
@@ -260,14 +260,14 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             if not isinstance(job.state, Lost):
                 raise BadHistory("it was disowned while it was not lost")
             ended = replace(attempt, ended_at=event.at)
-            return replace(job, state=Interrupted("Its machine is gone, the user says."), last=ended)
+            return replace(job, state=Interrupted("The user confirmed that it is no longer running."), last=ended)
         case _:
             assert_never(event)
 
 
 def _reserve(job: Job, event: e.Reserved) -> Job:
     if not isinstance(job.state, Waiting):
-        raise BadHistory(f"attempt {event.attempt} was reserved while the job did not wait")
+        raise BadHistory(f"attempt {event.attempt} was reserved while the job was not waiting")
     if job.held:
         raise BadHistory(f"attempt {event.attempt} was reserved while the job was on hold")
     if event.attempt != job.attempts + 1:
@@ -294,7 +294,7 @@ def _reserve(job: Job, event: e.Reserved) -> Job:
 
 def _import(job: Job, event: e.Imported) -> Job:
     if not isinstance(job.state, Queued) or job.attempts:
-        raise BadHistory("it was imported after it had begun here")
+        raise BadHistory("it was imported after its first attempt here")
     match event.outcome:
         case "completed":
             return replace(job, state=Completed(event.reason))
@@ -407,15 +407,15 @@ def _refine(
 
 def _live(job: Job, event: e.AnyEvent, number: int) -> Attempt:
     if not isinstance(job.state, Live):
-        raise BadHistory(f"{_name(event)} came while no attempt ran")
+        raise BadHistory(f"{_name(event)} was recorded while no attempt was running")
     if job.state.attempt.number != number:
-        raise BadHistory(f"{_name(event)} is of attempt {number}, but {job.state.attempt.number} ran")
+        raise BadHistory(f"{_name(event)} belongs to attempt {number}, but {job.state.attempt.number} was running")
     return job.state.attempt
 
 
 def _waiting(job: Job, event: e.AnyEvent) -> None:
     if not isinstance(job.state, Waiting):
-        raise BadHistory(f"{_name(event)} came while it did not wait")
+        raise BadHistory(f"{_name(event)} was recorded while the job was not waiting")
 
 
 def _name(event: e.AnyEvent) -> str:

@@ -24,13 +24,13 @@ def problem(name: str, log: LogSize, *, limit: int) -> str | None:
     """One sentence about a log that is too long; None if it isn't. `name`: of the job; `limit`: bytes."""
     if log.missing:
         return (
-            f"The log of {name} has grown to {log.size / MIB:.0f} MiB, past log.limit_mib; "
+            f"The log of {name} has grown to {log.size / MIB:.0f} MiB, beyond log.limit_mib; "
             f"{log.missing / MIB:.0f} MiB were dropped from its middle."
         )
     if log.taken > TOLERANCE * limit:
         return (
-            f"The log of {name} has grown to {log.taken / MIB:.0f} MiB, past log.limit_mib, and its middle was not "
-            "dropped: its file system cannot punch holes, or the process that cuts it is gone or of an earlier "
-            "version."
+            f"The log of {name} has grown to {log.taken / MIB:.0f} MiB, beyond log.limit_mib, but its middle was not "
+            "dropped: the file system cannot punch holes, or the process that trims the log is gone or is of an "
+            "earlier version."
         )
     return None

@@ -21,15 +21,16 @@ def advice(name: str, reach: Reach, *, stop_asked: bool) -> str:
     assume = f"`fluxgymctl resume --assume-gone {name}` frees its GPU and queues it again."
     match reach:
         case Reach.HERE if stop_asked:
-            own = "FluxGym is ending what it can prove is the job's; end anything else yourself."
+            own = "FluxGym is ending the processes that provably belong to it; end any others yourself."
         case Reach.HERE:
-            own = f"`fluxgymctl stop {name}` ends what is provably the job's; end anything else yourself."
+            own = f"`fluxgymctl stop {name}` ends the processes that provably belong to it; end any others yourself."
         case Reach.ELSEWHERE:
-            return f"If it still runs there, stop it there. Once nothing of it runs any more, {assume}"
+            return f"If the job is still running there, stop it there. Once it is no longer running, {assume}"
         case Reach.UNKNOWN_ADAPTER:
             return (
-                f"A version of FluxGym that knows the adapter can watch it. If nothing of it runs any more, {assume}"
+                "A version of FluxGym that knows the adapter can watch the job. Once it is no longer running, "
+                f"{assume}"
             )
         case _:
             assert_never(reach)
-    return f"FluxGym looks again every second, and goes on by itself as soon as it can tell what became of it. {own}"
+    return f"FluxGym checks every second, and continues automatically once it knows what happened to the job. {own}"

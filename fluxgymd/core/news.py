@@ -31,18 +31,18 @@ def news(job: Job, event: e.AnyEvent) -> News | None:
     """The news in an event; None if it holds none. `job`: its state after the event."""
     match event, job.state:
         case e.Stuck(), _:
-            then = "It is stopped for that." if event.acts else "It is left as it is."
+            then = "It is being stopped." if event.acts else "It is left running."
             return News(event="stuck", title=f"{job.name} is stuck", detail=f"{event.why} {then}")
         case e.SightLost(), Lost(why=why):
-            detail = f"{why[:1].upper()}{_sentence(why[1:])} Its GPU stays taken until that is known."
+            detail = f"{why[:1].upper()}{_sentence(why[1:])} Its GPU stays reserved until contact is restored."
             return News(event="lost", title=f"{job.name} is lost", detail=detail)
         case e.Ended(), Completed():
-            steps = f"It did {event.step} steps." if event.step else ""
-            return News(event="finish", title=f"{job.name} is completed", detail=steps)
+            steps = f"It completed {event.step} steps." if event.step else ""
+            return News(event="finish", title=f"{job.name} finished successfully", detail=steps)
         case ((e.Ended() | e.Barred()), Failed(reason=reason)):
             return News(event="fail", title=f"{job.name} failed", detail=_sentence(reason))
         case e.Ended(), Interrupted(reason=reason) if job.held:
-            detail = f"{_sentence(reason)} It waits until it is released."
+            detail = f"{_sentence(reason)} It stays on hold until it is released."
             return News(event="fail", title=f"{job.name} was interrupted", detail=detail)
         case _:
             return None

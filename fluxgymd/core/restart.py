@@ -69,7 +69,7 @@ def plan(
         return Next(outcome)
     fruitless = 0 if advanced else fruitless + 1
     if fruitless >= FRUITLESS_LIMIT:
-        reason = f"{outcome.reason} It was tried {fruitless} times without a new checkpoint, and is not tried again."
+        reason = f"{outcome.reason} It was tried {fruitless} times without a new checkpoint and will not be retried."
         return Next(Outcome("failed", reason))
     pause = PAUSES[max(0, fruitless - 1)] if outcome.kind == "interrupted" else PAUSES[fruitless]
     return Next(outcome, again=True, not_before=now + pause if pause else 0.0)
@@ -77,6 +77,6 @@ def plan(
 
 def _again(hang: Hang, before: int) -> str:
     if hang.step != before:
-        return f"It had hung at step {before} before and came no further, and is not tried again."
+        return f"It had already hung at step {before} and got no further, so it will not be retried."
     at = f" at step {before}" if before else ""  # a program has no steps
-    return f"It hung twice{at}, and is not tried again."
+    return f"It hung twice{at}, so it will not be retried."

@@ -83,7 +83,7 @@ def choose(found: Iterable[CheckpointFacts]) -> Begin | GoOn | Impossible:
     best = newest(complete)
     if best is None:
         return Impossible(
-            f"The step of its checkpoint {complete[0].name} is not known; remove that checkpoint to start over."
+            f"The step of its checkpoint {complete[0].name} is unknown; delete that checkpoint to start over."
         )
     usable = newest(checkpoint for checkpoint in complete if checkpoint.use is Use.RESUME)
     if best.use is Use.BAR or usable is None:

@@ -169,7 +169,7 @@ def _obstacle(job: Job, jobs: Mapping[str, Job], machine: Machine, now: float) -
     for name in job.context.after or ():
         other = jobs.get(name)
         if other is None or not isinstance(other.state, Completed):
-            return Wait(job.name, WaitingFor.JOB, f"{name} is to be completed first{_why_not_completed(other)}.")
+            return Wait(job.name, WaitingFor.JOB, f"{name} must be completed first{_why_not_completed(other)}.")
     if due(job, now) > now or job.name in machine.resting:
         return Wait(job.name, WaitingFor.BACK_OFF)
     return None
@@ -179,7 +179,7 @@ def _why_not_completed(other: Job | None) -> str:
     """Why the job won't be completed without help, as the end of a sentence; empty if it may be."""
     match other.state if other is not None else None:
         case None:
-            return ", but it is not there, or is damaged"
+            return ", but it does not exist or is damaged"
         case Failed():
             return ", but it failed"
         case Stopped():
@@ -196,7 +196,7 @@ def _place(job: Job, machine: Machine, room: _Room) -> Decision:
         return Start(job.name, ())
     if not machine.gpus:
         if job.context.gpus or (job.context.gpu_count or 1) > 1:
-            return Wait(job.name, WaitingFor.GPU, "It asks for GPUs, and this machine has none.")
+            return Wait(job.name, WaitingFor.GPU, "It asks for GPUs, but this machine has none.")
         if not room.cpu_training:
             return Wait(job.name, WaitingFor.GPU, _in_doubt(machine, ()) or CPU_TAKEN)
         room.cpu_training = False
@@ -208,9 +208,9 @@ def _place_on_gpus(job: Job, machine: Machine, room: _Room) -> Decision:
     wanted = job.context.gpu_count or 1
     allowed = allowed_gpus(job.context.gpus, machine.gpus)
     if len(allowed) < wanted:
-        asked = f" of {', '.join(job.context.gpus)}" if job.context.gpus else ""
-        has = f"this machine has {len(allowed)} of them"
-        return Wait(job.name, WaitingFor.GPU, f"It needs {wanted}{asked} GPUs, and {has}.")
+        asked = f" of the GPUs {', '.join(job.context.gpus)}" if job.context.gpus else " GPUs"
+        has = f"this machine has only {len(allowed)} of them"
+        return Wait(job.name, WaitingFor.GPU, f"It needs {wanted}{asked}, but {has}.")
     chosen = tuple(gpu for gpu in room.free if gpu in allowed and gpu not in room.reserved)[:wanted]
     if len(chosen) < wanted:
         room.reserved.update(allowed)
@@ -225,7 +225,7 @@ def _put_aside(machine: Machine, gpus: Sequence[str]) -> str | None:
     if not numbers:
         return None
     what = f"GPU {numbers[0]} is" if len(numbers) == 1 else f"GPUs {', '.join(numbers)} are"
-    return f"{what} put aside; `fluxgymctl gpus` says why, and how to clear it."
+    return f"{what} quarantined; `fluxgymctl gpus` says why and how to clear it."
 
 
 def _in_doubt(machine: Machine, gpus: Sequence[str]) -> str | None:
@@ -240,7 +240,7 @@ def _in_doubt(machine: Machine, gpus: Sequence[str]) -> str | None:
         return None
     what = "GPUs" if gpus else "the CPU"
     jobs = f"{', '.join(names)}; `fluxgymctl status {names[0]}` says what to do"
-    return f"Until their journals are in order, these jobs keep {what}: {jobs}."
+    return f"These jobs keep {what} reserved until their journals are repaired: {jobs}."
 
 
 def allowed_gpus(asked: Sequence[str] | None, gpus: Sequence[str]) -> list[str]:

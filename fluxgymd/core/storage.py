@@ -4,23 +4,29 @@
 import errno
 
 PROBLEMS = {
-    errno.ENOSPC: ("it is full", "free some space, and FluxGym goes on by itself"),
-    errno.EDQUOT: ("your quota on it is used up", "free some space or have it raised, and FluxGym goes on by itself"),
+    errno.ENOSPC: ("it is full", "free some space, and FluxGym will continue automatically"),
+    errno.EDQUOT: (
+        "your quota on it is used up",
+        "free some space or have the quota raised, and FluxGym will continue automatically",
+    ),
     errno.EIO: (
         "it reports an input/output error",
-        "it may be failing, or its network volume may be away: look into the kernel's log with `dmesg`",
+        "it may be failing, or its network volume may be unavailable: check the kernel log with `dmesg`",
     ),
     errno.EROFS: (
         "it is mounted read-only",
-        "the kernel does that after a fault: look into its log with `dmesg`, and mount it writable again",
+        "the kernel does this after an error: check its log with `dmesg`, then remount the disk writable",
     ),
-    errno.EACCES: ("permission is denied", "give the files back to the user who runs fluxgymd, with chown"),
-    errno.EPERM: ("it is not permitted", "give the files back to the user who runs fluxgymd, and look at `lsattr`"),
+    errno.EACCES: ("permission is denied", "use chown to give the files back to the user who runs fluxgymd"),
+    errno.EPERM: (
+        "the operation is not permitted",
+        "use chown to give the files back to the user who runs fluxgymd, and check them with `lsattr`",
+    ),
     errno.ENOENT: (
-        "a file or folder of FluxGym's is gone",
-        "put it back, or mount its volume again; remove the job if you have deleted it on purpose",
+        "a file or folder of FluxGym's is missing",
+        "put it back, or mount its volume again; remove the job if you deleted it on purpose",
     ),
-    errno.ESTALE: ("its network volume was replaced under FluxGym", "mount it again, and restart fluxgymd"),
+    errno.ESTALE: ("its network volume was replaced while in use", "mount it again, and restart fluxgymd"),
 }
 """What is wrong and what to do, two clauses for each errno (errno(3))."""
 
@@ -38,13 +44,13 @@ def room_problem(home: str, *, free: int, files: int, free_files: int) -> str | 
     many the disk can hold in all, 0 if it doesn't count them."""
     if free < NEEDED_BYTES:
         return (
-            f"The disk of {home} is full: {free} bytes are left, and FluxGym itself needs {NEEDED_BYTES}; free some "
-            "space, and it goes on by itself."
+            f"The disk of {home} is full: {free} bytes are left, but FluxGym itself needs {NEEDED_BYTES}; free some "
+            "space, and FluxGym will continue automatically."
         )
     if files and free_files < NEEDED_FILES:
         return (
-            f"The disk of {home} has room for {free_files} more files, and FluxGym itself needs {NEEDED_FILES}; "
-            "delete some, and it goes on by itself."
+            f"The disk of {home} has room for only {free_files} more files, but FluxGym itself needs {NEEDED_FILES}; "
+            "delete some files, and FluxGym will continue automatically."
         )
     return None
 

@@ -17,10 +17,10 @@ from fluxgymd.core.job import Hang
 from fluxgymd.core.records import ExitRecord
 
 EXEC_ERRORS = {
-    errno.ENOENT: "the file, or the interpreter that it names, is not there",
-    errno.ENOTDIR: "the file, or the interpreter that it names, is not there",
+    errno.ENOENT: "the file, or the interpreter that it names, does not exist",
+    errno.ENOTDIR: "the file, or the interpreter that it names, does not exist",
     errno.EACCES: "the file is not executable",
-    errno.ENOEXEC: "the file is no program that this machine can run",
+    errno.ENOEXEC: "the file is not a program that this machine can run",
     errno.E2BIG: "its arguments are too long",
     errno.ENOSPC: "the disk is full",
 }
@@ -87,9 +87,9 @@ def judge(ending: Ending) -> Outcome:
     left_well = record is not None and record.kind == "exited" and record.code == 0
     missing = ending.result_problem or _steps_missing(ending.steps)
     if left_well and missing is None:
-        return Outcome("completed", "It ended well, and its result is whole.")
+        return Outcome("completed", "Finished successfully.")
     if record is None and not ending.rebooted and ending.result_problem is None and _steps_done(ending):
-        return Outcome("completed", "Its result is whole. Its exit status is not known: its supervisor was gone.")
+        return Outcome("completed", "Its result is complete. Its exit status is unknown: its supervisor was gone.")
     if ending.stop_asked:
         return Outcome("stopped", _stopped(record, ending.step))
     if ending.hang is not None:
@@ -97,16 +97,16 @@ def judge(ending: Ending) -> Outcome:
     if record is None:
         if ending.rebooted:
             return Outcome("interrupted", "The machine went down while it ran.")
-        alone = "after its supervisor was gone" if ending.unsupervised else "together with its supervisor"
-        return Outcome("interrupted", f"It ended {alone}, so its exit status is not known.")
+        alone = "after its supervisor" if ending.unsupervised else "together with its supervisor"
+        return Outcome("interrupted", f"It ended {alone}, so its exit status is unknown.")
     seen = _endings_seen(record)
     if signal.SIGTERM in seen and ending.manager_stays:
-        return Outcome("stopped", "Its scope was stopped from outside of FluxGym.")
+        return Outcome("stopped", "Its scope was stopped from outside FluxGym.")
     by = next((number for number in ENDED_FROM_OUTSIDE if number in seen or _ended_by(record, number)), None)
     if by is not None:
-        return Outcome("interrupted", f"It was ended from outside by {by.name}.")
+        return Outcome("interrupted", f"It was ended from outside FluxGym by {by.name}.")
     if left_well:
-        return Outcome("failed", f"It left with exit status 0, but {missing}.")
+        return Outcome("failed", f"It exited with status 0, but {missing}.")
     return Outcome("failed", _failed(record, ending.last_line))
 
 
@@ -138,7 +138,7 @@ def _steps_done(ending: Ending) -> bool:
 def _stopped(record: ExitRecord | None, step: int) -> str:
     at = f" at step {step}" if step else ""  # a program has no steps
     if record is None:
-        return f"It was stopped by the user{at}; its exit status is not known."
+        return f"It was stopped by the user{at}; its exit status is unknown."
     if record.kind == "exited" or record.signal == signal.SIGTERM:
         return f"It was stopped by the user{at}."
     return f"It was stopped by the user{at}; it had to be killed."
@@ -159,10 +159,10 @@ def _failed(record: ExitRecord, last_line: str | None) -> str:
             name = signal.Signals(number).name if number in signal.valid_signals() and number < 32 else str(number)
             reason = f"It was killed by {name}"
             if record.oom_kills:
-                reason += " because the memory of the machine ran out"
+                reason += " because the machine ran out of memory"
         case _:
-            reason = f"It left with exit status {record.code}"
+            reason = f"It exited with status {record.code}"
     told = f"{reason}: {last_line.rstrip('.')}." if last_line else f"{reason}."
     if record.disk_full and not record.last_words:
-        return f"{told} The disk of its log was full."
+        return f"{told} The disk that holds its log was full."
     return told

@@ -79,8 +79,8 @@ class Asking:
     async def _ask(self) -> Answer:
         if self._helper is None or self._helper.returncode is not None:
             if self.left_behind >= LEFT_BEHIND:
-                hang = f"{self.left_behind} programs that asked it hang and cannot be killed"
-                return Answer(certain=False, problem=f"NVML does not answer: {hang}. A reboot helps.")
+                hang = f"{self.left_behind} helpers that asked it hang and cannot be killed"
+                return Answer(certain=False, problem=f"NVML does not answer: {hang}. Reboot the machine.")
             try:
                 self._helper = await _start()
             except OSError as error:  # no process, descriptor or memory is left at present

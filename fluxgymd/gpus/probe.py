@@ -75,7 +75,7 @@ class Session:
             except self._nvml.NVMLError as error:
                 failed.append(f"GPU {index}: {_clause(error)}")
         if failed or (lost and len(lost) == count):
-            why = "; ".join(failed) or "GPU is lost"
+            why = "; ".join(failed) or "the GPU is lost"
             return Answer(gpus=tuple(readings), certain=False, problem=f"NVML does not answer: {why}.")
         return Answer(gpus=tuple(readings), problem=_lost(lost), works=True)
 
@@ -177,7 +177,7 @@ class Asker:
         except pynvml.NVMLError_DriverNotLoaded:
             return Answer(problem="The NVIDIA driver is not loaded.")
         except pynvml.NVMLError as error:
-            return Answer(certain=False, problem=f"NVML does not start: {_clause(error)}.")
+            return Answer(certain=False, problem=f"NVML could not be initialized: {_clause(error)}.")
         try:
             self._session = self._session or Session(pynvml)
             return self._session.answer()
@@ -190,7 +190,7 @@ def _lost(indices: list[int]) -> str | None:
         return None
     which = ", ".join(map(str, indices))
     named = f"GPU {which} is lost: it" if len(indices) == 1 else f"GPUs {which} are lost: they"
-    return f"{named} fell off the bus. The others go on."
+    return f"{named} fell off the bus. The others still work."
 
 
 def _watts(milliwatts: int | None) -> float | None:

@@ -50,7 +50,7 @@ class Quarantine:
     async def unkillable(self, job: str, attempt: Attempt) -> None:
         """Quarantines the GPUs of an attempt that SIGKILL did not end. The attempt keeps its lease anyway; the
         quarantine outlasts it."""
-        why = f"Processes of attempt {attempt.number} of the job {job}, which ran on it, cannot be killed."
+        why = f"Attempt {attempt.number} of the job {job} ran on it, and its processes cannot be killed."
         for uuid in attempt.gpus:
             await self._put_aside(uuid, why, job=job)
 
@@ -58,15 +58,15 @@ class Quarantine:
         """Ends a GPU's quarantine. If the record cannot be written, raises OSError, and the GPU stays quarantined."""
         await asyncio.to_thread(self._machine.clear, uuid)
         self._unwritten.pop(uuid, None)
-        log.info("GPU %s is not put aside any more", uuid)
+        log.info("GPU %s is no longer quarantined", uuid)
 
     async def _put_aside(self, uuid: str, why: str, *, job: str | None = None) -> None:
         if uuid in self.reasons:
             return
-        log.error("GPU %s is put aside and given to no job: %s", uuid, why)
+        log.error("GPU %s is quarantined and not used by any job: %s", uuid, why)
         self._unwritten[uuid] = why
         try:
             await asyncio.to_thread(self._machine.put_aside, uuid, why=why, since=time.time(), job=job)
             del self._unwritten[uuid]
         except OSError as error:
-            log.error("that GPU %s is put aside could not be written down: %s", uuid, error)
+            log.error("the quarantine of GPU %s could not be recorded: %s", uuid, error)

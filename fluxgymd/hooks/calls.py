@@ -47,7 +47,7 @@ def check(config: Config, environ: Mapping[str, str]) -> None:
         if isinstance(hook, Command) and shutil.which(hook.words[0], path=environ.get("PATH")) is None:
             key = f"hooks.on_{event}"
             raise ConfigInvalid(
-                f"{config.values[key].source}: {key} begins with {hook.words[0]!r}, which is no executable file; "
+                f"{config.values[key].source}: {key} begins with {hook.words[0]!r}, which is not an executable file; "
                 "it must be the path of a program, or the name of one in PATH."
             )
 
@@ -88,7 +88,7 @@ class Hooks:
 
     def _call(self, folder: JobFolder, name: str, told: Notice) -> None:
         if len(self._tasks) >= WAITING:
-            self._begin(_failed(folder, name, "it was left out, as too many others wait"))
+            self._begin(_failed(folder, name, "it was skipped because too many hooks are waiting"))
             return
         self._begin(self._run(folder, name, told))
 

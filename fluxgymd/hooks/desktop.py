@@ -22,4 +22,4 @@ async def show(title: str, body: str, *, environ: Mapping[str, str]) -> None:
     try:
         await notify_desktop(address, title, body)
     except BusError as error:
-        log.debug("no desktop was told: %s", error)
+        log.debug("no desktop was notified: %s", error)

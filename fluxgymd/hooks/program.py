@@ -49,7 +49,7 @@ def run(words: Sequence[str], *, data: bytes, environ: Mapping[str, str], second
         try:
             status = process.wait(KILLED_SECONDS)
         except subprocess.TimeoutExpired:
-            return f"{why or 'it ended'}, and cannot be killed"
+            return f"{why or 'it ended'}, but some of its processes cannot be killed"
         output.read()
     if why is None and status != 0:
         why = f"it ended with status {status}" if status > 0 else f"it was killed by signal {-status}"

@@ -278,7 +278,7 @@ class BusThread:
         variants = [(one.name, GLib.Variant(one.signature, one.value)) for one in properties]
 
         def done(result: str | None) -> None:
-            answer(result, None if result is not None else BusAway("systemd was away before its answer came"))
+            answer(result, None if result is not None else BusAway("the connection to systemd was lost"))
 
         def queued(job: Any, error: BusError | None) -> None:
             if error is not None:

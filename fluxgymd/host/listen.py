@@ -103,7 +103,7 @@ class OwnSocket:
         """Raises SocketTaken if a daemon answers. A daemon under systemd does not hold the lock."""
         if self._path.exists() and not self._path.is_socket():
             raise ConfigInvalid(
-                f"{self._path} is there and is not a socket, so it stays; give this fluxgymd another --socket."
+                f"{self._path} exists but is not a socket, so it is kept; choose another --socket."
             )
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(2)
@@ -117,5 +117,5 @@ class OwnSocket:
 
     def _taken(self) -> SocketTaken:
         return SocketTaken(
-            f"A fluxgymd already serves at {self._path}; stop it first, or give this one another --socket."
+            f"Another fluxgymd is already listening at {self._path}; stop it first, or choose another --socket."
         )

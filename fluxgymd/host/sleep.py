@@ -55,4 +55,4 @@ class SleepGuard:
                 self._held = await self._inhibit("A LoRA is being trained")
             except InhibitRefused as error:
                 self._refused = str(error)
-                log.warning("the machine may fall asleep during the training: %s", error)
+                log.warning("the machine may go to sleep during the training: %s", error)

@@ -168,5 +168,5 @@ def entry_of(folder: JobFolder, found: Read) -> Entry:
     except Exception as error:
         if found.job is None:
             raise
-        log.exception("%s: it could not be taken in", folder.name)
+        log.exception("%s: the job could not be loaded", folder.name)
         return entry_of(folder, loading.unloadable(folder, error))

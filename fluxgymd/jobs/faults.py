@@ -10,7 +10,7 @@ from fluxgym.errors import FluxgymError
 log = logging.getLogger(__name__)
 
 ATTEMPT = "running its attempt"
-WATCHDOG = "a look of the watchdog"
+WATCHDOG = "a check by the watchdog"
 
 
 class Faults:
@@ -28,13 +28,13 @@ class Faults:
         if self._told is None:
             self._told = {}
         if self._told.get(what) != words:
-            log.error("%s: %s failed; it is tried again: %s", job, what, words, exc_info=None if expected else error)
+            log.error("%s: %s failed and will be retried: %s", job, what, words, exc_info=None if expected else error)
         self._told[what] = words
 
     def well(self, job: str, what: str) -> None:
         """Notes that the work has succeeded."""
         if self._told is not None and self._told.pop(what, None) is not None:
-            log.warning("%s: %s goes well again", job, what)
+            log.warning("%s: %s works again", job, what)
 
     def forget(self, what: str) -> None:
         """Notes that the work is over, however it ended."""
@@ -47,6 +47,6 @@ class Faults:
         if not self._told:
             return None
         return " ".join(
-            f"{what[0].upper()}{what[1:]} failed ({words}); it is tried again, and the daemon's log tells more."
+            f"{what[0].upper()}{what[1:]} failed ({words}) and will be retried; see the daemon's log."
             for what, words in self._told.items()
         )

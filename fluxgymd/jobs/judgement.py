@@ -48,7 +48,7 @@ def explained(entry: Entry, config: Config, *, now: float) -> WatchdogReply:
     """The verdict with everything that it was concluded from. `now`: seconds, wall clock."""
     job = entry.job
     if job is None or entry.damage is not None:
-        why = "Its journal is damaged, so nothing can be said of it."
+        why = "Its journal is damaged, so its state is unknown."
         return _not_watched(why, m.WatchdogMode(config.watchdog_mode))
     mode = settings.mode(job.context, config.watchdog_mode, watched=traits(job.context).watched)
     found = judgement(entry)
@@ -96,7 +96,7 @@ def _why_not(job: Job, mode: m.WatchdogMode) -> str:
         return why
     if mode is m.WatchdogMode.OFF:
         return "Its watchdog is off."
-    return "It has not been looked at yet."
+    return "The watchdog has not looked at it yet."
 
 
 def _limit(rule: Rule) -> m.RunningLimit:

@@ -49,7 +49,7 @@ def read(folder: JobFolder) -> Read:
     try:
         return _read(folder)
     except Exception as error:  # a bug in the daemon, which must affect this job alone
-        log.exception("%s: its records could not be understood", folder.name)
+        log.exception("%s: its records could not be read", folder.name)
         return unloadable(folder, error)
 
 
@@ -59,8 +59,8 @@ def unloadable(folder: JobFolder, error: Exception) -> Read:
     try:
         return _damaged(folder, journal.History(job=None, good_size=0, problem=problem, traces=damages.UNREADABLE))
     except Exception:
-        log.exception("%s: what is left of its attempts could not be looked at", folder.name)
-        damage = f"{problem}; all GPUs of this machine stay taken, since it is not known what it holds"
+        log.exception("%s: its attempts could not be examined", folder.name)
+        damage = f"{problem}; all GPUs of this machine stay reserved because it is unknown which the job holds"
         return Read(job=None, good_size=0, damage=damage, held=damages.EVERYTHING)
 
 
@@ -79,7 +79,7 @@ def _read(folder: JobFolder) -> Read:
         problem = f"{folder.journal.name}: {error.strerror}"
         history = journal.History(job=None, good_size=0, problem=problem, traces=damages.UNREADABLE)
     if history.problem is None and history.job is not None and history.job.name != folder.name:
-        history = replace(history, problem=f"its journal is that of {history.job.name}")
+        history = replace(history, problem=f"its journal belongs to {history.job.name}")
     if history.problem is None:
         # Raises if a number exceeds 64 bits, as a sum may: such a job can be neither packed nor shown.
         msgspec.msgpack.encode(history.job)
@@ -93,9 +93,9 @@ def _damaged(folder: JobFolder, history: journal.History) -> Read:
     held = damages.kept(history.traces, may_run={doubt.attempt for doubt in doubts})
     if held is damages.EVERYTHING:
         why = " and ".join(doubt.why for doubt in doubts)
-        damage += f"; {why}, and on which GPU cannot be read, so all GPUs of this machine stay taken"
+        damage += f"; {why}, but its GPU is unknown, so all GPUs of this machine stay reserved"
     elif held is not None:
-        damage += f"; {', '.join(held) or 'the CPU'} stays taken, as something of it may run"
+        damage += f"; {', '.join(held) or 'the CPU'} stays reserved because the job may be running"
     return Read(job=history.job, good_size=history.good_size, damage=damage, held=held)
 
 
@@ -106,7 +106,7 @@ def _find(folder: JobFolder) -> Read | None:
 def _silent() -> Read:
     """For a volume that hangs: the records of what runs are on it, and a process that waits for it may hold a GPU."""
     damage = (
-        f"its volume does not answer within {PATIENCE_SECONDS:g} s; whether it runs, and on which GPU, cannot be "
-        "read, so all GPUs of this machine stay taken"
+        f"its volume did not answer within {PATIENCE_SECONDS:g} s; whether it is running, and on which GPU, is "
+        "unknown, so all GPUs of this machine stay reserved"
     )
     return Read(job=None, good_size=0, damage=damage, held=damages.EVERYTHING)

@@ -161,7 +161,7 @@ class Registry:
     async def _decide(self, entry: Entry, choose: Callable[[Job], AnyEvent]) -> Job:
         async with entry.lock:
             if self._entries.get(entry.name) is not entry:
-                raise NoSuchJob(f"The job {entry.name} was removed meanwhile.", name=entry.name)
+                raise NoSuchJob(f"The job {entry.name} was removed in the meantime.", name=entry.name)
             if entry.damage is not None or entry.job is None:
                 raise JobDamaged(
                     loading.damage_sentence(entry.folder, entry.damage or "it is empty"), name=entry.name
@@ -247,9 +247,9 @@ class Registry:
         async with entry.lock:
             if not await self.writer.run(lambda: self.home.lacks(entry.folder)):
                 return False
-            log.error("%s: its folder was deleted, and nothing of it runs: the job is no more", entry.name)
+            log.error("%s: its folder was deleted and it is not running, so the job no longer exists", entry.name)
             if await self.writer.run(lambda: os.path.lexists(entry.folder.where)):
-                log.error("%s: what its program wrote after that is in %s", entry.name, entry.folder.where)
+                log.error("%s: what its program wrote afterwards is in %s", entry.name, entry.folder.where)
             self._drop(entry)
             return True
 

@@ -78,7 +78,7 @@ def _reason(entry: Entry, state: core.State) -> str | None:
         case core.Interrupted() | core.Stopped() | core.Completed() | core.Failed():
             return state.reason
         case core.Lost():
-            return f"Sight of it was lost: {state.why}. Its GPU stays taken."
+            return f"Lost contact with the job: {state.why}. Its GPU stays reserved."
         case core.Starting() | core.Running() | core.Stopping() if state.attempt.unsupervised:
             return "Its supervising process is gone, so its exit status will not be known."
         case core.Queued():
@@ -141,7 +141,7 @@ def forgotten(folder: JobFolder) -> m.Job:
         runtime=m.Runtime(
             id="",
             state=m.State.STOPPING,
-            reason="Its folder was deleted; what runs of it is told to end.",
+            reason="Its folder was deleted; its remaining processes are being stopped.",
             submitted_at=0.0,
             home=str(folder.path),
             steps_lost=0,

@@ -21,7 +21,7 @@ from fluxgymd.trainers.choice import Trainers
 
 FIXED = {
     "kind": "submit another job instead",
-    "dataset": "its pictures were copied at the submit; submit another job instead",
+    "dataset": "its pictures were copied when it was submitted; submit another job instead",
     "held": "use hold and release",
 }
 
@@ -65,7 +65,7 @@ class Editor:
         def decide(now: Job) -> events.AnyEvent:
             _must_rest(now)
             if now.context != job.context:
-                raise wrong_state(now, "somebody else has changed it meanwhile; look at it and try again")
+                raise wrong_state(now, "it was changed in the meantime; check its settings and try again")
             return events.Edited(at=time.time(), context=wanted)
 
         if entry.older is not None and self._takeover is not None:
@@ -80,8 +80,8 @@ class Editor:
         trainer = self._trainers.of(wanted)
         if trainer.captions(before) != trainer.captions(wanted):
             raise InvalidSetting(
-                f"Other captions cannot be chosen; those that end in {trainer.captions(before)} were copied at the "
-                "submit; submit another job instead.",
+                f"The captions cannot be changed; those that end in {trainer.captions(before)} were copied at "
+                "submission; submit another job instead.",
                 setting="caption_extension",
             )
 
@@ -106,6 +106,6 @@ def given(settings: Context) -> dict[str, Any]:
 
 def _must_rest(job: Job) -> None:
     if isinstance(job.state, Live):
-        raise wrong_state(job, "it runs; stop it first")
+        raise wrong_state(job, "it is running; stop it first")
     if isinstance(job.state, Completed):
         raise wrong_state(job, "it is completed")

@@ -40,7 +40,7 @@ class Submitter:
         """The new job, and warnings for its owner. A FluxgymError says what is wrong; then there is no job."""
         name = check_name(context.name)
         if self._registry.has(name) or name in self._under_way:
-            raise NameTaken(f"There is a job {name} already; choose another name, or remove it first.", name=name)
+            raise NameTaken(f"A job named {name} already exists; choose another name, or remove it first.", name=name)
         folder = self._registry.home.folder(name).path
         if folder.exists() or folder.is_symlink():
             raise _taken(folder, name)
@@ -109,7 +109,7 @@ def _publish(home: Home, built: Path, name: str) -> tuple[JobFolder, Read]:
 
 
 def _taken(folder: Path, name: str) -> NameTaken:
-    return NameTaken(f"{folder} is there and is no job; move it away, or choose another name.", name=name)
+    return NameTaken(f"{folder} exists but is not a job; move it away, or choose another name.", name=name)
 
 
 def _warnings(snapshot: Snapshot, context: Context, report: Report) -> list[str]:

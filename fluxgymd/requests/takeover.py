@@ -73,7 +73,7 @@ class Takeover:
             return []
         decide(entry.known)  # refuses what is impossible before anything is copied
         if entry.name in self._under_way:
-            raise _refusal(entry, "it is being resumed or edited already")
+            raise _refusal(entry, "it is already being resumed or edited")
         self._under_way.add(entry.name)
         work = self._take_over(entry, decide, wanted or entry.known.context, given)
         # Even if the caller is cancelled halfway, a job or an older training results, and nothing in between.
@@ -126,11 +126,11 @@ def _look(entry: Entry) -> None:
     folder = entry.folder
     pid = running.working_on(folder.path)
     if pid is not None:
-        raise _refusal(entry, f"the older program still works on it, as process {pid}; end that first")
+        raise _refusal(entry, f"the older program is still working on it as process {pid}; end that process first")
     if not (folder.path / STAGING).exists():
         for name in MADE:
             if (folder.path / name).exists():
-                raise _refusal(entry, f"{folder.path / name} is in its way; move it elsewhere")
+                raise _refusal(entry, f"{folder.path / name} is in the way; move it elsewhere")
 
 
 def _overwritten(folder: JobFolder, outlook: Outlook) -> list[str]:

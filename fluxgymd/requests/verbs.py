@@ -78,13 +78,13 @@ class Verbs:
                 self._stops[name] += 1
                 return events.Cancelled(at=now)
             if not isinstance(job.state, Live):
-                raise wrong_state(job, f"it is {wire_state(job.state)} and does not run")
+                raise wrong_state(job, f"it is {wire_state(job.state)} and not running")
             if after_checkpoint and not traits(job.context).makes_checkpoints:
                 raise wrong_state(job, "it is a program, which makes no checkpoints")
             if stop_asked(job) and (after_checkpoint or stops_later(job) is None):
                 if isinstance(job.state, Lost):
-                    raise self._lost(job, job.state, "it is being stopped already, and it is lost")
-                raise wrong_state(job, "it is being stopped already")
+                    raise self._lost(job, job.state, "it is already being stopped, but it is lost")
+                raise wrong_state(job, "it is already being stopped")
             self._stops[name] += 1
             return events.StopAsked(
                 at=now,
@@ -125,7 +125,7 @@ class Verbs:
 
         def decide(job: Job) -> events.AnyEvent:
             if self._stops[name] != stops:  # the user's later request wins
-                raise wrong_state(job, "it was stopped while its trainer was still being asked about it")
+                raise wrong_state(job, "it was stopped while its trainer was still checking it")
             match job.state:
                 case Stopped() | Failed():
                     return events.ResumeAsked(at=time.time())
@@ -142,9 +142,9 @@ class Verbs:
                 case Completed():
                     raise wrong_state(job, "it is completed; submit it under a new name to train it again")
                 case Interrupted():
-                    raise wrong_state(job, "it will be resumed by itself")
+                    raise wrong_state(job, "it will be resumed automatically")
                 case _:
-                    raise wrong_state(job, f"it is {wire_state(job.state)} already")
+                    raise wrong_state(job, f"it is already {wire_state(job.state)}")
 
         entry, job = self._registry.sound(name)
         decide(job)  # refuses what is impossible before the trainer is asked
@@ -167,7 +167,7 @@ class Verbs:
         def decide(job: Job) -> events.AnyEvent:
             _must_wait(job)
             if job.held:
-                raise wrong_state(job, "it is on hold already")
+                raise wrong_state(job, "it is already on hold")
             return events.Held(at=time.time())
 
         return await self._decide(name, decide)
@@ -192,7 +192,7 @@ class Verbs:
             _must_wait(job)
             place = self._scheduler.place_before(job, before)
             if place is None:
-                raise wrong_state(job, "the queue changes in this moment; try again")
+                raise wrong_state(job, "the queue is changing; try again")
             priority, rank = place
             return events.Moved(at=time.time(), priority=priority, rank=rank)
 
@@ -244,7 +244,7 @@ class Verbs:
             raise StorageFailed(f"{folder} cannot be read: {error.strerror}.") from error
         if found.lock_held:
             lock = folder / "lock"
-            why = f"attempt {number} still runs, so stop it where it does: its supervising process holds {lock}"
+            why = f"attempt {number} still runs elsewhere, so stop it there: its supervising process holds {lock}"
             raise wrong_state(job, why)
 
     def _lost(self, job: Job, state: Lost, refusal: str) -> WrongState:
@@ -260,7 +260,7 @@ def _step_back(job: Job) -> events.AnyEvent:
 
 def _must_wait(job: Job) -> None:
     if not isinstance(job.state, Waiting):
-        raise wrong_state(job, f"it is {wire_state(job.state)} and does not wait in the queue")
+        raise wrong_state(job, f"it is {wire_state(job.state)} and not waiting in the queue")
 
 
 def wrong_state(job: Job, why: str) -> WrongState:

@@ -43,17 +43,17 @@ class Degraded:
             reasons.append(f"Damaged jobs: {', '.join(sorted(damaged))}; `fluxgymctl status NAME` says what to do.")
         if lost := [entry.name for entry in self._registry.open() if entry.state is State.LOST]:
             reasons.append(
-                f"Lost jobs: {', '.join(sorted(lost))}; their GPUs stay taken, and `fluxgymctl status NAME` says "
+                f"Lost jobs: {', '.join(sorted(lost))}; their GPUs stay reserved, and `fluxgymctl status NAME` says "
                 "what to do."
             )
         if in_doubt := self._registry.doubtful.names:
             reasons.append(
-                f"Jobs in doubt: {', '.join(in_doubt)}; the disk refused their last event and does not take it back: "
-                "until it does nothing is started of them, and their GPUs stay taken."
+                f"Jobs in doubt: {', '.join(in_doubt)}; the disk refused their last event and does not let FluxGym "
+                "undo it. Until it does, these jobs are not started and their GPUs stay reserved."
             )
         reasons += [
-            f"GPU {uuid} is put aside and given to no job: {why} "
-            f"A reboot clears that, or `fluxgymctl gpus --clear {uuid}`."
+            f"GPU {uuid} is quarantined and not used by any job: {why} "
+            f"A reboot or `fluxgymctl gpus --clear {uuid}` ends the quarantine."
             for uuid, why in self._quarantine.reasons.items()
         ]
         reasons += [entry.now.log_problem for entry in self._registry.open()]

@@ -83,7 +83,10 @@ class Forgotten:
 
 def _sentence(job: str, members: list[Orphan]) -> str:
     pids = ", ".join(str(orphan.process.pid) for orphan in members)
-    which = f"process {pids} of it runs" if len(members) == 1 else f"processes {pids} of it run"
+    which = f"process {pids} is" if len(members) == 1 else f"processes {pids} are"
     gpus = ", ".join(dict.fromkeys(gpu for orphan in members for gpu in orphan.gpus))
-    keeps = f" and keep{'s' if len(members) == 1 else ''} the GPU {gpus}" if gpus else ""
-    return f"The job {job} is not in the home any more, but {which}{keeps}: `fluxgymctl stop {job}` ends that."
+    keeps = f" on GPU {gpus}" if gpus else ""
+    return (
+        f"The job {job} is no longer in the home, but its {which} still running{keeps}; `fluxgymctl stop {job}` "
+        "stops the job."
+    )

@@ -42,13 +42,13 @@ class Places:
             try:
                 await lanes.run(entry.name, temporary.make, folder)
             except OSError as error:
-                raise Refused(f"Its folder for temporary files {folder} was not made: {error.strerror}.") from None
+                raise Refused(f"Its temporary folder {folder} could not be created: {error.strerror}.") from None
             failpoint("attempt.temporary_made")
             environ["TMPDIR"] = str(folder)
         if environ.get(compile_cache.INDUCTOR) == str(self._compiled):
             problem = await self._ready(entry)
             if problem is not None:
-                await monitor.note(entry.folder, f"{problem} What is compiled is kept for this attempt only.")
+                await monitor.note(entry.folder, f"{problem} Compiled code is kept for this attempt only.")
                 for variable in (compile_cache.INDUCTOR, compile_cache.TRITON):
                     environ.pop(variable, None)
                     if attempt.temporary is not None:
@@ -62,7 +62,7 @@ class Places:
             async with asyncio.timeout(CACHE_SECONDS), self._one_at_a_time:
                 return await lanes.run("compiled code", _prepare, self._compiled, self._limit_for(entry))
         except TimeoutError:
-            return f"The folder of compiled code {self._compiled} does not answer."
+            return f"The folder for compiled code {self._compiled} does not answer."
 
     def _limit_for(self, entry: Entry) -> float | None:
         """The cache's limit in bytes; None if another job may be using the cache, so that nothing may be deleted."""
@@ -84,5 +84,5 @@ async def clear(entry: Entry, attempt: Attempt) -> None:
 def _prepare(place: Path, limit: float | None) -> str | None:
     problem = compile_cache.prepare(place)
     if problem is None and limit is not None and (count := compile_cache.trim(place, limit)):
-        log.info("%d files of compiled code were deleted, so that %s keeps its limit", count, place)
+        log.info("%d files of compiled code were deleted to keep %s within its limit", count, place)
     return problem

@@ -86,8 +86,8 @@ class Preflight:
             return  # then the job waits until they are known
         for asked in context.gpus or ():
             if not allowed_gpus([asked], known):
-                has = f"0 to {len(known) - 1}, or their UUIDs" if known else "none"
-                raise InvalidSetting(f"There is no GPU {asked} on this machine; it has {has}.", setting="gpus")
+                has = f"give 0 to {len(known) - 1}, or a UUID" if known else "it has none"
+                raise InvalidSetting(f"There is no GPU {asked} on this machine; {has}.", setting="gpus")
         if (context.gpu_count or 1) > max(1, len(known)):
             raise InvalidSetting(
                 f"gpu_count is {context.gpu_count}, but this machine has {len(known)}.", setting="gpu_count"
@@ -134,7 +134,7 @@ def _check_space(outlook: Outlook, folder: JobFolder, dataset: Path) -> None:
     if required > available:
         raise NotEnoughSpace(
             f"The training needs about {_size(required)} for its states, but the disk of {home} has "
-            f"{_size(available)} free; free some, or save less often.",
+            f"{_size(available)} free; free some space, or save less often.",
             path=str(home),
             required=required,
             available=available,

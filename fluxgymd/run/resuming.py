@@ -118,7 +118,7 @@ def _readable(trainer: Trainer, context: Context, folder: JobFolder) -> list[Che
         raise _silent(error, folder) from error
     for checkpoint in found:
         if checkpoint.unreadable and not checkpoint.set_aside:
-            raise StorageFailed(f"The checkpoint {checkpoint.name} is not skipped: {checkpoint.problem}.")
+            raise StorageFailed(f"The checkpoint {checkpoint.name} is needed, but {checkpoint.problem}.")
     return found
 
 

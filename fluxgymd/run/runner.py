@@ -202,7 +202,7 @@ class Runner:
         state = entry.known.state
         if not isinstance(state, Lost) or state.why != why:
             await self._registry.decide(entry, lost)
-            await monitor.note(entry.folder, f"sight of attempt {attempt.number} was lost: {why}")
+            await monitor.note(entry.folder, f"lost contact with attempt {attempt.number}: {why}")
         await entry.wake.wait()
         entry.wake.clear()
 
@@ -221,7 +221,7 @@ class Runner:
         while True:
             if not asked and _stop_wanted(entry):  # acknowledged meanwhile, so the job must not go on
                 asked, event = True, await self._judged(entry, over, asked=True, manager_stays=manager_stays)
-                await monitor.note(entry.folder, f"it was stopped meanwhile: {sentence(event)}")
+                await monitor.note(entry.folder, f"it was stopped in the meantime: {sentence(event)}")
             try:
                 await self._registry.record(entry, event)
                 break

@@ -84,7 +84,7 @@ class Scheduler:
             _, target = self._registry.sound(before)
             if target not in line:
                 raise WrongState(
-                    f"The job {before} does not wait in the queue.", name=before, state=wire_state(target.state)
+                    f"The job {before} is not waiting in the queue.", name=before, state=wire_state(target.state)
                 )
             index = line.index(target)
         return line, index

@@ -71,7 +71,7 @@ class Starter:
         failpoint("attempt.reserved")
         reserved()
         trainer = self._trainers.of(entry.known.context)
-        await monitor.note(entry.folder, f"attempt {attempt.number} starts as {attempt.unit}")
+        await monitor.note(entry.folder, f"attempt {attempt.number} is starting as {attempt.unit}")
         try:
             environ = await self._places.environment(entry, attempt)
             spec = attempt_spec(trainer, entry.known, attempt, entry.folder, self._config, environ)
@@ -105,7 +105,7 @@ class Starter:
         if (problem := self._home_problem()) is not None:
             entry.now.withheld = problem
         elif self._paused():
-            entry.now.withheld = "The queue was paused before it was started."
+            entry.now.withheld = "The queue was paused before the job was started."
         elif entry.job is not None and isinstance(entry.job.state, Starting) and entry.stop_unrecorded is None:
             gate.open()
 
@@ -125,15 +125,15 @@ class Starter:
 
         def reserve(job: Job) -> events.Reserved | events.Barred:
             if not isinstance(job.state, Waiting):
-                raise Abandoned("it does not wait any more")
+                raise Abandoned("it is no longer waiting")
             if job.held:
-                raise Abandoned("it was put on hold while its start was prepared")
+                raise Abandoned("it was put on hold while its start was being prepared")
             if (problem := self._home_problem()) is not None:
                 raise Abandoned(problem)
             if self._paused():
-                raise Abandoned("the queue was paused while its start was prepared")
+                raise Abandoned("the queue was paused while its start was being prepared")
             if job.context != context:
-                raise Abandoned("its settings were changed while its start was prepared")
+                raise Abandoned("its settings were changed while its start was being prepared")
             if beginning.problems:
                 kind = preflight.failure(beginning.problems)
                 return events.Barred(at=time.time(), reason=reason, failure=kind.value)

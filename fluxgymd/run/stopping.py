@@ -36,11 +36,11 @@ class StopLadder:
                 return None
             case Due.KILL:
                 await adapter.kill(ref)
-                return "SIGKILL to what is left"
+                return "SIGKILL sent to the remaining processes"
             case Due.STOP:
                 await adapter.stop(ref)
                 if trainer_ended:
-                    return "the trainer has ended, but processes of it are left: they are stopped"
+                    return "the trainer has ended, but some of its processes remain: stopping them"
                 return f"{too_late}: its processes are stopped"
             case Due.ABORT:
                 sent = await adapter.send_signal(ref, signal.SIGABRT)
@@ -50,8 +50,8 @@ class StopLadder:
                 sent = await self._terminate(adapter, ref)
                 self._stop = replace(self._stop, terminated=sent)
                 failpoint("stop.terminated")
-                does = "saves and leaves" if self._saves else "leaves"
-                return f"SIGTERM to the trainer, which {does}" if sent else None
+                does = "saves and exits" if self._saves else "exits"
+                return f"SIGTERM sent to the trainer, which {does}" if sent else None
 
     @staticmethod
     async def _terminate(adapter: Adapter, ref: AttemptRef) -> bool:

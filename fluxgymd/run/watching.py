@@ -156,7 +156,7 @@ class Look:
             await work
         except StorageFailed as error:
             if not self._unrecorded:
-                log.warning("%s: what was seen of its attempt could not be recorded: %s", self._entry.name, error)
+                log.warning("%s: events of its attempt could not be recorded: %s", self._entry.name, error)
             self._unrecorded = True
         else:
             self._unrecorded = False
@@ -189,7 +189,7 @@ class Look:
                 failpoint("watch.started")
                 trainer = records.started.process
                 await self._record(events.Started(at=time.time(), attempt=self._number, trainer=trainer))
-                await monitor.note(self._entry.folder, f"the trainer runs as process {trainer.pid}")
+                await monitor.note(self._entry.folder, f"the trainer is running as process {trainer.pid}")
 
     async def _runs_alone(self) -> None:
         await self._running()
@@ -201,7 +201,7 @@ class Look:
     async def _lost(self, why: str) -> None:
         if not self._is_lost():
             await self._record(events.SightLost(at=time.time(), attempt=self._number, why=why))
-            await monitor.note(self._entry.folder, f"sight of attempt {self._number} was lost: {why}")
+            await monitor.note(self._entry.folder, f"lost contact with attempt {self._number}: {why}")
 
     def _is_lost(self) -> bool:
         return self._entry.job is not None and isinstance(self._entry.job.state, Lost)
@@ -263,7 +263,7 @@ class Look:
                 self._registry.progressed(self._entry, self._told.progress)
         except Exception:
             if not self._unread:
-                log.exception("%s: its progress could not be read; it is shown as it was", self._entry.name)
+                log.exception("%s: its progress could not be read; the last known one is shown", self._entry.name)
             self._unread = True
 
     async def _log_size(self) -> None:

@@ -138,7 +138,7 @@ async def answer(lane: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwa
         raise StorageFailed(f"{error.filename} could not be examined: {error.strerror}.") from None
     except TimeoutError:
         raise StorageFailed(
-            f"There was no answer from the disk within {PATIENCE_SECONDS:g} s: {lane}; its volume may hang."
+            f"The disk did not answer within {PATIENCE_SECONDS:g} s: {lane}; its volume may be hanging."
         ) from None
     finally:
         for leave in left:

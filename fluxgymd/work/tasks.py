@@ -37,7 +37,7 @@ class LongTasks:
     def problems(self) -> list[str]:
         """A sentence for each task that failed recently."""
         return [
-            f"The daemon's task {name} has failed ({self._words[name]}) and was begun again; its log tells more."
+            f"The daemon's task {name} has failed ({self._words[name]}) and was restarted; see the daemon's log."
             for name in self._failures
             if self._of_late(name)
         ]
@@ -59,7 +59,7 @@ class LongTasks:
                 await work()
                 return
             except Exception as error:
-                log.exception("the task %s failed; it is begun again", name)
+                log.exception("the task %s failed; it is being restarted", name)
                 self._words[name] = f"{type(error).__name__}: {error}"
                 self._failures.setdefault(name, []).append(time.monotonic())
             await asyncio.sleep(PAUSES[min(len(self._of_late(name)), len(PAUSES)) - 1])

@@ -20,7 +20,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def main(daemon: int, words: list[str]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != daemon:
-        sys.exit("its daemon has ended already")  # before the request reached the kernel
+        sys.exit("its daemon has already ended")  # before the request reached the kernel
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores these, and exec would keep that
     while words[0].startswith("--"):

@@ -190,7 +190,7 @@ def test_following_a_job_that_has_ended_ends(entry: Entry) -> None:
 
 def test_following_a_damaged_job_ends(entry: Entry) -> None:
     entry.job = fold(h.WAYS["running"])
-    entry.damage = "line 4 is no event"
+    entry.damage = "line 4 is not an event"
     assert read(entry, 0, follow=True) == ("", 0)
 
 

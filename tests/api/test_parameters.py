@@ -45,7 +45,7 @@ def test_parameters_are_typed() -> None:
         (
             {"name": "a", "model": {"zzz": "/x"}},
             "zzz",
-            "There is no setting zzz; known are transformer, clipL, t5xxl, autoencoder, tokenizers.",
+            "There is no setting zzz; the known ones are transformer, clipL, t5xxl, autoencoder, tokenizers.",
         ),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_setting_that_is_not_known_is_refused(job: dict[str, Any], setting: st
             {"name": "a", "job": {}},
             m.LogsParameters,
             "job",
-            "There is no parameter job; known are name, offset, follow.",
+            "There is no parameter job; the known ones are name, offset, follow.",
         ),
     ],
 )

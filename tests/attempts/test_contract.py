@@ -415,7 +415,7 @@ def test_promise_6_a_pid_that_was_used_again_is_not_signalled(
 
 
 def test_a_shim_that_died_at_its_gate_is_refused(daemon: Daemon) -> None:
-    with pytest.raises(DaemonRefused, match="Refused: The supervising process left"):
+    with pytest.raises(DaemonRefused, match="Refused: The supervising process exited"):
         daemon.start("exit 0", until="placed", kill_shim=True)
 
 

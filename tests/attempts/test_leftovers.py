@@ -115,7 +115,7 @@ def test_promise_4_a_held_lock_says_that_it_runs_whatever_the_records_say(job: P
 
 
 def test_promise_4_processes_that_are_left_keep_it_in_doubt(job: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    assert doubts(job) == [(None, "processes of it run")], "its attempts/ is lost"
+    assert doubts(job) == [(None, "some of its processes are running")], "its attempts/ is lost"
     attempt(job, shim=shim(), started=started(), exit=EXITED)
     assert doubts(job) == [(1, "attempt 001 has left processes")]
     sleeper.kill()
@@ -165,7 +165,7 @@ def test_promise_4_attempts_that_cannot_be_read_are_in_doubt(job: Path) -> None:
     (job / "attempts").mkdir()
     (job / "attempts" / "001").write_text("")
     (job / "attempts" / "notes").symlink_to("notes")  # not an attempt
-    assert doubts(job) == [(1, "attempt 001 cannot be looked at (Not a directory)")]
+    assert doubts(job) == [(1, "attempt 001 cannot be examined (Not a directory)")]
 
 
 def test_promise_4_a_process_in_the_scope_of_an_attempt_keeps_it_in_doubt(job: Path) -> None:

@@ -121,7 +121,7 @@ def test_promise_6_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(
         daemon.ask("kill", ref=attempt.ref)
         assert daemon.look(attempt)["conclusion"] == "Ended", "what lives there is somebody else's"
         assert daemon.ask("units")[attempt.unit] == "active"
-        with pytest.raises(DaemonRefused, match=r"Refused: .* was not made"):
+        with pytest.raises(DaemonRefused, match=r"Refused: .* was not created"):
             daemon.start("exit 0", unit=attempt.unit)
         assert stranger.poll() is None
     finally:

@@ -114,25 +114,25 @@ def test_what_a_trainer_that_ended_unsupervised_has_left_is_to_be_stopped() -> N
     [
         (
             seen(trainer=Trainer.UNKNOWN, populated=None, doubtful=(7,)),
-            "its supervising process is gone, and its trainer may still run (process 7)",
+            "its supervising process is gone, but its trainer may still be running (process 7)",
         ),
         (
             seen(trainer=Trainer.UNKNOWN, populated=False),
-            "its supervising process is gone, and its trainer may still run",
+            "its supervising process is gone, but its trainer may still be running",
         ),
         (
             seen(populated=None, doubtful=(7, 8)),
-            "its trainer has ended, and processes that it may have left still run (processes 7, 8)",
+            "its trainer has ended, but processes that may belong to it still run (processes 7, 8)",
         ),
         (
             seen(record=EXITED, populated=None, doubtful=(7,)),
-            "its trainer has ended, and processes that it may have left still run (process 7)",
+            "its trainer has ended, but processes that may belong to it still run (process 7)",
         ),
         (
             seen(started=False, trainer=Trainer.UNKNOWN, populated=True),
-            "its supervising process is gone, and whether a trainer runs cannot be told",
+            "its supervising process is gone, and it is unknown whether a trainer runs",
         ),
-        (seen(where=Where.ELSEWHERE), "it was started on another machine, which cannot be asked from here"),
+        (seen(where=Where.ELSEWHERE), "it was started on another machine, which cannot be checked from here"),
     ],
 )
 def test_promise_4_where_the_record_proves_nothing_it_is_lost(evidence: Evidence, why: str) -> None:

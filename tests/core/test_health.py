@@ -20,11 +20,11 @@ def test_at_its_limits_the_daemon_is_well(bus: Bus) -> None:
 @pytest.mark.parametrize(
     ("vital", "value", "says"),
     [
-        ("loop_busy", LOOK + 1, "the event loop was 6 s late by its own work"),
-        ("last_pass", PASS_SECONDS + 1, "the scheduler has finished no pass for 31 s"),
+        ("loop_busy", LOOK + 1, "the event loop was 6 s late because of its own work"),
+        ("last_pass", PASS_SECONDS + 1, "the scheduler has not finished a pass for 31 s"),
         ("bus", Bus.SILENT, "the bus thread does not answer"),
         ("bus", Bus.ENDED, "the bus thread has ended"),
-        ("write_stands", 4.0, "a write has not moved for 4 s, and others that began later are done"),
+        ("write_stands", 4.0, "a write has made no progress for 4 s, but later ones have finished"),
         ("failing", ["gpus"], "the task gpus fails again and again"),
     ],
 )

@@ -19,29 +19,29 @@ SENTENCES = {
     "spawned": "Its supervising process is 100.",
     "placed": "Its unit is fluxgym-my-lora-00000000.001.scope.",
     "started": "It runs as process 101.",
-    "stop_asked": "A stop was asked for.",
-    "stop_later": "A stop was asked for, after its next checkpoint.",
-    "unsupervised": "Its supervising process is gone, and it runs on: its exit status will not be known.",
-    "sight_lost": "Sight of it was lost: its supervisor is gone.",
-    "sight_regained": "It can be seen again, and it runs.",
-    "completed": "It is completed.",
+    "stop_asked": "A stop was requested.",
+    "stop_later": "A stop was requested, after its next checkpoint.",
+    "unsupervised": "Its supervising process is gone, but it is still running; its exit status will not be known.",
+    "sight_lost": "Lost contact with the job: its supervisor is gone.",
+    "sight_regained": "Contact was restored, and the job is running.",
+    "completed": "Finished successfully.",
     "failed": "It failed. It is failed.",
     "stopped": "It was stopped. It is stopped.",
-    "interrupted": "It was interrupted. It is interrupted. It is tried again by itself.",
+    "interrupted": "It was interrupted. It is interrupted. It will be retried automatically.",
     "never_started": "It was not started. It is never_started.",
-    "retried": "It failed. It is failed. It is tried again by itself.",
+    "retried": "It failed. It is failed. It will be retried automatically.",
     "not_retried": "It was interrupted. It is interrupted.",
     "cancelled": "It was cancelled.",
     "resume_asked": "It was queued again.",
     "held": "It was put on hold.",
     "released": "It was released.",
-    "moved": "It was moved in the queue, to priority 2.",
+    "moved": "It was moved in the queue and now has priority 2.",
     "edited": "Its settings were changed.",
     "barred": "It cannot be started: Its checkpoint does not fit its settings.",
-    "imported": "It was made by an older FluxGym. It was stopped. Its log ends at step 40 of 160.",
-    "stuck": "The watchdog found it stuck. Nothing moved for 600 s. It is stopped for that.",
-    "stuck_and_left": "The watchdog found it stuck. Nothing moved for 600 s. It is left as it is.",
-    "disowned": "The user said that nothing of attempt 1 runs any more.",
+    "imported": "It was created by an older FluxGym. It was stopped. Its log ends at step 40 of 160.",
+    "stuck": "The watchdog found it stuck. Nothing moved for 600 s. It is being stopped.",
+    "stuck_and_left": "The watchdog found it stuck. Nothing moved for 600 s. It is left running.",
+    "disowned": "The user confirmed that attempt 1 is no longer running.",
 }
 
 
@@ -65,16 +65,16 @@ def test_a_reservation_tells_where_and_from_where() -> None:
 def test_an_end_tells_the_steps() -> None:
     end = msgspec.structs.replace(h.ended("interrupted"), step=50, steps_lost=10)
     assert sentence(end) == (
-        "It was interrupted. It is interrupted. It had done 50 steps. 10 of them are to be done again. "
-        "It is tried again by itself."
+        "It was interrupted. It is interrupted. It had completed 50 steps. 10 of them must be repeated. "
+        "It will be retried automatically."
     )
 
 
 @pytest.mark.parametrize(
     ("outcome", "reason", "text"),
     [
-        ("failed", "It left with exit status 3: hello", "It failed. It left with exit status 3: hello."),
-        ("failed", "It left with exit status 3.", "It failed. It left with exit status 3."),
+        ("failed", "It exited with status 3: hello", "It failed. It exited with status 3: hello."),
+        ("failed", "It exited with status 3.", "It failed. It exited with status 3."),
         # As version 0.1.0 wrote it.
         ("failed", "It failed with exit status 3.", "It failed with exit status 3."),
         ("stopped", "It was stopped by the user at step 4.", "It was stopped by the user at step 4."),
@@ -84,7 +84,7 @@ def test_an_end_tells_the_steps() -> None:
 def test_an_end_is_not_told_twice(outcome: str, reason: str, text: str) -> None:
     assert sentence(msgspec.structs.replace(h.ended(outcome), reason=reason)) == text
     old = msgspec.structs.replace(h.IMPORTED, outcome=outcome, reason=reason)
-    assert sentence(old) == f"It was made by an older FluxGym. {text}"
+    assert sentence(old) == f"It was created by an older FluxGym. {text}"
 
 
 def test_an_outcome_of_a_newer_version_is_told_as_it_is() -> None:

@@ -147,7 +147,7 @@ def test_every_event_in_every_state(state: str, event: str, outcome: str) -> Non
     ],
 )
 def test_an_event_of_another_attempt_cannot_be(event: str) -> None:
-    with pytest.raises(BadHistory, match="is of attempt 2, but 1 ran"):
+    with pytest.raises(BadHistory, match="belongs to attempt 2, but 1 was running"):
         apply(folded("running"), h.next_events(2)[event])
 
 
@@ -179,7 +179,7 @@ def test_a_stop_after_the_next_checkpoint_stays_one_when_sight_is_lost_and_regai
 
 
 def test_no_event_is_no_job() -> None:
-    with pytest.raises(BadHistory, match="there is no event"):
+    with pytest.raises(BadHistory, match="it has no events"):
         fold([])
 
 
@@ -414,7 +414,7 @@ def test_a_move_and_an_edit_change_what_they_say_and_no_more() -> None:
 
 def test_a_disowned_job_goes_on_and_its_gpu_is_free() -> None:
     job = fold([*h.WAYS["lost"], h.disowned()])
-    assert job.state == Interrupted("Its machine is gone, the user says.")
+    assert job.state == Interrupted("The user confirmed that it is no longer running.")
     assert job.lease is None
     assert job.last is not None
     assert (job.last.ended_at, job.last.exit) == (17.0, None)

@@ -5,10 +5,10 @@ import pytest
 
 from fluxgymd.core.log_size import MIB, LogSize, problem
 
-CUT = "The log of my-lora has grown to 3000 MiB, past log.limit_mib; 2232 MiB were dropped from its middle."
+CUT = "The log of my-lora has grown to 3000 MiB, beyond log.limit_mib; 2232 MiB were dropped from its middle."
 WHOLE = (
-    "The log of my-lora has grown to 2000 MiB, past log.limit_mib, and its middle was not dropped: its file system "
-    "cannot punch holes, or the process that cuts it is gone or of an earlier version."
+    "The log of my-lora has grown to 2000 MiB, beyond log.limit_mib, but its middle was not dropped: the file system "
+    "cannot punch holes, or the process that trims the log is gone or is of an earlier version."
 )
 
 

@@ -11,6 +11,6 @@ from fluxgymd.core.lost import Reach, advice
 def test_it_is_given_up_by_assertion_only_where_nobody_looks(reach: Reach, *, stop_asked: bool) -> None:
     text = advice("cat", reach, stop_asked=stop_asked)
     assert ("`fluxgymctl resume --assume-gone cat`" in text) == (reach is not Reach.HERE)
-    assert ("goes on by itself" in text) == (reach is Reach.HERE)
+    assert ("continues automatically" in text) == (reach is Reach.HERE)
     assert ("`fluxgymctl stop cat`" in text) == (reach is Reach.HERE and not stop_asked)
     assert text.endswith(".")

@@ -25,15 +25,15 @@ def told(*history: AnyEvent) -> tuple[str, str] | None:
         (
             [*RUN, h.ended("interrupted", again=False)],
             "fail",
-            "my-lora was interrupted. It is interrupted. It waits until it is released.",
+            "my-lora was interrupted. It is interrupted. It stays on hold until it is released.",
         ),
         (
             [*RUN, h.sight_lost()],
             "lost",
-            "my-lora is lost. Its supervisor is gone. Its GPU stays taken until that is known.",
+            "my-lora is lost. Its supervisor is gone. Its GPU stays reserved until contact is restored.",
         ),
-        ([*RUN, h.stuck()], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is stopped for that."),
-        ([*RUN, h.stuck(acts=False)], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is left as it is."),
+        ([*RUN, h.stuck()], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is being stopped."),
+        ([*RUN, h.stuck(acts=False)], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is left running."),
     ],
 )
 def test_what_is_told(history: list[AnyEvent], event: str, text: str) -> None:

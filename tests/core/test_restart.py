@@ -16,9 +16,9 @@ from fluxgymd.core.verdict import Outcome
 
 NOW = 1000.0
 INTERRUPTED = Outcome("interrupted", "The machine went down while it ran.")
-FAILED = Outcome("failed", "It left with exit status 1.")
+FAILED = Outcome("failed", "It exited with status 1.")
 STOPPED = Outcome("stopped", "It was stopped by the user at step 4.")
-COMPLETED = Outcome("completed", "It ended well, and its result is whole.")
+COMPLETED = Outcome("completed", "Finished successfully.")
 
 
 def planned(outcome: Outcome, **facts: Any) -> Next:
@@ -80,7 +80,7 @@ def test_a_failure_is_tried_again_after_growing_pauses(fruitless: int, pause: fl
 @pytest.mark.parametrize("outcome", [INTERRUPTED, FAILED])
 def test_after_so_many_in_a_row_a_person_must_look(outcome: Outcome) -> None:
     told = planned(outcome, policy=RestartPolicy.ON_FAILURE, fruitless=FRUITLESS_LIMIT - 1)
-    reason = f"{outcome.reason} It was tried 5 times without a new checkpoint, and is not tried again."
+    reason = f"{outcome.reason} It was tried 5 times without a new checkpoint and will not be retried."
     assert told == Next(Outcome("failed", reason))
 
 
@@ -104,9 +104,9 @@ def test_a_hang_is_resumed_and_bounded_as_other_interruptions_are() -> None:
 @pytest.mark.parametrize(
     ("before", "says"),
     [
-        (40, "It hung twice at step 40, and is not tried again."),
-        (0, "It hung twice, and is not tried again."),
-        (44, "It had hung at step 44 before and came no further, and is not tried again."),
+        (40, "It hung twice at step 40, so it will not be retried."),
+        (0, "It hung twice, so it will not be retried."),
+        (44, "It had already hung at step 44 and got no further, so it will not be retried."),
     ],
 )
 @pytest.mark.parametrize("advanced", [False, True])

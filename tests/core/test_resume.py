@@ -51,7 +51,7 @@ BARRED: dict[str, Any] = {"use": Use.BAR, "refusal": "It is another trainer's."}
         ([state("a", 10, **BARRED), state("b", 20)], "b"),
         (
             [state("a", None)],
-            Impossible("The step of its checkpoint a is not known; remove that checkpoint to start over."),
+            Impossible("The step of its checkpoint a is unknown; delete that checkpoint to start over."),
         ),
     ],
 )

@@ -126,7 +126,7 @@ def test_promise_4_what_a_damaged_job_may_hold_is_not_given_away(gpus: tuple[str
 
 def kept(what: str, names: str) -> str:
     which = f"{names}; `fluxgymctl status broken` says what to do"
-    return f"Until their journals are in order, these jobs keep {what}: {which}."
+    return f"These jobs keep {what} reserved until their journals are repaired: {which}."
 
 
 @pytest.mark.parametrize("gpus", [("GPU-1", "GPU-2"), ()])
@@ -163,7 +163,7 @@ class TestWithoutAGpu:
         ]
 
     def test_a_job_that_asks_for_gpus_waits_and_is_told(self) -> None:
-        told = "It asks for GPUs, and this machine has none."
+        told = "It asks for GPUs, but this machine has none."
         for wanted in ({"gpus": ["0"]}, {"gpu_count": 2}):
             assert decided([waiting("a", **wanted), waiting("b", rank=2)], machine()) == [
                 Wait("a", WaitingFor.GPU, told),
@@ -226,14 +226,14 @@ class TestObstacles:
     @pytest.mark.parametrize(
         ("other", "detail"),
         [
-            (waiting("b", held=True), "b is to be completed first."),
-            (started(waiting("b"), "GPU-1"), "b is to be completed first."),
-            (waiting("c", held=True), "b is to be completed first, but it is not there, or is damaged."),
+            (waiting("b", held=True), "b must be completed first."),
+            (started(waiting("b"), "GPU-1"), "b must be completed first."),
+            (waiting("c", held=True), "b must be completed first, but it does not exist or is damaged."),
             (
                 fold([h.submitted(name="b"), h.reserved(), h.ended("failed")]),
-                "b is to be completed first, but it failed.",
+                "b must be completed first, but it failed.",
             ),
-            (fold([h.submitted(name="b"), h.CANCELLED]), "b is to be completed first, but it was stopped."),
+            (fold([h.submitted(name="b"), h.CANCELLED]), "b must be completed first, but it was stopped."),
         ],
     )
     def test_a_job_that_is_not_completed(self, other: Job, detail: str) -> None:
@@ -283,12 +283,12 @@ class TestChoiceOfGpus:
         alone = machine("GPU-a", set_aside=frozenset({"GPU-a"}))
         assert waits(decided([waiting("x")], alone)) == {"x": WaitingFor.GPU}, "and it does not begin on the CPU"
         assert decided([waiting("x")], alone) == [
-            Wait("x", WaitingFor.GPU, "GPU 0 is put aside; `fluxgymctl gpus` says why, and how to clear it.")
+            Wait("x", WaitingFor.GPU, "GPU 0 is quarantined; `fluxgymctl gpus` says why and how to clear it.")
         ]
         both = machine("GPU-a", "GPU-b", set_aside=frozenset({"GPU-a", "GPU-b"}))
         (wait,) = decided([waiting("x")], both)
         assert isinstance(wait, Wait)
-        assert (wait.detail or "").startswith("GPUs 0, 1 are put aside;")
+        assert (wait.detail or "").startswith("GPUs 0, 1 are quarantined;")
 
     def test_a_job_gets_one_that_it_allows(self) -> None:
         jobs = [waiting("a", gpus=["1"]), waiting("b", gpus=["GPU-2", "GPU-1"], rank=2), waiting("c", rank=3)]
@@ -298,11 +298,11 @@ class TestChoiceOfGpus:
     @pytest.mark.parametrize(
         ("wanted", "detail"),
         [
-            ({"gpu_count": 3}, "It needs 3 GPUs, and this machine has 2 of them."),
-            ({"gpus": ["5"]}, "It needs 1 of 5 GPUs, and this machine has 0 of them."),
+            ({"gpu_count": 3}, "It needs 3 GPUs, but this machine has only 2 of them."),
+            ({"gpus": ["5"]}, "It needs 1 of the GPUs 5, but this machine has only 0 of them."),
             (
                 {"gpus": ["0", "GPU-1"], "gpu_count": 2},
-                "It needs 2 of 0, GPU-1 GPUs, and this machine has 1 of them.",
+                "It needs 2 of the GPUs 0, GPU-1, but this machine has only 1 of them.",
             ),
         ],
     )

@@ -12,8 +12,8 @@ from fluxgymd.core.storage import NEEDED_BYTES, NEEDED_FILES, PROBLEMS, room_pro
 def test_a_full_disk_and_one_that_is_read_only_are_told_apart() -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/home/a/outputs/x")
     assert sentence(full, "/home/a") == (
-        "The disk of /home/a refuses writes: it is full (/home/a/outputs/x); free some space, and FluxGym goes on by "
-        "itself."
+        "The disk of /home/a refuses writes: it is full (/home/a/outputs/x); free some space, and FluxGym will "
+        "continue automatically."
     )
     read_only = sentence(OSError(errno.EROFS, "Read-only file system"), "/home/a")
     assert "it is mounted read-only; " in read_only
@@ -39,11 +39,12 @@ def test_what_is_not_known_is_told_in_the_words_of_the_system(error: OSError, wo
 
 
 FULL = (
-    "The disk of /h is full: 4096 bytes are left, and FluxGym itself needs 1048576; free some space, and it goes on "
-    "by itself."
+    "The disk of /h is full: 4096 bytes are left, but FluxGym itself needs 1048576; free some space, and FluxGym "
+    "will continue automatically."
 )
 FILES = (
-    "The disk of /h has room for 3 more files, and FluxGym itself needs 16; delete some, and it goes on by itself."
+    "The disk of /h has room for only 3 more files, but FluxGym itself needs 16; delete some files, and FluxGym will "
+    "continue automatically."
 )
 
 

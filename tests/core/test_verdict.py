@@ -11,9 +11,9 @@ from fluxgymd.core.job import Hang
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.verdict import Ending, Outcome, Steps, judge
 
-BY_TERM = "It was ended from outside by SIGTERM."
-FULL = "It left with exit status 1: error: no room."
-BY_HAND = "Its scope was stopped from outside of FluxGym."
+BY_TERM = "It was ended from outside FluxGym by SIGTERM."
+FULL = "It exited with status 1: error: no room."
+BY_HAND = "Its scope was stopped from outside FluxGym."
 
 
 def exited(code: int, **facts: Any) -> ExitRecord:
@@ -48,7 +48,7 @@ def test_exit_0_with_all_steps_and_a_whole_file_is_completed_whatever_else_happe
     *, stop_asked: bool, term_seen: bool, manager_stays: bool
 ) -> None:
     outcome = judged(exited(0, term_seen=term_seen), stop_asked=stop_asked, manager_stays=manager_stays)
-    assert outcome == Outcome("completed", "It ended well, and its result is whole.")
+    assert outcome == Outcome("completed", "Finished successfully.")
 
 
 def test_a_trainer_that_tells_no_steps_is_judged_by_its_file() -> None:
@@ -64,12 +64,12 @@ def test_more_steps_than_planned_are_all_steps() -> None:
     [
         (
             {"result_problem": "its final file my-lora.safetensors is missing"},
-            "It left with exit status 0, but its final file my-lora.safetensors is missing.",
+            "It exited with status 0, but its final file my-lora.safetensors is missing.",
         ),
-        ({"step": 99}, "It left with exit status 0, but only 99 of 100 steps were trained."),
+        ({"step": 99}, "It exited with status 0, but only 99 of 100 steps were trained."),
         (
-            {"step": 99, "result_problem": "its final file is torn"},
-            "It left with exit status 0, but its final file is torn.",
+            {"step": 99, "result_problem": "its final file is damaged"},
+            "It exited with status 0, but its final file is damaged.",
         ),
     ],
 )
@@ -86,7 +86,7 @@ def test_exit_0_without_the_result_is_failed(facts: dict[str, Any], reason: str)
         (exited(1), "It was stopped by the user at step 40."),
         (killed(signal.SIGTERM), "It was stopped by the user at step 40."),
         (killed(signal.SIGKILL, term_seen=True), "It was stopped by the user at step 40; it had to be killed."),
-        (None, "It was stopped by the user at step 40; its exit status is not known."),
+        (None, "It was stopped by the user at step 40; its exit status is unknown."),
     ],
 )
 @pytest.mark.parametrize("manager_stays", [False, True])
@@ -124,7 +124,7 @@ def test_a_sigterm_that_is_not_ours_is_an_interruption_or_a_stop_by_hand(
 @pytest.mark.parametrize("number", [1, 2, 3, 10, 12, 15, 30])  # HUP, INT, QUIT, USR1, USR2, TERM, PWR
 @pytest.mark.parametrize("manager_stays", [False, True])
 def test_a_signal_from_outside_that_ends_the_trainer_is_an_interruption(*, number: int, manager_stays: bool) -> None:
-    by = Outcome("interrupted", f"It was ended from outside by {signal.Signals(number).name}.")
+    by = Outcome("interrupted", f"It was ended from outside FluxGym by {signal.Signals(number).name}.")
     for record in (killed(number), exited(128 + number), killed(number, term_seen=True, endings_seen=(number,))):
         if signal.SIGTERM not in record.endings_seen:
             assert judged(record, manager_stays=manager_stays, step=40) == by
@@ -140,8 +140,8 @@ def test_a_signal_that_a_fault_of_the_program_causes_is_a_failure(number: int) -
     ("seen", "manager_stays", "outcome"),
     [
         # A manager stops a scope with SIGTERM and with no other signal.
-        ((2,), True, Outcome("interrupted", "It was ended from outside by SIGINT.")),
-        ((1,), True, Outcome("interrupted", "It was ended from outside by SIGHUP.")),
+        ((2,), True, Outcome("interrupted", "It was ended from outside FluxGym by SIGINT.")),
+        ((1,), True, Outcome("interrupted", "It was ended from outside FluxGym by SIGHUP.")),
         ((1, 15), True, Outcome("stopped", BY_HAND)),
         ((1, 15), False, Outcome("interrupted", BY_TERM)),
     ],
@@ -153,8 +153,8 @@ def test_the_shim_s_record_tells_which_signal_the_whole_attempt_got(
     assert judged(record, manager_stays=manager_stays, step=40) == outcome
 
 
-TORN = "its final file is torn"
-TOGETHER = "It ended together with its supervisor, so its exit status is not known."
+TORN = "its final file is damaged"
+TOGETHER = "It ended together with its supervisor, so its exit status is unknown."
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ TOGETHER = "It ended together with its supervisor, so its exit status is not kno
         ({"counts_steps": False, "result_problem": TORN}, TOGETHER),
         (
             {"unsupervised": True, "step": 40},
-            "It ended after its supervisor was gone, so its exit status is not known.",
+            "It ended after its supervisor, so its exit status is unknown.",
         ),
     ],
 )
@@ -182,33 +182,33 @@ def test_promise_2_without_a_record_no_exit_code_is_invented(facts: dict[str, An
 def test_where_the_exit_is_not_known_the_declared_result_decides(
     facts: dict[str, Any], *, unsupervised: bool
 ) -> None:
-    reason = "Its result is whole. Its exit status is not known: its supervisor was gone."
+    reason = "Its result is complete. Its exit status is unknown: its supervisor was gone."
     assert judged(None, unsupervised=unsupervised, **facts) == Outcome("completed", reason)
 
 
 @pytest.mark.parametrize(
     ("record", "last_line", "reason"),
     [
-        (exited(1), None, "It left with exit status 1."),
-        (exited(1), "error: no picture", "It left with exit status 1: error: no picture."),
+        (exited(1), None, "It exited with status 1."),
+        (exited(1), "error: no picture", "It exited with status 1: error: no picture."),
         # 137 is an ordinary exit status: only a record of a signal counts as one.
-        (exited(137), None, "It left with exit status 137."),
+        (exited(137), None, "It exited with status 137."),
         (killed(signal.SIGSEGV), None, "It was killed by SIGSEGV."),
         (killed(signal.SIGKILL), None, "It was killed by SIGKILL."),
         (
             killed(signal.SIGKILL, oom_kills=1),
             None,
-            "It was killed by SIGKILL because the memory of the machine ran out.",
+            "It was killed by SIGKILL because the machine ran out of memory.",
         ),
         (
             killed(signal.SIGKILL, oom_kills=2),
             "steps: 4/10",
-            "It was killed by SIGKILL because the memory of the machine ran out: steps: 4/10.",
+            "It was killed by SIGKILL because the machine ran out of memory: steps: 4/10.",
         ),
         (
             exited(1, disk_full=True),
             "steps: 4/10",
-            "It left with exit status 1: steps: 4/10. The disk of its log was full.",
+            "It exited with status 1: steps: 4/10. The disk that holds its log was full.",
         ),
         (exited(1, disk_full=True, last_words="error: no room\n"), "error: no room", FULL),
         (killed(40), None, "It was killed by 40."),
@@ -216,7 +216,7 @@ def test_where_the_exit_is_not_known_the_declared_result_decides(
         (
             ExitRecord(kind="exec-failed", errno=2),
             None,
-            "It could not be started: the file, or the interpreter that it names, is not there.",
+            "It could not be started: the file, or the interpreter that it names, does not exist.",
         ),
         (ExitRecord(kind="exec-failed", errno=13), None, "It could not be started: the file is not executable."),
         (ExitRecord(kind="exec-failed", errno=5), None, "It could not be started: errno 5."),

@@ -47,7 +47,7 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
     empty = folder / "empty"
     empty.mkdir()
     said = refused(daemon, context("my-lora", model, dataset=str(empty)), InvalidDataset)
-    assert said.startswith(f"The dataset {empty} holds no picture")
+    assert said.startswith(f"The dataset {empty} contains no pictures")
     said = refused(daemon, context("my-lora", model, dataset=str(folder / "none")), InvalidDataset)
     assert str(folder / "none") in said
     assert good.model is not None
@@ -85,7 +85,7 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
     missing = msgspec.structs.replace(good.model, t5xxl=str(folder / "t5.safetensors"))
     said = refused(daemon, msgspec.structs.replace(good, model=missing), FileMissing)
     assert re.match(
-        r"There is no file /\S+, where T5-XXL was looked for; give its path as model.t5xxl, for fluxgymctl --t5xxl\.",
+        r"The file /\S+ for T5-XXL does not exist; give its path as model.t5xxl or with fluxgymctl --t5xxl\.",
         said,
     )
     junk = folder / "junk.safetensors"
@@ -96,7 +96,7 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
     assert len(said.splitlines()) == 1
 
     huge = msgspec.structs.replace(good, network_dim=1024, epochs=1_000_000, save_every_epochs=1)
-    assert "free some, or save less often" in refused(daemon, huge, NotEnoughSpace)
+    assert "free some space, or save less often" in refused(daemon, huge, NotEnoughSpace)
 
 
 def test_a_taken_name_is_refused_and_its_job_is_untouched(daemon: RunningDaemon, model: Path) -> None:
@@ -110,7 +110,7 @@ def test_what_has_the_name_and_is_no_job_is_named_and_untouched(daemon: RunningD
     daemon.folder("a-folder").mkdir()
     daemon.folder("a-link").symlink_to("/nonexistent")
     for name in ("a-folder", "a-link"):
-        with pytest.raises(NameTaken, match=f"{daemon.folder(name)} is there and is no job; move it away"):
+        with pytest.raises(NameTaken, match=f"{daemon.folder(name)} exists but is not a job; move it away"):
             daemon.submit(context(name, model))
     assert left_behind(daemon) == ["a-folder", "a-link"]
     assert daemon.info().degraded == []
@@ -160,7 +160,7 @@ def test_a_second_daemon_is_refused(daemon: RunningDaemon, folder: Path) -> None
         return done.stderr
 
     same_socket = start("--socket", str(daemon.socket), "--home", str(folder / "other"))
-    assert f"A fluxgymd already serves at {daemon.socket}" in same_socket
+    assert f"Another fluxgymd is already listening at {daemon.socket}" in same_socket
     same_home = start("--socket", str(folder / "other-socket"), "--home", str(daemon.home))
     assert f"The home {daemon.home} is owned by the fluxgymd with pid" in same_home
     assert not (folder / "other-socket").exists()

@@ -140,7 +140,7 @@ def test_promise_6_a_job_that_was_deleted_meanwhile_is_stopped_by_its_name(
         daemon.start()
         daemon.submit(context("next", model, trainer_options={}))
         until(lambda: daemon.info().degraded, what="the daemon to say what runs")
-        assert "`fluxgymctl stop deleted` ends that." in daemon.info().degraded[0]
+        assert "`fluxgymctl stop deleted` stops the job." in daemon.info().degraded[0]
         assert temporary.exists()
         stopped = daemon.call(m.STOP, m.StopParameters(name="deleted")).job
         assert (stopped.context.name, stopped.runtime.state) == ("deleted", State.STOPPING)
@@ -160,7 +160,7 @@ def test_promise_6_one_that_looks_like_an_older_training_by_then_is_stopped_befo
         folder = recreate(daemon, "deleted")
         daemon.start()
         assert daemon.job("deleted").runtime.state is State.STOPPED, "it was taken in as an older training"
-        with pytest.raises(WrongState, match="processes of it still run; stop it first"):
+        with pytest.raises(WrongState, match="some of its processes are still running; stop it first"):
             daemon.call(m.REMOVE, m.JobName(name="deleted"))
         daemon.call(m.STOP, m.StopParameters(name="deleted"))
         until(lambda: not psutil.pid_exists(trainer), what="the trainer to be gone")

@@ -128,7 +128,7 @@ def test_a_job_of_such_a_daemon_can_be_interrupted(ignoring_daemon: RunningDaemo
     assert attempt is not None
     assert attempt.pid is not None
     os.kill(attempt.pid, signal.SIGINT)
-    ended = "It was ended from outside by SIGINT."
+    ended = "It was ended from outside FluxGym by SIGINT."
 
     def reasons() -> list[str]:
         return [event["reason"] for event in ignoring_daemon.events("program") if event["event"] == "ended"]

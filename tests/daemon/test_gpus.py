@@ -75,7 +75,7 @@ def test_promise_4_a_job_that_runs_behind_an_unreadable_journal_keeps_every_gpu_
         journal.write_bytes(damaged)
         daemon.start()
         reason = str(daemon.job("broken").runtime.reason)
-        assert "attempt 001 holds its lock, and on which GPU cannot be read" in reason
+        assert "attempt 001 holds its lock, but its GPU is unknown" in reason
         assert f"repair or restore {journal}" in reason
         assert any("Damaged jobs: broken" in told for told in daemon.info().degraded)
 
@@ -84,7 +84,10 @@ def test_promise_4_a_job_that_runs_behind_an_unreadable_journal_keeps_every_gpu_
             lambda: runtime if (runtime := daemon.job("next").runtime).reason else None, what="the next job to wait"
         )
         assert (waits.state, waits.waiting_for) == (State.QUEUED, WaitingFor.GPU)
-        assert "these jobs keep GPUs: broken; `fluxgymctl status broken` says what to do" in str(waits.reason)
+        assert (
+            "These jobs keep GPUs reserved until their journals are repaired: broken; "
+            "`fluxgymctl status broken` says what to do"
+        ) in str(waits.reason)
         held = daemon.call(m.GPUS, m.Nothing()).gpus
         assert [one.job for one in held] == ["broken", "broken"]
         assert journal.read_bytes() == damaged
@@ -108,7 +111,7 @@ def test_promise_4_a_gpu_that_fell_off_the_bus_is_given_to_nobody(
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
         assert len(daemon.call(m.GPUS, m.Nothing()).gpus) == 2
         nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"), "lost GPU-aaaa")
-        assert daemon.call(m.GPUS, m.Nothing()).problem == "GPU 0 is lost: it fell off the bus. The others go on."
+        assert daemon.call(m.GPUS, m.Nothing()).problem == "GPU 0 is lost: it fell off the bus. The others still work."
         for name in ("first", "second"):
             daemon.submit(context(name, model, epochs=1000))
         running = daemon.wait("first", State.RUNNING).runtime.attempt

@@ -158,8 +158,8 @@ def check(daemon: Asked, hang: Hang, undisturbed: dict[str, bytes]) -> None:
     assert "flux_train_network.py" in (evidence / "processes.txt").read_text()
     assert (evidence / "observations.jsonl").read_text().count("\n") >= 2
     told = (folder / "monitor.log").read_text()
-    assert told.count("Watchdog: it is stuck") == 1
-    assert "lies in attempts/001/evidence" in told
+    assert told.count("Watchdog: stuck") == 1
+    assert "The evidence is in attempts/001/evidence." in told
 
     ends = events_of(daemon, name, "ended")
     outcomes = [end["outcome"] for end in ends]
@@ -168,7 +168,7 @@ def check(daemon: Asked, hang: Hang, undisturbed: dict[str, bytes]) -> None:
     else:
         assert outcomes == ["interrupted", "completed"]
         assert ends[0]["reason"].startswith(f"It hung in the phase {hang.phase}")
-        assert ends[0]["reason"].endswith("What was seen lies in attempts/001/evidence.")
+        assert ends[0]["reason"].endswith("The evidence is in attempts/001/evidence.")
     assert ends[-1]["step"] == 64
     assert tensors(folder / f"{name}.safetensors") == undisturbed
 
@@ -224,8 +224,8 @@ def test_a_second_hang_at_the_same_step_stops_the_job_and_says_so(quick: Running
     quick.submit(hanging("my-lora", model, "sleep@training:20", STILL))
     failed = until(lambda: look_for(quick, State.FAILED), what="the job to fail", deadline_seconds=DEADLINE).runtime
     assert failed.reason is not None
-    assert "It hung twice at step 19, and is not tried again." in failed.reason
-    assert failed.reason.endswith("What was seen lies in attempts/002/evidence.")
+    assert "It hung twice at step 19, so it will not be retried." in failed.reason
+    assert failed.reason.endswith("The evidence is in attempts/002/evidence.")
     assert failed.failure is not None
     assert failed.failure.kind is FailureKind.STUCK
     assert [end["outcome"] for end in events_of(quick, "my-lora", "ended")] == ["interrupted", "failed"]
@@ -249,7 +249,7 @@ def test_a_hang_is_only_told_where_the_job_asks_for_no_more(quick: RunningDaemon
     monitor = quick.folder("my-lora") / "monitor.log"
 
     def told(times: int) -> bool:
-        return monitor.exists() and monitor.read_text().count("left as it is: its watchdog only warns.") == times
+        return monitor.exists() and monitor.read_text().count("left running because its watchdog only warns.") == times
 
     until(lambda: told(1), what="the hang to be told", deadline_seconds=DEADLINE)
     quick.kill()
@@ -374,8 +374,8 @@ def test_promise_4_a_gpu_on_which_something_cannot_be_killed_is_put_aside(
             job = hanging("my-lora", model, "sleep@training:20", STILL)
             daemon.submit(once(job, folder / "volume" / "hung"))
             aside = until(lambda: put_aside(daemon), what="the GPU to be put aside", deadline_seconds=DEADLINE)
-            assert aside == "Processes of attempt 1 of the job my-lora, which ran on it, cannot be killed."
-            assert any("GPU GPU-a is put aside" in reason for reason in daemon.info().degraded)
+            assert aside == "Attempt 1 of the job my-lora ran on it, and its processes cannot be killed."
+            assert any("GPU GPU-a is quarantined" in reason for reason in daemon.info().degraded)
             described = folder / "home/outputs/my-lora/attempts/001/evidence/processes.txt"
             assert "debug_hang_once" in described.read_text()
             daemon.kill()
@@ -384,7 +384,7 @@ def test_promise_4_a_gpu_on_which_something_cannot_be_killed_is_put_aside(
         until(lambda: events_of(daemon, "my-lora", "ended"), what="the trainer to be gone", deadline_seconds=DEADLINE)
         daemon.submit(context("another", model))
         waits = until(lambda: daemon.job("another").runtime.reason, what="the next job to say why it waits")
-        assert waits == "GPU 0 is put aside; `fluxgymctl gpus` says why, and how to clear it."
+        assert waits == "GPU 0 is quarantined; `fluxgymctl gpus` says why and how to clear it."
         daemon.call(m.CLEAR_QUARANTINE, m.GpuName(gpu="0"))
         assert put_aside(daemon) is None
         daemon.wait("my-lora", State.RUNNING)

@@ -68,7 +68,7 @@ FAULTS = {
     "writer": Fault(
         rule="machine.durable=hang",
         question=json.dumps({"method": m.PAUSE.name}),
-        why="a restart of the daemon is needed: a write has not moved",
+        why="a restart of the daemon is needed: a write has made no progress",
         stack="in pause\n",
     ),
 }

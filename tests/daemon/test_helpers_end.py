@@ -43,7 +43,7 @@ def run(daemon: int, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_helper_whose_daemon_has_ended_before_it_began_does_nothing(tmp_path: Path) -> None:
     ended = run(1 << 22, "touch", str(tmp_path / "x"))
-    assert (ended.returncode, ended.stderr) == (1, "its daemon has ended already\n")
+    assert (ended.returncode, ended.stderr) == (1, "its daemon has already ended\n")
     assert not (tmp_path / "x").exists()
 
 

@@ -86,10 +86,10 @@ def test_a_lost_job_calls_its_hook_or_that_of_failures(folder: Path) -> None:
             told = kept(folder, hook)
             assert (told["event"], told["job"]["context"]["name"]) == ("lost", name)
             assert told["job"]["runtime"]["state"] == "lost"
-            assert told["job"]["runtime"]["advice"].startswith("FluxGym looks again every second")
+            assert told["job"]["runtime"]["advice"].startswith("FluxGym checks every second")
             assert told["text"] == (
-                f"{name} is lost. Its supervising process is gone, and its trainer may still run (process {pid}). "
-                "Its GPU stays taken until that is known."
+                f"{name} is lost. Its supervising process is gone, but its trainer may still be running "
+                f"(process {pid}). Its GPU stays reserved until contact is restored."
             )
             daemon.call(m.STOP, m.StopParameters(name=name))
             os.kill(pid, signal.SIGKILL)
@@ -214,7 +214,7 @@ def test_one_that_is_not_there_is_refused_at_the_start(folder: Path, missing: st
     )
     assert done.returncode == 2
     assert done.stderr == (
-        f"fluxgymd: {file}, line 3: hooks.on_stuck begins with '{missing}', which is no executable file; "
+        f"fluxgymd: {file}, line 3: hooks.on_stuck begins with '{missing}', which is not an executable file; "
         "it must be the path of a program, or the name of one in PATH.\n"
     )
     assert not (folder / "home").exists()

@@ -90,7 +90,7 @@ def test_promises_8_and_10_a_daemon_starts_although_the_journal_of_a_job_hangs(
             HUNG: State.DAMAGED,
             "over": State.FAILED,
         }
-        assert "its volume does not answer within 20 s" in str(daemon.job(HUNG).runtime.reason)
+        assert "its volume did not answer within 20 s" in str(daemon.job(HUNG).runtime.reason)
         assert any("Damaged jobs: hung" in reason for reason in daemon.info().degraded)
         daemon.submit(program("next"))
         daemon.wait("next", State.COMPLETED)

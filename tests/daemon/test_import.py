@@ -65,7 +65,7 @@ def test_they_are_jobs_and_to_look_at_them_changes_no_file(folder: Path) -> None
         assert told(daemon, "stopped") == [
             "It was submitted.",
             (
-                "It was made by an older FluxGym. It was stopped. It has no final file. "
+                "It was created by an older FluxGym. It was stopped. It has no final file. "
                 "Its newest complete state is stopped-000008-state."
             ),
         ]
@@ -85,7 +85,7 @@ def test_they_are_jobs_and_to_look_at_them_changes_no_file(folder: Path) -> None
     ("name", "says"),
     [
         ("finished", "it is completed"),
-        ("epochs-only", "it saved no state, so it could only begin anew"),
+        ("epochs-only", "it saved no state, so it could only start over"),
     ],
 )
 def test_what_cannot_go_on_is_refused_and_stays_as_it_is(older: RunningDaemon, name: str, says: str) -> None:

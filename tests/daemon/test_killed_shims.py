@@ -100,7 +100,7 @@ def test_promise_2_a_training_goes_on_without_its_shim_and_is_completed(
     assert (after.state, after.reason, after.attempt) == (State.RUNNING, UNSUPERVISED, before.attempt)
     bench.send(trainer, signal.SIGCONT)
     job = daemon.wait("my-lora", State.COMPLETED)
-    assert job.runtime.reason == "Its result is whole. Its exit status is not known: its supervisor was gone."
+    assert job.runtime.reason == "Its result is complete. Its exit status is unknown: its supervisor was gone."
     assert exit_of(job) is ExitKind.UNKNOWN
     assert tensors(daemon.folder("my-lora") / "my-lora.safetensors") == undisturbed
     begun = ["submitted", "reserved", "spawned", "placed", "started"]
@@ -120,7 +120,7 @@ def test_promise_5_one_that_ends_early_without_its_shim_is_interrupted_and_goes_
     end = bench.event("my-lora", "ended")
     assert (end["outcome"], end["reason"]) == (
         "interrupted",
-        "It ended after its supervisor was gone, so its exit status is not known.",
+        "It ended after its supervisor, so its exit status is unknown.",
     )
     assert "exit" not in end
     job = daemon.wait("my-lora", State.COMPLETED)
@@ -156,7 +156,7 @@ def test_promise_4_what_outlives_its_shim_and_its_trainer_is_stopped_and_the_job
     assert (end["outcome"], end["proof"]) == ("interrupted", "none of its processes is left")
     assert "sight_lost" not in bench.kinds("job")
     bench.daemon.wait("job", State.COMPLETED)
-    assert "processes of it are left: they are stopped" in (bench.daemon.folder("job") / "monitor.log").read_text()
+    assert "some of its processes remain: stopping them" in (bench.daemon.folder("job") / "monitor.log").read_text()
 
 
 def test_one_that_runs_without_its_shim_can_be_stopped(bench: Bench) -> None:
@@ -164,7 +164,7 @@ def test_one_that_runs_without_its_shim_can_be_stopped(bench: Bench) -> None:
     bench.kill_shim("job")
     bench.daemon.call(m.STOP, m.StopParameters(name="job"))
     job = bench.daemon.wait("job", State.STOPPED)
-    assert job.runtime.reason == "It was stopped by the user; its exit status is not known."
+    assert job.runtime.reason == "It was stopped by the user; its exit status is unknown."
     assert exit_of(job) is ExitKind.UNKNOWN
 
 

@@ -25,5 +25,5 @@ def test_promise_10_with_few_descriptors_clients_give_way_to_one_another_and_job
         for _ in range(2 * DESCRIPTORS):
             stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(daemon.socket))
         daemon.submit(program("one", "exit 3"))
-        assert daemon.wait("one", State.FAILED).runtime.reason == "It left with exit status 3."
+        assert daemon.wait("one", State.FAILED).runtime.reason == "It exited with status 3."
         assert "Too many open files" not in daemon.log.read_text()

@@ -49,7 +49,7 @@ def test_a_job_whose_log_is_no_file_waits_and_says_so(daemon: RunningDaemon, mak
     assert daemon.job("piped").runtime.waiting_for is not None
     assert not (daemon.folder("piped") / "nowhere").exists()
     log.rename(log.with_name("moved"))
-    assert daemon.wait("piped", State.FAILED).runtime.reason == "It left with exit status 3."
+    assert daemon.wait("piped", State.FAILED).runtime.reason == "It exited with status 3."
 
 
 @pytest.mark.parametrize("name", ["owner.json", ".lock"])

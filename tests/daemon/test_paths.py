@@ -38,7 +38,7 @@ def test_a_path_that_cannot_be_examined_is_refused_with_the_reason(
         assert "cannot be examined: file name too long" in said
     options = (good.trainer_options or {}) | {"network_weights": [path]}
     said = refusal(daemon, msgspec.structs.replace(good, trainer_options=options)).message
-    assert "trainer_options.network_weights lets the training begin, cannot be examined: file name too long" in said
+    assert "cannot be examined: file name too long" in said
     said = refusal(daemon, msgspec.structs.replace(good, dataset=path)).message
     assert f"The dataset {path} cannot be read: file name too long" in said
     said = refusal(daemon, Context(name="my-lora", kind=Kind.PROGRAM, program=[path])).message
@@ -70,7 +70,7 @@ def test_the_longest_argument_is_taken_and_a_longer_one_is_refused(daemon: Runni
     refused = refusal(daemon, echo(LONGEST_ARGUMENT + 1))
     assert f"program has an argument of {LONGEST_ARGUMENT + 1} bytes" in refused.message
     daemon.submit(echo(LONGEST_ARGUMENT))
-    assert daemon.wait("echo", State.FAILED).runtime.reason == "It left with exit status 3."
+    assert daemon.wait("echo", State.FAILED).runtime.reason == "It exited with status 3."
 
 
 def test_a_home_that_was_deleted_is_named(daemon: RunningDaemon, model: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_held_job_waits_until_it_is_released(daemon: RunningDaemon) -> None:
     daemon.submit(program("first", held=True))
     daemon.submit(program("second", after=["first"]))
     waits_for(daemon, "first", WaitingFor.HELD)
-    assert refused(hold, daemon, "first") == "The job first: it is on hold already."
+    assert refused(hold, daemon, "first") == "The job first: it is already on hold."
     assert refused(release, daemon, "second") == "The job second: it is not on hold."
     hold(daemon, "second")
     waits_for(daemon, "second", WaitingFor.HELD)
@@ -97,7 +97,7 @@ def test_a_held_job_waits_until_it_is_released(daemon: RunningDaemon) -> None:
     daemon.start()
     release(daemon, "first")
     daemon.wait("first", State.COMPLETED)
-    assert refused(hold, daemon, "first") == "The job first: it is completed and does not wait in the queue."
+    assert refused(hold, daemon, "first") == "The job first: it is completed and not waiting in the queue."
     waits_for(daemon, "second", WaitingFor.HELD)
     release(daemon, "second")
     daemon.wait("second", State.COMPLETED)
@@ -136,9 +136,9 @@ def test_the_order_is_that_of_priorities_ranks_and_moves(folder: Path) -> None:
         for name in order:
             daemon.wait(name, State.COMPLETED)
         assert begun(daemon, *order) == order
-        assert refused(move, "a") == "The job a: it is completed and does not wait in the queue."
+        assert refused(move, "a") == "The job a: it is completed and not waiting in the queue."
         daemon.submit(program("last", held=True))
-        assert refused(move, "last", before="a") == "The job a does not wait in the queue."
+        assert refused(move, "last", before="a") == "The job a is not waiting in the queue."
 
 
 def test_what_waits_can_be_edited_and_is_checked_as_at_a_submit(daemon: RunningDaemon) -> None:
@@ -148,8 +148,8 @@ def test_what_waits_can_be_edited_and_is_checked_as_at_a_submit(daemon: RunningD
     says: dict[str, dict[str, Any]] = {
         "kind cannot be changed; submit another job instead.": {"kind": Kind.TRAINING},
         "held cannot be changed; use hold and release.": {"held": False},
-        "epochs is for trainings; a program has no such setting.": {"epochs": 3},
-        "priority is 5000, but must be from -1000 to 1000 as a priority.": {"priority": 5000},
+        "epochs is only for trainings, not for programs.": {"epochs": 3},
+        "priority is 5000, but must be from -1000 to 1000.": {"priority": 5000},
         "after would make my-job wait for itself.": {"after": ["other"]},
         "A job cannot wait for itself.": {"after": ["my-job"]},
     }
@@ -173,7 +173,7 @@ def test_a_name_that_is_free_again_cannot_close_a_circle(daemon: RunningDaemon) 
     stop(daemon, "a")
     daemon.call(m.REMOVE, m.JobName(name="a"))
     waits = until(lambda: daemon.job("b").runtime.reason, what="b to say what it waits for")
-    assert waits == "a is to be completed first, but it is not there, or is damaged."
+    assert waits == "a must be completed first, but it does not exist or is damaged."
     again = program("a", after=["b"])
     assert refused(daemon.submit, again, error=InvalidSetting) == "after would make a wait for itself."
     daemon.submit(program("a"))
@@ -188,7 +188,7 @@ def test_a_job_waits_for_others_and_says_why_if_they_failed(daemon: RunningDaemo
     waits_for(daemon, "both", WaitingFor.JOB)
     release(daemon, "good")
     daemon.wait("good", State.COMPLETED)
-    why = "bad is to be completed first, but it failed."
+    why = "bad must be completed first, but it failed."
     until(lambda: daemon.job("both").runtime.reason == why, what="the reason to be told")
     assert waits_for(daemon, "both", WaitingFor.JOB).runtime.state is State.QUEUED
     edit(daemon, name="bad", program=["/bin/sh", "-c", DONE])
@@ -232,7 +232,7 @@ def test_programs_run_beside_a_training_which_can_be_stopped_after_its_checkpoin
     assert daemon.job("training").runtime.state is State.RUNNING
     assert daemon.job("next").runtime.state is State.QUEUED
     stop(daemon, "next")
-    assert refused(edit, daemon, name="training", epochs=2) == "The job training: it runs; stop it first."
+    assert refused(edit, daemon, name="training", epochs=2) == "The job training: it is running; stop it first."
 
     before = {state.name for state in daemon.call(m.CHECKPOINTS, m.JobName(name="training")).checkpoints}
     assert stop(daemon, "training", after_checkpoint=True).runtime.state is State.STOPPING
@@ -248,18 +248,18 @@ def test_programs_run_beside_a_training_which_can_be_stopped_after_its_checkpoin
 
 
 OUTCOMES = {
-    "nothing": ("true", "It left with exit status 0, but it wrote no result.json."),
+    "nothing": ("true", "It exited with status 0, but it wrote no result.json."),
     "missing": (
         """echo '{"files": [{"path": "a.txt", "size": 3}]}' > result.json""",
-        "It left with exit status 0, but 'a.txt', which result.json names, is missing.",
+        "It exited with status 0, but 'a.txt', which result.json names, is missing.",
     ),
     "short": (
         """printf ab > a.txt; echo '{"files": [{"path": "a.txt", "size": 3}]}' > result.json""",
-        "It left with exit status 0, but 'a.txt' has 2 bytes, and result.json says 3.",
+        "It exited with status 0, but 'a.txt' has 2 bytes, but result.json says 3.",
     ),
-    "nonsense": ("echo done > result.json", "It left with exit status 0, but result.json cannot be read: "),
-    "hostile": ("mkfifo result.json", "It left with exit status 0, but result.json cannot be read: it is a FIFO, "),
-    "failed": (f"{DONE}; echo oh no; exit 7", "It left with exit status 7: oh no."),
+    "nonsense": ("echo done > result.json", "It exited with status 0, but result.json cannot be read: "),
+    "hostile": ("mkfifo result.json", "It exited with status 0, but result.json cannot be read: it is a FIFO, "),
+    "failed": (f"{DONE}; echo oh no; exit 7", "It exited with status 7: oh no."),
 }
 
 
@@ -279,7 +279,7 @@ def test_a_program_is_completed_by_its_result(daemon: RunningDaemon) -> None:
     resume(daemon, "failed")
     until(lambda: kinds(daemon, "failed").count("ended") == 2, what="the second attempt to end")
     assert daemon.wait("failed", State.FAILED).runtime.reason == (
-        "It left with exit status 0, but result.json is that of an earlier attempt."
+        "It exited with status 0, but result.json is from an earlier attempt."
     )
 
 
@@ -291,12 +291,12 @@ def test_a_program_that_cannot_be_run_is_refused_or_fails(daemon: RunningDaemon,
     for path in (plain, folder, folder / "nowhere"):
         unusable = Context(name="refused", kind=Kind.PROGRAM, program=[str(path)])
         message = refused(daemon.submit, unusable, error=FileMissing)
-        assert message == f"There is no program at {path} that can be run."
+        assert message == f"The program {path} does not exist or is not executable."
     assert not list((daemon.home / "outputs").glob("*refused*"))
 
     daemon.submit(Context(name="odd", kind=Kind.PROGRAM, program=[str(odd)]))
     told = daemon.wait("odd", State.FAILED).runtime
-    assert told.reason == "It could not be started: the file is no program that this machine can run."
+    assert told.reason == "It could not be started: the file is not a program that this machine can run."
     assert told.failure is not None
     assert told.failure.kind is FailureKind.BAD_SETTING
     assert told.attempt is not None
@@ -336,7 +336,7 @@ def test_each_failure_has_its_kind_and_its_advice(daemon: RunningDaemon) -> None
     daemon.submit(program("talkative", "echo so; exit 2"))
     failure = daemon.wait("talkative", State.FAILED).runtime.failure
     assert failure is not None
-    assert failure.advice == "`fluxgymctl logs talkative` says more."
+    assert failure.advice == "`fluxgymctl logs talkative` shows more."
     assert daemon.job("killed").runtime.reason == "It was killed by SIGKILL."
 
 
@@ -361,8 +361,8 @@ def test_an_interruption_goes_on_by_itself_unless_the_policy_says_never(daemon: 
     with Connection(daemon.socket) as connection:
         told = [reply.text for reply in connection.stream(m.HISTORY, m.JobName(name="never"))]
     assert told[-1] is None
-    assert "It was interrupted. It was ended from outside by SIGTERM." in told
-    assert told[-2] == "It is completed. It ended well, and its result is whole."
+    assert "It was interrupted. It was ended from outside FluxGym by SIGTERM." in told
+    assert told[-2] == "Finished successfully."
 
 
 def test_a_failure_is_tried_again_after_pauses_and_not_for_ever(daemon: RunningDaemon) -> None:
@@ -380,15 +380,15 @@ def test_a_failure_is_tried_again_after_pauses_and_not_for_ever(daemon: RunningD
     while (told := until(look, what="the attempt to end").runtime).state is not State.FAILED:
         end = daemon.events("fails")[-1]
         assert told.not_before == end["notBefore"]
-        assert told.reason == "It left with exit status 1: the net is away."
+        assert told.reason == "It exited with status 1: the net is away."
         pauses.append(round(end["notBefore"] - end["at"]))
         daemon.kill()
         turn_back(daemon.folder("fails") / "events.jsonl", seconds=3600)
         daemon.start()
     assert pauses == [30, 120, 300, 900]
     assert told.reason == (
-        "It left with exit status 1: the net is away. "
-        "It was tried 5 times without a new checkpoint, and is not tried again."
+        "It exited with status 1: the net is away. "
+        "It was tried 5 times without a new checkpoint and will not be retried."
     )
     assert told.attempt is not None
     assert told.attempt.number == 5
@@ -461,8 +461,8 @@ def test_promise_4_gpus_are_given_as_they_were_asked_for(nvml_library: Path, fol
             return attempt.gpus
 
         for changes, sentence in (
-            ({"gpus": ["3"]}, "There is no GPU 3 on this machine; it has 0 to 2, or their UUIDs."),
-            ({"gpus": ["GPU-dddd"]}, "There is no GPU GPU-dddd on this machine; it has 0 to 2, or their UUIDs."),
+            ({"gpus": ["3"]}, "There is no GPU 3 on this machine; give 0 to 2, or a UUID."),
+            ({"gpus": ["GPU-dddd"]}, "There is no GPU GPU-dddd on this machine; give 0 to 2, or a UUID."),
             ({"gpu_count": 4}, "gpu_count is 4, but this machine has 3."),
         ):
             wrong = context("wrong", model, **changes)

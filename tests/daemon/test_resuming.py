@@ -159,12 +159,12 @@ def test_promise_5_what_would_fail_in_its_first_minute_is_not_started_and_can_be
     daemon.call(m.RELEASE, m.JobName(name="my-lora"))
     failed = daemon.wait("my-lora", State.FAILED).runtime
     assert failed.reason is not None
-    assert failed.reason.startswith(f"There is no file {encoder}, where T5-XXL was looked for")
+    assert failed.reason.startswith(f"The file {encoder} for T5-XXL does not exist")
     assert failed.failure is not None
     assert failed.failure.kind is FailureKind.MISSING_FILE
     assert [event["event"] for event in daemon.events("my-lora")] == ["submitted", "released", "barred"]
 
-    with pytest.raises(FileMissing, match=r"where T5-XXL was looked for"):
+    with pytest.raises(FileMissing, match=r"for T5-XXL does not exist"):
         daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
     assert [event["event"] for event in daemon.events("my-lora")][-1] == "barred"
     (folder / "away").rename(encoder)

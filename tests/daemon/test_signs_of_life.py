@@ -82,11 +82,11 @@ def test_promise_7_what_moves_beside_a_dead_trainer_is_no_sign_of_its_life(
             daemon.wait(job, State.RUNNING)
         game = found(daemon, "game")
         assert game["rule"] == "still"
-        assert any("60 % busy" in seen and "the load is another program's" in seen for seen in game["evidence"])
+        assert any("60 % busy" in seen and "the load comes from another program" in seen for seen in game["evidence"])
         assert found(daemon, "reader")["rule"] == "still"
         loop = found(daemon, "loop")
         assert (loop["rule"], loop["phase"]) == ("step", "training")
-        assert "It repeats steps that it had done before." in loop["evidence"][0]
+        assert "It is repeating steps that it has already done." in loop["evidence"][0]
 
         explained = daemon.call(m.WATCHDOG, m.JobName(name="pod")).explanation
         assert any(one.endswith("NVML's pids belong to another pid namespace.") for one in explained), explained

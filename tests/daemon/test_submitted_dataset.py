@@ -23,10 +23,10 @@ def test_a_folder_above_the_pictures_is_answered_with_theirs_beside_all_else_tha
         daemon.submit(msgspec.structs.replace(wrong, model=missing))
     about_pictures, about_model = refused.value.message.splitlines()
     assert about_pictures == (
-        f"The dataset {above} holds no picture itself, but its folder 10_s1gn sign does; "
+        f"The dataset {above} contains no pictures itself, but its folder 10_s1gn sign does; "
         f"give {above}/10_s1gn sign as the dataset, with --repeats 10."
     )
-    assert about_model.startswith(f"There is no file {folder / 'none'}, where the Flux transformer was looked for")
+    assert about_model.startswith(f"The file {folder / 'none'} for the Flux transformer does not exist")
 
 
 def test_what_is_left_out_and_which_captions_are_missing_is_told_once(

@@ -155,5 +155,5 @@ def test_code_is_not_loaded_from_a_folder_that_everybody_may_write_to(
     environ = environment(daemon, "lora")
     assert Path(environ["TMPDIR"]).parent == temporary
     assert environ["TORCHINDUCTOR_CACHE_DIR"].startswith(f"{environ['TMPDIR']}/")
-    assert "What is compiled is kept for this attempt only" in (daemon.folder("lora") / "monitor.log").read_text()
+    assert "Compiled code is kept for this attempt only" in (daemon.folder("lora") / "monitor.log").read_text()
     assert list(shared.iterdir()) == [theirs]

@@ -115,7 +115,7 @@ def test_a_scope_that_was_stopped_by_hand_is_a_stopped_job(daemon: InstalledDaem
     daemon.wait_for_step("my-lora", 2)
     daemon.manager.systemctl("stop", daemon.unit_of("my-lora"))
     job = daemon.wait("my-lora", State.STOPPED)
-    assert job.runtime.reason == "Its scope was stopped from outside of FluxGym."
+    assert job.runtime.reason == "Its scope was stopped from outside FluxGym."
 
 
 def test_promise_5_at_the_end_of_the_user_manager_a_job_saves_and_the_next_manager_goes_on(

@@ -21,7 +21,7 @@ def test_a_number_that_no_float_can_hold_keeps_no_end_from_being_recorded(daemon
     writes = f"printf '%s\\n' '{line}' '{good}' >>$FLUXGYM_METRICS"
     daemon.submit(program("ends", f"{writes}; exit 3"))
     daemon.submit(program("runs", f"{writes}; exec sleep 600"))
-    assert daemon.wait("ends", State.FAILED).runtime.reason == "It left with exit status 3."
+    assert daemon.wait("ends", State.FAILED).runtime.reason == "It exited with status 3."
 
     def shows() -> bool:
         progress = daemon.job("runs").runtime.progress
@@ -40,7 +40,7 @@ def test_a_flood_of_progress_costs_little_memory(daemon: RunningDaemon) -> None:
     daemon.wait("calm", State.FAILED)
     before = process.memory_info().rss
     daemon.submit(program("flood", "truncate -s 1G $FLUXGYM_METRICS; truncate -s 1G training.log; exit 3"))
-    assert daemon.wait("flood", State.FAILED).runtime.reason == "It left with exit status 3."
+    assert daemon.wait("flood", State.FAILED).runtime.reason == "It exited with status 3."
     assert peak(process) - before < 40 * MIB
 
 
@@ -65,10 +65,10 @@ def test_promise_7_a_training_whose_progress_file_was_replaced_is_neither_stoppe
 
     def reported() -> bool:
         judgement = daemon.job("edited").runtime.watchdog
-        why = "Its progress is not known: metrics.jsonl was replaced by another file."
+        why = "Its progress is unknown: metrics.jsonl was replaced by another file."
         return judgement is not None and (judgement.verdict, judgement.why) == (Verdict.SUSPICIOUS, why)
 
     until(reported, what="the watchdog to say why its progress is not known")
     told = daemon.wait("edited", State.COMPLETED).runtime
-    assert told.reason == "It ended well, and its result is whole."
+    assert told.reason == "Finished successfully."
     assert not any(event["event"] == "stuck" for event in daemon.events("edited"))

@@ -98,8 +98,8 @@ def test_progress_is_the_step_or_what_else_runs(runtime: dict[str, Any], cell: s
         ({"waitingFor": "back_off", "notBefore": NOW, "reason": "R."}, f"will be retried at {words.clock(NOW)}: R."),
         ({"waitingFor": "gpu", "notBefore": NOW}, "waits for a free GPU"),
         (
-            {"waitingFor": "job", "reason": "b is to be completed first."},
-            "waits for another job: b is to be completed first.",
+            {"waitingFor": "job", "reason": "b must be completed first."},
+            "waits for another job: b must be completed first.",
         ),
     ],
 )

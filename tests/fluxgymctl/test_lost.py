@@ -15,9 +15,9 @@ from tests.fluxgymctl.program import ctl, started
 from tests.fluxgymctl.programs import RESULT, facts, submit
 from tests.harness.waiting import DEADLINE_SECONDS, until
 
-AGAIN = "FluxGym looks again every second, and goes on by itself as soon as it can tell what became of it."
-STOP = f"{AGAIN} `fluxgymctl stop a` ends what is provably the job's; end anything else yourself."
-STOPPING = f"{AGAIN} FluxGym is ending what it can prove is the job's; end anything else yourself."
+AGAIN = "FluxGym checks every second, and continues automatically once it knows what happened to the job."
+STOP = f"{AGAIN} `fluxgymctl stop a` ends the processes that provably belong to it; end any others yourself."
+STOPPING = f"{AGAIN} FluxGym is ending the processes that provably belong to it; end any others yourself."
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def said(daemon: RunningDaemon, *words: str, status: int) -> str:
 
 
 def test_every_word_about_a_lost_job_says_what_to_do(daemon: RunningDaemon, lost: int) -> None:
-    why = f"its supervising process is gone, and its trainer may still run (process {lost})"
+    why = f"its supervising process is gone, but its trainer may still be running (process {lost})"
     shown = facts(daemon, "a")
     assert (shown["State"], shown["Advice"]) == ("lost", STOP)
-    assert shown["Why"] == f"Sight of it was lost: {why}. Its GPU stays taken."
+    assert shown["Why"] == f"Lost contact with the job: {why}. Its GPU stays reserved."
     assert said(daemon, "resume", "a", status=4) == (
         f"The job a: it can't be resumed while it is lost: {why}. {STOP}"
     )
@@ -58,14 +58,14 @@ def test_every_word_about_a_lost_job_says_what_to_do(daemon: RunningDaemon, lost
     assert said(daemon, "wait", "a", status=12) == ""
     assert ctl("watch", "a", socket=daemon.socket).stderr == f"fluxgymctl: {STOP}\n"
     health = ctl("daemon", socket=daemon.socket).stdout
-    assert "Lost jobs: a; their GPUs stay taken, and `fluxgymctl status NAME` says what to do." in health
+    assert "Lost jobs: a; their GPUs stay reserved, and `fluxgymctl status NAME` says what to do." in health
 
     assert said(daemon, "stop", "a", status=0) == (
-        f"a will be stopped, but it is lost. Sight of it was lost: {why}. Its GPU stays taken. {STOPPING}"
+        f"a will be stopped, but it is lost. Lost contact with the job: {why}. Its GPU stays reserved. {STOPPING}"
     )
     assert facts(daemon, "a")["Advice"] == STOPPING
     assert said(daemon, "stop", "a", status=4) == (
-        f"The job a: it is being stopped already, and it is lost: {why}. {STOPPING}"
+        f"The job a: it is already being stopped, but it is lost: {why}. {STOPPING}"
     )
     os.kill(lost, signal.SIGKILL)
     assert daemon.wait("a", State.STOPPED).runtime.advice is None
@@ -96,7 +96,7 @@ def test_nobody_who_follows_a_job_notices_that_its_shim_was_killed(daemon: Runni
     assert ends[0] == b"the end\n"
     shown = facts(daemon, "a")
     assert shown["Exit"] == "unknown"
-    assert shown["Why"] == "Its result is whole. Its exit status is not known: its supervisor was gone."
+    assert shown["Why"] == "Its result is complete. Its exit status is unknown: its supervisor was gone."
 
 
 def test_a_submit_whose_daemon_dies_says_that_the_job_may_be_there(spec: Path) -> None:

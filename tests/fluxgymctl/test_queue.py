@@ -104,10 +104,10 @@ def test_a_held_job_waits_until_it_is_released(daemon: RunningDaemon) -> None:
     submit(daemon, "a", "--hold")
     waits(daemon, "a", WaitingFor.HELD)
     assert facts(daemon, "a")["Why"] == "is held until `fluxgymctl release a`"
-    assert "on hold already" in said(daemon, "hold", "a", status=4)
+    assert "already on hold" in said(daemon, "hold", "a", status=4)
     assert said(daemon, "release", "a") == "fluxgymctl: a is released and waits for its turn.\n"
     assert ctl("wait", "a", socket=daemon.socket).returncode == 0
-    assert "does not wait in the queue" in said(daemon, "hold", "a", status=4)
+    assert "not waiting in the queue" in said(daemon, "hold", "a", status=4)
 
 
 def test_a_job_that_waits_can_be_held(paused: RunningDaemon) -> None:
@@ -166,7 +166,7 @@ def test_a_job_waits_for_the_ones_that_it_comes_after(daemon: RunningDaemon, tmp
     assert job.context.after == ["a", "b"]
     shown = facts(daemon, "c")
     assert shown["After"] == "a, b"
-    assert re.match(r"waits for another job: a is to be completed first", shown["Why"])
+    assert re.match(r"waits for another job: a must be completed first", shown["Why"])
     (tmp_path / "go").touch()
     assert ctl("wait", "c", socket=daemon.socket).returncode == 0
     assert started(daemon, "c", "a", "b")[2] == "c"
@@ -280,5 +280,5 @@ def test_a_job_that_was_lost_on_another_machine_goes_on_once_the_user_asserts_th
     said(daemon, "resume", "a", "--assume-gone")
     assert ctl("wait", "a", socket=daemon.socket).returncode == 0
     assert (
-        "The user said that nothing of attempt 1 runs any more." in ctl("history", "a", socket=daemon.socket).stdout
+        "The user confirmed that attempt 1 is no longer running." in ctl("history", "a", socket=daemon.socket).stdout
     )

@@ -131,7 +131,7 @@ def test_gpus_says_why_there_are_none_or_shows_them(trained: RunningDaemon) -> N
 def test_a_gpu_that_is_not_put_aside_is_not_cleared(trained: RunningDaemon) -> None:
     done = ctl("gpus", "--clear", "7", socket=trained.socket)
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr == "fluxgymctl: GPU 7 is not put aside; none is.\n"
+    assert done.stderr == "fluxgymctl: GPU 7 is not quarantined; no GPU is.\n"
 
 
 def test_daemon_tells_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None:
@@ -161,7 +161,7 @@ def outputs(daemon: RunningDaemon) -> set[str]:
 
 BAD_SUBMITS = [
     (["a/b"], 2, "'a-b' would be valid"),
-    (["trained"], 4, "There is a job trained already"),
+    (["trained"], 4, "A job named trained already exists"),
     (["new", "--dataset", "empty"], 2, "empty"),
     (["new", "--dataset", "corrupt"], 2, "broken.png"),
     (["new", "--dataset", "nowhere"], 2, "nowhere"),

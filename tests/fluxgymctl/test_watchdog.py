@@ -17,7 +17,7 @@ DOUBT = {"verdict": "suspicious", "why": "Nothing moved at all.", "since": NOW -
 
 
 def reply(**facts: Any) -> WatchdogReply:
-    whole = {"mode": "act", "verdict": "healthy", "explanation": ["Its work goes on."], "limits": [], **facts}
+    whole = {"mode": "act", "verdict": "healthy", "explanation": ["It is making progress."], "limits": [], **facts}
     return msgspec.convert(whole, WatchdogReply)
 
 
@@ -28,7 +28,7 @@ def reply(**facts: Any) -> WatchdogReply:
             {},
             [
                 "a is healthy.",
-                "Its work goes on.",
+                "It is making progress.",
                 "If it hangs, the hang is reported, evidence is saved, and the job is stopped and resumed.",
             ],
         ),

@@ -176,7 +176,7 @@ def test_promise_7_a_gpu_that_fell_off_the_bus_is_told_and_hides_no_other(nvml: 
         assert gpus.uuids == ["GPU-aa", "GPU-bb"]
         assert gpus.lost == ("GPU-bb",)
         assert gpus.uncertain is None
-        assert gpus.problem == "GPU 1 is lost: it fell off the bus. The others go on."
+        assert gpus.problem == "GPU 1 is lost: it fell off the bus. The others still work."
 
     play(scenario)
 
@@ -270,7 +270,7 @@ def test_helpers_that_cannot_be_killed_are_left_behind_and_no_more_than_three(
             nvml.tell(gpu("GPU-aa"))
             assert await gpus.ask() == ()
             assert gpus.uncertain == (
-                "NVML does not answer: 3 programs that asked it hang and cannot be killed. A reboot helps."
+                "NVML does not answer: 3 helpers that asked it hang and cannot be killed. Reboot the machine."
             )
             assert len(probes()) == asking.LEFT_BEHIND
         await until_told(gpus, "GPU-aa")

@@ -158,7 +158,7 @@ def test_a_gpu_that_was_lost_before_it_was_seen_hides_no_other(nvml: Nvml) -> No
     answer = probe()
     assert [reading.uuid for reading in answer.gpus] == ["GPU-bb"]
     assert answer.certain
-    assert answer.problem == "GPUs 0, 2 are lost: they fell off the bus. The others go on."
+    assert answer.problem == "GPUs 0, 2 are lost: they fell off the bus. The others still work."
 
 
 def test_an_xid_is_told_once(nvml: Nvml) -> None:

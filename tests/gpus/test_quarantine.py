@@ -86,7 +86,7 @@ def test_promise_4_the_gpus_of_what_cannot_be_killed_are_put_aside(tmp_path: Pat
         one = bench.machine.quarantine["GPU-1"]
         assert (one.job, one.why) == (
             "my-lora",
-            "Processes of attempt 1 of the job my-lora, which ran on it, cannot be killed.",
+            "Attempt 1 of the job my-lora ran on it, and its processes cannot be killed.",
         )
 
     play(tmp_path, scenario)

@@ -60,4 +60,4 @@ def test_a_daemon_tells_the_desktop_unless_it_is_off(user_manager: UserManager, 
             daemon.wait("bad", State.FAILED)
             shown = service.next()
             assert shown.title == "FluxGym: bad failed"
-            assert shown.body == "It left with exit status 3."
+            assert shown.body == "It exited with status 3."

@@ -98,7 +98,7 @@ def test_a_second_daemon_on_the_same_socket_is_refused(path: Path, checkout: Pat
         with pytest.raises(SocketTaken) as refusal:
             OwnSocket(path).open()
         assert refusal.value.message == (
-            f"A fluxgymd already serves at {path}; stop it first, or give this one another --socket."
+            f"Another fluxgymd is already listening at {path}; stop it first, or choose another --socket."
         )
         assert refusal.value.exit_status == 4
         assert path.lstat().st_ino == inode
@@ -135,7 +135,7 @@ def test_a_socket_on_which_systemd_listens_is_left_alone(path: Path) -> None:
 def test_a_file_in_the_place_of_the_socket_stays(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     path.write_text("mine")
-    with pytest.raises(ConfigInvalid, match="is there and is not a socket, so it stays"):
+    with pytest.raises(ConfigInvalid, match="exists but is not a socket, so it is kept"):
         OwnSocket(path).open()
     assert path.read_text() == "mine"
 

@@ -60,7 +60,7 @@ def test_a_hang_that_is_acted_on_is_known_without_a_look() -> None:
     reply = explained(found, SETTINGS, now=10.0)
     assert (reply.verdict, reply.limits) == (Verdict.STUCK, [])
     assert reply.explanation == [
-        "It was found stuck, and is being stopped for that.",
+        "The watchdog found it stuck, so it is being stopped.",
         "Nothing moved for 600 s.",
         "The last line of its log was written 610 s ago.",
     ]
@@ -93,14 +93,14 @@ def test_the_verdict_is_explained_with_the_limits_that_count() -> None:
 @pytest.mark.parametrize(
     ("made", "settings", "why"),
     [
-        (entry(h.WAYS["queued"]), SETTINGS, "It waits for its start."),
-        (entry(h.WAYS["running"]), SETTINGS, "It has not been looked at yet."),
+        (entry(h.WAYS["queued"]), SETTINGS, "It is waiting to start."),
+        (entry(h.WAYS["running"]), SETTINGS, "The watchdog has not looked at it yet."),
         (entry(h.WAYS["running"]), OFF, "Its watchdog is off."),
-        (entry(h.WAYS["completed"]), OFF, "It does not run any more."),
+        (entry(h.WAYS["completed"]), OFF, "It is no longer running."),
         (
             entry(h.WAYS["running"], damage="x", verdict=Healthy()),
             SETTINGS,
-            "Its journal is damaged, so nothing can be said of it.",
+            "Its journal is damaged, so its state is unknown.",
         ),
     ],
 )

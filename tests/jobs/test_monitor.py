@@ -14,12 +14,12 @@ from fluxgymd.store.home import JobFolder
 @pytest.mark.parametrize(
     ("clause", "sentence"),
     [
-        ("attempt 1 starts as fluxgym-a.001", "Attempt 1 starts as fluxgym-a.001."),
+        ("attempt 1 is starting as fluxgym-a.001", "Attempt 1 is starting as fluxgym-a.001."),
         (
-            "attempt 1 ended, failed: It left with exit status 3.",
-            "Attempt 1 ended, failed: It left with exit status 3.",
+            "attempt 1 ended, failed: It exited with status 3.",
+            "Attempt 1 ended, failed: It exited with status 3.",
         ),
-        ("watchdog: it is stuck.\n    Its log did not grow.", "Watchdog: it is stuck.\n    Its log did not grow."),
+        ("watchdog: stuck.\n    Its log did not grow.", "Watchdog: stuck.\n    Its log did not grow."),
         ("", "."),
     ],
 )
@@ -29,6 +29,6 @@ def test_a_clause_becomes_a_sentence(clause: str, sentence: str) -> None:
 
 def test_a_line_has_its_time(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
-    asyncio.run(monitor.note(folder, "the trainer runs as process 7"))
+    asyncio.run(monitor.note(folder, "the trainer is running as process 7"))
     line = folder.monitor_log.read_text()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4}  The trainer runs as process 7\.\n", line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4}  The trainer is running as process 7\.\n", line)

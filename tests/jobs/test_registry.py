@@ -78,7 +78,7 @@ def test_promise_8_a_damaged_job_is_never_written_to_and_hides_no_other(tmp_path
 
     with pytest.raises(JobDamaged) as refusal:
         record(registry, "broken", h.ended("completed"))
-    assert refusal.value.message.startswith("The journal of broken is damaged: line 4 of events.jsonl is no event: ")
+    assert refusal.value.message.startswith("The journal of broken is damaged: line 4 of events.jsonl is not an event: ")
     assert f"repair or restore {journal}, or move the folder {journal.parent} away" in refusal.value.message
     with pytest.raises(JobDamaged):
         registry.sound("broken")
@@ -103,7 +103,7 @@ def test_promise_4_a_damaged_job_keeps_its_gpu(tmp_path: Path) -> None:
 def test_a_journal_under_another_name_is_damage(tmp_path: Path) -> None:
     put(tmp_path, "copy", encoded("my-lora", RUNNING))
     registry = load(tmp_path)
-    with pytest.raises(JobDamaged, match="its journal is that of my-lora"):
+    with pytest.raises(JobDamaged, match="its journal belongs to my-lora"):
         registry.sound("copy")
     assert registry.leases() == [("GPU-1",)]
 
@@ -137,7 +137,7 @@ def test_promises_4_and_8_a_job_whose_volume_hangs_is_damaged_hides_no_other_and
     assert sorted(job.name for job in registry.jobs()) == ["one", "other"]
     assert registry.doubtful_leases() == {"hung": EVERYTHING}
     reason = str(view.show(registry.entry("hung")).runtime.reason)
-    assert "its volume does not answer within 3 s" in reason
+    assert "its volume did not answer within 3 s" in reason
     assert f"move the folder {tmp_path / 'outputs' / 'hung'} away, then restart fluxgymd" in reason
 
 
@@ -154,7 +154,7 @@ def test_promise_4_a_journal_that_says_nothing_of_an_attempt_that_runs_keeps_eve
         assert registry.doubtful_leases() == {"broken": EVERYTHING}
         reason = str(view.show(registry.entry("broken")).runtime.reason)
     assert "attempt 001 holds its lock, and on which GPU cannot be read" in reason
-    assert "all GPUs of this machine stay taken. Nothing is written to it; repair or restore" in reason
+    assert "all GPUs of this machine stay reserved. Nothing is written to it; repair or restore" in reason
 
 
 def test_promise_4_a_damaged_job_that_runs_keeps_the_gpu_of_its_attempt_alone(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_promise_4_a_damaged_job_that_runs_keeps_the_gpu_of_its_attempt_alone(tm
         fcntl.flock(lock, fcntl.LOCK_EX)
         registry = load(tmp_path)
     assert registry.doubtful_leases() == {"broken": ("GPU-1",)}
-    assert "; GPU-1 stays taken, as something of it may run" in str(
+    assert "; GPU-1 stays reserved because the job may be running" in str(
         view.show(registry.entry("broken")).runtime.reason
     )
 

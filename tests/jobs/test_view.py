@@ -56,8 +56,8 @@ def test_each_state_has_its_word(way: str, state: State) -> None:
         ("queued", None),
         ("running", None),
         ("stopping", None),
-        ("lost", "Sight of it was lost: its supervisor is gone. Its GPU stays taken."),
-        ("completed", "It is completed."),
+        ("lost", "Lost contact with the job: its supervisor is gone. Its GPU stays reserved."),
+        ("completed", "Finished successfully."),
         ("interrupted", "It is interrupted."),
     ],
 )

@@ -35,7 +35,7 @@ class ModelGate:
         if self._loop.dead:
             return
         if not self.attempt.shim_alive or self.attempt.gate != "closed":
-            raise Refused("The supervising process left before the trainer was started.")
+            raise Refused("The supervising process exited before the trainer was started.")
         self._world.open_gate(self.attempt)
 
     def close(self) -> None:
@@ -85,14 +85,14 @@ class ModelAdapter:
             await self.loop.pause(8.0 if how == "late" else 0.02)
         self._must_live()
         if how == "refused":
-            raise Refused("systemd refused to make the scope.")
+            raise Refused("systemd refused to create the scope.")
         if how == "dies":
             self.world.shim_dies(attempt)
         if not attempt.shim_alive:
-            raise Refused("The supervising process left before it had its scope.")
+            raise Refused("The supervising process exited before it had a scope.")
         attempt.in_unit = True
         if how == "made and refused":
-            raise Refused("The scope was made, but systemd does not tell its identity: NoReply.")
+            raise Refused("The scope was created, but systemd did not report its identity: NoReply.")
         return Placement(unit=spec.unit, invocation_id=spec.unit, cgroup=f"/fluxgym.slice/{spec.unit}")
 
     async def evidence(self, ref: AttemptRef) -> Evidence:

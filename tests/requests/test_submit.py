@@ -107,7 +107,7 @@ def test_the_lora_that_a_training_begins_with_is_there_or_will_be(
     found = presence.problems(Question(context=context, folder=folder, dataset=tmp_path))
     told = [(problem.sentence, problem.path) for problem in found if problem.setting == "network_weights"]
     path = missing.format(home=tmp_path) if missing is not None else None
-    sentence = f"There is no file {path}, with whose weights trainer_options.network_weights lets the training begin."
+    sentence = f"trainer_options.network_weights: {path} does not exist."
     assert told == ([(sentence, path)] if missing is not None else [])
 
 

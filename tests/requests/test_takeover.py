@@ -224,11 +224,11 @@ def nothing(_: Path) -> None:
     ("name", "spoil", "error", "says"),
     [
         ("finished", nothing, WrongState, "It is completed"),
-        ("epochs-only", nothing, WrongState, "it saved no state, so it could only begin anew"),
-        ("stopped", remove_pictures, InvalidDataset, "datasets/stopped; give the folder of the pictures"),
+        ("epochs-only", nothing, WrongState, "it saved no state, so it could only start over"),
+        ("stopped", remove_pictures, InvalidDataset, "datasets/stopped does not exist; give the folder with the pictures"),
         ("stopped", tear_picture, InvalidDataset, "1.png is damaged"),
-        ("stopped", remove_model, FileMissing, "where the autoencoder was looked for"),
-        ("stopped", put_in_the_way, WrongState, "outputs/stopped/dataset is in its way; move it elsewhere."),
+        ("stopped", remove_model, FileMissing, "for the autoencoder does not exist"),
+        ("stopped", put_in_the_way, WrongState, "outputs/stopped/dataset is in the way; move it elsewhere."),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_changed(
@@ -264,7 +264,7 @@ def test_one_on_which_the_older_program_still_works_is_left_to_it(daemon: Daemon
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as monitor:
         assert monitor.stdout is not None
         monitor.stdout.readline()
-        with pytest.raises(WrongState, match=f"the older program still works on it, as process {monitor.pid}"):
+        with pytest.raises(WrongState, match=f"the older program is still working on it as process {monitor.pid}"):
             daemon.resume("stopped")
         monitor.communicate(b"\n", timeout=DEADLINE_SECONDS)
     daemon.resume("stopped")
@@ -274,9 +274,9 @@ def test_an_edit_takes_an_obstacle_away(home: Path, sd_scripts: Path) -> None:
     script = home / "outputs" / "stopped" / "train.sh"
     script.write_text(script.read_text().replace("--max_train_epochs 16", "--max_train_steps 900"))
     daemon = Daemon(home, sd_scripts)
-    with pytest.raises(InvalidSetting, match="does not say how many epochs there are to be"):
+    with pytest.raises(InvalidSetting, match="does not set the number of epochs"):
         daemon.resume("stopped")
-    with pytest.raises(InvalidSetting, match="does not say how many epochs there are to be"):
+    with pytest.raises(InvalidSetting, match="does not set the number of epochs"):
         daemon.edit("stopped", seed=1)
     daemon.edit("stopped", epochs=16)
     job = daemon.job("stopped")

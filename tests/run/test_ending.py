@@ -107,7 +107,7 @@ def test_a_failure_says_its_kind_and_stays(folder: JobFolder) -> None:
         log.write("torch.OutOfMemoryError: CUDA out of memory.\n")
     event = end(running(), folder, BADLY)
     assert (event.outcome, event.failure, event.again) == ("failed", "gpu_out_of_memory", False)
-    assert event.reason == "It left with exit status 1: torch.OutOfMemoryError: CUDA out of memory."
+    assert event.reason == "It exited with status 1: torch.OutOfMemoryError: CUDA out of memory."
     assert event.steps_lost == 0  # no step is repeated unless a user resumes the job
 
 
@@ -125,7 +125,7 @@ def test_too_many_interruptions_are_a_failure_from_outside(folder: JobFolder) ->
     assert job.fruitless == FRUITLESS_LIMIT - 1
     event = end(job, folder, BY_TERM)
     assert (event.outcome, event.failure, event.again) == ("failed", FailureKind.KILLED.value, False)
-    assert event.reason.endswith("It was tried 5 times without a new checkpoint, and is not tried again.")
+    assert event.reason.endswith("It was tried 5 times without a new checkpoint and will not be retried.")
 
 
 def fold_on(job: Job, *history: e.AnyEvent) -> Job:
@@ -146,7 +146,7 @@ def test_a_hang_is_an_interruption_that_goes_on_and_says_where_its_evidence_lies
         assert (event.outcome, event.failure, event.again, event.steps_lost) == ("interrupted", None, True, 5)
         assert event.reason == (
             "It hung in the phase training at step 45. Nothing moved for 600 s. "
-            "What was seen lies in attempts/001/evidence."
+            "The evidence is in attempts/001/evidence."
         )
 
 
@@ -156,7 +156,7 @@ def test_a_second_hang_at_the_same_step_is_the_end(folder: JobFolder) -> None:
     event = end(second, folder, KILLED)
     assert (event.outcome, event.failure, event.again) == ("failed", "stuck", False)
     assert event.reason.endswith(
-        "It hung twice at step 45, and is not tried again. What was seen lies in attempts/002/evidence."
+        "It hung twice at step 45, so it will not be retried. The evidence is in attempts/002/evidence."
     )
 
 
@@ -178,13 +178,13 @@ def test_what_the_log_said_before_the_attempt_says_nothing_of_it(folder: JobFold
         h.reserved(), log_offset=offset, metrics_offset=folder.metrics.stat().st_size
     )
     event = end(fold([h.submitted(), reservation, h.started()]), folder, BADLY)
-    assert (event.failure, event.reason, event.step) == ("other", "It left with exit status 1.", 0)
+    assert (event.failure, event.reason, event.step) == ("other", "It exited with status 1.", 0)
 
 
 @pytest.mark.parametrize(
     ("stopping", "why", "outcome", "reason", "again"),
     [
-        (False, None, "never_started", "The daemon went away before it was started.", True),
+        (False, None, "never_started", "The daemon ended before the job was started.", True),
         (False, "The bus is away.", "never_started", "The bus is away.", False),
         (True, None, "stopped", "It was stopped before it ran.", False),
         (True, "The bus is away.", "stopped", "It was stopped before it ran.", False),
@@ -201,7 +201,7 @@ def test_what_was_never_started(
 def test_a_program_is_judged_by_its_result(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     job = running(kind=Kind.PROGRAM, program=["/bin/true"])
-    assert end(job, folder, WELL).reason == "It left with exit status 0, but it wrote no result.json."
+    assert end(job, folder, WELL).reason == "It exited with status 0, but it wrote no result.json."
     (folder.path / "result.json").write_text('{"files": []}')
     assert end(job, folder, WELL).outcome == "completed"
 
@@ -221,9 +221,9 @@ def test_promise_7_progress_that_is_unknown_is_not_held_against_a_whole_result(
     event = end(job, folder, WELL)
     assert event.outcome == ("completed" if replaced else "failed")
     assert event.reason == (
-        "It ended well, and its result is whole."
+        "Finished successfully."
         if replaced
-        else "It left with exit status 0, but only 45 of 160 steps were trained."
+        else "It exited with status 0, but only 45 of 160 steps were trained."
     )
 
 

@@ -102,7 +102,7 @@ def test_promise_5_broken_states_are_set_aside_named_and_kept(context: Context, 
         ),
         (
             "the checkpoint my-lora-000012-state is broken and was set aside as my-lora-000012-state.broken-1: "
-            "optimizer.bin is torn or was not written by torch.save"
+            "optimizer.bin is damaged or was not written by torch.save"
         ),
     )
     # Once more, after the trainer came that far again and was again killed while saving.
@@ -129,7 +129,7 @@ def test_promise_5_a_state_that_the_disk_does_not_give_is_waited_for(context: Co
     with pytest.raises(StorageFailed) as refusal:
         prepare(context, folder)
     assert refusal.value.message == (
-        "The checkpoint my-lora-000008-state is not skipped: it cannot be read: Too many levels of symbolic links."
+        "The checkpoint my-lora-000008-state is needed, but it cannot be read: Too many levels of symbolic links."
     )
     assert states(folder) == before
     file.unlink()
@@ -223,5 +223,5 @@ def test_retention_deletes_the_oldest_and_what_was_never_finished(context: Conte
 
 def test_torn_caches_are_removed_and_named(context: Context, folder: JobFolder) -> None:
     (folder.dataset / "0_flux_te.npz").write_bytes(b"PK\x03\x04 half")
-    assert prepare(context, folder).notes == ("the cache 0_flux_te.npz was torn and was removed",)
+    assert prepare(context, folder).notes == ("the damaged cache 0_flux_te.npz was removed",)
     assert not (folder.dataset / "0_flux_te.npz").exists()

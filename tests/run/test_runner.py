@@ -178,7 +178,7 @@ def test_nothing_starts_behind_a_pause_that_came_while_a_shim_waited_at_its_gate
     adapter = PausedMeanwhile(stop_limit=1.0)
     *_, last = run(registry, settings, adapter)
     assert isinstance(last, e.Ended)
-    assert (last.outcome, last.reason) == ("never_started", "The queue was paused before it was started.")
+    assert (last.outcome, last.reason) == ("never_started", "The queue was paused before the job was started.")
     assert adapter.cleared == 1, "a scope without a process would stay"
     job = registry.sound("my-job")[1]
     assert isinstance(job.state, Queued)
@@ -284,7 +284,7 @@ def test_promise_4_no_word_of_the_user_ends_an_attempt_whose_supervising_process
     verbs = verbs_of(registry, Nobody())
     with (folder / "attempts" / "001" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(WrongState, match=r"attempt 1 still runs, so stop it where it does: .* holds .*001/lock"):
+        with pytest.raises(WrongState, match=r"attempt 1 still runs elsewhere, so stop it there: .* holds .*001/lock"):
             asyncio.run(verbs.resume("my-lora", assume_gone=True))
         assert registry.leases() == [("GPU-1",)]
     asyncio.run(verbs.resume("my-lora", assume_gone=True))
@@ -415,8 +415,8 @@ def test_a_watch_that_fails_is_told_of_its_job_and_logged_once_until_it_goes_wel
 
         await until_async(looked_at, what="it to be looked at three times")
         assert view.show(entry).runtime.reason == (
-            "Running its attempt failed (ZeroDivisionError: a fault of ours); it is tried again, and the daemon's "
-            "log tells more."
+            "Running its attempt failed (ZeroDivisionError: a fault of ours) and will be retried; see the daemon's "
+            "log."
         )
         adapter.mended = True
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -546,7 +546,7 @@ def test_a_resume_whose_trainer_is_still_asked_does_not_undo_a_stop(tmp_path: Pa
             await first
             await verbs.stop("my-lora", after_checkpoint=False)
             answers[1].set_result(None)
-            with pytest.raises(WrongState, match="it was stopped while its trainer was still being asked about it"):
+            with pytest.raises(WrongState, match="it was stopped while its trainer was still checking it"):
                 await second
 
     asyncio.run(scenario())

@@ -123,9 +123,9 @@ def test_promise_9_a_newer_version_s_fields_are_passed_over(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("line", "change", "says"),
     [
-        (-1, {"event": "refined"}, r"line \d of events.jsonl is no event: Invalid value 'refined'"),
+        (-1, {"event": "refined"}, r"line \d of events.jsonl is not an event: Invalid value 'refined'"),
         (-1, {"outcome": "half done"}, "'half done', which this version does not know"),
-        (0, {"context": {"name": "completed", "kind": "dance"}}, "a kind that this version does not know"),
+        (0, {"context": {"name": "completed", "kind": "dance"}}, "its kind is unknown to this version"),
     ],
 )
 def test_promise_8_a_newer_version_s_event_makes_the_job_damaged_and_is_left_alone(

@@ -73,7 +73,7 @@ def test_a_client_is_told_that_the_disk_does_not_answer(pipe: Path, monkeypatch:
         for told in await asyncio.gather(*asked, return_exceptions=True):
             assert isinstance(told, StorageFailed)
             assert told.message == (
-                "There was no answer from the disk within 0.1 s: /outputs/my-lora; its volume may hang."
+                "The disk did not answer within 0.1 s: /outputs/my-lora; its volume may be hanging."
             )
         # The engine's own work on that job does not compete for these places.
         assert await lanes.run("/outputs/my-lora", os.getpid) == os.getpid()

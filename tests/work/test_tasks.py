@@ -43,7 +43,7 @@ def test_a_task_that_fails_is_begun_again_and_told_of(failures: int, caplog: pyt
         long.start("gpus", work.run)
         await asyncio.wait_for(work.begun.wait(), DEADLINE_SECONDS)
         told = [
-            "The daemon's task gpus has failed (ValueError: no such thing) and was begun again; its log tells more."
+            "The daemon's task gpus has failed (ValueError: no such thing) and was restarted; see the daemon's log."
         ]
         assert long.problems() == (told if failures else [])
         assert long.failing() == (["gpus"] if failures >= OFTEN else [])
@@ -52,7 +52,7 @@ def test_a_task_that_fails_is_begun_again_and_told_of(failures: int, caplog: pyt
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(scenario())
-    logged = [record for record in caplog.records if record.message == "the task gpus failed; it is begun again"]
+    logged = [record for record in caplog.records if record.message == "the task gpus failed; it is being restarted"]
     assert len(logged) == failures
     assert all(record.exc_info for record in logged)
 
