@@ -32,7 +32,7 @@ def sentence(event: e.AnyEvent) -> str:
         case e.Started():
             return f"It runs as process {event.trainer.pid}."
         case e.StopAsked():
-            return "A stop was requested" + (", after its next checkpoint." if event.after_checkpoint else ".")
+            return f"A stop{' after the next checkpoint' if event.after_checkpoint else ''} was requested."
         case e.Unsupervised():
             return "Its supervising process is gone, but it is still running; its exit status will not be known."
         case e.SightLost():

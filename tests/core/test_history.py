@@ -20,7 +20,7 @@ SENTENCES = {
     "placed": "Its unit is fluxgym-my-lora-00000000.001.scope.",
     "started": "It runs as process 101.",
     "stop_asked": "A stop was requested.",
-    "stop_later": "A stop was requested, after its next checkpoint.",
+    "stop_later": "A stop after the next checkpoint was requested.",
     "unsupervised": "Its supervising process is gone, but it is still running; its exit status will not be known.",
     "sight_lost": "Lost contact with the job: its supervisor is gone.",
     "sight_regained": "Contact was restored, and the job is running.",

@@ -246,7 +246,7 @@ def test_a_job_that_is_tried_again_says_when(daemon: RunningDaemon) -> None:
     waits(daemon, "a", WaitingFor.BACK_OFF)
     shown = facts(daemon, "a")
     assert re.fullmatch(r"\d\d:\d\d:\d\d|\d{4}-.*", shown["Not before"])
-    assert re.match(r"will be retried at \d\d:\d\d:\d\d: .*exit status 1", shown["Why"])
+    assert re.match(r"will be retried at \d\d:\d\d:\d\d: .*exited with status 1", shown["Why"])
     assert said(daemon, "stop", "a") == "fluxgymctl: a is stopped.\n"
 
 
