@@ -145,7 +145,7 @@ def test_promise_2_a_trainer_on_a_full_disk_goes_on_and_ends_with_its_own_reason
         assert exit_of(job) == (ExitKind.EXITED, None)
         assert job.runtime.failure is not None
         assert job.runtime.failure.kind is FailureKind.DISK_FULL
-        assert "exit status 1: error: " in (job.runtime.reason or "")
+        assert "exited with status 1: error: " in (job.runtime.reason or "")
         assert "could not be saved" in (job.runtime.reason or "")
         assert "shim" not in daemon.training_log("my-lora")
 

@@ -222,7 +222,7 @@ def test_history_tells_what_happened_in_order(daemon: RunningDaemon) -> None:
     lines = done.stdout.splitlines()
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  [A-Z].*", line) for line in lines)
     assert lines == sorted(lines, key=lambda line: line[:19])
-    marks = [line for line in lines for word in ("submitted", "released", "exit status 3") if word in line]
+    marks = [line for line in lines for word in ("submitted", "released", "exited with status 3") if word in line]
     assert marks == [lines[0], lines[1], lines[-1]]
     told = rows(ctl("history", "a", "--json", socket=daemon.socket))
     assert [row["text"] for row in told] == [line[21:] for line in lines]
