@@ -102,9 +102,7 @@ class OwnSocket:
     def _refuse_live(self) -> None:
         """Raises SocketTaken if a daemon answers. A daemon under systemd does not hold the lock."""
         if self._path.exists() and not self._path.is_socket():
-            raise ConfigInvalid(
-                f"{self._path} exists but is not a socket, so it is kept; choose another --socket."
-            )
+            raise ConfigInvalid(f"{self._path} exists but is not a socket, so it is kept; choose another --socket.")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(2)
             try:

@@ -30,7 +30,7 @@ class StopLadder:
     async def climb(self, adapter: Adapter, ref: AttemptRef, *, trainer_ended: bool = False) -> str | None:
         """Does what is due and describes it; None if nothing was done. `trainer_ended`: it needs no time to save."""
         self._stop, due = step(self._stop, trainer_ended=trainer_ended, now=time.monotonic())
-        too_late = f"the trainer did not leave within {self._stop.limit:g} s"
+        too_late = f"the trainer did not exit within {self._stop.limit:g} s"
         match due:
             case Due.NOTHING:
                 return None
@@ -41,10 +41,10 @@ class StopLadder:
                 await adapter.stop(ref)
                 if trainer_ended:
                     return "the trainer has ended, but some of its processes remain: stopping them"
-                return f"{too_late}: its processes are stopped"
+                return f"{too_late}: stopping its processes"
             case Due.ABORT:
                 sent = await adapter.send_signal(ref, signal.SIGABRT)
-                return f"{too_late}: SIGABRT, so that it writes its stacks" if sent else None
+                return f"{too_late}: SIGABRT sent so that it writes its stacks" if sent else None
             case Due.TERMINATE:
                 # The trainer may not run yet; then the next look tries again.
                 sent = await self._terminate(adapter, ref)

@@ -86,7 +86,9 @@ def test_it_goes_away_with_all_that_is_in_it_but_links_are_not_followed(folder: 
 def test_nothing_else_is_ever_removed(folder: Path) -> None:
     (mine := folder / "mine").mkdir()
     for path in (mine, Path(NAME), folder / "fluxgym-ba9876543210"):
-        assert str(temporary.remove(path, MARK)).endswith("is not the name of a folder of this attempt, so it is kept.")
+        assert str(temporary.remove(path, MARK)).endswith(
+            "is not the name of a folder of this attempt, so it is kept."
+        )
     assert mine.exists()
     link = folder / NAME
     link.symlink_to(mine)

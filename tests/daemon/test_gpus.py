@@ -111,7 +111,9 @@ def test_promise_4_a_gpu_that_fell_off_the_bus_is_given_to_nobody(
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
         assert len(daemon.call(m.GPUS, m.Nothing()).gpus) == 2
         nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"), "lost GPU-aaaa")
-        assert daemon.call(m.GPUS, m.Nothing()).problem == "GPU 0 is lost: it fell off the bus. The others still work."
+        assert (
+            daemon.call(m.GPUS, m.Nothing()).problem == "GPU 0 is lost: it fell off the bus. The others still work."
+        )
         for name in ("first", "second"):
             daemon.submit(context(name, model, epochs=1000))
         running = daemon.wait("first", State.RUNNING).runtime.attempt

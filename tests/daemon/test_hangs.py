@@ -249,7 +249,9 @@ def test_a_hang_is_only_told_where_the_job_asks_for_no_more(quick: RunningDaemon
     monitor = quick.folder("my-lora") / "monitor.log"
 
     def told(times: int) -> bool:
-        return monitor.exists() and monitor.read_text().count("left running because its watchdog only warns.") == times
+        return (
+            monitor.exists() and monitor.read_text().count("left running because its watchdog only warns.") == times
+        )
 
     until(lambda: told(1), what="the hang to be told", deadline_seconds=DEADLINE)
     quick.kill()

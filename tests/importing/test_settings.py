@@ -124,13 +124,27 @@ def test_a_secret_does_not_enter_the_journal() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "obstacle"),
     [
-        ("--seed 42", "--seed many", Obstacle(sentence="its seed is 'many', which is not a whole number", setting="seed")),
-        ("--seed 42", "--seed nan", Obstacle(sentence="its seed is 'nan', which is not a whole number", setting="seed")),
-        ("--seed 42", "--seed inf", Obstacle(sentence="its seed is 'inf', which is not a whole number", setting="seed")),
+        (
+            "--seed 42",
+            "--seed many",
+            Obstacle(sentence="its seed is 'many', which is not a whole number", setting="seed"),
+        ),
+        (
+            "--seed 42",
+            "--seed nan",
+            Obstacle(sentence="its seed is 'nan', which is not a whole number", setting="seed"),
+        ),
+        (
+            "--seed 42",
+            "--seed inf",
+            Obstacle(sentence="its seed is 'inf', which is not a whole number", setting="seed"),
+        ),
         (
             "--learning_rate 8e-4",
             "--learning_rate 8e-4 $(touch x)",
-            Obstacle(sentence="its learning_rate is '8e-4 $(touch x)', which is not a number", setting="learning_rate"),
+            Obstacle(
+                sentence="its learning_rate is '8e-4 $(touch x)', which is not a number", setting="learning_rate"
+            ),
         ),
         (
             "--max_train_epochs 16",

@@ -78,7 +78,9 @@ def test_promise_8_a_damaged_job_is_never_written_to_and_hides_no_other(tmp_path
 
     with pytest.raises(JobDamaged) as refusal:
         record(registry, "broken", h.ended("completed"))
-    assert refusal.value.message.startswith("The journal of broken is damaged: line 4 of events.jsonl is not an event: ")
+    assert refusal.value.message.startswith(
+        "The journal of broken is damaged: line 4 of events.jsonl is not an event: "
+    )
     assert f"repair or restore {journal}, or move the folder {journal.parent} away" in refusal.value.message
     with pytest.raises(JobDamaged):
         registry.sound("broken")
@@ -153,7 +155,7 @@ def test_promise_4_a_journal_that_says_nothing_of_an_attempt_that_runs_keeps_eve
         registry = load(tmp_path)
         assert registry.doubtful_leases() == {"broken": EVERYTHING}
         reason = str(view.show(registry.entry("broken")).runtime.reason)
-    assert "attempt 001 holds its lock, and on which GPU cannot be read" in reason
+    assert "attempt 001 holds its lock, but its GPU is unknown" in reason
     assert "all GPUs of this machine stay reserved. Nothing is written to it; repair or restore" in reason
 
 

@@ -225,7 +225,12 @@ def nothing(_: Path) -> None:
     [
         ("finished", nothing, WrongState, "It is completed"),
         ("epochs-only", nothing, WrongState, "it saved no state, so it could only start over"),
-        ("stopped", remove_pictures, InvalidDataset, "datasets/stopped does not exist; give the folder with the pictures"),
+        (
+            "stopped",
+            remove_pictures,
+            InvalidDataset,
+            "datasets/stopped does not exist; give the folder with the pictures",
+        ),
         ("stopped", tear_picture, InvalidDataset, "1.png is damaged"),
         ("stopped", remove_model, FileMissing, "for the autoencoder does not exist"),
         ("stopped", put_in_the_way, WrongState, "outputs/stopped/dataset is in the way; move it elsewhere."),

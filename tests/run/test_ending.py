@@ -221,9 +221,7 @@ def test_promise_7_progress_that_is_unknown_is_not_held_against_a_whole_result(
     event = end(job, folder, WELL)
     assert event.outcome == ("completed" if replaced else "failed")
     assert event.reason == (
-        "Finished successfully."
-        if replaced
-        else "It exited with status 0, but only 45 of 160 steps were trained."
+        "Finished successfully." if replaced else "It exited with status 0, but only 45 of 160 steps were trained."
     )
 
 

@@ -70,7 +70,9 @@ def test_pictures_that_are_missing_or_new_are_named(pictures: Pictures) -> None:
     changed = f"The job's copy of its pictures, {pictures.copy}, has changed: it holds"
     (pictures.copy / "p1.png").unlink()
     (back,) = pictures.told()
-    assert back == f"{changed} 2 of them, not 3 as when the job was submitted; put p1.png back from {pictures.source}."
+    assert (
+        back == f"{changed} 2 of them, not 3 as when the job was submitted; put p1.png back from {pictures.source}."
+    )
     (pictures.copy / "new.png").touch()
     (both,) = pictures.told()
     assert (

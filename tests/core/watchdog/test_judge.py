@@ -158,7 +158,9 @@ def test_progress_that_cannot_be_read_is_suspicious_and_never_stuck() -> None:
     """A volume that hangs for the daemon says nothing about a training that works in memory."""
     blind = [look(n, phase=None, step=None, log_bytes=0, activity=busy(n, cpu=1.0)) for n in range(101, 1000)]
     verdict = judge(trail([*STEPS, *blind]), LIMITS)
-    assert verdict == Suspicious(why="The progress that it has reported cannot be read.", since=BEGIN + 101 * INTERVAL)
+    assert verdict == Suspicious(
+        why="The progress that it has reported cannot be read.", since=BEGIN + 101 * INTERVAL
+    )
 
 
 def test_promise_7_a_training_whose_progress_file_was_replaced_is_suspicious_at_once_and_never_stuck() -> None:

@@ -64,7 +64,9 @@ def test_a_suspicious_one_says_since_when_and_what_is_left() -> None:
     looks = [look(n, step=min(n, 10), activity=busy(n, cpu=1.0)) for n in range(17)]
     sentences = told(looks)
     assert sentences[0] == "Suspicious for 3 min: No step was finished for 3 min; the limit is 5 min."
-    assert sentences[3] == "If nothing changes, it will count as stuck in 2 min by the rule step (its limit is 5 min)."
+    assert (
+        sentences[3] == "If nothing changes, it will count as stuck in 2 min by the rule step (its limit is 5 min)."
+    )
     assert sentences[2] == "Last movement, 0 s ago: its processor time."
 
 
