@@ -25,7 +25,7 @@ def test_at_its_limits_the_daemon_is_well(bus: Bus) -> None:
         ("bus", Bus.SILENT, "the bus thread does not answer"),
         ("bus", Bus.ENDED, "the bus thread has ended"),
         ("write_stands", 4.0, "a write has made no progress for 4 s, but later ones have finished"),
-        ("failing", ["gpus"], "the task gpus fails again and again"),
+        ("failing", ["gpus"], "the task gpus keeps failing"),
     ],
 )
 def test_each_fault_is_named(vital: str, value: Any, says: str) -> None:

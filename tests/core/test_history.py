@@ -24,7 +24,7 @@ SENTENCES = {
     "unsupervised": "Its supervising process is gone, but it is still running; its exit status will not be known.",
     "sight_lost": "Lost contact with the job: its supervisor is gone.",
     "sight_regained": "Contact was restored, and the job is running.",
-    "completed": "Finished successfully.",
+    "completed": "Finished successfully. It is completed.",
     "failed": "It failed. It is failed.",
     "stopped": "It was stopped. It is stopped.",
     "interrupted": "It was interrupted. It is interrupted. It will be retried automatically.",

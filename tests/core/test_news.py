@@ -19,7 +19,7 @@ def told(*history: AnyEvent) -> tuple[str, str] | None:
 @pytest.mark.parametrize(
     ("history", "event", "text"),
     [
-        ([*RUN, h.ended("completed")], "finish", "my-lora is completed."),
+        ([*RUN, h.ended("completed")], "finish", "my-lora finished successfully."),
         ([*RUN, h.ended("failed")], "fail", "my-lora failed. It is failed."),
         ([h.submitted(), h.BARRED], "fail", "my-lora failed. Its checkpoint does not fit its settings."),
         (

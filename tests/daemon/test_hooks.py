@@ -52,7 +52,7 @@ def test_each_event_calls_its_hook_with_the_job(folder: Path) -> None:
     with daemon_with(folder, hooks) as daemon:
         daemon.submit(program("good", DONE))
         told = kept(folder, "finish")
-        assert (told["version"], told["event"], told["text"]) == (1, "finish", "good is completed.")
+        assert (told["version"], told["event"], told["text"]) == (1, "finish", "good finished successfully.")
         described = daemon.call(m.DESCRIBE, m.JobName(name="good")).job
         assert told["job"]["context"]["name"] == "good"
         assert told["job"]["runtime"]["state"] == "completed"
@@ -124,7 +124,7 @@ def test_an_end_that_no_daemon_saw_is_told_by_the_next_one(folder: Path) -> None
         (folder / "go").touch()
         until((daemon.folder("good") / "attempts/001/exit.json").exists, what="the program to end")
         daemon.start()
-        assert kept(folder, "finish")["text"] == "good is completed."
+        assert kept(folder, "finish")["text"] == "good finished successfully."
 
 
 def test_a_webhook_gets_it_by_post_and_its_address_is_seen_nowhere(folder: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_torn_picture_is_damaged(tmp_path: Path, name: str, share: float) -> N
     torn = noise(tmp_path / name)
     data = torn.read_bytes()
     torn.write_bytes(data[: int(len(data) * share)])
-    assert problem(torn) == f"is damaged: its data is truncated or invalid;  {INSTEAD}"
+    assert problem(torn) == f"is damaged: its data is truncated or invalid; {INSTEAD}"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_torn_picture_is_damaged(tmp_path: Path, name: str, share: float) -> N
         (b"", f"is empty; {INSTEAD}"),
         (bytes(1000), f"is filled with zeros, as after a crash; {INSTEAD}"),
         (b"not a picture", f"is not a picture; {INSTEAD}"),
-        (b"\x89PNG\r\n\x1a\n", f"is damaged: its data is truncated or invalid;  {INSTEAD}"),
+        (b"\x89PNG\r\n\x1a\n", f"is damaged: its data is truncated or invalid; {INSTEAD}"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
             "is a Git LFS pointer to a picture; fetch the picture with `git lfs pull`.",

@@ -55,7 +55,7 @@ def test_a_daemon_tells_the_desktop_unless_it_is_off(user_manager: UserManager, 
             assert service.shown.empty()
         with RunningDaemon(folder, arguments=arguments, env=env) as daemon:
             daemon.submit(program("loud"))
-            assert service.next() == Shown("FluxGym", "FluxGym: loud is completed", "")
+            assert service.next() == Shown("FluxGym", "FluxGym: loud finished successfully", "")
             daemon.submit(program("bad", "exit 3"))
             daemon.wait("bad", State.FAILED)
             shown = service.next()

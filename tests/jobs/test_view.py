@@ -57,7 +57,7 @@ def test_each_state_has_its_word(way: str, state: State) -> None:
         ("running", None),
         ("stopping", None),
         ("lost", "Lost contact with the job: its supervisor is gone. Its GPU stays reserved."),
-        ("completed", "Finished successfully."),
+        ("completed", "It is completed."),
         ("interrupted", "It is interrupted."),
     ],
 )

@@ -76,7 +76,7 @@ def test_choices_of_what_a_function_makes_of_a_word_are_left_to_the_trainer() ->
         ("lr", "high", "is 'high', but must be a number."),
         ("count", "1.5", "is '1.5', but must be a whole number."),
         ("count", "1 2", "is '1 2', but --count takes one value."),
-        ("text", "", "is without a value, but --text needs one value: a text."),
+        ("text", "", "is without a value, but --text needs one value: text."),
         ("choice", "l3", "is 'l3', but must be one of l1, l2."),
         ("stage", "7", "is '7', but must be one of 0, 1, 2."),
         ("pair", "1", "is '1', but --pair needs 2 values: a whole number each."),

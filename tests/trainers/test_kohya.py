@@ -177,7 +177,7 @@ def test_every_flag_that_carries_a_setting_is_ours() -> None:
         ({"network_args": ["a\0b"]}, "trainer_options.network_args contains a NUL character."),
         (
             {"network_args": ["x=1", "--output_dir", "/elsewhere"]},
-            "trainer_options.network_args holds '--output_dir'; give each flag as an option of its own.",
+            "trainer_options.network_args contains '--output_dir'; give each flag as an option of its own.",
         ),
     ],
 )

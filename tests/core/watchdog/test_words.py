@@ -74,7 +74,7 @@ def test_a_stuck_one() -> None:
     looks = [look(n, step=min(n, 10)) for n in range(25)]
     sentences = told(looks)
     assert sentences[0] == ("Stuck; its work stopped 7 min ago: No step was finished for 7 min; the limit is 5 min.")
-    assert sentences[3].startswith("The limit step is over: ")
+    assert sentences[3].startswith("The limit step has been reached: ")
 
 
 def test_a_program() -> None:
@@ -107,7 +107,7 @@ def test_evidence_names_what_was_seen() -> None:
         "Its processes used 0 % of a processor core in the last interval.",
         "They read and wrote 0.00 MiB/s in files.",
         "Its log did not grow.",
-        "2 of 8 threads wait in the kernel in rpc_wait_bit_killable (state D).",
+        "2 of 8 threads are waiting in the kernel in rpc_wait_bit_killable (state D).",
         "Its process is stopped by a signal (state T).",
         "Its cgroup is frozen.",
         "GPU 0: 100 % busy, 120 of 450 W, 20480 MiB used, 80 °C, slowed down (thermal).",
