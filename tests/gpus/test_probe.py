@@ -133,11 +133,11 @@ def test_a_driver_that_is_not_loaded_is_a_machine_without_a_gpu(nvml: Nvml) -> N
     [
         (
             f"error nvmlInitWithFlags {LIB_RM_VERSION_MISMATCH}",
-            "NVML does not start: RM has detected an NVML/RM version mismatch.",
+            "NVML could not be initialized: RM has detected an NVML/RM version mismatch.",
         ),
         (f"error nvmlDeviceGetCount_v2 {GPU_IS_LOST}", "NVML does not answer: GPU is lost."),
-        (f"error nvmlDeviceGetHandleByIndex_v2 {GPU_IS_LOST}", "NVML does not answer: GPU is lost."),
-        (f"error nvmlDeviceGetUUID {GPU_IS_LOST}", "NVML does not answer: GPU is lost."),
+        (f"error nvmlDeviceGetHandleByIndex_v2 {GPU_IS_LOST}", "NVML does not answer: the GPU is lost."),
+        (f"error nvmlDeviceGetUUID {GPU_IS_LOST}", "NVML does not answer: the GPU is lost."),
         ("error nvmlDeviceGetUUID 999", "NVML does not answer: GPU 0: Unknown Error; GPU 1: Unknown Error."),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_name_that_is_taken_while_the_job_is_published_is_told_as_that(
     monkeypatch.setattr("fluxgymd.store.home.sync_folder", take_the_name)
     registry = Registry(home, Writer())
     context = Context(name="my-job", kind=Kind.PROGRAM, program=["/bin/true"])
-    with pytest.raises(NameTaken, match=r"my-job is there and is no job; move it away, or choose another name\.$"):
+    with pytest.raises(NameTaken, match=r"my-job exists but is not a job; move it away, or choose another name\.$"):
         asyncio.run(submitter(registry).submit(context))
     registry.writer.close()
     assert registry.storage_problem is None

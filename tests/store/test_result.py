@@ -107,8 +107,8 @@ class TestProgram:
         [
             (("captions/b.txt", 5), "'captions/b.txt', which result.json names, is missing"),
             (("captions/a.txt/b", 5), "'captions/a.txt/b', which result.json names, is missing"),
-            (("captions/a.txt", 6), "'captions/a.txt' has 5 bytes, and result.json says 6"),
-            (("captions/a.txt", -1), "'captions/a.txt' has 5 bytes, and result.json says -1"),
+            (("captions/a.txt", 6), "'captions/a.txt' has 5 bytes, but result.json says 6"),
+            (("captions/a.txt", -1), "'captions/a.txt' has 5 bytes, but result.json says -1"),
             (("captions", 4096), "'captions', which result.json names, is not a file"),
             (("", 4096), "'', which result.json names, is not a file"),
             (("a\0b", 0), "'a\\x00b', which result.json names, is missing"),
@@ -178,7 +178,7 @@ class TestProgram:
             ("last", "problem"),
             [
                 (("missing\nfile", 5), "'missing\\nfile', which result.json names, is missing"),
-                (("empty", 3), "'empty' has 0 bytes, and result.json says 3"),
+                (("empty", 3), "'empty' has 0 bytes, but result.json says 3"),
                 (("empty", "0"), "result.json cannot be read: Expected `int`, got `str` - at `$.files[2000].size`"),
             ],
         )

@@ -55,7 +55,7 @@ def test_no_more_than_so_many_are_described() -> None:
     with running(SLEEPS) as process:
         text = proc.describe((process,) * (proc.MOST_PROCESSES + 2))
     assert text.count(f"process {process.pid}:") == proc.MOST_PROCESSES
-    assert text.endswith("2 more processes are left out.\n")
+    assert text.endswith("2 more processes are omitted.\n")
 
 
 def test_a_handler_of_a_signal_is_seen() -> None:
