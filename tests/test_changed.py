@@ -68,7 +68,7 @@ def this_tree() -> Tree:
         ("docs/a.md", {"tests/test_docs.py"}),
     ],
 )
-def test_a_change_reaches_those_that_import_run_or_read_the_file(file: str, reached: set[str]) -> None:
+def test_a_change_reaches_the_tests_that_import_run_or_read_the_file(file: str, reached: set[str]) -> None:
     tests = [path for path in SMALL.texts if "/test_" in path]
     found = reached_by(SMALL, tests)
     assert {test for test in tests if file in found[test]} == reached
@@ -80,7 +80,7 @@ def test_the_test_bench_and_the_settings_reach_every_test() -> None:
         assert changed.reachable(SMALL, [file]) == sorted(tests)
 
 
-def test_a_file_of_which_nobody_knows_the_use_reaches_every_test_and_no_change_reaches_none() -> None:
+def test_a_file_of_unknown_use_reaches_every_test_and_no_change_reaches_none() -> None:
     tree = Tree({**SMALL.texts, "settings.ini": "", "notes.md": ""})
     assert changed.reachable(tree, ["settings.ini"]) == changed.reachable(tree, ["dev"])
     assert changed.reachable(tree, ["notes.md"]) == changed.reachable(tree, []) == []

@@ -16,7 +16,7 @@ from tests.harness.signals import SHOW_IGNORED, ignoring, numbers
 from tests.harness.waiting import DEADLINE_SECONDS
 
 
-def test_what_it_starts_can_be_interrupted_whatever_was_ignored_when_it_started(
+def test_its_processes_can_be_interrupted_whatever_was_ignored_when_it_started(
     checkout: Path, tmp_path: Path
 ) -> None:
     # `./dev --help` starts cat; this cat prints the signals that it inherits as ignored.
@@ -45,7 +45,7 @@ def test_what_it_starts_can_be_interrupted_whatever_was_ignored_when_it_started(
         ("tset", "there is no command tset."),
     ],
 )
-def test_wrong_words_are_refused_before_anything_is_made(checkout: Path, words: str, told: str) -> None:
+def test_wrong_arguments_are_refused_before_anything_is_created(checkout: Path, words: str, told: str) -> None:
     refused = subprocess.run(
         [checkout / "dev", *words.split()], capture_output=True, text=True, timeout=DEADLINE_SECONDS
     )

@@ -43,7 +43,7 @@ def passes(rules: str, *, where: str, checkout: Path) -> tuple[list[str], int, s
 
 @pytest.mark.parametrize("where", [DAEMON, SHIM], ids=["daemon", "shim"])
 @pytest.mark.parametrize(("rules", "survived"), [("a.b=kill", 0), ("x=kill,a.b=kill:3", 2), ("a.b=kill:1", 0)])
-def test_it_is_killed_at_the_pass_that_was_asked_for(checkout: Path, rules: str, survived: int, where: str) -> None:
+def test_it_is_killed_at_the_requested_pass(checkout: Path, rules: str, survived: int, where: str) -> None:
     lines, status, told = passes(rules, where=where, checkout=checkout)
     assert lines == [f"{number} passed" for number in range(1, survived + 1)]
     assert status == -signal.SIGKILL
@@ -60,7 +60,7 @@ def test_nothing_happens_otherwise(checkout: Path, rules: str, where: str) -> No
     ("rule", "failing"),
     [("error:ENOSPC", {1, 2, 3, 4}), ("error:ENOSPC:2", {2}), ("error:ENOSPC:2-3", {2, 3})],
 )
-def test_the_disk_refuses_at_the_passes_that_were_asked_for(checkout: Path, rule: str, failing: set[int]) -> None:
+def test_the_disk_refuses_at_the_requested_passes(checkout: Path, rule: str, failing: set[int]) -> None:
     lines, status, _ = passes(f"a.b={rule}", where=DAEMON, checkout=checkout)
     assert lines == [f"{n} {errno.ENOSPC}" if n in failing else f"{n} passed" for n in range(1, 5)]
     assert status == 0
@@ -84,7 +84,7 @@ os._exit(0)
 
 
 @pytest.mark.parametrize(("rule", "passed"), [("hang", 0), ("hang:1", 0), ("hang:3", 2)])
-def test_a_thread_hangs_at_the_pass_that_was_asked_for(checkout: Path, rule: str, passed: int) -> None:
+def test_a_thread_hangs_at_the_requested_pass(checkout: Path, rule: str, passed: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DAEMON + HANGS],
         env=os.environ | {VARIABLE: f"a.b={rule}"},
@@ -100,7 +100,7 @@ def test_a_thread_hangs_at_the_pass_that_was_asked_for(checkout: Path, rule: str
 @pytest.mark.parametrize(
     "rules", ["a.b", "a.b=", "a.b=explode", "a.b=kill:x", "a.b=hang:", "a.b=error:", "a.b=error:ENOTHING", "=kill"]
 )
-def test_what_is_no_rule_is_refused_with_a_sentence(checkout: Path, rules: str) -> None:
+def test_a_value_that_is_not_a_rule_is_refused_with_a_sentence(checkout: Path, rules: str) -> None:
     with pytest.raises(ValueError, match="write NAME=kill"):
         parse(rules)
     lines, status, told = passes(rules, where=DAEMON, checkout=checkout)

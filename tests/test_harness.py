@@ -63,14 +63,14 @@ def test_waiting_for_an_awaitable_does_the_same() -> None:
         asyncio.run(until_async(condition, what="a value", deadline_seconds=0))
 
 
-def test_of_a_file_that_is_being_written_only_whole_lines_are_read(tmp_path: Path) -> None:
+def test_only_complete_lines_of_a_file_that_is_being_written_are_read(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes('{"event": "ended", "reason": "a\u2028b"}\n{"event": "sub'.encode())
     assert whole_lines(path) == [{"event": "ended", "reason": "a\u2028b"}]
 
 
 @pytest.mark.systemd
-def test_a_scope_is_made_by_the_manager_and_lives_on_when_bus_and_manager_die(user_manager: UserManager) -> None:
+def test_a_scope_is_created_by_the_manager_and_outlives_bus_and_manager(user_manager: UserManager) -> None:
     process, pid = sleeper(user_manager)
     start_scope(user_manager, "harness.scope", pid)
     assert cgroups.processes_in(user_manager.group_of_unit("harness.scope")) == [pid]
@@ -90,7 +90,7 @@ def test_a_scope_is_made_by_the_manager_and_lives_on_when_bus_and_manager_die(us
 
 
 @pytest.mark.systemd
-def test_a_group_that_forks_all_the_time_is_moved_whole() -> None:
+def test_a_group_that_forks_all_the_time_is_moved_completely() -> None:
     group, target = cgroups.make_group(), cgroups.make_group()
     joins = f"echo 0 >{group}/init/cgroup.procs; while :; do sleep 0.001 & sleep 0.001; done"
     process = subprocess.Popen(["/bin/sh", "-c", joins])
@@ -158,7 +158,7 @@ def test_nothing_is_left_behind() -> None:
 
 
 @pytest.mark.systemd
-def test_nothing_runs_on_when_the_test_run_is_killed(tmp_path: Path) -> None:
+def test_nothing_keeps_running_when_the_test_run_is_killed(tmp_path: Path) -> None:
     program = (
         "import signal; from tests.harness.user_manager import UserManager\n"
         "manager = UserManager().__enter__(); manager.popen(['sleep', 'infinity'])\n"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 
-def test_each_test_that_the_table_names_is_there(checkout: Path) -> None:
+def test_each_test_that_the_table_names_exists(checkout: Path) -> None:
     page = (checkout / "docs" / "survival.md").read_text()
     sources = "\n".join(path.read_text() for path in (checkout / "tests").rglob("test_*.py"))
     tests = set(re.findall(r"`(test_\w+)`", page))

@@ -42,7 +42,7 @@ def test_the_service_asks_for_nothing_that_would_break_a_trainer_or_lose_the_soc
 
 
 @pytest.mark.systemd
-def test_verify_would_find_something_wrong(user_manager: UserManager, checkout: Path, tmp_path: Path) -> None:
+def test_verify_would_find_a_mistake(user_manager: UserManager, checkout: Path, tmp_path: Path) -> None:
     bad = tmp_path / "fluxgymd.socket"
     bad.write_text((checkout / "units/fluxgymd.socket").read_text().replace("SocketMode=0600", "SocketMod=0600"))
     verified = user_manager.run(["systemd-analyze", "--user", "verify", bad], check=False)
@@ -50,7 +50,7 @@ def test_verify_would_find_something_wrong(user_manager: UserManager, checkout: 
 
 
 @pytest.mark.systemd
-def test_install_gives_a_daemon_that_its_first_client_starts_and_uninstall_takes_it_all_away(
+def test_install_sets_up_a_daemon_that_its_first_client_starts_and_uninstall_removes_everything(
     user_manager: UserManager, checkout: Path
 ) -> None:
     dev = checkout / "dev"

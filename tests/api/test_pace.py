@@ -52,7 +52,7 @@ def test_busy_clients_take_a_bounded_part_of_each_turn(clock: Clock, clients: in
     assert asyncio.run(scenario()) <= 2 * (TURN_SECONDS + STEPS * cost) + 2 * cost
 
 
-def test_a_client_that_leaves_while_it_waits_holds_nobody_up(clock: Clock) -> None:
+def test_a_client_that_leaves_while_it_waits_delays_nobody(clock: Clock) -> None:
     async def scenario() -> None:
         pace = Pace()
         await pace.step()

@@ -31,7 +31,7 @@ def gone(*found: Guest) -> str:
     return "".join(guest.name for guest in found if guest.expelled)
 
 
-def test_of_too_many_the_oldest_that_never_called_gives_way() -> None:
+def test_among_too_many_clients_the_oldest_that_never_called_is_dropped() -> None:
     room = Room(connections=3)
     a, b, c = guests(room, "abc")
     room.busy(a)
@@ -42,7 +42,7 @@ def test_of_too_many_the_oldest_that_never_called_gives_way() -> None:
     assert "More than 3 clients" in b.expelled.message
 
 
-def test_bytes_that_drip_in_make_a_client_no_younger() -> None:
+def test_a_trickle_of_bytes_does_not_make_a_client_younger() -> None:
     room = Room(connections=2)
     a, b = guests(room, "ab")
     room.idle(a)
@@ -51,7 +51,7 @@ def test_bytes_that_drip_in_make_a_client_no_younger() -> None:
     assert gone(a, b, c) == "a"
 
 
-def test_where_all_have_called_the_longest_idle_gives_way() -> None:
+def test_if_all_have_called_the_longest_idle_is_dropped() -> None:
     room = Room(connections=2)
     a, b = guests(room, "ab")
     for guest in (a, b, a):
@@ -61,7 +61,7 @@ def test_where_all_have_called_the_longest_idle_gives_way() -> None:
     assert gone(a, b, c) == "b"
 
 
-def test_where_all_are_busy_the_newcomer_is_refused() -> None:
+def test_if_all_are_busy_the_newcomer_is_refused() -> None:
     room = Room(connections=2)
     a, b = guests(room, "ab")
     room.busy(a)
@@ -73,7 +73,7 @@ def test_where_all_are_busy_the_newcomer_is_refused() -> None:
     assert gone(b, d) == ""
 
 
-def test_of_too_many_bytes_the_oldest_above_its_share_gives_way() -> None:
+def test_with_too_many_bytes_the_oldest_above_its_share_is_dropped() -> None:
     room = Room(limit=100)
     a, b, c, d = guests(room, "abcd")
     room.holds(a, 25)  # its share
@@ -86,7 +86,7 @@ def test_of_too_many_bytes_the_oldest_above_its_share_gives_way() -> None:
     assert "100 bytes" in b.expelled.message
 
 
-def test_who_was_read_to_the_end_is_young_again() -> None:
+def test_a_client_whose_data_was_all_read_counts_as_young_again() -> None:
     room = Room(limit=100)
     a, b = guests(room, "ab")
     room.holds(a, 50)

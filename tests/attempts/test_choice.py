@@ -10,7 +10,7 @@ from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 
 
-def test_without_a_manager_processes_are_used_where_nothing_else_is_asked_for() -> None:
+def test_without_a_manager_processes_are_used_unless_something_else_is_requested() -> None:
     assert choose("auto", started_by_systemd=False, manager_problem="it is away").adapter == "process"
     with pytest.raises(NoUserManager, match="it is away; log in with a session"):
         choose("scope", started_by_systemd=False, manager_problem="it is away")

@@ -117,11 +117,11 @@ def changed(**changes: object) -> Place:
         (changed(machine_id="", init_start=Ticks(4)), changed(machine_id=""), False, Where.OTHER_BOOT),
     ],
 )
-def test_where(recorded: Place, now: Place, lock_held: bool, expected: Where) -> None:
+def test_the_place_of_an_attempt(recorded: Place, now: Place, lock_held: bool, expected: Where) -> None:
     assert place.where(recorded, now, lock_held=lock_held) is expected
 
 
-def test_this_place_is_here() -> None:
+def test_this_machine_counts_as_here() -> None:
     assert place.where(place.here(), place.here(), lock_held=False) is Where.HERE
     assert place.here().boot_id
 
@@ -150,7 +150,7 @@ def test_a_record_of_a_newer_shim_is_read(tmp_path: Path) -> None:
     assert found.exit.code == 0
 
 
-def test_the_lock_is_seen_and_not_kept(tmp_path: Path) -> None:
+def test_the_lock_is_detected_and_not_kept(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert records_on_disk.read(tmp_path).lock_held
@@ -160,7 +160,7 @@ def test_the_lock_is_seen_and_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("running", "held"), [(True, True), (False, False)])
-def test_where_no_locks_are_the_shim_itself_is_looked_for(tmp_path: Path, running: bool, held: bool) -> None:
+def test_without_locks_the_shim_itself_is_looked_for(tmp_path: Path, running: bool, held: bool) -> None:
     own = processes.stat(os.getpid())
     assert own is not None
     shim = records_on_disk.ShimRecord(
@@ -176,7 +176,7 @@ def test_where_no_locks_are_the_shim_itself_is_looked_for(tmp_path: Path, runnin
     assert (found.lock_held, found.locks) == (held, False)
 
 
-def test_promise_2_a_shim_that_records_the_end_and_leaves_during_a_look_is_not_taken_for_one_that_left_none(
+def test_promise_2_a_shim_that_records_the_end_during_a_look_does_not_count_as_one_without_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = subprocess.Popen(["/bin/sleep", "1000"])
@@ -234,7 +234,7 @@ def test_own_service(group: str, service: str | None) -> None:
     assert cgroups.own_service(f"1:name=systemd:/old\n0::{group}\n") == service
 
 
-def test_a_cgroup_that_is_gone_is_empty() -> None:
+def test_a_missing_cgroup_is_empty() -> None:
     assert cgroups.populated("/no/such/group") is False
 
 

@@ -58,7 +58,7 @@ def ended(daemon: Daemon, attempt: Attempt) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("count", [1, 2000])
-def test_every_line_is_there_and_belongs_to_the_attempt(
+def test_every_line_arrives_and_belongs_to_the_attempt(
     manager: UserManager, daemon: Daemon, journald: subprocess.Popen[str], count: int
 ) -> None:
     attempt = daemon.start(f"seq -f 'line %g' {count}; printf 'no end'")

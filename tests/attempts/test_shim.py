@@ -43,12 +43,12 @@ def test_split(data: bytes, lines: list[tuple[int, bytes, bool]]) -> None:
 
 
 @pytest.mark.parametrize("data", [b"tail", b"one\ntail", b"10%\r", b"123456789", b"a\r\n\rb", b"\r\n\r"])
-def test_at_the_end_every_byte_is_taken(data: bytes) -> None:
+def test_at_the_end_every_byte_is_copied(data: bytes) -> None:
     assert sum(taken for taken, _, _ in split(data, at_the_end=True, limit=LIMIT)) == len(data)
 
 
 @pytest.mark.parametrize("cut", range(1, 24))
-def test_where_the_reads_end_does_not_matter(cut: int) -> None:
+def test_it_does_not_matter_where_the_reads_end(cut: int) -> None:
     data = b"one\r\ntwo\n\n10%\r20%\r\nthree\n"
     first = split(data[:cut], at_the_end=False, limit=LIMIT)
     rest = split(data[sum(taken for taken, _, _ in first) :], at_the_end=False, limit=LIMIT)
@@ -104,7 +104,7 @@ def test_only_what_is_new_is_copied(tmp_path: Path, copier: JournalCopier, reade
     assert reader.messages() == [b"two"]
 
 
-def test_of_a_progress_bar_the_newest_state_goes_on_and_not_more_often_than_once_a_second(
+def test_only_the_newest_state_of_a_progress_bar_is_sent_and_at_most_once_a_second(
     tmp_path: Path, copier: JournalCopier, reader: Reader
 ) -> None:
     write(tmp_path, b"\r10%\r20%\r30%\r ")
@@ -120,7 +120,9 @@ def test_of_a_progress_bar_the_newest_state_goes_on_and_not_more_often_than_once
     assert reader.messages() == [b"100%", b"saved"]
 
 
-def test_what_journald_does_not_take_is_sent_again(tmp_path: Path, copier: JournalCopier, reader: Reader) -> None:
+def test_lines_that_journald_does_not_take_are_sent_again(
+    tmp_path: Path, copier: JournalCopier, reader: Reader
+) -> None:
     lines = [b"line %d" % number for number in range(5000)]
     write(tmp_path, b"\n".join(lines) + b"\n")
     assert not copier.copy(), "more than a socket's queue holds"
@@ -131,7 +133,7 @@ def test_what_journald_does_not_take_is_sent_again(tmp_path: Path, copier: Journ
     assert found + reader.messages() == lines
 
 
-def test_what_lags_too_far_behind_is_skipped(tmp_path: Path, copier: JournalCopier, reader: Reader) -> None:
+def test_lines_too_far_behind_are_skipped(tmp_path: Path, copier: JournalCopier, reader: Reader) -> None:
     write(tmp_path, b"x" * 1023 + b"\n")
     write(tmp_path, (b"y" * 1023 + b"\n") * (JournalCopier.LAG_BYTES // 1024))
     write(tmp_path, b"the end\n")
@@ -143,7 +145,7 @@ def test_what_lags_too_far_behind_is_skipped(tmp_path: Path, copier: JournalCopi
     assert sum(map(len, found)) < 2 * JournalCopier.ROUND_BYTES
 
 
-def test_a_journal_that_is_away_is_no_error(tmp_path: Path, copier: JournalCopier) -> None:
+def test_a_missing_journald_is_not_an_error(tmp_path: Path, copier: JournalCopier) -> None:
     write(tmp_path, b"one\n")
     copier.drain()
     assert copier.away
@@ -162,7 +164,7 @@ def test_the_shim_needs_only_the_standard_library_and_imports_it_before_the_gate
     "words",
     ["x" * 2000, "ж" * 1000, "\N{ESCAPE}" * 2000, "\0" * 2000, "\N{REPLACEMENT CHARACTER}" * 2000, "🐈" * 500],
 )
-def test_promise_2_the_exit_record_fits_on_a_disk_that_got_full_meanwhile(words: str, tmp_path: Path) -> None:
+def test_promise_2_the_exit_record_fits_on_a_disk_that_has_filled_up(words: str, tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=8) as disk:
         folder = os.open(disk, os.O_RDONLY | os.O_DIRECTORY)
         shim.reserve_record(folder, "exit.json")
@@ -201,7 +203,7 @@ def test_promise_2_the_exit_record_is_written_whatever_is_in_its_place(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exit.json", *kept]
 
 
-def test_a_machine_that_allows_no_file_in_memory_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_allows_no_memory_file_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: str) -> int:
         raise PermissionError
 
@@ -215,7 +217,7 @@ def test_a_machine_that_allows_no_file_in_memory_has_none(monkeypatch: pytest.Mo
 MIB = 1 << 20
 
 
-def test_of_a_log_that_is_too_long_the_middle_is_given_back(tmp_path: Path) -> None:
+def test_the_middle_of_a_log_that_is_too_long_is_freed(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=16 * MIB // PAGE) as disk:
         log = os.open(disk / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         cutter = LogCutter(log=log, limit=4 * MIB)
@@ -234,7 +236,7 @@ def test_of_a_log_that_is_too_long_the_middle_is_given_back(tmp_path: Path) -> N
     assert whole.count(0) >= 36 * MIB
 
 
-def test_a_log_whose_file_system_takes_more_blocks_than_it_has_bytes_stays_whole(tmp_path: Path) -> None:
+def test_a_log_that_takes_more_blocks_than_it_has_bytes_is_kept_complete(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=40 * MIB // PAGE) as disk:
         log = os.open(disk / "log", os.O_RDWR | os.O_APPEND | os.O_CREAT)
         assert os.write(log, b"x" * (15 * MIB)) == 15 * MIB
@@ -244,7 +246,7 @@ def test_a_log_whose_file_system_takes_more_blocks_than_it_has_bytes_stays_whole
         os.close(log)
 
 
-def test_where_no_hole_can_be_made_the_log_stays_whole() -> None:
+def test_if_no_hole_can_be_made_the_log_is_kept_complete() -> None:
     log = os.memfd_create("log", os.MFD_ALLOW_SEALING)
     text = b"x" * (8 * MIB)
     os.write(log, text)
@@ -256,7 +258,7 @@ def test_where_no_hole_can_be_made_the_log_stays_whole() -> None:
     os.close(log)
 
 
-def test_a_contract_that_the_shim_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_contract_is_refused_by_the_shim(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-I", "-S", str(Path(shim.__file__)), "--contract", "2", "--folder", str(tmp_path)),
         *("--gate-fd", "0", "--log", str(tmp_path / "log"), "--job", "test", "--directory", "/", "--", "/bin/true"),

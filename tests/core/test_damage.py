@@ -59,7 +59,7 @@ SECOND = e.encode(h.reserved(2, gpus=("GPU-2", "GPU-3")))
         ("running", [b"MIG-0123abcd-0000"], ("GPU-1", "MIG-0123abcd-0000"), False),
     ],
 )
-def test_promise_4_what_a_damaged_journal_tells_of_the_lease(
+def test_promise_4_what_a_damaged_journal_says_about_the_lease(
     way: str, rest: list[bytes], lease: tuple[str, ...] | None, certain: bool
 ) -> None:
     before = fold(h.WAYS[way]) if h.WAYS[way] else None
@@ -77,7 +77,7 @@ def test_promise_4_in_doubt_every_gpu_is_kept(lease: tuple[str, ...] | None) -> 
     assert damage.kept(certain, may_run={1, None}) == damage.kept(certain, may_run=()) == lease
 
 
-def test_promise_4_an_attempt_whose_reservation_can_be_read_keeps_its_own_gpus_alone() -> None:
+def test_promise_4_an_attempt_whose_reservation_can_be_read_keeps_only_its_own_gpus() -> None:
     running = damage.traces(fold(h.WAYS["running"]), [BAD])
     assert damage.kept(running, may_run={1}) == ("GPU-1",)
     assert damage.kept(running, may_run={1, 2}) is EVERYTHING, "the second one's reservation is the bad line"

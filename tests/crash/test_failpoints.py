@@ -29,12 +29,12 @@ from tests.harness.waiting import until
 HALF_A_RECORD = b'{"event":"stop_asked","at":17'
 
 
-def test_each_failpoint_has_a_name_of_its_own() -> None:
+def test_each_failpoint_has_its_own_name() -> None:
     count = Counter(point.name for point in names.failpoints())
     assert [name for name, number in count.items() if number > 1] == []
 
 
-def test_the_failpoints_of_the_shim_are_known_by_their_names() -> None:
+def test_the_failpoints_of_the_shim_are_known_by_name() -> None:
     for point in names.failpoints():
         assert point.name.startswith(names.SHIM) == point.file.endswith("/shim.py"), f"{point.file}:{point.line}"
 

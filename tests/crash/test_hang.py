@@ -53,7 +53,7 @@ def test_promises_4_5_and_7_a_hang_is_acted_on_to_its_end_whoever_dies(
         assert (evidence / "verdict.json").exists()
 
 
-def test_a_stop_that_comes_while_a_hang_is_acted_on_stays_a_stop(folder: Path, model: Path) -> None:
+def test_a_stop_during_the_response_to_a_hang_stays_a_stop(folder: Path, model: Path) -> None:
     life = hanging(folder, model)
     with life.daemon as daemon:
         daemon.rules = {"stuck.saved": 1}

@@ -107,7 +107,7 @@ def test_a_stopped_job_saves_first_and_resumes_to_the_same_result(
     assert tensors(daemon.folder("my-lora") / "my-lora.safetensors") == undisturbed
 
 
-def test_promise_5_a_sigterm_from_outside_is_an_interruption_and_the_job_goes_on_by_itself(
+def test_promise_5_a_sigterm_from_outside_is_an_interruption_and_the_job_is_resumed_automatically(
     daemon: RunningDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon.submit(context("my-lora", model))
@@ -151,7 +151,7 @@ def test_what_list_shows_can_be_submitted_again(daemon: RunningDaemon, model: Pa
     assert again.job.context.epochs == 1000
 
 
-def test_logs_follow_to_the_end_and_go_on_from_an_offset(daemon: RunningDaemon, model: Path) -> None:
+def test_logs_follow_to_the_end_and_continue_from_an_offset(daemon: RunningDaemon, model: Path) -> None:
     daemon.submit(context("my-lora", model))
     with Connection(daemon.socket) as connection:
         replies = list(connection.stream(m.LOGS, m.LogsParameters(name="my-lora", follow=True)))
@@ -165,7 +165,7 @@ def test_logs_follow_to_the_end_and_go_on_from_an_offset(daemon: RunningDaemon, 
     assert replies[0].text + rest == text
 
 
-def test_a_call_is_carried_out_whole_though_its_client_hangs_up(daemon: RunningDaemon) -> None:
+def test_a_call_is_carried_out_completely_although_its_client_hangs_up(daemon: RunningDaemon) -> None:
     """If a stop were cut off half-way, its event would be on the disk but not in memory, and the next event would
     contradict it."""
     daemon.submit(program("first", "exec sleep infinity"))

@@ -15,7 +15,7 @@ from tests.harness.waiting import DEADLINE_SECONDS, until
 COMMANDS = re.compile(r"^    (FLUXGYM_\S+=.*/(fluxgymd|fluxgymctl list))$", re.MULTILINE)
 
 
-def test_the_recipe_for_a_daemon_of_your_own_works_as_written(tmp_path: Path) -> None:
+def test_the_instructions_for_your_own_daemon_work_as_written(tmp_path: Path) -> None:
     daemon, client = (found[0] for found in COMMANDS.findall((ROOT / "CONTRIBUTING.md").read_text()))
     user = f"test-{os.getpid()}"
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("FLUXGYM_", "XDG_", "DBUS_"))}

@@ -11,7 +11,7 @@ from tests.daemon.running import RunningDaemon, context
 JOBS = 3
 
 
-def test_a_job_can_be_removed_in_the_moment_in_which_its_end_is_told(folder: Path, model: Path) -> None:
+def test_a_job_can_be_removed_at_the_moment_its_end_is_reported(folder: Path, model: Path) -> None:
     trainer = folder / "trainer"
     trainer.mkdir()
     (trainer / "flux_train_network.py").write_text("raise SystemExit(1)\n")

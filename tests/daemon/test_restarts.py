@@ -28,7 +28,7 @@ def daemon(user_manager: UserManager) -> Iterator[InstalledDaemon]:
 
 
 @pytest.mark.parametrize("unit", [SERVICE, SOCKET])
-def test_it_may_be_restarted_as_often_as_one_likes(daemon: InstalledDaemon, unit: str) -> None:
+def test_the_daemon_may_be_restarted_any_number_of_times(daemon: InstalledDaemon, unit: str) -> None:
     for _ in range(OFTEN):
         daemon.manager.systemctl("restart", unit)
     assert daemon.info().version

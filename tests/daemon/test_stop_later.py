@@ -37,7 +37,7 @@ def monitor_log(daemon: RunningDaemon) -> str:
     return (daemon.folder(NAME) / "monitor.log").read_text()
 
 
-def test_a_checkpoint_that_came_while_the_daemon_was_away_is_the_next_one(daemon: RunningDaemon, model: Path) -> None:
+def test_a_checkpoint_written_while_the_daemon_was_away_is_the_next_one(daemon: RunningDaemon, model: Path) -> None:
     begin(daemon, model)
     daemon.kill()
     save(daemon)
@@ -47,7 +47,7 @@ def test_a_checkpoint_that_came_while_the_daemon_was_away_is_the_next_one(daemon
     assert (asked["afterCheckpoint"], asked["newestCheckpoint"]) == (True, "")
 
 
-def test_its_shim_is_killed_and_it_still_waits_for_its_checkpoint(daemon: RunningDaemon, model: Path) -> None:
+def test_the_stop_still_waits_for_the_checkpoint_after_the_shim_is_killed(daemon: RunningDaemon, model: Path) -> None:
     begin(daemon, model)
     shim = records_on_disk.read(daemon.folder(NAME) / "attempts" / "001").shim
     assert shim is not None

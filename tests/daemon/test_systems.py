@@ -113,7 +113,7 @@ def submit_command(alice: Alice, name: str, *, status: int) -> str:
     return shlex.join([f"{home}/.local/bin/fluxgymctl", "submit", "--file", f"{home}/{name}.toml"])
 
 
-def test_promise_1_a_job_notices_nothing_of_all_that_happens_to_its_daemon(lingering: Alice) -> None:
+def test_promise_1_a_job_notices_nothing_that_happens_to_its_daemon(lingering: Alice) -> None:
     alice, job = lingering, Waiter(lingering, "steady")
     job.submit()
     attempt = job.running()
@@ -249,7 +249,7 @@ def start_sshd(alice: Alice) -> list[str]:
     return ["ssh", *options, f"{alice.name}@127.0.0.1"]
 
 
-def test_promise_5_without_linger_a_job_ends_with_the_last_session_and_goes_on_at_the_next(alice: Alice) -> None:
+def test_promise_5_without_linger_a_job_ends_with_the_last_session_and_continues_at_the_next(alice: Alice) -> None:
     """The job counts as interrupted, not as failed or stopped, since no user asked to stop it."""
     machine = alice.machine
     session = Login(alice)
@@ -282,7 +282,9 @@ def test_promise_5_a_reboot_and_a_power_cut(lingering: Alice) -> None:
     assert_trained(alice, "reboots", outcomes=["interrupted", "interrupted", "completed"])
 
 
-def test_promise_5_the_death_of_the_user_manager_ends_the_job_and_the_next_manager_goes_on(lingering: Alice) -> None:
+def test_promise_5_the_death_of_the_user_manager_ends_the_job_and_the_next_manager_resumes_it(
+    lingering: Alice,
+) -> None:
     """systemd ends all processes of a dead user manager, so this counts as a reboot, not as a failed trainer."""
     alice, unit = lingering, f"user@{lingering.uid}.service"
     train(alice, "orphan")

@@ -74,7 +74,7 @@ def describe(folder: Path, answer: bytes) -> object:
         (b'{"parameters":{"job":null}}\0', "cannot be read"),
     ],
 )
-def test_an_answer_that_cannot_be_read_is_no_answer(folder: Path, answer: bytes, says: str) -> None:
+def test_an_unreadable_answer_counts_as_no_answer(folder: Path, answer: bytes, says: str) -> None:
     with pytest.raises(DaemonUnreachable) as error:
         describe(folder, answer)
     assert says in error.value.message
@@ -115,7 +115,7 @@ def test_a_stream_ends_with_the_reply_that_does_not_continue(folder: Path) -> No
     }
 
 
-def test_a_stream_that_breaks_off_is_an_error_and_no_end(folder: Path) -> None:
+def test_a_stream_that_breaks_off_is_an_error_and_not_an_end(folder: Path) -> None:
     peer = Peer(folder, b'{"parameters":{},"continues":true}\0')
     with Connection(peer.path) as connection:
         replies = connection.stream(LIST, ListParameters())
@@ -133,14 +133,14 @@ def test_an_empty_reply_may_be_written_in_any_way(folder: Path, answer: bytes) -
     peer.close()
 
 
-def test_parameters_that_are_no_object_are_no_answer(folder: Path) -> None:
+def test_parameters_that_are_not_an_object_count_as_no_answer(folder: Path) -> None:
     peer = Peer(folder, b'{"parameters":[1]}\0')
     with Connection(peer.path) as connection, pytest.raises(DaemonUnreachable, match="cannot be read"):
         connection.call(CHECKPOINTS, JobName(name="a"))
     peer.close()
 
 
-def test_no_socket_is_no_daemon(folder: Path) -> None:
+def test_without_a_socket_there_is_no_daemon(folder: Path) -> None:
     with pytest.raises(DaemonUnreachable, match=r"No daemon answers at .*/s \(No such file or directory\); start it"):
         Connection(folder / "s")
 
@@ -180,7 +180,7 @@ def serve(listener: socket.socket, answers: list[bytes]) -> threading.Thread:
     return thread
 
 
-def test_what_a_daemon_that_leaves_has_not_begun_is_asked_of_the_next(folder: Path) -> None:
+def test_a_call_that_a_leaving_daemon_has_not_begun_is_sent_to_the_next(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "s"))
         listener.listen()
@@ -201,7 +201,7 @@ def test_what_a_daemon_that_leaves_has_not_begun_is_asked_of_the_next(folder: Pa
         join(daemons)
 
 
-def test_a_daemon_that_leaves_and_has_no_next_is_no_daemon(folder: Path) -> None:
+def test_a_leaving_daemon_without_a_successor_counts_as_no_daemon(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "s"))
         listener.listen()

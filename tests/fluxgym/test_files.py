@@ -38,7 +38,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("make", "says"), KINDS.values(), ids=KINDS)
-def test_what_is_no_file_is_not_read(path: Path, make: Callable[[Path], object], says: str) -> None:
+def test_a_path_that_is_not_a_file_is_not_read(path: Path, make: Callable[[Path], object], says: str) -> None:
     make(path)
     with pytest.raises(NotAFile) as refusal:
         read_file(path)
@@ -47,7 +47,7 @@ def test_what_is_no_file_is_not_read(path: Path, make: Callable[[Path], object],
 
 @pytest.mark.parametrize("make", [make for make, _ in KINDS.values()], ids=KINDS)
 @pytest.mark.parametrize("flags", [CREATE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, os.O_RDWR | os.O_CREAT])
-def test_what_is_no_file_is_not_written_and_no_target_is_made(
+def test_a_path_that_is_not_a_file_is_not_written_and_no_target_is_created(
     path: Path, make: Callable[[Path], object], flags: int
 ) -> None:
     make(path)
@@ -65,7 +65,7 @@ def test_a_link_to_a_file_is_read_and_never_written_through(path: Path) -> None:
     assert Path("target").read_bytes() == b"abc"
 
 
-def test_a_file_is_made_for_its_user_alone_and_does_not_pass_to_children(path: Path) -> None:
+def test_a_file_is_created_private_and_is_not_inherited_by_children(path: Path) -> None:
     descriptor = open_file(path, CREATE)
     assert (path.stat().st_mode & 0o777, os.get_inheritable(descriptor), os.get_blocking(descriptor)) == (
         0o600,
@@ -75,7 +75,7 @@ def test_a_file_is_made_for_its_user_alone_and_does_not_pass_to_children(path: P
     os.close(descriptor)
 
 
-def test_a_file_that_is_not_there_is_missing(path: Path) -> None:
+def test_a_file_that_does_not_exist_is_missing(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_file(path)
 

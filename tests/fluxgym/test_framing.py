@@ -104,7 +104,7 @@ def test_frames_wait_until_they_are_asked_for() -> None:
     ],
     ids=lambda value: repr(value[:24]) if isinstance(value, bytes) else "",
 )
-def test_what_is_not_one_plain_object_is_refused(frame: bytes, why: str) -> None:
+def test_a_message_that_is_not_one_plain_object_is_refused(frame: bytes, why: str) -> None:
     with pytest.raises(FrameError, match=why):
         decode(frame)
 
@@ -120,7 +120,7 @@ def test_what_is_not_one_plain_object_is_refused(frame: bytes, why: str) -> None
     ],
     ids=["an integer of 5000 digits", "a number that becomes infinite", "half a letter", "halves", "half a key"],
 )
-def test_promise_10_what_could_not_be_sent_back_is_refused(frame: bytes, why: str) -> None:
+def test_promise_10_values_that_could_not_be_sent_back_are_refused(frame: bytes, why: str) -> None:
     with pytest.raises(FrameError, match=why):
         decode(frame)
 

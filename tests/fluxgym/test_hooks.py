@@ -42,7 +42,7 @@ def test_a_command_or_an_address(value: Any, hook: Command | Webhook) -> None:
     assert parse(value) == hook
 
 
-def test_a_command_may_lie_in_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_may_be_in_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
     assert parse(["~/bin/told", "~"]) == Command(("/home/alice/bin/told", "~"))
 
@@ -90,7 +90,7 @@ def test_the_address_prints_itself_as_set(environ: dict[str, str]) -> None:
     assert "s3cr3t" not in repr(loaded)
 
 
-def test_a_file_with_an_address_is_the_users_alone(environ: dict[str, str]) -> None:
+def test_a_file_with_an_address_must_be_private(environ: dict[str, str]) -> None:
     file = write(environ, f'[hooks]\non_finish = "{SECRET}"\n')
     assert config.exposed(config.load(environ), environ) is None
     file.chmod(0o640)
@@ -99,7 +99,7 @@ def test_a_file_with_an_address_is_the_users_alone(environ: dict[str, str]) -> N
     assert problem.endswith(f"`chmod 600 {file}`.")
 
 
-def test_another_file_and_another_place_may_be_read(environ: dict[str, str]) -> None:
+def test_other_files_and_other_sources_may_be_readable(environ: dict[str, str]) -> None:
     file = write(environ, '[hooks]\non_finish = ["a"]\n')
     file.chmod(0o644)
     assert config.exposed(config.load(environ), environ) is None

@@ -10,7 +10,7 @@ from fluxgym.names import check_name, propose
 
 
 @pytest.mark.parametrize("name", ["a", "0", "my-lora", "my_lora.v2", "a" * 64, "a.", "a-"])
-def test_a_good_name_is_taken_as_it_is(name: str) -> None:
+def test_a_good_name_is_kept_unchanged(name: str) -> None:
     assert check_name(name) == name
 
 

@@ -13,7 +13,7 @@ from fluxgym import paths
 from fluxgym.errors import ConfigInvalid
 
 
-def test_the_places_follow_the_xdg_variables() -> None:
+def test_the_paths_follow_the_xdg_variables() -> None:
     environ = {"HOME": "/h", "XDG_CONFIG_HOME": "/c", "XDG_DATA_HOME": "/d", "XDG_STATE_HOME": "/s"}
     assert paths.config_file(environ) == Path("/c/fluxgym/config.toml")
     assert paths.default_home(environ) == Path("/d/fluxgym")
@@ -27,12 +27,14 @@ def test_a_folder_for_the_machine_s_state_that_is_not_utf_8_is_refused() -> None
         paths.machine_state({"XDG_STATE_HOME": os.fsdecode(b"/s\xe9")})
 
 
-def test_a_relative_xdg_variable_is_passed_over_as_its_specification_says() -> None:
+def test_a_relative_xdg_variable_is_ignored_as_its_specification_says() -> None:
     assert paths.default_home({"HOME": "/h", "XDG_DATA_HOME": "data"}) == Path("/h/.local/share/fluxgym")
 
 
 @pytest.mark.parametrize("home", [None, "", "relative"])
-def test_without_a_usable_home_the_user_s_entry_counts(home: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_usable_home_the_users_password_entry_counts(
+    home: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     environ = {} if home is None else {"HOME": home}
     entry = pwd.getpwuid(os.getuid()).pw_dir
     assert paths.default_home(environ) == Path(entry) / ".local/share/fluxgym"
@@ -46,7 +48,7 @@ def test_without_a_usable_home_the_user_s_entry_counts(home: str | None, monkeyp
 
 
 @pytest.mark.parametrize("runtime", ["", "run"])
-def test_a_runtime_folder_that_is_no_absolute_path_is_passed_over(runtime: str) -> None:
+def test_a_runtime_folder_that_is_not_an_absolute_path_is_ignored(runtime: str) -> None:
     assert paths.default_socket({"XDG_RUNTIME_DIR": runtime}) == paths.default_socket({})
 
 
@@ -59,7 +61,7 @@ def test_without_any_temporary_folder_the_socket_needs_a_place(monkeypatch: pyte
         paths.default_socket({})
 
 
-def test_the_socket_lies_in_the_runtime_folder_or_in_a_folder_of_the_user() -> None:
+def test_the_socket_is_in_the_runtime_folder_or_in_a_folder_of_the_user() -> None:
     assert paths.default_socket({"XDG_RUNTIME_DIR": "/run/user/7"}) == Path("/run/user/7/fluxgym/fluxgymd.sock")
     assert paths.default_socket({}) == Path(tempfile.gettempdir()) / f"fluxgym-{os.getuid()}" / "fluxgymd.sock"
 
@@ -93,7 +95,7 @@ def test_a_folder_of_another_user_is_not_safe(tmp_path: Path) -> None:
         paths.check_socket_folder(folder)
 
 
-def test_roots_folder_for_everybody_is_not_safe_for_an_ordinary_user() -> None:
+def test_a_world_writable_folder_of_root_is_not_safe_for_an_ordinary_user() -> None:
     child = os.fork()
     if child == 0:
         status = 1

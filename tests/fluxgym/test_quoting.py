@@ -18,12 +18,12 @@ from fluxgymd.api.parameters import convert
 MEGABYTE = "learning_rate" * 80_000
 
 
-def test_a_short_text_is_quoted_whole_and_of_a_long_one_its_beginning_and_length() -> None:
+def test_a_short_text_is_quoted_in_full_and_a_long_one_by_its_beginning_and_length() -> None:
     assert short("x" * quoting.QUOTED) == "x" * quoting.QUOTED
     assert short("é" * 161) == "é" * 80 + "… (161 characters)"
 
 
-def test_the_nearest_name_is_proposed_and_else_what_there_is() -> None:
+def test_the_nearest_name_is_proposed_or_else_all_of_them() -> None:
     assert hint("learning_rat", ["seed", "learning_rate"], otherwise="") == "did you mean learning_rate?"
     assert hint("x", ["seed"], otherwise="known is seed.") == "known is seed."
 

@@ -61,7 +61,7 @@ def test_promise_1_the_daemon_is_stopped_started_and_restarted_beside_a_running_
     assert ctl(installed, "wait", "a").returncode == 11
 
 
-def test_what_systemctl_says_is_told(installed: InstalledDaemon) -> None:
+def test_the_message_of_systemctl_is_shown(installed: InstalledDaemon) -> None:
     unit = installed.manager.home / ".config/systemd/user" / SERVICE
     ctl(installed, "daemon", "stop")
     unit.unlink()
@@ -74,7 +74,7 @@ def test_what_systemctl_says_is_told(installed: InstalledDaemon) -> None:
     installed.manager.daemon_reload()
 
 
-def test_another_daemon_than_the_installed_one_is_left_alone(installed: InstalledDaemon) -> None:
+def test_a_daemon_other_than_the_installed_one_is_left_alone(installed: InstalledDaemon) -> None:
     refused = ctl(installed, "--socket", "/elsewhere/s", "daemon", "stop")
     assert refused.returncode == 1
     assert "not on the one at /elsewhere/s" in refused.stderr

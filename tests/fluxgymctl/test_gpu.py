@@ -31,7 +31,7 @@ def on_gpu(*cards: dict[str, Any], **runtime: Any) -> Job:
         (card(lost=True), "lost: it fell off the bus"),
     ],
 )
-def test_status_tells_what_is_known_of_a_gpu(shown: dict[str, Any], text: str) -> None:
+def test_status_shows_what_is_known_about_a_gpu(shown: dict[str, Any], text: str) -> None:
     assert gpu.facts(on_gpu(shown)) == [("GPU 0", text)]
 
 
@@ -52,11 +52,11 @@ def test_a_driver_that_does_not_answer_is_unknown() -> None:
     [job(), job(attempt=attempt(), gpus=[]), on_gpu(card(), state="completed"), on_gpu(card(), state="starting")],
     ids=["no attempt", "on the CPU", "it has ended", "its trainer has not started"],
 )
-def test_nothing_is_told_of_a_gpu_where_none_is_used(without: Job) -> None:
+def test_nothing_is_shown_about_gpus_if_none_is_used(without: Job) -> None:
     assert (gpu.facts(without), gpu.parts(without), gpu.load(without)) == ([], [], "-")
 
 
-def test_a_line_holds_all_gpus() -> None:
+def test_one_line_shows_all_gpus() -> None:
     assert gpu.parts(on_gpu(card())) == ["GPU 93%", "20.0 GiB", "71 C", "280 W"]
     both = on_gpu(card(), card(index=1, uuid="GPU-b", **UNTOLD))
     assert gpu.parts(both) == ["GPU 93/?%", "20.0/? GiB", "71/? C", "280/? W"]

@@ -42,7 +42,7 @@ HELPS = ["", *VERBS, "daemon start", "daemon stop", "daemon restart"]
 
 
 @pytest.mark.parametrize("words", HELPS)
-def test_each_help_ends_with_examples_that_work_as_they_stand_and_with_the_exit_statuses(
+def test_each_help_ends_with_examples_that_work_as_written_and_with_the_exit_statuses(
     words: str, tmp_path: Path
 ) -> None:
     (tmp_path / "cat.toml").touch()
@@ -62,7 +62,7 @@ def test_each_help_ends_with_examples_that_work_as_they_stand_and_with_the_exit_
         assert done.returncode == right, done.stderr
 
 
-def test_a_verb_imports_neither_the_other_verbs_nor_what_is_heavy() -> None:
+def test_a_verb_imports_neither_the_other_verbs_nor_heavy_modules() -> None:
     code = (
         "import sys; from fluxgymctl.main import main; main(['list']);"
         "print(*(name for name in sys.modules if name.startswith('fluxgym') or name in sys.argv[1:]))"
@@ -79,14 +79,14 @@ def test_a_verb_imports_neither_the_other_verbs_nor_what_is_heavy() -> None:
     assert loaded & set(LIGHT_MODULES) == set()
 
 
-def test_the_help_tells_every_exit_status_of_the_errors() -> None:
+def test_the_help_lists_every_exit_status_of_the_errors() -> None:
     statuses = " ".join(ctl("--help").stdout.split("Exit status:")[1].split())
     said = {int(number) for number in re.findall(r"\b(\d+) [a-z]", statuses)}
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     assert {value.exit_status for value in classes if issubclass(value, errors.FluxgymError)} <= said
 
 
-def test_without_words_the_help_is_shown() -> None:
+def test_without_arguments_the_help_is_shown() -> None:
     done = ctl()
     assert (done.returncode, done.stderr) == (0, "")
     assert all(f"  {verb} " in done.stdout for verb in VERBS)
@@ -148,7 +148,7 @@ def test_a_socket_path_that_is_too_long_is_refused() -> None:
     assert "longer than 107 bytes" in done.stderr
 
 
-def test_a_socket_that_nobody_listens_on_is_no_daemon(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener_counts_as_no_daemon(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(tmp_path / "s"))
     done = ctl("list", socket=tmp_path / "s")
@@ -156,7 +156,7 @@ def test_a_socket_that_nobody_listens_on_is_no_daemon(tmp_path: Path) -> None:
     assert "Connection refused" in done.stderr
 
 
-def test_the_default_place_of_the_socket_is_refused_where_others_may_write(tmp_path: Path) -> None:
+def test_the_default_socket_folder_is_refused_if_others_may_write_to_it(tmp_path: Path) -> None:
     (tmp_path / "fluxgym").mkdir()
     (tmp_path / "fluxgym").chmod(0o777)
     done = ctl("list", socket="", XDG_RUNTIME_DIR=str(tmp_path))
@@ -164,7 +164,7 @@ def test_the_default_place_of_the_socket_is_refused_where_others_may_write(tmp_p
     assert "other users can write to it" in done.stderr
 
 
-def test_the_options_may_stand_before_the_verb_or_after_it() -> None:
+def test_the_options_may_come_before_the_verb_or_after_it() -> None:
     for words in (
         ["--socket", "/a/b", "list"],
         ["list", "--socket", "/a/b"],
@@ -182,14 +182,14 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     assert done.stderr == "fluxgymctl: a\\xff is not UTF-8, and the daemon accepts only names and paths that are.\n"
 
 
-def test_a_reader_that_goes_away_is_not_an_error_to_tell() -> None:
+def test_a_reader_that_goes_away_is_not_reported_as_an_error() -> None:
     command = f"{sys.executable} -m fluxgymctl config --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     assert (done.stdout, done.stderr) == ("{", "")
 
 
 @pytest.mark.parametrize("buffered", [True, False])
-def test_a_full_disk_under_the_output_is_told(buffered: bool) -> None:
+def test_a_full_disk_under_the_output_is_reported(buffered: bool) -> None:
     python = sys.executable if buffered else f"{sys.executable} -u"
     command = f"unset PYTHONUNBUFFERED; {python} -m fluxgymctl config > /dev/full"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=DEADLINE_SECONDS)
@@ -204,7 +204,7 @@ def test_a_closed_output_does_no_harm() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_config_tells_each_value_and_its_source(tmp_path: Path) -> None:
+def test_config_shows_each_value_and_its_source(tmp_path: Path) -> None:
     file = tmp_path / "fluxgym/config.toml"
     file.parent.mkdir()
     file.write_text('supervisor = "process"\n', encoding="utf-8")

@@ -25,14 +25,14 @@ from fluxgymctl import options
         ([], []),
     ],
 )
-def test_a_toml_value_has_its_words(value: object, words: list[str]) -> None:
+def test_a_toml_value_becomes_words(value: object, words: list[str]) -> None:
     assert options.from_toml(value) == words
 
 
 @pytest.mark.parametrize(
     "value", [{"a": 1}, [[1]], [True], [{}], float("nan"), float("inf"), datetime(2026, 1, 1, tzinfo=UTC)]
 )
-def test_a_toml_value_without_words_is_refused(value: object) -> None:
+def test_a_toml_value_that_is_not_words_is_refused(value: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  the caller writes the message
         options.from_toml(value)
 

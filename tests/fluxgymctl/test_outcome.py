@@ -14,7 +14,7 @@ ENDS = {"completed": 0, "failed": 10, "stopped": 11, "lost": 12, "damaged": 13}
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_each_state_has_the_status_that_was_promised_or_goes_on(state: State) -> None:
+def test_each_state_has_its_documented_status_or_has_not_ended(state: State) -> None:
     reply = WatchReply(revision=REVISION, job=job(state=str(state)))
     assert outcome.of(reply) == ENDS.get(str(state))
     assert outcome.has_ended(state) == (str(state) in ENDS)
@@ -25,7 +25,7 @@ def test_a_removed_job_has_a_status_and_the_end_of_the_present_state_has_none() 
     assert outcome.of(WatchReply(revision=REVISION)) is None
 
 
-def test_no_status_of_an_outcome_is_one_of_an_error() -> None:
+def test_no_outcome_shares_its_status_with_an_error() -> None:
     classes: list[type[FluxgymError]] = [*WIRE_ERRORS.values(), DaemonUnreachable, ConfigInvalid]
     of_errors = {error.exit_status for error in classes}
     of_outcomes = {*outcome.STATUS.values(), outcome.REMOVED}
@@ -33,5 +33,5 @@ def test_no_status_of_an_outcome_is_one_of_an_error() -> None:
     assert of_outcomes & (of_errors | {1, 2, 130}) == set()
 
 
-def test_the_help_tells_each_status() -> None:
+def test_the_help_lists_each_status() -> None:
     assert outcome.HELP == "0 completed, 10 failed, 11 stopped, 12 lost, 13 damaged, 14 removed"

@@ -10,7 +10,7 @@ from fluxgymctl import output
 ROWS = [("a", "x"), ("long-name", "a reason that goes on")]
 
 
-def test_the_columns_of_a_table_are_aligned_and_end_without_blanks() -> None:
+def test_the_columns_of_a_table_are_aligned_without_trailing_blanks() -> None:
     assert output.table(("NAME", "WHY"), ROWS) == [
         "NAME       WHY",
         "a          x",
@@ -35,6 +35,6 @@ def test_a_text_is_cut_to_its_width_and_no_shorter(text: str, width: int) -> Non
 
 
 @pytest.mark.parametrize("text", ["\x1b[31mred", "a\nb", "a\rb", "bell\x07", "c1\x9b31m", "nul\x00"])
-def test_what_a_daemon_quotes_cannot_steer_the_terminal(text: str) -> None:
+def test_text_quoted_by_a_daemon_cannot_control_the_terminal(text: str) -> None:
     assert all(sign.isprintable() for sign in output.plain(text))
     assert all(sign.isprintable() for sign in output.table(("A",), [(text,)])[1])

@@ -34,14 +34,14 @@ ANOTHER_FIELD = ("priority: int | None = None", 'priority: int | None = msgspec.
         ("1.0.0", "from-git", "(version from-git) is older than"),
     ],
 )
-def test_two_versions_are_told_in_one_line(ours: str, daemons: str, says: str) -> None:
+def test_different_versions_are_reported_in_one_line(ours: str, daemons: str, says: str) -> None:
     text = sentence(ours=ours, daemons=daemons)
     assert text is not None
     assert says in text
     assert "\n" not in text
 
 
-def test_of_one_version_nothing_is_said() -> None:
+def test_equal_versions_are_not_mentioned() -> None:
     assert sentence(ours="1.0.0", daemons="1.0.0") is None
 
 
@@ -87,7 +87,7 @@ def other_daemon(trees: Trees) -> Iterator[RunningDaemon]:
     shutil.rmtree(folder)
 
 
-def test_promise_9_a_newer_daemon_is_told_once_and_works(other_daemon: RunningDaemon, trees: Trees) -> None:
+def test_promise_9_a_newer_daemon_is_reported_once_and_works(other_daemon: RunningDaemon, trees: Trees) -> None:
     """Its job waits for something unknown to this client, and has a field that the client doesn't know."""
     trees.copy(
         "9.0.0",
@@ -111,7 +111,7 @@ def test_promise_9_a_newer_daemon_is_told_once_and_works(other_daemon: RunningDa
     assert both.stderr == f"{NEWER}fluxgymctl: There is no job nobody.\nfluxgymctl: a is stopped.\n"
 
 
-def test_promise_9_an_older_daemon_is_told_once_and_refuses_only_what_it_does_not_know(
+def test_promise_9_an_older_daemon_is_reported_once_and_refuses_only_what_it_does_not_know(
     other_daemon: RunningDaemon, trees: Trees
 ) -> None:
     trees.copy(
@@ -134,7 +134,7 @@ def test_promise_9_an_older_daemon_is_told_once_and_refuses_only_what_it_does_no
     )
 
 
-def test_an_upgrade_of_the_daemon_under_a_stream_is_told_once(
+def test_an_upgrade_of_the_daemon_during_a_stream_is_reported_once(
     other_daemon: RunningDaemon, trees: Trees, tmp_path: Path
 ) -> None:
     other_daemon.start()
@@ -190,13 +190,13 @@ def no_jobs(version: str) -> bytes:
 NO_JOBS = "fluxgymctl: There are no jobs yet; `fluxgymctl submit` creates one.\n"
 
 
-def test_the_version_costs_no_round_trip_of_its_own(tmp_path: Path) -> None:
+def test_the_version_costs_no_extra_round_trip(tmp_path: Path) -> None:
     listed, calls = listed_by(tmp_path, [no_jobs(__version__)])
     assert (listed.returncode, listed.stderr) == (0, NO_JOBS)
     assert calls == ["org.varlink.service.GetInfo", LIST.name]
 
 
-def test_a_daemon_that_leaves_for_a_newer_one_is_not_noticed(tmp_path: Path) -> None:
+def test_a_daemon_that_is_replaced_by_a_newer_one_is_not_noticed(tmp_path: Path) -> None:
     """Only the version of the daemon that answers is noticed."""
     leaving = b'{"error":"org.fluxgym.Machine.Leaving","parameters":{"message":"It leaves."}}\0'
     listed, calls = listed_by(tmp_path, [leaving, no_jobs("9.0.0")])

@@ -27,7 +27,7 @@ def submit(daemon: RunningDaemon, spec: Path, name: str, *words: str) -> None:
     assert (done.returncode, done.stdout) == (0, f"{name}\n"), done.stderr
 
 
-def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(
+def test_promise_1_streams_continue_where_they_were_after_a_crash_of_the_daemon(
     daemon: RunningDaemon, spec: Path
 ) -> None:
     submit(daemon, spec, "a", "--epochs", "8")
@@ -57,7 +57,7 @@ def test_promise_1_streams_go_on_where_they_were_after_a_crash_of_the_daemon(
     assert len(log.split(b"steps:")) > 2
 
 
-def test_streams_go_on_after_an_orderly_restart_of_the_daemon(daemon: RunningDaemon, spec: Path) -> None:
+def test_streams_continue_after_an_orderly_restart_of_the_daemon(daemon: RunningDaemon, spec: Path) -> None:
     submit(daemon, spec, "a", "--epochs", "8")
     with (
         started("logs", "a", "-f", socket=daemon.socket) as logs,
@@ -103,7 +103,7 @@ def test_watch_is_one_live_line_on_a_terminal_and_landmarks_elsewhere(
     )
 
 
-def test_watch_without_a_name_tells_of_all_jobs_and_removals(daemon: RunningDaemon, spec: Path) -> None:
+def test_watch_without_a_name_shows_all_jobs_and_removals(daemon: RunningDaemon, spec: Path) -> None:
     submit(daemon, spec, "a", "--epochs", "500")
     with started("watch", socket=daemon.socket) as watch:
         assert watch.stdout is not None
@@ -160,7 +160,7 @@ def test_a_stop_can_wait_for_the_next_checkpoint(shared_daemon: RunningDaemon, s
     assert [row for row in found if row["name"].startswith("patient-0") and row["name"] > newest], (found, asked)
 
 
-def test_a_job_that_is_removed_while_another_is_waited_for_is_told_as_removed(
+def test_a_job_that_is_removed_while_another_is_waited_for_is_reported_as_removed(
     shared_daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`wait a b` has asked about both and waits for a. When b's turn comes, b no longer exists."""
@@ -168,7 +168,7 @@ def test_a_job_that_is_removed_while_another_is_waited_for_is_told_as_removed(
     assert wait(Session(), "gone") == 14
 
 
-def test_a_job_that_fails_gives_its_status_and_its_reason(shared_daemon: RunningDaemon, spec: Path) -> None:
+def test_a_job_that_fails_reports_its_status_and_its_reason(shared_daemon: RunningDaemon, spec: Path) -> None:
     # The available kernels are known only on the GPU, where the training starts.
     words = ["submit", "wrong", "--file", str(spec), "-o", "attention=efficient", "--follow"]
     done = ctl(*words, socket=shared_daemon.socket)
@@ -214,7 +214,7 @@ def test_an_interrupt_ends_wait_and_leaves_the_jobs(
     assert {job.runtime.state for job in daemon.jobs()} == {State.QUEUED}
 
 
-def test_status_of_a_job_that_does_not_run_tells_how_far_it_came_and_nothing_of_its_speed(
+def test_the_status_of_a_job_that_does_not_run_shows_how_far_it_came_but_no_speed(
     daemon: RunningDaemon, spec: Path
 ) -> None:
     submit(daemon, spec, "a", "--epochs", "500")
@@ -248,7 +248,7 @@ def test_a_daemon_that_stays_away_ends_the_stream_with_its_error(
     assert said == ["Lost the connection to the daemon; waiting up to 0.5 s for it to return."]
 
 
-def test_a_daemon_that_never_was_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_daemon_that_never_answered_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FLUXGYM_SOCKET", str(tmp_path / "s"))
     with pytest.raises(DaemonUnreachable):
         next(follow.changes(Session(), "a", note=pytest.fail))

@@ -24,7 +24,7 @@ from fluxgymctl import words
         (1024**6, "1024.0 PiB"),
     ],
 )
-def test_a_size_has_the_largest_unit_that_leaves_a_number(count: int | None, text: str) -> None:
+def test_a_size_has_the_largest_suitable_unit(count: int | None, text: str) -> None:
     assert words.size(count) == text
 
 
@@ -49,7 +49,7 @@ def test_a_size_is_never_written_with_four_digits(count: int) -> None:
         (100 * 3600, "4 d 4 h"),
     ],
 )
-def test_a_duration_has_the_units_that_say_something(seconds: float | None, text: str) -> None:
+def test_a_duration_has_the_units_that_matter(seconds: float | None, text: str) -> None:
     assert words.duration(seconds) == text
 
 
@@ -57,7 +57,7 @@ def test_a_duration_has_the_units_that_say_something(seconds: float | None, text
     ("then", "text"),
     [(None, "-"), (1000.0, "0 s"), (2000.0, "0 s"), (941.0, "59 s"), (939.0, "1 min"), (-86400.0 * 3, "3 d")],
 )
-def test_an_age_counts_whole_units_and_never_backwards(then: float | None, text: str) -> None:
+def test_an_age_counts_whole_units_and_is_never_negative(then: float | None, text: str) -> None:
     assert words.age(then, now=1000.0) == text
 
 
@@ -112,6 +112,6 @@ def test_a_share_is_full_only_at_the_end(done: int | None, total: int | None, te
     assert words.share(done, total) == text
 
 
-def test_a_signal_has_its_name_where_it_has_one() -> None:
+def test_a_signal_is_shown_by_name_if_it_has_one() -> None:
     assert words.signal_name(9) == "SIGKILL"
     assert words.signal_name(200) == "signal 200"

@@ -31,13 +31,13 @@ def template() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_promise_8_damage_to_any_file_is_one_job_s_alone(template: Path, folder: Path) -> None:
+def test_promise_8_damage_to_any_file_affects_only_one_job(template: Path, folder: Path) -> None:
     told: list[str] = []
     damaged.Group(folder, template).play([Random(f"{SEED} {number}") for number in range(DAMAGES)], told.append)
     assert len(told) == DAMAGES
 
 
-def test_every_file_of_a_home_is_of_a_kind_and_every_kind_is_there(template: Path, folder: Path) -> None:
+def test_every_file_of_a_home_has_a_kind_and_every_kind_occurs(template: Path, folder: Path) -> None:
     """If you add a file to a home, say in kinds.py what damage to it may change."""
     material.copy(template, folder)
     with material.shut_gate(folder), material.daemon_in(folder) as daemon:
@@ -49,14 +49,14 @@ def test_every_file_of_a_home_is_of_a_kind_and_every_kind_is_there(template: Pat
     assert all(job_of(path) is not None for path, kind in found.items() if kind.of_job)
 
 
-def test_a_file_that_nobody_has_described_is_found() -> None:
+def test_an_undescribed_file_is_found() -> None:
     with pytest.raises(AssertionError, match=r"home/outputs/a/new\.json is of no kind"):
         kind_of("home/outputs/a/new.json")
     assert kind_of("starts/running-0") is None
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_each_way_damages_a_file_and_none_beside_it(way: Way, tmp_path: Path) -> None:
+def test_each_way_damages_its_file_and_no_other(way: Way, tmp_path: Path) -> None:
     for number in range(20):
         path = tmp_path / f"file-{number}"
         path.write_text('{"a":[1,{"b":"c"}],"d":7}\n{"e":null}\n')
@@ -65,7 +65,7 @@ def test_each_way_damages_a_file_and_none_beside_it(way: Way, tmp_path: Path) ->
     assert len(list(tmp_path.iterdir())) == 20
 
 
-def test_an_exit_that_was_not_is_an_invention() -> None:
+def test_an_exit_that_did_not_happen_counts_as_invented() -> None:
     assert damaged.is_true(Exit(kind=ExitKind.EXITED, code=material.STATUS, term_seen=False), "running-0")
     assert damaged.is_true(Exit(kind=ExitKind.UNKNOWN, term_seen=False), "completed-1")
     assert damaged.is_true(None, "completed-1")
@@ -83,6 +83,6 @@ def test_an_exit_that_was_not_is_an_invention() -> None:
         (b'{"a":1}\n{"b"\n', True),
     ],
 )
-def test_a_bad_line_is_told_from_a_torn_end(content: bytes, *, broken: bool) -> None:
+def test_a_bad_line_is_distinguished_from_a_torn_end(content: bytes, *, broken: bool) -> None:
     damage = damaged.Damage("home/outputs/a/events.jsonl", KINDS[0], WAYS[0], content)
     assert damaged.is_broken(damage) is broken

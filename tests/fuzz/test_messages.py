@@ -77,14 +77,14 @@ LAST: dict[str, Any] = {"parameters": {}}
         ([{"surprise": 1}], "no answer of varlink's"),
     ],
 )
-def test_what_is_wrong_with_an_answer_is_found(received: list[dict[str, Any]], said: str | None) -> None:
+def test_a_wrong_answer_is_detected(received: list[dict[str, Any]], said: str | None) -> None:
     wrong = answers.fault(CONVERSATION, b"".join(json.dumps(answer).encode() + b"\0" for answer in received))
     assert (wrong is None) == (said is None), wrong
     assert said is None or said in str(wrong)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_is_drawn_for_a_method_fits_its_parameters(name: str) -> None:
+def test_values_drawn_for_a_method_fit_its_parameters(name: str) -> None:
     interface, method = METHODS[name]
     for number in range(50):
         drawn = structure(Random(number), method.in_type, interface)
@@ -102,7 +102,7 @@ def test_every_method_and_every_kind_of_message_is_drawn() -> None:
     assert any(b"\0" in message.frame for message in drawn)
 
 
-def test_a_failing_conversation_is_made_as_small_as_it_can_be() -> None:
+def test_a_failing_conversation_is_shrunk_as_far_as_possible() -> None:
     long = Message(b'{"method":"a.B","parameters":{"x":1,"name":["a",{"b":2}]}}', certain=True)
 
     def fails(conversation: Conversation) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from tests.fuzz.served import FEW, GROWTH_BYTES, Served
 
 
-def test_memory_beyond_the_limit_fails_and_the_most_is_told() -> None:
+def test_memory_beyond_the_limit_fails_and_the_maximum_is_reported() -> None:
     served = Served()
     served.check_memory(GROWTH_BYTES - 1)
     served.check_memory(0)
@@ -21,6 +21,6 @@ def test_one_answer_in_a_hundred_may_be_late(late: int, in_time: bool) -> None:
     assert served.report() is in_time
 
 
-def test_a_few_calls_cannot_tell_whether_a_client_had_to_wait() -> None:
+def test_a_few_calls_do_not_show_whether_a_client_had_to_wait() -> None:
     assert Served(quiet=[0.001] * 300, busy=[1.0] * (FEW - 1)).report()
     assert not Served(quiet=[0.001] * 300, busy=[1.0] * FEW).report()

@@ -41,7 +41,7 @@ def test_the_body_is_posted_as_json() -> None:
         (599, "127.0.0.1 answered 599 (unknown).\n"),
     ],
 )
-def test_what_is_not_taken_is_a_failure_without_the_secret(status: int, said: str) -> None:
+def test_a_rejected_post_is_a_failure_that_does_not_show_the_secret(status: int, said: str) -> None:
     with Web(status=status) as web:
         done = run(f"{web.address}/secret")
         web.next()
@@ -49,7 +49,7 @@ def test_what_is_not_taken_is_a_failure_without_the_secret(status: int, said: st
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_missing_server() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound but not listening: it refuses connections, and nobody else can take it
         done = run(f"http://127.0.0.1:{unused.getsockname()[1]}/secret")

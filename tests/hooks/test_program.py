@@ -36,7 +36,7 @@ def runs(pid: int) -> bool:
         return False
 
 
-def test_it_gets_its_input_whole(give_up: int, tmp_path: Path) -> None:
+def test_it_gets_all_of_its_input(give_up: int, tmp_path: Path) -> None:
     data = b"x" * 1_000_000  # more than a pipe holds
     assert sh(f"cat > {tmp_path}/got", give_up, data=data) is None
     assert (tmp_path / "got").read_bytes() == data
@@ -56,7 +56,7 @@ def test_a_failure_is_a_part_of_a_sentence(script: str, why: str | None, give_up
     assert sh(script, give_up) == why
 
 
-def test_one_that_never_reads_its_input_is_no_failure(give_up: int) -> None:
+def test_one_that_never_reads_its_input_is_not_a_failure(give_up: int) -> None:
     assert sh("exec <&-; exit 0", give_up, data=b"x" * 1_000_000) is None
 
 
@@ -74,7 +74,7 @@ def test_what_it_leaves_in_its_group_ends_with_it(give_up: int, tmp_path: Path) 
     until(lambda: not runs(child), what="its child to be gone")
 
 
-def test_one_that_floods_is_heard_to_its_last_words(give_up: int) -> None:
+def test_the_last_words_of_one_that_floods_are_kept(give_up: int) -> None:
     script = "head -c 50000000 /dev/zero; echo; echo the end; exit 1"
     assert sh(script, give_up) == "it ended with status 1: the end"
 
@@ -84,12 +84,12 @@ def test_one_without_an_end_of_output_is_killed_at_its_deadline(give_up: int) ->
     assert why == "it did not end within 1 s and was killed"
 
 
-def test_one_that_is_not_there_says_so(give_up: int) -> None:
+def test_a_missing_program_is_reported(give_up: int) -> None:
     why = program.run(["/nonexistent/hook"], data=b"", environ=ENVIRON, seconds=LONG, give_up=give_up)
     assert why == "it could not be started: No such file or directory"
 
 
-def test_it_ends_when_the_daemon_leaves(give_up: int, tmp_path: Path) -> None:
+def test_it_ends_when_the_daemon_exits(give_up: int, tmp_path: Path) -> None:
     told: list[str | None] = []
     thread = threading.Thread(target=lambda: told.append(sh(f"touch {tmp_path}/began; exec sleep {LONG:g}", give_up)))
     thread.start()

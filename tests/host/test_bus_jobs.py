@@ -6,7 +6,7 @@ from __future__ import annotations
 from fluxgymd.host.bus_jobs import EARLY_RESULTS, Jobs
 
 
-def test_a_result_reaches_who_waits_in_either_order() -> None:
+def test_a_result_reaches_its_waiter_in_either_order() -> None:
     jobs, seen = Jobs(), list[str | None]()
     jobs.wait("/job/1", seen.append)
     jobs.removed("/job/1", "done")
@@ -25,7 +25,7 @@ def test_results_of_others_are_kept_within_a_bound() -> None:
     assert seen == ["done"]
 
 
-def test_who_waits_is_told_that_nobody_will_tell() -> None:
+def test_a_waiter_learns_that_no_result_will_come() -> None:
     jobs, seen = Jobs(), list[str | None]()
     jobs.wait("/job/1", seen.append)
     jobs.removed("/job/2", "done")

@@ -11,7 +11,7 @@ from fluxgymd.host import lateness
 from fluxgymd.host.lateness import WINDOW_SECONDS, WatchedSelector
 
 
-def test_a_turn_of_a_real_loop_is_told_while_it_lasts_and_afterwards() -> None:
+def test_a_turn_of_a_real_loop_is_reported_while_it_lasts_and_afterwards() -> None:
     selector = WatchedSelector()
 
     async def scenario() -> None:
@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_wait_is_no_turn(clock: Clock) -> None:
+def test_a_wait_is_not_a_turn(clock: Clock) -> None:
     with WatchedSelector() as selector:
         selector.select(5)
         clock.now += 0.1

@@ -22,7 +22,7 @@ TELL = "from fluxgymd.host.linger import linger; print(linger().value)"
         ("mkdir -p /run/systemd/seats && touch /var/lib/systemd/linger/somebody-else", "disabled"),
     ],
 )
-def test_linger_is_told_as_logind_keeps_it(checkout: Path, prepare: str, told: str) -> None:
+def test_linger_is_reported_as_logind_has_it(checkout: Path, prepare: str, told: str) -> None:
     need_root("makes a mount namespace")
     script = f"""
         set -e

@@ -15,17 +15,17 @@ def test_the_older_programs_file() -> None:
     )
 
 
-def test_an_apostrophe_in_the_trigger_word_makes_it_no_toml() -> None:
+def test_an_apostrophe_in_the_trigger_word_makes_it_invalid_toml() -> None:
     assert read(make.dataset_toml("x", "O'Keeffe").encode()) is None
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"x = ", b"a = " + b"[" * 5000])
-def test_what_is_no_toml_is_none(data: bytes) -> None:
+def test_a_file_that_is_not_toml_gives_none(data: bytes) -> None:
     assert read(data) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"datasets = 3", b"[[datasets]]\nsubsets = 3", b"general = 1"])
-def test_what_says_nothing(data: bytes) -> None:
+def test_a_file_that_says_nothing(data: bytes) -> None:
     told = read(data)
     assert told is not None
     assert (told.pictures, told.trigger_word) == (None, None)
@@ -48,7 +48,7 @@ SUBSET = "\n[[datasets.subsets]]\nimage_dir = '/b'\n"
         (("resolution = 512", "resolution = [512, 512]"), ()),
     ],
 )
-def test_what_no_job_can_say_is_named(change: tuple[str, str], beyond: tuple[str, ...]) -> None:
+def test_settings_that_no_job_can_have_are_named(change: tuple[str, str], beyond: tuple[str, ...]) -> None:
     told = read(make.dataset_toml("x").replace(*change).encode())
     assert told is not None
     assert told.beyond == beyond

@@ -11,7 +11,7 @@ from tests.data.older import make
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"status": "x"}', b"\xff", b"[" * 5000])
-def test_what_is_no_form_is_none(data: bytes) -> None:
+def test_a_file_that_is_not_a_form_gives_none(data: bytes) -> None:
     assert form.read(data) is None
 
 

@@ -34,7 +34,7 @@ def process(*words: str, cwd: Path) -> Iterator[int]:
         ["--output-dir", "outputs/x", "--auto-resume"],
     ],
 )
-def test_one_that_works_on_the_folder_is_seen(tmp_path: Path, words: list[str]) -> None:
+def test_a_process_that_works_on_the_folder_is_found(tmp_path: Path, words: list[str]) -> None:
     folder = tmp_path / "outputs" / "x"
     folder.mkdir(parents=True)
     assert working_on(folder) is None
@@ -44,7 +44,7 @@ def test_one_that_works_on_the_folder_is_seen(tmp_path: Path, words: list[str]) 
 
 
 @pytest.mark.parametrize("words", [["--output_dir", "outputs/y"], ["outputs/x/train.sh"], ["--output_dir"]])
-def test_one_that_does_not_is_not(tmp_path: Path, words: list[str]) -> None:
+def test_a_process_that_does_not_is_not_found(tmp_path: Path, words: list[str]) -> None:
     folder = tmp_path / "outputs" / "x"
     os.makedirs(folder)
     with process(*words, cwd=tmp_path):

@@ -117,7 +117,7 @@ def test_promise_5_sd_scripts_itself_trains_exactly_the_planned_steps(
     assert optimizer_steps(upstream, daemon.folder(NAME) / f"{NAME}-state") == EPOCHS * STEPS_PER_EPOCH
 
 
-def test_a_stop_loses_what_was_not_saved_and_one_in_the_last_epoch_lets_it_end(
+def test_a_stop_loses_unsaved_work_and_in_the_last_epoch_lets_the_training_end(
     daemon: RunningDaemon, upstream: Upstream, model: Path
 ) -> None:
     daemon.submit(job(model, epochs=2))
@@ -151,7 +151,7 @@ def test_a_flag_that_it_does_not_have_is_refused_with_the_nearest_that_it_has(
         ("network_alpha", "high", "is 'high', but must be a number"),
     ],
 )
-def test_a_word_that_it_does_not_take_is_refused_at_the_submit(
+def test_a_value_that_it_does_not_accept_is_refused_at_submit(
     daemon: RunningDaemon, model: Path, option: str, word: str, sentence: str
 ) -> None:
     with pytest.raises(InvalidSetting, match=sentence):

@@ -16,7 +16,7 @@ def since(changes: Changes, number: int) -> tuple[list[str], list[str]]:
     return changes.since(number)
 
 
-def test_what_changed_is_told_oldest_first() -> None:
+def test_changes_are_reported_oldest_first() -> None:
     changes = Changes()
     changes.changed("a")
     changes.changed("b")
@@ -36,7 +36,7 @@ def test_many_changes_of_one_job_are_one() -> None:
     assert since(changes, 2) == (["a"], [])
 
 
-def test_a_removed_job_is_told_as_removed_only() -> None:
+def test_a_removed_job_is_reported_only_as_removed() -> None:
     changes = Changes()
     changes.changed("a")
     changes.removed("a")
@@ -46,7 +46,7 @@ def test_a_removed_job_is_told_as_removed_only() -> None:
     assert since(changes, 2) == (["a"], [])
 
 
-def test_who_was_away_too_long_is_told_everything_again() -> None:
+def test_a_watcher_that_was_away_too_long_gets_everything_again() -> None:
     changes = Changes()
     for number in range(REMOVED_KEPT + 1):
         changes.removed(f"job-{number}")
@@ -56,13 +56,13 @@ def test_who_was_away_too_long_is_told_everything_again() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 2, 10**30])
-def test_a_revision_that_never_was_is_not_known(number: int) -> None:
+def test_a_revision_that_never_existed_is_unknown(number: int) -> None:
     changes = Changes()
     changes.changed("a")
     assert not changes.knows(Revision(instance=changes.instance, number=number))
 
 
-def test_the_revisions_of_another_daemon_are_not_known() -> None:
+def test_the_revisions_of_another_daemon_are_unknown() -> None:
     first, second = Changes(), Changes()
     assert first.instance != second.instance
     assert not second.knows(first.revision)

@@ -58,7 +58,7 @@ def one(way: str, *path: str | int, junk: str, line: int = 0) -> bytes:
 @example(journal=one("running", "at", junk="1e308"))
 @example(journal=one("failed", "exit", "code", junk="9" * 20, line=-1))
 @example(journal=b"".join(LINES["interrupted"] * 1)[:-1] + b"\0" * 4096)
-def test_promise_8_whatever_is_in_one_journal_the_job_is_damaged_or_can_be_shown_and_hides_no_other(
+def test_promise_8_whatever_one_journal_contains_its_job_is_damaged_or_shown_and_hides_no_other(
     tmp_path_factory: pytest.TempPathFactory, journal: bytes
 ) -> None:
     home = Home(tmp_path_factory.mktemp("home"))
@@ -98,7 +98,7 @@ def test_a_job_that_adds_up_to_more_than_a_record_can_hold_is_damaged(tmp_path: 
     assert "cannot be loaded (OverflowError" in (loading.read(folder).damage or "")
 
 
-def test_a_fault_of_ours_with_one_job_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_with_one_job_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = Home(tmp_path)
     for name in ("one", "two"):
         (home.outputs / name).mkdir(parents=True)

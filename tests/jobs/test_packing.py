@@ -12,7 +12,7 @@ OVER = [way for way in WAYS if isinstance(fold(h.WAYS[way]).state, Final)]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_packed_job_comes_out_as_it_was(way: str) -> None:
+def test_a_packed_job_is_unpacked_unchanged(way: str) -> None:
     packer = Packer()
     packer.pack(fold([h.submitted(name="another")]))  # its bytes become the compression dictionary
     job = fold(h.WAYS[way])
@@ -20,7 +20,7 @@ def test_a_packed_job_comes_out_as_it_was(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_only_what_is_over_is_packed(way: str) -> None:
+def test_only_ended_jobs_are_packed(way: str) -> None:
     job = fold(h.WAYS[way])
     assert isinstance(keep(job), bytes if way in OVER else Job)
     assert job_of(keep(job)) == job
@@ -30,7 +30,7 @@ def test_nothing_stays_nothing() -> None:
     assert job_of(keep(None)) is None
 
 
-def test_jobs_that_are_alike_are_packed_small() -> None:
+def test_similar_jobs_are_packed_small() -> None:
     packer = Packer()
     words = "x" * 1000  # stands for what the jobs of one home share: paths, options, prompts
     jobs = [fold([h.submitted(name=f"job-{n}-{words}", job_id=f"{n * 7919:032x}"), h.CANCELLED]) for n in range(20)]

@@ -21,7 +21,7 @@ def running_on(gpus: list[str]) -> tuple[Job, Attempt]:
 
 
 @pytest.mark.parametrize("gpus", [[], ["GPU-1"], ["GPU-1", "GPU-2"]])
-def test_a_training_sees_its_gpus_alone_and_has_a_process_on_each(gpus: list[str], tmp_path: Path) -> None:
+def test_a_training_sees_only_its_gpus_and_has_a_process_on_each(gpus: list[str], tmp_path: Path) -> None:
     loaded = config.load(
         {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
         {"home": str(tmp_path), "trainer.python": "/t/bin/python", "trainer.path": "/t/sd-scripts"},

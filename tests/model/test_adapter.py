@@ -195,7 +195,7 @@ def test_promise_6_an_attempt_of_another_machine_or_boot_is_never_signalled(benc
     assert bench.look(attempt) == Rebooted()
 
 
-def test_a_reload_says_gone_of_what_runs(bench: Bench) -> None:
+def test_a_reload_reports_running_units_as_gone(bench: Bench) -> None:
     attempt = bench.start()
     hint = bench.loop.create_task(bench.adapter.gone(bench.ref(attempt)))
     bench.loop.run_for(5.0)
@@ -207,7 +207,7 @@ def test_a_reload_says_gone_of_what_runs(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("how", ["refused", "made and refused", "dies"])
-def test_a_scope_that_is_not_made_is_refused_and_nothing_ran(bench: Bench, how: str) -> None:
+def test_a_scope_that_is_not_created_is_refused_and_nothing_ran(bench: Bench, how: str) -> None:
     bench.world.placing = how
     with pytest.raises(Refused):
         bench.start(until="placed")

@@ -391,7 +391,7 @@ def fast_folder() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def test_no_mishap_breaks_a_promise() -> None:
+def test_no_fault_breaks_a_promise() -> None:
     run_state_machine_as_test(
         Queue,
         settings=settings(

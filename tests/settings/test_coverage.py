@@ -62,7 +62,7 @@ def test_each_field_of_a_job_is_drawn_or_there_is_a_reason() -> None:
     covered(fields, {*values.FIELDS, *values.SAMPLED}, set(values.FIELDS_NOT_DRAWN))
 
 
-def test_so_many_draws_have_everything_and_can_be_repeated(tables: Tables) -> None:
+def test_enough_draws_cover_everything_and_can_be_repeated(tables: Tables) -> None:
     drawn = [draw(tables, seed=1, number=number) for number in range(1, DRAWS + 1)]
     assert drawn == [draw(tables, seed=1, number=number) for number in range(1, DRAWS + 1)]
     assert drawn != [draw(tables, seed=2, number=number) for number in range(1, DRAWS + 1)]

@@ -21,7 +21,7 @@ def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["owner.json"]
 
 
-def test_what_a_crash_left_is_written_over(tmp_path: Path) -> None:
+def test_the_remains_of_a_crash_are_overwritten(tmp_path: Path) -> None:
     (tmp_path / ".owner.json.new").write_bytes(b"half of something longer")
     write_file(tmp_path / "owner.json", b"new")
     assert (tmp_path / "owner.json").read_bytes() == b"new"
@@ -42,14 +42,14 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
         assert path.read_bytes() == b"new" * PAGE
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_file(tmp_path / "nowhere" / "file", b"x")
     with pytest.raises(FileNotFoundError):
         sync_folder(tmp_path / "nowhere")
 
 
-def test_a_short_write_is_gone_on_with_until_the_disk_is_full(tmp_path: Path) -> None:
+def test_a_short_write_is_continued_until_the_disk_is_full(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=8) as disk, (disk / "file").open("wb", buffering=0) as file:
         with pytest.raises(OSError, match="No space left"):
             write_all(file.fileno(), bytes(9 * PAGE))

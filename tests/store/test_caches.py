@@ -20,7 +20,7 @@ def npz(*, how: int = zipfile.ZIP_STORED) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_whole_cache_is_whole(tmp_path: Path) -> None:
+def test_a_complete_cache_is_recognized_as_complete(tmp_path: Path) -> None:
     for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # savez and savez_compressed
         (tmp_path / "a_flux.npz").write_bytes(npz(how=how))
         assert zip_file.is_whole(tmp_path / "a_flux.npz")
@@ -57,7 +57,7 @@ def test_a_hole_of_zeros_is_found(tmp_path: Path) -> None:
         ("a.txt", False),
     ],
 )
-def test_only_caches_of_flux_are_looked_at(*, tmp_path: Path, name: str, goes: bool) -> None:
+def test_only_caches_of_flux_are_checked(*, tmp_path: Path, name: str, goes: bool) -> None:
     (tmp_path / name).write_bytes(b"torn")
     (tmp_path / "folder_flux.npz").mkdir()
     (tmp_path / "link_flux.npz").symlink_to(tmp_path / "nowhere")

@@ -15,7 +15,7 @@ from tests.harness.hung_volume import HungVolume
 from tests.harness.waiting import until
 
 
-def test_a_disk_that_answers_passes_each_time_anew(tmp_path: Path) -> None:
+def test_a_disk_that_answers_passes_every_time(tmp_path: Path) -> None:
     trial = DiskTrial(tmp_path)
     assert not trial.passed(began_after=-math.inf), "it has not even begun"
     for _ in range(2):

@@ -40,7 +40,7 @@ SIZE = TIB + 2 * MIB
         (TIB + MIB, SIZE, None),
     ],
 )
-def test_data_are_found_behind_a_hole_and_end_at_the_next(file: int, offset: int, data: int, end: int | None) -> None:
+def test_data_is_found_after_a_hole_and_ends_at_the_next(file: int, offset: int, data: int, end: int | None) -> None:
     assert holes.data_from(file, offset, size=SIZE) == data
     if end is not None:
         assert holes.data_until(file, offset, size=SIZE) == end
@@ -62,7 +62,7 @@ def test_the_last_data_of_a_range(file: int, start: int, end: int, found: tuple[
     assert holes.last_data(file, start, end) == found
 
 
-def test_the_length_of_a_log_what_it_takes_of_the_disk_and_what_is_missing(tmp_path: Path, file: int) -> None:
+def test_the_length_of_a_log_its_disk_usage_and_what_is_missing(tmp_path: Path, file: int) -> None:
     os.fsync(file)
     assert holes.log_size(tmp_path / "file") == LogSize(size=SIZE, taken=2 * MIB, missing=TIB - MIB)
     os.ftruncate(file, MIB)
@@ -72,7 +72,7 @@ def test_the_length_of_a_log_what_it_takes_of_the_disk_and_what_is_missing(tmp_p
         assert holes.log_size(tmp_path / name) == LogSize(size=0, taken=0, missing=0)
 
 
-def test_blocks_that_are_taken_for_what_may_follow_are_none_of_the_log(tmp_path: Path) -> None:
+def test_blocks_allocated_in_advance_do_not_count_as_the_logs(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x")
     with path.open("r+b") as log:

@@ -31,7 +31,7 @@ def names(home: Home) -> list[str]:
     return sorted(entry.name for entry in home.outputs.iterdir())
 
 
-def test_a_home_is_made_for_its_owner_alone(home: Home) -> None:
+def test_a_home_is_created_for_its_owner_only(home: Home) -> None:
     assert stat.S_IMODE(home.outputs.stat().st_mode) == 0o700
     home.prepare()  # a second call changes nothing
     assert names(home) == []
@@ -41,7 +41,7 @@ def jobs(home: Home) -> list[JobFolder]:
     return [folder for folder in home.folders() if folder.is_job]
 
 
-def test_a_job_is_there_from_the_moment_it_has_its_name(home: Home) -> None:
+def test_a_job_exists_from_the_moment_it_has_its_name(home: Home) -> None:
     built = build(home)
     assert jobs(home) == []  # everything is written, but it isn't a job yet
     folder = home.publish(built, "my-lora")
@@ -50,7 +50,7 @@ def test_a_job_is_there_from_the_moment_it_has_its_name(home: Home) -> None:
 
 
 @pytest.mark.parametrize("what", ["job", "empty folder", "file", "dangling link"])
-def test_a_taken_name_stays_what_it_is(home: Home, what: str) -> None:
+def test_a_taken_name_is_left_unchanged(home: Home, what: str) -> None:
     target = home.outputs / "my-lora"
     match what:
         case "job":
@@ -69,7 +69,7 @@ def test_a_taken_name_stays_what_it_is(home: Home, what: str) -> None:
     assert built.is_dir()  # the caller deletes it
 
 
-def test_what_a_crash_left_half_made_or_half_deleted_goes_at_the_next_start(home: Home) -> None:
+def test_what_a_crash_left_half_made_or_half_deleted_is_removed_at_the_next_start(home: Home) -> None:
     home.publish(build(home), "my-lora")
     build(home, "b" * 32)
     (home.outputs / ".trash-c" / "attempts" / "001").mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_what_a_crash_left_half_made_or_half_deleted_goes_at_the_next_start(home
     assert [folder.name for folder in jobs(home)] == ["my-lora"]
 
 
-def test_a_folder_without_a_journal_is_no_job(home: Home) -> None:
+def test_a_folder_without_a_journal_is_not_a_job(home: Home) -> None:
     (home.outputs / "notes").mkdir()
     assert jobs(home) == []
 

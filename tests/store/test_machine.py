@@ -38,7 +38,7 @@ def test_another_machine_is_not_paused_with_it(tmp_path: Path, other: str) -> No
     assert not MachineState(tmp_path, other).paused
 
 
-def test_what_a_newer_version_wrote_is_read(tmp_path: Path) -> None:
+def test_a_record_of_a_newer_version_is_read(tmp_path: Path) -> None:
     (tmp_path / f"{HERE}.json").write_text('{"queuePaused":true,"quarantined":["GPU-1"]}')
     assert MachineState(tmp_path, HERE).paused
     (tmp_path / f"{HERE}.json").write_text('{"quarantined":["GPU-1"]}')
@@ -48,7 +48,7 @@ def test_what_a_newer_version_wrote_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"garbage", bytes(40), b"[]", b'{"queuePaused":"\xff"}', b'{"x":' + b"[" * 200_000]
 )
-def test_in_doubt_nothing_is_started_and_a_word_of_the_user_mends_it(tmp_path: Path, data: bytes) -> None:
+def test_in_doubt_nothing_is_started_until_the_user_decides(tmp_path: Path, data: bytes) -> None:
     (tmp_path / f"{HERE}.json").write_bytes(data)
     state = MachineState(tmp_path, HERE)
     assert state.paused
@@ -69,7 +69,7 @@ def test_promise_8_a_damaged_record_is_kept_beside_the_one_that_replaces_it(tmp_
     assert [path.read_bytes() for path in kept] == [b"garbage", b"more of it"]
 
 
-def test_a_record_that_cannot_be_read_is_doubt_too(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_in_doubt_too(tmp_path: Path) -> None:
     (tmp_path / f"{HERE}.json").mkdir()
     state = MachineState(tmp_path, HERE)
     assert state.paused
@@ -88,7 +88,7 @@ print(state.paused, state.problem)
 """
 
 
-def test_a_folder_that_is_closed_to_this_user_is_doubt_too(tmp_path: Path, checkout: Path) -> None:
+def test_a_folder_that_this_user_cannot_open_is_in_doubt_too(tmp_path: Path, checkout: Path) -> None:
     folder = tmp_path / "machine"
     folder.mkdir(mode=0)
     done = subprocess.run(
@@ -103,7 +103,7 @@ def test_a_folder_that_is_closed_to_this_user_is_doubt_too(tmp_path: Path, check
     assert f"machine/{HERE}.json (Permission denied), so nothing is started" in done.stdout
 
 
-def test_a_disk_that_refuses_leaves_the_doubt_as_it_was(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_leaves_the_doubt_unchanged(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=8) as disk:
         record = disk / f"{HERE}.json"
         record.write_bytes(b"garbage")
@@ -134,7 +134,7 @@ def test_a_disk_that_refuses_changes_nothing(tmp_path: Path) -> None:
 WHY = "The GPU has fallen off the bus."
 
 
-def test_promise_4_a_gpu_that_is_put_aside_stays_so_until_it_is_cleared(tmp_path: Path) -> None:
+def test_promise_4_a_quarantined_gpu_stays_so_until_it_is_cleared(tmp_path: Path) -> None:
     state = MachineState(tmp_path, HERE, "boot")
     assert state.put_aside("GPU-a", why=WHY, since=5.0, job="my-lora")
     assert state.put_aside("GPU-b", why=WHY, since=6.0, job=None)
@@ -166,7 +166,7 @@ def test_promise_4_a_gpu_that_is_quarantined_while_others_are_cleared_stays_so(t
     assert set(MachineState(tmp_path, HERE, "boot").quarantine) == set(new)
 
 
-def test_a_reboot_clears_what_was_put_aside(tmp_path: Path) -> None:
+def test_a_reboot_clears_the_quarantine(tmp_path: Path) -> None:
     MachineState(tmp_path, HERE, "boot").put_aside("GPU-a", why=WHY, since=5.0, job=None)
     rebooted = MachineState(tmp_path, HERE, "another boot")
     assert rebooted.quarantine == {}
@@ -175,7 +175,7 @@ def test_a_reboot_clears_what_was_put_aside(tmp_path: Path) -> None:
     assert MachineState(tmp_path, HERE, "boot").quarantine == {}, "what is over is not kept"
 
 
-def test_a_disk_that_refuses_leaves_the_quarantine_as_it_was(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_leaves_the_quarantine_unchanged(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=8) as disk:
         state = MachineState(disk, HERE, "boot")
         hog = fill(disk)

@@ -27,7 +27,7 @@ def test_each_is_asked_once_and_in_order_by_one_thread(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("most", [512, 2])
-def test_promise_8_those_that_hang_hide_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+def test_promise_8_items_that_hang_hide_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(roll_call, "MOST_ASKED", most)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -59,7 +59,7 @@ def test_an_answer_that_takes_its_time_is_waited_for() -> None:
     assert sorted(answers(range(10), ask, patience=60.0)) == [(number, number) for number in range(10)]
 
 
-def test_what_fails_is_raised() -> None:
+def test_a_failure_is_raised() -> None:
     def ask(number: int) -> int:
         return 1 // (5 - number)
 

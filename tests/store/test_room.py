@@ -17,7 +17,7 @@ EXT4 = os.statvfs_result((4096, 4096, 1000, 50, 0, 200, 20, 10, 0, 255))
     ("root", "expected"),
     [(True, Room(free=50 * 4096, files=200, free_files=20)), (False, Room(free=0, files=200, free_files=10))],
 )
-def test_what_is_kept_for_root_is_free_for_root_alone(root: bool, expected: Room) -> None:
+def test_blocks_reserved_for_root_are_free_only_for_root(root: bool, expected: Room) -> None:
     assert room_of(EXT4, root=root) == expected
 
 

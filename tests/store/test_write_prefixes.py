@@ -237,7 +237,7 @@ def read_tree(folder: Path) -> Tree:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_promise_3_a_submit_is_whole_or_not_there_after_a_power_cut_at_every_call(
+def test_promise_3_a_submit_is_complete_or_absent_after_a_power_cut_at_every_call(
     tmp_path: Path, pictures: Path
 ) -> None:
     """The power is cut at each call from the first start of the first daemon on."""
@@ -260,7 +260,7 @@ def test_promise_3_a_submit_is_whole_or_not_there_after_a_power_cut_at_every_cal
     check_all(cuts, tmp_path, check)
 
 
-def test_a_removed_job_is_whole_or_gone_after_a_power_cut_at_every_call(tmp_path: Path, pictures: Path) -> None:
+def test_a_removed_job_is_complete_or_gone_after_a_power_cut_at_every_call(tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "home").mkdir()
     home = Home(tmp_path / "home")
     home.prepare()
@@ -280,7 +280,7 @@ def test_a_removed_job_is_whole_or_gone_after_a_power_cut_at_every_call(tmp_path
     check_all(cuts, tmp_path, check)
 
 
-def test_the_model_of_a_power_cut_finds_what_it_is_there_to_find(tmp_path: Path) -> None:
+def test_the_model_of_a_power_cut_finds_what_it_should_find(tmp_path: Path) -> None:
     """It finds the classic mistakes: no fsync before the rename, no fsync of the folder, a file written in place."""
     found: dict[str, set[object]] = {}
     for mistake in ("no fsync", "no fsync of the folder", "in place"):

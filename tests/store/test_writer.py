@@ -37,7 +37,7 @@ def test_the_result_or_the_error_comes_back() -> None:
     asyncio.run(scenario())
 
 
-def test_a_write_that_hangs_delays_nobody_else_and_how_long_it_stands_is_told() -> None:
+def test_a_write_that_hangs_delays_nobody_else_and_its_duration_is_reported() -> None:
     release = threading.Event()
 
     async def scenario() -> None:
@@ -57,7 +57,7 @@ def test_a_write_that_hangs_delays_nobody_else_and_how_long_it_stands_is_told() 
     asyncio.run(scenario())
 
 
-def test_work_that_takes_long_and_moves_does_not_stand() -> None:
+def test_slow_work_that_advances_is_not_stalled() -> None:
     """Such as the removal of a large job, which accesses the disk again and again."""
     go_on, moved = threading.Semaphore(0), threading.Semaphore(0)
 
@@ -101,7 +101,7 @@ def test_promise_10_however_many_writes_hang_the_next_one_is_done_at_once() -> N
     asyncio.run(scenario())
 
 
-def test_a_process_leaves_although_a_write_hangs(tmp_path: Path) -> None:
+def test_a_process_exits_although_a_write_hangs(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     program = f"""
@@ -127,7 +127,7 @@ asyncio.run(main())
     assert (done.stdout, done.stderr) == ("here\n", "")
 
 
-def test_work_goes_on_to_its_end_when_nobody_waits_for_it_any_more() -> None:
+def test_work_is_finished_although_nobody_waits_for_it() -> None:
     begun, release, written = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:

@@ -13,7 +13,7 @@ from tests.store.files import PICKLES, RECORDED
 
 
 @pytest.mark.parametrize("name", PICKLES)
-def test_what_torch_wrote_is_whole_and_without_its_end_it_is_not(tmp_path: Path, name: str) -> None:
+def test_a_file_from_torch_is_complete_and_without_its_end_it_is_not(tmp_path: Path, name: str) -> None:
     assert zip_file.is_whole(RECORDED / name)
     torn = tmp_path / name
     torn.write_bytes((RECORDED / name).read_bytes()[:-1])
@@ -33,7 +33,7 @@ def test_promise_10_a_directory_of_more_entries_than_any_state_has_is_not_read(t
     assert most < 2 * zip_file.DIRECTORY_BYTES
 
 
-def test_an_optimizer_of_seven_tensors_for_each_of_a_large_lora_is_whole(tmp_path: Path) -> None:
+def test_an_optimizer_with_seven_tensors_for_each_of_a_large_lora_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "optimizer.bin"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(7 * 1500):

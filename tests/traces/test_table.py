@@ -7,7 +7,7 @@ from tests.traces import table
 from tests.traces.collection import HEALTHY, STUCK
 
 
-def test_the_tables_are_those_of_the_code() -> None:
+def test_the_tables_match_the_code() -> None:
     page = table.PAGE.read_text()
     assert page == table.filled(page), "docs/watchdog.md is stale: python -m tests.traces.table --write"
 
@@ -24,7 +24,7 @@ def test_a_page_without_markers_is_refused() -> None:
         table.filled("A page.")
 
 
-def test_in_the_summary_we_end_no_healthy_run_and_miss_no_hang() -> None:
+def test_in_the_summary_fluxgym_ends_no_healthy_run_and_misses_no_hang() -> None:
     ours = table.summary().splitlines()[2]
     healthy, hung = len(HEALTHY.traces), len(STUCK.traces)
     assert ours == f"| FluxGym | 0 of {healthy} | {hung} | 0 | 0 | 0 |"

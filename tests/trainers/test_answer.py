@@ -48,7 +48,7 @@ def test_flags_are_shown_as_the_settings_of_the_job(said: str, shown: str) -> No
     assert [each.sentence for each in told.warnings] == [shown]
 
 
-def test_a_setting_is_named_as_the_job_has_it_and_a_kind_that_is_not_known_is_a_flag_s() -> None:
+def test_a_setting_is_named_as_in_the_job_and_an_unknown_kind_counts_as_a_flag() -> None:
     (problem,) = report(answer("No.", setting="pretrained_model_name_or_path", kind="model"), JOB, FOLDER).problems
     assert (problem.setting, problem.kind) == ("model.transformer", ProblemKind.MODEL)
     (problem,) = report(answer("No.", setting="lr_scheduler", kind="of a newer trainer"), JOB, FOLDER).problems

@@ -89,7 +89,7 @@ def test_the_trainer_is_asked_with_the_files_that_the_job_would_read(talking: Ta
     assert answer.problems[0].path == f"{folder}/dataset.toml"
 
 
-def test_of_a_job_that_is_there_it_is_asked_in_its_folder(talking: TalkingTrainer, folder: Path) -> None:
+def test_for_an_existing_job_the_trainer_is_asked_in_its_folder(talking: TalkingTrainer, folder: Path) -> None:
     folder.mkdir()
     ask(Inquiry(PYTHON, talking.script), folder)
     assert talking.asked[0]["cwd"] == str(folder)
@@ -118,7 +118,7 @@ def test_an_answer_without_problems_is_kept_until_something_changes(
     assert asyncio.run(scenario()) == [1, 1, 2, 3, 3, 4]
 
 
-def test_another_line_or_other_files_are_another_question(talking: TalkingTrainer, folder: Path) -> None:
+def test_another_command_line_or_other_files_are_another_question(talking: TalkingTrainer, folder: Path) -> None:
     old(talking.script)
     inquiry = Inquiry(PYTHON, talking.script)
 
@@ -147,7 +147,7 @@ def test_an_answer_with_problems_is_asked_for_again(talking: TalkingTrainer, fol
     assert len(talking.asked) == 2
 
 
-def test_a_change_of_the_trainer_makes_it_asked_again(talking: TalkingTrainer, folder: Path) -> None:
+def test_after_a_change_of_the_trainer_it_is_asked_again(talking: TalkingTrainer, folder: Path) -> None:
     old(talking.script)
     inquiry = Inquiry(PYTHON, talking.script)
 
@@ -190,19 +190,19 @@ def test_a_program_that_does_not_say_which_flags_it_has_has_none(
     assert ask(inquiry, folder) is None
 
 
-def test_a_python_that_is_not_there_gives_no_answer(talking: TalkingTrainer, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_python_gives_no_answer(talking: TalkingTrainer, folder: Path, tmp_path: Path) -> None:
     assert ask(Inquiry(tmp_path / "python", talking.script), folder) is None
 
 
 @pytest.mark.parametrize("ending", ["sys.exit(1)", "raise RuntimeError('x')", "print('[]')", "print('{}')", "pass"])
-def test_a_check_that_breaks_is_no_answer(talking: TalkingTrainer, folder: Path, ending: str) -> None:
+def test_a_check_that_breaks_gives_no_answer(talking: TalkingTrainer, folder: Path, ending: str) -> None:
     talking.script.write_text(talking.script.read_text().replace("print(json.dumps(answer)", f"{ending}\n#"))
     assert ask(Inquiry(PYTHON, talking.script), folder) is None
     assert len(talking.asked) == 1
     assert list(folder.parent.iterdir()) == []
 
 
-def test_promise_10_a_check_that_takes_more_memory_than_its_state_could_is_no_answer(
+def test_promise_10_a_check_that_takes_more_memory_than_its_state_could_gives_no_answer(
     talking: TalkingTrainer, folder: Path
 ) -> None:
     fill = f"filled = bytearray({asking.MEMORY_BYTES})"
@@ -217,7 +217,7 @@ def test_promise_10_a_check_that_takes_more_memory_than_its_state_could_is_no_an
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--network_weights"])
-def test_promise_10_no_file_gives_a_check_all_memory(folder: Path, flag: str) -> None:
+def test_promise_10_no_file_lets_a_check_use_all_memory(folder: Path, flag: str) -> None:
     state = folder / "my-lora-000004-state"
     state.mkdir(parents=True)
     (state / "model.safetensors").write_bytes(bytes(1000))
@@ -227,18 +227,18 @@ def test_promise_10_no_file_gives_a_check_all_memory(folder: Path, flag: str) ->
     assert asking._mapped_bytes([flag, str(state)], folder) == asking.MAPPED_BYTES
 
 
-def test_promise_10_a_check_that_speaks_without_end_is_no_answer(talking: TalkingTrainer, folder: Path) -> None:
+def test_promise_10_a_check_with_endless_output_gives_no_answer(talking: TalkingTrainer, folder: Path) -> None:
     talking.script.write_text(
         talking.script.read_text().replace("print(json.dumps(answer)", "while True: print('x' * 1000)\n#")
     )
     assert ask(Inquiry(PYTHON, talking.script), folder) is None
 
 
-def test_a_folder_that_nothing_can_be_written_beside_is_no_answer(talking: TalkingTrainer, tmp_path: Path) -> None:
+def test_a_read_only_parent_folder_gives_no_answer(talking: TalkingTrainer, tmp_path: Path) -> None:
     assert ask(Inquiry(PYTHON, talking.script), tmp_path / "nowhere" / "my-lora") is None
 
 
-def test_a_trainer_that_hangs_is_no_answer(
+def test_a_trainer_that_hangs_gives_no_answer(
     tmp_path: Path, folder: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "trainer.py"
@@ -262,7 +262,7 @@ def test_the_flags_are_kept_until_a_file_of_the_trainer_changes(foreign: Path, a
     assert asked.read_text() == "xxx"
 
 
-def test_whoever_comes_while_the_flags_are_asked_for_waits_for_the_same_answer(foreign: Path, asked: Path) -> None:
+def test_later_callers_wait_for_the_same_answer_about_the_flags(foreign: Path, asked: Path) -> None:
     inquiry = Inquiry(PYTHON, foreign)
 
     async def scenario() -> None:
@@ -272,7 +272,7 @@ def test_whoever_comes_while_the_flags_are_asked_for_waits_for_the_same_answer(f
     assert asked.read_text() == "x"
 
 
-def test_the_event_loop_goes_on_while_the_trainer_thinks(
+def test_the_event_loop_continues_while_the_trainer_thinks(
     talking: TalkingTrainer, folder: Path, tmp_path: Path
 ) -> None:
     """The trainer continues only after another task on the loop has run."""

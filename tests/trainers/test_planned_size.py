@@ -114,14 +114,14 @@ def test_a_lora_in_float_is_twice_as_large(model: Model) -> None:
     assert planned == needed(4 * (FLUX_PER_RANK + CLIP_PER_RANK), saves=5, bytes_each=4)
 
 
-def test_the_names_of_a_whole_checkpoint_are_known(tmp_path: Path, model: Model) -> None:
+def test_the_file_names_of_a_complete_checkpoint_are_known(tmp_path: Path, model: Model) -> None:
     whole = write(tmp_path / "whole.sft", flux_shapes(), prefix="model.diffusion_model.")
     assert planned_bytes(context(msgspec.structs.replace(model, transformer=str(whole)))) == planned_bytes(
         context(model)
     )
 
 
-def test_a_model_that_is_none_is_told(tmp_path: Path, model: Model) -> None:
+def test_a_file_that_is_not_a_model_is_reported(tmp_path: Path, model: Model) -> None:
     (tmp_path / "flux.sft").write_bytes(b"<!DOCTYPE html><title>404</title>")
     with pytest.raises(NotSafetensors, match=r"^flux\.sft is not a safetensors file$"):
         planned_bytes(context(model))
@@ -132,6 +132,6 @@ def test_each_state_that_is_kept_needs_its_room(model: Model) -> None:
     assert more - few == 4 * (FLUX_PER_RANK + CLIP_PER_RANK) * 4 * 12
 
 
-def test_no_more_states_are_kept_than_are_saved(model: Model) -> None:
+def test_no_more_states_are_kept_than_saved(model: Model) -> None:
     five, all_of_them = (planned_bytes(context(model, keep_states=keep)) for keep in (5, 1000))
     assert five == all_of_them

@@ -45,7 +45,7 @@ def test_the_keys_of_the_older_program() -> None:
     assert msgspec.convert(own, type(context)) == context
 
 
-def test_words_that_are_no_numbers_do_not_stop_the_view() -> None:
+def test_words_that_are_not_numbers_do_not_break_the_view() -> None:
     context = msgspec.structs.replace(
         CONTEXT, trainer_options={"max_data_loader_n_workers": ["many"], "guidance_scale": ["high"]}
     )

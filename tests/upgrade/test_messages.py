@@ -40,7 +40,9 @@ def exchanges(version: Path) -> list[Exchange]:
     return [json.loads(line) for line in (version / "calls.jsonl").read_text().splitlines()]
 
 
-def test_promise_9_an_older_client_s_calls_are_answered_with_no_less(version: Path, daemon: RunningDaemon) -> None:
+def test_promise_9_the_calls_of_an_older_client_are_answered_with_no_less(
+    version: Path, daemon: RunningDaemon
+) -> None:
     for exchange in exchanges(version):
         call = exchange["call"]
         now = list(record.answers(daemon.socket, call))
@@ -50,7 +52,7 @@ def test_promise_9_an_older_client_s_calls_are_answered_with_no_less(version: Pa
         assert not missing(exchange["answers"], now), told
 
 
-def test_the_frozen_calls_are_of_every_method(version: Path) -> None:
+def test_the_frozen_calls_cover_every_method(version: Path) -> None:
     called = {exchange["call"]["method"] for exchange in exchanges(version)}
     assert called | {"org.fluxgym.Machine.Continue"} >= METHODS.keys()
 
@@ -107,7 +109,7 @@ def known(version: Path) -> list[Exchange]:
     return [exchange for exchange in exchanges(version) if exchange["call"]["method"] in METHODS]
 
 
-def test_promise_9_an_older_daemon_s_answers_are_read(version: Path, folder: Path) -> None:
+def test_promise_9_the_answers_of_an_older_daemon_are_read(version: Path, folder: Path) -> None:
     for exchange in known(version):
         error = exchange["answers"][-1].get("error")
         if error is not None:
@@ -120,7 +122,7 @@ def test_promise_9_an_older_daemon_s_answers_are_read(version: Path, folder: Pat
             assert not missing(_without_defaults(answer["parameters"]), again), exchange["call"]
 
 
-def test_promise_9_a_newer_daemon_s_fields_states_and_errors_do_not_stop_a_client(
+def test_promise_9_fields_states_and_errors_of_a_newer_daemon_do_not_stop_a_client(
     version: Path, folder: Path
 ) -> None:
     for exchange in known(version):

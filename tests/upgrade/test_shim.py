@@ -125,7 +125,7 @@ def test_promise_1_a_job_of_an_older_version_is_adopted_by_this_one(older: Older
         assert ended(daemon.wait(NAME, State.FAILED)) == (ExitKind.EXITED, 42)
 
 
-def test_promise_2_its_exit_is_kept_though_no_daemon_saw_it(older: OlderJob, folder: Path) -> None:
+def test_promise_2_its_exit_is_kept_although_no_daemon_saw_it(older: OlderJob, folder: Path) -> None:
     older.go()
     older.shim.wait(timeout=DEADLINE_SECONDS)
     with daemon_of_today(folder) as daemon:

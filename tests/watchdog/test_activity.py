@@ -46,7 +46,7 @@ def io(activity: Activity) -> int:
     return activity.io_bytes
 
 
-def test_one_that_computes_uses_the_processor_and_moves_no_bytes() -> None:
+def test_a_process_that_computes_uses_the_processor_and_moves_no_bytes() -> None:
     with running(SPINS) as process:
         until(lambda: cpu(look(process)) > 0.5, what="processor time")
         before = look(process)
@@ -58,7 +58,7 @@ def test_one_that_computes_uses_the_processor_and_moves_no_bytes() -> None:
         assert before.memory > 1_000_000
 
 
-def test_one_that_sleeps_uses_nothing() -> None:
+def test_a_process_that_sleeps_uses_nothing() -> None:
     with running(SLEEPS) as process:
         until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING, what="it to sleep")
         first = look(process)
@@ -69,7 +69,7 @@ def test_one_that_sleeps_uses_nothing() -> None:
 
 
 @pytest.mark.parametrize("does", [reads, writes, maps])
-def test_one_that_reads_or_writes_a_file_moves_bytes(does: Callable[[Path], str], tmp_path: Path) -> None:
+def test_a_process_that_reads_or_writes_a_file_moves_bytes(does: Callable[[Path], str], tmp_path: Path) -> None:
     """A file in the page cache counts too, although no device transfers a byte of it."""
     file = tmp_path / "model.safetensors"
     file.write_bytes(bytes(8 << 20))
@@ -95,7 +95,7 @@ def test_pages_that_are_waited_for_count_also_where_no_storage_is_known_to_bring
         assert io(look(process)) > storage.read_bytes + storage.write_bytes
 
 
-def test_promise_7_system_calls_that_move_nothing_are_no_input_and_output() -> None:
+def test_promise_7_system_calls_that_move_nothing_are_not_io() -> None:
     reader = ActivityReader()
     with running(TALKS) as process:
         before = look(process, reader=reader)
@@ -109,7 +109,7 @@ def test_threads_are_counted() -> None:
         until(lambda: look(process).threads == 4, what="its threads")
 
 
-def test_a_stopped_trainer_is_seen_and_another_member_is_no_trainer() -> None:
+def test_a_stopped_trainer_is_detected_and_another_member_is_not_the_trainer() -> None:
     with running(SPINS) as trainer, running(SPINS) as other:
         reader = ActivityReader()
         os.kill(other.pid, signal.SIGSTOP)
@@ -121,7 +121,7 @@ def test_a_stopped_trainer_is_seen_and_another_member_is_no_trainer() -> None:
         until(lambda: not look(trainer, other, reader=reader).stopped, what="it to go on")
 
 
-def test_a_thread_in_state_d_is_seen_with_what_it_waits_in() -> None:
+def test_a_thread_in_state_d_is_reported_with_where_it_waits() -> None:
     with running(WAITS_FOR_ITS_CHILD) as process:
         until(lambda: look(process).blocked_threads == 1, what="it to wait in the kernel")
         where = Path(f"/proc/{process.pid}/wchan").read_text()
@@ -140,7 +140,7 @@ def test_what_an_ended_process_has_used_stays_counted() -> None:
         assert alone.threads == 1
 
 
-def test_of_processes_that_are_gone_nothing_is_known() -> None:
+def test_nothing_is_known_about_processes_that_are_gone() -> None:
     with running(SLEEPS) as process:
         pass
     gone = look(process)
@@ -169,14 +169,14 @@ class TestTotal:
         assert total.after({self.A: Used(cpu_seconds=0.5, io_bytes=11)}) == Used(cpu_seconds=6.0, io_bytes=61)
         assert total.after({}) == Used(cpu_seconds=6.0, io_bytes=61)
 
-    def test_one_that_tells_nothing_for_once_is_not_counted_twice(self) -> None:
+    def test_a_process_that_cannot_be_read_once_is_not_counted_twice(self) -> None:
         total = Total()
         one = Used(cpu_seconds=1.0, io_bytes=10)
         total.after({self.A: one})
         assert total.after({self.A: None}) == one
         assert total.after({self.A: one}) == one
 
-    def test_what_nobody_tells_is_unknown_and_not_nothing(self) -> None:
+    def test_a_value_that_nothing_reports_is_unknown_and_not_zero(self) -> None:
         assert Total().after({self.A: Used(cpu_seconds=1.0, io_bytes=None)}) == Used(cpu_seconds=1.0, io_bytes=None)
         assert Total().after({}) == Used(cpu_seconds=None, io_bytes=None)
 
@@ -198,7 +198,7 @@ class TestScope:
         assert name is not None
         return name
 
-    def test_processor_time_is_that_of_its_cgroup_also_of_processes_nobody_saw(
+    def test_processor_time_is_that_of_its_cgroup_including_processes_nobody_saw(
         self, manager: UserManager, daemon: Daemon
     ) -> None:
         attempt = daemon.start("echo ready; while :; do :; done")
@@ -215,7 +215,7 @@ class TestScope:
         daemon.conclusion(attempt, "Ended")
         until(lambda: seen().cpu_seconds is None, what="systemd to remove the cgroup")
 
-    def test_a_frozen_cgroup_is_seen(self, manager: UserManager, daemon: Daemon) -> None:
+    def test_a_frozen_cgroup_is_detected(self, manager: UserManager, daemon: Daemon) -> None:
         attempt = daemon.start("echo ready; while :; do :; done")
         attempt.wait_for_line("ready")
         group = self.group(manager, attempt)
@@ -239,7 +239,7 @@ class TestScope:
         assert memory_pressure("/no/such/group", None) is None
 
 
-def test_without_a_cgroup_of_its_own_the_pressure_is_that_of_the_trainer_s() -> None:
+def test_without_its_own_cgroup_the_pressure_is_that_of_the_trainers() -> None:
     with running(SLEEPS) as trainer:
         group = processes.group_of(trainer.pid)
         assert memory_pressure(None, trainer) == memory_pressure(group, None)

@@ -44,11 +44,11 @@ class Writing:
         return path
 
 
-def test_the_job_s_own_files_are_no_output(home: Path) -> None:
+def test_the_jobs_own_files_are_not_output(home: Path) -> None:
     assert Writing(home).grown() == 0
 
 
-def test_loras_states_and_samples_are_output_also_while_they_are_half(home: Path) -> None:
+def test_loras_states_and_samples_are_output_even_while_incomplete(home: Path) -> None:
     writing = Writing(home)
     writing.write("x-000001.safetensors.tmp", 100)
     assert writing.grown() == 100
@@ -65,7 +65,7 @@ def test_a_file_that_grows_counts_by_what_it_grows(home: Path) -> None:
         assert writing.grown() == size
 
 
-def test_what_gets_its_final_name_is_not_counted_twice(home: Path) -> None:
+def test_a_file_that_gets_its_final_name_is_not_counted_twice(home: Path) -> None:
     writing = Writing(home)
     half = writing.write("x-state.tmp/model.safetensors", 100)
     lora = writing.write("x.safetensors.tmp", 7)
@@ -75,7 +75,7 @@ def test_what_gets_its_final_name_is_not_counted_twice(home: Path) -> None:
     assert writing.grown() == 107
 
 
-def test_what_is_deleted_or_replaced_takes_nothing_back(home: Path) -> None:
+def test_a_deleted_or_replaced_file_takes_nothing_back(home: Path) -> None:
     writing = Writing(home)
     old = writing.write("x-000001.safetensors", 100)
     writing.grown()
@@ -97,7 +97,7 @@ def test_caches_are_counted_by_their_names(home: Path) -> None:
     assert count_caches(dataset) == 2
 
 
-def test_promise_7_a_dataset_that_cannot_be_seen_is_unknown_and_its_old_caches_are_no_work(home: Path) -> None:
+def test_promise_7_an_invisible_dataset_is_unknown_and_its_old_caches_are_not_work(home: Path) -> None:
     (home / "dataset" / "1_flux_te.npz").touch()
     assert count_caches(home / "dataset") == 1
     (home / "dataset").rename(home / "elsewhere")
@@ -113,7 +113,9 @@ def phase_of(home: Path, kind: Kind, trainer: Path = NOWHERE) -> Phase | None:
     return Files(JobFolder(home), state.attempt, adapter).look().phase
 
 
-def test_promise_7_a_trainer_that_has_told_nothing_since_its_start_is_starting(home: Path, tmp_path: Path) -> None:
+def test_promise_7_a_trainer_that_has_reported_nothing_since_its_start_is_starting(
+    home: Path, tmp_path: Path
+) -> None:
     """A trainer that hangs before it reports anything is judged by the limits of the starting phase."""
     for name in ("sd-scripts/train_network.py", "another/flux_train_network.py"):
         (tmp_path / name).parent.mkdir()
@@ -128,7 +130,7 @@ def test_promise_7_a_trainer_that_has_told_nothing_since_its_start_is_starting(h
     assert phase_of(home, Kind.TRAINING, tmp_path / "sd-scripts") is Phase.CACHING
 
 
-def test_promise_7_progress_that_cannot_be_relied_on_is_unknown_and_the_look_says_why(home: Path) -> None:
+def test_promise_7_unreliable_progress_is_unknown_and_the_look_says_why(home: Path) -> None:
     """It is neither "no step" nor "starting", since the trainer continues to write to the file that was moved."""
     state = fold(h.WAYS["running"]).state
     assert isinstance(state, Live)

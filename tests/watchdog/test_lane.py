@@ -15,7 +15,7 @@ from tests.harness.hung_volume import HungVolume
 from tests.harness.waiting import DEADLINE_SECONDS, until_async
 
 
-def test_the_result_is_that_of_the_work_and_what_fails_is_unknown(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_result_is_that_of_the_work_and_a_failure_is_unknown(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         lane = Lane[int](deadline_seconds=60)
         assert await lane.run(lambda: in_thread(lambda: 7)) == 7
@@ -26,7 +26,7 @@ def test_the_result_is_that_of_the_work_and_what_fails_is_unknown(caplog: pytest
     asyncio.run(scenario())
 
 
-def test_a_hung_volume_holds_one_thread_and_neither_the_loop_nor_its_end(tmp_path: Path) -> None:
+def test_a_hung_volume_blocks_one_thread_and_neither_the_loop_nor_its_end(tmp_path: Path) -> None:
     def look() -> int:
         return (tmp_path / "file").stat().st_size
 
@@ -42,7 +42,7 @@ def test_a_hung_volume_holds_one_thread_and_neither_the_loop_nor_its_end(tmp_pat
         asyncio.run(scenario())
 
 
-def test_once_the_work_has_come_to_its_end_the_lane_is_free(tmp_path: Path) -> None:
+def test_once_the_work_is_finished_the_lane_is_free(tmp_path: Path) -> None:
     release = threading.Event()
 
     async def scenario() -> None:
@@ -59,7 +59,7 @@ def test_once_the_work_has_come_to_its_end_the_lane_is_free(tmp_path: Path) -> N
     asyncio.run(scenario())
 
 
-def test_promise_7_what_comes_after_its_deadline_is_the_result_of_the_next_look() -> None:
+def test_promise_7_a_result_after_its_deadline_belongs_to_the_next_look() -> None:
     """A volume on which each look takes longer than its deadline is slow, but it must not stay unknown forever."""
     gates = {7: threading.Event(), 8: threading.Event()}
 

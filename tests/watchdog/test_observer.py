@@ -66,7 +66,7 @@ def play(
         asyncio.run(whole())
 
 
-def test_a_training_is_seen_to_go_on(training: RunningDaemon, model: Path) -> None:
+def test_a_training_is_seen_to_advance(training: RunningDaemon, model: Path) -> None:
     async def scenario(gpus: Gpus) -> None:
         observer = observer_of(training, "my-lora", gpus)
         first = await until_seen(observer.observe, lambda seen: seen.phase is Phase.TRAINING, "the training")
@@ -96,7 +96,7 @@ def test_a_training_is_seen_to_go_on(training: RunningDaemon, model: Path) -> No
     play(training, model, scenario)
 
 
-def test_promise_7_a_stopped_trainer_is_seen_to_be_and_nothing_of_it_moves(
+def test_promise_7_a_stopped_trainer_is_seen_as_stopped_and_nothing_of_it_moves(
     training: RunningDaemon, model: Path
 ) -> None:
     async def scenario(gpus: Gpus) -> None:
@@ -156,7 +156,7 @@ def training_on_gpus(nvml: Nvml, folder: Path) -> RunningDaemon:
     return RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment)
 
 
-def test_promise_7_the_gpus_of_the_attempt_are_told_and_unknown_while_nvml_hangs(
+def test_promise_7_the_gpus_of_the_attempt_are_reported_and_unknown_while_nvml_hangs(
     nvml: Nvml, training_on_gpus: RunningDaemon, model: Path
 ) -> None:
     training = training_on_gpus
@@ -183,7 +183,7 @@ def test_promise_7_the_gpus_of_the_attempt_are_told_and_unknown_while_nvml_hangs
     play(training, model, scenario, gpu_indices=["1"])
 
 
-def test_promise_7_of_the_pids_that_nvml_lists_the_job_s_own_and_those_that_are_here_are_told(
+def test_promise_7_the_pids_that_nvml_lists_are_sorted_into_the_jobs_own_and_those_on_this_machine(
     nvml: Nvml, training_on_gpus: RunningDaemon, model: Path
 ) -> None:
     async def scenario(gpus: Gpus) -> None:

@@ -41,7 +41,7 @@ def test_the_position_in_a_large_file_is_seen(large: Path) -> None:
         assert here()[file, str(large)] == LARGE + 1000
 
 
-def test_what_is_no_large_file_is_not(large: Path, tmp_path: Path) -> None:
+def test_the_position_in_any_other_file_is_not_seen(large: Path, tmp_path: Path) -> None:
     before = here()
     with (
         opened(large, LARGE - 1),
@@ -52,7 +52,7 @@ def test_what_is_no_large_file_is_not(large: Path, tmp_path: Path) -> None:
         assert here() == before
 
 
-def test_of_a_process_that_is_gone_nothing_is_known() -> None:
+def test_nothing_is_known_about_a_process_that_is_gone() -> None:
     with pytest.raises(OSError, match="No such file"):
         positions(1 << 30)
 
@@ -70,7 +70,7 @@ def test_of_a_process_that_is_gone_nothing_is_known() -> None:
         ([{(3, "/a"): 5}, {}], 0),
     ],
 )
-def test_only_what_goes_forward_counts(looks: list[dict[tuple[int, str], int]], moved: int) -> None:
+def test_only_forward_movement_counts(looks: list[dict[tuple[int, str], int]], moved: int) -> None:
     progress = Progress()
     for look in looks:
         progress.move_to(look)

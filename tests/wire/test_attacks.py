@@ -31,7 +31,7 @@ def open_files(pid: int) -> list[str]:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_promise_10_the_daemon_goes_on_under(attack: str, daemon: RunningDaemon) -> None:
+def test_promise_10_the_daemon_survives(attack: str, daemon: RunningDaemon) -> None:
     with Bystander(daemon) as bystander:
         bystander.has_made(CALLS)
         runs_a_job(daemon, "quiet")

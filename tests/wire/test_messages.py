@@ -76,7 +76,7 @@ def test_promise_10_a_message_of_the_limit_is_answered_and_one_byte_more_is_not(
     assert "error" in answer
 
 
-def test_promise_10_half_a_message_is_no_call(daemon: RunningDaemon) -> None:
+def test_promise_10_half_a_message_is_not_a_call(daemon: RunningDaemon) -> None:
     assert answers(daemon, INFO[:-1]) == []
     assert answers(daemon, INFO + INFO[:-1])[1:] == []
     assert daemon.info().version

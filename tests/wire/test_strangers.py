@@ -55,13 +55,13 @@ def as_root() -> None:
         pytest.fail(f"this test becomes another user and needs root: run `sudo {ROOT / 'dev'} test`", pytrace=False)
 
 
-def test_promise_10_the_socket_is_shut_for_another_user(daemon: RunningDaemon) -> None:
+def test_promise_10_the_socket_is_closed_to_another_user(daemon: RunningDaemon) -> None:
     assert daemon.socket.stat().st_mode & 0o777 == 0o600
     daemon.socket.parent.chmod(0o755)
     assert asked_as(NOBODY, daemon.socket) == "PermissionError"
 
 
-def test_promise_10_another_user_is_refused_though_the_socket_is_open(daemon: RunningDaemon) -> None:
+def test_promise_10_another_user_is_refused_although_the_socket_is_open(daemon: RunningDaemon) -> None:
     daemon.socket.parent.chmod(0o755)
     daemon.socket.chmod(0o666)
     answer = json.loads(asked_as(NOBODY, daemon.socket))

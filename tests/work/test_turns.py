@@ -77,7 +77,7 @@ def test_of_one_session_another_process_is_next_and_of_one_process_another_conne
     run(scenario)
 
 
-def test_among_equals_it_is_who_was_served_longest_ago() -> None:
+def test_among_equals_the_one_served_longest_ago_is_next() -> None:
     async def scenario() -> None:
         queue = Queue(1)
         queue.ask(*[(session, 0, 0) for session in (1, 1, 1, 2, 2, 3)])
@@ -103,7 +103,7 @@ def test_promise_10_no_client_delays_the_daemon_itself() -> None:
     run(scenario)
 
 
-def test_what_is_not_wanted_any_more_is_forgotten_whole() -> None:
+def test_a_turn_that_is_no_longer_wanted_is_forgotten_completely() -> None:
     async def scenario() -> None:
         queue = Queue(1)
         first, *others = queue.ask((1, 1, 1), (2, 2, 2), (2, 2, 3), (3, 3, 4))
@@ -129,7 +129,7 @@ async def _done(tasks: list["asyncio.Task[None]"]) -> bool:
     return all(task.done() for task in tasks)
 
 
-def test_promise_10_calls_that_wait_for_a_turn_cannot_pile_up() -> None:
+def test_promise_10_calls_waiting_for_a_turn_cannot_pile_up() -> None:
     """No other limit counts the calls of clients that have hung up."""
 
     async def scenario() -> None:

@@ -69,7 +69,7 @@ def test_reading_is_the_work_of_phases_without_a_counter(phase: Phase, pressure:
     assert between(before, look(1, phase=phase, memory_pressure=pressure, activity=busy(1, io=1e6))).worked is worked
 
 
-def test_what_is_known_for_the_first_time_is_no_work() -> None:
+def test_a_value_known_for_the_first_time_is_not_work() -> None:
     assert not between(look(0, step=None, output_bytes=None), look(1, step=100, output_bytes=10**9)).alive
 
 
@@ -107,7 +107,7 @@ def test_promise_7_the_highest_step_may_have_come_between_two_looks() -> None:
     assert not between(*seen, look(9, step=8, highest_step=8)).repeats
 
 
-def test_promise_7_what_comes_with_repeated_steps_is_no_work() -> None:
+def test_promise_7_what_accompanies_repeated_steps_is_not_work() -> None:
     """While steps are repeated, samples, checkpoints and models are made and read again. None of that is work until a
     step exceeds the highest one."""
     known: dict[str, Any] = {"step": 7, "done": 3, "output_bytes": 50}
@@ -131,7 +131,7 @@ def test_an_unknown_look_in_between_hides_nothing() -> None:
     assert movement.cpu == pytest.approx(0.5)
 
 
-def test_unknown_processor_time_is_neither_life_nor_rest() -> None:
+def test_unknown_processor_time_is_neither_activity_nor_rest() -> None:
     assert between(look(0), look(1, activity=None)).alive is None
     assert between(look(0), look(1, activity=None, step=101)).alive is True
     assert between(look(0), look(1, activity=Activity(io_bytes=10_000))).alive is None
@@ -153,7 +153,7 @@ def test_an_unknown_gpu_neither_works_nor_rests(gpus: Any, works: bool | None) -
     assert between(look(0), look(1, gpus=gpus)).gpu is works
 
 
-def test_promise_7_on_a_full_disk_nothing_can_be_told() -> None:
+def test_promise_7_nothing_can_be_concluded_on_a_full_disk() -> None:
     """On a full disk, the metrics and the output of a training that continues are lost. A standstill is still
     noticed."""
     full = between(look(0), look(1, phase=Phase.SAVING, disk_free=0))

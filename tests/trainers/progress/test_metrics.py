@@ -48,7 +48,7 @@ STEP = line(
 )
 
 
-def test_a_line_is_shown_as_it_is_with_the_time_that_is_left() -> None:
+def test_a_line_is_shown_unchanged_with_the_time_that_is_left() -> None:
     assert after(STEP) == Progress(
         phase=Phase.TRAINING,
         step=10,
@@ -64,13 +64,13 @@ def test_a_line_is_shown_as_it_is_with_the_time_that_is_left() -> None:
     )
 
 
-def test_steps_and_losses_stay_known_through_a_phase_that_has_none() -> None:
+def test_steps_and_losses_are_kept_through_a_phase_that_has_none() -> None:
     told = after(STEP, line("sampling", time=6.0, done=1, total=4))
     assert (told.phase, told.done, told.total, told.updated_at) == (Phase.SAMPLING, 1, 4, 6.0)
     assert (told.step, told.loss, told.remaining_seconds) == (10, 0.5, 180.0)
 
 
-def test_how_far_a_phase_is_does_not_stay_into_the_next() -> None:
+def test_the_progress_of_a_phase_does_not_carry_over_to_the_next() -> None:
     told = after(line("caching", done=3, total=8), STEP)
     assert (told.done, told.total) == (None, None)
 
@@ -122,7 +122,7 @@ class TestMetricsReader:
     def path(self, tmp_path: Path) -> Path:
         return tmp_path / "metrics.jsonl"
 
-    def test_what_was_appended_is_read_once(self, path: Path) -> None:
+    def test_appended_lines_are_read_once(self, path: Path) -> None:
         reader = MetricsReader(path, 0)
         assert not reader.read()  # no file yet
         path.write_bytes(encoded(line("loading")))
@@ -141,7 +141,7 @@ class TestMetricsReader:
         assert not reader.read()
         assert reader.progress is None
 
-    def test_a_line_is_read_when_it_is_whole(self, path: Path) -> None:
+    def test_a_line_is_read_once_it_is_complete(self, path: Path) -> None:
         whole = encoded(STEP)
         reader = MetricsReader(path, 0)
         for cut in range(len(whole)):
@@ -151,7 +151,7 @@ class TestMetricsReader:
         assert reader.read()
         assert reader.progress == after(STEP)
 
-    def test_promise_7_a_file_that_was_emptied_goes_on_being_read(self, path: Path) -> None:
+    def test_promise_7_reading_continues_after_a_file_was_emptied(self, path: Path) -> None:
         """The lines before the reader notices that the file is shorter may come from an earlier attempt."""
         path.write_bytes(encoded(line("loading"), STEP))
         reader = MetricsReader(path, 0)
@@ -186,7 +186,7 @@ class TestMetricsReader:
         assert reader.read()
         assert reader.progress == after(line("loading"), STEP)
 
-    def test_whatever_numbers_are_accepted_can_be_sent_and_shown(self, path: Path) -> None:
+    def test_all_accepted_numbers_can_be_sent_and_shown(self, path: Path) -> None:
         limits = {"step": 0, "totalSteps": 10**15, "secondsPerStep": 1e9, "loss": 1.7e308, "learningRate": -5e-324}
         path.write_bytes(json.dumps({"time": 1e11, "phase": "training", **limits}).encode() + b"\n")
         reader = MetricsReader(path, 0)
@@ -196,7 +196,7 @@ class TestMetricsReader:
         assert words.duration(reader.progress.remaining_seconds)
         assert words.timestamp(reader.progress.updated_at)
 
-    def test_of_a_flood_the_newest_lines_are_read_in_little_memory(self, path: Path) -> None:
+    def test_only_the_newest_lines_of_a_flood_are_read_in_little_memory(self, path: Path) -> None:
         """1 GiB used to cost the daemon 1 GB of memory, again at each look while the last line had no end."""
         reader = MetricsReader(path, 0)
         with path.open("wb") as file:
@@ -214,7 +214,7 @@ class TestMetricsReader:
         assert reader.progress is not None
         assert reader.progress.step == STEP.step
 
-    def test_promise_7_a_file_that_another_one_replaced_says_nothing(self, path: Path) -> None:
+    def test_promise_7_a_file_that_was_replaced_says_nothing(self, path: Path) -> None:
         path.write_bytes(encoded(STEP))
         reader = MetricsReader(path, 0)
 
@@ -236,7 +236,7 @@ class TestMetricsReader:
         assert reader.read()
         assert problem() is None
 
-    def test_promise_7_the_recorded_file_is_known_from_another_one_after_a_restart(self, path: Path) -> None:
+    def test_promise_7_the_recorded_file_is_distinguished_from_another_one_after_a_restart(self, path: Path) -> None:
         began = end_of(path)
         assert (path.stat().st_size, began.size) == (0, 0)
         shutil.copy(path, path.with_name("copy"))
@@ -254,7 +254,7 @@ class TestMetricsReader:
         with pytest.raises(NotAFile, match="it is a FIFO, not a regular file"):
             end_of(path)
 
-    def test_the_longest_time_between_two_steps_is_told_once(self, path: Path) -> None:
+    def test_the_longest_time_between_two_steps_is_reported_once(self, path: Path) -> None:
         reader = MetricsReader(path, 0)
         path.write_bytes(encoded(*(line(time=at, step=step) for at, step in [(1.0, 1), (3.0, 2), (3.5, 3)])))
         assert reader.read()
@@ -266,7 +266,7 @@ class TestMetricsReader:
         assert not reader.read()
         assert reader.longest_step is None
 
-    def test_the_highest_step_stays_known_while_lower_ones_are_told_again(self, path: Path) -> None:
+    def test_the_highest_step_is_kept_while_lower_ones_are_reported_again(self, path: Path) -> None:
         reader = MetricsReader(path, 0)
         path.write_bytes(encoded(*(line(step=step) for step in (5, 6, 7, 0, 1)), line("sampling", done=0)))
         assert reader.read()
@@ -277,7 +277,7 @@ class TestMetricsReader:
         assert reader.read()
         assert reader.highest_step == 8
 
-    def test_another_phase_between_two_steps_is_no_step_s_time(self, path: Path) -> None:
+    def test_another_phase_between_two_steps_does_not_count_as_step_time(self, path: Path) -> None:
         reader = MetricsReader(path, 0)
         path.write_bytes(
             encoded(line(time=1.0, step=1), line("sampling", time=2.0, done=0), line(time=900.0, step=2))
@@ -285,7 +285,7 @@ class TestMetricsReader:
         assert reader.read()
         assert reader.longest_step is None
 
-    def test_micro_steps_are_work_and_no_steps(self, path: Path) -> None:
+    def test_micro_steps_are_work_but_not_steps(self, path: Path) -> None:
         reader = MetricsReader(path, 0)
         path.write_bytes(encoded(*(line(time=float(work), step=0, work=work) for work in range(1, 5))))
         assert reader.read()
@@ -297,7 +297,7 @@ class TestMetricsReader:
         assert reader.progress is not None
         assert reader.progress.done is None
 
-    def test_work_is_what_is_done_where_nothing_smaller_is_told(self, path: Path) -> None:
+    def test_the_done_count_is_the_work_if_nothing_smaller_is_reported(self, path: Path) -> None:
         reader = MetricsReader(path, 0)
         path.write_bytes(encoded(line("caching", done=3, total=8)))
         assert reader.read()
@@ -308,7 +308,7 @@ class TestMetricsReader:
         assert reader.work == 23
 
 
-def test_the_size_of_a_file_that_is_not_there_is_0(tmp_path: Path) -> None:
+def test_the_size_of_a_missing_file_is_0(tmp_path: Path) -> None:
     assert metrics.size(tmp_path / "nothing") == 0
     (tmp_path / "file").write_bytes(b"abc")
     assert metrics.size(tmp_path / "file") == 3
@@ -332,7 +332,7 @@ def test_the_size_of_a_file_that_is_not_there_is_0(tmp_path: Path) -> None:
         (b"\x1b[31mred\x1b[0m\x07\n", "[31mred [0m"),
     ],
 )
-def test_the_last_line_of_the_log_that_says_something(tmp_path: Path, content: bytes, says: str | None) -> None:
+def test_the_last_meaningful_line_of_the_log(tmp_path: Path, content: bytes, says: str | None) -> None:
     log = tmp_path / "training.log"
     log.write_bytes(content)
     assert metrics.last_line(metrics.tail(log, 0)) == says
@@ -362,7 +362,7 @@ def test_without_a_log_there_is_no_tail(tmp_path: Path) -> None:
     assert metrics.last_line("") is None
 
 
-def test_a_step_that_the_training_does_not_have_is_passed_over(tmp_path: Path) -> None:
+def test_a_step_that_the_training_does_not_have_is_ignored(tmp_path: Path) -> None:
     """If it counted, every true step would seem repeated, and a healthy training would be judged stuck."""
     told = [STEP, line(step=10**9), line(step=101, total_steps=100), line(step=11)]
     (tmp_path / "metrics.jsonl").write_bytes(encoded(*told))
