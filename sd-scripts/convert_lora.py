@@ -41,12 +41,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     inspect = verbs.add_parser("inspect", help="layout, rank, alpha, norms and metadata of a LoRA")
     inspect.add_argument("lora", type=Path, metavar="LORA")
-    inspect.add_argument("--json", action="store_true", help="all of it, for programs")
+    inspect.add_argument("--json", action="store_true", help="print everything as JSON")
     for verb, layout in VERBS.items():
         to = verbs.add_parser(verb, help=f"writes a LoRA in {NAMES[layout]}")
-        to.add_argument("lora", type=Path, metavar="LORA", help="a file, or PEFT's folder")
+        to.add_argument("lora", type=Path, metavar="LORA", help="a file, or a PEFT folder")
         to.add_argument("out", type=Path, metavar="OUT", help="a new folder" if layout == "peft" else "a new file")
-        to.add_argument("--force", action="store_true", help="replaces OUT")
+        to.add_argument("--force", action="store_true", help="replace OUT if it exists")
     return parser.parse_args(arguments)
 
 
@@ -76,20 +76,21 @@ def check_out(out: Path, layout: Layout, *, force: bool) -> None:
     """Raises TrainerError if OUT cannot be written, if replacing it would delete files other than an adapter's, or if
     its name has the wrong ending: programs recognise a safetensors file by its ending alone."""
     if layout != "peft" and out.suffix != SUFFIX:
-        raise TrainerError(f"OUT: {out} has to end in {SUFFIX}, which is what is written in {NAMES[layout]}")
+        raise TrainerError(f"OUT: {out} must end in {SUFFIX}: {NAMES[layout]} is a safetensors file")
     if layout == "peft" and out.suffix == SUFFIX:
-        raise TrainerError(f"OUT: {out} has to be a folder, without {SUFFIX}: {NAMES[layout]} is several files")
+        raise TrainerError(f"OUT: {out} must be a folder, without {SUFFIX}: {NAMES[layout]} has several files")
     if not out.absolute().parent.is_dir():
         raise TrainerError(f"OUT: there is no folder {out.absolute().parent}")
     if not out.exists():
         return
     if not force:
-        raise TrainerError(f"OUT: {out} is there already; --force replaces it")
+        raise TrainerError(f"OUT: {out} already exists; --force replaces it")
     if out.is_dir() != (layout == "peft"):
-        raise TrainerError(f"OUT: {out} is a {'folder' if out.is_dir() else 'file'}, which this layout does not use")
+        is_one, needed = ("folder", "file") if out.is_dir() else ("file", "folder")
+        raise TrainerError(f"OUT: {out} is a {is_one}, but {NAMES[layout]} needs a {needed}")
     for path in out.rglob("*") if out.is_dir() else ():
         if path.name not in (CONFIG, WEIGHTS, "text_encoder"):
-            raise TrainerError(f"OUT: {out} has more than an adapter in it ({path.name}); take another folder")
+            raise TrainerError(f"OUT: {out} contains more than an adapter ({path.name}); choose another folder")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -102,10 +103,10 @@ def run(options: argparse.Namespace) -> None:
     check_out(options.out, layout, force=options.force)
     file = read(options.lora)
     if file.layout == layout:
-        raise TrainerError(f"{options.lora} has {NAMES[layout]} already")
+        raise TrainerError(f"{options.lora} is already in {NAMES[layout]}")
     modules = convert(file, layout, options.out)
-    before = f"{len(file.layers)} in {NAMES[file.layout]}"
-    print(f"{options.out} has {modules} modules in {NAMES[layout]} (before: {before})")
+    read_in = f"{len(file.layers)} modules in {NAMES[file.layout]}"
+    print(f"wrote {options.out} with {modules} modules in {NAMES[layout]} (from {read_in})")
 
 
 def main(arguments: list[str]) -> int:

@@ -38,8 +38,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--text-width", type=int, default=64, help="width of T5")
     parser.add_argument("--vector-width", type=int, default=64, help="width of CLIP")
     parser.add_argument("--clip-layers", type=int, default=2)
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="type of the transformer's numbers")
-    parser.add_argument("--schnell", action="store_true", help="without a guidance embedder")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="number type of the transformer")
+    parser.add_argument("--schnell", action="store_true", help="leave the guidance embedder out, as in schnell")
     return parser.parse_args(arguments)
 
 
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
     write(out / "t5xxl_fp16.safetensors", t5)
     write(out / "ae.safetensors", autoencoder.build(latent_channels=LATENT_CHANNELS))
     tokenizers.write(out / "tokenizers")
-    print(f"a tiny Flux with {sum(tensor.numel() for tensor in flux.values()):,} parameters is in {out}")
+    print(f"wrote a tiny Flux with {sum(tensor.numel() for tensor in flux.values()):,} parameters to {out}")
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -478,7 +478,7 @@ BAD = {
         ),
         (pair("lora_unet_img_in", rank=0), r"a down matrix of shape \(0, 8\)"),
         ({}, "has no tensors"),
-        (pair("transformer.x_embedder", ab=True), "has diffusers' layout already"),
+        (pair("transformer.x_embedder", ab=True), "is already in diffusers' layout"),
     ],
     "to-kohya": [
         (pair("unet.down_blocks.0.attn.to_q", ab=True), "is a LoRA for Stable Diffusion 1.5 or SDXL"),
@@ -491,7 +491,7 @@ BAD = {
             pair("transformer.transformer_blocks.0.attn.to_q", outputs=9, ab=True),
             "img_attn_qkv cannot be fused: a member has 9 outputs instead of 8",
         ),
-        (pair("lora_unet_img_in"), "has kohya's layout already"),
+        (pair("lora_unet_img_in"), "is already in kohya's layout"),
     ],
 }
 
@@ -544,7 +544,7 @@ def test_what_is_there_is_replaced_by_force_alone(tmp_path: Path, capsys: pytest
     save_file(pair("lora_unet_img_in"), lora)
     out.write_text("precious")
     assert convert_lora.main(["to-diffusers", str(lora), str(out)]) == 1
-    assert_refused("is there already; --force replaces it", capsys)
+    assert_refused("already exists; --force replaces it", capsys)
     assert out.read_text() == "precious"
     run("to-diffusers", lora, out, "--force")
     assert read(out).layout == "diffusers"
@@ -554,7 +554,7 @@ def test_what_is_there_is_replaced_by_force_alone(tmp_path: Path, capsys: pytest
     (folder / "notes.txt").write_text("precious")
     capsys.readouterr()
     assert convert_lora.main(["to-peft", str(lora), str(folder), "--force"]) == 1
-    assert_refused(r"has more than an adapter in it \(notes.txt\)", capsys)
+    assert_refused(r"contains more than an adapter \(notes.txt\)", capsys)
     assert convert_lora.main(["to-diffusers", str(lora), str(tmp_path / "none" / "out.safetensors")]) == 1
     assert_refused("there is no folder", capsys)
 
@@ -562,10 +562,10 @@ def test_what_is_there_is_replaced_by_force_alone(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("verb", "out", "sentence"),
     [
-        ("to-diffusers", "out", "out has to end in .safetensors"),
-        ("to-diffusers", "out.pt", "out.pt has to end in .safetensors"),
-        ("to-kohya", "out.safetensor", "out.safetensor has to end in .safetensors"),
-        ("to-peft", "out.safetensors", "out.safetensors has to be a folder"),
+        ("to-diffusers", "out", "out must end in .safetensors"),
+        ("to-diffusers", "out.pt", "out.pt must end in .safetensors"),
+        ("to-kohya", "out.safetensor", "out.safetensor must end in .safetensors"),
+        ("to-peft", "out.safetensors", "out.safetensors must be a folder"),
     ],
 )
 def test_a_name_by_which_nothing_finds_a_lora_is_refused(
