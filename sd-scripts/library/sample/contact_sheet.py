@@ -168,7 +168,7 @@ def update(
 def _thumbnail(folder: Path, name: str | None, prompt: str, side: int) -> Image.Image | str:
     """The sample, reduced to fit a cell, or a sentence to show in its place."""
     if name is None:
-        return "There is no sample."
+        return "No sample."
     try:
         with Image.open(folder / name) as opened:
             opened.load()
@@ -177,7 +177,7 @@ def _thumbnail(folder: Path, name: str | None, prompt: str, side: int) -> Image.
     except Exception:  # noqa: BLE001 (Pillow raises all sorts of errors for a broken file)
         return "The sample cannot be read."
     if made_of != prompt:
-        return "The sample is of another prompt."
+        return "The sample is from another prompt."
     picture.thumbnail((side, side))
     return picture
 

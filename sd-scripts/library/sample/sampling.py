@@ -72,7 +72,7 @@ class Sampler:
         date = time.strftime("%Y%m%d%H%M%S")
         self._denoised = 0
         self._metrics.report("sampling", **self._progress(0))
-        if not self._try(self._load_autoencoder, "there are no samples"):
+        if not self._try(self._load_autoencoder, "no samples are made"):
             return
         try:
             for index, encoded in enumerate(self._prompts):
@@ -80,11 +80,11 @@ class Sampler:
                 seed = encoded.prompt.seed
                 name = names.sample_name(self._options, epoch=epoch, step=step, index=index, date=date, seed=seed)
                 sample = functools.partial(self._sample, encoded, index, self._folder / name)
-                self._try(sample, f"the sample {name} is left out")
+                self._try(sample, f"the sample {name} is skipped")
         except Stopped:
             return
         self._metrics.report("sampling", **self._progress(len(self._prompts)))
-        self._try(functools.partial(self._update_sheet, step), "the contact sheet is left as it was")
+        self._try(functools.partial(self._update_sheet, step), "the contact sheet is not updated")
 
     @property
     def _folder(self) -> Path:
@@ -95,7 +95,7 @@ class Sampler:
         `otherwise`."""
         wrong = _what_goes_wrong(action)
         if wrong:
-            self._say(f"warning: {otherwise}: {wrong}; the training goes on")
+            self._say(f"warning: {otherwise}: {wrong}; the training continues")
         # Not before: the error's frames held tensors.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -198,7 +198,7 @@ def _what_goes_wrong(action: Callable[[], None]) -> str | None:
     except Stopped:
         raise
     except torch.OutOfMemoryError:
-        return "the GPU's memory is not enough for it beside the training"
+        return "the GPU has too little memory left for it beside the training"
     except (TrainerError, OSError) as error:
         return str(error)
     except ModuleNotFoundError as error:  # diffusers, which only pictures need

@@ -134,15 +134,15 @@ def with_a_file_in_the_place_of_the_folder(settings: Settings, _: pytest.MonkeyP
 
 Breaking = Callable[[Settings, pytest.MonkeyPatch], Settings]
 FAILURES: dict[Breaking, tuple[int, str]] = {
-    in_the_decoder: (4, r"the sample lora_e00000\d_0\d_\S+ is left out: the GPU's memory is not enough for it"),
+    in_the_decoder: (4, r"the sample lora_e00000\d_0\d_\S+ is skipped: the GPU has too little memory left for it"),
     in_the_middle_of_the_transformer: (
         4,
-        r"the sample lora_e00000\d_0\d_\S+ is left out: the GPU's memory is not enough",
+        r"the sample lora_e00000\d_0\d_\S+ is skipped: the GPU has too little memory",
     ),
-    with_a_torn_autoencoder: (2, r"there are no samples: --ae: \S+torn.safetensors is damaged"),
+    with_a_torn_autoencoder: (2, r"no samples are made: --ae: \S+torn.safetensors is damaged"),
     with_a_file_in_the_place_of_the_folder: (
         4,
-        r"the sample lora_e00000\d_0\d_\S+ is left out: .*(File exists|Not a dir)",
+        r"the sample lora_e00000\d_0\d_\S+ is skipped: .*(File exists|Not a dir)",
     ),
 }
 
@@ -159,7 +159,7 @@ def test_samples_that_fail_neither_end_nor_change_the_training(
     broken = failing(settings.plus(TRAINING), monkeypatch)
     outcome = run(broken.with_samples().plus("--sample_every_n_epochs 2"))
     assert (outcome.error, outcome.status, outcome.steps[-1]) == (None, None, 12)
-    said = [line for line in capsys.readouterr().out.splitlines() if "; the training goes on" in line]
+    said = [line for line in capsys.readouterr().out.splitlines() if "; the training continues" in line]
     assert len(said) == count, said
     assert all(re.match(f"warning: {sentence}", line) for line in said), said
     for file in ("lora.safetensors", "lora-state/model.safetensors"):
@@ -182,7 +182,7 @@ def test_a_sample_that_fails_while_blocks_take_turns(
     assert run(deep.plus("", output="plain")).error is None
     failing = in_the_middle_of_the_transformer(deep, monkeypatch).with_samples()
     assert run(failing).error is None
-    assert capsys.readouterr().out.count("is left out: the GPU's memory is not enough for it") == 6
+    assert capsys.readouterr().out.count("is skipped: the GPU has too little memory left for it") == 6
     one, other = (load(tmp_path / name / "lora.safetensors") for name in ("plain", "out"))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -199,7 +199,7 @@ def test_a_full_disk_costs_the_samples_alone(settings: Settings) -> None:
     assert outcome.status == 0, outcome.stderr
     assert "Traceback" not in outcome.stderr
     said = re.findall(
-        r"^warning: the sample \S+ is left out: \[Errno 28\] No space left", outcome.stdout, re.MULTILINE
+        r"^warning: the sample \S+ is skipped: \[Errno 28\] No space left", outcome.stdout, re.MULTILINE
     )
     assert len(said) == 4
     assert outcome.stdout.splitlines()[-2:] == ["training finished", "full"], "nothing half is left"
