@@ -53,7 +53,7 @@ def _warn_of_cuts(options: Options, pictures: Sequence[Picture], found: Tokenize
             are = "is" if len(cut) == 1 else "are"
             warn(
                 f"{len(cut)} of {len({path for _, path in texts})} captions {are} longer than the {most} tokens that "
-                f"{name} reads{flag}, and the rest of each is left out, as of {cut[0]}",
+                f"{name} reads{flag}, and the rest of each is ignored, for example in {cut[0]}",
                 kind="dataset",
                 setting="t5xxl_max_token_length" if flag else "dataset_config",
                 path=cut[0],

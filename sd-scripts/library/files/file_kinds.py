@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 FIRST_BYTES = 512
-GATED = "where a model asks for a login or a licence, accept it on the model's page, log in, and download again"
+GATED = "if the model requires a login or a licence, log in, accept the licence on its page, and download it again"
 PICKLE = (
-    "a PyTorch pickle (.ckpt, .pt, .bin), which is never read, because loading one can run any program; "
+    "a PyTorch pickle (.ckpt, .pt, .bin), which is never read, because loading one can run arbitrary code; "
     "download the safetensors file, or convert this one to safetensors"
 )
 AGAIN = "copy or download it again"
@@ -59,12 +59,12 @@ def of_first_bytes(start: bytes) -> str:
         return PICKLE
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
-        return f"a web page (HTML) that was saved in the model's place; {GATED}"
+        return f"a web page (HTML) that was saved in place of the model; {GATED}"
     if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, which stands for the model; run `git lfs pull` where it was cloned"
+        return "a Git LFS pointer to the model; run `git lfs pull` in its repository"
     if text.startswith((b'{"', b"access to model", b"invalid username", b"entry not found")):
         return (
-            f"the answer of a server, {text[:60].decode('utf-8', 'replace')!r}, saved in the model's place; {GATED}"
+            f"a server's reply, {text[:60].decode('utf-8', 'replace')!r}, saved in place of the model; {GATED}"
         )
     if start.startswith((b"PK", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
         return "a compressed archive; unpack it and give the safetensors file in it"
@@ -75,7 +75,7 @@ def of_first_bytes(start: bytes) -> str:
 CONTENTS = (
     (
         r"\.lora_(down|up|A|B)\.|\.hada_w1_a$|\.lokr_w1",
-        "a LoRA, not a model; --network_weights takes one to begin with",
+        "a LoRA, not a model; --network_weights takes one to start from",
     ),
     (r"^double_blocks\.0\.img_attn\.|^model\.diffusion_model\.double_blocks\.0\.img_attn\.", "a Flux transformer"),
     (r"^(transformer\.)?transformer_blocks\.0\.attn\.add_q_proj\.", "a transformer in diffusers' layout"),
@@ -83,7 +83,7 @@ CONTENTS = (
     (r"conditioner\.embedders\.1\.", "an SDXL checkpoint"),
     (r"^model\.diffusion_model\.joint_blocks\.", "a Stable Diffusion 3 model"),
     (r"^model\.diffusion_model\.input_blocks\.", "a Stable Diffusion checkpoint"),
-    (r"text_projection\.weight$|^text_model\.encoder\.layers\.31\.", "CLIP-G or another CLIP than CLIP-L"),
+    (r"text_projection\.weight$|^text_model\.encoder\.layers\.31\.", "CLIP-G, or another CLIP that is not CLIP-L"),
     (r"^text_model\.encoder\.layers\.0\.", "a CLIP text encoder"),
     (r"^(encoder\.down_blocks|decoder\.up_blocks)\.", "an autoencoder in diffusers' layout"),
     (r"^(first_stage_model\.)?decoder\.up\.0\.", "an autoencoder"),

@@ -43,7 +43,7 @@ class Tokenizers:
             if len(tokenizer) > vocabulary:
                 raise TrainerError(
                     f"the tokenizer {tokenizer.name_or_path} has {len(tokenizer)} tokens, but the text encoder "
-                    f"knows {vocabulary}: it is not the one of this model ({name})"
+                    f"has {vocabulary}; use the tokenizer of this model ({name})"
                 )
 
     def clip_lengths(self, texts: Sequence[str]) -> list[int]:
@@ -93,8 +93,8 @@ def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokeniz
 def _load(tokenizer_class: Any, name: str, files: tuple[str, ...], folders: list[Path]) -> Any:
     places = [folder / name.replace("/", "_") for folder in folders]
     sentence = (
-        f"the tokenizer {name} is not on this machine or is damaged: put its {' or '.join(files)} and "
-        f"tokenizer_config.json into {places[0]} (docs/trainer.md, Tokenizers, tells where to get it)"
+        f"the tokenizer {name} is missing or damaged: put its {' or '.join(files)} and "
+        f"tokenizer_config.json into {places[0]} (docs/trainer.md, section Tokenizers, says where to get them)"
     )
     note(*places)
     found = next(
@@ -117,8 +117,8 @@ def _need_packages(file: Path) -> None:
 
     if not (is_sentencepiece_available() and is_protobuf_available()):
         raise TrainerError(
-            f"{file} is read by the packages sentencepiece and protobuf, and one of them is not installed in "
-            f"{sys.prefix}; install both, or put a tokenizer.json beside it"
+            f"reading {file} requires the packages sentencepiece and protobuf, and one of them is not installed in "
+            f"{sys.prefix}; install both, or put a tokenizer.json beside the file"
         )
 
 

@@ -119,7 +119,7 @@ def test_a_missing_tokenizer_is_told_with_the_path_where_it_should_lie(tmp_path:
 def test_a_damaged_tokenizer_is_told(models: Models, tmp_path: Path) -> None:
     shutil.copytree(models.folder / "tokenizers", tmp_path / "tokenizers")
     (tmp_path / "tokenizers" / "google_t5-v1_1-xxl" / "tokenizer.json").write_text("{")
-    with pytest.raises(TrainerError, match=r"google/t5-v1_1-xxl is not on this machine or is damaged"):
+    with pytest.raises(TrainerError, match=r"google/t5-v1_1-xxl is missing or damaged"):
         tokenization.load(cache_dir=None, models_dir=tmp_path, t5_length=16)
 
 
@@ -169,7 +169,7 @@ def test_the_packages_that_read_it_are_named_where_one_is_missing(published: Pat
         check=False,
         timeout=DEADLINE_SECONDS,
     )
-    assert "spiece.model is read by the packages sentencepiece and protobuf, and one of them is not" in done.stderr
+    assert "spiece.model requires the packages sentencepiece and protobuf, and one of them is not" in done.stderr
 
 
 def test_a_tokenizer_of_another_model_is_told(models: Models) -> None:
