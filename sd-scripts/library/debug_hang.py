@@ -77,7 +77,8 @@ def hang_point(text: str) -> HangPoint:
     whole = number.isascii() and number.isdigit() and int(number) > 0 if separator else True
     if kind not in KINDS or place not in PLACES or not whole:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not KIND@PLACE[:N] with one of {', '.join(KINDS)} at one of {', '.join(PLACES)}"
+            f"{text!r} is not KIND@PLACE[:N], where KIND is one of {', '.join(KINDS)} and PLACE is one of "
+            f"{', '.join(PLACES)}"
         )
     return HangPoint(kind=kind, place=place, number=int(number) if separator else 1)
 

@@ -81,12 +81,12 @@ LINES = [
     (K.DISK_FULL, "error: --output_dir: /home/outputs/cat cannot be written: No space left on device"),
     (
         K.BAD_DATASET,
-        "error: the picture /d/cat.png is damaged or not a picture: replace it or take it out of the dataset",
+        "error: the picture /d/cat.png is damaged or not a picture: replace it or remove it from the dataset",
     ),
     (K.BAD_DATASET, "error: the dataset is empty: no picture (.png .jpg .jpeg .webp .bmp) in /d"),
     (K.BAD_DATASET, "error: the caption file /d/cat.txt is not UTF-8 text: save it as UTF-8"),
     (K.BAD_SETTING, "error: --optimizer_args: AdamW rejected them: Invalid beta parameter at index 0: 2.0"),
-    (K.BAD_SETTING, "error: argument --network_dim: x is not a whole number from 1"),
+    (K.BAD_SETTING, "error: argument --network_dim: x is not a whole number of at least 1"),
     # sd-scripts
     (
         K.BAD_DATASET,

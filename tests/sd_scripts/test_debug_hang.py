@@ -33,7 +33,7 @@ def test_a_hang_has_a_kind_a_place_and_a_number(text: str, point: HangPoint) -> 
     [
         (
             "--debug_hang spin",
-            "is not KIND@PLACE[:N] with one of deadlock, spin, stop, write, sleep at one of",
+            "is not KIND@PLACE[:N], where KIND is one of deadlock, spin, stop, write, sleep and PLACE is one of",
         ),
         ("--debug_hang turn@training", "'turn@training' is not"),
         ("--debug_hang spin@lunch", "loading, caching, batches, training, sampling, saving"),

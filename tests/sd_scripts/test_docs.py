@@ -43,8 +43,8 @@ def test_the_table_has_each_flag_with_its_default_and_what_it_does() -> None:
 
 
 def test_the_table_has_each_flag_that_is_refused_or_ignored_with_the_reason() -> None:
-    listed = {f"--{name}": row[2] for name, row in ROWS.items() if row[2].startswith("not there: ")}
-    assert listed == {name: f"not there: {reason}" for name, reason in NOT_THERE.items()}
+    listed = {f"--{name}": row[2] for name, row in ROWS.items() if row[2].startswith("not supported: ")}
+    assert listed == {name: f"not supported: {reason}" for name, reason in NOT_THERE.items()}
     ignored = {name: ROWS[name.removeprefix("--")][2] for name in WITHOUT_EFFECT}
     assert ignored == {name: f"no effect: {reason}" for name, reason in WITHOUT_EFFECT.items()}
 

@@ -49,8 +49,8 @@ def check_folders(files: Iterable[Path], *, flag: str) -> None:
 
 def _not_writable(folder: Path, flag: str) -> TrainerError:
     return TrainerError(
-        f"{flag} keeps caches beside the pictures, but {folder} cannot be written: leave the flag out, and they are "
-        "kept in memory, or make the folder writable",
+        f"{flag} keeps caches beside the pictures, but {folder} is not writable: make it writable, or leave "
+        "the flag out to keep the caches in memory",
         kind="dataset",
         path=folder,
     )

@@ -131,7 +131,7 @@ class Encoding:
             prompts = self._encode_texts(tokenizers, clip, t5, captions)
             empty = self._encode(tokenizers, clip, t5, "").embedding
             if self._dataset.many_texts:
-                print("captions change: the text encoders stay loaded, and each step encodes its texts", flush=True)
+                print("captions change: the text encoders stay loaded and encode the texts of each step", flush=True)
                 encode = self._encoder(tokenizers, clip, t5)
         trained = self._options.trains_clip
         texts = Texts(

@@ -107,7 +107,7 @@ class LatentCache:
         pixels_13HW = pixels_13HW.flip(3) if group == FLIPPED else pixels_13HW
         latents_Chw = autoencoder.encode(pixels_13HW, drawn)[0].cpu()
         if not torch.isfinite(latents_Chw).all():
-            raise TrainerError(f"the autoencoder gives numbers that are not finite for {picture.path}")
+            raise TrainerError(f"the autoencoder produces values that are not finite for {picture.path}")
         return latents_Chw
 
     def _keep(self, picture: Picture, group: str, made: Tensor) -> None:

@@ -82,8 +82,9 @@ def _warn_of_overridden(options: Options, path: Path) -> None:
     keys = dataset_config.keys_for_all(path).intersection(KEYS)
     named = sorted(name for name in options.named if name in FOLDERS or NAMED_OTHERWISE.get(name, name) in keys)
     if named:
-        flags, have = ", ".join(f"--{name}" for name in named), "has" if len(named) == 1 else "have"
-        warn(f"{flags} {have} no effect, because {path} says the same itself", setting=named[0], path=path)
+        flags = ", ".join(f"--{name}" for name in named)
+        have, them = ("has", "it") if len(named) == 1 else ("have", "them")
+        warn(f"{flags} {have} no effect, because {path} overrides {them}", setting=named[0], path=path)
 
 
 def _check_caching(options: Options, found: Dataset) -> None:
@@ -95,8 +96,8 @@ def _check_caching(options: Options, found: Dataset) -> None:
     makes, these = ("makes", "it") if len(given) == 1 else ("make", "them")
     off = " and ".join(f"leave --{name} out" for name in caching)
     raise TrainerError(
-        f"{' and '.join(given)} {makes} captions change at each step, so they cannot be encoded once: leave {these} "
-        f"out, or {off}",
+        f"{' and '.join(given)} {makes} captions change at each step, so they cannot be encoded in advance: leave "
+        f"{these} out, or {off}",
         kind="command_line",
         setting=given[0].removeprefix("--"),
     )
@@ -119,9 +120,9 @@ def _check_cache_names(options: Options, pictures: Sequence[Picture]) -> None:
         with gathered:
             if longest > limits[folder]:
                 raise TrainerError(
-                    f"the name of the picture {picture.path} is too long for its cache, whose name would have "
-                    f"{longest} bytes where {limits[folder]} are possible; make it {longest - limits[folder]} bytes "
-                    "shorter, or keep no caches on the disk",
+                    f"the name of the picture {picture.path} is too long: its cache's name would have {longest} "
+                    f"bytes, but at most {limits[folder]} are allowed; make it {longest - limits[folder]} bytes "
+                    "shorter, or do not cache on disk",
                     path=picture.path,
                 )
     gathered.throw()

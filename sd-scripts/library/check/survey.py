@@ -221,7 +221,7 @@ def _settle(options: Options, flux: FluxConfig, progress: Progress | None) -> di
         wanted["blocks_to_swap"] = number
     values = choices.settle(wanted, progress.choices if progress else None, replan=options.replan, blocks=blocks)
     if values.get("compile") != wanted.get("compile", values.get("compile")):
-        warn("--compile is not used: the state was made with blocks that are not compiled; --replan compiles them")
+        warn("--compile is ignored: the state was made with blocks that are not compiled; --replan compiles them")
     if sentence := swap_order.misfit(values.get("blocks_to_swap", 0), **depths):
         raise TrainerError(sentence)
     return values

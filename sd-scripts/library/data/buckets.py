@@ -54,16 +54,16 @@ def wrong(rules: BucketRules) -> tuple[str, str] | None:
     sides = (rules.resolution.width, rules.resolution.height)
     if not rules.enable_bucket:
         if any(side % PIXELS_PER_TOKEN for side in sides):
-            return "resolution", f"without buckets the sides of resolution must be multiples of {PIXELS_PER_TOKEN}"
+            return "resolution", f"without buckets, the sides of resolution must be multiples of {PIXELS_PER_TOKEN}"
         return None
     if rules.bucket_reso_steps % STEPS_OF:
         return "bucket_reso_steps", f"bucket_reso_steps must be a multiple of {STEPS_OF}"
     if not rules.bucket_no_upscale and not rules.smallest_side:
-        return "min_bucket_reso", f"min_bucket_reso must not be below bucket_reso_steps, {rules.bucket_reso_steps}"
+        return "min_bucket_reso", f"min_bucket_reso must be at least bucket_reso_steps ({rules.bucket_reso_steps})"
     if min(sides) < rules.smallest_side:
-        return "min_bucket_reso", f"min_bucket_reso must not be above the smaller side of resolution, {min(sides)}"
+        return "min_bucket_reso", f"min_bucket_reso must be at most the smaller side of resolution ({min(sides)})"
     if max(sides) > rules.largest_side:
-        return "max_bucket_reso", f"max_bucket_reso must not be below the larger side of resolution, {max(sides)}"
+        return "max_bucket_reso", f"max_bucket_reso must be at least the larger side of resolution ({max(sides)})"
     return None
 
 

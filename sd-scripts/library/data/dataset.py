@@ -130,9 +130,9 @@ def find(configs: tuple[DatasetConfig, ...]) -> Dataset:
 def _why_empty(configs: Iterable[DatasetConfig], pictures: Iterable[Picture]) -> str:
     folders = ", ".join(str(subset.image_dir) for config in configs for subset in config.subsets)
     if not folders:
-        return "num_repeats = 0 leaves every folder out"
+        return "num_repeats = 0 excludes every folder"
     if any(pictures):
-        return f"there are only regularisation pictures (is_reg = true), in {folders}"
+        return f"it has only regularisation pictures (is_reg = true), in {folders}"
     return f"no picture ({' '.join(IMAGE_ENDINGS)}) in {folders}"
 
 
@@ -172,7 +172,7 @@ def _sizes(path: Path, config: DatasetConfig) -> tuple[tuple[Size, int], tuple[S
     if not bucket.area:
         raise TrainerError(
             f"the picture {path} is smaller than bucket_reso_steps = {config.buckets.bucket_reso_steps}: "
-            "take it out of the dataset, or leave bucket_no_upscale out",
+            "remove it from the dataset, or turn bucket_no_upscale off",
             path=path,
         )
     return (size, rotation), (bucket, resized)
@@ -191,7 +191,8 @@ def _refuse_same_stems(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.stem in by_stem:
             raise TrainerError(
-                f"{by_stem[path.stem]} and {path.name} share one caption and one cache: rename one of them", path=path
+                f"{by_stem[path.stem]} and {path.name} would share one caption and one cache: rename one of them",
+                path=path,
             )
         by_stem[path.stem] = path
 
@@ -256,7 +257,8 @@ def read_caption(picture: Path, subset: SubsetConfig) -> Caption:
             raise TrainerError(f"the caption file {path} is not UTF-8 text: save it as UTF-8", path=path) from error
         if not lines:
             raise TrainerError(
-                f"the caption file {path} is empty: write one line, or remove it to use class_tokens", path=path
+                f"the caption file {path} is empty: write a caption into it, or delete it to use class_tokens",
+                path=path,
             )
         every = subset.captions.enable_wildcard
         text = "\n".join(lines if every else lines[:1])
@@ -276,14 +278,14 @@ def warn_of_captions(pictures: Iterable[Picture]) -> None:
         first = missing[0]
         path = first.path.with_name(first.path.stem + first.subset.caption_extension)
         warn(
-            f"{len(missing)} of {len(by_path)} pictures {have(missing)} no caption file, such as {path}; the caption "
-            f"is {first.caption!r} (class_tokens)",
+            f"{len(missing)} of {len(by_path)} pictures {have(missing)} no caption file, for example {path}; the "
+            f"caption used instead is {first.caption!r} (class_tokens)",
             path=path,
         )
     longer = [picture.caption_path for picture in by_path.values() if picture.more_lines]
     if longer:
         warn(
             f"{len(longer)} of {len(by_path)} captions {have(longer)} more than one line, and only the first is "
-            f"used, as of {longer[0]}; with enable_wildcard one of the lines is drawn each time",
+            f"used, for example in {longer[0]}; with enable_wildcard, a random line is used each time",
             path=longer[0],
         )

@@ -83,10 +83,10 @@ def read(path: Path, *, defaults: Mapping[str, Any]) -> tuple[DatasetConfig, ...
     """
     document, source = _document(path)
     for key in document.keys() - {"general", "datasets"}:
-        raise source.error(key, f"unknown part {key}{nearest(key, ['general', 'datasets'])}")
+        raise source.error(key, f"unknown section {key}{nearest(key, ['general', 'datasets'])}")
     tables = _tables(document, "datasets", source)
     if not tables:
-        raise TrainerError(f"{path}: there is no [[datasets]] with a resolution and [[datasets.subsets]]")
+        raise TrainerError(f"{path} has no [[datasets]] with a resolution and [[datasets.subsets]]")
     general = _checked({}, defaults, "general", COMMAND_LINE) | _checked(
         document.get("general", {}), {}, "general", source
     )
@@ -125,7 +125,7 @@ def of_folders(
     ]
     if not any(not subset["is_reg"] for subset in subsets):
         raise TrainerError(
-            f"--train_data_dir: {folder} has no folder named like 10_a cat: repeats, then what it shows"
+            f"--train_data_dir: {folder} has no subfolder named like `10_a cat`: repeats, then class tokens"
         )
     general = _checked({}, defaults, "general", source)
     return (_dataset(general, {"subsets": subsets}, source),)
@@ -142,14 +142,14 @@ def _document(path: Path) -> tuple[dict[str, Any], _Source]:
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
         raise TrainerError(f"--dataset_config: {path} is not {kind}: {error}") from error
     if not isinstance(document, dict):
-        raise TrainerError(f"--dataset_config: {path} must have the parts general and datasets")
+        raise TrainerError(f"--dataset_config: {path} must have the sections general and datasets")
     return document, _Source(path=str(path), text=text)
 
 
 def _dataset(general: Mapping[str, Any], table: Mapping[str, Any], source: _Source) -> DatasetConfig:
     merged = {**general, **_checked(table, {}, "datasets", source)}
     if merged.get("resolution") is None:
-        raise source.error("datasets", "a dataset has no resolution: a number of pixels or [width, height]")
+        raise source.error("datasets", "a dataset has no resolution; set it to a number of pixels or [width, height]")
     rules = BucketRules(**{key: _value(merged, key) for key in BUCKET_KEYS})
     if found := buckets.wrong(rules):
         raise source.error(*found)
@@ -197,7 +197,7 @@ def _checked(table: Any, defaults: Mapping[str, Any], level: Level, source: _Sou
         if key not in KEYS:
             raise source.error(key, f"unknown key {key}{nearest(key, KEYS)}")
         if key in table and level not in KEYS[key].levels:
-            raise source.error(key, f"{key} belongs into {_place(KEYS[key].levels[-1])}")
+            raise source.error(key, f"{key} belongs in {_place(KEYS[key].levels[-1])}")
         try:
             values[key] = KEYS[key].read(value)
         except ValueError as error:

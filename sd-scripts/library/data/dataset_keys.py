@@ -36,10 +36,16 @@ class Key:
     default: Any = None
 
 
+def _range(lowest: float, highest: float) -> str:
+    if lowest == highest:
+        return f"equal to {lowest}"
+    return f"from {lowest} to {highest}" if highest < math.inf else f"of at least {lowest}"
+
+
 def whole(lowest: int, highest: float = math.inf) -> Callable[[Any], int]:
     def read(value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
-            raise ValueError(f"a whole number from {lowest}{f' to {highest}' if highest < math.inf else ''}")
+            raise ValueError(f"a whole number {_range(lowest, highest)}")
         return value
 
     return read
@@ -55,7 +61,7 @@ def number(lowest: float, highest: float) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         most = min(highest, sys.float_info.max)  # TOML has integers that are too large for a float
         if not isinstance(value, int | float) or isinstance(value, bool) or not lowest <= value <= most:
-            raise ValueError(f"a number from {lowest:g}{f' to {highest:g}' if highest < math.inf else ''}")
+            raise ValueError(f"a number {_range(lowest, highest)}")
         return float(value)
 
     return read
@@ -70,13 +76,13 @@ def yes_or_no(value: Any) -> bool:
 def text(value: Any) -> str:
     """A text without lone surrogates, which JSON can express and no tokenizer accepts."""
     if not isinstance(value, str) or any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("a text")
+        raise ValueError("valid text")
     return value
 
 
 def separator(value: Any) -> str:
     if not text(value):
-        raise ValueError("a text of a character or more")
+        raise ValueError("a text of at least one character")
     return str(value)
 
 
@@ -104,7 +110,7 @@ def size(value: Any) -> Size:
 
 def off(value: Any) -> None:
     if value not in OFF:
-        raise ValueError("not there yet; leave it out")
+        raise ValueError("not supported yet; leave it out")
 
 
 KEYS: dict[str, Key] = {

@@ -27,8 +27,8 @@ MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbC
 SIXTEEN_BITS = "I;16"
 WHAT_THEY_ARE = {
     "F": "floating-point numbers",
-    "I": "whole numbers of 32 bits",
-    "LAB": "colours in the LAB system",
+    "I": "32-bit integers",
+    "LAB": "LAB colours",
 }
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -92,16 +92,16 @@ def without_texts(png: bytes) -> bytes:
 def _check(picture: Image.Image, path: Path) -> None:
     if (pixels := picture.width * picture.height) > MOST_PIXELS:
         raise TrainerError(
-            f"the picture {path} has {picture.width} x {picture.height} pixels, which is {pixels / 1e6:.0f} "
-            f"megapixels; up to {MOST_PIXELS // 10**6} are read: scale it down",
+            f"the picture {path} has {picture.width} x {picture.height} pixels ({pixels / 1e6:.0f} "
+            f"megapixels), but at most {MOST_PIXELS // 10**6} megapixels are supported: scale it down",
             path=path,
         )
     if picture.mode in MODES or _is_sixteen_bits(picture):
         return
-    what = WHAT_THEY_ARE.get(picture.mode, f"pixels of the type {picture.mode}")
+    what = WHAT_THEY_ARE.get(picture.mode, f"pixels of type {picture.mode}")
     raise TrainerError(
-        f"the picture {path} is a {picture.format} file that holds {what}, which cannot be trained on: save it as "
-        "a PNG with 8 bits per colour",
+        f"the picture {path} is a {picture.format} file that holds {what}, which are not supported: save it as "
+        "a PNG with 8 bits per channel",
         path=path,
     )
 
@@ -122,5 +122,5 @@ def in_rgba(picture: Image.Image) -> Image.Image:
 
 def _damaged(path: Path) -> TrainerError:
     return TrainerError(
-        f"the picture {path} is damaged or not a picture: replace it or take it out of the dataset", path=path
+        f"the picture {path} is damaged or not a picture: replace it or remove it from the dataset", path=path
     )

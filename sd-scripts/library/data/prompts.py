@@ -53,7 +53,7 @@ def read(path: Path) -> list[Prompt]:
     readers = {".txt": _of_lines, ".toml": _of_toml, ".json": _of_json}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise TrainerError(f"--sample_prompts: {path.name} must end in {', '.join(readers)}")
+        raise TrainerError(f"--sample_prompts: {path.name} must end in one of {', '.join(readers)}")
     try:
         entries = reader(path.read_text(encoding="utf-8-sig"), str(path))
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -63,7 +63,7 @@ def read(path: Path) -> list[Prompt]:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and JSONDecodeError are ValueErrors
         raise TrainerError(f"--sample_prompts: {path} is not {path.suffix[1:].upper()}: {error}") from error
     if not entries:
-        raise TrainerError(f"--sample_prompts: there is no prompt in {path}")
+        raise TrainerError(f"--sample_prompts: {path} has no prompts")
     gathered = Gathered()
     prompts = []
     for where, values in entries:
@@ -96,7 +96,7 @@ def _of_toml(text: str, path: str) -> list[Entry]:
     if not isinstance(common, dict) or not isinstance(subsets, list):
         raise TrainerError(f"--sample_prompts: {path} must have [prompt] and a [[prompt.subset]] for each prompt")
     if others := document.keys() - {"prompt"}:
-        raise TrainerError(f"{path}: unknown part {min(others)}; only [prompt] and [[prompt.subset]] are known")
+        raise TrainerError(f"{path}: unknown section {min(others)}; only [prompt] and [[prompt.subset]] are allowed")
     shared = {key: value for key, value in common.items() if key != "subset"}
     return [
         (where, shared | _table(subset, where))
@@ -118,7 +118,7 @@ def _of_json(text: str, path: str) -> list[Entry]:
 
 def _table(entry: Any, where: str) -> dict[str, Any]:
     if not isinstance(entry, dict):
-        raise TrainerError(f"{where} is not a table of keys like prompt, width and seed")
+        raise TrainerError(f"{where} must be a table with keys such as prompt, width and seed")
     return entry
 
 
@@ -130,10 +130,10 @@ def _line(line: str, where: str) -> dict[str, str]:
         name, _, value = part.strip().partition(" ")
         if name.lower() not in OPTIONS:
             known = " ".join(f"--{option}" for option, key in OPTIONS.items() if key not in UNUSED)
-            raise TrainerError(f"{where}, {_quoted(line)}: --{name} is not known; known are {known}")
+            raise TrainerError(f"{where}, {_quoted(line)}: unknown option --{name}; known options are {known}")
         key = OPTIONS[name.lower()]
         if key not in MAY_BE_EMPTY and not value.strip():
-            raise TrainerError(f"{where}, {_quoted(line)}: --{name} has no value; leave it out, or give it one")
+            raise TrainerError(f"{where}, {_quoted(line)}: --{name} has no value; give it one, or leave it out")
         values[key] = value.strip()
     return values
 
@@ -210,7 +210,7 @@ def _prompt(values: Mapping[str, Any], where: str, *, named: Mapping[str, str] |
     for key, value in values.items():
         if key in UNUSED:
             called = named[key] if named else key
-            warn(f"{where}: {called} has no effect: Flux is sampled by Euler's method")
+            warn(f"{where}: {called} has no effect: Flux is always sampled with Euler's method")
             continue
         if key not in KEYS:
             raise TrainerError(f"{where}: unknown key {key}{nearest(key, KEYS)}")
@@ -221,5 +221,5 @@ def _prompt(values: Mapping[str, Any], where: str, *, named: Mapping[str, str] |
             said = f"{named[key]} {value}" if named and key in named else f"{key} = {value!r}"
             raise TrainerError(f"{where}: {said} is not {error}") from error
     if "text" not in fields:
-        raise TrainerError(f"{where}: there is no prompt = ...; an empty one is written as prompt = ''")
+        raise TrainerError(f"{where}: prompt is missing; write prompt = '' for an empty one")
     return Prompt(**fields)

@@ -130,7 +130,7 @@ class _Reading:
         """`where`: the prefix of each problem's sentence."""
         for flag, values in groups:
             if flag is None:
-                self._refuse(None, f"{where}{values[0]!r} belongs to no flag; each value stands after its flag")
+                self._refuse(None, f"{where}{values[0]!r} does not belong to any flag; put each value after its flag")
             elif flag not in self.takes:
                 self._refuse(flag, where + refusal(flag, set(self.takes)))
             elif wrong := surplus(flag, values, self.takes[flag]):
@@ -178,17 +178,17 @@ class _Reading:
 def surplus(flag: str, values: Sequence[str], takes: int | str | None) -> str | None:
     """A sentence if a flag has too many values, else None. argparse's own message does not name the flag."""
     if takes == 0 and values:
-        return f"{flag} is a switch, which takes no value; leave out {values[0]!r}"
+        return f"{flag} is a switch and takes no value; remove {values[0]!r}"
     if takes is None and len(values) > 1:
-        return f"{flag} takes one value; leave out {values[1]!r}"
+        return f"{flag} takes one value; remove {values[1]!r}"
     return None
 
 
 def refusal(name: str, own: set[str]) -> str:
     """Why a flag is refused: sd-scripts has it but this trainer does not, or neither has it."""
     if name in NOT_THERE:
-        lacks = "does not have yet" if NOT_THERE[name] == YET else f"does not have, because {NOT_THERE[name]}"
-        return f"{name} is a flag of sd-scripts that this trainer {lacks}; leave it out (docs/trainer.md)"
+        lacks = "does not support yet" if NOT_THERE[name] == YET else f"does not support, because {NOT_THERE[name]}"
+        return f"{name} is an sd-scripts flag that this trainer {lacks}; leave it out (docs/trainer.md)"
     return f"unknown flag {name}{nearest(name, own | NOT_THERE.keys())}"
 
 
@@ -216,24 +216,25 @@ def contradictions(options: Options) -> Iterator[str]:
     """A sentence for each set of flags that contradict each other, or that lack another flag they need."""
     samples = options.sample_every_n_epochs or options.sample_every_n_steps or options.sample_at_first
     if samples and options.sample_prompts is None:
-        yield "samples are asked for, but --sample_prompts does not say which"
+        yield "samples are requested, but --sample_prompts is not given"
     if options.output_name is not None and "/" in options.output_name:
-        yield f"--output_name {options.output_name!r} must not contain a slash; --output_dir is the folder"
+        yield f"--output_name {options.output_name!r} must not contain a slash; --output_dir sets the folder"
     if (options.fp8_base or options.fp8_base_unet) and options.mixed_precision == "no":
-        yield "--fp8_base keeps the matrices alone in 8 bits: say what to compute in, with --mixed_precision bf16"
+        yield "--fp8_base only stores the matrices in 8 bits; add --mixed_precision bf16 for the computation"
     if options.lr_warmup_steps and (options.lr_scheduler in ("constant", "piecewise_constant")):
-        yield f"--lr_scheduler {options.lr_scheduler} has no warm-up; take constant_with_warmup, or leave it out"
+        yield f"--lr_scheduler {options.lr_scheduler} has no warm-up; use constant_with_warmup, or no warm-up steps"
     if options.lr_warmup_steps and options.lr_scheduler_type:
-        yield "--lr_scheduler_type knows no --lr_warmup_steps; give its own arguments in --lr_scheduler_args"
+        yield "--lr_scheduler_type does not use --lr_warmup_steps; give the class's arguments in --lr_scheduler_args"
     if options.loss_type in ("huber", "smooth_l1") and options.huber_schedule == "snr":
-        yield f"--huber_schedule snr is not for Flux: --loss_type {options.loss_type} needs constant or exponential"
+        fitting = f"--loss_type {options.loss_type} needs constant or exponential"
+        yield f"--huber_schedule snr does not work with Flux; {fitting}"
     if options.text_encoder_lr is not None and len(options.text_encoder_lr) > 2:
-        yield f"--text_encoder_lr has {len(options.text_encoder_lr)} rates; one, or one and T5's, would be right"
+        yield f"--text_encoder_lr has {len(options.text_encoder_lr)} rates; give one, or one each for CLIP-L and T5"
     if options.dim_from_weights and options.network_weights is None:
-        yield "--dim_from_weights takes the ranks of --network_weights, which is not given"
+        yield "--dim_from_weights takes the ranks from --network_weights, which is not given"
     if options.no_compile and (options.compile or options.torch_compile):
-        yield "--no_compile and --compile (or --torch_compile) cannot both hold; leave one out"
+        yield "--no_compile contradicts --compile (or --torch_compile); leave one of them out"
     if options.debug_hang_once is not None and options.debug_hang is None:
         yield "--debug_hang_once is given, but --debug_hang does not say where to hang"
     if options.dataset_config is None and options.train_data_dir is None:
-        yield "--dataset_config or --train_data_dir has to say which pictures are trained"
+        yield "--dataset_config or --train_data_dir is required, to say which pictures to train on"

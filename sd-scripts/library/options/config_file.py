@@ -75,19 +75,19 @@ def _switched(value: Any) -> bool:
         return False
     if isinstance(value, str | int) and value in SWITCHED:
         return SWITCHED[value]
-    raise ValueError("is not true or false")
+    raise ValueError("is neither true nor false")
 
 
 def _words(name: str, value: Any, action: argparse.Action | None) -> list[str]:
     if isinstance(value, bool) and action is not None:
-        raise ValueError("is not its value")
+        raise ValueError("is not a valid value for this flag")
     if value is True:  # a switch that this trainer does not have
         return [f"--{name}"]
     if isinstance(value, list) and action is not None and action.nargs != "*":
-        raise ValueError("is not its value, which is a single one")
+        raise ValueError("is a list, but this flag takes a single value")
     values = value if isinstance(value, list) else [value]
     if any(isinstance(item, dict | list) for item in values):
-        raise ValueError("is not a value of a flag")
+        raise ValueError("is not a valid value for a flag")
     # Joined by "=", so that a value may start with a dash.
     return [f"--{name}={_text(values[0])}"] if len(values) == 1 else [f"--{name}", *map(_text, values)]
 

@@ -168,12 +168,12 @@ class _Arg:
     right: str
 
 
-RANK, RATIO, PROBABILITY = "a whole number from 0", "a number above 0", "a number from 0 to less than 1"
+RANK, RATIO, PROBABILITY = "a whole number of at least 0", "a number above 0", "a number from 0 to less than 1"
 INDICES = "all, none, or numbers and ranges such as 0,1,8-12"
 ARGS = {
     "train_blocks": _Arg(field="train_blocks", read=_blocks, right=f"one of {', '.join(TRAIN_BLOCKS)}"),
     **{name: _Arg(field="part_ranks", read=_rank, right=RANK) for name in PARTS},
-    "in_dims": _Arg(field="in_ranks", read=_in_ranks, right=f"[five ranks], of {', '.join(IN_LAYERS)}"),
+    "in_dims": _Arg(field="in_ranks", read=_in_ranks, right=f"[five ranks], for {', '.join(IN_LAYERS)}"),
     "train_double_block_indices": _Arg(field="double_blocks", read=_indices, right=INDICES),
     "train_single_block_indices": _Arg(field="single_blocks", read=_indices, right=INDICES),
     "network_reg_dims": _Arg(field="pattern_ranks", read=_patterns(_rank), right="PATTERN=RANK,..."),

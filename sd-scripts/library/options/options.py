@@ -63,12 +63,12 @@ def switch(help_text: str) -> Any:
 
 def count(text: str) -> int:
     """A whole number from 1."""
-    return int(_checked(text, int, lambda value: value >= 1, "a whole number from 1"))
+    return int(_checked(text, int, lambda value: value >= 1, "a whole number of at least 1"))
 
 
 def natural(text: str) -> int:
     """A whole number from 0."""
-    return int(_checked(text, int, lambda value: value >= 0, "a whole number from 0"))
+    return int(_checked(text, int, lambda value: value >= 0, "a whole number of at least 0"))
 
 
 def rate(text: str) -> float:
@@ -88,7 +88,7 @@ def number(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """A finite number from 0."""
-    return _checked(text, float, lambda value: 0 <= value <= LARGEST, "a number from 0")
+    return _checked(text, float, lambda value: 0 <= value <= LARGEST, "a number of at least 0")
 
 
 def chance(text: str) -> float:
@@ -117,7 +117,7 @@ def only(*supported: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text.lower() not in supported:
-            raise argparse.ArgumentTypeError(f"{text!r} is not one that this trainer has: {', '.join(supported)}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not supported; choose from {', '.join(supported)}")
         return text.lower()
 
     return parse
@@ -128,7 +128,7 @@ def exactly(*supported: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text not in supported:
-            raise argparse.ArgumentTypeError(f"{text!r} is not one that this trainer has: {', '.join(supported)}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not supported; choose from {', '.join(supported)}")
         return text
 
     return parse
@@ -140,8 +140,8 @@ def network_arg(text: str) -> tuple[str, str]:
     if not separator or name not in network_settings.ARGS:
         # Names without a field are not suggested: they accept only the value that changes nothing.
         names = [known for known, arg in network_settings.ARGS.items() if arg.field is not None]
-        has = f"this trainer has {', '.join(names)}{nearest(name, names)}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name=value that is there yet; {has}")
+        has = f"supported are {', '.join(names)}{nearest(name, names)}"
+        raise argparse.ArgumentTypeError(f"unsupported argument {text!r}; {has}")
     if wrong := network_settings.check(name, value):
         raise argparse.ArgumentTypeError(wrong)
     return name, value
@@ -156,7 +156,7 @@ def argument(text: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         raise argparse.ArgumentTypeError(
-            f"{text!r}: {value!r} is not a value of Python: a number, True, False, None, (a, b) or 'text'"
+            f"{text!r}: {value!r} is not a Python literal: a number, True, False, None, (a, b) or 'text'"
         ) from None
 
 
@@ -169,7 +169,9 @@ def steps(text: str) -> int | float:
             return float(_checked(str(value), float, lambda share: 0 <= share <= 1, "a share")) if value else 0
         return int(text)
     except (ValueError, argparse.ArgumentTypeError):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of steps, a share below 1, or 10%") from None
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a number of steps, a share below 1, or a percentage such as 10%"
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,51 +191,51 @@ class Options:
 
     # Data.
     dataset_config: Path | None = flag("the dataset.toml (or .json)", parse=Path)
-    train_data_dir: Path | None = flag("without dataset.toml: folder of folders like `10_a cat`", parse=Path)
-    reg_data_dir: Path | None = flag("the same for regularisation pictures", parse=Path)
-    resolution: str | None = flag("size that is trained, as 512 or 512,768")
-    train_batch_size: int = flag("pictures per batch, unless dataset.toml says", default=1, parse=count)
-    dataset_repeats: int | None = flag("repeats of each picture, unless dataset.toml says", parse=count)
-    enable_bucket: bool = switch("train pictures of other aspect ratios at sizes of their own")
-    bucket_no_upscale: bool = switch("buckets of the pictures' own sizes, where these are small")
-    bucket_reso_steps: int = flag("pixels between sizes of buckets", default=64, parse=count)
+    train_data_dir: Path | None = flag("without dataset.toml: folder with subfolders such as `10_a cat`", parse=Path)
+    reg_data_dir: Path | None = flag("the same, for regularisation pictures", parse=Path)
+    resolution: str | None = flag("size to train at, such as 512 or 512,768")
+    train_batch_size: int = flag("pictures per batch, unless dataset.toml sets it", default=1, parse=count)
+    dataset_repeats: int | None = flag("repeats of each picture, unless dataset.toml sets it", parse=count)
+    enable_bucket: bool = switch("train each picture at a size that fits its aspect ratio")
+    bucket_no_upscale: bool = switch("never enlarge a picture: a small one gets a bucket of its own size")
+    bucket_reso_steps: int = flag("pixels between bucket sizes", default=64, parse=count)
     min_bucket_reso: int = flag("smallest side of a bucket", default=256, parse=count)
     max_bucket_reso: int = flag("largest side of a bucket", default=1024, parse=count)
     resize_interpolation: str | None = flag("how pictures are resized", choices=INTERPOLATIONS)
-    flip_aug: bool = switch("train mirrored pictures too")
-    alpha_mask: bool = switch("transparent parts of pictures do not count in the loss")
-    caption_extension: str = flag("ending of caption files, unless dataset.toml says", default=".caption")
+    flip_aug: bool = switch("also train mirrored pictures")
+    alpha_mask: bool = switch("leave transparent parts of pictures out of the loss")
+    caption_extension: str = flag("ending of caption files, unless dataset.toml sets it", default=".caption")
     caption_extention: str | None = flag("older spelling of --caption_extension")
-    caption_separator: str = flag("what stands between tags", default=",")
+    caption_separator: str = flag("separator between tags", default=",")
     caption_prefix: str | None = flag("text before each caption")
     caption_suffix: str | None = flag("text after each caption")
-    shuffle_caption: bool = switch("tags in another order each time")
-    keep_tokens: int = flag("tags at the front that stay there", default=0, parse=natural)
-    keep_tokens_separator: str = flag("mark in captions between tags that stay and tags that move", default="")
-    secondary_separator: str | None = flag("separator inside tags that stay together")
-    enable_wildcard: bool = switch("one of the caption's lines, and one of each {a|b|c}")
-    caption_dropout_rate: float = flag("part of the captions that are left out", default=0.0, parse=rate)
-    caption_dropout_every_n_epochs: int = flag("every Nth epoch without captions", default=0, parse=natural)
-    caption_tag_dropout_rate: float = flag("part of the tags that are left out", default=0.0, parse=rate)
-    token_warmup_min: int = flag("tags to begin with", default=1, parse=natural)
+    shuffle_caption: bool = switch("shuffle the tags each time")
+    keep_tokens: int = flag("number of tags at the front that stay in place", default=0, parse=natural)
+    keep_tokens_separator: str = flag("marker in captions between tags that stay in place and the others", default="")
+    secondary_separator: str | None = flag("separator within groups of tags that stay together")
+    enable_wildcard: bool = switch("use one of the caption's lines, and one of each {a|b|c}, at random")
+    caption_dropout_rate: float = flag("share of the captions that are dropped", default=0.0, parse=rate)
+    caption_dropout_every_n_epochs: int = flag("drop all captions in every Nth epoch", default=0, parse=natural)
+    caption_tag_dropout_rate: float = flag("share of the tags that are dropped", default=0.0, parse=rate)
+    token_warmup_min: int = flag("number of tags to start with", default=1, parse=natural)
     token_warmup_step: float = flag(
-        "steps until all tags are there; below 1: a part", default=0.0, parse=not_negative
+        "steps until all tags are used; below 1: a share of all steps", default=0.0, parse=not_negative
     )
-    cache_info: bool = switch("accepted; sizes and captions are read in no time")
+    cache_info: bool = switch("accepted; reading sizes and captions is fast anyway")
     cache_latents: bool = switch("encode every picture once (always done)")
-    cache_latents_to_disk: bool = switch("keep encoded pictures beside the pictures")
+    cache_latents_to_disk: bool = switch("cache encoded pictures on disk, beside the pictures")
     vae_batch_size: int = flag("accepted; pictures are encoded one by one", default=1, parse=count)
-    cache_text_encoder_outputs: bool = switch("encode every caption once (done where captions stay as they are)")
-    cache_text_encoder_outputs_to_disk: bool = switch("keep encoded captions beside the pictures")
+    cache_text_encoder_outputs: bool = switch("encode every caption once (always done, unless captions change)")
+    cache_text_encoder_outputs_to_disk: bool = switch("cache encoded captions on disk, beside the pictures")
     text_encoder_batch_size: int | None = flag("accepted; captions are encoded one by one", parse=count)
     skip_cache_check: bool = switch("accepted; caches are always checked, which is cheap here")
     max_data_loader_n_workers: int = flag("threads that prepare batches, at least one", default=8, parse=natural)
     persistent_data_loader_workers: bool = switch("accepted; the threads live as long as the training")
 
     # Output.
-    output_dir: Path = flag("folder for all that is written", required=True, parse=Path)
+    output_dir: Path = flag("folder for all output", required=True, parse=Path)
     output_name: str | None = flag("base name of files and folders")
-    save_precision: str | None = flag("type of the LoRA's numbers", parse=str, choices=("float", "fp16", "bf16"))
+    save_precision: str | None = flag("number type of the LoRA", parse=str, choices=("float", "fp16", "bf16"))
     save_model_as: str = flag("file format of the LoRA", default="safetensors", parse=only("safetensors"))
     save_every_n_epochs: int | None = flag("epochs between saves", parse=count)
     save_every_n_steps: int | None = flag("steps between saves", parse=count)
@@ -244,33 +246,33 @@ class Options:
     save_state: bool = switch("save a state with each LoRA")
     save_state_on_train_end: bool = switch("save a state at the end")
     training_comment: str | None = flag("text for the LoRA's metadata")
-    config_file: Path | None = flag("TOML file with flags; the command line stands over it", parse=Path)
-    logging_dir: Path | None = flag("folder for TensorBoard's events, each run in a folder of its own", parse=Path)
-    log_prefix: str | None = flag("beginning of that folder's name")
-    log_tracker_name: str = flag("folder inside it", default="network_train")
-    log_with: str = flag("for whom is logged", default="tensorboard", parse=only("tensorboard"))
+    config_file: Path | None = flag("TOML file with flags; the command line overrides it", parse=Path)
+    logging_dir: Path | None = flag("folder for TensorBoard's events, with a subfolder for each run", parse=Path)
+    log_prefix: str | None = flag("prefix of that subfolder's name")
+    log_tracker_name: str = flag("name of the folder inside that subfolder", default="network_train")
+    log_with: str = flag("program to log for", default="tensorboard", parse=only("tensorboard"))
     console_log_simple: bool = switch("accepted; the log is plain lines")
 
     # Resume.
-    resume: Path | None = flag("state folder to go on from", parse=Path)
-    initial_epoch: int | None = flag("epoch to begin with; with --resume the state's counter decides", parse=count)
-    replan: bool = switch("go on although what the state was made with is no longer asked for or there")
+    resume: Path | None = flag("state folder to continue from", parse=Path)
+    initial_epoch: int | None = flag("epoch to start with; with --resume the state's counter decides", parse=count)
+    replan: bool = switch("continue from a state whose settings differ from this run's or cannot be used here")
 
     # Network.
     network_module: str = flag("kind of network", required=True, parse=exactly("networks.lora_flux"))
     network_dim: int = flag("rank of the LoRA", default=4, parse=count)
     network_alpha: float = flag(
-        "alpha of the LoRA; its scale is alpha/rank, and 1 where alpha is 0", default=1.0, parse=not_negative
+        "alpha of the LoRA; its scale is alpha/rank, or 1 if alpha is 0", default=1.0, parse=not_negative
     )
     network_args: list[tuple[str, str]] | None = flag(
         "name=value ...: ranks by part, blocks, dropouts, LoRA+", parse=network_arg, many=True
     )
-    network_dropout: float | None = flag("chance that a number between down and up is dropped", parse=chance)
-    network_weights: Path | None = flag("LoRA to begin with, a safetensors file", parse=Path)
+    network_dropout: float | None = flag("chance that a value between down and up is dropped", parse=chance)
+    network_weights: Path | None = flag("LoRA to start from, a safetensors file", parse=Path)
     dim_from_weights: bool = switch("take layers, ranks and alphas from --network_weights")
-    ema_decay: float | None = flag("keep a moving average too, with this much of it kept a step", parse=chance)
-    scale_weight_norms: float | None = flag("limit of the norm of alpha/rank up down, held each step", parse=positive)
-    network_train_unet_only: bool = switch("leave CLIP-L as it is")
+    ema_decay: float | None = flag("also keep a moving average, with this decay per step", parse=chance)
+    scale_weight_norms: float | None = flag("limit of the norm of alpha/rank up down, at each step", parse=positive)
+    network_train_unet_only: bool = switch("do not train CLIP-L")
 
     # Optimizer and schedule.
     optimizer_type: str = flag("optimizer: a name, a class of torch.optim, or the path of a class", default="adamw")
@@ -278,60 +280,62 @@ class Options:
     learning_rate: float = flag("learning rate", default=2e-6, parse=not_negative)
     unet_lr: float | None = flag("learning rate of the transformer's LoRA", parse=not_negative)
     text_encoder_lr: list[float] | None = flag(
-        "learning rate of CLIP-L's LoRA; a second one, of T5, is not used", parse=not_negative, many=True
+        "learning rate of CLIP-L's LoRA; a second one, for T5, is ignored", parse=not_negative, many=True
     )
-    lr_scheduler: str = flag("schedule of the learning rate", default="constant", choices=LR_SCHEDULERS)
-    lr_scheduler_type: str | None = flag("a class of torch.optim.lr_scheduler, or the path of a class, instead")
+    lr_scheduler: str = flag("learning rate schedule", default="constant", choices=LR_SCHEDULERS)
+    lr_scheduler_type: str | None = flag(
+        "instead of --lr_scheduler: a class of torch.optim.lr_scheduler, or the path of a class"
+    )
     lr_scheduler_args: list[tuple[str, Any]] | None = flag("name=value ...", parse=argument, many=True)
-    lr_warmup_steps: int | float = flag("steps (or share of all) in which the rate rises", default=0, parse=steps)
-    lr_decay_steps: int | float = flag("steps (or share) of decay, of warmup_stable_decay", default=0, parse=steps)
-    lr_scheduler_num_cycles: int = flag("restarts, of cosine_with_restarts", default=1, parse=count)
-    lr_scheduler_power: float = flag("power, of polynomial", default=1.0, parse=positive)
-    lr_scheduler_timescale: int | None = flag("steps, of inverse_sqrt; the warm-up's, if not given", parse=count)
+    lr_warmup_steps: int | float = flag("steps (or share of all) over which the rate rises", default=0, parse=steps)
+    lr_decay_steps: int | float = flag("steps (or share) of decay, for warmup_stable_decay", default=0, parse=steps)
+    lr_scheduler_num_cycles: int = flag("number of restarts, for cosine_with_restarts", default=1, parse=count)
+    lr_scheduler_power: float = flag("power, for polynomial", default=1.0, parse=positive)
+    lr_scheduler_timescale: int | None = flag("steps, for inverse_sqrt (default: the warm-up's steps)", parse=count)
     lr_scheduler_min_lr_ratio: float | None = flag(
-        "least rate as a share, of cosine_with_min_lr and warmup_stable_decay", parse=not_negative
+        "lowest rate, as a share, for cosine_with_min_lr and warmup_stable_decay", parse=not_negative
     )
-    max_grad_norm: float = flag("clip the gradient's norm; 0 is off", default=1.0, parse=not_negative)
+    max_grad_norm: float = flag("limit of the gradient's norm; 0: no limit", default=1.0, parse=not_negative)
     max_train_steps: int = flag("steps to train", default=1600, parse=count)
-    max_train_epochs: int | None = flag("epochs to train; overrides the steps", parse=count)
+    max_train_epochs: int | None = flag("epochs to train; overrides --max_train_steps", parse=count)
     gradient_accumulation_steps: int = flag("batches per step", default=1, parse=count)
     fp8_base: bool = switch("keep the transformer's matrices in 8 bits, with scales")
     fp8_base_unet: bool = switch("the same as --fp8_base")
-    gradient_checkpointing: bool = switch("save memory, pay with time")
+    gradient_checkpointing: bool = switch("use less memory, at the cost of speed")
     cpu_offload_checkpointing: bool = switch("keep the inputs of checkpointed blocks in the host's memory")
     blocks_to_swap: int | None = flag(
-        "of this many, half as double and the rest as pairs of single blocks, fewer on the GPU", parse=natural
+        "keep half this many double blocks, and this many single blocks, off the GPU", parse=natural
     )
-    split_mode: bool = switch("--blocks_to_swap 18, or as many as there can be")
+    split_mode: bool = switch("the same as --blocks_to_swap 18, or the most that the model allows")
     mixed_precision: str = flag("number type of the frozen models", default="no", parse=only("no", "bf16"))
-    seed: int | None = flag("seed of every random choice (drawn, if not given)", parse=seed_number)
-    deterministic: bool = switch("the same bits each time, on a GPU too, for some speed")
-    attention: str = flag("kernel of the attention; sdpa: PyTorch chooses", default="auto", choices=ATTENTION)
+    seed: int | None = flag("seed of every random choice (default: a random seed)", parse=seed_number)
+    deterministic: bool = switch("the same bits each time, also on a GPU, at some cost in speed")
+    attention: str = flag("attention kernel; sdpa: PyTorch chooses", default="auto", choices=ATTENTION)
     sdpa: bool = switch("accepted; attention is always PyTorch's")
     xformers: bool = switch("accepted; attention is always PyTorch's")
     mem_eff_attn: bool = switch("accepted; attention is always PyTorch's")
-    compile: bool = switch("compile the blocks, where that is not done anyway")
+    compile: bool = switch("compile the blocks, even where this is not the default")
     no_compile: bool = switch("never compile the blocks")
-    compile_backend: str = flag("what compiles", default="inductor", parse=only(*COMPILE_BACKENDS))
-    compile_mode: str = flag("how much is tried, by inductor", default="default", choices=COMPILE_MODES)
+    compile_backend: str = flag("compiler", default="inductor", parse=only(*COMPILE_BACKENDS))
+    compile_mode: str = flag("how much inductor tries", default="default", choices=COMPILE_MODES)
     compile_dynamic: str = flag(
-        "true: one graph for all sizes of batches", default="false", choices=("true", "false", "auto")
+        "true: one graph for batches of all sizes", default="false", choices=("true", "false", "auto")
     )
     compile_fullgraph: bool = switch("accepted; a block is always one graph")
-    compile_cache_size_limit: int | None = flag("most graphs of one kind of block", parse=count)
+    compile_cache_size_limit: int | None = flag("largest number of graphs for one kind of block", parse=count)
     torch_compile: bool = switch("the same as --compile")
-    dynamo_backend: str = flag("what compiles, of --torch_compile", default="inductor", parse=only(*COMPILE_BACKENDS))
+    dynamo_backend: str = flag("compiler of --torch_compile", default="inductor", parse=only(*COMPILE_BACKENDS))
     vram: str = flag(
-        "GB of the GPU that may be used, or auto: what is free; it decides what is not asked for",
+        "GB of GPU memory to use, or auto: what is free; settles what other flags leave open",
         default="auto",
         choices=VRAM,
     )
-    highvram: bool = switch("accepted; weights stay on the GPU where it has room for them")
+    highvram: bool = switch("accepted; weights stay on the GPU if it has room for them")
     lowram: bool = switch("accepted; models are always read tensor by tensor")
     no_half_vae: bool = switch("accepted; the autoencoder always computes in fp32")
 
     # Flow matching.
-    guidance_scale: float = flag("guidance told to the model in training", default=3.5, parse=not_negative)
+    guidance_scale: float = flag("guidance given to the model in training", default=3.5, parse=not_negative)
     timestep_sampling: str = flag(
         "how noise levels are drawn",
         default="sigma",
@@ -343,13 +347,13 @@ class Options:
         "what the model's output means", default="sigma_scaled", choices=("raw", "additive", "sigma_scaled")
     )
     weighting_scheme: str = flag(
-        "how `sigma` draws, and weights of `sigma_scaled`",
+        "how `sigma` draws noise levels, and how `sigma_scaled` weights the loss",
         default="uniform",
         choices=("sigma_sqrt", "logit_normal", "mode", "cosmap", "none", "uniform"),
     )
-    logit_mean: float = flag("mean, of logit_normal", default=0.0, parse=number)
-    logit_std: float = flag("standard deviation, of logit_normal", default=1.0, parse=positive)
-    mode_scale: float = flag("scale, of mode", default=1.29, parse=number)
+    logit_mean: float = flag("mean, for logit_normal", default=0.0, parse=number)
+    logit_std: float = flag("standard deviation, for logit_normal", default=1.0, parse=positive)
+    mode_scale: float = flag("scale, for mode", default=1.29, parse=number)
     loss_type: str = flag("loss", default="l2", choices=("l1", "l2", "huber", "smooth_l1"))
     huber_schedule: str = flag(
         "how the threshold of huber and smooth_l1 changes with the noise",
@@ -360,29 +364,29 @@ class Options:
     huber_scale: float = flag("scale of the threshold", default=1.0, parse=positive)
     masked_loss: bool = switch("accepted; a dataset's masks always count")
     prior_loss_weight: float = flag("weight of regularisation pictures", default=1.0, parse=not_negative)
-    min_snr_gamma: float | None = flag("accepted; does nothing for Flux", parse=number)
+    min_snr_gamma: float | None = flag("accepted; has no effect on Flux", parse=number)
 
     # Validation.
     validation_split: float = flag(
-        "share of each folder that is not trained but validated", default=0.0, parse=chance
+        "share of each folder to use for validation instead of training", default=0.0, parse=chance
     )
-    validation_seed: int | None = flag("seed of the split and of its noise; 0, if not given", parse=seed_number)
+    validation_seed: int | None = flag("seed of the split and its noise (default: 0)", parse=seed_number)
     validate_every_n_steps: int | None = flag("steps between validations", parse=count)
-    validate_every_n_epochs: int | None = flag("epochs between validations; each, if not given", parse=count)
-    max_validation_steps: int | None = flag("batches of a validation; all, if not given", parse=count)
+    validate_every_n_epochs: int | None = flag("epochs between validations (default: 1)", parse=count)
+    max_validation_steps: int | None = flag("batches per validation (default: all)", parse=count)
 
     # Samples.
     sample_prompts: Path | None = flag("prompt file (.txt, .toml or .json)", parse=Path)
-    sample_every_n_epochs: int | None = flag("epochs between samples; wins over steps", parse=count)
+    sample_every_n_epochs: int | None = flag("epochs between samples; overrides --sample_every_n_steps", parse=count)
     sample_every_n_steps: int | None = flag("steps between samples", parse=count)
-    sample_at_first: bool = switch("sample before the first step too")
+    sample_at_first: bool = switch("also sample before the first step")
 
     # Instead of a training.
-    check_job: bool = switch("print all problems and warnings of the job as JSON, and end")
+    check_job: bool = switch("print all problems and warnings of the job as JSON, and exit")
 
     # Debugging.
     debug_hang: HangPoint | None = flag("hang on purpose, as KIND@PLACE[:N]", parse=hang_point)
-    debug_hang_once: Path | None = flag("do not hang where this file is; make it before", parse=Path)
+    debug_hang_once: Path | None = flag("do not hang if this file exists; create it before hanging", parse=Path)
 
     # Not a flag: the names of the flags that the command line or --config_file gives.
     named: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-YET = "not there yet"
+YET = "not yet"
 
 
 def _by_name(reasons: Mapping[str, str]) -> dict[str, str]:
@@ -24,46 +24,46 @@ NOT_THERE: dict[str, str] = _by_name(
             --conditioning_data_dir --disable_mmap_load_safetensors
             --full_bf16
             --use_8bit_adam""",
-        "it changes the picture at each step, and pictures are encoded once": """
+        "it changes the pictures at each step, but each picture is encoded only once": """
             --color_aug --face_crop_aug_range --random_crop""",
-        "a dataset is folders of pictures with caption files": "--dataset_class --in_json",
-        "weights in captions are not for Flux, in sd-scripts neither": "--weighted_captions",
-        "noise is Flux's own": "--ip_noise_gamma --ip_noise_gamma_random_strength",
-        "a state is gone on from exactly where it was made": "--initial_step --skip_until_initial_step",
-        "there is nothing in the network that the trainer talks to": """
+        "a dataset consists of folders with pictures and caption files": "--dataset_class --in_json",
+        "sd-scripts does not weight captions for Flux either": "--weighted_captions",
+        "the noise stays as Flux defines it": "--ip_noise_gamma --ip_noise_gamma_random_strength",
+        "a resumed run continues exactly where its state was saved": "--initial_step --skip_until_initial_step",
+        "the trainer does not use the network": """
             --huggingface_repo_id --log_tracker_config --resume_from_huggingface --save_state_to_huggingface""",
         "the optimizer and the model fit on one GPU": """
             --deepspeed --fp16_master_weights_and_gradients --full_fp16 --fused_backward_pass
             --offload_optimizer_device --offload_optimizer_nvme_path --offload_param_device --offload_param_nvme_path
             --zero3_init_flag --zero3_save_16bit_model --zero_stage""",
-        "gradients of several GPUs are added up without DDP": "--ddp_gradient_as_bucket_view --ddp_static_graph",
-        "processes wait for each other without a limit": "--ddp_timeout",
-        "all settings are in the LoRA's metadata and the job's folder": "--log_config --output_config",
-        "the log is plain lines on stdout and stderr": "--console_log_file --console_log_level --debug_dataset",
-        "an optimizer is named by --optimizer_type": "--use_lion_optimizer",
-        "a base model is what one file says": """
+        "the gradients of several GPUs are combined without DDP": "--ddp_gradient_as_bucket_view --ddp_static_graph",
+        "processes wait for each other without a time limit": "--ddp_timeout",
+        "all settings are recorded in the LoRA's metadata and the job's folder": "--log_config --output_config",
+        "the log goes to stdout and stderr as plain lines": "--console_log_file --console_log_level --debug_dataset",
+        "--optimizer_type selects the optimizer": "--use_lion_optimizer",
+        "the base model is used exactly as its file holds it": """
             --base_weights --base_weights_multiplier --controlnet_model_name_or_path""",
-        "T5's padding is not masked, as FLUX.1 was trained": "--apply_t5_attn_mask",
+        "FLUX.1 was trained without masking T5's padding": "--apply_t5_attn_mask",
         "the transformer is always trained": "--network_train_text_encoder_only",
-        "metadata is always written; tools edit it afterwards": """
+        "metadata is always written, and other tools can edit it later": """
             --metadata_author --metadata_description --metadata_is_negative_embedding --metadata_license
             --metadata_merged_from --metadata_preprocessor --metadata_tags --metadata_thumbnail --metadata_title
             --metadata_trigger_phrase --metadata_usage_hint --no_metadata""",
-        "--save_every_n_epochs says the same": "--save_n_epoch_ratio",
+        "--save_every_n_epochs does the same": "--save_n_epoch_ratio",
     }
 )
 
 WITHOUT_EFFECT: dict[str, str] = _by_name(
     {
-        "for SD and SDXL": """
+        "only for SD and SDXL": """
             --clip_skip --debiased_estimation_loss --max_timestep --max_token_length --min_timestep --sample_sampler
             --scale_v_pred_loss_like_noise_pred --v2 --v_parameterization --v_pred_like_loss --vae
             --zero_terminal_snr""",
-        "sd-scripts draws Flux's noise without it": """
+        "sd-scripts does not use it for Flux's noise": """
             --adaptive_noise_scale --multires_noise_discount --multires_noise_iterations --noise_offset
             --noise_offset_random_strength""",
         "for Weights & Biases, which the trainer does not log to": "--wandb_api_key --wandb_run_name",
-        "for uploads, which the trainer does not make": """
+        "for uploads, which the trainer does not do": """
             --async_upload --huggingface_path_in_repo --huggingface_repo_type --huggingface_repo_visibility
             --huggingface_token""",
     }

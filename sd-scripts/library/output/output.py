@@ -81,8 +81,8 @@ class Output:
     def _check_weights(self, step: int) -> None:
         if not self._network.is_finite():
             raise NotFinite(
-                f"the loss was not finite up to step {step}, and the weights are not either: nothing is saved; the "
-                "states saved before are whole: resume from one of them with a lower --learning_rate"
+                f"the loss was not finite up to step {step}, and neither are the weights, so nothing is saved; "
+                "earlier states are intact: resume from one of them with a lower --learning_rate"
             )
 
     def _save_lora(self, moment: Moment, *, step: int) -> None:
@@ -102,7 +102,7 @@ class Output:
         try:
             atomic.write_file(path, lambda part: safetensors_file.write(part, tensors, metadata))
         except (OSError, SafetensorError) as error:
-            raise TrainerError(f"{path} could not be saved: {error}; earlier files are whole") from error
+            raise TrainerError(f"{path} could not be saved: {error}; earlier files are intact") from error
 
     def _remove_outdated(self, moment: Moment) -> None:
         old_lora = names.outdated(self._options, moment, state=False)

@@ -28,11 +28,11 @@ def check(options: Options) -> None:
     most = os.pathconf(there, "PC_NAME_MAX")
     if longest > most:
         raise TrainerError(
-            f"--output_name: files of it would have names of up to {longest} bytes, and {folder} takes {most}; "
+            f"--output_name is too long: file names would have up to {longest} bytes, but {folder} allows {most}; "
             f"make it {longest - most} bytes shorter"
         )
 
 
 def cannot_be_written(options: Options, number: int | None) -> TrainerError:
-    why = os.strerror(number) if number else "it is not there"
+    why = os.strerror(number) if number else "it does not exist"
     return TrainerError(f"--output_dir: {options.output_dir} cannot be written: {why}", kind="output")

@@ -122,7 +122,7 @@ def _choose_kernels(values: dict[str, Any], *, steps: int, sizes: int) -> dict[s
     }
     if why := attention.obstacle(values["attention"], **circumstances):
         kernel = values["attention"]
-        raise TrainerError(f"--attention {kernel} {why}; use auto, and --replan if the state asks for it")
+        raise TrainerError(f"--attention {kernel} {why}; use auto, and add --replan if a state requires this kernel")
     return values
 
 
@@ -134,6 +134,6 @@ def _seed(options: Options, progress: Progress | None) -> int:
     """--seed, or else the state's seed, or else a new one."""
     if progress is not None and progress.seed is not None:
         if options.seed not in (None, progress.seed):
-            warn(f"--seed {options.seed} is not the state's, {progress.seed}: the run will not be the same")
+            warn(f"--seed {options.seed} differs from the state's, {progress.seed}, so the result will differ too")
         return progress.seed if options.seed is None else options.seed
     return random.SystemRandom().randrange(2**32) if options.seed is None else options.seed

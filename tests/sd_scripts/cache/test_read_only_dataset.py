@@ -35,7 +35,7 @@ def train_on_a_read_only_disk(settings: Settings) -> Outcome:
 def test_the_flag_that_asks_for_caches_is_named(flag: str, settings: Settings) -> None:
     outcome = train_on_a_read_only_disk(settings.plus(f"{flag} --max_train_epochs 1"))
     assert outcome.status == 1
-    sentence = f"{flag} keeps caches beside the pictures, but {settings.pictures} cannot be written: leave the flag"
+    sentence = f"{flag} keeps caches beside the pictures, but {settings.pictures} is not writable: make it writable"
     assert f"error: {sentence}" in outcome.stderr
     assert "caching" not in outcome.stdout
     assert not outcome.lora.exists()

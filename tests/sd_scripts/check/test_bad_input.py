@@ -31,32 +31,38 @@ SUBSET = "[[datasets.subsets]]\nimage_dir = '{pictures}'\n"
     ("words", "sentence"),
     [
         ("--foo", "unknown flag --foo"),
-        ("--full_bf16", "--full_bf16 is a flag of sd-scripts that this trainer does not have yet; leave it out"),
-        ("--fp8_base", "--fp8_base keeps the matrices alone in 8 bits: say what to compute in"),
+        ("--full_bf16", "--full_bf16 is an sd-scripts flag that this trainer does not support yet; leave it out"),
+        ("--fp8_base", "--fp8_base only stores the matrices in 8 bits; add --mixed_precision bf16"),
         ("--save_stat", "unknown flag --save_stat; did you mean --save_state?"),
         ("--lr_scheduler cosin", "--lr_scheduler: invalid choice: 'cosin' (choose from "),
-        ("--lr_warmup_steps 5", "--lr_scheduler constant has no warm-up; take constant_with_warmup"),
-        ("--lr_warmup_steps 120%", "--lr_warmup_steps: 120% is not a number of steps, a share below 1, or 10%"),
-        ("--dim_from_weights", "--dim_from_weights takes the ranks of --network_weights, which is not given"),
-        ("--mixed_precision fp16", "--mixed_precision: 'fp16' is not one that this trainer has: no, bf16"),
-        ("--network_dim 0", "--network_dim: 0 is not a whole number from 1"),
-        ("--learning_rate nan", "--learning_rate: nan is not a number from 0"),
-        ("--text_encoder_lr 1e-4 1e-5 1e-6", "--text_encoder_lr has 3 rates; one, or one and T5's, would be right"),
-        ("--text_encoder_lr 1e-4 fast", "--text_encoder_lr: fast is not a number from 0"),
-        ("--guidance_scale 1e40", "--guidance_scale: 1e40 is not a number from 0"),
+        ("--lr_warmup_steps 5", "--lr_scheduler constant has no warm-up; use constant_with_warmup"),
+        (
+            "--lr_warmup_steps 120%",
+            "--lr_warmup_steps: 120% is not a number of steps, a share below 1, or a percentage such as 10%",
+        ),
+        ("--dim_from_weights", "--dim_from_weights takes the ranks from --network_weights, which is not given"),
+        ("--mixed_precision fp16", "--mixed_precision: 'fp16' is not supported; choose from no, bf16"),
+        ("--network_dim 0", "--network_dim: 0 is not a whole number of at least 1"),
+        ("--learning_rate nan", "--learning_rate: nan is not a number of at least 0"),
+        (
+            "--text_encoder_lr 1e-4 1e-5 1e-6",
+            "--text_encoder_lr has 3 rates; give one, or one each for CLIP-L and T5",
+        ),
+        ("--text_encoder_lr 1e-4 fast", "--text_encoder_lr: fast is not a number of at least 0"),
+        ("--guidance_scale 1e40", "--guidance_scale: 1e40 is not a number of at least 0"),
         ("--discrete_flow_shift inf", "--discrete_flow_shift: inf is not a number above 0"),
         ("--logit_mean=-1e39", "--logit_mean: -1e39 is not a number"),
-        ("--max_train_epochs many", "--max_train_epochs: many is not a whole number from 1"),
+        ("--max_train_epochs many", "--max_train_epochs: many is not a whole number of at least 1"),
         ("--network_args train_block=all", "did you mean train_blocks?"),
         ("--network_args train_blocks=some", "the value must be one of all, double, single"),
-        ("--optimizer_args weight_decay=much", "'much' is not a value of Python"),
-        ("--network_module networks.lora", "'networks.lora' is not one that this trainer has: networks.lora_flux"),
-        ("--sample_every_n_epochs 1", "samples are asked for, but --sample_prompts does not say which"),
+        ("--optimizer_args weight_decay=much", "'much' is not a Python literal"),
+        ("--network_module networks.lora", "'networks.lora' is not supported; choose from networks.lora_flux"),
+        ("--sample_every_n_epochs 1", "samples are requested, but --sample_prompts is not given"),
         ("--output_name a/b", "--output_name 'a/b' must not contain a slash"),
-        ("--sdpa true", "--sdpa is a switch, which takes no value; leave out 'true'"),
-        ("--sdpa=true", "--sdpa is a switch, which takes no value; leave out 'true'"),
-        ("--network_alpha 1 2", "--network_alpha takes one value; leave out '2'"),
-        ("--network_alpha=1 2", "--network_alpha takes one value; leave out '2'"),
+        ("--sdpa true", "--sdpa is a switch and takes no value; remove 'true'"),
+        ("--sdpa=true", "--sdpa is a switch and takes no value; remove 'true'"),
+        ("--network_alpha 1 2", "--network_alpha takes one value; remove '2'"),
+        ("--network_alpha=1 2", "--network_alpha takes one value; remove '2'"),
         ("--network_alpha --sdpa", "--network_alpha: expected one argument"),
     ],
 )
@@ -72,7 +78,7 @@ def test_a_wrong_command_line(words: str, sentence: str, capsys: pytest.CaptureF
 def test_a_word_before_the_first_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["train", *REQUIRED.split()])
-    assert "'train' belongs to no flag" in capsys.readouterr().err
+    assert "'train' does not belong to any flag" in capsys.readouterr().err
 
 
 def test_a_flag_of_many_values_takes_them_all_and_a_value_may_hold_equals_and_begin_with_a_dash() -> None:
@@ -102,19 +108,22 @@ def test_what_fluxgym_passes_is_taken() -> None:
     ("toml", "sentence"),
     [
         ("[[datasets]\n", "is not TOML"),
-        ("[[dataset]]\n", "line 1: unknown part dataset; did you mean datasets?"),
-        ("", "there is no [[datasets]] with a resolution"),
+        ("[[dataset]]\n", "line 1: unknown section dataset; did you mean datasets?"),
+        ("", "dataset.toml has no [[datasets]] with a resolution"),
         ("[[datasets]]\nresolution = 64\n", "has no [[datasets.subsets]]"),
         ("[[datasets]]\nresolutoin = 64\n" + SUBSET, "line 2: unknown key resolutoin; did you mean resolution?"),
         (
             "[[datasets]]\nresolution = 60\n" + SUBSET,
-            "line 2: without buckets the sides of resolution must be multiples of 16",
+            "line 2: without buckets, the sides of resolution must be multiples of 16",
         ),
-        ("[[datasets]]\n" + SUBSET, "line 1: a dataset has no resolution: a number of pixels or [width, height]"),
+        (
+            "[[datasets]]\n" + SUBSET,
+            "line 1: a dataset has no resolution; set it to a number of pixels or [width, height]",
+        ),
         ("[[datasets]]\nresolution = 64\nbatch_size = 0\n" + SUBSET, "line 3: batch_size = 0 is not a whole number"),
         (
             "[[datasets]]\nresolution = 64\nenable_bucket = true\n" + SUBSET,
-            "min_bucket_reso must not be above the smaller side of resolution, 64",
+            "min_bucket_reso must be at most the smaller side of resolution (64)",
         ),
         (
             "[[datasets]]\nresolution = 512\nenable_bucket = true\nbucket_reso_steps = 40\n" + SUBSET,
@@ -122,7 +131,7 @@ def test_what_fluxgym_passes_is_taken() -> None:
         ),
         (
             "[[datasets]]\nresolution = 512\nenable_bucket = true\nmin_bucket_reso = 32\n" + SUBSET,
-            "line 4: min_bucket_reso must not be below bucket_reso_steps, 64",
+            "line 4: min_bucket_reso must be at least bucket_reso_steps (64)",
         ),
         (
             "[[datasets]]\nresolution = 512\nenable_bucket = true\nmax_bucket_reso = 100000000000\n" + SUBSET,
@@ -132,10 +141,10 @@ def test_what_fluxgym_passes_is_taken() -> None:
             "[[datasets]]\nresolution = 100000\n" + SUBSET,
             "line 2: resolution = 100000 is not a number of pixels or [width, height], each at most 65536",
         ),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + "resolution = 64", "resolution belongs into [[datasets]]"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "resolution = 64", "resolution belongs in [[datasets]]"),
         (
             "[general]\nis_reg = true\n[[datasets]]\nresolution = 64\n" + SUBSET,
-            "line 2: is_reg belongs into [[datasets.",
+            "line 2: is_reg belongs in [[datasets.",
         ),
         (
             "[[datasets]]\nresolution = 64\nvalidation_split = 1\n" + SUBSET,
@@ -147,7 +156,7 @@ def test_what_fluxgym_passes_is_taken() -> None:
         ),
         (
             "[[datasets]]\nresolution = 64\n" + SUBSET + "color_aug = true",
-            "line 5: color_aug = True is not there yet",
+            "line 5: color_aug = True is not supported yet",
         ),
         ("[[datasets]]\nresolution = '²'\n" + SUBSET, "line 2: resolution = '²' is not a number of pixels"),
         (
@@ -156,19 +165,19 @@ def test_what_fluxgym_passes_is_taken() -> None:
         ),
         (
             "[[datasets]]\nresolution = 64\n" + SUBSET + "shuffle_caption = true\ncaption_separator = ''",
-            "line 6: caption_separator = '' is not a text of a character or more",
+            "line 6: caption_separator = '' is not a text of at least one character",
         ),
         (
             "[[datasets]]\nresolution = 64\n" + SUBSET + "token_warmup_step = 1" + "0" * 400,
-            "0 is not a number from 0",
+            "0 is not a number of at least 0",
         ),
         (
             "[[datasets]]\nresolution = 64\n" + SUBSET + "num_repeats = 0",
-            "the dataset is empty: num_repeats = 0 leaves every folder out",
+            "the dataset is empty: num_repeats = 0 excludes every folder",
         ),
         (
             "[[datasets]]\nresolution = 64\n" + SUBSET + "is_reg = true",
-            "the dataset is empty: there are only regularisation pictures (is_reg = true), in ",
+            "the dataset is empty: it has only regularisation pictures (is_reg = true), in ",
         ),
         ("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'gone'\n", "there is no folder gone"),
         ("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\n", "has no image_dir"),
@@ -243,12 +252,12 @@ def empty_caption(pictures: Path) -> None:
         (corrupt, "1.png is damaged or not a picture"),
         (
             too_large,
-            "1.png has 100000 x 100000 pixels, which is 10000 megapixels; up to 200 are read: scale it down",
+            "1.png has 100000 x 100000 pixels (10000 megapixels), but at most 200 megapixels are supported: scale it",
         ),
         (a_pipe, "1.png is damaged or not a picture"),
         (empty, "the dataset is empty: no picture (.png .jpg .jpeg .webp .bmp) in"),
-        (same_stem, "0.png and 0.webp share one caption and one cache: rename one of them"),
-        (empty_caption, "2.txt is empty: write one line, or remove it to use class_tokens"),
+        (same_stem, "0.png and 0.webp would share one caption and one cache: rename one of them"),
+        (empty_caption, "2.txt is empty: write a caption into it, or delete it to use class_tokens"),
     ],
 )
 def test_a_wrong_dataset(spoil: Callable[[Path], None], sentence: str, settings: Settings) -> None:
@@ -277,7 +286,8 @@ def test_a_missing_caption_warns_and_takes_class_tokens(
     inputs = preflight.check(parse(settings.arguments()))
     assert [picture.caption for picture in inputs.dataset.pictures] == ["a red square", "sks", "a blue square"]
     said = (
-        f"warning: 1 of 3 pictures has no caption file, such as {settings.pictures / '1.txt'}; the caption is 'sks'"
+        f"warning: 1 of 3 pictures has no caption file, for example {settings.pictures / '1.txt'}; the caption used "
+        "instead is 'sks' (class_tokens)"
     )
     assert said in capsys.readouterr().err
 
@@ -392,7 +402,7 @@ def test_an_output_name_that_no_file_can_have(settings: Settings) -> None:
     """The limit is in bytes, for the longest name: NAME-step00000000-ema.safetensors.tmp."""
     longest = "ü" * 111
     preflight.check(parse(settings.plus(f"--output_name {longest}").arguments()))
-    assert "takes 255; make it 2 bytes shorter" in refusal(settings.plus(f"--output_name ü{longest}"))
+    assert "allows 255; make it 2 bytes shorter" in refusal(settings.plus(f"--output_name ü{longest}"))
 
 
 def test_a_state_is_named_from_inside_it(
@@ -455,7 +465,7 @@ def test_the_state_decides_where_a_resumed_run_begins(
     assert (inputs.first_step, inputs.seed) == (60, 5)
     said = capsys.readouterr().err
     assert "--initial_epoch 3 is ignored: the state is at step 60" in said
-    assert "--seed 5 is not the state's, 42" in said
+    assert "--seed 5 differs from the state's, 42" in said
 
 
 def test_initial_epoch_alone_begins_there(long_settings: Settings) -> None:

@@ -240,7 +240,7 @@ def test_a_picture_whose_name_is_too_long_for_its_cache(settings: Settings) -> N
     found = ask(settings, "--cache_latents_to_disk --network_train_unet_only")
     (problem,) = found["problems"]
     # 240 of the name, _0080x0064_flux.npz and .tmp.
-    assert "would have 263 bytes where 255 are possible; make it 8 bytes shorter" in problem["sentence"]
+    assert "would have 263 bytes, but at most 255 are allowed; make it 8 bytes shorter" in problem["sentence"]
     assert problem["path"] == str(settings.pictures / f"{name}.png")
     assert (
         run(settings.plus("--cache_latents_to_disk")).error
@@ -319,7 +319,7 @@ def test_flags_that_the_dataset_file_overrides_are_named_in_one_line(settings: S
     dataset = settings.folder / "dataset.toml"
     assert warning["sentence"] == (
         "--caption_extension, --dataset_repeats, --resolution, --train_data_dir have no effect, because "
-        f"{dataset} says the same itself."
+        f"{dataset} overrides them."
     )
     assert (warning["kind"], warning["path"]) == ("dataset", str(dataset))
 

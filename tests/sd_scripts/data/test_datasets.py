@@ -214,8 +214,8 @@ def test_captions_that_change_are_not_cached(settings: Settings) -> None:
     ):
         flag = words.split()[0]
         sentence = (
-            f"{flag} makes captions change at each step, so they cannot be encoded once: leave it out, or leave "
-            "--cache_text_encoder_outputs out"
+            f"{flag} makes captions change at each step, so they cannot be encoded in advance: leave it out, or "
+            "leave --cache_text_encoder_outputs out"
         )
         with pytest.raises(TrainerError, match=f"^{sentence}$") as refused:
             preflight.check(parse(settings.plus(f"{words} --cache_text_encoder_outputs").arguments()))
@@ -224,8 +224,9 @@ def test_captions_that_change_are_not_cached(settings: Settings) -> None:
     with pytest.raises(TrainerError) as refused:
         preflight.check(parse(settings.plus(both).arguments()))
     assert str(refused.value) == (
-        "--shuffle_caption and --enable_wildcard make captions change at each step, so they cannot be encoded once: "
-        "leave them out, or leave --cache_text_encoder_outputs out and leave --cache_text_encoder_outputs_to_disk out"
+        "--shuffle_caption and --enable_wildcard make captions change at each step, so they cannot be encoded in "
+        "advance: leave them out, or leave --cache_text_encoder_outputs out and leave "
+        "--cache_text_encoder_outputs_to_disk out"
     )
     preflight.check(parse(settings.plus("--caption_dropout_rate 0.5 --cache_text_encoder_outputs").arguments()))
 

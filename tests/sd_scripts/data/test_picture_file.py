@@ -70,14 +70,14 @@ def test_each_type_of_pixels_is_trained_as_it_looks(
 
 @pytest.mark.parametrize(
     ("mode", "value", "what"),
-    [("F", 0.5, "floating-point numbers"), ("I", 70_000, "whole numbers of 32 bits"), ("LAB", (128, 0, 0), "LAB")],
+    [("F", 0.5, "floating-point numbers"), ("I", 70_000, "32-bit integers"), ("LAB", (128, 0, 0), "LAB")],
 )
 def test_pixels_that_would_be_turned_into_something_else_are_refused(
     mode: str, value: float, what: str, tmp_path: Path
 ) -> None:
     """Pillow's own conversion makes a float picture from 0 to 1 black, and LAB noise."""
     Image.new(mode, (SIDE, SIDE), value).save(tmp_path / "0.png", format="TIFF")
-    sentence = rf"0\.png is a TIFF file that holds .*{what}.*: save it as a PNG with 8 bits per colour"
+    sentence = rf"0\.png is a TIFF file that holds .*{what}.*: save it as a PNG with 8 bits per channel"
     with pytest.raises(TrainerError, match=sentence):
         picture_size.read_size(tmp_path / "0.png")
 
@@ -108,7 +108,7 @@ def test_the_largest_photos_of_today_are_read_and_larger_ones_refused(tmp_path: 
         warnings.simplefilter("error")
         assert picture_size.read_size(tmp_path / "photo.png")[0] == Size(11_648, 8_736)
     Image.new("1", (21_000, 10_000)).save(tmp_path / "larger.png")
-    sentence = "21000 x 10000 pixels, which is 210 megapixels; up to 200 are read: scale it down"
+    sentence = r"21000 x 10000 pixels \(210 megapixels\), but at most 200 megapixels are supported: scale it down"
     with pytest.raises(TrainerError, match=sentence):
         picture_size.read_size(tmp_path / "larger.png")
 

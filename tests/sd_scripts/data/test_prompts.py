@@ -45,7 +45,7 @@ def test_what_is_not_for_flux_is_taken_with_a_warning(tmp_path: Path, capsys: py
     assert prompts.read(path) == [Prompt(text="a cat", steps=4)]
     said = capsys.readouterr().err.splitlines()
     prompt = f"{path}, line 1, 'a cat --ss ddim --fs 3 --ctr 0.5 --rcfg 1 --cn edges.png ...'"
-    assert said[0] == f"warning: {prompt}: --ss has no effect: Flux is sampled by Euler's method"
+    assert said[0] == f"warning: {prompt}: --ss has no effect: Flux is always sampled with Euler's method"
     assert len(said) == 5
 
 
@@ -57,33 +57,33 @@ def test_what_is_not_for_flux_is_taken_with_a_warning(tmp_path: Path, capsys: py
         ("p.txt", "a cat --s 0", "line 1, 'a cat --s 0': --s 0 is not a whole number from 1 to 1000"),
         ("p.txt", "a cat --d -1", "line 1, 'a cat --d -1': --d -1 is not a whole number from 0 to"),
         ("p.txt", "a cat --g 3,5", "line 1, 'a cat --g 3,5': --g 3,5 is not a number; write 3.5"),
-        ("p.txt", "a cat --w", "line 1, 'a cat --w': --w has no value; leave it out, or give it one"),
+        ("p.txt", "a cat --w", "line 1, 'a cat --w': --w has no value; give it one, or leave it out"),
         ("p.json", '["a cat --d -1"]', "p.json, prompt 1, 'a cat --d -1': --d -1 is not a whole number"),
         ("p.txt", "a cat --g nan", "p.txt, line 1, 'a cat --g nan': --g nan is not a number"),
         (
             "p.txt",
             "a cat --am 1",
-            "p.txt, line 1, 'a cat --am 1': --am is not known; known are --w --h --d --s --g --l --n",
+            "p.txt, line 1, 'a cat --am 1': unknown option --am; known options are --w --h --d --s --g --l --n",
         ),
-        ("p.txt", "# nothing", "--sample_prompts: there is no prompt in"),
-        ("p.md", "a cat", "--sample_prompts: p.md must end in .txt, .toml, .json"),
+        ("p.txt", "# nothing", "p.txt has no prompts"),
+        ("p.md", "a cat", "--sample_prompts: p.md must end in one of .txt, .toml, .json"),
         ("p.toml", "[prompt", "p.toml is not TOML: "),
         ("p.toml", "prompt = 'a cat'", "p.toml must have [prompt] and a [[prompt.subset]] for each prompt"),
         ("p.toml", "[prompt]\nprompt = 'a cat'", "p.toml must have [prompt] and a [[prompt.subset]] for each prompt"),
-        ("p.toml", "[prompt]\nsubset = []", "there is no prompt in"),
-        ("p.toml", "[prompt]\nsubset = []\n[prompts]", "p.toml: unknown part prompts"),
+        ("p.toml", "[prompt]\nsubset = []", "p.toml has no prompts"),
+        ("p.toml", "[prompt]\nsubset = []\n[prompts]", "p.toml: unknown section prompts"),
         (
             "p.toml",
             "[prompt]\n[[prompt.subset]]\nprompt = 'a'\n[[prompt.subset]]\nprompt = 'a'\nwidht = 64",
             "p.toml, [[prompt.subset]] number 2: unknown key widht; did you mean width?",
         ),
-        ("p.toml", "[prompt]\n[[prompt.subset]]\nwidth = 64", "number 1: there is no prompt = ..."),
+        ("p.toml", "[prompt]\n[[prompt.subset]]\nwidth = 64", "number 1: prompt is missing; write"),
         ("p.json", "[", "p.json is not JSON: "),
         ("p.json", '{"prompt": "a cat"}', "p.json must be a list of objects, one for each prompt"),
-        ("p.json", '["ok", 7]', "p.json, prompt 2 is not a table of keys like prompt, width and seed"),
-        ("p.json", '[{"prompt": 7}]', "p.json, prompt 1: prompt = 7 is not a text"),
+        ("p.json", '["ok", 7]', "p.json, prompt 2 must be a table with keys such as prompt, width and seed"),
+        ("p.json", '[{"prompt": 7}]', "p.json, prompt 1: prompt = 7 is not valid text"),
         ("p.json", "[" * 100_000, "p.json is not JSON: "),
-        ("p.json", '[{"prompt": "a \\ud800"}]', "p.json, prompt 1: prompt = 'a \\ud800' is not a text"),
+        ("p.json", '[{"prompt": "a \\ud800"}]', "p.json, prompt 1: prompt = 'a \\ud800' is not valid text"),
         ("p.json", '[{"prompt": "a", "scale": 1' + "0" * 400 + "}]", "is not a number"),
         ("p.json", '[{"prompt": "a", "seed": -1}]', "prompt 1: seed = -1 is not a whole number from 0 to"),
         ("p.json", '[{"prompt": "a", "seed": true}]', "prompt 1: seed = True is not a whole number from 0 to"),
@@ -105,7 +105,7 @@ def test_each_wrong_prompt_is_told(tmp_path: Path) -> None:
         prompts.read(path)
     assert [str(error).partition(": ")[2] for error in caught.value.errors] == [
         "--s 0 is not a whole number from 1 to 1000",
-        "--ar is not known; known are --w --h --d --s --g --l --n",
+        "unknown option --ar; known options are --w --h --d --s --g --l --n",
     ]
 
 

@@ -88,7 +88,7 @@ def test_regularisation_pictures_weigh_what_is_asked_for() -> None:
 def test_huber_needs_a_schedule_that_flux_has(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options("--loss_type", "huber")
-    assert "--huber_schedule snr is not for Flux" in capsys.readouterr().err
+    assert "--huber_schedule snr does not work with Flux" in capsys.readouterr().err
 
 
 def test_the_told_timestep_is_the_one_of_huber() -> None:

@@ -79,4 +79,5 @@ def test_a_state_tells_the_kernel_and_a_kernel_that_is_not_there_is_refused(sett
     state = settings.output_dir / "lora-000001-state"
     assert json.loads((state / "train_state.json").read_text())["choices"]["attention"] == "math"
     refused = run(settings.plus("--attention cudnn", output="refused"))
-    assert refused.error == "--attention cudnn needs an NVIDIA GPU; use auto, and --replan if the state asks for it"
+    advice = "use auto, and add --replan if a state requires this kernel"
+    assert refused.error == f"--attention cudnn needs an NVIDIA GPU; {advice}"

@@ -220,7 +220,7 @@ def test_where_nothing_can_be_compiled_the_training_goes_on_without(
         state = without.output_dir / "lora-000001-state"
         again = settings.plus(f"--compile --resume {state}", output="again")
         assert run(again).error is None
-        assert "warning: --compile is not used: the state was made with blocks that are not" in capfd.readouterr().err
+        assert "warning: --compile is ignored: the state was made with blocks that are not" in capfd.readouterr().err
         assert choice_in(again.output_dir / "lora-000002-state") == "no"
         assert_same_lora(plain.output_dir / "lora.safetensors", again.output_dir / "lora.safetensors")
         told = json.loads((state / "train_state.json").read_text())

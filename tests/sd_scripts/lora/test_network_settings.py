@@ -78,14 +78,14 @@ def test_rate_0_leaves_a_part_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("img_attn_dim=-1", "img_attn_dim=-1: the value must be a whole number from 0"),
-        ("in_dims=[1,2]", "the value must be [five ranks], of img_in, time_in, vector_in, guidance_in, txt_in"),
+        ("img_attn_dim=-1", "img_attn_dim=-1: the value must be a whole number of at least 0"),
+        ("in_dims=[1,2]", "the value must be [five ranks], for img_in, time_in, vector_in, guidance_in, txt_in"),
         ("train_double_block_indices=4-2", "the value must be all, none, or numbers and ranges such as 0,1,8-12"),
         ("rank_dropout=1", "the value must be a number from 0 to less than 1"),
         ("network_reg_dims=(=3", "the value must be PATTERN=RANK,..."),
         ("loraplus_lr_ratio=0", "the value must be a number above 0"),
         ("split_qkv=True", "the value must be False (q, k and v have one LoRA)"),
-        ("ggpo_beta=1", "is not a name=value that is there yet"),
+        ("ggpo_beta=1", "unsupported argument 'ggpo_beta=1'; supported are "),
     ],
 )
 def test_wrong_values_are_told(word: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

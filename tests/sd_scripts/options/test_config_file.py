@@ -64,13 +64,13 @@ def test_required_flags_may_stand_in_the_file(tmp_path: Path) -> None:
     [
         ("[a\n", "is not TOML"),
         ("learning_rat = 1", "unknown flag --learning_rat; did you mean --learning_rate?"),
-        ("deepspeed = true", "--deepspeed is a flag of sd-scripts that this trainer does not have, because"),
-        ("flip_aug = 2", "flip_aug = 2 is not true or false"),
-        ("flip_aug = 'yes'", "flip_aug = 'yes' is not true or false"),
-        ("network_dim = true", "network_dim = true is not its value"),
-        ("network_dim = 0.5", "--network_dim: 0.5 is not a whole number from 1"),
-        ("seed = [1, 2]", "seed = [1, 2] is not its value"),
-        ("network_args = [[1]]", "network_args = [[1]] is not a value of a flag"),
+        ("deepspeed = true", "--deepspeed is an sd-scripts flag that this trainer does not support, because"),
+        ("flip_aug = 2", "flip_aug = 2 is neither true nor false"),
+        ("flip_aug = 'yes'", "flip_aug = 'yes' is neither true nor false"),
+        ("network_dim = true", "network_dim = true is not a valid value for this flag"),
+        ("network_dim = 0.5", "--network_dim: 0.5 is not a whole number of at least 1"),
+        ("seed = [1, 2]", "seed = [1, 2] is a list, but this flag takes a single value"),
+        ("network_args = [[1]]", "network_args = [[1]] is not a valid value for a flag"),
     ],
 )
 def test_a_wrong_file(toml: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ def test_a_state_that_had_diverged_already_is_told(settings: Settings) -> None:
 def test_weights_that_are_no_numbers_are_never_saved(settings: Settings) -> None:
     outcome = run(settings.plus(f"{DIVERGES} --save_every_n_steps 1 --save_last_n_steps 1"))
     assert outcome.error is not None
-    assert "the loss was not finite up to step 2, and the weights are not either: nothing is saved" in outcome.error
+    assert "the loss was not finite up to step 2, and neither are the weights, so nothing is saved" in outcome.error
     kept = {path.name for path in settings.output_dir.iterdir()}
     assert kept == {"lora-step00000001.safetensors", "lora-step00000001-state"}
     weights = load(settings.output_dir / "lora-step00000001-state" / "model.safetensors")
