@@ -63,9 +63,7 @@ def of_first_bytes(start: bytes) -> str:
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer to the model; run `git lfs pull` in its repository"
     if text.startswith((b'{"', b"access to model", b"invalid username", b"entry not found")):
-        return (
-            f"a server's reply, {text[:60].decode('utf-8', 'replace')!r}, saved in place of the model; {GATED}"
-        )
+        return f"a server's reply, {text[:60].decode('utf-8', 'replace')!r}, saved in place of the model; {GATED}"
     if start.startswith((b"PK", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
         return "a compressed archive; unpack it and give the safetensors file in it"
     return f"not a safetensors file; {AGAIN}, or give the model's safetensors file"
