@@ -173,7 +173,7 @@ def test_what_the_command_line_asks_for(words: str, asked: str | None, settings:
 def test_compile_and_no_compile_cannot_both_hold(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(settings.plus("--compile --no_compile").arguments())
-    assert "--no_compile and --compile" in capsys.readouterr().err
+    assert "--no_compile contradicts --compile" in capsys.readouterr().err
 
 
 def test_it_is_chosen_where_it_pays() -> None:
