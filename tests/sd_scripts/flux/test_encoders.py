@@ -175,7 +175,9 @@ def test_the_packages_that_read_it_are_named_where_one_is_missing(published: Pat
 def test_a_tokenizer_of_another_model_is_told(models: Models) -> None:
     tokenizers = tokenization.load(cache_dir=None, models_dir=models.folder, t5_length=16)
     tokenizers.check(clip_vocabulary=514, t5_vocabulary=128)
-    with pytest.raises(TrainerError, match="has 514 tokens, but the text encoder has 100; use the tokenizer of this model"):
+    with pytest.raises(
+        TrainerError, match="has 514 tokens, but the text encoder has 100; use the tokenizer of this model"
+    ):
         tokenizers.check(clip_vocabulary=100, t5_vocabulary=128)
 
 
