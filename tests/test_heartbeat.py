@@ -72,7 +72,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "notify"
 
 
-def test_a_writer_that_hangs_while_the_disk_answers_asks_for_a_restart(
+def test_a_writer_that_hangs_while_the_disk_answers_requests_a_restart(
     tmp_path: Path, environment: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     release = threading.Event()
@@ -92,7 +92,7 @@ def test_a_writer_that_hangs_while_the_disk_answers_asks_for_a_restart(
 
 
 @pytest.mark.systemd
-def test_a_disk_that_hangs_takes_no_beat_away(tmp_path: Path, environment: Path) -> None:
+def test_a_hung_disk_does_not_stop_the_heartbeat(tmp_path: Path, environment: Path) -> None:
     """A restarted daemon would wait for the same disk, and until then nobody could query it."""
     volume = tmp_path / "volume"
     volume.mkdir()

@@ -68,12 +68,12 @@ def read(entry: Entry, offset: int, *, follow: bool = False) -> tuple[str, int]:
     return client.text, client.offsets[-1]
 
 
-def test_a_log_that_is_not_there_yet_is_empty(entry: Entry) -> None:
+def test_a_log_that_does_not_exist_yet_is_empty(entry: Entry) -> None:
     assert read(entry, 0) == ("", 0)
     assert read(entry, -10) == ("", 0)
 
 
-def test_a_client_goes_on_where_it_was(entry: Entry) -> None:
+def test_a_client_continues_where_it_stopped(entry: Entry) -> None:
     entry.folder.log.write_bytes(b"one\ntwo\n")
     assert read(entry, 0) == ("one\ntwo\n", 8)
     assert read(entry, 4) == ("two\n", 8)
@@ -81,7 +81,7 @@ def test_a_client_goes_on_where_it_was(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("offset", [9, 10**6, 2**62, 2**63, 2**80])
-def test_behind_the_end_there_is_nothing(entry: Entry, offset: int) -> None:
+def test_nothing_is_read_beyond_the_end(entry: Entry, offset: int) -> None:
     entry.folder.log.write_bytes(b"one\ntwo\n")
     assert read(entry, offset) == ("", offset)
 
@@ -110,7 +110,7 @@ def test_a_negative_offset_counts_lines_from_the_end(entry: Entry, content: byte
     assert read(entry, -lines) == (text, len(content))
 
 
-def test_a_character_across_two_pieces_stays_whole(entry: Entry) -> None:
+def test_a_character_split_between_two_pieces_stays_intact(entry: Entry) -> None:
     text = "x" * (CHUNK_BYTES - 2) + "猫" + "y" * 10  # two of its three bytes are in the first chunk
     entry.folder.log.write_bytes(text.encode())
     client = asyncio.run(all_of(entry, 0))
@@ -126,7 +126,7 @@ def test_a_character_across_two_pieces_stays_whole(entry: Entry) -> None:
         (b"ab\xe7\x8c", 0, "ab\ufffd"),  # an incomplete character
     ],
 )
-def test_bytes_that_are_no_utf8_are_shown_as_such(entry: Entry, content: bytes, offset: int, text: str) -> None:
+def test_bytes_that_are_not_utf8_are_shown_as_such(entry: Entry, content: bytes, offset: int, text: str) -> None:
     entry.folder.log.write_bytes(content)
     assert read(entry, offset) == (text, len(content))
 
@@ -155,7 +155,7 @@ async def replies(entry: Entry, offset: int) -> list[LogsReply]:
     return [*found, last]
 
 
-def test_a_hole_is_told_and_not_read(entry: Entry) -> None:
+def test_a_hole_is_reported_and_not_read(entry: Entry) -> None:
     page = b"x" * 4095 + b"\n"
     make_hole(entry.folder.log, page, b"the end\n")
     assert asyncio.run(replies(entry, 0)) == [
@@ -166,14 +166,14 @@ def test_a_hole_is_told_and_not_read(entry: Entry) -> None:
     ]
 
 
-def test_a_character_that_a_hole_has_cut_does_not_hold_the_stream_up(entry: Entry) -> None:
+def test_a_character_cut_by_a_hole_does_not_stall_the_stream(entry: Entry) -> None:
     make_hole(entry.folder.log, b"x" * 4095 + "猫".encode()[:1], "猫".encode()[2:] + b"\n")
     text = "".join(reply.text for reply in asyncio.run(replies(entry, 0)))
     assert text == "x" * 4095 + "\ufffd\ufffd\n"
 
 
 @pytest.mark.parametrize(("lines", "text"), [(1, "c\n"), (3, "a\nb\nc\n"), (4, "a\nb\nc\n"), (10**9, "a\nb\nc\n")])
-def test_lines_from_the_end_are_not_looked_for_before_a_hole(entry: Entry, lines: int, text: str) -> None:
+def test_lines_counted_from_the_end_are_not_taken_from_before_a_hole(entry: Entry, lines: int, text: str) -> None:
     make_hole(entry.folder.log, b"before\n" * 1000, b"a\nb\nc\n")
     assert read(entry, -lines) == (text, HOLE + 6)
 
@@ -194,7 +194,7 @@ def test_following_a_damaged_job_ends(entry: Entry) -> None:
     assert read(entry, 0, follow=True) == ("", 0)
 
 
-def test_following_a_running_job_tells_what_comes_until_it_ends(entry: Entry) -> None:
+def test_following_a_running_job_returns_new_output_until_it_ends(entry: Entry) -> None:
     entry.job = fold(h.WAYS["running"])
     log = entry.folder.log
 
@@ -270,7 +270,7 @@ def test_many_followers_read_a_log_once(entry: Entry, monkeypatch: pytest.Monkey
     asyncio.run(scenario())
 
 
-def test_who_began_within_a_character_does_not_stop_who_comes_behind(entry: Entry) -> None:
+def test_a_follower_that_starts_within_a_character_does_not_stop_later_ones(entry: Entry) -> None:
     entry.job = fold(h.WAYS["running"])
     entry.folder.log.write_bytes("a猫b".encode())
 
@@ -293,7 +293,7 @@ def test_who_began_within_a_character_does_not_stop_who_comes_behind(entry: Entr
     st.integers(4, 40),
 )
 @settings(deadline=None, max_examples=60)
-def test_each_of_many_followers_is_told_all_from_where_it_began(
+def test_each_of_many_followers_gets_everything_from_where_it_started(
     pieces: list[str], offsets: list[int], chunk: int
 ) -> None:
     """This holds for any steps in which the log grows, and wherever the others began, even inside a character."""

@@ -49,7 +49,7 @@ def test_parameters_are_typed() -> None:
         ),
     ],
 )
-def test_a_setting_that_is_not_known_is_refused(job: dict[str, Any], setting: str, sentence: str) -> None:
+def test_an_unknown_setting_is_refused(job: dict[str, Any], setting: str, sentence: str) -> None:
     with pytest.raises(InvalidSetting) as refusal:
         convert({"job": job}, m.SubmitParameters)
     assert refusal.value.message == sentence
@@ -79,7 +79,7 @@ def test_a_setting_that_is_not_known_is_refused(job: dict[str, Any], setting: st
         ),
     ],
 )
-def test_a_parameter_that_is_not_known_is_refused(
+def test_an_unknown_parameter_is_refused(
     raw: dict[str, Any], kind: type[Message], parameter: str, sentence: str
 ) -> None:
     with pytest.raises(InvalidParameter) as refusal:

@@ -82,7 +82,7 @@ def doubts(job: Path) -> list[tuple[int | None, str]]:
         {"shim": shim(pidNamespace="pid:[1]"), "started": started(), "exit": EXITED},
     ],
 )
-def test_where_surely_nothing_runs_nothing_is_in_doubt(job: Path, records: dict[str, Any]) -> None:
+def test_nothing_is_in_doubt_if_surely_nothing_runs(job: Path, records: dict[str, Any]) -> None:
     attempt(job, **records)
     assert doubts(job) == []
 
@@ -100,7 +100,7 @@ def test_where_surely_nothing_runs_nothing_is_in_doubt(job: Path, records: dict[
         ),
     ],
 )
-def test_promise_4_what_cannot_be_told_is_in_doubt(job: Path, records: dict[str, Any], why: str) -> None:
+def test_promise_4_an_unknown_state_is_in_doubt(job: Path, records: dict[str, Any], why: str) -> None:
     attempt(job, **records)
     assert doubts(job) == [(1, why)]
 
@@ -114,7 +114,7 @@ def test_promise_4_a_held_lock_says_that_it_runs_whatever_the_records_say(job: P
     assert doubts(job) == []
 
 
-def test_promise_4_processes_that_are_left_keep_it_in_doubt(job: Path, sleeper: subprocess.Popen[bytes]) -> None:
+def test_promise_4_remaining_processes_keep_it_in_doubt(job: Path, sleeper: subprocess.Popen[bytes]) -> None:
     assert doubts(job) == [(None, "some of its processes are running")], "its attempts/ is lost"
     attempt(job, shim=shim(), started=started(), exit=EXITED)
     assert doubts(job) == [(1, "attempt 001 has left processes")]
@@ -123,7 +123,7 @@ def test_promise_4_processes_that_are_left_keep_it_in_doubt(job: Path, sleeper: 
     assert doubts(job) == []
 
 
-def test_promise_4_a_process_in_the_session_of_a_shim_that_is_gone_keeps_it_in_doubt(job: Path) -> None:
+def test_promise_4_a_process_in_the_session_of_a_dead_shim_keeps_it_in_doubt(job: Path) -> None:
     """Nothing in the process itself shows which job it belongs to."""
     script = ["/bin/sh", "-c", "read go; sleep 1000 >/dev/null & echo $!"]
     with subprocess.Popen(
@@ -149,9 +149,7 @@ def test_a_job_of_the_same_name_in_another_home_is_another_job(
     assert doubts(namesake) == []
 
 
-def test_promise_4_where_no_locks_are_a_living_shim_counts_as_one(
-    job: Path, sleeper: subprocess.Popen[bytes]
-) -> None:
+def test_promise_4_without_locks_a_living_shim_counts_as_one(job: Path, sleeper: subprocess.Popen[bytes]) -> None:
     own = processes.stat(sleeper.pid)
     assert own is not None
     attempt(job, shim=shim(**msgspec.structs.asdict(own.process), locked=False))

@@ -19,12 +19,12 @@ def chosen(base: object) -> Path | None:
     return temporary.choose(MARK, {"TMPDIR": str(base)})
 
 
-def test_it_lies_below_the_daemon_s_own_temporary_directory(folder: Path) -> None:
+def test_it_is_below_the_daemons_own_temporary_directory(folder: Path) -> None:
     assert chosen(folder) == folder / NAME
     assert temporary.choose(MARK, {}) == Path("/tmp") / NAME
 
 
-def test_a_directory_that_cannot_be_used_is_passed_over(folder: Path) -> None:
+def test_an_unusable_directory_is_skipped(folder: Path) -> None:
     (folder / "file").touch()
     (folder / "shared").mkdir()
     (folder / "shared").chmod(0o777)  # without the sticky bit, anyone could replace a folder in it
@@ -35,7 +35,7 @@ def test_a_directory_that_cannot_be_used_is_passed_over(folder: Path) -> None:
     assert chosen(folder / "shared") == folder / "shared" / NAME
 
 
-def test_there_is_room_for_the_names_of_sockets(folder: Path) -> None:
+def test_the_path_leaves_room_for_the_names_of_sockets(folder: Path) -> None:
     for length in range(1, 60):
         base = folder / ("é" * length)
         base.mkdir()
@@ -46,18 +46,18 @@ def test_there_is_room_for_the_names_of_sockets(folder: Path) -> None:
     assert path == Path("/tmp") / NAME
 
 
-def test_nothing_is_chosen_where_nothing_can_be_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_chosen_if_nothing_can_be_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(temporary, "USUAL", (str(folder / "none"),))
     assert temporary.choose(MARK, {}) is None
 
 
-def test_it_is_this_user_s_alone(folder: Path) -> None:
+def test_only_this_user_has_access_to_it(folder: Path) -> None:
     path = folder / NAME
     temporary.make(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
-def test_what_is_there_already_is_never_taken(folder: Path) -> None:
+def test_an_existing_directory_is_never_taken(folder: Path) -> None:
     path = folder / NAME
     (folder / "target").mkdir()
     path.symlink_to(folder / "target")
@@ -69,7 +69,7 @@ def test_what_is_there_already_is_never_taken(folder: Path) -> None:
         temporary.make(path)
 
 
-def test_it_goes_away_with_all_that_is_in_it_but_links_are_not_followed(folder: Path) -> None:
+def test_it_is_removed_with_its_contents_but_links_are_not_followed(folder: Path) -> None:
     (kept := folder / "kept").mkdir()
     (kept / "file").touch()
     path = folder / NAME

@@ -101,11 +101,11 @@ def test_the_rows(evidence: Evidence, expected: Conclusion) -> None:
 
 
 @pytest.mark.parametrize("populated", [True, False, None])
-def test_without_its_shim_a_trainer_that_lives_runs_on(*, populated: bool | None) -> None:
+def test_a_live_trainer_continues_without_its_shim(*, populated: bool | None) -> None:
     assert conclude(seen(trainer=Trainer.LIVES, populated=populated)) == RunsAlone()
 
 
-def test_what_a_trainer_that_ended_unsupervised_has_left_is_to_be_stopped() -> None:
+def test_what_a_trainer_that_ended_unsupervised_left_behind_is_stopped() -> None:
     assert conclude(seen(populated=True)) == LeftOver(None)
 
 
@@ -135,7 +135,7 @@ def test_what_a_trainer_that_ended_unsupervised_has_left_is_to_be_stopped() -> N
         (seen(where=Where.ELSEWHERE), "it was started on another machine, which cannot be checked from here"),
     ],
 )
-def test_promise_4_where_the_record_proves_nothing_it_is_lost(evidence: Evidence, why: str) -> None:
+def test_promise_4_a_job_whose_record_proves_nothing_is_lost(evidence: Evidence, why: str) -> None:
     assert conclude(evidence) == LostSight(why)
 
 

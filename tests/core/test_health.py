@@ -12,7 +12,7 @@ WELL: dict[str, Any] = {"loop_busy": 0.0, "last_pass": 0.0, "bus": Bus.ANSWERS, 
 
 
 @pytest.mark.parametrize("bus", [Bus.ANSWERS, Bus.NONE])
-def test_at_its_limits_the_daemon_is_well(bus: Bus) -> None:
+def test_the_daemon_is_healthy_at_its_limits(bus: Bus) -> None:
     at_limits = Vitals(loop_busy=LOOK, last_pass=PASS_SECONDS, bus=bus, write_stands=0.0)
     assert faults(at_limits, look_seconds=LOOK) == []
 
@@ -32,7 +32,7 @@ def test_each_fault_is_named(vital: str, value: Any, says: str) -> None:
     assert faults(Vitals(**WELL | {vital: value}), look_seconds=LOOK) == [says]
 
 
-def test_all_faults_are_told_together() -> None:
+def test_all_faults_are_reported_together() -> None:
     sick = Vitals(loop_busy=99, last_pass=99, bus=Bus.SILENT, write_stands=99)
     assert len(faults(sick, look_seconds=LOOK)) == 4
 

@@ -51,18 +51,18 @@ def test_each_event_has_its_sentence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_sentence_ends_and_begins_as_one(name: str) -> None:
+def test_each_text_begins_and_ends_like_a_sentence(name: str) -> None:
     assert re.fullmatch(r"[A-Z].*\.", sentence(ALL[name]))
 
 
-def test_a_reservation_tells_where_and_from_where() -> None:
+def test_a_reservation_says_where_and_from_which_checkpoint() -> None:
     resumed = msgspec.structs.replace(h.reserved(3, gpus=()), resumed_from="my-lora-000004-state", step=40)
     assert sentence(resumed) == "Attempt 3 was prepared on the CPU, from my-lora-000004-state at step 40."
     two = h.reserved(gpus=("GPU-1", "GPU-2"))
     assert sentence(two) == "Attempt 1 was prepared on GPU-1, GPU-2, from the beginning."
 
 
-def test_an_end_tells_the_steps() -> None:
+def test_an_end_reports_the_steps() -> None:
     end = msgspec.structs.replace(h.ended("interrupted"), step=50, steps_lost=10)
     assert sentence(end) == (
         "It was interrupted. It is interrupted. It had completed 50 steps. 10 of them must be repeated. "
@@ -81,15 +81,15 @@ def test_an_end_tells_the_steps() -> None:
         ("stopped", "Its scope was stopped.", "It was stopped. Its scope was stopped."),
     ],
 )
-def test_an_end_is_not_told_twice(outcome: str, reason: str, text: str) -> None:
+def test_an_end_is_not_reported_twice(outcome: str, reason: str, text: str) -> None:
     assert sentence(msgspec.structs.replace(h.ended(outcome), reason=reason)) == text
     old = msgspec.structs.replace(h.IMPORTED, outcome=outcome, reason=reason)
     assert sentence(old) == f"It was created by an older FluxGym. {text}"
 
 
-def test_an_outcome_of_a_newer_version_is_told_as_it_is() -> None:
+def test_an_outcome_of_a_newer_version_is_reported_unchanged() -> None:
     assert sentence(h.ended("exploded")).startswith("It ended as exploded. ")
 
 
-def test_every_event_of_the_journal_is_told() -> None:
+def test_every_event_of_the_journal_is_reported() -> None:
     assert {type(event) for event in ALL.values()} == set(get_args(e.AnyEvent))

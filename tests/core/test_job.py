@@ -146,12 +146,12 @@ def test_every_event_in_every_state(state: str, event: str, outcome: str) -> Non
         *("stuck", "disowned", *h.OUTCOMES),
     ],
 )
-def test_an_event_of_another_attempt_cannot_be(event: str) -> None:
+def test_an_event_of_another_attempt_is_impossible(event: str) -> None:
     with pytest.raises(BadHistory, match="belongs to attempt 2, but 1 was running"):
         apply(folded("running"), h.next_events(2)[event])
 
 
-def test_what_became_of_its_shim_is_known_of_one_attempt_alone() -> None:
+def test_the_fate_of_the_shim_is_known_for_one_attempt_only() -> None:
     alone = fold([*h.WAYS["running"], h.unsupervised()])
     assert alone.last is not None
     assert alone.last.unsupervised
@@ -171,14 +171,14 @@ def test_attempts_are_counted_without_a_gap(number: int) -> None:
         apply(folded("interrupted"), h.reserved(number))
 
 
-def test_a_stop_after_the_next_checkpoint_stays_one_when_sight_is_lost_and_regained() -> None:
+def test_a_stop_after_the_next_checkpoint_survives_a_lost_contact() -> None:
     asked = e.StopAsked(at=6.0, attempt=1, after_checkpoint=True, newest_checkpoint="my-lora-000004-state")
     job = fold([*h.WAYS["running"], asked, h.sight_lost(), h.sight_lost(), h.sight_regained()])
     assert job.last is not None
     assert job.state == Stopping(job.last, after_checkpoint=True, newest_checkpoint="my-lora-000004-state")
 
 
-def test_no_event_is_no_job() -> None:
+def test_without_an_event_there_is_no_job() -> None:
     with pytest.raises(BadHistory, match="it has no events"):
         fold([])
 
@@ -194,7 +194,7 @@ def test_the_submit_is_what_the_job_is() -> None:
     assert (job.attempts, job.last, job.steps_lost, job.checkpoint_step, job.fruitless) == (0, None, 0, 0, 0)
 
 
-def test_an_attempt_keeps_all_that_was_recorded_of_it() -> None:
+def test_an_attempt_keeps_everything_that_was_recorded_about_it() -> None:
     reservation = h.reserved(step=40)
     job = fold([h.submitted(), reservation, h.spawned(), h.placed(), h.started()])
     assert isinstance(job.state, Running)
@@ -232,7 +232,7 @@ def hung(*steps: int, acts: bool = True) -> Job:
     ("steps", "before"),
     [((40,), None), ((40, 40), 40), ((40, 39), 40), ((40, 41), None), ((40, 60, 50), 60), ((0, 0), 0)],
 )
-def test_a_hang_knows_whether_the_job_came_further_since_the_one_before(
+def test_a_hang_knows_whether_the_job_advanced_since_the_previous_one(
     steps: tuple[int, ...], before: int | None
 ) -> None:
     job = hung(*steps)
@@ -251,7 +251,7 @@ def test_a_hang_that_is_left_alone_is_kept_and_never_counts() -> None:
     assert (job.last.hang.before, job.hung_at, acted_on(job.last)) == (None, None, None)
 
 
-def test_a_hang_before_the_first_step_is_where_the_attempt_began() -> None:
+def test_a_hang_before_the_first_step_is_at_the_start_of_the_attempt() -> None:
     job = fold([h.submitted(), h.reserved(step=16), h.stuck(step=None)])
     assert job.hung_at == 16
 
@@ -261,7 +261,7 @@ def test_a_resume_by_the_user_forgives_a_hang() -> None:
     assert job.hung_at is None
 
 
-def test_a_stop_that_was_asked_for_stays_asked_for_when_the_trainer_is_seen() -> None:
+def test_a_requested_stop_stays_requested_when_the_trainer_is_seen() -> None:
     job = fold([h.submitted(), h.reserved(), h.stop_asked(), h.started()])
     assert isinstance(job.state, Stopping)
     assert job.state.attempt.trainer == h.started().trainer
@@ -325,7 +325,7 @@ def test_attempts_without_a_newer_checkpoint_are_counted(ends: list[tuple[str, i
     assert after_ends(*ends).fruitless == fruitless
 
 
-def test_starts_that_failed_are_counted_until_one_comes_about() -> None:
+def test_failed_starts_are_counted_until_one_succeeds() -> None:
     history: list[e.AnyEvent] = [
         h.submitted(),
         h.reserved(),
@@ -363,7 +363,7 @@ def test_a_cancelled_job_says_that_it_did_not_run() -> None:
 
 @pytest.mark.parametrize("outcome", ["interrupted", "never_started"])
 @pytest.mark.parametrize("way", ["stopping", "stopping later", "lost while stopping"])
-def test_a_stop_that_was_acknowledged_is_not_lost_in_the_end_of_the_attempt(way: str, outcome: str) -> None:
+def test_an_acknowledged_stop_is_not_lost_when_the_attempt_ends(way: str, outcome: str) -> None:
     """The end is judged in a thread. A stop that is recorded meanwhile precedes the end in the journal."""
     job = fold([*h.WAYS[way], h.ended(outcome, not_before=99.0)])
     assert job.state == Stopped(f"It is {outcome}.")
@@ -371,7 +371,7 @@ def test_a_stop_that_was_acknowledged_is_not_lost_in_the_end_of_the_attempt(way:
     assert apply(job, h.RESUME_ASKED).not_before == 0.0
 
 
-def test_a_failure_that_is_tried_again_waits_and_keeps_its_reason() -> None:
+def test_a_failure_that_is_retried_waits_and_keeps_its_reason() -> None:
     job = fold([*h.WAYS["running"], h.ended("failed", again=True, not_before=39.0)])
     assert (job.state, job.not_before, job.held) == (Queued("It is failed."), 39.0, False)
 
@@ -384,7 +384,7 @@ def test_a_failure_keeps_its_kind() -> None:
     assert fold([h.submitted(), h.BARRED]).state == Failed(h.BARRED.reason, "not_resumable")
 
 
-def test_a_job_whose_policy_wants_a_person_is_held_until_it_is_released() -> None:
+def test_a_job_whose_policy_needs_a_person_is_held_until_it_is_released() -> None:
     job = fold(h.WAYS["interrupted and held"])
     assert (job.state, job.held) == (Interrupted("It is interrupted."), True)
     assert not apply(job, h.RELEASED).held
@@ -402,7 +402,7 @@ def test_a_submit_may_begin_on_hold() -> None:
     assert fold([on_hold]).held
 
 
-def test_a_move_and_an_edit_change_what_they_say_and_no_more() -> None:
+def test_a_move_and_an_edit_change_only_what_they_say() -> None:
     before = fold([h.submitted(priority=1, rank=7.0)])
     moved = apply(before, h.MOVED)
     assert (moved.priority, moved.rank, moved.context.priority) == (2, 0.5, 2)
@@ -412,7 +412,7 @@ def test_a_move_and_an_edit_change_what_they_say_and_no_more() -> None:
     assert apply(moved, silent).priority == 2  # the priority that a move set stays
 
 
-def test_a_disowned_job_goes_on_and_its_gpu_is_free() -> None:
+def test_a_disowned_job_continues_and_its_gpu_is_free() -> None:
     job = fold([*h.WAYS["lost"], h.disowned()])
     assert job.state == Interrupted("The user confirmed that it is no longer running.")
     assert job.lease is None
@@ -433,7 +433,7 @@ steps = st.tuples(
 
 @settings(deadline=None)  # no test depends on timing
 @given(st.lists(steps, max_size=40))
-def test_what_holds_after_any_history(choices: list[tuple[str, int, int]]) -> None:
+def test_invariants_hold_after_any_history(choices: list[tuple[str, int, int]]) -> None:
     job = fold([h.submitted()])
     history: list[e.AnyEvent] = [h.submitted()]
     attempts = lost = best = 0

@@ -36,7 +36,7 @@ def told(*history: AnyEvent) -> tuple[str, str] | None:
         ([*RUN, h.stuck(acts=False)], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is left running."),
     ],
 )
-def test_what_is_told(history: list[AnyEvent], event: str, text: str) -> None:
+def test_the_news_of_an_event(history: list[AnyEvent], event: str, text: str) -> None:
     assert told(*history) == (event, text)
 
 
@@ -56,5 +56,5 @@ def test_what_is_told(history: list[AnyEvent], event: str, text: str) -> None:
     ],
     ids=lambda history: history[-1].__struct_config__.tag,
 )
-def test_what_the_user_asked_for_and_what_goes_on_by_itself_is_no_news(history: list[AnyEvent]) -> None:
+def test_what_the_user_asked_for_and_what_continues_automatically_is_not_news(history: list[AnyEvent]) -> None:
     assert told(*history) is None

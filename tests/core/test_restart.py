@@ -44,18 +44,18 @@ def planned(outcome: Outcome, **facts: Any) -> Next:
         *[(policy, outcome, False) for policy in RestartPolicy for outcome in (STOPPED, COMPLETED)],
     ],
 )
-def test_what_is_tried_again(policy: RestartPolicy, outcome: Outcome, *, again: bool) -> None:
+def test_the_outcomes_that_are_retried(policy: RestartPolicy, outcome: Outcome, *, again: bool) -> None:
     told = planned(outcome, policy=policy)
     assert (told.outcome, told.again) == (outcome, again)
 
 
 @pytest.mark.parametrize("failure", list(FailureKind))
-def test_a_failure_that_would_come_again_is_not_tried_again(failure: FailureKind) -> None:
+def test_a_failure_that_would_recur_is_not_retried(failure: FailureKind) -> None:
     told = planned(FAILED, policy=RestartPolicy.ON_FAILURE, failure=failure)
     assert told == (Next(FAILED) if failure in POINTLESS else Next(FAILED, again=True, not_before=NOW + 30))
 
 
-def test_what_may_pass_by_itself_is_tried_again() -> None:
+def test_a_failure_that_may_pass_is_retried() -> None:
     assert not POINTLESS & {
         FailureKind.GPU_OUT_OF_MEMORY,
         FailureKind.HOST_OUT_OF_MEMORY,
@@ -66,19 +66,19 @@ def test_what_may_pass_by_itself_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(("fruitless", "pause"), [(0, 0), (1, 30), (2, 120), (3, 300)])
-def test_an_interruption_goes_on_at_once_and_then_after_growing_pauses(fruitless: int, pause: float) -> None:
+def test_an_interrupted_job_is_resumed_at_once_and_then_after_growing_pauses(fruitless: int, pause: float) -> None:
     told = planned(INTERRUPTED, fruitless=fruitless)
     assert told == Next(INTERRUPTED, again=True, not_before=NOW + pause if pause else 0.0)
 
 
 @pytest.mark.parametrize(("fruitless", "pause"), [(0, 30), (1, 120), (2, 300), (3, 900)])
-def test_a_failure_is_tried_again_after_growing_pauses(fruitless: int, pause: float) -> None:
+def test_a_failure_is_retried_after_growing_pauses(fruitless: int, pause: float) -> None:
     told = planned(FAILED, policy=RestartPolicy.ON_FAILURE, fruitless=fruitless)
     assert told == Next(FAILED, again=True, not_before=NOW + pause)
 
 
 @pytest.mark.parametrize("outcome", [INTERRUPTED, FAILED])
-def test_after_so_many_in_a_row_a_person_must_look(outcome: Outcome) -> None:
+def test_after_too_many_in_a_row_a_person_must_look(outcome: Outcome) -> None:
     told = planned(outcome, policy=RestartPolicy.ON_FAILURE, fruitless=FRUITLESS_LIMIT - 1)
     reason = f"{outcome.reason} It was tried 5 times without a new checkpoint and will not be retried."
     assert told == Next(Outcome("failed", reason))
@@ -116,12 +116,12 @@ def test_a_second_hang_at_the_same_step_stops_it(before: int, says: str, *, adva
     assert told == Next(Outcome("failed", f"{STUCK.reason} {says}"))
 
 
-def test_a_hang_of_a_job_that_is_never_tried_again_is_a_failure() -> None:
+def test_a_hang_of_a_job_that_is_never_retried_is_a_failure() -> None:
     assert planned(STUCK, hang=HANG, policy=RestartPolicy.NEVER) == Next(Outcome("failed", STUCK.reason))
 
 
 @pytest.mark.parametrize("outcome", [STOPPED, COMPLETED])
-def test_a_hang_changes_nothing_about_what_was_stopped_or_is_complete(outcome: Outcome) -> None:
+def test_a_hang_changes_nothing_about_a_stopped_or_complete_job(outcome: Outcome) -> None:
     assert planned(outcome, hang=msgspec.structs.replace(HANG, before=40)) == Next(outcome)
 
 
@@ -133,7 +133,7 @@ def test_a_hang_changes_nothing_about_what_was_stopped_or_is_complete(outcome: O
     advanced=st.booleans(),
     now=st.floats(0, 4e9),
 )
-def test_it_is_bounded_and_no_pause_is_longer_than_the_longest(outcome: Outcome, now: float, **facts: Any) -> None:
+def test_retries_are_bounded_and_no_pause_exceeds_the_longest(outcome: Outcome, now: float, **facts: Any) -> None:
     told = planned(outcome, now=now, **facts)
     assert told.not_before == 0.0 or 0 < told.not_before - now <= max(PAUSES) + 1e-6
     assert not told.again or told.outcome == outcome

@@ -55,7 +55,7 @@ BARRED: dict[str, Any] = {"use": Use.BAR, "refusal": "It is another trainer's."}
         ),
     ],
 )
-def test_promise_5_a_checkpoint_that_is_not_accepted_is_passed_over_or_bars_the_job(
+def test_promise_5_a_checkpoint_that_is_not_accepted_is_skipped_or_blocks_the_job(
     found: list[CheckpointFacts], expected: Begin | Impossible | str
 ) -> None:
     where = choose(reversed(found))

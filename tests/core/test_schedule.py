@@ -114,13 +114,13 @@ def test_only_a_job_that_waits_is_started(way: str) -> None:
 
 @pytest.mark.parametrize("way", ["starting", "running", "stopping", "stopping later", "lost", "lost while stopping"])
 @pytest.mark.parametrize("gpus", [("GPU-1",), ()])
-def test_promise_4_what_a_live_or_lost_job_holds_is_not_given_away(way: str, gpus: tuple[str, ...]) -> None:
+def test_promise_4_gpus_of_a_live_or_lost_job_are_not_given_away(way: str, gpus: tuple[str, ...]) -> None:
     job = fold([h.reserved(gpus=gpus) if isinstance(event, e.Reserved) else event for event in h.WAYS[way]])
     assert waits(decided([job, waiting("next")], machine(*gpus))) == {"next": WaitingFor.GPU}
 
 
 @pytest.mark.parametrize("gpus", [("GPU-1",), ()])
-def test_promise_4_what_a_damaged_job_may_hold_is_not_given_away(gpus: tuple[str, ...]) -> None:
+def test_promise_4_gpus_that_a_damaged_job_may_hold_are_not_given_away(gpus: tuple[str, ...]) -> None:
     assert waits(decided([waiting("next")], machine(*gpus, held={"broken": gpus}))) == {"next": WaitingFor.GPU}
 
 
@@ -130,7 +130,7 @@ def kept(what: str, names: str) -> str:
 
 
 @pytest.mark.parametrize("gpus", [("GPU-1", "GPU-2"), ()])
-def test_promise_4_where_it_cannot_be_told_which_gpus_a_damaged_job_holds_none_is_given_away(
+def test_promise_4_if_the_gpus_of_a_damaged_job_are_unknown_none_is_given_away(
     gpus: tuple[str, ...],
 ) -> None:
     on = machine(*gpus, held={"broken": EVERYTHING})
@@ -150,7 +150,7 @@ def test_promise_4_a_job_that_waits_is_told_which_damaged_job_keeps_its_gpu() ->
 
 
 @pytest.mark.parametrize("gpus", [("GPU-1",), ()])
-def test_promise_4_a_start_that_is_not_in_the_journal_yet_holds_its_gpus(gpus: tuple[str, ...]) -> None:
+def test_promise_4_a_start_that_is_not_yet_in_the_journal_holds_its_gpus(gpus: tuple[str, ...]) -> None:
     jobs = [waiting("first"), waiting("next", rank=2)]
     assert waits(decided(jobs, machine(*gpus, starting={"first": gpus}))) == {"next": WaitingFor.GPU}
 
@@ -170,7 +170,7 @@ class TestWithoutAGpu:
                 Start("b", ()),
             ]
 
-    def test_where_the_driver_is_gone_under_a_training_the_next_does_not_begin_on_the_cpu(self) -> None:
+    def test_if_the_driver_disappears_under_a_training_the_next_does_not_start_on_the_cpu(self) -> None:
         jobs = [started(waiting("runs"), "GPU-1"), waiting("next")]
         assert waits(decided(jobs, machine())) == {"next": WaitingFor.GPU}
 
@@ -197,17 +197,17 @@ class TestPrograms:
         jobs = [started(program("runs")), waiting("training"), started(waiting("x"), place=ELSEWHERE)]
         assert starts(decided(jobs, machine())) == {"training": ()}
 
-    def test_they_have_so_many_slots(self) -> None:
+    def test_they_have_a_limited_number_of_slots(self) -> None:
         jobs = [started(program("runs")), program("b", rank=2), program("a", rank=1)]
         assert decided(jobs, machine("GPU-1")) == [Start("a", ()), Wait("b", WaitingFor.SLOT)]
         assert waits(decided(jobs, machine(program_slots=1))) == {"a": WaitingFor.SLOT, "b": WaitingFor.SLOT}
 
-    def test_those_of_another_machine_and_those_that_start_are_counted_rightly(self) -> None:
+    def test_those_on_another_machine_and_those_that_are_starting_are_counted_correctly(self) -> None:
         jobs = [started(program("there"), place=ELSEWHERE), program("starts"), program("next", rank=2)]
         assert starts(decided(jobs, machine(program_slots=2, starting={"starts": ()}))) == {"next": ()}
         assert waits(decided(jobs, machine(program_slots=1, starting={"starts": ()}))) == {"next": WaitingFor.SLOT}
 
-    def test_they_start_though_nvml_does_not_answer(self) -> None:
+    def test_they_start_although_nvml_does_not_answer(self) -> None:
         jobs = [program("captions"), waiting("training")]
         decisions = decided(jobs, machine(problem=WaitingFor.GPU))
         assert (starts(decisions), waits(decisions)) == ({"captions": ()}, {"training": WaitingFor.GPU})
@@ -216,7 +216,7 @@ class TestPrograms:
 
 class TestObstacles:
     @pytest.mark.parametrize("job", [waiting("a", held=True), program("a", held=True)])
-    def test_what_is_on_hold(self, job: Job) -> None:
+    def test_a_held_job(self, job: Job) -> None:
         assert decided([job], machine("GPU-1")) == [Wait("a", WaitingFor.HELD)]
 
     @pytest.mark.parametrize("job", [waiting("a"), program("a")])
@@ -250,11 +250,11 @@ class TestObstacles:
         assert waits(decided([job], machine("GPU-1"), NOW - 1)) == {"my-lora": WaitingFor.BACK_OFF}
         assert starts(decided([job], machine("GPU-1"), NOW)) == {"my-lora": ("GPU-1",)}
 
-    def test_what_could_not_be_written_a_moment_ago(self) -> None:
+    def test_a_start_whose_record_was_just_refused(self) -> None:
         resting = machine("GPU-1", resting=frozenset({"a"}))
         assert waits(decided([waiting("a")], resting)) == {"a": WaitingFor.BACK_OFF}
 
-    def test_what_does_not_start_keeps_nothing_from_the_others(self) -> None:
+    def test_a_job_that_does_not_start_blocks_no_others(self) -> None:
         jobs = [waiting("a", held=True, gpu_count=2), waiting("b", rank=2)]
         assert starts(decided(jobs, machine("GPU-1", "GPU-2"))) == {"b": ("GPU-1",)}
 
@@ -276,7 +276,7 @@ class TestChoiceOfGpus:
     def test_by_index_or_uuid(self, asked: list[str] | None, allowed: list[str]) -> None:
         assert allowed_gpus(asked, ["GPU-a", "GPU-b"]) == allowed
 
-    def test_promise_4_what_is_set_aside_is_given_to_nobody_and_keeps_its_index(self) -> None:
+    def test_promise_4_a_quarantined_gpu_is_given_to_no_job_and_keeps_its_index(self) -> None:
         aside = machine("GPU-a", "GPU-b", set_aside=frozenset({"GPU-a"}))
         assert starts(decided([waiting("x")], aside)) == {"x": ("GPU-b",)}
         assert waits(decided([waiting("x", gpus=["0"])], aside)) == {"x": WaitingFor.GPU}
@@ -306,7 +306,7 @@ class TestChoiceOfGpus:
             ),
         ],
     )
-    def test_what_this_machine_does_not_have_is_told_and_keeps_nobody_waiting(
+    def test_a_gpu_that_this_machine_lacks_is_reported_and_delays_no_job(
         self, wanted: dict[str, Any], detail: str
     ) -> None:
         jobs = [waiting("a", **wanted), waiting("b", rank=2)]
@@ -323,7 +323,7 @@ class TestChoiceOfGpus:
         assert starts(decided(jobs, machine("GPU-1", "GPU-2"))) == {}
         assert starts(decided(jobs[1:], machine("GPU-1", "GPU-2"))) == {"big": ("GPU-1", "GPU-2")}
 
-    def test_it_keeps_none_that_it_could_not_use(self) -> None:
+    def test_it_reserves_no_gpu_that_it_could_not_use(self) -> None:
         jobs = [started(waiting("runs"), "GPU-2"), waiting("big", gpus=["0", "1"], gpu_count=2), waiting("b", rank=2)]
         assert starts(decided(jobs, machine("GPU-1", "GPU-2", "GPU-3"))) == {"b": ("GPU-3",)}
 
@@ -340,7 +340,7 @@ class TestDue:
         assert due(waiting("a"), NOW) <= NOW
 
     @pytest.mark.parametrize("times", range(1, 8))
-    def test_a_start_that_failed_is_tried_again_after_growing_pauses(self, times: int) -> None:
+    def test_a_failed_start_is_retried_after_growing_pauses(self, times: int) -> None:
         job = after(*[h.ended("never_started")] * times)
         assert due(job, NOW) == 9.0 + START_PAUSES[min(times, len(START_PAUSES)) - 1]
 
@@ -348,7 +348,7 @@ class TestDue:
         interrupted = h.ended("interrupted", not_before=500.0)
         assert due(after(interrupted, h.ended("never_started", not_before=500.0)), NOW) == 500.0
 
-    def test_a_clock_that_was_set_back_makes_no_pause_of_years(self) -> None:
+    def test_a_clock_that_was_set_back_does_not_make_a_pause_of_years(self) -> None:
         job = after(h.ended("interrupted", not_before=39.0))
         assert due(job, 8.0) <= 8.0
 
@@ -359,9 +359,7 @@ class TestDue:
         failures=st.integers(0, 9),
         now=st.floats(0, 4e9),
     )
-    def test_a_pause_is_never_longer_than_it_was_made(
-        self, ended: float, pause: float, failures: int, now: float
-    ) -> None:
+    def test_a_pause_never_gets_longer(self, ended: float, pause: float, failures: int, now: float) -> None:
         end = h.ended("failed", again=True, not_before=ended + pause if pause else 0.0)
         ends = [end, *[h.ended("never_started", not_before=end.not_before)] * failures]
         job = after(*[msgspec.structs.replace(each, at=ended) for each in ends])
@@ -371,14 +369,12 @@ class TestDue:
 class TestLastRank:
     @settings(deadline=None)  # no test depends on timing
     @given(ranks=st.lists(st.floats(-MOST, MOST, exclude_max=True), max_size=4), now=st.floats(-1e11, 1e11))
-    def test_it_is_behind_every_rank_that_can_be_read_and_can_be_read_itself(
-        self, ranks: list[float], now: float
-    ) -> None:
+    def test_it_comes_after_every_readable_rank_and_is_readable_itself(self, ranks: list[float], now: float) -> None:
         rank = last_rank(ranks, now)
         assert all(rank > other for other in ranks)
         assert rank <= MOST
 
-    def test_behind_the_largest_of_all_the_numbers_tell_the_order(self) -> None:
+    def test_after_the_largest_rank_the_numbers_decide_the_order(self) -> None:
         largest = float(MOST)
         assert last_rank([largest], NOW) == largest
         earlier = replace_number(waiting("earlier", rank=largest, job_id="f" * 32), 1)
@@ -399,17 +395,17 @@ class TestPlaceAt:
     )
 
     @pytest.mark.parametrize("index", range(5))
-    def test_it_comes_to_stand_where_it_was_put(self, index: int) -> None:
+    def test_it_ends_up_where_it_was_put(self, index: int) -> None:
         job = waiting("x", rank=50.0)
         line = queue([*self.LINE, put(job, place_at(self.LINE, index, job))])
         assert [job.name for job in line].index("x") == index
 
-    def test_beyond_the_largest_and_the_smallest_rank_there_is_none(self) -> None:
+    def test_no_rank_is_beyond_the_largest_or_the_smallest(self) -> None:
         line = [waiting("a", rank=-float(MOST)), waiting("b", rank=float(MOST))]
         job = waiting("x")
         assert [place_at(line, index, job) for index in (0, 2)] == [(0, -float(MOST)), (0, float(MOST))]
 
-    def test_into_an_empty_line_it_comes_as_it_is(self) -> None:
+    def test_in_an_empty_queue_it_keeps_its_rank(self) -> None:
         assert place_at([], 0, waiting("x", rank=5.0, priority=3)) == (3, 5.0)
 
     @settings(deadline=None)  # no test depends on timing
@@ -418,7 +414,7 @@ class TestPlaceAt:
         priorities=st.lists(st.integers(0, 1), min_size=4, max_size=4),
         places=st.lists(st.integers(0, 50), max_size=60),
     )
-    def test_any_number_of_moves_to_anywhere_find_a_place(
+    def test_any_number_of_moves_finds_a_place(
         self, ranks: list[float], priorities: list[int], places: list[int]
     ) -> None:
         line = queue(
@@ -525,7 +521,7 @@ def demand(job: Job) -> tuple[bool, frozenset[str], int]:
 
 @settings(deadline=None, max_examples=300)  # no test depends on timing
 @given(situations())
-def test_promise_4_what_holds_of_all_decisions(situation: tuple[Mapping[str, Job], Machine, float]) -> None:
+def test_promise_4_invariants_of_all_decisions(situation: tuple[Mapping[str, Job], Machine, float]) -> None:
     jobs, on, now = situation
     decisions = decide(jobs, on, now)
     line = queue(jobs.values())
@@ -566,7 +562,7 @@ def test_promise_4_what_holds_of_all_decisions(situation: tuple[Mapping[str, Job
 
 @settings(deadline=None)
 @given(situations())
-def test_whoever_is_first_in_line_waits_only_for_what_is_not_there(
+def test_the_first_job_in_the_queue_waits_only_for_missing_resources(
     situation: tuple[Mapping[str, Job], Machine, float],
 ) -> None:
     jobs, on, now = situation

@@ -9,7 +9,7 @@ import pytest
 from fluxgymd.core.storage import NEEDED_BYTES, NEEDED_FILES, PROBLEMS, room_problem, sentence
 
 
-def test_a_full_disk_and_one_that_is_read_only_are_told_apart() -> None:
+def test_a_full_disk_and_a_read_only_one_are_distinguished() -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/home/a/outputs/x")
     assert sentence(full, "/home/a") == (
         "The disk of /home/a refuses writes: it is full (/home/a/outputs/x); free some space, and FluxGym will "
@@ -20,7 +20,7 @@ def test_a_full_disk_and_one_that_is_read_only_are_told_apart() -> None:
     assert "dmesg" in read_only
 
 
-def test_each_refusal_has_words_and_advice_of_its_own() -> None:
+def test_each_refusal_has_its_own_words_and_advice() -> None:
     told = {sentence(OSError(number, os.strerror(number)), "/h") for number in PROBLEMS}
     assert len(told) == len(PROBLEMS)
     for number in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOENT):
@@ -34,7 +34,7 @@ def test_each_refusal_has_words_and_advice_of_its_own() -> None:
         (OSError("it shrank"), "it shrank"),
     ],
 )
-def test_what_is_not_known_is_told_in_the_words_of_the_system(error: OSError, words: str) -> None:
+def test_an_unknown_refusal_is_reported_in_the_systems_words(error: OSError, words: str) -> None:
     assert sentence(error, "/h") == f"The disk of /h refuses writes: {words}."
 
 
@@ -58,7 +58,7 @@ FILES = (
         (NEEDED_BYTES, 0, 0, None),  # btrfs and some other file systems don't count files
     ],
 )
-def test_a_disk_without_room_for_our_own_records_is_told(
+def test_a_disk_without_room_for_our_own_records_is_reported(
     free: int, files: int, free_files: int, problem: str | None
 ) -> None:
     assert room_problem("/h", free=free, files=files, free_files=free_files) == problem

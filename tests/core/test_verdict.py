@@ -44,18 +44,18 @@ def judged(record: ExitRecord | None, **facts: Any) -> Outcome:
 @pytest.mark.parametrize("stop_asked", [False, True])
 @pytest.mark.parametrize("term_seen", [False, True])
 @pytest.mark.parametrize("manager_stays", [False, True])
-def test_exit_0_with_all_steps_and_a_whole_file_is_completed_whatever_else_happened(
+def test_exit_0_with_all_steps_and_a_complete_file_is_completed_whatever_else_happened(
     *, stop_asked: bool, term_seen: bool, manager_stays: bool
 ) -> None:
     outcome = judged(exited(0, term_seen=term_seen), stop_asked=stop_asked, manager_stays=manager_stays)
     assert outcome == Outcome("completed", "Finished successfully.")
 
 
-def test_a_trainer_that_tells_no_steps_is_judged_by_its_file() -> None:
+def test_a_trainer_that_reports_no_steps_is_judged_by_its_file() -> None:
     assert judged(exited(0), steps=None).kind == "completed"
 
 
-def test_more_steps_than_planned_are_all_steps() -> None:
+def test_more_steps_than_planned_count_as_all_steps() -> None:
     assert judged(exited(0), step=101).kind == "completed"
 
 
@@ -90,7 +90,7 @@ def test_exit_0_without_the_result_is_failed(facts: dict[str, Any], reason: str)
     ],
 )
 @pytest.mark.parametrize("manager_stays", [False, True])
-def test_a_stop_of_the_user_is_stopped_at_every_exit(
+def test_a_stop_by_the_user_is_stopped_at_every_exit(
     *, record: ExitRecord | None, reason: str, manager_stays: bool
 ) -> None:
     assert judged(record, stop_asked=True, step=40, manager_stays=manager_stays) == Outcome("stopped", reason)
@@ -115,7 +115,7 @@ def test_a_stop_of_the_user_is_stopped_at_every_exit(
         (killed(signal.SIGTERM), True, Outcome("interrupted", BY_TERM)),
     ],
 )
-def test_a_sigterm_that_is_not_ours_is_an_interruption_or_a_stop_by_hand(
+def test_a_foreign_sigterm_is_an_interruption_or_a_stop_by_hand(
     *, record: ExitRecord, manager_stays: bool, outcome: Outcome
 ) -> None:
     assert judged(record, manager_stays=manager_stays, step=40) == outcome
@@ -146,7 +146,7 @@ def test_a_signal_that_a_fault_of_the_program_causes_is_a_failure(number: int) -
         ((1, 15), False, Outcome("interrupted", BY_TERM)),
     ],
 )
-def test_the_shim_s_record_tells_which_signal_the_whole_attempt_got(
+def test_the_shims_record_says_which_signal_the_whole_attempt_got(
     *, seen: tuple[int, ...], manager_stays: bool, outcome: Outcome
 ) -> None:
     record = exited(1, term_seen=True, endings_seen=seen)
@@ -179,9 +179,7 @@ def test_promise_2_without_a_record_no_exit_code_is_invented(facts: dict[str, An
 
 @pytest.mark.parametrize("unsupervised", [False, True])
 @pytest.mark.parametrize("facts", [{}, {"stop_asked": True}, {"counts_steps": False, "steps": None}])
-def test_where_the_exit_is_not_known_the_declared_result_decides(
-    facts: dict[str, Any], *, unsupervised: bool
-) -> None:
+def test_if_the_exit_is_unknown_the_declared_result_decides(facts: dict[str, Any], *, unsupervised: bool) -> None:
     reason = "Its result is complete. Its exit status is unknown: its supervisor was gone."
     assert judged(None, unsupervised=unsupervised, **facts) == Outcome("completed", reason)
 
@@ -233,14 +231,14 @@ HANG = Hang(
 
 @pytest.mark.parametrize("record", [None, exited(1), exited(0), exited(143), killed(6), killed(9)])
 @pytest.mark.parametrize("rebooted", [False, True])
-def test_what_was_stopped_for_a_hang_is_interrupted_however_it_ended(
+def test_a_job_stopped_for_a_hang_is_interrupted_however_it_ended(
     record: ExitRecord | None, *, rebooted: bool
 ) -> None:
     outcome = judged(record, hang=HANG, step=41, rebooted=rebooted)
     assert outcome == Outcome("interrupted", "It hung in the phase training at step 40. Nothing moved for 600 s.")
 
 
-def test_a_hang_that_ended_well_after_all_is_completed_and_a_stop_of_the_user_stays_one() -> None:
+def test_a_hang_that_finished_after_all_is_completed_and_a_stop_by_the_user_stays_one() -> None:
     assert judged(exited(0), hang=HANG).kind == "completed"
     assert judged(killed(9), hang=HANG, stop_asked=True).kind == "stopped"
 

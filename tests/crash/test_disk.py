@@ -130,7 +130,7 @@ def test_promises_2_and_3_a_full_disk_under_a_running_job_loses_nothing(
 
 
 @pytest.mark.systemd
-def test_promise_2_a_trainer_on_a_full_disk_goes_on_and_ends_with_its_own_reason(
+def test_promise_2_a_trainer_on_a_full_disk_continues_and_ends_for_its_own_reason(
     user_manager: UserManager, folder: Path, model: Path
 ) -> None:
     """Full to the last byte: there is no room for the log, for progress or for a checkpoint."""
@@ -151,7 +151,7 @@ def test_promise_2_a_trainer_on_a_full_disk_goes_on_and_ends_with_its_own_reason
 
 
 @pytest.mark.systemd
-def test_a_trainer_goes_on_when_a_full_disk_has_room_again(
+def test_a_trainer_continues_when_a_full_disk_has_room_again(
     user_manager: UserManager, folder: Path, model: Path
 ) -> None:
     with OnSmallDisk(folder, user_manager) as daemon:
@@ -194,7 +194,7 @@ def test_a_running_job_can_be_stopped_on_a_disk_that_refuses_the_record(
 
 
 @pytest.mark.systemd
-def test_a_stop_that_was_refused_is_recorded_as_soon_as_there_is_room(
+def test_a_refused_stop_is_recorded_as_soon_as_there_is_room(
     user_manager: UserManager, folder: Path, model: Path
 ) -> None:
     with OnSmallDisk(folder, user_manager) as daemon:
@@ -211,7 +211,7 @@ def test_a_stop_that_was_refused_is_recorded_as_soon_as_there_is_room(
 
 
 @pytest.mark.systemd
-def test_health_is_not_good_while_the_disk_is_full_or_read_only_though_nothing_is_written(
+def test_health_is_not_good_on_a_full_or_read_only_disk_even_if_nothing_is_written(
     user_manager: UserManager, folder: Path
 ) -> None:
     with OnSmallDisk(folder, user_manager) as daemon:
@@ -253,7 +253,7 @@ def journal_size(daemon: RunningDaemon, model: Path) -> int:
 STARTED = len(("reserved", "spawned", "placed", "started"))
 
 
-def test_promise_3_a_journal_that_is_refused_by_the_disk_goes_on_where_it_was(folder: Path, model: Path) -> None:
+def test_promise_3_a_journal_that_the_disk_refused_continues_where_it_was(folder: Path, model: Path) -> None:
     """EIO between the write and the fsync, which leaves a record that does not count; then EIO before the write."""
     rules = f"journal.written=error:EIO:{STARTED + 1}-{STARTED + 2},journal.opened=error:EIO:{STARTED + 4}"
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env={VARIABLE: rules}) as daemon:
@@ -296,7 +296,7 @@ def wait_for_doubt(daemon: RunningDaemon) -> None:
 WHOLE_LIFE = ["submitted", "reserved", "spawned", "placed", "ended"]
 
 
-def test_promises_3_and_4_nothing_is_started_of_a_job_while_its_journal_is_in_doubt(folder: Path) -> None:
+def test_promises_3_and_4_no_job_starts_while_its_journal_is_in_doubt(folder: Path) -> None:
     with RunningDaemon(folder, arguments=PROCESS, env={VARIABLE: f"{DENIED}:1"}) as daemon:
         daemon.submit(program("my-job"))
         wait_for_doubt(daemon)
@@ -305,7 +305,7 @@ def test_promises_3_and_4_nothing_is_started_of_a_job_while_its_journal_is_in_do
         assert kinds(daemon) == WHOLE_LIFE
 
 
-def test_promises_3_and_4_a_restart_meets_the_reservation_that_was_denied_and_goes_on(folder: Path) -> None:
+def test_promises_3_and_4_a_restart_finds_the_refused_reservation_and_continues(folder: Path) -> None:
     with RunningDaemon(folder, arguments=PROCESS, env={VARIABLE: DENIED}) as daemon:
         daemon.submit(program("my-job"))
         wait_for_doubt(daemon)

@@ -106,7 +106,7 @@ def test_a_taken_name_is_refused_and_its_job_is_untouched(daemon: RunningDaemon,
     assert left_behind(daemon) == ["my-lora"]
 
 
-def test_what_has_the_name_and_is_no_job_is_named_and_untouched(daemon: RunningDaemon, model: Path) -> None:
+def test_a_folder_that_is_not_a_job_is_named_and_untouched(daemon: RunningDaemon, model: Path) -> None:
     daemon.folder("a-folder").mkdir()
     daemon.folder("a-link").symlink_to("/nonexistent")
     for name in ("a-folder", "a-link"):
@@ -139,7 +139,9 @@ def test_an_unknown_key_is_refused_by_name(daemon: RunningDaemon) -> None:
     ],
     ids=["no JSON", "a key twice", "NaN", "too deep", "too many", "too long", "no method"],
 )
-def test_a_malformed_message_is_told_and_the_daemon_goes_on(daemon: RunningDaemon, sent: bytes, said: bytes) -> None:
+def test_a_malformed_message_is_reported_and_the_daemon_continues(
+    daemon: RunningDaemon, sent: bytes, said: bytes
+) -> None:
     with socket.socket(socket.AF_UNIX) as raw:
         raw.settimeout(DEADLINE_SECONDS)
         raw.connect(str(daemon.socket))
@@ -180,7 +182,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.systemd
-def test_a_full_disk_is_told_and_nothing_is_half_made(small_disk: Path, folder: Path, model: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_half_made(small_disk: Path, folder: Path, model: Path) -> None:
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
         tiny = context("my-lora", model, network_dim=1, epochs=1)
         ballast = small_disk / "ballast"

@@ -87,7 +87,7 @@ def test_a_waiting_job_whose_folder_was_deleted_can_be_stopped(daemon: RunningDa
         assert is_gone(daemon, "deleted")
 
 
-def test_promise_4_what_runs_of_a_job_that_was_deleted_meanwhile_keeps_its_gpu(
+def test_promise_4_what_still_runs_of_a_job_that_was_deleted_keeps_its_gpu(
     daemon: RunningDaemon, model: Path
 ) -> None:
     with daemon:
@@ -115,7 +115,7 @@ def recreate(daemon: RunningDaemon, name: str) -> Path:
     return folder
 
 
-def test_promise_4_a_folder_that_the_trainer_has_made_again_keeps_no_job_from_being_stopped(
+def test_promise_4_a_job_can_be_stopped_although_its_trainer_has_recreated_the_folder(
     daemon: RunningDaemon, model: Path
 ) -> None:
     with daemon:
@@ -129,9 +129,7 @@ def test_promise_4_a_folder_that_the_trainer_has_made_again_keeps_no_job_from_be
         assert (folder / "deleted-000004-state").exists(), "what was written after that is nobody's to delete"
 
 
-def test_promise_6_a_job_that_was_deleted_meanwhile_is_stopped_by_its_name(
-    daemon: RunningDaemon, model: Path
-) -> None:
+def test_promise_6_a_job_that_was_deleted_is_stopped_by_its_name(daemon: RunningDaemon, model: Path) -> None:
     with daemon:
         trainer = run(daemon, "deleted", model)
         temporary = Path(psutil.Process(trainer).environ()["TMPDIR"])
@@ -151,7 +149,7 @@ def test_promise_6_a_job_that_was_deleted_meanwhile_is_stopped_by_its_name(
             daemon.call(m.STOP, m.StopParameters(name="deleted"))
 
 
-def test_promise_6_one_that_looks_like_an_older_training_by_then_is_stopped_before_it_is_removed(
+def test_promise_6_a_deleted_job_that_looks_like_an_older_training_is_stopped_before_it_is_removed(
     daemon: RunningDaemon, model: Path
 ) -> None:
     with daemon:

@@ -73,7 +73,7 @@ def ignoring_daemon(
         yield daemon
 
 
-def test_the_parent_of_this_test_does_ignore_them(tmp_path: Path) -> None:
+def test_the_parent_of_this_test_ignores_the_signals(tmp_path: Path) -> None:
     """The premise of the test below."""
     output = tmp_path / "status"
     with output.open("wb") as stream:

@@ -59,7 +59,7 @@ def test_promise_4_nothing_starts_while_nvml_does_not_answer(nvml_library: Path,
         assert running.gpus == ["GPU-aaaa"]
 
 
-def test_promise_4_a_job_that_runs_behind_an_unreadable_journal_keeps_every_gpu_until_it_is_repaired(
+def test_promise_4_a_running_job_with_an_unreadable_journal_keeps_every_gpu_until_it_is_repaired(
     nvml_library: Path, folder: Path, model: Path
 ) -> None:
     nvml = Nvml(nvml_library, folder / "nvml.txt")
@@ -103,7 +103,7 @@ def test_promise_4_a_job_that_runs_behind_an_unreadable_journal_keeps_every_gpu_
         assert (again.gpus, other.gpus) == (["GPU-aaaa"], ["GPU-bbbb"])
 
 
-def test_promise_4_a_gpu_that_fell_off_the_bus_is_given_to_nobody(
+def test_promise_4_a_gpu_that_fell_off_the_bus_is_given_to_no_job(
     nvml_library: Path, folder: Path, model: Path
 ) -> None:
     nvml = Nvml(nvml_library, folder / "nvml.txt")
@@ -123,7 +123,7 @@ def test_promise_4_a_gpu_that_fell_off_the_bus_is_given_to_nobody(
 
 
 @pytest.mark.parametrize("mode", [WatchdogMode.ACT, WatchdogMode.OFF])
-def test_a_running_job_shows_what_its_gpu_does_and_unknown_where_that_is_not_known(
+def test_a_running_job_shows_what_its_gpu_does_or_that_it_is_unknown(
     nvml_library: Path, folder: Path, model: Path, mode: WatchdogMode
 ) -> None:
     nvml = Nvml(nvml_library, folder / "nvml.txt")

@@ -244,7 +244,7 @@ def look_for(daemon: Asked, state: State) -> Any:
     return job if job.runtime.state is state else None
 
 
-def test_a_hang_is_only_told_where_the_job_asks_for_no_more(quick: RunningDaemon, model: Path) -> None:
+def test_a_hang_is_only_reported_if_the_job_asks_for_no_more(quick: RunningDaemon, model: Path) -> None:
     quick.submit(hanging("my-lora", model, "sleep@training:20", STILL, watchdog=WatchdogMode.WARN))
     monitor = quick.folder("my-lora") / "monitor.log"
 
@@ -266,7 +266,7 @@ def test_a_hang_is_only_told_where_the_job_asks_for_no_more(quick: RunningDaemon
     assert stopped.reason == "It was stopped by the user at step 19; it had to be killed."
 
 
-def test_promise_7_a_trainer_that_hangs_before_it_says_anything_is_found(folder: Path, model: Path) -> None:
+def test_promise_7_a_trainer_that_hangs_before_it_reports_anything_is_found(folder: Path, model: Path) -> None:
     python = folder / "python"
     python.write_text(f'#!/bin/sh\n[ -z "$FLUXGYM_METRICS" ] || exec sleep 1000\nexec {TRAINER_PYTHON} "$@"\n')
     python.chmod(0o755)
@@ -280,7 +280,7 @@ def test_promise_7_a_trainer_that_hangs_before_it_says_anything_is_found(folder:
         assert end["reason"].startswith("It hung in the phase starting.")
 
 
-def test_a_daemon_that_is_to_act_ends_what_another_only_told_of(quick: RunningDaemon, model: Path) -> None:
+def test_a_daemon_in_act_mode_ends_a_hang_that_another_only_reported(quick: RunningDaemon, model: Path) -> None:
     mode = "FLUXGYM_WATCHDOG_MODE"
     quick.stop()
     quick.environment[mode] = "warn"
@@ -297,7 +297,7 @@ def test_a_daemon_that_is_to_act_ends_what_another_only_told_of(quick: RunningDa
     assert [bool(stuck.get("acts")) for stuck in events_of(quick, "my-lora", "stuck")[:2]] == [False, True]
 
 
-def test_a_stop_of_the_user_stays_one(quick: RunningDaemon, model: Path) -> None:
+def test_a_stop_by_the_user_stays_a_stop(quick: RunningDaemon, model: Path) -> None:
     """The hang is found while a stop waits for a checkpoint that never comes."""
     quick.submit(hanging("my-lora", model, "sleep@training:20", STILL))
     quick.wait_for_step("my-lora", 19)
@@ -363,7 +363,7 @@ def test_promise_7_a_hung_nvml_hides_no_hang_and_makes_no_healthy_job_one(
         daemon.call(m.STOP, m.StopParameters(name="healthy"))
 
 
-def test_promise_4_a_gpu_on_which_something_cannot_be_killed_is_put_aside(
+def test_promise_4_a_gpu_with_an_unkillable_process_is_quarantined(
     folder: Path, model: Path, nvml_library: Path
 ) -> None:
     nvml = Nvml(nvml_library, folder / "nvml.txt")

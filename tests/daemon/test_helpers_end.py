@@ -14,7 +14,9 @@ from tests.daemon.running import RunningDaemon, context
 from tests.harness.waiting import DEADLINE_SECONDS, until
 
 
-def test_the_copier_of_a_killed_daemon_is_killed_too_and_its_half_copy_is_deleted(folder: Path, model: Path) -> None:
+def test_the_copier_of_a_killed_daemon_is_killed_too_and_its_partial_copy_is_deleted(
+    folder: Path, model: Path
+) -> None:
     hangs = {"FLUXGYM_FAILPOINTS": "dataset.picture_copied=hang"}
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=hangs) as daemon:
 
@@ -41,7 +43,7 @@ def run(daemon: int, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS)
 
 
-def test_a_helper_whose_daemon_has_ended_before_it_began_does_nothing(tmp_path: Path) -> None:
+def test_a_helper_whose_daemon_ended_before_it_started_does_nothing(tmp_path: Path) -> None:
     ended = run(1 << 22, "touch", str(tmp_path / "x"))
     assert (ended.returncode, ended.stderr) == (1, "its daemon has already ended\n")
     assert not (tmp_path / "x").exists()

@@ -40,7 +40,7 @@ def told(daemon: RunningDaemon, name: str) -> list[str]:
         return [reply.text for reply in replies if reply.text is not None]
 
 
-def test_they_are_jobs_and_to_look_at_them_changes_no_file(folder: Path) -> None:
+def test_older_trainings_are_jobs_and_looking_at_them_changes_no_file(folder: Path) -> None:
     home = folder / "home"
     for name in ("fork", "original"):
         shutil.copytree(make.HERE / name, home, dirs_exist_ok=True)
@@ -88,7 +88,9 @@ def test_they_are_jobs_and_to_look_at_them_changes_no_file(folder: Path) -> None
         ("epochs-only", "it saved no state, so it could only start over"),
     ],
 )
-def test_what_cannot_go_on_is_refused_and_stays_as_it_is(older: RunningDaemon, name: str, says: str) -> None:
+def test_a_training_that_cannot_continue_is_refused_and_left_unchanged(
+    older: RunningDaemon, name: str, says: str
+) -> None:
     before = tree(older.folder(name))
     with pytest.raises(WrongState, match=says):
         older.call(m.RESUME, m.ResumeParameters(name=name))
@@ -130,7 +132,7 @@ def make_older(folder: Path, name: str, model: Path) -> None:
     (folder / "dataset.toml").write_text(dataset)
 
 
-def test_promise_5_a_resumed_one_ends_as_if_nothing_had_happened(
+def test_promise_5_a_resumed_training_ends_as_if_never_interrupted(
     folder: Path, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     with RunningDaemon(folder, arguments=PROCESS) as daemon:
@@ -155,7 +157,7 @@ def test_promise_5_a_resumed_one_ends_as_if_nothing_had_happened(
         nothing_is_lost(before, tree(daemon.folder("my-lora")))
 
 
-def test_promise_5_one_that_sd_scripts_trained_goes_on_with_our_trainer(folder: Path, model: Path) -> None:
+def test_promise_5_a_training_of_sd_scripts_continues_with_our_trainer(folder: Path, model: Path) -> None:
     """It resumes after the epoch in the state's name: the step counter of sd-scripts restarts at each resume."""
     with RunningDaemon(folder, arguments=PROCESS) as daemon:
         daemon.submit(context("my-lora", model))

@@ -84,7 +84,7 @@ def exit_of(job: Job) -> ExitKind:
     return job.runtime.attempt.exit.kind
 
 
-def test_promise_2_a_training_goes_on_without_its_shim_and_is_completed(
+def test_promise_2_a_training_continues_without_its_shim_and_is_completed(
     bench: Bench, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon = bench.daemon
@@ -107,7 +107,7 @@ def test_promise_2_a_training_goes_on_without_its_shim_and_is_completed(
     assert bench.kinds("my-lora") == [*begun, "unsupervised", "ended"]
 
 
-def test_promise_5_one_that_ends_early_without_its_shim_is_interrupted_and_goes_on(
+def test_promise_5_a_training_that_ends_early_without_its_shim_is_interrupted_and_resumed(
     bench: Bench, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon = bench.daemon
@@ -139,7 +139,7 @@ wait
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_promise_4_what_outlives_its_shim_and_its_trainer_is_stopped_and_the_job_goes_on(
+def test_promise_4_what_outlives_its_shim_and_its_trainer_is_stopped_and_the_job_is_resumed(
     bench: Bench, *, restarted: bool
 ) -> None:
     bench.submit("job", WITH_A_WORKER)
@@ -171,7 +171,7 @@ def test_one_that_runs_without_its_shim_can_be_stopped(bench: Bench) -> None:
 HANGS = {"interval_seconds": 0.5, "without_phase_seconds": 5.0}
 
 
-def test_promise_7_one_that_hangs_without_its_shim_is_found_stuck_and_goes_on(bench: Bench) -> None:
+def test_promise_7_a_training_that_hangs_without_its_shim_is_found_stuck_and_resumed(bench: Bench) -> None:
     script = f"if test -e go; then {RESULT}; exit 0; fi; until test -e go; do echo; sleep 0.05; done; exec sleep 1000"
     bench.submit("job", script, watchdog=WatchdogMode.ACT, watchdog_limits=HANGS)
     bench.kill_shim("job")
@@ -182,7 +182,7 @@ def test_promise_7_one_that_hangs_without_its_shim_is_found_stuck_and_goes_on(be
     bench.daemon.wait("job", State.COMPLETED)
 
 
-def test_promise_4_a_shim_whose_lock_and_records_were_deleted_is_still_one(bench: Bench) -> None:
+def test_promise_4_a_shim_whose_lock_and_records_were_deleted_still_counts(bench: Bench) -> None:
     bench.submit("job", f"{UNTIL_GO}; exit 42")
     for name in ("lock", "shim.json", "started.json"):
         (bench.daemon.folder("job") / "attempts" / "001" / name).unlink()

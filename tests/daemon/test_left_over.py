@@ -26,7 +26,7 @@ sys.exit(1)
 """
 
 
-def test_a_worker_that_does_not_leave_is_told_once_and_killed_at_the_limit(folder: Path, model: Path) -> None:
+def test_a_worker_that_does_not_exit_is_reported_once_and_killed_at_the_limit(folder: Path, model: Path) -> None:
     trainer = folder / "trainer"
     trainer.mkdir()
     (trainer / "flux_train_network.py").write_text(TRAINER)

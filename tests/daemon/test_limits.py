@@ -17,7 +17,7 @@ def popen_limited(command: Sequence[str | Path], env: Mapping[str, str]) -> "sub
     return popen_here(["sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh", *command], env)
 
 
-def test_promise_10_with_few_descriptors_clients_give_way_to_one_another_and_jobs_run(folder: Path) -> None:
+def test_promise_10_with_few_descriptors_clients_replace_one_another_and_jobs_run(folder: Path) -> None:
     with (
         RunningDaemon(folder, popen=popen_limited, arguments=("--supervisor", "process")) as daemon,
         ExitStack() as stack,

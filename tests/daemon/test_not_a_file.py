@@ -16,7 +16,7 @@ from tests.daemon.running import RunningDaemon, program
 from tests.harness.waiting import until
 
 
-def test_promise_8_what_is_no_file_is_reported_and_not_waited_for(daemon: RunningDaemon) -> None:
+def test_promise_8_a_path_that_is_not_a_file_is_reported_and_not_waited_for(daemon: RunningDaemon) -> None:
     for name in ("piped", "over"):
         daemon.submit(program(name, "exit 3"))
         daemon.wait(name, State.FAILED)
@@ -37,7 +37,7 @@ def test_promise_8_what_is_no_file_is_reported_and_not_waited_for(daemon: Runnin
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere"), Path.mkdir])
-def test_a_job_whose_log_is_no_file_waits_and_says_so(daemon: RunningDaemon, make: Callable[[Path], None]) -> None:
+def test_a_job_whose_log_is_not_a_file_waits_and_says_so(daemon: RunningDaemon, make: Callable[[Path], None]) -> None:
     daemon.submit(program("piped", "exit 3"))
     daemon.wait("piped", State.FAILED)
     log = daemon.folder("piped") / "training.log"

@@ -73,7 +73,7 @@ def test_the_longest_argument_is_taken_and_a_longer_one_is_refused(daemon: Runni
     assert daemon.wait("echo", State.FAILED).runtime.reason == "It exited with status 3."
 
 
-def test_a_home_that_was_deleted_is_named(daemon: RunningDaemon, model: Path) -> None:
+def test_a_deleted_home_is_named(daemon: RunningDaemon, model: Path) -> None:
     kept = daemon.home.with_name("kept")
     daemon.home.rename(kept)
     for job in (context("my-lora", model), Context(name="p", kind=Kind.PROGRAM, program=["/bin/true"])):

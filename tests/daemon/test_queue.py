@@ -141,7 +141,7 @@ def test_the_order_is_that_of_priorities_ranks_and_moves(folder: Path) -> None:
         assert refused(move, "last", before="a") == "The job a is not waiting in the queue."
 
 
-def test_what_waits_can_be_edited_and_is_checked_as_at_a_submit(daemon: RunningDaemon) -> None:
+def test_a_waiting_job_can_be_edited_and_is_checked_as_at_submit(daemon: RunningDaemon) -> None:
     daemon.submit(program("my-job", "exit 3", held=True))
     daemon.submit(program("other", after=["my-job"]))
     before = daemon.events("my-job")
@@ -167,7 +167,7 @@ def test_what_waits_can_be_edited_and_is_checked_as_at_a_submit(daemon: RunningD
     assert refused(edit, daemon, name="my-job", priority=1) == "The job my-job: it is completed."
 
 
-def test_a_name_that_is_free_again_cannot_close_a_circle(daemon: RunningDaemon) -> None:
+def test_a_reused_name_cannot_create_a_dependency_cycle(daemon: RunningDaemon) -> None:
     daemon.submit(program("a", held=True))
     daemon.submit(program("b", after=["a"]))
     stop(daemon, "a")
@@ -199,7 +199,7 @@ def test_a_job_waits_for_others_and_says_why_if_they_failed(daemon: RunningDaemo
     assert not daemon.folder("lonely").exists()
 
 
-def test_a_pause_outlives_the_daemon_and_what_runs_goes_on(daemon: RunningDaemon) -> None:
+def test_a_pause_outlives_the_daemon_and_running_jobs_continue(daemon: RunningDaemon) -> None:
     daemon.submit(program("runs", f"while [ ! -e go ]; do sleep 0.05; done; {DONE}"))
     daemon.wait("runs", State.RUNNING)
     daemon.call(m.PAUSE, m.Nothing())
@@ -343,7 +343,7 @@ def test_each_failure_has_its_kind_and_its_advice(daemon: RunningDaemon) -> None
 ONCE = f"if [ -e once ]; then {DONE}; exit 0; fi; touch once"
 
 
-def test_an_interruption_goes_on_by_itself_unless_the_policy_says_never(daemon: RunningDaemon) -> None:
+def test_an_interrupted_job_is_resumed_automatically_unless_the_policy_says_never(daemon: RunningDaemon) -> None:
     daemon.submit(program("usual", f"{ONCE}; kill -TERM $$"))
     daemon.submit(program("never", f"{ONCE}; kill -TERM $$", restart=RestartPolicy.NEVER))
     daemon.wait("usual", State.COMPLETED)
@@ -365,7 +365,7 @@ def test_an_interruption_goes_on_by_itself_unless_the_policy_says_never(daemon: 
     assert told[-2] == "Finished successfully."
 
 
-def test_a_failure_is_tried_again_after_pauses_and_not_for_ever(daemon: RunningDaemon) -> None:
+def test_a_failure_is_retried_after_pauses_and_not_forever(daemon: RunningDaemon) -> None:
     daemon.submit(program("fails", "echo the net is away; exit 1", restart=RestartPolicy.ON_FAILURE))
     daemon.submit(program("pointless", "cat /nowhere", restart=RestartPolicy.ON_FAILURE))
     daemon.wait("pointless", State.FAILED)
@@ -404,7 +404,7 @@ def turn_back(journal: Path, *, seconds: float) -> None:
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_a_failure_is_tried_again_at_once_while_checkpoints_advance(folder: Path, model: Path) -> None:
+def test_a_failure_is_retried_at_once_while_checkpoints_advance(folder: Path, model: Path) -> None:
     """The trainer is a shell script that fails after each checkpoint."""
     states = [our_state(folder / f"state-{number}", epoch=number, step=10 * number) for number in (1, 2)]
     first, second, lora = (shlex.quote(str(path)) for path in (*states, folder / "lora"))
@@ -423,7 +423,9 @@ def test_a_failure_is_tried_again_at_once_while_checkpoints_advance(folder: Path
     assert [end["checkpointStep"] for end in ends] == [10, 20, 20]
 
 
-def test_a_wrong_setting_is_named_corrected_and_the_training_goes_on(daemon: RunningDaemon, model: Path) -> None:
+def test_after_a_wrong_setting_is_named_and_corrected_the_training_continues(
+    daemon: RunningDaemon, model: Path
+) -> None:
     block = {"network_args": ["train_double_block_indices=99"]}
     wrong = context("my-lora", model, epochs=1)
     given = wrong.trainer_options
@@ -446,7 +448,7 @@ def test_a_wrong_setting_is_named_corrected_and_the_training_goes_on(daemon: Run
     assert done.save_every_epochs == 2
 
 
-def test_promise_4_gpus_are_given_as_they_were_asked_for(nvml_library: Path, folder: Path, model: Path) -> None:
+def test_promise_4_gpus_are_given_as_requested(nvml_library: Path, folder: Path, model: Path) -> None:
     nvml = Nvml(nvml_library, folder / "nvml.txt")
     nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"), gpu("GPU-cccc"))
     # No such GPU exists, so a job that holds one only sleeps.
@@ -494,7 +496,7 @@ def test_promise_4_gpus_are_given_as_they_were_asked_for(nvml_library: Path, fol
         stop(daemon, "both")
 
 
-def test_a_stop_in_the_moment_of_the_end_is_not_lost(daemon: RunningDaemon) -> None:
+def test_a_stop_at_the_moment_of_the_end_is_not_lost(daemon: RunningDaemon) -> None:
     """Each program ends as if interrupted, which FluxGym would normally resume, while the user stops it."""
     for number in range(20):
         name = f"job-{number}"

@@ -125,7 +125,7 @@ def test_promise_5_in_scopes_too(user_manager: UserManager, model: Path, long_ru
         daemon.end_jobs()
 
 
-def test_promise_5_a_changed_setting_is_explained_and_the_job_never_begins_anew(
+def test_promise_5_a_changed_setting_is_explained_and_the_job_never_starts_over(
     daemon: RunningDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon.submit(context("my-lora", model))
@@ -148,7 +148,7 @@ def test_promise_5_a_changed_setting_is_explained_and_the_job_never_begins_anew(
     assert tensors(daemon.folder("my-lora") / "my-lora.safetensors") == undisturbed
 
 
-def test_promise_5_what_would_fail_in_its_first_minute_is_not_started_and_can_be_resumed_when_it_is_put_right(
+def test_promise_5_a_job_that_would_fail_at_once_is_not_started_and_can_be_resumed_once_corrected(
     daemon: RunningDaemon, model: Path, folder: Path
 ) -> None:
     encoder = folder / "t5.safetensors"

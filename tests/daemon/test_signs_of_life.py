@@ -71,7 +71,7 @@ def found(daemon: Asked, job: str) -> dict[str, Any]:
     return first
 
 
-def test_promise_7_what_moves_beside_a_dead_trainer_is_no_sign_of_its_life(
+def test_promise_7_activity_beside_a_dead_trainer_is_not_a_sign_of_life(
     daemon: RunningDaemon, nvml: Nvml, model: Path
 ) -> None:
     tell(nvml, pod=OF_THE_HOST, game=os.getpid())

@@ -12,7 +12,7 @@ from fluxgym.messages import Model
 from tests.daemon.running import RunningDaemon, context
 
 
-def test_a_folder_above_the_pictures_is_answered_with_theirs_beside_all_else_that_is_wrong(
+def test_for_a_folder_above_the_pictures_theirs_is_proposed_beside_all_other_problems(
     daemon: RunningDaemon, model: Path, folder: Path
 ) -> None:
     above = folder / "dataset"
@@ -29,7 +29,7 @@ def test_a_folder_above_the_pictures_is_answered_with_theirs_beside_all_else_tha
     assert about_model.startswith(f"The file {folder / 'none'} for the Flux transformer does not exist")
 
 
-def test_what_is_left_out_and_which_captions_are_missing_is_told_once(
+def test_files_left_out_and_missing_captions_are_reported_once(
     daemon: RunningDaemon, model: Path, folder: Path
 ) -> None:
     dataset = folder / "dataset"

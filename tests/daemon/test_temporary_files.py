@@ -61,7 +61,9 @@ def pids(daemon: RunningDaemon, name: str) -> tuple[int, int]:
     return shim, program
 
 
-def test_they_lie_in_a_private_folder_which_goes_with_the_attempt(daemon: RunningDaemon, temporary: Path) -> None:
+def test_temporary_files_are_in_a_private_folder_that_is_removed_with_the_attempt(
+    daemon: RunningDaemon, temporary: Path
+) -> None:
     path = started(daemon, "program", WAITS + DONE)
     assert path.parent == temporary
     assert path.stat().st_mode & 0o777 == 0o700
@@ -77,7 +79,7 @@ def test_a_killed_program_leaves_nothing(daemon: RunningDaemon, temporary: Path)
     assert list(temporary.iterdir()) == []
 
 
-def test_where_everything_was_killed_they_go_at_the_daemon_s_next_start(
+def test_if_everything_was_killed_they_are_removed_at_the_daemons_next_start(
     daemon: RunningDaemon, temporary: Path
 ) -> None:
     path = started(daemon, "program", WAITS + DONE)

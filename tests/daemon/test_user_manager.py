@@ -118,7 +118,7 @@ def test_a_scope_that_was_stopped_by_hand_is_a_stopped_job(daemon: InstalledDaem
     assert job.runtime.reason == "Its scope was stopped from outside FluxGym."
 
 
-def test_promise_5_at_the_end_of_the_user_manager_a_job_saves_and_the_next_manager_goes_on(
+def test_promise_5_at_the_end_of_the_user_manager_a_job_saves_and_the_next_manager_resumes_it(
     daemon: InstalledDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
     daemon.submit(context("my-lora", model))
@@ -134,7 +134,7 @@ def test_promise_5_at_the_end_of_the_user_manager_a_job_saves_and_the_next_manag
     assert tensors(daemon.folder("my-lora") / "my-lora.safetensors") == undisturbed
 
 
-def test_a_client_never_meets_a_closed_door_while_the_daemon_restarts(daemon: InstalledDaemon) -> None:
+def test_a_client_is_never_refused_while_the_daemon_restarts(daemon: InstalledDaemon) -> None:
     """The socket belongs to systemd and outlives the daemon, so a client waits instead of failing. A client that the
     old daemon has accepted but not answered is passed on to the next one; that was 1 client of 15."""
     for _ in range(25):

@@ -15,7 +15,7 @@ MIB = 1 << 20
 HUGE = f"9{'0' * 400}"
 
 
-def test_a_number_that_no_float_can_hold_keeps_no_end_from_being_recorded(daemon: RunningDaemon) -> None:
+def test_a_number_too_large_for_a_float_does_not_prevent_recording_the_end(daemon: RunningDaemon) -> None:
     line = f'{{"time":1,"phase":"training","step":1,"totalSteps":{HUGE},"secondsPerStep":1.0}}'
     good = '{"time":2,"phase":"caching","done":3,"total":8}'
     writes = f"printf '%s\\n' '{line}' '{good}' >>$FLUXGYM_METRICS"

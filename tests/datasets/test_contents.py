@@ -63,7 +63,7 @@ def test_a_note_names_what_is_left_out(source: Path, names: list[str], notes: li
 
 
 @pytest.mark.parametrize("ending", [".tif", ".NEF", ".psd", ".jfif"])
-def test_the_ending_of_another_format_is_known_in_any_case(source: Path, ending: str) -> None:
+def test_the_extension_of_another_format_is_recognized_in_any_case(source: Path, ending: str) -> None:
     assert ending.lower() in OTHER_PICTURES
     make(source, ["cat.PNG", f"dog{ending}"])
     assert len(look(source).notes) == 1
@@ -92,7 +92,7 @@ def test_the_ending_of_another_format_is_known_in_any_case(source: Path, ending:
         ([], "; it needs at least one (.png, .jpg, .jpeg, .webp, .bmp)."),
     ],
 )
-def test_where_no_picture_is_the_advice_says_what_to_give(source: Path, names: list[str], advice: str) -> None:
+def test_if_there_is_no_picture_the_advice_says_what_to_give(source: Path, names: list[str], advice: str) -> None:
     make(source, names)
     with pytest.raises(Unfit) as refused:
         look(source)
@@ -101,7 +101,7 @@ def test_where_no_picture_is_the_advice_says_what_to_give(source: Path, names: l
     assert refused.value.path == source
 
 
-def test_a_linked_folder_counts_and_a_circle_of_links_ends(source: Path, tmp_path: Path) -> None:
+def test_a_linked_folder_counts_and_a_cycle_of_links_ends(source: Path, tmp_path: Path) -> None:
     make(tmp_path / "far", ["a.png"])
     make(source, ["sub/b.png"])
     (source / "10_far").symlink_to(tmp_path / "far")

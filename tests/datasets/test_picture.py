@@ -63,7 +63,7 @@ def test_a_torn_picture_is_damaged(tmp_path: Path, name: str, share: float) -> N
         (b"\xff\x0a" + bytes(range(60)), "is a JPEG XL picture; convert it to PNG or JPEG."),
     ],
 )
-def test_what_is_not_a_picture_is_called_what_it_is(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_not_a_picture_is_called_what_it_is(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     assert problem(path) == told
@@ -75,7 +75,7 @@ def test_a_format_that_only_a_program_can_draw_is_not_opened(tmp_path: Path) -> 
     assert problem(path) == "has the unsupported format EPS; convert it to PNG or JPEG."
 
 
-def test_a_photo_of_102_megapixels_is_taken(tmp_path: Path) -> None:
+def test_a_photo_of_102_megapixels_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("L", (11648, 8736), 90).save(path, quality=10)
     assert picture.check(path) is False
@@ -98,12 +98,12 @@ def test_text_in_a_picture_is_no_reason_to_refuse_it(tmp_path: Path, packed: boo
     assert picture.check(path) is False
 
 
-def test_an_animation_is_told(tmp_path: Path) -> None:
+def test_an_animation_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.webp"
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
     frames[0].save(path, save_all=True, append_images=frames[1:])
     assert picture.check(path) is True
 
 
-def test_a_name_that_is_not_utf8_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_accepted(tmp_path: Path) -> None:
     assert picture.check(noise(tmp_path / os.fsdecode(b"caf\xe9.png"))) is False

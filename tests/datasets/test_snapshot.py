@@ -70,7 +70,9 @@ def test_pictures_and_captions_are_copied_and_nothing_else(source: Path, target:
     assert outcome == Snapshot(pictures=5, names=names, without_caption=3, size=sum(map(len, copied.values())))
 
 
-def test_captions_with_another_ending_are_copied_in_their_place(source: Path, target: Path, checkout: Path) -> None:
+def test_captions_with_another_extension_are_copied_in_their_place(
+    source: Path, target: Path, checkout: Path
+) -> None:
     draw(source / "a.png")
     draw(source / "b.png")
     for name in ("a.txt", "a.caption", "b.txt"):
@@ -86,7 +88,7 @@ def test_captions_with_another_ending_are_copied_in_their_place(source: Path, ta
     )
 
 
-def test_what_is_left_out_is_noted_once_for_each_kind(source: Path, target: Path, checkout: Path) -> None:
+def test_files_left_out_are_noted_once_for_each_kind(source: Path, target: Path, checkout: Path) -> None:
     draw(source / "a.png")
     Image.new("RGB", (64, 64)).save(
         source / "b.webp", save_all=True, append_images=[Image.new("RGB", (64, 64), "red")]
@@ -120,14 +122,14 @@ def test_an_empty_folder_is_refused(source: Path, target: Path, checkout: Path) 
     assert not target.exists()
 
 
-def test_a_file_is_no_dataset(source: Path, target: Path, checkout: Path) -> None:
+def test_a_file_is_not_a_dataset(source: Path, target: Path, checkout: Path) -> None:
     file = draw(source / "a.png")
     assert take(file, target, checkout) == Snapshot(
         path=str(file), problem=f"The dataset {file} is not a folder; give the folder with the pictures."
     )
 
 
-def test_a_missing_folder_is_told(source: Path, target: Path, checkout: Path) -> None:
+def test_a_missing_folder_is_reported(source: Path, target: Path, checkout: Path) -> None:
     missing = source / "missing"
     assert take(missing, target, checkout) == Snapshot(
         path=str(missing), problem=f"The folder {missing} does not exist; give the folder with the pictures."
@@ -142,7 +144,7 @@ def test_a_missing_folder_is_told(source: Path, target: Path, checkout: Path) ->
         ("dangling link", "is a link to nowhere, which does not exist"),
     ],
 )
-def test_what_is_no_file_is_named_and_not_waited_for(
+def test_a_path_that_is_not_a_file_is_named_and_not_waited_for(
     source: Path, target: Path, checkout: Path, kind: str, problem: str
 ) -> None:
     path = source / "a.png"
@@ -164,7 +166,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(
         ("dangling link", "is a link to nowhere, which does not exist"),
     ],
 )
-def test_a_caption_that_is_no_file_is_named_and_not_waited_for(
+def test_a_caption_that_is_not_a_file_is_named_and_not_waited_for(
     source: Path, target: Path, checkout: Path, kind: str, problem: str
 ) -> None:
     draw(source / "a.png")
@@ -182,7 +184,9 @@ def test_a_caption_that_is_no_file_is_named_and_not_waited_for(
 
 
 @pytest.mark.parametrize("unreadable", [".", "a.png", "a.txt"])
-def test_what_this_user_may_not_read_is_named(source: Path, target: Path, checkout: Path, unreadable: str) -> None:
+def test_a_file_that_this_user_may_not_read_is_named(
+    source: Path, target: Path, checkout: Path, unreadable: str
+) -> None:
     draw(source / "a.png")
     (source / "a.txt").write_text("a cat\n")
     (source / unreadable).chmod(0)
@@ -194,7 +198,7 @@ def test_what_this_user_may_not_read_is_named(source: Path, target: Path, checko
     assert not outcome.storage
 
 
-def test_a_name_that_the_disk_of_the_jobs_does_not_take_is_the_pictures_fault(tmp_path: Path) -> None:
+def test_a_name_that_the_jobs_disk_rejects_is_reported_as_the_pictures_fault(tmp_path: Path) -> None:
     source = draw(tmp_path / "a.png")
     too_long = tmp_path / "x".ljust(300, "x")
     with pytest.raises(Unfit, match=r"The name of .*a\.png is too long for the disk of the jobs; shorten it\.$"):
@@ -210,7 +214,7 @@ def test_two_pictures_of_one_name_are_refused(source: Path, target: Path, checko
     assert not target.exists()
 
 
-def test_a_name_that_is_no_utf8_is_copied_and_can_be_told(source: Path, target: Path, checkout: Path) -> None:
+def test_a_name_that_is_not_utf8_is_copied_and_can_be_reported(source: Path, target: Path, checkout: Path) -> None:
     odd = source / os.fsdecode(b"caf\xe9.png")
     draw(odd)
     assert take(source, target, checkout).pictures == 1
@@ -221,7 +225,7 @@ def test_a_name_that_is_no_utf8_is_copied_and_can_be_told(source: Path, target: 
     assert f"The picture {source}/caf\ufffd.png is not a picture" in str(outcome.problem)
 
 
-def test_a_full_disk_is_told_as_the_disk(source: Path, checkout: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_as_a_disk_problem(source: Path, checkout: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         draw(source / name, side=128)
     place = tmp_path / "disk"

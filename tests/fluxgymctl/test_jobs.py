@@ -24,7 +24,7 @@ FULL = progress(
 )
 
 
-def test_the_live_line_tells_phase_step_epoch_loss_speed_and_eta() -> None:
+def test_the_live_line_shows_phase_step_epoch_loss_speed_and_eta() -> None:
     assert jobs.live_line(job(progress=FULL)) == (
         "a  training  step 120/400 30%  epoch 3/8  loss 0.1234  1.50 s/step  ETA 7 min"
     )
@@ -103,11 +103,11 @@ def test_progress_is_the_step_or_what_else_runs(runtime: dict[str, Any], cell: s
         ),
     ],
 )
-def test_why_is_what_it_waits_for_and_the_reason(runtime: dict[str, Any], text: str) -> None:
+def test_why_says_what_the_job_waits_for_and_the_reason(runtime: dict[str, Any], text: str) -> None:
     assert jobs.why(job(**runtime)) == text
 
 
-def test_each_thing_that_a_job_may_wait_for_has_words_of_its_own() -> None:
+def test_each_thing_that_a_job_may_wait_for_has_its_own_words() -> None:
     texts = [jobs.why(job(waitingFor=str(value))) for value in WaitingFor]
     assert len(set(texts)) == len(texts)
     assert [value for value in WaitingFor if jobs.why(job(waitingFor=str(value))).endswith("does not know")] == [
@@ -134,7 +134,7 @@ def test_each_thing_that_a_job_may_wait_for_has_words_of_its_own() -> None:
         ({"kind": "teleported", "termSeen": False}, "unknown"),
     ],
 )
-def test_promise_2_an_exit_is_told_as_it_was_recorded(record: dict[str, Any] | None, text: str) -> None:
+def test_promise_2_an_exit_is_shown_as_it_was_recorded(record: dict[str, Any] | None, text: str) -> None:
     assert jobs.exit_words(msgspec.convert(record, Exit | None)) == text
 
 
@@ -162,7 +162,7 @@ def test_a_change_is_written_at_each_landmark(before: Job | None, after: Job, wr
     assert jobs.worth_a_line(before, after) is written
 
 
-def test_the_end_tells_where_the_lora_is_or_why_there_is_none() -> None:
+def test_the_end_says_where_the_lora_is_or_why_there_is_none() -> None:
     assert jobs.ending(job(state="completed", result="/h/a/a.safetensors")) == "a completed: /h/a/a.safetensors"
     assert jobs.ending(job(state="failed", reason="exit status 1")) == "a failed: exit status 1"
     assert jobs.ending(job(state="stopped")) == "a stopped"

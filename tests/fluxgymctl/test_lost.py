@@ -43,7 +43,7 @@ def said(daemon: RunningDaemon, *words: str, status: int) -> str:
     return done.stderr.removeprefix("fluxgymctl: ").removesuffix("\n")
 
 
-def test_every_word_about_a_lost_job_says_what_to_do(daemon: RunningDaemon, lost: int) -> None:
+def test_every_message_about_a_lost_job_says_what_to_do(daemon: RunningDaemon, lost: int) -> None:
     why = f"its supervising process is gone, but its trainer may still be running (process {lost})"
     shown = facts(daemon, "a")
     assert (shown["State"], shown["Advice"]) == ("lost", STOP)
@@ -73,12 +73,14 @@ def test_every_word_about_a_lost_job_says_what_to_do(daemon: RunningDaemon, lost
     assert "Lost jobs" not in health
 
 
-def test_a_lost_job_goes_on_by_itself_once_its_owner_has_ended_what_runs(daemon: RunningDaemon, lost: int) -> None:
+def test_a_lost_job_continues_automatically_once_its_owner_has_ended_its_processes(
+    daemon: RunningDaemon, lost: int
+) -> None:
     os.kill(lost, signal.SIGKILL)
     daemon.wait("a", State.COMPLETED)
 
 
-def test_nobody_who_follows_a_job_notices_that_its_shim_was_killed(daemon: RunningDaemon, tmp_path: Path) -> None:
+def test_followers_of_a_job_do_not_notice_that_its_shim_was_killed(daemon: RunningDaemon, tmp_path: Path) -> None:
     submit(daemon, "a", script=f"until test -e {tmp_path}/go; do sleep 0.05; done; echo the end; {RESULT}")
     daemon.wait("a", State.RUNNING)
     with (
@@ -99,7 +101,7 @@ def test_nobody_who_follows_a_job_notices_that_its_shim_was_killed(daemon: Runni
     assert shown["Why"] == "Its result is complete. Its exit status is unknown: its supervisor was gone."
 
 
-def test_a_submit_whose_daemon_dies_says_that_the_job_may_be_there(spec: Path) -> None:
+def test_a_submit_whose_daemon_dies_says_that_the_job_may_exist(spec: Path) -> None:
     with running(FLUXGYM_FAILPOINTS="submit.published=kill") as daemon:
         done = ctl("submit", "a", "--file", str(spec), socket=daemon.socket)
         assert (done.returncode, done.stdout) == (6, "")

@@ -50,7 +50,7 @@ def paused(daemon: RunningDaemon) -> RunningDaemon:
     return daemon
 
 
-def test_a_program_is_submitted_as_one_would_type_it(daemon: RunningDaemon, tmp_path: Path) -> None:
+def test_a_program_is_submitted_as_it_would_be_typed(daemon: RunningDaemon, tmp_path: Path) -> None:
     tool = tmp_path / "tool.sh"
     tool.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\nprintf '{\"files\": []}' >result.json\n", encoding="utf-8")
     tool.chmod(0o755)
@@ -64,13 +64,13 @@ def test_a_program_is_submitted_as_one_would_type_it(daemon: RunningDaemon, tmp_
     assert "LoRA" not in shown
 
 
-def test_a_program_in_a_spec_file_needs_no_word_about_its_kind(daemon: RunningDaemon, tmp_path: Path) -> None:
+def test_a_program_in_a_spec_file_needs_no_kind(daemon: RunningDaemon, tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('name = "a"\nprogram = ["true"]\nheld = true\n', encoding="utf-8")
     assert ctl("submit", "--file", str(tmp_path / "a.toml"), socket=daemon.socket).stdout == "a\n"
     waits(daemon, "a", WaitingFor.HELD)
 
 
-def test_a_paused_queue_starts_nothing_until_it_goes_on(daemon: RunningDaemon) -> None:
+def test_a_paused_queue_starts_nothing_until_it_is_continued(daemon: RunningDaemon) -> None:
     assert "Queue:      open" in ctl("daemon", socket=daemon.socket).stdout
     assert "no more jobs are started" in said(daemon, "pause")
     assert "Queue:      paused" in ctl("daemon", socket=daemon.socket).stdout
@@ -81,7 +81,7 @@ def test_a_paused_queue_starts_nothing_until_it_goes_on(daemon: RunningDaemon) -
     assert ctl("wait", "a", socket=daemon.socket).returncode == 0
 
 
-def test_promise_8_a_damaged_record_of_a_pause_is_told_and_nothing_starts_until_a_user_says_so(
+def test_promise_8_a_damaged_record_of_a_pause_is_reported_and_nothing_starts_until_a_user_says_so(
     daemon: RunningDaemon,
 ) -> None:
     said(daemon, "pause")
@@ -128,7 +128,7 @@ def one_by_one() -> Iterator[RunningDaemon]:
         yield daemon
 
 
-def test_jobs_start_by_priority_and_in_the_order_that_they_were_moved_to(one_by_one: RunningDaemon) -> None:
+def test_jobs_start_by_priority_and_in_the_order_they_were_moved_into(one_by_one: RunningDaemon) -> None:
     for name, priority in (("a", "0"), ("b", "0"), ("c", "0"), ("d", "0"), ("urgent", "7")):
         submit(one_by_one, name, "--priority", priority)
     assert said(one_by_one, "move", "d", "--before", "b") == "fluxgymctl: d is now before b.\n"
@@ -148,7 +148,7 @@ def test_jobs_start_by_priority_and_in_the_order_that_they_were_moved_to(one_by_
     assert started(one_by_one, "a", "b", "c", "d", "urgent") == ["c", "urgent", "a", "d", "b"]
 
 
-def test_list_shows_the_priority_of_what_waits_and_why_it_does(paused: RunningDaemon) -> None:
+def test_list_shows_the_priority_of_a_waiting_job_and_why_it_waits(paused: RunningDaemon) -> None:
     submit(paused, "a", "--priority", "7")
     waits(paused, "a", WaitingFor.PAUSED)
     waiting = ctl("list", socket=paused.socket).stdout.splitlines()[1]
@@ -158,7 +158,7 @@ def test_list_shows_the_priority_of_what_waits_and_why_it_does(paused: RunningDa
     assert re.match(r"a +completed +- +- +", ctl("list", socket=paused.socket).stdout.splitlines()[1])
 
 
-def test_a_job_waits_for_the_ones_that_it_comes_after(daemon: RunningDaemon, tmp_path: Path) -> None:
+def test_a_job_waits_for_the_jobs_that_it_comes_after(daemon: RunningDaemon, tmp_path: Path) -> None:
     submit(daemon, "a", script=until_there(tmp_path / "go"))
     submit(daemon, "b")
     submit(daemon, "c", "--after", "a", "--after", "b")
@@ -172,7 +172,7 @@ def test_a_job_waits_for_the_ones_that_it_comes_after(daemon: RunningDaemon, tmp
     assert started(daemon, "c", "a", "b")[2] == "c"
 
 
-def test_edit_changes_what_is_given_and_leaves_the_rest(paused: RunningDaemon, tmp_path: Path) -> None:
+def test_edit_changes_only_what_is_given(paused: RunningDaemon, tmp_path: Path) -> None:
     submit(paused, "a")
     submit(paused, "b", "--after", "a", "--restart", "never", "--priority", "2")
     assert said(paused, "edit", "b", "--after", "", "--restart", "on-failure") == (
@@ -200,9 +200,7 @@ def test_edit_changes_what_is_given_and_leaves_the_rest(paused: RunningDaemon, t
         (["nobody", "--epochs", "3"], 3, "nobody"),
     ],
 )
-def test_an_edit_that_is_wrong_changes_nothing(
-    shared_daemon: RunningDaemon, words: list[str], status: int, says: str
-) -> None:
+def test_a_wrong_edit_changes_nothing(shared_daemon: RunningDaemon, words: list[str], status: int, says: str) -> None:
     if "a" not in {job.context.name for job in shared_daemon.jobs()}:
         submit(shared_daemon, "a", "--hold")
         submit(shared_daemon, "b", "--after", "a")
@@ -213,7 +211,7 @@ def test_an_edit_that_is_wrong_changes_nothing(
     assert shared_daemon.job("a").context == before
 
 
-def test_history_tells_what_happened_in_order(daemon: RunningDaemon) -> None:
+def test_history_shows_what_happened_in_order(daemon: RunningDaemon) -> None:
     submit(daemon, "a", "--hold", script="echo no >&2; exit 3")
     said(daemon, "release", "a")
     assert ctl("wait", "a", socket=daemon.socket).returncode == 10
@@ -229,7 +227,7 @@ def test_history_tells_what_happened_in_order(daemon: RunningDaemon) -> None:
     assert [row["at"] for row in told] == [event["at"] for event in daemon.events("a")]
 
 
-def test_a_failure_is_told_with_its_advice(daemon: RunningDaemon) -> None:
+def test_a_failure_is_shown_with_its_advice(daemon: RunningDaemon) -> None:
     submit(daemon, "a", script="echo 'No space left on device' >&2; exit 1")
     watched = ctl("watch", "a", socket=daemon.socket)
     assert watched.returncode == 10
@@ -241,7 +239,7 @@ def test_a_failure_is_told_with_its_advice(daemon: RunningDaemon) -> None:
     assert shown["Log"] == f"{daemon.home}/outputs/a/training.log"
 
 
-def test_a_job_that_is_tried_again_says_when(daemon: RunningDaemon) -> None:
+def test_a_job_that_will_be_retried_says_when(daemon: RunningDaemon) -> None:
     submit(daemon, "a", "--restart", "on-failure", script="exit 1")
     waits(daemon, "a", WaitingFor.BACK_OFF)
     shown = facts(daemon, "a")
@@ -257,7 +255,7 @@ def test_a_program_that_is_stopped_says_how(daemon: RunningDaemon) -> None:
     assert ctl("wait", "a", socket=daemon.socket).returncode == 11
 
 
-def test_a_job_that_was_lost_on_another_machine_goes_on_once_the_user_asserts_that_it_is_gone(
+def test_a_job_lost_on_another_machine_continues_once_the_user_asserts_that_it_is_gone(
     daemon: RunningDaemon, tmp_path: Path
 ) -> None:
     submit(daemon, "a", script=until_there(tmp_path / "go"))

@@ -17,7 +17,7 @@ from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl, on_terminal, rows
 
 
-def test_list_shows_the_job_on_a_line(trained: RunningDaemon) -> None:
+def test_list_shows_each_job_on_one_line(trained: RunningDaemon) -> None:
     done = ctl("list", socket=trained.socket)
     assert (done.returncode, done.stderr) == (0, "")
     header, *lines = done.stdout.splitlines()
@@ -26,7 +26,7 @@ def test_list_shows_the_job_on_a_line(trained: RunningDaemon) -> None:
     assert re.match(r"trained +completed +- +- +36/36 100% +- +\d+ (s|min) +\S", line)
 
 
-def test_list_as_json_gives_a_job_a_line(trained: RunningDaemon) -> None:
+def test_list_as_json_prints_one_job_per_line(trained: RunningDaemon) -> None:
     jobs = [msgspec.convert(row, Job) for row in rows(ctl("--json", "list", socket=trained.socket))]
     job = next(job for job in jobs if job.context.name == "trained")
     assert job.runtime.state is State.COMPLETED
@@ -49,7 +49,7 @@ def test_what_list_shows_can_be_submitted_again(trained: RunningDaemon) -> None:
     assert ctl("rm", "again", socket=trained.socket).returncode == 0
 
 
-def test_status_tells_everything_for_people(trained: RunningDaemon) -> None:
+def test_status_shows_everything_for_people(trained: RunningDaemon) -> None:
     done = ctl("status", "trained", socket=trained.socket)
     assert (done.returncode, done.stderr) == (0, "")
     facts = {label: value.strip() for label, _, value in (line.partition(":") for line in done.stdout.splitlines())}
@@ -108,7 +108,7 @@ def test_checkpoints_are_shown_with_their_condition(trained: RunningDaemon) -> N
     assert found[0].name == "trained-state"
 
 
-def test_watch_of_an_ended_job_tells_the_end_and_its_status(trained: RunningDaemon) -> None:
+def test_watch_of_an_ended_job_shows_the_end_and_exits_with_its_status(trained: RunningDaemon) -> None:
     done = ctl("watch", "trained", socket=trained.socket)
     result = trained.home / "outputs/trained/trained.safetensors"
     assert (done.returncode, done.stdout, done.stderr) == (0, f"trained completed: {result}\n", "")
@@ -128,13 +128,13 @@ def test_gpus_says_why_there_are_none_or_shows_them(trained: RunningDaemon) -> N
         assert "Trainings run on the CPU, one at a time." in done.stderr
 
 
-def test_a_gpu_that_is_not_put_aside_is_not_cleared(trained: RunningDaemon) -> None:
+def test_a_gpu_that_is_not_quarantined_is_not_cleared(trained: RunningDaemon) -> None:
     done = ctl("gpus", "--clear", "7", socket=trained.socket)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == "fluxgymctl: GPU 7 is not quarantined; no GPU is.\n"
 
 
-def test_daemon_tells_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None:
+def test_daemon_shows_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None:
     done = ctl("daemon", socket=trained.socket)
     facts = {label: value.strip() for label, _, value in (line.partition(":") for line in done.stdout.splitlines())}
     assert facts["Supervisor"].startswith("process (")
@@ -147,7 +147,7 @@ def test_daemon_tells_what_runs_the_jobs_and_why(trained: RunningDaemon) -> None
     assert re.fullmatch(r"up to \d+ ms recently", facts["Lateness"])
 
 
-def test_watch_as_json_gives_the_replies(trained: RunningDaemon) -> None:
+def test_watch_as_json_prints_the_replies(trained: RunningDaemon) -> None:
     (row,) = rows(ctl("watch", "trained", "--json", socket=trained.socket))
     reply = msgspec.convert(row, WatchReply)
     assert reply.job is not None
@@ -209,7 +209,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize("verb", NAMED)
-def test_each_verb_refuses_a_job_that_there_is_not(trained: RunningDaemon, verb: str) -> None:
+def test_each_verb_refuses_a_job_that_does_not_exist(trained: RunningDaemon, verb: str) -> None:
     done = ctl(verb, "nobody", socket=trained.socket)
     assert (done.returncode, done.stdout) == (3, "")
     assert "nobody" in done.stderr
@@ -223,7 +223,7 @@ def test_a_verb_that_the_state_does_not_allow_is_refused(trained: RunningDaemon,
     assert "trained" in done.stderr
 
 
-def test_a_refusal_of_one_job_does_not_keep_the_others_from_theirs(trained: RunningDaemon, spec: Path) -> None:
+def test_a_refusal_for_one_job_does_not_affect_the_others(trained: RunningDaemon, spec: Path) -> None:
     for name in ("one", "two"):
         assert ctl("submit", name, "--file", str(spec), "--epochs", "500", socket=trained.socket).returncode == 0
     done = ctl("stop", "one", "nobody", "two", socket=trained.socket)

@@ -50,7 +50,7 @@ def reply(**facts: Any) -> WatchdogReply:
     ],
     ids=["healthy", "off", "not watched at present", "of a newer daemon"],
 )
-def test_the_verdict_comes_first_and_then_a_sentence_a_line(facts: dict[str, Any], lines: list[str]) -> None:
+def test_the_verdict_comes_first_and_then_one_sentence_per_line(facts: dict[str, Any], lines: list[str]) -> None:
     assert watchdog.lines("a", reply(**facts), now=NOW) == lines
 
 
@@ -91,7 +91,7 @@ def test_the_live_line_shows_the_verdict_and_the_gpu_where_there_is_room() -> No
     assert jobs.live_line(job(watchdog=DOUBT, **running), width=50) == ("a  training  suspicious  step 120/400 30%")
 
 
-def test_what_is_stuck_has_neither_speed_nor_end() -> None:
+def test_a_stuck_job_has_neither_speed_nor_eta() -> None:
     told = progress(step=120, totalSteps=400, secondsPerStep=1.5, remainingSeconds=420.0)
     stuck = job(progress=told, watchdog={"verdict": "stuck", "why": "No step was finished."})
     assert jobs.live_line(stuck) == "a  training  stuck  step 120/400 30%"
@@ -106,7 +106,7 @@ def test_another_verdict_is_worth_a_line_and_a_warmer_gpu_is_not() -> None:
     assert not jobs.worth_a_line(before, job(watchdog={"verdict": "healthy"}, gpus=[card(temperature=80)]))
 
 
-def test_list_says_what_speaks_against_a_running_job() -> None:
+def test_list_shows_the_doubts_about_a_running_job() -> None:
     (row,) = list_verb.rows([job(watchdog=DOUBT)], now=NOW)
     assert row[-1] == "suspicious: Nothing moved at all."
     (row,) = list_verb.rows([job(watchdog=DOUBT, reason="R.")], now=NOW)

@@ -65,14 +65,14 @@ async def until_told(gpus: Gpus, *wanted: str) -> None:
     await until_async(told, what=f"{wanted} to be told")
 
 
-def test_before_nvml_was_asked_nothing_is_known_and_nothing_is_wrong() -> None:
+def test_before_the_first_query_of_nvml_nothing_is_known_and_nothing_is_wrong() -> None:
     gpus = Gpus()
     assert not gpus.asked
     assert (gpus.uuids, gpus.uncertain, gpus.problem, gpus.of([])) == ([], None, None, ())
     assert gpus.of(["GPU-aa"]) is None
 
 
-def test_the_gpus_are_known_once_they_were_asked_for(nvml: Nvml) -> None:
+def test_the_gpus_are_known_after_the_first_query(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"))
 
     async def scenario(gpus: Gpus) -> None:
@@ -111,7 +111,7 @@ def test_a_helper_that_was_killed_between_two_questions_is_replaced(nvml: Nvml) 
     play(scenario)
 
 
-def test_a_helper_that_nobody_asks_any_more_is_ended_and_another_started_when_asked(nvml: Nvml) -> None:
+def test_an_idle_helper_is_ended_and_another_started_on_demand(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"))
 
     async def scenario(gpus: Gpus) -> None:
@@ -135,7 +135,7 @@ def test_without_a_driver_no_helper_stays(nvml: Nvml) -> None:
     play(scenario)
 
 
-def test_an_answer_that_is_young_enough_is_shared(nvml: Nvml) -> None:
+def test_a_recent_answer_is_shared(nvml: Nvml) -> None:
     async def scenario(gpus: Gpus) -> None:
         nvml.tell(gpu("GPU-aa", utilization=3))
         await gpus.ask()
@@ -164,7 +164,7 @@ def test_promise_4_a_driver_that_fails_takes_no_gpu_away_and_nothing_is_certain(
     play(scenario)
 
 
-def test_promise_7_a_gpu_that_fell_off_the_bus_is_told_and_hides_no_other(nvml: Nvml) -> None:
+def test_promise_7_a_gpu_that_fell_off_the_bus_is_reported_and_hides_no_other(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), gpu("GPU-bb", "NVIDIA L4"))
 
     async def scenario(gpus: Gpus) -> None:
@@ -236,7 +236,7 @@ def test_promise_7_an_nvml_that_hangs_is_given_up_and_nothing_is_known(nvml: Nvm
     play(scenario, deadline_seconds=0.5)
 
 
-def test_promise_7_readings_of_before_a_hang_are_not_told_as_those_of_now(nvml: Nvml) -> None:
+def test_promise_7_readings_from_before_a_hang_are_not_reported_as_current(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa", utilization=97))
 
     async def scenario(gpus: Gpus) -> None:
@@ -279,7 +279,7 @@ def test_helpers_that_cannot_be_killed_are_left_behind_and_no_more_than_three(
     play(scenario, deadline_seconds=1.0)
 
 
-def test_the_loop_goes_on_while_nvml_hangs_and_who_stops_waiting_ends_no_helper(nvml: Nvml) -> None:
+def test_the_loop_continues_while_nvml_hangs_and_a_caller_that_gives_up_ends_no_helper(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), "hang nvmlDeviceGetCount_v2")
 
     async def scenario(gpus: Gpus) -> None:
@@ -296,7 +296,7 @@ def test_the_loop_goes_on_while_nvml_hangs_and_who_stops_waiting_ends_no_helper(
     play(scenario, deadline_seconds=600)
 
 
-def test_a_helper_that_dies_is_told(nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_that_dies_is_reported(nvml: Nvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nvml.txt").unlink()  # without this file the library aborts
     monkeypatch.setattr(asking, "KILL_SECONDS", 600)
 
@@ -340,7 +340,7 @@ def test_promise_10_many_who_ask_at_once_share_one_helper_and_one_answer(nvml: N
     play(scenario, deadline_seconds=600)
 
 
-def test_a_helper_that_cannot_be_started_is_told(nvml: Nvml) -> None:
+def test_a_helper_that_cannot_be_started_is_reported(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 

@@ -34,7 +34,7 @@ def probe(*, questions: int = 1, command: Sequence[str] = ("-m", "fluxgymd.gpus.
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Answer)
 
 
-def test_every_gpu_is_told_with_what_the_driver_tells(nvml: Nvml) -> None:
+def test_every_gpu_is_reported_with_what_the_driver_reports(nvml: Nvml) -> None:
     nvml.tell(
         gpu("GPU-aa", "NVIDIA H200", used=1_000_000, utilization=97, temperature=61, milliwatts=698_765),
         gpu("GPU-bb", "NVIDIA GeForce RTX 4090", total=25_757_220_864, milliwatts=0),
@@ -66,7 +66,7 @@ def test_every_gpu_is_told_with_what_the_driver_tells(nvml: Nvml) -> None:
     )
 
 
-def test_what_a_gpu_does_is_told(nvml: Nvml) -> None:
+def test_the_activity_of_a_gpu_is_reported(nvml: Nvml) -> None:
     reasons = 0x4 | 0x40 | 0x80 | 0x1  # power cap, thermal slowdown by the hardware, power brake, idle
     nvml.tell(
         gpu("GPU-aa"),
@@ -90,7 +90,7 @@ def test_what_a_gpu_does_is_told(nvml: Nvml) -> None:
     assert (second.throttled, second.processes) == ((), ())
 
 
-def test_under_windows_the_driver_lists_no_processes_which_is_not_told_as_none(nvml: Nvml, tmp_path: Path) -> None:
+def test_the_missing_process_list_under_windows_is_not_reported_as_no_processes(nvml: Nvml, tmp_path: Path) -> None:
     nvml.tell(gpu("GPU-aa", utilization=97), "process GPU-aa 0")
     there = (
         f"import pathlib; from fluxgymd.gpus import probe; probe.WSL = pathlib.Path({str(tmp_path)!r}); probe.main()"
@@ -99,14 +99,14 @@ def test_under_windows_the_driver_lists_no_processes_which_is_not_told_as_none(n
     assert (reading.utilization, reading.processes) == (97, None)
 
 
-def test_a_driver_that_knows_the_older_name_tells_why_it_is_slow(nvml: Nvml) -> None:
+def test_a_driver_that_knows_only_the_older_name_says_why_it_is_slow(nvml: Nvml) -> None:
     missing = f"error nvmlDeviceGetCurrentClocksEventReasons {FUNCTION_NOT_FOUND}"
     nvml.tell(gpu("GPU-aa"), "reasons GPU-aa 32", missing)
     assert probe().gpus[0].throttled == ("thermal",)
 
 
 @pytest.mark.parametrize("code", [NOT_SUPPORTED, FUNCTION_NOT_FOUND])
-def test_a_driver_without_events_tells_the_rest(nvml: Nvml, code: int) -> None:
+def test_a_driver_without_events_reports_the_rest(nvml: Nvml, code: int) -> None:
     for function in ("nvmlEventSetCreate", "nvmlDeviceRegisterEvents", "nvmlEventSetWait_v2"):
         nvml.tell(gpu("GPU-aa", utilization=5), f"error {function} {code}")
         answer = probe(questions=2)
@@ -114,11 +114,11 @@ def test_a_driver_without_events_tells_the_rest(nvml: Nvml, code: int) -> None:
         assert answer.works
 
 
-def test_a_driver_without_a_gpu_is_certain(nvml: Nvml) -> None:
+def test_a_driver_without_a_gpu_gives_a_certain_answer(nvml: Nvml) -> None:
     assert probe() == Answer(works=True)
 
 
-def test_what_a_gpu_does_not_tell_is_left_out(nvml: Nvml) -> None:
+def test_values_that_a_gpu_does_not_report_are_left_out(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa", total=-1, utilization=-1, temperature=-1, milliwatts=-1), "error nvmlDeviceGetName 3")
     assert probe() == Answer(gpus=(Reading(index=0, uuid="GPU-aa", name="unknown"),), works=True)
 
@@ -161,7 +161,7 @@ def test_a_gpu_that_was_lost_before_it_was_seen_hides_no_other(nvml: Nvml) -> No
     assert answer.problem == "GPUs 0, 2 are lost: they fell off the bus. The others still work."
 
 
-def test_an_xid_is_told_once(nvml: Nvml) -> None:
+def test_an_xid_is_reported_once(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"))
     command = [sys.executable, "-m", "fluxgymd.gpus.probe"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
@@ -180,7 +180,7 @@ def test_an_xid_is_told_once(nvml: Nvml) -> None:
         assert xids() == [(), ()]
 
 
-def test_this_machine_itself_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_itself_is_reported(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
     answer = probe()
     if ctypes.util.find_library("nvidia-ml") is None:

@@ -44,7 +44,7 @@ def play(folder: Path, scenario: Callable[[Bench], Coroutine[None, None, None]])
     asyncio.run(whole())
 
 
-def test_promise_4_a_gpu_that_fell_off_the_bus_is_put_aside_and_stays_so(nvml: Nvml, tmp_path: Path) -> None:
+def test_promise_4_a_gpu_that_fell_off_the_bus_is_quarantined_and_stays_so(nvml: Nvml, tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         nvml.tell(*TWO)
         assert await bench.look() == frozenset()
@@ -60,7 +60,7 @@ def test_promise_4_a_gpu_that_fell_off_the_bus_is_put_aside_and_stays_so(nvml: N
     play(tmp_path, scenario)
 
 
-def test_promise_4_a_fatal_xid_puts_its_gpu_aside_and_another_one_does_not(nvml: Nvml, tmp_path: Path) -> None:
+def test_promise_4_a_fatal_xid_quarantines_its_gpu_and_another_one_does_not(nvml: Nvml, tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         nvml.tell(*TWO)
         await bench.look()
@@ -77,7 +77,7 @@ def test_promise_4_a_fatal_xid_puts_its_gpu_aside_and_another_one_does_not(nvml:
     play(tmp_path, scenario)
 
 
-def test_promise_4_the_gpus_of_what_cannot_be_killed_are_put_aside(tmp_path: Path) -> None:
+def test_promise_4_the_gpus_of_unkillable_processes_are_quarantined(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         state = fold(h.WAYS["running"]).state
         assert isinstance(state, Live)

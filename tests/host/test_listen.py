@@ -79,7 +79,7 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def test_the_socket_is_for_its_owner_alone_and_goes_with_the_daemon(path: Path) -> None:
+def test_the_socket_is_private_and_is_removed_with_the_daemon(path: Path) -> None:
     own = OwnSocket(path)
     with closing(own.open()) as listening:
         assert stat.S_IMODE(path.lstat().st_mode) == 0o600
@@ -132,7 +132,7 @@ def test_a_socket_on_which_systemd_listens_is_left_alone(path: Path) -> None:
     own.close()
 
 
-def test_a_file_in_the_place_of_the_socket_stays(path: Path) -> None:
+def test_a_file_in_place_of_the_socket_is_kept(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     path.write_text("mine")
     with pytest.raises(ConfigInvalid, match="exists but is not a socket, so it is kept"):
@@ -197,7 +197,7 @@ def test_the_socket_that_systemd_passes_is_found_by_its_name(
 
 
 @pytest.mark.parametrize(("fd_names", "pid"), [("web:http", ""), ("", ""), ("web:varlink", "1"), ("varlink", "x")])
-def test_what_is_for_somebody_else_is_not_taken(
+def test_sockets_meant_for_another_process_are_not_taken(
     sockets: list[socket.socket], checkout: Path, fd_names: str, pid: str
 ) -> None:
     assert activate(checkout, *sockets, fd_names=fd_names, pid=pid) == ["none", "[]"]

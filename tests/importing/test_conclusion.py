@@ -114,7 +114,7 @@ def test_the_state_and_its_reason(left: Left, outcome: str, reason: str) -> None
     assert (said.outcome, said.reason) == (outcome, reason)
 
 
-def test_the_kind_of_a_failure_is_told_by_its_output_alone() -> None:
+def test_the_kind_of_a_failure_follows_from_its_output_alone() -> None:
     assert conclude(Left(log=OOM, status="failed", error=NO_FILE)).failure == "gpu_out_of_memory"
     assert conclude(Left(status="failed", error=NO_FILE)).failure == "other"
     assert conclude(Left(final=WHOLE, log=OOM)).failure is None
@@ -137,5 +137,5 @@ def test_the_kind_of_a_failure_is_told_by_its_output_alone() -> None:
         ),
     ],
 )
-def test_what_was_trained_is_not_silently_begun_anew(left: Left, why: str | None) -> None:
+def test_a_training_is_not_silently_started_over(left: Left, why: str | None) -> None:
     assert unfinished_business(left) == why

@@ -91,7 +91,7 @@ def test_the_homes_are_what_the_script_makes(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_shown(tmp_path: Path, name: str, expected: dict[str, tuple[str, list[str]]]) -> None:
+def test_the_values_that_are_shown(tmp_path: Path, name: str, expected: dict[str, tuple[str, list[str]]]) -> None:
     jobs = seen(copy(name, tmp_path))
     told = {name: (state(older), [obstacle.sentence for obstacle in older.obstacles]) for name, older in jobs.items()}
     assert told == expected
@@ -103,7 +103,7 @@ def test_no_file_is_touched(home: Path) -> None:
     assert tree(home) == before
 
 
-def test_a_folder_that_is_something_else_is_passed_over_and_a_bad_name_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_something_else_is_skipped_and_a_bad_name_is_reported(tmp_path: Path) -> None:
     found = find(copy("original", tmp_path), known=())
     assert not {"notes", "sample", "My LoRA"} & {older.name for older in found.older}
     assert found.misnamed == [
@@ -138,7 +138,7 @@ def test_an_id_stays_and_a_copy_has_another(tmp_path: Path) -> None:
     assert len(set(ids.values())) == len(ids)
 
 
-def test_a_job_of_ours_without_its_journal_is_not_taken_for_an_older_one(home: Path) -> None:
+def test_our_own_job_without_its_journal_is_not_mistaken_for_an_older_one(home: Path) -> None:
     folder = home / "outputs" / "mine"
     folder.mkdir()
     make.write(folder, make.form("mine") | {"job_id": "0" * 32})
@@ -147,7 +147,7 @@ def test_a_job_of_ours_without_its_journal_is_not_taken_for_an_older_one(home: P
     assert "mine" not in {older.name for older in found.older}
 
 
-def test_the_form_stands_in_for_a_script_that_is_gone(tmp_path: Path) -> None:
+def test_the_form_replaces_a_missing_script(tmp_path: Path) -> None:
     context = seen(copy("fork", tmp_path))["no-script"].job.context
     assert context.model is not None
     assert (context.network_dim, context.seed) == (8, 7)
@@ -155,7 +155,7 @@ def test_the_form_stands_in_for_a_script_that_is_gone(tmp_path: Path) -> None:
     assert (context.trainer_options or {})["network_args"] == ["train_blocks=single"]
 
 
-def test_an_apostrophe_that_broke_the_old_dataset_file_is_no_obstacle(tmp_path: Path) -> None:
+def test_an_apostrophe_that_broke_the_old_dataset_file_does_not_matter(tmp_path: Path) -> None:
     home = copy("original", tmp_path)
     (home / "datasets" / "o-keeffe").mkdir(parents=True)
     older = seen(home)["o-keeffe"]
@@ -163,7 +163,7 @@ def test_an_apostrophe_that_broke_the_old_dataset_file_is_no_obstacle(tmp_path: 
     assert older.job.context.dataset == str(home / "datasets" / "o-keeffe")
 
 
-def test_the_log_tells_why_it_failed(tmp_path: Path) -> None:
+def test_the_log_says_why_it_failed(tmp_path: Path) -> None:
     job = seen(copy("fork", tmp_path))["failed"].job
     assert isinstance(job.state, Failed)
     assert job.state.failure == "gpu_out_of_memory"

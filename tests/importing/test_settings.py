@@ -171,12 +171,12 @@ def test_a_secret_does_not_enter_the_journal() -> None:
         ),
     ],
 )
-def test_an_obstacle_is_told(before: str, after: str, obstacle: Obstacle) -> None:
+def test_an_obstacle_is_reported(before: str, after: str, obstacle: Obstacle) -> None:
     _, obstacles = to_job(older(make.train_sh("x").replace(before, after)), everything)
     assert obstacles == (obstacle,)
 
 
-def test_what_the_dataset_file_asks_beyond_a_job_is_an_obstacle() -> None:
+def test_a_dataset_setting_that_no_job_has_is_an_obstacle() -> None:
     told = older(make.train_sh("x"), dataset=DatasetFile(pictures="/d", resolution=512, beyond=("batch_size = 4",)))
     _, obstacles = to_job(told, everything)
     assert obstacles == (Obstacle(sentence="its dataset.toml asks for batch_size = 4, which jobs do not support"),)

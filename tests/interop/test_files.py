@@ -44,19 +44,19 @@ def begin_with(training: Training, command: Sequence[str | Path], lora: Path, *,
     return training.log(output).read_text(errors="replace")
 
 
-def test_sd_scripts_begins_with_our_lora_and_takes_our_caches(ours: Training, upstream: Upstream) -> None:
+def test_sd_scripts_starts_from_our_lora_and_uses_our_caches(ours: Training, upstream: Upstream) -> None:
     lora = ours.folder / "out" / f"{NAME}.safetensors"
     log = begin_with(ours, upstream.command, lora, output="again-by-sd-scripts")
     assert f"load network weights from {lora}: <All keys matched successfully>" in log
 
 
-def test_we_begin_with_its_lora_and_take_its_caches(theirs: Training) -> None:
+def test_our_trainer_starts_from_its_lora_and_uses_its_caches(theirs: Training) -> None:
     lora = theirs.folder / "out" / f"{NAME}.safetensors"
     log = begin_with(theirs, OUR_COMMAND, lora, output="again-by-us")
     assert f"{LAYERS} of {LAYERS} modules start with the weights in {lora}" in log
 
 
-def test_we_go_on_from_its_state(theirs: Training) -> None:
+def test_our_trainer_continues_from_its_state(theirs: Training) -> None:
     """The state has two steps, and two more follow. AdamW's own counter continues too."""
     state = theirs.folder / "out" / f"{NAME}-000001-state"
     out = theirs.run(OUR_COMMAND, f"--resume {state}", output="resumed-by-us")
@@ -69,14 +69,14 @@ def test_we_go_on_from_its_state(theirs: Training) -> None:
     assert matrices(out / f"{NAME}.safetensors") != matrices(state / "model.safetensors")
 
 
-def test_its_last_state_is_taken_bit_for_bit(theirs: Training) -> None:
+def test_its_last_state_is_loaded_bit_for_bit(theirs: Training) -> None:
     """No step is left to train, so the LoRA is written with the weights of the state."""
     state = theirs.folder / "out" / f"{NAME}-state"
     out = theirs.run(OUR_COMMAND, f"--resume {state}", output="ended-by-us")
     assert matrices(out / f"{NAME}.safetensors") == matrices(state / "model.safetensors")
 
 
-def test_sd_scripts_goes_on_from_our_state(ours: Training, upstream: Upstream) -> None:
+def test_sd_scripts_continues_from_our_state(ours: Training, upstream: Upstream) -> None:
     """It trains the second epoch with the weights, the moments and the schedule of the state after the first."""
     state = ours.folder / "out" / f"{NAME}-000001-state"
     out = ours.run(upstream.command, f"--resume {state}", output="resumed-by-sd-scripts")

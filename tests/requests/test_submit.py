@@ -32,7 +32,7 @@ def submitter(registry: Registry) -> Submitter:
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
-def test_a_name_that_is_taken_while_the_job_is_published_is_told_as_that(
+def test_a_name_that_is_taken_while_the_job_is_published_is_reported_as_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     home = Home(tmp_path)
@@ -97,7 +97,7 @@ def test_the_journal_of_a_new_job_is_not_read_on_the_event_loop(
         ("/nowhere/downloaded.safetensors", ["earlier"], None),
     ],
 )
-def test_the_lora_that_a_training_begins_with_is_there_or_will_be(
+def test_the_lora_that_a_training_starts_from_exists_or_will_exist(
     weights: str, after: list[str], missing: str | None, tmp_path: Path
 ) -> None:
     (tmp_path / "first.safetensors").touch()
@@ -111,7 +111,7 @@ def test_the_lora_that_a_training_begins_with_is_there_or_will_be(
     assert told == ([(sentence, path)] if missing is not None else [])
 
 
-def test_a_clock_that_is_set_back_lets_no_later_submit_overtake(
+def test_no_later_submit_overtakes_after_the_clock_is_set_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path)

@@ -80,7 +80,7 @@ def end(job: Job, folder: JobFolder, over: Over, *, why_not_started: str | None 
     return event
 
 
-def test_a_whole_training_is_completed(folder: JobFolder) -> None:
+def test_a_finished_training_is_completed(folder: JobFolder) -> None:
     tell(folder, step=160)
     (folder.path / "my-lora.safetensors").write_bytes(LORA)
     event = end(running(), folder, WELL)
@@ -88,7 +88,7 @@ def test_a_whole_training_is_completed(folder: JobFolder) -> None:
     assert (event.steps_lost, event.again, event.not_before) == (0, False, 0.0)
 
 
-def test_promise_5_an_interruption_tells_the_lost_steps_and_goes_on(folder: JobFolder) -> None:
+def test_promise_5_an_interruption_reports_the_lost_steps_and_the_job_is_resumed(folder: JobFolder) -> None:
     for over in (Rebooted(), BY_TERM, Ended(None)):
         event = end(running(), folder, over)
         assert (event.outcome, event.step, event.checkpoint_step, event.steps_lost) == ("interrupted", 45, 40, 5)
@@ -102,7 +102,7 @@ def test_without_a_state_all_steps_are_lost(tmp_path: Path) -> None:
     assert (event.steps_lost, event.checkpoint_step, event.again) == (7, 0, True)
 
 
-def test_a_failure_says_its_kind_and_stays(folder: JobFolder) -> None:
+def test_a_failure_says_its_kind_and_is_final(folder: JobFolder) -> None:
     with folder.log.open("a") as log:
         log.write("torch.OutOfMemoryError: CUDA out of memory.\n")
     event = end(running(), folder, BADLY)
@@ -111,7 +111,7 @@ def test_a_failure_says_its_kind_and_stays(folder: JobFolder) -> None:
     assert event.steps_lost == 0  # no step is repeated unless a user resumes the job
 
 
-def test_a_failure_that_is_tried_again_tells_the_lost_steps(folder: JobFolder) -> None:
+def test_a_failure_that_is_retried_reports_the_lost_steps(folder: JobFolder) -> None:
     event = end(running(restart=RestartPolicy.ON_FAILURE), folder, BADLY)
     assert (event.outcome, event.again, event.steps_lost) == ("failed", True, 5)
     assert event.not_before == 0.0  # the attempt made the state of step 40
@@ -140,7 +140,7 @@ def hung(job: Job, step: int, *, acts: bool = True) -> Job:
     return apply(job, h.stuck(job.state.attempt.number, step=step, acts=acts))
 
 
-def test_a_hang_is_an_interruption_that_goes_on_and_says_where_its_evidence_lies(folder: JobFolder) -> None:
+def test_a_hang_is_an_interruption_that_is_resumed_and_says_where_its_evidence_is(folder: JobFolder) -> None:
     for over in (BY_TERM, KILLED, Ended(None), WELL):
         event = end(hung(running(), 45), folder, over)
         assert (event.outcome, event.failure, event.again, event.steps_lost) == ("interrupted", None, True, 5)
@@ -160,18 +160,18 @@ def test_a_second_hang_at_the_same_step_is_the_end(folder: JobFolder) -> None:
     )
 
 
-def test_a_hang_of_a_job_that_is_never_tried_again(folder: JobFolder) -> None:
+def test_a_hang_of_a_job_that_is_never_retried(folder: JobFolder) -> None:
     event = end(hung(running(restart=RestartPolicy.NEVER), 45), folder, KILLED)
     assert (event.outcome, event.failure, event.again) == ("failed", "stuck", False)
 
 
-def test_a_hang_changes_nothing_about_a_stop_of_the_user_or_where_it_is_left_alone(folder: JobFolder) -> None:
+def test_a_hang_changes_nothing_about_a_stop_by_the_user_or_if_it_is_left_alone(folder: JobFolder) -> None:
     assert end(hung(running(stopping=True), 45), folder, KILLED).outcome == "stopped"
     left = end(hung(running(), 45, acts=False), folder, BADLY)
     assert (left.outcome, left.reason) == ("failed", end(running(), folder, BADLY).reason)
 
 
-def test_what_the_log_said_before_the_attempt_says_nothing_of_it(folder: JobFolder) -> None:
+def test_the_log_before_an_attempt_says_nothing_about_it(folder: JobFolder) -> None:
     folder.log.write_text("torch.OutOfMemoryError: CUDA out of memory.\n")
     offset = folder.log.stat().st_size
     reservation = msgspec.structs.replace(
@@ -190,7 +190,7 @@ def test_what_the_log_said_before_the_attempt_says_nothing_of_it(folder: JobFold
         (True, "The bus is away.", "stopped", "It was stopped before it ran.", False),
     ],
 )
-def test_what_was_never_started(
+def test_an_attempt_that_was_never_started(
     folder: JobFolder, *, stopping: bool, why: str | None, outcome: str, reason: str, again: bool
 ) -> None:
     event = end(running(stopping=stopping), folder, NEVER, why_not_started=why)
@@ -207,7 +207,7 @@ def test_a_program_is_judged_by_its_result(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_promise_7_progress_that_is_unknown_is_not_held_against_a_whole_result(
+def test_promise_7_unknown_progress_is_not_held_against_a_complete_result(
     folder: JobFolder, *, replaced: bool
 ) -> None:
     """An editor saved metrics.jsonl at step 45, and the trainer kept writing to the old file."""
@@ -247,7 +247,7 @@ def test_what_a_program_reports_is_for_people_and_its_result_decides(tmp_path: P
     ],
 )
 @pytest.mark.parametrize("over", [WELL, BADLY, Rebooted()], ids=["well", "badly", "rebooted"])
-def test_nothing_that_a_job_writes_keeps_its_end_from_being_recorded(
+def test_nothing_that_a_job_writes_prevents_recording_its_end(
     folder: JobFolder, name: str, content: bytes, over: Over
 ) -> None:
     (folder.path / name).write_bytes(content)
@@ -260,7 +260,7 @@ def test_nothing_that_a_job_writes_keeps_its_end_from_being_recorded(
     "name", ["metrics.jsonl", "training.log", "my-lora.safetensors", "my-lora-000004-state/optimizer.bin"]
 )
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("nowhere")])
-def test_what_is_no_file_keeps_no_end_from_being_recorded(
+def test_a_path_that_is_not_a_file_does_not_prevent_recording_the_end(
     folder: JobFolder, name: str, make: Callable[[Path], None]
 ) -> None:
     (folder.path / name).unlink(missing_ok=True)
@@ -268,7 +268,7 @@ def test_what_is_no_file_keeps_no_end_from_being_recorded(
     assert end(running(), folder, WELL).outcome == "failed"
 
 
-def test_a_fault_of_ours_with_a_checkpoint_keeps_no_end_from_being_recorded(
+def test_a_bug_with_a_checkpoint_does_not_prevent_recording_the_end(
     folder: JobFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:

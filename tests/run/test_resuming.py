@@ -73,12 +73,12 @@ def adapter(path: Path) -> Trainer:
     return trainers(path, python=Path(sys.executable)).of(CONTEXT)
 
 
-def test_a_first_attempt_begins_at_the_beginning(context: Context, folder: JobFolder) -> None:
+def test_a_first_attempt_starts_from_scratch(context: Context, folder: JobFolder) -> None:
     begin = prepare(context, folder)
     assert (begin.resumed_from, begin.step, begin.set_aside, begin.notes) == (None, 0, (), ())
 
 
-def test_promise_5_the_furthest_whole_state_is_taken_and_never_the_one_touched_last(
+def test_promise_5_the_furthest_complete_state_is_taken_and_never_the_one_touched_last(
     context: Context, folder: JobFolder
 ) -> None:
     ours(folder, "8", "s45", "4")
@@ -87,7 +87,7 @@ def test_promise_5_the_furthest_whole_state_is_taken_and_never_the_one_touched_l
     assert (begin.resumed_from, begin.step) == ("my-lora-000008-state", 80)
 
 
-def test_promise_5_broken_states_are_set_aside_named_and_kept(context: Context, folder: JobFolder) -> None:
+def test_promise_5_broken_states_are_quarantined_named_and_kept(context: Context, folder: JobFolder) -> None:
     ours(folder, "4", "8", "12")
     torn = folder.path / "my-lora-000012-state" / "optimizer.bin"
     torn.write_bytes(torn.read_bytes()[:-200])
@@ -117,7 +117,7 @@ def test_promise_5_broken_states_are_set_aside_named_and_kept(context: Context, 
     }
 
 
-def test_promise_5_a_state_that_the_disk_does_not_give_is_waited_for(context: Context, folder: JobFolder) -> None:
+def test_promise_5_a_state_that_the_disk_does_not_return_is_waited_for(context: Context, folder: JobFolder) -> None:
     """A read error of a network volume must not cost training time, so FluxGym does not fall back to an older
     state."""
     ours(folder, "4", "8")
@@ -146,7 +146,7 @@ def state_problem(sentence: str) -> dict[str, Any]:
     return problem(sentence, kind="state", setting="resume")
 
 
-def test_promise_5_a_state_that_its_trainer_calls_damaged_is_set_aside_and_the_next_one_is_taken(
+def test_promise_5_a_state_that_its_trainer_calls_damaged_is_quarantined_and_the_next_one_is_taken(
     context: Context, folder: JobFolder, talking: TalkingTrainer
 ) -> None:
     ours(folder, "4", "8", "12")
@@ -171,7 +171,7 @@ def test_a_look_changes_nothing(context: Context, folder: JobFolder, talking: Ta
     assert states(folder) == before
 
 
-def test_promise_5_a_state_that_does_not_fit_bars_the_job_with_all_that_its_trainer_says(
+def test_promise_5_a_state_that_does_not_fit_blocks_the_job_with_everything_its_trainer_says(
     context: Context, folder: JobFolder, talking: TalkingTrainer
 ) -> None:
     ours(folder, "1", "2", "4", "8")
@@ -188,14 +188,14 @@ def test_promise_5_a_state_that_does_not_fit_bars_the_job_with_all_that_its_trai
     assert prepare(context, folder, talking.path).step == 80
 
 
-def test_promise_5_where_the_trainer_does_not_say_the_newest_whole_state_is_taken(
+def test_promise_5_if_the_trainer_does_not_say_the_newest_complete_state_is_taken(
     context: Context, folder: JobFolder
 ) -> None:
     ours(folder, "8")
     assert prepare(context, folder, network_dim=64).resumed_from == "my-lora-000008-state"
 
 
-def test_from_a_state_of_sd_scripts_either_trainer_goes_on_with_the_true_step(
+def test_either_trainer_continues_from_a_state_of_sd_scripts_with_the_true_step(
     context: Context, folder: JobFolder
 ) -> None:
     """sd-scripts' counter restarts at each resume, so it may say 40 in both states."""

@@ -96,7 +96,7 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
 
 
-def test_promise_4_a_job_whose_end_is_still_being_written_down_is_not_started_by_a_second_task(
+def test_promise_4_a_job_whose_end_is_still_being_recorded_is_not_started_by_a_second_task(
     home: Home, tmp_path: Path
 ) -> None:
     """If a job had two tasks, the end of one would release the GPU that was promised to the other."""
@@ -173,7 +173,7 @@ def run(registry: Registry, settings: Config, adapter: PausedMeanwhile) -> list[
     return journal.good_events(registry.entry("my-job").folder.journal)
 
 
-def test_nothing_starts_behind_a_pause_that_came_while_a_shim_waited_at_its_gate(tmp_path: Path) -> None:
+def test_nothing_starts_after_a_pause_that_came_while_a_shim_waited_at_its_gate(tmp_path: Path) -> None:
     registry, settings = waiting_program(tmp_path)
     adapter = PausedMeanwhile(stop_limit=1.0)
     *_, last = run(registry, settings, adapter)
@@ -211,7 +211,7 @@ class StoppedMeanwhile(PausedMeanwhile):
         return placement
 
 
-def test_the_gate_stays_closed_behind_a_stop_that_no_disk_recorded(tmp_path: Path) -> None:
+def test_the_gate_stays_closed_after_a_stop_that_no_disk_recorded(tmp_path: Path) -> None:
     registry, settings = waiting_program(tmp_path)
     *_, last = run(registry, settings, StoppedMeanwhile(registry))
     assert isinstance(last, e.Ended)
@@ -219,7 +219,7 @@ def test_the_gate_stays_closed_behind_a_stop_that_no_disk_recorded(tmp_path: Pat
     assert not (registry.entry("my-job").folder.path / "ran").exists()
 
 
-def test_a_stop_that_no_disk_recorded_while_the_end_was_judged_lets_nothing_be_tried_again(
+def test_a_stop_that_no_disk_recorded_while_the_end_was_judged_prevents_a_retry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry, settings = waiting_program(tmp_path)
@@ -272,7 +272,7 @@ def verbs_of(registry: Registry, runner: Runner) -> Verbs:
     )
 
 
-def test_promise_4_no_word_of_the_user_ends_an_attempt_whose_supervising_process_holds_its_lock(
+def test_promise_4_no_assertion_of_the_user_ends_an_attempt_whose_shim_holds_its_lock(
     tmp_path: Path,
 ) -> None:
     """The attempt runs in another container, or on another machine whose locks are visible through the volume."""
@@ -401,7 +401,7 @@ class Faulty(ProcessAdapter):
         return await super().evidence(ref)
 
 
-def test_a_watch_that_fails_is_told_of_its_job_and_logged_once_until_it_goes_well(
+def test_a_failing_watch_is_shown_with_its_job_and_logged_once_until_it_succeeds(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry, settings = waiting_program(tmp_path)
@@ -431,7 +431,7 @@ def test_a_watch_that_fails_is_told_of_its_job_and_logged_once_until_it_goes_wel
     assert len([record for record in caplog.records if "will be retried" in record.message]) == 1
 
 
-def test_a_fault_is_told_no_longer_than_its_attempt(home: Home, tmp_path: Path) -> None:
+def test_a_fault_is_shown_no_longer_than_its_attempt(home: Home, tmp_path: Path) -> None:
     """The attempt's container no longer exists, so the first look that succeeds is the last one."""
     registry = Registry(home, Writer())
     registry.load()
@@ -470,7 +470,7 @@ def test_a_resume_begins_without_the_faults_of_the_attempt_before(tmp_path: Path
     assert entry.now.faults.sentence is None
 
 
-def test_a_watchdog_that_ends_while_its_looks_fail_does_not_say_that_they_go_well(
+def test_a_watchdog_that_ends_while_its_looks_fail_does_not_report_success(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "outputs" / "my-lora"

@@ -14,7 +14,7 @@ from fluxgymd.store.compile_cache import Kept, oldest, prepare, trim, variables
 KIB = 1024
 
 
-def test_the_libraries_are_told_unless_the_user_has_chosen() -> None:
+def test_the_libraries_are_configured_unless_the_user_has_chosen() -> None:
     home = Path("/h")
     place = "/h/cache/torchinductor"
     assert variables(home, {}) == {"TORCHINDUCTOR_CACHE_DIR": place, "TRITON_CACHE_DIR": f"{place}/triton"}
@@ -22,14 +22,14 @@ def test_the_libraries_are_told_unless_the_user_has_chosen() -> None:
     assert variables(home, {"TORCHINDUCTOR_CACHE_DIR": "/mine"}) == {}
 
 
-def test_it_is_made_for_this_user_alone(tmp_path: Path) -> None:
+def test_it_is_created_for_this_user_only(tmp_path: Path) -> None:
     place = compile_cache.folder(tmp_path)
     assert prepare(place) is None
     assert prepare(place) is None
     assert place.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_place_where_others_put_code_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_where_others_put_code_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = compile_cache.folder(tmp_path)
     place.parent.mkdir()
     place.touch()
@@ -50,12 +50,12 @@ def test_a_place_where_others_put_code_is_not_used(tmp_path: Path, monkeypatch: 
     ("limit", "gone"),
     [(6, []), (5.9, ["a"]), (5, ["a"]), (3, ["a", "b"]), (2.5, ["a", "b", "c"]), (0, ["a", "b", "c"])],
 )
-def test_what_was_used_longest_ago_goes_first(limit: float, gone: list[str]) -> None:
+def test_the_least_recently_used_code_is_deleted_first(limit: float, gone: list[str]) -> None:
     files = [Kept(path=name, size=size, used=used) for name, size, used in (("c", 3, 30), ("a", 1, 10), ("b", 2, 20))]
     assert [file.path for file in oldest(files, limit)] == gone
 
 
-def test_the_rest_stays_and_empty_folders_go(tmp_path: Path) -> None:
+def test_the_rest_is_kept_and_empty_folders_are_deleted(tmp_path: Path) -> None:
     place = compile_cache.folder(tmp_path)
     prepare(place)
     (outside := tmp_path / "outside").write_bytes(b"x" * 64 * KIB)

@@ -66,7 +66,7 @@ TAILS = {
 
 
 @pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS.keys())
-def test_a_torn_tail_does_not_count_and_is_kept_aside_by_the_next_append(path: Path, tail: bytes) -> None:
+def test_a_torn_tail_does_not_count_and_is_saved_elsewhere_by_the_next_append(path: Path, tail: bytes) -> None:
     write(path, RUNNING, tail)
     before = path.read_bytes()
     history = journal.read(path)
@@ -89,7 +89,7 @@ def test_each_torn_tail_is_kept(path: Path) -> None:
     assert read_whole(path) == fold(RUNNING[:4])
 
 
-def test_promise_8_every_prefix_of_its_bytes_tells_a_prefix_of_its_events(path: Path) -> None:
+def test_promise_8_every_prefix_of_its_bytes_yields_a_prefix_of_its_events(path: Path) -> None:
     history = [*RUNNING, h.stop_asked(), h.ended("stopped"), h.RESUME_ASKED, h.reserved(2)]
     whole = write(path, history).read_bytes()
     ends = [0]
@@ -129,7 +129,7 @@ def test_promise_8_a_bad_line_in_the_middle_is_damage_and_is_named(path: Path, b
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0", e.encode(h.submitted())[:-1]])
-def test_a_journal_without_a_whole_event_is_damage(path: Path, content: bytes) -> None:
+def test_a_journal_without_a_complete_event_is_damaged(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     problem = "events.jsonl holds no complete event"
     assert journal.read(path) == journal.History(job=None, good_size=0, problem=problem, traces=UNREADABLE)
@@ -140,13 +140,13 @@ def test_a_journal_that_cannot_be_read_is_an_error_and_not_a_job(path: Path) -> 
         journal.read(path)
 
 
-def test_an_append_never_makes_a_journal(path: Path) -> None:
+def test_an_append_never_creates_a_journal(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Journal(path, 0).append(h.submitted())
     assert not path.exists()
 
 
-def test_a_file_that_became_shorter_behind_our_back_is_not_written_to(path: Path) -> None:
+def test_a_file_that_was_shortened_by_others_is_not_written_to(path: Path) -> None:
     write(path, RUNNING)
     registry = opened(path)
     shorter = write(path, RUNNING[:2]).read_bytes()
@@ -155,7 +155,7 @@ def test_a_file_that_became_shorter_behind_our_back_is_not_written_to(path: Path
     assert path.read_bytes() == shorter
 
 
-def test_what_somebody_else_appended_is_kept_aside(path: Path) -> None:
+def test_data_appended_by_others_is_saved_elsewhere(path: Path) -> None:
     write(path, RUNNING)
     registry = opened(path)
     with path.open("ab") as file:
@@ -165,7 +165,7 @@ def test_what_somebody_else_appended_is_kept_aside(path: Path) -> None:
     assert read_whole(path) == fold([*RUNNING, h.stop_asked()])
 
 
-def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_goes_on(tmp_path: Path) -> None:
+def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_continues(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=16) as disk:
         path = write(disk / "events.jsonl", RUNNING)
         registry = opened(path)
@@ -250,7 +250,7 @@ def test_a_disk_without_room_for_the_torn_copy_cuts_nothing(tmp_path: Path) -> N
         assert torn(path) == [b"half a rec"]
 
 
-def test_a_journal_with_a_beginning_appears_whole_with_the_first_append(tmp_path: Path) -> None:
+def test_a_journal_with_a_beginning_appears_complete_with_the_first_append(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     beginning = h.WAYS["queued"]
     appending = Journal(path, 0, begin=beginning)
@@ -261,7 +261,7 @@ def test_a_journal_with_a_beginning_appears_whole_with_the_first_append(tmp_path
     assert journal.read(path).good_size == path.stat().st_size
 
 
-def test_a_beginning_that_the_disk_refuses_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_beginning_that_the_disk_refuses_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "events.jsonl"
     appending = Journal(path, 0, begin=h.WAYS["queued"])
 

@@ -111,7 +111,9 @@ def leave_record(home: Path, place: Place, *, age: float) -> None:
     os.utime(home / "owner.json", (left.renewed_at, left.renewed_at))
 
 
-def test_promise_4_a_second_daemon_is_refused_and_told_by_whom(tmp_path: Path, checkout: Path) -> None:
+def test_promise_4_a_second_daemon_is_refused_and_told_which_one_owns_the_home(
+    tmp_path: Path, checkout: Path
+) -> None:
     with other_daemon(tmp_path, checkout) as first:
         before = (tmp_path / "owner.json").read_bytes()
         with pytest.raises(HomeTaken) as refusal:
@@ -135,7 +137,7 @@ def test_a_daemon_that_was_killed_owns_nothing(tmp_path: Path, checkout: Path) -
         owner.release()
 
 
-def test_on_a_full_disk_the_record_of_a_dead_owner_keeps_nobody_out(tmp_path: Path, checkout: Path) -> None:
+def test_the_record_of_a_dead_owner_does_not_block_a_home_on_a_full_disk(tmp_path: Path, checkout: Path) -> None:
     with small_disk(tmp_path, pages=8) as home, other_daemon(home, checkout) as first:
         first.kill()
         first.wait(timeout=DEADLINE_SECONDS)
@@ -173,7 +175,7 @@ def test_a_locked_home_without_a_record_is_refused_all_the_same(tmp_path: Path, 
             owner_of(tmp_path).take()
 
 
-def test_a_home_that_another_machine_renewed_lately_is_refused(tmp_path: Path) -> None:
+def test_a_home_that_another_machine_renewed_recently_is_refused(tmp_path: Path) -> None:
     leave_record(tmp_path, ELSEWHERE, age=EXPIRY_SECONDS / 2)
     with pytest.raises(HomeTaken, match=r"the fluxgymd with pid 77 and socket /far\.sock"):
         owner_of(tmp_path).take()
@@ -204,7 +206,7 @@ def test_promise_4_without_a_machine_id_another_boot_may_be_another_machine(tmp_
         (AFTER_REBOOT, 0),
     ],
 )
-def test_a_record_that_proves_nothing_is_written_over(tmp_path: Path, place: Place, age: float) -> None:
+def test_a_record_that_proves_nothing_is_overwritten(tmp_path: Path, place: Place, age: float) -> None:
     leave_record(tmp_path, place, age=age)
     owner = owner_of(tmp_path)
     owner.take()
@@ -213,7 +215,7 @@ def test_a_record_that_proves_nothing_is_written_over(tmp_path: Path, place: Pla
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0", b'{"pid":"x"}', b'{"\xff":1}', b"[" * 100_000])
-def test_a_torn_record_keeps_nobody_out(tmp_path: Path, content: bytes) -> None:
+def test_a_torn_record_blocks_nobody(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "owner.json").write_bytes(content)
     owner = owner_of(tmp_path)
     owner.take()
@@ -231,7 +233,7 @@ def test_a_renewed_record_is_newer(tmp_path: Path) -> None:
     assert msgspec.structs.replace(second, renewed_at=first.renewed_at) == first
 
 
-def test_what_was_never_taken_is_not_released(tmp_path: Path) -> None:
+def test_a_home_that_was_never_taken_is_not_released(tmp_path: Path) -> None:
     leave_record(tmp_path, ELSEWHERE, age=0)
     owner_of(tmp_path).release()
     assert (tmp_path / "owner.json").exists()
@@ -255,14 +257,16 @@ def test_promise_4_without_locks_a_second_daemon_of_this_machine_is_refused(tmp_
             assert record(tmp_path).pid == third.pid
 
 
-def test_promise_4_a_lock_file_that_was_deleted_lets_no_second_daemon_in(tmp_path: Path, checkout: Path) -> None:
+def test_promise_4_a_deleted_lock_file_lets_no_second_daemon_in(tmp_path: Path, checkout: Path) -> None:
     with other_daemon(tmp_path, checkout) as first:
         (tmp_path / ".lock").unlink()
         with pytest.raises(HomeTaken, match=f"the fluxgymd with pid {first.pid}"):
             owner_of(tmp_path).take()
 
 
-def test_promise_4_without_locks_of_four_that_come_at_once_one_gets_the_home(tmp_path: Path, checkout: Path) -> None:
+def test_promise_4_without_locks_only_one_of_four_simultaneous_daemons_gets_the_home(
+    tmp_path: Path, checkout: Path
+) -> None:
     racers = [start_owner(tmp_path, checkout, locks=False, program=RACER + OWNER) for _ in range(4)]
     # Everyone has looked before anyone has written, and everyone has written before anyone looks again.
     assert [told(racer) for racer in racers] == ["has looked"] * 4
@@ -290,7 +294,7 @@ def test_promise_4_without_locks_another_boot_or_container_may_be_another_machin
 
 
 @pytest.mark.parametrize("renewed_at", [0.0, 4e9])
-def test_promise_4_a_clock_that_is_wrong_gives_no_live_home_away(tmp_path: Path, renewed_at: float) -> None:
+def test_promise_4_a_wrong_clock_does_not_give_a_live_home_away(tmp_path: Path, renewed_at: float) -> None:
     """One of the two machines has a wrong clock; the volume takes all timestamps of files from one clock."""
     left = OwnerRecord(pid=77, socket="/far.sock", place=ELSEWHERE, renewed_at=renewed_at)
     (tmp_path / "owner.json").write_bytes(msgspec.json.encode(left))
@@ -315,7 +319,7 @@ def test_promise_4_an_owner_whose_home_was_taken_does_not_take_it_back(tmp_path:
     assert (tmp_path / "owner.json").read_bytes() == other
 
 
-def test_promise_4_without_locks_a_record_that_is_gone_means_that_another_came_and_left(
+def test_promise_4_without_locks_a_missing_record_means_that_another_came_and_left(
     tmp_path: Path, checkout: Path
 ) -> None:
     with other_daemon(tmp_path, checkout, locks=False) as first:
@@ -325,7 +329,7 @@ def test_promise_4_without_locks_a_record_that_is_gone_means_that_another_came_a
         assert not (tmp_path / "owner.json").exists()
 
 
-def test_with_its_lock_a_record_that_is_gone_was_deleted_by_hand(tmp_path: Path, checkout: Path) -> None:
+def test_with_a_lock_a_missing_record_was_deleted_by_hand(tmp_path: Path, checkout: Path) -> None:
     with other_daemon(tmp_path, checkout) as first:
         (tmp_path / "owner.json").unlink()
         assert ask(first, "renew") == "done"

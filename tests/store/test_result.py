@@ -34,7 +34,7 @@ def test_the_file_of_an_earlier_attempt_is_not_the_result(path: Path) -> None:
     assert result.problem(path, result.stamp(path)) == "my-lora.safetensors is from an earlier attempt"
 
 
-def test_an_equal_file_that_was_written_anew_is_the_result(path: Path) -> None:
+def test_an_equal_file_that_was_rewritten_is_the_result(path: Path) -> None:
     path.write_bytes(LORA)
     before = result.stamp(path)
     fresh = path.with_name("fresh")
@@ -64,7 +64,7 @@ def test_a_torn_file_is_not_the_result(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".safetensors", "file/my-lora.safetensors", "loop"])
-def test_a_name_that_can_be_no_file_is_missing(tmp_path: Path, name: str) -> None:
+def test_a_name_that_cannot_be_a_file_is_missing(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "loop").symlink_to("loop")
     assert result.stamp(tmp_path / name) is None
@@ -86,17 +86,17 @@ class TestProgram:
         return told
 
     @pytest.mark.parametrize("files", [[], [("captions/a.txt", 5)], [("captions/a.txt", 5), ("empty", 0)]])
-    def test_files_that_are_there_with_their_sizes_are_a_result(self, told: Path, files: list[Any]) -> None:
+    def test_existing_files_with_their_sizes_are_a_result(self, told: Path, files: list[Any]) -> None:
         assert result.program_problem(self.names(told, *files), None) is None
 
-    def test_what_else_is_told_is_passed_over(self, told: Path) -> None:
+    def test_other_keys_are_ignored(self, told: Path) -> None:
         told.write_text('{"files": [{"path": "empty", "size": 0, "sha256": "e3b0"}], "note": [1]}')
         assert result.program_problem(told, None) is None
 
-    def test_nothing_told_is_no_result(self, told: Path) -> None:
+    def test_no_record_is_not_a_result(self, told: Path) -> None:
         assert result.program_problem(told, None) == "it wrote no result.json"
 
-    def test_what_an_earlier_attempt_told_is_no_result(self, told: Path) -> None:
+    def test_a_record_of_an_earlier_attempt_is_not_a_result(self, told: Path) -> None:
         before = result.stamp(self.names(told))
         assert result.program_problem(told, before) == "result.json is from an earlier attempt"
         os.utime(told, ns=(5, 5))
@@ -117,7 +117,7 @@ class TestProgram:
             (("pipe", 0), "'pipe', which result.json names, is not a file"),
         ],
     )
-    def test_one_wrong_file_is_no_result(self, told: Path, file: tuple[str, int], problem: str) -> None:
+    def test_one_wrong_file_makes_it_not_a_result(self, told: Path, file: tuple[str, int], problem: str) -> None:
         (told.parent / "loop").symlink_to("loop")
         os.mkfifo(told.parent / "pipe")
         assert result.program_problem(self.names(told, ("empty", 0), file), None) == problem
@@ -138,13 +138,13 @@ class TestProgram:
         ],
         ids=["empty", "text", "list", "no files", "number", "no size", "size as text", "no UTF-8", "deep", "NULs"],
     )
-    def test_what_is_no_such_record_is_no_result(self, told: Path, text: bytes) -> None:
+    def test_a_malformed_record_is_not_a_result(self, told: Path, text: bytes) -> None:
         told.write_bytes(text)
         problem = result.program_problem(told, None)
         assert problem is not None
         assert problem.startswith("result.json cannot be read: ")
 
-    def test_a_folder_a_pipe_or_a_flood_is_not_read(self, told: Path) -> None:
+    def test_a_folder_a_pipe_or_a_huge_file_is_not_read(self, told: Path) -> None:
         unread = "result.json cannot be read: it "
         told.mkdir()
         assert result.program_problem(told, None) == unread + "is a directory, not a regular file"

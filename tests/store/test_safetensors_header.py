@@ -13,13 +13,13 @@ from tests.store.files import LORA, safetensors, with_header
 
 
 @pytest.mark.parametrize("content", [LORA, safetensors({}), safetensors({"scalar": []}, metadata={})])
-def test_a_whole_file_has_no_problem(tmp_path: Path, content: bytes) -> None:
+def test_a_complete_file_has_no_problem(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "my-lora.safetensors"
     path.write_bytes(content)
     assert safetensors_header.problem(path) is None
 
 
-def test_the_tensors_are_told_without_the_metadata(tmp_path: Path) -> None:
+def test_the_tensors_are_listed_without_the_metadata(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(LORA)
     tensors = safetensors_header.read(path).tensors
@@ -29,7 +29,7 @@ def test_the_tensors_are_told_without_the_metadata(tmp_path: Path) -> None:
     }
 
 
-def test_every_truncation_is_told(tmp_path: Path) -> None:
+def test_every_truncation_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     for cut in range(len(LORA)):
         path.write_bytes(LORA[:cut])
@@ -55,7 +55,7 @@ def test_every_truncation_is_told(tmp_path: Path) -> None:
         (with_header(b'{"a":' + b"[" * 100_000), "x.safetensors is not a safetensors file"),
     ],
 )
-def test_what_is_wrong_is_one_clause(tmp_path: Path, content: bytes, says: str) -> None:
+def test_the_problem_is_one_clause(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     assert safetensors_header.problem(path) == says
@@ -65,7 +65,7 @@ def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     assert safetensors_header.problem(tmp_path / "x.safetensors") == "x.safetensors is missing"
 
 
-def test_a_folder_of_that_name_is_told_by_the_system(tmp_path: Path) -> None:
+def test_a_folder_of_that_name_is_reported_in_the_systems_words(tmp_path: Path) -> None:
     assert "it is a directory" in str(safetensors_header.problem(tmp_path))
 
 
@@ -79,7 +79,7 @@ class TestALargeHeader:
 
         monkeypatch.setattr(safetensors_header, "_parse", parse)
 
-    def test_is_told_as_a_small_one(self, tmp_path: Path) -> None:
+    def test_is_reported_like_a_small_one(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
         captions = {"ss_tag_frequency": "a cat, " * 50_000, "ss_epoch": "4"}
         content = safetensors({"a.lora_down.weight": [4, 8]}, metadata=captions)
@@ -115,7 +115,7 @@ class TestALargeHeader:
         path.write_bytes(safetensors({f"tensor-{number}": [] for number in range(10_001)}))
         assert safetensors_header.problem(path) == "x.safetensors lists more than 10000 tensors"
 
-    def test_promise_10_of_many_texts_the_first_are_told(self, tmp_path: Path) -> None:
+    def test_promise_10_only_the_first_of_many_texts_are_reported(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
         texts = {"too long": "x" * 257, "x" * 257: "too long", **{f"text {number}": "x" for number in range(200_000)}}
         path.write_bytes(safetensors({}, metadata=texts))
@@ -130,7 +130,7 @@ class TestALargeHeader:
         with pytest.raises(OSError, match="ended with status 1"):
             safetensors_header.check(path)
 
-    def test_that_no_program_had_the_time_to_read_is_unknown_and_asked_for_again(
+    def test_that_no_program_had_time_to_read_is_unknown_and_asked_for_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "x.safetensors"

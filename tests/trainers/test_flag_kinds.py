@@ -49,7 +49,7 @@ WORDS = st.lists(st.sampled_from(["1", "2", "3", "0", "-1", "1.5", "1e3", "l1", 
 
 
 @given(st.sampled_from(sorted(FLAGS.keys() - {"help"})), WORDS)
-def test_words_are_refused_where_argparse_refuses_them(name: str, words: list[str]) -> None:
+def test_words_are_refused_if_argparse_refuses_them(name: str, words: list[str]) -> None:
     try:
         left = parser().parse_known_args([f"--{name}", *words])[1]
         right = not left
@@ -62,7 +62,7 @@ def test_words_are_refused_where_argparse_refuses_them(name: str, words: list[st
         assert refusal.setting == name
 
 
-def test_choices_of_what_a_function_makes_of_a_word_are_left_to_the_trainer() -> None:
+def test_choices_of_converted_values_are_left_to_the_trainer() -> None:
     made = argparse.ArgumentParser()
     made.add_argument("--level", type=lambda text: text.lower(), choices=["low", "high"])
     assert not problems({"level": ["LOW"]}, flags_of(made))
@@ -95,14 +95,14 @@ def test_false_leaves_any_flag_out(name: str) -> None:
     assert not problems({name: ["false"]}, FLAGS)
 
 
-def test_a_flag_that_is_not_there_is_told_with_the_nearest_or_where_all_are_listed() -> None:
+def test_an_unknown_flag_is_reported_with_the_nearest_one_or_where_all_are_listed() -> None:
     (refusal,) = problems({"swich": []}, FLAGS)
     assert re.search(r"^The trainer has no flag --swich; did you mean switch\?$", refusal.sentence)
     (refusal,) = problems({"zzz": ["false"]}, FLAGS)
     assert re.search(r"^The trainer has no flag --zzz; see docs/trainer\.md .*\.$", refusal.sentence)
 
 
-def test_sd_scripts_takes_what_the_daemon_passes() -> None:
+def test_sd_scripts_accepts_what_the_daemon_passes() -> None:
     line = kohya.arguments(CONTEXT, JobFolder(Path("/outputs/my-lora")), "a-000004-state", trainer=Writer.SD_SCRIPTS)
     passed: dict[str, list[str]] = {}
     for word in line:
@@ -129,7 +129,7 @@ def test_what_sd_scripts_would_refuse_is_refused(name: str, words: list[str], se
     assert re.search(sentence, refusal.sentence)
 
 
-def test_of_many_wrong_options_the_first_are_told_and_long_ones_in_short() -> None:
+def test_only_the_first_of_many_wrong_options_are_reported_and_long_ones_are_shortened() -> None:
     flags = flags_of(parser())
     *found, more = problems({f"rat{number}": [] for number in range(20_000)}, flags)
     assert [problem.setting for problem in found] == [f"rat{number}" for number in range(MOST)]

@@ -81,14 +81,14 @@ def test_the_command_line_of_the_defaults() -> None:
     assert lines(CONTEXT) == GOLDEN.split("\n")[1:-1]
 
 
-def test_our_trainer_chooses_by_itself_how_much_is_checkpointed_unless_the_user_does() -> None:
+def test_our_trainer_chooses_how_much_is_checkpointed_unless_the_user_does() -> None:
     flag = "--gradient_checkpointing"
     assert lines(CONTEXT, trainer=Writer.OURS) == [line for line in lines(CONTEXT) if line != flag]
     asked = changed(trainer_options={**(CONTEXT.trainer_options or {}), "gradient_checkpointing": []})
     assert flag in lines(asked, trainer=Writer.OURS)
 
 
-def test_what_is_not_always_there_follows() -> None:
+def test_optional_settings_follow() -> None:
     assert CONTEXT.model is not None
     context = changed(
         model=msgspec.structs.replace(CONTEXT.model, tokenizers="/m/tokenizers"),
@@ -143,7 +143,7 @@ def test_a_number_is_passed_exactly(rate: float, word: str) -> None:
         ({"highvram": ["false"]}, None, None),
     ],
 )
-def test_what_the_user_gives_stands_over_the_defaults(
+def test_the_users_options_override_the_defaults(
     options: dict[str, list[str]], gone: str | None, there: str | None
 ) -> None:
     assert not kohya.refused_options(options)
@@ -153,7 +153,7 @@ def test_what_the_user_gives_stands_over_the_defaults(
 
 
 @pytest.mark.parametrize("name", kohya.OURS)
-def test_what_the_daemon_needs_to_find_the_job_again_cannot_be_given(name: str) -> None:
+def test_options_that_the_daemon_needs_to_find_the_job_cannot_be_given(name: str) -> None:
     (problem,) = kohya.refused_options({name: ["x"]})
     assert problem.sentence == f"trainer_options.{name} cannot be given; use {kohya.OURS[name]}."
     assert problem.setting == name
@@ -217,7 +217,7 @@ def test_without_a_trigger_word_there_are_no_class_tokens() -> None:
         ({"flip_aug": []}, set()),
     ],
 )
-def test_what_the_dataset_file_would_override_is_left_to_the_command_line(
+def test_settings_that_the_dataset_file_would_override_are_left_to_the_command_line(
     options: dict[str, list[str]], gone: set[str]
 ) -> None:
     def keys(context: Context) -> set[str]:
@@ -245,7 +245,7 @@ def test_quotes_and_newlines_are_read_back_equal(word: str, folder: str) -> None
     assert subset["image_dir"] == str(Path("/") / folder)
 
 
-def test_the_prompts_file_holds_one_prompt_a_line() -> None:
+def test_the_prompts_file_has_one_prompt_per_line() -> None:
     prompts = ["a cat", "ein Kätzchen --w 512 --d 1"]
     assert kohya.sample_prompts(changed(sample_prompts=prompts)).decode().splitlines() == prompts
     assert kohya.sample_prompts(CONTEXT) == b""
@@ -298,7 +298,7 @@ def test_options_that_change_captions_need_caching_turned_off(
     assert [problem.setting for problem in kohya.uncacheable(options)] == named
 
 
-def test_what_has_to_be_turned_off_is_named_with_the_option_that_the_job_gave() -> None:
+def test_settings_that_must_be_turned_off_are_named_with_the_option_that_the_job_gave() -> None:
     (problem,) = kohya.uncacheable({"shuffle_caption": [], "cache_text_encoder_outputs": ["false"]})
     assert problem.sentence == (
         "trainer_options.shuffle_caption changes captions at each step, so they can't be encoded once; also set "

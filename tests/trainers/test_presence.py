@@ -47,14 +47,14 @@ def pictures(tmp_path: Path) -> Pictures:
     return Pictures(tmp_path)
 
 
-def test_a_copy_as_it_was_made_is_fine_with_what_a_trainer_puts_beside_it(pictures: Pictures) -> None:
+def test_an_unchanged_copy_is_fine_with_what_a_trainer_adds(pictures: Pictures) -> None:
     (pictures.copy / "p0_0064x0064_flux.npz").touch()
     (pictures.copy / "p0.txt").write_text("a caption")
     assert pictures.told() == []
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_copy_that_is_gone_is_copied_back(pictures: Pictures, known: bool) -> None:
+def test_a_missing_copy_is_restored(pictures: Pictures, known: bool) -> None:
     pictures.empty(pictures.copy)
     if not known:
         pictures.copied = None
@@ -81,14 +81,14 @@ def test_pictures_that_are_missing_or_new_are_named(pictures: Pictures) -> None:
     )
 
 
-def test_where_the_originals_have_changed_too_nothing_is_promised_of_them(pictures: Pictures) -> None:
+def test_if_the_originals_have_changed_too_nothing_is_promised_about_them(pictures: Pictures) -> None:
     (pictures.copy / "p1.png").unlink()
     (pictures.source / "p1.png").unlink()
     (told,) = pictures.told()
     assert told.endswith("when the job was submitted; put them back, or submit the job again under another name.")
 
 
-def test_of_an_older_job_nothing_is_known_to_have_changed(pictures: Pictures) -> None:
+def test_for_an_older_job_no_change_is_known(pictures: Pictures) -> None:
     pictures.copied = None
     (pictures.copy / "p1.png").unlink()
     assert pictures.told() == []

@@ -68,7 +68,7 @@ def test_a_program_needs_only_itself(tmp_path: Path) -> None:
     assert complete(filled, tmp_path) == filled
 
 
-def test_what_was_given_stands(tmp_path: Path) -> None:
+def test_given_settings_are_kept(tmp_path: Path) -> None:
     (tmp_path / "models" / "tokenizers").mkdir(parents=True)
     given = context(
         model=Model(transformer="/x/flux.sft", tokenizers="/x/tokenizers"),
@@ -97,7 +97,7 @@ def test_what_was_given_stands(tmp_path: Path) -> None:
     assert complete(filled, tmp_path) == filled  # a second time changes nothing
 
 
-def test_the_tokenizers_of_the_home_are_used_where_they_are(tmp_path: Path) -> None:
+def test_the_tokenizers_of_the_home_are_used_if_they_exist(tmp_path: Path) -> None:
     (tmp_path / "models" / "tokenizers").mkdir(parents=True)
     filled = complete(context(), tmp_path)
     assert filled.model is not None
@@ -296,6 +296,6 @@ def test_a_wrong_value_is_refused_in_one_sentence(
         {"dataset": "/pic\ntures"},
     ],
 )
-def test_the_ends_of_the_ranges_and_odd_texts_are_taken(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_the_ends_of_the_ranges_and_odd_texts_are_accepted(tmp_path: Path, settings: dict[str, Any]) -> None:
     filled = complete(context(**settings), tmp_path)
     assert {name: getattr(filled, name) for name in settings} == settings

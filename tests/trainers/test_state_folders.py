@@ -19,7 +19,7 @@ def found(folder: Path, name: str = "my-lora") -> dict[str, CheckpointFacts]:
     return {facts.name: facts for facts in state_folders.scan(folder, name)}
 
 
-def test_complete_states_are_told_with_step_epoch_and_size(tmp_path: Path) -> None:
+def test_complete_states_are_listed_with_step_epoch_and_size(tmp_path: Path) -> None:
     our_state(tmp_path / "my-lora-000004-state", epoch=4, step=40)
     our_state(tmp_path / "my-lora-step00000055-state", epoch=6, step=55)
     our_state(tmp_path / "my-lora-state", epoch=16, step=160)
@@ -57,7 +57,7 @@ def test_promise_5_a_state_with_an_empty_file_is_not_resumed_from(tmp_path: Path
     assert newest([state]) is None
 
 
-def test_a_torn_model_is_told(tmp_path: Path) -> None:
+def test_a_torn_model_is_reported(tmp_path: Path) -> None:
     (write_state(tmp_path / "my-lora-state") / "model.safetensors").write_bytes(LORA[:-10])
     (state,) = state_folders.scan(tmp_path, "my-lora")
     assert state.problem == f"model.safetensors has {len(LORA) - 10} bytes, but its header describes {len(LORA)}"
@@ -67,7 +67,7 @@ def test_a_torn_model_is_told(tmp_path: Path) -> None:
     "content",
     [b"", b"\0\0\0", b"[]", b"{}", b'{"current_epoch":1,"current_step":"x"}', b'{"\xff":1}', b"[" * 100_000],
 )
-def test_a_train_state_that_cannot_be_read_is_told(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_train_state_is_reported(tmp_path: Path, content: bytes) -> None:
     (write_state(tmp_path / "my-lora-000004-state") / "train_state.json").write_bytes(content)
     (state,) = state_folders.scan(tmp_path, "my-lora")
     assert state.problem is not None
@@ -75,7 +75,7 @@ def test_a_train_state_that_cannot_be_read_is_told(tmp_path: Path, content: byte
     assert (state.epoch, state.step) == (4, None)  # the epoch is in the name
 
 
-def test_a_state_that_was_being_replaced_is_taken_only_where_no_new_one_is(tmp_path: Path) -> None:
+def test_a_state_that_was_being_replaced_is_taken_only_if_there_is_no_new_one(tmp_path: Path) -> None:
     our_state(tmp_path / "my-lora-000004-state.old", epoch=4, step=40)
     assert {name: state.step for name, state in found(tmp_path).items()} == {"my-lora-000004-state.old": 40}
     assert found(tmp_path)["my-lora-000004-state.old"].epoch == 4
@@ -83,7 +83,7 @@ def test_a_state_that_was_being_replaced_is_taken_only_where_no_new_one_is(tmp_p
     assert {name: state.step for name, state in found(tmp_path).items()} == {"my-lora-000004-state": 41}
 
 
-def test_names_of_others_are_not_taken(tmp_path: Path) -> None:
+def test_foreign_names_are_not_taken(tmp_path: Path) -> None:
     for name in ("my-lora-2-state", "my-lora-000004", "other-state", "my-lora-000004-state.new", "sample"):
         write_state(tmp_path / name)
     (tmp_path / "my-lora-state").write_text("a file, not a folder")
@@ -91,7 +91,7 @@ def test_names_of_others_are_not_taken(tmp_path: Path) -> None:
     assert list(found(tmp_path, "my-lora-2")) == ["my-lora-2-state"]
 
 
-def test_a_state_that_the_trainer_deletes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+def test_a_state_that_the_trainer_deletes_meanwhile_is_skipped(tmp_path: Path) -> None:
     """The trainer deletes old states while the daemon examines them."""
     pattern = write_state(tmp_path / "pattern")
     folder = tmp_path / "job"
@@ -151,13 +151,13 @@ def test_promise_5_the_true_step_of_a_state_of_sd_scripts(
     assert (unknown.epoch, unknown.step) == (epoch, None)
 
 
-def test_our_trainers_own_counter_stands(tmp_path: Path) -> None:
+def test_our_trainers_own_counter_is_kept(tmp_path: Path) -> None:
     our_state(tmp_path / "my-lora-step00000013-state", epoch=2, step=13)
     (state,) = state_folders.scan(tmp_path, "my-lora", steps_per_epoch=5)
     assert (state.pruned, state.epoch, state.step) == (True, 2, 13)
 
 
-def test_a_state_that_is_set_aside_keeps_its_files_and_is_listed(tmp_path: Path) -> None:
+def test_a_quarantined_state_keeps_its_files_and_is_listed(tmp_path: Path) -> None:
     for number in (1, 2):
         state = write_state(tmp_path / "my-lora-000004-state")
         (state / "optimizer.bin").unlink()
@@ -169,7 +169,7 @@ def test_a_state_that_is_set_aside_keeps_its_files_and_is_listed(tmp_path: Path)
         assert len(list((tmp_path / facts.name).iterdir())) == 4
 
 
-def test_a_state_that_was_set_aside_is_not_taken_by_itself_again(tmp_path: Path) -> None:
+def test_a_quarantined_state_is_not_taken_again_automatically(tmp_path: Path) -> None:
     write_state(tmp_path / "my-lora-000004-state.broken-1")
     (facts,) = state_folders.scan(tmp_path, "my-lora")
     assert facts.problem is not None
@@ -177,7 +177,7 @@ def test_a_state_that_was_set_aside_is_not_taken_by_itself_again(tmp_path: Path)
     assert newest([facts]) is None
 
 
-def test_what_our_trainer_had_not_finished_is_found_by_its_name(tmp_path: Path) -> None:
+def test_unfinished_states_of_our_trainer_are_found_by_name(tmp_path: Path) -> None:
     for name in ("my-lora-000004-state.tmp", "my-lora-state.tmp", "my-lora.safetensors.tmp", "other-state.tmp"):
         write_state(tmp_path / name)
     assert [path.name for path in state_folders.unfinished(tmp_path, "my-lora")] == [
@@ -189,7 +189,7 @@ def test_what_our_trainer_had_not_finished_is_found_by_its_name(tmp_path: Path) 
     assert not list(tmp_path.glob("my-lora-state*"))
 
 
-def test_nothing_of_a_state_is_unpickled_and_a_huge_train_state_is_not_read_whole(tmp_path: Path) -> None:
+def test_nothing_in_a_state_is_unpickled_and_a_huge_train_state_is_not_read_in_full(tmp_path: Path) -> None:
     """A pickle that would create a file if it were loaded counts as complete: only the trainer reads its content."""
     made = tmp_path / "made"
     evil = f"cposix\nsystem\n(S'touch {made}'\ntR.".encode()

@@ -114,7 +114,7 @@ def test_states_are_known_by_the_names_of_sd_scripts(*, folder: str, output_name
         ),
     ],
 )
-def test_promise_5_where_a_job_goes_on(found: list[Found], trainer: Writer, expected: Begin | str) -> None:
+def test_promise_5_where_a_job_continues(found: list[Found], trainer: Writer, expected: Begin | str) -> None:
     random.Random(1).shuffle(found)
     where = choose(each(trainer) for each in found)
     assert (where.checkpoint.name if isinstance(where, GoOn) else where) == expected
@@ -136,7 +136,7 @@ def test_promise_5_where_a_job_goes_on(found: list[Found], trainer: Writer, expe
         ([state("my-lora-state", None)], Writer.OURS, "The step of its checkpoint my-lora-state is unknown"),
     ],
 )
-def test_promise_5_a_job_with_a_checkpoint_never_begins_anew_in_silence(
+def test_promise_5_a_job_with_a_checkpoint_never_silently_starts_over(
     found: list[Found], trainer: Writer, words: str
 ) -> None:
     where = choose(each(trainer) for each in found)
@@ -175,7 +175,7 @@ def test_promise_5_retention_keeps_the_newest_and_always_one(
     assert {checkpoint.name for checkpoint in outdated([each(trainer) for each in found], keep=keep)} == goes
 
 
-def test_promise_5_what_a_job_goes_on_from_is_never_outdated() -> None:
+def test_promise_5_the_state_that_a_job_continues_from_is_never_outdated() -> None:
     """In many random sets of states, the state that a job would resume from is kept."""
     draw = random.Random(3)
     names = ["4", "8", "12", "end", "s5", "s45", "s85", "s125"]
@@ -207,5 +207,5 @@ def test_the_epoch_of_a_name() -> None:
         ("", False),
     ],
 )
-def test_which_state_is_that_of_the_end(name: str, last: bool) -> None:
+def test_the_final_state_is_recognized(name: str, last: bool) -> None:
     assert is_final(name) is last

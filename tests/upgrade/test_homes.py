@@ -39,7 +39,7 @@ def expected(version: Path) -> dict[str, Any]:
     return found
 
 
-def test_promise_9_an_older_version_s_jobs_are_what_they_were(version: Path, daemon: RunningDaemon) -> None:
+def test_promise_9_the_jobs_of_an_older_version_are_unchanged(version: Path, daemon: RunningDaemon) -> None:
     before, now = expected(version), record.told(daemon)
     assert now.keys() == before.keys()
     for name, job in before.items():
@@ -51,7 +51,7 @@ def test_promise_9_an_older_version_s_jobs_are_what_they_were(version: Path, dae
         assert {**now[name]["context"], **job["context"]} == now[name]["context"]
 
 
-def test_to_look_at_them_changes_no_journal_but_that_of_the_lost(version: Path, daemon: RunningDaemon) -> None:
+def test_looking_at_them_changes_only_the_journal_of_the_lost_job(version: Path, daemon: RunningDaemon) -> None:
     for name in expected(version):
         before = (version / "outputs" / name / "events.jsonl").read_bytes()
         now = (daemon.folder(name) / "events.jsonl").read_bytes()
@@ -59,14 +59,14 @@ def test_to_look_at_them_changes_no_journal_but_that_of_the_lost(version: Path, 
         assert (now == before) or name == "running"
 
 
-def test_each_event_is_told_as_a_sentence(version: Path, daemon: RunningDaemon) -> None:
+def test_each_event_is_shown_as_a_sentence(version: Path, daemon: RunningDaemon) -> None:
     for path in journals(version):
         with Connection(daemon.socket) as connection:
             replies = list(connection.stream(m.HISTORY, m.JobName(name=path.parent.name)))
         assert len([reply for reply in replies if reply.text]) >= len(path.read_bytes().splitlines())
 
 
-def test_the_frozen_journals_hold_every_event() -> None:
+def test_the_frozen_journals_contain_every_event() -> None:
     """If you add an event, record it: `python -m tests.data.frozen.record`."""
     found = {json.loads(line)["event"] for path in VERSIONS for log in journals(path) for line in _lines(log)}
     assert found >= {kind.__struct_config__.tag for kind in get_args(e.AnyEvent)}
@@ -84,7 +84,7 @@ def test_promise_2_the_records_of_an_older_shim_are_read(version: Path) -> None:
     assert kinds >= {("exited", 0, None), ("exited", 3, None), ("signaled", None, 11), ("signaled", None, 15)}
 
 
-def test_a_job_of_a_machine_that_is_gone_goes_on_here(daemon: RunningDaemon) -> None:
+def test_a_job_of_a_machine_that_is_gone_continues_here(daemon: RunningDaemon) -> None:
     daemon.call(m.RESUME, m.ResumeParameters(name="running", assume_gone=True))
     daemon.call(m.CONTINUE, m.Nothing())
     assert daemon.wait("running", State.RUNNING).runtime.attempt is not None
@@ -112,7 +112,7 @@ def newer(tmp_path: Path, *, line: int, change: dict[str, Any], job: str = "comp
     return path
 
 
-def test_promise_9_a_newer_version_s_fields_are_passed_over(tmp_path: Path) -> None:
+def test_promise_9_fields_of_a_newer_version_are_ignored(tmp_path: Path) -> None:
     before = journal.read(VERSIONS[-1] / "outputs" / "completed" / "events.jsonl")
     for line in range(len(_lines(VERSIONS[-1] / "outputs" / "completed" / "events.jsonl"))):
         found = journal.read(newer(tmp_path / str(line), line=line, change={"newField": {"deep": [1]}}))
@@ -128,7 +128,7 @@ def test_promise_9_a_newer_version_s_fields_are_passed_over(tmp_path: Path) -> N
         (0, {"context": {"name": "completed", "kind": "dance"}}, "its kind is unknown to this version"),
     ],
 )
-def test_promise_8_a_newer_version_s_event_makes_the_job_damaged_and_is_left_alone(
+def test_promise_8_an_event_of_a_newer_version_makes_the_job_damaged_and_is_left_alone(
     tmp_path: Path, line: int, change: dict[str, Any], says: str
 ) -> None:
     path = newer(tmp_path, line=line, change=change)

@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> JobFolder:
     return folder
 
 
-def test_what_was_seen_is_saved_and_told(folder: JobFolder) -> None:
+def test_what_was_seen_is_saved_and_reported(folder: JobFolder) -> None:
     scene = scene_of(folder)
     asyncio.run(evidence.secure(scene, LOOKS))
     saved = {path.name: path.read_text() for path in scene.evidence.iterdir()}
@@ -82,7 +82,7 @@ def test_what_was_seen_is_saved_and_told(folder: JobFolder) -> None:
     assert "The evidence is in attempts/001/evidence." in told
 
 
-def test_what_is_saved_already_is_left_as_it_is(folder: JobFolder) -> None:
+def test_evidence_that_is_already_saved_is_left_alone(folder: JobFolder) -> None:
     scene = scene_of(folder)
     asyncio.run(evidence.secure(scene, LOOKS))
     (scene.evidence / "observations.jsonl").write_text("as the daemon before saw it\n")
@@ -90,7 +90,7 @@ def test_what_is_saved_already_is_left_as_it_is(folder: JobFolder) -> None:
     assert (scene.evidence / "observations.jsonl").read_text() == "as the daemon before saw it\n"
 
 
-def test_half_of_it_is_saved_again(folder: JobFolder) -> None:
+def test_half_saved_evidence_is_saved_again(folder: JobFolder) -> None:
     scene = scene_of(folder)
     asyncio.run(evidence.secure(scene, LOOKS))
     (scene.evidence / "verdict.json").unlink()  # it is written last
@@ -115,7 +115,7 @@ def test_stacks_are_found_in_the_log_of_the_attempt(folder: JobFolder, log: str,
     assert evidence_files.stacks_in(folder.log, len(earlier)).decode() == stacks
 
 
-def test_the_stacks_of_one_that_was_aborted_are_taken_at_its_end(folder: JobFolder) -> None:
+def test_the_stacks_of_an_aborted_trainer_are_taken_at_its_end(folder: JobFolder) -> None:
     scene = scene_of(folder)
     folder.log.write_text(f"Fatal Python error: Aborted\n\n{DUMP}")
     asyncio.run(evidence.secure_rest(scene, LOOKS))
@@ -125,7 +125,7 @@ def test_the_stacks_of_one_that_was_aborted_are_taken_at_its_end(folder: JobFold
     assert (scene.evidence / "stacks.txt").read_text() == "asked for before"
 
 
-def test_the_stacks_of_one_that_printed_for_days_are_at_the_end_of_its_log(folder: JobFolder) -> None:
+def test_the_stacks_of_a_trainer_that_printed_for_days_are_at_the_end_of_its_log(folder: JobFolder) -> None:
     scene = scene_of(folder)
     folder.log.write_text("steps: 5%|#\r" * 500_000 + f"Fatal Python error: Aborted\n\n{DUMP}")
     assert folder.log.stat().st_size > evidence_files.MOST_BYTES
@@ -133,7 +133,7 @@ def test_the_stacks_of_one_that_printed_for_days_are_at_the_end_of_its_log(folde
     assert (scene.evidence / "stacks.txt").read_text() == f"Fatal Python error: Aborted\n\n{DUMP}"
 
 
-def test_promise_7_what_ended_before_its_evidence_was_saved_has_some(folder: JobFolder) -> None:
+def test_promise_7_an_attempt_that_ended_before_its_evidence_was_saved_has_some(folder: JobFolder) -> None:
     """The daemon died after the verdict, and then the machine went down."""
     scene = scene_of(folder)
     asyncio.run(evidence.secure_rest(scene, LOOKS))
@@ -145,7 +145,7 @@ def test_promise_7_what_ended_before_its_evidence_was_saved_has_some(folder: Job
     assert (scene.evidence / "processes.txt").read_text() == "as it was seen alive\n"
 
 
-def test_who_would_tell_its_stacks_when_it_is_aborted_is_known(folder: JobFolder) -> None:
+def test_a_trainer_that_would_print_its_stacks_when_aborted_is_recognized(folder: JobFolder) -> None:
     with running(SLEEPS) as plain:
         assert not asyncio.run(evidence.secure(scene_of(folder, plain), LOOKS))
     with running(f"import faulthandler; faulthandler.enable(); print(flush=True)\n{SLEEPS}") as python:
@@ -153,7 +153,7 @@ def test_who_would_tell_its_stacks_when_it_is_aborted_is_known(folder: JobFolder
         until(lambda: asyncio.run(evidence.secure(scene, LOOKS)), what="its handler")
 
 
-def test_a_full_disk_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+def test_a_full_disk_does_not_delay_the_stop(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=8) as disk:
         folder = JobFolder(disk / "my-lora")
         folder.path.mkdir()
@@ -189,7 +189,7 @@ def test_a_launcher_is_not_asked_for_stacks(
     assert adapter.signals == signals
 
 
-def test_a_hung_volume_does_not_hold_up_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_volume_does_not_delay_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part of the evidence is abandoned at its deadline, which is short here."""
     monkeypatch.setattr(evidence, "PART_SECONDS", 0.2)
     whole = JobFolder(tmp_path / "whole")

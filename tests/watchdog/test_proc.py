@@ -34,7 +34,7 @@ def test_a_command_line_is_shown_without_its_secrets(words: list[str], shown: st
     assert proc.masked(words).endswith(shown)
 
 
-def test_each_thread_is_told_with_its_state_and_what_it_waits_in() -> None:
+def test_each_thread_is_listed_with_its_state_and_where_it_waits() -> None:
     with running(THREADS) as process:
         until(lambda: proc.describe((process,)).count("state S, waits in ") == 4, what="its threads to sleep")
         text = proc.describe((process,))
@@ -44,21 +44,21 @@ def test_each_thread_is_told_with_its_state_and_what_it_waits_in() -> None:
     assert "  Threads:\t4\n" in text
 
 
-def test_a_process_that_has_ended_or_is_another_by_now_is_not_described() -> None:
+def test_an_ended_or_replaced_process_is_not_described() -> None:
     with running(SLEEPS) as process:
         other = Process(pid=process.pid, start=Ticks(process.start + 1))
         assert proc.describe((other,)) == f"process {process.pid}\nIt ended while it was being examined.\n"
     assert proc.describe((process,)) == f"process {process.pid}\nIt ended while it was being examined.\n"
 
 
-def test_no_more_than_so_many_are_described() -> None:
+def test_only_a_bounded_number_of_processes_are_described() -> None:
     with running(SLEEPS) as process:
         text = proc.describe((process,) * (proc.MOST_PROCESSES + 2))
     assert text.count(f"process {process.pid}:") == proc.MOST_PROCESSES
     assert text.endswith("2 more processes are omitted.\n")
 
 
-def test_a_handler_of_a_signal_is_seen() -> None:
+def test_a_signal_handler_is_detected() -> None:
     handles = "import signal; signal.signal(signal.SIGQUIT, lambda *_: None)"
     with running(f"{handles}\n{SLEEPS}") as process:
         child = subprocess.Popen(["sleep", "1000"])

@@ -86,7 +86,7 @@ def test_a_client_is_told_that_the_disk_does_not_answer(pipe: Path, monkeypatch:
     run(scenario())
 
 
-def test_what_all_clients_together_have_under_way_is_bounded(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_in_progress_of_all_clients_together_is_bounded(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "CLIENT_THREADS", 3)
 
     async def scenario() -> None:
@@ -99,7 +99,7 @@ def test_what_all_clients_together_have_under_way_is_bounded(pipe: Path, monkeyp
     run(scenario())
 
 
-def test_an_exception_is_that_of_the_caller_and_the_place_is_free_again() -> None:
+def test_an_exception_reaches_the_caller_and_frees_the_place() -> None:
     def fail() -> None:
         raise OSError(5, "Input/output error")
 
@@ -112,7 +112,7 @@ def test_an_exception_is_that_of_the_caller_and_the_place_is_free_again() -> Non
     run(scenario())
 
 
-def test_who_is_cancelled_in_the_queue_or_in_the_work_takes_no_place_with_it(pipe: Path) -> None:
+def test_a_caller_cancelled_in_the_queue_or_at_work_frees_its_place(pipe: Path) -> None:
     async def scenario() -> None:
         asked = [asyncio.create_task(lanes.run("my-lora", pipe.read_bytes)) for _ in range(2 * lanes.LANE_THREADS)]
         await asyncio.sleep(0)
@@ -125,7 +125,7 @@ def test_who_is_cancelled_in_the_queue_or_in_the_work_takes_no_place_with_it(pip
     run(scenario())
 
 
-def test_a_process_leaves_although_a_thread_of_it_hangs(pipe: Path) -> None:
+def test_a_process_exits_although_a_thread_of_it_hangs(pipe: Path) -> None:
     program = f"""
 import asyncio
 from pathlib import Path

@@ -37,7 +37,7 @@ class Work:
 
 
 @pytest.mark.parametrize("failures", [0, 1, OFTEN - 1, OFTEN, OFTEN + 2])
-def test_a_task_that_fails_is_begun_again_and_told_of(failures: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_fails_is_restarted_and_reported(failures: int, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         work, long = Work(failures), LongTasks()
         long.start("gpus", work.run)
@@ -57,7 +57,7 @@ def test_a_task_that_fails_is_begun_again_and_told_of(failures: int, caplog: pyt
     assert all(record.exc_info for record in logged)
 
 
-def test_a_failure_of_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_failure_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         work, long = Work(OFTEN), LongTasks()
         long.start("gpus", work.run)
@@ -69,7 +69,7 @@ def test_a_failure_of_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     asyncio.run(scenario())
 
 
-def test_a_task_that_has_done_its_work_is_not_begun_again() -> None:
+def test_a_task_that_has_done_its_work_is_not_restarted() -> None:
     begun: list[str] = []
 
     async def once() -> None:

@@ -28,7 +28,7 @@ def test_a_silent_nvml_forgets_nothing() -> None:
     assert new_xids({"GPU-0": 3}, None) == ({"GPU-0": 3}, ())
 
 
-def test_what_is_fatal() -> None:
+def test_the_errors_that_are_fatal() -> None:
     assert fatal((gpu(50),), (13, 31, 43, 45, 63, 94)) is None
     assert fatal((gpu(50),), (31, 79)) == "the driver reported Xid 79: it has fallen off the bus"
     assert fatal((gpu(None, lost=True),), ()) == "GPU 0 is lost: the driver cannot reach it"

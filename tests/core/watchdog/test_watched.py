@@ -30,7 +30,7 @@ def test_a_job_is_judged_while_its_trainer_runs(way: str, why: str | None) -> No
     assert why_not(fold(h.WAYS[way])) == why
 
 
-def test_a_hang_is_judged_on_only_while_nothing_is_done_about_it() -> None:
+def test_a_hang_is_judged_further_only_while_nothing_is_done_about_it() -> None:
     for acts, why in ((True, "The watchdog found it stuck, so it is being stopped."), (False, None)):
         assert why_not(fold([*h.WAYS["running"], h.stuck(acts=acts)])) == why
 
@@ -47,7 +47,7 @@ def test_a_hang_is_judged_on_only_while_nothing_is_done_about_it() -> None:
         (False, "saving", 40, False, False),
     ],
 )
-def test_a_hang_is_told_once_and_once_more_when_it_is_to_be_acted_on(
+def test_a_hang_is_reported_once_and_once_more_before_it_is_acted_on(
     *, recorded: bool | None, phase: str, step: int, acts: bool, told: bool
 ) -> None:
     state = fold([*h.WAYS["running"], *([h.stuck(acts=recorded)] if recorded is not None else [])]).state

@@ -46,7 +46,7 @@ RICH = "2026-11-23 13:14:02 INFO     "
 TRAINING = ("epoch 1/4", bar(1, ""))
 
 
-def test_a_bar_tells_step_total_loss_and_speed() -> None:
+def test_a_bar_shows_step_total_loss_and_speed() -> None:
     assert last("epoch 1/4", bar(2, ", avr_loss=2.69")) == Progress(
         phase=Phase.TRAINING,
         step=2,
@@ -60,7 +60,7 @@ def test_a_bar_tells_step_total_loss_and_speed() -> None:
     )
 
 
-def test_after_a_resume_the_bar_counts_from_nought_to_the_total_of_all_attempts() -> None:
+def test_after_a_resume_the_bar_counts_from_zero_to_the_total_of_all_attempts() -> None:
     told = last("epoch 3/4", bar(1), first_step=8)
     assert (told.step, told.total_steps, told.epoch) == (9, 16, 3)
 
@@ -98,7 +98,7 @@ def test_the_speed_in_both_units(rate: str, seconds: float | None) -> None:
         "",
     ],
 )
-def test_what_only_looks_like_a_step_is_none(segment: str) -> None:
+def test_text_that_only_looks_like_a_step_is_not_one(segment: str) -> None:
     before = last(*TRAINING)
     assert understand(before, segment, at=6.0, first_step=0) is before
 
@@ -110,7 +110,7 @@ def test_what_only_looks_like_a_step_is_none(segment: str) -> None:
         "epoch validation steps:  50%|█████     | 5/10 [00:01<00:01,  4.01it/s, val_epoch_avg_loss=1]",
     ],
 )
-def test_promise_7_a_validation_is_no_step_and_is_seen_to_go_on(segment: str) -> None:
+def test_promise_7_a_validation_is_not_a_step_but_its_progress_is_seen(segment: str) -> None:
     """A validation of many pictures takes longer than a step may."""
     told = last(*TRAINING, segment)
     assert (told.phase, told.step, told.done, told.total) == (Phase.TRAINING, 1, 5, 10)
@@ -133,11 +133,11 @@ def test_promise_7_a_validation_is_no_step_and_is_seen_to_go_on(segment: str) ->
         ("training finished", Phase.FINISHING),
     ],
 )
-def test_a_phase_is_told_by_how_a_line_begins_wrapped_or_plain(segment: str, phase: Phase) -> None:
+def test_a_phase_is_recognized_by_the_start_of_a_line_wrapped_or_plain(segment: str, phase: Phase) -> None:
     assert last(segment).phase is phase
 
 
-def test_a_bar_that_is_drawn_again_ends_no_phase_and_a_new_loss_does() -> None:
+def test_a_redrawn_bar_ends_no_phase_but_a_new_loss_does() -> None:
     saving = (*TRAINING, bar(1), "saving checkpoint: x")
     assert last(*saving, bar(1)).phase is Phase.SAVING
     assert last(*saving, bar(1, ", avr_loss=2.4")).phase is Phase.TRAINING
@@ -165,7 +165,7 @@ def test_the_phases_of_a_whole_recorded_run() -> None:
     assert [step for step, _ in groupby(progress.step for progress in told) if step is not None] == list(range(13))
 
 
-def test_a_recorded_attempt_that_went_on_ends_at_the_planned_step() -> None:
+def test_a_recorded_resumed_attempt_ends_at_the_planned_step() -> None:
     told = recorded("sd-scripts-resumed.log", first_step=4)
     assert phases(told)[-5:] == ["training", "saving", "training", "saving", "finishing"]
     assert [step for step, _ in groupby(progress.step for progress in told) if step is not None] == list(range(4, 13))
@@ -173,7 +173,7 @@ def test_a_recorded_attempt_that_went_on_ends_at_the_planned_step() -> None:
 
 
 class TestOutputReader:
-    def test_reads_what_is_new_from_an_offset_on_and_a_bar_before_its_end_of_line(self, tmp_path: Path) -> None:
+    def test_new_output_is_read_from_an_offset_on_and_a_bar_before_its_end_of_line(self, tmp_path: Path) -> None:
         log = tmp_path / "training.log"
         log.write_text(f"epoch 1/4\n\r{bar(7)}")
         reader = OutputReader(log, log.stat().st_size, first_step=8)
@@ -186,7 +186,7 @@ class TestOutputReader:
             assert (reader.progress.step, reader.progress.updated_at) == (step, log.stat().st_mtime)
         assert not reader.read()
 
-    def test_tells_the_same_however_the_log_is_cut(self, tmp_path: Path) -> None:
+    def test_the_result_is_the_same_however_the_log_is_cut(self, tmp_path: Path) -> None:
         data = (DATA / "sd-scripts-whole.log").read_bytes()
         log = tmp_path / "training.log"
         reader = OutputReader(log, 0, first_step=0)
@@ -196,7 +196,7 @@ class TestOutputReader:
         assert reader.progress is not None
         assert (reader.progress.phase, reader.progress.step, reader.progress.epoch) == (Phase.FINISHING, 12, 3)
 
-    def test_promise_7_a_log_that_was_emptied_goes_on_being_read(self, tmp_path: Path) -> None:
+    def test_promise_7_reading_continues_after_a_log_was_emptied(self, tmp_path: Path) -> None:
         log = tmp_path / "training.log"
         log.write_text(f"epoch 1/4\n\r{bar(7)}\r")
         reader = OutputReader(log, 0, first_step=0)
@@ -224,7 +224,7 @@ class TestOutputReader:
         assert reader.progress is not None
         assert reader.progress.step == 7
 
-    def test_no_log_is_no_progress(self, tmp_path: Path) -> None:
+    def test_without_a_log_there_is_no_progress(self, tmp_path: Path) -> None:
         reader = OutputReader(tmp_path / "training.log", 0, first_step=0)
         assert not reader.read()
         assert reader.progress is None
