@@ -245,7 +245,7 @@ def test_in_fp32_there_is_no_fp8_base() -> None:
             training(),
             {"base": "full", "checkpointed_blocks": 0, "blocks_to_swap": 0},
             "--vram 48",
-            "there are 51.5 GB; use a smaller resolution",
+            "only 51.5 GB is available; use a smaller resolution",
             id="as asked for, on a smaller GPU",
         ),
     ],
