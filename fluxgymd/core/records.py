@@ -8,12 +8,6 @@ from typing import Annotated, NewType
 
 import msgspec
 
-JobName = NewType("JobName", str)
-JobId = NewType("JobId", str)
-"""32 hex digits, random."""
-GpuUuid = NewType("GpuUuid", str)
-UnixTime = NewType("UnixTime", float)
-"""Seconds since the epoch (wall clock), for people and records; never used for deadlines."""
 Ticks = NewType("Ticks", int)
 """The start time of a process in clock ticks since boot: field 22 of /proc/PID/stat (proc(5))."""
 
