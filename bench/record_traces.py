@@ -23,8 +23,8 @@ from bench import trace_trainers
 from bench.trace_runs import JOB, RUNS, Gpu, Listed, Run
 from fluxgym import methods as m
 from fluxgym.messages import State
+from fluxgym.watchdog import LIMITS
 from fluxgymd.core.job import Live
-from fluxgymd.core.watchdog.limits import INTERVAL_SECONDS
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.watchdog.observer import Observer
@@ -112,7 +112,9 @@ def record(name: str, run: Run, model: Path) -> None:
             seen = asyncio.run(watch(daemon, run, trainer_path, tell))
     finally:
         shutil.rmtree(folder)
-    header = Header(name=name, reason=run.reason, expected=run.expected, scale=INTERVAL_SECONDS / INTERVAL)
+    header = Header(
+        name=name, reason=run.reason, expected=run.expected, scale=LIMITS["interval_seconds"].default / INTERVAL
+    )
     lines = [msgspec.json.encode(one) for one in (header, *seen)]
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The limits of the watchdog that users can set, each with a unit and a range: one table for the configuration
 (`[watchdog]`), for a job's own `watchdogLimits` and for messages about wrong values. fluxgymd/core/watchdog defines
-their meaning, and a test checks that its defaults equal these.
+their meaning.
 """
 
 from collections.abc import Mapping
@@ -38,11 +38,16 @@ class Limit:
 
 DAY = 86_400.0
 
+FLOOR_SECONDS = 300
+"""The shortest default. dstack allows no shorter time window in its rule on low utilisation (`utilization_policy`)
+either."""
+
 # After so many seconds a job in this phase is stuck: without any movement; without any work of the phase; without a
 # step, picture or sample, in this phase or before.
 _PHASES: Mapping[Phase, tuple[float, float, float]] = {
     Phase.STARTING: (600, 1800, 4 * 3600),
     Phase.DOWNLOADING: (600, 3600, DAY),
+    # 4 h is enough to load 33 GB at 2.3 MB/s.
     Phase.LOADING: (900, 3600, 4 * 3600),
     Phase.CACHING: (600, 1800, 4 * 3600),
     Phase.TRAINING: (600, 1800, 4 * 3600),
@@ -86,7 +91,7 @@ LIMITS: Mapping[str, Limit] = {
     for limit in (
         Limit(
             name="interval_seconds",
-            default=30,
+            default=30,  # as in the older program
             low=0.2,
             high=3600,
             unit="seconds",
@@ -102,7 +107,7 @@ LIMITS: Mapping[str, Limit] = {
         ),
         Limit(
             name="gpu_idle_seconds",
-            default=300,
+            default=FLOOR_SECONDS,
             low=1,
             high=DAY,
             unit="seconds",
@@ -118,7 +123,7 @@ LIMITS: Mapping[str, Limit] = {
         ),
         Limit(
             name="step_floor_seconds",
-            default=300,
+            default=FLOOR_SECONDS,
             low=1,
             high=DAY,
             unit="seconds",
@@ -126,7 +131,7 @@ LIMITS: Mapping[str, Limit] = {
         ),
         Limit(
             name="stopped_seconds",
-            default=300,
+            default=FLOOR_SECONDS,
             low=1,
             high=DAY,
             unit="seconds",
@@ -134,7 +139,7 @@ LIMITS: Mapping[str, Limit] = {
         ),
         Limit(
             name="gpu_fault_seconds",
-            default=300,
+            default=FLOOR_SECONDS,
             low=1,
             high=DAY,
             unit="seconds",

@@ -14,7 +14,6 @@ from fluxgymd.attempts import processes
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt
-from fluxgymd.core.watchdog.limits import INTERVAL_SECONDS
 from fluxgymd.core.watchdog.observation import Activity, Listed, Observation
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.spec import attempt_ref
@@ -53,7 +52,7 @@ class Observer:
         trainer: Trainer,
         adapter: Adapter,
         gpus: Gpus,
-        interval: float = INTERVAL_SECONDS,
+        interval: float,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """`attempt`: the attempt once its trainer runs. `interval`: seconds between two looks; jobs whose looks come

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limits of the watchdog as people set them: one table, whose defaults are those of the judge."""
+"""The limits of the watchdog as people set them: one table, each row of which reaches the judge."""
 
 from pathlib import Path
 
@@ -9,23 +9,20 @@ from fluxgym import config, paths, watchdog
 from fluxgym.errors import ConfigInvalid
 from fluxgym.messages import Context, Kind, WatchdogMode
 from fluxgymd.core.watchdog import settings
-from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.trainers.choice import traits
+from tests.core.watchdog.usual import DEFAULTS, USUAL
 
-DEFAULTS = {name: limit.default for name, limit in watchdog.LIMITS.items()}
 
-
-def test_the_defaults_are_those_of_the_judge() -> None:
-    assert settings.limits(DEFAULTS, None) == Limits()
+def test_the_modes_are_those_of_the_interface() -> None:
     assert {mode.value for mode in WatchdogMode} == {*watchdog.MODES, "unknown"}
 
 
 def test_each_limit_reaches_the_judge_and_the_job_stands_over_the_configuration() -> None:
     for name, limit in watchdog.LIMITS.items():
         other = limit.high
-        assert settings.limits({**DEFAULTS, name: other}, {}) != Limits(), name
+        assert settings.limits({**DEFAULTS, name: other}, {}) != USUAL, name
         assert settings.limits(DEFAULTS, {name: other}) == settings.limits({**DEFAULTS, name: other}, None), name
-        assert settings.limits({**DEFAULTS, name: other}, {name: limit.default}) == Limits(), name
+        assert settings.limits({**DEFAULTS, name: other}, {name: limit.default}) == USUAL, name
 
 
 @pytest.mark.parametrize("limit", watchdog.LIMITS.values(), ids=lambda limit: limit.name)

@@ -14,7 +14,6 @@ from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import fold
 from fluxgymd.core.watchdog.judge import judge
-from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.judgement import explained, judgement, readings
@@ -23,6 +22,7 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.store.journal import Journal
 from tests.core import histories as h
 from tests.core.watchdog.looking import look, trail
+from tests.core.watchdog.usual import USUAL
 
 FOLDER = JobFolder(Path("/home/outputs/my-lora"))
 SETTINGS = config.load({"HOME": "/nonexistent"})
@@ -77,7 +77,7 @@ def test_gpus_are_shown_while_a_job_runs_and_unknown_is_not_none() -> None:
 def test_the_verdict_is_explained_with_the_limits_that_count() -> None:
     seen = trail([look(n, step=min(n, 10)) for n in range(17)])
     reply = explained(
-        entry(h.WAYS["running"], trail=seen, verdict=judge(seen, Limits())),
+        entry(h.WAYS["running"], trail=seen, verdict=judge(seen, USUAL)),
         SETTINGS,
         now=seen.last.at if seen.last else 0,
     )

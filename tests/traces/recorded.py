@@ -6,14 +6,15 @@ the interval of the recording.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from fluxgymd.core.watchdog.limits import Limits, scaled
+from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.observation import Observation
+from tests.core.watchdog.usual import USUAL
 
 S = TypeVar("S")
 
@@ -39,7 +40,7 @@ class Recorded:
 
     @property
     def limits(self) -> Limits:
-        return scaled(Limits(), 1 / self.header.scale)
+        return _scaled(USUAL, 1 / self.header.scale)
 
     @property
     def last_work(self) -> float:
@@ -53,6 +54,23 @@ class Recorded:
             if (before.phase, before.step) != (now.phase, now.step):
                 worked = now.clock
         return worked
+
+
+def _scaled(limits: Limits, factor: float) -> Limits:
+    """Returns the limits with all times multiplied by `factor`."""
+    return replace(
+        limits,
+        interval=limits.interval * factor,
+        gpu_idle=limits.gpu_idle * factor,
+        step_floor=limits.step_floor * factor,
+        stopped=limits.stopped * factor,
+        gpu_fault=limits.gpu_fault * factor,
+        without_phase=limits.without_phase * factor,
+        phases={
+            phase: replace(of, still=of.still * factor, progress=of.progress * factor, total=of.total * factor)
+            for phase, of in limits.phases.items()
+        },
+    )
 
 
 def read(path: Path) -> Recorded:

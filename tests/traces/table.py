@@ -15,6 +15,7 @@ from fluxgym.watchdog import LIMITS
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.watchdog.signs import span
+from tests.core.watchdog.usual import USUAL
 from tests.traces.collection import HEALTHY, STUCK
 from tests.traces.looking import first_stuck, looks, waited
 from tests.traces.recorded import recorded
@@ -27,7 +28,7 @@ INTERVAL = 30.0
 
 def ours(observations: Sequence[Observation], limits: Limits | None = None) -> float | None:
     """The watchdog's verdict as a rule like those of simple.py."""
-    found = first_stuck(observations, limits or Limits())
+    found = first_stuck(observations, limits or USUAL)
     return None if found is None else found[0].look.clock
 
 
@@ -111,7 +112,7 @@ def limits() -> str:
     """Returns the table of the limits of each phase."""
     rows = [
         (phase.value, span(of.still), span(of.progress), span(of.total), "yes" if of.works_on_gpu else "no")
-        for phase, of in Limits().phases.items()
+        for phase, of in USUAL.phases.items()
     ]
     return table(("phase", "nothing moves", "no work gets done", "nothing is counted", "works on the GPU"), rows)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgymd.core.watchdog.limits import FLOOR_SECONDS
+from fluxgym.watchdog import FLOOR_SECONDS
 from fluxgymd.core.watchdog.observation import Observation
 from tests.traces.collection import HEALTHY, STUCK
 from tests.traces.looking import Change, first_stuck, looks, verdicts, waited

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fluxgymd.core.watchdog.limits import Limits
+from tests.core.watchdog.usual import USUAL
 from tests.traces.simulator import Part, Run
 
 
@@ -19,7 +20,7 @@ class Trace:
     """For a hang: the rules that may find it."""
     within: float | None = None
     """For a hang: the limit, in seconds from the hang, by which it must be found. None: the run is healthy."""
-    limits: Limits = field(default_factory=Limits, repr=False)
+    limits: Limits = field(default=USUAL, repr=False)
     needs_nvml: bool = False
     """The run is healthy but only its GPU moves. Without NVML it cannot be told from a hang."""
 

@@ -11,6 +11,7 @@ from fluxgymd.gpus.machine import Gpus
 from fluxgymd.store import journal
 from fluxgymd.store.home import JobFolder
 from fluxgymd.watchdog.observer import Observer
+from tests.core.watchdog.usual import USUAL
 from tests.daemon.running import ROOT, Asked
 from tests.trainers.adapters import trainers
 
@@ -34,7 +35,7 @@ def observer_of(
         trainer=trainers(trainer_path).of(job.context),
         adapter=ProcessAdapter(stop_limit=1),
         gpus=gpus,
-        **options,
+        **{"interval": USUAL.interval, **options},
     )
 
 

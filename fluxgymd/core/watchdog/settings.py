@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from fluxgym.messages import Context, Phase, WatchdogMode
-from fluxgymd.core.watchdog.limits import Limits, PhaseLimits
+from fluxgymd.core.watchdog.limits import WORKS_ON_GPU, Limits, PhaseLimits
 
 
 def mode(context: Context, configured: str, *, watched: bool) -> WatchdogMode:
@@ -18,7 +18,6 @@ def mode(context: Context, configured: str, *, watched: bool) -> WatchdogMode:
 def limits(configured: Mapping[str, float], own: Mapping[str, float] | None) -> Limits:
     """The limits of a job. `configured`: all limits by name (fluxgym/watchdog.py); `own`: those that the job sets."""
     values = {**configured, **(own or {})}
-    usual = Limits()
     return Limits(
         interval=values["interval_seconds"],
         gpu_idle_percent=values["gpu_idle_percent"],
@@ -28,14 +27,14 @@ def limits(configured: Mapping[str, float], own: Mapping[str, float] | None) -> 
         stopped=values["stopped_seconds"],
         gpu_fault=values["gpu_fault_seconds"],
         without_phase=values["without_phase_seconds"],
-        phases={phase: _phase(phase, before, values) for phase, before in usual.phases.items()},
+        phases={phase: _phase(phase, values) for phase in WORKS_ON_GPU},
     )
 
 
-def _phase(phase: Phase, usual: PhaseLimits, values: Mapping[str, float]) -> PhaseLimits:
+def _phase(phase: Phase, values: Mapping[str, float]) -> PhaseLimits:
     return PhaseLimits(
         still=values[f"{phase.value}_still_seconds"],
         progress=values[f"{phase.value}_progress_seconds"],
         total=values[f"{phase.value}_total_seconds"],
-        works_on_gpu=usual.works_on_gpu,
+        works_on_gpu=WORKS_ON_GPU[phase],
     )

@@ -9,6 +9,7 @@ from fluxgymd.core.gpu import Reading
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.observation import Activity, Listed, Observation
 from fluxgymd.core.watchdog.trail import Trail, begin, follow
+from tests.core.watchdog.usual import USUAL
 
 INTERVAL = 30.0
 BEGIN = 1_790_000_000.0
@@ -50,7 +51,7 @@ def gpu(utilization: int | None = 0, **values: Any) -> Reading:
 
 
 def trail(looks: Iterable[Observation], limits: Limits | None = None) -> Trail:
-    made = begin(limits or Limits())
+    made = begin(limits or USUAL)
     for one in looks:
         made = follow(made, one)
     return made

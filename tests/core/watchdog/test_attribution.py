@@ -6,12 +6,12 @@ import pytest
 from fluxgym.messages import Phase
 from fluxgymd.core.watchdog.attribution import Owner, owner
 from fluxgymd.core.watchdog.judge import judge
-from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.movement import Counters, compare
 from fluxgymd.core.watchdog.observation import Listed
 from fluxgymd.core.watchdog.signs import gpus
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck
 from tests.core.watchdog.looking import ELSEWHERE, OWN, STRANGER, gpu, look, trail
+from tests.core.watchdog.usual import USUAL
 
 MINE = Listed(own=(OWN,), here=(OWN, STRANGER))
 """What the observer finds when it looks the pids up."""
@@ -74,7 +74,7 @@ def test_promise_7_a_dead_trainer_beside_a_game_is_found_and_in_a_pod_it_may_be_
     def verdict(processes: tuple[int, ...], phase: Phase | None) -> object:
         shown = (gpu(60, processes=processes),)
         looks = [look(n, phase=phase, step=None, gpus=shown) for n in range(122)]
-        return judge(trail(looks), Limits())
+        return judge(trail(looks), USUAL)
 
     by_standstill = verdict((STRANGER,), None)
     assert isinstance(by_standstill, Stuck)

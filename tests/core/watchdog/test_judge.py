@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxgym.messages import Phase
+from fluxgym.watchdog import FLOOR_SECONDS
 from fluxgymd.core.watchdog.judge import judge, rules, work_limit
-from fluxgymd.core.watchdog.limits import FLOOR_SECONDS, Limits
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.watchdog.trail import Took, begin, follow
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 from tests.core.watchdog.looking import BEGIN, INTERVAL, busy, gpu, look, trail
+from tests.core.watchdog.usual import USUAL as LIMITS
 
-LIMITS = Limits()
 SPINNING: dict[str, Any] = {"cpu": 1.0}
 
 
@@ -254,7 +254,7 @@ def test_promise_7_never_stuck_without_evidence_nor_quicker_than_the_floor(
 
 @given(look_values)
 def test_promise_7_never_stuck_from_a_single_look(values: dict[str, Any]) -> None:
-    for limits in (LIMITS, Limits(stopped=0, gpu_idle=0, gpu_fault=0, without_phase=0, step_floor=0)):
+    for limits in (LIMITS, replace(LIMITS, stopped=0, gpu_idle=0, gpu_fault=0, without_phase=0, step_floor=0)):
         assert not isinstance(judge(trail([look(0, **values)], limits), limits), Stuck)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How time adds up, and what restarts the clocks."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxgym.messages import Phase
-from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.trail import Stretch, Trail, begin, follow
 from tests.core.watchdog.looking import BEGIN, INTERVAL, busy, gpu, look, trail
+from tests.core.watchdog.usual import USUAL
 
 
 def seconds(clock: Stretch | None) -> float:
@@ -96,7 +97,7 @@ def test_a_step_takes_what_the_trainer_says_but_no_longer_than_was_waited_for_it
 ) -> None:
     """The trainer's lines carry the wall clock's time. A suspend makes a step look long, and NTP makes it look long
     or negative."""
-    made = trail([look(0), look(1, step=101), look(2, step=102, longest_step=told)], Limits(step_history=1))
+    made = trail([look(0), look(1, step=101), look(2, step=102, longest_step=told)], replace(USUAL, step_history=1))
     assert made.slowest(Phase.TRAINING) == kept
 
 
@@ -137,7 +138,7 @@ def test_steps_that_all_came_between_two_looks_are_a_history(
 
 def test_steps_before_a_checkpoint_take_what_the_trainer_says() -> None:
     steps = [look(0), look(1, step=101), look(2, step=102, longest_step=1.3)]
-    made = trail([*steps, look(3, **SAVES, step=116, longest_step=1.2)], Limits(step_history=1))
+    made = trail([*steps, look(3, **SAVES, step=116, longest_step=1.2)], replace(USUAL, step_history=1))
     assert made.slowest(Phase.TRAINING) == 1.2
 
 
@@ -205,7 +206,7 @@ values = st.fixed_dictionaries(
 
 @given(st.lists(values, max_size=20), st.floats(0, 100))
 def test_no_clock_runs_faster_than_time(steps: list[dict[str, Any]], gap: float) -> None:
-    made, awake = begin(Limits()), -gap
+    made, awake = begin(USUAL), -gap
     for number, step in enumerate(steps):
         made, awake = follow(made, look(number * gap / INTERVAL, **step)), awake + gap
         for clock in (made.work, made.counted, made.still, made.gpu_idle, made.stopped, made.fault):

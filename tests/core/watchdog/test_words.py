@@ -5,15 +5,13 @@ import pytest
 
 from fluxgym.messages import Phase
 from fluxgymd.core.watchdog.judge import judge
-from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.watchdog.signs import evidence, span
 from fluxgymd.core.watchdog.trail import begin
 from fluxgymd.core.watchdog.verdict import Healthy
 from fluxgymd.core.watchdog.words import explain
 from tests.core.watchdog.looking import BEGIN, INTERVAL, busy, gpu, look, trail
-
-LIMITS = Limits()
+from tests.core.watchdog.usual import USUAL as LIMITS
 
 
 def told(looks: list[Observation], *, later: float = 0.0) -> list[str]:
