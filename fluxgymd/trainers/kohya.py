@@ -20,7 +20,7 @@ from fluxgymd.trainers.states import Writer, epoch_in_name
 SCRIPT = "flux_train_network.py"
 
 KEEP_STATES = 3
-"""For jobs that were submitted before keep_states was a setting."""
+"""The default, and what applies to jobs that were submitted before keep_states was a setting."""
 
 SETTINGS = {
     "dataset_config": "dataset",

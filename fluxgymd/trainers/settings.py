@@ -30,7 +30,7 @@ DEFAULTS: Mapping[str, Any] = {
     "network_dim": 4,
     "trainer_options": {},
     "gpu_count": 1,
-    "keep_states": 3,
+    "keep_states": kohya.KEEP_STATES,
 }
 
 QUEUEING: Mapping[str, Any] = {
