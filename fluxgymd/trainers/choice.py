@@ -7,6 +7,7 @@ import logging
 from fluxgym.config import Config
 from fluxgym.messages import Context, Kind
 from fluxgymd.trainers import program, training
+from fluxgymd.trainers.asking import LANE
 from fluxgymd.trainers.ours import OurTrainer
 from fluxgymd.trainers.port import Trainer, Traits
 from fluxgymd.trainers.program import Program
@@ -15,8 +16,6 @@ from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 
-LANE = "the trainer"
-"""No job has this name: if the trainer's volume hangs, only questions about it wait."""
 LOOK_SECONDS = 5.0
 
 
