@@ -21,14 +21,6 @@ from library.optim import optimizer as optimizers
 from library.optim import schedulers
 from library.options.options import Options
 
-FLAGS = frozenset(
-    {
-        *("optimizer_type", "optimizer_args"),
-        *("lr_scheduler", "lr_scheduler_type", "lr_scheduler_args", "lr_warmup_steps", "lr_decay_steps"),
-        *("lr_scheduler_num_cycles", "lr_scheduler_power", "lr_scheduler_timescale", "lr_scheduler_min_lr_ratio"),
-    }
-)
-"""The flags that decide whether the rehearsal succeeds."""
 # How many steps of a schedule are tried at most, which takes a second or two.
 MOST_STEPS = 100_000
 
