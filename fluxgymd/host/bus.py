@@ -127,12 +127,6 @@ class BusThread:
         group = await self._property(path, "org.freedesktop.systemd1.Scope", "ControlGroup")
         return UnitFacts(invocation_id=bytes(invocation).hex(), control_group=group)
 
-    async def list_units(self) -> dict[str, str]:
-        """The ActiveState of each loaded unit with our prefix, by name."""
-        pattern = f"{self._prefix}*"
-        rows = await self._call(Call(method="ListUnitsByPatterns", signature="(asas)", arguments=([], [pattern])))
-        return {row[0]: row[3] for row in rows}
-
     async def manager_state(self) -> str:
         """SystemState: running, degraded, stopping, … (systemctl(1), is-system-running)."""
         return str(await self._property(MANAGER_PATH, MANAGER, "SystemState"))

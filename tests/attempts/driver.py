@@ -57,7 +57,6 @@ class Driver:
             "children": self.children,
             "state": self.state,
             "make_scope": self.make_scope,
-            "units": lambda _: self.bus.list_units(),
             "ping": lambda _: self.bus.ping(),
             "connected": lambda _: self.bus.connected(deadline=30),
         }

@@ -49,7 +49,7 @@ def test_the_scope_is_as_it_was_asked_for(manager: UserManager, daemon: Daemon, 
     }
     assert {name: manager.show(attempt.unit, name) for name in wanted} == wanted
     assert attempt.record("started.json")["cgroup"] == attempt.ref["placement"]["cgroup"]
-    assert daemon.ask("units")[attempt.unit] == "active"
+    assert manager.units()[attempt.unit] == "active"
     signal_file.touch()
     daemon.conclusion(attempt, "Ended")
 
@@ -99,28 +99,28 @@ def test_systemd_kills_at_its_own_limit_where_no_daemon_is(manager: UserManager,
     assert seen["exit"] is None or seen["exit"]["signal"] == signal.SIGKILL
 
 
-def without_scope(daemon: Daemon) -> Attempt:
+def without_scope(manager: UserManager, daemon: Daemon) -> Attempt:
     """An attempt that has ended, and whose scope is gone."""
     attempt = daemon.start("exit 0")
     daemon.conclusion(attempt, "Ended")
-    until(lambda: attempt.unit not in daemon.ask("units"), what="the scope to be gone")
+    until(lambda: attempt.unit not in manager.units(), what="the scope to be gone")
     return attempt
 
 
 def test_promise_6_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(
     manager: UserManager, daemon: Daemon
 ) -> None:
-    attempt = without_scope(daemon)
+    attempt = without_scope(manager, daemon)
     stranger = manager.popen(
         ["systemd-run", "--user", "--scope", "--slice=fluxgym.slice", f"--unit={attempt.unit}", "sleep", "1000"]
     )
     try:
-        until(lambda: attempt.unit in daemon.ask("units"), what="the stranger's scope")
+        until(lambda: attempt.unit in manager.units(), what="the stranger's scope")
         assert manager.show(attempt.unit, "ControlGroup") == attempt.ref["placement"]["cgroup"]
         daemon.ask("stop", ref=attempt.ref)
         daemon.ask("kill", ref=attempt.ref)
         assert daemon.look(attempt)["conclusion"] == "Ended", "what lives there is somebody else's"
-        assert daemon.ask("units")[attempt.unit] == "active"
+        assert manager.units()[attempt.unit] == "active"
         with pytest.raises(DaemonRefused, match=r"Refused: .* was not created"):
             daemon.start("exit 0", unit=attempt.unit)
         assert stranger.poll() is None
@@ -136,17 +136,17 @@ def test_the_empty_scope_of_an_attempt_that_never_started_is_cleared(
     user_manager: UserManager, own_daemon: Daemon
 ) -> None:
     """systemd 252 keeps a scope that was created for a zombie process; newer versions create none."""
-    attempt = without_scope(own_daemon)
+    attempt = without_scope(user_manager, own_daemon)
     parent = user_manager.popen([sys.executable, "-c", LEAVES_A_ZOMBIE], stdout=subprocess.PIPE)
     try:
         assert parent.stdout is not None
         ended = int(parent.stdout.readline())
         until(lambda: own_daemon.ask("state", pid=ended) == "Z", what="its child to end")
         assert own_daemon.ask("make_scope", unit=attempt.unit, pid=ended) == "done"
-        assert own_daemon.ask("units")[attempt.unit] == "active", "there is nothing to clear"
+        assert user_manager.units()[attempt.unit] == "active", "there is nothing to clear"
         user_manager.kill_bus()  # as when it dies with the daemon before
         own_daemon.ask("clear", ref=attempt.ref)
-        until(lambda: attempt.unit not in own_daemon.ask("units"), what="the empty scope to go")
+        until(lambda: attempt.unit not in user_manager.units(), what="the empty scope to go")
     finally:
         parent.kill()
         parent.wait(timeout=DEADLINE_SECONDS)

@@ -154,6 +154,11 @@ class UserManager:
         """The value of one property of a unit."""
         return self.systemctl("show", "--property", name, "--value", unit).stdout.strip()
 
+    def units(self) -> dict[str, str]:
+        """The ActiveState of each loaded unit of FluxGym, by name. Unlike `show`, it loads no unit."""
+        table = self.systemctl("list-units", "--all", "--plain", "--no-legend", "fluxgym-*").stdout
+        return {row[0]: row[2] for row in map(str.split, table.splitlines())}
+
     def group_of_unit(self, unit: str) -> Path:
         """The unit's cgroup, as a path of the host. The unit must be loaded."""
         return self.namespace.group / self.show(unit, "ControlGroup").lstrip("/")

@@ -41,12 +41,12 @@ def run(work: Awaitable[None]) -> None:
     asyncio.run(main())
 
 
-def test_errors_have_names_of_ours(manager: UserManager) -> None:
+def test_errors_have_names_of_ours(user_manager: UserManager) -> None:
     async def work() -> None:
-        async with connected(manager) as bus:
+        async with connected(user_manager) as bus:
             with pytest.raises(NoSuchUnit, match=r"^Unit fluxgym-no\.scope not loaded$"):
                 await bus.unit_facts("fluxgym-no.scope")
-            assert "fluxgym-no.scope" not in await bus.list_units(), "asking for a unit does not load it"
+            assert "fluxgym-no.scope" not in user_manager.units(), "asking for a unit does not load it"
             with pytest.raises(BusError):
                 await bus.kill_unit("not a unit", signal.SIGTERM)
 
@@ -122,12 +122,12 @@ def test_a_bus_without_a_manager_is_not_taken_for_one(tmp_path: Path) -> None:
 
 
 def test_a_sleep_inhibitor_that_cannot_be_had_says_why(
-    manager: UserManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    user_manager: UserManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
     with pytest.raises(BusAway, match="Could not connect"):
         asyncio.run(inhibit_sleep("a test"))
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", manager.environment["DBUS_SESSION_BUS_ADDRESS"])
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", user_manager.environment["DBUS_SESSION_BUS_ADDRESS"])
     with pytest.raises(BusAway, match=r"org\.freedesktop\.login1"):
         asyncio.run(inhibit_sleep("a test"))
 
