@@ -238,10 +238,6 @@ _KINDS = {
 }
 
 
-def is_path(field: Field) -> bool:
-    return field.kind is _PATH
-
-
 def is_switch(field: Field) -> bool:
     """Whether the flag takes no value; click has then already read it as true or false."""
     return field.kind is _BOOL

@@ -8,7 +8,7 @@ import pytest
 
 from fluxgym.errors import FileMissing
 from fluxgym.messages import Context, Model, OpenEnum
-from fluxgymctl.fields import _SPELLINGS, LIMITS, MODEL, OPTIONS, Field, _kind, executable, fields, is_path, is_switch
+from fluxgymctl.fields import _SPELLINGS, LIMITS, MODEL, OPTIONS, Field, _kind, executable, fields, is_switch
 from fluxgymd.trainers.settings import MODEL_FILES, TOKENIZERS
 
 
@@ -82,7 +82,7 @@ def test_each_field_has_the_help_of_the_interface(field: Field) -> None:
 
 
 def test_the_paths_are_known() -> None:
-    assert {field.key for field in fields() if is_path(field)} == {
+    assert {field.key for field in fields() if field.metavar == "PATH"} == {
         "dataset",
         *(f"{MODEL}.{name}" for name in Model.__struct_fields__),
     }

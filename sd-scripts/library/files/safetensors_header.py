@@ -26,7 +26,6 @@ WEIGHT_SCALES = (".scale_weight", ".weight_scale")
 QUANTISATION, COMFY_QUANT = "_quantization_metadata", ".comfy_quant"
 SCALE_KEYS = (*WEIGHT_SCALES, ".scale_input", ".input_scale", COMFY_QUANT, "scaled_fp8")
 FP8_FORMATS = {"float8_e4m3fn", "float8_e5m2"}
-FP8_TYPES = {"F8_E4M3", "F8_E5M2"}
 # Keys of other programs that describe how to decode a matrix, and the format that they belong to.
 OTHER_FORMATS = (
     (r"\.quant_state\.bitsandbytes__(\w+)$", "bitsandbytes' {}"),

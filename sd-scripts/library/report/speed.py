@@ -43,11 +43,10 @@ STEPS_KEPT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Flops:
-    """FLOPs of one picture's forward and backward pass. `recomputed`: what checkpointed blocks compute again."""
+    """FLOPs of one picture's forward and backward pass."""
 
     forward: int
     backward: int
-    recomputed: int
 
     @property
     def counted(self) -> int:
@@ -67,7 +66,6 @@ def flops(
     *,
     image_tokens: int,
     text_tokens: int,
-    checkpointed_blocks: int = 0,
 ) -> Flops:
     """The FLOPs for one picture. `shapes`: those of the transformer's tensors, by key; `ranks`: those of the LoRA's
     layers, by name.
@@ -93,7 +91,6 @@ def flops(
     return Flops(
         forward=rest.forward + sum(one.forward for one in passes.values()),
         backward=(rest.backward if trained else 0) + sum(passes[block].backward for block in blocks[first:]),
-        recomputed=sum(passes[block].forward for block in blocks[:checkpointed_blocks]),
     )
 
 
