@@ -4,7 +4,6 @@ overrides the default. Each value has its source, and a wrong one is refused wit
 """
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -376,7 +375,7 @@ def _read(file: Path) -> dict[str, tuple[Any, int]]:
     found = {}
     known = [setting.key for setting in SETTINGS]
     for key, value in _flatten(tables):
-        line = _line_of(text, key)
+        line = toml.line_of(text, key)
         if key not in known:
             meant = hint(key, known, otherwise=f"the settings are {', '.join(known)}.")
             raise ConfigInvalid(f"{file}, line {line}: there is no setting {short(key)}; {meant}")
@@ -392,18 +391,3 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
         else:
             rows.append((prefix + key, value))
     return rows
-
-
-def _line_of(text: str, key: str) -> int:
-    """The line on which a dotted key is set; 1 if it is not found. tomllib reports no positions, so this looks for
-    the last part below its table's header, or for the dotted key on one line."""
-    table, _, last = key.rpartition(".")
-    current = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
-            current = header[1].strip()
-        elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            name = assignment[1].replace('"', "").replace("'", "")
-            if f"{current}.{name}".lstrip(".") == key or (current == table and name == last):
-                return number
-    return 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parses TOML that a user wrote, and reports every problem with it as one kind of error.
+"""Parses TOML that a user wrote, reports every problem with it as one kind of error, and finds a key's line.
 
 tomllib raises RecursionError for deep nesting. For numbers and dates that Python cannot represent (5,000 digits,
 month 13) it lets the errors of int() and datetime through, which are not TOMLDecodeErrors.
@@ -29,3 +29,18 @@ def parse(text: str) -> dict[str, Any]:
         raise NotToml("is not valid TOML: its values are nested too deeply") from None
     except (ValueError, OverflowError) as error:
         raise NotToml(f"is not valid TOML: a number or a date is out of range ({error})") from None
+
+
+def line_of(text: str, key: str) -> int:
+    """The line on which a dotted key is set; 1 if it is not found. tomllib reports no positions, so this looks for
+    the last part below its table's header, or for the dotted key on one line."""
+    table, _, last = key.rpartition(".")
+    current = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            current = header[1].strip()
+        elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            name = assignment[1].replace('"', "").replace("'", "")
+            if f"{current}.{name}".lstrip(".") == key or (current == table and name == last):
+                return number
+    return 1

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym import toml, watchdog
-from fluxgym.config import _line_of as line_of
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.files import RECORD_BYTES
 from fluxgym.messages import Context, Model
@@ -87,8 +86,8 @@ def _table(values: Values, name: str) -> dict[str, Any]:
 def _line(text: str, key: str, raw: Any) -> int:
     """The line of a key. A table's header sets no value, so a table's line is that of its first key."""
     if isinstance(raw, dict) and raw:
-        return max(line_of(text, key), line_of(text, f"{key}.{next(iter(raw))}"))
-    return line_of(text, key)
+        return max(toml.line_of(text, key), toml.line_of(text, f"{key}.{next(iter(raw))}"))
+    return toml.line_of(text, key)
 
 
 def _dotted(tables: Mapping[str, Any]) -> list[tuple[str, Any]]:

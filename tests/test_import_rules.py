@@ -180,12 +180,26 @@ def sleep_breaches(path: str, source: str) -> list[str]:
     return breaches
 
 
+def private_breaches(path: str, source: str) -> list[str]:
+    """Returns one line for each private name that a module of ours imports from another."""
+    if path.startswith("tests/"):
+        return []
+    return [
+        f"{path}:{node.lineno} imports {alias.name}, which is private to {node.module}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+
+
 def name_of(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def breaches(path: str, source: str) -> list[str]:
-    return import_breaches(path, source) + core_breaches(path, source) + sleep_breaches(path, source)
+    rules = (import_breaches, core_breaches, sleep_breaches, private_breaches)
+    return [breach for rule in rules for breach in rule(path, source)]
 
 
 def source_files() -> list[Path]:
@@ -234,6 +248,11 @@ def test_the_files_that_rules_name_exist() -> None:
         ("fluxgymd/core/x.py", "open('f')", "calls open(), but the core does no I/O"),
         ("fluxgymd/core/x.py", "import pathlib\npathlib.Path('f')", "uses Path, which does I/O"),
         ("fluxgymd/x.py", "from tests.harness import waiting", "but no program imports a test"),
+        (
+            "fluxgymctl/x.py",
+            "from fluxgym.toml import _parse",
+            "imports _parse, which is private to fluxgym.toml",
+        ),
         ("tests/x.py", "import time\ntime.sleep(1)", "tests/x.py:2 sleeps"),
         ("tests/x.py", "import asyncio\nasync def f():\n    await asyncio.sleep(0.1)", "tests/x.py:3 sleeps"),
     ],
@@ -255,6 +274,7 @@ def test_a_broken_rule_is_found(path: str, source: str, told: str) -> None:
         ("fluxgymctl/x.py", "import click\nfrom fluxgym.client import Client\nfrom fluxgymctl import words"),
         ("tests/x.py", "import asyncio\nasync def f():\n    await asyncio.sleep(0)"),
         ("tests/harness/waiting.py", "import time\ntime.sleep(1)"),
+        ("tests/x.py", "from fluxgym.toml import _parse"),
     ],
 )
 def test_what_is_allowed_is_not_refused(path: str, source: str) -> None:
