@@ -19,7 +19,7 @@ from library.flux import block_swap, loading
 from library.flux.config import FluxConfig
 from library.flux.model import Flux, image_ids
 from library.memory import footprint
-from library.memory.activations import Batch
+from library.memory.activations import BatchShape
 from library.memory.footprint import Run, Tier
 
 DEV = FluxConfig(
@@ -59,7 +59,7 @@ def training(*, pixels: int = 1024, batch: int = 1, rank: int = 16, **changes: A
         "lora": rank * PER_RANK,
         "clip_lora": 0,
         "copies": ADAMW,
-        "batch": Batch(size=batch, tokens=tokens),
+        "batch": BatchShape(size=batch, tokens=tokens),
         "autocast": True,
     }
     return Run(**described | changes)

@@ -30,7 +30,7 @@ CLIP_BLOCKS = ("CLIPAttention", "CLIPMLP")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
+class LayerSize:
     """The rank and alpha of one layer."""
 
     rank: int
@@ -56,7 +56,7 @@ class LoRALinear(nn.Module):
         self,
         linear: nn.Linear,
         *,
-        size: Size,
+        size: LayerSize,
         dropouts: Dropouts | None = None,
         generator: torch.Generator | None,
     ) -> None:
@@ -113,7 +113,7 @@ class LoRANetwork(nn.Module):
         seed: int | None,
         settings: NetworkSettings | None = None,
         dropout: float = 0.0,
-        sizes: Mapping[str, Size] | None = None,
+        sizes: Mapping[str, LayerSize] | None = None,
     ) -> None:
         """`sizes` (from a file, by key name) decides which layers are trained; without it, the other arguments do.
 
@@ -130,7 +130,7 @@ class LoRANetwork(nn.Module):
                 size = sizes.get(name)
             else:
                 own = settings.rank_of(name, rank)
-                size = Size(rank=own, alpha=alpha or own) if own else None
+                size = LayerSize(rank=own, alpha=alpha or own) if own else None
             if size is not None:
                 drawn = randomness.generator("lora", seed, name) if seed is not None else None
                 self.add_module(name, LoRALinear(linear, size=size, dropouts=dropouts, generator=drawn))
@@ -229,7 +229,7 @@ class LoRANetwork(nn.Module):
         return torch.stack(means).mean() if means else None
 
 
-def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
+def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, LayerSize]:
     """Rank and alpha of each layer in a LoRA file (--dim_from_weights). If alpha is missing, it is the rank.
 
     Raises TrainerError if a layer has no rank or more than one alpha.
@@ -243,7 +243,9 @@ def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, Size]:
                 raise TrainerError(
                     f"--dim_from_weights: {name} in --network_weights is damaged: it has no valid rank or alpha"
                 )
-            sizes[name] = Size(rank=tensor.shape[0], alpha=float(alpha) if alpha is not None else tensor.shape[0])
+            sizes[name] = LayerSize(
+                rank=tensor.shape[0], alpha=float(alpha) if alpha is not None else tensor.shape[0]
+            )
     return sizes
 
 

@@ -34,7 +34,7 @@ TELLING = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class LoRAReport:
     """The facts about a LoRA.
 
     `ranks`, `alphas` and `types` count layers by value. `norms`: by block, the Frobenius norm of
@@ -57,9 +57,9 @@ class Report:
         return asdict(self) | {"norms": norms}
 
 
-def report_of(file: LoRAFile) -> Report:
+def report_of(file: LoRAFile) -> LoRAReport:
     layers = file.layers
-    return Report(
+    return LoRAReport(
         layout=file.layout,
         modules=len(layers),
         ranks=_counted(layer.rank for layer in layers.values()),
@@ -101,7 +101,7 @@ def _order(block: str) -> tuple[int, int]:
     return ("double", "single", "outside", "clip_l", OTHER).index(kind), int(number or 0)
 
 
-def as_text(report: Report) -> str:
+def as_text(report: LoRAReport) -> str:
     """The report for people: a line for each fact, then the most informative metadata, then a line for each block."""
     lines = [
         f"layout   {report.layout}",

@@ -23,7 +23,7 @@ DOUBLE_TOKEN_LINEARS, SINGLE_TOKEN_LINEARS = 4, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class BatchShape:
     """The largest batch of a training. `tokens`: the sequence length of one picture, its text included."""
 
     size: int
@@ -38,13 +38,13 @@ class Saved:
     single: int
 
 
-def of_blocks(model: FluxConfig, batch: Batch, *, rank: float, autocast: bool) -> Saved:
+def of_blocks(model: FluxConfig, batch: BatchShape, *, rank: float, autocast: bool) -> Saved:
     """The bytes that a block keeps, under bf16 autocast or in fp32 without it. `rank`: the LoRA's mean rank."""
     width = 2 if autocast else FP32
     return Saved(double=_double(model, batch, rank, width), single=_single(model, batch, rank, width))
 
 
-def _double(model: FluxConfig, batch: Batch, rank: float, width: int) -> int:
+def _double(model: FluxConfig, batch: BatchShape, rank: float, width: int) -> int:
     tokens = batch.size * batch.tokens
     hidden, mlp = model.hidden, model.mlp_hidden
     per_token = (
@@ -61,7 +61,7 @@ def _double(model: FluxConfig, batch: Batch, rank: float, width: int) -> int:
     return round(tokens * per_token + vectors + _lora_cast(double_numbers(model), rank, width))
 
 
-def _single(model: FluxConfig, batch: Batch, rank: float, width: int) -> int:
+def _single(model: FluxConfig, batch: BatchShape, rank: float, width: int) -> int:
     tokens = batch.size * batch.tokens
     hidden, mlp = model.hidden, model.mlp_hidden
     per_token = (

@@ -24,7 +24,7 @@ from library.flux import config as flux_config
 from library.flux import encoder_config, text_encoders
 from library.flux.config import CHANNELS_PER_TOKEN, FluxConfig
 from library.memory import footprint, host_memory, needs, saved_sizes, tiers
-from library.memory.activations import Batch
+from library.memory.activations import BatchShape
 from library.memory.footprint import Run, Sample, Tier
 from library.memory.needs import Demand
 from library.options.options import Options
@@ -133,14 +133,14 @@ def _numbers(shapes: Mapping[str, tuple[int, ...]]) -> int:
     return sum(map(math.prod, shapes.values()))
 
 
-def _largest_batch(subject: Subject) -> Batch:
+def _largest_batch(subject: Subject) -> BatchShape:
     batches = (
-        Batch(size=size, tokens=subject.dataset.pictures[indices[0]].bucket.area // PIXELS_PER_TOKEN)
+        BatchShape(size=size, tokens=subject.dataset.pictures[indices[0]].bucket.area // PIXELS_PER_TOKEN)
         for size, indices in subject.dataset.groups
         if indices
     )
     largest = max(batches, key=lambda batch: batch.size * (batch.tokens + subject.t5_length))
-    return Batch(size=largest.size, tokens=largest.tokens + subject.t5_length)
+    return BatchShape(size=largest.size, tokens=largest.tokens + subject.t5_length)
 
 
 def _free_on_gpu(processes: int) -> int | None:
@@ -154,7 +154,7 @@ def _free_on_gpu(processes: int) -> int | None:
     return int(min(torch.cuda.get_device_properties(index).total_memory for index in range(number)) * 0.97)
 
 
-def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.Plan, *, gpu: bool) -> list[Demand]:
+def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.MemoryPlan, *, gpu: bool) -> list[Demand]:
     """What is certainly in the host's memory at the same time. Frozen weights that are not swapped do not count: they
     are mapped from their file, and the kernel can reclaim their pages."""
     demands = [

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from library.flux import swap_order
 from library.flux.config import FluxConfig
 from library.memory import activations
-from library.memory.activations import FP32, Batch
+from library.memory.activations import FP32, BatchShape
 
 BF16, FP8 = 2, 1
 BLOCKS = ("double_blocks.", "single_blocks.")
@@ -75,7 +75,7 @@ class Run:
     lora: int
     clip_lora: int
     copies: int
-    batch: Batch
+    batch: BatchShape
     autocast: bool
     encoders: int = 0
     clip_hidden_layers: int = 0

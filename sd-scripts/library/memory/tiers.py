@@ -35,7 +35,7 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class MemoryPlan:
     """A way of computing, and the memory that it takes."""
 
     tier: Tier
@@ -55,7 +55,7 @@ def budget(vram: str, *, free: int | None) -> Budget | None:
     return Budget(chosen=min(said.chosen, int(free * USED_SHARE)), most=min(said.most, free))
 
 
-def choose(run: Run, *, settled: Mapping[str, object], budget: Budget | None) -> Plan:
+def choose(run: Run, *, settled: Mapping[str, object], budget: Budget | None) -> MemoryPlan:
     """The first way that fits, samples included; or else the first in which the steps fit; or else the last, which
     takes the least, and of which `check` says whether to try it.
 
@@ -63,7 +63,7 @@ def choose(run: Run, *, settled: Mapping[str, object], budget: Budget | None) ->
     """
     plan = without_samples = None
     for tier in ways(run, settled):
-        plan = Plan(tier=tier, footprint=footprint.of(run, tier))
+        plan = MemoryPlan(tier=tier, footprint=footprint.of(run, tier))
         if budget is None or plan.footprint.total <= budget.chosen:
             return plan
         if without_samples is None and plan.footprint.step <= budget.chosen:
@@ -91,7 +91,7 @@ def ways(run: Run, settled: Mapping[str, object]) -> Iterator[Tier]:
             yield Tier(base=bases[-1], checkpointed_blocks=blocks, blocks_to_swap=number)
 
 
-def check(plan: Plan, budget: Budget | None, *, resumed: bool) -> None:
+def check(plan: MemoryPlan, budget: Budget | None, *, resumed: bool) -> None:
     """Raises TrainerError with the numbers if the plan takes more than there is, even without its reserve."""
     found = plan.footprint
     if budget is None or found.step - found.reserve <= budget.most:
@@ -120,7 +120,7 @@ def check_encoding(count: int, what: str, budget: Budget | None) -> None:
         )
 
 
-def advice_on_samples(plan: Plan, budget: Budget | None) -> str | None:
+def advice_on_samples(plan: MemoryPlan, budget: Budget | None) -> str | None:
     """A sentence if the training fits but its samples do not, or None."""
     found = plan.footprint
     if budget is None or not found.samples or found.total - found.reserve <= budget.most:
@@ -131,7 +131,7 @@ def advice_on_samples(plan: Plan, budget: Budget | None) -> str | None:
     )
 
 
-def line(run: Run, plan: Plan, budget: Budget | None) -> str:
+def line(run: Run, plan: MemoryPlan, budget: Budget | None) -> str:
     """The log's line about a plan."""
     room = f"{_gb(budget.chosen)}" if budget else "no limit"
     return f"memory: {room}: {described(plan.tier, blocks=run.blocks)}, estimated {_gb(plan.footprint.total)}"

@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from library.flux import fp8
-from library.lora.lora import LoRALinear, Size
+from library.lora.lora import LayerSize, LoRALinear
 
 ROWS, COLUMNS = 96, 64
 # e4m3 has 3 bits after the binary point: half a step is 1/16 of the power of two below a number.
@@ -180,7 +180,7 @@ def test_no_matrix_in_16_bits_is_kept_between_forward_and_backward(prepare: Call
 
 def with_lora(linear: nn.Module) -> LoRALinear:
     assert isinstance(linear, nn.Linear)
-    lora = LoRALinear(linear, size=Size(rank=2, alpha=1), generator=torch.Generator().manual_seed(4))
+    lora = LoRALinear(linear, size=LayerSize(rank=2, alpha=1), generator=torch.Generator().manual_seed(4))
     nn.init.ones_(lora.up)
     return lora
 

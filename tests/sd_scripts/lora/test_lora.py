@@ -16,7 +16,7 @@ from library.files.safetensors_header import read_shapes
 from library.flux import loading
 from library.flux.config import FluxConfig, read_config
 from library.flux.model import Flux
-from library.lora.lora import LoRANetwork, Size, sizes_in
+from library.lora.lora import LayerSize, LoRANetwork, sizes_in
 from library.options import network_settings
 from tests.sd_scripts.flux.test_model import ask_oracle, build_oracle, inputs
 from tests.sd_scripts.recorded import recorded
@@ -106,7 +106,7 @@ def test_a_lora_that_is_none_is_refused(change: dict[str, torch.Tensor | None], 
 )
 def test_a_lora_without_ranks_gives_none(change: dict[str, torch.Tensor]) -> None:
     network = LoRANetwork(transformer=tiny_transformer(), clip=None, rank=2, alpha=1, seed=0)
-    assert sizes_in(network.kohya_tensors()) == {NAME: Size(rank=2, alpha=1)}
+    assert sizes_in(network.kohya_tensors()) == {NAME: LayerSize(rank=2, alpha=1)}
     with pytest.raises(TrainerError, match=f"--dim_from_weights: {NAME} in --network_weights is damaged"):
         sizes_in(network.kohya_tensors() | {f"{NAME}.{key}": value for key, value in change.items()})
 

@@ -11,7 +11,7 @@ from library.flux.config import FluxConfig
 from library.flux.model import Flux
 from library.lora.lora import LoRANetwork
 from library.memory import activations
-from library.memory.activations import Batch
+from library.memory.activations import BatchShape
 from tests.sd_scripts.memory.memory_tracker import layer_norm_of_a_gpu, saved_by_autograd, storage_bytes
 
 __all__ = ["layer_norm_of_a_gpu"]
@@ -55,7 +55,7 @@ def test_a_block_keeps_what_is_counted(kind: str, shape: tuple[int, ...], autoca
     streams = [stream(picture), stream(text)] if kind == "double" else [stream(tokens)]
     with saved_by_autograd() as saved, torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         block(*streams, *shared)
-    counted = activations.of_blocks(model, Batch(size=batch, tokens=tokens), rank=rank, autocast=autocast)
+    counted = activations.of_blocks(model, BatchShape(size=batch, tokens=tokens), rank=rank, autocast=autocast)
     weights = [*flux.parameters(), *network.parameters()]
     assert getattr(counted, kind) == storage_bytes(saved, without=[*weights, *shared])
 
