@@ -138,7 +138,7 @@ class SightRegained(Event, frozen=True, kw_only=True, tag="sight_regained"):
     attempt: int
 
 
-class Stuck(Event, frozen=True, kw_only=True, tag="stuck"):
+class HangFound(Event, frozen=True, kw_only=True, tag="stuck"):
     """The watchdog found that the attempt is stuck. Written once for each hang."""
 
     attempt: int
@@ -236,7 +236,7 @@ AnyEvent = (
     | Unsupervised
     | SightLost
     | SightRegained
-    | Stuck
+    | HangFound
     | Ended
     | Cancelled
     | ResumeAsked

@@ -39,7 +39,7 @@ def sentence(event: e.AnyEvent) -> str:
             return f"Lost contact with the job: {event.why}."
         case e.SightRegained():
             return "Contact was restored, and the job is running."
-        case e.Stuck():
+        case e.HangFound():
             then = "It is being stopped." if event.acts else "It is left running."
             return f"The watchdog found it stuck. {event.why} {then}"
         case e.Ended():

@@ -210,7 +210,7 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             return replace(job, state=state, start_failures=0)
         case e.Unsupervised():
             return _refine(job, event, lambda attempt: replace(attempt, unsupervised=True))
-        case e.Stuck():
+        case e.HangFound():
             return _hang(job, event)
         case e.StopAsked():
             attempt = _live(job, event, event.attempt)
@@ -306,7 +306,7 @@ def _import(job: Job, event: e.Imported) -> Job:
             raise BadHistory(f"it was imported as {other!r}, which this version does not know")
 
 
-def _hang(job: Job, event: e.Stuck) -> Job:
+def _hang(job: Job, event: e.HangFound) -> Job:
     attempt = _live(job, event, event.attempt)
     step = max(attempt.step, event.step or 0)
     hang = Hang(
@@ -396,7 +396,7 @@ def _state_after(event: e.Ended) -> State:
 
 def _refine(
     job: Job,
-    event: e.Spawned | e.Placed | e.Started | e.Unsupervised | e.Stuck,
+    event: e.Spawned | e.Placed | e.Started | e.Unsupervised | e.HangFound,
     change: Callable[[Attempt], Attempt],
 ) -> Job:
     attempt = change(_live(job, event, event.attempt))

@@ -30,7 +30,7 @@ class News:
 def news(job: Job, event: e.AnyEvent) -> News | None:
     """The news in an event; None if it holds none. `job`: its state after the event."""
     match event, job.state:
-        case e.Stuck(), _:
+        case e.HangFound(), _:
             then = "It is being stopped." if event.acts else "It is left running."
             return News(event="stuck", title=f"{job.name} is stuck", detail=f"{event.why} {then}")
         case e.SightLost(), Lost(why=why):

@@ -31,7 +31,7 @@ def notice(entry: Entry, event: events.AnyEvent, told: News) -> Notice:
     """The notice of an event. `entry`: the job after the event."""
     seen: list[str] = []
     evidence = None
-    if isinstance(event, events.Stuck):
+    if isinstance(event, events.HangFound):
         seen = list(event.evidence)
         if event.acts:
             evidence = str(entry.folder.attempt(event.attempt) / EVIDENCE)

@@ -24,7 +24,7 @@ from fluxgymd.run.preflight import Preflight
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, Home, JobFolder
 from fluxgymd.trainers.choice import Trainers
-from fluxgymd.trainers.port import Report, Trainer
+from fluxgymd.trainers.port import CheckReport, Trainer
 from fluxgymd.work import lanes
 
 
@@ -112,7 +112,7 @@ def _taken(folder: Path, name: str) -> NameTaken:
     return NameTaken(f"{folder} exists but is not a job; move it away, or choose another name.", name=name)
 
 
-def _warnings(snapshot: Snapshot, context: Context, report: Report) -> list[str]:
+def _warnings(snapshot: Snapshot, context: Context, report: CheckReport) -> list[str]:
     warnings = [*snapshot.notes, *(warning.sentence for warning in report.warnings)]
     if snapshot.without_caption and not report.read_captions:
         what = f"the trigger word {context.trigger_word!r}" if context.trigger_word else "an empty caption"

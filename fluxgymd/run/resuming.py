@@ -15,7 +15,7 @@ from fluxgymd.core.events import Copied
 from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, choose, newest, outdated
 from fluxgymd.store import checkpoints
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers.port import Problem, ProblemKind, Question, Report, Trainer, Verdict
+from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question, Trainer, Verdict
 from fluxgymd.work import lanes
 
 
@@ -24,7 +24,7 @@ class Outlook:
     """What would happen to a job if it were started now."""
 
     where: Begin | GoOn | Impossible
-    report: Report
+    report: CheckReport
     found: tuple[CheckpointFacts, ...]
     """Its checkpoints; `problem` includes what the trainer found wrong."""
 

@@ -10,7 +10,7 @@ from fluxgym.messages import Context
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.planned_size import all_saves
-from fluxgymd.trainers.port import Problem, ProblemKind, Report, Verdict
+from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Verdict
 
 FLAG = re.compile(r"(?<![\w./-])--([a-z][a-z0-9_]*)\b")
 LEAVE_OUT = re.compile(r"\bleave --([a-z][a-z0-9_]*) out\b")
@@ -70,8 +70,8 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
         )
 
 
-def report(answer: Answer, context: Context, folder: JobFolder) -> Report:
-    """The answer as a Report that names the job's settings instead of the trainer's flags."""
+def report(answer: Answer, context: Context, folder: JobFolder) -> CheckReport:
+    """The answer as a CheckReport that names the job's settings instead of the trainer's flags."""
     options = context.trainer_options or {}
 
     def renamed(flag: str) -> str:
@@ -93,7 +93,7 @@ def report(answer: Answer, context: Context, folder: JobFolder) -> Report:
         )
 
     plan, state = answer.plan, answer.state
-    return Report(
+    return CheckReport(
         problems=tuple(map(problem, answer.problems)),
         warnings=tuple(map(problem, answer.warnings)),
         disk_bytes=all_saves(context, state=plan.state_bytes, lora=plan.lora_bytes) if plan is not None else 0,

@@ -29,7 +29,7 @@ from fluxgymd.trainers import describe
 from fluxgymd.trainers.answer import Answer
 from fluxgymd.trainers.flag_kinds import Flag, by_name
 from fluxgymd.work import bounded, lanes
-from fluxgymd.work.bounded import Ended, Overran
+from fluxgymd.work.bounded import Overran, ProgramOutput
 from fluxgymd.work.helpers import Limits
 from fluxgymd.work.turns import Turns
 
@@ -212,7 +212,7 @@ async def _in_turn(turns: Turns, name: str, work: Callable[[], Checked]) -> Chec
             return None, None
 
 
-def _read_flags(script: Path, answer: Ended) -> dict[str, Flag]:
+def _read_flags(script: Path, answer: ProgramOutput) -> dict[str, Flag]:
     try:
         return by_name(decode(answer.output, list[Flag]))
     except msgspec.MsgspecError:
@@ -261,7 +261,7 @@ def _run(
     *,
     memory: int = MEMORY_BYTES,
     more: Mapping[str, str] = MappingProxyType({}),
-) -> Ended:
+) -> ProgramOutput:
     """Runs a command as a job would run, but within limits. Blocks. `memory`: bytes; `more`: additional environment
     variables."""
     return bounded.run(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fluxgym.config import Config
 from fluxgymd.trainers import answer, flag_kinds, kohya, presence
 from fluxgymd.trainers.asking import CHECK, Inquiry
-from fluxgymd.trainers.port import Problem, ProblemKind, Question, Report
+from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question
 from fluxgymd.trainers.states import Writer
 from fluxgymd.trainers.training import Training
 from fluxgymd.work import lanes
@@ -25,14 +25,14 @@ class OurTrainer(Training):
     def tells_phase(self) -> bool:
         return (self.path / "library" / "metrics.py").is_file()
 
-    async def check(self, question: Question) -> Report:
+    async def check(self, question: Question) -> CheckReport:
         context, folder = question.context, question.folder
         options = context.trainer_options or {}
         refused = kohya.refused_options(options)
         missing = await lanes.answer(f"the models and the pictures of {context.name}", presence.problems, question)
         seen = [*missing, *refused]
         if refused:  # they cannot be put on a command line
-            return Report(problems=tuple(seen))
+            return CheckReport(problems=tuple(seen))
         told = await self._inquiry.ask(
             self._words(question),
             files=self.files(context, folder, dataset=question.dataset),
@@ -43,7 +43,7 @@ class OurTrainer(Training):
         if told is None:
             flags = await self._inquiry.flags()
             kinds = flag_kinds.problems(options, flags) if CHECK not in flags else []
-            return Report(problems=(*seen, *kinds), disk_bytes=await self.estimate(question, seen))
+            return CheckReport(problems=(*seen, *kinds), disk_bytes=await self.estimate(question, seen))
         report = answer.report(told, context, folder)
         return replace(report, problems=_merged(seen, report.problems))
 

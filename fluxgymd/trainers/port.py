@@ -76,7 +76,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class CheckReport:
     """What a trainer says about a job before it is started."""
 
     problems: tuple[Problem, ...] = ()
@@ -187,6 +187,6 @@ class Trainer(Protocol):
         """Removes files that a kill left torn and that would end the next attempt. Returns clauses that say what was
         done. OSError."""
 
-    async def check(self, question: Question) -> Report:
+    async def check(self, question: Question) -> CheckReport:
         """Everything that is wrong with the job, as far as can be seen without starting it. Never blocks the event
         loop. If the trainer does not answer, it adds no problems: it can still refuse the job when it starts."""

@@ -16,7 +16,7 @@ from fluxgymd.datasets import contents
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import settings
-from fluxgymd.trainers.port import Problem, ProblemKind, Question, Report, Traits
+from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question, Traits
 from fluxgymd.trainers.progress.attempt import AttemptProgress
 from fluxgymd.work import lanes
 
@@ -69,10 +69,10 @@ class Program:
     def mend(self, _folder: JobFolder) -> Sequence[str]:
         return ()
 
-    async def check(self, question: Question) -> Report:
+    async def check(self, question: Question) -> CheckReport:
         context = question.context
         problem = await lanes.answer(f"the program of {context.name}", _missing, context)
-        return Report(problems=(problem,) if problem is not None else ())
+        return CheckReport(problems=(problem,) if problem is not None else ())
 
 
 def _missing(context: Context) -> Problem | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from fluxgym.config import Config
 from fluxgymd.trainers import flag_kinds, kohya, presence
 from fluxgymd.trainers.asking import Inquiry
-from fluxgymd.trainers.port import Question, Report
+from fluxgymd.trainers.port import CheckReport, Question
 from fluxgymd.trainers.states import Writer
 from fluxgymd.trainers.training import Training
 from fluxgymd.work import lanes
@@ -30,11 +30,11 @@ class SdScripts(Training):
         """sd-scripts shows its phase in its output."""
         return self.lies_in(self.path)
 
-    async def check(self, question: Question) -> Report:
+    async def check(self, question: Question) -> CheckReport:
         context = question.context
         options = context.trainer_options or {}
         found = await lanes.answer(f"the models and the pictures of {context.name}", presence.problems, question)
         found += [*kohya.refused_options(options), *kohya.uncacheable(options)]
         if options:  # the rest of the command line is the daemon's own
             found += flag_kinds.problems(options, await self._inquiry.flags())
-        return Report(problems=tuple(found), disk_bytes=await self.estimate(question, found))
+        return CheckReport(problems=tuple(found), disk_bytes=await self.estimate(question, found))

@@ -123,13 +123,13 @@ class Watch:
         phase = look.phase.value if look.phase is not None else None
         acts = self._mode is WatchdogMode.ACT
 
-        def choose(_: Job) -> events.Stuck:
+        def choose(_: Job) -> events.HangFound:
             attempt = self._watched()
             if attempt is None:
                 raise NoHang
             if is_told(attempt, phase=phase, step=max(attempt.step, look.step or 0), acts=acts):
                 raise NoHang
-            return events.Stuck(
+            return events.HangFound(
                 at=time.time(),
                 attempt=self._number,
                 rule=stuck.rule,

@@ -31,7 +31,7 @@ class TooSlow(Overran):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProgramOutput:
     status: int
     """As in subprocess: negative for a signal."""
     output: bytes
@@ -48,7 +48,7 @@ def run(
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
     over: Callable[[], None] = lambda: None,
-) -> Ended:
+) -> ProgramOutput:
     """Runs a program, which ends with this daemon at the latest. Blocks.
 
     `seconds`: its time limit. `most`: the limit of its output in bytes. `over` is called once the program has ended
@@ -75,7 +75,7 @@ def run(
             over()
     if status == -signal.SIGXCPU:
         raise Overran(f"it took more than {limits.cpu_seconds} s of CPU time")
-    return Ended(status, output, errors)
+    return ProgramOutput(status, output, errors)
 
 
 def _read(stdout: IO[bytes], stderr: IO[bytes], end: float, most: int) -> tuple[bytes, bytes]:

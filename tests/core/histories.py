@@ -82,8 +82,8 @@ def sight_regained(attempt: int = 1) -> e.SightRegained:
     return e.SightRegained(at=8.0, attempt=attempt)
 
 
-def stuck(attempt: int = 1, *, acts: bool = True, step: int | None = 40) -> e.Stuck:
-    return e.Stuck(
+def stuck(attempt: int = 1, *, acts: bool = True, step: int | None = 40) -> e.HangFound:
+    return e.HangFound(
         at=8.5,
         attempt=attempt,
         rule="still",

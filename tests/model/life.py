@@ -44,7 +44,7 @@ from fluxgymd.store.writer import Writer
 from fluxgymd.trainers import settings
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.ours import OurTrainer
-from fluxgymd.trainers.port import Question, Report
+from fluxgymd.trainers.port import CheckReport, Question
 from tests.model.adapter import ModelAdapter
 from tests.model.clock import Loop
 from tests.model.world import Attempt, World
@@ -77,8 +77,8 @@ class KnownGpus(Gpus):
 class NoModels(OurTrainer):
     """A trainer whose check of a job always succeeds, since there are neither model files nor a program to ask."""
 
-    async def check(self, _question: Question) -> Report:
-        return Report()
+    async def check(self, _question: Question) -> CheckReport:
+        return CheckReport()
 
 
 class ModelTrainers(Trainers):

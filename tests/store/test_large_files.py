@@ -13,7 +13,7 @@ import pytest
 from fluxgym.errors import StorageFailed
 from fluxgymd.store import large_files
 from fluxgymd.work import bounded, helpers, lanes, turns
-from fluxgymd.work.bounded import Ended
+from fluxgymd.work.bounded import ProgramOutput
 from fluxgymd.work.lanes import NoAnswer
 from fluxgymd.work.turns import DAEMON
 from tests.harness.hung_volume import HungVolume
@@ -92,7 +92,7 @@ def test_promise_10_a_volume_that_hangs_keeps_no_place(
     killed: list[bool] = []
     run = bounded.run
 
-    def noticed(words: Sequence[str], *, over: Callable[[], None], **how: Any) -> Ended:
+    def noticed(words: Sequence[str], *, over: Callable[[], None], **how: Any) -> ProgramOutput:
         def killed_now() -> None:
             over()
             killed.append(True)

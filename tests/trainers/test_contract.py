@@ -24,7 +24,7 @@ from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, choose, newest
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import traits
-from fluxgymd.trainers.port import ProblemKind, Question, Report, Trainer, Verdict
+from fluxgymd.trainers.port import CheckReport, ProblemKind, Question, Trainer, Verdict
 from fluxgymd.watchdog import proc
 from tests.core import histories as h
 from tests.daemon.conftest import model  # noqa: F401 - a fixture
@@ -61,7 +61,7 @@ class Bench:
         changed = msgspec.structs.replace(self.context, **changes)
         return Question(context=changed, folder=self.folder, dataset=self.folder.dataset, resume=resume)
 
-    def check(self, question: Question) -> Report:
+    def check(self, question: Question) -> CheckReport:
         return asyncio.run(self.trainer.check(question))
 
     def start(self, resume: str | None = None) -> subprocess.Popen[bytes]:

@@ -6,14 +6,16 @@ import sys
 import pytest
 
 from fluxgymd.work import bounded
-from fluxgymd.work.bounded import Ended, Overran
+from fluxgymd.work.bounded import Overran, ProgramOutput
 from fluxgymd.work.helpers import Limits
 from tests.harness.waiting import DEADLINE_SECONDS
 
 NONE = Limits()
 
 
-def run(program: str, *, limits: Limits = NONE, seconds: float = DEADLINE_SECONDS, most: int = 1 << 20) -> Ended:
+def run(
+    program: str, *, limits: Limits = NONE, seconds: float = DEADLINE_SECONDS, most: int = 1 << 20
+) -> ProgramOutput:
     return bounded.run([sys.executable, "-c", program], seconds=seconds, most=most, limits=limits)
 
 
