@@ -76,7 +76,7 @@ def _settle_compile_cache() -> None:
     from library.flux import compile_cache
 
     try:
-        compile_cache.settle(say=lambda sentence: print(sentence, file=sys.stderr))
+        compile_cache.settle()
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT) from None

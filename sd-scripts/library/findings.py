@@ -91,6 +91,11 @@ _running: ContextVar[Gathering | None] = ContextVar("_running", default=None)
 _said: ContextVar[bool] = ContextVar("_said", default=False)
 
 
+def warning_line(sentence: str) -> str:
+    """The line that people see for a warning."""
+    return f"warning: {sentence}"
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """A context in which `warn` does nothing, because a check has already given the same warnings."""
@@ -105,7 +110,7 @@ def warn(sentence: str, *, kind: Kind | None = None, setting: str | None = None,
     """Prints a warning to stderr, and adds it to the findings of the check around it (`Findings.gather`)."""
     if _said.get():
         return
-    print(f"warning: {sentence}", file=sys.stderr)
+    print(warning_line(sentence), file=sys.stderr)
     if (check := _running.get()) is not None:
         flag = setting or TrainerError(sentence).setting or check.setting
         check.findings.warnings.append(

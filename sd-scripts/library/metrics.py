@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from typing import Literal, Self
+
+from library.findings import warn
 
 Phase = Literal["starting", "loading", "caching", "training", "sampling", "saving", "finishing"]
 MINIMUM_INTERVAL_SECONDS = 0.1
@@ -86,5 +87,5 @@ class Metrics:
 
     def _complain(self, error: OSError) -> None:
         if not self._complained:
-            print(f"warning: cannot write progress to FLUXGYM_METRICS: {error}", file=sys.stderr)
+            warn(f"cannot write progress to FLUXGYM_METRICS: {error}")
         self._complained = True

@@ -86,7 +86,8 @@ def settled(monkeypatch: pytest.MonkeyPatch, *, named: Path | None, cache: Path)
     if named is not None:
         monkeypatch.setenv(VARIABLE, str(named))
     said: list[str] = []
-    compile_cache.settle(say=said.append)
+    monkeypatch.setattr(compile_cache, "warn", said.append)
+    compile_cache.settle()
     return Path(os.environ[VARIABLE]), said
 
 

@@ -14,19 +14,19 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from library import environment
 from library.errors import TrainerError
+from library.findings import warn
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
-def settle(*, say: Callable[[str], None]) -> None:
+def settle() -> None:
     """Sets the environment variable that names the folder to PyTorch, unless the user has set it.
 
-    Falls back to a temporary folder, with a warning through `say`, if the default one can't be used. Raises
+    Falls back to a temporary folder, with a warning, if the default one can't be used. Raises
     TrainerError if the user's folder can't be trusted.
     """
     named = os.environ.get(VARIABLE)
@@ -42,7 +42,7 @@ def settle(*, say: Callable[[str], None]) -> None:
     if folder is None or problem is not None:
         folder = Path(tempfile.mkdtemp(prefix="torchinductor-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        say(f"warning: compiled code is kept for this run only: {problem}; to keep it, set {VARIABLE} to a folder")
+        warn(f"compiled code is kept for this run only: {problem}; to keep it, set {VARIABLE} to a folder")
     os.environ[VARIABLE] = str(folder)
 
 

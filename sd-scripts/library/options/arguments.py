@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from library.errors import EXIT_BAD_COMMAND_LINE, TrainerError, nearest
+from library.findings import warn
 from library.options import config_file, upstream_flags
 from library.options.config_file import FileFlags
 from library.options.options import Options
@@ -66,7 +67,7 @@ def options_of(line: CommandLine) -> Options:
     if line.problems:
         raise SystemExit(EXIT_BAD_COMMAND_LINE)
     for sentence in line.warnings:
-        print(f"warning: {sentence}", file=sys.stderr)
+        warn(sentence)
     return line.options
 
 

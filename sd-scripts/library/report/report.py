@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from library.findings import warning_line
 from library.flow.batches import Batch
 from library.metrics import Metrics
 from library.optim import optimizer, rate_tags
@@ -67,6 +68,10 @@ class Report:
     def say(self, line: str) -> None:
         """Prints a line for people, without breaking the bar."""
         self.bar.print(line)
+
+    def warn(self, sentence: str) -> None:
+        """Prints a warning where the lines for people are, without breaking the bar."""
+        self.say(warning_line(sentence))
 
     def begin_step(self) -> None:
         """Starts the clock of the next step."""

@@ -13,7 +13,6 @@ import math
 import os
 import socket
 import struct
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Self
 
 from torch import Tensor
 
+from library.findings import warn
 from library.options.options import Options
 
 CASTAGNOLI = 0x82F63B78
@@ -64,7 +64,7 @@ class Events:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        print(f"warning: cannot write events to --logging_dir: {error}", file=sys.stderr)
+        warn(f"cannot write events to --logging_dir: {error}")
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = None

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 
 from library import debug_hang, randomness
 from library.errors import TrainerError
+from library.findings import warn
 from library.flow import batch_loss
 from library.flow.batches import Batch
 from library.flux import compilation, compile_choice
@@ -99,7 +99,7 @@ class Stepper:
                 "add --replan --no_compile: the training then continues, but its result differs from that of an "
                 "uninterrupted run"
             ) from error
-        print(f"warning: the blocks are not compiled, because compiling failed: {reason}", file=sys.stderr)
+        warn(f"the blocks are not compiled, because compiling failed: {reason}")
         self._use_plain_blocks()
 
     def _use_plain_blocks(self) -> None:
@@ -115,8 +115,7 @@ class Stepper:
         if self._processes.of_any(own=does_without):
             self._all_compile = False
             if not does_without:
-                because = "because compiling failed in another process"
-                print(f"warning: the blocks are not compiled, {because}", file=sys.stderr)
+                warn("the blocks are not compiled, because compiling failed in another process")
                 self._use_plain_blocks()
 
     def add_up(self, losses: list[torch.Tensor]) -> torch.Tensor:
