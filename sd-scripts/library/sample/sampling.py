@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -34,10 +35,22 @@ from library.metrics import Metrics
 from library.options.options import Options
 from library.options.plan import Plan
 from library.output import names
+from library.report.report import Report
 from library.sample import contact_sheet
 from library.signals import Stopped, StopRequest
 
 CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModels:
+    """The models that are being trained, their device, and the context in which they compute. `clip` is set only if
+    CLIP-L is trained."""
+
+    transformer: Flux
+    clip: nn.Module | None
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[None]]
 
 
 class Sampler:
@@ -50,19 +63,16 @@ class Sampler:
         options: Options,
         plan: Plan,
         seed: int,
-        transformer: Flux,
-        clip: nn.Module | None,
+        models: TrainedModels,
         prompts: list[EncodedPrompt],
-        device: torch.device,
-        autocast: Callable[[], AbstractContextManager[None]],
         stop: StopRequest,
         metrics: Metrics,
-        say: Callable[[str], None],
+        report: Report,
     ) -> None:
         self._options, self._plan, self._seed, self._prompts = options, plan, seed, prompts
-        self._transformer, self._clip = transformer, clip
-        self._device, self._autocast = device, autocast
-        self._stop, self._metrics, self._say = stop, metrics, say
+        self._transformer, self._clip = models.transformer, models.clip
+        self._device, self._autocast = models.device, models.autocast
+        self._stop, self._metrics, self._report = stop, metrics, report
         self._autoencoder: Autoencoder | None = None
         self._denoised = 0
 
@@ -95,7 +105,7 @@ class Sampler:
         `otherwise`."""
         wrong = _what_goes_wrong(action)
         if wrong:
-            self._say(f"warning: {otherwise}: {wrong}; the training continues")
+            self._report.warn(f"{otherwise}: {wrong}; the training continues")
         # Not before: the error's frames held tensors.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -117,7 +127,7 @@ class Sampler:
         path.parent.mkdir(exist_ok=True)
         label = contact_sheet.labelled(encoded.prompt.text)
         atomic.write_file(path, lambda part: picture.save(part, format="PNG", pnginfo=label), durable=False)
-        self._say(f"sample: {path}")
+        self._report.say(f"sample: {path}")
 
     def _decode(self, latents: Tensor) -> Tensor:
         """Latents (1, C, h, w) -> pixels (1, 3, H, W). The autoencoder is on the device only during the call."""

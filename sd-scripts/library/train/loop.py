@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
 
 from library.cache.encoding import Encoded
 from library.data.dataset import Dataset
@@ -32,7 +31,7 @@ from library.report import not_finite, speed
 from library.report.not_finite import NotFinite
 from library.report.report import Report
 from library.report.speed import PictureCost
-from library.sample.sampling import Sampler
+from library.sample.sampling import Sampler, TrainedModels
 from library.signals import StopRequest, Wishes
 from library.train.parts import Parts
 from library.train.preflight import Inputs
@@ -51,7 +50,6 @@ class Loop:
         parts: Parts,
         stepper: Stepper,
         *,
-        accelerator: Accelerator,
         processes: Processes,
         stop: StopRequest,
         wishes: Wishes,
@@ -60,6 +58,7 @@ class Loop:
         self._options, self._inputs, self._plan = options, inputs, inputs.plan
         self._parts, self._stepper, self._processes = parts, stepper, processes
         self._stop, self._wishes, self._metrics = stop, wishes, metrics
+        accelerator = processes.accelerator
         self._on_gpu = accelerator.device.type == "cuda"
         self._report = self._make_report()
         self._output = self._make_output()
@@ -67,14 +66,16 @@ class Loop:
             options=options,
             plan=inputs.plan,
             seed=inputs.seed,
-            transformer=parts.transformer,
-            clip=parts.clip,
+            models=TrainedModels(
+                transformer=parts.transformer,
+                clip=parts.clip,
+                device=accelerator.device,
+                autocast=accelerator.autocast,
+            ),
             prompts=encoded.prompts,
-            device=accelerator.device,
-            autocast=accelerator.autocast,
             stop=stop,
             metrics=metrics,
-            say=self._report.say,
+            report=self._report,
         )
         self._source = self._batches_of(inputs.dataset, encoded, seed=inputs.seed)
         self._validation = self._make_validation(inputs.validated, encoded) if inputs.validated else None
@@ -300,7 +301,7 @@ class Loop:
             try:
                 self._output.save_now(step)
             except TrainerError as error:
-                self._report.say(f"warning: {error}; the training continues")
+                self._report.warn(f"{error}; the training continues")
         if self._wishes.take_sample():
             if self._inputs.prompts:
                 self._sample(epoch=None, step=step)

@@ -70,6 +70,8 @@ class Processes:
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        """That of this process's device."""
         self.count: int = accelerator.num_processes
         self.rank: int = accelerator.process_index
         self.first = self.rank == 0

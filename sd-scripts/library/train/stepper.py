@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
 
 from library import debug_hang, randomness
 from library.errors import TrainerError
@@ -35,7 +34,6 @@ class Stepper:
         parts: Parts,
         *,
         seed: int,
-        accelerator: Accelerator,
         processes: Processes,
         dtype: torch.dtype,
         choices: Choices,
@@ -44,7 +42,7 @@ class Stepper:
     ) -> None:
         """`resumed`: whether the choices come from a state, and so must not change."""
         self._options, self._parts, self._seed = options, parts, seed
-        self._accelerator, self._processes, self._dtype = accelerator, processes, dtype
+        self._accelerator, self._processes, self._dtype = processes.accelerator, processes, dtype
         self._resumed, self._stop = resumed, stop
         self.choices = choices
         """How the steps are really computed: `compile` becomes "no" if compiling fails."""
