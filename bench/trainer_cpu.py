@@ -40,6 +40,7 @@ from library.files import safetensors_file, safetensors_header  # noqa: E402
 from library.flux import config as flux_config  # noqa: E402
 from library.flux import model as flux_model  # noqa: E402
 from library.lora import lora  # noqa: E402
+from library.options import trained_layers  # noqa: E402
 
 RANK, ALPHA = 16, 8
 SIDE, TEXT_TOKENS = 128, 64
@@ -125,7 +126,7 @@ def make_start_weights(model: Path, path: Path) -> None:
         flux = flux_model.Flux(flux_config.read_config(safetensors_header.read_shapes(model, "model")))
     generator = torch.Generator().manual_seed(2)
     tensors = {}
-    for name, linear in lora.find_linears(flux, lora.TRANSFORMER_PREFIX, lora.TRANSFORMER_BLOCKS):
+    for name, linear in lora.find_linears(flux, trained_layers.TRANSFORMER_PREFIX, trained_layers.in_blocks):
         down = torch.randn(RANK, linear.in_features, generator=generator) * linear.in_features**-0.5
         tensors[f"{name}.lora_down.weight"] = down
         tensors[f"{name}.lora_up.weight"] = (

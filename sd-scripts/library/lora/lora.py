@@ -10,7 +10,7 @@ forward function is replaced by one that adds the low-rank part.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,13 +20,9 @@ from torch.nn import functional
 from library import randomness
 from library.errors import Misfit, TrainerError
 from library.lora import fit as lora_fit
-from library.options.network_settings import IN_LAYERS, NetworkSettings
-
-TRANSFORMER_PREFIX = "lora_unet"
-CLIP_PREFIX = "lora_te1_text_model"
-TRANSFORMER_BLOCKS = ("DoubleStreamBlock", "SingleStreamBlock")
-# The module classes of transformers' CLIP whose Linears are trained.
-CLIP_BLOCKS = ("CLIPAttention", "CLIPMLP")
+from library.options import trained_layers
+from library.options.network_settings import NetworkSettings
+from library.options.trained_layers import CLIP_PREFIX, TRANSFORMER_PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,19 +246,15 @@ def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, LayerSize]:
 
 
 def find_layers(transformer: nn.Module, clip: nn.Module | None) -> Iterator[tuple[str, nn.Linear]]:
-    """(key name, Linear) for all layers that can be trained: in the blocks, before the blocks, then in CLIP-L."""
-    yield from find_linears(transformer, TRANSFORMER_PREFIX, TRANSFORMER_BLOCKS)
-    for name, module in transformer.named_modules():
-        if isinstance(module, nn.Linear) and name.partition(".")[0] in IN_LAYERS:
-            yield f"{TRANSFORMER_PREFIX}.{name}".replace(".", "_"), module
+    """(name, Linear) for all layers that can be trained: in the blocks, before the blocks, then in CLIP-L."""
+    yield from find_linears(transformer, TRANSFORMER_PREFIX, trained_layers.in_blocks)
+    yield from find_linears(transformer, TRANSFORMER_PREFIX, trained_layers.before_blocks)
     if clip is not None:
-        yield from find_linears(clip, CLIP_PREFIX, CLIP_BLOCKS)
+        yield from find_linears(clip, CLIP_PREFIX, trained_layers.in_clip)
 
 
-def find_linears(root: nn.Module, prefix: str, block_classes: tuple[str, ...]) -> Iterator[tuple[str, nn.Linear]]:
-    """(key name, Linear) for each Linear in the blocks of the named classes, in the model's order."""
-    for block_name, block in root.named_modules():
-        if type(block).__name__ in block_classes:
-            for name, module in block.named_modules():
-                if isinstance(module, nn.Linear):
-                    yield f"{prefix}.{block_name}.{name}".replace(".", "_"), module
+def find_linears(root: nn.Module, prefix: str, chosen: Callable[[str], bool]) -> Iterator[tuple[str, nn.Linear]]:
+    """(name, Linear) for each Linear whose path is chosen, in the model's order."""
+    for path, module in root.named_modules():
+        if isinstance(module, nn.Linear) and chosen(path):
+            yield trained_layers.name_of(prefix, path), module

@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from library.errors import TrainerError
-from library.options.network_settings import IN_LAYERS, NetworkSettings
+from library.flux import encoder_config
+from library.options import trained_layers
+from library.options.network_settings import NetworkSettings
+from library.options.trained_layers import CLIP_PREFIX, TRANSFORMER_PREFIX
 
 FP32, INT64 = 4, 8
 BYTES = {"fp16": 2, "bf16": 2, "float": FP32, None: FP32}
@@ -36,17 +39,16 @@ MOMENTS = {
 MOMENTS_OF_ADAM = 2
 # Their moments are smaller than fp32, so `lora_and_state` does not count them.
 SMALLER_ON_DISK = {"adamw8bit", "pagedadamw8bit"}
-TRAINED = ("double_blocks", "single_blocks", *IN_LAYERS)
-CLIP_LAYERS, CLIP_TRAINED = "text_model.encoder.layers.", (".self_attn.", ".mlp.")
 
 
 def lora_numbers(shapes: Mapping[str, tuple[int, ...]], settings: NetworkSettings, *, rank: int) -> int:
     """How many numbers the transformer's LoRA has: rank (in + out) for each matrix that is trained."""
     total = 0
     for key, shape in shapes.items():
-        if key.partition(".")[0] in TRAINED and key.endswith(".weight") and len(shape) == 2:
-            name = "lora_unet_" + key.removesuffix(".weight").replace(".", "_")
-            total += settings.rank_of(name, rank) * sum(shape)
+        path = key.removesuffix(".weight")
+        trained = trained_layers.in_blocks(path) or trained_layers.before_blocks(path)
+        if trained and path != key and len(shape) == 2:
+            total += settings.rank_of(trained_layers.name_of(TRANSFORMER_PREFIX, path), rank) * sum(shape)
     return total
 
 
@@ -54,8 +56,9 @@ def clip_lora_numbers(shapes: Mapping[str, tuple[int, ...]], settings: NetworkSe
     """How many numbers CLIP-L's LoRA has. `shapes`: those of CLIP-L's file."""
     total = 0
     for key, shape in shapes.items():
-        if key.startswith(CLIP_LAYERS) and any(part in key for part in CLIP_TRAINED) and len(shape) == 2:
-            total += settings.rank_of("lora_te1_" + key.removesuffix(".weight").replace(".", "_"), rank) * sum(shape)
+        path = key.removeprefix(encoder_config.CLIP_PREFIX).removesuffix(".weight")
+        if len(shape) == 2 and trained_layers.in_clip(path):
+            total += settings.rank_of(trained_layers.name_of(CLIP_PREFIX, path), rank) * sum(shape)
     return total
 
 

@@ -20,8 +20,9 @@ from torch.optim import Optimizer
 
 from library.errors import TrainerError
 from library.findings import warn
-from library.lora.lora import CLIP_PREFIX, TRANSFORMER_PREFIX, LoRANetwork
+from library.lora.lora import LoRANetwork
 from library.options.options import Options
+from library.options.trained_layers import CLIP_PREFIX, TRANSFORMER_PREFIX
 
 # sd-scripts' names: the path of the class, and the package that must be installed for it.
 NAMED = {

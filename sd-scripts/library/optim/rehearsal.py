@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from library.errors import TrainerError
 from library.findings import warn
-from library.lora.lora import CLIP_PREFIX, TRANSFORMER_PREFIX
 from library.optim import optimizer as optimizers
 from library.optim import schedulers
 from library.options.options import Options
+from library.options.trained_layers import CLIP_PREFIX, TRANSFORMER_PREFIX
 
 # How many steps of a schedule are tried at most, which takes a second or two.
 MOST_STEPS = 100_000

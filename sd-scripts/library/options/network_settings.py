@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from library.options.trained_layers import IN_LAYERS, TRANSFORMER_PREFIX
+
 TRAIN_BLOCKS = ("all", "double", "single")
 # What a layer's name must contain to get the rank of a part, in the order in which the parts are tried.
 PARTS = {
@@ -25,8 +27,6 @@ PARTS = {
     "single_dim": ("single_blocks", "linear"),
     "single_mod_dim": ("modulation",),
 }
-# The layers before the blocks, in the order of the five ranks of in_dims.
-IN_LAYERS = ("img_in", "time_in", "vector_in", "guidance_in", "txt_in")
 Indices = frozenset[int] | None
 """Chosen blocks; None: all."""
 
@@ -50,7 +50,7 @@ class NetworkSettings:
 
     def rank_of(self, name: str, default: int) -> int:
         """The rank of a layer, 0 if it is left out. `default` is --network_dim."""
-        block = re.match(r"lora_unet_(double|single)_blocks_(\d+)_", name)
+        block = re.match(rf"{TRANSFORMER_PREFIX}_(double|single)_blocks_(\d+)_", name)
         if block is not None and self.train_blocks not in ("all", block[1]):
             return 0
         for pattern, rank in self.pattern_ranks:
@@ -60,7 +60,7 @@ class NetworkSettings:
             chosen = self.double_blocks if block[1] == "double" else self.single_blocks
             return self._rank_of_part(name, default) if chosen is None or int(block[2]) in chosen else 0
         before = zip(IN_LAYERS, self.in_ranks, strict=True)
-        return next((rank for layer, rank in before if name.startswith(f"lora_unet_{layer}")), default)
+        return next((rank for layer, rank in before if name.startswith(f"{TRANSFORMER_PREFIX}_{layer}")), default)
 
     def _rank_of_part(self, name: str, default: int) -> int:
         for part, rank in self.part_ranks.items():

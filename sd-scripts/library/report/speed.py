@@ -14,6 +14,9 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from library.options import trained_layers
+from library.options.trained_layers import TRANSFORMER_PREFIX
+
 TERA = 1e12
 # FLOP/s of dense bf16 with sums in fp32, from NVIDIA's data sheets. If a device's name contains several of these
 # names, the longest one applies.
@@ -111,7 +114,7 @@ def _block(key: str) -> str:
 
 
 def _layer(key: str) -> str:
-    return "lora_unet_" + key.removesuffix(".weight").replace(".", "_")
+    return trained_layers.name_of(TRANSFORMER_PREFIX, key.removesuffix(".weight"))
 
 
 def _rows(key: str, *, image_tokens: int, text_tokens: int) -> int:

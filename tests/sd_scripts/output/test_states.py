@@ -22,6 +22,7 @@ from library.flux.model import Flux
 from library.lora.lora import find_linears
 from library.memory import choices
 from library.memory.choices import Choices
+from library.options import trained_layers
 from library.output import states, upstream_states
 from tests.sd_scripts.in_process import run
 from tests.sd_scripts.running import Outcome, Settings
@@ -117,7 +118,7 @@ def test_the_moments_lie_in_sd_scripts_order() -> None:
     )
     with torch.device("meta"):
         model = Flux(config)
-    found = find_linears(model, "x", ("DoubleStreamBlock", "SingleStreamBlock"))
+    found = find_linears(model, "x", trained_layers.in_blocks)
     assert [name.rpartition("blocks_0_")[2] for name, _ in found] == list(UPSTREAM_ORDER)
 
 
