@@ -13,8 +13,8 @@ from library import debug_hang
 from library.debug_hang import HangPoint
 from library.options.arguments import parse
 from tests.harness.waiting import until
+from tests.sd_scripts.command_line import REQUIRED
 from tests.sd_scripts.running import Outcome, Settings, running, train
-from tests.sd_scripts.test_pure import REQUIRED
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from library.errors import TrainerError
 from library.options.arguments import parse
 from library.options.options import Options
 from library.train import preflight
+from tests.sd_scripts.command_line import REQUIRED
 from tests.sd_scripts.in_process import run
 from tests.sd_scripts.running import Models, Outcome, Settings
-from tests.sd_scripts.test_pure import REQUIRED
 
 SUBSET = "[[datasets.subsets]]\nimage_dir = '{pictures}'\n"
 

@@ -13,8 +13,9 @@ from PIL import Image
 from library.files.safetensors_file import load
 from library.flow import flow_matching, losses
 from library.flow.flow_matching import NoiseLevels
+from tests.sd_scripts.command_line import options
 from tests.sd_scripts.in_process import run
-from tests.sd_scripts.recorded import options, recorded
+from tests.sd_scripts.recorded import recorded
 from tests.sd_scripts.running import Settings, make_pictures
 
 RECORDED = recorded("losses")

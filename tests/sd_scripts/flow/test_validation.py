@@ -14,8 +14,9 @@ import torch
 from library.data import dataset, dataset_config, validation_split
 from library.files.safetensors_file import load
 from library.options import plan
+from tests.sd_scripts.command_line import options
 from tests.sd_scripts.in_process import run
-from tests.sd_scripts.recorded import options, recorded
+from tests.sd_scripts.recorded import recorded
 from tests.sd_scripts.running import Settings, make_pictures
 
 SPLIT = "--network_train_unet_only --validation_split 0.4"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from library.flux import variants
-from tests.sd_scripts.recorded import options
+from tests.sd_scripts.command_line import options
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from library.flux.model import Flux
 from library.lora import network
 from library.lora.lora import LoRANetwork
 from library.optim import optimizer
+from tests.sd_scripts.command_line import options
 from tests.sd_scripts.in_process import run
 from tests.sd_scripts.lora.test_lora import full_width, tiny_transformer
-from tests.sd_scripts.recorded import options, recorded
+from tests.sd_scripts.recorded import recorded
 from tests.sd_scripts.running import Settings
 
 RECORDED = recorded("network-args")

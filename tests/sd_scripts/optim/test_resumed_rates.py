@@ -17,9 +17,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from library.optim import optimizer as optimizers
 from library.optim import resumed_rates, schedulers
 from library.options.arguments import parse
+from tests.sd_scripts.command_line import REQUIRED
 from tests.sd_scripts.in_process import run
 from tests.sd_scripts.running import Settings
-from tests.sd_scripts.test_pure import REQUIRED
 from tests.sd_scripts.train.test_resume import assert_same_lora
 
 TOTAL, DONE = 20, 7

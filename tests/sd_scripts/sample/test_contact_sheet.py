@@ -13,7 +13,7 @@ from library.options import plan
 from library.output import names
 from library.sample import contact_sheet
 from library.sample.contact_sheet import Column, Layout
-from tests.sd_scripts.recorded import options
+from tests.sd_scripts.command_line import options
 
 OPTIONS = options("--output_name", "lora", "--max_train_steps", "7")
 PLAN = plan.make(OPTIONS, batches_per_epoch=2)
