@@ -132,6 +132,11 @@ RULES = [
         folders=[*PROGRAMS, "sd-scripts/"],
         allows=nothing_of({"tests", "pytest", "hypothesis"}),
     ),
+    Rule(
+        about="no test imports another: what tests share is a module beside them",
+        folders=["tests/"],
+        allows=lambda module: top(module) != "tests" or ".test_" not in module,
+    ),
 ]
 
 
@@ -253,6 +258,8 @@ def test_the_files_that_rules_name_exist() -> None:
             "from fluxgym.toml import _parse",
             "imports _parse, which is private to fluxgym.toml",
         ),
+        ("tests/jobs/x.py", "from tests.jobs.test_view import shown", "but no test imports another"),
+        ("tests/jobs/x.py", "from tests.jobs import test_view", "but no test imports another"),
         ("tests/x.py", "import time\ntime.sleep(1)", "tests/x.py:2 sleeps"),
         ("tests/x.py", "import asyncio\nasync def f():\n    await asyncio.sleep(0.1)", "tests/x.py:3 sleeps"),
     ],

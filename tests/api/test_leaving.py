@@ -10,7 +10,7 @@ from fluxgym import methods as m
 from fluxgymd.api import server as server_module
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.server import Server
-from tests.api.test_server import GET_INFO, LIST, WATCH, endless, info, listening_at
+from tests.api.serving import GET_INFO, LIST, WATCH, endless, info, listening_at
 from tests.harness.waiting import DEADLINE_SECONDS, forever
 
 LEAVING = b"org.fluxgym.Machine.Leaving"

@@ -17,15 +17,8 @@ from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.connection import READ_AHEAD_BYTES, READ_BYTES, REPLY_BYTES_WAITING
 from fluxgymd.api.pace import Pace
 from fluxgymd.api.server import Server
-from tests.harness.waiting import forever, until_async
-
-
-def listening_at(path: Path) -> socket.socket:
-    """A listening socket as systemd passes it, bound to its final path."""
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(path))
-    listening.listen()
-    return listening
+from tests.api.serving import GET_INFO, LIST, WATCH, endless, info, listening_at
+from tests.harness.waiting import until_async
 
 
 async def start_and_close(path: Path) -> None:
@@ -40,27 +33,13 @@ def test_systemds_socket_stays_at_its_path_when_the_daemon_leaves(tmp_path: Path
     assert path.is_socket()
 
 
-async def endless(_: m.WatchParameters, send: Send) -> m.WatchReply:
-    """A stream that sends one reply and then never has news."""
-    await send(m.Nothing())
-    await forever()
-
-
-async def info(_: m.Nothing, __: Send) -> m.Nothing:
-    await asyncio.sleep(0)
-    return m.Nothing()
-
-
 async def flood(_: m.LogsParameters, send: Send) -> m.LogsReply:
     """A stream that always has another reply to send."""
     while True:
         await send(m.LogsReply(text="x" * 65536, offset=0))
 
 
-WATCH = b'{"method":"org.fluxgym.Jobs.Watch","more":true}\0'
 LOGS = b'{"method":"org.fluxgym.Jobs.Logs","more":true,"parameters":{"name":"a"}}\0'
-LIST = b'{"method":"org.fluxgym.Jobs.List","more":true}\0'
-GET_INFO = b'{"method":"org.varlink.service.GetInfo"}\0'
 
 
 @asynccontextmanager

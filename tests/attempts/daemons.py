@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _numbers = itertools.count(1)
 
+STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.02; done"
+SAVES = "trap 'echo saved; exit 143' TERM; echo ready; while :; do sleep 0.02; done"
+
 
 class DaemonRefused(Exception):
     """The adapter raised an exception; the text begins with its name."""

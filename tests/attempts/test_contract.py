@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 
 from tests.attempts.conftest import NewDaemon
-from tests.attempts.daemons import Attempt, Daemon, DaemonRefused, waits_for
+from tests.attempts.daemons import SAVES, STUBBORN, Attempt, Daemon, DaemonRefused, waits_for
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import DEADLINE_SECONDS, until
 
 pytestmark = pytest.mark.systemd
 
-STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.02; done"
-SAVES = "trap 'echo saved; exit 143' TERM; echo ready; while :; do sleep 0.02; done"
 LEAVES_ONE_BEHIND = "setsid sleep 1000 & echo ready; exit 3"
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from fluxgymd.attempts.scope import KILL_MARGIN_SECONDS
 from tests.attempts.conftest import NewDaemon
-from tests.attempts.daemons import Attempt, Daemon, DaemonRefused, waits_for
-from tests.attempts.test_contract import SAVES, STUBBORN
+from tests.attempts.daemons import SAVES, STUBBORN, Attempt, Daemon, DaemonRefused, waits_for
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import DEADLINE_SECONDS, until
 

@@ -27,7 +27,7 @@ from fluxgymd.store.home import JOURNAL
 from tests.crash import names
 from tests.crash.mortal import Died, MortalDaemon
 from tests.harness.waiting import until
-from tests.requests.test_takeover import home, nothing_is_lost, sd_scripts, tree
+from tests.requests.older_home import home, nothing_is_lost, sd_scripts, tree
 
 __all__ = ["home", "sd_scripts"]
 

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fluxgym import methods as m
 from fluxgym.messages import State, WatchdogMode
+from tests.daemon.hook_scripts import keeps, kept
 from tests.daemon.running import DONE, RunningDaemon, program, write_script
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.hooks.web import Web
@@ -29,17 +29,6 @@ def daemon_with(folder: Path, hooks: str) -> RunningDaemon:
     file.touch(mode=0o600)
     file.write_text(f"[hooks]\n{hooks}\n", encoding="utf-8")
     return RunningDaemon(folder, arguments=("--supervisor", "process"), env={"XDG_CONFIG_HOME": str(folder / "etc")})
-
-
-def keeps(folder: Path, name: str) -> Path:
-    """A hook that stores the object it receives in `name`.json."""
-    return write_script(folder / name, f"cat > {folder}/{name}.new && mv {folder}/{name}.new {folder}/{name}.json")
-
-
-def kept(folder: Path, name: str) -> Any:
-    file = folder / f"{name}.json"
-    until(file.exists, what=f"the hook {name} to be called")
-    return json.loads(file.read_text())
 
 
 def monitor_log(daemon: RunningDaemon, name: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from fluxgym import methods as m
 from fluxgym.messages import State
 from tests.daemon.running import DONE, RunningDaemon, context, popen_here, program
-from tests.fluxgym.test_startup import ASCII, EMPTY
+from tests.fluxgym.surroundings import ASCII, EMPTY
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.waiting import until
 

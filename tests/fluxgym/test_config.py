@@ -10,7 +10,7 @@ import pytest
 
 from fluxgym import config, paths
 from fluxgym.errors import ConfigInvalid
-from tests.fluxgym.test_toml import BROKEN
+from tests.fluxgym.broken_toml import BROKEN
 
 
 def make_large(file: Path) -> None:

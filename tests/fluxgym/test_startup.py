@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from fluxgym import startup
+from tests.fluxgym.surroundings import ASCII, EMPTY
 from tests.harness.waiting import DEADLINE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
-ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-"""Variables for a locale that isn't UTF-8, on any machine."""
-EMPTY = ("HOME", "PATH", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 EMPTY_OF_OURS = ("FLUXGYM_HOME", "FLUXGYM_SOCKET", "FLUXGYM_SUPERVISOR", "FLUXGYM_STOP_LIMIT_SECONDS")
 
 

@@ -9,7 +9,7 @@ import pytest
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.messages import Context, Model
 from fluxgymctl import spec
-from tests.fluxgym.test_toml import BROKEN
+from tests.fluxgym.broken_toml import BROKEN
 
 FILE = Path("/specs/demo.toml")
 

@@ -10,8 +10,8 @@ import pytest
 
 from fluxgym.messages import State
 from fluxgymd.hooks import desktop
+from tests.daemon.hook_scripts import keeps, kept
 from tests.daemon.running import RunningDaemon, program
-from tests.daemon.test_hooks import keeps, kept
 from tests.harness.user_manager import UserManager
 from tests.hooks.desktop_service import DesktopService, Shown
 

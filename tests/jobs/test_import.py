@@ -10,7 +10,7 @@ from fluxgym.messages import State
 from fluxgymd.jobs import view
 from tests.core import histories as h
 from tests.data.older import make
-from tests.jobs.test_registry import encoded, load, put
+from tests.jobs.journals import encoded, load, put
 
 
 @pytest.fixture

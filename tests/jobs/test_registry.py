@@ -24,32 +24,13 @@ from fluxgymd.jobs import doubtful, loading, view
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.store import journal as store_journal
-from fluxgymd.store.home import Home
-from fluxgymd.store.writer import Writer
 from tests.core import histories as h
 from tests.harness.waiting import DEADLINE_SECONDS
+from tests.jobs.journals import encoded, load, put
 from tests.store.small_disk import fill, small_disk
 
 RUNNING = h.WAYS["running"]
 DOUBT = Suspicious(why="Nothing moved.", since=3.0)
-
-
-def put(home: Path, name: str, lines: list[bytes]) -> Path:
-    """Makes the job's folder with this journal and returns the journal's path."""
-    folder = home / "outputs" / name
-    folder.mkdir(parents=True)
-    (folder / "events.jsonl").write_bytes(b"".join(lines))
-    return folder / "events.jsonl"
-
-
-def encoded(name: str, history: list[e.AnyEvent]) -> list[bytes]:
-    return [e.encode(h.submitted(name=name) if isinstance(event, e.Submitted) else event) for event in history]
-
-
-def load(home: Path) -> Registry:
-    registry = Registry(Home(home), Writer())
-    registry.load()
-    return registry
 
 
 def record(registry: Registry, name: str, event: e.AnyEvent) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from fluxgym.errors import FileMissing, FluxgymError, InvalidDataset, InvalidSetting, StorageFailed, WrongState
 from fluxgym.messages import Context
@@ -29,46 +28,11 @@ from fluxgymd.run.preflight import Preflight
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
-from tests.data.older import make
 from tests.harness.waiting import DEADLINE_SECONDS
-from tests.store.files import BLOCKS, CLIP, model
+from tests.requests.older_home import home, nothing_is_lost, sd_scripts, tree
 from tests.trainers.adapters import NOWHERE, trainers
 
-Tree = dict[str, tuple[int, bytes]]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The homes of the older program and of its fork in one, with models and pictures, at another path than
-    before."""
-    home = tmp_path / "home"
-    shutil.copytree(make.HERE / "fork", home)
-    shutil.copytree(make.HERE / "original", home, dirs_exist_ok=True)
-    for file, modules in {"unet/flux1-dev.sft": BLOCKS, "clip/clip_l.safetensors": CLIP}.items():
-        (home / "models" / file).parent.mkdir(parents=True, exist_ok=True)
-        (home / "models" / file).write_bytes(model(modules))
-    for file in ("clip/t5xxl_fp16.safetensors", "vae/ae.sft"):
-        (home / "models" / file).parent.mkdir(parents=True, exist_ok=True)
-        (home / "models" / file).write_bytes(model(CLIP))
-    for name in ("stopped", "torn", "with-states", "failed", "finished"):
-        pictures(home / "datasets" / name)
-    return home
-
-
-def pictures(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for number in range(2):
-        Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text("p3rs0n")
-    (folder / "0_0512x0512_flux.npz").write_bytes(b"stale")
-
-
-@pytest.fixture
-def sd_scripts(tmp_path: Path) -> Path:
-    """A folder that looks like kohya-ss/sd-scripts and not like our trainer."""
-    (tmp_path / "sd-scripts").mkdir()
-    (tmp_path / "sd-scripts" / "train_network.py").touch()
-    return tmp_path / "sd-scripts"
+__all__ = ["home", "sd_scripts"]
 
 
 class Daemon:
@@ -115,21 +79,6 @@ def ask(job: Job) -> e.AnyEvent:
     if isinstance(job.state, Completed | Queued):
         raise WrongState("It is completed, or queued already.")
     return e.ResumeAsked(at=time.time())
-
-
-def tree(folder: Path) -> Tree:
-    return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def nothing_is_lost(before: Tree, folder: Path) -> None:
-    """Asserts that every old file is where it was, or in the folder KEPT, with its content and its time."""
-    after = tree(folder)
-    for name, file in before.items():
-        assert file in (after.get(name), after.get(f"{KEPT}/{name}")), name
 
 
 def test_a_resumed_training_is_a_job(daemon: Daemon, home: Path) -> None:

@@ -78,3 +78,18 @@ def _handlers_restored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def interrupted(settings: Settings, *, whole: list[int], stops: list[int]) -> None:
+    """Trains with a SIGTERM after each step in `stops`, and asserts that the pieces make the steps `whole`."""
+    seen: list[int] = []
+    resume = ""
+    for stop in stops:
+        outcome = run(settings.plus(resume), stop_after=stop)
+        assert (outcome.error, outcome.status) == (None, 143)
+        seen += outcome.steps
+        resume = f"--resume {settings.output_dir / f'lora-step{stop:08d}-state'}"
+    assert not (settings.output_dir / "lora.safetensors").exists()
+    last = run(settings.plus(resume))
+    assert (last.error, last.status) == (None, None)
+    assert seen + last.steps == whole

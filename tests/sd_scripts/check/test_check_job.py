@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,22 +20,9 @@ from library.errors import TrainerError
 from library.findings import Findings, whole_sentence
 from library.options.arguments import parse, read
 from library.train import preflight
+from tests.sd_scripts.check.asking import Answer, ask
 from tests.sd_scripts.in_process import run
 from tests.sd_scripts.running import DEADLINE_SECONDS, PROGRAM, Models, Settings
-
-Answer = dict[str, Any]
-FORMAT = {"format", "problems", "warnings", "plan", "state", "files"}
-
-
-def ask(settings: Settings, words: str = "") -> Answer:
-    """The answer to --check_job, computed in this process."""
-    line = read([*settings.plus(words).arguments(), "--check_job"])
-    found: Answer = json.loads(job_check.answer(line, processes=1))
-    assert set(found) == FORMAT
-    for one in [*found["problems"], *found["warnings"]]:
-        assert set(one) == {"kind", "setting", "sentence", "path"}
-        assert one["sentence"].endswith((".", "?")), one
-    return found
 
 
 def problems(settings: Settings, words: str = "") -> list[tuple[str, str | None]]:

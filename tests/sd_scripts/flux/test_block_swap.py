@@ -19,7 +19,7 @@ from library.flux.config import FluxConfig
 from library.flux.model import Flux
 from library.lora.lora import LoRANetwork
 from library.options.network_settings import read
-from tests.sd_scripts.flux.test_model import inputs
+from tests.sd_scripts.flux.oracle import inputs
 
 CPU = torch.device("cpu")
 CONFIG = FluxConfig(

@@ -20,16 +20,13 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from library.flux import compilation, compile_choice
 from library.flux.compile_choice import Compilation
-from library.flux.config import FluxConfig
-from library.flux.model import Flux, image_ids
-from library.lora.lora import LoRANetwork
+from library.flux.model import Flux
 from library.options.arguments import parse
-from library.options.network_settings import NetworkSettings
+from tests.sd_scripts.flux.random_flux import flux, gradients, output_of
 from tests.sd_scripts.in_process import run
+from tests.sd_scripts.outcomes import assert_same_lora, choice_in
 from tests.sd_scripts.running import Settings
-from tests.sd_scripts.train.test_resume import assert_same_lora
 
-TEXT_TOKENS, HIDDEN = 8, 64
 # PyTorch itself causes this warning when it inspects a block's inputs. It hides the warning from users, but pytest
 # would make an error of it.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
@@ -44,49 +41,6 @@ def _no_graphs_of_others() -> Iterator[None]:
     ):
         yield
     torch._dynamo.reset()
-
-
-def flux(*, double: int, single: int, dropout: float = 0.0) -> tuple[Flux, LoRANetwork]:
-    """A Flux with random weights, and a LoRA on all of its blocks with no zero matrix."""
-    torch.manual_seed(0)
-    config = FluxConfig(
-        packed_channels=16,
-        vector_width=HIDDEN,
-        text_width=HIDDEN,
-        hidden=HIDDEN,
-        mlp_hidden=4 * HIDDEN,
-        head_width=32,
-        double_blocks=double,
-        single_blocks=single,
-        guidance=True,
-    )
-    transformer = Flux(config).requires_grad_(False)
-    settings = NetworkSettings(module_dropout=dropout, rank_dropout=dropout)
-    network = LoRANetwork(
-        transformer=transformer, clip=None, rank=2, alpha=1, seed=1, settings=settings, dropout=dropout
-    )
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    return transformer, network
-
-
-def output_of(transformer: Flux, *, height: int, width: int, batch: int = 1) -> torch.Tensor:
-    """Velocities of `batch` random pictures of height x width tokens."""
-    torch.manual_seed(1)
-    return transformer(
-        torch.randn(batch, height * width, 16),
-        image_ids(2 * height, 2 * width, torch.device("cpu")),
-        torch.randn(batch, TEXT_TOKENS, HIDDEN),
-        torch.randn(batch, HIDDEN),
-        torch.full((batch,), 0.5),
-        torch.ones(batch),
-    )
-
-
-def gradients(transformer: Flux, network: LoRANetwork, **size: int) -> list[torch.Tensor]:
-    network.zero_grad()
-    output_of(transformer, **size).square().mean().backward()
-    return [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
 
 
 def counted(transformer: Flux, *, symbolic: bool = False) -> CompileCounterWithBackend:
@@ -181,10 +135,6 @@ def test_it_is_chosen_where_it_pays() -> None:
     assert compile_choice.choose(gpu=True, steps=199, sizes=1) == "no"
     assert compile_choice.choose(gpu=True, steps=200, sizes=1) == "inductor"
     assert compile_choice.choose(gpu=True, steps=1600, sizes=9) == "no"
-
-
-def choice_in(state: Path) -> str:
-    return str(json.loads((state / "train_state.json").read_text())["choices"]["compile"])
 
 
 def test_a_training_with_compiled_blocks_is_gone_on_from_with_them(settings: Settings) -> None:

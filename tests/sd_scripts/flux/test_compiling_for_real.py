@@ -16,9 +16,9 @@ from library.flux import compilation
 from library.flux.compilation import Compilation
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.sd_scripts.compiler import Compiler
-from tests.sd_scripts.flux.test_compilation import choice_in, flux, gradients
+from tests.sd_scripts.flux.random_flux import flux, gradients
+from tests.sd_scripts.outcomes import assert_nothing_half, choice_in, states_of
 from tests.sd_scripts.running import Outcome, RunningTrainer, Settings, running
-from tests.sd_scripts.train.test_signals import assert_nothing_half, states_of
 
 # The size of the first batch with seed 1, of 64 and 128 px.
 FIRST_SIDE = 128

@@ -22,8 +22,8 @@ from library.flux import fp8, loading
 from library.flux.config import FluxConfig, read_config
 from library.flux.model import Flux
 from tests.harness.waiting import DEADLINE_SECONDS
-from tests.sd_scripts.flux.test_model import inputs
-from tests.sd_scripts.flux.test_model_files import as_read, in_fp8, in_scaled_fp8
+from tests.sd_scripts.flux.fp8_files import as_read, in_fp8, in_scaled_fp8
+from tests.sd_scripts.flux.oracle import inputs
 from tests.sd_scripts.larger_file import larger_file
 from tests.sd_scripts.running import ROOT, Models
 

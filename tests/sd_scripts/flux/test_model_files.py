@@ -19,30 +19,12 @@ from library.files.safetensors_header import read_shapes
 from library.flux import config as flux_config
 from library.flux import encoder_config, loading, text_encoders
 from library.flux.config import read_config
-from tests.sd_scripts.flux.test_model import inputs
+from tests.sd_scripts.flux.fp8_files import FP8, as_read, in_fp8, in_scaled_fp8
+from tests.sd_scripts.flux.oracle import inputs
 from tests.sd_scripts.in_process import run
 from tests.sd_scripts.running import Models, Settings
 
 PREFIX = "model.diffusion_model."
-FP8 = torch.float8_e4m3fn
-
-
-def in_fp8(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensor.to(FP8) for key, tensor in tensors.items()}
-
-
-def in_scaled_fp8(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices scaled to the full range of fp8, and their scales, as in ComfyUI's files."""
-    made: dict[str, Tensor] = {"scaled_fp8": torch.empty(2, dtype=FP8)}
-    for key, tensor in tensors.items():
-        if tensor.ndim == 2 and key.endswith(".weight") and tensor.any():
-            scale = tensor.float().abs().max() / 448
-            made[key] = (tensor.float() / scale).to(FP8)
-            made[key.removesuffix("weight") + "scale_weight"] = scale
-            made[key.removesuffix("weight") + "scale_input"] = torch.ones(())
-        else:
-            made[key] = tensor
-    return made
 
 
 def in_newer_scaled_fp8(tensors: dict[str, Tensor], form: str = "float8_e4m3fn") -> dict[str, Tensor]:
@@ -58,17 +40,6 @@ def in_newer_scaled_fp8(tensors: dict[str, Tensor], form: str = "float8_e4m3fn")
         elif key != "scaled_fp8":
             made[f"{stem}.input_scale" if name == "scale_input" else key] = tensor
     return made
-
-
-def as_read(tensors: dict[str, Tensor], original: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The numbers that the stored tensors represent, by definition."""
-    stems = {key: key.removesuffix("weight") for key in original}
-    one = torch.ones(())
-    scales = {
-        key: tensors.get(f"{stem}scale_weight", tensors.get(f"{stem}weight_scale", one))
-        for key, stem in stems.items()
-    }
-    return {key: (tensors[key].float() * scales[key].float()) for key in original}
 
 
 @pytest.mark.parametrize("prefix", ["", PREFIX])

@@ -10,7 +10,7 @@ import torch
 
 from library.flux import fp8, swap_order
 from library.flux.model import Flux
-from tests.sd_scripts.memory.test_needs import DEV as CONFIG
+from tests.sd_scripts.full_size import DEV as CONFIG
 from tests.sd_scripts.running import ROOT
 
 DEV = {"double_blocks": 19, "single_blocks": 38}

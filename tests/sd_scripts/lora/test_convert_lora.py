@@ -34,7 +34,7 @@ from library.lora.low_rank import LowRank
 from library.lora.reading import read
 from library.options.network_settings import NetworkSettings
 from tests.harness.waiting import DEADLINE_SECONDS
-from tests.sd_scripts.flux.test_model import ask_oracle, build_oracle, inputs
+from tests.sd_scripts.flux.oracle import ask_oracle, build_oracle, inputs
 from tests.sd_scripts.running import ROOT, Models
 
 METADATA = {

@@ -14,31 +14,18 @@ from library.errors import TrainerError
 from library.files.safetensors_file import load
 from library.files.safetensors_header import read_shapes
 from library.flux import loading
-from library.flux.config import FluxConfig, read_config
+from library.flux.config import read_config
 from library.flux.model import Flux
 from library.lora.lora import LayerSize, LoRANetwork, sizes_in
 from library.options import network_settings
-from tests.sd_scripts.flux.test_model import ask_oracle, build_oracle, inputs
+from tests.sd_scripts.flux.oracle import ask_oracle, build_oracle, inputs
+from tests.sd_scripts.lora.models import full_width, tiny_transformer
 from tests.sd_scripts.recorded import recorded
 from tests.sd_scripts.running import Settings, make_models, make_pictures, train
 
 HEADER = recorded("lora-header")
 FULL_WIDTH = ("--hidden", "3072", "--heads", "24", "--double-blocks", "1", "--single-blocks", "1")
 FULL_WIDTH_TEXT = ("--text-width", "4096", "--vector-width", "768", "--dtype", "bfloat16")
-
-
-def full_width(double_blocks: int, single_blocks: int) -> FluxConfig:
-    return FluxConfig(
-        packed_channels=64,
-        vector_width=768,
-        text_width=4096,
-        hidden=3072,
-        mlp_hidden=12288,
-        head_width=128,
-        double_blocks=double_blocks,
-        single_blocks=single_blocks,
-        guidance=True,
-    )
 
 
 def test_keys_and_shapes_are_those_of_a_file_by_sd_scripts() -> None:
@@ -59,13 +46,6 @@ def test_flux1_dev_has_304_modules(train_blocks: str, modules: int) -> None:
     settings = network_settings.read([("train_blocks", train_blocks)])
     network = LoRANetwork(transformer=flux, clip=None, rank=1, alpha=1, seed=0, settings=settings)
     assert len(list(network.parts())) == modules
-
-
-def tiny_transformer() -> torch.nn.Module:
-    """One layer, at the place of a single block's layer."""
-    block = torch.nn.Sequential(torch.nn.Linear(4, 4))
-    block.__class__ = type("SingleStreamBlock", (torch.nn.Sequential,), {})
-    return torch.nn.ModuleDict({"single_blocks": torch.nn.ModuleList([block])})
 
 
 def test_an_alpha_that_bf16_cannot_hold_stays_exact() -> None:

@@ -20,7 +20,7 @@ from library.lora.lora import LoRANetwork
 from library.optim import optimizer
 from tests.sd_scripts.command_line import options
 from tests.sd_scripts.in_process import run
-from tests.sd_scripts.lora.test_lora import full_width, tiny_transformer
+from tests.sd_scripts.lora.models import full_width, tiny_transformer
 from tests.sd_scripts.recorded import recorded
 from tests.sd_scripts.running import Settings
 

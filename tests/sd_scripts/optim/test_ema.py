@@ -14,7 +14,7 @@ from library.lora import network
 from library.optim.ema import MovingAverage
 from tests.sd_scripts.command_line import options
 from tests.sd_scripts.in_process import run
-from tests.sd_scripts.lora.test_lora import tiny_transformer
+from tests.sd_scripts.lora.models import tiny_transformer
 from tests.sd_scripts.running import Settings
 
 SHORT = "--network_train_unet_only --max_train_epochs 2 --save_every_n_steps 5 --save_last_n_steps 1"

@@ -23,7 +23,7 @@ from library.options.options import Options
 from library.train import preflight
 from tests.sd_scripts.command_line import options
 from tests.sd_scripts.in_process import run
-from tests.sd_scripts.lora.test_lora import tiny_transformer
+from tests.sd_scripts.lora.models import tiny_transformer
 from tests.sd_scripts.recorded import recorded
 from tests.sd_scripts.running import Settings
 

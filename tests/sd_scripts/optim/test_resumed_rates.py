@@ -19,8 +19,8 @@ from library.optim import resumed_rates, schedulers
 from library.options.arguments import parse
 from tests.sd_scripts.command_line import REQUIRED
 from tests.sd_scripts.in_process import run
+from tests.sd_scripts.outcomes import assert_same_lora
 from tests.sd_scripts.running import Settings
-from tests.sd_scripts.train.test_resume import assert_same_lora
 
 TOTAL, DONE = 20, 7
 

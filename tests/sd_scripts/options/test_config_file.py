@@ -11,8 +11,8 @@ import pytest
 from library.options.arguments import parse
 from tests.sd_scripts.command_line import REQUIRED
 from tests.sd_scripts.in_process import run
+from tests.sd_scripts.outcomes import assert_same_lora
 from tests.sd_scripts.running import Settings
-from tests.sd_scripts.train.test_resume import assert_same_lora
 
 GOOD = """
 learning_rate = 1e-3

@@ -30,7 +30,7 @@ from library.optim.optimizer import LIKE_ADAMW, NAMED
 from library.options.arguments import parse
 from library.output import states
 from library.output.progress import Progress
-from tests.sd_scripts.check.test_check_job import Answer, ask
+from tests.sd_scripts.check.asking import Answer, ask
 from tests.sd_scripts.running import DEADLINE_SECONDS, PROGRAM, Settings
 
 STEPS = 4

@@ -25,8 +25,8 @@ from library.memory.choices import Choices
 from library.options import trained_layers
 from library.output import states, upstream_states
 from tests.sd_scripts.in_process import run
+from tests.sd_scripts.outcomes import STEPS, STEPS_PER_EPOCH, assert_same_lora
 from tests.sd_scripts.running import Outcome, Settings
-from tests.sd_scripts.train.test_resume import STEPS, STEPS_PER_EPOCH, assert_same_lora
 
 # The order of the moments in the optimizer.bin of a real run of sd-scripts (48d368f), with one block of each kind.
 # Each lora_up correlates only with the moment at its own place.

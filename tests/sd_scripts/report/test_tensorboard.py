@@ -19,8 +19,8 @@ from library.lora.reading import read
 from library.report import tensorboard
 from library.report.tensorboard import Events, crc32c
 from tests.sd_scripts.in_process import InProcessOutcome, run
+from tests.sd_scripts.outcomes import assert_same_lora
 from tests.sd_scripts.running import Settings
-from tests.sd_scripts.train.test_resume import assert_same_lora
 
 Field = tuple[int, int | bytes]
 CONFIG = FluxConfig(

@@ -12,10 +12,9 @@ from safetensors import safe_open
 
 from library.flux import fp8
 from library.train import parts
-from tests.sd_scripts.in_process import run
+from tests.sd_scripts.in_process import interrupted, run
+from tests.sd_scripts.outcomes import assert_same_lora, assert_trained
 from tests.sd_scripts.running import Settings, train
-from tests.sd_scripts.train.test_resume import assert_same_lora, assert_trained
-from tests.sd_scripts.train.test_resume_anywhere import interrupted
 
 FP8 = "--fp8_base --mixed_precision bf16"
 

@@ -24,6 +24,7 @@ from library.train import processes
 from library.world import World
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.sd_scripts.in_process import run
+from tests.sd_scripts.outcomes import assert_nothing_half, assert_same_lora, assert_trained, states_of
 from tests.sd_scripts.running import (
     PROGRAM,
     Models,
@@ -33,8 +34,6 @@ from tests.sd_scripts.running import (
     make_pictures,
     temporary_directory,
 )
-from tests.sd_scripts.train.test_resume import assert_same_lora, assert_trained
-from tests.sd_scripts.train.test_signals import assert_nothing_half, states_of
 
 # Without --multi_gpu it starts one process on a machine without a GPU. Port 0: any free port.
 LAUNCH = (

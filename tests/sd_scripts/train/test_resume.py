@@ -9,29 +9,10 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from tests.sd_scripts.in_process import run
+from tests.sd_scripts.outcomes import STEPS, STEPS_PER_EPOCH, assert_same_lora, assert_trained
 from tests.sd_scripts.running import Outcome, Settings, running, train
-
-STEPS, STEPS_PER_EPOCH = 180, 60
-
-
-def assert_same_lora(left: Path, right: Path) -> None:
-    a, b = load_file(left), load_file(right)
-    assert a.keys() == b.keys()
-    different = [key for key in a if not torch.equal(a[key], b[key])]
-    assert different == []
-    hashes = [safe_open(path, "pt").metadata()["sshs_model_hash"] for path in (left, right)]
-    assert hashes[0] == hashes[1]
-
-
-def assert_trained(path: Path) -> None:
-    """Asserts that a LoRA learned something. Comparing two that learned nothing would prove nothing."""
-    ups = [tensor for key, tensor in load_file(path).items() if key.endswith("lora_up.weight")]
-    assert all(bool(up.any()) for up in ups)
 
 
 def test_promise_5_a_stopped_run_goes_on_bit_for_bit(long_settings: Settings, undisturbed: Outcome) -> None:

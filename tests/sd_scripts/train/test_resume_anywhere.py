@@ -12,24 +12,9 @@ import pytest
 import torch
 
 from library.flow import batch_loss
-from tests.sd_scripts.in_process import run
+from tests.sd_scripts.in_process import interrupted, run
+from tests.sd_scripts.outcomes import assert_same_lora, assert_trained
 from tests.sd_scripts.running import Settings
-from tests.sd_scripts.train.test_resume import assert_same_lora, assert_trained
-
-
-def interrupted(settings: Settings, *, whole: list[int], stops: list[int]) -> None:
-    """Trains with a SIGTERM after each step in `stops`, and asserts that the pieces make the steps `whole`."""
-    seen: list[int] = []
-    resume = ""
-    for stop in stops:
-        outcome = run(settings.plus(resume), stop_after=stop)
-        assert (outcome.error, outcome.status) == (None, 143)
-        seen += outcome.steps
-        resume = f"--resume {settings.output_dir / f'lora-step{stop:08d}-state'}"
-    assert not (settings.output_dir / "lora.safetensors").exists()
-    last = run(settings.plus(resume))
-    assert (last.error, last.status) == (None, None)
-    assert seen + last.steps == whole
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import re
 import signal
@@ -16,18 +15,8 @@ import torch
 from library.flow import batch_loss
 from library.signals import StopRequest, Wishes
 from tests.sd_scripts.in_process import run
+from tests.sd_scripts.outcomes import STEPS, assert_nothing_half, assert_same_lora, states_of
 from tests.sd_scripts.running import Line, Outcome, Settings, running, train
-from tests.sd_scripts.train.test_resume import STEPS, assert_same_lora
-
-
-def states_of(outcome: Outcome) -> dict[str, int]:
-    """The step of each state, by the folder's name."""
-    folders = outcome.output_dir.glob("*-state")
-    return {path.name: json.loads((path / "train_state.json").read_text())["current_step"] for path in folders}
-
-
-def assert_nothing_half(outcome: Outcome) -> None:
-    assert [path.name for path in outcome.output_dir.rglob("*") if path.suffix in (".tmp", ".old")] == []
 
 
 def test_a_wish_is_granted_once() -> None:

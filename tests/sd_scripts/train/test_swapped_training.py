@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.sd_scripts.in_process import run
+from tests.sd_scripts.in_process import interrupted, run
+from tests.sd_scripts.outcomes import assert_same_lora, assert_trained
 from tests.sd_scripts.running import Models, Settings, make_models, make_pictures
-from tests.sd_scripts.train.test_resume import assert_same_lora, assert_trained
-from tests.sd_scripts.train.test_resume_anywhere import interrupted
 
 # PyTorch's compiler causes this warning when it inspects its inputs.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
