@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,20 @@ def test_the_desktop_shows_the_text_as_it_is(
         assert service.next() == Shown("FluxGym", "a title", body)
 
 
-def test_without_a_desktop_nothing_happens(user_manager: UserManager, tmp_path: Path) -> None:
+def test_without_a_desktop_nothing_is_shown_and_the_reason_is_logged(
+    user_manager: UserManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger=desktop.log.name)
     show(user_manager.environment)  # a bus without the service
-    show({ADDRESS: f"unix:path={tmp_path}/nobody"})
-    show({ADDRESS: "nonsense"})
-    show({})
+    # Only the test's own environment names this desktop. `environ` does not, so nothing may be shown there.
+    monkeypatch.setenv(ADDRESS, user_manager.environment[ADDRESS])
+    with DesktopService(user_manager.environment[ADDRESS]) as service:
+        show({ADDRESS: f"unix:path={tmp_path}/nobody"})
+        show({ADDRESS: "nonsense"})
+        show({})
+        assert service.shown.empty()
+    told = [record.levelno for record in caplog.records if record.name == desktop.log.name]
+    assert told == [logging.DEBUG] * 3
 
 
 def test_a_daemon_tells_the_desktop_unless_it_is_off(user_manager: UserManager, folder: Path) -> None:
