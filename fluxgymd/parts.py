@@ -15,7 +15,7 @@ from fluxgym.messages import Linger
 from fluxgymd.api import service
 from fluxgymd.api.calls import Route
 from fluxgymd.api.jobs import Jobs
-from fluxgymd.api.machine import Machine
+from fluxgymd.api.machine import DaemonMethods, GpuMethods
 from fluxgymd.attempts import place
 from fluxgymd.attempts.adapters import Supervisors, connect
 from fluxgymd.core.job import Live
@@ -188,19 +188,18 @@ def make_routes(
         config=config,
         forgotten=parts.forgotten,
     )
-    machine = Machine(
-        config=config,
-        registry=registry,
-        gpus=parts.gpus,
+    gpus = GpuMethods(registry, parts.gpus, parts.quarantine, parts.scheduler.request_pass)
+    daemon = DaemonMethods(
+        config,
+        registry,
         choice=parts.supervisors.choice,
         degraded=degraded,
         sleep=parts.sleep,
         machine=parts.machine,
-        quarantine=parts.quarantine,
         request_pass=parts.scheduler.request_pass,
         loop_late=loop_late,
     )
-    return [*service.routes(), *jobs.routes(), *machine.routes()]
+    return [*service.routes(), *jobs.routes(), *gpus.routes(), *daemon.routes()]
 
 
 def _warnings(supervisors: Supervisors) -> list[str]:

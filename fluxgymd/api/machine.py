@@ -23,32 +23,19 @@ from fluxgymd.run.degraded import Degraded
 from fluxgymd.store.machine import MachineState
 
 
-class Machine:
+class GpuMethods:
+    """The methods about the GPUs."""
+
     def __init__(
-        self,
-        *,
-        config: Config,
-        registry: Registry,
-        gpus: Gpus,
-        choice: Choice,
-        degraded: Degraded,
-        sleep: SleepGuard,
-        machine: MachineState,
-        quarantine: Quarantine,
-        request_pass: Callable[[], None],
-        loop_late: Callable[[], float],
+        self, registry: Registry, gpus: Gpus, quarantine: Quarantine, request_pass: Callable[[], None]
     ) -> None:
-        self._config = config
         self._registry = registry
         self._gpus = gpus
-        self._choice = choice
-        self._degraded = degraded
-        self._sleep = sleep
-        self._machine = machine
         self._quarantine = quarantine
         self._request_pass = request_pass
-        self._loop_late = loop_late
-        self._started_at = time.time()
+
+    def routes(self) -> list[Route]:
+        return [Route(m.GPUS, self.gpus), Route(m.CLEAR_QUARANTINE, self.clear_quarantine)]
 
     async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
         readings = await self._gpus.ask()
@@ -94,6 +81,45 @@ class Machine:
                 holders.update(dict.fromkeys(lease, name))
         return holders
 
+    async def clear_quarantine(self, asked: m.GpuName, _: Send) -> m.Nothing:
+        aside = self._quarantine.reasons
+        by_name = {str(index): uuid for index, uuid in enumerate(self._gpus.uuids)}
+        uuid = by_name.get(asked.gpu, asked.gpu)
+        if uuid not in aside:
+            there = f"the quarantined ones are {', '.join(aside)}" if aside else "no GPU is"
+            raise NotPutAside(f"GPU {short(asked.gpu)} is not quarantined; {there}.", gpu=short(asked.gpu))
+        await _written(lambda: self._quarantine.clear(uuid), self._request_pass)
+        return m.Nothing()
+
+
+class DaemonMethods:
+    """The methods about the daemon, and about whether its queue is paused."""
+
+    def __init__(
+        self,
+        config: Config,
+        registry: Registry,
+        *,
+        choice: Choice,
+        degraded: Degraded,
+        sleep: SleepGuard,
+        machine: MachineState,
+        request_pass: Callable[[], None],
+        loop_late: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._registry = registry
+        self._choice = choice
+        self._degraded = degraded
+        self._sleep = sleep
+        self._machine = machine
+        self._request_pass = request_pass
+        self._loop_late = loop_late
+        self._started_at = time.time()
+
+    def routes(self) -> list[Route]:
+        return [Route(m.INFO, self.info), Route(m.PAUSE, self.pause), Route(m.CONTINUE, self.unpause)]
+
     async def info(self, _: m.Nothing, __: Send) -> m.InfoReply:
         return m.InfoReply(
             version=__version__,
@@ -120,33 +146,17 @@ class Machine:
         return await self._pause(paused=False)
 
     async def _pause(self, *, paused: bool) -> m.Nothing:
-        await self._written(lambda: self._registry.writer.run(lambda: self._machine.pause(paused=paused)))
+        await _written(
+            lambda: self._registry.writer.run(lambda: self._machine.pause(paused=paused)), self._request_pass
+        )
         return m.Nothing()
 
-    async def clear_quarantine(self, asked: m.GpuName, _: Send) -> m.Nothing:
-        aside = self._quarantine.reasons
-        by_name = {str(index): uuid for index, uuid in enumerate(self._gpus.uuids)}
-        uuid = by_name.get(asked.gpu, asked.gpu)
-        if uuid not in aside:
-            there = f"the quarantined ones are {', '.join(aside)}" if aside else "no GPU is"
-            raise NotPutAside(f"GPU {short(asked.gpu)} is not quarantined; {there}.", gpu=short(asked.gpu))
-        await self._written(lambda: self._quarantine.clear(uuid))
-        return m.Nothing()
 
-    async def _written(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Changes the machine's record, and rings for a pass of the scheduler. StorageFailed if that fails."""
-        try:
-            await work()
-        except OSError as error:  # not the home's disk, so not a problem of the home
-            where = f" {error.filename}" if error.filename else ""
-            raise StorageFailed(f"The state of this machine{where} cannot be written: {error.strerror}.") from error
-        self._request_pass()
-
-    def routes(self) -> list[Route]:
-        return [
-            Route(m.GPUS, self.gpus),
-            Route(m.INFO, self.info),
-            Route(m.PAUSE, self.pause),
-            Route(m.CONTINUE, self.unpause),
-            Route(m.CLEAR_QUARANTINE, self.clear_quarantine),
-        ]
+async def _written(work: Callable[[], Awaitable[None]], request_pass: Callable[[], None]) -> None:
+    """Changes the machine's record, and rings for a pass of the scheduler. StorageFailed if that fails."""
+    try:
+        await work()
+    except OSError as error:  # not the home's disk, so not a problem of the home
+        where = f" {error.filename}" if error.filename else ""
+        raise StorageFailed(f"The state of this machine{where} cannot be written: {error.strerror}.") from error
+    request_pass()
