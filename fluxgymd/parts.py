@@ -148,7 +148,6 @@ async def make_parts(config: Config, ground: Ground, stack: AsyncExitStack) -> P
         runner,
         gpus,
         machine=machine,
-        machine_id=ground.here.machine_id,
         program_slots=config.program_slots,
         due=due,
         after_pass=guard_sleep,

@@ -35,7 +35,6 @@ class Scheduler:
         gpus: Gpus,
         *,
         machine: MachineState,
-        machine_id: str,
         program_slots: int,
         due: asyncio.Event,
         after_pass: Callable[[], Awaitable[None]],
@@ -48,7 +47,6 @@ class Scheduler:
         self._runner = runner
         self._gpus = gpus
         self._machine = machine
-        self._machine_id = machine_id
         self._program_slots = program_slots
         self._after_pass = after_pass
         self._set_aside = set_aside
@@ -127,7 +125,7 @@ class Scheduler:
             obstacle = WaitingFor.GPU
         now = time.monotonic()
         machine = schedule.Machine(
-            machine_id=self._machine_id,
+            machine_id=self._machine.machine_id,
             gpus=self._gpus.uuids,
             set_aside=set_aside,
             program_slots=self._program_slots,

@@ -45,6 +45,7 @@ class MachineState:
     """The record, read once. Each change is durable when the call returns."""
 
     def __init__(self, folder: Path, machine_id: str, boot_id: str = "") -> None:
+        self.machine_id = machine_id
         self._boot_id = boot_id
         self._writing = threading.Lock()
         self._path = folder / f"{machine_id or 'unknown'}.json"

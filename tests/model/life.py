@@ -141,7 +141,6 @@ class Life:
             self.runner,
             self.gpus,
             machine=self.machine,
-            machine_id=world.here.place.machine_id,
             program_slots=config.program_slots,
             due=due,
             after_pass=_nothing,
