@@ -102,7 +102,7 @@ Conclusion = Runs | RunsAlone | LeftOver | LostSight | Over
 def conclude(evidence: Evidence) -> Conclusion:
     """What happened to the attempt. The first rule that applies decides."""
     if evidence.where is Where.ELSEWHERE:
-        return LostSight("it was started on another machine, which cannot be checked from here")
+        return LostSight("it was started on another machine, which cannot be asked from here")
     if evidence.exit is not None:
         if evidence.exit.kind == "never-started":
             return NeverStarted()

@@ -418,7 +418,7 @@ def test_a_shim_that_died_at_its_gate_is_refused(daemon: Daemon) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused(daemon: Daemon) -> None:
-    with pytest.raises(DaemonRefused, match="Refused: The supervising process did not come up"):
+    with pytest.raises(DaemonRefused, match="Refused: The supervising process did not start properly"):
         daemon.start("exit 0", folder="/no/such/folder")
 
 

@@ -132,7 +132,7 @@ def test_what_a_trainer_that_ended_unsupervised_left_behind_is_stopped() -> None
             seen(started=False, trainer=Trainer.UNKNOWN, populated=True),
             "its supervising process is gone, and it is unknown whether a trainer runs",
         ),
-        (seen(where=Where.ELSEWHERE), "it was started on another machine, which cannot be checked from here"),
+        (seen(where=Where.ELSEWHERE), "it was started on another machine, which cannot be asked from here"),
     ],
 )
 def test_promise_4_a_job_whose_record_proves_nothing_is_lost(evidence: Evidence, why: str) -> None:

@@ -53,10 +53,10 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
     assert good.model is not None
     nothing = msgspec.structs.replace(good.model, t5xxl="/none/t5", autoencoder="/none/ae")
     said = refused(daemon, msgspec.structs.replace(good, dataset=str(empty), model=nothing), InvalidDataset)
-    assert [sentence.split(",")[0].split(" holds")[0] for sentence in said.splitlines()] == [
+    assert [sentence.split(" contains")[0].split(" for ")[0] for sentence in said.splitlines()] == [
         f"The dataset {empty}",
-        "There is no file /none/t5",
-        "There is no file /none/ae",
+        "The file /none/t5",
+        "The file /none/ae",
     ]
     with_max = {**(good.trainer_options or {}), "max_train_steps": ["2"], "resolution": ["128"]}
     assert refused(daemon, msgspec.structs.replace(good, trainer_options=with_max), InvalidSetting) == (

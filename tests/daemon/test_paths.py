@@ -77,7 +77,7 @@ def test_a_deleted_home_is_named(daemon: RunningDaemon, model: Path) -> None:
     kept = daemon.home.with_name("kept")
     daemon.home.rename(kept)
     for job in (context("my-lora", model), Context(name="p", kind=Kind.PROGRAM, program=["/bin/true"])):
-        with pytest.raises(StorageFailed, match=rf"The disk of {daemon.home} refuses writes: .* is gone"):
+        with pytest.raises(StorageFailed, match=rf"The disk of {daemon.home} refuses writes: .* is missing"):
             daemon.submit(job)
     assert "Traceback" not in daemon.log.read_text()
     shutil.rmtree(daemon.home, ignore_errors=True)

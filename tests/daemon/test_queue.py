@@ -239,7 +239,7 @@ def test_programs_run_beside_a_training_which_can_be_stopped_after_its_checkpoin
     refused(stop, daemon, "training", after_checkpoint=True)
     daemon.wait("training", State.STOPPED)
     log = daemon.folder("training").joinpath("monitor.log").read_text()
-    assert "Stop: SIGTERM to the trainer" in log
+    assert "Stop: SIGTERM sent to the trainer" in log
     after = {state.name for state in daemon.call(m.CHECKPOINTS, m.JobName(name="training")).checkpoints}
     assert after - before
     assert [line.get("afterCheckpoint") for line in daemon.events("training") if line["event"] == "stop_asked"] == [

@@ -61,7 +61,7 @@ def test_the_stop_still_waits_for_the_checkpoint_after_the_shim_is_killed(daemon
     assert "Stop:" not in monitor_log(daemon)
     save(daemon)
     daemon.wait(NAME, State.STOPPED)
-    assert "Stop: SIGTERM to the trainer" in monitor_log(daemon)
+    assert "Stop: SIGTERM sent to the trainer" in monitor_log(daemon)
 
 
 def test_after_its_last_state_a_trainer_is_left_to_write_its_lora(daemon: RunningDaemon, model: Path) -> None:

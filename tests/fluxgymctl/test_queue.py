@@ -196,7 +196,7 @@ def test_edit_changes_only_what_is_given(paused: RunningDaemon, tmp_path: Path) 
         (["a", "--after", "a"], 2, "cannot wait for itself"),
         (["a", "--after", "nobody"], 3, "nobody"),
         (["a", "--priority", "1001"], 2, "priority is 1001, but must be from -1000 to 1000"),
-        (["a", "--epochs", "3"], 2, "epochs is for trainings"),
+        (["a", "--epochs", "3"], 2, "epochs is only for trainings"),
         (["nobody", "--epochs", "3"], 3, "nobody"),
     ],
 )
