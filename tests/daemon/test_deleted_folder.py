@@ -100,7 +100,7 @@ def test_promise_4_what_still_runs_of_a_job_that_was_deleted_keeps_its_gpu(
         daemon.submit(context("next", model, trainer_options={}))
         until(lambda: daemon.job("next").runtime.waiting_for is WaitingFor.GPU, what="the next job to wait")
         told = [sentence for sentence in daemon.info().degraded if "deleted" in sentence]
-        assert any(f"{trainer} of it run and keep the GPU GPU-aaaa" in sentence for sentence in told), told
+        assert any(f"{trainer} are still running on GPU GPU-aaaa" in sentence for sentence in told), told
         os.kill(trainer, signal.SIGKILL)
         daemon.wait("next", State.RUNNING)
         assert not [sentence for sentence in daemon.info().degraded if "deleted" in sentence]

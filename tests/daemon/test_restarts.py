@@ -49,7 +49,7 @@ def test_a_client_waits_for_a_daemon_that_cannot_start_and_is_told_so(daemon: In
         stderr=subprocess.PIPE,
     )
     assert client.stderr is not None
-    assert "`systemctl --user status fluxgymd` tells why" in client.stderr.readline()
+    assert "`systemctl --user status fluxgymd` shows why" in client.stderr.readline()
     until(lambda: restarts(daemon) > before + OFTEN, what="the daemon to have failed often")
     assert "limit_seconds" in daemon.log.read_text()
     assert daemon.manager.show(SOCKET, "ActiveState") == "active"
