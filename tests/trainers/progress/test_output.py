@@ -16,7 +16,7 @@ import pytest
 from fluxgym.messages import Phase, Progress
 from fluxgymd.trainers.progress.output import OutputReader, understand
 
-DATA = Path(__file__).with_name("data")
+DATA = Path(__file__).parents[1] / "data"
 
 
 def states(*segments: str, first_step: int = 0) -> list[Progress | None]:
