@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from library.check import data_check, model_check, tokenizer_check
+from library.check import data_check, tokenizer_check
 from library.check.data_check import Data
-from library.check.model_check import MODELS, Models
 from library.data import prompts
 from library.data.prompts import Prompt
 from library.errors import TrainerError
 from library.findings import Findings, warn
-from library.flux import swap_order, variants
+from library.flux import model_files, swap_order, variants
 from library.flux.config import FluxConfig
+from library.flux.model_files import MODELS, Models
 from library.memory import choices
 from library.optim import trial
 from library.options import plan
@@ -126,7 +126,7 @@ class _Checks:
         if self._wrong & {*MODELS, "network_args", "network_weights"}:
             return
         with self._findings.gather("model"):
-            self._models = model_check.check(self._options)
+            self._models = model_files.check(self._options)
             for sentence in variants.advice(self._models.variant, self._options):
                 warn(sentence)
 

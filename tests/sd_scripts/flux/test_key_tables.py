@@ -10,9 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from library.check import model_check
 from library.errors import TrainerError
-from library.flux import autoencoder_config, encoder_config
+from library.flux import autoencoder_config, encoder_config, model_files
 from library.flux import config as flux_config
 from library.flux.autoencoder import diffusers_key
 from library.flux.config import FluxConfig
@@ -109,6 +108,6 @@ def test_a_part_that_is_missing_in_the_middle_of_a_file_is_named(
     save_file(tensors, tmp_path / "cut.safetensors")
     options = parse(settings.plus(f"--{flag} {tmp_path}/cut.safetensors").arguments())
     with pytest.raises(TrainerError) as caught:
-        model_check.check(options)
+        model_files.check(options)
     file = f"{tmp_path}/cut.safetensors"
     assert str(caught.value) == f"--{flag}: {file} is damaged or a different model: it lacks {key}"
