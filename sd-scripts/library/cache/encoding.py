@@ -24,6 +24,7 @@ from library.data.dataset import Dataset, Picture
 from library.data.prompts import Prompt
 from library.flux import text_encoders, tokenization
 from library.flux.autoencoder import Autoencoder
+from library.flux.model_files import ModelFiles
 from library.flux.tokenization import Tokenizers
 from library.metrics import Metrics
 from library.options.options import Options
@@ -66,6 +67,7 @@ class Encoding:
         options: Options,
         dataset: Dataset,
         prompts: Sequence[Prompt],
+        models: ModelFiles,
         t5_length: int,
         device: torch.device,
         dtype: torch.dtype,
@@ -73,7 +75,7 @@ class Encoding:
         metrics: Metrics,
     ) -> None:
         self._options, self._dataset, self._prompts = options, dataset, prompts
-        self._t5_length, self._device, self._dtype = t5_length, device, dtype
+        self._models, self._t5_length, self._device, self._dtype = models, t5_length, device, dtype
         self._stop, self._metrics = stop, metrics
         self._latents = LatentCache(autoencoder=options.ae, on_disk=options.cache_latents_to_disk)
         self._texts = TextCache(
@@ -121,10 +123,11 @@ class Encoding:
         """Encodes the captions and the prompts. CLIP-L is kept if it is trained; both text encoders are kept if texts
         have to be encoded at each step."""
         self._metrics.report("loading")
-        clip = text_encoders.load_clip(self._options.clip_l, self._dtype).to(self._device)
+        files = self._models
+        clip = text_encoders.load_clip(files.clip.path, files.clip.config, self._dtype).to(self._device)
         prompts, encode, empty = [], None, None
         if captions or self._prompts or self._dataset.many_texts or self._dataset.drops:
-            t5 = text_encoders.load_t5(self._options.t5xxl, self._dtype).to(self._device)
+            t5 = text_encoders.load_t5(files.t5.path, files.t5.config, self._dtype).to(self._device)
             tokenizers.check(
                 clip_vocabulary=text_encoders.vocabulary(clip), t5_vocabulary=text_encoders.vocabulary(t5)
             )
@@ -163,7 +166,8 @@ class Encoding:
 
     def _encode_pictures(self, pictures: Sequence[Picture]) -> None:
         self._metrics.report("loading")
-        autoencoder = Autoencoder(self._options.ae, self._device)
+        file = self._models.autoencoder
+        autoencoder = Autoencoder(file.path, file.config, self._device)
         print(f"caching latents of {len(pictures)} pictures", flush=True)
         self._stop.defer()
         for picture in pictures:

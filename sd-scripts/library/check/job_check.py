@@ -59,7 +59,7 @@ def _plan(options: Options, found: Survey) -> dict[str, int]:
     assert found.data is not None
     assert found.plan is not None
     data, planned = found.data, found.plan
-    lora, state = saved_sizes.of_run(options, found.models.flux)
+    lora, state = saved_sizes.of_run(options, found.models)
     return {
         "pictures": len({picture.path for picture in data.encoded}),
         "repeatedPictures": data.dataset.repeated,

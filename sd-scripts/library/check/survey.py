@@ -21,7 +21,7 @@ from library.errors import TrainerError
 from library.findings import Findings, warn
 from library.flux import model_files, swap_order, variants
 from library.flux.config import FluxConfig
-from library.flux.model_files import MODELS, Models
+from library.flux.model_files import MODELS, ModelFiles
 from library.memory import choices
 from library.optim import trial
 from library.options import plan
@@ -50,7 +50,7 @@ class Survey:
     `resumed`: the same, if the run can continue from it; `first_step`: the number of steps done; `settled`: how the
     run is computed, as far as the command line or the state says, by the names of `Choices`."""
 
-    models: Models | None
+    models: ModelFiles | None
     data: Data | None
     plan: Plan | None
     prompts: list[Prompt]
@@ -95,7 +95,7 @@ class _Checks:
     ) -> None:
         self._options, self._findings = options, findings
         self._processes, self._on_gpu, self._wrong = processes, on_gpu, wrong
-        self._models: Models | None = None
+        self._models: ModelFiles | None = None
         self._data: Data | None = None
         self._plan: Plan | None = None
         self._prompts: list[Prompt] = []
@@ -126,7 +126,7 @@ class _Checks:
         if self._wrong & {*MODELS, "network_args", "network_weights"}:
             return
         with self._findings.gather("model"):
-            self._models = model_files.check(self._options)
+            self._models = model_files.read(self._options)
             for sentence in variants.advice(self._models.variant, self._options):
                 warn(sentence)
 
@@ -148,8 +148,8 @@ class _Checks:
         if self._models is None or self._data is None:
             return  # whether tokenizers are needed, and the length of T5's texts, are unknown
         with self._findings.gather("model", "tokenizer_cache_dir"):
-            length = t5_length(self._options, self._models.flux)
-            tokenizer_check.check(self._options, self._data, samples=bool(self._prompts), length=length)
+            length = t5_length(self._options, self._models.transformer.config)
+            tokenizer_check.check(self._options, self._data, self._models, samples=bool(self._prompts), length=length)
 
     def optimizer(self) -> None:
         if not self._wrong & trial.FLAGS and trial.is_needed(self._options):
@@ -170,7 +170,7 @@ class _Checks:
 
         made = None
         with self._findings.gather("model", "network_weights"):
-            made = weightless.build_network(options, self._models.flux)
+            made = weightless.build_network(options, self._models)
         blocked = any(problem.kind in ("command_line", "optimizer") for problem in self._findings.problems)
         if made is None or blocked or self._plan is None or (self._on_gpu and weightless.needs_gpu(options)):
             return
@@ -194,7 +194,7 @@ class _Checks:
         if self._models is not None:
             progress = self._state.progress if self._state else None
             with self._findings.gather("command_line"):
-                self._settled = _settle(self._options, self._models.flux, progress)
+                self._settled = _settle(self._options, self._models.transformer.config, progress)
 
 
 def _first_step(options: Options, planned: Plan, resumed: Resumed | None) -> int:

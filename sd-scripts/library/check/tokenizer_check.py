@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from library.cache import cache_names
 from library.check.data_check import Data
 from library.data.dataset import Picture
-from library.files import safetensors_header
 from library.findings import warn
-from library.flux import encoder_config, tokenization
+from library.flux import tokenization
+from library.flux.model_files import ModelFiles
 from library.flux.tokenization import CLIP_LENGTH, Tokenizers
 from library.options.options import Options
 
 
-def check(options: Options, data: Data, *, samples: bool, length: int) -> None:
+def check(options: Options, data: Data, models: ModelFiles, *, samples: bool, length: int) -> None:
     """Raises TrainerError if a tokenizer is needed and cannot be used. `length`: that of T5's texts, in tokens;
     `samples`: whether there are prompts."""
     if not samples and not _needs_tokenizers(options, data):
@@ -23,9 +23,7 @@ def check(options: Options, data: Data, *, samples: bool, length: int) -> None:
     found = tokenization.load(
         cache_dir=options.tokenizer_cache_dir, models_dir=options.clip_l.parent, t5_length=length
     )
-    clip = encoder_config.clip_config(safetensors_header.read_shapes(options.clip_l, "--clip_l"))
-    t5 = encoder_config.t5_config(safetensors_header.read_shapes(options.t5xxl, "--t5xxl"))
-    found.check(clip_vocabulary=clip["vocab_size"], t5_vocabulary=t5["vocab_size"])
+    found.check(clip_vocabulary=models.clip.config["vocab_size"], t5_vocabulary=models.t5.config["vocab_size"])
     _warn_of_cuts(options, data.encoded, found)
 
 

@@ -8,33 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from library.files import safetensors_header
 from library.files.model_fit import check_fit
 from library.files.safetensors_header import SCALE_KEYS, WEIGHT_SCALES, part, scale_of
 
 
-def load(path: Path, *, prefix: str = "") -> dict[str, Tensor]:
+def load(path: Path, *, prefix: str = "", flag: str = "model") -> dict[str, Tensor]:
     """All tensors of the file, or only its part with `prefix`, which is removed from the keys. Tensors with a scale
-    (fp8) are multiplied by it in fp32 and become bf16; the others stay mapped from the file, in its types."""
+    (fp8) are multiplied by it in fp32 and become bf16; the others stay mapped from the file, in its types.
+
+    Raises TrainerError, which begins with `flag`, if the file is damaged or missing.
+    """
     return {
         key: tensor if scale is None else unscaled(tensor, scale, torch.bfloat16)
-        for key, tensor, scale in stream(path, prefix=prefix)
+        for key, tensor, scale in stream(path, prefix=prefix, flag=flag)
     }
 
 
-def stream(path: Path, *, prefix: str = "") -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """(key, tensor, its scale or None) of the same tensors, one by one in the order of the file."""
-    with safe_open(path, framework="pt") as file:
+def stream(path: Path, *, prefix: str = "", flag: str = "model") -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """(key, tensor, its scale or None) of the same tensors, one by one in the order of the file. Raises TrainerError
+    as `load` does."""
+    with _open(path, flag) as file:
         stored = part({key: key for key in file.offset_keys()}, prefix)
         for key, in_file in stored.items():
             if not key.endswith(SCALE_KEYS):
                 scale = scale_of(key, stored)
                 yield key, file.get_tensor(in_file), file.get_tensor(stored[scale]) if scale else None
+
+
+def _open(path: Path, flag: str) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError):
+        safetensors_header.read(path, flag)  # raises an error that says what happened to the file since the check
+        raise
 
 
 def scale_key(weight_key: str) -> str:

@@ -11,15 +11,15 @@ Shape suffixes: B pictures, H W pixels, h w latents (an eighth of H W), C latent
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from library.errors import TrainerError
-from library.files import safetensors_file, safetensors_header
-from library.flux.autoencoder_config import SCALE, SHIFT, read_config
+from library.files import safetensors_file
+from library.flux.autoencoder_config import SCALE, SHIFT
 
 PIXELS_PER_LATENT = 8
 
@@ -55,18 +55,13 @@ def diffusers_tensors(tensors: dict[str, Tensor], levels: int) -> dict[str, Tens
 class Autoencoder:
     """Flux's autoencoder on one device."""
 
-    def __init__(self, path: Path, device: torch.device) -> None:
-        """Raises TrainerError if the file is not Flux's autoencoder."""
+    def __init__(self, path: Path, config: Mapping[str, Any], device: torch.device) -> None:
+        """`config`: AutoencoderKL's arguments. Raises TrainerError if the file is not of this config."""
         from diffusers import AutoencoderKL
 
-        shapes = safetensors_header.read_shapes(path, "--ae")
-        try:
-            config = read_config(shapes)
-        except (KeyError, ValueError) as error:
-            raise TrainerError(f"--ae: {path} is not Flux's autoencoder: it lacks {error}") from error
         with torch.device("meta"):
             model: Any = AutoencoderKL(**config)
-        tensors = diffusers_tensors(safetensors_file.load(path), len(config["block_out_channels"]))
+        tensors = diffusers_tensors(safetensors_file.load(path, flag="--ae"), len(config["block_out_channels"]))
         safetensors_file.assign(model, tensors, torch.float32, str(path))
         self._model = model.to(device)
         self._device = device

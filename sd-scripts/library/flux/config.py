@@ -6,10 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-from library.files import safetensors_header
-from library.files.model_fit import check_fit
 
 FLAG = "--pretrained_model_name_or_path"
 # The prefix of the transformer's keys in a file that has more than the transformer.
@@ -62,13 +58,6 @@ def read_config(shapes: Mapping[str, tuple[int, ...]]) -> FluxConfig:
 def _depth(keys: Iterable[str], name: str) -> int:
     found = (re.match(rf"{name}\.(\d+)\.", key) for key in keys)
     return 1 + max((int(match.group(1)) for match in found if match), default=-1)
-
-
-def shapes_of(path: Path, config: FluxConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of the transformer in a file, without its other tensors. Raises TrainerError as `check_fit` does."""
-    in_file = safetensors_header.part(safetensors_header.read_shapes(path, FLAG), SINGLE_FILE_PREFIX)
-    unused = set(check_fit(shapes(config), in_file, f"{FLAG}: {path}"))
-    return {key: shape for key, shape in in_file.items() if key not in unused}
 
 
 def shapes(config: FluxConfig) -> dict[str, tuple[int, ...]]:

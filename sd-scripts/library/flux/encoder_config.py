@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from library.files import safetensors_header
 from library.files.safetensors_header import Shapes
 
 CLIP_PREFIX = "text_model."
@@ -56,19 +54,14 @@ def t5_config(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-def clip_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of CLIP-L's text encoder in a file, which may be a complete CLIP. Raises TrainerError if the file is
-    damaged."""
-    shapes = safetensors_header.read_shapes(path, "--clip_l")
+def clip_shapes(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """The shapes of CLIP-L's text encoder among those of a file, which may be a complete CLIP."""
     return {key: shape for key, shape in shapes.items() if key.startswith(CLIP_PREFIX)}
 
 
-def t5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of T5's encoder in a file, which may have a decoder too. The embedding is listed once.
-
-    Raises TrainerError if the file is damaged.
-    """
-    shapes = safetensors_header.read_shapes(path, "--t5xxl")
+def t5_shapes(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """The shapes of T5's encoder among those of a file, which may have a decoder too. The embedding is listed
+    once."""
     return {
         key: shape
         for key, shape in shapes.items()

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from library.errors import TrainerError
 from library.files import safetensors_file
+from library.files.model_fit import check_fit
 from library.flux import config as flux_config
 from library.flux import fp8
-from library.flux.config import SINGLE_FILE_PREFIX, FluxConfig
+from library.flux.config import FLAG, SINGLE_FILE_PREFIX, FluxConfig
 from library.flux.model import Flux
 
 
@@ -33,9 +34,8 @@ def load_transformer(
     """The transformer of a file, in `dtype`; with `base` "fp8", the blocks' matrices are in 8 bits (`fp8.Fp8Linear`).
 
     Tensors are cast on `device`, and then moved to the device that `stays` gives for their key, if it is given.
-    Raises TrainerError if a key or a shape is not Flux's, before anything is loaded.
+    Raises TrainerError if the file is not of this config.
     """
-    flux_config.shapes_of(path, config)
     transformer = on_meta(config)
     if base == "fp8":
         with torch.device("meta"):
@@ -43,12 +43,14 @@ def load_transformer(
     in_fp8 = {f"{name}.weight" for name, module in transformer.named_modules() if isinstance(module, fp8.Fp8Linear)}
     own = transformer.state_dict().keys()
     tensors = {}
-    for key, tensor, scale in safetensors_file.stream(path, prefix=SINGLE_FILE_PREFIX):
+    for key, tensor, scale in safetensors_file.stream(path, prefix=SINGLE_FILE_PREFIX, flag=FLAG):
         if key not in own:
             continue
         stored = tensor.to(device), scale.to(device) if scale is not None else None
         for name, ready in _in_fp8(key, *stored, path) if key in in_fp8 else _in_full(key, *stored, dtype):
             tensors[name] = ready.to(stays(key) if stays is not None else device)
+    made = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    check_fit(flux_config.shapes(config), made, f"{FLAG}: {path}")
     safetensors_file.fill(transformer, tensors)
     return transformer
 

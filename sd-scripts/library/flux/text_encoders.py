@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CLIP-L and T5 from transformers, built from the shapes in their usual single files, without any config file.
+"""CLIP-L and T5 from transformers, built from the configs that their usual single files' shapes give (`model_files`).
 
 transformers 5 dropped CLIP's `text_model.` prefix, which the files (and kohya's LoRA names) still have, so it is
 removed here. transformers is imported inside the functions (1 s, 145 MB), since a run with warm caches does not need
@@ -10,58 +10,47 @@ Shape suffixes: B captions, T tokens, X T5's width, V CLIP's width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from library.errors import TrainerError
-from library.files import safetensors_file, safetensors_header
-from library.files.safetensors_header import Shapes
-from library.flux.encoder_config import CLIP_PREFIX, T5_COPY, T5_EMBEDDING, clip_config, t5_config
+from library.files import safetensors_file
+from library.flux.encoder_config import CLIP_PREFIX, T5_COPY, T5_EMBEDDING
 from library.flux.tokenization import CLIP_LENGTH
 
 
-def clip_on_meta(path: Path) -> nn.Module:
-    """CLIP's text encoder without its weights. Raises TrainerError if the file is not CLIP's."""
+def clip_on_meta(config: Mapping[str, Any]) -> nn.Module:
+    """CLIP's text encoder without its weights."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    config = _config(clip_config, path, "--clip_l")
     with torch.device("meta"):
         return CLIPTextModel(CLIPTextConfig(**config))
 
 
-def load_clip(path: Path, dtype: torch.dtype) -> nn.Module:
-    """CLIP's text encoder, frozen. Raises TrainerError if the file is not CLIP's."""
-    model: Any = clip_on_meta(path)
+def load_clip(path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> nn.Module:
+    """CLIP's text encoder, frozen. Raises TrainerError if the file is not of this config."""
+    model: Any = clip_on_meta(config)
     # This buffer is not in the file, so it would stay on meta, and the model would give NaN (measured, issue 2).
     positions_1T = torch.arange(model.config.max_position_embeddings)[None]
     model.embeddings.register_buffer("position_ids", positions_1T, persistent=False)
-    safetensors_file.assign(model, safetensors_file.load(path, prefix=CLIP_PREFIX), dtype, str(path))
+    safetensors_file.assign(model, safetensors_file.load(path, prefix=CLIP_PREFIX, flag="--clip_l"), dtype, str(path))
     clip: nn.Module = model
     return clip
 
 
-def load_t5(path: Path, dtype: torch.dtype) -> nn.Module:
-    """T5's encoder, frozen. Raises TrainerError if the file is not T5's."""
+def load_t5(path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> nn.Module:
+    """T5's encoder, frozen. Raises TrainerError if the file is not of this config."""
     from transformers import T5Config, T5EncoderModel
 
-    config = _config(t5_config, path, "--t5xxl")
     with torch.device("meta"):
         model = T5EncoderModel(T5Config(**config))
-    tensors = safetensors_file.load(path)
+    tensors = safetensors_file.load(path, flag="--t5xxl")
     tensors[T5_COPY] = tensors[T5_EMBEDDING]
     safetensors_file.assign(model, tensors, dtype, str(path))
     return model
-
-
-def _config(read: Callable[[Shapes], dict[str, Any]], path: Path, flag: str) -> dict[str, Any]:
-    try:
-        return read(safetensors_header.read_shapes(path, flag))
-    except (KeyError, ValueError) as error:
-        raise TrainerError(f"{flag}: {path} is not the expected text encoder: it lacks {error}") from error
 
 
 def vocabulary(model: nn.Module) -> int:

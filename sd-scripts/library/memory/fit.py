@@ -6,7 +6,6 @@ memory (`tiers` decides), and whether the host's memory and the disks suffice (`
 from __future__ import annotations
 
 import collections
-import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,9 @@ from library import environment
 from library.cache import cache_names
 from library.data.dataset import Dataset, Picture
 from library.data.prompts import Prompt
-from library.files import safetensors_header
 from library.findings import warn
-from library.flux import config as flux_config
-from library.flux import encoder_config, text_encoders
-from library.flux.config import CHANNELS_PER_TOKEN, FluxConfig
+from library.flux.config import CHANNELS_PER_TOKEN
+from library.flux.model_files import ModelFiles
 from library.memory import footprint, host_memory, needs, saved_sizes, tiers
 from library.memory.activations import BatchShape
 from library.memory.footprint import Run, Sample, Tier
@@ -41,7 +38,7 @@ class Subject:
     dataset: Dataset
     pictures: tuple[Picture, ...]
     prompts: Sequence[Prompt]
-    flux: FluxConfig
+    models: ModelFiles
     t5_length: int
     processes: int
 
@@ -71,16 +68,15 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
 
 
 def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
-    """The training's sizes, from which `footprint` estimates memory, read from the headers of the files."""
-    shapes = flux_config.shapes_of(options.pretrained_model_name_or_path, subject.flux)
-    clip = encoder_config.clip_shapes(options.clip_l)
-    lora, clip_lora = saved_sizes.lora_numbers(options, shapes)
-    encoders = _numbers(clip) if options.trains_clip or subject.dataset.many_texts else 0
+    """The training's sizes, from which `footprint` estimates memory."""
+    models = subject.models
+    shapes, clip = models.transformer.shapes, models.clip.config
+    lora, clip_lora = saved_sizes.lora_numbers(options, models)
+    encoders = models.clip.numbers if options.trains_clip or subject.dataset.many_texts else 0
     if subject.dataset.many_texts:
-        encoders += _numbers(encoder_config.t5_shapes(options.t5xxl))
-    config = text_encoders.clip_config(clip)
+        encoders += models.t5.numbers
     return Run(
-        model=subject.flux,
+        model=models.transformer.config,
         double=footprint.numbers_of(shapes, "double_blocks.0."),
         single=footprint.numbers_of(shapes, "single_blocks.0."),
         rest=footprint.outside_blocks(shapes),
@@ -93,22 +89,22 @@ def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
         batch=_largest_batch(subject),
         autocast=autocast,
         encoders=encoders * (2 if autocast else 4),
-        clip_hidden_layers=config["hidden_size"] * config["num_hidden_layers"] if options.trains_clip else 0,
+        clip_hidden_layers=clip["hidden_size"] * clip["num_hidden_layers"] if options.trains_clip else 0,
         inputs_on_host=options.cpu_offload_checkpointing,
-        sample=_largest_sample(options, subject),
+        sample=_largest_sample(subject),
     )
 
 
-def _largest_sample(options: Options, subject: Subject) -> Sample | None:
+def _largest_sample(subject: Subject) -> Sample | None:
     if not subject.prompts:
         return None
     area = max(prompt.width * prompt.height for prompt in subject.prompts)
-    return Sample(area=area, tokens=area // PIXELS_PER_TOKEN + subject.t5_length, autoencoder=_autoencoder(options))
+    return Sample(area=area, tokens=area // PIXELS_PER_TOKEN + subject.t5_length, autoencoder=_autoencoder(subject))
 
 
-def _autoencoder(options: Options) -> int:
+def _autoencoder(subject: Subject) -> int:
     """Bytes of the autoencoder's weights; it always computes in fp32."""
-    return _numbers(safetensors_header.read_shapes(options.ae, "--ae")) * footprint.FP32
+    return subject.models.autoencoder.numbers * footprint.FP32
 
 
 def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[str, int]]:
@@ -121,16 +117,11 @@ def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[st
     ]
     if pictures:
         largest = max(picture.bucket.area for picture in pictures)
-        yield "encoding the pictures", _autoencoder(options) + largest * footprint.ENCODING
+        yield "encoding the pictures", _autoencoder(subject) + largest * footprint.ENCODING
     on_disk = options.cache_text_encoder_outputs_to_disk
     if subject.prompts or not (on_disk and all(cache_names.text(picture).exists() for picture in subject.pictures)):
-        numbers = _numbers(encoder_config.clip_shapes(options.clip_l))
-        numbers += _numbers(encoder_config.t5_shapes(options.t5xxl))
+        numbers = subject.models.clip.numbers + subject.models.t5.numbers
         yield "encoding the captions", numbers * run.width
-
-
-def _numbers(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    return sum(map(math.prod, shapes.values()))
 
 
 def _largest_batch(subject: Subject) -> BatchShape:
@@ -209,15 +200,15 @@ def by_disk(demands: Iterable[tuple[Path, Demand]]) -> Iterable[tuple[Path, list
 def _caption(subject: Subject) -> int:
     return needs.caption(
         tokens=subject.t5_length,
-        text_width=subject.flux.text_width,
-        vector_width=subject.flux.vector_width,
+        text_width=subject.models.transformer.config.text_width,
+        vector_width=subject.models.transformer.config.vector_width,
     )
 
 
 def _latents(subject: Subject, picture: Picture) -> int:
     return needs.latents(
         picture.bucket.area,
-        channels=subject.flux.packed_channels // CHANNELS_PER_TOKEN,
+        channels=subject.models.transformer.config.packed_channels // CHANNELS_PER_TOKEN,
         mirrored=picture.subset.flip_aug,
         masked=picture.subset.alpha_mask,
     )

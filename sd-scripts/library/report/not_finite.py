@@ -7,7 +7,7 @@ since reading all of them takes as long as loading them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from library.errors import TrainerError
 from library.files import file_kinds, safetensors_file
 from library.flux.config import SINGLE_FILE_PREFIX
-from library.flux.encoder_config import clip_shapes, t5_shapes
+from library.flux.model_files import ModelFiles
 from library.options.options import Options
 
 
@@ -23,11 +23,10 @@ class NotFinite(TrainerError):
     """Losses or weights are no longer finite."""
 
 
-def explained(options: Options, *, say: Callable[[str], None]) -> TrainerError:
+def explained(options: Options, models: ModelFiles, *, say: Callable[[str], None]) -> TrainerError:
     """The error to raise for a run without a finite loss, after searching the model files for NaN and infinity."""
     say("no loss was finite: searching the model files for the cause")
-    for flag, path, prefix, used in _files(options):
-        keys = used(path) if used is not None else None
+    for flag, path, prefix, keys in _files(options, models):
         if (key := _first_not_finite(path, prefix=prefix, keys=keys)) is not None:
             return TrainerError(
                 f"--{flag}: {path} contains NaN or infinity in {key}, so no loss can be computed with it; "
@@ -48,13 +47,12 @@ def explained(options: Options, *, say: Callable[[str], None]) -> TrainerError:
     )
 
 
-def _files(options: Options) -> list[tuple[str, Path, str, Callable[[Path], dict[str, tuple[int, ...]]] | None]]:
-    """(flag, path, prefix of the part that is used, function that gives the keys that are used; None: all) of each
-    model."""
-    files: list[tuple[str, Path, str, Callable[[Path], dict[str, tuple[int, ...]]] | None]] = [
+def _files(options: Options, models: ModelFiles) -> list[tuple[str, Path, str, Collection[str] | None]]:
+    """(flag, path, prefix of the part that is used, keys that are used; None: all) of each model."""
+    files: list[tuple[str, Path, str, Collection[str] | None]] = [
         ("pretrained_model_name_or_path", options.pretrained_model_name_or_path, SINGLE_FILE_PREFIX, None),
-        ("clip_l", options.clip_l, "", clip_shapes),
-        ("t5xxl", options.t5xxl, "", t5_shapes),
+        ("clip_l", options.clip_l, "", models.clip.shapes),
+        ("t5xxl", options.t5xxl, "", models.t5.shapes),
         ("ae", options.ae, "", None),
     ]
     if options.network_weights and not options.resume:
@@ -62,7 +60,7 @@ def _files(options: Options) -> list[tuple[str, Path, str, Callable[[Path], dict
     return files
 
 
-def _first_not_finite(path: Path, *, prefix: str, keys: dict[str, tuple[int, ...]] | None) -> str | None:
+def _first_not_finite(path: Path, *, prefix: str, keys: Collection[str] | None) -> str | None:
     for key, tensor, scale in safetensors_file.stream(path, prefix=prefix):
         parts = (tensor,) if scale is None else (tensor, scale)
         if (keys is None or key in keys) and not all(map(_is_finite, parts)):

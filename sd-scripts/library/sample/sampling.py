@@ -31,6 +31,7 @@ from library.flow import flow_matching
 from library.flux import text_encoders
 from library.flux.autoencoder import PIXELS_PER_LATENT, Autoencoder
 from library.flux.model import Flux, image_ids, pack, unpack
+from library.flux.model_files import Arguments, ModelFile
 from library.metrics import Metrics
 from library.options.options import Options
 from library.options.plan import Plan
@@ -48,6 +49,7 @@ class TrainedModels:
     CLIP-L is trained."""
 
     transformer: Flux
+    autoencoder: ModelFile[Arguments]
     clip: nn.Module | None
     device: torch.device
     autocast: Callable[[], AbstractContextManager[None]]
@@ -71,6 +73,7 @@ class Sampler:
     ) -> None:
         self._options, self._plan, self._seed, self._prompts = options, plan, seed, prompts
         self._transformer, self._clip = models.transformer, models.clip
+        self._autoencoder_file = models.autoencoder
         self._device, self._autocast = models.device, models.autocast
         self._stop, self._metrics, self._report = stop, metrics, report
         self._autoencoder: Autoencoder | None = None
@@ -113,7 +116,7 @@ class Sampler:
 
     def _load_autoencoder(self) -> None:
         if self._autoencoder is None:
-            self._autoencoder = Autoencoder(self._options.ae, CPU)
+            self._autoencoder = Autoencoder(self._autoencoder_file.path, self._autoencoder_file.config, CPU)
 
     def _sample(self, encoded: EncodedPrompt, index: int, path: Path) -> None:
         seed = encoded.prompt.seed

@@ -68,6 +68,7 @@ class Loop:
             seed=inputs.seed,
             models=TrainedModels(
                 transformer=parts.transformer,
+                autoencoder=inputs.models.autoencoder,
                 clip=parts.clip,
                 device=accelerator.device,
                 autocast=accelerator.autocast,
@@ -111,7 +112,7 @@ class Loop:
                 seed=inputs.seed,
                 session=session,
                 optimizer=f"{type(parts.optimizer).__module__}.{type(parts.optimizer).__name__}",
-                schnell=not inputs.flux.guidance,
+                schnell=not inputs.models.transformer.config.guidance,
                 step=step,
             ),
             save_state_to=lambda path, step: states.save(
@@ -166,7 +167,7 @@ class Loop:
         except NotFinite as error:
             if self._report.any_finite:
                 raise
-            raise not_finite.explained(self._options, say=self._report.say) from error
+            raise not_finite.explained(self._options, self._inputs.models, say=self._report.say) from error
 
     def _train(self) -> None:
         """Runs the steps, and between them reports, saves, samples, and stops if a stop is requested."""

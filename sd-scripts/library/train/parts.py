@@ -39,14 +39,14 @@ class Parts:
 def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accelerator, dtype: torch.dtype) -> Parts:
     """Loads the frozen transformer and builds the LoRA and what trains it, with the contents of the state if there is
     one."""
-    number = inputs.choices.blocks_to_swap
+    number, config = inputs.choices.blocks_to_swap, inputs.models.transformer.config
     transformer = loading.load_transformer(
-        options.pretrained_model_name_or_path,
-        inputs.flux,
+        inputs.models.transformer.path,
+        config,
         dtype=dtype,
         device=accelerator.device,
         base=inputs.choices.base,
-        stays=block_swap.stays(inputs.flux, blocks_to_swap=number, device=accelerator.device),
+        stays=block_swap.stays(config, blocks_to_swap=number, device=accelerator.device),
     )
     transformer.checkpointed_blocks = inputs.choices.checkpointed_blocks
     transformer.inputs_on_host = options.cpu_offload_checkpointing

@@ -24,7 +24,7 @@ from library.environment import wants_cpu
 from library.errors import TrainerError
 from library.findings import Findings, warn
 from library.flux import attention, compile_choice
-from library.flux.config import FluxConfig
+from library.flux.model_files import ModelFiles
 from library.memory.choices import Choices
 from library.memory.fit import Subject, fit
 from library.options.options import Options
@@ -42,8 +42,7 @@ class Inputs:
     validated: Dataset | None
     plan: Plan
     prompts: list[Prompt]
-    flux: FluxConfig
-    flux_parameters: int
+    models: ModelFiles
     t5_length: int
     state: Path | None
     progress: Progress | None
@@ -75,8 +74,8 @@ def check(options: Options, *, processes: int = 1) -> Inputs:
         dataset=found.data.dataset,
         pictures=(*found.data.dataset.pictures, *(found.data.validated.pictures if found.data.validated else ())),
         prompts=found.prompts,
-        flux=found.models.flux,
-        t5_length=t5_length(options, found.models.flux),
+        models=found.models,
+        t5_length=t5_length(options, found.models.transformer.config),
         processes=processes,
     )
     return Inputs(
@@ -84,8 +83,7 @@ def check(options: Options, *, processes: int = 1) -> Inputs:
         validated=found.data.validated,
         plan=found.plan,
         prompts=found.prompts,
-        flux=found.models.flux,
-        flux_parameters=found.models.flux_parameters,
+        models=found.models,
         t5_length=subject.t5_length,
         state=found.resumed.folder if found.resumed else None,
         progress=progress,

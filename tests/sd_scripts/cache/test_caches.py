@@ -21,7 +21,7 @@ from library.data.buckets import BucketRules, Size
 from library.data.captions import CaptionRules
 from library.data.dataset import Dataset
 from library.data.dataset_config import DatasetConfig, SubsetConfig
-from library.flux.autoencoder import Autoencoder
+from tests.sd_scripts.models import load_autoencoder
 from tests.sd_scripts.running import Models, make_pictures
 
 
@@ -49,7 +49,7 @@ def latent_cache(models: Models) -> LatentCache:
 def cached(models: Models, tmp_path: Path) -> Path:
     """A folder of two pictures with all caches."""
     folder = make_pictures(tmp_path / "pictures", 2)
-    autoencoder = Autoencoder(models.folder / "ae.safetensors", torch.device("cpu"))
+    autoencoder = load_autoencoder(models)
     embedding = TextEmbedding(
         pooled_V=torch.ones(64), hidden_TX=torch.ones(4, 64), t5_mask_T=torch.ones(4, dtype=torch.int64)
     )
@@ -143,7 +143,7 @@ def test_other_settings_and_models_make_it_stale(cached: Path, models: Models, t
 
 
 def test_latents_of_two_sizes_share_a_file(cached: Path, models: Models) -> None:
-    autoencoder = Autoencoder(models.folder / "ae.safetensors", torch.device("cpu"))
+    autoencoder = load_autoencoder(models)
     pictures = find(cached).pictures
     wide = find(cached, width=128).pictures
     before = latent_cache(models).latents(pictures[0], flipped=False)
@@ -193,7 +193,7 @@ def test_a_cache_of_sd_scripts_that_holds_something_else_does_not_count(cached: 
 
 
 def test_mirrored_latents_and_masks_are_added_to_a_cache(cached: Path, models: Models) -> None:
-    autoencoder = Autoencoder(models.folder / "ae.safetensors", torch.device("cpu"))
+    autoencoder = load_autoencoder(models)
     before = latent_cache(models).latents(find(cached).pictures[0], flipped=False)
     pictures = find(cached, flip_aug=True, alpha_mask=True).pictures
     cache = latent_cache(models)
@@ -214,6 +214,6 @@ def test_a_mask_is_the_mean_opacity_of_each_latents_pixels(cached: Path, models:
     picture.save(cached / "0.png")
     found = find(cached, alpha_mask=True).pictures[0]
     cache = latent_cache(models)
-    cache.encode(found, Autoencoder(models.folder / "ae.safetensors", torch.device("cpu")))
+    cache.encode(found, load_autoencoder(models))
     assert cache.mask(found, flipped=False)[3].tolist() == [0, 0.5, 1, 1, 1, 1, 1, 1]
     assert cache.mask(found, flipped=True)[3].tolist() == [1, 1, 1, 1, 1, 1, 0.5, 0]

@@ -18,9 +18,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from library.errors import TrainerError
 from library.files.safetensors_header import read_shapes
-from library.flux import autoencoder_config, text_encoders, tokenization
+from library.flux import autoencoder_config, encoder_config, text_encoders, tokenization
 from library.flux.autoencoder import Autoencoder
 from tests.harness.waiting import DEADLINE_SECONDS
+from tests.sd_scripts.models import load_autoencoder
 from tests.sd_scripts.running import Models
 from tiny.autoencoder import _shapes
 
@@ -48,7 +49,7 @@ def test_clip_equals_transformers(tmp_path: Path) -> None:
     tensors["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     tensors["text_projection.weight"] = torch.zeros(128, 128)
     save_file(tensors, path)
-    ours = text_encoders.load_clip(path, torch.float32)
+    ours = text_encoders.load_clip(path, encoder_config.clip_config(read_shapes(path, "")), torch.float32)
     ids = torch.randint(0, 118, (2, 77))
     ids[0, 5:], ids[1, 70:] = 119, 119
     expected = oracle(input_ids=ids).pooler_output
@@ -67,7 +68,7 @@ def test_t5_equals_transformers(tmp_path: Path) -> None:
     path = tmp_path / "t5xxl_fp16.safetensors"
     tensors = {key: value.clone() for key, value in oracle.state_dict().items()}
     save_file({key: value for key, value in tensors.items() if key != "encoder.embed_tokens.weight"}, path)
-    ours = text_encoders.load_t5(path, torch.float32)
+    ours = text_encoders.load_t5(path, encoder_config.t5_config(read_shapes(path, "")), torch.float32)
     ids = torch.randint(0, 90, (2, 20))
     expected = oracle(input_ids=ids).last_hidden_state
     assert torch.equal(text_encoders.encode_t5(ours, ids), expected)
@@ -91,7 +92,7 @@ def test_the_autoencoder_equals_diffusers_own_conversion(tmp_path: Path) -> None
     config_file = tmp_path / "config" / "config.json"
     config_file.write_text(json.dumps({"_class_name": "AutoencoderKL", **config}))
     oracle = AutoencoderKL.from_single_file(str(path), config=str(config_file.parent), local_files_only=True).eval()
-    ours = Autoencoder(path, CPU)
+    ours = Autoencoder(path, config, CPU)
     pixels = torch.rand(1, 3, 32, 48, generator=drawn) * 2 - 1
     posterior = oracle.encode(pixels).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(5))
@@ -104,7 +105,7 @@ def test_the_autoencoder_equals_diffusers_own_conversion(tmp_path: Path) -> None
 
 
 def test_the_tiny_autoencoder_keeps_colours(models: Models) -> None:
-    ae = Autoencoder(models.folder / "ae.safetensors", CPU)
+    ae = load_autoencoder(models)
     pixels = torch.tensor([0.9, -0.5, 0.1]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
     decoded = ae.decode(ae.encode(pixels, torch.Generator().manual_seed(0)))
     middle = decoded[:, :, 16:48, 16:48]

@@ -108,6 +108,6 @@ def test_a_part_that_is_missing_in_the_middle_of_a_file_is_named(
     save_file(tensors, tmp_path / "cut.safetensors")
     options = parse(settings.plus(f"--{flag} {tmp_path}/cut.safetensors").arguments())
     with pytest.raises(TrainerError) as caught:
-        model_files.check(options)
+        model_files.read(options)
     file = f"{tmp_path}/cut.safetensors"
     assert str(caught.value) == f"--{flag}: {file} is damaged or a different model: it lacks {key}"

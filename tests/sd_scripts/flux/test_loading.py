@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from torch import Tensor
 from library.errors import TrainerError
 from library.files.safetensors_file import load
 from library.files.safetensors_header import read_shapes
-from library.flux import fp8, loading
+from library.flux import fp8, loading, model_files
 from library.flux.config import FluxConfig, read_config
 from library.flux.model import Flux
 from tests.harness.waiting import DEADLINE_SECONDS
@@ -29,6 +30,7 @@ from tests.sd_scripts.running import ROOT, Models
 
 __all__ = ["larger_file"]
 CPU = torch.device("cpu")
+Change = Callable[[dict[str, Tensor]], object]
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,15 @@ def flux_file(models: Models) -> Path:
 
 def config_of(path: Path) -> FluxConfig:
     return read_config(read_shapes(path, ""))
+
+
+def changed(flux_file: Path, change: Change, folder: Path) -> Path:
+    """A copy of the file in `folder`, with changed tensors."""
+    tensors = load(flux_file)
+    change(tensors)
+    path = folder / "flux.safetensors"
+    save_file(tensors, path)
+    return path
 
 
 def in_blocks(key: str, tensor: Tensor) -> bool:
@@ -104,16 +115,28 @@ def test_a_file_in_fp8_is_not_rounded_twice(convert: object, flux_file: Path, tm
         ),
     ],
 )
-@pytest.mark.parametrize("base", ["full", "fp8"])
-def test_a_file_that_is_no_flux_is_refused_before_it_is_read(
-    base: str, change: object, sentence: str, flux_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_is_no_flux_is_refused_by_its_header(
+    change: Change, sentence: str, flux_file: Path, tmp_path: Path
 ) -> None:
-    tensors = load(flux_file)
-    assert callable(change)
-    change(tensors)
-    path = tmp_path / "flux.safetensors"
-    save_file(tensors, path)
-    monkeypatch.setattr(loading.safetensors_file, "stream", None)
+    with pytest.raises(TrainerError, match=sentence):
+        model_files.read_transformer(changed(flux_file, change, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda tensors: tensors.pop("img_in.bias"), "it lacks img_in.bias"),
+        (
+            lambda tensors: tensors.update({"img_in.bias": torch.ones(3)}),
+            r"it has img_in.bias with shape \(3,\) instead of ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("base", ["full", "fp8"])
+def test_a_file_that_was_replaced_since_its_header_was_read_is_refused(
+    base: str, change: Change, sentence: str, flux_file: Path, tmp_path: Path
+) -> None:
+    path = changed(flux_file, change, tmp_path)
     with pytest.raises(TrainerError, match=sentence):
         loading.load_transformer(path, config_of(flux_file), dtype=torch.float32, device=CPU, base=base)
 
@@ -126,6 +149,8 @@ def test_wrong_scales_are_refused_with_their_place(flux_file: Path, tmp_path: Pa
     with pytest.raises(
         TrainerError, match=r"flux.safetensors .* \(single_blocks.0.linear1.scale_weight is \(3,\) for"
     ):
+        model_files.read_transformer(path)
+    with pytest.raises(TrainerError, match=r"flux.safetensors: single_blocks.0.linear1.weight has 3 scales for "):
         loading.load_transformer(path, config_of(flux_file), dtype=torch.bfloat16, device=CPU, base="fp8")
 
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from library.errors import TrainerError
 from library.files.safetensors_file import load
 from library.files.safetensors_header import read_shapes
-from library.flux import config as flux_config
-from library.flux import encoder_config, loading, text_encoders
+from library.flux import encoder_config, loading, model_files, text_encoders
 from library.flux.config import read_config
 from tests.sd_scripts.flux.fp8_files import FP8, as_read, in_fp8, in_scaled_fp8
 from tests.sd_scripts.flux.oracle import inputs
@@ -91,11 +90,10 @@ def test_what_a_file_has_beside_its_model_is_left_out(
 
 
 def test_what_a_file_has_beside_its_model_takes_no_room(models: Models, tmp_path: Path) -> None:
-    config = read_config(read_shapes(models.folder / "flux1-dev.safetensors", ""))
     for name, read in (
-        ("clip_l", encoder_config.clip_shapes),
-        ("t5xxl_fp16", encoder_config.t5_shapes),
-        ("flux1-dev", lambda path: flux_config.shapes_of(path, config)),
+        ("clip_l", lambda path: encoder_config.clip_shapes(read_shapes(path, ""))),
+        ("t5xxl_fp16", lambda path: encoder_config.t5_shapes(read_shapes(path, ""))),
+        ("flux1-dev", lambda path: model_files.read_transformer(path).shapes),
     ):
         alone, beside = models.folder / f"{name}.safetensors", tmp_path / f"{name}.safetensors"
         others = (key for key in OTHERS[name] if not key.endswith("position_ids"))  # counted, by its prefix
@@ -110,7 +108,8 @@ def test_t5_in_fp8_is_what_its_file_says(convert: object, models: Models, tmp_pa
     stored: dict[str, Tensor] = convert(original)
     path = tmp_path / "t5xxl_fp8_e4m3fn.safetensors"
     save_file(stored, path)
-    read = text_encoders.load_t5(path, torch.float32).state_dict()
+    config = encoder_config.t5_config(read_shapes(path, ""))
+    read = text_encoders.load_t5(path, config, torch.float32).state_dict()
     meant = as_read(stored, original)
     for key, tensor in meant.items():
         stem = key.removesuffix("weight")

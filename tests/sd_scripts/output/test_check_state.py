@@ -21,7 +21,7 @@ import torch
 from library.errors import Damaged
 from library.files.safetensors_header import read_shapes
 from library.findings import Findings
-from library.flux import loading, text_encoders
+from library.flux import encoder_config, loading, text_encoders
 from library.flux.config import read_config
 from library.lora import network
 from library.optim import optimizer, schedulers
@@ -47,7 +47,8 @@ def state_of(settings: Settings, words: str = "") -> Path:
     """A state as a training with these settings writes it after some steps, made without the training."""
     options = parse(settings.plus(words).arguments())
     flux = read_config(read_shapes(options.pretrained_model_name_or_path, "--flux"))
-    clip = text_encoders.clip_on_meta(options.clip_l) if options.trains_clip else None
+    shapes = read_shapes(options.clip_l, "--clip_l")
+    clip = text_encoders.clip_on_meta(encoder_config.clip_config(shapes)) if options.trains_clip else None
     lora = network.build(options, transformer=loading.on_meta(flux), clip=clip, seed=1)
     built = optimizer.build(lora, options, on_gpu=False)
     schedule = schedulers.build(built, options, total_steps=18)
