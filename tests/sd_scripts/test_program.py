@@ -222,6 +222,7 @@ def test_a_python_without_torch_is_told(settings: Settings) -> None:
 
 def test_importing_the_command_line_needs_no_torch() -> None:
     """A wrong flag is reported at once, and the signal handlers are installed before torch is imported."""
-    code = f"import sys; sys.path.insert(0, {str(PROGRAM.parent)!r}); import flux_train_network, library.arguments; "
+    code = f"import sys; sys.path.insert(0, {str(PROGRAM.parent)!r}); import flux_train_network; "
+    code += "import library.options.arguments\n"
     code += "assert not {'torch', 'numpy', 'accelerate', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=DEADLINE_SECONDS)
