@@ -23,7 +23,7 @@ def why(job: Job) -> str:
     """What the job waits for, or the daemon's reason for its state."""
     reason = job.runtime.reason
     if job.runtime.waiting_for is None:
-        return words.text(reason)
+        return reason or words.ABSENT
     waits = _WAITS.get(job.runtime.waiting_for, "waits for something that this version does not know")
     waits = waits.format(name=job.context.name)
     if job.runtime.waiting_for is WaitingFor.GPU and reason:

@@ -57,6 +57,7 @@ def one(way: str, *path: str | int, junk: str, line: int = 0) -> bytes:
 @example(journal=one("completed", "context", "name", junk='"other"'))
 @example(journal=one("running", "at", junk="1e308"))
 @example(journal=one("failed", "exit", "code", junk="9" * 20, line=-1))
+@example(journal=one("completed", "reason", junk='""', line=-1))
 @example(journal=b"".join(LINES["interrupted"] * 1)[:-1] + b"\0" * 4096)
 def test_promise_8_whatever_one_journal_contains_its_job_is_damaged_or_shown_and_hides_no_other(
     tmp_path_factory: pytest.TempPathFactory, journal: bytes
