@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to a job by itself: it is scheduled, started, watched, stopped and ended."""
+"""What happens to a job without a client's call: it is scheduled, started, watched, stopped and ended."""

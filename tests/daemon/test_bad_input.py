@@ -74,7 +74,7 @@ def test_a_wrong_submit_is_refused_and_leaves_nothing(daemon: RunningDaemon, mod
     typo = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"netwrok_alpha": ["1"]})
     assert "did you mean trainer_options.network_alpha?" in refused(daemon, typo, InvalidSetting)
     switch = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"highvram": ["true"]})
-    assert "trainer_options.highvram is a switch, which takes no value" in refused(daemon, switch, InvalidSetting)
+    assert "trainer_options.highvram is a switch and takes no value" in refused(daemon, switch, InvalidSetting)
     bogus = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"optimizer_type": ["bogus"]})
     assert "trainer_options.optimizer_type bogus: is not one of " in refused(daemon, bogus, InvalidSetting)
     ours = msgspec.structs.replace(good, trainer_options=good.trainer_options | {"output_dir": ["/"]})

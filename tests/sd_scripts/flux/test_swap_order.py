@@ -42,7 +42,7 @@ def test_a_number_that_leaves_too_few_blocks_is_refused(
     wrong = swap_order.misfit(number, **counts)
     assert wrong is not None
     assert wrong.startswith(f"--blocks_to_swap {number} takes ")
-    assert wrong.endswith(f"use {most} at most")
+    assert wrong.endswith(f"use at most {most}")
 
 
 @pytest.mark.parametrize(
