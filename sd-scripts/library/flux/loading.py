@@ -42,15 +42,18 @@ def load_transformer(
             fp8.convert(transformer)
     in_fp8 = {f"{name}.weight" for name, module in transformer.named_modules() if isinstance(module, fp8.Fp8Linear)}
     own = transformer.state_dict().keys()
-    tensors = {}
+    tensors, shapes = {}, {}
     for key, tensor, scale in safetensors_file.stream(path, prefix=SINGLE_FILE_PREFIX, flag=FLAG):
+        # Caching may have taken an hour since the header was checked, and the file may be another one now.
+        if not tensor.is_floating_point():
+            raise TrainerError(f"{FLAG}: {path} contains integers ({key} is {tensor.dtype}), which is not supported")
+        shapes[key] = tuple(tensor.shape)
         if key not in own:
             continue
         stored = tensor.to(device), scale.to(device) if scale is not None else None
         for name, ready in _in_fp8(key, *stored, path) if key in in_fp8 else _in_full(key, *stored, dtype):
             tensors[name] = ready.to(stays(key) if stays is not None else device)
-    made = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    check_fit(flux_config.shapes(config), made, f"{FLAG}: {path}")
+    check_fit(flux_config.shapes(config), shapes, f"{FLAG}: {path}")
     safetensors_file.fill(transformer, tensors)
     return transformer
 

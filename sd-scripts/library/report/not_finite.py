@@ -27,7 +27,7 @@ def explained(options: Options, models: ModelFiles, *, say: Callable[[str], None
     """The error to raise for a run without a finite loss, after searching the model files for NaN and infinity."""
     say("no loss was finite: searching the model files for the cause")
     for flag, path, prefix, keys in _files(options, models):
-        if (key := _first_not_finite(path, prefix=prefix, keys=keys)) is not None:
+        if (key := _first_not_finite(path, flag=f"--{flag}", prefix=prefix, keys=keys)) is not None:
             return TrainerError(
                 f"--{flag}: {path} contains NaN or infinity in {key}, so no loss can be computed with it; "
                 f"{file_kinds.AGAIN}, or use another file",
@@ -60,8 +60,8 @@ def _files(options: Options, models: ModelFiles) -> list[tuple[str, Path, str, C
     return files
 
 
-def _first_not_finite(path: Path, *, prefix: str, keys: Collection[str] | None) -> str | None:
-    for key, tensor, scale in safetensors_file.stream(path, prefix=prefix):
+def _first_not_finite(path: Path, *, flag: str, prefix: str, keys: Collection[str] | None) -> str | None:
+    for key, tensor, scale in safetensors_file.stream(path, prefix=prefix, flag=flag):
         parts = (tensor,) if scale is None else (tensor, scale)
         if (keys is None or key in keys) and not all(map(_is_finite, parts)):
             return key

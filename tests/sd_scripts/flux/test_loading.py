@@ -126,6 +126,11 @@ def test_a_file_that_is_no_flux_is_refused_by_its_header(
     ("change", "sentence"),
     [
         (lambda tensors: tensors.pop("img_in.bias"), "it lacks img_in.bias"),
+        (lambda tensors: tensors.update({"img_in.other": torch.ones(1)}), "it has the unexpected key img_in.other"),
+        (
+            lambda tensors: tensors.update({"img_in.bias": torch.ones(64, dtype=torch.int8)}),
+            r"contains integers \(img_in.bias is torch.int8\)",
+        ),
         (
             lambda tensors: tensors.update({"img_in.bias": torch.ones(3)}),
             r"it has img_in.bias with shape \(3,\) instead of ",
