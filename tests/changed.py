@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 EVERYTHING = ("pyproject.toml", "dev")
 """These files build the environments and hold the settings of every tool, so a change to them selects every test."""
-ALWAYS = ("tests/test_linters.py", "tests/test_import_rules.py", "tests/test_wait_rules.py", "tests/test_promises.py")
+ALWAYS = (
+    *("tests/test_linters.py", "tests/test_import_rules.py", "tests/test_import_cycles.py"),
+    *("tests/test_wait_rules.py", "tests/test_promises.py"),
+)
 """These tests read the whole tree, so every change selects them."""
 UNREAD = (".py", ".md", "LICENSE")
 """A changed file with one of these endings that no test reaches selects nothing: only people or benches read it."""
