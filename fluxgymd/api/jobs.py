@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""org.fluxgym.Jobs: each method passes its parameters to the engine, and turns the result into messages."""
+"""org.fluxgym.Jobs: each method passes its parameters on, and turns the result into messages."""
 
 import asyncio
 import time

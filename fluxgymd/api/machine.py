@@ -153,7 +153,7 @@ class DaemonMethods:
 
 
 async def _written(work: Callable[[], Awaitable[None]], request_pass: Callable[[], None]) -> None:
-    """Changes the machine's record, and rings for a pass of the scheduler. StorageFailed if that fails."""
+    """Changes the machine's record, and requests a pass of the scheduler. StorageFailed if that fails."""
     try:
         await work()
     except OSError as error:  # not the home's disk, so not a problem of the home

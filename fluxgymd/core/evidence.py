@@ -88,7 +88,7 @@ class Rebooted:
 
 @dataclass(frozen=True, slots=True)
 class LostSight:
-    """Something of the attempt may run, here or where FluxGym can't see it: its GPUs stay taken."""
+    """Something of the attempt may run, here or where FluxGym can't see it: its GPUs stay reserved."""
 
     why: str
     """A clause."""

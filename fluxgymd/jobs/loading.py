@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the folders of all jobs when the daemon starts. A damaged job hides no other, and neither does one whose
-volume hangs (promise 8). In case of doubt, the GPUs that a job may hold stay taken (promise 4).
+volume hangs (promise 8). In case of doubt, the GPUs that a job may hold stay reserved (promise 4).
 """
 
 import logging

@@ -275,7 +275,7 @@ class Look:
         if self._gone is None:
             self._gone = asyncio.create_task(self._adapter.gone(self._ref()), name=f"gone-{self._entry.name}")
         starting = self._entry.job is not None and isinstance(self._entry.job.state, Starting)
-        woken = asyncio.create_task(self._entry.wake.wait(), name=f"ring-{self._entry.name}")
+        woken = asyncio.create_task(self._entry.wake.wait(), name=f"wake-{self._entry.name}")
         # Once `gone` has returned it stays done; from then on only `wake` and the time count.
         hints = {woken} if self._gone.done() else {woken, self._gone}
         timeout = SHORT_LOOK_SECONDS if short or starting else LOOK_SECONDS

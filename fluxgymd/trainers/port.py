@@ -2,8 +2,8 @@
 """The interface to trainers: everything that the daemon asks about the program that a job runs.
 
 An adapter turns settings into a command line and files, output into progress, and files into checkpoints and a
-result, and says what is wrong with a job before it is started. Only `choice.py` picks an adapter; the engine knows
-only this module. The contract tests in tests/trainers/test_contract.py run against every adapter.
+result, and says what is wrong with a job before it is started. Only `choice.py` picks an adapter; the rest of the
+daemon knows only this module. The contract tests in tests/trainers/test_contract.py run against every adapter.
 """
 
 import signal

@@ -38,6 +38,7 @@ def test_a_path_that_cannot_be_examined_is_refused_with_the_reason(
         assert "cannot be examined: file name too long" in said
     options = (good.trainer_options or {}) | {"network_weights": [path]}
     said = refusal(daemon, msgspec.structs.replace(good, trainer_options=options)).message
+    assert "trainer_options.network_weights" in said
     assert "cannot be examined: file name too long" in said
     said = refusal(daemon, msgspec.structs.replace(good, dataset=path)).message
     assert f"The dataset {path} cannot be read: file name too long" in said

@@ -23,7 +23,7 @@ TICK = 1e-6
 
 
 class Clock:
-    """Replaces the module `time` in the engine. It has two clocks, of which the wall clock can be set."""
+    """Replaces the module `time` in the daemon. It has two clocks, of which the wall clock can be set."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One life of the daemon: the real engine on a real home, from its start to its death.
+"""One life of the daemon: the daemon's real parts on a real home, from its start to its death.
 
 The parts are put together as in fluxgymd/daemon.py, but without a socket, a bus and NVML. When it dies, only the disk
 is kept.
@@ -55,7 +55,7 @@ Answered = Callable[[FluxgymError | None], None]
 
 
 def install(world: World, patch: pytest.MonkeyPatch) -> None:
-    """Gives the engine the model's clock, and the store the model's disk."""
+    """Gives the daemon the model's clock, and the store the model's disk."""
     rooms = (jobs, requests, run)
     names = [module.name for room in rooms for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")]
     for module in [*map(importlib.import_module, names), writer]:
@@ -230,7 +230,7 @@ class Life:
 
 
 class FaultLog(logging.Handler):
-    """Records what the engine logs with a traceback: a fault in the engine, even if it recovered."""
+    """Records what the daemon logs with a traceback: a fault in the daemon, even if it recovered."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__(logging.ERROR)

@@ -106,7 +106,7 @@ class Promises:
 
     def check(self) -> None:
         """Checks everything, after each rule, while a daemon runs."""
-        assert not self.life.faults, f"the engine met a fault of its own: {self.life.faults}"
+        assert not self.life.faults, f"the daemon met a fault of its own: {self.life.faults}"
         assert not self.world.violations, self.world.violations
         jobs = self.life.jobs()
         self.acknowledged_jobs_are_there(jobs)

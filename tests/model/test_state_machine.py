@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No sequence of calls and mishaps breaks a promise: the real engine on a modelled machine.
+"""No sequence of calls and mishaps breaks a promise: the daemon's real parts on a modelled machine.
 
 Hypothesis draws the sequences, and reduces a failing one to the steps that matter. The normal suite runs the same 800
 sequences each time; FLUXGYM_MODEL_EXAMPLES=5000 runs that many new ones.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of fluxgymd.bounded: a program cannot exceed its limits, and the error names the limit that ended it."""
+"""Tests of fluxgymd.work.bounded: a program cannot exceed its limits, and the error names the limit that ended it."""
 
 import sys
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of fluxgymd.lanes: work that hangs on a file holds up only its own lane. The file that hangs is a pipe."""
+"""Tests of fluxgymd.work.lanes: work that hangs on a file delays only its own lane. The file that hangs is a pipe."""
 
 import asyncio
 import os
@@ -75,7 +75,7 @@ def test_a_client_is_told_that_the_disk_does_not_answer(pipe: Path, monkeypatch:
             assert told.message == (
                 "The disk did not answer within 0.1 s: /outputs/my-lora; its volume may be hanging."
             )
-        # The engine's own work on that job does not compete for these places.
+        # The daemon's own work on that job does not compete for these places.
         assert await lanes.run("/outputs/my-lora", os.getpid) == os.getpid()
         # A call that gave up has left the queue, so places are free as soon as the disk answers.
         monkeypatch.setattr(lanes, "PATIENCE_SECONDS", 60.0)

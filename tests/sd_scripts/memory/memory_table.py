@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of docs/trainer.md, Memory: how FLUX.1 dev is trained at rank 16 within each --vram.
 
-PYTHONPATH=sd-scripts .venv-trainer/bin/python -m tests.sd_scripts.memory_table --write
+PYTHONPATH=sd-scripts .venv-trainer/bin/python -m tests.sd_scripts.memory.memory_table --write
 """
 
 from __future__ import annotations
