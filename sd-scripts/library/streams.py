@@ -48,11 +48,14 @@ class Patient(io.RawIOBase):
     """A raw stream that writes to a descriptor without owning it, and never raises if writing fails."""
 
     def __init__(self, descriptor: int, *, last_words: int | None = None) -> None:
-        """`last_words`: a descriptor of a file that always holds the end of the unwritten output."""
+        """`last_words`: a descriptor of a file that always holds the end of the unwritten output, from the beginning
+        of a line."""
         self._descriptor = descriptor
         self._last_words = last_words
         self._lock = threading.RLock()
         self._waiting = bytearray()
+        self._begun = b""
+        """What was written of the present line: a disk may become full in the middle of one."""
         self._lost = 0
         """How many bytes were dropped."""
 
@@ -86,9 +89,11 @@ class Patient(io.RawIOBase):
         try:
             if self._lost:
                 os.write(self._descriptor, f"\n[{self._lost} bytes of output are missing here]\n".encode())
-                self._lost = 0
+                self._lost, self._begun = 0, b""
             while self._waiting:
-                del self._waiting[: os.write(self._descriptor, self._waiting)]
+                count = os.write(self._descriptor, self._waiting)
+                self._begun = (self._begun + self._waiting[:count]).rpartition(b"\n")[2][-LAST_WORDS_BYTES:]
+                del self._waiting[:count]
         except OSError:
             return
 
@@ -101,7 +106,7 @@ class Patient(io.RawIOBase):
     def _leave_last_words(self) -> None:
         if self._last_words is None:
             return
-        words = bytes(self._waiting[-LAST_WORDS_BYTES:])
+        words = (self._begun + self._waiting)[-LAST_WORDS_BYTES:] if self._waiting else b""
         with contextlib.suppress(OSError):
             os.ftruncate(self._last_words, len(words))
             os.pwrite(self._last_words, words, 0)

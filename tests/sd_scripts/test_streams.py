@@ -8,7 +8,7 @@ from pathlib import Path
 
 from library import streams
 from library.streams import KEPT_BYTES, LAST_WORDS_BYTES, Patient
-from tests.store.small_disk import fill, small_disk
+from tests.store.small_disk import PAGE, fill, small_disk
 
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
@@ -77,6 +77,20 @@ def test_what_is_not_written_yet_is_left_in_memory_and_nothing_else_is(tmp_path:
         hog.unlink()
         stream.write(b"\n")
         assert os.pread(words, LAST_WORDS_BYTES, 0) == b""
+        os.close(descriptor)
+    os.close(words)
+
+
+def test_a_line_in_which_the_disk_became_full_is_left_in_memory_from_its_beginning(tmp_path: Path) -> None:
+    words = os.memfd_create("fluxgym-last-words")
+    with small_disk(tmp_path, pages=8) as disk:
+        descriptor = os.open(disk / "log", FLAGS)
+        stream = Patient(descriptor, last_words=words)
+        stream.write(b"x" * (PAGE - 11) + b"\n")
+        fill(disk)
+        stream.write(b"error: no room\n")
+        assert (disk / "log").read_bytes().endswith(b"x\nerror: no ")
+        assert os.pread(words, LAST_WORDS_BYTES, 0) == b"error: no room\n"
         os.close(descriptor)
     os.close(words)
 
