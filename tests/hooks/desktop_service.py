@@ -67,7 +67,10 @@ class DesktopService:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.quit()
+        # As an event of its own loop: a quit() from here would be lost if the loop does not run yet.
+        leave = GLib.idle_source_new()
+        leave.set_callback(lambda *_: self._loop.quit())
+        leave.attach(self._context)
         join(self._thread)
 
     def next(self) -> Shown:
