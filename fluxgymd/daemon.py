@@ -15,6 +15,8 @@ from typing import Self
 
 from fluxgym.config import Config, exposed
 from fluxgymd.api.server import Server
+from fluxgymd.background import lanes
+from fluxgymd.background.tasks import LongTasks
 from fluxgymd.core.job import Live, Waiting
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
@@ -30,8 +32,6 @@ from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.store.disk_trial import DiskTrial
 from fluxgymd.store.owner import RENEW_SECONDS, HomeTaken, Ownership
-from fluxgymd.work import lanes
-from fluxgymd.work.tasks import LongTasks
 
 log = logging.getLogger(__name__)
 

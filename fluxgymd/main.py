@@ -12,10 +12,10 @@ import click
 
 from fluxgym import __version__, config, startup
 from fluxgym.errors import FluxgymError
+from fluxgymd.background import lanes
 from fluxgymd.daemon import Daemon
 from fluxgymd.host import dispositions
 from fluxgymd.host.lateness import WatchedSelector
-from fluxgymd.work import lanes
 
 
 @click.command()

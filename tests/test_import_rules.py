@@ -110,7 +110,7 @@ RULES = [
     ),
     Rule(
         about="the shim and the launcher are files of the standard library alone",
-        folders=["fluxgymd/attempts/shim.py", "fluxgymd/work/tied.py"],
+        folders=["fluxgymd/attempts/shim.py", "fluxgymd/background/tied.py"],
         allows=lambda module: top(module) in sys.stdlib_module_names,
     ),
     Rule(
@@ -240,7 +240,7 @@ def test_the_files_that_rules_name_exist() -> None:
         ("fluxgymd/attempts/scope.py", "from gi.repository import GLib", "but one module alone talks to D-Bus"),
         ("fluxgymd/x.py", "import pydbus", "but one module alone talks to D-Bus"),
         ("fluxgymd/attempts/shim.py", "import msgspec", "imports msgspec, but the shim"),
-        ("fluxgymd/work/tied.py", "from fluxgymd.work import helpers", "but the shim and the launcher"),
+        ("fluxgymd/background/tied.py", "from fluxgymd.background import helpers", "but the shim and the launcher"),
         ("fluxgymd/attempts/shim.py", "from fluxgym import names", "imports fluxgym.names, but the shim"),
         ("fluxgymd/run/x.py", "from fluxgymd.trainers import kohya", "a trainer stands behind its port"),
         ("fluxgymd/daemon.py", "from fluxgymd.trainers.ours import OurTrainer", "a trainer stands behind its port"),

@@ -21,7 +21,7 @@ from fluxgymd.api import peers
 from fluxgymd.api.calls import Routes, find, read
 from fluxgymd.api.pace import Pace
 from fluxgymd.api.room import Room
-from fluxgymd.work.turns import Client, client
+from fluxgymd.background.turns import Client, client
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from fluxgym.errors import InvalidParameter, NoSuchJob, StorageFailed, WrongStat
 from fluxgym.messages import Checkpoint, Context, Revision
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.log_stream import LogStreams
+from fluxgymd.background import lanes
 from fluxgymd.core.history import sentence
 from fluxgymd.core.resume import progress
 from fluxgymd.jobs.judgement import explained
@@ -24,7 +25,6 @@ from fluxgymd.requests.verbs import Verbs, wrong_state
 from fluxgymd.run.forgotten import Forgotten
 from fluxgymd.store import journal
 from fluxgymd.trainers.choice import Trainers
-from fluxgymd.work import lanes
 
 PROGRESS_SECONDS = 2.0
 """How long Describe waits for progress that must be read from a disk, which may hang."""

@@ -18,10 +18,10 @@ from fluxgym.errors import StorageFailed
 from fluxgym.files import open_for_reading
 from fluxgym.methods import LogsReply
 from fluxgymd.api.calls import Send
+from fluxgymd.background import lanes
 from fluxgymd.core.job import Final
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.store import holes
-from fluxgymd.work import lanes
 
 CHUNK_BYTES = 64 * 1024
 CHUNKS_KEPT = 8

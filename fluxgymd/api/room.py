@@ -11,7 +11,7 @@ time-out is needed, which would hit slow but honest clients.
 from typing import Protocol
 
 from fluxgym.errors import FluxgymError, Overloaded
-from fluxgymd.work import limits
+from fluxgymd.background import limits
 
 CONNECTIONS = limits.share(512, 2)
 """At most half of the descriptors: if clients had them all, no journal could be opened and no attempt looked at."""

@@ -16,10 +16,10 @@ from pathlib import Path
 from fluxgym.files import open_file
 from fluxgymd.attempts import processes, shim
 from fluxgymd.attempts.port import AttemptSpec, Refused
+from fluxgymd.background import lanes
 from fluxgymd.core.records import Process
 from fluxgymd.failpoints import failpoint
 from fluxgymd.host import dispositions
-from fluxgymd.work import lanes
 
 GATE_FD = 3
 LEFT = "The supervising process exited before the trainer was started; its output is in the job's log."

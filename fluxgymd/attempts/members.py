@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fluxgymd.attempts import processes
 from fluxgymd.attempts.processes import Stat
+from fluxgymd.background import lanes
 from fluxgymd.core.records import Process
-from fluxgymd.work import lanes
 
 ROUND_SECONDS = 0.05
 KILL_SECONDS = 10.0

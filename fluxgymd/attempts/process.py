@@ -14,9 +14,9 @@ from fluxgymd.attempts.gate import LEFT, ShimGate
 from fluxgymd.attempts.looks import Left
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
+from fluxgymd.background import lanes
 from fluxgymd.core.evidence import Evidence
 from fluxgymd.core.records import Placement, Process
-from fluxgymd.work import lanes
 
 
 class ProcessAdapter:

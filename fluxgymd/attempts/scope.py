@@ -20,12 +20,12 @@ from fluxgymd.attempts.gate import LEFT, ShimGate
 from fluxgymd.attempts.looks import Left
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
+from fluxgymd.background import lanes
 from fluxgymd.core.evidence import Evidence
 from fluxgymd.core.records import Placement, Process
 from fluxgymd.failpoints import failpoint
 from fluxgymd.host.bus import BusThread
 from fluxgymd.host.bus_types import BusAway, BusError, NoSuchProcess, NoSuchUnit, Property, UnitExists
-from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 
 import msgspec
 
+from fluxgymd.background import helpers
 from fluxgymd.core.decoding import decode
 from fluxgymd.gpus.probe import Answer
-from fluxgymd.work import helpers
 
 DEADLINE_SECONDS = 15.0
 """With 2 s there were false alarms on loaded hosts."""

@@ -20,6 +20,7 @@ from fluxgym.config import Config
 from fluxgym.errors import ConfigInvalid
 from fluxgym.hooks import INSTEAD, Command, Hook
 from fluxgymd.attempts.environment import job_environment
+from fluxgymd.background.lanes import THREADS
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.news import news
 from fluxgymd.hooks import desktop, post, program
@@ -27,7 +28,6 @@ from fluxgymd.hooks.notice import Notice, notice
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.store.home import JobFolder
-from fluxgymd.work.lanes import THREADS
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from typing import Any
 import pydbus
 from gi.repository import Gio, GLib
 
+from fluxgymd.background.lanes import THREADS
 from fluxgymd.failpoints import failpoint
 from fluxgymd.host.bus_jobs import Jobs
 from fluxgymd.host.bus_types import (
@@ -40,7 +41,6 @@ from fluxgymd.host.bus_types import (
     Property,
     UnitFacts,
 )
-from fluxgymd.work.lanes import THREADS
 
 BUS = "org.freedesktop.DBus"
 BUS_PATH = "/org/freedesktop/DBus"

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from fluxgym.files import open_file
+from fluxgymd.background import lanes
 from fluxgymd.store.atomic import write_all
 from fluxgymd.store.home import JobFolder
-from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import InvalidDataset, StorageFailed
+from fluxgymd.background import helpers
+from fluxgymd.background.helpers import Limits
+from fluxgymd.background.turns import Turns
 from fluxgymd.datasets.snapshot import Snapshot
-from fluxgymd.work import helpers
-from fluxgymd.work.helpers import Limits
-from fluxgymd.work.turns import Turns
 
 LIMITS = Limits(data_bytes=4 << 30)
 """The largest picture accepted has 200 megapixels of up to 8 bytes, and its decoder may hold it twice: 3.2 GB."""

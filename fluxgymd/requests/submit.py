@@ -12,6 +12,7 @@ from pathlib import Path
 from fluxgym.errors import NameTaken
 from fluxgym.messages import Context
 from fluxgym.names import check_name
+from fluxgymd.background import lanes
 from fluxgymd.core import events
 from fluxgymd.datasets.snapshot import Snapshot
 from fluxgymd.failpoints import failpoint
@@ -25,7 +26,6 @@ from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, Home, JobFolder
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import CheckReport, Trainer
-from fluxgymd.work import lanes
 
 
 class Submitter:

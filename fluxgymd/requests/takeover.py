@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fluxgym.errors import InvalidSetting, WrongState
 from fluxgym.messages import Context
+from fluxgymd.background import lanes
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job
 from fluxgymd.core.resume import CheckpointFacts, GoOn, progress
@@ -33,7 +34,6 @@ from fluxgymd.run.resuming import Outlook
 from fluxgymd.store.atomic import sync_folder
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import Trainers
-from fluxgymd.work import lanes
 
 STAGING = ".adopting"
 """While it exists, the folders `MADE` beside it belong to a takeover that is not finished."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from fluxgym.errors import StorageFailed, WrongState
 from fluxgymd.attempts import records_on_disk
+from fluxgymd.background import lanes
 from fluxgymd.core import events, lost, schedule
 from fluxgymd.core.job import (
     Completed,
@@ -36,7 +37,6 @@ from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.trainers.choice import Trainers, traits
-from fluxgymd.work import lanes
 
 Record = Callable[[Entry, Callable[[Job], events.AnyEvent]], Awaitable[list[str]]]
 """Records the event that a job's owner asks for; returns warnings for the owner."""

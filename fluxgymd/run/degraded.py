@@ -2,13 +2,13 @@
 """Says in sentences what does not work at present; the daemon continues without it."""
 
 from fluxgym.messages import State
+from fluxgymd.background.tasks import LongTasks
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.run.disk_room import DiskRoom
 from fluxgymd.run.forgotten import Forgotten
 from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.store.machine import MachineState
-from fluxgymd.work.tasks import LongTasks
 
 
 class Degraded:

@@ -4,9 +4,9 @@
 import asyncio
 from pathlib import Path
 
+from fluxgymd.background import lanes
 from fluxgymd.core import storage
 from fluxgymd.store.room import room
-from fluxgymd.work import lanes
 
 LOOK_SECONDS = 5.0
 LANE = "the disk of the home"

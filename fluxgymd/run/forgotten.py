@@ -13,10 +13,10 @@ from fluxgymd.attempts import orphans, temporary
 from fluxgymd.attempts.orphans import Orphan
 from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.attempts.process import ProcessAdapter
+from fluxgymd.background import lanes
 from fluxgymd.core.job import Live
 from fluxgymd.core.records import Place
 from fluxgymd.jobs.registry import Registry
-from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from fluxgym.config import Config
 from fluxgymd.attempts import temporary
 from fluxgymd.attempts.port import Refused
+from fluxgymd.background import lanes
 from fluxgymd.core.job import Attempt, Waiting
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.store import compile_cache
-from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 

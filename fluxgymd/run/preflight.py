@@ -18,6 +18,7 @@ from fluxgym.errors import (
     WrongState,
 )
 from fluxgym.messages import Context, FailureKind
+from fluxgymd.background import lanes
 from fluxgymd.core import storage
 from fluxgymd.core.events import Copied
 from fluxgymd.core.resume import Impossible
@@ -30,7 +31,6 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.store.room import room
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import Problem, ProblemKind
-from fluxgymd.work import lanes
 
 
 class Preflight:

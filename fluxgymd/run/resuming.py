@@ -11,12 +11,12 @@ from pathlib import Path
 
 from fluxgym.errors import StorageFailed
 from fluxgym.messages import Context
+from fluxgymd.background import lanes
 from fluxgymd.core.events import Copied
 from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, choose, newest, outdated
 from fluxgymd.store import checkpoints
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question, Trainer, Verdict
-from fluxgymd.work import lanes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from fluxgym.config import Config
 from fluxgym.errors import FluxgymError, StorageFailed
 from fluxgym.messages import Context
 from fluxgymd.attempts.port import Adapter
+from fluxgymd.background import lanes
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Over
 from fluxgymd.core.history import sentence
@@ -29,7 +30,6 @@ from fluxgymd.run.starting import Abandoned, Starter
 from fluxgymd.run.watching import Disowned, Look, Unkillable
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.watch import Watch
-from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from fluxgym.config import Config
 from fluxgym.errors import StorageFailed
 from fluxgymd.attempts import temporary
 from fluxgymd.attempts.port import Adapter, Gate, Refused
+from fluxgymd.background import lanes
 from fluxgymd.core import events
 from fluxgymd.core.job import Attempt, Job, Starting, Waiting
 from fluxgymd.core.records import Place
@@ -31,7 +32,6 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import Trainer
 from fluxgymd.trainers.progress.appended import End, end_of
-from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 

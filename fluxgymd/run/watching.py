@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from fluxgym.errors import StorageFailed
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
+from fluxgymd.background import lanes
 from fluxgymd.core import events, log_size
 from fluxgymd.core.evidence import Conclusion, LostSight, NeverStarted, Over, Runs, RunsAlone, conclude
 from fluxgymd.core.history import sentence
@@ -42,7 +43,6 @@ from fluxgymd.run.hanging import Hanging
 from fluxgymd.run.stopping import StopLadder
 from fluxgymd.store import holes
 from fluxgymd.trainers.port import Trainer
-from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fluxgym.files import open_file
+from fluxgymd.background import lanes
 from fluxgymd.store.atomic import write_all
-from fluxgymd.work import lanes
 
 NAME = ".disk-trial"
 

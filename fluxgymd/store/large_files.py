@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fluxgymd.work import bounded, helpers, lanes, turns
-from fluxgymd.work.bounded import TooSlow
-from fluxgymd.work.lanes import NoAnswer
-from fluxgymd.work.turns import DAEMON, Client
+from fluxgymd.background import bounded, helpers, lanes, turns
+from fluxgymd.background.bounded import TooSlow
+from fluxgymd.background.lanes import NoAnswer
+from fluxgymd.background.turns import DAEMON, Client
 
 SMALL_BYTES = 256 * 1024
 """The daemon itself parses files up to this size, in a few milliseconds."""

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.files import Unusable, read_file
+from fluxgymd.background.bounded import Overran
 from fluxgymd.core.decoding import decode, decode_with
 from fluxgymd.core.events import FileStamp
 from fluxgymd.store import large_files, safetensors_header
-from fluxgymd.work.bounded import Overran
 
 NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """Errors about the name: there is no such file. Others come from the disk, and the daemon asks again."""

@@ -14,8 +14,8 @@ from concurrent.futures import Future
 from enum import Enum
 from typing import Generic, TypeVar
 
-from fluxgymd.work import limits
-from fluxgymd.work.lanes import THREADS
+from fluxgymd.background import limits
+from fluxgymd.background.lanes import THREADS
 
 T = TypeVar("T")
 A = TypeVar("A")

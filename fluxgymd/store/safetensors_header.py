@@ -18,11 +18,11 @@ from typing import Any, BinaryIO
 import msgspec
 
 from fluxgym.files import open_for_reading
+from fluxgymd.background.bounded import Overran
+from fluxgymd.background.lanes import NoAnswer
 from fluxgymd.core.decoding import decode
 from fluxgymd.store import large_files
 from fluxgymd.store.large_files import SMALL_BYTES
-from fluxgymd.work.bounded import Overran
-from fluxgymd.work.lanes import NoAnswer
 
 HEADER_LIMIT = 100 * 1024 * 1024
 """Bytes; the format's own limit."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fluxgymd.work.lanes import DaemonThreads
+from fluxgymd.background.lanes import DaemonThreads
 
 T = TypeVar("T")
 

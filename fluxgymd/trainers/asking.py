@@ -24,14 +24,14 @@ from types import MappingProxyType
 import msgspec
 
 from fluxgymd.attempts.environment import job_environment
+from fluxgymd.background import bounded, lanes
+from fluxgymd.background.bounded import Overran, ProgramOutput
+from fluxgymd.background.helpers import Limits
+from fluxgymd.background.turns import Turns
 from fluxgymd.core.decoding import decode
 from fluxgymd.trainers import describe
 from fluxgymd.trainers.answer import Answer
 from fluxgymd.trainers.flag_kinds import Flag, by_name
-from fluxgymd.work import bounded, lanes
-from fluxgymd.work.bounded import Overran, ProgramOutput
-from fluxgymd.work.helpers import Limits
-from fluxgymd.work.turns import Turns
 
 CHECK = "check_job"
 ANSWER_SECONDS = 120.0

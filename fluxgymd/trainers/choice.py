@@ -6,13 +6,13 @@ import logging
 
 from fluxgym.config import Config
 from fluxgym.messages import Context, Kind
+from fluxgymd.background import lanes
 from fluxgymd.trainers import program, training
 from fluxgymd.trainers.asking import LANE
 from fluxgymd.trainers.ours import OurTrainer
 from fluxgymd.trainers.port import Trainer, Traits
 from fluxgymd.trainers.program import Program
 from fluxgymd.trainers.sd_scripts import SdScripts
-from fluxgymd.work import lanes
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ import signal
 from dataclasses import replace
 
 from fluxgym.config import Config
+from fluxgymd.background import lanes
 from fluxgymd.trainers import answer, flag_kinds, kohya, presence
 from fluxgymd.trainers.asking import CHECK, Inquiry
 from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question
 from fluxgymd.trainers.states import Writer
 from fluxgymd.trainers.training import Training
-from fluxgymd.work import lanes
 
 
 class OurTrainer(Training):

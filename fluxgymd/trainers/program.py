@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fluxgym.files import is_file
 from fluxgym.messages import Context
+from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
@@ -18,7 +19,6 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import settings
 from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question, Traits
 from fluxgymd.trainers.progress.attempt import AttemptProgress
-from fluxgymd.work import lanes
 
 TRAITS = Traits(
     needs_gpu=False,

@@ -4,12 +4,12 @@
 from pathlib import Path
 
 from fluxgym.config import Config
+from fluxgymd.background import lanes
 from fluxgymd.trainers import flag_kinds, kohya, presence
 from fluxgymd.trainers.asking import Inquiry
 from fluxgymd.trainers.port import CheckReport, Question
 from fluxgymd.trainers.states import Writer
 from fluxgymd.trainers.training import Training
-from fluxgymd.work import lanes
 
 MARK = "train_network.py"
 """The module whose class sd-scripts' flux_train_network.py extends. Our trainer has no such file."""

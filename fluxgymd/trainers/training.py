@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fluxgym.config import Config
 from fluxgym.messages import Context
+from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
@@ -19,7 +20,6 @@ from fluxgymd.trainers.planned_size import planned_bytes
 from fluxgymd.trainers.port import Problem, Question, Traits
 from fluxgymd.trainers.progress.attempt import AttemptProgress
 from fluxgymd.trainers.states import Writer
-from fluxgymd.work import lanes
 
 TRAITS = Traits(
     needs_gpu=True,

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from fluxgymd.work.lanes import THREADS
+from fluxgymd.background.lanes import THREADS
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import DaemonUnreachable
-from fluxgymd.work import tied
+from fluxgymd.background import tied
 from tests.daemon.running import RunningDaemon, context
 from tests.harness.waiting import DEADLINE_SECONDS, until
 

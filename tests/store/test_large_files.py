@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import StorageFailed
+from fluxgymd.background import bounded, helpers, lanes, turns
+from fluxgymd.background.bounded import ProgramOutput
+from fluxgymd.background.lanes import NoAnswer
+from fluxgymd.background.turns import DAEMON
 from fluxgymd.store import large_files
-from fluxgymd.work import bounded, helpers, lanes, turns
-from fluxgymd.work.bounded import ProgramOutput
-from fluxgymd.work.lanes import NoAnswer
-from fluxgymd.work.turns import DAEMON
 from tests.harness.hung_volume import HungVolume
 from tests.harness.waiting import DEADLINE_SECONDS, until
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fluxgymd.background import helpers
+from fluxgymd.background.lanes import NoAnswer
 from fluxgymd.store import large_files, safetensors_header
-from fluxgymd.work import helpers
-from fluxgymd.work.lanes import NoAnswer
 from tests.store.files import LORA, safetensors, with_header
 
 

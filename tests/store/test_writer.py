@@ -107,7 +107,7 @@ def test_a_process_exits_although_a_write_hangs(tmp_path: Path) -> None:
     program = f"""
 import asyncio
 from pathlib import Path
-from fluxgymd.work import lanes
+from fluxgymd.background import lanes
 from fluxgymd.store.writer import Writer
 
 lanes.LEAVE_SECONDS = 0.1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of fluxgymd.work.lanes: work that hangs on a file delays only its own lane. The file that hangs is a pipe."""
+"""Tests of lanes: work that hangs on a file delays only its own lane. The file that hangs is a pipe."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import StorageFailed
-from fluxgymd.work import lanes
+from fluxgymd.background import lanes
 from tests.harness.waiting import DEADLINE_SECONDS, until_async
 
 HUNG = 40
@@ -129,7 +129,7 @@ def test_a_process_exits_although_a_thread_of_it_hangs(pipe: Path) -> None:
     program = f"""
 import asyncio
 from pathlib import Path
-from fluxgymd.work import lanes
+from fluxgymd.background import lanes
 
 lanes.LEAVE_SECONDS = 0.1
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import Overloaded
-from fluxgymd.work.turns import DAEMON, MOST_WAITING, Client, Turns, client
+from fluxgymd.background.turns import DAEMON, MOST_WAITING, Client, Turns, client
 from tests.harness.waiting import DEADLINE_SECONDS, until_async
 
 GREEDY, HONEST = 1, 2

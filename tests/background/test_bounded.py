@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of fluxgymd.work.bounded: a program cannot exceed its limits, and the error names the limit that ended it."""
+"""Tests of bounded programs: a program cannot exceed its limits, and the error names the limit that ended it."""
 
 import sys
 
 import pytest
 
-from fluxgymd.work import bounded
-from fluxgymd.work.bounded import Overran, ProgramOutput
-from fluxgymd.work.helpers import Limits
+from fluxgymd.background import bounded
+from fluxgymd.background.bounded import Overran, ProgramOutput
+from fluxgymd.background.helpers import Limits
 from tests.harness.waiting import DEADLINE_SECONDS
 
 NONE = Limits()

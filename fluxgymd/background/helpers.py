@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fluxgymd.work import tied as launcher
+from fluxgymd.background import tied as launcher
 
 DIRECTORY = "/"
 """Their working directory: an empty entry of PYTHONPATH means the working directory, and here only root can put a

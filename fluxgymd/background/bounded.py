@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fluxgymd.work.helpers import Limits, tied
+from fluxgymd.background.helpers import Limits, tied
 
 ERRORS_BYTES = 16 << 10
 """How much of the end of a program's stderr is kept."""

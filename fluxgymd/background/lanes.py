@@ -19,8 +19,8 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from fluxgym.errors import StorageFailed
-from fluxgymd.work import limits
-from fluxgymd.work.turns import Turns
+from fluxgymd.background import limits
+from fluxgymd.background.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from fluxgymd.work import tasks
-from fluxgymd.work.tasks import OFTEN, LongTasks
+from fluxgymd.background import tasks
+from fluxgymd.background.tasks import OFTEN, LongTasks
 from tests.harness.waiting import DEADLINE_SECONDS, forever, until_async
 
 
