@@ -65,6 +65,12 @@ def test_a_hung_trainer_is_aborted_once_and_has_time_to_write_its_stacks() -> No
     ]
 
 
+def test_an_abort_is_not_repeated_and_a_trainer_that_came_late_still_gets_its_sigterm() -> None:
+    aborted, due = step(stop(abort=True), trainer_ended=False, now=LIMIT + 1)
+    assert due is Due.ABORT
+    assert step(aborted, trainer_ended=False, now=LIMIT + 2)[1] is Due.TERMINATE
+
+
 @pytest.mark.parametrize("now", [0.0, LIMIT + 1])
 def test_a_trainer_that_has_ended_needs_no_signal_and_no_time(now: float) -> None:
     assert told(stop(abort=True), now, now + 1, trainer_ended=True) == [(now, Due.STOP)]

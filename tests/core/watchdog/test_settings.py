@@ -20,6 +20,20 @@ def test_each_limit_reaches_the_judge_and_the_job_stands_over_the_configuration(
         assert settings.limits({**DEFAULTS, name: other}, {name: limit.default}) == USUAL, name
 
 
+def test_each_name_sets_the_limit_that_it_names() -> None:
+    values = {name: float(number) for number, name in enumerate(watchdog.LIMITS)}
+    made = settings.limits(values, None)
+    assert made.interval == values["interval_seconds"]
+    assert (made.gpu_idle_percent, made.gpu_idle) == (values["gpu_idle_percent"], values["gpu_idle_seconds"])
+    assert (made.step_factor, made.step_floor) == (values["step_factor"], values["step_floor_seconds"])
+    assert (made.stopped, made.gpu_fault) == (values["stopped_seconds"], values["gpu_fault_seconds"])
+    assert made.without_phase == values["without_phase_seconds"]
+    for phase, limits in made.phases.items():
+        assert limits.still == values[f"{phase.value}_still_seconds"]
+        assert limits.progress == values[f"{phase.value}_progress_seconds"]
+        assert limits.total == values[f"{phase.value}_total_seconds"]
+
+
 @pytest.mark.parametrize(
     ("own", "kind", "configured", "mode"),
     [
