@@ -25,7 +25,7 @@ from fluxgymd.hooks import calls
 from fluxgymd.host.lateness import WatchedSelector
 from fluxgymd.host.notify import Notifier
 from fluxgymd.jobs.registry import Registry
-from fluxgymd.parts import make_parts, make_routes, take_home
+from fluxgymd.parts import adopt, make_parts, make_routes, take_home
 from fluxgymd.run.degraded import Degraded
 from fluxgymd.run.disk_room import DiskRoom
 from fluxgymd.run.runner import Runner
@@ -74,7 +74,7 @@ class Daemon:
         stack.push_async_callback(hooks.close)
         ground.registry.on_event = hooks.tell
         parts = await make_parts(config, ground, stack)
-        parts.adopt()
+        adopt(ground.registry, parts.runner)
         tasks = LongTasks()
         stack.push_async_callback(tasks.close)
         room = DiskRoom(config.home)

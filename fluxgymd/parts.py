@@ -63,7 +63,6 @@ class Ground:
 class Parts:
     """What runs the jobs."""
 
-    registry: Registry
     supervisors: Supervisors
     gpus: Gpus
     machine: MachineState
@@ -73,13 +72,6 @@ class Parts:
     trainers: Trainers
     runner: Runner
     scheduler: Scheduler
-
-    def adopt(self) -> None:
-        """Watches the attempts that an earlier daemon started."""
-        for entry in self.registry.open():
-            if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
-                failpoint("daemon.adopts")
-                self.runner.adopt(entry)
 
 
 def take_home(config: Config, stack: AsyncExitStack) -> Ground:
@@ -155,7 +147,6 @@ async def make_parts(config: Config, ground: Ground, stack: AsyncExitStack) -> P
         home_problem=ground.owner.problem,
     )
     return Parts(
-        registry=ground.registry,
         supervisors=supervisors,
         gpus=gpus,
         machine=machine,
@@ -166,6 +157,14 @@ async def make_parts(config: Config, ground: Ground, stack: AsyncExitStack) -> P
         runner=runner,
         scheduler=scheduler,
     )
+
+
+def adopt(registry: Registry, runner: Runner) -> None:
+    """Watches the attempts that an earlier daemon started."""
+    for entry in registry.open():
+        if entry.damage is None and entry.job is not None and isinstance(entry.job.state, Live):
+            failpoint("daemon.adopts")
+            runner.adopt(entry)
 
 
 def make_routes(
