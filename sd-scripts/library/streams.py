@@ -89,7 +89,7 @@ class Patient(io.RawIOBase):
         try:
             if self._lost:
                 os.write(self._descriptor, f"\n[{self._lost} bytes of output are missing here]\n".encode())
-                self._lost, self._begun = 0, b""
+                self._lost = 0
             while self._waiting:
                 count = os.write(self._descriptor, self._waiting)
                 self._begun = (self._begun + self._waiting[:count]).rpartition(b"\n")[2][-LAST_WORDS_BYTES:]
