@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store of pictures: each picture once, read-only, under the SHA-256 of its bytes.
+
+It is below `datasets/` of the home, so that a job's snapshot can link its pictures instead of copying them. A file
+is never changed once it has its name; it may be deleted when no dataset and no job uses it.
+"""
+
+from pathlib import Path
+
+STORE = ".store"
+
+
+class PictureStore:
+    def __init__(self, home: Path) -> None:
+        self.path = home / "datasets" / STORE
+
+    def file(self, sha256: str, ending: str) -> Path:
+        """The file of a picture. `ending`: that of its format, such as .jpg."""
+        return self.path / sha256[:2] / f"{sha256}{ending}"
