@@ -9,8 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from library.lora import keys
+from library.lora.keys import ALPHA, DOWN, SIDES, UP
+
 CLIP = "lora_te1_"
-DOWN, UP, ALPHA = SIDES = ("lora_down.weight", "lora_up.weight", "alpha")
 # How many differences of single matrices a sentence lists.
 MOST = 4
 
@@ -28,7 +30,7 @@ def differences(own: Mapping[str, Layer], tensors: Mapping[str, Tensor]) -> list
     name."""
     saved: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        name, _, side = key.partition(".")
+        name, side = keys.split(key)
         saved.setdefault(name, {})[side] = tensor
     shared = [name for name in own if name in saved]
     return [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of a Flux LoRA's layers in kohya's layout and in diffusers'. Pure, and without torch. (`naming`
+"""The names of a Flux LoRA's layers in kohya's layout and in diffusers'. Pure, and without torch. (`layout_detection`
 translates the names of other programs to these.)
 
 kohya keeps the published model's fused projections; diffusers splits them. So one of kohya's layers has one or more

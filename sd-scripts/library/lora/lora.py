@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """LoRA in kohya's layout (networks.lora_flux): W' = W + (alpha / rank) up @ down, on the fused projections.
 
-Keys are `lora_unet_` (for CLIP-L `lora_te1_text_model_`) + the module's name with `_` for `.`, each with
-`.lora_down.weight` (rank, in), `.lora_up.weight` (out, rank) and `.alpha`; the header of a LoRA by sd-scripts is
-recorded in tests/sd_scripts/upstream/sd-scripts-lora-header.json. The frozen weights are never changed: each Linear's
-forward function is replaced by one that adds the low-rank part.
+The frozen weights are never changed: each Linear's forward function is replaced by one that adds the low-rank part.
+`keys` makes the names of the parts and the keys of their tensors.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from torch.nn import functional
 from library import randomness
 from library.errors import Misfit, TrainerError
 from library.lora import fit as lora_fit
+from library.lora import keys
 from library.options import trained_layers
 from library.options.network_settings import NetworkSettings
 from library.options.trained_layers import CLIP_PREFIX, TRANSFORMER_PREFIX
@@ -142,9 +141,9 @@ class LoRANetwork(nn.Module):
         for name, part in self.parts():
             alpha = torch.tensor(float(part.alpha))
             exact = alpha.to(dtype).double() == alpha.double()
-            tensors[f"{name}.alpha"] = alpha.to(dtype) if exact else alpha
-            tensors[f"{name}.lora_down.weight"] = part.down.detach().to("cpu", dtype).contiguous().clone()
-            tensors[f"{name}.lora_up.weight"] = part.up.detach().to("cpu", dtype).contiguous().clone()
+            tensors[keys.key_of(name, keys.ALPHA)] = alpha.to(dtype) if exact else alpha
+            tensors[keys.key_of(name, keys.DOWN)] = part.down.detach().to("cpu", dtype).contiguous().clone()
+            tensors[keys.key_of(name, keys.UP)] = part.up.detach().to("cpu", dtype).contiguous().clone()
         return tensors
 
     def differences(self, tensors: Mapping[str, Tensor]) -> list[str]:
@@ -164,14 +163,14 @@ class LoRANetwork(nn.Module):
 
         Raises TrainerError if they share none, or if the shape or the alpha of one differs.
         """
-        shared = [(name, part) for name, part in self.parts() if f"{name}.lora_down.weight" in tensors]
+        shared = [(name, part) for name, part in self.parts() if keys.key_of(name, keys.DOWN) in tensors]
         if not shared:
             raise TrainerError(
                 f"{source} has no layer that this run trains; give a LoRA with kohya's keys (convert_lora.py "
                 "to-kohya converts other layouts)"
             )
         own = dict(shared)
-        of_own = {key: tensor for key, tensor in tensors.items() if key.partition(".")[0] in own}
+        of_own = {key: tensor for key, tensor in tensors.items() if keys.split(key)[0] in own}
         if different := lora_fit.differences(own, of_own):
             raise TrainerError(lora_fit.sentence(source, different), kind="model")
         self._copy(tensors)
@@ -181,9 +180,9 @@ class LoRANetwork(nn.Module):
         if not self._has_weights:
             return
         for name, part in self.parts():
-            if f"{name}.lora_down.weight" in tensors:
-                part.down.copy_(tensors[f"{name}.lora_down.weight"])
-                part.up.copy_(tensors[f"{name}.lora_up.weight"])
+            if keys.key_of(name, keys.DOWN) in tensors:
+                part.down.copy_(tensors[keys.key_of(name, keys.DOWN)])
+                part.up.copy_(tensors[keys.key_of(name, keys.UP)])
 
     @torch.no_grad()
     def is_finite(self) -> bool:
@@ -232,9 +231,9 @@ def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, LayerSize]:
     """
     sizes = {}
     for key, tensor in tensors.items():
-        name, dot, rest = key.partition(".")
-        if dot and rest == "lora_down.weight":
-            alpha = tensors.get(f"{name}.alpha")
+        name, side = keys.split(key)
+        if side == keys.DOWN:
+            alpha = tensors.get(keys.key_of(name, keys.ALPHA))
             if tensor.ndim != 2 or not tensor.numel() or (alpha is not None and alpha.numel() != 1):
                 raise TrainerError(
                     f"--dim_from_weights: {name} in --network_weights is damaged: it has no valid rank or alpha"
@@ -257,4 +256,4 @@ def find_linears(root: nn.Module, prefix: str, chosen: Callable[[str], bool]) ->
     """(name, Linear) for each Linear whose path is chosen, in the model's order."""
     for path, module in root.named_modules():
         if isinstance(module, nn.Linear) and chosen(path):
-            yield trained_layers.name_of(prefix, path), module
+            yield keys.layer_name(prefix, path), module

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from library.errors import TrainerError
 from library.files import safetensors_header
-from library.lora import naming as lora_naming
+from library.lora import keys, layout_detection
 from library.lora.layouts import TEXT_ENCODER, TRANSFORMER, Family, Layout, full_name
 from library.lora.low_rank import LowRank, unfold
 
@@ -38,11 +38,11 @@ PEFT_PREFIX = "base_model.model."
 FOLDED_ALPHAS = "fluxgym_alphas"
 DIFFUSERS_METADATA = "lora_adapter_metadata"
 SIDES = {
-    "lora_down.weight": "down",
-    "lora_up.weight": "up",
+    keys.DOWN: "down",
+    keys.UP: "up",
     "lora_A.weight": "down",
     "lora_B.weight": "up",
-    "alpha": "alpha",
+    keys.ALPHA: "alpha",
 }
 KEY = re.compile(rf"(.+)\.({'|'.join(map(re.escape, SIDES))})")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -69,7 +69,7 @@ def read(path: Path) -> LoRAFile:
     if folder is not None:
         return _read_peft(folder)
     tensors, metadata = _read_tensors(path)
-    naming = lora_naming.identify(_module_names(tensors), f"{path}")
+    naming = layout_detection.identify(_module_names(tensors), f"{path}")
     told: Mapping[str, AlphaOf] = {}
     noted: Mapping[str, float] = {}
     if naming.family == "split":
@@ -81,8 +81,8 @@ def read(path: Path) -> LoRAFile:
     return LoRAFile(layout=naming.layout, family=naming.family, layers=layers, metadata=metadata)
 
 
-def _module_names(keys: Iterable[str]) -> list[str]:
-    found = (KEY.fullmatch(key) for key in keys)
+def _module_names(tensors: Iterable[str]) -> list[str]:
+    found = (KEY.fullmatch(key) for key in tensors)
     return list(dict.fromkeys(match[1] for match in found if match))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from library import atomic
 from library.files import safetensors_file
 from library.files.hashes import lora_hashes
+from library.lora import keys
 from library.lora.layouts import TRANSFORMER
 from library.lora.low_rank import LowRank, fold
 from library.lora.reading import CONFIG, FOLDED_ALPHAS, PEFT_PREFIX, WEIGHTS
@@ -33,9 +34,9 @@ def write_kohya(path: Path, layers: Mapping[str, LowRank], metadata: Mapping[str
     for name, layer in layers.items():
         alpha = torch.tensor(layer.alpha, dtype=torch.float32)
         own = alpha.to(layer.down.dtype)
-        tensors[f"{name}.alpha"] = own if own.double() == alpha.double() else alpha
-        tensors[f"{name}.lora_down.weight"] = layer.down
-        tensors[f"{name}.lora_up.weight"] = layer.up
+        tensors[keys.key_of(name, keys.ALPHA)] = own if own.double() == alpha.double() else alpha
+        tensors[keys.key_of(name, keys.DOWN)] = layer.down
+        tensors[keys.key_of(name, keys.UP)] = layer.up
     model, legacy = lora_hashes(_distinct(tensors), metadata)
     _write(path, tensors, {**metadata, **dict(zip(HASHES, (model, legacy), strict=True))})
 
@@ -83,7 +84,7 @@ def peft_config(layers: Mapping[str, LowRank]) -> dict[str, Any]:
     rank = _commonest(layer.rank for layer in layers.values())
     alpha = _commonest(layer.alpha for layer in layers.values())
     # PEFT matches a pattern against the end of a module's name; with `^`, it has to match the complete name.
-    keys = {name: f"^{name}" if any(other.endswith(f".{name}") for other in layers) else name for name in layers}
+    patterns = {name: f"^{name}" if any(other.endswith(f".{name}") for other in layers) else name for name in layers}
     return {
         "peft_type": "LORA",
         "task_type": None,
@@ -93,8 +94,10 @@ def peft_config(layers: Mapping[str, LowRank]) -> dict[str, Any]:
         "lora_dropout": 0.0,
         "r": rank,
         "lora_alpha": _number(alpha),
-        "rank_pattern": {keys[name]: layer.rank for name, layer in layers.items() if layer.rank != rank},
-        "alpha_pattern": {keys[name]: _number(layer.alpha) for name, layer in layers.items() if layer.alpha != alpha},
+        "rank_pattern": {patterns[name]: layer.rank for name, layer in layers.items() if layer.rank != rank},
+        "alpha_pattern": {
+            patterns[name]: _number(layer.alpha) for name, layer in layers.items() if layer.alpha != alpha
+        },
         "target_modules": sorted(layers),
     }
 

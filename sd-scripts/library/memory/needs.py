@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from library.errors import TrainerError
 from library.flux import encoder_config
+from library.lora import keys
 from library.options import trained_layers
 from library.options.network_settings import NetworkSettings
 from library.options.trained_layers import CLIP_PREFIX, TRANSFORMER_PREFIX
@@ -48,7 +49,7 @@ def lora_numbers(shapes: Mapping[str, tuple[int, ...]], settings: NetworkSetting
         path = key.removesuffix(".weight")
         trained = trained_layers.in_blocks(path) or trained_layers.before_blocks(path)
         if trained and path != key and len(shape) == 2:
-            total += settings.rank_of(trained_layers.name_of(TRANSFORMER_PREFIX, path), rank) * sum(shape)
+            total += settings.rank_of(keys.layer_name(TRANSFORMER_PREFIX, path), rank) * sum(shape)
     return total
 
 
@@ -58,7 +59,7 @@ def clip_lora_numbers(shapes: Mapping[str, tuple[int, ...]], settings: NetworkSe
     for key, shape in shapes.items():
         path = key.removeprefix(encoder_config.CLIP_PREFIX).removesuffix(".weight")
         if len(shape) == 2 and trained_layers.in_clip(path):
-            total += settings.rank_of(trained_layers.name_of(CLIP_PREFIX, path), rank) * sum(shape)
+            total += settings.rank_of(keys.layer_name(CLIP_PREFIX, path), rank) * sum(shape)
     return total
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which layers of the models can get a LoRA, and what they are called in its file. Pure, and without torch.
+"""Which layers of the models can get a LoRA, and the prefixes of their names in its file. Pure, and without torch.
 
 A path is a layer's place in its model: `double_blocks.0.img_attn.qkv` in the transformer, and
 `encoder.layers.0.mlp.fc1` in CLIP-L.
@@ -29,8 +29,3 @@ def before_blocks(path: str) -> bool:
 def in_clip(path: str) -> bool:
     """Whether the layer is one of CLIP-L's that can be trained."""
     return re.match(r"encoder\.layers\.\d+\.(self_attn|mlp)\.", path) is not None
-
-
-def name_of(prefix: str, path: str) -> str:
-    """The layer's name in a LoRA's file, which its keys begin with: lora_unet_double_blocks_0_img_attn_qkv."""
-    return f"{prefix}.{path}".replace(".", "_")

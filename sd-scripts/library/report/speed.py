@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from library.options import trained_layers
+from library.lora import keys
 from library.options.trained_layers import TRANSFORMER_PREFIX
 
 TERA = 1e12
@@ -114,7 +114,7 @@ def _block(key: str) -> str:
 
 
 def _layer(key: str) -> str:
-    return trained_layers.name_of(TRANSFORMER_PREFIX, key.removesuffix(".weight"))
+    return keys.layer_name(TRANSFORMER_PREFIX, key.removesuffix(".weight"))
 
 
 def _rows(key: str, *, image_tokens: int, text_tokens: int) -> int:

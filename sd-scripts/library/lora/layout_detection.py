@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Determines a LoRA file's layout from the names of all its modules, and translates them to kohya's or diffusers'.
 
-The keys of our own LoRAs are made in `lora.py` (`kohya_tensors`). Part of one name is not enough: `diffusion_model.`
+Part of one name is not enough: `diffusion_model.`
 occurs before BFL's and before diffusers' names, SDXL's CLIP-L has the same keys as Flux's, and OneTrainer's keys
 begin like kohya's. Pure, and without torch.
 """
