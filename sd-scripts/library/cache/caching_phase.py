@@ -58,8 +58,8 @@ class Encoded:
     clip: nn.Module | None
 
 
-class Encoding:
-    """Runs the caching phase of one training."""
+class CachingPhase:
+    """The caching phase of one training."""
 
     def __init__(
         self,

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latents of pictures, in memory or as `{stem}_{W:04d}x{H:04d}_flux.npz` beside the picture (sd-scripts' name).
 
-The draw from the autoencoder's posterior depends only on the picture's bytes, its bucket's size, and whether it is
-mirrored, so a run with empty, full or partly filled caches trains on the same numbers. Latents of several sizes share
-a file. Optional arrays (mirrored latents, the mask) have separate seals, so that adding them encodes nothing else
-again.
+`picture_encoding` makes the latents. Latents of several sizes share a file. Optional arrays (mirrored latents, the
+mask) have separate seals, so that adding them encodes nothing else again.
 """
 
 from __future__ import annotations
@@ -17,13 +15,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from library import randomness
 from library.cache import cache_file, cache_names
 from library.cache.cache_file import Arrays
+from library.cache.picture_encoding import encode, size_suffix
 from library.data import buckets, images
 from library.data.buckets import Size
 from library.data.dataset import Picture
-from library.errors import TrainerError
 from library.files import npz
 from library.files.hashes import file_sha256
 from library.flux.autoencoder import PIXELS_PER_LATENT, Autoencoder
@@ -55,9 +52,11 @@ class LatentCache:
             picture.path, bucket=picture.bucket, resized=picture.resized, interpolation=picture.interpolation
         )
         for group in self._missing_groups(picture):
-            mask = opacity_HW if group == MASK else None
+            mirrored = group == FLIPPED
             self._keep(
-                picture, group, self._encode(picture, autoencoder, pixels_13HW, group) if mask is None else mask
+                picture,
+                group,
+                opacity_HW if group == MASK else encode(picture, pixels_13HW, autoencoder, mirrored=mirrored),
             )
 
     def latents(self, picture: Picture, *, flipped: bool) -> Tensor:
@@ -82,7 +81,7 @@ class LatentCache:
         return [group for group in wanted if not self._is_valid(picture, group)]
 
     def _is_valid(self, picture: Picture, group: str) -> bool:
-        suffix = _suffix(picture)
+        suffix = size_suffix(picture)
 
         def unsealed(arrays: Arrays) -> bool:
             """Whether arrays by sd-scripts can be used: not for rotated photos, since it ignores the rotation."""
@@ -101,15 +100,6 @@ class LatentCache:
             unsealed=unsealed,
         )
 
-    def _encode(self, picture: Picture, autoencoder: Autoencoder, pixels_13HW: Tensor, group: str) -> Tensor:
-        side = (group,) if group == FLIPPED else ()
-        drawn = randomness.generator("latents", file_sha256(picture.path), _suffix(picture), *side)
-        pixels_13HW = pixels_13HW.flip(3) if group == FLIPPED else pixels_13HW
-        latents_Chw = autoencoder.encode(pixels_13HW, drawn)[0].cpu()
-        if not torch.isfinite(latents_Chw).all():
-            raise TrainerError(f"the autoencoder produces values that are not finite for {picture.path}")
-        return latents_Chw
-
     def _keep(self, picture: Picture, group: str, made: Tensor) -> None:
         if not self._on_disk:
             self._in_memory[picture.path, picture.bucket, group] = made
@@ -121,7 +111,7 @@ class LatentCache:
                 "original_size": numpy.array([picture.upright.width, picture.upright.height]),
                 "crop_ltrb": numpy.array(box),
             }
-        suffix = _suffix(picture)
+        suffix = size_suffix(picture)
         cache_file.write(
             cache_names.latents(picture),
             {name + suffix: array for name, array in arrays.items()},
@@ -133,7 +123,7 @@ class LatentCache:
     def _read(self, picture: Picture, group: str) -> Tensor:
         if not self._on_disk:
             return self._in_memory[picture.path, picture.bucket, group]
-        name = group + _suffix(picture)
+        name = group + size_suffix(picture)
         return torch.from_numpy(npz.read(cache_names.latents(picture), (name,))[name])
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
@@ -141,7 +131,7 @@ class LatentCache:
             "version": VERSION,
             "picture": file_sha256(picture.path),
             "autoencoder": self._autoencoder_hash,
-            "size": _suffix(picture),
+            "size": size_suffix(picture),
             "resized": (picture.resized.width, picture.resized.height),
             "interpolation": picture.interpolation,
         }
@@ -149,7 +139,3 @@ class LatentCache:
     @functools.cached_property
     def _autoencoder_hash(self) -> str:
         return file_sha256(self._autoencoder)
-
-
-def _suffix(picture: Picture) -> str:
-    return f"_{picture.bucket.height // PIXELS_PER_LATENT}x{picture.bucket.width // PIXELS_PER_LATENT}"

@@ -28,7 +28,7 @@ def check(options: Options, data: Data, models: ModelFiles, *, samples: bool, le
 
 
 def _needs_tokenizers(options: Options, data: Data) -> bool:
-    """Whether `Encoding` needs tokenizers. Unlike `Encoding`, this takes existing caches to be valid."""
+    """Whether the caching phase needs tokenizers. Unlike that phase, this takes existing caches to be valid."""
     if options.trains_clip or data.dataset.many_texts or data.dataset.drops:
         return True
     on_disk = options.cache_text_encoder_outputs_to_disk

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from library import atomic, debug_hang, randomness
-from library.cache.encoding import EncodedPrompt, EncodedText
+from library.cache.caching_phase import EncodedPrompt, EncodedText
 from library.data import images
 from library.data.prompts import Prompt
 from library.errors import TrainerError

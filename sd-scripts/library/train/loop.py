@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import torch
 
-from library.cache.encoding import Encoded
+from library.cache.caching_phase import Encoded
 from library.data.dataset import Dataset
 from library.errors import TrainerError
 from library.flow.batches import Batch, BatchSource, Step, prefetch, steps

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from library import findings
-from library.cache.encoding import Encoded
+from library.cache.caching_phase import Encoded
 from library.flux import block_swap, loading
 from library.flux.model import Flux
 from library.lora import network

@@ -9,7 +9,7 @@ import dataclasses
 import torch
 
 from library import debug_hang, determinism
-from library.cache.encoding import Encoding
+from library.cache.caching_phase import CachingPhase
 from library.flow import batch_loss
 from library.flux import attention
 from library.metrics import Metrics
@@ -47,7 +47,7 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
     print(f"device: {accelerator.device}", flush=True)
     on_disk = options.cache_latents_to_disk or options.cache_text_encoder_outputs_to_disk
     with together.first_before_others() if on_disk else contextlib.nullcontext():
-        encoded = Encoding(
+        encoded = CachingPhase(
             options=options,
             dataset=inputs.pictures,
             prompts=inputs.prompts,
