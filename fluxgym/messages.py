@@ -172,6 +172,27 @@ class Context(Message, frozen=True, kw_only=True):
     watchdog_limits: dict[str, float] | None = None
 
 
+class OptionType(OpenEnum):
+    SWITCH = "switch"
+    WHOLE_NUMBER = "whole_number"
+    NUMBER = "number"
+    PATH = "path"
+    TEXT = "text"
+    UNKNOWN = "unknown"
+
+
+class TrainerOption(Message, frozen=True, kw_only=True):
+    name: str
+    group: str | None = None
+    help: str | None = None
+    type: OptionType
+    repeated: bool
+    choices: list[str] | None = None
+    default: list[str] | None = None
+    passed: list[str] | None = None
+    instead: str | None = None
+
+
 class Exit(Message, frozen=True, kw_only=True):
     kind: ExitKind
     code: int | None = None

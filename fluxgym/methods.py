@@ -21,6 +21,7 @@ from fluxgym.messages import (
     RunningLimit,
     SleepInhibitor,
     Supervisor,
+    TrainerOption,
     Verdict,
     WatchdogMode,
 )
@@ -134,6 +135,11 @@ class CheckpointsReply(Message, frozen=True, kw_only=True):
     checkpoints: list[Checkpoint]
 
 
+class TrainerOptionsReply(Message, frozen=True, kw_only=True):
+    options: list[TrainerOption]
+    problem: str | None = None
+
+
 class GpuName(Message, frozen=True, kw_only=True):
     gpu: str
 
@@ -191,6 +197,7 @@ EDIT = Method("org.fluxgym.Jobs.Edit", SubmitParameters, ChangedJob)
 HISTORY = Method("org.fluxgym.Jobs.History", JobName, HistoryReply, stream=True)
 CHECKPOINTS = Method("org.fluxgym.Jobs.Checkpoints", JobName, CheckpointsReply)
 WATCHDOG = Method("org.fluxgym.Jobs.Watchdog", JobName, WatchdogReply)
+TRAINER_OPTIONS = Method("org.fluxgym.Jobs.TrainerOptions", Nothing, TrainerOptionsReply)
 REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)

@@ -38,6 +38,7 @@ VERBS = (
     "continue",
     "checkpoints",
     "rm",
+    "options",
     "gpus",
     "daemon",
     "config",

@@ -177,6 +177,13 @@ class Jobs:
             ]
         )
 
+    async def trainer_options(self, _: m.Nothing, __: Send) -> m.TrainerOptionsReply:
+        options = await self._trainers.training.options()
+        if options:
+            return m.TrainerOptionsReply(options=options)
+        problem = f"The trainer in {self._config.trainer_path} does not say which flags it has; see the daemon's log."
+        return m.TrainerOptionsReply(options=[], problem=problem)
+
     def routes(self) -> list[Route]:
         return [
             Route(m.SUBMIT, self.submit),
@@ -193,5 +200,6 @@ class Jobs:
             Route(m.HISTORY, self.history),
             Route(m.CHECKPOINTS, self.checkpoints),
             Route(m.WATCHDOG, self.watchdog),
+            Route(m.TRAINER_OPTIONS, self.trainer_options),
             Route(m.REMOVE, self.remove),
         ]

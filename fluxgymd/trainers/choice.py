@@ -31,12 +31,13 @@ class Trainers:
         self._program = Program()
         self._ours = OurTrainer(config)
         self._sd_scripts = SdScripts(config)
-        self._training: Trainer = self._ours
+        self.training: Trainer = self._ours
+        """The adapter of trainings, as of the last look."""
         self._path = config.trainer_path
 
     def of(self, context: Context) -> Trainer:
         """The job's adapter, as of the last look."""
-        return self._program if context.kind is Kind.PROGRAM else self._training
+        return self._program if context.kind is Kind.PROGRAM else self.training
 
     async def look(self) -> None:
         """Finds out which trainer is in the configured folder: somebody may have put another one there."""
@@ -48,4 +49,4 @@ class Trainers:
 
     def look_now(self) -> None:
         """The same as `look`, but without a lane and a deadline. Blocks on the disk."""
-        self._training = self._sd_scripts if SdScripts.lies_in(self._path) else self._ours
+        self.training = self._sd_scripts if SdScripts.lies_in(self._path) else self._ours

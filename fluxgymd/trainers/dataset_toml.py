@@ -37,6 +37,12 @@ def render(context: Context, dataset: Path) -> bytes:
     return tomli_w.dumps(document).encode()
 
 
+def as_flags() -> dict[str, list[str]]:
+    """The values that the file has by default, as flags with their words."""
+    values = {FLAGS.get(key, (key,))[-1]: value for key, value in (GENERAL | DATASET).items()}
+    return {flag: [str(value)] for flag, value in values.items() if not isinstance(value, bool)}
+
+
 def _without_options(values: dict[str, Any], context: Context) -> dict[str, Any]:
     return {
         key: value

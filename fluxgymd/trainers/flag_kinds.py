@@ -22,12 +22,18 @@ NUMBERS = {"int": (int, "a whole number"), "float": (float, "a number")}
 
 
 class Flag(msgspec.Struct, frozen=True):
-    """One flag, as describe.py reports it. `choices`: as words; numbers if `number` is set."""
+    """One flag, as describe.py reports it. `choices`: as words; numbers if `number` is set. `supported`: choices that
+    the trainer's own code checks. `default`: as words."""
 
     options: list[str]
     nargs: int | str | None
     number: Literal["int", "float"] | None
     choices: list[str] | None
+    supported: list[str] | None = None
+    type: Literal["switch", "int", "float", "path", "text"] = "text"
+    help: str | None = None
+    default: list[str] | None = None
+    group: str | None = None
 
 
 def by_name(flags: Sequence[Flag]) -> dict[str, Flag]:
@@ -61,7 +67,7 @@ def _sentence(name: str, words: Sequence[str], flags: Mapping[str, Flag]) -> str
 
 
 def _wrong_count(name: str, words: Sequence[str], flag: Flag) -> str | None:
-    least, most = _counts(flag.nargs)
+    least, most = counts(flag.nargs)
     said = repr(short(" ".join(words))) if words else "without a value"
     if most == 0 and words:
         return f"is {said}, but --{name} is a switch, which takes no value; give {name} alone"
@@ -72,7 +78,7 @@ def _wrong_count(name: str, words: Sequence[str], flag: Flag) -> str | None:
     return None
 
 
-def _counts(nargs: int | str | None) -> tuple[int, int | None]:
+def counts(nargs: int | str | None) -> tuple[int, int | None]:
     """The smallest and the largest number of words; None if there is no upper limit."""
     match nargs:
         case int():

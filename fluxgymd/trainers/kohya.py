@@ -95,6 +95,11 @@ def uncacheable(options: Mapping[str, Sequence[str]]) -> list[Problem]:
     ]
 
 
+def instead(flag: str) -> str | None:
+    """What the user gives instead of a flag that cannot be an option of a job; None if it can be one."""
+    return OURS.get(flag) or REPLACED.get(flag)
+
+
 def as_setting(flag: str) -> str:
     """The user's name for a flag of the trainer: a setting, or an option."""
     return SETTINGS.get(flag, f"trainer_options.{flag}")
@@ -147,10 +152,7 @@ def starter(python: Path, *, gpus: int) -> list[str]:
 
 def arguments(context: Context, folder: JobFolder, resume: str | None, *, trainer: Writer) -> list[str]:
     """The trainer's command line after the script's name. `resume`: a state's folder, relative to the job's."""
-    options = _options(context, folder)
-    if trainer is Writer.OURS:
-        # Our trainer chooses how many blocks it checkpoints by the GPU's memory (docs/trainer.md, Memory).
-        del options["gradient_checkpointing"]
+    options = passed(context, folder, trainer=trainer)
     if resume is not None:
         options["resume"] = [str(folder.path / resume)]
         epoch = epoch_in_name(resume)
@@ -165,6 +167,15 @@ def arguments(context: Context, folder: JobFolder, resume: str | None, *, traine
         elif words != OFF:
             argv += [f"--{name}", *words]
     return argv
+
+
+def passed(context: Context, folder: JobFolder, *, trainer: Writer) -> dict[str, list[str]]:
+    """The flags that the daemon passes by itself, with their words."""
+    options = _options(context, folder)
+    if trainer is Writer.OURS:
+        # Our trainer chooses how many blocks it checkpoints by the GPU's memory (docs/trainer.md, Memory).
+        del options["gradient_checkpointing"]
+    return options
 
 
 def _options(context: Context, folder: JobFolder) -> dict[str, list[str]]:

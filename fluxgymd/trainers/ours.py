@@ -5,10 +5,9 @@ import os
 import signal
 from dataclasses import replace
 
-from fluxgym.config import Config
 from fluxgymd.background import lanes
 from fluxgymd.trainers import answer, flag_kinds, kohya, presence
-from fluxgymd.trainers.asking import CHECK, Inquiry
+from fluxgymd.trainers.asking import CHECK
 from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question
 from fluxgymd.trainers.states import Writer
 from fluxgymd.trainers.training import Training
@@ -17,10 +16,6 @@ from fluxgymd.trainers.training import Training
 class OurTrainer(Training):
     writer = Writer.OURS
     signals = frozenset({signal.SIGTERM, signal.SIGQUIT})
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._inquiry = Inquiry(self.python, self.script)
 
     def tells_phase(self) -> bool:
         return (self.path / "library" / "metrics.py").is_file()
@@ -33,7 +28,7 @@ class OurTrainer(Training):
         seen = [*missing, *refused]
         if refused:  # they cannot be put on a command line
             return CheckReport(problems=tuple(seen))
-        told = await self._inquiry.ask(
+        told = await self.inquiry.ask(
             self._words(question),
             files=self.files(context, folder, dataset=question.dataset),
             folder=folder.path,
@@ -41,7 +36,7 @@ class OurTrainer(Training):
             processes=context.gpu_count or 1,
         )
         if told is None:
-            flags = await self._inquiry.flags()
+            flags = await self.inquiry.flags()
             kinds = flag_kinds.problems(options, flags) if CHECK not in flags else []
             return CheckReport(problems=(*seen, *kinds), disk_bytes=await self.estimate(question, seen))
         report = answer.report(told, context, folder)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from fluxgym.messages import Context
+from fluxgym.messages import Context, TrainerOption
 from fluxgym.messages import Progress as ToldProgress
 from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
@@ -139,7 +139,7 @@ class Progress(Protocol):
 
 
 class Trainer(Protocol):
-    """The adapter of one kind of program. All methods except `check` may block, but only on the disk."""
+    """The adapter of one kind of program. All methods but the two async ones may block, but only on the disk."""
 
     @property
     def name(self) -> str: ...
@@ -186,6 +186,9 @@ class Trainer(Protocol):
     def mend(self, folder: JobFolder) -> Sequence[str]:
         """Removes files that a kill left torn and that would end the next attempt. Returns clauses that say what was
         done. OSError."""
+
+    async def options(self) -> list[TrainerOption]:
+        """The program's flags, in its own order; empty if it has none or does not answer."""
 
     async def check(self, question: Question) -> CheckReport:
         """Everything that is wrong with the job, as far as can be seen without starting it. Never blocks the event

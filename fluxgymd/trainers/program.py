@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fluxgym.files import is_file
-from fluxgym.messages import Context
+from fluxgym.messages import Context, TrainerOption
 from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
@@ -68,6 +68,9 @@ class Program:
 
     def mend(self, _folder: JobFolder) -> Sequence[str]:
         return ()
+
+    async def options(self) -> list[TrainerOption]:
+        return []
 
     async def check(self, question: Question) -> CheckReport:
         context = question.context

@@ -3,10 +3,8 @@
 
 from pathlib import Path
 
-from fluxgym.config import Config
 from fluxgymd.background import lanes
 from fluxgymd.trainers import flag_kinds, kohya, presence
-from fluxgymd.trainers.asking import Inquiry
 from fluxgymd.trainers.port import CheckReport, Question
 from fluxgymd.trainers.states import Writer
 from fluxgymd.trainers.training import Training
@@ -17,10 +15,6 @@ MARK = "train_network.py"
 
 class SdScripts(Training):
     writer = Writer.SD_SCRIPTS
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._inquiry = Inquiry(self.python, self.script)
 
     @staticmethod
     def lies_in(path: Path) -> bool:
@@ -36,5 +30,5 @@ class SdScripts(Training):
         found = await lanes.answer(f"the models and the pictures of {context.name}", presence.problems, question)
         found += [*kohya.refused_options(options), *kohya.uncacheable(options)]
         if options:  # the rest of the command line is the daemon's own
-            found += flag_kinds.problems(options, await self._inquiry.flags())
+            found += flag_kinds.problems(options, await self.inquiry.flags())
         return CheckReport(problems=tuple(found), disk_bytes=await self.estimate(question, found))

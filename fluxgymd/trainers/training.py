@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fluxgym.config import Config
-from fluxgym.messages import Context
+from fluxgym.messages import Context, TrainerOption
 from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
@@ -15,7 +15,8 @@ from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.datasets.contents import PICTURES
 from fluxgymd.store import caches, result
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers import dataset_toml, kohya, settings, state_folders
+from fluxgymd.trainers import dataset_toml, flag_list, kohya, settings, state_folders
+from fluxgymd.trainers.asking import Inquiry
 from fluxgymd.trainers.planned_size import planned_bytes
 from fluxgymd.trainers.port import Problem, Question, Traits
 from fluxgymd.trainers.progress.attempt import AttemptProgress
@@ -41,6 +42,7 @@ class Training:
     def __init__(self, config: Config) -> None:
         self.python = config.trainer_python
         self.path = config.trainer_path
+        self.inquiry = Inquiry(self.python, self.script)
 
     @property
     def name(self) -> str:
@@ -69,6 +71,17 @@ class Training:
 
     def progress(self, folder: JobFolder, attempt: Attempt) -> AttemptProgress:
         return AttemptProgress(folder, attempt, printed=True)
+
+    async def options(self) -> list[TrainerOption]:
+        context = Context(name="any", **settings.DEFAULTS)
+        passed = kohya.passed(context, JobFolder(context.name), trainer=self.writer) | dataset_toml.as_flags()
+        # Of the flags that a job cannot give, only those whose setting has a default: the others have paths.
+        known = {
+            name: words
+            for name, words in passed.items()
+            if kohya.instead(name) is None or kohya.SETTINGS.get(name) in settings.DEFAULTS
+        }
+        return flag_list.listed(await self.inquiry.flags(), known)
 
     def result_problem(self, folder: JobFolder, before: FileStamp | None) -> str | None:
         return result.problem(self.traits.result_file(folder), before)

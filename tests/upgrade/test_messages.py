@@ -36,6 +36,13 @@ OTHER_ERRORS = {
 """Method and error: errors that an earlier version did not return for this call, although its clients know them."""
 
 
+ADDED = {
+    "org.fluxgym.Machine.Continue",
+    "org.fluxgym.Jobs.TrainerOptions",
+}
+"""Methods that came after the calls were frozen."""
+
+
 def exchanges(version: Path) -> list[Exchange]:
     return [json.loads(line) for line in (version / "calls.jsonl").read_text().splitlines()]
 
@@ -54,7 +61,7 @@ def test_promise_9_the_calls_of_an_older_client_are_answered_with_no_less(
 
 def test_the_frozen_calls_cover_every_method(version: Path) -> None:
     called = {exchange["call"]["method"] for exchange in exchanges(version)}
-    assert called | {"org.fluxgym.Machine.Continue"} >= METHODS.keys()
+    assert called | ADDED >= METHODS.keys()
 
 
 class OlderDaemon:

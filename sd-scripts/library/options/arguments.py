@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,8 +47,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         exit_on_error=False,
     )
-    for field in _flags():
-        made.add_argument(f"--{field.name}", **field.metadata["argparse"])
+    for title, fields in groupby(_flags(), key=lambda field: field.metadata["group"]):
+        group = made.add_argument_group(title)
+        for field in fields:
+            group.add_argument(f"--{field.name}", **field.metadata["argparse"])
     return made
 
 

@@ -35,6 +35,14 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 ATTENTION = ("auto", "sdpa", "cudnn", "flash", "efficient", "math")
 
 
+_groups: list[str] = []
+
+
+def group(title: str) -> None:
+    """Begins a group of flags: those that follow belong to it."""
+    _groups.append(title)
+
+
 def flag(
     help_text: str,
     *,
@@ -53,12 +61,13 @@ def flag(
         keywords["choices"] = choices
     if many:
         keywords["nargs"] = "*"
-    return dataclasses.field(default=default, metadata={"argparse": keywords})
+    return dataclasses.field(default=default, metadata={"argparse": keywords, "group": _groups[-1]})
 
 
 def switch(help_text: str) -> Any:
     """A flag without a value."""
-    return dataclasses.field(default=False, metadata={"argparse": {"help": help_text, "action": "store_true"}})
+    keywords = {"help": help_text, "action": "store_true"}
+    return dataclasses.field(default=False, metadata={"argparse": keywords, "group": _groups[-1]})
 
 
 def count(text: str) -> int:
@@ -111,27 +120,28 @@ def _checked(text: str, kind: type[int | float], right: Callable[[float], bool],
     return value
 
 
-def only(*supported: str) -> Callable[[str], str]:
-    """A parser that takes the supported ones of sd-scripts' values, in any case, and refuses the others with a
-    sentence."""
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """A parser that takes the supported ones of sd-scripts' values, and refuses the others with a sentence."""
 
-    def parse(text: str) -> str:
-        if text.lower() not in supported:
-            raise argparse.ArgumentTypeError(f"{text!r} is not supported; choose from {', '.join(supported)}")
-        return text.lower()
+    supported: tuple[str, ...]
+    any_case: bool
 
-    return parse
+    def __call__(self, text: str) -> str:
+        word = text.lower() if self.any_case else text
+        if word not in self.supported:
+            raise argparse.ArgumentTypeError(f"{text!r} is not supported; choose from {', '.join(self.supported)}")
+        return word
 
 
-def exactly(*supported: str) -> Callable[[str], str]:
+def only(*supported: str) -> OneOf:
+    """The supported values, in any case."""
+    return OneOf(supported, any_case=True)
+
+
+def exactly(*supported: str) -> OneOf:
     """Like `only`, for case-sensitive names."""
-
-    def parse(text: str) -> str:
-        if text not in supported:
-            raise argparse.ArgumentTypeError(f"{text!r} is not supported; choose from {', '.join(supported)}")
-        return text
-
-    return parse
+    return OneOf(supported, any_case=False)
 
 
 def network_arg(text: str) -> tuple[str, str]:
@@ -178,7 +188,7 @@ def steps(text: str) -> int | float:
 class Options:
     """The parsed command line. Fields have the flags' names; None means that the flag was not given."""
 
-    # Models.
+    group("Models")
     pretrained_model_name_or_path: Path = flag("the Flux transformer, a safetensors file", required=True, parse=Path)
     clip_l: Path = flag("the CLIP-L text encoder, a safetensors file", required=True, parse=Path)
     t5xxl: Path = flag("the T5-XXL text encoder, a safetensors file", required=True, parse=Path)
@@ -189,7 +199,7 @@ class Options:
     model_type: str = flag("kind of model", default="flux", parse=only("flux"))
     t5xxl_max_token_length: int | None = flag("T5 tokens per caption (512 for dev, 256 for schnell)", parse=count)
 
-    # Data.
+    group("Data")
     dataset_config: Path | None = flag("the dataset.toml (or .json)", parse=Path)
     train_data_dir: Path | None = flag("without dataset.toml: folder with subfolders such as `10_a cat`", parse=Path)
     reg_data_dir: Path | None = flag("the same, for regularisation pictures", parse=Path)
@@ -232,7 +242,7 @@ class Options:
     max_data_loader_n_workers: int = flag("threads that prepare batches, at least one", default=8, parse=natural)
     persistent_data_loader_workers: bool = switch("accepted; the threads live as long as the training")
 
-    # Output.
+    group("Output")
     output_dir: Path = flag("folder for all output", required=True, parse=Path)
     output_name: str | None = flag("base name of files and folders")
     save_precision: str | None = flag("number type of the LoRA", parse=str, choices=("float", "fp16", "bf16"))
@@ -253,12 +263,12 @@ class Options:
     log_with: str = flag("program to log for", default="tensorboard", parse=only("tensorboard"))
     console_log_simple: bool = switch("accepted; the log is plain lines")
 
-    # Resume.
+    group("Resume")
     resume: Path | None = flag("state folder to continue from", parse=Path)
     initial_epoch: int | None = flag("epoch to start with; with --resume the state's counter decides", parse=count)
     replan: bool = switch("continue from a state whose settings differ from this run's or cannot be used here")
 
-    # Network.
+    group("Network")
     network_module: str = flag("kind of network", required=True, parse=exactly("networks.lora_flux"))
     network_dim: int = flag("rank of the LoRA", default=4, parse=count)
     network_alpha: float = flag(
@@ -274,7 +284,7 @@ class Options:
     scale_weight_norms: float | None = flag("limit of the norm of alpha/rank up down, at each step", parse=positive)
     network_train_unet_only: bool = switch("do not train CLIP-L")
 
-    # Optimizer and schedule.
+    group("Optimizer and schedule")
     optimizer_type: str = flag("optimizer: a name, a class of torch.optim, or the path of a class", default="adamw")
     optimizer_args: list[tuple[str, Any]] | None = flag("name=value ...", parse=argument, many=True)
     learning_rate: float = flag("learning rate", default=2e-6, parse=not_negative)
@@ -299,6 +309,8 @@ class Options:
     max_train_steps: int = flag("steps to train", default=1600, parse=count)
     max_train_epochs: int | None = flag("epochs to train; overrides --max_train_steps", parse=count)
     gradient_accumulation_steps: int = flag("batches per step", default=1, parse=count)
+
+    group("Memory and speed")
     fp8_base: bool = switch("keep the transformer's matrices in 8 bits, with scales")
     fp8_base_unet: bool = switch("the same as --fp8_base")
     gradient_checkpointing: bool = switch("use less memory, at the cost of speed")
@@ -334,7 +346,7 @@ class Options:
     lowram: bool = switch("accepted; models are always read tensor by tensor")
     no_half_vae: bool = switch("accepted; the autoencoder always computes in fp32")
 
-    # Flow matching.
+    group("Flow matching")
     guidance_scale: float = flag("guidance given to the model in training", default=3.5, parse=not_negative)
     timestep_sampling: str = flag(
         "how noise levels are drawn",
@@ -366,7 +378,7 @@ class Options:
     prior_loss_weight: float = flag("weight of regularisation pictures", default=1.0, parse=not_negative)
     min_snr_gamma: float | None = flag("accepted; has no effect on Flux", parse=number)
 
-    # Validation.
+    group("Validation")
     validation_split: float = flag(
         "share of each folder to use for validation instead of training", default=0.0, parse=chance
     )
@@ -375,16 +387,16 @@ class Options:
     validate_every_n_epochs: int | None = flag("epochs between validations (default: 1)", parse=count)
     max_validation_steps: int | None = flag("batches per validation (default: all)", parse=count)
 
-    # Samples.
+    group("Samples")
     sample_prompts: Path | None = flag("prompt file (.txt, .toml or .json)", parse=Path)
     sample_every_n_epochs: int | None = flag("epochs between samples; overrides --sample_every_n_steps", parse=count)
     sample_every_n_steps: int | None = flag("steps between samples", parse=count)
     sample_at_first: bool = switch("also sample before the first step")
 
-    # Instead of a training.
+    group("Instead of a training")
     check_job: bool = switch("print all problems and warnings of the job as JSON, and exit")
 
-    # Debugging.
+    group("Debugging")
     debug_hang: HangPoint | None = flag("hang on purpose, as KIND@PLACE[:N]", parse=hang_point)
     debug_hang_once: Path | None = flag("do not hang if this file exists; create it before hanging", parse=Path)
 
