@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgymd.pictures.files import reason
+
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """The endings that sd-scripts accepts, also in upper case."""
 CAPTION = ".txt"
@@ -91,12 +93,6 @@ def _names(source: Path) -> list[str]:
         raise Unfit(source, f"The dataset {source} is not a folder; give the folder with the pictures.") from None
     except OSError as error:
         raise Unfit(source, f"The dataset {source} cannot be read: {reason(error)}.") from None
-
-
-def reason(error: OSError) -> str:
-    """The system's message and, if a permission is missing, what to do."""
-    words = (error.strerror or type(error).__name__).lower()
-    return f"{words}; make it readable for your user" if isinstance(error, PermissionError) else words
 
 
 def _refuse_twins(pictures: list[Path]) -> None:

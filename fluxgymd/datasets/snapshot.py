@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 
 from fluxgymd.datasets import contents, picture
-from fluxgymd.datasets.contents import Unfit, reason
+from fluxgymd.datasets.contents import Unfit
 from fluxgymd.failpoints import failpoint
+from fluxgymd.pictures.files import not_a_file, printable, reason
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -48,7 +49,7 @@ def take(source: Path, target: Path, *, caption_ending: str) -> Snapshot:
         failpoint("dataset.picture_copied")
         caption = path.with_name(path.stem + caption_ending)
         if os.path.lexists(caption):
-            problem = picture.not_a_file(caption)
+            problem = not_a_file(caption)
             if problem:
                 raise Unfit(caption, f"The caption {caption} {problem}.")
             size += copy_of(caption, target)
@@ -85,25 +86,20 @@ def copy(source: Path, target: Path) -> int:
         return writer.tell()
 
 
-def _printable(text: object) -> str:
-    """The text, with U+FFFD for the parts of a file's name that are not UTF-8, since JSON cannot hold them."""
-    return str(text).encode(errors="surrogateescape").decode(errors="replace")
-
-
 def main() -> None:
     source, target, caption_ending = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     try:
         outcome = take(source, target, caption_ending=caption_ending)
-        outcome = msgspec.structs.replace(outcome, notes=tuple(map(_printable, outcome.notes)))
+        outcome = msgspec.structs.replace(outcome, notes=tuple(map(printable, outcome.notes)))
         descriptor = os.open(target, os.O_RDONLY)
         os.fsync(descriptor)
         failpoint("dataset.durable")
     except Unfit as error:
-        outcome = Snapshot(path=_printable(error.path), problem=_printable(error))
+        outcome = Snapshot(path=printable(error.path), problem=printable(error))
     except OSError as error:
         where = error.filename or target
-        problem = _printable(f"Copying {where} failed: {error.strerror}.")
-        outcome = Snapshot(path=_printable(where), problem=problem, storage=True)
+        problem = printable(f"Copying {where} failed: {error.strerror}.")
+        outcome = Snapshot(path=printable(where), problem=problem, storage=True)
     sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
 
 

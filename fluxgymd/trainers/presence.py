@@ -9,6 +9,7 @@ from pathlib import Path
 from fluxgym.files import is_file, is_folder
 from fluxgym.messages import Context, Model
 from fluxgymd.datasets import contents
+from fluxgymd.pictures.files import reason
 from fluxgymd.store import safetensors_header
 from fluxgymd.store.safetensors_header import NotSafetensors
 from fluxgymd.trainers.port import Problem, ProblemKind, Question
@@ -44,7 +45,7 @@ def _changed(question: Question) -> str | None:
             return None
         there = contents.picture_names(source)
     except OSError as error:
-        return f"The job's copy of its pictures, {copy}, cannot be read: {contents.reason(error)}."
+        return f"The job's copy of its pictures, {copy}, cannot be read: {reason(error)}."
     known = bool(there) and (copied is None or contents.hash_of(there) == copied.names)
     back = f"copy them back from {source}" if known else "put them back, or submit the job again under another name"
     if not now:
@@ -90,14 +91,14 @@ def _absent(path: Path, title: str) -> str | None:
     try:
         return None if is_file(path) else f"The file {path} for {title} does not exist"
     except OSError as error:
-        return f"The file {path} for {title} cannot be examined: {contents.reason(error)}"
+        return f"The file {path} for {title} cannot be examined: {reason(error)}"
 
 
 def _without_tokenizers(folder: str) -> str | None:
     try:
         return None if is_folder(folder) else f"The folder of tokenizers {folder} does not exist."
     except OSError as error:
-        return f"The folder of tokenizers {folder} cannot be examined: {contents.reason(error)}."
+        return f"The folder of tokenizers {folder} cannot be examined: {reason(error)}."
 
 
 def _unreadable(path: Path) -> str | None:
@@ -117,7 +118,7 @@ def _of_first_weights(question: Question) -> Iterator[Problem]:
     try:
         wrong = None if is_file(path) else f"trainer_options.network_weights: {path} does not exist."
     except OSError as error:
-        wrong = f"trainer_options.network_weights: {path} cannot be examined: {contents.reason(error)}."
+        wrong = f"trainer_options.network_weights: {path} cannot be examined: {reason(error)}."
     if wrong is not None:
         yield Problem(kind=ProblemKind.MISSING_FILE, setting="network_weights", sentence=wrong, path=str(path))
 

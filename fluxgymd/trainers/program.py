@@ -13,7 +13,7 @@ from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
-from fluxgymd.datasets import contents
+from fluxgymd.pictures.files import reason
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import settings
@@ -85,5 +85,5 @@ def _missing(context: Context) -> Problem | None:
             return None
         wrong = f"The program {program} does not exist or is not executable."
     except OSError as error:
-        wrong = f"The program {program} cannot be examined: {contents.reason(error)}."
+        wrong = f"The program {program} cannot be examined: {reason(error)}."
     return Problem(kind=ProblemKind.MISSING_FILE, setting="program", sentence=wrong, path=program)
