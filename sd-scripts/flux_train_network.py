@@ -41,7 +41,7 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
 
     line = arguments.read(sys.argv[1:])
     _settle_compile_cache()
-    if line.options.check_job:
+    if line.options.check_job or line.options.plan:
         _answer(line)
     options = arguments.options_of(line)
 
@@ -83,7 +83,7 @@ def _settle_compile_cache() -> None:
 
 
 def _answer(line: CommandLine) -> NoReturn:
-    """Prints the answer to --check_job on stdout. Everything else goes to stderr."""
+    """Prints the answer to --check_job or --plan on stdout. Everything else goes to stderr."""
     answer = os.dup(1)
     os.dup2(2, 1)
     from library import world

@@ -50,6 +50,7 @@ OURS = SETTINGS | {
     "initial_step": "`fluxgymctl resume`",
     "config_file": "trainer_options",
     "check_job": "`fluxgymctl submit`, which asks for it",
+    "plan": "`fluxgymctl submit --plan`",
     "help": "docs/trainer.md, which has all flags",
 }
 """Flag that cannot be an option of a job -> what the user uses instead."""

@@ -17,7 +17,7 @@ ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `--(\w+)` \| (.+?) \| (.+?) 
 UPSTREAM = json.loads((ROOT / "tests/sd_scripts/upstream/sd-scripts-flags.json").read_text(encoding="utf-8"))
 OWN = {field.name: field for field in dataclasses.fields(Options) if "argparse" in field.metadata}
 NEW = {"attention", "check_job", "debug_hang", "debug_hang_once", "deterministic", "ema_decay"}
-NEW |= {"no_compile", "replan", "vram"}
+NEW |= {"no_compile", "plan", "replan", "vram"}
 # sd-scripts has added these after 48d368f, for another model.
 NEW |= {f"compile{name}" for name in ("", "_backend", "_cache_size_limit", "_dynamic", "_fullgraph", "_mode")}
 # Our defaults differ from sd-scripts' here: ours is the value that sd-scripts ends up with, or another way to say the

@@ -114,7 +114,7 @@ NOT_DRAWN = by_name(
             compile no_compile compile_backend compile_mode compile_dynamic compile_fullgraph
             compile_cache_size_limit torch_compile dynamo_backend""",
         "of a GPU's memory; tests/sd_scripts/on_gpu resumes with it": "vram",
-        "it asks and trains nothing": "help check_job",
+        "it asks and trains nothing": "help check_job plan",
         "it hangs on purpose": "debug_hang debug_hang_once",
     }
 )

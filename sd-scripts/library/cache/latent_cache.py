@@ -15,22 +15,21 @@ import numpy
 import torch
 from torch import Tensor
 
-from library.cache import cache_file, cache_names
+from library.cache import cache_file, cache_names, needed
 from library.cache.cache_file import Arrays
-from library.cache.picture_encoding import encode, size_suffix
+from library.cache.cache_names import FLIPPED, LATENTS, MASK
+from library.cache.picture_encoding import encode
 from library.data import buckets, images
 from library.data.buckets import Size
 from library.data.dataset import Picture
 from library.files import npz
 from library.files.hashes import file_sha256
-from library.flux.autoencoder import PIXELS_PER_LATENT, Autoencoder
+from library.flux.autoencoder import Autoencoder
+from library.flux.autoencoder_config import PIXELS_PER_LATENT
 
 FLAG = "--cache_latents_to_disk"
 # To be increased if the same picture gives different latents than before.
 VERSION = 2
-# Groups of arrays, each with its own seal.
-LATENTS, FLIPPED, MASK = "latents", "latents_flipped", "alpha_mask"
-NAMES = {LATENTS: (LATENTS, "original_size", "crop_ltrb"), FLIPPED: (FLIPPED,), MASK: (MASK,)}
 SEALS = {LATENTS: "fluxgym_seal", FLIPPED: "fluxgym_seal_flipped", MASK: "fluxgym_seal_mask"}
 
 
@@ -75,13 +74,15 @@ class LatentCache:
         return pooled_hw.flip(1) if flipped else pooled_hw
 
     def _missing_groups(self, picture: Picture) -> list[str]:
-        wanted = [LATENTS, *[FLIPPED] * picture.subset.flip_aug, *[MASK] * picture.subset.alpha_mask]
+        return needed.latent_groups(picture, self._has)
+
+    def _has(self, picture: Picture, group: str) -> bool:
         if not self._on_disk:
-            return [group for group in wanted if (picture.path, picture.bucket, group) not in self._in_memory]
-        return [group for group in wanted if not self._is_valid(picture, group)]
+            return (picture.path, picture.bucket, group) in self._in_memory
+        return self._is_valid(picture, group)
 
     def _is_valid(self, picture: Picture, group: str) -> bool:
-        suffix = size_suffix(picture)
+        suffix = cache_names.size_suffix(picture)
 
         def unsealed(arrays: Arrays) -> bool:
             """Whether arrays by sd-scripts can be used: not for rotated photos, since it ignores the rotation."""
@@ -94,7 +95,7 @@ class LatentCache:
 
         return cache_file.is_valid(
             cache_names.latents(picture),
-            tuple(name + suffix for name in NAMES[group]),
+            cache_names.latent_arrays(picture, group),
             seal_name=SEALS[group] + suffix,
             inputs=self._inputs(picture),
             unsealed=unsealed,
@@ -111,7 +112,7 @@ class LatentCache:
                 "original_size": numpy.array([picture.upright.width, picture.upright.height]),
                 "crop_ltrb": numpy.array(box),
             }
-        suffix = size_suffix(picture)
+        suffix = cache_names.size_suffix(picture)
         cache_file.write(
             cache_names.latents(picture),
             {name + suffix: array for name, array in arrays.items()},
@@ -123,7 +124,7 @@ class LatentCache:
     def _read(self, picture: Picture, group: str) -> Tensor:
         if not self._on_disk:
             return self._in_memory[picture.path, picture.bucket, group]
-        name = group + size_suffix(picture)
+        name = group + cache_names.size_suffix(picture)
         return torch.from_numpy(npz.read(cache_names.latents(picture), (name,))[name])
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
@@ -131,7 +132,7 @@ class LatentCache:
             "version": VERSION,
             "picture": file_sha256(picture.path),
             "autoencoder": self._autoencoder_hash,
-            "size": size_suffix(picture),
+            "size": cache_names.size_suffix(picture),
             "resized": (picture.resized.width, picture.resized.height),
             "interpolation": picture.interpolation,
         }

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from library import randomness
+from library.cache import cache_names
 from library.data.dataset import Picture
 from library.errors import TrainerError
 from library.files.hashes import file_sha256
-from library.flux.autoencoder import PIXELS_PER_LATENT, Autoencoder
+from library.flux.autoencoder import Autoencoder
 
 
 def encode(picture: Picture, pixels_13HW: Tensor, autoencoder: Autoencoder, *, mirrored: bool) -> Tensor:
@@ -23,13 +24,8 @@ def encode(picture: Picture, pixels_13HW: Tensor, autoencoder: Autoencoder, *, m
     Raises TrainerError if a value is not finite.
     """
     side = ("latents_flipped",) if mirrored else ()
-    drawn = randomness.generator("latents", file_sha256(picture.path), size_suffix(picture), *side)
+    drawn = randomness.generator("latents", file_sha256(picture.path), cache_names.size_suffix(picture), *side)
     latent_Chw = autoencoder.encode(pixels_13HW.flip(3) if mirrored else pixels_13HW, drawn)[0].cpu()
     if not torch.isfinite(latent_Chw).all():
         raise TrainerError(f"the autoencoder produces values that are not finite for {picture.path}")
     return latent_Chw
-
-
-def size_suffix(picture: Picture) -> str:
-    """`_HxW`: the size of the picture's latent, which sd-scripts appends to the names of its arrays."""
-    return f"_{picture.bucket.height // PIXELS_PER_LATENT}x{picture.bucket.width // PIXELS_PER_LATENT}"

@@ -16,7 +16,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from library.cache import cache_file, cache_names
+from library.cache import cache_file, cache_names, needed
 from library.cache.cache_file import Arrays
 from library.data.dataset import Picture
 from library.files import npz
@@ -25,7 +25,6 @@ from library.files.hashes import file_sha256
 FLAG = "--cache_text_encoder_outputs_to_disk"
 VERSION = 1
 SEAL_NAME = "fluxgym_seal"
-NAMES = ("l_pooled", "t5_out", "txt_ids", "t5_attn_mask", "apply_t5_attn_mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +42,14 @@ class TextCache:
     def __init__(self, *, clip: Path, t5: Path, t5_length: int, dtype: torch.dtype, on_disk: bool) -> None:
         self._models = (clip, t5)
         self._settings = {"version": VERSION, "t5_length": t5_length, "dtype": str(dtype)}
-        self._on_disk = on_disk
+        self._files = needed.TextFiles(on_disk=on_disk)
         self._in_memory: dict[str, TextEmbedding] = {}
-        self._text_of_file: dict[Path, str] = {}
 
     def missing(self, pictures: Iterable[Picture]) -> list[Picture]:
         """The pictures whose texts must be encoded. Texts that are kept in memory occur once each."""
-        found: dict[object, Picture] = {}
-        for picture in pictures:
-            if self._has_file(picture):
-                if picture.path not in found and not self._is_valid(picture):
-                    found[picture.path] = picture
-            elif picture.text not in self._in_memory:
-                found[picture.text] = picture
-        return list(found.values())
-
-    def _has_file(self, picture: Picture) -> bool:
-        """Whether the picture's embedding is in its file, not in memory. A picture in two datasets may have two texts
-        (caption_prefix): its file holds the first."""
-        return self._on_disk and self._text_of_file.setdefault(picture.path, picture.text) == picture.text
+        return needed.texts(
+            pictures, self._files, in_file=self._is_valid, in_memory=lambda text: text in self._in_memory
+        )
 
     def _is_valid(self, picture: Picture) -> bool:
         def unsealed(arrays: Arrays) -> bool:
@@ -72,12 +60,16 @@ class TextCache:
             return fits and plain and cache_file.is_newer(cache_names.text(picture), picture.sources)
 
         return cache_file.is_valid(
-            cache_names.text(picture), NAMES, seal_name=SEAL_NAME, inputs=self._inputs(picture), unsealed=unsealed
+            cache_names.text(picture),
+            cache_names.TEXT_ARRAYS,
+            seal_name=SEAL_NAME,
+            inputs=self._inputs(picture),
+            unsealed=unsealed,
         )
 
     def keep(self, picture: Picture, embedding: TextEmbedding) -> None:
         """Stores a caption's embedding in its file or in memory."""
-        if not self._has_file(picture):
+        if not self._files.holds(picture):
             self._in_memory[picture.text] = embedding
             return
         tokens = embedding.hidden_TX.shape[0]
@@ -92,7 +84,7 @@ class TextCache:
         cache_file.write(path, arrays, seal_name=SEAL_NAME, inputs=self._inputs(picture), flag=FLAG)
 
     def embedding(self, picture: Picture) -> TextEmbedding:
-        if not self._has_file(picture):
+        if not self._files.holds(picture):
             return self._in_memory[picture.text]
         arrays = npz.read(cache_names.text(picture), ("l_pooled", "t5_out", "t5_attn_mask"))
         return TextEmbedding(

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """--check_job: reports all problems and warnings of a job as one JSON object, without training or writing anything.
+--plan adds what the training will do (`forecast`).
 
 docs/trainer.md describes the format. The checks are those at the start of a training (`survey.run`).
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from library import gpu
-from library.check import survey
+from library.check import forecast, survey, totals
 from library.check.survey import Resumed, Survey
 from library.errors import Damaged
 from library.findings import Finding, Findings, warn
@@ -45,7 +46,7 @@ def answer(line: CommandLine, *, processes: int, briefly: bool = False) -> str:
             "format": FORMAT,
             "problems": _told(findings.problems),
             "warnings": _told(findings.warnings),
-            "plan": _plan(options, found) if not findings.problems else None,
+            "plan": _plan(options, found, processes) if not findings.problems else None,
             "state": _state(options, found.state, findings) if options.resume is not None else None,
             "files": sorted(os.path.abspath(path) for path in findings.files),
         },
@@ -53,13 +54,21 @@ def answer(line: CommandLine, *, processes: int, briefly: bool = False) -> str:
     )
 
 
-def _plan(options: Options, found: Survey) -> dict[str, int]:
+def _plan(options: Options, found: Survey, processes: int) -> dict[str, Any]:
     """The numbers of the training, for a job without problems, and the size of what it writes at each save."""
     assert found.models is not None
     assert found.data is not None
     assert found.plan is not None
     data, planned = found.data, found.plan
     lora, state = saved_sizes.of_run(options, found.models)
+    made = totals.count(
+        options,
+        planned,
+        first_step=found.first_step,
+        validates=data.validated is not None,
+        prompts=len(found.prompts),
+    )
+    more = forecast.of(options, found, processes=processes) if options.plan else {}
     return {
         "pictures": len({picture.path for picture in data.encoded}),
         "repeatedPictures": data.dataset.repeated,
@@ -70,6 +79,13 @@ def _plan(options: Options, found: Survey) -> dict[str, int]:
         "firstStep": found.first_step,
         "loraBytes": lora,
         "stateBytes": state,
+        "loras": made.loras,
+        "lorasKept": made.loras_kept,
+        "states": made.states,
+        "statesKept": made.states_kept,
+        "samples": made.samples,
+        "validations": made.validations,
+        **more,
     }
 
 

@@ -22,7 +22,9 @@ from library.findings import Findings, warn
 from library.flux import model_files, swap_order, variants
 from library.flux.config import FluxConfig
 from library.flux.model_files import MODELS, ModelFiles
+from library.flux.tokenization import Tokenizers
 from library.memory import choices
+from library.memory.fit import Subject
 from library.optim import trial
 from library.options import plan
 from library.options.options import Options
@@ -46,7 +48,8 @@ class Resumed:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the checks found out; None for what a problem kept unknown. `state`: the state, if it could be read;
+    """What the checks found out; None for what a problem kept unknown. `tokenizers`: None also if none are needed;
+    `state`: the state, if it could be read;
     `resumed`: the same, if the run can continue from it; `first_step`: the number of steps done; `settled`: how the
     run is computed, as far as the command line or the state says, by the names of `Choices`."""
 
@@ -54,6 +57,7 @@ class Survey:
     data: Data | None
     plan: Plan | None
     prompts: list[Prompt]
+    tokenizers: Tokenizers | None
     state: Resumed | None
     resumed: Resumed | None
     first_step: int
@@ -83,6 +87,21 @@ def takes_long(options: Options, *, wrong: Collection[str] = ()) -> bool:
     return bool(optimizer or options.network_args or options.network_weights or options.resume)
 
 
+def subject(options: Options, found: Survey, *, processes: int) -> Subject:
+    """What is trained, for the estimates of memory. All of the survey's parts must be known."""
+    assert found.models is not None
+    assert found.data is not None
+    aside = found.data.validated.pictures if found.data.validated else ()
+    return Subject(
+        dataset=found.data.dataset,
+        pictures=(*found.data.dataset.pictures, *aside),
+        prompts=found.prompts,
+        models=found.models,
+        t5_length=t5_length(options, found.models.transformer.config),
+        processes=processes,
+    )
+
+
 def t5_length(options: Options, flux: FluxConfig) -> int:
     return options.t5xxl_max_token_length or (T5_LENGTH_DEV if flux.guidance else T5_LENGTH_SCHNELL)
 
@@ -99,6 +118,7 @@ class _Checks:
         self._data: Data | None = None
         self._plan: Plan | None = None
         self._prompts: list[Prompt] = []
+        self._tokenizers: Tokenizers | None = None
         self._trained: Trained | None = None
         self._state: Resumed | None = None
         self._resumed: Resumed | None = None
@@ -111,6 +131,7 @@ class _Checks:
             data=self._data,
             plan=self._plan,
             prompts=self._prompts,
+            tokenizers=self._tokenizers,
             state=self._state,
             resumed=self._resumed,
             first_step=self._first_step,
@@ -149,7 +170,9 @@ class _Checks:
             return  # whether tokenizers are needed, and the length of T5's texts, are unknown
         with self._findings.gather("model", "tokenizer_cache_dir"):
             length = t5_length(self._options, self._models.transformer.config)
-            tokenizer_check.check(self._options, self._data, self._models, samples=bool(self._prompts), length=length)
+            self._tokenizers = tokenizer_check.check(
+                self._options, self._data, self._models, samples=bool(self._prompts), length=length
+            )
 
     def optimizer(self) -> None:
         if not self._wrong & trial.FLAGS and trial.is_needed(self._options):

@@ -15,16 +15,31 @@ from library.flux.tokenization import CLIP_LENGTH, Tokenizers
 from library.options.options import Options
 
 
-def check(options: Options, data: Data, models: ModelFiles, *, samples: bool, length: int) -> None:
-    """Raises TrainerError if a tokenizer is needed and cannot be used. `length`: that of T5's texts, in tokens;
-    `samples`: whether there are prompts."""
+def check(options: Options, data: Data, models: ModelFiles, *, samples: bool, length: int) -> Tokenizers | None:
+    """The tokenizers; None if they are not needed. Raises TrainerError if they are needed and cannot be used.
+    `length`: that of T5's texts, in tokens; `samples`: whether there are prompts."""
     if not samples and not _needs_tokenizers(options, data):
-        return
-    found = tokenization.load(
-        cache_dir=options.tokenizer_cache_dir, models_dir=options.clip_l.parent, t5_length=length
-    )
+        return None
+    found = load(options, length=length)
     found.check(clip_vocabulary=models.clip.config["vocab_size"], t5_vocabulary=models.t5.config["vocab_size"])
     _warn_of_cuts(options, data.encoded, found)
+    return found
+
+
+def load(options: Options, *, length: int) -> Tokenizers:
+    """The tokenizers of this command line. Raises TrainerError if one cannot be used."""
+    return tokenization.load(
+        cache_dir=options.tokenizer_cache_dir, models_dir=options.clip_l.parent, t5_length=length
+    )
+
+
+def lengths(pictures: Sequence[Picture], found: Tokenizers) -> list[tuple[int, int]]:
+    """How many tokens (CLIP-L's, T5's) the text of each picture has before it is cut off."""
+    texts = [_longest_text(picture) for picture in pictures]
+    different = sorted(set(texts))
+    counts = zip(found.clip_lengths(different), found.t5_lengths(different), strict=True)
+    length_of = dict(zip(different, counts, strict=True))
+    return [length_of[text] for text in texts]
 
 
 def _needs_tokenizers(options: Options, data: Data) -> bool:

@@ -126,6 +126,11 @@ def _to_steps(side: float, rules: BucketRules) -> int:
     return rounded - rounded % rules.bucket_reso_steps
 
 
+def middle(bucket: Size, resized: Size) -> tuple[int, int]:
+    """(left, top) of the bucket in the resized picture, which is cropped to its middle."""
+    return (resized.width - bucket.width) // 2, (resized.height - bucket.height) // 2
+
+
 def crop_ltrb(bucket: Size, picture: Size) -> tuple[float, float, float, float]:
     """(left, top, right, bottom) that the picture would have in the bucket if it were padded instead of cropped.
 

@@ -88,7 +88,7 @@ class Dataset:
     @property
     def batches_per_epoch(self) -> int:
         """How many batches an epoch has. The last batch of a bucket may be smaller than the others."""
-        return sum(-(-len(indices) // size) for size, indices in self.groups)
+        return sum(batches_in(size, indices) for size, indices in self.groups)
 
     @property
     def batch_shapes(self) -> frozenset[tuple[int, int]]:
@@ -109,6 +109,11 @@ class Dataset:
     def drops(self) -> bool:
         """Whether some pictures are sometimes trained without their captions."""
         return any(picture.subset.captions.drops for picture in self.pictures)
+
+
+def batches_in(size: int, indices: Sized) -> int:
+    """How many batches of `size` pictures a group has."""
+    return -(-len(indices) // size)
 
 
 def find(configs: tuple[DatasetConfig, ...]) -> Dataset:

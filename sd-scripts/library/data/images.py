@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from library.data.buckets import Size
+from library.data.buckets import Size, middle
 from library.data.picture_file import in_rgba, open_picture
 
 FILTERS = {
@@ -55,7 +55,7 @@ def _fit(picture: Image.Image, bucket: Size, resized: Size, interpolation: str |
         fitted = by_area(numpy.asarray(picture), resized)
     else:
         fitted = numpy.asarray(picture.resize((resized.width, resized.height), FILTERS[interpolation]))
-    left, top = (resized.width - bucket.width) // 2, (resized.height - bucket.height) // 2
+    left, top = middle(bucket, resized)
     return fitted[top : top + bucket.height, left : left + bucket.width]
 
 

@@ -21,8 +21,6 @@ from torch import Tensor
 from library.files import safetensors_file
 from library.flux.autoencoder_config import SCALE, SHIFT
 
-PIXELS_PER_LATENT = 8
-
 
 def diffusers_key(key: str, levels: int) -> str:
     """The file's key -> AutoencoderKL's. The file counts the decoder's levels from the finest, AutoencoderKL from the

@@ -11,6 +11,7 @@ from library.files.safetensors_header import Shapes
 
 # Constants of Flux's autoencoder (black-forest-labs/flux, src/flux/util.py).
 SCALE, SHIFT = 0.3611, 0.1159
+PIXELS_PER_LATENT = 8
 
 
 def read_config(shapes: Shapes) -> dict[str, Any]:

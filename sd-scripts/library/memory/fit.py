@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what this machine has room for, before anything is loaded: how to compute a training within the GPU's
 memory (`tiers` decides), and whether the host's memory and the disks suffice (`needs` decides).
+
+Only the question for the GPU's free memory imports torch: --plan estimates without it.
 """
 
 from __future__ import annotations
@@ -10,8 +12,6 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from library import environment
 from library.cache import cache_names
@@ -49,10 +49,8 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
 
     Raises TrainerError with the numbers if the GPU, the host or a disk has too little room.
     """
-    run = describe(options, subject, autocast=settled["mixed_precision"] == "bf16")
     free = _free_on_gpu(subject.processes)
-    budget = tiers.budget(options.vram, free=free)
-    plan = tiers.choose(run, settled=settled, budget=budget)
+    run, budget, plan = estimate(options, subject, settled=settled, free=free)
     tiers.check(plan, budget, resumed=resumed)
     for what, count in _encoding(options, subject, run):
         tiers.check_encoding(count, what, budget)
@@ -65,6 +63,16 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
     for folder, demands in by_disk(on_disk(options, subject, run)):
         needs.check_disk(demands, free=shutil.disk_usage(folder).free)
     return plan.tier
+
+
+def estimate(
+    options: Options, subject: Subject, *, settled: Mapping[str, object], free: int | None
+) -> tuple[Run, tiers.Budget | None, tiers.MemoryPlan]:
+    """The training's sizes, the GPU memory that it may use (None: no limit), and how it is computed. `free`: free
+    bytes on the GPU, None without one."""
+    run = describe(options, subject, autocast=settled["mixed_precision"] == "bf16")
+    budget = tiers.budget(options.vram, free=free)
+    return run, budget, tiers.choose(run, settled=settled, budget=budget)
 
 
 def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
@@ -137,6 +145,8 @@ def _largest_batch(subject: Subject) -> BatchShape:
 def _free_on_gpu(processes: int) -> int | None:
     """Free bytes on this process's GPU; None without a GPU. Several processes must make the same choice whichever
     looks first, so they use the total memory of the smallest of their GPUs, less 3 % for the CUDA context."""
+    import torch
+
     if not torch.cuda.is_available() or environment.wants_cpu():
         return None
     if processes == 1:
@@ -174,6 +184,11 @@ def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path
     )
     where = f"--output_dir {options.output_dir}"
     yield options.output_dir, Demand(count=saved, what="one LoRA and one state", where=where)
+    yield from caches_on_disk(options, subject)
+
+
+def caches_on_disk(options: Options, subject: Subject) -> Iterable[tuple[Path, Demand]]:
+    """(folder, the caches that do not exist there yet)."""
     caches: collections.Counter[Path] = collections.Counter()
     if options.cache_text_encoder_outputs_to_disk:
         files = {cache_names.text(picture) for picture in subject.pictures}

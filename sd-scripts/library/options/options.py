@@ -395,6 +395,7 @@ class Options:
 
     group("Instead of a training")
     check_job: bool = switch("print all problems and warnings of the job as JSON, and exit")
+    plan: bool = switch("the same, with what will happen to each picture, and the memory")
 
     group("Debugging")
     debug_hang: HangPoint | None = flag("hang on purpose, as KIND@PLACE[:N]", parse=hang_point)

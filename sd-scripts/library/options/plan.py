@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from library.options.options import Options
@@ -81,6 +82,25 @@ def due_after(options: Options, plan: Plan, step: int, *, validates: bool = Fals
         sample_step=options.sample_every_n_epochs is None and _is_multiple(step, options.sample_every_n_steps),
         sample_epoch=_is_multiple(epoch, options.sample_every_n_epochs),
     )
+
+
+def dues(options: Options, plan: Plan, *, first_step: int, validates: bool) -> Iterator[tuple[int, Due]]:
+    """(step, what is due after it) for each step after `first_step` after which something is due."""
+    found: set[int] = set()
+    for number in _rhythms(options, plan, validates=validates):
+        found.update(range(first_step - first_step % number + number, plan.total_steps + 1, number))
+    for step in sorted(found | {plan.total_steps}):
+        due = due_after(options, plan, step, validates=validates)
+        if due.anything and step > first_step:
+            yield step, due
+
+
+def _rhythms(options: Options, plan: Plan, *, validates: bool) -> list[int]:
+    """Numbers of steps: something can only be due after a multiple of one of them, or after the last step."""
+    steps = [options.save_every_n_steps, options.validate_every_n_steps, options.sample_every_n_steps]
+    epochs = [options.save_every_n_epochs, options.sample_every_n_epochs]
+    epochs += [options.validate_every_n_epochs or 1] if validates else []
+    return [*filter(None, steps), *(plan.steps_per_epoch * number for number in epochs if number)]
 
 
 def _is_multiple(number: int | None, every: int | None) -> bool:

@@ -29,7 +29,8 @@ from library.data.prompts import Prompt
 from library.errors import TrainerError
 from library.flow import flow_matching
 from library.flux import text_encoders
-from library.flux.autoencoder import PIXELS_PER_LATENT, Autoencoder
+from library.flux.autoencoder import Autoencoder
+from library.flux.autoencoder_config import PIXELS_PER_LATENT
 from library.flux.model import Flux, image_ids, pack, unpack
 from library.flux.model_files import Arguments, ModelFile
 from library.metrics import Metrics

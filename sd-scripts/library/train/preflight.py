@@ -17,7 +17,7 @@ import torch
 
 from library.check import survey
 from library.check.data_check import Data
-from library.check.survey import Survey, t5_length
+from library.check.survey import Survey
 from library.data.dataset import Dataset
 from library.data.prompts import Prompt
 from library.environment import wants_cpu
@@ -70,14 +70,7 @@ def check(options: Options, *, processes: int = 1) -> Inputs:
     output.prepare(options)
     print(f"base model: {found.models.variant.name}", flush=True)
     progress = found.resumed.progress if found.resumed else None
-    subject = Subject(
-        dataset=found.data.dataset,
-        pictures=(*found.data.dataset.pictures, *(found.data.validated.pictures if found.data.validated else ())),
-        prompts=found.prompts,
-        models=found.models,
-        t5_length=t5_length(options, found.models.transformer.config),
-        processes=processes,
-    )
+    subject = survey.subject(options, found, processes=processes)
     return Inputs(
         dataset=found.data.dataset,
         validated=found.data.validated,

@@ -14,9 +14,9 @@ Answer = dict[str, Any]
 FORMAT = {"format", "problems", "warnings", "plan", "state", "files"}
 
 
-def ask(settings: Settings, words: str = "") -> Answer:
-    """The answer to --check_job, computed in this process."""
-    line = read([*settings.plus(words).arguments(), "--check_job"])
+def ask(settings: Settings, words: str = "", *, question: str = "--check_job") -> Answer:
+    """The answer to --check_job (or --plan), computed in this process."""
+    line = read([*settings.plus(words).arguments(), question])
     found: Answer = json.loads(job_check.answer(line, processes=1))
     assert set(found) == FORMAT
     for one in [*found["problems"], *found["warnings"]]:

@@ -105,6 +105,12 @@ def test_a_job_without_problems_has_a_plan_and_names_its_files(settings: Setting
         "totalSteps": 9,
         "totalEpochs": 3,
         "firstStep": 0,
+        "loras": 3,
+        "lorasKept": 3,
+        "states": 3,
+        "statesKept": 3,
+        "samples": 8,
+        "validations": 0,
     }
     files = set(found["files"])
     assert {str(settings.pictures), str(settings.pictures / "0.png"), str(settings.pictures / "0.txt")} <= files

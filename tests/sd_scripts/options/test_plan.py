@@ -23,6 +23,26 @@ def test_steps_and_epochs(words: str, batches: int, per_epoch: int, total: int, 
     assert (made.steps_per_epoch, made.total_steps, made.total_epochs) == (per_epoch, total, epochs)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--max_train_steps 7 --save_every_n_epochs 2 --save_every_n_steps 3",
+        "--max_train_epochs 5 --sample_prompts p --sample_every_n_epochs 2 --validate_every_n_epochs 3",
+        "--max_train_steps 11 --sample_prompts p --sample_every_n_steps 4 --validate_every_n_steps 5",
+    ],
+)
+@pytest.mark.parametrize("first", [0, 3, 4, 7])
+@pytest.mark.parametrize("validates", [False, True])
+def test_all_that_is_due_from_a_step_on_is_found_without_looking_at_each_step(
+    words: str, first: int, validates: bool
+) -> None:
+    given = options(*words.split())
+    made = plan.make(given, batches_per_epoch=2)
+    each = [(step, plan.due_after(given, made, step, validates=validates)) for step in range(1, made.total_steps + 1)]
+    found = list(plan.dues(given, made, first_step=first, validates=validates))
+    assert found == [(step, due) for step, due in each if step > first and due.anything]
+
+
 def test_what_is_due_after_each_step() -> None:
     words = "--max_train_steps 7 --save_every_n_epochs 2 --save_every_n_steps 3 --sample_prompts p.txt"
     given = options(*words.split())
