@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from library import environment, streams
+from library import environment, garbage, streams
 from library.signals import StopRequest, Wishes
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
+    garbage.off()
     stop, wishes = StopRequest(), Wishes()
     stop.install()
     wishes.install()
@@ -57,6 +58,8 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
         metrics.report("starting")
         with own.quiet_unless_first():
             from library.train import training
+
+            garbage.on()
 
             training.run(options, own, stop=stop, wishes=wishes, metrics=metrics)
     except ModuleNotFoundError as error:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from library import garbage
 from library.files import safetensors_file
 from library.flux.autoencoder_config import SCALE, SHIFT
 
@@ -55,7 +56,8 @@ class Autoencoder:
 
     def __init__(self, path: Path, config: Mapping[str, Any], device: torch.device) -> None:
         """`config`: AutoencoderKL's arguments. Raises TrainerError if the file is not of this config."""
-        from diffusers import AutoencoderKL
+        with garbage.paused():
+            from diffusers import AutoencoderKL
 
         with torch.device("meta"):
             model: Any = AutoencoderKL(**config)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from library import garbage
 from library.files import safetensors_file
 from library.flux.encoder_config import CLIP_PREFIX, T5_COPY, T5_EMBEDDING
 from library.flux.tokenization import CLIP_LENGTH
@@ -24,7 +25,8 @@ from library.flux.tokenization import CLIP_LENGTH
 
 def clip_on_meta(config: Mapping[str, Any]) -> nn.Module:
     """CLIP's text encoder without its weights."""
-    from transformers import CLIPTextConfig, CLIPTextModel
+    with garbage.paused():
+        from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.device("meta"):
         return CLIPTextModel(CLIPTextConfig(**config))
@@ -43,7 +45,8 @@ def load_clip(path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> nn.M
 
 def load_t5(path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> nn.Module:
     """T5's encoder, frozen. Raises TrainerError if the file is not of this config."""
-    from transformers import T5Config, T5EncoderModel
+    with garbage.paused():
+        from transformers import T5Config, T5EncoderModel
 
     with torch.device("meta"):
         model = T5EncoderModel(T5Config(**config))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from library import garbage
 from library.errors import MissingFile, TrainerError
 from library.findings import note
 
@@ -80,7 +81,8 @@ def _ids(tokenizer: Any, captions: Sequence[str], length: int) -> Tensor:
 
 def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokenizers:
     """Both tokenizers. Raises TrainerError with the exact path where a missing one should be."""
-    from transformers import CLIPTokenizer, T5TokenizerFast  # type: ignore[attr-defined]
+    with garbage.paused():
+        from transformers import CLIPTokenizer, T5TokenizerFast  # type: ignore[attr-defined]
 
     folders = [folder for folder in (cache_dir, models_dir / "tokenizers") if folder is not None]
     return Tokenizers(

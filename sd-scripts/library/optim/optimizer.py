@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from library import garbage
 from library.errors import TrainerError
 from library.findings import warn
 from library.lora.lora import LoRANetwork
@@ -188,7 +189,8 @@ def _class_of(written: str, name: str) -> type:
     path, package = NAMED.get(name, (written if "." in written else f"torch.optim.{written}", None))
     module, _, class_name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), class_name)
+        with garbage.paused():
+            found = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError) as error:
         needed = (
             f"needs the package {package}, which is not installed"
@@ -204,7 +206,8 @@ def _class_of(written: str, name: str) -> type:
 def _make(kind: type, groups: list[dict[str, Any]], arguments: dict[str, Any]) -> Optimizer:
     rates = [group["lr"] for group in groups if "lr" in group]
     try:
-        made: Optimizer = kind(groups, lr=rates[-1] if rates else None, **arguments)
+        with garbage.paused():  # the first optimizer of a process imports torch._dynamo
+            made: Optimizer = kind(groups, lr=rates[-1] if rates else None, **arguments)
     except Exception as error:  # a class from any package may raise anything
         raise TrainerError(f"--optimizer_args: {kind.__name__} rejected them: {error}") from error
     return made

@@ -14,6 +14,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from library import garbage
 from library.errors import TrainerError
 from library.optim import optimizer as optimizers
 from library.options.options import Options
@@ -57,7 +58,8 @@ def _named(optimizer: Optimizer, options: Options, total_steps: int, arguments: 
         return LambdaLR(optimizer, _constant)
     if name == "piecewise_constant":
         return LambdaLR(optimizer, piecewise(**arguments))
-    from transformers import optimization
+    with garbage.paused():
+        from transformers import optimization
 
     warmup, decay = (_steps(given, total_steps) for given in (options.lr_warmup_steps, options.lr_decay_steps))
     length = {"num_training_steps": total_steps}
