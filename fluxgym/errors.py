@@ -5,6 +5,7 @@
     ├── ServiceError              org.varlink.service.*: the call itself was wrong
     │   ├── InterfaceNotFound  MethodNotFound  InvalidParameter  ExpectedMore  PermissionDenied
     ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
+    ├── NoSuchPreset  PresetFixed
     ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError  NotPutAside  Overloaded
     ├── DaemonUnreachable         no daemon answered (never on the wire)
     │   ├── AnswerMissing         one did, and went away: what was asked of it may be done
@@ -110,6 +111,16 @@ class JobDamaged(FluxgymError):
     exit_status = 4
 
 
+class NoSuchPreset(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.NoSuchPreset"
+    exit_status = 2
+
+
+class PresetFixed(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.PresetFixed"
+    exit_status = 4
+
+
 class StorageFailed(FluxgymError):
     wire_name = "org.fluxgym.Jobs.StorageFailed"
     exit_status = 5
@@ -165,6 +176,8 @@ WIRE_ERRORS: dict[str, type[FluxgymError]] = {
         NoSuchJob,
         WrongState,
         JobDamaged,
+        NoSuchPreset,
+        PresetFixed,
         StorageFailed,
         InternalError,
         NotPutAside,

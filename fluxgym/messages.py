@@ -193,6 +193,14 @@ class TrainerOption(Message, frozen=True, kw_only=True):
     instead: str | None = None
 
 
+class Preset(Message, frozen=True, kw_only=True):
+    settings: Context
+    about: str | None = None
+    why: dict[str, str]
+    shipped: bool
+    problem: str | None = None
+
+
 class Exit(Message, frozen=True, kw_only=True):
     kind: ExitKind
     code: int | None = None

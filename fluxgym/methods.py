@@ -17,6 +17,7 @@ from fluxgym.messages import (
     Linger,
     Message,
     Phase,
+    Preset,
     Revision,
     RunningLimit,
     SleepInhibitor,
@@ -140,6 +141,37 @@ class TrainerOptionsReply(Message, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+class PresetsParameters(Message, frozen=True, kw_only=True):
+    name: str | None = None
+
+
+class PresetsReply(Message, frozen=True, kw_only=True):
+    preset: Preset | None = None
+
+
+class SavePresetParameters(Message, frozen=True, kw_only=True):
+    settings: Context
+    about: str | None = None
+    like: str | None = None
+    presets: list[str] | None = None
+    replace: bool | None = None
+
+
+class OnePreset(Message, frozen=True, kw_only=True):
+    preset: Preset
+
+
+class ComposeParameters(Message, frozen=True, kw_only=True):
+    job: Context
+    presets: list[str] | None = None
+    like: str | None = None
+
+
+class ComposeReply(Message, frozen=True, kw_only=True):
+    job: Context
+    notes: list[str]
+
+
 class GpuName(Message, frozen=True, kw_only=True):
     gpu: str
 
@@ -198,6 +230,10 @@ HISTORY = Method("org.fluxgym.Jobs.History", JobName, HistoryReply, stream=True)
 CHECKPOINTS = Method("org.fluxgym.Jobs.Checkpoints", JobName, CheckpointsReply)
 WATCHDOG = Method("org.fluxgym.Jobs.Watchdog", JobName, WatchdogReply)
 TRAINER_OPTIONS = Method("org.fluxgym.Jobs.TrainerOptions", Nothing, TrainerOptionsReply)
+PRESETS = Method("org.fluxgym.Jobs.Presets", PresetsParameters, PresetsReply, stream=True)
+SAVE_PRESET = Method("org.fluxgym.Jobs.SavePreset", SavePresetParameters, OnePreset)
+REMOVE_PRESET = Method("org.fluxgym.Jobs.RemovePreset", JobName, Nothing)
+COMPOSE = Method("org.fluxgym.Jobs.Compose", ComposeParameters, ComposeReply)
 REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from fluxgym import watchdog
-from fluxgymctl import options
+from fluxgym import trainer_words, watchdog
 from fluxgymctl.fields import LIMITS, OPTIONS, PROGRAM, executable, fields, is_switch, placed
 from fluxgymctl.session import F
 
@@ -63,6 +62,16 @@ def job_options(function: F) -> F:
     return function
 
 
+def sources(function: F) -> F:
+    """Adds --preset and --like: settings that the spec file and the flags override."""
+    for decorate in (
+        click.option("--like", metavar="JOB", help="The settings of another job."),
+        click.option("--preset", "presets", metavar="NAME", multiple=True, help="The settings of a preset."),
+    ):
+        function = decorate(function)
+    return function
+
+
 def values(given: dict[str, Any]) -> dict[str, Any]:
     """The values of the flags, by the dotted keys of a spec file."""
     rest = dict(given)
@@ -105,7 +114,7 @@ def _read_field(context: click.Context, parameter: click.Parameter, value: Any) 
 def _read_options(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, list[str]]:
     """The flags of the trainer. If one is given twice, the last one counts."""
     try:
-        return dict(options.from_text(item) for item in value)
+        return dict(trainer_words.from_text(item) for item in value)
     except ValueError as error:
         raise click.UsageError(f"{parameter.opts[-1]}: {error}.", context) from None
 

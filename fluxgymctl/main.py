@@ -39,6 +39,7 @@ VERBS = (
     "checkpoints",
     "rm",
     "options",
+    "preset",
     "gpus",
     "daemon",
     "config",

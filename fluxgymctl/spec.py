@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fluxgym import toml, watchdog
+from fluxgym import toml, trainer_words, watchdog
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.files import RECORD_BYTES
 from fluxgym.messages import Context, Model
 from fluxgym.quoting import hint
-from fluxgymctl import options
 from fluxgymctl.fields import LIMITS, MODEL, OPTIONS, fields, placed
 
 Values = Mapping[str, Any]
@@ -115,9 +114,9 @@ def _value(key: str, raw: Any, *, folder: Path) -> Any:
         raise _WrongValue(f"a table, [{key}]")
     if key.startswith(OPTIONS + "."):
         try:
-            return options.from_toml(raw)
+            return trainer_words.from_toml(raw)
         except ValueError:
-            raise _WrongValue(options.RIGHT) from None
+            raise _WrongValue(trainer_words.RIGHT) from None
     if key.startswith(LIMITS + "."):
         return _limit(key.partition(".")[2], raw)
     known = {field.key: field for field in fields()}

@@ -16,6 +16,7 @@ from fluxgymd.api import service
 from fluxgymd.api.calls import Route
 from fluxgymd.api.jobs import Jobs
 from fluxgymd.api.machine import DaemonMethods, GpuMethods
+from fluxgymd.api.presets import Presets
 from fluxgymd.attempts import place
 from fluxgymd.attempts.adapters import Supervisors, connect
 from fluxgymd.core.job import Live
@@ -27,6 +28,8 @@ from fluxgymd.host.linger import linger
 from fluxgymd.host.listen import OwnSocket, activated
 from fluxgymd.host.sleep import SleepGuard
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.presets.shelf import Shelf
+from fluxgymd.requests.compose import Composer
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.submit import Submitter
@@ -197,7 +200,9 @@ def make_routes(
         request_pass=parts.scheduler.request_pass,
         loop_late=loop_late,
     )
-    return [*service.routes(), *jobs.routes(), *gpus.routes(), *daemon.routes()]
+    shelf = Shelf(config.home)
+    presets = Presets(shelf, Composer(registry, shelf), trainers)
+    return [*service.routes(), *jobs.routes(), *presets.routes(), *gpus.routes(), *daemon.routes()]
 
 
 def _warnings(supervisors: Supervisors) -> list[str]:

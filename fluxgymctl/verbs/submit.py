@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`submit`: queues a job from flags, a spec file, or both. Flags override the file.
+"""`submit`: queues a job from flags, a spec file, presets or another job. Flags override the file, and both override
+presets and the other job.
 
 Only the job's name goes to stdout, so that a script can use it.
 """
@@ -11,10 +12,10 @@ import click
 
 from fluxgym.errors import AnswerMissing
 from fluxgym.messages import Kind
-from fluxgym.methods import SUBMIT, SubmitParameters
+from fluxgym.methods import COMPOSE, SUBMIT, ComposeParameters, SubmitParameters
 from fluxgymctl import outcome, spec
 from fluxgymctl.fields import PROGRAM
-from fluxgymctl.flags import JobCommand, job_options, values
+from fluxgymctl.flags import JobCommand, job_options, sources, values
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write, write_json
 from fluxgymctl.session import Session, common_options
@@ -26,16 +27,29 @@ from fluxgymctl.session import Session, common_options
     epilog=epilog(
         "submit my-cat --dataset pictures --trigger-word c4t --follow",
         "submit my-cat --file cat.toml --epochs 24 -o optimizer_type=adamw",
+        "submit my-face --dataset pictures --preset person --preset 12G",
+        "submit my-cat-2 --like my-cat --learning-rate 2e-4",
         "submit tidy --after my-cat -- sh -c 'echo done'",
         ends=f"0 queued; with --follow {outcome.HELP}",
     ),
 )
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Then show the progress, as `watch` does.")
+@sources
 @job_options
 @common_options
 @click.pass_obj
-def command(session: Session, /, name: str | None, *, file: Path | None, follow: bool, **given: Any) -> int:
+def command(
+    session: Session,
+    /,
+    name: str | None,
+    *,
+    file: Path | None,
+    follow: bool,
+    presets: tuple[str, ...],
+    like: str | None,
+    **given: Any,
+) -> int:
     """Queues a job and prints its name.
 
     The job is a training or, with `-- PROGRAM ARGUMENT...`, a program that runs on the CPU. The program is looked up
@@ -45,12 +59,20 @@ def command(session: Session, /, name: str | None, *, file: Path | None, follow:
     --gpus is gpu_count, --hold is held. --transformer and the other files of the base model are keys of the table
     [model]; the trainer's own flags go in [trainer_options], and the watchdog's limits in [watchdog_limits]. Paths in
     the spec file are relative to the file.
+
+    --like gives the settings of another job, and --preset those of a preset; of several presets, the later one
+    overrides. What the spec file and the flags give overrides both. With --like the pictures are those in the folder
+    that the other job was submitted with or, if it is gone, those that were copied for that job.
     """
     from_file, from_flags = spec.read(file) if file else {}, values(given)
     if PROGRAM in from_file or PROGRAM in from_flags:
         from_file = {"kind": Kind.PROGRAM, **from_file}
     job = spec.context(name=name, file=from_file, flags=from_flags)
-
+    if presets or like is not None:
+        made = session.call(COMPOSE, ComposeParameters(job=job, presets=list(presets), like=like))
+        job = made.job
+        for remark in made.notes:
+            note(remark)
     try:
         reply = session.call(SUBMIT, SubmitParameters(job=job))
     except AnswerMissing as error:

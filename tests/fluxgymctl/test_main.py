@@ -38,7 +38,10 @@ def test_each_verb_has_its_name_help_and_the_common_options(verb: str) -> None:
     assert {"socket", "json"} <= {parameter.name for parameter in command.params}
 
 
-HELPS = ["", *VERBS, "daemon start", "daemon stop", "daemon restart"]
+HELPS = [
+    *("", *VERBS, "daemon start", "daemon stop", "daemon restart"),
+    *("preset list", "preset show", "preset save", "preset rm"),
+]
 
 
 @pytest.mark.parametrize("words", HELPS)

@@ -38,7 +38,7 @@ OTHER_ERRORS = {
 
 ADDED = {
     "org.fluxgym.Machine.Continue",
-    "org.fluxgym.Jobs.TrainerOptions",
+    *(f"org.fluxgym.Jobs.{name}" for name in ("TrainerOptions", "Presets", "SavePreset", "RemovePreset", "Compose")),
 }
 """Methods that came after the calls were frozen."""
 

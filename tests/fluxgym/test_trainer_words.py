@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fluxgymctl import options
+from fluxgym import trainer_words
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from fluxgymctl import options
     ],
 )
 def test_a_toml_value_becomes_words(value: object, words: list[str]) -> None:
-    assert options.from_toml(value) == words
+    assert trainer_words.from_toml(value) == words
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_toml_value_becomes_words(value: object, words: list[str]) -> None:
 )
 def test_a_toml_value_that_is_not_words_is_refused(value: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  the caller writes the message
-        options.from_toml(value)
+        trainer_words.from_toml(value)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_toml_value_that_is_not_words_is_refused(value: object) -> None:
     ],
 )
 def test_an_option_has_a_name_and_words(text: str, name: str, words: list[str]) -> None:
-    assert options.from_text(text) == (name, words)
+    assert trainer_words.from_text(text) == (name, words)
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,4 @@ def test_an_option_has_a_name_and_words(text: str, name: str, words: list[str]) 
 )
 def test_an_option_without_a_name_or_words_is_refused(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        options.from_text(text)
+        trainer_words.from_text(text)

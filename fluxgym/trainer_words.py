@@ -7,6 +7,7 @@ here: the trainer knows which flags it has.
 
 import math
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 RIGHT = "true (a switch), false (no switch), a number, a string, or a list of numbers and strings"
@@ -43,3 +44,12 @@ def _word(value: Any) -> str:
     if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
         return repr(value)
     raise ValueError
+
+
+def to_toml(words: Sequence[str]) -> bool | str | list[str]:
+    """The TOML value of these words, which from_toml turns into the same words."""
+    if list(words) == ["false"]:
+        return False
+    if len(words) == 1:
+        return words[0]
+    return list(words) or True

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a job to submit, made from those of another job, from presets, and from what the user gives."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from fluxgym.files import is_folder
+from fluxgym.messages import Context
+from fluxgymd.background import lanes
+from fluxgymd.jobs.registry import Registry
+from fluxgymd.presets.shelf import Shelf
+from fluxgymd.requests.edit import merge
+from fluxgymd.store.home import JobFolder
+
+LANE = "the presets"
+
+
+class Composer:
+    def __init__(self, registry: Registry, shelf: Shelf) -> None:
+        self._registry = registry
+        self._shelf = shelf
+
+    async def compose(self, given: Context, *, presets: Sequence[str], like: str | None) -> tuple[Context, list[str]]:
+        """The settings, and notes for the user. The later overrides the earlier: the job `like`, the presets in their
+        order, and `given`. FluxgymError."""
+        settings = [(await lanes.answer(LANE, self._shelf.one, name)).settings for name in presets]
+        notes: list[str] = []
+        base = Context(name=given.name)
+        if like is not None:
+            entry, job = self._registry.sound(like)
+            base = job.context
+            if given.dataset is None and base.dataset is not None:
+                dataset = await lanes.answer(like, _dataset, base.dataset, entry.folder)
+                if dataset != base.dataset:
+                    gone = f"{base.dataset} no longer exists, so the pictures that were copied for {like} are used."
+                    notes.append(gone)
+                base = msgspec.structs.replace(base, dataset=dataset)
+        return composed(base, [*settings, given]), notes
+
+
+def composed(base: Context, changes: Sequence[Context]) -> Context:
+    """The settings of a job with changes applied in their order, for a new job with the name of the last ones. It
+    waits for nothing that the first job waited for."""
+    made = msgspec.structs.replace(base, held=None, after=None)
+    for change in changes:
+        made = merge(made, change)
+    return made
+
+
+def _dataset(source: str, folder: JobFolder) -> str:
+    """The folder that a job was submitted with, or the job's own copy if that is gone. Blocks."""
+    return source if is_folder(Path(source)) or not is_folder(folder.dataset) else str(folder.dataset)

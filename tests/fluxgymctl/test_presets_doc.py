@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of docs/presets.md, each run as it is written, in their order."""
+
+import re
+import shlex
+from pathlib import Path
+
+from fluxgymd.trainers.settings import MODEL_FILES, TOKENIZERS
+from tests.daemon.running import ROOT, RunningDaemon
+from tests.fluxgymctl.program import ctl
+
+TEXT = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    fluxgymctl (.+)$", TEXT, re.MULTILINE)
+SUBMITTED = ["anna", "ben", "carla", "anna-2"]
+
+
+def test_the_commands_work_as_written(daemon: RunningDaemon, spec: Path) -> None:
+    """The models are in the home, and the pictures in the current folder. The queue is paused: nothing is trained."""
+    models = spec.parent / "models"
+    files = ("flux1-dev", "clip_l", "t5xxl_fp16", "ae")
+    for wanted, file in zip(MODEL_FILES.values(), files, strict=True):
+        (daemon.home / wanted).parent.mkdir(parents=True, exist_ok=True)
+        (daemon.home / wanted).symlink_to(models / f"{file}.safetensors")
+    (daemon.home / TOKENIZERS).symlink_to(models / "tokenizers")
+    assert ctl("pause", socket=daemon.socket).returncode == 0
+    for command in COMMANDS:
+        done = ctl(*shlex.split(command), socket=daemon.socket, cwd=spec.parent)
+        assert done.returncode == 0, (command, done.stderr)
+    assert {job.context.name for job in daemon.jobs()} == set(SUBMITTED)
+    assert daemon.job("carla").context.epochs == 12
+    assert daemon.job("anna-2").context.learning_rate == 2e-4

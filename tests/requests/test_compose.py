@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of settings that are made from others: which one overrides which, and what a clone does not take over."""
+
+import pytest
+
+from fluxgym.messages import Context, Model
+from fluxgymd.requests.compose import composed
+
+BASE = Context(
+    name="old",
+    dataset="/pictures",
+    epochs=16,
+    model=Model(clip_l="/c", t5xxl="/t"),
+    held=True,
+    after=["other"],
+    priority=3,
+    trainer_options={"fp8_base": [], "loss_type": ["l1"]},
+)
+
+
+def new(**given: object) -> Context:
+    return Context(name="new", **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([new()], {}),
+        ([Context(name="p", epochs=3), new()], {"epochs": 3}),
+        ([Context(name="p", epochs=3), Context(name="q", epochs=4), new()], {"epochs": 4}),
+        ([Context(name="p", epochs=3), new(epochs=5)], {"epochs": 5}),
+        ([new(held=True, after=["b"])], {"held": True, "after": ["b"]}),
+        ([new(model=Model(clip_l="/d"))], {"model": Model(clip_l="/d", t5xxl="/t")}),
+        (
+            [Context(name="p", trainer_options={"loss_type": ["l2"], "ema_decay": ["0.9"]}), new()],
+            {"trainer_options": {"fp8_base": [], "loss_type": ["l2"], "ema_decay": ["0.9"]}},
+        ),
+        (
+            [new(trainer_options={"fp8_base": ["false"]})],
+            {"trainer_options": {"fp8_base": ["false"], "loss_type": ["l1"]}},
+        ),
+    ],
+)
+def test_the_later_overrides_the_earlier(changes: list[Context], expected: dict[str, object]) -> None:
+    plain = {
+        "name": "new",
+        "dataset": "/pictures",
+        "epochs": 16,
+        "model": Model(clip_l="/c", t5xxl="/t"),
+        "priority": 3,
+        "trainer_options": {"fp8_base": [], "loss_type": ["l1"]},
+    }
+    assert composed(BASE, changes) == Context(**(plain | expected))  # type: ignore[arg-type]
