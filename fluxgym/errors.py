@@ -5,7 +5,7 @@
     ├── ServiceError              org.varlink.service.*: the call itself was wrong
     │   ├── InterfaceNotFound  MethodNotFound  InvalidParameter  ExpectedMore  PermissionDenied
     ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
-    ├── NoSuchPreset  PresetFixed
+    ├── NoSuchPreset  PresetFixed  PathTaken
     ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError  NotPutAside  Overloaded
     ├── DaemonUnreachable         no daemon answered (never on the wire)
     │   ├── AnswerMissing         one did, and went away: what was asked of it may be done
@@ -121,6 +121,11 @@ class PresetFixed(FluxgymError):
     exit_status = 4
 
 
+class PathTaken(FluxgymError):
+    wire_name = "org.fluxgym.Jobs.PathTaken"
+    exit_status = 4
+
+
 class StorageFailed(FluxgymError):
     wire_name = "org.fluxgym.Jobs.StorageFailed"
     exit_status = 5
@@ -178,6 +183,7 @@ WIRE_ERRORS: dict[str, type[FluxgymError]] = {
         JobDamaged,
         NoSuchPreset,
         PresetFixed,
+        PathTaken,
         StorageFailed,
         InternalError,
         NotPutAside,

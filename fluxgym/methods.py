@@ -172,6 +172,16 @@ class ComposeReply(Message, frozen=True, kw_only=True):
     notes: list[str]
 
 
+class ExportParameters(Message, frozen=True, kw_only=True):
+    name: str
+    folder: str
+    format: str | None = None
+
+
+class ExportReply(Message, frozen=True, kw_only=True):
+    notes: list[str]
+
+
 class GpuName(Message, frozen=True, kw_only=True):
     gpu: str
 
@@ -234,6 +244,7 @@ PRESETS = Method("org.fluxgym.Jobs.Presets", PresetsParameters, PresetsReply, st
 SAVE_PRESET = Method("org.fluxgym.Jobs.SavePreset", SavePresetParameters, OnePreset)
 REMOVE_PRESET = Method("org.fluxgym.Jobs.RemovePreset", JobName, Nothing)
 COMPOSE = Method("org.fluxgym.Jobs.Compose", ComposeParameters, ComposeReply)
+EXPORT = Method("org.fluxgym.Jobs.Export", ExportParameters, ExportReply)
 REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)

@@ -40,6 +40,7 @@ VERBS = (
     "rm",
     "options",
     "preset",
+    "export",
     "gpus",
     "daemon",
     "config",

@@ -32,6 +32,7 @@ from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.compose import Composer
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
+from fluxgymd.requests.export import Exporter
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
@@ -183,6 +184,7 @@ def make_routes(
         submitter=Submitter(registry, preflight, trainers, copier),
         verbs=Verbs(registry, parts.runner, parts.scheduler, preflight, trainers, takeover.record),
         editor=Editor(registry, preflight, trainers, parts.scheduler, takeover),
+        exporter=Exporter(registry, trainers, copier),
         trainers=trainers,
         request_pass=parts.scheduler.request_pass,
         warn=lambda: _warnings(parts.supervisors),

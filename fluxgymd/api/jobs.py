@@ -20,6 +20,7 @@ from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.view import forgotten as shown_forgotten
 from fluxgymd.jobs.view import show
 from fluxgymd.requests.edit import Editor
+from fluxgymd.requests.export import Exporter
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.verbs import Verbs, wrong_state
 from fluxgymd.run.forgotten import Forgotten
@@ -38,6 +39,7 @@ class Jobs:
         submitter: Submitter,
         verbs: Verbs,
         editor: Editor,
+        exporter: Exporter,
         trainers: Trainers,
         request_pass: Callable[[], None],
         warn: Callable[[], list[str]],
@@ -49,6 +51,7 @@ class Jobs:
         self._submitter = submitter
         self._verbs = verbs
         self._editor = editor
+        self._exporter = exporter
         self._trainers = trainers
         self._request_pass = request_pass
         self._config = config
@@ -177,6 +180,11 @@ class Jobs:
             ]
         )
 
+    async def export(self, parameters: m.ExportParameters, _: Send) -> m.ExportReply:
+        if parameters.format not in (None, "sd-scripts"):
+            raise InvalidParameter("format must be sd-scripts.", parameter="format")
+        return m.ExportReply(notes=await self._exporter.export(parameters.name, parameters.folder))
+
     async def trainer_options(self, _: m.Nothing, __: Send) -> m.TrainerOptionsReply:
         options = await self._trainers.training.options()
         if options:
@@ -201,5 +209,6 @@ class Jobs:
             Route(m.CHECKPOINTS, self.checkpoints),
             Route(m.WATCHDOG, self.watchdog),
             Route(m.TRAINER_OPTIONS, self.trainer_options),
+            Route(m.EXPORT, self.export),
             Route(m.REMOVE, self.remove),
         ]

@@ -14,7 +14,7 @@ COMMANDS = re.findall(r"^    fluxgymctl (.+)$", TEXT, re.MULTILINE)
 SUBMITTED = ["anna", "ben", "carla", "anna-2"]
 
 
-def test_the_commands_work_as_written(daemon: RunningDaemon, spec: Path) -> None:
+def test_the_commands_work_as_written(daemon: RunningDaemon, spec: Path, tmp_path: Path) -> None:
     """The models are in the home, and the pictures in the current folder. The queue is paused: nothing is trained."""
     models = spec.parent / "models"
     files = ("flux1-dev", "clip_l", "t5xxl_fp16", "ae")
@@ -23,9 +23,11 @@ def test_the_commands_work_as_written(daemon: RunningDaemon, spec: Path) -> None
         (daemon.home / wanted).symlink_to(models / f"{file}.safetensors")
     (daemon.home / TOKENIZERS).symlink_to(models / "tokenizers")
     assert ctl("pause", socket=daemon.socket).returncode == 0
+    (tmp_path / "pictures").symlink_to(spec.parent / "pictures")
     for command in COMMANDS:
-        done = ctl(*shlex.split(command), socket=daemon.socket, cwd=spec.parent)
+        done = ctl(*shlex.split(command), socket=daemon.socket, cwd=tmp_path)
         assert done.returncode == 0, (command, done.stderr)
     assert {job.context.name for job in daemon.jobs()} == set(SUBMITTED)
     assert daemon.job("carla").context.epochs == 12
+    assert (tmp_path / "anna-for-kohya" / "train.sh").is_file()
     assert daemon.job("anna-2").context.learning_rate == 2e-4

@@ -38,7 +38,10 @@ OTHER_ERRORS = {
 
 ADDED = {
     "org.fluxgym.Machine.Continue",
-    *(f"org.fluxgym.Jobs.{name}" for name in ("TrainerOptions", "Presets", "SavePreset", "RemovePreset", "Compose")),
+    *(
+        f"org.fluxgym.Jobs.{name}"
+        for name in ("TrainerOptions", "Presets", "SavePreset", "RemovePreset", "Compose", "Export")
+    ),
 }
 """Methods that came after the calls were frozen."""
 
