@@ -57,6 +57,13 @@ class Kind(OpenEnum):
     UNKNOWN = "unknown"
 
 
+class TriggerPlace(OpenEnum):
+    FIRST = "first"
+    MISSING = "missing"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
 class RestartPolicy(OpenEnum):
     NEVER = "never"
     ON_INTERRUPTION = "on_interruption"
@@ -149,7 +156,9 @@ class Context(Message, frozen=True, kw_only=True):
     dataset: str | None = None
     model: Model | None = None
     trigger_word: str | None = None
+    trigger_place: TriggerPlace | None = None
     resolution: int | None = None
+    enable_bucket: bool | None = None
     repeats: int | None = None
     epochs: int | None = None
     save_every_epochs: int | None = None

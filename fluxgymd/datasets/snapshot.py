@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies the pictures and captions of a dataset into a job's home, and opens each picture before it is accepted.
 
-It runs as a separate program, `python -P -m fluxgymd.datasets.snapshot SOURCE TARGET .txt`: a picture that makes a
-decoder crash or fill the memory does so in this process, not in the daemon. Prints its outcome as one line of JSON.
+It runs as a separate program, `python -P -m fluxgymd.datasets.snapshot SOURCE TARGET CAPTIONS`, where CAPTIONS is a
+captions.Captions as JSON: a picture that makes a decoder crash or fill the memory does so in this process, not in
+the daemon. Prints its outcome as one line of JSON.
 """
 
 import errno
+import io
 import os
 import shutil
 import sys
@@ -13,10 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgymd.datasets import contents, picture
+from fluxgymd.datasets import captions, contents, picture
+from fluxgymd.datasets.captions import Captions, Lines
 from fluxgymd.datasets.contents import Unfit
 from fluxgymd.failpoints import failpoint
 from fluxgymd.pictures.files import not_a_file, printable, reason
+
+MOST_CAPTION = 1 << 20
+"""Bytes. The text encoders read a few hundred words."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -26,8 +32,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     names: str = ""
     """The hash of the pictures' names (contents.hash_of)."""
     without_caption: int = 0
+    rewritten: int = 0
+    """Captions whose copies differ from the user's."""
     size: int = 0
-    """Bytes copied."""
+    """Bytes written."""
     notes: tuple[str, ...] = ()
     """Sentences about what is left out."""
     path: str | None = None
@@ -36,23 +44,25 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     """The problem is with the disk that was written to, not with the dataset."""
 
 
-def take(source: Path, target: Path, *, caption_ending: str) -> Snapshot:
+def take(source: Path, target: Path, how: Captions) -> Snapshot:
     """Checks and copies. After Unfit or OSError, `target` may be in any state."""
-    found = contents.look(source, caption=caption_ending)
+    found = contents.look(source, caption=how.ending)
     target.mkdir(mode=0o700)
-    size = without_caption = 0
+    size = without_caption = rewritten = 0
     animated = []
     for path in found.pictures:
         if picture.check(path):
             animated.append(path.name)
         size += copy_of(path, target)
         failpoint("dataset.picture_copied")
-        caption = path.with_name(path.stem + caption_ending)
+        caption = path.with_name(path.stem + how.ending)
         if os.path.lexists(caption):
             problem = not_a_file(caption)
             if problem:
                 raise Unfit(caption, f"The caption {caption} {problem}.")
-            size += copy_of(caption, target)
+            written, changed = _copy_of_caption(caption, target, how)
+            size += written
+            rewritten += changed
         else:
             without_caption += 1
     notes = (*found.notes, *contents.note_animated(animated))
@@ -60,15 +70,39 @@ def take(source: Path, target: Path, *, caption_ending: str) -> Snapshot:
         pictures=len(found.pictures),
         names=contents.hash_of(path.name for path in found.pictures),
         without_caption=without_caption,
+        rewritten=rewritten,
         size=size,
         notes=notes,
     )
 
 
-def copy_of(source: Path, folder: Path) -> int:
-    """Copies one file into a folder, and returns its size in bytes. Unfit if the source is at fault, else OSError."""
+def _copy_of_caption(source: Path, folder: Path, how: Captions) -> tuple[int, bool]:
+    """Writes the text that is to be trained. Returns its size in bytes, and whether it differs from the user's."""
+    composed = _composed(source, how) if how.lines is not Lines.KEPT else None
+    return copy_of(source, folder, composed), composed is not None
+
+
+def _composed(source: Path, how: Captions) -> bytes | None:
+    """The bytes of the job's caption; None if they are the user's, or cannot be made from them."""
     try:
-        return copy(source, folder / source.name)
+        with source.open("rb") as reader:
+            data = reader.read(MOST_CAPTION + 1)
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None  # the copy fails with the reason, or the trainer refuses it
+    if len(data) > MOST_CAPTION:
+        raise Unfit(
+            source, f"The caption {source} has more than {MOST_CAPTION >> 20} MiB; give its picture a short text."
+        )
+    composed = captions.compose(text, how)
+    return None if composed.strip() == text.strip() else f"{composed}\n".encode()
+
+
+def copy_of(source: Path, folder: Path, data: bytes | None = None) -> int:
+    """Copies one file into a folder, and returns its size in bytes. `data`: what to write instead of the file's own
+    bytes. Unfit if the source is at fault, else OSError."""
+    try:
+        return copy(source, folder / source.name, data)
     except OSError as error:
         if error.filename == str(source):
             raise Unfit(source, f"{source} cannot be read: {reason(error)}.") from None
@@ -77,9 +111,9 @@ def copy_of(source: Path, folder: Path) -> int:
         raise
 
 
-def copy(source: Path, target: Path) -> int:
+def copy(source: Path, target: Path, data: bytes | None = None) -> int:
     """Makes a durable copy, and returns its size in bytes."""
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with source.open("rb") if data is None else io.BytesIO(data) as reader, target.open("xb") as writer:
         shutil.copyfileobj(reader, writer, 1024 * 1024)
         writer.flush()
         os.fsync(writer.fileno())
@@ -87,9 +121,10 @@ def copy(source: Path, target: Path) -> int:
 
 
 def main() -> None:
-    source, target, caption_ending = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    source, target = Path(sys.argv[1]), Path(sys.argv[2])
+    how = msgspec.json.decode(os.fsencode(sys.argv[3]), type=Captions)
     try:
-        outcome = take(source, target, caption_ending=caption_ending)
+        outcome = take(source, target, how)
         outcome = msgspec.structs.replace(outcome, notes=tuple(map(printable, outcome.notes)))
         descriptor = os.open(target, os.O_RDONLY)
         os.fsync(descriptor)

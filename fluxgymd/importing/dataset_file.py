@@ -6,7 +6,7 @@ captions in .txt (trainers/dataset_toml.py). Anything else is reported, not igno
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fluxgym import toml
@@ -15,7 +15,14 @@ UPSTREAM = {"batch_size": 1, "shuffle_caption": False, "caption_extension": ".ca
 """sd-scripts' defaults."""
 OURS = {"batch_size": 1, "shuffle_caption": False, "caption_extension": ".txt"}
 """The values in an imported job's dataset.toml."""
-TAKEN = ("resolution", "image_dir", "class_tokens", "num_repeats")
+TAKEN = ("resolution", "image_dir", "class_tokens", "num_repeats", "enable_bucket")
+BUCKETS: Mapping[str, Any] = {
+    "bucket_no_upscale": False,
+    "bucket_reso_steps": 64,
+    "min_bucket_reso": 256,
+    "max_bucket_reso": 1024,
+}
+"""Keys that matter with enable_bucket, and sd-scripts' defaults, which are not those of a job."""
 WITHOUT_EFFECT = ("keep_tokens",)  # it only concerns shuffled captions
 
 
@@ -27,6 +34,9 @@ class DatasetFile:
     trigger_word: str | None = None
     repeats: object = None
     resolution: object = None
+    enable_bucket: bool | None = None
+    bucket_options: Mapping[str, list[str]] = field(default_factory=dict)
+    """If the file turns buckets on: how, as flags of the trainer."""
     beyond: tuple[str, ...] = ()
     """What a job cannot express, such as `batch_size = 4`."""
 
@@ -45,12 +55,15 @@ def read(data: bytes) -> DatasetFile | None:
     general = document.get("general")
     levels = [general if isinstance(general, dict) else {}, *datasets[:1], *subsets[:1]]
     said: dict[str, Any] = {key: value for level in levels for key, value in level.items() if key != "subsets"}
-    beyond += _beyond(UPSTREAM | said)
+    buckets = BUCKETS if said.get("enable_bucket") is True else {}
+    beyond += _beyond({key: value for key, value in (UPSTREAM | said).items() if key not in buckets})
     return DatasetFile(
         pictures=_text(said.get("image_dir")),
         trigger_word=_text(said.get("class_tokens")),
         repeats=said.get("num_repeats", 1),
         resolution=_square(said.get("resolution")),
+        enable_bucket=bucket if isinstance(bucket := said.get("enable_bucket"), bool) else None,
+        bucket_options=_flags({key: said.get(key, default) for key, default in buckets.items()}),
         beyond=tuple(beyond),
     )
 
@@ -68,6 +81,10 @@ def _beyond(said: Mapping[str, Any]) -> list[str]:
         if not same:
             found.append(f"{key} = {str(value).lower() if isinstance(value, bool) else value}")
     return found
+
+
+def _flags(values: Mapping[str, object]) -> dict[str, list[str]]:
+    return {key: [] if value is True else [str(value)] for key, value in values.items() if value is not False}
 
 
 def _text(value: object) -> str | None:

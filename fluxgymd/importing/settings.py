@@ -98,11 +98,13 @@ class _Conversion:
             values |= self._from_flags(self._read.flags)
         context = Context(**{key: value for key, value in values.items() if value is not None})
         try:
-            context = job_settings.complete_training(context, self._read.home)
+            context = job_settings.complete_training(context, self._read.home, new=False)
         except InvalidSetting as error:
             setting = str(error.fields.get("setting", "")).partition(".")[0]
             self._obstacles.append(Obstacle(sentence=error.message.rstrip("."), setting=setting or None))
         options = self._options(context) if self._read.flags is not None else None
+        if options is not None and self._read.dataset is not None:
+            options |= self._read.dataset.bucket_options  # the file overrode the command line
         return msgspec.structs.replace(context, trainer_options=options), tuple(self._obstacles)
 
     def _dataset(self) -> dict[str, Any]:
@@ -117,6 +119,7 @@ class _Conversion:
             "trigger_word": told.trigger_word or read.trigger_word,
             "repeats": self._whole("repeats", read.repeats if told.repeats is None else told.repeats),
             "resolution": self._whole("resolution", read.resolution if told.resolution is None else told.resolution),
+            "enable_bucket": told.enable_bucket,
         }
 
     def _from_flags(self, given: Flags) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.files import is_folder
-from fluxgym.messages import Context
+from fluxgym.messages import Context, TriggerPlace
 from fluxgymd.background import lanes
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.presets.shelf import Shelf
@@ -30,7 +30,7 @@ class Composer:
         base = Context(name=given.name)
         if like is not None:
             entry, job = self._registry.sound(like)
-            base = job.context
+            base = as_it_trains(job.context)
             if given.dataset is None and base.dataset is not None:
                 dataset = await lanes.answer(like, _dataset, base.dataset, entry.folder)
                 if dataset != base.dataset:
@@ -47,6 +47,19 @@ def composed(base: Context, changes: Sequence[Context]) -> Context:
     for change in changes:
         made = merge(made, change)
     return made
+
+
+def as_it_trains(base: Context) -> Context:
+    """The settings of a job, also those that a job of an earlier version lacks, so that a new job with them is like
+    it (docs/decisions/0102-fields-of-a-job.md)."""
+    if base.dataset is None or base.trigger_place is not None:
+        return base
+    options = dict(base.trainer_options or {})
+    given = options.pop("enable_bucket", None)
+    buckets = base.enable_bucket if base.enable_bucket is not None else given not in (None, ["false"])
+    return msgspec.structs.replace(
+        base, trigger_place=TriggerPlace.MISSING, enable_bucket=buckets, trainer_options=options
+    )
 
 
 def _dataset(source: str, folder: JobFolder) -> str:

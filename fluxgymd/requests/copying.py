@@ -11,6 +11,7 @@ from fluxgym.errors import InvalidDataset, StorageFailed
 from fluxgymd.background import helpers
 from fluxgymd.background.helpers import Limits
 from fluxgymd.background.turns import Turns
+from fluxgymd.datasets.captions import Captions
 from fluxgymd.datasets.snapshot import Snapshot
 
 LIMITS = Limits(data_bytes=4 << 30)
@@ -23,15 +24,16 @@ class Copier:
     def __init__(self) -> None:
         self._turns = Turns(AT_ONCE)
 
-    async def copy(self, source: Path, target: Path, *, captions: str) -> Snapshot:
-        """Copies a dataset. `captions`: the suffix of caption files. InvalidDataset or StorageFailed if it fails."""
+    async def copy(self, source: Path, target: Path, how: Captions) -> Snapshot:
+        """Copies a dataset. `how`: how its captions are written. InvalidDataset or StorageFailed if it fails."""
         async with self._turns.turn():
-            return await _copy(source, target, captions)
+            return await _copy(source, target, how)
 
 
-async def _copy(source: Path, target: Path, captions: str) -> Snapshot:
+async def _copy(source: Path, target: Path, how: Captions) -> Snapshot:
+    words = (str(source), str(target), msgspec.json.encode(how).decode())
     process = await asyncio.create_subprocess_exec(
-        *helpers.tied(helpers.command("fluxgymd.datasets.snapshot", str(source), str(target), captions), LIMITS),
+        *helpers.tied(helpers.command("fluxgymd.datasets.snapshot", *words), LIMITS),
         cwd=helpers.DIRECTORY,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

@@ -24,6 +24,8 @@ FIXED = {
     "dataset": "its pictures were copied when it was submitted; submit another job instead",
     "held": "use hold and release",
 }
+WRITTEN = ("trigger_place", "trigger_word", "enable_wildcard", "caption_separator")
+"""Settings and options on which the text of a job's captions depends."""
 
 
 class Editor:
@@ -53,7 +55,7 @@ class Editor:
                 raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
         _must_rest(job)
         merged = merge(job.context, changes)
-        wanted = self._trainers.of(merged).complete(merged, self._registry.home.path)
+        wanted = self._trainers.of(merged).complete(merged, self._registry.home.path, new=False)
         warnings = []
         if entry.older is None:  # else the takeover makes these checks
             self._refuse_other_captions(job.context, wanted)
@@ -78,11 +80,19 @@ class Editor:
 
     def _refuse_other_captions(self, before: Context, wanted: Context) -> None:
         trainer = self._trainers.of(wanted)
-        if trainer.captions(before) != trainer.captions(wanted):
+        written, asked = trainer.captions(before), trainer.captions(wanted)
+        if written.ending != asked.ending:
             raise InvalidSetting(
-                f"The captions cannot be changed; those that end in {trainer.captions(before)} were copied at "
+                f"The captions cannot be changed; those that end in {written.ending} were copied at "
                 "submission; submit another job instead.",
                 setting="caption_extension",
+            )
+        if written != asked:
+            setting = next(name for name in WRITTEN if _said(before, name) != _said(wanted, name))
+            raise InvalidSetting(
+                f"{setting} cannot be changed; the captions were written with it at submission; submit another job "
+                "instead.",
+                setting=setting,
             )
 
 
@@ -97,6 +107,11 @@ def merge(before: Context, changes: Context) -> Context:
         files = {name: value for name, value in msgspec.structs.asdict(changes.model).items() if value is not None}
         wanted["model"] = msgspec.structs.replace(before.model, **files)
     return msgspec.structs.replace(before, **wanted)
+
+
+def _said(context: Context, name: str) -> object:
+    """A setting, or the words of an option."""
+    return getattr(context, name, (context.trainer_options or {}).get(name))
 
 
 def given(settings: Context) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class Exporter:
         made = sd_scripts_folder.export(context, entry.folder)
         try:
             await lanes.answer(lane, built.mkdir, 0o700)
-            captions = self._trainers.of(context).captions(context)
-            snapshot = await self._copier.copy(pictures, built / DATASET, captions=captions)
+            how = self._trainers.of(context).captions(context)
+            snapshot = await self._copier.copy(pictures, built / DATASET, how)
             await lanes.answer(lane, _publish, built, place, made)
         except OSError as error:
             raise StorageFailed(f"The folder {place} could not be written: {reason(error)}.") from None

@@ -7,10 +7,11 @@ The answer is sent once the rename is on the disk (promise 3). A submit that fai
 import secrets
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from fluxgym.errors import NameTaken
-from fluxgym.messages import Context
+from fluxgym.messages import Context, TriggerPlace
 from fluxgym.names import check_name
 from fluxgymd.background import lanes
 from fluxgymd.core import events
@@ -61,9 +62,11 @@ class Submitter:
             failpoint("submit.folder_made")
             snapshot = Snapshot()
             if trainer.traits.takes_dataset:
-                captions = trainer.captions(context)
-                snapshot = await self._copier.copy(source, built / "dataset", captions=captions)
+                snapshot = await self._copier.copy(source, built / "dataset", trainer.captions(context))
             failpoint("submit.dataset_copied")
+            report = outlook.report
+            if snapshot.rewritten:
+                report = await self._about_the_copy(context, source, built / "dataset")
             now = time.time()
             number, rank = self._registry.queue_up(now)
             submitted = events.Submitted(
@@ -84,7 +87,16 @@ class Submitter:
             # deletes the unfinished folder when it starts.
             await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
             raise
-        return self._registry.add(folder, found), _warnings(snapshot, context, outlook.report)
+        return self._registry.add(folder, found), _warnings(snapshot, context, report)
+
+    async def _about_the_copy(self, context: Context, source: Path, copy: Path) -> CheckReport:
+        """What the trainer says about the captions as it will read them, with the names that their owner knows."""
+        folder = self._registry.home.folder(context.name)
+        report = (await self._preflight.examine(context, folder, dataset=copy)).report
+        warnings = tuple(
+            replace(warning, sentence=warning.sentence.replace(str(copy), str(source))) for warning in report.warnings
+        )
+        return replace(report, warnings=warnings)
 
 
 def _write(trainer: Trainer, built: Path, submitted: events.Submitted) -> None:
@@ -115,7 +127,8 @@ def _taken(folder: Path, name: str) -> NameTaken:
 def _warnings(snapshot: Snapshot, context: Context, report: CheckReport) -> list[str]:
     warnings = [*snapshot.notes, *(warning.sentence for warning in report.warnings)]
     if snapshot.without_caption and not report.read_captions:
-        what = f"the trigger word {context.trigger_word!r}" if context.trigger_word else "an empty caption"
+        placed = context.trigger_word and context.trigger_place is not TriggerPlace.NONE
+        what = f"the trigger word {context.trigger_word!r}" if placed else "an empty caption"
         warnings.append(
             f"{snapshot.without_caption} of {snapshot.pictures} pictures have no caption; {what} is used for them."
         )

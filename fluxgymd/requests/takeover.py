@@ -85,7 +85,7 @@ class Takeover:
         folder = entry.folder
         try:
             self._refuse(entry, given)
-            wanted = self._trainers.of(wanted).complete(wanted, self._registry.home.path)
+            wanted = self._trainers.of(wanted).complete(wanted, self._registry.home.path, new=False)
             await lanes.answer(str(folder.path), _look, entry)
             source, captions = Path(str(wanted.dataset)), self._trainers.of(wanted).captions(wanted)
             outlook = await self._preflight.check(wanted, folder, dataset=source)
@@ -93,7 +93,7 @@ class Takeover:
             await self._registry.disk(lambda: _stage(folder))
             failpoint("takeover.staged")
             try:
-                await self._copier.copy(source, folder.path / STAGING / "dataset", captions=captions)
+                await self._copier.copy(source, folder.path / STAGING / "dataset", captions)
                 failpoint("takeover.copied")
                 await self._registry.disk(lambda: _move_in(folder, keep))
                 failpoint("takeover.moved_in")

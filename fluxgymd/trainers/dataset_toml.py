@@ -3,7 +3,8 @@
 
 The file overrides the command line, and the trainer takes from the command line what the file leaves out. So a key
 whose flag the job gives as an option is left out of the file, and the option takes effect
-(docs/decisions/0065-options-that-take-effect.md).
+(docs/decisions/0065-options-that-take-effect.md). The settings of a job that an earlier version submitted may be
+absent; its file stays the same to the byte (docs/decisions/0102-fields-of-a-job.md).
 """
 
 import math
@@ -12,7 +13,8 @@ from typing import Any
 
 import tomli_w
 
-from fluxgym.messages import Context
+from fluxgym.messages import Context, TriggerPlace
+from fluxgymd.datasets.captions import Captions, Lines
 
 OFF = ["false"]
 """The words of an option that takes back a flag which is passed by default."""
@@ -21,18 +23,24 @@ CAPTION_FLAGS = ("caption_extention", "caption_extension")
 """The first is sd-scripts' own older spelling, which takes precedence."""
 FLAGS = {"batch_size": ("train_batch_size",), "caption_extension": CAPTION_FLAGS}
 """Key -> flags, for keys whose flag is not simply the key's name."""
-GENERAL = {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1}
+GENERAL: dict[str, Any] = {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1}
 DATASET = {"batch_size": 1, "keep_tokens": 1}
+BUCKETS = ("bucket_no_upscale", "bucket_reso_steps", "min_bucket_reso", "max_bucket_reso")
+"""Keys, and flags of the same names, that have no effect without buckets."""
+FINE_BELOW = 512
+"""Pixels. Below this resolution, steps of 64 are too coarse for the aspect ratio of a photo."""
 
 
 def render(context: Context, dataset: Path) -> bytes:
     """The bytes of the file. `dataset`: the folder of the pictures. tomli_w escapes a quote in a trigger word."""
     subset: dict[str, Any] = {"image_dir": str(dataset), "num_repeats": context.repeats}
-    if context.trigger_word:
+    if context.trigger_word and context.trigger_place is not TriggerPlace.NONE:
         subset["class_tokens"] = context.trigger_word
+    kept = {"keep_tokens": _tags_of_trigger(context)}
+    values = DATASET | kept | _buckets(context)
     document = {
-        "general": _without_options(GENERAL, context),
-        "datasets": [{"resolution": context.resolution, **_without_options(DATASET, context), "subsets": [subset]}],
+        "general": _without_options(GENERAL | kept, context),
+        "datasets": [{"resolution": context.resolution, **_without_options(values, context), "subsets": [subset]}],
     }
     return tomli_w.dumps(document).encode()
 
@@ -41,6 +49,27 @@ def as_flags() -> dict[str, list[str]]:
     """The values that the file has by default, as flags with their words."""
     values = {FLAGS.get(key, (key,))[-1]: value for key, value in (GENERAL | DATASET).items()}
     return {flag: [str(value)] for flag, value in values.items() if not isinstance(value, bool)}
+
+
+def _buckets(context: Context) -> dict[str, Any]:
+    """The keys that train each picture at its own aspect ratio. The sides are from half to twice the resolution,
+    which are sd-scripts' own 256 and 1024 for 512."""
+    if not context.enable_bucket:
+        return {} if context.enable_bucket is None else {"enable_bucket": False}
+    resolution = context.resolution or 0
+    step = 64 if resolution >= FINE_BELOW and resolution % 64 == 0 else 32
+    return {
+        "enable_bucket": True,
+        "bucket_reso_steps": step,
+        "min_bucket_reso": max(resolution // 2, step),
+        "max_bucket_reso": resolution * 2,
+    }
+
+
+def _tags_of_trigger(context: Context) -> int:
+    """How many tags at the front of a caption stay in place: those of the trigger word, but at least one."""
+    trigger = captions(context).trigger
+    return 1 + trigger.count(_separator(context)) if trigger else 1
 
 
 def _without_options(values: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -57,10 +86,21 @@ def option(context: Context, flag: str) -> list[str] | None:
     return None if words == OFF else words
 
 
-def captions(context: Context) -> str:
-    """The ending of the captions' names, such as .txt."""
+def captions(context: Context) -> Captions:
+    """How the captions are written when the pictures are copied."""
     given = [words for flag in CAPTION_FLAGS if (words := option(context, flag))]
-    return given[0][0] if given else str(GENERAL["caption_extension"])
+    ending = given[0][0] if given else str(GENERAL["caption_extension"])
+    if context.trigger_place is None:
+        return Captions(ending=ending)
+    lines = Lines.JOINED if option(context, "enable_wildcard") is None else Lines.EACH
+    trigger = (context.trigger_word or "").strip() if context.trigger_place is TriggerPlace.FIRST else ""
+    if not trigger:
+        return Captions(ending=ending, lines=lines)
+    return Captions(ending=ending, lines=lines, trigger=trigger, separator=_separator(context))
+
+
+def _separator(context: Context) -> str:
+    return (option(context, "caption_separator") or [","])[0] or ","
 
 
 def steps_per_epoch(context: Context, pictures: int) -> int:

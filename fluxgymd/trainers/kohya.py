@@ -13,7 +13,7 @@ import msgspec
 from fluxgym.messages import Context, Model
 from fluxgym.quoting import short
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers.dataset_toml import OFF
+from fluxgymd.trainers.dataset_toml import BUCKETS, OFF
 from fluxgymd.trainers.port import Problem, ProblemKind
 from fluxgymd.trainers.states import Writer, epoch_in_name
 
@@ -64,12 +64,27 @@ REPLACED = {
     "max_train_steps": "epochs",
 }
 """Flag that would have no effect on a job -> the setting to use instead. Jobs of earlier versions may have one."""
+ENABLE_BUCKET = "enable_bucket"
+"""The flag of the setting with the same name. It takes effect on a job that lacks the setting."""
 
 
-def ineffective(options: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+def ineffective(context: Context) -> list[tuple[str, str]]:
     """The options that would have no effect, each with a sentence that names the setting to use instead."""
-    found = [name for name, words in options.items() if name in REPLACED and words != OFF]
-    return [(name, f"trainer_options.{name} would have no effect; use {REPLACED[name]} instead.") for name in found]
+    options = context.trainer_options or {}
+    replaced = {name: REPLACED[name] for name, words in options.items() if name in REPLACED and words != OFF}
+    if ENABLE_BUCKET in options and context.enable_bucket is not None:  # false would not turn it off, either
+        replaced[ENABLE_BUCKET] = ENABLE_BUCKET
+    found = [
+        (name, f"trainer_options.{name} would have no effect; use {setting} instead.")
+        for name, setting in replaced.items()
+    ]
+    if context.enable_bucket is False:
+        found += [
+            (name, f"trainer_options.{name} has no effect without enable_bucket; turn that on, or leave this out.")
+            for name, words in options.items()
+            if name in BUCKETS and words != OFF
+        ]
+    return found
 
 
 TEXT_CACHING = ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
@@ -98,7 +113,7 @@ def uncacheable(options: Mapping[str, Sequence[str]]) -> list[Problem]:
 
 def instead(flag: str) -> str | None:
     """What the user gives instead of a flag that cannot be an option of a job; None if it can be one."""
-    return OURS.get(flag) or REPLACED.get(flag)
+    return OURS.get(flag) or REPLACED.get(flag) or (flag if flag == ENABLE_BUCKET else None)
 
 
 def as_setting(flag: str) -> str:

@@ -19,6 +19,7 @@ from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.core.verdict import Steps
+from fluxgymd.datasets.captions import Captions
 from fluxgymd.store.home import JobFolder
 
 
@@ -152,9 +153,10 @@ class Trainer(Protocol):
         """The signals that the program handles. SIGTERM: it saves a checkpoint and exits. SIGQUIT: it writes its
         stacks to the log and carries on."""
 
-    def complete(self, context: Context, home: Path) -> Context:
+    def complete(self, context: Context, home: Path, *, new: bool = True) -> Context:
         """The settings with every default filled in and every value checked; InvalidSetting. Looks only at the home's
-        own folders."""
+        own folders. `new`: the job is being submitted. In any other job, a setting that its version lacked stays
+        absent, and it trains as it did."""
 
     def argv(self, context: Context, folder: JobFolder, *, resume: str | None, gpus: int) -> tuple[str, ...]:
         """The command that an attempt runs. `resume`: the checkpoint's name."""
@@ -162,8 +164,8 @@ class Trainer(Protocol):
     def files(self, context: Context, folder: JobFolder) -> Mapping[str, bytes]:
         """The files that the program reads, by name in the job's folder. They are written before each attempt."""
 
-    def captions(self, context: Context) -> str:
-        """The ending of the captions' names, such as .txt; empty if the kind has no captions."""
+    def captions(self, context: Context) -> Captions:
+        """How the captions are written when the pictures are copied."""
 
     def progress(self, folder: JobFolder, attempt: Attempt) -> Progress: ...
 

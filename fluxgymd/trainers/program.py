@@ -13,6 +13,7 @@ from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
+from fluxgymd.datasets.captions import Captions
 from fluxgymd.pictures.files import reason
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
@@ -35,7 +36,8 @@ class Program:
     traits = TRAITS
     signals: frozenset[signal.Signals] = frozenset()
 
-    def complete(self, context: Context, _home: Path) -> Context:
+    def complete(self, context: Context, _home: Path, *, new: bool = True) -> Context:
+        del new  # the settings of programs have not changed
         return settings.complete_program(context)
 
     def argv(self, context: Context, _folder: JobFolder, *, resume: str | None, gpus: int) -> tuple[str, ...]:
@@ -45,8 +47,8 @@ class Program:
     def files(self, _context: Context, _folder: JobFolder) -> Mapping[str, bytes]:
         return {}
 
-    def captions(self, _context: Context) -> str:
-        return ""
+    def captions(self, _context: Context) -> Captions:
+        return Captions()
 
     def progress(self, folder: JobFolder, attempt: Attempt) -> AttemptProgress:
         return AttemptProgress(folder, attempt, printed=False)

@@ -14,7 +14,7 @@ import msgspec
 
 from fluxgym import watchdog
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Kind, Model, RestartPolicy
+from fluxgym.messages import Context, Kind, Model, RestartPolicy, TriggerPlace
 from fluxgym.quoting import short
 from fluxgymd.trainers import command_line, dataset_toml, kohya
 from fluxgymd.trainers.dataset_toml import OFF
@@ -33,6 +33,9 @@ DEFAULTS: Mapping[str, Any] = {
     "keep_states": kohya.KEEP_STATES,
 }
 
+OF_NEW_JOBS: Mapping[str, Any] = {"trigger_place": TriggerPlace.FIRST, "enable_bucket": True}
+"""Defaults that a job of an earlier version, or an imported one, does not get: it trains as it did."""
+
 QUEUEING: Mapping[str, Any] = {
     "kind": Kind.TRAINING,
     "priority": 0,
@@ -43,7 +46,8 @@ QUEUEING: Mapping[str, Any] = {
 }
 
 TRAINING_ONLY = (
-    *("dataset", "model", "trigger_word", "resolution", "repeats", "epochs", "save_every_epochs"),
+    *("dataset", "model", "trigger_word", "trigger_place", "resolution", "enable_bucket"),
+    *("repeats", "epochs", "save_every_epochs"),
     *("sample_every_steps", "sample_every_epochs", "sample_prompts", "seed", "learning_rate", "network_dim"),
     *("trainer_options", "gpu_count", "keep_states"),
 )
@@ -73,12 +77,14 @@ RANGES: Mapping[str, tuple[int, int, str]] = {
 }
 
 
-def complete_training(context: Context, home: Path) -> Context:
-    """A training's settings with all defaults filled in and every value checked. InvalidSetting if one is wrong."""
+def complete_training(context: Context, home: Path, *, new: bool = True) -> Context:
+    """A training's settings with all defaults filled in and every value checked. InvalidSetting if one is wrong.
+    `new`: also those that a job of an earlier version lacks."""
     context = _complete_queueing(context)
     if context.program:
         raise InvalidSetting("program is for jobs of the kind program; a training has none.", setting="program")
-    filled = {key: value for key, value in DEFAULTS.items() if getattr(context, key) is None}
+    defaults = {**DEFAULTS, **OF_NEW_JOBS} if new else DEFAULTS
+    filled = {key: value for key, value in defaults.items() if getattr(context, key) is None}
     model = context.model or Model()
     paths = {key: getattr(model, key) or str(home / file) for key, file in MODEL_FILES.items()}
     tokenizers = model.tokenizers
@@ -102,7 +108,7 @@ def _complete_queueing(context: Context) -> Context:
     """The settings that every kind of job has."""
     filled = {key: value for key, value in QUEUEING.items() if getattr(context, key) is None}
     context = msgspec.structs.replace(context, **filled)
-    for setting in ("kind", "restart", "watchdog"):
+    for setting in ("kind", "restart", "watchdog", "trigger_place"):
         if getattr(context, setting) == "unknown":
             raise InvalidSetting(f"{setting} has a value that this daemon does not know.", setting=setting)
     _check_ranges(context)
@@ -163,7 +169,7 @@ def _check(context: Context) -> None:
         raise InvalidSetting(
             f"learning_rate is {rate}, but must be more than 0 and at most 100.", setting="learning_rate"
         )
-    _check_options(context.trainer_options or {})
+    _check_options(context)
     if (context.sample_every_steps or context.sample_every_epochs) and not context.sample_prompts:
         raise InvalidSetting("Samples are requested, but sample_prompts is empty.", setting="sample_prompts")
     for setting, text in (("trigger_word", context.trigger_word or ""), *_prompts(context)):
@@ -181,8 +187,9 @@ def _check(context: Context) -> None:
             )
 
 
-def _check_options(options: Mapping[str, list[str]]) -> None:
-    without_effect = kohya.ineffective(options)
+def _check_options(context: Context) -> None:
+    options = context.trainer_options or {}
+    without_effect = kohya.ineffective(context)
     if without_effect:
         sentences = "\n".join(sentence for _, sentence in without_effect)
         raise InvalidSetting(sentences, setting=without_effect[0][0])

@@ -12,6 +12,7 @@ from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
+from fluxgymd.datasets.captions import Captions
 from fluxgymd.datasets.contents import PICTURES
 from fluxgymd.store import caches, result
 from fluxgymd.store.home import JobFolder
@@ -52,8 +53,8 @@ class Training:
     def script(self) -> Path:
         return self.path / kohya.SCRIPT
 
-    def complete(self, context: Context, home: Path) -> Context:
-        return settings.complete_training(context, home)
+    def complete(self, context: Context, home: Path, *, new: bool = True) -> Context:
+        return settings.complete_training(context, home, new=new)
 
     def argv(self, context: Context, folder: JobFolder, *, resume: str | None, gpus: int) -> tuple[str, ...]:
         given = kohya.arguments(context, folder, resume, trainer=self.writer)
@@ -66,7 +67,7 @@ class Training:
             folder.sample_prompts.name: kohya.sample_prompts(context),
         }
 
-    def captions(self, context: Context) -> str:
+    def captions(self, context: Context) -> Captions:
         return dataset_toml.captions(context)
 
     def progress(self, folder: JobFolder, attempt: Attempt) -> AttemptProgress:

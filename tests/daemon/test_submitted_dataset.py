@@ -3,12 +3,14 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from fluxgym.errors import InvalidDataset
-from fluxgym.messages import Model
+from fluxgym import methods as m
+from fluxgym.errors import InvalidDataset, InvalidSetting
+from fluxgym.messages import Context, Model, TriggerPlace
 from tests.daemon.running import RunningDaemon, context
 
 
@@ -43,3 +45,38 @@ def test_files_left_out_and_missing_captions_are_reported_once(
     assert below.startswith("8 pictures in subfolders are left out (the first is more/")
     assert captions.startswith("1 of 8 pictures has no caption")
     assert "more" not in {path.name for path in (daemon.folder("my-lora") / "dataset").iterdir()}
+
+
+def test_the_warnings_are_about_the_captions_that_are_trained(
+    daemon: RunningDaemon, model: Path, folder: Path
+) -> None:
+    dataset = folder / "dataset"
+    shutil.copytree(model / "pictures", dataset)
+    first = min(dataset.glob("*.txt"))
+    first.write_text("a sign,\n" + "very " * 80 + "far away")
+    options = {**(context("x", model).trainer_options or {}), "network_train_unet_only": ["false"]}
+    job = context("my-lora", model, dataset=str(dataset), held=True, trigger_word="s1gn", trainer_options=options)
+    (too_long,) = daemon.submit(job).warnings
+    assert too_long.startswith("1 of 8 captions ")
+    assert str(first) in too_long
+    assert "outputs" not in too_long
+    copy = daemon.folder("my-lora") / "dataset"
+    assert (copy / first.name).read_text().startswith("s1gn, a sign, very very")
+
+    def edit(**changes: Any) -> None:
+        daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", **changes)))
+
+    refusals: dict[str, dict[str, Any]] = {
+        "trigger_word": {"trigger_word": "cr0ss"},
+        "trigger_place": {"trigger_place": TriggerPlace.NONE},
+        "enable_wildcard": {"trainer_options": {"enable_wildcard": []}},
+    }
+    for setting, changes in refusals.items():
+        with pytest.raises(InvalidSetting) as refused:
+            edit(**changes)
+        assert refused.value.message == (
+            f"{setting} cannot be changed; the captions were written with it at submission; submit another job "
+            "instead."
+        )
+    edit(enable_bucket=False)
+    assert daemon.job("my-lora").context.enable_bucket is False

@@ -12,19 +12,24 @@ import pytest
 from PIL import Image
 
 from fluxgymd.datasets import contents
+from fluxgymd.datasets.captions import Captions, Lines
 from fluxgymd.datasets.contents import Unfit
 from fluxgymd.datasets.snapshot import Snapshot, copy_of
 from tests.harness.rights import WITHOUT_ROOTS_RIGHTS
 from tests.harness.waiting import DEADLINE_SECONDS
 from tests.store.small_disk import fill, small_disk
 
+KEPT = Captions()
+FIRST = Captions(lines=Lines.JOINED, trigger="c4t")
+
 
 def take(
-    source: Path, target: Path, checkout: Path, *, before: Sequence[str] = (), captions: str = ".txt"
+    source: Path, target: Path, checkout: Path, *, before: Sequence[str] = (), captions: Captions = KEPT
 ) -> Snapshot:
     """Runs the program and returns its result."""
+    how = msgspec.json.encode(captions)
     done = subprocess.run(
-        [*before, sys.executable, "-m", "fluxgymd.datasets.snapshot", source, target, captions],
+        [*before, sys.executable, "-m", "fluxgymd.datasets.snapshot", source, target, how],
         cwd=checkout,
         capture_output=True,
         timeout=DEADLINE_SECONDS,
@@ -70,6 +75,30 @@ def test_pictures_and_captions_are_copied_and_nothing_else(source: Path, target:
     assert outcome == Snapshot(pictures=5, names=names, without_caption=3, size=sum(map(len, copied.values())))
 
 
+def test_the_copies_of_captions_are_the_text_that_is_trained(source: Path, target: Path, checkout: Path) -> None:
+    captions = {"a": b"\xef\xbb\xbfa cat\non a mat\n", "b": b"c4t\n", "c": b"caf\xe9", "d": b"\n"}
+    for name, data in captions.items():
+        draw(source / f"{name}.png")
+        (source / f"{name}.txt").write_bytes(data)
+    draw(source / "e.png")
+    outcome = take(source, target, checkout, captions=FIRST)
+    written = {name: (target / f"{name}.txt").read_bytes() for name in captions}
+    assert written == captions | {"a": b"c4t, a cat on a mat\n"}
+    assert not (target / "e.txt").exists()  # class_tokens is its caption
+    assert (outcome.without_caption, outcome.rewritten) == (1, 1)
+    assert outcome.size == sum(file.stat().st_size for file in target.iterdir())
+    assert {name: (source / f"{name}.txt").read_bytes() for name in captions} == captions
+
+
+def test_a_caption_that_no_encoder_could_read_is_refused(source: Path, target: Path, checkout: Path) -> None:
+    draw(source / "a.png")
+    caption = source / "a.txt"
+    caption.write_bytes(b"c4t" * (1 << 20))
+    outcome = take(source, target, checkout, captions=FIRST)
+    assert outcome.problem == f"The caption {caption} has more than 1 MiB; give its picture a short text."
+    assert take(source, target.with_name("second"), checkout).problem is None
+
+
 def test_captions_with_another_extension_are_copied_in_their_place(
     source: Path, target: Path, checkout: Path
 ) -> None:
@@ -77,7 +106,7 @@ def test_captions_with_another_extension_are_copied_in_their_place(
     draw(source / "b.png")
     for name in ("a.txt", "a.caption", "b.txt"):
         (source / name).write_text(name)
-    outcome = take(source, target, checkout, captions=".caption")
+    outcome = take(source, target, checkout, captions=Captions(ending=".caption"))
     assert sorted(file.name for file in target.iterdir()) == ["a.caption", "a.png", "b.png"]
     assert outcome.without_caption == 1
     assert outcome.notes == (

@@ -5,6 +5,8 @@ import pytest
 
 from fluxgym.messages import Context
 from fluxgymd.importing.dataset_file import DatasetFile, read
+from fluxgymd.importing.script import trainer_flags
+from fluxgymd.importing.settings import Read, to_job
 from fluxgymd.trainers import dataset_toml
 from tests.data.older import make
 
@@ -38,7 +40,8 @@ SUBSET = "\n[[datasets.subsets]]\nimage_dir = '/b'\n"
     ("change", "beyond"),
     [
         (("batch_size = 1", "batch_size = 4"), ("batch_size = 4",)),
-        (("batch_size = 1", "enable_bucket = true"), ("enable_bucket = true",)),
+        (("batch_size = 1", "enable_bucket = true\nmin_bucket_reso = 128"), ()),
+        (("batch_size = 1", "min_bucket_reso = 128"), ("min_bucket_reso = 128",)),
         (("batch_size = 1", "enable_bucket = false"), ()),
         (("shuffle_caption = false", "shuffle_caption = true"), ("shuffle_caption = true",)),
         (("caption_extension = '.txt'", ""), ("caption_extension = .caption",)),
@@ -53,6 +56,25 @@ def test_settings_that_no_job_can_have_are_named(change: tuple[str, str], beyond
     assert told is not None
     assert told.beyond == beyond
     assert told.resolution == 512
+
+
+def test_buckets_are_carried_over_with_the_sizes_that_they_had() -> None:
+    more = "enable_bucket = true\nbucket_no_upscale = true\nmin_bucket_reso = 128"
+    told = read(make.dataset_toml("x").replace("batch_size = 1", more).encode())
+    assert told is not None
+    assert told.enable_bucket is True
+    assert told.bucket_options == {
+        "bucket_no_upscale": [],
+        "bucket_reso_steps": ["64"],
+        "min_bucket_reso": ["128"],
+        "max_bucket_reso": ["1024"],
+    }
+    context, obstacles = to_job(
+        Read(name="x", home=make.HERE, flags=trainer_flags(make.train_sh("x")), dataset=told), lambda _: True
+    )
+    assert obstacles == ()
+    assert (context.enable_bucket, context.trigger_place) == (True, None)
+    assert told.bucket_options.items() <= (context.trainer_options or {}).items()
 
 
 def test_a_jobs_own_file_says_nothing_that_a_job_cannot() -> None:

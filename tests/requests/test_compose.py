@@ -3,8 +3,8 @@
 
 import pytest
 
-from fluxgym.messages import Context, Model
-from fluxgymd.requests.compose import composed
+from fluxgym.messages import Context, Model, TriggerPlace
+from fluxgymd.requests.compose import as_it_trains, composed
 
 BASE = Context(
     name="old",
@@ -51,3 +51,16 @@ def test_the_later_overrides_the_earlier(changes: list[Context], expected: dict[
         "trainer_options": {"fp8_base": [], "loss_type": ["l1"]},
     }
     assert composed(BASE, changes) == Context(**(plain | expected))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("older", "buckets"),
+    [({}, False), ({"enable_bucket": []}, True), ({"enable_bucket": ["false"]}, False)],
+)
+def test_a_job_like_one_of_an_earlier_version_trains_as_that_does(older: dict[str, list[str]], buckets: bool) -> None:
+    made = as_it_trains(Context(name="a", dataset="/pictures", trainer_options={**older, "min_bucket_reso": ["64"]}))
+    assert (made.trigger_place, made.enable_bucket) == (TriggerPlace.MISSING, buckets)
+    assert made.trainer_options == {"min_bucket_reso": ["64"]}
+    assert as_it_trains(made) == made
+    program = Context(name="a", program=["/bin/true"])
+    assert as_it_trains(program) == program

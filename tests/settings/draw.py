@@ -75,6 +75,8 @@ def draw(tables: Tables, *, seed: int, number: int) -> Draw:
     for name in deal(sorted(values.FIELDS), "field", FIELDS):
         if name != "learning_rate" or optimizer not in values.RATES:
             fields[name] = dice.choice(values.FIELDS[name])
+    if not options.keys().isdisjoint(values.BUCKETS):
+        fields["enable_bucket"] = True
     if "sample_at_first" in options or dice.random() < 0.2:
         every = dice.choice(values.SAMPLED[1:])
         fields |= {"sample_prompts": values.PROMPTS, every: dice.choice((1, 2)) * (1 if "epochs" in every else 4)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fluxgym.messages import RestartPolicy
+from fluxgym.messages import RestartPolicy, TriggerPlace
 
 Options = dict[str, list[str]]
 OFF = ["false"]
@@ -24,7 +24,7 @@ def by_name(reasons: Mapping[str, str]) -> dict[str, str]:
 VALUES: dict[str, tuple[list[str], ...]] = {
     # Data. The other keys of the daemon's dataset.toml are fields of the job.
     "train_batch_size": (["2"], ["3"]),
-    "bucket_reso_steps": (["32"],),
+    "bucket_reso_steps": (["64"],),
     "min_bucket_reso": (["32"], ["64"]),
     "max_bucket_reso": (["128"], ["160"]),
     "caption_extension": ([".txt"],),
@@ -101,7 +101,7 @@ NOT_DRAWN = by_name(
         "the daemon writes it, from the job's fields": """
             pretrained_model_name_or_path clip_l t5xxl ae tokenizer_cache_dir dataset_config output_dir output_name
             save_every_n_epochs save_state resume initial_epoch network_dim learning_rate max_train_epochs seed
-            sample_prompts sample_every_n_epochs sample_every_n_steps resolution dataset_repeats""",
+            sample_prompts sample_every_n_epochs sample_every_n_steps resolution dataset_repeats enable_bucket""",
         "dataset.toml, which the daemon writes, is given instead": "train_data_dir reg_data_dir",
         "max_train_epochs, which the daemon writes, overrides it": "max_train_steps",
         "a file of flags would hide what a job asks for": "config_file",
@@ -130,7 +130,8 @@ SIGMA = {"timestep_sampling": ["sigma"], "model_prediction_type": ["sigma_scaled
 HUBER = {"loss_type": ["huber"], "huber_schedule": ["exponential"]}
 VALIDATED = {"validation_split": ["0.25"]}
 TAGS = {"shuffle_caption": [], **UNCACHED}
-BUCKETED = {"enable_bucket": [], "bucket_reso_steps": ["32"], "min_bucket_reso": ["32"], "max_bucket_reso": ["128"]}
+BUCKETS = ("bucket_no_upscale", "bucket_reso_steps", "min_bucket_reso", "max_bucket_reso")
+"""Flags that are refused without the field enable_bucket."""
 SAVED = {"save_every_n_steps": ["3"]}
 LOGGED = {"logging_dir": ["logs"]}
 LOGIT_NORMAL = {**SIGMA, "weighting_scheme": ["logit_normal"]}
@@ -141,9 +142,7 @@ NEEDS: dict[str, Options] = {
     ),
     **dict.fromkeys(("keep_tokens", "keep_tokens_separator", "caption_separator"), TAGS),
     "token_warmup_min": {"token_warmup_step": ["0.5"], **UNCACHED},
-    **dict.fromkeys(
-        ("enable_bucket", "bucket_no_upscale", "bucket_reso_steps", "min_bucket_reso", "max_bucket_reso"), BUCKETED
-    ),
+    "bucket_reso_steps": {"min_bucket_reso": ["64"]},
     **dict.fromkeys(("save_last_n_steps", "save_last_n_steps_state"), SAVED),
     **dict.fromkeys(("log_prefix", "log_tracker_name", "log_with"), LOGGED),
     "text_encoder_lr": {"network_train_unet_only": OFF},
@@ -175,6 +174,7 @@ KEYS_BY_FIELD = {
     "num_repeats": "repeats",
     "class_tokens": "trigger_word",
     "image_dir": "dataset",
+    "enable_bucket": "enable_bucket",
 }
 KEYS_BY_FLAG = {"batch_size": "train_batch_size"}
 """Keys whose flag has another name."""
@@ -261,7 +261,9 @@ SCHEDULES_NOT_DRAWN = by_name(
 
 FIELDS: dict[str, tuple[object, ...]] = {
     "trigger_word": (None, "s1gn", 'a "quoted" c4t, \\ with é'),
+    "trigger_place": (TriggerPlace.FIRST, TriggerPlace.MISSING, TriggerPlace.NONE),
     "resolution": (64, 96, 128),
+    "enable_bucket": (True, False),
     "repeats": (1, 2),
     "epochs": (2, 3, 4),
     "save_every_epochs": (1, 2, 3),

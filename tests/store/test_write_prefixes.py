@@ -17,6 +17,7 @@ from PIL import Image
 from fluxgymd.core import events as e
 from fluxgymd.core.job import fold
 from fluxgymd.datasets import snapshot
+from fluxgymd.datasets.captions import Captions
 from fluxgymd.store import journal
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.store.home import JOURNAL, Home
@@ -208,7 +209,7 @@ SUBMITTED = h.submitted()
 def submit(home: Home, pictures: Path) -> None:
     """Does the same as requests/submit.py in the same order, without the event loop."""
     built = home.new_folder("ab")
-    snapshot.take(pictures, built / "dataset", caption_ending=".txt")
+    snapshot.take(pictures, built / "dataset", Captions())
     sync_folder(built / "dataset")
     write_file(built / "dataset.toml", b"[general]\n")
     write_file(built / JOURNAL, e.encode(SUBMITTED))

@@ -4,13 +4,15 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.messages import Context
+from fluxgym.messages import Context, TriggerPlace
+from fluxgymd.datasets.captions import Captions, Lines
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
 from fluxgymd.trainers.states import Writer
@@ -228,6 +230,87 @@ def test_settings_that_the_dataset_file_would_override_are_left_to_the_command_l
     assert keys(CONTEXT) - keys(context) == gone
     given = [line for line in lines(context) if line.split()[0][2:] in options]
     assert given == [f"--{name} {' '.join(words)}".rstrip() for name, words in options.items() if words != ["false"]]
+
+
+def dataset(context: Context) -> dict[str, Any]:
+    """Returns the keys of the only dataset, without those of its folder."""
+    (only,) = tomllib.loads(dataset_toml.render(context, FOLDER.dataset).decode())["datasets"]
+    return {key: value for key, value in only.items() if key != "subsets"}
+
+
+FILE_OF_VERSION_1 = b"""\
+[general]
+shuffle_caption = false
+caption_extension = ".txt"
+keep_tokens = 1
+
+[[datasets]]
+resolution = 512
+batch_size = 1
+keep_tokens = 1
+subsets = [
+    { image_dir = "/home/outputs/my-lora/dataset", num_repeats = 10, class_tokens = "a, b" },
+]
+"""
+
+
+def test_the_file_of_a_job_of_an_earlier_version_is_the_same_to_the_byte() -> None:
+    older = changed(trigger_word="a, b", trainer_options={"enable_bucket": [], "min_bucket_reso": ["64"]})
+    assert dataset_toml.render(older, FOLDER.dataset) == FILE_OF_VERSION_1
+    assert {"--enable_bucket", "--min_bucket_reso 64"} <= set(lines(older))
+    assert dataset_toml.captions(older) == Captions()
+
+
+@pytest.mark.parametrize(
+    ("resolution", "step", "least", "most"),
+    [(512, 64, 256, 1024), (1024, 64, 512, 2048), (800, 32, 400, 1600), (128, 32, 64, 256), (64, 32, 32, 128)],
+)
+def test_buckets_have_sides_from_half_to_twice_the_resolution(
+    resolution: int, step: int, least: int, most: int
+) -> None:
+    sizes = {"bucket_reso_steps": step, "min_bucket_reso": least, "max_bucket_reso": most}
+    told = dataset(changed(enable_bucket=True, resolution=resolution))
+    assert {key: told[key] for key in ("enable_bucket", *sizes)} == {"enable_bucket": True, **sizes}
+    given = changed(enable_bucket=True, resolution=resolution, trainer_options={key: ["96"] for key in sizes})
+    assert sizes.keys().isdisjoint(dataset(given))
+    assert {f"--{key} 96" for key in sizes} <= set(lines(given))
+
+
+def test_without_buckets_the_file_says_so() -> None:
+    assert dataset(changed(enable_bucket=False)) == {**dataset(CONTEXT), "enable_bucket": False}
+
+
+@pytest.mark.parametrize(
+    ("values", "written", "class_tokens", "kept"),
+    [
+        ({"trigger_place": TriggerPlace.FIRST}, {"trigger": "c4t, grey"}, "c4t, grey ", 2),
+        ({"trigger_place": TriggerPlace.MISSING}, {}, "c4t, grey ", 1),
+        ({"trigger_place": TriggerPlace.NONE}, {}, None, 1),
+        ({"trigger_place": TriggerPlace.FIRST, "trigger_word": None}, {}, None, 1),
+        (
+            {"trigger_place": TriggerPlace.FIRST, "trainer_options": {"caption_separator": [";"]}},
+            {"trigger": "c4t, grey", "separator": ";"},
+            "c4t, grey ",
+            1,
+        ),
+        (
+            {"trigger_place": TriggerPlace.FIRST, "trainer_options": {"enable_wildcard": []}},
+            {"trigger": "c4t, grey", "lines": Lines.EACH},
+            "c4t, grey ",
+            2,
+        ),
+        ({"trigger_place": TriggerPlace.NONE, "trainer_options": {"enable_wildcard": ["false"]}}, {}, None, 1),
+    ],
+)
+def test_the_place_of_the_trigger_word(
+    values: dict[str, Any], written: dict[str, Any], class_tokens: str | None, kept: int
+) -> None:
+    context = changed(**{"trigger_word": "c4t, grey ", **values})
+    assert dataset_toml.captions(context) == Captions(**{"lines": Lines.JOINED, **written})
+    document = tomllib.loads(dataset_toml.render(context, FOLDER.dataset).decode())
+    (only,) = document["datasets"]
+    assert only["subsets"][0].get("class_tokens") == class_tokens
+    assert document["general"]["keep_tokens"] == only["keep_tokens"] == kept
 
 
 odd_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Kind, Model, RestartPolicy, WatchdogMode
-from fluxgymd.trainers import command_line
+from fluxgym.messages import Context, Kind, Model, RestartPolicy, TriggerPlace, WatchdogMode
+from fluxgymd.trainers import command_line, settings
 from fluxgymd.trainers.settings import TRAINING_ONLY
 from tests.trainers.adapters import trainers
 
@@ -33,7 +33,9 @@ def test_only_a_name_and_a_dataset_are_needed(tmp_path: Path) -> None:
             t5xxl=f"{tmp_path}/models/clip/t5xxl_fp16.safetensors",
             autoencoder=f"{tmp_path}/models/vae/ae.sft",
         ),
+        trigger_place=TriggerPlace.FIRST,
         resolution=512,
+        enable_bucket=True,
         repeats=10,
         epochs=16,
         save_every_epochs=4,
@@ -50,6 +52,13 @@ def test_only_a_name_and_a_dataset_are_needed(tmp_path: Path) -> None:
         restart=RestartPolicy.ON_INTERRUPTION,
         keep_states=3,
     )
+
+
+def test_a_job_of_an_earlier_version_gets_no_setting_that_would_change_its_training(tmp_path: Path) -> None:
+    older = context(trainer_options={"enable_bucket": [], "min_bucket_reso": ["64"]})
+    filled = settings.complete_training(older, tmp_path, new=False)
+    assert (filled.trigger_place, filled.enable_bucket, filled.epochs) == (None, None, 16)
+    assert filled.trainer_options == older.trainer_options
 
 
 def test_a_program_needs_only_itself(tmp_path: Path) -> None:
@@ -73,7 +82,9 @@ def test_given_settings_are_kept(tmp_path: Path) -> None:
     given = context(
         model=Model(transformer="/x/flux.sft", tokenizers="/x/tokenizers"),
         trigger_word="sks cat",
+        trigger_place=TriggerPlace.MISSING,
         resolution=1024,
+        enable_bucket=False,
         epochs=1,
         sample_every_steps=100,
         sample_prompts=["sks cat on a mat --w 512"],
@@ -159,6 +170,23 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         "sample_prompts",
         "Samples are requested, but sample_prompts is empty.",
     ),
+    *[
+        (
+            {"trainer_options": {"enable_bucket": words}, "enable_bucket": given},
+            "enable_bucket",
+            "trainer_options.enable_bucket would have no effect; use enable_bucket instead.",
+        )
+        for words in ([], ["false"])
+        for given in (None, True, False)
+    ],
+    *[
+        (
+            {"trainer_options": {flag: words}, "enable_bucket": False},
+            flag,
+            f"trainer_options.{flag} has no effect without enable_bucket; turn that on, or leave this out.",
+        )
+        for flag, words in (("min_bucket_reso", ["64"]), ("bucket_no_upscale", []))
+    ],
     (
         {"trigger_word": "sks\ncat"},
         "trigger_word",
@@ -197,6 +225,11 @@ QUEUEING: list[tuple[dict[str, Any], str, str]] = [
     ({"after": ["other", "my-lora"]}, "after", "A job cannot wait for itself."),
     ({"kind": Kind.UNKNOWN}, "kind", "kind has a value that this daemon does not know."),
     ({"restart": RestartPolicy.UNKNOWN}, "restart", "restart has a value that this daemon does not know."),
+    (
+        {"trigger_place": TriggerPlace.UNKNOWN},
+        "trigger_place",
+        "trigger_place has a value that this daemon does not know.",
+    ),
     ({"watchdog": WatchdogMode.UNKNOWN}, "watchdog", "watchdog has a value that this daemon does not know."),
     (
         {"watchdog_limits": {"training_still_second": 60.0}},
