@@ -14,9 +14,12 @@ from fluxgym.messages import (
     Context,
     Gpu,
     Job,
+    JobPlan,
     Linger,
     Message,
     Phase,
+    PlannedBucket,
+    PlannedPicture,
     Preset,
     Revision,
     RunningLimit,
@@ -63,6 +66,12 @@ class SubmitParameters(Message, frozen=True, kw_only=True):
 class SubmitReply(Message, frozen=True, kw_only=True):
     job: Job
     warnings: list[str]
+
+
+class PlanReply(Message, frozen=True, kw_only=True):
+    bucket: PlannedBucket | None = None
+    picture: PlannedPicture | None = None
+    plan: JobPlan | None = None
 
 
 class ListParameters(Message, frozen=True, kw_only=True):
@@ -226,6 +235,7 @@ class GetInterfaceDescriptionReply(Message, frozen=True, kw_only=True):
 
 
 SUBMIT = Method("org.fluxgym.Jobs.Submit", SubmitParameters, SubmitReply)
+PLAN = Method("org.fluxgym.Jobs.Plan", SubmitParameters, PlanReply, stream=True)
 LIST = Method("org.fluxgym.Jobs.List", ListParameters, ListReply, stream=True)
 DESCRIBE = Method("org.fluxgym.Jobs.Describe", JobName, OneJob)
 LOGS = Method("org.fluxgym.Jobs.Logs", LogsParameters, LogsReply, stream=True)

@@ -33,6 +33,8 @@ from fluxgymd.requests.compose import Composer
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.export import Exporter
+from fluxgymd.requests.plan import Planner
+from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
@@ -179,9 +181,19 @@ def make_routes(
     preflight = Preflight(registry, trainers, parts.gpus)
     copier = Copier()
     takeover = Takeover(registry, preflight, trainers, copier)
+    submitter = Submitter(registry, preflight, trainers, copier)
+    planner = Planner(
+        registry,
+        submitter=submitter,
+        preflight=preflight,
+        trainers=trainers,
+        gpus=parts.gpus,
+        speeds=Speeds(registry, trainers, ground.here.machine_id),
+    )
     jobs = Jobs(
         registry,
-        submitter=Submitter(registry, preflight, trainers, copier),
+        submitter=submitter,
+        planner=planner,
         verbs=Verbs(registry, parts.runner, parts.scheduler, preflight, trainers, takeover.record),
         editor=Editor(registry, preflight, trainers, parts.scheduler, takeover),
         exporter=Exporter(registry, trainers, copier),

@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from fluxgym.errors import AnswerMissing
-from fluxgym.messages import Kind
-from fluxgym.methods import COMPOSE, SUBMIT, ComposeParameters, SubmitParameters
+from fluxgym.errors import AnswerMissing, InvalidSetting
+from fluxgym.messages import Context, Kind
+from fluxgym.methods import COMPOSE, PLAN, SUBMIT, ComposeParameters, SubmitParameters
 from fluxgymctl import outcome, spec
 from fluxgymctl.fields import PROGRAM
 from fluxgymctl.flags import JobCommand, job_options, sources, values
 from fluxgymctl.manual import epilog
-from fluxgymctl.output import note, write, write_json
+from fluxgymctl.output import is_terminal, note, terminal_width, write, write_json
 from fluxgymctl.session import Session, common_options
 
 
@@ -26,15 +26,17 @@ from fluxgymctl.session import Session, common_options
     cls=JobCommand,
     epilog=epilog(
         "submit my-cat --dataset pictures --trigger-word c4t --follow",
+        "submit my-cat --dataset pictures --plan",
         "submit my-cat --file cat.toml --epochs 24 -o optimizer_type=adamw",
         "submit my-face --dataset pictures --preset person --preset 12G",
         "submit my-cat-2 --like my-cat --learning-rate 2e-4",
         "submit tidy --after my-cat -- sh -c 'echo done'",
-        ends=f"0 queued; with --follow {outcome.HELP}",
+        ends=f"0 queued; with --plan 0 if it would be queued, 2 if not; with --follow {outcome.HELP}",
     ),
 )
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Then show the progress, as `watch` does.")
+@click.option("--plan", is_flag=True, help="Only show what would happen: steps, pictures, memory, disk and time.")
 @sources
 @job_options
 @common_options
@@ -46,11 +48,12 @@ def command(
     *,
     file: Path | None,
     follow: bool,
+    plan: bool,
     presets: tuple[str, ...],
     like: str | None,
     **given: Any,
 ) -> int:
-    """Queues a job and prints its name.
+    """Queues a job and prints its name. With --plan, nothing is queued.
 
     The job is a training or, with `-- PROGRAM ARGUMENT...`, a program that runs on the CPU. The program is looked up
     as in a shell.
@@ -64,6 +67,8 @@ def command(
     overrides. What the spec file and the flags give overrides both. With --like the pictures are those in the folder
     that the other job was submitted with or, if it is gone, those that were copied for that job.
     """
+    if plan and follow:
+        raise click.UsageError("--plan queues nothing, so there is nothing to --follow.")
     from_file, from_flags = spec.read(file) if file else {}, values(given)
     if PROGRAM in from_file or PROGRAM in from_flags:
         from_file = {"kind": Kind.PROGRAM, **from_file}
@@ -73,6 +78,8 @@ def command(
         job = made.job
         for remark in made.notes:
             note(remark)
+    if plan:
+        return _plan(session, job)
     try:
         reply = session.call(SUBMIT, SubmitParameters(job=job))
     except AnswerMissing as error:
@@ -91,3 +98,17 @@ def command(
     from fluxgymctl.verbs.watch import watch
 
     return watch(session, reply.job.context.name)
+
+
+def _plan(session: Session, job: Context) -> int:
+    """Prints the plan, and returns the exit status."""
+    from fluxgymctl import plan_page
+
+    with session.connect() as connection:
+        told = plan_page.gathered(connection.stream(PLAN, SubmitParameters(job=job)))
+    if session.json:
+        write_json(told)
+    else:
+        for line in plan_page.lines(job.name, told, width=terminal_width() if is_terminal() else None):
+            write(line)
+    return InvalidSetting.exit_status if told.plan.problems else 0

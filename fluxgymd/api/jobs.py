@@ -21,6 +21,7 @@ from fluxgymd.jobs.view import forgotten as shown_forgotten
 from fluxgymd.jobs.view import show
 from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.export import Exporter
+from fluxgymd.requests.plan import Planner
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.verbs import Verbs, wrong_state
 from fluxgymd.run.forgotten import Forgotten
@@ -37,6 +38,7 @@ class Jobs:
         registry: Registry,
         *,
         submitter: Submitter,
+        planner: Planner,
         verbs: Verbs,
         editor: Editor,
         exporter: Exporter,
@@ -49,6 +51,7 @@ class Jobs:
         self._registry = registry
         self._logs = LogStreams()
         self._submitter = submitter
+        self._planner = planner
         self._verbs = verbs
         self._editor = editor
         self._exporter = exporter
@@ -62,6 +65,14 @@ class Jobs:
         entry, warnings = await self._submitter.submit(parameters.job)
         self._request_pass()
         return m.SubmitReply(job=show(entry), warnings=warnings + self._warn())
+
+    async def plan(self, parameters: m.SubmitParameters, send: Send) -> m.PlanReply:
+        planned = await self._planner.plan(parameters.job)
+        for bucket in planned.buckets:
+            await send(m.PlanReply(bucket=bucket))
+        for picture in planned.pictures:
+            await send(m.PlanReply(picture=picture))
+        return m.PlanReply(plan=planned.plan)
 
     async def list_jobs(self, parameters: m.ListParameters, send: Send) -> m.ListReply:
         if parameters.limit is not None and parameters.limit < 0:
@@ -195,6 +206,7 @@ class Jobs:
     def routes(self) -> list[Route]:
         return [
             Route(m.SUBMIT, self.submit),
+            Route(m.PLAN, self.plan),
             Route(m.LIST, self.list_jobs),
             Route(m.DESCRIBE, self.describe),
             Route(m.LOGS, self.logs),

@@ -9,7 +9,7 @@ CPU have their own slots and never wait behind trainings.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fluxgym.messages import WaitingFor
+from fluxgym.messages import Context, Kind, WaitingFor
 from fluxgymd.core.damage import EVERYTHING, Lease
 from fluxgymd.core.job import Completed, Failed, Job, Live, Stopped, Waiting
 from fluxgymd.core.records import MOST
@@ -92,6 +92,16 @@ def queue(jobs: Iterable[Job]) -> list[Job]:
     """The waiting jobs, in the order in which they are considered."""
     waiting = (job for job in jobs if isinstance(job.state, Waiting))
     return sorted(waiting, key=lambda job: (-job.priority, job.rank, job.number, job.id))
+
+
+def ahead_of(jobs: Iterable[Job], *, priority: int, kind: Kind) -> int:
+    """How many waiting jobs of the kind would be considered before one that is submitted now."""
+    return sum(job.priority >= priority and kind_of(job.context) is kind for job in queue(jobs))
+
+
+def kind_of(context: Context) -> Kind:
+    """The kind of a job; settings of earlier versions do not name it."""
+    return context.kind or Kind.TRAINING
 
 
 def last_rank(ranks: Iterable[float], now: float) -> float:

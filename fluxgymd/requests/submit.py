@@ -39,17 +39,22 @@ class Submitter:
 
     async def submit(self, context: Context) -> tuple[Entry, list[str]]:
         """The new job, and warnings for its owner. A FluxgymError says what is wrong; then there is no job."""
-        name = check_name(context.name)
-        if self._registry.has(name) or name in self._under_way:
-            raise NameTaken(f"A job named {name} already exists; choose another name, or remove it first.", name=name)
-        folder = self._registry.home.folder(name).path
-        if folder.exists() or folder.is_symlink():
-            raise _taken(folder, name)
+        name = self.check_name(context.name)
         self._under_way.add(name)
         try:
             return await self._submit(self._trainers.of(context).complete(context, self._registry.home.path))
         finally:
             self._under_way.discard(name)
+
+    def check_name(self, name: str) -> str:
+        """The name, if a new job can have it. InvalidName or NameTaken."""
+        check_name(name)
+        if self._registry.has(name) or name in self._under_way:
+            raise NameTaken(f"A job named {name} already exists; choose another name, or remove it first.", name=name)
+        folder = self._registry.home.folder(name).path
+        if folder.exists() or folder.is_symlink():
+            raise _taken(folder, name)
+        return name
 
     async def _submit(self, context: Context) -> tuple[Entry, list[str]]:
         source = Path(str(context.dataset))

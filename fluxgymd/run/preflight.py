@@ -17,7 +17,7 @@ from fluxgym.errors import (
     StorageFailed,
     WrongState,
 )
-from fluxgym.messages import Context, FailureKind
+from fluxgym.messages import Context, FailureKind, PlannedDisk
 from fluxgymd.background import lanes
 from fluxgymd.core import storage
 from fluxgymd.core.events import Copied
@@ -44,13 +44,23 @@ class Preflight:
     ) -> Outlook:
         """How the job would start. A FluxgymError says what is wrong; it lists all problems that the trainer finds.
         `context`: complete; `dataset`: where the pictures are now; `copied`: the pictures as of the submit."""
+        self.check_queueing(context)
+        outlook = await self.examine(context, folder, dataset=dataset, copied=copied)
+        check_space(await self.space(context, folder, outlook, dataset=dataset), folder)
+        return outlook
+
+    def check_queueing(self, context: Context) -> None:
+        """Checks its GPUs and the jobs that it waits for."""
         for name in context.after or ():
             self._registry.entry(name)
         self._refuse_circle(context)
         self._check_gpus(context)
-        outlook = await self.examine(context, folder, dataset=dataset, copied=copied)
-        await lanes.answer(f"the dataset of {context.name}", _check_space, outlook, folder, dataset)
-        return outlook
+
+    async def space(
+        self, context: Context, folder: JobFolder, outlook: Outlook, *, dataset: Path
+    ) -> PlannedDisk | None:
+        """What the job needs on the home's disk; None for a job that saves nothing that is known."""
+        return await lanes.answer(f"the dataset of {context.name}", _space, outlook, folder, dataset)
 
     async def examine(
         self, context: Context, folder: JobFolder, *, dataset: Path, copied: Copied | None = None
@@ -119,26 +129,36 @@ def failure(problems: Sequence[Problem]) -> FailureKind:
             return FailureKind.BAD_SETTING
 
 
-def _check_space(outlook: Outlook, folder: JobFolder, dataset: Path) -> None:
-    """NotEnoughSpace if what the job will save does not fit on the home's disk. Blocks."""
-    required = outlook.report.disk_bytes
-    if not required:
-        return
-    if dataset != folder.dataset:  # it will be copied
-        required += _dataset_bytes(dataset)
+def _space(outlook: Outlook, folder: JobFolder, dataset: Path) -> PlannedDisk | None:
+    """Blocks."""
+    saves, forecast = outlook.report.disk_bytes, outlook.report.forecast
+    if not saves:
+        return None
     home = folder.path.parent.parent
     try:
-        available = room(home).free
+        free = room(home).free
     except OSError as error:
         raise StorageFailed(storage.sentence(error, str(home))) from None
-    if required > available:
-        raise NotEnoughSpace(
-            f"The training needs about {_size(required)} for its states, but the disk of {home} has "
-            f"{_size(available)} free; free some space, or save less often.",
-            path=str(home),
-            required=required,
-            available=available,
-        )
+    return PlannedDisk(
+        saves=saves,
+        pictures=_dataset_bytes(dataset) if dataset != folder.dataset else 0,  # it will be copied
+        caches=forecast.caches_bytes if forecast is not None else 0,
+        free=free,
+    )
+
+
+def check_space(needed: PlannedDisk | None, folder: JobFolder) -> None:
+    """NotEnoughSpace if what the job will save does not fit on the home's disk."""
+    if needed is None or needed.saves + needed.pictures <= needed.free:
+        return
+    required, home = needed.saves + needed.pictures, folder.path.parent.parent
+    raise NotEnoughSpace(
+        f"The training needs about {_size(required)} for its states, but the disk of {home} has "
+        f"{_size(needed.free)} free; free some space, or save less often.",
+        path=str(home),
+        required=required,
+        available=needed.free,
+    )
 
 
 def _dataset_bytes(dataset: Path) -> int:

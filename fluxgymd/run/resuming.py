@@ -16,7 +16,7 @@ from fluxgymd.core.events import Copied
 from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, choose, newest, outdated
 from fluxgymd.store import checkpoints
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question, Trainer, Verdict
+from fluxgymd.trainers.port import CheckReport, ForecastWanted, Problem, ProblemKind, Question, Trainer, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,16 +54,24 @@ class Beginning:
 
 
 async def look(
-    trainer: Trainer, context: Context, folder: JobFolder, *, dataset: Path, copied: Copied | None = None
+    trainer: Trainer,
+    context: Context,
+    folder: JobFolder,
+    *,
+    dataset: Path,
+    copied: Copied | None = None,
+    wanted: ForecastWanted | None = None,
 ) -> Outlook:
     """Chooses where the job resumes and asks its trainer about that; a checkpoint that the trainer finds damaged is
-    left out. `dataset`: where the pictures are now; `copied`: the pictures as of the submit. StorageFailed: the disk
-    does not answer, so nothing is decided."""
+    left out. `dataset`: where the pictures are now; `copied`: the pictures as of the submit; `wanted`: also asks what
+    will happen. StorageFailed: the disk does not answer, so nothing is decided."""
     found = await lanes.answer(str(folder.path), _readable, trainer, context, folder)
     while True:
         where = choose(found)
         resume = where.checkpoint.name if isinstance(where, GoOn) else None
-        question = Question(context=context, folder=folder, dataset=dataset, resume=resume, copied=copied)
+        question = Question(
+            context=context, folder=folder, dataset=dataset, resume=resume, copied=copied, wanted=wanted
+        )
         report = await trainer.check(question)
         if resume is None or report.verdict is not Verdict.DAMAGED:
             return Outlook(where=where, report=report, found=tuple(found))
@@ -81,11 +89,11 @@ def prepare(trainer: Trainer, context: Context, folder: JobFolder, outlook: Outl
     except OSError as error:
         raise _silent(error, folder) from error
     where = outlook.where if not isinstance(outlook.where, Impossible) else Begin()
-    known = where.checkpoint.step if isinstance(where, GoOn) else 0
+    known, told = where.checkpoint.step if isinstance(where, GoOn) else 0, outlook.report.step
     return Beginning(
         where=where,
         problems=outlook.problems,
-        step=(outlook.report.step if known is None else known) or 0,
+        step=(known if told is None else told) or 0,
         set_aside=tuple(aside),
         notes=tuple(notes),
     )

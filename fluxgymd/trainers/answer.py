@@ -11,6 +11,7 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.planned_size import all_saves
 from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Verdict
+from fluxgymd.trainers.told_plan import ToldPlan
 
 FLAG = re.compile(r"(?<![\w./-])--([a-z][a-z0-9_]*)\b")
 LEAVE_OUT = re.compile(r"\bleave --([a-z][a-z0-9_]*) out\b")
@@ -28,15 +29,6 @@ class Finding(msgspec.Struct, frozen=True):
     path: str | None = None
 
 
-class Planned(msgspec.Struct, frozen=True, rename="camel"):
-    """What the training would save."""
-
-    state_bytes: int
-    """One state."""
-    lora_bytes: int
-    """One LoRA file."""
-
-
 class State(msgspec.Struct, frozen=True):
     """The state that --resume names."""
 
@@ -50,7 +42,7 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
     problems: list[Finding]
     warnings: list[Finding]
     files: list[str] = []
-    plan: Planned | None = None
+    plan: ToldPlan | None = None
     state: State | None = None
     takes_long: bool = False
     """Nothing was checked: the trainer was asked for a brief answer, and this job's check takes long."""
@@ -81,14 +73,17 @@ def report(answer: Answer, context: Context, folder: JobFolder) -> CheckReport:
     def without(flag: str) -> str:
         return f"leave --{flag} out" if flag in options else f"give trainer_options.{flag} = false"
 
+    def worded(sentence: str) -> str:
+        sentence = LEAVE_OUT.sub(lambda flag: without(flag[1]), sentence)
+        sentence = FLAG.sub(lambda flag: renamed(flag[1]), sentence)
+        return KEY.sub("trigger_word", sentence.replace(str(folder.sample_prompts), "sample_prompts"))
+
     def problem(finding: Finding) -> Problem:
         kind = ProblemKind(finding.kind) if finding.kind in set(ProblemKind) else ProblemKind.COMMAND_LINE
-        sentence = LEAVE_OUT.sub(lambda flag: without(flag[1]), finding.sentence)
-        sentence = FLAG.sub(lambda flag: renamed(flag[1]), sentence)
         return Problem(
             kind=kind,
             setting=kohya.SETTINGS.get(finding.setting, finding.setting) if finding.setting is not None else None,
-            sentence=KEY.sub("trigger_word", sentence.replace(str(folder.sample_prompts), "sample_prompts")),
+            sentence=worded(finding.sentence),
             path=finding.path,
         )
 
@@ -96,8 +91,15 @@ def report(answer: Answer, context: Context, folder: JobFolder) -> CheckReport:
     return CheckReport(
         problems=tuple(map(problem, answer.problems)),
         warnings=tuple(map(problem, answer.warnings)),
-        disk_bytes=all_saves(context, state=plan.state_bytes, lora=plan.lora_bytes) if plan is not None else 0,
+        disk_bytes=_saved(plan, context) if plan is not None else 0,
         verdict=Verdict(state.verdict) if state is not None and state.verdict in set(Verdict) else None,
         step=state.step if state is not None else None,
         read_captions=True,
+        forecast=plan.forecast(worded) if plan is not None else None,
+    )
+
+
+def _saved(plan: ToldPlan, context: Context) -> int:
+    return all_saves(
+        context, state=plan.state_bytes, lora=plan.lora_bytes, states=plan.states, loras=plan.loras_at_once
     )

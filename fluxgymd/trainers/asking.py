@@ -34,10 +34,12 @@ from fluxgymd.trainers.answer import Answer
 from fluxgymd.trainers.flag_kinds import Flag, by_name
 
 CHECK = "check_job"
+PLAN = "plan"
+"""The flag that asks the same and also what will happen."""
 ANSWER_SECONDS = 120.0
 """A trainer that imports torch takes some seconds to answer, and many more on a slow or busy disk."""
-ANSWER_BYTES = 4 << 20
-"""An answer may report a problem with each of thousands of pictures."""
+ANSWER_BYTES = 32 << 20
+"""An answer may report a problem with each of thousands of pictures, and a plan lists each of them."""
 MEMORY_BYTES = 3 << 30
 """What a question may allocate. torch takes 0.2 to 1 GB; a file that needs more when it is expanded is not a state
 (docs/decisions/0092-what-is-parsed-in-the-daemon.md)."""
@@ -95,22 +97,36 @@ class Inquiry:
         return await asyncio.shield(self._flags)
 
     async def ask(
-        self, words: Sequence[str], *, files: Mapping[str, bytes], folder: Path, name: str, processes: int = 1
+        self,
+        words: Sequence[str],
+        *,
+        files: Mapping[str, bytes],
+        folder: Path,
+        name: str,
+        processes: int = 1,
+        forecast: Mapping[str, str] | None = None,
     ) -> Answer | None:
         """What --check_job says about a command line; None if there is no answer.
 
         `files`: the files that the job reads from its folder, by name. They are written for the question; `words`
         refers to them by the paths that they will have in `folder`, the job's own folder, which may not exist yet.
-        `name`: the job's name. `processes`: how many processes would train it together.
+        `name`: the job's name. `processes`: how many processes would train it together. `forecast`: set if --plan is
+        asked instead, where the trainer has it; variables of its environment. Such an answer may be large, so it is
+        not kept.
         """
-        if CHECK not in await self.flags():
+        flags = await self.flags()
+        if CHECK not in flags:
             return None
-        key = hashlib.sha256(msgspec.json.encode((str(folder), words, sorted(files.items()), processes))).digest()
+        planned = forecast is not None and PLAN in flags
+        words = [*words, f"--{PLAN if planned else CHECK}"]
+        # accelerate's launcher sets WORLD_SIZE: an epoch has fewer steps if several processes share its batches.
+        more = {"WORLD_SIZE": str(processes), **(forecast or {})}
+        key = hashlib.sha256(msgspec.json.encode((str(folder), words, sorted(files.items()), more))).digest()
         kept = await self._kept(key, name)
         if kept is not None:
             return kept
         if key not in self._under_way:
-            work = self._answer(key, words, files, folder, name, processes)
+            work = self._answer(key, words, files, folder, name, more, keep=not planned)
             task = self._under_way[key] = asyncio.create_task(work, name=f"check-{name}")
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
         return await asyncio.shield(self._under_way[key])
@@ -138,15 +154,15 @@ class Inquiry:
         files: Mapping[str, bytes],
         folder: Path,
         name: str,
-        processes: int,
+        more: dict[str, str],
+        *,
+        keep: bool,
     ) -> Answer | None:
-        # accelerate's launcher sets this variable: an epoch has fewer steps if several processes share its batches.
-        together = {"WORLD_SIZE": str(processes)}
         work = partial(self._run_check, words, files, folder)
-        answer, stamps = await _in_turn(self._brief, name, partial(work, together | BRIEFLY))
+        answer, stamps = await _in_turn(self._brief, name, partial(work, more | BRIEFLY))
         if answer is not None and answer.takes_long:
-            answer, stamps = await _in_turn(self._long, name, partial(work, together))
-        if answer is None or stamps is None or answer.problems:
+            answer, stamps = await _in_turn(self._long, name, partial(work, more))
+        if answer is None or stamps is None or answer.problems or not keep:
             return answer
         self._answers[key] = (stamps, answer)
         while len(self._answers) > REMEMBERED:
@@ -166,7 +182,7 @@ class Inquiry:
             moved = {str(folder / file): str(Path(scratch, file)) for file in files}
             given = [moved.get(word, word) for word in words]
             cwd = folder if os.path.isdir(folder) else Path(scratch)
-            line = [str(self._python), str(self._script), *given, f"--{CHECK}"]
+            line = [str(self._python), str(self._script), *given]
             ran = _run(line, cwd, memory=MEMORY_BYTES + _mapped_bytes(words, folder), more=more)
         if ran.status != 0:
             log.warning("the trainer could not check a job (status %d): %s", ran.status, _text(ran.errors[-2000:]))

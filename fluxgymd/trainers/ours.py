@@ -4,18 +4,34 @@
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
+from fluxgym.config import Config
+from fluxgym.messages import Context
 from fluxgymd.background import lanes
+from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import answer, flag_kinds, kohya, presence
 from fluxgymd.trainers.asking import CHECK
 from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question
 from fluxgymd.trainers.states import Writer
 from fluxgymd.trainers.training import Training
 
+GPU_BYTES, CACHES = "FLUXGYM_GPU_BYTES", "FLUXGYM_CACHES"
+
 
 class OurTrainer(Training):
     writer = Writer.OURS
     signals = frozenset({signal.SIGTERM, signal.SIGQUIT})
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._steps_per_epoch: dict[Path, int] = {}
+        """What the trainer last said, by the job's folder."""
+
+    def steps_per_epoch(self, context: Context, folder: JobFolder) -> int | None:
+        """As the trainer said when it was last asked; until then as for sd-scripts."""
+        told = self._steps_per_epoch.get(folder.path)
+        return super().steps_per_epoch(context, folder) if told is None else told
 
     def tells_phase(self) -> bool:
         return (self.path / "library" / "metrics.py").is_file()
@@ -34,11 +50,14 @@ class OurTrainer(Training):
             folder=folder.path,
             name=context.name,
             processes=context.gpu_count or 1,
+            forecast=_circumstances(question),
         )
         if told is None:
             flags = await self.inquiry.flags()
             kinds = flag_kinds.problems(options, flags) if CHECK not in flags else []
             return CheckReport(problems=(*seen, *kinds), disk_bytes=await self.estimate(question, seen))
+        if told.plan is not None and told.plan.steps_per_epoch is not None:
+            self._steps_per_epoch[folder.path] = told.plan.steps_per_epoch
         report = answer.report(told, context, folder)
         return replace(report, problems=_merged(seen, report.problems))
 
@@ -49,6 +68,19 @@ class OurTrainer(Training):
         if weights is not None and not os.path.isfile(weights):
             context = kohya.without_options(context, "network_weights", "dim_from_weights")
         return kohya.arguments(context, question.folder, question.resume, trainer=self.writer)
+
+
+def _circumstances(question: Question) -> dict[str, str] | None:
+    """The variables for a forecast (docs/trainer.md); None if none is wanted. A submit copies the pictures without
+    their caches."""
+    if question.wanted is None:
+        return None
+    memory = question.wanted.gpu_bytes
+    copied = question.dataset != question.folder.dataset
+    return {
+        **({GPU_BYTES: str(memory)} if memory is not None else {}),
+        **({CACHES: "none"} if copied else {}),
+    }
 
 
 def _merged(seen: list[Problem], told: tuple[Problem, ...]) -> tuple[Problem, ...]:

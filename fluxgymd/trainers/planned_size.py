@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disk space that a training will need, computed from the shapes of its base model before anything is started."""
+"""The disk space that a training will need, before anything is started.
+
+Our trainer says how large its files are and how many it saves. For another one, the base model's shapes and the
+settings are used.
+"""
 
 import re
 from collections.abc import Mapping
@@ -30,10 +34,12 @@ def planned_bytes(context: Context) -> int:
     return all_saves(context, state=state, lora=parameters * (4 if options.get("save_precision") == ["float"] else 2))
 
 
-def all_saves(context: Context, *, state: int, lora: int) -> int:
-    """Bytes of all states and LoRA files of a training, from the size of one state and of one LoRA."""
+def all_saves(context: Context, *, state: int, lora: int, states: int | None = None, loras: int | None = None) -> int:
+    """Bytes of all states and LoRA files of a training, from the size of one state and of one LoRA. `states`: the
+    number that its trainer saves; `loras`: the most at one time. If None, the settings are used."""
     saves = (context.epochs or 1) // (context.save_every_epochs or 1) + 1
-    return state * (min(kept_states(context), saves) + STATES_BESIDE) + lora * saves
+    kept = min(kept_states(context), saves if states is None else states)
+    return state * (kept + STATES_BESIDE) + lora * (saves if loras is None else loras)
 
 
 def adapted(header: Mapping[str, Tensor], linear: re.Pattern[str], rank: int) -> int:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from fluxgym.messages import Context, TrainerOption
+from fluxgym.messages import Context, PlannedBucket, PlannedPicture, PlannedTraining, TrainerOption
 from fluxgym.messages import Progress as ToldProgress
 from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
@@ -77,6 +77,19 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What a training will do."""
+
+    training: PlannedTraining
+    buckets: tuple[PlannedBucket, ...]
+    pictures: tuple[PlannedPicture, ...]
+    caches_bytes: int
+    """What its caches add to the disk."""
+    first_step: int
+    """The steps that are done already."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
     """What a trainer says about a job before it is started."""
 
@@ -91,6 +104,17 @@ class CheckReport:
     """The state's step, counted from the very first run."""
     read_captions: bool = False
     """Whether its warnings say which pictures have no caption."""
+    forecast: Forecast | None = None
+    """What it says will happen, if the question asks for that and there are no problems; None from a trainer that
+    cannot say."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastWanted:
+    """What a forecast depends on beside the job."""
+
+    gpu_bytes: int | None = None
+    """The memory of the smallest GPU that the job may get; None if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +131,8 @@ class Question:
     """The name of the checkpoint that the job would resume from."""
     copied: Copied | None = None
     """The pictures that were copied for the job; None if that is not known or nothing has been copied yet."""
+    wanted: ForecastWanted | None = None
+    """If set, the question is also what will happen."""
 
 
 class Progress(Protocol):

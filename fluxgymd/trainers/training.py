@@ -93,8 +93,13 @@ class Training:
             folder.name,
             reader=self.writer,
             epochs=(context.epochs if context is not None else None) or state_folders.EVER,
-            steps_per_epoch=steps_per_epoch(context, folder.dataset) if context is not None else None,
+            steps_per_epoch=self.steps_per_epoch(context, folder) if context is not None else None,
         )
+
+    def steps_per_epoch(self, context: Context, folder: JobFolder) -> int | None:
+        """Steps per epoch with the job's pictures, from which the steps of sd-scripts' states are computed; None if
+        there are no pictures. Blocks."""
+        return steps_per_epoch(context, folder.dataset)
 
     def kept_checkpoints(self, context: Context) -> int:
         return kohya.kept_states(context)

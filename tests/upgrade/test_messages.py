@@ -40,7 +40,7 @@ ADDED = {
     "org.fluxgym.Machine.Continue",
     *(
         f"org.fluxgym.Jobs.{name}"
-        for name in ("TrainerOptions", "Presets", "SavePreset", "RemovePreset", "Compose", "Export")
+        for name in ("TrainerOptions", "Presets", "SavePreset", "RemovePreset", "Compose", "Export", "Plan")
     ),
 }
 """Methods that came after the calls were frozen."""

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan: what would happen to a job if it were submitted now. Makes the checks of a submit and queues nothing.
+
+Each check runs whatever the others find, unless it needs what they could not provide.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.errors import FluxgymError, StorageFailed
+from fluxgym.messages import Context, JobPlan, Kind, PlannedBucket, PlannedDisk, PlannedPicture, PlannedTime
+from fluxgymd.core import duration, schedule
+from fluxgymd.core.gpu import Reading
+from fluxgymd.core.job import Live
+from fluxgymd.core.schedule import allowed_gpus
+from fluxgymd.gpus.machine import Gpus
+from fluxgymd.jobs.registry import Registry
+from fluxgymd.requests.speeds import Speeds
+from fluxgymd.requests.submit import Submitter
+from fluxgymd.run import resuming
+from fluxgymd.run.preflight import Preflight, check_space
+from fluxgymd.run.resuming import Outlook
+from fluxgymd.trainers.choice import Trainers
+from fluxgymd.trainers.port import CheckReport, Forecast, ForecastWanted
+
+MOST_SENTENCES = 100
+"""Problems, and warnings, that are told one by one: a message has a limit."""
+GPU_AGE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    plan: JobPlan
+    buckets: tuple[PlannedBucket, ...] = ()
+    pictures: tuple[PlannedPicture, ...] = ()
+
+
+class Planner:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        submitter: Submitter,
+        preflight: Preflight,
+        trainers: Trainers,
+        gpus: Gpus,
+        speeds: Speeds,
+    ) -> None:
+        self._registry = registry
+        self._submitter = submitter
+        self._preflight = preflight
+        self._trainers = trainers
+        self._gpus = gpus
+        self._speeds = speeds
+
+    async def plan(self, wanted: Context) -> Planned:
+        """The plan. StorageFailed if the disk does not answer, so nothing is known."""
+        problems: list[str] = []
+        await self._trainers.look()
+        with _gathered(problems):
+            self._submitter.check_name(wanted.name)
+        context = None
+        if not problems:  # its folder is needed, and holds nothing yet
+            with _gathered(problems):
+                context = self._trainers.of(wanted).complete(wanted, self._registry.home.path)
+        if context is None:
+            return Planned(plan=self._told(wanted, problems, []))
+        with _gathered(problems):
+            self._preflight.check_queueing(context)
+        return await self._of_complete(context, problems)
+
+    async def _of_complete(self, context: Context, problems: list[str]) -> Planned:
+        folder, dataset = self._registry.home.folder(context.name), Path(str(context.dataset))
+        readings = await self._gpus.ask(max_age=GPU_AGE_SECONDS)
+        trainer = self._trainers.of(context)
+        outlook = await resuming.look(
+            trainer, context, folder, dataset=dataset, wanted=ForecastWanted(gpu_bytes=_smallest(context, readings))
+        )
+        problems += [problem.sentence for problem in outlook.problems]
+        disk = await self._preflight.space(context, folder, outlook, dataset=dataset)
+        with _gathered(problems):
+            check_space(disk, folder)
+        warnings = self._warnings(context, outlook)
+        forecast = outlook.report.forecast
+        time = await self._time(context, forecast, readings) if forecast is not None else None
+        return Planned(
+            plan=self._told(context, problems, warnings, report=outlook.report, disk=disk, time=time),
+            buckets=forecast.buckets if forecast is not None else (),
+            pictures=forecast.pictures if forecast is not None else (),
+        )
+
+    def _warnings(self, context: Context, outlook: Outlook) -> list[str]:
+        told = [warning.sentence for warning in outlook.report.warnings]
+        forecast = outlook.report.forecast
+        if forecast is None and context.kind is Kind.TRAINING and not outlook.problems:
+            told.append("This trainer cannot say what it will do, so steps, buckets and time are not known.")
+        return told
+
+    async def _time(self, context: Context, forecast: Forecast, readings: tuple[Reading, ...]) -> PlannedTime | None:
+        """From the GPUs that it may get, if all have one name, or from the CPU of a machine without GPUs."""
+        names = {reading.name for reading in _allowed(context, readings)} if readings else {""}
+        if len(names) != 1:
+            return None
+        runs = await self._speeds.measured({reading.uuid: reading.name for reading in readings})
+        shape = duration.shape_of(context, gpu=names.pop())
+        return duration.estimate(shape, runs, steps=forecast.training.total_steps - forecast.first_step)
+
+    def _told(
+        self,
+        context: Context,
+        problems: list[str],
+        warnings: list[str],
+        *,
+        report: CheckReport | None = None,
+        disk: PlannedDisk | None = None,
+        time: PlannedTime | None = None,
+    ) -> JobPlan:
+        kind, jobs = schedule.kind_of(context), self._registry.jobs()
+        return JobPlan(
+            problems=_bounded(problems),
+            warnings=_bounded(warnings),
+            training=report.forecast.training if report is not None and report.forecast is not None else None,
+            disk=disk,
+            time=time,
+            ahead=schedule.ahead_of(jobs, priority=context.priority or 0, kind=kind),
+            running=sum(isinstance(job.state, Live) and schedule.kind_of(job.context) is kind for job in jobs),
+        )
+
+
+@contextlib.contextmanager
+def _gathered(problems: list[str]) -> Iterator[None]:
+    """Adds the sentences of an error to the problems. A disk that does not answer is not a problem of the job."""
+    try:
+        yield
+    except StorageFailed:
+        raise
+    except FluxgymError as error:
+        problems += error.message.split("\n")
+
+
+def _allowed(context: Context, readings: tuple[Reading, ...]) -> list[Reading]:
+    """The GPUs that the job may get."""
+    uuids = allowed_gpus(context.gpus, [reading.uuid for reading in readings])
+    return [reading for reading in readings if reading.uuid in uuids]
+
+
+def _smallest(context: Context, readings: tuple[Reading, ...]) -> int | None:
+    sizes = [reading.memory_total for reading in _allowed(context, readings)]
+    return min((size for size in sizes if size is not None), default=None)
+
+
+def _bounded(sentences: list[str]) -> list[str]:
+    if len(sentences) <= MOST_SENTENCES:
+        return sentences
+    return [*sentences[:MOST_SENTENCES], f"There are {len(sentences) - MOST_SENTENCES} more like these."]
