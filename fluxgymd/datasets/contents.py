@@ -7,34 +7,15 @@ Nothing is left out silently: a file that looks like a picture or a caption but 
 import hashlib
 import itertools
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgymd.pictures import left_out
 from fluxgymd.pictures.files import reason
+from fluxgymd.pictures.names import CAPTION, KOHYA_FOLDER, PICTURES, is_picture
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-"""The endings that sd-scripts accepts, also in upper case."""
-CAPTION = ".txt"
-"""The ending of a caption's name unless the job sets another; the trainer looks for it in lower case only."""
-
-OTHER_PICTURES = frozenset(
-    (
-        *(".avif", ".gif", ".heic", ".heif", ".hif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jxl", ".jxr", ".mpo"),
-        *(".pbm", ".pgm", ".pnm", ".ppm", ".apng", ".qoi", ".svg", ".tga", ".tif", ".tiff", ".exr", ".hdr", ".dds"),
-        *(".psd", ".psb", ".xcf", ".kra", ".clip", ".afphoto"),
-        # What cameras write.
-        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos"),
-        *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
-    )
-)
-OTHER_CAPTIONS = frozenset((".caption", ".captions", ".cap", ".tags", ".text"))
-METADATA = frozenset(("metadata.jsonl", "metadata.csv", "meta_cap.json", "meta_lat.json", "meta_clean.json"))
-"""Files in which other programs keep the captions of an entire folder."""
-
-KOHYA_FOLDER = re.compile(r"([1-9]\d*)_")
-"""sd-scripts' own layout: the folder's name says how often its pictures are repeated in an epoch."""
+ITSELF = "only the pictures in the dataset's folder itself are used"
 MOST_LISTED = 5
 MOST_LOOKED_AT = 100_000
 """Names below a dataset: an entire home directory must not be searched to the end for the sake of a note."""
@@ -64,7 +45,11 @@ def look(source: Path, *, caption: str = CAPTION) -> Contents:
     if not pictures:
         raise Unfit(source, f"The dataset {source} contains no pictures{_instead(source, names, below)}.")
     _refuse_twins(pictures)
-    notes = [*_note_formats(names), *_note_subfolders(below), *_note_captions(names, caption)]
+    notes = [
+        *left_out.note_formats(names),
+        *left_out.note_subfolders([picture for found in below.values() for picture in found], advice=ITSELF),
+        *left_out.note_captions(left_out.unused_captions(names, caption), caption),
+    ]
     return Contents(pictures=pictures, notes=notes)
 
 
@@ -125,13 +110,6 @@ def _walk(source: Path, names: list[str]) -> Iterator[str]:
             yield from (os.path.relpath(os.path.join(folder, file), source) for file in sorted(files))
 
 
-def is_picture(name: str) -> bool:
-    """Whether a name is that of a picture, in a format that can be trained on or not."""
-    path = Path(name)
-    ending = path.suffix.lower()
-    return path.name[0] != "." and (ending in PICTURES or ending in OTHER_PICTURES)
-
-
 def _instead(source: Path, names: list[str], below: dict[str, list[str]]) -> str:
     """If there is no picture to train on: what there is instead, and what to do. The rest of a sentence."""
     if len(below) == 1:
@@ -147,8 +125,8 @@ def _instead(source: Path, names: list[str], below: dict[str, list[str]]) -> str
     others = [name for name in names if is_picture(name)]
     if others:
         return (
-            f" in a format that can be trained on, only others such as {others[0]}; convert {_them(others)} to PNG "
-            "or JPEG"
+            f" in a format that can be trained on, only others such as {others[0]}; convert {left_out.them(others)} "
+            "to PNG or JPEG"
         )
     return f"; it needs at least one ({', '.join(PICTURES)})"
 
@@ -156,66 +134,3 @@ def _instead(source: Path, names: list[str], below: dict[str, list[str]]) -> str
 def _with_repeats(folder: str, form: str = ", with {}") -> str:
     kohya = KOHYA_FOLDER.match(folder)
     return form.format(f"--repeats {kohya[1]}") if kohya else ""
-
-
-# -- notes -------------------------------------------------------------------------------------------------------
-
-RIGHT_CAPTION = "a caption has the name of its picture but ends in {0}, e.g. cat{0} for cat.png"
-
-
-def _note_formats(names: list[str]) -> list[str]:
-    others = [name for name in names if is_picture(name) and Path(name).suffix.lower() not in PICTURES]
-    counted = _left_out(others, "picture in another format is", "pictures in other formats are")
-    return [f"{counted}; convert {_them(others)} to PNG or JPEG to train on {_them(others)}."] if others else []
-
-
-def _note_subfolders(below: dict[str, list[str]]) -> list[str]:
-    pictures = [picture for found in below.values() for picture in found]
-    counted = _left_out(pictures, "picture in a subfolder is", "pictures in subfolders are")
-    return [f"{counted}; only the pictures in the dataset's folder itself are used."] if pictures else []
-
-
-def note_animated(names: list[str]) -> list[str]:
-    """The note on animated pictures. `names`: theirs, from a caller that has opened the pictures."""
-    counted = _left_out(
-        names,
-        "picture is animated: all frames but the first are",
-        "pictures are animated: all frames but the first are",
-    )
-    return [f"{counted}."] if names else []
-
-
-def _note_captions(names: list[str], caption: str) -> list[str]:
-    """The notes on captions. A caption of a picture in another format gets none, since the picture has one."""
-    pictures = {name for name in names if is_picture(name)}
-    stems = {Path(name).stem for name in pictures}
-    misnamed, orphans = [], []
-    for name in names:
-        stem, ending = Path(name).stem, Path(name).suffix
-        if name.endswith(caption) and name.removesuffix(caption) in stems:
-            continue
-        looks_like_one = ending.lower() in OTHER_CAPTIONS | {CAPTION, caption}
-        if name in METADATA or (looks_like_one and (stem in stems or stem in pictures)):
-            misnamed.append(name)
-        elif looks_like_one:
-            orphans.append(name)
-    notes = [
-        _left_out(misnamed, "caption file with another name is", "caption files with other names are"),
-        _left_out(orphans, "caption without a picture is", "captions without a picture are"),
-    ]
-    return [f"{note}; {RIGHT_CAPTION.format(caption)}." for note in notes if note]
-
-
-def _left_out(files: Sequence[str], one: str, many: str) -> str:
-    """How many files are left out, and the first; empty if there are none."""
-    match files:
-        case []:
-            return ""
-        case [only]:
-            return f"1 {one} left out ({only})"
-        case _:
-            return f"{len(files)} {many} left out (the first is {files[0]})"
-
-
-def _them(files: Sequence[str]) -> str:
-    return "it" if len(files) == 1 else "them"

@@ -19,6 +19,7 @@ from fluxgymd.datasets import captions, contents, picture
 from fluxgymd.datasets.captions import Captions, Lines
 from fluxgymd.datasets.contents import Unfit
 from fluxgymd.failpoints import failpoint
+from fluxgymd.pictures import left_out
 from fluxgymd.pictures.files import not_a_file, printable, reason
 
 MOST_CAPTION = 1 << 20
@@ -65,7 +66,7 @@ def take(source: Path, target: Path, how: Captions) -> Snapshot:
             rewritten += changed
         else:
             without_caption += 1
-    notes = (*found.notes, *contents.note_animated(animated))
+    notes = (*found.notes, *left_out.note_animated(animated))
     return Snapshot(
         pictures=len(found.pictures),
         names=contents.hash_of(path.name for path in found.pictures),

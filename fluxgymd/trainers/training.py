@@ -13,7 +13,7 @@ from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.datasets.captions import Captions
-from fluxgymd.datasets.contents import PICTURES
+from fluxgymd.pictures.names import PICTURES
 from fluxgymd.store import caches, result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, flag_list, kohya, settings, state_folders

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.datasets.contents import MOST_LOOKED_AT, OTHER_PICTURES, Unfit, look
+from fluxgymd.datasets.contents import MOST_LOOKED_AT, Unfit, look
+from fluxgymd.pictures.names import OTHER_PICTURES
 
 CONVERT = "convert them to PNG or JPEG to train on them."
 ITSELF = "only the pictures in the dataset's folder itself are used."
