@@ -9,7 +9,7 @@ import io
 from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import Image, ImageChops, ImageCms, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps
 
 from fluxgymd.pictures import reading
 
@@ -31,22 +31,48 @@ class Colours:
     """Empty if a program that ignores profiles and orientation sees the same colours and shape."""
 
 
+def is_plain(image: Image.Image) -> bool:
+    """Whether an opened picture, decoded or not, is already as people see it: upright, opaque, sRGB, 8 bits."""
+    return (
+        image.mode in ("RGB", "L")
+        and not image.has_transparency_data
+        and _orientation(image) == UPRIGHT
+        and ((profile := _profile(image)) is None or _means_srgb(profile, image.mode))
+    )
+
+
 def as_seen(image: Image.Image) -> Colours:
     """The colours of a decoded picture. Raises Unreadable if nothing can be seen of it."""
-    profile = image.info.get("icc_profile")
+    profile = _profile(image)
     notes = []
-    turned = ImageOps.exif_transpose(image)
-    if turned.size != image.size or image.getexif().get(ORIENTATION, 1) not in (0, 1):
+    if _orientation(image) != UPRIGHT:
+        image = ImageOps.exif_transpose(image)
         notes.append("was turned upright")
-    image, alpha = _split(turned)
-    image, change = _to_srgb(image, profile if isinstance(profile, bytes) else None)
+    image, alpha = _split(image)
+    image, change = _to_srgb(image, profile)
     notes += [change] if change else []
     if alpha is not None:
         image = Image.composite(image, Image.new(image.mode, image.size, "white"), alpha)
+    if isinstance(image, ImageFile.ImageFile):
+        image = image.copy()  # which doesn't need the file any more
+    image.info = {}  # metadata that describes the picture as it was
     return Colours(image=image, alpha=alpha, notes=tuple(notes))
 
 
-ORIENTATION = 0x0112  # Exif 2.32, 4.6.4
+ORIENTATION, UPRIGHT = 0x0112, 1  # Exif 2.32, 4.6.4
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ORIENTATION)
+    except Exception:  # noqa: BLE001 - whatever the parser of damaged metadata raises
+        return UPRIGHT
+    return value if isinstance(value, int) and 1 <= value <= 8 else UPRIGHT
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and profile else None
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

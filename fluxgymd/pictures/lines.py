@@ -17,7 +17,9 @@ class Picture(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel
 
     path: str
     name: str
-    """The name that it should have in a dataset: in Unicode's NFC, without folders, with the ending of its format."""
+    """The name that it should have in a dataset: in Unicode's NFC, without folders, with the ending of its format. No
+    two stems of an import differ only in case or Unicode form (names.key); names.unique_stem does the same for those
+    that the dataset already has."""
     sha256: str
     """Of the bytes in the store, in hex; with the ending of `name` it is the file's name there."""
     source: str

@@ -37,6 +37,7 @@ BEGINNINGS = (
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8")
 """Signatures of the common formats: Pillow does not identify a file whose header is torn."""
 INSTEAD = "replace it or remove it from the dataset"
+AVIF = (b"avif", b"avis")
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -97,7 +98,8 @@ def _words(error: Exception) -> Exception:
 
 
 def _is_torn(head: bytes, formats: frozenset[str]) -> bool:
-    return head.startswith(SIGNATURES) or (HEIF in formats and head[4:8] == b"ftyp" and head[8:12] in HEIC)
+    brands = (*AVIF, *HEIC) if HEIF in formats else AVIF
+    return head.startswith(SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands)
 
 
 def _what(head: bytes) -> str:

@@ -16,4 +16,9 @@ class PictureStore:
 
     def file(self, sha256: str, ending: str) -> Path:
         """The file of a picture. `ending`: that of its format, such as .jpg."""
-        return self.path / sha256[:2] / f"{sha256}{ending}"
+        return file_in(self.path, sha256, ending)
+
+
+def file_in(store: Path, sha256: str, ending: str) -> Path:
+    """The same in a store that is given by its path, as the importer gets it."""
+    return store / sha256[:2] / f"{sha256}{ending}"

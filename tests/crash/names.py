@@ -18,7 +18,9 @@ EDIT = "edit."
 MACHINE = "machine."
 TAKEOVER = "takeover."
 STUCK = "stuck."
-ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, MACHINE, STUCK, TAKEOVER)
+IMPORT = "import."
+"""Failpoints of the importer of pictures, which is a program of its own (tests/pictures/test_importer.py)."""
+ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, IMPORT, MACHINE, STUCK, TAKEOVER)
 """Failpoints that a job in a plain process does not pass between its submit and its removal."""
 START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
 FILE = "file."
