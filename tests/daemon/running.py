@@ -20,7 +20,7 @@ from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable, WrongState
 from fluxgym.messages import Context, Job, Kind, Model, State
-from tests.harness.waiting import DEADLINE_SECONDS, until
+from tests.harness.waiting import DEADLINE_SECONDS, POLL_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER_PYTHON = ROOT / ".venv-trainer" / "bin" / "python"
@@ -119,7 +119,8 @@ class Asked:
             lines = whole_lines(metrics, offset=seen["reserved"]["metricsOffset"])
             return any((line.get("step") or 0) >= step for line in lines)
 
-        until(told, what=f"attempt {attempt} of {name} to do step {step}", deadline_seconds=TRAINING_SECONDS)
+        what = f"attempt {attempt} of {name} to do step {step}"
+        until(told, what=what, deadline_seconds=TRAINING_SECONDS, longest_pause=POLL_SECONDS)
 
     def folder(self, name: str) -> Path:
         return self.home / "outputs" / name

@@ -12,21 +12,31 @@ from typing import NoReturn, TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.1
+PAUSE_SHARE = 0.02
+"""A wait that has lasted long looks less often, since its looks keep the processes that it waits for from working."""
 DEADLINE_SECONDS = 600.0
 """A bound for hangs, with room for the slowest machine: a test that passes never waits this long."""
 BUILD_SECONDS = 900.0
 """The same for installing, building or checking a complete tree, which may also wait for a network."""
 
 
-def until(condition: Callable[[], T | None], *, what: str, deadline_seconds: float = DEADLINE_SECONDS) -> T:
-    """Returns the first true value of `condition()`.
+def until(
+    condition: Callable[[], T | None],
+    *,
+    what: str,
+    deadline_seconds: float = DEADLINE_SECONDS,
+    longest_pause: float = LONGEST_PAUSE_SECONDS,
+) -> T:
+    """Returns the first true value of `condition()`. `longest_pause`: the most seconds between two looks.
 
     Once the deadline has passed, raises AssertionError with `what` and the last value seen.
     """
-    end = time.monotonic() + deadline_seconds
+    begun = time.monotonic()
     while not (value := condition()):
-        _check(end, what=what, deadline_seconds=deadline_seconds, value=value)
-        time.sleep(POLL_SECONDS)
+        waited = time.monotonic() - begun
+        _check(begun + deadline_seconds, what=what, deadline_seconds=deadline_seconds, value=value)
+        time.sleep(min(max(POLL_SECONDS, PAUSE_SHARE * waited), longest_pause))
     return value
 
 

@@ -128,9 +128,7 @@ class CachingPhase:
         prompts, encode, empty = [], None, None
         if captions or self._prompts or self._dataset.many_texts or self._dataset.drops:
             t5 = text_encoders.load_t5(files.t5.path, files.t5.config, self._dtype).to(self._device)
-            tokenizers.check(
-                clip_vocabulary=text_encoders.vocabulary(clip), t5_vocabulary=text_encoders.vocabulary(t5)
-            )
+            tokenizers.check(clip_vocabulary=clip.vocabulary, t5_vocabulary=t5.vocabulary)
             prompts = self._encode_texts(tokenizers, clip, t5, captions)
             empty = self._encode(tokenizers, clip, t5, "").embedding
             if self._dataset.many_texts:

@@ -82,7 +82,7 @@ def _ids(tokenizer: Any, captions: Sequence[str], length: int) -> Tensor:
 def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokenizers:
     """Both tokenizers. Raises TrainerError with the exact path where a missing one should be."""
     with garbage.paused():
-        from transformers import CLIPTokenizer, T5TokenizerFast  # type: ignore[attr-defined]
+        from transformers import CLIPTokenizer, T5TokenizerFast
 
     folders = [folder for folder in (cache_dir, models_dir / "tokenizers") if folder is not None]
     return Tokenizers(

@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from library.errors import TrainerError
 from library.flux import autoencoder_config, encoder_config, model_files
 from library.flux import config as flux_config
-from library.flux.autoencoder import diffusers_key
+from library.flux.autoencoder_model import AutoencoderModel
+from library.flux.clip import Clip
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
+from library.flux.t5 import T5
 from library.options.arguments import parse
 from tests.sd_scripts.full_size import DEV
 from tests.sd_scripts.running import Models, Settings
@@ -67,7 +69,8 @@ def test_of_clip() -> None:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.device("meta"):
-        model = CLIPTextModel(CLIPTextConfig(**CLIP_L))
+        model, ours = CLIPTextModel(CLIPTextConfig(**CLIP_L)), Clip({**CLIP_L, "eos_token_id": 49407})
+    assert shapes_of(ours) == shapes_of(model)
     built = {f"text_model.{key}": shape for key, shape in shapes_of(model).items()}
     assert encoder_config.clip_keys(CLIP_L) == built
 
@@ -76,20 +79,17 @@ def test_of_t5() -> None:
     from transformers import T5Config, T5EncoderModel
 
     with torch.device("meta"):
-        built = shapes_of(T5EncoderModel(T5Config(**T5_XXL)))
+        built, ours = shapes_of(T5EncoderModel(T5Config(**T5_XXL))), shapes_of(T5(T5_XXL))
     del built[encoder_config.T5_COPY]
-    assert encoder_config.t5_keys(T5_XXL) == built
+    assert encoder_config.t5_keys(T5_XXL) == built == ours
 
 
 def test_of_the_autoencoder() -> None:
-    from diffusers import AutoencoderKL
-
     with torch.device("meta"):
-        built = shapes_of(AutoencoderKL(**AUTOENCODER))
+        built = shapes_of(AutoencoderModel(AUTOENCODER))
     table = autoencoder_config.keys(AUTOENCODER)
-    # diffusers keeps the attention's 1x1 convolutions as matrices.
-    named = {diffusers_key(key, 4): shape for key, shape in table.items()}
-    assert {key: shape[:2] if "attentions" in key else shape for key, shape in named.items()} == built
+    # The attention has matrices, and the file has 1x1 convolutions.
+    assert {key: shape[:2] if ".attn_1." in key else shape for key, shape in table.items()} == built
 
 
 @pytest.mark.parametrize(

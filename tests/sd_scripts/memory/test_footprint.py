@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from library.flux import block_swap, fp8
+from library.flux.autoencoder_model import AutoencoderModel
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
 from library.lora.lora import LoRANetwork
@@ -98,7 +98,7 @@ def test_the_full_size_autoencoder_stays_just_under_the_estimate(
     work: str, shape: tuple[int, ...], estimated: int
 ) -> None:
     with torch.device("meta"):
-        autoencoder = AutoencoderKL(**AUTOENCODER)
+        autoencoder = AutoencoderModel(AUTOENCODER)
     with FakeTensorMode(allow_non_fake_inputs=True):
         autoencoder.to_empty(device="cpu")
         given = torch.empty(shape)
