@@ -174,10 +174,22 @@ class ComposeParameters(Message, frozen=True, kw_only=True):
     job: Context
     presets: list[str] | None = None
     like: str | None = None
+    base: Context | None = None
 
 
 class ComposeReply(Message, frozen=True, kw_only=True):
     job: Context
+    notes: list[str]
+
+
+class ConvertParameters(Message, frozen=True, kw_only=True):
+    text: str
+    folder: str
+
+
+class ConvertReply(Message, frozen=True, kw_only=True):
+    job: Context
+    program: str
     notes: list[str]
 
 
@@ -254,6 +266,7 @@ PRESETS = Method("org.fluxgym.Jobs.Presets", PresetsParameters, PresetsReply, st
 SAVE_PRESET = Method("org.fluxgym.Jobs.SavePreset", SavePresetParameters, OnePreset)
 REMOVE_PRESET = Method("org.fluxgym.Jobs.RemovePreset", JobName, Nothing)
 COMPOSE = Method("org.fluxgym.Jobs.Compose", ComposeParameters, ComposeReply)
+CONVERT = Method("org.fluxgym.Jobs.Convert", ConvertParameters, ConvertReply)
 EXPORT = Method("org.fluxgym.Jobs.Export", ExportParameters, ExportReply)
 REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)

@@ -25,6 +25,12 @@ def read(file: Path) -> dict[str, Any]:
 
     FileMissing if it cannot be read; InvalidSetting, with file and line, if something in it is wrong.
     """
+    return parse(read_text(file), file=file)
+
+
+def read_text(file: Path) -> str:
+    """The text of a file with settings. FileMissing if it cannot be read; InvalidSetting if it is too long or not
+    UTF-8."""
     try:
         with file.open("rb") as opened:  # a pipe too: `--file <(...)`
             data = opened.read(RECORD_BYTES + 1)
@@ -35,7 +41,7 @@ def read(file: Path) -> dict[str, Any]:
         raise FileMissing(f"{file} cannot be read: {error.strerror}.", path=str(file)) from None
     if len(data) > RECORD_BYTES:
         raise InvalidSetting(f"{file} has more than {RECORD_BYTES} bytes, the limit for a spec file.", setting="")
-    return parse(text, file=file)
+    return text
 
 
 def parse(text: str, *, file: Path) -> dict[str, Any]:

@@ -5,14 +5,17 @@ presets and the other job.
 Only the job's name goes to stdout, so that a script can use it.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import structs
 
 from fluxgym.errors import AnswerMissing, InvalidSetting
 from fluxgym.messages import Context, Kind
-from fluxgym.methods import COMPOSE, PLAN, SUBMIT, ComposeParameters, SubmitParameters
+from fluxgym.methods import COMPOSE, CONVERT, PLAN, SUBMIT, ComposeParameters, ConvertParameters, SubmitParameters
+from fluxgym.names import propose
 from fluxgymctl import outcome, spec
 from fluxgymctl.fields import PROGRAM
 from fluxgymctl.flags import JobCommand, job_options, sources, values
@@ -30,6 +33,7 @@ from fluxgymctl.session import Session, common_options
         "submit my-cat --file cat.toml --epochs 24 -o optimizer_type=adamw",
         "submit my-face --dataset pictures --preset person --preset 12G",
         "submit my-cat-2 --like my-cat --learning-rate 2e-4",
+        "submit my-cat-3 --from cat.toml --dataset pictures",
         "submit tidy --after my-cat -- sh -c 'echo done'",
         ends=f"0 queued; with --plan 0 if it would be queued, 2 if not; with --follow {outcome.HELP}",
     ),
@@ -37,6 +41,7 @@ from fluxgymctl.session import Session, common_options
 @click.argument("name", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Then show the progress, as `watch` does.")
 @click.option("--plan", is_flag=True, help="Only show what would happen: steps, pictures, memory, disk and time.")
+@click.option("--from", "source", metavar="FILE", help="Another program's settings; see below.")
 @sources
 @job_options
 @common_options
@@ -49,6 +54,7 @@ def command(
     file: Path | None,
     follow: bool,
     plan: bool,
+    source: str | None,
     presets: tuple[str, ...],
     like: str | None,
     **given: Any,
@@ -66,15 +72,24 @@ def command(
     --like gives the settings of another job, and --preset those of a preset; of several presets, the later one
     overrides. What the spec file and the flags give overrides both. With --like the pictures are those in the folder
     that the other job was submitted with or, if it is gone, those that were copied for that job.
+
+    --from reads another program's settings: a kohya_ss GUI's JSON, sd-scripts' dataset.toml or --config_file, or an
+    ai-toolkit YAML. A remark names each setting that does not carry over. Presets and what you give override them.
     """
     if plan and follow:
         raise click.UsageError("--plan queues nothing, so there is nothing to --follow.")
     from_file, from_flags = spec.read(file) if file else {}, values(given)
     if PROGRAM in from_file or PROGRAM in from_flags:
         from_file = {"kind": Kind.PROGRAM, **from_file}
+    base = None
+    if source is not None:
+        if like is not None:
+            raise click.UsageError("--from and --like cannot both be given.")
+        base = _converted(session, Path(source))
+        name = name or from_file.get("name") or base.name
     job = spec.context(name=name, file=from_file, flags=from_flags)
-    if presets or like is not None:
-        made = session.call(COMPOSE, ComposeParameters(job=job, presets=list(presets), like=like))
+    if presets or like is not None or base is not None:
+        made = session.call(COMPOSE, ComposeParameters(job=job, presets=list(presets), like=like, base=base))
         job = made.job
         for remark in made.notes:
             note(remark)
@@ -112,3 +127,13 @@ def _plan(session: Session, job: Context) -> int:
         for line in plan_page.lines(job.name, told, width=terminal_width() if is_terminal() else None):
             write(line)
     return InvalidSetting.exit_status if told.plan.problems else 0
+
+
+def _converted(session: Session, file: Path) -> Context:
+    """Another program's settings as those of a job, after a remark for each that does not carry over. If they have no
+    name, the job has that of the file."""
+    reply = session.call(CONVERT, ConvertParameters(text=spec.read_text(file), folder=os.path.abspath(file.parent)))
+    note(f"{file} has settings of {reply.program}.")
+    for remark in reply.notes:
+        note(remark)
+    return structs.replace(reply.job, name=reply.job.name or propose(file.stem))

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The methods of org.fluxgym.Jobs about presets, and about settings that are made from others."""
+"""The methods of org.fluxgym.Jobs about presets, and about settings that are made from others or read."""
+
+from pathlib import Path
 
 import msgspec
 
 from fluxgym import methods as m
-from fluxgym.errors import StorageFailed
+from fluxgym.errors import InvalidParameter, StorageFailed
 from fluxgym.messages import Context, Preset
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.background import lanes
 from fluxgymd.pictures.files import reason
 from fluxgymd.presets import preset
 from fluxgymd.presets.shelf import Shelf
+from fluxgymd.requests import convert
 from fluxgymd.requests.compose import LANE, Composer
 from fluxgymd.trainers.choice import Trainers
 
@@ -30,6 +33,7 @@ class Presets:
             Route(m.SAVE_PRESET, self.save),
             Route(m.REMOVE_PRESET, self.remove),
             Route(m.COMPOSE, self.compose),
+            Route(m.CONVERT, self.convert),
         ]
 
     async def presets(self, parameters: m.PresetsParameters, send: Send) -> m.PresetsReply:
@@ -67,7 +71,16 @@ class Presets:
         return m.Nothing()
 
     async def compose(self, parameters: m.ComposeParameters, _: Send) -> m.ComposeReply:
+        if parameters.like is not None and parameters.base is not None:
+            raise InvalidParameter("Only one of like and base can be given.", parameter="base")
         job, notes = await self._composer.compose(
-            parameters.job, presets=parameters.presets or (), like=parameters.like
+            parameters.job, presets=parameters.presets or (), like=parameters.like, base=parameters.base
         )
         return m.ComposeReply(job=job, notes=notes)
+
+    async def convert(self, parameters: m.ConvertParameters, _: Send) -> m.ConvertReply:
+        if not parameters.folder.startswith("/") or "\0" in parameters.folder:
+            raise InvalidParameter("folder must be an absolute path.", parameter="folder")
+        options = await self._trainers.training.options()
+        folder = Path(parameters.folder)
+        return await lanes.answer(f"the files below {folder}", convert.convert, parameters.text, folder, options)

@@ -22,12 +22,14 @@ class Composer:
         self._registry = registry
         self._shelf = shelf
 
-    async def compose(self, given: Context, *, presets: Sequence[str], like: str | None) -> tuple[Context, list[str]]:
-        """The settings, and notes for the user. The later overrides the earlier: the job `like`, the presets in their
-        order, and `given`. FluxgymError."""
+    async def compose(
+        self, given: Context, *, presets: Sequence[str], like: str | None, base: Context | None = None
+    ) -> tuple[Context, list[str]]:
+        """The settings, and notes for the user. The later overrides the earlier: the job `like` or the settings
+        `base`, the presets in their order, and `given`. FluxgymError."""
         settings = [(await lanes.answer(LANE, self._shelf.one, name)).settings for name in presets]
         notes: list[str] = []
-        base = Context(name=given.name)
+        base = base or Context(name=given.name)
         if like is not None:
             entry, job = self._registry.sound(like)
             base = as_it_trains(job.context)

@@ -11,7 +11,15 @@ from tests.fluxgymctl.program import ctl
 
 TEXT = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    fluxgymctl (.+)$", TEXT, re.MULTILINE)
-SUBMITTED = ["anna", "ben", "carla", "anna-2"]
+SUBMITTED = ["anna", "ben", "carla", "anna-2", "dora"]
+OLD = """\
+config:
+  process:
+  - network: {type: lora, linear: 8}
+    train: {steps: 500, lr: 0.0002}
+    model: {name_or_path: black-forest-labs/FLUX.1-dev, is_flux: true}
+"""
+"""Settings of ai-toolkit."""
 
 
 def test_the_commands_work_as_written(daemon: RunningDaemon, spec: Path, tmp_path: Path) -> None:
@@ -24,10 +32,13 @@ def test_the_commands_work_as_written(daemon: RunningDaemon, spec: Path, tmp_pat
     (daemon.home / TOKENIZERS).symlink_to(models / "tokenizers")
     assert ctl("pause", socket=daemon.socket).returncode == 0
     (tmp_path / "pictures").symlink_to(spec.parent / "pictures")
+    (tmp_path / "old-settings.yaml").write_text(OLD)
     for command in COMMANDS:
         done = ctl(*shlex.split(command), socket=daemon.socket, cwd=tmp_path)
         assert done.returncode == 0, (command, done.stderr)
     assert {job.context.name for job in daemon.jobs()} == set(SUBMITTED)
     assert daemon.job("carla").context.epochs == 12
+    dora = daemon.job("dora").context
+    assert (dora.network_dim, dora.learning_rate, dora.epochs) == (8, 2e-4, 4)
     assert (tmp_path / "anna-for-kohya" / "train.sh").is_file()
     assert daemon.job("anna-2").context.learning_rate == 2e-4

@@ -35,12 +35,20 @@ OTHER_ERRORS = {
 }
 """Method and error: errors that an earlier version did not return for this call, although its clients know them."""
 
-
 ADDED = {
     "org.fluxgym.Machine.Continue",
     *(
         f"org.fluxgym.Jobs.{name}"
-        for name in ("TrainerOptions", "Presets", "SavePreset", "RemovePreset", "Compose", "Export", "Plan")
+        for name in (
+            "TrainerOptions",
+            "Presets",
+            "SavePreset",
+            "RemovePreset",
+            "Compose",
+            "Convert",
+            "Export",
+            "Plan",
+        )
     ),
 }
 """Methods that came after the calls were frozen."""
