@@ -75,8 +75,8 @@ def _train(stop: StopRequest, wishes: Wishes) -> NoReturn:
 
 def _settle_compile_cache() -> None:
     """Sets the folder of the compiler's caches, which torch reads when it is imported. Exits if it cannot be used."""
+    from library.compute import compile_cache
     from library.errors import EXIT_BAD_INPUT, TrainerError
-    from library.flux import compile_cache
 
     try:
         compile_cache.settle()

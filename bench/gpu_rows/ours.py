@@ -23,8 +23,8 @@ from marks import Marks, Measured  # noqa: E402
 from weights import RandomWeights  # noqa: E402
 
 import flux_train_network  # noqa: E402
+from library.compute import compile_choice  # noqa: E402
 from library.files import safetensors_file, safetensors_header  # noqa: E402
-from library.flux import compile_choice  # noqa: E402
 from library.memory.choices import Choices  # noqa: E402
 from library.train import preflight, training  # noqa: E402
 from library.train.preflight import Inputs  # noqa: E402

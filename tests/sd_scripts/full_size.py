@@ -14,8 +14,9 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from library.compute import block_swap
 from library.files import safetensors_file
-from library.flux import block_swap, loading
+from library.flux import loading
 from library.flux.config import FluxConfig
 from library.flux.model import Flux, image_ids
 from library.memory import footprint

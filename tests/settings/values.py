@@ -110,7 +110,7 @@ NOT_DRAWN = by_name(
         "needs a LoRA of the same layers; tests/sd_scripts/train/test_resume.py resumes with one": """
             network_weights dim_from_weights""",
         "it lets a run go on although it will end differently": "replan",
-        "the compiler takes minutes; tests/sd_scripts/flux/test_compiling_for_real.py resumes compiled runs": """
+        "the compiler takes minutes; tests/sd_scripts/compute/test_compiling_for_real.py resumes compiled runs": """
             compile no_compile compile_backend compile_mode compile_dynamic compile_fullgraph
             compile_cache_size_limit torch_compile dynamo_backend""",
         "of a GPU's memory; tests/sd_scripts/on_gpu resumes with it": "vram",

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from library.check import data_check, tokenizer_check
 from library.check.data_check import Data
+from library.compute import swap_order
 from library.data import prompts
 from library.data.prompts import Prompt
 from library.errors import TrainerError
 from library.findings import Findings, warn
-from library.flux import model_files, swap_order, variants
+from library.flux import model_files, variants
 from library.flux.config import FluxConfig
 from library.flux.model_files import MODELS, ModelFiles
 from library.flux.tokenization import Tokenizers

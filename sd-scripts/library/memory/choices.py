@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from library.compute import compile_choice
 from library.errors import Misfit, TrainerError
-from library.flux import compile_choice
 from library.options.options import Options
 
 # More blocks than any model has; `_is_possible` compares with the model's own number.

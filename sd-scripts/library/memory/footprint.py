@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from library.flux import swap_order
+from library.compute import swap_order
 from library.flux.config import FluxConfig
 from library.memory import activations
 from library.memory.activations import FP32, BatchShape

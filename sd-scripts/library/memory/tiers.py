@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from library.compute import swap_order
 from library.errors import TrainerError
-from library.flux import swap_order
 from library.memory import footprint
 from library.memory.footprint import Footprint, Run, Tier
 

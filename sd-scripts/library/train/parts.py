@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from library import findings
 from library.cache.caching_phase import Encoded
-from library.flux import block_swap, loading
+from library.compute import block_swap
+from library.flux import loading
 from library.flux.model import Flux
 from library.lora import network
 from library.lora.lora import LoRANetwork

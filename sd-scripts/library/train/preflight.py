@@ -18,12 +18,12 @@ import torch
 from library.check import survey
 from library.check.data_check import Data
 from library.check.survey import Survey
+from library.compute import attention, compile_choice
 from library.data.dataset import Dataset
 from library.data.prompts import Prompt
 from library.environment import wants_cpu
 from library.errors import TrainerError
 from library.findings import Findings, warn
-from library.flux import attention, compile_choice
 from library.flux.model_files import ModelFiles
 from library.memory.choices import Choices
 from library.memory.fit import Subject, fit

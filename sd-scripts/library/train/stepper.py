@@ -8,12 +8,12 @@ import dataclasses
 import torch
 
 from library import debug_hang, randomness
+from library.compute import compilation, compile_choice
+from library.compute.compile_choice import Compilation
 from library.errors import TrainerError
 from library.findings import warn
 from library.flow import batch_loss
 from library.flow.batches import Batch
-from library.flux import compilation, compile_choice
-from library.flux.compile_choice import Compilation
 from library.memory.choices import Choices
 from library.options.options import Options
 from library.report import tensorboard

@@ -10,8 +10,8 @@ import torch
 
 from library import debug_hang, determinism
 from library.cache.caching_phase import CachingPhase
+from library.compute import attention
 from library.flow import batch_loss
-from library.flux import attention
 from library.metrics import Metrics
 from library.options.options import Options
 from library.signals import StopRequest, Wishes

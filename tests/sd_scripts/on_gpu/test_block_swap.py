@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from library import determinism
-from library.flux import block_swap, swap_order
-from library.flux.block_swap import BesideComputing
+from library.compute import block_swap, swap_order
+from library.compute.block_swap import BesideComputing
 from library.flux.config import FluxConfig
 from library.flux.model import Flux, image_ids
 from library.lora.lora import LoRANetwork

@@ -39,7 +39,7 @@ def test_the_program_trains_and_samples(settings: Settings) -> None:
         assert lora.metadata()["ss_fp8_base"] == "True"
 
 
-# Dynamo looks at the gradient of what it traces (tests/sd_scripts/flux/test_compilation.py).
+# Dynamo looks at the gradient of what it traces (tests/sd_scripts/compute/test_compilation.py).
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_compiled_blocks_compute_the_same(settings: Settings) -> None:
     """Whatever the compiler, the product in 8 bits is one operator of its graph (test_fp8.py tests inductor too)."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from library.flux import compilation
-from library.flux.compilation import Compilation
+from library.compute import compilation
+from library.compute.compilation import Compilation
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.sd_scripts.compiler import Compiler
 from tests.sd_scripts.flux.random_flux import flux, gradients

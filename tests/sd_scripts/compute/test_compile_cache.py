@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from library.compute import compile_cache
+from library.compute.compile_cache import VARIABLE, untrusted
 from library.errors import TrainerError
-from library.flux import compile_cache
-from library.flux.compile_cache import VARIABLE, untrusted
 from tests.sd_scripts.running import Settings, train
 
 

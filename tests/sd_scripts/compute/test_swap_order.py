@@ -8,7 +8,8 @@ import re
 import pytest
 import torch
 
-from library.flux import fp8, swap_order
+from library.compute import swap_order
+from library.flux import fp8
 from library.flux.model import Flux
 from tests.sd_scripts.full_size import DEV as CONFIG
 from tests.sd_scripts.running import ROOT

@@ -18,8 +18,8 @@ from torch._dynamo.backends import registry
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from library.flux import compilation, compile_choice
-from library.flux.compile_choice import Compilation
+from library.compute import compilation, compile_choice
+from library.compute.compile_choice import Compilation
 from library.flux.model import Flux
 from library.options.arguments import parse
 from tests.sd_scripts.flux.random_flux import flux, gradients, output_of

@@ -26,8 +26,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from library.compute import swap_order
 from library.errors import TrainerError
-from library.flux import swap_order
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
 

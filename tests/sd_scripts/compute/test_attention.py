@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from library.flux import attention
+from library.compute import attention
 from tests.sd_scripts.in_process import run
 from tests.sd_scripts.running import Settings
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from library.flux.compile_choice import Compilation
+from library.compute.compile_choice import Compilation
 from library.flux.model import Flux
 
 # There is one graph for each size and kind of block, so their number is bounded. PyTorch's limits (8 for a function,
