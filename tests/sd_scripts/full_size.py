@@ -97,7 +97,7 @@ def load_random(model: FluxConfig, tier: Tier, *, device: torch.device, folder: 
             dtype=torch.bfloat16,
             device=device,
             base=tier.base,
-            stays=block_swap.stays(model, blocks_to_swap=tier.blocks_to_swap, device=device),
+            stays=block_swap.stays(model.stacks, blocks_to_swap=tier.blocks_to_swap, device=device),
         )
     flux.checkpointed_blocks = tier.checkpointed_blocks
     block_swap.install(flux, blocks_to_swap=tier.blocks_to_swap, device=device)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from library.check import data_check, tokenizer_check
 from library.check.data_check import Data
-from library.compute import swap_order
 from library.data import prompts
 from library.data.prompts import Prompt
 from library.errors import TrainerError
@@ -237,15 +236,15 @@ def _first_step(options: Options, planned: Plan, resumed: Resumed | None) -> int
 
 def _settle(options: Options, flux: FluxConfig, progress: Progress | None) -> dict[str, Any]:
     """How the run is computed, as far as the command line or a state says, by the names of `Choices`."""
-    blocks = flux.double_blocks + flux.single_blocks
+    stacks = flux.stacks
+    blocks = stacks.blocks
     wanted = choices.asked(options, blocks=blocks)
-    depths = {"double_blocks": flux.double_blocks, "single_blocks": flux.single_blocks}
-    number = swap_order.asked(options.blocks_to_swap, split_mode=options.split_mode, **depths)
+    number = stacks.asked(options.blocks_to_swap, split_mode=options.split_mode)
     if number is not None:
         wanted["blocks_to_swap"] = number
     values = choices.settle(wanted, progress.choices if progress else None, replan=options.replan, blocks=blocks)
     if values.get("compile") != wanted.get("compile", values.get("compile")):
         warn("--compile is ignored: the state was made with blocks that are not compiled; --replan compiles them")
-    if sentence := swap_order.misfit(values.get("blocks_to_swap", 0), **depths):
+    if sentence := stacks.misfit(values.get("blocks_to_swap", 0)):
         raise TrainerError(sentence)
     return values

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from library.compute import swap_order
+from library.compute.swap_order import Stacks
+from library.compute.transformer import Transformer
 from library.errors import TrainerError
-from library.flux.config import FluxConfig
-from library.flux.model import Flux
 
 # Each tensor in a slot begins at a multiple of this many bytes, as with PyTorch's own allocator on a GPU.
 ALIGNMENT = 512
@@ -74,19 +74,20 @@ class BesideComputing:
         torch.cuda.current_stream(self._device).wait_event(started)
 
 
-def stays(config: FluxConfig, *, blocks_to_swap: int, device: torch.device) -> Callable[[str], torch.device]:
+def stays(stacks: Stacks, *, blocks_to_swap: int, device: torch.device) -> Callable[[str], torch.device]:
     """A function from a tensor's key to the device to load it to: the CPU for blocks that take turns."""
-    kinds = swap_order.in_turn(blocks_to_swap, double_blocks=config.double_blocks, single_blocks=config.single_blocks)
-    on_host = {f"double_blocks.{index}" for index in kinds[0]}
-    on_host |= {f"single_blocks.{index - config.double_blocks}" for index in kinds[1]}
+    names = stacks.names
+    on_host = tuple(f"{names[index]}." for indices in stacks.in_turn(blocks_to_swap) for index in indices)
 
     def place(key: str) -> torch.device:
-        return torch.device("cpu") if ".".join(key.split(".")[:2]) in on_host else device
+        return torch.device("cpu") if key.startswith(on_host) else device
 
     return place
 
 
-def install(transformer: Flux, *, blocks_to_swap: int, device: torch.device, copier: Copier | None = None) -> None:
+def install(
+    transformer: Transformer, *, blocks_to_swap: int, device: torch.device, copier: Copier | None = None
+) -> None:
     """Sets up slots and hooks for the blocks of a frozen transformer that take turns; moves the rest to the device.
 
     Call this before the LoRA is put on the transformer. Without `copier`, the device's usual one is used. Raises
@@ -94,11 +95,8 @@ def install(transformer: Flux, *, blocks_to_swap: int, device: torch.device, cop
     """
     if copier is None:
         copier = BesideComputing(device) if device.type == "cuda" else AtOnce()
-    blocks = [*transformer.double_blocks, *transformer.single_blocks]
-    config = transformer.config
-    for indices in swap_order.in_turn(
-        blocks_to_swap, double_blocks=config.double_blocks, single_blocks=config.single_blocks
-    ):
+    blocks = transformer.blocks
+    for indices in transformer.stacks.in_turn(blocks_to_swap):
         if indices:
             turns = _Turns([blocks[index] for index in indices], device=device, copier=copier)
             transformer.register_forward_pre_hook(turns.begin_pass)
@@ -108,7 +106,7 @@ def install(transformer: Flux, *, blocks_to_swap: int, device: torch.device, cop
 
 
 def _hook(
-    transformer: Flux, turns: _Turns, *, index: int, place: int
+    transformer: Transformer, turns: _Turns, *, index: int, place: int
 ) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def before_block(_block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert index < transformer.checkpointed_blocks or not torch.is_grad_enabled(), (

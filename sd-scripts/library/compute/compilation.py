@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from library.compute.compile_choice import Compilation
-from library.flux.model import Flux
+from library.compute.transformer import Transformer
 
 # There is one graph for each size and kind of block, so their number is bounded. PyTorch's limits (8 for a function,
 # 256 in all) are meant for programs where it is not.
@@ -30,7 +30,7 @@ MOST_GRAPHS = 4096
 
 
 def compile_blocks(
-    transformer: Flux, compilation: Compilation, *, most_graphs: int | None, deterministic: bool
+    transformer: Transformer, compilation: Compilation, *, most_graphs: int | None, deterministic: bool
 ) -> None:
     """Makes each block's forward pass compile itself when it first meets a size. A block's hooks stay outside.
 
@@ -38,7 +38,7 @@ def compile_blocks(
     """
     _prepare(most_graphs=most_graphs or MOST_GRAPHS, deterministic=deterministic)
     compiled: dict[type, Callable[..., Any]] = {}
-    for block in _blocks(transformer):
+    for block in transformer.blocks:
         kind = type(block)
         if kind not in compiled:
             compiled[kind] = torch.compile(
@@ -52,9 +52,9 @@ def compile_blocks(
         block.forward = functools.partial(_forward, block, compiled[kind])
 
 
-def use_plain_blocks(transformer: Flux) -> None:
+def use_plain_blocks(transformer: Transformer) -> None:
     """Undoes `compile_blocks`."""
-    for block in _blocks(transformer):
+    for block in transformer.blocks:
         block.__dict__.pop("forward", None)
 
 
@@ -62,11 +62,6 @@ def begin_micro_step(compilation: Compilation) -> None:
     """Tells CUDA graphs, which two of the modes use, that the last micro-step's outputs are no longer needed."""
     if compilation.mode in ("reduce-overhead", "max-autotune"):
         torch.compiler.cudagraph_mark_step_begin()
-
-
-def _blocks(transformer: Flux) -> Iterator[nn.Module]:
-    yield from transformer.double_blocks
-    yield from transformer.single_blocks
 
 
 def _forward(block: nn.Module, compiled: Callable[..., Any], *inputs: torch.Tensor) -> Any:

@@ -1,79 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which blocks take turns in the device's memory, and in which order. Pure; `block_swap` does the copying.
+"""The blocks of a transformer: how many there are of each kind, in the order in which they are computed, and which of
+them take turns in the device's memory. Pure, and without torch; `block_swap` does the copying.
 
---blocks_to_swap N has sd-scripts' meaning: N // 2 fewer double and 2 (N - N // 2) fewer single blocks are on the
-device, and at least 2 of each kind stay there. For a kind with S fewer blocks, S + 2 blocks take turns in 2 slots, so
-N saves the same memory in both programs. A block's index counts double blocks, then single ones; its place counts the
-blocks of its kind that take turns.
+For a kind with S fewer blocks on the device, S + 2 blocks take turns in 2 slots, and at least 2 of each kind stay. A
+block's index counts the blocks of all kinds; its place counts the blocks of its kind that take turns.
 """
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 
 SLOTS = 2
 # The number of blocks that sd-scripts swaps with --split_mode, the older flag.
 SPLIT_MODE = 18
 
 
-def away(blocks_to_swap: int) -> tuple[int, int]:
-    """How many fewer (double, single) blocks are on the device."""
-    double = blocks_to_swap // 2
-    return double, 2 * (blocks_to_swap - double)
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """The blocks of one kind. `name`: what their keys begin with, such as double_blocks; `kind`: their name in
+    messages, such as double."""
+
+    name: str
+    kind: str
+    depth: int
 
 
-def most(double_blocks: int, single_blocks: int) -> int:
-    """The largest --blocks_to_swap for a model with so many blocks."""
-    fitting = (
-        number
-        for number in range(double_blocks + single_blocks)
-        if _fits(number, double_blocks=double_blocks, single_blocks=single_blocks)
-    )
-    return max(fitting, default=0)
+@dataclass(frozen=True, kw_only=True)
+class Stacks:
+    """All blocks of a transformer. `fewer`: how many fewer blocks of each kind are on the device for a number of
+    --blocks_to_swap, which each family counts in its own way."""
 
+    stacks: tuple[Stack, ...]
+    fewer: Callable[[int], tuple[int, ...]]
 
-def asked(blocks_to_swap: int | None, *, split_mode: bool, double_blocks: int, single_blocks: int) -> int | None:
-    """The --blocks_to_swap that the command line asks for; None if it does not say. A number overrides --split_mode,
-    as in sd-scripts."""
-    if blocks_to_swap is None and split_mode:
-        return min(SPLIT_MODE, most(double_blocks, single_blocks))
-    return blocks_to_swap
+    @property
+    def blocks(self) -> int:
+        return sum(stack.depth for stack in self.stacks)
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What the keys of all blocks begin with."""
+        return tuple(f"{stack.name}." for stack in self.stacks)
 
-def _fits(number: int, *, double_blocks: int, single_blocks: int) -> bool:
-    double, single = away(number)
-    return number == 0 or (double <= double_blocks - SLOTS and single <= single_blocks - SLOTS)
+    @property
+    def names(self) -> list[str]:
+        """The name of each block by its index, such as double_blocks.0."""
+        return [f"{stack.name}.{index}" for stack in self.stacks for index in range(stack.depth)]
 
+    def most(self) -> int:
+        """The largest --blocks_to_swap."""
+        return max((number for number in range(self.blocks) if self._fits(number)), default=0)
 
-def misfit(blocks_to_swap: int, *, double_blocks: int, single_blocks: int) -> str | None:
-    """A sentence if a model with so many blocks cannot swap `blocks_to_swap` of them, or None."""
-    if _fits(blocks_to_swap, double_blocks=double_blocks, single_blocks=single_blocks):
-        return None
-    double, single = away(blocks_to_swap)
-    return (
-        f"--blocks_to_swap {blocks_to_swap} takes {double} of {double_blocks} double and {single} of {single_blocks} "
-        f"single blocks off the GPU, but at least {SLOTS} of each must stay: use at most "
-        f"{most(double_blocks, single_blocks)}"
-    )
+    def asked(self, blocks_to_swap: int | None, *, split_mode: bool) -> int | None:
+        """The --blocks_to_swap that the command line asks for; None if it does not say. A number overrides
+        --split_mode, as in sd-scripts."""
+        if blocks_to_swap is None and split_mode:
+            return min(SPLIT_MODE, self.most())
+        return blocks_to_swap
 
+    def _fits(self, number: int) -> bool:
+        counts = zip(self.fewer(number), self.stacks, strict=True)
+        return number == 0 or all(fewer <= stack.depth - SLOTS for fewer, stack in counts)
 
-def in_turn(blocks_to_swap: int, *, double_blocks: int, single_blocks: int) -> tuple[list[int], list[int]]:
-    """Indices of the (double, single) blocks that take turns. They are spread evenly, so that about the same number
-    of blocks is computed during each copy."""
-    double, single = away(blocks_to_swap)
-    return (
-        _spread(double, double_blocks),
-        [double_blocks + index for index in _spread(single, single_blocks)],
-    )
+    def misfit(self, blocks_to_swap: int) -> str | None:
+        """A sentence if the model cannot swap `blocks_to_swap` of its blocks, or None."""
+        if self._fits(blocks_to_swap):
+            return None
+        counts = zip(self.fewer(blocks_to_swap), self.stacks, strict=True)
+        taken = " and ".join(f"{fewer} of {stack.depth} {stack.kind}" for fewer, stack in counts)
+        return (
+            f"--blocks_to_swap {blocks_to_swap} takes {taken} blocks off the GPU, but at least {SLOTS} of each must "
+            f"stay: use at most {self.most()}"
+        )
+
+    def in_turn(self, blocks_to_swap: int) -> tuple[list[int], ...]:
+        """Indices of the blocks of each kind that take turns. They are spread evenly, so that about the same number
+        of blocks is computed during each copy."""
+        depths = [stack.depth for stack in self.stacks]
+        firsts = itertools.accumulate(depths, initial=0)
+        return tuple(
+            [first + index for index in _spread(fewer, depth)]
+            for fewer, depth, first in zip(self.fewer(blocks_to_swap), depths, firsts, strict=False)
+        )
+
+    def checkpointed_at_least(self, blocks_to_swap: int) -> int:
+        """How many blocks, counted from the first, must be checkpointed: all up to the last one that takes turns."""
+        return max((index + 1 for index in itertools.chain(*self.in_turn(blocks_to_swap))), default=0)
 
 
 def _spread(fewer: int, among: int) -> list[int]:
     count = fewer + SLOTS if fewer else 0
     return [place * among // count for place in range(count)]
-
-
-def checkpointed_at_least(blocks_to_swap: int, *, double_blocks: int, single_blocks: int) -> int:
-    """How many blocks, counted from the first, must be checkpointed: all up to the last one that takes turns."""
-    double, single = in_turn(blocks_to_swap, double_blocks=double_blocks, single_blocks=single_blocks)
-    return max((index + 1 for index in (*double, *single)), default=0)
 
 
 def following(place: int, *, places: int, backward: bool, goes_back: bool) -> int:

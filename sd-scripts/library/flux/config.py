@@ -7,12 +7,23 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from library.compute.swap_order import Stack, Stacks
+
 FLAG = "--pretrained_model_name_or_path"
 # The prefix of the transformer's keys in a file that has more than the transformer.
 SINGLE_FILE_PREFIX = "model.diffusion_model."
 TIME_FREQUENCIES = 256
 # A token is 2x2 latents.
 CHANNELS_PER_TOKEN = 4
+
+
+def fewer(blocks_to_swap: int) -> tuple[int, int]:
+    """How many fewer (double, single) blocks are on the device with --blocks_to_swap N: N // 2 and 2 (N - N // 2).
+
+    N saves the same memory as in sd-scripts. A single block is about half as large as a double one.
+    """
+    double = blocks_to_swap // 2
+    return double, 2 * (blocks_to_swap - double)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +48,17 @@ class FluxConfig:
     def rope_widths(self) -> tuple[int, int, int]:
         """Widths of the three position axes in a head: (16, 56, 56) for a head width of 128."""
         return self.head_width // 8, 7 * self.head_width // 16, 7 * self.head_width // 16
+
+    @property
+    def stacks(self) -> Stacks:
+        """The blocks: first the double ones, then the single ones."""
+        return Stacks(
+            stacks=(
+                Stack(name="double_blocks", kind="double", depth=self.double_blocks),
+                Stack(name="single_blocks", kind="single", depth=self.single_blocks),
+            ),
+            fewer=fewer,
+        )
 
 
 def read_config(shapes: Mapping[str, tuple[int, ...]]) -> FluxConfig:

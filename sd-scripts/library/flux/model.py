@@ -13,16 +13,13 @@ Shape suffixes:
 
 from __future__ import annotations
 
-import contextlib
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import save_on_cpu
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from library.compute.transformer import Transformer
 from library.flux.config import TIME_FREQUENCIES, FluxConfig
 
 ROPE_THETA = 10_000
@@ -206,19 +203,12 @@ class LastLayer(nn.Module):
         return velocity_BIP
 
 
-class Flux(nn.Module):
-    """Predicts the velocity (noise - picture) of packed latents at noise level t.
-
-    `checkpointed_blocks`: how many blocks, counted from the first double block through the last single one, keep only
-    their inputs for the backward pass and are computed a second time there. With `inputs_on_host`, those inputs are
-    kept in the host's memory.
-    """
+class Flux(Transformer):
+    """Predicts the velocity (noise - picture) of packed latents at noise level t."""
 
     def __init__(self, config: FluxConfig) -> None:
-        super().__init__()
+        super().__init__(config.stacks)
         self.config = config
-        self.checkpointed_blocks = 0
-        self.inputs_on_host = False
         self.img_in = nn.Linear(config.packed_channels, config.hidden)
         self.time_in = MLPEmbedder(TIME_FREQUENCIES, config.hidden)
         self.vector_in = MLPEmbedder(config.vector_width, config.hidden)
@@ -249,20 +239,12 @@ class Flux(nn.Module):
         ids_L3 = torch.cat([img_ids_I3.new_zeros(tokens, 3), img_ids_I3])
         cos_LF, sin_LF = rope_tables(ids_L3, self.config.rope_widths)
         for index, block in enumerate(self.double_blocks):
-            img_BID, txt_BTD = self._run(index, block, img_BID, txt_BTD, vec_BD, cos_LF, sin_LF)
+            img_BID, txt_BTD = self.run(index, block, img_BID, txt_BTD, vec_BD, cos_LF, sin_LF)
         x_BLD = torch.cat([txt_BTD, img_BID], dim=1)
         for index, block in enumerate(self.single_blocks, len(self.double_blocks)):
-            x_BLD = self._run(index, block, x_BLD, vec_BD, cos_LF, sin_LF)
+            x_BLD = self.run(index, block, x_BLD, vec_BD, cos_LF, sin_LF)
         velocity_BIP: Tensor = self.final_layer(x_BLD[:, tokens:], vec_BD)
         return velocity_BIP
-
-    def _run(self, index: int, block: nn.Module, *inputs: Tensor) -> Any:
-        if index >= self.checkpointed_blocks or not torch.is_grad_enabled():
-            return block(*inputs)
-        # Tensors that the block itself saves go through checkpoint's hooks, so these hooks see only its inputs.
-        kept = save_on_cpu(pin_memory=inputs[0].is_cuda) if self.inputs_on_host else contextlib.nullcontext()
-        with kept:
-            return checkpoint(block, *inputs, use_reentrant=False)
 
 
 def pack(latents_BChw: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from library.compute import swap_order
 from library.flux.config import FluxConfig
 from library.memory import activations
 from library.memory.activations import FP32, BatchShape
@@ -177,7 +176,7 @@ def _sampling(run: Run, tier: Tier) -> int:
 
 def on_host(run: Run, tier: Tier) -> int:
     """Bytes of the host's memory that are page-locked: all blocks that take turns, and inputs that are kept there."""
-    double, single = (len(indices) for indices in _in_turn(run.model, tier.blocks_to_swap))
+    double, single = (len(indices) for indices in run.model.stacks.in_turn(tier.blocks_to_swap))
     sizes = (run.double.stored(tier.base, run.width), run.single.stored(tier.base, run.width))
     inputs = _input(run) * tier.checkpointed_blocks if run.inputs_on_host else 0
     return double * sizes[0] + single * sizes[1] + inputs
@@ -189,16 +188,12 @@ def _input(run: Run) -> int:
 
 
 def _weights(run: Run, tier: Tier) -> int:
-    double, single = swap_order.away(tier.blocks_to_swap)
+    double, single = run.model.stacks.fewer(tier.blocks_to_swap)
     return (
         (run.model.double_blocks - double) * run.double.stored(tier.base, run.width)
         + (run.model.single_blocks - single) * run.single.stored(tier.base, run.width)
         + run.rest.stored("full", run.width)
     )
-
-
-def _in_turn(model: FluxConfig, blocks_to_swap: int) -> tuple[list[int], list[int]]:
-    return swap_order.in_turn(blocks_to_swap, double_blocks=model.double_blocks, single_blocks=model.single_blocks)
 
 
 def _activations(run: Run, tier: Tier) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from library.compute import swap_order
 from library.errors import TrainerError
 from library.memory import footprint
 from library.memory.footprint import Footprint, Run, Tier
@@ -77,17 +76,16 @@ def ways(run: Run, settled: Mapping[str, object]) -> Iterator[Tier]:
     blocks = run.blocks
     bases = [str(settled["base"])] if "base" in settled else (["full", "fp8"] if run.autocast else ["full"])
     asked_swaps, asked_checkpointed = settled.get("blocks_to_swap"), settled.get("checkpointed_blocks")
-    double, single = run.model.double_blocks, run.model.single_blocks
     first_swap = asked_swaps if isinstance(asked_swaps, int) else 0
     for base in bases:
-        least = swap_order.checkpointed_at_least(first_swap, double_blocks=double, single_blocks=single)
+        least = run.model.stacks.checkpointed_at_least(first_swap)
         numbers = range(least, blocks + 1)
         if isinstance(asked_checkpointed, int):
             numbers = range(max(least, asked_checkpointed), max(least, asked_checkpointed) + 1)
         for number in numbers:
             yield Tier(base=base, checkpointed_blocks=number, blocks_to_swap=first_swap)
     if asked_swaps is None:
-        for number in range(1, swap_order.most(double, single) + 1):
+        for number in range(1, run.model.stacks.most() + 1):
             yield Tier(base=bases[-1], checkpointed_blocks=blocks, blocks_to_swap=number)
 
 

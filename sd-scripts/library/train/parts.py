@@ -47,7 +47,7 @@ def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accele
         dtype=dtype,
         device=accelerator.device,
         base=inputs.choices.base,
-        stays=block_swap.stays(config, blocks_to_swap=number, device=accelerator.device),
+        stays=block_swap.stays(config.stacks, blocks_to_swap=number, device=accelerator.device),
     )
     transformer.checkpointed_blocks = inputs.choices.checkpointed_blocks
     transformer.inputs_on_host = options.cpu_offload_checkpointing

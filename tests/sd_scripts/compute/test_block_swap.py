@@ -288,7 +288,7 @@ def test_a_block_that_takes_turns_must_be_checkpointed() -> None:
 
 def test_autograd_refuses_a_slot_that_was_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if checkpointing failed to work, there would be an error and not a wrong gradient."""
-    monkeypatch.setattr("library.flux.model.checkpoint", lambda block, *given, **_: block(*given))
+    monkeypatch.setattr("library.compute.transformer.checkpoint", lambda block, *given, **_: block(*given))
     flux = swapped(base(), 4)
     lora(flux)
     loss = velocity(flux).square().mean()

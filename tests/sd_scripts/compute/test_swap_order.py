@@ -3,18 +3,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 import torch
 
 from library.compute import swap_order
+from library.compute.swap_order import Stack, Stacks
 from library.flux import fp8
 from library.flux.model import Flux
 from tests.sd_scripts.full_size import DEV as CONFIG
 from tests.sd_scripts.running import ROOT
 
-DEV = {"double_blocks": 19, "single_blocks": 38}
+DEV = CONFIG.stacks
+
+
+def of_depths(double: int, single: int) -> Stacks:
+    return dataclasses.replace(CONFIG, double_blocks=double, single_blocks=single).stacks
+
+
+def test_a_family_may_have_one_kind_of_blocks_and_its_own_meaning_of_the_number() -> None:
+    stacks = Stacks(stacks=(Stack(name="layers", kind="transformer", depth=8),), fewer=lambda number: (number,))
+    assert stacks.names[:2] == ["layers.0", "layers.1"]
+    assert stacks.most() == 6
+    assert stacks.in_turn(2) == ([0, 2, 4, 6],)
+    assert stacks.misfit(7) == (
+        "--blocks_to_swap 7 takes 7 of 8 transformer blocks off the GPU, but at least 2 of each must stay: use at "
+        "most 6"
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,26 +40,31 @@ DEV = {"double_blocks": 19, "single_blocks": 38}
 )
 def test_the_number_means_what_it_means_to_sd_scripts(number: int, double: int, single: int) -> None:
     """`double` and `single` blocks fewer are on the device. Two more of each kind take turns, in two slots."""
-    assert swap_order.away(number) == (double, single)
-    assert swap_order.misfit(number, **DEV) is None
-    turns = swap_order.in_turn(number, **DEV)
+    assert DEV.fewer(number) == (double, single)
+    assert DEV.misfit(number) is None
+    turns = DEV.in_turn(number)
     assert [len(indices) for indices in turns] == [count + 2 if count else 0 for count in (double, single)]
     assert turns[0] == sorted(set(turns[0]) & set(range(19)))
     assert turns[1] == sorted(set(turns[1]) & set(range(19, 57)))
 
 
 @pytest.mark.parametrize(
-    ("number", "blocks", "most"), [(36, DEV, 35), (1, {"double_blocks": 2, "single_blocks": 2}, 0), (3, (4, 4), 2)]
+    ("number", "depths", "taken", "most"),
+    [
+        (36, (19, 38), "18 of 19 double and 36 of 38 single", 35),
+        (1, (2, 2), "0 of 2 double and 2 of 2 single", 0),
+        (3, (4, 4), "1 of 4 double and 4 of 4 single", 2),
+    ],
 )
 def test_a_number_that_leaves_too_few_blocks_is_refused(
-    number: int, blocks: dict[str, int] | tuple[int, int], most: int
+    number: int, depths: tuple[int, int], taken: str, most: int
 ) -> None:
-    counts = blocks if isinstance(blocks, dict) else {"double_blocks": blocks[0], "single_blocks": blocks[1]}
-    assert swap_order.most(**counts) == most
-    assert swap_order.misfit(most, **counts) is None
-    wrong = swap_order.misfit(number, **counts)
+    stacks = of_depths(*depths)
+    assert stacks.most() == most
+    assert stacks.misfit(most) is None
+    wrong = stacks.misfit(number)
     assert wrong is not None
-    assert wrong.startswith(f"--blocks_to_swap {number} takes ")
+    assert wrong.startswith(f"--blocks_to_swap {number} takes {taken} blocks off the GPU, ")
     assert wrong.endswith(f"use at most {most}")
 
 
@@ -56,8 +78,8 @@ def test_a_number_that_leaves_too_few_blocks_is_refused(
     ],
 )
 def test_they_are_spread_evenly(number: int, double: list[int], single: list[int], checkpointed: int) -> None:
-    assert swap_order.in_turn(number, **DEV) == (double, single)
-    assert swap_order.checkpointed_at_least(number, **DEV) == checkpointed
+    assert DEV.in_turn(number) == (double, single)
+    assert DEV.checkpointed_at_least(number) == checkpointed
 
 
 @pytest.mark.parametrize(
@@ -83,8 +105,8 @@ def test_what_is_computed_next(where: str, forward: list[int], backward: list[in
     ("number", "split_mode", "asked"), [(None, False, None), (0, True, 0), (5, True, 5), (None, True, 18)]
 )
 def test_split_mode_is_18_unless_a_number_is_given(number: int | None, split_mode: bool, asked: int | None) -> None:
-    assert swap_order.asked(number, split_mode=split_mode, **DEV) == asked
-    small = swap_order.asked(number, split_mode=split_mode, double_blocks=2, single_blocks=2)
+    assert DEV.asked(number, split_mode=split_mode) == asked
+    small = of_depths(2, 2).asked(number, split_mode=split_mode)
     assert small == (0 if asked == 18 else asked)
 
 
@@ -96,9 +118,9 @@ def size_of(flux: Flux, indices: list[int]) -> float:
 
 @pytest.mark.parametrize("number", [18, 28, 35])
 def test_the_table_of_the_docs_has_the_sizes_of_flux1_dev(number: int) -> None:
-    double, single = swap_order.away(number)
+    double, single = DEV.fewer(number)
     away = [*range(double), *range(19, 19 + single)]
-    in_turn = [index for kind in swap_order.in_turn(number, **DEV) for index in kind]
+    in_turn = [index for kind in DEV.in_turn(number) for index in kind]
     fewer: list[float] = []
     on_host: list[float] = []
     for in_8_bits in (False, True):

@@ -70,7 +70,7 @@ def test_inputs_of_checkpointed_blocks_alone_wait_on_the_host(
             kept.extend([tensor.nbytes] if tensor.nbytes else [])  # torch 2.11 also keeps an empty one for each block
             return tensor.clone()
 
-    monkeypatch.setattr("library.flux.model.save_on_cpu", OnHost)
+    monkeypatch.setattr("library.compute.transformer.save_on_cpu", OnHost)
     path = make_models(tmp_path).folder / "flux1-dev.safetensors"
     config = read_config(read_shapes(path, ""))
     gradients = []

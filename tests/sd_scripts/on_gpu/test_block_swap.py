@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from library import determinism
-from library.compute import block_swap, swap_order
+from library.compute import block_swap
 from library.compute.block_swap import BesideComputing
 from library.flux.config import FluxConfig
 from library.flux.model import Flux, image_ids
@@ -142,7 +142,7 @@ def peak_of_a_step(*, blocks_to_swap: int) -> int:
 def test_the_blocks_that_are_away_take_no_memory() -> None:
     plain, swapping = peak_of_a_step(blocks_to_swap=0), peak_of_a_step(blocks_to_swap=SWAPPED)
     flux = made()
-    double, single = swap_order.away(SWAPPED)
+    double, single = flux.stacks.fewer(SWAPPED)
     away = sum(
         count * sum(parameter.nbytes for parameter in kind[0].parameters())
         for count, kind in ((double, flux.double_blocks), (single, flux.single_blocks))
