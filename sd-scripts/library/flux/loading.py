@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from library.compute import fp8
 from library.errors import TrainerError
 from library.files import safetensors_file
 from library.files.model_fit import check_fit
 from library.flux import config as flux_config
-from library.flux import fp8
 from library.flux.config import FLAG, SINGLE_FILE_PREFIX, FluxConfig
 from library.flux.model import Flux
 

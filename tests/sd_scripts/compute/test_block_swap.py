@@ -13,9 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from library.compute import block_swap
+from library.compute import block_swap, fp8
 from library.compute.block_swap import AtOnce, Copier
-from library.flux import fp8
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
 from library.lora.lora import LoRANetwork

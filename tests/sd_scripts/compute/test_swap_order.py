@@ -9,9 +9,8 @@ import re
 import pytest
 import torch
 
-from library.compute import swap_order
+from library.compute import fp8, swap_order
 from library.compute.swap_order import Stack, Stacks
-from library.flux import fp8
 from library.flux.model import Flux
 from tests.sd_scripts.full_size import DEV as CONFIG
 from tests.sd_scripts.running import ROOT

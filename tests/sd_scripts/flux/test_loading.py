@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from library.compute import fp8
 from library.errors import TrainerError
 from library.files.safetensors_file import load
 from library.files.safetensors_header import read_shapes
-from library.flux import fp8, loading, model_files
+from library.flux import loading, model_files
 from library.flux.config import FluxConfig, read_config
 from library.flux.model import Flux
 from tests.harness.waiting import DEADLINE_SECONDS

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from library.compute import block_swap
-from library.flux import fp8
+from library.compute import block_swap, fp8
 from library.flux.autoencoder_model import AutoencoderModel
 from library.flux.config import FluxConfig
 from library.flux.model import Flux

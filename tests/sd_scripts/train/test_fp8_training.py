@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from library.flux import fp8
+from library.compute import fp8
 from library.train import parts
 from tests.sd_scripts.in_process import interrupted, run
 from tests.sd_scripts.outcomes import assert_same_lora, assert_trained

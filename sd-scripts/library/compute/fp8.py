@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from library.compute.transformer import Transformer
+
 TYPE = torch.float8_e4m3fn
 LARGEST = torch.finfo(TYPE).max
-PARTS = ("double_blocks", "single_blocks")
-"""The parts of a transformer whose matrices are kept in 8 bits. The layers outside the blocks are small."""
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,8 +100,9 @@ class Fp8Linear(nn.Linear):
         return torch.addcmul(self.bias.to(x.dtype), product, self.scale_weight.to(x.dtype))
 
 
-def convert(transformer: nn.Module) -> None:
-    """Replaces each Linear of the blocks by an `Fp8Linear` that has yet to be filled."""
+def convert(transformer: Transformer) -> None:
+    """Replaces each Linear of the blocks by an `Fp8Linear` that has yet to be filled. The layers outside the blocks
+    are small."""
     for name, module in list(transformer.named_modules()):
-        if type(module) is nn.Linear and name.partition(".")[0] in PARTS:
+        if type(module) is nn.Linear and name.startswith(transformer.stacks.prefixes):
             transformer.set_submodule(name, Fp8Linear(module.in_features, module.out_features))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from library.flux import fp8
+from library.compute import fp8
 from library.lora.lora import LayerSize, LoRALinear
 
 ROWS, COLUMNS = 96, 64
