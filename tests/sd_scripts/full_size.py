@@ -17,10 +17,10 @@ from torch import Tensor
 from library.compute import block_swap
 from library.files import safetensors_file
 from library.flux import loading
+from library.flux.activations import BatchShape
 from library.flux.config import FluxConfig
 from library.flux.model import Flux, image_ids
 from library.memory import footprint
-from library.memory.activations import BatchShape
 from library.memory.footprint import Run, Tier
 
 DEV = FluxConfig(

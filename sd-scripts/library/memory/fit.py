@@ -18,10 +18,10 @@ from library.cache import cache_names
 from library.data.dataset import Dataset, Picture
 from library.data.prompts import Prompt
 from library.findings import warn
+from library.flux.activations import BatchShape
 from library.flux.config import CHANNELS_PER_TOKEN
 from library.flux.model_files import ModelFiles
 from library.memory import footprint, host_memory, needs, saved_sizes, tiers
-from library.memory.activations import BatchShape
 from library.memory.footprint import Run, Sample, Tier
 from library.memory.needs import Demand
 from library.options.options import Options

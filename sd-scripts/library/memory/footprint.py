@@ -12,9 +12,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from library.flux import activations
+from library.flux.activations import FP32, BatchShape
 from library.flux.config import FluxConfig
-from library.memory import activations
-from library.memory.activations import FP32, BatchShape
 
 BF16, FP8 = 2, 1
 BLOCKS = ("double_blocks.", "single_blocks.")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from library.flux import activations
+from library.flux.activations import BatchShape
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
 from library.lora.lora import LoRANetwork
-from library.memory import activations
-from library.memory.activations import BatchShape
 from tests.sd_scripts.memory.memory_tracker import layer_norm_of_a_gpu, saved_by_autograd, storage_bytes
 
 __all__ = ["layer_norm_of_a_gpu"]

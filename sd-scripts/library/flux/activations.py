@@ -2,7 +2,7 @@
 """The bytes that autograd keeps of each block between forward and backward. Pure.
 
 They are counted from the tensors of a block that runs uncompiled on a GPU (`flux.model`), with a LoRA on each of its
-Linears. tests/sd_scripts/memory/test_activations.py compares every figure with what autograd saves of a real block;
+Linears. tests/sd_scripts/flux/test_activations.py compares every figure with what autograd saves of a real block;
 tests/sd_scripts/memory/test_footprint.py compares the sums with a complete step of the full-size model. A compiled
 block keeps less, so these are upper bounds for it.
 
