@@ -79,11 +79,11 @@ def take(source: Path, target: Path, how: Captions) -> Snapshot:
 
 def _copy_of_caption(source: Path, folder: Path, how: Captions) -> tuple[int, bool]:
     """Writes the text that is to be trained. Returns its size in bytes, and whether it differs from the user's."""
-    composed = _composed(source, how) if how.lines is not Lines.KEPT else None
-    return copy_of(source, folder, composed), composed is not None
+    text = composed(source, how) if how.lines is not Lines.KEPT else None
+    return copy_of(source, folder, text), text is not None
 
 
-def _composed(source: Path, how: Captions) -> bytes | None:
+def composed(source: Path, how: Captions) -> bytes | None:
     """The bytes of the job's caption; None if they are the user's, or cannot be made from them."""
     try:
         with source.open("rb") as reader:
@@ -95,8 +95,8 @@ def _composed(source: Path, how: Captions) -> bytes | None:
         raise Unfit(
             source, f"The caption {source} has more than {MOST_CAPTION >> 20} MiB; give its picture a short text."
         )
-    composed = captions.compose(text, how)
-    return None if composed.strip() == text.strip() else f"{composed}\n".encode()
+    made = captions.compose(text, how)
+    return None if made.strip() == text.strip() else f"{made}\n".encode()
 
 
 def copy_of(source: Path, folder: Path, data: bytes | None = None) -> int:

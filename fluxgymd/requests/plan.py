@@ -5,16 +5,25 @@ Each check runs whatever the others find, unless it needs what they could not pr
 """
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from fluxgym.errors import FluxgymError, StorageFailed
 from fluxgym.messages import Context, JobPlan, Kind, PlannedBucket, PlannedDisk, PlannedPicture, PlannedTime
+from fluxgymd.background import lanes
 from fluxgymd.core import duration, schedule
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Live
 from fluxgymd.core.schedule import allowed_gpus
+from fluxgymd.datasets import preview
+from fluxgymd.datasets.captions import Captions
+from fluxgymd.datasets.contents import Unfit
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.speeds import Speeds
@@ -22,8 +31,9 @@ from fluxgymd.requests.submit import Submitter
 from fluxgymd.run import resuming
 from fluxgymd.run.preflight import Preflight, check_space
 from fluxgymd.run.resuming import Outlook
+from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import Trainers
-from fluxgymd.trainers.port import CheckReport, Forecast, ForecastWanted
+from fluxgymd.trainers.port import CheckReport, Forecast, ForecastWanted, Problem, Trainer
 
 MOST_SENTENCES = 100
 """Problems, and warnings, that are told one by one: a message has a limit."""
@@ -74,10 +84,10 @@ class Planner:
     async def _of_complete(self, context: Context, problems: list[str]) -> Planned:
         folder, dataset = self._registry.home.folder(context.name), Path(str(context.dataset))
         readings = await self._gpus.ask(max_age=GPU_AGE_SECONDS)
-        trainer = self._trainers.of(context)
-        outlook = await resuming.look(
-            trainer, context, folder, dataset=dataset, wanted=ForecastWanted(gpu_bytes=_smallest(context, readings))
-        )
+        trainer, wanted = self._trainers.of(context), ForecastWanted(gpu_bytes=_smallest(context, readings))
+        async with _as_copied(trainer, context, folder, dataset) as copy:
+            outlook = await resuming.look(trainer, context, folder, dataset=copy, wanted=wanted)
+        outlook = _named(outlook, {str(copy): str(dataset)})
         problems += [problem.sentence for problem in outlook.problems]
         disk = await self._preflight.space(context, folder, outlook, dataset=dataset)
         with _gathered(problems):
@@ -138,6 +148,55 @@ def _gathered(problems: list[str]) -> Iterator[None]:
         raise
     except FluxgymError as error:
         problems += error.message.split("\n")
+
+
+@contextlib.asynccontextmanager
+async def _as_copied(trainer: Trainer, context: Context, folder: JobFolder, dataset: Path) -> AsyncIterator[Path]:
+    """A folder with the pictures as the job would have them, with its captions; the user's own folder if that cannot
+    be made, so that the checks say why."""
+    if not trainer.traits.takes_dataset:
+        yield dataset
+        return
+    what = f"the dataset of {context.name}"
+    scratch = await lanes.answer(what, _make_scratch, folder.path.parent)
+    try:
+        yield await lanes.answer(what, _preview, dataset, scratch, trainer.captions(context))
+    finally:
+        await lanes.run(what, partial(shutil.rmtree, scratch, ignore_errors=True))
+
+
+def _make_scratch(outputs: Path) -> Path:
+    # After a crash it is deleted with the other half-made folders (store/home.py).
+    return Path(tempfile.mkdtemp(prefix=".new-plan-", dir=outputs))
+
+
+def _preview(dataset: Path, scratch: Path, how: Captions) -> Path:
+    try:
+        preview.make(dataset, scratch, how)
+    except (Unfit, OSError):
+        return dataset
+    return scratch
+
+
+def _named(outlook: Outlook, paths: Mapping[str, str]) -> Outlook:
+    """The outlook with the paths that the user knows."""
+
+    def path(text: str) -> str:
+        for old, new in paths.items():
+            text = text.replace(old, new)
+        return text
+
+    def each(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+        return tuple(replace(problem, sentence=path(problem.sentence)) for problem in problems)
+
+    report = outlook.report
+    report = replace(report, problems=each(report.problems), warnings=each(report.warnings))
+    if report.forecast is not None:
+        pictures = tuple(
+            msgspec.structs.replace(picture, path=path(picture.path)) for picture in report.forecast.pictures
+        )
+        report = replace(report, forecast=replace(report.forecast, pictures=pictures))
+    return replace(outlook, report=report)
 
 
 def _allowed(context: Context, readings: tuple[Reading, ...]) -> list[Reading]:

@@ -16,7 +16,7 @@ from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question
 from fluxgymd.trainers.states import Writer
 from fluxgymd.trainers.training import Training
 
-GPU_BYTES, CACHES = "FLUXGYM_GPU_BYTES", "FLUXGYM_CACHES"
+GPU_BYTES = "FLUXGYM_GPU_BYTES"
 
 
 class OurTrainer(Training):
@@ -71,16 +71,11 @@ class OurTrainer(Training):
 
 
 def _circumstances(question: Question) -> dict[str, str] | None:
-    """The variables for a forecast (docs/trainer.md); None if none is wanted. A submit copies the pictures without
-    their caches."""
+    """The variables for a forecast (docs/trainer.md); None if none is wanted."""
     if question.wanted is None:
         return None
     memory = question.wanted.gpu_bytes
-    copied = question.dataset != question.folder.dataset
-    return {
-        **({GPU_BYTES: str(memory)} if memory is not None else {}),
-        **({CACHES: "none"} if copied else {}),
-    }
+    return {GPU_BYTES: str(memory)} if memory is not None else {}
 
 
 def _merged(seen: list[Problem], told: tuple[Problem, ...]) -> tuple[Problem, ...]:

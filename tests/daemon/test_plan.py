@@ -24,14 +24,15 @@ def plan(daemon: RunningDaemon, job: Context) -> WholePlan:
 
 
 def test_the_plan_is_what_the_job_then_does(daemon: RunningDaemon, model: Path) -> None:
-    options = {"train_batch_size": ["3"], "gradient_accumulation_steps": ["2"], "enable_bucket": []}
-    options |= {"bucket_reso_steps": ["32"], "min_bucket_reso": ["32"], "max_bucket_reso": ["128"]}
-    job = context("my-lora", model, epochs=2)
+    options = {"train_batch_size": ["3"], "gradient_accumulation_steps": ["2"]}
+    job = context("my-lora", model, epochs=2, trigger_word="s1gn")
     job = msgspec.structs.replace(job, trainer_options={**(job.trainer_options or {}), **options})
     told = plan(daemon, job)
     assert daemon.jobs() == []
     assert (told.plan.problems, told.plan.ahead, told.plan.running) == ([], 0, 0)
     assert told.plan.time is None  # nothing has run here
+    assert {Path(picture.path).parent for picture in told.pictures} == {model / "pictures"}
+    assert list(daemon.folder("my-lora").parent.iterdir()) == []
     training, disk = told.plan.training, told.plan.disk
     assert training is not None
     assert disk is not None

@@ -126,9 +126,7 @@ def test_the_trainer_is_told_the_memory_of_the_smallest_gpu_that_the_job_may_get
         'parser.add_argument("--resume")',
         'parser.add_argument("--resume")\nparser.add_argument("--plan", action="store_true")',
     )
-    script = script.replace(
-        '"cwd": os.getcwd()', '"cwd": [os.environ.get("FLUXGYM_GPU_BYTES"), os.environ.get("FLUXGYM_CACHES")]'
-    )
+    script = script.replace('"cwd": os.getcwd()', '"cwd": os.environ.get("FLUXGYM_GPU_BYTES")')
     talking.script.write_text(script)
     talking.answer(plan=told_plan())
     gpus = [
@@ -137,5 +135,5 @@ def test_the_trainer_is_told_the_memory_of_the_smallest_gpu_that_the_job_may_get
     ]
     plan(registry, training(gpus=["0", "1"], dataset="/nowhere"), known(talking), *gpus)
     asked = talking.asked[-1]
-    assert asked["cwd"] == ["20", "none"]
+    assert asked["cwd"] == "20"
     assert asked["argv"][-1] == "--plan"

@@ -51,19 +51,16 @@ def texts(
     return list(found.values())
 
 
-def planned(
-    pictures: Iterable[Picture], *, latents_on_disk: bool, texts_on_disk: bool, there: bool = True
-) -> tuple[int, int]:
-    """How many (pictures, texts) have to be encoded, if each cache that lists the arrays is valid. `there`: caches on
-    the disk count."""
+def planned(pictures: Iterable[Picture], *, latents_on_disk: bool, texts_on_disk: bool) -> tuple[int, int]:
+    """How many (pictures, texts) have to be encoded, if each cache that lists the arrays is valid."""
     every = list(pictures)
 
     def has_latents(picture: Picture, group: str) -> bool:
-        found = cache_names.arrays_in(cache_names.latents(picture)) if latents_on_disk and there else frozenset()
+        found = cache_names.arrays_in(cache_names.latents(picture)) if latents_on_disk else frozenset()
         return found.issuperset(cache_names.latent_arrays(picture, group))
 
     def has_text(picture: Picture) -> bool:
-        return there and cache_names.arrays_in(cache_names.text(picture)).issuperset(cache_names.TEXT_ARRAYS)
+        return cache_names.arrays_in(cache_names.text(picture)).issuperset(cache_names.TEXT_ARRAYS)
 
     of_latents = [picture for picture in every if latent_groups(picture, has_latents)]
     of_texts = texts(every, TextFiles(on_disk=texts_on_disk), in_file=has_text, in_memory=lambda _: False)

@@ -28,9 +28,6 @@ GPU_BYTES = "FLUXGYM_GPU_BYTES"
 """The environment variable with the memory of the GPU that the training will get, in bytes: the program that asks may
 hide the GPUs."""
 
-CACHES, NO_CACHES = "FLUXGYM_CACHES", "none"
-"""The environment variable, and the value that says that the pictures will be copied without their caches."""
-
 
 def of(options: Options, found: Survey, *, processes: int) -> dict[str, Any]:
     """The additional keys, for a job without problems."""
@@ -103,17 +100,15 @@ def _tokenizers(options: Options, length: int) -> Tokenizers | None:
 
 def _caches(options: Options, data: Data, subject: Subject) -> dict[str, int]:
     """What has to be encoded before the first step, and what that adds to the disk."""
-    there = os.environ.get(CACHES) != NO_CACHES
     latents, texts = needed.planned(
         data.encoded,
         latents_on_disk=options.cache_latents_to_disk,
         texts_on_disk=options.cache_text_encoder_outputs_to_disk,
-        there=there,
     )
     return {
         "latents": latents,
         "texts": 0 if data.dataset.many_texts else texts,
-        "bytes": sum(demand.count for _, demand in fit.caches_on_disk(options, subject, there=there)),
+        "bytes": sum(demand.count for _, demand in fit.caches_on_disk(options, subject)),
     }
 
 

@@ -187,18 +187,18 @@ def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path
     yield from caches_on_disk(options, subject)
 
 
-def caches_on_disk(options: Options, subject: Subject, *, there: bool = True) -> Iterable[tuple[Path, Demand]]:
-    """(folder, the caches that do not exist there yet). Without `there`, none exists."""
+def caches_on_disk(options: Options, subject: Subject) -> Iterable[tuple[Path, Demand]]:
+    """(folder, the caches that do not exist there yet)."""
     caches: collections.Counter[Path] = collections.Counter()
     if options.cache_text_encoder_outputs_to_disk:
         files = {cache_names.text(picture) for picture in subject.pictures}
         caches.update({file.parent: 0 for file in files})
         for file in files:
-            caches[file.parent] += 0 if there and file.exists() else _caption(subject)
+            caches[file.parent] += 0 if file.exists() else _caption(subject)
     if options.cache_latents_to_disk:
         for picture in subject.pictures:
             file = cache_names.latents(picture)
-            caches[file.parent] += 0 if there and file.exists() else _latents(subject, picture)
+            caches[file.parent] += 0 if file.exists() else _latents(subject, picture)
     for folder, count in caches.items():
         if count:
             yield folder, Demand(count=count, what="the caches", where=str(folder))
