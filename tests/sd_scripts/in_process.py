@@ -57,7 +57,7 @@ def run(settings: Settings, *, stop_after: int | None = None) -> InProcessOutcom
     """Trains until the end, until a TrainerError, or until the stop."""
     metrics = RecordingMetrics(stop_after)
     error, status = None, None
-    with _handlers_restored():
+    with handlers_restored():
         stop = StopRequest()
         signal.signal(signal.SIGTERM, stop._handle)
         try:
@@ -70,7 +70,7 @@ def run(settings: Settings, *, stop_after: int | None = None) -> InProcessOutcom
 
 
 @contextmanager
-def _handlers_restored() -> Iterator[None]:
+def handlers_restored() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     # accelerate keeps the settings of a process's first run for the life of the process.
     AcceleratorState._reset_state(reset_partial_state=True)

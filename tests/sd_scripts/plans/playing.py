@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks for the plan of a draw, trains it in this process, and compares the two.
+
+    python -m tests.sd_scripts.plans.playing SEED FIRST LAST
+
+plays these draws, with a line for each, and ends with the status 1 if one failed (`./dev soak plans`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "sd-scripts"))
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
+
+import numpy  # noqa: E402 - after the settings of the environment
+from PIL import Image  # noqa: E402
+
+from library.check import job_check  # noqa: E402
+from library.metrics import Metrics  # noqa: E402
+from library.options.arguments import parse, read  # noqa: E402
+from library.signals import StopRequest, Wishes  # noqa: E402
+from library.train import training  # noqa: E402
+from library.world import World  # noqa: E402
+from tests.sd_scripts import in_process  # noqa: E402
+from tests.sd_scripts.plans.draw import Draw, draw  # noqa: E402
+from tests.sd_scripts.running import Models, Settings, make_models  # noqa: E402
+
+Plan = dict[str, Any]
+
+
+def play(drawn: Draw, models: Models, folder: Path) -> None:
+    """Raises AssertionError if the training does not do what its plan said. `folder`: an empty one."""
+    _write_pictures(drawn, folder)
+    (folder / "dataset.toml").write_text(drawn.toml(folder), encoding="utf-8")
+    settings = Settings(models=models, folder=folder, pictures=folder / "0").plus(drawn.words)
+    planned = _plan(settings)
+    metrics = folder / "metrics.jsonl"
+    with in_process.handlers_restored():
+        told = Metrics(str(metrics))
+        training.run(parse(settings.arguments()), World(), stop=StopRequest(), wishes=Wishes(), metrics=told)
+    _compare_steps(planned, [json.loads(line) for line in metrics.read_text().splitlines()])
+    _compare_caches(planned)
+    saved = [path.name for path in settings.output_dir.iterdir()]
+    assert sum(name.endswith(".safetensors") for name in saved) == planned["lorasKept"], saved
+    assert sum(name.endswith("-state") for name in saved) == planned["statesKept"], saved
+    again = _plan(settings)["caches"]
+    on_disk = "--cache_text_encoder_outputs_to_disk" in drawn.words
+    assert again == planned["caches"] | {"latents": 0, "bytes": 0} | ({"texts": 0} if on_disk else {})
+
+
+def _write_pictures(drawn: Draw, root: Path) -> None:
+    for index, folder in enumerate(drawn.folders):
+        (root / str(index)).mkdir()
+        for number, size in enumerate(folder.sizes):
+            Image.new("RGB", size, (40 * number, 80 * index, 90)).save(root / str(index) / f"p{number}.png")
+            if number:
+                (root / str(index) / f"p{number}.txt").write_text(f"sign {number} of {index}")
+
+
+def _plan(settings: Settings) -> Plan:
+    answer = json.loads(job_check.answer(read([*settings.arguments(), "--plan"]), processes=1))
+    assert answer["problems"] == [], answer["problems"]
+    found: Plan = answer["plan"]
+    return found
+
+
+def _compare_steps(planned: Plan, lines: list[dict[str, Any]]) -> None:
+    steps = [line for line in lines if line["phase"] == "training" and "loss" in line]
+    last = steps[-1]
+    assert (last["step"], last["totalSteps"]) == (planned["totalSteps"], planned["totalSteps"]), last
+    assert (last["epoch"], last["totalEpochs"]) == (planned["totalEpochs"], planned["totalEpochs"]), last
+    assert planned["totalSteps"] == planned["totalEpochs"] * planned["stepsPerEpoch"]
+    for line in steps:
+        assert line["epoch"] == -(-line["step"] // planned["stepsPerEpoch"]), line
+    caching = [line["total"] for line in lines if line["phase"] == "caching" and "total" in line]
+    assert set(caching) == {planned["caches"]["latents"] + planned["caches"]["texts"]}
+
+
+def _compare_caches(planned: Plan) -> None:
+    """Compares the buckets with the names of the arrays in the caches of each picture."""
+    wanted: dict[Path, set[str]] = {}
+    for picture in planned["pictureList"]:
+        width, height = picture["bucket"]
+        path, (shown_width, shown_height) = Path(picture["path"]), picture["size"]
+        file = path.with_name(f"{path.stem}_{shown_width:04d}x{shown_height:04d}_flux.npz")
+        wanted.setdefault(file, set()).add(f"latents_{height // 8}x{width // 8}")
+    found = {
+        file: {name for name in numpy.load(file).files if name.startswith("latents_") and "flipped" not in name}
+        for folder in {file.parent for file in wanted}
+        for file in folder.glob("*x*_flux.npz")
+    }
+    assert found == wanted
+    trained = {
+        (picture["dataset"], *picture["bucket"]) for picture in planned["pictureList"] if not picture["validated"]
+    }
+    assert {(bucket["dataset"], *bucket["size"]) for bucket in planned["buckets"]} == trained
+    assert sum(bucket["batches"] for bucket in planned["buckets"]) == planned["batchesPerEpoch"]
+
+
+def main(seed: int, first: int, last: int) -> int:
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="fg-plans-") as root:
+        models = make_models(Path(root, "model"))
+        for number in range(first, last + 1):
+            drawn = draw(seed=seed, number=number)
+            folder = Path(root, str(number))
+            folder.mkdir()
+            try:
+                play(drawn, models, folder)
+                print(f"{number} passed: {drawn}", file=sys.stderr, flush=True)
+            except Exception:  # noqa: BLE001 - the soak looks for any failure
+                failed = True
+                print(f"{number} FAILED: {drawn}\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))
