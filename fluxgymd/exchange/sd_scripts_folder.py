@@ -73,7 +73,7 @@ def _options(context: Context, folder: JobFolder) -> tuple[dict[str, list[str]],
         options[name] = [str(folder.path / word) for word in options[name]] if options[name] != OFF else OFF
     if kohya.uncacheable(options):
         options |= dict.fromkeys(kohya.TEXT_CACHING, OFF)
-        notes.append("The cache of the captions is turned off: sd-scripts does not cache captions that change.")
+        notes.append("The cache of the captions is turned off: sd-scripts caches them as they are in their files.")
     return options, notes
 
 

@@ -57,6 +57,23 @@ def problems(given: Mapping[str, Sequence[str]], flags: Mapping[str, Flag]) -> l
     return told
 
 
+ACCEPTED = "accepted; "
+"""How our trainer's help begins for a flag that it takes from others' command lines. The reason follows."""
+
+
+def without_effect(given: Mapping[str, Sequence[str]], flags: Mapping[str, Flag]) -> list[Problem]:
+    """A warning for each option that the trainer takes and ignores."""
+    return [
+        Problem(
+            kind=ProblemKind.COMMAND_LINE,
+            setting=name,
+            sentence=f"trainer_options.{name} has no effect: {(flags[name].help or '').removeprefix(ACCEPTED)}.",
+        )
+        for name, words in given.items()
+        if words != OFF and name in flags and (flags[name].help or "").startswith(ACCEPTED)
+    ]
+
+
 def _sentence(name: str, words: Sequence[str], flags: Mapping[str, Flag]) -> str | None:
     flag = flags.get(name)
     if flag is None:

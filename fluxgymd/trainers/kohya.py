@@ -92,21 +92,28 @@ TEXT_CACHING = ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_dis
 CHANGE_CAPTIONS = ("caption_dropout_rate", "shuffle_caption", "token_warmup_step", "caption_tag_dropout_rate")
 """Flags with which sd-scripts does not start if captions are encoded only once."""
 
+LEFT_OUT_OF_CACHES = (
+    *("caption_prefix", "caption_suffix", "secondary_separator", "enable_wildcard"),
+    "caption_dropout_every_n_epochs",
+)
+"""Flags that sd-scripts applies to captions only when it encodes them at each step."""
+
 
 def uncacheable(options: Mapping[str, Sequence[str]]) -> list[Problem]:
     """Options with which sd-scripts would exit soon after its start, with a message about a flag that the job never
-    gave."""
+    gave, or that it would ignore."""
     caching = [name for name in TEXT_CACHING if options.get(name, ()) != OFF]
     off = " and ".join(f"trainer_options.{name} = false" for name in caching)
-    given = [name for name in CHANGE_CAPTIONS if options.get(name, OFF) not in (OFF, ["0"], ["0.0"])]
+    reasons = dict.fromkeys(CHANGE_CAPTIONS, "changes captions at each step, so they can't be encoded once")
+    reasons |= dict.fromkeys(LEFT_OUT_OF_CACHES, "has no effect on captions that sd-scripts encodes only once")
+    given = {name: why for name, why in reasons.items() if options.get(name, OFF) not in (OFF, ["0"], ["0.0"])}
     return [
         Problem(
             kind=ProblemKind.COMMAND_LINE,
             setting=name,
-            sentence=f"trainer_options.{name} changes captions at each step, so they can't be encoded once; also "
-            f"set {off}.",
+            sentence=f"trainer_options.{name} {why}; also set {off}.",
         )
-        for name in given
+        for name, why in given.items()
         if caching
     ]
 

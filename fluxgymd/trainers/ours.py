@@ -59,7 +59,8 @@ class OurTrainer(Training):
         if told.plan is not None and told.plan.steps_per_epoch is not None:
             self._steps_per_epoch[folder.path] = told.plan.steps_per_epoch
         report = answer.report(told, context, folder)
-        return replace(report, problems=_merged(seen, report.problems))
+        ignored = flag_kinds.without_effect(options, await self.inquiry.flags())
+        return replace(report, problems=_merged(seen, report.problems), warnings=(*report.warnings, *ignored))
 
     def _words(self, question: Question) -> list[str]:
         """The command line, without a LoRA to begin with that does not exist yet: another job may still make it."""

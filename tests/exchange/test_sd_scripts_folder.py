@@ -92,7 +92,7 @@ def test_what_sd_scripts_does_not_take_is_left_out_and_reported(tmp_path: Path) 
     notes = export(context, FOLDER).notes
     assert notes == [
         "trainer_options.vram is left out: only FluxGym's trainer has this flag.",
-        "The cache of the captions is turned off: sd-scripts does not cache captions that change.",
+        "The cache of the captions is turned off: sd-scripts caches them as they are in their files.",
     ]
     given = run(context, tmp_path / "a")
     assert not given.keys() & {"vram", "ema_decay", "cache_text_encoder_outputs"}

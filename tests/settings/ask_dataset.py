@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints as JSON what the trainer trains with each dataset.toml that it is given.
+"""Prints as JSON what the trainer makes of each command line that it is given as JSON on stdin: its options, and what
+it trains.
 
-    PYTHON ask_dataset.py sd-scripts FILE...
+    PYTHON ask_dataset.py sd-scripts
 
 The trainer's Python runs it in a separate process. Loads no torch.
 """
@@ -13,35 +14,53 @@ from pathlib import Path
 from typing import Any
 
 
-def main(trainer: Path, files: list[Path]) -> None:
+def main(trainer: Path, lines: list[list[str]]) -> None:
     sys.path.insert(0, str(trainer))
-    from library.data import dataset_config
-
-    print(json.dumps([told(dataset_config.read(file, defaults={})) for file in files]))
+    print(json.dumps([told(words) for words in lines]))
 
 
-def told(configs: Any) -> list[dict[str, Any]]:
-    """Returns the pictures in the order of their names; `texts`: those that four of their uses may have."""
-    from library.data import captions, dataset
+def told(words: list[str]) -> dict[str, Any]:
+    """Returns `problems`, or else the options and datasets as texts, and the pictures."""
+    import dataclasses
+
+    from library.check import data_check
+    from library.errors import TrainerError
+    from library.options import arguments
+
+    line = arguments.read(words)
+    if line.problems:
+        return {"problems": [str(problem) for problem in line.problems]}
+    try:
+        data = data_check.check(line.options)
+    except TrainerError as error:
+        return {"problems": [str(error)]}
+    options = dataclasses.asdict(line.options) | {"named": None}
+    return {
+        "problems": [],
+        "options": {name: repr(value) for name, value in options.items()},
+        "datasets": repr(data.dataset.configs),
+        "pictures": [trained(picture, data.dataset) for picture in data.dataset.pictures],
+    }
+
+
+def trained(picture: Any, found: Any) -> dict[str, Any]:
+    """Returns one picture; `texts`: those that four of its uses have."""
+    from library.data import captions
 
     place = captions.Place(epoch=1, step=0, total_steps=10)
-    found = dataset.balanced(dataset.find(configs))
-    return [
-        {
-            "name": picture.path.name,
-            "bucket": [picture.bucket.width, picture.bucket.height],
-            "repeats": picture.repeats,
-            "batchSize": found.configs[picture.dataset].batch_size,
-            "moreLines": picture.more_lines,
-            "text": picture.text,
-            "texts": [
-                captions.draw(picture.caption, picture.subset.captions, place, random.Random(seed))
-                for seed in range(4)
-            ],
-        }
-        for picture in found.pictures
-    ]
+    rules = picture.subset.captions
+    return {
+        "name": picture.path.name,
+        "folder": picture.path.parent.name,
+        "bucket": [picture.bucket.width, picture.bucket.height],
+        "repeats": picture.repeats,
+        "isReg": picture.subset.is_reg,
+        "batchSize": found.configs[picture.dataset].batch_size,
+        "moreLines": picture.more_lines,
+        "text": picture.text,
+        "texts": [captions.draw(picture.caption, rules, place, random.Random(seed)) for seed in range(4)],
+    }
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])
+    main(Path(sys.argv[1]), json.load(sys.stdin))

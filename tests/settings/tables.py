@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from fluxgymd.trainers.flag_kinds import Flag, by_name
 from tests.daemon.running import ROOT, TRAINER_PYTHON
 from tests.harness.waiting import DEADLINE_SECONDS
 from tests.settings import values
@@ -32,7 +35,7 @@ class Tables:
 def ask() -> Tables:
     """Runs both programs. This takes seconds, since one imports torch."""
     told = _run(Path(__file__).with_name("ask_trainer.py"), TRAINER)
-    described = _run(ROOT / "fluxgymd" / "trainers" / "describe.py", TRAINER / "flux_train_network.py")
+    described = _describe()
     flags = {option.removeprefix("--"): _words(flag) for flag in described for option in flag["options"]}
     (schedules,) = (flag["choices"] for flag in described if "--lr_scheduler" in flag["options"])
     return Tables(
@@ -44,6 +47,15 @@ def ask() -> Tables:
         schedules=schedules,
         schedule_classes=told["schedules"],
     )
+
+
+def flags() -> dict[str, Flag]:
+    """The trainer's flags by name, as the daemon knows them."""
+    return by_name(msgspec.convert(_describe(), list[Flag]))
+
+
+def _describe() -> Any:
+    return _run(ROOT / "fluxgymd" / "trainers" / "describe.py", TRAINER / "flux_train_network.py")
 
 
 def _words(flag: dict[str, Any]) -> tuple[list[str], ...]:

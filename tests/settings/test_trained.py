@@ -1,68 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what a job's settings make of its pictures and captions: the trainer itself reads the snapshot and the
-dataset.toml that the daemon writes."""
+"""Tests of what a job's settings make of its pictures and captions, as the trainer itself reads them."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from fluxgym.messages import Context, TriggerPlace
-from fluxgymd.datasets import snapshot
-from fluxgymd.trainers import dataset_toml
-from tests.daemon.running import TRAINER_PYTHON
-from tests.harness.waiting import DEADLINE_SECONDS
-from tests.settings.tables import TRAINER
-
-CAPTIONS = {"a": "a cat,\ngrey\n", "b": "C4T, a mat", "c": None}
+from fluxgymd.trainers import settings
+from tests.settings import asked
+from tests.settings.values import TAGS
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with a wide picture, an upright photo of 3:4, and a square without a caption."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for name, size in {"a": (160, 90), "b": (120, 160), "c": (70, 70)}.items():
-        Image.new("RGB", size).save(folder / f"{name}.png")
-        if caption := CAPTIONS[name]:
-            (folder / f"{name}.txt").write_text(caption)
-    return folder
+    return asked.pictures(tmp_path_factory.mktemp("pictures"))
 
 
-def trained(contexts: list[Context], pictures: Path, place: Path) -> list[list[dict[str, Any]]]:
-    """Takes a snapshot for each job, and returns what the trainer would train of it."""
-    files = []
-    for number, context in enumerate(contexts):
-        folder = place / str(number)
-        folder.mkdir()
-        snapshot.take(pictures, folder / "dataset", dataset_toml.captions(context))
-        files.append(folder / "dataset.toml")
-        files[-1].write_bytes(dataset_toml.render(context, folder / "dataset"))
-    program = Path(__file__).with_name("ask_dataset.py")
-    done = subprocess.run(
-        [TRAINER_PYTHON, program, TRAINER, *files],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-    )
-    found: list[list[dict[str, Any]]] = json.loads(done.stdout)
-    return found
-
-
-def job(**changes: Any) -> Context:
-    usual: dict[str, Any] = {"name": "x", "resolution": 512, "repeats": 3, "trigger_word": "c4t"}
-    return Context(**(usual | changes))
+def job(pictures: Path, *, new: bool = True, **changes: Any) -> Context:
+    usual: dict[str, Any] = {"name": "x", "dataset": str(pictures), "trigger_word": "c4t"}
+    return settings.complete_training(Context(**(usual | changes)), Path("/home/fg"), new=new)
 
 
 def test_the_text_of_each_picture(pictures: Path, tmp_path: Path) -> None:
     """An old job trains the first line, and uses its trigger word only where a caption is missing."""
-    places = [TriggerPlace.FIRST, TriggerPlace.MISSING, TriggerPlace.NONE, None]
-    found = trained([job(trigger_place=place) for place in places], pictures, tmp_path)
+    places = (TriggerPlace.FIRST, TriggerPlace.MISSING, TriggerPlace.NONE)
+    jobs = [*(job(pictures, trigger_place=place) for place in places), job(pictures, new=False)]
+    found = [each["pictures"] for each in asked.trained(jobs, tmp_path)]
     assert [[picture["text"] for picture in each] for each in found] == [
         ["c4t, a cat, grey", "c4t, a mat", "c4t"],
         ["a cat, grey", "C4T, a mat", "c4t"],
@@ -72,20 +38,26 @@ def test_the_text_of_each_picture(pictures: Path, tmp_path: Path) -> None:
     assert [any(picture["moreLines"] for picture in each) for each in found] == [False, False, False, True]
 
 
+def test_shuffled_tags_stay_behind_the_trigger_word(pictures: Path, tmp_path: Path) -> None:
+    words = ("c4t", "c4t, the cat")
+    found = asked.trained([job(pictures, trigger_word=word, trainer_options=TAGS) for word in words], tmp_path)
+    for word, each in zip(words, found, strict=True):
+        texts = each["pictures"][0]["texts"]
+        assert all(text.startswith(f"{word}, ") for text in texts)
+        assert len(set(texts)) == 2  # "a cat" and "grey" change places
+
+
 def test_a_photo_is_trained_whole(pictures: Path, tmp_path: Path) -> None:
     sizes = (64, 128, 256, 512, 800, 1024, 4096)
-    found = trained([job(resolution=size, enable_bucket=True) for size in sizes], pictures, tmp_path)
+    jobs = [*(job(pictures, resolution=size) for size in sizes), job(pictures, enable_bucket=False)]
+    *found, square = (each["pictures"] for each in asked.trained(jobs, tmp_path))
     kept = {
-        size: [round(_kept(picture["bucket"], size_of), 2) for picture, size_of in zip(each, SIZES, strict=True)]
+        size: [round(_kept(picture["bucket"], asked.SIZES[picture["name"][0]]), 2) for picture in each]
         for size, each in zip(sizes, found, strict=True)
     }
     assert all(share >= 0.94 for size in sizes if size >= 256 for share in kept[size]), kept
     assert kept[64] == [0.56, 0.75, 1.0]  # too small for anything but a square
-    (square,) = trained([job(enable_bucket=False)], pictures, tmp_path / "0")
     assert [picture["bucket"] for picture in square] == [[512, 512]] * 3
-
-
-SIZES = ((160, 90), (120, 160), (70, 70))
 
 
 def _kept(bucket: list[int], size: tuple[int, int]) -> float:

@@ -178,6 +178,8 @@ KEYS_BY_FIELD = {
 }
 KEYS_BY_FLAG = {"batch_size": "train_batch_size"}
 """Keys whose flag has another name."""
+FLAGS_OF_KEYS = {"train_batch_size": "batch_size", "caption_extention": "caption_extension"}
+"""The other way round, with the older spelling of a flag."""
 KEYS_NOT_DRAWN = by_name(
     {
         "a job has one folder of pictures": "is_reg",

@@ -372,6 +372,7 @@ def test_the_recorded_runs_of_sd_scripts_had_as_many_steps_as_we_count() -> None
             ["caption_dropout_rate", "token_warmup_step"],
         ),
         ({"caption_dropout_rate": ["0"], "shuffle_caption": ["false"]}, []),
+        ({"caption_prefix": ["a photo of"], "enable_wildcard": []}, ["caption_prefix", "enable_wildcard"]),
         ({"shuffle_caption": [], **{key: ["false"] for key in kohya.TEXT_CACHING}}, []),
     ],
 )

@@ -376,7 +376,7 @@ class Options:
     huber_scale: float = flag("scale of the threshold", default=1.0, parse=positive)
     masked_loss: bool = switch("accepted; a dataset's masks always count")
     prior_loss_weight: float = flag("weight of regularisation pictures", default=1.0, parse=not_negative)
-    min_snr_gamma: float | None = flag("accepted; has no effect on Flux", parse=number)
+    min_snr_gamma: float | None = flag("no effect on Flux, and a warning says so", parse=number)
 
     group("Validation")
     validation_split: float = flag(
