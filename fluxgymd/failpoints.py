@@ -32,7 +32,7 @@ _RULE = re.compile(_WHAT + _WHEN)
 
 
 @dataclass(slots=True)
-class Rule:
+class FailpointRule:
     """What happens at one failpoint."""
 
     error: int | None
@@ -45,7 +45,7 @@ class Rule:
     passes: int = 0
 
 
-def parse(text: str) -> dict[str, Rule]:
+def parse(text: str) -> dict[str, FailpointRule]:
     """The rules by name. Raises ValueError with one sentence if the text is not a list of rules."""
     rules = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -57,7 +57,7 @@ def parse(text: str) -> dict[str, Rule]:
             )
         first = int(found["first"] or 1)
         last = found["last"] or found["first"]
-        rules[found["name"]] = Rule(number, found["hang"] is not None, first, int(last) if last else None)
+        rules[found["name"]] = FailpointRule(number, found["hang"] is not None, first, int(last) if last else None)
     return rules
 
 

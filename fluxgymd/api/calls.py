@@ -38,7 +38,7 @@ Routes = Mapping[str, Route]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class VarlinkCall:
     """A Varlink call; its method may be unknown."""
 
     method: str
@@ -47,7 +47,7 @@ class Call:
     oneway: bool
 
 
-def read(frame: bytes) -> Call:
+def read(frame: bytes) -> VarlinkCall:
     """The call in a frame; FrameError if it is not a Varlink call."""
     _bound(frame)
     message = decode(frame)
@@ -60,10 +60,10 @@ def read(frame: bytes) -> Call:
         raise FrameError("the parameters are not an object")
     if sum(flags.values()) > 1:
         raise FrameError("the message has more than one of more, oneway and upgrade")
-    return Call(name, parameters or {}, flags["more"], flags["oneway"])
+    return VarlinkCall(name, parameters or {}, flags["more"], flags["oneway"])
 
 
-def find(call: Call, routes: Routes) -> tuple[Route, msgspec.Struct]:
+def find(call: VarlinkCall, routes: Routes) -> tuple[Route, msgspec.Struct]:
     """The route of the call, and its typed parameters. A FluxgymError says why it cannot be answered."""
     route = routes.get(call.method)
     if route is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fluxgymd.attempts import cgroups, members, processes, records_on_disk
 from fluxgymd.attempts.members import Members
-from fluxgymd.attempts.records_on_disk import Found
+from fluxgymd.attempts.records_on_disk import AttemptRecords
 from fluxgymd.core.records import Place, Process
 
 SCOPE = "/fluxgym-"
@@ -52,7 +52,7 @@ def doubts(job: Path, here: Place) -> list[Doubt]:
     return found
 
 
-def _doubt(job: Path, found: Found, here: Place) -> str | None:
+def _doubt(job: Path, found: AttemptRecords, here: Place) -> str | None:
     if found.lock_held:
         return "holds its lock"
     if found.shim is not None and found.shim.boot_id != here.boot_id:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from fluxgymd.attempts import place, processes, records_on_disk
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef
-from fluxgymd.core.evidence import Evidence, Trainer, Where
+from fluxgymd.core.evidence import Evidence, TrainerProcess, Where
 from fluxgymd.core.records import Process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Left:
+class OtherProcesses:
     """What exists of an attempt apart from its shim."""
 
     populated: bool | None
@@ -25,7 +25,7 @@ class Left:
     doubtful: tuple[Process, ...] = ()
 
 
-def look(ref: AttemptRef, *, owns: Callable[[int], bool], left: Callable[[], Left]) -> Evidence:
+def look(ref: AttemptRef, *, owns: Callable[[int], bool], left: Callable[[], OtherProcesses]) -> Evidence:
     """The evidence about the attempt at this moment. OSError if the volume fails.
 
     `owns`: whether the process with this pid is provably the attempt's; `left`: finds the rest of the attempt, and is
@@ -38,8 +38,8 @@ def look(ref: AttemptRef, *, owns: Callable[[int], bool], left: Callable[[], Lef
     where = place.where(ref.place, place.here(), lock_held=found.lock_held or not found.locks)
     here = where is Where.HERE
     trainer = ref.trainer or (found.started.process if found.started is not None else None)
-    fate = _fate(trainer, owns) if here else Trainer.UNKNOWN
-    rest = left() if here else Left(populated=None)
+    fate = _fate(trainer, owns) if here else TrainerProcess.UNKNOWN
+    rest = left() if here else OtherProcesses(populated=None)
     return Evidence(
         where=where,
         shim_known=found.shim is not None,
@@ -52,12 +52,12 @@ def look(ref: AttemptRef, *, owns: Callable[[int], bool], left: Callable[[], Lef
     )
 
 
-def _fate(trainer: Process | None, owns: Callable[[int], bool]) -> Trainer:
+def _fate(trainer: Process | None, owns: Callable[[int], bool]) -> TrainerProcess:
     if trainer is None:
-        return Trainer.UNKNOWN
+        return TrainerProcess.UNKNOWN
     if processes.has_ended(trainer):
-        return Trainer.ENDED
-    return Trainer.LIVES if processes.about(trainer, owns) else Trainer.UNKNOWN
+        return TrainerProcess.ENDED
+    return TrainerProcess.LIVES if processes.about(trainer, owns) else TrainerProcess.UNKNOWN
 
 
 def is_here(ref: AttemptRef) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 
 from fluxgymd.attempts import gate, looks, members, processes
 from fluxgymd.attempts.gate import LEFT, ShimGate
-from fluxgymd.attempts.looks import Left
+from fluxgymd.attempts.looks import OtherProcesses
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.background import lanes
@@ -83,11 +83,11 @@ class ProcessAdapter:
     def _look(self, ref: AttemptRef) -> Evidence:
         return looks.look(ref, owns=lambda pid: processes.carries(pid, ref.mark), left=lambda: self._left(ref))
 
-    def _left(self, ref: AttemptRef) -> Left:
+    def _left(self, ref: AttemptRef) -> OtherProcesses:
         found = self._members(ref)
         if any(process != ref.shim for process in found.proved):
-            return Left(populated=True)
-        return Left(populated=None if found.doubtful else False, doubtful=found.doubtful)
+            return OtherProcesses(populated=True)
+        return OtherProcesses(populated=None if found.doubtful else False, doubtful=found.doubtful)
 
     def _members(self, ref: AttemptRef) -> Members:
         """No processes if the attempt ran elsewhere, where its pids mean something else."""

@@ -52,7 +52,7 @@ class StartedRecord(Record, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class AttemptRecords:
     """The contents of an attempt's folder."""
 
     shim: ShimRecord | None
@@ -65,7 +65,7 @@ class Found:
     """A sentence for each file that exists but could not be decoded."""
 
 
-def read(path: Path) -> Found:
+def read(path: Path) -> AttemptRecords:
     """The present contents. OSError if the volume itself fails, which says nothing about the attempt.
 
     The lock is probed before the records are read: a shim that exits in between has written them by then.
@@ -74,7 +74,7 @@ def read(path: Path) -> Found:
     flock_held = _flock_held(path / "lock")
     shim = _record(path / "shim.json", ShimRecord, notes)
     lock_held = flock_held or (shim is not None and not shim.locked and processes.lives(shim.process))
-    return Found(
+    return AttemptRecords(
         shim=shim,
         started=_record(path / "started.json", StartedRecord, notes),
         exit=_record(path / "exit.json", ExitRecord, notes),

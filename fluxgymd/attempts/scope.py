@@ -17,12 +17,13 @@ from pathlib import Path
 
 from fluxgymd.attempts import cgroups, gate, looks, members, processes
 from fluxgymd.attempts.gate import LEFT, ShimGate
-from fluxgymd.attempts.looks import Left
+from fluxgymd.attempts.looks import OtherProcesses
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.background import lanes
 from fluxgymd.core.evidence import Evidence
 from fluxgymd.core.records import Placement, Process
+from fluxgymd.core.stop import KILL_MARGIN_SECONDS
 from fluxgymd.failpoints import failpoint
 from fluxgymd.host.bus import BusThread
 from fluxgymd.host.bus_types import BusAway, BusError, NoSuchProcess, NoSuchUnit, Property, UnitExists
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 
 SLICE = "fluxgym.slice"
 RECONNECT_SECONDS = 10.0
-KILL_MARGIN_SECONDS = 10.0
 """How much later systemd sends SIGKILL than the daemon does. The daemon spares the shim, which records the end;
 systemd doesn't, so its limit is only for the case that no daemon runs."""
 
@@ -243,11 +243,11 @@ def _look(ref: AttemptRef) -> Evidence:
     return looks.look(ref, owns=owns, left=lambda: _left(ref))
 
 
-def _left(ref: AttemptRef) -> Left:
+def _left(ref: AttemptRef) -> OtherProcesses:
     """Whether processes are left in the cgroup. Without a placement the gate was never opened, so only the shim can
     exist, and its lock shows that."""
     group = _group(ref)
-    return Left(populated=False if group is None else cgroups.populated(group))
+    return OtherProcesses(populated=False if group is None else cgroups.populated(group))
 
 
 def _members(ref: AttemptRef) -> Members:

@@ -80,7 +80,7 @@ def main() -> int:
         return 0
     failpoint("shim.gate_opened")
     try:
-        attempt = Attempt(options=options, folder=folder)
+        attempt = TrainerRun(options=options, folder=folder)
     except OSError as error:  # a log that can't be opened is treated like a program that can't be started
         write_record(folder, "exit.json", exit_record({"kind": "exec-failed", "errno": error.errno}))
         return 0
@@ -151,7 +151,7 @@ def ending_pends() -> set[signal.Signals]:
 # --- the trainer
 
 
-class Attempt:
+class TrainerRun:
     """A trainer, from its start to its exit record."""
 
     def __init__(self, *, options: argparse.Namespace, folder: int) -> None:

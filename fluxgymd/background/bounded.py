@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fluxgymd.background.helpers import Limits, tied
+from fluxgymd.background.helpers import ResourceLimits, tied
 
 ERRORS_BYTES = 16 << 10
 """How much of the end of a program's stderr is kept."""
@@ -44,7 +44,7 @@ def run(
     *,
     seconds: float,
     most: int,
-    limits: Limits,
+    limits: ResourceLimits,
     cwd: str | Path | None = None,
     env: Mapping[str, str] | None = None,
     over: Callable[[], None] = lambda: None,

@@ -14,7 +14,7 @@ module."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class ResourceLimits:
     """The limits of a program (setrlimit(2)); None: no limit."""
 
     data_bytes: int | None = None
@@ -30,7 +30,7 @@ def command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-P", "-X", "utf8", "-m", module, *words]
 
 
-def tied(words: Sequence[str], limits: Limits = Limits()) -> list[str]:
+def tied(words: Sequence[str], limits: ResourceLimits = ResourceLimits()) -> list[str]:
     """The command line for the same program with limits, which the kernel kills when this daemon ends in any way. The
     thread that starts the program must outlive it, because the kernel takes that thread's end for the daemon's."""
     given = {"data": limits.data_bytes, "cpu": limits.cpu_seconds, "nice": limits.nice or None}

@@ -22,6 +22,7 @@ OFTEN = 3
 """This many recent failures stop the heartbeat."""
 
 Work = Callable[[], Coroutine[None, None, None]]
+"""What a task does. Not a coroutine, which would never be awaited if the task is cancelled before its first step."""
 
 
 class LongTasks:

@@ -8,11 +8,15 @@ file must not end the daemon (promises 8 and 10).
 """
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+
+# Integers have no limit in Python and msgspec. They do in floats, on the wire and in sums of these numbers.
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+"""A count from another program. A larger number is damage, and would not fit into the journal."""
 
 _LONG_NUMBER = re.compile(rb"\d{19}")
 """Only a number of this length can exceed 64 bits: 2**63 has 19 digits."""

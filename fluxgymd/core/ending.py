@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fluxgym.messages import FailureKind, RestartPolicy
 from fluxgymd.core import events
-from fluxgymd.core.evidence import Ended, Rebooted
+from fluxgymd.core.evidence import Exited, Rebooted
 from fluxgymd.core.failure import classify
 from fluxgymd.core.job import Attempt, Job, acted_on
 from fluxgymd.core.records import ExitRecord
@@ -16,7 +16,7 @@ GONE = "The daemon ended before the job was started."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class FileFacts:
     """What the files of an ended attempt say."""
 
     steps: Steps | None
@@ -60,8 +60,8 @@ def not_started(
 def ended(
     job: Job,
     attempt: Attempt,
-    over: Ended | Rebooted,
-    found: Found,
+    over: Exited | Rebooted,
+    found: FileFacts,
     *,
     asked: bool,
     manager_stays: bool,
@@ -72,7 +72,7 @@ def ended(
     """The end of an attempt that was started. `asked`: the user wants it stopped; `manager_stays` and `counts_steps`:
     as in `Ending`; `refusal_status`: the exit status with which its trainer refuses a job; `now`: seconds, wall
     clock, from which a pause before the next attempt counts."""
-    record = over.exit if isinstance(over, Ended) else None
+    record = over.exit if isinstance(over, Exited) else None
     rebooted = isinstance(over, Rebooted)
     step = max(attempt.step, found.steps.done if found.steps is not None else 0)
     outcome = judge(

@@ -23,7 +23,7 @@ class Where(Enum):
     """Another machine: its processes cannot be seen from here."""
 
 
-class Trainer(Enum):
+class TrainerProcess(Enum):
     """The state of the trainer's own process, which is identified by pid and start time."""
 
     LIVES = "lives"
@@ -44,7 +44,7 @@ class Evidence:
     exit: ExitRecord | None
     supervised: bool
     """The shim lives: its lock is held, which the kernel releases however a process ends, or its process exists."""
-    trainer: Trainer
+    trainer: TrainerProcess
     populated: bool | None
     """Processes of the attempt exist, in its cgroup or by its mark. None: that can't be determined."""
     doubtful: tuple[int, ...] = ()
@@ -62,7 +62,7 @@ class RunsAlone:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Exited:
     """The attempt ended as recorded (None: there is no exit record), and nothing of it is left."""
 
     exit: ExitRecord | None
@@ -94,7 +94,7 @@ class LostSight:
     """A clause."""
 
 
-Over = Ended | NeverStarted | Rebooted
+Over = Exited | NeverStarted | Rebooted
 """Nothing of the attempt is left."""
 Conclusion = Runs | RunsAlone | LeftOver | LostSight | Over
 
@@ -107,7 +107,7 @@ def conclude(evidence: Evidence) -> Conclusion:
         if evidence.exit.kind == "never-started":
             return NeverStarted()
         if evidence.where is Where.OTHER_BOOT:
-            return Ended(evidence.exit)
+            return Exited(evidence.exit)
         if evidence.supervised:
             return Runs()  # the record is written, and the shim is about to exit
         return _what_is_left(evidence)
@@ -115,10 +115,10 @@ def conclude(evidence: Evidence) -> Conclusion:
         return Rebooted() if evidence.started or evidence.shim_known else NeverStarted()
     if evidence.supervised:
         return Runs()
-    if evidence.trainer is Trainer.LIVES:
+    if evidence.trainer is TrainerProcess.LIVES:
         return RunsAlone()
     if evidence.started:
-        if evidence.trainer is Trainer.ENDED:
+        if evidence.trainer is TrainerProcess.ENDED:
             return _what_is_left(evidence)
         return LostSight(f"its supervising process is gone, but its trainer may still be running{_named(evidence)}")
     if evidence.populated is False:
@@ -126,11 +126,11 @@ def conclude(evidence: Evidence) -> Conclusion:
     return LostSight(f"its supervising process is gone, and it is unknown whether a trainer runs{_named(evidence)}")
 
 
-def _what_is_left(evidence: Evidence) -> Ended | LeftOver | LostSight:
+def _what_is_left(evidence: Evidence) -> Exited | LeftOver | LostSight:
     """The conclusion for an attempt whose trainer has ended."""
     if evidence.populated is None:
         return LostSight(f"its trainer has ended, but processes that may belong to it still run{_named(evidence)}")
-    return LeftOver(evidence.exit) if evidence.populated else Ended(evidence.exit)
+    return LeftOver(evidence.exit) if evidence.populated else Exited(evidence.exit)
 
 
 def _named(evidence: Evidence) -> str:

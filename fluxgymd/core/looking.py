@@ -9,7 +9,7 @@ from typing import assert_never
 
 from fluxgymd.core.evidence import (
     Conclusion,
-    Ended,
+    Exited,
     LeftOver,
     LostSight,
     NeverStarted,
@@ -75,7 +75,7 @@ def step(memory: Memory, conclusion: Conclusion) -> tuple[Memory, Action]:
     memory = replace(memory, last=type(conclusion))
     running = replace(memory, seen_running=True)
     match conclusion:
-        case Ended() | NeverStarted() | Rebooted():
+        case Exited() | NeverStarted() | Rebooted():
             return memory, Finish(conclusion)
         case Runs():
             return running, NoteRunning()

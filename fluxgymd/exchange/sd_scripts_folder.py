@@ -16,7 +16,7 @@ from fluxgym.messages import Context
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
 from fluxgymd.trainers.dataset_toml import OFF
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 
 SCRIPT, DATASET, OUTPUT = "train.sh", "dataset", "output"
 
@@ -50,7 +50,7 @@ def export(context: Context, folder: JobFolder) -> Export:
     there = JobFolder(f"{OUTPUT}/{context.name}")
     moved = {str(path): path.name for path in (there.dataset_config, there.sample_prompts)}
     moved[str(there.path)] = OUTPUT
-    words = [moved.get(word, word) for word in kohya.arguments(job, there, None, trainer=Writer.SD_SCRIPTS)]
+    words = [moved.get(word, word) for word in kohya.arguments(job, there, None, trainer=StateWriter.SD_SCRIPTS)]
     files = {
         SCRIPT: _script(context, words).encode(errors="surrogateescape"),
         there.dataset_config.name: dataset_toml.render(job, Path(DATASET)),

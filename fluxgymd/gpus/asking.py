@@ -14,7 +14,7 @@ import msgspec
 
 from fluxgymd.background import helpers
 from fluxgymd.core.decoding import decode
-from fluxgymd.gpus.probe import Answer
+from fluxgymd.gpus.probe import ProbeAnswer
 
 DEADLINE_SECONDS = 15.0
 """With 2 s there were false alarms on loaded hosts."""
@@ -44,7 +44,7 @@ class Asking:
         self._left_behind = [one for one in self._left_behind if one.returncode is None]
         return len(self._left_behind)
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> ProbeAnswer:
         """Puts one question. The caller must not put another at the same time. If the call is cancelled, the helper,
         whose answer is still due, is ended."""
         self._stay()
@@ -76,26 +76,28 @@ class Asking:
     def _begin_rest(self) -> None:
         self._resting = asyncio.create_task(self.close(), name="gpu-helper-rests")
 
-    async def _ask(self) -> Answer:
+    async def _ask(self) -> ProbeAnswer:
         if self._helper is None or self._helper.returncode is not None:
             if self.left_behind >= LEFT_BEHIND:
                 hang = f"{self.left_behind} helpers that asked it hang and cannot be killed"
-                return Answer(certain=False, problem=f"NVML does not answer: {hang}. Reboot the machine.")
+                return ProbeAnswer(certain=False, problem=f"NVML does not answer: {hang}. Reboot the machine.")
             try:
                 self._helper = await _start()
             except OSError as error:  # no process, descriptor or memory is left at present
                 why = f"The program that asks NVML cannot be started: {error.strerror}."
-                return Answer(certain=False, problem=why)
+                return ProbeAnswer(certain=False, problem=why)
         try:
             async with asyncio.timeout(self._deadline):
-                return decode(await _question(self._helper), Answer)
+                return decode(await _question(self._helper), ProbeAnswer)
         except TimeoutError:
-            return Answer(certain=False, problem=f"NVML did not answer within {self._deadline:g} s.")
+            return ProbeAnswer(certain=False, problem=f"NVML did not answer within {self._deadline:g} s.")
         except (msgspec.MsgspecError, OSError, ValueError):  # a line cut short, a broken pipe, an endless line
             helper = self._helper
             await _gone(helper)  # before close(): after a kill() of a dead helper, asyncio reports its status as 255
             await self.close()
-            return Answer(certain=False, problem=f"The program that asks NVML died (status {helper.returncode}).")
+            return ProbeAnswer(
+                certain=False, problem=f"The program that asks NVML died (status {helper.returncode})."
+            )
 
 
 async def _start() -> asyncio.subprocess.Process:

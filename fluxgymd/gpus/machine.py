@@ -16,7 +16,7 @@ import msgspec
 
 from fluxgymd.core.gpu import Reading
 from fluxgymd.gpus.asking import DEADLINE_SECONDS, REST_SECONDS, Asking
-from fluxgymd.gpus.probe import Answer
+from fluxgymd.gpus.probe import ProbeAnswer
 
 MOST_OF_A_KIND = 16
 """The number of occurrences that are kept of each Xid on each GPU. A GPU that reports thousands neither fills the
@@ -86,7 +86,7 @@ class Gpus:
         finally:
             self._question = None
 
-    def _take(self, answer: Answer) -> None:
+    def _take(self, answer: ProbeAnswer) -> None:
         self.asked = True
         self.problem = answer.problem
         self.uncertain = None if answer.certain else answer.problem

@@ -37,7 +37,7 @@ WSL = Path("/dev/dxg")
 """The GPU's device under Windows (WSL), where NVML works but lists no processes, whatever runs."""
 
 
-class Answer(Record, frozen=True, kw_only=True):
+class ProbeAnswer(Record, frozen=True, kw_only=True):
     gpus: tuple[Reading, ...] = ()
     """The `xids` of each are those that came since the previous answer."""
     certain: bool = True
@@ -58,7 +58,7 @@ class Session:
         self._names: dict[int, tuple[str, str]] = {}
         self._events = self._tell(nvml.nvmlEventSetCreate)
 
-    def answer(self) -> Answer:
+    def answer(self) -> ProbeAnswer:
         """Asks about all GPUs. Raises NVMLError if NVML cannot even count them."""
         readings, lost, failed = [], [], []
         count = self._nvml.nvmlDeviceGetCount()
@@ -76,8 +76,8 @@ class Session:
                 failed.append(f"GPU {index}: {_clause(error)}")
         if failed or (lost and len(lost) == count):
             why = "; ".join(failed) or "the GPU is lost"
-            return Answer(gpus=tuple(readings), certain=False, problem=f"NVML does not answer: {why}.")
-        return Answer(gpus=tuple(readings), problem=_lost(lost), works=True)
+            return ProbeAnswer(gpus=tuple(readings), certain=False, problem=f"NVML does not answer: {why}.")
+        return ProbeAnswer(gpus=tuple(readings), problem=_lost(lost), works=True)
 
     def _read(self, index: int, xids: tuple[int, ...]) -> Reading:
         nvml, tell = self._nvml, self._tell
@@ -166,23 +166,23 @@ class Asker:
     def __init__(self) -> None:
         self._session: Session | None = None
 
-    def ask(self) -> Answer:
+    def ask(self) -> ProbeAnswer:
         import pynvml
 
         try:
             if self._session is None:
                 pynvml.nvmlInit()
         except pynvml.NVMLError_LibraryNotFound:
-            return Answer(problem="There is no NVIDIA driver on this machine (libnvidia-ml.so.1 was not found).")
+            return ProbeAnswer(problem="There is no NVIDIA driver on this machine (libnvidia-ml.so.1 was not found).")
         except pynvml.NVMLError_DriverNotLoaded:
-            return Answer(problem="The NVIDIA driver is not loaded.")
+            return ProbeAnswer(problem="The NVIDIA driver is not loaded.")
         except pynvml.NVMLError as error:
-            return Answer(certain=False, problem=f"NVML could not be initialized: {_clause(error)}.")
+            return ProbeAnswer(certain=False, problem=f"NVML could not be initialized: {_clause(error)}.")
         try:
             self._session = self._session or Session(pynvml)
             return self._session.answer()
         except pynvml.NVMLError as error:
-            return Answer(certain=False, problem=f"NVML does not answer: {_clause(error)}.")
+            return ProbeAnswer(certain=False, problem=f"NVML does not answer: {_clause(error)}.")
 
 
 def _lost(indices: list[int]) -> str | None:

@@ -22,7 +22,7 @@ class Quarantine:
     def __init__(self, machine: MachineState, gpus: Gpus) -> None:
         self._machine = machine
         self._gpus = gpus
-        self._xids: faults.Seen = {}
+        self._xids: faults.XidCounts = {}
         self._lost: frozenset[str] = frozenset()
         self._unwritten: dict[str, str] = {}
 

@@ -26,18 +26,18 @@ from gi.repository import Gio, GLib
 
 from fluxgymd.background.lanes import THREADS
 from fluxgymd.failpoints import failpoint
-from fluxgymd.host.bus_jobs import Jobs
+from fluxgymd.host.bus_jobs import BusJobs
 from fluxgymd.host.bus_types import (
     ERRORS,
     MANAGER,
     MANAGER_PATH,
     SYSTEMD,
-    Answer,
     BusAway,
+    BusCall,
     BusError,
-    Call,
     CallRefused,
     Hint,
+    OnAnswer,
     Property,
     UnitFacts,
 )
@@ -70,7 +70,7 @@ class BusThread:
         self._bus: Any = None
         self._tries = 0
         self._first_try: Future[None] = Future()
-        self._jobs = Jobs()
+        self._jobs = BusJobs()
 
     # -- for the event loop --------------------------------------------------------------------------------------
 
@@ -111,18 +111,18 @@ class BusThread:
 
     async def stop_unit(self, name: str) -> None:
         """Queues the stop and does not wait for it. Thaw a frozen unit first, or its processes do not see SIGTERM."""
-        await self._call(Call(method="StopUnit", signature="(ss)", arguments=(name, "replace")))
+        await self._call(BusCall(method="StopUnit", signature="(ss)", arguments=(name, "replace")))
 
     async def thaw_unit(self, name: str) -> None:
-        await self._call(Call(method="ThawUnit", signature="(s)", arguments=(name,)))
+        await self._call(BusCall(method="ThawUnit", signature="(s)", arguments=(name,)))
 
     async def kill_unit(self, name: str, number: int) -> None:
         """Signals every process of the unit."""
-        await self._call(Call(method="KillUnit", signature="(ssi)", arguments=(name, "all", number)))
+        await self._call(BusCall(method="KillUnit", signature="(ssi)", arguments=(name, "all", number)))
 
     async def unit_facts(self, name: str) -> UnitFacts:
         """Raises NoSuchUnit if the unit is not loaded. The call does not load it."""
-        path = await self._call(Call(method="GetUnit", signature="(s)", arguments=(name,)))
+        path = await self._call(BusCall(method="GetUnit", signature="(s)", arguments=(name,)))
         invocation = await self._property(path, "org.freedesktop.systemd1.Unit", "InvocationID")
         group = await self._property(path, "org.freedesktop.systemd1.Scope", "ControlGroup")
         return UnitFacts(invocation_id=bytes(invocation).hex(), control_group=group)
@@ -132,13 +132,13 @@ class BusThread:
         return str(await self._property(MANAGER_PATH, MANAGER, "SystemState"))
 
     async def _property(self, path: str, interface: str, name: str) -> Any:
-        call = Call(method="Get", signature="(ss)", arguments=(interface, name), interface=PROPERTIES, path=path)
+        call = BusCall(method="Get", signature="(ss)", arguments=(interface, name), interface=PROPERTIES, path=path)
         return await self._call(call)
 
-    async def _call(self, call: Call) -> Any:
+    async def _call(self, call: BusCall) -> Any:
         return await self._ask(lambda answer: self._send(call, answer), deadline=CALL_SECONDS)
 
-    async def _ask(self, work: Callable[[Answer], None], *, deadline: float) -> Any:
+    async def _ask(self, work: Callable[[OnAnswer], None], *, deadline: float) -> Any:
         """Runs `work` in the thread and waits for its answer. Raises BusAway at the deadline."""
         if self.state == "closed":
             raise BusAway("the connection was closed")
@@ -196,13 +196,13 @@ class BusThread:
         self._listen(SYSTEMD, MANAGER, "JobRemoved", self._on_job_removed)
         self._listen(SYSTEMD, MANAGER, "UnitRemoved", self._on_unit_removed)
         self._listen(BUS, BUS, "NameOwnerChanged", self._on_owner_changed)
-        call = Call(method="NameHasOwner", signature="(s)", arguments=(SYSTEMD,), interface=BUS, path=BUS_PATH)
+        call = BusCall(method="NameHasOwner", signature="(s)", arguments=(SYSTEMD,), interface=BUS, path=BUS_PATH)
         self._send(call, lambda here, _: self._manager_is_here() if here else self._manager_is_away(), to=BUS)
 
     def _manager_is_here(self) -> None:
         """Marks the connection as connected: the manager is on the bus. On a bus that was just started, the manager
         may appear a moment after our connection."""
-        self._send(Call(method="Subscribe", signature="()", arguments=()), lambda *_: None)
+        self._send(BusCall(method="Subscribe", signature="()", arguments=()), lambda *_: None)
         self._tries = 0
         before, self.state = self.state, "connected"
         if before != "connecting":
@@ -247,7 +247,7 @@ class BusThread:
             sender=sender, iface=interface, signal=signal, signal_fired=lambda *seen: handler(seen[4])
         )
 
-    def _send(self, call: Call, answer: Answer, *, to: str = SYSTEMD) -> None:
+    def _send(self, call: BusCall, answer: OnAnswer, *, to: str = SYSTEMD) -> None:
         if self._bus is None:
             answer(None, BusAway("the user's bus cannot be reached"))
             return
@@ -267,7 +267,7 @@ class BusThread:
             *(None, Gio.DBusCallFlags.NO_AUTO_START, int(START_SECONDS * 1000), None, replied),
         )
 
-    def _start(self, name: str, properties: Sequence[Property], answer: Answer) -> None:
+    def _start(self, name: str, properties: Sequence[Property], answer: OnAnswer) -> None:
         """Calls StartTransientUnit and answers when its job ends."""
         variants = [(one.name, GLib.Variant(one.signature, one.value)) for one in properties]
 
@@ -281,7 +281,7 @@ class BusThread:
                 self._jobs.wait(job, done)
 
         arguments: tuple[Any, ...] = (name, "fail", variants, [])
-        self._send(Call(method="StartTransientUnit", signature="(ssa(sv)a(sa(sv)))", arguments=arguments), queued)
+        self._send(BusCall(method="StartTransientUnit", signature="(ssa(sv)a(sa(sv)))", arguments=arguments), queued)
 
     def _on_job_removed(self, values: tuple[int, str, str, str]) -> None:
         _, job, unit, result = values

@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 EARLY_RESULTS = 256
 
-Done = Callable[[str | None], None]
+OnResult = Callable[[str | None], None]
 """Called with the job's result (`done`, `failed`, …); None if the result will never be known."""
 
 
-class Jobs:
+class BusJobs:
     def __init__(self) -> None:
         self._early: OrderedDict[str, str] = OrderedDict()
-        self._waiting: dict[str, Done] = {}
+        self._waiting: dict[str, OnResult] = {}
 
-    def wait(self, job: str, done: Done) -> None:
+    def wait(self, job: str, done: OnResult) -> None:
         """Calls `done` once with the result of this job, possibly before this returns."""
         if job in self._early:
             done(self._early.pop(job))

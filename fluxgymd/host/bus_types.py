@@ -77,7 +77,7 @@ class Property(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class BusCall:
     """A method call, by default to the service manager."""
 
     method: str
@@ -87,4 +87,4 @@ class Call:
     path: str = MANAGER_PATH
 
 
-Answer = Callable[[Any, BusError | None], None]
+OnAnswer = Callable[[Any, BusError | None], None]

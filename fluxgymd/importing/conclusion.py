@@ -38,7 +38,7 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Left:
+class TrainingFiles:
     """The files of a training, as they were found."""
 
     final: Lora | None = None
@@ -56,29 +56,29 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Conclusion:
+class ImportedOutcome:
     outcome: Literal["completed", "stopped", "failed"]
     reason: str
     failure: str | None = None
     """If it failed: a FailureKind of the interface."""
 
 
-def conclude(left: Left) -> Conclusion:
+def conclude(left: TrainingFiles) -> ImportedOutcome:
     """The outcome, and the evidence for it."""
     against = _against(left)
     if against is None and left.final is not None:
         reason = f"Its final file {left.final.name} is complete."
         if left.status == "failed":
             reason += f" ui_state.json says that it failed{_because(left.error)}"
-        return Conclusion("completed", reason)
+        return ImportedOutcome("completed", reason)
     if left.status == "failed":
         return _failed(f"ui_state.json says that it failed{_because(left.error)} {against} {_so_far(left)}", left)
     if _saved(left):
-        return Conclusion("stopped", f"{against} {_so_far(left)}".strip())
+        return ImportedOutcome("stopped", f"{against} {_so_far(left)}".strip())
     return _failed(f"{against} It left neither a complete file nor a state.", left)
 
 
-def unfinished_business(left: Left) -> str | None:
+def unfinished_business(left: TrainingFiles) -> str | None:
     """Why the training cannot be resumed although it left something; None if it can be resumed, left nothing to lose,
     or is completed."""
     if _against(left) is None or newest(left.states) is not None:
@@ -92,7 +92,7 @@ def unfinished_business(left: Left) -> str | None:
     return "it saved no state, so it could only start over"
 
 
-def _against(left: Left) -> str | None:
+def _against(left: TrainingFiles) -> str | None:
     """Why there is no final file from this training, as a sentence; None if there is one."""
     final = left.final
     if final is None:
@@ -111,12 +111,12 @@ def _earlier(one: float | None, other: float | None, *, slack: float = 0.0) -> b
     return one is not None and other is not None and one < other - slack
 
 
-def _saved(left: Left) -> bool:
+def _saved(left: TrainingFiles) -> bool:
     """Whether there are results that would be lost."""
     return bool(left.states) or any(lora.problem is None for lora in left.others)
 
 
-def _so_far(left: Left) -> str:
+def _so_far(left: TrainingFiles) -> str:
     state = newest(left.states)
     if state is not None:
         return f"Its newest complete state is {state.name}."
@@ -126,10 +126,10 @@ def _so_far(left: Left) -> str:
     return ""
 
 
-def _failed(reason: str, left: Left) -> Conclusion:
+def _failed(reason: str, left: TrainingFiles) -> ImportedOutcome:
     # Its exit status is not known, so only its output can show the cause.
     failure = classify(ExitRecord(kind="unknown"), left.log, refusal_status=None)
-    return Conclusion("failed", " ".join(reason.split()), failure.value)
+    return ImportedOutcome("failed", " ".join(reason.split()), failure.value)
 
 
 def _because(error: str) -> str:

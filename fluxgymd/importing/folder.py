@@ -21,7 +21,7 @@ from fluxgym.names import check_name
 from fluxgymd.core.events import AnyEvent, Imported, Submitted
 from fluxgymd.core.job import Job, fold
 from fluxgymd.importing import dataset_file, form, script, settings
-from fluxgymd.importing.conclusion import Left, Lora, conclude, unfinished_business
+from fluxgymd.importing.conclusion import Lora, TrainingFiles, conclude, unfinished_business
 from fluxgymd.importing.settings import Obstacle
 from fluxgymd.store import safetensors_header
 from fluxgymd.store.safetensors_header import NotSafetensors
@@ -165,7 +165,7 @@ def _read(home: Path, name: str, texts: Texts) -> Older:
     folder = home / "outputs" / name
     left = _left(folder, texts, texts.output_name or name)
     context, obstacles = settings.to_job(
-        settings.Read(
+        settings.OlderFiles(
             name=name,
             home=home,
             flags=texts.flags,
@@ -183,7 +183,7 @@ def _read(home: Path, name: str, texts: Texts) -> Older:
     return Older(name=name, history=_history(folder, texts, context, left), obstacles=obstacles)
 
 
-def _history(folder: Path, texts: Texts, context: Context, left: Left) -> tuple[AnyEvent, ...]:
+def _history(folder: Path, texts: Texts, context: Context, left: TrainingFiles) -> tuple[AnyEvent, ...]:
     at = left.asked_at if left.asked_at is not None and abs(left.asked_at) < 1e11 else texts.written_at
     # It stays the same when the daemon restarts, and a copy of the folder gets another one.
     identity = hashlib.blake2b(f"{folder.name}/{folder.stat().st_ino}".encode(), digest_size=16).hexdigest()
@@ -192,11 +192,11 @@ def _history(folder: Path, texts: Texts, context: Context, left: Left) -> tuple[
     return submitted, Imported(at=at, outcome=said.outcome, reason=said.reason, failure=said.failure)
 
 
-def _left(folder: Path, texts: Texts, output_name: str) -> Left:
+def _left(folder: Path, texts: Texts, output_name: str) -> TrainingFiles:
     weights = [_lora(folder / name) for name in loras(folder, output_name)]
     values = texts.form or form.Form({})
     logs = [folder / name for name in LOGS if (folder / name).is_file()]
-    left = Left(
+    left = TrainingFiles(
         final=next((lora for lora in weights if lora.name == f"{output_name}.safetensors"), None),
         others=tuple(lora for lora in weights if lora.name != f"{output_name}.safetensors"),
         status=values.text("status"),

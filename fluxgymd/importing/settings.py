@@ -22,7 +22,7 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers import settings as job_settings
 from fluxgymd.trainers.dataset_toml import CAPTION_FLAGS, OFF
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 
 ALL_STATES = 1000
 """The older FluxGym deletes no states, so none of those that it left is deleted: this is the largest `keep_states` in
@@ -64,7 +64,7 @@ class Obstacle:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Read:
+class OlderFiles:
     """The contents of the older FluxGym's files, as far as they could be read."""
 
     name: str
@@ -78,13 +78,13 @@ class Read:
     resolution: object = None
 
 
-def to_job(read: Read, exists: Callable[[str], bool]) -> tuple[Context, tuple[Obstacle, ...]]:
+def to_job(read: OlderFiles, exists: Callable[[str], bool]) -> tuple[Context, tuple[Obstacle, ...]]:
     """The job's settings, and the obstacles. Without obstacles the settings are complete."""
     return _Conversion(read, exists).result()
 
 
 class _Conversion:
-    def __init__(self, read: Read, exists: Callable[[str], bool]) -> None:
+    def __init__(self, read: OlderFiles, exists: Callable[[str], bool]) -> None:
         self._read = read
         self._exists = exists
         self._obstacles: list[Obstacle] = []
@@ -155,7 +155,7 @@ class _Conversion:
         given = self._read.flags or {}
         folder = JobFolder(self._read.home / "outputs" / self._read.name)
         plain = msgspec.structs.replace(context, trainer_options={})
-        default = flags(kohya.arguments(plain, folder, None, trainer=Writer.SD_SCRIPTS))
+        default = flags(kohya.arguments(plain, folder, None, trainer=StateWriter.SD_SCRIPTS))
         settled = {*kohya.OURS, *kohya.REPLACED, *SECRETS, *OF_THE_DATASET_FILE, "save_last_n_epochs_state"}
         options = {
             name: words

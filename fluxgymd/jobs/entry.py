@@ -15,7 +15,7 @@ from fluxgymd.core.watchdog.verdict import Verdict
 from fluxgymd.importing.folder import Older
 from fluxgymd.jobs import loading
 from fluxgymd.jobs.faults import Faults
-from fluxgymd.jobs.loading import Read
+from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.jobs.packing import Kept, job_of, keep
 from fluxgymd.jobs.states import wire_state
 from fluxgymd.store import journal
@@ -158,7 +158,7 @@ class Entry:
         return self.held if known is None and self.journal.in_doubt else known
 
 
-def entry_of(folder: JobFolder, found: Read) -> Entry:
+def entry_of(folder: JobFolder, found: LoadedJob) -> Entry:
     """Makes an entry of what was read. If that fails, the job counts as damaged; only then this blocks."""
     if found.damage is not None:
         log.error("%s", loading.damage_sentence(folder, found.damage))

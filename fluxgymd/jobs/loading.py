@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Read:
+class LoadedJob:
     """What was read of one job."""
 
     job: Job | None
@@ -37,14 +37,14 @@ class Read:
     """The lease that a damaged job keeps."""
 
 
-def everything(home: Home) -> Iterator[tuple[JobFolder, Read]]:
+def everything(home: Home) -> Iterator[tuple[JobFolder, LoadedJob]]:
     """Reads every folder that holds a journal. Blocks."""
     for folder, found in answers(home.folders(), _find, patience=PATIENCE_SECONDS):
         if found is not None:
             yield folder, _silent() if found is SILENT else found
 
 
-def read(folder: JobFolder) -> Read:
+def read(folder: JobFolder) -> LoadedJob:
     """Reads one job, which counts as damaged whatever is wrong with its journal. Blocks."""
     try:
         return _read(folder)
@@ -53,7 +53,7 @@ def read(folder: JobFolder) -> Read:
         return unloadable(folder, error)
 
 
-def unloadable(folder: JobFolder, error: Exception) -> Read:
+def unloadable(folder: JobFolder, error: Exception) -> LoadedJob:
     """For a job that this version cannot load, although it finds nothing wrong with the journal. Blocks."""
     problem = f"{folder.journal.name} cannot be loaded ({type(error).__name__}: {error})"
     try:
@@ -61,7 +61,7 @@ def unloadable(folder: JobFolder, error: Exception) -> Read:
     except Exception:
         log.exception("%s: its attempts could not be examined", folder.name)
         damage = f"{problem}; all GPUs of this machine stay reserved because it is unknown which the job holds"
-        return Read(job=None, good_size=0, damage=damage, held=damages.EVERYTHING)
+        return LoadedJob(job=None, good_size=0, damage=damage, held=damages.EVERYTHING)
 
 
 def damage_sentence(folder: JobFolder, damage: str) -> str:
@@ -72,7 +72,7 @@ def damage_sentence(folder: JobFolder, damage: str) -> str:
     )
 
 
-def _read(folder: JobFolder) -> Read:
+def _read(folder: JobFolder) -> LoadedJob:
     try:
         history = journal.read(folder.journal)
     except OSError as error:
@@ -83,11 +83,11 @@ def _read(folder: JobFolder) -> Read:
     if history.problem is None:
         # Raises if a number exceeds 64 bits, as a sum may: such a job can be neither packed nor shown.
         msgspec.msgpack.encode(history.job)
-        return Read(job=history.job, good_size=history.good_size, damage=None, held=None)
+        return LoadedJob(job=history.job, good_size=history.good_size, damage=None, held=None)
     return _damaged(folder, history)
 
 
-def _damaged(folder: JobFolder, history: journal.History) -> Read:
+def _damaged(folder: JobFolder, history: journal.History) -> LoadedJob:
     damage = history.problem or "it is damaged"
     doubts = leftovers.doubts(folder.path, place.here())
     held = damages.kept(history.traces, may_run={doubt.attempt for doubt in doubts})
@@ -96,17 +96,17 @@ def _damaged(folder: JobFolder, history: journal.History) -> Read:
         damage += f"; {why}, but its GPU is unknown, so all GPUs of this machine stay reserved"
     elif held is not None:
         damage += f"; {', '.join(held) or 'the CPU'} stays reserved because the job may be running"
-    return Read(job=history.job, good_size=history.good_size, damage=damage, held=held)
+    return LoadedJob(job=history.job, good_size=history.good_size, damage=damage, held=held)
 
 
-def _find(folder: JobFolder) -> Read | None:
+def _find(folder: JobFolder) -> LoadedJob | None:
     return read(folder) if folder.is_job else None
 
 
-def _silent() -> Read:
+def _silent() -> LoadedJob:
     """For a volume that hangs: the records of what runs are on it, and a process that waits for it may hold a GPU."""
     damage = (
         f"its volume did not answer within {PATIENCE_SECONDS:g} s; whether it is running, and on which GPU, is "
         "unknown, so all GPUs of this machine stay reserved"
     )
-    return Read(job=None, good_size=0, damage=damage, held=damages.EVERYTHING)
+    return LoadedJob(job=None, good_size=0, damage=damage, held=damages.EVERYTHING)

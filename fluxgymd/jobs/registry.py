@@ -33,7 +33,7 @@ from fluxgymd.jobs import loading, view
 from fluxgymd.jobs.changes import Changes
 from fluxgymd.jobs.doubtful import DoubtfulJournals
 from fluxgymd.jobs.entry import Entry, entry_of
-from fluxgymd.jobs.loading import Read
+from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
@@ -140,7 +140,7 @@ class Registry:
         self._rank = schedule.last_rank([self._rank, *(job.rank for job in self.jobs())], now)
         return self._number, self._rank
 
-    def add(self, folder: JobFolder, found: Read) -> Entry:
+    def add(self, folder: JobFolder, found: LoadedJob) -> Entry:
         """Adds a job that was just published. `found`: what was read of it, off the event loop."""
         entry = entry_of(folder, found)
         self._take_in(entry)

@@ -9,12 +9,12 @@ import msgspec
 
 from fluxgym.errors import InvalidDataset, StorageFailed
 from fluxgymd.background import helpers
-from fluxgymd.background.helpers import Limits
+from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
 from fluxgymd.datasets.captions import Captions
 from fluxgymd.datasets.snapshot import Snapshot
 
-LIMITS = Limits(data_bytes=4 << 30)
+LIMITS = ResourceLimits(data_bytes=4 << 30)
 """The largest picture accepted has 200 megapixels of up to 8 bytes, and its decoder may hold it twice: 3.2 GB."""
 AT_ONCE = 16
 """How many copies run at a time; each has a process that opens its pictures."""

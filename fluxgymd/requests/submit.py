@@ -19,7 +19,7 @@ from fluxgymd.datasets.snapshot import Snapshot
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import loading
 from fluxgymd.jobs.entry import Entry
-from fluxgymd.jobs.loading import Read
+from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.run.preflight import Preflight
@@ -116,7 +116,7 @@ def _copied(snapshot: Snapshot) -> events.Copied | None:
     return events.Copied(pictures=snapshot.pictures, names=snapshot.names) if snapshot.pictures else None
 
 
-def _publish(home: Home, built: Path, name: str) -> tuple[JobFolder, Read]:
+def _publish(home: Home, built: Path, name: str) -> tuple[JobFolder, LoadedJob]:
     """Publishes the folder, and reads the job from it."""
     try:
         folder = home.publish(built, name)

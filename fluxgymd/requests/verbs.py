@@ -38,7 +38,7 @@ from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.trainers.choice import Trainers, traits
 
-Record = Callable[[Entry, Callable[[Job], events.AnyEvent]], Awaitable[list[str]]]
+RecordEvent = Callable[[Entry, Callable[[Job], events.AnyEvent]], Awaitable[list[str]]]
 """Records the event that a job's owner asks for; returns warnings for the owner."""
 
 
@@ -50,7 +50,7 @@ class Verbs:
         scheduler: Scheduler,
         preflight: Preflight,
         trainers: Trainers,
-        record: Record,
+        record: RecordEvent,
     ) -> None:
         """`record`: Takeover.record, which turns older trainings into jobs."""
         self._record = record

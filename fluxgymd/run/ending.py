@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fluxgymd.core import ending, events
-from fluxgymd.core.ending import Found
-from fluxgymd.core.evidence import Ended, NeverStarted, Over
+from fluxgymd.core.ending import FileFacts
+from fluxgymd.core.evidence import Exited, NeverStarted, Over
 from fluxgymd.core.job import Attempt, Job
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.resume import newest
@@ -57,7 +57,7 @@ def end_event(
         job,
         attempt,
         over,
-        _find(trainer, job, attempt, folder, record=over.exit if isinstance(over, Ended) else None),
+        _find(trainer, job, attempt, folder, record=over.exit if isinstance(over, Exited) else None),
         asked=asked,
         manager_stays=manager_stays,
         counts_steps=trainer.traits.makes_checkpoints,
@@ -66,12 +66,12 @@ def end_event(
     )
 
 
-def _find(trainer: Trainer, job: Job, attempt: Attempt, folder: JobFolder, *, record: ExitRecord | None) -> Found:
+def _find(trainer: Trainer, job: Job, attempt: Attempt, folder: JobFolder, *, record: ExitRecord | None) -> FileFacts:
     """What the files say. OSError: the disk failed, and the caller tries again."""
     tail = _gathered(folder, "its log", lambda: metrics.tail(folder.log, attempt.log_offset), unknown="")
     if record is not None and record.last_words:
         tail = f"{tail}\n{record.last_words}".replace("\r", "\n")
-    return Found(
+    return FileFacts(
         steps=_gathered(folder, "its steps", lambda: _steps(trainer, folder, attempt), unknown=None),
         checkpoint_step=_gathered(
             folder, "its checkpoints", lambda: _checkpoint_step(trainer, job, folder), unknown=0

@@ -16,7 +16,15 @@ from fluxgymd.core.events import Copied
 from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, choose, newest, outdated
 from fluxgymd.store import checkpoints
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers.port import CheckReport, ForecastWanted, Problem, ProblemKind, Question, Trainer, Verdict
+from fluxgymd.trainers.port import (
+    CheckpointVerdict,
+    CheckReport,
+    ForecastWanted,
+    Problem,
+    ProblemKind,
+    Question,
+    Trainer,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +81,7 @@ async def look(
             context=context, folder=folder, dataset=dataset, resume=resume, copied=copied, wanted=wanted
         )
         report = await trainer.check(question)
-        if resume is None or report.verdict is not Verdict.DAMAGED:
+        if resume is None or report.verdict is not CheckpointVerdict.DAMAGED:
             return Outlook(where=where, report=report, found=tuple(found))
         why = " ".join(problem.sentence for problem in report.problems if problem.kind is ProblemKind.STATE)
         found = [replace(facts, problem=why) if facts.name == resume else facts for facts in found]

@@ -6,13 +6,14 @@ records its end (ending.py). The tasks end with the daemon; the attempts do not 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 from fluxgym.config import Config
 from fluxgym.errors import FluxgymError, StorageFailed
 from fluxgym.messages import Context
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.background import lanes
+from fluxgymd.background.tasks import Work
 from fluxgymd.core import events
 from fluxgymd.core.evidence import Over
 from fluxgymd.core.history import sentence
@@ -27,7 +28,7 @@ from fluxgymd.jobs.registry import Registry
 from fluxgymd.run import places, resuming
 from fluxgymd.run.ending import end_event
 from fluxgymd.run.starting import Abandoned, Starter
-from fluxgymd.run.watching import Disowned, Look, Unkillable
+from fluxgymd.run.watching import AttemptDisowned, Look, Unkillable
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.watch import Watch
 
@@ -36,9 +37,6 @@ log = logging.getLogger(__name__)
 REST_SECONDS = 2.0
 FAULT_SECONDS = 60.0
 """Before a job is started again after a bug in the daemon ended its task."""
-
-Work = Callable[[], Coroutine[None, None, None]]
-"""What a task does. Not a coroutine, which would never be awaited if the task is cancelled before its first step."""
 
 
 class Runner:
@@ -177,7 +175,7 @@ class Runner:
         try:
             await lanes.run(entry.name, monitor.write_pid, entry.folder)
             over = await look.until_over()
-        except Disowned:
+        except AttemptDisowned:
             await lanes.run(entry.name, monitor.remove_pid, entry.folder)
             return
         finally:

@@ -54,7 +54,7 @@ Unkillable = Callable[[str, Attempt], Awaitable[None]]
 """Called with the name of the job and its attempt."""
 
 
-class Disowned(Exception):
+class AttemptDisowned(Exception):
     """The user said that nothing of the attempt runs any more: there is nothing left to look at."""
 
 
@@ -164,7 +164,7 @@ class Look:
     def _attempt(self) -> Attempt:
         state = self._entry.known.state
         if not isinstance(state, Live):
-            raise Disowned
+            raise AttemptDisowned
         return state.attempt
 
     async def _record(self, event: events.AnyEvent) -> None:

@@ -18,7 +18,7 @@ TRITON = "TRITON_CACHE_DIR"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
+class CachedFile:
     """A file of the cache."""
 
     path: str
@@ -73,7 +73,7 @@ def trim(place: Path, limit: float) -> int:
     return len(surplus)
 
 
-def oldest(files: Iterable[Kept], limit: float) -> list[Kept]:
+def oldest(files: Iterable[CachedFile], limit: float) -> list[CachedFile]:
     """The least recently used files that have to go, so that the others take at most `limit` bytes."""
     files = sorted(files, key=lambda file: file.used)
     total = sum(file.size for file in files)
@@ -86,11 +86,11 @@ def oldest(files: Iterable[Kept], limit: float) -> list[Kept]:
     return surplus
 
 
-def _kept(place: Path) -> Iterator[Kept]:
+def _kept(place: Path) -> Iterator[CachedFile]:
     """Lists the files of the cache. Does not follow links, since their targets are not part of the cache."""
     for path, _, names in os.walk(place):
         for name in names:
             file = os.path.join(path, name)
             with suppress(OSError):
                 found = os.lstat(file)
-                yield Kept(path=file, size=found.st_blocks * 512, used=max(found.st_atime, found.st_mtime))
+                yield CachedFile(path=file, size=found.st_blocks * 512, used=max(found.st_atime, found.st_mtime))

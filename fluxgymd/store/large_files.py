@@ -23,7 +23,7 @@ from fluxgymd.background.turns import DAEMON, Client
 
 SMALL_BYTES = 256 * 1024
 """The daemon itself parses files up to this size, in a few milliseconds."""
-LIMITS = helpers.Limits(data_bytes=512 << 20, cpu_seconds=20, nice=10)
+LIMITS = helpers.ResourceLimits(data_bytes=512 << 20, cpu_seconds=20, nice=10)
 SECONDS = 60.0
 """The time for an answer, including the wait for a place. A client waits for a shorter time (lanes.py)."""
 HASTE_SECONDS = 5.0

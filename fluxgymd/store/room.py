@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
+class FreeSpace:
     free: int
     """Bytes."""
     files: int
@@ -15,13 +15,13 @@ class Room:
     free_files: int
 
 
-def room(path: Path) -> Room:
+def room(path: Path) -> FreeSpace:
     """The free space on the disk that holds `path`. Raises OSError if it is unknown. Blocks."""
     return room_of(os.statvfs(path), root=os.geteuid() == 0)
 
 
-def room_of(disk: os.statvfs_result, *, root: bool) -> Room:
-    return Room(
+def room_of(disk: os.statvfs_result, *, root: bool) -> FreeSpace:
+    return FreeSpace(
         free=(disk.f_bfree if root else disk.f_bavail) * disk.f_frsize,
         files=disk.f_files,
         free_files=disk.f_ffree if root else disk.f_favail,

@@ -51,7 +51,7 @@ class Header(msgspec.Struct, frozen=True):
     """The short texts under `__metadata__`, up to TEXTS of them."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class HeaderAnswer(msgspec.Struct, frozen=True):
     """The program's answer about a large header."""
 
     problem: str | None = None
@@ -140,24 +140,24 @@ def _problem_of_large(path: Path, _inode: int, _size: int, _modified_ns: int) ->
     return _ask(path, "check").problem
 
 
-def _ask(path: Path, *words: str) -> Answer:
+def _ask(path: Path, *words: str) -> HeaderAnswer:
     try:
-        return decode(large_files.ask(__name__, path, *words, most=ANSWER_BYTES), Answer)
+        return decode(large_files.ask(__name__, path, *words, most=ANSWER_BYTES), HeaderAnswer)
     except Overran as error:
-        return Answer(problem=f"{path.name} has a header that cannot be read: {error}")
+        return HeaderAnswer(problem=f"{path.name} has a header that cannot be read: {error}")
 
 
-def _answer(path: Path, *, check_only: bool) -> Answer:
+def _answer(path: Path, *, check_only: bool) -> HeaderAnswer:
     try:
         with open_for_reading(path) as file:
             header = _parse(file, path.name, _length(file, path.name))
     except NotSafetensors as error:
-        return Answer(problem=str(error))
+        return HeaderAnswer(problem=str(error))
     except MemoryError:
-        return Answer(problem=f"{path.name} has a header that {large_files.too_much_memory()}")
+        return HeaderAnswer(problem=f"{path.name} has a header that {large_files.too_much_memory()}")
     if len(header.tensors) > TENSORS:
-        return Answer(problem=f"{path.name} lists more than {TENSORS} tensors")
-    return Answer(header=None if check_only else header)
+        return HeaderAnswer(problem=f"{path.name} lists more than {TENSORS} tensors")
+    return HeaderAnswer(header=None if check_only else header)
 
 
 if __name__ == "__main__":

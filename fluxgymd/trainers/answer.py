@@ -10,7 +10,7 @@ from fluxgym.messages import Context
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.planned_size import all_saves
-from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Verdict
+from fluxgymd.trainers.port import CheckpointVerdict, CheckReport, Problem, ProblemKind
 from fluxgymd.trainers.told_plan import ToldPlan
 
 FLAG = re.compile(r"(?<![\w./-])--([a-z][a-z0-9_]*)\b")
@@ -29,25 +29,25 @@ class Finding(msgspec.Struct, frozen=True):
     path: str | None = None
 
 
-class State(msgspec.Struct, frozen=True):
+class CheckedState(msgspec.Struct, frozen=True):
     """The state that --resume names."""
 
     verdict: str
     step: int | None = None
 
 
-class Answer(msgspec.Struct, frozen=True, rename="camel"):
+class CheckAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """The complete JSON object. Unknown fields are ignored."""
 
     problems: list[Finding]
     warnings: list[Finding]
     files: list[str] = []
     plan: ToldPlan | None = None
-    state: State | None = None
+    state: CheckedState | None = None
     takes_long: bool = False
     """Nothing was checked: the trainer was asked for a brief answer, and this job's check takes long."""
 
-    def renamed(self, paths: Mapping[str, str]) -> "Answer":
+    def renamed(self, paths: Mapping[str, str]) -> "CheckAnswer":
         """The answer with each key of `paths` replaced by its value in every sentence and every `path`."""
 
         def rename(finding: Finding) -> Finding:
@@ -62,7 +62,7 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
         )
 
 
-def report(answer: Answer, context: Context, folder: JobFolder) -> CheckReport:
+def report(answer: CheckAnswer, context: Context, folder: JobFolder) -> CheckReport:
     """The answer as a CheckReport that names the job's settings instead of the trainer's flags."""
     options = context.trainer_options or {}
 
@@ -92,7 +92,7 @@ def report(answer: Answer, context: Context, folder: JobFolder) -> CheckReport:
         problems=tuple(map(problem, answer.problems)),
         warnings=tuple(map(problem, answer.warnings)),
         disk_bytes=_saved(plan, context) if plan is not None else 0,
-        verdict=Verdict(state.verdict) if state is not None and state.verdict in set(Verdict) else None,
+        verdict=_verdict(state.verdict) if state is not None else None,
         step=state.step if state is not None else None,
         read_captions=True,
         forecast=plan.forecast(worded) if plan is not None else None,
@@ -103,3 +103,8 @@ def _saved(plan: ToldPlan, context: Context) -> int:
     return all_saves(
         context, state=plan.state_bytes, lora=plan.lora_bytes, states=plan.states, loras=plan.loras_at_once
     )
+
+
+def _verdict(word: str) -> CheckpointVerdict | None:
+    """None for a word that this daemon does not know."""
+    return CheckpointVerdict(word) if word in set(CheckpointVerdict) else None

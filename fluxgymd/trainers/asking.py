@@ -26,11 +26,11 @@ import msgspec
 from fluxgymd.attempts.environment import job_environment
 from fluxgymd.background import bounded, lanes
 from fluxgymd.background.bounded import Overran, ProgramOutput
-from fluxgymd.background.helpers import Limits
+from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
 from fluxgymd.core.decoding import decode
 from fluxgymd.trainers import describe
-from fluxgymd.trainers.answer import Answer
+from fluxgymd.trainers.answer import CheckAnswer
 from fluxgymd.trainers.flag_kinds import Flag, by_name
 
 CHECK = "check_job"
@@ -72,7 +72,7 @@ Stamps = Mapping[str, tuple[int, int, int] | None]
 """By file: the time of its last change in nanoseconds, its size and its inode; None if there is no such file."""
 
 
-Checked = tuple[Answer | None, Stamps | None]
+Checked = tuple[CheckAnswer | None, Stamps | None]
 """The answer, if any, and the stamps of the files that it depends on; no stamps if one of those files is changing."""
 
 
@@ -84,8 +84,8 @@ class Inquiry:
         self._script = script
         self._known: tuple[Stamps, dict[str, Flag]] | None = None
         self._flags: asyncio.Task[dict[str, Flag]] | None = None
-        self._under_way: dict[bytes, asyncio.Task[Answer | None]] = {}
-        self._answers: OrderedDict[bytes, tuple[Stamps, Answer]] = OrderedDict()
+        self._under_way: dict[bytes, asyncio.Task[CheckAnswer | None]] = {}
+        self._answers: OrderedDict[bytes, tuple[Stamps, CheckAnswer]] = OrderedDict()
         # Questions that import torch have turns of their own, so that an ordinary job never waits behind them.
         self._brief, self._long = Turns(AT_ONCE), Turns(AT_ONCE)
 
@@ -105,7 +105,7 @@ class Inquiry:
         name: str,
         processes: int = 1,
         forecast: Mapping[str, str] | None = None,
-    ) -> Answer | None:
+    ) -> CheckAnswer | None:
         """What --check_job says about a command line; None if there is no answer.
 
         `files`: the files that the job reads from its folder, by name. They are written for the question; `words`
@@ -131,7 +131,7 @@ class Inquiry:
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
         return await asyncio.shield(self._under_way[key])
 
-    async def _kept(self, key: bytes, name: str) -> Answer | None:
+    async def _kept(self, key: bytes, name: str) -> CheckAnswer | None:
         """An earlier answer, if nothing that it depends on has changed since."""
         if key not in self._answers:
             return None
@@ -157,7 +157,7 @@ class Inquiry:
         more: dict[str, str],
         *,
         keep: bool,
-    ) -> Answer | None:
+    ) -> CheckAnswer | None:
         work = partial(self._run_check, words, files, folder)
         answer, stamps = await _in_turn(self._brief, name, partial(work, more | BRIEFLY))
         if answer is not None and answer.takes_long:
@@ -188,7 +188,7 @@ class Inquiry:
             log.warning("the trainer could not check a job (status %d): %s", ran.status, _text(ran.errors[-2000:]))
             return None, None
         try:
-            answer = decode(ran.output, Answer)
+            answer = decode(ran.output, CheckAnswer)
         except msgspec.MsgspecError as error:
             log.warning("the trainer's answer about a job cannot be read: %s: %s", error, _text(ran.output[:2000]))
             return None, None
@@ -284,7 +284,7 @@ def _run(
         words,
         seconds=ANSWER_SECONDS,
         most=ANSWER_BYTES,
-        limits=Limits(data_bytes=memory, cpu_seconds=math.ceil(ANSWER_SECONDS), nice=STEP_BACK),
+        limits=ResourceLimits(data_bytes=memory, cpu_seconds=math.ceil(ANSWER_SECONDS), nice=STEP_BACK),
         cwd=cwd,
         env={**job_environment(os.environ), **QUIET, **more},
     )

@@ -15,7 +15,7 @@ from fluxgym.quoting import short
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.dataset_toml import BUCKETS, OFF
 from fluxgymd.trainers.port import Problem, ProblemKind
-from fluxgymd.trainers.states import Writer, epoch_in_name
+from fluxgymd.trainers.states import StateWriter, epoch_in_name
 
 SCRIPT = "flux_train_network.py"
 
@@ -173,7 +173,7 @@ def starter(python: Path, *, gpus: int) -> list[str]:
     ]
 
 
-def arguments(context: Context, folder: JobFolder, resume: str | None, *, trainer: Writer) -> list[str]:
+def arguments(context: Context, folder: JobFolder, resume: str | None, *, trainer: StateWriter) -> list[str]:
     """The trainer's command line after the script's name. `resume`: a state's folder, relative to the job's."""
     options = passed(context, folder, trainer=trainer)
     if resume is not None:
@@ -192,10 +192,10 @@ def arguments(context: Context, folder: JobFolder, resume: str | None, *, traine
     return argv
 
 
-def passed(context: Context, folder: JobFolder, *, trainer: Writer) -> dict[str, list[str]]:
+def passed(context: Context, folder: JobFolder, *, trainer: StateWriter) -> dict[str, list[str]]:
     """The flags that the daemon passes by itself, with their words."""
     options = _options(context, folder)
-    if trainer is Writer.OURS:
+    if trainer is StateWriter.OURS:
         # Our trainer chooses how many blocks it checkpoints by the GPU's memory (docs/trainer.md, Memory).
         del options["gradient_checkpointing"]
     return options

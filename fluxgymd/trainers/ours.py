@@ -13,14 +13,14 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import answer, flag_kinds, kohya, presence
 from fluxgymd.trainers.asking import CHECK
 from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 from fluxgymd.trainers.training import Training
 
 GPU_BYTES = "FLUXGYM_GPU_BYTES"
 
 
 class OurTrainer(Training):
-    writer = Writer.OURS
+    writer = StateWriter.OURS
     signals = frozenset({signal.SIGTERM, signal.SIGQUIT})
 
     def __init__(self, config: Config) -> None:

@@ -13,8 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from fluxgym.messages import Context, PlannedBucket, PlannedPicture, PlannedTraining, TrainerOption
-from fluxgym.messages import Progress as ToldProgress
+from fluxgym.messages import Context, PlannedBucket, PlannedPicture, PlannedTraining, Progress, TrainerOption
 from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
@@ -68,7 +67,7 @@ class Problem:
     """The file or folder that the problem is about."""
 
 
-class Verdict(StrEnum):
+class CheckpointVerdict(StrEnum):
     """What a trainer says about the checkpoint that it would resume from."""
 
     FITS = "fits"
@@ -98,7 +97,7 @@ class CheckReport:
     warnings: tuple[Problem, ...] = ()
     disk_bytes: int = 0
     """Bytes that the job will save in total, as far as they are known before it runs; 0 if they are not."""
-    verdict: Verdict | None = None
+    verdict: CheckpointVerdict | None = None
     """On the state that the question names; None if nothing looked into it."""
     step: int | None = None
     """The state's step, counted from the very first run."""
@@ -135,11 +134,11 @@ class Question:
     """If set, the question is also what will happen."""
 
 
-class Progress(Protocol):
+class ProgressReader(Protocol):
     """Reads the progress of one attempt."""
 
     @property
-    def progress(self) -> ToldProgress | None: ...
+    def progress(self) -> Progress | None: ...
 
     @property
     def steps(self) -> Steps | None:
@@ -193,7 +192,7 @@ class Trainer(Protocol):
     def captions(self, context: Context) -> Captions:
         """How the captions are written when the pictures are copied."""
 
-    def progress(self, folder: JobFolder, attempt: Attempt) -> Progress: ...
+    def progress(self, folder: JobFolder, attempt: Attempt) -> ProgressReader: ...
 
     def tells_phase(self) -> bool:
         """Whether the program reports its phase from its start on."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from fluxgymd.background import lanes
 from fluxgymd.trainers import flag_kinds, kohya, presence
 from fluxgymd.trainers.port import CheckReport, Question
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 from fluxgymd.trainers.training import Training
 
 MARK = "train_network.py"
@@ -14,7 +14,7 @@ MARK = "train_network.py"
 
 
 class SdScripts(Training):
-    writer = Writer.SD_SCRIPTS
+    writer = StateWriter.SD_SCRIPTS
 
     @staticmethod
     def lies_in(path: Path) -> bool:

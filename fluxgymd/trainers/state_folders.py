@@ -14,16 +14,15 @@ import stat
 from contextlib import suppress
 from os import scandir
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
 from fluxgym.files import Unusable, read_file
-from fluxgymd.core.decoding import decode
+from fluxgymd.core.decoding import Count, decode
 from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.store import safetensors_header, zip_file
 from fluxgymd.trainers import states
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 
 WEIGHTS = "model.safetensors"
 PICKLES = ("optimizer.bin", "scheduler.bin", "random_states_0.pkl")
@@ -35,10 +34,6 @@ EVER = 10**9
 """Stands for the planned number of epochs where it is not known."""
 
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
-"""A larger number is damage, and would not fit into the journal."""
-
-
 class TrainState(msgspec.Struct, frozen=True):
     """The fields of train_state.json that both trainers write, and `format`, which marks our trainer's."""
 
@@ -47,15 +42,15 @@ class TrainState(msgspec.Struct, frozen=True):
     format: str = ""
 
     @property
-    def writer(self) -> Writer:
-        return Writer.OURS if self.format.startswith(OUR_FORMAT) else Writer.SD_SCRIPTS
+    def writer(self) -> StateWriter:
+        return StateWriter.OURS if self.format.startswith(OUR_FORMAT) else StateWriter.SD_SCRIPTS
 
 
 def scan(
     folder: Path,
     output_name: str,
     *,
-    reader: Writer = Writer.OURS,
+    reader: StateWriter = StateWriter.OURS,
     epochs: int = EVER,
     steps_per_epoch: int | None = None,
 ) -> list[CheckpointFacts]:
@@ -91,7 +86,7 @@ def unfinished(folder: Path, output_name: str) -> list[Path]:
     return [folder / name for name in sorted(names) if states.is_state_folder(name.removesuffix(".tmp"), output_name)]
 
 
-def _facts(path: Path, reader: Writer, epochs: int, steps_per_epoch: int | None) -> CheckpointFacts:
+def _facts(path: Path, reader: StateWriter, epochs: int, steps_per_epoch: int | None) -> CheckpointFacts:
     state, problem, unreadable = None, None, False
     try:
         state, problem = _inspect(path)

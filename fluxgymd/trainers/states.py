@@ -14,7 +14,7 @@ from enum import StrEnum
 from fluxgymd.core.resume import Use
 
 
-class Writer(StrEnum):
+class StateWriter(StrEnum):
     """The trainer that writes, or wrote, a state."""
 
     OURS = "FluxGym's trainer"
@@ -42,10 +42,10 @@ def is_final(name: str) -> bool:
 
 
 def true_step(
-    *, writer: Writer, name: str, told_epoch: int, told_step: int, steps_per_epoch: int | None
+    *, writer: StateWriter, name: str, told_epoch: int, told_step: int, steps_per_epoch: int | None
 ) -> int | None:
     """Steps since the very first run; None if they are not known. `told_*`: the counters in train_state.json."""
-    if writer is Writer.OURS:
+    if writer is StateWriter.OURS:
         return told_step
     if steps_per_epoch is None:
         return None
@@ -58,29 +58,29 @@ def true_step(
     return (told_epoch - 1) * steps_per_epoch + (told_step - 1) % steps_per_epoch + 1
 
 
-def use(name: str, *, writer: Writer, reader: Writer, epochs: int) -> tuple[Use, str | None]:
+def use(name: str, *, writer: StateWriter, reader: StateWriter, epochs: int) -> tuple[Use, str | None]:
     """What `reader`, the trainer that would run, can do with a state, and a sentence if it cannot resume from it.
     `epochs`: planned in total."""
-    if writer is Writer.OURS:
-        if reader is Writer.OURS:
+    if writer is StateWriter.OURS:
+        if reader is StateWriter.OURS:
             return Use.RESUME, None
         return Use.BAR, (
             f"Its checkpoint {name} was written by {writer}, but {reader} would run now; "
             "restore trainer.path in the configuration, or submit the job under a new name."
         )
     # sd-scripts refuses a state of the last epoch. Ours accepts it: a kill can come between it and the final LoRA.
-    last = epochs if reader is Writer.OURS else epochs - 1
+    last = epochs if reader is StateWriter.OURS else epochs - 1
     ended = epoch_in_name(name)
     if ended is not None and ended <= last:
         return Use.RESUME, None
-    before = "" if reader is Writer.OURS else " before the last"
+    before = "" if reader is StateWriter.OURS else " before the last"
     return Use.PASS_OVER, (
         f"It cannot resume from {name}: of the states that sd-scripts saves, {reader} accepts only those from the "
         f"end of an epoch{before} of {epochs}; set more epochs, or submit the job under a new name."
     )
 
 
-def is_pruned(name: str, *, writer: Writer, reader: Writer) -> bool:
+def is_pruned(name: str, *, writer: StateWriter, reader: StateWriter) -> bool:
     """Whether retention counts a state and may delete it: a state that the reader itself wrote; of sd-scripts, only
     one with an epoch in its name. sd-scripts itself deletes the states that it saves by step, as its flags say."""
-    return writer is reader and (writer is Writer.OURS or epoch_in_name(name) is not None)
+    return writer is reader and (writer is StateWriter.OURS or epoch_in_name(name) is not None)

@@ -21,7 +21,7 @@ from fluxgymd.trainers.asking import Inquiry
 from fluxgymd.trainers.planned_size import planned_bytes
 from fluxgymd.trainers.port import Problem, Question, Traits
 from fluxgymd.trainers.progress.attempt import AttemptProgress
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 
 TRAITS = Traits(
     needs_gpu=True,
@@ -38,7 +38,7 @@ class Training:
 
     traits = TRAITS
     signals: frozenset[signal.Signals] = frozenset()
-    writer: Writer
+    writer: StateWriter
 
     def __init__(self, config: Config) -> None:
         self.python = config.trainer_python

@@ -18,7 +18,7 @@ import psutil
 from fluxgymd.attempts import cgroups, processes
 from fluxgymd.core.records import Process
 from fluxgymd.core.watchdog.observation import Activity
-from fluxgymd.watchdog.positions import Progress, positions
+from fluxgymd.watchdog.positions import FileProgress, positions
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Used:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Now:
+class ProcessState:
     """The state of one process at this moment."""
 
     threads: int
@@ -71,13 +71,13 @@ class ActivityReader:
 
     def __init__(self) -> None:
         self._total = Total()
-        self._in_files: dict[Process, Progress] = {}
+        self._in_files: dict[Process, FileProgress] = {}
 
     def look(self, members: Iterable[Process], *, trainer: Process | None, group: str | None) -> Activity:
         """`group`: the attempt's own cgroup, if it has one, as in /proc/PID/cgroup. Its counters also include
         processes that came and went between two looks."""
         members = tuple(members)
-        self._in_files = {process: self._in_files.get(process, Progress()) for process in members}
+        self._in_files = {process: self._in_files.get(process, FileProgress()) for process in members}
         told = {process: _about(process, partial(used_by, in_files=self._in_files[process])) for process in members}
         used = self._total.after(told)
         states = [state for process in members if (state := _about(process, state_of))]
@@ -113,7 +113,7 @@ def memory_pressure(group: str | None, trainer: Process | None) -> float | None:
     return None
 
 
-def used_by(pid: int, in_files: Progress) -> Used:
+def used_by(pid: int, in_files: FileProgress) -> Used:
     """The counters of one process. `in_files`: its progress in large files, which this look updates.
 
     Only bytes that really moved count as I/O: those of storage, of pages that were waited for, and of positions in
@@ -140,9 +140,9 @@ def _major_faults(pid: int) -> int:
     return int(fields[9]) if len(fields) > 9 else 0
 
 
-def state_of(pid: int) -> Now:
+def state_of(pid: int) -> ProcessState:
     blocked = [task for task in _tasks(pid) if _state(task) == "D"]
-    return Now(
+    return ProcessState(
         threads=_status(pid, "Threads"),
         blocked=len(blocked),
         blocked_in=next((where for task in blocked if (where := _waits_in(task))), None),

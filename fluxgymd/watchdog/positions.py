@@ -23,7 +23,7 @@ Positions = Mapping[tuple[int, str], int]
 """The position in bytes of each file, by descriptor and path."""
 
 
-class Progress:
+class FileProgress:
     """The number of bytes by which one process has advanced in large files. It only grows."""
 
     def __init__(self) -> None:

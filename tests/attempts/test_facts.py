@@ -13,11 +13,11 @@ import pytest
 
 from fluxgymd.attempts import cgroups, looks, place, processes, records_on_disk
 from fluxgymd.attempts.environment import job_environment
-from fluxgymd.attempts.looks import Left
+from fluxgymd.attempts.looks import OtherProcesses
 from fluxgymd.attempts.members import sort
 from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.attempts.processes import Stat
-from fluxgymd.core.evidence import Conclusion, Ended, Runs, Where, conclude
+from fluxgymd.core.evidence import Conclusion, Exited, Runs, Where, conclude
 from fluxgymd.core.records import Place, Process, Ticks
 from tests.harness.waiting import DEADLINE_SECONDS, until
 
@@ -182,7 +182,7 @@ def test_promise_2_a_shim_that_records_the_end_during_a_look_does_not_count_as_o
     child = subprocess.Popen(["/bin/sleep", "1000"])
     read = records_on_disk.read
 
-    def read_just_before_its_end(folder: Path) -> records_on_disk.Found:
+    def read_just_before_its_end(folder: Path) -> records_on_disk.AttemptRecords:
         found = read(folder)
         (folder / "exit.json").write_text('{"kind": "exited", "code": 7}')
         child.kill()
@@ -205,11 +205,11 @@ def test_promise_2_a_shim_that_records_the_end_during_a_look_does_not_count_as_o
         monkeypatch.setattr(records_on_disk, "read", read_just_before_its_end)
 
         def concluded() -> Conclusion:
-            return conclude(looks.look(ref, owns=lambda _: False, left=lambda: Left(populated=False)))
+            return conclude(looks.look(ref, owns=lambda _: False, left=lambda: OtherProcesses(populated=False)))
 
         assert concluded() == Runs()
         found = concluded()
-        assert isinstance(found, Ended)
+        assert isinstance(found, Exited)
         assert found.exit is not None
         assert found.exit.code == 7
     finally:

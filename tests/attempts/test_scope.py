@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.attempts.scope import KILL_MARGIN_SECONDS
+from fluxgymd.core.stop import KILL_MARGIN_SECONDS
 from tests.attempts.conftest import NewDaemon
 from tests.attempts.daemons import SAVES, STUBBORN, Attempt, Daemon, DaemonRefused, waits_for
 from tests.harness.user_manager import UserManager

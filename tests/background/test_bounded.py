@@ -7,14 +7,14 @@ import pytest
 
 from fluxgymd.background import bounded
 from fluxgymd.background.bounded import Overran, ProgramOutput
-from fluxgymd.background.helpers import Limits
+from fluxgymd.background.helpers import ResourceLimits
 from tests.harness.waiting import DEADLINE_SECONDS
 
-NONE = Limits()
+NONE = ResourceLimits()
 
 
 def run(
-    program: str, *, limits: Limits = NONE, seconds: float = DEADLINE_SECONDS, most: int = 1 << 20
+    program: str, *, limits: ResourceLimits = NONE, seconds: float = DEADLINE_SECONDS, most: int = 1 << 20
 ) -> ProgramOutput:
     return bounded.run([sys.executable, "-c", program], seconds=seconds, most=most, limits=limits)
 
@@ -26,21 +26,21 @@ def test_output_errors_and_status_are_those_of_the_program() -> None:
 
 
 def test_a_program_that_cannot_be_run_says_so() -> None:
-    ended = bounded.run(["/no/such/program"], seconds=DEADLINE_SECONDS, most=1, limits=Limits(nice=1))
+    ended = bounded.run(["/no/such/program"], seconds=DEADLINE_SECONDS, most=1, limits=ResourceLimits(nice=1))
     assert (ended.status, ended.errors) == (1, b"/no/such/program cannot be run: No such file or directory\n")
 
 
 def test_memory_beyond_the_limit_is_not_had() -> None:
     fill = "x = bytearray(1 << 30); print(len(x))"
     assert run(fill).status == 0
-    ended = run(fill, limits=Limits(data_bytes=512 << 20))
+    ended = run(fill, limits=ResourceLimits(data_bytes=512 << 20))
     assert ended.status == 1
     assert b"MemoryError" in ended.errors
 
 
 def test_cpu_time_beyond_the_limit_ends_it() -> None:
     with pytest.raises(Overran, match=r"^it took more than 1 s of CPU time$"):
-        run("while True: pass", limits=Limits(cpu_seconds=1))
+        run("while True: pass", limits=ResourceLimits(cpu_seconds=1))
 
 
 SILENT = "import os, signal; os.close(1); os.close(2); signal.pause()"
@@ -60,5 +60,5 @@ def test_output_beyond_the_limit_ends_it() -> None:
 
 def test_it_steps_back_behind_others() -> None:
     nice = "import os; print(os.nice(0))"
-    before, after = run(nice), run(nice, limits=Limits(nice=10))
+    before, after = run(nice), run(nice, limits=ResourceLimits(nice=10))
     assert int(after.output) == min(19, int(before.output) + 10)

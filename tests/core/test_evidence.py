@@ -9,15 +9,15 @@ import pytest
 
 from fluxgymd.core.evidence import (
     Conclusion,
-    Ended,
     Evidence,
+    Exited,
     LeftOver,
     LostSight,
     NeverStarted,
     Rebooted,
     Runs,
     RunsAlone,
-    Trainer,
+    TrainerProcess,
     Where,
     conclude,
 )
@@ -43,7 +43,7 @@ EVERYTHING = [
         (True, False),
         (None, EXITED, NEVER, FAILED),
         (True, False),
-        Trainer,
+        TrainerProcess,
         (True, False, None),
     )
 ]
@@ -57,7 +57,7 @@ def seen(
     started: bool = True,
     record: ExitRecord | None = None,
     supervised: bool = False,
-    trainer: Trainer = Trainer.ENDED,
+    trainer: TrainerProcess = TrainerProcess.ENDED,
     populated: bool | None = False,
     doubtful: tuple[int, ...] = (),
 ) -> Evidence:
@@ -78,11 +78,11 @@ def seen(
     [
         # The basic rows: an exit record, with and without remaining processes; a shim that lives; no record; a
         # reboot.
-        (seen(record=EXITED), Ended(EXITED)),
+        (seen(record=EXITED), Exited(EXITED)),
         (seen(record=EXITED, populated=True), LeftOver(EXITED)),
         (seen(supervised=True, populated=True), Runs()),
         (seen(supervised=True, populated=None), Runs()),
-        (seen(populated=False), Ended(None)),
+        (seen(populated=False), Exited(None)),
         (seen(where=Where.OTHER_BOOT), Rebooted()),
         # No shim was recorded; a shim that has written its record and is about to exit.
         (seen(shim_known=False, started=False), NeverStarted()),
@@ -92,8 +92,8 @@ def seen(
         (seen(record=NEVER, started=False, where=Where.OTHER_BOOT), NeverStarted()),
         (seen(started=False), NeverStarted()),
         # The exit record counts even after a reboot, and if the trainer could not be executed.
-        (seen(record=EXITED, where=Where.OTHER_BOOT, populated=None), Ended(EXITED)),
-        (seen(record=FAILED), Ended(FAILED)),
+        (seen(record=EXITED, where=Where.OTHER_BOOT, populated=None), Exited(EXITED)),
+        (seen(record=FAILED), Exited(FAILED)),
     ],
 )
 def test_the_rows(evidence: Evidence, expected: Conclusion) -> None:
@@ -102,7 +102,7 @@ def test_the_rows(evidence: Evidence, expected: Conclusion) -> None:
 
 @pytest.mark.parametrize("populated", [True, False, None])
 def test_a_live_trainer_continues_without_its_shim(*, populated: bool | None) -> None:
-    assert conclude(seen(trainer=Trainer.LIVES, populated=populated)) == RunsAlone()
+    assert conclude(seen(trainer=TrainerProcess.LIVES, populated=populated)) == RunsAlone()
 
 
 def test_what_a_trainer_that_ended_unsupervised_left_behind_is_stopped() -> None:
@@ -113,11 +113,11 @@ def test_what_a_trainer_that_ended_unsupervised_left_behind_is_stopped() -> None
     ("evidence", "why"),
     [
         (
-            seen(trainer=Trainer.UNKNOWN, populated=None, doubtful=(7,)),
+            seen(trainer=TrainerProcess.UNKNOWN, populated=None, doubtful=(7,)),
             "its supervising process is gone, but its trainer may still be running (process 7)",
         ),
         (
-            seen(trainer=Trainer.UNKNOWN, populated=False),
+            seen(trainer=TrainerProcess.UNKNOWN, populated=False),
             "its supervising process is gone, but its trainer may still be running",
         ),
         (
@@ -129,7 +129,7 @@ def test_what_a_trainer_that_ended_unsupervised_left_behind_is_stopped() -> None
             "its trainer has ended, but processes that may belong to it still run (process 7)",
         ),
         (
-            seen(started=False, trainer=Trainer.UNKNOWN, populated=True),
+            seen(started=False, trainer=TrainerProcess.UNKNOWN, populated=True),
             "its supervising process is gone, and it is unknown whether a trainer runs",
         ),
         (seen(where=Where.ELSEWHERE), "it was started on another machine, which cannot be asked from here"),
@@ -141,7 +141,7 @@ def test_promise_4_a_job_whose_record_proves_nothing_is_lost(evidence: Evidence,
 
 def final(conclusion: Conclusion) -> bool:
     """Whether the GPU is free after this conclusion."""
-    return isinstance(conclusion, Ended | NeverStarted | Rebooted)
+    return isinstance(conclusion, Exited | NeverStarted | Rebooted)
 
 
 @pytest.mark.parametrize("evidence", EVERYTHING)
@@ -151,16 +151,16 @@ def test_in_every_combination(evidence: Evidence) -> None:
     ran = evidence.exit is not NEVER  # an attempt that never ran leaves nothing but its shim, which is about to exit
     if here and ran and (evidence.supervised or evidence.populated is not False):
         assert not final(conclusion), "something of it may run here"
-    if here and evidence.started and evidence.exit is None and evidence.trainer is not Trainer.ENDED:
+    if here and evidence.started and evidence.exit is None and evidence.trainer is not TrainerProcess.ENDED:
         assert not final(conclusion), "its trainer may run here"
     if isinstance(conclusion, LeftOver):
         assert here, "what runs elsewhere is never stopped from here"
-        assert evidence.exit is not None or evidence.trainer is Trainer.ENDED, (
+        assert evidence.exit is not None or evidence.trainer is TrainerProcess.ENDED, (
             "a trainer that may run is never stopped"
         )
     if evidence.where is Where.ELSEWHERE:
         assert isinstance(conclusion, LostSight), "it cannot be asked"
-    if isinstance(conclusion, Ended | LeftOver):
+    if isinstance(conclusion, Exited | LeftOver):
         assert conclusion.exit is evidence.exit, "no code is invented, and none is lost"
     if isinstance(conclusion, NeverStarted):
         assert evidence.exit is NEVER or not evidence.started

@@ -7,7 +7,7 @@ import pytest
 
 from fluxgymd.core.evidence import (
     Conclusion,
-    Ended,
+    Exited,
     LeftOver,
     LostSight,
     NeverStarted,
@@ -42,8 +42,8 @@ def after(*conclusions: Conclusion) -> tuple[Memory, list[Action]]:
     return memory, actions
 
 
-@pytest.mark.parametrize("over", [Ended(WELL), Ended(None), NeverStarted(), Rebooted()])
-def test_an_end_counts_at_once(over: Ended | NeverStarted | Rebooted) -> None:
+@pytest.mark.parametrize("over", [Exited(WELL), Exited(None), NeverStarted(), Rebooted()])
+def test_an_end_counts_at_once(over: Exited | NeverStarted | Rebooted) -> None:
     assert after(over)[1] == [Finish(over)]
 
 
@@ -68,7 +68,7 @@ def test_the_second_look_says_why_contact_was_lost() -> None:
     ("conclusions", "seen"),
     [
         ([Runs()], True),
-        ([Runs(), Ended(WELL)], True),
+        ([Runs(), Exited(WELL)], True),
         ([RunsAlone()], False),
         ([RunsAlone(), RunsAlone()], True),
         ([LeftOver(None), LeftOver(None)], False),

@@ -12,7 +12,7 @@ from fluxgym import quoting, watchdog
 from fluxgym.errors import FluxgymError, InvalidName
 from fluxgym.names import check_name
 from fluxgym.quoting import hint, short
-from fluxgymd.api.calls import Call, find
+from fluxgymd.api.calls import VarlinkCall, find
 from fluxgymd.api.parameters import convert
 
 MEGABYTE = "learning_rate" * 80_000
@@ -34,8 +34,8 @@ def test_the_nearest_name_is_proposed_or_else_all_of_them() -> None:
         lambda: convert({MEGABYTE: 1}, m.JobName),
         lambda: convert({"job": {"name": "a", MEGABYTE: 1}}, m.SubmitParameters),
         lambda: convert({"job": {"name": "a", "model": {MEGABYTE: 1}}}, m.SubmitParameters),
-        lambda: find(Call(f"org.fluxgym.{MEGABYTE}.Submit", {}, more=False, oneway=False), {}),
-        lambda: find(Call(f"org.fluxgym.Jobs.{MEGABYTE}", {}, more=False, oneway=False), {}),
+        lambda: find(VarlinkCall(f"org.fluxgym.{MEGABYTE}.Submit", {}, more=False, oneway=False), {}),
+        lambda: find(VarlinkCall(f"org.fluxgym.Jobs.{MEGABYTE}", {}, more=False, oneway=False), {}),
         lambda: check_name(MEGABYTE),
         lambda: watchdog.known(MEGABYTE),
     ],

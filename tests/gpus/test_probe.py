@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from fluxgymd.core.gpu import Reading
-from fluxgymd.gpus.probe import Answer
+from fluxgymd.gpus.probe import ProbeAnswer
 from tests.gpus.nvml import (
     DRIVER_NOT_LOADED,
     FUNCTION_NOT_FOUND,
@@ -25,13 +25,13 @@ from tests.gpus.nvml import (
 from tests.harness.waiting import DEADLINE_SECONDS
 
 
-def probe(*, questions: int = 1, command: Sequence[str] = ("-m", "fluxgymd.gpus.probe")) -> Answer:
+def probe(*, questions: int = 1, command: Sequence[str] = ("-m", "fluxgymd.gpus.probe")) -> ProbeAnswer:
     """Runs the program as the daemon does and returns its last answer."""
     done = subprocess.run(
         [sys.executable, *command], input=b"\n" * questions, capture_output=True, timeout=DEADLINE_SECONDS
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Answer)
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=ProbeAnswer)
 
 
 def test_every_gpu_is_reported_with_what_the_driver_reports(nvml: Nvml) -> None:
@@ -39,7 +39,7 @@ def test_every_gpu_is_reported_with_what_the_driver_reports(nvml: Nvml) -> None:
         gpu("GPU-aa", "NVIDIA H200", used=1_000_000, utilization=97, temperature=61, milliwatts=698_765),
         gpu("GPU-bb", "NVIDIA GeForce RTX 4090", total=25_757_220_864, milliwatts=0),
     )
-    assert probe() == Answer(
+    assert probe() == ProbeAnswer(
         works=True,
         gpus=(
             Reading(
@@ -115,17 +115,17 @@ def test_a_driver_without_events_reports_the_rest(nvml: Nvml, code: int) -> None
 
 
 def test_a_driver_without_a_gpu_gives_a_certain_answer(nvml: Nvml) -> None:
-    assert probe() == Answer(works=True)
+    assert probe() == ProbeAnswer(works=True)
 
 
 def test_values_that_a_gpu_does_not_report_are_left_out(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa", total=-1, utilization=-1, temperature=-1, milliwatts=-1), "error nvmlDeviceGetName 3")
-    assert probe() == Answer(gpus=(Reading(index=0, uuid="GPU-aa", name="unknown"),), works=True)
+    assert probe() == ProbeAnswer(gpus=(Reading(index=0, uuid="GPU-aa", name="unknown"),), works=True)
 
 
 def test_a_driver_that_is_not_loaded_is_a_machine_without_a_gpu(nvml: Nvml) -> None:
     nvml.tell(gpu("GPU-aa"), f"error nvmlInitWithFlags {DRIVER_NOT_LOADED}")
-    assert probe() == Answer(problem="The NVIDIA driver is not loaded.")
+    assert probe() == ProbeAnswer(problem="The NVIDIA driver is not loaded.")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_driver_that_is_not_loaded_is_a_machine_without_a_gpu(nvml: Nvml) -> N
 )
 def test_promise_4_a_driver_that_fails_is_not_a_machine_without_gpus(nvml: Nvml, line: str, problem: str) -> None:
     nvml.tell(gpu("GPU-aa"), gpu("GPU-bb"), line)
-    assert probe() == Answer(certain=False, problem=problem)
+    assert probe() == ProbeAnswer(certain=False, problem=problem)
 
 
 def test_promise_4_one_gpu_that_fails_hides_no_other_and_nothing_is_certain(nvml: Nvml) -> None:
@@ -171,7 +171,7 @@ def test_an_xid_is_reported_once(nvml: Nvml) -> None:
             assert program.stdout is not None
             program.stdin.write(b"\n")
             program.stdin.flush()
-            answer = msgspec.json.decode(program.stdout.readline(), type=Answer)
+            answer = msgspec.json.decode(program.stdout.readline(), type=ProbeAnswer)
             return [reading.xids for reading in answer.gpus]
 
         assert xids() == [(), ()]
@@ -185,6 +185,6 @@ def test_this_machine_itself_is_reported(checkout: Path, monkeypatch: pytest.Mon
     answer = probe()
     if ctypes.util.find_library("nvidia-ml") is None:
         problem = "There is no NVIDIA driver on this machine (libnvidia-ml.so.1 was not found)."
-        assert answer == Answer(problem=problem)
+        assert answer == ProbeAnswer(problem=problem)
     else:
         assert all(reading.uuid.startswith("GPU-") for reading in answer.gpus) or answer.problem

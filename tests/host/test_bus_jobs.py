@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from fluxgymd.host.bus_jobs import EARLY_RESULTS, Jobs
+from fluxgymd.host.bus_jobs import EARLY_RESULTS, BusJobs
 
 
 def test_a_result_reaches_its_waiter_in_either_order() -> None:
-    jobs, seen = Jobs(), list[str | None]()
+    jobs, seen = BusJobs(), list[str | None]()
     jobs.wait("/job/1", seen.append)
     jobs.removed("/job/1", "done")
     jobs.removed("/job/2", "failed")
@@ -16,7 +16,7 @@ def test_a_result_reaches_its_waiter_in_either_order() -> None:
 
 
 def test_results_of_others_are_kept_within_a_bound() -> None:
-    jobs, seen = Jobs(), list[str | None]()
+    jobs, seen = BusJobs(), list[str | None]()
     for number in range(EARLY_RESULTS + 1):
         jobs.removed(f"/job/{number}", "done")
     jobs.wait("/job/0", seen.append)
@@ -26,7 +26,7 @@ def test_results_of_others_are_kept_within_a_bound() -> None:
 
 
 def test_a_waiter_learns_that_no_result_will_come() -> None:
-    jobs, seen = Jobs(), list[str | None]()
+    jobs, seen = BusJobs(), list[str | None]()
     jobs.wait("/job/1", seen.append)
     jobs.removed("/job/2", "done")
     jobs.give_up()

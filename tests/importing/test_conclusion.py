@@ -4,7 +4,7 @@
 import pytest
 
 from fluxgymd.core.resume import CheckpointFacts
-from fluxgymd.importing.conclusion import Left, Lora, conclude, unfinished_business
+from fluxgymd.importing.conclusion import Lora, TrainingFiles, conclude, unfinished_business
 
 STARTED = 1000.0
 
@@ -35,15 +35,15 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
 @pytest.mark.parametrize(
     ("left", "outcome", "reason"),
     [
-        (Left(final=WHOLE), "completed", "Its final file x.safetensors is complete."),
-        (Left(final=UNDATED, asked_at=STARTED), "completed", "Its final file x.safetensors is complete."),
+        (TrainingFiles(final=WHOLE), "completed", "Its final file x.safetensors is complete."),
+        (TrainingFiles(final=UNDATED, asked_at=STARTED), "completed", "Its final file x.safetensors is complete."),
         (
-            Left(final=WHOLE, others=(EPOCH_4,), asked_at=STARTED),
+            TrainingFiles(final=WHOLE, others=(EPOCH_4,), asked_at=STARTED),
             "completed",
             "Its final file x.safetensors is complete.",
         ),
         (
-            Left(
+            TrainingFiles(
                 final=WHOLE, asked_at=STARTED, status="failed", error=NO_FILE
             ),  # ui_state.json was written before the final file
             "completed",
@@ -54,12 +54,12 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             ),
         ),
         (
-            Left(final=OLD, asked_at=STARTED, status="completed"),
+            TrainingFiles(final=OLD, asked_at=STARTED, status="completed"),
             "failed",
             "The final file x.safetensors is from an earlier training. It left neither a complete file nor a state.",
         ),
         (
-            Left(final=OLD, others=(EPOCH_4,)),  # the original has no form
+            TrainingFiles(final=OLD, others=(EPOCH_4,)),  # the original has no form
             "stopped",
             (
                 "The final file x.safetensors is from an earlier training than x-000004.safetensors. "
@@ -67,7 +67,7 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             ),
         ),
         (
-            Left(final=TORN, states=(state(4), state(12))),
+            TrainingFiles(final=TORN, states=(state(4), state(12))),
             "stopped",
             (
                 "Its final file is damaged: x.safetensors has 5 bytes, but its header describes 9. "
@@ -75,17 +75,17 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             ),
         ),
         (
-            Left(others=(EPOCH_8, EPOCH_4, TORN_12), status="starting"),
+            TrainingFiles(others=(EPOCH_8, EPOCH_4, TORN_12), status="starting"),
             "stopped",
             "It has no final file. Its newest file is x-000008.safetensors.",
         ),
         (
-            Left(others=(EPOCH_8,), states=(BROKEN,)),
+            TrainingFiles(others=(EPOCH_8,), states=(BROKEN,)),
             "stopped",
             "It has no final file. Its newest file is x-000008.safetensors.",
         ),
         (
-            Left(states=(state(8),), status="completed"),  # the user has moved the final file
+            TrainingFiles(states=(state(8),), status="completed"),  # the user has moved the final file
             "stopped",
             (
                 "It has no final file although ui_state.json says that it completed. "
@@ -93,7 +93,7 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             ),
         ),
         (
-            Left(states=(state(8),), status="failed", error=NO_FILE),
+            TrainingFiles(states=(state(8),), status="failed", error=NO_FILE),
             "failed",
             (
                 "ui_state.json says that it failed: Training did not produce model file. It has no final file. "
@@ -101,41 +101,45 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
             ),
         ),
         (
-            Left(status="failed", error="two\nlines."),
+            TrainingFiles(status="failed", error="two\nlines."),
             "failed",
             "ui_state.json says that it failed: two lines. It has no final file.",
         ),
-        (Left(), "failed", "It has no final file. It left neither a complete file nor a state."),
-        (Left(others=(TORN_12,)), "failed", "It has no final file. It left neither a complete file nor a state."),
+        (TrainingFiles(), "failed", "It has no final file. It left neither a complete file nor a state."),
+        (
+            TrainingFiles(others=(TORN_12,)),
+            "failed",
+            "It has no final file. It left neither a complete file nor a state.",
+        ),
     ],
 )
-def test_the_state_and_its_reason(left: Left, outcome: str, reason: str) -> None:
+def test_the_state_and_its_reason(left: TrainingFiles, outcome: str, reason: str) -> None:
     said = conclude(left)
     assert (said.outcome, said.reason) == (outcome, reason)
 
 
 def test_the_kind_of_a_failure_follows_from_its_output_alone() -> None:
-    assert conclude(Left(log=OOM, status="failed", error=NO_FILE)).failure == "gpu_out_of_memory"
-    assert conclude(Left(status="failed", error=NO_FILE)).failure == "other"
-    assert conclude(Left(final=WHOLE, log=OOM)).failure is None
+    assert conclude(TrainingFiles(log=OOM, status="failed", error=NO_FILE)).failure == "gpu_out_of_memory"
+    assert conclude(TrainingFiles(status="failed", error=NO_FILE)).failure == "other"
+    assert conclude(TrainingFiles(final=WHOLE, log=OOM)).failure is None
 
 
 @pytest.mark.parametrize(
     ("left", "why"),
     [
-        (Left(), None),
-        (Left(others=(TORN_12,)), None),
-        (Left(final=WHOLE, others=(EPOCH_4,)), None),
-        (Left(others=(EPOCH_4,), states=(state(4), BROKEN)), None),
-        (Left(others=(EPOCH_4,)), "it saved no state, so it could only start over"),
-        (Left(went_on_from="/else/y-state"), "it resumed from /else/y-state and saved no state of its own"),
-        (Left(went_on_from="/else/y-state", states=(state(4),)), None),
-        (Left(went_on_from="/else/y-state", final=WHOLE), None),
+        (TrainingFiles(), None),
+        (TrainingFiles(others=(TORN_12,)), None),
+        (TrainingFiles(final=WHOLE, others=(EPOCH_4,)), None),
+        (TrainingFiles(others=(EPOCH_4,), states=(state(4), BROKEN)), None),
+        (TrainingFiles(others=(EPOCH_4,)), "it saved no state, so it could only start over"),
+        (TrainingFiles(went_on_from="/else/y-state"), "it resumed from /else/y-state and saved no state of its own"),
+        (TrainingFiles(went_on_from="/else/y-state", states=(state(4),)), None),
+        (TrainingFiles(went_on_from="/else/y-state", final=WHOLE), None),
         (
-            Left(states=(BROKEN,)),
+            TrainingFiles(states=(BROKEN,)),
             "none of its states is complete (x-000008-state: random_states_0.pkl is missing)",
         ),
     ],
 )
-def test_a_training_is_not_silently_started_over(left: Left, why: str | None) -> None:
+def test_a_training_is_not_silently_started_over(left: TrainingFiles, why: str | None) -> None:
     assert unfinished_business(left) == why

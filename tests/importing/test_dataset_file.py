@@ -6,7 +6,7 @@ import pytest
 from fluxgym.messages import Context
 from fluxgymd.importing.dataset_file import DatasetFile, read
 from fluxgymd.importing.script import trainer_flags
-from fluxgymd.importing.settings import Read, to_job
+from fluxgymd.importing.settings import OlderFiles, to_job
 from fluxgymd.trainers import dataset_toml
 from tests.data.older import make
 
@@ -70,7 +70,7 @@ def test_buckets_are_carried_over_with_the_sizes_that_they_had() -> None:
         "max_bucket_reso": ["1024"],
     }
     context, obstacles = to_job(
-        Read(name="x", home=make.HERE, flags=trainer_flags(make.train_sh("x")), dataset=told), lambda _: True
+        OlderFiles(name="x", home=make.HERE, flags=trainer_flags(make.train_sh("x")), dataset=told), lambda _: True
     )
     assert obstacles == ()
     assert (context.enable_bucket, context.trigger_place) == (True, None)

@@ -11,10 +11,10 @@ import pytest
 from fluxgym.messages import Model
 from fluxgymd.importing.dataset_file import DatasetFile, read
 from fluxgymd.importing.script import Flags, flags, trainer_flags
-from fluxgymd.importing.settings import ALL_STATES, Obstacle, Read, to_job
+from fluxgymd.importing.settings import ALL_STATES, Obstacle, OlderFiles, to_job
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 from tests.data.older import make
 
 HOME = Path(make.ROOT)
@@ -22,7 +22,7 @@ PATHS = {"dataset_config", "output_dir", "output_name", "sample_prompts"}
 ADDED = {"save_state", "save_last_n_epochs_state"}
 
 
-def older(text: str, **changes: Any) -> Read:
+def older(text: str, **changes: Any) -> OlderFiles:
     values: dict[str, Any] = {
         "name": "x",
         "home": HOME,
@@ -30,7 +30,7 @@ def older(text: str, **changes: Any) -> Read:
         "dataset": read(make.dataset_toml("x").encode()),
         "prompts": ("a garden",),
     }
-    return Read(**(values | changes))
+    return OlderFiles(**(values | changes))
 
 
 def everything(_: str) -> bool:
@@ -68,7 +68,7 @@ def test_the_jobs_command_line_is_the_old_one(tier: str, fork: bool, every: int,
     told = older(text)
     context, obstacles = to_job(told, everything)
     assert obstacles == ()
-    now = flags(kohya.arguments(context, JobFolder(HOME / "outputs" / "x"), None, trainer=Writer.SD_SCRIPTS))
+    now = flags(kohya.arguments(context, JobFolder(HOME / "outputs" / "x"), None, trainer=StateWriter.SD_SCRIPTS))
     assert told.flags is not None
     assert now["save_last_n_epochs_state"] == [str(ALL_STATES)]  # so that no state is deleted
     kept = {name: words for name, words in now.items() if name not in PATHS | ADDED}

@@ -15,7 +15,7 @@ from fluxgymctl import jobs, words
 from fluxgymd.core import events as e
 from fluxgymd.core.schedule import Machine, decide, queue
 from fluxgymd.jobs import loading, view
-from fluxgymd.jobs.loading import Read
+from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
@@ -106,7 +106,7 @@ def test_a_bug_with_one_job_hides_no_other(tmp_path: Path, monkeypatch: pytest.M
         (home.outputs / name / "events.jsonl").write_bytes(e.encode(h.submitted(name=name)))
     really = loading._read
 
-    def fail(folder: JobFolder) -> Read:
+    def fail(folder: JobFolder) -> LoadedJob:
         if folder.name == "one":
             raise RuntimeError("unforeseen")
         return really(folder)

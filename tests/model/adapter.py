@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fluxgymd.attempts import place as places
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
-from fluxgymd.core.evidence import Evidence, Trainer, Where
+from fluxgymd.core.evidence import Evidence, TrainerProcess, Where
 from fluxgymd.core.records import Placement, Process
 from tests.model.clock import Loop
 from tests.model.world import Attempt, World
@@ -109,7 +109,7 @@ class ModelAdapter:
             started=attempt is not None and attempt.started,
             exit=attempt.exit if attempt is not None else None,
             supervised=held,
-            trainer=_fate(attempt) if here else Trainer.UNKNOWN,
+            trainer=_fate(attempt) if here else TrainerProcess.UNKNOWN,
             populated=attempt is not None and attempt.runs if here else None,
         )
 
@@ -202,7 +202,7 @@ class ModelAdapter:
         await self.loop.pause(self.world.chance.choice((0.0, 0.002, 0.03)))
 
 
-def _fate(attempt: Attempt | None) -> Trainer:
+def _fate(attempt: Attempt | None) -> TrainerProcess:
     if attempt is None or not attempt.started:
-        return Trainer.UNKNOWN
-    return Trainer.LIVES if attempt.trainer_alive else Trainer.ENDED
+        return TrainerProcess.UNKNOWN
+    return TrainerProcess.LIVES if attempt.trainer_alive else TrainerProcess.ENDED

@@ -13,7 +13,7 @@ import pytest
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Refused
 from fluxgymd.core.evidence import (
     Conclusion,
-    Ended,
+    Exited,
     LeftOver,
     LostSight,
     NeverStarted,
@@ -102,7 +102,7 @@ def test_promise_2_the_end_is_recorded(bench: Bench, code: int | None, number: i
     bench.world.exits(attempt, code=code, signal_number=number)
     bench.world.pass_by(3.0)
     seen = bench.look(attempt)
-    assert isinstance(seen, Ended)
+    assert isinstance(seen, Exited)
     assert seen.exit is not None
     assert (seen.exit.code, seen.exit.signal, seen.exit.term_seen) == (code, number, False)
 
@@ -120,7 +120,7 @@ def test_a_trainer_that_is_told_to_stop_saves_and_leaves(bench: Bench) -> None:
     assert bench.loop.run_to_end(bench.adapter.send_signal(bench.ref(attempt), signal.SIGTERM))
     bench.world.pass_by(3.0)
     seen = bench.look(attempt)
-    assert isinstance(seen, Ended)
+    assert isinstance(seen, Exited)
     assert seen.exit is not None
     assert (seen.exit.code, seen.exit.term_seen) == (143, False)
     assert not bench.loop.run_to_end(bench.adapter.send_signal(bench.ref(attempt), signal.SIGTERM))
@@ -134,7 +134,7 @@ def test_a_trainer_that_ignores_the_stop_is_killed_at_the_limit(bench: Bench) ->
     assert bench.look(attempt) == Runs()
     bench.loop.run_for(5.0)
     seen = bench.look(attempt)
-    assert isinstance(seen, Ended)
+    assert isinstance(seen, Exited)
     assert seen.exit is not None
     assert (seen.exit.signal, seen.exit.term_seen) == (signal.SIGKILL, True)
 
@@ -146,7 +146,7 @@ def test_promise_4_what_is_left_behind_is_seen_and_ends_with_a_stop(bench: Bench
     bench.world.pass_by(3.0)
     assert isinstance(bench.look(attempt), LeftOver)
     bench.loop.run_to_end(bench.adapter.stop(bench.ref(attempt)))
-    assert isinstance(bench.look(attempt), Ended)
+    assert isinstance(bench.look(attempt), Exited)
 
 
 @pytest.mark.parametrize("until", ["spawned", "placed"])
@@ -167,7 +167,7 @@ def test_promise_1_an_attempt_does_not_notice_the_daemon_s_death(bench: Bench) -
     bench.world.exits(attempt, code=42)
     bench.world.pass_by(3.0)
     seen = bench.look(attempt)
-    assert isinstance(seen, Ended)
+    assert isinstance(seen, Exited)
     assert seen.exit is not None
     assert seen.exit.code == 42
 
@@ -178,7 +178,7 @@ def test_without_its_shim_a_trainer_runs_alone_until_it_ends(bench: Bench) -> No
     assert bench.look(attempt) == RunsAlone()
     bench.world.exits(attempt, code=42)
     bench.world.pass_by(3.0)
-    assert bench.look(attempt) == Ended(None)
+    assert bench.look(attempt) == Exited(None)
 
 
 def test_promise_6_an_attempt_of_another_machine_or_boot_is_never_signalled(bench: Bench) -> None:

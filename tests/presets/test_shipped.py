@@ -16,7 +16,7 @@ from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.compose import composed
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import flag_kinds, kohya, settings
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 
 SHIPPED = {each.settings.name: each for each in Shelf(Path("/nonexistent")).all()}
 RECORDED = Path(__file__).parents[1] / "trainers" / "data" / "sd-scripts-kinds.json"
@@ -74,9 +74,9 @@ def numbered(given: Flags) -> dict[str, list[str | float]]:
     return {name: [read(word) for word in words] for name, words in given.items()}
 
 
-@pytest.mark.parametrize("trainer", Writer)
+@pytest.mark.parametrize("trainer", StateWriter)
 @pytest.mark.parametrize("name", OLDER)
-def test_the_older_command_line_is_that_of_the_preset(name: str, trainer: Writer) -> None:
+def test_the_older_command_line_is_that_of_the_preset(name: str, trainer: StateWriter) -> None:
     older = flags(shlex.split(OLDER[name]))
     job = settings.complete_training(composed(JOB, [SHIPPED[name].settings, JOB]), HOME)
     now = flags(kohya.arguments(job, FOLDER, None, trainer=trainer))

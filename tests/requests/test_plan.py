@@ -15,7 +15,7 @@ import pytest
 from fluxgym.messages import Context, Kind
 from fluxgymd.core.gpu import Reading
 from fluxgymd.gpus.machine import Gpus
-from fluxgymd.gpus.probe import Answer
+from fluxgymd.gpus.probe import ProbeAnswer
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.plan import MOST_SENTENCES, Planned, Planner
@@ -38,7 +38,7 @@ class FakeGpus(Gpus):
 
     def __init__(self, *readings: Reading) -> None:
         super().__init__()
-        self._take(Answer(gpus=readings, works=True))
+        self._take(ProbeAnswer(gpus=readings, works=True))
 
     async def ask(self, *, max_age: float = 0.0) -> tuple[Reading, ...]:
         del max_age

@@ -14,7 +14,7 @@ import pytest
 
 from fluxgym.messages import FailureKind, Kind, RestartPolicy
 from fluxgymd.core import events as e
-from fluxgymd.core.evidence import Ended, NeverStarted, Over, Rebooted
+from fluxgymd.core.evidence import Exited, NeverStarted, Over, Rebooted
 from fluxgymd.core.job import Job, Live, apply, fold, stop_asked
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import FRUITLESS_LIMIT
@@ -25,10 +25,10 @@ from tests.core import histories as h
 from tests.store.files import LORA, our_state
 from tests.trainers.adapters import trainers
 
-WELL = Ended(ExitRecord(kind="exited", code=0))
-BADLY = Ended(ExitRecord(kind="exited", code=1))
-BY_TERM = Ended(ExitRecord(kind="exited", code=143))
-KILLED = Ended(ExitRecord(kind="signaled", signal=9))
+WELL = Exited(ExitRecord(kind="exited", code=0))
+BADLY = Exited(ExitRecord(kind="exited", code=1))
+BY_TERM = Exited(ExitRecord(kind="exited", code=143))
+KILLED = Exited(ExitRecord(kind="signaled", signal=9))
 NEVER = NeverStarted()
 
 
@@ -89,7 +89,7 @@ def test_a_finished_training_is_completed(folder: JobFolder) -> None:
 
 
 def test_promise_5_an_interruption_reports_the_lost_steps_and_the_job_is_resumed(folder: JobFolder) -> None:
-    for over in (Rebooted(), BY_TERM, Ended(None)):
+    for over in (Rebooted(), BY_TERM, Exited(None)):
         event = end(running(), folder, over)
         assert (event.outcome, event.step, event.checkpoint_step, event.steps_lost) == ("interrupted", 45, 40, 5)
         assert (event.again, event.not_before) == (True, 0.0)
@@ -141,7 +141,7 @@ def hung(job: Job, step: int, *, acts: bool = True) -> Job:
 
 
 def test_a_hang_is_an_interruption_that_is_resumed_and_says_where_its_evidence_is(folder: JobFolder) -> None:
-    for over in (BY_TERM, KILLED, Ended(None), WELL):
+    for over in (BY_TERM, KILLED, Exited(None), WELL):
         event = end(hung(running(), 45), folder, over)
         assert (event.outcome, event.failure, event.again, event.steps_lost) == ("interrupted", None, True, 5)
         assert event.reason == (

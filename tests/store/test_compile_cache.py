@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fluxgymd.store import compile_cache
-from fluxgymd.store.compile_cache import Kept, oldest, prepare, trim, variables
+from fluxgymd.store.compile_cache import CachedFile, oldest, prepare, trim, variables
 
 KIB = 1024
 
@@ -51,7 +51,9 @@ def test_a_folder_where_others_put_code_is_not_used(tmp_path: Path, monkeypatch:
     [(6, []), (5.9, ["a"]), (5, ["a"]), (3, ["a", "b"]), (2.5, ["a", "b", "c"]), (0, ["a", "b", "c"])],
 )
 def test_the_least_recently_used_code_is_deleted_first(limit: float, gone: list[str]) -> None:
-    files = [Kept(path=name, size=size, used=used) for name, size, used in (("c", 3, 30), ("a", 1, 10), ("b", 2, 20))]
+    files = [
+        CachedFile(path=name, size=size, used=used) for name, size, used in (("c", 3, 30), ("a", 1, 10), ("b", 2, 20))
+    ]
     assert [file.path for file in oldest(files, limit)] == gone
 
 

@@ -7,18 +7,18 @@ import msgspec
 import pytest
 
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers.answer import Answer, Finding, report
+from fluxgymd.trainers.answer import CheckAnswer, Finding, report
 from fluxgymd.trainers.planned_size import all_saves
-from fluxgymd.trainers.port import ProblemKind, Verdict
+from fluxgymd.trainers.port import CheckpointVerdict, ProblemKind
 from tests.core.histories import CONTEXT
 
 FOLDER = JobFolder(Path("/home/a--seed/outputs/my-lora"))
 JOB = msgspec.structs.replace(CONTEXT, trainer_options={"optimizer_type": ["lion"], "cache_latents": []})
 
 
-def answer(sentence: str, **parts: str | None) -> Answer:
+def answer(sentence: str, **parts: str | None) -> CheckAnswer:
     finding = Finding(kind=parts.pop("kind", None) or "command_line", sentence=sentence, **parts)
-    return Answer(problems=[finding], warnings=[finding])
+    return CheckAnswer(problems=[finding], warnings=[finding])
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_a_setting_is_named_as_in_the_job_and_an_unknown_kind_counts_as_a_flag()
 def test_the_verdict_and_the_sizes() -> None:
     data = b"""{"problems": [], "warnings": [], "newer": 1, "state": {"verdict": "misfit", "step": 12, "path": "/s"},
         "plan": {"stateBytes": 100, "loraBytes": 10, "totalSteps": 4}}"""
-    told = report(msgspec.json.decode(data, type=Answer), JOB, FOLDER)
-    assert (told.verdict, told.step) == (Verdict.MISFIT, 12)
+    told = report(msgspec.json.decode(data, type=CheckAnswer), JOB, FOLDER)
+    assert (told.verdict, told.step) == (CheckpointVerdict.MISFIT, 12)
     assert told.disk_bytes == all_saves(JOB, state=100, lora=10)
-    unknown = msgspec.json.decode(data.replace(b"misfit", b"odd"), type=Answer)
+    unknown = msgspec.json.decode(data.replace(b"misfit", b"odd"), type=CheckAnswer)
     assert report(unknown, JOB, FOLDER).verdict is None

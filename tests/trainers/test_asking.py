@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fluxgymd.trainers import asking
-from fluxgymd.trainers.answer import Answer
+from fluxgymd.trainers.answer import CheckAnswer
 from fluxgymd.trainers.asking import Inquiry
 from tests.trainers.talking import TalkingTrainer, problem
 
@@ -54,16 +54,16 @@ def foreign(tmp_path: Path, asked: Path) -> Path:
     return script
 
 
-async def question(inquiry: Inquiry, folder: Path, *words: str) -> Answer | None:
+async def question(inquiry: Inquiry, folder: Path, *words: str) -> CheckAnswer | None:
     line = ["--dataset_config", str(folder / "dataset.toml"), *words]
     return await inquiry.ask(line, files=FILES, folder=folder, name=folder.name)
 
 
-def ask(inquiry: Inquiry, folder: Path, *words: str) -> Answer | None:
+def ask(inquiry: Inquiry, folder: Path, *words: str) -> CheckAnswer | None:
     return asyncio.run(question(inquiry, folder, *words))
 
 
-def sentences(answer: Answer | None) -> Sequence[str]:
+def sentences(answer: CheckAnswer | None) -> Sequence[str]:
     assert answer is not None
     return [each.sentence for each in answer.problems]
 
@@ -167,7 +167,7 @@ def test_after_a_change_of_the_trainer_it_is_asked_again(talking: TalkingTrainer
 def test_identical_questions_at_the_same_time_share_an_answer(talking: TalkingTrainer, folder: Path) -> None:
     inquiry = Inquiry(PYTHON, talking.script)
 
-    async def scenario() -> list[Answer | None]:
+    async def scenario() -> list[CheckAnswer | None]:
         return await asyncio.gather(*(question(inquiry, folder) for _ in range(8)))
 
     answers = asyncio.run(scenario())
@@ -284,7 +284,7 @@ def test_the_event_loop_continues_while_the_trainer_thinks(
     pause = f"open({str(here)!r}, 'w').write('x')\nopen({str(turn)!r}).readline()\n"
     talking.script.write_text(talking.script.read_text().replace("answers =", f"{pause}answers ="))
 
-    async def scenario() -> Answer | None:
+    async def scenario() -> CheckAnswer | None:
         thinking = asyncio.create_task(question(Inquiry(PYTHON, talking.script), folder))
         async with asyncio.timeout(60):
             await asyncio.to_thread(os.read, reader, 1)

@@ -24,7 +24,7 @@ from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, choose, newest
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import traits
-from fluxgymd.trainers.port import CheckReport, ProblemKind, Question, Trainer, Verdict
+from fluxgymd.trainers.port import CheckpointVerdict, CheckReport, ProblemKind, Question, Trainer
 from fluxgymd.watchdog import proc
 from tests.core import histories as h
 from tests.daemon.conftest import model  # noqa: F401 - a fixture
@@ -171,11 +171,11 @@ def test_promise_5_it_resumes_from_what_it_saved_and_never_from_what_is_torn(ben
     assert where.checkpoint.name not in (final.name, last.name)
     report = bench.check(bench.question(where.checkpoint.name))
     assert report.problems == ()
-    assert report.verdict in (Verdict.FITS, None)
-    if report.verdict is Verdict.FITS:
+    assert report.verdict in (CheckpointVerdict.FITS, None)
+    if report.verdict is CheckpointVerdict.FITS:
         # With two processes an epoch has fewer steps, so the answer depends on their number.
         together = bench.question(where.checkpoint.name, gpu_count=2)
-        assert bench.check(together).verdict is Verdict.MISFIT
+        assert bench.check(together).verdict is CheckpointVerdict.MISFIT
     shutil.rmtree(bench.folder.path / last.name)  # the daemon would set it aside
     size = bench.folder.log.stat().st_size
     bench.run(where.checkpoint.name)

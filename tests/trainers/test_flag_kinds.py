@@ -14,7 +14,7 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.describe import described
 from fluxgymd.trainers.flag_kinds import MOST, Flag, by_name, problems
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 from tests.core.histories import CONTEXT
 
 DATA = Path(__file__).parent / "data"
@@ -103,7 +103,9 @@ def test_an_unknown_flag_is_reported_with_the_nearest_one_or_where_all_are_liste
 
 
 def test_sd_scripts_accepts_what_the_daemon_passes() -> None:
-    line = kohya.arguments(CONTEXT, JobFolder(Path("/outputs/my-lora")), "a-000004-state", trainer=Writer.SD_SCRIPTS)
+    line = kohya.arguments(
+        CONTEXT, JobFolder(Path("/outputs/my-lora")), "a-000004-state", trainer=StateWriter.SD_SCRIPTS
+    )
     passed: dict[str, list[str]] = {}
     for word in line:
         if word.startswith("--"):

@@ -15,7 +15,7 @@ from fluxgym.messages import Context, TriggerPlace
 from fluxgymd.datasets.captions import Captions, Lines
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 from tests.core.histories import CONTEXT
 
 DATA = Path(__file__).parent / "data"
@@ -60,7 +60,7 @@ def changed(**values: object) -> Context:
     return msgspec.structs.replace(CONTEXT, **values)
 
 
-def lines(context: Context, resume: str | None = None, *, trainer: Writer = Writer.SD_SCRIPTS) -> list[str]:
+def lines(context: Context, resume: str | None = None, *, trainer: StateWriter = StateWriter.SD_SCRIPTS) -> list[str]:
     """Returns the command line, one line for each flag with its values."""
     found: list[str] = []
     for word in kohya.arguments(context, FOLDER, resume, trainer=trainer):
@@ -85,9 +85,9 @@ def test_the_command_line_of_the_defaults() -> None:
 
 def test_our_trainer_chooses_how_much_is_checkpointed_unless_the_user_does() -> None:
     flag = "--gradient_checkpointing"
-    assert lines(CONTEXT, trainer=Writer.OURS) == [line for line in lines(CONTEXT) if line != flag]
+    assert lines(CONTEXT, trainer=StateWriter.OURS) == [line for line in lines(CONTEXT) if line != flag]
     asked = changed(trainer_options={**(CONTEXT.trainer_options or {}), "gradient_checkpointing": []})
-    assert flag in lines(asked, trainer=Writer.OURS)
+    assert flag in lines(asked, trainer=StateWriter.OURS)
 
 
 def test_optional_settings_follow() -> None:

@@ -12,7 +12,7 @@ import pytest
 from fluxgym.messages import PlannedMemory, Size
 from fluxgymd.core.decoding import decode
 from fluxgymd.trainers import answer
-from fluxgymd.trainers.answer import Answer
+from fluxgymd.trainers.answer import CheckAnswer
 from fluxgymd.trainers.planned_size import all_saves
 from fluxgymd.trainers.port import CheckReport
 from fluxgymd.trainers.told_plan import ToldPlan
@@ -22,7 +22,7 @@ from tests.trainers.plans import FOLDER, picture, plan
 
 def report(**changes: Any) -> CheckReport:
     data = {"format": 1, "problems": [], "warnings": [], "state": None, "files": [], "plan": plan(**changes)}
-    return answer.report(decode(json.dumps(data).encode(), Answer), CONTEXT, FOLDER)
+    return answer.report(decode(json.dumps(data).encode(), CheckAnswer), CONTEXT, FOLDER)
 
 
 def test_sizes_and_boxes_are_told() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.watchdog.positions import LARGE, Progress, positions
+from fluxgymd.watchdog.positions import LARGE, FileProgress, positions
 
 SIZE = 4 * LARGE
 
@@ -71,7 +71,7 @@ def test_nothing_is_known_about_a_process_that_is_gone() -> None:
     ],
 )
 def test_only_forward_movement_counts(looks: list[dict[tuple[int, str], int]], moved: int) -> None:
-    progress = Progress()
+    progress = FileProgress()
     for look in looks:
         progress.move_to(look)
     assert progress.bytes == moved

@@ -21,11 +21,11 @@ FATAL_XIDS: Mapping[int, str] = {
 of the GPU or a restart of the machine. Others end the application at most (13, 31, 43, 94: RESTART_APP) or can be
 ignored (45, 63, 92); 74 is an error of NVLink, which a training on one GPU doesn't use."""
 
-Seen = Mapping[str, int]
+XidCounts = Mapping[str, int]
 """The number of Xid events of each GPU, by UUID, as of the last look."""
 
 
-def new_xids(before: Seen, gpus: tuple[Reading, ...] | None) -> tuple[Seen, tuple[int, ...]]:
+def new_xids(before: XidCounts, gpus: tuple[Reading, ...] | None) -> tuple[XidCounts, tuple[int, ...]]:
     """The counts after a look, and the new events.
 
     Events that a GPU has when it is first seen are older than the watch. If a list has become shorter, it is from a

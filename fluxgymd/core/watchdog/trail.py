@@ -85,7 +85,7 @@ class Trail:
     """Xid events since the last counted work, the last XIDS_KEPT."""
     xids_since: float | None = None
     """Wall clock: the first of these."""
-    xids_known: faults.Seen = field(default_factory=dict)
+    xids_known: faults.XidCounts = field(default_factory=dict)
     took: Mapping[Phase, tuple[Took, ...]] = field(default_factory=dict)
     """How long the last `history` items of each phase took."""
     moved_at: Mapping[str, float] = field(default_factory=dict)

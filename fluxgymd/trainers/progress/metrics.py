@@ -14,16 +14,14 @@ import msgspec
 
 from fluxgym.files import open_for_reading
 from fluxgym.messages import Phase, Progress
-from fluxgymd.core.decoding import decode_with
+from fluxgymd.core.decoding import Count, decode_with
 from fluxgymd.trainers.progress.appended import Appended
 
-# Integers have no limit in Python and msgspec. They do in floats, on the wire and in sums of these numbers.
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
-class Line(msgspec.Struct, frozen=True, rename="camel"):
+class MetricsLine(msgspec.Struct, frozen=True, rename="camel"):
     """One line of metrics.jsonl (docs/trainer.md)."""
 
     time: Time
@@ -44,7 +42,7 @@ class Line(msgspec.Struct, frozen=True, rename="camel"):
 TAIL_BYTES = 8192
 NEWLINE = re.compile(rb"\n")
 
-_decoder = msgspec.json.Decoder(Line)
+_decoder = msgspec.json.Decoder(MetricsLine)
 _STICKY = (
     "step",
     "total_steps",
@@ -57,7 +55,7 @@ _STICKY = (
 )
 
 
-def advance(before: Progress | None, line: Line) -> Progress:
+def advance(before: Progress | None, line: MetricsLine) -> Progress:
     """Progress after one more line. Steps and losses are kept through a phase that has none, such as sampling."""
     values = {name: getattr(line, name) for name in _STICKY}
     if before is not None:
@@ -72,7 +70,7 @@ def advance(before: Progress | None, line: Line) -> Progress:
     )
 
 
-def _beyond_the_end(line: Line, before: Progress | None) -> bool:
+def _beyond_the_end(line: MetricsLine, before: Progress | None) -> bool:
     """Whether a line reports a step beyond the last one. If it counted, each true step would look repeated."""
     total = before.total_steps if line.total_steps is None and before is not None else line.total_steps
     return line.step is not None and total is not None and line.step > total
@@ -90,7 +88,7 @@ class MetricsReader:
     def __init__(self, path: Path, offset: int, *, inode: int | None = None) -> None:
         """`offset` and `inode`: where the attempt began in the file, and which file it was (see Appended)."""
         self._file = Appended(path, offset, inode=inode, ends=NEWLINE)
-        self._step_told: Line | None = None
+        self._step_told: MetricsLine | None = None
         self.progress: Progress | None = None
         self.work: int | None = None
         """What is done in this phase, in the smallest units that are reported: denoising steps, micro-steps."""
@@ -123,7 +121,7 @@ class MetricsReader:
             self._time_step(line)
         return is_new
 
-    def _time_step(self, line: Line) -> None:
+    def _time_step(self, line: MetricsLine) -> None:
         before = self._step_told
         if line.phase is not Phase.TRAINING:
             self._step_told = None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fluxgym.messages import Phase, Progress
 from fluxgymd.trainers.progress.appended import Appended
-from fluxgymd.trainers.progress.metrics import Line, advance, highest
+from fluxgymd.trainers.progress.metrics import MetricsLine, advance, highest
 
 ENDS = re.compile(rb"[\r\n]+")
 
@@ -64,25 +64,25 @@ def understand(before: Progress | None, segment: str, *, at: float, first_step: 
     """
     text = segment[found.end() :] if (found := RICH.match(segment)) else segment
     phase = before.phase if before is not None else Phase.STARTING
-    line: Line | None = None
+    line: MetricsLine | None = None
     if found := STEPS.match(text):
         line = _step(before, phase, found, at=at, first_step=first_step)
     elif found := MARKER.match(text):
-        line = Line(time=at, phase=MARKERS[found[0]])
+        line = MetricsLine(time=at, phase=MARKERS[found[0]])
     elif found := EPOCH.match(text):
-        line = Line(time=at, phase=Phase.TRAINING, epoch=int(found[1]), total_epochs=int(found[2]))
+        line = MetricsLine(time=at, phase=Phase.TRAINING, epoch=int(found[1]), total_epochs=int(found[2]))
     elif (found := BAR.match(text)) and (phase is not Phase.TRAINING or VALIDATION.match(text)):
-        line = Line(time=at, phase=phase, done=int(found[1]), total=int(found[2]))
+        line = MetricsLine(time=at, phase=phase, done=int(found[1]), total=int(found[2]))
     return advance(before, line) if line is not None else before
 
 
-def _step(before: Progress | None, phase: Phase, bar: re.Match[str], *, at: float, first_step: int) -> Line:
+def _step(before: Progress | None, phase: Phase, bar: re.Match[str], *, at: float, first_step: int) -> MetricsLine:
     step = first_step + int(bar[1])
     loss = _loss(bar[5])
     # The bar is also redrawn while nothing is trained, and at the end. Only a new count or a new loss means a step.
     is_new = before is None or step != before.step or (loss is not None and loss != before.average_loss)
     training = is_new and step > first_step and phase is not Phase.FINISHING
-    return Line(
+    return MetricsLine(
         time=at,
         phase=Phase.TRAINING if training else phase,
         step=step,

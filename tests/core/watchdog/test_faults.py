@@ -3,7 +3,7 @@
 
 import pytest
 
-from fluxgymd.core.watchdog.faults import FATAL_XIDS, Seen, fatal, new_xids
+from fluxgymd.core.watchdog.faults import FATAL_XIDS, XidCounts, fatal, new_xids
 from tests.core.watchdog.looking import gpu
 
 
@@ -18,7 +18,7 @@ from tests.core.watchdog.looking import gpu
         ({"GPU-1": 0}, (79,), ()),
     ],
 )
-def test_new_events(before: Seen, now: tuple[int, ...], new: tuple[int, ...]) -> None:
+def test_new_events(before: XidCounts, now: tuple[int, ...], new: tuple[int, ...]) -> None:
     known, found = new_xids(before, (gpu(50, xids=now),))
     assert found == new
     assert known == {**before, "GPU-0": len(now)}

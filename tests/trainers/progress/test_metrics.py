@@ -16,15 +16,15 @@ from fluxgym.messages import Phase, Progress
 from fluxgymctl import words
 from fluxgymd.trainers.progress import metrics
 from fluxgymd.trainers.progress.appended import end_of
-from fluxgymd.trainers.progress.metrics import Line, MetricsReader, advance
+from fluxgymd.trainers.progress.metrics import MetricsLine, MetricsReader, advance
 
 
-def line(phase: str = "training", **values: Any) -> Line:
+def line(phase: str = "training", **values: Any) -> MetricsLine:
     usual: dict[str, Any] = {"time": 5.0, "phase": Phase(phase)}
-    return Line(**usual | values)
+    return MetricsLine(**usual | values)
 
 
-def after(*lines: Line) -> Progress:
+def after(*lines: MetricsLine) -> Progress:
     told: Progress | None = None
     for each in lines:
         told = advance(told, each)
@@ -32,7 +32,7 @@ def after(*lines: Line) -> Progress:
     return told
 
 
-def encoded(*lines: Line) -> bytes:
+def encoded(*lines: MetricsLine) -> bytes:
     return b"".join(msgspec.json.encode(each) + b"\n" for each in lines)
 
 
@@ -96,7 +96,7 @@ def test_the_time_that_is_left(values: dict[str, Any], remaining: float | None) 
 
 
 def test_a_phase_of_a_newer_trainer_is_unknown_and_its_numbers_are_shown() -> None:
-    newer = msgspec.json.decode(b'{"time":1,"phase":"dreaming","step":7,"mood":"good"}', type=Line)
+    newer = msgspec.json.decode(b'{"time":1,"phase":"dreaming","step":7,"mood":"good"}', type=MetricsLine)
     assert (newer.phase, newer.step) == (Phase.UNKNOWN, 7)
 
 
