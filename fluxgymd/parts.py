@@ -14,8 +14,9 @@ from fluxgym.config import Config
 from fluxgym.messages import Linger
 from fluxgymd.api import service
 from fluxgymd.api.calls import Route
+from fluxgymd.api.job_views import JobViews
 from fluxgymd.api.jobs import Jobs
-from fluxgymd.api.machine import DaemonMethods, GpuMethods
+from fluxgymd.api.machine import DaemonMethods, GpuMethods, QueueMethods
 from fluxgymd.api.presets import Presets
 from fluxgymd.attempts import place
 from fluxgymd.attempts.adapters import Supervisors, connect
@@ -38,11 +39,14 @@ from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
+from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.degraded import Degraded
 from fluxgymd.run.forgotten import Forgotten
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
-from fluxgymd.run.scheduler import Scheduler
+from fluxgymd.run.scheduler import Resources, Scheduler
+from fluxgymd.run.starting import Starter
+from fluxgymd.run.watching import Watcher
 from fluxgymd.store import compile_cache
 from fluxgymd.store.home import Home
 from fluxgymd.store.machine import MachineState
@@ -120,19 +124,23 @@ async def make_parts(config: Config, ground: Ground, stack: AsyncExitStack) -> P
     trainers = Trainers(config)
     await trainers.look()
     due = asyncio.Event()
-    runner = Runner(
+    adapters = AttemptAdapters(by_name=supervisors.adapters, chosen=supervisors.choice.adapter, here=ground.here)
+    starter = Starter(
         ground.registry,
-        adapters=supervisors.adapters,
-        chosen=supervisors.choice.adapter,
-        here=ground.here,
-        config=config,
-        trainers=trainers,
+        adapters,
+        config,
+        trainers,
         paused=lambda: machine.paused,
         home_problem=ground.owner.problem,
-        done=due.set,
+    )
+    watcher = Watcher(
+        ground.registry,
+        trainers,
+        config,
         unkillable=quarantine.unkillable,
         watchdog=lambda entry, adapter: Watch(ground.registry, entry, adapter, trainers, gpus=gpus, config=config),
     )
+    runner = Runner(ground.registry, adapters, trainers, starter, watcher, done=due.set)
     stack.push_async_callback(runner.close)
 
     async def guard_sleep() -> None:
@@ -144,12 +152,9 @@ async def make_parts(config: Config, ground: Ground, stack: AsyncExitStack) -> P
     scheduler = Scheduler(
         ground.registry,
         runner,
-        gpus,
-        machine=machine,
-        program_slots=config.program_slots,
+        Resources(gpus=gpus, machine=machine, program_slots=config.program_slots, set_aside=set_aside),
         due=due,
         after_pass=guard_sleep,
-        set_aside=set_aside,
         home_problem=ground.owner.problem,
     )
     return Parts(
@@ -193,16 +198,13 @@ def make_routes(
     jobs = Jobs(
         registry,
         submitter=submitter,
-        planner=planner,
         verbs=Verbs(registry, parts.runner, parts.scheduler, preflight, trainers, takeover.record),
         editor=Editor(registry, preflight, trainers, parts.scheduler, takeover),
-        exporter=Exporter(registry, trainers, copier),
-        trainers=trainers,
         request_pass=parts.scheduler.request_pass,
         warn=lambda: _warnings(parts.supervisors),
-        config=config,
         forgotten=parts.forgotten,
     )
+    job_views = JobViews(registry, trainers, config, planner=planner, exporter=Exporter(registry, trainers, copier))
     gpus = GpuMethods(registry, parts.gpus, parts.quarantine, parts.scheduler.request_pass)
     daemon = DaemonMethods(
         config,
@@ -211,12 +213,13 @@ def make_routes(
         degraded=degraded,
         sleep=parts.sleep,
         machine=parts.machine,
-        request_pass=parts.scheduler.request_pass,
         loop_late=loop_late,
     )
+    queue = QueueMethods(parts.machine, registry.writer, parts.scheduler.request_pass)
     shelf = Shelf(config.home)
     presets = Presets(shelf, Composer(registry, shelf), trainers)
-    return [*service.routes(), *jobs.routes(), *presets.routes(), *gpus.routes(), *daemon.routes()]
+    groups = (jobs, job_views, presets, queue, gpus, daemon)
+    return [*service.routes(), *(route for group in groups for route in group.routes())]
 
 
 def _warnings(supervisors: Supervisors) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""org.fluxgym.Machine: the GPUs, and the daemon itself."""
+"""org.fluxgym.Machine: the GPUs, the queue, and the daemon itself."""
 
 import os
 import time
@@ -21,6 +21,7 @@ from fluxgymd.host.sleep import SleepGuard
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.run.degraded import Degraded
 from fluxgymd.store.machine import MachineState
+from fluxgymd.store.writer import Writer
 
 
 class GpuMethods:
@@ -93,7 +94,7 @@ class GpuMethods:
 
 
 class DaemonMethods:
-    """The methods about the daemon, and about whether its queue is paused."""
+    """The method about the daemon itself."""
 
     def __init__(
         self,
@@ -104,7 +105,6 @@ class DaemonMethods:
         degraded: Degraded,
         sleep: SleepGuard,
         machine: MachineState,
-        request_pass: Callable[[], None],
         loop_late: Callable[[], float],
     ) -> None:
         self._config = config
@@ -113,12 +113,11 @@ class DaemonMethods:
         self._degraded = degraded
         self._sleep = sleep
         self._machine = machine
-        self._request_pass = request_pass
         self._loop_late = loop_late
         self._started_at = time.time()
 
     def routes(self) -> list[Route]:
-        return [Route(m.INFO, self.info), Route(m.PAUSE, self.pause), Route(m.CONTINUE, self.unpause)]
+        return [Route(m.INFO, self.info)]
 
     async def info(self, _: m.Nothing, __: Send) -> m.InfoReply:
         return m.InfoReply(
@@ -139,6 +138,18 @@ class DaemonMethods:
             jobs={state.value: count for state, count in self._registry.counts.items() if count},
         )
 
+
+class QueueMethods:
+    """The methods that pause the queue and let it continue."""
+
+    def __init__(self, machine: MachineState, writer: Writer, request_pass: Callable[[], None]) -> None:
+        self._machine = machine
+        self._writer = writer
+        self._request_pass = request_pass
+
+    def routes(self) -> list[Route]:
+        return [Route(m.PAUSE, self.pause), Route(m.CONTINUE, self.unpause)]
+
     async def pause(self, _: m.Nothing, __: Send) -> m.Nothing:
         return await self._pause(paused=True)
 
@@ -146,9 +157,7 @@ class DaemonMethods:
         return await self._pause(paused=False)
 
     async def _pause(self, *, paused: bool) -> m.Nothing:
-        await _written(
-            lambda: self._registry.writer.run(lambda: self._machine.pause(paused=paused)), self._request_pass
-        )
+        await _written(lambda: self._writer.run(lambda: self._machine.pause(paused=paused)), self._request_pass)
         return m.Nothing()
 
 

@@ -17,8 +17,12 @@ GONE = "The daemon ended before the job was started."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileFacts:
-    """What the files of an ended attempt say."""
+    """What the files of an ended attempt say, with two traits of the trainer that wrote them."""
 
+    counts_steps: bool
+    """As in `Ending`."""
+    refusal_status: int | None
+    """The exit status with which the trainer refuses a job."""
     steps: Steps | None
     """None: unknown."""
     checkpoint_step: int
@@ -35,16 +39,27 @@ class FileFacts:
     """The folder with the evidence of a hang, relative to the job's folder."""
 
 
-def not_started(
-    attempt: Attempt, *, asked: bool, fault: str | None, withheld: str | None, log_size: int, now: float
-) -> events.Ended:
-    """The end of an attempt whose gate was never opened. `asked`: the user wants the job stopped; `fault`: what kept
-    it from starting; `withheld`: a reason that was no fault, so the job is started again at once. `now`: seconds,
-    wall clock."""
-    if asked:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circumstances:
+    """What the daemon knows about an end apart from evidence and files."""
+
+    asked: bool
+    """The user wants the job stopped."""
+    manager_stays: bool = False
+    """As in `Ending`."""
+    start_problem: str | None = None
+    """The fault that kept the attempt from starting."""
+    withheld: str | None = None
+    """A reason that was no fault, so the job is started again at once."""
+
+
+def not_started(attempt: Attempt, around: Circumstances, *, log_size: int, now: float) -> events.Ended:
+    """The end of an attempt whose gate was never opened. `now`: seconds, wall clock."""
+    fault = around.start_problem
+    if around.asked:
         outcome = Outcome("stopped", "It was stopped before it ran.")
     else:
-        outcome = Outcome("never_started", fault or withheld or GONE)
+        outcome = Outcome("never_started", fault or around.withheld or GONE)
     return events.Ended(
         at=now,
         attempt=attempt.number,
@@ -52,7 +67,7 @@ def not_started(
         reason=outcome.reason,
         proof="the gate was never opened",
         exit=ExitRecord(kind="never-started"),
-        again=not asked and fault is None,
+        again=not around.asked and fault is None,
         log_size=log_size,
     )
 
@@ -62,16 +77,12 @@ def ended(
     attempt: Attempt,
     over: Exited | Rebooted,
     found: FileFacts,
+    around: Circumstances,
     *,
-    asked: bool,
-    manager_stays: bool,
-    counts_steps: bool,
-    refusal_status: int | None,
     now: float,
 ) -> events.Ended:
-    """The end of an attempt that was started. `asked`: the user wants it stopped; `manager_stays` and `counts_steps`:
-    as in `Ending`; `refusal_status`: the exit status with which its trainer refuses a job; `now`: seconds, wall
-    clock, from which a pause before the next attempt counts."""
+    """The end of an attempt that was started. `now`: seconds, wall clock, from which a pause before the next attempt
+    counts."""
     record = over.exit if isinstance(over, Exited) else None
     rebooted = isinstance(over, Rebooted)
     step = max(attempt.step, found.steps.done if found.steps is not None else 0)
@@ -80,11 +91,11 @@ def ended(
             exit=record,
             rebooted=rebooted,
             unsupervised=attempt.unsupervised,
-            stop_asked=asked,
-            manager_stays=manager_stays,
+            stop_asked=around.asked,
+            manager_stays=around.manager_stays,
             step=step,
             steps=found.steps,
-            counts_steps=counts_steps,
+            counts_steps=found.counts_steps,
             hang=acted_on(attempt),
             result_problem=found.result_problem,
             last_line=found.last_line,
@@ -92,7 +103,7 @@ def ended(
     )
     failure = None
     if record is not None and outcome.kind == "failed":
-        failure = classify(record, found.tail, refusal_status=refusal_status)
+        failure = classify(record, found.tail, refusal_status=found.refusal_status)
     then = _next(job, attempt, outcome, failure, checkpoint_step=found.checkpoint_step, now=now)
     if outcome.kind == "interrupted" and then.outcome.kind == "failed":
         # It was interrupted too often without progress, or hung.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to do after a look at an attempt: one step of its state machine. Pure; run/watching.py looks and acts.
+"""What to do after a look at an attempt: one step of its state machine. Pure; run/looking.py looks and acts.
 
 A cgroup becomes empty a moment after its last process ends. So anything odd counts only if two looks in a row see it.
 """

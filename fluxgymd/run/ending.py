@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fluxgymd.core import ending, events
-from fluxgymd.core.ending import FileFacts
+from fluxgymd.core.ending import Circumstances, FileFacts
 from fluxgymd.core.evidence import Exited, NeverStarted, Over
 from fluxgymd.core.job import Attempt, Job
 from fluxgymd.core.records import ExitRecord
@@ -35,33 +35,18 @@ def end_event(
     attempt: Attempt,
     folder: JobFolder,
     over: Over,
-    *,
-    asked: bool,
-    manager_stays: bool,
-    why_not_started: str | None,
-    withheld: str | None = None,
+    around: Circumstances,
 ) -> events.Ended:
-    """The event that ends the attempt. Blocks on the disk. `asked`: the user wants it stopped; `why_not_started`: the
-    fault that kept it from starting; `withheld`: a reason that was no fault, so the job is started again at once."""
+    """The event that ends the attempt. Blocks on the disk."""
     now = time.time()  # read once: a pause counts from the end that is recorded
     if isinstance(over, NeverStarted):
-        return ending.not_started(
-            attempt,
-            asked=asked,
-            fault=why_not_started,
-            withheld=withheld,
-            log_size=metrics.size(folder.log),
-            now=now,
-        )
+        return ending.not_started(attempt, around, log_size=metrics.size(folder.log), now=now)
     return ending.ended(
         job,
         attempt,
         over,
         _find(trainer, job, attempt, folder, record=over.exit if isinstance(over, Exited) else None),
-        asked=asked,
-        manager_stays=manager_stays,
-        counts_steps=trainer.traits.makes_checkpoints,
-        refusal_status=trainer.traits.refusal_status,
+        around,
         now=now,
     )
 
@@ -72,6 +57,8 @@ def _find(trainer: Trainer, job: Job, attempt: Attempt, folder: JobFolder, *, re
     if record is not None and record.last_words:
         tail = f"{tail}\n{record.last_words}".replace("\r", "\n")
     return FileFacts(
+        counts_steps=trainer.traits.makes_checkpoints,
+        refusal_status=trainer.traits.refusal_status,
         steps=_gathered(folder, "its steps", lambda: _steps(trainer, folder, attempt), unknown=None),
         checkpoint_step=_gathered(
             folder, "its checkpoints", lambda: _checkpoint_step(trainer, job, folder), unknown=0

@@ -8,29 +8,28 @@ import logging
 import time
 from collections.abc import Callable
 
-from fluxgym.config import Config
 from fluxgym.errors import FluxgymError, StorageFailed
 from fluxgym.messages import Context
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.background import lanes
 from fluxgymd.background.tasks import Work
 from fluxgymd.core import events
+from fluxgymd.core.ending import Circumstances
 from fluxgymd.core.evidence import Over
 from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Waiting, stop_asked
 from fluxgymd.core.lost import Reach
-from fluxgymd.core.records import Place
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.faults import ATTEMPT
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.run import places, resuming
+from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.ending import end_event
 from fluxgymd.run.starting import Abandoned, Starter
-from fluxgymd.run.watching import AttemptDisowned, Look, Unkillable
+from fluxgymd.run.watching import Watcher
 from fluxgymd.trainers.choice import Trainers
-from fluxgymd.watchdog.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -43,44 +42,31 @@ class Runner:
     def __init__(
         self,
         registry: Registry,
-        adapters: dict[str, Adapter],
-        chosen: str,
-        here: Place,
-        config: Config,
+        adapters: AttemptAdapters,
         trainers: Trainers,
-        paused: Callable[[], bool],
+        starter: Starter,
+        watcher: Watcher,
+        *,
         done: Callable[[], None],
-        watchdog: Callable[[Entry, Adapter], Watch] | None = None,
-        unkillable: Unkillable | None = None,
-        home_problem: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`watchdog`: makes the watch that looks for hangs. `unkillable`: called for an attempt that SIGKILL does not
-        end. `home_problem`: why nothing may be started in this home at present (Ownership.problem)."""
+        """`done`: called when a job has no task any more, so a lease may be free."""
         self._registry = registry
         self._adapters = adapters
-        self._chosen = adapters[chosen]
-        self._here = here
-        self._config = config
         self._trainers = trainers
-        self._starter = Starter(
-            registry, self._chosen, here, config, trainers, paused=paused, home_problem=home_problem
-        )
-        self._watchdog = watchdog
-        self._unkillable = unkillable
-        self._done = done  # tells the scheduler that a lease may be free
+        self._starter = starter
+        self._watcher = watcher
+        self._done = done
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._promised: dict[str, tuple[str, ...]] = {}
 
     @property
     def adapter(self) -> Adapter:
         """The adapter for new attempts."""
-        return self._chosen
+        return self._adapters.for_new
 
     def reach(self, attempt: Attempt) -> Reach:
         """Whether the attempt can be looked at from here."""
-        if attempt.adapter not in self._adapters:
-            return Reach.UNKNOWN_ADAPTER
-        return Reach.HERE if attempt.place == self._here else Reach.ELSEWHERE
+        return self._adapters.reach(attempt)
 
     def busy(self, name: str) -> bool:
         """Whether a task starts or watches an attempt of this job."""
@@ -154,36 +140,17 @@ class Runner:
         """Looks at the attempt until nothing of it is left, and records its end."""
         attempt = entry.attempt
         entry.now.reach = self.reach(attempt)
-        adapter = self._adapters.get(attempt.adapter)
+        adapter = self._adapters.of(attempt)
         if adapter is None:
             await self._lose(entry, attempt)
             return
         failpoint("watch.begins")
-        watch = self._watchdog(entry, adapter) if self._watchdog is not None else None
-        look = Look(
-            self._registry,
-            entry,
-            adapter,
-            self._trainers.of(entry.known.context),
-            self._config.stop_limit,
-            observations=watch.recent if watch is not None else (),
-            unkillable=self._unkillable,
-            unkillable_after=self._config.unkillable_after,
-            log_limit=self._config.log_limit,
-        )
-        watching = asyncio.create_task(watch.run(), name=f"watchdog-{entry.name}") if watch is not None else None
-        try:
-            await lanes.run(entry.name, monitor.write_pid, entry.folder)
-            over = await look.until_over()
-        except AttemptDisowned:
-            await lanes.run(entry.name, monitor.remove_pid, entry.folder)
+        watched = await self._watcher.until_over(entry, adapter)
+        if watched is None:
             return
-        finally:
-            look.close()
-            if watching is not None:
-                watching.cancel()
         failpoint("watch.over")
-        await self._end(entry, over, manager_stays=look.seen_running and await adapter.manager_stays())
+        stays = watched.seen_running and await adapter.manager_stays()
+        await self._end(entry, watched.over, manager_stays=stays)
 
     async def _lose(self, entry: Entry, attempt: Attempt) -> None:
         """Keeps the lease of an attempt whose adapter is unknown, until the user says that nothing of it runs."""
@@ -242,10 +209,12 @@ class Runner:
             entry.attempt,
             entry.folder,
             over,
-            asked=asked,
-            manager_stays=manager_stays,
-            why_not_started=entry.now.start_problem,
-            withheld=entry.now.withheld,
+            Circumstances(
+                asked=asked,
+                manager_stays=manager_stays,
+                start_problem=entry.now.start_problem,
+                withheld=entry.now.withheld,
+            ),
         )
 
     async def _tidy(self, entry: Entry, context: Context) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from fluxgym.errors import WrongState
 from fluxgym.messages import WaitingFor
@@ -27,29 +28,33 @@ log = logging.getLogger(__name__)
 PASS_SECONDS = 5.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What this machine has for jobs."""
+
+    gpus: Gpus
+    machine: MachineState
+    program_slots: int
+    set_aside: Callable[[], Awaitable[frozenset[str]]]
+    """The GPUs that may be given to no job at present."""
+
+
 class Scheduler:
     def __init__(
         self,
         registry: Registry,
         runner: Runner,
-        gpus: Gpus,
+        resources: Resources,
         *,
-        machine: MachineState,
-        program_slots: int,
         due: asyncio.Event,
         after_pass: Callable[[], Awaitable[None]],
-        set_aside: Callable[[], Awaitable[frozenset[str]]],
         home_problem: Callable[[], str | None],
     ) -> None:
-        """`set_aside`: the GPUs that may be given to no job at present. `home_problem`: why nothing may be started in
-        this home at present (Ownership.problem)."""
+        """`home_problem`: why nothing may be started in this home at present (Ownership.problem)."""
         self._registry = registry
         self._runner = runner
-        self._gpus = gpus
-        self._machine = machine
-        self._program_slots = program_slots
+        self._resources = resources
         self._after_pass = after_pass
-        self._set_aside = set_aside
         self._home_problem = home_problem
         self._due = due  # set by all code that changes what a pass looks at
         self.problem: str | None = None
@@ -106,10 +111,11 @@ class Scheduler:
             self._due.clear()
 
     async def _pass(self) -> None:
-        set_aside = await self._set_aside()
+        gpus, here = self._resources.gpus, self._resources.machine
+        set_aside = await self._resources.set_aside()
         supervisor = await self._runner.adapter.problem()
         home = self._home_problem()  # after the last await, so it still holds when a start is decided below
-        self.problem = home or supervisor or self._gpus.uncertain
+        self.problem = home or supervisor or gpus.uncertain
         entries = {entry.name: entry for entry in self._registry.open()}
         jobs = {job.name: job for job in self._registry.jobs()}
         ahead = {name for job in jobs.values() for name in job.context.after or () if self._registry.has(name)}
@@ -121,15 +127,15 @@ class Scheduler:
             obstacle = WaitingFor.HOME
         elif supervisor is not None:
             obstacle = WaitingFor.SUPERVISOR
-        elif self._gpus.uncertain or not self._gpus.asked:
+        elif gpus.uncertain or not gpus.asked:
             obstacle = WaitingFor.GPU
         now = time.monotonic()
         machine = schedule.Machine(
-            machine_id=self._machine.machine_id,
-            gpus=self._gpus.uuids,
+            machine_id=here.machine_id,
+            gpus=gpus.uuids,
             set_aside=set_aside,
-            program_slots=self._program_slots,
-            paused=self._machine.paused,
+            program_slots=self._resources.program_slots,
+            paused=here.paused,
             problem=obstacle,
             held=self._registry.doubtful_leases(),
             starting=self._runner.starting(),

@@ -14,17 +14,17 @@ from collections.abc import Callable
 from fluxgym.config import Config
 from fluxgym.errors import StorageFailed
 from fluxgymd.attempts import temporary
-from fluxgymd.attempts.port import Adapter, Gate, Refused
+from fluxgymd.attempts.port import Gate, Refused
 from fluxgymd.background import lanes
 from fluxgymd.core import events
 from fluxgymd.core.job import Attempt, Job, Starting, Waiting
-from fluxgymd.core.records import Place
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.spec import attempt_spec, unit_name
 from fluxgymd.run import preflight, resuming
+from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.places import Places
 from fluxgymd.store import result
 from fluxgymd.store.atomic import sync_folder, write_file
@@ -44,8 +44,7 @@ class Starter:
     def __init__(
         self,
         registry: Registry,
-        adapter: Adapter,
-        here: Place,
+        adapters: AttemptAdapters,
         config: Config,
         trainers: Trainers,
         *,
@@ -56,8 +55,7 @@ class Starter:
         self._paused = paused
         self._home_problem = home_problem
         self._registry = registry
-        self._adapter = adapter
-        self._here = here
+        self._adapters = adapters
         self._config = config
         self._trainers = trainers
         self._places = Places(registry, config)
@@ -77,14 +75,14 @@ class Starter:
             spec = attempt_spec(trainer, entry.known, attempt, entry.folder, self._config, environ)
             await self._registry.disk(lambda: _prepare(trainer, entry, attempt))
             failpoint("attempt.prepared")
-            gate = await self._adapter.spawn(spec)
+            gate = await self._adapters.for_new.spawn(spec)
             try:
                 failpoint("attempt.spawned")
                 await self._registry.record(
                     entry, events.Spawned(at=time.time(), attempt=attempt.number, shim=gate.shim)
                 )
                 failpoint("attempt.spawn_recorded")
-                placement = await self._adapter.place(spec, gate)
+                placement = await self._adapters.for_new.place(spec, gate)
                 failpoint("attempt.placed")
                 await self._registry.record(
                     entry, events.Placed(at=time.time(), attempt=attempt.number, placement=placement)
@@ -137,14 +135,14 @@ class Starter:
             if beginning.problems:
                 kind = preflight.failure(beginning.problems)
                 return events.Barred(at=time.time(), reason=reason, failure=kind.value)
-            number = job.attempts + 1
+            number, adapter = job.attempts + 1, self._adapters.for_new.name
             return events.Reserved(
                 at=time.time(),
                 attempt=number,
-                adapter=self._adapter.name,
-                unit=unit_name(job, number, self._adapter.name),
+                adapter=adapter,
+                unit=unit_name(job, number, adapter),
                 mark=mark,
-                place=self._here,
+                place=self._adapters.here,
                 gpus=list(gpus),
                 log_offset=log.size,
                 metrics_offset=metrics.size,

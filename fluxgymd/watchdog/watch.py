@@ -2,7 +2,7 @@
 """Watches one attempt: observes, follows and judges it once per interval.
 
 The verdict is kept in the registry for clients, noted in monitor.log when it changes, and recorded in the journal,
-once per hang, when it is "stuck". After that, the task that looks at the attempt (run/watching.py) stops it if the
+once per hang, when it is "stuck". After that, the task that looks at the attempt (run/looking.py) stops it if the
 job is set to that, even if another daemon has taken over.
 """
 

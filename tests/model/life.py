@@ -33,9 +33,12 @@ from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
+from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
-from fluxgymd.run.scheduler import Scheduler
+from fluxgymd.run.scheduler import Resources, Scheduler
+from fluxgymd.run.starting import Starter
+from fluxgymd.run.watching import Watcher
 from fluxgymd.store import atomic, journal, writer
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import JOURNAL, Home
@@ -126,25 +129,35 @@ class Life:
         )
         trainers = ModelTrainers(config)
         due = asyncio.Event()
+        adapters = AttemptAdapters(
+            by_name={"scope": self.adapter, "process": self.adapter}, chosen="scope", here=world.here.place
+        )
         self.runner = Runner(
             self.registry,
-            adapters={"scope": self.adapter, "process": self.adapter},
-            chosen="scope",
-            here=world.here.place,
-            config=config,
-            trainers=trainers,
-            paused=lambda: self.machine.paused,
+            adapters,
+            trainers,
+            Starter(
+                self.registry,
+                adapters,
+                config,
+                trainers,
+                paused=lambda: self.machine.paused,
+                home_problem=lambda: None,
+            ),
+            Watcher(self.registry, trainers, config),
             done=due.set,
         )
         self.scheduler = Scheduler(
             self.registry,
             self.runner,
-            self.gpus,
-            machine=self.machine,
-            program_slots=config.program_slots,
+            Resources(
+                gpus=self.gpus,
+                machine=self.machine,
+                program_slots=config.program_slots,
+                set_aside=Quarantine(self.machine, self.gpus).look,
+            ),
             due=due,
             after_pass=_nothing,
-            set_aside=Quarantine(self.machine, self.gpus).look,
             home_problem=lambda: None,
         )
         preflight = Preflight(self.registry, trainers, self.gpus)

@@ -14,6 +14,7 @@ import pytest
 
 from fluxgym.messages import FailureKind, Kind, RestartPolicy
 from fluxgymd.core import events as e
+from fluxgymd.core.ending import Circumstances
 from fluxgymd.core.evidence import Exited, NeverStarted, Over, Rebooted
 from fluxgymd.core.job import Job, Live, apply, fold, stop_asked
 from fluxgymd.core.records import ExitRecord
@@ -61,7 +62,7 @@ def running(*, stopping: bool = False, fruitless: int = 0, **settings: Any) -> J
     return fold([*history, h.stop_asked(attempt)] if stopping else history)
 
 
-def end(job: Job, folder: JobFolder, over: Over, *, why_not_started: str | None = None) -> e.Ended:
+def end(job: Job, folder: JobFolder, over: Over, *, start_problem: str | None = None) -> e.Ended:
     assert isinstance(job.state, Live)
     before = time.time()
     trainer = trainers().of(job.context)
@@ -71,9 +72,7 @@ def end(job: Job, folder: JobFolder, over: Over, *, why_not_started: str | None 
         job.state.attempt,
         folder,
         over,
-        asked=stop_asked(job),
-        manager_stays=False,
-        why_not_started=why_not_started,
+        Circumstances(asked=stop_asked(job), start_problem=start_problem),
     )
     assert before <= event.at <= time.time()
     fold([*h.WAYS["running"], msgspec.structs.replace(event, attempt=1)])  # a journal may contain this event
@@ -193,7 +192,7 @@ def test_the_log_before_an_attempt_says_nothing_about_it(folder: JobFolder) -> N
 def test_an_attempt_that_was_never_started(
     folder: JobFolder, *, stopping: bool, why: str | None, outcome: str, reason: str, again: bool
 ) -> None:
-    event = end(running(stopping=stopping), folder, NEVER, why_not_started=why)
+    event = end(running(stopping=stopping), folder, NEVER, start_problem=why)
     assert (event.outcome, event.reason, event.again) == (outcome, reason, again)
     assert (event.exit, event.step, event.steps_lost) == (ExitRecord(kind="never-started"), 0, 0)
 

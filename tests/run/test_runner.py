@@ -30,11 +30,14 @@ from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
+from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.ending import end_event
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.resuming import Outlook
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
+from fluxgymd.run.starting import Starter
+from fluxgymd.run.watching import Watcher
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.writer import Writer
@@ -56,15 +59,16 @@ def runner_of(
     home_problem: Callable[[], str | None] = lambda: None,
     done: Callable[[], None] = lambda: None,
 ) -> Runner:
+    adapters = AttemptAdapters(
+        by_name={"process": adapter or ProcessAdapter(stop_limit=1.0)}, chosen="process", here=place.here()
+    )
+    known = Trainers(settings)
     return Runner(
         registry,
-        adapters={"process": adapter or ProcessAdapter(stop_limit=1.0)},
-        chosen="process",
-        here=place.here(),
-        config=settings,
-        trainers=Trainers(settings),
-        paused=paused,
-        home_problem=home_problem,
+        adapters,
+        known,
+        Starter(registry, adapters, settings, known, paused=paused, home_problem=home_problem),
+        Watcher(registry, known, settings),
         done=done,
     )
 
