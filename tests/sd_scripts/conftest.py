@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import gc
 import os
 import shutil
 import sys
@@ -24,6 +25,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_TH
 # What tests compile in this process is deleted when the process exits.
 COMPILED = Path(tempfile.mkdtemp(prefix="fg-inductor-"))
 atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+atexit.register(gc.freeze)
 COMPILER = Compiler(COMPILED / "compiler")
 os.environ.update(TORCHINDUCTOR_CACHE_DIR=str(COMPILED / "cache"), CXX=str(COMPILER.path))
 
@@ -44,6 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.filterwarnings("default::DeprecationWarning"))
         item.add_marker(pytest.mark.filterwarnings("default::FutureWarning"))
+
+
+def pytest_collection_finish() -> None:
+    """What the tests' modules have imported stays until the end, so the garbage collector need not search it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
