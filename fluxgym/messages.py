@@ -158,6 +158,7 @@ class Context(Message, frozen=True, kw_only=True):
     trigger_word: str | None = None
     trigger_place: TriggerPlace | None = None
     resolution: int | None = None
+    resolutions: list[int] | None = None
     enable_bucket: bool | None = None
     repeats: int | None = None
     epochs: int | None = None

@@ -33,6 +33,7 @@ PROGRAM = "program"
 _PATHS = frozenset({"dataset", *Model.__struct_fields__})
 
 _SPELLINGS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "resolutions": (("--resolutions",), None),  # --resolution is the field of one
     "held": (("--hold", "--held"), None),
     "after": (("--after",), "JOB"),
     # Issue 3: `--gpus N` says how many GPUs, so `--gpu` names one and is repeated.
@@ -200,6 +201,12 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _wholes(value: Any) -> list[int]:
+    if not isinstance(value, list):
+        raise ValueError
+    return [_whole(item) for item in value]
+
+
 def _number(value: Any) -> float:
     try:
         if type(value) in (int, float) and math.isfinite(value):
@@ -234,6 +241,7 @@ _KINDS = {
     str: Kind(right="text in quotes", metavar="TEXT", from_text=_text, from_toml=_text),
     int: Kind(right="a whole number", metavar="N", from_text=_whole_from_text, from_toml=_whole),
     float: Kind(right="a number", metavar="NUMBER", from_text=lambda text: _number(float(text)), from_toml=_number),
+    list[int]: Kind(right="a list of whole numbers", metavar="N", from_text=_whole_from_text, from_toml=_wholes),
     list[str]: Kind(right="a list of strings in quotes", metavar="TEXT", from_text=_text, from_toml=_texts),
 }
 

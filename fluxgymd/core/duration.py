@@ -63,7 +63,7 @@ def shape_of(context: Context, *, gpu: str) -> Shape:
         base=str((context.model or Model()).transformer),
         gpu_count=count,
         settings=msgspec.json.encode(settings),
-        pixels=float((context.resolution or 1) ** 2 * batch * count),
+        pixels=float(_area(context) * batch * count),
     )
 
 
@@ -94,3 +94,9 @@ def _count(options: dict[str, list[str]], name: str) -> int:
     """The value of a flag that counts; 1 if it is absent or no count, which the trainer refuses."""
     words = options.get(name) or ["1"]
     return max(1, int(words[0])) if words[0].isdecimal() else 1
+
+
+def _area(context: Context) -> float:
+    """Pixels of a picture, on average over the resolutions."""
+    sides = context.resolutions or [context.resolution or 1]
+    return sum(side**2 for side in sides) / len(sides)

@@ -106,6 +106,9 @@ def merge(before: Context, changes: Context) -> Context:
     if changes.model is not None and before.model is not None:
         files = {name: value for name, value in msgspec.structs.asdict(changes.model).items() if value is not None}
         wanted["model"] = msgspec.structs.replace(before.model, **files)
+    for form, other in (("resolution", "resolutions"), ("resolutions", "resolution")):
+        if form in wanted and other not in wanted:
+            wanted[other] = None  # the new form replaces the old one
     return msgspec.structs.replace(before, **wanted)
 
 

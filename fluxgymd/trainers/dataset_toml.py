@@ -37,10 +37,16 @@ def render(context: Context, dataset: Path) -> bytes:
     if context.trigger_word and context.trigger_place is not TriggerPlace.NONE:
         subset["class_tokens"] = context.trigger_word
     kept = {"keep_tokens": _tags_of_trigger(context)}
-    values = DATASET | kept | _buckets(context)
     document = {
         "general": _without_options(GENERAL | kept, context),
-        "datasets": [{"resolution": context.resolution, **_without_options(values, context), "subsets": [subset]}],
+        "datasets": [
+            {
+                "resolution": resolution,
+                **_without_options(DATASET | kept | _buckets(context, resolution), context),
+                "subsets": [subset],
+            }
+            for resolution in resolutions(context)
+        ],
     }
     return tomli_w.dumps(document).encode()
 
@@ -51,12 +57,16 @@ def as_flags() -> dict[str, list[str]]:
     return {flag: [str(value)] for flag, value in values.items() if not isinstance(value, bool)}
 
 
-def _buckets(context: Context) -> dict[str, Any]:
+def resolutions(context: Context) -> list[int]:
+    """The resolutions at which each picture is trained; usually one."""
+    return context.resolutions or [context.resolution or 0]
+
+
+def _buckets(context: Context, resolution: int) -> dict[str, Any]:
     """The keys that train each picture at its own aspect ratio. The sides are from half to twice the resolution,
     which are sd-scripts' own 256 and 1024 for 512."""
     if not context.enable_bucket:
         return {} if context.enable_bucket is None else {"enable_bucket": False}
-    resolution = context.resolution or 0
     step = 64 if resolution >= FINE_BELOW and resolution % 64 == 0 else 32
     return {
         "enable_bucket": True,
@@ -106,7 +116,7 @@ def _separator(context: Context) -> str:
 def steps_per_epoch(context: Context, pictures: int) -> int:
     """Steps of one epoch, if no bucket of pictures of one shape leaves a batch partly filled."""
     kept = math.ceil(pictures * (1 - _number(context, "validation_split", 0.0)))
-    batches = -(-kept * (context.repeats or 1) // _count(context, "train_batch_size"))
+    batches = -(-kept * (context.repeats or 1) // _count(context, "train_batch_size")) * len(resolutions(context))
     return -(-batches // (_count(context, "gradient_accumulation_steps") * (context.gpu_count or 1)))
 
 

@@ -46,7 +46,8 @@ QUEUEING: Mapping[str, Any] = {
 }
 
 TRAINING_ONLY = (
-    *("dataset", "model", "trigger_word", "trigger_place", "resolution", "enable_bucket"),
+    *("dataset", "model", "trigger_word", "trigger_place", "resolution", "resolutions"),
+    "enable_bucket",
     *("repeats", "epochs", "save_every_epochs"),
     *("sample_every_steps", "sample_every_epochs", "sample_prompts", "seed", "learning_rate", "network_dim"),
     *("trainer_options", "gpu_count", "keep_states"),
@@ -77,14 +78,19 @@ RANGES: Mapping[str, tuple[int, int, str]] = {
 }
 
 
+MOST_RESOLUTIONS = 16
+
+
 def complete_training(context: Context, home: Path, *, new: bool = True) -> Context:
     """A training's settings with all defaults filled in and every value checked. InvalidSetting if one is wrong.
     `new`: also those that a job of an earlier version lacks."""
-    context = _complete_queueing(context)
+    context = _with_one_form(_complete_queueing(context))
     if context.program:
         raise InvalidSetting("program is for jobs of the kind program; a training has none.", setting="program")
     defaults = {**DEFAULTS, **OF_NEW_JOBS} if new else DEFAULTS
     filled = {key: value for key, value in defaults.items() if getattr(context, key) is None}
+    if context.resolutions is not None:
+        del filled["resolution"]
     model = context.model or Model()
     paths = {key: getattr(model, key) or str(home / file) for key, file in MODEL_FILES.items()}
     tokenizers = model.tokenizers
@@ -94,6 +100,29 @@ def complete_training(context: Context, home: Path, *, new: bool = True) -> Cont
     _check(context)
     command_line.check(context)
     return context
+
+
+def _with_one_form(context: Context) -> Context:
+    """The settings with one resolution as `resolution`, and only several as `resolutions`."""
+    several = context.resolutions
+    if not several:
+        return msgspec.structs.replace(context, resolutions=None)
+    if context.resolution is not None:
+        raise InvalidSetting("resolution and resolutions are both given; give one of them.", setting="resolutions")
+    low, high, unit = RANGES["resolution"]
+    for number, side in enumerate(several):
+        if not low <= side <= high:
+            right = f"{low} to {high} {unit}"
+            raise InvalidSetting(
+                f"resolutions contains {side}, but each must be from {right}.", setting="resolutions"
+            )
+        if side in several[:number]:
+            raise InvalidSetting(f"resolutions contains {side} twice; give it once.", setting="resolutions")
+    if len(several) > MOST_RESOLUTIONS:
+        raise InvalidSetting(
+            f"resolutions has {len(several)} entries, but may have at most {MOST_RESOLUTIONS}.", setting="resolutions"
+        )
+    return msgspec.structs.replace(context, resolution=several[0], resolutions=None) if len(several) == 1 else context
 
 
 def complete_program(context: Context) -> Context:

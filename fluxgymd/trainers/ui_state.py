@@ -30,7 +30,7 @@ def render(context: Context, state: State, job_id: str, submitted_at: float) -> 
         "max_train_epochs": context.epochs,
         "sample_prompts": "\n".join(context.sample_prompts or []),
         "sample_every_n_steps": context.sample_every_steps or 0,
-        "resolution": context.resolution,
+        "resolution": max(context.resolutions) if context.resolutions else context.resolution,
         "enable_checkpointing": True,
         "resume_from_checkpoint": "",
         "enable_monitoring": True,

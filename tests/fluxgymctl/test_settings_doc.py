@@ -41,6 +41,7 @@ def test_its_commands_work_as_written(daemon: RunningDaemon, spec: Path) -> None
         assert done.returncode == 0, (command, done.stderr)
     jobs = {job.context.name: job.context for job in daemon.jobs()}
     assert (jobs["cat"].epochs, jobs["cat"].learning_rate) == (24, 4e-4)
+    assert jobs["sizes"].resolutions == [512, 768]
     assert (jobs["cat-2"].resolution, jobs["cat-2"].trainer_options) == (768, {"network_alpha": ["16"]})
     assert (jobs["style"].trigger_place, jobs["squares"].enable_bucket) == (TriggerPlace.MISSING, False)
     assert jobs["quick"].trainer_options == {"train_batch_size": ["2"], "network_alpha": ["false"]}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fluxgym.messages import Context, TriggerPlace
-from fluxgymd.trainers import settings
+from fluxgymd.trainers import dataset_toml, settings
 from tests.settings import asked
 from tests.settings.values import TAGS
 
@@ -58,6 +58,15 @@ def test_a_photo_is_trained_whole(pictures: Path, tmp_path: Path) -> None:
     assert all(share >= 0.94 for size in sizes if size >= 256 for share in kept[size]), kept
     assert kept[64] == [0.56, 0.75, 1.0]  # too small for anything but a square
     assert [picture["bucket"] for picture in square] == [[512, 512]] * 3
+
+
+def test_each_picture_is_trained_at_every_resolution(pictures: Path, tmp_path: Path) -> None:
+    several = job(pictures, resolutions=[512, 1024], repeats=3)
+    found, *alone = asked.trained([several, *(job(pictures, resolution=size) for size in (512, 1024))], tmp_path)
+    assert [picture["bucket"] for picture in found["pictures"]] == [
+        picture["bucket"] for each in alone for picture in each["pictures"]
+    ]
+    assert sum(picture["repeats"] for picture in found["pictures"]) == dataset_toml.steps_per_epoch(several, 3) == 18
 
 
 def _kept(bucket: list[int], size: tuple[int, int]) -> float:

@@ -282,6 +282,7 @@ FIELDS_NOT_DRAWN = by_name(
     {
         "it is the draw's own": "name dataset model trainer_options",
         "of programs": "program kind",
+        "resolution excludes it; tests/settings/test_trained.py has it": "resolutions",
         "about the queue, which tests/daemon/test_queue.py is about": "priority held after",
         "of GPUs": "gpus gpu_count",
         "about hangs, which tests/daemon/test_hangs.py is about": "watchdog watchdog_limits",

@@ -8,6 +8,7 @@ import pytest
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Kind, Model, RestartPolicy, TriggerPlace, WatchdogMode
+from fluxgymd.requests.edit import merge
 from fluxgymd.trainers import command_line, settings
 from fluxgymd.trainers.settings import TRAINING_ONLY
 from tests.trainers.adapters import trainers
@@ -59,6 +60,18 @@ def test_a_job_of_an_earlier_version_gets_no_setting_that_would_change_its_train
     filled = settings.complete_training(older, tmp_path, new=False)
     assert (filled.trigger_place, filled.enable_bucket, filled.epochs) == (None, None, 16)
     assert filled.trainer_options == older.trainer_options
+
+
+def test_one_of_several_resolutions_is_the_plain_form(tmp_path: Path) -> None:
+    filled = complete(context(resolutions=[768]), tmp_path)
+    assert (filled.resolution, filled.resolutions) == (768, None)
+    filled = complete(context(resolutions=[]), tmp_path)
+    assert (filled.resolution, filled.resolutions) == (512, None)
+    filled = complete(context(resolutions=[512, 768]), tmp_path)
+    assert (filled.resolution, filled.resolutions) == (None, [512, 768])
+    assert complete(filled, tmp_path) == filled
+    assert complete(merge(filled, Context(name="x", resolution=640)), tmp_path).resolutions is None
+    assert complete(merge(context(resolution=512), Context(name="x", resolutions=[512, 768])), tmp_path) is not None
 
 
 def test_a_program_needs_only_itself(tmp_path: Path) -> None:
@@ -187,6 +200,22 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         )
         for flag, words in (("min_bucket_reso", ["64"]), ("bucket_no_upscale", []))
     ],
+    (
+        {"resolution": 512, "resolutions": [512, 768]},
+        "resolutions",
+        "resolution and resolutions are both given; give one of them.",
+    ),
+    (
+        {"resolutions": [512, 63]},
+        "resolutions",
+        "resolutions contains 63, but each must be from 64 to 4096 pixels.",
+    ),
+    ({"resolutions": [512, 512]}, "resolutions", "resolutions contains 512 twice; give it once."),
+    (
+        {"resolutions": list(range(64, 81))},
+        "resolutions",
+        "resolutions has 17 entries, but may have at most 16.",
+    ),
     (
         {"trigger_word": "sks\ncat"},
         "trigger_word",
