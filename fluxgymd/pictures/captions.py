@@ -59,6 +59,8 @@ def _decoded(data: bytes) -> tuple[str, str | None]:
             return data.decode(name).removeprefix("\ufeff"), None
         except UnicodeDecodeError:
             pass
+    if _is_damaged_utf8(data):
+        raise Undecodable("is UTF-8 with damaged bytes; save it again as UTF-8")
     runs = [len(run) for run in BEYOND_ASCII.findall(data)]
     if max(runs, default=0) <= 2 and sum(runs) * 4 <= len(data):
         # A few letters with accents in a text of ASCII, where other scripts have long runs.
@@ -73,6 +75,12 @@ def _decoded(data: bytes) -> tuple[str, str | None]:
         if sum(runs) >= LEAST_OTHER_BYTES and len(HALF_WIDTH.findall(text)) * 3 < beyond * 2:
             return text, OTHERS.get(found.encoding, found.encoding)
     raise Undecodable("has an encoding that cannot be told with certainty; save it as UTF-8")
+
+
+def _is_damaged_utf8(data: bytes) -> bool:
+    """Whether most of the text is UTF-8: it was cut off, or two encodings were mixed."""
+    valid = sum(len(character.encode()) for character in data.decode(errors="ignore") if character > "\x7f")
+    return valid * 5 > 4 * sum(map(len, BEYOND_ASCII.findall(data)))
 
 
 def _certain(data: bytes) -> list[str]:

@@ -72,7 +72,7 @@ def _convert_opened(data: bytes, image: Image.Image, most_megapixels: float) -> 
     frames = _note_frames(image, kind)
     if plain and not frames:
         return _converted(data, ENDINGS[kind], size, image, mask=None, notes=[])
-    if target and image.mode in ("RGB", "L"):
+    if target and image.mode in ("RGB", "L", "RGBA", "LA"):  # first, since what follows takes several copies
         image.thumbnail(target, Image.Resampling.LANCZOS)
     seen = colours.as_seen(image)
     notes = [*frames, *(f"It {clause}." for clause in seen.notes)]
@@ -103,7 +103,7 @@ def _convert_opened(data: bytes, image: Image.Image, most_megapixels: float) -> 
 
 
 class _Room:
-    """Bounds how many pixels are decoded at a time, since a picture of 200 megapixels takes 3.3 GB to convert."""
+    """Bounds how many pixels are decoded at a time, since one of 200 megapixels takes gigabytes to convert."""
 
     def __init__(self, most: int) -> None:
         self._free, self._most = most, most

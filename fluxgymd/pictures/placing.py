@@ -85,9 +85,9 @@ class Incoming:
             failpoint("import.folder_made")
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             locked = _lock(descriptor)
-            if folder.exists() or not locked:
+            if locked is None or (locked and folder.exists()):
                 return folder, descriptor
-            os.close(descriptor)  # removed by another importer, before it was locked
+            os.close(descriptor)  # another importer took it for a leftover, before it was locked
 
     def _remove_leftovers(self) -> None:
         for folder in self._store.glob(f"{INCOMING}*"):
@@ -106,12 +106,14 @@ class Incoming:
         return Refused(f"The store of pictures, {self._store}, cannot be written to: {why}{advice}.")
 
 
-def _lock(descriptor: int) -> bool:
-    """Whether the lock was free, and is now held until the descriptor is closed; False on a volume without locks."""
+def _lock(descriptor: int) -> bool | None:
+    """Whether the lock was free, and is now held until the descriptor is closed; None on a volume without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 

@@ -4,17 +4,17 @@
 import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from fluxgymd.background.helpers import DIRECTORY, command, tied
 from fluxgymd.pictures.lines import AnyLine, Done, Duplicate, Failed, Note, Picture, Problem, Wishes
+from fluxgymd.requests.copying import LIMITS
 from tests.harness.waiting import DEADLINE_SECONDS
 
-ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = Wishes()
 _decoder = msgspec.json.Decoder(AnyLine)
 
@@ -64,12 +64,12 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Starts an import, and gives it its wishes."""
     process = subprocess.Popen(
-        [*before, sys.executable, "-W", "error", "-m", "fluxgymd.pictures.importer", source, store],
-        cwd=ROOT,
+        [*before, *tied(command("fluxgymd.pictures.importer", str(source), str(store)), LIMITS)],
+        cwd=DIRECTORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **env},
+        env={**os.environ, "PYTHONWARNINGS": "error", **env},
     )
     assert process.stdin is not None
     process.stdin.write(msgspec.json.encode(wishes))

@@ -54,6 +54,8 @@ def test_an_older_encoding_is_guessed_and_named(text: str, codec: str, words: st
         (codecs.BOM_UTF16_LE + b"a", "has an encoding that cannot be told with certainty; save it as UTF-8"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is not a text; replace it or delete it"),
         (b"a\0b", "is not a text; replace it or delete it"),
+        ("écrit à l'été".encode()[:-1], "is UTF-8 with damaged bytes; save it again as UTF-8"),
+        ("一只红色的猫坐在窗台上".encode()[:-1], "is UTF-8 with damaged bytes; save it again as UTF-8"),
         (b"a" * 1048577, "has 1048577 bytes, but a caption has at most 1048576; shorten it"),
     ],
 )
