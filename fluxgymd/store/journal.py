@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal of a job: events.jsonl, one event per line.
+"""The journal of a job or of a dataset: events.jsonl, one event per line.
 
 A record counts once its newline is fsynced. Anything that a crash left after the last good record is copied to
-another file and cut off before the next append. Any other bad line makes the job damaged, and the daemon then writes
-nothing more to its journal (promise 8). If the disk refuses an event, the event is removed from the file at once, so
-that a restart does not find an event that was reported as failed. If the removal fails too, the journal is in doubt
-until its end is cut.
+another file and cut off before the next append. Any other bad line makes its job or dataset damaged, and the daemon
+then writes nothing more to that journal (promise 8). If the disk refuses an event, the event is removed from the file
+at once, so that a restart does not find an event that was reported as failed. If the removal fails too, the journal
+is in doubt until its end is cut.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import msgspec
 
 from fluxgym.files import open_file, read_file
 from fluxgymd.core import damage, events, job
-from fluxgymd.core.events import AnyEvent
+from fluxgymd.core.events import AnyEvent, Event
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder, write_all, write_file
 
@@ -40,26 +40,55 @@ class History:
     """What the journal shows of the job's lease."""
 
 
-def read(path: Path) -> History:
-    """Reads a journal. Raises OSError if the file cannot be read at all."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scan:
+    """The lines of a journal that were good."""
+
+    data: bytes
+    """The whole journal."""
+    good_size: int
+    """Bytes up to the end of the last good record."""
+    problem: str | None
+    """What is wrong with the next line; None if the journal is not damaged."""
+
+
+def scan(path: Path, take: Callable[[bytes], None]) -> Scan:
+    """Reads a journal, and calls `take` with each line up to the first bad one: the line for which `take` raises
+    MsgspecError or BadHistory. Raises OSError if the file cannot be read at all."""
     data = read_file(path, most=JOURNAL_BYTES)
-    state: job.Job | None = None
     good = 0
     number = 0
     while (end := data.find(b"\n", good)) >= 0:
         number += 1
+        problem = None
         try:
-            state = job.apply(state, events.decode(data[good:end]))
+            take(data[good:end])
         except msgspec.MsgspecError as error:
             if _is_torn(data, good, end):
                 break
-            return _damaged(state, data, good, f"line {number} of {path.name} is not an event: {error}")
+            problem = f"line {number} of {path.name} is not an event: {error}"
         except job.BadHistory as error:
-            return _damaged(state, data, good, f"line {number} of {path.name} is impossible: {error}")
+            problem = f"line {number} of {path.name} is impossible: {error}"
+        if problem is not None:
+            return Scan(data=data, good_size=good, problem=problem)
         good = end + 1
-    if state is None:
-        return _damaged(state, data, good, f"{path.name} holds no complete event")
-    return History(job=state, good_size=good, problem=None, traces=damage.Traces(lease=state.lease))
+    return Scan(data=data, good_size=good, problem=None if good else f"{path.name} holds no complete event")
+
+
+def read(path: Path) -> History:
+    """Reads the journal of a job. Raises OSError if the file cannot be read at all."""
+    state: job.Job | None = None
+
+    def take(line: bytes) -> None:
+        nonlocal state
+        state = job.apply(state, events.decode(line))
+
+    found = scan(path, take)
+    if found.problem is not None or state is None:
+        rest = found.data[found.good_size :].split(b"\n")
+        traces = damage.traces(state, rest)
+        return History(job=state, good_size=found.good_size, problem=found.problem, traces=traces)
+    return History(job=state, good_size=found.good_size, problem=None, traces=damage.Traces(lease=state.lease))
 
 
 def good_events(path: Path) -> list[AnyEvent]:
@@ -83,17 +112,12 @@ def _is_torn(data: bytes, start: int, end: int) -> bool:
     return b"\0" in data[start:end] and not data[end + 1 :].strip(b"\0")
 
 
-def _damaged(state: job.Job | None, data: bytes, good: int, problem: str) -> History:
-    traces = damage.traces(state, data[good:].split(b"\n"))
-    return History(job=state, good_size=good, problem=problem, traces=traces)
-
-
 class Journal:
     """Appends to one journal. Its methods block, so they run in a writer thread, one at a time."""
 
     __slots__ = ("_begin", "_good_size", "_text", "in_doubt")  # each job has one (bench/control_plane.py)
 
-    def __init__(self, path: Path, good_size: int, *, begin: Sequence[AnyEvent] = ()) -> None:
+    def __init__(self, path: Path, good_size: int, *, begin: Sequence[Event] = ()) -> None:
         """`begin`: the first events of a journal that does not exist yet. The first append writes them together with
         its own event, atomically."""
         self._text = os.fspath(path)
@@ -106,7 +130,7 @@ class Journal:
     def _path(self) -> Path:
         return Path(self._text)
 
-    def append(self, event: AnyEvent) -> None:
+    def append(self, event: Event) -> None:
         """Appends an event, durably. After an OSError the event does not count, and unless the journal is `in_doubt`
         nothing of the event is on the disk. The next append starts at the same offset."""
         line = events.encode(event)
