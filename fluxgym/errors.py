@@ -7,14 +7,15 @@
     ├── InvalidName  NameTaken  InvalidSetting  InvalidDataset  FileMissing  NotEnoughSpace
     ├── NoSuchPreset  PresetFixed  PathTaken
     ├── NoSuchJob  WrongState  JobDamaged  StorageFailed  InternalError  NotPutAside  Overloaded
+    ├── NoSuchDataset  NoSuchPicture  NoSuchChange  InvalidValue  NothingToUndo  StaleChange  DatasetDamaged
     ├── DaemonUnreachable         no daemon answered (never on the wire)
     │   ├── AnswerMissing         one did, and went away: what was asked of it may be done
     │   └── Leaving               one did that is being stopped, and it has not begun with the call
     ├── ConfigInvalid             a wrong setting of a program itself (never on the wire)
     └── UnknownError              an error of a newer daemon that this version has no class for
 
-The exit statuses: 1 other, 2 bad input, 3 no such job, 4 not possible in this state, 5 the machine refuses (disk),
-6 no daemon.
+The exit statuses: 1 other, 2 bad input, 3 no such job or dataset, 4 not possible in this state, 5 the machine
+refuses (disk), 6 no daemon.
 """
 
 from typing import Any, ClassVar
@@ -131,6 +132,41 @@ class StorageFailed(FluxgymError):
     exit_status = 5
 
 
+class NoSuchDataset(FluxgymError):
+    wire_name = "org.fluxgym.Datasets.NoSuchDataset"
+    exit_status = 3
+
+
+class NoSuchPicture(FluxgymError):
+    wire_name = "org.fluxgym.Datasets.NoSuchPicture"
+    exit_status = 3
+
+
+class NoSuchChange(FluxgymError):
+    wire_name = "org.fluxgym.Datasets.NoSuchChange"
+    exit_status = 3
+
+
+class InvalidValue(FluxgymError):
+    wire_name = "org.fluxgym.Datasets.InvalidValue"
+    exit_status = 2
+
+
+class NothingToUndo(FluxgymError):
+    wire_name = "org.fluxgym.Datasets.NothingToUndo"
+    exit_status = 4
+
+
+class StaleChange(FluxgymError):
+    wire_name = "org.fluxgym.Datasets.StaleChange"
+    exit_status = 4
+
+
+class DatasetDamaged(FluxgymError):
+    wire_name = "org.fluxgym.Datasets.DatasetDamaged"
+    exit_status = 4
+
+
 class InternalError(FluxgymError):
     wire_name = "org.fluxgym.Machine.InternalError"
 
@@ -185,6 +221,13 @@ WIRE_ERRORS: dict[str, type[FluxgymError]] = {
         PresetFixed,
         PathTaken,
         StorageFailed,
+        NoSuchDataset,
+        NoSuchPicture,
+        NoSuchChange,
+        InvalidValue,
+        NothingToUndo,
+        StaleChange,
+        DatasetDamaged,
         InternalError,
         NotPutAside,
         Overloaded,

@@ -30,7 +30,8 @@ OPTIONS = "trainer_options"
 LIMITS = "watchdog_limits"
 MODEL = "model"
 PROGRAM = "program"
-_PATHS = frozenset({"dataset", *Model.__struct_fields__})
+DATASET = "dataset"
+_PATHS = frozenset({DATASET, *Model.__struct_fields__})
 
 _SPELLINGS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "resolutions": (("--resolutions",), None),  # --resolution is the field of one
@@ -111,8 +112,15 @@ def executable(words: list[str], base: Path) -> list[str]:
     return [absolute(found, base), *words[1:]]
 
 
+def is_name(dataset: str) -> bool:
+    """Whether the value is the name of a stored dataset. With a slash, or as . or ~, it is a folder."""
+    return bool(dataset) and "/" not in dataset and dataset[0] not in ".~"
+
+
 def placed(field: "Field", value: Any, base: Path) -> Any:
     """The value, with the path or the program that it names made absolute. ValueError for an empty path."""
+    if field.key == DATASET and is_name(value):
+        return value
     if field.kind is _PATH:
         return absolute(value, base)
     return executable(value, base) if field.key == PROGRAM else value

@@ -4,7 +4,6 @@
 A verb's module is imported only when the verb is called, so that `fluxgymctl list` does not load the other verbs.
 """
 
-import importlib
 import io
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import click
 
 from fluxgym import __version__, startup
 from fluxgym.errors import FluxgymError
-from fluxgym.quoting import hint, short
+from fluxgymctl.lazy import lazy_group
 from fluxgymctl.manual import epilog
 from fluxgymctl.outcome import INTERRUPTED
 from fluxgymctl.output import drop, note, note_each
@@ -38,6 +37,7 @@ VERBS = (
     "continue",
     "checkpoints",
     "rm",
+    "dataset",
     "options",
     "preset",
     "export",
@@ -50,33 +50,11 @@ BAD_INPUT = 2
 OTHER_FAILURE = 1
 
 
-class LazyGroup(click.Group):
-    """The verbs, each loaded from its file when it is needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  likewise
-        if cmd_name not in VERBS:
-            return None
-        command = importlib.import_module(f"fluxgymctl.verbs.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in VERBS and not args[0].startswith("-"):
-            meant = hint(args[0], VERBS, otherwise=f"the verbs are {', '.join(VERBS)}.")
-            raise click.UsageError(f"There is no verb {short(args[0])}; {meant}")
-        return super().resolve_command(ctx, args)
-
-
 @click.group(
-    cls=LazyGroup,
+    cls=lazy_group("fluxgymctl.verbs", VERBS),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog(
-        "submit my-cat --dataset pictures --trigger-word c4t",
+        "submit my-cat --dataset ./pictures --trigger-word c4t",
         "watch my-cat",
         "history my-cat",
         ends="0 success; `wait` and `watch` also report how the job ended",

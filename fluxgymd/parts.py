@@ -14,6 +14,7 @@ from fluxgym.config import Config
 from fluxgym.messages import Linger
 from fluxgymd.api import service
 from fluxgymd.api.calls import Route
+from fluxgymd.api.datasets import DatasetMethods
 from fluxgymd.api.job_views import JobViews
 from fluxgymd.api.jobs import Jobs
 from fluxgymd.api.machine import DaemonMethods, GpuMethods, QueueMethods
@@ -35,6 +36,7 @@ from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.export import Exporter
 from fluxgymd.requests.plan import Planner
+from fluxgymd.requests.sources import Sources
 from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.takeover import Takeover
@@ -48,10 +50,17 @@ from fluxgymd.run.scheduler import Resources, Scheduler
 from fluxgymd.run.starting import Starter
 from fluxgymd.run.watching import Watcher
 from fluxgymd.store import compile_cache
+from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import Home
 from fluxgymd.store.machine import MachineState
 from fluxgymd.store.owner import Ownership
+from fluxgymd.store.pictures import PictureStore
 from fluxgymd.store.writer import Writer
+from fluxgymd.stored.adding import Adder
+from fluxgymd.stored.datasets import Datasets
+from fluxgymd.stored.importing import Importer
+from fluxgymd.stored.purging import Purger
+from fluxgymd.stored.thumbnails import Thumbnails
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.watch import Watch
 
@@ -185,8 +194,10 @@ def make_routes(
     registry, trainers = ground.registry, parts.trainers
     preflight = Preflight(registry, trainers, parts.gpus)
     copier = Copier()
+    store = PictureStore(registry.home.path)
+    datasets = Datasets(DatasetFolders(registry.home.path), registry.disk)
     takeover = Takeover(registry, preflight, trainers, copier)
-    submitter = Submitter(registry, preflight, trainers, copier)
+    submitter = Submitter(registry, preflight, trainers, copier, Sources(datasets, store))
     planner = Planner(
         registry,
         submitter=submitter,
@@ -218,8 +229,19 @@ def make_routes(
     queue = QueueMethods(parts.machine, registry.writer, parts.scheduler.request_pass)
     shelf = Shelf(config.home)
     presets = Presets(shelf, Composer(registry, shelf), trainers)
-    groups = (jobs, job_views, presets, queue, gpus, daemon)
+    groups = (jobs, job_views, presets, _datasets(registry, datasets, store, trainers), queue, gpus, daemon)
     return [*service.routes(), *(route for group in groups for route in group.routes())]
+
+
+def _datasets(registry: Registry, datasets: Datasets, store: PictureStore, trainers: Trainers) -> DatasetMethods:
+    importer, thumbnails = Importer(store.path), Thumbnails(registry.home.path, datasets)
+    return DatasetMethods(
+        datasets,
+        Adder(datasets, importer),
+        Purger(datasets, store, importer, disk=registry.disk, deleted=thumbnails.forget),
+        thumbnails,
+        trainers,
+    )
 
 
 def _warnings(supervisors: Supervisors) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from msgspec import structs
 
-from fluxgym.errors import AnswerMissing, InvalidSetting
+from fluxgym.errors import AnswerMissing, InvalidSetting, NoSuchDataset
 from fluxgym.messages import Context, Kind
 from fluxgym.methods import COMPOSE, CONVERT, PLAN, SUBMIT, ComposeParameters, ConvertParameters, SubmitParameters
 from fluxgym.names import propose
@@ -28,12 +28,12 @@ from fluxgymctl.session import Session, common_options
     "submit",
     cls=JobCommand,
     epilog=epilog(
-        "submit my-cat --dataset pictures --trigger-word c4t --follow",
-        "submit my-cat --dataset pictures --plan",
+        "submit my-cat --dataset cats --trigger-word c4t --follow",
+        "submit my-cat --dataset ./pictures --plan",
         "submit my-cat --file cat.toml --epochs 24 -o optimizer_type=adamw",
-        "submit my-face --dataset pictures --preset person --preset 12G",
+        "submit my-face --dataset ./pictures --preset person --preset 12G",
         "submit my-cat-2 --like my-cat --learning-rate 2e-4",
-        "submit my-cat-3 --from cat.toml --dataset pictures",
+        "submit my-cat-3 --from cat.toml --dataset ./pictures",
         "submit tidy --after my-cat -- sh -c 'echo done'",
         ends=f"0 queued; with --plan 0 if it would be queued, 2 if not; with --follow {outcome.HELP}",
     ),
@@ -97,6 +97,8 @@ def command(
         return _plan(session, job)
     try:
         reply = session.call(SUBMIT, SubmitParameters(job=job))
+    except NoSuchDataset as error:
+        raise NoSuchDataset(f"{error}{_folder_instead(job.dataset, file)}", **error.fields) from None
     except AnswerMissing as error:
         raise AnswerMissing(
             f"{error} {job.name} may or may not have been queued; once fluxgymd answers again, check with "
@@ -137,3 +139,10 @@ def _converted(session: Session, file: Path) -> Context:
     for remark in reply.notes:
         note(remark)
     return structs.replace(reply.job, name=reply.job.name or propose(file.stem))
+
+
+def _folder_instead(dataset: str | None, file: Path | None) -> str:
+    """What to write for a folder of this name, if there is one: beside the spec file, or in the current folder."""
+    if dataset is not None and any((base / dataset).is_dir() for base in (Path(), *([file.parent] if file else []))):
+        return f" To train on the folder {dataset}, write ./{dataset}."
+    return ""

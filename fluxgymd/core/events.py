@@ -23,6 +23,10 @@ class Copied(Record, frozen=True, kw_only=True):
     pictures: int
     names: str
     """A hash of their names (datasets/contents.py)."""
+    dataset: str | None = None
+    """The stored dataset that they are from; None: a folder, or a version that had no stored datasets."""
+    revision: int | None = None
+    """The revision of that dataset."""
 
 
 class Submitted(Event, frozen=True, kw_only=True, tag="submitted"):
@@ -252,7 +256,7 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
-def encode(event: AnyEvent) -> bytes:
+def encode(event: Event) -> bytes:
     """A line of the journal, with its newline."""
     return _encoder.encode(event) + b"\n"
 

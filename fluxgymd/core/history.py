@@ -17,6 +17,8 @@ _OUTCOMES = {
 def sentence(event: e.AnyEvent) -> str:
     """The event as one or more sentences."""
     match event:
+        case e.Submitted(copied=e.Copied(dataset=str(name), revision=revision, pictures=count)):
+            return f"It was submitted, with {count} pictures from revision {revision} of the dataset {name}."
         case e.Submitted():
             return "It was submitted."
         case e.Imported():

@@ -45,6 +45,11 @@ def compose(text: str, how: Captions) -> str:
     return "\n".join(_triggered(line, how) for line in lines)
 
 
+def written(text: str | None, how: Captions) -> str:
+    """The caption that the trainer reads from a file of the job; empty if there is no such file."""
+    return compose(text or "", how).strip()
+
+
 def lines_of(text: str) -> list[str]:
     """The lines that are not blank, stripped. As in both trainers, only LF and CR end a line."""
     lines = text.replace("\r", "\n").split("\n")

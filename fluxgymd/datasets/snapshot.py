@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from fluxgymd.datasets.contents import Unfit
 from fluxgymd.failpoints import failpoint
 from fluxgymd.pictures import left_out
 from fluxgymd.pictures.files import not_a_file, printable, reason
+from fluxgymd.store.atomic import sync_folder
 
 MOST_CAPTION = 1 << 20
 """Bytes. The text encoders read a few hundred words."""
@@ -124,11 +126,15 @@ def copy(source: Path, target: Path, data: bytes | None = None) -> int:
 def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     how = msgspec.json.decode(os.fsencode(sys.argv[3]), type=Captions)
+    printed(lambda: take(source, target, how), target)
+
+
+def printed(make: Callable[[], Snapshot], target: Path) -> None:
+    """Prints the snapshot that is made, or why there is none, as a line of JSON."""
     try:
-        outcome = take(source, target, how)
+        outcome = make()
         outcome = msgspec.structs.replace(outcome, notes=tuple(map(printable, outcome.notes)))
-        descriptor = os.open(target, os.O_RDONLY)
-        os.fsync(descriptor)
+        sync_folder(target)
         failpoint("dataset.durable")
     except Unfit as error:
         outcome = Snapshot(path=printable(error.path), problem=printable(error))

@@ -12,6 +12,7 @@ from fluxgymd.background import helpers
 from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
 from fluxgymd.datasets.captions import Captions
+from fluxgymd.datasets.linked import Order
 from fluxgymd.datasets.snapshot import Snapshot
 
 LIMITS = ResourceLimits(data_bytes=4 << 30)
@@ -26,20 +27,27 @@ class Copier:
 
     async def copy(self, source: Path, target: Path, how: Captions) -> Snapshot:
         """Copies a dataset. `how`: how its captions are written. InvalidDataset or StorageFailed if it fails."""
+        words = (str(source), str(target), msgspec.json.encode(how).decode())
         async with self._turns.turn():
-            return await _copy(source, target, how)
+            return await _snapshot("fluxgymd.datasets.snapshot", *words, about=str(source))
+
+    async def link(self, order: Order, target: Path, *, name: str) -> Snapshot:
+        """Builds a folder from the store. `name`: that of the dataset. InvalidDataset or StorageFailed."""
+        data = msgspec.json.encode(order)
+        async with self._turns.turn():
+            return await _snapshot("fluxgymd.datasets.linked", str(target), about=name, stdin=data)
 
 
-async def _copy(source: Path, target: Path, how: Captions) -> Snapshot:
-    words = (str(source), str(target), msgspec.json.encode(how).decode())
+async def _snapshot(module: str, *words: str, about: str, stdin: bytes = b"") -> Snapshot:
+    """What the program prints. `about`: the dataset, for messages."""
     process = await asyncio.create_subprocess_exec(
-        *helpers.tied(helpers.command("fluxgymd.datasets.snapshot", *words), LIMITS),
+        *helpers.tied(helpers.command(module, *words), LIMITS),
         cwd=helpers.DIRECTORY,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        output, _ = await process.communicate()
+        output, _ = await process.communicate(stdin)
     except asyncio.CancelledError:
         with suppress(ProcessLookupError):
             process.kill()
@@ -48,12 +56,12 @@ async def _copy(source: Path, target: Path, how: Captions) -> Snapshot:
         snapshot = msgspec.json.decode(output, type=Snapshot)
     except msgspec.MsgspecError:
         raise InvalidDataset(
-            f"The dataset {source} could not be read: the program that opens its pictures died "
+            f"The dataset {about} could not be read: the program that opens its pictures died "
             f"(status {process.returncode}).",
-            path=str(source),
+            path=about,
         ) from None
     if snapshot.problem is not None:
         if snapshot.storage:
             raise StorageFailed(snapshot.problem)
-        raise InvalidDataset(snapshot.problem, path=snapshot.path or str(source))
+        raise InvalidDataset(snapshot.problem, path=snapshot.path or about)
     return snapshot

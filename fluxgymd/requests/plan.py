@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.errors import FluxgymError, StorageFailed
+from fluxgym.errors import FluxgymError, InvalidDataset, StorageFailed
 from fluxgym.messages import Context, JobPlan, Kind, PlannedBucket, PlannedDisk, PlannedPicture, PlannedTime
 from fluxgymd.background import lanes
 from fluxgymd.core import duration, schedule
@@ -74,20 +74,25 @@ class Planner:
         context = None
         if not problems:  # its folder is needed, and holds nothing yet
             with _gathered(problems):
-                context = self._trainers.of(wanted).complete(wanted, self._registry.home.path)
+                found, source = await self._submitter.sources.resolve(wanted)
+                context = self._trainers.of(found).complete(found, self._registry.home.path)
         if context is None:
             return Planned(plan=self._told(wanted, problems, []))
         with _gathered(problems):
             self._preflight.check_queueing(context)
-        return await self._of_complete(context, problems)
+        try:
+            async with self._submitter.pictures(context, source) as dataset:
+                return await self._of_complete(context, problems, dataset)
+        except InvalidDataset as error:
+            return Planned(plan=self._told(context, [*problems, error.message], []))
 
-    async def _of_complete(self, context: Context, problems: list[str]) -> Planned:
-        folder, dataset = self._registry.home.folder(context.name), Path(str(context.dataset))
+    async def _of_complete(self, context: Context, problems: list[str], dataset: Path) -> Planned:
+        folder = self._registry.home.folder(context.name)
         readings = await self._gpus.ask(max_age=GPU_AGE_SECONDS)
         trainer, wanted = self._trainers.of(context), ForecastWanted(gpu_bytes=_smallest(context, readings))
         async with _as_copied(trainer, context, folder, dataset) as copy:
             outlook = await resuming.look(trainer, context, folder, dataset=copy, wanted=wanted)
-        outlook = _named(outlook, {str(copy): str(dataset)})
+        outlook = _named(outlook, dict.fromkeys((str(copy), str(dataset)), str(context.dataset)))
         problems += [problem.sentence for problem in outlook.problems]
         disk = await self._preflight.space(context, folder, outlook, dataset=dataset)
         with _gathered(problems):

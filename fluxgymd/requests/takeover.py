@@ -29,6 +29,7 @@ from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.states import wire_state
 from fluxgymd.requests.copying import Copier
+from fluxgymd.requests.sources import refuse_name
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.resuming import Outlook
 from fluxgymd.store.atomic import sync_folder
@@ -85,6 +86,7 @@ class Takeover:
         folder = entry.folder
         try:
             self._refuse(entry, given)
+            refuse_name(wanted)
             wanted = self._trainers.of(wanted).complete(wanted, self._registry.home.path, new=False)
             await lanes.answer(str(folder.path), _look, entry)
             source, captions = Path(str(wanted.dataset)), self._trainers.of(wanted).captions(wanted)

@@ -141,7 +141,7 @@ def _space(outlook: Outlook, folder: JobFolder, dataset: Path) -> PlannedDisk | 
         raise StorageFailed(storage.sentence(error, str(home))) from None
     return PlannedDisk(
         saves=saves,
-        pictures=_dataset_bytes(dataset) if dataset != folder.dataset else 0,  # it will be copied
+        pictures=_dataset_bytes(dataset) if folder.path.parent not in dataset.parents else 0,  # it will be copied
         caches=forecast.caches_bytes if forecast is not None else 0,
         free=free,
     )

@@ -21,6 +21,7 @@ GPU_BYTES = "FLUXGYM_GPU_BYTES"
 
 class OurTrainer(Training):
     writer = StateWriter.OURS
+    only_reads_pictures = True
     signals = frozenset({signal.SIGTERM, signal.SIGQUIT})
 
     def __init__(self, config: Config) -> None:

@@ -178,6 +178,10 @@ class Trainer(Protocol):
         """The signals that the program handles. SIGTERM: it saves a checkpoint and exits. SIGQUIT: it writes its
         stacks to the log and carries on."""
 
+    @property
+    def only_reads_pictures(self) -> bool:
+        """Whether the program never writes to its pictures, so that they may be links to files that others use."""
+
     def complete(self, context: Context, home: Path, *, new: bool = True) -> Context:
         """The settings with every default filled in and every value checked; InvalidSetting. Looks only at the home's
         own folders. `new`: the job is being submitted. In any other job, a setting that its version lacked stays

@@ -43,7 +43,7 @@ def _changed(question: Question) -> str | None:
         now = contents.picture_names(copy)
         if now and (copied is None or contents.hash_of(now) == copied.names):
             return None
-        there = contents.picture_names(source)
+        there = contents.picture_names(source) if source.is_absolute() else []  # else it is a stored dataset's name
     except OSError as error:
         return f"The job's copy of its pictures, {copy}, cannot be read: {reason(error)}."
     known = bool(there) and (copied is None or contents.hash_of(there) == copied.names)

@@ -34,6 +34,7 @@ TRAITS = Traits(
 class Program:
     name = "a program"
     traits = TRAITS
+    only_reads_pictures = True
     signals: frozenset[signal.Signals] = frozenset()
 
     def complete(self, context: Context, _home: Path, *, new: bool = True) -> Context:

@@ -15,6 +15,7 @@ MARK = "train_network.py"
 
 class SdScripts(Training):
     writer = StateWriter.SD_SCRIPTS
+    only_reads_pictures = False
 
     @staticmethod
     def lies_in(path: Path) -> bool:

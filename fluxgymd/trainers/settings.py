@@ -187,8 +187,11 @@ def _check_limits(limits: Mapping[str, float]) -> None:
 
 def _check(context: Context) -> None:
     if not context.dataset:
-        raise InvalidSetting("The job has no dataset; give the folder with its pictures.", setting="dataset")
-    for setting, path in (("dataset", context.dataset), *_model_paths(context)):
+        raise InvalidSetting(
+            "The job has no dataset; give the name of one, or the folder with the pictures.", setting="dataset"
+        )
+    folder = [("dataset", context.dataset)] if "/" in context.dataset else []  # else it is the name of a stored one
+    for setting, path in (*folder, *_model_paths(context)):
         if not path.startswith("/"):
             raise InvalidSetting(f"{setting} is {short(path)!r}, but must be an absolute path.", setting=setting)
         if "\0" in path:

@@ -39,6 +39,7 @@ class Training:
     traits = TRAITS
     signals: frozenset[signal.Signals] = frozenset()
     writer: StateWriter
+    only_reads_pictures: bool
 
     def __init__(self, config: Config) -> None:
         self.python = config.trainer_python

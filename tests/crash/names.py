@@ -17,10 +17,12 @@ BUS = "bus."
 EDIT = "edit."
 MACHINE = "machine."
 TAKEOVER = "takeover."
+STORED = "stored."
+"""Failpoints of the stored datasets."""
 STUCK = "stuck."
 IMPORT = "import."
 """Failpoints of the importer of pictures, which is a program of its own (tests/pictures/test_importer.py)."""
-ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, IMPORT, MACHINE, STUCK, TAKEOVER)
+ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, IMPORT, MACHINE, STORED, STUCK, TAKEOVER)
 """Failpoints that a job in a plain process does not pass between its submit and its removal."""
 START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
 FILE = "file."

@@ -9,29 +9,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+import fluxgymctl.datasets
 import fluxgymctl.verbs
 from fluxgym import errors
 from fluxgymctl.main import VERBS, program
-from fluxgymctl.verbs import config
+from fluxgymctl.verbs import config, dataset
 from tests.fluxgymctl.program import ctl, on_terminal
 from tests.harness.waiting import DEADLINE_SECONDS
 
+DATASET_VERBS = [(dataset.command, verb) for verb in dataset.VERBS]
 LIGHT_MODULES = ("asyncio", "subprocess", "importlib.resources", "PIL", "psutil", "pydbus", "gi", "fluxgymd", "rich")
 
 
 def test_each_verb_is_a_file_and_each_file_a_verb() -> None:
     folder = Path(fluxgymctl.verbs.__path__[0])
     assert {file.stem for file in folder.glob("*.py")} - {"__init__"} == set(VERBS)
+    folder = Path(fluxgymctl.datasets.__path__[0])
+    assert {file.stem for file in folder.glob("*.py")} - {"__init__", "changing"} == set(dataset.VERBS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_has_its_name_help_and_the_common_options(verb: str) -> None:
-    import click
-
-    with click.Context(program) as context:
-        command = program.get_command(context, verb)
+@pytest.mark.parametrize(("group", "verb"), [*((program, verb) for verb in VERBS), *DATASET_VERBS])
+def test_each_verb_has_its_name_help_and_the_common_options(group: click.Group, verb: str) -> None:
+    with click.Context(group) as context:
+        command = group.get_command(context, verb)
     assert command is not None
     assert command.name == verb
     assert command.help
@@ -41,6 +44,7 @@ def test_each_verb_has_its_name_help_and_the_common_options(verb: str) -> None:
 HELPS = [
     *("", *VERBS, "daemon start", "daemon stop", "daemon restart"),
     *("preset list", "preset show", "preset save", "preset rm"),
+    *(f"dataset {verb}" for verb in dataset.VERBS),
 ]
 
 
@@ -78,7 +82,8 @@ def test_a_verb_imports_neither_the_other_verbs_nor_heavy_modules() -> None:
         timeout=DEADLINE_SECONDS,
     )
     loaded = set(done.stdout.split())
-    assert {name for name in loaded if name.startswith("fluxgymctl.verbs.")} == {"fluxgymctl.verbs.list"}
+    verbs = {name for name in loaded if name.startswith(("fluxgymctl.verbs.", "fluxgymctl.datasets."))}
+    assert verbs == {"fluxgymctl.verbs.list"}
     assert loaded & set(LIGHT_MODULES) == set()
 
 

@@ -15,7 +15,7 @@ FILE = Path("/specs/demo.toml")
 
 WHOLE = """\
 name = "demo"
-dataset = "pictures"
+dataset = "./pictures"
 epochs = 8
 learning_rate = 2e-3
 sample_prompts = ["a cat", "a dog --w 128"]
@@ -82,6 +82,21 @@ def test_a_relative_path_in_a_relative_spec_is_below_the_specs_folder(
     assert spec.read(Path("specs/a.toml")) == {"dataset": str(tmp_path / "specs/pictures")}
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("cats", "cats"),
+        ("./cats", "/specs/cats"),
+        ("cats/", "/specs/cats"),
+        (".", "/specs"),
+        ("..", "/"),
+        ("/x", "/x"),
+    ],
+)
+def test_a_dataset_without_a_slash_is_the_name_of_a_stored_one(text: str, value: str) -> None:
+    assert spec.parse(f'dataset = "{text}"', file=Path("/specs/a.toml")) == {"dataset": value}
+
+
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert spec.parse('dataset = "~/x"', file=FILE) == {"dataset": "/home/somebody/x"}
@@ -89,7 +104,7 @@ def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_symlink_stays_what_the_user_wrote(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/nowhere")
-    assert spec.parse('dataset = "link"', file=tmp_path / "a.toml") == {"dataset": str(tmp_path / "link")}
+    assert spec.parse('dataset = "./link"', file=tmp_path / "a.toml") == {"dataset": str(tmp_path / "link")}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Message:
     @property
     def endless(self) -> bool:
         """Whether its answers may continue until the client leaves."""
-        return any(name in self.frame for name in (b"Jobs.Watch", b"Jobs.Logs")) and not self.oneway
+        return any(name in self.frame for name in (b".Watch", b"Jobs.Logs")) and not self.oneway
 
 
 @dataclass(frozen=True)

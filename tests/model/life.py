@@ -51,6 +51,7 @@ from fluxgymd.trainers.port import CheckReport, Question
 from tests.model.adapter import ModelAdapter
 from tests.model.clock import Loop
 from tests.model.world import Attempt, World
+from tests.requests.stored import sources_of
 
 STOP_LIMIT = 10.0
 
@@ -163,7 +164,7 @@ class Life:
         preflight = Preflight(self.registry, trainers, self.gpus)
         copier = Copier()
         takeover = Takeover(self.registry, preflight, trainers, copier)
-        self.submitter = Submitter(self.registry, preflight, trainers, copier)
+        self.submitter = Submitter(self.registry, preflight, trainers, copier, sources_of(self.registry))
         self.verbs = Verbs(self.registry, self.runner, self.scheduler, preflight, trainers, takeover.record)
         self.editor = Editor(self.registry, preflight, trainers, self.scheduler, takeover)
         self.loop.run_to_end(self._adopt())

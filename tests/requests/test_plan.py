@@ -26,6 +26,7 @@ from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer
 from fluxgymd.trainers.choice import Trainers
 from tests.core.histories import CONTEXT
+from tests.requests.stored import sources_of
 from tests.trainers.adapters import trainers
 from tests.trainers.plans import plan as told_plan
 from tests.trainers.talking import TalkingTrainer, problem
@@ -64,7 +65,7 @@ def plan(registry: Registry, job: Context, known: Trainers | None = None, *gpus:
     preflight = Preflight(registry, known, machine)
     planner = Planner(
         registry,
-        submitter=Submitter(registry, preflight, known, Copier()),
+        submitter=Submitter(registry, preflight, known, Copier(), sources_of(registry)),
         preflight=preflight,
         trainers=known,
         gpus=machine,

@@ -23,12 +23,13 @@ from fluxgymd.store.writer import Writer
 from fluxgymd.trainers import presence
 from fluxgymd.trainers.port import Question
 from tests.core.histories import CONTEXT
+from tests.requests.stored import sources_of
 from tests.trainers.adapters import trainers
 
 
 def submitter(registry: Registry) -> Submitter:
     known = trainers()
-    return Submitter(registry, Preflight(registry, known, Gpus()), known, Copier())
+    return Submitter(registry, Preflight(registry, known, Gpus()), known, Copier(), sources_of(registry))
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])

@@ -50,6 +50,7 @@ ADDED = {
             "Plan",
         )
     ),
+    *(name for name in METHODS if name.startswith("org.fluxgym.Datasets.")),
 }
 """Methods that came after the calls were frozen."""
 

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The changes of a dataset as sentences."""
+
+from msgspec import UNSET
+
+from fluxgym.messages import DatasetChangeKind
+from fluxgymd.core.datasets import events as e
+from fluxgymd.core.datasets.dataset import Change
+
+
+def kind_of(change: Change) -> DatasetChangeKind:
+    match change.event:
+        case e.Created():
+            return DatasetChangeKind.CREATED
+        case e.Added():
+            return DatasetChangeKind.ADDED
+        case e.Undone():
+            return DatasetChangeKind.UNDONE
+        case e.Edited(found=found):
+            return DatasetChangeKind.EDITED if found is None else DatasetChangeKind.REPLACED
+
+
+def sentence(change: Change) -> str:
+    """What the change did."""
+    match change.event:
+        case e.Created():
+            return "The dataset was created."
+        case e.Added():
+            return f"{_counted(change, 'was', 'were')} added."
+        case e.Undone(change=number):
+            return f"Change {number} was undone."
+        case e.Edited(found=None, edits=edits):
+            return _edited(change, edits)
+        case e.Edited(found=found):
+            return f"{found!r} was replaced in {_of(change, 'the caption', 'the captions')}."
+
+
+def _edited(change: Change, edits: tuple[e.Edit, ...]) -> str:
+    captions = any(edit.caption is not UNSET for edit in edits)
+    crops = any(edit.crop is not UNSET for edit in edits)
+    used = {edit.used for edit in edits if edit.used is not UNSET}
+    if not captions and not crops and len(used) == 1:
+        return f"{_counted(change, 'is', 'are')} {'used again' if used == {True} else 'no longer used'}."
+    named = [part for part, changed in (("caption", captions), ("crop", crops), ("use", used)) if changed]
+    many = [f"{part}s" for part in named]
+    was = "was" if len(named) == len(change.pictures) == 1 else "were"
+    return f"The {_of(change, ' and '.join(named), ' and '.join(many))} {was} changed."
+
+
+def _of(change: Change, one: str, many: str) -> str:
+    return f"{one if len(change.pictures) == 1 else many} of {_pictures(change)}"
+
+
+def _counted(change: Change, one: str, many: str) -> str:
+    return f"{_pictures(change)} {one if len(change.pictures) == 1 else many}"
+
+
+def _pictures(change: Change) -> str:
+    if len(change.pictures) == 1:
+        (only,) = change.pictures
+        return only
+    return f"{len(change.pictures)} pictures"

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adds pictures to a dataset. Each picture is in the store and in the journal before its client hears of it, so a
+client that goes away keeps what it was told."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from fluxgymd.core.datasets import events as e
+from fluxgymd.core.datasets.dataset import Dataset, free_name, stem_of
+from fluxgymd.pictures.lines import AnyLine, Duplicate, Picture, Wishes
+from fluxgymd.stored.datasets import Datasets, sound
+from fluxgymd.stored.importing import Importer
+from fluxgymd.stored.loading import Stored
+
+
+class Adder:
+    def __init__(self, datasets: Datasets, importer: Importer) -> None:
+        self._datasets = datasets
+        self._importer = importer
+
+    async def add(
+        self, name: str, source: Path, wishes: Wishes
+    ) -> AsyncGenerator[tuple[Stored, list[tuple[AnyLine, str | None]]], None]:
+        """Imports from a path. For each batch of lines: the dataset with them, and each line, with the name under
+        which the dataset has its picture if it was added."""
+        stored, _ = await self._datasets.decide(name, lambda _: None, begin=self.begin)
+        known = tuple(picture.stored.source for picture in stored.dataset.pictures.values())
+        change = 0
+        async with aclosing(self._importer.run(source, msgspec.structs.replace(wishes, known=known))) as batches:
+            async for batch in batches:
+                recording = _Recording(batch, change)
+                stored, added = await self._datasets.decide(name, recording.choose, begin=self.begin)
+                if added and not change:
+                    change = stored.dataset.revision
+                yield stored, [(line, recording.names.get(index)) for index, line in enumerate(batch)]
+
+    async def begin(self, name: str) -> list[e.AnyEvent]:
+        """The events with which the journal of a plain folder begins."""
+        pictures: dict[str, e.StoredPicture] = {}
+        source = self._datasets.folders.folder(name)
+        async with aclosing(self._importer.run(source, Wishes())) as batches:
+            async for batch in batches:
+                for line in batch:
+                    if isinstance(line, Picture) and line.sha256 not in pictures:
+                        taken = {stem_of(picture.name): picture.sha256 for picture in pictures.values()}
+                        pictures[line.sha256] = _named(line, taken)
+        return [e.Added(at=time.time(), pictures=tuple(pictures.values()))] if pictures else []
+
+    async def stored(self, name: str) -> Stored:
+        """The dataset, or DatasetDamaged; a plain folder is imported first."""
+        stored, _ = await self._datasets.decide(name, lambda _: None, begin=self.begin)
+        return sound(stored)
+
+
+@dataclass(slots=True)
+class _Recording:
+    """One batch of an import, whose pictures become an event."""
+
+    batch: list[AnyLine]
+    change: int
+    """As in events.Added."""
+    names: dict[int, str] = field(default_factory=dict)
+    """The names of the pictures that were added, by their places in the batch."""
+
+    def choose(self, dataset: Dataset) -> e.Added | None:
+        new = _new(dataset, self.batch)
+        self.names = {index: picture.name for index, picture in new.items()}
+        return e.Added(at=time.time(), pictures=tuple(new.values()), change=self.change) if new else None
+
+
+def _new(dataset: Dataset, batch: list[AnyLine]) -> dict[int, e.StoredPicture]:
+    """The pictures of a batch that the dataset does not have, by their places in the batch."""
+    taken = dict(dataset.taken)
+    present = {picture.stored.sha256 for picture in dataset.pictures.values()}
+    new = {}
+    for index, line in enumerate(batch):
+        if isinstance(line, Picture) and line.sha256 not in present:
+            picture = _named(line, taken)
+            taken[stem_of(picture.name)] = picture.sha256
+            present.add(picture.sha256)
+            new[index] = picture
+    return new
+
+
+def _named(line: Picture, taken: dict[str, str]) -> e.StoredPicture:
+    """The picture under a name that is free."""
+    picture = e.StoredPicture(
+        name=line.name,
+        sha256=line.sha256,
+        source=line.source,
+        width=line.width,
+        height=line.height,
+        size=line.size,
+        caption=line.caption.strip() or None if line.caption is not None else None,
+        mask=line.mask,
+        repeats=line.repeats,
+        class_tokens=line.class_tokens,
+        difference_hash=line.difference_hash,
+        sharpness=line.sharpness,
+        notes=line.notes,
+    )
+    return msgspec.structs.replace(picture, name=free_name(picture, taken))
+
+
+def is_known(line: AnyLine, name: str | None) -> bool:
+    """Whether the dataset has the picture of this line already. `name`: as from `add`."""
+    return isinstance(line, Duplicate) or (isinstance(line, Picture) and name is None)

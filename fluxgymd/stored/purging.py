@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deletes datasets for good, and then the pictures that no dataset needs any more.
+
+A picture is deleted only if every journal, those in the trash included, was read and none has it, and while no import
+runs. So a damaged dataset keeps all pictures, until it is repaired or its folder is moved away.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+
+from fluxgym.errors import NoSuchDataset
+from fluxgymd.failpoints import failpoint
+from fluxgymd.store.pictures import PictureStore
+from fluxgymd.stored.datasets import Datasets, Disk
+from fluxgymd.stored.importing import Importer
+from fluxgymd.stored.loading import Damaged, Stored, load
+
+log = logging.getLogger(__name__)
+
+
+class Purger:
+    def __init__(
+        self,
+        datasets: Datasets,
+        store: PictureStore,
+        importer: Importer,
+        *,
+        disk: Disk,
+        deleted: Callable[[list[str]], None],
+    ) -> None:
+        """`deleted` is told the SHA-256 of deleted pictures; it may block."""
+        self._datasets = datasets
+        self._store = store
+        self._importer = importer
+        self._disk = disk
+        self._deleted = deleted
+
+    async def purge(self, name: str) -> None:
+        """Deletes the dataset, or the one of this name that was removed last; NoSuchDataset."""
+        try:
+            await self._datasets.remove(name)
+        except NoSuchDataset as error:
+            if all(removed.name != name for removed in await self._datasets.trash()):
+                raise error from None
+        removed = await self._datasets.removed(name)
+        async with self._importer.quiet() as quiet:
+            await self._disk(lambda: self._datasets.folders.purge(removed))
+            if quiet:
+                await self._disk(self._collect)
+
+    def _collect(self) -> None:
+        used: set[str] = set()
+        folders = self._datasets.folders
+        for folder in (*map(folders.folder, folders.names()), *(removed.path for removed in folders.trash())):
+            try:
+                found = load(folder)
+            except OSError as error:
+                found = Damaged(folder=folder, problem=f"{folder} cannot be read: {error.strerror}")
+            if isinstance(found, Damaged):
+                log.warning("no pictures are deleted from the store: %s", found.problem)
+                return
+            if isinstance(found, Stored):
+                used |= found.folding.files()
+        failpoint("stored.collects")
+        if os.path.isdir(self._store.path):
+            self._deleted(self._store.collect(used))

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the dataset of a job means: a folder, a stored dataset with its crops and repeats, or a mistake."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidDataset, InvalidName, NoSuchDataset
+from fluxgym.messages import Context, Crop
+from fluxgymd.core.datasets import events as e
+from fluxgymd.core.events import encode
+from fluxgymd.datasets.linked import Part
+from fluxgymd.jobs.registry import Registry
+from fluxgymd.requests.sources import FromFolder, FromStore, Source
+from fluxgymd.store.home import JOURNAL, Home
+from fluxgymd.store.writer import Writer
+from tests.core.datasets.histories import added, created, edited, stored
+from tests.requests.stored import sources_of
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    made = Registry(Home(tmp_path), Writer())
+    yield made
+    made.writer.close()
+
+
+def write(registry: Registry, *events: e.AnyEvent, name: str = "cats") -> Path:
+    folder = registry.home.path / "datasets" / name
+    folder.mkdir(parents=True)
+    (folder / JOURNAL).write_bytes(b"".join(map(encode, (created(), *events))))
+    return folder
+
+
+def resolve(registry: Registry, dataset: str | None, **changes: Any) -> tuple[Context, Source | None]:
+    return asyncio.run(sources_of(registry).resolve(Context(name="x", dataset=dataset, **changes)))
+
+
+def from_store(registry: Registry, **changes: Any) -> tuple[Context, FromStore]:
+    context, source = resolve(registry, "cats", **changes)
+    assert isinstance(source, FromStore)
+    return context, source
+
+
+def test_a_stored_dataset_gives_the_pictures_that_are_used(registry: Registry, tmp_path: Path) -> None:
+    crop = Crop(left=10, top=20, width=30, height=40)
+    write(
+        registry,
+        added("a.png", "b.png", "c.jpg", caption="x"),
+        edited("a.png", crop=crop, caption=None),
+        edited("b.png", used=False),
+    )
+    context, source = from_store(registry)
+    store = tmp_path / "datasets/.store"
+    digests = {name: stored(name).sha256 for name in ("a.png", "c.jpg")}
+    files = {name: str(store / digest[:2] / f"{digest}{Path(name).suffix}") for name, digest in digests.items()}
+    assert source.parts == (
+        Part(name="a.png", source=files["a.png"], box=(10, 20, 40, 60)),
+        Part(name="c.jpg", source=files["c.jpg"], caption="x"),
+    )
+    assert (source.name, source.revision, source.notes) == ("cats", 4, ())
+    assert context == Context(name="x", dataset="cats")
+
+
+REPEATS: dict[str, tuple[list[int | None], int | None, int | None, bool]] = {
+    "none": ([None, None], None, None, False),
+    "the same everywhere": ([5, 5], None, 5, False),
+    "the job's own win": ([5, 5], 3, 3, True),
+    "equal to the job's own": ([5, 5], 5, 5, False),
+    "different ones": ([5, 7], None, None, True),
+    "only some": ([5, None], None, None, True),
+}
+
+
+@pytest.mark.parametrize(("given", "asked", "used", "said"), REPEATS.values(), ids=REPEATS.keys())
+def test_repeats_of_folders(
+    registry: Registry, given: list[int | None], asked: int | None, used: int | None, *, said: bool
+) -> None:
+    pictures = tuple(stored(f"{number}.png", repeats=repeats) for number, repeats in enumerate(given))
+    write(registry, e.Added(at=2.0, pictures=pictures))
+    context, source = from_store(registry, repeats=asked)
+    assert context.repeats == used
+    assert any("repeats" in note for note in source.notes) == said
+
+
+def test_masks_count_with_the_flag_and_are_reported_without_it(registry: Registry) -> None:
+    write(registry, e.Added(at=2.0, pictures=(stored("a.png", mask="f" * 64), stored("b.png"))))
+    _, without = from_store(registry)
+    assert without.parts[0].mask is None
+    assert without.notes == ("The masks of 1 pictures of cats are not used; -o alpha_mask uses them.",)
+    _, source = from_store(registry, trainer_options={"alpha_mask": []})
+    assert str(source.parts[0].mask).endswith(f"/ff/{'f' * 64}.png")
+    assert (source.parts[1].mask, source.notes) == (None, ())
+
+
+def test_a_value_with_a_slash_is_a_folder(registry: Registry) -> None:
+    assert resolve(registry, "/pictures/cats")[1] == FromFolder(path=Path("/pictures/cats"))
+    assert resolve(registry, None)[1] is None
+
+
+def test_a_plain_folder_is_trained_like_any_folder(registry: Registry) -> None:
+    folder = registry.home.path / "datasets/cats"
+    folder.mkdir(parents=True)
+    context, source = resolve(registry, "cats")
+    assert (context.dataset, source) == (str(folder), FromFolder(path=folder))
+
+
+REFUSED: dict[str, tuple[list[e.AnyEvent], str, type[FluxgymError], str]] = {
+    "no such dataset": ([], "dogs", NoSuchDataset, "There is no dataset dogs"),
+    "no valid name": ([], "My cats", InvalidName, "is not valid"),
+    "no pictures": ([], "cats", InvalidDataset, "cats has no pictures; add some"),
+    "none used": ([added("a.png"), edited("a.png", used=False)], "cats", InvalidDataset, "no picture that is used"),
+    "damaged": ([created()], "cats", DatasetDamaged, "is damaged"),
+}
+
+
+@pytest.mark.parametrize(("events", "name", "kind", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_datasets_that_are_refused(
+    registry: Registry, events: list[e.AnyEvent], name: str, kind: type[FluxgymError], said: str
+) -> None:
+    write(registry, *events)
+    with pytest.raises(kind, match=said):
+        resolve(registry, name)
+
+
+def test_a_job_records_the_dataset_and_its_revision() -> None:
+    from fluxgymd.core import events
+
+    copied = events.Copied(pictures=2, names="x", dataset="cats", revision=7)
+    assert msgspec.json.decode(msgspec.json.encode(copied), type=events.Copied) == copied
