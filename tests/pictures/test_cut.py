@@ -13,7 +13,7 @@ WHOLE = Image.linear_gradient("L").resize((60, 40)).convert("RGB")
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    WHOLE.save(tmp_path / "a.png")
+    WHOLE.save(tmp_path / "a.png", icc_profile=b"a profile", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
     return tmp_path / "a.png"
 
 
@@ -28,6 +28,7 @@ def test_a_rectangle_keeps_its_pixels(picture: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "cut.png") as made:
         assert made.mode == "RGB"
         assert made.tobytes() == WHOLE.crop((10, 5, 50, 40)).tobytes()
+        assert {"icc_profile", "exif"}.isdisjoint(made.info)
 
 
 @pytest.mark.parametrize("box", [None, (10, 5, 50, 40)])
