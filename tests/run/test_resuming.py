@@ -20,6 +20,7 @@ from fluxgymd.trainers.port import Trainer
 from tests.core.histories import CONTEXT
 from tests.store.files import BLOCKS, CLIP, lora, model, our_state, write_state
 from tests.trainers.adapters import NOWHERE, trainers
+from tests.trainers.plans import plan
 from tests.trainers.talking import TalkingTrainer, problem
 
 SD_SCRIPTS = Path(__file__).parents[1] / "daemon" / "sd_scripts"
@@ -158,6 +159,19 @@ def test_promise_5_a_state_that_its_trainer_calls_damaged_is_quarantined_and_the
     assert (begin.resumed_from, begin.step, begin.problems) == ("my-lora-000004-state", 40, ())
     assert begin.set_aside == ("my-lora-000008-state.broken-1", "my-lora-000012-state.broken-1")
     assert "my-lora-000012-state/optimizer.bin holds a damaged tensor." in begin.notes[1]
+
+
+def test_the_trainer_knows_the_step_of_a_state_by_sd_scripts_better_than_the_daemon(
+    context: Context, folder: JobFolder, talking: TalkingTrainer
+) -> None:
+    """The daemon counts ten steps in an epoch, but two buckets can leave two batches partly filled."""
+    write_state(folder.path / "my-lora-000004-state", epoch=4, step=40, weights=WEIGHTS)
+    talking.answer(state={"verdict": "fits", "step": 44}, plan=plan(stepsPerEpoch=11))
+    trainer = adapter(talking.path)
+    assert [facts.step for facts in trainer.checkpoints(context, folder)] == [40]
+    outlook = asyncio.run(resuming.look(trainer, context, folder, dataset=folder.dataset))
+    assert resuming.prepare(trainer, context, folder, outlook).step == 44
+    assert [facts.step for facts in trainer.checkpoints(context, folder)] == [44]
 
 
 def test_a_look_changes_nothing(context: Context, folder: JobFolder, talking: TalkingTrainer) -> None:
