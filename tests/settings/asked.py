@@ -15,7 +15,7 @@ from fluxgym.messages import Context
 from fluxgymd.datasets import snapshot
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
-from fluxgymd.trainers.states import Writer
+from fluxgymd.trainers.states import StateWriter
 from tests.daemon.running import TRAINER_PYTHON
 from tests.harness.waiting import DEADLINE_SECONDS
 from tests.settings.tables import TRAINER
@@ -42,7 +42,7 @@ def trained(contexts: Sequence[Context], place: Path) -> list[dict[str, Any]]:
         folder.path.mkdir()
         snapshot.take(Path(str(context.dataset)), folder.dataset, dataset_toml.captions(context))
         folder.dataset_config.write_bytes(dataset_toml.render(context, folder.dataset))
-        lines.append(kohya.arguments(context, folder, None, trainer=Writer.OURS))
+        lines.append(kohya.arguments(context, folder, None, trainer=StateWriter.OURS))
     done = subprocess.run(
         [TRAINER_PYTHON, Path(__file__).with_name("ask_dataset.py"), TRAINER],
         input=json.dumps(lines),
