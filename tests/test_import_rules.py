@@ -32,6 +32,9 @@ OF_ANY_TRAINER = {
     for name in ("port", "choice", "ui_state", "progress", "progress.metrics", "progress.appended")
 }
 
+FAMILIES = ("sd-scripts/library/flux/",)
+"""The folders of the trainer's families of models."""
+
 Allowed = Callable[[str], bool]
 
 
@@ -60,6 +63,10 @@ def in_core(module: str) -> bool:
     if top(module) == "fluxgym":
         return module in PURE_OF_OURS
     return top(module) == "msgspec" or (top(module) in sys.stdlib_module_names and top(module) not in IMPURE)
+
+
+def is_family(module: str) -> bool:
+    return any(f"sd-scripts/{module.replace('.', '/')}/".startswith(folder) for folder in FAMILIES)
 
 
 def trainer_modules() -> set[str]:
@@ -123,6 +130,17 @@ RULES = [
         allows=lambda module: not module.startswith("fluxgymd.trainers.") or module in OF_ANY_TRAINER,
     ),
     Rule(
+        about="a family of models stands behind its port, and only families.py knows which ones there are",
+        folders=["sd-scripts/library/"],
+        allows=lambda module: not is_family(module),
+        but=("sd-scripts/library/families.py", *FAMILIES),
+    ),
+    Rule(
+        about="what every family shares knows neither a family nor which ones there are",
+        folders=["sd-scripts/library/family/", "sd-scripts/library/compute/", *FAMILIES],
+        allows=lambda module: not module.startswith("library.families"),
+    ),
+    Rule(
         about="the core decides and does nothing: no I/O, no clock, no chance",
         folders=["fluxgymd/core/"],
         allows=in_core,
@@ -148,7 +166,7 @@ def import_breaches(path: str, source: str) -> list[str]:
     return [
         f"{path}:{line} imports {module}, but {rule.about}"
         for rule in RULES
-        if path.startswith(tuple(rule.folders)) and path not in rule.but
+        if path.startswith(tuple(rule.folders)) and not path.startswith(rule.but)
         for line, module in modules
         if module not in passed and not rule.allows(module)
     ]
@@ -244,6 +262,13 @@ def test_the_files_that_rules_name_exist() -> None:
         ("fluxgymd/attempts/shim.py", "from fluxgym import names", "imports fluxgym.names, but the shim"),
         ("fluxgymd/run/x.py", "from fluxgymd.trainers import kohya", "a trainer stands behind its port"),
         ("fluxgymd/daemon.py", "from fluxgymd.trainers.ours import OurTrainer", "a trainer stands behind its port"),
+        (
+            "sd-scripts/library/flow/x.py",
+            "from library.flux import model",
+            "a family of models stands behind its port",
+        ),
+        ("sd-scripts/library/x.py", "from library import flux", "a family of models stands behind its port"),
+        ("sd-scripts/library/flux/x.py", "from library import families", "what every family shares knows neither"),
         ("fluxgymd/core/x.py", "import os", "imports os, but the core"),
         ("fluxgymd/core/x.py", "from time import monotonic", "imports time, but the core"),
         ("fluxgymd/core/x.py", "from fluxgymd.store import journal", "imports fluxgymd.store.journal, but the core"),
@@ -278,6 +303,8 @@ def test_a_broken_rule_is_found(path: str, source: str, told: str) -> None:
             "import re\nimport msgspec\nfrom fluxgymd.core import events\nfrom pathlib import PurePath",
         ),
         ("fluxgymd/core/x.py", "from fluxgym import names"),
+        ("sd-scripts/library/families.py", "from library.flux.base_model import Flux1"),
+        ("sd-scripts/library/flux/x.py", "from library.flux import model"),
         ("fluxgymctl/x.py", "import click\nfrom fluxgym.client import Client\nfrom fluxgymctl import words"),
         ("tests/x.py", "import asyncio\nasync def f():\n    await asyncio.sleep(0)"),
         ("tests/harness/waiting.py", "import time\ntime.sleep(1)"),

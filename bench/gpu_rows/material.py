@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from rows import COMMON, OURS, RANK, Row, Size
 
+from library.flux import flops
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
-from library.report import speed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LATENT_CHANNELS, PIXELS_PER_LATENT = 16, 8
@@ -58,7 +58,7 @@ def flops_of_step(size: Size, side: int) -> int:
         if "_blocks." in key and len(shape) == 2
     }
     text = size.text_tokens
-    return speed.flops(shapes, ranks, image_tokens=size.tokens(side) - text, text_tokens=text).counted
+    return flops.flops(shapes, ranks, image_tokens=size.tokens(side) - text, text_tokens=text).counted
 
 
 def upstream_params(size: Size) -> dict[str, object]:

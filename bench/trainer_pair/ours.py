@@ -25,7 +25,14 @@ from library.flow import batch_loss  # noqa: E402
 from library.flow.batches import Batch, Position  # noqa: E402
 from library.train import loop  # noqa: E402
 
-KEPT = ("latents_BChw", "noise_BChw", "sigma_B", "hidden_BTX", "pooled_BV")
+KEPT = ("latents_BChw", "noise_BChw", "sigma_B")
+TEXTS = {"hidden_BTX": "hidden", "pooled_BV": "pooled"}
+
+
+def draw(batch: Batch) -> dict[str, torch.Tensor]:
+    """What the other trainer has to draw for this batch."""
+    drawn = {name: getattr(batch, name) for name in KEPT}
+    return drawn | {name: batch.texts[ours] for name, ours in TEXTS.items()}
 
 
 def main(draws: Path, flags: list[str]) -> None:
@@ -36,7 +43,7 @@ def main(draws: Path, flags: list[str]) -> None:
     ) -> Generator[Batch, None, None]:
         wanted = list(wanted)
         batches = [make(position) for position in wanted]
-        torch.save([{name: getattr(batch, name) for name in KEPT} for batch in batches], draws)
+        torch.save([draw(batch) for batch in batches], draws)
         return prefetch(make, wanted, threads=threads)
 
     def in_turn(batch: Batch, **parts: Any) -> torch.Tensor:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from library.compute import block_swap
+from library.family.sizes import BatchShape
 from library.files import safetensors_file
 from library.flux import loading
-from library.flux.activations import BatchShape
+from library.flux.base_model import transformer_size
 from library.flux.config import FluxConfig
 from library.flux.model import Flux, image_ids
-from library.memory import footprint
 from library.memory.footprint import Run, Tier
 
 DEV = FluxConfig(
@@ -46,24 +46,17 @@ def shapes_of(model: FluxConfig) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in Flux(model).named_parameters()}
 
 
-def training(*, pixels: int = 1024, batch: int = 1, rank: int = 16, **changes: Any) -> Run:
+def training(*, model: FluxConfig = DEV, pixels: int = 1024, batch: int = 1, rank: int = 16, **changes: Any) -> Run:
     """A training of a LoRA on the transformer alone, under bf16 autocast; `changes` replace any field."""
-    model: FluxConfig = changes.get("model", DEV)
-    shapes = shapes_of(model)
     tokens = (pixels // 16) ** 2 + TEXT_TOKENS
     described: dict[str, Any] = {
-        "model": model,
-        "double": footprint.numbers_of(shapes, "double_blocks.0."),
-        "single": footprint.numbers_of(shapes, "single_blocks.0."),
-        "rest": footprint.outside_blocks(shapes),
-        "largest": footprint.largest_matrix(shapes),
         "lora": rank * PER_RANK,
-        "clip_lora": 0,
+        "encoder_lora": 0,
         "copies": ADAMW,
         "batch": BatchShape(size=batch, tokens=tokens),
         "autocast": True,
     }
-    return Run(**described | changes)
+    return Run(model=transformer_size(model, shapes_of(model)), **described | changes)
 
 
 def random_tensors(model: FluxConfig, device: torch.device) -> Iterator[tuple[str, Tensor, None]]:

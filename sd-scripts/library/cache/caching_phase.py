@@ -1,61 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: N815 (fields carry their tensors' shapes too)
 """The caching phase: runs the autoencoder and the text encoders once, before the training.
 
 The autoencoder and the text encoders are loaded one after the other, only if something is missing, and released
-afterwards. CLIP-L stays if it is trained, and both text encoders stay if the captions' texts vary. A stop takes
+afterwards. A text encoder stays if it is trained, and all of them stay if the captions' texts vary. A stop takes
 effect after the current picture or caption, and at once while an encoder is loading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from library import debug_hang
-from library.cache import cache_file, cache_names, latent_cache, text_cache
+from library.cache import cache_file, latent_cache, text_cache
 from library.cache.latent_cache import LatentCache
-from library.cache.text_cache import TextCache, TextEmbedding
+from library.cache.text_cache import TextCache
 from library.cache.texts import Texts
 from library.data.dataset import Dataset, Picture
 from library.data.prompts import Prompt
-from library.flux import text_encoders, tokenization
-from library.flux.autoencoder import Autoencoder
-from library.flux.model_files import ModelFiles
-from library.flux.tokenization import Tokenizers
+from library.family.models import Text, TextEncoders, TrainedEncoder
+from library.family.port import BaseModel, Tokenizers
 from library.metrics import Metrics
 from library.options.options import Options
 from library.signals import StopRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodedText:
-    """One text's embedding, and its CLIP token ids, which are needed if CLIP-L is trained."""
-
-    embedding: TextEmbedding
-    clip_ids_T: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
 class EncodedPrompt:
-    """A sample's prompt, encoded. `negative` is None if the CFG scale is 1."""
+    """A sample's prompt, encoded, with token ids if a text encoder is trained. `negative` is None if the CFG scale is
+    1."""
 
     prompt: Prompt
-    positive: EncodedText
-    negative: EncodedText | None
+    positive: Text
+    negative: Text | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """Everything that the training needs from the encoders. `clip` is None unless CLIP-L is trained."""
+    """Everything that the training needs from the encoders. `trained`: the text encoder that gets a LoRA."""
 
     latents: LatentCache
     texts: Texts
     prompts: list[EncodedPrompt]
-    clip: nn.Module | None
+    trained: TrainedEncoder | None
 
 
 class CachingPhase:
@@ -67,23 +56,21 @@ class CachingPhase:
         options: Options,
         dataset: Dataset,
         prompts: Sequence[Prompt],
-        models: ModelFiles,
-        t5_length: int,
+        models: BaseModel,
         device: torch.device,
         dtype: torch.dtype,
         stop: StopRequest,
         metrics: Metrics,
     ) -> None:
         self._options, self._dataset, self._prompts = options, dataset, prompts
-        self._models, self._t5_length, self._device, self._dtype = models, t5_length, device, dtype
+        self._models, self._device, self._dtype = models, device, dtype
         self._stop, self._metrics = stop, metrics
-        self._latents = LatentCache(autoencoder=options.ae, on_disk=options.cache_latents_to_disk)
+        self._names, self._file = models.cache_names, models.text_file()
+        self._latents = LatentCache(
+            autoencoder=models.autoencoder_path, names=self._names, on_disk=options.cache_latents_to_disk
+        )
         self._texts = TextCache(
-            clip=options.clip_l,
-            t5=options.t5xxl,
-            t5_length=t5_length,
-            dtype=dtype,
-            on_disk=options.cache_text_encoder_outputs_to_disk,
+            self._file, self._names, dtype=dtype, on_disk=options.cache_text_encoder_outputs_to_disk
         )
         self._done = self._total = 0
 
@@ -97,75 +84,53 @@ class CachingPhase:
         more = self._dataset.many_texts or self._dataset.drops
         needed = captions or self._prompts or self._options.trains_clip or more
         # First, so that a missing tokenizer is reported before all pictures are encoded.
-        tokenizers = self._load_tokenizers() if needed else None
+        tokenizers = self._models.load_tokenizers(self._options) if needed else None
         if pictures:
             self._encode_pictures(pictures)
         if tokenizers is None:
-            cached = Texts(cache=self._texts, encode=None, empty=None, clip_ids=None)
-            return Encoded(latents=self._latents, texts=cached, prompts=[], clip=None)
+            cached = Texts(cache=self._texts, parts=self._file.parts, encode=None, empty=None, ids=None)
+            return Encoded(latents=self._latents, texts=cached, prompts=[], trained=None)
         return self._run_text_encoders(tokenizers, captions)
 
     def _check_folders(self, pictures: Iterable[Picture], captions: Iterable[Picture]) -> None:
         """Checks the folders of caches on the disk before anything is encoded. Raises TrainerError."""
         if self._options.cache_latents_to_disk:
-            cache_file.check_folders(map(cache_names.latents, pictures), flag=latent_cache.FLAG)
+            cache_file.check_folders(map(self._names.latents, pictures), flag=latent_cache.FLAG)
         if self._options.cache_text_encoder_outputs_to_disk:
-            cache_file.check_folders(map(cache_names.text, captions), flag=text_cache.FLAG)
-
-    def _load_tokenizers(self) -> Tokenizers:
-        return tokenization.load(
-            cache_dir=self._options.tokenizer_cache_dir,
-            models_dir=self._options.clip_l.parent,
-            t5_length=self._t5_length,
-        )
+            cache_file.check_folders(map(self._names.text, captions), flag=text_cache.FLAG)
 
     def _run_text_encoders(self, tokenizers: Tokenizers, captions: Sequence[Picture]) -> Encoded:
-        """Encodes the captions and the prompts. CLIP-L is kept if it is trained; both text encoders are kept if texts
-        have to be encoded at each step."""
+        """Encodes the captions and the prompts. An encoder is kept if it is trained; all are kept if texts have to be
+        encoded at each step."""
         self._metrics.report("loading")
-        files = self._models
-        clip = text_encoders.load_clip(files.clip.path, files.clip.config, self._dtype).to(self._device)
+        any_text = captions or self._prompts or self._dataset.many_texts or self._dataset.drops
+        encoders = self._models.load_text_encoders(
+            tokenizers,
+            trained=self._options.trains_clip,
+            only_trained=not any_text,
+            device=self._device,
+            dtype=self._dtype,
+        )
         prompts, encode, empty = [], None, None
-        if captions or self._prompts or self._dataset.many_texts or self._dataset.drops:
-            t5 = text_encoders.load_t5(files.t5.path, files.t5.config, self._dtype).to(self._device)
-            tokenizers.check(clip_vocabulary=clip.vocabulary, t5_vocabulary=t5.vocabulary)
-            prompts = self._encode_texts(tokenizers, clip, t5, captions)
-            empty = self._encode(tokenizers, clip, t5, "").embedding
+        if any_text:
+            prompts = self._encode_texts(encoders, captions)
+            empty = encoders.encode("")
             if self._dataset.many_texts:
                 print("captions change: the text encoders stay loaded and encode the texts of each step", flush=True)
-                encode = self._encoder(tokenizers, clip, t5)
-        trained = self._options.trains_clip
+                # If an encoder is trained, its weights change, so each step runs it on the token ids.
+                encode = encoders.encode if encoders.trained is None else encoders.encode_frozen
         texts = Texts(
             cache=self._texts,
+            parts=self._file.parts,
             encode=encode,
             empty=empty,
-            clip_ids=(lambda text: tokenizers.clip_ids([text])[0]) if trained else None,
+            ids=encoders.ids if encoders.trained is not None else None,
         )
-        return Encoded(latents=self._latents, texts=texts, prompts=prompts, clip=clip if trained else None)
-
-    def _encoder(self, tokenizers: Tokenizers, clip: nn.Module, t5: nn.Module) -> Callable[[str], TextEmbedding]:
-        """A function that encodes one text.
-
-        If CLIP-L is trained, its weights change, so the step computes the pooled vector from the token ids. The
-        function then returns zeros for it, which are not used.
-        """
-        trained = self._options.trains_clip
-        width = self._encode(tokenizers, clip, t5, "").embedding.pooled_V.shape
-
-        @torch.no_grad()
-        def encode(text: str) -> TextEmbedding:
-            if not trained:
-                return self._encode(tokenizers, clip, t5, text).embedding
-            t5_ids, t5_mask = tokenizers.t5_ids([text])
-            hidden_TX = text_encoders.encode_t5(t5, t5_ids.to(self._device))[0].float().cpu()
-            return TextEmbedding(pooled_V=torch.zeros(width), hidden_TX=hidden_TX, t5_mask_T=t5_mask[0])
-
-        return encode
+        return Encoded(latents=self._latents, texts=texts, prompts=prompts, trained=encoders.trained)
 
     def _encode_pictures(self, pictures: Sequence[Picture]) -> None:
         self._metrics.report("loading")
-        file = self._models.autoencoder
-        autoencoder = Autoencoder(file.path, file.config, self._device)
+        autoencoder = self._models.load_autoencoder(self._device)
         print(f"caching latents of {len(pictures)} pictures", flush=True)
         self._stop.defer()
         for picture in pictures:
@@ -174,38 +139,29 @@ class CachingPhase:
             self._stop.leave_if_requested()
         self._stop.leave_at_once()
 
-    def _encode_texts(
-        self, tokenizers: Tokenizers, clip: nn.Module, t5: nn.Module, captions: Sequence[Picture]
-    ) -> list[EncodedPrompt]:
+    def _encode_texts(self, encoders: TextEncoders, captions: Sequence[Picture]) -> list[EncodedPrompt]:
         print(f"caching text embeddings of {len(captions)} captions", flush=True)
         self._stop.defer()
         for picture in captions:
             self._count()
-            self._texts.keep(picture, self._encode(tokenizers, clip, t5, picture.text).embedding)
+            self._texts.keep(picture, encoders.encode(picture.text))
             self._stop.leave_if_requested()
         prompts = []
         for prompt in self._prompts:
-            positive = self._encode(tokenizers, clip, t5, prompt.text)
+            positive = _with_ids(encoders, prompt.text)
             guided = prompt.cfg != 1.0
-            negative = self._encode(tokenizers, clip, t5, prompt.negative) if guided else None
+            negative = _with_ids(encoders, prompt.negative) if guided else None
             prompts.append(EncodedPrompt(prompt=prompt, positive=positive, negative=negative))
             self._stop.leave_if_requested()
         self._stop.leave_at_once()
         return prompts
-
-    @torch.no_grad()
-    def _encode(self, tokenizers: Tokenizers, clip: nn.Module, t5: nn.Module, text: str) -> EncodedText:
-        clip_ids = tokenizers.clip_ids([text])
-        t5_ids, t5_mask = tokenizers.t5_ids([text])
-        embedding = TextEmbedding(
-            pooled_V=text_encoders.encode_clip(clip, clip_ids.to(self._device))[0].float().cpu(),
-            hidden_TX=text_encoders.encode_t5(t5, t5_ids.to(self._device))[0].float().cpu(),
-            t5_mask_T=t5_mask[0],
-        )
-        return EncodedText(embedding=embedding, clip_ids_T=clip_ids[0])
 
     def _count(self) -> None:
         """Reports progress before each picture or caption, so that the phase begins with 0 done."""
         self._metrics.report("caching", done=self._done, total=self._total)
         self._done += 1
         debug_hang.here("caching")
+
+
+def _with_ids(encoders: TextEncoders, text: str) -> Text:
+    return {**encoders.encode(text), **encoders.ids(text)}

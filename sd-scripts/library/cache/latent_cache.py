@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latents of pictures, in memory or as `{stem}_{W:04d}x{H:04d}_flux.npz` beside the picture (sd-scripts' name).
+"""Latents of pictures, in memory or as a file beside the picture, `{stem}_{W:04d}x{H:04d}_flux.npz` for FLUX.1.
 
 `picture_encoding` makes the latents. Latents of several sizes share a file. Optional arrays (mirrored latents, the
 mask) have separate seals, so that adding them encodes nothing else again.
@@ -15,17 +15,16 @@ import numpy
 import torch
 from torch import Tensor
 
-from library.cache import cache_file, cache_names, needed
+from library.cache import cache_file, needed
 from library.cache.cache_file import Arrays
-from library.cache.cache_names import FLIPPED, LATENTS, MASK
 from library.cache.picture_encoding import encode
 from library.data import buckets, images
 from library.data.buckets import Size
 from library.data.dataset import Picture
+from library.family.cache_names import FLIPPED, LATENTS, MASK, CacheNames
+from library.family.models import Autoencoder
 from library.files import npz
 from library.files.hashes import file_sha256
-from library.flux.autoencoder import Autoencoder
-from library.flux.autoencoder_config import PIXELS_PER_LATENT
 
 FLAG = "--cache_latents_to_disk"
 # To be increased if the same picture gives different latents than before.
@@ -36,8 +35,8 @@ SEALS = {LATENTS: "fluxgym_seal", FLIPPED: "fluxgym_seal_flipped", MASK: "fluxgy
 class LatentCache:
     """The latents and masks of all pictures, each at the size of its bucket."""
 
-    def __init__(self, *, autoencoder: Path, on_disk: bool) -> None:
-        self._autoencoder = autoencoder
+    def __init__(self, *, autoencoder: Path, names: CacheNames, on_disk: bool) -> None:
+        self._autoencoder, self._names = autoencoder, names
         self._on_disk = on_disk
         self._in_memory: dict[tuple[Path, Size, str], Tensor] = {}
 
@@ -51,12 +50,12 @@ class LatentCache:
             picture.path, bucket=picture.bucket, resized=picture.resized, interpolation=picture.interpolation
         )
         for group in self._missing_groups(picture):
-            mirrored = group == FLIPPED
-            self._keep(
-                picture,
-                group,
-                opacity_HW if group == MASK else encode(picture, pixels_13HW, autoencoder, mirrored=mirrored),
-            )
+            if group == MASK:
+                self._keep(picture, group, opacity_HW)
+            else:
+                mirrored = group == FLIPPED
+                latents_Chw = encode(picture, pixels_13HW, autoencoder, self._names, mirrored=mirrored)
+                self._keep(picture, group, latents_Chw)
 
     def latents(self, picture: Picture, *, flipped: bool) -> Tensor:
         """Latents (C, h, w), fp32, on the CPU. `flipped`: of the mirrored picture (the subset must have flip_aug)."""
@@ -67,10 +66,11 @@ class LatentCache:
 
         It is 1 everywhere if the subset has no alpha_mask.
         """
+        side = self._names.pixels_per_latent
         if not picture.subset.alpha_mask:
-            return torch.ones(picture.bucket.height // PIXELS_PER_LATENT, picture.bucket.width // PIXELS_PER_LATENT)
+            return torch.ones(picture.bucket.height // side, picture.bucket.width // side)
         opacity_HW = self._read(picture, MASK)
-        pooled_hw = torch.nn.functional.avg_pool2d(opacity_HW[None], PIXELS_PER_LATENT)[0]
+        pooled_hw = torch.nn.functional.avg_pool2d(opacity_HW[None], side)[0]
         return pooled_hw.flip(1) if flipped else pooled_hw
 
     def _missing_groups(self, picture: Picture) -> list[str]:
@@ -82,20 +82,20 @@ class LatentCache:
         return self._is_valid(picture, group)
 
     def _is_valid(self, picture: Picture, group: str) -> bool:
-        suffix = cache_names.size_suffix(picture)
+        suffix = self._names.size_suffix(picture)
 
         def unsealed(arrays: Arrays) -> bool:
             """Whether arrays by sd-scripts can be used: not for rotated photos, since it ignores the rotation."""
             shape = arrays[group + suffix].shape[-2:]
-            side = 1 if group == MASK else PIXELS_PER_LATENT
+            side = 1 if group == MASK else self._names.pixels_per_latent
             fits = shape == (picture.bucket.height // side, picture.bucket.width // side)
             return (
-                fits and picture.rotation == 1 and cache_file.is_newer(cache_names.latents(picture), picture.sources)
+                fits and picture.rotation == 1 and cache_file.is_newer(self._names.latents(picture), picture.sources)
             )
 
         return cache_file.is_valid(
-            cache_names.latents(picture),
-            cache_names.latent_arrays(picture, group),
+            self._names.latents(picture),
+            self._names.latent_arrays(picture, group),
             seal_name=SEALS[group] + suffix,
             inputs=self._inputs(picture),
             unsealed=unsealed,
@@ -112,9 +112,9 @@ class LatentCache:
                 "original_size": numpy.array([picture.upright.width, picture.upright.height]),
                 "crop_ltrb": numpy.array(box),
             }
-        suffix = cache_names.size_suffix(picture)
+        suffix = self._names.size_suffix(picture)
         cache_file.write(
-            cache_names.latents(picture),
+            self._names.latents(picture),
             {name + suffix: array for name, array in arrays.items()},
             seal_name=SEALS[group] + suffix,
             inputs=self._inputs(picture),
@@ -124,15 +124,15 @@ class LatentCache:
     def _read(self, picture: Picture, group: str) -> Tensor:
         if not self._on_disk:
             return self._in_memory[picture.path, picture.bucket, group]
-        name = group + cache_names.size_suffix(picture)
-        return torch.from_numpy(npz.read(cache_names.latents(picture), (name,))[name])
+        name = group + self._names.size_suffix(picture)
+        return torch.from_numpy(npz.read(self._names.latents(picture), (name,))[name])
 
     def _inputs(self, picture: Picture) -> dict[str, object]:
         return {
             "version": VERSION,
             "picture": file_sha256(picture.path),
             "autoencoder": self._autoencoder_hash,
-            "size": cache_names.size_suffix(picture),
+            "size": self._names.size_suffix(picture),
             "resized": (picture.resized.width, picture.resized.height),
             "interpolation": picture.interpolation,
         }

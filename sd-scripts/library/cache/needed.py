@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from library.cache import cache_names
-from library.cache.cache_names import FLIPPED, LATENTS, MASK
 from library.data.dataset import Picture
+from library.family import cache_names
+from library.family.cache_names import FLIPPED, LATENTS, MASK, CacheNames
 
 
 def latent_groups(picture: Picture, has: Callable[[Picture, str], bool]) -> list[str]:
@@ -51,16 +51,18 @@ def texts(
     return list(found.values())
 
 
-def planned(pictures: Iterable[Picture], *, latents_on_disk: bool, texts_on_disk: bool) -> tuple[int, int]:
+def planned(
+    pictures: Iterable[Picture], names: CacheNames, *, latents_on_disk: bool, texts_on_disk: bool
+) -> tuple[int, int]:
     """How many (pictures, texts) have to be encoded, if each cache that lists the arrays is valid."""
     every = list(pictures)
 
     def has_latents(picture: Picture, group: str) -> bool:
-        found = cache_names.arrays_in(cache_names.latents(picture)) if latents_on_disk else frozenset()
-        return found.issuperset(cache_names.latent_arrays(picture, group))
+        found = cache_names.arrays_in(names.latents(picture)) if latents_on_disk else frozenset()
+        return found.issuperset(names.latent_arrays(picture, group))
 
     def has_text(picture: Picture) -> bool:
-        return cache_names.arrays_in(cache_names.text(picture)).issuperset(cache_names.TEXT_ARRAYS)
+        return cache_names.arrays_in(names.text(picture)).issuperset(names.text_arrays)
 
     of_latents = [picture for picture in every if latent_groups(picture, has_latents)]
     of_texts = texts(every, TextFiles(on_disk=texts_on_disk), in_file=has_text, in_memory=lambda _: False)

@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 
 from library import randomness
-from library.cache import cache_names
 from library.data.dataset import Picture
 from library.errors import TrainerError
+from library.family.cache_names import CacheNames
+from library.family.models import Autoencoder
 from library.files.hashes import file_sha256
-from library.flux.autoencoder import Autoencoder
 
 
-def encode(picture: Picture, pixels_13HW: Tensor, autoencoder: Autoencoder, *, mirrored: bool) -> Tensor:
+def encode(
+    picture: Picture, pixels_13HW: Tensor, autoencoder: Autoencoder, names: CacheNames, *, mirrored: bool
+) -> Tensor:
     """The latent (C, h, w), fp32, on the CPU, of the picture or of its mirror image.
 
     Raises TrainerError if a value is not finite.
     """
     side = ("latents_flipped",) if mirrored else ()
-    drawn = randomness.generator("latents", file_sha256(picture.path), cache_names.size_suffix(picture), *side)
+    drawn = randomness.generator("latents", file_sha256(picture.path), names.size_suffix(picture), *side)
     latent_Chw = autoencoder.encode(pixels_13HW.flip(3) if mirrored else pixels_13HW, drawn)[0].cpu()
     if not torch.isfinite(latent_Chw).all():
         raise TrainerError(f"the autoencoder produces values that are not finite for {picture.path}")

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from library.cache import cache_names
 from library.data import captions, dataset, dataset_config, validation_split
 from library.data.dataset import Dataset, Picture
 from library.data.dataset_keys import KEYS
 from library.errors import Gathered, TrainerError
+from library.family.cache_names import CacheNames
 from library.findings import warn
 from library.options.options import Options
 
@@ -44,15 +44,15 @@ class Data:
         return (*(picture for picture in self.dataset.pictures if picture.repeats), *aside)
 
 
-def check(options: Options) -> Data:
-    """Reads the dataset. Raises TrainerError with all of its problems."""
+def check(options: Options, names: CacheNames) -> Data:
+    """Reads the dataset. Raises TrainerError with all of its problems. `names`: those of its caches."""
     found = _find(options)
     dataset.warn_of_captions(found.pictures)
     gathered = Gathered()
     with gathered:
         _check_caching(options, found)
     with gathered:
-        _check_cache_names(options, found.pictures)
+        _check_cache_names(options, found.pictures, names)
     trained, validated = found, None
     with gathered:
         trained, validated = validation_split.split(found)
@@ -103,17 +103,17 @@ def _check_caching(options: Options, found: Dataset) -> None:
     )
 
 
-def _check_cache_names(options: Options, pictures: Sequence[Picture]) -> None:
+def _check_cache_names(options: Options, pictures: Sequence[Picture], names: CacheNames) -> None:
     """Raises TrainerError for pictures whose caches' names would be too long: a cache's name is longer than its
     picture's, and has `.tmp` at its end while it is written."""
     gathered = Gathered()
     limits: dict[Path, int] = {}
     for picture in pictures:
-        names = [
-            *([cache_names.latents(picture).name] if options.cache_latents_to_disk else []),
-            *([cache_names.text(picture).name] if options.cache_text_encoder_outputs_to_disk else []),
+        wanted = [
+            *([names.latents(picture).name] if options.cache_latents_to_disk else []),
+            *([names.text(picture).name] if options.cache_text_encoder_outputs_to_disk else []),
         ]
-        longest = max((len(os.fsencode(f"{name}.tmp")) for name in names), default=0)
+        longest = max((len(os.fsencode(f"{name}.tmp")) for name in wanted), default=0)
         folder = picture.path.parent
         if folder not in limits:
             limits[folder] = os.pathconf(folder, "PC_NAME_MAX")

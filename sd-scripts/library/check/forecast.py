@@ -8,7 +8,7 @@ caching phase compares their seals.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from library.cache import needed
@@ -19,7 +19,7 @@ from library.data import buckets
 from library.data.buckets import Size
 from library.data.dataset import batches_in
 from library.errors import TrainerError
-from library.flux.tokenization import CLIP_LENGTH, Tokenizers
+from library.family.port import Tokenizers
 from library.memory import fit, tiers
 from library.memory.fit import Subject
 from library.options.options import Options
@@ -32,11 +32,10 @@ hide the GPUs."""
 def of(options: Options, found: Survey, *, processes: int) -> dict[str, Any]:
     """The additional keys, for a job without problems."""
     assert found.data is not None
-    subject = survey.subject(options, found, processes=processes)
+    subject = survey.subject(found, processes=processes)
     return {
-        "clipReads": CLIP_LENGTH,
+        **{f"{limit.key}Reads": limit.tokens for limit in subject.models.text_limits},
         "clipTrained": options.trains_clip,
-        "t5Reads": subject.t5_length,
         "buckets": list(_buckets(found.data)),
         "pictureList": list(_pictures(found.data, _tokens(options, found, subject))),
         "caches": _caches(options, found.data, subject),
@@ -58,12 +57,12 @@ def _buckets(data: Data) -> Iterator[dict[str, Any]]:
         }
 
 
-def _pictures(data: Data, tokens: list[tuple[int, int]] | None) -> Iterator[dict[str, Any]]:
-    """All pictures that are encoded, in the order of `Data.encoded`."""
+def _pictures(data: Data, tokens: Mapping[str, Sequence[int | None]]) -> Iterator[dict[str, Any]]:
+    """All pictures that are encoded, in the order of `Data.encoded`. `tokens`: how many the text of each has, by
+    encoder."""
     aside = set(map(id, data.validated.pictures)) if data.validated else set()
     for index, picture in enumerate(data.encoded):
         left, top = buckets.middle(picture.bucket, picture.resized)
-        clip, t5 = tokens[index] if tokens else (None, None)
         yield {
             "path": os.path.abspath(picture.path),
             "dataset": picture.dataset,
@@ -74,8 +73,7 @@ def _pictures(data: Data, tokens: list[tuple[int, int]] | None) -> Iterator[dict
             "repeats": picture.repeats,
             "regularisation": picture.subset.is_reg,
             "validated": id(picture) in aside,
-            "clipTokens": clip,
-            "t5Tokens": t5,
+            **{f"{key}Tokens": of_pictures[index] for key, of_pictures in tokens.items()},
         }
 
 
@@ -83,17 +81,20 @@ def _pair(size: Size) -> list[int]:
     return [size.width, size.height]
 
 
-def _tokens(options: Options, found: Survey, subject: Subject) -> list[tuple[int, int]] | None:
-    """The tokens of each encoded picture's text; None without tokenizers, which a job with all caches does not
-    need."""
+def _tokens(options: Options, found: Survey, subject: Subject) -> dict[str, Sequence[int | None]]:
+    """The tokens of each encoded picture's text, by encoder; None without tokenizers, which a job with all caches
+    does not need."""
     assert found.data is not None
-    tokenizers = found.tokenizers or _tokenizers(options, subject.t5_length)
-    return tokenizer_check.lengths(found.data.encoded, tokenizers) if tokenizers else None
+    pictures, keys = found.data.encoded, [limit.key for limit in subject.models.text_limits]
+    tokenizers = found.tokenizers or _tokenizers(options, subject)
+    if tokenizers is None:
+        return {key: [None] * len(pictures) for key in keys}
+    return {key: tokenizer_check.lengths(pictures, tokenizers, key) for key in keys}
 
 
-def _tokenizers(options: Options, length: int) -> Tokenizers | None:
+def _tokenizers(options: Options, subject: Subject) -> Tokenizers | None:
     try:
-        return tokenizer_check.load(options, length=length)
+        return subject.models.load_tokenizers(options)
     except TrainerError:
         return None
 
@@ -102,6 +103,7 @@ def _caches(options: Options, data: Data, subject: Subject) -> dict[str, int]:
     """What has to be encoded before the first step, and what that adds to the disk."""
     latents, texts = needed.planned(
         data.encoded,
+        subject.models.cache_names,
         latents_on_disk=options.cache_latents_to_disk,
         texts_on_disk=options.cache_text_encoder_outputs_to_disk,
     )

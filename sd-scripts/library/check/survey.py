@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from library import families
 from library.check import data_check, tokenizer_check
 from library.check.data_check import Data
+from library.compute.swap_order import Stacks
 from library.data import prompts
 from library.data.prompts import Prompt
 from library.errors import TrainerError
+from library.family.port import BaseModel, Tokenizers
 from library.findings import Findings, warn
-from library.flux import model_files, variants
-from library.flux.config import FluxConfig
-from library.flux.model_files import MODELS, ModelFiles
-from library.flux.tokenization import Tokenizers
 from library.memory import choices
 from library.memory.fit import Subject
 from library.optim import trial
@@ -34,8 +33,6 @@ from library.output.progress import Progress
 
 if TYPE_CHECKING:
     from library.output.weightless import Trained
-
-T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +50,7 @@ class Survey:
     `resumed`: the same, if the run can continue from it; `first_step`: the number of steps done; `settled`: how the
     run is computed, as far as the command line or the state says, by the names of `Choices`."""
 
-    models: ModelFiles | None
+    models: BaseModel | None
     data: Data | None
     plan: Plan | None
     prompts: list[Prompt]
@@ -87,7 +84,7 @@ def takes_long(options: Options, *, wrong: Collection[str] = ()) -> bool:
     return bool(optimizer or options.network_args or options.network_weights or options.resume)
 
 
-def subject(options: Options, found: Survey, *, processes: int) -> Subject:
+def subject(found: Survey, *, processes: int) -> Subject:
     """What is trained, for the estimates of memory. All of the survey's parts must be known."""
     assert found.models is not None
     assert found.data is not None
@@ -97,13 +94,8 @@ def subject(options: Options, found: Survey, *, processes: int) -> Subject:
         pictures=(*found.data.dataset.pictures, *aside),
         prompts=found.prompts,
         models=found.models,
-        t5_length=t5_length(options, found.models.transformer.config),
         processes=processes,
     )
-
-
-def t5_length(options: Options, flux: FluxConfig) -> int:
-    return options.t5xxl_max_token_length or (T5_LENGTH_DEV if flux.guidance else T5_LENGTH_SCHNELL)
 
 
 class _Checks:
@@ -114,7 +106,8 @@ class _Checks:
     ) -> None:
         self._options, self._findings = options, findings
         self._processes, self._on_gpu, self._wrong = processes, on_gpu, wrong
-        self._models: ModelFiles | None = None
+        self._family = families.of(options)
+        self._models: BaseModel | None = None
         self._data: Data | None = None
         self._plan: Plan | None = None
         self._prompts: list[Prompt] = []
@@ -144,18 +137,18 @@ class _Checks:
                 output_check.check(self._options)
 
     def models(self) -> None:
-        if self._wrong & {*MODELS, "network_args", "network_weights"}:
+        if self._wrong & {*self._family.flags, "network_args", "network_weights"}:
             return
         with self._findings.gather("model"):
-            self._models = model_files.read(self._options)
-            for sentence in variants.advice(self._models.variant, self._options):
+            self._models = self._family.read(self._options)
+            for sentence in self._models.advice(self._options):
                 warn(sentence)
 
     def data(self) -> None:
         if self._options.dataset_config is None and self._options.train_data_dir is None:
             return  # reported as a problem of the command line
         with self._findings.gather("dataset", "dataset_config"):
-            data = self._data = data_check.check(self._options)
+            data = self._data = data_check.check(self._options, self._family.cache_names)
             batches = data.dataset.batches_per_epoch
             self._plan = plan.make(self._options, batches_per_epoch=batches, processes=self._processes)
 
@@ -167,11 +160,10 @@ class _Checks:
     def texts(self) -> None:
         """Checks the tokenizers, and warns of captions that they cut off."""
         if self._models is None or self._data is None:
-            return  # whether tokenizers are needed, and the length of T5's texts, are unknown
+            return  # whether tokenizers are needed, and how much of a text is read, are unknown
         with self._findings.gather("model", "tokenizer_cache_dir"):
-            length = t5_length(self._options, self._models.transformer.config)
             self._tokenizers = tokenizer_check.check(
-                self._options, self._data, self._models, samples=bool(self._prompts), length=length
+                self._options, self._data, self._models, samples=bool(self._prompts)
             )
 
     def optimizer(self) -> None:
@@ -217,7 +209,7 @@ class _Checks:
         if self._models is not None:
             progress = self._state.progress if self._state else None
             with self._findings.gather("command_line"):
-                self._settled = _settle(self._options, self._models.transformer.config, progress)
+                self._settled = _settle(self._options, self._models.transformer_size.stacks, progress)
 
 
 def _first_step(options: Options, planned: Plan, resumed: Resumed | None) -> int:
@@ -234,9 +226,8 @@ def _first_step(options: Options, planned: Plan, resumed: Resumed | None) -> int
     return (options.initial_epoch - 1) * planned.steps_per_epoch
 
 
-def _settle(options: Options, flux: FluxConfig, progress: Progress | None) -> dict[str, Any]:
+def _settle(options: Options, stacks: Stacks, progress: Progress | None) -> dict[str, Any]:
     """How the run is computed, as far as the command line or a state says, by the names of `Choices`."""
-    stacks = flux.stacks
     blocks = stacks.blocks
     wanted = choices.asked(options, blocks=blocks)
     number = stacks.asked(options.blocks_to_swap, split_mode=options.split_mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from library.compute.swap_order import Stacks
 
 
 class Transformer(nn.Module, abc.ABC):
-    """A transformer that runs each of its blocks with `run`.
+    """Predicts velocities, and runs each of its blocks with `run`.
 
     `checkpointed_blocks`: how many blocks, counted from the first, keep only their inputs for the backward pass and
     are computed a second time there. With `inputs_on_host`, those inputs are kept in the host's memory.
@@ -33,6 +34,11 @@ class Transformer(nn.Module, abc.ABC):
     def blocks(self) -> list[nn.Module]:
         """All blocks in the order in which they are computed."""
         return [self.get_submodule(name) for name in self.stacks.names]
+
+    @abc.abstractmethod
+    def velocity(self, noisy_BChw: Tensor, texts: Mapping[str, Tensor], t_B: Tensor, *, guidance: float) -> Tensor:
+        """The velocity (noise - picture) of noisy latents, (B, C, h, w). `texts`: encoded (`family.models.Text`);
+        `t_B`: the noise levels, in [0, 1]; `guidance`: ignored by a model that has none."""
 
     def run(self, index: int, block: nn.Module, *inputs: Tensor) -> Any:
         """The block's outputs. `index`: its place among all blocks."""

@@ -25,6 +25,7 @@ from library.cache.texts import Texts
 from library.data import captions
 from library.data.dataset import Dataset, Picture
 from library.data.epoch_order import epoch_batches
+from library.family.models import Text
 from library.flow import flow_matching
 from library.options.options import Options
 
@@ -53,17 +54,16 @@ class Step:
 class Batch:
     """The inputs of one forward pass, made on the CPU.
 
-    `clip_ids_BT` is None unless CLIP-L is trained. `mask_B1hw`, from 0 to 1, is the weight of each latent in the
-    loss, and None if no picture has a mask. `is_reg_B` (bool) marks regularisation pictures.
+    `texts`: the tensors of the pictures' texts (`Texts.of`), each with a first dimension B. `mask_B1hw`, from 0 to
+    1, is the weight of each latent in the loss, and None if no picture has a mask. `is_reg_B` (bool) marks
+    regularisation pictures.
     """
 
     position: Position
     latents_BChw: Tensor
     noise_BChw: Tensor
     sigma_B: Tensor
-    hidden_BTX: Tensor
-    pooled_BV: Tensor
-    clip_ids_BT: Tensor | None
+    texts: Text
     is_reg_B: Tensor
     mask_B1hw: Tensor | None
 
@@ -79,6 +79,7 @@ class Batch:
         changed: dict[str, Any] = {
             name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
+        changed["texts"] = {name: change(value) for name, value in self.texts.items()}
         return dataclasses.replace(self, **changed)
 
 
@@ -118,8 +119,10 @@ class BatchSource:
         dataset: Dataset,
         latents: LatentCache,
         texts: Texts,
+        latents_per_token: int,
         pin: bool,
     ) -> None:
+        self._latents_per_token = latents_per_token
         self._options, self._seed, self._total_steps, self._pin = options, seed, total_steps, pin
         self._dataset, self._latents, self._texts = dataset, latents, texts
         self._order: tuple[int, list[list[int]]] | None = None
@@ -129,8 +132,7 @@ class BatchSource:
         chosen = self._batches_of(position.epoch)[position.batch]
         pictures = [self._dataset.pictures[index] for index in chosen]
         drawn = [self._draw(picture, position, place) for place, picture in enumerate(pictures)]
-        texts = [self._texts.embedding(picture, text) for picture, (text, _) in zip(pictures, drawn, strict=True)]
-        clip_ids = [ids for text, _ in drawn if (ids := self._texts.clip_ids(text)) is not None]
+        texts = [self._texts.of(picture, text) for picture, (text, _) in zip(pictures, drawn, strict=True)]
         latents_BChw = torch.stack(
             [
                 self._latents.latents(picture, flipped=flipped)
@@ -139,17 +141,14 @@ class BatchSource:
         )
         generator = randomness.generator("noise", self._seed, position.epoch, position.batch)
         noise_BChw = torch.randn(latents_BChw.shape, generator=generator)
-        sigma_B = flow_matching.NoiseLevels.of(self._options).draw(
-            len(chosen), tokens=latents_BChw.shape[2] * latents_BChw.shape[3] // 4, generator=generator
-        )
+        tokens = latents_BChw.shape[2] * latents_BChw.shape[3] // self._latents_per_token
+        sigma_B = flow_matching.NoiseLevels.of(self._options).draw(len(chosen), tokens=tokens, generator=generator)
         batch = Batch(
             position=position,
             latents_BChw=latents_BChw,
             noise_BChw=noise_BChw,
             sigma_B=sigma_B,
-            hidden_BTX=torch.stack([text.hidden_TX for text in texts]),
-            pooled_BV=torch.stack([text.pooled_V for text in texts]),
-            clip_ids_BT=torch.stack(clip_ids) if clip_ids else None,
+            texts={name: torch.stack([text[name] for text in texts]) for name in texts[0]},
             is_reg_B=torch.tensor([picture.subset.is_reg for picture in pictures]),
             mask_B1hw=self._mask(pictures, [flipped for _, flipped in drawn]),
         )

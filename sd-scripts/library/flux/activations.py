@@ -13,38 +13,17 @@ fp32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from library.family.sizes import BF16, FP32, BatchShape
 from library.flux.config import FluxConfig
 
-FP32 = 4
 # Linears of a block whose input is tokens (of a double block: in each of its two streams).
 DOUBLE_TOKEN_LINEARS, SINGLE_TOKEN_LINEARS = 4, 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchShape:
-    """The largest batch of a training. `tokens`: the sequence length of one picture, its text included."""
-
-    size: int
-    tokens: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saved:
-    """Bytes that one block of each kind keeps for one batch."""
-
-    double: int
-    single: int
-
-
-def of_blocks(model: FluxConfig, batch: BatchShape, *, rank: float, autocast: bool) -> Saved:
-    """The bytes that a block keeps, under bf16 autocast or in fp32 without it. `rank`: the LoRA's mean rank."""
-    width = 2 if autocast else FP32
-    return Saved(double=_double(model, batch, rank, width), single=_single(model, batch, rank, width))
-
-
-def _double(model: FluxConfig, batch: BatchShape, rank: float, width: int) -> int:
+def double(model: FluxConfig, batch: BatchShape, *, rank: float, autocast: bool) -> int:
+    """The bytes that a double block keeps, under bf16 autocast or in fp32 without it. `rank`: the LoRA's mean
+    rank."""
+    width = BF16 if autocast else FP32
     tokens = batch.size * batch.tokens
     hidden, mlp = model.hidden, model.mlp_hidden
     per_token = (
@@ -61,7 +40,10 @@ def _double(model: FluxConfig, batch: BatchShape, rank: float, width: int) -> in
     return round(tokens * per_token + vectors + _lora_cast(double_numbers(model), rank, width))
 
 
-def _single(model: FluxConfig, batch: BatchShape, rank: float, width: int) -> int:
+def single(model: FluxConfig, batch: BatchShape, *, rank: float, autocast: bool) -> int:
+    """The bytes that a single block keeps, under bf16 autocast or in fp32 without it. `rank`: the LoRA's mean
+    rank."""
+    width = BF16 if autocast else FP32
     tokens = batch.size * batch.tokens
     hidden, mlp = model.hidden, model.mlp_hidden
     per_token = (

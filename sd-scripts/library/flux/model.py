@@ -14,6 +14,7 @@ Shape suffixes:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -218,6 +219,14 @@ class Flux(Transformer):
         self.double_blocks = nn.ModuleList(DoubleStreamBlock(config) for _ in range(config.double_blocks))
         self.single_blocks = nn.ModuleList(SingleStreamBlock(config) for _ in range(config.single_blocks))
         self.final_layer = LastLayer(config)
+
+    def velocity(self, noisy_BChw: Tensor, texts: Mapping[str, Tensor], t_B: Tensor, *, guidance: float) -> Tensor:
+        height, width = noisy_BChw.shape[2:]
+        # In fp32, whatever the type of the noise levels.
+        guidance_B = torch.full(t_B.shape, guidance, device=t_B.device)
+        positions_I3 = image_ids(height, width, t_B.device)
+        velocity_BIP = self(pack(noisy_BChw), positions_I3, texts["hidden"], texts["pooled"], t_B, guidance_B)
+        return unpack(velocity_BIP, height, width)
 
     def forward(
         self,

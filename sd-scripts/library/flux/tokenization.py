@@ -47,13 +47,9 @@ class Tokenizers:
                     f"has {vocabulary}; use the tokenizer of this model ({name})"
                 )
 
-    def clip_lengths(self, texts: Sequence[str]) -> list[int]:
-        """How many of CLIP's tokens each text has before it is cut off."""
-        return _lengths(self.clip, texts)
-
-    def t5_lengths(self, texts: Sequence[str]) -> list[int]:
-        """How many of T5's tokens each text has before it is cut off."""
-        return _lengths(self.t5, texts)
+    def lengths(self, key: str, texts: Sequence[str]) -> list[int]:
+        """How many tokens of CLIP ("clip") or T5 ("t5") each text has before it is cut off."""
+        return _lengths({"clip": self.clip, "t5": self.t5}[key], texts)
 
     def clip_ids(self, captions: Sequence[str]) -> Tensor:
         """CLIP's ids, (captions, 77) int64, padded with the end token."""

@@ -14,20 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from library import environment
-from library.cache import cache_names
 from library.data.dataset import Dataset, Picture
 from library.data.prompts import Prompt
+from library.family.port import BaseModel
+from library.family.sizes import FP32, BatchShape
 from library.findings import warn
-from library.flux.activations import BatchShape
-from library.flux.config import CHANNELS_PER_TOKEN
-from library.flux.model_files import ModelFiles
 from library.memory import footprint, host_memory, needs, saved_sizes, tiers
 from library.memory.footprint import Run, Sample, Tier
 from library.memory.needs import Demand
 from library.options.options import Options
-
-# A token is 2x2 latents, a latent 8x8 pixels.
-PIXELS_PER_TOKEN = 16 * 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +33,7 @@ class Subject:
     dataset: Dataset
     pictures: tuple[Picture, ...]
     prompts: Sequence[Prompt]
-    models: ModelFiles
-    t5_length: int
+    models: BaseModel
     processes: int
 
 
@@ -77,27 +71,22 @@ def estimate(
 
 def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
     """The training's sizes, from which `footprint` estimates memory."""
-    models = subject.models
-    shapes, clip = models.transformer.shapes, models.clip.config
-    lora, clip_lora = saved_sizes.lora_numbers(options, models)
-    encoders = models.clip.numbers if options.trains_clip or subject.dataset.many_texts else 0
+    models, texts = subject.models, subject.models.text_size
+    lora, encoder_lora = saved_sizes.lora_numbers(options, models)
+    encoders = texts.trained if options.trains_clip else 0
     if subject.dataset.many_texts:
-        encoders += models.t5.numbers
+        encoders = texts.numbers
     return Run(
-        model=models.transformer.config,
-        double=footprint.numbers_of(shapes, "double_blocks.0."),
-        single=footprint.numbers_of(shapes, "single_blocks.0."),
-        rest=footprint.outside_blocks(shapes),
-        largest=footprint.largest_matrix(shapes),
+        model=models.transformer_size,
         lora=lora,
-        clip_lora=clip_lora,
+        encoder_lora=encoder_lora,
         copies=needs.copies(
             options.optimizer_type, average=options.ema_decay is not None, processes=subject.processes
         ),
         batch=_largest_batch(subject),
         autocast=autocast,
         encoders=encoders * (2 if autocast else 4),
-        clip_hidden_layers=clip["hidden_size"] * clip["num_hidden_layers"] if options.trains_clip else 0,
+        encoder_kept=texts.kept if options.trains_clip else 0,
         inputs_on_host=options.cpu_offload_checkpointing,
         sample=_largest_sample(subject),
     )
@@ -107,12 +96,24 @@ def _largest_sample(subject: Subject) -> Sample | None:
     if not subject.prompts:
         return None
     area = max(prompt.width * prompt.height for prompt in subject.prompts)
-    return Sample(area=area, tokens=area // PIXELS_PER_TOKEN + subject.t5_length, autoencoder=_autoencoder(subject))
+    return Sample(
+        area=area,
+        tokens=_tokens(subject, area),
+        autoencoder=_autoencoder(subject),
+        decoding=subject.models.autoencoder_size.decoding,
+    )
+
+
+def _tokens(subject: Subject, area: int) -> int:
+    """How many tokens a picture of `area` pixels has together with its text."""
+    models = subject.models
+    pixels = models.autoencoder_size.pixels**2 * models.transformer_size.latents_per_token
+    return area // pixels + models.text_size.tokens
 
 
 def _autoencoder(subject: Subject) -> int:
     """Bytes of the autoencoder's weights; it always computes in fp32."""
-    return subject.models.autoencoder.numbers * footprint.FP32
+    return subject.models.autoencoder_size.numbers * FP32
 
 
 def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[str, int]]:
@@ -121,25 +122,25 @@ def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[st
     pictures = [
         picture
         for picture in subject.pictures
-        if not (options.cache_latents_to_disk and cache_names.latents(picture).exists())
+        if not (options.cache_latents_to_disk and subject.models.cache_names.latents(picture).exists())
     ]
     if pictures:
         largest = max(picture.bucket.area for picture in pictures)
-        yield "encoding the pictures", _autoencoder(subject) + largest * footprint.ENCODING
+        yield "encoding the pictures", _autoencoder(subject) + largest * subject.models.autoencoder_size.encoding
     on_disk = options.cache_text_encoder_outputs_to_disk
-    if subject.prompts or not (on_disk and all(cache_names.text(picture).exists() for picture in subject.pictures)):
-        numbers = subject.models.clip.numbers + subject.models.t5.numbers
-        yield "encoding the captions", numbers * run.width
+    if subject.prompts or not (
+        on_disk and all(subject.models.cache_names.text(picture).exists() for picture in subject.pictures)
+    ):
+        yield "encoding the captions", subject.models.text_size.numbers * run.width
 
 
 def _largest_batch(subject: Subject) -> BatchShape:
     batches = (
-        BatchShape(size=size, tokens=subject.dataset.pictures[indices[0]].bucket.area // PIXELS_PER_TOKEN)
+        BatchShape(size=size, tokens=_tokens(subject, subject.dataset.pictures[indices[0]].bucket.area))
         for size, indices in subject.dataset.groups
         if indices
     )
-    largest = max(batches, key=lambda batch: batch.size * (batch.tokens + subject.t5_length))
-    return BatchShape(size=largest.size, tokens=largest.tokens + subject.t5_length)
+    return max(batches, key=lambda batch: batch.size * batch.tokens)
 
 
 def _free_on_gpu(processes: int) -> int | None:
@@ -170,7 +171,9 @@ def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.MemoryPla
     ]
     if not options.cache_text_encoder_outputs_to_disk and not subject.dataset.many_texts:
         texts = {picture.text for picture in subject.pictures}
-        demands.append(Demand(count=len(texts) * _caption(subject), what=f"embeddings of {len(texts)} captions"))
+        demands.append(
+            Demand(count=len(texts) * subject.models.text_size.cached, what=f"embeddings of {len(texts)} captions")
+        )
     if not options.cache_latents_to_disk:
         count = sum(_latents(subject, picture) for picture in subject.pictures)
         demands.append(Demand(count=count, what=f"latents of {len(subject.pictures)} pictures"))
@@ -180,7 +183,7 @@ def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.MemoryPla
 def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path, Demand]]:
     """(folder, what is written there): one LoRA and one state, and the caches that do not exist yet."""
     saved = needs.lora_and_state(
-        run.lora + run.clip_lora, optimizer=options.optimizer_type, save_precision=options.save_precision
+        run.lora + run.encoder_lora, optimizer=options.optimizer_type, save_precision=options.save_precision
     )
     where = f"--output_dir {options.output_dir}"
     yield options.output_dir, Demand(count=saved, what="one LoRA and one state", where=where)
@@ -191,13 +194,13 @@ def caches_on_disk(options: Options, subject: Subject) -> Iterable[tuple[Path, D
     """(folder, the caches that do not exist there yet)."""
     caches: collections.Counter[Path] = collections.Counter()
     if options.cache_text_encoder_outputs_to_disk:
-        files = {cache_names.text(picture) for picture in subject.pictures}
+        files = {subject.models.cache_names.text(picture) for picture in subject.pictures}
         caches.update({file.parent: 0 for file in files})
         for file in files:
-            caches[file.parent] += 0 if file.exists() else _caption(subject)
+            caches[file.parent] += 0 if file.exists() else subject.models.text_size.cached
     if options.cache_latents_to_disk:
         for picture in subject.pictures:
-            file = cache_names.latents(picture)
+            file = subject.models.cache_names.latents(picture)
             caches[file.parent] += 0 if file.exists() else _latents(subject, picture)
     for folder, count in caches.items():
         if count:
@@ -212,18 +215,11 @@ def by_disk(demands: Iterable[tuple[Path, Demand]]) -> Iterable[tuple[Path, list
     return disks.values()
 
 
-def _caption(subject: Subject) -> int:
-    return needs.caption(
-        tokens=subject.t5_length,
-        text_width=subject.models.transformer.config.text_width,
-        vector_width=subject.models.transformer.config.vector_width,
-    )
-
-
 def _latents(subject: Subject, picture: Picture) -> int:
     return needs.latents(
         picture.bucket.area,
-        channels=subject.models.transformer.config.packed_channels // CHANNELS_PER_TOKEN,
+        pixels=subject.models.autoencoder_size.pixels,
+        channels=subject.models.autoencoder_size.channels,
         mirrored=picture.subset.flip_aug,
         masked=picture.subset.alpha_mask,
     )

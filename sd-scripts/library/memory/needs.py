@@ -7,17 +7,14 @@ fit is tried. (`footprint` has the GPU's memory.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from library.errors import TrainerError
-from library.flux import encoder_config
-from library.lora import keys
-from library.options import trained_layers
+from library.family.port import Layers
 from library.options.network_settings import NetworkSettings
-from library.options.trained_layers import CLIP_PREFIX, TRANSFORMER_PREFIX
 
-FP32, INT64 = 4, 8
+FP32 = 4
 BYTES = {"fp16": 2, "bf16": 2, "float": FP32, None: FP32}
 # How many numbers an optimizer keeps for each one that it trains. For an optimizer that is not listed, the state on
 # disk is counted as empty, and the memory as Adam's.
@@ -42,25 +39,9 @@ MOMENTS_OF_ADAM = 2
 SMALLER_ON_DISK = {"adamw8bit", "pagedadamw8bit"}
 
 
-def lora_numbers(shapes: Mapping[str, tuple[int, ...]], settings: NetworkSettings, *, rank: int) -> int:
-    """How many numbers the transformer's LoRA has: rank (in + out) for each matrix that is trained."""
-    total = 0
-    for key, shape in shapes.items():
-        path = key.removesuffix(".weight")
-        trained = trained_layers.in_blocks(path) or trained_layers.before_blocks(path)
-        if trained and path != key and len(shape) == 2:
-            total += settings.rank_of(keys.layer_name(TRANSFORMER_PREFIX, path), rank) * sum(shape)
-    return total
-
-
-def clip_lora_numbers(shapes: Mapping[str, tuple[int, ...]], settings: NetworkSettings, *, rank: int) -> int:
-    """How many numbers CLIP-L's LoRA has. `shapes`: those of CLIP-L's file."""
-    total = 0
-    for key, shape in shapes.items():
-        path = key.removeprefix(encoder_config.CLIP_PREFIX).removesuffix(".weight")
-        if len(shape) == 2 and trained_layers.in_clip(path):
-            total += settings.rank_of(keys.layer_name(CLIP_PREFIX, path), rank) * sum(shape)
-    return total
+def lora_numbers(layers: Layers, settings: NetworkSettings, *, rank: int) -> int:
+    """How many numbers a LoRA on these layers has: rank (in + out) for each one that is trained."""
+    return sum(settings.rank_of(name, rank) * sum(shape) for name, shape in layers.items())
 
 
 def copies(optimizer: str, *, average: bool, processes: int) -> int:
@@ -87,15 +68,10 @@ def state_folder(lora: int, *, optimizer: str, average: bool) -> int:
     return lora * (1 + MOMENTS.get(optimizer.lower(), MOMENTS_OF_ADAM) + average) * FP32
 
 
-def caption(*, tokens: int, text_width: int, vector_width: int) -> int:
-    """Bytes of one caption's embeddings: T5's tokens, their positions and mask, CLIP's vector. 8.4 MB for FLUX.1."""
-    return tokens * (text_width * FP32 + 3 * FP32 + INT64) + vector_width * FP32
-
-
-def latents(area: int, *, channels: int, mirrored: bool, masked: bool) -> int:
-    """Bytes of the latents of a picture of `area` pixels, an eighth as wide and as high; `mirrored` adds those of the
-    mirrored picture, `masked` a mask of `area` pixels."""
-    return area // 64 * channels * FP32 * (1 + mirrored) + area * FP32 * masked
+def latents(area: int, *, pixels: int, channels: int, mirrored: bool, masked: bool) -> int:
+    """Bytes of the latents of a picture of `area` pixels, one for each square of `pixels` x `pixels`; `mirrored` adds
+    those of the mirrored picture, `masked` a mask of `area` pixels."""
+    return area // pixels**2 * channels * FP32 * (1 + mirrored) + area * FP32 * masked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,25 +3,27 @@
 
 from __future__ import annotations
 
-from library.flux import model_files
-from library.flux.model_files import ModelFiles
+import math
+
+from library.family.port import BaseModel
 from library.memory import needs
 from library.options.options import Options
 
 
-def lora_numbers(options: Options, models: ModelFiles) -> tuple[int, int]:
-    """How many numbers the LoRAs of (transformer, CLIP-L) have. With --dim_from_weights, the first number counts
-    everything in --network_weights."""
-    if options.dim_from_weights and models.network_weights is not None:
-        return model_files.count(models.network_weights), 0
+def lora_numbers(options: Options, base: BaseModel) -> tuple[int, int]:
+    """How many numbers the LoRAs of (transformer, text encoder) have. With --dim_from_weights, the first number
+    counts everything in --network_weights."""
+    if options.dim_from_weights and base.network_weights is not None:
+        return sum(map(math.prod, base.network_weights.values())), 0
     settings, rank = options.network, options.network_dim
-    of_clip = needs.clip_lora_numbers(models.clip.shapes, settings, rank=rank) if options.trains_clip else 0
-    return needs.lora_numbers(models.transformer.shapes, settings, rank=rank), of_clip
+    transformer, encoder = base.layers()
+    of_encoder = needs.lora_numbers(encoder, settings, rank=rank) if options.trains_clip else 0
+    return needs.lora_numbers(transformer, settings, rank=rank), of_encoder
 
 
-def of_run(options: Options, models: ModelFiles) -> tuple[int, int]:
+def of_run(options: Options, base: BaseModel) -> tuple[int, int]:
     """Bytes of (one LoRA, one state, at most) that the training writes."""
-    numbers = sum(lora_numbers(options, models))
+    numbers = sum(lora_numbers(options, base))
     average = options.ema_decay is not None
     return (
         needs.lora_file(numbers, save_precision=options.save_precision),

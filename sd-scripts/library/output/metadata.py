@@ -14,14 +14,12 @@ from dataclasses import dataclass
 
 from library.data.dataset import Dataset
 from library.data.dataset_keys import size
+from library.family.port import BaseModel, ModelSpec
 from library.files.hashes import file_sha256, legacy_model_hash
 from library.options.options import Options
 from library.options.plan import Plan
 from library.output import dataset_metadata
 
-IMPLEMENTATION = "https://github.com/black-forest-labs/flux"
-# Pixels per side without --resolution. The resolution in a dataset.toml is not used here.
-FLUX_SIZE = 1024
 # Options whose value is written unchanged.
 FROM_OPTIONS = (
     *("learning_rate", "text_encoder_lr", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps"),
@@ -74,7 +72,7 @@ def build(
     seed: int,
     session: Session,
     optimizer: str,
-    schnell: bool,
+    base: BaseModel,
     step: int,
 ) -> dict[str, str]:
     """All metadata except the two hashes of the tensors. `optimizer`: the class that is really used, with its module.
@@ -83,8 +81,8 @@ def build(
     written |= {f"ss_{name}": str(getattr(options, name)) for name in FROM_OPTIONS}
     written |= _run(options, plan, seed, session, optimizer, step)
     written |= dataset_metadata.build(options, dataset, validated, plan)
-    written |= _model(options)
-    return written | _modelspec(options, schnell=schnell)
+    written |= _model(options, base.spec)
+    return written | _modelspec(options, base.spec)
 
 
 def _run(options: Options, plan: Plan, seed: int, session: Session, optimizer: str, step: int) -> dict[str, str]:
@@ -109,22 +107,23 @@ def _run(options: Options, plan: Plan, seed: int, session: Session, optimizer: s
     return written
 
 
-def _model(options: Options) -> dict[str, str]:
+def _model(options: Options, spec: ModelSpec) -> dict[str, str]:
     path = options.pretrained_model_name_or_path
     return {
-        "ss_base_model_version": "flux1",
+        "ss_base_model_version": spec.version,
         "ss_sd_model_name": path.name,
         "ss_sd_model_hash": legacy_model_hash(path),
         "ss_new_sd_model_hash": file_sha256(path),
     }
 
 
-def _modelspec(options: Options, *, schnell: bool) -> dict[str, str]:
-    trained = size(options.resolution or FLUX_SIZE)
+def _modelspec(options: Options, spec: ModelSpec) -> dict[str, str]:
+    # The resolution in a dataset.toml is not used here.
+    trained = size(options.resolution or spec.side)
     return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"flux-1-{'schnell' if schnell else 'dev'}/lora",
-        "modelspec.implementation": IMPLEMENTATION,
+        "modelspec.architecture": f"{spec.architecture}/lora",
+        "modelspec.implementation": spec.implementation,
         "modelspec.implementation_version": "fluxgym",
         "modelspec.title": options.output_name or "last",
         "modelspec.resolution": f"{trained.width}x{trained.height}",

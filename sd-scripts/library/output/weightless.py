@@ -14,20 +14,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from library import findings
-from library.flux import loading, text_encoders
-from library.flux.model_files import ModelFiles
+from library.family.port import BaseModel
 from library.lora import network
 from library.lora.lora import LoRANetwork
 from library.optim import optimizer, schedulers
 from library.options.options import Options
 
 
-def build_network(options: Options, models: ModelFiles) -> LoRANetwork:
+def build_network(options: Options, base: BaseModel) -> LoRANetwork:
     """The LoRA, without weights. Raises TrainerError if no layer is left to train, or if --network_weights do not
     fit."""
-    clip = text_encoders.clip_on_meta(models.clip.config) if options.trains_clip else None
+    clip = base.encoder_on_meta() if options.trains_clip else None
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        return network.build(options, transformer=loading.on_meta(models.transformer.config), clip=clip, seed=None)
+        return network.build(options, transformer=base.transformer_on_meta(), clip=clip, seed=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,13 @@ since reading all of them takes as long as loading them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from pathlib import Path
+from collections.abc import Callable
 
 from torch import Tensor
 
 from library.errors import TrainerError
+from library.family.port import BaseModel, WeightFile
 from library.files import file_kinds, safetensors_file
-from library.flux.config import SINGLE_FILE_PREFIX
-from library.flux.model_files import ModelFiles
 from library.options.options import Options
 
 
@@ -23,16 +21,16 @@ class NotFinite(TrainerError):
     """Losses or weights are no longer finite."""
 
 
-def explained(options: Options, models: ModelFiles, *, say: Callable[[str], None]) -> TrainerError:
+def explained(options: Options, models: BaseModel, *, say: Callable[[str], None]) -> TrainerError:
     """The error to raise for a run without a finite loss, after searching the model files for NaN and infinity."""
     say("no loss was finite: searching the model files for the cause")
-    for flag, path, prefix, keys in _files(options, models):
-        if (key := _first_not_finite(path, flag=f"--{flag}", prefix=prefix, keys=keys)) is not None:
+    for file in _files(options, models):
+        if (key := _first_not_finite(file)) is not None:
             return TrainerError(
-                f"--{flag}: {path} contains NaN or infinity in {key}, so no loss can be computed with it; "
-                f"{file_kinds.AGAIN}, or use another file",
+                f"--{file.setting}: {file.path} contains NaN or infinity in {key}, so no loss can be computed with "
+                f"it; {file_kinds.AGAIN}, or use another file",
                 kind="model",
-                path=path,
+                path=file.path,
             )
     if options.resume:
         return NotFinite(
@@ -40,30 +38,25 @@ def explained(options: Options, models: ModelFiles, *, say: Callable[[str], None
             "NaN: the training had diverged before that state was saved; resume from an earlier state or start over, "
             "with a lower --learning_rate"
         )
+    names = models.cache_names
     return TrainerError(
         "no loss was finite, not even in the first step, where the learning rate has no effect yet, and the model "
-        "files contain no NaN: delete the caches beside the pictures (*_flux.npz, *_flux_te.npz), and try "
-        "--mixed_precision bf16 without --fp8_base"
+        f"files contain no NaN: delete the caches beside the pictures (*{names.latents_end}, *{names.text_end}), and "
+        "try --mixed_precision bf16 without --fp8_base"
     )
 
 
-def _files(options: Options, models: ModelFiles) -> list[tuple[str, Path, str, Collection[str] | None]]:
-    """(flag, path, prefix of the part that is used, keys that are used; None: all) of each model."""
-    files: list[tuple[str, Path, str, Collection[str] | None]] = [
-        ("pretrained_model_name_or_path", options.pretrained_model_name_or_path, SINGLE_FILE_PREFIX, None),
-        ("clip_l", options.clip_l, "", models.clip.shapes),
-        ("t5xxl", options.t5xxl, "", models.t5.shapes),
-        ("ae", options.ae, "", None),
-    ]
+def _files(options: Options, models: BaseModel) -> list[WeightFile]:
+    files = models.weight_files()
     if options.network_weights and not options.resume:
-        files.append(("network_weights", options.network_weights, "", None))
+        files.append(WeightFile(setting="network_weights", path=options.network_weights))
     return files
 
 
-def _first_not_finite(path: Path, *, flag: str, prefix: str, keys: Collection[str] | None) -> str | None:
-    for key, tensor, scale in safetensors_file.stream(path, prefix=prefix, flag=flag):
+def _first_not_finite(file: WeightFile) -> str | None:
+    for key, tensor, scale in safetensors_file.stream(file.path, prefix=file.prefix, flag=f"--{file.setting}"):
         parts = (tensor,) if scale is None else (tensor, scale)
-        if (keys is None or key in keys) and not all(map(_is_finite, parts)):
+        if (file.keys is None or key in file.keys) and not all(map(_is_finite, parts)):
             return key
     return None
 

@@ -81,7 +81,7 @@ class Report:
     def batch(self, batch: Batch) -> None:
         """Counts the pictures and FLOPs of one of the step's batches."""
         images, _, height, width = batch.latents_BChw.shape
-        of_one = self._cost.of(image_tokens=height * width // 4, text_tokens=batch.hidden_BTX.shape[1])
+        of_one = self._cost.of(height, width)
         self._images += images
         self._flops += images * of_one
 

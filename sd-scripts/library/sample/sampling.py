@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sample pictures: Euler's method from noise to picture along Flux's own schedule, as in sd-scripts.
+"""Sample pictures: Euler's method from noise to picture along the family's own schedule, as in sd-scripts.
 
 Sampling uses its own generators and does not change the training. If a sample fails, or all of them, a warning says
 so and the training continues; a stop drops unfinished samples. Between samples nothing stays on the device: the
-autoencoder (335 MB) is moved to host memory, and the memory for decoding is released, since PyTorch caches it in
-blocks of other sizes than the training uses.
+autoencoder (FLUX.1's has 335 MB) is moved to host memory, and the memory for decoding is released, since PyTorch
+caches it in blocks of other sizes than the training uses.
 """
 
 from __future__ import annotations
@@ -19,19 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from library import atomic, debug_hang, randomness
-from library.cache.caching_phase import EncodedPrompt, EncodedText
+from library.cache.caching_phase import EncodedPrompt
+from library.compute.transformer import Transformer
 from library.data import images
 from library.data.prompts import Prompt
 from library.errors import TrainerError
-from library.flow import flow_matching
-from library.flux import text_encoders
-from library.flux.autoencoder import Autoencoder
-from library.flux.autoencoder_config import PIXELS_PER_LATENT
-from library.flux.model import Flux, image_ids, pack, unpack
-from library.flux.model_files import Arguments, ModelFile
+from library.family.models import Autoencoder, Text, TrainedEncoder
+from library.family.port import BaseModel
 from library.metrics import Metrics
 from library.options.options import Options
 from library.options.plan import Plan
@@ -45,12 +42,12 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModels:
-    """The models that are being trained, their device, and the context in which they compute. `clip` is set only if
-    CLIP-L is trained."""
+    """The models that are being trained, their device, and the context in which they compute. `encoder`: the text
+    encoder that gets a LoRA, if any. `base`: where the other models come from."""
 
-    transformer: Flux
-    autoencoder: ModelFile[Arguments]
-    clip: nn.Module | None
+    base: BaseModel
+    transformer: Transformer
+    encoder: TrainedEncoder | None
     device: torch.device
     autocast: Callable[[], AbstractContextManager[None]]
 
@@ -72,8 +69,7 @@ class Sampler:
         report: Report,
     ) -> None:
         self._options, self._plan, self._seed, self._prompts = options, plan, seed, prompts
-        self._transformer, self._clip = models.transformer, models.clip
-        self._autoencoder_file = models.autoencoder
+        self._base, self._transformer, self._encoder = models.base, models.transformer, models.encoder
         self._device, self._autocast = models.device, models.autocast
         self._stop, self._metrics, self._report = stop, metrics, report
         self._autoencoder: Autoencoder | None = None
@@ -116,7 +112,7 @@ class Sampler:
 
     def _load_autoencoder(self) -> None:
         if self._autoencoder is None:
-            self._autoencoder = Autoencoder(self._autoencoder_file.path, self._autoencoder_file.config, CPU)
+            self._autoencoder = self._base.load_autoencoder(CPU)
 
     def _sample(self, encoded: EncodedPrompt, index: int, path: Path) -> None:
         seed = encoded.prompt.seed
@@ -157,50 +153,41 @@ class Sampler:
     @torch.no_grad()
     def _denoise(self, encoded: EncodedPrompt, index: int, drawn: torch.Generator) -> Tensor:
         """Noise drawn from `drawn` -> latents (1, C, h, w). Raises Stopped."""
-        prompt = encoded.prompt
-        height, width = prompt.height // PIXELS_PER_LATENT, prompt.width // PIXELS_PER_LATENT
-        channels = self._transformer.config.packed_channels // 4
-        noise = torch.randn(1, channels, height, width, generator=drawn)
-        x_BIP = pack(noise).to(self._device)
-        ids_I3 = image_ids(height, width, self._device)
-        levels = schedule(prompt.steps, x_BIP.shape[1], guided=self._transformer.config.guidance)
+        prompt, size = encoded.prompt, self._base.autoencoder_size
+        height, width = prompt.height // size.pixels, prompt.width // size.pixels
+        x_BChw = torch.randn(1, size.channels, height, width, generator=drawn).to(self._device)
+        tokens = height * width // self._base.transformer_size.latents_per_token
+        levels = self._base.sample_levels(prompt.steps, tokens=tokens)
         positive = self._conditions(encoded.positive)
         negative = self._conditions(encoded.negative) if encoded.negative else None
         for level, following in itertools.pairwise(levels):
             if self._stop.requested:
                 raise Stopped
             debug_hang.here("sampling")
-            velocity = self._velocity(x_BIP, ids_I3, positive, level, prompt)
+            velocity = self._velocity(x_BChw, positive, level, prompt)
             if negative is not None:
-                unwanted = self._velocity(x_BIP, ids_I3, negative, level, prompt)
+                unwanted = self._velocity(x_BChw, negative, level, prompt)
                 velocity = unwanted + prompt.cfg * (velocity - unwanted)
-            x_BIP = x_BIP + (following - level) * velocity.float()
+            x_BChw = x_BChw + (following - level) * velocity.float()
             self._denoised += 1
             self._metrics.report_piece("sampling", **self._progress(index))
-        return unpack(x_BIP, height, width)
+        return x_BChw
 
     def _progress(self, index: int) -> dict[str, float]:
         return {"done": index, "total": len(self._prompts), "work": self._denoised}
 
-    def _velocity(
-        self, x_BIP: Tensor, ids_I3: Tensor, conditions: tuple[Tensor, Tensor], level: Tensor, prompt: Prompt
-    ) -> Tensor:
-        hidden_BTX, pooled_BV = conditions
+    def _velocity(self, x_BChw: Tensor, texts: Text, level: Tensor, prompt: Prompt) -> Tensor:
         level_B = level.to(self._device).expand(1)
-        guidance_B = torch.full((1,), prompt.guidance, device=self._device)
         with self._autocast():
-            velocity: Tensor = self._transformer(x_BIP, ids_I3, hidden_BTX, pooled_BV, level_B, guidance_B)
-        return velocity
+            return self._transformer.velocity(x_BChw, texts, level_B, guidance=prompt.guidance)
 
-    def _conditions(self, text: EncodedText) -> tuple[Tensor, Tensor]:
-        """T5's tokens (1, T, X) and CLIP's vector (1, V), which is computed with the current LoRA if CLIP-L is
-        trained."""
-        hidden_BTX = text.embedding.hidden_TX[None].to(self._device)
-        if self._clip is None:
-            return hidden_BTX, text.embedding.pooled_V[None].to(self._device)
+    def _conditions(self, text: Text) -> Text:
+        """A batch of this text alone, with what the current LoRA makes of it if a text encoder is trained."""
+        texts = {name: tensor[None].to(self._device) for name, tensor in text.items()}
+        if self._encoder is None:
+            return texts
         with self._autocast():
-            pooled_BV = text_encoders.encode_clip(self._clip, text.clip_ids_T[None].to(self._device))
-        return hidden_BTX, pooled_BV
+            return self._encoder.condition(texts)
 
 
 def _what_goes_wrong(action: Callable[[], None]) -> str | None:
@@ -218,10 +205,3 @@ def _what_goes_wrong(action: Callable[[], None]) -> str | None:
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def schedule(steps: int, tokens: int, *, guided: bool) -> Tensor:
-    """Noise levels from 1 to 0, (steps + 1): shifted by the picture's size for dev (`guided`), evenly spaced for
-    schnell."""
-    levels = torch.linspace(1, 0, steps + 1)
-    return flow_matching.shift_sigma(levels, flow_matching.flux_shift(tokens)) if guided else levels

@@ -67,9 +67,9 @@ class Loop:
             plan=inputs.plan,
             seed=inputs.seed,
             models=TrainedModels(
+                base=inputs.models,
                 transformer=parts.transformer,
-                autoencoder=inputs.models.autoencoder,
-                clip=parts.clip,
+                encoder=parts.encoder,
                 device=accelerator.device,
                 autocast=accelerator.autocast,
             ),
@@ -82,6 +82,7 @@ class Loop:
         self._validation = self._make_validation(inputs.validated, encoded) if inputs.validated else None
 
     def _make_report(self) -> Report:
+        ranks = {name: part.down.shape[0] for name, part in self._parts.network.parts()}
         sixteen_bits = self._inputs.choices.mixed_precision == "bf16"
         return Report(
             self._options,
@@ -91,8 +92,8 @@ class Loop:
             group_names=optimizer.group_names(self._parts.network, self._options),
             metrics=self._metrics,
             cost=PictureCost(
-                shapes={key: tuple(tensor.shape) for key, tensor in self._parts.transformer.state_dict().items()},
-                ranks={name: part.down.shape[0] for name, part in self._parts.network.parts()},
+                lambda tokens: self._inputs.models.flops(ranks, image_tokens=tokens),
+                latents_per_token=self._inputs.models.transformer_size.latents_per_token,
             ),
             peak=speed.peak_of(torch.cuda.get_device_name()) if self._on_gpu and sixteen_bits else None,
             on_gpu=self._on_gpu,
@@ -112,7 +113,7 @@ class Loop:
                 seed=inputs.seed,
                 session=session,
                 optimizer=f"{type(parts.optimizer).__module__}.{type(parts.optimizer).__name__}",
-                schnell=not inputs.models.transformer.config.guidance,
+                base=inputs.models,
                 step=step,
             ),
             save_state_to=lambda path, step: states.save(
@@ -147,6 +148,7 @@ class Loop:
             dataset=dataset,
             latents=encoded.latents,
             texts=encoded.texts,
+            latents_per_token=self._inputs.models.transformer_size.latents_per_token,
             pin=self._on_gpu,
         )
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from library import findings
 from library.cache.caching_phase import Encoded
 from library.compute import block_swap
-from library.flux import loading
-from library.flux.model import Flux
+from library.compute.transformer import Transformer
+from library.family.models import TrainedEncoder
 from library.lora import network
 from library.lora.lora import LoRANetwork
 from library.optim import optimizer, schedulers
@@ -27,10 +26,11 @@ from library.train.preflight import Inputs
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The loaded parts. `clip` is set only if CLIP-L is trained, `average` only with --ema_decay."""
+    """The loaded parts. `encoder`: the text encoder that gets a LoRA; `average` is set only with
+    --ema_decay."""
 
-    transformer: Flux
-    clip: nn.Module | None
+    transformer: Transformer
+    encoder: TrainedEncoder | None
     network: LoRANetwork
     optimizer: Optimizer
     scheduler: LRScheduler
@@ -40,19 +40,18 @@ class Parts:
 def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accelerator, dtype: torch.dtype) -> Parts:
     """Loads the frozen transformer and builds the LoRA and what trains it, with the contents of the state if there is
     one."""
-    number, config = inputs.choices.blocks_to_swap, inputs.models.transformer.config
-    transformer = loading.load_transformer(
-        inputs.models.transformer.path,
-        config,
+    number, stacks = inputs.choices.blocks_to_swap, inputs.models.transformer_size.stacks
+    transformer = inputs.models.load_transformer(
         dtype=dtype,
         device=accelerator.device,
         base=inputs.choices.base,
-        stays=block_swap.stays(config.stacks, blocks_to_swap=number, device=accelerator.device),
+        stays=block_swap.stays(stacks, blocks_to_swap=number, device=accelerator.device),
     )
     transformer.checkpointed_blocks = inputs.choices.checkpointed_blocks
     transformer.inputs_on_host = options.cpu_offload_checkpointing
     block_swap.install(transformer, blocks_to_swap=number, device=accelerator.device)
-    lora = network.build(options, transformer=transformer, clip=encoded.clip, seed=inputs.seed).to(accelerator.device)
+    clip = encoded.trained.module if encoded.trained else None
+    lora = network.build(options, transformer=transformer, clip=clip, seed=inputs.seed).to(accelerator.device)
     with findings.quiet():  # the preflight has given these warnings already
         built = optimizer.build(lora, options, on_gpu=accelerator.device.type == "cuda")
         scheduler = schedulers.build(built, options, total_steps=inputs.plan.total_steps)
@@ -71,7 +70,7 @@ def load(options: Options, inputs: Inputs, encoded: Encoded, accelerator: Accele
         optimizer.begin(built)
     return Parts(
         transformer=transformer,
-        clip=encoded.clip,
+        encoder=encoded.trained,
         network=lora,
         optimizer=built,
         scheduler=scheduler,

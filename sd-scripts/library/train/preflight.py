@@ -23,8 +23,8 @@ from library.data.dataset import Dataset
 from library.data.prompts import Prompt
 from library.environment import wants_cpu
 from library.errors import TrainerError
+from library.family.port import BaseModel
 from library.findings import Findings, warn
-from library.flux.model_files import ModelFiles
 from library.memory.choices import Choices
 from library.memory.fit import Subject, fit
 from library.options.options import Options
@@ -42,8 +42,7 @@ class Inputs:
     validated: Dataset | None
     plan: Plan
     prompts: list[Prompt]
-    models: ModelFiles
-    t5_length: int
+    models: BaseModel
     state: Path | None
     progress: Progress | None
     first_step: int
@@ -68,16 +67,15 @@ def check(options: Options, *, processes: int = 1) -> Inputs:
     assert found.data is not None
     assert found.plan is not None
     output.prepare(options)
-    print(f"base model: {found.models.variant.name}", flush=True)
+    print(f"base model: {found.models.name}", flush=True)
     progress = found.resumed.progress if found.resumed else None
-    subject = survey.subject(options, found, processes=processes)
+    subject = survey.subject(found, processes=processes)
     return Inputs(
         dataset=found.data.dataset,
         validated=found.data.validated,
         plan=found.plan,
         prompts=found.prompts,
         models=found.models,
-        t5_length=subject.t5_length,
         state=found.resumed.folder if found.resumed else None,
         progress=progress,
         first_step=found.first_step,

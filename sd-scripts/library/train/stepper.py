@@ -128,7 +128,7 @@ class Stepper:
         return batch_loss.loss_of(
             batch,
             transformer=self._parts.transformer,
-            clip=self._parts.clip,
+            trained=self._parts.encoder,
             options=self._options,
             accelerator=self._accelerator,
             dtype=self._dtype,

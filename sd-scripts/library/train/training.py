@@ -36,7 +36,7 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
         # Only the first process samples and writes events, so the others do not prepare for it.
         options = dataclasses.replace(options, sample_prompts=None, logging_dir=None)
     inputs = preflight.check(options, processes=own.count)
-    batch_loss.choose_threads(inputs.models.transformer.numbers)
+    batch_loss.choose_threads(inputs.models.numbers)
     determinism.settle(deterministic=inputs.choices.deterministic)
     accelerator = processes.start_accelerator(own, mixed_precision=inputs.choices.mixed_precision)
     together = Processes(accelerator)
@@ -52,7 +52,6 @@ def run(options: Options, own: World, *, stop: StopRequest, wishes: Wishes, metr
             dataset=inputs.pictures,
             prompts=inputs.prompts,
             models=inputs.models,
-            t5_length=inputs.t5_length,
             device=accelerator.device,
             dtype=dtype,
             stop=stop,

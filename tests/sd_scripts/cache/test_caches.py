@@ -15,12 +15,14 @@ import torch
 from PIL import Image
 
 from library.cache.latent_cache import LatentCache
-from library.cache.text_cache import TextCache, TextEmbedding
+from library.cache.text_cache import TextCache
 from library.data import dataset
 from library.data.buckets import BucketRules, Size
 from library.data.captions import CaptionRules
 from library.data.dataset import Dataset
 from library.data.dataset_config import DatasetConfig, SubsetConfig
+from library.flux.base_model import CACHE_NAMES
+from library.flux.encoding import TextFile
 from tests.sd_scripts.models import load_autoencoder
 from tests.sd_scripts.running import Models, make_pictures
 
@@ -32,17 +34,17 @@ def find(folder: Path, *, width: int = 64, **keys: Any) -> Dataset:
 
 
 def text_cache(models: Models, *, t5_length: int = 4) -> TextCache:
-    return TextCache(
+    file = TextFile(
+        names=CACHE_NAMES.text_arrays,
         clip=models.folder / "clip_l.safetensors",
         t5=models.folder / "t5xxl_fp16.safetensors",
         t5_length=t5_length,
-        dtype=torch.float32,
-        on_disk=True,
     )
+    return TextCache(file, CACHE_NAMES, dtype=torch.float32, on_disk=True)
 
 
 def latent_cache(models: Models) -> LatentCache:
-    return LatentCache(autoencoder=models.folder / "ae.safetensors", on_disk=True)
+    return LatentCache(autoencoder=models.folder / "ae.safetensors", names=CACHE_NAMES, on_disk=True)
 
 
 @pytest.fixture
@@ -50,12 +52,14 @@ def cached(models: Models, tmp_path: Path) -> Path:
     """A folder of two pictures with all caches."""
     folder = make_pictures(tmp_path / "pictures", 2)
     autoencoder = load_autoencoder(models)
-    embedding = TextEmbedding(
-        pooled_V=torch.ones(64), hidden_TX=torch.ones(4, 64), t5_mask_T=torch.ones(4, dtype=torch.int64)
-    )
+    text = {
+        "pooled": torch.ones(64),
+        "hidden": torch.ones(4, 64),
+        "t5_mask": torch.ones(4, dtype=torch.int64),
+    }
     for picture in find(folder).pictures:
         latent_cache(models).encode(picture, autoencoder)
-        text_cache(models).keep(picture, embedding)
+        text_cache(models).keep(picture, text)
     return folder
 
 

@@ -19,9 +19,6 @@ BATCH_FIELDS = (
     "latents_BChw",
     "noise_BChw",
     "sigma_B",
-    "hidden_BTX",
-    "pooled_BV",
-    "clip_ids_BT",
     "is_reg_B",
     "mask_B1hw",
 )
@@ -76,7 +73,7 @@ def test_prefetch_keeps_the_order_and_runs_ahead() -> None:
             assert first_is_slow.wait(timeout=DEADLINE_SECONDS)
         if position.step == 3:
             first_is_slow.set()
-        return Batch(position=position, **dict.fromkeys(BATCH_FIELDS, torch.zeros(1)))
+        return Batch(position=position, texts={}, **dict.fromkeys(BATCH_FIELDS, torch.zeros(1)))
 
     made = [batch.position for batch in prefetch(make, wanted, threads=3)]
     assert made == wanted

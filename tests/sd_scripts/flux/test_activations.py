@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from library.family.sizes import BatchShape
 from library.flux import activations
-from library.flux.activations import BatchShape
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
 from library.lora.lora import LoRANetwork
@@ -55,9 +55,10 @@ def test_a_block_keeps_what_is_counted(kind: str, shape: tuple[int, ...], autoca
     streams = [stream(picture), stream(text)] if kind == "double" else [stream(tokens)]
     with saved_by_autograd() as saved, torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         block(*streams, *shared)
-    counted = activations.of_blocks(model, BatchShape(size=batch, tokens=tokens), rank=rank, autocast=autocast)
+    of_block = activations.double if kind == "double" else activations.single
+    counted = of_block(model, BatchShape(size=batch, tokens=tokens), rank=rank, autocast=autocast)
     weights = [*flux.parameters(), *network.parameters()]
-    assert getattr(counted, kind) == storage_bytes(saved, without=[*weights, *shared])
+    assert counted == storage_bytes(saved, without=[*weights, *shared])
 
 
 def test_the_numbers_of_a_lora_for_each_rank() -> None:

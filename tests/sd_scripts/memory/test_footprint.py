@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from library.compute import block_swap, fp8
 from library.flux.autoencoder_model import AutoencoderModel
+from library.flux.base_model import DECODING, ENCODING
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
 from library.lora.lora import LoRANetwork
@@ -90,8 +91,8 @@ AUTOENCODER = {
 @pytest.mark.parametrize(
     ("work", "shape", "estimated"),
     [
-        pytest.param("encode", (1, 3, 1024, 768), footprint.ENCODING, id="encoding"),
-        pytest.param("decode", (1, 16, 128, 96), footprint.DECODING, id="decoding"),
+        pytest.param("encode", (1, 3, 1024, 768), ENCODING, id="encoding"),
+        pytest.param("decode", (1, 16, 128, 96), DECODING, id="decoding"),
     ],
 )
 def test_the_full_size_autoencoder_stays_just_under_the_estimate(

@@ -8,6 +8,8 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from library.errors import TrainerError
+from library.flux import layers
+from library.flux.base_model import text_bytes
 from library.flux.config import FluxConfig, read_config
 from library.flux.model import Flux
 from library.lora.lora import LoRANetwork
@@ -26,7 +28,7 @@ def test_the_numbers_of_flux1_dev() -> None:
     shapes = shapes_of(DEV)
     assert read_config(shapes) == DEV
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) == FROZEN
-    assert needs.lora_numbers(shapes, NetworkSettings(), rank=16) == 16 * PER_RANK
+    assert needs.lora_numbers(layers.of_transformer(shapes), NetworkSettings(), rank=16) == 16 * PER_RANK
 
 
 @pytest.mark.parametrize(
@@ -53,9 +55,8 @@ def test_a_lora_has_as_many_numbers_as_are_counted(args: str) -> None:
         guidance=False,
     )
     flux = Flux(small)
-    counted = needs.lora_numbers(
-        {name: tuple(tensor.shape) for name, tensor in flux.named_parameters()}, settings, rank=4
-    )
+    shapes = {name: tuple(tensor.shape) for name, tensor in flux.named_parameters()}
+    counted = needs.lora_numbers(layers.of_transformer(shapes), settings, rank=4)
     made = LoRANetwork(transformer=flux, clip=None, rank=4, alpha=1, seed=0, settings=settings)
     assert counted == sum(parameter.numel() for parameter in made.parameters())
 
@@ -68,7 +69,7 @@ def test_a_lora_of_clip_has_as_many_numbers_as_are_counted() -> None:
         "text_model." + name.removeprefix("text_model."): tuple(tensor.shape)
         for name, tensor in clip.named_parameters()
     }
-    counted = needs.clip_lora_numbers(shapes, NetworkSettings(), rank=4)
+    counted = needs.lora_numbers(layers.of_clip(shapes), NetworkSettings(), rank=4)
     made = LoRANetwork(transformer=torch.nn.Module(), clip=clip, rank=4, alpha=1, seed=0)
     assert counted == sum(parameter.numel() for parameter in made.parameters()) > 0
 
@@ -109,10 +110,11 @@ def test_a_lora_and_a_state_on_the_disk(optimizer: str, rank: int, precision: st
 
 
 def test_the_caches_of_one_picture() -> None:
-    caption = needs.caption(tokens=512, text_width=4096, vector_width=768)
+    caption = text_bytes(tokens=512, text_width=4096, vector_width=768)
     assert round(caption / 1e6, 1) == 8.4  # MB: 512 * 4096 numbers in fp32, and a little more
-    assert needs.latents(1024 * 1024, channels=16, mirrored=False, masked=False) == 128 * 128 * 16 * 4
-    assert needs.latents(64 * 64, channels=16, mirrored=True, masked=True) == 2 * 8 * 8 * 16 * 4 + 64 * 64 * 4
+    assert needs.latents(1024 * 1024, pixels=8, channels=16, mirrored=False, masked=False) == 128 * 128 * 16 * 4
+    counted = needs.latents(64 * 64, pixels=8, channels=16, mirrored=True, masked=True)
+    assert counted == 2 * 8 * 8 * 16 * 4 + 64 * 64 * 4
 
 
 LORA = Demand(count=10**9, what="one LoRA and one state", where="--output_dir out")

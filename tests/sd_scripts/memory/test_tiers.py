@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from library.errors import TrainerError
+from library.flux.base_model import DECODING
 from library.memory import footprint, tiers
 from library.memory.footprint import Run, Sample, Tier
 from library.memory.tiers import GB, Budget
@@ -137,7 +138,7 @@ def test_more_memory_never_gives_a_slower_way(pixels: int, batch: int, rank: int
 
 
 def sample(side: int) -> Sample:
-    return Sample(area=side * side, tokens=side * side // 256 + 512, autoencoder=335_278_732)
+    return Sample(area=side * side, tokens=side * side // 256 + 512, autoencoder=335_278_732, decoding=DECODING)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,8 @@ def test_the_host_keeps_each_block_that_takes_turns() -> None:
     run = training()
     assert footprint.on_host(run, Tier(base="fp8", checkpointed_blocks=57)) == 0
     # 17 double and 36 single blocks fewer on the GPU, and two slots of each kind: all blocks take turns.
-    everything = 19 * run.double.stored("fp8", 2) + 38 * run.single.stored("fp8", 2)
+    double, single = (block.numbers for block in run.model.blocks)
+    everything = 19 * double.stored("fp8", 2) + 38 * single.stored("fp8", 2)
     assert footprint.on_host(run, Tier(base="fp8", checkpointed_blocks=57, blocks_to_swap=35)) == everything
 
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from library.files.safetensors_file import load
+from library.flux.autoencoder import Autoencoder
 from library.flux.model import Flux
 from library.sample import contact_sheet, sampling
 from library.train import loop
@@ -88,7 +89,7 @@ def out_of_memory(*_: object) -> torch.Tensor:
 
 
 def in_the_decoder(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(sampling.Autoencoder, "decode", out_of_memory)
+    monkeypatch.setattr(Autoencoder, "decode", out_of_memory)
     return settings
 
 
@@ -204,10 +205,3 @@ def test_a_full_disk_costs_the_samples_alone(settings: Settings) -> None:
     assert len(said) == 4
     assert outcome.stdout.splitlines()[-2:] == ["training finished", "full"], "nothing half is left"
     assert outcome.lora.is_file()
-
-
-def test_the_sampling_schedule_goes_from_noise_to_picture() -> None:
-    levels = sampling.schedule(4, 4096, guided=True)
-    assert (levels[0], levels[-1]) == (1, 0)
-    assert levels[2].item() == pytest.approx(3.1582 / 4.1582, abs=1e-4)
-    assert sampling.schedule(4, 4096, guided=False).tolist() == [1, 0.75, 0.5, 0.25, 0]

@@ -108,8 +108,9 @@ def test_batches_for_a_gpu_are_moved_whole() -> None:
     from library.flow.batches import Batch, Position
 
     position = Position(epoch=0, batch=0, step=1)
-    names = ("latents_BChw", "noise_BChw", "sigma_B", "hidden_BTX", "pooled_BV", "is_reg_B")
-    batch = Batch(position=position, clip_ids_BT=None, mask_B1hw=None, **{name: torch.ones(1) for name in names})
+    names = ("latents_BChw", "noise_BChw", "sigma_B", "is_reg_B")
+    texts = {"hidden": torch.ones(1)}
+    batch = Batch(position=position, texts=texts, mask_B1hw=None, **{name: torch.ones(1) for name in names})
     moved = batch.on(torch.device("meta"))
     assert {getattr(moved, name).device.type for name in names} == {"meta"}
-    assert (moved.position, moved.clip_ids_BT) == (position, None)
+    assert (moved.position, moved.mask_B1hw) == (position, None)
