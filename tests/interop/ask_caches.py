@@ -56,18 +56,24 @@ def ours(model: Path, dataset_toml: Path, tokens: int) -> dict[str, Any]:
     from library.cache.latent_cache import LatentCache
     from library.cache.text_cache import TextCache
     from library.data import dataset, dataset_config
+    from library.files import npz
+    from library.flux.base_model import CACHE_NAMES
+    from library.flux.encoding import TextFile
 
     picture = dataset.find(dataset_config.read(dataset_toml, defaults={})).pictures[0]
     encoders = {"clip": model / "clip_l.safetensors", "t5": model / "t5xxl_fp16.safetensors"}
-    texts = TextCache(**encoders, t5_length=tokens, dtype=torch.bfloat16, on_disk=True)
-    latents = LatentCache(autoencoder=model / "ae.safetensors", on_disk=True)
+    file = TextFile(names=CACHE_NAMES.text_arrays, **encoders, t5_length=tokens)
+    texts = TextCache(file, CACHE_NAMES, dtype=torch.bfloat16, on_disk=True)
+    latents = LatentCache(autoencoder=model / "ae.safetensors", names=CACHE_NAMES, on_disk=True)
     assert not texts.missing([picture])
     assert not latents.missing([picture])
-    embedding = texts.embedding(picture)
+    text = texts.text(picture)
+    # A training does not need the mask, but sd-scripts reads it from our file.
+    (mask,) = npz.read(CACHE_NAMES.text(picture), ("t5_attn_mask",)).values()
     return {
-        "pooled": embedding.pooled_V,
-        "hidden": embedding.hidden_TX,
-        "mask": embedding.t5_mask_T,
+        "pooled": text["pooled"],
+        "hidden": text["hidden"],
+        "mask": mask,
         "latents": latents.latents(picture, flipped=False),
     }
 

@@ -23,6 +23,7 @@ def told(words: list[str]) -> dict[str, Any]:
     """Returns `problems`, or else the options and datasets as texts, and the pictures."""
     import dataclasses
 
+    from library import families
     from library.check import data_check
     from library.errors import TrainerError
     from library.options import arguments
@@ -31,7 +32,7 @@ def told(words: list[str]) -> dict[str, Any]:
     if line.problems:
         return {"problems": [str(problem) for problem in line.problems]}
     try:
-        data = data_check.check(line.options)
+        data = data_check.check(line.options, families.of(line.options).cache_names)
     except TrainerError as error:
         return {"problems": [str(error)]}
     options = dataclasses.asdict(line.options) | {"named": None}
