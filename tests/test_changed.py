@@ -109,7 +109,7 @@ def test_a_file_of_unknown_use_reaches_every_test_and_no_change_reaches_none() -
         ("README.md", "tests/test_linters.py"),
     ],
 )
-def test_in_this_tree_a_change_reaches(file: str, test: str) -> None:
+def test_a_change_in_this_tree_reaches_these_tests(file: str, test: str) -> None:
     assert file in this_tree().texts
     assert test in changed.reachable(this_tree(), [file])
 
@@ -124,7 +124,7 @@ def test_in_this_tree_a_change_reaches(file: str, test: str) -> None:
         ("docs/trainer.md", "tests/daemon/test_queue.py"),
     ],
 )
-def test_in_this_tree_a_change_does_not_reach(file: str, test: str) -> None:
+def test_a_change_in_this_tree_does_not_reach_these_tests(file: str, test: str) -> None:
     assert {file, test} <= this_tree().texts.keys()
     assert test not in changed.reachable(this_tree(), [file])
 

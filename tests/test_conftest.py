@@ -34,7 +34,7 @@ EMPTY = "x = 1\n"
         (EMPTY, 5, 5),
     ],
 )
-def test_a_skip_is_red_in_ci(tmp_path: Path, checkout: Path, source: str, in_ci: int, elsewhere: int) -> None:
+def test_a_skip_fails_in_ci(tmp_path: Path, checkout: Path, source: str, in_ci: int, elsewhere: int) -> None:
     for ci, status in (("true", in_ci), ("", elsewhere)):
         ran = run_pytest(tmp_path, source, checkout=checkout, environ={"CI": ci})
         assert ran.returncode == status, ran.stdout

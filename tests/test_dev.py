@@ -16,7 +16,7 @@ from tests.harness.signals import SHOW_IGNORED, ignoring, numbers
 from tests.harness.waiting import DEADLINE_SECONDS
 
 
-def test_its_processes_can_be_interrupted_whatever_was_ignored_when_it_started(
+def test_its_processes_can_be_interrupted_even_if_it_was_started_with_signals_ignored(
     checkout: Path, tmp_path: Path
 ) -> None:
     # `./dev --help` starts cat; this cat prints the signals that it inherits as ignored.

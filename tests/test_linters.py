@@ -49,11 +49,11 @@ def has_licence_line(path: Path) -> bool:
     return path.suffix in (".py", ".sh", ".service", ".socket", ".slice") or path in (ROOT / "dev", ROOT / ".ci/run")
 
 
-def test_ruff_check() -> None:
+def test_ruff_finds_nothing() -> None:
     assert_clean(run(*tool("ruff"), "check", "."))
 
 
-def test_ruff_format() -> None:
+def test_ruff_would_reformat_nothing() -> None:
     assert_clean(run(*tool("ruff"), "format", "--check", "."))
 
 
@@ -73,11 +73,11 @@ def test_ruff_finds_what_it_is_asked_to_find(path: str, source: str, rule: str) 
     assert rule in checked.stdout
 
 
-def test_types_of_the_daemon_the_clients_and_the_tests() -> None:
+def test_the_types_of_the_daemon_the_clients_and_the_tests_are_right() -> None:
     assert_clean(run(*tool("mypy"), "--strict", *STRICT))
 
 
-def test_types_of_the_trainer() -> None:
+def test_the_types_of_the_trainer_are_right() -> None:
     # Run mypy in the trainer's folder, which is its import path, and with the packages of its environment.
     options = [f"--python-executable={TRAINER_PYTHON}", f"--config-file={ROOT / 'pyproject.toml'}"]
     assert_clean(run(*tool("mypy"), *options, ".", cwd=ROOT / "sd-scripts"))

@@ -30,7 +30,7 @@ async def answer_at_the_end(path: Path, server: Server, sent: bytes, begun: asyn
 
 
 @pytest.mark.parametrize("sent", [b"", GET_INFO[:20]], ids=["nothing", "half a call"])
-def test_who_has_no_call_under_way_is_told_that_the_daemon_leaves(tmp_path: Path, sent: bytes) -> None:
+def test_a_client_without_a_call_learns_that_the_daemon_is_leaving(tmp_path: Path, sent: bytes) -> None:
     async def run() -> list[bytes]:
         here = asyncio.Event()
         here.set()
@@ -40,7 +40,7 @@ def test_who_has_no_call_under_way_is_told_that_the_daemon_leaves(tmp_path: Path
     assert LEAVING in told
 
 
-def test_the_call_that_was_begun_is_answered_and_the_one_behind_it_is_refused(tmp_path: Path) -> None:
+def test_a_call_in_progress_is_answered_and_the_next_one_is_refused(tmp_path: Path) -> None:
     async def run() -> list[bytes]:
         begun, leaves = asyncio.Event(), asyncio.Event()
 
@@ -60,7 +60,7 @@ def test_the_call_that_was_begun_is_answered_and_the_one_behind_it_is_refused(tm
     assert LEAVING in refused
 
 
-def test_a_call_that_does_not_end_is_cut_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_never_ends_is_cut_off_without_a_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can tell whether it was carried out."""
     monkeypatch.setattr(server_module, "CALL_SECONDS", 0.1)
 
@@ -77,7 +77,7 @@ def test_a_call_that_does_not_end_is_cut_without_a_word(tmp_path: Path, monkeypa
     assert asyncio.run(run()) == []
 
 
-def test_a_stream_may_end_by_itself_and_one_without_end_is_cut(tmp_path: Path) -> None:
+def test_a_stream_may_end_on_its_own_and_an_endless_one_is_cut_off(tmp_path: Path) -> None:
     async def run(method: bytes) -> list[bytes]:
         begun = asyncio.Event()
 

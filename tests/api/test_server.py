@@ -27,7 +27,7 @@ async def start_and_close(path: Path) -> None:
     await server.close()
 
 
-def test_systemds_socket_stays_at_its_path_when_the_daemon_leaves(tmp_path: Path) -> None:
+def test_the_socket_of_systemd_stays_in_place_when_the_daemon_exits(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     asyncio.run(start_and_close(path))
     assert path.is_socket()
@@ -72,7 +72,7 @@ async def all_left(server: Server) -> None:
     ],
     ids=["a call", "many calls", "many bytes", "no call"],
 )
-def test_promise_10_a_client_that_goes_on_behind_a_stream_and_leaves_costs_nothing(
+def test_promise_10_a_client_that_sends_more_calls_during_a_stream_and_disconnects_costs_nothing(
     tmp_path: Path, behind: bytes
 ) -> None:
     async def run() -> None:
@@ -88,7 +88,7 @@ def test_promise_10_a_client_that_goes_on_behind_a_stream_and_leaves_costs_nothi
     asyncio.run(run())
 
 
-def test_promise_10_what_is_sent_behind_a_call_waits_in_the_kernel(tmp_path: Path) -> None:
+def test_promise_10_data_sent_after_a_call_waits_in_the_kernel(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(tmp_path / "socket") as server:
             reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
@@ -108,7 +108,7 @@ def test_promise_10_what_is_sent_behind_a_call_waits_in_the_kernel(tmp_path: Pat
     asyncio.run(run())
 
 
-def test_promise_10_a_client_that_never_reads_costs_its_bound_until_it_leaves(tmp_path: Path) -> None:
+def test_promise_10_a_client_that_never_reads_holds_at_most_its_share_of_memory(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(tmp_path / "socket") as server:
             with socket.socket(socket.AF_UNIX) as client:
@@ -129,7 +129,7 @@ def test_promise_10_a_client_that_never_reads_costs_its_bound_until_it_leaves(tm
     asyncio.run(run())
 
 
-def test_promise_10_the_last_replies_wait_for_their_reader_only_for_a_while(
+def test_promise_10_the_last_replies_wait_only_so_long_for_their_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "LEAVE_SECONDS", 0.1)
@@ -163,7 +163,7 @@ def test_promise_10_the_last_replies_wait_for_their_reader_only_for_a_while(
     asyncio.run(run())
 
 
-def test_who_has_said_all_and_still_reads_is_answered_to_the_end(tmp_path: Path) -> None:
+def test_a_client_that_has_closed_its_writing_side_gets_all_its_replies(tmp_path: Path) -> None:
     async def two(_: m.ListParameters, send: Send) -> m.ListReply:
         await send(m.ListReply())
         await asyncio.sleep(0)
@@ -187,7 +187,7 @@ def test_who_has_said_all_and_still_reads_is_answered_to_the_end(tmp_path: Path)
     ]
 
 
-def test_calls_that_were_sent_are_carried_out_though_their_client_has_left(tmp_path: Path) -> None:
+def test_calls_are_carried_out_even_if_their_client_has_disconnected(tmp_path: Path) -> None:
     done: list[str] = []
 
     async def stop(parameters: m.JobName, _: Send) -> m.Nothing:
@@ -244,7 +244,7 @@ def test_a_oneway_call_is_never_answered(tmp_path: Path, call: bytes) -> None:
     assert asyncio.run(run()) == b'{"parameters":{}}\0'
 
 
-def test_promise_10_calls_beyond_the_bound_are_answered_one_after_the_other(tmp_path: Path) -> None:
+def test_promise_10_calls_beyond_the_limit_are_answered_one_at_a_time(tmp_path: Path) -> None:
     count = 3 * READ_AHEAD_BYTES // len(GET_INFO)
 
     async def run() -> None:

@@ -17,13 +17,13 @@ def test_without_a_manager_processes_are_used_unless_something_else_is_requested
 
 
 @pytest.mark.parametrize("setting", ["auto", "scope"])
-def test_a_daemon_of_systemds_waits_for_its_manager(setting: str) -> None:
+def test_a_daemon_started_by_systemd_waits_for_its_manager(setting: str) -> None:
     assert choose(setting, started_by_systemd=True, manager_problem="it is away") == Choice(
         "scope", "systemd started the daemon."
     )
 
 
-def test_promise_1_a_daemon_of_systemds_does_not_run_jobs_that_would_end_with_it() -> None:
+def test_promise_1_a_daemon_started_by_systemd_runs_no_job_that_would_end_with_it() -> None:
     with pytest.raises(ConfigInvalid, match="set supervisor to auto or scope"):
         choose("process", started_by_systemd=True, manager_problem=None)
 

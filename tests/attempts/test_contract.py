@@ -47,12 +47,12 @@ def test_promise_2_the_end_is_recorded(daemon: Daemon, command: list[str], kind_
     assert not seen["supervised"]
 
 
-def test_a_working_directory_that_is_gone_is_an_end_with_its_reason(daemon: Daemon) -> None:
+def test_a_missing_working_directory_ends_the_attempt_with_a_reason(daemon: Daemon) -> None:
     seen = daemon.conclusion(daemon.start("exit 0", cwd="/no/such/folder"), "Ended")
     assert (seen["exit"]["kind"], seen["exit"]["errno"]) == ("exec-failed", 2)
 
 
-def test_the_trainer_writes_to_the_log_itself_and_reads_nothing(daemon: Daemon) -> None:
+def test_the_trainer_writes_to_the_log_directly_and_has_no_input(daemon: Daemon) -> None:
     attempt = daemon.start("cat; readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2; ulimit -Hc; umask")
     daemon.conclusion(attempt, "Ended")
     assert attempt.log.read_text().split() == ["/dev/null", str(attempt.log), str(attempt.log), "0", "0077"]
@@ -69,7 +69,7 @@ def test_the_trainer_starts_with_no_signal_blocked_or_ignored(daemon: Daemon) ->
     assert int(ignored, 16) & ~of_glibc == 0
 
 
-def test_orphans_come_to_the_shim_and_are_reaped(daemon: Daemon, signal_file: Path) -> None:
+def test_orphaned_processes_are_adopted_and_reaped_by_the_shim(daemon: Daemon, signal_file: Path) -> None:
     orphan = signal_file.with_suffix(".orphan")
     attempt = daemon.start(f"({waits_for(orphan, then='exit 5')}) & {waits_for(signal_file, then='exit 0')}")
     attempt.wait_for_line("ready\nready")
@@ -81,7 +81,7 @@ def test_orphans_come_to_the_shim_and_are_reaped(daemon: Daemon, signal_file: Pa
     assert seen["exit"]["signal"] == signal.SIGKILL, "the orphan's code is not the trainer's"
 
 
-def test_promise_6_only_processes_that_are_proved_to_be_the_attempt_s_are_named(
+def test_promise_6_only_processes_that_provably_belong_to_the_attempt_are_listed(
     daemon: Daemon, bystander: tuple[subprocess.Popen[str], int]
 ) -> None:
     attempt = daemon.start("setsid sleep 1000 & echo $! $$; echo ready; wait")
@@ -100,7 +100,7 @@ def test_promise_6_only_processes_that_are_proved_to_be_the_attempt_s_are_named(
 # --- stopping
 
 
-def test_a_trainer_that_is_told_to_stop_saves_and_leaves(daemon: Daemon) -> None:
+def test_a_trainer_that_is_asked_to_stop_saves_and_exits(daemon: Daemon) -> None:
     attempt = daemon.start(SAVES)
     attempt.wait_for_line("ready")
     assert daemon.ask("terminate", ref=attempt.ref)
@@ -112,7 +112,7 @@ def test_a_trainer_that_is_told_to_stop_saves_and_leaves(daemon: Daemon) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_record_says_which_signal_the_whole_attempt_got(daemon: Daemon, number: signal.Signals) -> None:
+def test_the_record_names_the_signal_that_the_entire_attempt_received(daemon: Daemon, number: signal.Signals) -> None:
     name = number.name.removeprefix("SIG")
     attempt = daemon.start(f"trap 'exit 1' {name}; echo ready; while :; do sleep 0.02; done")
     attempt.wait_for_line("ready")
@@ -123,7 +123,9 @@ def test_the_record_says_which_signal_the_whole_attempt_got(daemon: Daemon, numb
 
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_wish_sent_to_the_whole_attempt_does_not_end_the_shim(daemon: Daemon, number: signal.Signals) -> None:
+def test_a_request_signal_sent_to_the_entire_attempt_does_not_end_the_shim(
+    daemon: Daemon, number: signal.Signals
+) -> None:
     name = number.name.removeprefix("SIG")
     attempt = daemon.start(
         f"trap 'echo granted' {name}; trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done"
@@ -137,7 +139,7 @@ def test_a_wish_sent_to_the_whole_attempt_does_not_end_the_shim(daemon: Daemon, 
     assert (record["code"], record.get("endingsSeen"), record.get("termSeen")) == (7, None, None)
 
 
-def test_what_is_stopped_is_roused(daemon: Daemon) -> None:
+def test_stopped_processes_are_woken_up(daemon: Daemon) -> None:
     attempt = daemon.start("trap 'echo told' USR1; echo ready; while :; do sleep 0.02; done")
     attempt.wait_for_line("ready")
     daemon.ask("tell", ref=attempt.ref, number=signal.SIGSTOP)
@@ -168,7 +170,7 @@ def test_a_stop_reaches_every_process(daemon: Daemon) -> None:
     assert "child saved" in attempt.log.read_text()
 
 
-def test_a_kill_leaves_nothing_but_the_record(daemon: Daemon) -> None:
+def test_a_kill_leaves_only_the_record_behind(daemon: Daemon) -> None:
     attempt = daemon.start(f'setsid sh -c "{STUBBORN}" & {STUBBORN}')
     attempt.wait_for_line("ready")
     daemon.ask("kill", ref=attempt.ref)
@@ -176,7 +178,7 @@ def test_a_kill_leaves_nothing_but_the_record(daemon: Daemon) -> None:
     assert seen["exit"]["signal"] == signal.SIGKILL
 
 
-def test_promise_4_what_is_left_behind_is_seen_and_ends_with_a_stop(daemon: Daemon) -> None:
+def test_promise_4_leftover_processes_are_found_and_end_with_a_stop(daemon: Daemon) -> None:
     attempt = daemon.start(LEAVES_ONE_BEHIND)
     assert daemon.conclusion(attempt, "LeftOver")["exit"]["code"] == 3
     daemon.ask("stop", ref=attempt.ref)
@@ -187,7 +189,7 @@ def test_promise_4_what_is_left_behind_is_seen_and_ends_with_a_stop(daemon: Daem
 
 
 @pytest.mark.parametrize("until_point", ["spawned", "placed"])
-def test_a_daemon_that_dies_before_the_gate_is_open_has_started_nothing(
+def test_a_daemon_that_dies_before_it_opens_the_gate_has_started_nothing(
     new_daemon: NewDaemon, signal_file: Path, until_point: str
 ) -> None:
     daemon = new_daemon()
@@ -254,7 +256,7 @@ def kill_both(daemon: Daemon, attempt: Attempt) -> None:
     daemon.ask("signal", pid=attempt.record("started.json")["pid"], number=signal.SIGKILL)
 
 
-def test_promise_2_a_trainer_without_its_shim_runs_on_and_no_exit_is_made_up_for_it(
+def test_promise_2_a_trainer_without_its_shim_keeps_running_and_no_exit_is_invented_for_it(
     new_daemon: NewDaemon, signal_file: Path
 ) -> None:
     daemon = new_daemon()
@@ -290,7 +292,7 @@ def test_a_trainer_without_its_shim_that_ignores_the_stop_is_killed(daemon: Daem
     daemon.conclusion(attempt, "Ended")
 
 
-def test_promise_4_what_a_trainer_leaves_that_was_killed_with_its_shim_ends_with_a_stop(
+def test_promise_4_processes_left_by_a_trainer_that_was_killed_with_its_shim_end_with_a_stop(
     new_daemon: NewDaemon,
 ) -> None:
     daemon = new_daemon()
@@ -305,7 +307,7 @@ def test_promise_4_what_a_trainer_leaves_that_was_killed_with_its_shim_ends_with
     assert daemon.conclusion(attempt, "Ended")["exit"] is None
 
 
-def test_promise_4_a_trainer_that_proves_nothing_is_lost_without_its_shim(daemon: Daemon, kind: str) -> None:
+def test_promise_4_a_trainer_that_cannot_be_identified_is_lost_without_its_shim(daemon: Daemon, kind: str) -> None:
     attempt = daemon.start(FORGETS_ITS_MARK)
     attempt.wait_for_line("ready")
     kill_shim(daemon, attempt)
@@ -324,7 +326,7 @@ def test_promise_4_a_trainer_that_proves_nothing_is_lost_without_its_shim(daemon
     assert daemon.conclusion(attempt, "Ended")["exit"] is None
 
 
-def test_promise_6_a_record_that_names_a_stranger_proves_no_end_and_no_life(
+def test_promise_6_a_record_that_names_a_foreign_process_proves_nothing(
     manager: UserManager, daemon: Daemon, bystander: tuple[subprocess.Popen[str], int]
 ) -> None:
     process, pid = bystander
@@ -340,7 +342,7 @@ def test_promise_6_a_record_that_names_a_stranger_proves_no_end_and_no_life(
 
 
 @pytest.mark.parametrize("deleted", ["lock", "shim.json", "started.json", "all of it"])
-def test_an_attempt_whose_records_are_deleted_runs_on(daemon: Daemon, signal_file: Path, deleted: str) -> None:
+def test_an_attempt_whose_records_are_deleted_keeps_running(daemon: Daemon, signal_file: Path, deleted: str) -> None:
     attempt = daemon.start(waits_for(signal_file, then="exit 42"))
     attempt.wait_for_line("ready")
     for name in (deleted,) if deleted != "all of it" else ("lock", "shim.json", "started.json"):
@@ -389,7 +391,7 @@ def start_of(manager: UserManager, pid: int) -> int:
     return int(manager.run(["cut", "-d", " ", "-f", "22", f"/proc/{pid}/stat"]).stdout)
 
 
-def test_promise_6_a_pid_that_was_used_again_is_not_signalled(
+def test_promise_6_a_reused_pid_is_not_signalled(
     manager: UserManager, daemon: Daemon, bystander: tuple[subprocess.Popen[str], int]
 ) -> None:
     process, pid = bystander
@@ -417,7 +419,7 @@ def test_a_shim_that_died_at_its_gate_is_refused(daemon: Daemon) -> None:
         daemon.start("exit 0", until="placed", kill_shim=True)
 
 
-def test_a_folder_that_is_not_there_is_refused(daemon: Daemon) -> None:
+def test_a_missing_folder_is_refused(daemon: Daemon) -> None:
     with pytest.raises(DaemonRefused, match="Refused: The supervising process did not start properly"):
         daemon.start("exit 0", folder="/no/such/folder")
 

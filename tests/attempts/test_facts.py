@@ -117,7 +117,7 @@ def changed(**changes: object) -> Place:
         (changed(machine_id="", init_start=Ticks(4)), changed(machine_id=""), False, Where.OTHER_BOOT),
     ],
 )
-def test_the_place_of_an_attempt(recorded: Place, now: Place, lock_held: bool, expected: Where) -> None:
+def test_the_place_of_an_attempt_is_recognized(recorded: Place, now: Place, lock_held: bool, expected: Where) -> None:
     assert place.where(recorded, now, lock_held=lock_held) is expected
 
 
@@ -160,7 +160,7 @@ def test_the_lock_is_detected_and_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("running", "held"), [(True, True), (False, False)])
-def test_without_locks_the_shim_itself_is_looked_for(tmp_path: Path, running: bool, held: bool) -> None:
+def test_without_locks_the_shim_process_itself_is_checked(tmp_path: Path, running: bool, held: bool) -> None:
     own = processes.stat(os.getpid())
     assert own is not None
     shim = records_on_disk.ShimRecord(
@@ -230,7 +230,7 @@ def test_promise_2_a_shim_that_records_the_end_during_a_look_does_not_count_as_o
         ("/", None),
     ],
 )
-def test_own_service(group: str, service: str | None) -> None:
+def test_the_daemon_recognizes_its_own_service(group: str, service: str | None) -> None:
     assert cgroups.own_service(f"1:name=systemd:/old\n0::{group}\n") == service
 
 
@@ -238,7 +238,7 @@ def test_a_missing_cgroup_is_empty() -> None:
     assert cgroups.populated("/no/such/group") is False
 
 
-def test_the_environment_is_an_allow_list() -> None:
+def test_only_listed_variables_reach_the_trainer() -> None:
     passed = {"HOME": "/h", "LC_TIME": "C", "NVIDIA_VISIBLE_DEVICES": "all", "HF_HOME": "/m", "TORCH_HOME": "/t"}
     dropped = {"NOTIFY_SOCKET": "/n", "PYTHONPATH": "/p", "VIRTUAL_ENV": "/v", "HF_TOKEN": "x", "HF_API_KEY": "x"}
     assert job_environment({**passed, **dropped, "XDG_RUNTIME_DIR": "/run/user/1", "FLUXGYM_HOME": "/f"}) == passed

@@ -82,7 +82,7 @@ def doubts(job: Path) -> list[tuple[int | None, str]]:
         {"shim": shim(pidNamespace="pid:[1]"), "started": started(), "exit": EXITED},
     ],
 )
-def test_nothing_is_in_doubt_if_surely_nothing_runs(job: Path, records: dict[str, Any]) -> None:
+def test_nothing_is_in_doubt_if_certainly_nothing_runs(job: Path, records: dict[str, Any]) -> None:
     attempt(job, **records)
     assert doubts(job) == []
 
@@ -105,7 +105,7 @@ def test_promise_4_an_unknown_state_is_in_doubt(job: Path, records: dict[str, An
     assert doubts(job) == [(1, why)]
 
 
-def test_promise_4_a_held_lock_says_that_it_runs_whatever_the_records_say(job: Path) -> None:
+def test_promise_4_a_held_lock_proves_that_it_runs_whatever_the_records_say(job: Path) -> None:
     attempt(job, 1, shim=shim(), exit=EXITED)
     second = attempt(job, 2, shim=shim(bootId="another"), exit=EXITED)
     with (second / "lock").open("w") as lock:

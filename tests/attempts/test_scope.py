@@ -33,7 +33,7 @@ def own_daemon(user_manager: UserManager) -> Iterator[Daemon]:
     daemon.close()
 
 
-def test_the_scope_is_as_it_was_asked_for(manager: UserManager, daemon: Daemon, signal_file: Path) -> None:
+def test_the_scope_has_the_requested_properties(manager: UserManager, daemon: Daemon, signal_file: Path) -> None:
     attempt = daemon.start(waits_for(signal_file, then="exit 0"))
     attempt.wait_for_line("ready")
     wanted = {
@@ -69,7 +69,7 @@ def test_a_frozen_attempt_can_be_stopped_and_saves(freezer: UserManager, own_dae
     assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 143
 
 
-def test_a_frozen_attempt_is_roused(freezer: UserManager, own_daemon: Daemon) -> None:
+def test_a_frozen_attempt_is_thawed(freezer: UserManager, own_daemon: Daemon) -> None:
     attempt = own_daemon.start("trap 'echo told' USR1; echo ready; while :; do sleep 0.02; done")
     attempt.wait_for_line("ready")
     freezer.systemctl("freeze", attempt.unit)
@@ -87,7 +87,7 @@ def test_a_frozen_attempt_can_be_killed(freezer: UserManager, own_daemon: Daemon
     assert own_daemon.conclusion(attempt, "Ended")["exit"]["signal"] == signal.SIGKILL
 
 
-def test_systemd_kills_at_its_own_limit_where_no_daemon_is(manager: UserManager, new_daemon: NewDaemon) -> None:
+def test_systemd_kills_at_its_own_limit_if_no_daemon_is_there(manager: UserManager, new_daemon: NewDaemon) -> None:
     # systemd kills the shim too, so there may be no exit record; in that case none is made up.
     first = new_daemon(stop_limit=0.1 - KILL_MARGIN_SECONDS)
     attempt = first.start(STUBBORN)
@@ -106,9 +106,7 @@ def without_scope(manager: UserManager, daemon: Daemon) -> Attempt:
     return attempt
 
 
-def test_promise_6_a_unit_of_the_same_name_that_is_not_ours_is_left_alone(
-    manager: UserManager, daemon: Daemon
-) -> None:
+def test_promise_6_a_foreign_unit_of_the_same_name_is_left_alone(manager: UserManager, daemon: Daemon) -> None:
     attempt = without_scope(manager, daemon)
     stranger = manager.popen(
         ["systemd-run", "--user", "--scope", "--slice=fluxgym.slice", f"--unit={attempt.unit}", "sleep", "1000"]

@@ -38,7 +38,7 @@ NEVER = float("inf")
         (b"123456789", [(8, b"12345678", False)]),
     ],
 )
-def test_split(data: bytes, lines: list[tuple[int, bytes, bool]]) -> None:
+def test_output_is_split_into_lines(data: bytes, lines: list[tuple[int, bytes, bool]]) -> None:
     assert split(data, at_the_end=False, limit=LIMIT) == lines
 
 
@@ -120,7 +120,7 @@ def test_only_the_newest_state_of_a_progress_bar_is_sent_and_at_most_once_a_seco
     assert reader.messages() == [b"100%", b"saved"]
 
 
-def test_lines_that_journald_does_not_take_are_sent_again(
+def test_lines_that_journald_does_not_accept_are_sent_again(
     tmp_path: Path, copier: JournalCopier, reader: Reader
 ) -> None:
     lines = [b"line %d" % number for number in range(5000)]
@@ -203,7 +203,7 @@ def test_promise_2_the_exit_record_is_written_whatever_is_in_its_place(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exit.json", *kept]
 
 
-def test_a_machine_that_allows_no_memory_file_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_forbids_memory_files_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(_: str) -> int:
         raise PermissionError
 

@@ -19,7 +19,7 @@ def chosen(base: object) -> Path | None:
     return temporary.choose(MARK, {"TMPDIR": str(base)})
 
 
-def test_it_is_below_the_daemons_own_temporary_directory(folder: Path) -> None:
+def test_it_is_below_the_temporary_directory_of_the_daemon(folder: Path) -> None:
     assert chosen(folder) == folder / NAME
     assert temporary.choose(MARK, {}) == Path("/tmp") / NAME
 

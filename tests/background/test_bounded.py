@@ -30,7 +30,7 @@ def test_a_program_that_cannot_be_run_says_so() -> None:
     assert (ended.status, ended.errors) == (1, b"/no/such/program cannot be run: No such file or directory\n")
 
 
-def test_memory_beyond_the_limit_is_not_had() -> None:
+def test_memory_beyond_the_limit_is_not_available() -> None:
     fill = "x = bytearray(1 << 30); print(len(x))"
     assert run(fill).status == 0
     ended = run(fill, limits=ResourceLimits(data_bytes=512 << 20))
@@ -58,7 +58,7 @@ def test_output_beyond_the_limit_ends_it() -> None:
         run("while True: print('x' * 1000)", most=1000)
 
 
-def test_it_steps_back_behind_others() -> None:
+def test_it_yields_to_other_programs() -> None:
     nice = "import os; print(os.nice(0))"
     before, after = run(nice), run(nice, limits=ResourceLimits(nice=10))
     assert int(after.output) == min(19, int(before.output) + 10)

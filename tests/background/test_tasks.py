@@ -69,7 +69,7 @@ def test_an_old_failure_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(scenario())
 
 
-def test_a_task_that_has_done_its_work_is_not_restarted() -> None:
+def test_a_task_that_has_finished_is_not_restarted() -> None:
     begun: list[str] = []
 
     async def once() -> None:

@@ -64,7 +64,7 @@ def test_promise_10_thirty_turns_of_one_session_leave_a_place_for_another() -> N
     run(scenario)
 
 
-def test_of_one_session_another_process_is_next_and_of_one_process_another_connection() -> None:
+def test_within_a_session_another_process_is_next_and_within_a_process_another_connection() -> None:
     async def scenario() -> None:
         queue = Queue(1)
         queue.ask((1, 1, 1), (1, 1, 1), (1, 1, 1), (1, 1, 2), (1, 2, 3))

@@ -59,7 +59,7 @@ SECOND = e.encode(h.reserved(2, gpus=("GPU-2", "GPU-3")))
         ("running", [b"MIG-0123abcd-0000"], ("GPU-1", "MIG-0123abcd-0000"), False),
     ],
 )
-def test_promise_4_what_a_damaged_journal_says_about_the_lease(
+def test_promise_4_a_damaged_journal_still_determines_the_lease(
     way: str, rest: list[bytes], lease: tuple[str, ...] | None, certain: bool
 ) -> None:
     before = fold(h.WAYS[way]) if h.WAYS[way] else None
@@ -68,7 +68,7 @@ def test_promise_4_what_a_damaged_journal_says_about_the_lease(
 
 
 @pytest.mark.parametrize("lease", [None, (), ("GPU-1",)])
-def test_promise_4_in_doubt_every_gpu_is_kept(lease: tuple[str, ...] | None) -> None:
+def test_promise_4_in_case_of_doubt_every_gpu_is_kept(lease: tuple[str, ...] | None) -> None:
     uncertain, certain = Traces(lease=lease, certain=False), Traces(lease=lease)
     assert damage.kept(uncertain, may_run={None}) is EVERYTHING
     assert damage.kept(uncertain, may_run={1}) is EVERYTHING

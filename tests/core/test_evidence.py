@@ -96,7 +96,7 @@ def seen(
         (seen(record=FAILED), Exited(FAILED)),
     ],
 )
-def test_the_rows(evidence: Evidence, expected: Conclusion) -> None:
+def test_each_row_of_the_table_holds(evidence: Evidence, expected: Conclusion) -> None:
     assert conclude(evidence) == expected
 
 
@@ -145,7 +145,7 @@ def final(conclusion: Conclusion) -> bool:
 
 
 @pytest.mark.parametrize("evidence", EVERYTHING)
-def test_in_every_combination(evidence: Evidence) -> None:
+def test_every_combination_of_facts_has_a_safe_conclusion(evidence: Evidence) -> None:
     conclusion = conclude(evidence)
     here = evidence.where is Where.HERE
     ran = evidence.exit is not NEVER  # an attempt that never ran leaves nothing but its shim, which is about to exit

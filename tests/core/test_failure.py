@@ -109,7 +109,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(("kind", "line"), LINES)
-def test_each_line_tells_its_kind_wherever_it_stands(kind: FailureKind, line: str) -> None:
+def test_each_line_reveals_its_kind_wherever_it_appears(kind: FailureKind, line: str) -> None:
     assert classify(FAILED, line, refusal_status=2) is kind
     assert classify(FAILED, f"steps: 1/10\nsteps: 2/10\n{line}\nnothing more to say\n", refusal_status=2) is kind
 
@@ -122,7 +122,7 @@ def test_each_line_tells_its_kind_wherever_it_stands(kind: FailureKind, line: st
         ("error: --clip_l: there is no file /m/c", "error: --clip_l", K.MISSING_FILE),
     ],
 )
-def test_a_cause_stands_over_its_consequences(cause: str, consequence: str, kind: FailureKind) -> None:
+def test_a_cause_takes_precedence_over_its_consequences(cause: str, consequence: str, kind: FailureKind) -> None:
     assert classify(FAILED, f"{cause}\n{consequence}", refusal_status=2) is kind
     assert classify(FAILED, f"{consequence}\n{cause}", refusal_status=2) is kind
 
@@ -156,11 +156,11 @@ def test_a_cause_stands_over_its_consequences(cause: str, consequence: str, kind
         (ExitRecord(kind="signaled", signal=signal.SIGSEGV, disk_full=True), K.CRASHED),
     ],
 )
-def test_an_exit_tells_where_no_line_does(record: ExitRecord, kind: FailureKind) -> None:
+def test_the_exit_decides_if_no_line_does(record: ExitRecord, kind: FailureKind) -> None:
     assert classify(record, "steps: 2/10", refusal_status=2) is kind
 
 
-def test_a_line_stands_over_the_exit() -> None:
+def test_a_line_takes_precedence_over_the_exit() -> None:
     full = "OSError: [Errno 28] No space left on device"
     assert classify(ExitRecord(kind="exited", code=2), full, refusal_status=2) is K.DISK_FULL
     assert classify(ExitRecord(kind="signaled", signal=signal.SIGABRT), full, refusal_status=2) is K.DISK_FULL
@@ -177,12 +177,12 @@ def test_each_kind_has_one_line_of_advice(kind: FailureKind) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.UNKNOWN}))
-def test_each_command_in_an_advice_is_whole(kind: FailureKind) -> None:
+def test_each_command_in_a_piece_of_advice_is_complete(kind: FailureKind) -> None:
     for command in re.findall(r"`fluxgymctl ([^`]*)`", advice(kind, name="my-lora")):
         assert command in ("gpus", "logs my-lora", "resume my-lora", "edit my-lora")
 
 
-def test_what_exit_status_2_means_is_known_of_the_trainer_alone() -> None:
+def test_exit_status_2_has_a_meaning_only_for_the_trainer() -> None:
     record = ExitRecord(kind="exited", code=2)
     assert classify(record, "", refusal_status=2) is K.BAD_SETTING
     assert classify(record, "", refusal_status=None) is K.OTHER

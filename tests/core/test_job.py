@@ -120,7 +120,7 @@ def folded(way: str) -> Job | None:
     return fold(h.WAYS[way]) if h.WAYS[way] else None
 
 
-def test_the_table_knows_every_state_and_every_event() -> None:
+def test_the_table_covers_every_state_and_every_event() -> None:
     assert {type(fold(way).state) for way in h.WAYS.values() if way} == set(get_args(State))
     assert {type(event) for event in h.next_events(1).values()} == set(get_args(e.AnyEvent))
     assert {(state, event) for state, event, _ in cells()} == {
@@ -129,7 +129,7 @@ def test_the_table_knows_every_state_and_every_event() -> None:
 
 
 @pytest.mark.parametrize(("state", "event", "outcome"), cells())
-def test_every_event_in_every_state(state: str, event: str, outcome: str) -> None:
+def test_every_event_is_applied_or_refused_in_every_state(state: str, event: str, outcome: str) -> None:
     before = folded(state)
     what = h.next_events(before.attempts if before else 0)[event]
     if outcome == "-":

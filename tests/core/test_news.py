@@ -36,7 +36,7 @@ def told(*history: AnyEvent) -> tuple[str, str] | None:
         ([*RUN, h.stuck(acts=False)], "stuck", "my-lora is stuck. Nothing moved for 600 s. It is left running."),
     ],
 )
-def test_the_news_of_an_event(history: list[AnyEvent], event: str, text: str) -> None:
+def test_an_event_becomes_a_piece_of_news(history: list[AnyEvent], event: str, text: str) -> None:
     assert told(*history) == (event, text)
 
 

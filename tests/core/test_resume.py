@@ -69,6 +69,6 @@ def test_retention_keeps_the_newest_and_counts_only_what_it_may_delete() -> None
     assert outdated(found, keep=2) == []
 
 
-def test_a_free_name() -> None:
+def test_a_checkpoint_that_is_set_aside_gets_a_free_name() -> None:
     assert aside_name("a-state", []) == "a-state.broken-1"
     assert aside_name("a-state", ["a-state.broken-1", "a-state.broken-3"]) == "a-state.broken-2"

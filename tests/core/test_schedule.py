@@ -162,7 +162,7 @@ class TestWithoutAGpu:
             Wait("b", WaitingFor.GPU, CPU_TAKEN),
         ]
 
-    def test_a_job_that_asks_for_gpus_waits_and_is_told(self) -> None:
+    def test_a_job_that_asks_for_gpus_waits_and_the_reason_is_shown(self) -> None:
         told = "It asks for GPUs, but this machine has none."
         for wanted in ({"gpus": ["0"]}, {"gpu_count": 2}):
             assert decided([waiting("a", **wanted), waiting("b", rank=2)], machine()) == [
@@ -216,11 +216,11 @@ class TestPrograms:
 
 class TestObstacles:
     @pytest.mark.parametrize("job", [waiting("a", held=True), program("a", held=True)])
-    def test_a_held_job(self, job: Job) -> None:
+    def test_a_held_job_waits(self, job: Job) -> None:
         assert decided([job], machine("GPU-1")) == [Wait("a", WaitingFor.HELD)]
 
     @pytest.mark.parametrize("job", [waiting("a"), program("a")])
-    def test_a_paused_queue(self, job: Job) -> None:
+    def test_a_paused_queue_starts_nothing(self, job: Job) -> None:
         assert decided([job], machine("GPU-1", paused=True)) == [Wait("a", WaitingFor.PAUSED)]
 
     @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ class TestObstacles:
             (fold([h.submitted(name="b"), h.CANCELLED]), "b must be completed first, but it was stopped."),
         ],
     )
-    def test_a_job_that_is_not_completed(self, other: Job, detail: str) -> None:
+    def test_a_job_waits_for_one_that_is_not_completed(self, other: Job, detail: str) -> None:
         decisions = decided([waiting("a", after=["b"]), other], machine("GPU-1", "GPU-2"))
         assert decisions[0] == Wait("a", WaitingFor.JOB, detail)
 
@@ -273,7 +273,7 @@ class TestChoiceOfGpus:
             (["-1", "GPU-c", ""], []),
         ],
     )
-    def test_by_index_or_uuid(self, asked: list[str] | None, allowed: list[str]) -> None:
+    def test_gpus_are_chosen_by_index_or_uuid(self, asked: list[str] | None, allowed: list[str]) -> None:
         assert allowed_gpus(asked, ["GPU-a", "GPU-b"]) == allowed
 
     def test_promise_4_a_quarantined_gpu_is_given_to_no_job_and_keeps_its_index(self) -> None:

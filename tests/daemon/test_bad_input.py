@@ -182,7 +182,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.systemd
-def test_a_full_disk_is_reported_and_nothing_is_half_made(small_disk: Path, folder: Path, model: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing_half_done(small_disk: Path, folder: Path, model: Path) -> None:
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
         tiny = context("my-lora", model, network_dim=1, epochs=1)
         ballast = small_disk / "ballast"

@@ -35,7 +35,9 @@ gradient_checkpointing = false
 """
 
 
-def test_promise_5_a_night_on_a_real_machine(booted_machine: BootedMachine, packages: Path, model: Path) -> None:
+def test_promise_5_jobs_survive_a_night_on_a_real_machine(
+    booted_machine: BootedMachine, packages: Path, model: Path
+) -> None:
     spec = model / "spec.toml"
     spec.write_text(SPEC)
     alice = Alice(booted_machine, packages)

@@ -11,7 +11,7 @@ WRITES = """printf x > made; echo '{"files": [{"path": "made", "size": 1}]}' > r
 TOLD = "Running its attempt failed (OSError: [Errno 5] Input/output error)"
 
 
-def test_a_watch_that_keeps_failing_is_in_health_and_logged_once(folder: Path) -> None:
+def test_a_watch_that_keeps_failing_is_shown_in_health_and_logged_once(folder: Path) -> None:
     # The first six attempts to watch fail; all of them belong to the first job.
     fails = {"FLUXGYM_FAILPOINTS": "watch.begins=error:EIO:1-6"}
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=fails) as daemon:

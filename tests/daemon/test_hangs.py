@@ -191,7 +191,7 @@ def test_promise_7_every_hang_is_found_ended_and_resumed(
 
 
 @pytest.mark.systemd
-def test_promise_7_in_scopes_too(
+def test_promise_7_every_hang_in_a_scope_is_found_too(
     user_manager: UserManager, model: Path, nvml_library: Path, undisturbed: dict[str, bytes]
 ) -> None:
     nvml = Nvml(nvml_library, user_manager.directory / "nvml.txt")

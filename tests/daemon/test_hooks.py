@@ -105,7 +105,7 @@ def shim_of(daemon: RunningDaemon, name: str) -> int:
     return int(next(event for event in daemon.events(name) if event["event"] == "spawned")["shim"]["pid"])
 
 
-def test_an_end_that_no_daemon_saw_is_told_by_the_next_one(folder: Path) -> None:
+def test_an_end_that_no_daemon_saw_is_reported_by_the_next_one(folder: Path) -> None:
     with daemon_with(folder, f'on_finish = ["{keeps(folder, "finish")}"]') as daemon:
         daemon.submit(program("good", f"until test -e {folder}/go; do sleep 0.1; done; {DONE}"))
         daemon.wait("good", State.RUNNING)
@@ -116,7 +116,7 @@ def test_an_end_that_no_daemon_saw_is_told_by_the_next_one(folder: Path) -> None
         assert kept(folder, "finish")["text"] == "good finished successfully."
 
 
-def test_a_webhook_gets_it_by_post_and_its_address_is_seen_nowhere(folder: Path) -> None:
+def test_a_webhook_receives_a_post_and_its_address_appears_nowhere(folder: Path) -> None:
     with Web() as web, daemon_with(folder, f'on_finish = "{web.address}/s3cr3t"') as daemon:
         daemon.submit(program("good", DONE))
         posted = web.next()
@@ -147,7 +147,7 @@ def command_lines(pid: int) -> list[str]:
     return [Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ") for child in children]
 
 
-def test_hooks_that_hang_hold_nothing_up(folder: Path) -> None:
+def test_hooks_that_hang_delay_nothing(folder: Path) -> None:
     hang = write_script(folder / "hang", f"echo x >> {folder}/hung; exec sleep 1000")
     with daemon_with(folder, f'on_fail = ["{hang}"]\ndeadline_seconds = 3600') as daemon:
         for number in range(6):
@@ -180,7 +180,7 @@ def all_command_lines(folder: str) -> str:
     return "\n".join(found)
 
 
-def test_one_that_hangs_and_floods_is_ended_and_told_in_one_line(folder: Path) -> None:
+def test_a_hook_that_hangs_and_floods_is_ended_and_reported_in_one_line(folder: Path) -> None:
     flood = write_script(folder / "flood", "exec yes")
     with daemon_with(folder, f'on_fail = ["{flood}"]\ndeadline_seconds = 5') as daemon:
         daemon.submit(program("bad", "exit 1"))
@@ -190,7 +190,7 @@ def test_one_that_hangs_and_floods_is_ended_and_told_in_one_line(folder: Path) -
 
 
 @pytest.mark.parametrize("missing", ["/nonexistent/hook", "no-such-program-of-ours"])
-def test_one_that_is_not_there_is_refused_at_the_start(folder: Path, missing: str) -> None:
+def test_a_missing_hook_is_refused_at_startup(folder: Path, missing: str) -> None:
     file = folder / "etc/fluxgym/config.toml"
     file.parent.mkdir(parents=True)
     file.write_text(f'# mine\n[hooks]\non_stuck = ["{missing}", "x"]\n', encoding="utf-8")

@@ -159,7 +159,7 @@ def test_promise_4_what_outlives_its_shim_and_its_trainer_is_stopped_and_the_job
     assert "some of its processes remain: stopping them" in (bench.daemon.folder("job") / "monitor.log").read_text()
 
 
-def test_one_that_runs_without_its_shim_can_be_stopped(bench: Bench) -> None:
+def test_a_training_that_runs_without_its_shim_can_be_stopped(bench: Bench) -> None:
     bench.submit("job", "trap 'exit 143' TERM; while :; do sleep 0.05; done")
     bench.kill_shim("job")
     bench.daemon.call(m.STOP, m.StopParameters(name="job"))

@@ -60,7 +60,7 @@ def memory_tree() -> Path:
     raise RuntimeError("this test needs the memory controller, of cgroup2 or of cgroup v1")
 
 
-def test_promise_2_a_trainer_that_the_kernel_kills_for_memory(daemon: InstalledDaemon) -> None:
+def test_promise_2_a_trainer_that_the_kernel_kills_for_memory_is_reported_as_such(daemon: InstalledDaemon) -> None:
     for name, script in {"greedy": GREEDY, "modest": MODEST}.items():
         command = script.format(go=daemon.home / "go")
         daemon.submit(program(name, command))

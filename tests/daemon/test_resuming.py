@@ -108,7 +108,9 @@ def test_promise_5_after_any_number_of_interruptions_the_result_is_the_same(
 
 
 @pytest.mark.systemd
-def test_promise_5_in_scopes_too(user_manager: UserManager, model: Path, long_run: dict[str, bytes]) -> None:
+def test_promise_5_the_result_is_the_same_in_scopes_too(
+    user_manager: UserManager, model: Path, long_run: dict[str, bytes]
+) -> None:
     daemon = InstalledDaemon(user_manager)
 
     def kill(number: int, way: str) -> None:

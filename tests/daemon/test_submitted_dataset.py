@@ -14,7 +14,7 @@ from fluxgym.messages import Context, Model, TriggerPlace
 from tests.daemon.running import RunningDaemon, context
 
 
-def test_for_a_folder_above_the_pictures_theirs_is_proposed_beside_all_other_problems(
+def test_for_a_parent_folder_the_one_with_the_pictures_is_proposed_beside_all_other_problems(
     daemon: RunningDaemon, model: Path, folder: Path
 ) -> None:
     above = folder / "dataset"

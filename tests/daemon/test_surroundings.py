@@ -19,7 +19,7 @@ from tests.harness.waiting import until
 MODULES = ("array", "json", "msgspec", "PIL", "pynvml", "random", "selectors", "struct", "subprocess")
 
 
-def test_modules_in_its_working_directory_are_imported_by_nothing(
+def test_modules_in_the_working_directory_are_not_imported(
     folder: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """A user service starts in the user's home, where the user's own scripts may have these names."""
@@ -42,7 +42,7 @@ def test_modules_in_its_working_directory_are_imported_by_nothing(
     assert not (working / "imported").exists(), (working / "imported").read_text()
 
 
-def test_a_home_with_any_letters_works_in_a_locale_that_has_not_got_them(folder: Path, model: Path) -> None:
+def test_a_home_with_any_characters_works_in_a_locale_without_them(folder: Path, model: Path) -> None:
     daemon = RunningDaemon(folder / "hé 家", arguments=("--supervisor", "process"), env=ASCII | {"LANG": "C"})
     daemon.home.parent.mkdir()
     with daemon:
@@ -52,7 +52,7 @@ def test_a_home_with_any_letters_works_in_a_locale_that_has_not_got_them(folder:
         assert (daemon.folder("lora") / "lora.safetensors").exists()
 
 
-def test_empty_variables_are_as_good_as_none(folder: Path) -> None:
+def test_empty_variables_count_as_unset(folder: Path) -> None:
     env = dict.fromkeys((*EMPTY, "NOTIFY_SOCKET", "WATCHDOG_USEC", "DBUS_SESSION_BUS_ADDRESS", "LISTEN_FDS"), "")
     script = f"/usr/bin/env >environment; {DONE}"
 

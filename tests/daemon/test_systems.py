@@ -168,7 +168,7 @@ def watchdog(alice: Alice, *, seconds: int) -> Iterator[None]:
     alice.systemctl("restart", SERVICE)
 
 
-def test_promise_2_the_exit_of_a_job_that_ended_while_the_daemon_was_stopped(lingering: Alice) -> None:
+def test_promise_2_the_exit_of_a_job_that_ended_while_the_daemon_was_stopped_is_kept(lingering: Alice) -> None:
     job = Waiter(lingering, "seven", status=7)
     job.submit()
     job.running()
@@ -267,7 +267,7 @@ def test_promise_5_without_linger_a_job_ends_with_the_last_session_and_continues
     session.close()
 
 
-def test_promise_5_a_reboot_and_a_power_cut(lingering: Alice) -> None:
+def test_promise_5_jobs_continue_after_a_reboot_and_a_power_cut(lingering: Alice) -> None:
     alice, machine = lingering, lingering.machine
     train(alice, "reboots")
     epoch = train_to_a_checkpoint(alice, "reboots")

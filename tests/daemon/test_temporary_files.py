@@ -79,7 +79,7 @@ def test_a_killed_program_leaves_nothing(daemon: RunningDaemon, temporary: Path)
     assert list(temporary.iterdir()) == []
 
 
-def test_if_everything_was_killed_they_are_removed_at_the_daemons_next_start(
+def test_if_everything_was_killed_they_are_removed_when_the_daemon_next_starts(
     daemon: RunningDaemon, temporary: Path
 ) -> None:
     path = started(daemon, "program", WAITS + DONE)
@@ -96,7 +96,7 @@ def test_if_everything_was_killed_they_are_removed_at_the_daemons_next_start(
     assert list(temporary.iterdir()) == []
 
 
-def test_they_stay_while_anything_of_the_attempt_runs(daemon: RunningDaemon, temporary: Path) -> None:
+def test_they_stay_while_any_process_of_the_attempt_runs(daemon: RunningDaemon, temporary: Path) -> None:
     """The shim is killed, and the program keeps running."""
     path = started(daemon, "program", WAITS + DONE)
     shim, _ = pids(daemon, "program")
@@ -145,7 +145,7 @@ def test_compiled_code_is_deleted_only_while_nothing_else_runs(daemon: RunningDa
     assert not old.exists()
 
 
-def test_code_is_not_loaded_from_a_folder_that_everybody_may_write_to(
+def test_code_is_not_loaded_from_a_folder_that_others_can_write_to(
     daemon: RunningDaemon, temporary: Path, model: Path
 ) -> None:
     shared = daemon.home / "cache" / "torchinductor"

@@ -110,7 +110,9 @@ def age(home: Path) -> None:
     os.utime(path, (then, then))
 
 
-def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[BootedMachine, BootedMachine]) -> None:
+def test_promise_4_one_home_works_on_two_machines(
+    volume: Path, machines: tuple[BootedMachine, BootedMachine]
+) -> None:
     one, other = machines
     first, second = Here(one, volume, "1"), Here(other, volume, "2")
     first.start()
@@ -184,7 +186,7 @@ def test_promise_4_one_home_on_two_machines(volume: Path, machines: tuple[Booted
     second.stop()
 
 
-def test_promise_4_the_copy_of_a_home_runs_nothing_that_runs_in_the_home(
+def test_promise_4_a_copy_of_a_home_runs_no_job_that_runs_in_the_original(
     volume: Path, machines: tuple[BootedMachine, BootedMachine]
 ) -> None:
     one, other = machines

@@ -30,7 +30,7 @@ def write(environ: dict[str, str], text: str) -> Path:
     return file
 
 
-def test_without_anything_the_defaults_stand(environ: dict[str, str], tmp_path: Path) -> None:
+def test_without_any_setting_the_defaults_apply(environ: dict[str, str], tmp_path: Path) -> None:
     loaded = config.load(environ)
     assert loaded.home == tmp_path / ".local/share/fluxgym"
     assert loaded.socket == Path("/run/user/1/fluxgym/fluxgymd.sock")
@@ -38,7 +38,7 @@ def test_without_anything_the_defaults_stand(environ: dict[str, str], tmp_path: 
     assert set(loaded.values) == {setting.key for setting in config.SETTINGS}
 
 
-def test_a_flag_stands_over_the_environment_that_over_the_file_that_over_the_default(
+def test_a_flag_overrides_the_environment_which_overrides_the_file_which_overrides_the_default(
     environ: dict[str, str],
 ) -> None:
     def home() -> tuple[str, str]:
@@ -125,7 +125,9 @@ def test_a_wrong_variable_is_refused_by_its_name(environ: dict[str, str]) -> Non
 @pytest.mark.parametrize(
     ("text", "variable", "slots"), [("", "", 2), ("queue.program_slots = 7", "", 7), ("", "64", 64)]
 )
-def test_the_number_of_slots_for_programs(environ: dict[str, str], text: str, variable: str, slots: int) -> None:
+def test_the_number_of_program_slots_can_be_set(
+    environ: dict[str, str], text: str, variable: str, slots: int
+) -> None:
     write(environ, text)
     assert config.load({**environ, "FLUXGYM_QUEUE_PROGRAM_SLOTS": variable}).program_slots == slots
 
@@ -161,7 +163,7 @@ def test_whatever_breaks_the_parser_is_refused_with_the_file(environ: dict[str, 
     ],
     ids=["FIFO", "directory", "dangling link", "1 GiB"],
 )
-def test_what_is_no_file_is_refused_and_not_waited_for(
+def test_a_path_that_is_not_a_file_is_refused_and_not_waited_for(
     environ: dict[str, str], make: Callable[[Path], object], says: str
 ) -> None:
     file = write(environ, "")
@@ -190,7 +192,7 @@ def test_a_socket_path_that_the_kernel_cannot_take_is_refused(environ: dict[str,
     assert config.load({**environ, "FLUXGYM_SOCKET": "/tmp/" + "x" * 102}).socket.name == "x" * 102
 
 
-def test_the_limit_counts_bytes_and_not_letters(environ: dict[str, str]) -> None:
+def test_the_limit_counts_bytes_and_not_characters(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigInvalid, match="longer than 107 bytes"):
         config.load({**environ, "FLUXGYM_SOCKET": "/tmp/" + "é" * 60})
 

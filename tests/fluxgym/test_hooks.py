@@ -38,11 +38,11 @@ def write(environ: dict[str, str], text: str) -> Path:
         ("http://localhost/x", Webhook("http://localhost/x")),
     ],
 )
-def test_a_command_or_an_address(value: Any, hook: Command | Webhook) -> None:
+def test_a_hook_is_a_command_or_an_address(value: Any, hook: Command | Webhook) -> None:
     assert parse(value) == hook
 
 
-def test_a_command_may_be_in_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_may_be_below_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
     assert parse(["~/bin/told", "~"]) == Command(("/home/alice/bin/told", "~"))
 
@@ -66,7 +66,7 @@ def test_a_command_may_be_in_the_users_home(monkeypatch: pytest.MonkeyPatch) -> 
         ("https://user:s3cr3t@example.org/", "an address without a user name and password"),
     ],
 )
-def test_a_wrong_one_is_refused_with_its_line_and_without_its_secret(
+def test_a_wrong_hook_is_refused_with_its_line_and_without_its_secret(
     value: Any, right: str, environ: dict[str, str]
 ) -> None:
     with pytest.raises(ValueError, match=r"^an? ") as refused:
@@ -82,7 +82,7 @@ def test_a_wrong_one_is_refused_with_its_line_and_without_its_secret(
         assert "s3cr3t" not in str(invalid.value)
 
 
-def test_the_address_prints_itself_as_set(environ: dict[str, str]) -> None:
+def test_a_printed_address_only_says_that_it_is_set(environ: dict[str, str]) -> None:
     write(environ, f'[hooks]\non_stuck = ["a", "b c"]\non_finish = "{SECRET}"\n')
     loaded = config.load(environ)
     assert loaded.hooks == {"stuck": Command(("a", "b c")), "finish": Webhook(SECRET)}

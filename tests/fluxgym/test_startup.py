@@ -30,13 +30,13 @@ def run(*words: str, env: dict[str, str], cwd: Path | None = None) -> subprocess
     )
 
 
-def test_empty_variables_go_but_for_those_that_hide_gpus() -> None:
+def test_empty_variables_are_removed_except_those_that_hide_gpus() -> None:
     environ = {"HOME": "", "FLUXGYM_HOME": "", "CUDA_VISIBLE_DEVICES": "", "PATH": "/bin"}
     startup.drop_empty(environ)
     assert environ == {"CUDA_VISIBLE_DEVICES": "", "PATH": "/bin"}
 
 
-def test_the_test_s_locale_has_no_utf_8() -> None:
+def test_the_locale_of_the_test_has_no_utf_8() -> None:
     """Otherwise the next test would prove nothing."""
     asked = run("-c", "import sys; print(sys.getfilesystemencoding())", env=ASCII)
     assert asked.stdout == "ascii\n"

@@ -17,7 +17,7 @@ def test_every_broken_text_is_one_kind_of_error(text: str) -> None:
         toml.parse(text)
 
 
-def test_what_is_right_is_read() -> None:
+def test_a_correct_text_is_read() -> None:
     assert toml.parse('a.b.c = "' + "x." * 99 + '"')
     assert toml.parse('[a]\nb = [1, 2.5, "c", true]') == {"a": {"b": [1, 2.5, "c", True]}}
 
@@ -34,12 +34,12 @@ def test_what_is_right_is_read() -> None:
         ("a = 1\nb = 2", "c", 1),
     ],
 )
-def test_the_line_of_a_key(text: str, key: str, line: int) -> None:
+def test_the_line_of_a_key_is_found(text: str, key: str, line: int) -> None:
     assert toml.line_of(text, key) == line
 
 
 @settings(deadline=None)
 @given(st.text(st.sampled_from("[]{}=.\"'\n\\u#_-+:T019eExbntru, "), max_size=60))
-def test_any_text_is_toml_or_that_error(text: str) -> None:
+def test_any_text_is_toml_or_raises_that_error(text: str) -> None:
     with suppress(toml.NotToml):
         toml.parse(text)

@@ -23,7 +23,7 @@ def test_each_limit_has_a_range_that_holds_its_default(limit: watchdog.Limit) ->
             limit.check(wrong)
 
 
-def test_the_configuration_names_them_and_tells_where_they_come_from(tmp_path: Path) -> None:
+def test_the_configuration_names_them_and_where_they_come_from(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "FLUXGYM_WATCHDOG_GPU_IDLE_SECONDS": "600"}
     assert config.load(environ).watchdog_limits == {**DEFAULTS, "gpu_idle_seconds": 600}
     file = paths.config_file(environ)
@@ -46,7 +46,7 @@ def test_the_configuration_names_them_and_tells_where_they_come_from(tmp_path: P
         ("[watchdog]\nsaving_still_second = 9", 2, "did you mean watchdog.saving_still_seconds?"),
     ],
 )
-def test_a_wrong_one_is_refused_with_its_place(tmp_path: Path, text: str, line: int, says: str) -> None:
+def test_a_wrong_limit_is_refused_with_its_place(tmp_path: Path, text: str, line: int, says: str) -> None:
     environ = {"HOME": str(tmp_path)}
     file = paths.config_file(environ)
     file.parent.mkdir(parents=True)

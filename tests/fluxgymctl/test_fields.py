@@ -17,7 +17,7 @@ def test_each_field_of_a_job_is_in_the_table() -> None:
     assert [field.key for field in fields()] == plain + [f"{MODEL}.{name}" for name in Model.__struct_fields__]
 
 
-def test_the_help_of_a_file_of_the_base_model_says_where_it_is_looked_for() -> None:
+def test_the_help_of_each_model_file_says_where_it_is_searched_for() -> None:
     helps = {field.name: field.help for field in fields() if field.key.startswith(f"{MODEL}.")}
     defaults = {**MODEL_FILES, "tokenizers": TOKENIZERS}
     assert {name: path in helps[name] for name, path in defaults.items()} == dict.fromkeys(helps, True)
@@ -28,7 +28,7 @@ def test_no_two_fields_have_the_same_flag() -> None:
     assert len(set(flags)) == len(flags)
 
 
-def test_flags_are_the_names_of_the_fields_but_where_people_say_it_otherwise() -> None:
+def test_flags_are_named_after_fields_unless_people_use_another_word() -> None:
     by_key = {field.key: (*field.flags, field.metavar) for field in fields()}
     assert by_key["learning_rate"] == ("--learning-rate", "NUMBER")
     assert by_key["sample_prompts"] == ("--sample-prompts", "--sample-prompt", "TEXT")
@@ -38,11 +38,11 @@ def test_flags_are_the_names_of_the_fields_but_where_people_say_it_otherwise() -
     assert by_key["after"] == ("--after", "JOB")
 
 
-def test_the_spellings_are_those_of_fields_that_there_are() -> None:
+def test_every_spelling_belongs_to_an_existing_field() -> None:
     assert set(_SPELLINGS) <= {field.key for field in fields()}
 
 
-def test_the_help_of_a_choice_tells_what_its_words_mean() -> None:
+def test_the_help_of_a_choice_explains_its_words() -> None:
     (kind,) = [field.help for field in fields() if field.key == "kind"]
     assert kind.startswith("What a job does. training: ")
     assert kind.endswith("Default training.")
@@ -68,7 +68,7 @@ def test_a_program_is_found_as_a_shell_would_find_it(
     assert executable(words, Path("/base")) == [word.format(path=tmp_path) for word in found]
 
 
-def test_a_program_that_is_not_on_path_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_is_not_on_path_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "tool").touch(mode=0o644)
     with pytest.raises(FileMissing, match=r"no program 'tool' on PATH; .*, write \./tool\.$"):
@@ -99,7 +99,7 @@ class Colour(OpenEnum):
     UNKNOWN = "unknown"
 
 
-def test_a_choice_takes_its_words_and_never_unknown() -> None:
+def test_a_choice_accepts_its_words_but_never_unknown() -> None:
     kind = _kind(Colour)
     assert (kind.right, kind.metavar) == ("one of red, dark_blue", "red|dark_blue")
     assert (
@@ -119,7 +119,7 @@ def test_a_switch_takes_only_true_and_false() -> None:
 
 
 @pytest.mark.parametrize("field", fields(), ids=lambda field: field.key)
-def test_what_a_field_reads_has_the_type_of_the_message(field: Field) -> None:
+def test_a_parsed_value_has_the_type_of_its_field(field: Field) -> None:
     structure: type[msgspec.Struct] = Model if field.key.startswith(MODEL) else Context
     annotation = next(part.type for part in msgspec.structs.fields(structure) if part.name == field.name)
     read = field.kind.from_text("7") if not is_switch(field) and "|" not in field.kind.metavar else example(field)

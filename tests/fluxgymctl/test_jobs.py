@@ -103,7 +103,7 @@ def test_progress_is_the_step_or_what_else_runs(runtime: dict[str, Any], cell: s
         ),
     ],
 )
-def test_why_says_what_the_job_waits_for_and_the_reason(runtime: dict[str, Any], text: str) -> None:
+def test_the_reason_says_what_the_job_waits_for_and_why(runtime: dict[str, Any], text: str) -> None:
     assert jobs.why(job(**runtime)) == text
 
 

@@ -22,7 +22,7 @@ config:
 """Settings of ai-toolkit."""
 
 
-def test_the_commands_work_as_written(daemon: RunningDaemon, spec: Path, tmp_path: Path) -> None:
+def test_the_commands_in_the_document_work_as_written(daemon: RunningDaemon, spec: Path, tmp_path: Path) -> None:
     """The models are in the home, and the pictures in the current folder. The queue is paused: nothing is trained."""
     models = spec.parent / "models"
     files = ("flux1-dev", "clip_l", "t5xxl_fp16", "ae")

@@ -120,7 +120,7 @@ def test_watch_without_a_name_shows_all_jobs_and_removals(daemon: RunningDaemon,
     assert any(line.startswith(b"b stopped") for line in seen)
 
 
-def test_stop_and_resume(daemon: RunningDaemon, spec: Path) -> None:
+def test_a_job_is_stopped_and_resumed(daemon: RunningDaemon, spec: Path) -> None:
     submit(daemon, spec, "a", "--epochs", "8")
     submit(daemon, spec, "b")
     daemon.wait_for_step("a", 1)

@@ -108,7 +108,7 @@ def test_checkpoints_are_shown_with_their_condition(trained: RunningDaemon) -> N
     assert found[0].name == "trained-state"
 
 
-def test_watch_of_an_ended_job_shows_the_end_and_exits_with_its_status(trained: RunningDaemon) -> None:
+def test_watching_an_ended_job_shows_the_end_and_exits_with_its_status(trained: RunningDaemon) -> None:
     done = ctl("watch", "trained", socket=trained.socket)
     result = trained.home / "outputs/trained/trained.safetensors"
     assert (done.returncode, done.stdout, done.stderr) == (0, f"trained completed: {result}\n", "")
@@ -233,7 +233,7 @@ def test_a_refusal_for_one_job_does_not_affect_the_others(trained: RunningDaemon
     assert {"one", "two"} & outputs(trained) == set()
 
 
-def test_rm_asks_a_person_and_believes_the_answer(trained: RunningDaemon, spec: Path) -> None:
+def test_rm_asks_for_confirmation_and_follows_the_answer(trained: RunningDaemon, spec: Path) -> None:
     assert ctl("submit", "doomed", "--file", str(spec), socket=trained.socket).returncode == 0
     ctl("stop", "doomed", socket=trained.socket)
     ctl("wait", "doomed", socket=trained.socket)
@@ -253,6 +253,6 @@ def test_a_table_on_a_terminal_fits_it(trained: RunningDaemon) -> None:
     assert max(len(line) for line in seen.splitlines()) == 30
 
 
-def test_json_lines_are_json(trained: RunningDaemon) -> None:
+def test_every_line_of_json_output_is_json(trained: RunningDaemon) -> None:
     for line in ctl("watch", "trained", "--json", socket=trained.socket).stdout.splitlines():
         assert json.loads(line)["job"]["context"]["name"] == "trained"

@@ -83,7 +83,7 @@ def test_a_moment_is_local_and_has_its_date_only_on_another_day() -> None:
 
 
 @pytest.mark.usefixtures("berlin")
-def test_a_timestamp_is_local_and_full_and_a_clock_only_tells_the_time() -> None:
+def test_a_timestamp_is_local_and_complete_and_a_clock_shows_only_the_time() -> None:
     assert words.timestamp(1_700_000_000.5) == "2023-11-14 23:13:20"
     assert words.timestamp(None) == "-"
     assert words.clock(1_700_000_000.5) == "23:13:20"
@@ -108,7 +108,7 @@ def test_a_speed_is_the_number_that_is_at_least_one(seconds: float | None, text:
         (400, 400, "400/400 100%"),
     ],
 )
-def test_a_share_is_full_only_at_the_end(done: int | None, total: int | None, text: str) -> None:
+def test_a_percentage_reaches_100_only_at_the_end(done: int | None, total: int | None, text: str) -> None:
     assert words.share(done, total) == text
 
 

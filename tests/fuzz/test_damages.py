@@ -49,7 +49,7 @@ def test_every_file_of_a_home_has_a_kind_and_every_kind_occurs(template: Path, f
     assert all(job_of(path) is not None for path, kind in found.items() if kind.of_job)
 
 
-def test_an_undescribed_file_is_found() -> None:
+def test_a_file_without_a_description_is_found() -> None:
     with pytest.raises(AssertionError, match=r"home/outputs/a/new\.json is of no kind"):
         kind_of("home/outputs/a/new.json")
     assert kind_of("starts/running-0") is None

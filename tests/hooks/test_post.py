@@ -49,14 +49,14 @@ def test_a_rejected_post_is_a_failure_that_does_not_show_the_secret(status: int,
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
-def test_a_missing_server() -> None:
+def test_a_missing_server_is_reported() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound but not listening: it refuses connections, and nobody else can take it
         done = run(f"http://127.0.0.1:{unused.getsockname()[1]}/secret")
     assert (done.returncode, done.stderr) == (1, "127.0.0.1 cannot be reached: Connection refused.\n")
 
 
-def test_a_server_that_says_nothing_sensible() -> None:
+def test_a_server_with_a_nonsensical_answer_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/secret"
         process = subprocess.Popen(

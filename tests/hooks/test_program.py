@@ -56,30 +56,30 @@ def test_a_failure_is_a_part_of_a_sentence(script: str, why: str | None, give_up
     assert sh(script, give_up) == why
 
 
-def test_one_that_never_reads_its_input_is_not_a_failure(give_up: int) -> None:
+def test_a_program_that_never_reads_its_input_is_not_a_failure(give_up: int) -> None:
     assert sh("exec <&-; exit 0", give_up, data=b"x" * 1_000_000) is None
 
 
-def test_one_that_hangs_is_killed_with_all_that_it_started(give_up: int, tmp_path: Path) -> None:
+def test_a_program_that_hangs_is_killed_with_its_children(give_up: int, tmp_path: Path) -> None:
     script = f"echo waiting; sleep {LONG:g} & echo $! > {tmp_path}/child; wait"
     assert sh(script, give_up, seconds=1.0) == "it did not end within 1 s and was killed: waiting"
     child = int((tmp_path / "child").read_text())
     until(lambda: not runs(child), what="its child to be gone")
 
 
-def test_what_it_leaves_in_its_group_ends_with_it(give_up: int, tmp_path: Path) -> None:
+def test_processes_that_it_leaves_in_its_group_end_with_it(give_up: int, tmp_path: Path) -> None:
     # The child keeps the output open, but the run does not wait for it to close.
     assert sh(f"sleep {LONG:g} & echo $! > {tmp_path}/child", give_up) is None
     child = int((tmp_path / "child").read_text())
     until(lambda: not runs(child), what="its child to be gone")
 
 
-def test_the_last_words_of_one_that_floods_are_kept(give_up: int) -> None:
+def test_the_last_output_of_a_flooding_program_is_kept(give_up: int) -> None:
     script = "head -c 50000000 /dev/zero; echo; echo the end; exit 1"
     assert sh(script, give_up) == "it ended with status 1: the end"
 
 
-def test_one_without_an_end_of_output_is_killed_at_its_deadline(give_up: int) -> None:
+def test_a_program_whose_output_never_ends_is_killed_at_its_deadline(give_up: int) -> None:
     why = sh("exec cat /dev/zero", give_up, seconds=1.0)
     assert why == "it did not end within 1 s and was killed"
 

@@ -41,7 +41,7 @@ def run(work: Awaitable[None]) -> None:
     asyncio.run(main())
 
 
-def test_errors_have_names_of_ours(user_manager: UserManager) -> None:
+def test_bus_errors_are_mapped_to_our_own_classes(user_manager: UserManager) -> None:
     async def work() -> None:
         async with connected(user_manager) as bus:
             with pytest.raises(NoSuchUnit, match=r"^Unit fluxgym-no\.scope not loaded$"):
@@ -53,7 +53,7 @@ def test_errors_have_names_of_ours(user_manager: UserManager) -> None:
     run(work())
 
 
-def test_a_manager_that_does_not_answer_holds_nothing_up(user_manager: UserManager) -> None:
+def test_a_manager_that_does_not_answer_delays_nothing(user_manager: UserManager) -> None:
     async def work() -> None:
         async with connected(user_manager) as bus:
             os.kill(user_manager.pid, signal.SIGSTOP)
@@ -68,7 +68,7 @@ def test_a_manager_that_does_not_answer_holds_nothing_up(user_manager: UserManag
     run(work())
 
 
-def test_it_comes_back_and_says_so(user_manager: UserManager) -> None:
+def test_the_bus_reconnects_and_says_so(user_manager: UserManager) -> None:
     async def work() -> None:
         hints: list[Hint] = []
         async with connected(user_manager, hints) as bus:
@@ -85,7 +85,7 @@ def test_it_comes_back_and_says_so(user_manager: UserManager) -> None:
     run(work())
 
 
-def test_without_a_bus_it_starts_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_it_starts_without_a_bus_and_says_what_is_missing(tmp_path: Path) -> None:
     async def work() -> None:
         bus = BusThread(f"unix:path={tmp_path}/nobody", prefix="fluxgym-")
         await bus.start()
@@ -100,7 +100,7 @@ def test_without_a_bus_it_starts_and_says_what_is_missing(tmp_path: Path) -> Non
     run(work())
 
 
-def test_a_bus_without_a_manager_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_a_bus_without_a_manager_does_not_count_as_one(tmp_path: Path) -> None:
     address = f"unix:path={tmp_path}/bus"
     command = ["dbus-daemon", "--session", "--nofork", f"--address={address}", "--print-address"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as bare:
@@ -121,7 +121,7 @@ def test_a_bus_without_a_manager_is_not_taken_for_one(tmp_path: Path) -> None:
             bare.kill()
 
 
-def test_a_sleep_inhibitor_that_cannot_be_had_says_why(
+def test_a_refused_sleep_inhibitor_says_why(
     user_manager: UserManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
@@ -140,11 +140,11 @@ def test_a_sleep_inhibitor_that_cannot_be_had_says_why(
         ({}, None),
     ],
 )
-def test_where_the_bus_is(environ: dict[str, str], address: str | None) -> None:
+def test_the_address_of_the_bus_is_found(environ: dict[str, str], address: str | None) -> None:
     assert user_bus_address(environ) == address
 
 
-def test_a_system_bus_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_system_bus_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the caller, which is a scheduler pass, nor the shutdown of the event loop waits for an answer."""
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "bus"))

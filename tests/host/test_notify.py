@@ -39,7 +39,7 @@ def received(manager: socket.socket) -> list[bytes]:
             return found
 
 
-def test_each_turn_of_the_daemon_is_told(manager: socket.socket, notifier: Notifier) -> None:
+def test_each_state_of_the_daemon_is_reported(manager: socket.socket, notifier: Notifier) -> None:
     notifier.ready()
     notifier.status("2 jobs run")
     notifier.beat()
@@ -47,7 +47,7 @@ def test_each_turn_of_the_daemon_is_told(manager: socket.socket, notifier: Notif
     assert received(manager) == [b"READY=1", b"STATUS=2 jobs run", b"WATCHDOG=1", b"STOPPING=1"]
 
 
-def test_the_same_status_is_told_once(manager: socket.socket, notifier: Notifier) -> None:
+def test_the_same_status_is_reported_once(manager: socket.socket, notifier: Notifier) -> None:
     for text in ("idle", "idle", "1 job runs", "idle"):
         notifier.status(text)
     assert received(manager) == [b"STATUS=idle", b"STATUS=1 job runs", b"STATUS=idle"]
@@ -67,7 +67,7 @@ def test_a_restart_is_asked_for_only_where_the_manager_watches(
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\0", "\x0b", "\x85", "\u2028"])
-def test_a_line_in_a_status_cannot_tell_the_manager_anything(
+def test_a_newline_in_a_status_cannot_give_the_manager_an_order(
     manager: socket.socket, notifier: Notifier, end: str
 ) -> None:
     notifier.status(f"my-lora{end}MAINPID=1{end}STOPPING=1")
@@ -77,12 +77,12 @@ def test_a_line_in_a_status_cannot_tell_the_manager_anything(
     assert datagram.startswith(b"STATUS=my-lora ")
 
 
-def test_a_status_in_any_script_is_told_as_it_is(manager: socket.socket, notifier: Notifier) -> None:
+def test_a_status_in_any_script_is_reported_unchanged(manager: socket.socket, notifier: Notifier) -> None:
     notifier.status("Kätzchen 猫")
     assert received(manager) == ["STATUS=Kätzchen 猫".encode()]
 
 
-def test_a_manager_that_is_gone_is_no_error(manager: socket.socket, notifier: Notifier, tmp_path: Path) -> None:
+def test_a_missing_manager_is_not_an_error(manager: socket.socket, notifier: Notifier, tmp_path: Path) -> None:
     manager.close()
     (tmp_path / "notify").unlink()
     notifier.ready()
@@ -90,7 +90,7 @@ def test_a_manager_that_is_gone_is_no_error(manager: socket.socket, notifier: No
     notifier.beat()
 
 
-def test_a_manager_that_does_not_read_stops_nobody(manager: socket.socket, notifier: Notifier) -> None:
+def test_a_manager_that_does_not_read_blocks_nothing(manager: socket.socket, notifier: Notifier) -> None:
     def tell() -> None:
         for number in range(5000):  # more than any queue holds (net.unix.max_dgram_qlen)
             notifier.status(str(number))
@@ -102,7 +102,7 @@ def test_a_manager_that_does_not_read_stops_nobody(manager: socket.socket, notif
     assert received(manager)[0] == b"STATUS=0"
 
 
-def test_without_a_manager_nothing_is_told(manager: socket.socket) -> None:
+def test_without_a_manager_nothing_is_reported(manager: socket.socket) -> None:
     """Only the test's own environment names the manager. The given one does not, so nothing may reach it."""
     with closing(Notifier({})) as notifier:
         notifier.ready()
@@ -121,6 +121,6 @@ def test_without_a_manager_nothing_is_told(manager: socket.socket) -> None:
         ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "1"}, None),  # meant for another process
     ],
 )
-def test_how_often_the_manager_wants_a_beat(environ: dict[str, str], seconds: float | None) -> None:
+def test_the_interval_of_the_heartbeat_comes_from_the_manager(environ: dict[str, str], seconds: float | None) -> None:
     with closing(Notifier(environ)) as notifier:
         assert notifier.watchdog_seconds == seconds

@@ -113,7 +113,7 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
         ),
     ],
 )
-def test_the_state_and_its_reason(left: TrainingFiles, outcome: str, reason: str) -> None:
+def test_an_imported_training_has_a_state_and_a_reason(left: TrainingFiles, outcome: str, reason: str) -> None:
     said = conclude(left)
     assert (said.outcome, said.reason) == (outcome, reason)
 

@@ -18,13 +18,13 @@ def test_a_file_that_is_not_a_form_gives_none(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("value", "word"), [(16, "16"), (16.0, "16"), (1.5, "1.5"), ("8e-4", "8e-4"), (None, "?"), ([], "?"), (True, "?")]
 )
-def test_a_value_is_a_word_of_the_command_line(value: object, word: str) -> None:
+def test_a_value_becomes_a_word_of_the_command_line(value: object, word: str) -> None:
     assert form.Form({"x": value}).word("x", "?") == word
 
 
 @pytest.mark.parametrize("tier", make.TIERS)
 @pytest.mark.parametrize("every", [0, 50])
-def test_its_flags_are_those_of_its_script(tier: str, every: int) -> None:
+def test_a_form_has_the_flags_of_its_script(tier: str, every: int) -> None:
     written = script.trainer_flags(make.train_sh("x", tier=tier, fork=True, every=every))
     assert written is not None
     values = make.form("x", vram=tier, sample_prompts="a garden" if every else "", sample_every_n_steps=every)

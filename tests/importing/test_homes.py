@@ -48,7 +48,7 @@ def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
-def test_the_homes_are_what_the_script_makes(tmp_path: Path) -> None:
+def test_the_recorded_homes_are_those_that_the_script_makes(tmp_path: Path) -> None:
     make.make(tmp_path)
     for name in ("original", "fork"):
         made = sorted(path.relative_to(tmp_path) for path in (tmp_path / name).rglob("*") if path.is_file())
@@ -91,7 +91,9 @@ def test_the_homes_are_what_the_script_makes(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_values_that_are_shown(tmp_path: Path, name: str, expected: dict[str, tuple[str, list[str]]]) -> None:
+def test_the_shown_values_are_those_of_the_older_training(
+    tmp_path: Path, name: str, expected: dict[str, tuple[str, list[str]]]
+) -> None:
     jobs = seen(copy(name, tmp_path))
     told = {name: (state(older), [obstacle.sentence for obstacle in older.obstacles]) for name, older in jobs.items()}
     assert told == expected
@@ -103,7 +105,7 @@ def test_no_file_is_touched(home: Path) -> None:
     assert tree(home) == before
 
 
-def test_a_folder_that_is_something_else_is_skipped_and_a_bad_name_is_reported(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_training_is_skipped_and_a_bad_name_is_reported(tmp_path: Path) -> None:
     found = find(copy("original", tmp_path), known=())
     assert not {"notes", "sample", "My LoRA"} & {older.name for older in found.older}
     assert found.misnamed == [

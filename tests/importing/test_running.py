@@ -44,7 +44,7 @@ def test_a_process_that_works_on_the_folder_is_found(tmp_path: Path, words: list
 
 
 @pytest.mark.parametrize("words", [["--output_dir", "outputs/y"], ["outputs/x/train.sh"], ["--output_dir"]])
-def test_a_process_that_does_not_is_not_found(tmp_path: Path, words: list[str]) -> None:
+def test_a_process_that_does_not_work_on_the_folder_is_not_found(tmp_path: Path, words: list[str]) -> None:
     folder = tmp_path / "outputs" / "x"
     os.makedirs(folder)
     with process(*words, cwd=tmp_path):

@@ -43,7 +43,7 @@ RUN = "accelerate launch --mixed_precision bf16 sd-scripts/flux_train_network.py
         ('python "sd-scripts\\flux_train_network.py" ^\r\n --seed 42 ^\r\n --sdpa\r\n', {"seed": ["42"], "sdpa": []}),
     ],
 )
-def test_the_flags_of_a_script(text: str, found: Flags | None) -> None:
+def test_the_flags_of_a_script_are_read(text: str, found: Flags | None) -> None:
     assert trainer_flags(text) == found
 
 

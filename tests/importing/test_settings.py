@@ -63,7 +63,9 @@ def numbers(given: Flags) -> dict[str, list[str | float]]:
         ("--discrete_flow_shift 3.1582", ""),
     ],
 )
-def test_the_jobs_command_line_is_the_old_one(tier: str, fork: bool, every: int, before: str, after: str) -> None:
+def test_the_job_has_the_command_line_of_the_old_training(
+    tier: str, fork: bool, every: int, before: str, after: str
+) -> None:
     text = make.train_sh("x", tier=tier, fork=fork, every=every).replace(before, after, 1)
     told = older(text)
     context, obstacles = to_job(told, everything)
@@ -76,7 +78,7 @@ def test_the_jobs_command_line_is_the_old_one(tier: str, fork: bool, every: int,
     assert ("sample_prompts" in now) == bool(every)
 
 
-def test_the_settings_of_a_job() -> None:
+def test_the_settings_become_those_of_a_job() -> None:
     context, _ = to_job(older(make.train_sh("x", tier="20G", every=100)), everything)
     assert context.dataset == "/workspace/fluxgym/datasets/x"
     assert (context.trigger_word, context.repeats, context.resolution) == ("p3rs0n", 10, 512)

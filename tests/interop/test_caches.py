@@ -18,7 +18,7 @@ SIDE, TOKENS = 64, 64
 
 
 @pytest.mark.parametrize("by", ["ours", "theirs"])
-def test_both_read_the_same_from_a_cache(
+def test_both_trainers_read_the_same_from_a_cache(
     by: str, upstream: Upstream, model: Path, request: pytest.FixtureRequest
 ) -> None:
     trained: Training = request.getfixturevalue(by)

@@ -19,7 +19,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_they_are_listed_beside_the_jobs_by_their_age(home: Path) -> None:
+def test_older_trainings_are_listed_among_the_jobs_by_age(home: Path) -> None:
     put(home, "my-lora", encoded("my-lora", h.WAYS["running"]))
     registry = load(home)
     names = [entry.name for entry in registry.newest()]
@@ -48,7 +48,7 @@ def test_promise_8_a_job_of_ours_that_lost_its_journal_is_damaged_and_not_import
     registry.writer.close()
 
 
-def test_a_name_that_no_job_can_have_is_told(home: Path) -> None:
+def test_a_name_that_no_job_can_have_is_reported(home: Path) -> None:
     (home / "outputs" / "stopped").rename(home / "outputs" / "My LoRA")
     registry = load(home)
     assert [sentence.split(",")[0] for sentence in registry.misnamed] == [

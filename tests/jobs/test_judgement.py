@@ -104,6 +104,6 @@ def test_the_verdict_is_explained_with_the_limits_that_count() -> None:
         ),
     ],
 )
-def test_what_is_not_watched_says_why(made: Entry, settings: config.Config, why: str) -> None:
+def test_an_unwatched_job_says_why(made: Entry, settings: config.Config, why: str) -> None:
     reply = explained(made, settings, now=0.0)
     assert (reply.verdict, reply.why, reply.explanation, reply.limits) == (Verdict.NOT_WATCHED, why, [], [])

@@ -26,7 +26,7 @@ def test_only_ended_jobs_are_packed(way: str) -> None:
     assert job_of(keep(job)) == job
 
 
-def test_nothing_stays_nothing() -> None:
+def test_a_missing_job_stays_missing() -> None:
     assert job_of(keep(None)) is None
 
 

@@ -163,7 +163,7 @@ def test_an_event_that_cannot_be_is_not_written(tmp_path: Path) -> None:
     assert registry.entry("my-lora").damage is None
 
 
-def test_promise_3_a_full_disk_changes_nothing_and_is_told_until_it_is_over(tmp_path: Path) -> None:
+def test_promise_3_a_full_disk_changes_nothing_and_is_reported_until_there_is_room(tmp_path: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir()
     with small_disk(place, pages=24) as disk:
@@ -376,7 +376,7 @@ def test_jobs_of_the_same_second_all_come(tmp_path: Path) -> None:
     assert names(registry.newest(before="b")) == ["a"]
 
 
-def test_who_looks_at_the_open_jobs_does_not_see_the_others(tmp_path: Path) -> None:
+def test_a_loop_over_the_open_jobs_does_not_see_the_others(tmp_path: Path) -> None:
     registry = ages(tmp_path, 6)
     assert sorted(names(registry.open())) == ["job-0", "job-3"]
     assert sorted(job.name for job in registry.jobs()) == ["job-0", "job-3"]
@@ -394,7 +394,7 @@ def test_who_looks_at_the_open_jobs_does_not_see_the_others(tmp_path: Path) -> N
     assert names(registry.newest()) == ["job-5", "job-3", "job-2", "job-1", "job-0"]
 
 
-def test_each_waiting_job_knows_its_place_and_who_watches_it_is_told(tmp_path: Path) -> None:
+def test_each_waiting_job_knows_its_place_and_its_watchers_are_notified(tmp_path: Path) -> None:
     for name, rank in (("first", 1.0), ("second", 2.0), ("third", 3.0)):
         history = [h.submitted(name=name, rank=rank, job_id=name * 6)]
         put(tmp_path, name, [e.encode(event) for event in history])
@@ -440,7 +440,7 @@ def test_promise_8_a_damaged_job_stays_in_sight(tmp_path: Path) -> None:
     assert registry.counts == {State.DAMAGED: 2}
 
 
-def test_a_look_of_the_watchdog_tells_once_and_only_what_is_new(tmp_path: Path) -> None:
+def test_a_look_of_the_watchdog_notifies_once_and_only_about_changes(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
     registry = load(tmp_path)
     entry = registry.entry("my-lora")
@@ -453,7 +453,7 @@ def test_a_look_of_the_watchdog_tells_once_and_only_what_is_new(tmp_path: Path) 
     registry.writer.close()
 
 
-def test_who_is_told_of_events_sees_the_job_as_it_is_after_them(tmp_path: Path) -> None:
+def test_a_listener_sees_the_job_as_it_is_after_the_event(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
     registry = load(tmp_path)
     told: list[tuple[State, e.AnyEvent]] = []

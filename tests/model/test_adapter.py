@@ -107,7 +107,7 @@ def test_promise_2_the_end_is_recorded(bench: Bench, code: int | None, number: i
     assert (seen.exit.code, seen.exit.signal, seen.exit.term_seen) == (code, number, False)
 
 
-def test_promise_6_only_processes_of_the_attempt_that_live_are_named(bench: Bench) -> None:
+def test_promise_6_only_living_processes_of_the_attempt_are_listed(bench: Bench) -> None:
     attempt = bench.start()
     assert bench.loop.run_to_end(bench.adapter.processes(bench.ref(attempt))) == (attempt.shim, attempt.trainer)
     bench.world.exits(attempt, code=0)
@@ -115,7 +115,7 @@ def test_promise_6_only_processes_of_the_attempt_that_live_are_named(bench: Benc
     assert bench.loop.run_to_end(bench.adapter.processes(bench.ref(attempt))) == ()
 
 
-def test_a_trainer_that_is_told_to_stop_saves_and_leaves(bench: Bench) -> None:
+def test_a_trainer_that_is_asked_to_stop_saves_and_exits(bench: Bench) -> None:
     attempt = bench.start()
     assert bench.loop.run_to_end(bench.adapter.send_signal(bench.ref(attempt), signal.SIGTERM))
     bench.world.pass_by(3.0)
@@ -139,7 +139,7 @@ def test_a_trainer_that_ignores_the_stop_is_killed_at_the_limit(bench: Bench) ->
     assert (seen.exit.signal, seen.exit.term_seen) == (signal.SIGKILL, True)
 
 
-def test_promise_4_what_is_left_behind_is_seen_and_ends_with_a_stop(bench: Bench) -> None:
+def test_promise_4_leftover_processes_are_found_and_end_with_a_stop(bench: Bench) -> None:
     attempt = bench.start()
     attempt.left_behind = True
     bench.world.exits(attempt, code=3)
@@ -150,7 +150,7 @@ def test_promise_4_what_is_left_behind_is_seen_and_ends_with_a_stop(bench: Bench
 
 
 @pytest.mark.parametrize("until", ["spawned", "placed"])
-def test_a_daemon_that_dies_before_the_gate_is_open_has_started_nothing(bench: Bench, until: str) -> None:
+def test_a_daemon_that_dies_before_it_opens_the_gate_has_started_nothing(bench: Bench, until: str) -> None:
     attempt = bench.start(until=until)
     assert bench.look(attempt) == Runs()
     bench.kill_daemon()
@@ -195,7 +195,7 @@ def test_promise_6_an_attempt_of_another_machine_or_boot_is_never_signalled(benc
     assert bench.look(attempt) == Rebooted()
 
 
-def test_a_reload_reports_running_units_as_gone(bench: Bench) -> None:
+def test_a_reload_briefly_reports_running_units_as_gone(bench: Bench) -> None:
     attempt = bench.start()
     hint = bench.loop.create_task(bench.adapter.gone(bench.ref(attempt)))
     bench.loop.run_for(5.0)

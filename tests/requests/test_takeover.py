@@ -81,7 +81,7 @@ def ask(job: Job) -> e.AnyEvent:
     return e.ResumeAsked(at=time.time())
 
 
-def test_a_resumed_training_is_a_job(daemon: Daemon, home: Path) -> None:
+def test_a_resumed_training_becomes_a_job(daemon: Daemon, home: Path) -> None:
     folder = home / "outputs" / "stopped"
     before, shown = tree(folder), daemon.job("stopped")
     daemon.resume("stopped")
@@ -104,7 +104,7 @@ def test_a_resumed_training_is_a_job(daemon: Daemon, home: Path) -> None:
 
 @pytest.mark.parametrize("ours", [False, True])
 @pytest.mark.parametrize("name", ["stopped", "with-states"])
-def test_its_states_fit_its_settings_and_either_trainer_goes_on_behind_their_epoch(
+def test_its_states_fit_its_settings_and_either_trainer_continues_after_their_epoch(
     *, daemon: Daemon, home: Path, sd_scripts: Path, name: str, ours: bool
 ) -> None:
     daemon.resume(name)
@@ -130,7 +130,7 @@ def test_the_next_daemon_reads_the_same_job_from_its_journal(daemon: Daemon, hom
     again.registry.writer.close()
 
 
-def test_what_the_training_will_write_again_is_kept_too(daemon: Daemon, home: Path) -> None:
+def test_files_that_the_training_will_write_again_are_kept_too(daemon: Daemon, home: Path) -> None:
     folder = home / "outputs" / "torn"
     before = tree(folder)
     daemon.resume("torn")  # from epoch 4, because the state of epoch 8 is broken
@@ -142,7 +142,7 @@ def test_what_the_training_will_write_again_is_kept_too(daemon: Daemon, home: Pa
     assert sorted(names) == sorted(path.name for path in (folder / KEPT / "torn-000008-state").iterdir())
 
 
-def test_one_without_a_state_begins_anew(daemon: Daemon, home: Path) -> None:
+def test_a_training_without_a_state_starts_over(daemon: Daemon, home: Path) -> None:
     daemon.resume("failed")
     assert isinstance(daemon.job("failed").state, Queued)
     assert (home / "outputs" / "failed" / "dataset" / "0.png").is_file()
@@ -185,7 +185,7 @@ def nothing(_: Path) -> None:
         ("stopped", put_in_the_way, WrongState, "outputs/stopped/dataset is in the way; move it elsewhere."),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_changed(
+def test_an_impossible_request_is_refused_and_nothing_is_changed(
     daemon: Daemon, home: Path, name: str, spoil: Callable[[Path], None], error: type[FluxgymError], says: str
 ) -> None:
     spoil(home)
@@ -200,7 +200,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_changed(
     assert daemon.registry.entry(name).older is not None
 
 
-def test_a_state_of_sd_scripts_that_does_not_tell_its_step_is_refused(home: Path, tmp_path: Path) -> None:
+def test_a_state_of_sd_scripts_without_a_step_is_refused(home: Path, tmp_path: Path) -> None:
     folder = home / "outputs" / "stopped"
     for epoch in (4, 8):
         (folder / f"stopped-{epoch:06d}-state").rename(folder / f"stopped-step{epoch * 20:08d}-state")
@@ -212,7 +212,7 @@ def test_a_state_of_sd_scripts_that_does_not_tell_its_step_is_refused(home: Path
     daemon.registry.writer.close()
 
 
-def test_one_on_which_the_older_program_still_works_is_left_to_it(daemon: Daemon, home: Path) -> None:
+def test_a_training_that_still_runs_in_the_older_program_is_left_alone(daemon: Daemon, home: Path) -> None:
     code, pipe = "print(flush=True); input()", subprocess.PIPE
     command = [sys.executable, "-c", code, "--output-dir", str(home / "outputs" / "stopped"), "--auto-resume"]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as monitor:
@@ -224,7 +224,7 @@ def test_one_on_which_the_older_program_still_works_is_left_to_it(daemon: Daemon
     daemon.resume("stopped")
 
 
-def test_an_edit_takes_an_obstacle_away(home: Path, sd_scripts: Path) -> None:
+def test_an_edit_removes_an_obstacle(home: Path, sd_scripts: Path) -> None:
     script = home / "outputs" / "stopped" / "train.sh"
     script.write_text(script.read_text().replace("--max_train_epochs 16", "--max_train_steps 900"))
     daemon = Daemon(home, sd_scripts)
@@ -241,7 +241,7 @@ def test_an_edit_takes_an_obstacle_away(home: Path, sd_scripts: Path) -> None:
     daemon.registry.writer.close()
 
 
-def test_an_edit_names_the_pictures_where_they_are_now(daemon: Daemon, home: Path) -> None:
+def test_an_edit_gives_the_present_place_of_the_pictures(daemon: Daemon, home: Path) -> None:
     (home / "datasets" / "stopped").rename(home / "elsewhere")
     daemon.edit("stopped", dataset=str(home / "elsewhere"))
     assert (home / "outputs" / "stopped" / "dataset" / "1.png").is_file()
@@ -283,7 +283,7 @@ def test_a_disk_that_refuses_leaves_nothing(
 
 
 @pytest.mark.parametrize("number", range(1, RENAMES + 1))
-def test_what_a_crash_left_is_still_an_older_training_and_can_be_resumed(
+def test_after_a_crash_it_is_still_an_older_training_and_can_be_resumed(
     home: Path, sd_scripts: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     folder = home / "outputs" / "stopped"
@@ -305,7 +305,7 @@ def test_what_a_crash_left_is_still_an_older_training_and_can_be_resumed(
     again.registry.writer.close()
 
 
-def test_of_two_who_resume_at_once_one_does(daemon: Daemon) -> None:
+def test_of_two_simultaneous_resumes_one_succeeds(daemon: Daemon) -> None:
     async def both() -> list[object]:
         return await asyncio.gather(*(daemon.resuming("stopped") for _ in range(2)), return_exceptions=True)
 
@@ -315,7 +315,7 @@ def test_of_two_who_resume_at_once_one_does(daemon: Daemon) -> None:
     assert isinstance(daemon.job("stopped").state, Queued)
 
 
-def test_one_who_goes_away_meanwhile_leaves_a_job(daemon: Daemon) -> None:
+def test_a_client_that_disconnects_meanwhile_leaves_a_job_behind(daemon: Daemon) -> None:
     async def impatient() -> None:
         task = asyncio.create_task(daemon.resuming("stopped"))
         await asyncio.sleep(0)

@@ -159,7 +159,7 @@ def test_a_second_hang_at_the_same_step_is_the_end(folder: JobFolder) -> None:
     )
 
 
-def test_a_hang_of_a_job_that_is_never_retried(folder: JobFolder) -> None:
+def test_a_hang_of_a_job_that_is_never_retried_is_a_failure(folder: JobFolder) -> None:
     event = end(hung(running(restart=RestartPolicy.NEVER), 45), folder, KILLED)
     assert (event.outcome, event.failure, event.again) == ("failed", "stuck", False)
 
@@ -189,7 +189,7 @@ def test_the_log_before_an_attempt_says_nothing_about_it(folder: JobFolder) -> N
         (True, "The bus is away.", "stopped", "It was stopped before it ran.", False),
     ],
 )
-def test_an_attempt_that_was_never_started(
+def test_an_attempt_that_was_never_started_is_retried_unless_a_stop_was_asked_for(
     folder: JobFolder, *, stopping: bool, why: str | None, outcome: str, reason: str, again: bool
 ) -> None:
     event = end(running(stopping=stopping), folder, NEVER, start_problem=why)

@@ -525,7 +525,7 @@ class SlowPreflight(Preflight):
         return await super().examine(context, folder, dataset=dataset, copied=copied)
 
 
-def test_a_resume_whose_trainer_is_still_asked_does_not_undo_a_stop(tmp_path: Path) -> None:
+def test_a_resume_that_is_still_being_checked_does_not_undo_a_stop(tmp_path: Path) -> None:
     folder = tmp_path / "outputs" / "my-lora"
     folder.mkdir(parents=True)
     submitted = h.submitted()

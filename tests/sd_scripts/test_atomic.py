@@ -61,7 +61,7 @@ def run_until(call: int, verb: str, path: Path) -> int:
     return subprocess.run(arguments, check=False, timeout=DEADLINE_SECONDS).returncode
 
 
-def test_a_kill_before_any_call_leaves_a_whole_state(tmp_path: Path) -> None:
+def test_a_kill_before_any_call_leaves_a_complete_state(tmp_path: Path) -> None:
     seen = set()
     for call in range(1, 100):
         path = tmp_path / str(call) / "X-state"
@@ -83,7 +83,7 @@ def test_a_kill_before_any_call_leaves_a_whole_state(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut_short", [False, True])
-def test_a_kill_while_a_state_is_removed_leaves_it_whole_or_gone(cut_short: bool, tmp_path: Path) -> None:
+def test_a_kill_while_a_state_is_removed_leaves_it_complete_or_gone(cut_short: bool, tmp_path: Path) -> None:
     """`cut_short`: only `X-state.old` exists."""
     seen = set()
     for call in range(1, 100):
@@ -120,7 +120,7 @@ def test_everything_is_fsynced_before_it_gets_its_name(tmp_path: Path, monkeypat
     ]
 
 
-def test_a_failed_write_leaves_the_older_one_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "X-state"
     write(path, "old")
 
@@ -136,7 +136,7 @@ def test_a_failed_write_leaves_the_older_one_and_nothing_else(tmp_path: Path) ->
     assert [entry.name for entry in tmp_path.iterdir()] == ["X-state"]
 
 
-def test_a_removed_state_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_state_is_never_seen_half_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "X-state"
     write(path, "old")
     seen = []

@@ -42,7 +42,7 @@ def test_a_hang_has_a_kind_a_place_and_a_number(text: str, point: HangPoint) -> 
         ("--debug_hang_once x", "--debug_hang_once is given, but --debug_hang does not say where to hang"),
     ],
 )
-def test_a_wrong_one_is_one_sentence(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_hang_gets_one_sentence(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         parse((REQUIRED + words).split())
     message = capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_it_hangs_where_it_says_and_only_once(settings: Settings, kind: str, pla
     assert train(dataclasses.replace(hanging, output="again")).lora.exists()
 
 
-def test_what_stopped_itself_goes_on_when_it_is_told(settings: Settings) -> None:
+def test_a_process_that_stopped_itself_continues_on_a_signal(settings: Settings) -> None:
     with running(settings.plus("--debug_hang stop@training:5")) as trainer:
         about = psutil.Process(trainer.process.pid)
         until(lambda: about.status() == psutil.STATUS_STOPPED, what="it to be stopped")

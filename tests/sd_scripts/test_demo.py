@@ -78,5 +78,5 @@ def test_the_pictures_are_always_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "disc-1.txt").read_text() == "s1gn, a red disc\n"
 
 
-def test_without_arguments_the_usage_is_told() -> None:
+def test_without_arguments_the_usage_is_shown() -> None:
     assert run("make_pictures.py").stderr == "usage: make_pictures.py OUT\n"

@@ -22,7 +22,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_algorithms_are_settled_and_no_memory_is_filled(deterministic: bool) -> None:
+def test_algorithms_are_fixed_and_no_memory_is_filled(deterministic: bool) -> None:
     determinism.settle(deterministic=deterministic)
     assert torch.are_deterministic_algorithms_enabled() == deterministic
     assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic

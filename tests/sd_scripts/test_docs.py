@@ -49,14 +49,14 @@ def test_the_table_has_each_flag_that_is_refused_or_ignored_with_the_reason() ->
     assert ignored == {name: f"no effect: {reason}" for name, reason in WITHOUT_EFFECT.items()}
 
 
-def test_each_flag_of_sd_scripts_is_taken_or_refused_by_its_name() -> None:
+def test_each_flag_of_sd_scripts_is_accepted_or_refused_by_name() -> None:
     own = {f"--{name}" for name in OWN}
     others = set(NOT_THERE) | set(WITHOUT_EFFECT)
     assert own & others == set(NOT_THERE) & set(WITHOUT_EFFECT) == set()
     assert own | others == set(UPSTREAM) | {f"--{name}" for name in NEW}
 
 
-def test_defaults_are_sd_scripts() -> None:
+def test_defaults_are_those_of_sd_scripts() -> None:
     for name, field in OWN.items():
         ours, theirs = default_of(field), UPSTREAM.get(f"--{name}")
         if name in NEW | DEFAULTS_THAT_DIFFER or ours == "required":

@@ -14,7 +14,7 @@ from library.metrics import Metrics
 from tests.store.small_disk import PAGE, fill, small_disk
 
 
-def test_promise_7_progress_is_told_again_once_a_full_disk_has_room(
+def test_promise_7_progress_is_reported_again_once_a_full_disk_has_room(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Otherwise the daemon's watchdog would take the silence for a hang."""
@@ -35,7 +35,7 @@ def test_promise_7_progress_is_told_again_once_a_full_disk_has_room(
     assert capsys.readouterr().err.count("cannot write progress to FLUXGYM_METRICS") == 1
 
 
-def test_metrics_thin_out_but_keep_the_last_line_of_a_phase(tmp_path: Path) -> None:
+def test_metrics_are_thinned_out_but_keep_the_last_line_of_a_phase(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"from": "before"}\n')
     metrics = Metrics(str(path))
@@ -49,7 +49,7 @@ def test_metrics_thin_out_but_keep_the_last_line_of_a_phase(tmp_path: Path) -> N
     assert len(lines) < 100
 
 
-def test_a_piece_of_an_item_is_told_after_a_silence_and_never_in_the_place_of_an_item(
+def test_part_of_an_item_is_reported_after_a_silence_and_never_instead_of_an_item(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "metrics.jsonl"
@@ -73,7 +73,7 @@ def test_a_piece_of_an_item_is_told_after_a_silence_and_never_in_the_place_of_an
     assert after(0.1, metrics.report, step=2) == [*told, (2, None)]
 
 
-def test_a_metrics_file_that_cannot_be_written_is_told_and_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_metrics_file_that_cannot_be_written_is_reported_and_tolerated(capsys: pytest.CaptureFixture[str]) -> None:
     for path in ("/nowhere/metrics.jsonl", "/dev/full"):
         metrics = Metrics(path)
         metrics.report("training", step=1)

@@ -27,7 +27,7 @@ HEADER = recorded("lora-header")
 PHASES = ["starting", "loading", "caching", "loading", "caching", "loading"]
 
 
-def test_a_run_leaves_sd_scripts_files(undisturbed: Outcome) -> None:
+def test_a_run_leaves_the_files_of_sd_scripts(undisturbed: Outcome) -> None:
     names = {path.name for path in undisturbed.output_dir.iterdir()}
     assert names == {
         *("lora-000001.safetensors", "lora-000002.safetensors", "lora.safetensors"),
@@ -41,7 +41,7 @@ def test_a_run_leaves_sd_scripts_files(undisturbed: Outcome) -> None:
     assert (progress["current_epoch"], progress["current_step"]) == (2, 120)
 
 
-def test_samples_have_sd_scripts_names_and_the_size_asked_for(undisturbed: Outcome) -> None:
+def test_samples_have_the_names_of_sd_scripts_and_the_requested_size(undisturbed: Outcome) -> None:
     sheet, *samples = sorted((undisturbed.output_dir / "sample").iterdir())
     assert sheet.name == "lora-contact-sheet.png"
     shapes = [re.sub(r"\d{14}", "DATE", path.name) for path in samples]
@@ -69,7 +69,7 @@ def test_the_log_has_lines_for_people_and_the_bar_that_programs_read(undisturbed
     assert "Traceback" not in undisturbed.stderr
 
 
-def test_progress_tells_every_phase_and_the_last_step(undisturbed: Outcome) -> None:
+def test_progress_reports_every_phase_and_the_last_step(undisturbed: Outcome) -> None:
     phases = undisturbed.phases()
     assert phases[: len(PHASES)] == PHASES
     assert phases[-1] == "finishing"
@@ -94,7 +94,7 @@ def test_the_training_learns(undisturbed: Outcome) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_the_lora_has_kohyas_keys_metadata_and_hashes(undisturbed: Outcome) -> None:
+def test_the_lora_has_the_keys_metadata_and_hashes_of_kohya(undisturbed: Outcome) -> None:
     tensors = load_file(undisturbed.lora)
     metadata = safe_open(undisturbed.lora, "pt").metadata()
     assert set(metadata) == set(HEADER["__metadata__"])
@@ -121,7 +121,7 @@ def test_the_models_are_a_function_of_the_seed(models: Models, tmp_path: Path) -
         assert (tmp_path / path.relative_to(models.folder)).read_bytes() == path.read_bytes(), path
 
 
-def test_sigterm_while_loading_leaves_at_once(settings: Settings) -> None:
+def test_sigterm_while_loading_ends_the_run_at_once(settings: Settings) -> None:
     with running(settings) as trainer:
         trainer.wait_for(lambda line: line["phase"] == "loading")
         trainer.signal_group(signal.SIGTERM)
@@ -170,7 +170,7 @@ def test_sigquit_writes_all_stacks_and_sigterm_while_sampling_drops_the_samples(
         ("--learning_rat 1", 2, "error: unknown flag --learning_rat; did you mean --learning_rate?\n"),
     ],
 )
-def test_bad_input_is_one_sentence(flags: str, status: int, sentence: str, settings: Settings) -> None:
+def test_bad_input_gets_one_sentence(flags: str, status: int, sentence: str, settings: Settings) -> None:
     with running(settings.plus(flags)) as trainer:
         outcome = trainer.finish()
     assert (outcome.status, outcome.stderr) == (status, sentence)
@@ -212,7 +212,7 @@ def test_files_in_the_directory_where_it_is_started_are_not_imported(
     assert sorted(path.suffix for path in cwd.iterdir()) == [".py"] * 6
 
 
-def test_a_python_without_torch_is_told(settings: Settings) -> None:
+def test_a_python_without_torch_is_reported(settings: Settings) -> None:
     arguments = [sys.executable, "-S", PROGRAM, *settings.arguments()]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS)
     assert done.returncode == 1

@@ -17,7 +17,7 @@ def line(number: int) -> bytes:
     return b"line %06d\n" % number
 
 
-def test_what_a_full_disk_does_not_take_is_written_once_there_is_room(tmp_path: Path) -> None:
+def test_output_that_a_full_disk_refuses_is_written_once_there_is_room(tmp_path: Path) -> None:
     lines = [line(number) for number in range(KEPT_BYTES // 2 // len(line(0)))]
     with small_disk(tmp_path, pages=32) as disk:
         descriptor = os.open(disk / "log", FLAGS)
@@ -33,7 +33,7 @@ def test_what_a_full_disk_does_not_take_is_written_once_there_is_room(tmp_path: 
         os.close(descriptor)
 
 
-def test_of_more_than_is_kept_the_newest_is_written_and_the_loss_is_told(tmp_path: Path) -> None:
+def test_if_too_much_is_waiting_the_newest_is_written_and_the_loss_is_reported(tmp_path: Path) -> None:
     count = 3 * KEPT_BYTES // len(line(0))
     with small_disk(tmp_path, pages=64) as disk:
         descriptor = os.open(disk / "log", FLAGS)
@@ -51,7 +51,7 @@ def test_of_more_than_is_kept_the_newest_is_written_and_the_loss_is_told(tmp_pat
     assert len(before) + int(lost) + len(after) == (count + 1) * len(line(0))
 
 
-def test_a_reader_that_has_left_ends_nothing() -> None:
+def test_a_reader_that_disconnects_ends_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     stream = Patient(writing)
@@ -60,7 +60,7 @@ def test_a_reader_that_has_left_ends_nothing() -> None:
     os.close(writing)
 
 
-def test_what_is_not_written_yet_is_left_in_memory_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_unwritten_output_is_kept_in_memory(tmp_path: Path) -> None:
     words = os.memfd_create("fluxgym-last-words")
     with small_disk(tmp_path, pages=8) as disk:
         descriptor = os.open(disk / "log", FLAGS)
@@ -81,7 +81,7 @@ def test_what_is_not_written_yet_is_left_in_memory_and_nothing_else_is(tmp_path:
     os.close(words)
 
 
-def test_a_line_in_which_the_disk_became_full_is_left_in_memory_from_its_beginning(tmp_path: Path) -> None:
+def test_a_line_cut_off_by_a_full_disk_is_kept_in_memory_from_its_start(tmp_path: Path) -> None:
     words = os.memfd_create("fluxgym-last-words")
     with small_disk(tmp_path, pages=8) as disk:
         descriptor = os.open(disk / "log", FLAGS)

@@ -42,7 +42,7 @@ def run_bench(out: Path, *options: str, **environ: str) -> tuple[subprocess.Comp
     return ran, json.loads(reports[0].read_text()) if reports else {}
 
 
-def test_rows_of_our_trainer_are_measured_on_the_cpu_compiled_too(tmp_path: Path) -> None:
+def test_rows_of_our_trainer_are_measured_compiled_on_the_cpu_too(tmp_path: Path) -> None:
     chosen = "compiled, half checkpointed, 64|eager, fp8|FluxGym's usual flags, 64|ceilings"
     ran, report = run_bench(tmp_path, *ENOUGH, "--only", chosen)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -64,7 +64,7 @@ def test_rows_of_our_trainer_are_measured_on_the_cpu_compiled_too(tmp_path: Path
     assert all(f"| {name} |" in text for name, _ in measured)
 
 
-def test_rows_for_which_no_time_is_left_are_named(tmp_path: Path) -> None:
+def test_rows_without_time_left_are_named(tmp_path: Path) -> None:
     ran, report = run_bench(tmp_path, "--seconds", "1")
     assert ran.returncode == 0, ran.stderr
     assert not report["rows"]
@@ -95,7 +95,7 @@ def test_a_row_that_the_end_of_the_bench_cuts_off_has_not_failed(limit: int, lef
         (("--steps", "0"), {}, "must be at least 1"),
     ],
 )
-def test_a_wrong_call_is_one_sentence(
+def test_a_wrong_call_gets_one_sentence(
     tmp_path: Path, options: tuple[str, ...], environ: dict[str, str], sentence: str
 ) -> None:
     ran, report = run_bench(tmp_path / "out", *options, **environ, CUDA_VISIBLE_DEVICES="")
@@ -105,14 +105,14 @@ def test_a_wrong_call_is_one_sentence(
     assert not report
 
 
-def test_a_row_that_ends_badly_tells_its_last_words(tmp_path: Path) -> None:
+def test_a_row_that_ends_badly_reports_its_last_output(tmp_path: Path) -> None:
     script = "import sys; sys.stdin.readline(); print('error: no such thing'); sys.exit(3)"
     worker = workers.Worker([sys.executable, "-c", script], tmp_path / "log")
     found = worker.run({"result": str(tmp_path / "result")}, limit=100)
     assert found == {"failed": "ended with 3: error: no such thing"}
 
 
-def test_a_row_that_takes_too_long_ends_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_row_that_takes_too_long_is_killed_with_its_children(tmp_path: Path) -> None:
     told = tmp_path / "child"
     script = (
         "import pathlib, subprocess; child = subprocess.Popen(['sleep', 'infinity']);"
@@ -168,7 +168,7 @@ def test_goals_are_met_missed_or_not_measured() -> None:
     assert "| **no** |" in table.markdown(report)
 
 
-def test_other_weights_are_told() -> None:
+def test_different_weights_are_reported() -> None:
     """A sum of a model's weights by another kernel may differ in its last bits, but no more."""
     report = report_of(
         (rows.OURS, rows.LOW, "a", 0.1), (rows.THEIRS, rows.LOW, "b", 0.2), (rows.OURS, rows.LOW, "c", 0.1)
@@ -180,7 +180,7 @@ def test_other_weights_are_told() -> None:
     assert "**Not all rows had the same weights" in table.markdown(report)
 
 
-def test_a_row_in_the_table() -> None:
+def test_a_row_is_written_to_the_table() -> None:
     text = table.markdown(report_of((rows.OURS, rows.HIGH, rows.BEST, 0.258)))
     assert f"| 1024 | ours | {rows.BEST} | 258.0 (258.0 to 258.0) | 1.0 | 3.88 | 4% | - | 1.00 |" in text
 
@@ -197,7 +197,7 @@ def test_each_row_has_a_name_of_its_own() -> None:
     assert len({(row.whose, row.pixels, row.name) for row in asked}) == len(asked)
 
 
-def test_modules_that_are_not_there_are_stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_modules_get_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     stood_in = stand_ins.install(packages=("no_such_package", "json"), modules=("no_such_parent.part",))
     assert stood_in == ["no_such_package", "no_such_parent.part"]

@@ -75,7 +75,7 @@ def test_the_rest_is_kept_and_empty_folders_are_deleted(tmp_path: Path) -> None:
     assert place.is_dir()
 
 
-def test_a_file_that_was_read_lately_is_not_old(tmp_path: Path) -> None:
+def test_a_recently_read_file_is_not_old(tmp_path: Path) -> None:
     place = compile_cache.folder(tmp_path)
     prepare(place)
     for name, read in (("read", 2e9), ("not-read", 1e9)):

@@ -38,7 +38,7 @@ def calls(library: Path, tmp_path: Path, checkout: Path) -> Calls:
     return lambda code: calls_of(["-c", HEAD + code, tmp_path], library=library, under=tmp_path, cwd=checkout)
 
 
-def test_a_file_is_durable_before_it_has_its_name_and_then_its_name_is(calls: Calls) -> None:
+def test_a_file_is_durable_before_its_name_and_then_its_name_is(calls: Calls) -> None:
     assert calls("write_file(folder / 'owner.json', b'x')") == [
         "write .owner.json.new",
         "fsync .owner.json.new",
@@ -55,7 +55,7 @@ def test_promise_3_an_event_is_durable_when_append_returns(calls: Calls, tmp_pat
     assert calls(APPEND) == ["write events.jsonl", "fsync events.jsonl"]
 
 
-def test_promise_8_a_torn_tail_is_durable_elsewhere_before_it_is_cut(calls: Calls, tmp_path: Path) -> None:
+def test_promise_8_a_torn_tail_is_durable_elsewhere_before_it_is_cut_off(calls: Calls, tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_bytes(b"".join(map(e.encode, h.WAYS["running"])) + b"torn")
     assert calls(APPEND) == [
         "write events.jsonl.torn-1",
@@ -68,7 +68,7 @@ def test_promise_8_a_torn_tail_is_durable_elsewhere_before_it_is_cut(calls: Call
     ]
 
 
-def test_promise_3_a_job_is_durable_before_it_has_its_name_and_then_its_name_is(calls: Calls, tmp_path: Path) -> None:
+def test_promise_3_a_job_is_durable_before_its_name_and_then_its_name_is(calls: Calls, tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()
     assert calls("home = Home(folder); home.publish(home.new_folder('ab'), 'my-lora')") == [
         "fsync outputs/.new-ab",

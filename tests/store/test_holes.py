@@ -58,11 +58,11 @@ def test_data_is_found_after_a_hole_and_ends_at_the_next(file: int, offset: int,
         (TIB + MIB, SIZE, (SIZE, SIZE)),
     ],
 )
-def test_the_last_data_of_a_range(file: int, start: int, end: int, found: tuple[int, int]) -> None:
+def test_the_last_data_of_a_range_is_found(file: int, start: int, end: int, found: tuple[int, int]) -> None:
     assert holes.last_data(file, start, end) == found
 
 
-def test_the_length_of_a_log_its_disk_usage_and_what_is_missing(tmp_path: Path, file: int) -> None:
+def test_the_length_of_a_log_its_disk_usage_and_its_holes_are_known(tmp_path: Path, file: int) -> None:
     os.fsync(file)
     assert holes.log_size(tmp_path / "file") == LogSize(size=SIZE, taken=2 * MIB, missing=TIB - MIB)
     os.ftruncate(file, MIB)

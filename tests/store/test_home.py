@@ -69,7 +69,7 @@ def test_a_taken_name_is_left_unchanged(home: Home, what: str) -> None:
     assert built.is_dir()  # the caller deletes it
 
 
-def test_what_a_crash_left_half_made_or_half_deleted_is_removed_at_the_next_start(home: Home) -> None:
+def test_half_made_and_half_deleted_jobs_are_removed_at_the_next_start(home: Home) -> None:
     home.publish(build(home), "my-lora")
     build(home, "b" * 32)
     (home.outputs / ".trash-c" / "attempts" / "001").mkdir(parents=True)
@@ -99,13 +99,13 @@ def test_a_job_whose_folder_was_deleted_by_hand_can_be_removed(home: Home) -> No
     assert names(home) == []
 
 
-def test_one_id_is_built_once(home: Home) -> None:
+def test_a_job_with_one_id_is_built_once(home: Home) -> None:
     build(home)
     with pytest.raises(FileExistsError):
         home.new_folder(ID)
 
 
-def test_the_names_in_a_jobs_folder(tmp_path: Path) -> None:
+def test_the_names_in_the_folder_of_a_job_are_known(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path / "my-lora")
     paths = {
         name: str(getattr(folder, name).relative_to(folder.path))

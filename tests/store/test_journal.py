@@ -45,7 +45,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "events.jsonl"
 
 
-def test_what_was_appended_is_read_back(path: Path) -> None:
+def test_appended_events_are_read_back(path: Path) -> None:
     write(path, RUNNING[:1])
     registry = opened(path)
     for event in RUNNING[1:]:
@@ -165,7 +165,7 @@ def test_data_appended_by_others_is_saved_elsewhere(path: Path) -> None:
     assert read_whole(path) == fold([*RUNNING, h.stop_asked()])
 
 
-def test_promise_3_a_full_disk_takes_nothing_back_and_the_next_append_continues(tmp_path: Path) -> None:
+def test_promise_3_a_full_disk_loses_nothing_and_the_next_append_continues(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=16) as disk:
         path = write(disk / "events.jsonl", RUNNING)
         registry = opened(path)
@@ -235,7 +235,7 @@ def test_promise_3_an_event_that_cannot_be_taken_back_leaves_the_journal_in_doub
     assert read_whole(path) == fold([*RUNNING, h.ended("failed")])
 
 
-def test_a_disk_without_room_for_the_torn_copy_cuts_nothing(tmp_path: Path) -> None:
+def test_a_disk_without_room_for_the_torn_copy_cuts_nothing_off(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=16) as disk:
         path = write(disk / "events.jsonl", RUNNING, b"half a rec")
         hog = fill(disk)

@@ -49,7 +49,7 @@ def ask() -> bytes:
     return large_files.ask("module", Path("/x"), most=100)
 
 
-def test_promise_10_so_many_run_for_the_daemon_and_for_clients_and_one_for_a_session(
+def test_promise_10_daemon_and_clients_have_limited_numbers_of_programs_and_a_session_has_one(
     places: large_files._Places,
 ) -> None:
     def full(whose: turns.Client) -> bool:
@@ -70,7 +70,7 @@ def test_promise_10_so_many_run_for_the_daemon_and_for_clients_and_one_for_a_ses
         assert not full(whose)
 
 
-def test_promise_10_of_many_at_once_only_so_many_run(
+def test_promise_10_only_a_limited_number_run_at_the_same_time(
     threads: ThreadPoolExecutor, program: Callable[[str], None], tmp_path: Path
 ) -> None:
     program(
@@ -86,7 +86,7 @@ def test_promise_10_of_many_at_once_only_so_many_run(
     assert max(most) <= large_files.AT_ONCE
 
 
-def test_promise_10_a_volume_that_hangs_keeps_no_place(
+def test_promise_10_a_hung_volume_keeps_no_place_occupied(
     tmp_path: Path, threads: ThreadPoolExecutor, program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed: list[bool] = []
@@ -114,7 +114,7 @@ def test_promise_10_a_volume_that_hangs_keeps_no_place(
             one.result(DEADLINE_SECONDS)
 
 
-def test_a_client_is_told_of_the_program_and_not_of_the_disk(
+def test_a_client_is_told_about_the_program_and_not_about_the_disk(
     program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(WAITS)
@@ -127,7 +127,7 @@ def test_a_client_is_told_of_the_program_and_not_of_the_disk(
     assert str(told.value) == sentence
 
 
-def test_it_works_for_whom_its_lane_does(program: Callable[[str], None], places: large_files._Places) -> None:
+def test_it_works_on_behalf_of_its_lane(program: Callable[[str], None], places: large_files._Places) -> None:
     program(SAYS)
 
     async def scenario() -> bytes:
@@ -138,13 +138,13 @@ def test_it_works_for_whom_its_lane_does(program: Callable[[str], None], places:
         assert asyncio.run(scenario()) == b"done\n"
 
 
-def test_one_that_was_killed_has_said_nothing(program: Callable[[str], None]) -> None:
+def test_a_killed_program_has_given_no_answer(program: Callable[[str], None]) -> None:
     program("import os; os.kill(os.getpid(), 9)")
     with pytest.raises(NoAnswer, match="was killed"):
         ask()
 
 
-def test_a_program_that_fails_is_no_matter_of_time(program: Callable[[str], None]) -> None:
+def test_a_failed_program_is_not_reported_as_slow(program: Callable[[str], None]) -> None:
     program("raise SystemExit(3)")
     with pytest.raises(OSError, match="ended with status 3") as told:
         ask()

@@ -48,7 +48,7 @@ def test_a_record_of_a_newer_version_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"garbage", bytes(40), b"[]", b'{"queuePaused":"\xff"}', b'{"x":' + b"[" * 200_000]
 )
-def test_in_doubt_nothing_is_started_until_the_user_decides(tmp_path: Path, data: bytes) -> None:
+def test_in_case_of_doubt_nothing_is_started_until_the_user_decides(tmp_path: Path, data: bytes) -> None:
     (tmp_path / f"{HERE}.json").write_bytes(data)
     state = MachineState(tmp_path, HERE)
     assert state.paused

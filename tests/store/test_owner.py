@@ -222,7 +222,7 @@ def test_a_torn_record_blocks_nobody(tmp_path: Path, content: bytes) -> None:
     owner.release()
 
 
-def test_a_renewed_record_is_newer(tmp_path: Path) -> None:
+def test_a_renewed_record_has_a_newer_time(tmp_path: Path) -> None:
     owner = owner_of(tmp_path)
     owner.take()
     first = record(tmp_path)

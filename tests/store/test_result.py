@@ -182,5 +182,7 @@ class TestProgram:
                 (("empty", "0"), "result.json cannot be read: Expected `int`, got `str` - at `$.files[2000].size`"),
             ],
         )
-        def test_is_judged_as_a_small_one(self, told: Path, last: tuple[str, Any], problem: str) -> None:
+        def test_a_large_header_is_judged_like_a_small_one(
+            self, told: Path, last: tuple[str, Any], problem: str
+        ) -> None:
             assert result.program_problem(TestProgram.names(told, *[(self.LONG, 5)] * 2000, last), None) == problem

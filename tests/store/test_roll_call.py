@@ -13,7 +13,7 @@ from fluxgymd.store.roll_call import SILENT, answers
 from tests.harness.waiting import DEADLINE_SECONDS
 
 
-def test_each_is_asked_once_and_in_order_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_item_is_asked_once_and_in_order_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roll_call, "LOOK_SECONDS", 60.0)  # long enough that no second thread is started
     threads = set()
 

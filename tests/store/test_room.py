@@ -24,7 +24,7 @@ def test_blocks_reserved_for_root_are_free_only_for_root(root: bool, expected: F
     assert room_of(EXT4, root=root) == expected
 
 
-def test_a_real_disk_gets_full(tmp_path: Path) -> None:
+def test_a_real_disk_fills_up(tmp_path: Path) -> None:
     with small_disk(tmp_path, pages=8) as disk:
         assert 0 < room(disk).free <= 8 * PAGE
         fill(disk)

@@ -79,7 +79,7 @@ class TestALargeHeader:
 
         monkeypatch.setattr(safetensors_header, "_parse", parse)
 
-    def test_is_reported_like_a_small_one(self, tmp_path: Path) -> None:
+    def test_a_large_header_is_reported_like_a_small_one(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
         captions = {"ss_tag_frequency": "a cat, " * 50_000, "ss_epoch": "4"}
         content = safetensors({"a.lora_down.weight": [4, 8]}, metadata=captions)
@@ -94,7 +94,7 @@ class TestALargeHeader:
         with pytest.raises(safetensors_header.NotSafetensors, match="its header describes"):
             safetensors_header.read(path)
 
-    def test_is_looked_at_once_for_a_version_of_the_file(
+    def test_a_large_header_is_read_once_per_version_of_the_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "x.safetensors"
@@ -103,14 +103,14 @@ class TestALargeHeader:
         monkeypatch.setattr(safetensors_header, "_ask", None)
         safetensors_header.check(path)
 
-    def test_promise_10_that_would_take_gigabytes_of_memory_is_given_up(self, tmp_path: Path) -> None:
+    def test_promise_10_a_header_that_would_take_gigabytes_of_memory_is_given_up(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
         path.write_bytes(with_header(b'{"a":[' + b"{}," * 8_000_000 + b"{}]}"))
         assert safetensors_header.problem(path) == (
             "x.safetensors has a header that takes more than 512 MiB of memory to read"
         )
 
-    def test_with_more_tensors_than_any_model_is_none(self, tmp_path: Path) -> None:
+    def test_a_header_with_more_tensors_than_any_model_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
         path.write_bytes(safetensors({f"tensor-{number}": [] for number in range(10_001)}))
         assert safetensors_header.problem(path) == "x.safetensors lists more than 10000 tensors"
@@ -121,7 +121,7 @@ class TestALargeHeader:
         path.write_bytes(safetensors({}, metadata=texts))
         assert list(safetensors_header.read(path).texts) == [f"text {number}" for number in range(1000)]
 
-    def test_of_a_program_that_does_not_answer_is_unknown_not_torn(
+    def test_a_header_is_unknown_and_not_torn_if_the_program_does_not_answer(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "x.safetensors"
@@ -130,7 +130,7 @@ class TestALargeHeader:
         with pytest.raises(OSError, match="ended with status 1"):
             safetensors_header.check(path)
 
-    def test_that_no_program_had_time_to_read_is_unknown_and_asked_for_again(
+    def test_a_header_that_no_program_had_time_to_read_is_unknown_and_requested_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "x.safetensors"

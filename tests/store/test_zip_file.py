@@ -13,7 +13,7 @@ from tests.store.files import PICKLES, RECORDED
 
 
 @pytest.mark.parametrize("name", PICKLES)
-def test_a_file_from_torch_is_complete_and_without_its_end_it_is_not(tmp_path: Path, name: str) -> None:
+def test_a_file_from_torch_is_complete_but_not_without_its_end(tmp_path: Path, name: str) -> None:
     assert zip_file.is_whole(RECORDED / name)
     torn = tmp_path / name
     torn.write_bytes((RECORDED / name).read_bytes()[:-1])
@@ -41,7 +41,7 @@ def test_an_optimizer_with_seven_tensors_for_each_of_a_large_lora_is_complete(tm
     assert zip_file.is_whole(path)
 
 
-def test_an_empty_file_and_a_folder(tmp_path: Path) -> None:
+def test_an_empty_file_and_a_folder_are_incomplete(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     assert not zip_file.is_whole(tmp_path / "x")
     with pytest.raises(OSError, match="directory"):

@@ -64,7 +64,7 @@ def test_promise_7_every_hang_is_found_within_its_limit_and_one_interval(trace: 
 @healthy_traces
 @a_few
 @given(offset=offsets, dropped=some, blind=some, untold=some, unseen=some)
-def test_promise_7_healthy_wherever_the_looks_fall(
+def test_promise_7_healthy_traces_stay_healthy_wherever_the_looks_fall(
     trace: Trace, offset: float, dropped: set[int], blind: set[int], untold: set[int], unseen: set[int]
 ) -> None:
     change = partly(dropped=dropped, blind=set() if trace.needs_nvml else blind, untold=untold, unseen=unseen)
@@ -74,14 +74,14 @@ def test_promise_7_healthy_wherever_the_looks_fall(
 @stuck_traces
 @a_few
 @given(offset=offsets)
-def test_promise_7_found_wherever_the_looks_fall(trace: Trace, offset: float) -> None:
+def test_promise_7_hangs_are_found_wherever_the_looks_fall(trace: Trace, offset: float) -> None:
     assert_found(trace, looks(trace.run, offset=offset))
 
 
 @stuck_traces
 @a_few
 @given(offset=offsets, chosen=st.sets(st.integers(0, 600)))
-def test_promise_7_found_when_looks_are_left_out(trace: Trace, offset: float, chosen: set[int]) -> None:
+def test_promise_7_hangs_are_found_when_looks_are_left_out(trace: Trace, offset: float, chosen: set[int]) -> None:
     single = {number for number in chosen if number - 1 not in chosen}
     assert_found(trace, looks(trace.run, offset=offset, change=partly(dropped=single)))
 
@@ -89,7 +89,7 @@ def test_promise_7_found_when_looks_are_left_out(trace: Trace, offset: float, ch
 @stuck_traces
 @a_few
 @given(offset=offsets, blind=st.sets(st.integers(0, 600), max_size=300))
-def test_promise_7_found_when_nvml_is_silent_at_times(trace: Trace, offset: float, blind: set[int]) -> None:
+def test_promise_7_hangs_are_found_when_nvml_is_silent_at_times(trace: Trace, offset: float, blind: set[int]) -> None:
     observations = looks(trace.run, offset=offset, change=partly(blind=blind))
     assert_found(trace, observations, blind=True)
 
@@ -97,23 +97,23 @@ def test_promise_7_found_when_nvml_is_silent_at_times(trace: Trace, offset: floa
 @pytest.mark.parametrize(
     "trace", [trace for trace in HEALTHY.traces if not trace.needs_nvml], ids=lambda trace: trace.name
 )
-def test_promise_7_healthy_without_nvml(trace: Trace) -> None:
+def test_promise_7_healthy_traces_stay_healthy_without_nvml(trace: Trace) -> None:
     assert_healthy(trace, looks(trace.run, change=partly(blind=EVERY)))
 
 
 @stuck_traces
-def test_promise_7_found_without_nvml(trace: Trace) -> None:
+def test_promise_7_hangs_are_found_without_nvml(trace: Trace) -> None:
     without = looks(trace.run, change=partly(blind=EVERY))
     assert_found(trace, without, blind=True)
 
 
 @healthy_traces
-def test_promise_7_healthy_when_a_foreign_trainer_tells_no_times(trace: Trace) -> None:
+def test_promise_7_healthy_traces_stay_healthy_if_a_foreign_trainer_reports_no_times(trace: Trace) -> None:
     assert_healthy(trace, looks(trace.run, change=partly(foreign=EVERY)))
 
 
 @stuck_traces
-def test_promise_7_found_when_a_foreign_trainer_tells_no_times(trace: Trace) -> None:
+def test_promise_7_hangs_are_found_if_a_foreign_trainer_reports_no_times(trace: Trace) -> None:
     """The time of a step is then known only to about one interval, and not at all if the looks see no step."""
     if trace.name == "a_hang_of_slow_steps":
         trace = replace(trace, within=5 * 120)
@@ -149,7 +149,7 @@ def test_each_rule_is_needed() -> None:
 
 
 @pytest.mark.parametrize("trace", recorded(), ids=lambda trace: trace.header.name)
-def test_promise_7_recorded_traces(trace: Recorded) -> None:
+def test_promise_7_recorded_traces_get_the_right_verdict(trace: Recorded) -> None:
     """A hang is found after its last work, and not before FLOOR_SECONDS."""
     found = first_stuck(trace.observations, trace.limits)
     if trace.header.expected == "healthy":
@@ -186,7 +186,7 @@ def test_a_recorded_trace_is_read_with_its_own_time(tmp_path: Path) -> None:
         (b'{"name":"x","reason":"r","expected":"stuck"}\n{"at":1,"clock":1}\n{', "x.jsonl:3 is no part"),
     ],
 )
-def test_a_file_that_is_no_trace_is_refused(text: bytes, told: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_trace_is_refused(text: bytes, told: str, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(text)
     with pytest.raises(ValueError, match=told):

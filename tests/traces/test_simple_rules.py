@@ -32,7 +32,7 @@ def test_each_simple_rule_ends_healthy_trainings_and_misses_hangs(name: str) -> 
     assert len(missed(SIMPLE[name])) >= 3
 
 
-def test_the_older_program_ends_the_runs_that_it_is_known_to_end() -> None:
+def test_the_model_of_the_older_program_ends_the_runs_that_the_program_ends() -> None:
     """False alarms and misses that users reported."""
     assert {"models_from_a_60_mb_disk", "sha256_of_24_gb", "a_checkpoint_to_a_slow_volume"} <= shot(older_program)
     assert {"nccl_spin", "sysmem_fallback", "a_hang_beside_another_program"} <= missed(older_program)

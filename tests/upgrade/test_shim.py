@@ -132,7 +132,7 @@ def test_promise_2_its_exit_is_kept_although_no_daemon_saw_it(older: OlderJob, f
         assert ended(daemon.wait(NAME, State.FAILED)) == (ExitKind.EXITED, 42)
 
 
-def test_it_is_stopped_by_this_version(older: OlderJob, folder: Path) -> None:
+def test_a_job_of_an_older_version_is_stopped_by_this_one(older: OlderJob, folder: Path) -> None:
     with daemon_of_today(folder) as daemon:
         daemon.wait(NAME, State.RUNNING)
         daemon.call(m.STOP, m.StopParameters(name=NAME))

@@ -58,7 +58,7 @@ def test_a_process_that_computes_uses_the_processor_and_moves_no_bytes() -> None
         assert before.memory > 1_000_000
 
 
-def test_a_process_that_sleeps_uses_nothing() -> None:
+def test_a_sleeping_process_uses_nothing() -> None:
     with running(SLEEPS) as process:
         until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING, what="it to sleep")
         first = look(process)
@@ -81,7 +81,7 @@ def test_a_process_that_reads_or_writes_a_file_moves_bytes(does: Callable[[Path]
         until(lambda: io(look(process, reader=reader)) > io(before) + 10_000_000, what="bytes")
 
 
-def test_pages_that_are_waited_for_count_also_where_no_storage_is_known_to_bring_them(tmp_path: Path) -> None:
+def test_page_waits_count_even_if_no_storage_is_known_to_serve_them(tmp_path: Path) -> None:
     """On FUSE, for example, the kernel counts only the time that a process waits for pages."""
     file = tmp_path / "model.safetensors"
     file.write_bytes(bytes(8 << 20))
@@ -128,7 +128,7 @@ def test_a_thread_in_state_d_is_reported_with_where_it_waits() -> None:
         assert look(process).blocked_in == (where if where != "0" else None), "not every kernel tells"
 
 
-def test_what_an_ended_process_has_used_stays_counted() -> None:
+def test_usage_of_an_ended_process_stays_counted() -> None:
     reader = ActivityReader()
     with running(SLEEPS) as trainer:
         with running(SPINS) as helper:
@@ -176,7 +176,7 @@ class TestTotal:
         assert total.after({self.A: None}) == one
         assert total.after({self.A: one}) == one
 
-    def test_a_value_that_nothing_reports_is_unknown_and_not_zero(self) -> None:
+    def test_an_unreported_value_is_unknown_and_not_zero(self) -> None:
         assert Total().after({self.A: Used(cpu_seconds=1.0, io_bytes=None)}) == Used(cpu_seconds=1.0, io_bytes=None)
         assert Total().after({}) == Used(cpu_seconds=None, io_bytes=None)
 

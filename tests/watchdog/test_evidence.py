@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> JobFolder:
     return folder
 
 
-def test_what_was_seen_is_saved_and_reported(folder: JobFolder) -> None:
+def test_observations_are_saved_and_reported(folder: JobFolder) -> None:
     scene = scene_of(folder)
     asyncio.run(evidence.secure(scene, LOOKS))
     saved = {path.name: path.read_text() for path in scene.evidence.iterdir()}

@@ -44,7 +44,7 @@ class Writing:
         return path
 
 
-def test_the_jobs_own_files_are_not_output(home: Path) -> None:
+def test_the_files_of_the_job_itself_are_not_output(home: Path) -> None:
     assert Writing(home).grown() == 0
 
 
@@ -58,7 +58,7 @@ def test_loras_states_and_samples_are_output_even_while_incomplete(home: Path) -
     assert writing.grown() == 142
 
 
-def test_a_file_that_grows_counts_by_what_it_grows(home: Path) -> None:
+def test_a_growing_file_counts_by_its_growth(home: Path) -> None:
     writing = Writing(home)
     for size in (10, 10, 25, 1000):
         writing.write("x.safetensors", size)

@@ -213,7 +213,7 @@ class WhenAsked(Gpus):
         return await super().ask(max_age=max_age)
 
 
-def test_a_look_is_of_the_time_at_which_its_counters_are_read(
+def test_a_look_has_the_time_at_which_its_counters_were_read(
     nvml: Nvml, training_on_gpus: RunningDaemon, model: Path
 ) -> None:
     """If the clock were read after the wait for NVML, two looks could seem to follow each other at once."""

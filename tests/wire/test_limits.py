@@ -15,7 +15,7 @@ from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.wire.attacks import WATCH
 
 
-def test_promise_10_one_client_too_many_is_told_so_and_can_come_back(daemon: RunningDaemon) -> None:
+def test_promise_10_one_client_too_many_is_told_so_and_can_return(daemon: RunningDaemon) -> None:
     with ExitStack() as watching:
         for _ in range(CONNECTIONS):
             client = watching.enter_context(socket.socket(socket.AF_UNIX))

@@ -69,7 +69,7 @@ def test_promise_10_a_malformed_message_is_named_and_ends_its_connection_alone(
     assert daemon.info().version
 
 
-def test_promise_10_a_message_of_the_limit_is_answered_and_one_byte_more_is_not(daemon: RunningDaemon) -> None:
+def test_promise_10_a_message_at_the_limit_is_answered_and_one_byte_more_is_not(daemon: RunningDaemon) -> None:
     (answer,) = answers(daemon, padded(MESSAGE_LIMIT) + b"\0")
     assert answer["parameters"]["version"]
     (answer,) = answers(daemon, padded(MESSAGE_LIMIT + 1) + b"\0")

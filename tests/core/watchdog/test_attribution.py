@@ -34,7 +34,9 @@ MINE = Listed(own=(OWN,), here=(OWN, STRANGER))
         ((ELSEWHERE,), None, Owner.UNKNOWN),
     ],
 )
-def test_whose_a_gpu_is(processes: tuple[int, ...] | None, listed: Listed | None, whose: Owner) -> None:
+def test_a_gpu_is_attributed_to_its_user(
+    processes: tuple[int, ...] | None, listed: Listed | None, whose: Owner
+) -> None:
     assert owner(gpu(97, processes=processes), listed) is whose
 
 
@@ -59,7 +61,7 @@ def test_promise_7_another_program_s_load_is_no_sign_of_life(
     assert movement.signs["GPU"] is works
 
 
-def test_one_gpu_of_the_job_s_two_is_enough_and_an_unknown_one_is_no_rest() -> None:
+def test_one_busy_gpu_of_two_is_enough_and_an_unknown_one_is_not_idle() -> None:
     def works(*processes: tuple[int, ...]) -> bool | None:
         shown = tuple(gpu(97, index=n, uuid=f"GPU-{n}", processes=pids) for n, pids in enumerate(processes))
         return compare(Counters(), look(1, gpus=shown), gpu_idle_percent=5)[1].gpu

@@ -18,7 +18,9 @@ from tests.core.watchdog.looking import gpu
         ({"GPU-1": 0}, (79,), ()),
     ],
 )
-def test_new_events(before: XidCounts, now: tuple[int, ...], new: tuple[int, ...]) -> None:
+def test_new_xid_events_are_those_since_the_last_look(
+    before: XidCounts, now: tuple[int, ...], new: tuple[int, ...]
+) -> None:
     known, found = new_xids(before, (gpu(50, xids=now),))
     assert found == new
     assert known == {**before, "GPU-0": len(now)}
@@ -28,7 +30,7 @@ def test_a_silent_nvml_forgets_nothing() -> None:
     assert new_xids({"GPU-0": 3}, None) == ({"GPU-0": 3}, ())
 
 
-def test_the_errors_that_are_fatal() -> None:
+def test_the_documented_errors_are_fatal() -> None:
     assert fatal((gpu(50),), (13, 31, 43, 45, 63, 94)) is None
     assert fatal((gpu(50),), (31, 79)) == "the driver reported Xid 79: it has fallen off the bus"
     assert fatal((gpu(None, lost=True),), ()) == "GPU 0 is lost: the driver cannot reach it"

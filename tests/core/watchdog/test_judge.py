@@ -101,12 +101,12 @@ def test_a_step_has_a_limit_of_its_own_history() -> None:
         (1000.0, Phase.SAVING, 5000),
     ],
 )
-def test_how_long_work_may_take(slowest: float | None, phase: Phase, limit: float) -> None:
+def test_the_time_that_work_may_take_is_bounded(slowest: float | None, phase: Phase, limit: float) -> None:
     made = begin(LIMITS) if slowest is None else replace(begin(LIMITS), took={phase: (Took(1, slowest),)})
     assert work_limit(made, LIMITS, phase) == limit
 
 
-def test_bytes_that_flow_for_ever_are_bounded() -> None:
+def test_bytes_that_flow_forever_are_bounded() -> None:
     """The loading goes on reading, but for four hours nothing is counted."""
 
     def reads(seconds: float) -> Verdict:
@@ -138,14 +138,14 @@ def test_bytes_that_flow_for_ever_are_bounded() -> None:
         ),
     ],
 )
-def test_what_makes_it_suspicious_before_any_limit(seconds: float, values: dict[str, Any], why: str) -> None:
+def test_some_signs_make_it_suspicious_before_any_limit(seconds: float, values: dict[str, Any], why: str) -> None:
     verdict = after(seconds, **values, **SPINNING)
     assert isinstance(verdict, Suspicious)
     assert verdict.why.startswith(why)
     assert isinstance(after(seconds - INTERVAL, **values, **SPINNING), Healthy)
 
 
-def test_an_error_that_is_not_fatal_is_told_until_a_step_is_made() -> None:
+def test_an_error_that_is_not_fatal_is_reported_until_the_next_step() -> None:
     first = [look(0, gpus=(gpu(90),)), look(1, gpus=(gpu(90, xids=(31,)),))]
     for seen in (first, [*first, look(2, gpus=(gpu(90, xids=(31,)),))]):
         verdict = judge(trail(seen), LIMITS)
@@ -190,7 +190,7 @@ def test_promise_7_a_training_that_cannot_write_its_progress_is_suspicious_and_n
     assert isinstance(judge(trail([*STEPS, *full, *room]), LIMITS), Healthy)
 
 
-def test_a_fatal_error_says_nothing_of_a_program() -> None:
+def test_a_fatal_error_says_nothing_about_a_program() -> None:
     """The work of a program can't be seen, so FluxGym can't say that it has ended."""
     seen = [look(n, phase=None, step=None, gpus=(gpu(50, xids=(79,) * min(n, 1)),)) for n in range(60)]
     assert isinstance(judge(trail(seen), LIMITS), Suspicious)
@@ -231,7 +231,7 @@ histories = st.lists(st.tuples(st.integers(1, 30), look_values), min_size=1, max
 
 @settings(max_examples=300, deadline=None)
 @given(histories, st.floats(1, 70))
-def test_promise_7_never_stuck_without_evidence_nor_quicker_than_the_floor(
+def test_promise_7_nothing_is_judged_stuck_without_evidence_or_before_the_minimum_time(
     history: list[tuple[int, dict[str, Any]]], gap: float
 ) -> None:
     """Whatever is seen in whatever order: the evidence consists of sentences, and at least five minutes have passed
@@ -253,7 +253,7 @@ def test_promise_7_never_stuck_without_evidence_nor_quicker_than_the_floor(
 
 
 @given(look_values)
-def test_promise_7_never_stuck_from_a_single_look(values: dict[str, Any]) -> None:
+def test_promise_7_nothing_is_judged_stuck_after_a_single_look(values: dict[str, Any]) -> None:
     for limits in (LIMITS, replace(LIMITS, stopped=0, gpu_idle=0, gpu_fault=0, without_phase=0, step_floor=0)):
         assert not isinstance(judge(trail([look(0, **values)], limits), limits), Stuck)
 
@@ -273,6 +273,6 @@ def test_promise_7_a_verdict_only_gets_worse_while_nothing_changes(history: list
         worst = rank
 
 
-def test_the_rules_that_count_are_named_once_each() -> None:
+def test_each_rule_that_applies_is_named_once() -> None:
     made = trail([*STEPS, look(101, gpus=(gpu(0, xids=()),))])
     assert [rule.name for rule in rules(made, LIMITS)] == ["gpu_idle", "still", "step", "progress"]

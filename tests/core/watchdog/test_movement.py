@@ -43,7 +43,7 @@ def between(*looks: Observation) -> Movement:
         ({"gpus": (gpu(0), gpu(100, uuid="GPU-1"))}, {"GPU"}, False, False),
     ],
 )
-def test_what_moves(values: dict[str, Any], signs: set[str], counted: bool, worked: bool) -> None:
+def test_movement_is_recognized(values: dict[str, Any], signs: set[str], counted: bool, worked: bool) -> None:
     known = {"done": 3, "cache_files": 7, "output_bytes": 50}
     movement = between(look(0, **known), look(1, **(known | values)))
     assert {name for name, seen in movement.signs.items() if seen} == signs
@@ -63,7 +63,9 @@ def test_what_moves(values: dict[str, Any], signs: set[str], counted: bool, work
         (Phase.SAVING, 0.0, False),
     ],
 )
-def test_reading_is_the_work_of_phases_without_a_counter(phase: Phase, pressure: float | None, worked: bool) -> None:
+def test_reading_counts_as_work_in_phases_without_a_counter(
+    phase: Phase, pressure: float | None, worked: bool
+) -> None:
     """Under memory pressure, what is read may be the job's own swap."""
     before = look(0, phase=phase, memory_pressure=pressure)
     assert between(before, look(1, phase=phase, memory_pressure=pressure, activity=busy(1, io=1e6))).worked is worked
@@ -107,7 +109,7 @@ def test_promise_7_the_highest_step_may_have_come_between_two_looks() -> None:
     assert not between(*seen, look(9, step=8, highest_step=8)).repeats
 
 
-def test_promise_7_what_accompanies_repeated_steps_is_not_work() -> None:
+def test_promise_7_activity_during_repeated_steps_is_not_work() -> None:
     """While steps are repeated, samples, checkpoints and models are made and read again. None of that is work until a
     step exceeds the highest one."""
     known: dict[str, Any] = {"step": 7, "done": 3, "output_bytes": 50}
@@ -149,7 +151,7 @@ def test_unknown_processor_time_is_neither_activity_nor_rest() -> None:
         ((gpu(0), gpu(1)), False),
     ],
 )
-def test_an_unknown_gpu_neither_works_nor_rests(gpus: Any, works: bool | None) -> None:
+def test_an_unknown_gpu_is_neither_busy_nor_idle(gpus: Any, works: bool | None) -> None:
     assert between(look(0), look(1, gpus=gpus)).gpu is works
 
 

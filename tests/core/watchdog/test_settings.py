@@ -12,7 +12,7 @@ from fluxgymd.trainers.choice import traits
 from tests.core.watchdog.usual import DEFAULTS, USUAL
 
 
-def test_each_limit_reaches_the_judge_and_the_job_stands_over_the_configuration() -> None:
+def test_each_limit_reaches_the_judge_and_the_job_overrides_the_configuration() -> None:
     for name, limit in watchdog.LIMITS.items():
         other = limit.high
         assert settings.limits({**DEFAULTS, name: other}, {}) != USUAL, name

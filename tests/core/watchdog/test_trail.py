@@ -45,7 +45,7 @@ def test_unknown_progress_lets_no_clock_of_progress_run_and_resets_none() -> Non
     assert seconds(follow(made, look(50)).work) == 90
 
 
-def test_what_was_told_at_an_earlier_look_is_not_told_now() -> None:
+def test_an_earlier_report_is_not_repeated_at_this_look() -> None:
     """While a volume hangs, the observer keeps the values that it read last."""
     made = trail([look(0), look(1), *(look(number, told=False) for number in range(2, 50))])
     assert seconds(made.work) == 30
@@ -72,7 +72,7 @@ def test_log_lines_and_processor_time_are_movement_and_no_work() -> None:
     assert seconds(made.work) == 19 * INTERVAL
 
 
-def test_a_phase_begins_its_time_once_between_two_steps() -> None:
+def test_the_time_of_a_phase_begins_once_between_two_steps() -> None:
     first = trail([look(0), look(1), look(2, phase=Phase.SAVING)])
     assert seconds(first.work) == 0
     turned = trail([look(number, phase=(Phase.TRAINING, Phase.SAVING)[number % 2]) for number in range(100)])
@@ -83,7 +83,7 @@ def test_a_phase_begins_its_time_once_between_two_steps() -> None:
     assert seconds(stepped.work) == 0
 
 
-def test_going_round_in_the_phases_makes_no_history() -> None:
+def test_cycling_through_phases_adds_nothing_to_the_history() -> None:
     turned = trail([look(number, phase=(Phase.SAMPLING, Phase.SAVING)[number % 2]) for number in range(100)])
     assert max(turned.slowest(phase) or 0 for phase in (Phase.SAMPLING, Phase.SAVING)) <= 2 * INTERVAL
 
@@ -92,7 +92,7 @@ def test_going_round_in_the_phases_makes_no_history() -> None:
     ("told", "kept"),
     [(1.3, 1.3), (29.0, 29.0), (None, 30.0), (50.0, 50.0), (32_400.0, 60.0), (-10_800.0, 0.0)],
 )
-def test_a_step_takes_what_the_trainer_says_but_no_longer_than_was_waited_for_it(
+def test_a_step_takes_the_reported_time_but_no_longer_than_the_time_between_the_looks(
     told: float | None, kept: float
 ) -> None:
     """The trainer's lines carry the wall clock's time. A suspend makes a step look long, and NTP makes it look long
@@ -108,7 +108,7 @@ def test_the_first_step_of_a_phase_is_measured_from_its_beginning() -> None:
     assert made.slowest(Phase.TRAINING) == 20 * INTERVAL
 
 
-def test_what_lies_between_two_steps_but_is_no_step_is_forgotten() -> None:
+def test_anything_between_two_steps_that_is_not_a_step_is_forgotten() -> None:
     sampling = [look(number, phase=Phase.SAMPLING, done=number) for number in range(2, 40)]
     made = trail([look(0), look(1, step=101), *sampling, look(40, step=102, longest_step=1170.0)])
     assert made.slowest(Phase.TRAINING) == 30
@@ -136,7 +136,7 @@ def test_steps_that_all_came_between_two_looks_are_a_history(
     assert made.slowest(Phase.TRAINING) == slowest
 
 
-def test_steps_before_a_checkpoint_take_what_the_trainer_says() -> None:
+def test_steps_before_a_checkpoint_take_the_reported_time() -> None:
     steps = [look(0), look(1, step=101), look(2, step=102, longest_step=1.3)]
     made = trail([*steps, look(3, **SAVES, step=116, longest_step=1.2)], replace(USUAL, step_history=1))
     assert made.slowest(Phase.TRAINING) == 1.2

@@ -33,15 +33,15 @@ def told(looks: list[Observation], *, later: float = 0.0) -> list[str]:
         (-3, "0 s"),
     ],
 )
-def test_spans(seconds: float, text: str) -> None:
+def test_time_spans_are_written_in_words(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 
-def test_nothing_was_looked_at() -> None:
+def test_the_words_say_that_no_look_has_happened_yet() -> None:
     assert explain(begin(LIMITS), LIMITS, Healthy(), BEGIN) == ["The watchdog has not looked at it yet."]
 
 
-def test_a_healthy_training() -> None:
+def test_a_healthy_training_is_described() -> None:
     looks = [
         look(n, step=n, total_steps=2500, activity=busy(n, cpu=0.9), gpus=(gpu(97, power_draw=412.0),))
         for n in range(11)
@@ -68,14 +68,14 @@ def test_a_suspicious_one_says_since_when_and_what_is_left() -> None:
     assert sentences[2] == "Last movement, 0 s ago: its processor time."
 
 
-def test_a_stuck_one() -> None:
+def test_a_stuck_training_is_described() -> None:
     looks = [look(n, step=min(n, 10)) for n in range(25)]
     sentences = told(looks)
     assert sentences[0] == ("Stuck; its work stopped 7 min ago: No step was finished for 7 min; the limit is 5 min.")
     assert sentences[3].startswith("The limit step has been reached: ")
 
 
-def test_a_program() -> None:
+def test_a_program_is_described() -> None:
     sentences = told([look(0, phase=None, step=None), look(1, phase=None, step=None)])
     assert sentences[1] == "It does not report what it is doing; the watchdog checks only for a complete standstill."
     assert sentences[2] == "No movement has been seen yet."
@@ -117,7 +117,7 @@ def test_evidence_names_what_was_seen() -> None:
     )
 
 
-def test_what_is_not_known_is_said_to_be_so() -> None:
+def test_unknown_facts_are_said_to_be_unknown() -> None:
     sentences = evidence(trail([look(0), look(1, activity=None, gpus=None)]))
     assert "It is unknown what its processes are doing." in sentences
     assert "The state of its GPU is unknown: NVML does not answer." in sentences
@@ -138,7 +138,7 @@ def test_progress_that_is_not_known_is_said_to_be_and_names_no_limit_that_stands
     )
 
 
-def test_repeated_steps_are_said_to_be() -> None:
+def test_repeated_steps_are_mentioned() -> None:
     looks = [look(n, step=n % 8, total_steps=500) for n in range(20)]
     sentences = told(looks)
     assert sentences[0] == "Stuck; its work stopped 6 min ago: No step was finished for 6 min; the limit is 5 min."

@@ -35,7 +35,7 @@ CPU, TURING, AMPERE, ADA, HOPPER, B200, RTX_50 = (None, (7, 5), (8, 6), (8, 9), 
         (RTX_50, True, False, "flash"),
     ],
 )
-def test_the_fastest_kernel_that_can_be_used_is_chosen(
+def test_the_fastest_available_kernel_is_chosen(
     capability: tuple[int, int] | None, sixteen_bits: bool, deterministic: bool, chosen: str
 ) -> None:
     here = attention.Circumstances(capability=capability, sixteen_bits=sixteen_bits, deterministic=deterministic)
@@ -43,7 +43,7 @@ def test_the_fastest_kernel_that_can_be_used_is_chosen(
     assert attention.obstacle(chosen, **here) is None
 
 
-def test_what_cannot_be_used_says_why() -> None:
+def test_an_unusable_kernel_says_why() -> None:
     here = attention.Circumstances(capability=HOPPER, sixteen_bits=True, deterministic=True)
     assert "--deterministic forbids" in str(attention.obstacle("cudnn", **here))
     assert "--deterministic forbids" in str(attention.obstacle("efficient", **here))
@@ -64,7 +64,7 @@ def kernels_used(name: str, *, deterministic: bool = False) -> set[str]:
     return {event.key for event in profile.key_averages()}
 
 
-def test_the_kernel_is_used() -> None:
+def test_the_chosen_kernel_is_used() -> None:
     flash, math = "aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_attention_math"
     assert flash in kernels_used("sdpa")
     assert flash in kernels_used("flash", deterministic=True)
@@ -74,7 +74,7 @@ def test_the_kernel_is_used() -> None:
     assert flash in kernels_used("sdpa"), "it is as it was before"
 
 
-def test_a_state_tells_the_kernel_and_a_kernel_that_is_not_there_is_refused(settings: Settings) -> None:
+def test_a_state_records_the_kernel_and_a_missing_kernel_is_refused(settings: Settings) -> None:
     assert run(settings.plus("--attention math")).error is None
     state = settings.output_dir / "lora-000001-state"
     assert json.loads((state / "train_state.json").read_text())["choices"]["attention"] == "math"

@@ -121,7 +121,7 @@ def to_fp8(flux: Flux) -> None:
 @pytest.mark.parametrize("copier", COPIERS)
 @pytest.mark.parametrize("number", [1, 2, 4])
 @pytest.mark.parametrize("settings", ["", "train_blocks=single", "train_double_block_indices=2"])
-def test_losses_and_gradients_are_the_same_to_the_bit(settings: str, number: int, copier: type[AtOnce]) -> None:
+def test_losses_and_gradients_are_the_same_bit_for_bit(settings: str, number: int, copier: type[AtOnce]) -> None:
     plain, turning = base(), swapped(base(), number, copier())
     assert_same(trained(plain, lora(plain, settings)), trained(turning, lora(turning, settings)))
 
@@ -139,7 +139,7 @@ def test_weights_of_any_type_are_moved_with_all_that_belongs_to_them(
 @pytest.mark.parametrize("copier", COPIERS)
 @pytest.mark.parametrize("failing", [0, 1, 5, BLOCKS - 1])
 @pytest.mark.parametrize("on_pass", ["forward", "backward"])
-def test_a_pass_that_is_given_up_half_way_does_no_harm(on_pass: str, failing: int, copier: type[AtOnce]) -> None:
+def test_a_pass_that_is_abandoned_halfway_does_no_harm(on_pass: str, failing: int, copier: type[AtOnce]) -> None:
     plain, turning = base(), swapped(base(), 4, copier())
     networks = lora(plain), lora(turning)
     expected = trained(plain, networks[0])
@@ -173,7 +173,7 @@ class FailingOnce(AtOnce):
         return super().start(slot, source)
 
 
-def test_a_copy_that_failed_is_made_again() -> None:
+def test_a_failed_copy_is_retried() -> None:
     plain, turning = base(), swapped(base(), 4, FailingOnce())
     networks = lora(plain), lora(turning)
     with pytest.raises(MemoryError, match="of a copy"):
@@ -240,7 +240,7 @@ def test_the_next_block_is_copied_while_one_computes_and_nothing_is_copied_twice
         assert recording.take() == [(0, 0), (1, 2), (4, 5), (5, 7), (7, 8), (8, 4)]
 
 
-def test_a_step_copies_each_block_that_is_away_once_in_each_direction() -> None:
+def test_a_step_copies_each_swapped_block_once_in_each_direction() -> None:
     flux, recording = recorded(4)
     lora(flux)
     recording.take()
@@ -250,7 +250,7 @@ def test_a_step_copies_each_block_that_is_away_once_in_each_direction() -> None:
     assert all(computing != copied for computing, copied in copies)
 
 
-def test_blocks_that_are_not_trained_are_foreseen_too() -> None:
+def test_frozen_blocks_are_prefetched_too() -> None:
     """With train_blocks=single the double blocks have no backward pass: the first is next after the last."""
     flux, recording = recorded(4)
     lora(flux, "train_blocks=single")
@@ -266,7 +266,7 @@ def tensors(module: nn.Module) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("prepare", [to_fp8, lambda flux: flux], ids=["fp8", "full"])
-def test_two_slots_of_a_kind_are_all_that_is_on_the_device(prepare: Callable[[Flux], object]) -> None:
+def test_only_two_slots_of_a_kind_are_on_the_device(prepare: Callable[[Flux], object]) -> None:
     """Of 4 + 6 blocks with 4 swapped, 2 double and 4 single ones fewer are on the device."""
     flux = swapped(base(prepare), 4)
     storages = [
@@ -278,14 +278,14 @@ def test_two_slots_of_a_kind_are_all_that_is_on_the_device(prepare: Callable[[Fl
         assert (mine.shape, mine.dtype, mine.requires_grad) == (theirs.shape, theirs.dtype, False)
 
 
-def test_a_block_that_takes_turns_must_be_checkpointed() -> None:
+def test_a_swapped_block_must_be_checkpointed() -> None:
     flux = swapped(base(), 4, checkpointed=BLOCKS - 1)
     lora(flux)
     with pytest.raises(AssertionError, match="block 9 takes turns"):
         velocity(flux)
 
 
-def test_autograd_refuses_a_slot_that_was_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autograd_refuses_an_overwritten_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if checkpointing failed to work, there would be an error and not a wrong gradient."""
     monkeypatch.setattr("library.compute.transformer.checkpoint", lambda block, *given, **_: block(*given))
     flux = swapped(base(), 4)

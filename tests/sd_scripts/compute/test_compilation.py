@@ -85,7 +85,7 @@ def test_symbolic_sizes_share_a_graph() -> None:
 
 
 @pytest.mark.parametrize(("checkpointed", "dropout"), [(0, 0.3), (2, 0.0), (2, 0.3), (4, 0.3)])
-def test_gradients_are_those_of_the_plain_blocks_to_the_last_bit(checkpointed: int, dropout: float) -> None:
+def test_gradients_are_those_of_the_plain_blocks_bit_for_bit(checkpointed: int, dropout: float) -> None:
     transformer, network = flux(double=2, single=2, dropout=dropout)
     transformer.checkpointed_blocks = checkpointed
     sizes = ({"height": 4, "width": 4}, {"height": 3, "width": 5, "batch": 2})
@@ -102,7 +102,7 @@ def test_gradients_are_those_of_the_plain_blocks_to_the_last_bit(checkpointed: i
 
 
 @pytest.mark.parametrize("text", compile_choice.POSSIBLE)
-def test_what_a_state_records_is_read_again(text: str) -> None:
+def test_the_choice_that_a_state_records_is_read_back(text: str) -> None:
     if text != compile_choice.NO:
         assert str(Compilation.read(text)) == text
 
@@ -120,7 +120,7 @@ def test_what_a_state_records_is_read_again(text: str) -> None:
         ("--compile --compile_dynamic auto --compile_fullgraph", "inductor"),
     ],
 )
-def test_what_the_command_line_asks_for(words: str, asked: str | None, settings: Settings) -> None:
+def test_the_command_line_decides_what_is_compiled(words: str, asked: str | None, settings: Settings) -> None:
     assert compile_choice.asked(parse(settings.plus(words).arguments())) == asked
 
 
@@ -130,14 +130,14 @@ def test_compile_and_no_compile_cannot_both_hold(settings: Settings, capsys: pyt
     assert "--no_compile contradicts --compile" in capsys.readouterr().err
 
 
-def test_it_is_chosen_where_it_pays() -> None:
+def test_it_is_chosen_if_it_pays_off() -> None:
     assert compile_choice.choose(gpu=False, steps=100_000, sizes=1) == "no"
     assert compile_choice.choose(gpu=True, steps=199, sizes=1) == "no"
     assert compile_choice.choose(gpu=True, steps=200, sizes=1) == "inductor"
     assert compile_choice.choose(gpu=True, steps=1600, sizes=9) == "no"
 
 
-def test_a_training_with_compiled_blocks_is_gone_on_from_with_them(settings: Settings) -> None:
+def test_a_training_with_compiled_blocks_continues_with_them(settings: Settings) -> None:
     compiled = settings.plus("--compile --compile_backend aot_eager --gradient_checkpointing")
     whole = dataclasses.replace(compiled, output="whole")
     assert run(whole).error is None
@@ -152,7 +152,7 @@ def test_a_training_with_compiled_blocks_is_gone_on_from_with_them(settings: Set
     assert_same_lora(whole.output_dir / "lora.safetensors", resumed.output_dir / "lora.safetensors")
 
 
-def test_where_nothing_can_be_compiled_the_training_goes_on_without(
+def test_without_a_compiler_the_training_continues_uncompiled(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Inductor has no C++ compiler here, as on a bare pod."""
@@ -181,7 +181,7 @@ def test_where_nothing_can_be_compiled_the_training_goes_on_without(
         assert run(settings.plus(f"--resume {state} --replan", output="replanned")).error is None
 
 
-def test_where_only_backward_passes_cannot_be_compiled_the_training_goes_on_without(
+def test_if_only_backward_passes_cannot_be_compiled_the_training_continues_uncompiled(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As with a kernel that needs more shared memory than a small GPU has. By default PyTorch compiles backward

@@ -54,15 +54,13 @@ def settled(monkeypatch: pytest.MonkeyPatch, *, named: Path | None, cache: Path)
     return Path(os.environ[VARIABLE]), said
 
 
-def test_without_a_word_of_the_user_it_lies_in_their_own_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_by_default_it_is_in_the_cache_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, said = settled(monkeypatch, named=None, cache=tmp_path)
     assert (folder, said) == (tmp_path / "fluxgym" / "torchinductor", [])
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_where_that_is_another_user_s_the_run_has_one_of_its_own(
+def test_if_that_belongs_to_another_user_the_run_gets_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (foreign := tmp_path / "fluxgym" / "torchinductor").mkdir(parents=True)
@@ -73,7 +71,7 @@ def test_where_that_is_another_user_s_the_run_has_one_of_its_own(
     assert f"{foreign} can't be used, because it belongs to user" in sentence
 
 
-def test_a_folder_that_the_user_names_is_taken_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_the_user_names_is_used_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settled(monkeypatch, named=tmp_path / "mine", cache=tmp_path) == (tmp_path / "mine", [])
     (shared := tmp_path / "shared").mkdir()
     shared.chmod(0o777)
@@ -81,7 +79,7 @@ def test_a_folder_that_the_user_names_is_taken_or_refused(tmp_path: Path, monkey
         settled(monkeypatch, named=shared, cache=tmp_path)
 
 
-def test_nobody_else_s_file_in_the_temporary_directory_is_in_the_way(
+def test_foreign_files_in_the_temporary_directory_do_no_harm(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PyTorch's default folder would be there. Empty variables and accelerate's do no harm either."""

@@ -67,7 +67,7 @@ def assert_stopped_exactly(outcome: Outcome) -> int:
     return trained
 
 
-def test_a_stop_while_the_first_step_compiles_leaves_at_once(settings: Settings, compiler: Compiler) -> None:
+def test_a_stop_while_the_first_step_compiles_ends_the_run_at_once(settings: Settings, compiler: Compiler) -> None:
     outcome = stop_while_it_compiles(settings.plus("--compile"), compiler, after=0)
     assert assert_stopped_exactly(outcome) <= 1
 
@@ -82,7 +82,7 @@ def at_sizes(settings: Settings, *sides: int) -> Settings:
     return settings.plus("--compile --gradient_checkpointing --seed 1")
 
 
-def test_a_training_with_inductor_tells_its_speed(settings: Settings, compiler: Compiler) -> None:
+def test_a_training_with_inductor_reports_its_speed(settings: Settings, compiler: Compiler) -> None:
     before = compiler.kernels()
     with running(at_sizes(settings, FIRST_SIDE)) as trainer:
         trainer.process.wait(timeout=DEADLINE_SECONDS)
@@ -99,7 +99,7 @@ def test_a_training_with_inductor_tells_its_speed(settings: Settings, compiler: 
     assert "mfu" not in last  # a CPU's peak is not known
 
 
-def test_a_stop_while_a_later_size_compiles_keeps_the_steps_before(settings: Settings, compiler: Compiler) -> None:
+def test_a_stop_while_a_later_size_compiles_keeps_the_earlier_steps(settings: Settings, compiler: Compiler) -> None:
     """There are two sizes, the first of which the test before has compiled."""
     outcome = stop_while_it_compiles(at_sizes(settings, 64, FIRST_SIDE), compiler, after=1)
     assert assert_stopped_exactly(outcome) >= 1

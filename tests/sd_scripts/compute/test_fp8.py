@@ -69,7 +69,7 @@ def test_each_number_is_rounded_by_half_a_step_at_most(dtype: torch.dtype) -> No
     assert bool((error <= torch.maximum(HALF_STEP * matrix.double().abs(), smallest / 2)).all())
 
 
-def test_a_row_s_scale_is_its_own() -> None:
+def test_each_row_has_its_own_scale() -> None:
     """Rows over 12 powers of ten, an outlier, a row of zeros: each row is as exact as it would be alone."""
     magnitudes = torch.logspace(-6, 6, ROWS)[:, None]
     magnitudes[5] = 0
@@ -93,7 +93,7 @@ def test_no_number_becomes_too_large_for_the_type(largest: float) -> None:
     assert torch.equal(torch.frexp(scale).mantissa, torch.full((2,), 0.5))  # powers of two
 
 
-def test_output_and_gradient_are_those_of_the_matrix_that_is_meant() -> None:
+def test_output_and_gradient_are_those_of_the_original_matrix() -> None:
     linear = linear_in_fp8(weights())
     reference = nn.Linear(COLUMNS, ROWS)
     reference.weight.data = meant(linear.weight, linear.scale_weight).float()
@@ -104,7 +104,7 @@ def test_output_and_gradient_are_those_of_the_matrix_that_is_meant() -> None:
     torch.testing.assert_close(output, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_scales_that_are_no_powers_of_two() -> None:
+def test_scales_need_not_be_powers_of_two() -> None:
     """A file's own scales may be any numbers."""
     linear = linear_in_fp8(weights())
     linear.scale_weight = linear.scale_weight * 0.7
@@ -138,7 +138,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("prepare", WAYS)
-def test_autocast_computes_in_its_type(prepare: Callable[[Run], Run]) -> None:
+def test_autocast_computes_in_its_own_type(prepare: Callable[[Run], Run]) -> None:
     linear = linear_in_fp8(weights())
     reference = nn.Linear(COLUMNS, ROWS)
     # With powers of two as scales, the represented matrix is exact in bf16 too.
@@ -195,12 +195,12 @@ def test_a_file_s_own_numbers_and_scales_are_kept(scales: int) -> None:
     assert torch.equal(fp8.of_file(stored, None)[1], torch.ones(ROWS))
 
 
-def test_a_file_in_the_other_fp8_is_rounded_from_what_it_means() -> None:
+def test_a_file_in_the_other_fp8_format_is_rounded_from_its_values() -> None:
     stored = (drawn(ROWS, COLUMNS) * 100).to(torch.float8_e5m2)
     weight, scale = fp8.of_file(stored, torch.tensor(0.5))
     assert torch.equal(meant(weight, scale), stored.double() * 0.5)  # e5m2's two bits after the point fit into three
 
 
-def test_another_number_of_scales_is_refused() -> None:
+def test_a_wrong_number_of_scales_is_refused() -> None:
     with pytest.raises(ValueError, match="has 3 scales for 96 rows; it must have 1 or 96"):
         fp8.of_file(weights().to(fp8.TYPE), torch.ones(3))

@@ -37,7 +37,7 @@ def test_a_family_may_have_one_kind_of_blocks_and_its_own_meaning_of_the_number(
     ("number", "double", "single"),
     [(0, 0, 0), (1, 0, 2), (2, 1, 2), (16, 8, 16), (18, 9, 18), (22, 11, 22), (28, 14, 28), (35, 17, 36)],
 )
-def test_the_number_means_what_it_means_to_sd_scripts(number: int, double: int, single: int) -> None:
+def test_the_number_has_its_meaning_from_sd_scripts(number: int, double: int, single: int) -> None:
     """`double` and `single` blocks fewer are on the device. Two more of each kind take turns, in two slots."""
     assert DEV.fewer(number) == (double, single)
     assert DEV.misfit(number) is None
@@ -76,7 +76,9 @@ def test_a_number_that_leaves_too_few_blocks_is_refused(
         (35, list(range(19)), list(range(19, 57)), 57),
     ],
 )
-def test_they_are_spread_evenly(number: int, double: list[int], single: list[int], checkpointed: int) -> None:
+def test_swapped_blocks_are_spread_evenly(
+    number: int, double: list[int], single: list[int], checkpointed: int
+) -> None:
     assert DEV.in_turn(number) == (double, single)
     assert DEV.checkpointed_at_least(number) == checkpointed
 
@@ -89,7 +91,7 @@ def test_they_are_spread_evenly(number: int, double: list[int], single: list[int
         ("from place 2 on", [1, 2, 3, 4, 4], [3, 2, 0]),
     ],
 )
-def test_what_is_computed_next(where: str, forward: list[int], backward: list[int]) -> None:
+def test_the_block_that_is_computed_next_is_known(where: str, forward: list[int], backward: list[int]) -> None:
     """5 places, in both directions. "from place 2 on": the first LoRA is in the block at place 2."""
     first = {"all need a gradient": -1, "none does": 5, "from place 2 on": 2}[where]
 

@@ -27,7 +27,7 @@ RECORDED: dict[str, Any] = recorded("datasets")
 
 
 @pytest.mark.parametrize("recorded", RECORDED["buckets"])
-def test_sizes_and_cuts(recorded: dict[str, Any]) -> None:
+def test_each_picture_gets_its_size_and_crop(recorded: dict[str, Any]) -> None:
     rules = BucketRules(**(recorded["rules"] | {"resolution": Size(*recorded["rules"]["resolution"])}))
     assert buckets.wrong(rules) is None
     if recorded["predefined"] is not None:
@@ -37,7 +37,7 @@ def test_sizes_and_cuts(recorded: dict[str, Any]) -> None:
         assert list(buckets.crop_ltrb(Size(*bucket), Size(*size))) == box
 
 
-def test_captions_draw_by_draw() -> None:
+def test_captions_are_drawn_as_expected() -> None:
     texts = set()
     for case in RECORDED["captions"]:
         place = Place(epoch=case["epoch"], step=case["step"], total_steps=10)
@@ -48,7 +48,7 @@ def test_captions_draw_by_draw() -> None:
     assert len(texts) > 60
 
 
-def test_a_caption_of_which_nothing_is_drawn() -> None:
+def test_a_caption_may_end_up_empty() -> None:
     rules = CaptionRules(caption_prefix="a photo of", caption_suffix="outside", secondary_separator=";")
     assert captions.fixed("a cat; black", rules) == "a photo of a cat, black outside"
     assert captions.draw("a cat; black", rules, Place(epoch=1, step=0, total_steps=1), random.Random(1)) == (
@@ -56,7 +56,7 @@ def test_a_caption_of_which_nothing_is_drawn() -> None:
     )
 
 
-def test_shrinking_is_the_mean_of_areas() -> None:
+def test_shrinking_averages_areas() -> None:
     recorded = RECORDED["area"]
     made = images.by_area(numpy.array(recorded["picture"], dtype=numpy.uint8), Size(*recorded["size"]))
     expected = numpy.array(recorded["resized"], dtype=int)
@@ -78,7 +78,7 @@ def test_a_photo_is_trained_the_way_people_see_it(tmp_path: Path) -> None:
     assert pixels[0, :, 31, 16].tolist() == [1, -1, -1]
 
 
-def test_a_rotation_that_there_is_not_turns_nothing(tmp_path: Path) -> None:
+def test_an_unknown_rotation_turns_nothing(tmp_path: Path) -> None:
     picture = Image.new("RGB", (80, 64))
     exif = picture.getexif()
     exif[picture_size.EXIF_ORIENTATION] = 99
@@ -87,7 +87,7 @@ def test_a_rotation_that_there_is_not_turns_nothing(tmp_path: Path) -> None:
     assert picture_size.upright(size, rotation) == Size(80, 64)
 
 
-def test_grey_of_sixteen_bits_keeps_its_shades(tmp_path: Path) -> None:
+def test_sixteen_bit_grey_keeps_its_shades(tmp_path: Path) -> None:
     """Pillow's own conversion makes every shade above 255 of 65535 white."""
     shades = numpy.array([[0, 0x40FF], [0x80FF, 0xFFFF]], dtype=numpy.uint16)
     Image.fromarray(shades.repeat(16, axis=0).repeat(16, axis=1)).save(tmp_path / "0.png")
@@ -104,7 +104,7 @@ def read(settings: Settings, toml: str, words: str = "") -> dataset.Dataset:
     return preflight.check(parse(settings.plus(words).arguments())).dataset
 
 
-def test_the_inner_level_wins_then_the_command_line(settings: Settings) -> None:
+def test_the_inner_level_takes_precedence_and_then_the_command_line(settings: Settings) -> None:
     toml = (
         "[general]\ncaption_extension = '.txt'\nkeep_tokens = 1\nnum_repeats = 2\n"
         "[[datasets]]\nresolution = 64\nkeep_tokens = 2\n"
@@ -122,7 +122,7 @@ def test_the_inner_level_wins_then_the_command_line(settings: Settings) -> None:
     assert found.batches_per_epoch == 4 + 3
 
 
-def test_json_and_folders_say_the_same_as_toml(settings: Settings, tmp_path: Path) -> None:
+def test_json_and_folders_mean_the_same_as_toml(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "train" / "2_sks cat"
     folder.parent.mkdir()
     settings.pictures.rename(folder)
@@ -140,7 +140,7 @@ def test_json_and_folders_say_the_same_as_toml(settings: Settings, tmp_path: Pat
     )
 
 
-def test_regularisation_pictures_are_as_many_as_the_others(settings: Settings, tmp_path: Path) -> None:
+def test_there_are_as_many_regularisation_pictures_as_others(settings: Settings, tmp_path: Path) -> None:
     others = make_pictures(tmp_path / "others", 2)
     toml = (
         "[general]\ncaption_extension = '.txt'\n[[datasets]]\nresolution = 64\n"
@@ -197,7 +197,9 @@ def hidden_files(pictures: Path) -> None:
         (other_separators, "", "a\x0cb\u2028c\x85d"),
     ],
 )
-def test_captions_of_files(change: Callable[[Path], None], keys: str, expected: str, settings: Settings) -> None:
+def test_captions_are_read_from_files(
+    change: Callable[[Path], None], keys: str, expected: str, settings: Settings
+) -> None:
     change(settings.pictures)
     toml = f"[[datasets]]\nresolution = 64\ncaption_extension = '.txt'\n{keys}\n[[datasets.subsets]]\n"
     found = read(settings, toml + "image_dir = '{pictures}'\n")

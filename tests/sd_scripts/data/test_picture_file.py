@@ -101,7 +101,7 @@ def test_long_texts_inside_a_png_are_no_reason_to_refuse_it(behind: bool, tmp_pa
     assert colour(tmp_path / "0.png") == ([200, 100, 50], 255)
 
 
-def test_the_largest_photos_of_today_are_read_and_larger_ones_refused(tmp_path: Path) -> None:
+def test_the_largest_current_photos_are_read_and_larger_ones_are_refused(tmp_path: Path) -> None:
     """A camera's 102 megapixels (11648 x 8736) are above Pillow's own limit."""
     Image.new("1", (11_648, 8_736)).save(tmp_path / "photo.png")
     with warnings.catch_warnings():
@@ -121,7 +121,7 @@ def test_a_damaged_picture_with_texts_is_still_damaged(tmp_path: Path) -> None:
         picture_size.read_size(tmp_path / "0.png")
 
 
-def test_only_texts_are_left_out(tmp_path: Path) -> None:
+def test_only_texts_are_skipped(tmp_path: Path) -> None:
     picture = Image.new("RGB", (SIDE, SIDE), (200, 100, 50))
     picture.save(tmp_path / "plain.png")
     with_text(picture, tmp_path / "0.png", 100, behind=False)

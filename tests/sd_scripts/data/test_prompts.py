@@ -32,13 +32,15 @@ SAME_PROMPTS = {
 
 
 @pytest.mark.parametrize("name", SAME_PROMPTS)
-def test_each_kind_of_file_says_the_same(name: str, tmp_path: Path) -> None:
+def test_each_kind_of_file_gives_the_same_prompts(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(SAME_PROMPTS[name])
     assert prompts.read(path) == [CAT, Prompt(text="plain -- text"), Prompt(text="a cat", width=528, steps=4)]
 
 
-def test_what_is_not_for_flux_is_taken_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_option_that_is_not_for_flux_is_accepted_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """sd-scripts' Flux trainer accepts these options of other models too, and they have no effect."""
     path = tmp_path / "p.txt"
     path.write_text("a cat --ss ddim --fs 3 --ctr 0.5 --rcfg 1 --cn edges.png --s 4\n")
@@ -90,7 +92,7 @@ def test_what_is_not_for_flux_is_taken_with_a_warning(tmp_path: Path, capsys: py
         ("p.json", '[{"prompt": "a", "scale": "x"}]', "prompt 1: scale = 'x' is not a number"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(name: str, content: str, sentence: str, tmp_path: Path) -> None:
+def test_errors_are_reported_with_their_place(name: str, content: str, sentence: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(TrainerError) as caught:
@@ -98,7 +100,7 @@ def test_what_is_wrong_is_told_with_its_place(name: str, content: str, sentence:
     assert sentence in str(caught.value)
 
 
-def test_each_wrong_prompt_is_told(tmp_path: Path) -> None:
+def test_each_wrong_prompt_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "p.txt"
     path.write_text("a cat --s 0\na dog\na cat --ar 16:9\n")
     with pytest.raises(TrainerError) as caught:
@@ -109,7 +111,7 @@ def test_each_wrong_prompt_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_that_is_no_text_or_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_bytes(b"\xff")
     for name, sentence in (("p.txt", "is not UTF-8 text"), ("q.json", "there is no file")):
         with pytest.raises(TrainerError, match=sentence):

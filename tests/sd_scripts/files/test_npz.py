@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_an_array_is_what_numpy_reads(path: Path, name: str) -> None:
+def test_an_array_equals_what_numpy_reads(path: Path, name: str) -> None:
     with numpy.load(path) as archive:
         expected = archive[name]
     found = npz.read(path, [name])[name]
@@ -44,7 +44,7 @@ def test_an_array_is_what_numpy_reads(path: Path, name: str) -> None:
     assert found.flags.writeable
 
 
-def test_all_arrays_come_where_none_is_named(path: Path) -> None:
+def test_all_arrays_are_read_if_none_is_named(path: Path) -> None:
     assert list(npz.read(path)) == list(ARRAYS)
 
 
@@ -63,14 +63,14 @@ def test_a_compressed_file_and_a_long_header_are_read(tmp_path: Path) -> None:
         (numpy.zeros(3, dtype=[("a", "f4")]), "that numpy would not write"),
     ],
 )
-def test_what_no_cache_holds_is_refused(tmp_path: Path, array: numpy.ndarray, error: str) -> None:
+def test_an_array_type_that_no_cache_holds_is_refused(tmp_path: Path, array: numpy.ndarray, error: str) -> None:
     numpy.savez(tmp_path / "odd.npz", a=array)
     with pytest.raises(ValueError, match=error):
         npz.read(tmp_path / "odd.npz")
 
 
 @pytest.mark.parametrize(("before", "kept"), [(b"", slice(-8)), (b"", slice(0)), (b"X", slice(1, None))])
-def test_an_array_that_is_not_whole_is_refused(tmp_path: Path, path: Path, before: bytes, kept: slice) -> None:
+def test_an_incomplete_array_is_refused(tmp_path: Path, path: Path, before: bytes, kept: slice) -> None:
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "torn.npz", "w") as torn:
         torn.writestr("l_pooled.npy", before + whole.read("l_pooled.npy")[kept])
     with pytest.raises(ValueError, match=r"."):
@@ -95,7 +95,7 @@ def restless() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restless")
-def test_threads_read_at_once(path: Path) -> None:
+def test_threads_read_at_the_same_time(path: Path) -> None:
     """numpy's reader fails here with SystemError, AST constructor recursion depth mismatch (Python 3.11 and 3.12)."""
 
     def read_often() -> int:

@@ -23,7 +23,7 @@ from library.flow import flow_matching, losses
         ("sigma", 4 / 3 * (1 - math.log(4) / 3)),
     ],
 )
-def test_noise_levels(sampling_name: str, mean: float) -> None:
+def test_noise_levels_follow_the_chosen_schedule(sampling_name: str, mean: float) -> None:
     levels = flow_matching.NoiseLevels(sampling=sampling_name, shift=3.1582 if sampling_name != "sigma" else 4.0)
     drawn = levels.draw(20_000, tokens=4096, generator=randomness.generator("test"))
     assert ((drawn > 0) & (drawn <= 1)).all()
@@ -39,7 +39,7 @@ def test_flux_shift_is_the_published_line() -> None:
     assert torch.allclose(flow_matching.shift_sigma(s, shift), shift / (shift + 1 / s - 1))
 
 
-def test_the_right_prediction_has_no_loss() -> None:
+def test_a_correct_prediction_has_no_loss() -> None:
     picture, noise = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
     sigma = torch.tensor([0.2, 0.8])
     noisy = flow_matching.add_noise(picture, noise, sigma)
@@ -52,7 +52,7 @@ def test_the_right_prediction_has_no_loss() -> None:
     assert losses.of_numbers(target + 2, target, "l2", None).mean().item() == pytest.approx(4)
 
 
-def test_timesteps_are_rounded_to_the_trainings_type() -> None:
+def test_timesteps_are_rounded_to_the_type_of_the_training() -> None:
     sigma = torch.tensor([0.123456])
     assert flow_matching.rounded_timestep(sigma, torch.float32) == pytest.approx(0.123456)
     assert flow_matching.rounded_timestep(sigma, torch.bfloat16).float() == pytest.approx(0.1235, abs=1e-4)

@@ -36,7 +36,7 @@ def test_levels_are_those_of_sd_scripts(case: dict[str, Any], monkeypatch: pytes
     assert drawn.tolist() == pytest.approx(case["sigmas"], rel=1e-5)
 
 
-def test_every_scheme_draws_levels_that_are_there() -> None:
+def test_every_scheme_draws_existing_levels() -> None:
     for scheme in ("uniform", "logit_normal", "mode"):
         for scale in (-0.6, 0.0, 1.29, 1.75):
             levels = NoiseLevels(sampling="sigma", scheme=scheme, mode_scale=scale, logit_std=50.0)
@@ -70,7 +70,7 @@ def test_losses_are_those_of_sd_scripts(case: dict[str, Any]) -> None:
         assert found.tolist() == pytest.approx(case[name], rel=1e-5)
 
 
-def test_sigma_scaled_weighs_by_level_and_raw_does_not() -> None:
+def test_sigma_scaled_weights_by_level_and_raw_does_not() -> None:
     sigma = torch.tensor([0.5, 0.1])
     found = {}
     for kind in ("raw", "sigma_scaled"):
@@ -81,7 +81,7 @@ def test_sigma_scaled_weighs_by_level_and_raw_does_not() -> None:
     assert (found["sigma_scaled"] / found["raw"]).tolist() == pytest.approx([4, 100])
 
 
-def test_regularisation_pictures_weigh_what_is_asked_for() -> None:
+def test_regularisation_pictures_have_the_requested_weight() -> None:
     is_reg = torch.tensor([True, False, False])
     assert losses.of_batch(torch.tensor([1.0, 2.0, 6.0]), is_reg, 0.25).item() == pytest.approx((0.25 + 8) / 3)
 
@@ -92,7 +92,7 @@ def test_huber_needs_a_schedule_that_flux_has(capsys: pytest.CaptureFixture[str]
     assert "--huber_schedule snr does not work with Flux" in capsys.readouterr().err
 
 
-def test_the_told_timestep_is_the_one_of_huber() -> None:
+def test_huber_uses_the_reported_timestep() -> None:
     told = flow_matching.rounded_timestep(torch.tensor([0.123456]), torch.bfloat16)
     given = options("--loss_type", "huber", "--huber_schedule", "exponential", "--huber_c", "0.01")
     found = losses.huber_threshold(told, given)
@@ -106,7 +106,7 @@ def dataset_file(settings: Settings, subset: str) -> None:
     )
 
 
-def test_what_is_masked_out_is_not_learned(settings: Settings) -> None:
+def test_masked_regions_are_not_learned(settings: Settings) -> None:
     """All pictures but one are transparent, so only that one is learned from."""
     for path in settings.pictures.glob("*.png"):
         with Image.open(path) as picture:

@@ -26,7 +26,7 @@ def losses_in(text: str) -> list[tuple[int, float]]:
     return [(int(step), float(loss)) for step, loss in re.findall(r"validation loss after step (\d+): (\S+)", text)]
 
 
-def test_when_it_is_due() -> None:
+def test_validation_is_due_at_the_right_steps() -> None:
     made = plan.make(options("--max_train_steps", "7"), batches_per_epoch=2)
     tables = {
         "": [2, 4, 6, 7],
@@ -39,7 +39,7 @@ def test_when_it_is_due() -> None:
         assert not any(plan.due_after(given, made, step, validates=False).validate for step in range(1, 8))
 
 
-def test_it_repeats_exactly_and_what_it_measures_is_not_trained(
+def test_it_repeats_exactly_and_its_pictures_are_not_trained_on(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two of three pictures are trained. With a rate that changes nothing, each validation gives the same loss."""
@@ -66,7 +66,7 @@ def test_the_training_does_not_notice_it(rest: str, settings: Settings, tmp_path
 
 
 @pytest.mark.parametrize("case", recorded("validation-split"), ids=lambda case: f"{case['split']}")
-def test_pictures_are_put_aside_as_in_sd_scripts(case: dict[str, Any], tmp_path: Path) -> None:
+def test_pictures_are_set_aside_as_in_sd_scripts(case: dict[str, Any], tmp_path: Path) -> None:
     folder = make_pictures(tmp_path / "pictures", 1)
     for index in range(1, case["pictures"]):
         for ending in ("png", "txt"):
@@ -84,6 +84,6 @@ def test_pictures_are_put_aside_as_in_sd_scripts(case: dict[str, Any], tmp_path:
     assert {picture.repeats for picture in aside.pictures} == {1}
 
 
-def test_a_share_that_leaves_nothing_is_told(settings: Settings) -> None:
+def test_a_split_that_leaves_no_pictures_is_reported(settings: Settings) -> None:
     outcome = run(settings.plus("--validation_split 0.01"))
     assert outcome.error == "validation_split 0.01 selects no picture of any folder: use a larger share"

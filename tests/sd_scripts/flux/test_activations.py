@@ -27,7 +27,7 @@ SHAPES = [
 @pytest.mark.parametrize("autocast", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", ["double", "single"])
-def test_a_block_keeps_what_is_counted(kind: str, shape: tuple[int, ...], autocast: bool) -> None:
+def test_a_block_keeps_as_many_bytes_as_are_counted(kind: str, shape: tuple[int, ...], autocast: bool) -> None:
     hidden, mlp, head, rank, text, picture, batch = shape
     model = FluxConfig(
         packed_channels=64,
@@ -61,7 +61,7 @@ def test_a_block_keeps_what_is_counted(kind: str, shape: tuple[int, ...], autoca
     assert counted == storage_bytes(saved, without=[*weights, *shared])
 
 
-def test_the_numbers_of_a_lora_for_each_rank() -> None:
+def test_a_lora_keeps_as_many_numbers_per_rank_as_are_counted() -> None:
     model = FluxConfig(
         packed_channels=64,
         vector_width=8,

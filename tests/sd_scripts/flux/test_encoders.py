@@ -76,7 +76,7 @@ def test_t5_equals_transformers(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_the_autoencoder_equals_diffusers_own_conversion(tmp_path: Path) -> None:
+def test_the_autoencoder_equals_the_conversion_by_diffusers(tmp_path: Path) -> None:
     drawn = torch.Generator().manual_seed(0)
     shapes = _shapes(16)
     tensors = {
@@ -112,12 +112,12 @@ def test_the_tiny_autoencoder_keeps_colours(models: Models) -> None:
     assert (middle - pixels[:, :, 16:48, 16:48]).abs().max() < 0.05
 
 
-def test_a_missing_tokenizer_is_told_with_the_path_where_it_should_lie(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_reported_with_its_expected_path(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match=str(tmp_path / "cache" / "openai_clip-vit-large-patch14")):
         tokenization.load(cache_dir=tmp_path / "cache", models_dir=tmp_path, t5_length=16)
 
 
-def test_a_damaged_tokenizer_is_told(models: Models, tmp_path: Path) -> None:
+def test_a_damaged_tokenizer_is_reported(models: Models, tmp_path: Path) -> None:
     shutil.copytree(models.folder / "tokenizers", tmp_path / "tokenizers")
     (tmp_path / "tokenizers" / "google_t5-v1_1-xxl" / "tokenizer.json").write_text("{")
     with pytest.raises(TrainerError, match=r"google/t5-v1_1-xxl is missing or damaged"):
@@ -155,7 +155,7 @@ def test_t5_s_sentencepiece_model_is_read(published: Path) -> None:
     assert mask.sum() == len(known)
 
 
-def test_the_packages_that_read_it_are_named_where_one_is_missing(published: Path) -> None:
+def test_the_packages_that_read_it_are_named_if_one_is_missing(published: Path) -> None:
     program = (
         "import pathlib, sys\n"
         "sys.modules['sentencepiece'] = None\n"  # as if it were not installed
@@ -173,7 +173,7 @@ def test_the_packages_that_read_it_are_named_where_one_is_missing(published: Pat
     assert "spiece.model requires the packages sentencepiece and protobuf, and one of them is not" in done.stderr
 
 
-def test_a_tokenizer_of_another_model_is_told(models: Models) -> None:
+def test_a_tokenizer_of_another_model_is_reported(models: Models) -> None:
     tokenizers = tokenization.load(cache_dir=None, models_dir=models.folder, t5_length=16)
     tokenizers.check(clip_vocabulary=514, t5_vocabulary=128)
     with pytest.raises(

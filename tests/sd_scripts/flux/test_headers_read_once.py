@@ -48,13 +48,13 @@ def once_each(models: Models) -> Reads:
     return collections.Counter([*(file.name for file in files), "lora.safetensors"])
 
 
-def test_by_a_check(begun: Settings, models: Models, reads: Reads) -> None:
+def test_a_check_reads_each_header_once(begun: Settings, models: Models, reads: Reads) -> None:
     reads.clear()
     assert ask(begun)["problems"] == []
     assert reads == once_each(models)
 
 
-def test_by_a_training(begun: Settings, models: Models, reads: Reads) -> None:
+def test_a_training_reads_each_header_once(begun: Settings, models: Models, reads: Reads) -> None:
     reads.clear()
     assert run(begun).error is None
     assert list((begun.output_dir / "sample").glob("*.png"))

@@ -59,13 +59,13 @@ def shapes_of(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("guidance", [True, False])
-def test_of_the_transformer(guidance: bool) -> None:
+def test_the_key_table_of_the_transformer_is_complete(guidance: bool) -> None:
     config = FluxConfig(**{**vars(DEV), "guidance": guidance})
     with torch.device("meta"):
         assert flux_config.shapes(config) == shapes_of(Flux(config))
 
 
-def test_of_clip() -> None:
+def test_the_key_table_of_clip_is_complete() -> None:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.device("meta"):
@@ -75,7 +75,7 @@ def test_of_clip() -> None:
     assert encoder_config.clip_keys(CLIP_L) == built
 
 
-def test_of_t5() -> None:
+def test_the_key_table_of_t5_is_complete() -> None:
     from transformers import T5Config, T5EncoderModel
 
     with torch.device("meta"):
@@ -84,7 +84,7 @@ def test_of_t5() -> None:
     assert encoder_config.t5_keys(T5_XXL) == built == ours
 
 
-def test_of_the_autoencoder() -> None:
+def test_the_key_table_of_the_autoencoder_is_complete() -> None:
     with torch.device("meta"):
         built = shapes_of(AutoencoderModel(AUTOENCODER))
     table = autoencoder_config.keys(AUTOENCODER)
@@ -100,7 +100,7 @@ def test_of_the_autoencoder() -> None:
         ("ae", "ae", "decoder.up.3.block.1.conv2.bias"),
     ],
 )
-def test_a_part_that_is_missing_in_the_middle_of_a_file_is_named(
+def test_a_part_missing_from_the_middle_of_a_file_is_named(
     flag: str, name: str, key: str, models: Models, settings: Settings, tmp_path: Path
 ) -> None:
     tensors = load_file(models.folder / f"{name}.safetensors")

@@ -68,7 +68,7 @@ def meant(flux: Flux) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def test_an_fp8_base_is_the_file_but_for_the_rounding(flux_file: Path) -> None:
+def test_an_fp8_base_equals_the_file_except_for_rounding(flux_file: Path) -> None:
     original, config = load(flux_file), config_of(flux_file)
     flux = loading.load_transformer(flux_file, config, dtype=torch.bfloat16, device=CPU, base="fp8")
     state, means = flux.state_dict(), meant(flux)
@@ -116,7 +116,7 @@ def test_a_file_in_fp8_is_not_rounded_twice(convert: object, flux_file: Path, tm
         ),
     ],
 )
-def test_a_file_that_is_no_flux_is_refused_by_its_header(
+def test_a_file_that_is_not_flux_is_refused_by_its_header(
     change: Change, sentence: str, flux_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainerError, match=sentence):
@@ -160,7 +160,7 @@ def test_wrong_scales_are_refused_with_their_place(flux_file: Path, tmp_path: Pa
         loading.load_transformer(path, config_of(flux_file), dtype=torch.bfloat16, device=CPU, base="fp8")
 
 
-def test_each_tensor_stays_where_it_is_told_to(flux_file: Path) -> None:
+def test_each_tensor_stays_on_its_device(flux_file: Path) -> None:
     """With swapped blocks some weights are not on the device; `meta` stands for that other place here."""
     elsewhere = torch.device("meta")
     placed: list[str] = []
@@ -208,7 +208,7 @@ WITHOUT_HOLES = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 @pytest.mark.parametrize(("base", "bytes_each"), [("full", 2), ("fp8", 1)])
-def test_loading_takes_what_is_loaded_and_a_few_tensors_more(
+def test_loading_needs_room_for_the_model_and_a_few_tensors_more(
     base: str, bytes_each: int, larger_file: tuple[Path, FluxConfig]
 ) -> None:
     path, config = larger_file

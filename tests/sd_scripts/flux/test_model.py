@@ -55,7 +55,7 @@ def test_checkpointing_changes_no_gradient(checkpointed: int, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("checkpointed", [0, 3, 4])
-def test_inputs_of_checkpointed_blocks_alone_wait_on_the_host(
+def test_only_inputs_of_checkpointed_blocks_wait_on_the_host(
     checkpointed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A double block has 5 inputs, a single one 4. The tensors kept on the host are copies, as from a GPU."""

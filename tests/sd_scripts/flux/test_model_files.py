@@ -44,7 +44,9 @@ def in_newer_scaled_fp8(tensors: dict[str, Tensor], form: str = "float8_e4m3fn")
 @pytest.mark.parametrize("prefix", ["", PREFIX])
 @pytest.mark.parametrize("convert", [dict, in_fp8, in_scaled_fp8, in_newer_scaled_fp8])
 @torch.no_grad()
-def test_a_transformer_is_what_its_file_says(prefix: str, convert: object, models: Models, tmp_path: Path) -> None:
+def test_a_transformer_is_built_as_its_file_says(
+    prefix: str, convert: object, models: Models, tmp_path: Path
+) -> None:
     original = load(models.folder / "flux1-dev.safetensors")
     assert callable(convert)
     stored: dict[str, Tensor] = convert({key: tensor.half() for key, tensor in original.items()})
@@ -69,7 +71,7 @@ OTHERS = {
 }
 
 
-def test_what_a_file_has_beside_its_model_is_left_out(
+def test_extra_content_of_a_file_is_skipped(
     settings: Settings, models: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(settings.plus("--max_train_epochs 1 --seed 3", output="alone")).error is None
@@ -89,7 +91,7 @@ def test_what_a_file_has_beside_its_model_is_left_out(
     assert all((alone[key] - beside[key]).norm() <= 1e-3 * alone[key].norm() for key in alone)
 
 
-def test_what_a_file_has_beside_its_model_takes_no_room(models: Models, tmp_path: Path) -> None:
+def test_extra_content_of_a_file_takes_no_memory(models: Models, tmp_path: Path) -> None:
     for name, read in (
         ("clip_l", lambda path: encoder_config.clip_shapes(read_shapes(path, ""))),
         ("t5xxl_fp16", lambda path: encoder_config.t5_shapes(read_shapes(path, ""))),
@@ -102,7 +104,7 @@ def test_what_a_file_has_beside_its_model_takes_no_room(models: Models, tmp_path
 
 
 @pytest.mark.parametrize("convert", [in_fp8, in_scaled_fp8, in_newer_scaled_fp8])
-def test_t5_in_fp8_is_what_its_file_says(convert: object, models: Models, tmp_path: Path) -> None:
+def test_t5_in_fp8_has_the_values_of_its_file(convert: object, models: Models, tmp_path: Path) -> None:
     original = load(models.folder / "t5xxl_fp16.safetensors")
     assert callable(convert)
     stored: dict[str, Tensor] = convert(original)
@@ -117,7 +119,9 @@ def test_t5_in_fp8_is_what_its_file_says(convert: object, models: Models, tmp_pa
         assert torch.equal(read[key], tensor.bfloat16().float() if scaled else tensor)
 
 
-def test_a_training_with_a_prefix_and_fp8_text_encoders(settings: Settings, models: Models, tmp_path: Path) -> None:
+def test_a_training_works_with_a_key_prefix_and_fp8_text_encoders(
+    settings: Settings, models: Models, tmp_path: Path
+) -> None:
     flux, t5 = tmp_path / "flux1-schnell.safetensors", tmp_path / "t5xxl_fp8_e4m3fn.safetensors"
     tensors = load(models.folder / "flux1-dev.safetensors")
     save_file({f"{PREFIX}{key}": tensor.half() for key, tensor in tensors.items()}, flux)
@@ -200,7 +204,7 @@ def holding(content: bytes) -> Callable[[Path], None]:
         (cut_in_its_tensors, "it has 87; copy or download it again"),
     ],
 )
-def test_what_is_no_safetensors_file_is_named_for_what_it_is(
+def test_a_file_of_another_kind_is_called_by_its_name(
     make: Callable[[Path], None], sentence: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "flux1-dev.safetensors"
@@ -240,9 +244,7 @@ def test_a_model_in_several_files_is_not_called_damaged(tmp_path: Path) -> None:
         (in_newer_scaled_fp8({"a.weight": torch.ones(2, 2)}, form="mxfp8"), "mxfp8"),
     ],
 )
-def test_matrices_in_other_formats_are_refused_by_their_name(
-    beside: dict[str, Tensor], form: str, tmp_path: Path
-) -> None:
+def test_matrices_in_other_formats_are_refused_by_name(beside: dict[str, Tensor], form: str, tmp_path: Path) -> None:
     """They are complete files of other programs, not damaged ones."""
     path = tmp_path / "flux1-dev.safetensors"
     save_file(beside, path)
@@ -252,7 +254,7 @@ def test_matrices_in_other_formats_are_refused_by_their_name(
     assert str(refused.value).endswith("which is not supported for training; download the model in bf16, fp16 or fp8")
 
 
-def test_comfyuis_note_in_the_metadata_counts_too(tmp_path: Path) -> None:
+def test_the_note_of_comfyui_in_the_metadata_counts_too(tmp_path: Path) -> None:
     path = tmp_path / "flux1-dev.safetensors"
     tensors = {"a.weight": torch.zeros(2, 2, dtype=FP8), "a.weight_scale": torch.ones(())}
     for form, accepted in (("float8_e4m3fn", True), ("nvfp4", False)):

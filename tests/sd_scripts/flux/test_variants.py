@@ -23,7 +23,7 @@ from tests.sd_scripts.command_line import options
         ("flux1-dev.safetensors", True, "FLUX.1 dev", "--min_snr_gamma 5", 1),
     ],
 )
-def test_base_models(file_name: str, guided: bool, name: str, words: str, warnings: int) -> None:
+def test_the_base_model_is_recognized(file_name: str, guided: bool, name: str, words: str, warnings: int) -> None:
     variant = variants.identify(file_name, guided=guided)
     assert variant.name == name
     assert len(variants.advice(variant, options(*words.split()))) == warnings

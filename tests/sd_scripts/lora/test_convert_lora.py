@@ -135,7 +135,9 @@ def assert_files_equal(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", ["to-diffusers", "to-peft"])
-def test_there_and_back_is_the_same_file(layout: str, dtype: torch.dtype, bench: Bench, tmp_path: Path) -> None:
+def test_converting_there_and_back_gives_the_same_file(
+    layout: str, dtype: torch.dtype, bench: Bench, tmp_path: Path
+) -> None:
     """With alpha 2, ranks 2 and 4 scale by 1 and 1/2; ranks 3 and 6 scale by numbers that are not exact in binary."""
     lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=dtype)
     there = place(layout, tmp_path)
@@ -155,7 +157,7 @@ def product(layer: LowRank) -> Tensor:
     return layer.alpha / layer.rank * (layer.up.double() @ layer.down.double())
 
 
-def test_diffusers_and_peft_lead_to_each_other(bench: Bench, tmp_path: Path) -> None:
+def test_diffusers_and_peft_layouts_convert_into_each_other(bench: Bench, tmp_path: Path) -> None:
     lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.bfloat16)
     run("to-diffusers", lora, tmp_path / "one.safetensors")
     run("to-peft", tmp_path / "one.safetensors", tmp_path / "peft")
@@ -163,7 +165,7 @@ def test_diffusers_and_peft_lead_to_each_other(bench: Bench, tmp_path: Path) -> 
     assert_files_equal(tmp_path / "one.safetensors", tmp_path / "other.safetensors")
 
 
-def test_metadata_stay_and_hashes_are_those_of_the_tensors(bench: Bench, tmp_path: Path) -> None:
+def test_metadata_is_kept_and_hashes_match_the_tensors(bench: Bench, tmp_path: Path) -> None:
     lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.bfloat16)
     run("to-diffusers", lora, tmp_path / "there.safetensors")
     there = metadata_of(tmp_path / "there.safetensors")
@@ -304,7 +306,7 @@ def test_the_last_modulation_is_swapped(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["to-diffusers", "to-peft"])
-def test_inspect_tells_the_same_norms_in_each_layout(
+def test_inspect_shows_the_same_norms_in_each_layout(
     layout: str, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.float32)
@@ -331,7 +333,9 @@ def test_inspect_tells_the_same_norms_in_each_layout(
     assert list(kohya["norms"].values()) == pytest.approx(list(other["norms"].values()))
 
 
-def test_inspect_shows_people_what_tells(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_shows_people_the_informative_metadata(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lora = write_trained(tmp_path / "lora.safetensors", bench, alpha=2, dtype=torch.bfloat16)
     tensors = load_file(lora)
     tensors["lora_unet_img_in.lora_up.weight"][0, 0] = torch.nan
@@ -393,7 +397,7 @@ BFL_NAMES = [
 
 
 @pytest.mark.parametrize("layout", ["bfl", "onetrainer"])
-def test_loras_of_other_programs_become_kohyas(
+def test_loras_of_other_programs_are_converted_to_the_layout_of_kohya(
     layout: str, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Prefixes alone do not tell layouts apart: BFL's was once taken for diffusers', and OneTrainer's for kohya's."""
@@ -428,7 +432,9 @@ def place_in_diffusers(kohya: Path, folder: Path) -> Path:
     return there
 
 
-def test_diffusers_names_behind_comfyuis_prefix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_of_diffusers_after_the_prefix_of_comfyui_are_recognized(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     save_file(pair("diffusion_model.transformer_blocks.0.attn.to_q", ab=True), tmp_path / "in.safetensors")
     run("inspect", tmp_path / "in.safetensors")
     assert "layout   diffusers" in capsys.readouterr().out.splitlines()
@@ -499,7 +505,7 @@ BAD = {
 @pytest.mark.parametrize(
     ("verb", "tensors", "sentence"), [(verb, *row) for verb, rows in BAD.items() for row in rows]
 )
-def test_bad_input_is_one_sentence_and_leaves_nothing(
+def test_bad_input_gets_one_sentence_and_leaves_nothing(
     verb: str, tensors: dict[str, Tensor], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_file(tensors, tmp_path / "in.safetensors")
@@ -527,7 +533,7 @@ def assert_refused(sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
         ('{"peft_type": "LORA", "use_dora": true}', "use_dora is not supported"),
     ],
 )
-def test_a_folder_that_is_no_plain_lora_is_refused(
+def test_a_folder_that_is_not_a_plain_lora_is_refused(
     config: str | None, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "adapter"
@@ -539,7 +545,7 @@ def test_a_folder_that_is_no_plain_lora_is_refused(
     assert_refused(sentence, capsys)
 
 
-def test_what_is_there_is_replaced_by_force_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lora, out, folder = tmp_path / "in.safetensors", tmp_path / "out.safetensors", tmp_path / "adapter"
     save_file(pair("lora_unet_img_in"), lora)
     out.write_text("precious")
@@ -568,7 +574,7 @@ def test_what_is_there_is_replaced_by_force_alone(tmp_path: Path, capsys: pytest
         ("to-peft", "out.safetensors", "out.safetensors must be a folder"),
     ],
 )
-def test_a_name_by_which_nothing_finds_a_lora_is_refused(
+def test_a_name_that_no_program_would_load_is_refused(
     verb: str, out: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ab = verb == "to-kohya"
@@ -594,7 +600,7 @@ def test_a_full_disk_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
 
 
-def test_it_is_a_program(tmp_path: Path) -> None:
+def test_it_runs_as_a_program(tmp_path: Path) -> None:
     program = ROOT / "sd-scripts" / "convert_lora.py"
     missing = subprocess.run(
         [sys.executable, program, "inspect", tmp_path / "x"], capture_output=True, text=True, timeout=DEADLINE_SECONDS
@@ -609,7 +615,7 @@ def test_it_is_a_program(tmp_path: Path) -> None:
     )
 
 
-def test_a_reader_that_has_enough_is_no_error(bench: Bench, tmp_path: Path) -> None:
+def test_a_reader_that_closes_early_is_not_an_error(bench: Bench, tmp_path: Path) -> None:
     lora = write_trained(tmp_path / "mine.safetensors", bench, alpha=4, dtype=torch.float32)
     reading, writing = os.pipe()
     os.close(reading)
@@ -621,7 +627,7 @@ def test_a_reader_that_has_enough_is_no_error(bench: Bench, tmp_path: Path) -> N
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_the_commonest_rank_and_alpha_are_peft_defaults() -> None:
+def test_the_most_common_rank_and_alpha_become_the_defaults_of_peft() -> None:
     """A block's layer has a name that ends in `proj_out` too, and PEFT compares the ends of names."""
     layers = {
         "proj_out": LowRank(down=torch.ones(2, 8), up=torch.ones(8, 2), alpha=1.5),

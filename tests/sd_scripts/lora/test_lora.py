@@ -66,7 +66,7 @@ NAME = "lora_unet_single_blocks_0_0"
         ({"lora_up.weight": None}, f"it lacks {NAME}.lora_up.weight"),
     ],
 )
-def test_a_lora_that_is_none_is_refused(change: dict[str, torch.Tensor | None], sentence: str) -> None:
+def test_a_file_that_is_not_a_lora_is_refused(change: dict[str, torch.Tensor | None], sentence: str) -> None:
     network = LoRANetwork(transformer=tiny_transformer(), clip=None, rank=2, alpha=1, seed=0)
     changed = network.kohya_tensors() | {f"{NAME}.{key}": value for key, value in change.items()}
     tensors = {key: value for key, value in changed.items() if value is not None}

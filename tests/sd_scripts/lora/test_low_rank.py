@@ -55,7 +55,9 @@ def test_a_layer_trained_fused_is_split_by_rows_and_comes_back(
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("ranks", [(2, 2, 2, 2), (1, 2, 3, 4), (2, 0, 2, 0), (0, 0, 0, 3)])
-def test_layers_trained_apart_are_fused_block_wise_and_come_back(ranks: tuple[int, ...], alpha: float) -> None:
+def test_layers_trained_separately_are_fused_block_by_block_and_come_back(
+    ranks: tuple[int, ...], alpha: float
+) -> None:
     """Rank 0: the member was not trained."""
     parts = [
         drawn(width, rank, alpha=alpha * rank, seed=rank * 10 + index) if rank else None
@@ -77,7 +79,7 @@ def test_layers_trained_apart_are_fused_block_wise_and_come_back(ranks: tuple[in
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_members_of_different_scales_keep_their_products(shared: bool) -> None:
+def test_members_with_different_scales_keep_their_products(shared: bool) -> None:
     parts = [drawn(WIDTH, 2, alpha=alpha, dtype=torch.bfloat16, seed=index) for index, alpha in enumerate((1, 2, 3))]
     if shared:
         parts = [replace(part, down=parts[0].down) for part in parts]
@@ -85,7 +87,7 @@ def test_members_of_different_scales_keep_their_products(shared: bool) -> None:
     torch.testing.assert_close(product(fused), torch.cat(list(map(product, parts))), rtol=1e-6, atol=1e-6)
 
 
-def test_a_layer_that_has_learnt_nothing_stays_shared() -> None:
+def test_a_layer_that_has_learned_nothing_stays_shared() -> None:
     layer = replace(drawn(3 * WIDTH, 6, alpha=1), up=torch.zeros(3 * WIDTH, 6))
     parts = split(layer, 3)
     assert [part.rank for part in parts if part is not None] == [6, 6, 6]
@@ -118,7 +120,7 @@ def test_numbers_too_small_for_their_type_are_folded_in_fp32() -> None:
     assert_same(unfold(plain, 1), small)
 
 
-def test_up_keeps_a_wider_type_than_that_of_down() -> None:
+def test_up_may_have_a_wider_type_than_down() -> None:
     layer = drawn(WIDTH, 16, alpha=1, dtype=torch.bfloat16)
     wide = replace(layer, up=layer.up.float())
     assert_same(unfold(fold(wide), 1), wide)

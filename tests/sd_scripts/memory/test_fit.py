@@ -70,7 +70,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
-def test_what_was_chosen_is_told_kept_and_chosen_again_when_asked(
+def test_a_choice_is_reported_kept_and_made_again_on_request(
     deep: Settings, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(deep.plus("", output="roomy")).error is None
@@ -125,7 +125,7 @@ ADAFACTOR = (
         pytest.param(f"{ADAFACTOR} --split_mode --network_args train_blocks=single", 4, id="12G"),
     ],
 )
-def test_fluxgym_s_settings_for_small_gpus_are_taken_as_they_are(
+def test_the_settings_of_fluxgym_for_small_gpus_are_accepted_as_they_are(
     preset: str, swapped: int, deep: Settings, machine: Machine
 ) -> None:
     """The flags that an older FluxGym passes, with room for everything, and with room for their tier alone."""
@@ -138,12 +138,12 @@ def test_fluxgym_s_settings_for_small_gpus_are_taken_as_they_are(
         machine.fits(expected)
 
 
-def test_a_size_may_be_said_without_a_gpu(deep: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_memory_size_may_be_given_without_a_gpu(deep: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(deep.plus("--vram 12")).error is None
     assert "memory: 12.0 GB: unquantised base, no blocks checkpointed, estimated 0.5 GB\n" in capsys.readouterr().out
 
 
-def test_samples_and_what_is_encoded_are_reckoned_with(
+def test_samples_and_encoding_are_taken_into_account(
     deep: Settings, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(deep.plus("--mixed_precision bf16", output="alone")).error is None
@@ -165,7 +165,7 @@ def test_samples_and_what_is_encoded_are_reckoned_with(
     assert "warning: samples need about 1." in capsys.readouterr().err
 
 
-def test_what_is_cached_is_not_encoded_again(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_pictures_are_not_encoded_again(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
     monkeypatch.setattr(tiers, "check_encoding", lambda count, what, _budget: seen.append((what, count)))
     assert run(deep).error is None
@@ -180,7 +180,7 @@ def test_what_is_cached_is_not_encoded_again(deep: Settings, monkeypatch: pytest
     assert seen == both * 2
 
 
-def test_a_host_without_room_for_the_captions_is_told(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_room_for_the_captions_is_reported(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_memory, "available", lambda: 1000)
     error = run(deep).error
     assert error is not None
@@ -188,7 +188,7 @@ def test_a_host_without_room_for_the_captions_is_told(deep: Settings, monkeypatc
     assert "but only 0.0 GB is available" in error
 
 
-def test_caches_that_are_there_need_no_room_on_the_disk(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_caches_need_no_room_on_the_disk(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[Demand]] = []
     monkeypatch.setattr(needs, "check_disk", lambda demands, **_: seen.append(list(demands)))
     cached = deep.plus("--cache_latents_to_disk --cache_text_encoder_outputs_to_disk")

@@ -21,13 +21,13 @@ def make(folder: Path, *, most: str, used: int) -> None:
     (folder / "memory.stat").write_text(STATISTICS)
 
 
-def test_a_limit_leaves_what_is_not_used_and_what_can_be_given_back(tmp_path: Path) -> None:
+def test_a_limit_leaves_unused_and_reclaimable_memory(tmp_path: Path) -> None:
     make(tmp_path, most=str(500 * MB), used=200 * MB)
     assert host_memory.room_in(tmp_path, version=2) == 350 * MB
 
 
 @pytest.mark.parametrize(("most", "used", "room"), [("max", 1, None), (str(100 * MB), 300 * MB, 0)])
-def test_no_limit_and_none_left(tmp_path: Path, most: str, used: int, room: int | None) -> None:
+def test_there_may_be_no_limit_or_nothing_left(tmp_path: Path, most: str, used: int, room: int | None) -> None:
     make(tmp_path, most=most, used=used)
     assert host_memory.room_in(tmp_path, version=2) == room
 
@@ -38,14 +38,14 @@ def test_a_cgroup_that_cannot_be_read_limits_nothing(tmp_path: Path) -> None:
     assert host_memory.room_in(tmp_path, version=2) is None
 
 
-def test_a_cgroup_of_version_1(tmp_path: Path) -> None:
+def test_a_cgroup_of_version_1_is_understood(tmp_path: Path) -> None:
     (tmp_path / "memory.limit_in_bytes").write_text(f"{500 * MB}\n")
     (tmp_path / "memory.usage_in_bytes").write_text(f"{200 * MB}\n")
     (tmp_path / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 50000000\ntotal_active_file 0\n")
     assert host_memory.room_in(tmp_path, version=1) == 350 * MB
 
 
-def test_a_process_has_its_own_cgroup_and_all_above(tmp_path: Path) -> None:
+def test_a_process_is_in_its_own_cgroup_and_all_above_it(tmp_path: Path) -> None:
     text = "11:cpu,cpuacct:/x\n9:memory:/docker/abc\n0::/user.slice/a.scope\n"
     assert list(host_memory.own_cgroups(text, root=tmp_path)) == [
         (1, tmp_path / "memory" / "docker" / "abc"),

@@ -112,7 +112,7 @@ class Training:
 
 @pytest.mark.parametrize("side", [16, 128], ids=["64 tokens", "4096 tokens"])
 @pytest.mark.parametrize("slow", ["nothing", "copies", "computing"])
-def test_losses_and_gradients_are_the_same_to_the_bit(slow: str, side: int) -> None:
+def test_losses_and_gradients_are_the_same_bit_for_bit(slow: str, side: int) -> None:
     expected = [tensor.cpu() for tensor in Training(made(), side=side).outcome()]
     flux = made()
     if slow == "computing":
@@ -139,7 +139,7 @@ def peak_of_a_step(*, blocks_to_swap: int) -> int:
     return torch.cuda.max_memory_allocated()
 
 
-def test_the_blocks_that_are_away_take_no_memory() -> None:
+def test_swapped_blocks_take_no_memory_on_the_gpu() -> None:
     plain, swapping = peak_of_a_step(blocks_to_swap=0), peak_of_a_step(blocks_to_swap=SWAPPED)
     flux = made()
     double, single = flux.stacks.fewer(SWAPPED)

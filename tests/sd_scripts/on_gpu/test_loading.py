@@ -17,7 +17,7 @@ GPU = torch.device("cuda")
 
 
 @pytest.mark.parametrize("base", ["full", "fp8"])
-def test_a_gpu_loads_what_a_cpu_loads_and_little_more(base: str, larger_file: tuple[Path, FluxConfig]) -> None:
+def test_loading_on_a_gpu_takes_little_more_than_on_a_cpu(base: str, larger_file: tuple[Path, FluxConfig]) -> None:
     path, config = larger_file
     expected = loading.load_transformer(
         path, config, dtype=torch.bfloat16, device=torch.device("cpu"), base=base

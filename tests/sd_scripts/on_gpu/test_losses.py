@@ -8,7 +8,7 @@ import torch
 from library.report.loss_reader import LossReader
 
 
-def test_a_gpu_s_losses_come_a_step_late_and_all_when_asked_for() -> None:
+def test_losses_from_a_gpu_arrive_a_step_late_and_all_of_them_on_request() -> None:
     reader = LossReader()
     big = torch.randn(4096, 4096, device="cuda")
     seen: list[tuple[int, float, dict[str, float]]] = []

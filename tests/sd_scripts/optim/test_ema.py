@@ -39,7 +39,7 @@ def test_averages_are_those_of_diffusers() -> None:
 
 
 @pytest.mark.parametrize("rest", ["", "--optimizer_type AdamWScheduleFree"])
-def test_a_resumed_average_is_the_undisturbed_one(rest: str, settings: Settings, tmp_path: Path) -> None:
+def test_a_resumed_average_equals_the_uninterrupted_one(rest: str, settings: Settings, tmp_path: Path) -> None:
     words = f"{SHORT} --ema_decay 0.9 {rest}"
     whole = run(settings.plus(words, output="whole"))
     assert (whole.error, whole.steps[-1]) == (None, 12)
@@ -58,7 +58,7 @@ def test_a_resumed_average_is_the_undisturbed_one(rest: str, settings: Settings,
     assert any(not torch.equal(averages[0][key], weights[key]) for key in weights)
 
 
-def test_a_state_without_an_average_begins_one(
+def test_a_state_without_an_average_starts_one(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(settings.plus(SHORT), stop_after=3).status == 143

@@ -113,7 +113,7 @@ def test_8_bit_adamw_without_its_package_is_fused_adamw_and_says_so(capsys: pyte
     assert "bitsandbytes is not installed" in warning or "bitsandbytes needs an NVIDIA GPU" in warning
 
 
-def test_a_schedule_that_adafactor_takes_no_notice_of_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_schedule_that_adafactor_ignores_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     words = "--optimizer_type adafactor --learning_rate 1e-3 --lr_scheduler"
     optimizer.build(a_lora(), options(*words.split(), "cosine"), on_gpu=False)
     assert "--lr_scheduler cosine has no effect with Adafactor's relative_step" in capsys.readouterr().err
@@ -132,12 +132,12 @@ def test_a_schedule_that_adafactor_takes_no_notice_of_is_named(capsys: pytest.Ca
         ("--optimizer_args eps=-1.0", "--optimizer_args: AdamW rejected them"),
     ],
 )
-def test_what_cannot_be_made_is_told(words: str, sentence: str) -> None:
+def test_an_optimizer_that_cannot_be_created_is_reported(words: str, sentence: str) -> None:
     with pytest.raises(TrainerError, match=sentence):
         optimizer.build(a_lora(), options(*words.split(), "--learning_rate", "1"), on_gpu=False)
 
 
-def test_a_schedule_that_cannot_be_made_is_told() -> None:
+def test_a_schedule_that_cannot_be_created_is_reported() -> None:
     built = optimizer.build(a_lora(), options("--learning_rate", "1"), on_gpu=False)
     for words in ("--lr_scheduler_type StepLR", "--lr_scheduler_type No", "--lr_scheduler_type a.B"):
         with pytest.raises(TrainerError, match="--lr_scheduler"):
@@ -177,7 +177,7 @@ def test_a_schedule_that_cannot_be_made_is_told() -> None:
         ),
     ],
 )
-def test_what_fails_in_training_is_told_before_anything_is_loaded(
+def test_a_failure_in_training_is_reported_before_anything_is_loaded(
     words: str, sentence: str, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = parse(settings.plus(f"--max_train_epochs 1 {words}").arguments())
@@ -200,7 +200,7 @@ def test_what_fails_in_training_is_told_before_anything_is_loaded(
         "--lr_scheduler cosine_with_min_lr --lr_scheduler_args min_lr=1e-9",
     ],
 )
-def test_what_can_train_is_not_refused(words: str) -> None:
+def test_an_optimizer_that_can_train_is_not_refused(words: str) -> None:
     rehearsal.rehearse(options(*words.split()), total_steps=6, on_gpu=False)
 
 
@@ -217,7 +217,7 @@ def test_what_can_train_is_not_refused(words: str) -> None:
         ("apex.optimizers.FusedAdam", True),
     ],
 )
-def test_what_may_need_a_gpu_is_known_by_its_name(written: str, may: bool) -> None:
+def test_an_optimizer_that_may_need_a_gpu_is_known_by_name(written: str, may: bool) -> None:
     assert optimizer.may_need_gpu(written, on_gpu=False) is may
 
 
@@ -230,7 +230,7 @@ class AdamW8bit(torch.optim.AdamW):
 """
 
 
-def test_8_bit_adamw_is_not_tried_on_the_cpu_where_there_is_a_gpu(
+def test_8_bit_adamw_is_not_tried_on_the_cpu_if_there_is_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """bitsandbytes is not installed for the tests, and its real kernels need a GPU."""
@@ -252,7 +252,7 @@ class OnlyOnGpu(torch.optim.SGD):
 
 
 @pytest.mark.parametrize("gpu", [True, False])
-def test_an_optimizer_that_needs_a_gpu_is_not_refused_where_there_is_one(gpu: bool) -> None:
+def test_an_optimizer_that_needs_a_gpu_is_not_refused_if_there_is_one(gpu: bool) -> None:
     given = options("--optimizer_type", f"{__name__}.{OnlyOnGpu.__name__}")
     if gpu:
         rehearsal.rehearse(given, total_steps=6, on_gpu=gpu)
@@ -307,7 +307,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("words", TABLE)
-def test_a_resumed_run_is_the_undisturbed_one(words: str, settings: Settings, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_the_uninterrupted_one(words: str, settings: Settings, tmp_path: Path) -> None:
     whole = run(settings.plus(f"{ONE_EPOCH} {words}", output="whole"))
     assert (whole.error, whole.steps) == (None, [1, 2, 3, 4, 5, 6])
     pieces = settings.plus(f"{ONE_EPOCH} {words}", output="pieces")

@@ -57,7 +57,7 @@ SCHEDULES = [
 
 @pytest.mark.parametrize("words", SCHEDULES)
 @pytest.mark.parametrize("new", [0.01, 0.0005])
-def test_the_rates_are_those_of_a_run_with_the_new_rate_from_its_beginning(words: str, new: float) -> None:
+def test_the_rates_are_those_of_a_run_that_had_the_new_rate_from_the_start(words: str, new: float) -> None:
     before, schedule_before = made(words, 0.01)
     walk(before, schedule_before, DONE)
     resumed, schedule = made(words, new)
@@ -74,7 +74,7 @@ def test_the_rates_are_those_of_a_run_with_the_new_rate_from_its_beginning(words
     assert walk(resumed, schedule, TOTAL - DONE) == [pytest.approx(rates) for rates in whole[DONE:]]
 
 
-def test_adafactor_that_finds_its_rate_keeps_what_it_found() -> None:
+def test_adafactor_keeps_the_rate_that_it_has_found() -> None:
     words = "--optimizer_type Adafactor"
     before, schedule_before = made(words, 0.01)
     walk(before, schedule_before, DONE)

@@ -27,7 +27,7 @@ optimizer_args = ["weight_decay=0.1"]
 """
 
 
-def test_flags_of_a_file(tmp_path: Path) -> None:
+def test_flags_are_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(GOOD)
     for name in ("c", "c.toml"):
         options = parse([*REQUIRED.split(), "--config_file", str(tmp_path / name), "--network_dim", "16"])
@@ -37,7 +37,7 @@ def test_flags_of_a_file(tmp_path: Path) -> None:
         assert (options.flip_aug, options.shuffle_caption) == (True, False)
 
 
-def test_an_empty_list_is_as_if_the_flag_was_not_given(settings: Settings, tmp_path: Path) -> None:
+def test_an_empty_list_counts_as_no_flag(settings: Settings, tmp_path: Path) -> None:
     """Programs that generate such files write empty lists. Also tests 0 workers, with which sd-scripts loads pictures
     in its main process."""
     empty = "network_args = []\noptimizer_args = []\nlr_scheduler_args = []\ntext_encoder_lr = []\n"
@@ -50,7 +50,7 @@ def test_an_empty_list_is_as_if_the_flag_was_not_given(settings: Settings, tmp_p
     assert_same_lora(one, other)
 
 
-def test_required_flags_may_stand_in_the_file(tmp_path: Path) -> None:
+def test_required_flags_may_be_in_the_file(tmp_path: Path) -> None:
     words = REQUIRED.split()
     lines = [f"{name.removeprefix('--')} = '{value}'" for name, value in zip(words[::2], words[1::2], strict=True)]
     (tmp_path / "c.toml").write_text("\n".join(lines))
@@ -73,7 +73,9 @@ def test_required_flags_may_stand_in_the_file(tmp_path: Path) -> None:
         ("network_args = [[1]]", "network_args = [[1]] is not a valid value for a flag"),
     ],
 )
-def test_a_wrong_file(toml: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_file_is_reported(
+    toml: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "c.toml").write_text(toml)
     assert refusal(tmp_path / "c.toml", capsys).count(sentence) == 1
 
@@ -91,9 +93,7 @@ random_crop = "false"
 """
 
 
-def test_a_value_that_asks_for_nothing_is_as_if_it_was_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_value_that_requests_nothing_counts_as_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.toml").write_text(EMPTY)
     file = ["--config_file", str(tmp_path / "c.toml")]
     without = parse(REQUIRED.split())
@@ -104,19 +104,19 @@ def test_a_value_that_asks_for_nothing_is_as_if_it_was_left_out(
 @pytest.mark.parametrize(
     ("value", "on"), [("true", True), ("1", True), ("'True'", True), ("0", False), ("''", False)]
 )
-def test_switches_as_programs_write_them(value: str, on: bool, tmp_path: Path) -> None:
+def test_switches_are_accepted_as_programs_write_them(value: str, on: bool, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(f"persistent_data_loader_workers = {value}\n")
     options = parse([*REQUIRED.split(), "--config_file", str(tmp_path / "c.toml")])
     assert options.persistent_data_loader_workers is on
 
 
-def test_a_whole_number_may_have_a_point(tmp_path: Path) -> None:
+def test_a_whole_number_may_have_a_decimal_point(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("network_dim = 8.0\nlr_warmup_steps = 2.0\nlr_scheduler = 'linear'\n")
     options = parse([*REQUIRED.split(), "--config_file", str(tmp_path / "c.toml")])
     assert (options.network_dim, options.lr_warmup_steps) == (8, 2)
 
 
-def test_what_has_no_effect_on_flux_is_accepted_and_named_once(
+def test_an_option_without_effect_on_flux_is_accepted_and_named_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "c.toml").write_text("epoch = 4\nmax_timestep = 1000\nwandb_run_name = 'x'\nnoise_offset = 0.05\n")
@@ -129,7 +129,7 @@ def test_what_has_no_effect_on_flux_is_accepted_and_named_once(
     )
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.toml").write_text("full_bf16 = true\nip_noise_gamma = 0.05\nflip_aug = 'yes'\nlearning_rat = 1\n")
     with pytest.raises(SystemExit) as left:
         parse([*REQUIRED.split(), "--config_file", str(tmp_path / "c.toml")])
@@ -140,7 +140,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.Captur
         assert sum(f"{name} " in line or f"{name};" in line for line in lines) == 1, name
 
 
-def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config_file: there is no file {tmp_path / 'gone.toml'}" in refusal(tmp_path / "gone", capsys)
 
 

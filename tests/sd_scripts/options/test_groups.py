@@ -21,7 +21,7 @@ def test_each_flag_but_help_has_a_group_and_a_help_text() -> None:
     assert len(titles) == len(set(titles)) == 12
 
 
-def test_a_choice_in_any_case_tells_its_words_and_refuses_others() -> None:
+def test_a_choice_lists_its_words_in_any_case_and_refuses_others() -> None:
     choice = only("no", "bf16")
     assert (choice.supported, choice("BF16")) == (("no", "bf16"), "bf16")
     with pytest.raises(argparse.ArgumentTypeError, match=r"'fp16' is not supported; choose from no, bf16"):

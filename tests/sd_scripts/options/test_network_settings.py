@@ -62,14 +62,14 @@ def test_groups_and_rates_are_those_of_sd_scripts() -> None:
     assert [group["lr"] for group in groups] == pytest.approx([group["lr"] for group in case["groups"]])
 
 
-def test_a_rate_for_t5_is_taken_and_has_no_effect() -> None:
+def test_a_rate_for_t5_is_accepted_and_has_no_effect() -> None:
     """sd-scripts takes a list: CLIP-L's rate, then T5's, which is not trained."""
     words = ["--unet_lr", "0", "--text_encoder_lr", "0.5", "0.25"]
     (clip,) = optimizer.parameter_groups(lora_of([]), options(*words))
     assert (len(clip["params"]), clip["lr"]) == (24, 0.5)
 
 
-def test_rate_0_leaves_a_part_as_it_is() -> None:
+def test_rate_0_leaves_a_part_unchanged() -> None:
     only_clip = optimizer.parameter_groups(lora_of([]), options("--unet_lr", "0", "--learning_rate", "1"))
     assert [len(group["params"]) for group in only_clip] == [24]
     with pytest.raises(TrainerError, match="every learning rate is 0"):
@@ -89,13 +89,13 @@ def test_rate_0_leaves_a_part_as_it_is() -> None:
         ("ggpo_beta=1", "unsupported argument 'ggpo_beta=1'; supported are "),
     ],
 )
-def test_wrong_values_are_told(word: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_values_are_reported(word: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options("--network_args", word)
     assert sentence in capsys.readouterr().err
 
 
-def test_a_block_that_the_model_lacks_is_told(settings: Settings) -> None:
+def test_a_block_that_the_model_lacks_is_reported(settings: Settings) -> None:
     outcome = run(settings.plus("--network_args train_single_block_indices=0,3"))
     assert outcome.error is not None
     assert "names block 3, but the model has 1 single blocks, numbered from 0" in outcome.error
@@ -142,7 +142,7 @@ def test_rank_dropout_is_one_draw_for_a_picture() -> None:
 
 
 @torch.no_grad()
-def test_module_dropout_leaves_the_layer_out_of_a_pass() -> None:
+def test_module_dropout_skips_the_layer_in_a_pass() -> None:
     linear, _ = drawn_parts(module=0.25)
     means = [linear(torch.ones(1, 4)).mean().item() for _ in range(400)]
     assert set(means) == {0.0, 8.0}
@@ -150,7 +150,7 @@ def test_module_dropout_leaves_the_layer_out_of_a_pass() -> None:
 
 
 @torch.no_grad()
-def test_norms_are_limited_as_the_product_says() -> None:
+def test_norms_are_limited_by_the_norm_of_the_product() -> None:
     lora = network.build(options(), transformer=tiny_transformer(), clip=None, seed=0)
     ((_, part),) = lora.parts()
     torch.nn.init.normal_(part.up)
@@ -163,7 +163,7 @@ def test_norms_are_limited_as_the_product_says() -> None:
     assert torch.allclose(after / after.norm(), before / before.norm(), atol=1e-6)
 
 
-def test_a_lora_to_begin_with(settings: Settings, tmp_path: Path) -> None:
+def test_a_training_can_start_from_a_lora(settings: Settings, tmp_path: Path) -> None:
     """The first LoRA has two ranks. The second run takes over its ranks and alphas, and hardly changes its weights at
     a rate of 1e-30."""
     short = "--max_train_epochs 1 --network_train_unet_only --network_alpha 3 --network_args single_dim=5"

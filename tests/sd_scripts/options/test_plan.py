@@ -18,7 +18,9 @@ from tests.sd_scripts.command_line import options
         ("", 10, 10, 1600, 160),
     ],
 )
-def test_steps_and_epochs(words: str, batches: int, per_epoch: int, total: int, epochs: int) -> None:
+def test_steps_and_epochs_determine_each_other(
+    words: str, batches: int, per_epoch: int, total: int, epochs: int
+) -> None:
     made = plan.make(options(*words.split()), batches_per_epoch=batches)
     assert (made.steps_per_epoch, made.total_steps, made.total_epochs) == (per_epoch, total, epochs)
 
@@ -33,7 +35,7 @@ def test_steps_and_epochs(words: str, batches: int, per_epoch: int, total: int, 
 )
 @pytest.mark.parametrize("first", [0, 3, 4, 7])
 @pytest.mark.parametrize("validates", [False, True])
-def test_all_that_is_due_from_a_step_on_is_found_without_looking_at_each_step(
+def test_everything_due_from_a_step_on_is_found_without_checking_each_step(
     words: str, first: int, validates: bool
 ) -> None:
     given = options(*words.split())
@@ -43,7 +45,7 @@ def test_all_that_is_due_from_a_step_on_is_found_without_looking_at_each_step(
     assert found == [(step, due) for step, due in each if step > first and due.anything]
 
 
-def test_what_is_due_after_each_step() -> None:
+def test_the_work_due_after_each_step_is_known() -> None:
     words = "--max_train_steps 7 --save_every_n_epochs 2 --save_every_n_steps 3 --sample_prompts p.txt"
     given = options(*words.split())
     made = plan.make(given, batches_per_epoch=2)

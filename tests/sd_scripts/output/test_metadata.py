@@ -56,7 +56,7 @@ def read(value: str) -> Any:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_each_key_has_the_value_that_sd_scripts_writes(
+def test_each_key_has_the_value_that_sd_scripts_would_write(
     name: str, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -18,7 +18,7 @@ from tests.sd_scripts.command_line import options
         (Moment(), "n.safetensors", "n-state"),
     ],
 )
-def test_names_are_sd_scripts(moment: Moment, lora: str, state: str) -> None:
+def test_names_are_those_of_sd_scripts(moment: Moment, lora: str, state: str) -> None:
     assert (names.lora_name(options(), moment), names.state_name(options(), moment)) == (lora, state)
 
 
@@ -37,5 +37,5 @@ def test_names_are_sd_scripts(moment: Moment, lora: str, state: str) -> None:
         ("--save_every_n_epochs 1 --save_last_n_epochs 1", Moment(), False, None),
     ],
 )
-def test_what_a_save_makes_outdated(words: str, moment: Moment, state: bool, removed: Moment | None) -> None:
+def test_a_save_makes_older_files_outdated(words: str, moment: Moment, state: bool, removed: Moment | None) -> None:
     assert names.outdated(options(*words.split()), moment, state=state) == removed

@@ -75,7 +75,9 @@ def as_sd_scripts_writes_it(state: Path, folder: Path, *, epoch: int, step: int)
         ("lora-000003-state", 60, 180, "an epoch has 60 steps here, but its learning rate's schedule has made 60"),
     ],
 )
-def test_where_a_state_of_sd_scripts_goes_on(name: str, told_step: int, step: int, warning: str | None) -> None:
+def test_a_state_of_sd_scripts_continues_at_its_step(
+    name: str, told_step: int, step: int, warning: str | None
+) -> None:
     assert upstream_states.step_of(name, told_step=told_step, steps_per_epoch=60) == step
     scheduled = 60 if warning else step
     doubts = upstream_states.doubts(name, step=step, steps_per_epoch=60, scheduled=scheduled)
@@ -85,7 +87,7 @@ def test_where_a_state_of_sd_scripts_goes_on(name: str, told_step: int, step: in
 @pytest.mark.parametrize(
     ("name", "warns"), [("lora-000001-state", False), ("lora-state", True), ("lora-step00000060-state", True)]
 )
-def test_a_run_of_sd_scripts_goes_on_with_the_same_moments(
+def test_a_run_of_sd_scripts_continues_with_the_same_moments(
     name: str,
     warns: bool,
     long_settings: Settings,
@@ -104,7 +106,7 @@ def test_a_run_of_sd_scripts_goes_on_with_the_same_moments(
     assert ("restarts that counter" in capfd.readouterr().err) == warns
 
 
-def test_the_moments_lie_in_sd_scripts_order() -> None:
+def test_the_moments_are_in_the_order_of_sd_scripts() -> None:
     config = FluxConfig(
         packed_channels=64,
         vector_width=32,
@@ -230,14 +232,14 @@ OWN = {
         (OWN | {"choices": []}, "choices is not a JSON object"),
     ],
 )
-def test_counters_that_are_none_are_refused(train_state: object, sentence: str, tmp_path: Path) -> None:
+def test_invalid_counters_are_refused(train_state: object, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "train_state.json").write_text(json.dumps(train_state))
     with pytest.raises(TrainerError, match=re.escape(sentence)) as refused:
         states.read_progress(tmp_path, steps_per_epoch=60)
     assert "\n" not in str(refused.value)
 
 
-def test_a_state_tells_its_counters(tmp_path: Path) -> None:
+def test_a_state_records_its_counters(tmp_path: Path) -> None:
     (tmp_path / "train_state.json").write_text(json.dumps(OWN))
     assert states.read_progress(tmp_path, steps_per_epoch=60).step == 60
     # As it was written before several processes were supported.
@@ -245,7 +247,7 @@ def test_a_state_tells_its_counters(tmp_path: Path) -> None:
     assert states.read_progress(tmp_path, steps_per_epoch=60).processes == 1
 
 
-def test_more_epochs_than_were_planned_train_what_the_longer_run_would_have(
+def test_extra_epochs_train_what_a_longer_run_would_have_trained(
     long_settings: Settings, undisturbed: Outcome, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The order, noise and levels of a step do not depend on how many steps follow."""
@@ -257,7 +259,7 @@ def test_more_epochs_than_were_planned_train_what_the_longer_run_would_have(
     assert_same_lora(undisturbed.lora, tmp_path / "longer" / "lora.safetensors")
 
 
-def test_another_number_of_steps_has_the_rates_of_its_own_plan(settings: Settings) -> None:
+def test_a_different_number_of_steps_has_the_rates_of_its_own_plan(settings: Settings) -> None:
     """A cosine's rate is 0 at its planned end, but not after more steps were asked for: the next step trains."""
     cosine = settings.plus("--lr_scheduler cosine")
     assert run(cosine.plus("--max_train_epochs 1")).error is None
@@ -329,7 +331,7 @@ ASKED = {"mixed_precision": "bf16"}
         ),
     ],
 )
-def test_what_was_chosen_at_the_start_is_used_again(
+def test_the_choices_of_the_start_are_used_again(
     wanted: dict[str, Any], saved: dict[str, Any] | None, replan: bool, settled: Choices | str
 ) -> None:
     if isinstance(settled, Choices):
@@ -340,12 +342,12 @@ def test_what_was_chosen_at_the_start_is_used_again(
         assert settled in str(refused.value)
 
 
-def test_what_a_state_does_not_tell_is_not_chosen_anew() -> None:
+def test_a_choice_that_a_state_does_not_record_is_not_made_again() -> None:
     assert choices.settle(ASKED, {}, replan=False, blocks=BLOCKS)["blocks_to_swap"] == 0
     assert "blocks_to_swap" not in choices.settle(ASKED, None, replan=False, blocks=BLOCKS)
 
 
-def test_another_precision_needs_replan(long_settings: Settings, undisturbed: Outcome) -> None:
+def test_a_different_precision_requires_a_new_choice(long_settings: Settings, undisturbed: Outcome) -> None:
     other = long_settings.plus(f"--resume {undisturbed.output_dir / 'lora-000002-state'} --mixed_precision bf16")
     refused = run(other)
     assert refused.error is not None
@@ -357,7 +359,7 @@ def test_another_precision_needs_replan(long_settings: Settings, undisturbed: Ou
     assert saved["choices"]["mixed_precision"] == "bf16"
 
 
-def test_an_outdated_state_of_which_only_the_old_is_there_goes_too(settings: Settings) -> None:
+def test_an_outdated_state_is_deleted_even_under_its_old_name(settings: Settings) -> None:
     """A state whose replacement was cut short is `X-state.old` until it is read or removed."""
     keep_one = settings.plus("--save_last_n_epochs 1 --save_last_n_epochs_state 1")
     assert run(keep_one.plus("--max_train_epochs 1")).error is None
@@ -369,7 +371,7 @@ def test_an_outdated_state_of_which_only_the_old_is_there_goes_too(settings: Set
     assert left == ["lora-000002-state", "lora-state"]
 
 
-def test_what_was_deterministic_stays_so_without_the_flag(settings: Settings) -> None:
+def test_a_deterministic_run_stays_deterministic_without_the_flag(settings: Settings) -> None:
     """The weights are those of any other run, since the flag changes nothing on a CPU."""
     plain = run(settings.plus("", output="plain"))
     assert (plain.error, torch.are_deterministic_algorithms_enabled()) == (None, False)

@@ -28,7 +28,7 @@ def test_three_losses_in_a_row_end_the_run() -> None:
         watch.see(7, math.nan)
 
 
-def test_losses_come_in_their_order() -> None:
+def test_losses_arrive_in_order() -> None:
     reader = LossReader()
     for step in (1, 2, 3):
         reader.put(step, torch.tensor(float(step)), {"norm": torch.tensor(step)} if step == 2 else None)
@@ -71,7 +71,7 @@ def test_a_nan_in_a_model_is_not_blamed_on_the_learning_rate(
     assert not list(settings.output_dir.glob("*.safetensors"))
 
 
-def test_a_first_loss_that_overflows_without_a_fault_in_a_file(settings: Settings, tmp_path: Path) -> None:
+def test_an_overflowing_first_loss_is_not_blamed_on_a_file(settings: Settings, tmp_path: Path) -> None:
     """As with a cache that another program filled with NaN. Here the initial LoRA makes numbers overflow."""
     assert run(settings.plus("--max_train_epochs 1 --network_train_unet_only", output="first")).error is None
     lora = load(tmp_path / "first" / "lora.safetensors")
@@ -85,7 +85,7 @@ def test_a_first_loss_that_overflows_without_a_fault_in_a_file(settings: Setting
     )
 
 
-def test_a_state_that_had_diverged_already_is_told(settings: Settings) -> None:
+def test_a_state_that_had_already_diverged_is_reported(settings: Settings) -> None:
     """Its weights are finite, but its losses are not, at any learning rate. An earlier state would help."""
     assert run(settings.plus("--network_train_unet_only --learning_rate 1e20"), stop_after=1).error is None
     state = settings.output_dir / "lora-step00000001-state"
@@ -95,7 +95,7 @@ def test_a_state_that_had_diverged_already_is_told(settings: Settings) -> None:
     assert "resume from an earlier state or start over" in outcome.error
 
 
-def test_weights_that_are_no_numbers_are_never_saved(settings: Settings) -> None:
+def test_weights_with_nan_are_never_saved(settings: Settings) -> None:
     outcome = run(settings.plus(f"{DIVERGES} --save_every_n_steps 1 --save_last_n_steps 1"))
     assert outcome.error is not None
     assert "the loss was not finite up to step 2, and neither are the weights, so nothing is saved" in outcome.error
@@ -105,7 +105,7 @@ def test_weights_that_are_no_numbers_are_never_saved(settings: Settings) -> None
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
-def test_a_stop_of_a_run_that_diverged_saves_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_a_stop_after_divergence_saves_nothing(settings: Settings, tmp_path: Path) -> None:
     outcome = run(settings.plus(DIVERGES), stop_after=2)
     assert outcome.error is not None
     assert "nothing is saved" in outcome.error

@@ -36,7 +36,7 @@ CONFIG = FluxConfig(
 )
 
 
-def test_the_checksum_is_castagnolis() -> None:
+def test_the_checksum_is_crc32c() -> None:
     assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C (RFC 3720, B.4 has more)
     assert crc32c(bytes(32)) == 0x8A9136AA
 
@@ -144,7 +144,7 @@ def test_each_group_has_the_tags_that_sd_scripts_gives_it(settings: Settings, tm
     assert {tag: value for tag, value in first.items() if tag.startswith("lr/")} == pytest.approx(rates)
 
 
-def test_prodigys_rate_is_what_its_steps_are_multiplied_with(settings: Settings, tmp_path: Path) -> None:
+def test_the_rate_of_prodigy_is_the_factor_of_its_steps(settings: Settings, tmp_path: Path) -> None:
     words = "--network_train_unet_only --optimizer_type Prodigy --learning_rate 1 --lr_scheduler cosine"
     _, found = logged(settings, words, tmp_path / "log")
     for number, values in enumerate(steps_of(found), start=1):
@@ -155,7 +155,7 @@ def test_prodigys_rate_is_what_its_steps_are_multiplied_with(settings: Settings,
         assert factor * 0.99e-6 <= values["lr/unet"] < 0.1 * factor + 1e-9
 
 
-def test_limited_norms_are_logged_as_they_were_limited(settings: Settings, tmp_path: Path) -> None:
+def test_norms_are_logged_after_they_were_limited(settings: Settings, tmp_path: Path) -> None:
     words = "--network_train_unet_only --scale_weight_norms 0.02 --learning_rate 0.01"
     _, found = logged(settings, words, tmp_path / "log")
     last = steps_of(found)[-1]
@@ -169,7 +169,7 @@ def test_limited_norms_are_logged_as_they_were_limited(settings: Settings, tmp_p
     assert 1 <= last["max_norm/keys_scaled"] <= sum(norm > 0.0199 for norm in lora.values())
 
 
-def test_the_gradients_norm_is_that_of_the_product() -> None:
+def test_the_norm_of_the_gradients_is_that_of_the_product() -> None:
     """By the definition, from the complete product, which the trainer never computes."""
     torch.manual_seed(0)
     transformer = Flux(CONFIG)
@@ -196,7 +196,7 @@ def test_logging_changes_nothing_about_the_training(settings: Settings, tmp_path
     assert_same_lora(tmp_path / "plain" / "lora.safetensors", settings.output_dir / "lora.safetensors")
 
 
-def test_a_folder_that_cannot_be_written_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     events = Events(tmp_path / "file" / "log")
     events.scalars({"loss": 1.0, "large": 1e300}, step=1)

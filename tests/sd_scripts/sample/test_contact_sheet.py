@@ -75,7 +75,7 @@ def test_each_cell_shows_its_own_sample_and_a_sentence_where_there_is_none(tmp_p
     ]
 
 
-def test_what_a_resumed_run_does_again_is_not_shown_yet(tmp_path: Path) -> None:
+def test_samples_that_a_resumed_run_repeats_are_not_shown_yet(tmp_path: Path) -> None:
     for epoch in (1, 2, 3, 4):
         sample(tmp_path, (epoch, 0, 0), index=0, epoch=epoch)
     assert colours(update(tmp_path, step=4), columns=2)[0] == [(1, 0, 0), (2, 0, 0)]
@@ -88,7 +88,7 @@ def test_without_samples_there_is_no_sheet(tmp_path: Path) -> None:
     assert contact_sheet.update(tmp_path, OPTIONS, PLAN, step=7, prompts=PROMPTS, largest=64) is None
 
 
-def test_a_sheet_that_cannot_be_written_leaves_the_one_before(
+def test_a_sheet_that_cannot_be_written_leaves_the_previous_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample(tmp_path, (1, 0, 0), index=0, epoch=1)
@@ -119,7 +119,7 @@ def test_columns_are_labelled_in_the_order_of_steps() -> None:
     assert list(arranged)[4].step == 7, "the last epoch is cut short"
 
 
-def test_a_sample_is_known_by_its_name_and_a_sheet_is_none() -> None:
+def test_a_sample_is_recognized_by_its_name_and_a_sheet_is_not_a_sample() -> None:
     for given in (OPTIONS, options("--output_name", "a.b_e000001_00")):
         for epoch, step, index in ((4, None, 0), (None, 150, 7), (None, 12345678, 123)):
             name = names.sample_name(given, epoch=epoch, step=step or 0, index=index, date=DATE, seed=42)

@@ -75,7 +75,7 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
 
-def test_any_interruption_ends_the_same(lively: Settings) -> None:
+def test_any_interruption_leads_to_the_same_result(lively: Settings) -> None:
     assert run(lively).error is None
     disturbed = dataclasses.replace(lively, output="disturbed")
     stopped_at = 0
@@ -111,7 +111,7 @@ def test_cold_warm_and_no_caches_train_the_same(lively: Settings) -> None:
     }
 
 
-def test_each_of_the_changes_changes_the_training(lively: Settings) -> None:
+def test_each_of_the_changes_affects_the_training(lively: Settings) -> None:
     path = lively.folder / "dataset.toml"
     toml = path.read_text()
     seen = set()
@@ -125,7 +125,7 @@ def test_each_of_the_changes_changes_the_training(lively: Settings) -> None:
     assert len(seen) == len(changes)
 
 
-def test_the_metadata_tells_of_the_data_set(lively: Settings) -> None:
+def test_the_metadata_describes_the_dataset(lively: Settings) -> None:
     assert run(lively.plus("--max_train_epochs 1")).error is None
     with safe_open(lively.output_dir / "lora.safetensors", framework="pt") as file:
         metadata = file.metadata()

@@ -54,7 +54,7 @@ def test_compiled_blocks_compute_the_same(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("flags", ["--gradient_checkpointing", "--network_dropout 0.2 --network_train_unet_only"])
-def test_an_interrupted_run_ends_as_the_undisturbed_one(flags: str, settings: Settings, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_like_the_uninterrupted_one(flags: str, settings: Settings, tmp_path: Path) -> None:
     wanted = settings.plus(f"{FP8} {flags}")
     whole = run(wanted.plus("", output="whole"))
     assert (whole.error, whole.status) == (None, None)
@@ -69,7 +69,7 @@ def test_checkpointing_changes_nothing(settings: Settings, tmp_path: Path) -> No
     assert_same_lora(tmp_path / "plain" / "lora.safetensors", tmp_path / "checkpointed" / "lora.safetensors")
 
 
-def test_the_base_is_the_state_s(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_base_is_that_of_the_state(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the flag a run continues in 8 bits, and --replan takes what the command line asks for."""
     loaded: list[str] = []
     load = parts.loading.load_transformer

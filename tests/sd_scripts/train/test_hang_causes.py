@@ -62,7 +62,7 @@ def test_a_timeout_on_a_pool_s_result_does_not_end_the_process(tmp_path: Path) -
         assert process.wait(timeout=DEADLINE_SECONDS) == 0
 
 
-def test_a_timeout_around_np_load_does_not_hold_the_reading(tmp_path: Path) -> None:
+def test_a_timeout_around_np_load_does_not_interrupt_the_reading(tmp_path: Path) -> None:
     """The fork's fix for "file I/O": np.load only opens an .npz. The arrays are read later, outside the timeout."""
     path = tmp_path / "cache.npz"
     np.savez(path, latents=np.ones((16, 8, 8), dtype=np.float32))
@@ -106,7 +106,7 @@ print(*(int(batch) for batch in torch.utils.data.DataLoader(Pictures(), num_work
 """
 
 
-def test_a_worker_that_waits_for_ever_holds_the_training_for_ever(tmp_path: Path) -> None:
+def test_a_worker_that_waits_forever_blocks_the_training_forever(tmp_path: Path) -> None:
     """True: a DataLoader has no time limit unless one is given, and a worker that only waits counts as alive."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -179,12 +179,12 @@ def _pending(pid: int, number: int) -> bool:
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 
-def test_every_experiment_stands_in_the_document() -> None:
+def test_every_experiment_is_in_the_document() -> None:
     """The document must name every experiment."""
     named = {
         node.name
         for node in ast.parse(Path(__file__).read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    } - {"test_every_experiment_stands_in_the_document"}
+    } - {"test_every_experiment_is_in_the_document"}
     text = DOCUMENT.read_text()
     assert {name for name in named if name not in text} == set()

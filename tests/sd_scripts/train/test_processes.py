@@ -114,7 +114,7 @@ def whole(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         return train_together(settings.plus(CACHED).with_samples())
 
 
-def test_two_processes_train_what_one_does_that_accumulates(whole: Outcome, models: Models, tmp_path: Path) -> None:
+def test_two_processes_train_what_one_with_accumulation_does(whole: Outcome, models: Models, tmp_path: Path) -> None:
     """Each step has the same batches. Gradients, clipping and mean loss agree, in an epoch's short step too."""
     accumulating = run(of(models, tmp_path).plus("--gradient_accumulation_steps 2"))
     assert (accumulating.error, accumulating.steps) == (None, list(range(1, STEPS + 1)))
@@ -130,7 +130,7 @@ def test_two_processes_train_what_one_does_that_accumulates(whole: Outcome, mode
     assert losses == pytest.approx({step: accumulating.losses[step] for step in losses}, rel=1e-4)
 
 
-def test_a_short_step_is_the_mean_of_the_batches_that_are_there(settings: Settings) -> None:
+def test_a_short_step_is_the_mean_of_its_batches(settings: Settings) -> None:
     """Plain gradient descent, in which a step is proportional to its gradient. 6 batches are a full step, or one that
     lacks 94 of its 100, where accelerate divides by 100."""
     plain = settings.plus("--max_train_epochs 1 --optimizer_type sgdnesterov --max_grad_norm 0")
@@ -141,7 +141,7 @@ def test_a_short_step_is_the_mean_of_the_batches_that_are_there(settings: Settin
     assert_same_lora(*(settings.folder / f"by-{accumulation}" / "lora.safetensors" for accumulation in (6, 100)))
 
 
-def test_the_first_process_speaks_and_writes_alone(whole: Outcome) -> None:
+def test_only_the_first_process_prints_and_writes(whole: Outcome) -> None:
     assert whole.stdout.count("starting to train") == 1
     assert f"  batches per process and epoch: {STEPS_PER_EPOCH}\n" in whole.stdout
     assert f"  steps: {STEPS}\n" in whole.stdout
@@ -155,7 +155,7 @@ def test_the_first_process_speaks_and_writes_alone(whole: Outcome) -> None:
     assert_nothing_half(whole)
 
 
-def test_sigterm_to_all_saves_once_and_the_run_goes_on_bit_for_bit(
+def test_sigterm_to_all_saves_once_and_the_run_continues_bit_for_bit(
     whole: Outcome, models: Models, tmp_path: Path
 ) -> None:
     settings = of(models, tmp_path).plus(CACHED)
@@ -176,7 +176,7 @@ def test_sigterm_to_all_saves_once_and_the_run_goes_on_bit_for_bit(
     assert_same_lora(whole.lora, resumed.lora)
 
 
-def test_all_stop_after_the_same_step_where_one_of_them_is_asked(models: Models, tmp_path: Path) -> None:
+def test_all_stop_after_the_same_step_if_one_is_asked(models: Models, tmp_path: Path) -> None:
     """If process groups are still held at exit, one process in ten ends by SIGABRT instead."""
     telling = str(Path(__file__).with_name("tells_groups.py"))
     with together(of(models, tmp_path), (sys.executable, telling)) as trainer:
@@ -194,7 +194,7 @@ def test_all_stop_after_the_same_step_where_one_of_them_is_asked(models: Models,
 
 
 @pytest.mark.parametrize(("whom", "signum"), [(1, signal.SIGKILL), (0, signal.SIGKILL), (None, signal.SIGTERM)])
-def test_where_one_is_killed_nothing_of_the_group_remains(
+def test_if_one_is_killed_nothing_of_the_group_remains(
     whom: int | None, signum: signal.Signals, models: Models, tmp_path: Path
 ) -> None:
     with together(of(models, tmp_path)) as trainer:
@@ -212,7 +212,7 @@ def test_where_one_is_killed_nothing_of_the_group_remains(
         assert_nothing_half(outcome)
 
 
-def test_where_one_cannot_compile_none_does(models: Models, tmp_path: Path) -> None:
+def test_if_one_cannot_compile_none_does(models: Models, tmp_path: Path) -> None:
     """A state records how all processes compute, so all of them have to compute in the same way."""
     short = dataclasses.replace(of(models, tmp_path), repeats=2)
     compiled = short.plus("--max_train_epochs 1 --compile --compile_backend aot_eager")
@@ -224,7 +224,7 @@ def test_where_one_cannot_compile_none_does(models: Models, tmp_path: Path) -> N
     assert (told["current_step"], told["choices"]["compile"]) == (3, "no")
 
 
-def test_what_is_refused_is_said_by_each_process_with_its_number(models: Models, tmp_path: Path) -> None:
+def test_each_process_reports_a_refusal_with_its_number(models: Models, tmp_path: Path) -> None:
     missing = tmp_path / "missing-state"
     outcome = train_together(of(models, tmp_path).plus(f"--resume {missing}"), status=1)
     assert outcome.stderr.count(f"error: --resume: there is no state folder {missing}") in (1, 2)
@@ -250,7 +250,7 @@ def test_a_state_of_another_number_of_processes_is_refused(settings: Settings) -
     assert run(resumed).error is None
 
 
-def test_what_processes_tell_each_other(tmp_path: Path) -> None:
+def test_processes_exchange_their_facts(tmp_path: Path) -> None:
     talking = Path(__file__).with_name("talking.py")
     subprocess.run([*LAUNCH, talking, tmp_path], check=True, capture_output=True, timeout=DEADLINE_SECONDS)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
@@ -290,7 +290,7 @@ def test_buckets_keep_the_order_and_their_size() -> None:
     assert made == [[1, 2], [9], [1, 1, 1, 1], [4]]
 
 
-def test_the_world_by_the_environment() -> None:
+def test_the_environment_determines_the_world() -> None:
     assert world.of_environment({}) == World(count=1, rank=0)
     launched = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "RANK": "3"}
     assert world.of_environment(launched) == World(count=4, rank=3)

@@ -15,7 +15,7 @@ from tests.sd_scripts.outcomes import STEPS, STEPS_PER_EPOCH, assert_same_lora, 
 from tests.sd_scripts.running import Outcome, Settings, running, train
 
 
-def test_promise_5_a_stopped_run_goes_on_bit_for_bit(long_settings: Settings, undisturbed: Outcome) -> None:
+def test_promise_5_a_stopped_run_continues_bit_for_bit(long_settings: Settings, undisturbed: Outcome) -> None:
     """SIGTERM to the whole group in the middle of an epoch: exit status 143, a state, nothing lost or repeated."""
     stopped = long_settings.with_samples().plus("--cache_latents_to_disk --cache_text_encoder_outputs_to_disk")
     with running(stopped) as trainer:
@@ -36,7 +36,7 @@ def test_promise_5_a_stopped_run_goes_on_bit_for_bit(long_settings: Settings, un
     assert_trained(resumed.lora)
 
 
-def test_promise_5_a_killed_run_goes_on_from_its_last_state(long_settings: Settings, undisturbed: Outcome) -> None:
+def test_promise_5_a_killed_run_continues_from_its_last_state(long_settings: Settings, undisturbed: Outcome) -> None:
     with running(long_settings) as trainer:
         trainer.wait_for(lambda line: line.get("step", 0) > STEPS_PER_EPOCH)
         trainer.signal_group(signal.SIGKILL)
@@ -54,7 +54,7 @@ def test_a_finished_state_only_writes_the_final_lora(long_settings: Settings, un
     assert_same_lora(undisturbed.lora, resumed.lora)
 
 
-def test_caches_on_disk_cold_warm_and_half_warm_give_the_same(long_settings: Settings, undisturbed: Outcome) -> None:
+def test_cold_warm_and_half_warm_caches_on_disk_give_the_same(long_settings: Settings, undisturbed: Outcome) -> None:
     """`undisturbed` keeps its caches in memory, and is the fourth case."""
     on_disk = long_settings.plus("--cache_latents_to_disk --cache_text_encoder_outputs_to_disk")
     cold = train(on_disk)

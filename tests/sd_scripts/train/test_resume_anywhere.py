@@ -25,7 +25,7 @@ from tests.sd_scripts.running import Settings
         "--gradient_accumulation_steps 4 --gradient_checkpointing --mixed_precision bf16 --max_train_steps 5",
     ],
 )
-def test_interrupted_at_random_steps(flags: str, settings: Settings, tmp_path: Path) -> None:
+def test_a_run_interrupted_at_random_steps_ends_the_same(flags: str, settings: Settings, tmp_path: Path) -> None:
     whole = run(settings.plus(flags, output="whole"))
     assert (whole.error, whole.status) == (None, None)
     total = whole.steps[-1]
@@ -50,7 +50,7 @@ TWO_HUNDRED_STEPS = f"--max_train_epochs 10 --gradient_accumulation_steps 2 {CAC
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_promise_5_two_hundred_steps_with_twenty_interruptions(
+def test_promise_5_two_hundred_steps_survive_twenty_interruptions(
     optimizer: str, settings: Settings, tmp_path: Path
 ) -> None:
     """20 random steps of the 200 are followed by an interruption, in the middle of epochs too. The last step of an
@@ -70,7 +70,7 @@ def test_promise_5_two_hundred_steps_with_twenty_interruptions(
         assert_same_lora(tmp_path / "whole" / lora, tmp_path / "pieces" / lora)
 
 
-def test_what_takes_no_generator_draws_the_same_after_a_resume(
+def test_random_draws_without_a_generator_repeat_after_a_resume(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dropout draws from the default generators. Here each loss is multiplied by such a draw."""

@@ -19,7 +19,7 @@ from tests.sd_scripts.outcomes import STEPS, assert_nothing_half, assert_same_lo
 from tests.sd_scripts.running import Line, Outcome, Settings, running, train
 
 
-def test_a_wish_is_granted_once() -> None:
+def test_a_request_is_granted_once() -> None:
     wishes = Wishes()
     assert (wishes.take_save(), wishes.take_sample()) == (False, False)
     for signum in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR2):
@@ -28,7 +28,7 @@ def test_a_wish_is_granted_once() -> None:
     assert (wishes.take_sample(), wishes.take_sample()) == (True, False)
 
 
-def test_sigusr1_saves_and_sigusr2_samples_and_the_training_goes_on_unchanged(
+def test_sigusr1_saves_and_sigusr2_samples_and_the_training_continues_unchanged(
     long_settings: Settings, undisturbed: Outcome
 ) -> None:
     """Samples draw nothing from the training's generators, so the LoRA is that of the undisturbed run."""
@@ -52,7 +52,7 @@ def test_sigusr1_saves_and_sigusr2_samples_and_the_training_goes_on_unchanged(
     assert_same_lora(undisturbed.lora, resumed.lora)
 
 
-def test_what_is_wished_before_there_is_a_step_is_done_after_the_first(settings: Settings) -> None:
+def test_a_request_before_the_first_step_is_granted_after_it(settings: Settings) -> None:
     with running(settings) as trainer:
         trainer.wait_for(lambda line: line["phase"] == "starting")
         trainer.signal_group(signal.SIGUSR1)
@@ -63,7 +63,7 @@ def test_what_is_wished_before_there_is_a_step_is_done_after_the_first(settings:
     assert "cannot make samples: --sample_prompts is not set" in outcome.stdout
 
 
-def test_a_wish_that_cannot_be_granted_does_not_end_the_training(
+def test_a_request_that_fails_does_not_end_the_training(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A file is in the way where the state would be written."""
@@ -94,7 +94,7 @@ def saving(line: Line) -> bool:
 
 
 @pytest.mark.parametrize("phase", [starting, captions, accumulating, saving])
-def test_sigterm_to_the_whole_group_leaves_nothing_half(
+def test_sigterm_to_the_entire_group_leaves_nothing_half_done(
     phase: Callable[[Line], bool], long_settings: Settings
 ) -> None:
     """All trained steps are saved, and the exit status is 143."""
@@ -114,7 +114,7 @@ def test_sigterm_to_the_whole_group_leaves_nothing_half(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_an_interrupt_and_a_closed_terminal_save_like_sigterm(
+def test_an_interrupt_and_a_closed_terminal_save_as_sigterm_does(
     number: signal.Signals, long_settings: Settings
 ) -> None:
     with running(long_settings) as trainer:
@@ -139,7 +139,7 @@ def test_under_nohup_a_closed_terminal_changes_nothing() -> None:
             signal.signal(number, handler)
 
 
-def test_sigterm_while_the_last_files_are_written_lets_them_be_written(settings: Settings) -> None:
+def test_sigterm_while_the_last_files_are_written_lets_the_writing_finish(settings: Settings) -> None:
     with running(settings) as trainer:
         trainer.wait_for(lambda line: line["phase"] == "finishing")
         trainer.signal_group(signal.SIGTERM)
@@ -151,7 +151,7 @@ def test_sigterm_while_the_last_files_are_written_lets_them_be_written(settings:
 
 
 @pytest.mark.parametrize("failing_step", [1, 7])
-def test_a_step_that_fails_because_of_the_stop_is_given_up(
+def test_a_step_that_fails_because_of_the_stop_is_abandoned(
     failing_step: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM to a scope also ends a compiler's processes, so a step that waits for them fails."""

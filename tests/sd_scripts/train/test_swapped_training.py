@@ -72,7 +72,7 @@ def test_a_training_that_swaps_ends_in_the_same_lora_however_often_it_is_interru
     assert len(plain_samples) == 4
 
 
-def test_what_was_swapped_stays_so_without_the_flag(deep: Settings) -> None:
+def test_a_swapped_run_stays_swapped_without_the_flag(deep: Settings) -> None:
     first = run(deep.plus("--blocks_to_swap 2"), stop_after=3)
     assert first.error is None
     state = deep.output_dir / "lora-step00000003-state"
@@ -83,7 +83,7 @@ def test_what_was_swapped_stays_so_without_the_flag(deep: Settings) -> None:
     assert choices_of(deep.output_dir / "lora-state")["blocks_to_swap"] == 2
 
 
-def test_a_number_that_cannot_be_is_refused_before_anything_is_loaded(deep: Settings) -> None:
+def test_an_impossible_number_is_refused_before_anything_is_loaded(deep: Settings) -> None:
     outcome = run(deep.plus("--blocks_to_swap 6"))
     assert outcome.error == (
         "--blocks_to_swap 6 takes 3 of 4 double and 6 of 6 single blocks off the GPU, but at least 2 of each must "
