@@ -28,9 +28,7 @@ def soak(seed: int, numbers: Iterable[int]) -> list[int]:
 def _play(seed: int, first: int, last: int) -> list[int]:
     words = [str(PYTHON), "-m", "tests.sd_scripts.plans.playing", *map(str, (seed, first, last))]
     timeout = SECONDS * (last - first + 1)
-    done = subprocess.run(
-        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=timeout
-    )
-    print(done.stderr, end="", flush=True)
-    passed = {int(line.split()[0]) for line in done.stderr.splitlines() if " passed: " in line}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    print(done.stdout + done.stderr, end="", flush=True)
+    passed = {int(line.split()[0]) for line in done.stdout.splitlines() if " passed: " in line}
     return sorted({*range(first, last + 1)} - passed)

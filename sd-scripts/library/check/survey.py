@@ -88,10 +88,9 @@ def subject(found: Survey, *, processes: int) -> Subject:
     """What is trained, for the estimates of memory. All of the survey's parts must be known."""
     assert found.models is not None
     assert found.data is not None
-    aside = found.data.validated.pictures if found.data.validated else ()
     return Subject(
         dataset=found.data.dataset,
-        pictures=(*found.data.dataset.pictures, *aside),
+        pictures=found.data.encoded,
         prompts=found.prompts,
         models=found.models,
         processes=processes,

@@ -37,7 +37,7 @@ class Draw:
 
     def toml(self, root: Path) -> str:
         """dataset.toml, with the folders in `root`."""
-        lines = []
+        lines = ["[general]", "caption_extension = '.txt'"]
         for part in self.parts:
             lines += ["[[datasets]]", *_pairs(part.keys)]
             for index in part.folders:
@@ -88,13 +88,15 @@ def _buckets(dice: random.Random) -> dict[str, object]:
     resolution: int | list[int] = dice.choice((64, 96, 128, [96, 64], [64, 128]))
     if dice.random() < 0.3:
         return {"resolution": resolution}
+    # At 64, the smaller side of a long picture would be less than a step.
+    natural = resolution != 64 and dice.random() < 0.3
     return {
         "resolution": resolution,
         "enable_bucket": True,
         "bucket_reso_steps": dice.choice((32, 64)),
         "min_bucket_reso": 64,
         "max_bucket_reso": dice.choice((128, 192)),
-        **({"bucket_no_upscale": True, "bucket_reso_steps": 32} if dice.random() < 0.3 else {}),
+        **({"bucket_no_upscale": True, "bucket_reso_steps": 32} if natural else {}),
     }
 
 

@@ -51,9 +51,10 @@ def play(drawn: Draw, models: Models, folder: Path) -> None:
     saved = [path.name for path in settings.output_dir.iterdir()]
     assert sum(name.endswith(".safetensors") for name in saved) == planned["lorasKept"], saved
     assert sum(name.endswith("-state") for name in saved) == planned["statesKept"], saved
-    again = _plan(settings)["caches"]
     on_disk = "--cache_text_encoder_outputs_to_disk" in drawn.words
-    assert again == planned["caches"] | {"latents": 0, "bytes": 0} | ({"texts": 0} if on_disk else {})
+    wanted = planned["caches"] | {"latents": 0, "bytes": 0} | ({"texts": 0} if on_disk else {})
+    again = _plan(settings)["caches"]
+    assert again == wanted, (again, wanted)
 
 
 def _write_pictures(drawn: Draw, root: Path) -> None:
@@ -107,6 +108,9 @@ def _compare_caches(planned: Plan) -> None:
 
 def main(seed: int, first: int, last: int) -> int:
     failed = False
+    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    for output in (1, 2):  # of the trainings
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     with tempfile.TemporaryDirectory(prefix="fg-plans-") as root:
         models = make_models(Path(root, "model"))
         for number in range(first, last + 1):
@@ -115,10 +119,10 @@ def main(seed: int, first: int, last: int) -> int:
             folder.mkdir()
             try:
                 play(drawn, models, folder)
-                print(f"{number} passed: {drawn}", file=sys.stderr, flush=True)
+                print(f"{number} passed: {drawn}", file=told, flush=True)
             except Exception:  # noqa: BLE001 - the soak looks for any failure
                 failed = True
-                print(f"{number} FAILED: {drawn}\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+                print(f"{number} FAILED: {drawn}\n{traceback.format_exc()}", file=told, flush=True)
     return int(failed)
 
 
