@@ -32,7 +32,8 @@ FINE_BELOW = 512
 
 
 def render(context: Context, dataset: Path) -> bytes:
-    """The bytes of the file. `dataset`: the folder of the pictures. tomli_w escapes a quote in a trigger word."""
+    """The bytes of the file. `dataset`: the folder of the pictures. tomli_w escapes a quote in a trigger word; an
+    apostrophe is escaped here, since the parser of sd-scripts (toml 0.10.2) loses an inline table that has one."""
     subset: dict[str, Any] = {"image_dir": str(dataset), "num_repeats": context.repeats}
     if context.trigger_word and context.trigger_place is not TriggerPlace.NONE:
         subset["class_tokens"] = context.trigger_word
@@ -48,7 +49,7 @@ def render(context: Context, dataset: Path) -> bytes:
             for resolution in resolutions(context)
         ],
     }
-    return tomli_w.dumps(document).encode()
+    return tomli_w.dumps(document).replace("'", "\\u0027").encode()
 
 
 def as_flags() -> dict[str, list[str]]:

@@ -187,6 +187,14 @@ def test_an_option_that_no_command_line_could_carry_is_refused(options: dict[str
     assert [problem.sentence for problem in kohya.refused_options(options)] == [sentence]
 
 
+@pytest.mark.parametrize("word", ["O'Keeffe", "it's 'x', \"y\"", "\\'"])
+def test_the_dataset_file_has_no_apostrophe_which_sd_scripts_cannot_read(word: str) -> None:
+    text = dataset_toml.render(changed(trigger_word=word), Path("/it's/dataset")).decode()
+    assert "'" not in text
+    (subset,) = tomllib.loads(text)["datasets"][0]["subsets"]
+    assert (subset["class_tokens"], subset["image_dir"]) == (word, "/it's/dataset")
+
+
 def test_the_dataset_file() -> None:
     assert tomllib.loads(dataset_toml.render(changed(trigger_word="sks cat"), FOLDER.dataset).decode()) == {
         "general": {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1},
