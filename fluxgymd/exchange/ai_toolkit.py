@@ -119,10 +119,10 @@ def _dataset(dataset: Table, carried: Carried) -> None:
 
 def _sizes(value: object, carried: Carried) -> None:
     sizes = sorted(size for size in (value if isinstance(value, list) else [value]) if isinstance(size, int))
-    if sizes:
-        carried.fields["resolution"] = sizes[-1]
-        for size in sizes[:-1]:
-            carried.leave("datasets.resolution", size, "a job has one resolution, and the largest is taken")
+    if len(sizes) > 1:
+        carried.fields["resolutions"] = sizes
+    elif sizes:
+        carried.fields["resolution"] = sizes[0]
 
 
 def _train(train: Table, carried: Carried) -> None:

@@ -162,7 +162,7 @@ class Carried:
         shown_defaults = [
             f"{name} {DEFAULTS[name]}"
             for name in ("resolution", "repeats", "epochs", "learning_rate", "network_dim")
-            if name not in self.fields
+            if name not in self.fields and not (name == "resolution" and "resolutions" in self.fields)
         ]
         if shown_defaults:
             notes.append(f"FluxGym's defaults apply where the file says nothing: {', '.join(shown_defaults)}.")
@@ -178,7 +178,8 @@ class Carried:
         pictures = self.files.pictures(dataset) if dataset else None
         if not pictures:
             return None
-        return max(1, -int(-steps // max(1, pictures * self.fields.get("repeats", 1) / batch)))
+        trained = pictures * self.fields.get("repeats", 1) * len(self.fields.get("resolutions") or (1,))
+        return max(1, -int(-steps // max(1, trained / batch)))
 
 
 def refuse(sentence: str) -> InvalidSetting:

@@ -153,10 +153,10 @@ def test_a_yaml_of_ai_toolkit() -> None:
         "trigger_word": "c4t",
         "trigger_place": TriggerPlace.FIRST,
         "enable_bucket": True,
-        "resolution": 1024,
+        "resolutions": [512, 768, 1024],
         "repeats": 1,
-        "epochs": 50,
-        "save_every_epochs": 5,
+        "epochs": 17,  # 20 pictures at three sizes: 60 steps
+        "save_every_epochs": 2,
         "sample_every_steps": 250,
         "sample_prompts": [
             "c4t in a hat --d 42 --w 1024 --h 768 --s 20 --g 4",
@@ -185,10 +185,8 @@ def test_a_yaml_of_ai_toolkit() -> None:
             "a job needs the model as a file; give --transformer."
         ),
         "datasets = /more is not carried over: a job has one folder of pictures.",
-        "datasets.resolution = 512 is not carried over: a job has one resolution, and the largest is taken.",
-        "datasets.resolution = 768 is not carried over: a job has one resolution, and the largest is taken.",
         "train.timestep_type is not given, so ai-toolkit's own default, sigmoid, is carried over.",
-        "train.steps = 1000 becomes epochs = 50, as many as have that number of steps.",
+        "train.steps = 1000 becomes epochs = 17, as many as have that number of steps.",
         "process.training_folder = out is not carried over: FluxGym has no such setting.",
         "network.conv = 8 is not carried over: FluxGym has no such setting.",
         "save.max_step_saves_to_keep = 4 is not carried over: FluxGym has no such setting.",
