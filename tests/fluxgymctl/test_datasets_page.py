@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from fluxgym import methods as m
 from fluxgym.client import Connection
@@ -99,6 +100,16 @@ def test_the_page_and_what_a_job_gets(user: User) -> None:
     assert {path.stat().st_mode & 0o777 for path in user.stored()} == {0o444}
     user.run("dataset", "undo", "cats")
 
+    small = Path(daemon.call(m.THUMBNAIL, m.ThumbnailParameters(name="cats", picture="IMG_1.jpg", side=100)).path)
+    with Image.open(small) as picture:
+        assert (picture.format, max(picture.size)) == ("JPEG", 128)
+    with Connection(daemon.socket) as connection:
+        seen = connection.stream(m.WATCH_DATASETS, m.WatchDatasetsParameters(name="cats"))
+        assert next(seen).dataset == user.dataset()
+        assert next(seen).dataset is None  # the present state is complete
+        user.run("dataset", "caption", "cats", "IMG_1.jpg", "a cat")
+        assert next(seen).dataset == user.dataset()
+
     user.until("dataset use")
     assert {name: (one.caption, one.used) for name, one in user.pictures().items()} == {
         "IMG_1.jpg": ("a black cat on a wall", True),
@@ -134,6 +145,7 @@ def test_the_page_and_what_a_job_gets(user: User) -> None:
     user.until("dataset rm cats --purge")
     assert {path.name: path.read_bytes() for path in (daemon.folder("my-cat") / "dataset").iterdir()} == before
     assert user.stored() == set()
+    assert not small.exists()
     assert {path: path.read_bytes() for path in (user.home / "Pictures/cats").iterdir()} == originals
 
     done = user.run("submit", "third", "--dataset", "cats", status=3)
