@@ -15,7 +15,7 @@ PIXELS_PER_LATENT = 8
 
 
 def read_config(shapes: Shapes) -> dict[str, Any]:
-    """The sizes by AutoencoderKL's names, derived from a file's shapes. Raises KeyError if a key is missing."""
+    """AutoencoderKL's arguments, derived from a file's shapes. Raises KeyError if a key is missing."""
     levels = _count(shapes, r"encoder\.down\.(\d+)\.")
     return {
         "in_channels": 3,

@@ -19,7 +19,7 @@ T5_EMBEDDING, T5_COPY, T5_PREFIX = "shared.weight", "encoder.embed_tokens.weight
 
 
 def clip_config(shapes: Shapes) -> dict[str, Any]:
-    """CLIP's sizes by CLIPTextConfig's names, derived from a file's shapes. Raises KeyError if a key is missing."""
+    """CLIPTextConfig's arguments, derived from a file's shapes. Raises KeyError if a key is missing."""
     vocabulary, width = shapes["text_model.embeddings.token_embedding.weight"]
     return {
         "vocab_size": vocabulary,
@@ -36,7 +36,7 @@ def clip_config(shapes: Shapes) -> dict[str, Any]:
 
 
 def t5_config(shapes: Shapes) -> dict[str, Any]:
-    """T5's sizes by T5Config's names, derived from a file's shapes. Raises KeyError if a key is missing."""
+    """T5Config's arguments, derived from a file's shapes. Raises KeyError if a key is missing."""
     vocabulary, width = shapes["shared.weight"]
     first = "encoder.block.0.layer."
     buckets, heads = shapes[first + "0.SelfAttention.relative_attention_bias.weight"]

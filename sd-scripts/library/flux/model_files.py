@@ -28,7 +28,7 @@ MODELS = ("pretrained_model_name_or_path", "clip_l", "t5xxl", "ae")
 
 Config = TypeVar("Config")
 Arguments = dict[str, Any]
-"""The sizes of an encoder, by the names that transformers or diffusers has for them."""
+"""The arguments of a config class of transformers or diffusers."""
 
 
 @dataclass(frozen=True, kw_only=True)

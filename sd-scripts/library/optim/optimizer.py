@@ -22,7 +22,6 @@ from library import garbage
 from library.errors import TrainerError
 from library.findings import warn
 from library.lora.lora import LoRANetwork
-from library.optim import uncompiled
 from library.options.options import Options
 from library.options.trained_layers import CLIP_PREFIX, TRANSFORMER_PREFIX
 
@@ -206,9 +205,9 @@ def _class_of(written: str, name: str) -> type:
 
 def _make(kind: type, groups: list[dict[str, Any]], arguments: dict[str, Any]) -> Optimizer:
     rates = [group["lr"] for group in groups if "lr" in group]
-    uncompiled.unmark(kind)
     try:
-        made: Optimizer = kind(groups, lr=rates[-1] if rates else None, **arguments)
+        with garbage.paused():  # the first optimizer of a process imports torch._dynamo
+            made: Optimizer = kind(groups, lr=rates[-1] if rates else None, **arguments)
     except Exception as error:  # a class from any package may raise anything
         raise TrainerError(f"--optimizer_args: {kind.__name__} rejected them: {error}") from error
     return made

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -201,6 +202,8 @@ def _what_goes_wrong(action: Callable[[], None]) -> str | None:
         return "the GPU has too little memory left for it beside the training"
     except (TrainerError, OSError) as error:
         return str(error)
+    except ModuleNotFoundError as error:  # diffusers, which only pictures need
+        return f"{sys.executable} has no module {error.name}"
     except Exception as error:  # noqa: BLE001 (a failed sample never ends the run)
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"

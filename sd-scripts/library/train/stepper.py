@@ -140,7 +140,7 @@ class Stepper:
         network, maximum = self._parts.network, self._options.scale_weight_norms
         logs = self._options.logging_dir is not None
         if self._options.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), self._options.max_grad_norm)
+            self._accelerator.clip_grad_norm_(network.parameters(), self._options.max_grad_norm)
         gradient = network.gradient_norm() if logs and not maximum else None
         self._parts.optimizer.step()
         self._parts.scheduler.step()

@@ -98,9 +98,9 @@ def test_the_autoencoder_equals_the_conversion_by_diffusers(tmp_path: Path) -> N
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(5))
     expected = 0.3611 * (posterior.mean + posterior.std * noise - 0.1159)
     latents = ours.encode(pixels, torch.Generator().manual_seed(5))
-    assert torch.equal(latents, expected)
+    assert (latents - expected).abs().max() < 1e-5
     decoded = oracle.decode(latents / 0.3611 + 0.1159).sample
-    assert torch.equal(ours.decode(latents), decoded.clamp(-1, 1))
+    assert (ours.decode(latents) - decoded.clamp(-1, 1)).abs().max() < 1e-5
     assert decoded.std() > 0.01
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from library.compute import block_swap, fp8
-from library.flux.autoencoder_model import AutoencoderModel
 from library.flux.base_model import DECODING, ENCODING
 from library.flux.config import FluxConfig
 from library.flux.model import Flux
@@ -99,7 +99,7 @@ def test_the_full_size_autoencoder_stays_just_under_the_estimate(
     work: str, shape: tuple[int, ...], estimated: int
 ) -> None:
     with torch.device("meta"):
-        autoencoder = AutoencoderModel(AUTOENCODER)
+        autoencoder = AutoencoderKL(**AUTOENCODER)
     with FakeTensorMode(allow_non_fake_inputs=True):
         autoencoder.to_empty(device="cpu")
         given = torch.empty(shape)
