@@ -67,7 +67,7 @@ def open_file(path: Path | str, flags: int = os.O_RDONLY) -> int:
 
 
 def open_for_reading(path: Path | str) -> BinaryIO:
-    """Opens a regular file like open_file, as a file object."""
+    """Like `open_file`, but returns a file object."""
     return os.fdopen(open_file(path), "rb")
 
 

@@ -204,7 +204,7 @@ class Connection(asyncio.BufferedProtocol):
             self._shared.connections.discard(self)
 
     def _read_on_behind_a_call(self) -> None:
-        """Keeps reading, which shows when the client leaves, but only so much: its messages must not pile up."""
+        """Keeps reading, to notice a disconnect, but only up to a limit: the messages must not pile up."""
         if self._splitter.size > READ_AHEAD_BYTES:
             self._transport.pause_reading()
         else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encodes pictures and writes new files: whole or not at all."""
+"""Encodes pictures and writes new files, completely or not at all."""
 
 import io
 import os

@@ -32,7 +32,7 @@ TEXT_CACHING = ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_dis
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The pictures to train, and those set apart for validation."""
+    """The pictures to train, and those set aside for validation."""
 
     dataset: Dataset
     validated: Dataset | None

@@ -157,7 +157,7 @@ class _Checks:
                 self._prompts = prompts.read(self._options.sample_prompts)
 
     def texts(self) -> None:
-        """Checks the tokenizers, and warns of captions that they cut off."""
+        """Checks the tokenizers, and warns about captions that they truncate."""
         if self._models is None or self._data is None:
             return  # whether tokenizers are needed, and how much of a text is read, are unknown
         with self._findings.gather("model", "tokenizer_cache_dir"):

@@ -33,7 +33,7 @@ class Compilation:
         return cls(backend=backend, mode=mode, symbolic=symbolic)
 
     def __str__(self) -> str:
-        """As a state records it: `inductor`, `inductor:max-autotune`, `aot_eager:symbolic`."""
+        """The choice as a state records it: `inductor`, `inductor:max-autotune`, `aot_eager:symbolic`."""
         words = [self.backend]
         words += [self.mode] if self.mode != DEFAULT_MODE else []
         words += [SYMBOLIC] if self.symbolic else []
