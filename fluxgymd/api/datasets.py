@@ -6,7 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from fluxgym import methods as m
-from fluxgym.errors import FluxgymError, InvalidValue, NoSuchDataset
+from fluxgym.errors import InvalidName, InvalidValue, NoSuchDataset, StorageFailed
 from fluxgym.messages import Context, RemovedDataset, Replacement, Revision, TriggerPlace
 from fluxgym.names import check_name
 from fluxgym.quoting import short
@@ -52,14 +52,17 @@ class DatasetMethods:
                 await send(m.ListDatasetsReply(removed=one))
             return m.ListDatasetsReply()
         for name in await self._datasets.names():
+            home = str(self._datasets.folders.folder(name))
             try:
                 check_name(name)
-                await send(m.ListDatasetsReply(dataset=view.show(await self._datasets.find(name))))
+                shown = view.show(await self._datasets.find(name))
             except NoSuchDataset:
                 continue  # it was removed meanwhile
-            except FluxgymError:
-                home = str(self._datasets.folders.folder(name))
-                await send(m.ListDatasetsReply(dataset=view.misnamed(name, home)))
+            except InvalidName:
+                shown = view.misnamed(name, home)
+            except StorageFailed as error:  # its volume hangs; the others are shown
+                shown = view.unread(name, home, error.message)
+            await send(m.ListDatasetsReply(dataset=shown))
         return m.ListDatasetsReply()
 
     async def describe(self, parameters: m.DatasetName, _: Send) -> m.DescribeDatasetReply:

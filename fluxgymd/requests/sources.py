@@ -77,7 +77,8 @@ class Sources:
         masks = (context.trainer_options or {}).get(MASKS, ["false"]) != ["false"]
         masked = sum(1 for picture in used if picture.stored.mask is not None)
         if masked and not masks:
-            notes.append(f"The masks of {masked} pictures of {name} are not used; -o {MASKS} uses them.")
+            count = "1 picture" if masked == 1 else f"{masked} pictures"
+            notes.append(f"The masks of {count} of {name} are not used; -o {MASKS} uses them.")
         source = FromStore(
             name=name,
             revision=stored.dataset.revision,

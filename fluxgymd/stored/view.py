@@ -5,11 +5,12 @@ from fluxgym import messages as m
 from fluxgym.names import propose
 from fluxgymd.core.datasets import words
 from fluxgymd.core.datasets.dataset import Change, Dataset, Picture
+from fluxgymd.pictures.files import printable
 from fluxgymd.stored.loading import Damaged, Found, Plain, Stored
 
 
 def show(found: Found) -> m.Dataset:
-    name, home = found.folder.name, str(found.folder)
+    name, home = printable(found.folder.name), printable(found.folder)
     match found:
         case Damaged(problem=problem):
             return m.Dataset(name=name, state=m.DatasetState.DAMAGED, home=home, problem=problem)
@@ -41,8 +42,14 @@ def show(found: Found) -> m.Dataset:
 
 def misnamed(name: str, home: str) -> m.Dataset:
     """A folder whose name no dataset can have."""
+    name, home = printable(name), printable(home)
     problem = f"The name {name!r} is not valid for a dataset; rename the folder, for example to {propose(name)!r}."
     return m.Dataset(name=name, state=m.DatasetState.PLAIN, home=home, problem=problem)
+
+
+def unread(name: str, home: str, problem: str) -> m.Dataset:
+    """A dataset that cannot be read at present. `problem`: a sentence."""
+    return m.Dataset(name=name, state=m.DatasetState.DAMAGED, home=home, problem=problem)
 
 
 def show_picture(picture: Picture) -> m.Picture:
@@ -71,7 +78,8 @@ def pictures(found: Found) -> list[m.Picture]:
             return [show_picture(picture) for picture in dataset.pictures.values()]
         case Plain(captions=captions):
             return [
-                m.Picture(name=name, caption=caption, used=True, masked=False) for name, caption in captions.items()
+                m.Picture(name=printable(name), caption=caption, used=True, masked=False)
+                for name, caption in captions.items()
             ]
         case Damaged():
             return []

@@ -91,7 +91,7 @@ def test_masks_count_with_the_flag_and_are_reported_without_it(registry: Registr
     write(registry, e.Added(at=2.0, pictures=(stored("a.png", mask="f" * 64), stored("b.png"))))
     _, without = from_store(registry)
     assert without.parts[0].mask is None
-    assert without.notes == ("The masks of 1 pictures of cats are not used; -o alpha_mask uses them.",)
+    assert without.notes == ("The masks of 1 picture of cats are not used; -o alpha_mask uses them.",)
     _, source = from_store(registry, trainer_options={"alpha_mask": []})
     assert str(source.parts[0].mask).endswith(f"/ff/{'f' * 64}.png")
     assert (source.parts[1].mask, source.notes) == (None, ())

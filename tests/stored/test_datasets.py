@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidName, NameTaken, NoSuchDataset, StorageFailed
@@ -151,6 +152,17 @@ def test_a_plain_folder_becomes_a_dataset_at_its_first_change(bench: Bench) -> N
     assert [change.number for change in dataset.changes] == [1, 2, 3, 4]
     assert bench.reread("cats") == dataset
     assert (folder / "a.png").read_bytes() == b"a picture"
+
+
+def test_names_that_are_not_utf_8_can_be_shown(bench: Bench) -> None:
+    folder = bench.home / "datasets" / os.fsdecode(b"cats\xff")
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"a\xff.png")).touch()
+    (name,) = asyncio.run(bench.datasets.names())
+    (found,) = do(bench.datasets.find(name))
+    shown = [view.show(found), *view.pictures(found), view.misnamed(name, str(folder))]
+    assert {json["name"] for json in map(msgspec.to_builtins, shown)} == {"cats\ufffd", "a\ufffd.png"}
+    assert msgspec.json.encode(shown)
 
 
 def test_removed_datasets_come_back_the_last_one_first(bench: Bench) -> None:
