@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the files that a shim left in the folder of its attempt: shim.json, started.json, exit.json and the lock.
 
-A record counts as a whole or not at all. A file that can't be decoded counts as absent, which never makes an attempt
+A record counts completely or not at all. A file that can't be decoded counts as absent, which never makes an attempt
 look more finished than it is.
 """
 

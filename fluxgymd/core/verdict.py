@@ -64,7 +64,7 @@ class Ending:
     counts_steps: bool
     """It is a training: if its exit status is unknown, all its steps have to be known to be done."""
     hang: Hang | None
-    """The hang because of which it was stopped."""
+    """The hang that led to the stop."""
     result_problem: str | None
     """Why the final file doesn't count as the result of this attempt; None if it does."""
     last_line: str | None

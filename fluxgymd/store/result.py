@@ -22,7 +22,7 @@ from fluxgymd.core.events import FileStamp
 from fluxgymd.store import large_files, safetensors_header
 
 NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-"""Errors about the name: there is no such file. Others come from the disk, and the daemon asks again."""
+"""Errors that mean: the name leads to no file. Any other error comes from the disk, and the daemon tries again."""
 
 
 def stamp(path: Path) -> FileStamp | None:

@@ -46,7 +46,7 @@ def submit(daemon: MortalDaemon, name: str) -> None:
     daemon.submit(Context(name=name, kind=Kind.PROGRAM, program=["/bin/true"], held=True))
 
 
-def test_promise_3_hold_and_release(daemon: MortalDaemon) -> None:
+def test_promise_3_hold_and_release_survive_a_crash_anywhere(daemon: MortalDaemon) -> None:
     daemon.call(m.PAUSE, m.Nothing())
     submit(daemon, "a")
     kill_in(
@@ -57,7 +57,7 @@ def test_promise_3_hold_and_release(daemon: MortalDaemon) -> None:
     )
 
 
-def test_promise_3_move(daemon: MortalDaemon) -> None:
+def test_promise_3_a_move_survives_a_crash_anywhere(daemon: MortalDaemon) -> None:
     for name in ("a", "b", "c"):
         submit(daemon, name)
 
@@ -73,7 +73,7 @@ def test_promise_3_move(daemon: MortalDaemon) -> None:
     )
 
 
-def test_promise_3_edit(daemon: MortalDaemon) -> None:
+def test_promise_3_an_edit_survives_a_crash_anywhere(daemon: MortalDaemon) -> None:
     submit(daemon, "a")
 
     def turn(program: str) -> Turn:
@@ -83,7 +83,7 @@ def test_promise_3_edit(daemon: MortalDaemon) -> None:
     kill_in(daemon, turn("/bin/false"), turn("/bin/true"), at=names.names(*EVENT, names.EDIT))
 
 
-def test_promise_3_pause_and_continue(daemon: MortalDaemon) -> None:
+def test_promise_3_pause_and_continue_survive_a_crash_anywhere(daemon: MortalDaemon) -> None:
     kill_in(
         daemon,
         Turn(on(daemon, m.PAUSE), lambda: daemon.info().queue_paused is True),
@@ -92,7 +92,7 @@ def test_promise_3_pause_and_continue(daemon: MortalDaemon) -> None:
     )
 
 
-def test_promises_3_and_8_an_older_training_becomes_a_job_whole_or_not_at_all(
+def test_promises_3_and_8_an_older_training_becomes_a_job_completely_or_not_at_all(
     folder: Path, home: Path, sd_scripts: Path
 ) -> None:
     """After each death, every old file still exists with its time; the next try leaves no trace of the last one."""

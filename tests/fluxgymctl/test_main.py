@@ -87,7 +87,7 @@ def test_a_verb_imports_neither_the_other_verbs_nor_heavy_modules() -> None:
     assert loaded & set(LIGHT_MODULES) == set()
 
 
-def test_the_help_lists_every_exit_status_of_the_errors() -> None:
+def test_the_help_lists_the_exit_status_of_every_error() -> None:
     statuses = " ".join(ctl("--help").stdout.split("Exit status:")[1].split())
     said = {int(number) for number in re.findall(r"\b(\d+) [a-z]", statuses)}
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
@@ -225,7 +225,7 @@ def test_config_shows_each_value_and_its_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [10, 80, 132])
-def test_config_on_a_narrow_terminal_cuts_nothing(tmp_path: Path, columns: int) -> None:
+def test_config_cuts_nothing_off_on_a_narrow_terminal(tmp_path: Path, columns: int) -> None:
     whole = ctl("config").stdout.splitlines()
     status, seen = on_terminal(["config"], socket=tmp_path / "none", columns=columns)
     assert status == 0
@@ -239,7 +239,7 @@ def test_config_on_a_narrow_terminal_cuts_nothing(tmp_path: Path, columns: int) 
     assert all(len(line) <= columns or len(line.split()) == 1 for line in helps)
 
 
-def test_config_on_a_wide_terminal_is_a_table(tmp_path: Path) -> None:
+def test_config_is_a_table_on_a_wide_terminal(tmp_path: Path) -> None:
     status, seen = on_terminal(["config"], socket=tmp_path / "none", columns=400)
     assert status == 0
     assert [line.split()[0] for line in seen.splitlines()] == [

@@ -35,7 +35,7 @@ training_still_seconds = 900
 """
 
 
-def test_a_whole_spec_file() -> None:
+def test_a_complete_spec_file_is_read() -> None:
     assert spec.context(name=None, file=spec.parse(WHOLE, file=FILE), flags={}) == Context(
         name="demo",
         dataset="/specs/pictures",
@@ -53,7 +53,7 @@ def test_a_whole_spec_file() -> None:
     )
 
 
-def test_flags_and_the_name_of_the_command_line_stand_over_the_file() -> None:
+def test_flags_and_the_name_on_the_command_line_override_the_file() -> None:
     flags = {"epochs": 2, "model.clip_l": "/other", "trainer_options.network_alpha": ["1"]}
     job = spec.context(name="mine", file=spec.parse(WHOLE, file=FILE), flags=flags)
     assert (job.name, job.epochs, job.dataset) == ("mine", 2, "/specs/pictures")
@@ -63,13 +63,13 @@ def test_flags_and_the_name_of_the_command_line_stand_over_the_file() -> None:
     assert job.trainer_options["network_train_unet_only"] == []
 
 
-def test_a_program_in_a_spec_file_is_beside_the_file() -> None:
+def test_a_program_in_a_spec_file_is_found_beside_the_file() -> None:
     assert spec.parse('program = ["./caption.sh", "./pictures"]', file=FILE) == {
         "program": ["/specs/caption.sh", "./pictures"]
     }
 
 
-def test_what_nobody_wrote_is_left_to_the_daemon() -> None:
+def test_unspecified_settings_are_left_to_the_daemon() -> None:
     assert spec.context(name="a", file={}, flags={}) == Context(name="a")
 
 
@@ -147,7 +147,7 @@ def test_a_wrong_line_is_refused_with_its_place_and_what_would_be_right(text: st
     assert refusal.value.exit_status == 2
 
 
-def test_what_is_not_toml_is_refused_with_its_line() -> None:
+def test_a_file_that_is_not_toml_is_refused_with_the_line() -> None:
     with pytest.raises(InvalidSetting, match=r"^/specs/demo.toml is not valid TOML: .*line 2"):
         spec.parse("epochs = 1\nepochs = 2\n", file=FILE)
 
@@ -159,12 +159,12 @@ def test_whatever_breaks_the_parser_is_refused_with_the_file(text: str) -> None:
     assert "\n" not in refusal.value.message
 
 
-def test_a_path_with_a_nul_is_no_path() -> None:
+def test_a_path_with_a_nul_is_refused() -> None:
     with pytest.raises(FileMissing, match=r"'/a\\x00b' contains a NUL character, which no path can"):
         spec.parse(r'dataset = "/a\u0000b"', file=FILE)
 
 
-def test_a_pipe_is_read_and_a_flood_is_not(tmp_path: Path) -> None:
+def test_a_pipe_is_read_but_not_an_endless_one(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b'name = "piped"')
     os.close(writing)
@@ -174,18 +174,18 @@ def test_a_pipe_is_read_and_a_flood_is_not(tmp_path: Path) -> None:
         spec.read(Path("/dev/zero"))
 
 
-def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b'name = "\xff"')
     with pytest.raises(InvalidSetting, match="is not UTF-8 at byte 8"):
         spec.read(tmp_path / "a.toml")
 
 
 @pytest.mark.parametrize("name", ["missing.toml", "."])
-def test_a_spec_file_that_is_not_there_is_told(tmp_path: Path, name: str) -> None:
+def test_a_missing_spec_file_is_reported(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileMissing, match=r"cannot be read: (No such file or directory|Is a directory)\."):
         spec.read(tmp_path / name)
 
 
-def test_a_job_without_a_name_is_refused_with_what_to_write() -> None:
+def test_a_job_without_a_name_is_refused_with_advice() -> None:
     with pytest.raises(InvalidSetting, match="fluxgymctl submit NAME"):
         spec.context(name=None, file={"epochs": 1}, flags={})

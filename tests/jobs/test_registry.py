@@ -125,7 +125,7 @@ def test_promises_4_and_8_a_job_whose_volume_hangs_is_damaged_hides_no_other_and
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage\n", bytes(4096)])
-def test_promise_4_a_journal_that_says_nothing_of_an_attempt_that_runs_keeps_every_gpu(
+def test_promise_4_a_journal_that_does_not_mention_a_running_attempt_keeps_every_gpu(
     tmp_path: Path, content: bytes
 ) -> None:
     attempt = put(tmp_path, "broken", [content]).parent / "attempts" / "001"

@@ -112,7 +112,7 @@ def test_the_lora_that_a_training_starts_from_exists_or_will_exist(
     assert told == ([(sentence, path)] if missing is not None else [])
 
 
-def test_no_later_submit_overtakes_after_the_clock_is_set_back(
+def test_no_later_submit_overtakes_an_earlier_one_after_the_clock_is_set_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path)
@@ -137,7 +137,7 @@ def test_no_later_submit_overtakes_after_the_clock_is_set_back(
     assert [entry.name for entry in again.newest(before="third")] == ["second", "first"]
 
 
-def test_jobs_of_a_version_that_did_not_count_stay_before_those_that_come(tmp_path: Path) -> None:
+def test_jobs_of_a_version_without_numbers_stay_ahead_of_new_ones(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.prepare()
     context = Context(name="old", kind=Kind.PROGRAM, program=["/bin/true"])
@@ -165,7 +165,7 @@ def test_jobs_of_a_version_that_did_not_count_stay_before_those_that_come(tmp_pa
         (2**53, 1.0, b"", [2**53, 2**53]),
     ],
 )
-def test_jobs_that_are_submitted_beside_a_strange_journal_can_be_read_and_stay_in_order(
+def test_jobs_submitted_beside_a_journal_with_extreme_numbers_can_be_read_and_stay_in_order(
     tmp_path: Path, number: int, rank: float, garbage: bytes, numbers: list[int]
 ) -> None:
     home = Home(tmp_path)

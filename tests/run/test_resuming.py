@@ -118,7 +118,7 @@ def test_promise_5_broken_states_are_quarantined_named_and_kept(context: Context
     }
 
 
-def test_promise_5_a_state_that_the_disk_does_not_return_is_waited_for(context: Context, folder: JobFolder) -> None:
+def test_promise_5_an_unreadable_state_on_a_failing_disk_is_waited_for(context: Context, folder: JobFolder) -> None:
     """A read error of a network volume must not cost training time, so FluxGym does not fall back to an older
     state."""
     ours(folder, "4", "8")
@@ -220,7 +220,7 @@ def test_either_trainer_continues_from_a_state_of_sd_scripts_with_the_true_step(
         assert (begin.resumed_from, begin.step) == ("my-lora-000008-state", 80)
 
 
-def test_retention_deletes_the_oldest_and_what_was_never_finished(context: Context, folder: JobFolder) -> None:
+def test_retention_deletes_the_oldest_states_and_unfinished_ones(context: Context, folder: JobFolder) -> None:
     ours(folder, "4", "8", "12", "s125", "s131")
     our_state(folder.path / "my-lora-state.tmp")
     begin = prepare(context, folder)

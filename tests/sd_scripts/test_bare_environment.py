@@ -78,7 +78,7 @@ def test_every_module_can_be_imported(bare: BarePython) -> None:
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
-def test_a_training_with_warm_caches_is_the_same_and_goes_on_without_samples(
+def test_a_training_with_warm_caches_is_the_same_and_continues_without_samples(
     bare: BarePython, settings: Settings
 ) -> None:
     settings = settings.plus(CACHED).with_samples()

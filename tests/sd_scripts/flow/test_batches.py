@@ -36,7 +36,7 @@ def test_steps_never_cross_epochs() -> None:
 
 @pytest.mark.parametrize(("processes", "accumulation"), [(2, 1), (2, 3), (3, 2), (4, 1)])
 @pytest.mark.parametrize("batches", [1, 5, 12])
-def test_processes_share_the_batches_of_one_that_accumulates_them_all(
+def test_processes_share_the_batches_that_one_process_would_accumulate(
     processes: int, accumulation: int, batches: int
 ) -> None:
     of = {"first_step": 0, "last_step": 5, "batches_per_epoch": batches}
@@ -64,7 +64,7 @@ def test_processes_share_the_batches_of_one_that_accumulates_them_all(
     assert made.batches_per_process == math.ceil(batches / processes)
 
 
-def test_prefetch_keeps_the_order_and_runs_ahead() -> None:
+def test_prefetching_keeps_the_order_and_runs_ahead() -> None:
     wanted = [Position(epoch=0, batch=index, step=index + 1) for index in range(20)]
     first_is_slow = threading.Event()
 
@@ -79,7 +79,7 @@ def test_prefetch_keeps_the_order_and_runs_ahead() -> None:
     assert made == wanted
 
 
-def test_an_error_of_a_thread_reaches_the_loop() -> None:
+def test_an_error_in_a_thread_reaches_the_loop() -> None:
     def fail(_position: Position) -> Batch:
         raise TrainerError("the cache is gone")
 

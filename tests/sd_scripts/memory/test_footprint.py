@@ -131,7 +131,7 @@ SMALL = FluxConfig(
         pytest.param(Tier(base="fp8", checkpointed_blocks=14, blocks_to_swap=5), id="fp8 base, swapped"),
     ],
 )
-def test_the_weights_on_the_device_are_as_many_bytes_as_are_counted(tier: Tier, tmp_path: Path) -> None:
+def test_the_weights_on_the_device_take_as_many_bytes_as_are_counted(tier: Tier, tmp_path: Path) -> None:
     """Counted for a real transformer after loading it and computing forward and backward."""
     flux = load_random(SMALL, tier, device=torch.device("cpu"), folder=tmp_path)
     frozen = [*flux.parameters(), *flux.buffers()]

@@ -24,7 +24,7 @@ from tests.sd_scripts.running import Settings
 FROZEN = 11_901_408_320
 
 
-def test_the_numbers_of_flux1_dev() -> None:
+def test_the_numbers_of_flux1_dev_are_counted() -> None:
     shapes = shapes_of(DEV)
     assert read_config(shapes) == DEV
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) == FROZEN
@@ -104,12 +104,14 @@ def test_as_many_copies_are_kept_as_are_counted(optimizer: str) -> None:
         ("some.Class", 16, "bf16", 0.46),
     ],
 )
-def test_a_lora_and_a_state_on_the_disk(optimizer: str, rank: int, precision: str | None, gb: float) -> None:
+def test_a_lora_and_a_state_take_the_computed_space(
+    optimizer: str, rank: int, precision: str | None, gb: float
+) -> None:
     count = needs.lora_and_state(rank * PER_RANK, optimizer=optimizer, save_precision=precision)
     assert round(count / 1e9, 2) == gb
 
 
-def test_the_caches_of_one_picture() -> None:
+def test_the_caches_of_one_picture_take_the_computed_space() -> None:
     caption = text_bytes(tokens=512, text_width=4096, vector_width=768)
     assert round(caption / 1e6, 1) == 8.4  # MB: 512 * 4096 numbers in fp32, and a little more
     assert needs.latents(1024 * 1024, pixels=8, channels=16, mirrored=False, masked=False) == 128 * 128 * 16 * 4
@@ -138,7 +140,9 @@ CACHES = Demand(count=10**8, what="the caches", where="pictures")
         ),
     ],
 )
-def test_what_a_disk_cannot_hold_is_refused(demands: list[Demand], free: int, sentence: str | None) -> None:
+def test_a_training_that_does_not_fit_on_the_disk_is_refused(
+    demands: list[Demand], free: int, sentence: str | None
+) -> None:
     if sentence is None:
         needs.check_disk(demands, free=free)
         return
@@ -146,7 +150,7 @@ def test_what_a_disk_cannot_hold_is_refused(demands: list[Demand], free: int, se
         needs.check_disk(demands, free=free)
 
 
-def test_what_the_host_cannot_hold_is_refused() -> None:
+def test_a_training_that_does_not_fit_in_host_memory_is_refused() -> None:
     demands = [Demand(count=6 * 10**9, what="blocks that take turns"), Demand(count=0, what="nothing"), CACHES]
     needs.check_host(demands, free=61 * 10**8)
     sentence = r"6.1 GB of host memory \(6.0 GB for blocks that take turns, 0.1 GB for the caches\), but only 6.0 GB"

@@ -101,7 +101,7 @@ def budget_of(gpu: str) -> Budget:
 
 
 @pytest.mark.parametrize(("name", "tier", "estimated_gb"), TABLE)
-def test_a_lora_of_rank_16_on_flux1_dev(name: str, tier: str, estimated_gb: float) -> None:
+def test_each_gpu_size_gets_its_way_to_train_a_lora_of_rank_16(name: str, tier: str, estimated_gb: float) -> None:
     pixels, batch, gpu = name.split(", ")
     run = training(pixels=int(pixels.removesuffix(" px")), batch=int(batch))
     plan = tiers.choose(run, settled={}, budget=budget_of(gpu))
@@ -110,7 +110,7 @@ def test_a_lora_of_rank_16_on_flux1_dev(name: str, tier: str, estimated_gb: floa
     assert round(plan.footprint.total / GB, 1) == estimated_gb
 
 
-def test_the_table_has_each_size_batch_and_gpu() -> None:
+def test_the_table_covers_each_size_batch_and_gpu() -> None:
     gpus = [*(f"--vram {size}" for size in VRAM if size != "auto"), *FREE]
     sizes = [(pixels, batch) for pixels in (512, 768, 1024) for batch in (1, 4)]
     assert {entry.id for entry in TABLE} == {
@@ -119,7 +119,7 @@ def test_the_table_has_each_size_batch_and_gpu() -> None:
 
 
 @pytest.mark.parametrize(("pixels", "batch", "rank"), [(512, 1, 16), (1024, 1, 4), (1024, 4, 64), (768, 2, 128)])
-def test_more_memory_never_gives_a_slower_way(pixels: int, batch: int, rank: int) -> None:
+def test_more_memory_never_leads_to_a_slower_choice(pixels: int, batch: int, rank: int) -> None:
     run = training(pixels=pixels, batch=batch, rank=rank)
     order = list(tiers.ways(run, {}))
     places = []
@@ -150,7 +150,7 @@ def sample(side: int) -> Sample:
         pytest.param(512, 2048, "--vram 48", "0 full 0", 40.0, id="large samples on a large GPU"),
     ],
 )
-def test_samples_are_fitted_in_where_there_is_a_way_to(
+def test_samples_are_made_to_fit_if_possible(
     pixels: int, side: int, gpu: str, tier: str, estimated_gb: float | None
 ) -> None:
     run, budget = training(pixels=pixels, sample=sample(side)), budget_of(gpu)
@@ -169,7 +169,7 @@ def test_samples_are_fitted_in_where_there_is_a_way_to(
         assert advice is None
 
 
-def test_what_is_encoded_with_has_to_fit() -> None:
+def test_the_encoders_have_to_fit() -> None:
     budget = budget_of("--vram 12")
     tiers.check_encoding(9_800_000_000, "encoding the captions", budget)
     tiers.check_encoding(19_600_000_000, "encoding the captions", None)
@@ -212,7 +212,7 @@ def test_without_a_gpu_nothing_is_chosen() -> None:
         ),
     ],
 )
-def test_what_is_asked_for_stands(settled: dict[str, object], tier: Tier) -> None:
+def test_an_explicit_setting_is_kept(settled: dict[str, object], tier: Tier) -> None:
     plan = tiers.choose(training(), settled=settled, budget=budget_of("RTX 4090"))
     assert plan.tier == tier
 
@@ -251,7 +251,7 @@ def test_in_fp32_there_is_no_fp8_base() -> None:
         ),
     ],
 )
-def test_what_cannot_fit_is_refused_with_the_numbers(
+def test_a_training_that_cannot_fit_is_refused_with_the_numbers(
     run: Run, settled: dict[str, object], gpu: str, sentence: str | None
 ) -> None:
     budget = budget_of(gpu)
@@ -266,7 +266,7 @@ def test_what_cannot_fit_is_refused_with_the_numbers(
         tiers.check(plan, budget, resumed=True)
 
 
-def test_a_run_that_goes_on_is_not_refused_for_a_little_less_memory() -> None:
+def test_a_resumed_run_is_not_refused_for_a_little_less_memory() -> None:
     run, free = training(), round(FREE["RTX 4090"] * GB)
     chosen = tiers.choose(run, settled={}, budget=tiers.budget("auto", free=free))
     less = tiers.budget("auto", free=free - GB)
@@ -277,7 +277,7 @@ def test_a_run_that_goes_on_is_not_refused_for_a_little_less_memory() -> None:
     tiers.check(again, less, resumed=True)
 
 
-def test_a_choice_is_told_in_one_line() -> None:
+def test_a_choice_is_reported_in_one_line() -> None:
     run, budget = training(), budget_of("--vram 16")
     plan = tiers.choose(run, settled={}, budget=budget)
     assert tiers.line(run, plan, budget) == (
@@ -289,7 +289,7 @@ def test_a_choice_is_told_in_one_line() -> None:
     )
 
 
-def test_the_host_keeps_each_block_that_takes_turns() -> None:
+def test_the_host_keeps_each_swapped_block() -> None:
     run = training()
     assert footprint.on_host(run, Tier(base="fp8", checkpointed_blocks=57)) == 0
     # 17 double and 36 single blocks fewer on the GPU, and two slots of each kind: all blocks take turns.
@@ -306,7 +306,7 @@ def test_inputs_of_checkpointed_blocks_that_wait_on_the_host_are_not_on_the_gpu(
     assert footprint.on_host(there, tier) - footprint.on_host(here, tier) == BLOCKS * one
 
 
-def test_the_page_has_the_table() -> None:
+def test_the_table_in_the_docs_is_current() -> None:
     page = memory_table.PAGE.read_text(encoding="utf-8")
     assert memory_table.filled(page) == page
     with pytest.raises(ValueError, match="no markers"):

@@ -142,7 +142,7 @@ def test_settings_that_change_what_a_state_holds_fit_it(words: str, settings: Se
         ("", "--optimizer_type sgdnesterov", ["its optimizer is AdamW, but this run's is SGD (--optimizer_type)"]),
     ],
 )
-def test_each_difference_is_told(made: str, asked: str, differences: list[str], settings: Settings) -> None:
+def test_each_difference_is_reported(made: str, asked: str, differences: list[str], settings: Settings) -> None:
     folder = state_of(settings, made)
     found, sentences = verdict(settings, folder, asked)
     assert found == ("misfit" if differences else "fits")
@@ -173,7 +173,7 @@ def nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "scheduler.bin", "train_state.json"])
 @pytest.mark.parametrize("spoil", [torn, gone, nothing])
-def test_a_state_that_is_not_whole_is_damaged(spoil: Callable[[Path], None], name: str, settings: Settings) -> None:
+def test_an_incomplete_state_is_damaged(spoil: Callable[[Path], None], name: str, settings: Settings) -> None:
     folder = state_of(settings, "--network_train_unet_only")
     spoil(folder / name)
     # The rank differs too, but whether a damaged state would fit cannot be said.
@@ -205,7 +205,7 @@ def test_a_file_that_torch_does_not_write_is_damage(change: Callable[[Path], Non
     assert (found, sentence) == ("damaged", f"--resume: {folder / 'optimizer.bin'} is damaged; use another state.")
 
 
-def test_a_state_of_sd_scripts_is_told_of_what_is_doubtful(settings: Settings) -> None:
+def test_a_state_of_sd_scripts_gets_warnings_about_doubtful_settings(settings: Settings) -> None:
     folder = state_of(settings, "--network_train_unet_only")
     (folder / "train_state.json").write_text(json.dumps({"current_epoch": 1, "current_step": STEPS}))
     found: Answer = ask(settings, f"--network_train_unet_only --resume {folder}")

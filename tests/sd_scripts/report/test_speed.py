@@ -23,7 +23,7 @@ from library.report.speed import PictureCost, Speed, Speedometer
         ("AMD Instinct MI300X", None),
     ],
 )
-def test_a_device_s_peak(name: str, tera: float | None) -> None:
+def test_the_peak_of_a_device_is_found_by_its_name(name: str, tera: float | None) -> None:
     peak = speed.peak_of(name)
     assert (peak and peak / 1e12) == tera
 
@@ -38,7 +38,7 @@ def test_the_speed_is_a_median_without_the_first_steps() -> None:
     assert meter.speed == Speed(seconds_per_step=2, images_per_second=2, mfu=0.4)
 
 
-def test_what_people_read() -> None:
+def test_the_speed_is_written_for_people() -> None:
     told = Speed(seconds_per_step=0.1234, images_per_second=8.1, mfu=0.456)
     assert speed.sentence(told, peak_memory=55_100_000_000, on_gpu=True) == (
         "speed: 0.123 s per step, 8.10 images/s, 46% of the GPU's peak (MFU), peak GPU memory 55.1 GB"

@@ -38,7 +38,7 @@ def pixels(path: Path) -> bytes:
         return picture.convert("RGB").tobytes()
 
 
-def test_many_prompts_from_fixed_seeds_before_the_first_step_and_after_the_last(settings: Settings) -> None:
+def test_prompts_are_sampled_from_fixed_seeds_before_the_first_step_and_after_the_last(settings: Settings) -> None:
     """The learning rate changes nothing, so the same noise makes the same picture."""
     prompts = settings.folder / "prompts.txt"
     lines = ["a red square --d 7", "a red square", "a red square --d 7", *["nothing"] * 9]
@@ -56,7 +56,7 @@ def test_many_prompts_from_fixed_seeds_before_the_first_step_and_after_the_last(
         assert sheet.size == contact_sheet.Layout(rows=12, columns=2, side=64).size
 
 
-def test_a_resumed_run_goes_on_with_the_sheet(settings: Settings) -> None:
+def test_a_resumed_run_continues_the_sheet(settings: Settings) -> None:
     """It is stopped in the second epoch. The first epoch's column exists then, and is unchanged at the end."""
     whole = settings.with_samples().plus("--network_train_unet_only --max_train_epochs 2")
     stopped = run(whole, stop_after=8)
@@ -170,7 +170,7 @@ def test_samples_that_fail_neither_end_nor_change_the_training(
     assert not sample.is_dir() or not list(sample.iterdir())
 
 
-def test_a_sample_that_fails_while_blocks_take_turns(
+def test_a_sample_may_fail_while_blocks_are_swapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It ends in the middle of a forward pass, with some blocks on the device and others not."""
@@ -188,7 +188,7 @@ def test_a_sample_that_fails_while_blocks_take_turns(
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_full_disk_costs_the_samples_alone(settings: Settings) -> None:
+def test_a_full_disk_costs_only_the_samples(settings: Settings) -> None:
     """A real file system without room for one sample. Only root can mount it."""
     need_root("mounts a small file system")
     sample = settings.output_dir / "sample"

@@ -97,7 +97,7 @@ def test_a_step_reads_nothing_back(words: str, settings: Settings, seen: Seen) -
     assert seen.names == []
 
 
-def test_what_reads_is_seen(settings: Settings, seen: Seen) -> None:
+def test_a_read_is_detected(settings: Settings, seen: Seen) -> None:
     """Prodigy finds its rate on the host, in its own code."""
     assert run(settings.plus("--optimizer_type Prodigy --learning_rate 1")).error is None
     assert seen.names
