@@ -43,7 +43,7 @@ def read(text: str) -> tuple[str, Mapping[str, Any], Convert]:
     if document.keys() & OURS:
         raise refuse("The file is a spec file of FluxGym's own; give it with --file.")
     raise refuse(
-        "The file is none of the settings that FluxGym reads: a kohya_ss GUI's JSON, sd-scripts' dataset.toml or "
+        "The file is in none of the formats that FluxGym reads: a kohya_ss GUI's JSON, sd-scripts' dataset.toml or "
         "--config_file, or an ai-toolkit YAML."
     )
 

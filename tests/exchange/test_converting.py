@@ -243,7 +243,10 @@ def test_without_buckets_their_sizes_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "The file is none of the settings that FluxGym reads: a kohya_ss GUI's JSON, sd-scripts' dataset.toml"),
+        (
+            "",
+            "The file is in none of the formats that FluxGym reads: a kohya_ss GUI's JSON, sd-scripts' dataset.toml",
+        ),
         ("{", "The file is not valid JSON: "),
         ("a: [1", "The file is neither JSON nor YAML, and is not valid TOML: "),
         ("dataset = 'a'\nepochs = 3", "The file is a spec file of FluxGym's own; give it with --file."),

@@ -99,7 +99,7 @@ class Folding:
             case e.Added():
                 change = event.change or number
                 if change != number and not isinstance(self._first(change), e.Added):
-                    raise BadHistory(f"pictures were added by change {change}, which is no import")
+                    raise BadHistory(f"pictures were added by change {change}, which is not an import")
                 names = {self._check_new(picture) for picture in event.pictures}
             case e.Edited():
                 names = {self._check_edit(edit) for edit in event.edits}
