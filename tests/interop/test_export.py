@@ -18,7 +18,8 @@ def test_sd_scripts_trains_an_exported_folder(
     daemon: RunningDaemon, upstream: Upstream, model: Path, tmp_path: Path
 ) -> None:
     job = context("exported", model)
-    daemon.submit(msgspec.structs.replace(job, held=True, epochs=1, repeats=1, trigger_word="O'Keeffe"))
+    short = {"held": True, "epochs": 1, "repeats": 1, "enable_bucket": False, "trigger_word": "O'Keeffe"}
+    daemon.submit(msgspec.structs.replace(job, **short))
     folder = tmp_path / "it's exported"
     daemon.call(EXPORT, ExportParameters(name="exported", folder=str(folder)))
     environ = {key: value for key, value in os.environ.items() if not key.startswith("FLUXGYM_")}
