@@ -228,7 +228,7 @@ def make_routes(
     )
     queue = QueueMethods(parts.machine, registry.writer, parts.scheduler.request_pass)
     shelf = Shelf(config.home)
-    presets = Presets(shelf, Composer(registry, shelf), trainers)
+    presets = Presets(shelf, Composer(registry, shelf, datasets), trainers)
     groups = (jobs, job_views, presets, _datasets(registry, datasets, store, trainers), queue, gpus, daemon)
     return [*service.routes(), *(route for group in groups for route in group.routes())]
 

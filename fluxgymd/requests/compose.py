@@ -2,10 +2,10 @@
 """The settings of a job to submit, made from those of another job, from presets, and from what the user gives."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
+from fluxgym.errors import NoSuchDataset
 from fluxgym.files import is_folder
 from fluxgym.messages import Context, TriggerPlace
 from fluxgymd.background import lanes
@@ -13,13 +13,15 @@ from fluxgymd.jobs.registry import Registry
 from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.edit import merge
 from fluxgymd.store.home import JobFolder
+from fluxgymd.stored.datasets import Datasets
 
 LANE = "the presets"
 
 
 class Composer:
-    def __init__(self, registry: Registry, shelf: Shelf) -> None:
+    def __init__(self, registry: Registry, shelf: Shelf, datasets: Datasets) -> None:
         self._registry = registry
+        self._datasets = datasets
         self._shelf = shelf
 
     async def compose(
@@ -34,12 +36,23 @@ class Composer:
             entry, job = self._registry.sound(like)
             base = as_it_trains(job.context)
             if given.dataset is None and base.dataset is not None:
-                dataset = await lanes.answer(like, _dataset, base.dataset, entry.folder)
+                there = await self._there(base.dataset, like)
+                dataset = base.dataset if there else await lanes.answer(like, _own, base.dataset, entry.folder)
                 if dataset != base.dataset:
                     gone = f"{base.dataset} no longer exists, so the pictures that were copied for {like} are used."
                     notes.append(gone)
                 base = msgspec.structs.replace(base, dataset=dataset)
         return composed(base, [*settings, given]), notes
+
+    async def _there(self, dataset: str, job: str) -> bool:
+        """Whether the folder or the stored dataset that a job was submitted with still exists."""
+        if "/" in dataset:
+            return await lanes.answer(job, is_folder, dataset)
+        try:
+            await self._datasets.find(dataset)
+        except NoSuchDataset:
+            return False
+        return True
 
 
 def composed(base: Context, changes: Sequence[Context]) -> Context:
@@ -64,6 +77,6 @@ def as_it_trains(base: Context) -> Context:
     )
 
 
-def _dataset(source: str, folder: JobFolder) -> str:
-    """The folder that a job was submitted with, or the job's own copy if that is gone. Blocks."""
-    return source if is_folder(Path(source)) or not is_folder(folder.dataset) else str(folder.dataset)
+def _own(source: str, folder: JobFolder) -> str:
+    """The job's own copy of its pictures, or the source if there is no copy either. Blocks."""
+    return str(folder.dataset) if is_folder(folder.dataset) else source

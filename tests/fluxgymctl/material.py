@@ -12,7 +12,7 @@ STEPS_OF_AN_EPOCH = 12
 EPOCHS = 3
 
 SPEC = f"""\
-dataset = "pictures"
+dataset = "./pictures"
 resolution = 128
 repeats = 1
 epochs = {EPOCHS}

@@ -88,6 +88,19 @@ def test_a_preset_is_made_of_a_job_and_a_job_like_another(jobs: RunningDaemon, m
     said(jobs, "preset", "rm", "mine")
 
 
+def test_a_job_like_one_of_a_stored_dataset_trains_that_dataset(jobs: RunningDaemon, material: Path) -> None:
+    assert ctl("dataset", "create", "signs", socket=jobs.socket).returncode == 0
+    made = ctl("dataset", "add", "signs", f"{material.parent}/pictures", socket=jobs.socket)
+    assert made.returncode == 0, made.stderr
+    assert said(jobs, "submit", "named", "--file", str(material), "--dataset", "signs", "--hold") == "named\n"
+    assert said(jobs, "submit", "alike", "--like", "named", "--hold") == "alike\n"
+    assert jobs.job("alike").context.dataset == jobs.job("named").context.dataset
+    ctl("dataset", "rm", "signs", socket=jobs.socket)
+    done = ctl("submit", "later", "--like", "named", "--hold", socket=jobs.socket)
+    assert (done.returncode, done.stdout) == (0, "later\n"), done.stderr
+    assert "signs no longer exists, so the pictures that were copied for named are used." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
