@@ -19,4 +19,4 @@ def command(session: Session, name: str) -> None:
     if session.json:
         write_json(dataset)
     else:
-        note(f"The dataset {name} is created; `fluxgymctl dataset add {name} PATH` adds pictures.")
+        note(f"Created the dataset {name}; `fluxgymctl dataset add {name} PATH` adds pictures.")

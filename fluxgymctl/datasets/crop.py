@@ -30,10 +30,10 @@ def command(session: Session, name: str, picture: str, part: str | None, *, whol
     if whole == (part is not None):
         raise click.UsageError("Give either WIDTHxHEIGHT+LEFT+TOP or --whole.")
     if part is None:
-        wanted, done = PictureChange(picture=picture, whole=True), f"All of {picture} is trained."
+        wanted, done = PictureChange(picture=picture, whole=True), f"Jobs will train all of {picture}."
     else:
         wanted = PictureChange(picture=picture, crop=read(part))
-        done = f"The part {part} of {picture} is trained."
+        done = f"Jobs will train the part {part} of {picture}."
     change(session, name, [wanted], done=done)
 
 

@@ -40,7 +40,7 @@ def command(session: Session, name: str, find: str, text: str, *, yes: bool, pre
         return
     count = f"{len(reply.replacements)} caption{'s' if len(reply.replacements) > 1 else ''}"
     if preview:
-        note(f"{count} would change; without --preview they do.")
+        note(f"{count} would change; leave out --preview to change them.")
     elif yes or not sys.stdin.isatty() or click.confirm(f"Change {count}?", err=True):
         wanted = ReplaceParameters(name=name, find=find, replace=text, revision=reply.dataset.revision)
         session.call(REPLACE_IN_CAPTIONS, wanted)

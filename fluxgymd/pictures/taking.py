@@ -95,7 +95,7 @@ def _caption(entry: Entry | None, problems: list[Problem], notes: list[str]) -> 
         problems.append(problem(entry, f"{error}. Its picture was imported without a caption"))
         return None
     if caption.encoding is not None:
-        notes.append(f"Its caption {printable(entry.name)} was read as {caption.encoding}; look whether it is right.")
+        notes.append(f"Its caption {printable(entry.name)} was read as {caption.encoding}; check that it is right.")
     return caption.text
 
 
