@@ -186,7 +186,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing_half_done(small_disk: Path, 
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
         tiny = context("my-lora", model, network_dim=1, epochs=1)
         ballast = small_disk / "ballast"
-        ballast.write_bytes(b"\0" * 31 * 1024 * 1024)
+        ballast.write_bytes(b"\0" * 63 * 512 * 1024)
         assert "free some" in refused(daemon, tiny, NotEnoughSpace)
         ballast.unlink()
         said = refused(daemon, tiny, StorageFailed)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.booted
 
 SPEC = """
 name = "my-lora"
-dataset = "pictures"
+dataset = "./pictures"
 resolution = 64
 repeats = 10
 epochs = 4

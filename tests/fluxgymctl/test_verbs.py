@@ -162,9 +162,9 @@ def outputs(daemon: RunningDaemon) -> set[str]:
 BAD_SUBMITS = [
     (["a/b"], 2, "'a-b' would be valid"),
     (["trained"], 4, "A job named trained already exists"),
-    (["new", "--dataset", "empty"], 2, "empty"),
-    (["new", "--dataset", "corrupt"], 2, "broken.png"),
-    (["new", "--dataset", "nowhere"], 2, "nowhere"),
+    (["new", "--dataset", "./empty"], 2, "empty"),
+    (["new", "--dataset", "./corrupt"], 2, "broken.png"),
+    (["new", "--dataset", "./nowhere"], 2, "nowhere"),
     (["new", "--transformer", "missing.safetensors"], 2, "missing.safetensors"),
     (["new", "-o", "highvran"], 2, "did you mean --highvram?"),
     (["new", "-o", "resume=x"], 2, "use `fluxgymctl resume`"),
