@@ -70,8 +70,8 @@ def command(
     the spec file are relative to the file.
 
     --like gives the settings of another job, and --preset those of a preset; of several presets, the later one
-    overrides. What the spec file and the flags give overrides both. With --like the pictures are those in the folder
-    that the other job was submitted with or, if it is gone, those that were copied for that job.
+    overrides. What the spec file and the flags give overrides both. With --like the pictures come from the folder or
+    dataset that the other job was submitted with or, if that is gone, from the copy that was made for that job.
 
     --from reads another program's settings: a kohya_ss GUI's JSON, sd-scripts' dataset.toml or --config_file, or an
     ai-toolkit YAML. A remark names each setting that does not carry over. Presets and what you give override them.

@@ -1,10 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of settings that are made from others: which one overrides which, and what a clone does not take over."""
 
+import asyncio
+import shutil
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from fluxgym.messages import Context, Model, TriggerPlace
-from fluxgymd.requests.compose import as_it_trains, composed
+from fluxgymd.core import events as e
+from fluxgymd.presets.shelf import Shelf
+from fluxgymd.requests.compose import Composer, as_it_trains, composed
+from fluxgymd.store.dataset_folders import DatasetFolders
+from fluxgymd.store.home import JOURNAL
+from fluxgymd.stored.datasets import Datasets
+from tests.core.datasets.histories import created
+from tests.core.histories import submitted
+from tests.jobs import journals
 
 BASE = Context(
     name="old",
@@ -64,3 +77,27 @@ def test_a_job_like_one_of_an_earlier_version_trains_as_that_does(older: dict[st
     assert as_it_trains(made) == made
     program = Context(name="a", program=["/bin/true"])
     assert as_it_trains(program) == program
+
+
+def test_a_job_like_one_of_a_stored_dataset_has_the_dataset_as_long_as_that_exists(tmp_path: Path) -> None:
+    first = submitted(name="first")
+    first = msgspec.structs.replace(first, context=msgspec.structs.replace(first.context, dataset="cats"))
+    copy = journals.put(tmp_path, "first", [e.encode(first)]).parent / "dataset"
+    copy.mkdir()
+    cats = tmp_path / "datasets" / "cats"
+    cats.mkdir(parents=True)
+    (cats / JOURNAL).write_bytes(e.encode(created()))
+    registry = journals.load(tmp_path)
+
+    def like_it() -> tuple[str | None, list[str]]:
+        composer = Composer(registry, Shelf(tmp_path), Datasets(DatasetFolders(tmp_path), registry.disk))
+        made, notes = asyncio.run(composer.compose(Context(name="second"), presets=[], like="first"))
+        return made.dataset, notes
+
+    try:
+        assert like_it() == ("cats", [])
+        shutil.rmtree(cats)
+        gone = "cats no longer exists, so the pictures that were copied for first are used."
+        assert like_it() == (str(copy), [gone])
+    finally:
+        registry.writer.close()
