@@ -15,10 +15,14 @@ from library.family import cache_names
 from library.family.cache_names import FLIPPED, LATENTS, MASK, CacheNames
 
 
+def wanted(picture: Picture) -> list[str]:
+    """The groups of arrays that are trained for a picture."""
+    return [LATENTS, *[FLIPPED] * picture.subset.flip_aug, *[MASK] * picture.subset.alpha_mask]
+
+
 def latent_groups(picture: Picture, has: Callable[[Picture, str], bool]) -> list[str]:
     """The groups of arrays that must be encoded for a picture. `has`: whether one of them is there."""
-    wanted = [LATENTS, *[FLIPPED] * picture.subset.flip_aug, *[MASK] * picture.subset.alpha_mask]
-    return [group for group in wanted if not has(picture, group)]
+    return [group for group in wanted(picture) if not has(picture, group)]
 
 
 class TextFiles:

@@ -20,7 +20,7 @@ from library.data.buckets import Size
 from library.data.dataset import batches_in
 from library.errors import TrainerError
 from library.family.port import Tokenizers
-from library.memory import fit, tiers
+from library.memory import fit
 from library.memory.fit import Subject
 from library.options.options import Options
 
@@ -122,8 +122,9 @@ def _memory(options: Options, found: Survey, subject: Subject) -> dict[str, Any]
     if budget is None:
         return None
     problem = None
+    resumed = found.resumed is not None and found.resumed.progress.choices is not None and not options.replan
     try:
-        tiers.check(plan, budget, resumed=found.resumed is not None and not options.replan)
+        fit.check_gpu(options, subject, run, plan, budget, resumed=resumed)
     except TrainerError as error:
         problem = str(error)
     return {

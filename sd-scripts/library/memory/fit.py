@@ -8,14 +8,18 @@ Only the question for the GPU's free memory imports torch: --plan estimates with
 from __future__ import annotations
 
 import collections
+import functools
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from library import environment
+from library.cache import needed
 from library.data.dataset import Dataset, Picture
 from library.data.prompts import Prompt
+from library.family import cache_names
+from library.family.cache_names import MASK, CacheNames
 from library.family.port import BaseModel
 from library.family.sizes import FP32, BatchShape
 from library.findings import warn
@@ -45,9 +49,7 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
     """
     free = _free_on_gpu(subject.processes)
     run, budget, plan = estimate(options, subject, settled=settled, free=free)
-    tiers.check(plan, budget, resumed=resumed)
-    for what, count in _encoding(options, subject, run):
-        tiers.check_encoding(count, what, budget)
+    check_gpu(options, subject, run, plan, budget, resumed=resumed)
     if budget is not None:
         print(tiers.line(run, plan, budget), flush=True)
     if sentence := tiers.advice_on_samples(plan, budget):
@@ -67,6 +69,22 @@ def estimate(
     run = describe(options, subject, autocast=settled["mixed_precision"] == "bf16")
     budget = tiers.budget(options.vram, free=free)
     return run, budget, tiers.choose(run, settled=settled, budget=budget)
+
+
+def check_gpu(
+    options: Options,
+    subject: Subject,
+    run: Run,
+    plan: tiers.MemoryPlan,
+    budget: tiers.Budget | None,
+    *,
+    resumed: bool,
+) -> None:
+    """Raises TrainerError with the numbers if the GPU has too little room for the training, or for the encoding
+    before it. `resumed`: whether a state determines how the training is computed."""
+    tiers.check(plan, budget, resumed=resumed)
+    for what, count in _encoding(options, subject, run):
+        tiers.check_encoding(count, what, budget)
 
 
 def describe(options: Options, subject: Subject, *, autocast: bool) -> Run:
@@ -175,7 +193,7 @@ def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.MemoryPla
             Demand(count=len(texts) * subject.models.text_size.cached, what=f"embeddings of {len(texts)} captions")
         )
     if not options.cache_latents_to_disk:
-        count = sum(_latents(subject, picture) for picture in subject.pictures)
+        count = sum(_latents(subject, picture, needed.wanted(picture)) for picture in subject.pictures)
         demands.append(Demand(count=count, what=f"latents of {len(subject.pictures)} pictures"))
     return demands
 
@@ -191,20 +209,27 @@ def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path
 
 
 def caches_on_disk(options: Options, subject: Subject) -> Iterable[tuple[Path, Demand]]:
-    """(folder, the caches that do not exist there yet)."""
-    caches: collections.Counter[Path] = collections.Counter()
+    """(folder, what its caches do not list yet)."""
+    names, listed = subject.models.cache_names, functools.cache(cache_names.arrays_in)
+    missing: dict[tuple[Path, str], int] = {}  # by file and array, since pictures may share a file
     if options.cache_text_encoder_outputs_to_disk:
-        files = {subject.models.cache_names.text(picture) for picture in subject.pictures}
-        caches.update({file.parent: 0 for file in files})
-        for file in files:
-            caches[file.parent] += 0 if file.exists() else subject.models.text_size.cached
+        for file in {names.text(picture) for picture in subject.pictures}:
+            if not listed(file).issuperset(names.text_arrays):
+                missing[file, ""] = subject.models.text_size.cached
     if options.cache_latents_to_disk:
         for picture in subject.pictures:
-            file = subject.models.cache_names.latents(picture)
-            caches[file.parent] += 0 if file.exists() else _latents(subject, picture)
+            file = names.latents(picture)
+            for group in needed.latent_groups(picture, functools.partial(_lists, listed(file), names)):
+                missing[file, group + names.size_suffix(picture)] = _latents(subject, picture, [group])
+    caches: collections.Counter[Path] = collections.Counter()
+    for (file, _), count in missing.items():
+        caches[file.parent] += count
     for folder, count in caches.items():
-        if count:
-            yield folder, Demand(count=count, what="the caches", where=str(folder))
+        yield folder, Demand(count=count, what="the caches", where=str(folder))
+
+
+def _lists(arrays: frozenset[str], names: CacheNames, picture: Picture, group: str) -> bool:
+    return arrays.issuperset(names.latent_arrays(picture, group))
 
 
 def by_disk(demands: Iterable[tuple[Path, Demand]]) -> Iterable[tuple[Path, list[Demand]]]:
@@ -215,11 +240,12 @@ def by_disk(demands: Iterable[tuple[Path, Demand]]) -> Iterable[tuple[Path, list
     return disks.values()
 
 
-def _latents(subject: Subject, picture: Picture) -> int:
+def _latents(subject: Subject, picture: Picture, groups: Collection[str]) -> int:
+    """Bytes of these groups of a picture's arrays."""
     return needs.latents(
         picture.bucket.area,
         pixels=subject.models.autoencoder_size.pixels,
         channels=subject.models.autoencoder_size.channels,
-        mirrored=picture.subset.flip_aug,
-        masked=picture.subset.alpha_mask,
+        number=sum(group != MASK for group in groups),
+        masked=MASK in groups,
     )

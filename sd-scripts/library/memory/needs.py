@@ -68,10 +68,10 @@ def state_folder(lora: int, *, optimizer: str, average: bool) -> int:
     return lora * (1 + MOMENTS.get(optimizer.lower(), MOMENTS_OF_ADAM) + average) * FP32
 
 
-def latents(area: int, *, pixels: int, channels: int, mirrored: bool, masked: bool) -> int:
-    """Bytes of the latents of a picture of `area` pixels, one for each square of `pixels` x `pixels`; `mirrored` adds
-    those of the mirrored picture, `masked` a mask of `area` pixels."""
-    return area // pixels**2 * channels * FP32 * (1 + mirrored) + area * FP32 * masked
+def latents(area: int, *, pixels: int, channels: int, number: int, masked: bool) -> int:
+    """Bytes of `number` latents of a picture of `area` pixels, each with one number per channel for a square of
+    `pixels` x `pixels`; `masked` adds a mask of `area` pixels."""
+    return area // pixels**2 * channels * FP32 * number + area * FP32 * masked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ from library.check import forecast
 from tests.sd_scripts.check.asking import Answer, ask
 from tests.sd_scripts.running import DEADLINE_SECONDS, PROGRAM, Settings
 
+CHANNELS = 16
+
 
 def plan(settings: Settings, words: str = "") -> Answer:
     answer = ask(settings, words, question="--plan")
@@ -122,6 +124,8 @@ def test_caches_that_list_the_arrays_need_not_be_built(settings: Settings) -> No
     (settings.pictures / "2_0080x0064_flux.npz").write_bytes(b"PK\x03\x04 torn")
     after = plan(settings, words)["caches"]
     assert (after["latents"], after["texts"]) == (count - 1, count)
+    # The file of the second picture exists, but without this size.
+    assert before["bytes"] - after["bytes"] == 8 * 8 * CHANNELS * 4
     assert plan(settings)["caches"] == {"latents": count, "texts": count, "bytes": 0}  # in memory
 
 
@@ -151,3 +155,15 @@ def test_a_gpu_that_is_too_small_is_told_in_the_words_of_the_training(
 ) -> None:
     monkeypatch.setenv(forecast.GPU_BYTES, "1000")
     assert "this training needs about" in plan(settings)["memory"]["problem"]
+
+
+def test_a_gpu_on_which_the_pictures_cannot_be_encoded_is_told_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(forecast.GPU_BYTES, str(600_000_000))
+    write_dataset(
+        settings,
+        f"[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = '{settings.pictures}'\n",
+    )
+    told = plan(settings)["memory"]
+    assert told["problem"].startswith("encoding the pictures needs about 0.7 GB of GPU memory before the training")

@@ -114,8 +114,8 @@ def test_a_lora_and_a_state_take_the_computed_space(
 def test_the_caches_of_one_picture_take_the_computed_space() -> None:
     caption = text_bytes(tokens=512, text_width=4096, vector_width=768)
     assert round(caption / 1e6, 1) == 8.4  # MB: 512 * 4096 numbers in fp32, and a little more
-    assert needs.latents(1024 * 1024, pixels=8, channels=16, mirrored=False, masked=False) == 128 * 128 * 16 * 4
-    counted = needs.latents(64 * 64, pixels=8, channels=16, mirrored=True, masked=True)
+    assert needs.latents(1024 * 1024, pixels=8, channels=16, number=1, masked=False) == 128 * 128 * 16 * 4
+    counted = needs.latents(64 * 64, pixels=8, channels=16, number=2, masked=True)
     assert counted == 2 * 8 * 8 * 16 * 4 + 64 * 64 * 4
 
 
