@@ -16,7 +16,6 @@ MOST_BYTES = 32 << 10
 
 Convert = Callable[[Mapping[str, Any], Carried], None]
 
-DATASET_KEYS = frozenset({"datasets", "general"})
 FLAGS = frozenset(
     {"pretrained_model_name_or_path", "network_module", "output_name", "train_data_dir", "dataset_config"}
 )
