@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from library.check.data_check import Data
+from library.data import captions
 from library.data.dataset import Picture
 from library.family.cache_names import CacheNames
 from library.family.port import BaseModel, TextLimit, Tokenizers
@@ -60,5 +61,5 @@ def _warn_of_cuts(pictures: Sequence[Picture], found: Tokenizers, limit: TextLim
 
 
 def _longest_text(picture: Picture) -> str:
-    """The longest text of a picture: with enable_wildcard one of its lines is drawn each time."""
-    return max(picture.text.split("\n"), key=len) if picture.subset.captions.enable_wildcard else picture.text
+    """The longest text of a picture: with enable_wildcard another one may be drawn each time."""
+    return captions.longest(picture.text) if picture.subset.captions.enable_wildcard else picture.text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 CHANGING = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step", "enable_wildcard")
@@ -100,14 +101,27 @@ def _separated(text: str, rules: CaptionRules) -> str:
     return text.replace(rules.secondary_separator, rules.caption_separator) if rules.secondary_separator else text
 
 
+def longest(text: str) -> str:
+    """The longest text, in characters, that enable_wildcard may draw from a caption's fixed text."""
+    return max((_filled(line, _longest_of) for line in text.split("\n")), key=len)
+
+
+def _longest_of(alternatives: Sequence[str]) -> str:
+    return max(alternatives, key=len)
+
+
 def _wildcards(text: str, rng: random.Random) -> str:
-    """One line at random, with one alternative of each `{a|b|c}` in it. `{{` and `}}` stand for literal braces."""
+    """One line at random, with one alternative of each `{a|b|c}` in it."""
     lines = text.split("\n")
-    line = rng.choice(lines) if len(lines) > 1 else text
+    return _filled(rng.choice(lines) if len(lines) > 1 else text, rng.choice)
+
+
+def _filled(line: str, choose: Callable[[Sequence[str]], str]) -> str:
+    """The line with one alternative of each `{a|b|c}`. `{{` and `}}` stand for literal braces."""
     pieces = re.split(r"(\{\{|\}\})", line)
     # Private-use characters, which captions don't contain, stand in for literal braces.
     marked = "".join({"{{": "\ue000", "}}": "\ue001"}.get(piece, piece) for piece in pieces)
-    chosen = re.sub(r"\{([^}]+)\}", lambda found: rng.choice(found.group(1).split("|")), marked)
+    chosen = re.sub(r"\{([^}]+)\}", lambda found: choose(found.group(1).split("|")), marked)
     return chosen.replace("\ue000", "{").replace("\ue001", "}")
 
 

@@ -167,3 +167,13 @@ def test_a_gpu_on_which_the_pictures_cannot_be_encoded_is_told_too(
     )
     told = plan(settings)["memory"]
     assert told["problem"].startswith("encoding the pictures needs about 0.7 GB of GPU memory before the training")
+
+
+def test_the_tokens_of_a_caption_with_wildcards_are_those_of_the_longest_text_that_may_be_drawn(
+    settings: Settings,
+) -> None:
+    first, second = sorted(settings.pictures.glob("*.txt"))[:2]
+    first.write_text("a\na {red|green green|blue} {{b}}\n{c|d|e|f|g|h} i")
+    second.write_text("a green green {{b}}")
+    told = {one["path"]: one["t5Tokens"] for one in plan(settings, "--enable_wildcard")["pictureList"]}
+    assert told[str(first.with_suffix(".png"))] == told[str(second.with_suffix(".png"))]
