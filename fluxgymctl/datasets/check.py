@@ -12,7 +12,9 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("check", epilog=epilog("dataset check cats", "dataset check cats --resolution 1024"))
 @click.argument("name")
-@click.option("--resolution", metavar="N", callback=read_count, help="That of the training, in pixels. Default 512.")
+@click.option(
+    "--resolution", metavar="N", callback=read_count, help="The training's resolution in pixels. Default 512."
+)
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, resolution: int | None) -> None:

@@ -19,7 +19,7 @@ _FORM = re.compile(r"(\d{1,7})x(\d{1,7})\+(\d{1,7})\+(\d{1,7})")
 @click.argument("name")
 @click.argument("picture")
 @click.argument("part", required=False, metavar="WIDTHxHEIGHT+LEFT+TOP")
-@click.option("--whole", is_flag=True, help="Train all of the picture again.")
+@click.option("--whole", is_flag=True, help="Train the whole picture again.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, picture: str, part: str | None, *, whole: bool) -> None:

@@ -14,7 +14,7 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("rm", epilog=epilog("dataset rm cats", "dataset rm cats --purge --yes"))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--purge", is_flag=True, help="Delete them for good, also if they were removed before.")
+@click.option("--purge", is_flag=True, help="Delete the datasets for good, even those already removed.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation of --purge.")
 @common_options
 @click.pass_obj

@@ -12,9 +12,7 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("undo", epilog=epilog("dataset undo cats", "dataset undo cats --change 7"))
 @click.argument("name")
-@click.option(
-    "--change", metavar="N", callback=read_count, help="The number of the change, as `dataset show` has it."
-)
+@click.option("--change", metavar="N", callback=read_count, help="The change's number; `dataset show` lists them.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, change: int | None) -> None:

@@ -12,7 +12,7 @@ from fluxgymctl.session import Session, common_options
 @click.command("use", epilog=epilog("dataset use cats IMG_1.jpg IMG_2.jpg --no", "dataset use cats IMG_1.jpg"))
 @click.argument("name")
 @click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
-@click.option("--yes/--no", "used", default=True, help="Whether jobs train the pictures. Default: they do.")
+@click.option("--yes/--no", "used", default=True, help="Whether new jobs train the pictures. Default: --yes.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, pictures: tuple[str, ...], *, used: bool) -> None:
