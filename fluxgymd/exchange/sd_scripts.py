@@ -78,7 +78,7 @@ def resolution(value: object, carried: Carried) -> None:
     sides = re.split(r"\s*[,x]\s*", value) if isinstance(value, str) else value
     sides = sides if isinstance(sides, list) else [sides]
     if len(sides) > 1 and str(sides[0]) != str(sides[1]):
-        carried.leave("resolution", value, "a job has squares; give the side as --resolution")
+        carried.leave("resolution", value, "a job's resolution is one number; give it as --resolution")
     else:
         carried.whole("resolution", "resolution", sides[0])
 

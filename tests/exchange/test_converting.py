@@ -216,7 +216,7 @@ def test_steps_are_no_epochs_if_the_pictures_cannot_be_counted() -> None:
             {},
             "no_such = 3 is not carried over: the trainer has no such flag.",
         ),
-        ({"max_resolution": "512,768"}, {}, "resolution = 512,768 is not carried over: a job has squares; give the "),
+        ({"max_resolution": "512,768"}, {}, "resolution = 512,768 is not carried over: a job's resolution is one "),
         ({"network_dim": "x"}, {}, "network_dim = x is not carried over: network_dim must be a whole number."),
         (
             {"sample_prompts": "p.json"},
