@@ -10,7 +10,9 @@ import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fluxgym.errors import InvalidDataset, NameTaken, NoSuchDataset, NoSuchPicture
@@ -49,7 +51,7 @@ class Datasets:
         self.changes = Changes()
         self._disk = disk
         self._kept: OrderedDict[str, Stored] = OrderedDict()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, _Lock] = {}
 
     async def names(self) -> list[str]:
         return await lanes.answer(LANE, self.folders.names)
@@ -72,7 +74,6 @@ class Datasets:
         try:
             found = await lanes.answer(f"{LANE}: {name}", load, self.folders.folder(name))
         except (FileNotFoundError, NotADirectoryError):
-            self._locks.pop(name, None)
             raise no_such(name) from None
         if isinstance(found, Stored):
             self._kept[name] = found
@@ -140,7 +141,6 @@ class Datasets:
                 raise no_such(name)
             await self._disk(lambda: self.folders.remove(name, now=time.time()))
             self._kept.pop(name, None)
-        self._locks.pop(name, None)
         self.changes.removed(name)
 
     async def trash(self) -> list[Removed]:
@@ -175,8 +175,25 @@ class Datasets:
                 f"A dataset named {name} already exists; choose another name, or remove it first.", name=name
             )
 
-    def _lock(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault(name, asyncio.Lock())
+    @asynccontextmanager
+    async def _lock(self, name: str) -> AsyncGenerator[None, None]:
+        """One at a time for each name. The lock goes with the last one that holds it or waits for it: with two locks
+        for one name, two changes could be written to the same place of a journal."""
+        lock = self._locks.setdefault(name, _Lock())
+        lock.users += 1
+        try:
+            async with lock.lock:
+                yield
+        finally:
+            lock.users -= 1
+            if not lock.users:
+                del self._locks[name]
+
+
+@dataclass(slots=True)
+class _Lock:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
 
 
 def sound(found: Found) -> Stored:

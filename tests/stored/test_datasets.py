@@ -31,12 +31,15 @@ class Bench:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.refuses = False
+        self.opened = asyncio.Event()
+        self.opened.set()
         self.begun: list[str] = []
         self.datasets = Datasets(DatasetFolders(home), self._disk)
 
     async def _disk(self, work: Callable[[], Any]) -> Any:
         if self.refuses:
             raise StorageFailed("The disk is full.")
+        await self.opened.wait()
         return work()
 
     async def begin(self, name: str) -> list[e.AnyEvent]:
@@ -184,6 +187,52 @@ def test_datasets_that_are_no_longer_in_memory_are_read_again(bench: Bench, monk
     do(bench.datasets.create("cats"), bench.datasets.create("dogs"), bench.record("dogs", added("b.png")))
     _, dataset = do(bench.record("cats", added("a.png")), bench.record("dogs", added("c.png")))
     assert list(dataset.pictures) == ["b.png", "c.png"]
+
+
+def test_two_clients_are_never_in_the_same_dataset_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while somebody asks for a dataset that does not exist yet, or removes it."""
+    looks: list[str] = []
+    find = Datasets._find
+
+    async def look(self: Datasets, name: str) -> Any:
+        looks.append(name)
+        return await find(self, name)
+
+    monkeypatch.setattr(Datasets, "_find", look)
+
+    async def all_of_them() -> None:
+        bench.opened.clear()
+        asking = asyncio.create_task(bench.datasets.find("cats"))
+        await turns()
+        creating = asyncio.create_task(bench.datasets.create("cats"))
+        with pytest.raises(NoSuchDataset):
+            await asking
+        recording = asyncio.create_task(bench.record("cats", added("a.png")))
+        await turns()
+        assert len(looks) == 1  # both wait: the first for the disk, the second for the first
+        bench.opened.set()
+        await creating
+        assert (await recording).revision == 2
+        bench.opened.clear()
+        removing = asyncio.create_task(bench.datasets.remove("cats"))
+        await asyncio.wait([removing], timeout=0)
+        waiting = asyncio.create_task(bench.record("cats", edited("a.png", used=False)))
+        bench.opened.set()
+        await removing
+        with pytest.raises(NoSuchDataset):
+            await waiting
+        with pytest.raises(NoSuchDataset):
+            await bench.datasets.remove("dogs")
+        assert not bench.datasets._locks  # a name that nobody uses takes no memory
+
+    asyncio.run(all_of_them())
+    assert not list(bench.home.glob("datasets/**/*.torn-*"))
+
+
+async def turns() -> None:
+    """Lets everything that can go on go on, but for what waits for a thread."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 def test_clients_hear_of_each_change(bench: Bench) -> None:
