@@ -11,7 +11,8 @@ import os
 import secrets
 import shutil
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class DatasetFolders:
         self._making = threading.Lock()
         """Held while a folder is built or deleted under a name of its own, so that any other such folder was left by
         a crash."""
+        self._moving = threading.Lock()
+        """Held while a dataset moves to the trash or back."""
 
     def folder(self, name: str) -> Path:
         return self.path / name
@@ -81,9 +84,10 @@ class DatasetFolders:
         """Moves a dataset to the trash, durably."""
         self._trash.mkdir(mode=0o700, exist_ok=True)
         stamp = round(now * 1000)
-        while os.path.lexists(target := self._trash / f"{name}@{stamp}"):
-            stamp += 1
-        self.folder(name).rename(target)
+        with self._moving:
+            while os.path.lexists(target := self._trash / f"{name}@{stamp}"):
+                stamp += 1
+            self.folder(name).rename(target)
         failpoint("stored.removed")
         sync_folder(self._trash)
         self._sync()
@@ -103,10 +107,21 @@ class DatasetFolders:
         target = self.folder(removed.name)
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-        removed.path.rename(target)
+        with self._moving:
+            removed.path.rename(target)
         failpoint("stored.restored")
         self._sync()
         sync_folder(self._trash)
+
+    @contextmanager
+    def every(self) -> Iterator[list[Path]]:
+        """The paths of all datasets, those in the trash included. None of them moves in the `with` block, so none is
+        missed. Also a link that leads nowhere, such as to a volume that is not mounted: there may be a dataset."""
+        with self._moving:
+            names = self.names()
+            with suppress(FileNotFoundError), os.scandir(self.path) as entries:
+                names += [one.name for one in entries if one.name[0] != "." and one.is_symlink() and not one.is_dir()]
+            yield [*map(self.folder, names), *(removed.path for removed in self.trash())]
 
     def purge(self, removed: Removed) -> None:
         """Deletes a removed dataset for good. At no time is a part of it in the trash under its own name."""

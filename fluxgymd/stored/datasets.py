@@ -52,6 +52,12 @@ class Datasets:
         self._disk = disk
         self._kept: OrderedDict[str, Stored] = OrderedDict()
         self._locks: dict[str, _Lock] = {}
+        self._changing = 0
+
+    @property
+    def changing(self) -> bool:
+        """Whether an event may be on its way to a journal."""
+        return self._changing > 0
 
     async def names(self) -> list[str]:
         return await lanes.answer(LANE, self.folders.names)
@@ -98,7 +104,13 @@ class Datasets:
         dataset first."""
         check_name(name)
         # A caller that is cancelled halfway must not leave an event on the disk that is missing in memory.
-        return await asyncio.shield(asyncio.create_task(self._decide(name, choose, begin), name=f"decide-{name}"))
+        task = asyncio.create_task(self._decide(name, choose, begin), name=f"decide-{name}")
+        self._changing += 1
+        task.add_done_callback(self._changed)
+        return await asyncio.shield(task)
+
+    def _changed(self, _: object) -> None:
+        self._changing -= 1
 
     async def _decide(
         self, name: str, choose: Callable[[Dataset], AnyEvent | None], begin: Begin

@@ -2,12 +2,14 @@
 """Deletes datasets for good, and then the pictures that no dataset needs any more.
 
 A picture is deleted only if every journal, those in the trash included, was read and none has it, and while no import
-runs. So a damaged dataset keeps all pictures, until it is repaired or its folder is moved away.
+runs and no dataset is being changed. So a damaged dataset keeps all pictures, until it is repaired or its folder is
+moved away.
 """
 
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from fluxgym.errors import NoSuchDataset
 from fluxgymd.failpoints import failpoint
@@ -46,22 +48,28 @@ class Purger:
         removed = await self._datasets.removed(name)
         async with self._importer.quiet() as quiet:
             await self._disk(lambda: self._datasets.folders.purge(removed))
-            if quiet:
+            if quiet and not self._datasets.changing:
                 await self._disk(self._collect)
 
     def _collect(self) -> None:
-        used: set[str] = set()
-        folders = self._datasets.folders
-        for folder in (*map(folders.folder, folders.names()), *(removed.path for removed in folders.trash())):
-            try:
-                found = load(folder)
-            except OSError as error:
-                found = Damaged(folder=folder, problem=f"{folder} cannot be read: {error.strerror}")
-            if isinstance(found, Damaged):
-                log.warning("no pictures are deleted from the store: %s", found.problem)
-                return
-            if isinstance(found, Stored):
-                used |= found.folding.files()
-        failpoint("stored.collects")
-        if os.path.isdir(self._store.path):
-            self._deleted(self._store.collect(used))
+        with self._datasets.folders.every() as folders:
+            used = _used(folders)
+            failpoint("stored.collects")
+            if used is not None and os.path.isdir(self._store.path):
+                self._deleted(self._store.collect(used))
+
+
+def _used(folders: list[Path]) -> set[str] | None:
+    """The SHA-256 of all files that the datasets may need; None if that is not known of one of them."""
+    used: set[str] = set()
+    for folder in folders:
+        try:
+            found = load(folder)
+        except OSError as error:
+            found = Damaged(folder=folder, problem=f"{folder} cannot be read: {error.strerror}")
+        if isinstance(found, Damaged):
+            log.warning("no pictures are deleted from the store: %s", found.problem)
+            return None
+        if isinstance(found, Stored):
+            used |= found.folding.files()
+    return used

@@ -39,7 +39,7 @@ class Bench:
     async def _disk(self, work: Callable[[], Any]) -> Any:
         if self.refuses:
             raise StorageFailed("The disk is full.")
-        await self.opened.wait()
+        await asyncio.wait_for(self.opened.wait(), timeout=60)
         return work()
 
     async def begin(self, name: str) -> list[e.AnyEvent]:

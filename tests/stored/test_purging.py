@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A purge deletes the pictures that no dataset needs, and none that one may need."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fluxgym.names import check_name
+from fluxgymd.core.datasets import events as e
+from fluxgymd.store.dataset_folders import DatasetFolders
+from fluxgymd.store.pictures import PictureStore
+from fluxgymd.stored.datasets import Datasets
+from fluxgymd.stored.importing import Importer
+from fluxgymd.stored.purging import Purger
+from tests.core.datasets.histories import added
+
+
+class Bench:
+    """Datasets whose pictures are in a store."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.store = PictureStore(home)
+        self.folders = DatasetFolders(home)
+        self.datasets = Datasets(self.folders, self._disk)
+        importer = Importer(self.store.path)
+        self.purger = Purger(self.datasets, self.store, importer, disk=self._disk, deleted=lambda _: None)
+
+    async def _disk(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.to_thread(work)
+
+    async def begin(self, _: str) -> list[e.AnyEvent]:
+        return [self.stored("b.png")]
+
+    def stored(self, name: str) -> e.Added:
+        """The event of a picture that the store has."""
+        event = added(name)
+        file = self._file(event)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        return event
+
+    async def has(self, name: str, picture: str) -> None:
+        """Creates a dataset with one picture."""
+        await self.datasets.create(check_name(name))
+        event = self.stored(picture)
+        await self.datasets.decide(name, lambda _: event, begin=self.begin)
+
+    def kept(self, picture: str) -> bool:
+        return self._file(added(picture)).exists()
+
+    def _file(self, event: e.Added) -> Path:
+        return self.store.file(event.pictures[0].sha256, ".png")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_a_purge_deletes_the_pictures_that_no_dataset_has(bench: Bench) -> None:
+    async def steps() -> None:
+        await bench.has("cats", "a.png")
+        await bench.has("dogs", "b.png")
+        await bench.has("birds", "c.png")
+        await bench.datasets.remove("birds")
+        await bench.purger.purge("cats")
+
+    asyncio.run(steps())
+    assert [bench.kept(name) for name in ("a.png", "b.png", "c.png")] == [False, True, True]
+
+
+def test_a_purge_keeps_the_pictures_of_a_folder_that_is_becoming_a_dataset(bench: Bench) -> None:
+    """They are in the store before the journal names them."""
+    (bench.home / "datasets/dogs").mkdir(parents=True)
+    imported, written = asyncio.Event(), asyncio.Event()
+
+    async def begin(name: str) -> list[e.AnyEvent]:
+        history = await bench.begin(name)
+        imported.set()
+        await asyncio.wait_for(written.wait(), timeout=60)
+        return history
+
+    async def steps() -> None:
+        await bench.has("cats", "a.png")
+        adopting = asyncio.create_task(bench.datasets.decide("dogs", lambda _: None, begin=begin))
+        await asyncio.wait_for(imported.wait(), timeout=60)
+        adopting.cancel()  # its client is gone, and it goes on all the same
+        await bench.purger.purge("cats")
+        assert bench.kept("b.png")
+        written.set()
+
+    asyncio.run(steps())
+
+
+def test_a_dataset_that_is_brought_back_during_a_purge_keeps_its_pictures(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not be missed in datasets/ because it is in the trash, and in the trash because it is in datasets/."""
+    listed, going = threading.Event(), threading.Event()
+    names = bench.folders.names
+
+    def slow_names() -> list[str]:
+        found = names()
+        listed.set()
+        going.wait(60)
+        return found
+
+    async def steps() -> None:
+        await bench.has("cats", "a.png")
+        await bench.has("dogs", "b.png")
+        await bench.datasets.remove("dogs")
+        monkeypatch.setattr(bench.folders, "names", slow_names)
+        purging = asyncio.create_task(bench.purger.purge("cats"))
+        await asyncio.to_thread(listed.wait, 60)
+        restoring = asyncio.create_task(bench.datasets.restore("dogs"))
+        await asyncio.wait([restoring], timeout=0.2)  # it waits for the purge
+        going.set()
+        await asyncio.gather(purging, restoring)
+
+    asyncio.run(steps())
+    assert bench.kept("b.png")
+
+
+def test_a_purge_deletes_nothing_while_a_dataset_is_on_a_volume_that_is_not_mounted(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def steps() -> None:
+        await bench.has("cats", "a.png")
+        await bench.has("dogs", "b.png")
+        (bench.home / "datasets/dogs").rename(tmp_path / "volume")
+        (bench.home / "datasets/dogs").symlink_to(tmp_path / "volume")
+        (tmp_path / "volume").rename(tmp_path / "elsewhere")
+        await bench.purger.purge("cats")
+
+    asyncio.run(steps())
+    assert bench.kept("b.png")
+    assert "no pictures are deleted from the store" in caplog.text
