@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import charset_normalizer
 
+from fluxgymd.core.datasets.changing import MOST_CAPTION
+
 MOST_BYTES = 1 << 20
+"""More are not decoded."""
 BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"))
 BOMS_16 = (b"\xff\xfe", b"\xfe\xff")
 WESTERN = "cp1252"
@@ -48,6 +51,8 @@ def decode(data: bytes) -> Caption:
     if len(data) > MOST_BYTES:
         raise Undecodable(f"has {len(data)} bytes, but a caption has at most {MOST_BYTES}; shorten it")
     text, encoding = _decoded(data)
+    if len(text) > MOST_CAPTION:
+        raise Undecodable(f"has {len(text)} characters, but a caption has at most {MOST_CAPTION}; shorten it")
     if CONTROLS.search(text):
         raise Undecodable("is not a text; replace it or delete it")
     return Caption(text.replace("\r\n", "\n").replace("\r", "\n"), encoding)

@@ -2,6 +2,7 @@
 """Runs the importer (fluxgymd/pictures) in a process of its own, and reads what it prints while it runs."""
 
 import asyncio
+from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -62,7 +63,7 @@ class Importer:
         assert process.stdin is not None
         assert process.stdout is not None
         lines: asyncio.Queue[bytes] = asyncio.Queue(BATCH)
-        reading = asyncio.create_task(_read(process.stdout, lines), name="importer-lines")
+        reading = asyncio.create_task(_read(process, process.stdout, lines), name="importer-lines")
         try:
             with suppress(ConnectionError):  # it has failed already, and says why
                 process.stdin.write(msgspec.json.encode(wishes))
@@ -79,16 +80,24 @@ class Importer:
                 yield batch
         finally:
             reading.cancel()
-            with suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
 
 
-async def _read(stdout: asyncio.StreamReader, lines: "asyncio.Queue[bytes]") -> None:
+async def _read(process: Process, stdout: asyncio.StreamReader, lines: "asyncio.Queue[bytes]") -> None:
     """Puts each line into the queue, and at the end an empty one."""
-    with suppress(ValueError):  # a line longer than LINE_BYTES: the importer is broken, as if it had died
+    try:
         while line := await stdout.readline():
             await lines.put(line)
+    except ValueError:  # a line longer than LINE_BYTES
+        _kill(process)  # it is broken
+        while await stdout.read(LINE_BYTES):
+            pass  # its end is only known once its output was read
     await lines.put(b"")
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 async def _gathered(lines: "asyncio.Queue[bytes]") -> list[bytes]:

@@ -56,6 +56,7 @@ def test_an_older_encoding_is_guessed_and_named(text: str, codec: str, words: st
         (b"a\0b", "is not a text; replace it or delete it"),
         ("écrit à l'été".encode()[:-1], "is UTF-8 with damaged bytes; save it again as UTF-8"),
         ("一只红色的猫坐在窗台上".encode()[:-1], "is UTF-8 with damaged bytes; save it again as UTF-8"),
+        ("é".encode() * 100_001, "has 100001 characters, but a caption has at most 100000; shorten it"),
         (b"a" * 1048577, "has 1048577 bytes, but a caption has at most 1048576; shorten it"),
     ],
 )

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports with the real importer, as the daemon runs them."""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from fluxgym.errors import InvalidDataset
+from fluxgymd.pictures.lines import Wishes
+from fluxgymd.stored import importing
+from fluxgymd.stored.importing import Importer
+from tests.harness.waiting import DEADLINE_SECONDS
+from tests.stored.importing import make_pictures
+
+
+async def imported(importer: Importer, source: Path) -> int:
+    """The number of lines."""
+    lines = 0
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(importer.run(source, Wishes())) as batches:
+        async for batch in batches:
+            lines += len(batch)
+    return lines
+
+
+def test_promise_10_an_importer_whose_line_is_too_long_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would wait for a reader of the rest, and its client for its end."""
+    source = make_pictures(tmp_path / "cats")
+    for caption in source.glob("*.txt"):
+        caption.write_text("a" * 90_000, encoding="utf-8")
+    importer = Importer(tmp_path / "store")
+    monkeypatch.setattr(importing, "LINE_BYTES", 10_000)
+    with pytest.raises(InvalidDataset, match="could not be imported to its end"):
+        asyncio.run(imported(importer, source))
+    monkeypatch.undo()
+    assert asyncio.run(imported(importer, source)) == 3
