@@ -10,10 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from fluxgymd.background import lanes
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset, free_name, stem_of
 from fluxgymd.pictures.lines import AnyLine, Duplicate, Picture, Wishes
-from fluxgymd.stored.datasets import Datasets, sound
+from fluxgymd.store.pictures import file_in
+from fluxgymd.stored.datasets import LANE, Datasets, sound
 from fluxgymd.stored.importing import Importer
 from fluxgymd.stored.loading import Stored
 
@@ -29,7 +31,7 @@ class Adder:
         """Imports from a path. For each batch of lines: the dataset with them, and each line, with the name under
         which the dataset has its picture if it was added."""
         stored, _ = await self._datasets.decide(name, lambda _: None, begin=self.begin)
-        known = tuple(picture.stored.source for picture in stored.dataset.pictures.values())
+        known = await lanes.answer(f"{LANE}: {name}", _known, stored.dataset, self._importer.store)
         change = 0
         async with aclosing(self._importer.run(source, msgspec.structs.replace(wishes, known=known))) as batches:
             async for batch in batches:
@@ -71,6 +73,21 @@ class _Recording:
         new = _new(dataset, self.batch)
         self.names = {index: picture.name for index, picture in new.items()}
         return e.Added(at=time.time(), pictures=tuple(new.values()), change=self.change) if new else None
+
+
+def _known(dataset: Dataset, store: Path) -> tuple[str, ...]:
+    """The SHA-256 of the user's files that need not be stored again. One whose picture was lost from the store is not
+    among them, so that it can be added again. Blocks."""
+    pictures = [picture.stored for picture in dataset.pictures.values()]
+    return tuple(picture.source for picture in pictures if _is_whole(picture, store))
+
+
+def _is_whole(picture: e.StoredPicture, store: Path) -> bool:
+    try:
+        size = file_in(store, picture.sha256, Path(picture.name).suffix).stat().st_size
+    except FileNotFoundError:
+        return False
+    return size == picture.size and (picture.mask is None or file_in(store, picture.mask, ".png").exists())
 
 
 def _new(dataset: Dataset, batch: list[AnyLine]) -> dict[int, e.StoredPicture]:

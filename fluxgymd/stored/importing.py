@@ -27,7 +27,7 @@ BATCH = 64
 
 class Importer:
     def __init__(self, store: Path) -> None:
-        self._store = store
+        self.store = store
         self._turns = Turns(AT_ONCE)
         self._under_way = 0
         self._quiet = asyncio.Lock()
@@ -52,7 +52,7 @@ class Importer:
             yield not self._under_way
 
     async def _run(self, source: Path, wishes: Wishes) -> AsyncGenerator[list[AnyLine], None]:
-        words = helpers.command("fluxgymd.pictures.importer", str(source), str(self._store))
+        words = helpers.command("fluxgymd.pictures.importer", str(source), str(self.store))
         process = await asyncio.create_subprocess_exec(
             *helpers.tied(words, LIMITS),
             cwd=helpers.DIRECTORY,
