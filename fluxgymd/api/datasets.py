@@ -20,7 +20,7 @@ from fluxgymd.datasets.captions import written
 from fluxgymd.pictures.lines import AnyLine, Note, Problem, Wishes
 from fluxgymd.stored import thumbnails, view
 from fluxgymd.stored.adding import Adder, is_known
-from fluxgymd.stored.datasets import Datasets, no_such_picture
+from fluxgymd.stored.datasets import LANE, Datasets, no_such_picture
 from fluxgymd.stored.loading import Damaged, Stored
 from fluxgymd.stored.purging import Purger
 from fluxgymd.stored.thumbnails import Thumbnails
@@ -145,7 +145,7 @@ class DatasetMethods:
         if not 64 <= resolution <= 4096:
             raise InvalidValue(f"resolution is {resolution}, but must be from 64 to 4096.", parameter="resolution")
         stored = await self._adder.stored(parameters.name)
-        found = await lanes.answer(parameters.name, findings, stored.dataset, resolution=resolution)
+        found = await lanes.answer(f"{LANE}: {parameters.name}", findings, stored.dataset, resolution=resolution)
         return m.CheckReply(findings=found)
 
     async def watch(self, parameters: m.WatchDatasetsParameters, send: Send) -> m.WatchDatasetsReply:
@@ -176,10 +176,12 @@ class DatasetMethods:
 
     async def _tell(self, name: str, number: int, send: Send) -> None:
         try:
-            found = await self._datasets.find(name)
+            shown = view.show(await self._datasets.find(name))
         except NoSuchDataset:
             return  # it was removed meanwhile, which follows
-        await send(m.WatchDatasetsReply(revision=self._revision(number), dataset=view.show(found)))
+        except StorageFailed as error:  # as in a list
+            shown = view.unread(name, str(self._datasets.folders.folder(name)), error.message)
+        await send(m.WatchDatasetsReply(revision=self._revision(number), dataset=shown))
 
     def _revision(self, number: int) -> Revision:
         return Revision(instance=self._datasets.changes.instance, number=number)

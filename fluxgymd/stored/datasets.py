@@ -24,6 +24,7 @@ from fluxgymd.core.datasets.events import AnyEvent, Created
 from fluxgymd.core.events import encode
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.changes import Changes
+from fluxgymd.pictures.files import reason
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.dataset_folders import DatasetFolders, Removed
 from fluxgymd.store.home import JOURNAL
@@ -70,6 +71,8 @@ class Datasets:
             return kept
         if not _valid(name):
             raise no_such(name)
+        if name in self._locks:  # a folder that is becoming a dataset would be waited for until it is imported
+            return await self._read(name)
         async with self._lock(name):
             return await self._find(name)
 
@@ -77,15 +80,22 @@ class Datasets:
         """Likewise; the caller holds the lock."""
         if name in self._kept:
             return self._kept[name]
-        try:
-            found = await lanes.answer(f"{LANE}: {name}", load, self.folders.folder(name))
-        except (FileNotFoundError, NotADirectoryError):
-            raise no_such(name) from None
+        found = await self._read(name)
         if isinstance(found, Stored):
             self._kept[name] = found
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return found
+
+    async def _read(self, name: str) -> Found:
+        """The dataset as it is on the disk; NoSuchDataset."""
+        folder = self.folders.folder(name)
+        try:
+            return await lanes.answer(f"{LANE}: {name}", load, folder)
+        except (FileNotFoundError, NotADirectoryError):
+            raise no_such(name) from None
+        except OSError as error:
+            return Damaged(folder=folder, problem=f"The folder {folder} cannot be read: {reason(error)}.")
 
     async def create(self, name: str) -> Found:
         """A new, empty dataset. NameTaken."""

@@ -40,6 +40,7 @@ class Thumbnails:
         """The file of a thumbnail. `side`: the longer side, at most MOST. NoSuchPicture; InvalidDataset if the
         picture cannot be opened."""
         found = await self._datasets.find(name)
+        lane = f"the thumbnails of {name}"  # not the lane of a job that has the same name
         size = next(one for one in SIDES if one >= side)
         match found:
             case Damaged():
@@ -53,11 +54,11 @@ class Thumbnails:
                 if picture not in captions:
                     raise no_such_picture(name, picture)
                 source = folder / picture
-                key = await lanes.answer(name, _version, source)
+                key = await lanes.answer(lane, _version, source)
         target = self._folder / key[:2] / f"{key}-{size}.jpg"
-        if not await lanes.answer(name, os.path.exists, target):
+        if not await lanes.answer(lane, os.path.exists, target):
             async with self._turns.turn():
-                await lanes.answer(name, _make, source, target, size)
+                await lanes.answer(lane, _make, source, target, size)
         return target
 
     def forget(self, deleted: list[str]) -> None:

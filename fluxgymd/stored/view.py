@@ -49,7 +49,7 @@ def misnamed(name: str, home: str) -> m.Dataset:
 
 def unread(name: str, home: str, problem: str) -> m.Dataset:
     """A dataset that cannot be read at present. `problem`: a sentence."""
-    return m.Dataset(name=name, state=m.DatasetState.DAMAGED, home=home, problem=problem)
+    return m.Dataset(name=printable(name), state=m.DatasetState.DAMAGED, home=printable(home), problem=problem)
 
 
 def show_picture(picture: Picture) -> m.Picture:

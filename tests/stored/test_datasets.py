@@ -157,6 +157,39 @@ def test_a_plain_folder_becomes_a_dataset_at_its_first_change(bench: Bench) -> N
     assert (folder / "a.png").read_bytes() == b"a picture"
 
 
+def test_a_folder_that_is_becoming_a_dataset_can_be_looked_at(bench: Bench) -> None:
+    """The import of a thousand pictures takes minutes, and a list of all datasets must not wait for it."""
+    folder = bench.home / "datasets/cats"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"a picture")
+
+    async def steps() -> None:
+        bench.opened.clear()
+        changing = asyncio.create_task(bench.record("cats", edited("a.png", used=False)))
+        await turns()
+        async with asyncio.timeout(60):
+            assert isinstance(await bench.datasets.find("cats"), Plain)
+        assert not changing.done()
+        bench.opened.set()
+        await changing
+        assert isinstance(await bench.datasets.find("cats"), Stored)
+
+    asyncio.run(steps())
+
+
+def test_promise_8_a_folder_that_cannot_be_read_hides_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(folder: Path) -> object:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+
+    do(bench.datasets.create("cats"), bench.record("cats", added("a.png")))
+    monkeypatch.setattr(module, "load", denied)
+    (found,) = do(Bench(bench.home).datasets.find("cats"))
+    assert isinstance(found, Damaged)
+    assert found.problem == (
+        f"The folder {bench.home}/datasets/cats cannot be read: permission denied; make it readable for your user."
+    )
+
+
 def test_names_that_are_not_utf_8_can_be_shown(bench: Bench) -> None:
     folder = bench.home / "datasets" / os.fsdecode(b"cats\xff")
     folder.mkdir(parents=True)
