@@ -13,6 +13,7 @@ from fluxgym.quoting import short
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.background import lanes
 from fluxgymd.core.datasets import changing
+from fluxgymd.core.datasets.changing import no_such_picture
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.datasets.events import Edited, Undone
 from fluxgymd.core.datasets.findings import findings
@@ -20,7 +21,7 @@ from fluxgymd.datasets.captions import written
 from fluxgymd.pictures.lines import AnyLine, Note, Problem, Wishes
 from fluxgymd.stored import thumbnails, view
 from fluxgymd.stored.adding import Adder, is_known
-from fluxgymd.stored.datasets import LANE, Datasets, no_such_picture
+from fluxgymd.stored.datasets import LANE, Datasets
 from fluxgymd.stored.loading import Damaged, Stored
 from fluxgymd.stored.purging import Purger
 from fluxgymd.stored.thumbnails import Thumbnails
@@ -88,9 +89,9 @@ class DatasetMethods:
             raise found.error()
         shown = view.pictures(found)
         if parameters.picture is not None:
-            shown = [picture for picture in shown if picture.name == parameters.picture]
+            known, shown = shown, [picture for picture in shown if picture.name == parameters.picture]
             if not shown:
-                raise no_such_picture(parameters.name, parameters.picture)
+                raise no_such_picture(parameters.name, parameters.picture, (picture.name for picture in known))
         place = TriggerPlace.FIRST if parameters.trigger_place is None else parameters.trigger_place
         if place is TriggerPlace.UNKNOWN:
             raise InvalidValue("triggerPlace has a value that this daemon does not know.", parameter="triggerPlace")

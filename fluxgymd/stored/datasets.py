@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fluxgym.errors import InvalidDataset, NameTaken, NoSuchDataset, NoSuchPicture
+from fluxgym.errors import InvalidDataset, NameTaken, NoSuchDataset
 from fluxgym.names import check_name
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
@@ -228,10 +228,6 @@ def sound(found: Found) -> Stored:
 
 def no_such(name: str) -> NoSuchDataset:
     return NoSuchDataset(f"There is no dataset {short(name)}.", name=short(name))
-
-
-def no_such_picture(name: str, picture: str) -> NoSuchPicture:
-    return NoSuchPicture(f"The dataset {name} has no picture {short(picture)}.", name=name, picture=short(picture))
 
 
 def _created() -> Created:

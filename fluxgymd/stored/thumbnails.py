@@ -15,8 +15,9 @@ from fluxgymd.background import bounded, helpers, lanes
 from fluxgymd.background.bounded import Overran
 from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
+from fluxgymd.core.datasets.changing import no_such_picture
 from fluxgymd.store.pictures import PictureStore
-from fluxgymd.stored.datasets import Datasets, no_such_picture
+from fluxgymd.stored.datasets import Datasets
 from fluxgymd.stored.loading import Damaged, Plain, Stored
 
 SIDES = (128, 256, 512, 1024)
@@ -47,12 +48,12 @@ class Thumbnails:
                 raise found.error()
             case Stored(dataset=dataset):
                 if picture not in dataset.pictures:
-                    raise no_such_picture(name, picture)
+                    raise no_such_picture(name, picture, dataset.pictures)
                 stored = dataset.pictures[picture].stored
                 source, key = self._store.file(stored.sha256, Path(stored.name).suffix), stored.sha256
             case Plain(folder=folder, captions=captions):
                 if picture not in captions:
-                    raise no_such_picture(name, picture)
+                    raise no_such_picture(name, picture, captions)
                 source = folder / picture
                 key = await lanes.answer(lane, _version, source)
         target = self._folder / key[:2] / f"{key}-{size}.jpg"

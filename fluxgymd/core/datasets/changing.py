@@ -7,8 +7,9 @@ from msgspec import UNSET
 
 from fluxgym.errors import InvalidValue, NoSuchChange, NoSuchPicture, NothingToUndo, StaleChange
 from fluxgym.messages import Crop, PictureChange, Replacement
+from fluxgym.quoting import short
 from fluxgymd.core.datasets import events as e
-from fluxgymd.core.datasets.dataset import Change, Dataset, Picture, crop_problem
+from fluxgymd.core.datasets.dataset import Change, Dataset, Picture, crop_problem, stem_of
 
 MOST_CAPTION = 100_000
 """Characters. The text encoders read a few hundred words."""
@@ -125,7 +126,18 @@ def _picture(dataset: Dataset, name: str, picture: str) -> Picture:
     try:
         return dataset.pictures[picture]
     except KeyError:
-        raise NoSuchPicture(f"The dataset {name} has no picture {picture}.", name=name, picture=picture) from None
+        raise no_such_picture(name, picture, dataset.pictures) from None
+
+
+def no_such_picture(name: str, picture: str, known: Iterable[str]) -> NoSuchPicture:
+    """The error, which names the picture that is meant if only case or the ending differ: the import of a plain
+    folder makes IMG_1.jpg of IMG_1.JPG."""
+    stem = stem_of(picture)
+    near = next((one for one in known if stem_of(one) == stem), None)
+    what = f"did you mean {near}?" if near else f"`fluxgymctl dataset show {name}` lists them."
+    return NoSuchPicture(
+        f"The dataset {name} has no picture {short(picture)}; {what}", name=name, picture=short(picture)
+    )
 
 
 def _refuse_stale(picture: Picture, name: str, revision: int | None) -> None:

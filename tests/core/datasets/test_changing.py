@@ -54,7 +54,8 @@ def test_a_change_says_what_differs(wanted: dict[str, Any], edit: e.Edit | None)
 
 
 REFUSED: dict[str, tuple[list[PictureChange], type[FluxgymError], str]] = {
-    "no such picture": ([PictureChange(picture="c.png", used=True)], NoSuchPicture, "no picture c.png"),
+    "no such picture": ([PictureChange(picture="c.png", used=True)], NoSuchPicture, "no picture c.png; `fluxgymctl"),
+    "another ending": ([PictureChange(picture="B.PNG", used=True)], NoSuchPicture, "B.PNG; did you mean b.png?"),
     "twice": ([PictureChange(picture="a.png"), PictureChange(picture="a.png")], InvalidValue, "twice"),
     "a crop outside": (
         [PictureChange(picture="a.png", crop=Crop(left=600, top=0, width=50, height=9))],
