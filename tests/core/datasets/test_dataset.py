@@ -93,7 +93,7 @@ IMPOSSIBLE: dict[str, tuple[list[e.AnyEvent], str]] = {
     "an undo of a part of an import": ([created(), added("a.png"), added("b.png", change=2), undone(3)], "change 3"),
     "a part of a change that is no import": (
         [created(), added("a.png"), edited("a.png", used=False), added("b.png", change=3)],
-        "no import",
+        "is not an import",
     ),
     "two pictures of one name": (
         [created(), added("a.png"), added("A.jpg", sha256="f" * 64)],
