@@ -14,6 +14,7 @@ from pathlib import Path
 from fluxgymd.pictures import left_out
 from fluxgymd.pictures.files import reason
 from fluxgymd.pictures.names import CAPTION, KOHYA_FOLDER, PICTURES, is_picture
+from fluxgymd.store.home import JOURNAL
 
 ITSELF = "only the pictures in the dataset's folder itself are used"
 MOST_LISTED = 5
@@ -46,11 +47,25 @@ def look(source: Path, *, caption: str = CAPTION) -> Contents:
         raise Unfit(source, f"The dataset {source} contains no pictures{_instead(source, names, below)}.")
     _refuse_twins(pictures)
     notes = [
+        *_note_stored(source, names),
         *left_out.note_formats(names),
         *left_out.note_subfolders([picture for found in below.values() for picture in found], advice=ITSELF),
         *left_out.note_captions(left_out.unused_captions(names, caption), caption),
     ]
     return Contents(pictures=pictures, notes=notes)
+
+
+def _note_stored(source: Path, names: list[str]) -> list[str]:
+    if not _is_stored(source, names):
+        return []
+    name = source.name
+    note = f"{source} is the folder of the dataset {name}, whose changes are not in these files; give {name} as the "
+    return [f"{note}dataset to train with them."]
+
+
+def _is_stored(source: Path, names: list[str]) -> bool:
+    """Whether the folder is that of a stored dataset, whose pictures are in the store."""
+    return source.parent.name == "datasets" and JOURNAL in names
 
 
 def picture_names(folder: Path) -> list[str]:
@@ -112,6 +127,8 @@ def _walk(source: Path, names: list[str]) -> Iterator[str]:
 
 def _instead(source: Path, names: list[str], below: dict[str, list[str]]) -> str:
     """If there is no picture to train on: what there is instead, and what to do. The rest of a sentence."""
+    if _is_stored(source, names):
+        return f"; it is the folder of a stored dataset, so give its name, {source.name}, as the dataset"
     if len(below) == 1:
         (folder,) = below
         return f" itself, but its folder {folder} does; give {source / folder} as the dataset{_with_repeats(folder)}"

@@ -116,3 +116,14 @@ def test_a_whole_home_directory_is_not_searched_to_its_end(source: Path, monkeyp
     monkeypatch.setattr("fluxgymd.datasets.contents.MOST_LOOKED_AT", 3)
     make(source, ["a.png", *(f"sub/{number}.png" for number in range(9))])
     assert look(source).notes[0].startswith("3 pictures in subfolders are left out")
+
+
+def test_the_folder_of_a_stored_dataset_is_not_trained_without_a_word(tmp_path: Path) -> None:
+    """A plain folder became a dataset, and keeps the captions of then."""
+    source = tmp_path / "datasets/cats"
+    make(source, ["events.jsonl"])
+    with pytest.raises(Unfit, match="stored dataset, so give its name, cats, as the dataset"):
+        look(source)
+    make(source, ["a.png"])
+    (note,) = look(source).notes
+    assert note.startswith(f"{source} is the folder of the dataset cats, whose changes are not in these files; give ")
