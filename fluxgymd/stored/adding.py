@@ -13,11 +13,14 @@ import msgspec
 from fluxgymd.background import lanes
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset, free_name, stem_of
-from fluxgymd.pictures.lines import AnyLine, Duplicate, Picture, Wishes
+from fluxgymd.pictures.lines import AnyLine, Duplicate, Note, Picture, Problem, Wishes
 from fluxgymd.store.pictures import file_in
 from fluxgymd.stored.datasets import LANE, Datasets, sound
 from fluxgymd.stored.importing import Importer
 from fluxgymd.stored.loading import Stored
+
+MOST_LEFT_OUT = 1000
+"""Sentences in an event."""
 
 
 class Adder:
@@ -44,14 +47,22 @@ class Adder:
     async def begin(self, name: str) -> list[e.AnyEvent]:
         """The events with which the journal of a plain folder begins."""
         pictures: dict[str, e.StoredPicture] = {}
+        left_out: list[str] = []
         source = self._datasets.folders.folder(name)
         async with aclosing(self._importer.run(source, Wishes())) as batches:
             async for batch in batches:
                 for line in batch:
-                    if isinstance(line, Picture) and line.sha256 not in pictures:
+                    if isinstance(line, Problem | Note):
+                        left_out.append(line.sentence)
+                    elif isinstance(line, Duplicate):
+                        left_out.append(f"{line.path} has the same bytes as {line.of}.")
+                    elif isinstance(line, Picture) and line.sha256 not in pictures:
                         taken = {stem_of(picture.name): picture.sha256 for picture in pictures.values()}
                         pictures[line.sha256] = _named(line, taken)
-        return [e.Added(at=time.time(), pictures=tuple(pictures.values()))] if pictures else []
+        if not pictures and not left_out:
+            return []
+        told = tuple(left_out[:MOST_LEFT_OUT])
+        return [e.Added(at=time.time(), pictures=tuple(pictures.values()), left_out=told)]
 
     async def stored(self, name: str) -> Stored:
         """The dataset, or DatasetDamaged; a plain folder is imported first."""

@@ -12,6 +12,7 @@ import pytest
 from fluxgymd.pictures.lines import Picture, Wishes
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.pictures import PictureStore
+from fluxgymd.stored import view
 from fluxgymd.stored.adding import Adder, is_known
 from fluxgymd.stored.datasets import Datasets
 from fluxgymd.stored.importing import Importer
@@ -57,3 +58,16 @@ def test_a_picture_that_was_lost_from_the_store_comes_back_when_it_is_added_agai
         assert lost.read_bytes() == data
 
     asyncio.run(steps())
+
+
+def test_the_history_tells_what_the_import_of_a_plain_folder_left_out(tmp_path: Path) -> None:
+    """Its first change imports it, and there is no stream of replies to say so."""
+    source, bench = make_pictures(tmp_path / "datasets/cats", 2), Bench(tmp_path)
+    (source / "broken.png").touch()
+    (source / "copy.jpg").write_bytes((source / "IMG_1.jpg").read_bytes())
+    stored = asyncio.run(bench.adder.stored("cats"))
+    broken = "broken.png is empty; replace it or remove it from the dataset."
+    copy = "copy.jpg has the same bytes as IMG_1.jpg."
+    told = [change.text for change in view.changes(stored.dataset)]
+    assert told == ["The dataset was created.", f"2 pictures were added. {broken} {copy}"]
+    assert (source / "broken.png").exists()

@@ -66,6 +66,8 @@ class Added(Event, frozen=True, kw_only=True, tag="added"):
     pictures: tuple[StoredPicture, ...]
     change: Number = 0
     """The number of the first event of the same import; 0: this one is the first."""
+    left_out: tuple[str, ...] = ()
+    """If it was the import of a plain folder, which nobody watched: sentences about what it left out."""
 
 
 class Edited(Event, frozen=True, kw_only=True, tag="edited"):

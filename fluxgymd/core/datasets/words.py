@@ -7,6 +7,8 @@ from fluxgym.messages import DatasetChangeKind
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Change
 
+MOST_TOLD = 5
+
 
 def kind_of(change: Change) -> DatasetChangeKind:
     match change.event:
@@ -25,14 +27,20 @@ def sentence(change: Change) -> str:
     match change.event:
         case e.Created():
             return "The dataset was created."
-        case e.Added():
-            return f"{_counted(change, 'was', 'were')} added."
+        case e.Added(left_out=left_out):
+            return " ".join([f"{_counted(change, 'was', 'were')} added.", *_first(left_out)])
         case e.Undone(change=number):
             return f"Change {number} was undone."
         case e.Edited(found=None, edits=edits):
             return _edited(change, edits)
         case e.Edited(found=found):
             return f"{found!r} was replaced in {_of(change, 'the caption', 'the captions')}."
+
+
+def _first(sentences: tuple[str, ...]) -> list[str]:
+    """The first few sentences, and how many more there are."""
+    more = len(sentences) - MOST_TOLD
+    return [*sentences[:MOST_TOLD], f"There are {more} more like these."] if more > 0 else list(sentences)
 
 
 def _edited(change: Change, edits: tuple[e.Edit, ...]) -> str:
