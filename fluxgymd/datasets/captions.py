@@ -61,9 +61,9 @@ def _triggered(line: str, how: Captions) -> str:
     it there."""
     if not how.trigger:
         return line
-    normal = unicodedata.normalize("NFC", line)
-    head, rest = normal[: len(how.trigger)], normal[len(how.trigger) :]
-    begins = head.casefold() == unicodedata.normalize("NFC", how.trigger).casefold()
+    normal, trigger = unicodedata.normalize("NFC", line), unicodedata.normalize("NFC", how.trigger)
+    head, rest = normal[: len(trigger)], normal[len(trigger) :]
+    begins = head.casefold() == trigger.casefold()
     if begins and not (rest[:1].isalnum() or rest[:1] == "_"):
         return how.trigger + rest
     return f"{how.trigger}{how.separator} {line}"
