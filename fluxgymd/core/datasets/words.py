@@ -4,6 +4,7 @@
 from msgspec import UNSET
 
 from fluxgym.messages import DatasetChangeKind
+from fluxgym.quoting import short
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Change
 
@@ -34,7 +35,7 @@ def sentence(change: Change) -> str:
         case e.Edited(found=None, edits=edits):
             return _edited(change, edits)
         case e.Edited(found=found):
-            return f"{found!r} was replaced in {_of(change, 'the caption', 'the captions')}."
+            return f"{short(found)!r} was replaced in {_of(change, 'the caption', 'the captions')}."
 
 
 def _first(sentences: tuple[str, ...]) -> list[str]:
