@@ -2,6 +2,7 @@
 """What is carried over from another program's settings to a job: fields, options, and notes about the rest. Pure, but
 for the questions to `Files`."""
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -91,9 +92,8 @@ class Carried:
     def whole(self, field: str, name: str, value: object) -> None:
         """A field that is a whole number."""
         try:
-            number = float(value) if isinstance(value, str | int | float) else float("nan")
-            self.fields[field] = _exactly(number)
-        except (ValueError, OverflowError):
+            self.fields[field] = _exactly(value)
+        except ValueError:
             self.leave(name, value, f"{field} must be a whole number")
 
     def flag(self, name: str, value: object) -> None:
@@ -173,10 +173,11 @@ class Carried:
         return Context(**fields, model=model, trainer_options=self.options or None), notes
 
     def epochs_of(self, steps: float, *, batch: float = 1) -> int | None:
-        """The epochs that have at least so many steps; None if the pictures of the job cannot be counted."""
+        """The epochs that have at least so many steps; None if that is no number, or the pictures of the job cannot
+        be counted."""
         dataset = self.fields.get("dataset")
         pictures = self.files.pictures(dataset) if dataset else None
-        if not pictures:
+        if not pictures or not math.isfinite(steps):
             return None
         trained = pictures * self.fields.get("repeats", 1) * len(self.fields.get("resolutions") or (1,))
         return max(1, -int(-steps // max(1, trained / batch)))
@@ -219,7 +220,9 @@ def _plain(word: str) -> str | float:
         return word
 
 
-def _exactly(number: float) -> int:
-    if number != int(number):
+def _exactly(value: object) -> int:
+    """The value as a whole number that a message can hold, or ValueError."""
+    number = value if isinstance(value, int) else float(value) if isinstance(value, str | float) else math.nan
+    if not -(1 << 63) <= number < 1 << 63 or number != int(number):
         raise ValueError
     return int(number)

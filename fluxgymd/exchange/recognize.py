@@ -30,6 +30,10 @@ def read(text: str) -> tuple[str, Mapping[str, Any], Convert]:
         raise refuse(f"The file has more than {MOST_BYTES} bytes, the limit for another program's settings.")
     text = text.removeprefix("\ufeff")
     document = _document(text)
+    try:
+        repr(document)  # the notes quote its values
+    except (ValueError, RecursionError):
+        raise refuse("The file has a number with thousands of digits, or its values are nested too deeply.") from None
     if "LoRA_type" in document or ("train_data_dir" in document and "xformers" in document):
         return "kohya_ss", document, kohya_gui.convert
     if isinstance(document.get("config"), dict) and "process" in document["config"]:

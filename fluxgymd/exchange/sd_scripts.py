@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of kohya-ss/sd-scripts as those of a job: its dataset.toml, and its --config_file."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -120,18 +121,25 @@ def flags(said: Mapping[str, Any], carried: Carried) -> None:
 
 def length(steps: object, name: str, carried: Carried) -> None:
     """The number of steps as epochs, which a job counts."""
-    try:
-        wanted = float(str(steps))
-    except ValueError:
-        wanted = 0.0
-    batch = float((carried.options.get("train_batch_size") or ["1"])[0])
-    accumulated = float((carried.options.get("gradient_accumulation_steps") or ["1"])[0])
-    epochs = carried.epochs_of(wanted, batch=batch * accumulated) if wanted > 0 else None
+    wanted = _positive(str(steps), otherwise=0.0)
+    batch = 1.0
+    for flag in ("train_batch_size", "gradient_accumulation_steps"):
+        batch *= _positive((carried.options.get(flag) or ["1"])[0], otherwise=1.0)
+    epochs = carried.epochs_of(wanted, batch=batch) if wanted else None
     if epochs is None:
         carried.leave(name, steps, "a job counts epochs, and its pictures could not be counted; give --epochs")
     else:
         carried.fields["epochs"] = epochs
         carried.notes.append(f"{name} = {steps} becomes epochs = {epochs}, as many as have that number of steps.")
+
+
+def _positive(word: str, *, otherwise: float) -> float:
+    """The number in a word, if it is one and more than 0."""
+    try:
+        number = float(word)
+    except ValueError:
+        return otherwise
+    return number if 0 < number < math.inf else otherwise
 
 
 def _pictures(rest: dict[str, Any], carried: Carried) -> None:

@@ -3,12 +3,15 @@
 
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Model, TriggerPlace
+from fluxgymd.exchange import recognize
+from fluxgymd.exchange.carried import Carried
 from fluxgymd.exchange.recognize import MOST_BYTES
 from tests.exchange.material import CONFIG, DATASET, YAML, MadeUp, converted, gui
 
@@ -259,6 +262,7 @@ def test_without_buckets_their_sizes_are_left_out() -> None:
             f"The file has more than {MOST_BYTES} bytes, the limit for another program's settin",
         ),
         ("x: " + "[" * 10_000, "The file is neither JSON nor YAML"),
+        (f"output_name = 'a'\nx = 0x{'f' * 8000}", "The file has a number with thousands of digits, or its values"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_sentence(text: str, sentence: str) -> None:
@@ -284,3 +288,27 @@ def test_a_value_of_any_type_leads_to_a_job_or_to_a_sentence(junk: object) -> No
     for document in documents:
         with suppress(InvalidSetting):
             msgspec.json.encode(converted(json.dumps(document))[1])
+
+
+CONFIG_LINES = 'pretrained_model_name_or_path = "/m"\ntrain_data_dir = "/in/img"\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "epochs"),
+    [
+        ("max_train_steps = inf", None),
+        ("max_train_steps = nan", None),
+        ('max_train_steps = 160\ntrain_batch_size = "two"', 2),
+        ("max_train_steps = 160\ntrain_batch_size = -1", 2),
+        ("max_train_steps = 160\ntrain_batch_size = 2", 4),
+        (f"max_train_epochs = {10**30}", None),
+    ],
+)
+def test_numbers_that_no_training_has_leave_the_rest_as_it_is(lines: str, epochs: int | None) -> None:
+    _, document, convert = recognize.read(CONFIG_LINES + lines)
+    carried = Carried((), Path("/in"), PICTURES)
+    convert(document, carried)
+    job, notes = carried.job()
+    assert (job.epochs, job.dataset) == (epochs, "/in/img/10_o cat")
+    assert any("epochs" in note for note in notes)
+    assert msgspec.json.encode(job)
