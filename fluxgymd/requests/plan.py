@@ -26,6 +26,7 @@ from fluxgymd.datasets.captions import Captions
 from fluxgymd.datasets.contents import Unfit
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.requests.sources import FromStore
 from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.run import resuming
@@ -82,11 +83,14 @@ class Planner:
             self._preflight.check_queueing(context)
         try:
             async with self._submitter.pictures(context, source) as dataset:
-                return await self._of_complete(context, problems, dataset)
+                notes = source.notes if isinstance(source, FromStore) else ()
+                return await self._of_complete(context, problems, dataset, notes)
         except InvalidDataset as error:
             return Planned(plan=self._told(context, [*problems, error.message], []))
 
-    async def _of_complete(self, context: Context, problems: list[str], dataset: Path) -> Planned:
+    async def _of_complete(
+        self, context: Context, problems: list[str], dataset: Path, notes: Sequence[str]
+    ) -> Planned:
         folder = self._registry.home.folder(context.name)
         readings = await self._gpus.ask(max_age=GPU_AGE_SECONDS)
         trainer, wanted = self._trainers.of(context), ForecastWanted(gpu_bytes=_smallest(context, readings))
@@ -97,7 +101,7 @@ class Planner:
         disk = await self._preflight.space(context, folder, outlook, dataset=dataset)
         with _gathered(problems):
             check_space(disk, folder)
-        warnings = self._warnings(context, outlook)
+        warnings = [*notes, *self._warnings(context, outlook)]
         forecast = outlook.report.forecast
         time = await self._time(context, forecast, readings) if forecast is not None else None
         return Planned(

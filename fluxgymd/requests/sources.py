@@ -9,6 +9,7 @@ import msgspec
 from fluxgym.errors import InvalidDataset, InvalidSetting
 from fluxgym.messages import Context, Kind
 from fluxgym.names import check_name
+from fluxgym.quoting import short
 from fluxgymd.core.datasets.dataset import Picture
 from fluxgymd.datasets.linked import Part
 from fluxgymd.store.pictures import PictureStore
@@ -17,6 +18,8 @@ from fluxgymd.stored.loading import Damaged, Plain, Stored
 
 MASKS = "alpha_mask"
 """The trainer's flag with which masks count."""
+MOST_CLASSES = 3
+"""Classes that are named in a note."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +76,12 @@ class Sources:
         elif repeats and repeats != {context.repeats}:
             notes.append(
                 f"The repeats that the folders of {name} gave are not used; the job's repeats apply to all pictures."
+            )
+        classes = sorted({picture.stored.class_tokens for picture in used if picture.stored.class_tokens})
+        if classes and not context.trigger_word:
+            notes.append(
+                f"The class that the folders of {name} gave ({', '.join(map(short, classes[:MOST_CLASSES]))}) is not "
+                "used; give it as the trigger word if the LoRA should learn it."
             )
         masks = (context.trainer_options or {}).get(MASKS, ["false"]) != ["false"]
         masked = sum(1 for picture in used if picture.stored.mask is not None)

@@ -11,8 +11,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from PIL import Image
 
 from fluxgym.messages import Context, Kind
+from fluxgymd.core.datasets import events as e
+from fluxgymd.core.events import encode
 from fluxgymd.core.gpu import Reading
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.probe import ProbeAnswer
@@ -22,9 +25,11 @@ from fluxgymd.requests.plan import MOST_SENTENCES, Planned, Planner
 from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.run.preflight import Preflight
-from fluxgymd.store.home import Home
+from fluxgymd.store.home import JOURNAL, Home
+from fluxgymd.store.pictures import PictureStore
 from fluxgymd.store.writer import Writer
 from fluxgymd.trainers.choice import Trainers
+from tests.core.datasets.histories import created, stored
 from tests.core.histories import CONTEXT
 from tests.requests.stored import sources_of
 from tests.trainers.adapters import trainers
@@ -105,6 +110,19 @@ def test_what_a_submit_refuses_is_a_problem_of_the_plan(registry: Registry, job:
     (problem_told,) = plan(registry, job).plan.problems
     assert sentence in problem_told
     assert list(registry.home.outputs.iterdir()) == []
+
+
+def test_a_plan_says_what_of_a_stored_dataset_is_not_used(registry: Registry, talking: TalkingTrainer) -> None:
+    picture = stored("a.png", mask="f" * 64)
+    home = registry.home.path
+    file = PictureStore(home).file(picture.sha256, ".png")
+    file.parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(file)
+    journal = home / "datasets/cats" / JOURNAL
+    journal.parent.mkdir()
+    journal.write_bytes(encode(created()) + encode(e.Added(at=2.0, pictures=(picture,))))
+    told = plan(registry, training(dataset="cats"), known(talking)).plan
+    assert told.warnings[0] == "The masks of 1 picture of cats are not used; -o alpha_mask uses them."
 
 
 def test_a_program_has_nothing_to_plan(registry: Registry) -> None:

@@ -87,6 +87,15 @@ def test_repeats_of_folders(
     assert any("repeats" in note for note in source.notes) == said
 
 
+def test_the_class_of_folders_is_reported_if_the_job_has_no_trigger_word(registry: Registry) -> None:
+    write(registry, e.Added(at=2.0, pictures=(stored("a.png", class_tokens="a cat"), stored("b.png"))))
+    (note,) = from_store(registry)[1].notes
+    assert note.startswith(
+        "The class that the folders of cats gave (a cat) is not used; give it as the trigger word "
+    )
+    assert from_store(registry, trigger_word="c4t")[1].notes == ()
+
+
 def test_masks_count_with_the_flag_and_are_reported_without_it(registry: Registry) -> None:
     write(registry, e.Added(at=2.0, pictures=(stored("a.png", mask="f" * 64), stored("b.png"))))
     _, without = from_store(registry)
