@@ -7,9 +7,9 @@ from msgspec import UNSET
 
 from fluxgym.errors import InvalidValue, NoSuchChange, NoSuchPicture, NothingToUndo, StaleChange
 from fluxgym.messages import Crop, PictureChange, Replacement
-from fluxgym.quoting import short
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Change, Dataset, Picture, crop_problem, stem_of
+from fluxgymd.core.datasets.words import quoted
 
 MOST_CAPTION = 100_000
 """Characters. The text encoders read a few hundred words."""
@@ -136,7 +136,7 @@ def no_such_picture(name: str, picture: str, known: Iterable[str]) -> NoSuchPict
     near = next((one for one in known if stem_of(one) == stem), None)
     what = f"did you mean {near}?" if near else f"`fluxgymctl dataset show {name}` lists them."
     return NoSuchPicture(
-        f"The dataset {name} has no picture {short(picture)}; {what}", name=name, picture=short(picture)
+        f"The dataset {name} has no picture {quoted(picture)}; {what}", name=name, picture=quoted(picture)
     )
 
 

@@ -4,11 +4,17 @@
 from msgspec import UNSET
 
 from fluxgym.messages import DatasetChangeKind
-from fluxgym.quoting import short
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Change
 
 MOST_TOLD = 5
+QUOTED = 160
+"""Characters."""
+
+
+def quoted(text: str) -> str:
+    """The text, or the beginning of a long one."""
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"
 
 
 def kind_of(change: Change) -> DatasetChangeKind:
@@ -35,7 +41,7 @@ def sentence(change: Change) -> str:
         case e.Edited(found=None, edits=edits):
             return _edited(change, edits)
         case e.Edited(found=found):
-            return f"{short(found)!r} was replaced in {_of(change, 'the caption', 'the captions')}."
+            return f"{quoted(found or '')!r} was replaced in {_of(change, 'the caption', 'the captions')}."
 
 
 def _first(sentences: tuple[str, ...]) -> list[str]:

@@ -32,7 +32,7 @@ KIND = DatasetChangeKind
         (
             e.Edited(at=1.0, edits=BOTH[:1], found="x" * 1000),
             KIND.REPLACED,
-            f"'{'x' * 80}… (1000 characters)' was replaced in the caption of a.png.",
+            f"'{'x' * 160}…' was replaced in the caption of a.png.",
         ),
         (undone(2), KIND.UNDONE, "Change 2 was undone."),
     ],
