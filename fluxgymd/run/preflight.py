@@ -27,7 +27,7 @@ from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.run import resuming
 from fluxgymd.run.resuming import Outlook
-from fluxgymd.store.home import JobFolder
+from fluxgymd.store.home import NEW, JobFolder
 from fluxgymd.store.room import room
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import Problem, ProblemKind
@@ -141,10 +141,17 @@ def _space(outlook: Outlook, folder: JobFolder, dataset: Path) -> PlannedDisk | 
         raise StorageFailed(storage.sentence(error, str(home))) from None
     return PlannedDisk(
         saves=saves,
-        pictures=_dataset_bytes(dataset) if folder.path.parent not in dataset.parents else 0,  # it will be copied
+        pictures=0 if is_the_copy(dataset, folder) else _dataset_bytes(dataset),
         caches=forecast.caches_bytes if forecast is not None else 0,
         free=free,
     )
+
+
+def is_the_copy(dataset: Path, folder: JobFolder) -> bool:
+    """Whether the pictures are those of the job itself, which may still be under construction; else they will be
+    copied, also those of another job."""
+    of = dataset.parent
+    return of == folder.path or (of.parent == folder.path.parent and of.name.startswith(NEW))
 
 
 def check_space(needed: PlannedDisk | None, folder: JobFolder) -> None:

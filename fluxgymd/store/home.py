@@ -18,6 +18,8 @@ from fluxgymd.store.atomic import sync_folder
 
 log = logging.getLogger(__name__)
 
+NEW = ".new-"
+"""The beginning of the name of a folder that is being built."""
 JOURNAL = "events.jsonl"
 OWNER = "owner.json"
 """The record of the home's daemon (store/owner.py)."""
@@ -111,7 +113,7 @@ class Home:
             with suppress(PermissionError):
                 sync_folder(folder)
         for entry in os.scandir(self.outputs):
-            if entry.name.startswith((".new-", ".trash-")):
+            if entry.name.startswith((NEW, ".trash-")):
                 failpoint("home.sweeps")
                 _sweep(entry.path)
                 failpoint("home.swept")
@@ -136,7 +138,7 @@ class Home:
 
     def new_folder(self, job_id: str) -> Path:
         """Creates an empty folder to build a job in."""
-        folder = self.outputs / f".new-{job_id}"
+        folder = self.outputs / f"{NEW}{job_id}"
         folder.mkdir(mode=0o700)
         return folder
 
