@@ -80,8 +80,8 @@ class DatasetFolders:
         self._sync()
         return target
 
-    def remove(self, name: str, *, now: float) -> None:
-        """Moves a dataset to the trash, durably."""
+    def remove(self, name: str, *, now: float) -> Removed:
+        """Moves a dataset to the trash, durably, and returns it."""
         self._trash.mkdir(mode=0o700, exist_ok=True)
         stamp = round(now * 1000)
         with self._moving:
@@ -91,6 +91,7 @@ class DatasetFolders:
         failpoint("stored.removed")
         sync_folder(self._trash)
         self._sync()
+        return Removed(name=name, removed_at=stamp / 1000, path=target)
 
     def trash(self) -> list[Removed]:
         """The removed datasets, the last one first."""

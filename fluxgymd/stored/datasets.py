@@ -154,16 +154,17 @@ class Datasets:
         failpoint("stored.adopted")
         return await self._find(name)
 
-    async def remove(self, name: str) -> None:
-        """Moves a dataset to the trash."""
+    async def remove(self, name: str) -> Removed:
+        """Moves a dataset to the trash, and returns it."""
         if not _valid(name):
             raise no_such(name)
         async with self._lock(name):
             if not await lanes.answer(LANE, os.path.lexists, self.folders.folder(name)):
                 raise no_such(name)
-            await self._disk(lambda: self.folders.remove(name, now=time.time()))
+            removed: Removed = await self._disk(lambda: self.folders.remove(name, now=time.time()))
             self._kept.pop(name, None)
         self.changes.removed(name)
+        return removed
 
     async def trash(self) -> list[Removed]:
         return await lanes.answer(LANE, self.folders.trash)

@@ -41,11 +41,12 @@ class Purger:
     async def purge(self, name: str) -> None:
         """Deletes the dataset, or the one of this name that was removed last; NoSuchDataset."""
         try:
-            await self._datasets.remove(name)
+            removed = await self._datasets.remove(name)
         except NoSuchDataset as error:
-            if all(removed.name != name for removed in await self._datasets.trash()):
+            try:
+                removed = await self._datasets.removed(name)
+            except NoSuchDataset:
                 raise error from None
-        removed = await self._datasets.removed(name)
         async with self._importer.quiet() as quiet:
             await self._disk(lambda: self._datasets.folders.purge(removed))
             if quiet and not self._datasets.changing:

@@ -3,6 +3,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ class Bench:
         self.home = home
         self.store = PictureStore(home)
         self.folders = DatasetFolders(home)
-        self.datasets = Datasets(self.folders, self._disk)
+        self.datasets = Datasets(self.folders, self.disk)
         importer = Importer(self.store.path)
-        self.purger = Purger(self.datasets, self.store, importer, disk=self._disk, deleted=lambda _: None)
+        self.purger = Purger(self.datasets, self.store, importer, disk=self.disk, deleted=lambda _: None)
 
-    async def _disk(self, work: Callable[[], Any]) -> Any:
+    async def disk(self, work: Callable[[], Any]) -> Any:
         return await asyncio.to_thread(work)
 
     async def begin(self, _: str) -> list[e.AnyEvent]:
@@ -72,6 +73,22 @@ def test_a_purge_deletes_the_pictures_that_no_dataset_has(bench: Bench) -> None:
 
     asyncio.run(steps())
     assert [bench.kept(name) for name in ("a.png", "b.png", "c.png")] == [False, True, True]
+
+
+def test_a_purge_deletes_the_dataset_and_not_one_of_that_name_that_was_removed_before(bench: Bench) -> None:
+    """Also if the clock was set back in between."""
+
+    async def steps() -> None:
+        await bench.has("cats", "a.png")
+        bench.folders.remove("cats", now=time.time() + 1e6)
+        bench.datasets = Datasets(bench.folders, bench.disk)
+        await bench.has("cats", "b.png")
+        await bench.purger.purge("cats")
+        (removed,) = await bench.datasets.trash()
+        assert removed.removed_at > time.time()
+
+    asyncio.run(steps())
+    assert (bench.kept("a.png"), bench.kept("b.png")) == (True, False)
 
 
 def test_a_purge_keeps_the_pictures_of_a_folder_that_is_becoming_a_dataset(bench: Bench) -> None:
