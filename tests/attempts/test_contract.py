@@ -38,7 +38,7 @@ LEAVES_ONE_BEHIND = "setsid sleep 1000 & echo ready; exit 3"
     ],
 )
 def test_promise_2_the_end_is_recorded(daemon: Daemon, command: list[str], kind_of_end: str, number: int) -> None:
-    seen = daemon.conclusion(daemon.start(command), "Ended")
+    seen = daemon.conclusion(daemon.start(command), "Exited")
     field = {"exited": "code", "signaled": "signal", "exec-failed": "errno"}[kind_of_end]
     assert seen["exit"]["kind"] == kind_of_end
     assert seen["exit"][field] == number
@@ -48,13 +48,13 @@ def test_promise_2_the_end_is_recorded(daemon: Daemon, command: list[str], kind_
 
 
 def test_a_missing_working_directory_ends_the_attempt_with_a_reason(daemon: Daemon) -> None:
-    seen = daemon.conclusion(daemon.start("exit 0", cwd="/no/such/folder"), "Ended")
+    seen = daemon.conclusion(daemon.start("exit 0", cwd="/no/such/folder"), "Exited")
     assert (seen["exit"]["kind"], seen["exit"]["errno"]) == ("exec-failed", 2)
 
 
 def test_the_trainer_writes_to_the_log_directly_and_has_no_input(daemon: Daemon) -> None:
     attempt = daemon.start("cat; readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2; ulimit -Hc; umask")
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
     assert attempt.log.read_text().split() == ["/dev/null", str(attempt.log), str(attempt.log), "0", "0077"]
 
 
@@ -62,7 +62,7 @@ def test_the_trainer_starts_with_no_signal_blocked_or_ignored(daemon: Daemon) ->
     # A shell corrects its own mask, so the test runs grep. A Python that inherits a blocked SIGTERM could not be
     # asked to save.
     attempt = daemon.start(["/bin/grep", "-E", "SigBlk|SigIgn", "/proc/self/status"])
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
     _, blocked, _, ignored = attempt.log.read_text().split()
     assert int(blocked, 16) == 0
     of_glibc = 1 << 31 | 1 << 32  # glibc's internal ones, which posix_spawn leaves ignored until there is a thread
@@ -77,7 +77,7 @@ def test_orphaned_processes_are_adopted_and_reaped_by_the_shim(daemon: Daemon, s
     daemon.ask("signal", pid=pid, number=signal.SIGKILL)
     until(lambda: len(daemon.ask("children", pid=attempt.shim)) == 1, what="the orphan to be the shim's child")
     orphan.touch()
-    seen = daemon.conclusion(attempt, "Ended")
+    seen = daemon.conclusion(attempt, "Exited")
     assert seen["exit"]["signal"] == signal.SIGKILL, "the orphan's code is not the trainer's"
 
 
@@ -93,7 +93,7 @@ def test_promise_6_only_processes_that_provably_belong_to_the_attempt_are_listed
     elsewhere = {**attempt.ref, "place": {**attempt.ref["place"], "bootId": "another"}}
     assert daemon.ask("processes", ref=elsewhere) == []
     daemon.ask("kill", ref=attempt.ref)
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
     assert daemon.ask("processes", ref=attempt.ref) == []
 
 
@@ -104,7 +104,7 @@ def test_a_trainer_that_is_asked_to_stop_saves_and_exits(daemon: Daemon) -> None
     attempt = daemon.start(SAVES)
     attempt.wait_for_line("ready")
     assert daemon.ask("terminate", ref=attempt.ref)
-    seen = daemon.conclusion(attempt, "Ended")
+    seen = daemon.conclusion(attempt, "Exited")
     assert seen["exit"]["code"] == 143
     assert not seen["exit"].get("termSeen"), "only the trainer's own process was told"
     assert "saved" in attempt.log.read_text()
@@ -118,7 +118,7 @@ def test_the_record_names_the_signal_that_the_entire_attempt_received(daemon: Da
     attempt.wait_for_line("ready")
     daemon.ask("signal", pid=attempt.shim, number=number)
     daemon.ask("tell", ref=attempt.ref, number=number)
-    record = daemon.conclusion(attempt, "Ended")["exit"]
+    record = daemon.conclusion(attempt, "Exited")["exit"]
     assert (record["code"], record["termSeen"], record["endingsSeen"]) == (1, True, [number])
 
 
@@ -135,7 +135,7 @@ def test_a_request_signal_sent_to_the_entire_attempt_does_not_end_the_shim(
     daemon.ask("tell", ref=attempt.ref, number=number)
     attempt.wait_for_line("granted")
     daemon.ask("terminate", ref=attempt.ref)
-    record = daemon.conclusion(attempt, "Ended")["exit"]
+    record = daemon.conclusion(attempt, "Exited")["exit"]
     assert (record["code"], record.get("endingsSeen"), record.get("termSeen")) == (7, None, None)
 
 
@@ -149,14 +149,14 @@ def test_stopped_processes_are_woken_up(daemon: Daemon) -> None:
     daemon.ask("rouse", ref=attempt.ref)
     attempt.wait_for_line("told")
     daemon.ask("kill", ref=attempt.ref)
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
 
 
 def test_a_trainer_that_ignores_the_stop_is_killed_at_the_limit_and_its_end_is_known(daemon: Daemon) -> None:
     attempt = daemon.start(STUBBORN)
     attempt.wait_for_line("ready")
     daemon.ask("stop", ref=attempt.ref)
-    seen = daemon.conclusion(attempt, "Ended")
+    seen = daemon.conclusion(attempt, "Exited")
     assert seen["exit"]["signal"] == signal.SIGKILL
     assert seen["exit"]["termSeen"]
 
@@ -166,7 +166,7 @@ def test_a_stop_reaches_every_process(daemon: Daemon) -> None:
     attempt = daemon.start(f"setsid sh -c {shlex.quote(child)} & {SAVES}")
     attempt.wait_for_line("child ready")
     daemon.ask("stop", ref=attempt.ref)
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
     assert "child saved" in attempt.log.read_text()
 
 
@@ -174,7 +174,7 @@ def test_a_kill_leaves_only_the_record_behind(daemon: Daemon) -> None:
     attempt = daemon.start(f'setsid sh -c "{STUBBORN}" & {STUBBORN}')
     attempt.wait_for_line("ready")
     daemon.ask("kill", ref=attempt.ref)
-    seen = daemon.conclusion(attempt, "Ended")
+    seen = daemon.conclusion(attempt, "Exited")
     assert seen["exit"]["signal"] == signal.SIGKILL
 
 
@@ -182,7 +182,7 @@ def test_promise_4_leftover_processes_are_found_and_end_with_a_stop(daemon: Daem
     attempt = daemon.start(LEAVES_ONE_BEHIND)
     assert daemon.conclusion(attempt, "LeftOver")["exit"]["code"] == 3
     daemon.ask("stop", ref=attempt.ref)
-    assert daemon.conclusion(attempt, "Ended")["exit"]["code"] == 3
+    assert daemon.conclusion(attempt, "Exited")["exit"]["code"] == 3
 
 
 # --- the daemon dies (promise 1)
@@ -225,7 +225,7 @@ def test_promise_1_an_attempt_does_not_notice_the_daemon_s_death(new_daemon: New
     second.kill()
     signal_file.touch()
     until((attempt.folder / "exit.json").exists, what="the exit record, with no daemon there")
-    seen = new_daemon().conclusion(attempt, "Ended")
+    seen = new_daemon().conclusion(attempt, "Exited")
     assert seen["exit"]["code"] == 42
     assert not seen["exit"].get("termSeen")
 
@@ -238,7 +238,7 @@ def test_an_adopted_attempt_can_be_stopped(new_daemon: NewDaemon) -> None:
     second = new_daemon()
     assert second.ask("terminate", ref=attempt.ref)
     second.ask("gone", ref=attempt.ref)
-    assert second.conclusion(attempt, "Ended")["exit"]["code"] == 143
+    assert second.conclusion(attempt, "Exited")["exit"]["code"] == 143
 
 
 # --- the shim is killed (promises 2, 4, 6)
@@ -270,7 +270,7 @@ def test_promise_2_a_trainer_without_its_shim_keeps_running_and_no_exit_is_inven
     daemon = new_daemon()
     assert daemon.look(attempt)["conclusion"] == "RunsAlone"
     signal_file.touch()
-    assert daemon.conclusion(attempt, "Ended")["exit"] is None
+    assert daemon.conclusion(attempt, "Exited")["exit"] is None
 
 
 def test_a_trainer_without_its_shim_can_still_be_stopped(daemon: Daemon) -> None:
@@ -279,7 +279,7 @@ def test_a_trainer_without_its_shim_can_still_be_stopped(daemon: Daemon) -> None
     kill_shim(daemon, attempt)
     daemon.conclusion(attempt, "RunsAlone")
     assert daemon.ask("terminate", ref=attempt.ref)
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
     assert "saved" in attempt.log.read_text()
 
 
@@ -289,7 +289,7 @@ def test_a_trainer_without_its_shim_that_ignores_the_stop_is_killed(daemon: Daem
     kill_shim(daemon, attempt)
     daemon.conclusion(attempt, "RunsAlone")
     daemon.ask("stop", ref=attempt.ref)
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
 
 
 def test_promise_4_processes_left_by_a_trainer_that_was_killed_with_its_shim_end_with_a_stop(
@@ -304,7 +304,7 @@ def test_promise_4_processes_left_by_a_trainer_that_was_killed_with_its_shim_end
     daemon = new_daemon()
     assert daemon.look(attempt)["conclusion"] == "LeftOver"
     daemon.ask("stop", ref=attempt.ref)
-    assert daemon.conclusion(attempt, "Ended")["exit"] is None
+    assert daemon.conclusion(attempt, "Exited")["exit"] is None
 
 
 def test_promise_4_a_trainer_that_cannot_be_identified_is_lost_without_its_shim(daemon: Daemon, kind: str) -> None:
@@ -323,7 +323,7 @@ def test_promise_4_a_trainer_that_cannot_be_identified_is_lost_without_its_shim(
         daemon.ask("kill", ref=attempt.ref)
         assert daemon.look(attempt)["conclusion"] == "LostSight"
         daemon.ask("signal", pid=pid, number=signal.SIGKILL)
-    assert daemon.conclusion(attempt, "Ended")["exit"] is None
+    assert daemon.conclusion(attempt, "Exited")["exit"] is None
 
 
 def test_promise_6_a_record_that_names_a_foreign_process_proves_nothing(
@@ -349,7 +349,7 @@ def test_an_attempt_whose_records_are_deleted_keeps_running(daemon: Daemon, sign
         (attempt.folder / name).unlink()
     assert daemon.look(attempt)["conclusion"] == "Runs"
     signal_file.touch()
-    assert daemon.conclusion(attempt, "Ended")["exit"]["code"] == 42
+    assert daemon.conclusion(attempt, "Exited")["exit"]["code"] == 42
 
 
 # --- contact is lost (promises 4, 6)
@@ -367,7 +367,7 @@ def test_promise_6_an_attempt_of_another_machine_or_boot_is_never_signalled(daem
     assert daemon.look(attempt)["conclusion"] == "Runs"
     assert "saved" not in attempt.log.read_text()
     daemon.ask("kill", ref=attempt.ref)
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
 
 
 @pytest.fixture
@@ -407,7 +407,7 @@ def test_promise_6_a_reused_pid_is_not_signalled(
     assert not daemon.ask("terminate", ref=attempt.ref)
     strange_shim = {**attempt.ref, "shim": {"pid": pid, "start": start + 1}}
     daemon.ask("stop", ref=strange_shim)
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
     assert process.poll() is None
 
 
@@ -443,7 +443,7 @@ def test_the_service_s_own_variables_do_not_reach_the_trainer(new_daemon: NewDae
     dropped = dict.fromkeys((*of_the_service, *of_systemd, *secrets), "1")
     daemon = new_daemon(env={**kept, **dropped})
     attempt = daemon.start("env; tr '\\0' '\\n' < /proc/$PPID/environ")
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
     lines = attempt.log.read_text().splitlines()
     for name, value in kept.items():
         assert lines.count(f"{name}={value}") == 2, "the trainer's, and the shim's own"

@@ -54,7 +54,7 @@ def signal_journald(manager: UserManager, number: signal.Signals) -> None:
 
 def ended(daemon: Daemon, attempt: Attempt) -> dict[str, Any]:
     daemon.ask("gone", ref=attempt.ref)
-    return daemon.conclusion(attempt, "Ended")
+    return daemon.conclusion(attempt, "Exited")
 
 
 @pytest.mark.parametrize("count", [1, 2000])

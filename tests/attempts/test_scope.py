@@ -50,7 +50,7 @@ def test_the_scope_has_the_requested_properties(manager: UserManager, daemon: Da
     assert attempt.record("started.json")["cgroup"] == attempt.ref["placement"]["cgroup"]
     assert manager.units()[attempt.unit] == "active"
     signal_file.touch()
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_frozen_attempt_can_be_stopped_and_saves(freezer: UserManager, own_dae
     attempt.wait_for_line("ready")
     freezer.systemctl("freeze", attempt.unit)
     own_daemon.ask("stop", ref=attempt.ref)
-    assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 143
+    assert own_daemon.conclusion(attempt, "Exited")["exit"]["code"] == 143
 
 
 def test_a_frozen_attempt_is_thawed(freezer: UserManager, own_daemon: Daemon) -> None:
@@ -84,7 +84,7 @@ def test_a_frozen_attempt_can_be_killed(freezer: UserManager, own_daemon: Daemon
     attempt.wait_for_line("ready")
     freezer.systemctl("freeze", attempt.unit)
     own_daemon.ask("kill", ref=attempt.ref)
-    assert own_daemon.conclusion(attempt, "Ended")["exit"]["signal"] == signal.SIGKILL
+    assert own_daemon.conclusion(attempt, "Exited")["exit"]["signal"] == signal.SIGKILL
 
 
 def test_systemd_kills_at_its_own_limit_if_no_daemon_is_there(manager: UserManager, new_daemon: NewDaemon) -> None:
@@ -94,14 +94,14 @@ def test_systemd_kills_at_its_own_limit_if_no_daemon_is_there(manager: UserManag
     attempt.wait_for_line("ready")
     first.kill()
     manager.systemctl("stop", attempt.unit)
-    seen = new_daemon().conclusion(attempt, "Ended")
+    seen = new_daemon().conclusion(attempt, "Exited")
     assert seen["exit"] is None or seen["exit"]["signal"] == signal.SIGKILL
 
 
 def without_scope(manager: UserManager, daemon: Daemon) -> Attempt:
     """An attempt that has ended, and whose scope is gone."""
     attempt = daemon.start("exit 0")
-    daemon.conclusion(attempt, "Ended")
+    daemon.conclusion(attempt, "Exited")
     until(lambda: attempt.unit not in manager.units(), what="the scope to be gone")
     return attempt
 
@@ -116,7 +116,7 @@ def test_promise_6_a_foreign_unit_of_the_same_name_is_left_alone(manager: UserMa
         assert manager.show(attempt.unit, "ControlGroup") == attempt.ref["placement"]["cgroup"]
         daemon.ask("stop", ref=attempt.ref)
         daemon.ask("kill", ref=attempt.ref)
-        assert daemon.look(attempt)["conclusion"] == "Ended", "what lives there is somebody else's"
+        assert daemon.look(attempt)["conclusion"] == "Exited", "what lives there is somebody else's"
         assert manager.units()[attempt.unit] == "active"
         with pytest.raises(DaemonRefused, match=r"Refused: .* was not created"):
             daemon.start("exit 0", unit=attempt.unit)
@@ -154,7 +154,7 @@ def test_a_scope_with_a_process_in_it_is_not_cleared(daemon: Daemon, signal_file
     attempt.wait_for_line("ready")
     daemon.ask("clear", ref=attempt.ref)
     signal_file.touch()
-    seen = daemon.conclusion(attempt, "Ended")["exit"]
+    seen = daemon.conclusion(attempt, "Exited")["exit"]
     assert seen["code"] == 42
 
 
@@ -173,11 +173,11 @@ def test_promise_1_a_reload_and_a_reexec_change_nothing(own_daemon: Daemon, user
         assert own_daemon.look(attempt)["conclusion"] == "Runs"
         another, its_file = started(own_daemon, user_manager, code=7)
         its_file.touch()
-        assert own_daemon.conclusion(another, "Ended")["exit"]["code"] == 7
+        assert own_daemon.conclusion(another, "Exited")["exit"]["code"] == 7
         its_file.unlink()
     own_daemon.ask("ping")
     file.touch()
-    assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 42
+    assert own_daemon.conclusion(attempt, "Exited")["exit"]["code"] == 42
 
 
 def test_promise_1_the_death_of_the_bus_changes_nothing(own_daemon: Daemon, user_manager: UserManager) -> None:
@@ -192,9 +192,9 @@ def test_promise_1_the_death_of_the_bus_changes_nothing(own_daemon: Daemon, user
     assert own_daemon.ask("problem") is None
     another, _ = started(own_daemon, user_manager, code=7)
     own_daemon.ask("stop", ref=another.ref)
-    own_daemon.conclusion(another, "Ended")
+    own_daemon.conclusion(another, "Exited")
     file.touch()
-    assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 42
+    assert own_daemon.conclusion(attempt, "Exited")["exit"]["code"] == 42
 
 
 def test_promise_1_the_death_of_the_manager_ends_nothing(own_daemon: Daemon, user_manager: UserManager) -> None:
@@ -208,7 +208,7 @@ def test_promise_1_the_death_of_the_manager_ends_nothing(own_daemon: Daemon, use
     assert "does not answer" in own_daemon.ask("problem")
     assert not own_daemon.ask("manager_stays")
     own_daemon.ask("stop", ref=saves.ref)  # without systemd, so the daemon itself sends the signals
-    seen = own_daemon.conclusion(saves, "Ended")["exit"]
+    seen = own_daemon.conclusion(saves, "Exited")["exit"]
     assert (seen["code"], seen["termSeen"]) == (143, True)
 
     user_manager.start()
@@ -216,9 +216,9 @@ def test_promise_1_the_death_of_the_manager_ends_nothing(own_daemon: Daemon, use
     assert own_daemon.ask("manager_stays")
     assert own_daemon.look(attempt)["conclusion"] == "Runs"
     own_daemon.ask("stop", ref=stubborn.ref)  # the new manager does not know this unit
-    assert own_daemon.conclusion(stubborn, "Ended")["exit"]["signal"] == signal.SIGKILL
+    assert own_daemon.conclusion(stubborn, "Exited")["exit"]["signal"] == signal.SIGKILL
     another, its_file = started(own_daemon, user_manager, code=7)
     its_file.touch()
-    assert own_daemon.conclusion(another, "Ended")["exit"]["code"] == 7
+    assert own_daemon.conclusion(another, "Exited")["exit"]["code"] == 7
     file.touch()
-    assert own_daemon.conclusion(attempt, "Ended")["exit"]["code"] == 42
+    assert own_daemon.conclusion(attempt, "Exited")["exit"]["code"] == 42
