@@ -212,7 +212,7 @@ class TestScope:
         until(lambda: cpu(seen()) > 0.3, what="processor time")
         assert not seen().frozen
         daemon.ask("kill", ref=attempt.ref)
-        daemon.conclusion(attempt, "Ended")
+        daemon.conclusion(attempt, "Exited")
         until(lambda: seen().cpu_seconds is None, what="systemd to remove the cgroup")
 
     def test_a_frozen_cgroup_is_detected(self, manager: UserManager, daemon: Daemon) -> None:
