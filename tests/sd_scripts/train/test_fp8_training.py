@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from library.compute import fp8
-from library.train import parts
+from library.flux import loading
 from tests.sd_scripts.in_process import interrupted, run
 from tests.sd_scripts.outcomes import assert_same_lora, assert_trained
 from tests.sd_scripts.running import Settings, train
@@ -72,14 +72,14 @@ def test_checkpointing_changes_nothing(settings: Settings, tmp_path: Path) -> No
 def test_the_base_is_that_of_the_state(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the flag a run continues in 8 bits, and --replan takes what the command line asks for."""
     loaded: list[str] = []
-    load = parts.loading.load_transformer
+    load = loading.load_transformer
 
     def remember(*arguments: object, **keywords: object) -> object:
         flux = load(*arguments, **keywords)
         loaded.append("fp8" if any(isinstance(module, fp8.Fp8Linear) for module in flux.modules()) else "full")
         return flux
 
-    monkeypatch.setattr(parts.loading, "load_transformer", remember)
+    monkeypatch.setattr(loading, "load_transformer", remember)
     short = settings.plus("--mixed_precision bf16 --max_train_epochs 2")
     for flag in ("--fp8_base", "--fp8_base_unet", ""):
         assert run(short.plus(flag, output=f"from{flag}"), stop_after=2).status == 143
