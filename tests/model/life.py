@@ -88,7 +88,7 @@ class NoModels(OurTrainer):
 class ModelTrainers(Trainers):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._training = NoModels(config)
+        self.training = NoModels(config)
 
     def look_now(self) -> None:
         """Does nothing, since there is no trainer to examine."""
