@@ -129,9 +129,9 @@ def test_the_tokenizers_of_the_home_are_used_if_they_exist(tmp_path: Path) -> No
 
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
-    ({"dataset": None}, "dataset", "The job has no dataset; give the folder with its pictures."),
-    ({"dataset": ""}, "dataset", "The job has no dataset; give the folder with its pictures."),
-    ({"dataset": "pictures"}, "dataset", "dataset is 'pictures', but must be an absolute path."),
+    ({"dataset": None}, "dataset", "The job has no dataset; give the name of one, or the folder with the pictures."),
+    ({"dataset": ""}, "dataset", "The job has no dataset; give the name of one, or the folder with the pictures."),
+    ({"dataset": "./pictures"}, "dataset", "dataset is './pictures', but must be an absolute path."),
     ({"dataset": "/pic\0tures"}, "dataset", "dataset contains a NUL character, which a path cannot."),
     (
         {"model": Model(clip_l="clip.safetensors")},
