@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every method of the interfaces: its parameters, its reply, and whether it is a stream.
+"""The methods of the interfaces: their parameters, their replies, and whether they are streams. Those of
+org.fluxgym.Datasets are in dataset_methods.py.
 
-The server dispatches with this table, and the client takes the types of replies from it. Apart from the interface
-files, only this module names the methods.
+The server dispatches with these tables, and the client takes the types of replies from them. Apart from the interface
+files, only these two modules name the methods.
 """
 
 from typing import Generic, TypeVar
@@ -12,31 +13,21 @@ import msgspec
 from fluxgym.messages import (
     Checkpoint,
     Context,
-    Dataset,
-    DatasetChange,
-    Finding,
     Gpu,
     Job,
-    JobPlan,
     Linger,
     Message,
     Phase,
-    Picture,
-    PictureChange,
-    PlannedBucket,
-    PlannedPicture,
     Preset,
-    RemovedDataset,
-    Replacement,
     Revision,
     RunningLimit,
     SleepInhibitor,
     Supervisor,
     TrainerOption,
-    TriggerPlace,
     Verdict,
     WatchdogMode,
 )
+from fluxgym.plan_messages import JobPlan, PlannedBucket, PlannedPicture
 
 Parameters = TypeVar("Parameters", bound=Message)
 Reply = TypeVar("Reply", bound=Message)
@@ -211,128 +202,6 @@ class ExportReply(Message, frozen=True, kw_only=True):
     notes: list[str]
 
 
-class DatasetName(Message, frozen=True, kw_only=True):
-    name: str
-
-
-class OneDataset(Message, frozen=True, kw_only=True):
-    dataset: Dataset
-
-
-class ListDatasetsParameters(Message, frozen=True, kw_only=True):
-    removed: bool | None = None
-
-
-class ListDatasetsReply(Message, frozen=True, kw_only=True):
-    dataset: Dataset | None = None
-    removed: RemovedDataset | None = None
-
-
-class DescribeDatasetReply(Message, frozen=True, kw_only=True):
-    dataset: Dataset
-    changes: list[DatasetChange]
-
-
-class AddParameters(Message, frozen=True, kw_only=True):
-    name: str
-    path: str
-    subfolders: bool | None = None
-    caption_ending: str | None = None
-    most_megapixels: float | None = None
-
-
-class AddReply(Message, frozen=True, kw_only=True):
-    file: str | None = None
-    picture: Picture | None = None
-    duplicate: bool | None = None
-    problem: str | None = None
-    note: str | None = None
-    added: int | None = None
-    duplicates: int | None = None
-    problems: int | None = None
-
-
-class PicturesParameters(Message, frozen=True, kw_only=True):
-    name: str
-    picture: str | None = None
-    trigger_word: str | None = None
-    trigger_place: TriggerPlace | None = None
-
-
-class PicturesReply(Message, frozen=True, kw_only=True):
-    picture: Picture | None = None
-    trained: str | None = None
-
-
-class ChangeParameters(Message, frozen=True, kw_only=True):
-    name: str
-    changes: list[PictureChange]
-    revision: int | None = None
-
-
-class ChangeReply(Message, frozen=True, kw_only=True):
-    dataset: Dataset
-    pictures: list[Picture]
-
-
-class ReplaceParameters(Message, frozen=True, kw_only=True):
-    name: str
-    find: str
-    replace: str
-    preview: bool | None = None
-    revision: int | None = None
-
-
-class ReplaceReply(Message, frozen=True, kw_only=True):
-    dataset: Dataset
-    replacements: list[Replacement]
-
-
-class UndoParameters(Message, frozen=True, kw_only=True):
-    name: str
-    change: int | None = None
-
-
-class UndoReply(Message, frozen=True, kw_only=True):
-    dataset: Dataset
-    undone: DatasetChange
-
-
-class CheckParameters(Message, frozen=True, kw_only=True):
-    name: str
-    resolution: int | None = None
-
-
-class CheckReply(Message, frozen=True, kw_only=True):
-    findings: list[Finding]
-
-
-class ThumbnailParameters(Message, frozen=True, kw_only=True):
-    name: str
-    picture: str
-    side: int | None = None
-
-
-class ThumbnailReply(Message, frozen=True, kw_only=True):
-    path: str
-
-
-class WatchDatasetsParameters(Message, frozen=True, kw_only=True):
-    name: str | None = None
-    since: Revision | None = None
-
-
-class WatchDatasetsReply(Message, frozen=True, kw_only=True):
-    revision: Revision
-    dataset: Dataset | None = None
-    removed: str | None = None
-
-
-class RemoveDatasetParameters(Message, frozen=True, kw_only=True):
-    name: str
-    purge: bool | None = None
-
-
 class GpuName(Message, frozen=True, kw_only=True):
     gpu: str
 
@@ -399,19 +268,6 @@ COMPOSE = Method("org.fluxgym.Jobs.Compose", ComposeParameters, ComposeReply)
 CONVERT = Method("org.fluxgym.Jobs.Convert", ConvertParameters, ConvertReply)
 EXPORT = Method("org.fluxgym.Jobs.Export", ExportParameters, ExportReply)
 REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
-CREATE_DATASET = Method("org.fluxgym.Datasets.Create", DatasetName, OneDataset)
-LIST_DATASETS = Method("org.fluxgym.Datasets.List", ListDatasetsParameters, ListDatasetsReply, stream=True)
-DESCRIBE_DATASET = Method("org.fluxgym.Datasets.Describe", DatasetName, DescribeDatasetReply)
-ADD_PICTURES = Method("org.fluxgym.Datasets.Add", AddParameters, AddReply, stream=True)
-PICTURES = Method("org.fluxgym.Datasets.Pictures", PicturesParameters, PicturesReply, stream=True)
-CHANGE_PICTURES = Method("org.fluxgym.Datasets.Change", ChangeParameters, ChangeReply)
-REPLACE_IN_CAPTIONS = Method("org.fluxgym.Datasets.Replace", ReplaceParameters, ReplaceReply)
-UNDO = Method("org.fluxgym.Datasets.Undo", UndoParameters, UndoReply)
-CHECK_DATASET = Method("org.fluxgym.Datasets.Check", CheckParameters, CheckReply)
-THUMBNAIL = Method("org.fluxgym.Datasets.Thumbnail", ThumbnailParameters, ThumbnailReply)
-WATCH_DATASETS = Method("org.fluxgym.Datasets.Watch", WatchDatasetsParameters, WatchDatasetsReply, stream=True)
-REMOVE_DATASET = Method("org.fluxgym.Datasets.Remove", RemoveDatasetParameters, Nothing)
-RESTORE_DATASET = Method("org.fluxgym.Datasets.Restore", DatasetName, OneDataset)
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
 PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)

@@ -8,13 +8,21 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from fluxgym.errors import AnswerMissing
-from fluxgym.messages import JobPlan, PlannedBucket, PlannedMemory, PlannedPicture, PlannedTime, PlannedTraining, Size
 from fluxgym.methods import PlanReply
+from fluxgym.plan_messages import (
+    JobPlan,
+    PlannedBucket,
+    PlannedMemory,
+    PlannedPicture,
+    PlannedTime,
+    PlannedTraining,
+    Size,
+)
 from fluxgymctl import words
 from fluxgymctl.output import plain, table
 
 WIDTH = 100
-"""The columns for sentences where stdout is no terminal."""
+"""The columns for sentences where stdout is not a terminal."""
 MOST_CUT = 10
 """How many cut captions are named."""
 
@@ -41,7 +49,7 @@ def gathered(replies: Iterable[PlanReply]) -> WholePlan:
 
 
 def lines(name: str, told: WholePlan, *, width: int | None) -> Iterator[str]:
-    """The page. `width`: columns of the terminal; None if stdout is none."""
+    """The page. `width`: columns of the terminal; None if stdout is not a terminal."""
     plan = told.plan
     if plan.problems:
         yield f"{name} would be refused."

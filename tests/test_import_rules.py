@@ -25,7 +25,13 @@ IMPURE = {
     *("random", "secrets", "select", "selectors", "shutil", "socket", "subprocess", "sys", "tempfile"),
     *("threading", "time", "urllib", "uuid"),
 }
-PURE_OF_OURS = {"fluxgym.messages", "fluxgym.names", "fluxgym.errors"}
+PURE_OF_OURS = {
+    "fluxgym.messages",
+    "fluxgym.dataset_messages",
+    "fluxgym.plan_messages",
+    "fluxgym.names",
+    "fluxgym.errors",
+}
 
 OF_ANY_TRAINER = {
     f"fluxgymd.trainers.{name}"

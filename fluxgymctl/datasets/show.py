@@ -5,8 +5,9 @@ import time
 
 import click
 
-from fluxgym.messages import Crop, Dataset, DatasetChange, Picture, TriggerPlace
-from fluxgym.methods import DESCRIBE_DATASET, PICTURES, DatasetName, PicturesParameters, PicturesReply
+from fluxgym.dataset_messages import Crop, Dataset, DatasetChange, Picture
+from fluxgym.dataset_methods import DESCRIBE_DATASET, PICTURES, DatasetName, PicturesParameters, PicturesReply
+from fluxgym.messages import TriggerPlace
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write, write_facts, write_json, write_table

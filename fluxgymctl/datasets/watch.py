@@ -6,8 +6,8 @@ from collections.abc import Generator
 import click
 
 from fluxgym.client import Connection
-from fluxgym.messages import Dataset
-from fluxgym.methods import WATCH_DATASETS, WatchDatasetsParameters, WatchDatasetsReply
+from fluxgym.dataset_messages import Dataset
+from fluxgym.dataset_methods import WATCH_DATASETS, WatchDatasetsParameters, WatchDatasetsReply
 from fluxgymctl import words
 from fluxgymctl.follow import resilient
 from fluxgymctl.manual import epilog

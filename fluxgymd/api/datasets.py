@@ -5,9 +5,11 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
-from fluxgym import methods as m
+from fluxgym import dataset_methods as m
+from fluxgym.dataset_messages import RemovedDataset, Replacement
 from fluxgym.errors import InvalidName, InvalidValue, NoSuchDataset, StorageFailed
-from fluxgym.messages import Context, RemovedDataset, Replacement, Revision, TriggerPlace
+from fluxgym.messages import Context, Revision, TriggerPlace
+from fluxgym.methods import Nothing
 from fluxgym.names import check_name
 from fluxgym.quoting import short
 from fluxgymd.api.calls import Route, Send
@@ -187,12 +189,12 @@ class DatasetMethods:
     def _revision(self, number: int) -> Revision:
         return Revision(instance=self._datasets.changes.instance, number=number)
 
-    async def remove(self, parameters: m.RemoveDatasetParameters, _: Send) -> m.Nothing:
+    async def remove(self, parameters: m.RemoveDatasetParameters, _: Send) -> Nothing:
         if parameters.purge:
             await self._purger.purge(parameters.name)
         else:
             await self._datasets.remove(parameters.name)
-        return m.Nothing()
+        return Nothing()
 
     async def thumbnail(self, parameters: m.ThumbnailParameters, _: Send) -> m.ThumbnailReply:
         side = thumbnails.SIDE if parameters.side is None else parameters.side

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fluxgym.messages import Context, Model, PlannedTime
+from fluxgym.messages import Context, Model
+from fluxgym.plan_messages import PlannedTime
 
 NEUTRAL_FIELDS = (
     *("name", "dataset", "trigger_word", "trigger_place", "repeats", "epochs", "save_every_epochs", "seed"),

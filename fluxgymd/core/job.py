@@ -162,7 +162,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def fold(history: Iterable[e.AnyEvent]) -> Job:
-    """The job after all these events. BadHistory if they contradict each other, or if there are none."""
+    """The job after all these events. BadHistory if there are no events, or if they contradict each other."""
     job: Job | None = None
     for event in history:
         job = apply(job, event)

@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def printed(make: Callable[[], Snapshot], target: Path) -> None:
-    """Prints the snapshot that is made, or why there is none, as a line of JSON."""
+    """Takes a snapshot, and prints it, or why it failed, as a line of JSON."""
     try:
         outcome = make()
         outcome = msgspec.structs.replace(outcome, notes=tuple(map(printable, outcome.notes)))

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import FluxgymError, InvalidDataset, StorageFailed
-from fluxgym.messages import Context, JobPlan, Kind, PlannedBucket, PlannedDisk, PlannedPicture, PlannedTime
+from fluxgym.messages import Context, Kind
+from fluxgym.plan_messages import JobPlan, PlannedBucket, PlannedDisk, PlannedPicture, PlannedTime
 from fluxgymd.background import lanes
 from fluxgymd.core import duration, schedule
 from fluxgymd.core.gpu import Reading

@@ -17,7 +17,8 @@ from fluxgym.errors import (
     StorageFailed,
     WrongState,
 )
-from fluxgym.messages import Context, FailureKind, PlannedDisk
+from fluxgym.messages import Context, FailureKind
+from fluxgym.plan_messages import PlannedDisk
 from fluxgymd.background import lanes
 from fluxgymd.core import storage
 from fluxgymd.core.events import Copied

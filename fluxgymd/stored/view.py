@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datasets and their pictures as clients see them."""
 
-from fluxgym import messages as m
+from fluxgym import dataset_messages as m
 from fluxgym.names import propose
 from fluxgymd.core.datasets import words
 from fluxgymd.core.datasets.dataset import Change, Dataset, Picture

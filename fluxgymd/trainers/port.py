@@ -13,7 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from fluxgym.messages import Context, PlannedBucket, PlannedPicture, PlannedTraining, Progress, TrainerOption
+from fluxgym.messages import Context, Progress, TrainerOption
+from fluxgym.plan_messages import PlannedBucket, PlannedPicture, PlannedTraining
 from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts

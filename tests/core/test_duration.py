@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, PlannedTime
+from fluxgym.messages import Context
+from fluxgym.plan_messages import PlannedTime
 from fluxgymd.core.duration import Run, Shape, estimate, shape_of
 from tests.core.histories import CONTEXT, MODEL
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
+from fluxgym import dataset_methods as m
+from fluxgym.dataset_messages import PictureChange
 from fluxgym.errors import NameTaken, NoSuchDataset
-from fluxgym.messages import PictureChange
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.events import encode

@@ -7,10 +7,28 @@ from typing import Any
 
 from varlink import scanner
 
-from fluxgym import methods
+from fluxgym import dataset_messages, dataset_methods, messages, methods, plan_messages
 from fluxgym.interfaces import description
+from fluxgym.messages import Message, OpenEnum
+from fluxgym.methods import Method
 
 INTERFACES: dict[str, Any] = {name: scanner.Interface(description(name)) for name in methods.INTERFACES}
+
+TYPES: dict[str, type[Message | OpenEnum]] = {
+    name: value
+    for module in (messages, plan_messages, dataset_messages)
+    for name, value in vars(module).items()
+    if isinstance(value, type) and issubclass(value, (Message, OpenEnum)) and value not in (Message, OpenEnum)
+}
+"""The types of our own messages, by their names."""
+
+METHODS: dict[str, Method[Any, Any]] = {
+    value.name: value
+    for module in (methods, dataset_methods)
+    for value in vars(module).values()
+    if isinstance(value, Method)
+}
+"""Our own table of methods, by their full names."""
 
 
 def members(kind: str) -> list[tuple[str, str, Any]]:

@@ -6,14 +6,10 @@ from enum import Enum
 import msgspec
 import pytest
 
-from fluxgym import messages
 from fluxgym.messages import Context, ExitKind, Job, OpenEnum, State
+from tests.fluxgym.described import TYPES
 
-ENUMS = [
-    value
-    for value in vars(messages).values()
-    if isinstance(value, type) and issubclass(value, OpenEnum) and value is not OpenEnum
-]
+ENUMS = [kind for kind in TYPES.values() if issubclass(kind, OpenEnum)]
 
 RUNTIME: dict[str, object] = {"id": "1", "state": "running", "submittedAt": 1.0, "home": "/h", "stepsLost": 0}
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fluxgym import methods as m
+from fluxgym import dataset_methods as m
 from fluxgym.client import Connection
-from fluxgym.messages import Dataset, Picture
+from fluxgym.dataset_messages import Dataset, Picture
 from tests.daemon.running import ROOT, RunningDaemon, tiny_model
 from tests.fluxgymctl.program import ctl
 from tests.stored.importing import make_pictures

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import AnswerMissing
-from fluxgym.messages import (
+from fluxgym.methods import PlanReply
+from fluxgym.plan_messages import (
     JobPlan,
     PlannedBucket,
     PlannedDisk,
@@ -18,7 +19,6 @@ from fluxgym.messages import (
     PlannedTraining,
     Size,
 )
-from fluxgym.methods import PlanReply
 from fluxgymctl import plan_page
 from fluxgymctl.plan_page import WholePlan
 

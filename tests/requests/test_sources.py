@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from fluxgym.dataset_messages import Crop
 from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidDataset, InvalidName, NoSuchDataset
-from fluxgym.messages import Context, Crop
+from fluxgym.messages import Context
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.events import encode
 from fluxgymd.datasets.linked import Part

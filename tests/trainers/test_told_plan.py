@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.messages import PlannedMemory, Size
+from fluxgym.plan_messages import PlannedMemory, Size
 from fluxgymd.core.decoding import decode
 from fluxgymd.trainers import answer
 from fluxgymd.trainers.answer import CheckAnswer

@@ -13,20 +13,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym import methods
 from fluxgym.client import Connection
 from fluxgym.errors import WIRE_ERRORS, FluxgymError
 from fluxgym.framing import encode
 from fluxgym.messages import State
 from tests.daemon.running import RunningDaemon
 from tests.data.frozen import record
+from tests.fluxgym.described import METHODS
 from tests.harness.waiting import join
 from tests.upgrade.shapes import missing
 
 Exchange = dict[str, Any]
-METHODS: dict[str, methods.Method[Any, Any]] = {
-    value.name: value for value in vars(methods).values() if isinstance(value, methods.Method)
-}
 
 OTHER_ERRORS = {
     # If dataset and models are missing, an earlier version named only the models. Now both are named, first the

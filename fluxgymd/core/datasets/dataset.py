@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
-from fluxgym.messages import Crop
+from fluxgym.dataset_messages import Crop
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.job import BadHistory
 
@@ -62,7 +62,7 @@ class Dataset:
 
 
 def fold(history: Sequence[e.AnyEvent]) -> Dataset:
-    """The dataset after all these events. BadHistory if they contradict each other, or if there are none."""
+    """The dataset after all these events. BadHistory if there are no events, or if they contradict each other."""
     folding = Folding()
     for event in history:
         folding.take(event)
@@ -133,7 +133,7 @@ class Folding:
         return {picture.sha256 for picture in self._stored.values()} | masks
 
     def dataset(self) -> Dataset:
-        """The state after the events so far. BadHistory if there are none."""
+        """The state after the events so far. BadHistory if there are no events."""
         if not self.events:
             raise BadHistory("it has no events")
         created = self.events[0]

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from fluxgym.messages import Crop
+from fluxgym.dataset_messages import Crop
 from fluxgymd.core.decoding import decode_with
 from fluxgymd.core.events import Event
 from fluxgymd.core.records import Number, Record

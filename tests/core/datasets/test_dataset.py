@@ -4,7 +4,7 @@
 import msgspec
 import pytest
 
-from fluxgym.messages import Crop
+from fluxgym.dataset_messages import Crop
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset, fold, free_name, stem_of
 from fluxgymd.core.events import encode

@@ -3,7 +3,7 @@
 
 from random import Random
 
-from fluxgym.messages import Crop, FindingKind
+from fluxgym.dataset_messages import Crop, FindingKind
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import fold
 from fluxgymd.core.datasets.findings import HASH_BITS, NEAR_BITS, findings
