@@ -115,7 +115,10 @@ class Planner:
         told = [warning.sentence for warning in outlook.report.warnings]
         forecast = outlook.report.forecast
         if forecast is None and context.kind is Kind.TRAINING and not outlook.problems:
-            told.append("This trainer cannot say what it will do, so steps, buckets and time are not known.")
+            told.append(
+                "The trainer gave no plan, so steps, buckets and time are not known. sd-scripts itself cannot give "
+                "one; otherwise the machine may be too busy for an answer in time, so try again."
+            )
         return told
 
     async def _time(self, context: Context, forecast: Forecast, readings: tuple[Reading, ...]) -> PlannedTime | None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from PIL import Image
 
-from fluxgym.messages import Context, Kind
+from fluxgym.messages import Context, Kind, Model
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.events import encode
 from fluxgymd.core.gpu import Reading
@@ -32,6 +32,7 @@ from fluxgymd.trainers.choice import Trainers
 from tests.core.datasets.histories import created, stored
 from tests.core.histories import CONTEXT
 from tests.requests.stored import sources_of
+from tests.store.files import safetensors
 from tests.trainers.adapters import trainers
 from tests.trainers.plans import plan as told_plan
 from tests.trainers.talking import TalkingTrainer, problem
@@ -123,6 +124,23 @@ def test_a_plan_says_what_of_a_stored_dataset_is_not_used(registry: Registry, ta
     journal.write_bytes(encode(created()) + encode(e.Added(at=2.0, pictures=(picture,))))
     told = plan(registry, training(dataset="cats"), known(talking)).plan
     assert told.warnings[0] == "The masks of 1 picture of cats are not used; -o alpha_mask uses them."
+
+
+def test_a_trainer_that_gives_no_plan_leaves_steps_and_time_open(
+    registry: Registry, talking: TalkingTrainer, tmp_path: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (8, 8)).save(pictures / "a.png")
+    files = {field: tmp_path / f"{field}.safetensors" for field in ("transformer", "clip_l", "t5xxl", "autoencoder")}
+    for file in files.values():
+        file.write_bytes(safetensors({"double_blocks.0.img_attn.qkv.weight": [24, 8]}))
+    model = Model(**{field: str(file) for field, file in files.items()})
+    told = plan(registry, training(dataset=str(pictures), model=model), known(talking)).plan
+    assert told.problems == []
+    (warning,) = told.warnings
+    assert warning.startswith("The trainer gave no plan, so steps, buckets and time are not known.")
+    assert (told.training, told.time) == (None, None)
 
 
 def test_a_program_has_nothing_to_plan(registry: Registry) -> None:
