@@ -104,8 +104,8 @@ def _refusal(key: str) -> str | None:
     """Why a preset cannot have this setting; None if it can."""
     if key in OF_ONE_JOB:
         return "belongs to one job, so a preset cannot have it"
-    table, _, flag = key.partition(".")
-    if table != OPTIONS:
+    flag = key.removeprefix(f"{OPTIONS}.")
+    if flag == key:
         return None
     if flag in OPTIONS_OF_ONE_JOB:
         return "belongs to one job, so a preset cannot have it"

@@ -28,6 +28,7 @@ FULL = Preset(
 def test_what_is_written_is_read_again() -> None:
     text = preset.render(FULL).decode()
     assert preset.parse(text, name="mine", shipped=False) == FULL
+    assert 'fp8_base = true\nsdpa = false\nloss_type = "l1"\n' in text, "as a person would write them"
     plain = Preset(settings=Context(name="plain", epochs=3), why={}, shipped=False)
     assert preset.render(plain) == b"epochs = 3\n"
 

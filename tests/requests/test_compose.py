@@ -79,6 +79,21 @@ def test_a_job_like_one_of_an_earlier_version_trains_as_that_does(older: dict[st
     assert as_it_trains(program) == program
 
 
+def test_a_job_like_one_of_a_folder_takes_the_folder_as_long_as_it_exists(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    first = submitted(name="first")
+    first = msgspec.structs.replace(first, context=msgspec.structs.replace(first.context, dataset=str(pictures)))
+    (journals.put(tmp_path, "first", [e.encode(first)]).parent / "dataset").mkdir()
+    registry = journals.load(tmp_path)
+    composer = Composer(registry, Shelf(tmp_path), Datasets(DatasetFolders(tmp_path), registry.disk))
+    try:
+        made, notes = asyncio.run(composer.compose(Context(name="second"), presets=[], like="first"))
+    finally:
+        registry.writer.close()
+    assert (made.dataset, notes) == (str(pictures), [])
+
+
 def test_a_job_like_one_of_a_stored_dataset_has_the_dataset_as_long_as_that_exists(tmp_path: Path) -> None:
     first = submitted(name="first")
     first = msgspec.structs.replace(first, context=msgspec.structs.replace(first.context, dataset="cats"))

@@ -22,6 +22,8 @@ from pathlib import Path
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.journal import Journal, read
+from fluxgym.messages import Context, Preset
+from fluxgymd.presets.shelf import Shelf
 from tests.core import histories as h
 folder = Path(sys.argv[1])
 """
@@ -83,6 +85,27 @@ def test_a_removed_job_does_not_come_back(calls: Calls, tmp_path: Path) -> None:
         "rename outputs/my-lora outputs/.trash-ab",
         "fsync outputs",
     ]
+
+
+SAVE_PRESET = """
+shelf = Shelf(folder)
+shelf.save(Preset(settings=Context(name="mine", epochs=3), why={}, shipped=False), replace=False)
+"""
+
+
+def test_a_saved_preset_and_the_folder_of_presets_are_durable(calls: Calls) -> None:
+    assert calls(SAVE_PRESET) == [
+        "fsync .",
+        "write presets/.mine.toml.new",
+        "fsync presets/.mine.toml.new",
+        "rename presets/.mine.toml.new presets/mine.toml",
+        "fsync presets",
+    ]
+
+
+def test_a_removed_preset_does_not_come_back(calls: Calls) -> None:
+    saved_and_removed = calls(SAVE_PRESET + "shelf.remove('mine')")
+    assert saved_and_removed[-2:] == ["fsync presets", "fsync presets"]
 
 
 def test_promise_3_every_picture_and_the_folder_of_them_is_durable(

@@ -295,6 +295,7 @@ def test_without_buckets_the_file_says_so() -> None:
         ({"trigger_place": TriggerPlace.MISSING}, {}, "c4t, grey ", 1),
         ({"trigger_place": TriggerPlace.NONE}, {}, None, 1),
         ({"trigger_place": TriggerPlace.FIRST, "trigger_word": None}, {}, None, 1),
+        ({"trigger_place": TriggerPlace.NONE, "trainer_options": {"caption_separator": [";"]}}, {}, None, 1),
         (
             {"trigger_place": TriggerPlace.FIRST, "trainer_options": {"caption_separator": [";"]}},
             {"trigger": "c4t, grey", "separator": ";"},

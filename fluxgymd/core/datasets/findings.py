@@ -55,9 +55,6 @@ def _groups(hashes: Sequence[tuple[str, int]]) -> list[list[str]]:
         sharing: defaultdict[int, dict[int, str]] = defaultdict(dict)
         for name, value in hashes:
             others = sharing[value >> (segment * width) & ((1 << width) - 1)]
-            if value in others:
-                leader[find(name)] = find(others[value])
-                continue
             for other, its_name in others.items():
                 if (value ^ other).bit_count() <= NEAR_BITS:
                     leader[find(name)] = find(its_name)

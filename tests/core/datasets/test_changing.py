@@ -96,11 +96,20 @@ def test_a_replacement_concerns_the_captions_that_contain_the_text() -> None:
     assert replace("Cat", "dog") == {}
     assert replace("a cat", "") == {"a.png": ""}
     assert replace("a", "a") == {}
+    padded = added("c.png", caption=" no c ")  # as an import may leave it
+    assert replace("cat", "dog", padded) == {"a.png": "a dog"}
     found = changing.replacements(dataset(), "cats", find="a cat", replace="", revision=None)
     assert changing.replaced(found, find="a cat", now=9.0) == e.Edited(
         at=9.0, edits=(e.Edit(picture="a.png", caption=None),), found="a cat"
     )
     assert changing.replaced([], find="x", now=9.0) is None
+
+
+def test_a_replacement_in_a_caption_that_has_changed_since_is_refused() -> None:
+    changed = dataset(edited("a.png", caption="a black cat"))
+    with pytest.raises(StaleChange, match=r"a\.png was changed in revision"):
+        changing.replacements(changed, "cats", find="cat", replace="dog", revision=3)
+    assert changing.replacements(changed, "cats", find="dog", replace="cat", revision=3) == []
 
 
 @pytest.mark.parametrize(("find", "text", "said"), [("", "x", "empty"), ("a", "x" * 100_000, "more than 100000")])

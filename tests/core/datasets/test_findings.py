@@ -6,7 +6,7 @@ from random import Random
 from fluxgym.dataset_messages import Crop, FindingKind
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import fold
-from fluxgymd.core.datasets.findings import HASH_BITS, NEAR_BITS, findings
+from fluxgymd.core.datasets.findings import HASH_BITS, MOST_LISTED, NEAR_BITS, findings
 from tests.core.datasets.histories import created, edited, stored
 
 
@@ -40,6 +40,13 @@ def test_near_duplicates_of_one_another_are_one_group() -> None:
     hashes = {"a.png": 0, "b.png": 0b111, "c.png": 0b111_111_111, "d.png": 1 << 127, "e.png": 0, "f.png": 2**128 - 1}
     pictures = [stored(name, difference_hash=f"{value:032x}", width=2000) for name, value in hashes.items()]
     assert found(*pictures) == [("near_duplicates", ["a.png", "b.png", "c.png", "d.png", "e.png"])]
+
+
+def test_a_long_list_of_pictures_is_cut_short_in_the_text_only() -> None:
+    pictures = tuple(stored(f"{number}.png", width=2000, caption="X") for number in range(MOST_LISTED + 2))
+    (same,) = findings(fold([created(), e.Added(at=2.0, pictures=pictures)]), resolution=512)
+    assert len(same.pictures) == MOST_LISTED + 2
+    assert same.text == "0.png, 1.png, 2.png, 3.png, 4.png and 2 more have the same caption."
 
 
 def test_blurred_and_small_pictures() -> None:
