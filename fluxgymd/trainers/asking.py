@@ -45,8 +45,9 @@ MEMORY_BYTES = 3 << 30
 (docs/decisions/0092-what-is-parsed-in-the-daemon.md)."""
 MAPPED_BYTES = 24 << 30
 """The most that is added for files that it maps. AdamW's moments for a LoRA of rank 512 on all layers are 20 GB."""
-STEP_BACK = 10
-"""The nice value of a question: trainings and the daemon take precedence."""
+PATIENCE_SECONDS = ANSWER_SECONDS + 10
+"""For a question whose program cannot be ended, since its volume hangs. One that is merely slow has ended before, and
+its scratch folder is gone."""
 AT_ONCE = 4
 """Questions of one kind (brief or long) that run at the same time for clients. Each long one may load torch."""
 REMEMBERED = 1000
@@ -200,7 +201,7 @@ class Inquiry:
 
     async def _ask_flags(self) -> dict[str, Flag]:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 stamps = await lanes.run(LANE, lambda: _stamps(_program_files(self._script)))
                 if stamps[str(self._script)] is None:
                     return {}
@@ -221,7 +222,7 @@ class Inquiry:
 async def _in_turn(turns: Turns, name: str, work: Callable[[], Checked]) -> Checked:
     async with turns.turn():
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 return await lanes.run(_lane(name), work)
         except (OSError, ValueError, TimeoutError, Overran) as error:
             log.warning("%s: the trainer did not check the job: %r", name, error)
@@ -284,7 +285,9 @@ def _run(
         words,
         seconds=ANSWER_SECONDS,
         most=ANSWER_BYTES,
-        limits=ResourceLimits(data_bytes=memory, cpu_seconds=math.ceil(ANSWER_SECONDS), nice=STEP_BACK),
+        # At full priority: a user waits for the answer, which takes one core for three seconds. At nice 10, eight
+        # busy processes on two cores starved it for two minutes, and a wrong setting was accepted unchecked.
+        limits=ResourceLimits(data_bytes=memory, cpu_seconds=math.ceil(ANSWER_SECONDS)),
         cwd=cwd,
         env={**job_environment(os.environ), **QUIET, **more},
     )

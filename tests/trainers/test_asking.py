@@ -250,6 +250,13 @@ def test_a_trainer_that_hangs_gives_no_answer(
     assert asked.exists()
 
 
+def test_a_question_has_full_priority(tmp_path: Path, folder: Path, asked: Path) -> None:
+    script = tmp_path / "trainer.py"
+    script.write_text(f"import os\nopen({str(asked)!r}, 'w').write(str(os.nice(0)))\n")
+    assert ask(Inquiry(PYTHON, script), folder) is None
+    assert asked.read_text() == str(os.nice(0))
+
+
 def test_the_flags_are_kept_until_a_file_of_the_trainer_changes(foreign: Path, asked: Path) -> None:
     inquiry = Inquiry(PYTHON, foreign)
     assert sorted(asyncio.run(inquiry.flags())) == ["help", "rank"]
