@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what `./dev` does before any of its commands, and of how `.ci/run` runs `./dev test`."""
+"""Tests of what `./dev` does before any of its commands, of the demo's dataset, and of how `.ci/run` runs
+`./dev test`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,72 @@ def test_wrong_arguments_are_refused_before_anything_is_created(checkout: Path, 
     )
     assert refused.returncode != 0
     assert refused.stderr.startswith(f"dev: {told}\n")
+
+
+# The programs that the demo runs, at no cost: the dataset is a folder, and the training ends at once.
+CTL = """#!/bin/sh
+echo "$*" >>"$FLUXGYM_HOME/asked"
+case "$1 $2" in
+"status demo") exit 3 ;;
+"dataset show") [ -d datasets/demo ] ;;
+"dataset create") mkdir datasets/demo ;;
+"dataset rm") rmdir datasets/demo ;;
+"dataset add") [ -d demo/pictures ] && ! [ -e full ] ;;
+esac
+"""
+DAEMON = f"""#!{sys.executable}
+import os, signal, socket
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(os.environ["FLUXGYM_SOCKET"])
+signal.pause()
+"""
+PYTHON = """#!/bin/sh
+case $1 in *.py) mkdir "$2" ;; esac
+"""
+NO_USER_MANAGER = "#!/bin/sh\nexit 1\n"
+
+
+def test_the_demo_makes_its_dataset_once_and_again_when_its_pictures_change(checkout: Path, tmp_path: Path) -> None:
+    root = tmp_path / "checkout"
+    pictures = root / "demo/make_pictures.py"
+    for name in ("dev", "pyproject.toml"):
+        root.mkdir(exist_ok=True)
+        shutil.copy(checkout / name, root / name)
+    for name in ("demo/make_pictures.py", "sd-scripts/make_tiny_flux.py", "sd-scripts/tiny/parts.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "datasets").mkdir()
+    for name, text in (
+        (".venv/bin/fluxgymctl", CTL),
+        (".venv/bin/fluxgymd", DAEMON),
+        (".venv/bin/python", PYTHON),
+        (".venv-trainer/bin/python", PYTHON),
+        ("bin/systemctl", NO_USER_MANAGER),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+        (root / name).chmod(0o755)
+
+    def asked() -> tuple[int, list[str]]:
+        """The exit status of a demo, and what it did with datasets and jobs."""
+        (root / "asked").unlink(missing_ok=True)
+        environment = {**os.environ, "PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
+        ran = subprocess.run([root / "dev", "demo"], env=environment, capture_output=True, timeout=DEADLINE_SECONDS)
+        told = (root / "asked").read_text().splitlines()
+        return ran.returncode, [words for words in told if words not in ("status demo", "dataset show demo")]
+
+    dataset = tomllib.loads((checkout / "demo/demo.toml").read_text(encoding="utf-8"))["dataset"]
+    made = [f"dataset create {dataset}", f"dataset add {dataset} demo/pictures"]
+    trained = ["submit demo --file demo/demo.toml", "watch demo"]
+    assert asked() == (0, [*made, *trained])
+    assert asked() == (0, trained)
+    pictures.write_text("# others\n")
+    (root / "full").touch()
+    again = [f"dataset rm {dataset}", *made]
+    assert asked() == (1, again)
+    (root / "full").unlink()
+    assert asked() == (0, [*again, *trained])
+    assert asked() == (0, trained)
 
 
 def test_ci_runs_the_test_command_with_an_empty_home_without_caches_and_environments(
