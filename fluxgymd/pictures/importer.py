@@ -69,7 +69,8 @@ def _import(source: Path, groups: Groups, incoming: Incoming, wishes: Wishes) ->
         yield Note(sentence=printable(note))
     yield from groups.problems
     if not groups.candidates and not groups.problems:
-        yield Failed(sentence=printable(f"{source} contains no pictures ({', '.join(sorted(names.IMPORTED))})."))
+        sentence = printable(f"{source} contains no pictures ({', '.join(sorted(names.IMPORTED))}).")
+        yield Failed(sentence=sentence, empty=True)
         return
     result = _Result()
     pictures = duplicates = 0

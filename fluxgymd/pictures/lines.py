@@ -71,6 +71,8 @@ class Failed(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel"
     sentence: str
     storage: bool = False
     """The problem is with the disk of the store (full, read-only), not with the source."""
+    empty: bool = False
+    """The source was read to its end, and nothing in it looks like a picture."""
 
 
 class Done(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="done"):

@@ -4,7 +4,7 @@ client that goes away keeps what it was told."""
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from fluxgymd.core.datasets.dataset import Dataset, free_name, stem_of
 from fluxgymd.pictures.lines import AnyLine, Duplicate, Note, Picture, Problem, Wishes
 from fluxgymd.store.pictures import file_in
 from fluxgymd.stored.datasets import LANE, Datasets, sound
-from fluxgymd.stored.importing import Importer
+from fluxgymd.stored.importing import Importer, NoPictures
 from fluxgymd.stored.loading import Stored
 
 MOST_LEFT_OUT = 1000
@@ -46,19 +46,22 @@ class Adder:
 
     async def begin(self, name: str) -> list[e.AnyEvent]:
         """The events with which the journal of a plain folder begins."""
+        lines: list[AnyLine] = []
+        source = self._datasets.folders.folder(name)
+        with suppress(NoPictures):  # an empty folder, which somebody made by hand
+            async with aclosing(self._importer.run(source, Wishes())) as batches:
+                async for batch in batches:
+                    lines += batch
         pictures: dict[str, e.StoredPicture] = {}
         left_out: list[str] = []
-        source = self._datasets.folders.folder(name)
-        async with aclosing(self._importer.run(source, Wishes())) as batches:
-            async for batch in batches:
-                for line in batch:
-                    if isinstance(line, Problem | Note):
-                        left_out.append(line.sentence)
-                    elif isinstance(line, Duplicate):
-                        left_out.append(f"{line.path} has the same bytes as {line.of}.")
-                    elif isinstance(line, Picture) and line.sha256 not in pictures:
-                        taken = {stem_of(picture.name): picture.sha256 for picture in pictures.values()}
-                        pictures[line.sha256] = _named(line, taken)
+        for line in lines:
+            if isinstance(line, Problem | Note):
+                left_out.append(line.sentence)
+            elif isinstance(line, Duplicate):
+                left_out.append(f"{line.path} has the same bytes as {line.of}.")
+            elif isinstance(line, Picture) and line.sha256 not in pictures:
+                taken = {stem_of(picture.name): picture.sha256 for picture in pictures.values()}
+                pictures[line.sha256] = _named(line, taken)
         if not pictures and not left_out:
             return []
         told = tuple(left_out[:MOST_LEFT_OUT])

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fluxgym.errors import InvalidDataset, NameTaken, NoSuchDataset
+from fluxgym.errors import NameTaken, NoSuchDataset
 from fluxgym.names import check_name
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
@@ -143,12 +143,7 @@ class Datasets:
 
     async def _adopt(self, name: str, plain: Plain, begin: Begin) -> Found:
         """Turns a plain folder into a stored dataset, as a whole: its journal appears with all of its pictures."""
-        try:
-            history = await begin(name)
-        except InvalidDataset:
-            if plain.captions:
-                raise
-            history = []  # an empty folder, which somebody made by hand
+        history = await begin(name)
         data = b"".join(encode(event) for event in (_created(), *history))
         await self._disk(lambda: write_file(plain.folder / JOURNAL, data))
         failpoint("stored.adopted")

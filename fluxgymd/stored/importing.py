@@ -25,6 +25,10 @@ BATCH = 64
 """How many lines at most are handed on together. Those that are there are recorded with one fsync."""
 
 
+class NoPictures(InvalidDataset):
+    """A source in which nothing looks like a picture."""
+
+
 class Importer:
     def __init__(self, store: Path) -> None:
         self.store = store
@@ -33,8 +37,8 @@ class Importer:
         self._quiet = asyncio.Lock()
 
     async def run(self, source: Path, wishes: Wishes) -> AsyncGenerator[list[AnyLine], None]:
-        """What the importer prints, in batches, without its last line. InvalidDataset or StorageFailed if it fails.
-        Its process ends with the iterator."""
+        """What the importer prints, in batches, without its last line. NoPictures, InvalidDataset or StorageFailed if
+        it fails. Its process ends with the iterator."""
         async with self._quiet:
             self._under_way += 1
         try:
@@ -122,7 +126,7 @@ def _refuse(last: AnyLine | None, source: Path, status: int) -> None:
     if isinstance(last, Failed):
         if last.storage:
             raise StorageFailed(last.sentence)
-        raise InvalidDataset(last.sentence, path=str(source))
+        raise (NoPictures if last.empty else InvalidDataset)(last.sentence, path=str(source))
     if last is None:
         raise InvalidDataset(
             f"{source} could not be imported to its end: the program that opens its pictures died (status {status}).",
