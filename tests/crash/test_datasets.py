@@ -4,6 +4,7 @@ acknowledged holds."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym import dataset_methods as m
+from fluxgym.client import Connection
 from fluxgym.dataset_messages import PictureChange
 from fluxgym.errors import NameTaken, NoSuchDataset
 from fluxgymd.core.datasets import events as e
@@ -18,11 +20,13 @@ from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.events import encode
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL
-from fluxgymd.stored.loading import Stored, load
+from fluxgymd.store.pictures import PictureStore
+from fluxgymd.stored.loading import Plain, Stored, load
 from tests.core.datasets.histories import added, created
 from tests.crash import names
 from tests.crash.mortal import MortalDaemon
-from tests.crash.turns import PASSES, Turn, kill_in
+from tests.crash.turns import PASSES, Turn, kill_in, take
+from tests.pictures.drawing import draw
 
 
 @pytest.fixture
@@ -101,3 +105,28 @@ def test_promises_3_and_8_a_dataset_appears_moves_and_goes_as_a_whole(daemon: Mo
         at=names.names("stored.purged", "stored.collects"),
     )
     assert [removed.name for removed in folders.trash()].count("other") == 1
+
+
+def test_promise_8_a_plain_folder_becomes_a_dataset_as_a_whole(daemon: MortalDaemon) -> None:
+    folder = daemon.home / "datasets/cats"
+    drawn = draw(folder / "a.png").read_bytes()
+
+    def check() -> None:
+        """Looks at its pictures for the first time, which imports them."""
+        with Connection(daemon.socket) as connection:
+            for _ in connection.stream(m.CHECK_DATASET, m.CheckParameters(name="cats")):
+                pass
+
+    def is_stored() -> bool:
+        found = load(folder)
+        return isinstance(found, Stored) and list(found.dataset.pictures) == ["a.png"]
+
+    def is_whole() -> bool:
+        stored = [path for path in PictureStore(daemon.home).path.rglob("*") if path.is_file()]
+        assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in stored] == [path.stem for path in stored]
+        return (folder / "a.png").read_bytes() == drawn and (isinstance(load(folder), Plain) or is_stored())
+
+    daemon.kill()
+    daemon.rules = {"stored.adopted": 1}
+    assert take(daemon, Turn(check, is_stored), whole=is_whole) == ["stored.adopted"]
+    assert is_whole()

@@ -16,12 +16,13 @@ from fluxgym.dataset_messages import DatasetState
 from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidName, NameTaken, NoSuchDataset, StorageFailed
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset
+from fluxgymd.core.job import BadHistory
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL
 from fluxgymd.stored import datasets as module
-from fluxgymd.stored import view
+from fluxgymd.stored import loading, view
 from fluxgymd.stored.datasets import Datasets
-from fluxgymd.stored.loading import Damaged, Plain, Stored
+from fluxgymd.stored.loading import Damaged, Found, Plain, Stored
 from tests.core.datasets.histories import added, edited
 
 
@@ -98,6 +99,10 @@ def test_a_name_is_checked_and_taken_once(bench: Bench) -> None:
     for name in ("none", "../cats", ".trash", "", "cats/.."):
         refused(NoSuchDataset, bench.datasets.find(name))
         refused(NoSuchDataset, bench.datasets.remove(name))
+    before = sorted(bench.home.rglob("*"))
+    for name in ("../x", "cats/../../x"):
+        refused(InvalidName, bench.record(name, added("a.png")))
+    assert sorted(bench.home.rglob("*")) == before
     assert asyncio.run(bench.datasets.names()) == ["cats", "dogs"]
 
 
@@ -110,6 +115,14 @@ def test_a_change_that_the_disk_refuses_does_not_count(bench: Bench) -> None:
     bench.refuses = False
     (dataset,) = do(bench.record("cats", edited("a.png", used=False)))
     assert (dataset.revision, dataset.pictures["a.png"].caption) == (3, None)
+    assert bench.reread("cats") == dataset
+
+
+def test_a_change_that_contradicts_the_ones_before_it_is_not_written(bench: Bench) -> None:
+    do(bench.datasets.create("cats"), bench.record("cats", added("a.png")))
+    with pytest.raises(BadHistory):
+        do(bench.record("cats", edited("b.png", used=False)))
+    (dataset,) = do(bench.record("cats", edited("a.png", used=False)))
     assert bench.reread("cats") == dataset
 
 
@@ -220,6 +233,22 @@ def test_datasets_that_are_no_longer_in_memory_are_read_again(bench: Bench, monk
     do(bench.datasets.create("cats"), bench.datasets.create("dogs"), bench.record("dogs", added("b.png")))
     _, dataset = do(bench.record("cats", added("a.png")), bench.record("dogs", added("c.png")))
     assert list(dataset.pictures) == ["b.png", "c.png"]
+
+
+def test_the_datasets_that_were_asked_for_last_stay_in_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("birds", "cats", "dogs"):
+        do(Bench(bench.home).datasets.create(name))
+    loaded: list[str] = []
+
+    def load(folder: Path) -> Found:
+        loaded.append(folder.name)
+        return loading.load(folder)
+
+    monkeypatch.setattr(module, "load", load)
+    monkeypatch.setattr(module, "KEPT", 2)
+    do(*(bench.datasets.find(name) for name in ("cats", "dogs", "cats", "birds", "cats", "dogs")))
+    do(bench.record("dogs", added("a.png")))
+    assert loaded == ["cats", "dogs", "birds", "dogs"]
 
 
 def test_two_clients_are_never_in_the_same_dataset_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import InvalidDataset
-from fluxgymd.pictures.lines import Wishes
+from fluxgymd.failpoints import VARIABLE
+from fluxgymd.pictures.lines import AnyLine, Picture, Wishes
 from fluxgymd.stored import importing
 from fluxgymd.stored.importing import Importer
 from tests.harness.waiting import DEADLINE_SECONDS
 from tests.stored.importing import make_pictures
 
 
-async def imported(importer: Importer, source: Path) -> int:
-    """The number of lines."""
-    lines = 0
-    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(importer.run(source, Wishes())) as batches:
+async def imported(importer: Importer, source: Path, wishes: Wishes) -> list[AnyLine]:
+    lines: list[AnyLine] = []
+    async with asyncio.timeout(DEADLINE_SECONDS), aclosing(importer.run(source, wishes)) as batches:
         async for batch in batches:
-            lines += len(batch)
+            lines += batch
     return lines
 
 
@@ -31,7 +31,15 @@ def test_promise_10_an_importer_whose_line_is_too_long_ends(tmp_path: Path, monk
         caption.write_text("a" * 90_000, encoding="utf-8")
     importer = Importer(tmp_path / "store")
     monkeypatch.setattr(importing, "LINE_BYTES", 10_000)
+    monkeypatch.setenv(VARIABLE, "import.printed=hang")
     with pytest.raises(InvalidDataset, match="could not be imported to its end"):
-        asyncio.run(imported(importer, source))
+        asyncio.run(imported(importer, source, Wishes()))
     monkeypatch.undo()
-    assert asyncio.run(imported(importer, source)) == 3
+    assert len(asyncio.run(imported(importer, source, Wishes()))) == 3
+
+
+def test_an_import_heeds_what_its_client_wishes(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "cats/black", 1)
+    (line,) = asyncio.run(imported(Importer(tmp_path / "store"), tmp_path / "cats", Wishes(subfolders=True)))
+    assert isinstance(line, Picture)
+    assert line.path == "black/IMG_1.jpg"
