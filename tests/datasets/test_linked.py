@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import pytest
@@ -54,6 +55,24 @@ def order(*parts: Part, links: bool = True) -> Order:
 
 def no_reflinks(*_: object) -> None:
     raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def test_a_picture_is_a_durable_reflink_where_the_file_system_has_them(
+    store: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def clone(writer: BinaryIO, request: int, reader: int) -> None:
+        assert request == linked.FICLONE
+        writer.write(os.pread(reader, 1 << 20, 0))
+
+    monkeypatch.setattr("fcntl.ioctl", clone)
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    source = Path(put(store))
+    made = build(order(Part(name="a.png", source=str(source))), target)
+    assert (target / "a.png").read_bytes() == source.read_bytes()
+    assert (target / "a.png").stat().st_ino != source.stat().st_ino
+    assert (made.size, str(target / "a.png") in synced) == (0, True)
 
 
 def test_a_picture_is_a_hard_link_where_there_are_no_reflinks(
@@ -124,3 +143,5 @@ def test_a_picture_that_is_missing_in_the_store_is_named(store: Path, target: Pa
     made = msgspec.json.decode(done.stdout, type=Snapshot)
     assert made.problem == f"{gone} is missing in the store of pictures; put it back, or add its picture again."
     assert not made.storage
+    with pytest.raises(FileNotFoundError):  # it is not the picture that is missing here
+        linked._built(order(Part(name="a.png", source=put(store))), target / "none" / "dataset")
