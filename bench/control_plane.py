@@ -77,7 +77,7 @@ def fill(home: Path, count: int) -> list[str]:
         context = history[0].context
         folder.journal.write_bytes(b"".join(e.encode(event) for event in history))
         folder.settings.write_bytes(ui_state.render(context, State.COMPLETED, history[0].id, history[0].at))
-        folder.dataset_config.write_bytes(dataset_toml.render(context, folder.dataset))
+        folder.dataset_config.write_bytes(dataset_toml.render(context, [folder.dataset]))
         folder.sample_prompts.write_bytes(kohya.sample_prompts(context))
         folder.log.write_bytes(LINE * 20)
         folder.metrics.write_bytes(b'{"time":1.0,"phase":"training","step":2560,"totalSteps":2560}\n')

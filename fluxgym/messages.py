@@ -151,10 +151,18 @@ class Model(Message, frozen=True, kw_only=True):
     tokenizers: str | None = None
 
 
+class Part(Message, frozen=True, kw_only=True):
+    dataset: str
+    repeats: int | None = None
+    regularisation: bool | None = None
+    caption: str | None = None
+
+
 class Context(Message, frozen=True, kw_only=True):
     name: str
     kind: Kind | None = None
     dataset: str | None = None
+    parts: list[Part] | None = None
     model: Model | None = None
     trigger_word: str | None = None
     trigger_place: TriggerPlace | None = None
@@ -181,6 +189,10 @@ class Context(Message, frozen=True, kw_only=True):
     keep_states: int | None = None
     watchdog: WatchdogMode | None = None
     watchdog_limits: dict[str, float] | None = None
+
+
+TWO_FORMS = (("dataset", "parts"), ("resolution", "resolutions"))
+"""Settings with a form for one and a form for several. Where settings override others, either form replaces both."""
 
 
 class OptionType(OpenEnum):

@@ -33,12 +33,14 @@ def parse(text: str) -> dict[str, Any]:
 
 def line_of(text: str, key: str) -> int:
     """The line on which a dotted key is set; 1 if it is not found. tomllib reports no positions, so this looks for
-    the last part below its table's header, or for the dotted key on one line."""
+    the last part below its table's header, for the dotted key on one line, or for the header of a table in a list."""
     table, _, last = key.rpartition(".")
     current = ""
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
-            current = header[1].strip()
+        if header := re.match(r"\s*\[(\[)?([^\[\]]+)\]", line):
+            current = header[2].strip()
+            if header[1] and current == key:
+                return number
         elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
             name = assignment[1].replace('"', "").replace("'", "")
             if f"{current}.{name}".lstrip(".") == key or (current == table and name == last):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A flag's value that is a whole number from 1. click's own range type would say "0 is not in the range x>=1"."""
+"""Whole numbers: those that the interface can hold, and a flag's value from 1 on. click's own range type would say
+"0 is not in the range x>=1"."""
+
+from typing import Any
 
 import click
 
@@ -15,3 +18,10 @@ def read_count(context: click.Context, parameter: click.Parameter, value: str | 
         flag = parameter.opts[-1]
         raise click.UsageError(f"{flag} is {value!r}, but must be a whole number of at least 1.", context)
     return int(value)
+
+
+def whole(value: Any) -> int:
+    """The value, if it is a whole number that the interface can hold. ValueError."""
+    if type(value) is not int or not -INT_LIMIT <= value < INT_LIMIT:
+        raise ValueError
+    return value

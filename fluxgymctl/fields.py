@@ -23,17 +23,20 @@ import msgspec
 
 from fluxgym.errors import FileMissing
 from fluxgym.interfaces import description
-from fluxgym.messages import Context, Model, OpenEnum
-from fluxgymctl.count import INT_LIMIT
+from fluxgym.messages import Context, Model, OpenEnum, Part
+from fluxgymctl import parts
+from fluxgymctl.count import whole
 
 OPTIONS = "trainer_options"
 LIMITS = "watchdog_limits"
 MODEL = "model"
 PROGRAM = "program"
 DATASET = "dataset"
+PARTS = "parts"
 _PATHS = frozenset({DATASET, *Model.__struct_fields__})
 
 _SPELLINGS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "parts": (("--part", "--parts"), parts.FORM),
     "resolutions": (("--resolutions",), None),  # --resolution is the field of one
     "held": (("--hold", "--held"), None),
     "after": (("--after",), "JOB"),
@@ -55,6 +58,8 @@ class Kind:
     metavar: str
     from_text: Callable[[str], Any]
     from_toml: Callable[[Any], Any]
+    right_as_flag: str | None = None
+    """The same for the text of a flag, if it is written in another way than in TOML."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,11 +124,18 @@ def is_name(dataset: str) -> bool:
 
 def placed(field: "Field", value: Any, base: Path) -> Any:
     """The value, with the path or the program that it names made absolute. ValueError for an empty path."""
+    if field.key == PARTS:
+        return [_placed_part(part, base) for part in value] if isinstance(value, list) else _placed_part(value, base)
     if field.key == DATASET and is_name(value):
         return value
     if field.kind is _PATH:
         return absolute(value, base)
     return executable(value, base) if field.key == PROGRAM else value
+
+
+def _placed_part(part: Part, base: Path) -> Part:
+    name = part.dataset
+    return part if is_name(name) else msgspec.structs.replace(part, dataset=absolute(name, base))
 
 
 @cache
@@ -200,19 +212,13 @@ def _comments(type_name: str) -> dict[str, str]:
 
 
 def _whole_from_text(text: str) -> int:
-    return _whole(int(text))
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or not -INT_LIMIT <= value < INT_LIMIT:
-        raise ValueError
-    return value
+    return whole(int(text))
 
 
 def _wholes(value: Any) -> list[int]:
     if not isinstance(value, list):
         raise ValueError
-    return [_whole(item) for item in value]
+    return [whole(item) for item in value]
 
 
 def _number(value: Any) -> float:
@@ -247,9 +253,16 @@ _BOOL = Kind(right="true or false", metavar="", from_text=_truth, from_toml=_tru
 _KINDS = {
     bool: _BOOL,
     str: Kind(right="text in quotes", metavar="TEXT", from_text=_text, from_toml=_text),
-    int: Kind(right="a whole number", metavar="N", from_text=_whole_from_text, from_toml=_whole),
+    int: Kind(right="a whole number", metavar="N", from_text=_whole_from_text, from_toml=whole),
     float: Kind(right="a number", metavar="NUMBER", from_text=lambda text: _number(float(text)), from_toml=_number),
     list[int]: Kind(right="a list of whole numbers", metavar="N", from_text=_whole_from_text, from_toml=_wholes),
+    list[Part]: Kind(
+        right=parts.RIGHT,
+        metavar=parts.FORM,
+        from_text=parts.from_text,
+        from_toml=parts.from_toml,
+        right_as_flag=parts.RIGHT_AS_FLAG,
+    ),
     list[str]: Kind(right="a list of strings in quotes", metavar="TEXT", from_text=_text, from_toml=_texts),
 }
 

@@ -107,7 +107,7 @@ def _read_field(context: click.Context, parameter: click.Parameter, value: Any) 
     try:
         return placed(field, field.kind.from_text(value), Path())
     except ValueError:
-        right = field.kind.right.removesuffix(" in quotes")
+        right = field.kind.right_as_flag or field.kind.right.removesuffix(" in quotes")
         raise click.UsageError(f"{field.flags[0]} is {value!r}, but must be {right}.", context) from None
 
 

@@ -91,11 +91,11 @@ def _training(name: str, training: PlannedTraining, told: WholePlan) -> Iterator
 
 
 def _buckets(buckets: Sequence[PlannedBucket], width: int | None) -> list[str]:
-    parts = len({bucket.part for bucket in buckets}) > 1
-    header = (*(["PART"] if parts else []), "TRAINED AT", "PICTURES", "WITH REPEATS", "BATCHES")
+    several = len({bucket.part for bucket in buckets}) > 1
+    header = (*(["RESOLUTION"] if several else []), "TRAINED AT", "PICTURES", "WITH REPEATS", "BATCHES")
     rows = [
         (
-            *([str(bucket.part + 1)] if parts else []),
+            *([str(bucket.part + 1)] if several else []),
             _size(bucket.size),
             str(bucket.pictures),
             str(bucket.repeated_pictures),

@@ -13,7 +13,7 @@ from typing import Any
 from fluxgym import toml, trainer_words, watchdog
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.files import RECORD_BYTES
-from fluxgym.messages import Context, Model
+from fluxgym.messages import TWO_FORMS, Context, Model
 from fluxgym.quoting import hint
 from fluxgymctl.fields import LIMITS, MODEL, OPTIONS, fields, placed
 
@@ -66,7 +66,8 @@ def parse(text: str, *, file: Path) -> dict[str, Any]:
 
 def context(*, name: str | None, file: Values, flags: Values) -> Context:
     """The job. The name on the command line and the flags override the file. InvalidSetting if there is no name."""
-    values = {**file, **flags}
+    replaced = {form for forms in TWO_FORMS if any(form in flags for form in forms) for form in forms}
+    values = {**{key: value for key, value in file.items() if key not in replaced}, **flags}
     if name is not None:
         values["name"] = name
     if not values.get("name"):

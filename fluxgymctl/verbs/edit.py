@@ -27,8 +27,8 @@ def command(session: Session, /, name: str, *, file: Path | None, **given: Any) 
     """Changes the settings of a job that is not running.
 
     They take effect at its next start. Settings that are not given stay as they were; --after '' and the like empty
-    a list, and -o KEY=false removes a flag of the trainer. The name, the kind and the dataset of a job cannot be
-    changed.
+    a list, and -o KEY=false removes a flag of the trainer. The name, the kind and the pictures of a job cannot
+    be changed.
     """
     from_file, from_flags = spec.read(file) if file else {}, values(given)
     if not from_file and not from_flags:

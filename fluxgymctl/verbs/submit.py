@@ -30,6 +30,7 @@ from fluxgymctl.session import Session, common_options
     epilog=epilog(
         "submit my-cat --dataset cats --trigger-word c4t --follow",
         "submit my-cat --dataset ./pictures --plan",
+        "submit my-cat --part cats,repeats=10 --part ./other-cats,repeats=1,regularisation --trigger-word c4t",
         "submit my-cat --file cat.toml --epochs 24 -o optimizer_type=adamw",
         "submit my-face --dataset ./pictures --preset person --preset 12G",
         "submit my-cat-2 --like my-cat --learning-rate 2e-4",
@@ -63,6 +64,9 @@ def command(
 
     The job is a training or, with `-- PROGRAM ARGUMENT...`, a program that runs on the CPU. The program is looked up
     as in a shell.
+
+    --dataset is one folder or dataset with all pictures. --part gives some of them, as often as there are parts: WHAT
+    is what --dataset takes, and the rest is about this part alone. In the spec file, each part is a table [[parts]].
 
     Each flag is also a key of the spec file, named as in the interface: --epochs is epochs, --gpu is gpus (a list),
     --gpus is gpu_count, --hold is held. --transformer and the other files of the base model are keys of the table
@@ -98,7 +102,7 @@ def command(
     try:
         reply = session.call(SUBMIT, SubmitParameters(job=job))
     except NoSuchDataset as error:
-        raise NoSuchDataset(f"{error}{_folder_instead(job.dataset, file)}", **error.fields) from None
+        raise NoSuchDataset(f"{error}{_folder_instead(error.fields.get('name'), file)}", **error.fields) from None
     except AnswerMissing as error:
         raise AnswerMissing(
             f"{error} {job.name} may or may not have been queued; once fluxgymd answers again, check with "
@@ -141,8 +145,10 @@ def _converted(session: Session, file: Path) -> Context:
     return structs.replace(reply.job, name=reply.job.name or propose(file.stem))
 
 
-def _folder_instead(dataset: str | None, file: Path | None) -> str:
+def _folder_instead(dataset: object, file: Path | None) -> str:
     """What to write for a folder of this name, if there is one: beside the spec file, or in the current folder."""
-    if dataset is not None and any((base / dataset).is_dir() for base in (Path(), *([file.parent] if file else []))):
+    if isinstance(dataset, str) and any(
+        (base / dataset).is_dir() for base in (Path(), *([file.parent] if file else []))
+    ):
         return f" To train on the folder {dataset}, write ./{dataset}."
     return ""

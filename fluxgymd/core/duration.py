@@ -17,7 +17,7 @@ from fluxgym.messages import Context, Model
 from fluxgym.plan_messages import PlannedTime
 
 NEUTRAL_FIELDS = (
-    *("name", "dataset", "trigger_word", "trigger_place", "repeats", "epochs", "save_every_epochs", "seed"),
+    *("name", "dataset", "parts", "trigger_word", "trigger_place", "repeats", "epochs", "save_every_epochs", "seed"),
     *("sample_every_steps", "sample_every_epochs", "sample_prompts", "learning_rate", "priority", "held", "after"),
     *("gpus", "restart", "keep_states", "watchdog", "watchdog_limits"),
 )

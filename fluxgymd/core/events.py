@@ -17,16 +17,27 @@ class Event(Record, frozen=True, kw_only=True, tag_field="event"):
     """Seconds since the epoch."""
 
 
+class CopiedPart(Record, frozen=True, kw_only=True):
+    """The pictures of one part. The fields are those of Copied."""
+
+    pictures: int
+    names: str
+    dataset: str | None = None
+    revision: int | None = None
+
+
 class Copied(Record, frozen=True, kw_only=True):
     """The pictures that were copied at the submit."""
 
     pictures: int
     names: str
-    """A hash of their names (datasets/contents.py)."""
+    """A hash of their names (datasets/contents.py); for a job with parts, of the hashes of its parts."""
     dataset: str | None = None
     """The stored dataset that they are from; None: a folder, or a version that had no stored datasets."""
     revision: int | None = None
     """The revision of that dataset."""
+    parts: tuple[CopiedPart, ...] = ()
+    """For a job with parts, each of them in its order; `dataset` and `revision` are None then."""
 
 
 class Submitted(Event, frozen=True, kw_only=True, tag="submitted"):

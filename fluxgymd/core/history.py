@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Describes a job's events in sentences, for a person who was away."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from fluxgymd.core import events as e
@@ -19,6 +20,8 @@ def sentence(event: e.AnyEvent) -> str:
     match event:
         case e.Submitted(copied=e.Copied(dataset=str(name), revision=revision, pictures=count)):
             return f"It was submitted, with {count} pictures from revision {revision} of the dataset {name}."
+        case e.Submitted(copied=e.Copied(parts=parts, pictures=count)) if parts:
+            return f"It was submitted, with {count} pictures in {len(parts)} parts{_revisions(parts)}."
         case e.Submitted():
             return "It was submitted."
         case e.Imported():
@@ -64,6 +67,12 @@ def sentence(event: e.AnyEvent) -> str:
             return f"The user confirmed that attempt {event.attempt} is no longer running."
         case _:
             assert_never(event)
+
+
+def _revisions(parts: Sequence[e.CopiedPart]) -> str:
+    """The stored datasets among the parts. The rest of a sentence."""
+    named = [f"revision {part.revision} of the dataset {part.dataset}" for part in parts if part.dataset is not None]
+    return f", with {' and '.join(named)}" if named else ""
 
 
 def _outcome(outcome: str, reason: str) -> str:

@@ -136,8 +136,8 @@ def _instead(source: Path, names: list[str], below: dict[str, list[str]]) -> str
         listed = [folder + _with_repeats(folder, form=" ({})") for folder in list(below)[:MOST_LISTED]]
         more = f" and {len(below) - MOST_LISTED} more" if len(below) > MOST_LISTED else ""
         return (
-            f" itself, but its folders {', '.join(listed)}{more} do; a job takes only one folder, so give one of "
-            "them, or move the pictures into one"
+            f" itself, but its folders {', '.join(listed)}{more} do; give one of them as the dataset, or several "
+            "as parts of the job (--part)"
         )
     others = [name for name in names if is_picture(name)]
     if others:

@@ -29,7 +29,7 @@ NOT_LINKED = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, e
 """The errors of link(2) on another file system, on one without hard links, or after too many of them."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """One picture of a dataset."""
 
     name: str
@@ -45,7 +45,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
 class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """What a job is to get."""
 
-    parts: tuple[Part, ...]
+    items: tuple[Item, ...]
     captions: Captions
     links: bool = True
     """Whether files may be shared. A trainer that may write to its pictures gets copies."""
@@ -57,27 +57,27 @@ def build(order: Order, target: Path) -> Snapshot:
     how = order.captions
     names = []
     size = without_caption = 0
-    for part in order.parts:
-        size += _place(part, target / _name(part), links=order.links)
-        names.append(_name(part))
-        text = captions.written(part.caption, how)
+    for item in order.items:
+        size += _place(item, target / _name(item), links=order.links)
+        names.append(_name(item))
+        text = captions.written(item.caption, how)
         if text:
-            path = target / (Path(part.name).stem + how.ending)
+            path = target / (Path(item.name).stem + how.ending)
             size += copy(path, path, f"{text}\n".encode())
         else:
             without_caption += 1
     return Snapshot(pictures=len(names), names=contents.hash_of(names), without_caption=without_caption, size=size)
 
 
-def _name(part: Part) -> str:
-    return part.name if part.box is None and part.mask is None else Path(part.name).stem + ENDING
+def _name(item: Item) -> str:
+    return item.name if item.box is None and item.mask is None else Path(item.name).stem + ENDING
 
 
-def _place(part: Part, target: Path, *, links: bool) -> int:
+def _place(item: Item, target: Path, *, links: bool) -> int:
     """Places one picture, and returns how many bytes of the disk it takes."""
-    source = Path(part.source)
-    if part.box is not None or part.mask is not None:
-        cut(source, target, box=part.box, mask=None if part.mask is None else Path(part.mask))
+    source = Path(item.source)
+    if item.box is not None or item.mask is not None:
+        cut(source, target, box=item.box, mask=None if item.mask is None else Path(item.mask))
         return target.stat().st_size
     if links and (_cloned(source, target) or _linked(source, target)):
         return 0
@@ -120,7 +120,7 @@ def _built(order: Order, target: Path) -> Snapshot:
     except ValueError as error:
         raise contents.Unfit(target, str(error)) from None
     except FileNotFoundError as error:
-        sources = {path for part in order.parts for path in (part.source, part.mask)}
+        sources = {path for item in order.items for path in (item.source, item.mask)}
         if error.filename not in sources:
             raise
         lost = error.filename

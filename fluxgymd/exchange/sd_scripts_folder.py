@@ -13,6 +13,7 @@ import msgspec
 
 from fluxgym import __version__
 from fluxgym.messages import Context
+from fluxgymd.datasets import subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
 from fluxgymd.trainers.dataset_toml import OFF
@@ -53,7 +54,7 @@ def export(context: Context, folder: JobFolder) -> Export:
     words = [moved.get(word, word) for word in kohya.arguments(job, there, None, trainer=StateWriter.SD_SCRIPTS)]
     files = {
         SCRIPT: _script(context, words).encode(errors="surrogateescape"),
-        there.dataset_config.name: dataset_toml.render(job, Path(DATASET)),
+        there.dataset_config.name: dataset_toml.render(job, subsets.folders(job, Path(DATASET))),
     }
     if context.sample_prompts:
         files[there.sample_prompts.name] = kohya.sample_prompts(context)

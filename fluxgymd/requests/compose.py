@@ -2,6 +2,7 @@
 """The settings of a job to submit, made from those of another job, from presets, and from what the user gives."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -9,6 +10,7 @@ from fluxgym.errors import NoSuchDataset
 from fluxgym.files import is_folder
 from fluxgym.messages import Context, TriggerPlace
 from fluxgymd.background import lanes
+from fluxgymd.datasets import subsets
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.edit import merge
@@ -35,14 +37,25 @@ class Composer:
         if like is not None:
             entry, job = self._registry.sound(like)
             base = as_it_trains(job.context)
-            if given.dataset is None and base.dataset is not None:
-                there = await self._there(base.dataset, like)
-                dataset = base.dataset if there else await lanes.answer(like, _own, base.dataset, entry.folder)
-                if dataset != base.dataset:
-                    gone = f"{base.dataset} no longer exists, so the pictures that were copied for {like} are used."
-                    notes.append(gone)
-                base = msgspec.structs.replace(base, dataset=dataset)
+            if given.dataset is None and given.parts is None and (base.dataset or base.parts):
+                base = await self._with_pictures(base, like, entry.folder, notes)
         return composed(base, [*settings, given]), notes
+
+    async def _with_pictures(self, base: Context, like: str, folder: JobFolder, notes: list[str]) -> Context:
+        """The settings with the job's own copy in the place of pictures that no longer exist."""
+        found = []
+        for subset in subsets.of(base):
+            dataset = subset.dataset
+            if not await self._there(dataset, like):
+                dataset = await lanes.answer(like, _own, dataset, folder.dataset / subset.place)
+            if dataset != subset.dataset:
+                gone = f"{subset.dataset} no longer exists, so the pictures that were copied for {like} are used."
+                notes.append(gone)
+            found.append(dataset)
+        if base.parts is None:
+            return msgspec.structs.replace(base, dataset=found[0])
+        parts = [msgspec.structs.replace(part, dataset=name) for part, name in zip(base.parts, found, strict=True)]
+        return msgspec.structs.replace(base, parts=parts)
 
     async def _there(self, dataset: str, job: str) -> bool:
         """Whether the folder or the stored dataset that a job was submitted with still exists."""
@@ -77,6 +90,6 @@ def as_it_trains(base: Context) -> Context:
     )
 
 
-def _own(source: str, folder: JobFolder) -> str:
+def _own(source: str, copy: Path) -> str:
     """The job's own copy of its pictures, or the source if there is no copy either. Blocks."""
-    return str(folder.dataset) if is_folder(folder.dataset) else source
+    return str(copy) if is_folder(copy) else source

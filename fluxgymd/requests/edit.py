@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context
+from fluxgym.messages import TWO_FORMS, Context, Part
 from fluxgymd.core import events
 from fluxgymd.core.job import Completed, Job, Live
+from fluxgymd.datasets import subsets
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
@@ -22,6 +23,7 @@ from fluxgymd.trainers.choice import Trainers
 FIXED = {
     "kind": "submit another job instead",
     "dataset": "its pictures were copied when it was submitted; submit another job instead",
+    "parts": "submit another job instead",
     "held": "use hold and release",
 }
 WRITTEN = ("trigger_place", "trigger_word", "enable_wildcard", "caption_separator")
@@ -49,9 +51,8 @@ class Editor:
         entry, job = self._registry.sound(changes.name)
         for setting, instead in FIXED.items():
             not_copied = setting == "dataset" and entry.older is not None
-            asked = getattr(changes, setting)
             # The spec file of the submit, which names them too, may be given again: an equal value is no change.
-            if asked not in (None, getattr(job.context, setting)) and not not_copied:
+            if not _unchanged(getattr(changes, setting), getattr(job.context, setting)) and not not_copied:
                 raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
         _must_rest(job)
         merged = merge(job.context, changes)
@@ -60,7 +61,8 @@ class Editor:
         if entry.older is None:  # else the takeover makes these checks
             self._refuse_other_captions(job.context, wanted)
             folder = entry.folder
-            outlook = await self._preflight.check(wanted, folder, dataset=folder.dataset, copied=job.copied)
+            pictures = subsets.folders(wanted, folder.dataset)
+            outlook = await self._preflight.check(wanted, folder, pictures=pictures, copied=job.copied)
             warnings = [warning.sentence for warning in outlook.report.warnings]
         failpoint("edit.checked")
 
@@ -106,10 +108,22 @@ def merge(before: Context, changes: Context) -> Context:
     if changes.model is not None and before.model is not None:
         files = {name: value for name, value in msgspec.structs.asdict(changes.model).items() if value is not None}
         wanted["model"] = msgspec.structs.replace(before.model, **files)
-    for form, other in (("resolution", "resolutions"), ("resolutions", "resolution")):
-        if form in wanted and other not in wanted:
-            wanted[other] = None  # the new form replaces the old one
+    for forms in TWO_FORMS:
+        if any(form in wanted for form in forms):
+            wanted |= {form: None for form in forms if form not in wanted}  # the new form replaces the old one
     return msgspec.structs.replace(before, **wanted)
+
+
+def _unchanged(asked: object, recorded: object) -> bool:
+    """Whether a setting that cannot be changed is asked for as it is. What a part leaves open may have come from its
+    dataset."""
+    if not isinstance(asked, list) or not isinstance(recorded, list):
+        return asked in (None, recorded)
+    return len(asked) == len(recorded) and all(
+        getattr(one, field) in (None, getattr(other, field))
+        for one, other in zip(asked, recorded, strict=True)
+        for field in Part.__struct_fields__
+    )
 
 
 def _said(context: Context, name: str) -> object:

@@ -4,6 +4,7 @@
 import os
 import secrets
 import shutil
+from functools import partial
 from pathlib import Path
 
 from fluxgym.errors import FileMissing, InvalidParameter, InvalidSetting, PathTaken, StorageFailed
@@ -11,11 +12,13 @@ from fluxgym.files import is_folder
 from fluxgym.messages import Kind
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
+from fluxgymd.datasets import subsets
 from fluxgymd.exchange import sd_scripts_folder
 from fluxgymd.exchange.sd_scripts_folder import DATASET, SCRIPT, Export
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.pictures.files import reason
 from fluxgymd.requests.copying import Copier
+from fluxgymd.requests.naming import named_note
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.trainers.choice import Trainers
 
@@ -35,21 +38,25 @@ class Exporter:
         place = _absolute(target)
         lane = f"the folder {place.parent}"
         await lanes.answer(lane, self._refuse, place)
-        pictures = entry.folder.dataset
-        if not await lanes.answer(name, is_folder, pictures):
-            pictures = Path(str(context.dataset))  # a training of an older FluxGym
+        copy = entry.folder.dataset
+        if not await lanes.answer(name, is_folder, copy):
+            copy = Path(str(context.dataset))  # a training of an older FluxGym
         built = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
         made = sd_scripts_folder.export(context, entry.folder)
         try:
             await lanes.answer(lane, built.mkdir, 0o700)
-            how = self._trainers.of(context).captions(context)
-            snapshot = await self._copier.copy(pictures, built / DATASET, how)
+            how, notes = self._trainers.of(context).captions(context), list(made.notes)
+            for subset in subsets.of(context):
+                there = built / DATASET / subset.place
+                await lanes.answer(lane, partial(there.parent.mkdir, 0o700, exist_ok=True))
+                snapshot = await self._copier.copy(copy / subset.place, there, subset.captions(how))
+                notes += [named_note(note, subset) for note in snapshot.notes]
             await lanes.answer(lane, _publish, built, place, made)
         except OSError as error:
             raise StorageFailed(f"The folder {place} could not be written: {reason(error)}.") from None
         finally:
             await lanes.run(lane, shutil.rmtree, built, ignore_errors=True)
-        return [*made.notes, *snapshot.notes]
+        return notes
 
     def _refuse(self, place: Path) -> None:
         """FileMissing if there is no folder above; PathTaken if there is something in it or it is FluxGym's own."""
@@ -76,6 +83,7 @@ def _publish(built: Path, place: Path, made: Export) -> None:
     for name, data in made.files.items():
         write_file(built / name, data)
     (built / SCRIPT).chmod(0o700)
+    sync_folder(built / DATASET)
     sync_folder(built)
     built.rename(place)  # fails if somebody has put something there since
     sync_folder(place.parent)

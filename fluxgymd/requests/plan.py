@@ -7,12 +7,10 @@ Each check runs whatever the others find, unless it needs what they could not pr
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import msgspec
 
 from fluxgym.errors import FluxgymError, InvalidDataset, StorageFailed
 from fluxgym.messages import Context, Kind
@@ -22,11 +20,12 @@ from fluxgymd.core import duration, schedule
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Live
 from fluxgymd.core.schedule import allowed_gpus
-from fluxgymd.datasets import preview
+from fluxgymd.datasets import preview, subsets
 from fluxgymd.datasets.captions import Captions
 from fluxgymd.datasets.contents import Unfit
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.requests.naming import names, renamed_report
 from fluxgymd.requests.sources import FromStore
 from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.submit import Submitter
@@ -35,7 +34,7 @@ from fluxgymd.run.preflight import Preflight, check_space
 from fluxgymd.run.resuming import Outlook
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import Trainers
-from fluxgymd.trainers.port import CheckReport, Forecast, ForecastWanted, Problem, Trainer
+from fluxgymd.trainers.port import CheckReport, Forecast, ForecastWanted, Trainer
 
 MOST_SENTENCES = 100
 """Problems, and warnings, that are told one by one: a message has a limit."""
@@ -76,30 +75,30 @@ class Planner:
         context = None
         if not problems:  # its folder is needed, and holds nothing yet
             with _gathered(problems):
-                found, source = await self._submitter.sources.resolve(wanted)
+                found, sources = await self._submitter.sources.resolve(wanted)
                 context = self._trainers.of(found).complete(found, self._registry.home.path)
         if context is None:
             return Planned(plan=self._told(wanted, problems, []))
         with _gathered(problems):
             self._preflight.check_queueing(context)
         try:
-            async with self._submitter.pictures(context, source) as dataset:
-                notes = source.notes if isinstance(source, FromStore) else ()
-                return await self._of_complete(context, problems, dataset, notes)
+            async with self._submitter.pictures(context, sources) as pictures:
+                notes = [note for source in sources if isinstance(source, FromStore) for note in source.notes]
+                return await self._of_complete(context, problems, pictures, notes)
         except InvalidDataset as error:
             return Planned(plan=self._told(context, [*problems, error.message], []))
 
     async def _of_complete(
-        self, context: Context, problems: list[str], dataset: Path, notes: Sequence[str]
+        self, context: Context, problems: list[str], pictures: tuple[Path, ...], notes: Sequence[str]
     ) -> Planned:
         folder = self._registry.home.folder(context.name)
         readings = await self._gpus.ask(max_age=GPU_AGE_SECONDS)
         trainer, wanted = self._trainers.of(context), ForecastWanted(gpu_bytes=_smallest(context, readings))
-        async with _as_copied(trainer, context, folder, dataset) as copy:
-            outlook = await resuming.look(trainer, context, folder, dataset=copy, wanted=wanted)
-        outlook = _named(outlook, dict.fromkeys((str(copy), str(dataset)), str(context.dataset)))
+        async with _as_copied(trainer, context, folder, pictures) as copies:
+            outlook = await resuming.look(trainer, context, folder, pictures=copies, wanted=wanted)
+        outlook = replace(outlook, report=renamed_report(outlook.report, names(context, copies, pictures)))
         problems += [problem.sentence for problem in outlook.problems]
-        disk = await self._preflight.space(context, folder, outlook, dataset=dataset)
+        disk = await self._preflight.space(context, folder, outlook, pictures=pictures)
         with _gathered(problems):
             check_space(disk, folder)
         warnings = [*notes, *self._warnings(context, outlook)]
@@ -164,16 +163,18 @@ def _gathered(problems: list[str]) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _as_copied(trainer: Trainer, context: Context, folder: JobFolder, dataset: Path) -> AsyncIterator[Path]:
-    """A folder with the pictures as the job would have them, with its captions; the user's own folder if that cannot
+async def _as_copied(
+    trainer: Trainer, context: Context, folder: JobFolder, pictures: tuple[Path, ...]
+) -> AsyncIterator[tuple[Path, ...]]:
+    """Folders with the pictures as the job would have them, with its captions; the user's own folders if that cannot
     be made, so that the checks say why."""
     if not trainer.traits.takes_dataset:
-        yield dataset
+        yield pictures
         return
     what = f"the dataset of {context.name}"
     scratch = await lanes.answer(what, _make_scratch, folder.path.parent)
     try:
-        yield await lanes.answer(what, _preview, dataset, scratch, trainer.captions(context))
+        yield await lanes.answer(what, _preview, context, pictures, scratch, trainer.captions(context))
     finally:
         await lanes.run(what, partial(shutil.rmtree, scratch, ignore_errors=True))
 
@@ -183,33 +184,15 @@ def _make_scratch(outputs: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=".new-plan-", dir=outputs))
 
 
-def _preview(dataset: Path, scratch: Path, how: Captions) -> Path:
+def _preview(context: Context, pictures: tuple[Path, ...], scratch: Path, how: Captions) -> tuple[Path, ...]:
+    copies = subsets.folders(context, scratch)
     try:
-        preview.make(dataset, scratch, how)
+        for subset, place, copy in zip(subsets.of(context), pictures, copies, strict=True):
+            copy.mkdir(exist_ok=True)
+            preview.make(place, copy, subset.captions(how))
     except (Unfit, OSError):
-        return dataset
-    return scratch
-
-
-def _named(outlook: Outlook, paths: Mapping[str, str]) -> Outlook:
-    """The outlook with the paths that the user knows."""
-
-    def path(text: str) -> str:
-        for old, new in paths.items():
-            text = text.replace(old, new)
-        return text
-
-    def each(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-        return tuple(replace(problem, sentence=path(problem.sentence)) for problem in problems)
-
-    report = outlook.report
-    report = replace(report, problems=each(report.problems), warnings=each(report.warnings))
-    if report.forecast is not None:
-        pictures = tuple(
-            msgspec.structs.replace(picture, path=path(picture.path)) for picture in report.forecast.pictures
-        )
-        report = replace(report, forecast=replace(report.forecast, pictures=pictures))
-    return replace(outlook, report=report)
+        return pictures
+    return copies
 
 
 def _allowed(context: Context, readings: tuple[Reading, ...]) -> list[Reading]:

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the pictures of a new job come from: a folder of the user's, or a stored dataset as it is now."""
+"""Where the pictures of a new job come from: folders of the user's, and stored datasets as they are now."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from fluxgym.errors import InvalidDataset, InvalidSetting
-from fluxgym.messages import Context, Kind
+from fluxgym.messages import Context, Kind, Part
 from fluxgym.names import check_name
 from fluxgym.quoting import short
 from fluxgymd.core.datasets.dataset import Picture
-from fluxgymd.datasets.linked import Part
+from fluxgymd.datasets import subsets
+from fluxgymd.datasets.linked import Item
 from fluxgymd.store.pictures import PictureStore
 from fluxgymd.stored.datasets import Datasets
 from fluxgymd.stored.loading import Damaged, Plain, Stored
@@ -28,7 +30,7 @@ class FromStore:
 
     name: str
     revision: int
-    parts: tuple[Part, ...]
+    items: tuple[Item, ...]
     notes: tuple[str, ...]
     """Sentences about what the job does not use."""
 
@@ -46,43 +48,42 @@ class Sources:
         self._datasets = datasets
         self._store = store
 
-    async def resolve(self, context: Context) -> tuple[Context, Source | None]:
-        """The pictures that `dataset` means, and the settings with what follows from them. None if there are none to
-        copy. NoSuchDataset, DatasetDamaged, or InvalidDataset if it has no picture to train on."""
-        dataset = context.dataset
-        if dataset is None or context.kind is Kind.PROGRAM or not dataset:
-            return context, None  # the check of the settings says what is wrong
-        if "/" in dataset:
-            return context, FromFolder(path=Path(dataset))
-        found = await self._datasets.find(check_name(dataset))
+    async def resolve(self, context: Context) -> tuple[Context, tuple[Source, ...]]:
+        """The pictures of each subset of the job, and the settings with what follows from them. No source if there
+        are no pictures to copy. InvalidSetting, NoSuchDataset, DatasetDamaged, or InvalidDataset if a dataset has no
+        picture to train on."""
+        if context.kind is Kind.PROGRAM:
+            return context, ()  # the check of the settings says if it has pictures
+        subsets.refuse(context)
+        if context.parts is not None:
+            found = [await self._resolve(context, part) for part in context.parts]
+            return msgspec.structs.replace(context, parts=[part for part, _ in found]), tuple(
+                source for _, source in found
+            )
+        if not context.dataset:
+            return context, ()  # likewise
+        whole, source = await self._resolve(context, Part(dataset=context.dataset, repeats=context.repeats))
+        return msgspec.structs.replace(context, dataset=whole.dataset, repeats=whole.repeats), (source,)
+
+    async def _resolve(self, context: Context, part: Part) -> tuple[Part, Source]:
+        if "/" in part.dataset:
+            return part, FromFolder(path=Path(part.dataset))
+        found = await self._datasets.find(check_name(part.dataset))
         match found:
             case Damaged():
                 raise found.error()
             case Plain(folder=folder):
-                return msgspec.structs.replace(context, dataset=str(folder)), FromFolder(path=folder)
+                return msgspec.structs.replace(part, dataset=str(folder)), FromFolder(path=folder)
             case Stored():
-                return self._from_store(context, dataset, found)
+                return self._from_store(context, part, found)
 
-    def _from_store(self, context: Context, name: str, stored: Stored) -> tuple[Context, FromStore]:
-        used = stored.dataset.used
+    def _from_store(self, context: Context, part: Part, stored: Stored) -> tuple[Part, FromStore]:
+        name, used = part.dataset, stored.dataset.used
         if not used:
             has = "no pictures" if not stored.dataset.pictures else "no picture that is used"
             sentence = f"The dataset {name} has {has}; add some with `fluxgymctl dataset add {name} PATH`."
             raise InvalidDataset(sentence, path=str(stored.folder))
-        repeats = {picture.stored.repeats for picture in used} - {None}
-        notes = []
-        if context.repeats is None and len(repeats) == 1 and all(picture.stored.repeats for picture in used):
-            context = msgspec.structs.replace(context, repeats=repeats.pop())
-        elif repeats and repeats != {context.repeats}:
-            notes.append(
-                f"The repeats that the folders of {name} gave are not used; the job's repeats apply to all pictures."
-            )
-        classes = sorted({picture.stored.class_tokens for picture in used if picture.stored.class_tokens})
-        if classes and not context.trigger_word:
-            notes.append(
-                f"The class that the folders of {name} gave ({', '.join(map(short, classes[:MOST_CLASSES]))}) is not "
-                "used; give it as the trigger word if the LoRA should learn it."
-            )
+        part, notes = _from_folders(context, part, used)
         masks = (context.trainer_options or {}).get(MASKS, ["false"]) != ["false"]
         masked = sum(1 for picture in used if picture.stored.mask is not None)
         if masked and not masks:
@@ -91,24 +92,53 @@ class Sources:
         source = FromStore(
             name=name,
             revision=stored.dataset.revision,
-            parts=tuple(self._part(picture, masks=masks) for picture in used),
+            items=tuple(self._item(picture, masks=masks) for picture in used),
             notes=tuple(notes),
         )
-        return context, source
+        return part, source
 
-    def _part(self, picture: Picture, *, masks: bool) -> Part:
+    def _item(self, picture: Picture, *, masks: bool) -> Item:
         stored, crop = picture.stored, picture.crop
         box = None if crop is None else (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
         mask = None
         if masks and stored.mask is not None:
             mask = str(self._store.file(stored.mask, ".png"))
-        return Part(
+        return Item(
             name=picture.name,
             source=str(self._store.file(stored.sha256, Path(stored.name).suffix)),
             caption=picture.caption,
             box=box,
             mask=mask,
         )
+
+
+def _from_folders(context: Context, part: Part, used: Sequence[Picture]) -> tuple[Part, list[str]]:
+    """The part with what the folders in Kohya's layout said, from which its pictures were imported, and notes about
+    what is not used of that."""
+    notes = []
+    asked = context.repeats if part.repeats is None else part.repeats
+    repeats = {picture.stored.repeats for picture in used} - {None}
+    if asked is None and len(repeats) == 1 and all(picture.stored.repeats for picture in used):
+        part = msgspec.structs.replace(part, repeats=repeats.pop())
+    elif repeats and repeats != {asked}:
+        notes.append(
+            f"The repeats that the folders of {part.dataset} gave are not used; the job's repeats apply to all "
+            "pictures."
+        )
+    classes = sorted({picture.stored.class_tokens for picture in used if picture.stored.class_tokens})
+    if part.regularisation and part.caption is None and len(classes) == 1:
+        part = msgspec.structs.replace(part, caption=classes[0])
+    elif classes and part.caption is None and (part.regularisation or not context.trigger_word):
+        advice = (
+            "give the part a caption"
+            if part.regularisation
+            else "give it as the trigger word if the LoRA should learn it"
+        )
+        notes.append(
+            f"The class that the folders of {part.dataset} gave ({', '.join(map(short, classes[:MOST_CLASSES]))}) is "
+            f"not used; {advice}."
+        )
+    return part, notes
 
 
 def refuse_name(context: Context) -> None:

@@ -7,7 +7,7 @@ The answer is sent once the rename is on the disk (promise 3). A submit that fai
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,22 +15,26 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import FluxgymError, NameTaken
-from fluxgym.messages import Context, TriggerPlace
+from fluxgym.messages import Context
 from fluxgym.names import check_name
 from fluxgymd.background import lanes
 from fluxgymd.core import events
+from fluxgymd.datasets import subsets
+from fluxgymd.datasets.contents import hash_of
 from fluxgymd.datasets.linked import Order
 from fluxgymd.datasets.snapshot import Snapshot
+from fluxgymd.datasets.subsets import Subset
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import loading
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
+from fluxgymd.requests.naming import named_note, names, renamed, renamed_report
 from fluxgymd.requests.sources import FromFolder, FromStore, Source, Sources
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.resuming import Outlook
-from fluxgymd.store.atomic import write_file
+from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.store.home import JOURNAL, Home, JobFolder
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import CheckReport, Trainer
@@ -52,9 +56,9 @@ class Submitter:
         name = self.check_name(context.name)
         self._under_way.add(name)
         try:
-            context, source = await self.sources.resolve(context)
+            context, sources = await self.sources.resolve(context)
             context = self._trainers.of(context).complete(context, self._registry.home.path)
-            return await self._submit(context, source)
+            return await self._submit(context, sources)
         finally:
             self._under_way.discard(name)
 
@@ -68,24 +72,26 @@ class Submitter:
             raise _taken(folder, name)
         return name
 
-    async def _submit(self, context: Context, source: Source | None) -> tuple[Entry, list[str]]:
+    async def _submit(self, context: Context, sources: tuple[Source, ...]) -> tuple[Entry, list[str]]:
         folder = self._registry.home.folder(context.name)
         outlook = None
-        if not isinstance(source, FromStore):
-            outlook = await self._preflight.check(context, folder, dataset=Path(str(context.dataset)))
+        if not any(isinstance(source, FromStore) for source in sources):
+            given = tuple(Path(subset.dataset) for subset in subsets.of(context))
+            outlook = await self._preflight.check(context, folder, pictures=given)
         trainer = self._trainers.of(context)
         job_id = secrets.token_hex(16)
         failpoint("submit.checked")
         built = await self._registry.disk(lambda: self._registry.home.new_folder(job_id))
         try:
             failpoint("submit.folder_made")
-            snapshot = await self._pictures(source, built / "dataset", trainer, context)
+            snapshots = await self._pictures(sources, built / "dataset", trainer, context)
+            copies = subsets.folders(context, built / "dataset")
             if outlook is None:
-                outlook = await self._check_the_links(context, built / "dataset")
+                outlook = await self._check_the_links(context, copies)
             failpoint("submit.dataset_copied")
             report = outlook.report
-            if snapshot.rewritten:
-                report = await self._about_the_copy(context, built / "dataset")
+            if any(snapshot.rewritten for snapshot in snapshots):
+                report = await self._about_the_copy(context, copies)
             now = time.time()
             number, rank = self._registry.queue_up(now)
             submitted = events.Submitted(
@@ -95,7 +101,7 @@ class Submitter:
                 priority=context.priority or 0,
                 rank=rank,
                 number=number,
-                copied=_copied(snapshot, source),
+                copied=_copied(snapshots, sources, context),
             )
             await self._registry.disk(lambda: _write(trainer, built, submitted))
             failpoint("submit.files_written")
@@ -106,55 +112,73 @@ class Submitter:
             # deletes the unfinished folder when it starts.
             await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
             raise
-        return self._registry.add(folder, found), _warnings(snapshot, context, report)
+        return self._registry.add(folder, found), _warnings(snapshots, trainer, context, report)
 
-    async def _pictures(self, source: Source | None, target: Path, trainer: Trainer, context: Context) -> Snapshot:
-        """Gives the job its pictures and captions."""
-        how = trainer.captions(context)
+    async def _pictures(
+        self, sources: Sequence[Source], target: Path, trainer: Trainer, context: Context
+    ) -> tuple[Snapshot, ...]:
+        """Gives the job its pictures and captions. Returns a snapshot of each subset."""
+        if not sources:
+            return ()
+        made = [
+            await self._copy(source, target, subset, trainer=trainer, context=context)
+            for subset, source in zip(subsets.of(context), sources, strict=True)
+        ]
+        if context.parts is not None:
+            await self._registry.disk(lambda: sync_folder(target))
+        return tuple(made)
+
+    async def _copy(
+        self, source: Source, target: Path, subset: Subset, *, trainer: Trainer, context: Context
+    ) -> Snapshot:
+        """Copies the pictures and captions of one subset below `target`."""
+        how, place = subset.captions(trainer.captions(context)), target / subset.place
+        await self._registry.disk(lambda: place.parent.mkdir(mode=0o700, exist_ok=True))
         match source:
-            case FromFolder(path=path) if trainer.traits.takes_dataset:
-                return await self._copier.copy(path, target, how)
-            case FromStore(name=name, parts=parts, notes=notes):
-                order = Order(parts=parts, captions=how, links=trainer.only_reads_pictures)
-                snapshot = await self._copier.link(order, target, name=name)
-                return msgspec.structs.replace(snapshot, notes=(*notes, *snapshot.notes))
-        return Snapshot()
+            case FromFolder(path=path):
+                snapshot = await self._copier.copy(path, place, how)
+                notes = tuple(named_note(note, subset) for note in snapshot.notes)
+            case FromStore(name=name, items=items, notes=notes):
+                order = Order(items=items, captions=how, links=trainer.only_reads_pictures)
+                snapshot = await self._copier.link(order, place, name=name)
+                notes = (*notes, *snapshot.notes)
+        return msgspec.structs.replace(snapshot, notes=notes)
 
     @asynccontextmanager
-    async def pictures(self, context: Context, source: Source | None) -> AsyncIterator[Path]:
-        """The folder with the pictures of a job that is not submitted, for the length of a `with` block."""
-        if not isinstance(source, FromStore):
-            yield Path(str(context.dataset))
+    async def pictures(self, context: Context, sources: Sequence[Source]) -> AsyncIterator[tuple[Path, ...]]:
+        """The folders with the pictures of a job that is not submitted, for the length of a `with` block: the user's
+        own, and built ones for stored datasets."""
+        given = tuple(Path(subset.dataset) for subset in subsets.of(context))
+        if not any(isinstance(source, FromStore) for source in sources):
+            yield given
             return
         built = await self._registry.disk(lambda: self._registry.home.new_folder(secrets.token_hex(16)))
+        copies, trainer = subsets.folders(context, built / "dataset"), self._trainers.of(context)
         try:
-            await self._pictures(source, built / "dataset", self._trainers.of(context), context)
-            yield built / "dataset"
+            for subset, source in zip(subsets.of(context), sources, strict=True):
+                if isinstance(source, FromStore):
+                    await self._copy(source, built / "dataset", subset, trainer=trainer, context=context)
+            yield tuple(
+                copy if isinstance(source, FromStore) else own
+                for own, copy, source in zip(given, copies, sources, strict=True)
+            )
         finally:
             await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
 
-    async def _check_the_links(self, context: Context, copy: Path) -> Outlook:
-        """Checks a job whose pictures come from the store, with the names that their owner knows."""
-        folder = self._registry.home.folder(context.name)
+    async def _check_the_links(self, context: Context, copies: tuple[Path, ...]) -> Outlook:
+        """Checks a job with pictures from the store, with the names that their owner knows."""
+        folder, known = self._registry.home.folder(context.name), names(context, copies)
         try:
-            outlook = await self._preflight.check(context, folder, dataset=copy)
+            outlook = await self._preflight.check(context, folder, pictures=copies)
         except FluxgymError as error:
-            raise type(error)(error.message.replace(str(copy), str(context.dataset)), **error.fields) from None
-        return replace(outlook, report=_renamed(outlook.report, copy, str(context.dataset)))
+            raise type(error)(renamed(error.message, known), **error.fields) from None
+        return replace(outlook, report=renamed_report(outlook.report, known))
 
-    async def _about_the_copy(self, context: Context, copy: Path) -> CheckReport:
+    async def _about_the_copy(self, context: Context, copies: tuple[Path, ...]) -> CheckReport:
         """What the trainer says about the captions as it will read them, with the names that their owner knows."""
         folder = self._registry.home.folder(context.name)
-        report = (await self._preflight.examine(context, folder, dataset=copy)).report
-        return _renamed(report, copy, str(context.dataset))
-
-
-def _renamed(report: CheckReport, copy: Path, name: str) -> CheckReport:
-    """The report with the user's name for the pictures instead of the path of their copy."""
-    warnings = tuple(
-        replace(warning, sentence=warning.sentence.replace(str(copy), name)) for warning in report.warnings
-    )
-    return replace(report, warnings=warnings)
+        report = (await self._preflight.examine(context, folder, pictures=copies)).report
+        return renamed_report(report, names(context, copies))
 
 
 def _write(trainer: Trainer, built: Path, submitted: events.Submitted) -> None:
@@ -165,11 +189,19 @@ def _write(trainer: Trainer, built: Path, submitted: events.Submitted) -> None:
     write_file(built / JOURNAL, events.encode(submitted))
 
 
-def _copied(snapshot: Snapshot, source: Source | None) -> events.Copied | None:
-    if not snapshot.pictures:
+def _copied(snapshots: Sequence[Snapshot], sources: Sequence[Source], context: Context) -> events.Copied | None:
+    if not snapshots:
         return None
-    name, revision = (source.name, source.revision) if isinstance(source, FromStore) else (None, None)
-    return events.Copied(pictures=snapshot.pictures, names=snapshot.names, dataset=name, revision=revision)
+    parts = []
+    for snapshot, source in zip(snapshots, sources, strict=True):
+        name, revision = (source.name, source.revision) if isinstance(source, FromStore) else (None, None)
+        pictures, hashed = snapshot.pictures, snapshot.names
+        parts.append(events.CopiedPart(pictures=pictures, names=hashed, dataset=name, revision=revision))
+    if context.parts is None:
+        (whole,) = parts
+        return events.Copied(**msgspec.structs.asdict(whole))
+    total, hashed = sum(part.pictures for part in parts), hash_of(part.names for part in parts)
+    return events.Copied(pictures=total, names=hashed, parts=tuple(parts))
 
 
 def _publish(home: Home, built: Path, name: str) -> tuple[JobFolder, LoadedJob]:
@@ -185,12 +217,17 @@ def _taken(folder: Path, name: str) -> NameTaken:
     return NameTaken(f"{folder} exists but is not a job; move it away, or choose another name.", name=name)
 
 
-def _warnings(snapshot: Snapshot, context: Context, report: CheckReport) -> list[str]:
-    warnings = [*snapshot.notes, *(warning.sentence for warning in report.warnings)]
-    if snapshot.without_caption and not report.read_captions:
-        placed = context.trigger_word and context.trigger_place is not TriggerPlace.NONE
-        what = f"the trigger word {context.trigger_word!r}" if placed else "an empty caption"
-        warnings.append(
-            f"{snapshot.without_caption} of {snapshot.pictures} pictures have no caption; {what} is used for them."
-        )
+def _warnings(snapshots: Sequence[Snapshot], trainer: Trainer, context: Context, report: CheckReport) -> list[str]:
+    warnings = [note for snapshot in snapshots for note in snapshot.notes]
+    warnings += [warning.sentence for warning in report.warnings]
+    if report.read_captions:
+        return warnings
+    for subset, snapshot in zip(subsets.of(context), snapshots, strict=False):  # a program has no snapshot
+        if snapshot.without_caption:
+            text = subset.fallback(context, trainer.captions(context))
+            what = "an empty caption"
+            if text:
+                what = f"the caption {text!r}" if subset.caption else f"the trigger word {text!r}"
+            count = f"{snapshot.without_caption} of {snapshot.pictures} pictures have no caption"
+            warnings.append(named_note(f"{count}; {what} is used for them.", subset))
     return warnings

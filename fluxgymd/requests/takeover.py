@@ -90,7 +90,7 @@ class Takeover:
             wanted = self._trainers.of(wanted).complete(wanted, self._registry.home.path, new=False)
             await lanes.answer(str(folder.path), _look, entry)
             source, captions = Path(str(wanted.dataset)), self._trainers.of(wanted).captions(wanted)
-            outlook = await self._preflight.check(wanted, folder, dataset=source)
+            outlook = await self._preflight.check(wanted, folder, pictures=(source,))
             keep = await lanes.answer(str(folder.path), _overwritten, folder, outlook)
             await self._registry.disk(lambda: _stage(folder))
             failpoint("takeover.staged")

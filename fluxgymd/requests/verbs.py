@@ -27,6 +27,7 @@ from fluxgymd.core.job import (
     stops_later,
 )
 from fluxgymd.core.lost import Reach
+from fluxgymd.datasets import subsets
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.entry import Entry, RefusedStop
 from fluxgymd.jobs.faults import ATTEMPT
@@ -151,9 +152,8 @@ class Verbs:
         warnings = []
         # The takeover of an older training checks this itself. A lost job frees its GPU whatever is wrong with it.
         if entry.older is None and not isinstance(job.state, Lost):
-            outlook = await self._preflight.examine(
-                job.context, entry.folder, dataset=entry.folder.dataset, copied=job.copied
-            )
+            pictures = subsets.folders(job.context, entry.folder.dataset)
+            outlook = await self._preflight.examine(job.context, entry.folder, pictures=pictures, copied=job.copied)
             warnings = [warning.sentence for warning in outlook.report.warnings]
         warnings += await self._take(entry, decide)
         entry.now.start_problem = None

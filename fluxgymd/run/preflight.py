@@ -41,13 +41,13 @@ class Preflight:
         self._gpus = gpus
 
     async def check(
-        self, context: Context, folder: JobFolder, *, dataset: Path, copied: Copied | None = None
+        self, context: Context, folder: JobFolder, *, pictures: Sequence[Path], copied: Copied | None = None
     ) -> Outlook:
         """How the job would start. A FluxgymError says what is wrong; it lists all problems that the trainer finds.
-        `context`: complete; `dataset`: where the pictures are now; `copied`: the pictures as of the submit."""
+        `context`: complete; `pictures`: where those of each subset are now; `copied`: as of the submit."""
         self.check_queueing(context)
-        outlook = await self.examine(context, folder, dataset=dataset, copied=copied)
-        check_space(await self.space(context, folder, outlook, dataset=dataset), folder)
+        outlook = await self.examine(context, folder, pictures=pictures, copied=copied)
+        check_space(await self.space(context, folder, outlook, pictures=pictures), folder)
         return outlook
 
     def check_queueing(self, context: Context) -> None:
@@ -58,23 +58,23 @@ class Preflight:
         self._check_gpus(context)
 
     async def space(
-        self, context: Context, folder: JobFolder, outlook: Outlook, *, dataset: Path
+        self, context: Context, folder: JobFolder, outlook: Outlook, *, pictures: Sequence[Path]
     ) -> PlannedDisk | None:
         """What the job needs on the home's disk; None for a job that saves nothing that is known."""
-        return await lanes.answer(f"the dataset of {context.name}", _space, outlook, folder, dataset)
+        return await lanes.answer(f"the dataset of {context.name}", _space, outlook, folder, pictures)
 
     async def examine(
-        self, context: Context, folder: JobFolder, *, dataset: Path, copied: Copied | None = None
+        self, context: Context, folder: JobFolder, *, pictures: Sequence[Path], copied: Copied | None = None
     ) -> Outlook:
         """The same without the checks of its GPUs, of the jobs that it waits for, and of the disk."""
         await self._trainers.look()
         trainer = self._trainers.of(context)
-        outlook = await resuming.look(trainer, context, folder, dataset=dataset, copied=copied)
+        outlook = await resuming.look(trainer, context, folder, pictures=pictures, copied=copied)
         if isinstance(outlook.where, Impossible):
             state = self._registry.entry(context.name).state
             raise WrongState(f"The job {context.name}: {outlook.where.sentence}", name=context.name, state=state)
         if outlook.problems:
-            raise refusal(outlook.problems, dataset=dataset)
+            raise refusal(outlook.problems, pictures=pictures)
         return outlook
 
     def _refuse_circle(self, context: Context) -> None:
@@ -105,14 +105,14 @@ class Preflight:
             )
 
 
-def refusal(problems: Sequence[Problem], *, dataset: Path) -> FluxgymError:
+def refusal(problems: Sequence[Problem], *, pictures: Sequence[Path]) -> FluxgymError:
     """The error for these problems: its kind is that of the first one, and its text has one sentence per line."""
     first, sentences = problems[0], "\n".join(problem.sentence for problem in problems)
     match first.kind:
         case ProblemKind.MISSING_FILE:
             return FileMissing(sentences, path=first.path or "")
         case ProblemKind.DATASET:
-            return InvalidDataset(sentences, path=first.path or str(dataset))
+            return InvalidDataset(sentences, path=first.path or str(pictures[0]))
         case _:
             return InvalidSetting(sentences, setting=first.setting or "trainer_options")
 
@@ -130,7 +130,7 @@ def failure(problems: Sequence[Problem]) -> FailureKind:
             return FailureKind.BAD_SETTING
 
 
-def _space(outlook: Outlook, folder: JobFolder, dataset: Path) -> PlannedDisk | None:
+def _space(outlook: Outlook, folder: JobFolder, pictures: Sequence[Path]) -> PlannedDisk | None:
     """Blocks."""
     saves, forecast = outlook.report.disk_bytes, outlook.report.forecast
     if not saves:
@@ -142,17 +142,19 @@ def _space(outlook: Outlook, folder: JobFolder, dataset: Path) -> PlannedDisk | 
         raise StorageFailed(storage.sentence(error, str(home))) from None
     return PlannedDisk(
         saves=saves,
-        pictures=0 if is_the_copy(dataset, folder) else _dataset_bytes(dataset),
+        pictures=sum(_bytes_in(place) for place in pictures if not is_the_copy(place, folder)),
         caches=forecast.caches_bytes if forecast is not None else 0,
         free=free,
     )
 
 
-def is_the_copy(dataset: Path, folder: JobFolder) -> bool:
+def is_the_copy(pictures: Path, folder: JobFolder) -> bool:
     """Whether the pictures are those of the job itself, which may still be under construction; else they will be
     copied, also those of another job."""
-    of = dataset.parent
-    return of == folder.path or (of.parent == folder.path.parent and of.name.startswith(NEW))
+    if not pictures.is_relative_to(folder.path.parent):
+        return False
+    job = pictures.relative_to(folder.path.parent).parts[:1]
+    return job == (folder.name,) or "".join(job).startswith(NEW)
 
 
 def check_space(needed: PlannedDisk | None, folder: JobFolder) -> None:
@@ -169,8 +171,8 @@ def check_space(needed: PlannedDisk | None, folder: JobFolder) -> None:
     )
 
 
-def _dataset_bytes(dataset: Path) -> int:
-    with suppress(OSError), os.scandir(dataset) as entries:
+def _bytes_in(pictures: Path) -> int:
+    with suppress(OSError), os.scandir(pictures) as entries:
         return sum(entry.stat().st_size for entry in entries if entry.is_file())
     return 0
 

@@ -66,19 +66,19 @@ async def look(
     context: Context,
     folder: JobFolder,
     *,
-    dataset: Path,
+    pictures: Sequence[Path],
     copied: Copied | None = None,
     wanted: ForecastWanted | None = None,
 ) -> Outlook:
     """Chooses where the job resumes and asks its trainer about that; a checkpoint that the trainer finds damaged is
-    left out. `dataset`: where the pictures are now; `copied`: the pictures as of the submit; `wanted`: also asks what
+    left out. `pictures`: where those of each subset are now; `copied`: as of the submit; `wanted`: also asks what
     will happen. StorageFailed: the disk does not answer, so nothing is decided."""
     found = await lanes.answer(str(folder.path), _readable, trainer, context, folder)
     while True:
         where = choose(found)
         resume = where.checkpoint.name if isinstance(where, GoOn) else None
         question = Question(
-            context=context, folder=folder, dataset=dataset, resume=resume, copied=copied, wanted=wanted
+            context=context, folder=folder, pictures=tuple(pictures), resume=resume, copied=copied, wanted=wanted
         )
         report = await trainer.check(question)
         if resume is None or report.verdict is not CheckpointVerdict.DAMAGED:

@@ -18,6 +18,7 @@ from fluxgymd.attempts.port import Gate, Refused
 from fluxgymd.background import lanes
 from fluxgymd.core import events
 from fluxgymd.core.job import Attempt, Job, Starting, Waiting
+from fluxgymd.datasets import subsets
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
@@ -111,7 +112,8 @@ class Starter:
         folder, context, copied = entry.folder, entry.known.context, entry.known.copied
         await self._trainers.look()
         trainer = self._trainers.of(context)
-        outlook = await resuming.look(trainer, context, folder, dataset=folder.dataset, copied=copied)
+        pictures = subsets.folders(context, folder.dataset)
+        outlook = await resuming.look(trainer, context, folder, pictures=pictures, copied=copied)
         beginning = await lanes.run(entry.name, resuming.prepare, trainer, context, folder, outlook)
         reason = " ".join(problem.sentence for problem in beginning.problems)
         for note in beginning.notes:

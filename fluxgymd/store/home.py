@@ -6,6 +6,7 @@ it, the daemon first renames it to `.trash-ID`.
 """
 
 import errno
+import itertools
 import logging
 import os
 import shutil
@@ -65,6 +66,12 @@ class JobFolder:
     @property
     def dataset(self) -> Path:
         return self.path / "dataset"
+
+    def picture_folders(self) -> list[Path]:
+        """The folders that may have pictures of the job: its copy of them, and the parts in it, whose names are 1, 2
+        and so on (datasets/subsets.py). Blocks."""
+        parts = (self.dataset / str(number) for number in itertools.count(1))
+        return [self.dataset, *itertools.takewhile(os.path.isdir, parts)]
 
     @property
     def dataset_config(self) -> Path:

@@ -17,7 +17,7 @@ FLAG = re.compile(r"(?<![\w./-])--([a-z][a-z0-9_]*)\b")
 LEAVE_OUT = re.compile(r"\bleave --([a-z][a-z0-9_]*) out\b")
 """Advice to leave a flag out. The job may not have given it: the daemon passes some flags by default."""
 KEY = re.compile(r"(?<![\w./-])class_tokens\b")
-"""The dataset.toml key that holds a job's trigger word."""
+"""The dataset.toml key that holds a job's trigger word, or a caption of a part."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -65,6 +65,7 @@ class CheckAnswer(msgspec.Struct, frozen=True, rename="camel"):
 def report(answer: CheckAnswer, context: Context, folder: JobFolder) -> CheckReport:
     """The answer as a CheckReport that names the job's settings instead of the trainer's flags."""
     options = context.trainer_options or {}
+    caption = "trigger_word" if context.parts is None else "the part's caption, or trigger_word"
 
     def renamed(flag: str) -> str:
         # Any flag that the job does not give is a suggestion, or an option of a prompt.
@@ -76,7 +77,7 @@ def report(answer: CheckAnswer, context: Context, folder: JobFolder) -> CheckRep
     def worded(sentence: str) -> str:
         sentence = LEAVE_OUT.sub(lambda flag: without(flag[1]), sentence)
         sentence = FLAG.sub(lambda flag: renamed(flag[1]), sentence)
-        return KEY.sub("trigger_word", sentence.replace(str(folder.sample_prompts), "sample_prompts"))
+        return KEY.sub(caption, sentence.replace(str(folder.sample_prompts), "sample_prompts"))
 
     def problem(finding: Finding) -> Problem:
         kind = ProblemKind(finding.kind) if finding.kind in set(ProblemKind) else ProblemKind.COMMAND_LINE

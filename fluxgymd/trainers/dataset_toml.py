@@ -7,14 +7,18 @@ whose flag the job gives as an option is left out of the file, and the option ta
 absent; its file stays the same to the byte (docs/decisions/0102-fields-of-a-job.md).
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from fluxgym.messages import Context, TriggerPlace
+from fluxgymd.datasets import subsets
 from fluxgymd.datasets.captions import Captions, Lines
+from fluxgymd.datasets.subsets import Subset
 
 OFF = ["false"]
 """The words of an option that takes back a flag which is passed by default."""
@@ -31,12 +35,10 @@ FINE_BELOW = 512
 """Pixels. Below this resolution, steps of 64 are too coarse for the aspect ratio of a photo."""
 
 
-def render(context: Context, dataset: Path) -> bytes:
-    """The bytes of the file. `dataset`: the folder of the pictures. tomli_w escapes a quote in a trigger word; an
+def render(context: Context, pictures: Sequence[Path]) -> bytes:
+    """The bytes of the file. `pictures`: the folder of each subset. tomli_w escapes a quote in a trigger word; an
     apostrophe is escaped here, since the parser of sd-scripts (toml 0.10.2) loses an inline table that has one."""
-    subset: dict[str, Any] = {"image_dir": str(dataset), "num_repeats": context.repeats}
-    if context.trigger_word and context.trigger_place is not TriggerPlace.NONE:
-        subset["class_tokens"] = context.trigger_word
+    tables = [_subset(context, subset, folder) for subset, folder in zip(subsets.of(context), pictures, strict=True)]
     kept = {"keep_tokens": _tags_of_trigger(context)}
     document = {
         "general": _without_options(GENERAL | kept, context),
@@ -44,12 +46,24 @@ def render(context: Context, dataset: Path) -> bytes:
             {
                 "resolution": resolution,
                 **_without_options(DATASET | kept | _buckets(context, resolution), context),
-                "subsets": [subset],
+                "subsets": tables,
             }
             for resolution in resolutions(context)
         ],
     }
     return tomli_w.dumps(document).replace("'", "\\u0027").encode()
+
+
+def _subset(context: Context, subset: Subset, folder: Path) -> dict[str, Any]:
+    table: dict[str, Any] = {"image_dir": str(folder), "num_repeats": subset.repeats}
+    caption = subset.fallback(context, captions(context))
+    if caption:
+        table["class_tokens"] = caption
+    if subset.regularisation:
+        table["is_reg"] = True
+        if _tags_of_trigger(context) > 1:  # these captions have no trigger word that would have to stay in front
+            table |= _without_options({"keep_tokens": 1}, context)
+    return table
 
 
 def as_flags() -> dict[str, list[str]]:
@@ -114,11 +128,31 @@ def _separator(context: Context) -> str:
     return (option(context, "caption_separator") or [","])[0] or ","
 
 
-def steps_per_epoch(context: Context, pictures: int) -> int:
-    """Steps of one epoch, if no bucket of pictures of one shape leaves a batch partly filled."""
-    kept = math.ceil(pictures * (1 - _number(context, "validation_split", 0.0)))
-    batches = -(-kept * (context.repeats or 1) // _count(context, "train_batch_size")) * len(resolutions(context))
+def steps_per_epoch(context: Context, pictures: Sequence[int]) -> int:
+    """Steps of one epoch, if no bucket of pictures of one shape leaves a batch partly filled. `pictures`: how many
+    each subset has."""
+    share = 1 - _number(context, "validation_split", 0.0)
+    each = list(zip(subsets.of(context), pictures, strict=True))
+    trained = sum(
+        math.ceil(count * share) * (subset.repeats or 1) for subset, count in each if not subset.regularisation
+    )
+    trained += _regularised(
+        [(count, subset.repeats or 1) for subset, count in each if subset.regularisation], trained
+    )
+    batches = -(-trained // _count(context, "train_batch_size")) * len(resolutions(context))
     return -(-batches // (_count(context, "gradient_accumulation_steps") * (context.gpu_count or 1)))
+
+
+def _regularised(folders: Sequence[tuple[int, int]], wanted: int) -> int:
+    """How many regularisation pictures an epoch has beside `wanted` others. `folders`: pictures and repeats of each.
+
+    Both trainers take one after the other with its repeats until there are as many, and then add repeats one by one.
+    """
+    repeats = itertools.chain.from_iterable(itertools.repeat(times, count) for count, times in folders)
+    reached = next((done for done in itertools.accumulate(repeats) if done >= wanted), None)
+    if reached is not None:
+        return reached
+    return wanted if any(count for count, _ in folders) else 0
 
 
 def _count(context: Context, flag: str) -> int:

@@ -59,7 +59,7 @@ REPLACED = {
     "resolution": "resolution",
     "dataset_repeats": "repeats",
     "train_data_dir": "dataset",
-    "reg_data_dir": "dataset",
+    "reg_data_dir": "parts",
     "in_json": "dataset",
     "max_train_steps": "epochs",
 }

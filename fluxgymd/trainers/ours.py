@@ -47,7 +47,7 @@ class OurTrainer(Training):
             return CheckReport(problems=tuple(seen))
         told = await self.inquiry.ask(
             self._words(question),
-            files=self.files(context, folder, dataset=question.dataset),
+            files=self.files(context, folder, pictures=question.pictures),
             folder=folder.path,
             name=context.name,
             processes=context.gpu_count or 1,

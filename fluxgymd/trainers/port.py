@@ -30,7 +30,7 @@ class Traits:
     needs_gpu: bool
     """The job waits for GPUs, or for the CPU on a machine without GPUs. Otherwise it takes a program slot."""
     takes_dataset: bool
-    """The pictures in the folder `dataset` are copied into the job's folder."""
+    """Pictures are copied into the job's folder."""
     makes_checkpoints: bool
     watched: bool
     """The watchdog looks at the job unless its settings say otherwise."""
@@ -125,8 +125,8 @@ class Question:
     """The complete settings."""
     folder: JobFolder
     """The job's folder, which does not exist yet at a submit."""
-    dataset: Path
-    """The pictures: the user's own folder at a submit, the job's copy later."""
+    pictures: tuple[Path, ...]
+    """The folder of each subset (datasets/subsets.py): the user's own at a submit, the job's copy later."""
     resume: str | None = None
     """The name of the checkpoint that the job would resume from."""
     copied: Copied | None = None

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fluxgym.files import is_file, is_folder
 from fluxgym.messages import Context, Model
-from fluxgymd.datasets import contents
+from fluxgymd.core.events import Copied, CopiedPart
+from fluxgymd.datasets import contents, subsets
 from fluxgymd.pictures.files import reason
 from fluxgymd.store import safetensors_header
 from fluxgymd.store.safetensors_header import NotSafetensors
@@ -28,17 +29,30 @@ def problems(question: Question) -> list[Problem]:
 
 
 def _of_pictures(question: Question) -> Iterator[Problem]:
-    try:
-        if question.dataset == question.folder.dataset and (changed := _changed(question)) is not None:
-            raise contents.Unfit(question.dataset, changed)
-        contents.look(question.dataset)
-    except contents.Unfit as error:
-        yield Problem(kind=ProblemKind.DATASET, setting="dataset", sentence=str(error), path=str(error.path))
+    context = question.context
+    copies = question.pictures == subsets.folders(context, question.folder.dataset)
+    setting = "dataset" if context.parts is None else "parts"
+    for number, (subset, place) in enumerate(zip(subsets.of(context), question.pictures, strict=True)):
+        try:
+            before = _as_copied(question, number)
+            if copies and (changed := _changed(place, before, Path(subset.dataset))) is not None:
+                raise contents.Unfit(place, changed)
+            contents.look(place)
+        except contents.Unfit as error:
+            yield Problem(kind=ProblemKind.DATASET, setting=setting, sentence=str(error), path=str(error.path))
 
 
-def _changed(question: Question) -> str | None:
-    """How the job's copy of its pictures changed since the submit, and how to put it right; None if it did not."""
-    copy, copied, source = question.dataset, question.copied, Path(str(question.context.dataset))
+def _as_copied(question: Question, number: int) -> Copied | CopiedPart | None:
+    """The pictures of a subset as of the submit; None if that is not known."""
+    copied = question.copied
+    if copied is None or question.context.parts is None:
+        return copied
+    return copied.parts[number] if number < len(copied.parts) else None
+
+
+def _changed(copy: Path, copied: Copied | CopiedPart | None, source: Path) -> str | None:
+    """How the job's copy of pictures changed since the submit, and how to put it right; None if it did not.
+    `copied`: the pictures as of the submit; `source`: what they were copied from."""
     try:
         now = contents.picture_names(copy)
         if now and (copied is None or contents.hash_of(now) == copied.names):

@@ -16,6 +16,7 @@ from fluxgym import watchdog
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Kind, Model, RestartPolicy, TriggerPlace
 from fluxgym.quoting import short
+from fluxgymd.datasets import subsets
 from fluxgymd.trainers import command_line, dataset_toml, kohya
 from fluxgymd.trainers.dataset_toml import OFF
 
@@ -46,7 +47,7 @@ QUEUEING: Mapping[str, Any] = {
 }
 
 TRAINING_ONLY = (
-    *("dataset", "model", "trigger_word", "trigger_place", "resolution", "resolutions"),
+    *("dataset", "parts", "model", "trigger_word", "trigger_place", "resolution", "resolutions"),
     "enable_bucket",
     *("repeats", "epochs", "save_every_epochs"),
     *("sample_every_steps", "sample_every_epochs", "sample_prompts", "seed", "learning_rate", "network_dim"),
@@ -167,11 +168,15 @@ def _check_program(context: Context) -> None:
 
 
 def _check_ranges(context: Context) -> None:
-    for setting, (low, high, unit) in RANGES.items():
-        value = getattr(context, setting)
-        if value is not None and not low <= value <= high:
-            right = f"{low} to {high} {unit}".rstrip()
-            raise InvalidSetting(f"{setting} is {value}, but must be from {right}.", setting=setting)
+    for setting in RANGES:
+        _check_range(setting, getattr(context, setting))
+
+
+def _check_range(setting: str, value: int | None, where: str = "") -> None:
+    low, high, unit = RANGES[setting]
+    if value is not None and not low <= value <= high:
+        right = f"{low} to {high} {unit}".rstrip()
+        raise InvalidSetting(f"{where}{setting} is {value}, but must be from {right}.", setting=setting)
 
 
 def _check_limits(limits: Mapping[str, float]) -> None:
@@ -186,12 +191,12 @@ def _check_limits(limits: Mapping[str, float]) -> None:
 
 
 def _check(context: Context) -> None:
-    if not context.dataset:
+    subsets.refuse(context)
+    if not context.dataset and context.parts is None:
         raise InvalidSetting(
             "The job has no dataset; give the name of one, or the folder with the pictures.", setting="dataset"
         )
-    folder = [("dataset", context.dataset)] if "/" in context.dataset else []  # else it is the name of a stored one
-    for setting, path in (*folder, *_model_paths(context)):
+    for setting, path in (*_folders(context), *_model_paths(context)):
         if not path.startswith("/"):
             raise InvalidSetting(f"{setting} is {short(path)!r}, but must be an absolute path.", setting=setting)
         if "\0" in path:
@@ -204,7 +209,10 @@ def _check(context: Context) -> None:
     _check_options(context)
     if (context.sample_every_steps or context.sample_every_epochs) and not context.sample_prompts:
         raise InvalidSetting("Samples are requested, but sample_prompts is empty.", setting="sample_prompts")
-    for setting, text in (("trigger_word", context.trigger_word or ""), *_prompts(context)):
+    for part in context.parts or ():
+        _check_range("repeats", part.repeats, where=f"parts, {short(part.dataset)}: ")
+    captions = [("parts", part.caption or "") for part in context.parts or ()]
+    for setting, text in (("trigger_word", context.trigger_word or ""), *captions, *_prompts(context)):
         # splitlines, like the trainers that read the prompts, also ends lines at characters beyond 0 to 31.
         if any(ord(character) < 32 for character in text) or len(text.splitlines()) > 1:
             raise InvalidSetting(
@@ -231,6 +239,12 @@ def _check_options(context: Context) -> None:
             raise InvalidSetting(
                 f"trainer_options.{flag} is {short(ending[0])!r}, but must be an ending such as .txt.", setting=flag
             )
+
+
+def _folders(context: Context) -> list[tuple[str, str]]:
+    """The folders of pictures; what has no slash is the name of a stored dataset."""
+    setting = "dataset" if context.parts is None else "parts"
+    return [(setting, subset.dataset) for subset in subsets.of(context) if "/" in subset.dataset]
 
 
 def _model_paths(context: Context) -> list[tuple[str, str]]:

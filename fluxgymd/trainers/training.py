@@ -12,6 +12,7 @@ from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
+from fluxgymd.datasets import subsets
 from fluxgymd.datasets.captions import Captions
 from fluxgymd.pictures.names import PICTURES
 from fluxgymd.store import caches, result
@@ -61,10 +62,13 @@ class Training:
         given = kohya.arguments(context, folder, resume, trainer=self.writer)
         return (*kohya.starter(self.python, gpus=gpus), str(self.script), *given)
 
-    def files(self, context: Context, folder: JobFolder, *, dataset: Path | None = None) -> Mapping[str, bytes]:
-        """`dataset`: the folder of the pictures, if they are not in the job's folder yet."""
+    def files(
+        self, context: Context, folder: JobFolder, *, pictures: Sequence[Path] | None = None
+    ) -> Mapping[str, bytes]:
+        """`pictures`: the folder of each subset, if they are not in the job's folder yet."""
+        where = subsets.folders(context, folder.dataset) if pictures is None else pictures
         return {
-            folder.dataset_config.name: dataset_toml.render(context, dataset or folder.dataset),
+            folder.dataset_config.name: dataset_toml.render(context, where),
             folder.sample_prompts.name: kohya.sample_prompts(context),
         }
 
@@ -100,7 +104,7 @@ class Training:
     def steps_per_epoch(self, context: Context, folder: JobFolder) -> int | None:
         """Steps per epoch with the job's pictures, from which the steps of sd-scripts' states are computed; None if
         there are no pictures. Blocks."""
-        return steps_per_epoch(context, folder.dataset)
+        return steps_per_epoch(context, subsets.folders(context, folder.dataset))
 
     def kept_checkpoints(self, context: Context) -> int:
         return kohya.kept_states(context)
@@ -109,7 +113,11 @@ class Training:
         return state_folders.unfinished(folder.path, folder.name)
 
     def mend(self, folder: JobFolder) -> Sequence[str]:
-        return [f"the damaged cache {name} was removed" for name in caches.remove_torn(folder.dataset)]
+        return [
+            f"the damaged cache {name} was removed"
+            for place in folder.picture_folders()
+            for name in caches.remove_torn(place)
+        ]
 
     async def estimate(self, question: Question, problems: Sequence[Problem]) -> int:
         """Bytes that the training will save in total, by its settings and the headers of its models; 0 if there are
@@ -120,11 +128,16 @@ class Training:
         return await lanes.answer(files, planned_bytes, question.context)
 
 
-def steps_per_epoch(context: Context, dataset: Path) -> int | None:
-    """Steps per epoch with the pictures in a folder; None if there are no pictures. Blocks."""
+def steps_per_epoch(context: Context, pictures: Sequence[Path]) -> int | None:
+    """Steps per epoch with the pictures in the folders of its subsets; None if one has none. Blocks."""
+    counts = [_pictures_in(folder) for folder in pictures]
+    return dataset_toml.steps_per_epoch(context, counts) if all(counts) else None
+
+
+def _pictures_in(folder: Path) -> int:
+    """How many pictures there are; 0 if the folder cannot be read."""
     try:
-        with os.scandir(dataset) as entries:
-            pictures = sum(1 for entry in entries if Path(entry.name).suffix.lower() in PICTURES)
+        with os.scandir(folder) as entries:
+            return sum(1 for entry in entries if Path(entry.name).suffix.lower() in PICTURES)
     except OSError:
-        return None
-    return dataset_toml.steps_per_epoch(context, pictures) if pictures else None
+        return 0

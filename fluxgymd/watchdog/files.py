@@ -66,7 +66,7 @@ class Files:
             total_steps=progress.total_steps if progress is not None else None,
             done=self._told.work,
             longest_step=self._told.longest_step,
-            cache_files=count_caches(self._folder.dataset),
+            cache_files=count_caches(self._folder),
             output_bytes=self._written.bytes_after(outputs(self._folder.path)),
             log_bytes=_size(self._folder.log, self._log_inode),
             disk_free=_free(self._folder.path),
@@ -96,14 +96,18 @@ class Written:
         return self._bytes
 
 
-def count_caches(dataset: Path) -> int | None:
-    """The number of cache files beside the pictures; None if the folder cannot be read. A missing folder counts as
+def count_caches(job: JobFolder) -> int | None:
+    """The number of cache files beside the pictures; None if a folder cannot be read. A missing folder counts as
     unknown too, not as empty: when it comes back, its caches are not new work."""
     try:
-        with os.scandir(dataset) as entries:
-            return sum(entry.name.endswith(ENDINGS) for entry in islice(entries, MOST_FILES))
+        return sum(_caches_in(folder) for folder in job.picture_folders())
     except OSError:
         return None
+
+
+def _caches_in(folder: Path) -> int:
+    with os.scandir(folder) as entries:
+        return sum(entry.name.endswith(ENDINGS) for entry in islice(entries, MOST_FILES))
 
 
 def outputs(home: Path) -> Iterator[os.stat_result]:

@@ -2,7 +2,7 @@
 """Each event as a sentence, for a person who was away."""
 
 import re
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -53,6 +53,18 @@ def test_each_event_has_its_sentence(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_each_text_begins_and_ends_like_a_sentence(name: str) -> None:
     assert re.fullmatch(r"[A-Z].*\.", sentence(ALL[name]))
+
+
+def test_a_submit_says_which_stored_datasets_it_used() -> None:
+    def said(**copied: Any) -> str:
+        return sentence(msgspec.structs.replace(h.submitted(), copied=e.Copied(pictures=5, names="", **copied)))
+
+    of_cats: dict[str, Any] = {"dataset": "cats", "revision": 3}
+    assert said(**of_cats) == "It was submitted, with 5 pictures from revision 3 of the dataset cats."
+    parts = (e.CopiedPart(pictures=4, names="", **of_cats), e.CopiedPart(pictures=1, names=""))
+    begin = "It was submitted, with 5 pictures in 2 parts"
+    assert said(parts=parts) == f"{begin}, with revision 3 of the dataset cats."
+    assert said(parts=parts[1:] * 2) == f"{begin}."
 
 
 def test_a_reservation_says_where_and_from_which_checkpoint() -> None:

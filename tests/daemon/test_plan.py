@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import msgspec
 
 from fluxgym import methods as m
 from fluxgym.client import Connection
-from fluxgym.messages import Context, State
+from fluxgym.messages import Context, Part, State
 from fluxgymctl import plan_page
 from fluxgymctl.plan_page import WholePlan
 from tests.daemon.running import RunningDaemon, context, tiny_model, whole_lines
@@ -65,6 +66,48 @@ def test_the_plan_is_what_the_job_then_does(daemon: RunningDaemon, model: Path) 
     wider = plan(daemon, msgspec.structs.replace(job, name="second", network_dim=8)).plan.time
     assert wider is not None
     assert wider.rough
+
+
+def test_a_job_with_parts_trains_each_and_records_what_it_was(
+    daemon: RunningDaemon, model: Path, folder: Path
+) -> None:
+    """One part is a folder of five pictures, the other a stored dataset of three regularisation pictures."""
+    signs = folder / "signs"
+    shutil.copytree(model / "pictures", signs)
+    pictures = sorted(signs.glob("*.png"))
+    for picture in pictures[5:]:
+        picture.unlink()
+    pictures[0].with_suffix(".txt").unlink()
+    pictures[1].with_suffix(".txt").write_text("a sign,\nred")
+    (signs / "IMG_1.heic").touch()
+    others = sorted((model / "pictures").glob("*.png"))[:3]
+    for words in (("create", "others"), ("add", "others", *map(str, others))):
+        done = ctl("dataset", *words, socket=daemon.socket)
+        assert done.returncode == 0, done.stderr
+    parts = [Part(dataset=str(signs)), Part(dataset="others", repeats=2, regularisation=True, caption="a shape")]
+    job = context("my-lora", model, dataset=None, parts=parts, epochs=1, trigger_word="s1gn", repeats=1)
+    told = plan(daemon, job)
+    assert told.plan.problems == []
+    assert not any("more than one line" in warning for warning in told.plan.warnings)  # it is asked about the copies
+    assert {(str(Path(each.path).parent), each.regularisation) for each in told.pictures} == {
+        (str(signs), False),
+        ("others", True),
+    }
+    training = told.plan.training
+    assert training is not None
+    assert (training.repeated_pictures, training.steps_per_epoch) == (5, 11)
+
+    warnings = daemon.submit(job).warnings
+    assert warnings[0].startswith(f"{signs}: 1 picture in another format is left out")
+    daemon.wait("my-lora", State.COMPLETED)
+    home = daemon.folder("my-lora")
+    copies = {place: len(list((home / "dataset" / place).glob("*.png"))) for place in ("1", "2")}
+    assert copies == {"1": 5, "2": 3}
+    assert len(list((home / "dataset").glob("*/*x*_flux.npz"))) == 8
+    last = [line for line in whole_lines(home / "metrics.jsonl") if "totalSteps" in line][-1]
+    assert (last["step"], last["totalSteps"]) == (training.total_steps,) * 2
+    said = ctl("history", "my-lora", socket=daemon.socket).stdout
+    assert "with 8 pictures in 2 parts, with revision" in said
 
 
 def test_fluxgymctl_prints_the_plan_or_why_the_job_would_be_refused(daemon: RunningDaemon, model: Path) -> None:

@@ -2,6 +2,7 @@
 """What a submit reports about a dataset: where its pictures are, if outside it, and which files it leaves out."""
 
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from fluxgym import methods as m
 from fluxgym.errors import InvalidDataset, InvalidSetting
-from fluxgym.messages import Context, Model, TriggerPlace
+from fluxgym.messages import Context, Model, Part, TriggerPlace
 from tests.daemon.running import RunningDaemon, context
 
 
@@ -80,3 +81,36 @@ def test_the_warnings_are_about_the_captions_that_are_trained(
         )
     edit(enable_bucket=False)
     assert daemon.job("my-lora").context.enable_bucket is False
+
+
+def test_the_parts_of_a_job_are_checked_where_they_are_and_stay_as_they_are(
+    daemon: RunningDaemon, model: Path, folder: Path
+) -> None:
+    gone = Part(dataset=str(folder / "gone"), repeats=3, regularisation=True)
+    parts = [Part(dataset=str(model / "pictures")), gone]
+    job = context("my-lora", model, dataset=None, parts=parts, held=True)
+    with pytest.raises(InvalidDataset) as refused:
+        daemon.submit(job)
+    assert refused.value.message == f"The folder {folder}/gone does not exist; give the folder with the pictures."
+    shutil.copytree(model / "pictures", folder / "gone")
+    min((folder / "gone").glob("*.png")).unlink()
+    daemon.submit(job)
+
+    def edit(**changes: Any) -> None:
+        daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", **changes)))
+
+    edit(parts=[parts[0], msgspec.structs.replace(gone, repeats=None)], epochs=2)
+    assert daemon.job("my-lora").context.epochs == 2
+    for others in (parts[:1], [parts[0], msgspec.structs.replace(gone, regularisation=False)]):
+        with pytest.raises(InvalidSetting, match=r"^parts cannot be changed; submit another job instead\.$"):
+            edit(parts=others)
+    with pytest.raises(InvalidSetting, match=r"^dataset cannot be changed"):
+        edit(dataset=str(folder / "gone"))
+    target = folder / "exported"
+    daemon.call(m.EXPORT, m.ExportParameters(name="my-lora", folder=str(target)))
+    subsets = tomllib.loads((target / "dataset.toml").read_text())["datasets"][0]["subsets"]
+    assert [(each["image_dir"], each.get("is_reg", False)) for each in subsets] == [
+        ("dataset/1", False),
+        ("dataset/2", True),
+    ]
+    assert [len(list((target / each["image_dir"]).glob("*.png"))) for each in subsets] == [8, 7]

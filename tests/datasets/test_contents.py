@@ -13,7 +13,7 @@ from fluxgymd.pictures.names import OTHER_PICTURES
 CONVERT = "convert them to PNG or JPEG to train on them."
 ITSELF = "only the pictures in the dataset's folder itself are used."
 ONCE = ", ".join(f"1_{letter} (--repeats 1)" for letter in "abcde")
-ONE_FOLDER = "a job takes only one folder, so give one of them, or move the pictures into one."
+SEVERAL = "give one of them as the dataset, or several as parts of the job (--part)."
 RIGHT = "a caption has the name of its picture but ends in .txt, e.g. cat.txt for cat.png."
 
 
@@ -80,11 +80,11 @@ def test_the_extension_of_another_format_is_recognized_in_any_case(source: Path,
         (["more/a.png"], "itself, but its folder more does; give {source}/more as the dataset."),
         (
             ["5_b/b.png", "10_a/a.webp", "empty/notes.txt", "more/c.png"],
-            f"itself, but its folders 10_a (--repeats 10), 5_b (--repeats 5), more do; {ONE_FOLDER}",
+            f"itself, but its folders 10_a (--repeats 10), 5_b (--repeats 5), more do; {SEVERAL}",
         ),
         (
             [f"1_{letter}/{letter}.png" for letter in "abcdefg"],
-            f"itself, but its folders {ONCE} and 2 more do; {ONE_FOLDER}",
+            f"itself, but its folders {ONCE} and 2 more do; {SEVERAL}",
         ),
         (
             ["a.heic", "b.heic"],

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fluxgymd.datasets import linked
 from fluxgymd.datasets.captions import Captions, Lines
-from fluxgymd.datasets.linked import Order, Part, build
+from fluxgymd.datasets.linked import Item, Order, build
 from fluxgymd.datasets.snapshot import Snapshot
 from tests.harness.waiting import DEADLINE_SECONDS
 
@@ -49,8 +49,8 @@ def size_of(path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def order(*parts: Part, links: bool = True) -> Order:
-    return Order(parts=parts, captions=TRIGGERED, links=links)
+def order(*parts: Item, links: bool = True) -> Order:
+    return Order(items=parts, captions=TRIGGERED, links=links)
 
 
 def no_reflinks(*_: object) -> None:
@@ -69,7 +69,7 @@ def test_a_picture_is_a_durable_reflink_where_the_file_system_has_them(
     monkeypatch.setattr("fcntl.ioctl", clone)
     monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
     source = Path(put(store))
-    made = build(order(Part(name="a.png", source=str(source))), target)
+    made = build(order(Item(name="a.png", source=str(source))), target)
     assert (target / "a.png").read_bytes() == source.read_bytes()
     assert (target / "a.png").stat().st_ino != source.stat().st_ino
     assert (made.size, str(target / "a.png") in synced) == (0, True)
@@ -80,7 +80,7 @@ def test_a_picture_is_a_hard_link_where_there_are_no_reflinks(
 ) -> None:
     monkeypatch.setattr("fcntl.ioctl", no_reflinks)
     source = put(store)
-    build(order(Part(name="a.png", source=source)), target)
+    build(order(Item(name="a.png", source=source)), target)
     assert (target / "a.png").stat().st_ino == Path(source).stat().st_ino
     assert (target / "a.png").stat().st_mode & 0o777 == 0o444
 
@@ -95,14 +95,14 @@ def test_a_picture_is_copied_where_links_are_impossible(
     monkeypatch.setattr("fcntl.ioctl", no_reflinks)
     monkeypatch.setattr(Path, "hardlink_to", impossible)
     source = put(store)
-    assert build(order(Part(name="a.png", source=source)), target).size == Path(source).stat().st_size
+    assert build(order(Item(name="a.png", source=source)), target).size == Path(source).stat().st_size
     assert (target / "a.png").stat().st_nlink == Path(source).stat().st_nlink == 1
     assert (target / "a.png").read_bytes() == Path(source).read_bytes()
 
 
 def test_a_trainer_that_may_write_gets_copies(store: Path, target: Path) -> None:
     source = put(store)
-    build(order(Part(name="a.png", source=source), links=False), target)
+    build(order(Item(name="a.png", source=source), links=False), target)
     (target / "a.png").write_bytes(b"rewritten")
     assert size_of(Path(source)) == (40, 30)
 
@@ -114,8 +114,8 @@ def test_crops_and_masks_are_new_files_with_their_pixels(store: Path, target: Pa
     mask = store / "mask.png"
     grey.save(mask)
     parts = (
-        Part(name="a.jpg", source=source, box=(10, 5, 30, 25), caption="x"),
-        Part(name="b.jpg", source=source, mask=str(mask)),
+        Item(name="a.jpg", source=source, box=(10, 5, 30, 25), caption="x"),
+        Item(name="b.jpg", source=source, mask=str(mask)),
     )
     made = build(order(*parts), target)
     assert sorted(path.name for path in target.iterdir()) == ["a.png", "a.txt", "b.png"]
@@ -128,7 +128,7 @@ def test_crops_and_masks_are_new_files_with_their_pixels(store: Path, target: Pa
 
 def test_captions_are_written_as_they_are_trained(store: Path, target: Path) -> None:
     source = put(store)
-    build(order(Part(name="a.png", source=source, caption="a cat\non a wall")), target)
+    build(order(Item(name="a.png", source=source, caption="a cat\non a wall")), target)
     assert (target / "a.txt").read_text(encoding="utf-8") == "c4t, a cat on a wall\n"
 
 
@@ -136,7 +136,7 @@ def test_a_picture_that_is_missing_in_the_store_is_named(store: Path, target: Pa
     gone = str(store / "gone.png")
     done = subprocess.run(
         [sys.executable, "-m", linked.__name__, target],
-        input=msgspec.json.encode(order(Part(name="a.png", source=gone))),
+        input=msgspec.json.encode(order(Item(name="a.png", source=gone))),
         capture_output=True,
         timeout=DEADLINE_SECONDS,
     )
@@ -144,4 +144,4 @@ def test_a_picture_that_is_missing_in_the_store_is_named(store: Path, target: Pa
     assert made.problem == f"{gone} is missing in the store of pictures; put it back, or add its picture again."
     assert not made.storage
     with pytest.raises(FileNotFoundError):  # it is not the picture that is missing here
-        linked._built(order(Part(name="a.png", source=put(store))), target / "none" / "dataset")
+        linked._built(order(Item(name="a.png", source=put(store))), target / "none" / "dataset")

@@ -148,12 +148,12 @@ def test_what_is_not_known_is_not_invented(changes: dict[str, Any], label: str, 
     assert line.partition(":")[2].strip() == text
 
 
-def test_parts_and_batches_are_told_where_there_are_several() -> None:
+def test_resolutions_and_batches_are_told_where_there_are_several() -> None:
     lines = page(plan(), buckets=[bucket(512, 512, batch_size=4, batches=3), bucket(768, 768, part=1)])
     assert lines[3:6] == [
-        "PART  TRAINED AT  PICTURES  WITH REPEATS  BATCHES",
-        "1     512 x 512   1         10            3 of 4",
-        "2     768 x 768   1         10            10",
+        "RESOLUTION  TRAINED AT  PICTURES  WITH REPEATS  BATCHES",
+        "1           512 x 512   1         10            3 of 4",
+        "2           768 x 768   1         10            10",
     ]
 
 

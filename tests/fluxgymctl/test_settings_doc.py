@@ -3,9 +3,12 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
-from fluxgym.messages import Context, TriggerPlace
+import msgspec
+
+from fluxgym.messages import Context, Part, TriggerPlace
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.settings import MODEL_FILES, TOKENIZERS
 from tests.daemon.running import ROOT, RunningDaemon
@@ -14,6 +17,7 @@ from tests.fluxgymctl.program import ctl
 TEXT = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    fluxgymctl (.+)$", TEXT.replace("\\\n", " "), re.MULTILINE)
 (SPEC,) = re.findall(r"^    # cat\.toml\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE)
+(PETS,) = re.findall(r"^    # pets\.toml\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE)
 FIRST_CELLS = " ".join(re.findall(r"^\| (`.+?) \|", TEXT, re.MULTILINE))
 
 
@@ -35,6 +39,8 @@ def test_its_commands_work_as_written(daemon: RunningDaemon, spec: Path) -> None
         (daemon.home / wanted).symlink_to(spec.parent / "models" / f"{file}.safetensors")
     (daemon.home / TOKENIZERS).symlink_to(spec.parent / "models" / "tokenizers")
     (spec.parent / "cat.toml").write_text(re.sub("^    ", "", SPEC, flags=re.MULTILINE))
+    shutil.copytree(spec.parent / "pictures", spec.parent / "others")
+    (spec.parent / "pets.toml").write_text(re.sub("^    ", "", PETS, flags=re.MULTILINE))
     assert ctl("pause", socket=daemon.socket).returncode == 0
     for command in COMMANDS:
         done = ctl(*shlex.split(command), socket=daemon.socket, cwd=spec.parent)
@@ -44,4 +50,12 @@ def test_its_commands_work_as_written(daemon: RunningDaemon, spec: Path) -> None
     assert jobs["sizes"].resolutions == [512, 768]
     assert (jobs["cat-2"].resolution, jobs["cat-2"].trainer_options) == (768, {"network_alpha": ["16"]})
     assert (jobs["style"].trigger_place, jobs["squares"].enable_bucket) == (TriggerPlace.MISSING, False)
+    others = Part(dataset=str(spec.parent / "others"), regularisation=True)
+    pictures = Part(dataset=str(spec.parent / "pictures"), repeats=10)
+    assert jobs["one-cat"].parts == [
+        msgspec.structs.replace(pictures, repeats=None),
+        msgspec.structs.replace(others, repeats=1, caption="a cat"),
+    ]
+    assert jobs["pets"].parts == [pictures, msgspec.structs.replace(others, repeats=2, regularisation=None)]
+    assert jobs["pets-2"].parts == [pictures, msgspec.structs.replace(others, caption="a cat, indoors")]
     assert jobs["quick"].trainer_options == {"train_batch_size": ["2"], "network_alpha": ["false"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import FileMissing, InvalidSetting
-from fluxgym.messages import Context, Model
+from fluxgym.messages import Context, Model, Part
 from fluxgymctl import spec
 from tests.fluxgym.broken_toml import BROKEN
 
@@ -107,10 +107,52 @@ def test_a_symlink_stays_what_the_user_wrote(tmp_path: Path) -> None:
     assert spec.parse('dataset = "./link"', file=tmp_path / "a.toml") == {"dataset": str(tmp_path / "link")}
 
 
+PARTS = """\
+[[parts]]
+dataset = "cats"
+repeats = 3
+
+[[parts]]
+dataset = "../a,b"
+regularisation = true
+caption = "a cat, grey"
+"""
+
+
+def test_parts_are_tables_with_paths_relative_to_the_file() -> None:
+    assert spec.parse(PARTS, file=FILE) == {
+        "parts": [
+            Part(dataset="cats", repeats=3),
+            Part(dataset="/a,b", regularisation=True, caption="a cat, grey"),
+        ]
+    }
+
+
+def test_parts_of_one_place_replace_the_dataset_of_another() -> None:
+    parts = spec.parse(PARTS, file=FILE)
+    job = spec.context(name="a", file=parts, flags={"dataset": "dogs"})
+    assert (job.dataset, job.parts) == ("dogs", None)
+    job = spec.context(name="a", file={"dataset": "dogs"}, flags=parts)
+    assert (job.dataset, job.parts) == (None, parts["parts"])
+    job = spec.context(name="a", file={"dataset": "dogs", **parts}, flags={})
+    assert (job.dataset, job.parts) == ("dogs", parts["parts"])  # the daemon refuses both
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
         ('\nepochs = "many"', 2, "epochs is 'many', but must be a whole number."),
+        (
+            "epochs = 1\n[[parts]]\ndataset = 3",
+            2,
+            "parts is [{'dataset': 3}], but must be tables [[parts]], each with",
+        ),
+        ("parts = 3", 1, "parts is 3, but must be tables [[parts]], each with a dataset and, if needed, repeats"),
+        ('[[parts]]\ndataset = "a"\nrepeat = 3', 1, "must be tables [[parts]]"),
+        ('[[parts]]\ndataset = "a"\nrepeats = true', 1, "must be tables [[parts]]"),
+        (f'[[parts]]\ndataset = "a"\nrepeats = 9{"0" * 20}', 1, "must be tables [[parts]]"),
+        ('[[parts]]\ndataset = ""', 1, "must be tables [[parts]]"),
+        ("[[parts]]\nrepeats = 3", 1, "must be tables [[parts]]"),
         ("epochs = 1.5", 1, "epochs is 1.5, but must be a whole number."),
         ("epochs = 99999999999999999999", 1, "must be a whole number."),
         ("learning_rate = nan", 1, "must be a number."),

@@ -79,5 +79,5 @@ def test_buckets_are_carried_over_with_the_sizes_that_they_had() -> None:
 
 def test_a_jobs_own_file_says_nothing_that_a_job_cannot() -> None:
     context = Context(name="x", resolution=512, repeats=3, trigger_word="O'Keeffe")
-    told = read(dataset_toml.render(context, make.HERE))
+    told = read(dataset_toml.render(context, [make.HERE]))
     assert told == DatasetFile(pictures=str(make.HERE), trigger_word="O'Keeffe", repeats=3, resolution=512)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Model, TriggerPlace
+from fluxgym.messages import Context, Model, Part, TriggerPlace
 from fluxgymd.core import events as e
 from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.compose import Composer, as_it_trains, composed
@@ -114,5 +114,32 @@ def test_a_job_like_one_of_a_stored_dataset_has_the_dataset_as_long_as_that_exis
         shutil.rmtree(cats)
         gone = "cats no longer exists, so the pictures that were copied for first are used."
         assert like_it() == (str(copy), [gone])
+    finally:
+        registry.writer.close()
+
+
+def test_a_job_like_one_with_parts_has_the_parts_that_exist_and_copies_of_the_others(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    parts = [Part(dataset=str(pictures), repeats=3), Part(dataset="cats", regularisation=True)]
+    first = submitted(name="first")
+    context = msgspec.structs.replace(first.context, dataset=None, parts=parts)
+    journal = journals.put(tmp_path, "first", [e.encode(msgspec.structs.replace(first, context=context))])
+    copy = journal.parent / "dataset" / "2"
+    copy.mkdir(parents=True)
+    registry = journals.load(tmp_path)
+
+    def like_it(**given: object) -> tuple[Context, list[str]]:
+        composer = Composer(registry, Shelf(tmp_path), Datasets(DatasetFolders(tmp_path), registry.disk))
+        return asyncio.run(composer.compose(new(**given), presets=[], like="first"))
+
+    try:
+        made, notes = like_it()
+        assert made.parts == [parts[0], msgspec.structs.replace(parts[1], dataset=str(copy))]
+        assert notes == ["cats no longer exists, so the pictures that were copied for first are used."]
+        made, notes = like_it(dataset="dogs")
+        assert (made.dataset, made.parts, notes) == ("dogs", None, [])
+        made, notes = like_it(parts=[Part(dataset="dogs")])
+        assert (made.dataset, made.parts, notes) == (None, [Part(dataset="dogs")], [])
     finally:
         registry.writer.close()

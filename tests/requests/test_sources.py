@@ -11,10 +11,10 @@ import pytest
 
 from fluxgym.dataset_messages import Crop
 from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidDataset, InvalidName, NoSuchDataset
-from fluxgym.messages import Context
+from fluxgym.messages import Context, Part
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.events import encode
-from fluxgymd.datasets.linked import Part
+from fluxgymd.datasets.linked import Item
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.sources import FromFolder, FromStore, Source
 from fluxgymd.store.home import JOURNAL, Home
@@ -37,12 +37,12 @@ def write(registry: Registry, *events: e.AnyEvent, name: str = "cats") -> Path:
     return folder
 
 
-def resolve(registry: Registry, dataset: str | None, **changes: Any) -> tuple[Context, Source | None]:
+def resolve(registry: Registry, dataset: str | None, **changes: Any) -> tuple[Context, tuple[Source, ...]]:
     return asyncio.run(sources_of(registry).resolve(Context(name="x", dataset=dataset, **changes)))
 
 
 def from_store(registry: Registry, **changes: Any) -> tuple[Context, FromStore]:
-    context, source = resolve(registry, "cats", **changes)
+    context, (source,) = resolve(registry, "cats", **changes)
     assert isinstance(source, FromStore)
     return context, source
 
@@ -59,9 +59,9 @@ def test_a_stored_dataset_gives_the_pictures_that_are_used(registry: Registry, t
     store = tmp_path / "datasets/.store"
     digests = {name: stored(name).sha256 for name in ("a.png", "c.jpg")}
     files = {name: str(store / digest[:2] / f"{digest}{Path(name).suffix}") for name, digest in digests.items()}
-    assert source.parts == (
-        Part(name="a.png", source=files["a.png"], box=(10, 20, 40, 60)),
-        Part(name="c.jpg", source=files["c.jpg"], caption="x"),
+    assert source.items == (
+        Item(name="a.png", source=files["a.png"], box=(10, 20, 40, 60)),
+        Item(name="c.jpg", source=files["c.jpg"], caption="x"),
     )
     assert (source.name, source.revision, source.notes) == ("cats", 4, ())
     assert context == Context(name="x", dataset="cats")
@@ -97,26 +97,67 @@ def test_the_class_of_folders_is_reported_if_the_job_has_no_trigger_word(registr
     assert from_store(registry, trigger_word="c4t")[1].notes == ()
 
 
+def test_each_part_has_its_own_pictures_and_what_its_folders_said(registry: Registry) -> None:
+    write(registry, e.Added(at=2.0, pictures=(stored("a.png", repeats=5, class_tokens="a cat"),)))
+    write(registry, e.Added(at=2.0, pictures=(stored("b.png", repeats=2, class_tokens="cat"),)), name="others")
+    plain = registry.home.path / "datasets/plain"
+    plain.mkdir()
+    parts = [
+        *(Part(dataset="cats"), Part(dataset="others", regularisation=True), Part(dataset="plain", repeats=3)),
+        Part(dataset="/pictures/more"),
+    ]
+    context, sources = resolve(registry, None, parts=parts, trigger_word="c4t")
+    assert context.parts == [
+        *(Part(dataset="cats", repeats=5), Part(dataset="others", repeats=2, regularisation=True, caption="cat")),
+        *(Part(dataset=str(plain), repeats=3), Part(dataset="/pictures/more")),
+    ]
+    cats, others, *folders = sources
+    assert isinstance(cats, FromStore)
+    assert isinstance(others, FromStore)
+    assert [(each.name, each.revision, len(each.items)) for each in (cats, others)] == [
+        ("cats", 2, 1),
+        ("others", 2, 1),
+    ]
+    assert folders == [FromFolder(path=plain), FromFolder(path=Path("/pictures/more"))]
+    assert (cats.notes, others.notes) == ((), ())
+    _, (cats, *_) = resolve(registry, None, parts=parts, repeats=4, trigger_word="c4t")
+    assert isinstance(cats, FromStore)
+    assert cats.notes == (
+        "The repeats that the folders of cats gave are not used; the job's repeats apply to all pictures.",
+    )
+
+
+def test_several_classes_of_regularisation_pictures_are_no_caption(registry: Registry) -> None:
+    pictures = (stored("a.png", class_tokens="cat"), stored("b.png", class_tokens="dog"))
+    write(registry, e.Added(at=2.0, pictures=pictures))
+    parts = [Part(dataset="/c"), Part(dataset="cats", regularisation=True)]
+    context, (_, source) = resolve(registry, None, parts=parts, trigger_word="c4t")
+    assert context.parts == parts
+    assert isinstance(source, FromStore)
+    (note,) = source.notes
+    assert note == "The class that the folders of cats gave (cat, dog) is not used; give the part a caption."
+
+
 def test_masks_count_with_the_flag_and_are_reported_without_it(registry: Registry) -> None:
     write(registry, e.Added(at=2.0, pictures=(stored("a.png", mask="f" * 64), stored("b.png"))))
     _, without = from_store(registry)
-    assert without.parts[0].mask is None
+    assert without.items[0].mask is None
     assert without.notes == ("The masks of 1 picture of cats are not used; -o alpha_mask uses them.",)
     _, source = from_store(registry, trainer_options={"alpha_mask": []})
-    assert str(source.parts[0].mask).endswith(f"/ff/{'f' * 64}.png")
-    assert (source.parts[1].mask, source.notes) == (None, ())
+    assert str(source.items[0].mask).endswith(f"/ff/{'f' * 64}.png")
+    assert (source.items[1].mask, source.notes) == (None, ())
 
 
 def test_a_value_with_a_slash_is_a_folder(registry: Registry) -> None:
-    assert resolve(registry, "/pictures/cats")[1] == FromFolder(path=Path("/pictures/cats"))
-    assert resolve(registry, None)[1] is None
+    assert resolve(registry, "/pictures/cats")[1] == (FromFolder(path=Path("/pictures/cats")),)
+    assert resolve(registry, None)[1] == ()
 
 
 def test_a_plain_folder_is_trained_like_any_folder(registry: Registry) -> None:
     folder = registry.home.path / "datasets/cats"
     folder.mkdir(parents=True)
-    context, source = resolve(registry, "cats")
-    assert (context.dataset, source) == (str(folder), FromFolder(path=folder))
+    context, sources = resolve(registry, "cats")
+    assert (context.dataset, sources) == (str(folder), (FromFolder(path=folder),))
 
 
 REFUSED: dict[str, tuple[list[e.AnyEvent], str, type[FluxgymError], str]] = {

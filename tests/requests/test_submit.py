@@ -105,7 +105,7 @@ def test_the_lora_that_a_training_starts_from_exists_or_will_exist(
     options = {"network_weights": [weights.format(home=tmp_path)]}
     context = msgspec.structs.replace(CONTEXT, name="my-lora", trainer_options=options, after=after)
     folder = JobFolder(tmp_path / "outputs" / "my-lora")
-    found = presence.problems(Question(context=context, folder=folder, dataset=tmp_path))
+    found = presence.problems(Question(context=context, folder=folder, pictures=(tmp_path,)))
     told = [(problem.sentence, problem.path) for problem in found if problem.setting == "network_weights"]
     path = missing.format(home=tmp_path) if missing is not None else None
     sentence = f"trainer_options.network_weights: {path} does not exist."

@@ -110,7 +110,7 @@ def test_its_states_fit_its_settings_and_either_trainer_continues_after_their_ep
     daemon.resume(name)
     context, folder = daemon.job(name).context, JobFolder(home / "outputs" / name)
     trainer = trainers(NOWHERE if ours else sd_scripts).of(context)
-    outlook = asyncio.run(resuming.look(trainer, context, folder, dataset=folder.dataset))
+    outlook = asyncio.run(resuming.look(trainer, context, folder, pictures=(folder.dataset,)))
     begin = resuming.prepare(trainer, context, folder, outlook)
     assert begin.resumed_from == f"{name}-000008-state", begin.where
     assert begin.step == 8 * 2 * 10  # two pictures, ten repeats

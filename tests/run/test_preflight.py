@@ -14,6 +14,8 @@ from fluxgymd.store.home import JobFolder
     [
         ("/home/outputs/cat/dataset", True),
         ("/home/outputs/.new-1/dataset", True),
+        ("/home/outputs/cat/dataset/2", True),
+        ("/home/outputs/.new-1/dataset/2", True),
         ("/home/outputs/other/dataset", False),  # as with --like, when the pictures are gone
         ("/home/datasets/cat", False),
         ("/pictures", False),

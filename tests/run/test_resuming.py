@@ -62,7 +62,7 @@ def states(folder: JobFolder) -> list[str]:
 
 def look(context: Context, folder: JobFolder, path: Path = NOWHERE, **changes: Any) -> Outlook:
     changed = msgspec.structs.replace(context, **changes)
-    return asyncio.run(resuming.look(adapter(path), changed, folder, dataset=folder.dataset))
+    return asyncio.run(resuming.look(adapter(path), changed, folder, pictures=(folder.dataset,)))
 
 
 def prepare(context: Context, folder: JobFolder, path: Path = NOWHERE, **changes: Any) -> Beginning:
@@ -169,7 +169,7 @@ def test_the_trainer_knows_the_step_of_a_state_by_sd_scripts_better_than_the_dae
     talking.answer(state={"verdict": "fits", "step": 44}, plan=plan(stepsPerEpoch=11))
     trainer = adapter(talking.path)
     assert [facts.step for facts in trainer.checkpoints(context, folder)] == [40]
-    outlook = asyncio.run(resuming.look(trainer, context, folder, dataset=folder.dataset))
+    outlook = asyncio.run(resuming.look(trainer, context, folder, pictures=(folder.dataset,)))
     assert resuming.prepare(trainer, context, folder, outlook).step == 44
     assert [facts.step for facts in trainer.checkpoints(context, folder)] == [44]
 

@@ -3,7 +3,7 @@
 
 import asyncio
 import fcntl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -516,13 +516,13 @@ class SlowPreflight(Preflight):
         self.asked: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
     async def examine(
-        self, context: Context, folder: JobFolder, *, dataset: Path, copied: e.Copied | None = None
+        self, context: Context, folder: JobFolder, *, pictures: Sequence[Path], copied: e.Copied | None = None
     ) -> Outlook:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.asked.put_nowait(answer)
         async with asyncio.timeout(DEADLINE_SECONDS):
             await answer
-        return await super().examine(context, folder, dataset=dataset, copied=copied)
+        return await super().examine(context, folder, pictures=pictures, copied=copied)
 
 
 def test_a_resume_that_is_still_being_checked_does_not_undo_a_stop(tmp_path: Path) -> None:

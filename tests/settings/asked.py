@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from fluxgym.messages import Context
-from fluxgymd.datasets import snapshot
+from fluxgymd.datasets import snapshot, subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
 from fluxgymd.trainers.states import StateWriter
@@ -40,8 +40,11 @@ def trained(contexts: Sequence[Context], place: Path) -> list[dict[str, Any]]:
     for number, context in enumerate(contexts):
         folder = JobFolder(place / str(number))
         folder.path.mkdir()
-        snapshot.take(Path(str(context.dataset)), folder.dataset, dataset_toml.captions(context))
-        folder.dataset_config.write_bytes(dataset_toml.render(context, folder.dataset))
+        copies, how = subsets.folders(context, folder.dataset), dataset_toml.captions(context)
+        for subset, copy in zip(subsets.of(context), copies, strict=True):
+            copy.parent.mkdir(exist_ok=True)
+            snapshot.take(Path(subset.dataset), copy, subset.captions(how))
+        folder.dataset_config.write_bytes(dataset_toml.render(context, copies))
         lines.append(kohya.arguments(context, folder, None, trainer=StateWriter.OURS))
     done = subprocess.run(
         [TRAINER_PYTHON, Path(__file__).with_name("ask_dataset.py"), TRAINER],

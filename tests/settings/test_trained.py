@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fluxgym.messages import Context, TriggerPlace
+from fluxgym.messages import Context, Part, TriggerPlace
 from fluxgymd.trainers import dataset_toml, settings
 from tests.settings import asked
 from tests.settings.values import TAGS
@@ -66,7 +67,42 @@ def test_each_picture_is_trained_at_every_resolution(pictures: Path, tmp_path: P
     assert [picture["bucket"] for picture in found["pictures"]] == [
         picture["bucket"] for each in alone for picture in each["pictures"]
     ]
-    assert sum(picture["repeats"] for picture in found["pictures"]) == dataset_toml.steps_per_epoch(several, 3) == 18
+    assert (
+        sum(picture["repeats"] for picture in found["pictures"]) == dataset_toml.steps_per_epoch(several, [3]) == 18
+    )
+
+
+REGULARISED = [(2, 1, []), (2, 9, []), (3, 5, ["0.5"]), (1, 2, [])]
+"""Repeats of the part to learn, those of the regularisation part, and the share of the former that is validated."""
+
+
+def test_a_job_with_parts_trains_each_as_it_says(pictures: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    shutil.copytree(pictures, others)
+    (others / "a.txt").write_text("a dog, grey, fat, old")
+    jobs = []
+    for repeats, of_others, share in REGULARISED:
+        other = Part(dataset=str(others), repeats=of_others, regularisation=True, caption="a thing")
+        options = TAGS | ({"validation_split": share} if share else {})
+        given: dict[str, Any] = {"repeats": repeats, "trigger_word": "c4t, old", "trainer_options": options}
+        jobs.append(job(pictures, dataset=None, parts=[Part(dataset=str(pictures)), other], **given))
+    (tmp_path / "jobs").mkdir()
+    answers = asked.trained(jobs, tmp_path / "jobs")
+    found = {(each["folder"], each["name"]): each for each in answers[0]["pictures"]}
+    assert {place: each["text"] for place, each in found.items()} == {
+        ("1", "a.png"): "c4t, old, a cat, grey",
+        ("1", "b.png"): "c4t, old, C4T, a mat",
+        ("1", "c.png"): "c4t, old",
+        ("2", "a.png"): "a dog, grey, fat, old",
+        ("2", "b.png"): "C4T, a mat",
+        ("2", "c.png"): "a thing",
+    }
+    assert {place for place, each in found.items() if each["isReg"]} == {("2", name) for _, name in found}
+    assert all(text.startswith("c4t, old, ") for text in found["1", "a.png"]["texts"])
+    assert not all(text.startswith("a dog, grey, ") for text in found["2", "a.png"]["texts"])
+    for context, answer in zip(jobs, answers, strict=True):
+        trained = sum(each["repeats"] for each in answer["pictures"])
+        assert trained == dataset_toml.steps_per_epoch(context, [3, 3])
 
 
 def _kept(bucket: list[int], size: tuple[int, int]) -> float:

@@ -182,7 +182,7 @@ FLAGS_OF_KEYS = {"train_batch_size": "batch_size", "caption_extention": "caption
 """The other way round, with the older spelling of a flag."""
 KEYS_NOT_DRAWN = by_name(
     {
-        "a job has one folder of pictures": "is_reg",
+        "of a part; tests/settings/test_trained.py trains one": "is_reg",
         "only 1.0 is taken": "network_multiplier",
     }
 )
@@ -281,6 +281,7 @@ PROMPTS = ["a sign --w 64 --h 64 --s 2 --d 3", "s1gn, number 2 --w 64 --h 96 --s
 FIELDS_NOT_DRAWN = by_name(
     {
         "it is the draw's own": "name dataset model trainer_options",
+        "dataset excludes it; tests/settings/test_trained.py has it": "parts",
         "of programs": "program kind",
         "resolution excludes it; tests/settings/test_trained.py has it": "resolutions",
         "about the queue, which tests/daemon/test_queue.py is about": "priority held after",

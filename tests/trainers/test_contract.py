@@ -59,7 +59,7 @@ class Bench:
 
     def question(self, resume: str | None = None, **changes: object) -> Question:
         changed = msgspec.structs.replace(self.context, **changes)
-        return Question(context=changed, folder=self.folder, dataset=self.folder.dataset, resume=resume)
+        return Question(context=changed, folder=self.folder, pictures=(self.folder.dataset,), resume=resume)
 
     def check(self, question: Question) -> CheckReport:
         return asyncio.run(self.trainer.check(question))
@@ -219,8 +219,14 @@ def test_what_a_kill_leaves_behind_is_found(bench: Bench) -> None:
     if bench.trainer.traits.makes_checkpoints:
         (bench.folder.path / f"{NAME}-state.tmp").mkdir()
         (bench.folder.dataset / "cross-0_flux_te.npz").write_bytes(b"PK\x03\x04 half")
+        for part in ("1", "2"):
+            (bench.folder.dataset / part).mkdir()
+        (bench.folder.dataset / "2" / "a_flux_te.npz").write_bytes(b"PK\x03\x04 half")
         assert [path.name for path in bench.trainer.leftovers(bench.folder)] == [f"{NAME}-state.tmp"]
-        assert list(bench.trainer.mend(bench.folder)) == ["the damaged cache cross-0_flux_te.npz was removed"]
+        assert list(bench.trainer.mend(bench.folder)) == [
+            "the damaged cache cross-0_flux_te.npz was removed",
+            "the damaged cache a_flux_te.npz was removed",
+        ]
     assert bench.trainer.kept_checkpoints(bench.context) >= 1
 
 

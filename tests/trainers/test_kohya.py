@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.messages import Context, TriggerPlace
+from fluxgym.messages import Context, Part, TriggerPlace
+from fluxgymd.datasets import subsets
 from fluxgymd.datasets.captions import Captions, Lines
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
@@ -189,14 +190,14 @@ def test_an_option_that_no_command_line_could_carry_is_refused(options: dict[str
 
 @pytest.mark.parametrize("word", ["O'Keeffe", "it's 'x', \"y\"", "\\'"])
 def test_the_dataset_file_has_no_apostrophe_which_sd_scripts_cannot_read(word: str) -> None:
-    text = dataset_toml.render(changed(trigger_word=word), Path("/it's/dataset")).decode()
+    text = dataset_toml.render(changed(trigger_word=word), [Path("/it's/dataset")]).decode()
     assert "'" not in text
     (subset,) = tomllib.loads(text)["datasets"][0]["subsets"]
     assert (subset["class_tokens"], subset["image_dir"]) == (word, "/it's/dataset")
 
 
 def test_the_dataset_file() -> None:
-    assert tomllib.loads(dataset_toml.render(changed(trigger_word="sks cat"), FOLDER.dataset).decode()) == {
+    assert tomllib.loads(dataset_toml.render(changed(trigger_word="sks cat"), [FOLDER.dataset]).decode()) == {
         "general": {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1},
         "datasets": [
             {
@@ -212,7 +213,7 @@ def test_the_dataset_file() -> None:
 
 
 def test_without_a_trigger_word_there_are_no_class_tokens() -> None:
-    text = dataset_toml.render(CONTEXT, FOLDER.dataset).decode()
+    text = dataset_toml.render(CONTEXT, [FOLDER.dataset]).decode()
     assert tomllib.loads(text)["datasets"][0]["subsets"][0].keys() == {"image_dir", "num_repeats"}
 
 
@@ -231,7 +232,7 @@ def test_settings_that_the_dataset_file_would_override_are_left_to_the_command_l
     options: dict[str, list[str]], gone: set[str]
 ) -> None:
     def keys(context: Context) -> set[str]:
-        document = tomllib.loads(dataset_toml.render(context, FOLDER.dataset).decode())
+        document = tomllib.loads(dataset_toml.render(context, [FOLDER.dataset]).decode())
         return {*document["general"], *document["datasets"][0]}
 
     context = changed(trainer_options=options)
@@ -242,7 +243,7 @@ def test_settings_that_the_dataset_file_would_override_are_left_to_the_command_l
 
 def dataset(context: Context) -> dict[str, Any]:
     """Returns the keys of the only dataset, without those of its folder."""
-    (only,) = tomllib.loads(dataset_toml.render(context, FOLDER.dataset).decode())["datasets"]
+    (only,) = tomllib.loads(dataset_toml.render(context, [FOLDER.dataset]).decode())["datasets"]
     return {key: value for key, value in only.items() if key != "subsets"}
 
 
@@ -264,7 +265,7 @@ subsets = [
 
 def test_the_file_of_a_job_of_an_earlier_version_is_the_same_to_the_byte() -> None:
     older = changed(trigger_word="a, b", trainer_options={"enable_bucket": [], "min_bucket_reso": ["64"]})
-    assert dataset_toml.render(older, FOLDER.dataset) == FILE_OF_VERSION_1
+    assert dataset_toml.render(older, [FOLDER.dataset]) == FILE_OF_VERSION_1
     assert {"--enable_bucket", "--min_bucket_reso 64"} <= set(lines(older))
     assert dataset_toml.captions(older) == Captions()
 
@@ -316,10 +317,36 @@ def test_the_place_of_the_trigger_word(
 ) -> None:
     context = changed(**{"trigger_word": "c4t, grey ", **values})
     assert dataset_toml.captions(context) == Captions(**{"lines": Lines.JOINED, **written})
-    document = tomllib.loads(dataset_toml.render(context, FOLDER.dataset).decode())
+    document = tomllib.loads(dataset_toml.render(context, [FOLDER.dataset]).decode())
     (only,) = document["datasets"]
     assert only["subsets"][0].get("class_tokens") == class_tokens
     assert document["general"]["keep_tokens"] == only["keep_tokens"] == kept
+
+
+def test_each_part_is_a_subset_at_each_resolution() -> None:
+    parts = [
+        Part(dataset="cats", repeats=3),
+        Part(dataset="/dogs", caption="a dog"),
+        Part(dataset="/reg", repeats=1, regularisation=True, caption="a pet"),
+        Part(dataset="/more", regularisation=True),
+    ]
+    given: dict[str, Any] = {"trigger_word": "c4t, grey", "trigger_place": TriggerPlace.FIRST, "repeats": 7}
+    job = changed(dataset=None, parts=parts, resolution=None, resolutions=[512, 768], **given)
+    folders = subsets.folders(job, FOLDER.dataset)
+    one, other = tomllib.loads(dataset_toml.render(job, folders).decode())["datasets"]
+    assert (one["resolution"], other["resolution"]) == (512, 768)
+    assert one["subsets"] == other["subsets"]
+    home = "/home/outputs/my-lora/dataset"
+    assert one["subsets"] == [
+        {"image_dir": f"{home}/1", "num_repeats": 3, "class_tokens": "c4t, grey"},
+        {"image_dir": f"{home}/2", "num_repeats": 7, "class_tokens": "c4t, grey, a dog"},
+        {"image_dir": f"{home}/3", "num_repeats": 1, "class_tokens": "a pet", "is_reg": True, "keep_tokens": 1},
+        {"image_dir": f"{home}/4", "num_repeats": 7, "is_reg": True, "keep_tokens": 1},
+    ]
+    given["trainer_options"] = {"keep_tokens": ["2"]}
+    job = changed(dataset=None, parts=parts, **given)
+    (only,) = tomllib.loads(dataset_toml.render(job, folders).decode())["datasets"]
+    assert not any("keep_tokens" in subset for subset in only["subsets"])
 
 
 odd_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -331,7 +358,7 @@ odd_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
     folder=odd_text,
 )
 def test_quotes_and_newlines_are_read_back_equal(word: str, folder: str) -> None:
-    text = dataset_toml.render(changed(trigger_word=word), Path("/") / folder)
+    text = dataset_toml.render(changed(trigger_word=word), [Path("/") / folder])
     (subset,) = tomllib.loads(text.decode())["datasets"][0]["subsets"]
     assert subset["class_tokens"] == word
     assert subset["image_dir"] == str(Path("/") / folder)
@@ -359,7 +386,23 @@ def test_the_prompts_file_has_one_prompt_per_line() -> None:
     ],
 )
 def test_the_steps_of_an_epoch(values: dict[str, object], pictures: int, steps: int) -> None:
-    assert dataset_toml.steps_per_epoch(changed(**values), pictures) == steps
+    assert dataset_toml.steps_per_epoch(changed(**values), [pictures]) == steps
+
+
+@pytest.mark.parametrize(
+    ("pictures", "repeats", "steps"),
+    [
+        ([4, 5], [3, 1], 24),  # of each of the 5, some are repeated more often
+        ([4, 20], [3, 1], 24),  # 12 of the 20
+        ([4, 20], [3, 5], 27),  # three of them with their repeats
+        ([4, 0], [3, 1], 12),
+    ],
+)
+def test_an_epoch_has_as_many_regularisation_pictures_as_others(
+    pictures: list[int], repeats: list[int], steps: int
+) -> None:
+    parts = [Part(dataset="a", repeats=repeats[0]), Part(dataset="b", repeats=repeats[1], regularisation=True)]
+    assert dataset_toml.steps_per_epoch(changed(dataset=None, parts=parts), pictures) == steps
 
 
 def test_the_recorded_runs_of_sd_scripts_had_as_many_steps_as_we_count() -> None:
@@ -367,7 +410,7 @@ def test_the_recorded_runs_of_sd_scripts_had_as_many_steps_as_we_count() -> None
     log = (DATA / "sd-scripts-resumed.stdout").read_text(encoding="utf-8")
     (batches,) = re.findall(r"num batches per epoch / \D*(\d+)", log.replace("1epoch", "epoch"))
     (total,) = re.findall(r"total optimization steps / \D*(\d+)", log)
-    steps = dataset_toml.steps_per_epoch(changed(repeats=2), 4)
+    steps = dataset_toml.steps_per_epoch(changed(repeats=2), [4])
     assert (int(batches), int(total)) == (steps, 3 * steps)
     assert re.findall(r"^epoch (\d)/3", log, re.MULTILINE) == ["3"]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgymd.core.events import Copied
-from fluxgymd.datasets import contents
+from fluxgym.messages import Part
+from fluxgymd.core.events import Copied, CopiedPart
+from fluxgymd.datasets import contents, subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import presence
 from fluxgymd.trainers.port import ProblemKind, Question
@@ -31,7 +32,7 @@ class Pictures:
 
     def told(self) -> list[str]:
         context = msgspec.structs.replace(CONTEXT, dataset=str(self.source))
-        question = Question(context=context, folder=self.folder, dataset=self.copy, copied=self.copied)
+        question = Question(context=context, folder=self.folder, pictures=(self.copy,), copied=self.copied)
         found = [problem for problem in presence.problems(question) if problem.kind is ProblemKind.DATASET]
         assert all((problem.setting, problem.path) == ("dataset", str(self.copy)) for problem in found)
         return [problem.sentence for problem in found]
@@ -86,6 +87,35 @@ def test_if_the_originals_have_changed_too_nothing_is_promised_about_them(pictur
     (pictures.source / "p1.png").unlink()
     (told,) = pictures.told()
     assert told.endswith("when the job was submitted; put them back, or submit the job again under another name.")
+
+
+def test_a_part_that_has_changed_is_named(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "my-lora")
+    parts = []
+    for number in ("1", "2"):
+        source = tmp_path / f"pictures-{number}"
+        for place in (source, folder.dataset / number):
+            place.mkdir(parents=True)
+            (place / f"{number}.png").touch()
+        parts.append(Part(dataset=str(source)))
+    context = msgspec.structs.replace(CONTEXT, dataset=None, parts=parts)
+    each = tuple(CopiedPart(pictures=1, names=contents.hash_of([f"{number}.png"])) for number in (1, 2))
+    copied = Copied(pictures=2, names="", parts=each)
+    folders = subsets.folders(context, folder.dataset)
+    question = Question(context=context, folder=folder, pictures=folders, copied=copied)
+
+    def told() -> list[tuple[str | None, str]]:
+        found = [problem for problem in presence.problems(question) if problem.kind is ProblemKind.DATASET]
+        return [(problem.setting, problem.sentence) for problem in found]
+
+    assert told() == []
+    (folders[0] / "new.png").touch()
+    changed = "has changed: it holds 2 of them, not 1 as when the job was submitted; remove new.png."
+    assert told() == [("parts", f"The job's copy of its pictures, {folders[0]}, {changed}")]
+    (folders[0] / "new.png").unlink()
+    (folders[1] / "2.png").unlink()
+    back = f"copy them back from {tmp_path}/pictures-2."
+    assert told() == [("parts", f"The job's copy of its pictures, {folders[1]}, is gone; {back}")]
 
 
 def test_for_an_older_job_no_change_is_known(pictures: Pictures) -> None:

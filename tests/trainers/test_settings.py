@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Kind, Model, RestartPolicy, TriggerPlace, WatchdogMode
+from fluxgym.messages import Context, Kind, Model, Part, RestartPolicy, TriggerPlace, WatchdogMode
 from fluxgymd.requests.edit import merge
 from fluxgymd.trainers import command_line, settings
 from fluxgymd.trainers.settings import TRAINING_ONLY
@@ -128,7 +128,47 @@ def test_the_tokenizers_of_the_home_are_used_if_they_exist(tmp_path: Path) -> No
     assert filled.model.tokenizers == f"{tmp_path}/models/tokenizers"
 
 
+def parts(*entries: Part | str) -> dict[str, Any]:
+    """Returns settings with these parts instead of a dataset."""
+    return {"dataset": None, "parts": [Part(dataset=part) if isinstance(part, str) else part for part in entries]}
+
+
+TWICE = "is given as two parts; give it once, with the repeats that you want."
 WRONG: list[tuple[dict[str, Any], str, str]] = [
+    (
+        parts("cats") | {"dataset": "/pictures"},
+        "parts",
+        "The job has both dataset and parts; give its pictures as one of them.",
+    ),
+    (parts(), "parts", "parts is empty; give at least one part, or dataset instead."),
+    (
+        parts(*(f"d{number}" for number in range(65))),
+        "parts",
+        "parts has 65 entries, but a job can have at most 64.",
+    ),
+    (
+        parts("cats", ""),
+        "parts",
+        "parts has an entry without a dataset; give the name of one, or the folder with the pictures.",
+    ),
+    (
+        parts(Part(dataset="cats", regularisation=True)),
+        "parts",
+        "All parts are regularisation; at least one must have the pictures that the LoRA learns from.",
+    ),
+    (parts("cats", "/d", "cats"), "parts", f"cats {TWICE}"),
+    (parts("/d", Part(dataset="/x/../d/", regularisation=True)), "parts", f"/x/../d/ {TWICE}"),
+    (parts("./d"), "parts", "parts is './d', but must be an absolute path."),
+    (
+        parts(Part(dataset="cats", repeats=0)),
+        "repeats",
+        "parts, cats: repeats is 0, but must be from 1 to 100000 times.",
+    ),
+    (
+        parts(Part(dataset="cats", caption="a\nb")),
+        "parts",
+        "parts contains a control character; it must be one line of text.",
+    ),
     ({"dataset": None}, "dataset", "The job has no dataset; give the name of one, or the folder with the pictures."),
     ({"dataset": ""}, "dataset", "The job has no dataset; give the name of one, or the folder with the pictures."),
     ({"dataset": "./pictures"}, "dataset", "dataset is './pictures', but must be an absolute path."),

@@ -91,19 +91,22 @@ def test_a_deleted_or_replaced_file_takes_nothing_back(home: Path) -> None:
 
 def test_caches_are_counted_by_their_names(home: Path) -> None:
     dataset = home / "dataset"
-    assert count_caches(dataset) == 0
+    assert count_caches(JobFolder(home)) == 0
     for name in ("1_0128x0128_flux.npz", "1_flux_te.npz", "2_flux_te.npz.tmp", "1.txt"):
         (dataset / name).touch()
-    assert count_caches(dataset) == 2
+    assert count_caches(JobFolder(home)) == 2
+    (dataset / "1").mkdir()  # the folder of a part
+    (dataset / "1" / "1_flux_te.npz").touch()
+    assert count_caches(JobFolder(home)) == 3
 
 
 def test_promise_7_an_invisible_dataset_is_unknown_and_its_old_caches_are_not_work(home: Path) -> None:
     (home / "dataset" / "1_flux_te.npz").touch()
-    assert count_caches(home / "dataset") == 1
+    assert count_caches(JobFolder(home)) == 1
     (home / "dataset").rename(home / "elsewhere")
-    assert count_caches(home / "dataset") is None
+    assert count_caches(JobFolder(home)) is None
     (home / "dataset").touch()
-    assert count_caches(home / "dataset") is None
+    assert count_caches(JobFolder(home)) is None
 
 
 def phase_of(home: Path, kind: Kind, trainer: Path = NOWHERE) -> Phase | None:

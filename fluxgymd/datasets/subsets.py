@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The subsets of a job's pictures: one for each of its parts, or a single one for its dataset. Pure.
+
+Each subset of a job with parts has a folder of its own in the job's copy of the pictures, numbered from 1 in the
+order of the parts. Without parts, the copy itself holds the pictures, as in every earlier version.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fluxgym.errors import InvalidSetting
+from fluxgym.messages import Context, Part, TriggerPlace
+from fluxgym.quoting import short
+from fluxgymd.datasets.captions import Captions, compose
+
+MOST_PARTS = 64
+"""Each is copied by a process of its own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subset:
+    place: str
+    """Its folder in the job's copy, relative to that; empty if it is the copy itself."""
+    dataset: str
+    """What the user gave."""
+    repeats: int | None
+    regularisation: bool = False
+    caption: str | None = None
+
+    def captions(self, how: Captions) -> Captions:
+        """How its captions are written. `how`: the job's way. Regularisation pictures must not call up what the LoRA
+        learns, so they get no trigger word."""
+        return msgspec.structs.replace(how, trigger="") if self.regularisation else how
+
+    def fallback(self, context: Context, how: Captions) -> str:
+        """The caption of a picture that has none; empty if it is trained without one."""
+        if self.caption and self.caption.strip():
+            return compose(self.caption, self.captions(how))
+        if self.regularisation or context.trigger_place is TriggerPlace.NONE:
+            return ""
+        return context.trigger_word or ""
+
+
+def of(context: Context) -> tuple[Subset, ...]:
+    if context.parts is None:
+        return (Subset(place="", dataset=str(context.dataset), repeats=context.repeats),)
+    return tuple(
+        Subset(
+            place=str(number),
+            dataset=part.dataset,
+            repeats=part.repeats if part.repeats is not None else context.repeats,
+            regularisation=bool(part.regularisation),
+            caption=part.caption,
+        )
+        for number, part in enumerate(context.parts, start=1)
+    )
+
+
+def folders(context: Context, copy: Path) -> tuple[Path, ...]:
+    """The folders of the subsets in a job's copy."""
+    return tuple(copy / subset.place for subset in of(context))
+
+
+def refuse(context: Context) -> None:
+    """InvalidSetting if the parts of a training cannot be trained, whatever their pictures are."""
+    parts = context.parts
+    if parts is None:
+        return
+    if context.dataset is not None:
+        raise _wrong("The job has both dataset and parts; give its pictures as one of them.")
+    if not parts:
+        raise _wrong("parts is empty; give at least one part, or dataset instead.")
+    if len(parts) > MOST_PARTS:
+        raise _wrong(f"parts has {len(parts)} entries, but a job can have at most {MOST_PARTS}.")
+    if not all(part.dataset for part in parts):
+        raise _wrong("parts has an entry without a dataset; give the name of one, or the folder with the pictures.")
+    _refuse_repeated(parts)
+    if all(part.regularisation for part in parts):
+        raise _wrong("All parts are regularisation; at least one must have the pictures that the LoRA learns from.")
+
+
+def _refuse_repeated(parts: Sequence[Part]) -> None:
+    seen = set()
+    for part in parts:
+        place = os.path.normpath(part.dataset) if "/" in part.dataset else part.dataset
+        if place in seen:
+            raise _wrong(
+                f"{short(part.dataset)} is given as two parts; give it once, with the repeats that you want."
+            )
+        seen.add(place)
+
+
+def _wrong(sentence: str) -> InvalidSetting:
+    return InvalidSetting(sentence, setting="parts")
