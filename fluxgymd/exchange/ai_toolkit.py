@@ -6,8 +6,9 @@ from typing import Any
 
 from fluxgym.messages import TriggerPlace
 from fluxgym.names import propose
-from fluxgymd.exchange import sd_scripts
+from fluxgymd.exchange import folders, sd_scripts
 from fluxgymd.exchange.carried import Carried, asks_nothing, caption_ending, refuse
+from fluxgymd.exchange.folders import Folder
 from fluxgymd.trainers.dataset_toml import OFF
 
 PRECISIONS = {
@@ -20,6 +21,8 @@ PRECISIONS = {
 }
 TIMESTEPS = {"sigmoid": "sigmoid", "linear": "uniform", "shift": "flux_shift", "flux_shift": "flux_shift"}
 """ai-toolkit's timestep_type -> sd-scripts' timestep_sampling."""
+OF_FOLDERS = ("folder_path", "num_repeats", "is_reg")
+"""Keys that each folder has for itself, as a part of a job."""
 LOCAL = (".safetensors", ".sft")
 
 Table = Mapping[str, Any]
@@ -61,9 +64,8 @@ def convert(document: Table, carried: Carried) -> None:
     datasets = sd_scripts.tables(process.get("datasets"))
     _model(tables["model"], carried)
     _network(tables["network"], carried)
-    for other in datasets[1:]:
-        carried.leave("datasets", other.get("folder_path"), "a job has one folder of pictures")
     _dataset(datasets[0] if datasets else {}, carried)
+    _folders(datasets, carried)
     trigger = process.get("trigger_word")
     if not asks_nothing(trigger):
         carried.fields["trigger_word"] = str(trigger)
@@ -103,18 +105,32 @@ def _network(network: Table, carried: Carried) -> None:
 
 
 def _dataset(dataset: Table, carried: Carried) -> None:
-    folder = dataset.get("folder_path")
-    path = carried.path("datasets.folder_path", folder) if folder else None
-    if path is not None:
-        carried.fields["dataset"] = path
-    carried.whole("repeats", "datasets.num_repeats", dataset.get("num_repeats", 1))
+    carried.fields["repeats"] = 1
     carried.fields["enable_bucket"] = True
     caption_ending(carried, str(dataset.get("caption_ext") or "txt"))
     _sizes(dataset.get("resolution"), carried)
     carried.flag("shuffle_caption", bool(dataset.get("shuffle_tokens")))
     carried.flag("caption_dropout_rate", dataset.get("caption_dropout_rate"))
     carried.flag("flip_aug", bool(dataset.get("flip_x")))
-    carried.leave("datasets.is_reg", dataset.get("is_reg"), "a job has no regularisation pictures")
+
+
+def _folders(datasets: list[dict[str, Any]], carried: Carried) -> None:
+    named = [dataset for dataset in datasets if dataset.get("folder_path")]
+    if not named:
+        return
+    found = [
+        Folder(
+            key="datasets.folder_path",
+            path=dataset["folder_path"],
+            repeats=dataset.get("num_repeats", 1),
+            regularisation=dataset.get("is_reg") is True,
+        )
+        for dataset in named
+    ]
+    folders.carry(found, carried)
+    first, *others = [{key: value for key, value in each.items() if key not in OF_FOLDERS} for each in named]
+    for dataset, other in zip(named[1:], others, strict=True):
+        folders.note_differences(first, other, dataset["folder_path"], carried)
 
 
 def _sizes(value: object, carried: Carried) -> None:

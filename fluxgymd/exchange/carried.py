@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model, OptionType, TrainerOption
+from fluxgym.messages import Context, Model, OptionType, Part, TrainerOption
 from fluxgym.names import propose
 from fluxgym.quoting import short
 from fluxgymd.importing.settings import MODELS, SECRETS, WHOLE
@@ -91,10 +91,17 @@ class Carried:
 
     def whole(self, field: str, name: str, value: object) -> None:
         """A field that is a whole number."""
+        number = self.exactly(field, name, value)
+        if number is not None:
+            self.fields[field] = number
+
+    def exactly(self, field: str, name: str, value: object) -> int | None:
+        """The value as a whole number; None, with a note, if it is none."""
         try:
-            self.fields[field] = _exactly(value)
+            return _exactly(value)
         except ValueError:
             self.leave(name, value, f"{field} must be a whole number")
+            return None
 
     def flag(self, name: str, value: object) -> None:
         """A flag of sd-scripts, as a field or an option of the job."""
@@ -162,7 +169,9 @@ class Carried:
         shown_defaults = [
             f"{name} {DEFAULTS[name]}"
             for name in ("resolution", "repeats", "epochs", "learning_rate", "network_dim")
-            if name not in self.fields and not (name == "resolution" and "resolutions" in self.fields)
+            if name not in self.fields
+            and not (name == "resolution" and "resolutions" in self.fields)
+            and not (name == "repeats" and "parts" in self.fields)
         ]
         if shown_defaults:
             notes.append(f"FluxGym's defaults apply where the file says nothing: {', '.join(shown_defaults)}.")
@@ -175,12 +184,22 @@ class Carried:
     def epochs_of(self, steps: float, *, batch: float = 1) -> int | None:
         """The epochs that have at least so many steps; None if that is no number, or the pictures of the job cannot
         be counted."""
-        dataset = self.fields.get("dataset")
-        pictures = self.files.pictures(dataset) if dataset else None
-        if not pictures or not math.isfinite(steps):
+        repeated = self._repeated_pictures()
+        if not repeated or not math.isfinite(steps):
             return None
-        trained = pictures * self.fields.get("repeats", 1) * len(self.fields.get("resolutions") or (1,))
+        trained = repeated * len(self.fields.get("resolutions") or (1,))
         return max(1, -int(-steps // max(1, trained / batch)))
+
+    def _repeated_pictures(self) -> int | None:
+        """The pictures of an epoch with their repeats; None if they cannot be counted. There are as many of
+        regularisation as of all others."""
+        dataset, repeats = self.fields.get("dataset"), self.fields.get("repeats", 1)
+        parts = self.fields.get("parts") or ([Part(dataset=dataset)] if dataset else [])
+        counts = [(self.files.pictures(part.dataset) or 0, part) for part in parts]
+        if not all(count for count, _ in counts):
+            return None
+        learned: int = sum(count * (part.repeats or repeats) for count, part in counts if not part.regularisation)
+        return 2 * learned if any(part.regularisation for part in parts) else learned
 
 
 def refuse(sentence: str) -> InvalidSetting:

@@ -20,7 +20,9 @@ FLAGS = frozenset(
     {"pretrained_model_name_or_path", "network_module", "output_name", "train_data_dir", "dataset_config"}
 )
 """Any of these is in each --config_file of sd-scripts."""
-OURS = frozenset({"dataset", "trigger_word", "epochs", "save_every_epochs", "trainer_options", "sample_prompts"})
+OURS = frozenset(
+    {"dataset", "parts", "trigger_word", "epochs", "save_every_epochs", "trainer_options", "sample_prompts"}
+)
 """Keys of our own spec file that no other program has."""
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fluxgym import toml
-from fluxgym.messages import TriggerPlace
+from fluxgymd.exchange import folders
 from fluxgymd.exchange.carried import Carried, asks_nothing, caption_ending
+from fluxgymd.exchange.folders import Folder
 from fluxgymd.trainers.dataset_toml import OFF
 
 DATA_KEYS = {"batch_size": "train_batch_size"}
@@ -17,6 +18,8 @@ CHOSEN_BY_FLUXGYM = ("timestep_sampling", "discrete_flow_shift", "model_predicti
 """Flags that change what is learned, and that FluxGym passes by default, other than sd-scripts' own defaults."""
 CAPTION = ".caption"
 """sd-scripts' default ending of captions."""
+OF_FOLDERS = ("image_dir", "num_repeats", "is_reg", "class_tokens", "subsets")
+"""Keys that each folder has for itself, as a part of a job."""
 FOLDER = re.compile(r"([1-9]\d*)_(.*)")
 
 
@@ -28,48 +31,45 @@ def dataset(document: Mapping[str, Any], carried: Carried) -> None:
 
 def _dataset(document: Mapping[str, Any], carried: Carried) -> None:
     """The keys of a dataset.toml. An inner level overrides an outer one."""
-    datasets = tables(document.get("datasets"))
-    subsets = [(outer, inner) for outer in datasets for inner in tables(outer.get("subsets"))]
-    for _, inner in subsets[1:]:
-        folder = inner.get("image_dir", "a folder")
-        kind = "regularisation pictures" if inner.get("is_reg") else "pictures"
-        carried.leave("image_dir", folder, f"a job has one folder of pictures, and these are further {kind}")
     general = document.get("general")
-    outer, inner = subsets[0] if subsets else (datasets[0] if datasets else {}, {})
-    said: dict[str, Any] = {**(general if isinstance(general, dict) else {}), **outer, **inner}
-    said.pop("subsets", None)
+    above: dict[str, Any] = general if isinstance(general, dict) else {}
+    said = [
+        {**above, **outer, **inner}
+        for outer in tables(document.get("datasets"))
+        for inner in tables(outer.get("subsets")) or [{}]
+    ] or [above]
     carried.fields["repeats"] = 1
     carried.fields["enable_bucket"] = False
-    for key, value in said.items():
+    found = [_folder(keys) for keys in said if keys.get("image_dir")]
+    if found:
+        folders.carry(found, carried)
+    first, *others = [{key: value for key, value in keys.items() if key not in OF_FOLDERS} for keys in said]
+    for key, value in first.items():
         _key(key, value, carried)
+    unknown = {key for key in first if carried.known and DATA_KEYS.get(key, key) not in carried.known}
+    for keys, other in zip(said[1:], others, strict=True):
+        folders.note_differences(first, other, keys.get("image_dir", "a folder"), carried, except_for=unknown)
+
+
+def _folder(keys: Mapping[str, Any]) -> Folder:
+    return Folder(
+        key="image_dir",
+        path=keys["image_dir"],
+        repeats=keys.get("num_repeats", 1),
+        regularisation=keys.get("is_reg") is True,
+        class_tokens=keys.get("class_tokens"),
+    )
 
 
 def _key(key: str, value: Any, carried: Carried) -> None:
-    if key == "image_dir":
-        path = carried.path(key, value)
-        if path is not None:
-            carried.fields["dataset"] = path
-    elif key == "class_tokens":
-        trigger(value, carried)
-    elif key == "num_repeats":
-        carried.whole("repeats", key, value)
-    elif key == "resolution":
+    if key == "resolution":
         resolution(value, carried)
     elif key in ("caption_extension", "caption_extention"):
         caption_ending(carried, str(value))
-    elif key == "is_reg":
-        carried.leave(key, value, "a job has no regularisation pictures")
     elif key == "keep_tokens" and not value:
         carried.options[key] = ["0"]
     else:
         carried.flag(DATA_KEYS.get(key, key), value)
-
-
-def trigger(value: object, carried: Carried) -> None:
-    """sd-scripts' class tokens are the caption of a picture that has none."""
-    if not asks_nothing(value):
-        carried.fields["trigger_word"] = str(value)
-        carried.fields["trigger_place"] = TriggerPlace.MISSING
 
 
 def resolution(value: object, carried: Carried) -> None:
@@ -145,6 +145,7 @@ def _positive(word: str, *, otherwise: float) -> float:
 def _pictures(rest: dict[str, Any], carried: Carried) -> None:
     """Takes the flags about the pictures out of `rest`."""
     file, folder = rest.pop("dataset_config", None), rest.pop("train_data_dir", None)
+    regularisation = rest.pop("reg_data_dir", None)
     if file:
         path = carried.path("dataset_config", file)
         text = carried.files.text(path) if path else None
@@ -156,23 +157,36 @@ def _pictures(rest: dict[str, Any], carried: Carried) -> None:
         except toml.NotToml as error:
             carried.leave("dataset_config", file, f"the file {error}")
     elif folder:
-        _kohya_folder(str(folder), carried)
+        _kohya_folders(str(folder), str(regularisation or ""), carried)
 
 
-def _kohya_folder(folder: str, carried: Carried) -> None:
-    """sd-scripts' own layout: a folder with subfolders such as `10_a cat`."""
-    path = carried.path("train_data_dir", folder)
+def _kohya_folders(folder: str, regularisation: str, carried: Carried) -> None:
+    """sd-scripts' own layout: folders with subfolders such as `10_a cat`."""
+    found = [
+        *_subfolders("train_data_dir", folder, carried),
+        *_subfolders("reg_data_dir", regularisation, carried, regularisation=True),
+    ]
+    if any(not each.regularisation for each in found):
+        folders.carry(found, carried)
+
+
+def _subfolders(key: str, folder: str, carried: Carried, *, regularisation: bool = False) -> list[Folder]:
+    path = carried.path(key, folder) if folder else None
     if path is None:
-        return
+        return []
     found = [match for name in carried.files.folders(path) or () if (match := FOLDER.fullmatch(name))]
     if not found:
-        carried.leave("train_data_dir", folder, "it has no folder such as `10_name`; give the one with the pictures")
-        return
-    carried.fields["dataset"] = f"{path}/{found[0][0]}"
-    carried.fields["repeats"] = int(found[0][1])
-    trigger(found[0][2].strip(), carried)
-    for other in found[1:]:
-        carried.leave("train_data_dir", f"{folder}/{other[0]}", "a job has one folder of pictures")
+        carried.leave(key, folder, "it has no folder such as `10_name`; give the one with the pictures")
+    return [
+        Folder(
+            key=key,
+            path=f"{path}/{match[0]}",
+            repeats=int(match[1]),
+            regularisation=regularisation,
+            class_tokens=match[2].strip(),
+        )
+        for match in found
+    ]
 
 
 def _prompts(value: object, carried: Carried) -> None:

@@ -185,7 +185,7 @@ config:
           shuffle_tokens: false
           cache_latents_to_disk: true
           resolution: [512, 768, 1024]  # three sizes
-        - folder_path: /more
+        - {folder_path: /more, is_reg: true, resolution: [512]}
       train:
         batch_size: 1
         steps: 1000

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model, TriggerPlace
+from fluxgym.messages import Context, Model, Part, TriggerPlace
 from fluxgymd.exchange import recognize
 from fluxgymd.exchange.carried import Carried
 from fluxgymd.exchange.recognize import MOST_BYTES
@@ -17,9 +17,23 @@ from tests.exchange.material import CONFIG, DATASET, YAML, MadeUp, converted, gu
 
 PICTURES = MadeUp(
     texts={"/in/d.toml": DATASET, "/in/prompts.txt": "a cat\n# not this\n"},
-    inside={"/in/img": ["10_o cat", "3_dog", "log"]},
-    counts={"/in/cat pictures": 20, "/pictures": 20, "/in/img/10_o cat": 8},
+    inside={"/in/img": ["10_o cat", "3_dog", "log"], "/in/one": ["10_o cat"], "/in/reg": ["1_a cat"]},
+    counts={
+        "/in/cat pictures": 20,
+        "/pictures": 20,
+        "/more": 10,
+        "/reg": 5,
+        "/in/img/10_o cat": 8,
+        "/in/img/3_dog": 8,
+        "/in/reg/1_a cat": 50,
+    },
 )
+
+
+CAT_PARTS = [
+    Part(dataset="/in/cat pictures", repeats=5),
+    Part(dataset="/reg", repeats=1, regularisation=True),
+]
 
 
 def fields(job: Context) -> dict[str, object]:
@@ -37,10 +51,10 @@ def test_a_file_of_the_gui() -> None:
     assert program == "kohya_ss"
     assert fields(job) == {
         "name": "my-cat",
-        "dataset": "/in/img/10_o cat",
-        "repeats": 10,
-        "trigger_word": "o cat",
-        "trigger_place": TriggerPlace.MISSING,
+        "parts": [
+            Part(dataset="/in/img/10_o cat", repeats=10, caption="o cat"),
+            Part(dataset="/in/img/3_dog", repeats=3, caption="dog"),
+        ],
         "enable_bucket": True,
         "model": Model(
             clip_l="/models/clip_l.safetensors", t5xxl="/models/t5xxl_fp16.safetensors", autoencoder="/models/ae.sft"
@@ -75,7 +89,6 @@ def test_a_file_of_the_gui() -> None:
         "unet_lr": ["0.0003"],
     }
     assert notes == [
-        "train_data_dir = img/3_dog is not carried over: a job has one folder of pictures.",
         "huggingface_token = ... is not carried over: a job keeps no secrets.",
         (
             r"pretrained_model_name_or_path = E:\models\flux1-dev.safetensors is not carried over: "
@@ -91,12 +104,12 @@ def test_a_dataset_file_alone() -> None:
     assert program == "sd-scripts (dataset.toml)"
     assert fields(job) == {
         "name": "",
-        "dataset": "/in/cat pictures",
+        "parts": CAT_PARTS,
         "trigger_word": "O'Cat",
         "trigger_place": TriggerPlace.MISSING,
         "enable_bucket": True,
         "resolution": 768,
-        "repeats": 5,
+        "repeats": 1,
     }
     assert options(job) == {
         "caption_extension": [".caption"],
@@ -106,13 +119,54 @@ def test_a_dataset_file_alone() -> None:
         "train_batch_size": ["4"],
     }
     assert notes == [
-        (
-            "image_dir = /reg is not carried over: a job has one folder of pictures, "
-            "and these are further regularisation pictures."
-        ),
         "random_crop = true is not carried over: the trainer has no such flag.",
+        "flip_aug applies to all parts of a job, also to /reg, where it is not given.",
         "FluxGym's defaults apply where the file says nothing: epochs 16, learning_rate 0.0008, network_dim 4.",
     ]
+
+
+def test_folders_of_the_gui() -> None:
+    """One folder is the plain form. The class of regularisation pictures is their caption, never the trigger word."""
+    _, job, _ = converted(gui(train_data_dir="one"), PICTURES)
+    assert (job.dataset, job.repeats, job.trigger_word, job.parts) == ("/in/one/10_o cat", 10, "o cat", None)
+    _, job, notes = converted(gui(train_data_dir="one", reg_data_dir="reg"), PICTURES)
+    assert (job.dataset, job.trigger_word, job.trigger_place) == (None, "o cat", TriggerPlace.MISSING)
+    assert job.parts == [
+        Part(dataset="/in/one/10_o cat", repeats=10),
+        Part(dataset="/in/reg/1_a cat", repeats=1, regularisation=True, caption="a cat"),
+    ]
+    assert not any("_data_dir" in note for note in notes)
+
+
+def test_folders_of_a_dataset_file() -> None:
+    """A folder that is trained at two sizes is one part; of other keys, those of the first folder count."""
+    subset = {"image_dir": "a", "class_tokens": "one"}
+    other = {"image_dir": "b", "num_repeats": 0.5, "class_tokens": "two", "flip_aug": True}
+    document = {
+        "datasets": [{"resolution": 512, "subsets": [subset, other]}, {"resolution": 768, "subsets": [subset]}]
+    }
+    _, job, notes = converted(json.dumps(document))
+    assert job.parts == [
+        Part(dataset="/in/a", repeats=1, caption="one"),
+        Part(dataset="/in/b", caption="two"),
+    ]
+    assert (job.resolution, job.trigger_word) == (512, None)
+    assert notes[:4] == [
+        "repeats of b = 0.5 is not carried over: repeats must be a whole number.",
+        "image_dir = a is not carried over: a job has each folder once; give several sizes as resolutions.",
+        "flip_aug of b = true is not carried over: all parts of a job have what the first one has.",
+        "resolution of a = 768 is not carried over: all parts of a job have what the first one has.",
+    ]
+    only = {"image_dir": "/reg", "is_reg": True, "class_tokens": "one"}
+    _, job, _ = converted(json.dumps({"datasets": [{"subsets": [subset, only]}]}))
+    assert job.parts == [
+        Part(dataset="/in/a", repeats=1),
+        Part(dataset="/reg", repeats=1, regularisation=True, caption="one"),
+    ]
+    assert job.trigger_word == "one"
+    _, job, notes = converted(json.dumps({"datasets": [{"subsets": [only]}]}))
+    assert (job.dataset, job.parts) == ("/reg", None)
+    assert notes[0] == "/reg has regularisation pictures only, so they are what the LoRA learns from."
 
 
 def test_a_config_file_with_its_dataset_and_prompts() -> None:
@@ -120,14 +174,14 @@ def test_a_config_file_with_its_dataset_and_prompts() -> None:
     assert program == "sd-scripts (--config_file)"
     assert fields(job) == {
         "name": "cat",
-        "dataset": "/in/cat pictures",
+        "parts": CAT_PARTS,
         "trigger_word": "O'Cat",
         "trigger_place": TriggerPlace.MISSING,
         "enable_bucket": True,
         "model": Model(transformer="/models/flux1-dev.safetensors", autoencoder="/in/ae.safetensors"),
         "resolution": 768,
-        "repeats": 5,
-        "epochs": 40,  # 20 pictures, 5 repeats, batches of 4: 25 steps
+        "repeats": 1,
+        "epochs": 20,  # 20 pictures with 5 repeats, as many of regularisation, batches of 4: 50 steps
         "sample_every_epochs": 1,
         "sample_prompts": ["a cat"],
         "learning_rate": 1e-4,
@@ -143,7 +197,7 @@ def test_a_config_file_with_its_dataset_and_prompts() -> None:
         "wandb_api_key = ... is not carried over: a job keeps no secrets.",
         "resume = /old/state is not carried over: use `fluxgymctl resume`.",
         "loss_type = l7 is not carried over: the trainer takes l1, l2, huber, smooth_l1.",
-        "max_train_steps = 1000 becomes epochs = 40, as many as have that number of steps.",
+        "max_train_steps = 1000 becomes epochs = 20, as many as have that number of steps.",
     ]
 
 
@@ -152,14 +206,14 @@ def test_a_yaml_of_ai_toolkit() -> None:
     assert program == "ai-toolkit"
     assert fields(job) == {
         "name": "cat-in-a-hat",
-        "dataset": "/pictures",
+        "parts": [Part(dataset="/pictures", repeats=1), Part(dataset="/more", repeats=1, regularisation=True)],
         "trigger_word": "c4t",
         "trigger_place": TriggerPlace.FIRST,
         "enable_bucket": True,
         "resolutions": [512, 768, 1024],
         "repeats": 1,
-        "epochs": 17,  # 20 pictures at three sizes: 60 steps
-        "save_every_epochs": 2,
+        "epochs": 9,  # 20 pictures and 20 times one of regularisation, at three sizes: 120 steps
+        "save_every_epochs": 1,
         "sample_every_steps": 250,
         "sample_prompts": [
             "c4t in a hat --d 42 --w 1024 --h 768 --s 20 --g 4",
@@ -187,9 +241,12 @@ def test_a_yaml_of_ai_toolkit() -> None:
             "model.name_or_path = black-forest-labs/FLUX.1-dev is not carried over: "
             "a job needs the model as a file; give --transformer."
         ),
-        "datasets = /more is not carried over: a job has one folder of pictures.",
+        "cache_latents_to_disk applies to all parts of a job, also to /more, where it is not given.",
+        "caption_dropout_rate applies to all parts of a job, also to /more, where it is not given.",
+        "caption_ext applies to all parts of a job, also to /more, where it is not given.",
+        "resolution of /more = [512] is not carried over: all parts of a job have what the first one has.",
         "train.timestep_type is not given, so ai-toolkit's own default, sigmoid, is carried over.",
-        "train.steps = 1000 becomes epochs = 17, as many as have that number of steps.",
+        "train.steps = 1000 becomes epochs = 9, as many as have that number of steps.",
         "process.training_folder = out is not carried over: FluxGym has no such setting.",
         "network.conv = 8 is not carried over: FluxGym has no such setting.",
         "save.max_step_saves_to_keep = 4 is not carried over: FluxGym has no such setting.",
@@ -309,6 +366,6 @@ def test_numbers_that_no_training_has_leave_the_rest_as_it_is(lines: str, epochs
     carried = Carried((), Path("/in"), PICTURES)
     convert(document, carried)
     job, notes = carried.job()
-    assert (job.epochs, job.dataset) == (epochs, "/in/img/10_o cat")
+    assert (job.epochs, len(job.parts or ())) == (epochs, 2)
     assert any("epochs" in note for note in notes)
     assert msgspec.json.encode(job)
