@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.signals import SHOW_IGNORED, ignoring, numbers
-from tests.harness.waiting import DEADLINE_SECONDS
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 
 def test_its_processes_can_be_interrupted_even_if_it_was_started_with_signals_ignored(
@@ -65,10 +65,14 @@ case "$1 $2" in
 "dataset create") mkdir datasets/demo ;;
 "dataset rm") rmdir datasets/demo ;;
 "dataset add") [ -d demo/pictures ] && ! [ -e full ] ;;
+"watch demo") if [ -e endless ]; then exec tail -f /dev/null; fi ;;
 esac
 """
 DAEMON = f"""#!{sys.executable}
 import os, signal, socket
+asked = open(os.environ["FLUXGYM_HOME"] + "/asked", "a", buffering=1)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: print("daemon got", number, file=asked))
 listening = socket.socket(socket.AF_UNIX)
 listening.bind(os.environ["FLUXGYM_SOCKET"])
 signal.pause()
@@ -79,47 +83,79 @@ case $1 in *.py) mkdir "$2" ;; esac
 NO_USER_MANAGER = "#!/bin/sh\nexit 1\n"
 
 
-def test_the_demo_makes_its_dataset_once_and_again_when_its_pictures_change(checkout: Path, tmp_path: Path) -> None:
-    root = tmp_path / "checkout"
-    pictures = root / "demo/make_pictures.py"
-    for name in ("dev", "pyproject.toml"):
-        root.mkdir(exist_ok=True)
-        shutil.copy(checkout / name, root / name)
-    for name in ("demo/make_pictures.py", "sd-scripts/make_tiny_flux.py", "sd-scripts/tiny/parts.py"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    (root / "datasets").mkdir()
-    for name, text in (
-        (".venv/bin/fluxgymctl", CTL),
-        (".venv/bin/fluxgymd", DAEMON),
-        (".venv/bin/python", PYTHON),
-        (".venv-trainer/bin/python", PYTHON),
-        ("bin/systemctl", NO_USER_MANAGER),
-    ):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-        (root / name).chmod(0o755)
+class Demo:
+    """A checkout with programs that pretend."""
 
-    def asked() -> tuple[int, list[str]]:
-        """The exit status of a demo, and what it did with datasets and jobs."""
-        (root / "asked").unlink(missing_ok=True)
-        environment = {**os.environ, "PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
-        ran = subprocess.run([root / "dev", "demo"], env=environment, capture_output=True, timeout=DEADLINE_SECONDS)
-        told = (root / "asked").read_text().splitlines()
-        return ran.returncode, [words for words in told if words not in ("status demo", "dataset show demo")]
+    def __init__(self, checkout: Path, root: Path) -> None:
+        self.root = root
+        for name in ("demo", "datasets", "sd-scripts/tiny", "bin", ".venv/bin", ".venv-trainer/bin"):
+            (root / name).mkdir(parents=True)
+        for name in ("dev", "pyproject.toml"):
+            shutil.copy(checkout / name, root / name)
+        for name in ("demo/make_pictures.py", "sd-scripts/make_tiny_flux.py", "sd-scripts/tiny/parts.py"):
+            (root / name).touch()
+        for name, text in (
+            (".venv/bin/fluxgymctl", CTL),
+            (".venv/bin/fluxgymd", DAEMON),
+            (".venv/bin/python", PYTHON),
+            (".venv-trainer/bin/python", PYTHON),
+            ("bin/systemctl", NO_USER_MANAGER),
+        ):
+            (root / name).write_text(text)
+            (root / name).chmod(0o755)
 
-    dataset = tomllib.loads((checkout / "demo/demo.toml").read_text(encoding="utf-8"))["dataset"]
-    made = [f"dataset create {dataset}", f"dataset add {dataset} demo/pictures"]
-    trained = ["submit demo --file demo/demo.toml", "watch demo"]
-    assert asked() == (0, [*made, *trained])
-    assert asked() == (0, trained)
-    pictures.write_text("# others\n")
-    (root / "full").touch()
-    again = [f"dataset rm {dataset}", *made]
-    assert asked() == (1, again)
-    (root / "full").unlink()
-    assert asked() == (0, [*again, *trained])
-    assert asked() == (0, trained)
+    def start(self) -> subprocess.Popen[bytes]:
+        (self.root / "asked").write_text("")
+        environment = {**os.environ, "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}"}
+        return subprocess.Popen(
+            [self.root / "dev", "demo"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def asked(self) -> list[str]:
+        """What was asked of the daemon about datasets and jobs, and the signals that it got."""
+        asked = (self.root / "asked").read_text().splitlines()
+        return [words for words in asked if words not in ("status demo", "dataset show demo")]
+
+    def run(self) -> tuple[int, list[str]]:
+        """The exit status of a demo, and what it asked."""
+        status = self.start().wait(DEADLINE_SECONDS)
+        return status, self.asked()
+
+
+@pytest.fixture
+def demo(checkout: Path, tmp_path: Path) -> Demo:
+    return Demo(checkout, tmp_path)
+
+
+DATASET = ["dataset create demo", "dataset add demo demo/pictures"]
+TRAINING = ["submit demo --file demo/demo.toml", "watch demo"]
+END = [f"daemon got {signal.SIGTERM:d}"]
+
+
+def test_the_demo_makes_its_dataset_once_and_again_when_its_pictures_change(checkout: Path, demo: Demo) -> None:
+    assert tomllib.loads((checkout / "demo/demo.toml").read_text(encoding="utf-8"))["dataset"] == "demo"
+    assert demo.run() == (0, [*DATASET, *TRAINING, *END])
+    assert demo.run() == (0, [*TRAINING, *END])
+    (demo.root / "demo/make_pictures.py").write_text("# others\n")
+    (demo.root / "full").touch()
+    again = ["dataset rm demo", *DATASET]
+    assert demo.run() == (1, [*again, *END])
+    (demo.root / "full").unlink()
+    assert demo.run() == (0, [*again, *TRAINING, *END])
+    assert demo.run() == (0, [*TRAINING, *END])
+
+
+def test_a_demo_that_is_interrupted_at_the_terminal_stops_its_job_before_its_daemon(demo: Demo) -> None:
+    (demo.root / "endless").touch()
+    running = demo.start()
+    until(lambda: TRAINING[-1] in demo.asked(), what="the training")
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(DEADLINE_SECONDS) == 128 + signal.SIGINT
+    assert demo.asked() == [*DATASET, *TRAINING, "stop demo", "wait demo", *END]
 
 
 def test_ci_runs_the_test_command_with_an_empty_home_without_caches_and_environments(
