@@ -53,18 +53,23 @@ def upstream(dataset_toml: Path, size: tuple[int, int]) -> dict[str, Any]:
 
 def ours(model: Path, dataset_toml: Path, tokens: int) -> dict[str, Any]:
     """Reads the arrays with the classes that a training step uses. Both caches must be complete."""
+    from library.cache.inputs import LatentInputs, TextInputs
     from library.cache.latent_cache import LatentCache
     from library.cache.text_cache import TextCache
     from library.data import dataset, dataset_config
+    from library.family.port import TextSources
     from library.files import npz
     from library.flux.base_model import CACHE_NAMES
     from library.flux.encoding import TextFile
 
     picture = dataset.find(dataset_config.read(dataset_toml, defaults={})).pictures[0]
     encoders = {"clip": model / "clip_l.safetensors", "t5": model / "t5xxl_fp16.safetensors"}
-    file = TextFile(names=CACHE_NAMES.text_arrays, **encoders, t5_length=tokens)
-    texts = TextCache(file, CACHE_NAMES, dtype=torch.bfloat16, on_disk=True)
-    latents = LatentCache(autoencoder=model / "ae.safetensors", names=CACHE_NAMES, on_disk=True)
+    file = TextFile(names=CACHE_NAMES.text_arrays, t5_length=tokens)
+    sources = TextSources(models=encoders, settings={"t5_length": tokens})
+    of_texts = TextInputs(sources, CACHE_NAMES, dtype=str(torch.bfloat16))
+    texts = TextCache(file, CACHE_NAMES, inputs=of_texts, on_disk=True)
+    of_latents = LatentInputs(autoencoder=model / "ae.safetensors", names=CACHE_NAMES)
+    latents = LatentCache(CACHE_NAMES, inputs=of_latents, on_disk=True)
     assert not texts.missing([picture])
     assert not latents.missing([picture])
     text = texts.text(picture)

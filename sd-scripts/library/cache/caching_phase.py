@@ -8,14 +8,18 @@ effect after the current picture or caption, and at once while an encoder is loa
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from library import debug_hang
 from library.cache import cache_file, latent_cache, text_cache
+from library.cache.inputs import Content, LatentInputs, TextInputs
 from library.cache.latent_cache import LatentCache
+from library.cache.shared import SharedCaches
 from library.cache.text_cache import TextCache
 from library.cache.texts import Texts
 from library.data.dataset import Dataset, Picture
@@ -66,20 +70,19 @@ class CachingPhase:
         self._models, self._device, self._dtype = models, device, dtype
         self._stop, self._metrics = stop, metrics
         self._names, self._file = models.cache_names, models.text_file()
-        self._latents = LatentCache(
-            autoencoder=models.autoencoder_path, names=self._names, on_disk=options.cache_latents_to_disk
-        )
+        self._of_latents = LatentInputs(autoencoder=models.autoencoder_path, names=self._names)
+        self._of_texts = TextInputs(models.text_sources, self._names, dtype=str(dtype))
+        self._latents = LatentCache(self._names, inputs=self._of_latents, on_disk=options.cache_latents_to_disk)
         self._texts = TextCache(
-            self._file, self._names, dtype=dtype, on_disk=options.cache_text_encoder_outputs_to_disk
+            self._file, self._names, inputs=self._of_texts, on_disk=options.cache_text_encoder_outputs_to_disk
         )
+        self._shared = SharedCaches.of_environment()
         self._done = self._total = 0
 
     def run(self) -> Encoded:
         """Encodes what the caches lack. Raises TrainerError if a picture, model or tokenizer cannot be used. Ends the
         run if a stop is requested."""
-        pictures = self._latents.missing(self._dataset.pictures)
-        captions = [] if self._dataset.many_texts else self._texts.missing(self._dataset.pictures)
-        self._check_folders(pictures, captions)
+        pictures, captions = self._missing()
         self._total = len(pictures) + len(captions)
         more = self._dataset.many_texts or self._dataset.drops
         needed = captions or self._prompts or self._options.trains_clip or more
@@ -87,10 +90,38 @@ class CachingPhase:
         tokenizers = self._models.load_tokenizers(self._options) if needed else None
         if pictures:
             self._encode_pictures(pictures)
+        self._shared.keep(self._latent_files, made=set(map(self._names.latents, pictures)))
         if tokenizers is None:
+            self._shared.keep(self._text_files, made=set())
             cached = Texts(cache=self._texts, parts=self._file.parts, encode=None, empty=None, ids=None)
             return Encoded(latents=self._latents, texts=cached, prompts=[], trained=None)
         return self._run_text_encoders(tokenizers, captions)
+
+    def _missing(self) -> tuple[list[Picture], list[Picture]]:
+        """The pictures and the captions that have to be encoded, once what other trainings share is in place. Raises
+        TrainerError if caches cannot be written beside their pictures."""
+        pictures = self._latents.missing(self._dataset.pictures)
+        captions = [] if self._dataset.many_texts else self._texts.missing(self._dataset.pictures)
+        self._check_folders(pictures, captions)
+        wanted = {*map(self._names.latents, pictures), *map(self._names.text, captions)}
+        files = self._latent_files | self._text_files
+        taken = self._shared.take({file: content for file, content in files.items() if file in wanted})
+        if taken:
+            print(f"taking {taken} caches that other trainings made", flush=True)
+            pictures, captions = self._latents.missing(pictures), self._texts.missing(captions)
+        return pictures, captions
+
+    @functools.cached_property
+    def _latent_files(self) -> dict[Path, Content]:
+        """The caches of latents that trainings share."""
+        shares = self._shared.used and self._options.cache_latents_to_disk
+        return self._of_latents.contents(self._dataset.pictures) if shares else {}
+
+    @functools.cached_property
+    def _text_files(self) -> dict[Path, Content]:
+        """The caches of texts that trainings share."""
+        on_disk = self._options.cache_text_encoder_outputs_to_disk and not self._dataset.many_texts
+        return self._of_texts.contents(self._dataset.pictures) if self._shared.used and on_disk else {}
 
     def _check_folders(self, pictures: Iterable[Picture], captions: Iterable[Picture]) -> None:
         """Checks the folders of caches on the disk before anything is encoded. Raises TrainerError."""
@@ -114,6 +145,7 @@ class CachingPhase:
         prompts, encode, empty = [], None, None
         if any_text:
             prompts = self._encode_texts(encoders, captions)
+            self._shared.keep(self._text_files, made=set(map(self._names.text, captions)))
             empty = encoders.encode("")
             if self._dataset.many_texts:
                 print("captions change: the text encoders stay loaded and encode the texts of each step", flush=True)

@@ -7,7 +7,6 @@ mask) have separate seals, so that adding them encodes nothing else again.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from library.cache import cache_file, needed
 from library.cache.cache_file import Arrays
+from library.cache.inputs import LatentInputs
 from library.cache.picture_encoding import encode
 from library.data import buckets, images
 from library.data.buckets import Size
@@ -24,20 +24,15 @@ from library.data.dataset import Picture
 from library.family.cache_names import FLIPPED, LATENTS, MASK, CacheNames
 from library.family.models import Autoencoder
 from library.files import npz
-from library.files.hashes import file_sha256
 
 FLAG = "--cache_latents_to_disk"
-# To be increased if the same picture gives different latents than before.
-VERSION = 2
-SEALS = {LATENTS: "fluxgym_seal", FLIPPED: "fluxgym_seal_flipped", MASK: "fluxgym_seal_mask"}
 
 
 class LatentCache:
     """The latents and masks of all pictures, each at the size of its bucket."""
 
-    def __init__(self, *, autoencoder: Path, names: CacheNames, on_disk: bool) -> None:
-        self._autoencoder, self._names = autoencoder, names
-        self._on_disk = on_disk
+    def __init__(self, names: CacheNames, *, inputs: LatentInputs, on_disk: bool) -> None:
+        self._names, self._inputs, self._on_disk = names, inputs, on_disk
         self._in_memory: dict[tuple[Path, Size, str], Tensor] = {}
 
     def missing(self, pictures: Iterable[Picture]) -> list[Picture]:
@@ -96,8 +91,8 @@ class LatentCache:
         return cache_file.is_valid(
             self._names.latents(picture),
             self._names.latent_arrays(picture, group),
-            seal_name=SEALS[group] + suffix,
-            inputs=self._inputs(picture),
+            seal_name=self._inputs.seal(picture, group),
+            inputs=self._inputs.of(picture),
             unsealed=unsealed,
         )
 
@@ -116,8 +111,8 @@ class LatentCache:
         cache_file.write(
             self._names.latents(picture),
             {name + suffix: array for name, array in arrays.items()},
-            seal_name=SEALS[group] + suffix,
-            inputs=self._inputs(picture),
+            seal_name=self._inputs.seal(picture, group),
+            inputs=self._inputs.of(picture),
             flag=FLAG,
         )
 
@@ -126,17 +121,3 @@ class LatentCache:
             return self._in_memory[picture.path, picture.bucket, group]
         name = group + self._names.size_suffix(picture)
         return torch.from_numpy(npz.read(self._names.latents(picture), (name,))[name])
-
-    def _inputs(self, picture: Picture) -> dict[str, object]:
-        return {
-            "version": VERSION,
-            "picture": file_sha256(picture.path),
-            "autoencoder": self._autoencoder_hash,
-            "size": self._names.size_suffix(picture),
-            "resized": (picture.resized.width, picture.resized.height),
-            "interpolation": picture.interpolation,
-        }
-
-    @functools.cached_property
-    def _autoencoder_hash(self) -> str:
-        return file_sha256(self._autoencoder)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from library.data.dataset import Picture
-from library.family import cache_names
 from library.family.cache_names import FLIPPED, LATENTS, MASK, CacheNames
 
 
@@ -56,17 +55,23 @@ def texts(
 
 
 def planned(
-    pictures: Iterable[Picture], names: CacheNames, *, latents_on_disk: bool, texts_on_disk: bool
+    pictures: Iterable[Picture],
+    names: CacheNames,
+    listed: Callable[[Path], frozenset[str]],
+    *,
+    latents_on_disk: bool,
+    texts_on_disk: bool,
 ) -> tuple[int, int]:
-    """How many (pictures, texts) have to be encoded, if each cache that lists the arrays is valid."""
+    """How many (pictures, texts) have to be encoded, if each cache that lists the arrays is valid. `listed`: the
+    arrays of a cache (`listing`)."""
     every = list(pictures)
 
     def has_latents(picture: Picture, group: str) -> bool:
-        found = cache_names.arrays_in(names.latents(picture)) if latents_on_disk else frozenset()
+        found = listed(names.latents(picture)) if latents_on_disk else frozenset()
         return found.issuperset(names.latent_arrays(picture, group))
 
     def has_text(picture: Picture) -> bool:
-        return cache_names.arrays_in(names.text(picture)).issuperset(names.text_arrays)
+        return listed(names.text(picture)).issuperset(names.text_arrays)
 
     of_latents = [picture for picture in every if latent_groups(picture, has_latents)]
     of_texts = texts(every, TextFiles(on_disk=texts_on_disk), in_file=has_text, in_memory=lambda _: False)

@@ -15,7 +15,7 @@ from library.data.dataset import Picture
 from library.errors import TrainerError
 from library.family.cache_names import CacheNames
 from library.family.models import Autoencoder
-from library.files.hashes import file_sha256
+from library.files.sha256 import file_sha256
 
 
 def encode(

@@ -7,29 +7,22 @@ cached.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 
-import torch
-
 from library.cache import cache_file, needed
+from library.cache.inputs import TEXT_SEAL, TextInputs
 from library.data.dataset import Picture
 from library.family.cache_names import CacheNames
 from library.family.models import Arrays, Text, TextFile
-from library.files.hashes import file_sha256
 
 FLAG = "--cache_text_encoder_outputs_to_disk"
-VERSION = 1
-SEAL_NAME = "fluxgym_seal"
 
 
 class TextCache:
-    """The encoded captions of one dataset. `file`: how one is kept; `dtype`: the encoders' type, on which the numbers
-    depend."""
+    """The encoded captions of one dataset. `file`: how one is kept; `inputs`: what they are made from."""
 
-    def __init__(self, file: TextFile, names: CacheNames, *, dtype: torch.dtype, on_disk: bool) -> None:
-        self._file, self._names = file, names
-        self._settings = {"version": VERSION, **file.settings, "dtype": str(dtype)}
+    def __init__(self, file: TextFile, names: CacheNames, *, inputs: TextInputs, on_disk: bool) -> None:
+        self._file, self._names, self._inputs = file, names, inputs
         self._files = needed.TextFiles(on_disk=on_disk)
         self._in_memory: dict[str, Text] = {}
 
@@ -49,7 +42,7 @@ class TextCache:
             return self._file.fits(arrays) and plain and cache_file.is_newer(path, picture.sources)
 
         return cache_file.is_valid(
-            path, self._file.names, seal_name=SEAL_NAME, inputs=self._inputs(picture), unsealed=unsealed
+            path, self._file.names, seal_name=TEXT_SEAL, inputs=self._inputs.of(picture), unsealed=unsealed
         )
 
     def keep(self, picture: Picture, text: Text) -> None:
@@ -58,17 +51,10 @@ class TextCache:
             self._in_memory[picture.text] = text
             return
         arrays, path = self._file.arrays(text), self._names.text(picture)
-        cache_file.write(path, arrays, seal_name=SEAL_NAME, inputs=self._inputs(picture), flag=FLAG)
+        cache_file.write(path, arrays, seal_name=TEXT_SEAL, inputs=self._inputs.of(picture), flag=FLAG)
 
     def text(self, picture: Picture) -> Text:
         """The picture's caption, encoded."""
         if not self._files.holds(picture):
             return self._in_memory[picture.text]
         return self._file.read(self._names.text(picture))
-
-    def _inputs(self, picture: Picture) -> dict[str, object]:
-        return {**self._settings, "caption": picture.text, **self._model_hashes}
-
-    @functools.cached_property
-    def _model_hashes(self) -> dict[str, str]:
-        return {name: file_sha256(path) for name, path in self._file.models.items()}

@@ -38,7 +38,7 @@ def of(options: Options, found: Survey, *, processes: int) -> dict[str, Any]:
         "clipTrained": options.trains_clip,
         "buckets": list(_buckets(found.data)),
         "pictureList": list(_pictures(found.data, _tokens(options, found, subject))),
-        "caches": _caches(options, found.data, subject),
+        "caches": _caches(options, found, subject),
         "memory": _memory(options, found, subject),
     }
 
@@ -99,18 +99,21 @@ def _tokenizers(options: Options, subject: Subject) -> Tokenizers | None:
         return None
 
 
-def _caches(options: Options, data: Data, subject: Subject) -> dict[str, int]:
+def _caches(options: Options, found: Survey, subject: Subject) -> dict[str, int]:
     """What has to be encoded before the first step, and what that adds to the disk."""
+    assert found.data is not None
+    listed = fit.listing(options, subject, settled=found.settled)
     latents, texts = needed.planned(
-        data.encoded,
+        found.data.encoded,
         subject.models.cache_names,
+        listed,
         latents_on_disk=options.cache_latents_to_disk,
         texts_on_disk=options.cache_text_encoder_outputs_to_disk,
     )
     return {
         "latents": latents,
-        "texts": 0 if data.dataset.many_texts else texts,
-        "bytes": sum(demand.count for _, demand in fit.caches_on_disk(options, subject)),
+        "texts": 0 if found.data.dataset.many_texts else texts,
+        "bytes": sum(demand.count for _, demand in fit.caches_on_disk(options, subject, listed)),
     }
 
 

@@ -61,20 +61,13 @@ class TextEncoders(Protocol):
 
 class TextFile(Protocol):
     """How one encoded text is kept in an npz file. `names`: those of the arrays that a file must have; `parts`: those
-    of the tensors that a forward pass needs; `models`: the files of the encoders, by name; `settings`: what else the
-    numbers depend on."""
+    of the tensors that a forward pass needs."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
 
     @property
     def parts(self) -> tuple[str, ...]: ...
-
-    @property
-    def models(self) -> Mapping[str, Path]: ...
-
-    @property
-    def settings(self) -> Mapping[str, object]: ...
 
     def arrays(self, text: Text) -> Arrays: ...
 

@@ -54,6 +54,14 @@ class WeightFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextSources:
+    """What the numbers of an encoded text depend on. `models`: the files of the encoders, by name."""
+
+    models: Mapping[str, Path]
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """What a LoRA's metadata says about its base model. `version`: ss_base_model_version; `architecture` and
     `implementation`: those of modelspec; `side`: pixels per side if no resolution is given."""
@@ -104,6 +112,9 @@ class BaseModel(Protocol):
     @property
     def text_limits(self) -> tuple[TextLimit, ...]:
         """Those of all text encoders."""
+
+    @property
+    def text_sources(self) -> TextSources: ...
 
     @property
     def spec(self) -> ModelSpec: ...

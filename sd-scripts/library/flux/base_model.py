@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from library.family import port, sizes
 from library.family.cache_names import CacheNames
-from library.family.port import Layers, ModelSpec, TextLimit, WeightFile
+from library.family.port import Layers, ModelSpec, TextLimit, TextSources, WeightFile
 from library.family.sizes import AutoencoderSize, TextSize, TransformerSize
 from library.files.safetensors_header import Shapes
 from library.flux import activations, flops, layers, model_files, tokenization, variants
@@ -104,6 +104,11 @@ class FluxModel:
         )
 
     @property
+    def text_sources(self) -> TextSources:
+        models = {"clip": self.files.clip.path, "t5": self.files.t5.path}
+        return TextSources(models=models, settings={"t5_length": self.t5_length})
+
+    @property
     def spec(self) -> ModelSpec:
         variant = "dev" if self.files.transformer.config.guidance else "schnell"
         return ModelSpec(version="flux1", architecture=f"flux-1-{variant}", implementation=IMPLEMENTATION, side=SIDE)
@@ -140,12 +145,7 @@ class FluxModel:
     def text_file(self) -> TextFile:
         from library.flux.encoding import TextFile
 
-        return TextFile(
-            names=self.cache_names.text_arrays,
-            clip=self.files.clip.path,
-            t5=self.files.t5.path,
-            t5_length=self.t5_length,
-        )
+        return TextFile(names=self.cache_names.text_arrays, t5_length=self.t5_length)
 
     def load_autoencoder(self, device: torch.device) -> Autoencoder:
         from library.flux.autoencoder import Autoencoder

@@ -7,7 +7,6 @@ A text's tensors are `pooled` (V), CLIP's vector; `hidden` (T, X), T5's tokens; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -93,18 +92,8 @@ class TextFile:
     """The arrays of sd-scripts' cache of one text."""
 
     names: tuple[str, ...]
-    clip: Path
-    t5: Path
     t5_length: int
     parts: tuple[str, ...] = PARTS
-
-    @property
-    def models(self) -> Mapping[str, Path]:
-        return {"clip": self.clip, "t5": self.t5}
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        return {"t5_length": self.t5_length}
 
     def arrays(self, text: Text) -> Arrays:
         tokens = text["hidden"].shape[0]

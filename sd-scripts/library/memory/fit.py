@@ -16,9 +16,9 @@ from pathlib import Path
 
 from library import environment
 from library.cache import needed
+from library.cache.listing import Listing
 from library.data.dataset import Dataset, Picture
 from library.data.prompts import Prompt
-from library.family import cache_names
 from library.family.cache_names import MASK, CacheNames
 from library.family.port import BaseModel
 from library.family.sizes import FP32, BatchShape
@@ -56,7 +56,8 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
         warn(sentence)
     on_host = _on_host(options, subject, run, plan, gpu=free is not None)
     needs.check_host(on_host, free=host_memory.available())
-    for folder, demands in by_disk(on_disk(options, subject, run)):
+    listed = listing(options, subject, settled=settled)
+    for folder, demands in by_disk(on_disk(options, subject, run, listed)):
         needs.check_disk(demands, free=shutil.disk_usage(folder).free)
     return plan.tier
 
@@ -198,19 +199,25 @@ def _on_host(options: Options, subject: Subject, run: Run, plan: tiers.MemoryPla
     return demands
 
 
-def on_disk(options: Options, subject: Subject, run: Run) -> Iterable[tuple[Path, Demand]]:
+def listing(options: Options, subject: Subject, *, settled: Mapping[str, object]) -> Listing:
+    """The caches that there are."""
+    dtype = "torch.bfloat16" if settled["mixed_precision"] == "bf16" else "torch.float32"
+    return Listing(options, subject.models, subject.pictures, dtype=dtype)
+
+
+def on_disk(options: Options, subject: Subject, run: Run, listed: Listing) -> Iterable[tuple[Path, Demand]]:
     """(folder, what is written there): one LoRA and one state, and the caches that do not exist yet."""
     saved = needs.lora_and_state(
         run.lora + run.encoder_lora, optimizer=options.optimizer_type, save_precision=options.save_precision
     )
     where = f"--output_dir {options.output_dir}"
     yield options.output_dir, Demand(count=saved, what="one LoRA and one state", where=where)
-    yield from caches_on_disk(options, subject)
+    yield from caches_on_disk(options, subject, listed)
 
 
-def caches_on_disk(options: Options, subject: Subject) -> Iterable[tuple[Path, Demand]]:
+def caches_on_disk(options: Options, subject: Subject, listed: Listing) -> Iterable[tuple[Path, Demand]]:
     """(folder, what its caches do not list yet)."""
-    names, listed = subject.models.cache_names, functools.cache(cache_names.arrays_in)
+    names = subject.models.cache_names
     missing: dict[tuple[Path, str], int] = {}  # by file and array, since pictures may share a file
     if options.cache_text_encoder_outputs_to_disk:
         for file in {names.text(picture) for picture in subject.pictures}:

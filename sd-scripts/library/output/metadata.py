@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from library.data.dataset import Dataset
 from library.data.dataset_keys import size
 from library.family.port import BaseModel, ModelSpec
-from library.files.hashes import file_sha256, legacy_model_hash
+from library.files.hashes import legacy_model_hash
+from library.files.sha256 import file_sha256
 from library.options.options import Options
 from library.options.plan import Plan
 from library.output import dataset_metadata

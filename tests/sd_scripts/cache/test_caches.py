@@ -7,68 +7,16 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy
 import pytest
 import torch
 from PIL import Image
 
-from library.cache.latent_cache import LatentCache
-from library.cache.text_cache import TextCache
-from library.data import dataset
-from library.data.buckets import BucketRules, Size
 from library.data.captions import CaptionRules
-from library.data.dataset import Dataset
-from library.data.dataset_config import DatasetConfig, SubsetConfig
-from library.flux.base_model import CACHE_NAMES
-from library.flux.encoding import TextFile
+from tests.sd_scripts.cache.material import find, latent_cache, missing, text_cache
 from tests.sd_scripts.models import load_autoencoder
-from tests.sd_scripts.running import Models, make_pictures
-
-
-def find(folder: Path, *, width: int = 64, **keys: Any) -> Dataset:
-    subset = SubsetConfig(image_dir=folder, caption_extension=".txt", **keys)
-    rules = BucketRules(resolution=Size(width, 64))
-    return dataset.find((DatasetConfig(buckets=rules, batch_size=1, subsets=(subset,)),))
-
-
-def text_cache(models: Models, *, t5_length: int = 4) -> TextCache:
-    file = TextFile(
-        names=CACHE_NAMES.text_arrays,
-        clip=models.folder / "clip_l.safetensors",
-        t5=models.folder / "t5xxl_fp16.safetensors",
-        t5_length=t5_length,
-    )
-    return TextCache(file, CACHE_NAMES, dtype=torch.float32, on_disk=True)
-
-
-def latent_cache(models: Models) -> LatentCache:
-    return LatentCache(autoencoder=models.folder / "ae.safetensors", names=CACHE_NAMES, on_disk=True)
-
-
-@pytest.fixture
-def cached(models: Models, tmp_path: Path) -> Path:
-    """A folder of two pictures with all caches."""
-    folder = make_pictures(tmp_path / "pictures", 2)
-    autoencoder = load_autoencoder(models)
-    text = {
-        "pooled": torch.ones(64),
-        "hidden": torch.ones(4, 64),
-        "t5_mask": torch.ones(4, dtype=torch.int64),
-    }
-    for picture in find(folder).pictures:
-        latent_cache(models).encode(picture, autoencoder)
-        text_cache(models).keep(picture, text)
-    return folder
-
-
-def missing(folder: Path, models: Models) -> tuple[list[str], list[str]]:
-    """Names of the pictures whose latents have to be encoded again, and of those whose captions have to be."""
-    pictures = find(folder).pictures
-    latents = latent_cache(models).missing(pictures)
-    texts = text_cache(models).missing(pictures)
-    return [picture.path.name for picture in latents], [picture.path.name for picture in texts]
+from tests.sd_scripts.running import Models
 
 
 def test_names_and_arrays_are_sd_scripts(cached: Path, models: Models) -> None:
