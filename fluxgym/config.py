@@ -185,6 +185,13 @@ SETTINGS = (
         default=lambda _: 10.0,
     ),
     Setting(
+        key="trainer.shared_cache_gib",
+        variable="FLUXGYM_TRAINER_SHARED_CACHE_GIB",
+        help="how much of the encoded pictures and captions that no job has is kept for later trainings, in GiB",
+        parse=_number(0, 10_000, "GiB"),
+        default=lambda _: 20.0,
+    ),
+    Setting(
         key="watchdog.mode",
         variable="FLUXGYM_WATCHDOG_MODE",
         help="what is done about a hang of a training that sets no mode of its own: off, warn or act",
@@ -267,6 +274,10 @@ class Config:
     @property
     def compile_cache_bytes(self) -> float:
         return self._get("trainer.compile_cache_gib", float) * 2**30
+
+    @property
+    def shared_cache_bytes(self) -> float:
+        return self._get("trainer.shared_cache_gib", float) * 2**30
 
     @property
     def watchdog_mode(self) -> str:

@@ -49,7 +49,7 @@ from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Resources, Scheduler
 from fluxgymd.run.starting import Starter
 from fluxgymd.run.watching import Watcher
-from fluxgymd.store import compile_cache
+from fluxgymd.store import compile_cache, shared_caches
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import Home
 from fluxgymd.store.machine import MachineState
@@ -109,6 +109,7 @@ def take_home(config: Config, stack: AsyncExitStack) -> Ground:
     home = Home(config.home)
     home.prepare()
     os.environ.update(compile_cache.variables(config.home, os.environ))  # for every program that imports torch
+    os.environ.update(shared_caches.variables(config.home, os.environ))
     failpoint("daemon.prepared")
     writer = Writer()
     stack.callback(writer.close)

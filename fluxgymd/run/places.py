@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folders that an attempt has outside of the job's: for its temporary files, and for the code that it compiles.
+"""The folders that an attempt has outside of the job's: for its temporary files, the code that it compiles, and what
+it encodes.
 
 Each attempt has a folder of its own for temporary files (attempts/temporary.py). All trainings of the home share the
-compiled code (store/compile_cache.py), which is trimmed to its limit while none of them runs.
+compiled code (store/compile_cache.py), which is trimmed to its limit while none of them runs, and the encoded
+pictures and captions (store/shared_caches.py).
 """
 
 import asyncio
@@ -19,7 +21,7 @@ from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
-from fluxgymd.store import compile_cache
+from fluxgymd.store import compile_cache, shared_caches
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ class Places:
         self._registry = registry
         self._compiled = compile_cache.folder(config.home)
         self._limit = config.compile_cache_bytes
+        self._home = config.home
+        self._encoded_limit = config.shared_cache_bytes
         self._one_at_a_time = asyncio.Lock()
 
     async def environment(self, entry: Entry, attempt: Attempt) -> dict[str, str]:
@@ -45,6 +49,7 @@ class Places:
                 raise Refused(f"Its temporary folder {folder} could not be created: {error.strerror}.") from None
             failpoint("attempt.temporary_made")
             environ["TMPDIR"] = str(folder)
+        await self._trim_encoded()
         if environ.get(compile_cache.INDUCTOR) == str(self._compiled):
             problem = await self._ready(entry)
             if problem is not None:
@@ -54,6 +59,15 @@ class Places:
                     if attempt.temporary is not None:
                         environ[variable] = f"{attempt.temporary}/{variable.lower()}"
         return environ
+
+    async def _trim_encoded(self) -> None:
+        try:
+            async with asyncio.timeout(CACHE_SECONDS):
+                count = await lanes.run("shared caches", shared_caches.trim, self._home, self._encoded_limit)
+        except TimeoutError:
+            return  # its volume hangs; the next attempt trims it
+        if count:
+            log.info("%d shared caches that no job has were deleted", count)
 
     async def _ready(self, entry: Entry) -> str | None:
         """Why the cache can't be used at present; None if it can. Attempts take turns here, and each has its lease by

@@ -8,24 +8,13 @@ temporary directory, a name that anybody can take first (docs/decisions/0072-tem
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+
+from fluxgymd.store import least_used
 
 INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
 TRITON = "TRITON_CACHE_DIR"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CachedFile:
-    """A file of the cache."""
-
-    path: str
-    size: int
-    """Bytes on the disk."""
-    used: float
-    """When it was last read or written (seconds since the epoch), as far as the file system records that."""
 
 
 def folder(home: Path) -> Path:
@@ -61,36 +50,4 @@ def trim(place: Path, limit: float) -> int:
 
     Call it only while no training runs. PyTorch recompiles just the missing files (measured with torch 2.13).
     """
-    surplus = oldest(_kept(place), limit)
-    for file in surplus:
-        with suppress(OSError):
-            os.unlink(file.path)
-    if surplus:
-        for path, _, _ in os.walk(place, topdown=False):
-            if path != str(place):
-                with suppress(OSError):  # not empty
-                    os.rmdir(path)
-    return len(surplus)
-
-
-def oldest(files: Iterable[CachedFile], limit: float) -> list[CachedFile]:
-    """The least recently used files that have to go, so that the others take at most `limit` bytes."""
-    files = sorted(files, key=lambda file: file.used)
-    total = sum(file.size for file in files)
-    surplus = []
-    for file in files:
-        if total <= limit:
-            break
-        surplus.append(file)
-        total -= file.size
-    return surplus
-
-
-def _kept(place: Path) -> Iterator[CachedFile]:
-    """Lists the files of the cache. Does not follow links, since their targets are not part of the cache."""
-    for path, _, names in os.walk(place):
-        for name in names:
-            file = os.path.join(path, name)
-            with suppress(OSError):
-                found = os.lstat(file)
-                yield CachedFile(path=file, size=found.st_blocks * 512, used=max(found.st_atime, found.st_mtime))
+    return least_used.trim(place, limit)

@@ -16,6 +16,7 @@ _FILE = re.compile(r"([0-9a-f]{64})\.[a-z]+")
 
 class PictureStore:
     def __init__(self, home: Path) -> None:
+        self.home = home
         self.path = home / "datasets" / STORE
 
     def file(self, sha256: str, ending: str) -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletes datasets for good, and then the pictures that no dataset needs any more.
+"""Deletes datasets for good, and then the pictures that no dataset needs any more, and the caches that no job has.
 
 A picture is deleted only if every journal, those in the trash included, was read and none has it, and while no import
 runs and no dataset is being changed. So a damaged dataset keeps all pictures, until it is repaired or its folder is
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fluxgym.errors import NoSuchDataset
 from fluxgymd.failpoints import failpoint
+from fluxgymd.store import shared_caches
 from fluxgymd.store.pictures import PictureStore
 from fluxgymd.stored.datasets import Datasets, Disk
 from fluxgymd.stored.importing import Importer
@@ -53,6 +54,7 @@ class Purger:
                 await self._disk(self._collect)
 
     def _collect(self) -> None:
+        shared_caches.trim(self._store.home, 0)  # what was encoded does not tell whose it was
         with self._datasets.folders.every() as folders:
             used = _used(folders)
             failpoint("stored.collects")

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adapter for kohya-ss/sd-scripts, which cannot be asked about a job: the daemon checks its files and flags."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgymd.background import lanes
+from fluxgymd.store import caches
+from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import flag_kinds, kohya, presence
 from fluxgymd.trainers.port import CheckReport, Question
 from fluxgymd.trainers.states import StateWriter
@@ -24,6 +27,12 @@ class SdScripts(Training):
     def tells_phase(self) -> bool:
         """sd-scripts shows its phase in its output."""
         return self.lies_in(self.path)
+
+    def mend(self, folder: JobFolder) -> Sequence[str]:
+        """Also gives the job caches of its own: sd-scripts writes into them."""
+        told = super().mend(folder)
+        caches.unshare(folder.dataset)
+        return told
 
     async def check(self, question: Question) -> CheckReport:
         context = question.context

@@ -239,6 +239,13 @@ def test_a_missing_cgroup_is_empty() -> None:
 
 
 def test_only_listed_variables_reach_the_trainer() -> None:
-    passed = {"HOME": "/h", "LC_TIME": "C", "NVIDIA_VISIBLE_DEVICES": "all", "HF_HOME": "/m", "TORCH_HOME": "/t"}
+    passed = {
+        "HOME": "/h",
+        "FLUXGYM_CACHES": "/c",
+        "LC_TIME": "C",
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "HF_HOME": "/m",
+        "TORCH_HOME": "/t",
+    }
     dropped = {"NOTIFY_SOCKET": "/n", "PYTHONPATH": "/p", "VIRTUAL_ENV": "/v", "HF_TOKEN": "x", "HF_API_KEY": "x"}
     assert job_environment({**passed, **dropped, "XDG_RUNTIME_DIR": "/run/user/1", "FLUXGYM_HOME": "/f"}) == passed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Caches that a kill left incomplete are removed; complete ones and all other files stay."""
+"""Caches that a kill left incomplete are removed; all other files stay. Shared ones can be copied."""
 
 import io
 import os
@@ -67,3 +67,18 @@ def test_only_caches_of_flux_are_checked(*, tmp_path: Path, name: str, goes: boo
 
 def test_without_a_dataset_there_is_nothing_to_remove(tmp_path: Path) -> None:
     assert caches.remove_torn(tmp_path / "dataset") == []
+
+
+def test_a_job_gets_copies_of_its_shared_caches(tmp_path: Path) -> None:
+    (dataset := tmp_path / "dataset").mkdir()
+    (shared := tmp_path / "shared.npz").write_bytes(npz())
+    (dataset / "a_flux.npz").hardlink_to(shared)
+    shared.chmod(0o444)
+    (dataset / "b_flux.npz").write_bytes(npz())
+    own = (dataset / "b_flux.npz").stat().st_ino
+    caches.unshare(dataset)
+    assert not (dataset / "a_flux.npz").samefile(shared)
+    assert (dataset / "a_flux.npz").read_bytes() == shared.read_bytes()
+    assert (dataset / "a_flux.npz").stat().st_mode & 0o200
+    assert (dataset / "b_flux.npz").stat().st_ino == own
+    assert sorted(path.name for path in dataset.iterdir()) == ["a_flux.npz", "b_flux.npz"]

@@ -12,6 +12,7 @@ import pytest
 
 from fluxgym.names import check_name
 from fluxgymd.core.datasets import events as e
+from fluxgymd.store import shared_caches
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.pictures import PictureStore
 from fluxgymd.stored.datasets import Datasets
@@ -73,6 +74,20 @@ def test_a_purge_deletes_the_pictures_that_no_dataset_has(bench: Bench) -> None:
 
     asyncio.run(steps())
     assert [bench.kept(name) for name in ("a.png", "b.png", "c.png")] == [False, True, True]
+
+
+def test_a_purge_deletes_the_caches_that_no_job_has(bench: Bench) -> None:
+    (shared := shared_caches.folder(bench.home) / "ab").mkdir(parents=True)
+    (shared / "old.npz").write_bytes(b"x")
+    (shared / "used.npz").write_bytes(b"x")
+    (bench.home / "of-a-job.npz").hardlink_to(shared / "used.npz")
+
+    async def steps() -> None:
+        await bench.has("cats", "a.png")
+        await bench.purger.purge("cats")
+
+    asyncio.run(steps())
+    assert [path.name for path in shared.iterdir()] == ["used.npz"]
 
 
 def test_a_purge_deletes_the_dataset_and_not_one_of_that_name_that_was_removed_before(bench: Bench) -> None:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs on one dataset encode each picture and each caption once, with a real daemon and the real trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fluxgym import methods as m
+from fluxgym.client import Connection
+from fluxgym.messages import State
+from fluxgymctl import plan_page
+from fluxgymd.store import shared_caches
+from tests.daemon.running import RunningDaemon, context, tensors, whole_lines
+from tests.fluxgymctl.program import ctl
+
+
+def test_the_second_job_encodes_nothing_and_a_changed_caption_one_text(folder: Path, model: Path) -> None:
+    """The first two jobs keep their caches, so that the limit does not concern these."""
+    limit = {"FLUXGYM_TRAINER_SHARED_CACHE_GIB": "0"}
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=limit) as daemon:
+        dataset("create", "signs", daemon=daemon)
+        dataset("add", "signs", str(model / "pictures"), daemon=daemon)
+        assert train("first", daemon, model) == (8, 8, 16)
+        (unused := shared_caches.folder(daemon.home) / "unused.npz").write_bytes(b"x")
+        assert train("second", daemon, model) == (0, 0, 0)
+        assert not unused.exists()
+        first, second = (tensors(daemon.folder(name) / f"{name}.safetensors") for name in ("first", "second"))
+        assert second == first
+        picture = min((model / "pictures").glob("*.png")).name
+        dataset("caption", "signs", picture, "a sign that has fallen over", daemon=daemon)
+        assert train("third", daemon, model) == (0, 1, 1)
+
+
+def dataset(*words: str, daemon: RunningDaemon) -> None:
+    done = ctl("dataset", *words, socket=daemon.socket)
+    assert done.returncode == 0, done.stderr
+
+
+def train(name: str, daemon: RunningDaemon, model: Path) -> tuple[int, int, int]:
+    """Trains on the dataset. Returns how many latents and texts the plan said would be encoded, and how many of both
+    the training encoded."""
+    job = context(name, model, dataset="signs", repeats=1, epochs=1)
+    with Connection(daemon.socket) as connection:
+        training = plan_page.gathered(connection.stream(m.PLAN, m.SubmitParameters(job=job))).plan.training
+    assert training is not None
+    daemon.submit(job)
+    daemon.wait(name, State.COMPLETED)
+    lines = whole_lines(daemon.folder(name) / "metrics.jsonl")
+    encoded = max((line["total"] for line in lines if line["phase"] == "caching" and "total" in line), default=0)
+    return training.latents_to_encode, training.texts_to_encode, encoded
