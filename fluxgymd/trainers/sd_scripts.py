@@ -31,7 +31,8 @@ class SdScripts(Training):
     def mend(self, folder: JobFolder) -> Sequence[str]:
         """Also gives the job caches of its own: sd-scripts writes into them."""
         told = super().mend(folder)
-        caches.unshare(folder.dataset)
+        for place in folder.picture_folders():
+            caches.unshare(place)
         return told
 
     async def check(self, question: Question) -> CheckReport:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -228,6 +229,19 @@ def test_what_a_kill_leaves_behind_is_found(bench: Bench) -> None:
             "the damaged cache a_flux_te.npz was removed",
         ]
     assert bench.trainer.kept_checkpoints(bench.context) >= 1
+
+
+def test_a_trainer_that_writes_into_caches_gets_none_that_other_jobs_have(bench: Bench, tmp_path: Path) -> None:
+    if not bench.trainer.traits.makes_checkpoints:
+        return
+    (bench.folder.dataset / "1").mkdir()
+    cache = bench.folder.dataset / "1" / "a_flux.npz"
+    with zipfile.ZipFile(cache, "w") as archive:
+        archive.writestr("latents.npy", b"x")
+    (shared := tmp_path / "shared.npz").hardlink_to(cache)
+    shared.chmod(0o444)
+    assert list(bench.trainer.mend(bench.folder)) == []
+    assert cache.samefile(shared) == bench.trainer.only_reads_pictures
 
 
 def test_no_option_of_a_training_is_without_effect(bench: Bench) -> None:
