@@ -23,6 +23,11 @@ from fluxgymd.attempts import place
 from fluxgymd.attempts.adapters import Supervisors, connect
 from fluxgymd.core.job import Live
 from fluxgymd.core.records import Place
+from fluxgymd.datasets.adding import Adder
+from fluxgymd.datasets.datasets import Datasets
+from fluxgymd.datasets.importing import Importer
+from fluxgymd.datasets.purging import Purger
+from fluxgymd.datasets.thumbnails import Thumbnails
 from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
@@ -56,11 +61,6 @@ from fluxgymd.store.machine import MachineState
 from fluxgymd.store.owner import Ownership
 from fluxgymd.store.pictures import PictureStore
 from fluxgymd.store.writer import Writer
-from fluxgymd.stored.adding import Adder
-from fluxgymd.stored.datasets import Datasets
-from fluxgymd.stored.importing import Importer
-from fluxgymd.stored.purging import Purger
-from fluxgymd.stored.thumbnails import Thumbnails
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.watch import Watch
 

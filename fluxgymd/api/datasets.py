@@ -19,14 +19,14 @@ from fluxgymd.core.datasets.changing import no_such_picture
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.datasets.events import Edited, Undone
 from fluxgymd.core.datasets.findings import findings
-from fluxgymd.datasets.captions import written
+from fluxgymd.datasets import thumbnails, view
+from fluxgymd.datasets.adding import Adder, is_known
+from fluxgymd.datasets.datasets import LANE, Datasets
+from fluxgymd.datasets.loading import Damaged, Stored
+from fluxgymd.datasets.purging import Purger
+from fluxgymd.datasets.thumbnails import Thumbnails
 from fluxgymd.pictures.lines import AnyLine, Note, Problem, Wishes
-from fluxgymd.stored import thumbnails, view
-from fluxgymd.stored.adding import Adder, is_known
-from fluxgymd.stored.datasets import LANE, Datasets
-from fluxgymd.stored.loading import Damaged, Stored
-from fluxgymd.stored.purging import Purger
-from fluxgymd.stored.thumbnails import Thumbnails
+from fluxgymd.snapshots.captions import written
 from fluxgymd.trainers.choice import Trainers
 
 MOST_CHANGES = 1000

@@ -31,7 +31,7 @@ class Copied(Record, frozen=True, kw_only=True):
 
     pictures: int
     names: str
-    """A hash of their names (datasets/contents.py); for a job with parts, of the hashes of its parts."""
+    """A hash of their names (snapshots/contents.py); for a job with parts, of the hashes of its parts."""
     dataset: str | None = None
     """The stored dataset that they are from; None: a folder, or a version that had no stored datasets."""
     revision: int | None = None

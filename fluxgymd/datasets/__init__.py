@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of a job, which are checked and copied into its home when it is submitted."""
+"""The stored datasets, and the plain folders beside them that are not stored yet."""

@@ -13,7 +13,7 @@ import msgspec
 
 from fluxgym import __version__
 from fluxgym.messages import Context
-from fluxgymd.datasets import subsets
+from fluxgymd.snapshots import subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
 from fluxgymd.trainers.dataset_toml import OFF

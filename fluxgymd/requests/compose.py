@@ -10,12 +10,12 @@ from fluxgym.errors import NoSuchDataset
 from fluxgym.files import is_folder
 from fluxgym.messages import Context, TriggerPlace
 from fluxgymd.background import lanes
-from fluxgymd.datasets import subsets
+from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.edit import merge
+from fluxgymd.snapshots import subsets
 from fluxgymd.store.home import JobFolder
-from fluxgymd.stored.datasets import Datasets
 
 LANE = "the presets"
 

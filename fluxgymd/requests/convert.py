@@ -8,9 +8,9 @@ from pathlib import Path
 from fluxgym import methods as m
 from fluxgym.files import read_file
 from fluxgym.messages import TrainerOption
-from fluxgymd.datasets import contents
 from fluxgymd.exchange import recognize
 from fluxgymd.exchange.carried import Carried
+from fluxgymd.snapshots import contents
 
 MOST_FOLDERS = 1000
 

@@ -11,9 +11,9 @@ from fluxgym.errors import InvalidDataset, StorageFailed
 from fluxgymd.background import helpers
 from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
-from fluxgymd.datasets.captions import Captions
-from fluxgymd.datasets.linked import Order
-from fluxgymd.datasets.snapshot import Snapshot
+from fluxgymd.snapshots.captions import Captions
+from fluxgymd.snapshots.linked import Order
+from fluxgymd.snapshots.snapshot import Snapshot
 
 LIMITS = ResourceLimits(data_bytes=4 << 30)
 """The largest picture accepted has 200 megapixels of up to 8 bytes, and its decoder may hold it twice: 3.2 GB."""
@@ -29,13 +29,13 @@ class Copier:
         """Copies a dataset. `how`: how its captions are written. InvalidDataset or StorageFailed if it fails."""
         words = (str(source), str(target), msgspec.json.encode(how).decode())
         async with self._turns.turn():
-            return await _snapshot("fluxgymd.datasets.snapshot", *words, about=str(source))
+            return await _snapshot("fluxgymd.snapshots.snapshot", *words, about=str(source))
 
     async def link(self, order: Order, target: Path, *, name: str) -> Snapshot:
         """Builds a folder from the store. `name`: that of the dataset. InvalidDataset or StorageFailed."""
         data = msgspec.json.encode(order)
         async with self._turns.turn():
-            return await _snapshot("fluxgymd.datasets.linked", str(target), about=name, stdin=data)
+            return await _snapshot("fluxgymd.snapshots.linked", str(target), about=name, stdin=data)
 
 
 async def _snapshot(module: str, *words: str, about: str, stdin: bytes = b"") -> Snapshot:

@@ -10,7 +10,6 @@ from fluxgym.errors import InvalidSetting
 from fluxgym.messages import TWO_FORMS, Context, Part
 from fluxgymd.core import events
 from fluxgymd.core.job import Completed, Job, Live
-from fluxgymd.datasets import subsets
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
@@ -18,6 +17,7 @@ from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import wrong_state
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.scheduler import Scheduler
+from fluxgymd.snapshots import subsets
 from fluxgymd.trainers.choice import Trainers
 
 FIXED = {

@@ -12,13 +12,13 @@ from fluxgym.files import is_folder
 from fluxgym.messages import Kind
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
-from fluxgymd.datasets import subsets
 from fluxgymd.exchange import sd_scripts_folder
 from fluxgymd.exchange.sd_scripts_folder import DATASET, SCRIPT, Export
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.pictures.files import reason
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.naming import named_note
+from fluxgymd.snapshots import subsets
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.trainers.choice import Trainers
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.messages import Context
-from fluxgymd.datasets import subsets
-from fluxgymd.datasets.subsets import Subset
+from fluxgymd.snapshots import subsets
+from fluxgymd.snapshots.subsets import Subset
 from fluxgymd.trainers.port import CheckReport, Problem
 
 

@@ -20,9 +20,6 @@ from fluxgymd.core import duration, schedule
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Live
 from fluxgymd.core.schedule import allowed_gpus
-from fluxgymd.datasets import preview, subsets
-from fluxgymd.datasets.captions import Captions
-from fluxgymd.datasets.contents import Unfit
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.naming import names, renamed_report
@@ -32,6 +29,9 @@ from fluxgymd.requests.submit import Submitter
 from fluxgymd.run import resuming
 from fluxgymd.run.preflight import Preflight, check_space
 from fluxgymd.run.resuming import Outlook
+from fluxgymd.snapshots import preview, subsets
+from fluxgymd.snapshots.captions import Captions
+from fluxgymd.snapshots.contents import Unfit
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import CheckReport, Forecast, ForecastWanted, Trainer

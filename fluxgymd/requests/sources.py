@@ -12,11 +12,11 @@ from fluxgym.messages import Context, Kind, Part
 from fluxgym.names import check_name
 from fluxgym.quoting import short
 from fluxgymd.core.datasets.dataset import Picture
-from fluxgymd.datasets import subsets
-from fluxgymd.datasets.linked import Item
+from fluxgymd.datasets.datasets import Datasets
+from fluxgymd.datasets.loading import Damaged, Plain, Stored
+from fluxgymd.snapshots import subsets
+from fluxgymd.snapshots.linked import Item
 from fluxgymd.store.pictures import PictureStore
-from fluxgymd.stored.datasets import Datasets
-from fluxgymd.stored.loading import Damaged, Plain, Stored
 
 MASKS = "alpha_mask"
 """The trainer's flag with which masks count."""

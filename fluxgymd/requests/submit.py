@@ -19,11 +19,6 @@ from fluxgym.messages import Context
 from fluxgym.names import check_name
 from fluxgymd.background import lanes
 from fluxgymd.core import events
-from fluxgymd.datasets import subsets
-from fluxgymd.datasets.contents import hash_of
-from fluxgymd.datasets.linked import Order
-from fluxgymd.datasets.snapshot import Snapshot
-from fluxgymd.datasets.subsets import Subset
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import loading
 from fluxgymd.jobs.entry import Entry
@@ -34,6 +29,11 @@ from fluxgymd.requests.naming import named_note, names, renamed, renamed_report
 from fluxgymd.requests.sources import FromFolder, FromStore, Source, Sources
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.resuming import Outlook
+from fluxgymd.snapshots import subsets
+from fluxgymd.snapshots.contents import hash_of
+from fluxgymd.snapshots.linked import Order
+from fluxgymd.snapshots.snapshot import Snapshot
+from fluxgymd.snapshots.subsets import Subset
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.store.home import JOURNAL, Home, JobFolder
 from fluxgymd.trainers.choice import Trainers

@@ -21,7 +21,6 @@ from fluxgymd.background import lanes
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job
 from fluxgymd.core.resume import CheckpointFacts, GoOn, progress
-from fluxgymd.datasets.snapshot import copy
 from fluxgymd.failpoints import failpoint
 from fluxgymd.importing import folder as older_folder
 from fluxgymd.importing import running
@@ -32,6 +31,7 @@ from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.sources import refuse_name
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.resuming import Outlook
+from fluxgymd.snapshots.snapshot import copy
 from fluxgymd.store.atomic import sync_folder
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import Trainers

@@ -27,7 +27,6 @@ from fluxgymd.core.job import (
     stops_later,
 )
 from fluxgymd.core.lost import Reach
-from fluxgymd.datasets import subsets
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.entry import Entry, RefusedStop
 from fluxgymd.jobs.faults import ATTEMPT
@@ -37,6 +36,7 @@ from fluxgymd.run import resuming
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
+from fluxgymd.snapshots import subsets
 from fluxgymd.trainers.choice import Trainers, traits
 
 RecordEvent = Callable[[Entry, Callable[[Job], events.AnyEvent]], Awaitable[list[str]]]

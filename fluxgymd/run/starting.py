@@ -18,7 +18,6 @@ from fluxgymd.attempts.port import Gate, Refused
 from fluxgymd.background import lanes
 from fluxgymd.core import events
 from fluxgymd.core.job import Attempt, Job, Starting, Waiting
-from fluxgymd.datasets import subsets
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
@@ -27,6 +26,7 @@ from fluxgymd.jobs.spec import attempt_spec, unit_name
 from fluxgymd.run import preflight, resuming
 from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.places import Places
+from fluxgymd.snapshots import subsets
 from fluxgymd.store import result
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.store.home import JobFolder

@@ -69,7 +69,7 @@ class JobFolder:
 
     def picture_folders(self) -> list[Path]:
         """The folders that may have pictures of the job: its copy of them, and the parts in it, whose names are 1, 2
-        and so on (datasets/subsets.py). Blocks."""
+        and so on (snapshots/subsets.py). Blocks."""
         parts = (self.dataset / str(number) for number in itertools.count(1))
         return [self.dataset, *itertools.takewhile(os.path.isdir, parts)]
 

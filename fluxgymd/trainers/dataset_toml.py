@@ -16,9 +16,9 @@ from typing import Any
 import tomli_w
 
 from fluxgym.messages import Context, TriggerPlace
-from fluxgymd.datasets import subsets
-from fluxgymd.datasets.captions import Captions, Lines
-from fluxgymd.datasets.subsets import Subset
+from fluxgymd.snapshots import subsets
+from fluxgymd.snapshots.captions import Captions, Lines
+from fluxgymd.snapshots.subsets import Subset
 
 OFF = ["false"]
 """The words of an option that takes back a flag which is passed by default."""

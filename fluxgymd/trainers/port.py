@@ -19,7 +19,7 @@ from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.core.verdict import Steps
-from fluxgymd.datasets.captions import Captions
+from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store.home import JobFolder
 
 
@@ -126,7 +126,7 @@ class Question:
     folder: JobFolder
     """The job's folder, which does not exist yet at a submit."""
     pictures: tuple[Path, ...]
-    """The folder of each subset (datasets/subsets.py): the user's own at a submit, the job's copy later."""
+    """The folder of each subset (snapshots/subsets.py): the user's own at a submit, the job's copy later."""
     resume: str | None = None
     """The name of the checkpoint that the job would resume from."""
     copied: Copied | None = None

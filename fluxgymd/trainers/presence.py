@@ -9,8 +9,8 @@ from pathlib import Path
 from fluxgym.files import is_file, is_folder
 from fluxgym.messages import Context, Model
 from fluxgymd.core.events import Copied, CopiedPart
-from fluxgymd.datasets import contents, subsets
 from fluxgymd.pictures.files import reason
+from fluxgymd.snapshots import contents, subsets
 from fluxgymd.store import safetensors_header
 from fluxgymd.store.safetensors_header import NotSafetensors
 from fluxgymd.trainers.port import Problem, ProblemKind, Question

@@ -13,8 +13,8 @@ from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
-from fluxgymd.datasets.captions import Captions
 from fluxgymd.pictures.files import reason
+from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import settings

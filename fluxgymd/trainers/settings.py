@@ -16,7 +16,7 @@ from fluxgym import watchdog
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Kind, Model, RestartPolicy, TriggerPlace
 from fluxgym.quoting import short
-from fluxgymd.datasets import subsets
+from fluxgymd.snapshots import subsets
 from fluxgymd.trainers import command_line, dataset_toml, kohya
 from fluxgymd.trainers.dataset_toml import OFF
 

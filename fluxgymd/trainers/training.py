@@ -12,9 +12,9 @@ from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.resume import CheckpointFacts
-from fluxgymd.datasets import subsets
-from fluxgymd.datasets.captions import Captions
 from fluxgymd.pictures.names import PICTURES
+from fluxgymd.snapshots import subsets
+from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store import caches, result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, flag_list, kohya, settings, state_folders

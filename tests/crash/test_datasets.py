@@ -18,10 +18,10 @@ from fluxgym.errors import NameTaken, NoSuchDataset
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.events import encode
+from fluxgymd.datasets.loading import Plain, Stored, load
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL
 from fluxgymd.store.pictures import PictureStore
-from fluxgymd.stored.loading import Plain, Stored, load
 from tests.core.datasets.histories import added, created
 from tests.crash import names
 from tests.crash.mortal import MortalDaemon

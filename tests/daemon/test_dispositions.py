@@ -106,7 +106,7 @@ def test_every_program_that_the_daemon_starts_gets_default_dispositions(
     submit = threading.Thread(target=submit_in_vain)
     submit.start()
 
-    copier = until(lambda: daemon.helper("fluxgymd.datasets.snapshot"), what="the program that copies the pictures")
+    copier = until(lambda: daemon.helper("fluxgymd.snapshots.snapshot"), what="the program that copies the pictures")
     until(lambda: "hangs" in daemon.log.read_text(), what="it to have copied one")
     assert_default(status_of(copier.pid), python=True)
     copier.kill()

@@ -27,7 +27,7 @@ def test_the_copier_of_a_killed_daemon_is_killed_too_and_its_partial_copy_is_del
         submit = threading.Thread(target=submit_in_vain)
         submit.start()
 
-        copies = until(lambda: daemon.helper("fluxgymd.datasets.snapshot"), what="the program that copies")
+        copies = until(lambda: daemon.helper("fluxgymd.snapshots.snapshot"), what="the program that copies")
         until(lambda: "hangs" in daemon.log.read_text(), what="it to have copied one")
         daemon.kill()
         submit.join(DEADLINE_SECONDS)

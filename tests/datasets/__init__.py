@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of fluxgymd/datasets: the program that takes a snapshot of a dataset for the daemon."""
+"""Tests of the stored datasets: real files."""

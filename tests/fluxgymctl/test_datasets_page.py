@@ -15,8 +15,8 @@ from fluxgym import dataset_methods as m
 from fluxgym.client import Connection
 from fluxgym.dataset_messages import Dataset, Picture
 from tests.daemon.running import ROOT, RunningDaemon, tiny_model
+from tests.datasets.importing import make_pictures
 from tests.fluxgymctl.program import ctl
-from tests.stored.importing import make_pictures
 
 PAGE = ROOT / "docs" / "datasets.md"
 COMMANDS = [

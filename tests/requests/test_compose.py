@@ -10,11 +10,11 @@ import pytest
 
 from fluxgym.messages import Context, Model, Part, TriggerPlace
 from fluxgymd.core import events as e
+from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.compose import Composer, as_it_trains, composed
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL
-from fluxgymd.stored.datasets import Datasets
 from tests.core.datasets.histories import created
 from tests.core.histories import submitted
 from tests.jobs import journals

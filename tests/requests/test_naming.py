@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fluxgym.messages import Context, Part
-from fluxgymd.datasets import subsets
 from fluxgymd.requests.naming import names, renamed
+from fluxgymd.snapshots import subsets
 
 
 def test_the_tenth_part_is_not_taken_for_the_first() -> None:

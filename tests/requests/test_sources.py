@@ -14,9 +14,9 @@ from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidDataset, Invalid
 from fluxgym.messages import Context, Part
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.events import encode
-from fluxgymd.datasets.linked import Item
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.sources import FromFolder, FromStore, Source
+from fluxgymd.snapshots.linked import Item
 from fluxgymd.store.home import JOURNAL, Home
 from fluxgymd.store.writer import Writer
 from tests.core.datasets.histories import added, created, edited, stored

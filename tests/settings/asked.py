@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from fluxgym.messages import Context
-from fluxgymd.datasets import snapshot, subsets
+from fluxgymd.snapshots import snapshot, subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
 from fluxgymd.trainers.states import StateWriter

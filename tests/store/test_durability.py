@@ -115,7 +115,7 @@ def test_promise_3_every_picture_and_the_folder_of_them_is_durable(
     source.mkdir()
     Image.new("RGB", (8, 8)).save(source / "a.png")
     (source / "a.txt").write_text("a cat")
-    program: list[str | Path] = ["-m", "fluxgymd.datasets.snapshot", source, target, "{}"]
+    program: list[str | Path] = ["-m", "fluxgymd.snapshots.snapshot", source, target, "{}"]
     assert calls_of(program, library=library, under=target, cwd=checkout) == [
         "write a.png",
         "fsync a.png",

@@ -16,8 +16,8 @@ from PIL import Image
 
 from fluxgymd.core import events as e
 from fluxgymd.core.job import fold
-from fluxgymd.datasets import snapshot
-from fluxgymd.datasets.captions import Captions
+from fluxgymd.snapshots import snapshot
+from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store import journal
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.store.home import JOURNAL, Home

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxgym.messages import Context, Part, TriggerPlace
-from fluxgymd.datasets import subsets
-from fluxgymd.datasets.captions import Captions, Lines
+from fluxgymd.snapshots import subsets
+from fluxgymd.snapshots.captions import Captions, Lines
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya
 from fluxgymd.trainers.states import StateWriter

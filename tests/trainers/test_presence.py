@@ -8,7 +8,7 @@ import pytest
 
 from fluxgym.messages import Part
 from fluxgymd.core.events import Copied, CopiedPart
-from fluxgymd.datasets import contents, subsets
+from fluxgymd.snapshots import contents, subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import presence
 from fluxgymd.trainers.port import ProblemKind, Question

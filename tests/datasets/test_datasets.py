@@ -17,12 +17,12 @@ from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidName, NameTaken,
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.job import BadHistory
+from fluxgymd.datasets import datasets as module
+from fluxgymd.datasets import loading, view
+from fluxgymd.datasets.datasets import Datasets
+from fluxgymd.datasets.loading import Damaged, Found, Plain, Stored
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL
-from fluxgymd.stored import datasets as module
-from fluxgymd.stored import loading, view
-from fluxgymd.stored.datasets import Datasets
-from fluxgymd.stored.loading import Damaged, Found, Plain, Stored
 from tests.core.datasets.histories import added, edited
 
 

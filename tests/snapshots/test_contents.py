@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.datasets.contents import MOST_LOOKED_AT, Unfit, look
 from fluxgymd.pictures.names import OTHER_PICTURES
+from fluxgymd.snapshots.contents import MOST_LOOKED_AT, Unfit, look
 
 CONVERT = "convert them to PNG or JPEG to train on them."
 ITSELF = "only the pictures in the dataset's folder itself are used."
@@ -113,7 +113,7 @@ def test_a_linked_folder_counts_and_a_cycle_of_links_ends(source: Path, tmp_path
 
 def test_a_whole_home_directory_is_not_searched_to_its_end(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MOST_LOOKED_AT > 10_000
-    monkeypatch.setattr("fluxgymd.datasets.contents.MOST_LOOKED_AT", 3)
+    monkeypatch.setattr("fluxgymd.snapshots.contents.MOST_LOOKED_AT", 3)
     make(source, ["a.png", *(f"sub/{number}.png" for number in range(9))])
     assert look(source).notes[0].startswith("3 pictures in subfolders are left out")
 

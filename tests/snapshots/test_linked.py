@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from PIL import Image
 
-from fluxgymd.datasets import linked
-from fluxgymd.datasets.captions import Captions, Lines
-from fluxgymd.datasets.linked import Item, Order, build
-from fluxgymd.datasets.snapshot import Snapshot
+from fluxgymd.snapshots import linked
+from fluxgymd.snapshots.captions import Captions, Lines
+from fluxgymd.snapshots.linked import Item, Order, build
+from fluxgymd.snapshots.snapshot import Snapshot
 from tests.harness.waiting import DEADLINE_SECONDS
 
 TRIGGERED = Captions(lines=Lines.JOINED, trigger="c4t")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import InvalidDataset
+from fluxgymd.datasets import importing
+from fluxgymd.datasets.importing import Importer
 from fluxgymd.failpoints import VARIABLE
 from fluxgymd.pictures.lines import AnyLine, Picture, Wishes
-from fluxgymd.stored import importing
-from fluxgymd.stored.importing import Importer
+from tests.datasets.importing import make_pictures
 from tests.harness.waiting import DEADLINE_SECONDS
-from tests.stored.importing import make_pictures
 
 
 async def imported(importer: Importer, source: Path, wishes: Wishes) -> list[AnyLine]:

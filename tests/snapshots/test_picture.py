@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from fluxgymd.datasets import picture
-from fluxgymd.datasets.contents import Unfit
+from fluxgymd.snapshots import picture
+from fluxgymd.snapshots.contents import Unfit
 
 INSTEAD = "replace it or remove it from the dataset."
 

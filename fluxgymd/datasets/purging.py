@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fluxgym.errors import NoSuchDataset
+from fluxgymd.datasets.datasets import Datasets, Disk
+from fluxgymd.datasets.importing import Importer
+from fluxgymd.datasets.loading import Damaged, Stored, load
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store import shared_caches
 from fluxgymd.store.pictures import PictureStore
-from fluxgymd.stored.datasets import Datasets, Disk
-from fluxgymd.stored.importing import Importer
-from fluxgymd.stored.loading import Damaged, Stored, load
 
 log = logging.getLogger(__name__)
 

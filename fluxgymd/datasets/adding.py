@@ -13,11 +13,11 @@ import msgspec
 from fluxgymd.background import lanes
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset, free_name, stem_of
+from fluxgymd.datasets.datasets import LANE, Datasets, sound
+from fluxgymd.datasets.importing import Importer, NoPictures
+from fluxgymd.datasets.loading import Stored
 from fluxgymd.pictures.lines import AnyLine, Duplicate, Note, Picture, Problem, Wishes
 from fluxgymd.store.pictures import file_in
-from fluxgymd.stored.datasets import LANE, Datasets, sound
-from fluxgymd.stored.importing import Importer, NoPictures
-from fluxgymd.stored.loading import Stored
 
 MOST_LEFT_OUT = 1000
 """Sentences in an event."""

@@ -5,8 +5,8 @@ from fluxgym import dataset_messages as m
 from fluxgym.names import propose
 from fluxgymd.core.datasets import words
 from fluxgymd.core.datasets.dataset import Change, Dataset, Picture
+from fluxgymd.datasets.loading import Damaged, Found, Plain, Stored
 from fluxgymd.pictures.files import printable
-from fluxgymd.stored.loading import Damaged, Found, Plain, Stored
 
 
 def show(found: Found) -> m.Dataset:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fluxgym.messages import Context, Part, TriggerPlace
-from fluxgymd.datasets import subsets
-from fluxgymd.datasets.captions import Captions, Lines
-from fluxgymd.datasets.subsets import Subset
+from fluxgymd.snapshots import subsets
+from fluxgymd.snapshots.captions import Captions, Lines
+from fluxgymd.snapshots.subsets import Subset
 
 PARTS = [Part(dataset="cats", caption="a cat"), Part(dataset="/reg", repeats=2, regularisation=True)]
 HOW = Captions(lines=Lines.JOINED, trigger="c4t")

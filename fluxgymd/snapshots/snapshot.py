@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies the pictures and captions of a dataset into a job's home, and opens each picture before it is accepted.
 
-It runs as a separate program, `python -P -m fluxgymd.datasets.snapshot SOURCE TARGET CAPTIONS`, where CAPTIONS is a
+It runs as a separate program, `python -P -m fluxgymd.snapshots.snapshot SOURCE TARGET CAPTIONS`, where CAPTIONS is a
 captions.Captions as JSON: a picture that makes a decoder crash or fill the memory does so in this process, not in
 the daemon. Prints its outcome as one line of JSON.
 """
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgymd.datasets import captions, contents, picture
-from fluxgymd.datasets.captions import Captions, Lines
-from fluxgymd.datasets.contents import Unfit
 from fluxgymd.failpoints import failpoint
 from fluxgymd.pictures import left_out
 from fluxgymd.pictures.files import not_a_file, printable, reason
+from fluxgymd.snapshots import captions, contents, picture
+from fluxgymd.snapshots.captions import Captions, Lines
+from fluxgymd.snapshots.contents import Unfit
 from fluxgymd.store.atomic import sync_folder
 
 MOST_CAPTION = 1 << 20

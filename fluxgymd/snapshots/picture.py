@@ -3,10 +3,10 @@
 
 from pathlib import Path
 
-from fluxgymd.datasets.contents import Unfit
 from fluxgymd.pictures import reading
 from fluxgymd.pictures.files import not_a_file, reason
 from fluxgymd.pictures.reading import Unreadable
+from fluxgymd.snapshots.contents import Unfit
 
 
 def check(path: Path) -> bool:

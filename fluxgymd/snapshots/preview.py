@@ -5,8 +5,8 @@ captions as the job would have them. No picture is opened, nothing is durable, a
 import os
 from pathlib import Path
 
-from fluxgymd.datasets import contents, snapshot
-from fluxgymd.datasets.captions import Captions, Lines
+from fluxgymd.snapshots import contents, snapshot
+from fluxgymd.snapshots.captions import Captions, Lines
 
 
 def make(source: Path, target: Path, how: Captions) -> None:

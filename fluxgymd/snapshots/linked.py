@@ -5,8 +5,8 @@ A picture is a reflink where the file system has them, else a hard link, else a 
 never to a user's file, which somebody may edit; the store's files never change and are read-only. A picture with a
 crop or a mask is cut into a new file. Captions are new files.
 
-It runs as a separate program, `python -P -m fluxgymd.datasets.linked TARGET`, which reads an Order as JSON from stdin
-and prints a Snapshot: a picture that makes a decoder crash does so in this process, not in the daemon.
+It runs as a separate program, `python -P -m fluxgymd.snapshots.linked TARGET`, which reads an Order as JSON from
+stdin and prints a Snapshot: a picture that makes a decoder crash does so in this process, not in the daemon.
 """
 
 import errno
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgymd.datasets import captions, contents
-from fluxgymd.datasets.captions import Captions
-from fluxgymd.datasets.snapshot import Snapshot, copy, printed
 from fluxgymd.pictures.cut import ENDING, cut
 from fluxgymd.pictures.reading import Unreadable
+from fluxgymd.snapshots import captions, contents
+from fluxgymd.snapshots.captions import Captions
+from fluxgymd.snapshots.snapshot import Snapshot, copy, printed
 
 FICLONE = 0x40049409
 """linux/fs.h: makes a file share the blocks of another one until one of them is written to (ioctl_ficlone(2))."""

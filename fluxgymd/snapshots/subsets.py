@@ -15,7 +15,7 @@ import msgspec
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Part, TriggerPlace
 from fluxgym.quoting import short
-from fluxgymd.datasets.captions import Captions, compose
+from fluxgymd.snapshots.captions import Captions, compose
 
 MOST_PARTS = 64
 """Each is copied by a process of its own."""

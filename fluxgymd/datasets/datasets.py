@@ -22,13 +22,13 @@ from fluxgymd.background import lanes
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.datasets.events import AnyEvent, Created
 from fluxgymd.core.events import encode
+from fluxgymd.datasets.loading import Damaged, Found, Plain, Stored, load
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.changes import Changes
 from fluxgymd.pictures.files import reason
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.dataset_folders import DatasetFolders, Removed
 from fluxgymd.store.home import JOURNAL
-from fluxgymd.stored.loading import Damaged, Found, Plain, Stored, load
 
 KEPT = 16
 """How many stored datasets stay in memory. One of 1,000 pictures takes about 2 MB."""

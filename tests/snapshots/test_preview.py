@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgymd.datasets import preview, snapshot
-from fluxgymd.datasets.captions import Captions, Lines
-from fluxgymd.datasets.contents import Unfit
+from fluxgymd.snapshots import preview, snapshot
+from fluxgymd.snapshots.captions import Captions, Lines
+from fluxgymd.snapshots.contents import Unfit
 
 HOW = [
     Captions(lines=Lines.KEPT),

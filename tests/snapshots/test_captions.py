@@ -3,7 +3,7 @@
 
 import pytest
 
-from fluxgymd.datasets.captions import Captions, Lines, compose
+from fluxgymd.snapshots.captions import Captions, Lines, compose
 
 JOINED = Captions(lines=Lines.JOINED)
 EACH = Captions(lines=Lines.EACH)

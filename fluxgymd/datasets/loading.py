@@ -9,8 +9,8 @@ from fluxgym.errors import DatasetDamaged
 from fluxgym.files import read_file
 from fluxgymd.core.datasets import events
 from fluxgymd.core.datasets.dataset import Dataset, Folding
-from fluxgymd.datasets import contents
 from fluxgymd.pictures.names import CAPTION
+from fluxgymd.snapshots import contents
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL
 from fluxgymd.store.journal import Journal

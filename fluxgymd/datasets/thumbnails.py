@@ -16,9 +16,9 @@ from fluxgymd.background.bounded import Overran
 from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
 from fluxgymd.core.datasets.changing import no_such_picture
+from fluxgymd.datasets.datasets import Datasets
+from fluxgymd.datasets.loading import Damaged, Plain, Stored
 from fluxgymd.store.pictures import PictureStore
-from fluxgymd.stored.datasets import Datasets
-from fluxgymd.stored.loading import Damaged, Plain, Stored
 
 SIDES = (128, 256, 512, 1024)
 """Pixels. A wish is rounded up, so that a client that asks for many sizes does not fill the disk."""

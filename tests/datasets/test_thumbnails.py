@@ -11,12 +11,12 @@ from PIL import Image
 
 from fluxgym.errors import DatasetDamaged, InvalidDataset, NoSuchPicture
 from fluxgymd.core.datasets import events as e
+from fluxgymd.datasets import thumbnails as module
+from fluxgymd.datasets.datasets import Datasets
+from fluxgymd.datasets.thumbnails import Thumbnails
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL
 from fluxgymd.store.pictures import PictureStore
-from fluxgymd.stored import thumbnails as module
-from fluxgymd.stored.datasets import Datasets
-from fluxgymd.stored.thumbnails import Thumbnails
 from tests.core.datasets.histories import added
 
 

@@ -14,17 +14,17 @@ from msgspec import structs
 
 from fluxgym.errors import InvalidDataset
 from fluxgymd.core.datasets import events as e
+from fluxgymd.datasets import importing, view
+from fluxgymd.datasets.adding import Adder, is_known
+from fluxgymd.datasets.datasets import Datasets
+from fluxgymd.datasets.importing import Importer
+from fluxgymd.datasets.loading import Plain
 from fluxgymd.failpoints import VARIABLE
 from fluxgymd.pictures.lines import AnyLine, Picture, Wishes
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.pictures import PictureStore
-from fluxgymd.stored import importing, view
-from fluxgymd.stored.adding import Adder, is_known
-from fluxgymd.stored.datasets import Datasets
-from fluxgymd.stored.importing import Importer
-from fluxgymd.stored.loading import Plain
+from tests.datasets.importing import make_pictures
 from tests.harness.waiting import DEADLINE_SECONDS, forever, until_async
-from tests.stored.importing import make_pictures
 
 CREATED = "The dataset was created."
 

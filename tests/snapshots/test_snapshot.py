@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from PIL import Image
 
-from fluxgymd.datasets import contents
-from fluxgymd.datasets.captions import Captions, Lines
-from fluxgymd.datasets.contents import Unfit
-from fluxgymd.datasets.snapshot import Snapshot, copy_of
+from fluxgymd.snapshots import contents
+from fluxgymd.snapshots.captions import Captions, Lines
+from fluxgymd.snapshots.contents import Unfit
+from fluxgymd.snapshots.snapshot import Snapshot, copy_of
 from tests.harness.rights import WITHOUT_ROOTS_RIGHTS
 from tests.harness.waiting import DEADLINE_SECONDS
 from tests.store.small_disk import fill, small_disk
@@ -29,7 +29,7 @@ def take(
     """Runs the program and returns its result."""
     how = msgspec.json.encode(captions)
     done = subprocess.run(
-        [*before, sys.executable, "-m", "fluxgymd.datasets.snapshot", source, target, how],
+        [*before, sys.executable, "-m", "fluxgymd.snapshots.snapshot", source, target, how],
         cwd=checkout,
         capture_output=True,
         timeout=DEADLINE_SECONDS,

@@ -12,12 +12,12 @@ import pytest
 
 from fluxgym.names import check_name
 from fluxgymd.core.datasets import events as e
+from fluxgymd.datasets.datasets import Datasets
+from fluxgymd.datasets.importing import Importer
+from fluxgymd.datasets.purging import Purger
 from fluxgymd.store import shared_caches
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.pictures import PictureStore
-from fluxgymd.stored.datasets import Datasets
-from fluxgymd.stored.importing import Importer
-from fluxgymd.stored.purging import Purger
 from tests.core.datasets.histories import added
 
 
