@@ -25,7 +25,7 @@ from fluxgymd.datasets.datasets import LANE, Datasets
 from fluxgymd.datasets.loading import Damaged, Stored
 from fluxgymd.datasets.purging import Purger
 from fluxgymd.datasets.thumbnails import Thumbnails
-from fluxgymd.pictures.lines import AnyLine, Note, Problem, Wishes
+from fluxgymd.pictures.lines import AnyLine, Note, RejectedFile, Wishes
 from fluxgymd.snapshots.captions import written
 from fluxgymd.trainers.choice import Trainers
 
@@ -81,7 +81,7 @@ class DatasetMethods:
                 for line, name in batch:
                     added += name is not None
                     duplicates += is_known(line, name)
-                    problems += isinstance(line, Problem)
+                    problems += isinstance(line, RejectedFile)
                     await send(_told(stored, line, name))
         return m.AddReply(added=added, duplicates=duplicates, problems=problems)
 
@@ -255,7 +255,7 @@ def _told(stored: Stored, line: AnyLine, name: str | None) -> m.AddReply:
     if isinstance(line, Note):
         return m.AddReply(note=line.sentence)
     file = getattr(line, "path", None)
-    if isinstance(line, Problem):
+    if isinstance(line, RejectedFile):
         return m.AddReply(file=file, problem=line.sentence)
     if is_known(line, name):
         return m.AddReply(file=file, duplicate=True)

@@ -16,7 +16,7 @@ from fluxgymd.core.datasets.dataset import Dataset, free_name, stem_of
 from fluxgymd.datasets.datasets import LANE, Datasets, sound
 from fluxgymd.datasets.importing import Importer, NoPictures
 from fluxgymd.datasets.loading import Stored
-from fluxgymd.pictures.lines import AnyLine, Duplicate, Note, Picture, Problem, Wishes
+from fluxgymd.pictures.lines import AnyLine, Duplicate, ImportedPicture, Note, RejectedFile, Wishes
 from fluxgymd.store.pictures import file_in
 
 MOST_LEFT_OUT = 1000
@@ -55,11 +55,11 @@ class Adder:
         pictures: dict[str, e.StoredPicture] = {}
         left_out: list[str] = []
         for line in lines:
-            if isinstance(line, Problem | Note):
+            if isinstance(line, RejectedFile | Note):
                 left_out.append(line.sentence)
             elif isinstance(line, Duplicate):
                 left_out.append(f"{line.path} has the same bytes as {line.of}.")
-            elif isinstance(line, Picture) and line.sha256 not in pictures:
+            elif isinstance(line, ImportedPicture) and line.sha256 not in pictures:
                 taken = {stem_of(picture.name): picture.sha256 for picture in pictures.values()}
                 pictures[line.sha256] = _named(line, taken)
         if not pictures and not left_out:
@@ -110,7 +110,7 @@ def _new(dataset: Dataset, batch: list[AnyLine]) -> dict[int, e.StoredPicture]:
     present = {picture.stored.sha256 for picture in dataset.pictures.values()}
     new = {}
     for index, line in enumerate(batch):
-        if isinstance(line, Picture) and line.sha256 not in present:
+        if isinstance(line, ImportedPicture) and line.sha256 not in present:
             picture = _named(line, taken)
             taken[stem_of(picture.name)] = picture.sha256
             present.add(picture.sha256)
@@ -118,7 +118,7 @@ def _new(dataset: Dataset, batch: list[AnyLine]) -> dict[int, e.StoredPicture]:
     return new
 
 
-def _named(line: Picture, taken: dict[str, str]) -> e.StoredPicture:
+def _named(line: ImportedPicture, taken: dict[str, str]) -> e.StoredPicture:
     """The picture under a name that is free."""
     picture = e.StoredPicture(
         name=line.name,
@@ -140,4 +140,4 @@ def _named(line: Picture, taken: dict[str, str]) -> e.StoredPicture:
 
 def is_known(line: AnyLine, name: str | None) -> bool:
     """Whether the dataset has the picture of this line already. `name`: as from `add`."""
-    return isinstance(line, Duplicate) or (isinstance(line, Picture) and name is None)
+    return isinstance(line, Duplicate) or (isinstance(line, ImportedPicture) and name is None)

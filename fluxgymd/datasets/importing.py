@@ -13,7 +13,7 @@ from fluxgym.errors import InvalidDataset, StorageFailed
 from fluxgymd.background import helpers
 from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
-from fluxgymd.pictures.lines import AnyLine, Done, Failed, Wishes
+from fluxgymd.pictures.lines import AnyLine, Done, ImportFailed, Wishes
 
 LIMITS = ResourceLimits(data_bytes=4 << 30, nice=5)
 """As for the copier: a decoder may hold the largest accepted picture twice. A training may run beside it."""
@@ -76,7 +76,7 @@ class Importer:
             while True:
                 batch = [_decode(line) for line in await _gathered(lines)]
                 last = batch[-1] if batch else None
-                if last is None or isinstance(last, (Done, Failed)):
+                if last is None or isinstance(last, (Done, ImportFailed)):
                     if batch[:-1]:
                         yield batch[:-1]
                     _refuse(last, source, await process.wait())
@@ -123,7 +123,7 @@ def _decode(line: bytes) -> AnyLine:
 
 def _refuse(last: AnyLine | None, source: Path, status: int) -> None:
     """Raises the error of an import that did not reach the end of its source."""
-    if isinstance(last, Failed):
+    if isinstance(last, ImportFailed):
         if last.storage:
             raise StorageFailed(last.sentence)
         raise (NoPictures if last.empty else InvalidDataset)(last.sentence, path=str(source))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is carried over from another program's settings to a job: fields, options, and notes about the rest. Pure, but
-for the questions to `Files`."""
+for the questions to `FileReader`."""
 
 import math
 import re
@@ -44,7 +44,7 @@ def asks_nothing(value: object) -> bool:
     return value is None or value is False or value in ("", [], {}, "None", "none")
 
 
-class Files(Protocol):
+class FileReader(Protocol):
     """What a conversion may ask about the files that the settings name. The answer is None if there is none."""
 
     def text(self, path: str) -> str | None:
@@ -60,7 +60,7 @@ class Files(Protocol):
 class Carried:
     """Collects the settings of a job."""
 
-    def __init__(self, options: Sequence[TrainerOption], folder: Path, files: Files) -> None:
+    def __init__(self, options: Sequence[TrainerOption], folder: Path, files: FileReader) -> None:
         """`options`: the trainer's flags; empty if it does not answer. `folder`: where relative paths begin."""
         self.known = {option.name: option for option in options}
         self.folder = folder

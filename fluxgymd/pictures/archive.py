@@ -8,11 +8,12 @@ read: https://www.bamsoftware.com/hacks/zipbomb/ explains what is possible.
 import stat
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
-from fluxgymd.pictures.entries import MOST_BYTES, MOST_ENTRIES, Entry, Listing, Unlistable
+from fluxgymd.pictures.entries import MOST_BYTES, MOST_ENTRIES, Listing, SourceFile, Unlistable
 from fluxgymd.pictures.files import reason
 from fluxgymd.pictures.names import is_junk, repeats
 
@@ -47,7 +48,7 @@ def _listing(archive: zipfile.ZipFile, path: Path) -> Listing:
         strange = _strange(name, info)
         words = strange or _too_large(info, allowance)
         open_it = cast("partial[BinaryIO]", partial(_open, archive, info))
-        entries.append(Entry(path=name, open=open_it, refused=words, suspicious=strange is not None))
+        entries.append(SourceFile(path=name, open=open_it, refused=words, suspicious=strange is not None))
     notes = []
     if len(archive.infolist()) > MOST_ENTRIES:
         notes.append(f"{path} contains more than {MOST_ENTRIES} files; the rest of them were not looked at.")
@@ -100,7 +101,6 @@ def _without_top(listing: Listing) -> Listing:
     (top,) = tops
     title = top if repeats(top) else listing.title
     entries = [
-        entry if entry.suspicious else Entry(path=entry.path[len(top) + 1 :], open=entry.open, refused=entry.refused)
-        for entry in listing.entries
+        entry if entry.suspicious else replace(entry, path=entry.path[len(top) + 1 :]) for entry in listing.entries
     ]
     return Listing(entries=entries, title=title, notes=listing.notes)

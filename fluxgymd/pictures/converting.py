@@ -102,7 +102,7 @@ def _convert_opened(data: bytes, image: Image.Image, most_megapixels: float) -> 
     return _converted(encoded, ending, picture.size, picture, mask=mask, notes=notes)
 
 
-class _Room:
+class _DecodingRoom:
     """Bounds how many pixels are decoded at a time, since one of 200 megapixels takes gigabytes to convert."""
 
     def __init__(self, most: int) -> None:
@@ -122,7 +122,7 @@ class _Room:
                 self._changed.notify_all()
 
 
-_room = _Room(reading.MOST_MEGAPIXELS * 1_000_000)
+_room = _DecodingRoom(reading.MOST_MEGAPIXELS * 1_000_000)
 
 
 def read_mask(data: bytes, *, width: int, height: int) -> bytes | None:

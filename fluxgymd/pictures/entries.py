@@ -12,7 +12,7 @@ MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class SourceFile:
     path: str
     """Relative to the source, with `/` between its parts; a folder that isn't entered ends in one. Bytes that aren't
     UTF-8 are surrogates."""
@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    entries: list[Entry]
+    entries: list[SourceFile]
     """Sorted by their paths."""
     title: str
     """The source's own name, which may be in sd-scripts' layout too."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from fluxgymd.pictures.entries import MOST_BYTES, MOST_ENTRIES, Entry, Listing, Unlistable
+from fluxgymd.pictures.entries import MOST_BYTES, MOST_ENTRIES, Listing, SourceFile, Unlistable
 from fluxgymd.pictures.files import not_a_file, reason
 from fluxgymd.pictures.names import MASK, is_junk
 
@@ -41,7 +41,7 @@ def list_picture(picture: Path, caption_ending: str) -> Listing:
     return Listing(entries=[_entry(root, root / name, name, given=True) for name in there], title="", notes=[])
 
 
-def _walk(root: Path, folder: Path, beginning: str) -> Iterator[Entry]:
+def _walk(root: Path, folder: Path, beginning: str) -> Iterator[SourceFile]:
     try:
         with os.scandir(folder) as found:
             children = sorted(found, key=lambda child: child.name)
@@ -63,12 +63,12 @@ def _walk(root: Path, folder: Path, beginning: str) -> Iterator[Entry]:
         yield from _walk(root, folder / name, f"{beginning}{name}/")
 
 
-def _entry(root: Path, path: Path, relative: str, *, given: bool = False) -> Entry:
+def _entry(root: Path, path: Path, relative: str, *, given: bool = False) -> SourceFile:
     """`given`: the user has named this file, so it may be a link to anywhere."""
     problem = not_a_file(path)
     if problem is None and path.is_symlink() and not given and not path.resolve().is_relative_to(root):
         problem = f"is a link to {os.readlink(path)}, which is outside of the folder; copy the file itself into it"
-    return Entry(path=relative, open=partial(_open, path), refused=problem)
+    return SourceFile(path=relative, open=partial(_open, path), refused=problem)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -79,8 +79,8 @@ def _open(path: Path) -> BinaryIO:
     return file
 
 
-def _refused(path: str, words: str) -> Entry:
+def _refused(path: str, words: str) -> SourceFile:
     def never() -> BinaryIO:
         raise OSError(words)
 
-    return Entry(path=path, open=never, refused=words)
+    return SourceFile(path=path, open=never, refused=words)

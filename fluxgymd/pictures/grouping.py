@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from fluxgymd.pictures import left_out
-from fluxgymd.pictures.entries import Entry, Listing
+from fluxgymd.pictures.entries import Listing, SourceFile
 from fluxgymd.pictures.files import printable
 from fluxgymd.pictures.left_out import UnusedCaptions
-from fluxgymd.pictures.lines import Problem, Wishes
+from fluxgymd.pictures.lines import RejectedFile, Wishes
 from fluxgymd.pictures.names import IMPORTED, MASK, is_picture, key, normal, repeats
 
 SUBFOLDERS = "ask for subfolders to import them too"
@@ -20,9 +20,9 @@ SUBFOLDERS = "ask for subfolders to import them too"
 class Candidate:
     """A file that should be a picture, with what belongs to it."""
 
-    picture: Entry
-    caption: Entry | None = None
-    mask: Entry | None = None
+    picture: SourceFile
+    caption: SourceFile | None = None
+    mask: SourceFile | None = None
     repeats: int | None = None
     class_tokens: str | None = None
 
@@ -31,14 +31,14 @@ class Candidate:
 class Groups:
     candidates: list[Candidate] = field(default_factory=list)
     """In the order of their paths."""
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RejectedFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def group(listing: Listing, wishes: Wishes) -> Groups:
     """What to import. A file that must not be opened is a problem if it would have been imported."""
     groups = Groups()
-    folders: defaultdict[str, list[Entry]] = defaultdict(list)
+    folders: defaultdict[str, list[SourceFile]] = defaultdict(list)
     elsewhere = []
     for entry in listing.entries:
         taken = _is_taken(entry.folder, wishes)
@@ -59,10 +59,10 @@ def group(listing: Listing, wishes: Wishes) -> Groups:
     return groups
 
 
-def problem(entry: Entry, words: str) -> Problem:
+def problem(entry: SourceFile, words: str) -> RejectedFile:
     """`words`: what follows the name of the file."""
     path = printable(entry.path)
-    return Problem(path=path, sentence=f"{path} {printable(words)}.")
+    return RejectedFile(path=path, sentence=f"{path} {printable(words)}.")
 
 
 def _is_taken(folder: str, wishes: Wishes) -> bool:
@@ -71,7 +71,7 @@ def _is_taken(folder: str, wishes: Wishes) -> bool:
 
 
 def _group_folder(
-    entries: Sequence[Entry], kohya: tuple[int, str] | None, ending: str, groups: Groups, unused: UnusedCaptions
+    entries: Sequence[SourceFile], kohya: tuple[int, str] | None, ending: str, groups: Groups, unused: UnusedCaptions
 ) -> None:
     """Adds the files in one folder to `groups`, and its captions without a picture to `unused`."""
     pictures = [entry for entry in entries if _ending(entry) in IMPORTED]
@@ -107,7 +107,7 @@ class _Captions:
     """The captions in a folder, found by the stem of a picture: the same name, or in another Unicode form, or, if
     only one picture can be meant, in other case."""
 
-    def __init__(self, entries: Sequence[Entry], ending: str) -> None:
+    def __init__(self, entries: Sequence[SourceFile], ending: str) -> None:
         self.used: set[str] = set()
         """The paths of those that were found."""
         stems = [(entry.name[: -len(ending)], entry) for entry in entries]
@@ -115,7 +115,7 @@ class _Captions:
         self._normal = {normal(stem): entry for stem, entry in stems}
         self._key = {key(stem): entry for stem, entry in stems}
 
-    def of(self, stem: str, *, alone: bool) -> Entry | None:
+    def of(self, stem: str, *, alone: bool) -> SourceFile | None:
         found = self._exact.get(stem) or self._normal.get(normal(stem))
         if found is None and alone:
             found = self._key.get(key(stem))
@@ -124,14 +124,14 @@ class _Captions:
         return found
 
 
-def _is_mask(entry: Entry, stems: set[str]) -> bool:
+def _is_mask(entry: SourceFile, stems: set[str]) -> bool:
     name = normal(entry.name)
     return name.endswith(MASK) and name.removesuffix(MASK) in stems
 
 
-def _ending(entry: Entry) -> str:
+def _ending(entry: SourceFile) -> str:
     return PurePosixPath(entry.name).suffix.lower()
 
 
-def _stem(entry: Entry) -> str:
+def _stem(entry: SourceFile) -> str:
     return PurePosixPath(entry.name).stem

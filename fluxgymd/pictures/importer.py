@@ -25,9 +25,18 @@ from fluxgymd.pictures import archive, folder, names
 from fluxgymd.pictures.entries import Listing, Unlistable
 from fluxgymd.pictures.files import printable, reason
 from fluxgymd.pictures.grouping import Groups, group
-from fluxgymd.pictures.lines import AnyLine, Done, Duplicate, Failed, Note, Picture, Problem, Wishes
-from fluxgymd.pictures.placing import Incoming, Refused
-from fluxgymd.pictures.taking import Stored, Taken, take
+from fluxgymd.pictures.lines import (
+    AnyLine,
+    Done,
+    Duplicate,
+    ImportedPicture,
+    ImportFailed,
+    Note,
+    RejectedFile,
+    Wishes,
+)
+from fluxgymd.pictures.placing import Incoming, NotPlaced
+from fluxgymd.pictures.taking import StoredFile, Taken, take
 
 MOST_THREADS = 4
 """Pillow and the disk work without the interpreter's lock."""
@@ -35,15 +44,15 @@ ZIP = b"PK\x03\x04"
 
 
 def lines(source: Path, store: Path, wishes: Wishes) -> Iterator[AnyLine]:
-    """The lines of an import, the last of which is Done or Failed."""
+    """The lines of an import, the last of which is Done or ImportFailed."""
     try:
         listing, opened = _list(source, wishes)
         with opened, Incoming(store) as incoming:
             yield from _import(source, group(listing, wishes), incoming, wishes)
     except Unlistable as error:
-        yield Failed(sentence=printable(error))
-    except Refused as error:
-        yield Failed(sentence=printable(error), storage=True)
+        yield ImportFailed(sentence=printable(error))
+    except NotPlaced as error:
+        yield ImportFailed(sentence=printable(error), storage=True)
 
 
 def _list(source: Path, wishes: Wishes) -> tuple[Listing, closing[zipfile.ZipFile] | nullcontext[None]]:
@@ -70,16 +79,16 @@ def _import(source: Path, groups: Groups, incoming: Incoming, wishes: Wishes) ->
     yield from groups.problems
     if not groups.candidates and not groups.problems:
         sentence = printable(f"{source} contains no pictures ({', '.join(sorted(names.IMPORTED))}).")
-        yield Failed(sentence=sentence, empty=True)
+        yield ImportFailed(sentence=sentence, empty=True)
         return
     result = _Result()
     pictures = duplicates = 0
     problems = len(groups.problems)
     for taken in _taken(groups, incoming, wishes):
         for line in result.lines(taken):
-            pictures += isinstance(line, Picture)
+            pictures += isinstance(line, ImportedPicture)
             duplicates += isinstance(line, Duplicate)
-            problems += isinstance(line, Problem)
+            problems += isinstance(line, RejectedFile)
             yield line
     yield Done(pictures=pictures, duplicates=duplicates, problems=problems)
 
@@ -127,13 +136,13 @@ class _Result:
         elif not taken.problems:
             yield Duplicate(path=path, source=taken.source)
 
-    def _picture(self, path: str, source: str, taken: Taken, stored: Stored) -> Picture:
+    def _picture(self, path: str, source: str, taken: Taken, stored: StoredFile) -> ImportedPicture:
         wanted = names.stem_in_dataset(taken.candidate.picture.name)
         stem = names.unique_stem(wanted, self._stems)
         self._stems.add(names.key(stem))
         converted = stored.converted
         notes = [f"It is called {stem} here, since another picture is called {wanted}."] if stem != wanted else []
-        return Picture(
+        return ImportedPicture(
             path=path,
             name=stem + converted.ending,
             sha256=stored.sha256,

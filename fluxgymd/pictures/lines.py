@@ -2,7 +2,8 @@
 """What the importer prints: one JSON object per line, in the order of the pictures' paths.
 
 The importer (`python -P -m fluxgymd.pictures.importer SOURCE STORE`) decodes the user's files, so it runs as a child
-process with limits, and the daemon reads these lines. A Picture is printed once its file is durable in the store.
+process with limits, and the daemon reads these lines. An ImportedPicture is printed once its file is durable in the
+store.
 """
 
 import msgspec
@@ -12,7 +13,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     """The base of all lines. Paths are relative to the source, and printable (U+FFFD for bytes that aren't UTF-8)."""
 
 
-class Picture(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="picture"):
+class ImportedPicture(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="picture"):
     """A picture that the store now holds."""
 
     path: str
@@ -52,7 +53,7 @@ class Duplicate(Line, frozen=True, kw_only=True, omit_defaults=True, rename="cam
     """The path of the earlier file; None if it is one of the dataset's own."""
 
 
-class Problem(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="problem"):
+class RejectedFile(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="problem"):
     """A file that was left out although it looks like a picture or a caption. The others are not affected."""
 
     path: str
@@ -65,7 +66,7 @@ class Note(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", 
     sentence: str
 
 
-class Failed(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="failed"):
+class ImportFailed(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", tag="failed"):
     """The import ended here. The pictures printed so far are in the store."""
 
     sentence: str
@@ -83,7 +84,7 @@ class Done(Line, frozen=True, kw_only=True, omit_defaults=True, rename="camel", 
     problems: int
 
 
-AnyLine = Picture | Duplicate | Problem | Note | Failed | Done
+AnyLine = ImportedPicture | Duplicate | RejectedFile | Note | ImportFailed | Done
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -95,4 +96,4 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     most_megapixels: float = 50.0
     """A larger picture is scaled down, and a note says so."""
     known: tuple[str, ...] = ()
-    """SHA-256 of the user's files (`Picture.source`) that the dataset already has."""
+    """SHA-256 of the user's files (`ImportedPicture.source`) that the dataset already has."""

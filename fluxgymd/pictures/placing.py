@@ -26,12 +26,12 @@ INCOMING = ".incoming-"
 READ_ONLY = 0o444
 
 
-class Refused(Exception):
+class NotPlaced(Exception):
     """The disk of the store refuses a write. The message is a sentence."""
 
 
 class Incoming:
-    """The way into a store, for several threads. Raises Refused."""
+    """The way into a store, for several threads. Raises NotPlaced."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
@@ -100,10 +100,10 @@ class Incoming:
                 finally:
                     os.close(descriptor)
 
-    def _refused(self, error: OSError) -> Refused:
+    def _refused(self, error: OSError) -> NotPlaced:
         advice = "; make room and import again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         why = (error.strerror or type(error).__name__).lower()
-        return Refused(f"The store of pictures, {self._store}, cannot be written to: {why}{advice}.")
+        return NotPlaced(f"The store of pictures, {self._store}, cannot be written to: {why}{advice}.")
 
 
 def _lock(descriptor: int) -> bool | None:

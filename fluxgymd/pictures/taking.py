@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from fluxgymd.pictures import captions, converting
 from fluxgymd.pictures.captions import Undecodable
 from fluxgymd.pictures.converting import Converted
-from fluxgymd.pictures.entries import MOST_BYTES, Entry
+from fluxgymd.pictures.entries import MOST_BYTES, SourceFile
 from fluxgymd.pictures.files import printable, reason
 from fluxgymd.pictures.grouping import Candidate, problem
-from fluxgymd.pictures.lines import Problem
+from fluxgymd.pictures.lines import RejectedFile
 from fluxgymd.pictures.placing import Incoming
 from fluxgymd.pictures.reading import INSTEAD, Unreadable
 
@@ -20,7 +20,7 @@ MASK_ENDING = ".png"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
+class StoredFile:
     """A picture that is durable in the store."""
 
     sha256: str
@@ -37,14 +37,14 @@ class Taken:
     candidate: Candidate
     source: str | None
     """SHA-256 of the user's file; None if it couldn't be read."""
-    stored: Stored | None
-    problems: tuple[Problem, ...]
+    stored: StoredFile | None
+    problems: tuple[RejectedFile, ...]
 
 
 def take(candidate: Candidate, incoming: Incoming, *, known: frozenset[str], most_megapixels: float) -> Taken:
     """Reads, converts and stores. `known`: SHA-256 of files that are not stored again. Raises placing.Refused."""
     source = None
-    problems: list[Problem] = []
+    problems: list[RejectedFile] = []
     notes: list[str] = []
     stored = None
     try:
@@ -55,7 +55,7 @@ def take(candidate: Candidate, incoming: Incoming, *, known: frozenset[str], mos
             caption = _caption(candidate.caption, problems, notes)
             mask = _mask(candidate.mask, converted, problems)
             sha256 = _place(incoming, converted.data, converted.ending)
-            stored = Stored(
+            stored = StoredFile(
                 sha256=sha256,
                 converted=converted,
                 mask=_place(incoming, mask, MASK_ENDING) if mask else None,
@@ -67,7 +67,7 @@ def take(candidate: Candidate, incoming: Incoming, *, known: frozenset[str], mos
     return Taken(candidate=candidate, source=source, stored=stored, problems=tuple(problems))
 
 
-def _read(entry: Entry) -> bytes:
+def _read(entry: SourceFile) -> bytes:
     """The bytes of a file. Raises Unreadable."""
     if entry.refused is not None:
         raise Unreadable(entry.refused)
@@ -85,7 +85,7 @@ def _read(entry: Entry) -> bytes:
     return data
 
 
-def _caption(entry: Entry | None, problems: list[Problem], notes: list[str]) -> str | None:
+def _caption(entry: SourceFile | None, problems: list[RejectedFile], notes: list[str]) -> str | None:
     """The text of a caption. What is wrong with it is added to the problems, what was guessed to the notes."""
     if entry is None:
         return None
@@ -99,7 +99,7 @@ def _caption(entry: Entry | None, problems: list[Problem], notes: list[str]) -> 
     return caption.text
 
 
-def _mask(entry: Entry | None, converted: Converted, problems: list[Problem]) -> bytes | None:
+def _mask(entry: SourceFile | None, converted: Converted, problems: list[RejectedFile]) -> bytes | None:
     """The mask in a file, which takes precedence, or that which the picture's alpha is."""
     if entry is None:
         return converted.mask

@@ -75,12 +75,12 @@ def program_problem(path: Path, before: FileStamp | None) -> str | None:
         return f"{path.name} is from an earlier attempt"
     try:
         told = _told(path) if now.size <= large_files.SMALL_BYTES else _told_by_a_program(path)
-    except Unreadable as error:
+    except UnreadableResult as error:
         return f"{path.name} cannot be read: {error}"
     return next((wrong for made in told if (wrong := _wrong(made, path))), None)
 
 
-class Unreadable(Exception):
+class UnreadableResult(Exception):
     """The text is a clause that says why."""
 
 
@@ -88,11 +88,11 @@ def _told(path: Path) -> list[MadeFile]:
     try:
         return decode(read_file(path, most=RESULT_BYTES), ProgramResult).files
     except msgspec.MsgspecError as error:
-        raise Unreadable(str(error)) from None
+        raise UnreadableResult(str(error)) from None
     except Unusable as error:
-        raise Unreadable(error.strerror) from None
+        raise UnreadableResult(error.strerror) from None
     except MemoryError:
-        raise Unreadable(f"it {large_files.too_much_memory()}") from None
+        raise UnreadableResult(f"it {large_files.too_much_memory()}") from None
 
 
 def _told_by_a_program(path: Path) -> Iterator[MadeFile]:
@@ -100,10 +100,10 @@ def _told_by_a_program(path: Path) -> Iterator[MadeFile]:
     try:
         printed = large_files.ask(__name__, path, most=2 * RESULT_BYTES)
     except Overran as error:
-        raise Unreadable(str(error)) from None
+        raise UnreadableResult(str(error)) from None
     problem, _, files = printed.partition(b"\n")
     if problem:
-        raise Unreadable(problem.decode())
+        raise UnreadableResult(problem.decode())
     decoder = msgspec.json.Decoder(MadeFile)
     return (decode_with(decoder, line) for line in io.BytesIO(files))
 
@@ -113,7 +113,7 @@ def _printed(path: Path) -> Iterable[bytes]:
     JSON for each file that it lists."""
     try:
         files = _told(path)
-    except Unreadable as error:
+    except UnreadableResult as error:
         return [" ".join(str(error).split()).encode(), b"\n"]
     return [b"\n", msgspec.json.Encoder().encode_lines(files)]
 

@@ -12,7 +12,7 @@ Pair = tuple[int, int]
 """A width and a height."""
 
 
-class Bucket(msgspec.Struct, frozen=True, rename="camel"):
+class ToldBucket(msgspec.Struct, frozen=True, rename="camel"):
     dataset: int
     size: Pair
     pictures: int
@@ -31,7 +31,7 @@ class Bucket(msgspec.Struct, frozen=True, rename="camel"):
         )
 
 
-class Picture(msgspec.Struct, frozen=True, rename="camel"):
+class ToldPicture(msgspec.Struct, frozen=True, rename="camel"):
     path: str
     dataset: int
     size: Pair
@@ -67,7 +67,7 @@ class Caches(msgspec.Struct, frozen=True):
     bytes: int
 
 
-class Memory(msgspec.Struct, frozen=True, rename="camel"):
+class ToldMemory(msgspec.Struct, frozen=True, rename="camel"):
     available_bytes: int
     estimated_bytes: int
     base: str
@@ -109,11 +109,11 @@ class ToldPlan(msgspec.Struct, frozen=True, rename="camel"):
     first_step: int = 0
     clip_reads: int = 0
     t5_reads: int = 0
-    buckets: tuple[Bucket, ...] = ()
-    picture_list: tuple[Picture, ...] = ()
+    buckets: tuple[ToldBucket, ...] = ()
+    picture_list: tuple[ToldPicture, ...] = ()
     caches: Caches | None = None
     """None without --plan."""
-    memory: Memory | None = None
+    memory: ToldMemory | None = None
 
     @property
     def loras_at_once(self) -> int | None:

@@ -20,7 +20,7 @@ from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.datasets.importing import Importer
 from fluxgymd.datasets.loading import Plain
 from fluxgymd.failpoints import VARIABLE
-from fluxgymd.pictures.lines import AnyLine, Picture, Wishes
+from fluxgymd.pictures.lines import AnyLine, ImportedPicture, Wishes
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.pictures import PictureStore
 from tests.datasets.importing import make_pictures
@@ -46,7 +46,7 @@ class Bench:
             aclosing(self.adder.add("cats", source, Wishes())) as batches,
         ):
             async for _, batch in batches:
-                added += sum(name is not None for line, name in batch if isinstance(line, Picture))
+                added += sum(name is not None for line, name in batch if isinstance(line, ImportedPicture))
                 known += sum(is_known(line, name) for line, name in batch)
         return added, known
 
@@ -127,7 +127,7 @@ def test_files_that_become_the_same_picture_are_one_in_the_dataset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The importer reports each of them, since the files differ: 16-bit PNGs with different text chunks, say."""
-    first = Picture(
+    first = ImportedPicture(
         path="a.png",
         name="a.png",
         sha256="a" * 64,

@@ -11,7 +11,7 @@ from fluxgym.errors import InvalidDataset
 from fluxgymd.datasets import importing
 from fluxgymd.datasets.importing import Importer
 from fluxgymd.failpoints import VARIABLE
-from fluxgymd.pictures.lines import AnyLine, Picture, Wishes
+from fluxgymd.pictures.lines import AnyLine, ImportedPicture, Wishes
 from tests.datasets.importing import make_pictures
 from tests.harness.waiting import DEADLINE_SECONDS
 
@@ -41,5 +41,5 @@ def test_promise_10_an_importer_whose_line_is_too_long_ends(tmp_path: Path, monk
 def test_an_import_heeds_what_its_client_wishes(tmp_path: Path) -> None:
     make_pictures(tmp_path / "cats/black", 1)
     (line,) = asyncio.run(imported(Importer(tmp_path / "store"), tmp_path / "cats", Wishes(subfolders=True)))
-    assert isinstance(line, Picture)
+    assert isinstance(line, ImportedPicture)
     assert line.path == "black/IMG_1.jpg"

@@ -11,7 +11,16 @@ from pathlib import Path
 import msgspec
 
 from fluxgymd.background.helpers import DIRECTORY, command, tied
-from fluxgymd.pictures.lines import AnyLine, Done, Duplicate, Failed, Note, Picture, Problem, Wishes
+from fluxgymd.pictures.lines import (
+    AnyLine,
+    Done,
+    Duplicate,
+    ImportedPicture,
+    ImportFailed,
+    Note,
+    RejectedFile,
+    Wishes,
+)
 from fluxgymd.requests.copying import LIMITS
 from tests.harness.waiting import DEADLINE_SECONDS
 
@@ -28,12 +37,12 @@ class Imported:
     errors: str
 
     @property
-    def pictures(self) -> list[Picture]:
-        return [line for line in self.lines if isinstance(line, Picture)]
+    def pictures(self) -> list[ImportedPicture]:
+        return [line for line in self.lines if isinstance(line, ImportedPicture)]
 
     @property
     def problems(self) -> list[str]:
-        return [line.sentence for line in self.lines if isinstance(line, Problem)]
+        return [line.sentence for line in self.lines if isinstance(line, RejectedFile)]
 
     @property
     def duplicates(self) -> list[tuple[str, str | None]]:
@@ -49,12 +58,12 @@ class Imported:
         return self.lines[-1]
 
     @property
-    def failed(self) -> Failed:
-        assert isinstance(self.lines[-1], Failed), self
+    def failed(self) -> ImportFailed:
+        assert isinstance(self.lines[-1], ImportFailed), self
         return self.lines[-1]
 
     @property
-    def only(self) -> Picture:
+    def only(self) -> ImportedPicture:
         (picture,) = self.pictures
         return picture
 

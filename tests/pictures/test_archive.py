@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fluxgymd.pictures import archive
-from fluxgymd.pictures.entries import Entry
+from fluxgymd.pictures.entries import SourceFile
 from tests.pictures.drawing import draw
 from tests.pictures.importing import files, run
 
@@ -133,5 +133,5 @@ def test_entries_know_their_folder_and_name() -> None:
     def never() -> None:
         raise AssertionError
 
-    entry = Entry(path="a/b/c.png", open=never)  # type: ignore[arg-type]
+    entry = SourceFile(path="a/b/c.png", open=never)  # type: ignore[arg-type]
     assert (entry.folder, entry.name) == ("a/b", "c.png")

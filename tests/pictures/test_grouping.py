@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import pytest
 
-from fluxgymd.pictures.entries import Entry, Listing
+from fluxgymd.pictures.entries import Listing, SourceFile
 from fluxgymd.pictures.grouping import Groups, group
 from fluxgymd.pictures.lines import Wishes
 
@@ -18,7 +18,7 @@ def never() -> BinaryIO:
 
 
 def grouped(*paths: str, title: str = "pictures", subfolders: bool = False, caption_ending: str = ".txt") -> Groups:
-    entries = [Entry(path=path, open=never) for path in sorted(paths)]
+    entries = [SourceFile(path=path, open=never) for path in sorted(paths)]
     wishes = Wishes(subfolders=subfolders, caption_ending=caption_ending)
     return group(Listing(entries=entries, title=title, notes=[]), wishes)
 

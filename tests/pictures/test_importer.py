@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fluxgymd.failpoints import VARIABLE
-from fluxgymd.pictures.lines import Picture, Wishes
+from fluxgymd.pictures.lines import ImportedPicture, Wishes
 from tests.crash import names
 from tests.harness.rights import WITHOUT_ROOTS_RIGHTS
 from tests.pictures.drawing import BAD, draw, draw_many, picture
@@ -284,7 +284,7 @@ def test_a_kill_at_any_point_leaves_the_originals_and_a_store_that_the_next_impo
     rule = "kill" if point in ("import.folder_made", "import.leftover_removed") else "kill:3"
     killed = end(start(source, store, env={VARIABLE: f"{point}={rule}"}))
     assert killed.status == -signal.SIGKILL, f"{point} was never met"
-    printed = [line for line in killed.lines if isinstance(line, Picture)]
+    printed = [line for line in killed.lines if isinstance(line, ImportedPicture)]
     for line in printed:
         assert (store / line.sha256[:2] / (line.sha256 + Path(line.name).suffix)).stat().st_size == line.size
     imported = run(source, store)
