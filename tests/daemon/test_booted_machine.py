@@ -14,7 +14,7 @@ SPEC = """
 name = "my-lora"
 dataset = "./pictures"
 resolution = 64
-repeats = 10
+repeats = 20
 epochs = 4
 save_every_epochs = 1
 learning_rate = 0.002
@@ -32,6 +32,7 @@ network_alpha = 4
 network_train_unet_only = true
 mixed_precision = "no"
 gradient_checkpointing = false
+t5xxl_max_token_length = 128
 """
 
 
@@ -49,7 +50,7 @@ def test_promise_5_jobs_survive_a_night_on_a_real_machine(
     assert "loginctl enable-linger" in submitted.stderr
     assert len(submitted.stderr.splitlines()) == 1
     booted_machine.run(["loginctl", "enable-linger", alice.name])
-    assert "enable-linger" not in alice.ctl("submit", "--file", spec, "waits").stderr
+    assert "enable-linger" not in alice.ctl("submit", "--file", spec, "--epochs", "1", "waits").stderr
 
     # A restart of the service does not affect the job.
     alice.wait_for_step("my-lora", 3)
