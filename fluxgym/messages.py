@@ -156,6 +156,7 @@ class Part(Message, frozen=True, kw_only=True):
     repeats: int | None = None
     regularisation: bool | None = None
     caption: str | None = None
+    folder: str | None = None
 
 
 class Context(Message, frozen=True, kw_only=True):

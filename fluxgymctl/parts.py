@@ -6,8 +6,8 @@ from typing import Any
 from fluxgym.messages import Part
 from fluxgymctl.count import whole
 
-FORM = "WHAT[,repeats=N][,regularisation][,caption=TEXT]"
-RIGHT = "tables [[parts]], each with a dataset and, if needed, repeats, regularisation and a caption"
+FORM = "WHAT[,repeats=N][,regularisation][,caption=TEXT][,folder=NAME]"
+RIGHT = "tables [[parts]], each with a dataset and, if needed, repeats, regularisation, a caption and a folder"
 RIGHT_AS_FLAG = f"{FORM}; a folder or a caption with a comma can only be given in a spec file, under [[parts]]"
 
 
@@ -31,7 +31,7 @@ def from_toml(value: Any) -> list[Part]:
 
 
 def _part(given: Any) -> Part:
-    kinds = {"dataset": str, "repeats": int, "regularisation": bool, "caption": str}
+    kinds = {"dataset": str, "repeats": int, "regularisation": bool, "caption": str, "folder": str}
     if not isinstance(given, dict) or not given.get("dataset") or not given.keys() <= kinds.keys():
         raise ValueError
     if not all(type(value) is kinds[key] for key, value in given.items()):

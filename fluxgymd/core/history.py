@@ -71,7 +71,8 @@ def sentence(event: e.AnyEvent) -> str:
 
 def _revisions(parts: Sequence[e.CopiedPart]) -> str:
     """The stored datasets among the parts. The rest of a sentence."""
-    named = [f"revision {part.revision} of the dataset {part.dataset}" for part in parts if part.dataset is not None]
+    stored = [part for part in parts if part.dataset is not None]
+    named = dict.fromkeys(f"revision {part.revision} of the dataset {part.dataset}" for part in stored)
     return f", with {' and '.join(named)}" if named else ""
 
 

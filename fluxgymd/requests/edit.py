@@ -52,9 +52,12 @@ class Editor:
         for setting, instead in FIXED.items():
             not_copied = setting == "dataset" and entry.older is not None
             # The spec file of the submit, which names them too, may be given again: an equal value is no change.
-            if not _unchanged(getattr(changes, setting), getattr(job.context, setting)) and not not_copied:
+            now = subsets.dataset_of(job.context) if setting == "dataset" else getattr(job.context, setting)
+            if not _unchanged(getattr(changes, setting), now) and not not_copied:
                 raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
         _must_rest(job)
+        if entry.older is None:  # what the submit found out about the pictures stays
+            changes = msgspec.structs.replace(changes, dataset=None, parts=None)
         merged = merge(job.context, changes)
         wanted = self._trainers.of(merged).complete(merged, self._registry.home.path, new=False)
         warnings = []

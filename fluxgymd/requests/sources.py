@@ -55,34 +55,38 @@ class Sources:
         if context.kind is Kind.PROGRAM:
             return context, ()  # the check of the settings says if it has pictures
         subsets.refuse(context)
-        if context.parts is not None:
-            found = [await self._resolve(context, part) for part in context.parts]
-            return msgspec.structs.replace(context, parts=[part for part, _ in found]), tuple(
-                source for _, source in found
-            )
-        if not context.dataset:
+        if context.parts is None and not context.dataset:
             return context, ()  # likewise
-        whole, source = await self._resolve(context, Part(dataset=context.dataset, repeats=context.repeats))
-        return msgspec.structs.replace(context, dataset=whole.dataset, repeats=whole.repeats), (source,)
+        given = [Part(dataset=str(context.dataset))] if context.parts is None else context.parts
+        found = [resolved for part in given for resolved in await self._resolve(context, part)]
+        sources = tuple(source for _, source in found)
+        if context.parts is None and len(found) == 1:
+            ((whole, _),) = found
+            repeats = whole.repeats if context.repeats is None else context.repeats
+            return msgspec.structs.replace(context, dataset=whole.dataset, repeats=repeats), sources
+        return msgspec.structs.replace(context, dataset=None, parts=[part for part, _ in found]), sources
 
-    async def _resolve(self, context: Context, part: Part) -> tuple[Part, Source]:
+    async def _resolve(self, context: Context, part: Part) -> list[tuple[Part, Source]]:
+        """The part, or one for each of its folders."""
         if "/" in part.dataset:
-            return part, FromFolder(path=Path(part.dataset))
+            return [(part, FromFolder(path=Path(part.dataset)))]
         found = await self._datasets.find(check_name(part.dataset))
         match found:
             case Damaged():
                 raise found.error()
             case Plain(folder=folder):
-                return msgspec.structs.replace(part, dataset=str(folder)), FromFolder(path=folder)
+                return [(msgspec.structs.replace(part, dataset=str(folder)), FromFolder(path=folder))]
             case Stored():
-                return self._from_store(context, part, found)
+                used = _used(part, found)
+                return [self._from_store(context, each, found, used) for each in _by_folder(context, part, used)]
 
-    def _from_store(self, context: Context, part: Part, stored: Stored) -> tuple[Part, FromStore]:
-        name, used = part.dataset, stored.dataset.used
-        if not used:
-            has = "no pictures" if not stored.dataset.pictures else "no picture that is used"
-            sentence = f"The dataset {name} has {has}; add some with `fluxgymctl dataset add {name} PATH`."
-            raise InvalidDataset(sentence, path=str(stored.folder))
+    def _from_store(
+        self, context: Context, part: Part, stored: Stored, used: Sequence[Picture]
+    ) -> tuple[Part, FromStore]:
+        """`used`: the pictures of all folders."""
+        name = part.dataset
+        if part.folder is not None:
+            used = [picture for picture in used if kohya_folder(picture) == part.folder]
         part, notes = _from_folders(context, part, used)
         masks = (context.trainer_options or {}).get(MASKS, ["false"]) != ["false"]
         masked = sum(1 for picture in used if picture.stored.mask is not None)
@@ -112,9 +116,39 @@ class Sources:
         )
 
 
+def _used(part: Part, stored: Stored) -> Sequence[Picture]:
+    """The pictures that are trained; InvalidDataset if there are none."""
+    name, used = part.dataset, stored.dataset.used
+    if not used:
+        has = "no pictures" if not stored.dataset.pictures else "no picture that is used"
+        sentence = f"The dataset {name} has {has}; add some with `fluxgymctl dataset add {name} PATH`."
+        raise InvalidDataset(sentence, path=str(stored.folder))
+    folders = sorted({kohya_folder(picture) for picture in used})
+    if part.folder is not None and part.folder not in folders:
+        there = ", ".join(short(folder) for folder in folders if folder) or "no such folder"
+        sentence = f"The dataset {name} has no picture from a folder {short(part.folder)}; it has those from {there}."
+        raise InvalidDataset(sentence, path=str(stored.folder))
+    return used
+
+
+def _by_folder(context: Context, part: Part, used: Sequence[Picture]) -> list[Part]:
+    """The part itself, or one for each folder in Kohya's layout that its pictures came from: if there are several,
+    and neither the part nor the job gives repeats, each has its own."""
+    folders = sorted({kohya_folder(picture) for picture in used})
+    if part.folder is not None or part.repeats is not None or context.repeats is not None or len(folders) == 1:
+        return [part]
+    return [msgspec.structs.replace(part, folder=folder) for folder in folders]
+
+
+def kohya_folder(picture: Picture) -> str:
+    """The name of the folder that a picture came from, with its repeats and its class; empty without these."""
+    stored = picture.stored
+    return "" if stored.repeats is None else f"{stored.repeats}_{stored.class_tokens or ''}"
+
+
 def _from_folders(context: Context, part: Part, used: Sequence[Picture]) -> tuple[Part, list[str]]:
     """The part with what the folders in Kohya's layout said, from which its pictures were imported, and notes about
-    what is not used of that."""
+    what is not used of that. `used`: its pictures."""
     notes = []
     asked = context.repeats if part.repeats is None else part.repeats
     repeats = {picture.stored.repeats for picture in used} - {None}
@@ -126,7 +160,7 @@ def _from_folders(context: Context, part: Part, used: Sequence[Picture]) -> tupl
             "pictures."
         )
     classes = sorted({picture.stored.class_tokens for picture in used if picture.stored.class_tokens})
-    if part.regularisation and part.caption is None and len(classes) == 1:
+    if (part.regularisation or part.folder) and part.caption is None and len(classes) == 1:
         part = msgspec.structs.replace(part, caption=classes[0])
     elif classes and part.caption is None and (part.regularisation or not context.trigger_word):
         advice = (

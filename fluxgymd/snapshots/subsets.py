@@ -65,6 +65,14 @@ def folders(context: Context, copy: Path) -> tuple[Path, ...]:
     return tuple(copy / subset.place for subset in of(context))
 
 
+def dataset_of(context: Context) -> str | None:
+    """The one dataset of a job, also if its folders became parts."""
+    if context.parts is None:
+        return context.dataset
+    names = {part.dataset for part in context.parts if part.folder is not None}
+    return names.pop() if len(names) == 1 and all(part.folder is not None for part in context.parts) else None
+
+
 def refuse(context: Context) -> None:
     """InvalidSetting if the parts of a training cannot be trained, whatever their pictures are."""
     parts = context.parts
@@ -78,6 +86,9 @@ def refuse(context: Context) -> None:
         raise _wrong(f"parts has {len(parts)} entries, but a job can have at most {MOST_PARTS}.")
     if not all(part.dataset for part in parts):
         raise _wrong("parts has an entry without a dataset; give the name of one, or the folder with the pictures.")
+    for part in parts:
+        if part.folder is not None and "/" in part.dataset:
+            raise _wrong(f"{short(part.dataset)} is a path; give {short(part.folder)} at its end, not as folder.")
     _refuse_repeated(parts)
     if all(part.regularisation for part in parts):
         raise _wrong("All parts are regularisation; at least one must have the pictures that the LoRA learns from.")
@@ -86,7 +97,7 @@ def refuse(context: Context) -> None:
 def _refuse_repeated(parts: Sequence[Part]) -> None:
     seen = set()
     for part in parts:
-        place = os.path.normpath(part.dataset) if "/" in part.dataset else part.dataset
+        place = (os.path.normpath(part.dataset) if "/" in part.dataset else part.dataset, part.folder)
         if place in seen:
             raise _wrong(
                 f"{short(part.dataset)} is given as two parts; give it once, with the repeats that you want."

@@ -64,6 +64,7 @@ def test_a_submit_says_which_stored_datasets_it_used() -> None:
     parts = (e.CopiedPart(pictures=4, names="", **of_cats), e.CopiedPart(pictures=1, names=""))
     begin = "It was submitted, with 5 pictures in 2 parts"
     assert said(parts=parts) == f"{begin}, with revision 3 of the dataset cats."
+    assert said(parts=parts[:1] * 2) == f"{begin}, with revision 3 of the dataset cats."
     assert said(parts=parts[1:] * 2) == f"{begin}."
 
 

@@ -101,7 +101,8 @@ def test_the_parts_of_a_job_are_checked_where_they_are_and_stay_as_they_are(
         daemon.call(m.EDIT, m.SubmitParameters(job=Context(name="my-lora", **changes)))
 
     edit(parts=[parts[0], msgspec.structs.replace(gone, repeats=None)], epochs=2)
-    assert daemon.job("my-lora").context.epochs == 2
+    edited = daemon.job("my-lora").context
+    assert (edited.epochs, edited.parts) == (2, parts)
     for others in (parts[:1], [parts[0], msgspec.structs.replace(gone, regularisation=False)]):
         with pytest.raises(InvalidSetting, match=r"^parts cannot be changed; submit another job instead\.$"):
             edit(parts=others)

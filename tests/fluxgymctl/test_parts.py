@@ -30,12 +30,15 @@ def read(*words: str) -> list[Part]:
 def test_a_part_has_what_its_flag_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert read(
-        "--part=cats", "--part=./a=b,regularisation,repeats=3", "--parts=dogs,caption=a dog=pet", "--part=../x"
+        "--part=cats",
+        "--part=./a=b,regularisation,repeats=3",
+        "--parts=dogs,caption=a dog=pet",
+        "--part=../x,folder=10_a cat",
     ) == [
         Part(dataset="cats"),
         Part(dataset=str(tmp_path / "a=b"), repeats=3, regularisation=True),
         Part(dataset="dogs", caption="a dog=pet"),
-        Part(dataset=str(tmp_path.parent / "x")),
+        Part(dataset=str(tmp_path.parent / "x"), folder="10_a cat"),
     ]
 
 
@@ -50,6 +53,6 @@ def test_a_wrong_part_gets_a_sentence_that_names_the_spec_file(text: str) -> Non
     with pytest.raises(click.UsageError) as refused:
         read("--part", text)
     assert refused.value.message == (
-        f"--part is {text!r}, but must be WHAT[,repeats=N][,regularisation][,caption=TEXT]; a folder or a caption "
-        "with a comma can only be given in a spec file, under [[parts]]."
+        f"--part is {text!r}, but must be WHAT[,repeats=N][,regularisation][,caption=TEXT][,folder=NAME]; a folder "
+        "or a caption with a comma can only be given in a spec file, under [[parts]]."
     )

@@ -72,8 +72,8 @@ REPEATS: dict[str, tuple[list[int | None], int | None, int | None, bool]] = {
     "the same everywhere": ([5, 5], None, 5, False),
     "the job's own win": ([5, 5], 3, 3, True),
     "equal to the job's own": ([5, 5], 5, 5, False),
-    "different ones": ([5, 7], None, None, True),
-    "only some": ([5, None], None, None, True),
+    "the job's own win over different ones": ([5, 7], 3, 3, True),
+    "the job's own win over those of some": ([5, None], 3, 3, True),
 }
 
 
@@ -86,6 +86,33 @@ def test_repeats_of_folders(
     context, source = from_store(registry, repeats=asked)
     assert context.repeats == used
     assert any("repeats" in note for note in source.notes) == said
+
+
+def test_each_folder_of_a_dataset_becomes_a_part_with_its_repeats_and_its_class(registry: Registry) -> None:
+    pictures = (
+        stored("a.png", repeats=10, class_tokens="c4t cat"),
+        stored("b.png", repeats=3),
+        stored("c.png", repeats=10, class_tokens="c4t cat"),
+        stored("d.png"),
+    )
+    write(registry, e.Added(at=2.0, pictures=pictures))
+    context, sources = resolve(registry, "cats", trigger_word="c4t")
+    assert (context.dataset, context.repeats) == (None, None)
+    assert context.parts == [
+        Part(dataset="cats", folder=""),
+        Part(dataset="cats", folder="10_c4t cat", repeats=10, caption="c4t cat"),
+        Part(dataset="cats", folder="3_", repeats=3),
+    ]
+    assert [[item.name for item in source.items] for source in sources if isinstance(source, FromStore)] == [
+        ["d.png"],
+        ["a.png", "c.png"],
+        ["b.png"],
+    ]
+    assert [source.notes for source in sources if isinstance(source, FromStore)] == [(), (), ()]
+    again, same = resolve(registry, None, parts=context.parts, trigger_word="c4t", repeats=5)
+    assert (again.parts, same) == (context.parts, sources)
+    with pytest.raises(InvalidDataset, match="no picture from a folder 4_cat; it has those from 10_c4t cat, 3_"):
+        resolve(registry, None, parts=[Part(dataset="cats", folder="4_cat")])
 
 
 def test_the_class_of_folders_is_reported_if_the_job_has_no_trigger_word(registry: Registry) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Context, Part, TriggerPlace
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.captions import Captions, Lines
@@ -29,6 +30,19 @@ def test_without_parts_the_copy_itself_has_the_pictures() -> None:
     job = Context(name="x", dataset="/pictures", repeats=7)
     assert subsets.of(job) == (Subset(place="", dataset="/pictures", repeats=7),)
     assert subsets.folders(job, Path("/job/dataset")) == (Path("/job/dataset"),)
+
+
+def test_the_folders_of_one_dataset_are_that_dataset() -> None:
+    folders = [Part(dataset="cats", folder="10_cat"), Part(dataset="cats", folder="")]
+    subsets.refuse(Context(name="x", parts=folders))
+    assert subsets.dataset_of(Context(name="x", parts=folders)) == "cats"
+    assert subsets.dataset_of(Context(name="x", parts=[*folders, Part(dataset="dogs", folder="")])) is None
+    assert subsets.dataset_of(Context(name="x", parts=PARTS)) is None
+    assert subsets.dataset_of(Context(name="x", dataset="cats")) == "cats"
+    with pytest.raises(InvalidSetting, match="/reg is a path; give 10_cat at its end, not as folder"):
+        subsets.refuse(Context(name="x", parts=[Part(dataset="/reg", folder="10_cat")]))
+    with pytest.raises(InvalidSetting, match="cats is given as two parts"):
+        subsets.refuse(Context(name="x", parts=[*folders, folders[0]]))
 
 
 FALLBACKS: dict[str, tuple[Part, TriggerPlace, str]] = {
