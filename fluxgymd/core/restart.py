@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from fluxgym.messages import FailureKind, RestartPolicy
 from fluxgymd.core.job import Hang
-from fluxgymd.core.verdict import Outcome
+from fluxgymd.core.outcome import Outcome
 
 FRUITLESS_LIMIT = 5
 """Consecutive attempts without a newer checkpoint after which there is no retry."""
 
 PAUSES = (0.0, 30.0, 120.0, 300.0, 900.0)
-"""Seconds before the next attempt, by the number of consecutive fruitless attempts. After an interruption one less
+"""Seconds before the next attempt, by the number of consecutive fruitless attempts. After an interruption one fewer
 counts, so the first retry comes at once: a reboot, for example, is over by then."""
 
 POINTLESS = frozenset(

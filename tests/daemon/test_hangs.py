@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fluxgym import methods as m
@@ -112,14 +113,16 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hanging(name: str, model: Path, where: str, limits: dict[str, float], **changes: Any) -> Context:
     """A training that hangs, watched at intervals of one second."""
     job = context(name, model, watchdog_limits={"interval_seconds": 1, **limits}, **changes)
-    options = {**(job.trainer_options or {}), "debug_hang": [where]}
-    return Context(**{field: getattr(job, field) for field in job.__struct_fields__} | {"trainer_options": options})
+    return with_options(job, debug_hang=[where])
 
 
 def once(job: Context, file: Path) -> Context:
     """The same job, but it hangs only the first time."""
-    options = {**(job.trainer_options or {}), "debug_hang_once": [str(file)]}
-    return Context(**{field: getattr(job, field) for field in job.__struct_fields__} | {"trainer_options": options})
+    return with_options(job, debug_hang_once=[str(file)])
+
+
+def with_options(job: Context, **options: list[str]) -> Context:
+    return msgspec.structs.replace(job, trainer_options={**(job.trainer_options or {}), **options})
 
 
 def name_of(hang: Hang) -> str:
@@ -131,6 +134,8 @@ def submit_all(daemon: Asked, model: Path, folder: Path) -> None:
         sampling = {"sample_prompts": ["a cat --w 64 --h 64 --s 2"], "sample_every_epochs": 2}
         changes = sampling if hang.phase == "sampling" else {}
         job = hanging(name_of(hang), model, hang.where, hang.limits, gpus=[hang.uuid], **changes)
+        if hang.phase == "caching":  # else it could take the caches of a job that was faster, and would not hang
+            job = with_options(job, cache_latents_to_disk=["false"])
         daemon.submit(once(job, folder / f"{name_of(hang)}.hung"))
 
 
