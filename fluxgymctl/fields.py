@@ -24,7 +24,7 @@ import msgspec
 from fluxgym.errors import FileMissing
 from fluxgym.interfaces import description
 from fluxgym.messages import Context, Model, OpenEnum, Part
-from fluxgymctl import parts
+from fluxgymctl import job_parts
 from fluxgymctl.count import whole
 
 OPTIONS = "trainer_options"
@@ -36,7 +36,7 @@ PARTS = "parts"
 _PATHS = frozenset({DATASET, *Model.__struct_fields__})
 
 _SPELLINGS: dict[str, tuple[tuple[str, ...], str | None]] = {
-    "parts": (("--part", "--parts"), parts.FORM),
+    "parts": (("--part", "--parts"), job_parts.FORM),
     "resolutions": (("--resolutions",), None),  # --resolution is the field of one
     "held": (("--hold", "--held"), None),
     "after": (("--after",), "JOB"),
@@ -257,11 +257,11 @@ _KINDS = {
     float: Kind(right="a number", metavar="NUMBER", from_text=lambda text: _number(float(text)), from_toml=_number),
     list[int]: Kind(right="a list of whole numbers", metavar="N", from_text=_whole_from_text, from_toml=_wholes),
     list[Part]: Kind(
-        right=parts.RIGHT,
-        metavar=parts.FORM,
-        from_text=parts.from_text,
-        from_toml=parts.from_toml,
-        right_as_flag=parts.RIGHT_AS_FLAG,
+        right=job_parts.RIGHT,
+        metavar=job_parts.FORM,
+        from_text=job_parts.from_text,
+        from_toml=job_parts.from_toml,
+        right_as_flag=job_parts.RIGHT_AS_FLAG,
     ),
     list[str]: Kind(right="a list of strings in quotes", metavar="TEXT", from_text=_text, from_toml=_texts),
 }

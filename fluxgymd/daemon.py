@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon: the order in which its parts (parts.py) start and stop.
+"""The daemon: the order in which its parts (wiring.py) start and stop.
 
 Start: take the home, read the journals, adopt the running attempts, serve clients, report READY, and only then start
 attempts. A scope that is ordered after this service waits for READY, so one created earlier would wait forever.
@@ -25,13 +25,13 @@ from fluxgymd.hooks import calls
 from fluxgymd.host.lateness import WatchedSelector
 from fluxgymd.host.notify import Notifier
 from fluxgymd.jobs.registry import Registry
-from fluxgymd.parts import adopt, make_parts, make_routes, take_home
 from fluxgymd.run.degraded import Degraded
 from fluxgymd.run.disk_room import DiskRoom
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.store.disk_trial import DiskTrial
 from fluxgymd.store.owner import RENEW_SECONDS, HomeTaken, Ownership
+from fluxgymd.wiring import adopt, make_parts, make_routes, take_home
 
 log = logging.getLogger(__name__)
 

@@ -131,7 +131,7 @@ RULES = [
         folders=[
             *(f"fluxgymd/{room}/" for room in ("api", "requests", "run", "jobs", "watchdog")),
             "fluxgymd/daemon.py",
-            "fluxgymd/parts.py",
+            "fluxgymd/wiring.py",
         ],
         allows=lambda module: not module.startswith("fluxgymd.trainers.") or module in OF_ANY_TRAINER,
     ),

@@ -19,8 +19,8 @@ from fluxgym.errors import FluxgymError, InternalError, InvalidParameter, Leavin
 from fluxgym.framing import FrameError, Splitter, encode
 from fluxgymd.api import peers
 from fluxgymd.api.calls import Routes, find, read
+from fluxgymd.api.limits import Room
 from fluxgymd.api.pace import Pace
-from fluxgymd.api.room import Room
 from fluxgymd.background.turns import Client, client
 
 log = logging.getLogger(__name__)

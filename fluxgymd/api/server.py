@@ -12,7 +12,7 @@ import socket
 
 from fluxgymd.api.calls import Route
 from fluxgymd.api.connection import Connection, Shared
-from fluxgymd.api.room import Room
+from fluxgymd.api.limits import Room
 
 log = logging.getLogger(__name__)
 

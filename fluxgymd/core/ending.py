@@ -8,9 +8,9 @@ from fluxgymd.core import events
 from fluxgymd.core.evidence import Exited, Rebooted
 from fluxgymd.core.failure import classify
 from fluxgymd.core.job import Attempt, Job, acted_on
+from fluxgymd.core.outcome import Ending, Outcome, Steps, judge
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import Next, plan
-from fluxgymd.core.verdict import Ending, Outcome, Steps, judge
 
 GONE = "The daemon ended before the job was started."
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from fluxgymd.pictures import colours, looks, new_files, reading
+from fluxgymd.pictures import appearance, colours, new_files, reading
 from fluxgymd.pictures.reading import HEIF, READABLE, Unreadable
 
 ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
@@ -67,7 +67,7 @@ def _convert_opened(data: bytes, image: Image.Image, most_megapixels: float) -> 
     target = _limited(size, most_megapixels)
     plain = kind in ENDINGS and target is None and colours.is_plain(image)
     # JPEG decodes to fewer pixels much faster; all of the file is read all the same.
-    image.draft(None, target or ((looks.SIDE, looks.SIDE) if plain else size))
+    image.draft(None, target or ((appearance.SIDE, appearance.SIDE) if plain else size))
     reading.decode(image)
     frames = _note_frames(image, kind)
     if plain and not frames:
@@ -182,7 +182,7 @@ def _converted(
         width=size[0],
         height=size[1],
         mask=mask,
-        difference_hash=looks.difference_hash(grey),
-        sharpness=looks.sharpness(grey),
+        difference_hash=appearance.difference_hash(grey),
+        sharpness=appearance.sharpness(grey),
         notes=tuple(notes),
     )

@@ -3,7 +3,7 @@
 
 The attempt is proved to be over (`Over`) before anything is read here, and its exit is what the shim recorded, or
 unknown. What the job itself wrote only adds to that: a file that makes no sense counts as unknown, and the end is
-recorded without it. Progress that is only shown to people is not among the facts; `Steps` is (core/verdict.py).
+recorded without it. Progress that is only shown to people is not among the facts; `Steps` is (core/outcome.py).
 """
 
 import logging
@@ -15,9 +15,9 @@ from fluxgymd.core import ending, events
 from fluxgymd.core.ending import Circumstances, FileFacts
 from fluxgymd.core.evidence import Exited, NeverStarted, Over
 from fluxgymd.core.job import Attempt, Job
+from fluxgymd.core.outcome import Steps
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.resume import newest
-from fluxgymd.core.verdict import Steps
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.port import Trainer
 from fluxgymd.trainers.progress import metrics

@@ -17,8 +17,8 @@ from fluxgym.messages import Context, Progress, TrainerOption
 from fluxgym.plan_messages import PlannedBucket, PlannedPicture, PlannedTraining
 from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
+from fluxgymd.core.outcome import Steps
 from fluxgymd.core.resume import CheckpointFacts
-from fluxgymd.core.verdict import Steps
 from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store.home import JobFolder
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fluxgym.messages import FailureKind, RestartPolicy
 from fluxgymd.core.job import Hang
+from fluxgymd.core.outcome import Outcome
 from fluxgymd.core.restart import FRUITLESS_LIMIT, PAUSES, POINTLESS, Next, plan
-from fluxgymd.core.verdict import Outcome
 
 NOW = 1000.0
 INTERRUPTED = Outcome("interrupted", "The machine went down while it ran.")

@@ -9,7 +9,7 @@ import pytest
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import Overloaded
-from fluxgymd.api.room import CONNECTIONS
+from fluxgymd.api.limits import CONNECTIONS
 from tests.daemon.running import RunningDaemon
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.wire.attacks import WATCH

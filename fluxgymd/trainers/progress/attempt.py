@@ -2,13 +2,13 @@
 """The progress of one attempt of any trainer: what it reports in metrics.jsonl takes precedence over what it prints.
 
 It gives two results of different types. `progress` is for people: it is shown, and decides nothing. `steps` is what
-the end of a training may be judged by (core/verdict.py); it is None unless the files are certainly the ones that the
+the end of a training may be judged by (core/outcome.py); it is None unless the files are certainly the ones that the
 trainer writes to. Neither can fail, whatever the job has written.
 """
 
 from fluxgym.messages import Progress
 from fluxgymd.core.job import Attempt
-from fluxgymd.core.verdict import Steps
+from fluxgymd.core.outcome import Steps
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.progress.metrics import MetricsReader
 from fluxgymd.trainers.progress.output import OutputReader

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxgym.errors import FluxgymError, Overloaded
-from fluxgymd.api.room import Room
+from fluxgymd.api.limits import Room
 
 
 class Guest:
