@@ -65,7 +65,7 @@ def ours(model: Path, dataset_toml: Path, tokens: int) -> dict[str, Any]:
     picture = dataset.find(dataset_config.read(dataset_toml, defaults={})).pictures[0]
     encoders = {"clip": model / "clip_l.safetensors", "t5": model / "t5xxl_fp16.safetensors"}
     file = TextFile(names=CACHE_NAMES.text_arrays, t5_length=tokens)
-    sources = TextSources(models=encoders, settings={"t5_length": tokens})
+    sources = TextSources(models=encoders, tokenizers=(), settings={"t5_length": tokens})
     of_texts = TextInputs(sources, CACHE_NAMES, dtype=str(torch.bfloat16))
     texts = TextCache(file, CACHE_NAMES, inputs=of_texts, on_disk=True)
     of_latents = LatentInputs(autoencoder=model / "ae.safetensors", names=CACHE_NAMES)

@@ -71,7 +71,7 @@ class CachingPhase:
         self._stop, self._metrics = stop, metrics
         self._names, self._file = models.cache_names, models.text_file()
         self._of_latents = LatentInputs(autoencoder=models.autoencoder_path, names=self._names)
-        self._of_texts = TextInputs(models.text_sources, self._names, dtype=str(dtype))
+        self._of_texts = TextInputs(models.text_sources(options), self._names, dtype=str(dtype))
         self._latents = LatentCache(self._names, inputs=self._of_latents, on_disk=options.cache_latents_to_disk)
         self._texts = TextCache(
             self._file, self._names, inputs=self._of_texts, on_disk=options.cache_text_encoder_outputs_to_disk

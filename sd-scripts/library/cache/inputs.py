@@ -28,8 +28,8 @@ Hash = Callable[[Path], str | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a training wants a cache file to hold. `key`: SHA-256, in hex, over the seals with what they cover;
-    `seals`: the names of their arrays."""
+    """What a training wants a cache file to hold. `key`: SHA-256, in hex, over the seals with what they cover, and
+    what else the arrays depend on; `seals`: the names of the seals' arrays."""
 
     key: str
     seals: frozenset[str]
@@ -69,7 +69,7 @@ class TextInputs:
     """What encoded texts are made from. `dtype`: the encoders' type, such as torch.bfloat16."""
 
     def __init__(self, sources: TextSources, names: CacheNames, *, dtype: str, sha256: Hash = file_sha256) -> None:
-        self._names = names
+        self._names, self._tokenizers = names, sources.tokenizers
         self._settings = {"version": TEXT_VERSION, **sources.settings, "dtype": dtype}
         self._models, self._sha256 = sources.models, functools.cache(sha256)
 
@@ -78,13 +78,21 @@ class TextInputs:
         return {**self._settings, "caption": picture.text, **models}
 
     def contents(self, pictures: Iterable[Picture]) -> dict[Path, Content]:
-        """The cache file of each picture's text with what it is to hold."""
+        """The cache file of each picture's text with what it is to hold; none without tokenizers.
+
+        The seals do not cover these, so that a training which has all of its caches needs none. Jobs may have
+        different ones.
+        """
+        if not self._tokenizers:
+            return {}
+        read = [f"tokenizer {file.name}={self._sha256(file)}" for file in self._tokenizers]
         files = TextFiles(on_disk=True)
         held = [picture for picture in pictures if files.holds(picture)]
-        return {self._names.text(picture): _content([(TEXT_SEAL, self.of(picture))]) for picture in held}
+        return {self._names.text(picture): _content([(TEXT_SEAL, self.of(picture))], read) for picture in held}
 
 
-def _content(sealed: Collection[tuple[str, Inputs]]) -> Content:
-    lines = {f"{seal} {name}={value}" for seal, inputs in sealed for name, value in inputs.items()}
+def _content(sealed: Collection[tuple[str, Inputs]], more: Iterable[str] = ()) -> Content:
+    """`more`: lines that the key covers too."""
+    lines = {f"{seal} {name}={value}" for seal, inputs in sealed for name, value in inputs.items()}.union(more)
     key = hashlib.sha256("\0".join(sorted(lines)).encode()).hexdigest()
     return Content(key=key, seals=frozenset(seal for seal, _ in sealed))

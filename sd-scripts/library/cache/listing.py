@@ -26,7 +26,7 @@ class Listing:
         if self._shared.used:
             names = models.cache_names
             latents = LatentInputs(autoencoder=models.autoencoder_path, names=names, sha256=known_sha256)
-            texts = TextInputs(models.text_sources, names, dtype=dtype, sha256=known_sha256)
+            texts = TextInputs(models.text_sources(options), names, dtype=dtype, sha256=known_sha256)
             if options.cache_latents_to_disk:
                 self._contents |= latents.contents(pictures)
             if options.cache_text_encoder_outputs_to_disk:

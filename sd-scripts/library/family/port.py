@@ -55,9 +55,11 @@ class WeightFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSources:
-    """What the numbers of an encoded text depend on. `models`: the files of the encoders, by name."""
+    """What the numbers of an encoded text depend on. `models`: the files of the encoders, by name; `tokenizers`:
+    those of the tokenizers, none if one is missing, since a training with all of its caches needs none."""
 
     models: Mapping[str, Path]
+    tokenizers: Sequence[Path]
     settings: Mapping[str, object]
 
 
@@ -113,8 +115,7 @@ class BaseModel(Protocol):
     def text_limits(self) -> tuple[TextLimit, ...]:
         """Those of all text encoders."""
 
-    @property
-    def text_sources(self) -> TextSources: ...
+    def text_sources(self, options: Options) -> TextSources: ...
 
     @property
     def spec(self) -> ModelSpec: ...

@@ -103,10 +103,10 @@ class FluxModel:
             TextLimit(name="CLIP-L", key="clip", tokens=CLIP_LENGTH, setting=None, trained=True),
         )
 
-    @property
-    def text_sources(self) -> TextSources:
+    def text_sources(self, options: Options) -> TextSources:
         models = {"clip": self.files.clip.path, "t5": self.files.t5.path}
-        return TextSources(models=models, settings={"t5_length": self.t5_length})
+        tokenizers = tokenization.files(cache_dir=options.tokenizer_cache_dir, models_dir=options.clip_l.parent)
+        return TextSources(models=models, tokenizers=tokenizers, settings={"t5_length": self.t5_length})
 
     @property
     def spec(self) -> ModelSpec:

@@ -5,8 +5,9 @@ files (both under sd-scripts' folder names), then in the Hugging Face cache. Not
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,14 @@ CLIP_LENGTH = 77
 CLIP_FILES = ("vocab.json", "tokenizer.json")
 SENTENCEPIECE_FILE = "spiece.model"
 T5_FILES = ("tokenizer.json", SENTENCEPIECE_FILE)
+# What a tokenizer is read from. A folder in the Hugging Face cache may also hold the model.
+READ = frozenset(
+    {
+        *CLIP_FILES,
+        *T5_FILES,
+        *("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +89,7 @@ def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokeniz
     with garbage.paused():
         from transformers import CLIPTokenizer, T5TokenizerFast
 
-    folders = [folder for folder in (cache_dir, models_dir / "tokenizers") if folder is not None]
+    folders = _folders(cache_dir, models_dir)
     return Tokenizers(
         clip=_load(CLIPTokenizer, CLIP_TOKENIZER, CLIP_FILES, folders),
         t5=_load(T5TokenizerFast, T5_TOKENIZER, T5_FILES, folders),
@@ -88,16 +97,42 @@ def load(*, cache_dir: Path | None, models_dir: Path, t5_length: int) -> Tokeniz
     )
 
 
+def files(*, cache_dir: Path | None, models_dir: Path) -> list[Path]:
+    """The files that `load` reads, in a fixed order; none if a tokenizer is missing."""
+    folders = _folders(cache_dir, models_dir)
+    found = []
+    for name, needed in ((CLIP_TOKENIZER, CLIP_FILES), (T5_TOKENIZER, T5_FILES)):
+        place = _find(name, needed, _places(name, folders))
+        if place is None:
+            return []
+        found += sorted(file for file in place.iterdir() if file.name in READ and file.is_file())
+    return found
+
+
+def _folders(cache_dir: Path | None, models_dir: Path) -> list[Path]:
+    return [folder for folder in (cache_dir, models_dir / "tokenizers") if folder is not None]
+
+
+def _places(name: str, folders: Sequence[Path]) -> list[Path]:
+    return [folder / name.replace("/", "_") for folder in folders]
+
+
+def _find(name: str, files: Sequence[str], places: Sequence[Path]) -> Path | None:
+    """The first folder with one of the files."""
+    for place in itertools.chain(places, _hub_cache(name)):
+        if any((place / file).is_file() for file in files):
+            return place
+    return None
+
+
 def _load(tokenizer_class: Any, name: str, files: tuple[str, ...], folders: list[Path]) -> Any:
-    places = [folder / name.replace("/", "_") for folder in folders]
+    places = _places(name, folders)
     sentence = (
         f"the tokenizer {name} is missing or damaged: put its {' or '.join(files)} and "
         f"tokenizer_config.json into {places[0]} (docs/trainer.md, section Tokenizers, says where to get them)"
     )
     note(*places)
-    found = next(
-        (place for place in [*places, *_hub_cache(name)] if any((place / file).is_file() for file in files)), None
-    )
+    found = _find(name, files, places)
     if found is None:
         raise MissingFile(sentence, places[0], setting="tokenizer_cache_dir")
     note(*found.iterdir())
@@ -120,9 +155,10 @@ def _need_packages(file: Path) -> None:
         )
 
 
-def _hub_cache(name: str) -> list[Path]:
+def _hub_cache(name: str) -> Iterator[Path]:
     """The folder in the Hugging Face cache, if there is one."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "tokenizer_config.json")
-    return [Path(config).parent] if isinstance(config, str) else []
+    if isinstance(config, str):
+        yield Path(config).parent

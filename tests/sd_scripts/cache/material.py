@@ -16,6 +16,7 @@ from library.data.buckets import BucketRules, Size
 from library.data.dataset import Dataset
 from library.data.dataset_config import DatasetConfig, SubsetConfig
 from library.family.port import TextSources
+from library.flux import tokenization
 from library.flux.base_model import CACHE_NAMES
 from library.flux.encoding import TextFile
 from tests.sd_scripts.models import load_autoencoder
@@ -30,9 +31,10 @@ def find(folder: Path, *, width: int = 64, **keys: Any) -> Dataset:
     return dataset.find((DatasetConfig(buckets=rules, batch_size=1, subsets=(subset,)),))
 
 
-def text_inputs(models: Models, *, t5_length: int = 4) -> TextInputs:
+def text_inputs(models: Models, *, t5_length: int = 4, tokenizers: Path | None = None) -> TextInputs:
     encoders = {"clip": models.folder / "clip_l.safetensors", "t5": models.folder / "t5xxl_fp16.safetensors"}
-    sources = TextSources(models=encoders, settings={"t5_length": t5_length})
+    read = tokenization.files(cache_dir=tokenizers, models_dir=models.folder)
+    sources = TextSources(models=encoders, tokenizers=read, settings={"t5_length": t5_length})
     return TextInputs(sources, CACHE_NAMES, dtype=str(torch.float32))
 
 

@@ -69,6 +69,17 @@ def test_a_changed_caption_is_the_only_text_that_is_missing(
     assert take(other, models, store) == ([], ["1.png"])
 
 
+def test_texts_of_another_tokenizer_are_not_taken(cached: Path, other: Path, models: Models, store: Path) -> None:
+    keep(cached, models, store)
+    shutil.copytree(models.folder / "tokenizers", tokenizers := other.parent / "tokenizers")
+    with (tokenizers / "google_t5-v1_1-xxl" / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    pictures = find(other).pictures
+    assert SharedCaches(store).take(text_inputs(models, tokenizers=tokenizers).contents(pictures)) == 0
+    shutil.rmtree(tokenizers / "google_t5-v1_1-xxl")  # then those beside the models are read
+    assert SharedCaches(store).take(text_inputs(models, tokenizers=tokenizers).contents(pictures)) == 2
+
+
 def test_latents_of_another_size_are_not_taken(cached: Path, other: Path, models: Models, store: Path) -> None:
     keep(cached, models, store)
     wide = find(other, width=128).pictures
