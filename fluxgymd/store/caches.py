@@ -30,10 +30,13 @@ def remove_torn(dataset: Path) -> list[str]:
 
 def unshare(dataset: Path) -> None:
     """Replaces the caches that a training has shared with others, by hard links, with copies that may be written to.
-    Likewise; raises OSError."""
+    A link may be writable: somebody may have changed the modes in the job's folder. Likewise; raises OSError."""
     for name in _names(dataset):
         file = dataset / name
-        if name.endswith(ENDINGS) and not file.stat().st_mode & stat.S_IWUSR:
+        if not name.endswith(ENDINGS):
+            continue
+        found = file.stat()
+        if found.st_nlink > 1 or not found.st_mode & stat.S_IWUSR:
             copy = dataset / f"{name}.tmp"
             shutil.copyfile(file, copy)
             copy.replace(file)

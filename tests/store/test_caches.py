@@ -69,11 +69,12 @@ def test_without_a_dataset_there_is_nothing_to_remove(tmp_path: Path) -> None:
     assert caches.remove_torn(tmp_path / "dataset") == []
 
 
-def test_a_job_gets_copies_of_its_shared_caches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o444, 0o644])
+def test_a_job_gets_copies_of_its_shared_caches(tmp_path: Path, mode: int) -> None:
     (dataset := tmp_path / "dataset").mkdir()
     (shared := tmp_path / "shared.npz").write_bytes(npz())
     (dataset / "a_flux.npz").hardlink_to(shared)
-    shared.chmod(0o444)
+    shared.chmod(mode)
     (dataset / "b_flux.npz").write_bytes(npz())
     own = (dataset / "b_flux.npz").stat().st_ino
     caches.unshare(dataset)

@@ -46,48 +46,57 @@ class SharedCaches:
 
     def take(self, files: Mapping[Path, Content]) -> int:
         """Puts shared caches in the places of these files, as far as there are any. Returns how many."""
-        return 0 if self._folder is None else sum(self._take(path, content) for path, content in files.items())
-
-    def _take(self, path: Path, content: Content) -> bool:
-        shared = self._file(content)
-        try:
-            if shared.exists() and not (path.exists() and path.samefile(shared)):
-                _place(shared, path)
-                return True
-        except OSError as error:
-            warn(f"the shared cache {shared} cannot be used for {path}: {error.strerror}")
-        return False
+        if self._folder is None:
+            return 0
+        taken, problems = 0, []
+        for path, content in files.items():
+            shared = self._file(content)
+            try:
+                if shared.exists() and not (path.exists() and path.samefile(shared)):
+                    _place(shared, path)
+                    taken += 1
+            except FileNotFoundError:
+                pass  # it was deleted at this moment, to keep the folder within its limit
+            except OSError as error:
+                problems.append(f"{shared}: {error.strerror}")
+        if problems:
+            count = "1 shared cache" if len(problems) == 1 else f"{len(problems)} shared caches"
+            warn(f"{count} cannot be used, for example {problems[0]}")
+        return taken
 
     def keep(self, files: Mapping[Path, Content], *, made: Collection[Path]) -> None:
         """Shares those of these caches that have seals: sd-scripts' have none. `made`: the ones that this training
         has made itself, so that what was shared in their place is of no use."""
         if self._folder is None:
             return
-        try:
-            for path, content in files.items():
-                shared = self._file(content)
-                if shared.exists() and (path not in made or shared.samefile(path)):
-                    continue
-                if arrays_in(path) >= content.seals:
-                    shared.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    _place(path, shared)
-                    shared.chmod(0o444)
-        except FileNotFoundError:
-            pass  # another training is sharing the same caches at this moment
-        except OSError as error:
-            warn(f"caches cannot be shared with later trainings in {self._folder}: {error.strerror}")
+        for path, content in files.items():
+            try:
+                self._keep(path, content, made=path in made)
+            except (FileNotFoundError, FileExistsError):
+                pass  # another training is sharing the same cache at this moment
+            except OSError as error:
+                warn(f"caches cannot be shared with later trainings in {self._folder}: {error.strerror}")
+                return
+
+    def _keep(self, path: Path, content: Content, *, made: bool) -> None:
+        shared = self._file(content)
+        if shared.exists() and (not made or shared.samefile(path)):
+            return
+        if arrays_in(path) >= content.seals:
+            shared.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _place(path, shared, read_only=True)
 
     def _file(self, content: Content) -> Path:
         assert self._folder is not None
         return self._folder / content.key[:2] / f"{content.key}.npz"
 
 
-def _place(source: Path, target: Path) -> None:
+def _place(source: Path, target: Path, *, read_only: bool = False) -> None:
     """Makes `target` a link to the source, or else a copy. It is complete or as before at every moment."""
-    atomic.write_file(target, lambda part: _link(source, part), durable=False)
+    atomic.write_file(target, lambda part: _link(source, part, read_only=read_only), durable=False)
 
 
-def _link(source: Path, part: Path) -> None:
+def _link(source: Path, part: Path, *, read_only: bool) -> None:
     part.unlink(missing_ok=True)  # of a training that was killed
     try:
         part.hardlink_to(source)
@@ -95,3 +104,5 @@ def _link(source: Path, part: Path) -> None:
         if error.errno not in NOT_LINKED:
             raise
         shutil.copyfile(source, part)
+    if read_only:
+        part.chmod(0o444)

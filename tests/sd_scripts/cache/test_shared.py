@@ -147,3 +147,60 @@ def test_a_folder_that_cannot_be_used_costs_a_warning(
     keep(cached, models, store)
     assert capsys.readouterr().err.count(f"caches cannot be shared with later trainings in {store}") == 1
     assert take(other, models, store) == (EACH, EACH)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, FileExistsError])
+def test_a_cache_that_another_training_shares_at_the_same_moment_is_left_to_it(
+    cached: Path, other: Path, models: Models, store: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    link, first = Path.hardlink_to, []
+
+    def in_the_way(self: Path, target: Path) -> None:
+        """The other training has renamed, or has just made, the temporary file, which has the same name."""
+        if not first:
+            first.append(self)
+            raise error(0, "the other one was faster", str(self))
+        link(self, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", in_the_way)
+    keep(cached, models, store)
+    assert take(other, models, store) == (["0.png"], [])
+
+
+def test_a_shared_cache_is_never_writable(
+    cached: Path, models: Models, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that is killed leaves none that sd-scripts would write into."""
+    modes = []
+    rename = os.replace
+
+    def noted(source: Path, target: Path) -> None:
+        modes.append(os.stat(source).st_mode & 0o777)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    keep(cached, models, store)
+    assert modes == [0o444] * 4
+
+
+def test_shared_caches_that_cannot_be_used_get_one_warning(
+    cached: Path,
+    other: Path,
+    models: Models,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keep(cached, models, store)
+    gone = min(store.rglob("*.npz"))
+
+    def refuse(_: Path, target: Path) -> None:
+        number = errno.ENOENT if target == gone else errno.ENOSPC
+        raise OSError(number, os.strerror(number), str(target))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert take(other, models, store) == (EACH, EACH)
+    told = capsys.readouterr().err
+    assert told.count("3 shared caches cannot be used, for example") == 1
+    assert told.count(os.strerror(errno.ENOSPC)) == 1
+    assert os.strerror(errno.ENOENT) not in told
