@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from library.cache import needed
+from library.cache.listing import Listing
 from library.check import survey, tokenizer_check
 from library.check.data_check import Data
 from library.check.survey import Survey
@@ -33,13 +34,14 @@ def of(options: Options, found: Survey, *, processes: int) -> dict[str, Any]:
     """The additional keys, for a job without problems."""
     assert found.data is not None
     subject = survey.subject(found, processes=processes)
+    listed = fit.listing(options, subject, settled=found.settled)
     return {
         **{f"{limit.key}Reads": limit.tokens for limit in subject.models.text_limits},
         "clipTrained": options.trains_clip,
         "buckets": list(_buckets(found.data)),
         "pictureList": list(_pictures(found.data, _tokens(options, found, subject))),
-        "caches": _caches(options, found, subject),
-        "memory": _memory(options, found, subject),
+        "caches": _caches(options, found, subject, listed),
+        "memory": _memory(options, found, subject, listed),
     }
 
 
@@ -99,10 +101,9 @@ def _tokenizers(options: Options, subject: Subject) -> Tokenizers | None:
         return None
 
 
-def _caches(options: Options, found: Survey, subject: Subject) -> dict[str, int]:
+def _caches(options: Options, found: Survey, subject: Subject, listed: Listing) -> dict[str, int]:
     """What has to be encoded before the first step, and what that adds to the disk."""
     assert found.data is not None
-    listed = fit.listing(options, subject, settled=found.settled)
     latents, texts = needed.planned(
         found.data.encoded,
         subject.models.cache_names,
@@ -117,7 +118,7 @@ def _caches(options: Options, found: Survey, subject: Subject) -> dict[str, int]
     }
 
 
-def _memory(options: Options, found: Survey, subject: Subject) -> dict[str, Any] | None:
+def _memory(options: Options, found: Survey, subject: Subject, listed: Listing) -> dict[str, Any] | None:
     """How the training is computed, and its estimated GPU memory; None if the GPU's memory is not known."""
     said = os.environ.get(GPU_BYTES, "")
     free = int(said) if said.isascii() and said.isdigit() else None
@@ -127,7 +128,7 @@ def _memory(options: Options, found: Survey, subject: Subject) -> dict[str, Any]
     problem = None
     resumed = found.resumed is not None and found.resumed.progress.choices is not None and not options.replan
     try:
-        fit.check_gpu(options, subject, run, plan, budget, resumed=resumed)
+        fit.check_gpu(options, subject, run, plan, budget, listed, resumed=resumed)
     except TrainerError as error:
         problem = str(error)
     return {

@@ -49,14 +49,14 @@ def fit(options: Options, subject: Subject, *, settled: Mapping[str, object], re
     """
     free = _free_on_gpu(subject.processes)
     run, budget, plan = estimate(options, subject, settled=settled, free=free)
-    check_gpu(options, subject, run, plan, budget, resumed=resumed)
+    listed = listing(options, subject, settled=settled)
+    check_gpu(options, subject, run, plan, budget, listed, resumed=resumed)
     if budget is not None:
         print(tiers.line(run, plan, budget), flush=True)
     if sentence := tiers.advice_on_samples(plan, budget):
         warn(sentence)
     on_host = _on_host(options, subject, run, plan, gpu=free is not None)
     needs.check_host(on_host, free=host_memory.available())
-    listed = listing(options, subject, settled=settled)
     for folder, demands in by_disk(on_disk(options, subject, run, listed)):
         needs.check_disk(demands, free=shutil.disk_usage(folder).free)
     return plan.tier
@@ -78,13 +78,15 @@ def check_gpu(
     run: Run,
     plan: tiers.MemoryPlan,
     budget: tiers.Budget | None,
+    listed: Listing,
     *,
     resumed: bool,
 ) -> None:
     """Raises TrainerError with the numbers if the GPU has too little room for the training, or for the encoding
-    before it. `resumed`: whether a state determines how the training is computed."""
+    before it. `listed`: the caches that there are; `resumed`: whether a state determines how the training is
+    computed."""
     tiers.check(plan, budget, resumed=resumed)
-    for what, count in _encoding(options, subject, run):
+    for what, count in _encoding(options, subject, run, listed):
         tiers.check_encoding(count, what, budget)
 
 
@@ -135,21 +137,20 @@ def _autoencoder(subject: Subject) -> int:
     return subject.models.autoencoder_size.numbers * FP32
 
 
-def _encoding(options: Options, subject: Subject, run: Run) -> Iterable[tuple[str, int]]:
+def _encoding(options: Options, subject: Subject, run: Run, listed: Listing) -> Iterable[tuple[str, int]]:
     """(what, bytes on the GPU) for each kind of encoding that certainly happens before the training. They happen one
     after the other."""
+    names = subject.models.cache_names
     pictures = [
         picture
         for picture in subject.pictures
-        if not (options.cache_latents_to_disk and subject.models.cache_names.latents(picture).exists())
+        if not (options.cache_latents_to_disk and listed(names.latents(picture)))
     ]
     if pictures:
         largest = max(picture.bucket.area for picture in pictures)
         yield "encoding the pictures", _autoencoder(subject) + largest * subject.models.autoencoder_size.encoding
     on_disk = options.cache_text_encoder_outputs_to_disk
-    if subject.prompts or not (
-        on_disk and all(subject.models.cache_names.text(picture).exists() for picture in subject.pictures)
-    ):
+    if subject.prompts or not (on_disk and all(listed(names.text(picture)) for picture in subject.pictures)):
         yield "encoding the captions", subject.models.text_size.numbers * run.width
 
 

@@ -165,7 +165,11 @@ def test_samples_and_encoding_are_taken_into_account(
     assert "warning: samples need about 1." in capsys.readouterr().err
 
 
-def test_cached_pictures_are_not_encoded_again(deep: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_pictures_are_not_encoded_again(
+    deep: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither are those whose caches another training shares."""
+    monkeypatch.setenv("FLUXGYM_CACHES", str(tmp_path / "shared"))
     seen: list[tuple[str, int]] = []
     monkeypatch.setattr(tiers, "check_encoding", lambda count, what, _budget: seen.append((what, count)))
     assert run(deep).error is None
@@ -176,6 +180,8 @@ def test_cached_pictures_are_not_encoded_again(deep: Settings, monkeypatch: pyte
     assert seen == both * 2
     encoders = [load_file(deep.models.folder / name) for name in ("clip_l.safetensors", "t5xxl_fp16.safetensors")]
     assert both[1][1] == 2 * sum(tensor.numel() for encoder in encoders for tensor in encoder.values())
+    for cache in deep.pictures.glob("0*.npz"):
+        cache.unlink()
     assert run(cached).error is None
     assert seen == both * 2
 
