@@ -39,8 +39,8 @@ class Exporter:
         lane = f"the folder {place.parent}"
         await lanes.answer(lane, self._refuse, place)
         copy = entry.folder.dataset
-        if not await lanes.answer(name, is_folder, copy):
-            copy = Path(str(context.dataset))  # a training of an older FluxGym
+        if entry.older is not None and not await lanes.answer(name, is_folder, copy):
+            copy = Path(str(context.dataset))
         built = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
         made = sd_scripts_folder.export(context, entry.folder)
         try:

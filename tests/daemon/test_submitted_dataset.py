@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a submit reports about a dataset: where its pictures are, if outside it, and which files it leaves out."""
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -116,3 +117,6 @@ def test_the_parts_of_a_job_are_checked_where_they_are_and_stay_as_they_are(
         ("dataset/2", True),
     ]
     assert [len(list((target / each["image_dir"]).glob("*.png"))) for each in subsets] == [8, 7]
+    shutil.rmtree(copy := daemon.folder("my-lora") / "dataset")
+    with pytest.raises(InvalidDataset, match=f"^The folder {re.escape(str(copy))}/1 does not exist; "):
+        daemon.call(m.EXPORT, m.ExportParameters(name="my-lora", folder=str(folder / "again")))
