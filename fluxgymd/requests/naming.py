@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from fluxgym.errors import FluxgymError
 from fluxgym.messages import Context
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.subsets import Subset
@@ -16,7 +17,7 @@ from fluxgymd.trainers.port import CheckReport, Problem
 def names(context: Context, *copies: Sequence[Path]) -> dict[str, str]:
     """The path of each copy of a subset -> what its owner gave. A path comes before those that are its beginning."""
     found = {
-        str(place): subset.dataset
+        str(place): str(Path(subset.dataset)) if "/" in subset.dataset else subset.dataset
         for places in copies
         for place, subset in zip(places, subsets.of(context), strict=True)
     }
@@ -32,6 +33,11 @@ def renamed(text: str, known: Mapping[str, str]) -> str:
     for path, name in known.items():
         text = text.replace(path, name)
     return text
+
+
+def renamed_error(error: FluxgymError, known: Mapping[str, str]) -> FluxgymError:
+    fields = {key: renamed(value, known) if isinstance(value, str) else value for key, value in error.fields.items()}
+    return type(error)(renamed(error.message, known), **fields)
 
 
 def renamed_report(report: CheckReport, known: Mapping[str, str]) -> CheckReport:

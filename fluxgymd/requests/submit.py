@@ -25,7 +25,7 @@ from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
-from fluxgymd.requests.naming import named_note, names, renamed, renamed_report
+from fluxgymd.requests.naming import named_note, names, renamed_error, renamed_report
 from fluxgymd.requests.sources import FromFolder, FromStore, Source, Sources
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.resuming import Outlook
@@ -171,7 +171,7 @@ class Submitter:
         try:
             outlook = await self._preflight.check(context, folder, pictures=copies)
         except FluxgymError as error:
-            raise type(error)(renamed(error.message, known), **error.fields) from None
+            raise renamed_error(error, known) from None
         return replace(outlook, report=renamed_report(outlook.report, known))
 
     async def _about_the_copy(self, context: Context, copies: tuple[Path, ...]) -> CheckReport:
