@@ -42,6 +42,8 @@ def _words(context: Context) -> Iterator[tuple[str, str]]:
     """Every text that becomes a path or an argument, each after the name of its setting."""
     if context.dataset is not None:
         yield "dataset", context.dataset
+    for part in context.parts or ():
+        yield "parts", part.dataset
     for field in Model.__struct_fields__:
         path = getattr(context.model, field, None)
         if path is not None:

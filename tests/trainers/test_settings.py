@@ -317,6 +317,7 @@ TOO_LONG = "x" * (command_line.LONGEST_ARGUMENT + 1)
 MANY = ["x" * 1000] * (command_line.MOST_ARGUMENTS // 1000)
 LENGTHY: list[tuple[dict[str, Any], str, int]] = [
     ({"dataset": "/" + TOO_LONG}, "dataset", 131073),
+    ({"dataset": None, "parts": [Part(dataset="/a"), Part(dataset="/" + TOO_LONG)]}, "parts", 131073),
     ({"model": Model(clip_l="/" + TOO_LONG)}, "model.clip_l", 131073),
     ({"trainer_options": {"network_args": ["a=1", TOO_LONG]}}, "trainer_options.network_args", 131072),
     ({"trainer_options": {"x" * 131_070: []}}, f"trainer_options.{'x' * 80}", 131072),
