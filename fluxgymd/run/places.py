@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from fluxgym.config import Config
+from fluxgym.messages import Kind
 from fluxgymd.attempts import temporary
 from fluxgymd.attempts.port import Refused
 from fluxgymd.background import lanes
@@ -35,6 +36,7 @@ class Places:
         self._compiled = compile_cache.folder(config.home)
         self._limit = config.compile_cache_bytes
         self._home = config.home
+        self._encoded = shared_caches.folder(config.home)
         self._encoded_limit = config.shared_cache_bytes
         self._one_at_a_time = asyncio.Lock()
 
@@ -50,6 +52,9 @@ class Places:
             failpoint("attempt.temporary_made")
             environ["TMPDIR"] = str(folder)
         await self._trim_encoded()
+        if entry.known.context.kind is Kind.PROGRAM and environ.get(shared_caches.VARIABLE) == str(self._encoded):
+            # It may train on a user's own pictures, whose caches would become read-only links.
+            del environ[shared_caches.VARIABLE]
         if environ.get(compile_cache.INDUCTOR) == str(self._compiled):
             problem = await self._ready(entry)
             if problem is not None:

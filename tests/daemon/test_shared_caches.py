@@ -10,12 +10,13 @@ from fluxgym.client import Connection
 from fluxgym.messages import State
 from fluxgymctl import plan_page
 from fluxgymd.store import shared_caches
-from tests.daemon.running import RunningDaemon, context, tensors, whole_lines
+from tests.daemon.running import DONE, RunningDaemon, context, program, tensors, whole_lines
 from tests.fluxgymctl.program import ctl
 
 
 def test_the_second_job_encodes_nothing_and_a_changed_caption_one_text(folder: Path, model: Path) -> None:
-    """The first two jobs keep their caches, so that the limit does not concern these."""
+    """The first two jobs keep their caches, so that the limit does not concern these. A program may train on a user's
+    own pictures, whose caches must stay the user's."""
     limit = {"FLUXGYM_TRAINER_SHARED_CACHE_GIB": "0"}
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=limit) as daemon:
         dataset("create", "signs", daemon=daemon)
@@ -29,6 +30,9 @@ def test_the_second_job_encodes_nothing_and_a_changed_caption_one_text(folder: P
         picture = min((model / "pictures").glob("*.png")).name
         dataset("caption", "signs", picture, "a sign that has fallen over", daemon=daemon)
         assert train("third", daemon, model) == (0, 1, 1)
+        daemon.submit(program("program", f"/usr/bin/env >environment; {DONE}"))
+        daemon.wait("program", State.COMPLETED)
+        assert "FLUXGYM_CACHES" not in (daemon.folder("program") / "environment").read_text()
 
 
 def dataset(*words: str, daemon: RunningDaemon) -> None:
