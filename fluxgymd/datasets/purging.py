@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fluxgym.errors import NoSuchDataset
+from fluxgymd.background import lanes
 from fluxgymd.datasets.datasets import Datasets, Disk
 from fluxgymd.datasets.importing import Importer
 from fluxgymd.datasets.loading import Damaged, Stored, load
@@ -52,9 +53,11 @@ class Purger:
             await self._disk(lambda: self._datasets.folders.purge(removed))
             if quiet and not self._datasets.changing:
                 await self._disk(self._collect)
+        # What was encoded does not tell whose it was. Tens of thousands of files take seconds, in which the
+        # thread that writes the journals has other work.
+        await lanes.run("shared caches", shared_caches.trim, self._store.home, 0)
 
     def _collect(self) -> None:
-        shared_caches.trim(self._store.home, 0)  # what was encoded does not tell whose it was
         with self._datasets.folders.every() as folders:
             used = _used(folders)
             failpoint("stored.collects")

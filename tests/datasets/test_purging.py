@@ -107,7 +107,9 @@ def test_a_purge_deletes_the_dataset_and_not_one_of_that_name_that_was_removed_b
 
 
 def test_a_purge_keeps_the_pictures_of_a_folder_that_is_becoming_a_dataset(bench: Bench) -> None:
-    """They are in the store before the journal names them."""
+    """They are in the store before the journal names them. The caches go all the same."""
+    (cache := shared_caches.folder(bench.home) / "old.npz").parent.mkdir(parents=True)
+    cache.write_bytes(b"x")
     (bench.home / "datasets/dogs").mkdir(parents=True)
     imported, written = asyncio.Event(), asyncio.Event()
 
@@ -123,7 +125,7 @@ def test_a_purge_keeps_the_pictures_of_a_folder_that_is_becoming_a_dataset(bench
         await asyncio.wait_for(imported.wait(), timeout=60)
         adopting.cancel()  # its client is gone, and it goes on all the same
         await bench.purger.purge("cats")
-        assert bench.kept("b.png")
+        assert (bench.kept("b.png"), cache.exists()) == (True, False)
         written.set()
 
     asyncio.run(steps())
