@@ -151,7 +151,7 @@ def test_samples_and_encoding_are_taken_into_account(
     assert machine.run.sample is None
     large = deep.folder / "large.txt"
     large.write_text("a red square --w 512 --h 768 --s 1\n")
-    sampled = deep.plus(f"--sample_prompts {large} --sample_every_n_epochs 1", output="sampled")
+    sampled = deep.plus(f"--sample_prompts {large} --sample_every_n_epochs 3", output="sampled")
     assert run(sampled).error is None
     found = machine.run.sample
     assert found is not None
