@@ -19,8 +19,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from fluxgym import dataset_methods as d
 from fluxgym import methods as m
 from fluxgym.client import Connection
+from fluxgym.dataset_messages import DatasetState
 from fluxgym.errors import FluxgymError, InternalError, StorageFailed, UnknownError
 from fluxgym.messages import Exit, ExitKind, Job, State
 from tests.crash.promises import check_nothing_runs
@@ -167,8 +169,20 @@ class Group:
             self._ask_everything(name)
             if name in self._before:
                 self._check_job(name, job)
+        self._look_at_datasets()
         assert "Traceback" not in self.daemon.log.read_text(errors="replace"), "the daemon failed"
         self.served.check_memory(self._rss)
+
+    def _look_at_datasets(self) -> None:
+        with Connection(self.daemon.socket) as connection:
+            told = [reply.dataset for reply in connection.stream(d.LIST_DATASETS, d.ListDatasetsParameters())]
+            states = {dataset.name: dataset.state for dataset in told if dataset is not None}
+            for name in material.DATASETS:
+                self._ask(lambda name=name: connection.call(d.DESCRIBE_DATASET, d.DatasetName(name=name)))  # type: ignore[misc]
+                self._ask(lambda name=name: list(connection.stream(d.PICTURES, d.PicturesParameters(name=name))))  # type: ignore[misc]
+        for name in material.DATASETS:
+            damaged = any(damage.path == f"home/datasets/{name}/events.jsonl" for damage in self.damages)
+            assert states.get(name) is DatasetState.STORED or damaged, f"{name} is told as {states.get(name)}"
 
     @property
     def _rss(self) -> int:
@@ -237,7 +251,7 @@ class Group:
         its tail moved to a file beside it."""
         for damage in self.damages:
             path = self.folder / damage.path
-            if damage.kind.replaced or not damage.kind.of_job:
+            if damage.kind.replaced or not (damage.kind.of_job or damage.path.startswith("home/datasets/")):
                 continue
             assert os.path.lexists(path), f"promise 8: {damage} was deleted"
             assert _is_kept(damage.content, path), f"promise 8: {damage} was overwritten"

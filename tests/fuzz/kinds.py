@@ -25,6 +25,7 @@ class Kind:
 
 
 JOURNAL = Kind(f"{JOB}events.jsonl", decides=True)
+DATASET = Kind("home/datasets/*/events.jsonl", of_job=False)
 KINDS = (
     JOURNAL,
     Kind(f"{ATTEMPT}lock", decides=True, replaced=True),
@@ -48,6 +49,8 @@ KINDS = (
     Kind(f"{JOB}*-state/*.pkl"),
     Kind(f"{JOB}*.safetensors"),
     Kind(f"{JOB}sample/*.png"),
+    DATASET,
+    Kind("home/datasets/.store/*/*.png", of_job=False),
     Kind("home/owner.json", of_job=False, replaced=True),
     Kind("home/.lock", of_job=False, replaced=True),
     Kind("socket.lock", of_job=False, replaced=True),

@@ -10,11 +10,16 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
+
+from fluxgym import dataset_methods as d
 from fluxgym import methods as m
+from fluxgym.client import Connection
 from fluxgym.messages import State
 from tests.daemon.running import RunningDaemon, program
 from tests.data.frozen import record
@@ -31,6 +36,7 @@ FAILED = ("failed-0", "failed-1", "failed-2")
 COMPLETED = ("completed-0", "completed-1", "completed-2")
 WAITING = ("waiting-0", "waiting-1")
 TRAINED = ("trained-0", "trained-1", "trained-2")
+DATASETS = ("cats", "dogs", "signs")
 CONFIG = "[stop]\nlimit_seconds = 30\n"
 PICTURE = b"\x89PNG\r\n\x1a\n"
 
@@ -76,6 +82,12 @@ def _live_through(daemon: RunningDaemon) -> None:
     daemon.call(m.CONTINUE, m.Nothing())
     for name in WAITING:
         daemon.submit(program(name, SCRIPT, held=True))
+    for number, name in enumerate(DATASETS):
+        with tempfile.TemporaryDirectory(prefix="fg-") as pictures, Connection(daemon.socket) as connection:
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(Path(pictures, "a.png"))
+            connection.call(d.CREATE_DATASET, d.DatasetName(name=name))
+            added = list(connection.stream(d.ADD_PICTURES, d.AddParameters(name=name, path=pictures)))
+        assert added[-1].added == 1, added
 
 
 def _trained(folder: Path, name: str) -> None:
