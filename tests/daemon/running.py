@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import psutil
 
 from fluxgym import methods as m
@@ -227,6 +228,16 @@ class RunningDaemon(Asked):
                     return child
         return None
 
+    def evidence(self, *names: str) -> str:
+        """Returns the daemon's log, and the journal and the log of each of these jobs, for whoever looks for a
+        fault."""
+        told = [f"--- fluxgymd\n{self.log.read_text(errors='replace')[-3000:]}"]
+        for name in names:
+            journal = self.folder(name) / "events.jsonl"
+            if journal.exists():
+                told.append(f"--- {name}\n{journal.read_text(errors='replace')}\n{self.training_log(name)[-3000:]}")
+        return "\n".join(told)
+
     def _answers(self) -> bool:
         assert self.process is not None
         status = self.process.poll()
@@ -295,6 +306,12 @@ def tiny_model(folder: Path) -> Model:
         autoencoder=str(folder / "ae.safetensors"),
         tokenizers=str(folder / "tokenizers"),
     )
+
+
+def model_flags(folder: Path) -> list[str]:
+    """The tiny model as flags of `fluxgymctl submit`."""
+    files = msgspec.structs.asdict(tiny_model(folder))
+    return [f"--{name.replace('_', '-')}={path}" for name, path in files.items()]
 
 
 def tensors(path: Path) -> dict[str, bytes]:

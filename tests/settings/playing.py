@@ -155,14 +155,3 @@ def _metadata(path: Path) -> str:
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return json.dumps(header["__metadata__"])
-
-
-def evidence(daemon: RunningDaemon) -> str:
-    """Returns the daemon's log, and each job's journal and log, for whoever looks for the fault."""
-    told = [f"--- fluxgymd\n{daemon.log.read_text(errors='replace')[-3000:]}"]
-    for name in (WHOLE, CUT):
-        folder = daemon.folder(name)
-        if folder.exists():
-            told.append(f"--- {name}\n{(folder / 'events.jsonl').read_text(errors='replace')}")
-            told.append(daemon.training_log(name)[-3000:])
-    return "\n".join(told)

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.daemon.running import RunningDaemon
 from tests.settings import material, tables
 from tests.settings.draw import Draw, draw
-from tests.settings.playing import evidence, play
+from tests.settings.playing import CUT, WHOLE, play
 
 Deal = Callable[[int], Draw]
 
@@ -81,7 +81,7 @@ def _work(left: queue.SimpleQueue[int], model: Path, deal: Deal, outcome: Outcom
                     try:
                         outcome.tell(number, drawn, play(daemon, model, drawn))
                     except Exception:  # noqa: BLE001 - the soak looks for any failure
-                        outcome.fail(number, drawn, f"{traceback.format_exc()}\n{evidence(daemon)}")
+                        outcome.fail(number, drawn, f"{traceback.format_exc()}\n{daemon.evidence(WHOLE, CUT)}")
                         break
         except queue.Empty:
             pass
