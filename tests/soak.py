@@ -6,8 +6,8 @@
 `kills` kills daemons, shims, trainers and the bus at random, and fills disks (tests/crash/soak.py). `settings`
 interrupts trainings with random settings (tests/settings/soak.py). `messages` sends random malformed messages to a
 daemon, one per round (tests/fuzz/message_soak.py). `damages` damages the files of a home, one damage per round
-(tests/fuzz/damage_soak.py). `plans` trains random settings and compares each training with its plan
-(tests/plans_soak.py). Without a name all of them run. Each round is drawn from the seed and its number, which
+(tests/fuzz/damage_soak.py). `plans` trains random jobs and compares each with what `submit --plan` said
+(tests/daemon/plans/soak.py). Without a name all of them run. Each round is drawn from the seed and its number, which
 are both printed, so `--seed S --first N` repeats round N; it hits the same moment if the machine is as fast as it
 was then. The exit status is 0 if no round failed.
 """
@@ -21,9 +21,9 @@ import sys
 from collections.abc import Callable
 
 from tests.crash.soak import soak as kills
+from tests.daemon.plans.soak import soak as plans
 from tests.fuzz.damage_soak import soak as damages
 from tests.fuzz.message_soak import soak as messages
-from tests.plans_soak import soak as plans
 from tests.settings.soak import soak as settings
 
 ROUNDS = 200

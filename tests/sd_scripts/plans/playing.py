@@ -1,37 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks for the plan of a draw, trains it in this process, and compares the two.
-
-    python -m tests.sd_scripts.plans.playing SEED FIRST LAST
-
-plays these draws, with a line for each, and ends with the status 1 if one failed (`./dev soak plans`).
-"""
+"""Asks for the plan of a draw, trains it in this process, and compares the two."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import tempfile
-import traceback
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "sd-scripts"))
-os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
+import numpy
+from PIL import Image
 
-import numpy  # noqa: E402 - after the settings of the environment
-from PIL import Image  # noqa: E402
-
-from library.check import job_check  # noqa: E402
-from library.metrics import Metrics  # noqa: E402
-from library.options.arguments import parse, read  # noqa: E402
-from library.signals import StopRequest, Wishes  # noqa: E402
-from library.train import training  # noqa: E402
-from library.world import World  # noqa: E402
-from tests.sd_scripts import in_process  # noqa: E402
-from tests.sd_scripts.plans.draw import Draw, draw  # noqa: E402
-from tests.sd_scripts.running import Models, Settings, make_models  # noqa: E402
+from library.check import job_check
+from library.metrics import Metrics
+from library.options.arguments import parse, read
+from library.signals import StopRequest, Wishes
+from library.train import training
+from library.world import World
+from tests.sd_scripts import in_process
+from tests.sd_scripts.plans.draw import Draw
+from tests.sd_scripts.running import Models, Settings
 
 Plan = dict[str, Any]
 
@@ -105,27 +92,3 @@ def _compare_caches(planned: Plan) -> None:
     }
     assert {(bucket["dataset"], *bucket["size"]) for bucket in planned["buckets"]} == trained
     assert sum(bucket["batches"] for bucket in planned["buckets"]) == planned["batchesPerEpoch"]
-
-
-def main(seed: int, first: int, last: int) -> int:
-    failed = False
-    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    for output in (1, 2):  # of the trainings
-        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
-    with tempfile.TemporaryDirectory(prefix="fg-plans-") as root:
-        models = make_models(Path(root, "model"))
-        for number in range(first, last + 1):
-            drawn = draw(seed=seed, number=number)
-            folder = Path(root, str(number))
-            folder.mkdir()
-            try:
-                play(drawn, models, folder)
-                print(f"{number} passed: {drawn}", file=told, flush=True)
-            except Exception:  # noqa: BLE001 - the soak looks for any failure
-                failed = True
-                print(f"{number} FAILED: {drawn}\n{traceback.format_exc()}", file=told, flush=True)
-    return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
