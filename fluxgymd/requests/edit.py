@@ -55,8 +55,6 @@ class Editor:
             now = subsets.dataset_of(job.context) if setting == "dataset" else getattr(job.context, setting)
             if not _unchanged(getattr(changes, setting), now) and not not_copied:
                 raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
-        # The recorded parts also have what came from their datasets.
-        changes = msgspec.structs.replace(changes, parts=None)
         _must_rest(job)
         if entry.older is None:  # what the submit found out about the pictures stays
             changes = msgspec.structs.replace(changes, dataset=None, parts=None)
