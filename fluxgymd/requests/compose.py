@@ -43,18 +43,22 @@ class Composer:
 
     async def _with_pictures(self, base: Context, like: str, folder: JobFolder, notes: list[str]) -> Context:
         """The settings with the job's own copy in the place of pictures that no longer exist."""
-        found = []
+        found, own = [], []
         for subset in subsets.of(base):
             dataset = subset.dataset
             if not await self._there(dataset, like):
                 dataset = await lanes.answer(like, _own, dataset, folder.dataset / subset.place)
-            if dataset != subset.dataset:
-                gone = f"{subset.dataset} no longer exists, so the pictures that were copied for {like} are used."
+            own.append(dataset != subset.dataset)
+            gone = f"{subset.dataset} no longer exists, so the pictures that were copied for {like} are used."
+            if own[-1] and gone not in notes:
                 notes.append(gone)
             found.append(dataset)
         if base.parts is None:
             return msgspec.structs.replace(base, dataset=found[0])
-        parts = [msgspec.structs.replace(part, dataset=name) for part, name in zip(base.parts, found, strict=True)]
+        parts = [
+            msgspec.structs.replace(part, dataset=name, folder=None if copied else part.folder)
+            for part, name, copied in zip(base.parts, found, own, strict=True)
+        ]
         return msgspec.structs.replace(base, parts=parts)
 
     async def _there(self, dataset: str, job: str) -> bool:

@@ -121,12 +121,14 @@ def test_a_job_like_one_of_a_stored_dataset_has_the_dataset_as_long_as_that_exis
 def test_a_job_like_one_with_parts_has_the_parts_that_exist_and_copies_of_the_others(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    parts = [Part(dataset=str(pictures), repeats=3), Part(dataset="cats", regularisation=True)]
+    parts = [Part(dataset=str(pictures), repeats=3)]
+    parts += [Part(dataset="cats", regularisation=True, folder=folder) for folder in ("1_cat", "2_cat")]
     first = submitted(name="first")
     context = msgspec.structs.replace(first.context, dataset=None, parts=parts)
     journal = journals.put(tmp_path, "first", [e.encode(msgspec.structs.replace(first, context=context))])
-    copy = journal.parent / "dataset" / "2"
-    copy.mkdir(parents=True)
+    copies = [journal.parent / "dataset" / name for name in ("2", "3")]
+    for copy in copies:
+        copy.mkdir(parents=True)
     registry = journals.load(tmp_path)
 
     def like_it(**given: object) -> tuple[Context, list[str]]:
@@ -135,7 +137,7 @@ def test_a_job_like_one_with_parts_has_the_parts_that_exist_and_copies_of_the_ot
 
     try:
         made, notes = like_it()
-        assert made.parts == [parts[0], msgspec.structs.replace(parts[1], dataset=str(copy))]
+        assert made.parts == [parts[0], *(Part(dataset=str(copy), regularisation=True) for copy in copies)]
         assert notes == ["cats no longer exists, so the pictures that were copied for first are used."]
         made, notes = like_it(dataset="dogs")
         assert (made.dataset, made.parts, notes) == ("dogs", None, [])
