@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import TWO_FORMS, Context, Part
+from fluxgym.messages import TWO_FORMS, Context
 from fluxgymd.core import events
 from fluxgymd.core.job import Completed, Job, Live
 from fluxgymd.failpoints import failpoint
@@ -55,6 +55,12 @@ class Editor:
             now = subsets.dataset_of(job.context) if setting == "dataset" else getattr(job.context, setting)
             if not _unchanged(getattr(changes, setting), now) and not not_copied:
                 raise InvalidSetting(f"{setting} cannot be changed; {instead}.", setting=setting)
+        own = job.context.parts is not None and all(part.repeats is not None for part in job.context.parts)
+        if own and changes.repeats not in (None, job.context.repeats):
+            raise InvalidSetting(
+                "repeats has no effect on this job, since each of its parts has its own; submit another job instead.",
+                setting="repeats",
+            )
         _must_rest(job)
         if entry.older is None:  # what the submit found out about the pictures stays
             changes = msgspec.structs.replace(changes, dataset=None, parts=None)
@@ -118,15 +124,10 @@ def merge(before: Context, changes: Context) -> Context:
 
 
 def _unchanged(asked: object, recorded: object) -> bool:
-    """Whether a setting that cannot be changed is asked for as it is. What a part leaves open may have come from its
-    dataset."""
-    if not isinstance(asked, list) or not isinstance(recorded, list):
-        return asked in (None, recorded)
-    return len(asked) == len(recorded) and all(
-        getattr(one, field) in (None, getattr(other, field))
-        for one, other in zip(asked, recorded, strict=True)
-        for field in Part.__struct_fields__
-    )
+    """Whether a setting that cannot be changed is asked for as it is."""
+    if isinstance(asked, list) and isinstance(recorded, list):
+        return subsets.are_same(asked, recorded)
+    return asked in (None, recorded)
 
 
 def _said(context: Context, name: str) -> object:

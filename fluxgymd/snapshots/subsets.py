@@ -73,6 +73,21 @@ def dataset_of(context: Context) -> str | None:
     return names.pop() if len(names) == 1 and all(part.folder is not None for part in context.parts) else None
 
 
+def are_same(asked: Sequence[Part], recorded: Sequence[Part]) -> bool:
+    """Whether the parts that a user asks for are those of the job. What one leaves open may have come from its
+    dataset, and the folders of a dataset may have become parts."""
+    every: list[Part] = []
+    for part in asked:
+        those = [each for each in recorded if each.dataset == part.dataset and each.folder is not None]
+        each_folder = [msgspec.structs.replace(part, folder=each.folder) for each in those]
+        every += each_folder if each_folder and part.folder is None else [part]
+    return len(every) == len(recorded) and all(
+        getattr(one, field) in (None, getattr(other, field))
+        for one, other in zip(every, recorded, strict=True)
+        for field in Part.__struct_fields__
+    )
+
+
 def refuse(context: Context) -> None:
     """InvalidSetting if the parts of a training cannot be trained, whatever their pictures are."""
     parts = context.parts
@@ -95,14 +110,14 @@ def refuse(context: Context) -> None:
 
 
 def _refuse_repeated(parts: Sequence[Part]) -> None:
-    seen = set()
+    seen: dict[str, set[str | None]] = {}
     for part in parts:
-        place = (os.path.normpath(part.dataset) if "/" in part.dataset else part.dataset, part.folder)
-        if place in seen:
+        others = seen.setdefault(os.path.normpath(part.dataset) if "/" in part.dataset else part.dataset, set())
+        if others and (part.folder is None or others & {part.folder, None}):
             raise _wrong(
                 f"{short(part.dataset)} is given as two parts; give it once, with the repeats that you want."
             )
-        seen.add(place)
+        others.add(part.folder)
 
 
 def _wrong(sentence: str) -> InvalidSetting:

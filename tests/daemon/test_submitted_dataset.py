@@ -89,7 +89,7 @@ def test_the_parts_of_a_job_are_checked_where_they_are_and_stay_as_they_are(
     daemon: RunningDaemon, model: Path, folder: Path
 ) -> None:
     gone = Part(dataset=str(folder / "gone"), repeats=3, regularisation=True)
-    parts = [Part(dataset=str(model / "pictures")), gone]
+    parts = [Part(dataset=str(model / "pictures"), repeats=2), gone]
     job = context("my-lora", model, dataset=None, parts=parts, held=True)
     with pytest.raises(InvalidDataset) as refused:
         daemon.submit(job)
@@ -107,6 +107,8 @@ def test_the_parts_of_a_job_are_checked_where_they_are_and_stay_as_they_are(
     for others in (parts[:1], [parts[0], msgspec.structs.replace(gone, regularisation=False)]):
         with pytest.raises(InvalidSetting, match=r"^parts cannot be changed; submit another job instead\.$"):
             edit(parts=others)
+    with pytest.raises(InvalidSetting, match=r"^repeats has no effect on this job, since each of its parts has its"):
+        edit(repeats=5)
     with pytest.raises(InvalidSetting, match=r"^dataset cannot be changed"):
         edit(dataset=str(folder / "gone"))
     target = folder / "exported"

@@ -41,8 +41,25 @@ def test_the_folders_of_one_dataset_are_that_dataset() -> None:
     assert subsets.dataset_of(Context(name="x", dataset="cats")) == "cats"
     with pytest.raises(InvalidSetting, match="/reg is a path; give 10_cat at its end, not as folder"):
         subsets.refuse(Context(name="x", parts=[Part(dataset="/reg", folder="10_cat")]))
-    with pytest.raises(InvalidSetting, match="cats is given as two parts"):
-        subsets.refuse(Context(name="x", parts=[*folders, folders[0]]))
+    for more in (folders[0], Part(dataset="cats", repeats=2)):
+        for parts in ([*folders, more], [more, *folders]):
+            with pytest.raises(InvalidSetting, match="cats is given as two parts"):
+                subsets.refuse(Context(name="x", parts=parts))
+
+
+def test_parts_are_those_of_a_job_whatever_their_datasets_added() -> None:
+    folders = [Part(dataset="cats", folder="", repeats=7), Part(dataset="cats", folder="3_a", repeats=3)]
+    recorded = [*folders, PARTS[1]]
+    assert subsets.are_same([Part(dataset="cats"), PARTS[1]], recorded)
+    assert subsets.are_same(recorded, recorded)
+    assert subsets.are_same([Part(dataset="/reg", regularisation=True)], [PARTS[1]])
+    for others in (
+        [PARTS[1], Part(dataset="cats")],
+        [Part(dataset="cats", folder="3_a"), PARTS[1]],
+        [Part(dataset="cats", repeats=3), PARTS[1]],
+        [Part(dataset="dogs"), PARTS[1]],
+    ):
+        assert not subsets.are_same(others, recorded)
 
 
 FALLBACKS: dict[str, tuple[Part, TriggerPlace, str]] = {
