@@ -59,6 +59,12 @@ class Sources:
             return context, ()  # likewise
         given = [Part(dataset=str(context.dataset))] if context.parts is None else context.parts
         found = [resolved for part in given for resolved in await self._resolve(context, part)]
+        if len(found) > subsets.MOST_PARTS:
+            raise InvalidSetting(
+                f"Folders with repeats of their own become parts, which makes {len(found)} parts, but a job can have "
+                f"at most {subsets.MOST_PARTS}; give repeats for all pictures.",
+                setting="repeats",
+            )
         sources = tuple(source for _, source in found)
         if context.parts is None and len(found) == 1:
             ((whole, _),) = found
@@ -155,10 +161,8 @@ def _from_folders(context: Context, part: Part, used: Sequence[Picture]) -> tupl
     if asked is None and len(repeats) == 1 and all(picture.stored.repeats for picture in used):
         part = msgspec.structs.replace(part, repeats=repeats.pop())
     elif repeats and repeats != {asked}:
-        notes.append(
-            f"The repeats that the folders of {part.dataset} gave are not used; the job's repeats apply to all "
-            "pictures."
-        )
+        whose = "the job's repeats apply to all pictures" if part.repeats is None else "the part's repeats apply"
+        notes.append(f"The repeats that the folders of {part.dataset} gave are not used; {whose}.")
     classes = sorted({picture.stored.class_tokens for picture in used if picture.stored.class_tokens})
     if (part.regularisation or part.folder) and part.caption is None and len(classes) == 1:
         part = msgspec.structs.replace(part, caption=classes[0])

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fluxgym.dataset_messages import Crop
-from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidDataset, InvalidName, NoSuchDataset
+from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidDataset, InvalidName, InvalidSetting, NoSuchDataset
 from fluxgym.messages import Context, Part
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.events import encode
@@ -115,6 +115,18 @@ def test_each_folder_of_a_dataset_becomes_a_part_with_its_repeats_and_its_class(
         resolve(registry, None, parts=[Part(dataset="cats", folder="4_cat")])
 
 
+def test_more_folders_than_a_job_can_have_parts_need_repeats(registry: Registry) -> None:
+    pictures = tuple(stored(f"{number}.png", repeats=number) for number in range(1, 66))
+    write(registry, e.Added(at=2.0, pictures=pictures))
+    with pytest.raises(InvalidSetting) as refused:
+        resolve(registry, "cats")
+    assert refused.value.message == (
+        "Folders with repeats of their own become parts, which makes 65 parts, but a job can have at most 64; give "
+        "repeats for all pictures."
+    )
+    assert len(from_store(registry, repeats=2)[1].items) == 65
+
+
 def test_the_class_of_folders_is_reported_if_the_job_has_no_trigger_word(registry: Registry) -> None:
     write(registry, e.Added(at=2.0, pictures=(stored("a.png", class_tokens="a cat"), stored("b.png"))))
     (note,) = from_store(registry)[1].notes
@@ -152,6 +164,10 @@ def test_each_part_has_its_own_pictures_and_what_its_folders_said(registry: Regi
     assert cats.notes == (
         "The repeats that the folders of cats gave are not used; the job's repeats apply to all pictures.",
     )
+    own = [Part(dataset="cats", repeats=4)]
+    _, (cats, *_) = resolve(registry, None, parts=own, trigger_word="c4t")
+    assert isinstance(cats, FromStore)
+    assert cats.notes == ("The repeats that the folders of cats gave are not used; the part's repeats apply.",)
 
 
 def test_several_classes_of_regularisation_pictures_are_no_caption(registry: Registry) -> None:
