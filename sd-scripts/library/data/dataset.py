@@ -129,7 +129,16 @@ def find(configs: tuple[DatasetConfig, ...]) -> Dataset:
     gathered.throw()
     if not any(not picture.subset.is_reg for picture in pictures):
         raise TrainerError(f"the dataset is empty: {_why_empty(configs, pictures)}")
-    return Dataset(configs=configs, pictures=tuple(pictures))
+    return Dataset(configs=configs, pictures=tuple(_resized_once(pictures)))
+
+
+def _resized_once(pictures: Iterable[Picture]) -> Iterator[Picture]:
+    """Datasets may resize a picture differently for buckets of one size (bucket_no_upscale, resize_interpolation).
+    Its latents have one name there, so they are those of the first dataset in all of them, as in sd-scripts."""
+    first: dict[tuple[Path, Size], Picture] = {}
+    for picture in pictures:
+        shared = first.setdefault((picture.path, picture.bucket), picture)
+        yield dataclasses.replace(picture, resized=shared.resized, interpolation=shared.interpolation)
 
 
 def _why_empty(configs: Iterable[DatasetConfig], pictures: Iterable[Picture]) -> str:

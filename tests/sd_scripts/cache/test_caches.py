@@ -13,7 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from library.data import dataset
+from library.data.buckets import BucketRules, Size
 from library.data.captions import CaptionRules
+from library.data.dataset_config import DatasetConfig, SubsetConfig
 from tests.sd_scripts.cache.material import find, latent_cache, missing, text_cache
 from tests.sd_scripts.models import load_autoencoder
 from tests.sd_scripts.running import Models
@@ -36,6 +39,30 @@ def test_names_and_arrays_are_sd_scripts(cached: Path, models: Models) -> None:
         "t5_attn_mask": (4,),
         "apply_t5_attn_mask": (),
     }
+
+
+def test_datasets_that_resize_a_picture_differently_to_one_bucket_share_the_first_ones_latents(
+    models: Models, tmp_path: Path
+) -> None:
+    """Their arrays have one name. If each had latents of its own, every training would encode the picture again."""
+    Image.new("RGB", (100, 100)).save(tmp_path / "a.png")
+    subset = SubsetConfig(image_dir=tmp_path, caption_extension=".txt")
+    configs = tuple(
+        DatasetConfig(
+            buckets=BucketRules(
+                resolution=Size(side, side), enable_bucket=True, bucket_no_upscale=True, bucket_reso_steps=32
+            ),
+            batch_size=1,
+            subsets=(subset,),
+        )
+        for side in (128, 96)
+    )
+    pictures = dataset.find(configs).pictures
+    assert [(picture.bucket, picture.resized) for picture in pictures] == [(Size(96, 96), Size(100, 100))] * 2
+    autoencoder = load_autoencoder(models)
+    for picture in pictures:
+        latent_cache(models).encode(picture, autoencoder)
+    assert latent_cache(models).missing(pictures) == []
 
 
 def new_caption(folder: Path) -> None:
