@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fluxgym.messages import Context
 from tests.daemon.running import context
 
@@ -13,5 +15,8 @@ STEPS = 32
 
 
 def short(name: str, model: Path, **changes: Any) -> Context:
-    """8 pictures, 4 epochs of 8 steps, and a state after every second epoch."""
-    return context(name, model, **({"repeats": 1, "epochs": 4, "save_every_epochs": 2} | changes))
+    """8 pictures, 4 epochs of 8 steps, and a state after every second epoch. Its steps are slow, so that it does not
+    end while the daemon is killed and started between a step and a stop."""
+    job = context(name, model, **({"repeats": 1, "epochs": 4, "save_every_epochs": 2} | changes))
+    slow = {"t5xxl_max_token_length": ["512"]}
+    return msgspec.structs.replace(job, trainer_options=(job.trainer_options or {}) | slow)

@@ -258,7 +258,7 @@ def context(name: str, model: Path, **changes: Any) -> Context:
         "mixed_precision": ["no"],
         "gradient_checkpointing": ["false"],
         "cache_text_encoder_outputs": [],
-        "t5xxl_max_token_length": ["128"],  # with 512, half of a training's CPU time goes into the text's tokens
+        "t5xxl_max_token_length": ["256"],  # with 512, half of a training's CPU time goes into the tokens of texts
     }
     values: dict[str, Any] = {
         "name": name,

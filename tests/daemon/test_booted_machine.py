@@ -32,7 +32,7 @@ network_alpha = 4
 network_train_unet_only = true
 mixed_precision = "no"
 gradient_checkpointing = false
-t5xxl_max_token_length = 128
+t5xxl_max_token_length = 256
 """
 
 

@@ -30,7 +30,7 @@ tokenizers = "models/tokenizers"
 network_train_unet_only = true
 gradient_checkpointing = false
 mixed_precision = "no"
-t5xxl_max_token_length = 128
+t5xxl_max_token_length = 256
 """
 
 
