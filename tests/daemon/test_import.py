@@ -116,7 +116,7 @@ TRAIN = """accelerate launch \\
   --dataset_config "{folder}/dataset.toml" \\
   --output_dir "{folder}" --output_name {name} \\
   --timestep_sampling shift --discrete_flow_shift 3.1582 --model_prediction_type raw \\
-  --guidance_scale 1.0 --loss_type l2 \\
+  --guidance_scale 1.0 --loss_type l2 --t5xxl_max_token_length 256 \\
 """
 
 
