@@ -147,9 +147,11 @@ class Processes:
 
     def close(self) -> None:
         """At the end of a training: waits for all processes and destroys the groups. If gloo's groups still exist at
-        exit, one exit in ten ends with SIGABRT ("terminate called without an active exception")."""
+        exit, one exit in ten ends with SIGABRT ("terminate called without an active exception"). So this object must
+        not hold one either: nothing is collected at exit (`garbage`)."""
         if self.count > 1:
             self.wait()
+            self._control = None
             distributed.destroy_process_group()
 
     def leave(self) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import sys
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from pathlib import Path
 def tell() -> None:
     from torch import distributed
 
-    print("groups are held" if distributed.is_initialized() else "groups were let go", file=sys.stderr, flush=True)
+    from library.train.processes import Processes
+
+    gc.unfreeze()  # the program hides its objects from the collector at exit
+    left = [each for each in gc.get_objects() if isinstance(each, Processes) and each._control is not None]
+    held = distributed.is_initialized() or left
+    print("groups are held" if held else "groups were let go", file=sys.stderr, flush=True)
 
 
 def main(program: Path) -> None:
