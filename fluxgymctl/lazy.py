@@ -2,24 +2,26 @@
 """Groups of verbs, each loaded from its file when it is needed, so that `fluxgymctl list` loads no other verb."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import click
 
 from fluxgym.quoting import hint, short
 
 
-def lazy_group(package: str, verbs: Sequence[str]) -> type[click.Group]:
-    """The class of a group. The verb `x` is the `command` of the module `PACKAGE.x`."""
+def lazy_group(packages: Mapping[str, str]) -> type[click.Group]:
+    """The class of a group. `packages`: the package of each verb, in the order of the help. The verb `x` is the
+    `command` of the module `PACKAGE.x`."""
+    verbs = list(packages)
 
     class LazyGroup(click.Group):
         def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  the signature is click's
-            return list(verbs)
+            return verbs
 
         def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  likewise
             if cmd_name not in verbs:
                 return None
-            command = importlib.import_module(f"{package}.{cmd_name}").command
+            command = importlib.import_module(f"{packages[cmd_name]}.{cmd_name}").command
             assert isinstance(command, click.Command)
             return command
 

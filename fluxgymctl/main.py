@@ -46,12 +46,15 @@ VERBS = (
     "config",
 )
 
+OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "daemon", "config"})
+"""Verbs about this machine and its daemon; all others are about jobs and what they train on."""
+
 BAD_INPUT = 2
 OTHER_FAILURE = 1
 
 
 @click.group(
-    cls=lazy_group("fluxgymctl.verbs", VERBS),
+    cls=lazy_group({verb: f"fluxgymctl.{'machine' if verb in OF_THE_MACHINE else 'verbs'}" for verb in VERBS}),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog(
         "submit my-cat --dataset ./pictures --trigger-word c4t",

@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file for each verb. Its `command` is loaded only when the verb is called or the help is shown."""
+"""The verbs about jobs, and about what they train on and with. One file for each, whose `command` is loaded only when
+the verb is called or the help is shown."""

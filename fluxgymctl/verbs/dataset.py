@@ -28,7 +28,7 @@ VERBS = (
 
 @click.group(
     "dataset",
-    cls=lazy_group("fluxgymctl.datasets", VERBS),
+    cls=lazy_group(dict.fromkeys(VERBS, "fluxgymctl.datasets")),
     epilog=epilog(
         "dataset create cats",
         "dataset add cats ~/Pictures/cats",

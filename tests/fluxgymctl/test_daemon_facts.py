@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fluxgym.methods import InfoReply
-from fluxgymctl.verbs.daemon import facts
+from fluxgymctl.machine.daemon import facts
 
 INFO: dict[str, Any] = {
     "version": "0.1.0",

@@ -8,27 +8,34 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
 
 import fluxgymctl.datasets
+import fluxgymctl.machine
 import fluxgymctl.verbs
 from fluxgym import errors
-from fluxgymctl.main import VERBS, program
-from fluxgymctl.verbs import config, dataset
+from fluxgymctl.machine import config
+from fluxgymctl.main import OF_THE_MACHINE, VERBS, program
+from fluxgymctl.verbs import dataset
 from tests.fluxgymctl.program import ctl, on_terminal
 from tests.harness.waiting import DEADLINE_SECONDS
 
 DATASET_VERBS = [(dataset.command, verb) for verb in dataset.VERBS]
+PACKAGES = ("fluxgymctl.verbs.", "fluxgymctl.machine.", "fluxgymctl.datasets.")
 LIGHT_MODULES = ("asyncio", "subprocess", "importlib.resources", "PIL", "psutil", "pydbus", "gi", "fluxgymd", "rich")
 
 
 def test_each_verb_is_a_file_and_each_file_a_verb() -> None:
-    folder = Path(fluxgymctl.verbs.__path__[0])
-    assert {file.stem for file in folder.glob("*.py")} - {"__init__"} == set(VERBS)
-    folder = Path(fluxgymctl.datasets.__path__[0])
-    assert {file.stem for file in folder.glob("*.py")} - {"__init__", "changing"} == set(dataset.VERBS)
+    assert files(fluxgymctl.verbs) == set(VERBS) - OF_THE_MACHINE
+    assert files(fluxgymctl.machine) == OF_THE_MACHINE
+    assert files(fluxgymctl.datasets) - {"changing"} == set(dataset.VERBS)
+
+
+def files(package: ModuleType) -> set[str]:
+    return {file.stem for file in Path(package.__path__[0]).glob("*.py")} - {"__init__"}
 
 
 @pytest.mark.parametrize(("group", "verb"), [*((program, verb) for verb in VERBS), *DATASET_VERBS])
@@ -82,7 +89,7 @@ def test_a_verb_imports_neither_the_other_verbs_nor_heavy_modules() -> None:
         timeout=DEADLINE_SECONDS,
     )
     loaded = set(done.stdout.split())
-    verbs = {name for name in loaded if name.startswith(("fluxgymctl.verbs.", "fluxgymctl.datasets."))}
+    verbs = {name for name in loaded if name.startswith(PACKAGES)}
     assert verbs == {"fluxgymctl.verbs.list"}
     assert loaded & set(LIGHT_MODULES) == set()
 
