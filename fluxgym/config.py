@@ -3,14 +3,13 @@
 overrides the default. Each value has its source, and a wrong one is refused with its place and what would be right.
 """
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fluxgym import files, hooks, paths, toml, watchdog
+from fluxgym import files, hooks, paths, setting_values, toml, watchdog
 from fluxgym.errors import ConfigInvalid
 from fluxgym.hooks import Hook, Webhook
 from fluxgym.quoting import hint, short
@@ -38,56 +37,8 @@ class Value:
     source: str
 
 
-def _path(value: Any) -> Path:
-    if not isinstance(value, str) or not value:
-        raise ValueError("a path in quotes")
-    if "\0" in value:
-        raise ValueError("a path without a NUL character")
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError:  # pathlib raises it for an unknown ~user
-        raise ValueError("a path; there is no such user") from None
-    try:
-        return Path(os.path.abspath(path))
-    except FileNotFoundError:
-        raise ValueError("an absolute path, since the current folder was deleted") from None
-
-
-def _choice(*choices: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in choices:
-            raise ValueError("one of " + ", ".join(choices))
-        return str(value)
-
-    return parse
-
-
-def _number(low: float, high: float, unit: str) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        try:
-            number = float(value) if not isinstance(value, bool) else None
-        except (TypeError, ValueError, OverflowError):  # OverflowError: an integer too large for a float
-            number = None
-        if number is None or not low <= number <= high:
-            raise ValueError(f"a number from {low:g} to {high:g} ({unit})")
-        return number
-
-    return parse
-
-
-def _whole_number(low: int, high: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        text = str(value)
-        digits = not isinstance(value, bool) and text.isascii() and text.isdigit() and len(text) < 20
-        if not digits or not low <= int(text) <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
 def _watchdog_limit(limit: watchdog.Limit) -> Setting:
-    number = _number(limit.low, limit.high, limit.unit)
+    number = setting_values.number(limit.low, limit.high, limit.unit)
     return Setting(
         key=f"watchdog.{limit.name}",
         variable=f"FLUXGYM_WATCHDOG_{limit.name.upper()}",
@@ -118,84 +69,84 @@ SETTINGS = (
         key="home",
         variable="FLUXGYM_HOME",
         help="the folder that contains outputs/, datasets/ and models/",
-        parse=_path,
+        parse=setting_values.path,
         default=paths.default_home,
     ),
     Setting(
         key="socket",
         variable="FLUXGYM_SOCKET",
         help="the daemon's socket",
-        parse=_path,
+        parse=setting_values.path,
         default=paths.default_socket,
     ),
     Setting(
         key="supervisor",
         variable="FLUXGYM_SUPERVISOR",
         help="what runs the attempts: scope (systemd), process, or auto",
-        parse=_choice("auto", "scope", "process"),
+        parse=setting_values.choice("auto", "scope", "process"),
         default=lambda _: "auto",
     ),
     Setting(
         key="queue.program_slots",
         variable="FLUXGYM_QUEUE_PROGRAM_SLOTS",
         help="how many jobs of the kind program run at once",
-        parse=_whole_number(1, 64),
+        parse=setting_values.whole_number(1, 64),
         default=lambda _: 2,
     ),
     Setting(
         key="stop.limit_seconds",
         variable="FLUXGYM_STOP_LIMIT_SECONDS",
         help="how long a trainer may take to save after SIGTERM, in seconds",
-        parse=_number(1, 3600, "seconds"),
+        parse=setting_values.number(1, 3600, "seconds"),
         default=lambda _: 90.0,
     ),
     Setting(
         key="stop.unkillable_seconds",
         variable="FLUXGYM_STOP_UNKILLABLE_SECONDS",
         help="how long a killed process may take to exit before its GPU is quarantined, in seconds",
-        parse=_number(1, 3600, "seconds"),
+        parse=setting_values.number(1, 3600, "seconds"),
         default=lambda _: 60.0,
     ),
     Setting(
         key="log.limit_mib",
         variable="FLUXGYM_LOG_LIMIT_MIB",
         help="how much of a job's training.log is kept, in MiB; the middle of a longer log is dropped",
-        parse=_number(16, 100_000, "MiB"),
+        parse=setting_values.number(16, 100_000, "MiB"),
         default=lambda _: 1024.0,
     ),
     Setting(
         key="trainer.path",
         variable="FLUXGYM_TRAINER_PATH",
         help="the folder of flux_train_network.py: FluxGym's own, or that of kohya-ss/sd-scripts",
-        parse=_path,
+        parse=setting_values.path,
         default=_beside_environment("sd-scripts"),
     ),
     Setting(
         key="trainer.python",
         variable="FLUXGYM_TRAINER_PYTHON",
         help="the Python of the trainer's environment",
-        parse=_path,
+        parse=setting_values.path,
         default=lambda _: _trainer_python(),
     ),
     Setting(
         key="trainer.compile_cache_gib",
         variable="FLUXGYM_TRAINER_COMPILE_CACHE_GIB",
         help="how much compiled code is kept below the home for the next training, in GiB",
-        parse=_number(0, 10_000, "GiB"),
+        parse=setting_values.number(0, 10_000, "GiB"),
         default=lambda _: 10.0,
     ),
     Setting(
         key="trainer.shared_cache_gib",
         variable="FLUXGYM_TRAINER_SHARED_CACHE_GIB",
         help="how much of the encoded pictures and captions that no job has is kept for later trainings, in GiB",
-        parse=_number(0, 10_000, "GiB"),
+        parse=setting_values.number(0, 10_000, "GiB"),
         default=lambda _: 20.0,
     ),
     Setting(
         key="watchdog.mode",
         variable="FLUXGYM_WATCHDOG_MODE",
         help="what is done about a hang of a training that sets no mode of its own: off, warn or act",
-        parse=_choice(*watchdog.MODES),
+        parse=setting_values.choice(*watchdog.MODES),
         default=lambda _: "act",
     ),
     *map(_watchdog_limit, watchdog.LIMITS.values()),
@@ -207,14 +158,14 @@ SETTINGS = (
         key="hooks.deadline_seconds",
         variable="FLUXGYM_HOOKS_DEADLINE_SECONDS",
         help="how long a hook may take before it is killed, in seconds",
-        parse=_number(1, 3600, "seconds"),
+        parse=setting_values.number(1, 3600, "seconds"),
         default=lambda _: 30.0,
     ),
     Setting(
         key="notify.desktop",
         variable="FLUXGYM_NOTIFY_DESKTOP",
         help="whether the desktop, if there is one, shows the same events: auto or off",
-        parse=_choice("auto", "off"),
+        parse=setting_values.choice("auto", "off"),
         default=lambda _: "auto",
     ),
 )
