@@ -29,11 +29,6 @@ def store(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "dataset"
-
-
 def put(store: Path, color: str = "red", ending: str = ".png") -> str:
     """Stores a picture of 40 x 30 pixels, read-only."""
     path = store / f"picture{ending}"

@@ -53,11 +53,6 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "dataset"
-
-
 def test_pictures_and_captions_are_copied_and_nothing_else(source: Path, target: Path, checkout: Path) -> None:
     for name in ("a.png", "b.JPG", "c.webp", "d.bmp", "e.jpeg"):
         draw(source / name)
