@@ -96,7 +96,7 @@ class Carried:
             self.fields[field] = number
 
     def exactly(self, field: str, name: str, value: object) -> int | None:
-        """The value as a whole number; None, with a note, if it is none."""
+        """The value as a whole number. If it is not one: None, and a note."""
         try:
             return _exactly(value)
         except ValueError:

@@ -123,7 +123,7 @@ class Sources:
 
 
 def _used(part: Part, stored: Stored) -> Sequence[Picture]:
-    """The pictures that are trained; InvalidDataset if there are none."""
+    """The pictures to train. InvalidDataset if there are none, or none from the part's folder."""
     name, used = part.dataset, stored.dataset.used
     if not used:
         has = "no pictures" if not stored.dataset.pictures else "no picture that is used"

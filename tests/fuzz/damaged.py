@@ -182,7 +182,7 @@ class Group:
                 self._ask(lambda name=name: list(connection.stream(d.PICTURES, d.PicturesParameters(name=name))))  # type: ignore[misc]
         for name in material.DATASETS:
             damaged = any(damage.path == f"home/datasets/{name}/events.jsonl" for damage in self.damages)
-            assert states.get(name) is DatasetState.STORED or damaged, f"{name} is told as {states.get(name)}"
+            assert states.get(name) is DatasetState.STORED or damaged, f"{name} is reported as {states.get(name)}"
 
     @property
     def _rss(self) -> int:

@@ -26,7 +26,7 @@ NOT_LINKED = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSY
 
 
 class SharedCaches:
-    """The shared caches, by what they hold. Without a folder there are none."""
+    """The shared caches, by what they hold. Without a folder, nothing is shared."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -41,7 +41,7 @@ class SharedCaches:
         return self._folder is not None
 
     def listed(self, content: Content) -> frozenset[str]:
-        """The names of the arrays that the shared cache with this content lists; none if there is none."""
+        """The names of the arrays that the shared cache with this content lists; empty without such a cache."""
         return frozenset() if self._folder is None else arrays_in(self._file(content))
 
     def take(self, files: Mapping[Path, Content]) -> int:
