@@ -52,16 +52,13 @@ class Adder:
             async with aclosing(self._importer.run(source, Wishes())) as batches:
                 async for batch in batches:
                     lines += batch
-        pictures: dict[str, e.StoredPicture] = {}
+        pictures = _new(lines, taken={}, present=set())
         left_out: list[str] = []
         for line in lines:
             if isinstance(line, RejectedFile | Note):
                 left_out.append(line.sentence)
             elif isinstance(line, Duplicate):
                 left_out.append(f"{line.path} has the same bytes as {line.of}.")
-            elif isinstance(line, ImportedPicture) and line.sha256 not in pictures:
-                taken = {stem_of(picture.name): picture.sha256 for picture in pictures.values()}
-                pictures[line.sha256] = _named(line, taken)
         if not pictures and not left_out:
             return []
         told = tuple(left_out[:MOST_LEFT_OUT])
@@ -84,7 +81,8 @@ class _Recording:
     """The names of the pictures that were added, by their places in the batch."""
 
     def choose(self, dataset: Dataset) -> e.Added | None:
-        new = _new(dataset, self.batch)
+        present = {picture.stored.sha256 for picture in dataset.pictures.values()}
+        new = _new(self.batch, taken=dict(dataset.taken), present=present)
         self.names = {index: picture.name for index, picture in new.items()}
         return e.Added(at=time.time(), pictures=tuple(new.values()), change=self.change) if new else None
 
@@ -104,12 +102,12 @@ def _is_whole(picture: e.StoredPicture, store: Path) -> bool:
     return size == picture.size and (picture.mask is None or file_in(store, picture.mask, ".png").exists())
 
 
-def _new(dataset: Dataset, batch: list[AnyLine]) -> dict[int, e.StoredPicture]:
-    """The pictures of a batch that the dataset does not have, by their places in the batch."""
-    taken = dict(dataset.taken)
-    present = {picture.stored.sha256 for picture in dataset.pictures.values()}
+def _new(lines: list[AnyLine], *, taken: dict[str, str], present: set[str]) -> dict[int, e.StoredPicture]:
+    """The pictures of an import that a dataset does not have, by their places in `lines`. `taken`: the dataset's
+    names without their endings, each with the SHA-256 of its picture; `present`: the SHA-256 of its pictures. Both
+    get the new ones too."""
     new = {}
-    for index, line in enumerate(batch):
+    for index, line in enumerate(lines):
         if isinstance(line, ImportedPicture) and line.sha256 not in present:
             picture = _named(line, taken)
             taken[stem_of(picture.name)] = picture.sha256
