@@ -11,11 +11,11 @@ import pytest
 
 from fluxgym.dataset_messages import Crop
 from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidDataset, InvalidName, InvalidSetting, NoSuchDataset
-from fluxgym.messages import Context, Part
+from fluxgym.messages import Context, Kind, Part
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.events import encode
 from fluxgymd.jobs.registry import Registry
-from fluxgymd.requests.sources import FromFolder, FromStore, Source
+from fluxgymd.requests.sources import FromFolder, FromStore, Source, refuse_name
 from fluxgymd.snapshots.linked import Item
 from fluxgymd.store.home import JOURNAL, Home
 from fluxgymd.store.writer import Writer
@@ -189,6 +189,26 @@ def test_masks_count_with_the_flag_and_are_reported_without_it(registry: Registr
     _, source = from_store(registry, trainer_options={"alpha_mask": []})
     assert str(source.items[0].mask).endswith(f"/ff/{'f' * 64}.png")
     assert (source.items[1].mask, source.notes) == (None, ())
+
+
+def test_both_forms_are_refused_before_either_is_looked_up(registry: Registry) -> None:
+    with pytest.raises(InvalidSetting, match="both dataset and parts"):
+        resolve(registry, "dogs", parts=[Part(dataset="cats")])
+
+
+def test_a_program_has_no_pictures(registry: Registry) -> None:
+    """The check of its settings then says that dataset is for trainings."""
+    assert resolve(registry, "dogs", kind=Kind.PROGRAM) == (
+        Context(name="x", dataset="dogs", kind=Kind.PROGRAM),
+        (),
+    )
+
+
+def test_a_name_is_refused_where_only_a_folder_can_be_given() -> None:
+    refuse_name(Context(name="x", dataset="/pictures/cats"))
+    refuse_name(Context(name="x"))
+    with pytest.raises(InvalidSetting, match="dataset is 'cats', but must be the path of a folder here"):
+        refuse_name(Context(name="x", dataset="cats"))
 
 
 def test_a_value_with_a_slash_is_a_folder(registry: Registry) -> None:

@@ -77,9 +77,12 @@ def test_a_job_gets_copies_of_its_shared_caches(tmp_path: Path, mode: int) -> No
     shared.chmod(mode)
     (dataset / "b_flux.npz").write_bytes(npz())
     own = (dataset / "b_flux.npz").stat().st_ino
+    (stored := tmp_path / "stored.png").write_bytes(b"a picture, which no trainer writes to")
+    (dataset / "a.png").hardlink_to(stored)
     caches.unshare(dataset)
+    assert (dataset / "a.png").samefile(stored)
     assert not (dataset / "a_flux.npz").samefile(shared)
     assert (dataset / "a_flux.npz").read_bytes() == shared.read_bytes()
     assert (dataset / "a_flux.npz").stat().st_mode & 0o200
     assert (dataset / "b_flux.npz").stat().st_ino == own
-    assert sorted(path.name for path in dataset.iterdir()) == ["a_flux.npz", "b_flux.npz"]
+    assert sorted(path.name for path in dataset.iterdir()) == ["a.png", "a_flux.npz", "b_flux.npz"]

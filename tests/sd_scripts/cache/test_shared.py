@@ -204,3 +204,24 @@ def test_shared_caches_that_cannot_be_used_get_one_warning(
     assert told.count("3 shared caches cannot be used, for example") == 1
     assert told.count(os.strerror(errno.ENOSPC)) == 1
     assert os.strerror(errno.ENOENT) not in told
+
+
+def test_what_a_killed_training_left_is_in_nobodys_way(
+    cached: Path, other: Path, models: Models, store: Path
+) -> None:
+    keep(cached, models, store)
+    left = [path.with_name(f"{path.name}.tmp") for path in store.rglob("*.npz")]
+    for path in left:
+        path.with_suffix("").unlink()
+        path.write_bytes(b"half of a cache")
+    keep(cached, models, store)
+    assert take(other, models, store) == ([], [])
+    assert not any(path.exists() for path in left)
+
+
+def test_without_a_folder_nothing_is_shared(cached: Path, models: Models) -> None:
+    files = latent_inputs(models).contents(find(cached).pictures)
+    alone = SharedCaches(None)
+    alone.keep(files, made=files)
+    assert alone.take(files) == 0
+    assert {alone.listed(content) for content in files.values()} == {frozenset()}
