@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy
 import pytest
 
+from library.cache.inputs import TextInputs
 from library.cache.shared import SharedCaches
+from library.family.port import TextSources
 from library.flux.base_model import CACHE_NAMES
 from tests.sd_scripts.cache.material import fill, find, latent_inputs, missing, text_inputs
 from tests.sd_scripts.running import Models
@@ -78,6 +80,12 @@ def test_texts_of_another_tokenizer_are_not_taken(cached: Path, other: Path, mod
     assert SharedCaches(store).take(text_inputs(models, tokenizers=tokenizers).contents(pictures)) == 0
     shutil.rmtree(tokenizers / "google_t5-v1_1-xxl")  # then those beside the models are read
     assert SharedCaches(store).take(text_inputs(models, tokenizers=tokenizers).contents(pictures)) == 2
+
+
+def test_without_tokenizers_no_texts_are_shared(cached: Path) -> None:
+    """Nobody knows then which ones the caches of this job were made with."""
+    none = TextSources(models={}, tokenizers=(), settings={})
+    assert TextInputs(none, CACHE_NAMES, dtype="torch.float32").contents(find(cached).pictures) == {}
 
 
 def test_latents_of_another_size_are_not_taken(cached: Path, other: Path, models: Models, store: Path) -> None:
