@@ -47,14 +47,24 @@ VERBS = (
 )
 
 OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "daemon", "config"})
-"""Verbs about this machine and its daemon; all others are about jobs and what they train on."""
+"""Verbs about this machine and its daemon."""
+OF_RECORDS = frozenset({"logs", "history", "checkpoints", "export"})
+"""Verbs about what a job has written. All others are about jobs and what they train on."""
+
+
+def room(verb: str) -> str:
+    """The package in which a verb is."""
+    if verb in OF_THE_MACHINE:
+        return "fluxgymctl.machine"
+    return "fluxgymctl.records" if verb in OF_RECORDS else "fluxgymctl.verbs"
+
 
 BAD_INPUT = 2
 OTHER_FAILURE = 1
 
 
 @click.group(
-    cls=lazy_group({verb: f"fluxgymctl.{'machine' if verb in OF_THE_MACHINE else 'verbs'}" for verb in VERBS}),
+    cls=lazy_group({verb: room(verb) for verb in VERBS}),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog(
         "submit my-cat --dataset ./pictures --trigger-word c4t",

@@ -15,21 +15,23 @@ import pytest
 
 import fluxgymctl.datasets
 import fluxgymctl.machine
+import fluxgymctl.records
 import fluxgymctl.verbs
 from fluxgym import errors
 from fluxgymctl.machine import config
-from fluxgymctl.main import OF_THE_MACHINE, VERBS, program
+from fluxgymctl.main import OF_RECORDS, OF_THE_MACHINE, VERBS, program
 from fluxgymctl.verbs import dataset
 from tests.fluxgymctl.program import ctl, on_terminal
 from tests.harness.waiting import DEADLINE_SECONDS
 
 DATASET_VERBS = [(dataset.command, verb) for verb in dataset.VERBS]
-PACKAGES = ("fluxgymctl.verbs.", "fluxgymctl.machine.", "fluxgymctl.datasets.")
+PACKAGES = ("fluxgymctl.verbs.", "fluxgymctl.machine.", "fluxgymctl.records.", "fluxgymctl.datasets.")
 LIGHT_MODULES = ("asyncio", "subprocess", "importlib.resources", "PIL", "psutil", "pydbus", "gi", "fluxgymd", "rich")
 
 
 def test_each_verb_is_a_file_and_each_file_a_verb() -> None:
-    assert files(fluxgymctl.verbs) == set(VERBS) - OF_THE_MACHINE
+    assert files(fluxgymctl.verbs) == set(VERBS) - OF_THE_MACHINE - OF_RECORDS
+    assert files(fluxgymctl.records) == OF_RECORDS
     assert files(fluxgymctl.machine) == OF_THE_MACHINE
     assert files(fluxgymctl.datasets) - {"changing"} == set(dataset.VERBS)
 
