@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The types of jobs and of this machine, as msgspec structs, and the base of all types of the interfaces. Those of a
-plan are in plan_messages.py, and those of datasets in dataset_messages.py.
+"""The types of jobs, as msgspec structs, and the base of all types of the interfaces. Those of a plan are in
+plan_messages.py, those of datasets in dataset_messages.py, and those of this machine in machine_messages.py.
 
 The `.varlink` files in interfaces/ document every field; a test checks that the two agree. On the wire, names are
 camelCase and an absent value is left out. An enum value that this version does not know decodes to `unknown`, so that
@@ -120,26 +120,6 @@ class Verdict(OpenEnum):
     SUSPICIOUS = "suspicious"
     STUCK = "stuck"
     NOT_WATCHED = "not_watched"
-    UNKNOWN = "unknown"
-
-
-class Supervisor(OpenEnum):
-    SCOPE = "scope"
-    PROCESS = "process"
-    UNKNOWN = "unknown"
-
-
-class Linger(OpenEnum):
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-    UNKNOWN = "unknown"
-
-
-class SleepInhibitor(OpenEnum):
-    HELD = "held"
-    NOT_NEEDED = "not_needed"
-    REFUSED = "refused"
-    UNAVAILABLE = "unavailable"
     UNKNOWN = "unknown"
 
 
@@ -329,16 +309,3 @@ class Checkpoint(Message, frozen=True, kw_only=True):
 class Revision(Message, frozen=True, kw_only=True):
     instance: str
     number: int
-
-
-class Gpu(Message, frozen=True, kw_only=True):
-    index: int
-    uuid: str
-    name: str
-    memory_total: int | None = None
-    memory_used: int | None = None
-    utilization: int | None = None
-    temperature: int | None = None
-    power_draw: float | None = None
-    job: str | None = None
-    put_aside: str | None = None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods of the interfaces: their parameters, their replies, and whether they are streams. Those of
-org.fluxgym.Datasets are in dataset_methods.py.
+org.fluxgym.Datasets are in dataset_methods.py, and those of org.fluxgym.Machine in machine_methods.py.
 
 The server dispatches with these tables, and the client takes the types of replies from them. Apart from the interface
-files, only these two modules name the methods.
+files, only these three modules name the methods.
 """
 
 from typing import Generic, TypeVar
@@ -13,16 +13,12 @@ import msgspec
 from fluxgym.messages import (
     Checkpoint,
     Context,
-    Gpu,
     Job,
-    Linger,
     Message,
     Phase,
     Preset,
     Revision,
     RunningLimit,
-    SleepInhibitor,
-    Supervisor,
     TrainerOption,
     Verdict,
     WatchdogMode,
@@ -202,33 +198,6 @@ class ExportReply(Message, frozen=True, kw_only=True):
     notes: list[str]
 
 
-class GpuName(Message, frozen=True, kw_only=True):
-    gpu: str
-
-
-class GpusReply(Message, frozen=True, kw_only=True):
-    gpus: list[Gpu]
-    problem: str | None = None
-
-
-class InfoReply(Message, frozen=True, kw_only=True):
-    version: str
-    instance: str
-    pid: int
-    started_at: float
-    home: str
-    socket: str
-    supervisor: Supervisor
-    supervisor_reason: str
-    linger: Linger
-    sleep_inhibitor: SleepInhibitor
-    sleep_inhibitor_reason: str | None = None
-    queue_paused: bool | None = None
-    loop_late: float | None = None
-    degraded: list[str]
-    jobs: dict[str, int]
-
-
 class GetInfoReply(Message, frozen=True, kw_only=True):
     vendor: str
     product: str
@@ -268,11 +237,6 @@ COMPOSE = Method("org.fluxgym.Jobs.Compose", ComposeParameters, ComposeReply)
 CONVERT = Method("org.fluxgym.Jobs.Convert", ConvertParameters, ConvertReply)
 EXPORT = Method("org.fluxgym.Jobs.Export", ExportParameters, ExportReply)
 REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
-GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
-INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
-PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)
-CONTINUE = Method("org.fluxgym.Machine.Continue", Nothing, Nothing)
-CLEAR_QUARANTINE = Method("org.fluxgym.Machine.ClearQuarantine", GpuName, Nothing)
 GET_INFO = Method("org.varlink.service.GetInfo", Nothing, GetInfoReply)
 GET_INTERFACE_DESCRIPTION = Method(
     "org.varlink.service.GetInterfaceDescription",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fluxgym import paths
 from fluxgym.config import Config
-from fluxgym.messages import Linger
+from fluxgym.machine_messages import Linger
 from fluxgymd.api import service
 from fluxgymd.api.calls import Route
 from fluxgymd.api.datasets import DatasetMethods

@@ -4,7 +4,8 @@
 
 import click
 
-from fluxgym.methods import CONTINUE, Nothing
+from fluxgym.machine_methods import CONTINUE
+from fluxgym.methods import Nothing
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note
 from fluxgymctl.session import Session, common_options

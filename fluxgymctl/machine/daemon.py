@@ -13,8 +13,9 @@ import click
 
 from fluxgym import paths
 from fluxgym.errors import FluxgymError
-from fluxgym.messages import Linger, SleepInhibitor
-from fluxgym.methods import INFO, InfoReply, Nothing
+from fluxgym.machine_messages import Linger, SleepInhibitor
+from fluxgym.machine_methods import INFO, InfoReply
+from fluxgym.methods import Nothing
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_facts, write_json

@@ -3,8 +3,9 @@
 
 import click
 
-from fluxgym.messages import Gpu
-from fluxgym.methods import CLEAR_QUARANTINE, GPUS, GpuName, Nothing
+from fluxgym.machine_messages import Gpu
+from fluxgym.machine_methods import CLEAR_QUARANTINE, GPUS, GpuName
+from fluxgym.methods import Nothing
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table

@@ -3,7 +3,8 @@
 
 import click
 
-from fluxgym.methods import PAUSE, Nothing
+from fluxgym.machine_methods import PAUSE
+from fluxgym.methods import Nothing
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note
 from fluxgymctl.session import Session, common_options

@@ -6,10 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from fluxgym import __version__
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.config import Config
 from fluxgym.errors import NotPutAside, StorageFailed
-from fluxgym.messages import Gpu, Supervisor
+from fluxgym.machine_messages import Gpu, Supervisor
 from fluxgym.quoting import short
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.attempts.choice import Choice
@@ -36,13 +37,13 @@ class GpuMethods:
         self._request_pass = request_pass
 
     def routes(self) -> list[Route]:
-        return [Route(m.GPUS, self.gpus), Route(m.CLEAR_QUARANTINE, self.clear_quarantine)]
+        return [Route(mm.GPUS, self.gpus), Route(mm.CLEAR_QUARANTINE, self.clear_quarantine)]
 
-    async def gpus(self, _: m.Nothing, __: Send) -> m.GpusReply:
+    async def gpus(self, _: m.Nothing, __: Send) -> mm.GpusReply:
         readings = await self._gpus.ask()
         aside = self._quarantine.reasons
         holders = self._holders([reading.uuid for reading in readings])
-        return m.GpusReply(
+        return mm.GpusReply(
             gpus=[
                 Gpu(
                     index=reading.index,
@@ -82,7 +83,7 @@ class GpuMethods:
                 holders.update(dict.fromkeys(lease, name))
         return holders
 
-    async def clear_quarantine(self, asked: m.GpuName, _: Send) -> m.Nothing:
+    async def clear_quarantine(self, asked: mm.GpuName, _: Send) -> m.Nothing:
         aside = self._quarantine.reasons
         by_name = {str(index): uuid for index, uuid in enumerate(self._gpus.uuids)}
         uuid = by_name.get(asked.gpu, asked.gpu)
@@ -117,10 +118,10 @@ class DaemonMethods:
         self._started_at = time.time()
 
     def routes(self) -> list[Route]:
-        return [Route(m.INFO, self.info)]
+        return [Route(mm.INFO, self.info)]
 
-    async def info(self, _: m.Nothing, __: Send) -> m.InfoReply:
-        return m.InfoReply(
+    async def info(self, _: m.Nothing, __: Send) -> mm.InfoReply:
+        return mm.InfoReply(
             version=__version__,
             instance=self._registry.changes.instance,
             pid=os.getpid(),
@@ -148,7 +149,7 @@ class QueueMethods:
         self._request_pass = request_pass
 
     def routes(self) -> list[Route]:
-        return [Route(m.PAUSE, self.pause), Route(m.CONTINUE, self.unpause)]
+        return [Route(mm.PAUSE, self.pause), Route(mm.CONTINUE, self.unpause)]
 
     async def pause(self, _: m.Nothing, __: Send) -> m.Nothing:
         return await self._pause(paused=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgymd.api import connection
 from fluxgymd.api.calls import Route, Send
@@ -231,7 +232,7 @@ def test_a_oneway_call_is_never_answered(tmp_path: Path, call: bytes) -> None:
         raise RuntimeError
 
     async def run() -> bytes:
-        server = Server([Route(m.GET_INFO, info), Route(m.WATCH, endless), Route(m.GPUS, fault)])
+        server = Server([Route(m.GET_INFO, info), Route(m.WATCH, endless), Route(mm.GPUS, fault)])
         server.start(listening_at(tmp_path / "socket"))
         reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
         writer.write(call + GET_INFO)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.messages import Context, Kind, State
 from fluxgymd.core.job import Job
@@ -47,7 +48,7 @@ def submit(daemon: MortalDaemon, name: str) -> None:
 
 
 def test_promise_3_hold_and_release_survive_a_crash_anywhere(daemon: MortalDaemon) -> None:
-    daemon.call(m.PAUSE, m.Nothing())
+    daemon.call(mm.PAUSE, m.Nothing())
     submit(daemon, "a")
     kill_in(
         daemon,
@@ -86,8 +87,8 @@ def test_promise_3_an_edit_survives_a_crash_anywhere(daemon: MortalDaemon) -> No
 def test_promise_3_pause_and_continue_survive_a_crash_anywhere(daemon: MortalDaemon) -> None:
     kill_in(
         daemon,
-        Turn(on(daemon, m.PAUSE), lambda: daemon.info().queue_paused is True),
-        Turn(on(daemon, m.CONTINUE), lambda: daemon.info().queue_paused is False),
+        Turn(on(daemon, mm.PAUSE), lambda: daemon.info().queue_paused is True),
+        Turn(on(daemon, mm.CONTINUE), lambda: daemon.info().queue_paused is False),
         at=names.names(names.FILE, names.MACHINE),
     )
 
@@ -110,7 +111,7 @@ def test_promises_3_and_8_an_older_training_becomes_a_job_completely_or_not_at_a
             return daemon.job("stopped").runtime.state is (State.QUEUED if is_job else State.STOPPED)
 
         start(daemon)
-        daemon.call(m.PAUSE, m.Nothing())
+        daemon.call(mm.PAUSE, m.Nothing())
         resume = Turn(
             on(daemon, m.RESUME, name="stopped"), lambda: daemon.job("stopped").runtime.state is State.QUEUED
         )

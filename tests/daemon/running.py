@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 import psutil
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable, WrongState
@@ -63,9 +64,9 @@ class Asked:
         with Connection(self.socket) as connection:
             return connection.call(method, parameters)
 
-    def info(self) -> m.InfoReply:
-        reply = self.call(m.INFO, m.Nothing())
-        assert isinstance(reply, m.InfoReply)
+    def info(self) -> mm.InfoReply:
+        reply = self.call(mm.INFO, m.Nothing())
+        assert isinstance(reply, mm.InfoReply)
         return reply
 
     def job(self, name: str) -> Job:

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.errors import NoSuchJob, WrongState
 from fluxgym.messages import State, WaitingFor
@@ -179,7 +180,7 @@ def test_promise_4_a_job_whose_records_cannot_be_read_can_be_stopped_and_keeps_i
         daemon.call(m.STOP, m.StopParameters(name="my-lora"))
         until(lambda: not psutil.pid_exists(trainer), what="the trainer to be gone")
         assert daemon.job("my-lora").runtime.state is State.LOST
-        assert [one.job for one in daemon.call(m.GPUS, m.Nothing()).gpus] == ["my-lora"]
+        assert [one.job for one in daemon.call(mm.GPUS, m.Nothing()).gpus] == ["my-lora"]
         records.unlink()
         away.rename(records)
         daemon.wait("my-lora", State.STOPPED)

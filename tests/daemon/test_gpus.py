@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.messages import State, Verdict, WaitingFor, WatchdogMode
 from tests.daemon.running import RunningDaemon, context
@@ -31,7 +32,7 @@ def test_promise_4_each_gpu_has_one_job_and_only_its_own(nvml_library: Path, fol
         assert psutil.Process(second.runtime.attempt.pid).environ()["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
         until(lambda: daemon.job("third").runtime.waiting_for is WaitingFor.GPU, what="the third to wait")
         assert daemon.job("third").runtime.state is State.QUEUED
-        held = daemon.call(m.GPUS, m.Nothing()).gpus
+        held = daemon.call(mm.GPUS, m.Nothing()).gpus
         assert [(one.uuid, one.job) for one in held] == [("GPU-aaaa", "first"), ("GPU-bbbb", "second")]
 
         # Leases are stored with the jobs, so a restarted daemon does not give a GPU away twice.
@@ -53,7 +54,7 @@ def test_promise_4_nothing_starts_while_nvml_does_not_answer(nvml_library: Path,
         until(lambda: daemon.info().degraded, what="the daemon to say that NVML does not answer")
         assert "NVML does not answer" in daemon.info().degraded[0]
         nvml.tell(gpu("GPU-aaaa"))
-        daemon.call(m.GPUS, m.Nothing())
+        daemon.call(mm.GPUS, m.Nothing())
         running = daemon.wait("my-lora", State.RUNNING).runtime.attempt
         assert running is not None
         assert running.gpus == ["GPU-aaaa"]
@@ -88,7 +89,7 @@ def test_promise_4_a_running_job_with_an_unreadable_journal_keeps_every_gpu_unti
             "These jobs keep GPUs reserved until their journals are repaired: broken; "
             "`fluxgymctl status broken` says what to do"
         ) in str(waits.reason)
-        held = daemon.call(m.GPUS, m.Nothing()).gpus
+        held = daemon.call(mm.GPUS, m.Nothing()).gpus
         assert [one.job for one in held] == ["broken", "broken"]
         assert journal.read_bytes() == damaged
 
@@ -109,10 +110,10 @@ def test_promise_4_a_gpu_that_fell_off_the_bus_is_given_to_no_job(
     nvml = Nvml(nvml_library, folder / "nvml.txt")
     nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"))
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
-        assert len(daemon.call(m.GPUS, m.Nothing()).gpus) == 2
+        assert len(daemon.call(mm.GPUS, m.Nothing()).gpus) == 2
         nvml.tell(gpu("GPU-aaaa"), gpu("GPU-bbbb"), "lost GPU-aaaa")
         assert (
-            daemon.call(m.GPUS, m.Nothing()).problem == "GPU 0 is lost: it fell off the bus. The others still work."
+            daemon.call(mm.GPUS, m.Nothing()).problem == "GPU 0 is lost: it fell off the bus. The others still work."
         )
         for name in ("first", "second"):
             daemon.submit(context(name, model, epochs=1000))

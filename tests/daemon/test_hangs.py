@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.messages import Context, FailureKind, Kind, State, WatchdogMode
 from tests.daemon.hanging import HANGS, SHORT, Hang, hanging, name_of, once, submit_all
@@ -285,13 +286,13 @@ def test_promise_4_a_gpu_with_an_unkillable_process_is_quarantined(
         daemon.submit(context("another", model))
         waits = until(lambda: daemon.job("another").runtime.reason, what="the next job to say why it waits")
         assert waits == "GPU 0 is quarantined; `fluxgymctl gpus` says why and how to clear it."
-        daemon.call(m.CLEAR_QUARANTINE, m.GpuName(gpu="0"))
+        daemon.call(mm.CLEAR_QUARANTINE, mm.GpuName(gpu="0"))
         assert put_aside(daemon) is None
         daemon.wait("my-lora", State.RUNNING)
 
 
 def put_aside(daemon: Asked) -> str | None:
-    (one,) = daemon.call(m.GPUS, m.Nothing()).gpus
+    (one,) = daemon.call(mm.GPUS, m.Nothing()).gpus
     aside = one.put_aside
     assert aside is None or isinstance(aside, str)
     return aside

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.messages import Attempt, Context, Kind, State, WatchdogMode
 from fluxgymd.core.health import LOOKS
@@ -67,7 +68,7 @@ FAULTS = {
     ),
     "writer": Fault(
         rule="machine.durable=hang",
-        question=json.dumps({"method": m.PAUSE.name}),
+        question=json.dumps({"method": mm.PAUSE.name}),
         why="a restart of the daemon is needed: a write has made no progress",
         stack="in pause\n",
     ),
@@ -180,12 +181,12 @@ def test_a_hung_nvml_restarts_nothing(user_manager: UserManager, tmp_path_factor
     nvml.tell(gpu("GPU-aaaa"), "hang nvmlDeviceGetUtilizationRates")
     lines = "".join(f'Environment="{name}={value}"\n' for name, value in nvml.environment.items())
     daemon = InstalledDaemon(user_manager, drop_in=settings(user_manager) + lines)
-    with asked(daemon, json.dumps({"method": m.GPUS.name})):
+    with asked(daemon, json.dumps({"method": mm.GPUS.name})):
         wait_for_beats(daemon, 2 * LOOKS)
     until(lambda: any("NVML did not answer" in why for why in daemon.info().degraded), what="it to be told")
-    with asked(daemon, json.dumps({"method": m.GPUS.name})):
+    with asked(daemon, json.dumps({"method": mm.GPUS.name})):
         wait_for_beats(daemon, 2 * LOOKS)
-    shown = daemon.call(m.GPUS, m.Nothing())
+    shown = daemon.call(mm.GPUS, m.Nothing())
     assert "NVML did not answer" in str(shown.problem)
     assert [one.utilization for one in shown.gpus if one.utilization is not None] == [], "it is unknown, not well"
     assert restarts(daemon) == 0

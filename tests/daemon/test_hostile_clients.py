@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from tests.daemon.running import RunningDaemon, popen_here
@@ -26,10 +27,10 @@ def test_promise_10_more_clients_than_descriptors_do_not_stop_the_daemons_work(f
     process = ("--supervisor", "process")
     with RunningDaemon(folder, popen=as_systemd_starts_it, arguments=process) as daemon, ExitStack() as clients:
         first = clients.enter_context(Connection(daemon.socket))
-        assert first.call(m.INFO, m.Nothing()).version
+        assert first.call(mm.INFO, m.Nothing()).version
         for _ in range(CLIENTS):
             clients.enter_context(socket.socket(socket.AF_UNIX)).connect(str(daemon.socket))
-        assert first.call(m.GPUS, m.Nothing()).problem  # starts a helper process, which needs pipes
+        assert first.call(mm.GPUS, m.Nothing()).problem  # starts a helper process, which needs pipes
         clients.close()
         assert "Too many open files" not in daemon.log.read_text()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import FileMissing, FluxgymError, InvalidSetting, NoSuchJob, WrongState
@@ -111,7 +112,7 @@ def test_a_held_job_waits_until_it_is_released(daemon: RunningDaemon) -> None:
 
 def test_the_order_is_that_of_priorities_ranks_and_moves(folder: Path) -> None:
     with RunningDaemon(folder, arguments=PROCESS, env={"FLUXGYM_QUEUE_PROGRAM_SLOTS": "1"}) as daemon:
-        daemon.call(m.PAUSE, m.Nothing())
+        daemon.call(mm.PAUSE, m.Nothing())
         for name, priority in (("a", 0), ("b", 0), ("c", 0), ("d", 0), ("urgent", 5), ("some-day", -5)):
             daemon.submit(program(name, priority=priority))
 
@@ -132,7 +133,7 @@ def test_the_order_is_that_of_priorities_ranks_and_moves(folder: Path) -> None:
             move("b", before="c")
         order = ["d", "urgent", "b", "c", "a", "some-day"]
         assert kinds(daemon, "a").count("moved") > 0  # the daemon has renumbered, to make room
-        daemon.call(m.CONTINUE, m.Nothing())
+        daemon.call(mm.CONTINUE, m.Nothing())
         for name in order:
             daemon.wait(name, State.COMPLETED)
         assert begun(daemon, *order) == order
@@ -202,7 +203,7 @@ def test_a_job_waits_for_others_and_says_why_if_they_failed(daemon: RunningDaemo
 def test_a_pause_outlives_the_daemon_and_running_jobs_continue(daemon: RunningDaemon) -> None:
     daemon.submit(program("runs", f"while [ ! -e go ]; do sleep 0.05; done; {DONE}"))
     daemon.wait("runs", State.RUNNING)
-    daemon.call(m.PAUSE, m.Nothing())
+    daemon.call(mm.PAUSE, m.Nothing())
     daemon.submit(program("waits"))
     waits_for(daemon, "waits", WaitingFor.PAUSED)
     daemon.kill()
@@ -212,7 +213,7 @@ def test_a_pause_outlives_the_daemon_and_running_jobs_continue(daemon: RunningDa
     (daemon.folder("runs") / "go").touch()
     daemon.wait("runs", State.COMPLETED)
     assert kinds(daemon, "waits") == ["submitted"]
-    daemon.call(m.CONTINUE, m.Nothing())
+    daemon.call(mm.CONTINUE, m.Nothing())
     daemon.wait("waits", State.COMPLETED)
     daemon.kill()
     daemon.start()
@@ -455,7 +456,7 @@ def test_promise_4_gpus_are_given_as_requested(nvml_library: Path, folder: Path,
     python = write_script(folder / "python", 'case "$*" in *describe.py*) exit 1 ;; esac; exec sleep 1000')
     env = {**nvml.environment, "FLUXGYM_TRAINER_PYTHON": str(python)}
     with RunningDaemon(folder, arguments=PROCESS, env=env) as daemon:
-        daemon.call(m.GPUS, m.Nothing())
+        daemon.call(mm.GPUS, m.Nothing())
 
         def gpus(name: str) -> list[str]:
             attempt = daemon.wait(name, State.RUNNING).runtime.attempt

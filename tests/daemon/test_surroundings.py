@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.messages import State
 from tests.daemon.running import DONE, RunningDaemon, context, popen_here, program
@@ -35,7 +36,7 @@ def test_modules_in_the_working_directory_are_not_imported(
     with RunningDaemon(
         folder, popen=popen_there, arguments=("--supervisor", "process"), env=nvml.environment
     ) as daemon:
-        until(lambda: daemon.call(m.GPUS, m.Nothing()).gpus, what="the GPU to be seen")
+        until(lambda: daemon.call(mm.GPUS, m.Nothing()).gpus, what="the GPU to be seen")
         daemon.submit(context("lora", model, held=True))
         assert daemon.job("lora").runtime.state is State.QUEUED
         assert daemon.info().degraded == []

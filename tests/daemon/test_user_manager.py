@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fluxgym import methods as m
-from fluxgym.messages import ExitKind, State, Supervisor
+from fluxgym.machine_messages import Supervisor
+from fluxgym.messages import ExitKind, State
 from tests.daemon.installed import SERVICE, SOCKET, InstalledDaemon
 from tests.daemon.running import context, tensors
 from tests.harness.user_manager import UserManager

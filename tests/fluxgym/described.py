@@ -7,7 +7,15 @@ from typing import Any
 
 from varlink import scanner
 
-from fluxgym import dataset_messages, dataset_methods, messages, methods, plan_messages
+from fluxgym import (
+    dataset_messages,
+    dataset_methods,
+    machine_messages,
+    machine_methods,
+    messages,
+    methods,
+    plan_messages,
+)
 from fluxgym.interfaces import description
 from fluxgym.messages import Message, OpenEnum
 from fluxgym.methods import Method
@@ -16,7 +24,7 @@ INTERFACES: dict[str, Any] = {name: scanner.Interface(description(name)) for nam
 
 TYPES: dict[str, type[Message | OpenEnum]] = {
     name: value
-    for module in (messages, plan_messages, dataset_messages)
+    for module in (messages, plan_messages, dataset_messages, machine_messages)
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, (Message, OpenEnum)) and value not in (Message, OpenEnum)
 }
@@ -24,7 +32,7 @@ TYPES: dict[str, type[Message | OpenEnum]] = {
 
 METHODS: dict[str, Method[Any, Any]] = {
     value.name: value
-    for module in (methods, dataset_methods)
+    for module in (methods, dataset_methods, machine_methods)
     for value in vars(module).values()
     if isinstance(value, Method)
 }

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fluxgym.machine_methods import InfoReply
 from fluxgym.messages import Checkpoint, Job, State
-from fluxgym.methods import InfoReply, LogsReply, WatchReply
+from fluxgym.methods import LogsReply, WatchReply
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl, on_terminal, rows
 

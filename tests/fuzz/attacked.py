@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.messages import State
 from tests.daemon.running import RunningDaemon
@@ -86,7 +87,7 @@ class Attacked:
 
     def _stand(self) -> None:
         """Removes all jobs but the honest client's, and submits the standing jobs again."""
-        self.daemon.call(m.CONTINUE, m.Nothing())
+        self.daemon.call(mm.CONTINUE, m.Nothing())
         for job in self.daemon.jobs():
             if job.context.name != HONEST:
                 self.daemon.remove(str(job.context.name))

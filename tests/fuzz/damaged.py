@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 from fluxgym import dataset_methods as d
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.dataset_messages import DatasetState
@@ -229,7 +230,7 @@ class Group:
         continues it, and has to move away a folder that is in the record's place."""
         if self.daemon.info().queue_paused:
             try:
-                self.daemon.call(m.CONTINUE, m.Nothing())
+                self.daemon.call(mm.CONTINUE, m.Nothing())
             except StorageFailed:
                 self.daemon.stop()
                 self._repair()

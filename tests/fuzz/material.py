@@ -18,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from fluxgym import dataset_methods as d
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.messages import State
@@ -78,8 +79,8 @@ def _live_through(daemon: RunningDaemon) -> None:
     for name in COMPLETED:
         daemon.submit(program(name, DONE))
         daemon.wait(name, State.COMPLETED)
-    daemon.call(m.PAUSE, m.Nothing())  # from now on, a file records whether this machine's queue is paused
-    daemon.call(m.CONTINUE, m.Nothing())
+    daemon.call(mm.PAUSE, m.Nothing())  # from now on, a file records whether this machine's queue is paused
+    daemon.call(mm.CONTINUE, m.Nothing())
     for name in WAITING:
         daemon.submit(program(name, SCRIPT, held=True))
     for number, name in enumerate(DATASETS):

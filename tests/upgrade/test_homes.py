@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import JobDamaged
@@ -101,7 +102,7 @@ def test_promise_2_the_records_of_an_older_shim_are_read(version: Path) -> None:
 
 def test_a_job_of_a_machine_that_is_gone_continues_here(daemon: RunningDaemon) -> None:
     daemon.call(m.RESUME, m.ResumeParameters(name="running", assume_gone=True))
-    daemon.call(m.CONTINUE, m.Nothing())
+    daemon.call(mm.CONTINUE, m.Nothing())
     assert daemon.wait("running", State.RUNNING).runtime.attempt is not None
     daemon.call(m.STOP, m.StopParameters(name="running"))
     daemon.wait("running", State.STOPPED)

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import Overloaded
@@ -39,11 +40,11 @@ def test_promise_10_one_client_too_many_is_told_so_and_can_return(daemon: Runnin
 def test_promise_10_idle_clients_make_room_for_one_that_calls(daemon: RunningDaemon) -> None:
     with ExitStack() as clients:
         used = clients.enter_context(Connection(daemon.socket))
-        assert used.call(m.INFO, m.Nothing()).version
+        assert used.call(mm.INFO, m.Nothing()).version
         idle = [clients.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(CONNECTIONS)]
         for client in idle:
             client.connect(str(daemon.socket))
         assert daemon.info().version
-        assert used.call(m.INFO, m.Nothing()).version  # a client that has called before keeps its connection
+        assert used.call(mm.INFO, m.Nothing()).version  # a client that has called before keeps its connection
         idle[0].settimeout(DEADLINE_SECONDS)
         assert b"org.fluxgym.Machine.Overloaded" in idle[0].recv(4096)

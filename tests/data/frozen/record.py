@@ -27,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.framing import Splitter, decode, encode
 from fluxgym.messages import Context, Kind, RestartPolicy, State, WatchdogMode
@@ -66,9 +67,9 @@ def live_through(daemon: RunningDaemon, model: Path) -> None:
     resumed(daemon)
     interrupted(daemon)
     stuck(daemon)
-    daemon.call(m.PAUSE, m.Nothing())
+    daemon.call(mm.PAUSE, m.Nothing())
     queued(daemon)
-    daemon.call(m.CONTINUE, m.Nothing())
+    daemon.call(mm.CONTINUE, m.Nothing())
     for name, script in (("lost", PROVES_NOTHING), ("running", FOREVER)):
         daemon.submit(program(name, script))
         daemon.wait(name, State.RUNNING)

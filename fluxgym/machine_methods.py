@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every method of org.fluxgym.Machine (see methods.py)."""
+
+from fluxgym.machine_messages import Gpu, Linger, SleepInhibitor, Supervisor
+from fluxgym.messages import Message
+from fluxgym.methods import Method, Nothing
+
+
+class GpuName(Message, frozen=True, kw_only=True):
+    gpu: str
+
+
+class GpusReply(Message, frozen=True, kw_only=True):
+    gpus: list[Gpu]
+    problem: str | None = None
+
+
+class InfoReply(Message, frozen=True, kw_only=True):
+    version: str
+    instance: str
+    pid: int
+    started_at: float
+    home: str
+    socket: str
+    supervisor: Supervisor
+    supervisor_reason: str
+    linger: Linger
+    sleep_inhibitor: SleepInhibitor
+    sleep_inhibitor_reason: str | None = None
+    queue_paused: bool | None = None
+    loop_late: float | None = None
+    degraded: list[str]
+    jobs: dict[str, int]
+
+
+GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
+INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
+PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)
+CONTINUE = Method("org.fluxgym.Machine.Continue", Nothing, Nothing)
+CLEAR_QUARANTINE = Method("org.fluxgym.Machine.ClearQuarantine", GpuName, Nothing)
