@@ -290,9 +290,17 @@ class Runtime(Message, frozen=True, kw_only=True):
     gpus: list[GpuReading] | None = None
 
 
+class Annotation(Message, frozen=True, kw_only=True):
+    group: str | None = None
+    tags: list[str]
+    note: str | None = None
+    best: str | None = None
+
+
 class Job(Message, frozen=True, kw_only=True):
     context: Context
     runtime: Runtime
+    annotation: Annotation | None = None
 
 
 class Checkpoint(Message, frozen=True, kw_only=True):

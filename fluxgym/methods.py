@@ -121,6 +121,14 @@ class MoveParameters(Message, frozen=True, kw_only=True):
     before: str | None = None
 
 
+class AnnotateParameters(Message, frozen=True, kw_only=True):
+    name: str
+    group: str | None = None
+    tags: list[str] | None = None
+    note: str | None = None
+    best: str | None = None
+
+
 class HistoryReply(Message, frozen=True, kw_only=True):
     at: float | None = None
     text: str | None = None
@@ -226,6 +234,7 @@ HOLD = Method("org.fluxgym.Jobs.Hold", JobName, OneJob)
 RELEASE = Method("org.fluxgym.Jobs.Release", JobName, OneJob)
 MOVE = Method("org.fluxgym.Jobs.Move", MoveParameters, OneJob)
 EDIT = Method("org.fluxgym.Jobs.Edit", SubmitParameters, ChangedJob)
+ANNOTATE = Method("org.fluxgym.Jobs.Annotate", AnnotateParameters, OneJob)
 HISTORY = Method("org.fluxgym.Jobs.History", JobName, HistoryReply, stream=True)
 CHECKPOINTS = Method("org.fluxgym.Jobs.Checkpoints", JobName, CheckpointsReply)
 WATCHDOG = Method("org.fluxgym.Jobs.Watchdog", JobName, WatchdogReply)

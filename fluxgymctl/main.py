@@ -35,6 +35,7 @@ VERBS = (
     "move",
     "pause",
     "continue",
+    "annotate",
     "checkpoints",
     "rm",
     "dataset",

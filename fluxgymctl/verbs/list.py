@@ -5,7 +5,7 @@ import time
 
 import click
 
-from fluxgym.messages import Job
+from fluxgym.messages import Annotation, Job
 from fluxgym.methods import LIST, ListParameters
 from fluxgymctl import gpu, jobs, words
 from fluxgymctl.count import read_count
@@ -16,26 +16,53 @@ from fluxgymctl.session import Session, common_options
 HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "GPU", "AGE", "WHY")
 
 
-@click.command("list", epilog=epilog("list", "list --limit 20", "list --json"))
+@click.command("list", epilog=epilog("list", "list --limit 20", "list --tag good --json"))
 @click.option("--limit", callback=read_count, metavar="N", help="Only the newest N jobs.")
+@click.option("--group", metavar="NAME", help="Only the jobs of this group.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Only jobs with this tag; may be repeated.")
 @common_options
 @click.pass_obj
-def command(session: Session, limit: int | None) -> None:
+def command(session: Session, *, limit: int | None, group: str | None, tags: tuple[str, ...]) -> None:
     """Shows the jobs, newest first.
 
     PLACE is the place in the queue. Among the waiting jobs, the one with the highest priority starts first, and among
     equals the one that was submitted first, unless it was moved. GPU is the load of the job's GPU.
     """
+    chosen = group is not None or bool(tags)
     with session.connect() as connection:
-        replies = connection.stream(LIST, ListParameters(limit=limit))
-        found = [reply.job for reply in replies if reply.job is not None]
+        replies = connection.stream(LIST, ListParameters(limit=None if chosen else limit))
+        found = [reply.job for reply in replies if reply.job is not None and _is_chosen(reply.job, group, tags)]
+    found = found[:limit]
     if session.json:
         for job in found:
             write_json(job)
+    elif not found and chosen:
+        note("No job has this group and these tags.")
     elif not found:
         note("There are no jobs yet; `fluxgymctl submit` creates one.")
     else:
-        write_table(HEADER, rows(found, now=time.time()))
+        write_table(*table(found, now=time.time()))
+
+
+def table(found: list[Job], *, now: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and the rows. There are columns for groups and tags if one of the jobs has some."""
+    all_rows = rows(found, now=now)
+    if not any(job.annotation is not None and (job.annotation.group or job.annotation.tags) for job in found):
+        return HEADER, all_rows
+    noted = [
+        (words.text(job.annotation.group), " ".join(job.annotation.tags) or words.ABSENT)
+        if job.annotation is not None
+        else (words.ABSENT, words.ABSENT)
+        for job in found
+    ]
+    header = (*HEADER[:-1], "GROUP", "TAGS", HEADER[-1])
+    return header, [(*row[:-1], *more, row[-1]) for row, more in zip(all_rows, noted, strict=True)]
+
+
+def _is_chosen(job: Job, group: str | None, tags: tuple[str, ...]) -> bool:
+    """Whether it has this group, if one is given, and all of these tags."""
+    noted = job.annotation or Annotation(tags=[])
+    return group in (None, noted.group) and set(tags) <= set(noted.tags)
 
 
 def rows(found: list[Job], *, now: float) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fluxgym.messages import Attempt, Context, FailureKind, Job, Judgement, Kind, Progress
+from fluxgym.messages import Annotation, Attempt, Context, FailureKind, Job, Judgement, Kind, Progress
 from fluxgym.methods import DESCRIBE, JobName
 from fluxgymctl import gpu, jobs, words
 from fluxgymctl.manual import epilog
@@ -64,7 +64,7 @@ def _all(job: Job, *, now: float) -> Facts:
     if runtime.attempt is not None:
         rows += _attempt(runtime.attempt, now=now)
     rows += _places(job)
-    return rows
+    return rows + _notes(job.annotation)
 
 
 def _wishes(context: Context) -> Facts:
@@ -134,6 +134,17 @@ def _places(job: Job) -> Facts:
     if job.context.kind is Kind.PROGRAM:
         return [*rows, ("Result", words.text(job.runtime.result))]
     return [*rows, ("Samples", str(home / "sample")), ("LoRA", words.text(job.runtime.result))]
+
+
+def _notes(annotation: Annotation | None) -> Facts:
+    if annotation is None:
+        return []
+    return [
+        ("Group", words.text(annotation.group)),
+        ("Tags", ", ".join(annotation.tags) or words.ABSENT),
+        ("Best", words.text(annotation.best)),
+        ("Note", words.text(annotation.note)),
+    ]
 
 
 def _when(then: float | None, *, now: float) -> str:

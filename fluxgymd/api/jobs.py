@@ -11,6 +11,7 @@ from fluxgymd.api.calls import Route, Send
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.view import forgotten as shown_forgotten
 from fluxgymd.jobs.view import show
+from fluxgymd.requests.annotate import annotate
 from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.verbs import Verbs, wrong_state
@@ -68,6 +69,9 @@ class Jobs:
         entry, warnings = await self._editor.edit(parameters.job)
         return m.ChangedJob(job=show(entry), warnings=warnings)
 
+    async def annotate(self, parameters: m.AnnotateParameters, _: Send) -> m.OneJob:
+        return m.OneJob(job=show(await annotate(self._registry, parameters)))
+
     async def remove(self, parameters: m.JobName, _: Send) -> m.Nothing:
         job = self._registry.sound(parameters.name)[1]
         if await self._forgotten.of(parameters.name):
@@ -85,5 +89,6 @@ class Jobs:
             Route(m.RELEASE, self.release),
             Route(m.MOVE, self.move),
             Route(m.EDIT, self.edit),
+            Route(m.ANNOTATE, self.annotate),
             Route(m.REMOVE, self.remove),
         ]

@@ -7,7 +7,7 @@ must remain readable. Paths are relative to the job's home.
 
 import msgspec
 
-from fluxgym.messages import Context
+from fluxgym.messages import Annotation, Context
 from fluxgymd.core.decoding import decode_with
 from fluxgymd.core.records import ExitRecord, Number, Place, Placement, Process, Rank, Record, WallClock
 
@@ -240,6 +240,19 @@ class Disowned(Event, frozen=True, kw_only=True, tag="disowned"):
     attempt: int
 
 
+class Annotated(Event, frozen=True, kw_only=True, tag="annotated"):
+    """The user noted something about the job."""
+
+    annotation: Annotation | None = None
+    """All that is noted from now on; None: nothing."""
+
+
+class Restored(Event, frozen=True, kw_only=True, tag="restored"):
+    """The job was removed, and came back from the trash."""
+
+    removed_at: WallClock
+
+
 AnyEvent = (
     Submitted
     | Imported
@@ -261,6 +274,8 @@ AnyEvent = (
     | Edited
     | Barred
     | Disowned
+    | Annotated
+    | Restored
 )
 
 _encoder = msgspec.json.Encoder()

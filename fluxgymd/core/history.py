@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
+from fluxgymd.core import annotation
 from fluxgymd.core import events as e
 
 _OUTCOMES = {
@@ -65,6 +66,10 @@ def sentence(event: e.AnyEvent) -> str:
             return f"It cannot be started: {event.reason}"
         case e.Disowned():
             return f"The user confirmed that attempt {event.attempt} is no longer running."
+        case e.Annotated():
+            return annotation.sentence(event.annotation)
+        case e.Restored():
+            return "It was removed, and restored."
         case _:
             assert_never(event)
 

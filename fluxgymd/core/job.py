@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from fluxgym.messages import Context, Kind
+from fluxgym.messages import Annotation, Context, Kind
 from fluxgymd.core import events as e
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process
 
@@ -150,6 +150,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     held: bool = False
     not_before: float = 0.0
     """The earliest time of the next start (wall clock)."""
+    annotation: Annotation | None = None
 
     @property
     def name(self) -> str:
@@ -261,6 +262,10 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
                 raise BadHistory("it was disowned while it was not lost")
             ended = replace(attempt, ended_at=event.at)
             return replace(job, state=Interrupted("The user confirmed that it is no longer running."), last=ended)
+        case e.Annotated():
+            return replace(job, annotation=event.annotation)
+        case e.Restored():
+            return job
         case _:
             assert_never(event)
 

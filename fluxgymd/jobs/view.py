@@ -57,6 +57,7 @@ def show(entry: Entry) -> m.Job:
             watchdog=judgement(entry),
             gpus=readings(entry),
         ),
+        annotation=job.annotation,
     )
 
 

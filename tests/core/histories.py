@@ -3,7 +3,7 @@
 
 import msgspec
 
-from fluxgym.messages import Context, Model
+from fluxgym.messages import Annotation, Context, Model
 from fluxgymd.core import events as e
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Ticks
 
@@ -132,6 +132,11 @@ EDITED = e.Edited(at=15.0, context=msgspec.structs.replace(CONTEXT, epochs=32, p
 BARRED = e.Barred(at=16.0, reason="Its checkpoint does not fit its settings.", failure="not_resumable")
 IMPORTED = e.Imported(at=18.0, outcome="stopped", reason="Its log ends at step 40 of 160.", failure="killed")
 
+NOTES = Annotation(group="cats", tags=["good", "portrait"], note="The eyes are right.", best="my-lora.safetensors")
+ANNOTATED = e.Annotated(at=19.5, annotation=NOTES)
+
+RESTORED = e.Restored(at=20.5, removed_at=20.0)
+
 
 def disowned(attempt: int = 1) -> e.Disowned:
     return e.Disowned(at=17.0, attempt=attempt)
@@ -184,6 +189,8 @@ def next_events(attempts: int) -> dict[str, e.AnyEvent]:
         "edited": EDITED,
         "barred": BARRED,
         "disowned": disowned(number),
+        "annotated": ANNOTATED,
+        "restored": RESTORED,
         "imported": IMPORTED,
         "stuck": stuck(number),
         "stuck_and_left": stuck(number, acts=False),

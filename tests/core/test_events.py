@@ -41,6 +41,8 @@ FROZEN = {
     "barred": '{"event":"barred","at":16.0,"reason":"r","failure":"not_resumable"}',
     "disowned": '{"event":"disowned","at":17.0,"attempt":1}',
     "stuck": '{"event":"stuck","at":19.0,"attempt":1,"rule":"still","why":"w","since":5.0}',
+    "restored": '{"event":"restored","at":21.0,"removedAt":20.0}',
+    "annotated": '{"event":"annotated","at":20.0,"annotation":{"tags":["good"],"best":"cat.safetensors"}}',
     "imported": '{"event":"imported","at":18.0,"outcome":"failed","reason":"r","failure":"disk_full"}',
 }
 

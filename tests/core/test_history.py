@@ -42,6 +42,11 @@ SENTENCES = {
     "stuck": "The watchdog found it stuck. Nothing moved for 600 s. It is being stopped.",
     "stuck_and_left": "The watchdog found it stuck. Nothing moved for 600 s. It is left running.",
     "disowned": "The user confirmed that attempt 1 is no longer running.",
+    "restored": "It was removed, and restored.",
+    "annotated": (
+        "Its notes were changed: it has the group cats; the tags good, portrait; a note; my-lora.safetensors as its "
+        "best LoRA."
+    ),
 }
 
 

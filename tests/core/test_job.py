@@ -88,10 +88,29 @@ held                 | -                   -                   -
 interrupted and held | -                   -                   -
 """
 
+NOTED = """
+                     | annotated restored
+nothing              | - -
+queued               | queued queued
+starting             | starting starting
+running              | running running
+stopping             | stopping stopping
+stopping later       | stopping-later stopping-later
+lost                 | lost lost
+lost while stopping  | lost-while-stopping lost-while-stopping
+lost while stopping later | lost-while-stopping-later lost-while-stopping-later
+completed            | completed completed
+failed               | failed failed
+stopped              | stopped stopped
+interrupted          | interrupted interrupted
+held                 | held held
+interrupted and held | interrupted-held interrupted-held
+"""
+
 
 def cells() -> list[tuple[str, str, str]]:
     found = []
-    for table in (TABLE, QUEUE, WATCHED):
+    for table in (TABLE, QUEUE, WATCHED, NOTED):
         head, *rows = table.strip("\n").splitlines()
         names = head.partition("|")[2].split()
         for row in rows:

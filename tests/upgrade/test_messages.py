@@ -45,6 +45,7 @@ ADDED = {
             "Convert",
             "Export",
             "Plan",
+            "Annotate",
         )
     ),
     *(name for name in METHODS if name.startswith("org.fluxgym.Datasets.")),

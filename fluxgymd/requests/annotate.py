@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records what a user notes about a job, in whatever state the job is."""
+
+import time
+
+from fluxgym.errors import InvalidSetting, WrongState
+from fluxgym.messages import Annotation
+from fluxgym.methods import AnnotateParameters
+from fluxgym.quoting import short
+from fluxgymd.background import lanes
+from fluxgymd.core import events
+from fluxgymd.core.annotation import changed
+from fluxgymd.core.job import Job
+from fluxgymd.importing.folder import loras
+from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.registry import Registry
+from fluxgymd.jobs.states import wire_state
+
+
+async def annotate(registry: Registry, asked: AnnotateParameters) -> Entry:
+    """The job with its new notes. InvalidSetting if one of them is not accepted, and then nothing has changed."""
+    entry, job = registry.sound(asked.name)
+    if entry.older is not None:
+        # A journal would make it a job, and it would then be resumed without a copy of its pictures.
+        raise WrongState(
+            f"The older training {entry.name}: it has no journal yet, which would hold its notes; "
+            f"`fluxgymctl resume {entry.name}` or `fluxgymctl edit {entry.name}` makes it a job.",
+            name=entry.name,
+            state=wire_state(job.state),
+        )
+
+    def after(job: Job) -> Annotation | None:
+        return changed(job.annotation, group=asked.group, tags=asked.tags, note=asked.note, best=asked.best)
+
+    if after(job) == job.annotation:
+        return entry
+    if asked.best:
+        found = await lanes.answer(str(entry.folder.path), loras, entry.folder.path, entry.name)
+        if asked.best not in found:
+            has = f"it has {', '.join(found)}" if found else "it has none yet"
+            raise InvalidSetting(
+                f"best is {short(asked.best)}, which is no LoRA of {entry.name}; {has}.", setting="best"
+            )
+    await registry.decide(entry, lambda job: events.Annotated(at=time.time(), annotation=after(job)))
+    return entry
