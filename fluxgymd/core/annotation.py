@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import Annotation
-from fluxgym.quoting import short
 
 GROUP_LENGTH = 64
 TAG_LENGTH = 32
 TAGS = 16
 NOTE_LENGTH = 2000
+QUOTED = 40
+"""How much of a bad tag is quoted."""
 
 
 def changed(
@@ -70,7 +71,7 @@ def _check_tags(tags: Sequence[str]) -> None:
     for tag in tags:
         if not 0 < len(tag) <= TAG_LENGTH or not tag.isprintable() or "," in tag or " " in tag:
             raise InvalidSetting(
-                f"The tag {short(tag)!r} is not valid: a tag has 1 to {TAG_LENGTH} printable characters, without "
+                f"The tag {tag[:QUOTED]!r} is not valid: a tag has 1 to {TAG_LENGTH} printable characters, without "
                 "spaces and commas.",
                 setting="tags",
             )
