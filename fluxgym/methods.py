@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods of the interfaces: their parameters, their replies, and whether they are streams. Those of
-org.fluxgym.Datasets are in dataset_methods.py, and those of org.fluxgym.Machine in machine_methods.py.
+org.fluxgym.Datasets are in dataset_methods.py, those of org.fluxgym.Machine in machine_methods.py, and some of
+org.fluxgym.Jobs in steering_methods.py.
 
 The server dispatches with these tables, and the client takes the types of replies from them. Apart from the interface
-files, only these three modules name the methods.
+files, only these modules name the methods.
 """
 
 from typing import Generic, TypeVar
@@ -142,6 +143,8 @@ class WatchdogReply(Message, frozen=True, kw_only=True):
     phase: Phase | None = None
     explanation: list[str]
     limits: list[RunningLimit]
+    until: float | None = None
+    then: WatchdogMode | None = None
 
 
 class CheckpointsReply(Message, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from fluxgymd.api.job_views import JobViews
 from fluxgymd.api.jobs import Jobs
 from fluxgymd.api.machine import DaemonMethods, GpuMethods, QueueMethods
 from fluxgymd.api.presets import Presets
+from fluxgymd.api.steering import SteeringMethods
 from fluxgymd.attempts import place
 from fluxgymd.attempts.adapters import Supervisors, connect
 from fluxgymd.core.job import Live
@@ -43,6 +44,7 @@ from fluxgymd.requests.export import Exporter
 from fluxgymd.requests.plan import Planner
 from fluxgymd.requests.sources import Sources
 from fluxgymd.requests.speeds import Speeds
+from fluxgymd.requests.steering import Steering
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
@@ -230,7 +232,8 @@ def make_routes(
     queue = QueueMethods(parts.machine, registry.writer, parts.scheduler.request_pass)
     shelf = Shelf(config.home)
     presets = Presets(shelf, Composer(registry, shelf, datasets), trainers)
-    groups = (jobs, job_views, presets, _datasets(registry, datasets, store, trainers), queue, gpus, daemon)
+    steering = SteeringMethods(Steering(registry))
+    groups = (jobs, job_views, steering, presets, _datasets(registry, datasets, store, trainers), queue, gpus, daemon)
     return [*service.routes(), *(route for group in groups for route in group.routes())]
 
 

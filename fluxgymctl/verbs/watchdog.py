@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`watchdog`: whether a job hangs, and the reasons for this verdict."""
+"""`watchdog`: whether a job hangs, and the reasons for this verdict. It also sets what is done about a hang."""
 
 import time
 
@@ -7,9 +7,10 @@ import click
 
 from fluxgym.messages import Verdict, WatchdogMode
 from fluxgym.methods import WATCHDOG, JobName, WatchdogReply
-from fluxgymctl import words
+from fluxgym.steering_methods import SET_WATCHDOG, SetWatchdogParameters
+from fluxgymctl import times, words
 from fluxgymctl.manual import epilog
-from fluxgymctl.output import plain, write, write_json, write_table
+from fluxgymctl.output import note, plain, write, write_json, write_table
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("RULE", "LEFT", "LIMIT", "CONDITION")
@@ -21,16 +22,39 @@ _MODES = {
 }
 
 
-@click.command("watchdog", epilog=epilog("watchdog my-lora"))
+@click.command(
+    "watchdog",
+    epilog=epilog(
+        "watchdog my-lora",
+        "watchdog my-lora --mode off --for 1h",
+        "watchdog my-lora --mode warn --until 07:30",
+        "watchdog my-lora --mode act",
+    ),
+)
 @click.argument("name")
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in _MODES]),
+    help="Set what is done about a hang, at once, also while the job runs.",
+)
+@click.option("--for", "lasts", metavar="TIME", help="How long the mode applies: 90s, 30min, 1h, 1h30min or 2d.")
+@click.option("--until", metavar="TIME", help="When the mode ends: 14:30 (the next one) or 2026-12-24 14:30.")
 @common_options
 @click.pass_obj
-def command(session: Session, name: str) -> None:
-    """Shows whether a job hangs, and the reasons for that verdict.
+def command(session: Session, name: str, *, mode: str | None, lasts: str | None, until: str | None) -> None:
+    """Shows whether a job hangs, and the reasons for that verdict. With --mode, sets what is done about a hang.
 
     Shows what the job is doing, what moved last, which limits apply at present and how much of each is left, and what
     its GPUs report. A stuck job will not continue on its own; a suspicious one may still be fine.
+
+    off: hangs are not detected. warn: they are reported, and the job is left alone. act: evidence is saved, and the
+    job is stopped and resumed. With --for or --until, the mode of the job's settings applies again after that time.
     """
+    if mode is not None:
+        _set(session, name, mode, until=_end(lasts, until, now=time.time()))
+        return
+    if lasts is not None or until is not None:
+        raise click.UsageError("--for and --until need --mode.")
     reply = session.call(WATCHDOG, JobName(name=name))
     if session.json:
         write_json(reply)
@@ -40,6 +64,27 @@ def command(session: Session, name: str) -> None:
     if reply.limits:
         write("")
         write_table(HEADER, rows(reply))
+
+
+def _end(lasts: str | None, until: str | None, *, now: float) -> float | None:
+    if lasts is not None and until is not None:
+        raise click.UsageError("--for and --until cannot both be given.")
+    try:
+        if lasts is not None:
+            return now + times.duration(lasts)
+        return None if until is None else times.moment(until, now=now)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _set(session: Session, name: str, mode: str, *, until: float | None) -> None:
+    asked = SetWatchdogParameters(name=name, mode=WatchdogMode(mode), until=until)
+    job = session.call(SET_WATCHDOG, asked).job
+    if session.json:
+        write_json(job)
+        return
+    ends = f" until {words.moment(until, now=time.time())}" if until is not None else ""
+    note(f"The watchdog of {name} is set to {mode}{ends}.")
 
 
 def lines(name: str, reply: WatchdogReply, *, now: float) -> list[str]:
@@ -52,7 +97,11 @@ def lines(name: str, reply: WatchdogReply, *, now: float) -> list[str]:
     # The daemon's sentences give the reasons. A newer daemon's verdict may come without any.
     told = reply.explanation or ([reply.why] if reply.why and reply.verdict is not Verdict.NOT_WATCHED else [])
     off = reply.mode is WatchdogMode.OFF and reply.verdict is Verdict.NOT_WATCHED
-    return [head, *told, *([] if off else [mode])]
+    passing = []
+    if reply.until is not None and reply.then is not None:
+        ends = words.moment(reply.until, now=now)
+        passing = [f"Its mode is {words.name(reply.mode)} until {ends}, and then {words.name(reply.then)}."]
+    return [head, *told, *([] if off else [mode]), *passing]
 
 
 def rows(reply: WatchdogReply) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ must remain readable. Paths are relative to the job's home.
 
 import msgspec
 
-from fluxgym.messages import Annotation, Context
+from fluxgym.messages import Annotation, Context, WatchdogMode
 from fluxgymd.core.decoding import decode_with
 from fluxgymd.core.records import ExitRecord, Number, Place, Placement, Process, Rank, Record, WallClock
 
@@ -227,6 +227,14 @@ class Edited(Event, frozen=True, kw_only=True, tag="edited"):
     context: Context
 
 
+class WatchdogSet(Event, frozen=True, kw_only=True, tag="watchdog_set"):
+    """The user set what is done about a hang, at once."""
+
+    mode: WatchdogMode
+    until: WallClock | None = None
+    """When the mode of the job's settings applies again; None: `mode` replaces that one."""
+
+
 class Barred(Event, frozen=True, kw_only=True, tag="barred"):
     """The job can't be started as it is; there was no attempt."""
 
@@ -272,6 +280,7 @@ AnyEvent = (
     | Released
     | Moved
     | Edited
+    | WatchdogSet
     | Barred
     | Disowned
     | Annotated

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from fluxgymd.core import annotation
 from fluxgymd.core import events as e
+from fluxgymd.core.span import span
 
 _OUTCOMES = {
     "completed": "Finished successfully.",
@@ -62,6 +63,9 @@ def sentence(event: e.AnyEvent) -> str:
             return f"It was moved in the queue and now has priority {event.priority}."
         case e.Edited():
             return "Its settings were changed."
+        case e.WatchdogSet():
+            then = f" for {span(event.until - event.at)}" if event.until is not None else ""
+            return f"Its watchdog was set to {event.mode.value}{then}."
         case e.Barred():
             return f"It cannot be started: {event.reason}"
         case e.Disowned():

@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from fluxgym.messages import Annotation, Context, Kind
+from fluxgym.messages import Annotation, Context, Kind, WatchdogMode
 from fluxgymd.core import events as e
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process
 
@@ -37,6 +37,14 @@ class Hang(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     acts: bool
     before: int | None = None
     """The step of the previous hang that was acted on, if the job hasn't advanced beyond it; else None."""
+
+
+class PassingMode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A mode of the watchdog that applies for a time."""
+
+    mode: WatchdogMode
+    until: float
+    """Wall clock. From then on, the mode of the job's settings applies."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -151,6 +159,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     not_before: float = 0.0
     """The earliest time of the next start (wall clock)."""
     annotation: Annotation | None = None
+    passing_mode: PassingMode | None = None
+    """The mode of the watchdog that the user last set for a time, which may be over."""
 
     @property
     def name(self) -> str:
@@ -252,7 +262,20 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             if isinstance(job.state, Live):
                 raise BadHistory("it was edited while it was running")
             priority = event.context.priority
-            return replace(job, context=event.context, priority=job.priority if priority is None else priority)
+            passing = job.passing_mode if event.context.watchdog == job.context.watchdog else None
+            return replace(
+                job,
+                context=event.context,
+                priority=job.priority if priority is None else priority,
+                passing_mode=passing,
+            )
+        case e.WatchdogSet():
+            if isinstance(job.state, Final):
+                raise BadHistory("its watchdog was set after it had ended")
+            if event.until is not None:
+                return replace(job, passing_mode=PassingMode(mode=event.mode, until=event.until))
+            context = msgspec.structs.replace(job.context, watchdog=event.mode)
+            return replace(job, context=context, passing_mode=None)
         case e.Barred():
             _waiting(job, event)
             return replace(job, state=Failed(event.reason, event.failure))

@@ -7,6 +7,8 @@ job itself, so a daemon that was restarted in the meantime reports it too.
 
 from typing import assert_never
 
+import msgspec
+
 from fluxgym import messages as m
 from fluxgym.config import Config
 from fluxgym.methods import WatchdogReply
@@ -47,10 +49,19 @@ def readings(entry: Entry) -> list[m.GpuReading] | None:
 def explained(entry: Entry, config: Config, *, now: float) -> WatchdogReply:
     """The verdict with everything that it was concluded from. `now`: seconds, wall clock."""
     job = entry.job
+    passing = settings.passing_mode(job, now=now) if job is not None and entry.damage is None else None
+    reply = _explained(entry, config, now=now)
+    if job is None or passing is None:
+        return reply
+    return msgspec.structs.replace(reply, until=passing.until, then=_mode(job, config, now=passing.until))
+
+
+def _explained(entry: Entry, config: Config, *, now: float) -> WatchdogReply:
+    job = entry.job
     if job is None or entry.damage is not None:
         why = "Its journal is damaged, so its state is unknown."
         return _not_watched(why, m.WatchdogMode(config.watchdog_mode))
-    mode = settings.mode(job.context, config.watchdog_mode, watched=traits(job.context).watched)
+    mode = _mode(job, config, now=now)
     found = judgement(entry)
     if found is None:
         return _not_watched(_why_not(job, mode), mode)
@@ -72,6 +83,10 @@ def explained(entry: Entry, config: Config, *, now: float) -> WatchdogReply:
         explanation=sentences,
         limits=[_limit(rule) for rule in counting],
     )
+
+
+def _mode(job: Job, config: Config, *, now: float) -> m.WatchdogMode:
+    return settings.mode(job, config.watchdog_mode, watched=traits(job.context).watched, now=now)
 
 
 def _told(verdict: Verdict) -> m.Judgement:

@@ -53,7 +53,8 @@ class Watch:
         self._entry = entry
         self._number = entry.attempt.number
         self._gpus = gpus
-        self._mode = settings.mode(job.context, config.watchdog_mode, watched=trainer.traits.watched)
+        self._configured = config.watchdog_mode
+        self._is_watched = trainer.traits.watched
         self._limits = settings.limits(config.watchdog_limits, job.context.watchdog_limits)
         self._observer: Callable[[Attempt], Observer] = lambda attempt: Observer(
             folder=entry.folder,
@@ -68,13 +69,16 @@ class Watch:
         self.recent: deque[Observation] = deque(maxlen=RECENT)
 
     async def run(self) -> None:
-        """Looks until it is cancelled. If the watchdog is off, only asks for the state of the GPUs, to show it."""
-        look = self._ask_gpus if self._mode is WatchdogMode.OFF else self._look
+        """Looks until it is cancelled. While the watchdog is off, only asks for the state of the GPUs, to show it."""
         try:
             while True:
                 began = time.monotonic()
                 try:
-                    await look()
+                    if self._mode() is WatchdogMode.OFF:
+                        self._forget()
+                        await self._ask_gpus()
+                    else:
+                        await self._look()
                 except Exception as error:  # noqa: BLE001 - an error of the disk, or a bug: the next look tries again
                     self._entry.now.faults.failed(self._entry.name, WATCHDOG, error)
                 else:
@@ -82,16 +86,27 @@ class Watch:
                 # A look may take as long as its deadlines; that does not delay the next one.
                 await asyncio.sleep(max(0.0, began + self._limits.interval - time.monotonic()))
         finally:
-            if self._observing is not None:
-                self._observing.close()
+            self._forget()
             self._entry.now.faults.forget(WATCHDOG)
             self._registry.watched(self._entry, None, None, None)
 
+    def _mode(self) -> WatchdogMode:
+        """The mode at this moment: the user may set it at any time."""
+        return settings.mode(self._entry.known, self._configured, watched=self._is_watched, now=time.time())
+
+    def _forget(self) -> None:
+        """Forgets what was seen, so that the limits count from the next look."""
+        if self._observing is not None:
+            self._observing.close()
+            self._observing = None
+            self._trail = begin(self._limits)
+
     async def _ask_gpus(self) -> None:
-        attempt = self._watched()
+        attempt, gpus = self._watched(), self._entry.now.gpus
         if attempt is not None and attempt.gpus:
             await self._gpus.ask(max_age=self._limits.interval / 2)
-            self._registry.watched(self._entry, None, None, self._gpus.of(attempt.gpus))
+            gpus = self._gpus.of(attempt.gpus)
+        self._registry.watched(self._entry, None, None, gpus)
 
     async def _look(self) -> None:
         attempt = self._watched()
@@ -100,6 +115,8 @@ class Watch:
         if self._observing is None:
             self._observing = self._observer(attempt)
         look = await self._observing.observe()
+        if self._mode() is WatchdogMode.OFF:  # it was turned off during the look
+            return
         self.recent.append(look)
         self._trail = follow(self._trail, look)
         before, verdict = self._entry.now.verdict, judge(self._trail, self._limits)
@@ -121,12 +138,12 @@ class Watch:
 
     async def _record(self, stuck: Stuck, look: Observation) -> None:
         phase = look.phase.value if look.phase is not None else None
-        acts = self._mode is WatchdogMode.ACT
 
         def choose(_: Job) -> events.HangFound:
-            attempt = self._watched()
-            if attempt is None:
+            attempt, mode = self._watched(), self._mode()
+            if attempt is None or mode is WatchdogMode.OFF:
                 raise NoHang
+            acts = mode is WatchdogMode.ACT
             if is_told(attempt, phase=phase, step=max(attempt.step, look.step or 0), acts=acts):
                 raise NoHang
             return events.HangFound(
@@ -159,7 +176,7 @@ class Watch:
                 return f"it is making progress again{phase}{step}"
             case Suspicious(why=why, since=since):
                 return f"suspicious since {_clock(since)}. {why}"
-            case Stuck() if self._mode is WatchdogMode.ACT:
+            case Stuck() if self._mode() is WatchdogMode.ACT:
                 return None
             case Stuck(why=why, since=since, evidence=seen):
                 left = "It is left running because its watchdog only warns."

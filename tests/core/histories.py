@@ -3,7 +3,7 @@
 
 import msgspec
 
-from fluxgym.messages import Annotation, Context, Model
+from fluxgym.messages import Annotation, Context, Model, WatchdogMode
 from fluxgymd.core import events as e
 from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Ticks
 
@@ -129,6 +129,8 @@ HELD = e.Held(at=12.0)
 RELEASED = e.Released(at=13.0)
 MOVED = e.Moved(at=14.0, priority=2, rank=0.5)
 EDITED = e.Edited(at=15.0, context=msgspec.structs.replace(CONTEXT, epochs=32, priority=1))
+WATCHDOG_OFF = e.WatchdogSet(at=15.5, mode=WatchdogMode.OFF, until=3615.5)
+WATCHDOG_WARN = e.WatchdogSet(at=15.6, mode=WatchdogMode.WARN)
 BARRED = e.Barred(at=16.0, reason="Its checkpoint does not fit its settings.", failure="not_resumable")
 IMPORTED = e.Imported(at=18.0, outcome="stopped", reason="Its log ends at step 40 of 160.", failure="killed")
 
@@ -187,6 +189,8 @@ def next_events(attempts: int) -> dict[str, e.AnyEvent]:
         "released": RELEASED,
         "moved": MOVED,
         "edited": EDITED,
+        "watchdog_off": WATCHDOG_OFF,
+        "watchdog_warn": WATCHDOG_WARN,
         "barred": BARRED,
         "disowned": disowned(number),
         "annotated": ANNOTATED,

@@ -38,6 +38,7 @@ FROZEN = {
     "released": '{"event":"released","at":13.0}',
     "moved": '{"event":"moved","at":14.0,"priority":-3,"rank":1.25}',
     "edited": '{"event":"edited","at":15.0,"context":{"name":"cat","epochs":3,"restart":"on_failure"}}',
+    "watchdog_set": '{"event":"watchdog_set","at":15.5,"mode":"off"}',
     "barred": '{"event":"barred","at":16.0,"reason":"r","failure":"not_resumable"}',
     "disowned": '{"event":"disowned","at":17.0,"attempt":1}',
     "stuck": '{"event":"stuck","at":19.0,"attempt":1,"rule":"still","why":"w","since":5.0}',
@@ -66,6 +67,7 @@ LONGER = {
         '{"event":"stuck","at":19.0,"attempt":1,"rule":"still","why":"w","since":5.0,"evidence":["e"],'
         '"phase":"training","step":40,"acts":true}'
     ),
+    "watchdog_set": '{"event":"watchdog_set","at":15.5,"mode":"warn","until":3615.5}',
     "ended": (
         '{"event":"ended","at":9.0,"attempt":1,"outcome":"failed","reason":"r","proof":"p",'
         '"failure":"gpu_out_of_memory","again":true,"notBefore":39.0,"logSize":12}'

@@ -37,6 +37,8 @@ SENTENCES = {
     "released": "It was released.",
     "moved": "It was moved in the queue and now has priority 2.",
     "edited": "Its settings were changed.",
+    "watchdog_off": "Its watchdog was set to off for 1 h.",
+    "watchdog_warn": "Its watchdog was set to warn.",
     "barred": "It cannot be started: Its checkpoint does not fit its settings.",
     "imported": "It was created by an older FluxGym. It was stopped. Its log ends at step 40 of 160.",
     "stuck": "The watchdog found it stuck. Nothing moved for 600 s. It is being stopped.",

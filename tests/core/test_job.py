@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fluxgym.messages import WatchdogMode
 from fluxgymd.core import events as e
 from fluxgymd.core.job import (
     BadHistory,
@@ -17,6 +18,7 @@ from fluxgymd.core.job import (
     Job,
     Live,
     Lost,
+    PassingMode,
     Queued,
     Running,
     State,
@@ -70,23 +72,23 @@ interrupted and held | -                   -       -                interrupted-
 """  # noqa: E501
 
 WATCHED = """
-                     | stuck               stuck_and_left      unsupervised
-nothing              | -                   -                   -
-queued               | -                   -                   -
-starting             | starting            starting            starting
-running              | running             running             running
-stopping             | stopping            stopping            stopping
-stopping later       | stopping-later      stopping-later      stopping-later
-lost                 | lost                lost                lost
-lost while stopping  | lost-while-stopping lost-while-stopping lost-while-stopping
-lost while stopping later | lost-while-stopping-later lost-while-stopping-later lost-while-stopping-later
-completed            | -                   -                   -
-failed               | -                   -                   -
-stopped              | -                   -                   -
-interrupted          | -                   -                   -
-held                 | -                   -                   -
-interrupted and held | -                   -                   -
-"""
+                     | stuck               stuck_and_left      unsupervised        watchdog_off watchdog_warn
+nothing              | -                   -                   -                 - -
+queued               | -                   -                   -                 queued queued
+starting             | starting            starting            starting          starting starting
+running              | running             running             running           running running
+stopping             | stopping            stopping            stopping          stopping stopping
+stopping later       | stopping-later      stopping-later      stopping-later    stopping-later stopping-later
+lost                 | lost                lost                lost              lost lost
+lost while stopping  | lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping lost-while-stopping
+lost while stopping later | lost-while-stopping-later lost-while-stopping-later lost-while-stopping-later lost-while-stopping-later lost-while-stopping-later
+completed            | -                   -                   -                 - -
+failed               | -                   -                   -                 - -
+stopped              | -                   -                   -                 - -
+interrupted          | -                   -                   -                 interrupted interrupted
+held                 | -                   -                   -                 held held
+interrupted and held | -                   -                   -                 interrupted-held interrupted-held
+"""  # noqa: E501
 
 NOTED = """
                      | annotated restored
@@ -188,6 +190,21 @@ def test_a_held_job_is_not_started() -> None:
 def test_attempts_are_counted_without_a_gap(number: int) -> None:
     with pytest.raises(BadHistory, match=f"attempt {number} follows attempt 1"):
         apply(folded("interrupted"), h.reserved(number))
+
+
+def test_a_mode_of_the_watchdog_replaces_the_job_s_or_applies_for_a_time() -> None:
+    passing = fold([*h.WAYS["running"], h.WATCHDOG_OFF])
+    assert passing.context.watchdog is None
+    assert passing.passing_mode == PassingMode(mode=WatchdogMode.OFF, until=3615.5)
+    lasting = apply(passing, h.WATCHDOG_WARN)
+    assert (lasting.context.watchdog, lasting.passing_mode) == (WatchdogMode.WARN, None)
+
+
+def test_an_edit_of_the_watchdog_ends_a_mode_that_applies_for_a_time_and_another_edit_does_not() -> None:
+    passing = fold([*h.WAYS["queued"], h.WATCHDOG_OFF])
+    assert apply(passing, h.EDITED).passing_mode is not None
+    acts = e.Edited(at=16.0, context=msgspec.structs.replace(h.CONTEXT, watchdog=WatchdogMode.ACT))
+    assert apply(passing, acts).passing_mode is None
 
 
 def test_a_stop_after_the_next_checkpoint_survives_a_lost_contact() -> None:
@@ -485,6 +502,6 @@ def test_invariants_hold_after_any_history(choices: list[tuple[str, int, int]]) 
             assert isinstance(event, e.ResumeAsked) or job.state == before.state
         assert 0 <= job.fruitless <= attempts
         assert job.id == before.id
-        assert job.context == before.context or isinstance(event, (e.Edited, e.Moved))
+        assert job.context == before.context or isinstance(event, (e.Edited, e.Moved, e.WatchdogSet))
         assert job.context.priority in (None, job.priority)
     assert fold(history) == job

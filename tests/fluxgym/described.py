@@ -15,6 +15,7 @@ from fluxgym import (
     messages,
     methods,
     plan_messages,
+    steering_methods,
 )
 from fluxgym.interfaces import description
 from fluxgym.messages import Message, OpenEnum
@@ -32,7 +33,7 @@ TYPES: dict[str, type[Message | OpenEnum]] = {
 
 METHODS: dict[str, Method[Any, Any]] = {
     value.name: value
-    for module in (methods, dataset_methods, machine_methods)
+    for module in (methods, dataset_methods, machine_methods, steering_methods)
     for value in vars(module).values()
     if isinstance(value, Method)
 }

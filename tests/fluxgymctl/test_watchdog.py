@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The watchdog's verdict in words: `watchdog`, and what `status`, `watch` and `list` report about it."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from fluxgym.methods import WatchdogReply
-from fluxgymctl import jobs
+from fluxgymctl import jobs, words
 from fluxgymctl.verbs import list as list_verb
 from fluxgymctl.verbs import status, watchdog
+from tests.daemon.running import RunningDaemon
+from tests.fluxgymctl.program import ctl
+from tests.fluxgymctl.programs import submit, until_there
 from tests.fluxgymctl.wire import NOW, attempt, job, progress
 from tests.fluxgymctl.wire import gpu as card
 
@@ -44,11 +49,25 @@ def reply(**facts: Any) -> WatchdogReply:
             ],
         ),
         (
+            {
+                "mode": "off",
+                "verdict": "not_watched",
+                "why": "Its watchdog is off.",
+                "explanation": [],
+                "until": NOW + 2 * 86400,
+                "then": "act",
+            },
+            [
+                "a is not watched: Its watchdog is off.",
+                f"Its mode is off until {words.moment(NOW + 2 * 86400, now=NOW)}, and then act.",
+            ],
+        ),
+        (
             {"mode": "bark", "verdict": "sleepy", "why": "It is night.", "explanation": []},
             ["a is unknown.", "It is night.", "This version does not know what the daemon does about a hang."],
         ),
     ],
-    ids=["healthy", "off", "not watched at present", "of a newer daemon"],
+    ids=["healthy", "off", "off for a time", "not watched at present", "of a newer daemon"],
 )
 def test_the_verdict_comes_first_and_then_one_sentence_per_line(facts: dict[str, Any], lines: list[str]) -> None:
     assert watchdog.lines("a", reply(**facts), now=NOW) == lines
@@ -113,3 +132,23 @@ def test_list_shows_the_doubts_about_a_running_job() -> None:
     assert row[-1] == "R."
     (row,) = list_verb.rows([job(watchdog={"verdict": "healthy"})], now=NOW)
     assert row[-1] == "-"
+
+
+def test_the_mode_is_set_for_a_time_and_shown(daemon: RunningDaemon, tmp_path: Path) -> None:
+    submit(daemon, "my-job", script=until_there(tmp_path / "end"))
+    done = ctl("watchdog", "my-job", "--mode", "warn", "--for", "1h", socket=daemon.socket)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.fullmatch(r"fluxgymctl: The watchdog of my-job is set to warn until [-0-9: ]+\.\n", done.stderr)
+    shown = ctl("watchdog", "my-job", socket=daemon.socket).stdout
+    assert re.search(r"^Its mode is warn until [-0-9: ]+, and then off\.$", shown, re.MULTILINE), shown
+    assert "set to warn for 1 h" in ctl("history", "my-job", socket=daemon.socket).stdout
+    (tmp_path / "end").touch()
+
+
+@pytest.mark.parametrize(
+    "words_given",
+    [["--for", "1h"], ["--mode", "off", "--for", "1h", "--until", "12:00"], ["--mode", "off", "--until", "noon"]],
+)
+def test_a_mode_without_a_sense_is_refused(words_given: list[str]) -> None:
+    done = ctl("watchdog", "my-job", *words_given, socket=Path("/nowhere"))
+    assert (done.returncode, done.stdout) == (2, "")

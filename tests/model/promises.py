@@ -25,6 +25,7 @@ BY_USER = {
     e.Released: ("release", "resume"),
     e.Moved: ("move",),
     e.Edited: ("edit",),
+    e.WatchdogSet: ("set_watchdog",),
     e.Disowned: ("resume",),
 }
 """Events that only a user's call may cause, with the verbs that cause them."""

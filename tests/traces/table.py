@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from fluxgym.watchdog import LIMITS
+from fluxgymd.core.span import span
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.observation import Observation
-from fluxgymd.core.watchdog.signs import span
 from tests.core.watchdog.usual import USUAL
 from tests.traces.collection import HEALTHY, STUCK
 from tests.traces.looking import first_stuck, looks, waited

@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the watchdog does about a job and which limits apply: the configuration, overridden by the job's settings."""
+"""What the watchdog does about a job and which limits apply: the configuration, overridden by the job's settings, and
+these by what the user set for a time."""
 
 from collections.abc import Mapping
 
-from fluxgym.messages import Context, Phase, WatchdogMode
+from fluxgym.messages import Phase, WatchdogMode
+from fluxgymd.core.job import Job, PassingMode
 from fluxgymd.core.watchdog.limits import WORKS_ON_GPU, Limits, PhaseLimits
 
 
-def mode(context: Context, configured: str, *, watched: bool) -> WatchdogMode:
+def mode(job: Job, configured: str, *, watched: bool, now: float) -> WatchdogMode:
     """What to do about a hang. `watched`: whether jobs of this trainer are watched unless their settings say
-    otherwise."""
-    if context.watchdog is not None:
-        return context.watchdog
+    otherwise; `now`: wall clock, so that a mode that was set for a time ends however long the daemon was away."""
+    passing = passing_mode(job, now=now)
+    if passing is not None:
+        return passing.mode
+    if job.context.watchdog is not None:
+        return job.context.watchdog
     return WatchdogMode(configured) if watched else WatchdogMode.OFF
+
+
+def passing_mode(job: Job, *, now: float) -> PassingMode | None:
+    """The mode that the user has set for a time that is not over."""
+    return job.passing_mode if job.passing_mode is not None and now < job.passing_mode.until else None
 
 
 def limits(configured: Mapping[str, float], own: Mapping[str, float] | None) -> Limits:

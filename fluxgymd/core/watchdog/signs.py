@@ -6,22 +6,12 @@ An unknown value is reported as unknown or left out, but never reported as zero.
 """
 
 from fluxgymd.core.gpu import Reading
+from fluxgymd.core.span import span
 from fluxgymd.core.watchdog.attribution import Owner, owner
 from fluxgymd.core.watchdog.observation import Listed
 from fluxgymd.core.watchdog.trail import Stretch, Trail
 
 MIB = 1 << 20
-
-
-def span(seconds: float) -> str:
-    """A time in its two largest units: 45 s, 7 min 30 s, 2 h 5 min."""
-    seconds = max(0.0, seconds)
-    whole = round(seconds)
-    for large, unit, small, below in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= large:
-            rest = whole % large // small
-            return f"{whole // large} {unit} {rest} {below}" if rest else f"{whole // large} {unit}"
-    return f"{whole} s" if seconds >= 10 else f"{f'{seconds:.1f}'.removesuffix('.0')} s"
 
 
 def evidence(trail: Trail) -> tuple[str, ...]:

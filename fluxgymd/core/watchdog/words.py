@@ -5,9 +5,10 @@ It says what the job does, what moved last and when, which limit comes next and 
 GPUs show.
 """
 
+from fluxgymd.core.span import span
 from fluxgymd.core.watchdog.judge import rules
 from fluxgymd.core.watchdog.limits import Limits
-from fluxgymd.core.watchdog.signs import gpus, machine, processes, span
+from fluxgymd.core.watchdog.signs import gpus, machine, processes
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Healthy, Stuck, Suspicious, Verdict
 

@@ -7,8 +7,11 @@ import pytest
 
 from fluxgym import watchdog
 from fluxgym.messages import Context, Kind, WatchdogMode
+from fluxgymd.core import events as e
+from fluxgymd.core.job import Job, apply, fold
 from fluxgymd.core.watchdog import settings
 from fluxgymd.trainers.choice import traits
+from tests.core import histories as h
 from tests.core.watchdog.usual import DEFAULTS, USUAL
 
 
@@ -48,5 +51,20 @@ def test_each_name_sets_the_limit_that_it_names() -> None:
 def test_the_job_decides_then_the_configuration_and_programs_are_left_alone(
     own: WatchdogMode | None, kind: Kind | None, configured: str, mode: WatchdogMode
 ) -> None:
-    job = Context(name="a", kind=kind, watchdog=own)
-    assert settings.mode(job, configured, watched=traits(job).watched) is mode
+    job = job_with(Context(name="a", kind=kind, watchdog=own))
+    assert settings.mode(job, configured, watched=traits(job.context).watched, now=0.0) is mode
+
+
+def test_a_mode_for_a_time_applies_until_its_end_and_not_a_moment_longer() -> None:
+    job = apply(job_with(Context(name="a", watchdog=WatchdogMode.ACT)), h.WATCHDOG_OFF)
+
+    def at(now: float) -> WatchdogMode:
+        return settings.mode(job, "warn", watched=True, now=now)
+
+    assert [at(3600.0), at(3615.4), at(3615.5), at(1e9)] == [WatchdogMode.OFF] * 2 + [WatchdogMode.ACT] * 2
+    assert settings.passing_mode(job, now=3615.4) == job.passing_mode
+    assert settings.passing_mode(job, now=3615.5) is None
+
+
+def job_with(context: Context) -> Job:
+    return fold([e.Submitted(at=1.0, id="0" * 32, context=context, rank=1.0)])

@@ -4,9 +4,10 @@
 import pytest
 
 from fluxgym.messages import Phase
+from fluxgymd.core.span import span
 from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.observation import Observation
-from fluxgymd.core.watchdog.signs import evidence, span
+from fluxgymd.core.watchdog.signs import evidence
 from fluxgymd.core.watchdog.trail import begin
 from fluxgymd.core.watchdog.verdict import Healthy
 from fluxgymd.core.watchdog.words import explain

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The methods of org.fluxgym.Jobs that steer a job while it runs, without stopping it (see methods.py)."""
+
+from fluxgym.messages import Message, WatchdogMode
+from fluxgym.methods import Method, OneJob
+
+
+class SetWatchdogParameters(Message, frozen=True, kw_only=True):
+    name: str
+    mode: WatchdogMode
+    until: float | None = None
+
+
+SET_WATCHDOG = Method("org.fluxgym.Jobs.SetWatchdog", SetWatchdogParameters, OneJob)
