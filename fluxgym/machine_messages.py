@@ -35,3 +35,12 @@ class Gpu(Message, frozen=True, kw_only=True):
     power_draw: float | None = None
     job: str | None = None
     put_aside: str | None = None
+
+
+class Setting(Message, frozen=True, kw_only=True):
+    key: str
+    value: str
+    default: str
+    source: str
+    variable: str
+    about: str | None = None

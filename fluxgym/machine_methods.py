@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method of org.fluxgym.Machine (see methods.py)."""
 
-from fluxgym.machine_messages import Gpu, Linger, SleepInhibitor, Supervisor
+from fluxgym.machine_messages import Gpu, Linger, Setting, SleepInhibitor, Supervisor
 from fluxgym.messages import Message
 from fluxgym.methods import Method, Nothing
 
@@ -33,8 +33,13 @@ class InfoReply(Message, frozen=True, kw_only=True):
     jobs: dict[str, int]
 
 
+class SettingsReply(Message, frozen=True, kw_only=True):
+    settings: list[Setting]
+
+
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
 PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)
 CONTINUE = Method("org.fluxgym.Machine.Continue", Nothing, Nothing)
 CLEAR_QUARANTINE = Method("org.fluxgym.Machine.ClearQuarantine", GpuName, Nothing)
+SETTINGS = Method("org.fluxgym.Machine.Settings", Nothing, SettingsReply)

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`config`: each setting, its value and where the value comes from. It does not need a daemon."""
+"""`config`: each setting, its value and where the value comes from. It needs a daemon only for --daemon."""
 
 import os
 from collections.abc import Sequence
 from textwrap import TextWrapper
 
 import click
-import msgspec
 
-from fluxgym.config import SETTINGS, exposed
+from fluxgym.config import exposed
+from fluxgym.machine_messages import Setting
+from fluxgym.machine_methods import SETTINGS
+from fluxgym.methods import Nothing
+from fluxgym.setting_list import listed
+from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import is_terminal, note, plain, table, terminal_width, write, write_json
 from fluxgymctl.session import Session, common_options
@@ -17,42 +21,33 @@ INDENT = "    "
 HEADER = ("SETTING", "VALUE", "SOURCE", "DESCRIPTION")
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting, for --json."""
-
-    key: str
-    value: str | float
-    source: str
-    variable: str
-    help: str
-
-
 @click.command("config", epilog=epilog("config", "config --json"))
+@click.option("--daemon", is_flag=True, help="Show the settings with which the running daemon started instead.")
 @common_options
 @click.pass_obj
-def command(session: Session) -> None:
+def command(session: Session, *, daemon: bool) -> None:
     """Shows the settings and where they come from.
 
-    A flag overrides the environment, which overrides the file, which overrides the default.
+    A flag overrides the environment, which overrides the file, which overrides the default. The settings shown are
+    those that a daemon would get if it started here and now.
     """
+    if daemon:
+        show(session, session.call(SETTINGS, Nothing()).settings)
+        return
     loaded = session.configuration()
-    values = loaded.values
-    rows = []
-    for setting in SETTINGS:
-        found = values[setting.key]
-        value = found.value if isinstance(found.value, float) else str(found.value or "off")
-        rows.append(
-            Row(key=setting.key, value=value, source=found.source, variable=setting.variable, help=setting.help)
-        )
-    if session.json:
-        for row in rows:
-            write_json(row)
-    else:
-        texts = [(row.key, _text(row.value), row.source, row.help) for row in rows]
-        for line in lines(texts, width=terminal_width() if is_terminal() else None):
-            write(line)
+    show(session, listed(loaded, os.environ))
     if (problem := exposed(loaded, os.environ)) is not None:
         note(problem)
+
+
+def show(session: Session, settings: Sequence[Setting]) -> None:
+    if session.json:
+        for setting in settings:
+            write_json(setting)
+        return
+    rows = [(one.key, one.value, one.source, words.text(one.about)) for one in settings]
+    for line in lines(rows, width=terminal_width() if is_terminal() else None):
+        write(line)
 
 
 def lines(rows: Sequence[Sequence[str]], *, width: int | None) -> list[str]:
@@ -67,7 +62,3 @@ def lines(rows: Sequence[Sequence[str]], *, width: int | None) -> list[str]:
     for key, value, source, about in rows:
         found += [plain(f"{key} = {value} ({source})"), *below.wrap(plain(about))]
     return found
-
-
-def _text(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

@@ -12,6 +12,7 @@ from fluxgym.config import Config
 from fluxgym.errors import NotPutAside, StorageFailed
 from fluxgym.machine_messages import Gpu, Supervisor
 from fluxgym.quoting import short
+from fluxgym.setting_list import listed
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.attempts.choice import Choice
 from fluxgymd.core.damage import EVERYTHING
@@ -95,7 +96,7 @@ class GpuMethods:
 
 
 class DaemonMethods:
-    """The method about the daemon itself."""
+    """The methods about the daemon itself."""
 
     def __init__(
         self,
@@ -118,7 +119,10 @@ class DaemonMethods:
         self._started_at = time.time()
 
     def routes(self) -> list[Route]:
-        return [Route(mm.INFO, self.info)]
+        return [Route(mm.INFO, self.info), Route(mm.SETTINGS, self.settings)]
+
+    async def settings(self, _: m.Nothing, __: Send) -> mm.SettingsReply:
+        return mm.SettingsReply(settings=listed(self._config, os.environ))
 
     async def info(self, _: m.Nothing, __: Send) -> mm.InfoReply:
         return mm.InfoReply(
