@@ -64,7 +64,7 @@ def refuse_skip(report: R) -> R:
     return report
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def checkout() -> Path:
     """The root of the checkout."""
     return ROOT

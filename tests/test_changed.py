@@ -107,6 +107,9 @@ def test_a_file_of_unknown_use_reaches_every_test_and_no_change_reaches_none() -
         ("tests/gpus/nvml/nvml.c", "tests/daemon/test_gpus.py"),
         ("bench/gpu_rows/rows.py", "tests/sd_scripts/test_trainer_gpu_bench.py"),
         ("README.md", "tests/test_linters.py"),
+        ("fluxgymweb/ui/src/text.ts", "tests/test_page.py"),
+        ("fluxgymweb/ui/build/page.ts", "tests/test_wheel.py"),
+        ("fluxgym/interfaces/org.fluxgym.Jobs.varlink", "tests/test_page.py"),
     ],
 )
 def test_a_change_in_this_tree_reaches_these_tests(file: str, test: str) -> None:

@@ -14,7 +14,12 @@ from tests.harness.waiting import BUILD_SECONDS
 ROOT = Path(__file__).resolve().parent.parent
 TRAINER_PYTHON = ROOT / ".venv-trainer" / "bin" / "python"
 LICENCE_LINE = "# SPDX-License-Identifier: Apache-2.0"
-STRICT = ["fluxgym", "fluxgymd", "fluxgymctl", "tests"]
+OTHER_LICENCE_LINES = {
+    ".ts": "// SPDX-License-Identifier: Apache-2.0",
+    ".tsx": "// SPDX-License-Identifier: Apache-2.0",
+    ".css": "/* SPDX-License-Identifier: Apache-2.0 */",
+}
+STRICT = ["fluxgym", "fluxgymd", "fluxgymctl", "tests", "build_page.py", "hatch_build.py"]
 
 
 def run(*command: str | Path, cwd: Path = ROOT, input_text: str = "") -> subprocess.CompletedProcess[str]:
@@ -40,13 +45,15 @@ def files_of_the_project() -> list[Path]:
 def licence_problem(path: Path, text: str) -> str | None:
     """Returns an error unless the first line, or the line below `#!`, is the licence line; None if it is."""
     first = [line for line in text.splitlines() if not line.startswith("#!")][:1]
-    return None if first == [LICENCE_LINE] else f"{path}: the first line must be {LICENCE_LINE!r}"
+    wanted = OTHER_LICENCE_LINES.get(path.suffix, LICENCE_LINE)
+    return None if first == [wanted] else f"{path}: the first line must be {wanted!r}"
 
 
 def has_licence_line(path: Path) -> bool:
     if path.is_relative_to(ROOT / "tests" / "data") and path.suffix == ".sh":
         return False  # train.sh as the older program writes it: test data, not one of our programs
-    return path.suffix in (".py", ".sh", ".service", ".socket", ".slice") or path in (ROOT / "dev", ROOT / ".ci/run")
+    suffixes = (".py", ".sh", ".service", ".socket", ".slice", *OTHER_LICENCE_LINES)
+    return path.suffix in suffixes or path in (ROOT / "dev", ROOT / ".ci/run")
 
 
 def test_ruff_finds_nothing() -> None:

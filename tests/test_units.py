@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.booted_machine import BootedMachine
+from tests.harness.copied import copy_checkout
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import BUILD_SECONDS
 
@@ -102,7 +103,7 @@ def test_an_ordinary_user_installs_from_a_checkout_of_their_own(
 ) -> None:
     booted_machine.add_user("alice", linger=False)
     home = booted_machine.root / "home/alice"
-    give_checkout(checkout, home / "fluxgym")
+    copy_checkout(checkout, home / "fluxgym")
     shutil.copytree(packages, home / "packages")  # the machine has no network
     booted_machine.run(["chown", "-R", "alice:", "/home/alice"])
     booted_machine.run(["systemctl", "start", f"user@{booted_machine.uid_of('alice')}.service"])
@@ -123,17 +124,3 @@ def test_an_ordinary_user_installs_from_a_checkout_of_their_own(
 
     again = booted_machine.run(install, user="alice", env=offline, timeout=BUILD_SECONDS).stderr
     assert "linger" not in again
-
-
-def give_checkout(checkout: Path, target: Path) -> None:
-    """Copies the project's files: those that git tracks, with local changes, and new ones that it does not ignore."""
-    names = subprocess.check_output(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=checkout,
-        text=True,
-        timeout=BUILD_SECONDS,
-    )
-    for name in names.splitlines():
-        if (checkout / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(checkout / name, target / name)

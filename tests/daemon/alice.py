@@ -11,31 +11,10 @@ from typing import Any
 
 from tests.daemon.running import ROOT, TRAINER_PYTHON, TRAINING_SECONDS, whole_lines
 from tests.harness.booted_machine import BootedMachine
+from tests.harness.copied import copy_checkout
 from tests.harness.waiting import until
 
 UNDER_WAY = ("queued", "starting", "running", "stopping", "interrupted")
-SOURCES = (
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
-    "dev",
-    "fluxgym",
-    "fluxgymctl",
-    "fluxgymd",
-    "sd-scripts",
-    "units",
-)
-
-
-def copy_sources(target: Path) -> None:
-    """Copies the checkout without build outputs and trained files."""
-    target.mkdir()
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target / name)
 
 
 class Alice:
@@ -53,7 +32,7 @@ class Alice:
         self.home = machine.root / "home" / self.name
         machine.run(["systemctl", "start", f"user@{self.uid}.service"])  # as a login does
         machine.wait_for_user(self.name)
-        copy_sources(self.home / "fluxgym")
+        copy_checkout(ROOT, self.home / "fluxgym")
         shutil.copytree(packages, self.home / "packages")
         self.owns("fluxgym", "packages")
         self.install()

@@ -29,11 +29,13 @@ rm "$folder"/{SOURCE_ONLY}-*.whl
 
 
 def needed(checkout: Path) -> list[str]:
-    """What pip asks the index for, including the packages it builds with. An older pip also asks for `wheel`."""
+    """What pip asks the index for, including the packages it builds with: those of this project, and setuptools (with
+    an older pip also `wheel`) for sdnotify, which names none."""
     pyproject = tomllib.loads((checkout / "pyproject.toml").read_text())
     project = pyproject["project"]
     return [
         *pyproject["build-system"]["requires"],
+        "setuptools",
         "wheel",
         *project["dependencies"],
         *project["optional-dependencies"]["systemd"],

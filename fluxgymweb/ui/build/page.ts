@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// node build/page.ts FOLDER: builds the page into a new folder. The names of script and style contain hashes of their
+// contents, so browsers may keep them for ever.
+
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { build, type Metafile } from "esbuild";
+import { writeTypes } from "./types.ts";
+
+const UI = join(import.meta.dirname, "..");
+
+async function main(folder: string): Promise<void> {
+  writeTypes();
+  mkdirSync(folder, { recursive: true });
+  const built = await build({
+    absWorkingDir: UI,
+    entryPoints: { page: "src/main.tsx", theme: "src/theme.ts", style: "src/style.css" },
+    entryNames: "assets/[name]-[hash]",
+    outdir: folder,
+    bundle: true,
+    format: "iife",
+    minify: true,
+    target: "es2022",
+    jsx: "automatic",
+    jsxImportSource: "preact",
+    legalComments: "none",
+    charset: "utf8",
+    metafile: true,
+    logLevel: "warning",
+  });
+  writeFileSync(join(folder, "index.html"), indexWith(built.metafile));
+  writeFileSync(join(folder, "THIRD_PARTY.txt"), notices(built.metafile));
+}
+
+function indexWith(metafile: Metafile): string {
+  let html = readFileSync(join(UI, "src", "index.html"), "utf8");
+  for (const output of Object.keys(metafile.outputs)) {
+    const name = basename(output);
+    html = html.replace(`{${name.replace(/-[^-]*\./, ".")}}`, `/assets/${name}`);
+  }
+  if (/\{[a-z.]+\}/.test(html)) throw new Error("index.html names a file that was not built");
+  return html;
+}
+
+// The licences of the packages that are in the script: they want their notice in every copy.
+function notices(metafile: Metafile): string {
+  const packages = new Set<string>();
+  for (const output of Object.values(metafile.outputs)) {
+    for (const [input, { bytesInOutput }] of Object.entries(output.inputs)) {
+      const found = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input);
+      if (found?.[1] !== undefined && bytesInOutput > 0) packages.add(found[1]);
+    }
+  }
+  return [...packages].sort().map((name) => {
+    const at = join(UI, "node_modules", name);
+    const { version, license } = JSON.parse(readFileSync(join(at, "package.json"), "utf8"));
+    return `${name} ${version} (${license})\n\n${readFileSync(join(at, "LICENSE"), "utf8").trim()}\n`;
+  }).join(`\n${"-".repeat(78)}\n\n`);
+}
+
+const folder = process.argv[2];
+if (folder === undefined) throw new Error("the folder to build into is missing");
+await main(folder);

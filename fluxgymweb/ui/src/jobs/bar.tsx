@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bar with what can be done to the ticked jobs.
+import { useSignal } from "@preact/signals";
+import { confirm, Dialog } from "../common/dialog.tsx";
+import { jobs } from "../common/live.ts";
+import { complain, notify } from "../common/notices.tsx";
+import { WAITING } from "../common/states.ts";
+import type { Job } from "../generated/jobs.ts";
+import { text } from "../text.ts";
+import { hold, move, type Outcome, release, remove, stop, toEach } from "./actions.ts";
+import { chosen, untickAll } from "./chosen.ts";
+import { inOrder } from "./filter.ts";
+import { applies, Verb } from "./verbs.ts";
+
+const says = text.jobs;
+
+export function ChosenBar() {
+  const moving = useSignal<string[] | null>(null);
+  const ticked = chosen.value;
+  if (ticked.length === 0) return null;
+  const begin = (verb: Verb, names: string[]) => {
+    if (verb === "move") moving.value = names;
+    else if (verb === "stop") askToStop(names, ticked);
+    else void carryOut(verb, names);
+  };
+  return (
+    <div class="chosen" role="toolbar" aria-label={says.withChosen}>
+      <b>{says.chosen(ticked.length)}</b>
+      {Verb.map((verb) => {
+        const names = inOrder(ticked.filter((job) => applies(verb, job))).map((job) => job.context.name);
+        const part = names.length === ticked.length ? "" : ` ${names.length}`;
+        return (
+          <button key={verb} disabled={names.length === 0} onClick={() => begin(verb, names)}>
+            {says.verbs[verb]}{names.length > 0 && part}
+          </button>
+        );
+      })}
+      <button class="quiet" onClick={untickAll}>{says.untick}</button>
+      {moving.value !== null && <MoveDialog names={moving.value} close={() => { moving.value = null; }} />}
+    </div>
+  );
+}
+
+function askToStop(names: string[], ticked: readonly Job[]): void {
+  const running = ticked.filter((job) => names.includes(job.context.name) && !WAITING.includes(job.runtime.state));
+  confirm({
+    title: says.stopTitle(names),
+    says: says.stopSays(running.length, names.length - running.length),
+    yes: says.verbs.stop,
+    run: () => void carryOut("stop", names),
+  });
+}
+
+const ACTS = { stop, hold, release, remove };
+
+async function carryOut(verb: Exclude<Verb, "move">, names: readonly string[]): Promise<void> {
+  tell(verb, await toEach(names, ACTS[verb]));
+}
+
+function tell(verb: Verb, { done, refused }: Outcome): void {
+  untickAll();
+  if (refused.length > 0) complain(refused.join(" "));
+  if (done.length === 0) return;
+  notify(says.did[verb](done));
+}
+
+function MoveDialog({ names, close }: { names: string[]; close: () => void }) {
+  const others = inOrder(jobs.value.values())
+    .filter((job) => applies("move", job) && !names.includes(job.context.name))
+    .map((job) => job.context.name);
+  const before = useSignal("");
+  const run = async () => tell("move", await move(names, before.value === "" ? null : before.value));
+  return (
+    <Dialog title={says.moveTitle(names)} close={close}>
+      <form method="dialog">
+        <label class="field">
+          {says.moveWhere}
+          <select onChange={(event) => { before.value = event.currentTarget.value; }}>
+            <option value="">{says.moveFront}</option>
+            {others.map((name) => <option key={name} value={name}>{says.moveBefore(name)}</option>)}
+          </select>
+        </label>
+        <div class="buttons">
+          <button>{text.cancel}</button>
+          <button class="strong" onClick={() => void run()}>{says.verbs.move}</button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Jobs screen: what happened while nobody looked, and the table of all jobs.
+import { complete, jobs } from "../common/live.ts";
+import { parameters } from "../common/route.ts";
+import { text } from "../text.ts";
+import { ChosenBar } from "./bar.tsx";
+import { Empty } from "./empty.tsx";
+import { filterOf, inOrder, shows } from "./filter.ts";
+import { Filters } from "./filters.tsx";
+import { Table } from "./table.tsx";
+
+const says = text.jobs;
+
+export function JobsScreen() {
+  const all = inOrder(jobs.value.values());
+  const filter = filterOf(parameters.value);
+  const shown = all.filter((job) => shows(filter, job));
+  return (
+    <>
+      <h1 class="unseen">{says.title}</h1>
+      {all.length === 0 && (complete.value ? <Empty /> : <p class="muted">{says.loading}</p>)}
+      {all.length > 0 && (
+        <section class="panel">
+          <Filters jobs={all} />
+          {shown.length > 0 ? <Table jobs={shown} /> : <p class="muted">{says.noneFits}</p>}
+        </section>
+      )}
+      <ChosenBar />
+    </>
+  );
+}

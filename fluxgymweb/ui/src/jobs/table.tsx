@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of jobs. On a narrow screen each row is a card.
+import { useSignal } from "@preact/signals";
+import { now } from "../common/clock.ts";
+import { age, duration, moment, speed, whole } from "../common/format.ts";
+import { percentDone, secondsLeft } from "../common/progress.ts";
+import { at } from "../common/root.ts";
+import { Pill } from "../common/shape.tsx";
+import { ACTIVE, lookOf, WAITING } from "../common/states.ts";
+import type { Job } from "../generated/jobs.ts";
+import { text } from "../text.ts";
+import { isTicked, tick } from "./chosen.ts";
+
+const says = text.jobs;
+const PAGE = 200; // rows that are drawn at once
+
+export function Table({ jobs }: { jobs: readonly Job[] }) {
+  const drawn = useSignal(PAGE);
+  const names = jobs.map((job) => job.context.name);
+  const all = names.length > 0 && names.every(isTicked);
+  return (
+    <>
+      <table class="jobs">
+        <thead>
+          <tr>
+            <th class="tick">
+              <input type="checkbox" checked={all} aria-label={says.chooseAll}
+                onChange={(event) => tick(names, event.currentTarget.checked)} />
+            </th>
+            <th>{says.columns.name}</th>
+            <th>{says.columns.state}</th>
+            <th>{says.columns.progress}</th>
+            <th>{says.columns.time}</th>
+          </tr>
+        </thead>
+        <tbody>{jobs.slice(0, drawn.value).map((job) => <Row key={job.runtime.id} job={job} />)}</tbody>
+      </table>
+      {jobs.length > drawn.value && (
+        <button onClick={() => { drawn.value += PAGE; }}>{says.more(jobs.length - drawn.value)}</button>
+      )}
+    </>
+  );
+}
+
+function Row({ job }: { job: Job }) {
+  const { context: { name }, runtime } = job;
+  const why = runtime.watchdog?.why ?? runtime.failure?.advice ?? runtime.reason;
+  return (
+    <tr class={isTicked(name) ? "ticked" : undefined}>
+      <td class="tick">
+        <input type="checkbox" checked={isTicked(name)} aria-label={says.choose(name)}
+          onChange={(event) => tick([name], event.currentTarget.checked)} />
+      </td>
+      <th scope="row"><a href={at(`/jobs/${encodeURIComponent(name)}`)}>{name}</a></th>
+      <td><Pill look={lookOf(job)} />{why != null && <p class="why">{why}</p>}</td>
+      <td class="how-far"><HowFar job={job} /></td>
+      <td class="time"><Time job={job} /></td>
+    </tr>
+  );
+}
+
+function HowFar({ job }: { job: Job }) {
+  const { progress, state } = job.runtime;
+  const done = percentDone(job);
+  if (progress == null && done === null) return null;
+  const items = progress?.total != null && progress.done != null && progress.phase !== "training";
+  return (
+    <>
+      {done !== null && <Bar done={done} of={job.context.name} />}
+      <p class="facts">
+        {done !== null && state !== "completed" && <b>{text.units.percent(done)}</b>}
+        {progress?.totalSteps != null && <span>{says.steps(whole(progress.step ?? 0), whole(progress.totalSteps))}</span>}
+        {items && <span>{says.items(whole(progress.done), whole(progress.total))}</span>}
+        {state === "running" && progress?.secondsPerStep != null && <span>{speed(progress.secondsPerStep)}</span>}
+      </p>
+    </>
+  );
+}
+
+export function Bar({ done, of }: { done: number; of: string }) {
+  return <progress max={100} value={done} aria-label={says.progressOf(of)}>{done}</progress>;
+}
+
+function Time({ job }: { job: Job }) {
+  const present = now.value;
+  const { runtime } = job;
+  if (ACTIVE.includes(runtime.state)) {
+    const left = secondsLeft(job, present);
+    if (left === null) return <>{says.started(age(runtime.attempt?.startedAt ?? runtime.submittedAt, present))}</>;
+    return <><b>{says.left(duration(left))}</b> <span class="muted">{says.doneAt(moment(present + left, present))}</span></>;
+  }
+  if (WAITING.includes(runtime.state)) {
+    if (runtime.notBefore != null && runtime.notBefore > present) return <>{says.notBefore(moment(runtime.notBefore, present))}</>;
+    return runtime.queuePlace == null ? null : <>{says.place(runtime.queuePlace)}</>;
+  }
+  const ended = runtime.attempt?.endedAt;
+  const then = ended ?? runtime.submittedAt;
+  return <time dateTime={new Date(then * 1000).toISOString()} title={moment(then, present)}>{says.ago(age(then, present))}</time>;
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page: header, the screen that the URL names, and what lies above every screen.
+import { render } from "preact";
+import { LiveRegion } from "./common/announce.tsx";
+import { Confirmation } from "./common/dialog.tsx";
+import { Header } from "./common/header.tsx";
+import { Help } from "./common/help.tsx";
+import { listenForKeys } from "./common/keys.ts";
+import { begin } from "./common/live.ts";
+import { Notices } from "./common/notices.tsx";
+import { followLinks, path } from "./common/route.ts";
+import { showInTab } from "./common/tab.ts";
+import { screenAt } from "./screens.tsx";
+
+function Page() {
+  return (
+    <>
+      <Header />
+      <main id="main" tabIndex={-1}>{screenAt(path.value)}</main>
+      <Help />
+      <Confirmation />
+      <Notices />
+      <LiveRegion />
+    </>
+  );
+}
+
+const place = document.getElementById("page");
+if (place === null) throw new Error("the page has no place");
+followLinks();
+listenForKeys();
+begin();
+showInTab();
+render(<Page />, place);

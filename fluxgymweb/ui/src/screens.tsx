@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which screen a path shows. A screen is a folder beside this file.
+import type { ComponentChildren } from "preact";
+import { at } from "./common/root.ts";
+import { JobsScreen } from "./jobs/screen.tsx";
+import { text } from "./text.ts";
+
+type Show = (...parts: string[]) => ComponentChildren;
+
+// A part in parentheses is given to the screen, decoded.
+const SCREENS: [RegExp, Show][] = [
+  [/^\/$/, () => <JobsScreen />],
+];
+
+export function screenAt(path: string): ComponentChildren {
+  for (const [pattern, show] of SCREENS) {
+    const found = pattern.exec(path);
+    if (found !== null) return show(...found.slice(1).map((part) => decodeURIComponent(part ?? "")));
+  }
+  return (
+    <section class="panel">
+      <h1>{text.nothingHere.title}</h1>
+      <p><a href={at("/")}>{text.nothingHere.home}</a></p>
+    </section>
+  );
+}

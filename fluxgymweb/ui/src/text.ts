@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// All that the page says. One group per screen; what several screens say is at the top.
+
+function count(number: number, one: string, many: string): string {
+  return `${new Intl.NumberFormat().format(number)} ${number === 1 ? one : many}`;
+}
+
+function named(names: readonly string[]): string {
+  return names.length === 1 ? names.join() : count(names.length, "job", "jobs");
+}
+
+export const text = {
+  product: "FluxGym",
+  units: {
+    bytes: ["B", "KiB", "MiB", "GiB", "TiB", "PiB"],
+    second: "s", minute: "min", hour: "h", day: "d",
+    secondsPerStep: "s/step", stepsPerSecond: "steps/s",
+    percent: (value: number | string) => `${value}%`,
+  },
+  close: "Close",
+  cancel: "Cancel",
+  retry: "Try again",
+  reload: "Reload",
+  nothingHere: {
+    title: "There is no such page",
+    home: "Go to the jobs",
+  },
+
+  header: {
+    skip: "Skip to the content",
+    screens: "Screens",
+    jobs: "Jobs",
+    system: "System",
+    help: "Keyboard and theme",
+    noGpu: "no GPU reading",
+    busy: "busy",
+    temperature: (celsius: number) => `${celsius} °C`,
+    power: (watts: string) => `${watts} W`,
+    gpus: "GPUs",
+    paused: "Queue paused",
+  },
+  away: {
+    server: "The web server does not answer. Your trainings go on; this page continues when it is back.",
+    daemon: "fluxgymd does not answer. Your trainings may still be running.",
+    since: (time: string) => `since ${time}`,
+    answer: (status: number) => `The web server gave an answer that this page does not understand (${status}).`,
+    newer: "FluxGym was upgraded. Reload the page to use the new version.",
+    denied: "This browser has no access any more. Run `fluxgymctl web open` and open the page again.",
+  },
+  help: {
+    title: "Keyboard and theme",
+    theme: "Theme",
+    themes: { auto: "Like the system", light: "Light", dark: "Dark" },
+    keys: "Keys",
+    single: "Use keys without Ctrl or Alt",
+    rows: [
+      ["?", "this help"],
+      ["g j", "jobs"],
+      ["g s", "system"],
+      ["/", "search in this view"],
+      ["Esc", "close, or leave the search"],
+    ],
+  },
+
+  states: {
+    state: {
+      queued: "Queued", starting: "Starting", running: "Running", stopping: "Stopping", stopped: "Stopped",
+      completed: "Completed", failed: "Failed", interrupted: "Interrupted", lost: "Lost", damaged: "Damaged",
+    },
+    wait: {
+      gpu: "waits for a GPU", start: "starts next", supervisor: "no service manager answers", held: "held",
+      paused: "queue is paused", job: "waits for another job", back_off: "retries after a pause",
+      slot: "waits for other programs", home: "another daemon may own the home",
+    },
+    phase: {
+      starting: "Starting", downloading: "Downloading", loading: "Loading the model", caching: "Encoding pictures",
+      training: "Training", sampling: "Drawing samples", saving: "Saving", finishing: "Finishing",
+    },
+    verdict: { suspicious: "Suspicious", stuck: "Stuck" },
+    with: (first: string, second: string) => `${first}, ${second.charAt(0).toLowerCase()}${second.slice(1)}`,
+  },
+
+  jobs: {
+    title: "Jobs",
+    loading: "Loading…",
+    search: "Search names, groups, tags and notes",
+    columns: { name: "Name", state: "State", progress: "Progress", time: "Time" },
+    classes: { active: "Running", waiting: "Waiting", ended: "Ended", trouble: "Needs a look" },
+    group: "Group",
+    anyGroup: "All groups",
+    tags: "Tags",
+    counted: (value: string, number: number) => `${value} (${number})`,
+    clear: "Clear the filter",
+    noneFits: "No job fits this filter.",
+    more: (number: number) => `Show more (${number})`,
+    choose: (name: string) => `Choose ${name}`,
+    chooseAll: "Choose all that are shown",
+    steps: (done: string, total: string) => `step ${done} of ${total}`,
+    items: (done: string, total: string) => `${done} of ${total}`,
+    progressOf: (name: string) => `Progress of ${name}`,
+    started: (age: string) => `started ${age} ago`,
+    left: (time: string) => `${time} left`,
+    doneAt: (time: string) => `done ≈ ${time}`,
+    notBefore: (time: string) => `not before ${time}`,
+    place: (number: number) => `place ${number} in the queue`,
+    ago: (age: string) => `${age} ago`,
+
+    withChosen: "With the chosen jobs",
+    chosen: (number: number) => `${number} chosen`,
+    untick: "Choose none",
+    verbs: { stop: "Stop", hold: "Hold", release: "Release", move: "Move", remove: "Remove" },
+    did: {
+      stop: (names: string[]) => `${named(names)} will be stopped.`,
+      hold: (names: string[]) => `${named(names)} will not start until you release ${names.length === 1 ? "it" : "them"}.`,
+      release: (names: string[]) => `${named(names)} can start.`,
+      move: (names: string[]) => `${named(names)} moved.`,
+      remove: (names: string[]) => `${named(names)} removed.`,
+    },
+    stopTitle: (names: string[]) => `Stop ${named(names)}?`,
+    stopSays: (running: number, waiting: number) => [
+      running > 0 && "A running training saves first, and can be resumed.",
+      waiting > 0 && "A waiting job leaves the queue.",
+    ].filter(Boolean).join(" "),
+    moveTitle: (names: string[]) => `Move ${named(names)}`,
+    moveWhere: "To",
+    moveFront: "the front of the queue",
+    moveBefore: (name: string) => `right before ${name}`,
+
+    empty: {
+      title: "Train your first LoRA",
+      how: "There is no job yet. Submit one in a terminal:",
+      command: "fluxgymctl submit my-cat --dataset ~/pictures/cat",
+    },
+  },
+};
