@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The types of jobs, as msgspec structs, and the base of all types of the interfaces. Those of a plan are in
-plan_messages.py, those of datasets in dataset_messages.py, and those of this machine in machine_messages.py.
+plan_messages.py, those of what a job has written in output_messages.py, those of datasets in dataset_messages.py, and
+those of this machine in machine_messages.py.
 
 The `.varlink` files in interfaces/ document every field; a test checks that the two agree. On the wire, names are
 camelCase and an absent value is left out. An enum value that this version does not know decodes to `unknown`, so that

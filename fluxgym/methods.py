@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods of the interfaces: their parameters, their replies, and whether they are streams. Those of
 org.fluxgym.Datasets are in dataset_methods.py, those of org.fluxgym.Machine in machine_methods.py, and some of
-org.fluxgym.Jobs in steering_methods.py.
+org.fluxgym.Jobs in steering_methods.py and output_methods.py.
 
 The server dispatches with these tables, and the client takes the types of replies from them. Apart from the interface
 files, only these modules name the methods.

@@ -37,6 +37,8 @@ VERBS = (
     "continue",
     "annotate",
     "checkpoints",
+    "files",
+    "samples",
     "rm",
     "dataset",
     "options",
@@ -49,7 +51,7 @@ VERBS = (
 
 OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "daemon", "config"})
 """Verbs about this machine and its daemon."""
-OF_RECORDS = frozenset({"logs", "history", "checkpoints", "export"})
+OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "export"})
 """Verbs about what a job has written. All others are about jobs and what they train on."""
 
 

@@ -15,6 +15,7 @@ from fluxgym.machine_messages import Linger
 from fluxgymd.api import service
 from fluxgymd.api.calls import Route
 from fluxgymd.api.datasets import DatasetMethods
+from fluxgymd.api.job_outputs import JobOutputs
 from fluxgymd.api.job_views import JobViews
 from fluxgymd.api.jobs import Jobs
 from fluxgymd.api.machine import DaemonMethods, GpuMethods, QueueMethods
@@ -219,6 +220,7 @@ def make_routes(
         forgotten=parts.forgotten,
     )
     job_views = JobViews(registry, trainers, config, planner=planner, exporter=Exporter(registry, trainers, copier))
+    outputs = JobOutputs(registry, trainers)
     gpus = GpuMethods(registry, parts.gpus, parts.quarantine, parts.scheduler.request_pass)
     daemon = DaemonMethods(
         config,
@@ -233,7 +235,8 @@ def make_routes(
     shelf = Shelf(config.home)
     presets = Presets(shelf, Composer(registry, shelf, datasets), trainers)
     steering = SteeringMethods(Steering(registry))
-    groups = (jobs, job_views, steering, presets, _datasets(registry, datasets, store, trainers), queue, gpus, daemon)
+    stored = _datasets(registry, datasets, store, trainers)
+    groups = (jobs, job_views, outputs, steering, presets, stored, queue, gpus, daemon)
     return [*service.routes(), *(route for group in groups for route in group.routes())]
 
 

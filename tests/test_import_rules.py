@@ -28,6 +28,7 @@ IMPURE = {
 PURE_OF_OURS = {
     "fluxgym.messages",
     "fluxgym.dataset_messages",
+    "fluxgym.output_messages",
     "fluxgym.plan_messages",
     "fluxgym.names",
     "fluxgym.errors",
@@ -129,7 +130,7 @@ RULES = [
     Rule(
         about="a trainer stands behind its port, and only trainers/choice.py knows its adapters",
         folders=[
-            *(f"fluxgymd/{room}/" for room in ("api", "requests", "run", "jobs", "watchdog")),
+            *(f"fluxgymd/{room}/" for room in ("api", "requests", "run", "jobs", "outputs", "watchdog")),
             "fluxgymd/daemon.py",
             "fluxgymd/wiring.py",
         ],

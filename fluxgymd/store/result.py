@@ -11,6 +11,7 @@ import io
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -74,14 +75,27 @@ def program_problem(path: Path, before: FileStamp | None) -> str | None:
     if now == before:
         return f"{path.name} is from an earlier attempt"
     try:
-        told = _told(path) if now.size <= large_files.SMALL_BYTES else _told_by_a_program(path)
+        told = _files_in(path, now)
     except UnreadableResult as error:
         return f"{path.name} cannot be read: {error}"
     return next((wrong for made in told if (wrong := _wrong(made, path))), None)
 
 
+def made_by_program(path: Path) -> Iterator[str]:
+    """The files that result.json lists, as the program wrote them; none if it is missing or cannot be read. OSError
+    as for `program_problem`."""
+    now = stamp(path)
+    if now is not None:
+        with suppress(UnreadableResult):
+            yield from (made.path for made in _files_in(path, now))
+
+
 class UnreadableResult(Exception):
     """The text is a clause that says why."""
+
+
+def _files_in(path: Path, now: FileStamp) -> Iterable[MadeFile]:
+    return _told(path) if now.size <= large_files.SMALL_BYTES else _told_by_a_program(path)
 
 
 def _told(path: Path) -> list[MadeFile]:

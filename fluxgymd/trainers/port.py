@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fluxgym.messages import Context, Progress, TrainerOption
+from fluxgym.output_messages import FileKind
 from fluxgym.plan_messages import PlannedBucket, PlannedPicture, PlannedTraining
 from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
@@ -135,6 +136,22 @@ class Question:
     """If set, the question is also what will happen."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """A file that a program has made for its user."""
+
+    name: str
+    """The path below the job's folder, as the program says it: it may lead anywhere."""
+    kind: FileKind
+    epoch: int | None = None
+    step: int | None = None
+    """The epochs and steps after which it was saved, if they are known."""
+    number: int | None = None
+    """The place of a sample's prompt in the job's settings, from 0."""
+    seed: int | None = None
+    """The seed of a sample's prompt, if it has one."""
+
+
 class ProgressReader(Protocol):
     """Reads the progress of one attempt."""
 
@@ -208,6 +225,9 @@ class Trainer(Protocol):
 
     def checkpoints(self, context: Context | None, folder: JobFolder) -> list[CheckpointFacts]:
         """The checkpoints in the job's folder. `context`: None if the settings cannot be read."""
+
+    def outputs(self, context: Context | None, folder: JobFolder) -> list[Output]:
+        """The LoRAs, the samples and the results in the job's folder. `context`: as for `checkpoints`. OSError."""
 
     def kept_checkpoints(self, context: Context) -> int:
         """How many complete checkpoints are kept: at least one."""

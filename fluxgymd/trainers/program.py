@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fluxgym.files import is_file
 from fluxgym.messages import Context, TrainerOption
+from fluxgym.output_messages import FileKind
 from fluxgymd.background import lanes
 from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
@@ -18,7 +19,7 @@ from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import settings
-from fluxgymd.trainers.port import CheckReport, Problem, ProblemKind, Question, Traits
+from fluxgymd.trainers.port import CheckReport, Output, Problem, ProblemKind, Question, Traits
 from fluxgymd.trainers.progress.attempt import AttemptProgress
 
 TRAITS = Traits(
@@ -62,6 +63,10 @@ class Program:
 
     def checkpoints(self, _context: Context | None, _folder: JobFolder) -> list[CheckpointFacts]:
         return []
+
+    def outputs(self, _context: Context | None, folder: JobFolder) -> list[Output]:
+        told = self.traits.result_file(folder)
+        return [Output(name=name, kind=FileKind.RESULT) for name in (told.name, *result.made_by_program(told))]
 
     def kept_checkpoints(self, _context: Context) -> int:
         return 1

@@ -2,6 +2,7 @@
 """The common part of the adapters for trainers with sd-scripts' flags and files: ours, and kohya-ss/sd-scripts."""
 
 import os
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.pictures.names import PICTURES
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.captions import Captions
-from fluxgymd.store import caches, result
+from fluxgymd.store import caches, result, safetensors_header
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers import dataset_toml, flag_list, kohya, settings, state_folders
+from fluxgymd.trainers import dataset_toml, flag_list, kohya, output_names, settings, state_folders
 from fluxgymd.trainers.asking import Inquiry
+from fluxgymd.trainers.output_names import Moment
 from fluxgymd.trainers.planned_size import planned_bytes
-from fluxgymd.trainers.port import Problem, Question, Traits
+from fluxgymd.trainers.port import Output, Problem, Question, Traits
 from fluxgymd.trainers.progress.attempt import AttemptProgress
 from fluxgymd.trainers.states import StateWriter
 
@@ -32,6 +34,11 @@ TRAITS = Traits(
     refusal_status=2,  # argparse's status for a command line that it refuses
     result="{name}.safetensors",
 )
+
+
+LAST = ("ss_epoch", "ss_steps")
+"""The metadata of a LoRA that say when it was saved."""
+COUNT = re.compile(r"[0-9]{1,12}")
 
 
 class Training:
@@ -101,6 +108,28 @@ class Training:
             steps_per_epoch=self.steps_per_epoch(context, folder) if context is not None else None,
         )
 
+    def outputs(self, context: Context | None, folder: JobFolder) -> list[Output]:
+        per_epoch = self.steps_per_epoch(context, folder) if context is not None else None
+        names, pictures = _names_in(folder.path), _names_in(folder.samples)
+        last = self._last_moment(self.traits.result_file(folder), per_epoch)
+        return [
+            *output_names.loras(names, folder.name, steps_per_epoch=per_epoch, last=last),
+            *output_names.samples(pictures, folder.name, steps_per_epoch=per_epoch),
+        ]
+
+    def _last_moment(self, lora: Path, steps_per_epoch: int | None) -> Moment:
+        """When the final LoRA was saved, as its metadata say."""
+        try:
+            texts = safetensors_header.read(lora).texts
+        except (OSError, safetensors_header.NotSafetensors):
+            return Moment()
+        epoch, step = (text if text is not None and COUNT.fullmatch(text) else None for text in map(texts.get, LAST))
+        counted = output_names.moment(epoch, None, steps_per_epoch=steps_per_epoch)
+        # sd-scripts' steps are those since its last resume.
+        if step is None or self.writer is not StateWriter.OURS:
+            return counted
+        return Moment(counted.epoch, int(step))
+
     def steps_per_epoch(self, context: Context, folder: JobFolder) -> int | None:
         """Steps per epoch with the job's pictures, from which the steps of sd-scripts' states are computed; None if
         there are no pictures. Blocks."""
@@ -141,3 +170,11 @@ def _pictures_in(folder: Path) -> int:
             return sum(1 for entry in entries if Path(entry.name).suffix.lower() in PICTURES)
     except OSError:
         return 0
+
+
+def _names_in(folder: Path) -> list[str]:
+    """The names in a folder; none if there is no folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

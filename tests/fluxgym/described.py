@@ -14,6 +14,8 @@ from fluxgym import (
     machine_methods,
     messages,
     methods,
+    output_messages,
+    output_methods,
     plan_messages,
     steering_methods,
 )
@@ -25,7 +27,7 @@ INTERFACES: dict[str, Any] = {name: scanner.Interface(description(name)) for nam
 
 TYPES: dict[str, type[Message | OpenEnum]] = {
     name: value
-    for module in (messages, plan_messages, dataset_messages, machine_messages)
+    for module in (messages, plan_messages, output_messages, dataset_messages, machine_messages)
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, (Message, OpenEnum)) and value not in (Message, OpenEnum)
 }
@@ -33,7 +35,7 @@ TYPES: dict[str, type[Message | OpenEnum]] = {
 
 METHODS: dict[str, Method[Any, Any]] = {
     value.name: value
-    for module in (methods, dataset_methods, machine_methods, steering_methods)
+    for module in (methods, output_methods, steering_methods, dataset_methods, machine_methods)
     for value in vars(module).values()
     if isinstance(value, Method)
 }

@@ -14,6 +14,7 @@ import pytest
 from fluxgym.machine_methods import InfoReply
 from fluxgym.messages import Checkpoint, Job, State
 from fluxgym.methods import LogsReply, WatchReply
+from fluxgym.output_messages import FileKind, JobFile
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl, on_terminal, rows
 
@@ -107,6 +108,36 @@ def test_checkpoints_are_shown_with_their_condition(trained: RunningDaemon) -> N
     ]
     assert [Path(checkpoint.path).is_dir() for checkpoint in found] == [True] * len(found)
     assert found[0].name == "trained-state"
+
+
+def test_files_are_shown_with_what_they_are(trained: RunningDaemon) -> None:
+    found = [msgspec.convert(row, JobFile) for row in rows(ctl("files", "trained", "--json", socket=trained.socket))]
+    kinds = {file.name: (file.kind, file.epoch, file.step) for file in found}
+    assert kinds["trained.safetensors"] == (FileKind.LORA, 3, 36)
+    assert kinds["trained-state"] == (FileKind.STATE, 3, 36)
+    assert kinds["training.log"] == (FileKind.LOG, None, None)
+    assert {FileKind.METRICS, FileKind.SETTINGS, FileKind.HISTORY} <= {file.kind for file in found}
+    assert all(Path(file.path).exists() for file in found)
+    header, *lines = ctl("files", "trained", "--kind", "lora", socket=trained.socket).stdout.splitlines()
+    assert header.split() == ["KIND", "EPOCH", "STEP", "SIZE", "AGE", "PATH"]
+    assert re.match(r"lora +3 +36 +[\d.]+ [KM]iB +\d+ (s|min) +/\S+/trained\.safetensors$", lines[0])
+    none = ctl("files", "trained", "--kind", "evidence", socket=trained.socket)
+    assert (none.stdout, none.stderr) == ("", "fluxgymctl: trained has no such file.\n")
+
+
+def test_samples_are_shown_with_their_prompts(trained: RunningDaemon) -> None:
+    assert ctl("samples", "trained", socket=trained.socket).stderr == "fluxgymctl: trained has no sample yet.\n"
+    folder = trained.home / "outputs/trained/sample"
+    folder.mkdir()
+    try:
+        (folder / "trained_e000001_00_20261123131507_7.png").write_bytes(b"png")
+        (row,) = rows(ctl("samples", "trained", "--json", socket=trained.socket))
+        assert (row["epoch"], row["step"], row["number"], row["seed"]) == (1, 12, 0, 7)
+        header, line = ctl("samples", "trained", socket=trained.socket).stdout.splitlines()
+        assert header.split() == ["EPOCH", "STEP", "PROMPT", "SEED", "PATH", "TEXT"]
+        assert line.split() == ["1", "12", "0", "7", row["path"], "-"]
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_watching_an_ended_job_shows_the_end_and_exits_with_its_status(trained: RunningDaemon) -> None:

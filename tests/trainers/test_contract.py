@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from fluxgym.messages import Context, Kind, Phase
+from fluxgym.output_messages import FileKind
 from fluxgymd.attempts import processes
 from fluxgymd.core.job import Attempt, Live, fold
 from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, choose, newest
@@ -148,6 +149,22 @@ def test_it_runs_to_a_whole_result_and_its_progress_is_understood(bench: Bench) 
     # A result of an earlier attempt does not count for this one.
     stamp = result.stamp(bench.trainer.traits.result_file(bench.folder))
     assert bench.trainer.result_problem(bench.folder, stamp) is not None
+
+
+def test_what_it_has_made_is_told_with_its_place_in_the_training(bench: Bench) -> None:
+    assert [made.kind for made in bench.trainer.outputs(bench.context, bench.folder)] in ([], [FileKind.RESULT])
+    bench.run()
+    made = {output.name: output for output in bench.trainer.outputs(bench.context, bench.folder)}
+    if not bench.trainer.traits.makes_checkpoints:
+        assert list(made) == ["result.json", "made.txt"]
+        return
+    loras = {name: (one.epoch, one.step) for name, one in made.items() if one.kind is FileKind.LORA}
+    assert loras == {
+        f"{NAME}-000001.safetensors": (1, 8),
+        f"{NAME}-000002.safetensors": (2, 16),
+        f"{NAME}-000003.safetensors": (3, 24),
+        f"{NAME}.safetensors": (4, STEPS),
+    }
 
 
 def test_promise_5_it_resumes_from_what_it_saved_and_never_from_what_is_torn(bench: Bench) -> None:

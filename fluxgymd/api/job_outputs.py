@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The methods of org.fluxgym.Jobs about what a job has written."""
+
+from fluxgym import output_methods as m
+from fluxgym.messages import Context
+from fluxgym.methods import JobName
+from fluxgymd.api.calls import Route, Send
+from fluxgymd.background import lanes
+from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.registry import Registry
+from fluxgymd.outputs import files
+from fluxgymd.trainers.choice import Trainers
+from fluxgymd.trainers.port import Trainer
+
+
+class JobOutputs:
+    def __init__(self, registry: Registry, trainers: Trainers) -> None:
+        self._registry = registry
+        self._trainers = trainers
+
+    async def files(self, parameters: JobName, _: Send) -> m.FilesReply:
+        entry = self._registry.entry(parameters.name)
+        trainer, context = self._of(entry)
+        found = await lanes.answer(str(entry.folder.path), files.files, trainer, context, entry.folder)
+        return m.FilesReply(files=found)
+
+    async def samples(self, parameters: JobName, _: Send) -> m.SamplesReply:
+        entry = self._registry.entry(parameters.name)
+        trainer, context = self._of(entry)
+        found = await lanes.answer(str(entry.folder.path), files.samples, trainer, context, entry.folder)
+        return m.SamplesReply(samples=found)
+
+    def _of(self, entry: Entry) -> tuple[Trainer, Context | None]:
+        """The trainer of a job and its settings, which a damaged job may not have."""
+        context = entry.job.context if entry.job is not None else None
+        return self._trainers.of(context or Context(name=entry.name)), context
+
+    def routes(self) -> list[Route]:
+        return [Route(m.FILES, self.files), Route(m.SAMPLES, self.samples)]
