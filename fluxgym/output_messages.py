@@ -38,3 +38,17 @@ class Sample(Message, frozen=True, kw_only=True):
     step: int | None = None
     size: int
     created_at: float
+
+
+class Measurements(Message, frozen=True, kw_only=True):
+    attempt: list[int]
+    step: list[int]
+    epoch: list[int | None]
+    time: list[float]
+    loss: list[float | None]
+    mean: list[float | None]
+    validation: list[float | None]
+    rate: list[float | None]
+    seconds_per_step: list[float | None]
+    memory: list[int | None]
+    not_finite: list[int]

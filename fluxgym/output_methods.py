@@ -3,7 +3,7 @@
 
 from fluxgym.messages import Message
 from fluxgym.methods import JobName, Method
-from fluxgym.output_messages import JobFile, Sample
+from fluxgym.output_messages import JobFile, Measurements, Sample
 
 
 class FilesReply(Message, frozen=True, kw_only=True):
@@ -14,5 +14,19 @@ class SamplesReply(Message, frozen=True, kw_only=True):
     samples: list[Sample]
 
 
+class MetricsParameters(Message, frozen=True, kw_only=True):
+    name: str
+    after: str | None = None
+    points: int | None = None
+    follow: bool | None = None
+
+
+class MetricsReply(Message, frozen=True, kw_only=True):
+    metrics: Measurements
+    cursor: str
+    reset: bool | None = None
+
+
 FILES = Method("org.fluxgym.Jobs.Files", JobName, FilesReply)
 SAMPLES = Method("org.fluxgym.Jobs.Samples", JobName, SamplesReply)
+METRICS = Method("org.fluxgym.Jobs.Metrics", MetricsParameters, MetricsReply, stream=True)

@@ -39,6 +39,7 @@ VERBS = (
     "checkpoints",
     "files",
     "samples",
+    "metrics",
     "rm",
     "dataset",
     "options",
@@ -51,7 +52,7 @@ VERBS = (
 
 OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "daemon", "config"})
 """Verbs about this machine and its daemon."""
-OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "export"})
+OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "metrics", "export"})
 """Verbs about what a job has written. All others are about jobs and what they train on."""
 
 

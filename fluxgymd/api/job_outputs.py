@@ -2,15 +2,20 @@
 """The methods of org.fluxgym.Jobs about what a job has written."""
 
 from fluxgym import output_methods as m
+from fluxgym.errors import InvalidParameter
 from fluxgym.messages import Context
 from fluxgym.methods import JobName
 from fluxgymd.api.calls import Route, Send
+from fluxgymd.api.metrics_stream import MetricsStream
 from fluxgymd.background import lanes
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.outputs import files
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import Trainer
+
+FEWEST_POINTS = 10
+MOST_POINTS = 10_000
 
 
 class JobOutputs:
@@ -30,10 +35,23 @@ class JobOutputs:
         found = await lanes.answer(str(entry.folder.path), files.samples, trainer, context, entry.folder)
         return m.SamplesReply(samples=found)
 
+    async def metrics(self, parameters: m.MetricsParameters, send: Send) -> m.MetricsReply:
+        points = parameters.points
+        if points is not None and not FEWEST_POINTS <= points <= MOST_POINTS:
+            raise InvalidParameter(
+                f"points is {points}, but must be from {FEWEST_POINTS} to {MOST_POINTS}.", parameter="points"
+            )
+        entry = self._registry.entry(parameters.name)
+        return await MetricsStream(entry, parameters.after, points).run(send, follow=bool(parameters.follow))
+
     def _of(self, entry: Entry) -> tuple[Trainer, Context | None]:
         """The trainer of a job and its settings, which a damaged job may not have."""
         context = entry.job.context if entry.job is not None else None
         return self._trainers.of(context or Context(name=entry.name)), context
 
     def routes(self) -> list[Route]:
-        return [Route(m.FILES, self.files), Route(m.SAMPLES, self.samples)]
+        return [
+            Route(m.FILES, self.files),
+            Route(m.SAMPLES, self.samples),
+            Route(m.METRICS, self.metrics),
+        ]

@@ -19,7 +19,6 @@ from fluxgym.files import open_for_reading
 from fluxgym.methods import LogsReply
 from fluxgymd.api.calls import Send
 from fluxgymd.background import lanes
-from fluxgymd.core.job import Final
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.store import holes
 
@@ -92,7 +91,7 @@ class LogStreams:
         tail.readers += 1
         try:
             while True:
-                ended = _ended(entry)  # checked before the read, so that everything written before the end is sent
+                ended = entry.ended  # checked before the read, so that everything written before the end is sent
                 chunk = await tail.chunk(offset)
                 if chunk is not None:
                     await send(chunk.reply)
@@ -105,10 +104,6 @@ class LogStreams:
             tail.readers -= 1
             if not tail.readers:
                 self._tails.pop(entry, None)
-
-
-def _ended(entry: Entry) -> bool:
-    return entry.damage is not None or entry.job is None or isinstance(entry.job.state, Final)
 
 
 def _read(log: Path, offset: int, *, size: int = CHUNK_BYTES, last: bool = False) -> LogsReply:

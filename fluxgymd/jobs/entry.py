@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fluxgym.messages import Progress, State, WaitingFor
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.gpu import Reading
-from fluxgymd.core.job import Attempt, Job, Live
+from fluxgymd.core.job import Attempt, Final, Job, Live
 from fluxgymd.core.lost import Reach
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
@@ -143,6 +143,11 @@ class Entry:
     @property
     def name(self) -> str:
         return self.age[-1]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is written to its log and its metrics until the user asks for something."""
+        return self.damage is not None or self.job is None or isinstance(self.job.state, Final)
 
     @property
     def over(self) -> bool:

@@ -37,6 +37,8 @@ class MetricsLine(msgspec.Struct, frozen=True, rename="camel"):
     average_loss: float | None = None
     learning_rate: float | None = None
     seconds_per_step: Seconds | None = None
+    validation_loss: float | None = None
+    peak_memory_bytes: Count | None = None
 
 
 TAIL_BYTES = 8192
@@ -53,6 +55,15 @@ _STICKY = (
     "learning_rate",
     "seconds_per_step",
 )
+
+
+def parse(text: bytes) -> MetricsLine | None:
+    """A line of metrics.jsonl; None if it is invalid."""
+    try:
+        line: MetricsLine = decode_with(_decoder, text)
+    except msgspec.MsgspecError:
+        return None
+    return line
 
 
 def advance(before: Progress | None, line: MetricsLine) -> Progress:
@@ -109,11 +120,8 @@ class MetricsReader:
         is_new = False
         for text in self._file.lines():
             is_new = True
-            try:
-                line = decode_with(_decoder, text)
-            except msgspec.MsgspecError:
-                continue
-            if _beyond_the_end(line, self.progress):
+            line = parse(text)
+            if line is None or _beyond_the_end(line, self.progress):
                 continue
             self.progress = advance(self.progress, line)
             self.work = line.done if line.work is None else line.work

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`metrics`: what a training has measured: losses, learning rate, speed, memory."""
+
+from collections.abc import Iterator
+
+import click
+
+from fluxgym.output_messages import Measurements
+from fluxgym.output_methods import METRICS, MetricsParameters
+from fluxgymctl import outcome, words
+from fluxgymctl.manual import epilog
+from fluxgymctl.output import GAP, note, write, write_json
+from fluxgymctl.session import Session, common_options
+
+HEADER = ("ATTEMPT", "STEP", "EPOCH", "LOSS", "MEAN", "VALIDATION", "RATE", "SPEED", "MEMORY")
+WIDTHS = (7, 8, 5, 10, 10, 10, 9, 14, 10)
+POINTS = 40
+
+
+@click.command("metrics", epilog=epilog("metrics my-lora", "metrics my-lora --all --json", "metrics -f my-lora"))
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new measurements until the job has ended.")
+@click.option("--points", type=click.IntRange(10, 10_000), default=POINTS, show_default=True, help="About how many.")
+@click.option("--all", "everything", is_flag=True, help="All measurements.")
+@common_options
+@click.pass_obj
+def command(session: Session, name: str, *, follow: bool, points: int, everything: bool) -> int:
+    """Shows what a training has measured: a line for each measurement, thinned to about --points lines.
+
+    The lowest and the highest values stay, and so do the last lines. A loss that was not finite is shown as nan.
+    sd-scripts reports nothing here.
+    """
+    asked = MetricsParameters(name=name, points=None if everything else points, follow=follow)
+    seen = False
+    try:
+        with session.connect() as connection:
+            for reply in connection.stream(METRICS, asked):
+                if session.json:
+                    write_json(reply)
+                    seen = True
+                    continue
+                for row in rows(reply.metrics):
+                    if not seen:
+                        write(line(HEADER))
+                    seen = True
+                    write(line(row))
+    except KeyboardInterrupt:
+        return outcome.interrupted(name)
+    if not seen:
+        note(f"{name} has reported no measurements yet.")
+    return 0
+
+
+def rows(found: Measurements) -> Iterator[tuple[str, ...]]:
+    lost = set(found.not_finite)
+    for index, step in enumerate(found.step):
+        loss = "nan" if index in lost else _number(found.loss[index], ".4f")
+        yield (
+            str(found.attempt[index]),
+            str(step),
+            words.text(found.epoch[index]),
+            loss,
+            _number(found.mean[index], ".4f"),
+            _number(found.validation[index], ".4f"),
+            _number(found.rate[index], ".3g"),
+            words.speed(found.seconds_per_step[index]),
+            words.size(found.memory[index]),
+        )
+
+
+def line(cells: tuple[str, ...]) -> str:
+    """A line of fixed columns, since it is printed before the next ones are known."""
+    return GAP.join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+
+
+def _number(value: float | None, form: str) -> str:
+    return words.ABSENT if value is None else format(value, form)

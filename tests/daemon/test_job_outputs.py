@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job has written, as a client of the real daemon gets it."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fluxgym import output_methods as o
+from fluxgym.client import Connection
+from fluxgym.errors import InvalidParameter
+from fluxgym.messages import State
+from fluxgym.methods import JobName
+from tests.daemon.running import DONE, RunningDaemon, program
+
+MIB = 1 << 20
+
+
+def line(step: int, loss: float | str = 0.5) -> str:
+    return f'{{"time":{step},"phase":"training","step":{step},"loss":{loss}}}'
+
+
+def ended(daemon: RunningDaemon, name: str, script: str) -> None:
+    daemon.submit(program(name, f"{script}; {DONE}"))
+    daemon.wait(name, State.COMPLETED)
+
+
+def measured(daemon: RunningDaemon, name: str, **asked: object) -> list[o.MetricsReply]:
+    with Connection(daemon.socket) as connection:
+        return list(connection.stream(o.METRICS, o.MetricsParameters(name=name, **asked)))  # type: ignore[arg-type]
+
+
+def steps(replies: list[o.MetricsReply]) -> list[int]:
+    return [step for reply in replies for step in reply.metrics.step]
+
+
+def test_a_cursor_outlives_the_daemon_and_a_replaced_file_resets_it(daemon: RunningDaemon) -> None:
+    ended(daemon, "job", f"printf '%s\\n' '{line(1)}' '{line(2, 'null')}' rubbish >>$FLUXGYM_METRICS")
+    (first,) = measured(daemon, "job")
+    assert (first.metrics.step, first.metrics.loss, first.metrics.not_finite) == ([1, 2], [0.5, None], [1])
+    assert first.metrics.attempt == [1, 1]
+    daemon.stop()
+    metrics = daemon.folder("job") / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + line(3) + "\n")
+    daemon.start()
+    (second,) = measured(daemon, "job", after=first.cursor)
+    assert (second.metrics.step, second.reset) == ([3], None)
+    metrics.write_text(line(8) + "\n")
+    for cursor in (second.cursor, "nonsense"):
+        (third,) = measured(daemon, "job", after=cursor)
+        assert (third.metrics.step, third.reset) == ([8], True)
+
+
+def test_following_sends_what_is_added_until_the_job_ends(daemon: RunningDaemon, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    script = f"echo '{line(1)}' >>$FLUXGYM_METRICS; until [ -e {go} ]; do sleep 0.1; done"
+    daemon.submit(program("job", f"{script}; echo '{line(2)}' >>$FLUXGYM_METRICS; {DONE}"))
+    daemon.wait("job", State.RUNNING)
+    seen: list[o.MetricsReply] = []
+    with Connection(daemon.socket) as connection:
+        for reply in connection.stream(o.METRICS, o.MetricsParameters(name="job", follow=True)):
+            seen.append(reply)
+            if 1 in reply.metrics.step:
+                go.touch()
+    assert steps(seen) == [1, 2]
+    assert measured(daemon, "job", after=seen[-1].cursor, follow=True)[-1].metrics.step == []
+
+
+def test_a_long_file_is_thinned_with_little_memory(daemon: RunningDaemon) -> None:
+    ended(daemon, "job", ":")
+    metrics = daemon.folder("job") / "metrics.jsonl"
+    with metrics.open("w") as file:
+        file.writelines(f"{line(step, 9.0 if step == 77_777 else 0.1)}\n" for step in range(200_000))
+    assert daemon.process is not None
+    process = psutil.Process(daemon.process.pid)
+    before = process.memory_info().rss
+    (reply,) = measured(daemon, "job", points=500)
+    assert process.memory_info().rss - before < 40 * MIB
+    assert len(reply.metrics.step) <= 500
+    assert max(value for value in reply.metrics.loss if value is not None) == 9.0
+    assert reply.metrics.step[-125:] == list(range(200_000 - 125, 200_000))
+    assert len(steps(measured(daemon, "job"))) == 200_000
+
+
+@pytest.mark.parametrize("points", [9, 10_001, -1])
+def test_points_have_bounds(daemon: RunningDaemon, points: int) -> None:
+    ended(daemon, "job", ":")
+    with pytest.raises(InvalidParameter):
+        measured(daemon, "job", points=points)
+
+
+def test_a_job_without_measurements_has_none(daemon: RunningDaemon) -> None:
+    ended(daemon, "job", ":")
+    (reply,) = measured(daemon, "job", points=100)
+    assert (reply.metrics.step, reply.reset) == ([], None)
+
+
+def test_the_files_of_a_program_are_its_results_and_records(daemon: RunningDaemon) -> None:
+    daemon.submit(
+        program("job", """echo words >made; echo '{"files": [{"path": "made", "size": 6}]}' >result.json""")
+    )
+    daemon.wait("job", State.COMPLETED)
+    found = {file.name: str(file.kind) for file in daemon.call(o.FILES, JobName(name="job")).files}
+    assert {"made": "result", "result.json": "result", "events.jsonl": "history"}.items() <= found.items()
+    assert daemon.call(o.SAMPLES, JobName(name="job")).samples == []
