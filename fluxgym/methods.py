@@ -94,6 +94,7 @@ class LogsReply(Message, frozen=True, kw_only=True):
 class WatchParameters(Message, frozen=True, kw_only=True):
     name: str | None = None
     since: Revision | None = None
+    limit: int | None = None
 
 
 class WatchReply(Message, frozen=True, kw_only=True):

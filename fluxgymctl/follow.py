@@ -113,8 +113,11 @@ def log(session: Session, name: str, offset: int, *, note: Note) -> Iterator[Log
     return resilient(session, source, note=note)
 
 
-def changes(session: Session, name: str | None, *, note: Note, existed: bool = False) -> Iterator[WatchReply]:
-    """The present state and then each change, without end. After a reconnection the present state comes again.
+def changes(
+    session: Session, name: str | None, *, note: Note, limit: int | None = None, existed: bool = False
+) -> Iterator[WatchReply]:
+    """The present state and then each change, without end. After a reconnection the present state comes again. Of the
+    jobs that have ended it has only the newest `limit`.
 
     If the named job was removed while there was no connection, this is reported too, provided that the job `existed`
     before the call or was seen. Otherwise NoSuchJob.
@@ -123,7 +126,7 @@ def changes(session: Session, name: str | None, *, note: Note, existed: bool = F
     seen = existed
 
     def source(connection: Connection) -> Generator[WatchReply, None, bool]:
-        yield from connection.stream(WATCH, WatchParameters(name=name))
+        yield from connection.stream(WATCH, WatchParameters(name=name, limit=limit))
         return False
 
     try:

@@ -8,6 +8,7 @@ import click
 from fluxgym.messages import Job
 from fluxgym.methods import WatchReply
 from fluxgymctl import follow, jobs, outcome
+from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import is_terminal, note, terminal_width, write, write_json, write_raw
 from fluxgymctl.session import Session, common_options
@@ -83,18 +84,19 @@ def text_of(job: Job, *, width: int | None) -> str:
 
 @click.command("watch", epilog=epilog("watch my-lora", "watch", ends=outcome.HELP))
 @click.argument("name", required=False)
+@click.option("--limit", callback=read_count, metavar="N", help="Of the jobs that have ended, only the newest N.")
 @common_options
 @click.pass_obj
-def command(session: Session, name: str | None) -> int:
+def command(session: Session, name: str | None, limit: int | None) -> int:
     """Shows the progress of a job as it happens.
 
-    Ends when the job has ended. Without NAME, shows the changes of all jobs. Ctrl-C ends only this command; the job
-    continues.
+    Ends when the job has ended. Without NAME, shows all jobs and then each change. Ctrl-C ends only this command; the
+    job continues.
     """
-    return watch(session, name)
+    return watch(session, name, limit=limit)
 
 
-def watch(session: Session, name: str | None) -> int:
+def watch(session: Session, name: str | None, *, limit: int | None = None) -> int:
     """Shows changes until the job has ended, and returns its exit status. Without a name it does not end."""
     view = view_for(session, name)
 
@@ -103,7 +105,7 @@ def watch(session: Session, name: str | None) -> int:
         note(text)
 
     try:
-        for reply in follow.changes(session, name, note=say):
+        for reply in follow.changes(session, name, limit=limit, note=say):
             view.show(reply)
             if name is not None and (status := outcome.of(reply)) is not None:
                 if not session.json and reply.job is not None and (advice := jobs.advice(reply.job)) is not None:

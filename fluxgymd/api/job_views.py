@@ -48,8 +48,7 @@ class JobViews:
         return m.PlanReply(plan=planned.plan)
 
     async def list_jobs(self, parameters: m.ListParameters, send: Send) -> m.ListReply:
-        if parameters.limit is not None and parameters.limit < 0:
-            raise InvalidParameter("limit must not be less than 0.", parameter="limit")
+        _check_limit(parameters.limit)
         for entry in self._registry.newest(before=parameters.before, limit=parameters.limit):
             await send(m.ListReply(job=show(entry)))
         return m.ListReply()
@@ -71,15 +70,15 @@ class JobViews:
 
     async def watch(self, parameters: m.WatchParameters, send: Send) -> m.WatchReply:
         changes = self._registry.changes
+        _check_limit(parameters.limit)
         if parameters.name is not None:
             self._registry.entry(parameters.name)
         if parameters.since is not None and changes.knows(parameters.since):
             number = parameters.since.number
         else:
             number = changes.revision.number
-            for entry in reversed(self._registry.newest()):
-                if parameters.name in (None, entry.name):
-                    await send(m.WatchReply(revision=changes.revision, job=show(entry)))
+            for entry in reversed(self._registry.present(parameters.name, over=parameters.limit)):
+                await send(m.WatchReply(revision=changes.revision, job=show(entry)))
         await send(m.WatchReply(revision=Revision(instance=changes.instance, number=number)))
         while True:
             await changes.wait(number)
@@ -155,3 +154,8 @@ class JobViews:
             Route(m.EXPORT, self.export),
             Route(m.TRAINER_OPTIONS, self.trainer_options),
         ]
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 0:
+        raise InvalidParameter("limit must not be less than 0.", parameter="limit")

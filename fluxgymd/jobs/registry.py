@@ -14,6 +14,7 @@ import os
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
@@ -103,6 +104,17 @@ class Registry:
         end = len(self._by_age) if before is None else bisect_left(self._by_age, self.entry(before).age)
         begin = 0 if limit is None else max(0, end - limit)
         return [self._entries[name] for *_, name in reversed(self._by_age[begin:end])]
+
+    def present(self, name: str | None, *, over: int | None) -> list[Entry]:
+        """The newest jobs first, of those that are over only the newest `over`; or the one job of this name."""
+        if name is not None:
+            return [self.entry(name)]
+        newest = self.newest()
+        if over is None:
+            return newest
+        ended = (entry.name for entry in newest if entry.over)
+        shown = {*self._open, *islice(ended, over)}
+        return [entry for entry in newest if entry.name in shown]
 
     def jobs(self) -> list[Job]:
         """The jobs that run or wait, without the damaged ones."""

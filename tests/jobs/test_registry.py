@@ -453,6 +453,33 @@ def test_a_look_of_the_watchdog_notifies_once_and_only_about_changes(tmp_path: P
     registry.writer.close()
 
 
+@pytest.mark.parametrize(
+    ("over", "shown"),
+    [
+        (None, ["d", "c", "b", "a", "0", "broken"]),
+        (0, ["b", "broken"]),
+        (1, ["d", "b", "broken"]),
+        (2, ["d", "c", "b", "broken"]),
+        (9, ["d", "c", "b", "a", "0", "broken"]),
+    ],
+)
+def test_the_present_jobs_are_all_that_go_on_and_the_newest_of_the_others(
+    tmp_path: Path, over: int | None, shown: list[str]
+) -> None:
+    for name, way in (
+        ("0", "failed"),
+        ("a", "completed"),
+        ("b", "interrupted"),
+        ("c", "stopped"),
+        ("d", "completed"),
+    ):
+        put(tmp_path, name, encoded(name, h.WAYS[way]))
+    put(tmp_path, "broken", [])
+    registry = load(tmp_path)
+    assert names(registry.present(None, over=over)) == shown
+    assert names(registry.present("a", over=over)) == ["a"]
+
+
 def test_a_listener_sees_the_job_as_it_is_after_the_event(tmp_path: Path) -> None:
     put(tmp_path, "my-lora", encoded("my-lora", RUNNING))
     registry = load(tmp_path)
