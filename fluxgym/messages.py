@@ -272,6 +272,12 @@ class RunningLimit(Message, frozen=True, kw_only=True):
     left: float
 
 
+class Slow(Message, frozen=True, kw_only=True):
+    since: float
+    seconds_per_step: float
+    usual: float
+
+
 class Runtime(Message, frozen=True, kw_only=True):
     id: str
     state: State
@@ -289,6 +295,10 @@ class Runtime(Message, frozen=True, kw_only=True):
     result: str | None = None
     watchdog: Judgement | None = None
     gpus: list[GpuReading] | None = None
+    restarts: int | None = None
+    restarts_allowed: int | None = None
+    energy: float | None = None
+    slow: Slow | None = None
 
 
 class Annotation(Message, frozen=True, kw_only=True):

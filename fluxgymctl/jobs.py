@@ -47,6 +47,15 @@ def doubt(job: Job) -> str | None:
     return f"{verdict}: {told.why}" if told.why else verdict
 
 
+def slow(job: Job) -> str | None:
+    """How slow the steps have become; None if they have not."""
+    told = job.runtime.slow
+    if told is None:
+        return None
+    now, usual = words.speed(told.seconds_per_step), words.speed(told.usual)
+    return f"slow since {words.clock(told.since)}: {now}, usually {usual}"
+
+
 def stuck(job: Job) -> bool:
     """Whether the job hangs; then its earlier speed and the time left are not shown."""
     return job.runtime.watchdog is not None and job.runtime.watchdog.verdict is Verdict.STUCK
@@ -79,6 +88,8 @@ def _live_parts(job: Job) -> list[tuple[int, str]]:
     if runtime.watchdog is not None:
         verdict = runtime.watchdog.verdict
         parts.append((11 if verdict is Verdict.HEALTHY else 2, words.name(verdict)))
+    if runtime.slow is not None:
+        parts.append((2, "slow"))
     return (
         parts
         + _progress_parts(runtime, moves=not stuck(job))
@@ -127,7 +138,7 @@ def _join(parts: list[tuple[int, str]]) -> str:
 
 def worth_a_line(before: Job | None, after: Job) -> bool:
     """Whether a change is worth a line where lines cannot be overwritten: a different state, reason, attempt,
-    verdict, phase or epoch, or another 5% of the steps."""
+    verdict, speed, phase or epoch, or another 5% of the steps."""
     return before is None or _landmark(before) != _landmark(after)
 
 
@@ -140,7 +151,8 @@ def _landmark(job: Job) -> tuple[object, ...]:
         twentieth = words.percent(state.step, state.total_steps) // 5 if state.step and state.total_steps else None
         place = (state.phase, state.epoch, twentieth)
     verdict = runtime.watchdog.verdict if runtime.watchdog is not None else Verdict.HEALTHY
-    return (runtime.state, runtime.waiting_for, runtime.reason, attempt, verdict, *place)
+    is_slow = runtime.slow is not None
+    return (runtime.state, runtime.waiting_for, runtime.reason, attempt, verdict, is_slow, *place)
 
 
 def ending(job: Job) -> str:

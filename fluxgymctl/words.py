@@ -89,6 +89,13 @@ def speed(seconds_per_step: float | None) -> str:
     return f"{1 / seconds_per_step:.2f} steps/s"
 
 
+def energy(watt_hours: float | None) -> str:
+    """Watt hours, or kilowatt hours from 1 on."""
+    if watt_hours is None:
+        return ABSENT
+    return f"{watt_hours / 1000:.2f} kWh" if watt_hours >= 1000 else f"{watt_hours:.1f} Wh"
+
+
 def share(done: int | None, total: int | None) -> str:
     """120/400 30%; never 100% before the end."""
     if done is None:

@@ -82,6 +82,6 @@ def rows(found: list[Job], *, now: float) -> list[tuple[str, ...]]:
 
 
 def _remark(job: Job) -> str:
-    """The reason for the job's state; without one, the watchdog's doubts about it."""
+    """The reason for the job's state; without one, the watchdog's doubts about it, or that its steps are slow."""
     why = jobs.why(job)
-    return words.text(jobs.doubt(job)) if why == words.ABSENT else why
+    return words.text(jobs.doubt(job) or jobs.slow(job)) if why == words.ABSENT else why

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fluxgym.messages import Annotation, Attempt, Context, FailureKind, Job, Judgement, Kind, Progress
+from fluxgym.messages import Annotation, Attempt, Context, FailureKind, Job, Judgement, Kind, Progress, Slow
 from fluxgym.methods import DESCRIBE, JobName
 from fluxgymctl import gpu, jobs, words
 from fluxgymctl.manual import epilog
@@ -59,8 +59,12 @@ def _all(job: Job, *, now: float) -> Facts:
         else:
             rows += _reached(runtime.progress)
     rows += [*_watchdog(runtime.watchdog, now=now), *gpu.facts(job)]
+    rows.append(("Slow", _slow(runtime.slow, now=now)))
     if job.context.kind is not Kind.PROGRAM:
         rows.append(("Steps lost", str(runtime.steps_lost)))
+    if runtime.restarts:
+        rows.append(("Restarts", words.ordinal(runtime.restarts, runtime.restarts_allowed)))
+    rows.append(("Energy", words.energy(runtime.energy)))
     if runtime.attempt is not None:
         rows += _attempt(runtime.attempt, now=now)
     rows += _places(job)
@@ -112,6 +116,14 @@ def _watchdog(told: Judgement | None, *, now: float) -> Facts:
     since = f" since {_when(told.since, now=now)}" if told.since is not None else ""
     why = f": {told.why}" if told.why is not None else ""
     return [("Watchdog", f"{words.name(told.verdict)}{since}{why}")]
+
+
+def _slow(told: Slow | None, *, now: float) -> str:
+    if told is None:
+        return words.ABSENT
+    return (
+        f"since {_when(told.since, now=now)}: {words.speed(told.seconds_per_step)}, usually {words.speed(told.usual)}"
+    )
 
 
 def _attempt(attempt: Attempt, *, now: float) -> Facts:

@@ -51,6 +51,8 @@ class Circumstances:
     """The fault that kept the attempt from starting."""
     withheld: str | None = None
     """A reason that was no fault, so the job is started again at once."""
+    energy: float | None = None
+    """Watt hours that the GPUs used; None: not known."""
 
 
 def not_started(attempt: Attempt, around: Circumstances, *, log_size: int, now: float) -> events.Ended:
@@ -123,6 +125,7 @@ def ended(
         again=then.again,
         not_before=then.not_before,
         log_size=found.log_size,
+        energy=around.energy,
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from fluxgym.messages import Annotation, Context, WatchdogMode
 from fluxgymd.core.decoding import decode_with
-from fluxgymd.core.records import ExitRecord, Number, Place, Placement, Process, Rank, Record, WallClock
+from fluxgymd.core.records import Energy, ExitRecord, Number, Place, Placement, Process, Rank, Record, WallClock
 
 
 class Event(Record, frozen=True, kw_only=True, tag_field="event"):
@@ -196,6 +196,8 @@ class Ended(Event, frozen=True, kw_only=True, tag="ended"):
     """The earliest time of the retry; 0: at once."""
     log_size: int | None = None
     """Bytes of training.log at the end."""
+    energy: Energy | None = None
+    """Watt hours that the GPUs used in the attempt (core/energy.py); None: not known."""
 
 
 class Cancelled(Event, frozen=True, kw_only=True, tag="cancelled"):

@@ -161,6 +161,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     annotation: Annotation | None = None
     passing_mode: PassingMode | None = None
     """The mode of the watchdog that the user last set for a time, which may be over."""
+    energy: float | None = None
+    """Watt hours of the attempts that have ended; None: not known of any."""
 
     @property
     def name(self) -> str:
@@ -371,6 +373,7 @@ def _end(job: Job, event: e.Ended) -> Job:
         steps_lost=job.steps_lost + event.steps_lost,
         checkpoint_step=max(job.checkpoint_step, event.checkpoint_step),
         not_before=event.not_before,
+        energy=job.energy if event.energy is None else (job.energy or 0.0) + event.energy,
     )
     if event.outcome == "never_started":
         # `again`: the daemon died during the start, which isn't a failure of the start, so there is no pause.

@@ -8,7 +8,7 @@ times, with growing pauses; then a person has to look.
 from dataclasses import dataclass
 
 from fluxgym.messages import FailureKind, RestartPolicy
-from fluxgymd.core.job import Hang
+from fluxgymd.core.job import Final, Hang, Job
 from fluxgymd.core.outcome import Outcome
 
 FRUITLESS_LIMIT = 5
@@ -73,6 +73,22 @@ def plan(
         return Next(Outcome("failed", reason))
     pause = PAUSES[max(0, fruitless - 1)] if outcome.kind == "interrupted" else PAUSES[fruitless]
     return Next(outcome, again=True, not_before=now + pause if pause else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """How often a job was restarted automatically without a newer checkpoint, and how often it may be."""
+
+    done: int
+    allowed: int
+
+
+def restarts(job: Job) -> Restarts | None:
+    """None if the job has ended, so that nothing restarts it."""
+    if isinstance(job.state, Final):
+        return None
+    allowed = 0 if job.context.restart is RestartPolicy.NEVER else FRUITLESS_LIMIT - 1
+    return Restarts(done=min(job.fruitless, allowed), allowed=allowed)
 
 
 def _again(hang: Hang, before: int) -> str:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from fluxgym.messages import Progress, State, WaitingFor
 from fluxgymd.core.damage import Lease
+from fluxgymd.core.energy import Meter
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Final, Job, Live
 from fluxgymd.core.lost import Reach
+from fluxgymd.core.pace import Slow
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
 from fluxgymd.importing.folder import Older
@@ -54,6 +56,10 @@ class Now:
     """What the verdict was concluded from; its `last` is the last look."""
     gpus: tuple[Reading, ...] | None = None
     """The GPUs of its attempt, as of the last look. None: not known (yet)."""
+    meter: Meter | None = None
+    """The power of those GPUs since this daemon looks at the attempt; None: not known (yet)."""
+    slow: Slow | None = None
+    """Set while the steps of its attempt are slow."""
     reach: Reach = Reach.HERE
     """Whether its attempt can be looked at from here."""
     faults: Faults = field(default_factory=Faults)

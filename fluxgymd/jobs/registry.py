@@ -25,6 +25,7 @@ from fluxgymd.core.damage import Lease
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Job, Waiting, apply
+from fluxgymd.core.pace import Slow
 from fluxgymd.core.records import MOST
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
@@ -232,8 +233,8 @@ class Registry:
         if view.show(entry) != before:
             self.changes.changed(entry.name)
 
-    def progressed(self, entry: Entry, progress: Progress | None) -> None:
-        entry.now.progress = progress
+    def progressed(self, entry: Entry, progress: Progress | None, slow: Slow | None) -> None:
+        entry.now.progress, entry.now.slow = progress, slow
         self.changes.changed(entry.name)
 
     def waits(self, entry: Entry, reason: WaitingFor, detail: str | None = None) -> None:

@@ -4,8 +4,8 @@
 import msgspec
 
 from fluxgym import messages as m
+from fluxgymd.core import energy, lost, pace, restart
 from fluxgymd.core import job as core
-from fluxgymd.core import lost
 from fluxgymd.core.failure import advice
 from fluxgymd.core.records import ExitRecord
 from fluxgymd.jobs.entry import Entry
@@ -32,6 +32,7 @@ def show(entry: Entry) -> m.Job:
         return _unreadable(entry)
     reason = damage_sentence(entry.folder, entry.damage) if entry.damage is not None else _reason(entry, job.state)
     live = isinstance(job.state, core.Live)
+    restarts = restart.restarts(job) if entry.damage is None else None
     context = job.context
     if job.name != entry.name:  # a copied folder; the verbs know the job by the folder's name
         context = msgspec.structs.replace(context, name=entry.name)
@@ -56,6 +57,10 @@ def show(entry: Entry) -> m.Job:
             else None,
             watchdog=judgement(entry),
             gpus=readings(entry),
+            restarts=restarts.done if restarts is not None else None,
+            restarts_allowed=restarts.allowed if restarts is not None else None,
+            energy=energy.of_job(job, entry.now.meter),
+            slow=_slow(entry.now.slow) if live and entry.now.slow is not None else None,
         ),
         annotation=job.annotation,
     )
@@ -120,6 +125,10 @@ def _attempt(folder: JobFolder, attempt: core.Attempt) -> m.Attempt:
         ended_at=attempt.ended_at,
         exit=_exit(attempt.exit) if attempt.ended_at is not None else None,
     )
+
+
+def _slow(told: pace.Slow) -> m.Slow:
+    return m.Slow(since=told.since, seconds_per_step=told.seconds_per_step, usual=told.usual)
 
 
 def _exit(record: ExitRecord | None) -> m.Exit:

@@ -32,6 +32,7 @@ from fluxgymd.core.looking import (
     step,
     waits_for_checkpoint,
 )
+from fluxgymd.core.pace import Pace, follow
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
@@ -83,6 +84,7 @@ class Look:
         self._number = entry.attempt.number
         self._trainer = trainer
         self._told = trainer.progress(entry.folder, entry.attempt)
+        self._pace = Pace()
         self._ladder: StopLadder | None = None
         self._hanging = Hanging(entry.folder, adapter, observations)
         self._unkillable = unkillable
@@ -100,6 +102,7 @@ class Look:
     def close(self) -> None:
         self._hanging.close()
         self._entry.now.log_problem = None
+        self._entry.now.slow = None
         if self._gone is not None:
             self._gone.cancel()
 
@@ -258,12 +261,18 @@ class Look:
     async def _progress(self) -> None:
         """Reads the progress. It is only shown to people, so a failure must not hold up the looks."""
         try:
-            if await lanes.run(self._entry.name, self._told.read):
-                self._registry.progressed(self._entry, self._told.progress)
+            if await lanes.run(self._entry.name, self._read):
+                self._registry.progressed(self._entry, self._told.progress, self._pace.slow)
         except Exception:
             if not self._unread:
                 log.exception("%s: its progress could not be read; the last known one is shown", self._entry.name)
             self._unread = True
+
+    def _read(self) -> bool:
+        """Whether there was anything new. Blocks on the disk."""
+        is_new = self._told.read()
+        self._pace = follow(self._pace, self._told.step_times)
+        return is_new
 
     async def _log_size(self) -> None:
         found = await lanes.run(self._entry.name, holes.log_size, self._entry.folder.log)

@@ -13,7 +13,7 @@ from fluxgym.messages import Context
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.background import lanes
 from fluxgymd.background.tasks import Work
-from fluxgymd.core import events
+from fluxgymd.core import energy, events
 from fluxgymd.core.ending import Circumstances
 from fluxgymd.core.evidence import Over
 from fluxgymd.core.history import sentence
@@ -214,6 +214,7 @@ class Runner:
                 manager_stays=manager_stays,
                 start_problem=entry.now.start_problem,
                 withheld=entry.now.withheld,
+                energy=energy.of_attempt(entry.now.meter, entry.attempt),
             ),
         )
 

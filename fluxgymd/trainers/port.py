@@ -19,6 +19,7 @@ from fluxgym.plan_messages import PlannedBucket, PlannedPicture, PlannedTraining
 from fluxgymd.core.events import Copied, FileStamp
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.outcome import Steps
+from fluxgymd.core.pace import StepTime
 from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store.home import JobFolder
@@ -177,6 +178,10 @@ class ProgressReader(Protocol):
     @property
     def longest_step(self) -> float | None:
         """The longest time between two consecutive steps that the last `read` saw, in seconds."""
+
+    @property
+    def step_times(self) -> Sequence[StepTime]:
+        """The steps that the last `read` saw, without those that another phase interrupted."""
 
     def read(self) -> bool:
         """Reads what is new, and returns whether there was anything. Blocks on the disk."""

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fluxgym.config import Config
 from fluxgym.messages import WatchdogMode
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.core import events
+from fluxgymd.core.energy import measure, power
+from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Job, Live
 from fluxgymd.core.watchdog import settings
 from fluxgymd.core.watchdog.judge import judge
@@ -104,8 +106,10 @@ class Watch:
     async def _ask_gpus(self) -> None:
         attempt, gpus = self._watched(), self._entry.now.gpus
         if attempt is not None and attempt.gpus:
+            at, clock = time.time(), time.monotonic()
             await self._gpus.ask(max_age=self._limits.interval / 2)
             gpus = self._gpus.of(attempt.gpus)
+            self._measure(attempt, gpus, at=at, clock=clock)
         self._registry.watched(self._entry, None, None, gpus)
 
     async def _look(self) -> None:
@@ -115,6 +119,7 @@ class Watch:
         if self._observing is None:
             self._observing = self._observer(attempt)
         look = await self._observing.observe()
+        self._measure(attempt, look.gpus, at=look.at, clock=look.clock)
         if self._mode() is WatchdogMode.OFF:  # it was turned off during the look
             return
         self.recent.append(look)
@@ -128,6 +133,11 @@ class Watch:
             await monitor.note(self._entry.folder, f"watchdog: {told}")
         if isinstance(verdict, Stuck):
             await self._record(verdict, look)
+
+    def _measure(self, attempt: Attempt, gpus: Sequence[Reading] | None, *, at: float, clock: float) -> None:
+        watts = power(gpus)
+        if watts is not None:
+            self._entry.now.meter = measure(self._entry.now.meter, attempt, watts, at=at, clock=clock)
 
     def _watched(self) -> Attempt | None:
         """The attempt if it should be judged: its trainer runs and is visible, and no stop is under way."""

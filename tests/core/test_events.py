@@ -70,7 +70,7 @@ LONGER = {
     "watchdog_set": '{"event":"watchdog_set","at":15.5,"mode":"warn","until":3615.5}',
     "ended": (
         '{"event":"ended","at":9.0,"attempt":1,"outcome":"failed","reason":"r","proof":"p",'
-        '"failure":"gpu_out_of_memory","again":true,"notBefore":39.0,"logSize":12}'
+        '"failure":"gpu_out_of_memory","again":true,"notBefore":39.0,"logSize":12,"energy":0.5}'
     ),
 }
 

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxgym.messages import FailureKind, RestartPolicy
-from fluxgymd.core.job import Hang
+from fluxgymd.core.job import Hang, Job, fold
 from fluxgymd.core.outcome import Outcome
-from fluxgymd.core.restart import FRUITLESS_LIMIT, PAUSES, POINTLESS, Next, plan
+from fluxgymd.core.restart import FRUITLESS_LIMIT, PAUSES, POINTLESS, Next, Restarts, plan, restarts
+from tests.core import histories as h
 
 NOW = 1000.0
+FRUITLESS = fold([*h.WAYS["running"], h.ended("interrupted"), h.reserved(2), h.ended("interrupted", 2)])
 INTERRUPTED = Outcome("interrupted", "The machine went down while it ran.")
 FAILED = Outcome("failed", "It exited with status 1.")
 STOPPED = Outcome("stopped", "It was stopped by the user at step 4.")
@@ -139,3 +141,30 @@ def test_retries_are_bounded_and_no_pause_exceeds_the_longest(outcome: Outcome, 
     assert not told.again or told.outcome == outcome
     if not facts["advanced"] and facts["fruitless"] >= FRUITLESS_LIMIT - 1:
         assert not told.again
+
+
+def of(job: Job, policy: RestartPolicy | None) -> Restarts | None:
+    return restarts(msgspec.structs.replace(job, context=msgspec.structs.replace(job.context, restart=policy)))
+
+
+@pytest.mark.parametrize(
+    ("job", "policy", "counted"),
+    [
+        (fold(h.WAYS["queued"]), None, Restarts(done=0, allowed=FRUITLESS_LIMIT - 1)),
+        (FRUITLESS, None, Restarts(done=2, allowed=FRUITLESS_LIMIT - 1)),
+        (FRUITLESS, RestartPolicy.ON_FAILURE, Restarts(done=2, allowed=FRUITLESS_LIMIT - 1)),
+        (FRUITLESS, RestartPolicy.NEVER, Restarts(done=0, allowed=0)),
+        (fold([*h.WAYS["running"], h.ended("interrupted", checkpoint_step=8)]), None, Restarts(done=0, allowed=4)),
+        (fold(h.WAYS["failed"]), None, None),
+        (fold(h.WAYS["completed"]), None, None),
+    ],
+)
+def test_the_restarts_done_and_allowed(job: Job, policy: RestartPolicy | None, counted: Restarts | None) -> None:
+    assert of(job, policy) == counted
+
+
+def test_as_many_restarts_as_are_allowed_come_before_the_job_fails() -> None:
+    allowed = of(FRUITLESS, None)
+    assert allowed is not None
+    retried = [planned(INTERRUPTED, fruitless=fruitless).again for fruitless in range(allowed.allowed + 1)]
+    assert retried == [True] * allowed.allowed + [False]

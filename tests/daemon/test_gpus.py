@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs and GPUs, with the real pynvml on a simulated NVML: one job per GPU, and none on a GPU in doubt."""
 
+import time
 from pathlib import Path
 
 import psutil
@@ -148,3 +149,49 @@ def test_a_running_job_shows_what_its_gpu_does_or_that_it_is_unknown(
         until(lambda: daemon.job("my-lora").runtime.gpus is None, what="its GPU to be unknown")
         daemon.call(m.STOP, m.StopParameters(name="my-lora"))
         assert daemon.wait("my-lora", State.STOPPED).runtime.gpus is None
+
+
+def test_energy_is_counted_over_attempts_and_survives_a_restart_of_the_daemon(
+    nvml_library: Path, folder: Path, model: Path
+) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    nvml.tell(gpu("GPU-aaaa", milliwatts=360_000))
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
+        daemon.submit(context("my-lora", model, epochs=10_000, watchdog_limits={"interval_seconds": 0.5}))
+
+        def energy() -> float:
+            """Watt hours of the job; each second has a tenth of one."""
+            return daemon.job("my-lora").runtime.energy or 0.0
+
+        until(lambda: energy() > 0.1, what="the job to use energy")
+        before = energy()
+        daemon.kill()
+        daemon.start()
+        attempt = daemon.job("my-lora").runtime.attempt
+        assert attempt is not None
+        until(lambda: energy() >= before, what="the energy to be known again")
+        assert energy() <= (time.time() - attempt.started_at) / 10
+
+        daemon.call(m.STOP, m.StopParameters(name="my-lora"))
+        first = daemon.wait("my-lora", State.STOPPED).runtime.energy
+        assert first is not None
+        assert first >= before
+        daemon.kill()
+        daemon.start()
+        assert energy() == first
+        assert daemon.events("my-lora")[-1]["energy"] == first
+        daemon.call(m.RESUME, m.ResumeParameters(name="my-lora"))
+        until(lambda: energy() > first, what="the second attempt to use energy")
+
+
+def test_energy_is_unknown_if_the_driver_does_not_tell_the_power(
+    nvml_library: Path, folder: Path, model: Path
+) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    nvml.tell(gpu("GPU-aaaa"), "error nvmlDeviceGetPowerUsage 3")
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
+        daemon.submit(context("my-lora", model, epochs=10_000, watchdog_limits={"interval_seconds": 0.5}))
+        (shown,) = until(lambda: daemon.job("my-lora").runtime.gpus, what="its GPU to be shown")
+        assert shown.power_draw is None
+        daemon.call(m.STOP, m.StopParameters(name="my-lora"))
+        assert daemon.wait("my-lora", State.STOPPED).runtime.energy is None

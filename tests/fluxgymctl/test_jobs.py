@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from fluxgym.messages import Exit, Job, WaitingFor
 from fluxgymctl import jobs, words
+from fluxgymctl.verbs.list import rows
+from fluxgymctl.verbs.status import facts
 from tests.fluxgymctl.wire import NOW, attempt, job, progress
 
 FULL = progress(
@@ -138,6 +140,28 @@ def test_promise_2_an_exit_is_shown_as_it_was_recorded(record: dict[str, Any] | 
     assert jobs.exit_words(msgspec.convert(record, Exit | None)) == text
 
 
+SLOW = {"since": NOW - 300, "secondsPerStep": 3.0, "usual": 0.8}
+
+
+def test_slow_steps_are_shown_with_their_usual_time() -> None:
+    since = words.clock(NOW - 300)
+    assert jobs.slow(job()) is None
+    assert jobs.slow(job(slow=SLOW)) == f"slow since {since}: 3.00 s/step, usually 1.25 steps/s"
+    assert jobs.live_line(job(slow=SLOW)) == "a  running  slow"
+    (cells,) = rows([job(slow=SLOW)], now=NOW)
+    assert cells[-1] == jobs.slow(job(slow=SLOW))
+    stuck = {"verdict": "stuck", "why": "Nothing moved."}
+    (cells,) = rows([job(slow=SLOW, watchdog=stuck)], now=NOW)
+    assert cells[-1] == "stuck: Nothing moved."
+    assert dict(facts(job(slow=SLOW), now=NOW))["Slow"].endswith("(5 min ago): 3.00 s/step, usually 1.25 steps/s")
+
+
+def test_status_shows_restarts_and_energy() -> None:
+    shown = dict(facts(job(restarts=1, restartsAllowed=4, energy=1250.0), now=NOW))
+    assert (shown["Restarts"], shown["Energy"]) == ("1 of 4", "1.25 kWh")
+    assert not {"Restarts", "Energy", "Slow"} & dict(facts(job(restarts=0, restartsAllowed=4), now=NOW)).keys()
+
+
 def at(**facts: Any) -> Job:
     return job(progress=progress(**facts))
 
@@ -149,6 +173,7 @@ def at(**facts: Any) -> Job:
         (job(), job(), False),
         (job(), job(state="stopping"), True),
         (job(), job(reason="Why."), True),
+        (job(), job(slow=SLOW), True),
         (job(attempt=attempt()), job(attempt=attempt(number=2)), True),
         (at(step=5, totalSteps=100), at(step=6, totalSteps=100), False),
         (at(step=9, totalSteps=100), at(step=10, totalSteps=100), True),

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.messages import Exit, ExitKind, Failure, FailureKind, Kind, Phase, Progress, State, WaitingFor
+from fluxgym.messages import Exit, ExitKind, Failure, FailureKind, Kind, Phase, Progress, Slow, State, WaitingFor
+from fluxgymd.core import pace
+from fluxgymd.core.energy import Meter
 from fluxgymd.core.failure import advice
 from fluxgymd.core.job import fold
 from fluxgymd.core.records import ExitRecord
@@ -123,6 +125,32 @@ def test_the_result_of_a_program_is_what_it_declares() -> None:
     job = fold([msgspec.structs.replace(submit, context=program), *h.WAYS["completed"][1:]])
     shown = show(Entry(FOLDER, job, Journal(FOLDER.journal, 0))).runtime
     assert shown.result == "/home/outputs/my-lora/result.json"
+
+
+@pytest.mark.parametrize(
+    ("way", "restarts"),
+    [("queued", (0, 4)), ("running", (0, 4)), ("interrupted", (1, 4)), ("completed", (None, None))],
+)
+def test_a_job_that_has_not_ended_shows_its_restarts(way: str, restarts: tuple[int | None, int | None]) -> None:
+    shown = show(entry(way)).runtime
+    assert (shown.restarts, shown.restarts_allowed) == restarts
+
+
+def test_energy_is_shown_of_the_present_and_of_ended_attempts() -> None:
+    meter = Meter(attempt=1, unseen=0.0, watts=100.0, clock=1.0, seconds=3600.0, joules=360_000.0)
+    assert show(entry("running", meter=meter)).runtime.energy == 100.0
+    assert show(entry("running")).runtime.energy is None
+    end = msgspec.structs.replace(h.ended("completed"), energy=42.0)
+    job = fold([*h.WAYS["running"], end])
+    shown = show(Entry(FOLDER, job, Journal(FOLDER.journal, 0), now=Now(meter=meter))).runtime
+    assert shown.energy == 42.0
+
+
+@pytest.mark.parametrize("way", STATES)
+def test_only_a_live_job_is_slow(way: str) -> None:
+    slow = show(entry(way, slow=pace.Slow(since=5.0, seconds_per_step=3.0, usual=1.0))).runtime.slow
+    live = ("starting", "running", "stopping", "lost", "lost while stopping", "stopping later")
+    assert slow == (Slow(since=5.0, seconds_per_step=3.0, usual=1.0) if way in live else None)
 
 
 @pytest.mark.parametrize("way", STATES)

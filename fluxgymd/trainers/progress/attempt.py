@@ -6,9 +6,12 @@ the end of a training may be judged by (core/outcome.py); it is None unless the 
 trainer writes to. Neither can fail, whatever the job has written.
 """
 
+from collections.abc import Sequence
+
 from fluxgym.messages import Progress
 from fluxgymd.core.job import Attempt
 from fluxgymd.core.outcome import Steps
+from fluxgymd.core.pace import StepTime
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.progress.metrics import MetricsReader
 from fluxgymd.trainers.progress.output import OutputReader
@@ -67,6 +70,13 @@ class AttemptProgress:
     def longest_step(self) -> float | None:
         """Seconds, from MetricsReader. Printed output has no times."""
         return self._metrics.longest_step
+
+    @property
+    def step_times(self) -> Sequence[StepTime]:
+        """The steps that the last `read` saw."""
+        if self._metrics.progress is not None or self._output is None:
+            return self._metrics.step_times
+        return self._output.step_times
 
     def read(self) -> bool:
         """Whether there was anything new."""

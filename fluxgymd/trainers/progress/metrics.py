@@ -15,6 +15,7 @@ import msgspec
 from fluxgym.files import open_for_reading
 from fluxgym.messages import Phase, Progress
 from fluxgymd.core.decoding import Count, decode_with
+from fluxgymd.core.pace import StepTime
 from fluxgymd.trainers.progress.appended import Appended
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -108,6 +109,8 @@ class MetricsReader:
         self.longest_step: float | None = None
         """The longest time in seconds between two consecutive steps, of those that the last `read` saw. Steps with
         another phase between them are not consecutive."""
+        self.step_times: list[StepTime] = []
+        """The consecutive steps that the last `read` saw, without those that are repeated."""
 
     @property
     def problem(self) -> str | None:
@@ -117,6 +120,7 @@ class MetricsReader:
     def read(self) -> bool:
         """Reads what is new, and returns whether there was anything."""
         self.longest_step = None
+        self.step_times = []
         is_new = False
         for text in self._file.lines():
             is_new = True
@@ -136,7 +140,10 @@ class MetricsReader:
         elif before is None or before.step != line.step:
             self._step_told = line
             if before is not None:
-                self.longest_step = max(self.longest_step or 0.0, line.time - before.time)
+                seconds = line.time - before.time
+                self.longest_step = max(self.longest_step or 0.0, seconds)
+                if seconds >= 0 and (steps := (line.step or 0) - (before.step or 0)) > 0:
+                    self.step_times.append(StepTime(at=line.time, seconds=seconds, steps=steps))
 
 
 def highest(before: int | None, step: int | None) -> int | None:

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from fluxgym.messages import Phase, Progress
+from fluxgymd.core.pace import StepTime
 from fluxgymd.trainers.progress.appended import Appended
 from fluxgymd.trainers.progress.metrics import MetricsLine, advance, highest
 
@@ -119,6 +120,9 @@ class OutputReader:
         self.progress: Progress | None = None
         self.highest_step: int | None = None
         """The highest step that was printed."""
+        self._step_told: Progress | None = None
+        self.step_times: list[StepTime] = []
+        """The steps that the last `read` saw. All that is printed between two reads has the time of the second."""
 
     @property
     def problem(self) -> str | None:
@@ -128,6 +132,7 @@ class OutputReader:
     def read(self) -> bool:
         """Reads what is new, and returns whether the progress changed."""
         before = self.progress
+        self.step_times = []
         for line in self._file.lines():
             self._understand(line)
         # tqdm ends a bar only when it draws the next one. A complete bar is read before that, and then once more.
@@ -140,3 +145,14 @@ class OutputReader:
         self.progress = understand(self.progress, text, at=at, first_step=self._first_step)
         if self.progress is not None:
             self.highest_step = highest(self.highest_step, self.progress.step)
+            self._time_step(self.progress)
+
+    def _time_step(self, told: Progress) -> None:
+        before = self._step_told
+        if told.phase is not Phase.TRAINING:
+            self._step_told = None
+        elif before is None or before.step != told.step:
+            self._step_told = told
+            seconds = told.updated_at - before.updated_at if before is not None else -1.0
+            if before is not None and seconds >= 0 and (steps := (told.step or 0) - (before.step or 0)) > 0:
+                self.step_times.append(StepTime(at=told.updated_at, seconds=seconds, steps=steps))

@@ -14,6 +14,7 @@ import pytest
 from fluxgym.files import NotAFile
 from fluxgym.messages import Phase, Progress
 from fluxgymctl import words
+from fluxgymd.core.pace import StepTime
 from fluxgymd.trainers.progress import metrics
 from fluxgymd.trainers.progress.appended import end_of
 from fluxgymd.trainers.progress.metrics import MetricsLine, MetricsReader, advance
@@ -265,6 +266,30 @@ class TestMetricsReader:
         assert reader.longest_step == 0.75, "since the step that was read before"
         assert not reader.read()
         assert reader.longest_step is None
+
+    def test_the_times_of_consecutive_steps_are_reported_once(self, path: Path) -> None:
+        reader = MetricsReader(path, 0)
+        path.write_bytes(
+            encoded(
+                line(time=1.0, step=1),
+                line(time=3.0, step=2),
+                line(time=3.5, step=2, work=1),
+                line(time=4.0, step=4),  # a line that could not be written is missing
+                line("sampling", time=5.0, done=0),
+                line(time=90.0, step=5),
+                line(time=91.0, step=1),  # it went back to a checkpoint
+                line(time=90.5, step=2),  # the clock was set back
+                line(time=92.0, step=3),
+            )
+        )
+        assert reader.read()
+        assert reader.step_times == [
+            StepTime(at=3.0, seconds=2.0),
+            StepTime(at=4.0, seconds=1.0, steps=2),
+            StepTime(at=92.0, seconds=1.5),
+        ]
+        assert not reader.read()
+        assert reader.step_times == []
 
     def test_the_highest_step_is_kept_while_lower_ones_are_reported_again(self, path: Path) -> None:
         reader = MetricsReader(path, 0)

@@ -6,6 +6,7 @@ misread.
 cold start with samples, and an attempt that continued from the first of three epochs of four steps.
 """
 
+import os
 import re
 import tracemalloc
 from itertools import groupby
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.messages import Phase, Progress
+from fluxgymd.core.pace import StepTime
 from fluxgymd.trainers.progress.output import OutputReader, understand
 
 DATA = Path(__file__).parents[1] / "data"
@@ -223,6 +225,29 @@ class TestOutputReader:
         assert reader.read()
         assert reader.progress is not None
         assert reader.progress.step == 7
+
+    def test_the_time_of_steps_is_that_between_the_reads(self, tmp_path: Path) -> None:
+        log = tmp_path / "training.log"
+        log.touch()
+        reader = OutputReader(log, 0, first_step=0)
+        told = []
+        for at, text in (
+            (100.0, f"epoch 1/4\n\r{bar(1)}"),
+            (102.0, f"\r{bar(2)}"),
+            (102.5, "\r"),
+            (105.0, f"{bar(3)}\r{bar(4)}\r{bar(5)}"),
+            (106.0, "\ngenerating sample images at step: 5\n"),
+            (190.0, f"{bar(6)}\r"),
+            (192.0, f"{bar(7)}\r"),
+        ):
+            with log.open("a") as file:
+                file.write(text)
+            os.utime(log, (at, at))
+            reader.read()
+            times = reader.step_times
+            told.append((sum(time.seconds for time in times), sum(time.steps for time in times)))
+        assert told == [(0.0, 1), (2.0, 1), (0, 0), (3.0, 3), (0, 0), (0, 0), (2.0, 1)]
+        assert reader.step_times == [StepTime(at=192.0, seconds=2.0)]
 
     def test_without_a_log_there_is_no_progress(self, tmp_path: Path) -> None:
         reader = OutputReader(tmp_path / "training.log", 0, first_step=0)
