@@ -44,3 +44,18 @@ class Setting(Message, frozen=True, kw_only=True):
     source: str
     variable: str
     about: str | None = None
+
+
+class CheckOutcome(OpenEnum):
+    GOOD = "good"
+    WARNING = "warning"
+    PROBLEM = "problem"
+    UNKNOWN = "unknown"
+
+
+class CheckResult(Message, frozen=True, kw_only=True):
+    name: str
+    outcome: CheckOutcome
+    text: str
+    remedy: str | None = None
+    command: str | None = None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method of org.fluxgym.Machine (see methods.py)."""
 
-from fluxgym.machine_messages import Gpu, Linger, Setting, SleepInhibitor, Supervisor
+from fluxgym.machine_messages import CheckResult, Gpu, Linger, Setting, SleepInhibitor, Supervisor
 from fluxgym.messages import Message
 from fluxgym.methods import Method, Nothing
 
@@ -37,9 +37,14 @@ class SettingsReply(Message, frozen=True, kw_only=True):
     settings: list[Setting]
 
 
+class CheckMachineReply(Message, frozen=True, kw_only=True):
+    check: CheckResult | None = None
+
+
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
 PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)
 CONTINUE = Method("org.fluxgym.Machine.Continue", Nothing, Nothing)
 CLEAR_QUARANTINE = Method("org.fluxgym.Machine.ClearQuarantine", GpuName, Nothing)
 SETTINGS = Method("org.fluxgym.Machine.Settings", Nothing, SettingsReply)
+CHECK_MACHINE = Method("org.fluxgym.Machine.Check", Nothing, CheckMachineReply, stream=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fluxgym import paths
 from fluxgym.config import Config
-from fluxgym.machine_messages import Linger
+from fluxgym.machine_messages import CheckOutcome
 from fluxgymd.api import service
 from fluxgymd.api.calls import Route
 from fluxgymd.api.datasets import DatasetMethods
@@ -23,6 +23,7 @@ from fluxgymd.api.presets import Presets
 from fluxgymd.api.steering import SteeringMethods
 from fluxgymd.attempts import place
 from fluxgymd.attempts.adapters import Supervisors, connect
+from fluxgymd.core import checks
 from fluxgymd.core.job import Live
 from fluxgymd.core.records import Place
 from fluxgymd.datasets.adding import Adder
@@ -38,6 +39,7 @@ from fluxgymd.host.listen import OwnSocket, activated
 from fluxgymd.host.sleep import SleepGuard
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.presets.shelf import Shelf
+from fluxgymd.requests.check_machine import MachineChecks
 from fluxgymd.requests.compose import Composer
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
@@ -230,6 +232,14 @@ def make_routes(
         sleep=parts.sleep,
         machine=parts.machine,
         loop_late=loop_late,
+        checks=MachineChecks(
+            config,
+            gpus=parts.gpus,
+            supervisors=parts.supervisors,
+            runner=parts.runner,
+            trainers=trainers,
+            degraded=degraded,
+        ),
     )
     queue = QueueMethods(parts.machine, registry.writer, parts.scheduler.request_pass)
     shelf = Shelf(config.home)
@@ -252,6 +262,5 @@ def _datasets(registry: Registry, datasets: Datasets, store: PictureStore, train
 
 
 def _warnings(supervisors: Supervisors) -> list[str]:
-    if supervisors.choice.adapter == "scope" and linger() is Linger.DISABLED:
-        return ["Linger is off: your jobs end when you log out. Enable it with: loginctl enable-linger"]
-    return []
+    found = checks.linger(linger(), supervisors.choice.adapter)
+    return [f"{found.text} {found.remedy}"] if found.outcome is CheckOutcome.WARNING else []

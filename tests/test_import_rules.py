@@ -29,6 +29,7 @@ PURE_OF_OURS = {
     "fluxgym.messages",
     "fluxgym.dataset_messages",
     "fluxgym.output_messages",
+    "fluxgym.machine_messages",
     "fluxgym.plan_messages",
     "fluxgym.names",
     "fluxgym.errors",

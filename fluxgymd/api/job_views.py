@@ -14,6 +14,7 @@ from fluxgym.messages import Checkpoint, Context, Revision
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.log_stream import LogStreams
 from fluxgymd.background import lanes
+from fluxgymd.core.checks import trainer_is_silent
 from fluxgymd.core.history import sentence
 from fluxgymd.core.resume import progress
 from fluxgymd.jobs.judgement import explained
@@ -138,8 +139,7 @@ class JobViews:
         options = await self._trainers.training.options()
         if options:
             return m.TrainerOptionsReply(options=options)
-        problem = f"The trainer in {self._config.trainer_path} does not say which flags it has; see the daemon's log."
-        return m.TrainerOptionsReply(options=[], problem=problem)
+        return m.TrainerOptionsReply(options=[], problem=trainer_is_silent(str(self._config.trainer_path)))
 
     def routes(self) -> list[Route]:
         return [

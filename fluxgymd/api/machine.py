@@ -21,6 +21,7 @@ from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.host.linger import linger
 from fluxgymd.host.sleep import SleepGuard
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.requests.check_machine import MachineChecks
 from fluxgymd.run.degraded import Degraded
 from fluxgymd.store.machine import MachineState
 from fluxgymd.store.writer import Writer
@@ -60,19 +61,8 @@ class GpuMethods:
                 )
                 for reading in readings
             ],
-            problem=self._gpu_problem(),
+            problem=self._gpus.consequence,
         )
-
-    def _gpu_problem(self) -> str | None:
-        if self._gpus.problem is None:
-            return None
-        if self._gpus.uncertain:
-            follows = "No training will start until the GPUs of this machine are known."
-        elif self._gpus.uuids:
-            return self._gpus.problem  # it concerns one GPU; the others are used
-        else:
-            follows = "Trainings run on the CPU, one at a time."
-        return f"{self._gpus.problem} {follows}"
 
     def _holders(self, gpus: list[str]) -> dict[str, str]:
         """The job that holds each GPU, by UUID. A job that is known to hold it precedes one that may hold any."""
@@ -108,6 +98,7 @@ class DaemonMethods:
         sleep: SleepGuard,
         machine: MachineState,
         loop_late: Callable[[], float],
+        checks: MachineChecks,
     ) -> None:
         self._config = config
         self._registry = registry
@@ -116,10 +107,16 @@ class DaemonMethods:
         self._sleep = sleep
         self._machine = machine
         self._loop_late = loop_late
+        self._checks = checks
         self._started_at = time.time()
 
     def routes(self) -> list[Route]:
-        return [Route(mm.INFO, self.info), Route(mm.SETTINGS, self.settings)]
+        return [Route(mm.INFO, self.info), Route(mm.SETTINGS, self.settings), Route(mm.CHECK_MACHINE, self.check)]
+
+    async def check(self, _: m.Nothing, send: Send) -> mm.CheckMachineReply:
+        async for result in self._checks.results():
+            await send(mm.CheckMachineReply(check=result))
+        return mm.CheckMachineReply()
 
     async def settings(self, _: m.Nothing, __: Send) -> mm.SettingsReply:
         return mm.SettingsReply(settings=listed(self._config, os.environ))

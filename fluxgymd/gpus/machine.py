@@ -46,6 +46,19 @@ class Gpus:
         return self._uuids
 
     @property
+    def consequence(self) -> str | None:
+        """The problem and what follows from it, in sentences; None if there is no problem."""
+        if self.problem is None:
+            return None
+        if self.uncertain:
+            follows = "No training will start until the GPUs of this machine are known."
+        elif self._uuids:
+            return self.problem  # it concerns one GPU; the others are used
+        else:
+            follows = "Trainings run on the CPU, one at a time."
+        return f"{self.problem} {follows}"
+
+    @property
     def lost(self) -> tuple[str, ...]:
         """The UUIDs of the GPUs that fell off the bus."""
         return tuple(reading.uuid for reading in self._readings if reading.lost)

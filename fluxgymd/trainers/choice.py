@@ -3,14 +3,15 @@
 
 import asyncio
 import logging
+from pathlib import Path
 
 from fluxgym.config import Config
-from fluxgym.messages import Context, Kind
+from fluxgym.messages import Context, Kind, Model
 from fluxgymd.background import lanes
-from fluxgymd.trainers import program, training
+from fluxgymd.trainers import presence, program, settings, training
 from fluxgymd.trainers.asking import LANE
 from fluxgymd.trainers.ours import OurTrainer
-from fluxgymd.trainers.port import Trainer, Traits
+from fluxgymd.trainers.port import Problem, Trainer, Traits
 from fluxgymd.trainers.program import Program
 from fluxgymd.trainers.sd_scripts import SdScripts
 
@@ -38,6 +39,10 @@ class Trainers:
     def of(self, context: Context) -> Trainer:
         """The job's adapter, as of the last look."""
         return self._program if context.kind is Kind.PROGRAM else self.training
+
+    def default_models(self, home: Path) -> list[Problem]:
+        """What is wrong with the model files that a training uses unless it names others. Blocks on the disk."""
+        return list(presence.of_models(settings.complete_model(Model(), home)))
 
     async def look(self) -> None:
         """Finds out which trainer is in the configured folder: somebody may have put another one there."""

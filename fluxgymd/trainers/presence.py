@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgym.files import is_file, is_folder
-from fluxgym.messages import Context, Model
+from fluxgym.messages import Model
 from fluxgymd.core.events import Copied, CopiedPart
 from fluxgymd.pictures.files import reason
 from fluxgymd.snapshots import contents, subsets
@@ -25,7 +25,7 @@ MODEL_TITLES = {
 
 def problems(question: Question) -> list[Problem]:
     """All problems, the dataset's first."""
-    return [*_of_pictures(question), *_of_models(question.context), *_of_first_weights(question)]
+    return [*_of_pictures(question), *of_models(question.context.model or Model()), *_of_first_weights(question)]
 
 
 def _of_pictures(question: Question) -> Iterator[Problem]:
@@ -78,8 +78,8 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[: contents.MOST_LISTED]) + more
 
 
-def _of_models(context: Context) -> Iterator[Problem]:
-    model = context.model or Model()
+def of_models(model: Model) -> Iterator[Problem]:
+    """All problems with the files of a model."""
     for field, title in MODEL_TITLES.items():
         path = Path(str(getattr(model, field)))
         setting = f"model.{field}"

@@ -92,15 +92,19 @@ def complete_training(context: Context, home: Path, *, new: bool = True) -> Cont
     filled = {key: value for key, value in defaults.items() if getattr(context, key) is None}
     if context.resolutions is not None:
         del filled["resolution"]
-    model = context.model or Model()
+    context = msgspec.structs.replace(context, **filled, model=complete_model(context.model or Model(), home))
+    _check(context)
+    command_line.check(context)
+    return context
+
+
+def complete_model(model: Model, home: Path) -> Model:
+    """The model with the files of the home for those that it does not name."""
     paths = {key: getattr(model, key) or str(home / file) for key, file in MODEL_FILES.items()}
     tokenizers = model.tokenizers
     if tokenizers is None and os.path.isdir(home / TOKENIZERS):
         tokenizers = str(home / TOKENIZERS)
-    context = msgspec.structs.replace(context, **filled, model=Model(**paths, tokenizers=tokenizers))
-    _check(context)
-    command_line.check(context)
-    return context
+    return Model(**paths, tokenizers=tokenizers)
 
 
 def _with_one_form(context: Context) -> Context:
