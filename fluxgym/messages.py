@@ -299,6 +299,8 @@ class Runtime(Message, frozen=True, kw_only=True):
     restarts_allowed: int | None = None
     energy: float | None = None
     slow: Slow | None = None
+    can_save: bool | None = None
+    can_sample: bool | None = None
 
 
 class Annotation(Message, frozen=True, kw_only=True):

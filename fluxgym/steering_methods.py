@@ -2,7 +2,7 @@
 """The methods of org.fluxgym.Jobs that steer a job while it runs, without stopping it (see methods.py)."""
 
 from fluxgym.messages import Message, WatchdogMode
-from fluxgym.methods import Method, OneJob
+from fluxgym.methods import JobName, Method, Nothing, OneJob
 
 
 class SetWatchdogParameters(Message, frozen=True, kw_only=True):
@@ -11,4 +11,6 @@ class SetWatchdogParameters(Message, frozen=True, kw_only=True):
     until: float | None = None
 
 
+SAVE_NOW = Method("org.fluxgym.Jobs.SaveNow", JobName, Nothing)
+SAMPLE_NOW = Method("org.fluxgym.Jobs.SampleNow", JobName, Nothing)
 SET_WATCHDOG = Method("org.fluxgym.Jobs.SetWatchdog", SetWatchdogParameters, OneJob)

@@ -28,6 +28,8 @@ VERBS = (
     "watch",
     "watchdog",
     "wait",
+    "save",
+    "sample",
     "stop",
     "resume",
     "hold",

@@ -244,7 +244,7 @@ def make_routes(
     queue = QueueMethods(parts.machine, registry.writer, parts.scheduler.request_pass)
     shelf = Shelf(config.home)
     presets = Presets(shelf, Composer(registry, shelf, datasets), trainers)
-    steering = SteeringMethods(Steering(registry))
+    steering = SteeringMethods(Steering(registry, trainers, parts.runner.adapter_of))
     stored = _datasets(registry, datasets, store, trainers)
     groups = (jobs, job_views, outputs, steering, presets, stored, queue, gpus, daemon)
     return [*service.routes(), *(route for group in groups for route in group.routes())]

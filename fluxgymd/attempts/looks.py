@@ -15,6 +15,9 @@ from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.core.evidence import Evidence, TrainerProcess, Where
 from fluxgymd.core.records import Process
 
+RANK = "RANK"
+"""The variable with which a launcher numbers the processes of a training, from 0."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OtherProcesses:
@@ -71,7 +74,41 @@ def trainer_of(ref: AttemptRef) -> Process | None:
     return ref.trainer or records_on_disk.started(ref.folder)
 
 
+def first_process(ref: AttemptRef, members: Members, *, launched: bool) -> Process | None:
+    """The process that does the training, of several the first one: the trainer's own, or, if that is a launcher
+    (`launched`), its child with RANK=0. None if it is not among the proved `members`."""
+    trainer = trainer_of(ref)
+    if trainer is None or trainer not in members.proved:
+        return None
+    if not launched:
+        return trainer
+    # Its own children, such as a compiler's processes, inherit the variable: the parent tells them apart.
+    found = [
+        process
+        for process in members.proved
+        if processes.about(process, lambda pid: _is_child(pid, trainer) and processes.variable(pid, RANK) == "0")
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_child(pid: int, parent: Process) -> bool:
+    now = processes.stat(pid)
+    return now is not None and now.parent == parent.pid
+
+
 def signal_trainer(ref: AttemptRef, members: Members, number: signal.Signals) -> bool:
     """Signals the trainer's own process if it is one of the proved `members`. False if it isn't, or has ended."""
     trainer = trainer_of(ref)
     return trainer is not None and trainer in members.proved and processes.send(trainer, number)
+
+
+def request(ref: AttemptRef, members: Members, number: signal.Signals, *, launched: bool) -> bool:
+    """Signals the process that does the training. False if there is none, or if it has no handler for the signal."""
+    process = first_process(ref, members, launched=launched)
+    return process is not None and processes.send(process, number, only_if_caught=True)
+
+
+def handles(ref: AttemptRef, members: Members, number: signal.Signals, *, launched: bool) -> bool:
+    """Whether `request` would send the signal."""
+    process = first_process(ref, members, launched=launched)
+    return process is not None and processes.catches(process, number)

@@ -93,6 +93,14 @@ class Adapter(Protocol):
     async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
         """Signals the trainer's own process. False if there is none (any more)."""
 
+    async def request(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+        """Signals the process that does the training, of several the first one. False if there is none (any more), or
+        if it has no handler for the signal (yet), which would end it. `launched`: the trainer's own process is a
+        launcher, and its children do the training."""
+
+    async def handles(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+        """Whether `request` would send the signal now."""
+
     async def rouse(self, ref: AttemptRef) -> None:
         """Resumes all stopped or frozen processes of the attempt: thaws its cgroup and sends SIGCONT."""
 

@@ -51,6 +51,12 @@ class ProcessAdapter:
     async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
         return await lanes.run(ref.unit, self._signal, ref, number)
 
+    async def request(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+        return await lanes.run(ref.unit, self._request, ref, number, launched=launched)
+
+    async def handles(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+        return await lanes.run(ref.unit, self._handles, ref, number, launched=launched)
+
     async def rouse(self, ref: AttemptRef) -> None:
         members.signal_all(await lanes.run(ref.unit, self._members, ref), signal.SIGCONT)
 
@@ -97,3 +103,9 @@ class ProcessAdapter:
 
     def _signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
         return looks.signal_trainer(ref, self._members(ref), number)
+
+    def _request(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+        return looks.request(ref, self._members(ref), number, launched=launched)
+
+    def _handles(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+        return looks.handles(ref, self._members(ref), number, launched=launched)

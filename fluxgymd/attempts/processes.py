@@ -6,6 +6,7 @@ and a pidfd that was opened before the start time was read stays bound to that p
 """
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,6 +100,22 @@ def variable(pid: int, name: str) -> str | None:
     return next((os.fsdecode(one[len(begin) :]) for one in environ.split(b"\0") if one.startswith(begin)), None)
 
 
+def catches(process: Process, number: signal.Signals) -> bool:
+    """Whether the process has a handler for this signal."""
+    caught = about(process, _caught)
+    return caught is not None and bool(caught >> (number - 1) & 1)
+
+
+def _caught(pid: int) -> int:
+    """The signals with a handler as bits: SigCgt in proc(5)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return 0
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return int(found[1], 16) if found else 0
+
+
 def group_of(pid: int) -> str | None:
     """The cgroup2 path of a process as in /proc/PID/cgroup; None if it has ended, or has only cgroup v1."""
     try:
@@ -120,12 +137,15 @@ def open_pidfd(process: Process) -> int | None:
     return None
 
 
-def send(process: Process, number: signal.Signals) -> bool:
-    """Signals exactly this process. False if it has ended."""
+def send(process: Process, number: signal.Signals, *, only_if_caught: bool = False) -> bool:
+    """Signals exactly this process. False if it has ended. `only_if_caught`: also False, and nothing is sent, if the
+    process has no handler for the signal, which would end it."""
     descriptor = open_pidfd(process)
     if descriptor is None:
         return False
     try:
+        if only_if_caught and not catches(process, number):
+            return False
         signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
         return False

@@ -157,6 +157,12 @@ class ScopeAdapter:
     async def send_signal(self, ref: AttemptRef, number: signal.Signals) -> bool:
         return await lanes.run(ref.unit, _signal, ref, number)
 
+    async def request(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+        return await lanes.run(ref.unit, _request, ref, number, launched=launched)
+
+    async def handles(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+        return await lanes.run(ref.unit, _handles, ref, number, launched=launched)
+
     async def rouse(self, ref: AttemptRef) -> None:
         if await self._is_ours(ref):
             with contextlib.suppress(BusError):  # the unit was not frozen
@@ -269,6 +275,14 @@ def _members(ref: AttemptRef) -> Members:
 
 def _signal(ref: AttemptRef, number: signal.Signals) -> bool:
     return looks.signal_trainer(ref, _members(ref), number)
+
+
+def _request(ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+    return looks.request(ref, _members(ref), number, launched=launched)
+
+
+def _handles(ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
+    return looks.handles(ref, _members(ref), number, launched=launched)
 
 
 def _rouse(ref: AttemptRef) -> None:

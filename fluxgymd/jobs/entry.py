@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import signal
 from dataclasses import dataclass, field
 
 from fluxgym.messages import Progress, State, WaitingFor
@@ -66,6 +67,8 @@ class Now:
     log_problem: str | None = None
     """What is wrong with the size of its log while it runs, as a sentence."""
     refused_stop: RefusedStop | None = None
+    handled: frozenset[signal.Signals] = frozenset()
+    """The requests (core/wishes.py) for which the trainer of its attempt has handlers, as of the last look."""
 
 
 @dataclass(eq=False, slots=True)

@@ -8,6 +8,7 @@ from fluxgymd.core import energy, lost, pace, restart
 from fluxgymd.core import job as core
 from fluxgymd.core.failure import advice
 from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.wishes import Wish, why_not
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.judgement import judgement, readings
 from fluxgymd.jobs.loading import damage_sentence
@@ -61,9 +62,19 @@ def show(entry: Entry) -> m.Job:
             restarts_allowed=restarts.allowed if restarts is not None else None,
             energy=energy.of_job(job, entry.now.meter),
             slow=_slow(entry.now.slow) if live and entry.now.slow is not None else None,
+            can_save=_can(entry, job, Wish.SAVE),
+            can_sample=_can(entry, job, Wish.SAMPLE),
         ),
         annotation=job.annotation,
     )
+
+
+def _can(entry: Entry, job: core.Job, wish: Wish) -> bool | None:
+    """Whether the trainer can be asked now; None if nothing runs, or if nothing is known of it."""
+    if not isinstance(job.state, core.Live) or entry.damage is not None:
+        return None
+    phase = entry.now.progress.phase if entry.now.progress is not None else None
+    return why_not(job, wish, understood=entry.now.handled, phase=phase) is None
 
 
 def write_settings(folder: JobFolder, job: core.Job | None) -> None:

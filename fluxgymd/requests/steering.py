@@ -2,26 +2,55 @@
 """Requests to a job that leave it running."""
 
 import time
+from collections.abc import Callable
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import WatchdogMode
+from fluxgymd.attempts.port import Adapter
 from fluxgymd.core import events
 from fluxgymd.core.history import sentence
-from fluxgymd.core.job import Completed, Final, Job
+from fluxgymd.core.job import Attempt, Completed, Final, Job
+from fluxgymd.core.wishes import Wish, why_not
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.jobs.spec import attempt_ref
 from fluxgymd.jobs.states import wire_state
 from fluxgymd.requests.verbs import wrong_state
+from fluxgymd.trainers.choice import Trainers
 
+REQUESTED = {
+    Wish.SAVE: "a checkpoint and a LoRA after the present step were requested",
+    Wish.SAMPLE: "samples after the present step were requested",
+}
 LATEST = 1e11
 """The last time that a journal records."""
 
 
 class Steering:
-    def __init__(self, registry: Registry) -> None:
+    def __init__(
+        self, registry: Registry, trainers: Trainers, adapter_of: Callable[[Attempt], Adapter | None]
+    ) -> None:
+        """`adapter_of`: the adapter that runs an attempt; None if it is not known."""
         self._registry = registry
+        self._trainers = trainers
+        self._adapter_of = adapter_of
+
+    async def ask(self, name: str, wish: Wish) -> None:
+        """Asks the trainer of a running job, which carries on. WrongState says why it cannot be asked."""
+        entry, job = self._registry.sound(name)
+        trainer = self._trainers.of(job.context)
+        phase = entry.now.progress.phase if entry.now.progress is not None else None
+        refusal = why_not(job, wish, understood=trainer.signals, phase=phase)
+        if refusal is not None:
+            raise wrong_state(job, refusal)
+        attempt, number = entry.attempt, wish.value
+        adapter, ref = self._adapter_of(attempt), attempt_ref(attempt, entry.folder.attempt(attempt.number))
+        launched = trainer.launches(len(attempt.gpus))
+        if adapter is None or not await adapter.request(ref, number, launched=launched):
+            raise wrong_state(job, "its trainer is still starting, or has just ended; try again in a few seconds")
+        await monitor.note(entry.folder, REQUESTED[wish])
 
     async def set_watchdog(self, name: str, mode: WatchdogMode, *, until: float | None) -> Entry:
         """Sets what is done about a hang. InvalidSetting; WrongState for a job that has ended."""

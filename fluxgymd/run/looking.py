@@ -34,6 +34,7 @@ from fluxgymd.core.looking import (
 )
 from fluxgymd.core.pace import Pace, follow
 from fluxgymd.core.watchdog.observation import Observation
+from fluxgymd.core.wishes import REQUESTS
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
@@ -103,6 +104,7 @@ class Look:
         self._hanging.close()
         self._entry.now.log_problem = None
         self._entry.now.slow = None
+        self._entry.now.handled = frozenset()
         if self._gone is not None:
             self._gone.cancel()
 
@@ -120,6 +122,7 @@ class Look:
             await self._report_unkillable()
             await self._progress()
             await self._log_size()
+            await self._handlers()
             self._entry.now.faults.well(self._entry.name, ATTEMPT)
             stuck = acted_on(self._attempt()) is not None
             await self._pause(short=stuck or not isinstance(conclusion, Runs | RunsAlone))
@@ -277,6 +280,21 @@ class Look:
     async def _log_size(self) -> None:
         found = await lanes.run(self._entry.name, holes.log_size, self._entry.folder.log)
         self._entry.now.log_problem = log_size.problem(self._entry.name, found, limit=self._config.log_limit)
+
+    async def _handlers(self) -> None:
+        """Finds out which requests the trainer has handlers for. It keeps them to its end, so that it is looked at
+        only until it has them."""
+        asked = REQUESTS & self._trainer.signals
+        attempt = self._attempt()
+        if attempt.trainer is None or self._entry.now.handled == asked:
+            return
+        launched, found = self._trainer.launches(len(attempt.gpus)), set()
+        for number in asked:
+            if await self._adapter.handles(self._ref(), number, launched=launched):
+                found.add(number)
+        if found != self._entry.now.handled:
+            self._entry.now.handled = frozenset(found)
+            self._registry.changes.changed(self._entry.name)
 
     async def _pause(self, *, short: bool) -> None:
         """Waits until the shim may be gone, the entry is woken, or it is time to look again."""

@@ -68,6 +68,10 @@ class Runner:
         """Whether the attempt can be looked at from here."""
         return self._adapters.reach(attempt)
 
+    def adapter_of(self, attempt: Attempt) -> Adapter | None:
+        """The adapter that runs the attempt; None if this version of FluxGym does not know it."""
+        return self._adapters.of(attempt)
+
     def busy(self, name: str) -> bool:
         """Whether a task starts or watches an attempt of this job."""
         return name in self._tasks
@@ -140,7 +144,7 @@ class Runner:
         """Looks at the attempt until nothing of it is left, and records its end."""
         attempt = entry.attempt
         entry.now.reach = self.reach(attempt)
-        adapter = self._adapters.of(attempt)
+        adapter = self.adapter_of(attempt)
         if adapter is None:
             await self._lose(entry, attempt)
             return

@@ -164,13 +164,17 @@ def starter(python: Path, *, gpus: int) -> list[str]:
     """The words before the script. On several GPUs they run accelerate's launcher with one process per GPU, and set
     everything that the user's accelerate configuration could decide. On one GPU there is no launcher, since it
     replaces the trainer's exit status with 1."""
-    if gpus < 2:
+    if not needs_launcher(gpus):
         return [str(python)]
     return [
         *(str(python), "-m", "accelerate.commands.launch"),
         *("--multi_gpu", "--num_processes", str(gpus), "--num_machines", "1", "--main_process_port", "0"),
         *("--num_cpu_threads_per_process", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
     ]
+
+
+def needs_launcher(gpus: int) -> bool:
+    return gpus > 1
 
 
 def arguments(context: Context, folder: JobFolder, resume: str | None, *, trainer: StateWriter) -> list[str]:

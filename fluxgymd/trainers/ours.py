@@ -22,7 +22,7 @@ GPU_BYTES = "FLUXGYM_GPU_BYTES"
 class OurTrainer(Training):
     writer = StateWriter.OURS
     only_reads_pictures = True
-    signals = frozenset({signal.SIGTERM, signal.SIGQUIT})
+    signals = frozenset({signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -199,7 +199,8 @@ class Trainer(Protocol):
     @property
     def signals(self) -> frozenset[signal.Signals]:
         """The signals that the program handles. SIGTERM: it saves a checkpoint and exits. SIGQUIT: it writes its
-        stacks to the log and carries on."""
+        stacks to the log and carries on. SIGUSR1, SIGUSR2: it saves, or draws samples, after its present step. One
+        that comes before the first step is kept; after the last step it has no effect."""
 
     @property
     def only_reads_pictures(self) -> bool:
@@ -212,6 +213,9 @@ class Trainer(Protocol):
 
     def argv(self, context: Context, folder: JobFolder, *, resume: str | None, gpus: int) -> tuple[str, ...]:
         """The command that an attempt runs. `resume`: the checkpoint's name."""
+
+    def launches(self, gpus: int) -> bool:
+        """Whether the program is a launcher, whose children with the numbers 0, 1 and so on do the training."""
 
     def files(self, context: Context, folder: JobFolder) -> Mapping[str, bytes]:
         """The files that the program reads, by name in the job's folder. They are written before each attempt."""

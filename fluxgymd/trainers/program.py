@@ -46,6 +46,9 @@ class Program:
         del resume, gpus  # it has neither
         return tuple(context.program or ())
 
+    def launches(self, _gpus: int) -> bool:
+        return False
+
     def files(self, _context: Context, _folder: JobFolder) -> Mapping[str, bytes]:
         return {}
 

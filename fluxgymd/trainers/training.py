@@ -69,6 +69,9 @@ class Training:
         given = kohya.arguments(context, folder, resume, trainer=self.writer)
         return (*kohya.starter(self.python, gpus=gpus), str(self.script), *given)
 
+    def launches(self, gpus: int) -> bool:
+        return kohya.needs_launcher(gpus)
+
     def files(
         self, context: Context, folder: JobFolder, *, pictures: Sequence[Path] | None = None
     ) -> Mapping[str, bytes]:

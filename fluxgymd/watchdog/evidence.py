@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from fluxgymd.attempts import processes
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.core.job import Attempt, Hang
 from fluxgymd.core.watchdog.observation import Observation
@@ -144,7 +145,7 @@ async def _catches(scene: Scene, number: signal.Signals) -> bool:
     trainer = scene.attempt.trainer
     if trainer is None:
         return False
-    return bool(await _part("looking at its signals", in_thread(lambda: proc.catches(trainer, number))))
+    return bool(await _part("looking at its signals", in_thread(lambda: processes.catches(trainer, number))))
 
 
 async def _part(what: str, work: Awaitable[T]) -> T | None:

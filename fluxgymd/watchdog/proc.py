@@ -29,12 +29,6 @@ def describe(found: tuple[Process, ...]) -> str:
     return "\n".join(parts)
 
 
-def catches(process: Process, number: int) -> bool:
-    """Whether the process has a handler for this signal."""
-    caught = processes.about(process, _caught)
-    return caught is not None and bool(caught >> (number - 1) & 1)
-
-
 def masked(words: list[str]) -> str:
     """A command line with its secrets masked."""
     shown: list[str] = []
@@ -87,8 +81,3 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode(errors="replace")
     except OSError:
         return ""
-
-
-def _caught(pid: int) -> int:
-    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", _read(Path(f"/proc/{pid}/status")), re.MULTILINE)
-    return int(found[1], 16) if found else 0

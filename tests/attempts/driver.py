@@ -47,6 +47,7 @@ class Driver:
             "gone": lambda asked: self.adapter.gone(ref_of(asked)),
             "terminate": lambda asked: self.adapter.send_signal(ref_of(asked), signal.SIGTERM),
             "tell": lambda asked: self.adapter.send_signal(ref_of(asked), signal.Signals(asked["number"])),
+            "request": self.request,
             "rouse": lambda asked: self.adapter.rouse(ref_of(asked)),
             "stop": lambda asked: self.adapter.stop(ref_of(asked)),
             "kill": lambda asked: self.adapter.kill(ref_of(asked)),
@@ -94,6 +95,12 @@ class Driver:
             unit=spec.unit, folder=folder, mark=mark, place=place.here(), shim=gate.shim, placement=placement
         )
         return {"ref": msgspec.to_builtins(ref, enc_hook=str)}
+
+    async def request(self, asked: Json) -> list[bool]:
+        """Whether the process that does the training would take the signal, and whether it got it."""
+        number, launched = signal.Signals(asked["number"]), bool(asked["launched"])
+        would = await self.adapter.handles(ref_of(asked), number, launched=launched)
+        return [would, await self.adapter.request(ref_of(asked), number, launched=launched)]
 
     async def look(self, asked: Json) -> Json:
         return described(await self.adapter.evidence(ref_of(asked)))

@@ -139,6 +139,48 @@ def test_a_request_signal_sent_to_the_entire_attempt_does_not_end_the_shim(
     assert (record["code"], record.get("endingsSeen"), record.get("termSeen")) == (7, None, None)
 
 
+def test_promise_6_a_request_reaches_only_a_process_that_has_a_handler_for_it(
+    daemon: Daemon, signal_file: Path
+) -> None:
+    attempt = daemon.start(
+        f"{waits_for(signal_file, then='trap')} 'echo granted' USR1; echo handles; while :; do sleep 0.02; done"
+    )
+    attempt.wait_for_line("ready")
+    asked = {"ref": attempt.ref, "number": signal.SIGUSR1, "launched": False}
+    assert daemon.ask("request", **asked) == [False, False]
+    signal_file.touch()
+    attempt.wait_for_line("handles")
+    assert daemon.ask("request", **asked) == [True, True]
+    attempt.wait_for_line("granted")
+    assert daemon.ask("request", **{**asked, "number": signal.SIGUSR2}) == [False, False]
+    elsewhere = {**attempt.ref, "place": {**attempt.ref["place"], "bootId": "another"}}
+    assert daemon.ask("request", **{**asked, "ref": elsewhere}) == [False, False]
+    daemon.ask("kill", ref=attempt.ref)
+    daemon.conclusion(attempt, "Exited")
+    assert daemon.ask("request", **asked) == [False, False]
+
+
+def test_promise_6_of_several_processes_only_the_first_is_asked_and_never_their_launcher(daemon: Daemon) -> None:
+    """A child of the first process has its RANK, and a handler too."""
+    forever = "while :; do sleep 0.02; done"
+    inner = f"trap 'echo child of 0' USR1; echo one more; {forever}"
+    worker = f"""trap 'echo granted by '$RANK USR1
+if [ $RANK = 0 ]; then sh -c {shlex.quote(inner)} & fi
+echo one more; {forever}"""
+    script = f"for RANK in 0 1; do export RANK; sh -c {shlex.quote(worker)} & done; {forever}"
+    attempt = daemon.start(script)
+    until(lambda: attempt.log.exists() and attempt.log.read_text().count("one more") == 3, what="all of them")
+    asked = {"ref": attempt.ref, "number": signal.SIGUSR1}
+    assert daemon.ask("request", **asked, launched=False) == [False, False], "the launcher would end"
+    assert daemon.ask("request", **asked, launched=True) == [True, True]
+    attempt.wait_for_line("granted by 0")
+    daemon.ask("kill", ref=attempt.ref)
+    daemon.conclusion(attempt, "Exited")
+    told = attempt.log.read_text()
+    assert "child of 0" not in told
+    assert "granted by 1" not in told
+
+
 def test_stopped_processes_are_woken_up(daemon: Daemon) -> None:
     attempt = daemon.start("trap 'echo told' USR1; echo ready; while :; do sleep 0.02; done")
     attempt.wait_for_line("ready")

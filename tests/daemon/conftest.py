@@ -10,6 +10,7 @@ import pytest
 
 from fluxgym.messages import State
 from tests.daemon.running import RunningDaemon, context, make_model, tensors
+from tests.gpus.nvml import build
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,12 @@ def daemon(folder: Path) -> Iterator[RunningDaemon]:
     """A daemon that runs its jobs as processes."""
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an NVML that reports the GPUs that a test invents."""
+    return build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture(scope="session")

@@ -19,18 +19,13 @@ from fluxgym.messages import Context, FailureKind, Kind, State, WatchdogMode
 from tests.daemon.hanging import HANGS, SHORT, Hang, hanging, name_of, once, submit_all
 from tests.daemon.installed import InstalledDaemon
 from tests.daemon.running import TRAINER_PYTHON, TRAINING_SECONDS, Asked, RunningDaemon, context, tensors
-from tests.gpus.nvml import Nvml, build, gpu
+from tests.gpus.nvml import Nvml, gpu
 from tests.harness.hung_volume import HungVolume
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import until
 
 STOP_LIMIT = "FLUXGYM_STOP_LIMIT_SECONDS"
 DEADLINE = TRAINING_SECONDS
-
-
-@pytest.fixture(scope="session")
-def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("nvml"))
 
 
 def events_of(daemon: Asked, name: str, kind: str) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from fluxgym.errors import FileMissing, FluxgymError, InvalidSetting, NoSuchJob,
 from fluxgym.messages import Context, ExitKind, Failure, FailureKind, Job, Kind, RestartPolicy, State, WaitingFor
 from fluxgymd.core.failure import advice
 from tests.daemon.running import DONE, RunningDaemon, context, program, write_script
-from tests.gpus.nvml import Nvml, build, gpu
+from tests.gpus.nvml import Nvml, gpu
 from tests.harness.waiting import until
 from tests.store.files import LORA, our_state
 
@@ -512,8 +512,3 @@ def test_a_stop_at_the_moment_of_the_end_is_not_lost(daemon: RunningDaemon) -> N
         assert told.count("stop_asked") + told.count("cancelled") == 1
         if told.count("stop_asked"):
             assert told[-1] == "ended"
-
-
-@pytest.fixture(scope="module")
-def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("nvml"))

@@ -23,11 +23,11 @@ from fluxgym.output_messages import FileKind
 from fluxgymd.attempts import processes
 from fluxgymd.core.job import Attempt, Live, fold
 from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, choose, newest
+from fluxgymd.core.wishes import REQUESTS
 from fluxgymd.store import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import traits
 from fluxgymd.trainers.port import CheckpointVerdict, CheckReport, ProblemKind, Question, Trainer
-from fluxgymd.watchdog import proc
 from tests.core import histories as h
 from tests.daemon.conftest import model  # noqa: F401 - a fixture
 from tests.daemon.running import ROOT, TRAINER_PYTHON, context
@@ -219,8 +219,8 @@ def test_it_handles_the_signals_that_it_says_and_saves_on_sigterm_only_then(benc
         until(trains, what="its first step")
         facts = processes.stat(process.pid)
         assert facts is not None
-        asked = (signal.SIGTERM, signal.SIGQUIT)
-        handled = {number for number in asked if proc.catches(facts.process, number)}
+        asked = (signal.SIGTERM, signal.SIGQUIT, *REQUESTS)
+        handled = {number for number in asked if processes.catches(facts.process, number)}
         assert handled == set(asked) & bench.trainer.signals
         process.terminate()
         process.wait(timeout=DEADLINE_SECONDS)

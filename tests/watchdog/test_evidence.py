@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fluxgymd.attempts import processes
 from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.core.gpu import Reading
@@ -20,7 +21,7 @@ from fluxgymd.core.records import Process
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.jobs.spec import attempt_ref
 from fluxgymd.store.home import JobFolder
-from fluxgymd.watchdog import evidence, evidence_files, proc
+from fluxgymd.watchdog import evidence, evidence_files
 from fluxgymd.watchdog.evidence import Scene
 from tests.core import histories as h
 from tests.harness.hung_volume import HungVolume
@@ -182,7 +183,7 @@ def test_a_launcher_is_not_asked_for_stacks(
     """A launcher runs on several GPUs. SIGQUIT would end its processes before their evidence is saved."""
     monkeypatch.setattr(evidence, "PART_SECONDS", 0.2)
     with running(f"{ASKS}\n{SLEEPS}") as trainer:
-        until(lambda: proc.catches(trainer, signal.SIGQUIT), what="its handler")
+        until(lambda: processes.catches(trainer, signal.SIGQUIT), what="its handler")
         scene, adapter = scene_of(folder, trainer), Asked()
         attempt = msgspec.structs.replace(scene.attempt, gpus=gpus)
         asyncio.run(evidence.secure(replace(scene, attempt=attempt, adapter=adapter), LOOKS))
@@ -197,7 +198,7 @@ def test_a_hung_volume_does_not_delay_the_stop(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "volume").mkdir()
     with HungVolume(tmp_path / "volume"), running(f"{ASKS}\n{SLEEPS}") as trainer:
         scene = scene_of(whole, trainer)
-        until(lambda: proc.catches(trainer, signal.SIGQUIT), what="its handler")
+        until(lambda: processes.catches(trainer, signal.SIGQUIT), what="its handler")
         hung = replace(scene, folder=JobFolder(tmp_path / "volume" / "my-lora"))
 
         async def within_a_minute() -> None:

@@ -65,14 +65,14 @@ def test_a_signal_handler_is_detected() -> None:
         try:
             plain = processes.stat(child.pid)
             assert plain is not None
-            assert not proc.catches(plain.process, signal.SIGQUIT)
+            assert not processes.catches(plain.process, signal.SIGQUIT)
         finally:
             child.kill()
             child.wait(timeout=DEADLINE_SECONDS)
 
         def caught() -> bool:
-            return proc.catches(process, signal.SIGQUIT)
+            return processes.catches(process, signal.SIGQUIT)
 
         until(caught, what="the handler to be there")
-        assert not proc.catches(process, signal.SIGABRT)
-    assert not proc.catches(process, signal.SIGQUIT)
+        assert not processes.catches(process, signal.SIGABRT)
+    assert not processes.catches(process, signal.SIGQUIT)

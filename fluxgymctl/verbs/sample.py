@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sample`: asks running trainings to draw samples now."""
+
+import click
+
+from fluxgym.methods import JobName
+from fluxgym.steering_methods import SAMPLE_NOW
+from fluxgymctl.each import each
+from fluxgymctl.manual import epilog
+from fluxgymctl.output import note
+from fluxgymctl.session import Session, common_options
+
+
+@click.command("sample", epilog=epilog("sample my-lora other-lora"))
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@common_options
+@click.pass_obj
+def command(session: Session, names: tuple[str, ...]) -> int:
+    """Asks running trainings to draw samples of their prompts, and to carry on.
+
+    The trainer draws them after its present step; while it still loads, after its first one. They are in the folder
+    sample/ of the job. Only FluxGym's trainer can be asked.
+    """
+
+    def sample(name: str) -> None:
+        session.call(SAMPLE_NOW, JobName(name=name))
+        note(f"{name} draws its samples after its present step.")
+
+    return each(names, sample)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`save`: asks running trainings to save a checkpoint and a LoRA now."""
+
+import click
+
+from fluxgym.methods import JobName
+from fluxgym.steering_methods import SAVE_NOW
+from fluxgymctl.each import each
+from fluxgymctl.manual import epilog
+from fluxgymctl.output import note
+from fluxgymctl.session import Session, common_options
+
+
+@click.command("save", epilog=epilog("save my-lora other-lora"))
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@common_options
+@click.pass_obj
+def command(session: Session, names: tuple[str, ...]) -> int:
+    """Asks running trainings to save a checkpoint and a LoRA, and to carry on.
+
+    The trainer saves after its present step; while it still loads, after its first one. `fluxgymctl checkpoints`
+    shows the checkpoint. Only FluxGym's trainer can be asked.
+    """
+
+    def save(name: str) -> None:
+        session.call(SAVE_NOW, JobName(name=name))
+        note(f"{name} saves after its present step; `fluxgymctl checkpoints {name}` shows the checkpoint.")
+
+    return each(names, save)
