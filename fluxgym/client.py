@@ -12,20 +12,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import msgspec
-
-from fluxgym.errors import AnswerMissing, DaemonUnreachable, Leaving, from_wire
-from fluxgym.framing import FrameError, Splitter, decode, encode
+from fluxgym import calls
+from fluxgym.errors import AnswerMissing, Leaving
+from fluxgym.framing import FrameError, Splitter
 from fluxgym.methods import Method, Parameters, Reply
-
-REPLY_LIMIT = 64 * 1024 * 1024
-"""The largest reply in bytes that a client accepts. The daemon limits its replies; this is for a broken one."""
-
-
-RESTARTS = 5
-"""How many daemons may stop before one answers a call."""
 
 
 class Connection:
@@ -42,11 +34,8 @@ class Connection:
             self._socket.connect(os.fspath(self.path))
         except OSError as error:
             self._socket.close()
-            raise DaemonUnreachable(
-                f"No daemon answers at {self.path} ({error.strerror or error}); start it with "
-                "`systemctl --user start fluxgymd` or run `fluxgymd`."
-            ) from None
-        self._splitter = Splitter(REPLY_LIMIT)
+            raise calls.unreachable(self.path, error) from None
+        self._splitter = Splitter(calls.REPLY_LIMIT)
 
     def __enter__(self) -> Self:
         return self
@@ -77,22 +66,17 @@ class Connection:
 
     def _begin(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> tuple[Reply, bool]:
         """Sends the call, and returns its first reply and whether more will come."""
-        for _ in range(RESTARTS):
+        for _ in range(calls.RESTARTS):
             self._send(method, parameters, more=more)
             with contextlib.suppress(Leaving):
                 return self._receive(method)
             self.close()
             self._connect()
-        raise DaemonUnreachable(
-            f"The daemon at {self.path} keeps stopping before it answers; `journalctl --user -u fluxgymd` shows why."
-        )
+        raise calls.keeps_stopping(self.path)
 
     def _send(self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> None:
-        call: dict[str, Any] = {"method": method.name, "parameters": parameters}
-        if more:
-            call["more"] = True
         try:
-            self._socket.sendall(encode(call))
+            self._socket.sendall(calls.call_frame(method, parameters, more=more))
         except (BrokenPipeError, ConnectionResetError):
             pass  # a daemon that refuses a client says why before it closes: `_receive` reads it
         except OSError as error:
@@ -101,20 +85,13 @@ class Connection:
     def _receive(self, method: Method[Parameters, Reply]) -> tuple[Reply, bool]:
         try:
             while (frame := self._splitter.next()) is None:
-                data = self._socket.recv(256 * 1024)
+                data = self._socket.recv(calls.READ_BYTES)
                 if not data:
                     raise self._gone("it closed the connection")
                 self._splitter.feed(data)
-            message = decode(frame)
         except (OSError, FrameError) as error:
             raise self._gone(str(error)) from None
-        parameters = message.get("parameters") or {}
-        if "error" in message:
-            raise from_wire(message["error"], parameters)
-        try:
-            return msgspec.convert(parameters, method.reply), bool(message.get("continues"))
-        except msgspec.ValidationError as error:
-            raise self._gone(f"its answer to {method.name} cannot be read: {error}") from None
+        return calls.read_reply(self.path, method, frame)
 
     def _gone(self, why: str | None) -> AnswerMissing:
-        return AnswerMissing(f"Lost the connection to the daemon at {self.path}: {why}.")
+        return calls.gone(self.path, why)

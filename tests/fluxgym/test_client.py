@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import client
+from fluxgym import calls
 from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable, FluxgymError, Leaving, NoSuchJob, Overloaded, UnknownError
 from fluxgym.framing import decode
@@ -82,7 +82,7 @@ def test_an_unreadable_answer_counts_as_no_answer(folder: Path, answer: bytes, s
 
 
 def test_an_endless_answer_is_cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "REPLY_LIMIT", 1000)
+    monkeypatch.setattr(calls, "REPLY_LIMIT", 1000)
     with pytest.raises(DaemonUnreachable, match="longer than 1000 bytes"):
         describe(folder, b'{"parameters":' + b" " * 2000)
 
@@ -195,7 +195,7 @@ def test_a_call_that_a_leaving_daemon_has_not_begun_is_sent_to_the_next(folder: 
             with pytest.raises(Leaving):  # part of the stream has arrived, so the caller has to decide
                 next(replies)
         join(daemons)
-        daemons = serve(listener, [LEAVING] * client.RESTARTS)
+        daemons = serve(listener, [LEAVING] * calls.RESTARTS)
         with Connection(folder / "s") as connection, pytest.raises(DaemonUnreachable, match="keeps stopping"):
             connection.call(REMOVE, JobName(name="a"))
         join(daemons)
