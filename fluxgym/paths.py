@@ -24,13 +24,18 @@ def default_home(environ: Mapping[str, str]) -> Path:
 
 def machine_state(environ: Mapping[str, str]) -> Path:
     """The folder for facts about this machine rather than about a job. It is on a local disk, unlike a home."""
-    path = _base(environ, "XDG_STATE_HOME", ".local/state") / "fluxgym" / "machine"
+    path = _state(environ) / "machine"
     if not is_utf8(path):
         raise ConfigInvalid(
             f"The folder for the state of this machine, {printable(path)}, is not UTF-8; "
             "set XDG_STATE_HOME to one that is."
         )
     return path
+
+
+def web_state(environ: Mapping[str, str]) -> Path:
+    """The folder of the web server: its token, its links, and uploads that are not finished."""
+    return _state(environ) / "web"
 
 
 def default_socket(environ: Mapping[str, str]) -> Path:
@@ -87,6 +92,10 @@ def check_socket_folder(folder: Path) -> None:
     else:
         return
     raise ConfigInvalid(f"The socket folder {folder} is not safe: {problem}; set FLUXGYM_SOCKET to another place.")
+
+
+def _state(environ: Mapping[str, str]) -> Path:
+    return _base(environ, "XDG_STATE_HOME", ".local/state") / "fluxgym"
 
 
 def _base(environ: Mapping[str, str], variable: str, fallback: str) -> Path:

@@ -50,10 +50,11 @@ VERBS = (
     "gpus",
     "check",
     "daemon",
+    "web",
     "config",
 )
 
-OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "check", "daemon", "config"})
+OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "check", "daemon", "web", "config"})
 """Verbs about this machine and its daemon."""
 OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "metrics", "export"})
 """Verbs about what a job has written. All others are about jobs and what they train on."""

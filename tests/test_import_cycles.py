@@ -15,7 +15,7 @@ import pytest
 
 from tests.harness.imports import ROOT, imported
 
-PACKAGES = {"fluxgym": "", "fluxgymd": "", "fluxgymctl": "", "library": "sd-scripts/"}
+PACKAGES = {"fluxgym": "", "fluxgymd": "", "fluxgymctl": "", "fluxgymweb": "", "library": "sd-scripts/"}
 """Our packages, each with the folder that it is in."""
 
 Graph = dict[str, set[str]]

@@ -19,7 +19,7 @@ OTHER_LICENCE_LINES = {
     ".tsx": "// SPDX-License-Identifier: Apache-2.0",
     ".css": "/* SPDX-License-Identifier: Apache-2.0 */",
 }
-STRICT = ["fluxgym", "fluxgymd", "fluxgymctl", "tests", "build_page.py", "hatch_build.py"]
+STRICT = ["fluxgym", "fluxgymd", "fluxgymctl", "fluxgymweb", "tests", "build_page.py", "hatch_build.py"]
 
 
 def run(*command: str | Path, cwd: Path = ROOT, input_text: str = "") -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ the next client. None of this affects a job (promise 1).
 """
 
 import os
-import subprocess
 import time
 
 import click
@@ -20,6 +19,7 @@ from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_facts, write_json
 from fluxgymctl.session import Session, common_options
+from fluxgymctl.systemctl import systemctl
 
 SERVICE = "fluxgymd.service"
 SOCKET = "fluxgymd.socket"
@@ -120,12 +120,4 @@ def _systemctl(session: Session, verb: str, *units: str) -> None:
         raise FluxgymError(
             f"`daemon {verb}` acts on the installed daemon, whose socket is {installed}, not on the one at {wanted}."
         )
-    try:
-        done = subprocess.run(["systemctl", "--user", verb, *units], capture_output=True, text=True)
-    except FileNotFoundError:
-        raise FluxgymError(
-            f"There is no systemctl on this machine, so `daemon {verb}` cannot work; run `fluxgymd` directly."
-        ) from None
-    if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise FluxgymError(f"systemctl --user {verb} {' '.join(units)} failed: {said}")
+    systemctl(verb, *units, called=f"daemon {verb}", program="fluxgymd")

@@ -39,6 +39,7 @@ def needed(checkout: Path) -> list[str]:
         "wheel",
         *project["dependencies"],
         *project["optional-dependencies"]["systemd"],
+        *project["optional-dependencies"]["web"],
     ]
 
 

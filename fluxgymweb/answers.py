@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors as HTTP answers: the error of the interface with its name, its sentence and its fields, and a status.
+
+An error of the server itself has a name below org.fluxgym.Web, in the same form.
+"""
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from fluxgym.errors import (
+    DaemonUnreachable,
+    FluxgymError,
+    InterfaceNotFound,
+    MethodNotFound,
+    Overloaded,
+    PermissionDenied,
+    UnknownError,
+)
+
+_STATUS = (
+    ((InterfaceNotFound, MethodNotFound), 404),
+    (PermissionDenied, 403),
+    (Overloaded, 503),
+    (DaemonUnreachable, 503),
+    (UnknownError, 502),
+)
+_STATUS_OF_EXIT = {2: 400, 3: 404, 4: 409, 5: 507}
+
+
+class Json(Response):
+    """JSON of a message, a dict or bytes that are JSON already."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return content if isinstance(content, bytes) else msgspec.json.encode(content)
+
+
+class WebError(FluxgymError):
+    """A refusal of the server itself."""
+
+    def __init__(self, status: int, name: str, message: str, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.status = status
+        self.name = name
+
+
+def body(error: FluxgymError) -> dict[str, Any]:
+    """The error in the form of an error reply of Varlink."""
+    name = error.wire_name or f"org.fluxgym.Web.{error.name if isinstance(error, WebError) else type(error).__name__}"
+    return {"error": name, "parameters": {**error.fields, "message": error.message}}
+
+
+def status(error: FluxgymError) -> int:
+    if isinstance(error, WebError):
+        return error.status
+    for kinds, number in _STATUS:
+        if isinstance(error, kinds):
+            return number
+    return _STATUS_OF_EXIT.get(error.exit_status, 500)
+
+
+def refusal(error: FluxgymError) -> Json:
+    headers = {"Retry-After": "60"} if status(error) == 429 else None
+    return Json(body(error), status_code=status(error), headers=headers)

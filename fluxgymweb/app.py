@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routes. Every method of fluxgym's tables is one; the others, which HTTP needs besides, are in ADDITIONS."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from fluxgym import web_access
+from fluxgym.async_client import AsyncClient
+from fluxgym.errors import FluxgymError
+from fluxgym.messages import Job
+from fluxgymweb import answers
+from fluxgymweb.answers import Json, WebError
+from fluxgymweb.guard import COOKIE, Guard
+from fluxgymweb.live import Live
+from fluxgymweb.methods import Caller
+from fluxgymweb.page import page
+
+COOKIE_SECONDS = 400 * 24 * 3600
+"""The longest that browsers keep a cookie."""
+
+ADDITIONS = {
+    "/api/v1/live": "server-sent events: what Watch, Events, Logs and Metrics say, for one page",
+    "/api/v1/summary": "what a hidden page shows in its title",
+    "/enter": "a one-time link of `fluxgymctl web url`",
+    "/{path:path}": "the page and its files",
+}
+"""The routes that are not methods, and what each is for."""
+
+
+def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guard:
+    """The application. `folder`: the web server's own; `hosts`: as for Guard."""
+    live = Live(client)
+    token = web_access.token(folder)
+
+    async def summary(request: Request) -> Response:
+        live.jobs.use()
+        asked = set(request.query_params.getlist("job"))
+        jobs = [msgspec.json.decode(value, type=Job) for value in live.jobs.values().values()]
+        shown = [_short(job) for job in jobs if not _has_ended(job) or job.context.name in asked]
+        known = live.jobs.problem is None and live.jobs.complete.is_set()
+        return Json({"known": known, "problem": live.jobs.problem, "jobs": shown})
+
+    async def enter(request: Request) -> Response:
+        right = web_access.burn(folder, request.query_params.get("code", ""))
+        guard.tried(right=right)
+        if not right:
+            raise WebError(
+                403, "LinkUsed", "This link was used or is too old; `fluxgymctl web url` makes another one."
+            )
+        answer = RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+        answer.set_cookie(
+            COOKIE,
+            web_access.cookie(token),
+            max_age=COOKIE_SECONDS,
+            path=f"{request.scope.get('root_path', '')}/",
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return answer
+
+    app = Starlette(
+        routes=[
+            Route("/api/v1/live", live, methods=["GET"]),
+            Route("/api/v1/summary", summary, methods=["GET"]),
+            Route("/enter", enter, methods=["GET"]),
+            Route("/api/v1/{method}", Caller(client).answer, methods=["POST"]),
+            Route("/{path:path}", page, methods=["GET"]),
+        ],
+        exception_handlers={FluxgymError: _refuse, HTTPException: _refuse_http},
+    )
+    guard = Guard(app, hosts=hosts, token=token)
+    return guard
+
+
+def _short(job: Job) -> dict[str, object]:
+    progress = job.runtime.progress
+    return {"name": job.context.name, "state": job.runtime.state, "progress": progress}
+
+
+def _has_ended(job: Job) -> bool:
+    return job.runtime.state in ("stopped", "completed", "failed", "damaged")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001  the signature is Starlette's
+    assert isinstance(error, FluxgymError)
+    return answers.refusal(error)
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:  # noqa: ARG001  likewise
+    assert isinstance(error, HTTPException)
+    return answers.refusal(WebError(error.status_code, "NotFound", f"{error.detail}."))

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which requests are answered at all, and the headers of every answer.
+
+A request has to name this server (a page that rebinds its own name to 127.0.0.1 does not), to come from this server's
+page and not from another site, and to bring the token or the cookie that a link has set. Other users of this machine
+can reach the port too, so the token is required here as well. Pure but for the clock.
+"""
+
+import html
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fluxgym import web_access
+from fluxgymweb import answers
+from fluxgymweb.answers import WebError
+
+SAFE = {"GET", "HEAD"}
+TRIES = 5
+TRIES_SECONDS = 60.0
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+# The cookie is not sent with a navigation that another site began. This page begins it again as ours.
+_AGAIN = (
+    '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={url}"><title>FluxGym</title>'
+)
+_LOCKED = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>FluxGym</title><h1>FluxGym</h1>'
+    "<p>This browser has no access yet. Run <code>fluxgymctl web open</code> on the machine where FluxGym runs, or "
+    "<code>fluxgymctl web url</code> for a link to open here.</p></html>"
+)
+
+
+class Guard:
+    """The middleware around the whole application."""
+
+    def __init__(
+        self, app: ASGIApp, *, hosts: Collection[str], token: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`hosts`: the values of the Host header that name this server, in lower case."""
+        self._app = app
+        self._hosts = hosts
+        self._token = token
+        self._cookie = web_access.cookie(token)
+        self._clock = clock
+        self._failed: deque[float] = deque()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        refused = self._refusal(scope)
+        await (refused or self._app)(scope, receive, send_with_headers)
+
+    def tried(self, *, right: bool) -> None:
+        """Notes a try of a secret, and refuses a wrong one. A right one is always accepted, so that nobody can lock
+        the owner out."""
+        if right:
+            return
+        now = self._clock()
+        while self._failed and self._failed[0] < now - TRIES_SECONDS:
+            self._failed.popleft()
+        if len(self._failed) >= TRIES:
+            raise WebError(429, "TooManyTries", "Too many wrong tokens or links; wait a minute.")
+        self._failed.append(now)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        is_page = scope["method"] in SAFE and not scope["path"].startswith(f"{scope.get('root_path', '')}/api/")
+        try:
+            self._check_host(headers)
+            navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+            if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+                if is_page and navigates:
+                    return HTMLResponse(_AGAIN.format(url=html.escape(_own_url(scope))))
+                raise WebError(403, "CrossSite", "A page of another site cannot use FluxGym.")
+            bearer = self._bearer(headers)
+            if scope["method"] not in SAFE:
+                check_unsafe(headers, scope["scheme"], bearer=bearer)
+            if (
+                not bearer
+                and not self._has_cookie(headers)
+                and scope["path"] != f"{scope.get('root_path', '')}/enter"
+            ):
+                if is_page:
+                    return HTMLResponse(_LOCKED, status_code=401)
+                raise WebError(401, "TokenMissing", "This browser has no access; run `fluxgymctl web open`.")
+        except WebError as error:
+            return answers.refusal(error)
+        return None
+
+    def _check_host(self, headers: Headers) -> None:
+        given = headers.getlist("host")
+        if len(given) != 1 or given[0].lower() not in self._hosts:
+            raise WebError(421, "WrongHost", "This server does not have this name; see `fluxgymweb --allowed-host`.")
+
+    def _bearer(self, headers: Headers) -> bool:
+        given = headers.get("authorization")
+        if given is None:
+            return False
+        kind, _, value = given.partition(" ")
+        right = kind.lower() == "bearer" and web_access.same(value.strip(), self._token)
+        self.tried(right=right)
+        if not right:
+            raise WebError(401, "TokenWrong", "The token is wrong; it is in the file named in docs/web.md.")
+        return True
+
+    def _has_cookie(self, headers: Headers) -> bool:
+        given = cookies(headers).get(COOKIE)
+        if given is None:
+            return False
+        right = web_access.same(given, self._cookie)
+        self.tried(right=right)
+        return right
+
+
+COOKIE = "fluxgym"
+
+
+def cookies(headers: Headers) -> Mapping[str, str]:
+    return cookie_parser("; ".join(headers.getlist("cookie")))
+
+
+def check_unsafe(headers: Headers, scheme: str, *, bearer: bool) -> None:
+    """Refuses a change that a page of ours did not ask for: a form and an image of another site cannot set
+    X-Fluxgym, and every browser sends Origin. A script with the token sends no Origin."""
+    origin = headers.get("origin")
+    ours = {f"{scheme}://{headers['host'].lower()}", f"https://{headers['host'].lower()}"}  # https: behind a proxy
+    if not (bearer and origin is None) and (origin or "").lower() not in ours:
+        raise WebError(403, "CrossSite", "The header Origin does not name this server.")
+    if headers.get("x-fluxgym") != "1":
+        raise WebError(403, "CrossSite", "The header X-Fluxgym is missing.")
+
+
+def _own_url(scope: Scope) -> str:
+    query = scope["query_string"].decode("latin-1")
+    path: str = scope["raw_path"].decode("latin-1")
+    return "/" + path.lstrip("/\\") + (f"?{query}" if query else "")
