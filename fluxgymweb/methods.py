@@ -3,6 +3,8 @@
 tables. One reply is a JSON object; a stream is one JSON object per line, and if it breaks off, the last line is an
 error."""
 
+import importlib
+import pkgutil
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -11,7 +13,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from fluxgym import dataset_methods, methods
+import fluxgym
 from fluxgym.async_client import AsyncClient
 from fluxgym.errors import FluxgymError
 from fluxgym.framing import MESSAGE_LIMIT
@@ -21,10 +23,12 @@ from fluxgymweb.answers import Json, WebError
 
 METHODS: dict[str, Method[Any, Any]] = {
     value.name: value
-    for module in (methods, dataset_methods)
-    for value in vars(module).values()
+    for module in pkgutil.iter_modules(fluxgym.__path__)
+    if module.name.endswith("methods")
+    for value in vars(importlib.import_module(f"fluxgym.{module.name}")).values()
     if isinstance(value, Method)
 }
+"""Every method of fluxgym's tables, by its full name."""
 
 
 class Caller:
@@ -45,7 +49,7 @@ class Caller:
 
 
 def read(method: Method[Any, Any], given: bytes) -> Any:
-    """The parameters of a method from JSON. InvalidParameter if they are not of its types."""
+    """The parameters of a method from JSON. WebError if they are not of its types."""
     try:
         return msgspec.json.decode(given or b"{}", type=method.parameters)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
