@@ -59,3 +59,11 @@ class CheckResult(Message, frozen=True, kw_only=True):
     text: str
     remedy: str | None = None
     command: str | None = None
+
+
+class HookResult(Message, frozen=True, kw_only=True):
+    hook: str
+    problem: str | None = None
+    status: int | None = None
+    output: str
+    seconds: float

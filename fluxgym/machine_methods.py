@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method of org.fluxgym.Machine (see methods.py)."""
 
-from fluxgym.machine_messages import CheckResult, Gpu, Linger, Setting, SleepInhibitor, Supervisor
+from fluxgym.machine_messages import CheckResult, Gpu, HookResult, Linger, Setting, SleepInhibitor, Supervisor
 from fluxgym.messages import Message
 from fluxgym.methods import Method, Nothing
 
@@ -41,6 +41,15 @@ class CheckMachineReply(Message, frozen=True, kw_only=True):
     check: CheckResult | None = None
 
 
+class TestHookParameters(Message, frozen=True, kw_only=True):
+    hook: str | None = None
+
+
+class TestHookReply(Message, frozen=True, kw_only=True):
+    result: HookResult | None = None
+    problem: str | None = None
+
+
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
 PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)
@@ -48,3 +57,4 @@ CONTINUE = Method("org.fluxgym.Machine.Continue", Nothing, Nothing)
 CLEAR_QUARANTINE = Method("org.fluxgym.Machine.ClearQuarantine", GpuName, Nothing)
 SETTINGS = Method("org.fluxgym.Machine.Settings", Nothing, SettingsReply)
 CHECK_MACHINE = Method("org.fluxgym.Machine.Check", Nothing, CheckMachineReply, stream=True)
+TEST_HOOK = Method("org.fluxgym.Machine.TestHook", TestHookParameters, TestHookReply, stream=True)

@@ -49,12 +49,13 @@ VERBS = (
     "export",
     "gpus",
     "check",
+    "hooks",
     "daemon",
     "web",
     "config",
 )
 
-OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "check", "daemon", "web", "config"})
+OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "check", "hooks", "daemon", "web", "config"})
 """Verbs about this machine and its daemon."""
 OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "metrics", "export"})
 """Verbs about what a job has written. All others are about jobs and what they train on."""

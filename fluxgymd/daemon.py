@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from fluxgym.config import Config, exposed
+from fluxgymd.api.hooks import HookMethods
 from fluxgymd.api.server import Server
 from fluxgymd.background import lanes
 from fluxgymd.background.tasks import LongTasks
@@ -81,7 +82,10 @@ class Daemon:
         degraded = Degraded(
             ground.registry, parts.scheduler, parts.machine, parts.quarantine, parts.forgotten, room=room, tasks=tasks
         )
-        routes = make_routes(config, ground, parts, degraded, loop_late=self._selector.longest)
+        routes = [
+            *make_routes(config, ground, parts, degraded, loop_late=self._selector.longest),
+            *HookMethods(hooks).routes(),
+        ]
         failpoint("daemon.adopted")
         server = Server(routes)
         server.start(ground.listening)

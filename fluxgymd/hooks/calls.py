@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 from collections.abc import Coroutine, Mapping
 
 import msgspec
@@ -19,12 +20,14 @@ import msgspec
 from fluxgym.config import Config
 from fluxgym.errors import ConfigInvalid
 from fluxgym.hooks import INSTEAD, Command, Hook
+from fluxgym.machine_messages import HookResult
 from fluxgymd.attempts.environment import job_environment
 from fluxgymd.background.lanes import THREADS
 from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.news import news
 from fluxgymd.hooks import desktop, post, program
 from fluxgymd.hooks.notice import Notice, notice
+from fluxgymd.hooks.trial import trial
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.store.home import JobFolder
@@ -58,6 +61,7 @@ class Hooks:
         self._deadline = config.hook_deadline
         self._desktop = config.notify_desktop
         self._environ = environ
+        self._home = str(config.home)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._give_up = os.eventfd(0)  # open until the process ends: a thread may still look at it
@@ -74,6 +78,20 @@ class Hooks:
                     self._call(entry.folder, name, notice(entry, event, told))
         except Exception:
             log.exception("%s: its hooks could not be called", entry.name)
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The events whose hooks are set."""
+        return tuple(self._hooks)
+
+    async def test(self, event: str) -> HookResult:
+        """Calls the hook of an event, which must be set, with a test."""
+        began = time.monotonic()
+        ended = await self._run_program(event, trial(event, home=self._home, now=time.time()))
+        if ended is None:
+            ended = program.Ended(why="the daemon exits")
+        seconds = time.monotonic() - began
+        return HookResult(hook=event, problem=ended.why, status=ended.status, output=ended.output, seconds=seconds)
 
     async def close(self) -> None:
         """Gives running hooks LEAVE_SECONDS to finish, then ends them."""
@@ -98,20 +116,27 @@ class Hooks:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, folder: JobFolder, name: str, told: Notice) -> None:
-        words, data = _as_program(self._hooks[name], msgspec.json.encode(told))
-        environ = hook_environment(self._environ)
-
-        def run() -> str | None:
-            return program.run(words, data=data, environ=environ, seconds=self._deadline, give_up=self._give_up)
-
-        async with self._slots:
-            if self._leaves:
-                return
-            why = await asyncio.get_running_loop().run_in_executor(THREADS, run)
+        ended = await self._run_program(name, told)
+        if ended is None:
+            return
+        why = ended.why_with_last_words
         if why is not None:
             await _failed(folder, name, why)
         else:
             log.info("%s: the hook on_%s was called", folder.name, name)
+
+    async def _run_program(self, name: str, told: Notice) -> program.Ended | None:
+        """Runs a hook's program in its turn. None: the daemon exits."""
+        words, data = _as_program(self._hooks[name], msgspec.json.encode(told))
+        environ = hook_environment(self._environ)
+
+        def run() -> program.Ended:
+            return program.run(words, data=data, environ=environ, seconds=self._deadline, give_up=self._give_up)
+
+        async with self._slots:
+            if self._leaves:
+                return None
+            return await asyncio.get_running_loop().run_in_executor(THREADS, run)
 
 
 def hook_environment(environ: Mapping[str, str]) -> dict[str, str]:

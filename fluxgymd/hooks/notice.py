@@ -25,6 +25,8 @@ class Notice(Message, frozen=True, kw_only=True):
     """What was seen of a hang, one sentence each; empty for other events."""
     evidence: str | None = None
     """The folder with the evidence of a hang, which FluxGym is still filling when it calls the hook."""
+    test: bool | None = None
+    """Nothing has happened: the user tests the hook."""
 
 
 def notice(entry: Entry, event: events.AnyEvent, told: News) -> Notice:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 TAIL_BYTES = 4096
 LINE = 200
@@ -19,8 +20,25 @@ KILLED_SECONDS = 5.0
 """How long a killed program may take to end. One that hangs in the kernel is left behind."""
 
 
-def run(words: Sequence[str], *, data: bytes, environ: Mapping[str, str], seconds: float, give_up: int) -> str | None:
-    """Runs a program to its end. Returns a clause that says why it failed, or None if it succeeded. Blocks.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How a run ended."""
+
+    why: str | None
+    """A clause that says why it failed; None if it succeeded."""
+    status: int | None = None
+    """As in subprocess: negative for a signal. None if the program did not start or cannot be killed."""
+    output: str = ""
+    """The end of what it wrote."""
+
+    @property
+    def why_with_last_words(self) -> str | None:
+        """The clause with the last line of the output."""
+        return self.why and self.why + _last_words(self.output)
+
+
+def run(words: Sequence[str], *, data: bytes, environ: Mapping[str, str], seconds: float, give_up: int) -> Ended:
+    """Runs a program to its end. Blocks.
 
     `data`: its standard input. `give_up`: a descriptor that becomes readable when the program should be ended early.
     """
@@ -38,7 +56,7 @@ def run(words: Sequence[str], *, data: bytes, environ: Mapping[str, str], second
             start_new_session=True,
         )
     except OSError as error:
-        return f"it could not be started: {error.strerror}"
+        return Ended(why=f"it could not be started: {error.strerror}")
     finally:
         os.close(stdin)
     assert process.stdout is not None
@@ -49,11 +67,11 @@ def run(words: Sequence[str], *, data: bytes, environ: Mapping[str, str], second
         try:
             status = process.wait(KILLED_SECONDS)
         except subprocess.TimeoutExpired:
-            return f"{why or 'it ended'}, but some of its processes cannot be killed"
+            return Ended(why=f"{why or 'it ended'}, but some of its processes cannot be killed")
         output.read()
     if why is None and status != 0:
         why = f"it ended with status {status}" if status > 0 else f"it was killed by signal {-status}"
-    return why and why + output.last_words
+    return Ended(why=why, status=status, output=output.text)
 
 
 class _Output:
@@ -74,12 +92,16 @@ class _Output:
         return bool(piece)
 
     @property
-    def last_words(self) -> str:
-        """The last line, formatted for the end of a sentence; empty if there is no output."""
+    def text(self) -> str:
+        """The output without control characters."""
         text = self._tail.decode(errors="replace")
-        plain = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
-        line = next((line.strip() for line in reversed(plain.split("\n")) if line.strip()), "")
-        return f": {line[-LINE:]}" if line else ""
+        return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+
+
+def _last_words(output: str) -> str:
+    """The last line, formatted for the end of a sentence; empty if there is no output."""
+    line = next((line.strip() for line in reversed(output.split("\n")) if line.strip()), "")
+    return f": {line[-LINE:]}" if line else ""
 
 
 def _until_over(pid: int, output: _Output, *, seconds: float, give_up: int) -> str | None:

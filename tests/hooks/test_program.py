@@ -26,7 +26,8 @@ def give_up() -> Iterator[int]:
 
 
 def sh(script: str, give_up: int, *, data: bytes = b"", seconds: float = LONG) -> str | None:
-    return program.run(["sh", "-c", script], data=data, environ=ENVIRON, seconds=seconds, give_up=give_up)
+    ended = program.run(["sh", "-c", script], data=data, environ=ENVIRON, seconds=seconds, give_up=give_up)
+    return ended.why_with_last_words
 
 
 def runs(pid: int) -> bool:
@@ -85,8 +86,8 @@ def test_a_program_whose_output_never_ends_is_killed_at_its_deadline(give_up: in
 
 
 def test_a_missing_program_is_reported(give_up: int) -> None:
-    why = program.run(["/nonexistent/hook"], data=b"", environ=ENVIRON, seconds=LONG, give_up=give_up)
-    assert why == "it could not be started: No such file or directory"
+    ended = program.run(["/nonexistent/hook"], data=b"", environ=ENVIRON, seconds=LONG, give_up=give_up)
+    assert (ended.why, ended.status) == ("it could not be started: No such file or directory", None)
 
 
 def test_it_ends_when_the_daemon_exits(give_up: int, tmp_path: Path) -> None:
