@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.errors import InvalidSetting, NoSuchJob
 from fluxgym.messages import Annotation, Context, Kind, State
@@ -16,7 +17,7 @@ from tests.fluxgymctl.program import ctl
 @pytest.fixture
 def daemon(folder: Path) -> Iterator[RunningDaemon]:
     with RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon:
-        daemon.call(m.PAUSE, m.Nothing())
+        daemon.call(mm.PAUSE, m.Nothing())
         for name in ("cat-1", "cat-2", "dog"):
             daemon.submit(Context(name=name, kind=Kind.PROGRAM, program=["/bin/true"]))
         yield daemon
