@@ -3,13 +3,13 @@
 import { render } from "preact";
 import { LiveRegion } from "./common/announce.tsx";
 import { Confirmation } from "./common/dialog.tsx";
+import { showInTab } from "./common/favicon.ts";
 import { Header } from "./common/header.tsx";
 import { Help } from "./common/help.tsx";
 import { listenForKeys } from "./common/keys.ts";
 import { begin } from "./common/live.ts";
 import { Notices } from "./common/notices.tsx";
 import { followLinks, path } from "./common/route.ts";
-import { showInTab } from "./common/tab.ts";
 import { screenAt } from "./screens.tsx";
 
 function Page() {

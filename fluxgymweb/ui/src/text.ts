@@ -17,6 +17,7 @@ export const text = {
     secondsPerStep: "s/step", stepsPerSecond: "steps/s",
     percent: (value: number | string) => `${value}%`,
   },
+  notices: "Notices",
   close: "Close",
   cancel: "Cancel",
   retry: "Try again",
@@ -62,6 +63,7 @@ export const text = {
     ],
   },
 
+  ends: { completed: "✓", failed: "✕", stopped: "■" },
   states: {
     state: {
       queued: "Queued", starting: "Starting", running: "Running", stopping: "Stopping", stopped: "Stopped",
@@ -108,6 +110,8 @@ export const text = {
     withChosen: "With the chosen jobs",
     chosen: (number: number) => `${number} chosen`,
     untick: "Choose none",
+    tickShown: (number: number) => `Choose all ${number}`,
+    slow: (present: string, usual: string) => `Slower than usual: ${present} instead of ${usual}.`,
     verbs: { stop: "Stop", hold: "Hold", release: "Release", move: "Move", remove: "Remove" },
     did: {
       stop: (names: string[]) => `${named(names)} will be stopped.`,
@@ -128,8 +132,16 @@ export const text = {
 
     empty: {
       title: "Train your first LoRA",
-      how: "There is no job yet. Submit one in a terminal:",
-      command: "fluxgymctl submit my-cat --dataset ~/pictures/cat",
+      how: "There is no job yet. Make a dataset of your pictures, and submit a job, in a terminal:",
+      commands: [
+        "fluxgymctl dataset create cat",
+        "fluxgymctl dataset add cat ~/pictures/cat",
+        "fluxgymctl submit my-cat --dataset cat --trigger-word c4t",
+      ],
+      machine: "This machine",
+      checking: "Checking…",
+      again: "Check again",
+      outcomes: { good: "Good", warning: "Warning", problem: "Problem" },
     },
   },
 };

@@ -6,6 +6,7 @@ import { moment } from "./format.ts";
 import { GpuStrip } from "./gpus.tsx";
 import { openHelp } from "./help.tsx";
 import { machine, outage, outdated } from "./live.ts";
+import { Prose } from "./prose.tsx";
 import { at } from "./root.ts";
 import { path } from "./route.ts";
 
@@ -44,7 +45,7 @@ function OutageBar() {
   if (away === null) return null;
   return (
     <div class="bar" role="alert">
-      <b>{away.message}</b> {text.away.since(moment(away.since, now.value))}
+      <b><Prose says={away.message} /></b> {text.away.since(moment(away.since, now.value))}
     </div>
   );
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // One stream from the server with everything that the page follows: the present state of all jobs and of the machine
 // always, a log or metrics while a screen asks for them. After a break it continues where it was. Only a visible page
-// holds the stream, since a browser has six connections for all its tabs; a hidden one looks every 15 seconds.
-import { signal } from "@preact/signals";
+// holds the stream, since a browser has six connections for all its tabs; a hidden one asks for a summary every 15
+// seconds.
+import { effect, signal } from "@preact/signals";
 import type { Job } from "../generated/jobs.ts";
 import { API, call, type Output, Refusal } from "./api.ts";
 import { text } from "../text.ts";
 import type { Machine } from "./machine.ts";
+import { ACTIVE } from "./states.ts";
+import type { Shown } from "./tab.ts";
 
 // The events of the stream and their data.
 export type Streams = {
@@ -25,6 +28,8 @@ export const complete = signal(false);
 export const machine = signal<Machine | null>(null);
 // What does not answer, and since when.
 export const outage = signal<Outage | null>(null);
+// What the browser's tab tells of, also while the page is hidden.
+export const shown = signal<readonly Shown[]>([]);
 // Whether the server is of another version than this page.
 export const outdated = signal(false);
 
@@ -46,6 +51,9 @@ export function begin(): void {
   listen("machine", (state) => {
     outdated.value ||= machine.value !== null && machine.value.version !== state.version;
     machine.value = state;
+  });
+  effect(() => {
+    shown.value = [...jobs.value.values()].map(({ context: { name }, runtime }) => ({ name, ...runtime }));
   });
   document.addEventListener("visibilitychange", connect);
   connect();
@@ -75,6 +83,10 @@ export function follow<N extends keyof Streams>(
 function connect(): void {
   source?.close();
   clearTimeout(timer);
+  if (document.hidden) {
+    timer = setTimeout(lookFromAside, LOOK_MS);
+    return;
+  }
   source = new EventSource(`${API}/live?${new URLSearchParams([...query])}`);
   source.addEventListener("open", () => recovered("server"));
   source.addEventListener("error", broken);
@@ -86,10 +98,18 @@ function receive(name: keyof Streams, event: MessageEvent<string>): void {
   for (const [word, place] of new URLSearchParams(event.lastEventId)) if (query.has(word)) query.set(word, place);
   const data = JSON.parse(event.data);
   for (const hear of listeners.get(name) ?? []) hear(data as never);
-  if (name === "jobs" && complete.value && document.hidden) {
-    source?.close();
-    timer = setTimeout(connect, LOOK_MS);
+}
+
+async function lookFromAside(): Promise<void> {
+  const names = shown.value.filter(({ state }) => ACTIVE.includes(state)).map(({ name }) => ["job", name]);
+  try {
+    const answer = await fetch(`${API}/summary?${new URLSearchParams(names)}`);
+    const summary: { known: boolean; jobs: Shown[] } = await answer.json();
+    if (answer.ok && summary.known && document.hidden) shown.value = summary.jobs;
+  } catch {
+    // The next look may succeed; the bar at the top can wait until the page is shown.
   }
+  if (document.hidden) timer = setTimeout(lookFromAside, LOOK_MS);
 }
 
 function applyJobs(news: Streams["jobs"]): void {

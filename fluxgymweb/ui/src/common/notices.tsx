@@ -5,6 +5,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { text } from "../text.ts";
 import { announce } from "./announce.tsx";
+import { Prose } from "./prose.tsx";
 
 type Notice = {
   key: number;
@@ -36,7 +37,11 @@ function hide(key: number): void {
 }
 
 export function Notices() {
-  return <div class="notices">{notices.value.map((one) => <Card key={one.key} notice={one} />)}</div>;
+  return (
+    <section class="notices" aria-label={text.notices}>
+      {notices.value.map((one) => <Card key={one.key} notice={one} />)}
+    </section>
+  );
 }
 
 function Card({ notice }: { notice: Notice }) {
@@ -49,7 +54,7 @@ function Card({ notice }: { notice: Notice }) {
   }, [notice.key]);
   return (
     <div class={`notice ${notice.tone}`} ref={card}>
-      <span>{notice.sentence}</span>
+      <span><Prose says={notice.sentence} /></span>
       {notice.action && (
         <button class="quiet" onClick={() => { hide(notice.key); notice.action?.run(); }}>{notice.action.words}</button>
       )}

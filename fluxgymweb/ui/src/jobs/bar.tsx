@@ -8,13 +8,13 @@ import { WAITING } from "../common/states.ts";
 import type { Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
 import { hold, move, type Outcome, release, remove, stop, toEach } from "./actions.ts";
-import { chosen, untickAll } from "./chosen.ts";
+import { chosen, tick, untickAll } from "./chosen.ts";
 import { inOrder } from "./filter.ts";
 import { applies, Verb } from "./verbs.ts";
 
 const says = text.jobs;
 
-export function ChosenBar() {
+export function ChosenBar({ shown }: { shown: readonly string[] }) {
   const moving = useSignal<string[] | null>(null);
   const ticked = chosen.value;
   if (ticked.length === 0) return null;
@@ -35,6 +35,9 @@ export function ChosenBar() {
           </button>
         );
       })}
+      {shown.length > ticked.length && (
+        <button class="quiet" onClick={() => tick(shown, true)}>{says.tickShown(shown.length)}</button>
+      )}
       <button class="quiet" onClick={untickAll}>{says.untick}</button>
       {moving.value !== null && <MoveDialog names={moving.value} close={() => { moving.value = null; }} />}
     </div>

@@ -25,7 +25,7 @@ export function JobsScreen() {
           {shown.length > 0 ? <Table jobs={shown} /> : <p class="muted">{says.noneFits}</p>}
         </section>
       )}
-      <ChosenBar />
+      <ChosenBar shown={shown.map((job) => job.context.name)} />
     </>
   );
 }

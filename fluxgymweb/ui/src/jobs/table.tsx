@@ -4,10 +4,12 @@ import { useSignal } from "@preact/signals";
 import { now } from "../common/clock.ts";
 import { age, duration, moment, speed, whole } from "../common/format.ts";
 import { percentDone, secondsLeft } from "../common/progress.ts";
+import { Prose } from "../common/prose.tsx";
 import { at } from "../common/root.ts";
+import { hrefWith, parameters } from "../common/route.ts";
 import { Pill } from "../common/shape.tsx";
 import { ACTIVE, lookOf, WAITING } from "../common/states.ts";
-import type { Job } from "../generated/jobs.ts";
+import type { Annotation, Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
 import { isTicked, tick } from "./chosen.ts";
 
@@ -24,8 +26,7 @@ export function Table({ jobs }: { jobs: readonly Job[] }) {
         <thead>
           <tr>
             <th class="tick">
-              <input type="checkbox" checked={all} aria-label={says.chooseAll}
-                onChange={(event) => tick(names, event.currentTarget.checked)} />
+              <Tick on={all} words={says.chooseAll} set={(on) => tick(names, on)} />
             </th>
             <th>{says.columns.name}</th>
             <th>{says.columns.state}</th>
@@ -43,20 +44,50 @@ export function Table({ jobs }: { jobs: readonly Job[] }) {
 }
 
 function Row({ job }: { job: Job }) {
-  const { context: { name }, runtime } = job;
-  const why = runtime.watchdog?.why ?? runtime.failure?.advice ?? runtime.reason;
+  const { context: { name }, annotation } = job;
+  const why = whyOf(job);
   return (
     <tr class={isTicked(name) ? "ticked" : undefined}>
       <td class="tick">
-        <input type="checkbox" checked={isTicked(name)} aria-label={says.choose(name)}
-          onChange={(event) => tick([name], event.currentTarget.checked)} />
+        <Tick on={isTicked(name)} words={says.choose(name)} set={(on) => tick([name], on)} />
       </td>
-      <th scope="row"><a href={at(`/jobs/${encodeURIComponent(name)}`)}>{name}</a></th>
-      <td><Pill look={lookOf(job)} />{why != null && <p class="why">{why}</p>}</td>
+      <th scope="row"><a href={at(`/jobs/${encodeURIComponent(name)}`)}>{name}</a>
+        {annotation != null && <Tags of={annotation} />}
+      </th>
+      <td><Pill look={lookOf(job)} />{why !== "" && <p class="why"><Prose says={why} /></p>}</td>
       <td class="how-far"><HowFar job={job} /></td>
       <td class="time"><Time job={job} /></td>
     </tr>
   );
+}
+
+function Tick({ on, words, set }: { on: boolean; words: string; set: (on: boolean) => void }) {
+  return (
+    <label>
+      <input type="checkbox" checked={on} aria-label={words} onChange={(event) => set(event.currentTarget.checked)} />
+    </label>
+  );
+}
+
+// Groups and tags are links that add them to the filter.
+function Tags({ of: { group, tags } }: { of: Annotation }) {
+  const chosen = parameters.value.getAll("tag");
+  return (
+    <p class="tags">
+      {group != null && <a class="tag group" href={hrefWith({ group: [group] })}>{group}</a>}
+      {tags.map((tag) => (
+        <a key={tag} class="tag" href={hrefWith({ tag: [...new Set([...chosen, tag])] })}>{tag}</a>
+      ))}
+    </p>
+  );
+}
+
+// The reason of a state, unless the state says it all.
+function whyOf({ runtime }: Job): string {
+  if (runtime.state === "completed" || runtime.waitingFor === "held") return "";
+  const slow = runtime.slow == null ? null : says.slow(speed(runtime.slow.secondsPerStep), speed(runtime.slow.usual));
+  const parts = [runtime.watchdog?.why ?? runtime.reason, runtime.failure?.advice ?? runtime.advice, slow];
+  return parts.filter((part) => part != null).join(" ");
 }
 
 function HowFar({ job }: { job: Job }) {
@@ -66,7 +97,7 @@ function HowFar({ job }: { job: Job }) {
   const items = progress?.total != null && progress.done != null && progress.phase !== "training";
   return (
     <>
-      {done !== null && <Bar done={done} of={job.context.name} />}
+      {done !== null && state !== "completed" && <Bar done={done} of={job.context.name} />}
       <p class="facts">
         {done !== null && state !== "completed" && <b>{text.units.percent(done)}</b>}
         {progress?.totalSteps != null && <span>{says.steps(whole(progress.step ?? 0), whole(progress.totalSteps))}</span>}
