@@ -94,6 +94,13 @@ SETTINGS = (
         default=lambda _: 2,
     ),
     Setting(
+        key="jobs.trash_days",
+        variable="FLUXGYM_JOBS_TRASH_DAYS",
+        help="how long a removed job can be restored, in days; 0: it is deleted at once",
+        parse=setting_values.number(0, 3650, "days"),
+        default=lambda _: 7.0,
+    ),
+    Setting(
         key="stop.limit_seconds",
         variable="FLUXGYM_STOP_LIMIT_SECONDS",
         help="how long a trainer may take to save after SIGTERM, in seconds",
@@ -198,6 +205,10 @@ class Config:
     @property
     def program_slots(self) -> int:
         return self._get("queue.program_slots", int)
+
+    @property
+    def trash_days(self) -> float:
+        return self._get("jobs.trash_days", float)
 
     @property
     def stop_limit(self) -> float:

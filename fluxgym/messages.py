@@ -316,6 +316,14 @@ class Job(Message, frozen=True, kw_only=True):
     annotation: Annotation | None = None
 
 
+class RemovedJob(Message, frozen=True, kw_only=True):
+    name: str
+    id: str
+    removed_at: float
+    deleted_at: float
+    size: int
+
+
 class Checkpoint(Message, frozen=True, kw_only=True):
     name: str
     path: str

@@ -18,6 +18,7 @@ from fluxgym.messages import (
     Message,
     Phase,
     Preset,
+    RemovedJob,
     Revision,
     RunningLimit,
     TrainerOption,
@@ -129,6 +130,29 @@ class AnnotateParameters(Message, frozen=True, kw_only=True):
     tags: list[str] | None = None
     note: str | None = None
     best: str | None = None
+
+
+class RemoveParameters(Message, frozen=True, kw_only=True):
+    name: str
+    now: bool | None = None
+
+
+class RemoveReply(Message, frozen=True, kw_only=True):
+    removed: str | None = None
+
+
+class RemovedReply(Message, frozen=True, kw_only=True):
+    job: RemovedJob | None = None
+
+
+class PruneStatesParameters(Message, frozen=True, kw_only=True):
+    name: str
+    keep: int
+
+
+class PruneStatesReply(Message, frozen=True, kw_only=True):
+    removed: list[str]
+    freed: int
 
 
 class HistoryReply(Message, frozen=True, kw_only=True):
@@ -249,7 +273,10 @@ REMOVE_PRESET = Method("org.fluxgym.Jobs.RemovePreset", JobName, Nothing)
 COMPOSE = Method("org.fluxgym.Jobs.Compose", ComposeParameters, ComposeReply)
 CONVERT = Method("org.fluxgym.Jobs.Convert", ConvertParameters, ConvertReply)
 EXPORT = Method("org.fluxgym.Jobs.Export", ExportParameters, ExportReply)
-REMOVE = Method("org.fluxgym.Jobs.Remove", JobName, Nothing)
+REMOVE = Method("org.fluxgym.Jobs.Remove", RemoveParameters, RemoveReply)
+PRUNE_STATES = Method("org.fluxgym.Jobs.PruneStates", PruneStatesParameters, PruneStatesReply)
+RESTORE = Method("org.fluxgym.Jobs.Restore", JobName, OneJob)
+REMOVED = Method("org.fluxgym.Jobs.Removed", Nothing, RemovedReply, stream=True)
 GET_INFO = Method("org.varlink.service.GetInfo", Nothing, GetInfoReply)
 GET_INTERFACE_DESCRIPTION = Method(
     "org.varlink.service.GetInterfaceDescription",

@@ -78,7 +78,7 @@ class Daemon:
         adopt(ground.registry, parts.runner)
         tasks = LongTasks()
         stack.push_async_callback(tasks.close)
-        room = DiskRoom(config.home)
+        room = DiskRoom(config.home, parts.trash)
         degraded = Degraded(
             ground.registry, parts.scheduler, parts.machine, parts.quarantine, parts.forgotten, room=room, tasks=tasks
         )
@@ -109,6 +109,7 @@ class Daemon:
         tasks.start("scheduler", parts.scheduler.run)
         tasks.start("owner", lambda: _renew(ground.owner, ground.registry, parts.runner, parts.scheduler))
         tasks.start("disk", room.run)
+        tasks.start("trash", parts.trash.run)
         tasks.start("heartbeat", heartbeat.run)
 
 

@@ -45,6 +45,7 @@ from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
 from fluxgymd.requests.export import Exporter
 from fluxgymd.requests.plan import Planner
+from fluxgymd.requests.prune import Pruner
 from fluxgymd.requests.sources import Sources
 from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.steering import Steering
@@ -58,6 +59,7 @@ from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Resources, Scheduler
 from fluxgymd.run.starting import Starter
+from fluxgymd.run.trash import Trash
 from fluxgymd.run.watching import Watcher
 from fluxgymd.store import compile_cache, shared_caches
 from fluxgymd.store.dataset_folders import DatasetFolders
@@ -92,6 +94,7 @@ class Parts:
     machine: MachineState
     quarantine: Quarantine
     forgotten: Forgotten
+    trash: Trash
     sleep: SleepGuard
     trainers: Trainers
     runner: Runner
@@ -178,6 +181,7 @@ async def make_parts(config: Config, ground: Ground, stack: AsyncExitStack) -> P
         machine=machine,
         quarantine=quarantine,
         forgotten=forgotten,
+        trash=Trash(ground.registry, days=config.trash_days),
         sleep=sleep,
         trainers=trainers,
         runner=runner,
@@ -198,7 +202,7 @@ def make_routes(
 ) -> list[Route]:
     """The methods of all interfaces. `loop_late`: how late the event loop has been at most, in seconds."""
     registry, trainers = ground.registry, parts.trainers
-    preflight = Preflight(registry, trainers, parts.gpus)
+    preflight = Preflight(registry, trainers, parts.gpus, parts.trash)
     copier = Copier()
     store = PictureStore(registry.home.path)
     datasets = Datasets(DatasetFolders(registry.home.path), registry.disk)
@@ -220,6 +224,8 @@ def make_routes(
         request_pass=parts.scheduler.request_pass,
         warn=lambda: _warnings(parts.supervisors),
         forgotten=parts.forgotten,
+        trash=parts.trash,
+        pruner=Pruner(registry, parts.runner, trainers),
     )
     job_views = JobViews(registry, trainers, config, planner=planner, exporter=Exporter(registry, trainers, copier))
     outputs = JobOutputs(registry, trainers)

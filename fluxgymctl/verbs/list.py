@@ -5,8 +5,8 @@ import time
 
 import click
 
-from fluxgym.messages import Annotation, Job
-from fluxgym.methods import LIST, ListParameters
+from fluxgym.messages import Annotation, Job, RemovedJob
+from fluxgym.methods import LIST, REMOVED, ListParameters, Nothing
 from fluxgymctl import gpu, jobs, words
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
@@ -20,14 +20,18 @@ HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "GPU", "AGE", "WHY")
 @click.option("--limit", callback=read_count, metavar="N", help="Only the newest N jobs.")
 @click.option("--group", metavar="NAME", help="Only the jobs of this group.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Only jobs with this tag; may be repeated.")
+@click.option("--removed", is_flag=True, help="Show the jobs that `restore` can bring back.")
 @common_options
 @click.pass_obj
-def command(session: Session, *, limit: int | None, group: str | None, tags: tuple[str, ...]) -> None:
+def command(session: Session, *, limit: int | None, group: str | None, tags: tuple[str, ...], removed: bool) -> None:
     """Shows the jobs, newest first.
 
     PLACE is the place in the queue. Among the waiting jobs, the one with the highest priority starts first, and among
     equals the one that was submitted first, unless it was moved. GPU is the load of the job's GPU.
     """
+    if removed:
+        _show_removed(session, limit)
+        return
     chosen = group is not None or bool(tags)
     with session.connect() as connection:
         replies = connection.stream(LIST, ListParameters(limit=None if chosen else limit))
@@ -42,6 +46,31 @@ def command(session: Session, *, limit: int | None, group: str | None, tags: tup
         note("There are no jobs yet; `fluxgymctl submit` creates one.")
     else:
         write_table(*table(found, now=time.time()))
+
+
+def _show_removed(session: Session, limit: int | None) -> None:
+    with session.connect() as connection:
+        found = [reply.job for reply in connection.stream(REMOVED, Nothing()) if reply.job is not None][:limit]
+    if session.json:
+        for job in found:
+            write_json(job)
+    elif not found:
+        note("No job was removed.")
+    else:
+        write_table(("NAME", "REMOVED", "DELETED", "SIZE", "ID"), removed_rows(found, now=time.time()))
+
+
+def removed_rows(found: list[RemovedJob], *, now: float) -> list[tuple[str, ...]]:
+    return [
+        (
+            job.name,
+            f"{words.age(job.removed_at, now=now)} ago",
+            f"in {words.duration(job.deleted_at - now)}",
+            words.size(job.size),
+            job.id,
+        )
+        for job in found
+    ]
 
 
 def table(found: list[Job], *, now: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

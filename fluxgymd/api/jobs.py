@@ -7,15 +7,18 @@ from collections.abc import Callable
 
 from fluxgym import methods as m
 from fluxgym.errors import NoSuchJob, WrongState
+from fluxgym.messages import RemovedJob
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.view import forgotten as shown_forgotten
 from fluxgymd.jobs.view import show
 from fluxgymd.requests.annotate import annotate
 from fluxgymd.requests.edit import Editor
+from fluxgymd.requests.prune import Pruner
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.verbs import Verbs, wrong_state
 from fluxgymd.run.forgotten import Forgotten
+from fluxgymd.run.trash import Trash
 
 
 class Jobs:
@@ -29,6 +32,8 @@ class Jobs:
         request_pass: Callable[[], None],
         warn: Callable[[], list[str]],
         forgotten: Forgotten,
+        trash: Trash,
+        pruner: Pruner,
     ) -> None:
         self._registry = registry
         self._submitter = submitter
@@ -36,6 +41,8 @@ class Jobs:
         self._editor = editor
         self._request_pass = request_pass
         self._forgotten = forgotten
+        self._trash = trash
+        self._pruner = pruner
         self._warn = warn  # sentences about this machine that a user should read at a submit
 
     async def submit(self, parameters: m.SubmitParameters, _: Send) -> m.SubmitReply:
@@ -72,13 +79,42 @@ class Jobs:
     async def annotate(self, parameters: m.AnnotateParameters, _: Send) -> m.OneJob:
         return m.OneJob(job=show(await annotate(self._registry, parameters)))
 
-    async def remove(self, parameters: m.JobName, _: Send) -> m.Nothing:
-        job = self._registry.sound(parameters.name)[1]
-        if await self._forgotten.of(parameters.name):
+    async def remove(self, parameters: m.RemoveParameters, _: Send) -> m.RemoveReply:
+        name = parameters.name
+        if parameters.now and not self._registry.has(name):
+            await self._trash.delete(name)
+            return m.RemoveReply()
+        job = self._registry.sound(name)[1]
+        if await self._forgotten.of(name):
             # Its folder was deleted, and a trainer that still runs made it again.
             raise wrong_state(job, "some of its processes are still running; stop it first")
-        await self._verbs.remove(parameters.name)
-        return m.Nothing()
+        removed = await self._verbs.remove(name, keep=self._trash.keeps and not parameters.now)
+        return m.RemoveReply(removed=removed.id if removed is not None else None)
+
+    async def prune_states(self, parameters: m.PruneStatesParameters, _: Send) -> m.PruneStatesReply:
+        removed, freed = await self._pruner.prune(parameters.name, parameters.keep)
+        return m.PruneStatesReply(removed=removed, freed=freed)
+
+    async def restore(self, parameters: m.JobName, _: Send) -> m.OneJob:
+        entry = await self._trash.restore(parameters.name)
+        self._request_pass()
+        return m.OneJob(job=show(entry))
+
+    async def removed(self, _: m.Nothing, send: Send) -> m.RemovedReply:
+        for kept in await self._trash.kept():
+            folder = kept.folder
+            await send(
+                m.RemovedReply(
+                    job=RemovedJob(
+                        name=folder.name,
+                        id=folder.id,
+                        removed_at=folder.removed_at,
+                        deleted_at=kept.delete_at,
+                        size=kept.size,
+                    )
+                )
+            )
+        return m.RemovedReply()
 
     def routes(self) -> list[Route]:
         return [
@@ -91,4 +127,7 @@ class Jobs:
             Route(m.EDIT, self.edit),
             Route(m.ANNOTATE, self.annotate),
             Route(m.REMOVE, self.remove),
+            Route(m.PRUNE_STATES, self.prune_states),
+            Route(m.RESTORE, self.restore),
+            Route(m.REMOVED, self.removed),
         ]

@@ -116,6 +116,14 @@ def outdated(found: Iterable[CheckpointFacts], *, keep: int) -> list[CheckpointF
     return usable[max(1, keep) :]
 
 
+def surplus(found: Iterable[CheckpointFacts], *, keep: int, needed: str | None) -> list[CheckpointFacts]:
+    """The complete checkpoints that a user's request deletes, the newest first: all but the newest `keep` and the one
+    that is `needed`. Those that are broken, set aside or of unknown progress are neither counted nor deleted."""
+    usable = [checkpoint for checkpoint in found if checkpoint.complete and _dated(checkpoint)]
+    usable.sort(key=progress, reverse=True)
+    return [checkpoint for checkpoint in usable[keep:] if checkpoint.name != needed]
+
+
 def aside_name(name: str, taken: Sequence[str]) -> str:
     """A free name under which a broken checkpoint can be set aside."""
     number = 1

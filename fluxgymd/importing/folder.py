@@ -81,6 +81,13 @@ class Texts:
         return words[0] if len(words) == 1 and "/" not in words[0] else None
 
 
+def find_one(home: Path, name: str) -> Found:
+    """Reads the folder of this name under outputs/, which has no journal. OSError."""
+    found = Found()
+    _look(home, name, found)
+    return found
+
+
 def find(home: Path, known: Container[str]) -> Found:
     """Reads all folders under outputs/ but those in `known`, which have a journal."""
     found = Found()

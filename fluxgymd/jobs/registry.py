@@ -11,18 +11,20 @@ import gc
 import logging
 import math
 import os
+import time
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
-from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed
+from fluxgym.errors import JobDamaged, NameTaken, NoSuchJob, StorageFailed
 from fluxgym.messages import Progress, State, WaitingFor
 from fluxgym.quoting import short
 from fluxgymd.core import schedule, storage
 from fluxgymd.core.damage import Lease
-from fluxgymd.core.events import AnyEvent
+from fluxgymd.core.events import AnyEvent, Restored
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Job, Waiting, apply
 from fluxgymd.core.pace import Slow
@@ -38,6 +40,7 @@ from fluxgymd.jobs.entry import Entry, entry_of
 from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home, JobFolder
+from fluxgymd.store.job_trash import RemovedFolder
 from fluxgymd.store.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -83,15 +86,22 @@ class Registry:
     def _import(self) -> None:
         """Adds what has no journal under outputs/: trainings of an older FluxGym, and jobs whose journal is gone."""
         found = importing.find(self.home.path, self._entries)
+        for entry in self._without_journal(found):
+            self._take_in(entry)
+        self.misnamed = found.misnamed
+        self._line_up()
+
+    def _without_journal(self, found: importing.Found) -> list[Entry]:
+        """Blocks."""
+        entries = []
         for older in found.older:
             folder = self.home.folder(older.name)
             appending = journal.Journal(folder.journal, 0, begin=older.history)
-            self._take_in(Entry(folder, older.job, appending, older=older))
+            entries.append(Entry(folder, older.job, appending, older=older))
         for name in found.lost:
             folder = self.home.folder(name)
-            self._take_in(entry_of(folder, loading.read(folder)))
-        self.misnamed = found.misnamed
-        self._line_up()
+            entries.append(entry_of(folder, loading.read(folder)))
+        return entries
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._entries.values()))
@@ -155,10 +165,12 @@ class Registry:
 
     def add(self, folder: JobFolder, found: LoadedJob) -> Entry:
         """Adds a job that was just published. `found`: what was read of it, off the event loop."""
-        entry = entry_of(folder, found)
+        return self._add(entry_of(folder, found))
+
+    def _add(self, entry: Entry) -> Entry:
         self._take_in(entry)
         self._line_up()
-        self.changes.changed(folder.name)
+        self.changes.changed(entry.name)
         return entry
 
     async def record(self, entry: Entry, event: AnyEvent) -> Job:
@@ -242,15 +254,50 @@ class Registry:
             entry.now.waiting_for, entry.now.waiting_detail = reason, detail
             self.changes.changed(entry.name)
 
-    async def remove(self, entry: Entry, check: Callable[[Job], None]) -> None:
-        """Deletes a job that holds nothing. `check` sees the job as it is now, and no event can come in between; if
-        it raises, the job stays."""
+    async def remove(self, entry: Entry, check: Callable[[Job], None], *, keep: bool = False) -> RemovedFolder | None:
+        """Removes a job that holds nothing. `check` sees the job as it is now, and no event can come in between; if
+        it raises, the job stays. `keep`: its folder is moved to the trash and returned, else it is deleted."""
         async with entry.lock:
             _, job = self.sound(entry.name)
             check(job)
-            await self.disk(lambda: self.home.remove(entry.folder, job.id))
+            now = time.time() if keep else None
+            removed = await self.disk(lambda: self.home.remove(entry.folder, job.id, now=now))
             failpoint("remove.done")
             self._drop(entry)
+        return removed
+
+    async def undisturbed(self, entry: Entry, check: Callable[[Job], None], work: Callable[[], T]) -> T:
+        """Runs disk work on a job's folder. `check` sees the job as it is now, and no event can come in until the
+        work is done; if it raises, nothing is done."""
+        async with entry.lock:
+            check(self.sound(entry.name)[1])
+            return await self.disk(work)
+
+    async def restore(self, removed: RemovedFolder) -> Entry:
+        """Takes a job back from the trash. NameTaken if there is another one of its name."""
+        entry = None if self.has(removed.name) else await self.disk(lambda: self._restored(removed))
+        if entry is None:
+            raise NameTaken(
+                f"A job named {removed.name} exists; remove that one first, then restore this one by its id, "
+                f"{removed.id}.",
+                name=removed.name,
+            )
+        self._add(entry)
+        if entry.older is None and entry.damage is None:
+            with suppress(StorageFailed):  # it is back; only its history does not say so
+                await self.record(entry, Restored(at=time.time(), removed_at=removed.removed_at))
+        return entry
+
+    def _restored(self, removed: RemovedFolder) -> Entry | None:
+        """The entry of a job that is moved back; None if its name is taken. Blocks."""
+        try:
+            folder = JobFolder(self.home.trash.restore(removed))
+        except FileExistsError:
+            return None
+        if folder.is_job:
+            return entry_of(folder, loading.read(folder))
+        found = self._without_journal(importing.find_one(self.home.path, folder.name))
+        return found[0] if found else entry_of(folder, loading.read(folder))
 
     async def forget_deleted(self, entry: Entry) -> bool:
         """Drops a job whose folder, with its history, was deleted by hand. False if it was not deleted.

@@ -27,7 +27,7 @@ from fluxgymd.requests.sources import FromStore
 from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.run import resuming
-from fluxgymd.run.preflight import Preflight, check_space
+from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.resuming import Outlook
 from fluxgymd.snapshots import preview, subsets
 from fluxgymd.snapshots.captions import Captions
@@ -100,7 +100,7 @@ class Planner:
         problems += [problem.sentence for problem in outlook.problems]
         disk = await self._preflight.space(context, folder, outlook, pictures=pictures)
         with _gathered(problems):
-            check_space(disk, folder)
+            await self._preflight.check_room(disk, folder)
         warnings = [*notes, *self._warnings(context, outlook)]
         forecast = outlook.report.forecast
         time = await self._time(context, forecast, readings) if forecast is not None else None

@@ -37,6 +37,7 @@ from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.snapshots import subsets
+from fluxgymd.store.job_trash import RemovedFolder
 from fluxgymd.trainers.choice import Trainers, traits
 
 RecordEvent = Callable[[Entry, Callable[[Job], events.AnyEvent]], Awaitable[list[str]]]
@@ -203,8 +204,9 @@ class Verbs:
                 await self._decide(other.name, _step_back)
         return await self._decide(name, decide)
 
-    async def remove(self, name: str) -> None:
-        """Deletes a job of which nothing runs. WrongState for a live or waiting one."""
+    async def remove(self, name: str, *, keep: bool = False) -> RemovedFolder | None:
+        """Removes a job of which nothing runs. WrongState for a live or waiting one. `keep`: moves it to the trash
+        and returns it, else it is deleted."""
         entry, job = self._registry.sound(name)
         if isinstance(job.state, Final):
             await self._runner.settled(name)
@@ -215,8 +217,9 @@ class Verbs:
             if not isinstance(job.state, Final) or self._runner.busy(name):
                 raise wrong_state(job, f"it is {wire_state(job.state)}; stop it first")
 
-        await self._registry.remove(entry, check)
+        removed = await self._registry.remove(entry, check, keep=keep)
         self._scheduler.request_pass()
+        return removed
 
     async def _decide(self, name: str, decide: Callable[[Job], events.AnyEvent]) -> Entry:
         entry, _ = self._registry.sound(name)

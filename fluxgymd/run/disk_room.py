@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks every few seconds whether the home's disk has room for what the daemon itself writes."""
+"""Checks every few seconds whether the home's disk has room for what the daemon itself writes. If the disk runs low,
+the trash is emptied first.
+"""
 
 import asyncio
 from pathlib import Path
 
+from fluxgym.errors import StorageFailed
 from fluxgymd.background import lanes
 from fluxgymd.core import storage
-from fluxgymd.store.room import room
+from fluxgymd.run.trash import Trash
+from fluxgymd.store.room import FreeSpace, room
 
 LOOK_SECONDS = 5.0
 LANE = "the disk of the home"
@@ -14,21 +18,34 @@ LANE = "the disk of the home"
 
 
 class DiskRoom:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, trash: Trash) -> None:
         self._home = home
+        self._trash = trash
         self.problem: str | None = None
         """What the last check found, in one sentence; None if there is room."""
 
     async def run(self) -> None:
         """Checks forever. While the volume does not answer, the last result stands."""
         while True:
-            self.problem = await lanes.run(LANE, _problem, self._home)
+            await self.look()
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def look(self) -> None:
+        """Checks once."""
+        self.problem = await self._examine()
 
-def _problem(home: Path) -> str | None:
-    try:
-        left = room(home)
-    except OSError as error:
-        return storage.sentence(error, str(home))
-    return storage.room_problem(str(home), free=left.free, files=left.files, free_files=left.free_files)
+    async def _examine(self) -> str | None:
+        try:
+            left = await lanes.run(LANE, room, self._home)
+            if not _has_room(left):
+                await self._trash.make_room(_has_room)
+                left = await lanes.run(LANE, room, self._home)
+        except OSError as error:
+            return storage.sentence(error, str(self._home))
+        except StorageFailed as error:
+            return error.message
+        return storage.room_problem(str(self._home), free=left.free, files=left.files, free_files=left.free_files)
+
+
+def _has_room(left: FreeSpace) -> bool:
+    return not storage.is_low(free=left.free, size=left.size, files=left.files, free_files=left.free_files)

@@ -28,6 +28,7 @@ from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.run import resuming
 from fluxgymd.run.resuming import Outlook
+from fluxgymd.run.trash import Trash
 from fluxgymd.store.home import NEW, JobFolder
 from fluxgymd.store.room import room
 from fluxgymd.trainers.choice import Trainers
@@ -35,7 +36,9 @@ from fluxgymd.trainers.port import Problem, ProblemKind
 
 
 class Preflight:
-    def __init__(self, registry: Registry, trainers: Trainers, gpus: Gpus) -> None:
+    def __init__(self, registry: Registry, trainers: Trainers, gpus: Gpus, trash: Trash | None = None) -> None:
+        """`trash`: is emptied before a job is refused for lack of space."""
+        self._trash = trash
         self._registry = registry
         self._trainers = trainers
         self._gpus = gpus
@@ -47,7 +50,13 @@ class Preflight:
         `context`: complete; `pictures`: where those of each subset are now; `copied`: as of the submit."""
         self.check_queueing(context)
         outlook = await self.examine(context, folder, pictures=pictures, copied=copied)
-        check_space(await self.space(context, folder, outlook, pictures=pictures), folder)
+        needed = await self.space(context, folder, outlook, pictures=pictures)
+        if needed is not None and _missing(needed) and self._trash is not None:
+            await self.check_room(needed, folder)
+            enough = needed.saves + needed.pictures
+            await self._trash.make_room(lambda left: left.free >= enough)
+            needed = await self.space(context, folder, outlook, pictures=pictures)
+        check_space(needed, folder)
         return outlook
 
     def check_queueing(self, context: Context) -> None:
@@ -62,6 +71,13 @@ class Preflight:
     ) -> PlannedDisk | None:
         """What the job needs on the home's disk; None for a job that saves nothing that is known."""
         return await lanes.answer(f"the dataset of {context.name}", _space, outlook, folder, pictures)
+
+    async def check_room(self, needed: PlannedDisk | None, folder: JobFolder) -> None:
+        """NotEnoughSpace if what the job will save does not fit on the home's disk, even with an empty trash."""
+        reclaimable = 0
+        if needed is not None and _missing(needed) and self._trash is not None:
+            reclaimable = await self._trash.own_bytes()
+        check_space(needed, folder, reclaimable=reclaimable)
 
     async def examine(
         self, context: Context, folder: JobFolder, *, pictures: Sequence[Path], copied: Copied | None = None
@@ -157,14 +173,19 @@ def is_the_copy(pictures: Path, folder: JobFolder) -> bool:
     return job == (folder.name,) or "".join(job).startswith(NEW)
 
 
-def check_space(needed: PlannedDisk | None, folder: JobFolder) -> None:
-    """NotEnoughSpace if what the job will save does not fit on the home's disk."""
-    if needed is None or needed.saves + needed.pictures <= needed.free:
+def _missing(needed: PlannedDisk) -> int:
+    """Bytes of what the job will save that do not fit on the home's disk."""
+    return max(0, needed.saves + needed.pictures - needed.free)
+
+
+def check_space(needed: PlannedDisk | None, folder: JobFolder, *, reclaimable: int = 0) -> None:
+    """NotEnoughSpace if what the job will save does not fit on the home's disk. `reclaimable`: bytes in the trash."""
+    if needed is None or _missing(needed) <= reclaimable:
         return
     required, home = needed.saves + needed.pictures, folder.path.parent.parent
     raise NotEnoughSpace(
-        f"The training needs about {_size(required)} for its states, but the disk of {home} has "
-        f"{_size(needed.free)} free; free some space, or save less often.",
+        f"The training needs about {storage.file_size(required)} for its states, but the disk of {home} has "
+        f"{storage.file_size(needed.free)} free; free some space, or save less often.",
         path=str(home),
         required=required,
         available=needed.free,
@@ -175,7 +196,3 @@ def _bytes_in(pictures: Path) -> int:
     with suppress(OSError), os.scandir(pictures) as entries:
         return sum(entry.stat().st_size for entry in entries if entry.is_file())
     return 0
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The home and the folders of its jobs: names on the disk, and how a job's folder is created and deleted.
 
-A job's folder is built under outputs/ as `.new-ID`, made durable, and renamed; with that name it is a job. To delete
-it, the daemon first renames it to `.trash-ID`.
+A job's folder is built under outputs/ as `.new-ID`, made durable, and renamed; with that name it is a job. A removed
+job moves to the trash (job_trash.py). To delete a folder, the daemon first renames it to `.trash-ID`.
 """
 
 import errno
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder
+from fluxgymd.store.job_trash import DOOMED, JobTrash, RemovedFolder
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.outputs = path / "outputs"
+        self.trash = JobTrash(self.outputs)
 
     def prepare(self) -> None:
         """Creates missing folders, and deletes half-built and half-deleted jobs that a crash left behind."""
@@ -120,7 +122,7 @@ class Home:
             with suppress(PermissionError):
                 sync_folder(folder)
         for entry in os.scandir(self.outputs):
-            if entry.name.startswith((NEW, ".trash-")):
+            if entry.name.startswith((NEW, DOOMED)):
                 failpoint("home.sweeps")
                 _sweep(entry.path)
                 failpoint("home.swept")
@@ -168,18 +170,27 @@ class Home:
         failpoint("publish.durable")
         return JobFolder(target)
 
-    def remove(self, folder: JobFolder, job_id: str) -> None:
-        """Deletes a job's folder. The job is gone for good once the folder is renamed; what a crash leaves behind is
-        deleted at the next start."""
-        trash = self.outputs / f".trash-{job_id}"
+    def remove(self, folder: JobFolder, job_id: str, *, now: float | None = None) -> RemovedFolder | None:
+        """Removes a job's folder. `now`: the time, if the folder is to be kept in the trash; it is returned from
+        there. Otherwise it is deleted: the job is gone for good once the folder is renamed, and what a crash leaves
+        behind is deleted at the next start."""
         failpoint("remove.begins")
+        if now is not None:
+            try:
+                return self.trash.put(folder.path, job_id, now=now)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                # A disk without room for the trash is one on which the trash is emptied (run/trash.py).
+        doomed = self.outputs / f"{DOOMED}{job_id}"
         with suppress(FileNotFoundError):  # somebody has deleted it by hand
-            folder.path.rename(trash)
-        failpoint("remove.renamed")
+            folder.path.rename(doomed)
+        failpoint("remove.doomed")
         sync_folder(self.outputs)
-        failpoint("remove.durable")
-        shutil.rmtree(trash, ignore_errors=True)
+        failpoint("remove.gone")
+        shutil.rmtree(doomed, ignore_errors=True)
         failpoint("remove.deleted")
+        return None
 
 
 def _sweep(path: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 class FreeSpace:
     free: int
     """Bytes."""
+    size: int
+    """Bytes of the whole disk."""
     files: int
     """Files (inodes) that the file system can hold in total; 0 if it does not count them."""
     free_files: int
@@ -22,6 +24,7 @@ def room(path: Path) -> FreeSpace:
 
 def room_of(disk: os.statvfs_result, *, root: bool) -> FreeSpace:
     return FreeSpace(
+        size=disk.f_blocks * disk.f_frsize,
         free=(disk.f_bfree if root else disk.f_bavail) * disk.f_frsize,
         files=disk.f_files,
         free_files=disk.f_ffree if root else disk.f_favail,

@@ -5,7 +5,18 @@ from typing import Any
 
 import pytest
 
-from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, Use, aside_name, choose, newest, outdated
+from fluxgymd.core.resume import (
+    Begin,
+    CheckpointFacts,
+    GoOn,
+    Impossible,
+    Use,
+    aside_name,
+    choose,
+    newest,
+    outdated,
+    surplus,
+)
 
 
 def state(name: str, step: int | None, *, epoch: int | None = None, **changes: Any) -> CheckpointFacts:
@@ -72,3 +83,22 @@ def test_retention_keeps_the_newest_and_counts_only_what_it_may_delete() -> None
 def test_a_checkpoint_that_is_set_aside_gets_a_free_name() -> None:
     assert aside_name("a-state", []) == "a-state.broken-1"
     assert aside_name("a-state", ["a-state.broken-1", "a-state.broken-3"]) == "a-state.broken-2"
+
+
+@pytest.mark.parametrize(
+    ("keep", "needed", "deleted"),
+    [
+        (0, None, ["c", "b", "a"]),
+        (1, None, ["b", "a"]),
+        (1, "a", ["b"]),
+        (2, "b", ["a"]),
+        (3, None, []),
+        (9, None, []),
+    ],
+)
+def test_a_user_s_request_deletes_the_oldest_but_the_one_that_is_needed(
+    keep: int, needed: str | None, deleted: list[str]
+) -> None:
+    found = [state("b", 20), state("c", 30, pruned=False), state("a", 10)]
+    found += [state("torn", 40, problem="optimizer.bin is missing"), state("unknown", None)]
+    assert [facts.name for facts in surplus(found, keep=keep, needed=needed)] == deleted

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fluxgymd.core.storage import NEEDED_BYTES, NEEDED_FILES, PROBLEMS, room_problem, sentence
+from fluxgymd.core.storage import NEEDED_BYTES, NEEDED_FILES, PROBLEMS, is_low, room_problem, sentence
 
 
 def test_a_full_disk_and_a_read_only_one_are_distinguished() -> None:
@@ -62,3 +62,27 @@ def test_a_disk_without_room_for_our_own_records_is_reported(
     free: int, files: int, free_files: int, problem: str | None
 ) -> None:
     assert room_problem("/h", free=free, files=files, free_files=free_files) == problem
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "files", "free_files", "low"),
+    [
+        (5 * GB, 1000 * GB, 0, 0, False),
+        (4 * GB, 1000 * GB, 0, 0, True),
+        (4 * GB, 50 * GB, 0, 0, False),
+        (2 * GB, 50 * GB, 0, 0, True),
+        # A tiny disk is low as soon as there is no room for the daemon's own records.
+        (1 << 20, 4 << 20, 0, 0, False),
+        ((1 << 20) - 1, 4 << 20, 0, 0, True),
+        (50 * GB, 100 * GB, 1000, 50, False),
+        (50 * GB, 100 * GB, 1000, 49, True),
+        (50 * GB, 100 * GB, 20, 15, True),
+    ],
+)
+def test_a_disk_is_low_while_something_can_still_be_done(
+    free: int, size: int, files: int, free_files: int, *, low: bool
+) -> None:
+    assert is_low(free=free, size=size, files=files, free_files=free_files) is low

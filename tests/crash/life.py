@@ -104,7 +104,7 @@ class Life:
                 self.ask(m.RESUME)
                 allowed = (*allowed, State.STOPPED)
 
-    def ask(self, method: m.Method[Any, Any]) -> None:
+    def ask(self, method: m.Method[Any, Any], **more: Any) -> None:
         """Calls a verb until it is answered. An answer may be lost, so a repeated call may be refused because the
         verb has already been carried out."""
         asked = False
@@ -113,17 +113,17 @@ class Life:
             nonlocal asked
             again, asked = asked, True
             try:
-                self.daemon.call(method, method.parameters(name=self.name))
+                self.daemon.call(method, method.parameters(name=self.name, **more))
             except (WrongState, NoSuchJob):
                 if not again:
                     raise
 
         self.survive(once)
 
-    def remove(self) -> None:
-        """Repeats the removal until the job and its folder are gone."""
+    def remove(self, *, now: bool = False) -> None:
+        """Repeats the removal until the job and its folder are gone. `now`: not even the trash has them."""
         self.memory.forget(self.name)
-        self.ask(m.REMOVE)
+        self.ask(m.REMOVE, now=now)
         self.survive(lambda: until(lambda: not self._there(), what="the job to be gone"))
         self.memory.forget(self.name)  # check_disk may have seen its journal again in between
         assert not self.daemon.folder(self.name).exists()

@@ -15,6 +15,9 @@ SCOPE = "scope."
 BUS = "bus."
 """Failpoints that only a daemon with a user manager passes."""
 EDIT = "edit."
+RESTORE = "restore."
+TRASH = "trash."
+"""Failpoints of deleting a job that is in the trash."""
 MACHINE = "machine."
 TAKEOVER = "takeover."
 STORED = "stored."
@@ -22,7 +25,7 @@ STORED = "stored."
 STUCK = "stuck."
 IMPORT = "import."
 """Failpoints of the importer of pictures, which is a program of its own (tests/pictures/test_importer.py)."""
-ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, IMPORT, MACHINE, STORED, STUCK, TAKEOVER)
+ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, IMPORT, MACHINE, RESTORE, STORED, STUCK, TAKEOVER, TRASH)
 """Failpoints that a job in a plain process does not pass between its submit and its removal."""
 START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
 FILE = "file."

@@ -13,6 +13,7 @@ import psutil
 from fluxgym.messages import Kind, State
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL, Home
+from fluxgymd.store.job_trash import TRASH
 from tests.crash.trainers import WatchedTrainers
 from tests.daemon.running import Asked, tensors
 from tests.harness.waiting import until
@@ -61,7 +62,8 @@ def check_swept(daemon: Asked) -> None:
     job also uses such a folder for a while."""
 
     def swept() -> bool:
-        return not any(path.name.startswith(".") for path in (daemon.home / "outputs").iterdir())
+        names = [path.name for path in (daemon.home / "outputs").iterdir()]
+        return not any(name.startswith(".") and name != TRASH for name in names)
 
     until(swept, what="nothing to be left behind by a crash")
 

@@ -17,7 +17,9 @@ import pytest
 
 from fluxgym import methods as m
 from fluxgym.messages import State
+from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL
+from fluxgymd.store.job_trash import TRASH
 from tests.crash import names
 from tests.crash.life import Life
 from tests.crash.material import short
@@ -67,12 +69,17 @@ def test_promises_1_to_5_and_8_the_daemon_is_killed_anywhere(
         met = -1
         while len(daemon.met) > met:
             met = len(daemon.met)
-            life.submit()
-            life.ask(m.STOP)
-            life.wait_for(State.STOPPED)
-            life.remove()
+            for now in (False, True):
+                life.submit()
+                life.ask(m.STOP)
+                life.wait_for(State.STOPPED)
+                life.remove(now=now)
         life.leave()
-        assert list((daemon.home / "outputs").iterdir()) == []
+        (trash,) = (daemon.home / "outputs").iterdir()
+        kept = [journal.read(folder / JOURNAL) for folder in trash.glob("my-lora@*")]
+        assert trash.name == TRASH
+        assert kept
+        assert all(history.job is not None and history.problem is None for history in kept)
         assert not (daemon.home / "owner.json").exists()
         assert list(daemon.temporary.iterdir()) == [], "an attempt has left temporary files"
         assert daemon.rules == {}, "these failpoints were never met"

@@ -16,14 +16,16 @@ import pytest
 
 from fluxgym import machine_methods as mm
 from fluxgym import methods as m
+from fluxgym.errors import DaemonUnreachable
 from fluxgym.messages import Context, Kind, State
 from fluxgymd.core.job import Job
 from fluxgymd.requests.takeover import KEPT, STAGING
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL
+from fluxgymd.store.job_trash import TRASH
 from tests.crash import names
 from tests.crash.mortal import MortalDaemon
-from tests.crash.turns import EVENT, PASSES, Turn, kill_in, on, start, take
+from tests.crash.turns import EVENT, PASSES, Turn, died, kill_in, on, start, take
 from tests.requests.older_home import home, nothing_is_lost, sd_scripts, tree
 
 __all__ = ["home", "sd_scripts"]
@@ -82,6 +84,42 @@ def test_promise_3_an_edit_survives_a_crash_anywhere(daemon: MortalDaemon) -> No
         return Turn(on(daemon, m.EDIT, job=wanted), lambda: daemon.job("a").context.program == [program])
 
     kill_in(daemon, turn("/bin/false"), turn("/bin/true"), at=names.names(*EVENT, names.EDIT))
+
+
+def test_promise_3_a_removal_and_its_undoing_survive_a_crash_anywhere(daemon: MortalDaemon) -> None:
+    submit(daemon, "a")
+    daemon.call(m.STOP, m.StopParameters(name="a"))
+    folder = daemon.folder("a")
+    (folder / "a.safetensors").write_bytes(b"a LoRA")
+
+    def in_the_trash() -> list[Path]:
+        found = list((daemon.home / "outputs" / TRASH).glob("a@*"))
+        for place in (*found, *([folder] if folder.exists() else [])):
+            assert journal.read(place / JOURNAL).problem is None
+            assert (place / "a.safetensors").read_bytes() == b"a LoRA"
+        return found
+
+    kill_in(
+        daemon,
+        Turn(on(daemon, m.REMOVE, name="a"), lambda: not folder.exists() and len(in_the_trash()) == 1),
+        Turn(on(daemon, m.RESTORE, name="a"), lambda: folder.exists() and in_the_trash() == []),
+        at=names.names(names.RESTORE, "remove.begins", "remove.renamed", "remove.durable", "remove.done"),
+    )
+
+
+def test_a_removed_job_that_is_deleted_is_in_the_trash_or_gone(folder: Path) -> None:
+    with MortalDaemon(folder, dict.fromkeys(names.names(names.TRASH), 1)) as daemon:
+        while daemon.rules:
+            start(daemon)
+            submit(daemon, "a")
+            daemon.call(m.STOP, m.StopParameters(name="a"))
+            daemon.call(m.REMOVE, m.RemoveParameters(name="a"))
+            with pytest.raises(DaemonUnreachable) as error:
+                daemon.call(m.REMOVE, m.RemoveParameters(name="a", now=True))
+            assert died(daemon, error.value)
+            start(daemon)
+            assert [path.name for path in (daemon.home / "outputs").iterdir()] == [TRASH]
+            assert list((daemon.home / "outputs" / TRASH).iterdir()) == []
 
 
 def test_promise_3_pause_and_continue_survive_a_crash_anywhere(daemon: MortalDaemon) -> None:

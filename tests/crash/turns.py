@@ -9,7 +9,7 @@ from itertools import cycle
 from typing import Any
 
 from fluxgym import methods as m
-from fluxgym.errors import DaemonUnreachable, FluxgymError, WrongState
+from fluxgym.errors import DaemonUnreachable, FluxgymError, NoSuchJob, WrongState
 from tests.crash import names
 from tests.crash.mortal import Died, MortalDaemon
 from tests.harness.waiting import until
@@ -58,7 +58,7 @@ def take(daemon: MortalDaemon, turn: Turn, *, whole: Callable[[], bool]) -> list
         except FluxgymError as error:
             if died(daemon, error):
                 died_at += daemon.met[met:]
-            elif isinstance(error, WrongState) and died_at:
+            elif isinstance(error, (WrongState, NoSuchJob)) and died_at:
                 break  # it was already done, and only the answer was lost
             else:
                 raise

@@ -16,6 +16,7 @@ from typing import Any, Self
 from fluxgym import methods as m
 from fluxgym.errors import DaemonUnreachable, NoSuchJob, NotEnoughSpace, StorageFailed, WrongState
 from fluxgym.messages import ExitKind, Job, State
+from fluxgymd.store.job_trash import TRASH
 from tests.crash.hosts import Host
 from tests.crash.promises import Memory, check_history, check_swept
 from tests.crash.work import Work
@@ -52,6 +53,8 @@ class World:
         self._count = 0
         self._hog: Path | None = None
         self._met_a_full_disk: set[str] = set()
+        self._removed: set[str] = set()
+        """The jobs that can be restored, as far as the user knows."""
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -82,7 +85,7 @@ class World:
             self._hog = None
 
     def _folders(self) -> list[Path]:
-        return list((self.host.daemon.home / "outputs").iterdir())
+        return [path for path in (self.host.daemon.home / "outputs").iterdir() if path.name != TRASH]
 
     # -- the user ------------------------------------------------------------------------------------------------
 
@@ -95,16 +98,19 @@ class World:
         for job in jobs:
             match job.runtime.state:
                 case State.COMPLETED:
-                    deeds += [Deed("remove", str(job.context.name))] * 3
+                    deeds += [Deed("remove", str(job.context.name))] * 2
+                    deeds.append(Deed("delete", str(job.context.name)))
                 case State.STOPPED | State.FAILED:
                     deeds += [Deed("resume", str(job.context.name))] * 3
                 case _:
                     deeds.append(Deed("stop", str(job.context.name)))
+        there = {str(job.context.name) for job in jobs}
+        deeds += [Deed("restore", name) for name in sorted(self._removed - there)]
         return choice.choice(deeds)
 
     def do(self, deed: Deed) -> None:
         """Carries it out. The answer may be lost, the job may have just ended, and the disk may refuse the write."""
-        with contextlib.suppress(DaemonUnreachable, WrongState, StorageFailed, NotEnoughSpace):
+        with contextlib.suppress(DaemonUnreachable, NoSuchJob, WrongState, StorageFailed, NotEnoughSpace):
             match deed.verb:
                 case "submit":
                     self._count += 1
@@ -113,13 +119,21 @@ class World:
                 case "remove":
                     self._memory.forget(deed.name)
                     self._ask(m.REMOVE, deed.name)
+                    self._removed.add(deed.name)
+                case "delete":
+                    self._memory.forget(deed.name)
+                    self._ask(m.REMOVE, deed.name, now=True)
+                case "restore":  # unless the disk ran low, which may have deleted it
+                    self._removed.discard(deed.name)
+                    self._ask(m.RESTORE, deed.name)
+                    self._memory.acknowledged.add(deed.name)
                 case "stop":
                     self._ask(m.STOP, deed.name)
                 case "resume":
                     self._ask(m.RESUME, deed.name)
 
-    def _ask(self, method: m.Method[Any, Any], name: str) -> None:
-        self.host.daemon.call(method, method.parameters(name=name))
+    def _ask(self, method: m.Method[Any, Any], name: str, **more: Any) -> None:
+        self.host.daemon.call(method, method.parameters(name=name, **more))
 
     # -- the promises --------------------------------------------------------------------------------------------
 
@@ -176,7 +190,7 @@ class World:
         for job in self.jobs():
             name = str(job.context.name)
             self._memory.forget(name)
-            until(lambda name=name: self._removed(name), what=f"{name} to be removed")  # type: ignore[misc]
+            until(lambda name=name: self._is_gone(name), what=f"{name} to be removed")  # type: ignore[misc]
         assert self._folders() == []
         self.host.check_nothing_left()
 
@@ -190,9 +204,9 @@ class World:
                 self.do(Deed("stop", str(job.context.name)))
         return all(job.runtime.state is State.COMPLETED for job in jobs)
 
-    def _removed(self, name: str) -> bool:
+    def _is_gone(self, name: str) -> bool:
         try:
-            self._ask(m.REMOVE, name)
+            self._ask(m.REMOVE, name, now=True)
         except NoSuchJob:
             return True
         except (WrongState, DaemonUnreachable):  # its end is still being recorded

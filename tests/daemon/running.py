@@ -140,7 +140,7 @@ class Asked:
 
         def removed() -> bool:
             try:
-                self.call(m.REMOVE, m.JobName(name=name))
+                self.call(m.REMOVE, m.RemoveParameters(name=name, now=True))
             except WrongState:
                 with suppress(WrongState):
                     self.call(m.STOP, m.StopParameters(name=name))

@@ -17,7 +17,16 @@ from fluxgym import calls
 from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable, FluxgymError, Leaving, NoSuchJob, Overloaded, UnknownError
 from fluxgym.framing import decode
-from fluxgym.methods import CHECKPOINTS, DESCRIBE, LIST, REMOVE, JobName, ListParameters, Nothing
+from fluxgym.methods import (
+    CHECKPOINTS,
+    DESCRIBE,
+    LIST,
+    REMOVE,
+    JobName,
+    ListParameters,
+    RemoveParameters,
+    RemoveReply,
+)
 from tests.harness.waiting import join
 
 
@@ -129,7 +138,7 @@ def test_a_stream_that_breaks_off_is_an_error_and_not_an_end(folder: Path) -> No
 def test_an_empty_reply_may_be_written_in_any_way(folder: Path, answer: bytes) -> None:
     peer = Peer(folder, answer)
     with Connection(peer.path) as connection:
-        assert connection.call(REMOVE, JobName(name="a")) == Nothing()
+        assert connection.call(REMOVE, RemoveParameters(name="a")) == RemoveReply()
     peer.close()
 
 
@@ -188,7 +197,7 @@ def test_a_call_that_a_leaving_daemon_has_not_begun_is_sent_to_the_next(folder: 
             listener, [LEAVING, b'{"parameters":{}}\0', b'{"parameters":{},"continues":true}\0' + LEAVING]
         )
         with Connection(folder / "s") as connection:
-            assert connection.call(REMOVE, JobName(name="a")) == Nothing()
+            assert connection.call(REMOVE, RemoveParameters(name="a")) == RemoveReply()
         with Connection(folder / "s") as connection:
             replies = connection.stream(LIST, ListParameters())
             next(replies)
@@ -197,7 +206,7 @@ def test_a_call_that_a_leaving_daemon_has_not_begun_is_sent_to_the_next(folder: 
         join(daemons)
         daemons = serve(listener, [LEAVING] * calls.RESTARTS)
         with Connection(folder / "s") as connection, pytest.raises(DaemonUnreachable, match="keeps stopping"):
-            connection.call(REMOVE, JobName(name="a"))
+            connection.call(REMOVE, RemoveParameters(name="a"))
         join(daemons)
 
 
@@ -211,4 +220,4 @@ def test_a_leaving_daemon_without_a_successor_counts_as_no_daemon(folder: Path) 
             with daemon:
                 daemon.sendall(LEAVING)
             with pytest.raises(DaemonUnreachable, match="No daemon answers at"):
-                connection.call(REMOVE, JobName(name="a"))
+                connection.call(REMOVE, RemoveParameters(name="a"))

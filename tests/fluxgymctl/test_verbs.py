@@ -233,7 +233,9 @@ NAMED = [
     "stop",
     "resume",
     "checkpoints",
+    "prune",
     "rm",
+    "restore",
     "hold",
     "release",
     "move",
@@ -265,17 +267,36 @@ def test_a_refusal_for_one_job_does_not_affect_the_others(trained: RunningDaemon
     assert {"one", "two"} & outputs(trained) == set()
 
 
-def test_rm_asks_for_confirmation_and_follows_the_answer(trained: RunningDaemon, spec: Path) -> None:
+def test_rm_now_asks_for_confirmation_and_follows_the_answer(trained: RunningDaemon, spec: Path) -> None:
     assert ctl("submit", "doomed", "--file", str(spec), socket=trained.socket).returncode == 0
     ctl("stop", "doomed", socket=trained.socket)
     ctl("wait", "doomed", socket=trained.socket)
-    status, seen = on_terminal(["rm", "doomed"], socket=trained.socket, answer=b"n\n")
+    status, seen = on_terminal(["rm", "--now", "doomed"], socket=trained.socket, answer=b"n\n")
     assert (status, "doomed" in outputs(trained)) == (0, True)
     assert "Delete doomed" in seen
-    status, seen = on_terminal(["rm", "doomed"], socket=trained.socket, answer=b"\x04")
+    status, seen = on_terminal(["rm", "--now", "doomed"], socket=trained.socket, answer=b"\x04")
     assert (status, "doomed" in outputs(trained)) == (130, True)
-    status, seen = on_terminal(["rm", "doomed"], socket=trained.socket, answer=b"y\n")
+    status, seen = on_terminal(["rm", "--now", "doomed"], socket=trained.socket, answer=b"y\n")
     assert (status, "doomed" in outputs(trained)) == (0, False)
+
+
+def test_prune_deletes_the_older_checkpoints_and_says_how_much_that_freed(trained: RunningDaemon, spec: Path) -> None:
+    assert ctl("submit", "pruned", "--file", str(spec), socket=trained.socket).returncode == 0
+    assert trained.wait("pruned", State.COMPLETED)
+    states = rows(ctl("checkpoints", "pruned", "--json", socket=trained.socket))
+    done = ctl("prune", "pruned", "--json", socket=trained.socket)
+    (reply,) = rows(done)
+    assert reply["removed"] == [state["name"] for state in states[:0:-1]]
+    assert (reply["freed"] > 0) is (len(states) > 1)
+    assert len(rows(ctl("checkpoints", "pruned", "--json", socket=trained.socket))) == 1
+    done = ctl("prune", "--keep", "0", "pruned", socket=trained.socket)
+    assert re.fullmatch(r"fluxgymctl: pruned: 1 checkpoint deleted, which freed [\d.]+ [KM]iB\.\n", done.stderr)
+    done = ctl("prune", "--keep", "0", "pruned", socket=trained.socket)
+    assert (done.returncode, done.stderr) == (0, "fluxgymctl: pruned has no checkpoint to delete.\n")
+    done = ctl("prune", "--keep", "-1", "pruned", socket=trained.socket)
+    assert done.returncode == 2
+    assert done.stderr == "fluxgymctl: --keep is '-1', but must be a whole number of at least 0.\n"
+    assert (trained.folder("pruned") / "pruned.safetensors").is_file()
 
 
 def test_a_table_on_a_terminal_fits_it(trained: RunningDaemon) -> None:

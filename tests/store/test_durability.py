@@ -79,7 +79,25 @@ def test_promise_3_a_job_is_durable_before_its_name_and_then_its_name_is(calls: 
     ]
 
 
-def test_a_removed_job_does_not_come_back(calls: Calls, tmp_path: Path) -> None:
+def test_a_job_moves_to_the_trash_and_back_durably(calls: Calls, tmp_path: Path) -> None:
+    (tmp_path / "outputs" / "my-lora").mkdir(parents=True)
+    removed = "home = Home(folder); removed = home.remove(home.folder('my-lora'), 'ab', now=7.0)"
+    to_the_trash = [
+        "rename outputs/my-lora outputs/.trash/my-lora@7000@ab",
+        "fsync outputs/.trash",
+        "fsync outputs",
+    ]
+    assert calls(removed) == to_the_trash
+    (tmp_path / "outputs" / ".trash" / "my-lora@7000@ab").rename(tmp_path / "outputs" / "my-lora")
+    assert calls(f"{removed}; home.trash.restore(removed)") == [
+        *to_the_trash,
+        "rename outputs/.trash/my-lora@7000@ab outputs/my-lora",
+        "fsync outputs",
+        "fsync outputs/.trash",
+    ]
+
+
+def test_a_deleted_job_does_not_come_back(calls: Calls, tmp_path: Path) -> None:
     (tmp_path / "outputs" / "my-lora").mkdir(parents=True)
     assert calls("home = Home(folder); home.remove(home.folder('my-lora'), 'ab')") == [
         "rename outputs/my-lora outputs/.trash-ab",

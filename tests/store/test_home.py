@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job's folder appears and disappears in one step."""
 
+import errno
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fluxgymd.core import events
+from fluxgymd.core.trash import Ages
 from fluxgymd.store.home import Home, JobFolder
 from tests.core import histories as h
 
@@ -85,7 +88,56 @@ def test_a_folder_without_a_journal_is_not_a_job(home: Home) -> None:
     assert jobs(home) == []
 
 
-def test_a_removed_job_leaves_nothing(home: Home) -> None:
+def test_a_removed_job_is_in_the_trash_until_it_is_restored_or_deleted(home: Home) -> None:
+    for number in (1, 2):
+        folder = home.publish(build(home), "my-lora")
+        (folder.path / "number").write_text(str(number))
+        home.remove(folder, f"{number:032}", now=7.0005 + number)
+    last, first = home.trash.entries()
+    assert (last.name, last.id, last.removed_at) == ("my-lora", f"{2:032}", 9.0)
+    assert (first.id, first.removed_at) == (f"{1:032}", 8.0)
+    assert jobs(home) == []
+    home.prepare()  # a start leaves the trash alone
+    home.trash.restore(first)
+    assert (home.folder("my-lora").path / "number").read_text() == "1"
+    with pytest.raises(FileExistsError):
+        home.trash.restore(last)
+    assert home.trash.entries() == [last]
+    home.trash.delete(last)
+    assert home.trash.entries() == []
+    assert names(home) == [".trash", "my-lora"]
+
+
+def test_other_files_in_the_trash_are_left_alone(home: Home) -> None:
+    home.trash.path.mkdir()
+    (home.trash.path / "notes.txt").touch()
+    for name in ("my-lora", "my-lora@soon@ab", "my-lora@12"):
+        (home.trash.path / name).mkdir()
+    assert home.trash.entries() == []
+
+
+def test_ages_that_cannot_be_read_are_not_known(home: Home) -> None:
+    home.trash.path.mkdir()
+    assert home.trash.ages() is None
+    home.trash.write_ages(Ages(looked=7.0, kept={"a@1@b": 3.0}))
+    assert home.trash.ages() == Ages(looked=7.0, kept={"a@1@b": 3.0})
+    (home.trash.path / "ages.json").write_text('{"looked": "soon"}')
+    assert home.trash.ages() is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_job_is_deleted_if_there_is_not_even_room_for_the_trash(
+    home: Home, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(home.trash, "put", full)
+    assert home.remove(home.publish(build(home), "my-lora"), ID, now=7.0) is None
+    assert names(home) == []
+
+
+def test_a_deleted_job_leaves_nothing(home: Home) -> None:
     folder = home.publish(build(home), "my-lora")
     folder.attempt(1).mkdir(parents=True)
     home.remove(folder, ID)

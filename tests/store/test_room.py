@@ -16,8 +16,8 @@ EXT4 = os.statvfs_result((4096, 4096, 1000, 50, 0, 200, 20, 10, 0, 255))
 @pytest.mark.parametrize(
     ("root", "expected"),
     [
-        (True, FreeSpace(free=50 * 4096, files=200, free_files=20)),
-        (False, FreeSpace(free=0, files=200, free_files=10)),
+        (True, FreeSpace(free=50 * 4096, size=1000 * 4096, files=200, free_files=20)),
+        (False, FreeSpace(free=0, size=1000 * 4096, files=200, free_files=10)),
     ],
 )
 def test_blocks_reserved_for_root_are_free_only_for_root(root: bool, expected: FreeSpace) -> None:

@@ -46,6 +46,9 @@ ADDED = {
             "Export",
             "Plan",
             "Annotate",
+            "PruneStates",
+            "Restore",
+            "Removed",
         )
     ),
     *(name for name in METHODS if name.startswith("org.fluxgym.Datasets.")),

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trash of removed jobs: it deletes those whose time is up, and the oldest ones where the disk runs low."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from fluxgym.errors import NoSuchJob, StorageFailed
+from fluxgym.quoting import short
+from fluxgymd.background import lanes
+from fluxgymd.core import trash
+from fluxgymd.core.storage import file_size
+from fluxgymd.core.trash import Ages
+from fluxgymd.jobs.entry import Entry
+from fluxgymd.jobs.registry import Registry
+from fluxgymd.store.job_trash import RemovedFolder
+from fluxgymd.store.own_bytes import own_bytes
+from fluxgymd.store.room import FreeSpace, room
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 3600.0
+LANE = "the trash"
+"""No job can have this name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """A job in the trash."""
+
+    folder: RemovedFolder
+    delete_at: float
+    """Wall clock."""
+    size: int
+    """Bytes that deleting it would free."""
+
+
+class Trash:
+    def __init__(self, registry: Registry, *, days: float) -> None:
+        self._registry = registry
+        self._trash = registry.home.trash
+        self._days = days
+        self._lock = asyncio.Lock()
+        """Held while a job leaves the trash, for good or not."""
+        self._ages: Ages | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a removed job goes to the trash at all."""
+        return self._days > 0
+
+    async def run(self) -> None:
+        """Deletes what has been here for long enough, forever."""
+        self._ages = await lanes.run(LANE, self._trash.ages)
+        while True:
+            with suppress(StorageFailed):  # the next look tries again
+                await self.look(time.time())
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self, now: float) -> None:
+        """Deletes what has been here for long enough at `now` (wall clock)."""
+        async with self._lock:
+            entries = await self._entries()
+            if not entries:
+                return
+            self._ages = ages = self._aged(entries, now)
+            await self._registry.disk(lambda: self._trash.write_ages(ages))
+            over = trash.expired(ages, self._days)
+            for removed in entries:
+                if removed.path.name in over:
+                    log.info("the job %s was removed %g days ago and is deleted", removed.name, self._days)
+                    await self._delete(removed)
+
+    async def kept(self) -> list[Kept]:
+        """What can be restored, the last one first."""
+        entries = await self._entries()
+        ages = self._aged(entries, time.time())
+        return [
+            Kept(
+                folder=removed,
+                delete_at=trash.delete_at(ages, removed.path.name, self._days),
+                size=await lanes.answer(LANE, own_bytes, removed.path),
+            )
+            for removed in entries
+        ]
+
+    async def restore(self, name: str) -> Entry:
+        """Takes back the job of this name that was removed last, or else that of this id. NoSuchJob; NameTaken."""
+        async with self._lock:
+            return await self._registry.restore(await self._find(name))
+
+    async def delete(self, name: str) -> None:
+        """Deletes a removed job for good; which one, as for `restore`. NoSuchJob."""
+        async with self._lock:
+            await self._delete(await self._find(name))
+
+    async def make_room(self, enough: Callable[[FreeSpace], bool]) -> None:
+        """Deletes removed jobs, the oldest first, until the disk has enough room. Files may have other names outside
+        the trash, so the disk is asked each time. StorageFailed."""
+        async with self._lock:
+            for removed in reversed(await self._entries()):
+                before = await self._room()
+                if enough(before):
+                    return
+                await self._delete(removed)
+                freed = (await self._room()).free - before.free
+                log.warning(
+                    "the disk of %s runs low, so the removed job %s was deleted, which freed %s",
+                    self._registry.home.path,
+                    removed.name,
+                    file_size(max(0, freed)),
+                )
+
+    async def own_bytes(self) -> int:
+        """Bytes that emptying the trash would free."""
+        return await lanes.answer(LANE, own_bytes, self._trash.path)
+
+    async def _find(self, name: str) -> RemovedFolder:
+        entries = await self._entries()
+        for wanted in ([one for one in entries if one.name == name], [one for one in entries if one.id == name]):
+            if wanted:
+                return wanted[0]
+        raise NoSuchJob(f"No removed job is named {short(name)}, nor has it as its id.", name=short(name))
+
+    async def _entries(self) -> list[RemovedFolder]:
+        return await lanes.answer(LANE, self._trash.entries)
+
+    async def _room(self) -> FreeSpace:
+        return await lanes.answer(LANE, room, self._registry.home.path)
+
+    async def _delete(self, removed: RemovedFolder) -> None:
+        await self._registry.disk(lambda: self._trash.delete(removed))
+
+    def _aged(self, entries: list[RemovedFolder], now: float) -> Ages:
+        return trash.aged(self._ages, {removed.path.name: removed.removed_at for removed in entries}, now)

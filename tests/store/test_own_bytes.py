@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What deleting a folder would free: a file that also has a name elsewhere does not count."""
+
+import os
+from pathlib import Path
+
+from fluxgymd.store.own_bytes import own_bytes
+
+MIB = 1 << 20
+
+
+def test_only_files_without_a_name_elsewhere_count(tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "own").write_bytes(b"x" * MIB)
+    os.link(folder / "deep" / "er" / "own", folder / "again")
+    (tmp_path / "shared").write_bytes(b"x" * MIB)
+    os.link(tmp_path / "shared", folder / "shared")
+    (folder / "link").symlink_to(tmp_path / "shared")
+    assert MIB <= own_bytes(folder) < MIB + 64 * 1024
+    (tmp_path / "shared").unlink()
+    assert 2 * MIB <= own_bytes(folder) < 2 * MIB + 64 * 1024
+
+
+def test_a_hole_takes_no_space_and_a_missing_folder_has_nothing(tmp_path: Path) -> None:
+    with (tmp_path / "hole").open("wb") as file:
+        file.truncate(100 * MIB)
+    assert own_bytes(tmp_path) < MIB
+    assert own_bytes(tmp_path / "none") == 0
