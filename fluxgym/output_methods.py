@@ -14,6 +14,16 @@ class SamplesReply(Message, frozen=True, kw_only=True):
     samples: list[Sample]
 
 
+class ThumbnailOfJobParameters(Message, frozen=True, kw_only=True):
+    name: str
+    file: str
+    size: int | None = None
+
+
+class ThumbnailOfJobReply(Message, frozen=True, kw_only=True):
+    path: str
+
+
 class MetricsParameters(Message, frozen=True, kw_only=True):
     name: str
     after: str | None = None
@@ -29,4 +39,5 @@ class MetricsReply(Message, frozen=True, kw_only=True):
 
 FILES = Method("org.fluxgym.Jobs.Files", JobName, FilesReply)
 SAMPLES = Method("org.fluxgym.Jobs.Samples", JobName, SamplesReply)
+THUMBNAIL_OF_JOB = Method("org.fluxgym.Jobs.Thumbnail", ThumbnailOfJobParameters, ThumbnailOfJobReply)
 METRICS = Method("org.fluxgym.Jobs.Metrics", MetricsParameters, MetricsReply, stream=True)

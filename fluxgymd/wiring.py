@@ -38,6 +38,7 @@ from fluxgymd.host.linger import linger
 from fluxgymd.host.listen import OwnSocket, activated
 from fluxgymd.host.sleep import SleepGuard
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.pictures.small_copies import SmallCopies
 from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.check_machine import MachineChecks
 from fluxgymd.requests.compose import Composer
@@ -228,7 +229,8 @@ def make_routes(
         pruner=Pruner(registry, parts.runner, trainers),
     )
     job_views = JobViews(registry, trainers, config, planner=planner, exporter=Exporter(registry, trainers, copier))
-    outputs = JobOutputs(registry, trainers)
+    copies = SmallCopies(config.home)
+    outputs = JobOutputs(registry, trainers, copies)
     gpus = GpuMethods(registry, parts.gpus, parts.quarantine, parts.scheduler.request_pass)
     daemon = DaemonMethods(
         config,
@@ -251,17 +253,19 @@ def make_routes(
     shelf = Shelf(config.home)
     presets = Presets(shelf, Composer(registry, shelf, datasets), trainers)
     steering = SteeringMethods(Steering(registry, trainers, parts.runner.adapter_of))
-    stored = _datasets(registry, datasets, store, trainers)
+    stored = _datasets(registry, datasets, store, trainers, copies)
     groups = (jobs, job_views, outputs, steering, presets, stored, queue, gpus, daemon)
     return [*service.routes(), *(route for group in groups for route in group.routes())]
 
 
-def _datasets(registry: Registry, datasets: Datasets, store: PictureStore, trainers: Trainers) -> DatasetMethods:
-    importer, thumbnails = Importer(store.path), Thumbnails(registry.home.path, datasets)
+def _datasets(
+    registry: Registry, datasets: Datasets, store: PictureStore, trainers: Trainers, copies: SmallCopies
+) -> DatasetMethods:
+    importer, thumbnails = Importer(store.path), Thumbnails(registry.home.path, datasets, copies)
     return DatasetMethods(
         datasets,
         Adder(datasets, importer),
-        Purger(datasets, store, importer, disk=registry.disk, deleted=thumbnails.forget),
+        Purger(datasets, store, importer, disk=registry.disk, deleted=copies.forget),
         thumbnails,
         trainers,
     )

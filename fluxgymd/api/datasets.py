@@ -19,12 +19,13 @@ from fluxgymd.core.datasets.changing import no_such_picture
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.datasets.events import Edited, Undone
 from fluxgymd.core.datasets.findings import findings
-from fluxgymd.datasets import thumbnails, view
+from fluxgymd.datasets import view
 from fluxgymd.datasets.adding import Adder, is_known
 from fluxgymd.datasets.datasets import LANE, Datasets
 from fluxgymd.datasets.loading import Damaged, Stored
 from fluxgymd.datasets.purging import Purger
 from fluxgymd.datasets.thumbnails import Thumbnails
+from fluxgymd.pictures import small_copies
 from fluxgymd.pictures.lines import AnyLine, Note, RejectedFile, Wishes
 from fluxgymd.snapshots.captions import written
 from fluxgymd.trainers.choice import Trainers
@@ -197,9 +198,9 @@ class DatasetMethods:
         return Nothing()
 
     async def thumbnail(self, parameters: m.ThumbnailParameters, _: Send) -> m.ThumbnailReply:
-        side = thumbnails.SIDE if parameters.side is None else parameters.side
-        if not 1 <= side <= thumbnails.MOST:
-            raise InvalidValue(f"side is {side}, but must be from 1 to {thumbnails.MOST}.", parameter="side")
+        side = small_copies.SIDE if parameters.side is None else parameters.side
+        if not 1 <= side <= small_copies.MOST:
+            raise InvalidValue(f"side is {side}, but must be from 1 to {small_copies.MOST}.", parameter="side")
         path = await self._thumbnails.find(parameters.name, parameters.picture, side)
         return m.ThumbnailReply(path=str(path))
 

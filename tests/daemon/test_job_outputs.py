@@ -5,10 +5,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from fluxgym import output_methods as o
 from fluxgym.client import Connection
-from fluxgym.errors import InvalidParameter
+from fluxgym.errors import FileMissing, InvalidDataset, InvalidParameter
 from fluxgym.messages import State
 from fluxgym.methods import JobName
 from tests.daemon.running import DONE, RunningDaemon, program
@@ -103,3 +104,34 @@ def test_the_files_of_a_program_are_its_results_and_records(daemon: RunningDaemo
     found = {file.name: str(file.kind) for file in daemon.call(o.FILES, JobName(name="job")).files}
     assert {"made": "result", "result.json": "result", "events.jsonl": "history"}.items() <= found.items()
     assert daemon.call(o.SAMPLES, JobName(name="job")).samples == []
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def thumbnail(daemon: RunningDaemon, file: str, size: int | None = None) -> Path:
+    asked = o.ThumbnailOfJobParameters(name="job", file=file, size=size)
+    return Path(daemon.call(o.THUMBNAIL_OF_JOB, asked).path)
+
+
+def test_a_picture_of_a_job_has_thumbnails(daemon: RunningDaemon, tmp_path: Path) -> None:
+    ended(daemon, "job", ":")
+    folder = daemon.folder("job")
+    Image.new("RGB", (300, 100), "red").save(folder / "a.png")
+    small, large = thumbnail(daemon, "a.png", 100), thumbnail(daemon, "a.png")
+    assert [size_of(path) for path in (small, large)] == [(128, 43), (256, 85)]
+    Image.new("RGB", (20, 10), "red").save(folder / "a.png")
+    assert size_of(thumbnail(daemon, "a.png")) == (20, 10)
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "secret.png")
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    for file in ("link.png", "../secret.png", str(tmp_path / "secret.png"), "none.png", "events.jsonl", ""):
+        with pytest.raises(FileMissing, match=r"^job has no picture .*; `fluxgymctl samples job` lists them\.$"):
+            thumbnail(daemon, file)
+    (folder / "broken.png").write_bytes(b"png")
+    with pytest.raises(InvalidDataset, match=r"^The picture .*broken\.png "):
+        thumbnail(daemon, "broken.png")
+    for size in (0, 1025):
+        with pytest.raises(InvalidParameter):
+            thumbnail(daemon, "a.png", size)

@@ -11,9 +11,10 @@ from PIL import Image
 
 from fluxgym.errors import DatasetDamaged, InvalidDataset, NoSuchPicture
 from fluxgymd.core.datasets import events as e
-from fluxgymd.datasets import thumbnails as module
 from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.datasets.thumbnails import Thumbnails
+from fluxgymd.pictures import small_copies
+from fluxgymd.pictures.small_copies import SmallCopies
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL
 from fluxgymd.store.pictures import PictureStore
@@ -26,7 +27,8 @@ class Bench:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.datasets = Datasets(DatasetFolders(home), self._disk)
-        self.thumbnails = Thumbnails(home, self.datasets)
+        self.copies = SmallCopies(home)
+        self.thumbnails = Thumbnails(home, self.datasets, self.copies)
         self.theirs = home / "datasets/dogs/d.png"
         pictures = added("a.png", "b.png")
         asyncio.run(self._create(pictures))
@@ -77,7 +79,7 @@ def test_a_picture_of_the_users_that_has_changed_gets_a_new_thumbnail(bench: Ben
 def test_the_thumbnails_of_deleted_pictures_go_and_others_stay(bench: Bench) -> None:
     gone = [bench.find("cats", "a.png", side) for side in (100, 200)]
     kept = [bench.find("cats", "b.png"), bench.find("dogs", "d.png")]
-    bench.thumbnails.forget([bench.stored["a.png"].stem])
+    bench.copies.forget([bench.stored["a.png"].stem])
     assert [path.exists() for path in (*gone, *kept)] == [False, False, True, True]
 
 
@@ -89,9 +91,19 @@ def test_what_has_no_thumbnail_is_told_in_a_sentence(bench: Bench, monkeypatch: 
     broken.write_bytes(broken.read_bytes()[:50])
     with pytest.raises(InvalidDataset, match=f"^The picture {broken} "):
         bench.find("cats", "a.png")
-    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(small_copies, "SECONDS", 0.0)
     with pytest.raises(InvalidDataset, match=r"^No thumbnail of .* could be made: it took more than 0 s\.$"):
         bench.find("cats", "b.png")
     (bench.theirs.parent / JOURNAL).write_bytes(b"{}\n")
     with pytest.raises(DatasetDamaged):
         bench.find("dogs", "d.png")
+
+
+def test_the_least_recently_used_go_when_all_are_too_large(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = bench.find("cats", "a.png")
+    monkeypatch.setattr(small_copies, "MOST_BYTES", 0)
+    monkeypatch.setattr(small_copies, "BETWEEN_LOOKS", 1)
+    new = bench.find("cats", "b.png")
+    assert (old.exists(), new.exists()) == (False, True)
+    assert bench.find("cats", "a.png") == old
+    assert old.exists()
