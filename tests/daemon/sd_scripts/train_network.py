@@ -123,7 +123,8 @@ class NetworkTrainer:
         self._save_weights(path)
 
     def _save_weights(self, path: Path) -> None:
-        header = json.dumps({"__metadata__": {"trained": json.dumps(self.trained)}}).encode()
+        metadata = {"trained": json.dumps(self.trained), "ss_epoch": str(self.current_epoch)}
+        header = json.dumps({"__metadata__": metadata}).encode()
         path.write_bytes(struct.pack("<Q", len(header)) + header)
 
 
