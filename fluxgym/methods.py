@@ -84,6 +84,7 @@ class LogsParameters(Message, frozen=True, kw_only=True):
     name: str
     offset: int | None = None
     follow: bool | None = None
+    limit: int | None = None
 
 
 class LogsReply(Message, frozen=True, kw_only=True):

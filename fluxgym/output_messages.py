@@ -52,3 +52,9 @@ class Measurements(Message, frozen=True, kw_only=True):
     seconds_per_step: list[float | None]
     memory: list[int | None]
     not_finite: list[int]
+
+
+class LogMatch(Message, frozen=True, kw_only=True):
+    offset: int
+    line: int | None = None
+    text: str

@@ -3,7 +3,7 @@
 
 from fluxgym.messages import Message
 from fluxgym.methods import JobName, Method
-from fluxgym.output_messages import JobFile, Measurements, Sample
+from fluxgym.output_messages import JobFile, LogMatch, Measurements, Sample
 
 
 class FilesReply(Message, frozen=True, kw_only=True):
@@ -37,7 +37,19 @@ class MetricsReply(Message, frozen=True, kw_only=True):
     reset: bool | None = None
 
 
+class SearchLogParameters(Message, frozen=True, kw_only=True):
+    name: str
+    text: str
+    regex: bool | None = None
+    after: int | None = None
+
+
+class SearchLogReply(Message, frozen=True, kw_only=True):
+    match: LogMatch | None = None
+
+
 FILES = Method("org.fluxgym.Jobs.Files", JobName, FilesReply)
 SAMPLES = Method("org.fluxgym.Jobs.Samples", JobName, SamplesReply)
 THUMBNAIL_OF_JOB = Method("org.fluxgym.Jobs.Thumbnail", ThumbnailOfJobParameters, ThumbnailOfJobReply)
 METRICS = Method("org.fluxgym.Jobs.Metrics", MetricsParameters, MetricsReply, stream=True)
+SEARCH_LOG = Method("org.fluxgym.Jobs.SearchLog", SearchLogParameters, SearchLogReply, stream=True)

@@ -42,6 +42,7 @@ VERBS = (
     "files",
     "samples",
     "metrics",
+    "search",
     "prune",
     "rm",
     "restore",
@@ -59,7 +60,7 @@ VERBS = (
 
 OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "check", "hooks", "daemon", "web", "config"})
 """Verbs about this machine and its daemon."""
-OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "metrics", "export"})
+OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "metrics", "search", "export"})
 """Verbs about what a job has written. All others are about jobs and what they train on."""
 
 

@@ -8,6 +8,7 @@ import click
 from fluxgym.output_messages import Measurements
 from fluxgym.output_methods import METRICS, MetricsParameters
 from fluxgymctl import outcome, words
+from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import GAP, note, write, write_json
 from fluxgymctl.session import Session, common_options
@@ -15,22 +16,25 @@ from fluxgymctl.session import Session, common_options
 HEADER = ("ATTEMPT", "STEP", "EPOCH", "LOSS", "MEAN", "VALIDATION", "RATE", "SPEED", "MEMORY")
 WIDTHS = (7, 8, 5, 10, 10, 10, 9, 14, 10)
 POINTS = 40
+FEWEST, MOST = 10, 10_000
+"""The daemon's bounds for the number of points."""
 
 
 @click.command("metrics", epilog=epilog("metrics my-lora", "metrics my-lora --all --json", "metrics -f my-lora"))
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new measurements until the job has ended.")
-@click.option("--points", type=click.IntRange(10, 10_000), default=POINTS, show_default=True, help="About how many.")
+@click.option("--points", callback=read_count, metavar="N", help=f"About how many lines; default {POINTS}.")
 @click.option("--all", "everything", is_flag=True, help="All measurements.")
 @common_options
 @click.pass_obj
-def command(session: Session, name: str, *, follow: bool, points: int, everything: bool) -> int:
+def command(session: Session, name: str, *, follow: bool, points: int | None, everything: bool) -> int:
     """Shows what a training has measured: a line for each measurement, thinned to about --points lines.
 
     The lowest and the highest values stay, and so do the last lines. A loss that was not finite is shown as nan.
     sd-scripts reports nothing here.
     """
-    asked = MetricsParameters(name=name, points=None if everything else points, follow=follow)
+    wanted = None if everything else min(max(POINTS if points is None else points, FEWEST), MOST)
+    asked = MetricsParameters(name=name, points=wanted, follow=follow)
     seen = False
     try:
         with session.connect() as connection:

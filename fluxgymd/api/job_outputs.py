@@ -14,6 +14,7 @@ from fluxgymd.background import lanes
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.outputs import files
+from fluxgymd.outputs.log_search import LogSearch
 from fluxgymd.pictures import small_copies
 from fluxgymd.pictures.names import PICTURES
 from fluxgymd.pictures.small_copies import SmallCopies
@@ -67,6 +68,14 @@ class JobOutputs:
         entry = self._registry.entry(parameters.name)
         return await MetricsStream(entry, parameters.after, points).run(send, follow=bool(parameters.follow))
 
+    async def search_log(self, parameters: m.SearchLogParameters, send: Send) -> m.SearchLogReply:
+        entry = self._registry.entry(parameters.name)
+        search = LogSearch(entry.folder.log, parameters.text, regex=bool(parameters.regex), after=parameters.after)
+        while not search.done:
+            for match in await lanes.answer(str(entry.folder.path), search.go_on):
+                await send(m.SearchLogReply(match=match))
+        return m.SearchLogReply()
+
     def _of(self, entry: Entry) -> tuple[Trainer, Context | None]:
         """The trainer of a job and its settings, which a damaged job may not have."""
         context = entry.job.context if entry.job is not None else None
@@ -78,4 +87,5 @@ class JobOutputs:
             Route(m.SAMPLES, self.samples),
             Route(m.THUMBNAIL_OF_JOB, self.thumbnail),
             Route(m.METRICS, self.metrics),
+            Route(m.SEARCH_LOG, self.search_log),
         ]

@@ -66,8 +66,11 @@ class JobViews:
         return m.OneJob(job=show(entry))
 
     async def logs(self, parameters: m.LogsParameters, send: Send) -> m.LogsReply:
+        offset, follow, limit = parameters.offset or 0, bool(parameters.follow), parameters.limit
+        if limit is not None and limit < 1:
+            raise InvalidParameter("limit must be at least 1.", parameter="limit")
         entry = self._registry.entry(parameters.name)
-        return await self._logs.stream(entry, parameters.offset or 0, follow=bool(parameters.follow), send=send)
+        return await self._logs.stream(entry, offset, follow=follow, send=send, limit=limit)
 
     async def watch(self, parameters: m.WatchParameters, send: Send) -> m.WatchReply:
         changes = self._registry.changes

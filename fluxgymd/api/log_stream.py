@@ -19,10 +19,13 @@ from fluxgym.files import open_for_reading
 from fluxgym.methods import LogsReply
 from fluxgymd.api.calls import Send
 from fluxgymd.background import lanes
+from fluxgymd.core.log_lines import fold
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.store import holes
 
 CHUNK_BYTES = 64 * 1024
+LONGEST_CHARACTER = 4
+"""Bytes, in UTF-8."""
 CHUNKS_KEPT = 8
 FOLLOW_SECONDS = 0.25
 
@@ -35,6 +38,8 @@ class Chunk:
 
     reply: msgspec.Raw
     end: int
+    size: int
+    """Bytes of its text."""
 
 
 class Tail:
@@ -65,7 +70,9 @@ class Tail:
             reply = await lanes.answer(str(self._log.parent), _read, self._log, offset)
         if reply.offset == offset:
             return None
-        chunk = self._kept[offset] = Chunk(msgspec.Raw(_encoder.encode(reply)), reply.offset)
+        chunk = self._kept[offset] = Chunk(
+            msgspec.Raw(_encoder.encode(reply)), reply.offset, len(reply.text.encode())
+        )
         if len(self._kept) > CHUNKS_KEPT:
             self._kept.popitem(last=False)
         return chunk
@@ -81,9 +88,11 @@ class LogStreams:
     def __init__(self) -> None:
         self._tails: dict[Entry, Tail] = {}
 
-    async def stream(self, entry: Entry, offset: int, *, follow: bool, send: Send) -> LogsReply:
+    async def stream(
+        self, entry: Entry, offset: int, *, follow: bool, send: Send, limit: int | None = None
+    ) -> LogsReply:
         """Sends what there is, and with `follow` what is added until the job has ended. Returns the last reply. A
-        negative `offset` counts lines from the end."""
+        negative `offset` counts lines from the end. `limit`: ends the stream after so many bytes of text."""
         log = entry.folder.log
         if offset < 0:
             offset = await lanes.answer(str(log.parent), _line_from_end, log, -offset)
@@ -91,10 +100,15 @@ class LogStreams:
         tail.readers += 1
         try:
             while True:
+                if limit is not None and limit <= 0:
+                    return LogsReply(text="", offset=offset)
                 ended = entry.ended  # checked before the read, so that everything written before the end is sent
                 chunk = await tail.chunk(offset)
+                if chunk is not None and limit is not None and chunk.size > limit:
+                    return await lanes.answer(str(log.parent), _read, log, offset, size=max(limit, LONGEST_CHARACTER))
                 if chunk is not None:
                     await send(chunk.reply)
+                    limit = None if limit is None else limit - chunk.size
                     offset = chunk.end
                 elif not follow or ended:
                     return await lanes.answer(str(log.parent), _read, log, offset, last=True)
@@ -109,7 +123,7 @@ class LogStreams:
 def _read(log: Path, offset: int, *, size: int = CHUNK_BYTES, last: bool = False) -> LogsReply:
     """Text from a byte offset on, and the offset after it; for a hole no text, but its length. An incomplete
     character is left for the next read, unless this is the last read or a hole follows. Bytes that are not UTF-8
-    become U+FFFD. Blocks."""
+    become U+FFFD, and of a line that was rewritten only the last state is left. Blocks."""
     try:
         with open_for_reading(log) as file:
             descriptor = file.fileno()
@@ -128,7 +142,7 @@ def _read(log: Path, offset: int, *, size: int = CHUNK_BYTES, last: bool = False
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     text = decoder.decode(data, final=last or offset + len(data) == stop < end)
     pending, _ = decoder.getstate()
-    return LogsReply(text=text, offset=offset + len(data) - len(pending))
+    return LogsReply(text=fold(text), offset=offset + len(data) - len(pending))
 
 
 def _line_from_end(log: Path, lines: int) -> int:

@@ -131,6 +131,32 @@ def test_bytes_that_are_not_utf8_are_shown_as_such(entry: Entry, content: bytes,
     assert read(entry, offset) == (text, len(content))
 
 
+def limited(entry: Entry, offset: int, limit: int) -> LogsReply:
+    """All of a limited stream as one reply."""
+    client = Client()
+    last = asyncio.run(LogStreams().stream(entry, offset, follow=True, send=client.take, limit=limit))
+    return LogsReply(text=client.text + last.text, offset=last.offset)
+
+
+@pytest.mark.parametrize("limit", [10, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 5, 2 * CHUNK_BYTES])
+def test_a_stream_ends_at_its_limit_and_another_continues(entry: Entry, limit: int) -> None:
+    content = b"".join(b"line %d\n" % number for number in range(40_000))
+    entry.folder.log.write_bytes(content)
+    entry.job = fold(h.WAYS["running"])
+    first = limited(entry, 0, limit)
+    assert first == LogsReply(text=content[:limit].decode(), offset=limit)
+    assert limited(entry, limit, 20).text == content[limit : limit + 20].decode()
+
+
+def test_a_limit_counts_what_is_left_of_rewritten_lines(entry: Entry) -> None:
+    bar = b"".join(b"\r%d%%" % number for number in range(100_000))
+    entry.folder.log.write_bytes(b"begin\n" + bar + b"\r100%\nend\n")
+    told = limited(entry, 0, 1000)
+    assert told.text.replace("\r", "").startswith("begin\n")
+    assert told.text.endswith("100%\nend\n")
+    assert len(told.text) < 200
+
+
 HOLE = 1 << 40
 """Offset at which the log continues after a hole. Reading the hole would take hours."""
 

@@ -70,12 +70,51 @@ def test_status_as_json_is_the_job(trained: RunningDaemon) -> None:
     assert msgspec.convert(row, Job) == trained.job("trained")
 
 
-def test_logs_are_the_file_byte_for_byte(trained: RunningDaemon) -> None:
-    log = (trained.home / "outputs/trained/training.log").read_text(encoding="utf-8")
+def test_logs_are_the_file_with_the_last_state_of_each_line(trained: RunningDaemon) -> None:
+    log = (trained.home / "outputs/trained/training.log").read_bytes().decode()
     done = ctl("logs", "trained", socket=trained.socket)
-    # subprocess replaces each \r of the progress bar by \n.
-    assert done.stdout == log.replace("\r\n", "\n").replace("\r", "\n")
+    assert done.stdout == "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in log.split("\n"))
     assert "saving checkpoint" in log
+    assert log.count("\r") > 3
+
+
+def test_logs_end_at_a_limit(trained: RunningDaemon) -> None:
+    whole = ctl("logs", "trained", socket=trained.socket).stdout
+    done = ctl("logs", "trained", "--limit", "50", socket=trained.socket)
+    assert (done.stdout, done.stderr) == (whole[:50], "")
+    both = ctl("logs", "trained", "--limit", "50", "-f", socket=trained.socket)
+    assert (both.returncode, both.stderr) == (
+        2,
+        "fluxgymctl: --limit and --follow exclude each other; give one of them.\n",
+    )
+
+
+def test_a_log_can_be_searched(trained: RunningDaemon) -> None:
+    log = ctl("logs", "trained", socket=trained.socket).stdout.splitlines()
+    number = next(number for number, line in enumerate(log, 1) if "saving checkpoint" in line)
+    done = ctl("search", "trained", "SAVING checkpoint", socket=trained.socket)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"{number}: {log[number - 1]}")
+    (row, *_) = rows(ctl("search", "trained", "^saving c", "--regex", "--json", socket=trained.socket))
+    assert (row["line"], row["text"]) == (number, log[number - 1])
+    none = ctl("search", "trained", "xyzzy", socket=trained.socket)
+    assert (none.returncode, none.stderr) == (1, "fluxgymctl: The log of trained does not contain xyzzy.\n")
+    bad = ctl("search", "trained", "a(", "--regex", socket=trained.socket)
+    assert (bad.returncode, bad.stderr) == (
+        2,
+        "fluxgymctl: a( is not a regular expression of RE2: missing ): a(.\n",
+    )
+
+
+def test_metrics_are_shown_as_rows(trained: RunningDaemon) -> None:
+    header, *lines = ctl("metrics", "trained", "--points", "12", socket=trained.socket).stdout.splitlines()
+    assert header.split() == ["ATTEMPT", "STEP", "EPOCH", "LOSS", "MEAN", "VALIDATION", "RATE", "SPEED", "MEMORY"]
+    assert len(lines) <= 12
+    last = lines[-1].split()
+    assert last[:3] == ["1", "36", "3"]
+    assert re.fullmatch(r"\d\.\d{4}", last[3])
+    (row,) = rows(ctl("metrics", "trained", "--all", "--json", socket=trained.socket))
+    assert row["metrics"]["step"][-1] == 36
+    assert set(row["metrics"]["attempt"]) == {1}
 
 
 def test_logs_can_begin_with_the_last_lines(trained: RunningDaemon) -> None:
