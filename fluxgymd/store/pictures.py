@@ -11,7 +11,8 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 STORE = ".store"
-_FILE = re.compile(r"([0-9a-f]{64})\.[a-z]+")
+FILE = re.compile(r"([0-9a-f]{64})\.[a-z]+")
+"""The names of stored pictures."""
 
 
 class PictureStore:
@@ -29,7 +30,7 @@ class PictureStore:
         deleted = []
         for folder, _, names in os.walk(self.path):
             for name in names:
-                found = _FILE.fullmatch(name)
+                found = FILE.fullmatch(name)
                 if found is not None and found[1] not in used:
                     os.unlink(os.path.join(folder, name))
                     deleted.append(found[1])
