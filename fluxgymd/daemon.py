@@ -111,6 +111,7 @@ class Daemon:
         tasks.start("disk", room.run)
         tasks.start("trash", parts.trash.run)
         tasks.start("heartbeat", heartbeat.run)
+        tasks.start("shared pictures", ground.registry.sweep_pictures)
 
 
 async def _ask_gpus(gpus: Gpus, scheduler: Scheduler, registry: Registry) -> None:

@@ -22,6 +22,7 @@ from typing import TypeVar
 from fluxgym.errors import JobDamaged, NameTaken, NoSuchJob, StorageFailed
 from fluxgym.messages import Progress, State, WaitingFor
 from fluxgym.quoting import short
+from fluxgymd.background import lanes
 from fluxgymd.core import schedule, storage
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.events import AnyEvent, Restored
@@ -38,7 +39,7 @@ from fluxgymd.jobs.changes import Changes
 from fluxgymd.jobs.doubtful import DoubtfulJournals
 from fluxgymd.jobs.entry import Entry, entry_of
 from fluxgymd.jobs.loading import LoadedJob
-from fluxgymd.store import journal
+from fluxgymd.store import journal, shared_pictures
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.job_trash import RemovedFolder
 from fluxgymd.store.writer import Writer
@@ -264,6 +265,8 @@ class Registry:
             removed = await self.disk(lambda: self.home.remove(entry.folder, job.id, now=now))
             failpoint("remove.done")
             self._drop(entry)
+        if removed is None:
+            await self.sweep_pictures()
         return removed
 
     async def undisturbed(self, entry: Entry, check: Callable[[Job], None], work: Callable[[], T]) -> T:
@@ -299,6 +302,12 @@ class Registry:
         found = self._without_journal(importing.find_one(self.home.path, folder.name))
         return found[0] if found else entry_of(folder, loading.read(folder))
 
+    async def sweep_pictures(self) -> None:
+        """Deletes the shared pictures that no job has. Call it after a job's pictures were deleted."""
+        count = await lanes.run("shared pictures", shared_pictures.sweep, self.home.shared_pictures)
+        if count:
+            log.info("%d pictures that no job has were deleted", count)
+
     async def forget_deleted(self, entry: Entry) -> bool:
         """Drops a job whose folder, with its history, was deleted by hand. False if it was not deleted.
 
@@ -311,7 +320,8 @@ class Registry:
             if await self.writer.run(lambda: os.path.lexists(entry.folder.where)):
                 log.error("%s: what its program wrote afterwards is in %s", entry.name, entry.folder.where)
             self._drop(entry)
-            return True
+        await self.sweep_pictures()
+        return True
 
     def _drop(self, entry: Entry) -> None:
         self.doubtful.forget(entry.name)

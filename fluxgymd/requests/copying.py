@@ -25,9 +25,12 @@ class Copier:
     def __init__(self) -> None:
         self._turns = Turns(AT_ONCE)
 
-    async def copy(self, source: Path, target: Path, how: Captions) -> Snapshot:
-        """Copies a dataset. `how`: how its captions are written. InvalidDataset or StorageFailed if it fails."""
-        words = (str(source), str(target), msgspec.json.encode(how).decode())
+    async def copy(self, source: Path, target: Path, how: Captions, *, shared: Path | None = None) -> Snapshot:
+        """Copies a dataset. `how`: how its captions are written; `shared`: the folder of the pictures that jobs
+        share, if the target may have links to them. InvalidDataset or StorageFailed if it fails."""
+        words = [str(source), str(target), msgspec.json.encode(how).decode()]
+        if shared is not None:
+            words.append(str(shared))
         async with self._turns.turn():
             return await _snapshot("fluxgymd.snapshots.snapshot", *words, about=str(source))
 

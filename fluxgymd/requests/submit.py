@@ -111,6 +111,7 @@ class Submitter:
             # Not if this task is cancelled: a thread may be publishing the folder at that moment. The next daemon
             # deletes the unfinished folder when it starts.
             await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
+            await self._registry.sweep_pictures()
             raise
         return self._registry.add(folder, found), _warnings(snapshots, trainer, context, report)
 
@@ -136,7 +137,8 @@ class Submitter:
         await self._registry.disk(lambda: place.parent.mkdir(mode=0o700, exist_ok=True))
         match source:
             case FromFolder(path=path):
-                snapshot = await self._copier.copy(path, place, how)
+                shared = self._registry.home.shared_pictures if trainer.only_reads_pictures else None
+                snapshot = await self._copier.copy(path, place, how, shared=shared)
                 notes = tuple(named_note(note, subset) for note in snapshot.notes)
             case FromStore(name=name, items=items, notes=notes):
                 order = Order(items=items, captions=how, links=trainer.only_reads_pictures)

@@ -89,19 +89,22 @@ class Takeover:
             refuse_name(wanted)
             wanted = self._trainers.of(wanted).complete(wanted, self._registry.home.path, new=False)
             await lanes.answer(str(folder.path), _look, entry)
-            source, captions = Path(str(wanted.dataset)), self._trainers.of(wanted).captions(wanted)
+            source, trainer = Path(str(wanted.dataset)), self._trainers.of(wanted)
+            shared = self._registry.home.shared_pictures if trainer.only_reads_pictures else None
             outlook = await self._preflight.check(wanted, folder, pictures=(source,))
             keep = await lanes.answer(str(folder.path), _overwritten, folder, outlook)
             await self._registry.disk(lambda: _stage(folder))
             failpoint("takeover.staged")
             try:
-                await self._copier.copy(source, folder.path / STAGING / "dataset", captions)
+                target, captions = folder.path / STAGING / "dataset", trainer.captions(wanted)
+                await self._copier.copy(source, target, captions, shared=shared)
                 failpoint("takeover.copied")
                 await self._registry.disk(lambda: _move_in(folder, keep))
                 failpoint("takeover.moved_in")
                 await self._registry.decide(entry, decide)
             except BaseException:
                 await lanes.run(folder.name, _clear, folder)
+                await self._registry.sweep_pictures()
                 raise
             entry.older = None
             failpoint("takeover.recorded")

@@ -3,8 +3,8 @@
 wrong with it, and that what it will save fits on the disk. Changes nothing.
 """
 
-import os
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from fluxgymd.jobs.registry import Registry
 from fluxgymd.run import resuming
 from fluxgymd.run.resuming import Outlook
 from fluxgymd.run.trash import Trash
+from fluxgymd.snapshots import contents
+from fluxgymd.store import shared_pictures
 from fluxgymd.store.home import NEW, JobFolder
 from fluxgymd.store.room import room
 from fluxgymd.trainers.choice import Trainers
@@ -70,7 +72,9 @@ class Preflight:
         self, context: Context, folder: JobFolder, outlook: Outlook, *, pictures: Sequence[Path]
     ) -> PlannedDisk | None:
         """What the job needs on the home's disk; None for a job that saves nothing that is known."""
-        return await lanes.answer(f"the dataset of {context.name}", _space, outlook, folder, pictures)
+        home, links = self._registry.home, self._trainers.of(context).only_reads_pictures
+        shared = home.shared_pictures if links else None
+        return await lanes.answer(f"the dataset of {context.name}", _space, outlook, folder, pictures, shared)
 
     async def check_room(self, needed: PlannedDisk | None, folder: JobFolder) -> None:
         """NotEnoughSpace if what the job will save does not fit on the home's disk, even with an empty trash."""
@@ -146,8 +150,8 @@ def failure(problems: Sequence[Problem]) -> FailureKind:
             return FailureKind.BAD_SETTING
 
 
-def _space(outlook: Outlook, folder: JobFolder, pictures: Sequence[Path]) -> PlannedDisk | None:
-    """Blocks."""
+def _space(outlook: Outlook, folder: JobFolder, pictures: Sequence[Path], shared: Path | None) -> PlannedDisk | None:
+    """`shared`: the folder of the pictures that the job may have by links. Blocks."""
     saves, forecast = outlook.report.disk_bytes, outlook.report.forecast
     if not saves:
         return None
@@ -156,9 +160,11 @@ def _space(outlook: Outlook, folder: JobFolder, pictures: Sequence[Path]) -> Pla
         free = room(home).free
     except OSError as error:
         raise StorageFailed(storage.sentence(error, str(home))) from None
+    copied = [place for place in pictures if not is_the_copy(place, folder)]
+    there = shared_pictures.stamps(shared) if shared is not None and copied else set()
     return PlannedDisk(
         saves=saves,
-        pictures=sum(_bytes_in(place) for place in pictures if not is_the_copy(place, folder)),
+        pictures=sum(_bytes_in(place, there) for place in copied),
         caches=forecast.caches_bytes if forecast is not None else 0,
         free=free,
     )
@@ -192,7 +198,9 @@ def check_space(needed: PlannedDisk | None, folder: JobFolder, *, reclaimable: i
     )
 
 
-def _bytes_in(pictures: Path) -> int:
-    with suppress(OSError), os.scandir(pictures) as entries:
-        return sum(entry.stat().st_size for entry in entries if entry.is_file())
+def _bytes_in(pictures: Path, there: AbstractSet[tuple[int, int]]) -> int:
+    """The bytes that a copy of the pictures in a folder takes. `there`: the stamps of those that need no copy."""
+    with suppress(OSError):
+        found = [(pictures / name).stat() for name in contents.picture_names(pictures)]
+        return sum(file.st_size for file in found if shared_pictures.stamp(file) not in there)
     return 0

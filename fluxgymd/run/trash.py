@@ -133,6 +133,7 @@ class Trash:
 
     async def _delete(self, removed: RemovedFolder) -> None:
         await self._registry.disk(lambda: self._trash.delete(removed))
+        await self._registry.sweep_pictures()
 
     def _aged(self, entries: list[RemovedFolder], now: float) -> Ages:
         return trash.aged(self._ages, {removed.path.name: removed.removed_at for removed in entries}, now)

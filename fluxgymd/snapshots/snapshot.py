@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies the pictures and captions of a dataset into a job's home, and opens each picture before it is accepted.
 
-It runs as a separate program, `python -P -m fluxgymd.snapshots.snapshot SOURCE TARGET CAPTIONS`, where CAPTIONS is a
-captions.Captions as JSON: a picture that makes a decoder crash or fill the memory does so in this process, not in
-the daemon. Prints its outcome as one line of JSON.
+It runs as a separate program, `python -P -m fluxgymd.snapshots.snapshot SOURCE TARGET CAPTIONS [SHARED]`, where
+CAPTIONS is a captions.Captions as JSON, and SHARED the folder of the pictures that jobs share: a picture that makes a
+decoder crash or fill the memory does so in this process, not in the daemon. Prints its outcome as one line of JSON.
 """
 
 import errno
@@ -22,6 +22,7 @@ from fluxgymd.pictures.files import not_a_file, printable, reason
 from fluxgymd.snapshots import captions, contents, picture
 from fluxgymd.snapshots.captions import Captions, Lines
 from fluxgymd.snapshots.contents import Unfit
+from fluxgymd.store import shared_pictures
 from fluxgymd.store.atomic import sync_folder
 
 MOST_CAPTION = 1 << 20
@@ -47,8 +48,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     """The problem is with the disk that was written to, not with the dataset."""
 
 
-def take(source: Path, target: Path, how: Captions) -> Snapshot:
-    """Checks and copies. After Unfit or OSError, `target` may be in any state."""
+def take(source: Path, target: Path, how: Captions, shared: Path | None = None) -> Snapshot:
+    """Checks and copies. After Unfit or OSError, `target` may be in any state. `shared`: the folder of the pictures
+    that jobs share, if the target may have links to them."""
     found = contents.look(source, caption=how.ending)
     target.mkdir(mode=0o700)
     size = without_caption = rewritten = 0
@@ -56,7 +58,7 @@ def take(source: Path, target: Path, how: Captions) -> Snapshot:
     for path in found.pictures:
         if picture.check(path):
             animated.append(path.name)
-        size += copy_of(path, target)
+        size += _place(path, target, shared)
         failpoint("dataset.picture_copied")
         caption = path.with_name(path.stem + how.ending)
         if os.path.lexists(caption):
@@ -77,6 +79,17 @@ def take(source: Path, target: Path, how: Captions) -> Snapshot:
         size=size,
         notes=notes,
     )
+
+
+def _place(picture: Path, folder: Path, shared: Path | None) -> int:
+    """Places one picture, and returns how many bytes of the disk it takes."""
+    target = folder / picture.name
+    if shared is not None and shared_pictures.link(picture, target, shared):
+        return 0
+    size = copy_of(picture, folder)
+    if shared is not None:
+        shared_pictures.share(target, picture, shared)
+    return size
 
 
 def _copy_of_caption(source: Path, folder: Path, how: Captions) -> tuple[int, bool]:
@@ -126,7 +139,8 @@ def copy(source: Path, target: Path, data: bytes | None = None) -> int:
 def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     how = msgspec.json.decode(os.fsencode(sys.argv[3]), type=Captions)
-    printed(lambda: take(source, target, how), target)
+    shared = Path(sys.argv[4]) if len(sys.argv) > 4 else None
+    printed(lambda: take(source, target, how, shared), target)
 
 
 def printed(make: Callable[[], Snapshot], target: Path) -> None:

@@ -113,6 +113,8 @@ class Home:
         self.path = path
         self.outputs = path / "outputs"
         self.trash = JobTrash(self.outputs)
+        self.shared_pictures = self.outputs / ".pictures"
+        """Pictures that jobs share (store/shared_pictures.py); here, because jobs are on the same file system."""
 
     def prepare(self) -> None:
         """Creates missing folders, and deletes half-built and half-deleted jobs that a crash left behind."""

@@ -13,7 +13,6 @@ import psutil
 from fluxgym.messages import Kind, State
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL, Home
-from fluxgymd.store.job_trash import TRASH
 from tests.crash.trainers import WatchedTrainers
 from tests.daemon.running import Asked, tensors
 from tests.harness.waiting import until
@@ -62,8 +61,9 @@ def check_swept(daemon: Asked) -> None:
     job also uses such a folder for a while."""
 
     def swept() -> bool:
-        names = [path.name for path in (daemon.home / "outputs").iterdir()]
-        return not any(name.startswith(".") and name != TRASH for name in names)
+        home = Home(daemon.home)
+        kept = (home.trash.path, home.shared_pictures)
+        return not any(path.name[0] == "." for path in home.outputs.iterdir() if path not in kept)
 
     until(swept, what="nothing to be left behind by a crash")
 

@@ -18,7 +18,7 @@ import pytest
 from fluxgym import methods as m
 from fluxgym.messages import State
 from fluxgymd.store import journal
-from fluxgymd.store.home import JOURNAL
+from fluxgymd.store.home import JOURNAL, Home
 from fluxgymd.store.job_trash import TRASH
 from tests.crash import names
 from tests.crash.life import Life
@@ -74,8 +74,13 @@ def test_promises_1_to_5_and_8_the_daemon_is_killed_anywhere(
                 life.ask(m.STOP)
                 life.wait_for(State.STOPPED)
                 life.remove(now=now)
+        pictures = Home(daemon.home).shared_pictures
+        until(
+            lambda: all(path.stat().st_nlink > 1 for path in pictures.rglob("*.png")),
+            what="the pictures that no job has to be deleted",
+        )
         life.leave()
-        (trash,) = (daemon.home / "outputs").iterdir()
+        (trash,) = set((daemon.home / "outputs").iterdir()) - {pictures}
         kept = [journal.read(folder / JOURNAL) for folder in trash.glob("my-lora@*")]
         assert trash.name == TRASH
         assert kept

@@ -13,6 +13,7 @@ from typing import Self
 from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.messages import State
+from fluxgymd.store.home import Home
 from tests.daemon.running import RunningDaemon
 from tests.fuzz import answers
 from tests.fuzz.messages import Conversation
@@ -97,7 +98,8 @@ class Attacked:
 
     def _unasked(self) -> set[str]:
         """Folders that are not jobs, and jobs without a folder."""
-        found = {path.name for path in (self.daemon.home / "outputs").iterdir()}
+        home = Home(self.daemon.home)
+        found = {path.name for path in home.outputs.iterdir() if path != home.shared_pictures}
         return found ^ {str(job.context.name) for job in self.daemon.jobs()}
 
     def _around_the_jobs(self) -> set[Path]:

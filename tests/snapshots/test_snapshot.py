@@ -24,12 +24,17 @@ FIRST = Captions(lines=Lines.JOINED, trigger="c4t")
 
 
 def take(
-    source: Path, target: Path, checkout: Path, *, before: Sequence[str] = (), captions: Captions = KEPT
+    source: Path,
+    target: Path,
+    checkout: Path,
+    *shared: Path,
+    before: Sequence[str] = (),
+    captions: Captions = KEPT,
 ) -> Snapshot:
     """Runs the program and returns its result."""
     how = msgspec.json.encode(captions)
     done = subprocess.run(
-        [*before, sys.executable, "-m", "fluxgymd.snapshots.snapshot", source, target, how],
+        [*before, sys.executable, "-m", "fluxgymd.snapshots.snapshot", source, target, how, *shared],
         cwd=checkout,
         capture_output=True,
         timeout=DEADLINE_SECONDS,
@@ -68,6 +73,24 @@ def test_pictures_and_captions_are_copied_and_nothing_else(source: Path, target:
     assert copied == {name: (source / name).read_bytes() for name in expected}
     names = contents.hash_of(["a.png", "b.JPG", "c.webp", "d.bmp", "e.jpeg"])
     assert outcome == Snapshot(pictures=5, names=names, without_caption=3, size=sum(map(len, copied.values())))
+
+
+def test_the_pictures_of_the_second_job_are_links_to_those_of_the_first(
+    source: Path, target: Path, checkout: Path, tmp_path: Path
+) -> None:
+    """Captions belong to a job. A picture that has changed since is copied."""
+    for name in ("a.png", "b.JPG"):
+        draw(source / name)
+    (source / "a.txt").write_text("a cat")
+    first, shared = tmp_path / "first", tmp_path / ".pictures"
+    before = take(source, first, checkout, shared)
+    draw(source / "b.JPG", side=32)
+    outcome = take(source, target, checkout, shared, captions=FIRST)
+    assert {file.name: file.stat().st_nlink for file in target.iterdir()} == {"a.png": 3, "a.txt": 1, "b.JPG": 2}
+    assert (target / "a.png").samefile(first / "a.png")
+    assert (target / "b.JPG").read_bytes() == (source / "b.JPG").read_bytes() != (first / "b.JPG").read_bytes()
+    assert before.size == sum(file.stat().st_size for file in first.iterdir())
+    assert outcome.size == (source / "b.JPG").stat().st_size + len("c4t, a cat\n")
 
 
 def test_the_copies_of_captions_are_the_text_that_is_trained(source: Path, target: Path, checkout: Path) -> None:
