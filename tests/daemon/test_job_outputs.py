@@ -9,9 +9,9 @@ from PIL import Image
 
 from fluxgym import output_methods as o
 from fluxgym.client import Connection
-from fluxgym.errors import FileMissing, InvalidDataset, InvalidParameter
+from fluxgym.errors import FileMissing, InvalidDataset, InvalidParameter, InvalidSetting
 from fluxgym.messages import State
-from fluxgym.methods import JobName
+from fluxgym.methods import RESUME, JobName, ResumeParameters
 from tests.daemon.running import DONE, RunningDaemon, program
 
 MIB = 1 << 20
@@ -135,3 +135,35 @@ def test_a_picture_of_a_job_has_thumbnails(daemon: RunningDaemon, tmp_path: Path
     for size in (0, 1025):
         with pytest.raises(InvalidParameter):
             thumbnail(daemon, "a.png", size)
+
+
+def test_each_attempt_marks_what_it_measured_and_repeats_are_kept(daemon: RunningDaemon) -> None:
+    """As after a resume from a checkpoint: the steps since then are trained again."""
+    first = f"printf '%s\\n' '{line(1)}' '{line(2)}' >>$FLUXGYM_METRICS; exit 3"
+    second = f"printf '%s\\n' '{line(2, 0.25)}' '{line(3)}' >>$FLUXGYM_METRICS; {DONE}"
+    daemon.submit(program("job", f"if [ -e again ]; then {second}; else touch again; {first}; fi"))
+    daemon.wait("job", State.FAILED)
+    (before,) = measured(daemon, "job")
+    daemon.call(RESUME, ResumeParameters(name="job"))
+    daemon.wait("job", State.COMPLETED)
+    (after,) = measured(daemon, "job")
+    assert (after.metrics.attempt, after.metrics.step) == ([1, 1, 2, 2], [1, 2, 2, 3])
+    (new,) = measured(daemon, "job", after=before.cursor)
+    assert (new.metrics.attempt, new.metrics.loss) == ([2, 2], [0.25, 0.5])
+
+
+def searched(daemon: RunningDaemon, text: str, **asked: object) -> list[str]:
+    with Connection(daemon.socket) as connection:
+        wanted = o.SearchLogParameters(name="job", text=text, **asked)  # type: ignore[arg-type]
+        replies = list(connection.stream(o.SEARCH_LOG, wanted))
+    assert replies[-1].match is None
+    return [reply.match.text for reply in replies if reply.match is not None]
+
+
+def test_a_log_is_searched_and_a_bad_pattern_is_refused(daemon: RunningDaemon) -> None:
+    ended(daemon, "job", r"printf 'One\n10%%\r20%%\ntwo\n'")
+    assert searched(daemon, "ONE") == ["One"]
+    assert searched(daemon, "%") == ["20%"]
+    assert searched(daemon, "^t.o$", regex=True) == ["two"]
+    with pytest.raises(InvalidSetting, match=r"^a\( is not a regular expression of RE2: missing \): a\(\.$"):
+        searched(daemon, "a(", regex=True)
