@@ -67,6 +67,7 @@ def test_of_a_rewritten_line_only_the_last_state_is_found(log: Path) -> None:
 def test_a_bar_longer_than_a_piece_is_one_line(log: Path) -> None:
     log.write_bytes(b"".join(b"%d%%\r" % number for number in range(200_000)) + b"done%\nnext%\n")
     assert [(match.line, match.text) for match in search(log, "%")] == [(1, "done%"), (2, "next%")]
+    assert search(log, "[0-9]", regex=True) == []
 
 
 def test_more_matches_than_one_call_finds(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
