@@ -7,12 +7,13 @@ listed, and no link is followed.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from fluxgym.messages import Context
 from fluxgym.output_messages import FileKind, JobFile, Sample
+from fluxgymd.store import png_text
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.port import Output, Trainer
 
@@ -79,7 +80,7 @@ def samples(trainer: Trainer, context: Context | None, folder: JobFolder) -> lis
                 Sample(
                     file=output.name,
                     path=str(folder.path / output.name),
-                    prompt=_text(prompts[output.number]) if output.number < len(prompts) else None,
+                    prompt=_prompt(folder.path / output.name, output.number, prompts),
                     number=output.number,
                     seed=output.seed,
                     epoch=output.epoch,
@@ -123,6 +124,10 @@ def _own(folder: JobFolder) -> Iterator[tuple[str, FileKind]]:
             yield str(path.relative_to(folder.where)), FileKind.EVIDENCE
 
 
-def _text(prompt: str) -> str:
-    """A prompt without its options, such as --w 512."""
-    return prompt.partition(" --")[0].strip()
+def _prompt(sample: Path, number: int, prompts: Sequence[str]) -> str | None:
+    """The prompt that the trainer wrote into the sample, or else the job's prompt of this number, without options
+    such as --w 512."""
+    written = png_text.text(sample, "prompt")
+    if written is not None:
+        return written
+    return prompts[number].partition(" --")[0].strip() if number < len(prompts) else None

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image, PngImagePlugin
 
 from fluxgym.messages import Context, Kind
 from fluxgym.output_messages import FileKind
@@ -108,3 +109,12 @@ def test_samples_are_in_the_order_of_the_training(folder: JobFolder) -> None:
         (20, 7, None, None),
     ]
     assert [Path(one.path).relative_to(folder.path) for one in found] == [Path(one.file) for one in found]
+
+
+def test_a_sample_keeps_the_prompt_that_it_was_made_from(folder: JobFolder) -> None:
+    sample(folder, f"000020_00_{DATE}")
+    written = PngImagePlugin.PngInfo()
+    written.add_itxt("prompt", "an older cat, 猫")
+    Image.new("RGB", (8, 8)).save(folder.samples / f"cat_000020_01_{DATE}.png", pnginfo=written)
+    found = files.samples(trainers().of(TRAINING), TRAINING, folder)
+    assert [one.prompt for one in found] == ["a cat", "an older cat, 猫"]
