@@ -33,6 +33,7 @@ class Gpu(Message, frozen=True, kw_only=True):
     utilization: int | None = None
     temperature: int | None = None
     power_draw: float | None = None
+    power_limit: float | None = None
     job: str | None = None
     put_aside: str | None = None
 
@@ -67,3 +68,58 @@ class HookResult(Message, frozen=True, kw_only=True):
     status: int | None = None
     output: str
     seconds: float
+
+
+class DiskUseKind(OpenEnum):
+    STATES = "states"
+    LORAS = "loras"
+    SAMPLES = "samples"
+    PICTURES = "pictures"
+    CACHES = "caches"
+    MODELS = "models"
+    LOGS = "logs"
+    TRASH = "trash"
+    EVIDENCE = "evidence"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+class JobUse(Message, frozen=True, kw_only=True):
+    job: str
+    size: int
+
+
+class DiskUse(Message, frozen=True, kw_only=True):
+    what: DiskUseKind
+    size: int
+    jobs: list[JobUse] | None = None
+
+
+class Disk(Message, frozen=True, kw_only=True):
+    path: str
+    total: int
+    free: int
+    uses: list[DiskUse]
+    measured_at: float | None = None
+
+
+class MachineState(Message, frozen=True, kw_only=True):
+    gpus: list[Gpu]
+    gpu_problem: str | None = None
+    disks: list[Disk]
+    unanswered: list[str] | None = None
+    queue_paused: bool
+    waiting: int
+    running: int
+    degraded: list[str]
+    version: str
+    instance: str
+
+
+class GpuSeries(Message, frozen=True, kw_only=True):
+    uuid: str
+    time: list[float]
+    utilization: list[int | None]
+    memory_used: list[int | None]
+    temperature: list[int | None]
+    power_draw: list[float | None]

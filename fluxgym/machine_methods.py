@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method of org.fluxgym.Machine (see methods.py)."""
 
-from fluxgym.machine_messages import CheckResult, Gpu, HookResult, Linger, Setting, SleepInhibitor, Supervisor
+from fluxgym.machine_messages import (
+    CheckResult,
+    Gpu,
+    GpuSeries,
+    HookResult,
+    Linger,
+    MachineState,
+    Setting,
+    SleepInhibitor,
+    Supervisor,
+)
 from fluxgym.messages import Message
 from fluxgym.methods import Method, Nothing
 
@@ -50,6 +60,23 @@ class TestHookReply(Message, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+class WatchMachineParameters(Message, frozen=True, kw_only=True):
+    measure: bool | None = None
+
+
+class WatchMachineReply(Message, frozen=True, kw_only=True):
+    state: MachineState
+
+
+class GpuHistoryParameters(Message, frozen=True, kw_only=True):
+    gpu: str | None = None
+    after: float | None = None
+
+
+class GpuHistoryReply(Message, frozen=True, kw_only=True):
+    history: list[GpuSeries]
+
+
 GPUS = Method("org.fluxgym.Machine.Gpus", Nothing, GpusReply)
 INFO = Method("org.fluxgym.Machine.Info", Nothing, InfoReply)
 PAUSE = Method("org.fluxgym.Machine.Pause", Nothing, Nothing)
@@ -58,3 +85,5 @@ CLEAR_QUARANTINE = Method("org.fluxgym.Machine.ClearQuarantine", GpuName, Nothin
 SETTINGS = Method("org.fluxgym.Machine.Settings", Nothing, SettingsReply)
 CHECK_MACHINE = Method("org.fluxgym.Machine.Check", Nothing, CheckMachineReply, stream=True)
 TEST_HOOK = Method("org.fluxgym.Machine.TestHook", TestHookParameters, TestHookReply, stream=True)
+WATCH_MACHINE = Method("org.fluxgym.Machine.Watch", WatchMachineParameters, WatchMachineReply, stream=True)
+GPU_HISTORY = Method("org.fluxgym.Machine.GpuHistory", GpuHistoryParameters, GpuHistoryReply)

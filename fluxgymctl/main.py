@@ -51,6 +51,7 @@ VERBS = (
     "preset",
     "export",
     "gpus",
+    "disks",
     "check",
     "hooks",
     "daemon",
@@ -58,7 +59,7 @@ VERBS = (
     "config",
 )
 
-OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "check", "hooks", "daemon", "web", "config"})
+OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "disks", "check", "hooks", "daemon", "web", "config"})
 """Verbs about this machine and its daemon."""
 OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "metrics", "search", "export"})
 """Verbs about what a job has written. All others are about jobs and what they train on."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from fluxgym import paths
 from fluxgym.config import Config
@@ -19,6 +20,7 @@ from fluxgymd.api.job_outputs import JobOutputs
 from fluxgymd.api.job_views import JobViews
 from fluxgymd.api.jobs import Jobs
 from fluxgymd.api.machine import DaemonMethods, GpuMethods, QueueMethods
+from fluxgymd.api.overview import Overview
 from fluxgymd.api.presets import Presets
 from fluxgymd.api.steering import SteeringMethods
 from fluxgymd.attempts import place
@@ -55,6 +57,7 @@ from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
 from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.degraded import Degraded
+from fluxgymd.run.disks import Disks
 from fluxgymd.run.forgotten import Forgotten
 from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
@@ -73,6 +76,9 @@ from fluxgymd.trainers.choice import Trainers
 from fluxgymd.watchdog.watch import Watch
 
 log = logging.getLogger(__name__)
+
+CACHES = (compile_cache.INDUCTOR, compile_cache.TRITON, shared_caches.VARIABLE)
+"""The variables that name the folders of caches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,12 +255,20 @@ def make_routes(
             degraded=degraded,
         ),
     )
+    overview = Overview(
+        registry,
+        gpus=parts.gpus,
+        show_gpus=gpus.shown,
+        machine=parts.machine,
+        degraded=degraded,
+        disks=Disks(config.home, [Path(os.environ[name]) for name in CACHES if name in os.environ]),
+    )
     queue = QueueMethods(parts.machine, registry.writer, parts.scheduler.request_pass)
     shelf = Shelf(config.home)
     presets = Presets(shelf, Composer(registry, shelf, datasets), trainers)
     steering = SteeringMethods(Steering(registry, trainers, parts.runner.adapter_of))
     stored = _datasets(registry, datasets, store, trainers, copies)
-    groups = (jobs, job_views, outputs, steering, presets, stored, queue, gpus, daemon)
+    groups = (jobs, job_views, outputs, steering, presets, stored, queue, gpus, daemon, overview)
     return [*service.routes(), *(route for group in groups for route in group.routes())]
 
 

@@ -16,6 +16,7 @@ from fluxgym.setting_list import listed
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.attempts.choice import Choice
 from fluxgymd.core.damage import EVERYTHING
+from fluxgymd.core.gpu import Reading
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.host.linger import linger
@@ -39,30 +40,38 @@ class GpuMethods:
         self._request_pass = request_pass
 
     def routes(self) -> list[Route]:
-        return [Route(mm.GPUS, self.gpus), Route(mm.CLEAR_QUARANTINE, self.clear_quarantine)]
+        return [
+            Route(mm.GPUS, self.gpus),
+            Route(mm.GPU_HISTORY, self.history),
+            Route(mm.CLEAR_QUARANTINE, self.clear_quarantine),
+        ]
 
     async def gpus(self, _: m.Nothing, __: Send) -> mm.GpusReply:
-        readings = await self._gpus.ask()
+        return mm.GpusReply(gpus=self.shown(await self._gpus.ask()), problem=self._gpus.consequence)
+
+    async def history(self, asked: mm.GpuHistoryParameters, _: Send) -> mm.GpuHistoryReply:
+        return mm.GpuHistoryReply(history=self._gpus.history.series(uuid=asked.gpu, after=asked.after or 0.0))
+
+    def shown(self, readings: tuple[Reading, ...]) -> list[Gpu]:
+        """The GPUs with these readings."""
         aside = self._quarantine.reasons
         holders = self._holders([reading.uuid for reading in readings])
-        return mm.GpusReply(
-            gpus=[
-                Gpu(
-                    index=reading.index,
-                    uuid=reading.uuid,
-                    name=reading.name,
-                    memory_total=reading.memory_total,
-                    memory_used=reading.memory_used,
-                    utilization=reading.utilization,
-                    temperature=reading.temperature,
-                    power_draw=reading.power_draw,
-                    job=holders.get(reading.uuid),
-                    put_aside=aside.get(reading.uuid),
-                )
-                for reading in readings
-            ],
-            problem=self._gpus.consequence,
-        )
+        return [
+            Gpu(
+                index=reading.index,
+                uuid=reading.uuid,
+                name=reading.name,
+                memory_total=reading.memory_total,
+                memory_used=reading.memory_used,
+                utilization=reading.utilization,
+                temperature=reading.temperature,
+                power_draw=reading.power_draw,
+                power_limit=reading.power_limit,
+                job=holders.get(reading.uuid),
+                put_aside=aside.get(reading.uuid),
+            )
+            for reading in readings
+        ]
 
     def _holders(self, gpus: list[str]) -> dict[str, str]:
         """The job that holds each GPU, by UUID. A job that is known to hold it precedes one that may hold any."""

@@ -16,6 +16,7 @@ import msgspec
 
 from fluxgymd.core.gpu import Reading
 from fluxgymd.gpus.asking import DEADLINE_SECONDS, REST_SECONDS, Asking
+from fluxgymd.gpus.history import GpuHistory
 from fluxgymd.gpus.probe import ProbeAnswer
 
 MOST_OF_A_KIND = 16
@@ -35,6 +36,7 @@ class Gpus:
         self._put_at = -math.inf
         """When the last question that was answered was put; monotonic."""
         self._readings: tuple[Reading, ...] = ()
+        self.history = GpuHistory()
         self._all_told = False
         """Whether NVML listed all of its GPUs in the last answer. Then a GPU that is missing has left the bus."""
         self._seen: dict[str, Reading] = {}
@@ -57,6 +59,11 @@ class Gpus:
         else:
             follows = "Trainings run on the CPU, one at a time."
         return f"{self.problem} {follows}"
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Those of the last answer."""
+        return self._readings
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -111,6 +118,7 @@ class Gpus:
             self._seen[told.uuid] = reading
             readings.append(reading)
         self._readings = tuple(readings)
+        self.history.note(readings, now=time.time())
         if answer.certain:
             self._uuids = [reading.uuid for reading in readings]
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Machine.Watch of a real daemon: the GPUs, the queue and the disks in one object."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fluxgym import machine_methods as mm
+from fluxgym import methods as m
+from fluxgym.client import Connection
+from fluxgym.machine_messages import DiskUseKind, MachineState
+from fluxgym.messages import State
+from tests.daemon.running import RunningDaemon, program
+from tests.fluxgymctl.program import ctl
+from tests.gpus.nvml import Nvml, build, gpu
+from tests.harness.hung_volume import HungVolume
+from tests.harness.waiting import until
+
+
+def now(daemon: RunningDaemon, *, measure: bool = False) -> MachineState:
+    """What a watcher sees at once."""
+    with Connection(daemon.socket) as connection:
+        reply = next(connection.stream(mm.WATCH_MACHINE, mm.WatchMachineParameters(measure=measure or None)))
+        return reply.state
+
+
+def seen(daemon: RunningDaemon, right: Callable[[MachineState], bool]) -> MachineState:
+    def look() -> MachineState | None:
+        state = now(daemon)
+        return state if right(state) else None
+
+    return until(look, what="the state of the machine to be right")
+
+
+def measured(state: MachineState) -> bool:
+    return bool(state.disks) and state.disks[0].measured_at is not None
+
+
+def test_the_state_comes_at_once_and_again_when_the_queue_changes(daemon: RunningDaemon) -> None:
+    with Connection(daemon.socket) as connection:
+        states = (reply.state for reply in connection.stream(mm.WATCH_MACHINE, mm.WatchMachineParameters()))
+        first = next(states)
+        assert (first.queue_paused, first.waiting, first.running) == (False, 0, 0)
+        daemon.call(mm.PAUSE, m.Nothing())
+        daemon.submit(program("waits"))
+        last = next(state for state in states if state.queue_paused and state.waiting)
+        assert (last.waiting, last.running, last.instance) == (1, 0, daemon.info().instance)
+
+
+def test_disks_say_what_fills_them_and_whose_the_states_are(daemon: RunningDaemon) -> None:
+    daemon.submit(program("cat", "exit 3"))
+    daemon.wait("cat", State.FAILED)
+    state = daemon.folder("cat") / "cat-000001-state"
+    state.mkdir()
+    (state / "optimizer.bin").write_bytes(os.urandom(3_000_000))
+    os.sync()
+    now(daemon, measure=True)
+    found = seen(daemon, lambda state: measured(state) and any(use.jobs for use in state.disks[0].uses))
+    (disk, *_) = found.disks
+    assert disk.path == str(daemon.home)
+    assert 0 < disk.free <= disk.total
+    (states,) = [use for use in disk.uses if use.what is DiskUseKind.STATES]
+    assert [one.job for one in states.jobs or ()] == ["cat"]
+    assert states.size >= 3_000_000
+    shown = ctl("disks", socket=daemon.socket)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "cat 2.9 MiB" in shown.stdout
+
+
+def test_promise_10_a_volume_that_hangs_is_named_and_the_rest_is_measured(daemon: RunningDaemon) -> None:
+    away = daemon.home / "models"
+    away.mkdir()
+    with HungVolume(away):
+        found = seen(daemon, lambda state: bool(state.unanswered))
+        assert found.unanswered == [str(away)]
+        assert found.disks[0].path == str(daemon.home)
+        daemon.submit(program("next"))
+        daemon.wait("next", State.COMPLETED)
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+def test_gpus_are_read_while_somebody_watches_and_their_readings_are_kept(nvml_library: Path, folder: Path) -> None:
+    nvml = Nvml(nvml_library, folder / "nvml.txt")
+    nvml.tell(gpu("GPU-aaaa", utilization=10))
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=nvml.environment) as daemon:
+        seen(daemon, lambda state: [one.utilization for one in state.gpus] == [10])
+        nvml.tell(gpu("GPU-aaaa", utilization=93))
+        seen(daemon, lambda state: [one.utilization for one in state.gpus] == [93])
+        (series,) = daemon.call(mm.GPU_HISTORY, mm.GpuHistoryParameters()).history
+        assert (series.uuid, series.utilization[0]) == ("GPU-aaaa", 10)
+        assert daemon.call(mm.GPU_HISTORY, mm.GpuHistoryParameters(gpu="GPU-bbbb")).history == []
+        shown = ctl("gpus", "--history", socket=daemon.socket)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert shown.stdout.startswith("GPU-aaaa\nTIME ")
