@@ -140,6 +140,11 @@ class Part(Message, frozen=True, kw_only=True):
     folder: str | None = None
 
 
+class ResumeFrom(Message, frozen=True, kw_only=True):
+    job: str
+    checkpoint: str | None = None
+
+
 class Context(Message, frozen=True, kw_only=True):
     name: str
     kind: Kind | None = None
@@ -171,6 +176,7 @@ class Context(Message, frozen=True, kw_only=True):
     keep_states: int | None = None
     watchdog: WatchdogMode | None = None
     watchdog_limits: dict[str, float] | None = None
+    resume_from: ResumeFrom | None = None
 
 
 TWO_FORMS = (("dataset", "parts"), ("resolution", "resolutions"))

@@ -207,6 +207,7 @@ class ComposeParameters(Message, frozen=True, kw_only=True):
     presets: list[str] | None = None
     like: str | None = None
     base: Context | None = None
+    more_epochs: int | None = None
 
 
 class ComposeReply(Message, frozen=True, kw_only=True):

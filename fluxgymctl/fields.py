@@ -23,8 +23,8 @@ import msgspec
 
 from fluxgym.errors import FileMissing
 from fluxgym.interfaces import description
-from fluxgym.messages import Context, Model, OpenEnum, Part
-from fluxgymctl import job_parts
+from fluxgym.messages import Context, Model, OpenEnum, Part, ResumeFrom
+from fluxgymctl import job_parts, origin
 from fluxgymctl.count import whole
 
 OPTIONS = "trainer_options"
@@ -37,6 +37,7 @@ _PATHS = frozenset({DATASET, *Model.__struct_fields__})
 
 _SPELLINGS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "parts": (("--part", "--parts"), job_parts.FORM),
+    "resume_from": (("--resume-from",), origin.FORM),
     "resolutions": (("--resolutions",), None),  # --resolution is the field of one
     "held": (("--hold", "--held"), None),
     "after": (("--after",), "JOB"),
@@ -262,6 +263,13 @@ _KINDS = {
         from_text=job_parts.from_text,
         from_toml=job_parts.from_toml,
         right_as_flag=job_parts.RIGHT_AS_FLAG,
+    ),
+    ResumeFrom: Kind(
+        right=origin.RIGHT,
+        metavar=origin.FORM,
+        from_text=origin.from_text,
+        from_toml=origin.from_toml,
+        right_as_flag=origin.FORM,
     ),
     list[str]: Kind(right="a list of strings in quotes", metavar="TEXT", from_text=_text, from_toml=_texts),
 }

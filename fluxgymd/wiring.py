@@ -265,7 +265,7 @@ def make_routes(
     )
     queue = QueueMethods(parts.machine, registry.writer, parts.scheduler.request_pass)
     shelf = Shelf(config.home)
-    presets = Presets(shelf, Composer(registry, shelf, datasets), trainers)
+    presets = Presets(shelf, Composer(registry, shelf, datasets, submitter.origins), trainers)
     steering = SteeringMethods(Steering(registry, trainers, parts.runner.adapter_of))
     stored = _datasets(registry, datasets, store, trainers, copies)
     groups = (jobs, job_views, outputs, steering, presets, stored, queue, gpus, daemon, overview)

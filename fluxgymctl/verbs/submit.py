@@ -13,7 +13,7 @@ import click
 from msgspec import structs
 
 from fluxgym.errors import AnswerMissing, InvalidSetting, NoSuchDataset
-from fluxgym.messages import Context, Kind
+from fluxgym.messages import Context, Kind, ResumeFrom
 from fluxgym.methods import COMPOSE, CONVERT, PLAN, SUBMIT, ComposeParameters, ConvertParameters, SubmitParameters
 from fluxgym.names import propose
 from fluxgymctl import outcome, spec
@@ -34,6 +34,7 @@ from fluxgymctl.session import Session, common_options
         "submit my-cat --file cat.toml --epochs 24 -o optimizer_type=adamw",
         "submit my-face --dataset ./pictures --preset person --preset 12G",
         "submit my-cat-2 --like my-cat --learning-rate 2e-4",
+        "submit my-cat-20 --resume-from my-cat --more-epochs 4",
         "submit my-cat-3 --from cat.toml --dataset ./pictures",
         "submit tidy --after my-cat -- sh -c 'echo done'",
         ends=f"0 queued; with --plan 0 if it would be queued, 2 if not; with --follow {outcome.HELP}",
@@ -43,6 +44,12 @@ from fluxgymctl.session import Session, common_options
 @click.option("-f", "--follow", is_flag=True, help="Then show the progress, as `watch` does.")
 @click.option("--plan", is_flag=True, help="Only show what would happen: steps, pictures, memory, disk and time.")
 @click.option("--from", "source", metavar="FILE", help="Another program's settings; see below.")
+@click.option(
+    "--more-epochs",
+    type=int,
+    metavar="N",
+    help="Instead of --epochs: N epochs after the checkpoint of --resume-from, or after the newest one of --like.",
+)
 @sources
 @job_options
 @common_options
@@ -56,6 +63,7 @@ def command(
     follow: bool,
     plan: bool,
     source: str | None,
+    more_epochs: int | None,
     presets: tuple[str, ...],
     like: str | None,
     **given: Any,
@@ -77,6 +85,10 @@ def command(
     overrides. What the spec file and the flags give overrides both. With --like the pictures come from the folder or
     dataset that the other job was submitted with or, if that is gone, from the copy that was made for that job.
 
+    --resume-from begins with a copy of another job's checkpoint: more epochs for a finished job, or a branch from an
+    older checkpoint. The settings and the pictures are those of that job, unless you give others. --epochs counts
+    from the very beginning; --more-epochs counts from the checkpoint.
+
     --from reads another program's settings: a kohya_ss GUI's JSON, sd-scripts' dataset.toml or --config_file, or an
     ai-toolkit YAML. A remark names each setting that does not carry over. Presets and what you give override them.
     """
@@ -92,8 +104,11 @@ def command(
         base = _converted(session, Path(source))
         name = name or from_file.get("name") or base.name
     job = spec.context(name=name, file=from_file, flags=from_flags)
-    if presets or like is not None or base is not None:
-        made = session.call(COMPOSE, ComposeParameters(job=job, presets=list(presets), like=like, base=base))
+    if more_epochs is not None:
+        job = _continued(job, like)
+    if presets or like is not None or base is not None or job.resume_from is not None:
+        asked = ComposeParameters(job=job, presets=list(presets), like=like, base=base, more_epochs=more_epochs)
+        made = session.call(COMPOSE, asked)
         job = made.job
         for remark in made.notes:
             note(remark)
@@ -119,6 +134,15 @@ def command(
     from fluxgymctl.verbs.watch import watch
 
     return watch(session, reply.job.context.name)
+
+
+def _continued(job: Context, like: str | None) -> Context:
+    """The job, which begins with a checkpoint: with --like, that job's newest one unless another is given."""
+    if job.epochs is not None:
+        raise click.UsageError("--more-epochs and --epochs cannot both be given.")
+    if job.resume_from is None and like is None:
+        raise click.UsageError("--more-epochs needs --resume-from, or --like.")
+    return job if job.resume_from is not None else structs.replace(job, resume_from=ResumeFrom(job=str(like)))
 
 
 def _plan(session: Session, job: Context) -> int:

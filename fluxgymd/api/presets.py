@@ -74,7 +74,11 @@ class Presets:
         if parameters.like is not None and parameters.base is not None:
             raise InvalidParameter("Only one of like and base can be given.", parameter="base")
         job, notes = await self._composer.compose(
-            parameters.job, presets=parameters.presets or (), like=parameters.like, base=parameters.base
+            parameters.job,
+            presets=parameters.presets or (),
+            like=parameters.like,
+            base=parameters.base,
+            more_epochs=parameters.more_epochs,
         )
         return m.ComposeReply(job=job, notes=notes)
 

@@ -19,7 +19,7 @@ from fluxgym.plan_messages import PlannedTime
 NEUTRAL_FIELDS = (
     *("name", "dataset", "parts", "trigger_word", "trigger_place", "repeats", "epochs", "save_every_epochs", "seed"),
     *("sample_every_steps", "sample_every_epochs", "sample_prompts", "learning_rate", "priority", "held", "after"),
-    *("gpus", "restart", "keep_states", "watchdog", "watchdog_limits"),
+    *("gpus", "restart", "keep_states", "watchdog", "watchdog_limits", "resume_from"),
 )
 """The fields of a job that the time of a step does not depend on, or next to nothing."""
 NEUTRAL_OPTIONS = re.compile(

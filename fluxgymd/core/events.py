@@ -54,6 +54,8 @@ class Submitted(Event, frozen=True, kw_only=True, tag="submitted"):
     """Number of the submit in this home, independent of the clock. 0: imported, or from a version without numbers."""
     copied: Copied | None = None
     """None: a program, imported, or from a version that didn't record it."""
+    step: int = 0
+    """Steps done at the other job's checkpoint with which it begins (`resume_from` of its settings)."""
     version: int = 1
 
 

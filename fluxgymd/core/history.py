@@ -20,12 +20,8 @@ _OUTCOMES = {
 def sentence(event: e.AnyEvent) -> str:
     """The event as one or more sentences."""
     match event:
-        case e.Submitted(copied=e.Copied(dataset=str(name), revision=revision, pictures=count)):
-            return f"It was submitted, with {count} pictures from revision {revision} of the dataset {name}."
-        case e.Submitted(copied=e.Copied(parts=parts, pictures=count)) if parts:
-            return f"It was submitted, with {count} pictures in {len(parts)} parts{_revisions(parts)}."
         case e.Submitted():
-            return "It was submitted."
+            return f"It was submitted{_pictures(event.copied)}.{_beginning(event)}"
         case e.Imported():
             return f"It was created by an older FluxGym. {_outcome(event.outcome, event.reason)}"
         case e.Reserved():
@@ -76,6 +72,25 @@ def sentence(event: e.AnyEvent) -> str:
             return "It was removed, and restored."
         case _:
             assert_never(event)
+
+
+def _pictures(copied: e.Copied | None) -> str:
+    """Which pictures were copied, if that says more than the settings. The rest of a sentence."""
+    match copied:
+        case e.Copied(dataset=str(name), revision=revision, pictures=count):
+            return f", with {count} pictures from revision {revision} of the dataset {name}"
+        case e.Copied(parts=parts, pictures=count) if parts:
+            return f", with {count} pictures in {len(parts)} parts{_revisions(parts)}"
+        case _:
+            return ""
+
+
+def _beginning(event: e.Submitted) -> str:
+    """The checkpoint of another job with which it begins, as a further sentence."""
+    origin = event.context.resume_from
+    if origin is None:
+        return ""
+    return f" It begins with the checkpoint {origin.checkpoint} of the job {origin.job}, at step {event.step}."
 
 
 def _revisions(parts: Sequence[e.CopiedPart]) -> str:

@@ -203,6 +203,7 @@ def apply(job: Job | None, event: e.AnyEvent) -> Job:
             rank=event.rank,
             held=bool(event.context.held),
             copied=event.copied,
+            checkpoint_step=event.step,
             state=Queued(),
         )
     if job is None:

@@ -44,6 +44,8 @@ class CheckpointFacts:
     """One sentence: why the trainer doesn't resume from it, if `use` isn't RESUME."""
     pruned: bool = True
     """Retention counts this checkpoint and may delete it."""
+    epoch_ended: bool = False
+    """The step was the last one of the epoch."""
     final: bool = False
     """It was saved after the last step: only the result remains to be written."""
 
@@ -75,9 +77,15 @@ class Impossible:
     sentence: str
 
 
-def choose(found: Iterable[CheckpointFacts]) -> Begin | GoOn | Impossible:
-    """Chooses where the next attempt begins."""
+def choose(found: Iterable[CheckpointFacts], *, origin: str | None = None) -> Begin | GoOn | Impossible:
+    """Chooses where the next attempt begins. `origin`: the job whose checkpoint was copied as this job's first one;
+    without any checkpoint, it would be another training."""
     complete = [checkpoint for checkpoint in found if checkpoint.complete]
+    if not complete and origin is not None:
+        return Impossible(
+            f"It began with a checkpoint of the job {origin}, but has no complete checkpoint any more; submit it "
+            "again."
+        )
     if not complete:
         return Begin()
     best = newest(complete)

@@ -47,6 +47,11 @@ class Export:
 def export(context: Context, folder: JobFolder) -> Export:
     """`context`: the complete settings of a training. `folder`: the job's folder."""
     options, notes = _options(context, folder)
+    if context.resume_from is not None:
+        notes.append(
+            f"The checkpoint of {context.resume_from.job} with which the job began is left out: {SCRIPT} begins at "
+            "step 0."
+        )
     job = msgspec.structs.replace(context, trainer_options=options)
     there = JobFolder(f"{OUTPUT}/{context.name}")
     moved = {str(path): path.name for path in (there.dataset_config, there.sample_prompts)}

@@ -22,7 +22,7 @@ ABOUT, WHY, OPTIONS, LIMITS = "about", "why", "trainer_options", "watchdog_limit
 OF_ONE_JOB = frozenset(
     {
         *("name", "kind", "program", "dataset", "parts", "trigger_word", "sample_prompts", "model"),
-        *("priority", "held", "after", "gpus"),
+        *("priority", "held", "after", "gpus", "resume_from"),
     }
 )
 """Settings that no preset has."""

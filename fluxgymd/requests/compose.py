@@ -6,14 +6,16 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.errors import NoSuchDataset
+from fluxgym.errors import InvalidSetting, NoSuchDataset
 from fluxgym.files import is_folder
-from fluxgym.messages import Context, TriggerPlace
+from fluxgym.messages import Context, ResumeFrom, TriggerPlace
 from fluxgymd.background import lanes
 from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.presets.shelf import Shelf
+from fluxgymd.requests import origins
 from fluxgymd.requests.edit import merge
+from fluxgymd.requests.origins import Origins
 from fluxgymd.snapshots import subsets
 from fluxgymd.store.home import JobFolder
 
@@ -21,16 +23,27 @@ LANE = "the presets"
 
 
 class Composer:
-    def __init__(self, registry: Registry, shelf: Shelf, datasets: Datasets) -> None:
+    def __init__(self, registry: Registry, shelf: Shelf, datasets: Datasets, origins: Origins) -> None:
         self._registry = registry
+        self._origins = origins
         self._datasets = datasets
         self._shelf = shelf
 
     async def compose(
-        self, given: Context, *, presets: Sequence[str], like: str | None, base: Context | None = None
+        self,
+        given: Context,
+        *,
+        presets: Sequence[str],
+        like: str | None,
+        base: Context | None = None,
+        more_epochs: int | None = None,
     ) -> tuple[Context, list[str]]:
         """The settings, and notes for the user. The later overrides the earlier: the job `like` or the settings
-        `base`, the presets in their order, and `given`. FluxgymError."""
+        `base`, the presets in their order, and `given`. A job that begins with another's checkpoint is like that one
+        if neither is given. `more_epochs`: epochs after that checkpoint. FluxgymError."""
+        origin = given.resume_from
+        if origin is not None and like is None and base is None:
+            like = origin.job
         settings = [(await lanes.answer(LANE, self._shelf.one, name)).settings for name in presets]
         notes: list[str] = []
         base = base or Context(name=given.name)
@@ -38,19 +51,36 @@ class Composer:
             entry, job = self._registry.sound(like)
             base = as_it_trains(job.context)
             if given.dataset is None and given.parts is None and (base.dataset or base.parts):
-                base = await self._with_pictures(base, like, entry.folder, notes)
-        return composed(base, [*settings, given]), notes
+                copies = origin is not None and origin.job == like
+                base = await self._with_pictures(base, like, entry.folder, notes, copies=copies)
+            if base.resume_from is not None and origin is None:
+                notes.append(_from_the_beginning(base.resume_from, like))
+        made = composed(base, [*settings, given])
+        return (await self._continued(made, more_epochs) if origin or more_epochs is not None else made), notes
 
-    async def _with_pictures(self, base: Context, like: str, folder: JobFolder, notes: list[str]) -> Context:
-        """The settings with the job's own copy in the place of pictures that no longer exist."""
+    async def _continued(self, made: Context, more: int | None) -> Context:
+        """The settings with the name of the checkpoint with which the job begins, and the total of its epochs."""
+        if made.resume_from is None:
+            raise InvalidSetting("more_epochs needs resume_from, the job that is continued.", setting="more_epochs")
+        found = await self._origins.checkpoint(msgspec.structs.replace(made, epochs=None))
+        named = ResumeFrom(job=made.resume_from.job, checkpoint=found.path.name)
+        epochs = made.epochs if more is None else origins.more_epochs(found.facts, more)
+        return msgspec.structs.replace(made, resume_from=named, epochs=epochs)
+
+    async def _with_pictures(
+        self, base: Context, like: str, folder: JobFolder, notes: list[str], *, copies: bool
+    ) -> Context:
+        """The settings with the job's own copy in the place of pictures that no longer exist. `copies`: in any case,
+        since the pictures may have changed, and a training that is continued has to have the same."""
         found, own = [], []
         for subset in subsets.of(base):
             dataset = subset.dataset
-            if not await self._there(dataset, like):
+            is_gone = not await self._there(dataset, like)
+            if copies or is_gone:
                 dataset = await lanes.answer(like, _own, dataset, folder.dataset / subset.place)
             own.append(dataset != subset.dataset)
             gone = f"{subset.dataset} no longer exists, so the pictures that were copied for {like} are used."
-            if own[-1] and gone not in notes:
+            if own[-1] and is_gone and gone not in notes:
                 notes.append(gone)
             found.append(dataset)
         if base.parts is None:
@@ -74,8 +104,8 @@ class Composer:
 
 def composed(base: Context, changes: Sequence[Context]) -> Context:
     """The settings of a job with changes applied in their order, for a new job with the name of the last ones. It
-    waits for nothing that the first job waited for."""
-    made = msgspec.structs.replace(base, held=None, after=None)
+    waits for nothing that the first job waited for, and begins at step 0 unless they say otherwise."""
+    made = msgspec.structs.replace(base, held=None, after=None, resume_from=None)
     for change in changes:
         made = merge(made, change)
     return made
@@ -92,6 +122,11 @@ def as_it_trains(base: Context) -> Context:
     return msgspec.structs.replace(
         base, trigger_place=TriggerPlace.MISSING, enable_bucket=buckets, trainer_options=options
     )
+
+
+def _from_the_beginning(origin: ResumeFrom, like: str) -> str:
+    again = f"--resume-from {origin.job}:{origin.checkpoint}"
+    return f"{like} began with a checkpoint of {origin.job}; this job begins at step 0, unless you give {again}."
 
 
 def _own(source: str, copy: Path) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import TWO_FORMS, Context
+from fluxgym.messages import TWO_FORMS, Context, ResumeFrom
 from fluxgymd.core import events
 from fluxgymd.core.job import Completed, Job, Live
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.requests import origins
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import wrong_state
 from fluxgymd.run.preflight import Preflight
@@ -25,6 +26,7 @@ FIXED = {
     "dataset": "its pictures were copied when it was submitted; submit another job instead",
     "parts": "submit another job instead",
     "held": "use hold and release",
+    "resume_from": "its checkpoint was copied when it was submitted; submit another job instead",
 }
 WRITTEN = ("trigger_place", "trigger_word", "enable_wildcard", "caption_separator")
 """Settings and options on which the text of a job's captions depends."""
@@ -64,6 +66,7 @@ class Editor:
         _must_rest(job)
         if entry.older is None:  # what the submit found out about the pictures stays
             changes = msgspec.structs.replace(changes, dataset=None, parts=None)
+        changes = msgspec.structs.replace(changes, resume_from=None)
         merged = merge(job.context, changes)
         wanted = self._trainers.of(merged).complete(merged, self._registry.home.path, new=False)
         warnings = []
@@ -127,6 +130,8 @@ def _unchanged(asked: object, recorded: object) -> bool:
     """Whether a setting that cannot be changed is asked for as it is."""
     if isinstance(asked, list) and isinstance(recorded, list):
         return subsets.are_same(asked, recorded)
+    if isinstance(asked, ResumeFrom) and isinstance(recorded, ResumeFrom):
+        return origins.same(asked, recorded)
     return asked in (None, recorded)
 
 

@@ -28,7 +28,7 @@ from fluxgymd.requests.speeds import Speeds
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.run import resuming
 from fluxgymd.run.preflight import Preflight
-from fluxgymd.run.resuming import Outlook
+from fluxgymd.run.resuming import Origin, Outlook
 from fluxgymd.snapshots import preview, subsets
 from fluxgymd.snapshots.captions import Captions
 from fluxgymd.snapshots.contents import Unfit
@@ -72,11 +72,12 @@ class Planner:
         await self._trainers.look()
         with _gathered(problems):
             self._submitter.check_name(wanted.name)
-        context = None
+        context = origin = None
         if not problems:  # its folder is needed, and holds nothing yet
             with _gathered(problems):
                 found, sources = await self._submitter.sources.resolve(wanted)
-                context = self._trainers.of(found).complete(found, self._registry.home.path)
+                completed = self._trainers.of(found).complete(found, self._registry.home.path)
+                context, origin = await self._submitter.origins.find(completed)
         if context is None:
             return Planned(plan=self._told(wanted, problems, []))
         with _gathered(problems):
@@ -84,18 +85,23 @@ class Planner:
         try:
             async with self._submitter.pictures(context, sources) as pictures:
                 notes = [note for source in sources if isinstance(source, FromStore) for note in source.notes]
-                return await self._of_complete(context, problems, pictures, notes)
+                return await self._of_complete(context, problems, pictures, notes, origin)
         except InvalidDataset as error:
             return Planned(plan=self._told(context, [*problems, error.message], []))
 
     async def _of_complete(
-        self, context: Context, problems: list[str], pictures: tuple[Path, ...], notes: Sequence[str]
+        self,
+        context: Context,
+        problems: list[str],
+        pictures: tuple[Path, ...],
+        notes: Sequence[str],
+        origin: Origin | None,
     ) -> Planned:
         folder = self._registry.home.folder(context.name)
         readings = await self._gpus.ask(max_age=GPU_AGE_SECONDS)
         trainer, wanted = self._trainers.of(context), ForecastWanted(gpu_bytes=_smallest(context, readings))
         async with _as_copied(trainer, context, folder, pictures) as copies:
-            outlook = await resuming.look(trainer, context, folder, pictures=copies, wanted=wanted)
+            outlook = await resuming.look(trainer, context, folder, pictures=copies, wanted=wanted, origin=origin)
         outlook = replace(outlook, report=renamed_report(outlook.report, names(context, copies, pictures)))
         problems += [problem.sentence for problem in outlook.problems]
         disk = await self._preflight.space(context, folder, outlook, pictures=pictures)

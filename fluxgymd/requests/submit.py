@@ -24,11 +24,13 @@ from fluxgymd.jobs import loading
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.requests import origins
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.naming import named_note, names, renamed_error, renamed_report
+from fluxgymd.requests.origins import Origins
 from fluxgymd.requests.sources import FromFolder, FromStore, Source, Sources
 from fluxgymd.run.preflight import Preflight
-from fluxgymd.run.resuming import Outlook
+from fluxgymd.run.resuming import Origin, Outlook
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.contents import hash_of
 from fluxgymd.snapshots.linked import Order
@@ -45,6 +47,7 @@ class Submitter:
         self, registry: Registry, preflight: Preflight, trainers: Trainers, copier: Copier, sources: Sources
     ) -> None:
         self.sources = sources
+        self.origins = Origins(registry, trainers)
         self._registry = registry
         self._copier = copier
         self._trainers = trainers
@@ -58,7 +61,8 @@ class Submitter:
         try:
             context, sources = await self.sources.resolve(context)
             context = self._trainers.of(context).complete(context, self._registry.home.path)
-            return await self._submit(context, sources)
+            context, origin = await self.origins.find(context)
+            return await self._submit(context, sources, origin)
         finally:
             self._under_way.discard(name)
 
@@ -72,12 +76,14 @@ class Submitter:
             raise _taken(folder, name)
         return name
 
-    async def _submit(self, context: Context, sources: tuple[Source, ...]) -> tuple[Entry, list[str]]:
+    async def _submit(
+        self, context: Context, sources: tuple[Source, ...], origin: Origin | None
+    ) -> tuple[Entry, list[str]]:
         folder = self._registry.home.folder(context.name)
         outlook = None
         if not any(isinstance(source, FromStore) for source in sources):
             given = tuple(Path(subset.dataset) for subset in subsets.of(context))
-            outlook = await self._preflight.check(context, folder, pictures=given)
+            outlook = await self._preflight.check(context, folder, pictures=given, origin=origin)
         trainer = self._trainers.of(context)
         job_id = secrets.token_hex(16)
         failpoint("submit.checked")
@@ -87,11 +93,14 @@ class Submitter:
             snapshots = await self._pictures(sources, built / "dataset", trainer, context)
             copies = subsets.folders(context, built / "dataset")
             if outlook is None:
-                outlook = await self._check_the_links(context, copies)
+                outlook = await self._check_the_links(context, copies, origin)
             failpoint("submit.dataset_copied")
             report = outlook.report
             if any(snapshot.rewritten for snapshot in snapshots):
-                report = await self._about_the_copy(context, copies)
+                report = await self._about_the_copy(context, copies, origin)
+            if origin is not None:
+                await self._registry.disk(lambda: origins.take(origin, built))
+                failpoint("submit.checkpoint_copied")
             now = time.time()
             number, rank = self._registry.queue_up(now)
             submitted = events.Submitted(
@@ -102,6 +111,7 @@ class Submitter:
                 rank=rank,
                 number=number,
                 copied=_copied(snapshots, sources, context),
+                step=(origin.facts.step or 0) if origin is not None else 0,
             )
             await self._registry.disk(lambda: _write(trainer, built, submitted))
             failpoint("submit.files_written")
@@ -167,19 +177,19 @@ class Submitter:
         finally:
             await lanes.run(context.name, shutil.rmtree, built, ignore_errors=True)
 
-    async def _check_the_links(self, context: Context, copies: tuple[Path, ...]) -> Outlook:
+    async def _check_the_links(self, context: Context, copies: tuple[Path, ...], origin: Origin | None) -> Outlook:
         """Checks a job with pictures from the store, with the names that their owner knows."""
         folder, known = self._registry.home.folder(context.name), names(context, copies)
         try:
-            outlook = await self._preflight.check(context, folder, pictures=copies)
+            outlook = await self._preflight.check(context, folder, pictures=copies, origin=origin)
         except FluxgymError as error:
             raise renamed_error(error, known) from None
         return replace(outlook, report=renamed_report(outlook.report, known))
 
-    async def _about_the_copy(self, context: Context, copies: tuple[Path, ...]) -> CheckReport:
+    async def _about_the_copy(self, context: Context, copies: tuple[Path, ...], origin: Origin | None) -> CheckReport:
         """What the trainer says about the captions as it will read them, with the names that their owner knows."""
         folder = self._registry.home.folder(context.name)
-        report = (await self._preflight.examine(context, folder, pictures=copies)).report
+        report = (await self._preflight.examine(context, folder, pictures=copies, origin=origin)).report
         return renamed_report(report, names(context, copies))
 
 

@@ -27,7 +27,7 @@ from fluxgymd.core.schedule import allowed_gpus
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.run import resuming
-from fluxgymd.run.resuming import Outlook
+from fluxgymd.run.resuming import Origin, Outlook
 from fluxgymd.run.trash import Trash
 from fluxgymd.snapshots import contents
 from fluxgymd.store import shared_pictures
@@ -46,12 +46,19 @@ class Preflight:
         self._gpus = gpus
 
     async def check(
-        self, context: Context, folder: JobFolder, *, pictures: Sequence[Path], copied: Copied | None = None
+        self,
+        context: Context,
+        folder: JobFolder,
+        *,
+        pictures: Sequence[Path],
+        copied: Copied | None = None,
+        origin: Origin | None = None,
     ) -> Outlook:
         """How the job would start. A FluxgymError says what is wrong; it lists all problems that the trainer finds.
-        `context`: complete; `pictures`: where those of each subset are now; `copied`: as of the submit."""
+        `context`: complete; `pictures`: where those of each subset are now; `copied`: as of the submit; `origin`: the
+        checkpoint with which a new job begins."""
         self.check_queueing(context)
-        outlook = await self.examine(context, folder, pictures=pictures, copied=copied)
+        outlook = await self.examine(context, folder, pictures=pictures, copied=copied, origin=origin)
         needed = await self.space(context, folder, outlook, pictures=pictures)
         if needed is not None and _missing(needed) and self._trash is not None:
             await self.check_room(needed, folder)
@@ -84,12 +91,18 @@ class Preflight:
         check_space(needed, folder, reclaimable=reclaimable)
 
     async def examine(
-        self, context: Context, folder: JobFolder, *, pictures: Sequence[Path], copied: Copied | None = None
+        self,
+        context: Context,
+        folder: JobFolder,
+        *,
+        pictures: Sequence[Path],
+        copied: Copied | None = None,
+        origin: Origin | None = None,
     ) -> Outlook:
         """The same without the checks of its GPUs, of the jobs that it waits for, and of the disk."""
         await self._trainers.look()
         trainer = self._trainers.of(context)
-        outlook = await resuming.look(trainer, context, folder, pictures=pictures, copied=copied)
+        outlook = await resuming.look(trainer, context, folder, pictures=pictures, copied=copied, origin=origin)
         if isinstance(outlook.where, Impossible):
             state = self._registry.entry(context.name).state
             raise WrongState(f"The job {context.name}: {outlook.where.sentence}", name=context.name, state=state)

@@ -28,6 +28,15 @@ from fluxgymd.trainers.port import (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """A checkpoint of another job with which a new one begins."""
+
+    path: Path
+    facts: CheckpointFacts
+    """As those of a checkpoint of the new job."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outlook:
     """What would happen to a job if it were started now."""
 
@@ -69,19 +78,25 @@ async def look(
     pictures: Sequence[Path],
     copied: Copied | None = None,
     wanted: ForecastWanted | None = None,
+    origin: Origin | None = None,
 ) -> Outlook:
     """Chooses where the job resumes and asks its trainer about that; a checkpoint that the trainer finds damaged is
     left out. `pictures`: where those of each subset are now; `copied`: as of the submit; `wanted`: also asks what
-    will happen. StorageFailed: the disk does not answer, so nothing is decided."""
-    found = await lanes.answer(str(folder.path), _readable, trainer, context, folder)
+    will happen; `origin`: a new job begins with this checkpoint, which is not in its folder yet. StorageFailed: the
+    disk does not answer, so nothing is decided."""
+    if origin is not None:
+        found = [replace(origin.facts, name=str(origin.path))]
+    else:
+        found = await lanes.answer(str(folder.path), _readable, trainer, context, folder)
+    from_job = context.resume_from.job if context.resume_from is not None else None
     while True:
-        where = choose(found)
+        where = choose(found, origin=from_job)
         resume = where.checkpoint.name if isinstance(where, GoOn) else None
         question = Question(
             context=context, folder=folder, pictures=tuple(pictures), resume=resume, copied=copied, wanted=wanted
         )
         report = await trainer.check(question)
-        if resume is None or report.verdict is not CheckpointVerdict.DAMAGED:
+        if resume is None or origin is not None or report.verdict is not CheckpointVerdict.DAMAGED:
             return Outlook(where=where, report=report, found=tuple(found))
         why = " ".join(problem.sentence for problem in report.problems if problem.kind is ProblemKind.STATE)
         found = [replace(facts, problem=why) if facts.name == resume else facts for facts in found]

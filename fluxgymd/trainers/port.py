@@ -238,6 +238,12 @@ class Trainer(Protocol):
     def outputs(self, context: Context | None, folder: JobFolder) -> list[Output]:
         """The LoRAs, the samples and the results in the job's folder. `context`: as for `checkpoints`. OSError."""
 
+    def adopted(
+        self, checkpoint: CheckpointFacts, job: Context, folder: JobFolder, *, context: Context
+    ) -> CheckpointFacts:
+        """A checkpoint of another job (its settings, and its folder) as one of the job with the settings `context`:
+        the name that it has there, and whether the trainer can resume from it. OSError if it was deleted. Blocks."""
+
     def kept_checkpoints(self, context: Context) -> int:
         """How many complete checkpoints are kept: at least one."""
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fluxgym.errors import InvalidSetting
 from fluxgym.files import is_file
 from fluxgym.messages import Context, TrainerOption
 from fluxgym.output_messages import FileKind
@@ -70,6 +71,11 @@ class Program:
     def outputs(self, _context: Context | None, folder: JobFolder) -> list[Output]:
         told = self.traits.result_file(folder)
         return [Output(name=name, kind=FileKind.RESULT) for name in (told.name, *result.made_by_program(told))]
+
+    def adopted(
+        self, _checkpoint: CheckpointFacts, _job: Context, _folder: JobFolder, *, context: Context
+    ) -> CheckpointFacts:
+        raise InvalidSetting(f"{context.name} is a program, which resumes from no checkpoint.", setting="resume_from")
 
     def kept_checkpoints(self, _context: Context) -> int:
         return 1

@@ -51,7 +51,7 @@ TRAINING_ONLY = (
     "enable_bucket",
     *("repeats", "epochs", "save_every_epochs"),
     *("sample_every_steps", "sample_every_epochs", "sample_prompts", "seed", "learning_rate", "network_dim"),
-    *("trainer_options", "gpu_count", "keep_states"),
+    *("trainer_options", "gpu_count", "keep_states", "resume_from"),
 )
 
 # Where the older FluxGym keeps its models, relative to the home.

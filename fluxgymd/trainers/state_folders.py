@@ -71,8 +71,15 @@ def scan(
         if states.is_state_folder(name, output_name) and not replaced:
             # The trainer may delete old states in the meantime.
             with suppress(FileNotFoundError):
-                found.append(_facts(folder / name, reader, epochs, steps_per_epoch))
+                found.append(_facts(folder / name, name, reader, epochs, steps_per_epoch))
     return found
+
+
+def as_named(
+    path: Path, name: str, *, reader: StateWriter, epochs: int, steps_per_epoch: int | None
+) -> CheckpointFacts:
+    """A state as if its folder were called `name` (see `scan`). OSError if it was deleted."""
+    return _facts(path, name, reader, epochs, steps_per_epoch)
 
 
 def unfinished(folder: Path, output_name: str) -> list[Path]:
@@ -86,7 +93,7 @@ def unfinished(folder: Path, output_name: str) -> list[Path]:
     return [folder / name for name in sorted(names) if states.is_state_folder(name.removesuffix(".tmp"), output_name)]
 
 
-def _facts(path: Path, reader: StateWriter, epochs: int, steps_per_epoch: int | None) -> CheckpointFacts:
+def _facts(path: Path, name: str, reader: StateWriter, epochs: int, steps_per_epoch: int | None) -> CheckpointFacts:
     state, problem, unreadable = None, None, False
     try:
         state, problem = _inspect(path)
@@ -94,21 +101,21 @@ def _facts(path: Path, reader: StateWriter, epochs: int, steps_per_epoch: int | 
         path.stat()  # raises FileNotFoundError if the state itself was deleted
         problem, unreadable = f"it cannot be read: {error.strerror or error}", True
     writer = state.writer if state else reader
-    if problem is None and re.search(r"\.broken-\d+$", path.name):
+    if problem is None and re.search(r"\.broken-\d+$", name):
         problem = "it was set aside as broken but is complete now; rename it to use it again"
-    named = states.epoch_in_name(path.name)
+    named = states.epoch_in_name(name)
     step = None
     if state is not None:
         step = states.true_step(
             writer=writer,
-            name=path.name,
+            name=name,
             told_epoch=state.current_epoch,
             told_step=state.current_step,
             steps_per_epoch=steps_per_epoch,
         )
-    use, refusal = states.use(path.name, writer=writer, reader=reader, epochs=epochs)
+    use, refusal = states.use(name, writer=writer, reader=reader, epochs=epochs)
     return CheckpointFacts(
-        name=path.name,
+        name=name,
         epoch=named if named is not None else (state.current_epoch if state else None),
         step=step,
         problem=problem,
@@ -117,8 +124,9 @@ def _facts(path: Path, reader: StateWriter, epochs: int, steps_per_epoch: int | 
         unreadable=unreadable,
         use=use,
         refusal=refusal,
-        pruned=states.is_pruned(path.name, writer=writer, reader=reader),
-        final=states.is_final(path.name),
+        pruned=states.is_pruned(name, writer=writer, reader=reader),
+        epoch_ended=named is not None or states.is_final(name),
+        final=states.is_final(name),
     )
 
 

@@ -36,6 +36,15 @@ def epoch_in_name(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def renamed(name: str, old: str, new: str, *, epoch: int | None) -> str:
+    """The name that a state of the job `old` has in the job `new`. One that was saved after the last step gets the
+    name of its epoch, since more epochs may follow. `epoch`: of its last step."""
+    ending = name[len(old) :].removesuffix(".old")
+    if is_final(name) and epoch is not None:
+        ending = f"-{epoch:06d}-state"
+    return f"{new}{ending}"
+
+
 def is_final(name: str) -> bool:
     """Whether a state was saved after the last step, when only the LoRA is left to write."""
     return re.search(r"(?<!-\d{6})(?<!-step\d{8})-state(\.old)?$", name) is not None

@@ -18,7 +18,7 @@ from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store import caches, result, safetensors_header
 from fluxgymd.store.home import JobFolder
-from fluxgymd.trainers import dataset_toml, flag_list, kohya, output_names, settings, state_folders
+from fluxgymd.trainers import dataset_toml, flag_list, kohya, output_names, settings, state_folders, states
 from fluxgymd.trainers.asking import Inquiry
 from fluxgymd.trainers.output_names import Moment
 from fluxgymd.trainers.planned_size import planned_bytes
@@ -132,6 +132,17 @@ class Training:
         if step is None or self.writer is not StateWriter.OURS:
             return counted
         return Moment(counted.epoch, int(step))
+
+    def adopted(
+        self, checkpoint: CheckpointFacts, job: Context, folder: JobFolder, *, context: Context
+    ) -> CheckpointFacts:
+        return state_folders.as_named(
+            folder.path / checkpoint.name,
+            states.renamed(checkpoint.name, folder.name, context.name, epoch=checkpoint.epoch),
+            reader=self.writer,
+            epochs=context.epochs or state_folders.EVER,
+            steps_per_epoch=self.steps_per_epoch(job, folder),
+        )
 
     def steps_per_epoch(self, context: Context, folder: JobFolder) -> int | None:
         """Steps per epoch with the job's pictures, from which the steps of sd-scripts' states are computed; None if

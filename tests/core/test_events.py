@@ -51,8 +51,8 @@ FROZEN = {
 LONGER = {
     "submitted": (
         '{"event":"submitted","at":1.5,"id":"00","context":{"name":"cat","kind":"program","program":["/bin/true"],'
-        '"priority":4,"held":true,"after":["dog"],"gpus":["0"],"gpuCount":2,"restart":"never","keepStates":1},'
-        '"priority":4,"rank":1.5,"number":7,"copied":{"pictures":2,"names":"ab"}}'
+        '"priority":4,"held":true,"after":["dog"],"gpus":["0"],"gpuCount":2,"restart":"never","keepStates":1,"resumeFrom":{"job":"dog","checkpoint":"dog-000002-state"}},'
+        '"priority":4,"rank":1.5,"number":7,"copied":{"pictures":2,"names":"ab"},"step":32}'
     ),
     "reserved": (
         '{"event":"reserved","at":2.0,"attempt":1,"adapter":"process","unit":"u","mark":"aa",'

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from fluxgym.messages import ResumeFrom
 from fluxgymd.core import events as e
 from fluxgymd.core.history import sentence
 from tests.core import histories as h
@@ -60,6 +61,15 @@ def test_each_event_has_its_sentence(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_each_text_begins_and_ends_like_a_sentence(name: str) -> None:
     assert re.fullmatch(r"[A-Z].*\.", sentence(ALL[name]))
+
+
+def test_a_submit_says_with_which_checkpoint_the_job_begins() -> None:
+    origin = ResumeFrom(job="cat", checkpoint="cat-000004-state")
+    context = msgspec.structs.replace(h.CONTEXT, resume_from=origin)
+    begun = msgspec.structs.replace(h.submitted(), context=context, step=64)
+    assert sentence(begun) == (
+        "It was submitted. It begins with the checkpoint cat-000004-state of the job cat, at step 64."
+    )
 
 
 def test_a_submit_says_which_stored_datasets_it_used() -> None:

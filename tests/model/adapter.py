@@ -146,6 +146,14 @@ class ModelAdapter:
         self.world.told_to_leave(attempt)
         return True
 
+    async def request(self, _ref: AttemptRef, _number: signal.Signals, *, launched: bool) -> bool:
+        del launched  # no trainer of the model has handlers
+        return False
+
+    async def handles(self, _ref: AttemptRef, _number: signal.Signals, *, launched: bool) -> bool:
+        del launched
+        return False
+
     async def rouse(self, ref: AttemptRef) -> None:
         await self._moment()
         self._signalled(ref)  # no process of the model is ever stopped or frozen

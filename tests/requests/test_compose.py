@@ -11,13 +11,16 @@ import pytest
 from fluxgym.messages import Context, Model, Part, TriggerPlace
 from fluxgymd.core import events as e
 from fluxgymd.datasets.datasets import Datasets
+from fluxgymd.jobs.registry import Registry
 from fluxgymd.presets.shelf import Shelf
 from fluxgymd.requests.compose import Composer, as_it_trains, composed
+from fluxgymd.requests.origins import Origins
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL
 from tests.core.datasets.histories import created
 from tests.core.histories import submitted
 from tests.jobs import journals
+from tests.trainers.adapters import trainers
 
 BASE = Context(
     name="old",
@@ -29,6 +32,11 @@ BASE = Context(
     priority=3,
     trainer_options={"fp8_base": [], "loss_type": ["l1"]},
 )
+
+
+def composer_of(registry: Registry, home: Path) -> Composer:
+    datasets = Datasets(DatasetFolders(home), registry.disk)
+    return Composer(registry, Shelf(home), datasets, Origins(registry, trainers()))
 
 
 def new(**given: object) -> Context:
@@ -86,7 +94,7 @@ def test_a_job_like_one_of_a_folder_takes_the_folder_as_long_as_it_exists(tmp_pa
     first = msgspec.structs.replace(first, context=msgspec.structs.replace(first.context, dataset=str(pictures)))
     (journals.put(tmp_path, "first", [e.encode(first)]).parent / "dataset").mkdir()
     registry = journals.load(tmp_path)
-    composer = Composer(registry, Shelf(tmp_path), Datasets(DatasetFolders(tmp_path), registry.disk))
+    composer = composer_of(registry, tmp_path)
     try:
         made, notes = asyncio.run(composer.compose(Context(name="second"), presets=[], like="first"))
     finally:
@@ -105,7 +113,7 @@ def test_a_job_like_one_of_a_stored_dataset_has_the_dataset_as_long_as_that_exis
     registry = journals.load(tmp_path)
 
     def like_it() -> tuple[str | None, list[str]]:
-        composer = Composer(registry, Shelf(tmp_path), Datasets(DatasetFolders(tmp_path), registry.disk))
+        composer = composer_of(registry, tmp_path)
         made, notes = asyncio.run(composer.compose(Context(name="second"), presets=[], like="first"))
         return made.dataset, notes
 
@@ -132,7 +140,7 @@ def test_a_job_like_one_with_parts_has_the_parts_that_exist_and_copies_of_the_ot
     registry = journals.load(tmp_path)
 
     def like_it(**given: object) -> tuple[Context, list[str]]:
-        composer = Composer(registry, Shelf(tmp_path), Datasets(DatasetFolders(tmp_path), registry.disk))
+        composer = composer_of(registry, tmp_path)
         return asyncio.run(composer.compose(new(**given), presets=[], like="first"))
 
     try:

@@ -33,7 +33,7 @@ from fluxgymd.requests.verbs import Verbs
 from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.ending import end_event
 from fluxgymd.run.preflight import Preflight
-from fluxgymd.run.resuming import Outlook
+from fluxgymd.run.resuming import Origin, Outlook
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Scheduler
 from fluxgymd.run.starting import Starter
@@ -516,13 +516,19 @@ class SlowPreflight(Preflight):
         self.asked: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
     async def examine(
-        self, context: Context, folder: JobFolder, *, pictures: Sequence[Path], copied: e.Copied | None = None
+        self,
+        context: Context,
+        folder: JobFolder,
+        *,
+        pictures: Sequence[Path],
+        copied: e.Copied | None = None,
+        origin: Origin | None = None,
     ) -> Outlook:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.asked.put_nowait(answer)
         async with asyncio.timeout(DEADLINE_SECONDS):
             await answer
-        return await super().examine(context, folder, pictures=pictures, copied=copied)
+        return await super().examine(context, folder, pictures=pictures, copied=copied, origin=origin)
 
 
 def test_a_resume_that_is_still_being_checked_does_not_undo_a_stop(tmp_path: Path) -> None:

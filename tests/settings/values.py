@@ -286,6 +286,7 @@ FIELDS_NOT_DRAWN = by_name(
         "resolution excludes it; tests/settings/test_trained.py has it": "resolutions",
         "about the queue, which tests/daemon/test_queue.py is about": "priority held after",
         "of GPUs": "gpus gpu_count",
+        "of another job, which tests/daemon/test_resume_from.py is about": "resume_from",
         "about hangs, which tests/daemon/test_hangs.py is about": "watchdog watchdog_limits",
     }
 )

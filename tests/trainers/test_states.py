@@ -214,3 +214,20 @@ def test_the_epoch_of_a_name() -> None:
 )
 def test_the_final_state_is_recognized(name: str, last: bool) -> None:
     assert is_final(name) is last
+
+
+@pytest.mark.parametrize(
+    ("name", "epoch", "expected"),
+    [
+        ("cat-000008-state", 8, "dog.1-000008-state"),
+        ("cat-000008-state.old", 8, "dog.1-000008-state"),
+        ("cat-step00000040-state", 3, "dog.1-step00000040-state"),
+        # After the last step; in the other job, more may follow.
+        ("cat-state", 16, "dog.1-000016-state"),
+        ("cat-state.old", 16, "dog.1-000016-state"),
+        ("cat-state", None, "dog.1-state"),
+    ],
+)
+def test_a_state_of_another_job_gets_a_name_of_this_one(name: str, epoch: int | None, expected: str) -> None:
+    assert states.renamed(name, "cat", "dog.1", epoch=epoch) == expected
+    assert is_state_folder(expected, "dog.1")

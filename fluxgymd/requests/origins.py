@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checkpoint of another job with which a new job begins (`resume_from`)."""
+
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from fluxgym.errors import InvalidSetting
+from fluxgym.messages import Context, ResumeFrom
+from fluxgym.quoting import short
+from fluxgymd.background import lanes
+from fluxgymd.core.resume import CheckpointFacts, Use, newest
+from fluxgymd.jobs.registry import Registry
+from fluxgymd.run.resuming import Origin
+from fluxgymd.snapshots.snapshot import copy
+from fluxgymd.store.atomic import sync_folder
+from fluxgymd.trainers.choice import Trainers
+
+SETTING = "resume_from"
+
+
+class Origins:
+    def __init__(self, registry: Registry, trainers: Trainers) -> None:
+        self._registry = registry
+        self._trainers = trainers
+
+    async def find(self, context: Context) -> tuple[Context, Origin | None]:
+        """The settings, which name the checkpoint, and the checkpoint; None if the job begins at step 0. `context`:
+        complete. InvalidSetting or NoSuchJob."""
+        asked = context.resume_from
+        if asked is None:
+            return context, None
+        origin = await self.checkpoint(context)
+        _refuse_few(context, origin)
+        named = ResumeFrom(job=asked.job, checkpoint=origin.path.name)
+        return msgspec.structs.replace(context, resume_from=named), origin
+
+    async def checkpoint(self, context: Context) -> Origin:
+        """The checkpoint with which a job begins that has `resume_from`. InvalidSetting or NoSuchJob."""
+        asked = context.resume_from
+        assert asked is not None
+        entry, job = self._registry.sound(asked.job)
+        trainer = self._trainers.of(context)
+
+        def look() -> list[Origin]:
+            origins = []
+            for checkpoint in trainer.checkpoints(job.context, entry.folder):
+                with suppress(FileNotFoundError):  # a job that runs deletes its old ones
+                    facts = trainer.adopted(checkpoint, job.context, entry.folder, context=context)
+                    origins.append(Origin(path=entry.folder.path / checkpoint.name, facts=facts))
+            return origins
+
+        return chosen(await lanes.answer(str(entry.folder.path), look), asked)
+
+
+def chosen(found: Iterable[Origin], asked: ResumeFrom) -> Origin:
+    """The checkpoint that was asked for, or else the newest one that can be used. InvalidSetting."""
+    by_name = {origin.path.name: origin for origin in found}
+    if asked.checkpoint is not None:
+        if asked.checkpoint not in by_name:
+            raise _wrong(
+                f"The job {asked.job} has no checkpoint {short(asked.checkpoint)}; `fluxgymctl checkpoints "
+                f"{asked.job}` shows those that it has."
+            )
+        origin = by_name[asked.checkpoint]
+        if not origin.facts.complete:
+            raise _wrong(f"The checkpoint {asked.checkpoint} of {asked.job} cannot be used: {origin.facts.problem}.")
+        if origin.facts.use is not Use.RESUME:
+            raise _wrong(origin.facts.refusal or f"The checkpoint {asked.checkpoint} cannot be used.")
+        return origin
+    usable = {origin.facts: origin for origin in by_name.values() if origin.facts.use is Use.RESUME}
+    best = newest(usable)
+    if best is None:
+        refusals = [origin.facts.refusal for origin in by_name.values() if origin.facts.refusal]
+        raise _wrong(refusals[0] if refusals else f"The job {asked.job} has no complete checkpoint to begin with.")
+    return usable[best]
+
+
+def more_epochs(origin: CheckpointFacts, more: int) -> int:
+    """The total of epochs with this many after the checkpoint's. InvalidSetting."""
+    if more < 1:
+        raise InvalidSetting(f"more_epochs is {more}, but must be at least 1.", setting="more_epochs")
+    if origin.epoch is None:
+        raise _wrong(f"The epoch of the checkpoint {origin.name} is not known; give epochs, the total.")
+    return origin.epoch + more
+
+
+def take(origin: Origin, folder: Path) -> None:
+    """Copies the checkpoint into the folder of the job that begins with it, durably. Blocks."""
+    target = folder / origin.facts.name
+    target.mkdir()
+    for path in sorted(origin.path.iterdir()):
+        if path.is_file():
+            copy(path, target / path.name)
+    shutil.copystat(origin.path, target)
+    sync_folder(target)
+
+
+def same(asked: ResumeFrom, recorded: ResumeFrom) -> bool:
+    """Whether a checkpoint is asked for that a job has begun with."""
+    return asked.job == recorded.job and asked.checkpoint in (None, recorded.checkpoint)
+
+
+def _refuse_few(context: Context, origin: Origin) -> None:
+    facts, epochs = origin.facts, context.epochs or 0
+    if facts.epoch is not None and facts.epoch >= epochs and facts.epoch_ended:
+        raise InvalidSetting(
+            f"epochs is {epochs}, but the checkpoint {origin.path.name} already has {facts.epoch}; epochs counts "
+            f"from the very beginning, so give more than {facts.epoch}.",
+            setting="epochs",
+        )
+
+
+def _wrong(sentence: str) -> InvalidSetting:
+    return InvalidSetting(sentence, setting=SETTING)
