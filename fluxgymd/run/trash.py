@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from fluxgym.errors import NoSuchJob, StorageFailed
 from fluxgym.quoting import short
@@ -82,7 +83,7 @@ class Trash:
             Kept(
                 folder=removed,
                 delete_at=trash.delete_at(ages, removed.path.name, self._days),
-                size=await lanes.answer(LANE, own_bytes, removed.path),
+                size=await lanes.answer(LANE, self._bytes_of, removed.path),
             )
             for removed in entries
         ]
@@ -116,7 +117,10 @@ class Trash:
 
     async def own_bytes(self) -> int:
         """Bytes that emptying the trash would free."""
-        return await lanes.answer(LANE, own_bytes, self._trash.path)
+        return await lanes.answer(LANE, self._bytes_of, self._trash.path)
+
+    def _bytes_of(self, folder: Path) -> int:
+        return own_bytes(folder, swept=self._registry.home.shared_pictures)
 
     async def _find(self, name: str) -> RemovedFolder:
         entries = await self._entries()

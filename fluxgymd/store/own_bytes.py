@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def own_bytes(folder: Path) -> int:
+def own_bytes(folder: Path, *, swept: Path | None = None) -> int:
     """Bytes on the disk of all files below a folder, but for those that also have a name outside it: pictures of the
-    store, and shared caches. Holes take no space. Blocks; what cannot be read does not count."""
+    store, and shared caches. `swept`: a folder whose names do not count, since each goes with the last other name of
+    its file (store/shared_pictures.py). Holes take no space. Blocks; what cannot be read does not count."""
     names: Counter[tuple[int, int]] = Counter()
     size: dict[tuple[int, int], int] = {}
     links: dict[tuple[int, int], int] = {}
@@ -18,6 +19,11 @@ def own_bytes(folder: Path) -> int:
         file = (status.st_dev, status.st_ino)
         names[file] += 1
         size[file], links[file] = status.st_blocks * 512, status.st_nlink
+    if swept is not None:
+        for status in _statuses(os.fspath(swept)):
+            file = (status.st_dev, status.st_ino)
+            if file in names:
+                names[file] += 1
     return sum(size[file] for file, count in names.items() if count >= links[file])
 
 

@@ -56,6 +56,17 @@ def test_jobs_on_one_folder_hold_its_pictures_once(daemon: RunningDaemon, model:
     assert list((daemon.home / "outputs").iterdir()) == []
 
 
+def test_a_job_in_the_trash_keeps_its_pictures_until_it_is_deleted(
+    daemon: RunningDaemon, model: Path, pictures: Path
+) -> None:
+    daemon.submit(context("my-lora", model, dataset=str(pictures), held=True))
+    daemon.call(m.STOP, m.StopParameters(name="my-lora"))
+    daemon.call(m.REMOVE, m.RemoveParameters(name="my-lora"))
+    assert {path.stat().st_nlink for path in kept(daemon)} == {2}
+    daemon.call(m.REMOVE, m.RemoveParameters(name="my-lora", now=True))
+    assert kept(daemon) == []
+
+
 def test_a_job_like_another_whose_folder_is_gone_and_its_export(
     daemon: RunningDaemon, folder: Path, model: Path, pictures: Path
 ) -> None:
