@@ -13,6 +13,8 @@ from fluxgymd.run.trash import Trash
 from fluxgymd.store.room import FreeSpace, room
 
 LOOK_SECONDS = 5.0
+UNDO_SECONDS = 600.0
+"""For how long a removal can be undone even while the disk runs low, as long as it is not full."""
 LANE = "the disk of the home"
 """No job can have this name."""
 
@@ -38,12 +40,18 @@ class DiskRoom:
         try:
             left = await lanes.run(LANE, room, self._home)
             if not _has_room(left):
-                await self._trash.make_room(_has_room)
+                await self._trash.make_room(_has_room, spare_seconds=UNDO_SECONDS)
+                left = await lanes.run(LANE, room, self._home)
+            if self._problem(left) is not None:
+                await self._trash.make_room(lambda left: self._problem(left) is None)
                 left = await lanes.run(LANE, room, self._home)
         except OSError as error:
             return storage.sentence(error, str(self._home))
         except StorageFailed as error:
             return error.message
+        return self._problem(left)
+
+    def _problem(self, left: FreeSpace) -> str | None:
         return storage.room_problem(str(self._home), free=left.free, files=left.files, free_files=left.free_files)
 
 

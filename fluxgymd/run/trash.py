@@ -98,13 +98,14 @@ class Trash:
         async with self._lock:
             await self._delete(await self._find(name))
 
-    async def make_room(self, enough: Callable[[FreeSpace], bool]) -> None:
+    async def make_room(self, enough: Callable[[FreeSpace], bool], *, spare_seconds: float = 0.0) -> None:
         """Deletes removed jobs, the oldest first, until the disk has enough room. Files may have other names outside
-        the trash, so the disk is asked each time. StorageFailed."""
+        the trash, so the disk is asked each time. `spare_seconds`: what was removed within this time stays.
+        StorageFailed."""
         async with self._lock:
             for removed in reversed(await self._entries()):
                 before = await self._room()
-                if enough(before):
+                if enough(before) or time.time() - removed.removed_at < spare_seconds:
                     return
                 await self._delete(removed)
                 freed = (await self._room()).free - before.free

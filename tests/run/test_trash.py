@@ -41,12 +41,17 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         registry.writer.close()
 
 
-def remove(registry: Registry, *names: str) -> None:
+def remove(registry: Registry, *names: str, ago: float = 3600.0) -> None:
+    """Removes the jobs, as if that were `ago` seconds ago."""
+
     async def each() -> None:
         for name in names:
             await registry.remove(registry.entry(name), lambda _: None, keep=True)
 
     asyncio.run(each())
+    for removed in registry.home.trash.entries():
+        stamp = round((removed.removed_at - ago) * 1000)
+        removed.path.rename(removed.path.with_name(f"{removed.name}@{stamp}@{removed.id}"))
 
 
 def kept(registry: Registry) -> list[str]:
@@ -74,6 +79,19 @@ def test_a_disk_that_runs_low_costs_the_oldest_removed_job(
     assert kept(registry) == stays
     said = re.findall(r"runs low, so the removed job (\w) was deleted, which freed (\S+ MB)", caplog.text)
     assert said == ([] if "a" in stays else [("a", "8 MB")])
+
+
+@pytest.mark.parametrize(("left", "stays"), [(400, ["a", "b", "c"]), (200, ["b", "c"])])
+def test_a_removal_can_be_undone_for_a_while_unless_the_disk_is_full(
+    registry: Registry, left: int, stays: list[str]
+) -> None:
+    """The daemon itself needs 256 pages."""
+    remove(registry, "a", "b", "c", ago=60.0)
+    use_up(registry, left=left)
+    disk_room = DiskRoom(registry.home.path, Trash(registry, days=7.0))
+    asyncio.run(disk_room.look())
+    assert disk_room.problem is None
+    assert kept(registry) == stays
 
 
 def test_what_a_removed_job_shares_does_not_count_as_freed(registry: Registry) -> None:
