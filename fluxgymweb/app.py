@@ -17,10 +17,12 @@ from fluxgym.errors import FluxgymError
 from fluxgym.messages import Job
 from fluxgymweb import answers
 from fluxgymweb.answers import Json, WebError
+from fluxgymweb.files import Files
 from fluxgymweb.guard import COOKIE, Guard
 from fluxgymweb.live import Live
 from fluxgymweb.methods import Caller
 from fluxgymweb.page import page
+from fluxgymweb.uploads import Uploads
 
 COOKIE_SECONDS = 400 * 24 * 3600
 """The longest that browsers keep a cookie."""
@@ -28,6 +30,9 @@ COOKIE_SECONDS = 400 * 24 * 3600
 ADDITIONS = {
     "/api/v1/live": "server-sent events: what Watch, Events, Logs and Metrics say, for one page",
     "/api/v1/summary": "what a hidden page shows in its title",
+    "/api/v1/files/{job}/{file:path}": "a file that a job has written, with Range",
+    "/api/v1/thumbnails/{of}/{name}/{picture:path}": "a small copy of a sample or of a dataset's picture",
+    "/api/v1/uploads/{dataset}/{file}": "a picture or a zip file for a dataset",
     "/enter": "a one-time link of `fluxgymctl web url`",
     "/{path:path}": "the page and its files",
 }
@@ -37,7 +42,9 @@ ADDITIONS = {
 def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guard:
     """The application. `folder`: the web server's own; `hosts`: as for Guard."""
     live = Live(client)
+    files = Files(client)
     token = web_access.token(folder)
+    uploads = Uploads(client, folder / "uploads")
 
     async def summary(request: Request) -> Response:
         live.jobs.use()
@@ -70,6 +77,9 @@ def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guar
         routes=[
             Route("/api/v1/live", live, methods=["GET"]),
             Route("/api/v1/summary", summary, methods=["GET"]),
+            Route("/api/v1/files/{job}/{file:path}", files.download, methods=["GET"]),
+            Route("/api/v1/thumbnails/{of}/{name}/{picture:path}", files.thumbnail, methods=["GET"]),
+            Route("/api/v1/uploads/{dataset}/{file}", uploads.answer, methods=["PUT"]),
             Route("/enter", enter, methods=["GET"]),
             Route("/api/v1/{method}", Caller(client).answer, methods=["POST"]),
             Route("/{path:path}", page, methods=["GET"]),

@@ -27,6 +27,9 @@ from fluxgymweb.outbox import FRAME_BYTES, PAUSE_SECONDS, Outbox
 LOG_LINES = 1000
 """How many of the last lines a page gets that names no offset."""
 
+ENDED_JOBS = 200
+"""How many of the jobs that have ended a page gets; Jobs.List has the older ones."""
+
 Source = Callable[[Outbox, Mapping[str, str]], Awaitable[None]]
 
 
@@ -36,7 +39,7 @@ class Live:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self._logs = LogFeeds(client)
-        self.jobs = Feed(client, WATCH, WatchParameters(), _job)
+        self.jobs = Feed(client, WATCH, WatchParameters(limit=ENDED_JOBS), _job)
         self._datasets = Feed(client, WATCH_DATASETS, WatchDatasetsParameters(), _dataset)
         machine = METHODS.get("org.fluxgym.Machine.Watch")
         self._machine = None if machine is None else Feed(client, machine, machine.parameters(), _machine)

@@ -15,10 +15,11 @@ from starlette.responses import Response, StreamingResponse
 
 import fluxgym
 from fluxgym.async_client import AsyncClient
-from fluxgym.errors import FluxgymError
+from fluxgym.errors import FluxgymError, NoSuchJob
 from fluxgym.framing import MESSAGE_LIMIT
-from fluxgym.methods import Method
-from fluxgymweb import answers
+from fluxgym.messages import Context, OptionType
+from fluxgym.methods import DESCRIBE, PRESETS, TRAINER_OPTIONS, JobName, Method, Nothing, PresetsParameters
+from fluxgymweb import answers, forbidden
 from fluxgymweb.answers import Json, WebError
 
 METHODS: dict[str, Method[Any, Any]] = {
@@ -42,10 +43,48 @@ class Caller:
         if method is None:
             raise WebError(404, "MethodNotFound", "There is no such method.")
         parameters = read(method, await _body(request))
+        await self._check(request, parameters)
         if not method.stream:
             return Json(await self._client.call(method, parameters))
-        replies = self._client.stream(method, parameters)
-        return StreamingResponse(_lines(await anext(replies), replies), media_type="application/x-ndjson")
+        return await lines(self._client.stream(method, parameters))
+
+    async def _check(self, request: Request, parameters: Any) -> None:
+        """Refuses what the page cannot set. The query's `like` and `preset` name jobs and presets whose values may be
+        used again."""
+        known: list[Context] = []
+        paths: set[str] = set()
+        found = forbidden.refused(parameters, known, paths)
+        given = [
+            value for name in forbidden.CONTEXTS if isinstance(value := getattr(parameters, name, None), Context)
+        ]
+        if found is None and not any(context.trainer_options for context in given):
+            return
+        if given:
+            known = await self._known(request, given)
+            options = await self._client.call(TRAINER_OPTIONS, Nothing())
+            paths = {option.name for option in options.options if option.type is OptionType.PATH}
+            found = forbidden.refused(parameters, known, paths)
+        if found is not None:
+            raise WebError(
+                403,
+                "NotFromThePage",
+                f"The page cannot set {found}, since it may name a program or a path; use fluxgymctl.",
+                parameter=found,
+            )
+
+    async def _known(self, request: Request, given: list[Context]) -> list[Context]:
+        names = {*request.query_params.getlist("like"), *(context.name for context in given)}
+        names |= {source.job for context in given if (source := getattr(context, "resume_from", None)) is not None}
+        known = []
+        for name in names:
+            try:
+                known.append((await self._client.call(DESCRIBE, JobName(name=name))).job.context)
+            except NoSuchJob:  # the job that is being submitted
+                continue
+        for name in request.query_params.getlist("preset"):
+            async with aclosing(self._client.stream(PRESETS, PresetsParameters(name=name))) as replies:
+                known += [reply.preset.settings async for reply in replies if reply.preset is not None]
+        return known
 
 
 def read(method: Method[Any, Any], given: bytes) -> Any:
@@ -56,13 +95,9 @@ def read(method: Method[Any, Any], given: bytes) -> Any:
         raise WebError(400, "InvalidParameter", f"The parameters of {method.name} cannot be read: {error}.") from None
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MESSAGE_LIMIT:
-            raise WebError(413, "TooLarge", f"The parameters have more than {MESSAGE_LIMIT} bytes.")
-    return bytes(body)
+async def lines(replies: AsyncGenerator[Any, None]) -> StreamingResponse:
+    """The answer with a stream's replies. An error instead of the first reply is raised."""
+    return StreamingResponse(_lines(await anext(replies), replies), media_type="application/x-ndjson")
 
 
 async def _lines(first: Any, replies: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:
@@ -73,3 +108,12 @@ async def _lines(first: Any, replies: AsyncGenerator[Any, None]) -> AsyncGenerat
                 yield msgspec.json.encode(reply) + b"\n"
         except FluxgymError as error:
             yield msgspec.json.encode(answers.body(error)) + b"\n"
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MESSAGE_LIMIT:
+            raise WebError(413, "TooLarge", f"The parameters have more than {MESSAGE_LIMIT} bytes.")
+    return bytes(body)

@@ -17,7 +17,7 @@ from tests.harness.copied import copy_checkout
 from tests.harness.user_manager import UserManager
 from tests.harness.waiting import BUILD_SECONDS
 
-UNITS = ("fluxgymd.service", "fluxgymd.socket", "fluxgym.slice")
+UNITS = ("fluxgymd.service", "fluxgymd.socket", "fluxgym.slice", "fluxgym-web.service", "fluxgym-web.socket")
 
 
 def read(path: Path) -> configparser.ConfigParser:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Uploads: streamed to a folder of the server, handed to Datasets.Add by path, and deleted.
+
+The name from the browser is only a label: each upload has a folder of its own, so no two meet. Its bytes are counted
+as they come, and a file has its name only once it is complete and on the disk.
+"""
+
+import asyncio
+import os
+import re
+import secrets
+import shutil
+import unicodedata
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fluxgym.async_client import AsyncClient
+from fluxgym.dataset_methods import ADD_PICTURES, AddParameters, AddReply
+from fluxgymweb.answers import WebError
+from fluxgymweb.methods import lines
+
+PICTURE_BYTES = 200 * 10**6
+ZIP_BYTES = 10 * 10**9
+FREE_BYTES = 2**30
+"""What has to stay free on the disk."""
+IDLE_SECONDS = 60.0
+"""How long a browser may send nothing."""
+
+_NAME = re.compile(r"[\w][\w .()+-]{0,119}")
+
+
+class Uploads:
+    """`folder`: the server's own, which is emptied."""
+
+    def __init__(self, client: AsyncClient, folder: Path) -> None:
+        self._client = client
+        self._folder = folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+
+    async def answer(self, request: Request) -> Response:
+        """Takes a picture or a zip file, and answers with the replies of Datasets.Add."""
+        name = unicodedata.normalize("NFC", request.path_params["file"])
+        if not _NAME.fullmatch(name):
+            raise WebError(
+                400, "InvalidName", "A file's name has at most 120 letters, digits, spaces and . _ - ( ) +."
+            )
+        folder = self._folder / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        try:
+            await self._receive(request, folder / name)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        parameters = AddParameters(name=request.path_params["dataset"], path=str(folder / name))
+        return await lines(self._added(parameters, folder))
+
+    async def _added(self, parameters: AddParameters, folder: Path) -> AsyncGenerator[AddReply, None]:
+        try:
+            async with aclosing(self._client.stream(ADD_PICTURES, parameters)) as replies:
+                async for reply in replies:
+                    yield reply
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _receive(self, request: Request, file: Path) -> None:
+        most = ZIP_BYTES if file.suffix.lower() == ".zip" else PICTURE_BYTES
+        part = file.with_name(f"{secrets.token_hex(4)}.part")
+        size = 0
+        with part.open("xb") as opened:
+            chunks = request.stream()
+            while True:
+                try:
+                    async with asyncio.timeout(IDLE_SECONDS):
+                        chunk = await anext(chunks, None)
+                except TimeoutError:
+                    raise WebError(408, "TooSlow", f"{file.name}: nothing came for {IDLE_SECONDS:g} s.") from None
+                if chunk is None:
+                    break
+                size += len(chunk)
+                if size > most:
+                    raise WebError(413, "TooLarge", f"{file.name} has more than {most // 10**6} MB.")
+                await asyncio.to_thread(_write, opened, chunk)
+            await asyncio.to_thread(_finish, opened)
+        part.rename(file)
+
+
+def _write(file: BinaryIO, chunk: bytes) -> None:
+    try:
+        if shutil.disk_usage(file.fileno()).free < FREE_BYTES + len(chunk):
+            raise WebError(507, "DiskFull", "The disk is nearly full; free some space, and upload again.")
+        file.write(chunk)
+    except OSError as error:
+        raise WebError(507, "DiskFull", f"The upload cannot be stored: {error.strerror}.") from None
+
+
+def _finish(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
