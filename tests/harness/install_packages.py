@@ -40,6 +40,7 @@ def needed(checkout: Path) -> list[str]:
         *project["dependencies"],
         *project["optional-dependencies"]["systemd"],
         *project["optional-dependencies"]["web"],
+        *project["optional-dependencies"]["web"],
     ]
 
 

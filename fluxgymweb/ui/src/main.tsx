@@ -7,7 +7,7 @@ import { showInTab } from "./common/favicon.ts";
 import { Header } from "./common/header.tsx";
 import { Help } from "./common/help.tsx";
 import { listenForKeys } from "./common/keys.ts";
-import { begin } from "./common/live.ts";
+import { begin, outage } from "./common/live.ts";
 import { Notices } from "./common/notices.tsx";
 import { followLinks, path } from "./common/route.ts";
 import { screenAt } from "./screens.tsx";
@@ -16,7 +16,7 @@ function Page() {
   return (
     <>
       <Header />
-      <main id="main" tabIndex={-1}>{screenAt(path.value)}</main>
+      <main id="main" tabIndex={-1} class={outage.value === null ? undefined : "stale"}>{screenAt(path.value)}</main>
       <Help />
       <Confirmation />
       <Notices />

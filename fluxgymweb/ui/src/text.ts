@@ -20,6 +20,7 @@ export const text = {
   notices: "Notices",
   close: "Close",
   cancel: "Cancel",
+  undo: "Undo",
   retry: "Try again",
   reload: "Reload",
   nothingHere: {
@@ -42,7 +43,8 @@ export const text = {
   },
   away: {
     server: "The web server does not answer. Your trainings go on; this page continues when it is back.",
-    daemon: "fluxgymd does not answer. Your trainings may still be running.",
+    daemon: "Your trainings may still be running.",
+    leaving: "fluxgymd is being stopped or restarted. Your trainings go on.",
     since: (time: string) => `since ${time}`,
     answer: (status: number) => `The web server gave an answer that this page does not understand (${status}).`,
     newer: "FluxGym was upgraded. Reload the page to use the new version.",
@@ -94,6 +96,7 @@ export const text = {
     counted: (value: string, number: number) => `${value} (${number})`,
     clear: "Clear the filter",
     noneFits: "No job fits this filter.",
+    older: "Show older jobs",
     more: (number: number) => `Show more (${number})`,
     choose: (name: string) => `Choose ${name}`,
     chooseAll: "Choose all that are shown",
@@ -120,6 +123,7 @@ export const text = {
       move: (names: string[]) => `${named(names)} moved.`,
       remove: (names: string[]) => `${named(names)} removed.`,
     },
+    restored: (names: string[]) => `${named(names)} restored.`,
     stopTitle: (names: string[]) => `Stop ${named(names)}?`,
     stopSays: (running: number, waiting: number) => [
       running > 0 && "A running training saves first, and can be resumed.",

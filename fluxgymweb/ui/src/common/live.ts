@@ -45,7 +45,8 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 export function begin(): void {
   listen("daemon", ({ up, problem }) => {
     if (up) recovered("daemon");
-    else failed("daemon", problem?.parameters.message ?? text.away.daemon);
+    else if (problem === null || problem.error.endsWith(".Leaving")) failed("daemon", text.away.leaving);
+    else failed("daemon", `${problem.parameters.message} ${text.away.daemon}`);
   });
   listen("jobs", applyJobs);
   listen("machine", (state) => {
@@ -134,7 +135,8 @@ async function broken(): Promise<void> {
 }
 
 function failed(what: Outage["what"], message: string): void {
-  if (outage.value?.what !== what) outage.value = { what, message, since: Date.now() / 1000 };
+  const since = outage.value?.what === what ? outage.value.since : Date.now() / 1000;
+  outage.value = { what, message, since };
 }
 
 function recovered(what: Outage["what"]): void {

@@ -19,7 +19,9 @@ export function go(to: string, { replace = false } = {}): void {
   const moved = url.pathname !== here.value.pathname;
   history[replace ? "replaceState" : "pushState"](null, "", url);
   here.value = url;
-  if (moved) window.scrollTo(0, 0);
+  if (!moved) return;
+  window.scrollTo(0, 0);
+  document.getElementById("main")?.focus(); // so that a screen reader begins with the new screen
 }
 
 // Changes parameters of this screen; an empty list of values removes one.

@@ -21,7 +21,16 @@ export async function toEach(names: readonly string[], act: (name: string) => Pr
 export const stop = (name: string) => call("org.fluxgym.Jobs.Stop", { name });
 export const hold = (name: string) => call("org.fluxgym.Jobs.Hold", { name });
 export const release = (name: string) => call("org.fluxgym.Jobs.Release", { name });
-export const remove = (name: string) => call("org.fluxgym.Jobs.Remove", { name });
+
+// Where the removed jobs of a call are in the trash: another job may have the name by the time of an undo.
+export function remove(trash: string[]) {
+  return async (name: string) => {
+    const { removed } = await call("org.fluxgym.Jobs.Remove", { name });
+    if (removed != null) trash.push(removed);
+  };
+}
+
+export const restore = async (id: string) => (await call("org.fluxgym.Jobs.Restore", { name: id })).job.context.name;
 
 // Moves jobs right before another, or to the front of the queue, in their present order.
 export function move(names: readonly string[], before: string | null): Promise<Outcome> {

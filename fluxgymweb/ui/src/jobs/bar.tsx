@@ -7,9 +7,10 @@ import { complain, notify } from "../common/notices.tsx";
 import { WAITING } from "../common/states.ts";
 import type { Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
-import { hold, move, type Outcome, release, remove, stop, toEach } from "./actions.ts";
+import { hold, move, type Outcome, release, remove, restore, stop, toEach } from "./actions.ts";
 import { chosen, tick, untickAll } from "./chosen.ts";
 import { inOrder } from "./filter.ts";
+import { forget } from "./older.ts";
 import { applies, Verb } from "./verbs.ts";
 
 const says = text.jobs;
@@ -54,17 +55,26 @@ function askToStop(names: string[], ticked: readonly Job[]): void {
   });
 }
 
-const ACTS = { stop, hold, release, remove };
-
 async function carryOut(verb: Exclude<Verb, "move">, names: readonly string[]): Promise<void> {
-  tell(verb, await toEach(names, ACTS[verb]));
+  const trash: string[] = [];
+  const acts = { stop, hold, release, remove: remove(trash) };
+  tell(verb, await toEach(names, acts[verb]), trash);
 }
 
-function tell(verb: Verb, { done, refused }: Outcome): void {
+function tell(verb: Verb, { done, refused }: Outcome, trash: readonly string[] = []): void {
   untickAll();
+  if (verb === "remove") forget(done);
   if (refused.length > 0) complain(refused.join(" "));
   if (done.length === 0) return;
-  notify(says.did[verb](done));
+  const undo = { words: text.undo, run: () => void restoreAll(trash) };
+  notify(says.did[verb](done), trash.length > 0 ? undo : undefined);
+}
+
+async function restoreAll(trash: readonly string[]): Promise<void> {
+  const names: string[] = [];
+  const { refused } = await toEach(trash, async (id) => names.push(await restore(id)));
+  if (refused.length > 0) complain(refused.join(" "));
+  if (names.length > 0) notify(says.restored(names));
 }
 
 function MoveDialog({ names, close }: { names: string[]; close: () => void }) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The jobs that are ticked in the table, by name. A job that is gone is not chosen any more.
 import { computed, signal } from "@preact/signals";
-import { jobs } from "../common/live.ts";
+import { known } from "./older.ts";
 
 const ticked = signal<ReadonlySet<string>>(new Set());
 
-export const chosen = computed(() => [...ticked.value].flatMap((name) => jobs.value.get(name) ?? []));
+export const chosen = computed(() => [...ticked.value].flatMap((name) => known.value.get(name) ?? []));
 
 export function isTicked(name: string): boolean {
   return ticked.value.has(name);

@@ -1,18 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Jobs screen: what happened while nobody looked, and the table of all jobs.
-import { complete, jobs } from "../common/live.ts";
+import { sentence } from "../common/api.ts";
+import { complete } from "../common/live.ts";
+import { complain } from "../common/notices.tsx";
 import { parameters } from "../common/route.ts";
 import { text } from "../text.ts";
 import { ChosenBar } from "./bar.tsx";
 import { Empty } from "./empty.tsx";
 import { filterOf, inOrder, shows } from "./filter.ts";
 import { Filters } from "./filters.tsx";
+import { areMore, fetchOlder, known } from "./older.ts";
 import { Table } from "./table.tsx";
 
 const says = text.jobs;
 
+async function older(): Promise<void> {
+  try {
+    await fetchOlder();
+  } catch (problem) {
+    complain(sentence(problem));
+  }
+}
+
 export function JobsScreen() {
-  const all = inOrder(jobs.value.values());
+  const all = inOrder(known.value.values());
   const filter = filterOf(parameters.value);
   const shown = all.filter((job) => shows(filter, job));
   return (
@@ -23,6 +34,7 @@ export function JobsScreen() {
         <section class="panel">
           <Filters jobs={all} />
           {shown.length > 0 ? <Table jobs={shown} /> : <p class="muted">{says.noneFits}</p>}
+          {areMore.value && <button class="quiet" onClick={() => void older()}>{says.older}</button>}
         </section>
       )}
       <ChosenBar shown={shown.map((job) => job.context.name)} />
