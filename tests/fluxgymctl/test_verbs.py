@@ -17,6 +17,7 @@ from fluxgym.methods import LogsReply, WatchReply
 from fluxgym.output_messages import FileKind, JobFile
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl, on_terminal, rows
+from tests.harness.log_lines import last_states
 
 
 def test_list_shows_each_job_on_one_line(trained: RunningDaemon) -> None:
@@ -73,7 +74,7 @@ def test_status_as_json_is_the_job(trained: RunningDaemon) -> None:
 def test_logs_are_the_file_with_the_last_state_of_each_line(trained: RunningDaemon) -> None:
     log = (trained.home / "outputs/trained/training.log").read_bytes().decode()
     done = ctl("logs", "trained", socket=trained.socket)
-    assert done.stdout == "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in log.split("\n"))
+    assert done.stdout == last_states(log)
     assert "saving checkpoint" in log
     assert log.count("\r") > 3
 

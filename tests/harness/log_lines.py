@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""A log as a client shows it that lets what follows a `\r` replace the line."""
+
+
+def last_states(log: str) -> str:
+    """The log with the last state of each line."""
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in log.split("\n"))
