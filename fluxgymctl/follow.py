@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable, NoSuchJob
+from fluxgym.event_methods import EVENTS, EventsParameters, EventsReply
 from fluxgym.messages import Revision
 from fluxgym.methods import DESCRIBE, LOGS, WATCH, JobName, LogsParameters, LogsReply, WatchParameters, WatchReply
 from fluxgymctl.outcome import has_ended
@@ -108,6 +109,21 @@ def log(session: Session, name: str, offset: int, *, note: Note) -> Iterator[Log
             return False
         # Read what was written between the end of the stream and the end of the job.
         yield from read(connection, follow=False)
+        return True
+
+    return resilient(session, source, note=note)
+
+
+def events(session: Session, name: str | None, *, after: str | None, note: Note) -> Iterator[EventsReply]:
+    """The events after a cursor, without end, unless the named job is removed. After a reconnection they continue
+    where they were."""
+    cursor = after
+
+    def source(connection: Connection) -> Generator[EventsReply, None, bool]:
+        nonlocal cursor
+        for reply in connection.stream(EVENTS, EventsParameters(after=cursor, follow=True, name=name)):
+            cursor = reply.cursor or cursor
+            yield reply
         return True
 
     return resilient(session, source, note=note)

@@ -24,6 +24,7 @@ VERBS = (
     "list",
     "status",
     "history",
+    "events",
     "logs",
     "watch",
     "watchdog",
@@ -61,7 +62,9 @@ VERBS = (
 
 OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "disks", "check", "hooks", "daemon", "web", "config"})
 """Verbs about this machine and its daemon."""
-OF_RECORDS = frozenset({"logs", "history", "checkpoints", "files", "samples", "metrics", "search", "export"})
+OF_RECORDS = frozenset(
+    {"logs", "history", "events", "checkpoints", "files", "samples", "metrics", "search", "export"}
+)
 """Verbs about what a job has written. All others are about jobs and what they train on."""
 
 

@@ -16,6 +16,7 @@ from fluxgym.machine_messages import CheckOutcome
 from fluxgymd.api import service
 from fluxgymd.api.calls import Route
 from fluxgymd.api.datasets import DatasetMethods
+from fluxgymd.api.event_stream import EventStreams
 from fluxgymd.api.job_outputs import JobOutputs
 from fluxgymd.api.job_views import JobViews
 from fluxgymd.api.jobs import Jobs
@@ -268,7 +269,8 @@ def make_routes(
     presets = Presets(shelf, Composer(registry, shelf, datasets, submitter.origins), trainers)
     steering = SteeringMethods(Steering(registry, trainers, parts.runner.adapter_of))
     stored = _datasets(registry, datasets, store, trainers, copies)
-    groups = (jobs, job_views, outputs, steering, presets, stored, queue, gpus, daemon, overview)
+    events = EventStreams(registry)
+    groups = (jobs, job_views, events, outputs, steering, presets, stored, queue, gpus, daemon, overview)
     return [*service.routes(), *(route for group in groups for route in group.routes())]
 
 

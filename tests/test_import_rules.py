@@ -26,6 +26,7 @@ IMPURE = {
     *("threading", "time", "urllib", "uuid"),
 }
 PURE_OF_OURS = {
+    "fluxgym.event_messages",
     "fluxgym.messages",
     "fluxgym.dataset_messages",
     "fluxgym.output_messages",

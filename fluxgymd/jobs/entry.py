@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fluxgym.messages import Progress, State, WaitingFor
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.energy import Meter
+from fluxgymd.core.event_cursor import key_of
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Final, Job, Live
 from fluxgymd.core.lost import Reach
@@ -89,6 +90,10 @@ class Entry:
     _state: State = State.DAMAGED
     _lock: asyncio.Lock | None = None
     _wake: asyncio.Event | None = None
+    key: int | None = None
+    """Identifies the job in cursors (core/event_cursor.py); None for a damaged job."""
+    told: int = 0
+    """Bytes of its journal whose events count: those of an event that is being written are not among them."""
     age: tuple[int, float, str] = (0, 0.0, "")
     """The number and the time of its submit, and its name: lists are sorted by it."""
 
@@ -97,6 +102,9 @@ class Entry:
         number, at = (job.number, job.submitted_at) if job is not None else (0, 0.0)
         self.age = (number, at, self.folder.name)
         self.job = job
+        if job is not None and self.damage is None:
+            self.key = key_of(job.id, self.folder.name)
+        self.told = self.journal.size
 
     @property
     def job(self) -> Job | None:

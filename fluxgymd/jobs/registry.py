@@ -38,6 +38,7 @@ from fluxgymd.jobs import loading, view
 from fluxgymd.jobs.changes import Changes
 from fluxgymd.jobs.doubtful import DoubtfulJournals
 from fluxgymd.jobs.entry import Entry, entry_of
+from fluxgymd.jobs.feed import Feed
 from fluxgymd.jobs.loading import LoadedJob
 from fluxgymd.store import journal, shared_pictures
 from fluxgymd.store.home import Home, JobFolder
@@ -54,6 +55,7 @@ class Registry:
         self.home = home
         self.writer = writer
         self.changes = Changes()
+        self.feed = Feed(self.changes.instance)
         self.on_event: Callable[[Entry, AnyEvent], None] = lambda _entry, _event: None
         """Called after each event has been applied; it must return at once and raise nothing."""
         self.storage_problem: str | None = None
@@ -81,6 +83,8 @@ class Registry:
         for folder, found in loading.everything(self.home):
             self._take_in(entry_of(folder, found))
         self._import()
+        by_turn = sorted(self._open.values(), key=lambda entry: entry.now.queue_place or 0, reverse=True)
+        self.feed.loaded([*reversed(self.newest()), *by_turn])
         gc.enable()
         gc.freeze()
 
@@ -166,7 +170,9 @@ class Registry:
 
     def add(self, folder: JobFolder, found: LoadedJob) -> Entry:
         """Adds a job that was just published. `found`: what was read of it, off the event loop."""
-        return self._add(entry_of(folder, found))
+        entry = self._add(entry_of(folder, found))
+        self.feed.submitted(entry)
+        return entry
 
     def _add(self, entry: Entry) -> Entry:
         self._take_in(entry)
@@ -206,6 +212,7 @@ class Registry:
             waited = isinstance(entry.job.state, Waiting)
             entry.job = after
             self._file(entry)
+            self.feed.recorded(entry, event)
             if waited or isinstance(after.state, Waiting):
                 self._line_up()
             failpoint("event.folded")
@@ -330,6 +337,7 @@ class Registry:
         del self._by_age[bisect_left(self._by_age, entry.age)]
         self._count(entry, None)
         self.changes.removed(entry.name)
+        self.feed.dropped(entry)
 
     def _take_in(self, entry: Entry) -> None:
         self._entries[entry.name] = entry
@@ -337,6 +345,7 @@ class Registry:
             self._number = max(self._number, entry.age[0])
         insort(self._by_age, entry.age)
         self._file(entry)
+        self.feed.took_in(entry)
 
     def _line_up(self) -> None:
         """Gives each waiting job its place in the queue, and reports the jobs whose place has changed."""

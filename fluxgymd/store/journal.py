@@ -106,6 +106,19 @@ def good_events(path: Path) -> list[AnyEvent]:
     return found
 
 
+def events_between(path: Path, begin: int, end: int) -> list[AnyEvent] | None:
+    """The events in a piece of a journal. None if it isn't a whole number of good records: then the journal is not
+    the one that was known. Raises OSError if the file cannot be read at all."""
+    data = read_file(path, most=JOURNAL_BYTES)
+    piece = data[begin:end]
+    if len(piece) < end - begin or not piece.endswith(b"\n") or data[:begin][-1:] not in (b"", b"\n"):
+        return None
+    try:
+        return [events.decode(line) for line in piece.split(b"\n")[:-1]]
+    except msgspec.MsgspecError:
+        return None
+
+
 def _is_torn(data: bytes, start: int, end: int) -> bool:
     """Whether the line is a record whose last page reached the disk while another page did not: nothing follows it,
     and it holds NULs, which JSON never does. Such a record was not fsynced, so it never counted."""
@@ -125,6 +138,11 @@ class Journal:
         self._begin = tuple(begin)
         self.in_doubt = False
         """The event that the disk refused last may still be in the file, so a restart might read it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes up to the end of the last good record."""
+        return self._good_size
 
     @property
     def _path(self) -> Path:

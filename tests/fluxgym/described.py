@@ -10,6 +10,8 @@ from varlink import scanner
 from fluxgym import (
     dataset_messages,
     dataset_methods,
+    event_messages,
+    event_methods,
     machine_messages,
     machine_methods,
     messages,
@@ -27,7 +29,7 @@ INTERFACES: dict[str, Any] = {name: scanner.Interface(description(name)) for nam
 
 TYPES: dict[str, type[Message | OpenEnum]] = {
     name: value
-    for module in (messages, plan_messages, output_messages, dataset_messages, machine_messages)
+    for module in (messages, plan_messages, output_messages, event_messages, dataset_messages, machine_messages)
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, (Message, OpenEnum)) and value not in (Message, OpenEnum)
 }
@@ -35,7 +37,7 @@ TYPES: dict[str, type[Message | OpenEnum]] = {
 
 METHODS: dict[str, Method[Any, Any]] = {
     value.name: value
-    for module in (methods, output_methods, steering_methods, dataset_methods, machine_methods)
+    for module in (methods, output_methods, event_methods, steering_methods, dataset_methods, machine_methods)
     for value in vars(module).values()
     if isinstance(value, Method)
 }
