@@ -19,7 +19,7 @@ FREE_PARAMETERS = frozenset(
         *("afterCheckpoint", "assumeGone", "mode", "until", "group", "tags", "note", "best", "now", "keep", "format"),
         *("about", "like", "presets", "replace", "gpu", "hook", "interface", "removed", "picture", "triggerWord"),
         *("triggerPlace", "changes", "revision", "find", "preview", "change", "resolution", "side", "purge"),
-        *("subfolders", "captionEnding", "mostMegapixels"),
+        *("subfolders", "captionEnding", "mostMegapixels", "moreEpochs", "measure"),
     }
 )
 """Parameters of methods whose value is neither a path nor a program."""
