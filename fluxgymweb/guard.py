@@ -54,7 +54,7 @@ class Guard:
         self, app: ASGIApp, *, hosts: Collection[str], token: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`hosts`: the values of the Host header that name this server, in lower case."""
-        self._app = app
+        self.app = app
         self._hosts = hosts
         self._token = token
         self._cookie = web_access.cookie(token)
@@ -63,7 +63,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -75,7 +75,7 @@ class Guard:
             await send(message)
 
         refused = self._refusal(scope)
-        await (refused or self._app)(scope, receive, send_with_headers)
+        await (refused or self.app)(scope, receive, send_with_headers)
 
     def tried(self, *, right: bool) -> None:
         """Notes a try of a secret, and refuses a wrong one. A right one is always accepted, so that nobody can lock

@@ -2,6 +2,7 @@
 """fluxgymweb: the command line, the port, and the life of the process around the application."""
 
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -69,6 +70,7 @@ def _serve(
     )
     shown = "127.0.0.1" if name in ("0.0.0.0", "::", "::1") else name
     web_access.note_address(folder, f"http://{shown}:{port}{root_path}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn sends it again at the end
     try:
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])

@@ -22,11 +22,13 @@ from fluxgym.methods import DESCRIBE, PRESETS, TRAINER_OPTIONS, JobName, Method,
 from fluxgymweb import answers, forbidden
 from fluxgymweb.answers import Json, WebError
 
+TABLES = [module.name for module in pkgutil.iter_modules(fluxgym.__path__) if module.name.endswith("methods")]
+"""The modules of fluxgym that are tables of methods."""
+
 METHODS: dict[str, Method[Any, Any]] = {
     value.name: value
-    for module in pkgutil.iter_modules(fluxgym.__path__)
-    if module.name.endswith("methods")
-    for value in vars(importlib.import_module(f"fluxgym.{module.name}")).values()
+    for name in TABLES
+    for value in vars(importlib.import_module(f"fluxgym.{name}")).values()
     if isinstance(value, Method)
 }
 """Every method of fluxgym's tables, by its full name."""

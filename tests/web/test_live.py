@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The event stream of a page, with a real daemon and a real server, each of which may restart."""
+
+import re
+from typing import Any
+
+import psutil
+
+from tests.daemon.running import RunningDaemon, program
+from tests.harness.waiting import until
+from tests.web.serving import RunningWeb, Stream, live
+
+COUNT = "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo line $i; sleep 0.02; done"
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"line (\d+)\n", text)]
+
+
+def names(data: Any) -> list[str]:
+    return [job["context"]["name"] for job in data["jobs"]]
+
+
+def read(stream: Stream, last: int, text: str = "") -> str:
+    """Reads the log up to line `last`."""
+    for event, data in stream.events():
+        if event == "log":
+            text += data["text"]
+            if f"line {last}\n" in text:
+                return text
+    raise AssertionError(f"the stream ended after {text[-20:]!r}")
+
+
+def test_a_page_sees_the_jobs_and_each_change(web: RunningWeb, daemon: RunningDaemon) -> None:
+    daemon.submit(program("a"))
+    with live(web, jobs="1") as stream:
+        first = stream.until("jobs")
+        assert first["reset"]
+        assert names(first) == ["a"]
+        daemon.submit(program("b", held=True))
+        while "b" not in names(stream.until("jobs")):
+            pass
+        daemon.remove("b")
+        while "b" not in stream.until("jobs")["removed"]:
+            pass
+        place = stream.last_id
+    with live(web, place, jobs="1") as stream:
+        daemon.submit(program("c", held=True))
+        again = stream.until("jobs")
+        assert not again["reset"]
+        assert "a" not in names(again)
+
+
+def test_no_line_of_a_log_is_lost_or_repeated_over_restarts_of_the_server_and_the_daemon(
+    web: RunningWeb, daemon: RunningDaemon
+) -> None:
+    daemon.submit(program("a", COUNT))
+    until(lambda: "line 3\n" in daemon.training_log("a"), what="the log to begin")
+    with live(web, log="a", offset="0") as stream:
+        text = read(stream, 20)
+        daemon.kill()
+        assert not next(data for event, data in stream.events() if event == "daemon" and not data["up"])["up"]
+        daemon.start()
+        text = read(stream, 150, text)
+        place = stream.last_id
+    web.stop()
+    web.start()
+    with live(web, place, log="a", offset="0") as stream:
+        text = read(stream, 400, text)
+    assert numbers(text) == list(range(1, 401))
+
+
+def test_all_pages_share_one_watch_and_one_stream_of_a_log(web: RunningWeb, daemon: RunningDaemon) -> None:
+    daemon.submit(program("a", "echo line 1; sleep 600"))
+    until(lambda: "line 1\n" in daemon.training_log("a"), what="the log to begin")
+    assert daemon.process is not None
+    process = psutil.Process(daemon.process.pid)
+
+    def connections() -> int:
+        """Those of the daemon, without the socket that it listens at."""
+        names = [str(one.laddr) for one in process.net_connections("unix")]
+        return sum(name.startswith(f"{daemon.socket.parent}/") for name in names) - 1
+
+    with live(web, jobs="1", log="a") as first:
+        read(first, 1)
+        until(lambda: connections() == 2, what="the server to have one watch and one stream of the log")
+        with live(web, jobs="1", log="a") as second, live(web, jobs="1", log="a", offset="0") as third:
+            assert numbers(read(second, 1)) == numbers(read(third, 1)) == [1]
+            until(lambda: connections() == 2, what="the pages to share the connections")
+
+
+def test_a_page_without_a_daemon_is_told_and_continues_when_there_is_one(
+    web: RunningWeb, daemon: RunningDaemon
+) -> None:
+    daemon.stop()
+    with live(web, jobs="1") as stream:
+        told = stream.until("daemon")
+        assert not told["up"]
+        assert told["problem"]["error"] == "org.fluxgym.Web.DaemonUnreachable"
+        daemon.start()
+        assert stream.until("daemon")["up"]
+
+
+def test_a_stream_that_cannot_be_is_a_problem_and_the_others_continue(shared_web: RunningWeb) -> None:
+    with live(shared_web, jobs="1", log="none") as stream:
+        problem = stream.until("problem")
+        assert (problem["stream"], problem["error"]) == ("log", "org.fluxgym.Jobs.NoSuchJob")
+    with shared_web.client() as client:
+        assert client.get("/api/v1/live", params={"log": "a", "offset": "x"}).status_code == 400
+
+
+def test_a_server_with_open_pages_stops_within_its_grace(web: RunningWeb) -> None:
+    with live(web, jobs="1") as stream:
+        stream.until("jobs")
+        web.stop()
