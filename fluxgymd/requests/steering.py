@@ -11,7 +11,6 @@ from fluxgymd.core import events
 from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Completed, Final, Job
 from fluxgymd.core.wishes import Wish, why_not
-from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
@@ -71,7 +70,6 @@ class Steering:
 
         entry, _ = self._registry.sound(name)
         await self._registry.decide(entry, decide)
-        failpoint("verb.recorded")
         if mode is WatchdogMode.OFF:  # the verdict ends at once, and not with the next look
             self._registry.watched(entry, None, None, entry.now.gpus)
         await monitor.note(entry.folder, sentence(event))

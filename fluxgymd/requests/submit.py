@@ -100,7 +100,6 @@ class Submitter:
                 report = await self._about_the_copy(context, copies, origin)
             if origin is not None:
                 await self._registry.disk(lambda: origins.take(origin, built))
-                failpoint("submit.checkpoint_copied")
             now = time.time()
             number, rank = self._registry.queue_up(now)
             submitted = events.Submitted(
