@@ -158,8 +158,10 @@ def test_a_cursor_is_understood_by_the_next_daemon(home: Path) -> None:
         before = await cursor(first)
         await first.record(first.entry("b"), h.RELEASED)
         await first.record(first.entry("b"), h.HELD)
+        later = await cursor(first)
         first.writer.close()
         second = load(home)
+        assert told(await ask(second, after=later)) == []
         replies = await ask(second, after=before)
         assert told(replies) == [("b", "It was released."), ("b", "It was put on hold.")]
         await second.record(second.entry("a"), h.RELEASED)
