@@ -106,12 +106,15 @@ class Live:
     async def _follow_metrics(self, outbox: Outbox, wanted: Mapping[str, str]) -> None:
         name, cursor = wanted["metrics"], wanted.get("after") or None
         points = int(wanted["points"]) if "points" in wanted else None
+        told = False
         replies = self._own(
             "org.fluxgym.Jobs.Metrics", lambda: {"name": name, "after": cursor, "points": points, "follow": True}
         )
         async with aclosing(replies):
             async for reply in replies:
-                cursor = reply.cursor
+                if told and reply.cursor == cursor and not reply.reset:
+                    continue  # the job has ended, and the stream began again with nothing new
+                cursor, told = reply.cursor, True
                 data = {"name": name, "metrics": reply.metrics, "cursor": cursor, "reset": reply.reset}
                 await outbox.put("metrics", data, after=cursor)
 

@@ -109,6 +109,23 @@ def test_a_stream_that_cannot_be_is_a_problem_and_the_others_continue(shared_web
         assert client.get("/api/v1/live", params={"log": "a", "offset": "x"}).status_code == 400
 
 
+def test_events_and_metrics_continue_where_the_page_was(web: RunningWeb, daemon: RunningDaemon) -> None:
+    daemon.submit(program("a", held=True))
+    with live(web, events="", metrics="a", machine="1") as stream:
+        seen: dict[str, Any] = {}
+        for event, data in stream.events():
+            seen.setdefault(event, data)
+            if {"events", "metrics", "machine"} <= seen.keys():
+                break
+        assert seen["metrics"]["name"] == "a"
+        assert seen["machine"]["queuePaused"] is False
+        place = stream.last_id
+    daemon.submit(program("b", held=True))
+    with live(web, place, events="") as stream:
+        event = next(data["event"] for name, data in stream.events() if name == "events" and "event" in data)
+    assert (event["job"], event["kind"]) == ("b", "submitted")
+
+
 def test_a_server_with_open_pages_stops_within_its_grace(web: RunningWeb) -> None:
     with live(web, jobs="1") as stream:
         stream.until("jobs")
