@@ -2,6 +2,7 @@
 // The page: header, the screen that the URL names, and what lies above every screen.
 import { render } from "preact";
 import { LiveRegion } from "./common/announce.tsx";
+import { watchAway } from "./common/away.ts";
 import { Confirmation } from "./common/dialog.tsx";
 import { showInTab } from "./common/favicon.ts";
 import { Header } from "./common/header.tsx";
@@ -30,5 +31,6 @@ if (place === null) throw new Error("the page has no place");
 followLinks();
 listenForKeys();
 begin();
+watchAway();
 showInTab();
 render(<Page />, place);

@@ -9,6 +9,10 @@ function named(names: readonly string[]): string {
   return names.length === 1 ? names.join() : count(names.length, "job", "jobs");
 }
 
+function all(names: readonly string[]): string {
+  return new Intl.ListFormat("en", { type: "conjunction" }).format(names);
+}
+
 export const text = {
   product: "FluxGym",
   units: {
@@ -133,6 +137,24 @@ export const text = {
     moveWhere: "To",
     moveFront: "the front of the queue",
     moveBefore: (name: string) => `right before ${name}`,
+
+    away: {
+      title: (time: string) => `While you were away (${time})`,
+      incomplete: "Not everything that happened can be told, since jobs were removed or restored.",
+      counts: {
+        completed: (number: number) => `${number} completed`,
+        failed: (number: number) => `${number} failed`,
+        stopped: (number: number) => `${number} stopped`,
+        cancelled: (number: number) => `${number} cancelled`,
+        restarted: (number: number) => count(number, "automatic restart", "automatic restarts"),
+        submitted: (number: number) => `${number} submitted`,
+      } as Partial<Record<string, (number: number) => string>>,
+      running: (name: string, done: number | null) => (done === null ? `${name} runs` : `${name} is at ${done}%`),
+      list: (parts: string[]) => `${parts.join(", ")}.`,
+      verdict: (names: string[]) =>
+        names.length === 0 ? "Nothing needs you." : `${all(names)} ${names.length === 1 ? "needs" : "need"} a look.`,
+      seen: "Got it",
+    },
 
     empty: {
       title: "Train your first LoRA",

@@ -5,9 +5,9 @@
 // seconds.
 import { effect, signal } from "@preact/signals";
 import type { Job } from "../generated/jobs.ts";
+import type { MachineState } from "../generated/machine.ts";
 import { API, call, type Output, Refusal } from "./api.ts";
 import { text } from "../text.ts";
-import type { Machine } from "./machine.ts";
 import { ACTIVE } from "./states.ts";
 import type { Shown } from "./tab.ts";
 
@@ -15,8 +15,9 @@ import type { Shown } from "./tab.ts";
 export type Streams = {
   daemon: { up: boolean; problem: { error: string; parameters: { message: string } } | null };
   jobs: { reset: boolean; complete: boolean; jobs: Job[]; removed: string[] };
-  machine: Machine;
+  machine: MachineState;
   log: Output<"org.fluxgym.Jobs.Logs"> & { name: string };
+  events: Output<"org.fluxgym.Jobs.Events">;
   problem: { stream: string; error: string; parameters: { message: string } };
 };
 type Outage = { what: "server" | "daemon" | "access"; message: string; since: number };
@@ -25,7 +26,7 @@ type Outage = { what: "server" | "daemon" | "access"; message: string; since: nu
 export const jobs = signal<ReadonlyMap<string, Job>>(new Map());
 // Whether `jobs` is all of the present state.
 export const complete = signal(false);
-export const machine = signal<Machine | null>(null);
+export const machine = signal<MachineState | null>(null);
 // What does not answer, and since when.
 export const outage = signal<Outage | null>(null);
 // What the browser's tab tells of, also while the page is hidden.
@@ -91,7 +92,7 @@ function connect(): void {
   source = new EventSource(`${API}/live?${new URLSearchParams([...query])}`);
   source.addEventListener("open", () => recovered("server"));
   source.addEventListener("error", broken);
-  const names: (keyof Streams)[] = ["daemon", "jobs", "machine", "log", "problem"];
+  const names: (keyof Streams)[] = ["daemon", "jobs", "machine", "log", "events", "problem"];
   for (const name of names) source.addEventListener(name, (event) => receive(name, event));
 }
 

@@ -5,6 +5,7 @@ import { complete } from "../common/live.ts";
 import { complain } from "../common/notices.tsx";
 import { parameters } from "../common/route.ts";
 import { text } from "../text.ts";
+import { WhileAway } from "./away.tsx";
 import { ChosenBar } from "./bar.tsx";
 import { Empty } from "./empty.tsx";
 import { filterOf, inOrder, shows } from "./filter.ts";
@@ -29,6 +30,7 @@ export function JobsScreen() {
   return (
     <>
       <h1 class="unseen">{says.title}</h1>
+      <WhileAway />
       {all.length === 0 && (complete.value ? <Empty /> : <p class="muted">{says.loading}</p>)}
       {all.length > 0 && (
         <section class="panel">
