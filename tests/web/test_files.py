@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from starlette.routing import Route
 from fluxgym.async_client import AsyncClient
 from fluxgym.methods import Method
 from fluxgymweb import app, page
+from fluxgymweb.answers import WebError
+from fluxgymweb.files import OpenFile
 from fluxgymweb.methods import TABLES
 from tests.daemon.running import RunningDaemon, program
 from tests.fluxgymctl.program import ctl
@@ -40,15 +43,11 @@ def test_a_download_has_a_fixed_type_and_can_be_continued(web: RunningWeb, daemo
         assert client.get("/api/v1/files/a/owner.json").status_code == 404
 
 
-def test_a_link_in_place_of_a_file_is_not_followed(web: RunningWeb, daemon: RunningDaemon) -> None:
-    daemon.submit(program("a", held=True))
-    log = daemon.folder("a") / "training.log"
-    log.unlink(missing_ok=True)
-    log.symlink_to("/etc/passwd")
-    with web.client() as client:
-        answer = client.get("/api/v1/files/a/training.log")
-    assert answer.status_code == 404
-    assert "root:" not in answer.text
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/etc/passwd", path)])
+def test_only_a_regular_file_is_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "a.log")
+    with pytest.raises(WebError, match="This file cannot be read"):
+        OpenFile(str(tmp_path / "a.log"), name="a.log", cache="no-store")
 
 
 def test_an_upload_becomes_a_picture_and_leaves_nothing(web: RunningWeb) -> None:
