@@ -13,7 +13,7 @@ from tests.harness.waiting import until_async
 
 def test_nothing_is_computed_once_nobody_watches_and_watchers_share_the_state() -> None:
     async def never(**_: Any) -> tuple[()]:
-        await asyncio.Event().wait()
+        await asyncio.Future()
         return ()
 
     async def scenario() -> None:

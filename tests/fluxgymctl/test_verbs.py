@@ -322,7 +322,7 @@ def test_rm_now_asks_for_confirmation_and_follows_the_answer(trained: RunningDae
 
 def test_prune_deletes_the_older_checkpoints_and_says_how_much_that_freed(trained: RunningDaemon, spec: Path) -> None:
     assert ctl("submit", "pruned", "--file", str(spec), socket=trained.socket).returncode == 0
-    assert trained.wait("pruned", State.COMPLETED)
+    trained.wait("pruned", State.COMPLETED)
     states = rows(ctl("checkpoints", "pruned", "--json", socket=trained.socket))
     done = ctl("prune", "pruned", "--json", socket=trained.socket)
     (reply,) = rows(done)

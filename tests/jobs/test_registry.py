@@ -309,7 +309,7 @@ def test_a_job_that_is_resumed_at_this_moment_is_not_removed(tmp_path: Path) -> 
     entry = registry.entry("my-lora")
 
     async def scenario() -> None:
-        removing: list[asyncio.Task[None]] = []
+        removing: list[asyncio.Task[object]] = []
 
         def resume(_: Job) -> e.AnyEvent:
             removing.append(asyncio.create_task(registry.remove(entry, must_be_final)))
