@@ -23,6 +23,9 @@ from pathlib import Path
 GENERATED = {"node_modules", "generated"}
 """Folders of `ui/` that a build makes."""
 
+LONGEST_SECONDS = 900
+"""How long a download or a build may take."""
+
 
 class Page:
     """The page of one checkout, or of an unpacked sdist."""
@@ -88,7 +91,7 @@ class Page:
         return _nodejs() / "bin" / "node"
 
     def _run(self, *arguments: str) -> None:
-        subprocess.run([self.node, *arguments], cwd=self.ui, check=True)
+        subprocess.run([self.node, *arguments], cwd=self.ui, check=True, timeout=LONGEST_SECONDS)
 
     def _install(self, *, with_tools: bool) -> None:
         marker = self.ui / "node_modules" / ".installed"
@@ -99,7 +102,7 @@ class Page:
         npm = _nodejs() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         words += [] if with_tools else ["--omit=dev"]
-        subprocess.run([self.node, npm, *words], cwd=self.ui, stdout=sys.stderr, check=True)
+        subprocess.run([self.node, npm, *words], cwd=self.ui, stdout=sys.stderr, check=True, timeout=LONGEST_SECONDS)
         marker.write_text(f"{lock} with tools" if with_tools else lock)
 
     @contextmanager

@@ -42,7 +42,8 @@ export const text = {
     busy: "busy",
     temperature: (celsius: number) => `${celsius} °C`,
     power: (watts: string) => `${watts} W`,
-    gpus: "GPUs",
+    gpus: "All GPUs",
+    gpu: (index: number) => `GPU ${index}`,
     paused: "Queue paused",
   },
   away: {

@@ -4,6 +4,7 @@ import type { Gpu } from "../generated/machine.ts";
 import { text } from "../text.ts";
 import { decimal, whole } from "./format.ts";
 import { machine } from "./live.ts";
+import { at } from "./root.ts";
 
 const GIB = 1024 ** 3;
 
@@ -26,7 +27,12 @@ export function GpuStrip() {
         <>
           <button class="quiet" popovertarget="gpus" aria-label={text.header.gpus}>+{rest.length}</button>
           <div id="gpus" class="panel" popover="auto">
-            {inOrder(state.gpus).map((gpu) => <p key={gpu.uuid}><Reading gpu={gpu} /></p>)}
+            {inOrder(state.gpus).map((gpu) => (
+              <p key={gpu.uuid}>
+                <span>{text.header.gpu(gpu.index)}</span><Reading gpu={gpu} />
+                {gpu.job != null && <a href={at(`/jobs/${encodeURIComponent(gpu.job)}`)}>{gpu.job}</a>}
+              </p>
+            ))}
           </div>
         </>
       )}

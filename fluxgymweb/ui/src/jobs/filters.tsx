@@ -16,7 +16,7 @@ export function Filters({ jobs }: { jobs: readonly Job[] }) {
   return (
     <search class="filters">
       <input type="search" value={parameters.value.get("q") ?? ""} placeholder={says.search} aria-label={says.search}
-        onInput={search} />
+        onInput={search} onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()} />
       <Toggles name="state" label={says.columns.state} values={filter.classes}
         choices={Class.map((one) => [one, jobs.filter((job) => isOf(one, job)).length])} words={says.classes} />
       {groups.length > 0 && (
