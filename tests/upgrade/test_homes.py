@@ -26,7 +26,7 @@ from tests.data.frozen import record
 from tests.upgrade.conftest import VERSIONS
 from tests.upgrade.shapes import missing
 
-ADDED = {"annotated", "restored"}
+ADDED = {"annotated", "restored", "watchdog_set"}
 """Events that came after the homes were frozen. tests/core/test_events.py has a line of each."""
 
 

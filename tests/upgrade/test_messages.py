@@ -49,8 +49,18 @@ ADDED = {
             "PruneStates",
             "Restore",
             "Removed",
+            "SaveNow",
+            "SampleNow",
+            "SetWatchdog",
+            "Metrics",
+            "Samples",
+            "Files",
+            "Thumbnail",
+            "SearchLog",
+            "Events",
         )
     ),
+    *(f"org.fluxgym.Machine.{name}" for name in ("Watch", "GpuHistory", "Settings", "TestHook", "Check")),
     *(name for name in METHODS if name.startswith("org.fluxgym.Datasets.")),
 }
 """Methods that came after the calls were frozen."""
