@@ -2,6 +2,7 @@
 // Which screen a path shows. A screen is a folder beside this file.
 import type { ComponentChildren } from "preact";
 import { at } from "./common/root.ts";
+import { JobScreen } from "./job/screen.tsx";
 import { JobsScreen } from "./jobs/screen.tsx";
 import { text } from "./text.ts";
 
@@ -10,6 +11,8 @@ type Show = (...parts: string[]) => ComponentChildren;
 // A part in parentheses is given to the screen, decoded.
 const SCREENS: [RegExp, Show][] = [
   [/^\/$/, () => <JobsScreen />],
+  [/^\/jobs\/([^/]+)$/, (name = "") => <JobScreen name={name} />],
+  [/^\/jobs\/([^/]+)\/([a-z]+)$/, (name = "", section) => <JobScreen name={name} section={section} />],
 ];
 
 export function screenAt(path: string): ComponentChildren {

@@ -22,3 +22,12 @@ test("how a job ended is told only if it was seen running, and no other runs", (
   assert.equal(tabOf(after, [...ended, at("b", "starting")], 1000).title, "b");
   assert.deepEqual(remember(after, []).ended, { name: "a", end: "completed" });
 });
+
+test("the job that is viewed goes before all others", () => {
+  const jobs = [at("a", "running", 50), at("b", "running", 74), at("old", "failed"), at("next", "queued")];
+  const title = (viewed: string) => tabOf(NOTHING, jobs, 1000, viewed).title;
+  assert.equal(title("a"), "25% · a · 2 min");
+  assert.equal(title("old"), "✕ old · FluxGym");
+  assert.equal(title("next"), "next · FluxGym");
+  assert.equal(tabOf(NOTHING, jobs, 1000, "old").badge.end, "failed");
+});

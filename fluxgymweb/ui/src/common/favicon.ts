@@ -4,6 +4,7 @@
 import { effect } from "@preact/signals";
 import { now } from "./clock.ts";
 import { shown } from "./live.ts";
+import { viewedJob } from "./route.ts";
 import { type Badge, type End, NOTHING, remember, tabOf } from "./tab.ts";
 
 const SIDE = 32;
@@ -16,7 +17,7 @@ export function showInTab(): void {
   let drawn = "";
   effect(() => {
     memory = remember(memory, shown.value);
-    const { title, badge } = tabOf(memory, shown.value, now.value);
+    const { title, badge } = tabOf(memory, shown.value, now.value, viewedJob.value);
     document.title = title;
     if (drawn === (drawn = JSON.stringify(badge))) return;
     document.querySelector<HTMLLinkElement>("link[rel=icon]")?.setAttribute("href", draw(badge));

@@ -8,6 +8,7 @@ import type { Job } from "../generated/jobs.ts";
 import type { MachineState } from "../generated/machine.ts";
 import { API, call, type Output, Refusal } from "./api.ts";
 import { text } from "../text.ts";
+import { viewedJob } from "./route.ts";
 import { ACTIVE } from "./states.ts";
 import type { Shown } from "./tab.ts";
 
@@ -103,7 +104,8 @@ function receive(name: keyof Streams, event: MessageEvent<string>): void {
 }
 
 async function lookFromAside(): Promise<void> {
-  const names = shown.value.filter(({ state }) => ACTIVE.includes(state)).map(({ name }) => ["job", name]);
+  const active = shown.value.filter(({ state }) => ACTIVE.includes(state)).map(({ name }) => name);
+  const names = [...active, viewedJob.value].flatMap((name) => (name === null ? [] : [["job", name]]));
   try {
     const answer = await fetch(`${API}/summary?${new URLSearchParams(names)}`);
     const summary: { known: boolean; jobs: Shown[] } = await answer.json();

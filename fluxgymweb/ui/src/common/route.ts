@@ -6,6 +6,11 @@ import { at, within } from "./root.ts";
 const here = signal(new URL(window.location.href));
 
 export const path = computed(() => within(here.value.pathname));
+// The name of the job that the screen shows; null on screens of several.
+export const viewedJob = computed(() => {
+  const name = /^\/jobs\/([^/]+)/.exec(path.value)?.[1];
+  return name === undefined ? null : decodeURIComponent(name);
+});
 export const parameters = computed(() => here.value.searchParams);
 
 window.addEventListener("popstate", () => {

@@ -17,17 +17,25 @@ export function remember(before: Memory, jobs: readonly Shown[]): Memory {
   const states = new Map(jobs.map((job) => [job.name, job.state]));
   let ended = before.ended;
   for (const name of before.active) {
-    const state = states.get(name);
-    if (state === "completed" || state === "failed" || state === "stopped") ended = { name, end: state };
+    const end = endOf({ state: states.get(name) });
+    if (end !== null) ended = { name, end };
   }
   return { active: jobs.filter((job) => ACTIVE.includes(job.state)).map((job) => job.name), ended };
 }
 
-// The job that is furthest, or else the one that ended last.
-export function tabOf({ ended }: Memory, jobs: readonly Shown[], now: number): { title: string; badge: Badge } {
+// The job that is viewed, or else the one that is furthest, or else the one that ended last.
+export function tabOf(
+  { ended }: Memory, jobs: readonly Shown[], now: number, viewed: string | null = null,
+): { title: string; badge: Badge } {
   const done = (job: Shown) => percent(job.progress?.step, job.progress?.totalSteps);
+  const seen = jobs.find((job) => job.name === viewed);
+  const end = endOf(seen);
+  if (viewed !== null && (seen === undefined || !ACTIVE.includes(seen.state))) {
+    const title = [end === null ? "" : `${text.ends[end]} `, viewed, " · ", text.product].join("");
+    return { title, badge: { done: null, end } };
+  }
   const active = jobs.filter((job) => ACTIVE.includes(job.state));
-  const [first] = active.sort((a, b) => (done(b) ?? -1) - (done(a) ?? -1));
+  const [first] = seen === undefined ? active.sort((a, b) => (done(b) ?? -1) - (done(a) ?? -1)) : [seen];
   if (first !== undefined) {
     const { remainingSeconds, updatedAt } = first.progress ?? {};
     const left = remainingSeconds == null || updatedAt == null ? null : remainingSeconds - Math.max(0, now - updatedAt);
@@ -41,4 +49,8 @@ export function tabOf({ ended }: Memory, jobs: readonly Shown[], now: number): {
   }
   if (ended !== null) return { title: `${text.ends[ended.end]} ${ended.name}`, badge: { done: null, end: ended.end } };
   return { title: text.product, badge: { done: null, end: null } };
+}
+
+function endOf(job?: { state?: State | undefined }): End | null {
+  return job?.state === "completed" || job?.state === "failed" || job?.state === "stopped" ? job.state : null;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of jobs. On a narrow screen each row is a card.
 import { useSignal } from "@preact/signals";
+import { Bar } from "../common/bar.tsx";
 import { now } from "../common/clock.ts";
 import { age, duration, moment, speed, whole } from "../common/format.ts";
 import { percentDone, secondsLeft } from "../common/progress.ts";
@@ -106,10 +107,6 @@ function HowFar({ job }: { job: Job }) {
       </p>
     </>
   );
-}
-
-export function Bar({ done, of }: { done: number; of: string }) {
-  return <progress max={100} value={done} aria-label={says.progressOf(of)}>{done}</progress>;
 }
 
 function Time({ job }: { job: Job }) {

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sections of a job's screen. The one without an id is shown first.
+import type { ComponentChildren } from "preact";
+import type { Job } from "../generated/jobs.ts";
+import { text } from "../text.ts";
+import { Overview } from "./overview.tsx";
+
+const says = text.job.sections;
+
+type Section = { id: string; words: string; show: (job: Job) => ComponentChildren };
+
+export const SECTIONS: readonly Section[] = [
+  { id: "", words: says.overview, show: (job) => <Overview job={job} /> },
+];
