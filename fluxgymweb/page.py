@@ -7,6 +7,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from fluxgym import __version__
 from fluxgymweb.answers import WebError
 
 STATIC = Path(__file__).parent / "static"
@@ -29,11 +30,13 @@ async def page(request: Request) -> Response:
         raise WebError(404, "NotFound", "There is nothing at this address.")
     if "index.html" not in files:
         return HTMLResponse(_NOT_BUILT, status_code=503)
-    return HTMLResponse(_rooted(files["index.html"].read_text("utf-8"), root), headers={"Cache-Control": "no-cache"})
+    return HTMLResponse(_filled(files["index.html"].read_text("utf-8"), root), headers={"Cache-Control": "no-cache"})
 
 
-def _rooted(text: str, root: str) -> str:
-    """The page below a path of a proxy (--root-path): its links to assets, and `data-root` for its script."""
+def _filled(text: str, root: str) -> str:
+    """The page with what its script has to know: `data-version`, and `data-root` below a path of a proxy (--root-path),
+    where the links to assets begin with that path too."""
+    text = text.replace('data-version=""', f'data-version="{__version__}"')
     if not root:
         return text
     below = html.escape(root)

@@ -10,3 +10,6 @@ export function at(path: string): string {
 export function within(path: string): string {
   return path.startsWith(ROOT) ? path.slice(ROOT.length) : path;
 }
+
+// The version of the server that this page came from.
+export const VERSION = document.documentElement.dataset["version"] ?? "";
