@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import { at } from "./common/root.ts";
 import { JobScreen } from "./job/screen.tsx";
 import { JobsScreen } from "./jobs/screen.tsx";
+import { SystemScreen } from "./system/screen.tsx";
 import { text } from "./text.ts";
 
 type Show = (...parts: string[]) => ComponentChildren;
@@ -13,6 +14,7 @@ const SCREENS: [RegExp, Show][] = [
   [/^\/$/, () => <JobsScreen />],
   [/^\/jobs\/([^/]+)$/, (name = "") => <JobScreen name={name} />],
   [/^\/jobs\/([^/]+)\/([a-z]+)$/, (name = "", section) => <JobScreen name={name} section={section} />],
+  [/^\/system$/, () => <SystemScreen />],
 ];
 
 export function screenAt(path: string): ComponentChildren {

@@ -1,17 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All that the page says. One group per screen; what several screens say is at the top.
-
-function count(number: number, one: string, many: string): string {
-  return `${new Intl.NumberFormat().format(number)} ${number === 1 ? one : many}`;
-}
-
-function named(names: readonly string[]): string {
-  return names.length === 1 ? names.join() : count(names.length, "job", "jobs");
-}
-
-function all(names: readonly string[]): string {
-  return new Intl.ListFormat("en", { type: "conjunction" }).format(names);
-}
+import { system } from "./text/system.ts";
+import { all, count, named } from "./text/words.ts";
 
 export const text = {
   product: "FluxGym",
@@ -71,6 +61,12 @@ export const text = {
     ],
   },
 
+  checks: {
+    title: "Is this machine fit to train?",
+    checking: "Checking…",
+    again: "Check again",
+    outcomes: { good: "Good", warning: "Warning", problem: "Problem" },
+  },
   ends: { completed: "✓", failed: "✕", stopped: "■" },
   states: {
     state: {
@@ -165,10 +161,6 @@ export const text = {
         "fluxgymctl dataset add cat ~/pictures/cat",
         "fluxgymctl submit my-cat --dataset cat --trigger-word c4t",
       ],
-      machine: "This machine",
-      checking: "Checking…",
-      again: "Check again",
-      outcomes: { good: "Good", warning: "Warning", problem: "Problem" },
     },
   },
 
@@ -198,4 +190,5 @@ export const text = {
       since: (number: number, time: string) => `${number}, since ${time}`,
     },
   },
+  system,
 };

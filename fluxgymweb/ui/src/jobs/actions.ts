@@ -1,22 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is done to several jobs at once.
-import { call, sentence } from "../common/api.ts";
-
-export type Outcome = { done: string[]; refused: string[] };
-
-// Does something to one job after the other, since each may be refused for a reason of its own.
-export async function toEach(names: readonly string[], act: (name: string) => Promise<unknown>): Promise<Outcome> {
-  const outcome: Outcome = { done: [], refused: [] };
-  for (const name of names) {
-    try {
-      await act(name);
-      outcome.done.push(name);
-    } catch (problem) {
-      outcome.refused.push(sentence(problem));
-    }
-  }
-  return outcome;
-}
+import { call } from "../common/api.ts";
+import { type Outcome, toEach } from "../common/each.ts";
 
 export const stop = (name: string) => call("org.fluxgym.Jobs.Stop", { name });
 export const hold = (name: string) => call("org.fluxgym.Jobs.Hold", { name });
@@ -29,8 +14,6 @@ export function remove(trash: string[]) {
     if (removed != null) trash.push(removed);
   };
 }
-
-export const restore = async (id: string) => (await call("org.fluxgym.Jobs.Restore", { name: id })).job.context.name;
 
 // Moves jobs right before another, or to the front of the queue, in their present order.
 export function move(names: readonly string[], before: string | null): Promise<Outcome> {

@@ -2,12 +2,13 @@
 // The bar with what can be done to the ticked jobs.
 import { useSignal } from "@preact/signals";
 import { confirm, Dialog } from "../common/dialog.tsx";
+import { type Outcome, restore, toEach } from "../common/each.ts";
 import { jobs } from "../common/live.ts";
 import { complain, notify } from "../common/notices.tsx";
 import { WAITING } from "../common/states.ts";
 import type { Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
-import { hold, move, type Outcome, release, remove, restore, stop, toEach } from "./actions.ts";
+import { hold, move, release, remove, stop } from "./actions.ts";
 import { chosen, tick, untickAll } from "./chosen.ts";
 import { inOrder } from "./filter.ts";
 import { forget } from "./older.ts";

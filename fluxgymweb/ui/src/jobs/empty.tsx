@@ -1,64 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the Jobs screen shows while there is no job: how to begin, and whether this machine is fit to train.
-import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-import { sentence, stream } from "../common/api.ts";
-import { Prose } from "../common/prose.tsx";
-import { Icon } from "../common/shape.tsx";
-import type { Shape, Tone } from "../common/states.ts";
-import type { CheckOutcome, CheckResult } from "../generated/machine.ts";
+import { Checks } from "../common/checks.tsx";
 import { text } from "../text.ts";
 
 const says = text.jobs.empty;
 
-const checks = signal<readonly CheckResult[]>([]);
-const problem = signal("");
-const checking = signal(false);
-
-const LOOKS: Record<CheckOutcome, [Shape, Tone]> = {
-  good: ["tick", "good"], warning: ["warning", "warn"], problem: ["cross", "bad"],
-};
-
-async function check(): Promise<void> {
-  if (checking.value) return;
-  checking.value = true;
-  checks.value = [];
-  problem.value = "";
-  try {
-    for await (const { check: result } of stream("org.fluxgym.Machine.Check", {})) {
-      if (result != null) checks.value = [...checks.value, result];
-    }
-  } catch (refused) {
-    problem.value = sentence(refused);
-  }
-  checking.value = false;
-}
-
 export function Empty() {
-  useEffect(() => void check(), []);
   return (
     <section class="panel first">
       <h2>{says.title}</h2>
       <p>{says.how}</p>
       <pre><code>{says.commands.join("\n")}</code></pre>
-      <h3>{says.machine}</h3>
-      <ul class="checks" aria-busy={checking.value}>{checks.value.map((one) => <Check key={one.text} result={one} />)}</ul>
-      {problem.value !== "" && <p class="refused">{problem.value}</p>}
-      <div><button disabled={checking.value} onClick={() => void check()}>{checking.value ? says.checking : says.again}</button></div>
+      <h3>{text.checks.title}</h3>
+      <Checks />
     </section>
-  );
-}
-
-function Check({ result }: { result: CheckResult }) {
-  const [shape, tone] = LOOKS[result.outcome] ?? LOOKS.warning;
-  return (
-    <li>
-      <span class={`mark ${tone}`} title={says.outcomes[result.outcome]}><Icon shape={shape} /></span>
-      <div>
-        <span class="unseen">{says.outcomes[result.outcome]}: </span><Prose says={result.text} />
-        {result.remedy != null && <p class="muted"><Prose says={result.remedy} /></p>}
-        {result.command != null && <p><code>{result.command}</code></p>}
-      </div>
-    </li>
   );
 }
