@@ -182,6 +182,23 @@ export const text = {
     energy: (kilowattHours: string) => `${kilowattHours} kWh`,
     restarts: (done: string, allowed: string) => `restarted ${done} of ${allowed} times`,
     ended: (time: string) => `ended ${time}`,
+    loss: {
+      title: "Loss",
+      soon: "The first loss appears after the first step.",
+      none: "Nothing was measured.",
+      raw: "each step", smoothed: "smoothed", validation: "validation", rate: "learning rate", step: "step",
+      validationLowest: (value: string, step: string) => `validation, lowest ${value} at step ${step}`,
+      lowest: "lowest", notFinite: "not a number",
+      smoothing: "Smoothing",
+      logarithmic: "Logarithmic", withRate: "Learning rate",
+      lastQuarter: "Last quarter",
+      reset: "All steps",
+      asTable: "Show as table",
+      trend: (first: string, last: string, step: string, still: "falling" | "rising" | "level") =>
+        `The smoothed loss went from ${first} to ${last} at step ${step}; ${
+          { falling: "it is still falling", rising: "it has been rising lately", level: "it is level now" }[still]}.`,
+      bad: (number: number) => `${count(number, "loss was", "losses were")} not a number.`,
+    },
     about: {
       title: "About this job",
       group: "Group", tags: "Tags", dataset: "Dataset", trigger: "Trigger word", resolution: "Resolution",

@@ -19,6 +19,7 @@ export type Streams = {
   machine: MachineState;
   log: Output<"org.fluxgym.Jobs.Logs"> & { name: string };
   events: Output<"org.fluxgym.Jobs.Events">;
+  metrics: Output<"org.fluxgym.Jobs.Metrics"> & { name: string };
   problem: { stream: string; error: string; parameters: { message: string } };
 };
 type Outage = { what: "server" | "daemon" | "access"; message: string; since: number };
@@ -93,7 +94,7 @@ function connect(): void {
   source = new EventSource(`${API}/live?${new URLSearchParams([...query])}`);
   source.addEventListener("open", () => recovered("server"));
   source.addEventListener("error", broken);
-  const names: (keyof Streams)[] = ["daemon", "jobs", "machine", "log", "events", "problem"];
+  const names: (keyof Streams)[] = ["daemon", "jobs", "machine", "log", "events", "metrics", "problem"];
   for (const name of names) source.addEventListener(name, (event) => receive(name, event));
 }
 

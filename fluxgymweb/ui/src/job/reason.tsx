@@ -14,6 +14,7 @@ const DOING: Record<Exclude<Phase, "training">, string> = says.phases;
 
 export function Reason({ job }: { job: Job }) {
   const { runtime } = job;
+  if (runtime.state === "completed") return null; // the pill says it all
   const told = [runtime.watchdog?.why ?? runtime.reason, runtime.failure?.advice ?? runtime.advice];
   const sentences = told.filter((one) => one != null);
   if (sentences.length === 0) return <Doing job={job} />;
