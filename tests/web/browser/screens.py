@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every screen of the page in every state, in one table: axe checks them all, and `./dev shots` photographs them.
+
+The states come one after the other in one browser: first those of a home without jobs, then those with jobs, then
+those without a daemon. Each is shown as on a desktop and on a phone, light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from typing import Literal
+
+from playwright.sync_api import Page, expect
+
+from fluxgym import methods as m
+from fluxgym.messages import State
+from tests.daemon.running import RunningDaemon, program
+from tests.web.browser.browsing import DESKTOP, PHONE, Visit
+
+ENDLESS = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.2; done"
+
+
+class Home(StrEnum):
+    """What the daemon has when a screen is shown, in this order."""
+
+    EMPTY = "no job"
+    FULL = "a job in each state"
+    AWAY = "no daemon"
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One state of a screen. `shows`: words that are visible once the state is reached. `reach`: what is done after
+    the page has loaded."""
+
+    name: str
+    shows: str
+    home: Home = Home.FULL
+    path: str = "/"
+    reach: Callable[[Page], object] | None = None
+
+
+def choose(page: Page, *names: str) -> None:
+    for name in names:
+        page.get_by_label(f"Choose {name}", exact=True).check()
+
+
+def choose_and(words: str, *names: str) -> Callable[[Page], None]:
+    """Ticks jobs, and presses a button of the bar."""
+
+    def reach(page: Page) -> None:
+        choose(page, *names)
+        page.get_by_role("toolbar").get_by_role("button", name=words, exact=True).click()
+
+    return reach
+
+
+SCREENS = (
+    Screen("jobs-empty", "Train your first LoRA", Home.EMPTY),
+    Screen("jobs", "animals"),
+    Screen("jobs-filtered", "Clear the filter", path="/?state=ended&tag=cat"),
+    Screen("jobs-none-fits", "No job fits this filter.", path="/?q=nothing"),
+    Screen("jobs-chosen", "2 chosen", reach=lambda page: choose(page, "completed", "running")),
+    Screen("jobs-stop", "A running training saves first", reach=choose_and("Stop", "running")),
+    Screen("jobs-move", "Move waiting", reach=choose_and("Move", "waiting")),
+    Screen("jobs-held", "will not start until you release", reach=choose_and("Hold", "waiting")),
+    Screen("jobs-removed", "spare removed.", reach=choose_and("Remove", "spare")),
+    Screen("help", "Use keys without Ctrl or Alt", reach=lambda page: page.keyboard.press("?")),
+    Screen("nothing-here", "There is no such page", path="/nothing/here"),
+    Screen("jobs-daemon-away", "Your trainings may still be running.", Home.AWAY),
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the page is shown."""
+
+    scheme: Literal["light", "dark"]
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.scheme}-{self.size[0]}"
+
+    def give(self, page: Page) -> None:
+        page.emulate_media(color_scheme=self.scheme, reduced_motion="reduce")
+        width, height = self.size
+        page.set_viewport_size({"width": width, "height": height})
+
+
+LOOKS = (Look("light", DESKTOP), Look("dark", DESKTOP), Look("dark", PHONE), Look("light", PHONE))
+
+
+def walk(daemon: RunningDaemon, visit: Visit) -> Iterator[tuple[str, Page]]:
+    """Shows each screen in each look: its name with the look, and the page."""
+    for home, screens in groupby(SCREENS, lambda screen: screen.home):
+        furnish(daemon, home)
+        for screen in screens:
+            page = visit.open(screen.path)
+            if home is Home.FULL and screen.path == "/":
+                expect(page.get_by_role("link", name="running")).to_be_visible()
+            if screen.reach is not None:
+                screen.reach(page)
+            expect(page.get_by_text(screen.shows).filter(visible=True).first).to_be_visible()
+            for look in LOOKS:
+                look.give(page)
+                yield f"{screen.name}-{look}", page
+            page.close()
+
+
+def furnish(daemon: RunningDaemon, home: Home) -> None:
+    """Makes what the screens of this home need."""
+    match home:
+        case Home.EMPTY:
+            assert daemon.jobs() == []
+        case Home.FULL:
+            _make_jobs(daemon)
+        case Home.AWAY:
+            daemon.kill()
+
+
+def _make_jobs(daemon: RunningDaemon) -> None:
+    for name in ("completed", "spare"):
+        daemon.submit(program(name))
+        daemon.wait(name, State.COMPLETED)
+    daemon.submit(program("failed", "echo CUDA out of memory; exit 3"))
+    daemon.wait("failed", State.FAILED)
+    daemon.submit(program("stopped", ENDLESS))
+    daemon.wait("stopped", State.RUNNING)
+    daemon.call(m.STOP, m.StopParameters(name="stopped"))
+    daemon.wait("stopped", State.STOPPED)
+    daemon.submit(program("running", ENDLESS))
+    daemon.wait("running", State.RUNNING)
+    daemon.submit(program("waiting", after=["running"]))
+    daemon.submit(program("held", held=True))
+    for name in ("completed", "failed", "running"):
+        daemon.call(
+            m.ANNOTATE, m.AnnotateParameters(name=name, group="animals", tags=["cat", "small"], note="a note")
+        )
