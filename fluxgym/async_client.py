@@ -7,13 +7,16 @@ Each call and each stream has a connection of its own, which closes at its end o
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from fluxgym import calls
-from fluxgym.errors import AnswerMissing, Leaving
+from fluxgym.errors import AnswerMissing, DaemonUnreachable, Leaving, Overloaded
 from fluxgym.framing import FrameError, Splitter
 from fluxgym.methods import Method, Parameters, Reply
+
+SHORTEST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
 
 
 class AsyncClient:
@@ -39,6 +42,30 @@ class AsyncClient:
                 yield reply
         finally:
             connection.close()
+
+    async def lasting(
+        self,
+        method: Method[Parameters, Reply],
+        parameters: Callable[[], Parameters],
+        *,
+        away: Callable[[DaemonUnreachable | Overloaded], None] = lambda _: None,
+    ) -> AsyncGenerator[Reply | None, None]:
+        """A stream without end: after a restart of the daemon, it begins again. The replies, and None after each end.
+        `parameters`: those of the next call. `away` is told while no daemon answers. Any other error ends this."""
+        pause = SHORTEST_PAUSE_SECONDS
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                async with contextlib.aclosing(self.stream(method, parameters())) as replies:
+                    async for reply in replies:
+                        yield reply
+            except (DaemonUnreachable, Overloaded) as error:
+                away(error)
+            yield None
+            if asyncio.get_running_loop().time() - began > LONGEST_PAUSE_SECONDS:
+                pause = SHORTEST_PAUSE_SECONDS
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _begin(
         self, method: Method[Parameters, Reply], parameters: Parameters, *, more: bool

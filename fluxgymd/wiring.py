@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym import paths
+from fluxgym.activation import activated
 from fluxgym.config import Config
 from fluxgym.machine_messages import CheckOutcome
 from fluxgymd.api import service
@@ -38,7 +39,7 @@ from fluxgymd.failpoints import failpoint
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.host.linger import linger
-from fluxgymd.host.listen import OwnSocket, activated
+from fluxgymd.host.listen import FD_NAME, OwnSocket
 from fluxgymd.host.sleep import SleepGuard
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.pictures.small_copies import SmallCopies
@@ -113,7 +114,7 @@ def take_home(config: Config, stack: AsyncExitStack) -> Ground:
     """Takes the home and reads its journals. FluxgymError or OSError if that is impossible. Blocks."""
     here = place.here()
     own_socket = OwnSocket(config.socket)
-    listening = activated(os.environ)
+    listening = activated(os.environ, FD_NAME)
     if listening is None:
         listening = own_socket.open()
         stack.callback(own_socket.close)

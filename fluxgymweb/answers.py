@@ -4,9 +4,10 @@
 An error of the server itself has a name below org.fluxgym.Web, in the same form.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 
 from fluxgym.errors import (
@@ -22,11 +23,12 @@ from fluxgym.errors import (
 _STATUS = (
     ((InterfaceNotFound, MethodNotFound), 404),
     (PermissionDenied, 403),
-    (Overloaded, 503),
-    (DaemonUnreachable, 503),
+    ((Overloaded, DaemonUnreachable), 503),
     (UnknownError, 502),
 )
 _STATUS_OF_EXIT = {2: 400, 3: 404, 4: 409, 5: 507}
+
+Q = TypeVar("Q")
 
 
 class Json(Response):
@@ -65,3 +67,15 @@ def status(error: FluxgymError) -> int:
 def refusal(error: FluxgymError) -> Json:
     headers = {"Retry-After": "60"} if status(error) == 429 else None
     return Json(body(error), status_code=status(error), headers=headers)
+
+
+def query(request: Request, kind: type[Q], **more: str) -> Q:
+    """The query of a request, and `more`, which overrides it. WebError if they are not of this type."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    try:
+        for name in names:
+            if names.count(name) > 1:
+                raise msgspec.ValidationError(f"`{name}` is there more than once")
+        return msgspec.convert(dict(request.query_params) | more, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise WebError(400, "InvalidParameter", f"The query cannot be read: {error}.") from None

@@ -13,8 +13,10 @@ from starlette.routing import Route
 
 from fluxgym import web_access
 from fluxgym.async_client import AsyncClient
+from fluxgym.dataset_methods import THUMBNAIL
 from fluxgym.errors import FluxgymError
 from fluxgym.messages import Job
+from fluxgym.output_methods import THUMBNAIL_OF_JOB
 from fluxgymweb import answers
 from fluxgymweb.answers import Json, WebError
 from fluxgymweb.files import Files
@@ -27,11 +29,14 @@ from fluxgymweb.uploads import Uploads
 COOKIE_SECONDS = 400 * 24 * 3600
 """The longest that browsers keep a cookie."""
 
+ENDED = ("stopped", "completed", "failed", "damaged")
+
 ADDITIONS = {
     "/api/v1/live": "server-sent events: what Watch, Events, Logs and Metrics say, for one page",
     "/api/v1/summary": "what a hidden page shows in its title",
     "/api/v1/files/{job}/{file:path}": "a file that a job has written, with Range",
-    "/api/v1/thumbnails/{of}/{name}/{picture:path}": "a small copy of a sample or of a dataset's picture",
+    "/api/v1/thumbnails/jobs/{name}/{file:path}": "a small copy of a sample",
+    "/api/v1/thumbnails/datasets/{name}/{picture:path}": "a small copy of a dataset's picture",
     "/api/v1/uploads/{dataset}/{file}": "a picture or a zip file for a dataset",
     "/enter": "a one-time link of `fluxgymctl web url`",
     "/{path:path}": "the page and its files",
@@ -50,8 +55,12 @@ def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guar
         live.jobs.use()
         asked = set(request.query_params.getlist("job"))
         jobs = [msgspec.json.decode(value, type=Job) for value in live.jobs.values().values()]
-        shown = [_short(job) for job in jobs if not _has_ended(job) or job.context.name in asked]
-        known = live.jobs.problem is None and live.jobs.complete.is_set()
+        shown = [
+            {"name": job.context.name, "state": job.runtime.state, "progress": job.runtime.progress}
+            for job in jobs
+            if job.runtime.state not in ENDED or job.context.name in asked
+        ]
+        known = live.jobs.problem is None and live.jobs.complete
         return Json({"known": known, "problem": live.jobs.problem, "jobs": shown})
 
     async def enter(request: Request) -> Response:
@@ -61,12 +70,13 @@ def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guar
             raise WebError(
                 403, "LinkUsed", "This link was used or is too old; `fluxgymctl web url` makes another one."
             )
-        answer = RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+        home = f"{request.scope.get('root_path', '')}/"
+        answer = RedirectResponse(home, status_code=303)
         answer.set_cookie(
             COOKIE,
             web_access.cookie(token),
             max_age=COOKIE_SECONDS,
-            path=f"{request.scope.get('root_path', '')}/",
+            path=home,
             secure=request.url.scheme == "https",
             httponly=True,
             samesite="strict",
@@ -76,27 +86,19 @@ def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guar
     app = Starlette(
         routes=[
             Route("/api/v1/live", live, methods=["GET"]),
-            Route("/api/v1/summary", summary, methods=["GET"]),
-            Route("/api/v1/files/{job}/{file:path}", files.download, methods=["GET"]),
-            Route("/api/v1/thumbnails/{of}/{name}/{picture:path}", files.thumbnail, methods=["GET"]),
+            Route("/api/v1/summary", summary),
+            Route("/api/v1/files/{job}/{file:path}", files.download),
+            Route("/api/v1/thumbnails/jobs/{name}/{file:path}", files.thumbnail(THUMBNAIL_OF_JOB)),
+            Route("/api/v1/thumbnails/datasets/{name}/{picture:path}", files.thumbnail(THUMBNAIL)),
             Route("/api/v1/uploads/{dataset}/{file}", uploads.answer, methods=["PUT"]),
-            Route("/enter", enter, methods=["GET"]),
+            Route("/enter", enter),
             Route("/api/v1/{method}", Caller(client).answer, methods=["POST"]),
-            Route("/{path:path}", page, methods=["GET"]),
+            Route("/{path:path}", page),
         ],
         exception_handlers={FluxgymError: _refuse, HTTPException: _refuse_http},
     )
     guard = Guard(app, hosts=hosts, token=token)
     return guard
-
-
-def _short(job: Job) -> dict[str, object]:
-    progress = job.runtime.progress
-    return {"name": job.context.name, "state": job.runtime.state, "progress": progress}
-
-
-def _has_ended(job: Job) -> bool:
-    return job.runtime.state in ("stopped", "completed", "failed", "damaged")
 
 
 async def _refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001  the signature is Starlette's

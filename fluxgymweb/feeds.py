@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stream from the daemon for all pages: its present state by key, and which keys each page has not seen yet.
+"""One stream from the daemon for all pages: its present state by key, in the order of the changes.
 
-A change only marks its key in the views, so a slow page gets fewer, newer states and costs no memory. A feed keeps
-its stream for a while after its last view has gone, since pages reload.
+A page holds only the number of the last change that it has seen, so a slow page gets fewer, newer states and costs no
+memory. A feed keeps its stream for a while after its last page has gone, since pages reload.
 """
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from fluxgym.async_client import AsyncClient
 from fluxgym.errors import FluxgymError
 from fluxgym.methods import Method
 from fluxgymweb import answers
-from fluxgymweb.daemon import lasting
+from fluxgymweb.outbox import FRAME_BYTES, PAUSE_SECONDS
 
 IDLE_SECONDS = 60.0
 
@@ -25,17 +25,14 @@ Entry = tuple[str, Any] | None
 """A key and its new value, None for a key that is gone; no entry at all says that the present state is complete."""
 
 
-class View:
-    """What one page has not seen yet."""
+class Changes(msgspec.Struct):
+    """What is new for a page, and its place after it."""
 
-    def __init__(self) -> None:
-        self.stale: dict[str, None] = {}
-        self.complete = False
-        self.changed = asyncio.Event()
-
-    def mark(self, key: str) -> None:
-        self.stale[key] = None
-        self.changed.set()
+    reset: bool
+    complete: bool
+    values: list[msgspec.Raw]
+    removed: list[str]
+    place: str
 
 
 class Feed:
@@ -44,113 +41,120 @@ class Feed:
     def __init__(
         self, client: AsyncClient, method: Method[Any, Any], parameters: Any, entry: Callable[[Any], Entry]
     ) -> None:
-        self._client = client
-        self._method = method
-        self._parameters = parameters
+        self._replies: Callable[[], AsyncGenerator[Any, None]] = lambda: client.lasting(
+            method, lambda: parameters, away=self._tell
+        )
         self._entry = entry
         self._instance = secrets.token_hex(4)
         self._number = 0
         self._values: dict[str, tuple[int, bytes | None]] = {}
-        self._views: set[View] = set()
+        self._readers = 0
         self._task: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
-        self.complete = asyncio.Event()
+        self.complete = False
         self.problem: dict[str, Any] | None = None
         """Why there is nothing new: the error of the last try; None while the daemon answers."""
+        self.news = asyncio.Event()
+        """Is set, and replaced by another, at each change of anything."""
 
-    @property
-    def place(self) -> str:
-        """The place in the stream of changes, for `view`."""
-        return f"{self._instance}.{self._number}"
+    async def read(self, place: str = "") -> AsyncGenerator[Changes, None]:
+        """The changes since a place, or the present state and its changes, without end."""
+        instance, _, number = place.partition(".")
+        reset = instance != self._instance or not number.isdecimal() or int(number) > self._number
+        seen = 0 if reset else int(number)
+        told = False  # that nothing is missing
+        with self.used():
+            while True:
+                news = self.news
+                values, removed, seen = self._after(seen)
+                complete = self.complete and seen == self._number
+                if values or removed or (complete and not told):
+                    told = told or complete
+                    yield Changes(reset, told, values, removed, f"{self._instance}.{seen}")
+                    reset = False
+                    await asyncio.sleep(PAUSE_SECONDS)
+                if seen == self._number:
+                    await news.wait()
 
     @contextmanager
-    def view(self, since: str | None = None) -> Iterator[tuple[View, bool]]:
-        """A view, and whether it begins anew, because `since` is no place of this feed."""
-        view = View()
-        instance, _, number = (since or "").partition(".")
-        resumed = instance == self._instance and number.isdigit() and int(number) <= self._number
-        known = int(number) if resumed else 0
-        for key, (changed, value) in self._values.items():
-            if changed > known and (resumed or value is not None):
-                view.stale[key] = None
-        view.changed.set()
-        self._views.add(view)
+    def used(self) -> Iterator[None]:
+        """Keeps the stream while somebody reads."""
+        self._readers += 1
         self.use()
         try:
-            yield view, not resumed
+            yield
         finally:
-            self._views.discard(view)
+            self._readers -= 1
             self.use()
 
     def use(self) -> None:
-        """Keeps the stream for as long as there are views, and for a while after this call."""
+        """Keeps the stream for as long as somebody reads, and for a while after this call."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         if self._idle is not None:
             self._idle.cancel()
-        self._idle = None if self._views else asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end)
+        self._idle = None if self._readers else asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end)
 
     def values(self) -> dict[str, bytes]:
         return {key: value for key, (_, value) in self._values.items() if value is not None}
 
-    def take(self, view: View, limit: int) -> tuple[list[bytes], list[str]]:
-        """New values for a view, and keys that are gone: about `limit` bytes of them at once."""
-        new: list[bytes] = []
-        gone: list[str] = []
+    def _after(self, seen: int) -> tuple[list[msgspec.Raw], list[str], int]:
+        """The values that came after change number `seen`, the keys that went, and the number of the last: about
+        FRAME_BYTES of them at once."""
+        values: list[msgspec.Raw] = []
+        removed: list[str] = []
         size = 0
-        for key in list(view.stale):
-            value = self._values[key][1]
+        unseen = [(key, number, value) for key, (number, value) in self._values.items() if number > seen]
+        for key, number, value in unseen:
             if value is None:
-                gone.append(key)
-            elif new and size + len(value) > limit:
-                return new, gone
+                removed.append(key)
+            elif values and size + len(value) > FRAME_BYTES:
+                break
             else:
-                new.append(value)
+                values.append(msgspec.Raw(value))
                 size += len(value)
-            del view.stale[key]
-        view.changed.clear()
-        return new, gone
+            seen = number
+        return values, removed, seen
 
     def _end(self) -> None:
         if self._task is not None:
             self._task.cancel()
         self._task = self._idle = None
         self._values.clear()
-        self._instance = secrets.token_hex(4)
-        self.complete.clear()
+        self._instance, self._number = secrets.token_hex(4), 0
+        self.complete = False
 
     async def _run(self) -> None:
-        seen: set[str] | None = set()
-        """The keys of the present state while it is being told."""
-        replies = lasting(self._client, self._method, lambda: self._parameters, away=self._tell)
+        untold: set[str] | None = set(self._values)
+        """Of the keys from before, those that the present state has not named so far; None once it is complete."""
         try:
-            async with aclosing(replies):
+            async with aclosing(self._replies()) as replies:
                 async for reply in replies:
                     if reply is None:
-                        seen = set()
+                        untold = set(self.values())
                         continue
                     self._tell(None)
-                    match self._entry(reply):
-                        case None if seen is not None:
-                            for key in set(self.values()) - seen:
-                                self._put(key, None)
-                            seen = None
-                            self.complete.set()
-                            self._wake()
-                        case (key, value):
-                            if seen is not None:
-                                seen.add(key)
-                            self._put(key, None if value is None else msgspec.json.encode(value))
+                    entry = self._entry(reply)
+                    if entry is not None:
+                        key, value = entry
+                        if untold is not None:
+                            untold.discard(key)
+                        self._put(key, None if value is None else msgspec.json.encode(value))
+                    elif untold is not None:
+                        for key in untold:
+                            self._put(key, None)
+                        untold = None
+                        self.complete = True
+                        self._wake()
         except FluxgymError as error:  # a daemon without this method
             self._tell(error)
 
     def _put(self, key: str, value: bytes | None) -> None:
-        if self._values.get(key, (0, None))[1] == value:
-            return
-        self._number += 1
-        self._values[key] = (self._number, value)
-        for view in self._views:
-            view.mark(key)
+        if self._values.get(key, (0, None))[1] != value:
+            self._number += 1
+            self._values.pop(key, None)  # so that it is the last
+            self._values[key] = (self._number, value)
+            self._wake()
 
     def _tell(self, error: FluxgymError | None) -> None:
         problem = None if error is None else answers.body(error)
@@ -159,5 +163,5 @@ class Feed:
             self._wake()
 
     def _wake(self) -> None:
-        for view in self._views:
-            view.changed.set()
+        self.news.set()
+        self.news = asyncio.Event()

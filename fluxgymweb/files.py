@@ -3,19 +3,22 @@
 daemon, and what is opened there has to be a regular file and no link."""
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
+from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from fluxgym.async_client import AsyncClient
 from fluxgym.files import open_file
-from fluxgym.methods import JobName
+from fluxgym.methods import JobName, Method
 from fluxgym.output_methods import FILES
+from fluxgymweb import answers
 from fluxgymweb.answers import WebError
-from fluxgymweb.methods import METHODS
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 TYPES = {
     ".png": "image/png",
@@ -27,12 +30,6 @@ TYPES = {
     ".toml": "text/plain; charset=utf-8",
 }
 """The types by the endings of names; everything else is bytes."""
-
-THUMBNAILS = {
-    "jobs": ("org.fluxgym.Jobs.Thumbnail", "file"),
-    "datasets": ("org.fluxgym.Datasets.Thumbnail", "picture"),
-}
-"""The method that makes a thumbnail, and its parameter that names the picture."""
 
 
 class Files:
@@ -50,19 +47,15 @@ class Files:
             raise WebError(404, "NoSuchFile", f"{job} has no file {wanted}.")
         return OpenFile(path, name=PurePosixPath(wanted).name, cache="private, no-cache")
 
-    async def thumbnail(self, request: Request) -> Response:
-        """A small copy of a picture. The query goes to the method."""
-        name, parameter = THUMBNAILS.get(request.path_params["of"], ("", ""))
-        method = METHODS.get(name)
-        if method is None:
-            raise WebError(404, "NotFound", "There are no such thumbnails.")
-        given = {"name": request.path_params["name"], parameter: request.path_params["picture"]}
-        try:
-            parameters = msgspec.convert(dict(request.query_params) | given, method.parameters, strict=False)
-        except msgspec.ValidationError as error:
-            raise WebError(400, "InvalidParameter", f"The query cannot be read: {error}.") from None
-        reply = await self._client.call(method, parameters)
-        return OpenFile(reply.path, name=None, cache="private, max-age=60")
+    def thumbnail(self, method: Method[Any, Any]) -> Endpoint:
+        """Answers with the small copy of a picture that this method makes. The address and the query go to it."""
+
+        async def answer(request: Request) -> Response:
+            parameters = answers.query(request, method.parameters, **request.path_params)
+            reply = await self._client.call(method, parameters)
+            return OpenFile(reply.path, name=None, cache="private, max-age=60")
+
+        return answer
 
 
 class OpenFile(FileResponse):

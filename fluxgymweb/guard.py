@@ -9,10 +9,10 @@ can reach the port too, so the token is required here as well. Pure but for the 
 import html
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ from fluxgym import web_access
 from fluxgymweb import answers
 from fluxgymweb.answers import WebError
 
+COOKIE = "fluxgym"
 SAFE = {"GET", "HEAD"}
 TRIES = 5
 TRIES_SECONDS = 60.0
@@ -90,29 +91,29 @@ class Guard:
         self._failed.append(now)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        is_page = scope["method"] in SAFE and not scope["path"].startswith(f"{scope.get('root_path', '')}/api/")
+        request = HTTPConnection(scope)
+        headers, root = request.headers, scope.get("root_path", "")
+        is_safe = scope["method"] in SAFE
+        is_page = is_safe and not scope["path"].startswith(f"{root}/api/")
         try:
             self._check_host(headers)
-            navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
             if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+                navigates = (
+                    headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+                )
                 if is_page and navigates:
                     return HTMLResponse(_AGAIN.format(url=html.escape(_own_url(scope))))
                 raise WebError(403, "CrossSite", "A page of another site cannot use FluxGym.")
             bearer = self._bearer(headers)
-            if scope["method"] not in SAFE:
+            if not is_safe:
                 check_unsafe(headers, scope["scheme"], bearer=bearer)
-            if (
-                not bearer
-                and not self._has_cookie(headers)
-                and scope["path"] != f"{scope.get('root_path', '')}/enter"
-            ):
-                if is_page:
-                    return HTMLResponse(_LOCKED, status_code=401)
-                raise WebError(401, "TokenMissing", "This browser has no access; run `fluxgymctl web open`.")
+            if bearer or self._has_cookie(request) or scope["path"] == f"{root}/enter":
+                return None
+            if is_page:
+                return HTMLResponse(_LOCKED, status_code=401)
+            raise WebError(401, "TokenMissing", "This browser has no access; run `fluxgymctl web open`.")
         except WebError as error:
             return answers.refusal(error)
-        return None
 
     def _check_host(self, headers: Headers) -> None:
         given = headers.getlist("host")
@@ -130,20 +131,13 @@ class Guard:
             raise WebError(401, "TokenWrong", "The token is wrong; it is in the file named in docs/web.md.")
         return True
 
-    def _has_cookie(self, headers: Headers) -> bool:
-        given = cookies(headers).get(COOKIE)
+    def _has_cookie(self, request: HTTPConnection) -> bool:
+        given = request.cookies.get(COOKIE)
         if given is None:
             return False
         right = web_access.same(given, self._cookie)
         self.tried(right=right)
         return right
-
-
-COOKIE = "fluxgym"
-
-
-def cookies(headers: Headers) -> Mapping[str, str]:
-    return cookie_parser("; ".join(headers.getlist("cookie")))
 
 
 def check_unsafe(headers: Headers, scheme: str, *, bearer: bool) -> None:

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port: systemd's, or one that this process opens; and the names under which a browser may ask for it."""
+"""The port, unless systemd has opened it, and the names under which a browser may ask for it."""
 
-import os
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable
 
 import psutil
 
 from fluxgym.errors import FluxgymError
-
-FIRST_FD = 3
 
 
 class PortTaken(FluxgymError):
@@ -18,30 +15,15 @@ class PortTaken(FluxgymError):
     exit_status = 4
 
 
-def activated(environ: MutableMapping[str, str]) -> socket.socket | None:
-    """The socket that systemd passed (sd_listen_fds(3)); None if it passed none."""
-    count = environ.pop("LISTEN_FDS", "0")
-    environ.pop("LISTEN_FDNAMES", None)
-    if environ.pop("LISTEN_PID", "") != str(os.getpid()) or count == "0":
-        return None
-    os.set_inheritable(FIRST_FD, False)
-    return socket.socket(fileno=FIRST_FD)
-
-
 def listen(address: str, port: int) -> socket.socket:
     """A socket at this address. PortTaken says which process has the port; FluxgymError for any other problem."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((address, port))
-        listener.listen(128)
+        return socket.create_server((address, port), family=family, backlog=128)
     except OSError as error:
-        listener.close()
         if holder := _holder(port):
             raise PortTaken(f"Port {port} is used by {holder}; stop it, or choose another --port.") from None
         raise FluxgymError(f"Cannot listen at {address} port {port}: {error.strerror}.") from None
-    return listener
 
 
 def hosts(address: str, port: int, allowed: Iterable[str]) -> set[str]:

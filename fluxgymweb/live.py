@@ -3,9 +3,8 @@
 opens only six connections. docs/web.md describes the query and the events."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -13,16 +12,16 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from fluxgym.async_client import AsyncClient
-from fluxgym.dataset_methods import WATCH_DATASETS, WatchDatasetsParameters
+from fluxgym.dataset_methods import WATCH_DATASETS, WatchDatasetsParameters, WatchDatasetsReply
 from fluxgym.errors import FluxgymError
-from fluxgym.methods import WATCH, WatchParameters
+from fluxgym.event_methods import EVENTS, EventsParameters
+from fluxgym.machine_methods import WATCH_MACHINE, WatchMachineParameters
+from fluxgym.methods import WATCH, WatchParameters, WatchReply
+from fluxgym.output_methods import METRICS, MetricsParameters
+from fluxgym.shared_logs import LogFeeds
 from fluxgymweb import answers
-from fluxgymweb.answers import WebError
-from fluxgymweb.daemon import lasting
 from fluxgymweb.feeds import Entry, Feed
-from fluxgymweb.log_feed import LogFeeds
-from fluxgymweb.methods import METHODS
-from fluxgymweb.outbox import FRAME_BYTES, PAUSE_SECONDS, Outbox
+from fluxgymweb.outbox import Outbox
 
 LOG_LINES = 1000
 """How many of the last lines a page gets that names no offset."""
@@ -30,7 +29,19 @@ LOG_LINES = 1000
 ENDED_JOBS = 200
 """How many of the jobs that have ended a page gets; Jobs.List has the older ones."""
 
-Source = Callable[[Outbox, Mapping[str, str]], Awaitable[None]]
+
+class Wanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The query: what a page follows, and its places in it."""
+
+    jobs: str | None = None
+    datasets: str | None = None
+    machine: str | None = None
+    log: str | None = None
+    offset: int = -LOG_LINES
+    events: str | None = None
+    metrics: str | None = None
+    after: str | None = None
+    points: int | None = None
 
 
 class Live:
@@ -41,11 +52,10 @@ class Live:
         self._logs = LogFeeds(client)
         self.jobs = Feed(client, WATCH, WatchParameters(limit=ENDED_JOBS), _job)
         self._datasets = Feed(client, WATCH_DATASETS, WatchDatasetsParameters(), _dataset)
-        machine = METHODS.get("org.fluxgym.Machine.Watch")
-        self._machine = None if machine is None else Feed(client, machine, machine.parameters(), _machine)
-        self._sources: dict[str, Source] = {
-            "jobs": lambda outbox, wanted: _states(self.jobs, "jobs", outbox, wanted),
-            "datasets": lambda outbox, wanted: _states(self._datasets, "datasets", outbox, wanted),
+        self._machine = Feed(client, WATCH_MACHINE, WatchMachineParameters(), lambda reply: ("state", reply.state))
+        self._sources: dict[str, Callable[[Outbox, Wanted], Awaitable[None]]] = {
+            "jobs": lambda outbox, wanted: _states(self.jobs, "jobs", outbox, wanted.jobs),
+            "datasets": lambda outbox, wanted: _states(self._datasets, "datasets", outbox, wanted.datasets),
             "machine": self._follow_machine,
             "log": self._follow_log,
             "events": self._follow_events,
@@ -55,113 +65,76 @@ class Live:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         places = dict(parse_qsl(request.headers.get("last-event-id", "")))
-        wanted = dict(request.query_params) | places
-        check(wanted)
+        wanted = answers.query(request, Wanted, **places)
         outbox = Outbox(places)
-        sources = [("daemon", self._follow_daemon), *((n, s) for n, s in self._sources.items() if n in wanted)]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_guarded(name, source, outbox, wanted)) for name, source in sources]
-            tasks.append(group.create_task(_send(outbox, send)))
+            tasks = [group.create_task(self._follow_daemon(outbox)), group.create_task(_send(outbox, send))]
+            for name, source in self._sources.items():
+                if getattr(wanted, name) is not None:
+                    tasks.append(group.create_task(_guarded(name, source(outbox, wanted), outbox)))
             while (await receive())["type"] != "http.disconnect":
                 pass
             for task in tasks:
                 task.cancel()
 
-    async def _follow_daemon(self, outbox: Outbox, wanted: Mapping[str, str]) -> None:  # noqa: ARG002
+    async def _follow_daemon(self, outbox: Outbox) -> None:
         told: object = ()
-        with self.jobs.view() as (view, _):
+        with self.jobs.used():
             while True:
-                if self.jobs.problem != told and (self.jobs.problem or self.jobs.complete.is_set()):
+                news = self.jobs.news
+                if self.jobs.problem != told and (self.jobs.problem or self.jobs.complete):
                     told = self.jobs.problem
                     await outbox.put("daemon", {"up": told is None, "problem": told})
-                view.changed.clear()
-                await view.changed.wait()
+                await news.wait()
 
-    async def _follow_machine(self, outbox: Outbox, wanted: Mapping[str, str]) -> None:  # noqa: ARG002
-        if self._machine is None:
-            raise _unknown("org.fluxgym.Machine.Watch")
-        with self._machine.view() as (view, _):
-            while True:
-                await view.changed.wait()
-                for state in self._machine.take(view, FRAME_BYTES)[0]:
+    async def _follow_machine(self, outbox: Outbox, _: Wanted) -> None:
+        async with aclosing(self._machine.read()) as changes:
+            async for change in changes:
+                for state in change.values:
                     await outbox.put("machine", state)
-                await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _follow_log(self, outbox: Outbox, wanted: Mapping[str, str]) -> None:
-        name, offset = wanted["log"], int(wanted.get("offset", -LOG_LINES))
-        with self._logs.reader(name, offset) as feed:
-            async with aclosing(feed.read(offset)) as pieces:
+    async def _follow_log(self, outbox: Outbox, wanted: Wanted) -> None:
+        name = wanted.log or ""
+        with self._logs.reader(name, wanted.offset) as feed:
+            async with aclosing(feed.read(wanted.offset)) as pieces:
                 async for piece in pieces:
                     data = {"name": name, "text": piece.text, "offset": piece.offset, "missing": piece.missing}
                     await outbox.put("log", data, offset=piece.offset)
 
-    async def _follow_events(self, outbox: Outbox, wanted: Mapping[str, str]) -> None:
-        cursor = wanted["events"] or None
-        replies = self._own("org.fluxgym.Jobs.Events", lambda: {"after": cursor, "follow": True})
+    async def _follow_events(self, outbox: Outbox, wanted: Wanted) -> None:
+        cursor = wanted.events or None
+        replies = self._client.lasting(EVENTS, lambda: EventsParameters(after=cursor, follow=True))
         async with aclosing(replies):
             async for reply in replies:
-                cursor = reply.cursor or cursor
-                await outbox.put("events", reply, events=cursor or "")
+                if reply is not None:
+                    cursor = reply.cursor or cursor
+                    await outbox.put("events", reply, events=cursor or "")
 
-    async def _follow_metrics(self, outbox: Outbox, wanted: Mapping[str, str]) -> None:
-        name, cursor = wanted["metrics"], wanted.get("after") or None
-        points = int(wanted["points"]) if "points" in wanted else None
-        told = False
-        replies = self._own(
-            "org.fluxgym.Jobs.Metrics", lambda: {"name": name, "after": cursor, "points": points, "follow": True}
+    async def _follow_metrics(self, outbox: Outbox, wanted: Wanted) -> None:
+        name, cursor, told = wanted.metrics or "", wanted.after or None, False
+        replies = self._client.lasting(
+            METRICS, lambda: MetricsParameters(name=name, after=cursor, points=wanted.points, follow=True)
         )
         async with aclosing(replies):
             async for reply in replies:
-                if told and reply.cursor == cursor and not reply.reset:
+                if reply is None or (told and reply.cursor == cursor and not reply.reset):
                     continue  # the job has ended, and the stream began again with nothing new
                 cursor, told = reply.cursor, True
                 data = {"name": name, "metrics": reply.metrics, "cursor": cursor, "reset": reply.reset}
                 await outbox.put("metrics", data, after=cursor)
 
-    async def _own(self, name: str, parameters: Callable[[], dict[str, Any]]) -> AsyncGenerator[Any, None]:
-        """A stream for one page alone."""
-        method = METHODS.get(name)
-        if method is None:
-            raise _unknown(name)
-        kind = method.parameters
-        async with aclosing(lasting(self._client, method, lambda: msgspec.convert(parameters(), kind))) as replies:
-            async for reply in replies:
-                if reply is not None:
-                    yield reply
+
+async def _states(feed: Feed, name: str, outbox: Outbox, place: str | None) -> None:
+    async with aclosing(feed.read(place or "")) as changes:
+        async for change in changes:
+            data = {"reset": change.reset, "complete": change.complete, "removed": change.removed}
+            await outbox.put(name, {**data, name: change.values}, **{name: change.place})
 
 
-def check(wanted: Mapping[str, str]) -> None:
-    """Refuses numbers that are none."""
-    for name in ("offset", "points"):
-        if name in wanted and not wanted[name].removeprefix("-").isdecimal():
-            raise WebError(400, "InvalidParameter", f"{name} is {wanted[name]!r}, but must be a whole number.")
-
-
-async def _states(feed: Feed, name: str, outbox: Outbox, wanted: Mapping[str, str]) -> None:
-    with feed.view(wanted[name]) as (view, anew):
-        reset = anew
-        while True:
-            await view.changed.wait()
-            new, gone = feed.take(view, FRAME_BYTES)
-            complete = feed.complete.is_set() and not view.stale
-            if new or gone or (complete and not view.complete):
-                view.complete = view.complete or complete
-                data = b'{"reset":%s,"complete":%s,"%s":[%s],"removed":%s}' % (
-                    *(msgspec.json.encode(flag) for flag in (reset, view.complete)),
-                    *(name.encode(), b",".join(new), msgspec.json.encode(gone)),
-                )
-                # Only a page that has seen everything can continue from here.
-                await outbox.put(name, data, **({name: feed.place} if complete else {}))
-                reset = False
-                await asyncio.sleep(PAUSE_SECONDS)
-            if view.stale:
-                view.changed.set()
-
-
-async def _guarded(name: str, source: Source, outbox: Outbox, wanted: Mapping[str, str]) -> None:
+async def _guarded(name: str, source: Awaitable[None], outbox: Outbox) -> None:
     """Runs a source. Its error is an event, and the other sources continue."""
     try:
-        await source(outbox, wanted)
+        await source
     except FluxgymError as error:
         await outbox.put("problem", {"stream": name, **answers.body(error)})
 
@@ -175,21 +148,13 @@ async def _send(outbox: Outbox, send: Send) -> None:
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
 
 
-def _unknown(name: str) -> WebError:
-    return WebError(404, "MethodNotFound", f"There is no method {name}.")
-
-
-def _job(reply: Any) -> Entry:
+def _job(reply: WatchReply) -> Entry:
     if reply.removed is not None:
         return reply.removed, None
     return None if reply.job is None else (reply.job.context.name, reply.job)
 
 
-def _dataset(reply: Any) -> Entry:
+def _dataset(reply: WatchDatasetsReply) -> Entry:
     if reply.removed is not None:
         return reply.removed, None
     return None if reply.dataset is None else (reply.dataset.name, reply.dataset)
-
-
-def _machine(reply: Any) -> Entry:
-    return "state", reply.state

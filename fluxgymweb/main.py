@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from fluxgym import __version__, config, paths, startup, web_access
+from fluxgym.activation import activated
 from fluxgym.async_client import AsyncClient
 from fluxgym.errors import FluxgymError
 from fluxgymweb import listening
@@ -38,7 +39,7 @@ def main(address: str, port: int, allowed: tuple[str, ...], root_path: str, sock
     try:
         settings = config.load(os.environ, {"socket": socket})
         folder = paths.web_state(os.environ)
-        listener = listening.activated(os.environ) or listening.listen(address, port)
+        listener = activated(os.environ) or listening.listen(address, port)
         with listener:
             _serve(AsyncClient(settings.socket), listener, allowed, root_path.rstrip("/"), folder)
     except FluxgymError as error:

@@ -3,8 +3,6 @@
 tables. One reply is a JSON object; a stream is one JSON object per line, and if it breaks off, the last line is an
 error."""
 
-import importlib
-import pkgutil
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -13,25 +11,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-import fluxgym
 from fluxgym.async_client import AsyncClient
 from fluxgym.errors import FluxgymError, NoSuchJob
 from fluxgym.framing import MESSAGE_LIMIT
 from fluxgym.messages import Context, OptionType
+from fluxgym.method_table import METHODS
 from fluxgym.methods import DESCRIBE, PRESETS, TRAINER_OPTIONS, JobName, Method, Nothing, PresetsParameters
-from fluxgymweb import answers, forbidden
+from fluxgym.paths_and_programs import CONTEXTS, refused
+from fluxgymweb import answers
 from fluxgymweb.answers import Json, WebError
-
-TABLES = [module.name for module in pkgutil.iter_modules(fluxgym.__path__) if module.name.endswith("methods")]
-"""The modules of fluxgym that are tables of methods."""
-
-METHODS: dict[str, Method[Any, Any]] = {
-    value.name: value
-    for name in TABLES
-    for value in vars(importlib.import_module(f"fluxgym.{name}")).values()
-    if isinstance(value, Method)
-}
-"""Every method of fluxgym's tables, by its full name."""
 
 
 class Caller:
@@ -53,19 +41,12 @@ class Caller:
     async def _check(self, request: Request, parameters: Any) -> None:
         """Refuses what the page cannot set. The query's `like` and `preset` name jobs and presets whose values may be
         used again."""
-        known: list[Context] = []
-        paths: set[str] = set()
-        found = forbidden.refused(parameters, known, paths)
-        given = [
-            value for name in forbidden.CONTEXTS if isinstance(value := getattr(parameters, name, None), Context)
-        ]
-        if found is None and not any(context.trainer_options for context in given):
-            return
-        if given:
-            known = await self._known(request, given)
+        found = refused(parameters, [], set())
+        given = [value for name in CONTEXTS if isinstance(value := getattr(parameters, name, None), Context)]
+        if given and (found is not None or any(context.trainer_options for context in given)):
             options = await self._client.call(TRAINER_OPTIONS, Nothing())
             paths = {option.name for option in options.options if option.type is OptionType.PATH}
-            found = forbidden.refused(parameters, known, paths)
+            found = refused(parameters, await self._known(request, given), paths)
         if found is not None:
             raise WebError(
                 403,

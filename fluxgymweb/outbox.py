@@ -6,7 +6,6 @@ Last-Event-ID continues all of them. A place moves together with its frame, so w
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 FRAME_BYTES = 256 * 1024
+FRAMES = 32
 PAUSE_SECONDS = 0.1
 HEARTBEAT_SECONDS = 15.0
 
@@ -23,23 +23,12 @@ class Outbox:
 
     def __init__(self, places: Mapping[str, str]) -> None:
         """`places`: those of an earlier connection, which are kept until a stream moves on."""
-        self._places = dict(places)
-        self._frames: deque[bytes] = deque()
-        self._size = 0
-        self._room = asyncio.Event()
-        self._some = asyncio.Event()
+        self._places: dict[str, str | int] = {**places}
+        self._events: asyncio.Queue[tuple[str, bytes, dict[str, str | int]]] = asyncio.Queue(FRAMES)
 
     async def put(self, event: str, data: Any, **places: str | int) -> None:
-        """`data`: what msgspec can encode, or JSON. `places`: where the streams continue after this event."""
-        while self._size >= FRAME_BYTES:
-            self._room.clear()
-            await self._room.wait()
-        self._places |= {name: str(place) for name, place in places.items()}
-        text = data if isinstance(data, bytes) else msgspec.json.encode(data)
-        frame = b"event: %s\nid: %s\ndata: %s\n\n" % (event.encode(), urlencode(self._places).encode(), text)
-        self._frames.append(frame)
-        self._size += len(frame)
-        self._some.set()
+        """`places`: where the streams continue after this event."""
+        await self._events.put((event, msgspec.json.encode(data), places))
 
     async def take(self) -> AsyncGenerator[bytes, None]:
         """The bytes to send, without end; a comment if there is nothing for a while."""
@@ -47,14 +36,16 @@ class Outbox:
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    await self._some.wait()
+                    frames = [self._frame(*await self._events.get())]
             except TimeoutError:
                 yield b": still here\n\n"
                 continue
-            frames = b"".join(self._frames)
-            self._frames.clear()
-            self._size = 0
-            self._some.clear()
-            self._room.set()
-            yield frames
-            await asyncio.sleep(PAUSE_SECONDS)
+            while not self._events.empty():
+                frames.append(self._frame(*self._events.get_nowait()))
+            yield b"".join(frames)
+            if len(frames) < FRAMES:
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    def _frame(self, event: str, data: bytes, places: dict[str, str | int]) -> bytes:
+        self._places |= places
+        return b"event: %s\nid: %s\ndata: %s\n\n" % (event.encode(), urlencode(self._places).encode(), data)

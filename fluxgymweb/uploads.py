@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import unicodedata
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -50,44 +51,38 @@ class Uploads:
             raise WebError(
                 400, "InvalidName", "A file's name has at most 120 letters, digits, spaces and . _ - ( ) +."
             )
-        folder = self._folder / secrets.token_hex(8)
-        folder.mkdir(mode=0o700)
-        try:
-            await self._receive(request, folder / name)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        parameters = AddParameters(name=request.path_params["dataset"], path=str(folder / name))
-        return await lines(self._added(parameters, folder))
+        return await lines(self._added(request, name))
 
-    async def _added(self, parameters: AddParameters, folder: Path) -> AsyncGenerator[AddReply, None]:
-        try:
+    async def _added(self, request: Request, name: str) -> AsyncGenerator[AddReply, None]:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            file = Path(folder) / name
+            await _receive(request, file)
+            parameters = AddParameters(name=request.path_params["dataset"], path=str(file))
             async with aclosing(self._client.stream(ADD_PICTURES, parameters)) as replies:
                 async for reply in replies:
                     yield reply
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
-    async def _receive(self, request: Request, file: Path) -> None:
-        most = ZIP_BYTES if file.suffix.lower() == ".zip" else PICTURE_BYTES
-        part = file.with_name(f"{secrets.token_hex(4)}.part")
-        size = 0
-        with part.open("xb") as opened:
-            chunks = request.stream()
-            while True:
-                try:
-                    async with asyncio.timeout(IDLE_SECONDS):
-                        chunk = await anext(chunks, None)
-                except TimeoutError:
-                    raise WebError(408, "TooSlow", f"{file.name}: nothing came for {IDLE_SECONDS:g} s.") from None
-                if chunk is None:
-                    break
-                size += len(chunk)
-                if size > most:
-                    raise WebError(413, "TooLarge", f"{file.name} has more than {most // 10**6} MB.")
-                await asyncio.to_thread(_write, opened, chunk)
-            await asyncio.to_thread(_finish, opened)
-        part.rename(file)
+
+async def _receive(request: Request, file: Path) -> None:
+    most = ZIP_BYTES if file.suffix.lower() == ".zip" else PICTURE_BYTES
+    part = file.with_name(f"{secrets.token_hex(4)}.part")
+    chunks = request.stream()
+    size = 0
+    with part.open("xb") as opened:
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise WebError(408, "TooSlow", f"{file.name}: nothing came for {IDLE_SECONDS:g} s.") from None
+            if chunk is None:
+                break
+            size += len(chunk)
+            if size > most:
+                raise WebError(413, "TooLarge", f"{file.name} has more than {most // 10**6} MB.")
+            await asyncio.to_thread(_write, opened, chunk)
+        await asyncio.to_thread(_finish, opened)
+    part.rename(file)
 
 
 def _write(file: BinaryIO, chunk: bytes) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The socket on which clients are served: systemd's, or one that this process creates.
+"""The socket on which clients are served, unless systemd has passed one.
 
 That a socket or a pid file exists does not mean that a daemon runs: a lock decides who owns the path. The new socket
 is bound under another name and renamed, so that at any moment a client finds the old or the new one.
@@ -9,15 +9,15 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import MutableMapping
 from pathlib import Path
 
 from fluxgym.errors import ConfigInvalid, FluxgymError
 from fluxgym.files import open_file
 from fluxgym.paths import check_socket_folder
 
-FIRST_FD = 3
 FD_NAME = "varlink"
+"""The FileDescriptorName= of the socket that systemd passes."""
+
 BACKLOG = 128
 
 
@@ -25,22 +25,6 @@ class SocketTaken(FluxgymError):
     """Another daemon already serves there."""
 
     exit_status = 4
-
-
-def activated(environ: MutableMapping[str, str]) -> socket.socket | None:
-    """The socket that systemd passed under the name FD_NAME (sd_listen_fds(3)); None if it passed none."""
-    names = environ.pop("LISTEN_FDNAMES", "").split(":")
-    count = environ.pop("LISTEN_FDS", "0")
-    if environ.pop("LISTEN_PID", "") != str(os.getpid()) or not count.isdigit():
-        return None
-    found = None
-    for number in range(int(count)):
-        descriptor = FIRST_FD + number
-        os.set_inheritable(descriptor, False)
-        if number < len(names) and names[number] == FD_NAME and found is None:
-            found = socket.socket(fileno=descriptor)
-            found.setblocking(False)
-    return found
 
 
 class OwnSocket:

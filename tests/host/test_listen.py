@@ -41,8 +41,8 @@ os.execv(sys.executable, [sys.executable, "-c", program])
 
 ACTIVATED = """
 import os
-from fluxgymd.host.listen import activated
-found = activated(os.environ)
+from fluxgym.activation import activated
+found = activated(os.environ, "varlink")
 if found is None:
     print("none")
 else:

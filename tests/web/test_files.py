@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads, thumbnails, uploads, and the page's own files, over HTTP."""
 
-import importlib
 import io
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.routing import Route
 
-from fluxgym.async_client import AsyncClient
-from fluxgym.methods import Method
-from fluxgymweb import app, page
+from fluxgymweb import page
 from fluxgymweb.answers import WebError
 from fluxgymweb.files import OpenFile
-from fluxgymweb.methods import TABLES
 from tests.daemon.running import RunningDaemon, program
 from tests.fluxgymctl.program import ctl
 from tests.web.serving import RunningWeb
@@ -84,30 +77,6 @@ def test_an_upload_that_breaks_off_leaves_nothing(web: RunningWeb) -> None:
     left.mkdir()
     web.start()
     assert not left.exists()
-
-
-def test_every_route_is_a_method_or_an_addition_that_is_listed(tmp_path: Path) -> None:
-    created = app.create(AsyncClient(tmp_path / "none"), folder=tmp_path / "web", hosts=set()).app
-    assert isinstance(created, Starlette)
-    paths = {route.path for route in created.routes if isinstance(route, Route)}
-    assert paths - {"/api/v1/{method}"} == {*app.ADDITIONS}
-
-
-def test_every_method_has_a_verb(checkout: Path) -> None:
-    """Each is called somewhere in fluxgymctl, except for three that only programs need."""
-    text = "\n".join(path.read_text() for path in (checkout / "fluxgymctl").rglob("*.py"))
-    modules = [vars(importlib.import_module(f"fluxgym.{name}")) for name in TABLES]
-    without = {
-        value.name
-        for module in modules
-        for name, value in module.items()
-        if isinstance(value, Method) and not re.search(rf"\b{name}\b", text)
-    }
-    assert without == {
-        "org.varlink.service.GetInterfaceDescription",
-        "org.fluxgym.Datasets.Thumbnail",
-        "org.fluxgym.Jobs.Thumbnail",
-    }
 
 
 def test_the_page_is_the_answer_to_every_address_of_a_view(

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from fluxgym import paths_and_programs as forbidden
 from fluxgym.messages import Context, Kind, Model, OptionType, Part
+from fluxgym.method_table import METHODS
 from fluxgym.methods import SUBMIT, TRAINER_OPTIONS, Nothing, SubmitParameters
-from fluxgymweb import forbidden
-from fluxgymweb.methods import METHODS
 from tests.daemon.running import RunningDaemon, program
 from tests.web.serving import RunningWeb
 

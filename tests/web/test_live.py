@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.daemon.running import RunningDaemon, program
 from tests.harness.waiting import until
@@ -105,8 +106,27 @@ def test_a_stream_that_cannot_be_is_a_problem_and_the_others_continue(shared_web
     with live(shared_web, jobs="1", log="none") as stream:
         problem = stream.until("problem")
         assert (problem["stream"], problem["error"]) == ("log", "org.fluxgym.Jobs.NoSuchJob")
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("jbos=1", "The query cannot be read: Object contains unknown field `jbos`."),
+        ("log=a&offset=x", "The query cannot be read: Expected `int`, got `str` - at `$.offset`."),
+        ("log=a&offset=1.5", "The query cannot be read: Expected `int`, got `str` - at `$.offset`."),
+        ("metrics=a&points=", "The query cannot be read: Expected `int | null`, got `str` - at `$.points`."),
+        ("log=a&log=b", "The query cannot be read: `log` is there more than once."),
+    ],
+)
+def test_a_query_that_is_wrong_gets_one_sentence(shared_web: RunningWeb, query: str, says: str) -> None:
     with shared_web.client() as client:
-        assert client.get("/api/v1/live", params={"log": "a", "offset": "x"}).status_code == 400
+        answer = client.get(f"/api/v1/live?{query}")
+    assert (answer.status_code, answer.json()["parameters"]["message"]) == (400, says)
+
+
+def test_a_place_that_is_wrong_is_refused(shared_web: RunningWeb) -> None:
+    with shared_web.client(**{"Last-Event-ID": "offset=x"}) as client:
+        assert client.get("/api/v1/live?log=a").status_code == 400
 
 
 def test_events_and_metrics_continue_where_the_page_was(web: RunningWeb, daemon: RunningDaemon) -> None:

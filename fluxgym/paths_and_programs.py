@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page cannot set: programs, and every option whose value is a path. It chooses models, datasets and jobs by
-name. Only this module lists these options, and what it does not list is refused. Pure.
+"""What the web page cannot set: programs, and every option whose value is a path. It chooses models, datasets and
+jobs by name. Only this module lists these options, and what it does not list is refused. Pure.
 
 A value that a job or preset already has may be used again with it: to edit the job, to continue it with more epochs,
 or to train again with changes.

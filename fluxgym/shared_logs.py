@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stream of a log for all pages that show it.
+"""One stream of a log for all who read it.
 
-The feed keeps the newest pieces. A page whose place in the log is where one of these begins gets that one and those
-after it. A page that is elsewhere (it is new, it was away, or it is slow) first reads by itself, from its place on,
-until it meets the feed at the end of a piece. So no page misses a byte or gets one twice, and only the daemon
+The feed keeps the newest pieces. A reader whose place in the log is where one of these begins gets that one and those
+after it. A reader that is elsewhere (it is new, it was away, or it is slow) first reads by itself, from its place on,
+until it meets the feed at the end of a piece. So no reader misses a byte or gets one twice, and only the daemon
 cuts the log, which keeps characters and lines whole.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
 from fluxgym.async_client import AsyncClient
 from fluxgym.errors import FluxgymError
 from fluxgym.methods import LOGS, LogsParameters, LogsReply
-from fluxgymweb.daemon import lasting
 
 KEPT_BYTES = 512 * 1024
 
@@ -26,7 +24,8 @@ class LogFeed:
     def __init__(self, client: AsyncClient, name: str, offset: int) -> None:
         self._client = client
         self._name = name
-        self._pieces: deque[tuple[int, LogsReply]] = deque()
+        self._pieces: dict[int, LogsReply] = {}
+        """The newest, by the place where each begins."""
         self._size = 0
         self._end = offset
         self._news = asyncio.Event()
@@ -42,8 +41,7 @@ class LogFeed:
         place = offset
         while True:
             news = self._news
-            piece = next((piece for start, piece in self._pieces if start == place), None)
-            if piece is not None:
+            if (piece := self._pieces.get(place)) is not None:
                 yield piece
                 place = piece.offset
             elif self._problem is not None:
@@ -59,18 +57,18 @@ class LogFeed:
     async def _own(self, place: int) -> AsyncGenerator[LogsReply, None]:
         """The pieces from a place on, until the feed knows the place at the end of one."""
         parameters = lambda: LogsParameters(name=self._name, offset=place)  # noqa: E731
-        async with aclosing(lasting(self._client, LOGS, parameters)) as replies:
+        async with aclosing(self._client.lasting(LOGS, parameters)) as replies:
             async for reply in replies:
                 if reply is not None:
                     yield reply
                     place = reply.offset
-                if place == self._end or any(start == place for start, _ in self._pieces):
+                if place == self._end or place in self._pieces:
                     return
 
     async def _follow(self) -> None:
         parameters = lambda: LogsParameters(name=self._name, offset=self._end, follow=True)  # noqa: E731
         try:
-            async with aclosing(lasting(self._client, LOGS, parameters)) as replies:
+            async with aclosing(self._client.lasting(LOGS, parameters)) as replies:
                 async for reply in replies:
                     if reply is not None and reply.offset != self._end:
                         self._add(reply)
@@ -79,11 +77,11 @@ class LogFeed:
             self._tell()
 
     def _add(self, piece: LogsReply) -> None:
-        self._pieces.append((self._end, piece))
+        self._pieces[self._end] = piece
         self._end = piece.offset
         self._size += len(piece.text)
         while self._size > KEPT_BYTES and len(self._pieces) > 1:
-            self._size -= len(self._pieces.popleft()[1].text)
+            self._size -= len(self._pieces.pop(next(iter(self._pieces))).text)
         self._tell()
 
     def _tell(self) -> None:
