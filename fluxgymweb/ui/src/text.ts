@@ -165,7 +165,7 @@ export const text = {
   },
 
   job: {
-    sections: { overview: "Overview" },
+    sections: { overview: "Overview", samples: "Samples" },
     sectionsOf: (name: string) => `Sections of ${name}`,
     reason: "What is going on",
     phases: {
@@ -182,6 +182,26 @@ export const text = {
     energy: (kilowattHours: string) => `${kilowattHours} kWh`,
     restarts: (done: string, allowed: string) => `restarted ${done} of ${allowed} times`,
     ended: (time: string) => `ended ${time}`,
+    samples: {
+      title: "Samples",
+      now: "Sample now",
+      asked: "Samples will be drawn after the present step.",
+      noPrompts: "This job draws no samples, since it has no sample prompts.",
+      soon: "No sample has been drawn yet.",
+      none: "No sample was drawn.",
+      prompt: (number: number) => `Prompt ${number}`,
+      start: "start", epoch: (epoch: number) => `epoch ${epoch}`, step: (step: string) => `step ${step}`,
+      seed: (seed: number) => `seed ${seed}`,
+      markBest: (moment: string) => `Mark the LoRA of ${moment} as the best`,
+      isBest: (moment: string) => `The LoRA of ${moment} is the best; take the mark away`,
+      pictureOf: (prompt: string, moment: string) => `${prompt}, ${moment}`,
+      viewer: "Arrow keys: epoch and prompt. Home, End: first and last. Space: flip between two.",
+      missing: (moment: string) => `There is no sample of ${moment}.`,
+      before: "Before", after: "After", download: "Download",
+      compare: "Compare with", nothing: "nothing",
+      wipe: "Wipe", flip: "Flip",
+      wipeOf: (left: string, right: string) => `${left} on the left, ${right} on the right`,
+    },
     loss: {
       title: "Loss",
       soon: "The first loss appears after the first step.",

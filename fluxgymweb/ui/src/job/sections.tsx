@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import type { Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
 import { Overview } from "./overview.tsx";
+import { Samples } from "./samples/samples.tsx";
 
 const says = text.job.sections;
 
@@ -11,4 +12,5 @@ type Section = { id: string; words: string; show: (job: Job) => ComponentChildre
 
 export const SECTIONS: readonly Section[] = [
   { id: "", words: says.overview, show: (job) => <Overview job={job} /> },
+  { id: "samples", words: says.samples, show: (job) => <Samples job={job} /> },
 ];
