@@ -25,7 +25,7 @@ export function GpuStrip() {
       <Reading gpu={first} />
       {rest.length > 0 && (
         <>
-          <button class="quiet" popovertarget="gpus" aria-label={text.header.gpus}>+{rest.length}</button>
+          <button class="quiet" popovertarget="gpus">+{rest.length}<span class="unseen"> {text.header.gpus}</span></button>
           <div id="gpus" class="panel" popover="auto">
             {inOrder(state.gpus).map((gpu) => (
               <p key={gpu.uuid}>
