@@ -95,7 +95,8 @@ class Feed:
             return []
         if cursor.instance == self._instance and self._remembers(cursor.change):
             pieces = (piece for change, piece in self._recent if change > cursor.change)
-            return [piece for piece in pieces if only in (None, piece.entry)]
+            # By key, since a job that was removed and restored has another entry.
+            return [piece for piece in pieces if only is None or piece.entry.key == only.key]
         present = (Journaled(key, entry.age[0], entry.told) for key, entry in self._entries.items())
         begins = grown(cursor, present, only=only.key if only is not None else None)
         return None if begins is None else [self._piece(key, begin) for key, begin in begins.items()]

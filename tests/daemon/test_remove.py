@@ -11,6 +11,8 @@ from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.client import Connection
 from fluxgym.errors import NameTaken, NoSuchJob, WrongState
+from fluxgym.event_messages import EventKind
+from fluxgym.event_methods import EVENTS, EventsParameters, EventsReply
 from fluxgym.messages import Context, Job, Kind, RemovedJob, State, WaitingFor
 from fluxgymd.store.job_trash import TRASH
 from tests.daemon.running import RunningDaemon, context
@@ -208,3 +210,19 @@ def test_a_job_can_be_removed_at_the_moment_its_end_is_reported(folder: Path, mo
                         break
             daemon.call(m.REMOVE, m.JobName(name=name))
         assert daemon.jobs() == []
+
+
+def test_the_events_of_a_restored_job_continue_at_a_cursor_from_before_its_removal(daemon: RunningDaemon) -> None:
+    done(daemon, "a")
+
+    def told(name: str | None, after: str | None = None) -> list[EventsReply]:
+        with Connection(daemon.socket) as connection:
+            return list(connection.stream(EVENTS, EventsParameters(name=name, after=after)))
+
+    for name in ("a", None):
+        cursor = told(name)[-1].cursor
+        daemon.call(m.ANNOTATE, m.AnnotateParameters(name="a", note=f"noted for {name}"))
+        remove(daemon, "a")
+        restore(daemon, "a")
+        kinds = [reply.event.kind for reply in told(name, cursor) if reply.event is not None]
+        assert kinds == [EventKind.ANNOTATED, EventKind.RESTORED]
