@@ -16,7 +16,7 @@ from fluxgym.event_methods import EVENTS, EventsParameters, EventsReply
 from fluxgym.messages import Context, Job, Kind, RemovedJob, State, WaitingFor
 from fluxgymd.store.job_trash import TRASH
 from tests.daemon.running import RunningDaemon, context
-from tests.fluxgymctl.program import ctl
+from tests.fluxgymctl.program import ctl, on_terminal
 from tests.harness.waiting import until
 
 JOBS = 3
@@ -226,3 +226,15 @@ def test_the_events_of_a_restored_job_continue_at_a_cursor_from_before_its_remov
         restore(daemon, "a")
         kinds = [reply.event.kind for reply in told(name, cursor) if reply.event is not None]
         assert kinds == [EventKind.ANNOTATED, EventKind.RESTORED]
+
+
+@pytest.mark.parametrize(("days", "asks"), [("7", False), ("0", True)])
+def test_rm_asks_on_a_terminal_if_a_job_could_not_be_restored(folder: Path, days: str, asks: bool) -> None:
+    env = {"FLUXGYM_JOBS_TRASH_DAYS": days}
+    with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
+        done(daemon, "a")
+        _, seen = on_terminal(["rm", "a"], socket=daemon.socket, answer=b"n\n")
+        assert ("Delete a with its LoRA" in seen, daemon.folder("a").exists()) == (asks, asks), seen
+        if asks:
+            _, seen = on_terminal(["rm", "--yes", "a"], socket=daemon.socket)
+            assert ("Delete" in seen, daemon.folder("a").exists()) == (False, False), seen

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 from fluxgym import __version__
+from fluxgym.messages import State
 from fluxgym.methods import LIST, GetInfoReply
 from fluxgymctl.skew import sentence
-from tests.daemon.running import ROOT, RunningDaemon, popen_here
-from tests.fluxgymctl.program import ctl, started
+from tests.daemon.running import ROOT, RunningDaemon, popen_here, program
+from tests.fluxgymctl.program import ctl, on_terminal, started
 from tests.fluxgymctl.programs import submit, until_there
 from tests.harness.waiting import DEADLINE_SECONDS, join, until
 
@@ -132,6 +133,15 @@ def test_promise_9_an_older_daemon_is_reported_once_and_refuses_only_what_it_doe
     assert verb.stderr == (
         f"{older}fluxgymctl: This daemon does not know org.fluxgym.Jobs.Hold; it is older than this program.\n"
     )
+
+
+def test_rm_asks_first_where_an_older_daemon_has_no_trash(other_daemon: RunningDaemon, trees: Trees) -> None:
+    trees.copy("0.0.1", ("fluxgymd/api/machine.py", "Route(mm.SETTINGS, self.settings), ", ""))
+    other_daemon.start()
+    other_daemon.submit(program("a"))
+    other_daemon.wait("a", State.COMPLETED)
+    assert "Delete a " in on_terminal(["rm", "a"], socket=other_daemon.socket, answer=b"n\n")[1]
+    assert other_daemon.folder("a").exists()
 
 
 def test_an_upgrade_of_the_daemon_during_a_stream_is_reported_once(
