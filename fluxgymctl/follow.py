@@ -15,6 +15,7 @@ from fluxgym.errors import DaemonUnreachable, NoSuchJob
 from fluxgym.event_methods import EVENTS, EventsParameters, EventsReply
 from fluxgym.messages import Revision
 from fluxgym.methods import DESCRIBE, LOGS, WATCH, JobName, LogsParameters, LogsReply, WatchParameters, WatchReply
+from fluxgym.output_methods import METRICS, MetricsParameters, MetricsReply
 from fluxgymctl.outcome import has_ended
 from fluxgymctl.session import Session
 
@@ -109,6 +110,21 @@ def log(session: Session, name: str, offset: int, *, note: Note) -> Iterator[Log
             return False
         # Read what was written between the end of the stream and the end of the job.
         yield from read(connection, follow=False)
+        return True
+
+    return resilient(session, source, note=note)
+
+
+def metrics(session: Session, name: str, *, points: int | None, note: Note) -> Iterator[MetricsReply]:
+    """The measurements of a job until it has ended. After a reconnection they continue where they were."""
+    cursor: str | None = None
+
+    def source(connection: Connection) -> Generator[MetricsReply, None, bool]:
+        nonlocal cursor
+        asked = MetricsParameters(name=name, after=cursor, points=points, follow=True)
+        for reply in connection.stream(METRICS, asked):
+            cursor = reply.cursor
+            yield reply
         return True
 
     return resilient(session, source, note=note)

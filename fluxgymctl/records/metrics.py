@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import click
 
 from fluxgym.output_messages import Measurements
-from fluxgym.output_methods import METRICS, MetricsParameters
+from fluxgym.output_methods import METRICS, MetricsParameters, MetricsReply
+from fluxgymctl import follow as streams
 from fluxgymctl import outcome, words
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
@@ -34,25 +35,31 @@ def command(session: Session, name: str, *, follow: bool, points: int | None, ev
     sd-scripts reports nothing here.
     """
     wanted = None if everything else min(max(POINTS if points is None else points, FEWEST), MOST)
-    asked = MetricsParameters(name=name, points=wanted, follow=follow)
     seen = False
     try:
-        with session.connect() as connection:
-            for reply in connection.stream(METRICS, asked):
-                if session.json:
-                    write_json(reply)
-                    seen = True
-                    continue
-                for row in rows(reply.metrics):
-                    if not seen:
-                        write(line(HEADER))
-                    seen = True
-                    write(line(row))
+        for reply in _replies(session, name, points=wanted, follow=follow):
+            if session.json:
+                write_json(reply)
+                seen = True
+                continue
+            for row in rows(reply.metrics):
+                if not seen:
+                    write(line(HEADER))
+                seen = True
+                write(line(row))
     except KeyboardInterrupt:
         return outcome.interrupted(name)
     if not seen:
         note(f"{name} has reported no measurements yet.")
     return 0
+
+
+def _replies(session: Session, name: str, *, points: int | None, follow: bool) -> Iterator[MetricsReply]:
+    if follow:
+        yield from streams.metrics(session, name, points=points, note=note)
+        return
+    with session.connect() as connection:
+        yield from connection.stream(METRICS, MetricsParameters(name=name, points=points))
 
 
 def rows(found: Measurements) -> Iterator[tuple[str, ...]]:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Following jobs while they train: live lines, stop and resume, and streams that outlive the daemon."""
 
+import json
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,18 @@ def test_promise_1_streams_continue_where_they_were_after_a_crash_of_the_daemon(
     assert len(log.split(b"steps:")) > 2
 
 
+def columns_of(replies: Iterable[dict[str, Any]]) -> list[tuple[int, float]]:
+    """The steps that were measured, with their times."""
+    found = [reply["metrics"] for reply in replies]
+    return [pair for columns in found for pair in zip(columns["step"], columns["time"], strict=True)]
+
+
 def test_streams_continue_after_an_orderly_restart_of_the_daemon(daemon: RunningDaemon, spec: Path) -> None:
     submit(daemon, spec, "a", "--epochs", "8")
     with (
         started("logs", "a", "-f", socket=daemon.socket) as logs,
         started("wait", "a", socket=daemon.socket) as waiting,
+        started("metrics", "a", "-f", "--all", "--json", socket=daemon.socket) as measured,
     ):
         daemon.wait_for_step("a", 1)
         daemon.stop()
@@ -75,7 +83,10 @@ def test_streams_continue_after_an_orderly_restart_of_the_daemon(daemon: Running
         log = (daemon.home / "outputs/a/training.log").read_bytes().decode()
         assert last_states(shown) == last_states(log)
         waiting.communicate(timeout=DEADLINE_SECONDS)
-        assert (logs.returncode, waiting.returncode) == (0, 0)
+        replies = measured.communicate(timeout=DEADLINE_SECONDS)[0].splitlines()
+        assert (logs.returncode, waiting.returncode, measured.returncode) == (0, 0, 0)
+    at_once = rows(ctl("metrics", "a", "--all", "--json", socket=daemon.socket))
+    assert columns_of(map(json.loads, replies)) == columns_of(at_once)
 
 
 def test_watch_is_one_live_line_on_a_terminal_and_landmarks_elsewhere(
