@@ -70,6 +70,7 @@ class PlannedDisk(Message, frozen=True, kw_only=True):
     pictures: int
     caches: int
     free: int
+    checkpoint: int | None = None
 
 
 class PlannedTime(Message, frozen=True, kw_only=True):

@@ -144,6 +144,7 @@ def _facts(plan: JobPlan) -> Iterator[tuple[str, str]]:
     if disk is not None:
         needs = [f"{words.size(disk.saves)} for LoRAs and states"]
         needs += [f"{words.size(disk.pictures)} for pictures"] if disk.pictures else []
+        needs += [f"{words.size(disk.checkpoint)} for the checkpoint to begin with"] if disk.checkpoint else []
         needs += [f"{words.size(disk.caches)} for caches"] if disk.caches else []
         yield "Disk", f"{_listed(needs)}; {words.size(disk.free)} free"
     if training is not None:

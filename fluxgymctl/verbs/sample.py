@@ -18,12 +18,12 @@ from fluxgymctl.session import Session, common_options
 def command(session: Session, names: tuple[str, ...]) -> int:
     """Asks running trainings to draw samples of their prompts, and to carry on.
 
-    The trainer draws them after its present step; while it still loads, after its first one. They are in the folder
-    sample/ of the job. Only FluxGym's trainer can be asked.
+    The trainer draws them after its present step; while it still loads, after its first one. `fluxgymctl samples`
+    shows them. Only FluxGym's trainer can be asked.
     """
 
     def sample(name: str) -> None:
         session.call(SAMPLE_NOW, JobName(name=name))
-        note(f"{name} draws its samples after its present step.")
+        note(f"{name} draws its samples after its present step; `fluxgymctl samples {name}` shows them.")
 
     return each(names, sample)

@@ -19,7 +19,8 @@ def command(session: Session, names: tuple[str, ...]) -> int:
     """Asks running trainings to save a checkpoint and a LoRA, and to carry on.
 
     The trainer saves after its present step; while it still loads, after its first one. `fluxgymctl checkpoints`
-    shows the checkpoint. Only FluxGym's trainer can be asked.
+    shows the checkpoint. Like every checkpoint it is deleted when keep_states newer ones exist; the LoRA stays. Only
+    FluxGym's trainer can be asked.
     """
 
     def save(name: str) -> None:

@@ -104,7 +104,7 @@ class Planner:
             outlook = await resuming.look(trainer, context, folder, pictures=copies, wanted=wanted, origin=origin)
         outlook = replace(outlook, report=renamed_report(outlook.report, names(context, copies, pictures)))
         problems += [problem.sentence for problem in outlook.problems]
-        disk = await self._preflight.space(context, folder, outlook, pictures=pictures)
+        disk = await self._preflight.space(context, folder, outlook, pictures=pictures, origin=origin)
         with _gathered(problems):
             await self._preflight.check_room(disk, folder)
         warnings = [*notes, *self._warnings(context, outlook)]

@@ -8,6 +8,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from fluxgym.errors import (
     FileMissing,
     FluxgymError,
@@ -59,12 +61,12 @@ class Preflight:
         checkpoint with which a new job begins."""
         self.check_queueing(context)
         outlook = await self.examine(context, folder, pictures=pictures, copied=copied, origin=origin)
-        needed = await self.space(context, folder, outlook, pictures=pictures)
+        needed = await self.space(context, folder, outlook, pictures=pictures, origin=origin)
         if needed is not None and _missing(needed) and self._trash is not None:
             await self.check_room(needed, folder)
-            enough = needed.saves + needed.pictures
+            enough = _required(needed)
             await self._trash.make_room(lambda left: left.free >= enough)
-            needed = await self.space(context, folder, outlook, pictures=pictures)
+            needed = await self.space(context, folder, outlook, pictures=pictures, origin=origin)
         check_space(needed, folder)
         return outlook
 
@@ -76,12 +78,21 @@ class Preflight:
         self._check_gpus(context)
 
     async def space(
-        self, context: Context, folder: JobFolder, outlook: Outlook, *, pictures: Sequence[Path]
+        self,
+        context: Context,
+        folder: JobFolder,
+        outlook: Outlook,
+        *,
+        pictures: Sequence[Path],
+        origin: Origin | None = None,
     ) -> PlannedDisk | None:
         """What the job needs on the home's disk; None for a job that saves nothing that is known."""
         home, links = self._registry.home, self._trainers.of(context).only_reads_pictures
         shared = home.shared_pictures if links else None
-        return await lanes.answer(f"the dataset of {context.name}", _space, outlook, folder, pictures, shared)
+        needed = await lanes.answer(f"the dataset of {context.name}", _space, outlook, folder, pictures, shared)
+        if needed is None or origin is None:
+            return needed
+        return msgspec.structs.replace(needed, checkpoint=origin.facts.size)
 
     async def check_room(self, needed: PlannedDisk | None, folder: JobFolder) -> None:
         """NotEnoughSpace if what the job will save does not fit on the home's disk, even with an empty trash."""
@@ -192,16 +203,21 @@ def is_the_copy(pictures: Path, folder: JobFolder) -> bool:
     return job == (folder.name,) or "".join(job).startswith(NEW)
 
 
+def _required(needed: PlannedDisk) -> int:
+    """Bytes of what the job will save and of what is copied for it."""
+    return needed.saves + needed.pictures + (needed.checkpoint or 0)
+
+
 def _missing(needed: PlannedDisk) -> int:
-    """Bytes of what the job will save that do not fit on the home's disk."""
-    return max(0, needed.saves + needed.pictures - needed.free)
+    """Bytes of these that do not fit on the home's disk."""
+    return max(0, _required(needed) - needed.free)
 
 
 def check_space(needed: PlannedDisk | None, folder: JobFolder, *, reclaimable: int = 0) -> None:
     """NotEnoughSpace if what the job will save does not fit on the home's disk. `reclaimable`: bytes in the trash."""
     if needed is None or _missing(needed) <= reclaimable:
         return
-    required, home = needed.saves + needed.pictures, folder.path.parent.parent
+    required, home = _required(needed), folder.path.parent.parent
     raise NotEnoughSpace(
         f"The training needs about {storage.file_size(required)} for its states, but the disk of {home} has "
         f"{storage.file_size(needed.free)} free; free some space, or save less often.",

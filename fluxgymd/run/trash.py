@@ -131,7 +131,10 @@ class Trash:
         raise NoSuchJob(f"No removed job is named {short(name)}, nor has it as its id.", name=short(name))
 
     async def _entries(self) -> list[RemovedFolder]:
-        return await lanes.answer(LANE, self._trash.entries)
+        try:
+            return await lanes.answer(LANE, self._trash.entries)
+        except OSError as error:
+            raise StorageFailed(f"{self._trash.path} cannot be read: {error.strerror or error}.") from None
 
     async def _room(self) -> FreeSpace:
         return await lanes.answer(LANE, room, self._registry.home.path)

@@ -65,6 +65,9 @@ def test_promise_5_epochs_that_are_added_later_give_the_bits_of_all_at_once(
     assert plan.problems == []
     assert plan.training is not None
     assert plan.training.total_steps == 4 * STEPS_PER_EPOCH
+    assert plan.disk is not None
+    state = shared.folder("first") / "first-state"
+    assert plan.disk.checkpoint == sum(file.stat().st_size for file in state.iterdir())
     shared.submit(wanted)
     shared.remove("first")  # the new job needs nothing of it
     shared.call(mm.CONTINUE, m.Nothing())

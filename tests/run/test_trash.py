@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.errors import NotEnoughSpace
+from fluxgym.errors import NotEnoughSpace, StorageFailed
 from fluxgym.messages import Context
 from fluxgym.plan_messages import PlannedDisk
 from fluxgymd.gpus.machine import Gpus
@@ -104,17 +104,18 @@ def test_what_a_removed_job_shares_does_not_count_as_freed(registry: Registry) -
 
 
 class Asking(Preflight):
-    """A preflight of a job that will save `saves` bytes."""
+    """A preflight of a job that will save `saves` bytes and begins with a checkpoint of another size."""
 
-    def __init__(self, registry: Registry, saves: int) -> None:
+    def __init__(self, registry: Registry, saves: int, checkpoint: int | None = None) -> None:
         super().__init__(registry, trainers(), Gpus(), Trash(registry, days=7.0))
-        self._home, self._saves = registry.home.path, saves
+        self._home, self._saves, self._checkpoint = registry.home.path, saves, checkpoint
 
     async def examine(self, *_: object, **__: object) -> Outlook:
         return None  # type: ignore[return-value]
 
     async def space(self, *_: object, **__: object) -> PlannedDisk:
-        return PlannedDisk(saves=self._saves, pictures=0, caches=0, free=room(self._home).free)
+        free = room(self._home).free
+        return PlannedDisk(saves=self._saves, pictures=0, caches=0, free=free, checkpoint=self._checkpoint)
 
     def ask(self) -> None:
         folder = JobFolder(self._home / "outputs" / "new")
@@ -135,3 +136,18 @@ def test_the_trash_is_not_emptied_for_a_job_that_would_not_fit_even_then(registr
     with pytest.raises(NotEnoughSpace):
         Asking(registry, 8000 * PAGE).ask()
     assert kept(registry) == ["a", "b", "c"]
+
+
+def test_the_checkpoint_that_a_job_begins_with_has_to_fit_too(registry: Registry) -> None:
+    remove(registry, "a", "b", "c")
+    use_up(registry, left=1000)
+    Asking(registry, 900 * PAGE, 200 * PAGE).ask()
+    assert kept(registry) == ["b", "c"]
+    with pytest.raises(NotEnoughSpace):
+        Asking(registry, 900 * PAGE, 8000 * PAGE).ask()
+
+
+def test_a_trash_that_cannot_be_read_is_an_error_of_its_disk(registry: Registry) -> None:
+    registry.home.trash.path.write_bytes(b"")
+    with pytest.raises(StorageFailed, match=r"\.trash cannot be read: Not a directory\.$"):
+        asyncio.run(Trash(registry, days=7.0).look(0.0))
