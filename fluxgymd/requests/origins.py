@@ -13,6 +13,7 @@ from fluxgym.messages import Context, ResumeFrom
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
 from fluxgymd.core.resume import CheckpointFacts, Use, newest
+from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.run.resuming import Origin
 from fluxgymd.snapshots.snapshot import copy
@@ -89,14 +90,19 @@ def more_epochs(origin: CheckpointFacts, more: int) -> int:
 
 
 def take(origin: Origin, folder: Path) -> None:
-    """Copies the checkpoint into the folder of the job that begins with it, durably. Blocks."""
+    """Copies the checkpoint into the folder of the job that begins with it, durably. InvalidSetting if it was deleted
+    since it was chosen. Blocks."""
     target = folder / origin.facts.name
     target.mkdir()
-    for path in sorted(origin.path.iterdir()):
-        if path.is_file():
-            copy(path, target / path.name)
-    shutil.copystat(origin.path, target)
+    try:
+        for path in sorted(origin.path.iterdir()):
+            if path.is_file():
+                copy(path, target / path.name)
+        shutil.copystat(origin.path, target)
+    except FileNotFoundError:
+        raise _wrong(f"The checkpoint {origin.path.name} has just been deleted; choose another one.") from None
     sync_folder(target)
+    failpoint("origin.copied")
 
 
 def same(asked: ResumeFrom, recorded: ResumeFrom) -> bool:

@@ -25,7 +25,9 @@ STORED = "stored."
 STUCK = "stuck."
 IMPORT = "import."
 """Failpoints of the importer of pictures, which is a program of its own (tests/pictures/test_importer.py)."""
-ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, IMPORT, MACHINE, RESTORE, STORED, STUCK, TAKEOVER, TRASH)
+ORIGIN = "origin."
+"""Failpoints of copying another job's checkpoint."""
+ELSEWHERE = (SHIM, SCOPE, BUS, EDIT, IMPORT, MACHINE, ORIGIN, RESTORE, STORED, STUCK, TAKEOVER, TRASH)
 """Failpoints that a job in a plain process does not pass between its submit and its removal."""
 START = ("attempt.", "spawn.", "gate.", "watch.", "end.")
 FILE = "file."

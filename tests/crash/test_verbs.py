@@ -9,6 +9,7 @@ tested in test_failpoints.py.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +18,17 @@ import pytest
 from fluxgym import machine_methods as mm
 from fluxgym import methods as m
 from fluxgym.errors import DaemonUnreachable
-from fluxgym.messages import Context, Kind, State
+from fluxgym.messages import Context, Kind, ResumeFrom, State, WatchdogMode
+from fluxgym.steering_methods import SET_WATCHDOG, SetWatchdogParameters
 from fluxgymd.core.job import Job
 from fluxgymd.requests.takeover import KEPT, STAGING
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL
 from fluxgymd.store.job_trash import TRASH
 from tests.crash import names
+from tests.crash.material import short
 from tests.crash.mortal import MortalDaemon
+from tests.crash.promises import check_swept
 from tests.crash.turns import EVENT, PASSES, Turn, died, kill_in, on, start, take
 from tests.requests.older_home import home, nothing_is_lost, sd_scripts, tree
 
@@ -84,6 +88,55 @@ def test_promise_3_an_edit_survives_a_crash_anywhere(daemon: MortalDaemon) -> No
         return Turn(on(daemon, m.EDIT, job=wanted), lambda: daemon.job("a").context.program == [program])
 
     kill_in(daemon, turn("/bin/false"), turn("/bin/true"), at=names.names(*EVENT, names.EDIT))
+
+
+def test_promise_3_a_watchdog_that_is_set_survives_a_crash_anywhere(daemon: MortalDaemon) -> None:
+    submit(daemon, "a")
+
+    def turn(mode: WatchdogMode, until: float | None) -> Turn:
+        asked = on(daemon, SET_WATCHDOG, name="a", mode=mode, until=until)
+
+        def holds() -> bool:
+            told = daemon.call(m.WATCHDOG, m.JobName(name="a"))
+            return (told.mode, told.until) == (mode, until)
+
+        return Turn(asked, holds)
+
+    tomorrow = time.time() + 86400.0
+    daemon.call(SET_WATCHDOG, SetWatchdogParameters(name="a", mode=WatchdogMode.ACT))
+    turns = (turn(WatchdogMode.OFF, tomorrow), turn(WatchdogMode.ACT, None))
+    kill_in(daemon, *turns, at=names.names(*EVENT))
+
+
+def test_promises_3_and_5_a_job_has_the_checkpoint_of_another_one_completely_or_does_not_exist(
+    folder: Path, model: Path
+) -> None:
+    at = names.names(names.ORIGIN, "submit.")
+    with MortalDaemon(folder, {}) as daemon:
+        daemon.start()
+        daemon.submit(short("first", model, epochs=2))
+        daemon.wait("first", State.COMPLETED)
+        origin = contents(daemon.folder("first") / "first-state")
+        daemon.kill()
+        daemon.rules = dict.fromkeys(at, 1)
+        wanted = short("more", model, epochs=4, held=True, resume_from=ResumeFrom(job="first"))
+        copy = daemon.folder("more") / "more-000002-state"
+        while True:
+            start(daemon)
+            check_swept(daemon)
+            there = [job.context.name for job in daemon.jobs()]
+            assert ("more" in there) == daemon.folder("more").exists()
+            if "more" in there:
+                assert contents(copy) == origin
+                break
+            with pytest.raises(DaemonUnreachable) as error:
+                daemon.submit(wanted)
+            assert died(daemon, error.value)
+        assert sorted(daemon.met) == sorted(at)
+
+
+def contents(state: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in state.iterdir()}
 
 
 def test_promise_3_a_removal_and_its_undoing_survive_a_crash_anywhere(daemon: MortalDaemon) -> None:

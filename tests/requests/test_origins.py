@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which checkpoint of another job a new one begins with, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from fluxgym.errors import InvalidSetting
 from fluxgym.messages import ResumeFrom
 from fluxgymd.core.resume import CheckpointFacts, Use
-from fluxgymd.requests.origins import chosen, more_epochs, same
+from fluxgymd.requests.origins import chosen, more_epochs, same, take
 from fluxgymd.run.resuming import Origin
 
 
@@ -63,3 +64,11 @@ def test_the_same_checkpoint_may_be_given_again_with_or_without_its_name() -> No
     assert same(recorded, recorded)
     assert not same(ResumeFrom(job="cat", checkpoint="b"), recorded)
     assert not same(ResumeFrom(job="dog"), recorded)
+
+
+def test_a_checkpoint_that_was_deleted_since_it_was_chosen_is_named(tmp_path: Path) -> None:
+    gone = replace(OLD, path=tmp_path / "cat-000004-state")
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(InvalidSetting) as caught:
+        take(gone, tmp_path / "dog")
+    assert caught.value.message == "The checkpoint cat-000004-state has just been deleted; choose another one."
