@@ -20,7 +20,7 @@ from fluxgym.output_methods import THUMBNAIL_OF_JOB
 from fluxgymweb import answers
 from fluxgymweb.answers import Json, WebError
 from fluxgymweb.files import Files
-from fluxgymweb.guard import COOKIE, Guard
+from fluxgymweb.guard import Guard, cookie_name
 from fluxgymweb.live import Live
 from fluxgymweb.methods import Caller
 from fluxgymweb.page import page
@@ -73,7 +73,7 @@ def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guar
         home = f"{request.scope.get('root_path', '')}/"
         answer = RedirectResponse(home, status_code=303)
         answer.set_cookie(
-            COOKIE,
+            cookie_name(request.headers),
             web_access.cookie(token),
             max_age=COOKIE_SECONDS,
             path=home,

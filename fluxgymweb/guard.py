@@ -20,7 +20,6 @@ from fluxgym import web_access
 from fluxgymweb import answers
 from fluxgymweb.answers import WebError
 
-COOKIE = "fluxgym"
 SAFE = {"GET", "HEAD"}
 TRIES = 5
 TRIES_SECONDS = 60.0
@@ -132,12 +131,19 @@ class Guard:
         return True
 
     def _has_cookie(self, request: HTTPConnection) -> bool:
-        given = request.cookies.get(COOKIE)
+        given = request.cookies.get(cookie_name(request.headers))
         if given is None:
             return False
         right = web_access.same(given, self._cookie)
         self.tried(right=right)
         return right
+
+
+def cookie_name(headers: Headers) -> str:
+    """The name of our cookie. It has the port, since a browser sends the cookies of a host to all of its ports, and
+    another web server of the same user has another token."""
+    port = headers["host"].rpartition(":")[2]
+    return f"fluxgym-{port}" if port.isdecimal() else "fluxgym"
 
 
 def check_unsafe(headers: Headers, scheme: str, *, bearer: bool) -> None:

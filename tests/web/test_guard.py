@@ -16,7 +16,9 @@ from tests.web.serving import RunningWeb
 
 HOST = "127.0.0.1:7860"
 TOKEN = "t" * 43
-COOKIE = {"Cookie": f"fluxgym={web_access.cookie(TOKEN)}"}
+COOKIE = {"Cookie": f"fluxgym-7860={web_access.cookie(TOKEN)}"}
+OTHER = {"Cookie": f"fluxgym-7861={web_access.cookie('other')}"}
+BOTH = {"Cookie": f"{OTHER['Cookie']}; {COOKIE['Cookie']}"}
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 OURS = {"Origin": f"http://{HOST}", "X-Fluxgym": "1", "Sec-Fetch-Site": "same-origin"}
 CROSS = {"Sec-Fetch-Site": "cross-site"}
@@ -58,6 +60,8 @@ def guard() -> Guard:
     ("method", "path", "host", "headers", "status"),
     [
         ("GET", "/", HOST, COOKIE, 200),
+        ("GET", "/", HOST, BOTH, 200),
+        ("GET", "/", HOST, OTHER, 401),
         ("GET", "/jobs/a", "gym.example", BEARER, 200),
         ("GET", "/", "GYM.example", BEARER, 200),
         ("GET", "/", "evil.example", COOKIE, 421),
