@@ -54,8 +54,7 @@ class RunningWeb:
 
     def __exit__(self, *_: object) -> None:
         if self.process is not None:
-            self.process.kill()
-            self.process.wait(timeout=DEADLINE_SECONDS)
+            self.kill()
 
     def start(self) -> None:
         """Starts the server; returns when it answers."""
@@ -71,6 +70,13 @@ class RunningWeb:
         status = self.process.wait(timeout=DEADLINE_SECONDS)
         self.process = None
         assert status == 0, f"fluxgymweb left with {status}:\n{self.log.read_text()}"
+
+    def kill(self) -> None:
+        """Kills it with SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=DEADLINE_SECONDS)
+        self.process = None
 
     @property
     def token(self) -> str:

@@ -70,6 +70,13 @@ SCREENS = (
     Screen("jobs-removed", "spare removed.", reach=choose_and("Remove", "spare")),
     Screen("help", "Use keys without Ctrl or Alt", reach=lambda page: page.keyboard.press("?")),
     Screen("nothing-here", "There is no such page", path="/nothing/here"),
+    Screen("job-running", "Running", path="/jobs/running"),
+    Screen("job-waiting", "in the queue", path="/jobs/waiting"),
+    Screen("job-completed", "Completed", path="/jobs/completed"),
+    Screen("job-failed", "CUDA out of memory", path="/jobs/failed"),
+    Screen("job-stopped", "Stopped", path="/jobs/stopped"),
+    Screen("job-missing", "There is no job", path="/jobs/missing"),
+    Screen("system", "Only changed ones", path="/system"),
     Screen("jobs-daemon-away", "Your trainings may still be running.", Home.AWAY),
 )
 
