@@ -101,7 +101,7 @@ LOOKS = (Look("light", DESKTOP), Look("dark", DESKTOP), Look("dark", PHONE), Loo
 
 
 def walk(daemon: RunningDaemon, visit: Visit) -> Iterator[tuple[str, Page]]:
-    """Shows each screen in each look: its name with the look, and the page."""
+    """Shows each screen in each look: its name with the look, and the page. The daemon runs again at the end."""
     for home, screens in groupby(SCREENS, lambda screen: screen.home):
         furnish(daemon, home)
         for screen in screens:
@@ -115,6 +115,7 @@ def walk(daemon: RunningDaemon, visit: Visit) -> Iterator[tuple[str, Page]]:
                 look.give(page)
                 yield f"{screen.name}-{look}", page
             page.close()
+    daemon.start()
 
 
 def furnish(daemon: RunningDaemon, home: Home) -> None:
