@@ -11,6 +11,7 @@ from starlette.requests import Request
 from fluxgym.async_client import AsyncClient
 from fluxgymweb import uploads
 from fluxgymweb.answers import WebError
+from tests.harness.waiting import forever
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_an_upload_is_refused_while_it_comes_and_leaves_nothing(
     async def receive() -> Any:
         nonlocal read
         if read == 5:
-            await asyncio.Event().wait()
+            await forever()
         read += 1
         return {"type": "http.request", "body": bytes(100), "more_body": True}
 
