@@ -30,11 +30,11 @@ sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402
 
-from fluxgym import methods as m  # noqa: E402
-from fluxgym.framing import encode  # noqa: E402
-from fluxgym.messages import Context, Kind, State  # noqa: E402
-from fluxgymd.core import events as e  # noqa: E402
-from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Ticks  # noqa: E402
+from fluxgym.protocol import methods as m  # noqa: E402
+from fluxgym.protocol.framing import encode  # noqa: E402
+from fluxgym.protocol.messages import Context, Kind, State  # noqa: E402
+from fluxgymd.core.journal import events as e  # noqa: E402
+from fluxgymd.core.journal.records import ExitRecord, Place, Placement, Process, Ticks  # noqa: E402
 from fluxgymd.store.home import JobFolder  # noqa: E402
 from fluxgymd.trainers import dataset_toml, kohya, settings, ui_state  # noqa: E402
 from tests.daemon.running import RunningDaemon  # noqa: E402

@@ -21,8 +21,8 @@ import msgspec
 
 from bench import trace_trainers
 from bench.trace_runs import JOB, RUNS, Gpu, Listed, Run
-from fluxgym import methods as m
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from fluxgym.watchdog import LIMITS
 from fluxgymd.core.job import Live
 from fluxgymd.core.watchdog.observation import Observation

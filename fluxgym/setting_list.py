@@ -2,7 +2,7 @@
 """The settings as the interface shows them. The daemon and `fluxgymctl config` both use this list."""
 
 from fluxgym.config import SETTINGS, Config, Environment
-from fluxgym.machine_messages import Setting
+from fluxgym.protocol.machine_messages import Setting
 
 
 def listed(config: Config, environ: Environment) -> list[Setting]:

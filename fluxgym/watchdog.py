@@ -7,7 +7,7 @@ their meaning.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgym.quoting import hint
 
 MODES = ("off", "warn", "act")

@@ -23,7 +23,7 @@ import msgspec
 
 from fluxgym.errors import FileMissing
 from fluxgym.interfaces import description
-from fluxgym.messages import Context, Model, OpenEnum, Part, ResumeFrom
+from fluxgym.protocol.messages import Context, Model, OpenEnum, Part, ResumeFrom
 from fluxgymctl import job_parts, origin
 from fluxgymctl.count import whole
 

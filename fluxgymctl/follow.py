@@ -10,12 +10,21 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
-from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable, NoSuchJob
-from fluxgym.event_methods import EVENTS, EventsParameters, EventsReply
-from fluxgym.messages import Revision
-from fluxgym.methods import DESCRIBE, LOGS, WATCH, JobName, LogsParameters, LogsReply, WatchParameters, WatchReply
-from fluxgym.output_methods import METRICS, MetricsParameters, MetricsReply
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.event_methods import EVENTS, EventsParameters, EventsReply
+from fluxgym.protocol.messages import Revision
+from fluxgym.protocol.methods import (
+    DESCRIBE,
+    LOGS,
+    WATCH,
+    JobName,
+    LogsParameters,
+    LogsReply,
+    WatchParameters,
+    WatchReply,
+)
+from fluxgym.protocol.output_methods import METRICS, MetricsParameters, MetricsReply
 from fluxgymctl.outcome import has_ended
 from fluxgymctl.session import Session
 

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from fluxgym.messages import GpuReading, Job, State
+from fluxgym.protocol.messages import GpuReading, Job, State
 from fluxgymctl import words
 
 UNKNOWN = "unknown"

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from fluxgym.messages import Part
+from fluxgym.protocol.messages import Part
 from fluxgymctl.count import whole
 
 FORM = "WHAT[,repeats=N][,regularisation][,caption=TEXT][,folder=NAME]"

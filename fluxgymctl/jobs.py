@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job in words: its progress, the reason for its state, how it ended. Pure functions of the wire's structs."""
 
-from fluxgym.messages import Exit, ExitKind, Job, Phase, Progress, Runtime, State, Verdict, WaitingFor
+from fluxgym.protocol.messages import Exit, ExitKind, Job, Phase, Progress, Runtime, State, Verdict, WaitingFor
 from fluxgymctl import gpu, words
 from fluxgymctl.output import cut, plain
 

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from fluxgym.messages import ResumeFrom
+from fluxgym.protocol.messages import ResumeFrom
 
 FORM = "JOB[:CHECKPOINT]"
 RIGHT = f'a text in quotes, "{FORM}"'

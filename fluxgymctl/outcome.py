@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exit statuses of `wait` and `watch`, which say how a job ended. They are defined only here."""
 
-from fluxgym.messages import State
-from fluxgym.methods import WatchReply
+from fluxgym.protocol.messages import State
+from fluxgym.protocol.methods import WatchReply
 from fluxgymctl.output import note_below
 
 STATUS = {

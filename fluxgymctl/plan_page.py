@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from fluxgym.errors import AnswerMissing
-from fluxgym.methods import PlanReply
-from fluxgym.plan_messages import (
+from fluxgym.protocol.methods import PlanReply
+from fluxgym.protocol.plan_messages import (
     JobPlan,
     PlannedBucket,
     PlannedMemory,

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from fluxgym import __version__, config, paths
-from fluxgym.client import Connection
-from fluxgym.methods import Method, Parameters, Reply
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.methods import Method, Parameters, Reply
 from fluxgymctl.output import note
 from fluxgymctl.skew import GreetingConnection, sentence
 

@@ -10,9 +10,9 @@ import select
 from collections.abc import Callable
 from pathlib import Path
 
-from fluxgym.client import Connection
 from fluxgym.errors import InterfaceNotFound, MethodNotFound
-from fluxgym.methods import GET_INFO, Method, Nothing, Parameters, Reply
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.methods import GET_INFO, Method, Nothing, Parameters, Reply
 
 PATIENCE_SECONDS = 5.0
 """A daemon answers the greeting at once, or within a second or two if it has to be started first."""

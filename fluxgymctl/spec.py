@@ -13,7 +13,7 @@ from typing import Any
 from fluxgym import toml, trainer_words, watchdog
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.files import RECORD_BYTES
-from fluxgym.messages import TWO_FORMS, Context, Model
+from fluxgym.protocol.messages import TWO_FORMS, Context, Model
 from fluxgym.quoting import hint
 from fluxgymctl.fields import LIMITS, MODEL, OPTIONS, fields, placed
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from fluxgym import paths
 from fluxgym.activation import activated
 from fluxgym.config import Config
-from fluxgym.machine_messages import CheckOutcome
+from fluxgym.protocol.machine_messages import CheckOutcome
 from fluxgymd.api import service
 from fluxgymd.api.calls import Route
 from fluxgymd.api.datasets import DatasetMethods
@@ -29,7 +29,7 @@ from fluxgymd.attempts import place
 from fluxgymd.attempts.adapters import Supervisors, connect
 from fluxgymd.core import checks
 from fluxgymd.core.job import Live
-from fluxgymd.core.records import Place
+from fluxgymd.core.journal.records import Place
 from fluxgymd.datasets.adding import Adder
 from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.datasets.importing import Importer
@@ -67,7 +67,7 @@ from fluxgymd.run.scheduler import Resources, Scheduler
 from fluxgymd.run.starting import Starter
 from fluxgymd.run.trash import Trash
 from fluxgymd.run.watching import Watcher
-from fluxgymd.store import compile_cache, shared_caches
+from fluxgymd.store.caches import compile_cache, shared_caches
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import Home
 from fluxgymd.store.machine import MachineState

@@ -12,11 +12,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from fluxgym import web_access
-from fluxgym.async_client import AsyncClient
-from fluxgym.dataset_methods import THUMBNAIL
 from fluxgym.errors import FluxgymError
-from fluxgym.messages import Job
-from fluxgym.output_methods import THUMBNAIL_OF_JOB
+from fluxgym.protocol.async_client import AsyncClient
+from fluxgym.protocol.dataset_methods import THUMBNAIL
+from fluxgym.protocol.messages import Job
+from fluxgym.protocol.output_methods import THUMBNAIL_OF_JOB
 from fluxgymweb import answers
 from fluxgymweb.answers import Json, WebError
 from fluxgymweb.files import Files

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from fluxgym.async_client import AsyncClient
 from fluxgym.errors import FluxgymError
-from fluxgym.methods import Method
+from fluxgym.protocol.async_client import AsyncClient
+from fluxgym.protocol.methods import Method
 from fluxgymweb import answers
 from fluxgymweb.outbox import FRAME_BYTES, PAUSE_SECONDS
 

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from fluxgym.async_client import AsyncClient
 from fluxgym.files import open_file
-from fluxgym.methods import JobName, Method
-from fluxgym.output_methods import FILES
+from fluxgym.protocol.async_client import AsyncClient
+from fluxgym.protocol.methods import JobName, Method
+from fluxgym.protocol.output_methods import FILES
 from fluxgymweb import answers
 from fluxgymweb.answers import WebError
 

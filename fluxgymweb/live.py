@@ -11,14 +11,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from fluxgym.async_client import AsyncClient
-from fluxgym.dataset_methods import WATCH_DATASETS, WatchDatasetsParameters, WatchDatasetsReply
 from fluxgym.errors import FluxgymError
-from fluxgym.event_methods import EVENTS, EventsParameters
-from fluxgym.machine_methods import WATCH_MACHINE, WatchMachineParameters
-from fluxgym.methods import WATCH, WatchParameters, WatchReply
-from fluxgym.output_methods import METRICS, MetricsParameters
-from fluxgym.shared_logs import LogFeeds
+from fluxgym.protocol.async_client import AsyncClient
+from fluxgym.protocol.dataset_methods import WATCH_DATASETS, WatchDatasetsParameters, WatchDatasetsReply
+from fluxgym.protocol.event_methods import EVENTS, EventsParameters
+from fluxgym.protocol.machine_methods import WATCH_MACHINE, WatchMachineParameters
+from fluxgym.protocol.methods import WATCH, WatchParameters, WatchReply
+from fluxgym.protocol.output_methods import METRICS, MetricsParameters
+from fluxgym.protocol.shared_logs import LogFeeds
 from fluxgymweb import answers
 from fluxgymweb.feeds import Entry, Feed
 from fluxgymweb.outbox import Outbox

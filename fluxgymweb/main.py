@@ -12,8 +12,8 @@ import click
 
 from fluxgym import __version__, config, paths, startup, web_access
 from fluxgym.activation import activated
-from fluxgym.async_client import AsyncClient
 from fluxgym.errors import FluxgymError
+from fluxgym.protocol.async_client import AsyncClient
 from fluxgymweb import listening
 
 GRACE_SECONDS = 2

@@ -11,13 +11,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from fluxgym.async_client import AsyncClient
 from fluxgym.errors import FluxgymError, NoSuchJob
-from fluxgym.framing import MESSAGE_LIMIT
-from fluxgym.messages import Context, OptionType
-from fluxgym.method_table import METHODS
-from fluxgym.methods import DESCRIBE, PRESETS, TRAINER_OPTIONS, JobName, Method, Nothing, PresetsParameters
-from fluxgym.paths_and_programs import CONTEXTS, refused
+from fluxgym.protocol.async_client import AsyncClient
+from fluxgym.protocol.framing import MESSAGE_LIMIT
+from fluxgym.protocol.messages import Context, OptionType
+from fluxgym.protocol.method_table import METHODS
+from fluxgym.protocol.methods import DESCRIBE, PRESETS, TRAINER_OPTIONS, JobName, Method, Nothing, PresetsParameters
+from fluxgym.protocol.paths_and_programs import CONTEXTS, refused
 from fluxgymweb import answers
 from fluxgymweb.answers import Json, WebError
 

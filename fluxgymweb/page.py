@@ -34,8 +34,8 @@ async def page(request: Request) -> Response:
 
 
 def _filled(text: str, root: str) -> str:
-    """The page with what its script has to know: `data-version`, and `data-root` below a path of a proxy (--root-path),
-    where the links to assets begin with that path too."""
+    """The page with what its script has to know: `data-version`, and, below a path of a proxy (--root-path),
+    `data-root`. There the links to assets begin with that path too."""
     text = text.replace('data-version=""', f'data-version="{__version__}"')
     if not root:
         return text

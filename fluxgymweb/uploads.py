@@ -20,8 +20,8 @@ from typing import BinaryIO
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fluxgym.async_client import AsyncClient
-from fluxgym.dataset_methods import ADD_PICTURES, AddParameters, AddReply
+from fluxgym.protocol.async_client import AsyncClient
+from fluxgym.protocol.dataset_methods import ADD_PICTURES, AddParameters, AddReply
 from fluxgymweb.answers import WebError
 from fluxgymweb.methods import lines
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from fluxgym.dataset_methods import ADD_PICTURES, AddParameters, AddReply
 from fluxgym.errors import AnswerMissing
+from fluxgym.protocol.dataset_methods import ADD_PICTURES, AddParameters, AddReply
 from fluxgymctl.each import each
 from fluxgymctl.fields import absolute
 from fluxgymctl.manual import epilog

@@ -5,8 +5,8 @@ import sys
 
 import click
 
-from fluxgym.dataset_messages import PictureChange
-from fluxgym.dataset_methods import PICTURES, PicturesParameters
+from fluxgym.protocol.dataset_messages import PictureChange
+from fluxgym.protocol.dataset_methods import PICTURES, PicturesParameters
 from fluxgymctl.datasets.changing import change
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import write, write_json

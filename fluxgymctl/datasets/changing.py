@@ -3,8 +3,8 @@
 
 from collections.abc import Sequence
 
-from fluxgym.dataset_messages import PictureChange
-from fluxgym.dataset_methods import CHANGE_PICTURES, ChangeParameters, ChangeReply
+from fluxgym.protocol.dataset_messages import PictureChange
+from fluxgym.protocol.dataset_methods import CHANGE_PICTURES, ChangeParameters, ChangeReply
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session
 

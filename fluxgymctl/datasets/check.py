@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.dataset_methods import CHECK_DATASET, CheckParameters
+from fluxgym.protocol.dataset_methods import CHECK_DATASET, CheckParameters
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, plain, write, write_json

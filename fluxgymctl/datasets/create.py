@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.dataset_methods import CREATE_DATASET, DatasetName
+from fluxgym.protocol.dataset_methods import CREATE_DATASET, DatasetName
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options

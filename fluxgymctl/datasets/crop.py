@@ -5,7 +5,7 @@ import re
 
 import click
 
-from fluxgym.dataset_messages import Crop, PictureChange
+from fluxgym.protocol.dataset_messages import Crop, PictureChange
 from fluxgymctl.datasets.changing import change
 from fluxgymctl.manual import epilog
 from fluxgymctl.session import Session, common_options

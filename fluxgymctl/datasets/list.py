@@ -5,8 +5,8 @@ import time
 
 import click
 
-from fluxgym.dataset_messages import Dataset, RemovedDataset
-from fluxgym.dataset_methods import LIST_DATASETS, ListDatasetsParameters
+from fluxgym.protocol.dataset_messages import Dataset, RemovedDataset
+from fluxgym.protocol.dataset_methods import LIST_DATASETS, ListDatasetsParameters
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table

@@ -5,8 +5,8 @@ import sys
 
 import click
 
-from fluxgym.dataset_messages import Replacement
-from fluxgym.dataset_methods import REPLACE_IN_CAPTIONS, ReplaceParameters
+from fluxgym.protocol.dataset_messages import Replacement
+from fluxgym.protocol.dataset_methods import REPLACE_IN_CAPTIONS, ReplaceParameters
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, plain, write, write_json
 from fluxgymctl.session import Session, common_options

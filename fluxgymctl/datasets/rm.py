@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from fluxgym.dataset_methods import REMOVE_DATASET, RemoveDatasetParameters
+from fluxgym.protocol.dataset_methods import REMOVE_DATASET, RemoveDatasetParameters
 from fluxgymctl.each import each
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note

@@ -5,9 +5,15 @@ import time
 
 import click
 
-from fluxgym.dataset_messages import Crop, Dataset, DatasetChange, Picture
-from fluxgym.dataset_methods import DESCRIBE_DATASET, PICTURES, DatasetName, PicturesParameters, PicturesReply
-from fluxgym.messages import TriggerPlace
+from fluxgym.protocol.dataset_messages import Crop, Dataset, DatasetChange, Picture
+from fluxgym.protocol.dataset_methods import (
+    DESCRIBE_DATASET,
+    PICTURES,
+    DatasetName,
+    PicturesParameters,
+    PicturesReply,
+)
+from fluxgym.protocol.messages import TriggerPlace
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write, write_facts, write_json, write_table

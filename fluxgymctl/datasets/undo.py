@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.dataset_methods import UNDO, UndoParameters
+from fluxgym.protocol.dataset_methods import UNDO, UndoParameters
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json

@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.dataset_messages import PictureChange
+from fluxgym.protocol.dataset_messages import PictureChange
 from fluxgymctl.datasets.changing import change
 from fluxgymctl.manual import epilog
 from fluxgymctl.session import Session, common_options

@@ -5,9 +5,9 @@ from collections.abc import Generator
 
 import click
 
-from fluxgym.client import Connection
-from fluxgym.dataset_messages import Dataset
-from fluxgym.dataset_methods import WATCH_DATASETS, WatchDatasetsParameters, WatchDatasetsReply
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.dataset_messages import Dataset
+from fluxgym.protocol.dataset_methods import WATCH_DATASETS, WatchDatasetsParameters, WatchDatasetsReply
 from fluxgymctl import words
 from fluxgymctl.follow import resilient
 from fluxgymctl.manual import epilog

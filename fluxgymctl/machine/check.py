@@ -3,9 +3,9 @@
 
 import click
 
-from fluxgym.machine_messages import CheckOutcome, CheckResult
-from fluxgym.machine_methods import CHECK_MACHINE
-from fluxgym.methods import Nothing
+from fluxgym.protocol.machine_messages import CheckOutcome, CheckResult
+from fluxgym.protocol.machine_methods import CHECK_MACHINE
+from fluxgym.protocol.methods import Nothing
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import plain, write, write_json
 from fluxgymctl.session import Session, common_options

@@ -8,9 +8,9 @@ from textwrap import TextWrapper
 import click
 
 from fluxgym.config import exposed
-from fluxgym.machine_messages import Setting
-from fluxgym.machine_methods import SETTINGS
-from fluxgym.methods import Nothing
+from fluxgym.protocol.machine_messages import Setting
+from fluxgym.protocol.machine_methods import SETTINGS
+from fluxgym.protocol.methods import Nothing
 from fluxgym.setting_list import listed
 from fluxgymctl import words
 from fluxgymctl.manual import epilog

@@ -12,9 +12,9 @@ import click
 
 from fluxgym import paths
 from fluxgym.errors import FluxgymError
-from fluxgym.machine_messages import Linger, SleepInhibitor
-from fluxgym.machine_methods import INFO, InfoReply
-from fluxgym.methods import Nothing
+from fluxgym.protocol.machine_messages import Linger, SleepInhibitor
+from fluxgym.protocol.machine_methods import INFO, InfoReply
+from fluxgym.protocol.methods import Nothing
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_facts, write_json

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from fluxgym.machine_messages import Disk
-from fluxgym.machine_methods import WATCH_MACHINE, WatchMachineParameters
+from fluxgym.protocol.machine_messages import Disk
+from fluxgym.protocol.machine_methods import WATCH_MACHINE, WatchMachineParameters
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table

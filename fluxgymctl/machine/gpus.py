@@ -5,9 +5,9 @@ from collections.abc import Generator
 
 import click
 
-from fluxgym.client import Connection
-from fluxgym.machine_messages import Gpu, GpuSeries
-from fluxgym.machine_methods import (
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.machine_messages import Gpu, GpuSeries
+from fluxgym.protocol.machine_methods import (
     CLEAR_QUARANTINE,
     GPU_HISTORY,
     GPUS,
@@ -17,7 +17,7 @@ from fluxgym.machine_methods import (
     WatchMachineParameters,
     WatchMachineReply,
 )
-from fluxgym.methods import Nothing
+from fluxgym.protocol.methods import Nothing
 from fluxgymctl import words
 from fluxgymctl.follow import resilient
 from fluxgymctl.manual import epilog

@@ -4,8 +4,8 @@
 import click
 
 from fluxgym.hooks import EVENTS
-from fluxgym.machine_messages import HookResult
-from fluxgym.machine_methods import TEST_HOOK, TestHookParameters
+from fluxgym.protocol.machine_messages import HookResult
+from fluxgym.protocol.machine_methods import TEST_HOOK, TestHookParameters
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, plain, write, write_json
 from fluxgymctl.session import Session, common_options

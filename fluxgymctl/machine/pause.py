@@ -3,8 +3,8 @@
 
 import click
 
-from fluxgym.machine_methods import PAUSE
-from fluxgym.methods import Nothing
+from fluxgym.protocol.machine_methods import PAUSE
+from fluxgym.protocol.methods import Nothing
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note
 from fluxgymctl.session import Session, common_options

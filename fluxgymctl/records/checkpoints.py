@@ -5,8 +5,8 @@ import time
 
 import click
 
-from fluxgym.messages import Checkpoint
-from fluxgym.methods import CHECKPOINTS, JobName
+from fluxgym.protocol.messages import Checkpoint
+from fluxgym.protocol.methods import CHECKPOINTS, JobName
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table

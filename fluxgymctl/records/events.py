@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.event_methods import EVENTS, EventsParameters, EventsReply
+from fluxgym.protocol.event_methods import EVENTS, EventsParameters, EventsReply
 from fluxgymctl import follow, outcome, words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import GAP, note, plain, write, write_json

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fluxgym.methods import EXPORT, ExportParameters
+from fluxgym.protocol.methods import EXPORT, ExportParameters
 from fluxgymctl.fields import absolute
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write, write_json

@@ -5,9 +5,9 @@ import time
 
 import click
 
-from fluxgym.methods import JobName
-from fluxgym.output_messages import JobFile
-from fluxgym.output_methods import FILES
+from fluxgym.protocol.methods import JobName
+from fluxgym.protocol.output_messages import JobFile
+from fluxgym.protocol.output_methods import FILES
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table

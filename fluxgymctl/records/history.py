@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import HISTORY, HistoryReply, JobName
+from fluxgym.protocol.methods import HISTORY, HistoryReply, JobName
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import GAP, plain, write, write_json

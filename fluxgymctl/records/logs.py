@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import LOGS, LogsParameters, LogsReply
+from fluxgym.protocol.methods import LOGS, LogsParameters, LogsReply
 from fluxgymctl import follow as streams
 from fluxgymctl import outcome, words
 from fluxgymctl.count import read_count

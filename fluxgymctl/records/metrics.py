@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import click
 
-from fluxgym.output_messages import Measurements
-from fluxgym.output_methods import METRICS, MetricsParameters, MetricsReply
+from fluxgym.protocol.output_messages import Measurements
+from fluxgym.protocol.output_methods import METRICS, MetricsParameters, MetricsReply
 from fluxgymctl import follow as streams
 from fluxgymctl import outcome, words
 from fluxgymctl.count import read_count

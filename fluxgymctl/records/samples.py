@@ -3,9 +3,9 @@
 
 import click
 
-from fluxgym.methods import JobName
-from fluxgym.output_messages import Sample
-from fluxgym.output_methods import SAMPLES
+from fluxgym.protocol.methods import JobName
+from fluxgym.protocol.output_messages import Sample
+from fluxgym.protocol.output_methods import SAMPLES
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table

@@ -3,8 +3,8 @@
 
 import click
 
-from fluxgym.output_messages import LogMatch
-from fluxgym.output_methods import SEARCH_LOG, SearchLogParameters
+from fluxgym.protocol.output_messages import LogMatch
+from fluxgym.protocol.output_methods import SEARCH_LOG, SearchLogParameters
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, plain, write, write_json

@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import ANNOTATE, DESCRIBE, AnnotateParameters, JobName
+from fluxgym.protocol.methods import ANNOTATE, DESCRIBE, AnnotateParameters, JobName
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note as tell
 from fluxgymctl.output import write_json

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fluxgym.methods import EDIT, SubmitParameters
+from fluxgym.protocol.methods import EDIT, SubmitParameters
 from fluxgymctl import spec
 from fluxgymctl.flags import JobCommand, job_options, values
 from fluxgymctl.manual import epilog

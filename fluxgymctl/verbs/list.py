@@ -5,8 +5,8 @@ import time
 
 import click
 
-from fluxgym.messages import Annotation, Job, RemovedJob
-from fluxgym.methods import LIST, REMOVED, ListParameters, Nothing
+from fluxgym.protocol.messages import Annotation, Job, RemovedJob
+from fluxgym.protocol.methods import LIST, REMOVED, ListParameters, Nothing
 from fluxgymctl import gpu, jobs, words
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog

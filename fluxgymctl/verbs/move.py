@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import MOVE, MoveParameters
+from fluxgym.protocol.methods import MOVE, MoveParameters
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options

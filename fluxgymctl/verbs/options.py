@@ -7,8 +7,8 @@ from itertools import groupby
 import click
 
 from fluxgym.errors import FluxgymError
-from fluxgym.messages import OptionType, TrainerOption
-from fluxgym.methods import TRAINER_OPTIONS, Nothing
+from fluxgym.protocol.messages import OptionType, TrainerOption
+from fluxgym.protocol.methods import TRAINER_OPTIONS, Nothing
 from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import cut, is_terminal, note, table, terminal_width, write, write_json

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from fluxgym.messages import Context, Preset
-from fluxgym.methods import (
+from fluxgym.protocol.messages import Context, Preset
+from fluxgym.protocol.methods import (
     PRESETS,
     REMOVE_PRESET,
     SAVE_PRESET,

@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import PRUNE_STATES, PruneStatesParameters
+from fluxgym.protocol.methods import PRUNE_STATES, PruneStatesParameters
 from fluxgymctl import words
 from fluxgymctl.count import INT_LIMIT
 from fluxgymctl.each import each

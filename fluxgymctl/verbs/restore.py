@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import RESTORE, JobName
+from fluxgym.protocol.methods import RESTORE, JobName
 from fluxgymctl.each import each
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json

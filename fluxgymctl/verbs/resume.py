@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import RESUME, ResumeParameters
+from fluxgym.protocol.methods import RESUME, ResumeParameters
 from fluxgymctl.each import each
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json

@@ -7,8 +7,8 @@ import sys
 import click
 
 from fluxgym.errors import InterfaceNotFound, MethodNotFound
-from fluxgym.machine_methods import SETTINGS
-from fluxgym.methods import REMOVE, Nothing, RemoveParameters
+from fluxgym.protocol.machine_methods import SETTINGS
+from fluxgym.protocol.methods import REMOVE, Nothing, RemoveParameters
 from fluxgymctl.each import each
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json

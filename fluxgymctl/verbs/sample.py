@@ -3,8 +3,8 @@
 
 import click
 
-from fluxgym.methods import JobName
-from fluxgym.steering_methods import SAMPLE_NOW
+from fluxgym.protocol.methods import JobName
+from fluxgym.protocol.steering_methods import SAMPLE_NOW
 from fluxgymctl.each import each
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note

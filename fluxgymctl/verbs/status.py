@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from fluxgym.messages import Annotation, Attempt, Context, FailureKind, Job, Judgement, Kind, Progress, Slow
-from fluxgym.methods import DESCRIBE, JobName
+from fluxgym.protocol.messages import Annotation, Attempt, Context, FailureKind, Job, Judgement, Kind, Progress, Slow
+from fluxgym.protocol.methods import DESCRIBE, JobName
 from fluxgymctl import gpu, jobs, words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import write_facts, write_json

@@ -3,8 +3,8 @@
 
 import click
 
-from fluxgym.messages import Kind, State
-from fluxgym.methods import STOP, StopParameters
+from fluxgym.protocol.messages import Kind, State
+from fluxgym.protocol.methods import STOP, StopParameters
 from fluxgymctl.each import each
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json

@@ -13,9 +13,17 @@ import click
 from msgspec import structs
 
 from fluxgym.errors import AnswerMissing, InvalidSetting, NoSuchDataset
-from fluxgym.messages import Context, Kind, ResumeFrom
-from fluxgym.methods import COMPOSE, CONVERT, PLAN, SUBMIT, ComposeParameters, ConvertParameters, SubmitParameters
 from fluxgym.names import propose
+from fluxgym.protocol.messages import Context, Kind, ResumeFrom
+from fluxgym.protocol.methods import (
+    COMPOSE,
+    CONVERT,
+    PLAN,
+    SUBMIT,
+    ComposeParameters,
+    ConvertParameters,
+    SubmitParameters,
+)
 from fluxgymctl import outcome, spec
 from fluxgymctl.fields import PROGRAM
 from fluxgymctl.flags import JobCommand, job_options, sources, values

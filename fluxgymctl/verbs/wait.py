@@ -3,7 +3,7 @@
 
 import click
 
-from fluxgym.methods import DESCRIBE, JobName
+from fluxgym.protocol.methods import DESCRIBE, JobName
 from fluxgymctl import follow, outcome
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import click
 
-from fluxgym.messages import Job
-from fluxgym.methods import WatchReply
+from fluxgym.protocol.messages import Job
+from fluxgym.protocol.methods import WatchReply
 from fluxgymctl import follow, jobs, outcome
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog

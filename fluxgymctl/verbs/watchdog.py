@@ -5,9 +5,9 @@ import time
 
 import click
 
-from fluxgym.messages import Verdict, WatchdogMode
-from fluxgym.methods import WATCHDOG, JobName, WatchdogReply
-from fluxgym.steering_methods import SET_WATCHDOG, SetWatchdogParameters
+from fluxgym.protocol.messages import Verdict, WatchdogMode
+from fluxgym.protocol.methods import WATCHDOG, JobName, WatchdogReply
+from fluxgym.protocol.steering_methods import SET_WATCHDOG, SetWatchdogParameters
 from fluxgymctl import times, words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, plain, write, write_json, write_table

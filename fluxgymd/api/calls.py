@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from fluxgym.errors import ExpectedMore, InterfaceNotFound, MethodNotFound
-from fluxgym.framing import FrameError, decode
-from fluxgym.methods import INTERFACES, Method
+from fluxgym.protocol.framing import FrameError, decode
+from fluxgym.protocol.methods import INTERFACES, Method
 from fluxgym.quoting import short
 from fluxgymd.api.parameters import convert
 

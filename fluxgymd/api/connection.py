@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from fluxgym.errors import FluxgymError, InternalError, InvalidParameter, Leaving, PermissionDenied, StorageFailed
-from fluxgym.framing import FrameError, Splitter, encode
+from fluxgym.protocol.framing import FrameError, Splitter, encode
 from fluxgymd.api import peers
 from fluxgymd.api.calls import Routes, find, read
 from fluxgymd.api.limits import Room

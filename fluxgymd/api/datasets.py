@@ -5,12 +5,12 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
-from fluxgym import dataset_methods as m
-from fluxgym.dataset_messages import RemovedDataset, Replacement
 from fluxgym.errors import InvalidName, InvalidValue, NoSuchDataset, StorageFailed
-from fluxgym.messages import Context, Revision, TriggerPlace
-from fluxgym.methods import Nothing
 from fluxgym.names import check_name
+from fluxgym.protocol import dataset_methods as m
+from fluxgym.protocol.dataset_messages import RemovedDataset, Replacement
+from fluxgym.protocol.messages import Context, Revision, TriggerPlace
+from fluxgym.protocol.methods import Nothing
 from fluxgym.quoting import short
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.background import lanes

@@ -5,14 +5,14 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
-from fluxgym.event_messages import Event
-from fluxgym.event_methods import EVENTS, EventsParameters, EventsReply
+from fluxgym.protocol.event_messages import Event
+from fluxgym.protocol.event_methods import EVENTS, EventsParameters, EventsReply
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.background import lanes
-from fluxgymd.core.event_cursor import decode, encode
-from fluxgymd.core.event_kind import kind
-from fluxgymd.core.events import AnyEvent
-from fluxgymd.core.history import sentence
+from fluxgymd.core.journal.event_cursor import decode, encode
+from fluxgymd.core.journal.event_kind import kind
+from fluxgymd.core.journal.events import AnyEvent
+from fluxgymd.core.journal.history import sentence
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.feed import Piece
 from fluxgymd.jobs.registry import Registry

@@ -3,9 +3,9 @@
 
 import asyncio
 
-from fluxgym import machine_methods as mm
 from fluxgym.errors import InvalidParameter
 from fluxgym.hooks import EVENTS
+from fluxgym.protocol import machine_methods as mm
 from fluxgym.quoting import short
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.hooks.calls import Hooks

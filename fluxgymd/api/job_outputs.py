@@ -3,10 +3,10 @@
 
 from pathlib import Path
 
-from fluxgym import output_methods as m
 from fluxgym.errors import FileMissing, InvalidParameter
-from fluxgym.messages import Context
-from fluxgym.methods import JobName
+from fluxgym.protocol import output_methods as m
+from fluxgym.protocol.messages import Context
+from fluxgym.protocol.methods import JobName
 from fluxgym.quoting import short
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.metrics_stream import MetricsStream

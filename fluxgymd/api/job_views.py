@@ -7,15 +7,15 @@ import asyncio
 import time
 from contextlib import suppress
 
-from fluxgym import methods as m
 from fluxgym.config import Config
 from fluxgym.errors import InvalidParameter, StorageFailed
-from fluxgym.messages import Checkpoint, Context, Revision
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Checkpoint, Context, Revision
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.log_stream import LogStreams
 from fluxgymd.background import lanes
 from fluxgymd.core.checks import trainer_is_silent
-from fluxgymd.core.history import sentence
+from fluxgymd.core.journal.history import sentence
 from fluxgymd.core.resume import progress
 from fluxgymd.jobs.judgement import explained
 from fluxgymd.jobs.registry import Registry

@@ -5,9 +5,9 @@ turns the result into messages.
 
 from collections.abc import Callable
 
-from fluxgym import methods as m
 from fluxgym.errors import NoSuchJob, WrongState
-from fluxgym.messages import RemovedJob
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import RemovedJob
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.jobs.view import forgotten as shown_forgotten

@@ -16,10 +16,10 @@ import msgspec
 
 from fluxgym.errors import StorageFailed
 from fluxgym.files import open_for_reading
-from fluxgym.methods import LogsReply
+from fluxgym.protocol.methods import LogsReply
 from fluxgymd.api.calls import Send
 from fluxgymd.background import lanes
-from fluxgymd.core.log_lines import fold
+from fluxgymd.core.measures.log_lines import fold
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.store import holes
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from fluxgym import __version__
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
 from fluxgym.config import Config
 from fluxgym.errors import NotPutAside, StorageFailed
-from fluxgym.machine_messages import Gpu, Supervisor
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.machine_messages import Gpu, Supervisor
 from fluxgym.quoting import short
 from fluxgym.setting_list import listed
 from fluxgymd.api.calls import Route, Send

@@ -7,11 +7,11 @@ held, and what is kept for a client is bounded.
 
 import asyncio
 
-from fluxgym.output_methods import MetricsReply
+from fluxgym.protocol.output_methods import MetricsReply
 from fluxgymd.api.calls import Send
 from fluxgymd.background import lanes
-from fluxgymd.core import events as e
-from fluxgymd.core.measurements import Row, Thinned, columns
+from fluxgymd.core.journal import events as e
+from fluxgymd.core.measures.measurements import Row, Thinned, columns
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.outputs import metrics
 from fluxgymd.outputs.metrics import START, Cursor, Piece

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 
 from fluxgym import __version__
-from fluxgym import machine_methods as mm
-from fluxgym.machine_messages import Gpu, MachineState
-from fluxgym.messages import State
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol.machine_messages import Gpu, MachineState
+from fluxgym.protocol.messages import State
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.core.gpu import Reading
 from fluxgymd.gpus.machine import Gpus

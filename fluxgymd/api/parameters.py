@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from fluxgym.errors import FluxgymError, InvalidParameter, InvalidSetting
-from fluxgym.messages import Context, Model
+from fluxgym.protocol.messages import Context, Model
 from fluxgym.quoting import hint, short
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym import methods as m
 from fluxgym.errors import InvalidParameter, StorageFailed
-from fluxgym.messages import Context, Preset
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Preset
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.background import lanes
 from fluxgymd.pictures.files import reason

@@ -2,8 +2,8 @@
 """org.varlink.service: the daemon describes itself with the same files that document the interface."""
 
 from fluxgym import __version__, interfaces
-from fluxgym import methods as m
 from fluxgym.errors import InterfaceNotFound
+from fluxgym.protocol import methods as m
 from fluxgymd.api.calls import Route, Send
 
 

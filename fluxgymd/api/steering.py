@@ -3,8 +3,8 @@
 a message.
 """
 
-from fluxgym import steering_methods as s
-from fluxgym.methods import JobName, Nothing, OneJob
+from fluxgym.protocol import steering_methods as s
+from fluxgym.protocol.methods import JobName, Nothing, OneJob
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.core.wishes import Wish
 from fluxgymd.jobs.view import show

@@ -16,7 +16,7 @@ PASSED = frozenset(
         *("HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"),
         *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
         "LD_LIBRARY_PATH",
-        "FLUXGYM_CACHES",  # store/shared_caches.py
+        "FLUXGYM_CACHES",  # store/caches/shared_caches.py
         "FLUXGYM_FAILPOINTS",  # the shim has failpoints too (fluxgymd/failpoints.py)
         *("CC", "CXX"),  # triton and torch.compile call a compiler
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),

@@ -17,7 +17,7 @@ from fluxgym.files import open_file
 from fluxgymd.attempts import processes, shim
 from fluxgymd.attempts.port import AttemptSpec, Refused
 from fluxgymd.background import lanes
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 from fluxgymd.failpoints import failpoint
 from fluxgymd.host import dispositions
 

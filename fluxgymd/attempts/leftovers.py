@@ -13,7 +13,7 @@ from pathlib import Path
 from fluxgymd.attempts import cgroups, members, processes, records_on_disk
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.records_on_disk import AttemptRecords
-from fluxgymd.core.records import Place, Process
+from fluxgymd.core.journal.records import Place, Process
 
 SCOPE = "/fluxgym-"
 """Part of the name of every scope's cgroup. Attempts of the process adapter share the cgroup of the daemon that

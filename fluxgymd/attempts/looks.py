@@ -13,7 +13,7 @@ from fluxgymd.attempts import place, processes, records_on_disk
 from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.core.evidence import Evidence, TrainerProcess, Where
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 
 RANK = "RANK"
 """The variable with which a launcher numbers the processes of a training, from 0."""

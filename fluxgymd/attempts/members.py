@@ -15,7 +15,7 @@ from pathlib import Path
 from fluxgymd.attempts import processes
 from fluxgymd.attempts.processes import Stat
 from fluxgymd.background import lanes
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 
 ROUND_SECONDS = 0.05
 KILL_SECONDS = 10.0

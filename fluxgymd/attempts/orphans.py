@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgymd.attempts import processes
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

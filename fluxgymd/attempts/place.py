@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fluxgymd.attempts import processes
 from fluxgymd.core.evidence import Where
-from fluxgymd.core.records import Place, Ticks
+from fluxgymd.core.journal.records import Place, Ticks
 
 
 def here() -> Place:

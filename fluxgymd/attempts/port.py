@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fluxgymd.core.evidence import Evidence
-from fluxgymd.core.records import Place, Placement, Process
+from fluxgymd.core.journal.records import Place, Placement, Process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

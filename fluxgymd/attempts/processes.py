@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fluxgymd.core.records import Process, Ticks
+from fluxgymd.core.journal.records import Process, Ticks
 
 T = TypeVar("T")
 

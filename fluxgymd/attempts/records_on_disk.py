@@ -15,8 +15,8 @@ import msgspec
 
 from fluxgym.files import Unusable, open_file, read_file
 from fluxgymd.attempts import processes
-from fluxgymd.core.decoding import decode
-from fluxgymd.core.records import ExitRecord, Process, Record, Ticks
+from fluxgymd.core.journal.decoding import decode
+from fluxgymd.core.journal.records import ExitRecord, Process, Record, Ticks
 
 RecordT = TypeVar("RecordT", bound=Record)
 

@@ -22,7 +22,7 @@ from fluxgymd.attempts.members import Members
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.background import lanes
 from fluxgymd.core.evidence import Evidence
-from fluxgymd.core.records import Placement, Process
+from fluxgymd.core.journal.records import Placement, Process
 from fluxgymd.core.stop import KILL_MARGIN_SECONDS
 from fluxgymd.failpoints import failpoint
 from fluxgymd.host.bus import BusThread

@@ -4,7 +4,7 @@ the facts."""
 
 from collections.abc import Sequence
 
-from fluxgym.machine_messages import CheckOutcome, CheckResult, Linger
+from fluxgym.protocol.machine_messages import CheckOutcome, CheckResult, Linger
 
 LOW_BYTES = 10_000_000_000
 """With less free space than this a training may fail: its states alone take gigabytes."""

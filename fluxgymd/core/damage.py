@@ -13,8 +13,8 @@ from enum import Enum
 
 import msgspec
 
-from fluxgymd.core import events as e
 from fluxgymd.core.job import Job
+from fluxgymd.core.journal import events as e
 
 GPU_UUID = re.compile(rb"(?:GPU|MIG)-[0-9A-Za-z-]+")
 WHOLE_LIST = re.compile(rb'"gpus":\[(?:"[0-9A-Za-z-]+"(?:,"[0-9A-Za-z-]+")*)?\]')

@@ -3,13 +3,13 @@
 
 from dataclasses import dataclass
 
-from fluxgym.messages import FailureKind, RestartPolicy
-from fluxgymd.core import events
+from fluxgym.protocol.messages import FailureKind, RestartPolicy
 from fluxgymd.core.evidence import Exited, Rebooted
 from fluxgymd.core.failure import classify
 from fluxgymd.core.job import Attempt, Job, acted_on
+from fluxgymd.core.journal import events
+from fluxgymd.core.journal.records import ExitRecord
 from fluxgymd.core.outcome import Ending, Outcome, Steps, judge
-from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.restart import Next, plan
 
 GONE = "The daemon ended before the job was started."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Job, Live
-from fluxgymd.core.records import MOST_ENERGY
+from fluxgymd.core.journal.records import MOST_ENERGY
 
 JOULES_PER_WATT_HOUR = 3600.0
 

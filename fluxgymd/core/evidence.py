@@ -10,7 +10,7 @@ and what doesn't, the attempt is still running or has ended (docs/decisions/0085
 from dataclasses import dataclass
 from enum import Enum
 
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal.records import ExitRecord
 
 
 class Where(Enum):

@@ -8,8 +8,8 @@ FluxGym invents no cause.
 import errno
 import re
 
-from fluxgym.messages import FailureKind
-from fluxgymd.core.records import ExitRecord
+from fluxgym.protocol.messages import FailureKind
+from fluxgymd.core.journal.records import ExitRecord
 
 _ADVICE = {
     FailureKind.GPU_OUT_OF_MEMORY: "The GPU ran out of memory: lower the resolution or the rank, turn "

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One GPU as NVML reports it at one moment. A value that the driver doesn't report is None."""
 
-from fluxgymd.core.records import Record
+from fluxgymd.core.journal.records import Record
 
 
 class Reading(Record, frozen=True, kw_only=True):

@@ -11,9 +11,9 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
-from fluxgym.messages import Annotation, Context, Kind, WatchdogMode
-from fluxgymd.core import events as e
-from fluxgymd.core.records import ExitRecord, Place, Placement, Process
+from fluxgym.protocol.messages import Annotation, Context, Kind, WatchdogMode
+from fluxgymd.core.journal import events as e
+from fluxgymd.core.journal.records import ExitRecord, Place, Placement, Process
 
 # Structs and not dataclasses: `replace` takes a third of the time of a start with thousands of jobs, and
 # jobs/packing has to encode and decode them.

@@ -9,8 +9,8 @@ automatically.
 
 from dataclasses import dataclass
 
-from fluxgymd.core import events as e
 from fluxgymd.core.job import Completed, Failed, Interrupted, Job, Lost
+from fluxgymd.core.journal import events as e
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fluxgymd.core.job import Hang
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal.records import ExitRecord
 
 EXEC_ERRORS = {
     errno.ENOENT: "the file, or the interpreter that it names, does not exist",

@@ -7,7 +7,7 @@ times, with growing pauses; then a person has to look.
 
 from dataclasses import dataclass
 
-from fluxgym.messages import FailureKind, RestartPolicy
+from fluxgym.protocol.messages import FailureKind, RestartPolicy
 from fluxgymd.core.job import Final, Hang, Job
 from fluxgymd.core.outcome import Outcome
 

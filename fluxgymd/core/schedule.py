@@ -9,10 +9,10 @@ CPU have their own slots and never wait behind trainings.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fluxgym.messages import Context, Kind, WaitingFor
+from fluxgym.protocol.messages import Context, Kind, WaitingFor
 from fluxgymd.core.damage import EVERYTHING, Lease
 from fluxgymd.core.job import Completed, Failed, Job, Live, Stopped, Waiting
-from fluxgymd.core.records import MOST
+from fluxgymd.core.journal.records import MOST
 
 START_PAUSES = (2.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds before a failed start is retried, by the number of consecutive failures."""

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Set as AbstractSet
 from enum import Enum
 
-from fluxgym.messages import Kind, Phase
+from fluxgym.protocol.messages import Kind, Phase
 from fluxgymd.core.job import Job, Running, Stopping, acted_on
 
 

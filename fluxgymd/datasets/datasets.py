@@ -21,7 +21,7 @@ from fluxgym.quoting import short
 from fluxgymd.background import lanes
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.datasets.events import AnyEvent, Created
-from fluxgymd.core.events import encode
+from fluxgymd.core.journal.events import encode
 from fluxgymd.datasets.loading import Damaged, Found, Plain, Stored, load
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.changes import Changes

@@ -17,7 +17,7 @@ from fluxgymd.datasets.datasets import Datasets, Disk
 from fluxgymd.datasets.importing import Importer
 from fluxgymd.datasets.loading import Damaged, Stored, load
 from fluxgymd.failpoints import failpoint
-from fluxgymd.store import shared_caches
+from fluxgymd.store.caches import shared_caches
 from fluxgymd.store.pictures import PictureStore
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datasets and their pictures as clients see them."""
 
-from fluxgym import dataset_messages as m
 from fluxgym.names import propose
+from fluxgym.protocol import dataset_messages as m
 from fluxgymd.core.datasets import words
 from fluxgymd.core.datasets.dataset import Change, Dataset, Picture
 from fluxgymd.datasets.loading import Damaged, Found, Plain, Stored

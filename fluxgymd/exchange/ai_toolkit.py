@@ -4,8 +4,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fluxgym.messages import TriggerPlace
 from fluxgym.names import propose
+from fluxgym.protocol.messages import TriggerPlace
 from fluxgymd.exchange import folders, sd_scripts
 from fluxgymd.exchange.carried import Carried, asks_nothing, caption_ending, refuse
 from fluxgymd.exchange.folders import Folder

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model, OptionType, Part, TrainerOption
 from fluxgym.names import propose
+from fluxgym.protocol.messages import Context, Model, OptionType, Part, TrainerOption
 from fluxgym.quoting import short
 from fluxgymd.importing.settings import MODELS, SECRETS, WHOLE
 from fluxgymd.trainers.dataset_toml import BUCKETS, CAPTION_FLAGS, OFF

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from fluxgym.messages import Part, TriggerPlace
+from fluxgym.protocol.messages import Part, TriggerPlace
 from fluxgymd.exchange.carried import Carried, asks_nothing
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from fluxgym import toml
-from fluxgymd.core.decoding import decode
+from fluxgymd.core.journal.decoding import decode
 from fluxgymd.exchange import ai_toolkit, kohya_gui, sd_scripts
 from fluxgymd.exchange.carried import Carried, refuse
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym import __version__
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.snapshots import subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya

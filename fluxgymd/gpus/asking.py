@@ -13,7 +13,7 @@ from contextlib import suppress
 import msgspec
 
 from fluxgymd.background import helpers
-from fluxgymd.core.decoding import decode
+from fluxgymd.core.journal.decoding import decode
 from fluxgymd.gpus.probe import ProbeAnswer
 
 DEADLINE_SECONDS = 15.0

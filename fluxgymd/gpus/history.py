@@ -5,7 +5,7 @@ while no job runs and nobody looks: then NVML is asked every ten minutes, or the
 from collections import deque
 from collections.abc import Iterable
 
-from fluxgym.machine_messages import GpuSeries
+from fluxgym.protocol.machine_messages import GpuSeries
 from fluxgymd.core.gpu import Reading
 
 HOUR_SECONDS = 3600.0

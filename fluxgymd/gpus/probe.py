@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fluxgymd.core.gpu import Reading
-from fluxgymd.core.records import Record
+from fluxgymd.core.journal.records import Record
 
 T = TypeVar("T")
 

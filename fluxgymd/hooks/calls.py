@@ -20,10 +20,10 @@ import msgspec
 from fluxgym.config import Config
 from fluxgym.errors import ConfigInvalid
 from fluxgym.hooks import INSTEAD, Command, Hook
-from fluxgym.machine_messages import HookResult
+from fluxgym.protocol.machine_messages import HookResult
 from fluxgymd.attempts.environment import job_environment
 from fluxgymd.background.lanes import THREADS
-from fluxgymd.core.events import AnyEvent
+from fluxgymd.core.journal.events import AnyEvent
 from fluxgymd.core.news import news
 from fluxgymd.hooks import desktop, post, program
 from fluxgymd.hooks.notice import Notice, notice

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The object that a hook receives (docs/hooks.md). Within a version, fields are only added."""
 
-from fluxgym.messages import Job, Message
-from fluxgymd.core import events
+from fluxgym.protocol.messages import Job, Message
+from fluxgymd.core.journal import events
 from fluxgymd.core.news import News
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.view import show

@@ -2,7 +2,7 @@
 """The object that a hook receives when a user tests it: that of an event which did not happen, of a job that does not
 exist."""
 
-from fluxgym.messages import Context, Job, Runtime, State
+from fluxgym.protocol.messages import Context, Job, Runtime, State
 from fluxgymd.hooks.notice import VERSION, Notice
 
 NAME = "test"

@@ -6,7 +6,7 @@ import os
 import pwd
 from pathlib import Path
 
-from fluxgym.machine_messages import Linger
+from fluxgym.protocol.machine_messages import Linger
 
 LINGER_FOLDER = Path("/var/lib/systemd/linger")
 """The folder in which logind has one file for each user with linger (systemd's logind-user.c)."""

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 
-from fluxgym.machine_messages import SleepInhibitor
+from fluxgym.protocol.machine_messages import SleepInhibitor
 
 log = logging.getLogger(__name__)
 

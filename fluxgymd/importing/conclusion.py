@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fluxgymd.core.failure import classify
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal.records import ExitRecord
 from fluxgymd.core.resume import CheckpointFacts, newest
 
 CLOCK_SECONDS = 60.0

@@ -16,15 +16,15 @@ from pathlib import Path
 
 from fluxgym.errors import InvalidName
 from fluxgym.files import Unusable, open_for_reading
-from fluxgym.messages import Context
 from fluxgym.names import check_name
-from fluxgymd.core.events import AnyEvent, Imported, Submitted
+from fluxgym.protocol.messages import Context
 from fluxgymd.core.job import Job, fold
+from fluxgymd.core.journal.events import AnyEvent, Imported, Submitted
 from fluxgymd.importing import dataset_file, form, script, settings
 from fluxgymd.importing.conclusion import Lora, TrainingFiles, conclude, unfinished_business
 from fluxgymd.importing.settings import Obstacle
-from fluxgymd.store import safetensors_header
-from fluxgymd.store.safetensors_header import NotSafetensors
+from fluxgymd.store.formats import safetensors_header
+from fluxgymd.store.formats.safetensors_header import NotSafetensors
 from fluxgymd.trainers import state_folders
 from fluxgymd.trainers.progress import metrics
 from fluxgymd.trainers.states import is_state_folder

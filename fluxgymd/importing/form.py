@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fluxgymd.core.decoding import decode
+from fluxgymd.core.journal.decoding import decode
 from fluxgymd.importing.script import Flags
 
 ADAFACTOR: Flags = {

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model
+from fluxgym.protocol.messages import Context, Model
 from fluxgymd.importing.dataset_file import DatasetFile
 from fluxgymd.importing.script import Flags, flags
 from fluxgymd.store.home import JobFolder

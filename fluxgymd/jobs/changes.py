@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 
-from fluxgym.messages import Revision
+from fluxgym.protocol.messages import Revision
 
 REMOVED_KEPT = 1000
 """How many names of removed jobs are remembered. A client that missed more than that gets all jobs again."""

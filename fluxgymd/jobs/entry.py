@@ -6,14 +6,14 @@ import logging
 import signal
 from dataclasses import dataclass, field
 
-from fluxgym.messages import Progress, State, WaitingFor
+from fluxgym.protocol.messages import Progress, State, WaitingFor
 from fluxgymd.core.damage import Lease
 from fluxgymd.core.energy import Meter
-from fluxgymd.core.event_cursor import key_of
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Final, Job, Live
+from fluxgymd.core.journal.event_cursor import key_of
 from fluxgymd.core.lost import Reach
-from fluxgymd.core.pace import Slow
+from fluxgymd.core.measures.pace import Slow
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
 from fluxgymd.importing.folder import Older
@@ -91,7 +91,7 @@ class Entry:
     _lock: asyncio.Lock | None = None
     _wake: asyncio.Event | None = None
     key: int | None = None
-    """Identifies the job in cursors (core/event_cursor.py); None for a damaged job."""
+    """Identifies the job in cursors (core/journal/event_cursor.py); None for a damaged job."""
     told: int = 0
     """Bytes of its journal whose events count: those of an event that is being written are not among them."""
     age: tuple[int, float, str] = (0, 0.0, "")

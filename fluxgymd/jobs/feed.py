@@ -2,8 +2,8 @@
 """Which events the jobs have had: the source of Events, which keeps no copy of the journals.
 
 The last changes are in memory, in the order in which this daemon recorded them. For a subscriber that lags further
-behind, or comes from an earlier daemon, its cursor tells which journals have grown (core/event_cursor.py), and only
-those are read. So a subscriber costs no memory (promise 10).
+behind, or comes from an earlier daemon, its cursor tells which journals have grown (core/journal/event_cursor.py),
+and only those are read. So a subscriber costs no memory (promise 10).
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fluxgymd.core.event_cursor import LISTED, Cursor, Digest, Journaled, grown
-from fluxgymd.core.events import AnyEvent
+from fluxgymd.core.journal.event_cursor import LISTED, Cursor, Digest, Journaled, grown
+from fluxgymd.core.journal.events import AnyEvent
 from fluxgymd.jobs.entry import Entry
 
 KEPT = 1000

@@ -9,9 +9,9 @@ from typing import assert_never
 
 import msgspec
 
-from fluxgym import messages as m
 from fluxgym.config import Config
-from fluxgym.methods import WatchdogReply
+from fluxgym.protocol import messages as m
+from fluxgym.protocol.methods import WatchdogReply
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Job, Live, acted_on
 from fluxgymd.core.watchdog import settings

@@ -20,16 +20,17 @@ from itertools import islice
 from typing import TypeVar
 
 from fluxgym.errors import JobDamaged, NameTaken, NoSuchJob, StorageFailed
-from fluxgym.messages import Progress, State, WaitingFor
+from fluxgym.protocol.messages import Progress, State, WaitingFor
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
-from fluxgymd.core import schedule, storage
+from fluxgymd.core import schedule
 from fluxgymd.core.damage import Lease
-from fluxgymd.core.events import AnyEvent, Restored
+from fluxgymd.core.disk import storage
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Job, Waiting, apply
-from fluxgymd.core.pace import Slow
-from fluxgymd.core.records import MOST
+from fluxgymd.core.journal.events import AnyEvent, Restored
+from fluxgymd.core.journal.records import MOST
+from fluxgymd.core.measures.pace import Slow
 from fluxgymd.core.watchdog.trail import Trail
 from fluxgymd.core.watchdog.verdict import Verdict
 from fluxgymd.failpoints import failpoint
@@ -40,7 +41,8 @@ from fluxgymd.jobs.doubtful import DoubtfulJournals
 from fluxgymd.jobs.entry import Entry, entry_of
 from fluxgymd.jobs.feed import Feed
 from fluxgymd.jobs.loading import LoadedJob
-from fluxgymd.store import journal, shared_pictures
+from fluxgymd.store import journal
+from fluxgymd.store.caches import shared_pictures
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.job_trash import RemovedFolder
 from fluxgymd.store.writer import Writer

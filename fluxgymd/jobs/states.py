@@ -3,7 +3,7 @@
 
 from typing import assert_never
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from fluxgymd.core import job as core
 
 

@@ -3,11 +3,12 @@
 
 import msgspec
 
-from fluxgym import messages as m
-from fluxgymd.core import energy, lost, pace, restart
+from fluxgym.protocol import messages as m
+from fluxgymd.core import energy, lost, restart
 from fluxgymd.core import job as core
 from fluxgymd.core.failure import advice
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal.records import ExitRecord
+from fluxgymd.core.measures import pace
 from fluxgymd.core.wishes import Wish, why_not
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.judgement import judgement, readings

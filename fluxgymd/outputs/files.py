@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fluxgym.messages import Context
-from fluxgym.output_messages import FileKind, JobFile, Sample
-from fluxgymd.store import png_text
+from fluxgym.protocol.messages import Context
+from fluxgym.protocol.output_messages import FileKind, JobFile, Sample
+from fluxgymd.store.formats import png_text
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.port import Output, Trainer
 

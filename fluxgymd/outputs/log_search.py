@@ -15,9 +15,9 @@ import re2
 
 from fluxgym.errors import InvalidSetting, StorageFailed
 from fluxgym.files import open_for_reading
-from fluxgym.output_messages import LogMatch
+from fluxgym.protocol.output_messages import LogMatch
 from fluxgym.quoting import short
-from fluxgymd.core.log_lines import last_state
+from fluxgymd.core.measures.log_lines import last_state
 from fluxgymd.store import holes
 
 PIECE_BYTES = 1 << 18

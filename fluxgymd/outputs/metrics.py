@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fluxgym.errors import StorageFailed
 from fluxgym.files import open_for_reading
-from fluxgym.messages import Phase
-from fluxgymd.core.measurements import Row, attempt_at
+from fluxgym.protocol.messages import Phase
+from fluxgymd.core.measures.measurements import Row, attempt_at
 from fluxgymd.trainers.progress.appended import LONGEST_LINE
 from fluxgymd.trainers.progress.metrics import MetricsLine, parse
 

@@ -16,7 +16,7 @@ from fluxgymd.background import bounded, helpers, lanes
 from fluxgymd.background.bounded import Overran
 from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
-from fluxgymd.store import least_used
+from fluxgymd.store.caches import least_used
 
 SIDES = (128, 256, 512, 1024)
 """Pixels. A wish is rounded up, so that a client that asks for many sizes does not fill the disk."""

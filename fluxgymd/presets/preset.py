@@ -13,7 +13,7 @@ import tomli_w
 
 from fluxgym import toml, trainer_words
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, OpenEnum, Preset
+from fluxgym.protocol.messages import Context, OpenEnum, Preset
 from fluxgym.quoting import hint, short
 from fluxgymd.trainers import kohya
 

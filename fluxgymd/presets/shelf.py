@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fluxgym.errors import InvalidName, NameTaken, NoSuchPreset, PresetFixed
 from fluxgym.files import is_file, read_file
-from fluxgym.messages import Context, Preset
 from fluxgym.names import check_name
+from fluxgym.protocol.messages import Context, Preset
 from fluxgym.quoting import hint, short
 from fluxgymd.pictures.files import reason
 from fluxgymd.presets import preset

@@ -4,13 +4,13 @@
 import time
 
 from fluxgym.errors import InvalidSetting, WrongState
-from fluxgym.messages import Annotation
-from fluxgym.methods import AnnotateParameters
+from fluxgym.protocol.messages import Annotation
+from fluxgym.protocol.methods import AnnotateParameters
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
-from fluxgymd.core import events
-from fluxgymd.core.annotation import changed
 from fluxgymd.core.job import Job
+from fluxgymd.core.journal import events
+from fluxgymd.core.journal.annotation import changed
 from fluxgymd.importing.folder import loras
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fluxgym.config import Config
 from fluxgym.errors import FluxgymError
-from fluxgym.machine_messages import CheckResult
+from fluxgym.protocol.machine_messages import CheckResult
 from fluxgymd.attempts.adapters import Supervisors
 from fluxgymd.background import lanes
-from fluxgymd.core import checks, storage
+from fluxgymd.core import checks
+from fluxgymd.core.disk import storage
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.host.linger import linger
 from fluxgymd.run.degraded import Degraded

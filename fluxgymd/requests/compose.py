@@ -8,7 +8,7 @@ import msgspec
 
 from fluxgym.errors import InvalidSetting, NoSuchDataset
 from fluxgym.files import is_folder
-from fluxgym.messages import Context, ResumeFrom, TriggerPlace
+from fluxgym.protocol.messages import Context, ResumeFrom, TriggerPlace
 from fluxgymd.background import lanes
 from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.jobs.registry import Registry

@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fluxgym import methods as m
 from fluxgym.files import read_file
-from fluxgym.messages import TrainerOption
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import TrainerOption
 from fluxgymd.exchange import recognize
 from fluxgymd.exchange.carried import Carried
 from fluxgymd.snapshots import contents

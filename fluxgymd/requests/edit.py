@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import TWO_FORMS, Context, ResumeFrom
-from fluxgymd.core import events
+from fluxgym.protocol.messages import TWO_FORMS, Context, ResumeFrom
 from fluxgymd.core.job import Completed, Job, Live
+from fluxgymd.core.journal import events
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry

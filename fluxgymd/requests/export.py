@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fluxgym.errors import FileMissing, InvalidParameter, InvalidSetting, PathTaken, StorageFailed
 from fluxgym.files import is_folder
-from fluxgym.messages import Kind
+from fluxgym.protocol.messages import Kind
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
 from fluxgymd.exchange import sd_scripts_folder

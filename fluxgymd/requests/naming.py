@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import FluxgymError
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.subsets import Subset
 from fluxgymd.trainers.port import CheckReport, Problem

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, ResumeFrom
+from fluxgym.protocol.messages import Context, ResumeFrom
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
 from fluxgymd.core.resume import CheckpointFacts, Use, newest

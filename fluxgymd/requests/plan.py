@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from fluxgym.errors import FluxgymError, InvalidDataset, StorageFailed
-from fluxgym.messages import Context, Kind
-from fluxgym.plan_messages import JobPlan, PlannedBucket, PlannedDisk, PlannedPicture, PlannedTime
+from fluxgym.protocol.messages import Context, Kind
+from fluxgym.protocol.plan_messages import JobPlan, PlannedBucket, PlannedDisk, PlannedPicture, PlannedTime
 from fluxgymd.background import lanes
-from fluxgymd.core import duration, schedule
+from fluxgymd.core import schedule
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Live
+from fluxgymd.core.measures import duration
 from fluxgymd.core.schedule import allowed_gpus
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry

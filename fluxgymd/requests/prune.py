@@ -9,8 +9,8 @@ from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.verbs import wrong_state
 from fluxgymd.run.runner import Runner
 from fluxgymd.store import checkpoints
+from fluxgymd.store.caches.own_bytes import own_bytes
 from fluxgymd.store.home import JobFolder
-from fluxgymd.store.own_bytes import own_bytes
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import Trainer
 

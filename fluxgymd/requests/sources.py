@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import InvalidDataset, InvalidSetting
-from fluxgym.messages import Context, Kind, Part
 from fluxgym.names import check_name
+from fluxgym.protocol.messages import Context, Kind, Part
 from fluxgym.quoting import short
 from fluxgymd.core.datasets.dataset import Picture
 from fluxgymd.datasets.datasets import Datasets

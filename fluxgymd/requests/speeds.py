@@ -4,11 +4,11 @@
 from contextlib import suppress
 
 from fluxgym.errors import StorageFailed
-from fluxgym.messages import Kind
+from fluxgym.protocol.messages import Kind
 from fluxgymd.background import lanes
-from fluxgymd.core import duration
-from fluxgymd.core.duration import Run
 from fluxgymd.core.job import Attempt
+from fluxgymd.core.measures import duration
+from fluxgymd.core.measures.duration import Run
 from fluxgymd.core.schedule import kind_of
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry

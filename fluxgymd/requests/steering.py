@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import WatchdogMode
+from fluxgym.protocol.messages import WatchdogMode
 from fluxgymd.attempts.port import Adapter
-from fluxgymd.core import events
-from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Completed, Final, Job
+from fluxgymd.core.journal import events
+from fluxgymd.core.journal.history import sentence
 from fluxgymd.core.wishes import Wish, why_not
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry

@@ -15,10 +15,10 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import FluxgymError, NameTaken
-from fluxgym.messages import Context
 from fluxgym.names import check_name
+from fluxgym.protocol.messages import Context
 from fluxgymd.background import lanes
-from fluxgymd.core import events
+from fluxgymd.core.journal import events
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import loading
 from fluxgymd.jobs.entry import Entry

@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from fluxgym.errors import InvalidSetting, WrongState
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.background import lanes
-from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import Job
+from fluxgymd.core.journal.events import AnyEvent
 from fluxgymd.core.resume import CheckpointFacts, GoOn, progress
 from fluxgymd.failpoints import failpoint
 from fluxgymd.importing import folder as older_folder

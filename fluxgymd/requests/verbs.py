@@ -12,7 +12,7 @@ from contextlib import suppress
 from fluxgym.errors import StorageFailed, WrongState
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.background import lanes
-from fluxgymd.core import events, lost, schedule
+from fluxgymd.core import lost, schedule
 from fluxgymd.core.job import (
     Completed,
     Failed,
@@ -26,6 +26,7 @@ from fluxgymd.core.job import (
     stop_asked,
     stops_later,
 )
+from fluxgymd.core.journal import events
 from fluxgymd.core.lost import Reach
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs.entry import Entry, RefusedStop

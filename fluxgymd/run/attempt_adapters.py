@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.core.job import Attempt
+from fluxgymd.core.journal.records import Place
 from fluxgymd.core.lost import Reach
-from fluxgymd.core.records import Place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Says in sentences what does not work at present; the daemon continues without it."""
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from fluxgymd.background.tasks import LongTasks
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.jobs.registry import Registry

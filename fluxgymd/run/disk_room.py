@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fluxgym.errors import StorageFailed
 from fluxgymd.background import lanes
-from fluxgymd.core import storage
+from fluxgymd.core.disk import storage
 from fluxgymd.run.trash import Trash
 from fluxgymd.store.room import FreeSpace, room
 

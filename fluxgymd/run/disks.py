@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from fluxgym.machine_messages import Disk, DiskUse, DiskUseKind, JobUse
+from fluxgym.protocol.machine_messages import Disk, DiskUse, DiskUseKind, JobUse
 from fluxgymd.background import lanes
 from fluxgymd.store import disk_walk
 from fluxgymd.store.disk_walk import Place

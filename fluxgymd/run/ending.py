@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from fluxgymd.core import ending, events
+from fluxgymd.core import ending
 from fluxgymd.core.ending import Circumstances, FileFacts
 from fluxgymd.core.evidence import Exited, NeverStarted, Over
 from fluxgymd.core.job import Attempt, Job
+from fluxgymd.core.journal import events
+from fluxgymd.core.journal.records import ExitRecord
 from fluxgymd.core.outcome import Steps
-from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.resume import newest
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.port import Trainer

@@ -15,7 +15,7 @@ from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.background import lanes
 from fluxgymd.core.job import Live
-from fluxgymd.core.records import Place
+from fluxgymd.core.journal.records import Place
 from fluxgymd.jobs.registry import Registry
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,11 @@ from fluxgym.errors import StorageFailed
 from fluxgymd.attempts import records_on_disk
 from fluxgymd.attempts.port import Adapter, AttemptRef
 from fluxgymd.background import lanes
-from fluxgymd.core import events, log_size
+from fluxgymd.core.disk import log_size
 from fluxgymd.core.evidence import Conclusion, LostSight, NeverStarted, Over, Runs, RunsAlone, conclude
-from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Starting, acted_on, stop_asked, stops_later
+from fluxgymd.core.journal import events
+from fluxgymd.core.journal.history import sentence
 from fluxgymd.core.looking import (
     Action,
     Finish,
@@ -32,7 +33,7 @@ from fluxgymd.core.looking import (
     step,
     waits_for_checkpoint,
 )
-from fluxgymd.core.pace import Pace, follow
+from fluxgymd.core.measures.pace import Pace, follow
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.wishes import REQUESTS
 from fluxgymd.failpoints import failpoint

@@ -3,8 +3,8 @@
 it encodes.
 
 Each attempt has a folder of its own for temporary files (attempts/temporary.py). All trainings of the home share the
-compiled code (store/compile_cache.py), which is trimmed to its limit while none of them runs, and the encoded
-pictures and captions (store/shared_caches.py).
+compiled code (store/caches/compile_cache.py), which is trimmed to its limit while none of them runs, and the encoded
+pictures and captions (store/caches/shared_caches.py).
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from fluxgym.config import Config
-from fluxgym.messages import Kind
+from fluxgym.protocol.messages import Kind
 from fluxgymd.attempts import temporary
 from fluxgymd.attempts.port import Refused
 from fluxgymd.background import lanes
@@ -22,7 +22,7 @@ from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
-from fluxgymd.store import compile_cache, shared_caches
+from fluxgymd.store.caches import compile_cache, shared_caches
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from fluxgym.errors import (
     StorageFailed,
     WrongState,
 )
-from fluxgym.messages import Context, FailureKind
-from fluxgym.plan_messages import PlannedDisk
+from fluxgym.protocol.messages import Context, FailureKind
+from fluxgym.protocol.plan_messages import PlannedDisk
 from fluxgymd.background import lanes
-from fluxgymd.core import storage
-from fluxgymd.core.events import Copied
+from fluxgymd.core.disk import storage
+from fluxgymd.core.journal.events import Copied
 from fluxgymd.core.resume import Impossible
 from fluxgymd.core.schedule import allowed_gpus
 from fluxgymd.gpus.machine import Gpus
@@ -32,7 +32,7 @@ from fluxgymd.run import resuming
 from fluxgymd.run.resuming import Origin, Outlook
 from fluxgymd.run.trash import Trash
 from fluxgymd.snapshots import contents
-from fluxgymd.store import shared_pictures
+from fluxgymd.store.caches import shared_pictures
 from fluxgymd.store.home import NEW, JobFolder
 from fluxgymd.store.room import room
 from fluxgymd.trainers.choice import Trainers

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fluxgym.errors import StorageFailed
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.background import lanes
-from fluxgymd.core.events import Copied
+from fluxgymd.core.journal.events import Copied
 from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, Impossible, choose, newest, outdated
 from fluxgymd.store import checkpoints
 from fluxgymd.store.home import JobFolder

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable
 
 from fluxgym.errors import FluxgymError, StorageFailed
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.attempts.port import Adapter
 from fluxgymd.background import lanes
 from fluxgymd.background.tasks import Work
-from fluxgymd.core import energy, events
+from fluxgymd.core import energy
 from fluxgymd.core.ending import Circumstances
 from fluxgymd.core.evidence import Over
-from fluxgymd.core.history import sentence
 from fluxgymd.core.job import Attempt, Job, Live, Lost, Waiting, stop_asked
+from fluxgymd.core.journal import events
+from fluxgymd.core.journal.history import sentence
 from fluxgymd.core.lost import Reach
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fluxgym.errors import WrongState
-from fluxgym.messages import WaitingFor
+from fluxgym.protocol.messages import WaitingFor
 from fluxgymd.core import schedule
 from fluxgymd.core.job import Job
 from fluxgymd.failpoints import failpoint

@@ -16,8 +16,8 @@ from fluxgym.errors import StorageFailed
 from fluxgymd.attempts import temporary
 from fluxgymd.attempts.port import Gate, Refused
 from fluxgymd.background import lanes
-from fluxgymd.core import events
 from fluxgymd.core.job import Attempt, Job, Starting, Waiting
+from fluxgymd.core.journal import events
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import monitor
 from fluxgymd.jobs.entry import Entry
@@ -27,8 +27,8 @@ from fluxgymd.run import preflight, resuming
 from fluxgymd.run.attempt_adapters import AttemptAdapters
 from fluxgymd.run.places import Places
 from fluxgymd.snapshots import subsets
-from fluxgymd.store import result
 from fluxgymd.store.atomic import sync_folder, write_file
+from fluxgymd.store.formats import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import Trainer

@@ -12,13 +12,13 @@ from pathlib import Path
 from fluxgym.errors import NoSuchJob, StorageFailed
 from fluxgym.quoting import short
 from fluxgymd.background import lanes
-from fluxgymd.core import trash
-from fluxgymd.core.storage import file_size
-from fluxgymd.core.trash import Ages
+from fluxgymd.core.disk import trash
+from fluxgymd.core.disk.storage import file_size
+from fluxgymd.core.disk.trash import Ages
 from fluxgymd.jobs.entry import Entry
 from fluxgymd.jobs.registry import Registry
+from fluxgymd.store.caches.own_bytes import own_bytes
 from fluxgymd.store.job_trash import RemovedFolder
-from fluxgymd.store.own_bytes import own_bytes
 from fluxgymd.store.room import FreeSpace, room
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from fluxgymd.pictures.files import not_a_file, printable, reason
 from fluxgymd.snapshots import captions, contents, picture
 from fluxgymd.snapshots.captions import Captions, Lines
 from fluxgymd.snapshots.contents import Unfit
-from fluxgymd.store import shared_pictures
 from fluxgymd.store.atomic import sync_folder
+from fluxgymd.store.caches import shared_pictures
 
 MOST_CAPTION = 1 << 20
 """Bytes. The text encoders read a few hundred words."""

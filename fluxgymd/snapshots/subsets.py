@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Part, TriggerPlace
+from fluxgym.protocol.messages import Context, Part, TriggerPlace
 from fluxgym.quoting import short
 from fluxgymd.snapshots.captions import Captions, compose
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgymd.core.datasets.events import Created
-from fluxgymd.core.events import encode
+from fluxgymd.core.journal.events import encode
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.store.home import JOURNAL

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxgym.machine_messages import DiskUseKind
-from fluxgymd.core.disk_use import kind_of
+from fluxgym.protocol.machine_messages import DiskUseKind
+from fluxgymd.core.disk.disk_use import kind_of
 from fluxgymd.store.room import room_of
 
 AT_A_TIME = 200

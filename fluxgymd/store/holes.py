@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from fluxgym.files import open_for_reading
-from fluxgymd.core.log_size import LogSize
+from fluxgymd.core.disk.log_size import LogSize
 
 
 def data_from(file: int, offset: int, *, size: int) -> int:

@@ -114,7 +114,7 @@ class Home:
         self.outputs = path / "outputs"
         self.trash = JobTrash(self.outputs)
         self.shared_pictures = self.outputs / ".pictures"
-        """Pictures that jobs share (store/shared_pictures.py); here, because jobs are on the same file system."""
+        """Pictures that jobs share (store/caches/shared_pictures.py); here, on the file system of the jobs."""
 
     def prepare(self) -> None:
         """Creates missing folders, and deletes half-built and half-deleted jobs that a crash left behind."""

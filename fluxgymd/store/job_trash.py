@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.files import read_file
-from fluxgymd.core.decoding import decode
-from fluxgymd.core.trash import Ages
+from fluxgymd.core.disk.trash import Ages
+from fluxgymd.core.journal.decoding import decode
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder, write_file
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.files import open_file, read_file
-from fluxgymd.core import damage, events, job
-from fluxgymd.core.events import AnyEvent, Event
+from fluxgymd.core import damage, job
+from fluxgymd.core.journal import events
+from fluxgymd.core.journal.events import AnyEvent, Event
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import sync_folder, write_all, write_file
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.files import read_file
-from fluxgymd.core.decoding import decode
-from fluxgymd.core.records import Record
+from fluxgymd.core.journal.decoding import decode
+from fluxgymd.core.journal.records import Record
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
 

@@ -22,8 +22,8 @@ import msgspec
 from fluxgym.errors import FluxgymError
 from fluxgym.files import open_file, read_file
 from fluxgymd.attempts import processes
-from fluxgymd.core.decoding import decode
-from fluxgymd.core.records import Place, Process, Record, Ticks
+from fluxgymd.core.journal.decoding import decode
+from fluxgymd.core.journal.records import Place, Process, Record, Ticks
 from fluxgymd.failpoints import failpoint
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import OWNER

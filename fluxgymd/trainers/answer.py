@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.planned_size import all_saves

@@ -28,7 +28,7 @@ from fluxgymd.background import bounded, lanes
 from fluxgymd.background.bounded import Overran, ProgramOutput
 from fluxgymd.background.helpers import ResourceLimits
 from fluxgymd.background.turns import Turns
-from fluxgymd.core.decoding import decode
+from fluxgymd.core.journal.decoding import decode
 from fluxgymd.trainers import describe
 from fluxgymd.trainers.answer import CheckAnswer
 from fluxgymd.trainers.flag_kinds import Flag, by_name

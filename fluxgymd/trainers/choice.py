@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from fluxgym.config import Config
-from fluxgym.messages import Context, Kind, Model
+from fluxgym.protocol.messages import Context, Kind, Model
 from fluxgymd.background import lanes
 from fluxgymd.trainers import presence, program, settings, training
 from fluxgymd.trainers.asking import LANE

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model
+from fluxgym.protocol.messages import Context, Model
 
 LONGEST_ARGUMENT = 32 * os.sysconf("SC_PAGE_SIZE") - 1
 """Bytes: MAX_ARG_STRLEN of execve(2), without the NUL at the end."""

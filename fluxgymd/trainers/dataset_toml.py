@@ -15,7 +15,7 @@ from typing import Any
 
 import tomli_w
 
-from fluxgym.messages import Context, TriggerPlace
+from fluxgym.protocol.messages import Context, TriggerPlace
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.captions import Captions, Lines
 from fluxgymd.snapshots.subsets import Subset

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from fluxgym.messages import OptionType, TrainerOption
+from fluxgym.protocol.messages import OptionType, TrainerOption
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.flag_kinds import Flag, counts
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.messages import Context, Model
+from fluxgym.protocol.messages import Context, Model
 from fluxgym.quoting import short
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.dataset_toml import BUCKETS, OFF

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxgym.config import Config
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.background import lanes
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import answer, flag_kinds, kohya, presence

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fluxgym.output_messages import FileKind
+from fluxgym.protocol.output_messages import FileKind
 from fluxgymd.trainers.port import Output
 
 SAMPLES = "sample"

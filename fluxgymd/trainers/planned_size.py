@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from fluxgym.messages import Context, Model
-from fluxgymd.store import safetensors_header
-from fluxgymd.store.safetensors_header import Tensor
+from fluxgym.protocol.messages import Context, Model
+from fluxgymd.store.formats import safetensors_header
+from fluxgymd.store.formats.safetensors_header import Tensor
 from fluxgymd.trainers.kohya import kept_states
 
 # The modules that sd-scripts' networks.lora_flux adapts, by their tensors' names in the model files.

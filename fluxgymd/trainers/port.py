@@ -13,13 +13,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from fluxgym.messages import Context, Progress, TrainerOption
-from fluxgym.output_messages import FileKind
-from fluxgym.plan_messages import PlannedBucket, PlannedPicture, PlannedTraining
-from fluxgymd.core.events import Copied, FileStamp
+from fluxgym.protocol.messages import Context, Progress, TrainerOption
+from fluxgym.protocol.output_messages import FileKind
+from fluxgym.protocol.plan_messages import PlannedBucket, PlannedPicture, PlannedTraining
 from fluxgymd.core.job import Attempt
+from fluxgymd.core.journal.events import Copied, FileStamp
+from fluxgymd.core.measures.pace import StepTime
 from fluxgymd.core.outcome import Steps
-from fluxgymd.core.pace import StepTime
 from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store.home import JobFolder

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgym.files import is_file, is_folder
-from fluxgym.messages import Model
-from fluxgymd.core.events import Copied, CopiedPart
+from fluxgym.protocol.messages import Model
+from fluxgymd.core.journal.events import Copied, CopiedPart
 from fluxgymd.pictures.files import reason
 from fluxgymd.snapshots import contents, subsets
-from fluxgymd.store import safetensors_header
-from fluxgymd.store.safetensors_header import NotSafetensors
+from fluxgymd.store.formats import safetensors_header
+from fluxgymd.store.formats.safetensors_header import NotSafetensors
 from fluxgymd.trainers.port import Problem, ProblemKind, Question
 
 MODEL_TITLES = {

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from fluxgym.errors import InvalidSetting
 from fluxgym.files import is_file
-from fluxgym.messages import Context, TrainerOption
-from fluxgym.output_messages import FileKind
+from fluxgym.protocol.messages import Context, TrainerOption
+from fluxgym.protocol.output_messages import FileKind
 from fluxgymd.background import lanes
-from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
+from fluxgymd.core.journal.events import FileStamp
 from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.pictures.files import reason
 from fluxgymd.snapshots.captions import Captions
-from fluxgymd.store import result
+from fluxgymd.store.formats import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import settings
 from fluxgymd.trainers.port import CheckReport, Output, Problem, ProblemKind, Question, Traits

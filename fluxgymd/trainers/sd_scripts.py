@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgymd.background import lanes
-from fluxgymd.store import caches
+from fluxgymd.store.caches import torn as caches
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import flag_kinds, kohya, presence
 from fluxgymd.trainers.port import CheckReport, Question

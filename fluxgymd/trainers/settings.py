@@ -14,7 +14,7 @@ import msgspec
 
 from fluxgym import watchdog
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Kind, Model, RestartPolicy, TriggerPlace
+from fluxgym.protocol.messages import Context, Kind, Model, RestartPolicy, TriggerPlace
 from fluxgym.quoting import short
 from fluxgymd.snapshots import subsets
 from fluxgymd.trainers import command_line, dataset_toml, kohya

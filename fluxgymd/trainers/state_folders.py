@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 
 from fluxgym.files import Unusable, read_file
-from fluxgymd.core.decoding import Count, decode
+from fluxgymd.core.journal.decoding import Count, decode
 from fluxgymd.core.resume import CheckpointFacts
-from fluxgymd.store import safetensors_header, zip_file
+from fluxgymd.store.formats import safetensors_header, zip_file
 from fluxgymd.trainers import states
 from fluxgymd.trainers.states import StateWriter
 

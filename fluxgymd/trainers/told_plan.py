@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fluxgym.plan_messages import PlannedBucket, PlannedMemory, PlannedPicture, PlannedTraining, Size
+from fluxgym.protocol.plan_messages import PlannedBucket, PlannedMemory, PlannedPicture, PlannedTraining, Size
 from fluxgymd.trainers.port import Forecast
 
 Pair = tuple[int, int]

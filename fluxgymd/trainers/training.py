@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fluxgym.config import Config
-from fluxgym.messages import Context, TrainerOption
+from fluxgym.protocol.messages import Context, TrainerOption
 from fluxgymd.background import lanes
-from fluxgymd.core.events import FileStamp
 from fluxgymd.core.job import Attempt
+from fluxgymd.core.journal.events import FileStamp
 from fluxgymd.core.resume import CheckpointFacts
 from fluxgymd.pictures.names import PICTURES
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.captions import Captions
-from fluxgymd.store import caches, result, safetensors_header
+from fluxgymd.store.caches import torn as caches
+from fluxgymd.store.formats import result, safetensors_header
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, flag_list, kohya, output_names, settings, state_folders, states
 from fluxgymd.trainers.asking import Inquiry

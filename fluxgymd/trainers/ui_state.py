@@ -6,7 +6,7 @@ It is written from the journal and never read back.
 
 import msgspec
 
-from fluxgym.messages import Context, State
+from fluxgym.protocol.messages import Context, State
 
 
 def render(context: Context, state: State, job_id: str, submitted_at: float) -> bytes:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import psutil
 
 from fluxgymd.attempts import cgroups, processes
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 from fluxgymd.core.watchdog.observation import Activity
 from fluxgymd.watchdog.positions import FileProgress, positions
 

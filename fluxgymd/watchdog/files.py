@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgymd.core.job import Attempt
-from fluxgymd.store.caches import ENDINGS
+from fluxgymd.store.caches.torn import ENDINGS
 from fluxgymd.store.home import JobFolder
 from fluxgymd.store.room import room
 from fluxgymd.trainers.port import Trainer

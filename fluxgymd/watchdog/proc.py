@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgymd.attempts import processes
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 
 MOST_PROCESSES, MOST_THREADS = 64, 256
 MASK = "***"

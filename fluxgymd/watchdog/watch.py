@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from fluxgym.config import Config
-from fluxgym.messages import WatchdogMode
+from fluxgym.protocol.messages import WatchdogMode
 from fluxgymd.attempts.port import Adapter
-from fluxgymd.core import events
 from fluxgymd.core.energy import measure, power
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Job, Live
+from fluxgymd.core.journal import events
 from fluxgymd.core.watchdog import settings
 from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.observation import Observation

@@ -7,7 +7,7 @@ import asyncio
 import socket
 from pathlib import Path
 
-from fluxgym import methods as m
+from fluxgym.protocol import methods as m
 from fluxgymd.api.calls import Send
 from tests.harness.waiting import forever
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from fluxgym.event_methods import EventsParameters, EventsReply
+from fluxgym.protocol.event_methods import EventsParameters, EventsReply
 from fluxgymd.api.event_stream import EventStreams
-from fluxgymd.core import events as e
-from fluxgymd.core.event_cursor import LISTED
-from fluxgymd.core.history import sentence
+from fluxgymd.core.journal import events as e
+from fluxgymd.core.journal.event_cursor import LISTED
+from fluxgymd.core.journal.history import sentence
 from fluxgymd.jobs import feed, loading
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.store import journal

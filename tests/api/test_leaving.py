@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
+from fluxgym.protocol import methods as m
 from fluxgymd.api import server as server_module
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.server import Server

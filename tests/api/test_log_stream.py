@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.methods import LogsReply
+from fluxgym.protocol.methods import LogsReply
 from fluxgymd.api import log_stream
 from fluxgymd.api.log_stream import CHUNK_BYTES, LogStreams
 from fluxgymd.core.job import fold

@@ -6,7 +6,7 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
-from fluxgym import machine_methods as mm
+from fluxgym.protocol import machine_methods as mm
 from fluxgymd.api.overview import Overview
 from tests.harness.waiting import until_async
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import InvalidParameter, InvalidSetting
-from fluxgym.messages import Context, Message, Model, Revision
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Message, Model, Revision
 from fluxgymd.api.parameters import convert
 
 

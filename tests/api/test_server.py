@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
 from fluxgymd.api import connection
 from fluxgymd.api.calls import Route, Send
 from fluxgymd.api.connection import READ_AHEAD_BYTES, READ_BYTES, REPLY_BYTES_WAITING

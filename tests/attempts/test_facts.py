@@ -18,7 +18,7 @@ from fluxgymd.attempts.members import sort
 from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.attempts.processes import Stat
 from fluxgymd.core.evidence import Conclusion, Exited, Runs, Where, conclude
-from fluxgymd.core.records import Place, Process, Ticks
+from fluxgymd.core.journal.records import Place, Process, Ticks
 from tests.harness.waiting import DEADLINE_SECONDS, until
 
 # --- members

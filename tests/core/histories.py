@@ -3,9 +3,9 @@
 
 import msgspec
 
-from fluxgym.messages import Annotation, Context, Model, WatchdogMode
-from fluxgymd.core import events as e
-from fluxgymd.core.records import ExitRecord, Place, Placement, Process, Ticks
+from fluxgym.protocol.messages import Annotation, Context, Model, WatchdogMode
+from fluxgymd.core.journal import events as e
+from fluxgymd.core.journal.records import ExitRecord, Place, Placement, Process, Ticks
 
 PLACE = Place(machine_id="m" * 32, boot_id="b" * 32, pid_namespace="pid:[4026531836]", init_start=Ticks(7))
 MODEL = Model(

@@ -3,7 +3,7 @@
 
 import pytest
 
-from fluxgym.machine_messages import CheckOutcome, CheckResult, Linger
+from fluxgym.protocol.machine_messages import CheckOutcome, CheckResult, Linger
 from fluxgymd.core import checks
 
 GOOD, WARNING, PROBLEM = CheckOutcome.GOOD, CheckOutcome.WARNING, CheckOutcome.PROBLEM

@@ -4,9 +4,9 @@
 import pytest
 
 from fluxgymd.core import damage
-from fluxgymd.core import events as e
 from fluxgymd.core.damage import EVERYTHING, Traces
 from fluxgymd.core.job import fold
+from fluxgymd.core.journal import events as e
 from tests.core import histories as h
 
 RESERVED, SPAWNED, STARTED = e.encode(h.reserved()), e.encode(h.spawned()), e.encode(h.started())

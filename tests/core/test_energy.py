@@ -7,7 +7,7 @@ import pytest
 from fluxgymd.core.energy import Meter, measure, of_attempt, of_job, power
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, fold
-from fluxgymd.core.records import MOST_ENERGY
+from fluxgymd.core.journal.records import MOST_ENERGY
 from tests.core import histories as h
 
 RUNNING = fold(h.WAYS["running"])

@@ -21,7 +21,7 @@ from fluxgymd.core.evidence import (
     Where,
     conclude,
 )
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal.records import ExitRecord
 
 EXITED = ExitRecord(kind="exited", code=42)
 NEVER = ExitRecord(kind="never-started")

@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
-from fluxgym.messages import FailureKind
+from fluxgym.protocol.messages import FailureKind
 from fluxgymd.core.failure import advice, classify
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal.records import ExitRecord
 
 K = FailureKind
 FAILED = ExitRecord(kind="exited", code=1)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.messages import WatchdogMode
-from fluxgymd.core import events as e
+from fluxgym.protocol.messages import WatchdogMode
 from fluxgymd.core.job import (
     BadHistory,
     Failed,
@@ -29,6 +28,7 @@ from fluxgymd.core.job import (
     fold,
     stop_asked,
 )
+from fluxgymd.core.journal import events as e
 from tests.core import histories as h
 
 # The state after each event in each state. "-" means that the event is impossible: the job is then damaged, because

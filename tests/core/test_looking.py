@@ -15,6 +15,7 @@ from fluxgymd.core.evidence import (
     Runs,
     RunsAlone,
 )
+from fluxgymd.core.journal.records import ExitRecord
 from fluxgymd.core.looking import (
     Action,
     Finish,
@@ -27,7 +28,6 @@ from fluxgymd.core.looking import (
     step,
     waits_for_checkpoint,
 )
-from fluxgymd.core.records import ExitRecord
 from fluxgymd.core.resume import CheckpointFacts
 
 WELL = ExitRecord(kind="exited", code=0)

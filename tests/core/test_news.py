@@ -3,8 +3,8 @@
 
 import pytest
 
-from fluxgymd.core.events import AnyEvent
 from fluxgymd.core.job import fold
+from fluxgymd.core.journal.events import AnyEvent
 from fluxgymd.core.news import news
 from tests.core import histories as h
 

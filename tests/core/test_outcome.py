@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from fluxgymd.core.job import Hang
+from fluxgymd.core.journal.records import ExitRecord
 from fluxgymd.core.outcome import Ending, Outcome, Steps, judge
-from fluxgymd.core.records import ExitRecord
 
 BY_TERM = "It was ended from outside FluxGym by SIGTERM."
 FULL = "It exited with status 1: error: no room."

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxgym.messages import FailureKind, RestartPolicy
+from fluxgym.protocol.messages import FailureKind, RestartPolicy
 from fluxgymd.core.job import Hang, Job, fold
 from fluxgymd.core.outcome import Outcome
 from fluxgymd.core.restart import FRUITLESS_LIMIT, PAUSES, POINTLESS, Next, Restarts, plan, restarts

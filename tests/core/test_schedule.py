@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.messages import Kind, WaitingFor
-from fluxgymd.core import events as e
+from fluxgym.protocol.messages import Kind, WaitingFor
 from fluxgymd.core.damage import EVERYTHING
 from fluxgymd.core.job import Job, Live, Waiting, apply, fold
-from fluxgymd.core.records import MOST
+from fluxgymd.core.journal import events as e
+from fluxgymd.core.journal.records import MOST
 from fluxgymd.core.restart import PAUSES
 from fluxgymd.core.schedule import (
     CPU_TAKEN,

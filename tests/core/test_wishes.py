@@ -4,7 +4,7 @@
 import msgspec
 import pytest
 
-from fluxgym.messages import Kind, Phase
+from fluxgym.protocol.messages import Kind, Phase
 from fluxgymd.core.job import fold
 from fluxgymd.core.wishes import REQUESTS, Wish, why_not
 from tests.core import histories as h

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.crash.material import short
 from tests.daemon.conftest import model
 from tests.daemon.running import RunningDaemon, tensors

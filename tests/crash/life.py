@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fluxgym import methods as m
 from fluxgym.errors import DaemonUnreachable, FluxgymError, NameTaken, NoSuchJob, WrongState
-from fluxgym.messages import Context, Job, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Job, State
 from tests.crash.mortal import Died, MortalDaemon
 from tests.crash.promises import Memory, check_swept
 from tests.daemon.running import FINAL, TRAINING_SECONDS

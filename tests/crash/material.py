@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from tests.daemon.running import context
 
 STEPS = 32

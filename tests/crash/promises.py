@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from fluxgym.messages import Kind, State
+from fluxgym.protocol.messages import Kind, State
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL, Home
 from tests.crash.trainers import WatchedTrainers

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import dataset_methods as m
-from fluxgym.client import Connection
-from fluxgym.dataset_messages import PictureChange
 from fluxgym.errors import NameTaken, NoSuchDataset
+from fluxgym.protocol import dataset_methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.dataset_messages import PictureChange
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset
-from fluxgymd.core.events import encode
+from fluxgymd.core.journal.events import encode
 from fluxgymd.datasets.loading import Plain, Stored, load
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.home import JOURNAL

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import NotEnoughSpace, StorageFailed
-from fluxgym.messages import Context, ExitKind, FailureKind, Job, RestartPolicy, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, ExitKind, FailureKind, Job, RestartPolicy, State
 from fluxgymd.failpoints import VARIABLE
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL

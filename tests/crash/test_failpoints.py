@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from fluxgymd.store import journal
 from fluxgymd.store.home import JOURNAL, Home
 from fluxgymd.store.job_trash import TRASH

@@ -7,8 +7,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from fluxgym import methods as m
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from tests.crash import names
 from tests.crash.life import Life
 from tests.crash.material import short

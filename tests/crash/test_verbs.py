@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
 from fluxgym.errors import DaemonUnreachable
-from fluxgym.messages import Context, Kind, ResumeFrom, State, WatchdogMode
-from fluxgym.steering_methods import SET_WATCHDOG, SetWatchdogParameters
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Kind, ResumeFrom, State, WatchdogMode
+from fluxgym.protocol.steering_methods import SET_WATCHDOG, SetWatchdogParameters
 from fluxgymd.core.job import Job
 from fluxgymd.requests.takeover import KEPT, STAGING
 from fluxgymd.store import journal

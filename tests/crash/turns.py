@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-from fluxgym import methods as m
 from fluxgym.errors import DaemonUnreachable, FluxgymError, NoSuchJob, WrongState
+from fluxgym.protocol import methods as m
 from tests.crash import names
 from tests.crash.mortal import Died, MortalDaemon
 from tests.harness.waiting import until

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from tests.crash.material import short
 from tests.crash.trainers import WatchedTrainers
 from tests.daemon.running import TRAINER_PYTHON, program, tensors

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fluxgym import methods as m
 from fluxgym.errors import DaemonUnreachable, NoSuchJob, NotEnoughSpace, StorageFailed, WrongState
-from fluxgym.messages import ExitKind, Job, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import ExitKind, Job, State
 from fluxgymd.store.job_trash import TRASH
 from tests.crash.hosts import Host
 from tests.crash.promises import Memory, check_history, check_swept

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, context, make_model, tensors
 from tests.gpus.nvml import build
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from tests.daemon.running import Asked, context
 
 SHORT = 12.0

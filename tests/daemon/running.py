@@ -17,11 +17,11 @@ from typing import Any, Self
 import msgspec
 import psutil
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import DaemonUnreachable, WrongState
-from fluxgym.messages import Context, Job, Kind, Model, State
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import Context, Job, Kind, Model, State
 from tests.harness.waiting import DEADLINE_SECONDS, POLL_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]

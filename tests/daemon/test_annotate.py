@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
 from fluxgym.errors import InvalidSetting, NoSuchJob
-from fluxgym.messages import Annotation, Context, Kind, State
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Annotation, Context, Kind, State
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import (
     FileMissing,
     FluxgymError,
@@ -24,7 +23,8 @@ from fluxgym.errors import (
     NotEnoughSpace,
     StorageFailed,
 )
-from fluxgym.messages import Context, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, State
 from tests.daemon.running import ROOT, RunningDaemon, context
 from tests.harness.waiting import DEADLINE_SECONDS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.hook_scripts import keeps, kept
 from tests.daemon.running import RunningDaemon, program
 from tests.harness.user_manager import UserManager

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import InvalidDataset
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from tests.daemon import ignoring
 from tests.daemon.running import DONE, TRAINER_PYTHON, RunningDaemon, context, popen_here, program, write_script
 from tests.gpus.nvml import Nvml, build, gpu

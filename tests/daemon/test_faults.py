@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, program
 from tests.harness.waiting import until
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import NoSuchJob, WrongState
-from fluxgym.framing import encode
-from fluxgym.messages import ExitKind, State, WaitingFor
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.framing import encode
+from fluxgym.protocol.messages import ExitKind, State, WaitingFor
 from tests.daemon.running import RunningDaemon, context, program, tensors
 from tests.harness.log_lines import last_states
 

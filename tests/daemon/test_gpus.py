@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.messages import State, Verdict, WaitingFor, WatchdogMode
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State, Verdict, WaitingFor, WatchdogMode
 from tests.daemon.running import RunningDaemon, context
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.waiting import until

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.messages import Context, FailureKind, Kind, State, WatchdogMode
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, FailureKind, Kind, State, WatchdogMode
 from tests.daemon.hanging import HANGS, SHORT, Hang, hanging, name_of, once, submit_all
 from tests.daemon.installed import InstalledDaemon
 from tests.daemon.running import TRAINER_PYTHON, TRAINING_SECONDS, Asked, RunningDaemon, context, tensors

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.messages import Attempt, Context, Kind, State, WatchdogMode
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Attempt, Context, Kind, State, WatchdogMode
 from fluxgymd.core.health import LOOKS
 from fluxgymd.failpoints import VARIABLE
 from tests.daemon.installed import SERVICE, InstalledDaemon

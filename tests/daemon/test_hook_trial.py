@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym.client import Connection
 from fluxgym.errors import InvalidParameter
-from fluxgym.machine_messages import HookResult
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.machine_messages import HookResult
 from tests.daemon.hook_scripts import keeps, kept
 from tests.daemon.running import RunningDaemon, write_script
 from tests.fluxgymctl.program import ctl, started

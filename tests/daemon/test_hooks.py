@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.messages import State, WatchdogMode
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State, WatchdogMode
 from tests.daemon.hook_scripts import keeps, kept
 from tests.daemon.running import DONE, RunningDaemon, program, write_script
 from tests.harness.waiting import DEADLINE_SECONDS, until

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.client import Connection
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, program
 from tests.harness.hung_volume import HungVolume
 

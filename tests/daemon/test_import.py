@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import WrongState
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, context, tensors
 from tests.data.older import make
 

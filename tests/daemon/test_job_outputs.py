@@ -7,11 +7,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from fluxgym import output_methods as o
-from fluxgym.client import Connection
 from fluxgym.errors import FileMissing, InvalidDataset, InvalidParameter, InvalidSetting
-from fluxgym.messages import State
-from fluxgym.methods import RESUME, JobName, ResumeParameters
+from fluxgym.protocol import output_methods as o
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import State
+from fluxgym.protocol.methods import RESUME, JobName, ResumeParameters
 from tests.daemon.running import DONE, RunningDaemon, program
 
 MIB = 1 << 20

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.messages import ExitKind, Job, State, WatchdogMode
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import ExitKind, Job, State, WatchdogMode
 from tests.daemon.installed import InstalledDaemon
 from tests.daemon.running import Asked, RunningDaemon, context, program, tensors
 from tests.harness.waiting import until

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, context
 
 # A trainer that fails immediately and leaves a worker, which records each SIGTERM and keeps running.

@@ -4,9 +4,9 @@
 import os
 from pathlib import Path
 
-from fluxgym import methods as m
-from fluxgym.client import Connection
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import State
 from fluxgymctl import words
 from tests.daemon.running import RunningDaemon, program
 from tests.fluxgymctl.program import ctl

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.messages import Context
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context
 from fluxgymd.trainers import asking
 from tests.daemon.running import ROOT, RunningDaemon, context
 from tests.harness.waiting import DEADLINE_SECONDS, join, until
@@ -83,7 +83,7 @@ def test_promise_10_thirty_long_submits_delay_no_other_session(
         job = msgspec.json.encode(m.SubmitParameters(job=context("honest", model, held=True))).decode()
         call = (
             "import json, sys; from pathlib import Path; from fluxgym import methods as m; import msgspec\n"
-            "from fluxgym.client import Connection\n"
+            "from fluxgym.protocol.client import Connection\n"
             "parameters = msgspec.json.decode(sys.argv[2], type=m.SubmitParameters)\n"
             "with Connection(Path(sys.argv[1])) as daemon:\n"
             "    print(json.dumps(daemon.call(m.SUBMIT, parameters).job.context.name))\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import ExitKind, FailureKind, State
+from fluxgym.protocol.messages import ExitKind, FailureKind, State
 from tests.daemon.installed import SERVICE, SOCKET, InstalledDaemon
 from tests.daemon.running import program
 from tests.harness import cgroups

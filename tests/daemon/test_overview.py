@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
-from fluxgym.machine_messages import DiskUseKind, MachineState
-from fluxgym.messages import State
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.machine_messages import DiskUseKind, MachineState
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, program
 from tests.fluxgymctl.program import ctl
 from tests.gpus.nvml import Nvml, build, gpu

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fluxgym.errors import FileMissing, FluxgymError, InvalidDataset, InvalidSetting, StorageFailed
-from fluxgym.messages import Context, Kind, State
+from fluxgym.protocol.messages import Context, Kind, State
 from fluxgymd.trainers.command_line import LONGEST_ARGUMENT
 from tests.daemon.running import RunningDaemon, context
 

@@ -8,9 +8,9 @@ import json
 import shutil
 from pathlib import Path
 
-from fluxgym import methods as m
-from fluxgym.client import Connection
-from fluxgym.messages import Context, Part
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import Context, Part
 from fluxgymctl import plan_page
 from fluxgymctl.plan_page import WholePlan
 from tests.daemon.running import RunningDaemon, context, model_flags

@@ -14,11 +14,21 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import FileMissing, FluxgymError, InvalidSetting, NoSuchJob, WrongState
-from fluxgym.messages import Context, ExitKind, Failure, FailureKind, Job, Kind, RestartPolicy, State, WaitingFor
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import (
+    Context,
+    ExitKind,
+    Failure,
+    FailureKind,
+    Job,
+    Kind,
+    RestartPolicy,
+    State,
+    WaitingFor,
+)
 from fluxgymd.core.failure import advice
 from tests.daemon.running import DONE, RunningDaemon, context, program, write_script
 from tests.gpus.nvml import Nvml, gpu

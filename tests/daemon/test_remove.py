@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import NameTaken, NoSuchJob, WrongState
-from fluxgym.event_messages import EventKind
-from fluxgym.event_methods import EVENTS, EventsParameters, EventsReply
-from fluxgym.messages import Context, Job, Kind, RemovedJob, State, WaitingFor
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.event_messages import EventKind
+from fluxgym.protocol.event_methods import EVENTS, EventsParameters, EventsReply
+from fluxgym.protocol.messages import Context, Job, Kind, RemovedJob, State, WaitingFor
 from fluxgymd.store.job_trash import TRASH
 from tests.daemon.running import RunningDaemon, context
 from tests.fluxgymctl.program import ctl, on_terminal

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import WrongState
-from fluxgym.messages import State
-from fluxgym.steering_methods import SAMPLE_NOW, SAVE_NOW
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
+from fluxgym.protocol.steering_methods import SAMPLE_NOW, SAVE_NOW
 from tests.daemon.running import (
     ROOT,
     TRAINER_PYTHON,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import InvalidSetting, NoSuchJob
-from fluxgym.messages import Context, FailureKind, ResumeFrom, State
-from fluxgym.plan_messages import JobPlan
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import Context, FailureKind, ResumeFrom, State
+from fluxgym.protocol.plan_messages import JobPlan
 from tests.daemon.running import ROOT, Asked, RunningDaemon, context, program, tensors
 
 STEPS_PER_EPOCH = 16

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import FileMissing, InvalidSetting
-from fluxgym.messages import Context, FailureKind, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, FailureKind, State
 from tests.daemon.installed import InstalledDaemon
 from tests.daemon.running import Asked, RunningDaemon, context, tensors, tiny_model
 from tests.harness.user_manager import UserManager

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import InvalidSetting, WrongState
-from fluxgym.messages import State, Verdict, WatchdogMode
-from fluxgym.steering_methods import SET_WATCHDOG, SetWatchdogParameters
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State, Verdict, WatchdogMode
+from fluxgym.protocol.steering_methods import SET_WATCHDOG, SetWatchdogParameters
 from tests.daemon.hanging import SHORT, hanging
 from tests.daemon.running import TRAINING_SECONDS, Asked, RunningDaemon, program
 from tests.harness.waiting import until

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluxgym import methods as m
-from fluxgym.client import Connection
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import State
 from fluxgymctl import plan_page
-from fluxgymd.store import shared_caches
+from fluxgymd.store.caches import shared_caches
 from tests.daemon.running import DONE, RunningDaemon, context, program, tensors, whole_lines
 from tests.fluxgymctl.program import ctl
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import StorageFailed
-from fluxgym.messages import Context, Part, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import Context, Part, State
 from fluxgymctl import plan_page
 from fluxgymd.store.home import Home
 from tests.daemon.running import RunningDaemon, context, tensors

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.messages import State, WatchdogMode
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State, WatchdogMode
 from tests.daemon.running import TRAINING_SECONDS, Asked, RunningDaemon, context
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.waiting import until

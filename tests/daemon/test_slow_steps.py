@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from fluxgym.messages import Slow, State, WatchdogMode
+from fluxgym.protocol.messages import Slow, State, WatchdogMode
 from tests.daemon.running import RunningDaemon, program
 from tests.harness.waiting import until
 

@@ -5,8 +5,8 @@ import os
 import signal
 from pathlib import Path
 
-from fluxgym import methods as m
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from fluxgymd.attempts import records_on_disk
 from tests.daemon.running import RunningDaemon, context
 from tests.harness.waiting import until

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import InvalidDataset, InvalidSetting
-from fluxgym.messages import Context, Model, Part, TriggerPlace
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Model, Part, TriggerPlace
 from tests.daemon.running import RunningDaemon, context
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.messages import State
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from tests.daemon.running import DONE, RunningDaemon, context, popen_here, program
 from tests.fluxgym.surroundings import ASCII, EMPTY
 from tests.gpus.nvml import Nvml, build, gpu

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.messages import Context, Kind, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Kind, State
 from tests.daemon.running import DONE, TRAINER_PYTHON, RunningDaemon, context, program, write_script
 from tests.harness.waiting import until
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import FluxgymError, StorageFailed
-from fluxgym.messages import Context, State, WaitingFor
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, State, WaitingFor
 from fluxgymd.store.owner import EXPIRY_SECONDS
 from tests.daemon.running import ROOT, RunningDaemon, program
 from tests.harness import lockless

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.machine_messages import Supervisor
-from fluxgym.messages import ExitKind, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.machine_messages import Supervisor
+from fluxgym.protocol.messages import ExitKind, State
 from tests.daemon.installed import SERVICE, SOCKET, InstalledDaemon
 from tests.daemon.running import context, tensors
 from tests.harness.user_manager import UserManager

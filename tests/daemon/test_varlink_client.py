@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import varlink
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, context
 from tests.harness.waiting import DEADLINE_SECONDS
 

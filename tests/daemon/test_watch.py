@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import InvalidParameter
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
 from tests.core import histories as h
 from tests.daemon.running import RunningDaemon, program
 from tests.jobs.journals import encoded, put

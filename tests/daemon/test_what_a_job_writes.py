@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from fluxgym.messages import State, Verdict
+from fluxgym.protocol.messages import State, Verdict
 from tests.daemon.running import RunningDaemon, context, program
 from tests.harness.waiting import until
 

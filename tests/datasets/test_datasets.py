@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.dataset_messages import DatasetState
 from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidName, NameTaken, NoSuchDataset, StorageFailed
+from fluxgym.protocol.dataset_messages import DatasetState
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset
 from fluxgymd.core.job import BadHistory

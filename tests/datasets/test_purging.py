@@ -15,7 +15,7 @@ from fluxgymd.core.datasets import events as e
 from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.datasets.importing import Importer
 from fluxgymd.datasets.purging import Purger
-from fluxgymd.store import shared_caches
+from fluxgymd.store.caches import shared_caches
 from fluxgymd.store.dataset_folders import DatasetFolders
 from fluxgymd.store.pictures import PictureStore
 from tests.core.datasets.histories import added

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from fluxgym.messages import Context, TrainerOption
+from fluxgym.protocol.messages import Context, TrainerOption
 from fluxgymd.exchange import recognize
 from fluxgymd.exchange.carried import Carried
 from fluxgymd.trainers.ours import OurTrainer

@@ -3,7 +3,7 @@
 
 import pytest
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from tests.exchange.material import YAML, converted
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model, Part, TriggerPlace
+from fluxgym.protocol.messages import Context, Model, Part, TriggerPlace
 from fluxgymd.exchange import recognize
 from fluxgymd.exchange.carried import Carried
 from fluxgymd.exchange.recognize import MOST_BYTES

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Model
+from fluxgym.protocol.messages import Context, Model
 from fluxgymd.exchange.sd_scripts_folder import OURS_ALONE, export
 from fluxgymd.importing.script import Flags, flags
 from fluxgymd.store.home import JobFolder

@@ -7,7 +7,8 @@ from typing import Any
 
 from varlink import scanner
 
-from fluxgym import (
+from fluxgym.interfaces import description
+from fluxgym.protocol import (
     dataset_messages,
     dataset_methods,
     event_messages,
@@ -21,9 +22,8 @@ from fluxgym import (
     plan_messages,
     steering_methods,
 )
-from fluxgym.interfaces import description
-from fluxgym.messages import Message, OpenEnum
-from fluxgym.methods import Method
+from fluxgym.protocol.messages import Message, OpenEnum
+from fluxgym.protocol.methods import Method
 
 INTERFACES: dict[str, Any] = {name: scanner.Interface(description(name)) for name in methods.INTERFACES}
 

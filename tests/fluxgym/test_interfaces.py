@@ -12,7 +12,7 @@ import pytest
 from varlink import scanner
 
 from fluxgym import errors
-from fluxgym.messages import Message
+from fluxgym.protocol.messages import Message
 from tests.fluxgym.described import METHODS, TYPES, members
 
 STREAMS = {"List", "Logs", "Watch", "History"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fluxgym import methods as m
 from fluxgym import quoting, watchdog
 from fluxgym.errors import FluxgymError, InvalidName
 from fluxgym.names import check_name
+from fluxgym.protocol import methods as m
 from fluxgym.quoting import hint, short
 from fluxgymd.api.calls import VarlinkCall, find
 from fluxgymd.api.parameters import convert

@@ -7,7 +7,7 @@ import pytest
 
 from fluxgym import config, paths, watchdog
 from fluxgym.errors import ConfigInvalid
-from fluxgym.messages import WatchdogMode
+from fluxgym.protocol.messages import WatchdogMode
 from tests.core.watchdog.usual import DEFAULTS
 
 

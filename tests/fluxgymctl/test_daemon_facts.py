@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.machine_methods import InfoReply
+from fluxgym.protocol.machine_methods import InfoReply
 from fluxgymctl.machine.daemon import facts
 
 INFO: dict[str, Any] = {

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.installed import SERVICE, SOCKET, InstalledDaemon
 from tests.daemon.running import ROOT
 from tests.harness.user_manager import UserManager

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fluxgym import dataset_methods as m
-from fluxgym.client import Connection
-from fluxgym.dataset_messages import Dataset, Picture
+from fluxgym.protocol import dataset_methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.dataset_messages import Dataset, Picture
 from tests.daemon.running import ROOT, RunningDaemon, tiny_model
 from tests.datasets.importing import make_pictures
 from tests.fluxgymctl.program import ctl

@@ -5,7 +5,7 @@ import json
 import re
 import select
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl, rows, started
 from tests.fluxgymctl.programs import submit

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fluxgym.messages import Job
+from fluxgym.protocol.messages import Job
 from fluxgymctl import gpu
 from tests.fluxgymctl.wire import attempt, job
 from tests.fluxgymctl.wire import gpu as card

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from fluxgym.messages import Part
+from fluxgym.protocol.messages import Part
 from fluxgymctl.flags import job_options, values
 
 

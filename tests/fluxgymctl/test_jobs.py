@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxgym.messages import Exit, Job, WaitingFor
+from fluxgym.protocol.messages import Exit, Job, WaitingFor
 from fluxgymctl import jobs, words
 from fluxgymctl.verbs.list import rows
 from fluxgymctl.verbs.status import facts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.conftest import running
 from tests.fluxgymctl.program import ctl, started

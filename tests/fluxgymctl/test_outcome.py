@@ -4,8 +4,8 @@
 import pytest
 
 from fluxgym.errors import WIRE_ERRORS, ConfigInvalid, DaemonUnreachable, FluxgymError
-from fluxgym.messages import Revision, State
-from fluxgym.methods import WatchReply
+from fluxgym.protocol.messages import Revision, State
+from fluxgym.protocol.methods import WatchReply
 from fluxgymctl import outcome
 from tests.fluxgymctl.wire import job
 

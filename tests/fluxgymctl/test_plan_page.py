@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import AnswerMissing
-from fluxgym.methods import PlanReply
-from fluxgym.plan_messages import (
+from fluxgym.protocol.methods import PlanReply
+from fluxgym.protocol.plan_messages import (
     JobPlan,
     PlannedBucket,
     PlannedDisk,

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Preset
+from fluxgym.protocol.messages import Preset
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl, rows
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import Job, State, WaitingFor
+from fluxgym.protocol.messages import Job, State, WaitingFor
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.conftest import running
 from tests.fluxgymctl.program import ctl, rows

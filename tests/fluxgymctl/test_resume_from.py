@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import ResumeFrom
+from fluxgym.protocol.messages import ResumeFrom
 from fluxgymctl import origin, spec
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.messages import Context, Part, TriggerPlace
+from fluxgym.protocol.messages import Context, Part, TriggerPlace
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.settings import MODEL_FILES, TOKENIZERS
 from tests.daemon.running import ROOT, RunningDaemon

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from fluxgym import __version__
-from fluxgym.messages import State
-from fluxgym.methods import LIST, GetInfoReply
+from fluxgym.protocol.messages import State
+from fluxgym.protocol.methods import LIST, GetInfoReply
 from fluxgymctl.skew import sentence
 from tests.daemon.running import ROOT, RunningDaemon, popen_here, program
 from tests.fluxgymctl.program import ctl, on_terminal, started
@@ -92,8 +92,8 @@ def test_promise_9_a_newer_daemon_is_reported_once_and_works(other_daemon: Runni
     """Its job waits for something unknown to this client, and has a field that the client doesn't know."""
     trees.copy(
         "9.0.0",
-        ("fluxgym/messages.py", 'HELD = "held"\n    PAUSED', 'HELD = "frozen"\n    PAUSED'),
-        ("fluxgym/messages.py", *ANOTHER_FIELD),
+        ("fluxgym/protocol/messages.py", 'HELD = "held"\n    PAUSED', 'HELD = "frozen"\n    PAUSED'),
+        ("fluxgym/protocol/messages.py", *ANOTHER_FIELD),
     )
     other_daemon.start()
     assert other_daemon.info().version == "9.0.0"
@@ -118,7 +118,7 @@ def test_promise_9_an_older_daemon_is_reported_once_and_refuses_only_what_it_doe
     trees.copy(
         "0.0.1",
         ("fluxgymd/api/jobs.py", "            Route(m.HOLD, self.hold),\n", ""),
-        ("fluxgym/messages.py", *ANOTHER_FIELD),
+        ("fluxgym/protocol/messages.py", *ANOTHER_FIELD),
     )
     other_daemon.start()
     older = f"fluxgymctl: {sentence(ours=__version__, daemons='0.0.1')}\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import FileMissing, InvalidSetting
-from fluxgym.messages import Context, Model, Part
+from fluxgym.protocol.messages import Context, Model, Part
 from fluxgymctl import spec
 from tests.fluxgym.broken_toml import BROKEN
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import DaemonUnreachable
-from fluxgym.messages import State
-from fluxgym.methods import WatchReply
+from fluxgym.protocol.messages import State
+from fluxgym.protocol.methods import WatchReply
 from fluxgymctl import follow
 from fluxgymctl.main import main
 from fluxgymctl.session import Session

@@ -5,7 +5,7 @@ import re
 
 import msgspec
 
-from fluxgym.messages import OptionType, TrainerOption
+from fluxgym.protocol.messages import OptionType, TrainerOption
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.conftest import running
 from tests.fluxgymctl.program import ctl, rows

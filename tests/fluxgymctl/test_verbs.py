@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.machine_methods import InfoReply
-from fluxgym.messages import Checkpoint, Job, State
-from fluxgym.methods import LogsReply, WatchReply
-from fluxgym.output_messages import FileKind, JobFile
+from fluxgym.protocol.machine_methods import InfoReply
+from fluxgym.protocol.messages import Checkpoint, Job, State
+from fluxgym.protocol.methods import LogsReply, WatchReply
+from fluxgym.protocol.output_messages import FileKind, JobFile
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl, on_terminal, rows
 from tests.harness.log_lines import last_states

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.methods import WatchdogReply
+from fluxgym.protocol.methods import WatchdogReply
 from fluxgymctl import jobs, words
 from fluxgymctl.verbs import list as list_verb
 from fluxgymctl.verbs import status, watchdog

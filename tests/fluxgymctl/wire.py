@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from fluxgym.messages import Job
+from fluxgym.protocol.messages import Job
 
 NOW = 1_700_000_000.0
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.messages import State
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from fluxgymd.store.home import Home
 from tests.daemon.running import RunningDaemon
 from tests.fuzz import answers

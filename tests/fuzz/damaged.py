@@ -19,13 +19,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fluxgym import dataset_methods as d
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
-from fluxgym.dataset_messages import DatasetState
 from fluxgym.errors import FluxgymError, InternalError, StorageFailed, UnknownError
-from fluxgym.messages import Exit, ExitKind, Job, State
+from fluxgym.protocol import dataset_methods as d
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.dataset_messages import DatasetState
+from fluxgym.protocol.messages import Exit, ExitKind, Job, State
 from tests.crash.promises import check_nothing_runs
 from tests.daemon.running import FINAL, program
 from tests.fuzz import material

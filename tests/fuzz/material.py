@@ -17,11 +17,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from fluxgym import dataset_methods as d
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
-from fluxgym.messages import State
+from fluxgym.protocol import dataset_methods as d
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, program
 from tests.data.frozen import record
 from tests.store.files import LORA, our_state

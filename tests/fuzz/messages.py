@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from fluxgym.framing import MESSAGE_LIMIT
+from fluxgym.protocol.framing import MESSAGE_LIMIT
 from tests.fluxgym.described import members
 from tests.fuzz.values import JUNK, NO_MESSAGE, WORDS, Raw, render, structure
 

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from fluxgym.messages import Exit, ExitKind, State
+from fluxgym.protocol.messages import Exit, ExitKind, State
 from tests.daemon.running import program
 from tests.fuzz import damaged, material
 from tests.fuzz.kinds import KINDS, files, job_of, kind_of

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.framing import MESSAGE_LIMIT
+from fluxgym.protocol.framing import MESSAGE_LIMIT
 from tests.fuzz import answers
 from tests.fuzz.attacked import Attacked
 from tests.fuzz.messages import METHODS, Conversation, Message, draw

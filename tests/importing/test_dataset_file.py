@@ -3,7 +3,7 @@
 
 import pytest
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.importing.dataset_file import DatasetFile, read
 from fluxgymd.importing.script import trainer_flags
 from fluxgymd.importing.settings import OlderFiles, to_job

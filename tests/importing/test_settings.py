@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.messages import Model
+from fluxgym.protocol.messages import Model
 from fluxgymd.importing.dataset_file import DatasetFile, read
 from fluxgymd.importing.script import Flags, flags, trainer_flags
 from fluxgymd.importing.settings import ALL_STATES, Obstacle, OlderFiles, to_job

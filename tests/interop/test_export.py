@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.methods import EXPORT, ExportParameters
+from fluxgym.protocol.methods import EXPORT, ExportParameters
 from tests.daemon.running import RunningDaemon, context, tensors
 from tests.interop.training import DEADLINE_SECONDS, Upstream
 

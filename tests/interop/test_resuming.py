@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from fluxgym import methods as m
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Phase, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Phase, State
 from tests.daemon.running import RunningDaemon, context
 from tests.harness.waiting import BUILD_SECONDS, until
 from tests.interop.conftest import PICTURES

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fluxgymd.core import events as e
+from fluxgymd.core.journal import events as e
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.store.home import Home
 from fluxgymd.store.writer import Writer

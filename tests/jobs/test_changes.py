@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fluxgym.messages import Revision
+from fluxgym.protocol.messages import Revision
 from fluxgymd.jobs.changes import REMOVED_KEPT, Changes
 from tests.harness.waiting import DEADLINE_SECONDS
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fluxgym.messages import Kind, State
+from fluxgym.protocol.messages import Kind, State
 from fluxgymctl import jobs, words
-from fluxgymd.core import events as e
+from fluxgymd.core.journal import events as e
 from fluxgymd.core.schedule import Machine, decide, queue
 from fluxgymd.jobs import loading, view
 from fluxgymd.jobs.loading import LoadedJob

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from fluxgymd.jobs import view
 from tests.core import histories as h
 from tests.data.older import make

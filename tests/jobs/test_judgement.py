@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fluxgym import config
-from fluxgym.messages import Phase, Verdict, WatchdogMode
-from fluxgymd.core.events import AnyEvent
+from fluxgym.protocol.messages import Phase, Verdict, WatchdogMode
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import fold
+from fluxgymd.core.journal.events import AnyEvent
 from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
 from fluxgymd.jobs.entry import Entry

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import JobDamaged, NoSuchJob, StorageFailed, WrongState
-from fluxgym.messages import State
-from fluxgymd.core import events as e
-from fluxgymd.core import storage
+from fluxgym.protocol.messages import State
 from fluxgymd.core.damage import EVERYTHING
+from fluxgymd.core.disk import storage
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import BadHistory, Final, Job, Queued, Running, Stopping
+from fluxgymd.core.journal import events as e
 from fluxgymd.core.watchdog.verdict import Healthy, Suspicious
 from fluxgymd.jobs import doubtful, loading, view
 from fluxgymd.jobs.entry import Entry

@@ -7,12 +7,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.messages import Exit, ExitKind, Failure, FailureKind, Kind, Phase, Progress, Slow, State, WaitingFor
-from fluxgymd.core import pace
+from fluxgym.protocol.messages import (
+    Exit,
+    ExitKind,
+    Failure,
+    FailureKind,
+    Kind,
+    Phase,
+    Progress,
+    Slow,
+    State,
+    WaitingFor,
+)
 from fluxgymd.core.energy import Meter
 from fluxgymd.core.failure import advice
 from fluxgymd.core.job import fold
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal.records import ExitRecord
+from fluxgymd.core.measures import pace
 from fluxgymd.jobs.entry import Entry, Now
 from fluxgymd.jobs.view import show
 from fluxgymd.store.home import JobFolder

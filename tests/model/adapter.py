@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fluxgymd.attempts import place as places
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate, Refused
 from fluxgymd.core.evidence import Evidence, TrainerProcess, Where
-from fluxgymd.core.records import Placement, Process
+from fluxgymd.core.journal.records import Placement, Process
 from tests.model.clock import Loop
 from tests.model.world import Attempt, World
 

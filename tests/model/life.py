@@ -20,10 +20,10 @@ import pytest
 
 from fluxgym.config import Config, load
 from fluxgym.errors import FluxgymError, NameTaken
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd import jobs, requests, run
-from fluxgymd.core import events as e
 from fluxgymd.core.job import Job, Live
+from fluxgymd.core.journal import events as e
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.quarantine import Quarantine
 from fluxgymd.jobs import loading

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from fluxgym.errors import FluxgymError
-from fluxgymd.core import events as e
 from fluxgymd.core import job as core
 from fluxgymd.core.job import Final, Job, Live, Lost
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal import events as e
+from fluxgymd.core.journal.records import ExitRecord
 from tests.model.life import Life
 from tests.model.world import Attempt, World
 

@@ -22,7 +22,7 @@ from fluxgymd.core.evidence import (
     RunsAlone,
     conclude,
 )
-from fluxgymd.core.records import Placement
+from fluxgymd.core.journal.records import Placement
 from tests.model.adapter import ModelAdapter, ModelGate
 from tests.model.clock import Loop
 from tests.model.world import Attempt, World

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fluxgym.messages import Context, Kind, RestartPolicy
+from fluxgym.protocol.messages import Context, Kind, RestartPolicy
 from fluxgymd.core.job import Completed, Live, Waiting
 from fluxgymd.store.machine import MachineState
 from tests.model import life as lives

@@ -19,7 +19,7 @@ import msgspec
 
 from fluxgymd.attempts.port import AttemptSpec
 from fluxgymd.attempts.records_on_disk import ShimRecord, StartedRecord
-from fluxgymd.core.records import ExitRecord, Place, Process, Record, Ticks
+from fluxgymd.core.journal.records import ExitRecord, Place, Process, Record, Ticks
 from fluxgymd.trainers.progress.metrics import size
 from tests.model.clock import Clock
 from tests.store.files import LORA, our_state

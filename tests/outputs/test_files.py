@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from fluxgym.messages import Context, Kind
-from fluxgym.output_messages import FileKind
+from fluxgym.protocol.messages import Context, Kind
+from fluxgym.protocol.output_messages import FileKind
 from fluxgymd.outputs import files
 from fluxgymd.store.home import JobFolder
 from tests.store.files import LORA, our_state

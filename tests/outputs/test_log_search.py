@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import InvalidSetting, StorageFailed
-from fluxgym.output_messages import LogMatch
+from fluxgym.protocol.output_messages import LogMatch
 from fluxgymd.outputs import log_search
 from fluxgymd.outputs.log_search import LogSearch
 

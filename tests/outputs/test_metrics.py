@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import StorageFailed
-from fluxgymd.core.measurements import Row
+from fluxgymd.core.measures.measurements import Row
 from fluxgymd.outputs import metrics
 from fluxgymd.outputs.metrics import START, Cursor, Piece, cursor_of
 

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Model, Preset, RestartPolicy
+from fluxgym.protocol.messages import Context, Model, Preset, RestartPolicy
 from fluxgymd.presets import preset
 from fluxgymd.presets.preset import NotAPreset
 from tests.core.histories import CONTEXT

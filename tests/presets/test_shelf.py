@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import InvalidName, NameTaken, NoSuchPreset, PresetFixed
-from fluxgym.messages import Context, Preset
+from fluxgym.protocol.messages import Context, Preset
 from fluxgymd.presets.shelf import SHIPPED, Shelf
 
 

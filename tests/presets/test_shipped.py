@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Preset
+from fluxgym.protocol.messages import Context, Preset
 from fluxgymd.importing.script import Flags, flags
 from fluxgymd.presets import preset
 from fluxgymd.presets.shelf import Shelf

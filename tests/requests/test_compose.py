@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Model, Part, TriggerPlace
-from fluxgymd.core import events as e
+from fluxgym.protocol.messages import Context, Model, Part, TriggerPlace
+from fluxgymd.core.journal import events as e
 from fluxgymd.datasets.datasets import Datasets
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.presets.shelf import Shelf

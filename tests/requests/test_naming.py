@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fluxgym.errors import InvalidDataset
-from fluxgym.messages import Context, Part
+from fluxgym.protocol.messages import Context, Part
 from fluxgymd.requests.naming import names, renamed, renamed_error
 from fluxgymd.snapshots import subsets
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import ResumeFrom
+from fluxgym.protocol.messages import ResumeFrom
 from fluxgymd.core.resume import CheckpointFacts, Use
 from fluxgymd.requests.origins import chosen, more_epochs, same, take
 from fluxgymd.run.resuming import Origin

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from PIL import Image
 
-from fluxgym.messages import Context, Kind, Model
+from fluxgym.protocol.messages import Context, Kind, Model
 from fluxgymd.core.datasets import events as e
-from fluxgymd.core.events import encode
 from fluxgymd.core.gpu import Reading
+from fluxgymd.core.journal.events import encode
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.gpus.probe import ProbeAnswer
 from fluxgymd.jobs.registry import Registry

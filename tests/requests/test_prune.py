@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import InvalidSetting, WrongState
-from fluxgymd.core import events as e
+from fluxgymd.core.journal import events as e
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.prune import Pruner
 from tests.core import histories as h

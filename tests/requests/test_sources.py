@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.dataset_messages import Crop
 from fluxgym.errors import DatasetDamaged, FluxgymError, InvalidDataset, InvalidName, InvalidSetting, NoSuchDataset
-from fluxgym.messages import Context, Kind, Part
+from fluxgym.protocol.dataset_messages import Crop
+from fluxgym.protocol.messages import Context, Kind, Part
 from fluxgymd.core.datasets import events as e
-from fluxgymd.core.events import encode
+from fluxgymd.core.journal.events import encode
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.sources import FromFolder, FromStore, Source, refuse_name
 from fluxgymd.snapshots.linked import Item
@@ -242,7 +242,7 @@ def test_datasets_that_are_refused(
 
 
 def test_a_job_records_the_dataset_and_its_revision() -> None:
-    from fluxgymd.core import events
+    from fluxgymd.core.journal import events
 
     copied = events.Copied(pictures=2, names="x", dataset="cats", revision=7)
     assert msgspec.json.decode(msgspec.json.encode(copied), type=events.Copied) == copied

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from fluxgym.errors import NameTaken
-from fluxgym.messages import Context, Kind
-from fluxgymd.core import events, schedule
+from fluxgym.protocol.messages import Context, Kind
+from fluxgymd.core import schedule
+from fluxgymd.core.journal import events
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import FileMissing, FluxgymError, InvalidDataset, InvalidSetting, StorageFailed, WrongState
-from fluxgym.messages import Context
-from fluxgymd.core import events as e
+from fluxgym.protocol.messages import Context
 from fluxgymd.core.job import Completed, Job, Queued, Stopped
+from fluxgymd.core.journal import events as e
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.importing.script import flags
 from fluxgymd.jobs.registry import Registry

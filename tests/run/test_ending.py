@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.messages import FailureKind, Kind, RestartPolicy
-from fluxgymd.core import events as e
+from fluxgym.protocol.messages import FailureKind, Kind, RestartPolicy
 from fluxgymd.core.ending import Circumstances
 from fluxgymd.core.evidence import Exited, NeverStarted, Over, Rebooted
 from fluxgymd.core.job import Job, Live, apply, fold, stop_asked
-from fluxgymd.core.records import ExitRecord
+from fluxgymd.core.journal import events as e
+from fluxgymd.core.journal.records import ExitRecord
 from fluxgymd.core.restart import FRUITLESS_LIMIT
 from fluxgymd.run.ending import end_event
 from fluxgymd.store.home import JobFolder

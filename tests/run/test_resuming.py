@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from fluxgym.errors import StorageFailed
-from fluxgym.messages import Context, Model
+from fluxgym.protocol.messages import Context, Model
 from fluxgymd.core.resume import GoOn
 from fluxgymd.run import resuming
 from fluxgymd.run.resuming import Beginning, Outlook

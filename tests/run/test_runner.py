@@ -13,15 +13,15 @@ import pytest
 from fluxgym import config
 from fluxgym.config import Config
 from fluxgym.errors import StorageFailed, WrongState
-from fluxgym.messages import Context, Kind, State
+from fluxgym.protocol.messages import Context, Kind, State
 from fluxgymd.attempts import place
 from fluxgymd.attempts.port import AttemptRef, AttemptSpec, Gate
 from fluxgymd.attempts.process import ProcessAdapter
-from fluxgymd.core import events as e
 from fluxgymd.core.evidence import Evidence
 from fluxgymd.core.job import Attempt, Failed, Live, Lost, Queued
+from fluxgymd.core.journal import events as e
+from fluxgymd.core.journal.records import Placement
 from fluxgymd.core.lost import Reach
-from fluxgymd.core.records import Placement
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs import view
 from fluxgymd.jobs.entry import RefusedStop

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import NotEnoughSpace, StorageFailed
-from fluxgym.messages import Context
-from fluxgym.plan_messages import PlannedDisk
+from fluxgym.protocol.messages import Context
+from fluxgym.protocol.plan_messages import PlannedDisk
 from fluxgymd.gpus.machine import Gpus
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.run.disk_room import DiskRoom

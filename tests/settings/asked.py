@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.snapshots import snapshot, subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import dataset_toml, kohya

@@ -8,8 +8,8 @@ import os
 import signal
 from collections.abc import Callable
 
-from fluxgym import methods as m
 from fluxgym.errors import WrongState
+from fluxgym.protocol import methods as m
 from tests.daemon.running import RunningDaemon
 from tests.harness.waiting import until
 

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fluxgym import methods as m
 from fluxgym.errors import FluxgymError, InvalidSetting, WrongState
-from fluxgym.messages import Context, Job, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Job, State
 from tests.daemon.running import TRAINING_SECONDS, RunningDaemon, tensors, tiny_model
 from tests.harness.waiting import until
 from tests.settings.draw import Draw

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from tests.settings import values
 from tests.settings.draw import draw, drawn_flags, spelled
 from tests.settings.interruptions import WAYS

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.trainers import flag_kinds, kohya, settings
 from fluxgymd.trainers.flag_kinds import Flag
 from tests.settings import asked, values

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import RestartPolicy
+from fluxgym.protocol.messages import RestartPolicy
 from tests.daemon.running import RunningDaemon
 from tests.settings.draw import BASE, Draw
 from tests.settings.interruptions import WAYS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fluxgym.messages import Context, Part, TriggerPlace
+from fluxgym.protocol.messages import Context, Part, TriggerPlace
 from fluxgymd.trainers import dataset_toml, settings
 from tests.settings import asked
 from tests.settings.values import TAGS

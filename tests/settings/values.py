@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fluxgym.messages import RestartPolicy, TriggerPlace
+from fluxgym.protocol.messages import RestartPolicy, TriggerPlace
 
 Options = dict[str, list[str]]
 OFF = ["false"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Part, TriggerPlace
+from fluxgym.protocol.messages import Context, Part, TriggerPlace
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.captions import Captions, Lines
 from fluxgymd.snapshots.subsets import Subset

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from fluxgym.machine_messages import DiskUseKind
+from fluxgym.protocol.machine_messages import DiskUseKind
 from fluxgymd.store.disk_walk import places, walk
 
 

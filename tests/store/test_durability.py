@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgymd.core import events as e
+from fluxgymd.core.journal import events as e
 from tests.core import histories as h
 from tests.store.calls import build, calls_of
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from fluxgymd.store.atomic import write_file
 from fluxgymd.store.home import Home, JobFolder
 from fluxgymd.store.journal import Journal, read
-from fluxgym.messages import Context, Preset
+from fluxgym.protocol.messages import Context, Preset
 from fluxgymd.presets.shelf import Shelf
 from tests.core import histories as h
 folder = Path(sys.argv[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.core.log_size import LogSize
+from fluxgymd.core.disk.log_size import LogSize
 from fluxgymd.store import holes
 from tests.store.small_disk import preallocate
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.core import events
-from fluxgymd.core.trash import Ages
+from fluxgymd.core.disk.trash import Ages
+from fluxgymd.core.journal import events
 from fluxgymd.store.home import Home, JobFolder
 from tests.core import histories as h
 

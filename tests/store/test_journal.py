@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgymd.core import events as e
 from fluxgymd.core.damage import UNREADABLE
 from fluxgymd.core.job import Job, Stopping, fold
+from fluxgymd.core.journal import events as e
 from fluxgymd.store import journal
 from fluxgymd.store.journal import Journal
 from tests.core import histories as h

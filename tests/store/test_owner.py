@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgymd.core.records import Place
+from fluxgymd.core.journal.records import Place
 from fluxgymd.store import owner as owners
 from fluxgymd.store.owner import DOUBT_SECONDS, EXPIRY_SECONDS, IN_DOUBT, HomeTaken, OwnerRecord, Ownership
 from tests.core.histories import PLACE

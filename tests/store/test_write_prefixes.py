@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgymd.core import events as e
 from fluxgymd.core.job import fold
+from fluxgymd.core.journal import events as e
 from fluxgymd.snapshots import snapshot
 from fluxgymd.snapshots.captions import Captions
 from fluxgymd.store import journal

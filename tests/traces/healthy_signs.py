@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from tests.traces.parts import (
     BAR,
     HOUR,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from tests.traces.simulator import Part
 
 MB = 1_000_000.0

@@ -7,7 +7,7 @@ The limits are numbers here and are not read from the code, so that a trace fail
 from collections.abc import Sequence
 from typing import Any
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from tests.traces.parts import (
     BAR,
     GB,

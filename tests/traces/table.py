@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from fluxgym.watchdog import LIMITS
-from fluxgymd.core.span import span
+from fluxgymd.core.measures.span import span
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.observation import Observation
 from tests.core.watchdog.usual import USUAL

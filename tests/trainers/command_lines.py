@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.messages import Context
+from fluxgym.protocol.messages import Context
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import kohya
 from fluxgymd.trainers.states import StateWriter

@@ -18,13 +18,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Kind, Phase
-from fluxgym.output_messages import FileKind
+from fluxgym.protocol.messages import Context, Kind, Phase
+from fluxgym.protocol.output_messages import FileKind
 from fluxgymd.attempts import processes
 from fluxgymd.core.job import Attempt, Live, fold
 from fluxgymd.core.resume import Begin, CheckpointFacts, GoOn, choose, newest
 from fluxgymd.core.wishes import REQUESTS
-from fluxgymd.store import result
+from fluxgymd.store.formats import result
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.choice import traits
 from fluxgymd.trainers.port import CheckpointVerdict, CheckReport, ProblemKind, Question, Trainer

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.messages import Context, Part, TriggerPlace
+from fluxgym.protocol.messages import Context, Part, TriggerPlace
 from fluxgymd.snapshots import subsets
 from fluxgymd.snapshots.captions import Captions, Lines
 from fluxgymd.trainers import dataset_toml

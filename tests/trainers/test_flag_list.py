@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import OptionType, TrainerOption
+from fluxgym.protocol.messages import OptionType, TrainerOption
 from fluxgymd.trainers.describe import flags_of
 from fluxgymd.trainers.flag_kinds import Flag, by_name
 from fluxgymd.trainers.flag_list import english, listed

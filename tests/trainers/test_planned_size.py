@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Model
-from fluxgymd.store.safetensors_header import NotSafetensors
+from fluxgym.protocol.messages import Context, Model
+from fluxgymd.store.formats.safetensors_header import NotSafetensors
 from fluxgymd.trainers.planned_size import STATES_BESIDE, planned_bytes
 from tests.core.histories import CONTEXT
 from tests.store.files import with_header

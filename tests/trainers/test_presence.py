@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Part
-from fluxgymd.core.events import Copied, CopiedPart
+from fluxgym.protocol.messages import Part
+from fluxgymd.core.journal.events import Copied, CopiedPart
 from fluxgymd.snapshots import contents, subsets
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers import presence

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fluxgym.errors import InvalidSetting
-from fluxgym.messages import Context, Kind, Model, Part, RestartPolicy, TriggerPlace, WatchdogMode
+from fluxgym.protocol.messages import Context, Kind, Model, Part, RestartPolicy, TriggerPlace, WatchdogMode
 from fluxgymd.requests.edit import merge
 from fluxgymd.trainers import command_line, settings
 from fluxgymd.trainers.settings import TRAINING_ONLY

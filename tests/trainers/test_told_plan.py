@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.plan_messages import PlannedMemory, Size
-from fluxgymd.core.decoding import decode
+from fluxgym.protocol.plan_messages import PlannedMemory, Size
+from fluxgymd.core.journal.decoding import decode
 from fluxgymd.trainers import answer
 from fluxgymd.trainers.answer import CheckAnswer
 from fluxgymd.trainers.planned_size import all_saves

@@ -5,7 +5,7 @@ import json
 
 import msgspec
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from fluxgymd.trainers import ui_state
 from tests.core.histories import CONTEXT
 

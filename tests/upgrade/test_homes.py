@@ -10,13 +10,13 @@ from typing import Any, get_args
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import JobDamaged
-from fluxgym.messages import State
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.messages import State
 from fluxgymd.attempts import records_on_disk
-from fluxgymd.core import events as e
+from fluxgymd.core.journal import events as e
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.store import journal
 from fluxgymd.store.home import Home

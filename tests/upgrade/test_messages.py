@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym.client import Connection
 from fluxgym.errors import WIRE_ERRORS, FluxgymError
-from fluxgym.framing import encode
-from fluxgym.messages import State
+from fluxgym.protocol.client import Connection
+from fluxgym.protocol.framing import encode
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon
 from tests.data.frozen import record
 from tests.fluxgym.described import METHODS

@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym import methods as m
-from fluxgym.messages import ExitKind, Job, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import ExitKind, Job, State
 from fluxgymd.attempts import place, processes
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 from tests.daemon.running import RunningDaemon
 from tests.harness.waiting import DEADLINE_SECONDS, until
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fluxgymd.attempts import processes
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 from tests.harness.waiting import DEADLINE_SECONDS
 
 SPINS = "while True: pass"

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from fluxgymd.attempts import processes
-from fluxgymd.core.records import Process, Ticks
+from fluxgymd.core.journal.records import Process, Ticks
 from fluxgymd.core.watchdog.observation import Activity
 from fluxgymd.watchdog.activity import ActivityReader, Total, Used, memory_pressure
 from tests.attempts.daemons import Attempt, Daemon

@@ -17,7 +17,7 @@ from fluxgymd.attempts.port import AttemptRef
 from fluxgymd.attempts.process import ProcessAdapter
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.job import Attempt, Hang, Live, fold
-from fluxgymd.core.records import Process
+from fluxgymd.core.journal.records import Process
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.jobs.spec import attempt_ref
 from fluxgymd.store.home import JobFolder

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Kind, Phase
+from fluxgym.protocol.messages import Context, Kind, Phase
 from fluxgymd.core.job import Live, fold
 from fluxgymd.store.home import JobFolder
 from fluxgymd.watchdog.files import Files, Seen, Written, count_caches, outputs

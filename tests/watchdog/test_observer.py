@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fluxgym.messages import Context, Kind, Phase, State
+from fluxgym.protocol.messages import Context, Kind, Phase, State
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.watchdog.observation import Listed, Observation
 from fluxgymd.gpus.machine import Gpus

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fluxgymd.attempts import processes
-from fluxgymd.core.records import Process, Ticks
+from fluxgymd.core.journal.records import Process, Ticks
 from fluxgymd.watchdog import proc
 from tests.harness.waiting import DEADLINE_SECONDS, until
 from tests.watchdog.processes import SLEEPS, THREADS, running

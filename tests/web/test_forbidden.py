@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from fluxgym import paths_and_programs as forbidden
-from fluxgym.messages import Context, Kind, Model, OptionType, Part
-from fluxgym.method_table import METHODS
-from fluxgym.methods import SUBMIT, TRAINER_OPTIONS, Nothing, SubmitParameters
+from fluxgym.protocol import paths_and_programs as forbidden
+from fluxgym.protocol.messages import Context, Kind, Model, OptionType, Part
+from fluxgym.protocol.method_table import METHODS
+from fluxgym.protocol.methods import SUBMIT, TRAINER_OPTIONS, Nothing, SubmitParameters
 from tests.daemon.running import RunningDaemon, program
 from tests.web.serving import RunningWeb
 

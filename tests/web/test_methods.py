@@ -10,9 +10,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from fluxgym.async_client import AsyncClient
-from fluxgym.method_table import METHODS, TABLES
-from fluxgym.methods import Method
+from fluxgym.protocol.async_client import AsyncClient
+from fluxgym.protocol.method_table import METHODS, TABLES
+from fluxgym.protocol.methods import Method
 from fluxgymweb import app
 from tests.daemon.running import RunningDaemon, program
 from tests.fluxgym.described import METHODS as DESCRIBED
@@ -45,7 +45,7 @@ def test_every_method_has_a_verb(checkout: Path) -> None:
     rows = {
         name: value.name
         for table in TABLES
-        for name, value in vars(importlib.import_module(f"fluxgym.{table}")).items()
+        for name, value in vars(importlib.import_module(f"fluxgym.protocol.{table}")).items()
         if isinstance(value, Method)
     }
     assert set(rows.values()) == set(METHODS)

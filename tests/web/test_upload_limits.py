@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from fluxgym.async_client import AsyncClient
+from fluxgym.protocol.async_client import AsyncClient
 from fluxgymweb import uploads
 from fluxgymweb.answers import WebError
 from tests.harness.waiting import forever

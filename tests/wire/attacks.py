@@ -16,7 +16,7 @@ from contextlib import suppress
 from itertools import cycle, repeat
 from pathlib import Path
 
-from fluxgym.framing import MESSAGE_LIMIT
+from fluxgym.protocol.framing import MESSAGE_LIMIT
 
 INFO = b'{"method":"org.fluxgym.Machine.Info"}\0'
 ONEWAY = b'{"method":"org.fluxgym.Machine.Info","oneway":true}\0'

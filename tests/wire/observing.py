@@ -15,8 +15,8 @@ from typing import Self
 
 import psutil
 
-from fluxgym import methods as m
-from fluxgym.messages import Context, Kind, State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import Context, Kind, State
 from tests.daemon.running import ROOT, RunningDaemon
 from tests.harness.waiting import join, until
 

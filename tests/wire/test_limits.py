@@ -6,10 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.client import Connection
 from fluxgym.errors import Overloaded
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
 from fluxgymd.api.limits import CONNECTIONS
 from tests.daemon.running import RunningDaemon
 from tests.harness.waiting import DEADLINE_SECONDS, until

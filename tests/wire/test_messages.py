@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fluxgym.framing import MESSAGE_LIMIT
+from fluxgym.protocol.framing import MESSAGE_LIMIT
 from fluxgymd.api.calls import BRACKETS, COMMAS
 from tests.daemon.running import RunningDaemon
 from tests.fuzz.talking import converse

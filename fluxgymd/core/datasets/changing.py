@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import UNSET
 
-from fluxgym.dataset_messages import Crop, PictureChange, Replacement
 from fluxgym.errors import InvalidValue, NoSuchChange, NoSuchPicture, NothingToUndo, StaleChange
+from fluxgym.protocol.dataset_messages import Crop, PictureChange, Replacement
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Change, Dataset, Picture, crop_problem, stem_of
 from fluxgymd.core.datasets.words import quoted

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
-from fluxgym.dataset_messages import Crop
+from fluxgym.protocol.dataset_messages import Crop
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.job import BadHistory
 

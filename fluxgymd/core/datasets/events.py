@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The events of a stored dataset, which are the lines of its journal.
 
-As for jobs (core/events.py), an event may be added, and a field with a default; nothing may be removed or change its
-meaning. The number of an event is that of its line, from 1.
+As for jobs (core/journal/events.py), an event may be added, and a field with a default; nothing may be removed or
+change its meaning. The number of an event is that of its line, from 1.
 """
 
 from typing import Annotated
@@ -10,10 +10,10 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from fluxgym.dataset_messages import Crop
-from fluxgymd.core.decoding import decode_with
-from fluxgymd.core.events import Event
-from fluxgymd.core.records import Number, Record
+from fluxgym.protocol.dataset_messages import Crop
+from fluxgymd.core.journal.decoding import decode_with
+from fluxgymd.core.journal.events import Event
+from fluxgymd.core.journal.records import Number, Record
 
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 """In hex. It becomes the name of a file, so nothing else may be in it."""

@@ -4,7 +4,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from fluxgym.dataset_messages import Finding, FindingKind
+from fluxgym.protocol.dataset_messages import Finding, FindingKind
 from fluxgymd.core.datasets.dataset import Dataset, Picture
 
 HASH_BITS = 128

@@ -3,7 +3,7 @@
 
 from msgspec import UNSET
 
-from fluxgym.dataset_messages import DatasetChangeKind
+from fluxgym.protocol.dataset_messages import DatasetChangeKind
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Change
 

@@ -8,8 +8,8 @@ with evidence (promise 7), and never from a single look. docs/watchdog.md lists 
 
 from dataclasses import dataclass
 
-from fluxgym.messages import Phase
-from fluxgymd.core.span import span
+from fluxgym.protocol.messages import Phase
+from fluxgymd.core.measures.span import span
 from fluxgymd.core.watchdog.limits import Limits, PhaseLimits
 from fluxgymd.core.watchdog.movement import disk_is_full
 from fluxgymd.core.watchdog.signs import evidence

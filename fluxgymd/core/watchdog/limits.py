@@ -12,7 +12,7 @@ phases that work on the GPU, and only while nothing else moves either.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 
 WORKS_ON_GPU: Mapping[Phase, bool] = {
     Phase.STARTING: False,

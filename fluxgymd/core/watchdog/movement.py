@@ -7,7 +7,7 @@ is any sign of life. Work is the purpose of the phase, and only work is progress
 
 from dataclasses import dataclass, replace
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.watchdog.attribution import Owner, owner
 from fluxgymd.core.watchdog.observation import Listed, Observation

@@ -3,9 +3,9 @@
 is never taken for zero or for healthy.
 """
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgymd.core.gpu import Reading
-from fluxgymd.core.records import Record
+from fluxgymd.core.journal.records import Record
 
 
 class Activity(Record, frozen=True, kw_only=True):

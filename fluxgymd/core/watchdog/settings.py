@@ -4,7 +4,7 @@ these by what the user set for a time."""
 
 from collections.abc import Mapping
 
-from fluxgym.messages import Phase, WatchdogMode
+from fluxgym.protocol.messages import Phase, WatchdogMode
 from fluxgymd.core.job import Job, PassingMode
 from fluxgymd.core.watchdog.limits import WORKS_ON_GPU, Limits, PhaseLimits
 

@@ -6,7 +6,7 @@ An unknown value is reported as unknown or left out, but never reported as zero.
 """
 
 from fluxgymd.core.gpu import Reading
-from fluxgymd.core.span import span
+from fluxgymd.core.measures.span import span
 from fluxgymd.core.watchdog.attribution import Owner, owner
 from fluxgymd.core.watchdog.observation import Listed
 from fluxgymd.core.watchdog.trail import Stretch, Trail

@@ -12,7 +12,7 @@ docs/decisions/0044-the-verdict.md explains why.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgymd.core.watchdog import faults
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.movement import PRESSURE, Counters, Movement, compare

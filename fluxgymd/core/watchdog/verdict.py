@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verdicts of the watchdog on a training."""
 
-from fluxgymd.core.records import Record
+from fluxgymd.core.journal.records import Record
 
 
 class Healthy(Record, frozen=True, kw_only=True, tag="healthy"):

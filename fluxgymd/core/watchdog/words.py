@@ -5,7 +5,7 @@ It says what the job does, what moved last and when, which limit comes next and 
 GPUs show.
 """
 
-from fluxgymd.core.span import span
+from fluxgymd.core.measures.span import span
 from fluxgymd.core.watchdog.judge import rules
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.signs import gpus, machine, processes

@@ -8,10 +8,10 @@ trainer writes to. Neither can fail, whatever the job has written.
 
 from collections.abc import Sequence
 
-from fluxgym.messages import Progress
+from fluxgym.protocol.messages import Progress
 from fluxgymd.core.job import Attempt
+from fluxgymd.core.measures.pace import StepTime
 from fluxgymd.core.outcome import Steps
-from fluxgymd.core.pace import StepTime
 from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.progress.metrics import MetricsReader
 from fluxgymd.trainers.progress.output import OutputReader

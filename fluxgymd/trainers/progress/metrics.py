@@ -13,9 +13,9 @@ from typing import Annotated
 import msgspec
 
 from fluxgym.files import open_for_reading
-from fluxgym.messages import Phase, Progress
-from fluxgymd.core.decoding import Count, decode_with
-from fluxgymd.core.pace import StepTime
+from fluxgym.protocol.messages import Phase, Progress
+from fluxgymd.core.journal.decoding import Count, decode_with
+from fluxgymd.core.measures.pace import StepTime
 from fluxgymd.trainers.progress.appended import Appended
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]

@@ -12,8 +12,8 @@ import math
 import re
 from pathlib import Path
 
-from fluxgym.messages import Phase, Progress
-from fluxgymd.core.pace import StepTime
+from fluxgym.protocol.messages import Phase, Progress
+from fluxgymd.core.measures.pace import StepTime
 from fluxgymd.trainers.progress.appended import Appended
 from fluxgymd.trainers.progress.metrics import MetricsLine, advance, highest
 

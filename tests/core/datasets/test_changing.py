@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from fluxgym.dataset_messages import Crop, PictureChange
 from fluxgym.errors import (
     FluxgymError,
     InvalidValue,
@@ -14,6 +13,7 @@ from fluxgym.errors import (
     NothingToUndo,
     StaleChange,
 )
+from fluxgym.protocol.dataset_messages import Crop, PictureChange
 from fluxgymd.core.datasets import changing
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset, fold

@@ -4,11 +4,11 @@
 import msgspec
 import pytest
 
-from fluxgym.dataset_messages import Crop
+from fluxgym.protocol.dataset_messages import Crop
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import Dataset, fold, free_name, stem_of
-from fluxgymd.core.events import encode
 from fluxgymd.core.job import BadHistory
+from fluxgymd.core.journal.events import encode
 from tests.core.datasets.histories import added, created, edited, stored, undone
 
 CROP = Crop(left=10, top=20, width=100, height=200)

@@ -3,7 +3,7 @@
 
 from random import Random
 
-from fluxgym.dataset_messages import Crop, FindingKind
+from fluxgym.protocol.dataset_messages import Crop, FindingKind
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import fold
 from fluxgymd.core.datasets.findings import HASH_BITS, MOST_LISTED, NEAR_BITS, findings

@@ -3,7 +3,7 @@
 
 import pytest
 
-from fluxgym.dataset_messages import Crop, DatasetChangeKind
+from fluxgym.protocol.dataset_messages import Crop, DatasetChangeKind
 from fluxgymd.core.datasets import events as e
 from fluxgymd.core.datasets.dataset import fold
 from fluxgymd.core.datasets.words import kind_of, sentence

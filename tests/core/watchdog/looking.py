@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgymd.core.gpu import Reading
 from fluxgymd.core.watchdog.limits import Limits
 from fluxgymd.core.watchdog.observation import Activity, Listed, Observation

@@ -3,7 +3,7 @@
 
 import pytest
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgymd.core.watchdog.attribution import Owner, owner
 from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.movement import Counters, compare

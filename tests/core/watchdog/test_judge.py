@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgym.watchdog import FLOOR_SECONDS
 from fluxgymd.core.watchdog.judge import judge, rules, work_limit
 from fluxgymd.core.watchdog.observation import Observation

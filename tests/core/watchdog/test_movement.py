@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgymd.core.watchdog.movement import Counters, Movement, compare
 from fluxgymd.core.watchdog.observation import Activity, Observation
 from tests.core.watchdog.looking import busy, gpu, look

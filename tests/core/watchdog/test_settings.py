@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from fluxgym import watchdog
-from fluxgym.messages import Context, Kind, WatchdogMode
-from fluxgymd.core import events as e
+from fluxgym.protocol.messages import Context, Kind, WatchdogMode
 from fluxgymd.core.job import Job, apply, fold
+from fluxgymd.core.journal import events as e
 from fluxgymd.core.watchdog import settings
 from fluxgymd.trainers.choice import traits
 from tests.core import histories as h

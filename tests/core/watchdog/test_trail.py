@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxgym.messages import Phase
+from fluxgym.protocol.messages import Phase
 from fluxgymd.core.watchdog.trail import Stretch, Trail, begin, follow
 from tests.core.watchdog.looking import BEGIN, INTERVAL, busy, gpu, look, trail
 from tests.core.watchdog.usual import USUAL

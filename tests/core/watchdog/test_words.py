@@ -3,8 +3,8 @@
 
 import pytest
 
-from fluxgym.messages import Phase
-from fluxgymd.core.span import span
+from fluxgym.protocol.messages import Phase
+from fluxgymd.core.measures.span import span
 from fluxgymd.core.watchdog.judge import judge
 from fluxgymd.core.watchdog.observation import Observation
 from fluxgymd.core.watchdog.signs import evidence

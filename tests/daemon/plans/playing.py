@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from PIL import Image
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from fluxgymctl.plan_page import WholePlan
 from tests.daemon.plans.draw import Draw, DrawnJob, Folder
 from tests.daemon.running import RunningDaemon, model_flags, whole_lines

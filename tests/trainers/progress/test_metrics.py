@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from fluxgym.files import NotAFile
-from fluxgym.messages import Phase, Progress
+from fluxgym.protocol.messages import Phase, Progress
 from fluxgymctl import words
-from fluxgymd.core.pace import StepTime
+from fluxgymd.core.measures.pace import StepTime
 from fluxgymd.trainers.progress import metrics
 from fluxgymd.trainers.progress.appended import end_of
 from fluxgymd.trainers.progress.metrics import MetricsLine, MetricsReader, advance

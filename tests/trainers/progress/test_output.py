@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.messages import Phase, Progress
-from fluxgymd.core.pace import StepTime
+from fluxgym.protocol.messages import Phase, Progress
+from fluxgymd.core.measures.pace import StepTime
 from fluxgymd.trainers.progress.output import OutputReader, understand
 
 DATA = Path(__file__).parents[1] / "data"

@@ -15,8 +15,8 @@ from typing import Literal
 
 from playwright.sync_api import Page, expect
 
-from fluxgym import methods as m
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, program
 from tests.web.browser.browsing import DESKTOP, PHONE, Visit
 

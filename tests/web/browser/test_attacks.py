@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Browser, Page
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import program
 from tests.harness.waiting import join
 from tests.web.browser.browsing import EVIL, Served, Visit

@@ -8,8 +8,8 @@ import time
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from fluxgym import methods as m
-from fluxgym.messages import State
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, program
 from tests.harness.waiting import until
 from tests.web.browser.browsing import PHONE, Served, Visit, is_too_wide, visiting

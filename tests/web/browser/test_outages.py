@@ -4,7 +4,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, program
 from tests.web.browser.browsing import Served, Visit
 

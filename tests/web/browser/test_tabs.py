@@ -3,7 +3,7 @@
 
 from playwright.sync_api import Page, expect
 
-from fluxgym.messages import State
+from fluxgym.protocol.messages import State
 from tests.daemon.running import program
 from tests.web.browser.browsing import Served, Visit
 
