@@ -30,6 +30,7 @@ from fluxgymd.jobs import loading
 from fluxgymd.jobs.registry import Registry
 from fluxgymd.requests.copying import Copier
 from fluxgymd.requests.edit import Editor
+from fluxgymd.requests.steering import Steering
 from fluxgymd.requests.submit import Submitter
 from fluxgymd.requests.takeover import Takeover
 from fluxgymd.requests.verbs import Verbs
@@ -38,6 +39,7 @@ from fluxgymd.run.preflight import Preflight
 from fluxgymd.run.runner import Runner
 from fluxgymd.run.scheduler import Resources, Scheduler
 from fluxgymd.run.starting import Starter
+from fluxgymd.run.trash import Trash
 from fluxgymd.run.watching import Watcher
 from fluxgymd.store import atomic, journal, writer
 from fluxgymd.store.atomic import write_file
@@ -166,6 +168,8 @@ class Life:
         takeover = Takeover(self.registry, preflight, trainers, copier)
         self.submitter = Submitter(self.registry, preflight, trainers, copier, sources_of(self.registry))
         self.verbs = Verbs(self.registry, self.runner, self.scheduler, preflight, trainers, takeover.record)
+        self.steering = Steering(self.registry, trainers, adapters.of)
+        self.trash = Trash(self.registry, days=7.0)
         self.editor = Editor(self.registry, preflight, trainers, self.scheduler, takeover)
         self.loop.run_to_end(self._adopt())
         self._passes = self.loop.create_task(self.scheduler.run(), name="scheduler")
@@ -210,6 +214,10 @@ class Life:
         finally:
             await asyncio.to_thread(shutil.rmtree, built, ignore_errors=True)
         self.registry.add(folder, loading.read(folder))
+        self.scheduler.request_pass()
+
+    async def restore(self, name: str) -> None:
+        await self.trash.restore(name)
         self.scheduler.request_pass()
 
     async def pause(self, *, paused: bool) -> None:

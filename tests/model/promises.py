@@ -14,6 +14,7 @@ from fluxgymd.core import job as core
 from fluxgymd.core.job import Final, Job, Live, Lost
 from fluxgymd.core.journal import events as e
 from fluxgymd.core.journal.records import ExitRecord
+from fluxgymd.store.job_trash import TRASH
 from tests.model.life import Life
 from tests.model.world import Attempt, World
 
@@ -26,6 +27,8 @@ BY_USER = {
     e.Moved: ("move",),
     e.Edited: ("edit",),
     e.WatchdogSet: ("set_watchdog",),
+    e.Annotated: ("annotate",),
+    e.Restored: ("restore",),
     e.Disowned: ("resume",),
 }
 """Events that only a user's call may cause, with the verbs that cause them."""
@@ -39,6 +42,7 @@ class Told:
     removing: int = 0
     """Removes that are in progress, or were when the daemon died."""
     removes: int = 0
+    restores: int = 0
     id: str | None = None
     final: core.State | None = None
     resumes: int = 0
@@ -72,6 +76,8 @@ class Promises:
         if verb == "remove":
             told.removing += 1
             told.removes += 1
+        if verb == "restore":
+            told.restores += 1
         return replace(told)
 
     def answered(self, verb: str, name: str, before: Told, refusal: FluxgymError | None) -> None:
@@ -79,13 +85,14 @@ class Promises:
         told = self.told[name]
         there = self.life.registry.has(name)
         if verb == "remove":
-            assert refusal is not None or not there, f"{name} was removed, and is there"
+            restored = told.restores > 0
+            assert refusal is not None or not there or restored, f"{name} was removed, and is there"
             assert there or told.removing or not told.acknowledged, f"{name} was removed behind a resume"
             told.removing = max(0, told.removing - 1)
             if not there:
                 self.told[name] = Told(asked=told.asked)
-        elif verb == "submit" and refusal is None:
-            told.acknowledged = True
+        elif verb in ("submit", "restore") and refusal is None:
+            told.acknowledged = there or verb == "submit"  # a restored job may have been removed again by now
         elif verb == "resume" and refusal is None and told.removes == before.removes:
             told.removing = 0
         elif verb == "stop" and refusal is None and told.resumes == before.resumes and there:
@@ -228,5 +235,6 @@ class Promises:
                 ahead = [jobs.get(other) for other in job.context.after or ()]
                 waits = any(other is None or not isinstance(other.state, core.Completed) for other in ahead)
                 assert waits, f"{name} is {job.state} for ever, and nothing is in its way"
-        hidden = [path.name for path in (self.world.home / "outputs").iterdir() if path.name.startswith(".")]
+        names = {path.name for path in (self.world.home / "outputs").iterdir()}
+        hidden = [name for name in names - {TRASH} if name.startswith(".")]
         assert not hidden, f"left behind: {hidden}"

@@ -27,8 +27,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fluxgym.protocol.messages import Context, Kind, RestartPolicy
-from fluxgymd.core.job import Completed, Live, Waiting
+from fluxgym.protocol.messages import Context, Kind, RestartPolicy, WatchdogMode
+from fluxgym.protocol.methods import AnnotateParameters
+from fluxgymd.core.job import Completed, Final, Live, Waiting
+from fluxgymd.requests.annotate import annotate
 from fluxgymd.store.machine import MachineState
 from tests.model import life as lives
 from tests.model.adapter import PLACING
@@ -49,10 +51,15 @@ seconds = st.sampled_from([0.1, 1.0, 5.0, 30.0])
 """How long a disturbance lasts."""
 picks = st.integers(0, 7)
 policies = st.sampled_from([policy for policy in RestartPolicy if policy is not RestartPolicy.UNKNOWN])
+modes = st.sampled_from([mode for mode in WatchdogMode if mode is not WatchdogMode.UNKNOWN])
 
 
 def while_jobs(machine: "Queue") -> bool:
     return bool(machine.life.jobs())
+
+
+def while_removed(machine: "Queue") -> bool:
+    return bool(machine.life.registry.home.trash.entries())
 
 
 def while_training(machine: "Queue") -> bool:
@@ -157,10 +164,31 @@ class Queue(RuleBasedStateMachine):
         self._call("edit", name, self.life.editor.edit(changes), turns)
 
     @precondition(while_jobs)
+    @rule(pick=picks, keep=st.booleans(), turns=turns)
+    def remove(self, pick: int, keep: bool, turns: int) -> None:
+        ended = sorted(name for name, job in self.life.jobs().items() if isinstance(job.state, Final))
+        name = ended[pick % len(ended)] if ended else self._name(pick)  # others are refused
+        self._call("remove", name, self.life.verbs.remove(name, keep=keep), turns)
+
+    @precondition(while_removed)
     @rule(pick=picks, turns=turns)
-    def remove(self, pick: int, turns: int) -> None:
+    def restore(self, pick: int, turns: int) -> None:
+        removed = self.life.registry.home.trash.entries()
+        name = removed[pick % len(removed)].name
+        self._call("restore", name, self.life.restore(name), turns)
+
+    @precondition(while_jobs)
+    @rule(pick=picks, note=st.sampled_from(["", "good", "bad"]), turns=turns)
+    def annotate(self, pick: int, note: str, turns: int) -> None:
+        asked = AnnotateParameters(name=self._name(pick), note=note)
+        self._call("annotate", asked.name, annotate(self.life.registry, asked), turns)
+
+    @precondition(while_jobs)
+    @rule(pick=picks, mode=modes, lasts=st.none() | seconds, turns=turns)
+    def set_watchdog(self, pick: int, mode: WatchdogMode, lasts: float | None, turns: int) -> None:
         name = self._name(pick)
-        self._call("remove", name, self.life.verbs.remove(name), turns)
+        ends = None if lasts is None else self.world.clock.time() + lasts
+        self._call("set_watchdog", name, self.life.steering.set_watchdog(name, mode, until=ends), turns)
 
     @rule(paused=st.booleans(), turns=turns)
     def pause(self, paused: bool, turns: int) -> None:
