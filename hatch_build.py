@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hatchling's hook: an sdist, a wheel and an editable installation always have a fresh page. Node is asked for only
-if the page is stale, so an sdist, which carries the built page, needs neither Node nor npm."""
+"""The build hook for hatchling: every sdist, wheel and editable installation gets an up-to-date page. It requires
+Node only if the page is stale, so an sdist, which carries the built page, needs neither Node nor npm."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the backend imports 
 from build_page import Page
 
 SKIP = "FLUXGYM_NO_UI"
-"""If this is set, no page is built, for a machine without npm's registry; a page that exists is still packed."""
+"""If this variable is set, the page is not built, for machines that cannot reach npm's registry; an existing page is
+still packaged."""
 
 
 class PageHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's own parameter is of no use here
-    """Builds the page before anything is packed."""
+    """Builds the page before anything is packaged."""
 
     def dependencies(self) -> list[str]:
         page = Page(Path(self.root))

@@ -96,7 +96,7 @@ SETTINGS = (
     Setting(
         key="jobs.trash_days",
         variable="FLUXGYM_JOBS_TRASH_DAYS",
-        help="how long a removed job can be restored, in days; 0: it is deleted at once",
+        help="how many days a removed job can be restored; 0: it is deleted at once",
         parse=setting_values.number(0, 3650, "days"),
         default=lambda _: 7.0,
     ),

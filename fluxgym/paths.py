@@ -34,7 +34,7 @@ def machine_state(environ: Mapping[str, str]) -> Path:
 
 
 def web_state(environ: Mapping[str, str]) -> Path:
-    """The folder of the web server: its token, its links, and uploads that are not finished."""
+    """The web server's folder: its token, its links, and unfinished uploads."""
     return _state(environ) / "web"
 
 

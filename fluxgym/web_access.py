@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a browser gets access to the web server: a token that only its user can read, and links that work once.
+"""How a browser gets access to the web server: a token that only its user can read, and one-time links.
 
-`fluxgymctl web url` makes a link, and the web server burns it: a link is a file named after the hash of its code, and
-deleting the file succeeds only once. So neither program has to ask the other, and the folder holds no code that
-works. The cookie is derived from the token, so a new token ends every session.
+`fluxgymctl web url` creates a link, and the web server uses it up: a link is a file named after the hash of its code,
+and deleting the file succeeds only once. So neither program has to ask the other, and the folder contains no valid
+code. The cookie is derived from the token, so a new token ends every session.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ PORT = 7860
 """The port of the web server, unless `--port` names another."""
 
 LINK_SECONDS = 600.0
-"""How long a link can be used."""
+"""How long a link is valid."""
 
 TOKEN_BYTES = 32
 
 
 def token(folder: Path) -> str:
-    """The token in the web server's folder, which is created if there is none."""
+    """The token in the web server's folder, which is created if it does not exist."""
     _private(folder)
     file = folder / "token"
     while True:
@@ -47,7 +47,7 @@ def token(folder: Path) -> str:
 
 
 def address(folder: Path, port: int | None = None) -> str:
-    """Where a browser finds the web server: at the port, or where the server that started last said."""
+    """The address of the web server: with this port, or else the one that the last server to start has remembered."""
     if port is None:
         with contextlib.suppress(OSError):
             return read_file(folder / "address", most=4096).decode("utf-8").strip()
@@ -55,7 +55,7 @@ def address(folder: Path, port: int | None = None) -> str:
 
 
 def note_address(folder: Path, address: str) -> None:
-    """Remembers where a server listens, for `address`."""
+    """Remembers the address of a server, for `address`."""
     write_private(folder / "address", f"{address}\n")
 
 
@@ -69,12 +69,12 @@ def cookie(token: str) -> str:
 
 
 def same(given: str, right: str) -> bool:
-    """Whether the two are equal, in a time that does not depend on where they differ."""
+    """Compares two secrets in constant time."""
     return hmac.compare_digest(given.encode(errors="replace"), right.encode())
 
 
 def new_link(folder: Path) -> str:
-    """The code of a new link."""
+    """Creates a link and returns its code."""
     links = folder / "links"
     _private(folder)
     _private(links)
@@ -85,7 +85,7 @@ def new_link(folder: Path) -> str:
 
 
 def burn(folder: Path, code: str) -> bool:
-    """Whether the code is that of a link that was not used before. It cannot be used again."""
+    """Uses up a link. Returns whether its code was valid, that is, neither used nor expired."""
     _drop_old(folder / "links")
     try:
         (folder / "links" / _hash(code)).unlink()
@@ -96,7 +96,7 @@ def burn(folder: Path, code: str) -> bool:
 
 def _drop_old(links: Path) -> None:
     oldest = time.time() - LINK_SECONDS
-    with contextlib.suppress(OSError):  # there are no links yet, or another program has just dropped one
+    with contextlib.suppress(OSError):  # there are no links yet, or another program has just deleted one
         for link in links.iterdir():
             if link.stat().st_mtime < oldest:
                 link.unlink()

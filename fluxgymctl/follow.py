@@ -140,8 +140,8 @@ def metrics(session: Session, name: str, *, points: int | None, note: Note) -> I
 
 
 def events(session: Session, name: str | None, *, after: str | None, note: Note) -> Iterator[EventsReply]:
-    """The events after a cursor, without end, unless the named job is removed. After a reconnection they continue
-    where they were."""
+    """The events after a cursor, endlessly, unless the named job is removed. After a reconnection they continue where
+    they left off."""
     cursor = after
 
     def source(connection: Connection) -> Generator[EventsReply, None, bool]:
@@ -157,8 +157,8 @@ def events(session: Session, name: str | None, *, after: str | None, note: Note)
 def changes(
     session: Session, name: str | None, *, note: Note, limit: int | None = None, existed: bool = False
 ) -> Iterator[WatchReply]:
-    """The present state and then each change, without end. After a reconnection the present state comes again. Of the
-    jobs that have ended it has only the newest `limit`.
+    """The present state and then each change, endlessly. After a reconnection the present state comes again. It
+    includes only the newest `limit` of the jobs that have ended.
 
     If the named job was removed while there was no connection, this is reported too, provided that the job `existed`
     before the call or was seen. Otherwise NoSuchJob.

@@ -65,11 +65,11 @@ OF_THE_MACHINE = frozenset({"pause", "continue", "gpus", "disks", "check", "hook
 OF_RECORDS = frozenset(
     {"logs", "history", "events", "checkpoints", "files", "samples", "metrics", "search", "export"}
 )
-"""Verbs about what a job has written. All others are about jobs and what they train on."""
+"""Verbs about what a job has written. All others concern jobs and what they train on."""
 
 
 def room(verb: str) -> str:
-    """The package in which a verb is."""
+    """The package that contains a verb."""
     if verb in OF_THE_MACHINE:
         return "fluxgymctl.machine"
     return "fluxgymctl.records" if verb in OF_RECORDS else "fluxgymctl.verbs"

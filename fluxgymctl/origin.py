@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoint with which a job begins, as it is written in a flag and in a spec file. Pure."""
+"""Parses the checkpoint that a job starts from, as written in a flag or a spec file. Pure."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ RIGHT = f'a text in quotes, "{FORM}"'
 
 
 def from_text(text: str) -> ResumeFrom:
-    """The checkpoint in a flag. ValueError if the text is wrong."""
+    """The checkpoint in a flag. ValueError if the text is invalid."""
     job, separator, checkpoint = text.partition(":")
     if not job or (separator and not checkpoint):
         raise ValueError
@@ -18,7 +18,7 @@ def from_text(text: str) -> ResumeFrom:
 
 
 def from_toml(value: Any) -> ResumeFrom:
-    """The checkpoint in a spec file. ValueError if it is wrong."""
+    """The checkpoint in a spec file. ValueError if it is invalid."""
     if not isinstance(value, str):
         raise ValueError
     return from_text(value)

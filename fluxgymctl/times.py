@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Durations and times of day, as people type them. Pure; the local time zone applies."""
+"""Parses durations and times of day, as people type them. Pure; times are in the local time zone."""
 
 import re
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ def duration(text: str) -> float:
         raise ValueError(f"{text!r} is not a duration; write 90s, 30min, 1h, 1h30min or 2d.")
     seconds = sum(float(number) * SECONDS[unit] for number, unit in pieces)
     if not seconds:
-        raise ValueError(f"{text!r} is no time at all.")
+        raise ValueError(f"{text!r} is zero; give a duration such as 30min.")
     return seconds
 
 

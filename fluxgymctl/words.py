@@ -90,7 +90,7 @@ def speed(seconds_per_step: float | None) -> str:
 
 
 def energy(watt_hours: float | None) -> str:
-    """Watt hours, or kilowatt hours from 1 on."""
+    """Energy in watt hours, or from 1 kWh on in kilowatt hours."""
     if watt_hours is None:
         return ABSENT
     return f"{watt_hours / 1000:.2f} kWh" if watt_hours >= 1000 else f"{watt_hours:.1f} Wh"

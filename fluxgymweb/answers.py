@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors as HTTP answers: the error of the interface with its name, its sentence and its fields, and a status.
+"""Turns errors into HTTP responses: the interface's error with its name, message and fields, and a status code.
 
-An error of the server itself has a name below org.fluxgym.Web, in the same form.
+Errors of the server itself have names below org.fluxgym.Web and the same form.
 """
 
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ Q = TypeVar("Q")
 
 
 class Json(Response):
-    """JSON of a message, a dict or bytes that are JSON already."""
+    """A JSON response from a message, a dict, or bytes that are already JSON."""
 
     media_type = "application/json"
 
@@ -41,7 +41,7 @@ class Json(Response):
 
 
 class WebError(FluxgymError):
-    """A refusal of the server itself."""
+    """An error of the server itself."""
 
     def __init__(self, status: int, name: str, message: str, **fields: Any) -> None:
         super().__init__(message, **fields)

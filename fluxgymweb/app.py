@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routes. Every method of fluxgym's tables is one; the others, which HTTP needs besides, are in ADDITIONS."""
+"""The routes. Every method of fluxgym's tables is one; the others, which only HTTP needs, are in ADDITIONS."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -27,13 +27,13 @@ from fluxgymweb.page import page
 from fluxgymweb.uploads import Uploads
 
 COOKIE_SECONDS = 400 * 24 * 3600
-"""The longest that browsers keep a cookie."""
+"""The longest time that browsers keep a cookie."""
 
 ENDED = ("stopped", "completed", "failed", "damaged")
 
 ADDITIONS = {
-    "/api/v1/live": "server-sent events: what Watch, Events, Logs and Metrics say, for one page",
-    "/api/v1/summary": "what a hidden page shows in its title",
+    "/api/v1/live": "server-sent events for one page: the replies of Watch, Events, Logs and Metrics",
+    "/api/v1/summary": "what a hidden page shows in its tab",
     "/api/v1/files/{job}/{file:path}": "a file that a job has written, with Range",
     "/api/v1/thumbnails/jobs/{name}/{file:path}": "a small copy of a sample",
     "/api/v1/thumbnails/datasets/{name}/{picture:path}": "a small copy of a dataset's picture",
@@ -68,7 +68,7 @@ def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guar
         guard.tried(right=right)
         if not right:
             raise WebError(
-                403, "LinkUsed", "This link was used or is too old; `fluxgymctl web url` makes another one."
+                403, "LinkUsed", "This link was already used or has expired; `fluxgymctl web url` makes a new one."
             )
         home = f"{request.scope.get('root_path', '')}/"
         answer = RedirectResponse(home, status_code=303)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests are answered at all, and the headers of every answer.
+"""Decides which requests are accepted, and sets the headers of every response.
 
-A request has to name this server (a page that rebinds its own name to 127.0.0.1 does not), to come from this server's
-page and not from another site, and to bring the token or the cookie that a link has set. Other users of this machine
-can reach the port too, so the token is required here as well. Pure but for the clock.
+A request has to name this server as its host (after DNS rebinding, it does not), to come from this server's page and
+not from another site, and to carry the token or the cookie that a link has set. Other users of this machine can reach
+the port too, so the token is required here as well. Pure but for the clock.
 """
 
 import html
@@ -36,7 +36,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-# The cookie is not sent with a navigation that another site began. This page begins it again as ours.
+# Browsers do not send the cookie with a navigation from another site. This page repeats it from our own site.
 _AGAIN = (
     '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={url}"><title>FluxGym</title>'
 )
@@ -48,7 +48,7 @@ _LOCKED = (
 
 
 class Guard:
-    """The middleware around the whole application."""
+    """The middleware around the application."""
 
     def __init__(
         self, app: ASGIApp, *, hosts: Collection[str], token: str, clock: Callable[[], float] = time.monotonic
@@ -78,8 +78,8 @@ class Guard:
         await (refused or self.app)(scope, receive, send_with_headers)
 
     def tried(self, *, right: bool) -> None:
-        """Notes a try of a secret, and refuses a wrong one. A right one is always accepted, so that nobody can lock
-        the owner out."""
+        """Counts an attempt to use a secret, and refuses a wrong one. A right one is always accepted, so that nobody
+        can lock the owner out."""
         if right:
             return
         now = self._clock()
@@ -102,7 +102,7 @@ class Guard:
                 )
                 if is_page and navigates:
                     return HTMLResponse(_AGAIN.format(url=html.escape(_own_url(scope))))
-                raise WebError(403, "CrossSite", "A page of another site cannot use FluxGym.")
+                raise WebError(403, "CrossSite", "Requests from another site are refused; open FluxGym's own page.")
             bearer = self._bearer(headers)
             if not is_safe:
                 check_unsafe(headers, scope["scheme"], bearer=bearer)
@@ -117,7 +117,11 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         given = headers.getlist("host")
         if len(given) != 1 or given[0].lower() not in self._hosts:
-            raise WebError(421, "WrongHost", "This server does not have this name; see `fluxgymweb --allowed-host`.")
+            raise WebError(
+                421,
+                "WrongHost",
+                "The header Host does not name this server; start `fluxgymweb` with --allowed-host to add a name.",
+            )
 
     def _bearer(self, headers: Headers) -> bool:
         given = headers.get("authorization")
@@ -127,7 +131,9 @@ class Guard:
         right = kind.lower() == "bearer" and web_access.same(value.strip(), self._token)
         self.tried(right=right)
         if not right:
-            raise WebError(401, "TokenWrong", "The token is wrong; it is in the file named in docs/web.md.")
+            raise WebError(
+                401, "TokenWrong", "The token is wrong; the right one is in ~/.local/state/fluxgym/web/token."
+            )
         return True
 
     def _has_cookie(self, request: HTTPConnection) -> bool:
@@ -147,14 +153,14 @@ def cookie_name(headers: Headers) -> str:
 
 
 def check_unsafe(headers: Headers, scheme: str, *, bearer: bool) -> None:
-    """Refuses a change that a page of ours did not ask for: a form and an image of another site cannot set
-    X-Fluxgym, and every browser sends Origin. A script with the token sends no Origin."""
+    """Refuses changes that our own page did not request: forms and images on another site cannot set X-Fluxgym, and
+    every browser sends Origin. A script with the token sends no Origin."""
     origin = headers.get("origin")
     ours = {f"{scheme}://{headers['host'].lower()}", f"https://{headers['host'].lower()}"}  # https: behind a proxy
     if not (bearer and origin is None) and (origin or "").lower() not in ours:
         raise WebError(403, "CrossSite", "The header Origin does not name this server.")
     if headers.get("x-fluxgym") != "1":
-        raise WebError(403, "CrossSite", "The header X-Fluxgym is missing.")
+        raise WebError(403, "CrossSite", "The header X-Fluxgym is missing; send `X-Fluxgym: 1`.")
 
 
 def _own_url(scope: Scope) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fluxgymweb: the command line, the port, and the life of the process around the application."""
+"""fluxgymweb: the command line, the port, and the start and exit of the process."""
 
 import os
 import signal
@@ -17,20 +17,22 @@ from fluxgym.protocol.async_client import AsyncClient
 from fluxgymweb import listening
 
 GRACE_SECONDS = 2
-"""How long an open stream may delay the end of the process."""
+"""How long an open stream may delay the exit of the process."""
 
 
 @click.command()
 @click.version_option(__version__, message="%(version)s")
 @click.option(
-    "--address", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen at."
+    "--address", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on."
 )
 @click.option("--port", metavar="PORT", type=click.IntRange(1, 65535), default=web_access.PORT, show_default=True)
-@click.option("--allowed-host", "allowed", metavar="HOST", multiple=True, help="Another name of this server.")
-@click.option("--root-path", metavar="PATH", default="", help="The path below which a proxy shows this server.")
+@click.option("--allowed-host", "allowed", metavar="HOST", multiple=True, help="Another host name of this server.")
+@click.option(
+    "--root-path", metavar="PATH", default="", help="The path below which a reverse proxy serves this server."
+)
 @click.option("--socket", metavar="PATH", help="The daemon's socket (FLUXGYM_SOCKET).")
 def main(address: str, port: int, allowed: tuple[str, ...], root_path: str, socket: str | None) -> None:
-    """The web server of FluxGym: shows the jobs in a browser.
+    """The web server of FluxGym, which shows the jobs in a browser.
 
     `fluxgymctl web url` prints a link that gives a browser access.
     """
@@ -71,7 +73,7 @@ def _serve(
     )
     shown = "127.0.0.1" if name in ("0.0.0.0", "::", "::1") else name
     web_access.note_address(folder, f"http://{shown}:{port}{root_path}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn sends it again at the end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it again at the end
     try:
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The asyncio client: like client.py, for a program that talks to the daemon for many others at once.
+"""The asyncio client: like client.py, for a program that serves many clients of its own at once.
 
 Each call and each stream has a connection of its own, which closes at its end or when its task is cancelled.
 """
@@ -32,8 +32,8 @@ class AsyncClient:
         return reply
 
     async def stream(self, method: Method[Parameters, Reply], parameters: Parameters) -> AsyncGenerator[Reply, None]:
-        """One call with many replies, until the daemon ends the stream. Close it (`contextlib.aclosing`) if you leave
-        it before."""
+        """One call with many replies, until the daemon ends the stream. Close it (`contextlib.aclosing`) if you stop
+        reading before that."""
         connection, reply, continues = await self._begin(method, parameters, more=True)
         try:
             yield reply

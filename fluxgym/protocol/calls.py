@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client sends and how it reads an answer, without I/O: shared by the blocking client and the asyncio one."""
+"""Encodes calls and decodes replies, without I/O; shared by the blocking client and the asyncio one."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from fluxgym.protocol.framing import FrameError, decode, encode
 from fluxgym.protocol.methods import Method, Parameters, Reply
 
 REPLY_LIMIT = 64 * 1024 * 1024
-"""The largest reply in bytes that a client accepts. The daemon limits its replies; this is for a broken one."""
+"""The largest reply in bytes that a client accepts. The daemon limits its replies; this guards against a broken
+one."""
 
 RESTARTS = 5
-"""How many daemons may stop before one answers a call."""
+"""How many times the daemon may stop before it answers a call."""
 
 READ_BYTES = 256 * 1024
-"""How much a client reads at once."""
+"""How many bytes a client reads at once."""
 
 
 def call_frame(method: Method[Parameters, Reply], parameters: Parameters, *, more: bool) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`check`: whether this machine is fit to train, with a remedy for each problem."""
+"""`check`: whether this machine is ready to train, with a remedy for each problem."""
 
 import click
 
@@ -18,10 +18,10 @@ INDENT = " " * 9
 @common_options
 @click.pass_obj
 def command(session: Session) -> int:
-    """Checks whether this machine is fit to train.
+    """Checks whether this machine is ready to train.
 
-    Checks the GPUs, what runs the jobs, linger, the disk, the model files, the trainer, and what the daemon reports.
-    Each problem comes with its remedy. Nothing is changed.
+    Checks the GPUs, how jobs are run, linger, the disk, the model files, the trainer, and what the daemon reports.
+    Each problem comes with a remedy. Nothing is changed.
     """
     problem = False
     with session.connect() as connection:

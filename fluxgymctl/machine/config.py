@@ -22,7 +22,7 @@ HEADER = ("SETTING", "VALUE", "SOURCE", "DESCRIPTION")
 
 
 @click.command("config", epilog=epilog("config", "config --json"))
-@click.option("--daemon", is_flag=True, help="Show the settings with which the running daemon started instead.")
+@click.option("--daemon", is_flag=True, help="Show the settings that the running daemon started with instead.")
 @common_options
 @click.pass_obj
 def command(session: Session, *, daemon: bool) -> None:

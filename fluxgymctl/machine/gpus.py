@@ -31,7 +31,7 @@ HISTORY_HEADER = ("TIME", "LOAD", "MEMORY", "TEMPERATURE", "POWER")
 
 @click.command("gpus", epilog=epilog("gpus", "gpus --history", "gpus --follow"))
 @click.option("--history", is_flag=True, help="Show the last hour of each GPU.")
-@click.option("--follow", is_flag=True, help="Show the GPUs again whenever a value has changed, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Show the GPUs again whenever a value changes, until Ctrl-C.")
 @click.option("--clear", metavar="GPU", help="End the quarantine of this GPU, given by index or UUID.")
 @common_options
 @click.pass_obj
@@ -74,7 +74,7 @@ def _follow(session: Session) -> int:
 def _show_history(session: Session) -> None:
     series = session.call(GPU_HISTORY, GpuHistoryParameters()).history
     if not any(one.time for one in series):
-        note("No GPU was read in the last hour: that happens while jobs run, and while somebody looks.")
+        note("There are no GPU readings from the last hour; GPUs are read only while jobs run or somebody watches.")
     for one in series:
         if session.json:
             write_json(one)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hooks`: a test of the hooks, which are called when something happens to a job (docs/hooks.md)."""
+"""`hooks`: tests the hooks, which are called when something happens to a job (docs/hooks.md)."""
 
 import click
 
@@ -28,9 +28,9 @@ def command() -> None:
 @common_options
 @click.pass_obj
 def test(session: Session, event: str | None) -> int:
-    """Calls each hook that is set, or the one of EVENT, with a test.
+    """Calls each hook that is set, or only the one for EVENT, as a test.
 
-    The object that a hook receives says that it is a test. No job changes.
+    The object that a hook receives says that this is a test. No job changes.
     """
     failed = False
     with session.connect() as connection:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`web`: links that give a browser access to the web server, and the start and stop of the installed one."""
+"""`web`: creates links that give a browser access to the web server, and starts and stops the installed one."""
 
 import html
 import os
@@ -32,9 +32,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 @click.group("web", epilog=epilog("web open", "web url --port 7900"))
 @common_options
 def command() -> None:
-    """Shows the jobs in a browser.
+    """Opens the page in a browser.
 
-    A link works once, for ten minutes, and gives its browser lasting access. For a browser on another machine,
+    A link works once, within ten minutes, and gives that browser permanent access. For a browser on another machine,
     forward the port first: ssh -L 7860:127.0.0.1:7860 HOST.
     """
 
@@ -62,12 +62,12 @@ def url(session: Session, port: int | None) -> None:
 @common_options
 def show(port: int | None) -> None:
     """Opens the page in this machine's browser."""
-    # The browser's command line, which other users can see, has the path of a file instead of the link.
+    # Other users can see the browser's command line, so it gets the path of a file instead of the link.
     file = paths.web_state(os.environ) / "open.html"
     link = new_link(port)
     web_access.write_private(file, f'<meta http-equiv="refresh" content="0; url={html.escape(link)}">\n')
     if not webbrowser.open(file.as_uri()):
-        note(f"There is no browser on this machine; open this link in yours: {link}")
+        note(f"No browser was found on this machine; open this link in yours: {link}")
 
 
 @command.command("start", epilog=epilog("web start"))
@@ -75,7 +75,7 @@ def show(port: int | None) -> None:
 def start() -> None:
     """Starts the installed web server."""
     systemctl("start", SOCKET, SERVICE, called="web start", program="fluxgymweb")
-    note("The web server is running; `fluxgymctl web open` shows it.")
+    note("The web server is running; `fluxgymctl web open` opens the page.")
 
 
 @command.command("stop", epilog=epilog("web stop"))
@@ -87,6 +87,6 @@ def stop() -> None:
 
 
 def new_link(port: int | None) -> str:
-    """A link to the server at this port, or to the one that started last."""
+    """A link to the server on this port, or to the one that started last."""
     folder = paths.web_state(os.environ)
     return f"{web_access.address(folder, port)}/enter?code={web_access.new_link(folder)}"

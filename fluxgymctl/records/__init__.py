@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs about what a job has written: its log, its history, its files. Files as in verbs/."""
+"""The verbs about what a job has written: its log, its history, its files. Organized like verbs/."""

@@ -9,19 +9,19 @@ from fluxgymctl.manual import epilog
 from fluxgymctl.output import GAP, note, plain, write, write_json
 from fluxgymctl.session import Session, common_options
 
-RESET = "It cannot be told what happened since then, because jobs were removed or restored; see `fluxgymctl list`."
+RESET = "The events since then are unknown, because jobs were removed or restored; see `fluxgymctl list`."
 
 
 @click.command("events", epilog=epilog("events -f", "events my-lora", "events -f --json --after CURSOR"))
 @click.argument("name", required=False)
 @click.option("-f", "--follow", "follows", is_flag=True, help="Print what happens from now on, or after the cursor.")
-@click.option("--after", metavar="CURSOR", help="Only what came after the `cursor` of an earlier --json line.")
+@click.option("--after", metavar="CURSOR", help="Only events after the `cursor` of an earlier --json line.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str | None, *, follows: bool, after: str | None) -> int:
-    """Shows what happens to all jobs, or to one.
+    """Shows what has happened to all jobs, or to one.
 
-    Without --follow, shows everything on record, the oldest job first. Prints one line for each event, with its local
+    Without --follow, shows all recorded events, the oldest job first. Prints one line for each event, with its local
     time; --json prints each reply, some of which have a cursor.
     """
     try:

@@ -24,7 +24,7 @@ HEADER = ("KIND", "EPOCH", "STEP", "SIZE", "AGE", "PATH")
 def command(session: Session, name: str, kind: str | None) -> None:
     """Shows the files that a job has written, newest first: LoRAs, checkpoints, samples, logs, settings.
 
-    A checkpoint (the kind is state) is a folder. The copied pictures are not shown.
+    A checkpoint (kind: state) is a folder. The copied pictures are not shown.
     """
     found = session.call(FILES, JobName(name=name)).files
     chosen = [file for file in found if kind in (None, file.kind)]
@@ -34,7 +34,7 @@ def command(session: Session, name: str, kind: str | None) -> None:
     elif chosen:
         write_table(HEADER, rows(chosen, now=time.time()))
     else:
-        note(f"{name} has no such file." if found else f"{name} has no file yet.")
+        note(f"{name} has no files of this kind." if found else f"{name} has no files yet.")
 
 
 def rows(found: list[JobFile], *, now: float) -> list[tuple[str, ...]]:

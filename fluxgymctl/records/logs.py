@@ -16,18 +16,18 @@ from fluxgymctl.session import Session, common_options
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new output until the job has ended.")
 @click.option("-n", "--lines", callback=read_count, metavar="N", help="Start with the last N lines.")
-@click.option("--limit", callback=read_count, metavar="BYTES", help="End after so many bytes of text.")
+@click.option("--limit", callback=read_count, metavar="BYTES", help="End after this many bytes of text.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, *, follow: bool, lines: int | None, limit: int | None) -> int:
     """Prints the log of a job.
 
-    The log holds the output of its trainer or program, in all attempts. Of a line that a progress bar rewrites, only
-    the last state is printed. Ctrl-C ends only this command; the job continues.
+    The log holds the output of its trainer or program, in all attempts. If a progress bar rewrites a line, only its
+    last state is printed. Ctrl-C ends only this command; the job continues.
     """
     offset = -lines if lines else 0
     if follow and limit is not None:
-        raise click.UsageError("--limit and --follow exclude each other; give one of them.")
+        raise click.UsageError("--limit and --follow cannot be combined; give one of them.")
     if follow:
         try:
             for piece in streams.log(session, name, offset, note=note):

@@ -18,21 +18,21 @@ HEADER = ("ATTEMPT", "STEP", "EPOCH", "LOSS", "MEAN", "VALIDATION", "RATE", "SPE
 WIDTHS = (7, 8, 5, 10, 10, 10, 9, 14, 10)
 POINTS = 40
 FEWEST, MOST = 10, 10_000
-"""The daemon's bounds for the number of points."""
+"""The daemon's limits on the number of points."""
 
 
 @click.command("metrics", epilog=epilog("metrics my-lora", "metrics my-lora --all --json", "metrics -f my-lora"))
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new measurements until the job has ended.")
-@click.option("--points", callback=read_count, metavar="N", help=f"About how many lines; default {POINTS}.")
+@click.option("--points", callback=read_count, metavar="N", help=f"Approximate number of lines; default {POINTS}.")
 @click.option("--all", "everything", is_flag=True, help="All measurements.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, *, follow: bool, points: int | None, everything: bool) -> int:
     """Shows what a training has measured: a line for each measurement, thinned to about --points lines.
 
-    The lowest and the highest values stay, and so do the last lines. A loss that was not finite is shown as nan.
-    sd-scripts reports nothing here.
+    The lowest and the highest values are kept, and so are the last lines. A loss that was not finite is shown as nan.
+    sd-scripts reports no measurements.
     """
     wanted = None if everything else min(max(POINTS if points is None else points, FEWEST), MOST)
     seen = False
@@ -80,7 +80,7 @@ def rows(found: Measurements) -> Iterator[tuple[str, ...]]:
 
 
 def line(cells: tuple[str, ...]) -> str:
-    """A line of fixed columns, since it is printed before the next ones are known."""
+    """A line with columns of fixed width, since it is printed before the next ones are known."""
     return GAP.join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
 
 

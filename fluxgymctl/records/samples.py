@@ -19,9 +19,9 @@ HEADER = ("EPOCH", "STEP", "PROMPT", "SEED", "PATH", "TEXT")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str) -> None:
-    """Shows the samples of a training, in its order: when each was drawn, and from which prompt and seed.
+    """Shows the samples of a training, in order: when each was drawn, and from which prompt and seed.
 
-    PROMPT is the number of the prompt, from 0, as in the file's name.
+    PROMPT is the number of the prompt, from 0, as in the file name.
     """
     found = session.call(SAMPLES, JobName(name=name)).samples
     if session.json:
@@ -30,7 +30,7 @@ def command(session: Session, name: str) -> None:
     elif found:
         write_table(HEADER, rows(found))
     else:
-        note(f"{name} has no sample yet.")
+        note(f"{name} has no samples yet.")
 
 
 def rows(found: list[Sample]) -> list[tuple[str, ...]]:

@@ -14,14 +14,14 @@ from fluxgymctl.session import Session, common_options
 @click.command("search", epilog=epilog('search my-lora "out of memory"', "search my-lora --regex 'epoch [0-9]+/16'"))
 @click.argument("name")
 @click.argument("text")
-@click.option("--regex", is_flag=True, help="TEXT is a regular expression (RE2), matched as written.")
+@click.option("--regex", is_flag=True, help="TEXT is a case-sensitive regular expression (RE2).")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, text: str, *, regex: bool) -> int:
     """Shows the lines of a job's log that contain TEXT, each with its number.
 
-    Upper and lower case are the same. Of a line that a progress bar rewrites, only the last state is searched. The
-    exit status is 1 if nothing is found.
+    Case is ignored. If a progress bar rewrites a line, only its last state is searched. The exit status is 1 if
+    nothing is found.
     """
     found = False
     with session.connect() as connection:

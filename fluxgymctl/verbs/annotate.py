@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`annotate`: notes a group, tags, a text and the best LoRA of a job."""
+"""`annotate`: sets a job's group, tags, note and best LoRA."""
 
 import click
 
@@ -19,11 +19,11 @@ from fluxgymctl.session import Session, common_options
     ),
 )
 @click.argument("name")
-@click.option("--group", metavar="NAME", help="The group of jobs that it belongs to.")
+@click.option("--group", metavar="NAME", help="The group that the job belongs to.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Add a tag; may be repeated.")
 @click.option("--untag", "untags", metavar="TAG", multiple=True, help="Remove a tag; may be repeated.")
-@click.option("--note", metavar="TEXT", help="A text about the job.")
-@click.option("--best", metavar="FILE", help="The best LoRA: the name of a file in its folder.")
+@click.option("--note", metavar="TEXT", help="A note about the job.")
+@click.option("--best", metavar="FILE", help="The best LoRA: the name of a file in the job's folder.")
 @common_options
 @click.pass_obj
 def command(
@@ -36,13 +36,13 @@ def command(
     note: str | None,
     best: str | None,
 ) -> None:
-    """Notes something about a job, in whatever state it is.
+    """Sets notes about a job, whatever its state.
 
     Notes have no effect on the job. `list --group` and `list --tag` find jobs by them, and `status` shows them. An
     empty value, such as --note '', clears one.
     """
     if group is None and note is None and best is None and not tags and not untags:
-        raise click.UsageError("There is nothing to note; give --group, --tag, --untag, --note or --best.")
+        raise click.UsageError("There is nothing to change; give --group, --tag, --untag, --note or --best.")
     wanted = None
     if tags or untags:
         now = session.call(DESCRIBE, JobName(name=name)).job.annotation
@@ -51,4 +51,4 @@ def command(
     if session.json:
         write_json(job)
     else:
-        tell(f"The notes about {name} are saved.")
+        tell(f"Saved the notes about {name}.")

@@ -18,9 +18,9 @@ HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "GPU", "AGE", "WHY")
 
 @click.command("list", epilog=epilog("list", "list --limit 20", "list --tag good --json"))
 @click.option("--limit", callback=read_count, metavar="N", help="Only the newest N jobs.")
-@click.option("--group", metavar="NAME", help="Only the jobs of this group.")
+@click.option("--group", metavar="NAME", help="Only jobs in this group.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="Only jobs with this tag; may be repeated.")
-@click.option("--removed", is_flag=True, help="Show the jobs that `restore` can bring back.")
+@click.option("--removed", is_flag=True, help="Show the removed jobs that `restore` can bring back.")
 @common_options
 @click.pass_obj
 def command(session: Session, *, limit: int | None, group: str | None, tags: tuple[str, ...], removed: bool) -> None:
@@ -41,7 +41,7 @@ def command(session: Session, *, limit: int | None, group: str | None, tags: tup
         for job in found:
             write_json(job)
     elif not found and chosen:
-        note("No job has this group and these tags.")
+        note("No job matches this group and these tags.")
     elif not found:
         note("There are no jobs yet; `fluxgymctl submit` creates one.")
     else:
@@ -55,7 +55,7 @@ def _show_removed(session: Session, limit: int | None) -> None:
         for job in found:
             write_json(job)
     elif not found:
-        note("No job was removed.")
+        note("There are no removed jobs.")
     else:
         write_table(("NAME", "REMOVED", "DELETED", "SIZE", "ID"), removed_rows(found, now=time.time()))
 
@@ -74,7 +74,7 @@ def removed_rows(found: list[RemovedJob], *, now: float) -> list[tuple[str, ...]
 
 
 def table(found: list[Job], *, now: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows. There are columns for groups and tags if one of the jobs has some."""
+    """The header and the rows. Columns for groups and tags appear only if a job has any."""
     all_rows = rows(found, now=now)
     if not any(job.annotation is not None and (job.annotation.group or job.annotation.tags) for job in found):
         return HEADER, all_rows
@@ -89,7 +89,7 @@ def table(found: list[Job], *, now: float) -> tuple[tuple[str, ...], list[tuple[
 
 
 def _is_chosen(job: Job, group: str | None, tags: tuple[str, ...]) -> bool:
-    """Whether it has this group, if one is given, and all of these tags."""
+    """Whether the job is in this group, if one is given, and has all of these tags."""
     noted = job.annotation or Annotation(tags=[])
     return group in (None, noted.group) and set(tags) <= set(noted.tags)
 
@@ -111,6 +111,6 @@ def rows(found: list[Job], *, now: float) -> list[tuple[str, ...]]:
 
 
 def _remark(job: Job) -> str:
-    """The reason for the job's state; without one, the watchdog's doubts about it, or that its steps are slow."""
+    """The reason for the job's state; without one, the watchdog's verdict, or that its steps are slow."""
     why = jobs.why(job)
     return words.text(jobs.doubt(job) or jobs.slow(job)) if why == words.ABSENT else why

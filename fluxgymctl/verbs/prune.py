@@ -14,11 +14,11 @@ from fluxgymctl.session import Session, common_options
 
 @click.command("prune", epilog=epilog("prune my-lora", "prune --keep 0 my-lora other-lora"))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--keep", default="1", metavar="N", help="How many of the newest checkpoints stay (default: 1).")
+@click.option("--keep", default="1", metavar="N", help="How many of the newest checkpoints to keep (default: 1).")
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...], *, keep: str) -> int:
-    """Deletes the older checkpoints of jobs that do not run, which frees space. LoRAs and samples stay.
+    """Deletes the older checkpoints of jobs that do not run, to free space. LoRAs and samples stay.
 
     A job that is completed needs no checkpoint. Without any, a job that has not finished starts over when it is
     resumed; a waiting job therefore keeps the newest one.
@@ -34,6 +34,6 @@ def command(session: Session, names: tuple[str, ...], *, keep: str) -> int:
             count = f"{len(reply.removed)} checkpoint{'' if len(reply.removed) == 1 else 's'}"
             note(f"{name}: {count} deleted, which freed {words.size(reply.freed)}.")
         else:
-            note(f"{name} has no checkpoint to delete.")
+            note(f"{name} has no checkpoints to delete.")
 
     return each(names, prune)

@@ -17,8 +17,8 @@ from fluxgymctl.session import Session, common_options
 def command(session: Session, names: tuple[str, ...]) -> int:
     """Brings removed jobs back, each with all of its files.
 
-    NAME is a job's name or its id; of several removed jobs with one name, the last one comes back. `fluxgymctl list
-    --removed` shows which there are.
+    NAME is a job's name or its id; of several removed jobs with the same name, the most recently removed one comes
+    back. `fluxgymctl list --removed` shows them.
     """
 
     def restore(name: str) -> None:
@@ -26,6 +26,6 @@ def command(session: Session, names: tuple[str, ...]) -> int:
         if session.json:
             write_json(job)
         else:
-            note(f"{job.context.name} is back; it is {job.runtime.state}.")
+            note(f"{job.context.name} is restored; it is {job.runtime.state}.")
 
     return each(names, restore)

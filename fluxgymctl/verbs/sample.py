@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sample`: asks running trainings to draw samples now."""
+"""`sample`: asks running trainings to draw samples."""
 
 import click
 
@@ -16,7 +16,7 @@ from fluxgymctl.session import Session, common_options
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...]) -> int:
-    """Asks running trainings to draw samples of their prompts, and to carry on.
+    """Asks running trainings to draw samples of their prompts and then continue.
 
     The trainer draws them after its present step; while it still loads, after its first one. `fluxgymctl samples`
     shows them. Only FluxGym's trainer can be asked.

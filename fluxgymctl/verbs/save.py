@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`save`: asks running trainings to save a checkpoint and a LoRA now."""
+"""`save`: asks running trainings to save a checkpoint and a LoRA."""
 
 import click
 
@@ -16,7 +16,7 @@ from fluxgymctl.session import Session, common_options
 @common_options
 @click.pass_obj
 def command(session: Session, names: tuple[str, ...]) -> int:
-    """Asks running trainings to save a checkpoint and a LoRA, and to carry on.
+    """Asks running trainings to save a checkpoint and a LoRA and then continue.
 
     The trainer saves after its present step; while it still loads, after its first one. `fluxgymctl checkpoints`
     shows the checkpoint. Like every checkpoint it is deleted when keep_states newer ones exist; the LoRA stays. Only
@@ -25,6 +25,6 @@ def command(session: Session, names: tuple[str, ...]) -> int:
 
     def save(name: str) -> None:
         session.call(SAVE_NOW, JobName(name=name))
-        note(f"{name} saves after its present step; `fluxgymctl checkpoints {name}` shows the checkpoint.")
+        note(f"{name} will save after the current step; `fluxgymctl checkpoints {name}` then shows the checkpoint.")
 
     return each(names, save)

@@ -81,8 +81,8 @@ def command(
     The job is a training or, with `-- PROGRAM ARGUMENT...`, a program that runs on the CPU. The program is looked up
     as in a shell.
 
-    --dataset is one folder or dataset with all pictures. --part gives some of them, as often as there are parts: WHAT
-    is what --dataset takes, and the rest is about this part alone. In the spec file, each part is a table [[parts]].
+    --dataset is one folder or dataset with all pictures. --part, which may be repeated, gives one part of them: WHAT
+    is what --dataset takes, and the rest applies only to this part. In the spec file, each part is a table [[parts]].
 
     Each flag is also a key of the spec file, named as in the interface: --epochs is epochs, --gpu is gpus (a list),
     --gpus is gpu_count, --hold is held. --transformer and the other files of the base model are keys of the table
@@ -93,12 +93,12 @@ def command(
     overrides. What the spec file and the flags give overrides both. With --like the pictures come from the folder or
     dataset that the other job was submitted with or, if that is gone, from the copy that was made for that job.
 
-    --resume-from begins with a copy of another job's checkpoint: more epochs for a finished job, or a branch from an
+    --resume-from starts from a copy of another job's checkpoint: more epochs for a finished job, or a branch from an
     older checkpoint. The settings and the pictures are those of that job, unless you give others. --epochs counts
     from the very beginning; --more-epochs counts from the checkpoint.
 
     --from reads another program's settings: a kohya_ss GUI's JSON, sd-scripts' dataset.toml or --config_file, or an
-    ai-toolkit YAML. A remark names each setting that does not carry over. Presets and what you give override them.
+    ai-toolkit YAML. A remark names each setting that does not carry over. Presets and your own flags override them.
     """
     if plan and follow:
         raise click.UsageError("--plan queues nothing, so there is nothing to --follow.")
@@ -145,11 +145,11 @@ def command(
 
 
 def _continued(job: Context, like: str | None) -> Context:
-    """The job, which begins with a checkpoint: with --like, that job's newest one unless another is given."""
+    """The job, starting from a checkpoint: with --like, that job's newest one unless another is given."""
     if job.epochs is not None:
         raise click.UsageError("--more-epochs and --epochs cannot both be given.")
     if job.resume_from is None and like is None:
-        raise click.UsageError("--more-epochs needs --resume-from, or --like.")
+        raise click.UsageError("--more-epochs needs --resume-from or --like.")
     return job if job.resume_from is not None else structs.replace(job, resume_from=ResumeFrom(job=str(like)))
 
 

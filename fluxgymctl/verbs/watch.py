@@ -84,7 +84,7 @@ def text_of(job: Job, *, width: int | None) -> str:
 
 @click.command("watch", epilog=epilog("watch my-lora", "watch", ends=outcome.HELP))
 @click.argument("name", required=False)
-@click.option("--limit", callback=read_count, metavar="N", help="Of the jobs that have ended, only the newest N.")
+@click.option("--limit", callback=read_count, metavar="N", help="Show only the newest N of the jobs that have ended.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str | None, limit: int | None) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`watchdog`: whether a job hangs, and the reasons for this verdict. It also sets what is done about a hang."""
+"""`watchdog`: whether a job hangs, and the reasons for this verdict. Also sets what FluxGym does about a hang."""
 
 import time
 
@@ -35,14 +35,14 @@ _MODES = {
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in _MODES]),
-    help="Set what is done about a hang, at once, also while the job runs.",
+    help="Set what FluxGym does about a hang; takes effect at once, even while the job runs.",
 )
 @click.option("--for", "lasts", metavar="TIME", help="How long the mode applies: 90s, 30min, 1h, 1h30min or 2d.")
 @click.option("--until", metavar="TIME", help="When the mode ends: 14:30 (the next one) or 2026-12-24 14:30.")
 @common_options
 @click.pass_obj
 def command(session: Session, name: str, *, mode: str | None, lasts: str | None, until: str | None) -> None:
-    """Shows whether a job hangs, and the reasons for that verdict. With --mode, sets what is done about a hang.
+    """Shows whether a job hangs, and the reasons for that verdict. With --mode, sets what FluxGym does about a hang.
 
     Shows what the job is doing, what moved last, which limits apply at present and how much of each is left, and what
     its GPUs report. A stuck job will not continue on its own; a suspicious one may still be fine.
@@ -100,7 +100,7 @@ def lines(name: str, reply: WatchdogReply, *, now: float) -> list[str]:
     passing = []
     if reply.until is not None and reply.then is not None:
         ends = words.moment(reply.until, now=now)
-        passing = [f"Its mode is {words.name(reply.mode)} until {ends}, and then {words.name(reply.then)}."]
+        passing = [f"Its mode is {words.name(reply.mode)} until {ends}, then {words.name(reply.then)}."]
     return [head, *told, *([] if off else [mode]), *passing]
 
 

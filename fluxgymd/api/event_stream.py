@@ -20,7 +20,7 @@ from fluxgymd.store import journal
 
 
 class Replaced(Exception):
-    """A journal is not the one that a cursor is about."""
+    """A journal is not the one that a cursor refers to."""
 
 
 class EventStreams:
@@ -44,7 +44,7 @@ class EventStreams:
             pieces = feed.everything(oldest_first)
         first = True
         while True:
-            # Nothing is awaited between the look at what is new and this: the cursor is about the same moment.
+            # Nothing is awaited between reading what is new and this, so the cursor refers to the same moment.
             cursor = feed.cursor(only)
             reset = pieces is None
             try:
@@ -64,7 +64,7 @@ class EventStreams:
         return self._registry.has(entry.name) and self._registry.entry(entry.name) is entry
 
     async def _send_all(self, pieces: Iterable[Piece], send: Send) -> Event | None:
-        """Sends all events but the last one, which is returned: it goes with the cursor."""
+        """Sends all events but the last one, which is returned so that it can carry the cursor."""
         held: Event | None = None
         async with aclosing(_told(pieces)) as told:
             async for event in told:
@@ -101,7 +101,7 @@ async def _events(piece: Piece) -> Iterable[AnyEvent]:
 
 
 def _read(path: Path, begin: int, end: int) -> list[AnyEvent] | None:
-    """None also for a job that was removed meanwhile. Blocks."""
+    """Also None for a job that was removed in the meantime. Blocks."""
     try:
         return journal.events_between(path, begin, end)
     except FileNotFoundError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The method of org.fluxgym.Machine about hooks. It calls those of the configuration; no method sets one."""
+"""The method of org.fluxgym.Machine about hooks. It calls the configured hooks; no method sets one."""
 
 import asyncio
 

@@ -48,11 +48,11 @@ class JobOutputs:
         if not 1 <= size <= small_copies.MOST:
             raise InvalidParameter(f"size is {size}, but must be from 1 to {small_copies.MOST}.", parameter="size")
         entry, file = self._registry.entry(parameters.name), parameters.file
-        lane = f"the thumbnails of the job {entry.name}"  # so that slow pictures hold up nothing else
+        lane = f"the thumbnails of the job {entry.name}"  # so that slow pictures delay nothing else
         facts = await lanes.answer(lane, files.regular, entry.folder, file)
         if facts is None or Path(file).suffix.lower() not in PICTURES:
             raise FileMissing(
-                f"{entry.name} has no picture {short(file)}; `fluxgymctl samples {entry.name}` lists them.",
+                f"{entry.name} has no picture {short(file)}; `fluxgymctl samples {entry.name}` lists its samples.",
                 path=short(file),
             )
         source = entry.folder.path / file

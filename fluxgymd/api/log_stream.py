@@ -91,8 +91,8 @@ class LogStreams:
     async def stream(
         self, entry: Entry, offset: int, *, follow: bool, send: Send, limit: int | None = None
     ) -> LogsReply:
-        """Sends what there is, and with `follow` what is added until the job has ended. Returns the last reply. A
-        negative `offset` counts lines from the end. `limit`: ends the stream after so many bytes of text."""
+        """Sends the present content, and with `follow` what is added until the job has ended. Returns the last reply.
+        A negative `offset` counts lines from the end. `limit`: ends the stream after this many bytes of text."""
         log = entry.folder.log
         if offset < 0:
             offset = await lanes.answer(str(log.parent), _line_from_end, log, -offset)
@@ -121,9 +121,9 @@ class LogStreams:
 
 
 def _read(log: Path, offset: int, *, size: int = CHUNK_BYTES, last: bool = False) -> LogsReply:
-    """Text from a byte offset on, and the offset after it; for a hole no text, but its length. An incomplete
+    """Text from a byte offset on, and the offset after it; for a hole, its length instead of text. An incomplete
     character is left for the next read, unless this is the last read or a hole follows. Bytes that are not UTF-8
-    become U+FFFD, and of a line that was rewritten only the last state is left. Blocks."""
+    become U+FFFD, and only the last state of a rewritten line remains. Blocks."""
     try:
         with open_for_reading(log) as file:
             descriptor = file.fileno()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams the measurements of a job: what there is, thinned to what a curve needs, and then what is added.
+"""Streams the measurements of a job: the present ones, thinned to what a curve needs, and then new ones.
 
 The file is the only store. It is read in pieces, one at a time, so that neither the event loop nor the job's lane is
-held, and what is kept for a client is bounded.
+blocked, and the memory per client is bounded.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ FOLLOW_SECONDS = 1.0
 
 
 class MetricsStream:
-    """One client's stream. `points`: about how many rows a reply may have; None: all that a piece has."""
+    """One client's stream. `points`: about how many rows a reply may have; None: all rows of a piece."""
 
     def __init__(self, entry: Entry, after: str | None, points: int | None) -> None:
         self._entry = entry
@@ -33,10 +33,11 @@ class MetricsStream:
         self._reset = found is None
 
     async def run(self, send: Send, *, follow: bool) -> MetricsReply:
-        """Sends what there is, and with `follow` what is added until the job has ended. Returns the last reply."""
+        """Sends the present measurements, and with `follow` new ones until the job has ended. Returns the last
+        reply."""
         told = False
         while True:
-            ended = self._entry.ended  # checked before the read, so that all that was written before the end is sent
+            ended = self._entry.ended  # checked before the read, so that everything written before the end is sent
             before = self._cursor
             reply = await self._caught_up(send)
             if ended or not follow:
@@ -47,7 +48,7 @@ class MetricsStream:
             await asyncio.sleep(FOLLOW_SECONDS)
 
     async def _caught_up(self, send: Send) -> MetricsReply:
-        """The reply with which the client has all that there is."""
+        """The reply that brings the client up to date."""
         thinned = None if self._points is None else Thinned(self._points)
         while True:
             piece = await self._read()

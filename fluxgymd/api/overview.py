@@ -21,9 +21,9 @@ from fluxgymd.store.machine import MachineState as MachineRecord
 log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 1.0
-"""At least so much time is between two states."""
+"""The shortest time between two states."""
 GPU_SECONDS = 2.0
-"""The time between two questions to NVML."""
+"""The time between two queries of NVML."""
 
 
 class Overview:
@@ -86,7 +86,7 @@ class Overview:
             await asyncio.sleep(PERIOD_SECONDS)
 
     def _ask_gpus(self) -> None:
-        """Asks NVML, and does not wait for it: it may hang."""
+        """Queries NVML without waiting for it: it may hang."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._gpus.ask(max_age=GPU_SECONDS), name="machine-gpus")
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The methods of org.fluxgym.Jobs that leave a job running. Each passes its parameters on, and turns the result into
-a message.
+"""The methods of org.fluxgym.Jobs that leave a job running. Each passes on its parameters and turns the result into a
+message.
 """
 
 from fluxgym.protocol import steering_methods as s

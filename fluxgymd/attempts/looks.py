@@ -16,7 +16,7 @@ from fluxgymd.core.evidence import Evidence, TrainerProcess, Where
 from fluxgymd.core.journal.records import Process
 
 RANK = "RANK"
-"""The variable with which a launcher numbers the processes of a training, from 0."""
+"""The environment variable in which a launcher numbers the processes of a training, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,14 +75,14 @@ def trainer_of(ref: AttemptRef) -> Process | None:
 
 
 def first_process(ref: AttemptRef, members: Members, *, launched: bool) -> Process | None:
-    """The process that does the training, of several the first one: the trainer's own, or, if that is a launcher
-    (`launched`), its child with RANK=0. None if it is not among the proved `members`."""
+    """The process that does the training, the first one if there are several: the trainer's own or, if that is a
+    launcher (`launched`), its child with RANK=0. None if it is not among the verified `members`."""
     trainer = trainer_of(ref)
     if trainer is None or trainer not in members.proved:
         return None
     if not launched:
         return trainer
-    # Its own children, such as a compiler's processes, inherit the variable: the parent tells them apart.
+    # Its own children, such as a compiler's processes, inherit the variable; only their parent distinguishes them.
     found = [
         process
         for process in members.proved

@@ -94,9 +94,9 @@ class Adapter(Protocol):
         """Signals the trainer's own process. False if there is none (any more)."""
 
     async def request(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
-        """Signals the process that does the training, of several the first one. False if there is none (any more), or
-        if it has no handler for the signal (yet), which would end it. `launched`: the trainer's own process is a
-        launcher, and its children do the training."""
+        """Signals the process that does the training, the first one if there are several. False if it does not run,
+        or if it has no handler for the signal (yet), in which case the signal would kill it. `launched`: the
+        trainer's own process is a launcher, and its children do the training."""
 
     async def handles(self, ref: AttemptRef, number: signal.Signals, *, launched: bool) -> bool:
         """Whether `request` would send the signal now."""

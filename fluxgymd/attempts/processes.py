@@ -107,7 +107,7 @@ def catches(process: Process, number: signal.Signals) -> bool:
 
 
 def _caught(pid: int) -> int:
-    """The signals with a handler as bits: SigCgt in proc(5)."""
+    """The signals with a handler, as a bit mask: SigCgt in proc(5)."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
@@ -139,7 +139,7 @@ def open_pidfd(process: Process) -> int | None:
 
 def send(process: Process, number: signal.Signals, *, only_if_caught: bool = False) -> bool:
     """Signals exactly this process. False if it has ended. `only_if_caught`: also False, and nothing is sent, if the
-    process has no handler for the signal, which would end it."""
+    process has no handler for the signal, which would then kill it."""
     descriptor = open_pidfd(process)
     if descriptor is None:
         return False

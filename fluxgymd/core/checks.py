@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is right and wrong with this machine, with the remedy: decisions over facts. requests/check_machine.py gathers
+"""Decides from facts what is right or wrong with this machine, and how to fix it. requests/check_machine.py gathers
 the facts."""
 
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fluxgym.protocol.machine_messages import CheckOutcome, CheckResult, Linger
 
 LOW_BYTES = 10_000_000_000
-"""With less free space than this a training may fail: its states alone take gigabytes."""
+"""With less free space than this, a training may fail: its states alone take gigabytes."""
 
 
 def good(name: str, text: str) -> CheckResult:
@@ -23,30 +23,30 @@ def problem(name: str, text: str, *, remedy: str | None = None, command: str | N
 
 
 def gpu(names: Sequence[str], trouble: str | None, *, uncertain: bool) -> CheckResult:
-    """`names`: of the GPUs that NVML reports; `trouble`: what is wrong with them, with the consequence."""
+    """`names`: the GPUs that NVML reports; `trouble`: what is wrong with them, and what follows from it."""
     if trouble is None and names:
         return good("gpu", f"NVML answers. GPUs: {', '.join(names)}.")
     if uncertain or names:
         return problem(
             "gpu",
-            trouble or "It is not known which GPUs this machine has.",
+            trouble or "The GPUs of this machine are not known yet.",
             remedy="If nvidia-smi reports the same, reboot the machine or reinstall the NVIDIA driver.",
             command="nvidia-smi",
         )
     return warning(
         "gpu",
-        trouble or "There is no GPU. Trainings run on the CPU, one at a time.",
+        trouble or "No GPU was found. Trainings run on the CPU, one at a time.",
         remedy="If this machine has an NVIDIA GPU, install its driver.",
     )
 
 
 def supervisor(adapter: str, reason: str, trouble: str | None) -> CheckResult:
-    """`adapter`: scope or process; `reason`: why it was chosen; `trouble`: why it starts nothing at present."""
+    """`adapter`: scope or process; `reason`: why it was chosen; `trouble`: why it cannot start jobs at present."""
     if trouble is not None:
         return problem(
             "supervisor",
             trouble,
-            remedy="Find out whether your user manager runs.",
+            remedy="Check whether your user manager is running.",
             command="systemctl --user status",
         )
     if adapter == "scope":
@@ -54,7 +54,7 @@ def supervisor(adapter: str, reason: str, trouble: str | None) -> CheckResult:
     return warning(
         "supervisor",
         f"The jobs run as plain processes. {reason}",
-        remedy="With a user manager, systemd keeps jobs and their memory apart: log in with a session that has one.",
+        remedy="With a user manager, systemd isolates jobs and their memory; log in with a session that has one.",
     )
 
 
@@ -75,7 +75,7 @@ def linger(found: Linger, adapter: str) -> CheckResult:
 
 
 def disk(home: str, *, free: int, trouble: str | None) -> CheckResult:
-    """`free`: bytes; `trouble`: why the daemon cannot write its own records."""
+    """`free`: bytes; `trouble`: why the daemon cannot write its own files."""
     if trouble is not None:
         return problem("disk", trouble, command="fluxgymctl disks")
     left = f"The disk of {home} has {free / 1e9:.1f} GB free"
@@ -83,14 +83,14 @@ def disk(home: str, *, free: int, trouble: str | None) -> CheckResult:
         return warning(
             "disk",
             f"{left}; the states of a training may need more.",
-            remedy="Free some space; `fluxgymctl disks` shows what takes it.",
+            remedy="Free some space; `fluxgymctl disks` shows what uses it.",
             command="fluxgymctl disks",
         )
     return good("disk", f"{left}.")
 
 
 def trainer(path: str, flags: int) -> CheckResult:
-    """`flags`: how many it says that it has."""
+    """`flags`: how many it reports."""
     if flags:
         return good("trainer", f"The trainer in {path} answers.")
     return problem(
@@ -106,7 +106,7 @@ def trainer_is_silent(path: str) -> str:
 
 
 def health(degraded: Sequence[str], *, told: frozenset[str]) -> list[CheckResult]:
-    """`degraded`: what does not work, in sentences; `told`: the sentences of other results."""
+    """`degraded`: what does not work, in sentences; `told`: sentences that other results already contain."""
     if not degraded:
-        return [good("health", "The daemon reports nothing that does not work.")]
+        return [good("health", "The daemon reports no problems.")]
     return [problem("health", text) for text in degraded if text not in told]

@@ -52,7 +52,7 @@ class Circumstances:
     withheld: str | None = None
     """A reason that was no fault, so the job is started again at once."""
     energy: float | None = None
-    """Watt hours that the GPUs used; None: not known."""
+    """Watt hours that the GPUs used; None: unknown."""
 
 
 def not_started(attempt: Attempt, around: Circumstances, *, log_size: int, now: float) -> events.Ended:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The energy that the GPUs of a job use, from the readings of their power.
+"""Computes the energy that a job's GPUs use from readings of their power.
 
-A daemon measures an attempt from its first reading on. The time before that, which is short unless the daemon was
-restarted meanwhile, counts with the mean power of the rest. The end of an attempt records its energy.
+A daemon measures an attempt from its first reading on. For the time before that, which is short unless the daemon was
+restarted in the meantime, the mean power of the rest is assumed. The energy is recorded when the attempt ends.
 """
 
 from collections.abc import Sequence
@@ -25,24 +25,24 @@ class Meter:
     watts: float
     """The last reading."""
     clock: float
-    """When that was; CLOCK_MONOTONIC, seconds."""
+    """The time of that reading; CLOCK_MONOTONIC, seconds."""
     seconds: float = 0.0
-    """From the first reading to the last."""
+    """Seconds from the first reading to the last."""
     joules: float = 0.0
-    """Used in these seconds."""
+    """Energy used in these seconds."""
 
 
 def power(gpus: Sequence[Reading] | None) -> float | None:
-    """The watts of all these GPUs together. None if there are none, or if one of them does not tell."""
+    """The total power of these GPUs in watts. None if there are none, or if one of them does not report its power."""
     draws = [gpu.power_draw for gpu in gpus or ()]
     told = [draw for draw in draws if draw is not None]
     return sum(told) if told and len(told) == len(draws) else None
 
 
 def measure(meter: Meter | None, attempt: Attempt, watts: float, *, at: float, clock: float) -> Meter:
-    """The meter after one more reading of the attempt's GPUs. `at`: wall clock; `clock`: CLOCK_MONOTONIC."""
+    """The meter after another reading of the attempt's GPUs. `at`: wall clock; `clock`: CLOCK_MONOTONIC."""
     if meter is None or meter.attempt != attempt.number:
-        # Nothing runs for longer than the machine does, even if the wall clock was set.
+        # Nothing can have run for longer than the machine, even if the wall clock was changed.
         unseen = min(max(0.0, at - attempt.reserved_at), clock)
         return Meter(attempt=attempt.number, unseen=unseen, watts=watts, clock=clock)
     passed = clock - meter.clock
@@ -64,6 +64,6 @@ def of_attempt(meter: Meter | None, attempt: Attempt) -> float | None:
 
 
 def of_job(job: Job, meter: Meter | None) -> float | None:
-    """Watt hours of all attempts; None if no power is known of any."""
+    """Watt hours of all attempts; None if the power of none is known."""
     present = of_attempt(meter, job.state.attempt) if isinstance(job.state, Live) else None
     return job.energy if present is None else (job.energy or 0.0) + present

@@ -40,11 +40,11 @@ class Hang(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class PassingMode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A mode of the watchdog that applies for a time."""
+    """A mode of the watchdog that applies for a limited time."""
 
     mode: WatchdogMode
     until: float
-    """Wall clock. From then on, the mode of the job's settings applies."""
+    """When the mode in the job's settings applies again (wall clock)."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -160,9 +160,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The earliest time of the next start (wall clock)."""
     annotation: Annotation | None = None
     passing_mode: PassingMode | None = None
-    """The mode of the watchdog that the user last set for a time, which may be over."""
+    """The watchdog mode that the user last set for a limited time, which may have ended."""
     energy: float | None = None
-    """Watt hours of the attempts that have ended; None: not known of any."""
+    """Watt hours of the attempts that have ended; None: known for none of them."""
 
     @property
     def name(self) -> str:

@@ -77,14 +77,14 @@ def plan(
 
 @dataclass(frozen=True, slots=True)
 class Restarts:
-    """How often a job was restarted automatically without a newer checkpoint, and how often it may be."""
+    """How often a job has been restarted automatically without a newer checkpoint, and how often it may be."""
 
     done: int
     allowed: int
 
 
 def restarts(job: Job) -> Restarts | None:
-    """None if the job has ended, so that nothing restarts it."""
+    """None if the job has ended and will not be restarted."""
     if isinstance(job.state, Final):
         return None
     allowed = 0 if job.context.restart is RestartPolicy.NEVER else FRUITLESS_LIMIT - 1

@@ -79,11 +79,11 @@ class Impossible:
 
 def choose(found: Iterable[CheckpointFacts], *, origin: str | None = None) -> Begin | GoOn | Impossible:
     """Chooses where the next attempt begins. `origin`: the job whose checkpoint was copied as this job's first one;
-    without any checkpoint, it would be another training."""
+    such a job must not start over at step 0."""
     complete = [checkpoint for checkpoint in found if checkpoint.complete]
     if not complete and origin is not None:
         return Impossible(
-            f"It began with a checkpoint of the job {origin}, but has no complete checkpoint any more; submit it "
+            f"It started from a checkpoint of the job {origin}, but no longer has a complete checkpoint; submit it "
             "again."
         )
     if not complete:
@@ -126,7 +126,8 @@ def outdated(found: Iterable[CheckpointFacts], *, keep: int) -> list[CheckpointF
 
 def surplus(found: Iterable[CheckpointFacts], *, keep: int, needed: str | None) -> list[CheckpointFacts]:
     """The complete checkpoints that a user's request deletes, the newest first: all but the newest `keep` and the one
-    that is `needed`. Those that are broken, set aside or of unknown progress are neither counted nor deleted."""
+    that is `needed`. Checkpoints that are broken, set aside or of unknown progress are neither counted nor
+    deleted."""
     usable = [checkpoint for checkpoint in found if checkpoint.complete and _dated(checkpoint)]
     usable.sort(key=progress, reverse=True)
     return [checkpoint for checkpoint in usable[keep:] if checkpoint.name != needed]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a running training can be asked for while it carries on, and why it cannot be. Pure."""
+"""Decides what a running training can be asked to do while it continues, or why it cannot. Pure."""
 
 import signal
 from collections.abc import Set as AbstractSet
@@ -10,7 +10,7 @@ from fluxgymd.core.job import Job, Running, Stopping, acted_on
 
 
 class Wish(Enum):
-    """The signal that asks for it (trainers/port.py)."""
+    """The signal that makes the request (trainers/port.py)."""
 
     SAVE = signal.SIGUSR1
     SAMPLE = signal.SIGUSR2
@@ -23,7 +23,7 @@ VERBS = {Wish.SAVE: "save on request", Wish.SAMPLE: "draw samples on request"}
 
 def why_not(job: Job, wish: Wish, *, understood: AbstractSet[signal.Signals], phase: Phase | None) -> str | None:
     """Why the job cannot be asked, as a clause; None if it can. `understood`: the signals that its trainer handles;
-    `phase`: what it does at present, as far as it is known."""
+    `phase`: its present phase, if known."""
     if not isinstance(job.state, Running) and not (isinstance(job.state, Stopping) and job.state.after_checkpoint):
         return "it is not running"
     if job.last is not None and acted_on(job.last) is not None:

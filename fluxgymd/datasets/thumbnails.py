@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thumbnails of the pictures of datasets."""
+"""The thumbnails of pictures in datasets."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ class Thumbnails:
         self._copies = copies
 
     async def find(self, name: str, picture: str, side: int) -> Path:
-        """The file of a thumbnail. `side`: the longer side, at most small_copies.MOST. NoSuchPicture; InvalidDataset
-        if the picture cannot be opened."""
+        """The path of a thumbnail. `side`: pixels of the longer side, at most small_copies.MOST. NoSuchPicture;
+        InvalidDataset if the picture cannot be opened."""
         found = await self._datasets.find(name)
         lane = f"the thumbnails of {name}"  # not the lane of a job that has the same name
         match found:

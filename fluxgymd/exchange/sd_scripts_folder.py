@@ -49,7 +49,7 @@ def export(context: Context, folder: JobFolder) -> Export:
     options, notes = _options(context, folder)
     if context.resume_from is not None:
         notes.append(
-            f"The checkpoint of {context.resume_from.job} with which the job began is left out: {SCRIPT} begins at "
+            f"The checkpoint of {context.resume_from.job} that the job started from is left out: {SCRIPT} begins at "
             "step 0."
         )
     job = msgspec.structs.replace(context, trainer_options=options)

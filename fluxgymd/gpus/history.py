@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last hour of each GPU, in memory only. It consists of the readings that the daemon takes anyway, so it has gaps
-while no job runs and nobody looks: then NVML is asked every ten minutes, or the driver could not rest."""
+while no job runs and nobody watches: then NVML is queried only every ten minutes, so that the driver can idle."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ from fluxgymd.core.gpu import Reading
 
 HOUR_SECONDS = 3600.0
 POINT_SECONDS = 10.0
-"""At least so much time is between two points of a GPU."""
+"""The shortest time between two points of a GPU."""
 MOST_POINTS = int(HOUR_SECONDS / POINT_SECONDS)
 
 Point = tuple[float, int | None, int | None, int | None, float | None]
-"""The time, and the utilization, memory, temperature and power of the reading."""
+"""The time of a reading, with its utilization, memory, temperature and power."""
 
 
 class GpuHistory:
@@ -22,7 +22,7 @@ class GpuHistory:
         self._points: dict[str, deque[Point]] = {}
 
     def note(self, readings: Iterable[Reading], *, now: float) -> None:
-        """Takes new readings. `now`: seconds since the epoch."""
+        """Adds new readings. `now`: seconds since the epoch."""
         for one in readings:
             points = self._points.setdefault(one.uuid, deque(maxlen=MOST_POINTS))
             if points and now < points[-1][0]:
@@ -36,7 +36,7 @@ class GpuHistory:
                 del self._points[uuid]
 
     def series(self, *, uuid: str | None = None, after: float = 0.0) -> list[GpuSeries]:
-        """The points that are later than `after`, of one GPU or of all."""
+        """The points later than `after`, of one GPU or of all."""
         found = []
         for one, points in self._points.items():
             if uuid in (None, one):

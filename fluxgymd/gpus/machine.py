@@ -55,7 +55,7 @@ class Gpus:
         if self.uncertain:
             follows = "No training will start until the GPUs of this machine are known."
         elif self._uuids:
-            return self.problem  # it concerns one GPU; the others are used
+            return self.problem  # it affects one GPU; the others are used
         else:
             follows = "Trainings run on the CPU, one at a time."
         return f"{self.problem} {follows}"

@@ -85,7 +85,7 @@ class Hooks:
         return tuple(self._hooks)
 
     async def test(self, event: str) -> HookResult:
-        """Calls the hook of an event, which must be set, with a test."""
+        """Calls the hook of an event, which must be set, as a test."""
         began = time.monotonic()
         ended = await self._run_program(event, trial(event, home=self._home, now=time.time()))
         if ended is None:
@@ -126,7 +126,7 @@ class Hooks:
             log.info("%s: the hook on_%s was called", folder.name, name)
 
     async def _run_program(self, name: str, told: Notice) -> program.Ended | None:
-        """Runs a hook's program in its turn. None: the daemon exits."""
+        """Runs a hook's program when its turn comes. None: the daemon exits."""
         words, data = _as_program(self._hooks[name], msgspec.json.encode(told))
         environ = hook_environment(self._environ)
 

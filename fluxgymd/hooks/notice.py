@@ -26,7 +26,7 @@ class Notice(Message, frozen=True, kw_only=True):
     evidence: str | None = None
     """The folder with the evidence of a hang, which FluxGym is still filling when it calls the hook."""
     test: bool | None = None
-    """Nothing has happened: the user tests the hook."""
+    """Nothing has happened: the user is testing the hook."""
 
 
 def notice(entry: Entry, event: events.AnyEvent, told: News) -> Notice:

@@ -22,14 +22,15 @@ KILLED_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """How a run ended."""
+    """The result of a run."""
 
     why: str | None
     """A clause that says why it failed; None if it succeeded."""
     status: int | None = None
-    """As in subprocess: negative for a signal. None if the program did not start or cannot be killed."""
+    """The exit status as in subprocess: negative for a signal. None if the program did not start or cannot be
+    killed."""
     output: str = ""
-    """The end of what it wrote."""
+    """The end of its output."""
 
     @property
     def why_with_last_words(self) -> str | None:
@@ -40,7 +41,8 @@ class Ended:
 def run(words: Sequence[str], *, data: bytes, environ: Mapping[str, str], seconds: float, give_up: int) -> Ended:
     """Runs a program to its end. Blocks.
 
-    `data`: its standard input. `give_up`: a descriptor that becomes readable when the program should be ended early.
+    `data`: its standard input. `give_up`: a file descriptor that becomes readable when the program should be ended
+    early.
     """
     stdin = os.memfd_create("hook-input")  # not a pipe: a program that never reads must not block the daemon
     try:

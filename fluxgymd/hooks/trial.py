@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The object that a hook receives when a user tests it: that of an event which did not happen, of a job that does not
-exist."""
+"""The object that a hook receives when a user tests it. It describes an event that did not happen, for a job that
+does not exist."""
 
 from fluxgym.protocol.messages import Context, Job, Runtime, State
 from fluxgymd.hooks.notice import VERSION, Notice
 
 NAME = "test"
 STATES = {"stuck": State.RUNNING, "finish": State.COMPLETED, "fail": State.FAILED, "lost": State.LOST}
-"""By event: the state of its job."""
+"""The state of the job, by event."""
 
 
 def trial(event: str, *, home: str, now: float) -> Notice:

@@ -82,7 +82,7 @@ class Texts:
 
 
 def find_one(home: Path, name: str) -> Found:
-    """Reads the folder of this name under outputs/, which has no journal. OSError."""
+    """Reads the folder with this name under outputs/, which has no journal. Raises OSError."""
     found = Found()
     _look(home, name, found)
     return found

@@ -59,9 +59,9 @@ class Now:
     gpus: tuple[Reading, ...] | None = None
     """The GPUs of its attempt, as of the last look. None: not known (yet)."""
     meter: Meter | None = None
-    """The power of those GPUs since this daemon looks at the attempt; None: not known (yet)."""
+    """The power of those GPUs since this daemon began to watch the attempt; None: not known (yet)."""
     slow: Slow | None = None
-    """Set while the steps of its attempt are slow."""
+    """Set while the steps of the attempt are slow."""
     reach: Reach = Reach.HERE
     """Whether its attempt can be looked at from here."""
     faults: Faults = field(default_factory=Faults)
@@ -69,7 +69,7 @@ class Now:
     """What is wrong with the size of its log while it runs, as a sentence."""
     refused_stop: RefusedStop | None = None
     handled: frozenset[signal.Signals] = frozenset()
-    """The requests (core/wishes.py) for which the trainer of its attempt has handlers, as of the last look."""
+    """The requests (core/wishes.py) that the attempt's trainer has handlers for, as of the last look."""
 
 
 @dataclass(eq=False, slots=True)
@@ -93,7 +93,8 @@ class Entry:
     key: int | None = None
     """Identifies the job in cursors (core/journal/event_cursor.py); None for a damaged job."""
     told: int = 0
-    """Bytes of its journal whose events count: those of an event that is being written are not among them."""
+    """The length in bytes of its journal, up to the last event that counts; an event that is still being written does
+    not."""
     age: tuple[int, float, str] = (0, 0.0, "")
     """The number and the time of its submit, and its name: lists are sorted by it."""
 
@@ -163,7 +164,7 @@ class Entry:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is written to its log and its metrics until the user asks for something."""
+        """Whether nothing will be written to its log and its metrics unless the user does something."""
         return self.damage is not None or self.job is None or isinstance(self.job.state, Final)
 
     @property

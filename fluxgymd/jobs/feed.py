@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which events the jobs have had: the source of Events, which keeps no copy of the journals.
+"""The events of all jobs, for the method Events, without a copy of the journals.
 
-The last changes are in memory, in the order in which this daemon recorded them. For a subscriber that lags further
-behind, or comes from an earlier daemon, its cursor tells which journals have grown (core/journal/event_cursor.py),
+The latest changes are in memory, in the order in which this daemon recorded them. If a subscriber lags further
+behind, or comes from an earlier daemon, its cursor shows which journals have grown (core/journal/event_cursor.py),
 and only those are read. So a subscriber costs no memory (promise 10).
 """
 
@@ -16,12 +16,12 @@ from fluxgymd.core.journal.events import AnyEvent
 from fluxgymd.jobs.entry import Entry
 
 KEPT = 1000
-"""How many changes are remembered."""
+"""How many changes are kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """New events of one job: one that is known, or those in a piece of its journal."""
+    """New events of one job: a known event, or those in a piece of its journal."""
 
     entry: Entry
     event: AnyEvent | None
@@ -42,7 +42,7 @@ class Feed:
         self._wake = asyncio.Event()
 
     def took_in(self, entry: Entry) -> None:
-        """For a job that exists from now on. A damaged one has no events."""
+        """Adds a job that exists from now on. A damaged one has no events."""
         if entry.key is None:
             return
         self._entries[entry.key] = entry
@@ -52,17 +52,17 @@ class Feed:
         self._change += 1
 
     def loaded(self, entries: Iterable[Entry]) -> None:
-        """For the start: the jobs that will probably change next come last."""
+        """Orders the jobs at the start: those that will probably change next come last."""
         for entry in entries:
             if entry.key is not None:
                 self._touch(entry.key)
 
     def submitted(self, entry: Entry) -> None:
-        """For a job that was just submitted, after `took_in`."""
+        """Records that a job was just submitted, after `took_in`."""
         self._tell(Piece(entry, None, 0, entry.told))
 
     def recorded(self, entry: Entry, event: AnyEvent) -> None:
-        """For an event that has been applied to its job."""
+        """Records an event that has been applied to its job."""
         assert entry.key is not None
         before, entry.told = entry.told, entry.journal.size
         self._all = self._all.minus(entry.key, before).plus(entry.key, entry.told)
@@ -70,7 +70,7 @@ class Feed:
         self._tell(Piece(entry, event, before, entry.told))
 
     def dropped(self, entry: Entry) -> None:
-        """For a job that no longer exists."""
+        """Forgets a job that no longer exists."""
         if entry.key is None or self._entries.pop(entry.key, None) is None:
             return
         self._all = self._all.minus(entry.key, entry.told)
@@ -79,7 +79,7 @@ class Feed:
         self._wake_waiting()
 
     def cursor(self, first: Entry | None = None) -> Cursor:
-        """The present place. `first`: a job that is listed in any case."""
+        """The present position. `first`: a job that is always listed."""
         keys = reversed(self._latest)
         listed = {} if first is None or first.key not in self._entries else {first.key: first.told}
         listed |= {key: self._entries[key].told for key in keys}
@@ -89,8 +89,8 @@ class Feed:
         return Cursor(instance=self._instance, change=self._change, number=self._number, listed=listed, others=others)
 
     def after(self, cursor: Cursor, only: Entry | None = None) -> list[Piece] | None:
-        """What is new since a cursor, of one job in its order, and all in the order of the changes if they are still
-        remembered. None if it cannot be told (core/event_cursor.grown)."""
+        """What is new since a cursor: each job's events in order, and all events in the order in which they were
+        recorded if they are still in memory. None if that is unknown (core/event_cursor.grown)."""
         if only is not None and only.key is None:
             return []
         if cursor.instance == self._instance and self._remembers(cursor.change):
@@ -106,7 +106,7 @@ class Feed:
         return [Piece(entry, None, 0, entry.told) for entry in entries if entry.key is not None]
 
     async def wait(self, cursor: Cursor) -> None:
-        """Returns as soon as something has changed since this daemon gave the cursor."""
+        """Returns as soon as something has changed since this daemon issued the cursor."""
         while self._change <= cursor.change:
             await self._wake.wait()
 
@@ -115,7 +115,7 @@ class Feed:
         return Piece(entry, None, begin, entry.told)
 
     def _remembers(self, change: int) -> bool:
-        # No cursor of this daemon is older than its first change: all jobs are taken in before it serves anybody.
+        # No cursor of this daemon is older than its first change: it adds all jobs before it serves any client.
         forgotten = self._recent[0][0] - 1 if len(self._recent) == KEPT else 0
         return forgotten <= change <= self._change
 

@@ -124,7 +124,8 @@ class Registry:
         return [self._entries[name] for *_, name in reversed(self._by_age[begin:end])]
 
     def present(self, name: str | None, *, over: int | None) -> list[Entry]:
-        """The newest jobs first, of those that are over only the newest `over`; or the one job of this name."""
+        """The newest jobs first, but of those that have ended only the newest `over`; or the one job with this
+        name."""
         if name is not None:
             return [self.entry(name)]
         newest = self.newest()
@@ -265,8 +266,9 @@ class Registry:
             self.changes.changed(entry.name)
 
     async def remove(self, entry: Entry, check: Callable[[Job], None], *, keep: bool = False) -> RemovedFolder | None:
-        """Removes a job that holds nothing. `check` sees the job as it is now, and no event can come in between; if
-        it raises, the job stays. `keep`: its folder is moved to the trash and returned, else it is deleted."""
+        """Removes a job that holds nothing. `check` sees the job's current state, which cannot change before the
+        removal; if it raises, the job stays. `keep`: the folder is moved to the trash and returned, otherwise it is
+        deleted."""
         async with entry.lock:
             _, job = self.sound(entry.name)
             check(job)
@@ -279,14 +281,14 @@ class Registry:
         return removed
 
     async def undisturbed(self, entry: Entry, check: Callable[[Job], None], work: Callable[[], T]) -> T:
-        """Runs disk work on a job's folder. `check` sees the job as it is now, and no event can come in until the
-        work is done; if it raises, nothing is done."""
+        """Runs disk work on a job's folder. `check` sees the job's current state, which cannot change until the work
+        is done; if it raises, nothing is done."""
         async with entry.lock:
             check(self.sound(entry.name)[1])
             return await self.disk(work)
 
     async def restore(self, removed: RemovedFolder) -> Entry:
-        """Takes a job back from the trash. NameTaken if there is another one of its name."""
+        """Restores a job from the trash. NameTaken if another job has its name."""
         entry = None if self.has(removed.name) else await self.disk(lambda: self._restored(removed))
         if entry is None:
             raise NameTaken(
@@ -296,12 +298,12 @@ class Registry:
             )
         self._add(entry)
         if entry.older is None and entry.damage is None:
-            with suppress(StorageFailed):  # it is back; only its history does not say so
+            with suppress(StorageFailed):  # it is restored; only its history does not say so
                 await self.record(entry, Restored(at=time.time(), removed_at=removed.removed_at))
         return entry
 
     def _restored(self, removed: RemovedFolder) -> Entry | None:
-        """The entry of a job that is moved back; None if its name is taken. Blocks."""
+        """Moves a job back, and returns its entry; None if its name is taken. Blocks."""
         try:
             folder = JobFolder(self.home.trash.restore(removed))
         except FileExistsError:
@@ -312,10 +314,10 @@ class Registry:
         return found[0] if found else entry_of(folder, loading.read(folder))
 
     async def sweep_pictures(self) -> None:
-        """Deletes the shared pictures that no job has. Call it after a job's pictures were deleted."""
+        """Deletes the shared pictures that no job uses. To be called after a job's pictures were deleted."""
         count = await lanes.run("shared pictures", shared_pictures.sweep, self.home.shared_pictures)
         if count:
-            log.info("%d pictures that no job has were deleted", count)
+            log.info("deleted %d pictures that no job used any more", count)
 
     async def forget_deleted(self, entry: Entry) -> bool:
         """Drops a job whose folder, with its history, was deleted by hand. False if it was not deleted.

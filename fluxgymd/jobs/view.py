@@ -71,7 +71,8 @@ def show(entry: Entry) -> m.Job:
 
 
 def _can(entry: Entry, job: core.Job, wish: Wish) -> bool | None:
-    """Whether the trainer can be asked now; None if nothing runs, or if nothing is known of it."""
+    """Whether the trainer can take the request now; None if no attempt is running, or if nothing is known about
+    it."""
     if not isinstance(job.state, core.Live) or entry.damage is not None:
         return None
     phase = entry.now.progress.phase if entry.now.progress is not None else None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists the files of a job that its user may want to have. All of it blocks on the disk.
+"""Lists the files of a job that its user may want to have. Everything here blocks on the disk.
 
-Names come from a trainer or from a user's program, which may name anything. Only what lies in the job's folder is
+Names come from a trainer or from a user's program, which may name anything. Only files in the job's folder are
 listed, and no link is followed.
 """
 
@@ -18,7 +18,7 @@ from fluxgymd.store.home import JobFolder
 from fluxgymd.trainers.port import Output, Trainer
 
 MOST = 20_000
-"""How many files one answer lists, the newest ones. A result.json may name 60,000."""
+"""How many files one answer lists; the newest are kept. A result.json may name 60,000."""
 KNOWN = {
     "training.log": FileKind.LOG,
     "monitor.log": FileKind.LOG,
@@ -27,7 +27,7 @@ KNOWN = {
     "ui_state.json": FileKind.SETTINGS,
     "dataset.toml": FileKind.SETTINGS,
     "sample_prompts.txt": FileKind.SETTINGS,
-    # Of an older FluxGym.
+    # From an older FluxGym.
     "train.sh": FileKind.SETTINGS,
     "resume.sh": FileKind.SETTINGS,
 }
@@ -36,7 +36,7 @@ EVIDENCE = "attempts/*/evidence/*"
 
 
 def files(trainer: Trainer, context: Context | None, folder: JobFolder) -> list[JobFile]:
-    """The newest first. OSError."""
+    """The files, the newest first. Raises OSError."""
     made = {name: Output(name=name, kind=kind) for name, kind in _own(folder)}
     made |= {output.name: output for output in trainer.outputs(context, folder)}
     found = [
@@ -70,7 +70,8 @@ def files(trainer: Trainer, context: Context | None, folder: JobFolder) -> list[
 
 
 def samples(trainer: Trainer, context: Context | None, folder: JobFolder) -> list[Sample]:
-    """In the order of the training, those of one moment in the order of the prompts. OSError."""
+    """The samples in the order of the training; those drawn at the same step are in the order of the prompts. Raises
+    OSError."""
     prompts = (context.sample_prompts if context is not None else None) or []
     found = []
     for output in trainer.outputs(context, folder):
@@ -94,8 +95,8 @@ def samples(trainer: Trainer, context: Context | None, folder: JobFolder) -> lis
 
 
 def regular(folder: JobFolder, name: str) -> os.stat_result | None:
-    """The facts of a file below the job's folder; None if there is none, or if its name leads elsewhere: through
-    `..`, from the root, or over a link."""
+    """The facts about a file below the job's folder; None if it does not exist, or if its name leads out of the
+    folder: through `..`, an absolute path or a link."""
     parts = name.split("/")
     if "\0" in name or any(part in ("", ".", "..") for part in parts):
         return None
@@ -104,13 +105,13 @@ def regular(folder: JobFolder, name: str) -> os.stat_result | None:
             if not stat.S_ISDIR(os.lstat(os.path.join(folder.where, *parts[:number])).st_mode):
                 return None
         facts = os.lstat(os.path.join(folder.where, *parts))
-    except OSError:  # it was deleted meanwhile, or its name is too long
+    except OSError:  # it was deleted in the meantime, or its name is too long
         return None
     return facts if stat.S_ISREG(facts.st_mode) else None
 
 
 def _own(folder: JobFolder) -> Iterator[tuple[str, FileKind]]:
-    """The names of the daemon's files, and of those that nobody has described."""
+    """The names of the daemon's files, and of files that the trainer did not describe."""
     with os.scandir(folder.where) as entries:
         for entry in entries:
             if (

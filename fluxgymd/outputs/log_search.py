@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Searches a job's log, in pieces that take bounded time and memory, whatever the log and the pattern are.
+"""Searches a job's log in pieces that take bounded time and memory, whatever the log and the pattern.
 
 RE2 takes time linear in the text. Python's `re` may take exponential time, and it cannot be interrupted
 (docs/decisions/0109-what-a-job-has-written.md).
@@ -21,19 +21,20 @@ from fluxgymd.core.measures.log_lines import last_state
 from fluxgymd.store import holes
 
 PIECE_BYTES = 1 << 18
-"""What one call reads. Of a longer line, the rest is searched as a line of its own."""
+"""How many bytes one call reads. The rest of a longer line is searched as a separate line."""
 MOST_MATCHES = 1000
-"""What one call finds."""
+"""How many matches one call finds."""
 LONGEST_TEXT = 1000
-"""Characters of a line that are sent."""
+"""How many characters of a line are sent."""
 LONGEST_PATTERN = 1000
 
 
 class LogSearch:
-    """One search. `done`: the end of the log, as it was then, has been reached."""
+    """One search. `done`: it has reached what was the end of the log at that time."""
 
     def __init__(self, log: Path, text: str, *, regex: bool, after: int | None) -> None:
-        """InvalidSetting if the text is not a pattern. `after`: only lines that begin after this offset are found."""
+        """InvalidSetting if the text is not a valid pattern. `after`: finds only lines that begin after this
+        offset."""
         self._log = log
         self._pattern = _pattern(text, regex=regex)
         self._regex = regex
@@ -55,14 +56,14 @@ class LogSearch:
         if data is None:
             self.done = True
             return []
-        if not self._regex and self._pattern.search(data) is None:  # the usual case, so the lines are not looked at
+        if not self._regex and self._pattern.search(data) is None:  # the usual case: the lines need not be examined
             self._pass_over(data)
             return []
         return list(islice(self._matches(data), MOST_MATCHES))
 
     def _next(self, descriptor: int) -> bytes | None:
-        """The next lines, which begin at the offset; none if there is a hole or only states that were replaced. None
-        at the end."""
+        """The next lines, from the offset on; empty if there is a hole or only states that were replaced. None at the
+        end."""
         end = os.fstat(descriptor).st_size
         if self._offset >= end:
             return None
@@ -108,11 +109,11 @@ def _pattern(text: str, *, regex: bool) -> Any:
     except re2.error as error:
         said = error.args[0]
         why = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-        raise InvalidSetting(f"{short(text)} is not a regular expression of RE2: {why}.", setting="text") from None
+        raise InvalidSetting(f"{short(text)} is not a valid RE2 regular expression: {why}.", setting="text") from None
 
 
 def _lines(data: bytes) -> Iterator[bytes]:
-    r"""The lines with their ends. bytes.splitlines also ends lines at a `\r`."""
+    r"""The lines with their line ends. bytes.splitlines would also split at a `\r`."""
     start = 0
     while start < len(data):
         end = data.find(b"\n", start) + 1 or len(data)
@@ -121,6 +122,6 @@ def _lines(data: bytes) -> Iterator[bytes]:
 
 
 def _around(text: bytes, place: int) -> str:
-    """The text, or the part of it around a place."""
+    """The text, or the part of it around a position."""
     begin = max(0, place - LONGEST_TEXT // 2) if len(text) > LONGEST_TEXT else 0
     return text[begin : begin + 4 * LONGEST_TEXT].decode(errors="replace")[:LONGEST_TEXT]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the measurements in a job's metrics.jsonl from any place on. All of it blocks on the disk.
+"""Reads the measurements in a job's metrics.jsonl from any position on. Everything here blocks on the disk.
 
-A job may write anything there. What one call reads is bounded; a line that is too long or invalid is skipped, as in
+A job may write anything there. What one call reads is bounded; lines that are too long or invalid are skipped, as in
 the reader of the progress (trainers/progress/metrics.py).
 """
 
@@ -20,18 +20,18 @@ from fluxgymd.trainers.progress.appended import LONGEST_LINE
 from fluxgymd.trainers.progress.metrics import MetricsLine, parse
 
 PIECE_BYTES = 1 << 20
-"""What one call reads: some thousand lines, which take about 20 ms."""
+"""How many bytes one call reads: several thousand lines, which take about 20 ms."""
 MOST_BYTES = 512 << 20
-"""Of a larger file only the end is read. Our trainer needs half a year for so much."""
+"""Only the end of a larger file is read. Our trainer takes half a year to write this much."""
 MARK_BYTES = 128
-"""How many bytes before a place tell whether the file is still the same: there is a time in each line."""
+"""How many bytes before a position identify the file: each line contains a time."""
 NOT_FINITE = re.compile(rb'"(?:loss|validationLoss)"\s*:\s*null')
 """How the trainer writes a loss that is NaN or infinite (docs/trainer.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the file, and a mark of what is before it."""
+    """A position in the file, and a hash of the bytes before it."""
 
     offset: int
     mark: str
@@ -45,7 +45,7 @@ START = Cursor(0, "")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows, the place after them, and whether more may follow at once."""
+    """Rows, the position after them, and whether more may follow at once."""
 
     rows: list[Row]
     cursor: Cursor
@@ -53,13 +53,13 @@ class Piece:
 
 
 def cursor_of(text: str) -> Cursor | None:
-    """The cursor that a client sent back; None if no daemon has given it."""
+    """Parses a cursor that a client sent back; None if no daemon issued it."""
     found = re.fullmatch(r"(\d{1,18})-([0-9a-f]*)", text)
     return Cursor(int(found[1]), found[2]) if found is not None else None
 
 
 def read(path: Path, cursor: Cursor, begins: Sequence[tuple[int, int]]) -> Piece | None:
-    """What follows a place; None if the file is another one or was emptied. `begins`: as in attempt_at."""
+    """The measurements after a position; None if the file was replaced or emptied. `begins`: as in attempt_at."""
     try:
         with open_for_reading(path) as file:
             descriptor = file.fileno()
@@ -71,7 +71,7 @@ def read(path: Path, cursor: Cursor, begins: Sequence[tuple[int, int]]) -> Piece
             data = os.pread(descriptor, PIECE_BYTES, offset)
             complete = data.rfind(b"\n") + 1
             if not complete and len(data) == PIECE_BYTES:
-                complete = len(data)  # a part of a line that is too long
+                complete = len(data)  # part of a line that is too long
             end = offset + complete
             rows = list(_rows(data[:complete], offset, begins))
             return Piece(rows, Cursor(end, _mark(descriptor, end)), more=len(data) == PIECE_BYTES)
@@ -97,7 +97,7 @@ def _rows(data: bytes, offset: int, begins: Sequence[tuple[int, int]]) -> Iterat
 
 
 def _row(line: MetricsLine, attempt: int, *, finite: bool) -> Row | None:
-    """The row of a line; None if nothing was measured."""
+    """The row for a line; None if it has no measurement."""
     if line.phase is not Phase.TRAINING or line.step is None:
         return None
     if line.total_steps is not None and line.step > line.total_steps:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small copies of pictures, in `cache/thumbnails/` of the home. Each is made once, by a process with limits.
 
-A client gets the path of a file and not its bytes: a page of a thousand pictures then costs the daemon a thousand
-short messages. Those that were used least recently are deleted when all together are too large: the pictures of a
-deleted job are never asked for again.
+A client gets the path of a file and not its bytes, so a page of a thousand pictures costs the daemon a thousand short
+messages. The least recently used ones are deleted when their total size is too large: nobody asks for the pictures of
+a deleted job again.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from fluxgymd.background.turns import Turns
 from fluxgymd.store.caches import least_used
 
 SIDES = (128, 256, 512, 1024)
-"""Pixels. A wish is rounded up, so that a client that asks for many sizes does not fill the disk."""
+"""Pixels. A requested size is rounded up, so that a client that asks for many sizes does not fill the disk."""
 SIDE = 256
 MOST = SIDES[-1]
 AT_ONCE = 4
 MOST_BYTES = 1 << 30
 BETWEEN_LOOKS = 256
-"""How many are made until the size of all is looked at again."""
+"""After how many new copies the total size is checked again."""
 SECONDS = 60.0
 LIMITS = ResourceLimits(data_bytes=4 << 30, nice=5)
 _FILE = re.compile(r"([0-9a-f]{64})-\d+\.jpg")
@@ -38,8 +38,8 @@ class SmallCopies:
         self._made = 0
 
     async def of(self, source: Path, key: str, side: int, *, lane: str) -> Path:
-        """The file of a small copy. `key`: the SHA-256 of the picture or of its version. `side`: the longer side, at
-        most MOST. InvalidDataset if the picture cannot be opened."""
+        """The path of a small copy. `key`: the SHA-256 of the picture or of its version. `side`: pixels of the longer
+        side, at most MOST. InvalidDataset if the picture cannot be opened."""
         size = next(one for one in SIDES if one >= side)
         target = self._folder / key[:2] / f"{key}-{size}.jpg"
         if not await lanes.answer(lane, os.path.exists, target):
@@ -51,7 +51,7 @@ class SmallCopies:
         return target
 
     def forget(self, deleted: list[str]) -> None:
-        """Deletes the small copies of pictures, by their SHA-256. Blocks."""
+        """Deletes the small copies of the pictures with these SHA-256. Blocks."""
         gone = set(deleted)
         for folder, _, names in os.walk(self._folder):
             for file in names:

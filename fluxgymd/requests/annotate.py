@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records what a user notes about a job, in whatever state the job is."""
+"""Records a user's notes about a job, whatever the job's state."""
 
 import time
 
@@ -18,12 +18,12 @@ from fluxgymd.jobs.states import wire_state
 
 
 async def annotate(registry: Registry, asked: AnnotateParameters) -> Entry:
-    """The job with its new notes. InvalidSetting if one of them is not accepted, and then nothing has changed."""
+    """Returns the job with its new notes. InvalidSetting if one of them is not valid; then nothing changes."""
     entry, job = registry.sound(asked.name)
     if entry.older is not None:
         # A journal would make it a job, and it would then be resumed without a copy of its pictures.
         raise WrongState(
-            f"The older training {entry.name}: it has no journal yet, which would hold its notes; "
+            f"The older training {entry.name} has no journal yet, which would hold its notes; "
             f"`fluxgymctl resume {entry.name}` or `fluxgymctl edit {entry.name}` makes it a job.",
             name=entry.name,
             state=wire_state(job.state),
@@ -39,7 +39,7 @@ async def annotate(registry: Registry, asked: AnnotateParameters) -> Entry:
         if asked.best not in found:
             has = f"it has {', '.join(found)}" if found else "it has none yet"
             raise InvalidSetting(
-                f"best is {short(asked.best)}, which is no LoRA of {entry.name}; {has}.", setting="best"
+                f"best is {short(asked.best)}, which is not a LoRA of {entry.name}; {has}.", setting="best"
             )
     await registry.decide(entry, lambda job: events.Annotated(at=time.time(), annotation=after(job)))
     return entry

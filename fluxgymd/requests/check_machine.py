@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check: whether this machine and its daemon are fit to train. Changes nothing.
+"""Checks whether this machine and its daemon are ready to train. Changes nothing.
 
 A check is a function in the list of `_checks`, which gathers facts and passes them to core/checks.py.
 """
@@ -22,9 +22,12 @@ from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import Problem, ProblemKind
 
 GPU_SECONDS = 2.0
-"""An answer of NVML that is not older than this is fresh enough."""
+"""An answer from NVML that is no older than this is fresh enough."""
 
-MODEL_REMEDIES = {ProblemKind.MISSING_FILE: "Put the file at {}.", ProblemKind.MODEL: "Replace {} with a sound file."}
+MODEL_REMEDIES = {
+    ProblemKind.MISSING_FILE: "Put the file at {}.",
+    ProblemKind.MODEL: "Replace {} with an intact file.",
+}
 
 Check = Callable[[], Awaitable[list[CheckResult]]]
 
@@ -56,7 +59,7 @@ class MachineChecks:
         }
 
     async def results(self) -> AsyncIterator[CheckResult]:
-        """One result after the other, as each is found."""
+        """Yields each result as soon as it is known."""
         told = set()
         for name, check in self._checks.items():
             try:

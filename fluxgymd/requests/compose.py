@@ -39,8 +39,8 @@ class Composer:
         more_epochs: int | None = None,
     ) -> tuple[Context, list[str]]:
         """The settings, and notes for the user. The later overrides the earlier: the job `like` or the settings
-        `base`, the presets in their order, and `given`. A job that begins with another's checkpoint is like that one
-        if neither is given. `more_epochs`: epochs after that checkpoint. FluxgymError."""
+        `base`, the presets in their order, and `given`. For a job that starts from another job's checkpoint, `like`
+        defaults to that job if neither is given. `more_epochs`: epochs after that checkpoint. Raises FluxgymError."""
         origin = given.resume_from
         if origin is not None and like is None and base is None:
             like = origin.job
@@ -59,9 +59,10 @@ class Composer:
         return (await self._continued(made, more_epochs) if origin or more_epochs is not None else made), notes
 
     async def _continued(self, made: Context, more: int | None) -> Context:
-        """The settings with the name of the checkpoint with which the job begins, and the total of its epochs."""
+        """The settings with the name of the checkpoint that the job starts from, and with its total number of
+        epochs."""
         if made.resume_from is None:
-            raise InvalidSetting("more_epochs needs resume_from, the job that is continued.", setting="more_epochs")
+            raise InvalidSetting("more_epochs needs resume_from, the job to continue.", setting="more_epochs")
         found = await self._origins.checkpoint(msgspec.structs.replace(made, epochs=None))
         named = ResumeFrom(job=made.resume_from.job, checkpoint=found.path.name)
         epochs = made.epochs if more is None else origins.more_epochs(found.facts, more)
@@ -70,8 +71,8 @@ class Composer:
     async def _with_pictures(
         self, base: Context, like: str, folder: JobFolder, notes: list[str], *, copies: bool
     ) -> Context:
-        """The settings with the job's own copy in the place of pictures that no longer exist. `copies`: in any case,
-        since the pictures may have changed, and a training that is continued has to have the same."""
+        """The settings with the job's own copy in place of pictures that no longer exist. `copies`: always uses the
+        copy, since the pictures may have changed, and a continued training needs the same ones."""
         found, own = [], []
         for subset in subsets.of(base):
             dataset = subset.dataset
@@ -103,8 +104,8 @@ class Composer:
 
 
 def composed(base: Context, changes: Sequence[Context]) -> Context:
-    """The settings of a job with changes applied in their order, for a new job with the name of the last ones. It
-    waits for nothing that the first job waited for, and begins at step 0 unless they say otherwise."""
+    """The settings of a job with changes applied in order, for a new job that is named by the last of them. It does
+    not wait for what the first job waited for, and begins at step 0 unless the changes say otherwise."""
     made = msgspec.structs.replace(base, held=None, after=None, resume_from=None)
     for change in changes:
         made = merge(made, change)
@@ -126,7 +127,7 @@ def as_it_trains(base: Context) -> Context:
 
 def _from_the_beginning(origin: ResumeFrom, like: str) -> str:
     again = f"--resume-from {origin.job}:{origin.checkpoint}"
-    return f"{like} began with a checkpoint of {origin.job}; this job begins at step 0, unless you give {again}."
+    return f"{like} started from a checkpoint of {origin.job}; this job begins at step 0 unless you give {again}."
 
 
 def _own(source: str, copy: Path) -> str:

@@ -27,7 +27,7 @@ class Copier:
 
     async def copy(self, source: Path, target: Path, how: Captions, *, shared: Path | None = None) -> Snapshot:
         """Copies a dataset. `how`: how its captions are written; `shared`: the folder of the pictures that jobs
-        share, if the target may have links to them. InvalidDataset or StorageFailed if it fails."""
+        share, if the target may link to them. InvalidDataset or StorageFailed if it fails."""
         words = [str(source), str(target), msgspec.json.encode(how).decode()]
         if shared is not None:
             words.append(str(shared))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoint of another job with which a new job begins (`resume_from`)."""
+"""The checkpoint of another job that a new job starts from (`resume_from`)."""
 
 import shutil
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class Origins:
         self._trainers = trainers
 
     async def find(self, context: Context) -> tuple[Context, Origin | None]:
-        """The settings, which name the checkpoint, and the checkpoint; None if the job begins at step 0. `context`:
+        """The settings with the checkpoint's name, and the checkpoint; None if the job begins at step 0. `context`:
         complete. InvalidSetting or NoSuchJob."""
         asked = context.resume_from
         if asked is None:
@@ -40,7 +40,7 @@ class Origins:
         return msgspec.structs.replace(context, resume_from=named), origin
 
     async def checkpoint(self, context: Context) -> Origin:
-        """The checkpoint with which a job begins that has `resume_from`. InvalidSetting or NoSuchJob."""
+        """The checkpoint that a job with `resume_from` starts from. InvalidSetting or NoSuchJob."""
         asked = context.resume_from
         assert asked is not None
         entry, job = self._registry.sound(asked.job)
@@ -49,7 +49,7 @@ class Origins:
         def look() -> list[Origin]:
             origins = []
             for checkpoint in trainer.checkpoints(job.context, entry.folder):
-                with suppress(FileNotFoundError):  # a job that runs deletes its old ones
+                with suppress(FileNotFoundError):  # a running job deletes its old ones
                     facts = trainer.adopted(checkpoint, job.context, entry.folder, context=context)
                     origins.append(Origin(path=entry.folder.path / checkpoint.name, facts=facts))
             return origins
@@ -58,13 +58,13 @@ class Origins:
 
 
 def chosen(found: Iterable[Origin], asked: ResumeFrom) -> Origin:
-    """The checkpoint that was asked for, or else the newest one that can be used. InvalidSetting."""
+    """The requested checkpoint, or else the newest usable one. InvalidSetting."""
     by_name = {origin.path.name: origin for origin in found}
     if asked.checkpoint is not None:
         if asked.checkpoint not in by_name:
             raise _wrong(
                 f"The job {asked.job} has no checkpoint {short(asked.checkpoint)}; `fluxgymctl checkpoints "
-                f"{asked.job}` shows those that it has."
+                f"{asked.job}` lists its checkpoints."
             )
         origin = by_name[asked.checkpoint]
         if not origin.facts.complete:
@@ -81,11 +81,11 @@ def chosen(found: Iterable[Origin], asked: ResumeFrom) -> Origin:
 
 
 def more_epochs(origin: CheckpointFacts, more: int) -> int:
-    """The total of epochs with this many after the checkpoint's. InvalidSetting."""
+    """The total number of epochs, with this many after the checkpoint's. InvalidSetting."""
     if more < 1:
         raise InvalidSetting(f"more_epochs is {more}, but must be at least 1.", setting="more_epochs")
     if origin.epoch is None:
-        raise _wrong(f"The epoch of the checkpoint {origin.name} is not known; give epochs, the total.")
+        raise _wrong(f"The epoch of the checkpoint {origin.name} is unknown; give epochs, the total number, instead.")
     return origin.epoch + more
 
 
@@ -106,7 +106,7 @@ def take(origin: Origin, folder: Path) -> None:
 
 
 def same(asked: ResumeFrom, recorded: ResumeFrom) -> bool:
-    """Whether a checkpoint is asked for that a job has begun with."""
+    """Whether the requested checkpoint is the one that a job started from."""
     return asked.job == recorded.job and asked.checkpoint in (None, recorded.checkpoint)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletes the older checkpoints of a job that does not run, and leaves it what it will resume from."""
+"""Deletes the older checkpoints of a job that does not run, but never the one that it will resume from."""
 
 from fluxgym.errors import InvalidSetting
 from fluxgymd.core.job import Final, Job, Live, Waiting
@@ -23,7 +23,7 @@ class Pruner:
 
     async def prune(self, name: str, keep: int) -> tuple[list[str], int]:
         """Deletes all complete checkpoints but the newest `keep`. Returns the names of those that were deleted, the
-        oldest first, and how many bytes that freed. WrongState while the job runs, and if a waiting one would be left
+        oldest first, and how many bytes that freed. WrongState if the job runs, or if it waits and would be left
         without a checkpoint."""
         if keep < 0:
             raise InvalidSetting(f"keep is {keep}, but must be at least 0.", setting="keep")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to a job that leave it running."""
+"""Handles requests to a job that leave it running."""
 
 import time
 from collections.abc import Callable
@@ -20,24 +20,25 @@ from fluxgymd.requests.verbs import wrong_state
 from fluxgymd.trainers.choice import Trainers
 
 REQUESTED = {
-    Wish.SAVE: "a checkpoint and a LoRA after the present step were requested",
-    Wish.SAMPLE: "samples after the present step were requested",
+    Wish.SAVE: "requested: a checkpoint and a LoRA after the current step",
+    Wish.SAMPLE: "requested: samples after the current step",
 }
 LATEST = 1e11
-"""The last time that a journal records."""
+"""The latest time that a journal can record."""
 
 
 class Steering:
     def __init__(
         self, registry: Registry, trainers: Trainers, adapter_of: Callable[[Attempt], Adapter | None]
     ) -> None:
-        """`adapter_of`: the adapter that runs an attempt; None if it is not known."""
+        """`adapter_of`: returns the adapter that runs an attempt, or None if it is unknown."""
         self._registry = registry
         self._trainers = trainers
         self._adapter_of = adapter_of
 
     async def ask(self, name: str, wish: Wish) -> None:
-        """Asks the trainer of a running job, which carries on. WrongState says why it cannot be asked."""
+        """Sends a request to the trainer of a running job, which continues. WrongState says why that is not
+        possible."""
         entry, job = self._registry.sound(name)
         trainer = self._trainers.of(job.context)
         phase = entry.now.progress.phase if entry.now.progress is not None else None
@@ -52,7 +53,7 @@ class Steering:
         await monitor.note(entry.folder, REQUESTED[wish])
 
     async def set_watchdog(self, name: str, mode: WatchdogMode, *, until: float | None) -> Entry:
-        """Sets what is done about a hang. InvalidSetting; WrongState for a job that has ended."""
+        """Sets what the watchdog does about a hang. InvalidSetting; WrongState for a job that has ended."""
         if mode is WatchdogMode.UNKNOWN:
             raise InvalidSetting("mode must be off, warn or act.", setting="mode")
         if until is not None and not time.time() < until <= LATEST:
@@ -70,7 +71,7 @@ class Steering:
 
         entry, _ = self._registry.sound(name)
         await self._registry.decide(entry, decide)
-        if mode is WatchdogMode.OFF:  # the verdict ends at once, and not with the next look
+        if mode is WatchdogMode.OFF:  # the verdict is withdrawn at once, not at the next look
             self._registry.watched(entry, None, None, entry.now.gpus)
         await monitor.note(entry.folder, sentence(event))
         return entry

@@ -206,8 +206,8 @@ class Verbs:
         return await self._decide(name, decide)
 
     async def remove(self, name: str, *, keep: bool = False) -> RemovedFolder | None:
-        """Removes a job of which nothing runs. WrongState for a live or waiting one. `keep`: moves it to the trash
-        and returns it, else it is deleted."""
+        """Removes a job that is neither live nor waiting; WrongState otherwise. `keep`: moves it to the trash and
+        returns it there; otherwise it is deleted."""
         entry, job = self._registry.sound(name)
         if isinstance(job.state, Final):
             await self._runner.settled(name)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks every few seconds whether the home's disk has room for what the daemon itself writes. If the disk runs low,
-the trash is emptied first.
+deletes removed jobs first.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from fluxgymd.store.room import FreeSpace, room
 
 LOOK_SECONDS = 5.0
 UNDO_SECONDS = 600.0
-"""For how long a removal can be undone even while the disk runs low, as long as it is not full."""
+"""How long a removal can be undone even if the disk runs low, as long as it is not full."""
 LANE = "the disk of the home"
 """No job can have this name."""
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The disks of a home and what fills them, measured in the background while somebody watches.
 
-Nothing here waits for a disk: a place whose volume does not answer is left out of the measurement and named, and it
-is not asked again while that question is open.
+Nothing here waits for a disk: a place whose volume does not answer is left out of the measurement and reported, and
+is not asked again until it has answered.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEASURE_SECONDS = 300.0
-"""The time between two measurements, unless somebody asks for one."""
+"""The time between two measurements, unless one is requested."""
 ROOM_SECONDS = 5.0
-"""The time between two looks at the free space."""
+"""The time between two checks of the free space."""
 PLACE_SECONDS = 20.0
-"""How long the measurement of one job may take, before the rest goes on without it."""
+"""How long the measurement of one job may take before the rest continues without it."""
 MOST_JOBS = 100
-"""The jobs that are named, those with the most states first."""
+"""How many jobs are named, those with the largest states first."""
 
 
 class Disks:
     def __init__(self, home: Path, caches: Sequence[Path]) -> None:
         self._home = home
         self._caches = caches
-        self._open: dict[str, asyncio.Task[object]] = {}  # questions to disks that were not answered in time
+        self._open: dict[str, asyncio.Task[object]] = {}  # queries to disks that were not answered in time
         self._rooms: dict[int, tuple[int, int]] = {}  # total and free bytes by device
         self._paths: dict[int, str] = {}  # by device; the home's comes first
         self._uses: Counter[tuple[int, DiskUseKind]] = Counter()
@@ -55,7 +55,7 @@ class Disks:
         self._wanted = True
 
     def refresh(self) -> None:
-        """Starts what is due, and returns at once."""
+        """Starts the measurements that are due, and returns at once."""
         now = time.monotonic()
         if now >= self._room_due and (self._looking is None or self._looking.done()):
             self._room_due = now + ROOM_SECONDS
@@ -122,7 +122,7 @@ class Disks:
         self._room_due = 0.0
 
     async def _ask(self, lane: str, work: Callable[..., T], *arguments: object) -> T | None:
-        """The answer of a disk; None if it does not come in time or is an error."""
+        """A disk's answer; None if it does not come in time or is an error."""
         if lane in self._open:
             return None
         task = asyncio.create_task(lanes.run(lane, partial(work, *arguments)))

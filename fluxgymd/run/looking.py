@@ -273,7 +273,7 @@ class Look:
             self._unread = True
 
     def _read(self) -> bool:
-        """Whether there was anything new. Blocks on the disk."""
+        """Returns whether there was anything new. Blocks on the disk."""
         is_new = self._told.read()
         self._pace = follow(self._pace, self._told.step_times)
         return is_new
@@ -283,8 +283,8 @@ class Look:
         self._entry.now.log_problem = log_size.problem(self._entry.name, found, limit=self._config.log_limit)
 
     async def _handlers(self) -> None:
-        """Finds out which requests the trainer has handlers for. It keeps them to its end, so that it is looked at
-        only until it has them."""
+        """Finds out which requests the trainer has handlers for. It keeps them until it exits, so this stops checking
+        once they are there."""
         asked = REQUESTS & self._trainer.signals
         attempt = self._attempt()
         if attempt.trainer is None or self._entry.now.handled == asked:

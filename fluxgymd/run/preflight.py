@@ -41,7 +41,7 @@ from fluxgymd.trainers.port import Problem, ProblemKind
 
 class Preflight:
     def __init__(self, registry: Registry, trainers: Trainers, gpus: Gpus, trash: Trash | None = None) -> None:
-        """`trash`: is emptied before a job is refused for lack of space."""
+        """`trash`: emptied before a job is refused for lack of space."""
         self._trash = trash
         self._registry = registry
         self._trainers = trainers
@@ -56,9 +56,9 @@ class Preflight:
         copied: Copied | None = None,
         origin: Origin | None = None,
     ) -> Outlook:
-        """How the job would start. A FluxgymError says what is wrong; it lists all problems that the trainer finds.
+        """How the job would start. A FluxgymError says what is wrong and lists all problems that the trainer finds.
         `context`: complete; `pictures`: where those of each subset are now; `copied`: as of the submit; `origin`: the
-        checkpoint with which a new job begins."""
+        checkpoint that a new job starts from."""
         self.check_queueing(context)
         outlook = await self.examine(context, folder, pictures=pictures, copied=copied, origin=origin)
         needed = await self.space(context, folder, outlook, pictures=pictures, origin=origin)
@@ -175,7 +175,7 @@ def failure(problems: Sequence[Problem]) -> FailureKind:
 
 
 def _space(outlook: Outlook, folder: JobFolder, pictures: Sequence[Path], shared: Path | None) -> PlannedDisk | None:
-    """`shared`: the folder of the pictures that the job may have by links. Blocks."""
+    """`shared`: the folder of the pictures that the job may link to. Blocks."""
     saves, forecast = outlook.report.disk_bytes, outlook.report.forecast
     if not saves:
         return None
@@ -214,7 +214,8 @@ def _missing(needed: PlannedDisk) -> int:
 
 
 def check_space(needed: PlannedDisk | None, folder: JobFolder, *, reclaimable: int = 0) -> None:
-    """NotEnoughSpace if what the job will save does not fit on the home's disk. `reclaimable`: bytes in the trash."""
+    """NotEnoughSpace if what the job will save does not fit on the home's disk. `reclaimable`: bytes that emptying
+    the trash would free."""
     if needed is None or _missing(needed) <= reclaimable:
         return
     required, home = _required(needed), folder.path.parent.parent
@@ -228,7 +229,7 @@ def check_space(needed: PlannedDisk | None, folder: JobFolder, *, reclaimable: i
 
 
 def _bytes_in(pictures: Path, there: AbstractSet[tuple[int, int]]) -> int:
-    """The bytes that a copy of the pictures in a folder takes. `there`: the stamps of those that need no copy."""
+    """The bytes that a copy of the pictures in a folder takes. `there`: the stamps of pictures that need no copy."""
     with suppress(OSError):
         found = [(pictures / name).stat() for name in contents.picture_names(pictures)]
         return sum(file.st_size for file in found if shared_pictures.stamp(file) not in there)

@@ -29,11 +29,11 @@ from fluxgymd.trainers.port import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """A checkpoint of another job with which a new one begins."""
+    """A checkpoint of another job that a new job starts from."""
 
     path: Path
     facts: CheckpointFacts
-    """As those of a checkpoint of the new job."""
+    """The facts about it, as if it were a checkpoint of the new job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +82,7 @@ async def look(
 ) -> Outlook:
     """Chooses where the job resumes and asks its trainer about that; a checkpoint that the trainer finds damaged is
     left out. `pictures`: where those of each subset are now; `copied`: as of the submit; `wanted`: also asks what
-    will happen; `origin`: a new job begins with this checkpoint, which is not in its folder yet. StorageFailed: the
+    will happen; `origin`: a new job starts from this checkpoint, which is not in its folder yet. StorageFailed: the
     disk does not answer, so nothing is decided."""
     if origin is not None:
         found = [replace(origin.facts, name=str(origin.path))]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trash of removed jobs: it deletes those whose time is up, and the oldest ones where the disk runs low."""
+"""The trash of removed jobs: deletes them when their time is up, and the oldest ones if the disk runs low."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3600.0
 LANE = "the trash"
-"""No job can have this name."""
+"""Not a possible name of a job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,16 +45,16 @@ class Trash:
         self._trash = registry.home.trash
         self._days = days
         self._lock = asyncio.Lock()
-        """Held while a job leaves the trash, for good or not."""
+        """Held while a job leaves the trash, whether it is restored or deleted."""
         self._ages: Ages | None = None
 
     @property
     def keeps(self) -> bool:
-        """Whether a removed job goes to the trash at all."""
+        """Whether removed jobs go to the trash at all."""
         return self._days > 0
 
     async def run(self) -> None:
-        """Deletes what has been here for long enough, forever."""
+        """Deletes jobs whose time is up, in an endless loop."""
         self._ages = await lanes.run(LANE, self._trash.ages)
         while True:
             with suppress(StorageFailed):  # the next look tries again
@@ -62,7 +62,7 @@ class Trash:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self, now: float) -> None:
-        """Deletes what has been here for long enough at `now` (wall clock)."""
+        """Deletes jobs whose time is up at `now` (wall clock)."""
         async with self._lock:
             entries = await self._entries()
             if not entries:
@@ -76,7 +76,7 @@ class Trash:
                     await self._delete(removed)
 
     async def kept(self) -> list[Kept]:
-        """What can be restored, the last one first."""
+        """The jobs that can be restored, the most recently removed first."""
         entries = await self._entries()
         ages = self._aged(entries, time.time())
         return [
@@ -89,19 +89,20 @@ class Trash:
         ]
 
     async def restore(self, name: str) -> Entry:
-        """Takes back the job of this name that was removed last, or else that of this id. NoSuchJob; NameTaken."""
+        """Restores the most recently removed job with this name, or else the one with this id. NoSuchJob;
+        NameTaken."""
         async with self._lock:
             return await self._registry.restore(await self._find(name))
 
     async def delete(self, name: str) -> None:
-        """Deletes a removed job for good; which one, as for `restore`. NoSuchJob."""
+        """Deletes a removed job for good, chosen as in `restore`. NoSuchJob."""
         async with self._lock:
             await self._delete(await self._find(name))
 
     async def make_room(self, enough: Callable[[FreeSpace], bool], *, spare_seconds: float = 0.0) -> None:
-        """Deletes removed jobs, the oldest first, until the disk has enough room. Files may have other names outside
-        the trash, so the disk is asked each time. `spare_seconds`: what was removed within this time stays.
-        StorageFailed."""
+        """Deletes removed jobs, the oldest first, until the disk has enough room. Files may have other hard links
+        outside the trash, so the free space is checked each time. `spare_seconds`: jobs removed within this time
+        stay. StorageFailed."""
         async with self._lock:
             for removed in reversed(await self._entries()):
                 before = await self._room()
@@ -110,7 +111,7 @@ class Trash:
                 await self._delete(removed)
                 freed = (await self._room()).free - before.free
                 log.warning(
-                    "the disk of %s runs low, so the removed job %s was deleted, which freed %s",
+                    "the disk of %s is running low; deleted the removed job %s, which freed %s",
                     self._registry.home.path,
                     removed.name,
                     file_size(max(0, freed)),
@@ -128,7 +129,10 @@ class Trash:
         for wanted in ([one for one in entries if one.name == name], [one for one in entries if one.id == name]):
             if wanted:
                 return wanted[0]
-        raise NoSuchJob(f"No removed job is named {short(name)}, nor has it as its id.", name=short(name))
+        raise NoSuchJob(
+            f"There is no removed job with the name or id {short(name)}; see `fluxgymctl list --removed`.",
+            name=short(name),
+        )
 
     async def _entries(self) -> list[RemovedFolder]:
         try:

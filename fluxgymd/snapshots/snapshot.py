@@ -50,7 +50,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
 
 def take(source: Path, target: Path, how: Captions, shared: Path | None = None) -> Snapshot:
     """Checks and copies. After Unfit or OSError, `target` may be in any state. `shared`: the folder of the pictures
-    that jobs share, if the target may have links to them."""
+    that jobs share, if the target may link to them."""
     found = contents.look(source, caption=how.ending)
     target.mkdir(mode=0o700)
     size = without_caption = rewritten = 0
@@ -82,7 +82,7 @@ def take(source: Path, target: Path, how: Captions, shared: Path | None = None) 
 
 
 def _place(picture: Path, folder: Path, shared: Path | None) -> int:
-    """Places one picture, and returns how many bytes of the disk it takes."""
+    """Places one picture in the target, and returns how many bytes it takes on the disk."""
     target = folder / picture.name
     if shared is not None and shared_pictures.link(picture, target, shared):
         return 0

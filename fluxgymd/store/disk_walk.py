@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures how much of which disk the files below a folder take. Everything here blocks."""
+"""Measures how much space the files below a folder take on each disk. Everything here blocks."""
 
 import os
 import stat
@@ -15,17 +15,17 @@ from fluxgymd.core.disk.disk_use import kind_of
 from fluxgymd.store.room import room_of
 
 AT_A_TIME = 200
-"""Files between two pauses."""
+"""How many files are examined between two pauses."""
 SHARE = 0.25
-"""The share of its time in which a walk works; otherwise it pauses, so that it slows down nothing else."""
+"""The share of its time that a walk works; the rest of the time it pauses, so as not to slow anything else down."""
 
 Uses = Counter[tuple[int, DiskUseKind]]
-"""Bytes by the device and the kind of the files."""
+"""Bytes by device and kind of file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A folder or file that is measured on its own, since it may be on a volume that hangs."""
+    """A folder or file that is measured separately, since it may be on a volume that hangs."""
 
     path: str
     parts: tuple[str, ...]
@@ -34,8 +34,8 @@ class Place:
 
 
 def places(home: Path, caches: Sequence[Path]) -> list[Place]:
-    """What is measured: each job, each dataset, every other entry of the home, and caches elsewhere. Files that jobs
-    share with a dataset or a cache count there: so jobs come last."""
+    """The places to measure: each job, each dataset, every other entry of the home, and caches elsewhere. Jobs come
+    last, so that files that they share with a dataset or a cache count there."""
     shared: list[Place] = []
     jobs: list[Place] = []
     for name in sorted(os.listdir(home)):
@@ -52,10 +52,10 @@ def places(home: Path, caches: Sequence[Path]) -> list[Place]:
 
 
 def walk(place: Place, seen: set[int]) -> Uses:
-    """The disk use of a place. `seen`: the files with several hard links that were counted before; each counts once.
+    """The disk use of a place. `seen`: files with several hard links that were already counted; each counts once.
 
-    Links are not followed, apart from the place itself. A file's disk is that of its folder: an overlay reports other
-    devices for files.
+    Links are not followed, except for the place itself. A file's disk is that of its folder: overlayfs may report
+    another device for a file.
     """
     uses: Uses = Counter()
     pacer = _Pacer()
@@ -71,7 +71,7 @@ def walk(place: Place, seen: set[int]) -> Uses:
         with suppress(OSError):
             device = os.stat(folder).st_dev
             for name in names:
-                with suppress(OSError):  # deleted meanwhile
+                with suppress(OSError):  # deleted in the meantime
                     uses[device, kind_of((*parts, name))] += _size(os.lstat(os.path.join(folder, name)), seen)
                 pacer.step()
     return uses
@@ -88,7 +88,7 @@ def total_and_free(path: str) -> tuple[int, int]:
 
 
 def _size(found: os.stat_result, seen: set[int]) -> int:
-    """Bytes on the disk; 0 for a file that was counted before."""
+    """Bytes on the disk; 0 for a file that was already counted."""
     if found.st_nlink > 1:
         number = found.st_dev << 64 | found.st_ino
         if number in seen:
@@ -103,7 +103,7 @@ class _Pacer:
         self._files = 0
 
     def step(self) -> None:
-        """Called for each file."""
+        """Pauses if it is time to. To be called for each file."""
         self._files += 1
         if self._files % AT_A_TIME == 0:
             time.sleep((time.monotonic() - self._began) * (1 - SHARE) / SHARE)

@@ -114,7 +114,8 @@ class Home:
         self.outputs = path / "outputs"
         self.trash = JobTrash(self.outputs)
         self.shared_pictures = self.outputs / ".pictures"
-        """Pictures that jobs share (store/caches/shared_pictures.py); here, on the file system of the jobs."""
+        """Pictures that jobs share (store/caches/shared_pictures.py). They are here because hard links need the jobs'
+        file system."""
 
     def prepare(self) -> None:
         """Creates missing folders, and deletes half-built and half-deleted jobs that a crash left behind."""
@@ -173,8 +174,8 @@ class Home:
         return JobFolder(target)
 
     def remove(self, folder: JobFolder, job_id: str, *, now: float | None = None) -> RemovedFolder | None:
-        """Removes a job's folder. `now`: the time, if the folder is to be kept in the trash; it is returned from
-        there. Otherwise it is deleted: the job is gone for good once the folder is renamed, and what a crash leaves
+        """Removes a job's folder. `now`: the time, if the folder is to be kept in the trash; returns the removed job
+        then. Otherwise it is deleted: the job is gone for good once the folder is renamed, and what a crash leaves
         behind is deleted at the next start."""
         failpoint("remove.begins")
         if now is not None:
@@ -183,7 +184,7 @@ class Home:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                # A disk without room for the trash is one on which the trash is emptied (run/trash.py).
+                # A disk that lacks even the room for this is one whose trash would be emptied anyway (run/trash.py).
         doomed = self.outputs / f"{DOOMED}{job_id}"
         with suppress(FileNotFoundError):  # somebody has deleted it by hand
             folder.path.rename(doomed)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The removed jobs of a home: folders in outputs/.trash/, named NAME@MILLISECONDS@ID after the job and the time of
-its removal. A job moves there and back by one rename, so after a crash it is in one place or the other, and whole.
+its removal. A job moves there and back by one rename, so after a crash it is complete, in one place or the other.
 
 All functions block and raise OSError.
 """
@@ -23,7 +23,7 @@ from fluxgymd.store.atomic import sync_folder, write_file
 
 TRASH = ".trash"
 DOOMED = ".trash-"
-"""The beginning of the name of a folder under outputs/ that is being deleted. The next start deletes what is left."""
+"""The prefix of a folder under outputs/ that is being deleted. The next start deletes what is left."""
 AGES = "ages.json"
 AGES_BYTES = 16 << 20
 
@@ -44,7 +44,7 @@ class JobTrash:
         self.path = outputs / TRASH
 
     def put(self, folder: Path, job_id: str, *, now: float) -> RemovedFolder | None:
-        """Moves a job's folder to the trash, durably; None if somebody has deleted it by hand."""
+        """Moves a job's folder to the trash, durably; returns None if somebody has deleted it by hand."""
         self.path.mkdir(mode=0o700, exist_ok=True)
         stamp = round(now * 1000)
         target = self.path / f"{folder.name}@{stamp}@{job_id}"
@@ -59,7 +59,7 @@ class JobTrash:
         return RemovedFolder(name=folder.name, id=job_id, removed_at=stamp / 1000, path=target)
 
     def entries(self) -> list[RemovedFolder]:
-        """The removed jobs, the last one first."""
+        """The removed jobs, the most recent first."""
         found = []
         with suppress(FileNotFoundError), os.scandir(self.path) as entries:
             for entry in entries:
@@ -71,7 +71,7 @@ class JobTrash:
         return sorted(found, key=lambda one: (one.removed_at, one.name, one.id), reverse=True)
 
     def restore(self, removed: RemovedFolder) -> Path:
-        """Moves a job back, durably. FileExistsError if its name was taken since."""
+        """Moves a job back, durably. FileExistsError if its name has been taken since."""
         target = self._outputs / removed.name
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
@@ -89,7 +89,7 @@ class JobTrash:
         return target
 
     def delete(self, removed: RemovedFolder) -> None:
-        """Deletes a removed job for good. At no time is a part of it in the trash."""
+        """Deletes a removed job for good. The trash never contains a partly deleted job."""
         doomed = self._outputs / f"{DOOMED}{secrets.token_hex(8)}"
         removed.path.rename(doomed)
         failpoint("trash.renamed")
@@ -100,7 +100,7 @@ class JobTrash:
         failpoint("trash.deleted")
 
     def ages(self) -> Ages | None:
-        """For how long the jobs are here; None if that is not known."""
+        """How long the jobs have been here; None if that is unknown."""
         try:
             return decode(read_file(self.path / AGES, most=AGES_BYTES), Ages)
         except (OSError, msgspec.MsgspecError):

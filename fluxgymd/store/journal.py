@@ -34,7 +34,7 @@ class History:
     job: job.Job | None
     """The fold of the good records; None if the first record is bad."""
     good_size: int
-    """Bytes up to the end of the last good record."""
+    """Bytes up to the end of the last valid record."""
     problem: str | None
     """Why the job is damaged; None if it is not."""
     traces: damage.Traces
@@ -48,7 +48,7 @@ class Scan:
     data: bytes
     """The whole journal."""
     good_size: int
-    """Bytes up to the end of the last good record."""
+    """Bytes up to the end of the last valid record."""
     problem: str | None
     """What is wrong with the next line; None if the journal is not damaged."""
 
@@ -108,8 +108,8 @@ def good_events(path: Path) -> list[AnyEvent]:
 
 
 def events_between(path: Path, begin: int, end: int) -> list[AnyEvent] | None:
-    """The events in a piece of a journal. None if it isn't a whole number of good records: then the journal is not
-    the one that was known. Raises OSError if the file cannot be read at all."""
+    """The events in a piece of a journal. None if the piece does not consist of complete, valid records: then the
+    journal was replaced. Raises OSError if the file cannot be read at all."""
     data = read_file(path, most=JOURNAL_BYTES)
     piece = data[begin:end]
     if len(piece) < end - begin or not piece.endswith(b"\n") or data[:begin][-1:] not in (b"", b"\n"):
@@ -142,7 +142,7 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes up to the end of the last good record."""
+        """Bytes up to the end of the last valid record."""
         return self._good_size
 
     @property

@@ -41,7 +41,7 @@ class Trainers:
         return self._program if context.kind is Kind.PROGRAM else self.training
 
     def default_models(self, home: Path) -> list[Problem]:
-        """What is wrong with the model files that a training uses unless it names others. Blocks on the disk."""
+        """Problems with the model files that a training uses by default. Blocks on the disk."""
         return list(presence.of_models(settings.complete_model(Model(), home)))
 
     async def look(self) -> None:

@@ -139,10 +139,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """A file that a program has made for its user."""
+    """A file that a program has written for its user."""
 
     name: str
-    """The path below the job's folder, as the program says it: it may lead anywhere."""
+    """The path relative to the job's folder, as given by the program: it may lead anywhere."""
     kind: FileKind
     epoch: int | None = None
     step: int | None = None
@@ -181,7 +181,7 @@ class ProgressReader(Protocol):
 
     @property
     def step_times(self) -> Sequence[StepTime]:
-        """The steps that the last `read` saw, without those that another phase interrupted."""
+        """The steps seen by the last `read`, without those that another phase interrupted."""
 
     def read(self) -> bool:
         """Reads what is new, and returns whether there was anything. Blocks on the disk."""
@@ -199,8 +199,8 @@ class Trainer(Protocol):
     @property
     def signals(self) -> frozenset[signal.Signals]:
         """The signals that the program handles. SIGTERM: it saves a checkpoint and exits. SIGQUIT: it writes its
-        stacks to the log and carries on. SIGUSR1, SIGUSR2: it saves, or draws samples, after its present step. One
-        that comes before the first step is kept; after the last step it has no effect."""
+        stacks to the log and continues. SIGUSR1, SIGUSR2: it saves, or draws samples, after the current step. A
+        request before the first step takes effect after it; one after the last step has no effect."""
 
     @property
     def only_reads_pictures(self) -> bool:
@@ -215,7 +215,7 @@ class Trainer(Protocol):
         """The command that an attempt runs. `resume`: the checkpoint's name."""
 
     def launches(self, gpus: int) -> bool:
-        """Whether the program is a launcher, whose children with the numbers 0, 1 and so on do the training."""
+        """Whether the program is a launcher, whose children with the ranks 0, 1 and so on do the training."""
 
     def files(self, context: Context, folder: JobFolder) -> Mapping[str, bytes]:
         """The files that the program reads, by name in the job's folder. They are written before each attempt."""
@@ -236,13 +236,15 @@ class Trainer(Protocol):
         """The checkpoints in the job's folder. `context`: None if the settings cannot be read."""
 
     def outputs(self, context: Context | None, folder: JobFolder) -> list[Output]:
-        """The LoRAs, the samples and the results in the job's folder. `context`: as for `checkpoints`. OSError."""
+        """The LoRAs, the samples and the results in the job's folder. `context`: as for `checkpoints`. Raises
+        OSError."""
 
     def adopted(
         self, checkpoint: CheckpointFacts, job: Context, folder: JobFolder, *, context: Context
     ) -> CheckpointFacts:
-        """A checkpoint of another job (its settings, and its folder) as one of the job with the settings `context`:
-        the name that it has there, and whether the trainer can resume from it. OSError if it was deleted. Blocks."""
+        """A checkpoint of another job (given by its settings and its folder) as a checkpoint of the job with the
+        settings `context`: its name there, and whether the trainer can resume from it. OSError if it was deleted.
+        Blocks."""
 
     def kept_checkpoints(self, context: Context) -> int:
         """How many complete checkpoints are kept: at least one."""

@@ -79,7 +79,7 @@ def _some(names: list[str]) -> str:
 
 
 def of_models(model: Model) -> Iterator[Problem]:
-    """All problems with the files of a model."""
+    """All problems with a model's files."""
     for field, title in MODEL_TITLES.items():
         path = Path(str(getattr(model, field)))
         setting = f"model.{field}"

@@ -75,7 +75,9 @@ class Program:
     def adopted(
         self, _checkpoint: CheckpointFacts, _job: Context, _folder: JobFolder, *, context: Context
     ) -> CheckpointFacts:
-        raise InvalidSetting(f"{context.name} is a program, which resumes from no checkpoint.", setting="resume_from")
+        raise InvalidSetting(
+            f"{context.name} is a program, which cannot resume from a checkpoint.", setting="resume_from"
+        )
 
     def kept_checkpoints(self, _context: Context) -> int:
         return 1

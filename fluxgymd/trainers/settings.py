@@ -99,7 +99,7 @@ def complete_training(context: Context, home: Path, *, new: bool = True) -> Cont
 
 
 def complete_model(model: Model, home: Path) -> Model:
-    """The model with the files of the home for those that it does not name."""
+    """The model, with the home's files for those that it does not name."""
     paths = {key: getattr(model, key) or str(home / file) for key, file in MODEL_FILES.items()}
     tokenizers = model.tokenizers
     if tokenizers is None and os.path.isdir(home / TOKENIZERS):

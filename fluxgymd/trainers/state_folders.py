@@ -78,7 +78,7 @@ def scan(
 def as_named(
     path: Path, name: str, *, reader: StateWriter, epochs: int, steps_per_epoch: int | None
 ) -> CheckpointFacts:
-    """A state as if its folder were called `name` (see `scan`). OSError if it was deleted."""
+    """A state as if its folder were named `name` (see `scan`). OSError if it was deleted."""
     return _facts(path, name, reader, epochs, steps_per_epoch)
 
 

@@ -37,8 +37,8 @@ def epoch_in_name(name: str) -> int | None:
 
 
 def renamed(name: str, old: str, new: str, *, epoch: int | None) -> str:
-    """The name that a state of the job `old` has in the job `new`. One that was saved after the last step gets the
-    name of its epoch, since more epochs may follow. `epoch`: of its last step."""
+    """The name that a state of the job `old` gets in the job `new`. One saved after the last step is named after its
+    epoch, since more epochs may follow. `epoch`: that of its last step."""
     ending = name[len(old) :].removesuffix(".old")
     if is_final(name) and epoch is not None:
         ending = f"-{epoch:06d}-state"

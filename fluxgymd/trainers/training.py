@@ -38,7 +38,7 @@ TRAITS = Traits(
 
 
 LAST = ("ss_epoch", "ss_steps")
-"""The metadata of a LoRA that say when it was saved."""
+"""The keys of a LoRA's metadata that say when it was saved."""
 COUNT = re.compile(r"[0-9]{1,12}")
 
 
@@ -122,14 +122,14 @@ class Training:
         ]
 
     def _last_moment(self, lora: Path, steps_per_epoch: int | None) -> Moment:
-        """When the final LoRA was saved, as its metadata say."""
+        """When the final LoRA was saved, according to its metadata."""
         try:
             texts = safetensors_header.read(lora).texts
         except (OSError, safetensors_header.NotSafetensors):
             return Moment()
         epoch, step = (text if text is not None and COUNT.fullmatch(text) else None for text in map(texts.get, LAST))
         counted = output_names.moment(epoch, None, steps_per_epoch=steps_per_epoch)
-        # sd-scripts' steps are those since its last resume.
+        # sd-scripts counts steps from its last resume.
         if step is None or self.writer is not StateWriter.OURS:
             return counted
         return Moment(counted.epoch, int(step))
@@ -188,7 +188,7 @@ def _pictures_in(folder: Path) -> int:
 
 
 def _names_in(folder: Path) -> list[str]:
-    """The names in a folder; none if there is no folder."""
+    """The names in a folder; empty if it does not exist."""
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):

@@ -71,7 +71,7 @@ class Watch:
         self.recent: deque[Observation] = deque(maxlen=RECENT)
 
     async def run(self) -> None:
-        """Looks until it is cancelled. While the watchdog is off, only asks for the state of the GPUs, to show it."""
+        """Looks until it is cancelled. While the watchdog is off, only queries the GPUs, for display."""
         try:
             while True:
                 began = time.monotonic()
@@ -93,11 +93,11 @@ class Watch:
             self._registry.watched(self._entry, None, None, None)
 
     def _mode(self) -> WatchdogMode:
-        """The mode at this moment: the user may set it at any time."""
+        """The current mode: the user may change it at any time."""
         return settings.mode(self._entry.known, self._configured, watched=self._is_watched, now=time.time())
 
     def _forget(self) -> None:
-        """Forgets what was seen, so that the limits count from the next look."""
+        """Forgets earlier looks, so that the limits count from the next one."""
         if self._observing is not None:
             self._observing.close()
             self._observing = None

@@ -49,7 +49,7 @@ def test_promise_5_the_newest_complete_checkpoint_is_taken(found: list[Checkpoin
 def test_a_job_that_began_with_a_checkpoint_never_starts_over_at_step_0() -> None:
     for found in ([], [state("torn", 10, problem="optimizer.bin is missing")]):
         assert choose(found, origin="cat") == Impossible(
-            "It began with a checkpoint of the job cat, but has no complete checkpoint any more; submit it again."
+            "It started from a checkpoint of the job cat, but no longer has a complete checkpoint; submit it again."
         )
     kept = state("a", 10)
     assert choose([kept], origin="cat") == GoOn(kept)

@@ -53,11 +53,11 @@ def test_the_best_one_is_a_lora_of_the_job(daemon: RunningDaemon) -> None:
             annotate(daemon, "dog", best=best)
         return refused.value.message
 
-    assert refusal("dog.safetensors") == "best is dog.safetensors, which is no LoRA of dog; it has none yet."
+    assert refusal("dog.safetensors") == "best is dog.safetensors, which is not a LoRA of dog; it has none yet."
     (daemon.folder("dog") / "dog-000002.safetensors").touch()
     (daemon.folder("dog") / "other.safetensors").touch()
     for best in ("../cat-1/events.jsonl", "events.jsonl", "other.safetensors"):
-        assert refusal(best) == f"best is {best}, which is no LoRA of dog; it has dog-000002.safetensors."
+        assert refusal(best) == f"best is {best}, which is not a LoRA of dog; it has dog-000002.safetensors."
     noted = annotate(daemon, "dog", best="dog-000002.safetensors")
     assert noted == Annotation(tags=[], best="dog-000002.safetensors")
     with pytest.raises(NoSuchJob):
@@ -71,7 +71,7 @@ def test_the_verb_adds_and_removes_tags_and_list_finds_jobs_by_them(daemon: Runn
 
     def noted(*words: str) -> None:
         done = ctl("annotate", *words, socket=daemon.socket)
-        assert (done.returncode, done.stderr) == (0, f"fluxgymctl: The notes about {words[0]} are saved.\n")
+        assert (done.returncode, done.stderr) == (0, f"fluxgymctl: Saved the notes about {words[0]}.\n")
 
     assert "GROUP" not in ctl("list", socket=daemon.socket).stdout
     noted("cat-1", "--group", "cats", "--tag", "good", "--tag", "new")
@@ -81,7 +81,7 @@ def test_the_verb_adds_and_removes_tags_and_list_finds_jobs_by_them(daemon: Runn
     assert names("--group", "cats", "--limit", "1") == ["cat-2"]
     assert names("--tag", "old", "--tag", "good") == ["cat-1"]
     nothing = ctl("list", "--group", "dogs", socket=daemon.socket)
-    assert (nothing.stdout, nothing.stderr) == ("", "fluxgymctl: No job has this group and these tags.\n")
+    assert (nothing.stdout, nothing.stderr) == ("", "fluxgymctl: No job matches this group and these tags.\n")
     header, *lines = ctl("list", socket=daemon.socket).stdout.splitlines()
     assert header.split()[-3:] == ["GROUP", "TAGS", "WHY"]
     (line,) = [line for line in lines if line.startswith("cat-1 ")]
@@ -91,4 +91,4 @@ def test_the_verb_adds_and_removes_tags_and_list_finds_jobs_by_them(daemon: Runn
     assert (facts["Group"], facts["Tags"], facts["Note"]) == ("cats", "good, old", "The eyes are right.")
     refused = ctl("annotate", "cat-1", socket=daemon.socket)
     assert refused.returncode == 2
-    assert "There is nothing to note" in refused.stderr
+    assert "There is nothing to change" in refused.stderr

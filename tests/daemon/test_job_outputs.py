@@ -127,7 +127,9 @@ def test_a_picture_of_a_job_has_thumbnails(daemon: RunningDaemon, tmp_path: Path
     Image.new("RGB", (20, 10), "red").save(tmp_path / "secret.png")
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
     for file in ("link.png", "../secret.png", str(tmp_path / "secret.png"), "none.png", "events.jsonl", ""):
-        with pytest.raises(FileMissing, match=r"^job has no picture .*; `fluxgymctl samples job` lists them\.$"):
+        with pytest.raises(
+            FileMissing, match=r"^job has no picture .*; `fluxgymctl samples job` lists its samples\.$"
+        ):
             thumbnail(daemon, file)
     (folder / "broken.png").write_bytes(b"png")
     with pytest.raises(InvalidDataset, match=r"^The picture .*broken\.png "):
@@ -165,5 +167,5 @@ def test_a_log_is_searched_and_a_bad_pattern_is_refused(daemon: RunningDaemon) -
     assert searched(daemon, "ONE") == ["One"]
     assert searched(daemon, "%") == ["20%"]
     assert searched(daemon, "^t.o$", regex=True) == ["two"]
-    with pytest.raises(InvalidSetting, match=r"^a\( is not a regular expression of RE2: missing \): a\(\.$"):
+    with pytest.raises(InvalidSetting, match=r"^a\( is not a valid RE2 regular expression: missing \): a\(\.$"):
         searched(daemon, "a(", regex=True)

@@ -82,7 +82,7 @@ def test_a_removed_job_comes_back_as_it_was_also_after_a_restart(daemon: Running
         "at": daemon.events("a")[-1]["at"],
         "removedAt": kept.removed_at,
     }
-    with pytest.raises(NoSuchJob, match="No removed job is named a, nor has it as its id"):
+    with pytest.raises(NoSuchJob, match="There is no removed job with the name or id a;"):
         restore(daemon, "a")
 
 
@@ -182,7 +182,7 @@ def test_the_verbs_say_how_to_undo_a_removal(daemon: RunningDaemon) -> None:
         assert (finished.returncode, finished.stdout) == (0, "")
         return finished.stderr.removeprefix("fluxgymctl: ").removesuffix("\n")
 
-    assert said("list", "--removed") == "No job was removed."
+    assert said("list", "--removed") == "There are no removed jobs."
     done(daemon, "a")
     assert said("rm", "a") == "a is removed; `fluxgymctl restore a` brings it back."
     header, line = ctl("list", "--removed", socket=daemon.socket).stdout.splitlines()
@@ -190,7 +190,7 @@ def test_the_verbs_say_how_to_undo_a_removal(daemon: RunningDaemon) -> None:
     name, _, _, ago, within, number, unit, *_, shown = line.split()
     assert (name, ago, within, number, unit) == ("a", "ago", "in", "7", "d")
     assert shown == removed(daemon)[0].id
-    assert said("restore", "a") == "a is back; it is completed."
+    assert said("restore", "a") == "a is restored; it is completed."
     assert said("rm", "--now", "a") == "a is deleted."
     assert ctl("restore", "a", socket=daemon.socket).returncode == 3
 

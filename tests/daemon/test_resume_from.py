@@ -89,7 +89,7 @@ def test_a_branch_from_an_older_checkpoint_has_settings_of_its_own(shared: Runni
     again = shared.call(m.COMPOSE, m.ComposeParameters(job=Context(name="new"), like="branch"))
     assert again.job.resume_from is None
     assert again.notes[-1] == (
-        "branch began with a checkpoint of short; this job begins at step 0, unless you give "
+        "branch started from a checkpoint of short; this job begins at step 0 unless you give "
         "--resume-from short:short-000001-state."
     )
 
@@ -134,7 +134,7 @@ def test_the_checkpoint_cannot_be_edited_and_without_it_the_job_is_not_started(s
     failed = shared.wait("bare", State.FAILED).runtime
     assert failed.failure is not None
     assert failed.failure.kind is FailureKind.NOT_RESUMABLE
-    assert "It began with a checkpoint of the job short" in (failed.reason or "")
+    assert "It started from a checkpoint of the job short" in (failed.reason or "")
 
 
 def test_sd_scripts_continues_its_own_state_of_a_finished_job(folder: Path, model: Path) -> None:

@@ -61,4 +61,4 @@ def test_events_are_followed_across_a_restart_of_the_daemon(daemon: RunningDaemo
 def test_a_cursor_that_fits_nothing_is_explained(daemon: RunningDaemon) -> None:
     done = ctl("events", "--after", "nonsense", socket=daemon.socket)
     assert (done.returncode, done.stdout) == (0, "")
-    assert "It cannot be told what happened since then" in done.stderr
+    assert "The events since then are unknown" in done.stderr

@@ -42,7 +42,7 @@ def test_more_epochs_of_a_finished_job_are_planned_and_remembered(trained: Runni
     assert (done.returncode, done.stdout) == (0, "new\n"), done.stderr
     job = trained.job("new").context
     assert (job.epochs, job.resume_from) == (epochs + 1, ResumeFrom(job="trained", checkpoint="trained-state"))
-    assert "It begins with the checkpoint trained-state of the job trained" in (
+    assert "It starts from the checkpoint trained-state of the job trained" in (
         ctl("history", "new", socket=trained.socket).stdout
     )
     trained.remove("new")

@@ -86,7 +86,7 @@ def test_logs_end_at_a_limit(trained: RunningDaemon) -> None:
     both = ctl("logs", "trained", "--limit", "50", "-f", socket=trained.socket)
     assert (both.returncode, both.stderr) == (
         2,
-        "fluxgymctl: --limit and --follow exclude each other; give one of them.\n",
+        "fluxgymctl: --limit and --follow cannot be combined; give one of them.\n",
     )
 
 
@@ -102,7 +102,7 @@ def test_a_log_can_be_searched(trained: RunningDaemon) -> None:
     bad = ctl("search", "trained", "a(", "--regex", socket=trained.socket)
     assert (bad.returncode, bad.stderr) == (
         2,
-        "fluxgymctl: a( is not a regular expression of RE2: missing ): a(.\n",
+        "fluxgymctl: a( is not a valid RE2 regular expression: missing ): a(.\n",
     )
 
 
@@ -162,11 +162,11 @@ def test_files_are_shown_with_what_they_are(trained: RunningDaemon) -> None:
     assert header.split() == ["KIND", "EPOCH", "STEP", "SIZE", "AGE", "PATH"]
     assert re.match(r"lora +3 +36 +[\d.]+ [KM]iB +\d+ (s|min) +/\S+/trained\.safetensors$", lines[0])
     none = ctl("files", "trained", "--kind", "evidence", socket=trained.socket)
-    assert (none.stdout, none.stderr) == ("", "fluxgymctl: trained has no such file.\n")
+    assert (none.stdout, none.stderr) == ("", "fluxgymctl: trained has no files of this kind.\n")
 
 
 def test_samples_are_shown_with_their_prompts(trained: RunningDaemon) -> None:
-    assert ctl("samples", "trained", socket=trained.socket).stderr == "fluxgymctl: trained has no sample yet.\n"
+    assert ctl("samples", "trained", socket=trained.socket).stderr == "fluxgymctl: trained has no samples yet.\n"
     folder = trained.home / "outputs/trained/sample"
     folder.mkdir()
     try:
@@ -332,7 +332,7 @@ def test_prune_deletes_the_older_checkpoints_and_says_how_much_that_freed(traine
     done = ctl("prune", "--keep", "0", "pruned", socket=trained.socket)
     assert re.fullmatch(r"fluxgymctl: pruned: 1 checkpoint deleted, which freed [\d.]+ [KM]iB\.\n", done.stderr)
     done = ctl("prune", "--keep", "0", "pruned", socket=trained.socket)
-    assert (done.returncode, done.stderr) == (0, "fluxgymctl: pruned has no checkpoint to delete.\n")
+    assert (done.returncode, done.stderr) == (0, "fluxgymctl: pruned has no checkpoints to delete.\n")
     done = ctl("prune", "--keep", "-1", "pruned", socket=trained.socket)
     assert done.returncode == 2
     assert done.stderr == "fluxgymctl: --keep is '-1', but must be a whole number of at least 0.\n"

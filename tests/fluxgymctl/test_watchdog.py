@@ -140,7 +140,7 @@ def test_the_mode_is_set_for_a_time_and_shown(daemon: RunningDaemon, tmp_path: P
     assert (done.returncode, done.stdout) == (0, "")
     assert re.fullmatch(r"fluxgymctl: The watchdog of my-job is set to warn until [-0-9: ]+\.\n", done.stderr)
     shown = ctl("watchdog", "my-job", socket=daemon.socket).stdout
-    assert re.search(r"^Its mode is warn until [-0-9: ]+, and then off\.$", shown, re.MULTILINE), shown
+    assert re.search(r"^Its mode is warn until [-0-9: ]+, then off\.$", shown, re.MULTILINE), shown
     assert "set to warn for 1 h" in ctl("history", "my-job", socket=daemon.socket).stdout
     (tmp_path / "end").touch()
 

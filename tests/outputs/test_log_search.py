@@ -101,8 +101,8 @@ def test_a_pattern_that_takes_exponential_time_elsewhere_does_not(log: Path) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a(", "a( is not a regular expression of RE2: missing ): a(."),
-        ("(?=a)", "(?=a) is not a regular expression of RE2: invalid perl operator: (?=."),
+        ("a(", "a( is not a valid RE2 regular expression: missing ): a(."),
+        ("(?=a)", "(?=a) is not a valid RE2 regular expression: invalid perl operator: (?=."),
         ("", "The text to search for must have 1 to 1000 characters."),
         ("x" * 1001, "The text to search for must have 1 to 1000 characters."),
     ],

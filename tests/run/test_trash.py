@@ -77,7 +77,7 @@ def test_a_disk_that_runs_low_costs_the_oldest_removed_job(
         asyncio.run(disk_room.look())
     assert disk_room.problem is None
     assert kept(registry) == stays
-    said = re.findall(r"runs low, so the removed job (\w) was deleted, which freed (\S+ MB)", caplog.text)
+    said = re.findall(r"is running low; deleted the removed job (\w), which freed (\S+ MB)", caplog.text)
     assert said == ([] if "a" in stays else [("a", "8 MB")])
 
 

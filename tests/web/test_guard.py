@@ -183,5 +183,5 @@ def test_another_address_needs_a_free_port_and_the_holder_of_a_busy_one_is_named
 ) -> None:
     second = RunningWeb(tmp_path, tmp_path / "none")
     second.port = shared_web.port
-    with pytest.raises(AssertionError, match=rf"Port {shared_web.port} is used by \S+ \(process \d+\); stop it"):
+    with pytest.raises(AssertionError, match=rf"Port {shared_web.port} is in use by \S+ \(process \d+\); stop it"):
         second.start()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the files of a home are, by their path in it."""
+"""Classifies the files of a home by their paths."""
 
 import re
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from fluxgym.protocol.machine_messages import DiskUseKind
 LOGS = frozenset({"training.log", "monitor.log", "metrics.jsonl", "events.jsonl"})
 CACHED = (".npz", ".npz.tmp")
 _STATE = re.compile(r"-state(\.[a-z0-9-]+)*$")
-"""The end of the name of a state, also of one that is half written, replaced or set aside."""
+"""The end of a state's name, including states that are half written, replaced or set aside."""
 
 
 def kind_of(parts: Sequence[str]) -> DiskUseKind:
-    """`parts`: the path of a file in the home, one name each."""
+    """`parts`: the components of a file's path in the home."""
     match list(parts):
         case ["outputs" | "datasets", trash, *_] if trash.startswith(".trash"):
             return DiskUseKind.TRASH
@@ -29,7 +29,7 @@ def kind_of(parts: Sequence[str]) -> DiskUseKind:
 
 
 def _of_a_job(parts: list[str]) -> DiskUseKind:
-    """`parts`: the path in the job's folder."""
+    """`parts`: the components of the path in the job's folder."""
     match parts:
         case [state, _, *_] if _STATE.search(state):
             return DiskUseKind.STATES

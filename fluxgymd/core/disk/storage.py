@@ -43,16 +43,16 @@ LOW_SHARE = 0.05
 
 
 def is_low(*, free: int, size: int, files: int, free_files: int) -> bool:
-    """Whether a disk runs low: a training could soon fail to save, or the daemon itself. The free space counts as low
-    below LOW_BYTES or, on a small disk, below LOW_SHARE of its size. `size`: bytes of the whole disk; the others are
-    those of `room_problem`."""
+    """Whether a disk runs low: soon a training, or the daemon itself, could fail to save. The free space counts as
+    low below LOW_BYTES or, on a small disk, below LOW_SHARE of its size. `size`: bytes of the whole disk; the others
+    are those of `room_problem`."""
     if free < max(NEEDED_BYTES, min(LOW_BYTES, LOW_SHARE * size)):
         return True
     return bool(files) and free_files < max(NEEDED_FILES, LOW_SHARE * files)
 
 
 def file_size(count: int) -> str:
-    """Bytes for a sentence."""
+    """A number of bytes, formatted for a sentence."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 

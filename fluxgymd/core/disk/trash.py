@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long removed jobs are kept, measured so that a wrong clock deletes nothing early. Pure.
+"""Decides how long removed jobs are kept, such that a wrong clock deletes nothing early. Pure.
 
-The wall clock alone would not do: a clock that is a year ahead for a minute would empty the trash. So the daemon adds
-up, for each job, the time between its looks, and counts a longer time as DAY at most. A machine that is off for weeks
-thereby keeps its trash for longer.
+The wall clock alone is not enough: a clock that is a year ahead for a minute would empty the trash. So the daemon
+adds up, for each job, the time between its looks, and counts at most DAY for each. As a result, a machine that is off
+for weeks keeps its trash for longer.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ DAY = 86400.0
 
 
 class Ages(Record, frozen=True, kw_only=True):
-    """For how long the jobs in the trash have been there, as of the last look. A part of a file on the disk."""
+    """How long the jobs in the trash have been there, as of the last look. Stored in a file."""
 
     looked: float
     """The time of that look (wall clock)."""
@@ -23,8 +23,8 @@ class Ages(Record, frozen=True, kw_only=True):
 
 
 def aged(ages: Ages | None, removed_at: Mapping[str, float], now: float) -> Ages:
-    """The ages at `now`. `removed_at`: what is in the trash now, with the wall clock's time of the removal. Without
-    `ages`, which may be lost, at most a day is counted."""
+    """The ages at `now`. `removed_at`: what is in the trash now, with the time of its removal (wall clock). If `ages`
+    were lost, at most a day is counted."""
     passed = DAY if ages is None else min(max(0.0, now - ages.looked), DAY)
     before = {} if ages is None else ages.kept
     return Ages(
@@ -37,7 +37,7 @@ def aged(ages: Ages | None, removed_at: Mapping[str, float], now: float) -> Ages
 
 
 def expired(ages: Ages, days: float) -> list[str]:
-    """What has been in the trash for this many days."""
+    """The jobs that have been in the trash for this many days."""
     return [name for name, kept in ages.kept.items() if kept >= days * DAY]
 
 

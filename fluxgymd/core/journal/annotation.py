@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user notes about a job: which values are accepted, and what a change makes of the notes. Pure."""
+"""A user's notes about a job: which values are valid, and how a change is applied. Pure."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ TAG_LENGTH = 32
 TAGS = 16
 NOTE_LENGTH = 2000
 QUOTED = 40
-"""How much of a bad tag is quoted."""
+"""How many characters of an invalid tag are quoted."""
 
 
 def changed(
     before: Annotation | None, *, group: str | None, tags: Sequence[str] | None, note: str | None, best: str | None
 ) -> Annotation | None:
-    """The notes after a change; None if nothing is noted any more. None leaves a value as it is, and an empty one
-    clears it. InvalidSetting if a value is not accepted."""
+    """The notes after a change; None if there are none left. None leaves a value as it is, and an empty one clears
+    it. InvalidSetting if a value is not valid."""
     if group is not None:
         _check_line(group, "group", GROUP_LENGTH)
     if tags is not None:

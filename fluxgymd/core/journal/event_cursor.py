@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A place in the events of all jobs, which outlives the daemon: how long each job's journal was.
+"""A position in the events of all jobs that remains valid across daemons: the length of each job's journal.
 
-A few hundred jobs are listed with their lengths. The others only have a digest: if that still fits, none of them has
-changed. So a cursor has at most a few kilobytes, however many jobs there are, and none of their journals has to be
-read to find out which ones grew.
+A few hundred jobs are listed with their lengths. The others share one digest: if it still matches, none of them has
+changed. So a cursor takes a few kilobytes at most, however many jobs there are, and no journal has to be read to find
+out which ones grew.
 
-Nothing here is secret or trusted: a cursor that makes no sense fits nothing, and its client starts over.
+Nothing here is secret or trusted: an invalid cursor matches nothing, and its client starts over.
 """
 
 import base64
@@ -24,18 +24,18 @@ _WRAP = 1 << (8 * _DIGEST_BYTES)
 
 
 class Journaled(NamedTuple):
-    """What a cursor knows of one job."""
+    """What a cursor knows about one job."""
 
     key: int
     number: int
-    """The number of its submit."""
+    """Its submit number."""
     size: int
-    """Bytes of its journal."""
+    """The length of its journal in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A number of jobs with their sizes, in any order."""
+    """A digest of any number of jobs and their sizes, independent of their order."""
 
     count: int = 0
     sum: int = 0
@@ -50,11 +50,11 @@ class Digest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
     instance: str
-    """The daemon that gave it: 16 hexadecimal digits."""
+    """The daemon that issued it: 16 hexadecimal digits."""
     change: int
     """The number of that daemon's last change to the jobs."""
     number: int
-    """The highest number of a submit. A job with a higher one is new."""
+    """The highest submit number. A job with a higher one is new."""
     listed: dict[int, int]
     """Sizes by key."""
     others: Digest
@@ -78,7 +78,7 @@ def encode(cursor: Cursor) -> str:
 
 
 def decode(text: str) -> Cursor | None:
-    """None if no version of FluxGym that this one knows has made it."""
+    """None if no known version of FluxGym issued it."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError:
@@ -100,10 +100,10 @@ def decode(text: str) -> Cursor | None:
 
 
 def grown(cursor: Cursor, present: Iterable[Journaled], *, only: int | None = None) -> dict[int, int] | None:
-    """By key, the jobs that have events after the cursor, and the size from which on they are new.
+    """The jobs that have events after the cursor, by key, each with the size after which events are new.
 
-    None if that cannot be told: jobs have disappeared or come back, a journal became shorter, or a job that is not
-    listed has changed.
+    None if that is unknown: jobs have disappeared or come back, a journal became shorter, or a job that is not listed
+    has changed.
 
     `only`: the key of the one job that matters.
     """
@@ -142,7 +142,7 @@ def _put(out: bytearray, number: int) -> None:
 
 
 class _Taken:
-    """Takes values from bytes, one after the other. IndexError at their end, or if a number is too long."""
+    """Reads values from bytes, one after the other. IndexError at the end, or if a number is too long."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data = data

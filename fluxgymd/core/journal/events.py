@@ -65,7 +65,7 @@ class Submitted(Event, frozen=True, kw_only=True, tag="submitted"):
     copied: Copied | None = None
     """None: a program, imported, or from a version that didn't record it."""
     step: int = 0
-    """Steps done at the other job's checkpoint with which it begins (`resume_from` of its settings)."""
+    """Steps done at the other job's checkpoint that it starts from (`resume_from` in its settings)."""
     version: int = 1
 
 
@@ -209,7 +209,7 @@ class Ended(Event, frozen=True, kw_only=True, tag="ended"):
     log_size: int | None = None
     """Bytes of training.log at the end."""
     energy: Energy | None = None
-    """Watt hours that the GPUs used in the attempt (core/energy.py); None: not known."""
+    """Watt hours that the GPUs used in the attempt (core/energy.py); None: unknown."""
 
 
 class Cancelled(Event, frozen=True, kw_only=True, tag="cancelled"):
@@ -242,11 +242,11 @@ class Edited(Event, frozen=True, kw_only=True, tag="edited"):
 
 
 class WatchdogSet(Event, frozen=True, kw_only=True, tag="watchdog_set"):
-    """The user set what is done about a hang, at once."""
+    """The user set, with immediate effect, what to do about a hang."""
 
     mode: WatchdogMode
     until: WallClock | None = None
-    """When the mode of the job's settings applies again; None: `mode` replaces that one."""
+    """When the mode in the job's settings applies again; None: `mode` replaces it."""
 
 
 class Barred(Event, frozen=True, kw_only=True, tag="barred"):
@@ -263,14 +263,14 @@ class Disowned(Event, frozen=True, kw_only=True, tag="disowned"):
 
 
 class Annotated(Event, frozen=True, kw_only=True, tag="annotated"):
-    """The user noted something about the job."""
+    """The user changed the notes about the job."""
 
     annotation: Annotation | None = None
-    """All that is noted from now on; None: nothing."""
+    """All notes as of now; None: there are none."""
 
 
 class Restored(Event, frozen=True, kw_only=True, tag="restored"):
-    """The job was removed, and came back from the trash."""
+    """The job was removed, and then restored from the trash."""
 
     removed_at: WallClock
 

@@ -75,7 +75,7 @@ def sentence(event: e.AnyEvent) -> str:
 
 
 def _pictures(copied: e.Copied | None) -> str:
-    """Which pictures were copied, if that says more than the settings. The rest of a sentence."""
+    """Which pictures were copied, if that says more than the settings. Continues a sentence."""
     match copied:
         case e.Copied(dataset=str(name), revision=revision, pictures=count):
             return f", with {count} pictures from revision {revision} of the dataset {name}"
@@ -86,11 +86,11 @@ def _pictures(copied: e.Copied | None) -> str:
 
 
 def _beginning(event: e.Submitted) -> str:
-    """The checkpoint of another job with which it begins, as a further sentence."""
+    """The checkpoint of another job that it starts from, as another sentence."""
     origin = event.context.resume_from
     if origin is None:
         return ""
-    return f" It begins with the checkpoint {origin.checkpoint} of the job {origin.job}, at step {event.step}."
+    return f" It starts from the checkpoint {origin.checkpoint} of the job {origin.job}, at step {event.step}."
 
 
 def _revisions(parts: Sequence[e.CopiedPart]) -> str:

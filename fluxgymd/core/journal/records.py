@@ -19,7 +19,7 @@ WallClock = Annotated[float, msgspec.Meta(ge=-1e11, le=1e11)]
 MOST = 2**53
 """The largest number and rank; anything beyond is damage. Up to it, each integer is a float of its own."""
 MOST_ENERGY = 1e12
-"""Watt hours; more is damage. A GPU uses ten thousand a day."""
+"""Watt hours; a higher value means a damaged record. A GPU uses about ten thousand a day."""
 Energy = Annotated[float, msgspec.Meta(ge=0, le=MOST_ENERGY)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Rank = Annotated[float, msgspec.Meta(ge=-float(MOST), le=float(MOST))]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Lines that a progress bar rewrites: only the last state of each is shown. Pure.
+r"""Reduces lines that a progress bar rewrites to their last state. Pure.
 
-A bar writes each state after a `\r`, some hundred thousand of them in a night. A terminal shows the last one.
+A bar writes each state after a `\r`, several hundred thousand of them overnight. A terminal shows only the last one.
 """
 
 import re
@@ -10,8 +10,8 @@ ENDS = re.compile(r"\r+\n")
 
 
 def fold(text: str) -> str:
-    r"""A piece of a log, with the last state of each line. A `\r` is left only where it concerns the text before or
-    behind this piece: at its beginning, if its first line replaces what came before, and at its end."""
+    r"""A piece of a log, with only the last state of each line. A `\r` remains only where it affects the text before
+    or after this piece: at its beginning, if its first line replaces what came before, and at its end."""
     if "\r" not in text:
         return text
     lines = ENDS.sub("\n", text).split("\n")
@@ -25,5 +25,5 @@ def fold(text: str) -> str:
 
 
 def last_state(line: bytes) -> int:
-    r"""Where the last state of a line begins, without `\r` at its end."""
+    r"""Where the last state of a line begins, ignoring `\r` at its end."""
     return line.rstrip(b"\r").rfind(b"\r") + 1

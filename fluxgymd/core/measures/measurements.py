@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The measurements of a training as rows, and how they are thinned for a curve. Pure.
+"""The measurements of a training as rows, thinned for a curve. Pure.
 
-A curve of 200,000 points is drawn with about a thousand. What must not get lost then are the outliers: of each
-stretch the rows with the lowest and the highest value of each column stay, whatever is between them.
+A curve of 200,000 points is drawn with about a thousand. Outliers must not get lost: of each stretch, the rows with
+the lowest and the highest value of each column are kept.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from fluxgym.protocol.output_messages import Measurements
 
 
 class Row(NamedTuple):
-    """What a trainer reported at one time. None: not measured."""
+    """One report of a trainer. None: not measured."""
 
     attempt: int
     step: int
@@ -29,13 +29,13 @@ class Row(NamedTuple):
 
 
 MEASURED = range(Row._fields.index("loss"), Row._fields.index("finite"))
-"""The columns with measurements."""
+"""The columns that hold measurements."""
 
 
 def thin(rows: Sequence[Row], points: int) -> list[Row]:
-    """About `points` rows at most. The last quarter of them are the last rows, all of them. The first and the last
-    row of each attempt stay, since a curve has gaps there, and so does the first row of a stretch that is not
-    finite."""
+    """Thins to about `points` rows. The last quarter of them are the most recent rows, unthinned. The first and the
+    last row of each attempt are kept, since a curve has gaps there, and so is the first row in a stretch whose loss
+    is not finite."""
     if len(rows) <= points:
         return list(rows)
     tail = points // 4
@@ -51,8 +51,8 @@ def thin(rows: Sequence[Row], points: int) -> list[Row]:
 
 
 class Thinned:
-    """Takes any number of rows, and keeps so few that they can be thinned to `points`. The highest and lowest values
-    are never lost, since each pass keeps them."""
+    """Takes any number of rows and keeps a bounded number, to be thinned to `points`. Each pass keeps the highest and
+    lowest values, so they are never lost."""
 
     def __init__(self, points: int) -> None:
         self._points = points
@@ -65,7 +65,7 @@ class Thinned:
                 self._rows = thin(self._rows, 2 * self._points)
 
     def take(self) -> list[Row]:
-        """The rows that are kept; then there are none."""
+        """Returns the rows kept so far, and clears them."""
         rows, self._rows = thin(self._rows, self._points), []
         return rows
 
@@ -88,7 +88,8 @@ def columns(rows: Sequence[Row]) -> Measurements:
 
 
 def attempt_at(begins: Sequence[tuple[int, int]], offset: int) -> int:
-    """The attempt that wrote at an offset. `begins`: where each attempt began to write and its number, in order."""
+    """The attempt that wrote at an offset. `begins`: the offset at which each attempt began to write and its number,
+    in order."""
     return next((number for begin, number in reversed(begins) if begin <= offset), 1)
 
 
@@ -103,7 +104,7 @@ def _edges(rows: Sequence[Row]) -> Iterator[int]:
 
 
 def _extremes(rows: Sequence[Row], stretches: int) -> Iterator[int]:
-    """The rows with the lowest and the highest value of each column in each stretch, and the first that is not
+    """The rows with the lowest and the highest value of each column in each stretch, and the first whose loss is not
     finite."""
     size = -(-len(rows) // stretches)
     for start in range(0, len(rows), size):

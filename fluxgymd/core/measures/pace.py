@@ -3,8 +3,8 @@
 
 Single steps differ: a picture of a higher resolution takes several times as long, and a step after a save waits for
 the disk. So stretches of steps are compared, by the mean time of their steps, and the usual time is the median of the
-earlier stretches. One long stretch is an exception; two in a row mean that the steps are slow, until a stretch comes
-that is not.
+earlier stretches. One long stretch is an exception; two in a row mean that the steps are slow, until a stretch is not
+slow any more.
 """
 
 from collections.abc import Iterable
@@ -13,35 +13,35 @@ from statistics import median
 
 STRETCH_STEPS = 20
 STRETCH_SECONDS = 10.0
-"""A stretch has at least so many steps, and takes at least so long: of fast steps, a pause of the machine for one
-second must not count for more than a tenth."""
+"""A stretch has at least this many steps, and takes at least this long: even with fast steps, a one-second pause of
+the machine must not make up more than a tenth of a stretch."""
 NEEDED = 3
-"""Stretches before the usual time is known. The first stretch of an attempt is never one of them: it compiles kernels
-and fills caches."""
+"""How many stretches it takes until the usual time is known. The first stretch of an attempt never counts: it
+compiles kernels and fills caches."""
 KEPT = 1000
-"""Of the stretches that were not slow, the newest that the usual time is the median of."""
+"""How many stretches the usual time is the median of: the newest ones that were not slow."""
 FACTOR = 2.0
-"""Times the usual time from which a stretch is slow."""
+"""A stretch is slow from this multiple of the usual time on."""
 RECOVERED = 1.5
-"""Times the usual time below which the steps are no longer slow. Between the two, nothing changes."""
+"""The steps are no longer slow below this multiple of the usual time. Between the two, nothing changes."""
 IN_A_ROW = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """One step, or several if they were not reported one by one. No other phase came in between."""
+    """One step, or several if they were not reported individually. No other phase came in between."""
 
     at: float
-    """When the last of them was done; wall clock."""
+    """When the last of them ended (wall clock)."""
     seconds: float
-    """What they took together."""
+    """Their total time in seconds."""
     steps: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slow:
     since: float
-    """When the first slow stretch began; wall clock."""
+    """When the first slow stretch began (wall clock)."""
     seconds_per_step: float
     """The mean of the last stretch."""
     usual: float
@@ -49,14 +49,14 @@ class Slow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What is known of the steps of one attempt."""
+    """What is known about the steps of one attempt."""
 
     steps: int = 0
     seconds: float = 0.0
-    """The steps of the present stretch, and what they took."""
+    """The number of steps in the present stretch, and their total time."""
     began: float = 0.0
     warm: bool = False
-    """The first stretch is over."""
+    """Whether the first stretch is over."""
     usual: tuple[float, ...] = ()
     """The means of the stretches that were not slow."""
     in_a_row: int = 0

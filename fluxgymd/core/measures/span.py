@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A length of time in words. Pure."""
+"""Formats a length of time. Pure."""
 
 
 def span(seconds: float) -> str:

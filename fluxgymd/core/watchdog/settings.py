@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the watchdog does about a job and which limits apply: the configuration, overridden by the job's settings, and
-these by what the user set for a time."""
+"""What the watchdog does about a job and which limits apply: the job's settings override the configuration, and a
+mode that the user set for a limited time overrides both."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from fluxgymd.core.watchdog.limits import WORKS_ON_GPU, Limits, PhaseLimits
 
 def mode(job: Job, configured: str, *, watched: bool, now: float) -> WatchdogMode:
     """What to do about a hang. `watched`: whether jobs of this trainer are watched unless their settings say
-    otherwise; `now`: wall clock, so that a mode that was set for a time ends however long the daemon was away."""
+    otherwise; `now`: wall clock, so that a mode with a time limit ends however long the daemon was not running."""
     passing = passing_mode(job, now=now)
     if passing is not None:
         return passing.mode
@@ -21,7 +21,7 @@ def mode(job: Job, configured: str, *, watched: bool, now: float) -> WatchdogMod
 
 
 def passing_mode(job: Job, *, now: float) -> PassingMode | None:
-    """The mode that the user has set for a time that is not over."""
+    """The mode that the user has set for a limited time, if that has not ended."""
     return job.passing_mode if job.passing_mode is not None and now < job.passing_mode.until else None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The space on the disk that deleting a folder would free."""
+"""Computes the disk space that deleting a folder would free."""
 
 import os
 from collections import Counter
@@ -9,9 +9,10 @@ from pathlib import Path
 
 
 def own_bytes(folder: Path, *, swept: Path | None = None) -> int:
-    """Bytes on the disk of all files below a folder, but for those that also have a name outside it: pictures of the
-    store, and shared caches. `swept`: a folder whose names do not count, since each goes with the last other name of
-    its file (store/caches/shared_pictures.py). Holes take no space. Blocks; what cannot be read does not count."""
+    """Bytes on the disk of all files below a folder, except those with another hard link outside it, such as pictures
+    of the store and shared caches. `swept`: a folder whose links do not count, since each is deleted with the last
+    other link to its file (store/caches/shared_pictures.py). Holes take no space. Blocks; unreadable files do not
+    count."""
     names: Counter[tuple[int, int]] = Counter()
     size: dict[tuple[int, int], int] = {}
     links: dict[tuple[int, int], int] = {}

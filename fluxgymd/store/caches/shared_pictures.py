@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures that jobs have from users' folders: each once, read-only, under the SHA-256 of its bytes.
+"""The pictures that jobs use from users' folders: each is stored once, read-only, named by the SHA-256 of its bytes.
 
-They are beside the jobs (Home.shared_pictures), and each job that uses one has it by a hard link, so a file with a
-single link is in no job any more. Nothing is linked to a user's own file, which somebody may edit. The functions
+They are next to the jobs (Home.shared_pictures). Each job that uses one has a hard link to it, so a file with a
+single link is no longer in any job. Nothing is linked to a user's own file, which somebody may edit. The functions
 block. `shared`: the folder with these pictures, which need not exist.
 """
 
@@ -17,8 +17,9 @@ from fluxgymd.store.pictures import FILE, file_in
 
 
 def link(source: Path, target: Path, shared: Path) -> bool:
-    """Gives a job the shared picture with the bytes of `source`. False if there is none, or it cannot be linked; then
-    there is no target. A shared file whose bytes have changed is deleted, and stays what it is in other jobs."""
+    """Links the shared picture with the bytes of `source` into a job. False if there is none, or it cannot be linked;
+    then `target` does not exist. A shared file whose bytes have changed loses its shared name, but other jobs keep it
+    as it is."""
     with suppress(OSError):
         wanted = _sha256(source)
         file = _file(shared, wanted, source)
@@ -32,8 +33,8 @@ def link(source: Path, target: Path, shared: Path) -> bool:
 
 
 def share(copy: Path, source: Path, shared: Path) -> None:
-    """Shares a job's own copy of `source`, which is durable, and makes it read-only. If the picture is shared by now,
-    the copy becomes a link to that. Where links are impossible, the copy stays."""
+    """Shares a job's own, durable copy of `source`, and makes it read-only. If the picture has been shared in the
+    meantime, the copy becomes a link to that. Where links are impossible, the copy stays."""
     with suppress(OSError):
         found = source.stat()
         os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))  # its stamp
@@ -43,7 +44,7 @@ def share(copy: Path, source: Path, shared: Path) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
         try:
             os.link(copy, file)
-        except FileExistsError:  # a picture of another name, or another job that is submitted at the same time
+        except FileExistsError:  # a picture with another name, or another job submitted at the same time
             temporary = copy.with_name(f".{file.stem}.new")
             os.link(file, temporary)
             temporary.replace(copy)
@@ -51,8 +52,8 @@ def share(copy: Path, source: Path, shared: Path) -> None:
 
 
 def sweep(shared: Path) -> int:
-    """Deletes the pictures that no job has, and then empty folders. Returns how many were deleted. A job that is just
-    getting such a picture has it all the same, or makes a copy."""
+    """Deletes the pictures that no job uses, and then empty folders. Returns how many were deleted. A job that is
+    getting such a picture at this moment either has its link already or makes a copy."""
     count = 0
     for path, found in list(_files(shared)):
         if found.st_nlink == 1:
@@ -67,7 +68,7 @@ def sweep(shared: Path) -> int:
 
 
 def stamps(shared: Path) -> set[tuple[int, int]]:
-    """The stamps of the files from which the shared pictures were copied. They tell without reading it that a user's
+    """The stamps of the files that the shared pictures were copied from. They show, without reading it, that a user's
     picture is probably shared already."""
     return {stamp(found) for _, found in _files(shared)}
 

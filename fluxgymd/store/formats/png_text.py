@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a text from the metadata of a PNG file without decoding the picture (w3.org/TR/png-3, section 11.3.3.4). Our
-trainer names the prompt of a sample in this way; the job's own prompts may have been edited since.
+trainer stores the prompt of a sample there; the job's own prompts may have been edited since.
 """
 
 import struct
@@ -10,11 +10,11 @@ from fluxgym.files import open_for_reading
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 16 << 10
-"""Where the text must be: our trainer writes it right after the header."""
+"""How many bytes are searched: our trainer writes the text directly after the header."""
 
 
 def text(path: Path, keyword: str) -> str | None:
-    """The uncompressed international text under a keyword; None if there is none. Blocks."""
+    """The uncompressed international text (iTXt) with this keyword; None if there is none. Blocks."""
     try:
         with open_for_reading(path) as file:
             return found_in(file.read(HEAD_BYTES), keyword)
@@ -23,7 +23,7 @@ def text(path: Path, keyword: str) -> str | None:
 
 
 def found_in(head: bytes, keyword: str) -> str | None:
-    """The same in the beginning of a file."""
+    """The same, from the first bytes of a file."""
     place = len(SIGNATURE) if head.startswith(SIGNATURE) else len(head)
     while place + 8 <= len(head):
         length, kind = struct.unpack_from(">I4s", head, place)
@@ -32,7 +32,7 @@ def found_in(head: bytes, keyword: str) -> str | None:
             return None
         name, _, rest = data.partition(b"\0")
         if kind == b"iTXt" and name == keyword.encode() and rest.startswith(b"\0"):
-            value = rest[2:].split(b"\0", 2)[-1]  # behind a language and a translated keyword
+            value = rest[2:].split(b"\0", 2)[-1]  # after a language tag and a translated keyword
             return value.decode(errors="replace")
         place += 12 + length
     return None

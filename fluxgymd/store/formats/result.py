@@ -83,7 +83,7 @@ def program_problem(path: Path, before: FileStamp | None) -> str | None:
 
 
 def made_by_program(path: Path) -> Iterator[str]:
-    """The files that result.json lists, as the program wrote them; none if it is missing or cannot be read. OSError
+    """The files that result.json lists, as the program named them; empty if it is missing or cannot be read. OSError
     as for `program_problem`."""
     now = stamp(path)
     if now is not None:

@@ -73,7 +73,7 @@ class AttemptProgress:
 
     @property
     def step_times(self) -> Sequence[StepTime]:
-        """The steps that the last `read` saw."""
+        """The steps seen by the last `read`."""
         if self._metrics.progress is not None or self._output is None:
             return self._metrics.step_times
         return self._output.step_times

@@ -59,7 +59,7 @@ _STICKY = (
 
 
 def parse(text: bytes) -> MetricsLine | None:
-    """A line of metrics.jsonl; None if it is invalid."""
+    """Parses a line of metrics.jsonl; None if it is invalid."""
     try:
         line: MetricsLine = decode_with(_decoder, text)
     except msgspec.MsgspecError:
@@ -110,7 +110,7 @@ class MetricsReader:
         """The longest time in seconds between two consecutive steps, of those that the last `read` saw. Steps with
         another phase between them are not consecutive."""
         self.step_times: list[StepTime] = []
-        """The consecutive steps that the last `read` saw, without those that are repeated."""
+        """The consecutive steps seen by the last `read`, without repeated ones."""
 
     @property
     def problem(self) -> str | None:

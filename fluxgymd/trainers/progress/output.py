@@ -122,7 +122,7 @@ class OutputReader:
         """The highest step that was printed."""
         self._step_told: Progress | None = None
         self.step_times: list[StepTime] = []
-        """The steps that the last `read` saw. All that is printed between two reads has the time of the second."""
+        """The steps seen by the last `read`. Everything printed between two reads gets the time of the second."""
 
     @property
     def problem(self) -> str | None:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that the page says. One group per screen; what several screens say is at the top.
+// Everything that the page says. One group per screen; words that several screens share are at the top.
 import { system } from "./text/system.ts";
 import { all, count, named } from "./text/words.ts";
 
@@ -19,12 +19,12 @@ export const text = {
   reload: "Reload",
   progressOf: (name: string) => `Progress of ${name}`,
   nothingHere: {
-    title: "There is no such page",
+    title: "Page not found",
     home: "Go to the jobs",
   },
 
   header: {
-    skip: "Skip to the content",
+    skip: "Skip to main content",
     screens: "Screens",
     jobs: "Jobs",
     system: "System",
@@ -38,26 +38,26 @@ export const text = {
     paused: "Queue paused",
   },
   away: {
-    server: "The web server does not answer. Your trainings go on; this page continues when it is back.",
+    server: "The web server does not answer. Your trainings keep running; this page reconnects as soon as it is back.",
     daemon: "Your trainings may still be running.",
-    leaving: "fluxgymd is being stopped or restarted. Your trainings go on.",
+    leaving: "fluxgymd is being stopped or restarted. Your trainings keep running.",
     since: (time: string) => `since ${time}`,
-    answer: (status: number) => `The web server gave an answer that this page does not understand (${status}).`,
+    answer: (status: number) => `The web server sent a response that this page does not understand (${status}).`,
     newer: "FluxGym was upgraded. Reload the page to use the new version.",
-    denied: "This browser has no access any more. Run `fluxgymctl web open` and open the page again.",
+    denied: "This browser no longer has access. Run `fluxgymctl web open` and open the page again.",
   },
   help: {
     title: "Keyboard and theme",
     theme: "Theme",
-    themes: { auto: "Like the system", light: "Light", dark: "Dark" },
+    themes: { auto: "Same as system", light: "Light", dark: "Dark" },
     keys: "Keys",
-    single: "Use keys without Ctrl or Alt",
+    single: "Enable single-key shortcuts",
     rows: [
       ["?", "this help"],
       ["g j", "jobs"],
       ["g s", "system"],
       ["/", "search in this view"],
-      ["Esc", "close, or leave the search"],
+      ["Esc", "close, or leave the search box"],
     ],
   },
 
@@ -74,7 +74,7 @@ export const text = {
       completed: "Completed", failed: "Failed", interrupted: "Interrupted", lost: "Lost", damaged: "Damaged",
     },
     wait: {
-      gpu: "waits for a GPU", start: "starts next", supervisor: "no service manager answers", held: "held",
+      gpu: "waits for a GPU", start: "starts next", supervisor: "no service manager responds", held: "held",
       paused: "queue is paused", job: "waits for another job", back_off: "retries after a pause",
       slot: "waits for other programs", home: "another daemon may own the home",
     },
@@ -91,30 +91,30 @@ export const text = {
     loading: "Loading…",
     search: "Search names, groups, tags and notes",
     columns: { name: "Name", state: "State", progress: "Progress", time: "Time" },
-    classes: { active: "Running", waiting: "Waiting", ended: "Ended", trouble: "Needs a look" },
+    classes: { active: "Running", waiting: "Waiting", ended: "Ended", trouble: "Needs attention" },
     group: "Group",
     anyGroup: "All groups",
     tags: "Tags",
     counted: (value: string, number: number) => `${value} (${number})`,
-    clear: "Clear the filter",
-    noneFits: "No job fits this filter.",
+    clear: "Clear filter",
+    noneFits: "No job matches this filter.",
     older: "Show older jobs",
     more: (number: number) => `Show more (${number})`,
-    choose: (name: string) => `Choose ${name}`,
-    chooseAll: "Choose all that are shown",
+    choose: (name: string) => `Select ${name}`,
+    chooseAll: "Select all shown jobs",
     steps: (done: string, total: string) => `step ${done} of ${total}`,
     items: (done: string, total: string) => `${done} of ${total}`,
     started: (age: string) => `started ${age} ago`,
     left: (time: string) => `${time} left`,
     doneAt: (time: string) => `done ≈ ${time}`,
     notBefore: (time: string) => `not before ${time}`,
-    place: (number: number) => `place ${number} in the queue`,
+    place: (number: number) => `number ${number} in the queue`,
     ago: (age: string) => `${age} ago`,
 
-    withChosen: "With the chosen jobs",
-    chosen: (number: number) => `${number} chosen`,
-    untick: "Choose none",
-    tickShown: (number: number) => `Choose all ${number}`,
+    withChosen: "Actions for the selected jobs",
+    chosen: (number: number) => `${number} selected`,
+    untick: "Clear selection",
+    tickShown: (number: number) => `Select all ${number}`,
     slow: (present: string, usual: string) => `Slower than usual: ${present} instead of ${usual}.`,
     verbs: { stop: "Stop", hold: "Hold", release: "Release", move: "Move", remove: "Remove" },
     did: {
@@ -127,17 +127,17 @@ export const text = {
     restored: (names: string[]) => `${named(names)} restored.`,
     stopTitle: (names: string[]) => `Stop ${named(names)}?`,
     stopSays: (running: number, waiting: number) => [
-      running > 0 && "A running training saves first, and can be resumed.",
+      running > 0 && "A running training saves a checkpoint first and can be resumed.",
       waiting > 0 && "A waiting job leaves the queue.",
     ].filter(Boolean).join(" "),
     moveTitle: (names: string[]) => `Move ${named(names)}`,
     moveWhere: "To",
     moveFront: "the front of the queue",
-    moveBefore: (name: string) => `right before ${name}`,
+    moveBefore: (name: string) => `directly before ${name}`,
 
     away: {
       title: (time: string) => `While you were away (${time})`,
-      incomplete: "Not everything that happened can be told, since jobs were removed or restored.",
+      incomplete: "Some events are missing, because jobs were removed or restored in the meantime.",
       counts: {
         completed: (number: number) => `${number} completed`,
         failed: (number: number) => `${number} failed`,
@@ -146,16 +146,16 @@ export const text = {
         restarted: (number: number) => count(number, "automatic restart", "automatic restarts"),
         submitted: (number: number) => `${number} submitted`,
       } as Partial<Record<string, (number: number) => string>>,
-      running: (name: string, done: number | null) => (done === null ? `${name} runs` : `${name} is at ${done}%`),
+      running: (name: string, done: number | null) => (done === null ? `${name} is running` : `${name} is at ${done}%`),
       list: (parts: string[]) => `${parts.join(", ")}.`,
       verdict: (names: string[]) =>
-        names.length === 0 ? "Nothing needs you." : `${all(names)} ${names.length === 1 ? "needs" : "need"} a look.`,
+        names.length === 0 ? "Nothing needs your attention." : `${all(names)} ${names.length === 1 ? "needs" : "need"} attention.`,
       seen: "Got it",
     },
 
     empty: {
       title: "Train your first LoRA",
-      how: "There is no job yet. Make a dataset of your pictures, and submit a job, in a terminal:",
+      how: "There are no jobs yet. In a terminal, create a dataset from your pictures and submit a job:",
       commands: [
         "fluxgymctl dataset create cat",
         "fluxgymctl dataset add cat ~/pictures/cat",

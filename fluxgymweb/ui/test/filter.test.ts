@@ -32,7 +32,7 @@ for (const [query, names] of [
   });
 }
 
-test("a job that the watchdog suspects needs a look", () => {
+test("a job that the watchdog suspects needs attention", () => {
   const filter = filterOf(new URLSearchParams("state=trouble"));
   const judged = (verdict: "healthy" | "suspicious") => job("a", { state: "running", watchdog: { verdict } });
   assert.deepEqual([judged("healthy"), judged("suspicious")].map((one) => shows(filter, one)), [false, true]);

@@ -16,7 +16,7 @@ function* combinations() {
 
 const written = ({ words, shape, tone }: Look) => `${words}|${shape}|${tone}`;
 
-test("each combination has a look of its own words, without names of the wire", () => {
+test("each combination has words and a look of its own, without wire names", () => {
   let walked = 0;
   for (const facts of combinations()) {
     const { words, shape, tone } = look(facts);

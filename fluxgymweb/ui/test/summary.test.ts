@@ -16,10 +16,10 @@ test("a quiet night has counts and needs nobody", () => {
       job("a", { state: "completed" }),
       job("b", { state: "running", progress: { phase: "training", step: 3, totalSteps: 10, updatedAt: 1 } })));
   assert.deepEqual(summary, { counts: [["completed", 1]], exceptions: [], running: [{ name: "b", done: 30 }], needing: [] });
-  assert.equal(text.jobs.away.verdict(summary.needing), "Nothing needs you.");
+  assert.equal(text.jobs.away.verdict(summary.needing), "Nothing needs your attention.");
 });
 
-test("what went wrong is told in full, and who needs a look", () => {
+test("what went wrong is listed in full, and which jobs need attention", () => {
   const summary = summarise(
     [event("a", "restarted"), event("b", "failed"), event("c", "failed", "an older c"), event("d", "stuck")],
     present(
@@ -29,7 +29,7 @@ test("what went wrong is told in full, and who needs a look", () => {
       job("d", { state: "running", watchdog: { verdict: "stuck" } })));
   assert.deepEqual(summary.exceptions.map((one) => one.text), ["a restarted", "b failed", "c failed", "d stuck"]);
   assert.deepEqual(summary.counts, [["failed", 2], ["restarted", 1]]);
-  assert.equal(text.jobs.away.verdict(summary.needing), "b and d need a look.");
+  assert.equal(text.jobs.away.verdict(summary.needing), "b and d need attention.");
 });
 
 test("a job that failed and was resumed needs nobody", () => {

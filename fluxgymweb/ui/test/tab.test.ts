@@ -13,7 +13,7 @@ test("the title tells how far the job is that is furthest", () => {
   assert.deepEqual(badge, { done: 37, end: null });
 });
 
-test("how a job ended is told only if it was seen running, and no other runs", () => {
+test("the tab says how a job ended only if it was seen running and no other job runs", () => {
   const before = remember(NOTHING, [at("a", "running", 100), at("old", "failed")]);
   const ended = [at("a", "completed", 200), at("old", "failed")];
   const after = remember(before, ended);

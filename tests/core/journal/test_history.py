@@ -68,7 +68,7 @@ def test_a_submit_says_with_which_checkpoint_the_job_begins() -> None:
     context = msgspec.structs.replace(h.CONTEXT, resume_from=origin)
     begun = msgspec.structs.replace(h.submitted(), context=context, step=64)
     assert sentence(begun) == (
-        "It was submitted. It begins with the checkpoint cat-000004-state of the job cat, at step 64."
+        "It was submitted. It starts from the checkpoint cat-000004-state of the job cat, at step 64."
     )
 
 
