@@ -35,8 +35,8 @@ async def page(request: Request) -> Response:
 
 
 def _filled(text: str, root: str) -> str:
-    """Fills in what the page's script has to know: `data-version`, and below a proxy's path (--root-path) `data-root`.
-    There, the links to assets begin with that path too."""
+    """Fills in what the page's script has to know: `data-version`, and below a proxy's path (--root-path)
+    `data-root`. There, the links to assets begin with that path too."""
     text = text.replace('data-version=""', f'data-version="{__version__}"')
     if not root:
         return text
