@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 INT_LIMIT = 2**63
-"""The interface's int has 64 bits with a sign, so its values are below this."""
+"""The interface's int is a signed 64-bit integer, so its values are below this."""
 
 
 def read_count(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:

@@ -45,7 +45,7 @@ def gathered(replies: Iterable[PlanReply]) -> WholePlan:
             pictures.append(reply.picture)
         if reply.plan is not None:
             return WholePlan(plan=reply.plan, buckets=buckets, pictures=pictures)
-    raise AnswerMissing("The daemon ended its answer before the plan.")
+    raise AnswerMissing("The daemon ended its reply before sending the plan.")
 
 
 def lines(name: str, told: WholePlan, *, width: int | None) -> Iterator[str]:

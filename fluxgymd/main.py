@@ -21,7 +21,7 @@ from fluxgymd.host.lateness import WatchedSelector
 @click.command()
 @click.version_option(__version__, message="%(version)s")
 @click.option("--home", metavar="DIR", help="The folder that holds outputs/ (FLUXGYM_HOME).")
-@click.option("--socket", metavar="PATH", help="The socket on which clients are served (FLUXGYM_SOCKET).")
+@click.option("--socket", metavar="PATH", help="The socket to listen on (FLUXGYM_SOCKET).")
 @click.option("--supervisor", metavar="KIND", help="What runs the attempts: auto, scope or process.")
 def main(home: str | None, socket: str | None, supervisor: str | None) -> None:
     """The daemon that owns the training jobs: starts them, watches them, and never loses one.

@@ -91,10 +91,10 @@ def test_six_packages_build_the_page(page: Page) -> None:
 
 
 SAID = re.compile(r">[^<>{}=;()]*[A-Za-z]{2}[^<>{}=;()]*</|\b(?:aria-label|title|placeholder|alt)=\"[^\"]*[A-Za-z]")
-"""Words between tags, and an attribute that people read."""
+"""Text between tags, and attributes that people read."""
 
 
-def test_all_that_the_page_says_is_in_one_file(page: Page) -> None:
+def test_all_text_of_the_page_is_in_one_place(page: Page) -> None:
     said = [(path.name, found) for path in page.ui.glob("src/**/*.tsx") for found in SAID.findall(path.read_text())]
     assert said == []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packing: what is in a wheel and in an sdist, that both carry the web page, and when the page is built again."""
+"""Packaging: what a wheel and an sdist contain, that both carry the web page, and when the page is rebuilt."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def requirements(project: Path) -> str:
     ).strip()
 
 
-def test_node_is_asked_for_only_if_a_source_of_the_page_has_another_content(copy: Path) -> None:
+def test_node_is_required_only_if_a_source_of_the_page_has_changed(copy: Path) -> None:
     node = [Page(copy).node_requirement()]
     assert requirements(copy) == "[]"
     for name in ("fluxgymweb/ui/src/text.ts", "fluxgym/interfaces/org.fluxgym.Jobs.varlink"):
@@ -102,7 +102,7 @@ def test_node_is_asked_for_only_if_a_source_of_the_page_has_another_content(copy
     assert requirements(copy) == "[]"
 
 
-def test_two_builds_of_the_page_are_the_same(checkout: Path, copy: Path) -> None:
+def test_two_builds_of_the_page_are_identical(checkout: Path, copy: Path) -> None:
     page = Page(copy)
     built = contents(page.static)
     ours = Page(checkout)
@@ -117,7 +117,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_page_tells_the_licences_of_what_it_contains(copy: Path) -> None:
+def test_the_page_lists_the_licences_of_what_it_contains(copy: Path) -> None:
     notices = (Page(copy).static / "THIRD_PARTY.txt").read_text()
     for package in ("preact ", "@preact/signals ", "@preact/signals-core "):
         assert f"{package}" in notices

@@ -84,6 +84,6 @@ class Server:
 
 
 async def _end(running: list[asyncio.Task[None]], seconds: float) -> None:
-    """Waits until all have ended, at most for `seconds`."""
+    """Waits until all have ended, for at most `seconds`."""
     if running:
         await asyncio.wait(running, timeout=seconds)

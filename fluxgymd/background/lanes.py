@@ -125,7 +125,7 @@ async def run(lane: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 
 async def answer(lane: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The same for a client. Raises StorageFailed, which names the lane or the file, if the work takes longer than
-    PATIENCE_SECONDS or raises NoAnswer. The work goes on and keeps its place until it is done."""
+    PATIENCE_SECONDS or raises NoAnswer. The work continues and keeps its place until it is done."""
     left: list[Callable[[], None]] = []
     until = time.monotonic() + PATIENCE_SECONDS
     try:

@@ -44,7 +44,7 @@ class LongTasks:
         ]
 
     def failing(self) -> list[str]:
-        """The tasks that fail again and again."""
+        """The tasks that keep failing."""
         return [name for name in self._failures if len(self._of_late(name)) >= OFTEN]
 
     async def close(self) -> None:

@@ -50,7 +50,7 @@ class Turns:
         session wait already."""
         whose = client.get()
         if whose and sum(other[:1] == whose[:1] for other in self._waiting.values()) >= MOST_WAITING:
-            raise Overloaded(f"{MOST_WAITING} calls of this session are waiting already; try again later.")
+            raise Overloaded(f"{MOST_WAITING} calls from this session are already waiting; try again later.")
         turn = asyncio.get_running_loop().create_future()
         self._waiting[turn] = whose
         self._grant()

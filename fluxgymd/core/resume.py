@@ -47,7 +47,7 @@ class CheckpointFacts:
     epoch_ended: bool = False
     """The step was the last one of the epoch."""
     final: bool = False
-    """It was saved after the last step: only the result remains to be written."""
+    """It was saved after the last step; only the result remains to be written."""
 
     @property
     def complete(self) -> bool:

@@ -53,7 +53,7 @@ def begin(limit: float, *, abort: bool, now: float) -> Stop:
 
 
 def step(stop: Stop, *, trainer_ended: bool, now: float) -> tuple[Stop, Due]:
-    """What is due now, and how far the stop is once that was done. `trainer_ended`: it needs no time to save."""
+    """What is due now, and the stop's progress once that is done. `trainer_ended`: it needs no time to save."""
     if stop.kill_at is not None:
         if now < stop.kill_at:
             return stop, Due.NOTHING

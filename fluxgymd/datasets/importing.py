@@ -129,6 +129,6 @@ def _refuse(last: AnyLine | None, source: Path, status: int) -> None:
         raise (NoPictures if last.empty else InvalidDataset)(last.sentence, path=str(source))
     if last is None:
         raise InvalidDataset(
-            f"{source} could not be imported to its end: the program that opens its pictures died (status {status}).",
+            f"{source} could not be imported completely: the program that opens its pictures died (status {status}).",
             path=str(source),
         )

@@ -41,7 +41,7 @@ LEAVE_SECONDS = 3.0
 """How long hooks may still run when the daemon exits: the last news is often the most important."""
 
 SESSION = ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
-"""Variables that programs of the user's session, such as notify-send, need besides those that a job gets."""
+"""Variables that programs in the user's session, such as notify-send, need in addition to those that a job gets."""
 
 
 def check(config: Config, environ: Mapping[str, str]) -> None:

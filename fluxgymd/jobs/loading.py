@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 20.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedJob:
-    """What was read of one job."""
+    """What was read from one job's folder."""
 
     job: Job | None
     """None only for a damaged job: its journal has no good first record, or could not be read or loaded."""

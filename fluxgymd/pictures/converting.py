@@ -48,7 +48,7 @@ def convert(data: bytes, *, most_megapixels: float) -> Converted:
     try:
         return _convert(data, most_megapixels)
     except MemoryError:
-        raise Unreadable("does not fit into this machine's memory; scale it down") from None
+        raise Unreadable("does not fit in this machine's memory; scale it down") from None
     except Unreadable:
         raise
     except Exception as error:  # noqa: BLE001 - a picture of a rare kind must not end the import of the others

@@ -15,7 +15,8 @@ MOST_MEGAPIXELS = 200
 MOST_TEXT = 1 << 30
 """Bytes of text in a PNG. Image generators store entire workflows there; Pillow's limit is 1 MB."""
 READABLE = frozenset(("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "ICO", "TGA", "PPM"))
-"""Formats by content, whatever the name says. Opening others may run programs (EPS), or they have no pixels."""
+"""Formats, recognized by content and not by name. Other formats may run programs when opened (EPS) or have no
+pixels."""
 HEIF = "HEIF"
 """The format of iPhones, in the name that pillow-heif gives it. Only the importer knows it: it converts it."""
 

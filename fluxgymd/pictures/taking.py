@@ -32,7 +32,8 @@ class StoredFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """What became of a candidate. Without `stored` it is either known, or the last of the problems is its own."""
+    """What happened to a candidate. Without `stored`, it was either known already, or the last of the problems is its
+    own."""
 
     candidate: Candidate
     source: str | None

@@ -72,7 +72,7 @@ class Places:
         except TimeoutError:
             return  # its volume hangs; the next attempt trims it
         if count:
-            log.info("%d shared caches that no job has were deleted", count)
+            log.info("deleted %d shared caches that no job used any more", count)
 
     async def _ready(self, entry: Entry) -> str | None:
         """Why the cache can't be used at present; None if it can. Attempts take turns here, and each has its lease by

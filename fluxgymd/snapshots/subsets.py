@@ -24,7 +24,7 @@ MOST_PARTS = 64
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subset:
     place: str
-    """Its folder in the job's copy, relative to that; empty if it is the copy itself."""
+    """Its folder, relative to the job's copy; empty if it is the copy itself."""
     dataset: str
     """What the user gave."""
     repeats: int | None

@@ -39,7 +39,7 @@ SETTLE_SECONDS = 3.0
 """Longer than another daemon takes from reading the record to writing its own: see `_settle`."""
 
 NO_LOCKS = frozenset((errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS))
-"""The errors of flock(2) on a volume without locks."""
+"""The errors of flock(2) on a volume that does not support locks."""
 
 IN_DOUBT = (
     "The record of who owns the home, owner.json, could not be renewed for a while, so another daemon may take the "

@@ -121,7 +121,7 @@ class ForecastWanted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """A job as it would be started now."""
+    """How a job would be started now."""
 
     context: Context
     """The complete settings."""

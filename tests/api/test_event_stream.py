@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events of all jobs: complete, in each job's order, and from a cursor that any later daemon understands."""
+"""The events of all jobs: complete, in each job's order, and resumable from a cursor with any later daemon."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 async def ask(registry: Registry, **parameters: Any) -> list[EventsReply]:
-    """All replies of a stream that ends."""
+    """All replies of a finite stream."""
     replies: list[EventsReply] = []
 
     async def send(reply: Any) -> None:
@@ -93,7 +93,7 @@ def texts(*events: e.AnyEvent) -> list[str]:
     return [sentence(event) for event in events]
 
 
-def test_without_a_cursor_come_all_events_of_the_oldest_job_first(home: Path) -> None:
+def test_without_a_cursor_all_events_come_the_oldest_job_first(home: Path) -> None:
     async def scenario() -> None:
         replies = await ask(load(home))
         assert told(replies) == [(name, text) for name in ("a", "b") for text in texts(*HELD)]
@@ -174,7 +174,7 @@ def test_a_cursor_is_understood_by_the_next_daemon(home: Path) -> None:
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    """More jobs than a cursor lists. All but the newest `LISTED` are not listed."""
+    """More jobs than a cursor lists: only the newest `LISTED` are listed."""
     for number in range(LISTED + 50):
         name = f"job-{number:04d}"
         put(tmp_path, name, encoded(name, h.WAYS["completed"]))
@@ -185,7 +185,7 @@ OLDEST, NEWEST = "job-0000", f"job-{LISTED + 49:04d}"
 
 
 def append(home: Path, name: str, event: e.AnyEvent) -> None:
-    """As a daemon does that the client doesn't hear of."""
+    """Acts like a daemon that the client never talks to."""
     with (home / "outputs" / name / "events.jsonl").open("ab") as file:
         file.write(e.encode(event))
 
@@ -246,7 +246,7 @@ UNTELLABLE: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("why", UNTELLABLE)
-def test_a_client_starts_over_if_what_happened_cannot_be_told(many: Path, why: str) -> None:
+def test_a_client_starts_over_if_events_are_unknown(many: Path, why: str) -> None:
     async def scenario() -> None:
         before = await cursor(load(many))
         UNTELLABLE[why](many)
@@ -259,7 +259,7 @@ def test_a_client_starts_over_if_what_happened_cannot_be_told(many: Path, why: s
     run(scenario())
 
 
-def test_what_happens_to_other_jobs_does_not_matter_to_a_client_of_one(many: Path) -> None:
+def test_a_client_of_one_job_is_not_affected_by_other_jobs(many: Path) -> None:
     async def scenario() -> None:
         before = await cursor(load(many), name=OLDEST)
         append(many, OLDEST, h.RESUME_ASKED)
@@ -270,7 +270,7 @@ def test_what_happens_to_other_jobs_does_not_matter_to_a_client_of_one(many: Pat
 
 
 @pytest.mark.parametrize("garbage", ["", "x", "é", "A" * 10_000, "\0"])
-def test_a_cursor_that_is_none_starts_over(home: Path, garbage: str) -> None:
+def test_a_client_with_an_invalid_cursor_starts_over(home: Path, garbage: str) -> None:
     async def scenario() -> None:
         (reply,) = await ask(load(home), after=garbage)
         assert reply.reset

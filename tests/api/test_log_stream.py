@@ -132,7 +132,7 @@ def test_bytes_that_are_not_utf8_are_shown_as_such(entry: Entry, content: bytes,
 
 
 def limited(entry: Entry, offset: int, limit: int) -> LogsReply:
-    """All of a limited stream as one reply."""
+    """A limited stream as one reply."""
     client = Client()
     last = asyncio.run(LogStreams().stream(entry, offset, follow=True, send=client.take, limit=limit))
     return LogsReply(text=client.text + last.text, offset=last.offset)
@@ -148,7 +148,7 @@ def test_a_stream_ends_at_its_limit_and_another_continues(entry: Entry, limit: i
     assert limited(entry, limit, 20).text == content[limit : limit + 20].decode()
 
 
-def test_a_limit_counts_what_is_left_of_rewritten_lines(entry: Entry) -> None:
+def test_a_limit_counts_only_the_last_state_of_rewritten_lines(entry: Entry) -> None:
     bar = b"".join(b"\r%d%%" % number for number in range(100_000))
     entry.folder.log.write_bytes(b"begin\n" + bar + b"\r100%\nend\n")
     told = limited(entry, 0, 1000)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Machine.Watch computes only while somebody watches, and once for all who do."""
+"""Machine.Watch computes only while somebody watches, and once for all watchers."""
 
 import asyncio
 from collections import Counter

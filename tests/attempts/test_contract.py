@@ -160,7 +160,9 @@ def test_promise_6_a_request_reaches_only_a_process_that_has_a_handler_for_it(
     assert daemon.ask("request", **asked) == [False, False]
 
 
-def test_promise_6_of_several_processes_only_the_first_is_asked_and_never_their_launcher(daemon: Daemon) -> None:
+def test_promise_6_only_the_first_of_several_processes_gets_a_request_and_never_their_launcher(
+    daemon: Daemon,
+) -> None:
     """A child of the first process has its RANK, and a handler too."""
     forever = "while :; do sleep 0.02; done"
     inner = f"trap 'echo child of 0' USR1; echo one more; {forever}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of a machine: which facts are good, which are a warning, and which are a problem."""
+"""The checks of a machine: which facts are good, and which are a warning or a problem."""
 
 import pytest
 
@@ -31,7 +31,7 @@ GOOD, WARNING, PROBLEM = CheckOutcome.GOOD, CheckOutcome.WARNING, CheckOutcome.P
         (checks.trainer("/trainer", 0), PROBLEM),
     ],
 )
-def test_facts_have_an_outcome_and_what_is_not_good_has_a_remedy(result: CheckResult, outcome: CheckOutcome) -> None:
+def test_each_fact_has_an_outcome_and_each_problem_a_remedy(result: CheckResult, outcome: CheckOutcome) -> None:
     assert result.outcome is outcome
     assert result.text.endswith((".", "log."))
     assert (outcome is GOOD) == (result.remedy is None and result.command is None)

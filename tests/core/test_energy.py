@@ -41,7 +41,7 @@ def measured(*readings: tuple[float, float], unseen: float = 0.0, attempt: Attem
         (None, None),
     ],
 )
-def test_the_power_is_known_if_each_gpu_tells_it(gpus: tuple[Reading, ...] | None, watts: float | None) -> None:
+def test_the_power_is_known_if_each_gpu_reports_it(gpus: tuple[Reading, ...] | None, watts: float | None) -> None:
     assert power(gpus) == watts
 
 
@@ -53,7 +53,7 @@ def test_the_power_is_known_if_each_gpu_tells_it(gpus: tuple[Reading, ...] | Non
         ([(0, 100.0), (1800, 300.0), (3600, 100.0)], 0.0, 200.0),
         # The driver didn't answer for an hour.
         ([(0, 100.0), (10, 100.0), (3610, 100.0)], 0.0, 3610 / 36),
-        # Another daemon looked at the first hour.
+        # Another daemon watched during the first hour.
         ([(0, 360.0)], 3600.0, 360.0),
         ([(0, 100.0), (1800, 300.0)], 3600.0, 300.0),
         # The wall clock was set back, or far ahead: the attempt isn't older than the boot.

@@ -192,7 +192,7 @@ def test_attempts_are_counted_without_a_gap(number: int) -> None:
         apply(folded("interrupted"), h.reserved(number))
 
 
-def test_a_mode_of_the_watchdog_replaces_the_job_s_or_applies_for_a_time() -> None:
+def test_a_watchdog_mode_replaces_that_of_the_job_or_applies_for_a_limited_time() -> None:
     passing = fold([*h.WAYS["running"], h.WATCHDOG_OFF])
     assert passing.context.watchdog is None
     assert passing.passing_mode == PassingMode(mode=WatchdogMode.OFF, until=3615.5)
@@ -200,7 +200,7 @@ def test_a_mode_of_the_watchdog_replaces_the_job_s_or_applies_for_a_time() -> No
     assert (lasting.context.watchdog, lasting.passing_mode) == (WatchdogMode.WARN, None)
 
 
-def test_an_edit_of_the_watchdog_ends_a_mode_that_applies_for_a_time_and_another_edit_does_not() -> None:
+def test_only_an_edit_of_the_watchdog_ends_a_mode_with_a_time_limit() -> None:
     passing = fold([*h.WAYS["queued"], h.WATCHDOG_OFF])
     assert apply(passing, h.EDITED).passing_mode is not None
     acts = e.Edited(at=16.0, context=msgspec.structs.replace(h.CONTEXT, watchdog=WatchdogMode.ACT))

@@ -105,7 +105,7 @@ def test_a_checkpoint_that_is_set_aside_gets_a_free_name() -> None:
         (9, None, []),
     ],
 )
-def test_a_user_s_request_deletes_the_oldest_but_the_one_that_is_needed(
+def test_a_request_to_prune_deletes_the_oldest_but_never_the_needed_one(
     keep: int, needed: str | None, deleted: list[str]
 ) -> None:
     found = [state("b", 20), state("c", 30, pruned=False), state("a", 10)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a running training can be asked for, in each state, and why it cannot be."""
+"""What a running training can be asked to do in each state, and why it cannot."""
 
 import msgspec
 import pytest
@@ -16,7 +16,7 @@ ASKED = {"running", "stopping later"}
 
 @pytest.mark.parametrize("wish", Wish)
 @pytest.mark.parametrize("way", [way for way, history in h.WAYS.items() if history])
-def test_only_a_training_that_goes_on_can_be_asked(way: str, wish: Wish) -> None:
+def test_only_a_running_training_can_be_asked(way: str, wish: Wish) -> None:
     job = msgspec.structs.replace(fold(h.WAYS[way]), context=PROMPTS)
     refusal = why_not(job, wish, understood=REQUESTS, phase=Phase.TRAINING)
     assert refusal == (None if way in ASKED else "it is not running")
@@ -30,7 +30,7 @@ def test_it_can_be_asked_in_every_phase_but_the_last(phase: Phase | None) -> Non
     assert refusal == (last if phase is Phase.FINISHING else None)
 
 
-def test_what_makes_no_sense_is_refused_with_its_reason() -> None:
+def test_an_impossible_request_is_refused_with_the_reason() -> None:
     job = fold(h.WAYS["running"])
     program = msgspec.structs.replace(job, context=msgspec.structs.replace(PROMPTS, kind=Kind.PROGRAM))
     stuck = fold([*h.WAYS["running"], h.stuck()])

@@ -31,7 +31,8 @@ class Memory:
         self._good.pop(name, None)
 
     def check_disk(self, path: Path, trainers: WatchedTrainers) -> None:
-        """Checks that every job of a home is complete, its journal only grew, and no job had two trainers at once."""
+        """Checks that every job of a home is complete, that its journal has only grown, and that no job had two
+        trainers at once."""
         home = Home(path)
         found = {folder.name: folder for folder in home.folders() if folder.is_job} if home.outputs.exists() else {}
         lost = self.acknowledged - found.keys()

@@ -32,7 +32,7 @@ def daemon(folder: Path) -> Iterator[RunningDaemon]:
 
 @pytest.fixture(scope="session")
 def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an NVML that reports the GPUs that a test invents."""
+    """The folder of a fake NVML that reports the GPUs that a test defines."""
     return build(tmp_path_factory.mktemp("nvml"))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notes about a job: they survive the daemon, are possible in any state, and show in `list` and `status`."""
+"""Notes about a job survive the daemon, are possible in any state, and appear in `list` and `status`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def annotate(daemon: RunningDaemon, name: str, **notes: object) -> Annotation | 
     return annotation
 
 
-def test_notes_stay_through_other_changes_and_a_restart(daemon: RunningDaemon) -> None:
+def test_notes_survive_other_changes_and_a_restart(daemon: RunningDaemon) -> None:
     assert annotate(daemon, "cat-1", group="cats", tags=["good"]) == Annotation(group="cats", tags=["good"])
     daemon.call(m.STOP, m.StopParameters(name="cat-1"))
     daemon.wait("cat-1", State.STOPPED)
@@ -47,7 +47,7 @@ def test_notes_stay_through_other_changes_and_a_restart(daemon: RunningDaemon) -
     assert daemon.events("cat-1")[-1]["event"] == "annotated"
 
 
-def test_the_best_one_is_a_lora_of_the_job(daemon: RunningDaemon) -> None:
+def test_the_best_lora_must_be_one_of_the_job(daemon: RunningDaemon) -> None:
     def refusal(best: str) -> str:
         with pytest.raises(InvalidSetting) as refused:
             annotate(daemon, "dog", best=best)

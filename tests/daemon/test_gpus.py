@@ -160,7 +160,7 @@ def test_energy_is_counted_over_attempts_and_survives_a_restart_of_the_daemon(
         daemon.submit(context("my-lora", model, epochs=10_000, watchdog_limits={"interval_seconds": 0.5}))
 
         def energy() -> float:
-            """Watt hours of the job; each second has a tenth of one."""
+            """Watt hours of the job, which uses a tenth of one per second."""
             return daemon.job("my-lora").runtime.energy or 0.0
 
         until(lambda: energy() > 0.1, what="the job to use energy")
@@ -184,7 +184,7 @@ def test_energy_is_counted_over_attempts_and_survives_a_restart_of_the_daemon(
         until(lambda: energy() > first, what="the second attempt to use energy")
 
 
-def test_energy_is_unknown_if_the_driver_does_not_tell_the_power(
+def test_energy_is_unknown_if_the_driver_does_not_report_the_power(
     nvml_library: Path, folder: Path, model: Path
 ) -> None:
     nvml = Nvml(nvml_library, folder / "nvml.txt")

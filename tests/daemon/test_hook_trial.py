@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A test of the hooks that are set, by a real daemon."""
+"""A real daemon tests the hooks that are set."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def results_of(daemon: RunningDaemon, event: str | None = None) -> dict[str, Hoo
     return {reply.result.hook: reply.result for reply in replies if reply.result is not None}
 
 
-def test_each_hook_that_is_set_is_called_with_an_object_that_says_so(folder: Path) -> None:
+def test_each_hook_that_is_set_is_called_with_an_object_marked_as_a_test(folder: Path) -> None:
     fails = write_script(folder / "fails", "echo no such channel >&2; exit 3")
     env = {"FLUXGYM_HOOKS_ON_FINISH": str(keeps(folder, "finish")), "FLUXGYM_HOOKS_ON_FAIL": str(fails)}
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as daemon:
@@ -51,14 +51,14 @@ def test_each_hook_that_is_set_is_called_with_an_object_that_says_so(folder: Pat
         assert 'The hook on_stuck is not set; write on_stuck = ["/path' in unset.stderr
 
 
-def test_without_a_hook_the_answer_is_how_to_set_one(daemon: RunningDaemon) -> None:
+def test_without_a_hook_the_answer_says_how_to_set_one(daemon: RunningDaemon) -> None:
     with Connection(daemon.socket) as connection:
         (reply,) = connection.stream(mm.TEST_HOOK, mm.TestHookParameters())
     assert reply.problem is not None
     assert reply.problem.startswith("No hook is set; write on_finish = [")
 
 
-def test_a_daemon_exits_although_a_hook_under_test_hangs(folder: Path) -> None:
+def test_a_daemon_exits_even_if_a_hook_under_test_hangs(folder: Path) -> None:
     hangs = write_script(folder / "hangs", f"touch {folder}/began; exec sleep 300")
     env = {"FLUXGYM_HOOKS_ON_FINISH": str(hangs), "FLUXGYM_HOOKS_DEADLINE_SECONDS": "300"}
     with (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job has written, as a client of the real daemon gets it."""
+"""What a job has written, as a client of the real daemon sees it."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_a_long_file_is_thinned_with_little_memory(daemon: RunningDaemon) -> Non
 
 
 @pytest.mark.parametrize("points", [9, 10_001, -1])
-def test_points_have_bounds(daemon: RunningDaemon, points: int) -> None:
+def test_points_has_limits(daemon: RunningDaemon, points: int) -> None:
     ended(daemon, "job", ":")
     with pytest.raises(InvalidParameter):
         measured(daemon, "job", points=points)
@@ -139,7 +139,7 @@ def test_a_picture_of_a_job_has_thumbnails(daemon: RunningDaemon, tmp_path: Path
             thumbnail(daemon, "a.png", size)
 
 
-def test_each_attempt_marks_what_it_measured_and_repeats_are_kept(daemon: RunningDaemon) -> None:
+def test_measurements_name_their_attempt_and_repeated_steps_are_kept(daemon: RunningDaemon) -> None:
     """As after a resume from a checkpoint: the steps since then are trained again."""
     first = f"printf '%s\\n' '{line(1)}' '{line(2)}' >>$FLUXGYM_METRICS; exit 3"
     second = f"printf '%s\\n' '{line(2, 0.25)}' '{line(3)}' >>$FLUXGYM_METRICS; {DONE}"

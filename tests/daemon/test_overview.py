@@ -49,7 +49,7 @@ def test_the_state_comes_at_once_and_again_when_the_queue_changes(daemon: Runnin
         assert (last.waiting, last.running, last.instance) == (1, 0, daemon.info().instance)
 
 
-def test_disks_say_what_fills_them_and_whose_the_states_are(daemon: RunningDaemon) -> None:
+def test_disks_report_what_fills_them_and_which_jobs_the_states_belong_to(daemon: RunningDaemon) -> None:
     daemon.submit(program("cat", "exit 3"))
     daemon.wait("cat", State.FAILED)
     state = daemon.folder("cat") / "cat-000001-state"
@@ -69,7 +69,7 @@ def test_disks_say_what_fills_them_and_whose_the_states_are(daemon: RunningDaemo
     assert "cat 2.9 MiB" in shown.stdout
 
 
-def test_promise_10_a_volume_that_hangs_is_named_and_the_rest_is_measured(daemon: RunningDaemon) -> None:
+def test_promise_10_a_hung_volume_is_named_and_the_rest_is_measured(daemon: RunningDaemon) -> None:
     away = daemon.home / "models"
     away.mkdir()
     with HungVolume(away):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A removed job is in the trash for a while, from where it comes back as it was."""
+"""A removed job stays in the trash for a while, and can be restored unchanged."""
 
 import os
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def trash(daemon: RunningDaemon) -> list[str]:
     return sorted(path.name for path in (daemon.home / "outputs" / TRASH).iterdir() if path.is_dir())
 
 
-def test_a_removed_job_comes_back_as_it_was_also_after_a_restart(daemon: RunningDaemon) -> None:
+def test_a_removed_job_is_restored_unchanged_even_after_a_restart(daemon: RunningDaemon) -> None:
     before = done(daemon, "a")
     (daemon.folder("a") / "mine.txt").write_text("a file of the user")
     assert remove(daemon, "a") == before.runtime.id
@@ -86,7 +86,7 @@ def test_a_removed_job_comes_back_as_it_was_also_after_a_restart(daemon: Running
         restore(daemon, "a")
 
 
-def test_the_name_is_free_meanwhile_and_the_last_one_comes_back_first(daemon: RunningDaemon) -> None:
+def test_the_name_is_free_in_the_meantime_and_the_last_one_comes_back_first(daemon: RunningDaemon) -> None:
     first, second = done(daemon, "a").runtime.id, ""
     remove(daemon, "a")
     second = done(daemon, "a").runtime.id
@@ -168,7 +168,7 @@ def test_a_removed_job_is_deleted_when_its_time_is_up(folder: Path) -> None:
         until(lambda: trash(daemon) == [], what="the job to be deleted")
 
 
-def test_without_days_a_removal_deletes(folder: Path) -> None:
+def test_with_zero_days_a_removal_deletes(folder: Path) -> None:
     env = {"FLUXGYM_JOBS_TRASH_DAYS": "0"}
     with RunningDaemon(folder, env=env, arguments=("--supervisor", "process")) as daemon:
         done(daemon, "a")

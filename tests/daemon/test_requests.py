@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A running training is asked to save and to sample, at every moment of its life, and comes to no harm."""
+"""A running training can be asked to save and to sample at any moment without harm."""
 
 import re
 from collections import Counter
@@ -30,7 +30,7 @@ SAMPLES = {"sample_prompts": ["a cat --w 64 --h 64 --s 2"]}
 
 
 def ask(daemon: Asked, name: str, method: m.Method[m.JobName, m.Nothing]) -> str:
-    """Empty if the trainer was asked, or else the refusal."""
+    """Makes the request; returns an empty text, or the refusal."""
     try:
         daemon.call(method, m.JobName(name=name))
     except WrongState as error:
@@ -47,10 +47,10 @@ def sampled(daemon: Asked, name: str) -> list[str]:
     return sorted(path.name for path in (daemon.folder(name) / "sample").glob(f"{name}_0*.png"))
 
 
-def test_requests_at_every_moment_end_no_training_and_change_no_bit(
+def test_requests_at_any_moment_neither_end_the_training_nor_change_a_bit(
     daemon: RunningDaemon, model: Path, undisturbed: dict[str, bytes]
 ) -> None:
-    """The process has no handlers while its interpreter starts: the signals would end it then."""
+    """The process has no handlers while its interpreter starts: the signals would kill it then."""
     answers: Counter[str] = Counter()
     shown = set()
     daemon.submit(context("undisturbed", model, **SAMPLES))

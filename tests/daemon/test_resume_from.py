@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job begins with a checkpoint of another one, on the real daemon with the real trainer."""
+"""A job starts from a checkpoint of another one, with the real daemon and the real trainer."""
 
 import shutil
 import tempfile
@@ -53,7 +53,7 @@ def plan_of(daemon: Asked, job: Context) -> JobPlan:
     return plan
 
 
-def test_promise_5_epochs_that_are_added_later_give_the_bits_of_all_at_once(
+def test_promise_5_epochs_added_later_give_the_same_bits_as_all_at_once(
     shared: RunningDaemon, undisturbed: dict[str, bytes], model: Path
 ) -> None:
     shared.submit(context("first", model, epochs=2))
@@ -102,7 +102,7 @@ def test_a_branch_from_an_older_checkpoint_has_settings_of_its_own(shared: Runni
         (ResumeFrom(job="short"), {"epochs": 4, "network_dim": 8}, "network_dim"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_planned_with_the_reason(
+def test_a_checkpoint_that_does_not_fit_is_refused_and_the_plan_says_why(
     shared: RunningDaemon, model: Path, asked: ResumeFrom, given: dict[str, Any], why: str
 ) -> None:
     wanted = context("wrong", model, resume_from=asked, **given)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done about a hang is set while the job hangs, on the real daemon with the real trainer."""
+"""The watchdog's mode is set while the job hangs, with the real daemon and the real trainer."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ HOUR = 3600.0
 
 @pytest.fixture
 def quick(folder: Path) -> Iterator[RunningDaemon]:
-    """A daemon that gives trainers only one second to save."""
+    """A daemon that gives trainers only a second to save."""
     env = {"FLUXGYM_STOP_LIMIT_SECONDS": "1"}
     with RunningDaemon(folder, arguments=("--supervisor", "process"), env=env) as running:
         yield running
@@ -56,7 +56,7 @@ def test_a_watchdog_that_is_turned_on_finds_a_hang_that_is_under_way(quick: Runn
     assert first_end(quick, "my-lora") == "interrupted"
 
 
-def test_a_watchdog_that_is_turned_off_for_a_time_stays_off_over_a_restart_and_then_acts(
+def test_a_watchdog_turned_off_for_a_time_stays_off_across_a_restart_and_then_acts(
     quick: RunningDaemon, model: Path
 ) -> None:
     quick.submit(hanging("my-lora", model, "sleep@training:20", STILL, watchdog=WatchdogMode.ACT))
@@ -80,7 +80,9 @@ def test_a_watchdog_that_is_turned_off_for_a_time_stays_off_over_a_restart_and_t
     assert first_end(quick, "my-lora") == "interrupted"
 
 
-def test_a_waiting_job_can_be_set_and_an_ended_one_is_refused_with_the_verb_that_works(daemon: RunningDaemon) -> None:
+def test_the_mode_of_a_waiting_job_can_be_set_and_for_an_ended_one_the_error_names_the_right_verb(
+    daemon: RunningDaemon,
+) -> None:
     daemon.submit(program("waits", held=True))
     set_mode(daemon, "waits", WatchdogMode.WARN)
     assert told(daemon, "waits").mode is WatchdogMode.WARN

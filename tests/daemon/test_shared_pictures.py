@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs that were submitted with a folder hold its pictures once, with a real daemon and the real trainer."""
+"""Jobs submitted with the same folder store its pictures once, with a real daemon and the real trainer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def pictures(folder: Path, model: Path) -> Path:
     return Path(shutil.copytree(model / "pictures", folder / "pictures"))
 
 
-def test_jobs_on_one_folder_hold_its_pictures_once(daemon: RunningDaemon, model: Path, pictures: Path) -> None:
+def test_jobs_with_the_same_folder_store_its_pictures_once(
+    daemon: RunningDaemon, model: Path, pictures: Path
+) -> None:
     def job(name: str, **changes: object) -> Context:
         return context(name, model, **{"dataset": str(pictures), "repeats": 1, "epochs": 1} | changes)
 
@@ -70,7 +72,7 @@ def test_a_job_in_the_trash_keeps_its_pictures_until_it_is_deleted(
 def test_a_job_like_another_whose_folder_is_gone_and_its_export(
     daemon: RunningDaemon, folder: Path, model: Path, pictures: Path
 ) -> None:
-    """The clone has links. What is exported belongs to the user, and has none."""
+    """The clone has links. An export belongs to the user, and has none."""
     daemon.submit(context("first", model, dataset=str(pictures), held=True))
     shutil.rmtree(pictures)
     like = m.ComposeParameters(job=Context(name="second", held=True), like="first")
@@ -115,7 +117,7 @@ def kept(daemon: RunningDaemon) -> list[Path]:
 
 
 def planned(daemon: RunningDaemon, job: Context) -> int:
-    """How many bytes of pictures the plan says."""
+    """The bytes of pictures according to the plan."""
     with Connection(daemon.socket) as connection:
         disk = plan_page.gathered(connection.stream(m.PLAN, m.SubmitParameters(job=job))).plan.disk
     assert disk is not None

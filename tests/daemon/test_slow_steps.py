@@ -14,7 +14,7 @@ BEGAN = 1_700_000_000.0
 
 
 def reports(*seconds: float) -> str:
-    """What a trainer appends to metrics.jsonl for steps that take so long."""
+    """What a trainer appends to metrics.jsonl for steps that take this long."""
     at, lines = BEGAN, []
     for step, one in enumerate((0.0, *seconds)):
         at += one

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watching a home of many jobs: what the present state has, and what a client hears afterwards."""
+"""Watching a home with many jobs: what the present state contains, and what a client receives afterwards."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def present(connection: Connection, **parameters: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("limit", [0, 3, 10_000])
-def test_the_present_state_has_the_newest_jobs_that_have_ended_and_every_other_one(
-    daemon: RunningDaemon, limit: int
-) -> None:
+def test_the_present_state_has_all_current_jobs_and_the_newest_ended_ones(daemon: RunningDaemon, limit: int) -> None:
     with daemon, Connection(daemon.socket) as connection:
         expected = ["broken", *sorted([*(OLD[-limit:] if limit else []), *GOES_ON])]
         assert present(connection, limit=limit) == expected
@@ -59,7 +57,7 @@ def test_all_jobs_come_without_a_limit_and_one_job_comes_whatever_the_limit(daem
             present(connection, limit=-1)
 
 
-def test_a_change_of_a_job_beyond_the_limit_is_heard(daemon: RunningDaemon) -> None:
+def test_a_change_of_a_job_beyond_the_limit_is_reported(daemon: RunningDaemon) -> None:
     with daemon, Connection(daemon.socket) as connection:
         replies = connection.stream(m.WATCH, m.WatchParameters(limit=0))
         while next(replies).job is not None:

@@ -101,7 +101,7 @@ def test_a_folder_whose_import_dies_stays_a_plain_folder(tmp_path: Path, monkeyp
     make_pictures(tmp_path / "datasets/cats/10_cat", 1)
     bench = Bench(tmp_path)
     monkeypatch.setenv(VARIABLE, "import.file_written=kill")
-    with pytest.raises(InvalidDataset, match="could not be imported to its end"):
+    with pytest.raises(InvalidDataset, match="could not be imported completely"):
         asyncio.run(bench.adder.stored("cats"))
     assert isinstance(asyncio.run(bench.datasets.find("cats")), Plain)
     monkeypatch.delenv(VARIABLE)

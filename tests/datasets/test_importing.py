@@ -32,7 +32,7 @@ def test_promise_10_an_importer_whose_line_is_too_long_ends(tmp_path: Path, monk
     importer = Importer(tmp_path / "store")
     monkeypatch.setattr(importing, "LINE_BYTES", 10_000)
     monkeypatch.setenv(VARIABLE, "import.printed=hang")
-    with pytest.raises(InvalidDataset, match="could not be imported to its end"):
+    with pytest.raises(InvalidDataset, match="could not be imported completely"):
         asyncio.run(imported(importer, source, Wishes()))
     monkeypatch.undo()
     assert len(asyncio.run(imported(importer, source, Wishes()))) == 3

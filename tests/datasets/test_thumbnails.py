@@ -99,7 +99,9 @@ def test_what_has_no_thumbnail_is_told_in_a_sentence(bench: Bench, monkeypatch: 
         bench.find("dogs", "d.png")
 
 
-def test_the_least_recently_used_go_when_all_are_too_large(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_are_deleted_when_the_total_is_too_large(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = bench.find("cats", "a.png")
     monkeypatch.setattr(small_copies, "MOST_BYTES", 0)
     monkeypatch.setattr(small_copies, "BETWEEN_LOOKS", 1)

@@ -58,7 +58,7 @@ def test_events_are_followed_across_a_restart_of_the_daemon(daemon: RunningDaemo
     assert (kinds[0], kinds[-1], kinds.count("completed")) == ("released", "completed", 1)
 
 
-def test_a_cursor_that_fits_nothing_is_explained(daemon: RunningDaemon) -> None:
+def test_an_invalid_cursor_is_explained(daemon: RunningDaemon) -> None:
     done = ctl("events", "--after", "nonsense", socket=daemon.socket)
     assert (done.returncode, done.stdout) == (0, "")
     assert "The events since then are unknown" in done.stderr

@@ -11,7 +11,7 @@ from tests.fluxgymctl.program import ctl, rows
 from tests.store.files import LORA
 
 
-def test_config_shows_the_settings_of_the_daemon_too_which_may_be_others(shared_daemon: RunningDaemon) -> None:
+def test_config_can_show_the_settings_of_the_daemon_which_may_differ(shared_daemon: RunningDaemon) -> None:
     limit = "FLUXGYM_STOP_LIMIT_SECONDS"
     settings: dict[str, Any] = {"socket": shared_daemon.socket, limit: "7"}
     printed = [rows(ctl("config", "--json", **settings)), rows(ctl("config", "--daemon", "--json", **settings))]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`submit --resume-from` and `--more-epochs`, against a real daemon."""
+"""`submit --resume-from` and `--more-epochs`, with a real daemon."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_a_checkpoint_is_written_as_job_and_name(text: str, expected: ResumeFrom
 
 
 @pytest.mark.parametrize("words", [["--resume-from", ":x"], ["--resume-from", "cat:"], ["--more-epochs", "4"]])
-def test_what_names_no_checkpoint_is_refused(words: list[str]) -> None:
+def test_a_text_that_names_no_checkpoint_is_refused(words: list[str]) -> None:
     done = ctl("submit", "new", *words, socket=Path("/nowhere"))
     assert (done.returncode, done.stdout) == (2, "")
 

@@ -27,7 +27,7 @@ def test_a_duration_has_its_units(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "an hour", "1h x", "-1h", "0s", "1h30"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no"):
         times.duration(text)
 
@@ -47,6 +47,6 @@ def test_a_time_of_day_is_the_next_one(text: str, later: timedelta) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "noon", "25:00", "2026-13-01"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a time; write 14:30 or 2026-12-24 14:30\."):
         times.moment(text, now=NOON)

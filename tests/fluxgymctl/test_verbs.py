@@ -71,7 +71,7 @@ def test_status_as_json_is_the_job(trained: RunningDaemon) -> None:
     assert msgspec.convert(row, Job) == trained.job("trained")
 
 
-def test_logs_are_the_file_with_the_last_state_of_each_line(trained: RunningDaemon) -> None:
+def test_logs_print_the_last_state_of_each_line(trained: RunningDaemon) -> None:
     log = (trained.home / "outputs/trained/training.log").read_bytes().decode()
     done = ctl("logs", "trained", socket=trained.socket)
     assert done.stdout == last_states(log)
@@ -150,7 +150,7 @@ def test_checkpoints_are_shown_with_their_condition(trained: RunningDaemon) -> N
     assert found[0].name == "trained-state"
 
 
-def test_files_are_shown_with_what_they_are(trained: RunningDaemon) -> None:
+def test_files_are_shown_with_their_kind(trained: RunningDaemon) -> None:
     found = [msgspec.convert(row, JobFile) for row in rows(ctl("files", "trained", "--json", socket=trained.socket))]
     kinds = {file.name: (file.kind, file.epoch, file.step) for file in found}
     assert kinds["trained.safetensors"] == (FileKind.LORA, 3, 36)

@@ -149,6 +149,6 @@ def test_the_mode_is_set_for_a_time_and_shown(daemon: RunningDaemon, tmp_path: P
     "words_given",
     [["--for", "1h"], ["--mode", "off", "--for", "1h", "--until", "12:00"], ["--mode", "off", "--until", "noon"]],
 )
-def test_a_mode_without_a_sense_is_refused(words_given: list[str]) -> None:
+def test_a_mode_that_makes_no_sense_is_refused(words_given: list[str]) -> None:
     done = ctl("watchdog", "my-job", *words_given, socket=Path("/nowhere"))
     assert (done.returncode, done.stdout) == (2, "")

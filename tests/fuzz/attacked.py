@@ -103,6 +103,6 @@ class Attacked:
         return found ^ {str(job.context.name) for job in self.daemon.jobs()}
 
     def _around_the_jobs(self) -> set[Path]:
-        """All paths outside the folders of jobs, datasets and presets: any message may create those."""
+        """All paths outside the folders of jobs, datasets and presets, which any message may create."""
         made = {self.daemon.home / name for name in ("outputs", "datasets", "presets")}
         return {path for path in self._folder.rglob("*") if not made & {path, *path.parents}}

@@ -2,7 +2,7 @@
 """Damages a group of files in one home, some while its daemon runs and some while it doesn't, and checks what must
 hold.
 
-Each file belongs to another job, or is one of the daemon's own. Two jobs run during all of it.
+Each file belongs to a different job or to the daemon itself. Two jobs run throughout.
 """
 
 from __future__ import annotations

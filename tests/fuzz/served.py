@@ -34,8 +34,8 @@ class Served:
 
     @contextmanager
     def measured(self, daemon: Asked, *, job: str | None = None, patient: bool = False) -> Iterator[None]:
-        """Measures a daemon during the trouble. `patient`: the daemon may die meanwhile, and calls that it didn't
-        answer don't count."""
+        """Measures a daemon during the disturbance. `patient`: the daemon may die in the meantime, and calls that it
+        didn't answer don't count."""
         with honest_client(daemon, job, calls=0 if patient else 100, patient=patient) as seconds:
             yield
         self.busy += seconds

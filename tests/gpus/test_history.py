@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last hour of a GPU: bounded, and at most one point each 10 s."""
+"""The last hour of a GPU: bounded, and at most one point every 10 s."""
 
 from fluxgymd.core.gpu import Reading
 from fluxgymd.gpus.history import HOUR_SECONDS, MOST_POINTS, GpuHistory
@@ -9,7 +9,7 @@ def reading(uuid: str, load: int | None) -> Reading:
     return Reading(index=0, uuid=uuid, name="a GPU", utilization=load, memory_used=1, power_draw=2.5)
 
 
-def test_readings_that_follow_each_other_closely_are_one_point() -> None:
+def test_readings_in_quick_succession_are_one_point() -> None:
     history = GpuHistory()
     for second in range(30):
         history.note([reading("a", second), reading("b", None)], now=1000.0 + second)
@@ -21,7 +21,7 @@ def test_readings_that_follow_each_other_closely_are_one_point() -> None:
     assert later.time == [1020.0]
 
 
-def test_a_day_takes_no_more_than_an_hour_and_a_gpu_that_is_gone_is_forgotten() -> None:
+def test_only_an_hour_is_kept_and_a_gpu_that_is_gone_is_forgotten() -> None:
     history = GpuHistory()
     history.note([reading("gone", 1)], now=0.0)
     for second in range(0, 86400, 5):
@@ -32,7 +32,7 @@ def test_a_day_takes_no_more_than_an_hour_and_a_gpu_that_is_gone_is_forgotten() 
     assert series.time[-1] - series.time[0] < HOUR_SECONDS
 
 
-def test_a_clock_that_is_set_back_begins_anew() -> None:
+def test_the_history_restarts_if_the_clock_is_set_back() -> None:
     history = GpuHistory()
     history.note([reading("a", 1)], now=5000.0)
     history.note([reading("a", 2)], now=100.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of the checkout, as on another machine."""
+"""Copies the checkout, as if to another machine."""
 
 from __future__ import annotations
 

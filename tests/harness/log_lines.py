@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""A log as a client shows it that lets what follows a `\r` replace the line."""
+r"""A log as shown by a client in which text after a `\r` replaces the line."""
 
 
 def last_states(log: str) -> str:

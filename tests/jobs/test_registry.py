@@ -463,7 +463,7 @@ def test_a_look_of_the_watchdog_notifies_once_and_only_about_changes(tmp_path: P
         (9, ["d", "c", "b", "a", "0", "broken"]),
     ],
 )
-def test_the_present_jobs_are_all_that_go_on_and_the_newest_of_the_others(
+def test_the_present_jobs_are_all_current_ones_and_the_newest_of_the_others(
     tmp_path: Path, over: int | None, shown: list[str]
 ) -> None:
     for name, way in (

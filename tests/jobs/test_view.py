@@ -147,7 +147,7 @@ def test_a_job_that_has_not_ended_shows_its_restarts(way: str, restarts: tuple[i
     assert (shown.restarts, shown.restarts_allowed) == restarts
 
 
-def test_energy_is_shown_of_the_present_and_of_ended_attempts() -> None:
+def test_energy_is_shown_for_present_and_ended_attempts() -> None:
     meter = Meter(attempt=1, unseen=0.0, watts=100.0, clock=1.0, seconds=3600.0, joules=360_000.0)
     assert show(entry("running", meter=meter)).runtime.energy == 100.0
     assert show(entry("running")).runtime.energy is None

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what a job has written, as its user gets to see it."""
+"""Tests of reading what a job has written."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A search in a log takes bounded time and memory, whatever the log and the pattern are."""
+"""A search in a log takes bounded time and memory, whatever the log and the pattern."""
 
 import os
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_a_match_has_its_offset_and_the_search_continues_after_it(log: Path) -> 
     assert search(log, "x", after=2**70) == []
 
 
-def test_of_a_rewritten_line_only_the_last_state_is_found(log: Path) -> None:
+def test_only_the_last_state_of_a_rewritten_line_is_found(log: Path) -> None:
     log.write_bytes(b"begin\n10%\r20%\r30%\r\nend\n40%\r50%")
     assert search(log, "20") == []
     assert search(log, "%") == [LogMatch(offset=14, line=2, text="30%"), LogMatch(offset=27, line=4, text="50%")]
@@ -85,7 +85,7 @@ def test_a_long_line_is_cut_around_the_match(log: Path) -> None:
     assert match.text[500:504] == "here"
 
 
-def test_a_hole_is_passed_over_and_lines_behind_it_have_no_number(log: Path) -> None:
+def test_a_hole_is_skipped_and_lines_after_it_have_no_number(log: Path) -> None:
     log.write_bytes(b"x\n" * 2048)
     os.truncate(log, 1 << 40)
     with log.open("ab") as file:
@@ -107,13 +107,13 @@ def test_a_pattern_that_takes_exponential_time_elsewhere_does_not(log: Path) -> 
         ("x" * 1001, "The text to search for must have 1 to 1000 characters."),
     ],
 )
-def test_a_bad_pattern_gets_one_sentence(log: Path, text: str, said: str) -> None:
+def test_an_invalid_pattern_is_explained_in_one_sentence(log: Path, text: str, said: str) -> None:
     with pytest.raises(InvalidSetting) as raised:
         LogSearch(log, text, regex=True, after=None)
     assert raised.value.message == said
 
 
-def test_a_log_that_does_not_exist_has_no_matches_and_one_that_cannot_be_read_says_so(log: Path) -> None:
+def test_a_missing_log_has_no_matches_and_an_unreadable_one_is_reported(log: Path) -> None:
     assert search(log, "x") == []
     log.mkdir()
     with pytest.raises(StorageFailed):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading measurements from any place of a file that anything may have been written to."""
+"""Measurements are read from any position in a file with arbitrary contents."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def steps(piece: Piece) -> list[int]:
     return [row.step for row in piece.rows]
 
 
-def test_a_line_is_read_with_all_that_was_measured(path: Path) -> None:
+def test_a_line_is_read_with_all_its_measurements(path: Path) -> None:
     told = {"averageLoss": 0.6, "learningRate": 1e-4, "secondsPerStep": 2.5, "peakMemoryBytes": 7, "epoch": 2}
     path.write_bytes(line(1, **told))
     assert read(path).rows == [Row(1, 1, 2, 1.0, 0.5, 0.6, None, 1e-4, 2.5, 7)]
@@ -72,7 +72,7 @@ def test_other_lines_are_skipped(path: Path, text: bytes) -> None:
     assert steps(read(path)) == [7]
 
 
-def test_a_line_that_has_not_ended_is_read_later(path: Path) -> None:
+def test_an_incomplete_line_is_read_later(path: Path) -> None:
     path.write_bytes(line(1) + line(2)[:-5])
     first = read(path)
     assert (steps(first), first.more) == ([1], False)
@@ -80,7 +80,7 @@ def test_a_line_that_has_not_ended_is_read_later(path: Path) -> None:
     assert steps(read(path, first.cursor)) == [2]
 
 
-def test_a_large_file_is_read_in_pieces_and_a_huge_line_in_it_passed_over(path: Path) -> None:
+def test_a_large_file_is_read_in_pieces_and_a_huge_line_is_skipped(path: Path) -> None:
     path.write_bytes(line(1) + b"x" * 3 * metrics.PIECE_BYTES + b"\n" + line(2))
     found, cursor, more = [], START, True
     while more:
@@ -115,7 +115,7 @@ def test_a_cursor_goes_to_a_client_and_back(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "7", "-1-ab", "9" * 30 + "-ab", "1-ab ", "1-AB"])
-def test_what_no_daemon_gave_is_no_cursor(text: str) -> None:
+def test_a_cursor_that_no_daemon_issued_is_refused(text: str) -> None:
     assert cursor_of(text) is None
 
 
@@ -130,7 +130,7 @@ def test_a_cursor_does_not_fit_another_file(path: Path) -> None:
     assert read(path) == Piece([], START, more=False)
 
 
-def test_what_cannot_be_read_is_told_in_a_sentence(path: Path) -> None:
+def test_an_unreadable_file_is_reported_in_a_sentence(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(StorageFailed, match=r"metrics\.jsonl cannot be read: it is a FIFO, not a regular file\.$"):
         metrics.read(path, START, [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which checkpoint of another job a new one begins with, and what is refused."""
+"""Which checkpoint of another job a new one starts from, and what is refused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ FOREIGN = origin("cat-000016-state", 16, use=Use.PASS_OVER, refusal="Only from t
 ALL = [OLD, FOREIGN, NEW, TORN]
 
 
-def test_the_newest_that_can_be_used_is_taken_unless_another_is_named() -> None:
+def test_the_newest_usable_checkpoint_is_taken_unless_another_is_named() -> None:
     assert chosen(ALL, ResumeFrom(job="cat")) is NEW
     assert chosen(ALL, ResumeFrom(job="cat", checkpoint="cat-000004-state")) is OLD
 
@@ -45,7 +45,7 @@ def test_the_newest_that_can_be_used_is_taken_unless_another_is_named() -> None:
         ([], None, "The job cat has no complete checkpoint to begin with."),
     ],
 )
-def test_what_cannot_be_used_is_refused(found: list[Origin], checkpoint: str | None, why: str) -> None:
+def test_an_unusable_checkpoint_is_refused(found: list[Origin], checkpoint: str | None, why: str) -> None:
     with pytest.raises(InvalidSetting) as caught:
         chosen(found, ResumeFrom(job="cat", checkpoint=checkpoint))
     assert why in caught.value.message

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Older checkpoints are deleted on request, but none that a job will resume from."""
+"""Older checkpoints are deleted on request, but never the one that a job will resume from."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,7 @@ WEIGHTS = lora(BLOCKS | CLIP, rank=4, alpha=1.0)
 
 
 class Resting:
-    """The runner of jobs of which nothing runs, except for those in `starting`."""
+    """A runner without any running jobs, except for those in `starting`."""
 
     def __init__(self) -> None:
         self.starting: set[str] = set()

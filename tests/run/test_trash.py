@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trash where the disk runs low: the oldest removed jobs go first, and no more of them than needed."""
+"""The trash when the disk runs low: the oldest removed jobs are deleted first, and no more than needed."""
 
 import asyncio
 import logging

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the files of a home take on its disks."""
+"""How much space the files of a home take on its disks."""
 
 import os
 from collections import Counter
@@ -10,7 +10,7 @@ from fluxgymd.store.disk_walk import places, walk
 
 
 def write(path: Path, size: int = 100_000) -> int:
-    """Returns what the file takes on the disk."""
+    """Returns how many bytes the file takes on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(os.urandom(size))
     os.sync()

@@ -151,7 +151,7 @@ def test_it_runs_to_a_whole_result_and_its_progress_is_understood(bench: Bench) 
     assert bench.trainer.result_problem(bench.folder, stamp) is not None
 
 
-def test_what_it_has_made_is_told_with_its_place_in_the_training(bench: Bench) -> None:
+def test_outputs_are_reported_with_their_place_in_the_training(bench: Bench) -> None:
     assert [made.kind for made in bench.trainer.outputs(bench.context, bench.folder)] in ([], [FileKind.RESULT])
     bench.run()
     made = {output.name: output for output in bench.trainer.outputs(bench.context, bench.folder)}

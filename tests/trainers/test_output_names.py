@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the names of LoRAs and samples say about the training."""
+"""What the names of LoRAs and samples say about when they were saved."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_lora_is_placed_by_its_name(name: str, epoch: int, step: int) -> None:
 @pytest.mark.parametrize(
     "name", ["dog.safetensors", "cats.safetensors", "cat-4.safetensors", "cat-000004-state", "cat.safetensors.tmp"]
 )
-def test_another_name_is_no_lora(name: str) -> None:
+def test_another_name_is_not_a_lora(name: str) -> None:
     assert list(output_names.loras([name], "cat", steps_per_epoch=10, last=Moment())) == []
 
 
@@ -50,11 +50,11 @@ def test_a_sample_is_placed_by_its_name(
 
 
 @pytest.mark.parametrize("name", [f"dog_e000004_00_{DATE}.png", "cat.png", f"cat_e4_00_{DATE}.png", "", "cat"])
-def test_another_name_is_no_sample(name: str) -> None:
+def test_another_name_is_not_a_sample(name: str) -> None:
     assert list(output_names.samples([name], "cat", steps_per_epoch=10)) == []
 
 
-def test_without_the_steps_of_an_epoch_only_what_the_name_says_is_told() -> None:
+def test_if_the_steps_per_epoch_are_unknown_only_what_the_name_says_is_reported() -> None:
     by_epoch, by_step = output_names.samples(
         [f"cat_e000004_00_{DATE}.png", f"cat_000021_00_{DATE}.png"], "cat", steps_per_epoch=None
     )

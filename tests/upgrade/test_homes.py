@@ -27,7 +27,7 @@ from tests.upgrade.conftest import VERSIONS
 from tests.upgrade.shapes import missing
 
 ADDED = {"annotated", "restored", "watchdog_set"}
-"""Events that came after the homes were frozen. tests/core/test_events.py has a line of each."""
+"""Events that were added after the homes were frozen. tests/core/test_events.py has a line for each."""
 
 
 def journals(version: Path) -> list[Path]:

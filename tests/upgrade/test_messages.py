@@ -63,7 +63,7 @@ ADDED = {
     *(f"org.fluxgym.Machine.{name}" for name in ("Watch", "GpuHistory", "Settings", "TestHook", "Check")),
     *(name for name in METHODS if name.startswith("org.fluxgym.Datasets.")),
 }
-"""Methods that came after the calls were frozen."""
+"""Methods that were added after the calls were frozen."""
 
 
 def exchanges(version: Path) -> list[Exchange]:

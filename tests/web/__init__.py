@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of fluxgymweb: a real server process before a real daemon, asked over HTTP."""
+"""Tests of fluxgymweb: a real server process in front of a real daemon, over HTTP."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon and a web server before it, for one test or for all tests of a file."""
+"""A daemon with a web server in front of it, for one test or for all tests of a file."""
 
 import shutil
 import tempfile
@@ -21,14 +21,14 @@ def daemon(folder: Path) -> Iterator[RunningDaemon]:
 
 @pytest.fixture
 def web(folder: Path, daemon: RunningDaemon) -> Iterator[RunningWeb]:
-    """A web server of this test's own, which it may stop and start."""
+    """A web server for one test, which may stop and start it."""
     with RunningWeb(folder, daemon.socket) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def shared_web() -> Iterator[RunningWeb]:
-    """A web server that no test changes, before a daemon without jobs."""
+    """A web server that no test changes, in front of a daemon without jobs."""
     folder = Path(tempfile.mkdtemp(prefix="fg-"))
     with (
         RunningDaemon(folder, arguments=("--supervisor", "process")) as daemon,

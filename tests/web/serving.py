@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A web server for a test, as a process of its own, and a client that has access."""
+"""A web server for a test, in its own process, and clients with and without access."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -57,7 +57,7 @@ class RunningWeb:
             self.kill()
 
     def start(self) -> None:
-        """Starts the server; returns when it answers."""
+        """Starts the server; returns once it answers."""
         command = [sys.executable, "-m", "fluxgymweb", "--port", str(self.port), *self._arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
@@ -88,7 +88,7 @@ class RunningWeb:
         return httpx.Client(base_url=self.base, headers=given, timeout=DEADLINE_SECONDS, trust_env=False)
 
     def stranger(self) -> httpx.Client:
-        """A client without the token, as another user of this machine has."""
+        """A client without the token, like that of another user of this machine."""
         return httpx.Client(base_url=self.base, timeout=DEADLINE_SECONDS, trust_env=False)
 
     def call(self, method: str, **parameters: Any) -> httpx.Response:

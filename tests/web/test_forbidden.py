@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page cannot set. Every setting and every parameter has to be classified, so that a new one is decided."""
+"""What the page cannot set. Every setting and every parameter has to be classified, so that nobody forgets a new
+one."""
 
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_every_option_of_the_trainer_that_is_a_path_is_refused(web: RunningWeb, 
         assert (answer.status_code, answer.json()["error"]) == (403, "org.fluxgym.Web.NotFromThePage"), name
 
 
-def test_a_job_that_has_a_program_can_be_edited_and_another_can_be_like_it(
+def test_a_job_with_a_program_can_be_edited_and_used_for_another_with_like(
     web: RunningWeb, daemon: RunningDaemon
 ) -> None:
     job = daemon.submit(program("a", held=True)).job.context

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests are answered: host, origin, method and token, as a table; and attacks on a real server."""
+"""Which requests are accepted: host, origin, method and token, as a table; and attacks on a real server."""
 
 import asyncio
 from pathlib import Path
@@ -28,7 +28,7 @@ CALL = "/api/v1/org.fluxgym.Jobs.Stop"
 
 
 def answer(guard: Guard, method: str, path: str, headers: list[tuple[str, str]]) -> tuple[int, dict[str, str], bytes]:
-    """What the guard says to a request, with exactly these headers."""
+    """The guard's answer to a request with exactly these headers."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -106,7 +106,7 @@ def test_only_a_request_from_our_page_or_a_script_with_access_is_answered(
 
 
 @pytest.mark.parametrize("hosts", [[], [HOST, HOST], [HOST, "evil.example"]])
-def test_exactly_one_host_has_to_be_named(hosts: list[str]) -> None:
+def test_exactly_one_host_header_is_required(hosts: list[str]) -> None:
     assert answer(guard(), "GET", "/", [*(("Host", host) for host in hosts), *COOKIE.items()])[0] == 421
 
 
@@ -117,7 +117,7 @@ def test_a_link_on_another_site_opens_the_page_as_if_it_were_ours() -> None:
     assert b'content="0; url=/evil&quot;&gt;&lt;x"' in body
 
 
-def test_after_five_wrong_tokens_in_a_minute_wrong_ones_are_not_looked_at_and_the_right_one_still_is() -> None:
+def test_after_five_wrong_tokens_in_a_minute_only_the_right_one_is_accepted() -> None:
     now = [0.0]
     guarded = Guard(PlainTextResponse("in"), hosts={HOST}, token=TOKEN, clock=lambda: now[0])
     wrong = [("Host", HOST), ("Authorization", "Bearer x")]
@@ -133,7 +133,7 @@ def link(web: RunningWeb) -> str:
     return done.stdout.strip()
 
 
-def test_a_link_gives_one_browser_access_and_is_burnt(shared_web: RunningWeb) -> None:
+def test_a_link_gives_one_browser_access_and_works_only_once(shared_web: RunningWeb) -> None:
     url = link(shared_web)
     assert url.startswith(f"{shared_web.base}/enter?code=")
     with shared_web.stranger() as browser, shared_web.stranger() as second_user:
@@ -170,7 +170,7 @@ def test_a_get_changes_nothing(shared_web: RunningWeb) -> None:
         "/api/v1/thumbnails/datasets/..%2f../x",
     ],
 )
-def test_no_address_reaches_a_file_outside(shared_web: RunningWeb, path: str) -> None:
+def test_no_url_reaches_a_file_outside(shared_web: RunningWeb, path: str) -> None:
     with shared_web.client() as client:
         found = client.send(httpx.Request("GET", f"{shared_web.base}{path}", headers=client.headers))
     assert found.status_code in (400, 404) or found.headers["content-type"].startswith("text/html")

@@ -78,7 +78,7 @@ def test_all_pages_share_one_watch_and_one_stream_of_a_log(web: RunningWeb, daem
     process = psutil.Process(daemon.process.pid)
 
     def connections() -> int:
-        """Those of the daemon, without the socket that it listens at."""
+        """The daemon's connections, without the socket that it listens on."""
         names = [str(one.laddr) for one in process.net_connections("unix")]
         return sum(name.startswith(f"{daemon.socket.parent}/") for name in names) - 1
 
@@ -90,7 +90,7 @@ def test_all_pages_share_one_watch_and_one_stream_of_a_log(web: RunningWeb, daem
             until(lambda: connections() == 2, what="the pages to share the connections")
 
 
-def test_a_page_without_a_daemon_is_told_and_continues_when_there_is_one(
+def test_a_page_learns_that_no_daemon_answers_and_continues_when_one_does(
     web: RunningWeb, daemon: RunningDaemon
 ) -> None:
     daemon.stop()
@@ -102,7 +102,7 @@ def test_a_page_without_a_daemon_is_told_and_continues_when_there_is_one(
         assert stream.until("daemon")["up"]
 
 
-def test_a_stream_that_cannot_be_is_a_problem_and_the_others_continue(shared_web: RunningWeb) -> None:
+def test_an_invalid_stream_is_a_problem_and_the_others_continue(shared_web: RunningWeb) -> None:
     with live(shared_web, jobs="1", log="none") as stream:
         problem = stream.until("problem")
         assert (problem["stream"], problem["error"]) == ("log", "org.fluxgym.Jobs.NoSuchJob")

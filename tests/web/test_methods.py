@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The methods over HTTP: each of fluxgym's tables is a route, and an error keeps its name and fields."""
+"""The methods over HTTP: each of them is a route, and an error keeps its name and fields."""
 
 import ast
 import importlib

@@ -96,7 +96,7 @@ def replaced(found: Iterable[Replacement], *, find: str, now: float) -> e.Edited
 
 
 def undone(dataset: Dataset, name: str, number: int | None, *, now: float) -> e.Undone:
-    """The undo of a change; without a number, of the last one that is in effect and is not an undo."""
+    """Undoes a change; without a number, the latest one that is in effect and is not an undo."""
     changes = [change for change in dataset.changes if not isinstance(change.event, e.Created)]
     if number is None:
         usual = [one for one in changes if one.undone_by is None and not isinstance(one.event, e.Undone)]

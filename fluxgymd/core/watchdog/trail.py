@@ -84,7 +84,7 @@ class Trail:
     xids: tuple[int, ...] = ()
     """Xid events since the last counted work, the last XIDS_KEPT."""
     xids_since: float | None = None
-    """Wall clock: the first of these."""
+    """The time of the first of these (wall clock)."""
     xids_known: faults.XidCounts = field(default_factory=dict)
     took: Mapping[Phase, tuple[Took, ...]] = field(default_factory=dict)
     """How long the last `history` items of each phase took."""

@@ -46,7 +46,7 @@ class Copier(Protocol):
 
 
 class AtOnce:
-    """The copier for a CPU, which has no queue: each copy is complete when `start` returns."""
+    """The copier for a CPU, which has no queue: every copy is complete when `start` returns."""
 
     def start(self, slot: Tensor, source: Tensor) -> object:
         slot.copy_(source)

@@ -176,6 +176,6 @@ def scale_of(key: str, keys: Mapping[str, object]) -> str | None:
 
 
 def _fits(scale: Tensor, matrix: Tensor) -> bool:
-    """Whether a scale is one number for the matrix, or one number for each row."""
+    """Whether a scale is one number for the matrix or one for each row."""
     rows = matrix.shape[0]
     return scale.shape in ((), (1,), (1, 1), (rows,), (rows, 1))

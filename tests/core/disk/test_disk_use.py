@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the files of a home are, by their paths."""
+"""The files of a home are classified by their paths."""
 
 import pytest
 
@@ -35,5 +35,5 @@ from fluxgymd.core.disk.disk_use import kind_of
         ("outputs/README.md", "other"),
     ],
 )
-def test_a_path_says_what_a_file_is(path: str, kind: str) -> None:
+def test_the_path_gives_the_kind_of_a_file(path: str, kind: str) -> None:
     assert kind_of(path.split("/")) == kind

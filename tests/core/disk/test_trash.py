@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a removed job is kept, whatever the clock does meanwhile."""
+"""How long a removed job is kept, whatever the clock does in the meantime."""
 
 import pytest
 
@@ -11,7 +11,7 @@ START = 1000 * DAY
 
 
 def after(*looks: float, removed_at: float = START, days: float = 7.0) -> bool:
-    """Whether a job that was removed at START is over at the last of these looks (wall clock, since START)."""
+    """Whether the time of a job removed at START is up at the last of these looks (wall clock, since START)."""
     ages = Ages(looked=START, kept={})
     for look in looks:
         ages = aged(ages, {"a": removed_at}, START + look)
@@ -54,9 +54,9 @@ def test_lost_ages_count_a_day_at_most() -> None:
     assert aged(None, {"old": START - YEAR, "new": START - HOUR}, START).kept == {"old": DAY, "new": HOUR}
 
 
-def test_what_left_the_trash_is_forgotten() -> None:
+def test_jobs_that_left_the_trash_are_forgotten() -> None:
     assert aged(Ages(looked=START, kept={"a": HOUR, "b": HOUR}), {"b": START}, START).kept == {"b": HOUR}
 
 
-def test_without_days_nothing_is_kept() -> None:
+def test_nothing_is_kept_for_zero_days() -> None:
     assert expired(aged(None, {"a": START}, START), 0.0) == ["a"]

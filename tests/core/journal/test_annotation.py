@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user notes about a job: an absent value stays, an empty one is cleared, and a bad one is refused."""
+"""A user's notes about a job: an absent value changes nothing, an empty one clears, and an invalid one is refused."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def change(before: Annotation | None, **asked: Any) -> Annotation | None:
          Annotation(group="g" * 64, tags=[f"{n:032}" for n in range(16)], note="n" * 2000)),
     ],
 )  # fmt: skip
-def test_an_absent_value_stays_and_an_empty_one_is_cleared(
+def test_an_absent_value_changes_nothing_and_an_empty_one_clears(
     before: Annotation | None, asked: dict[str, Any], after: Annotation | None
 ) -> None:
     assert change(before, **asked) == after
@@ -54,7 +54,7 @@ def test_an_absent_value_stays_and_an_empty_one_is_cleared(
         ({"note": "\x00"}, "note", "note must be printable characters, tabs and line breaks."),
     ],
 )
-def test_a_value_that_is_not_accepted_is_named_with_its_limit(asked: dict[str, Any], setting: str, says: str) -> None:
+def test_the_error_names_an_invalid_value_and_its_limit(asked: dict[str, Any], setting: str, says: str) -> None:
     with pytest.raises(InvalidSetting) as refusal:
         change(FULL, **asked)
     assert says in refusal.value.message

@@ -51,7 +51,7 @@ def with_size(job: Journaled, size: int) -> Journaled:
         # An older job was restored, or one without a number was imported.
         ([A, B, C, D, Journaled(key=8, number=3, size=10)], None),
         ([A, B, C, D, Journaled(key=8, number=0, size=10)], None),
-        # One job was removed, and another one has its place.
+        # One job was removed, and another one replaced it.
         ([A, B, C, D._replace(key=8)], None),
         ([A, B, C, D._replace(key=8, number=6)], None),
         ([], None),
@@ -100,7 +100,7 @@ def test_a_cursor_is_read_back_equal(made: Cursor) -> None:
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
-def test_anything_else_is_refused_and_never_fails(text: str) -> None:
+def test_anything_else_is_refused_without_an_error(text: str) -> None:
     found = decode(text)
     assert found is None or encode(found) != text or grown(found, [A, B]) is None
 

@@ -28,7 +28,7 @@ KINDS = {
     "watchdog_off": "watchdog_set",
     "watchdog_warn": "watchdog_set",
 }
-"""Where the kind has another name than the event."""
+"""Kinds whose name differs from that of the event."""
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -36,7 +36,7 @@ def test_each_event_has_its_kind(name: str) -> None:
     assert kind(ALL[name]).value == KINDS.get(name, name)
 
 
-def test_an_outcome_of_a_newer_version_is_other() -> None:
+def test_an_outcome_from_a_newer_version_has_the_kind_other() -> None:
     assert kind(msgspec.structs.replace(h.ended("completed"), outcome="evaporated")) is EventKind.OTHER
 
 

@@ -63,7 +63,7 @@ def test_each_text_begins_and_ends_like_a_sentence(name: str) -> None:
     assert re.fullmatch(r"[A-Z].*\.", sentence(ALL[name]))
 
 
-def test_a_submit_says_with_which_checkpoint_the_job_begins() -> None:
+def test_a_submit_names_the_checkpoint_that_the_job_starts_from() -> None:
     origin = ResumeFrom(job="cat", checkpoint="cat-000004-state")
     context = msgspec.structs.replace(h.CONTEXT, resume_from=origin)
     begun = msgspec.structs.replace(h.submitted(), context=context, step=64)

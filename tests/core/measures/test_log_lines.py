@@ -24,12 +24,12 @@ from fluxgymd.core.measures.log_lines import fold, last_state
         ("a\n1%\r   \rdone\n", "a\ndone\n"),
     ],
 )
-def test_only_the_last_state_of_a_line_is_left(text: str, folded: str) -> None:
+def test_only_the_last_state_of_a_line_remains(text: str, folded: str) -> None:
     assert fold(text) == folded
 
 
 def shown(pieces: list[str]) -> str:
-    r"""What a client shows that replaces a line when text follows a `\r`."""
+    r"""What is shown by a client that replaces a line when text follows a `\r`."""
     lines, returned = [""], False
     for letter in "".join(pieces):
         if letter == "\n":
@@ -46,5 +46,5 @@ def test_a_client_sees_the_same_however_the_log_is_cut(pieces: list[str]) -> Non
 
 
 @pytest.mark.parametrize(("line", "start"), [(b"", 0), (b"a", 0), (b"a\r", 0), (b"a\rb", 2), (b"a\rb\r\r", 2)])
-def test_the_last_state_begins_after_the_last_return_with_text_behind_it(line: bytes, start: int) -> None:
+def test_the_last_state_begins_after_the_last_return_that_text_follows(line: bytes, start: int) -> None:
     assert last_state(line) == start

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thinning of measurements: outliers, gaps and the end stay."""
+"""Thinning of measurements keeps outliers, gaps and the end."""
 
 import math
 
@@ -28,7 +28,7 @@ def curve(count: int) -> list[Row]:
     return [row(step, 0.1 + math.sin(step) / 100, rate=1.0 / (step + 1)) for step in range(count)]
 
 
-def test_few_rows_stay_as_they_are() -> None:
+def test_few_rows_are_not_thinned() -> None:
     assert thin(curve(50), 50) == curve(50)
     assert thin([], 10) == []
 
@@ -75,7 +75,7 @@ def test_the_highest_and_lowest_values_survive_any_number_of_passes(
     assert thinned.take() == []
 
 
-def test_columns_tell_what_json_cannot_express() -> None:
+def test_columns_mark_values_that_json_cannot_express() -> None:
     told = columns([row(1, 0.5, rate=2.0), row(2, None, finite=False)])
     assert (told.step, told.loss, told.rate, told.not_finite) == ([1, 2], [0.5, None], [2.0, None], [1])
 

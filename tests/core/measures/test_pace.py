@@ -24,7 +24,7 @@ USUAL = [1.0] * STRETCH * (1 + NEEDED)
 
 
 def timed(seconds: Iterable[float]) -> list[StepTime]:
-    """Consecutive steps that take so long."""
+    """Consecutive steps that take this long."""
     at = 1000.0
     times = []
     for one in seconds:

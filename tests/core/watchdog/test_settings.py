@@ -55,7 +55,7 @@ def test_the_job_decides_then_the_configuration_and_programs_are_left_alone(
     assert settings.mode(job, configured, watched=traits(job.context).watched, now=0.0) is mode
 
 
-def test_a_mode_for_a_time_applies_until_its_end_and_not_a_moment_longer() -> None:
+def test_a_mode_with_a_time_limit_applies_exactly_until_then() -> None:
     job = apply(job_with(Context(name="a", watchdog=WatchdogMode.ACT)), h.WATCHDOG_OFF)
 
     def at(now: float) -> WatchdogMode:

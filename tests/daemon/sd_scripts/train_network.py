@@ -44,7 +44,7 @@ def info(message: str) -> None:
 
 
 def draw_bar(done: int, total: int, loss: str) -> None:
-    """tqdm's bar: an end of line only when it is drawn again."""
+    """A bar like tqdm's: the line ends only when the bar is redrawn."""
     told = f"{done}/{total} [00:00<00:00,  0.01s/it{loss}]"
     print(f"\rsteps: {100 * done // total:3d}%|          | {told}", end="", file=sys.stderr, flush=True)
 

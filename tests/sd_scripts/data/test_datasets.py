@@ -154,7 +154,7 @@ def test_there_are_as_many_regularisation_pictures_as_others(settings: Settings,
 
 
 def long_name(pictures: Path) -> None:
-    """Some face croppers name pictures like this: the last four parts are numbers."""
+    """Some face croppers name pictures this way: the last four parts are numbers."""
     (pictures / "1.png").rename(pictures / "cat_1_10_20_30_40.png")
     (pictures / "1.txt").rename(pictures / "cat_1.txt")
 

@@ -183,7 +183,7 @@ def test_an_incomplete_state_is_damaged(spoil: Callable[[Path], None], name: str
 
 
 def padded(path: Path) -> None:
-    """Adds a list that nothing needs to a valid file: a pickle of some MB can take gigabytes of memory."""
+    """Adds an unneeded list to a valid file: a pickle of a few MB can take gigabytes of memory."""
     state = torch.load(path, weights_only=True)
     torch.save(state | {"padding": list(range(1_000_000))}, path)
 

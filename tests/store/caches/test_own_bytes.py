@@ -35,7 +35,7 @@ def test_a_shared_picture_counts_with_the_last_job_that_has_it(tmp_path: Path) -
     assert own_bytes(tmp_path / "first") == 0
 
 
-def test_a_hole_takes_no_space_and_a_missing_folder_has_nothing(tmp_path: Path) -> None:
+def test_a_hole_takes_no_space_and_a_missing_folder_frees_nothing(tmp_path: Path) -> None:
     with (tmp_path / "hole").open("wb") as file:
         file.truncate(100 * MIB)
     assert own_bytes(tmp_path) < MIB

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures that jobs share: one file for the same bytes, none that is wrong, and none once no job has it."""
+"""The pictures that jobs share: one file for the same bytes, never a wrong one, and deleted when no job uses it."""
 
 import errno
 import hashlib
@@ -38,7 +38,7 @@ def files(shared: Path) -> list[Path]:
     return [path for path in shared.rglob("*") if path.is_file()]
 
 
-def test_two_jobs_have_one_read_only_file_which_is_not_the_users(tmp_path: Path, source: Path, shared: Path) -> None:
+def test_two_jobs_share_one_read_only_file_which_is_not_the_users(tmp_path: Path, source: Path, shared: Path) -> None:
     first, second = tmp_path / "1.jpg", tmp_path / "2.jpg"
     assert not get(source, first, shared)
     assert get(source, second, shared)
@@ -54,7 +54,7 @@ def test_two_jobs_have_one_read_only_file_which_is_not_the_users(tmp_path: Path,
     assert sorted(path.read_bytes() for path in files(shared)) == [b"a cat", b"a dog"]
 
 
-def test_a_picture_that_another_submit_shares_meanwhile_becomes_a_link(
+def test_a_picture_that_another_submit_shares_in_the_meantime_becomes_a_link(
     tmp_path: Path, source: Path, shared: Path
 ) -> None:
     """So does a second picture of a folder with the same bytes."""
@@ -81,7 +81,7 @@ def test_a_shared_file_with_other_bytes_is_not_used(tmp_path: Path, source: Path
     assert (second.read_bytes(), damaged.read_bytes()) == (b"a cat", b"a rat")
 
 
-def test_a_sweep_deletes_what_no_job_has(tmp_path: Path, source: Path, shared: Path) -> None:
+def test_a_sweep_deletes_pictures_that_no_job_uses(tmp_path: Path, source: Path, shared: Path) -> None:
     assert sweep(shared) == 0
     copies = [tmp_path / "1.jpg", tmp_path / "2.jpg"]
     for copy in copies:
@@ -94,7 +94,7 @@ def test_a_sweep_deletes_what_no_job_has(tmp_path: Path, source: Path, shared: P
     assert not shared.exists()
 
 
-def test_a_sweep_leaves_the_files_of_others(shared: Path) -> None:
+def test_a_sweep_leaves_foreign_files_alone(shared: Path) -> None:
     shared.mkdir()
     (shared / "notes.txt").touch()
     assert sweep(shared) == 0
@@ -147,7 +147,7 @@ def test_a_picture_that_cannot_be_read_is_not_linked(tmp_path: Path, shared: Pat
     assert not link(tmp_path / "gone.png", tmp_path / "1.png", shared)
 
 
-def test_a_stamp_tells_that_a_picture_is_shared(tmp_path: Path, source: Path, shared: Path) -> None:
+def test_a_stamp_shows_that_a_picture_is_shared(tmp_path: Path, source: Path, shared: Path) -> None:
     assert stamps(shared) == set()
     get(source, tmp_path / "1.jpg", shared)
     assert stamp(source.stat()) in stamps(shared)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texts in PNG files as Pillow writes them, and files that are none."""
+"""Texts in PNG files as Pillow writes them, and files that are not PNGs."""
 
 import io
 from pathlib import Path

@@ -226,7 +226,7 @@ class TestOutputReader:
         assert reader.progress is not None
         assert reader.progress.step == 7
 
-    def test_the_time_of_steps_is_that_between_the_reads(self, tmp_path: Path) -> None:
+    def test_the_time_of_steps_is_the_time_between_reads(self, tmp_path: Path) -> None:
         log = tmp_path / "training.log"
         log.touch()
         reader = OutputReader(log, 0, first_step=0)

@@ -6,13 +6,13 @@ import { count, named } from "./words.ts";
 export const system = {
   title: "System",
   loading: "Loading…",
-  fine: "The daemon reports no problem.",
+  fine: "The daemon reports no problems.",
   degraded: "What does not work",
 
   queue: {
     title: "Queue",
     open: "The queue is open.",
-    paused: "The queue is paused: no job is started until you continue it.",
+    paused: "The queue is paused: no jobs start until you continue it.",
     counts: (running: number, waiting: number) =>
       `${count(running, "job runs", "jobs run")}, and ${count(waiting, "job waits", "jobs wait")}.`,
     pause: "Pause the queue",
@@ -22,13 +22,13 @@ export const system = {
 
   gpus: {
     title: "GPUs",
-    none: "The daemon sees no GPU.",
+    none: "The daemon found no GPUs.",
     heading: (index: number, name: string) => `${index}: ${name}`,
     usedBy: "Used by",
     free: "No job uses it.",
-    quarantined: "Quarantined: no job gets this GPU.",
+    quarantined: "Quarantined: no job can use this GPU.",
     end: "End the quarantine",
-    ended: (index: number) => `GPU ${index} can be used again.`,
+    ended: (index: number) => `Jobs can use GPU ${index} again.`,
     rows: { utilization: "Busy", memoryUsed: "Memory", temperature: "Temperature", powerDraw: "Power" },
     of: (value: string, most: string) => `${value} of ${most}`,
     between: (low: string, high: string) => `${low} to ${high}`,
@@ -41,8 +41,8 @@ export const system = {
   disks: {
     title: "Disks",
     unmeasured: "Being measured…",
-    room: (free: string, total: string) => `${free} of ${total} are free.`,
-    columns: { what: "What", size: "Size", share: "Share", remedy: "Make room" },
+    room: (free: string, total: string) => `${free} of ${total} free.`,
+    columns: { what: "What", size: "Size", share: "Share", remedy: "Free space" },
     kinds: {
       states: "States, to resume from", loras: "LoRAs", samples: "Samples", pictures: "Pictures", caches: "Caches",
       models: "Models", logs: "Logs", trash: "Trash", evidence: "Evidence of hangs", other: "Other files of FluxGym",
@@ -52,33 +52,33 @@ export const system = {
     measured: (time: string) => `Measured at ${time}.`,
     measure: "Measure now",
     unanswered: (paths: string) => `These folders did not answer and are not counted: ${paths}.`,
-    freeStates: (size: string) => `Free ${size} of states…`,
+    freeStates: (size: string) => `Free ${size} from states…`,
     toTrash: "Go to the trash",
   },
 
   freeing: {
-    title: "Free the room that states take",
-    says: "A job resumes from a state, and needs one to train more epochs. LoRAs and samples are kept. Deleted states "
+    title: "Free space used by states",
+    says: "A job needs a state to resume or to train more epochs. LoRAs and samples are kept. Deleted states "
       + "cannot be restored.",
-    keep: "Of each job, keep",
+    keep: "For each job, keep",
     keeps: ["no state", "the newest state"],
     columns: { job: "Job", states: "States", frees: "Frees" },
     choose: (name: string) => `Delete states of ${name}`,
     none: "No job has states on this disk.",
     nothing: "nothing",
-    running: "It runs; stop it first.",
-    waiting: "It waits, and resumes from its newest state.",
+    running: "It is running; stop it first.",
+    waiting: "It is waiting, and will resume from its newest state.",
     damaged: "Its record is damaged.",
     free: (size: string) => `Free ${size}`,
     freeNothing: "Free nothing",
     freed: (size: string, states: number, jobs: string[]) =>
-      `${size} are free again: ${count(states, "state", "states")} of ${named(jobs)} deleted.`,
+      `Freed ${size}: deleted ${count(states, "state", "states")} of ${named(jobs)}.`,
   },
 
   trash: {
     title: "Trash",
     empty: "The trash is empty.",
-    says: "Removed jobs. They are deleted when their time is over, or earlier if the disk runs low.",
+    says: "Removed jobs. They are deleted when their time is up, or earlier if the disk runs low.",
     when: (removed: string, deleted: string) => `removed ${removed}, deleted after ${deleted}`,
     restore: "Restore",
     restoreIt: (name: string) => `Restore ${name}`,
@@ -93,11 +93,11 @@ export const system = {
 
   settings: {
     title: "Settings",
-    says: "The page does not change settings. They are in `~/.config/fluxgym/config.toml`; each can also be set by a "
-      + "variable of the environment. A change counts from the daemon's next start: `fluxgymctl daemon restart`.",
+    says: "Settings cannot be changed on this page. They are in `~/.config/fluxgym/config.toml`; each can also be set by an "
+      + "environment variable. A change takes effect when the daemon restarts: `fluxgymctl daemon restart`.",
     search: "Search settings",
-    changed: "Only changed ones",
-    none: "No setting fits this filter.",
+    changed: "Only changed settings",
+    none: "No setting matches this filter.",
     general: "general",
     columns: { key: "Setting", value: "Value" },
     source: (source: string) => (source === "default" ? "the default" : `from ${source}`),
@@ -106,7 +106,7 @@ export const system = {
 
   hooks: {
     title: "Hooks",
-    says: "FluxGym calls a hook when something happens to a job. The page does not set hooks: write them below `[hooks]` "
+    says: "FluxGym calls a hook when something happens to a job. Hooks cannot be set on this page: add them below `[hooks]` "
       + "in `config.toml`.",
     events: { stuck: "A job is stuck", finish: "A job is completed", fail: "A job fails", lost: "A job is lost" },
     unset: "not set",
@@ -115,7 +115,7 @@ export const system = {
     good: (seconds: string) => `It worked, in ${seconds}.`,
     bad: (problem: string) => `It failed: ${problem}.`,
     status: (status: number) => `Exit status ${status}.`,
-    wrote: "What it wrote",
+    wrote: "Output",
   },
 
   daemon: {
