@@ -22,7 +22,7 @@ from fluxgymweb.outbox import FRAME_BYTES, PAUSE_SECONDS
 IDLE_SECONDS = 60.0
 
 Entry = tuple[str, Any] | None
-"""A key and its new value, None for a key that is gone; no entry at all says that the present state is complete."""
+"""A key and its new value, None for a removed key; no entry at all means that the present state is complete."""
 
 
 class Changes(msgspec.Struct):
@@ -36,7 +36,7 @@ class Changes(msgspec.Struct):
 
 
 class Feed:
-    """The state of a watching method. `entry` reads a reply."""
+    """The state that a method like Watch reports. `entry` parses a reply."""
 
     def __init__(
         self, client: AsyncClient, method: Method[Any, Any], parameters: Any, entry: Callable[[Any], Entry]
@@ -53,7 +53,7 @@ class Feed:
         self._idle: asyncio.TimerHandle | None = None
         self.complete = False
         self.problem: dict[str, Any] | None = None
-        """Why there is nothing new: the error of the last try; None while the daemon answers."""
+        """The error of the last attempt to reach the daemon; None while it answers."""
         self.news = asyncio.Event()
         """Is set, and replaced by another, at each change of anything."""
 

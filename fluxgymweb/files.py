@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads of what a job has written, and thumbnails. A request names a file by its id; the path comes from the
-daemon, and what is opened there has to be a regular file and no link."""
+daemon, which must be a regular file and not a link."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -29,17 +29,17 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".toml": "text/plain; charset=utf-8",
 }
-"""The types by the endings of names; everything else is bytes."""
+"""Content types by file extension; everything else is application/octet-stream."""
 
 
 class Files:
-    """Answers with files of the daemon."""
+    """Serves files that the daemon names."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
 
     async def download(self, request: Request) -> Response:
-        """A file of a job, with Range."""
+        """Serves a file of a job, with Range."""
         job, wanted = request.path_params["job"], request.path_params["file"]
         reply = await self._client.call(FILES, JobName(name=job))
         path = next((file.path for file in reply.files if file.name == wanted), None)
@@ -59,8 +59,8 @@ class Files:
 
 
 class OpenFile(FileResponse):
-    """A file that is opened before it is looked at, so that it cannot be replaced in between. `name`: for a download;
-    None to show a picture."""
+    """Serves a file, which is opened before it is examined, so that it cannot be replaced in between. `name`: for a
+    download; None to show a picture."""
 
     def __init__(self, path: str, *, name: str | None, cache: str) -> None:
         try:

@@ -117,11 +117,7 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         given = headers.getlist("host")
         if len(given) != 1 or given[0].lower() not in self._hosts:
-            raise WebError(
-                421,
-                "WrongHost",
-                "The header Host does not name this server; start `fluxgymweb` with --allowed-host to add a name.",
-            )
+            raise WebError(421, "WrongHost", "Host does not name this server; see `fluxgymweb --allowed-host`.")
 
     def _bearer(self, headers: Headers) -> bool:
         given = headers.get("authorization")
@@ -131,9 +127,7 @@ class Guard:
         right = kind.lower() == "bearer" and web_access.same(value.strip(), self._token)
         self.tried(right=right)
         if not right:
-            raise WebError(
-                401, "TokenWrong", "The token is wrong; the right one is in ~/.local/state/fluxgym/web/token."
-            )
+            raise WebError(401, "TokenWrong", "The token is wrong; docs/web.md says where the right one is.")
         return True
 
     def _has_cookie(self, request: HTTPConnection) -> bool:

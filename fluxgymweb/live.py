@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`GET /api/v1/live`: everything that a page wants to follow, as one stream of server-sent events, since a browser
-opens only six connections. docs/web.md describes the query and the events."""
+"""`GET /api/v1/live`: everything that a page follows, as one stream of server-sent events, since a browser opens only
+six connections. docs/web.md describes the query and the events."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,10 +24,10 @@ from fluxgymweb.feeds import Entry, Feed
 from fluxgymweb.outbox import Outbox
 
 LOG_LINES = 1000
-"""How many of the last lines a page gets that names no offset."""
+"""How many of the last lines a page gets if it gives no offset."""
 
 ENDED_JOBS = 200
-"""How many of the jobs that have ended a page gets; Jobs.List has the older ones."""
+"""How many ended jobs a page gets; Jobs.List has the older ones."""
 
 
 class Wanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +45,7 @@ class Wanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Live:
-    """The streams of all pages, with what they share."""
+    """Serves the streams of all pages, and holds what they share."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -118,7 +118,7 @@ class Live:
         async with aclosing(replies):
             async for reply in replies:
                 if reply is None or (told and reply.cursor == cursor and not reply.reset):
-                    continue  # the job has ended, and the stream began again with nothing new
+                    continue  # the job has ended, and the reopened stream had nothing new
                 cursor, told = reply.cursor, True
                 data = {"name": name, "metrics": reply.metrics, "cursor": cursor, "reset": reply.reset}
                 await outbox.put("metrics", data, after=cursor)

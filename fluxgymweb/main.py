@@ -27,9 +27,7 @@ GRACE_SECONDS = 2
 )
 @click.option("--port", metavar="PORT", type=click.IntRange(1, 65535), default=web_access.PORT, show_default=True)
 @click.option("--allowed-host", "allowed", metavar="HOST", multiple=True, help="Another host name of this server.")
-@click.option(
-    "--root-path", metavar="PATH", default="", help="The path below which a reverse proxy serves this server."
-)
+@click.option("--root-path", metavar="PATH", default="", help="The path below which a proxy serves this server.")
 @click.option("--socket", metavar="PATH", help="The daemon's socket (FLUXGYM_SOCKET).")
 def main(address: str, port: int, allowed: tuple[str, ...], root_path: str, socket: str | None) -> None:
     """The web server of FluxGym, which shows the jobs in a browser.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods over HTTP: `POST /api/v1/INTERFACE.METHOD` with the parameters as JSON, for every method in fluxgym's
-tables. One reply is a JSON object; a stream is one JSON object per line, and if it breaks off, the last line is an
+tables. A single reply is a JSON object; a stream is one JSON object per line, and if it fails, the last line is an
 error."""
 
 from collections.abc import AsyncGenerator
@@ -23,7 +23,7 @@ from fluxgymweb.answers import Json, WebError
 
 
 class Caller:
-    """Calls methods for requests."""
+    """Calls the methods that requests name."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -31,7 +31,7 @@ class Caller:
     async def answer(self, request: Request) -> Response:
         method = METHODS.get(request.path_params["method"])
         if method is None:
-            raise WebError(404, "MethodNotFound", "There is no such method.")
+            raise WebError(404, "MethodNotFound", "There is no such method; docs/web.md says how to call one.")
         parameters = read(method, await _body(request))
         await self._check(request, parameters)
         if not method.stream:
@@ -39,8 +39,8 @@ class Caller:
         return await lines(self._client.stream(method, parameters))
 
     async def _check(self, request: Request, parameters: Any) -> None:
-        """Refuses what the page cannot set. The query's `like` and `preset` name jobs and presets whose values may be
-        used again."""
+        """Refuses what the page cannot set. `like` and `preset` in the query name jobs and presets whose values may
+        be reused."""
         found = refused(parameters, [], set())
         given = [value for name in CONTEXTS if isinstance(value := getattr(parameters, name, None), Context)]
         if given and (found is not None or any(context.trainer_options for context in given)):
@@ -71,7 +71,7 @@ class Caller:
 
 
 def read(method: Method[Any, Any], given: bytes) -> Any:
-    """The parameters of a method from JSON. WebError if they are not of its types."""
+    """Decodes the parameters of a method from JSON. WebError if their types do not match."""
     try:
         return msgspec.json.decode(given or b"{}", type=method.parameters)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -79,7 +79,7 @@ def read(method: Method[Any, Any], given: bytes) -> Any:
 
 
 async def lines(replies: AsyncGenerator[Any, None]) -> StreamingResponse:
-    """The answer with a stream's replies. An error instead of the first reply is raised."""
+    """A response with a stream's replies. Raises an error that comes instead of the first reply."""
     return StreamingResponse(_lines(await anext(replies), replies), media_type="application/x-ndjson")
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frames of one page's event stream, about ten times a second.
+"""Sends the frames of one page's event stream, about ten times a second.
 
-The `id` of a frame is the place of every stream in it, as a query string, so that a browser that connects again with
-Last-Event-ID continues all of them. A place moves together with its frame, so what was not sent is sent again.
+The `id` of a frame is the position in every stream, as a query string, so that a browser that reconnects with
+Last-Event-ID continues all of them. A position advances together with its frame, so what was not sent is sent again.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ HEARTBEAT_SECONDS = 15.0
 
 
 class Outbox:
-    """Streams put events in, and the connection takes frames out. A stream waits while the connection is slow."""
+    """A queue of events from streams for a connection. A stream waits while the connection is slow."""
 
     def __init__(self, places: Mapping[str, str]) -> None:
-        """`places`: those of an earlier connection, which are kept until a stream moves on."""
+        """`places`: the positions of an earlier connection, each kept until its stream advances."""
         self._places: dict[str, str | int] = {**places}
         self._events: asyncio.Queue[tuple[str, bytes, dict[str, str | int]]] = asyncio.Queue(FRAMES)
 
@@ -31,7 +31,7 @@ class Outbox:
         await self._events.put((event, msgspec.json.encode(data), places))
 
     async def take(self) -> AsyncGenerator[bytes, None]:
-        """The bytes to send, without end; a comment if there is nothing for a while."""
+        """The bytes to send, endlessly; a comment if there is nothing to send for a while."""
         yield b"retry: 1000\n\n"
         while True:
             try:

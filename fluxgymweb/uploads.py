@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Uploads: streamed to a folder of the server, handed to Datasets.Add by path, and deleted.
+"""Uploads: streamed to a folder of the server, passed to Datasets.Add by path, and deleted.
 
-The name from the browser is only a label: each upload has a folder of its own, so no two meet. Its bytes are counted
-as they come, and a file has its name only once it is complete and on the disk.
+The name from the browser is only a label: each upload has a folder of its own, so no two collide. Bytes are counted
+as they arrive, and a file gets its name only once it is complete and on the disk.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from fluxgymweb.methods import lines
 PICTURE_BYTES = 200 * 10**6
 ZIP_BYTES = 10 * 10**9
 FREE_BYTES = 2**30
-"""What has to stay free on the disk."""
+"""How many bytes have to stay free on the disk."""
 IDLE_SECONDS = 60.0
-"""How long a browser may send nothing."""
+"""How many seconds a browser may send nothing."""
 
 _NAME = re.compile(r"[\w][\w .()+-]{0,119}")
 
@@ -45,12 +45,10 @@ class Uploads:
         folder.mkdir(mode=0o700, parents=True)
 
     async def answer(self, request: Request) -> Response:
-        """Takes a picture or a zip file, and answers with the replies of Datasets.Add."""
+        """Receives a picture or a zip file, and responds with the replies of Datasets.Add."""
         name = unicodedata.normalize("NFC", request.path_params["file"])
         if not _NAME.fullmatch(name):
-            raise WebError(
-                400, "InvalidName", "A file's name has at most 120 letters, digits, spaces and . _ - ( ) +."
-            )
+            raise WebError(400, "InvalidName", "A file name has at most 120 letters, digits, spaces and . _ - ( ) +.")
         return await lines(self._added(request, name))
 
     async def _added(self, request: Request, name: str) -> AsyncGenerator[AddReply, None]:
@@ -74,7 +72,7 @@ async def _receive(request: Request, file: Path) -> None:
                 async with asyncio.timeout(IDLE_SECONDS):
                     chunk = await anext(chunks, None)
             except TimeoutError:
-                raise WebError(408, "TooSlow", f"{file.name}: nothing came for {IDLE_SECONDS:g} s.") from None
+                raise WebError(408, "TooSlow", f"{file.name}: no data came for {IDLE_SECONDS:g} s.") from None
             if chunk is None:
                 break
             size += len(chunk)

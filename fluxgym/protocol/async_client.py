@@ -51,7 +51,8 @@ class AsyncClient:
         away: Callable[[DaemonUnreachable | Overloaded], None] = lambda _: None,
     ) -> AsyncGenerator[Reply | None, None]:
         """A stream without end: after a restart of the daemon, it begins again. The replies, and None after each end.
-        `parameters`: those of the next call. `away` is told while no daemon answers. Any other error ends this."""
+        `parameters`: those of the next call. `away` is called while no daemon answers. Any other error ends the
+        stream."""
         pause = SHORTEST_PAUSE_SECONDS
         while True:
             began = asyncio.get_running_loop().time()

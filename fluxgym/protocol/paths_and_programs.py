@@ -2,8 +2,8 @@
 """What the web page cannot set: programs, and every option whose value is a path. It chooses models, datasets and
 jobs by name. Only this module lists these options, and what it does not list is refused. Pure.
 
-A value that a job or preset already has may be used again with it: to edit the job, to continue it with more epochs,
-or to train again with changes.
+A value that a job or preset already has may be reused: to edit the job, to continue it with more epochs, or to train
+again with changes.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ CONTEXTS = frozenset({"job", "settings", "base"})
 """Parameters that are settings of a job."""
 
 PATHS = frozenset({"path", "folder"})
-"""Parameters that are paths: of Add, for which there are uploads, and of Convert and Export."""
+"""Parameters that are paths: those of Add, which uploads replace, and those of Convert and Export."""
 
 FREE_SETTINGS = frozenset(
     {
@@ -44,12 +44,12 @@ CHECKED_SETTINGS = frozenset({"dataset", "parts", "model", "program", "trainerOp
 """Settings of a job that can hold a path or a program."""
 
 MODULES = frozenset({"network_module", "optimizer_type", "lr_scheduler_type"})
-"""Options of the trainer that can name a module of Python, which would then run."""
+"""Options of the trainer that can name a Python module, which would then be executed."""
 
 
 def refused(parameters: msgspec.Struct, known: Sequence[Context], paths: Collection[str]) -> str | None:
     """The first parameter that the page cannot set, such as `job.model`; None if there is none. `known`: the settings
-    whose values may be used again. `paths`: the trainer's options whose value is a path."""
+    whose values may be reused. `paths`: the trainer's options whose value is a path."""
     for field in msgspec.structs.fields(parameters):
         value, name = getattr(parameters, field.name), field.encode_name
         if value is None or name in FREE_PARAMETERS:
@@ -90,7 +90,7 @@ def _is_stored(part: Part, used: Collection[Any]) -> bool:
 
 
 def is_name(dataset: str) -> bool:
-    """Whether this is the name of a dataset and no path."""
+    """Whether this is the name of a dataset and not a path."""
     return "/" not in dataset and not dataset.startswith((".", "~"))
 
 

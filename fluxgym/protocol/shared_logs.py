@@ -19,7 +19,7 @@ KEPT_BYTES = 512 * 1024
 
 
 class LogFeed:
-    """The log of one job, from the place of its first reader on."""
+    """The log of one job, from the position of its first reader on."""
 
     def __init__(self, client: AsyncClient, name: str, offset: int) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class LogFeed:
         self._task.cancel()
 
     async def read(self, offset: int) -> AsyncGenerator[LogsReply, None]:
-        """The pieces from a byte offset on (negative: lines from the end), without end."""
+        """The pieces from a byte offset on (negative: lines from the end), endlessly."""
         place = offset
         while True:
             news = self._news
@@ -55,7 +55,7 @@ class LogFeed:
                         place = piece.offset
 
     async def _own(self, place: int) -> AsyncGenerator[LogsReply, None]:
-        """The pieces from a place on, until the feed knows the place at the end of one."""
+        """The pieces from a position on, until one ends at a position that the feed has."""
         parameters = lambda: LogsParameters(name=self._name, offset=place)  # noqa: E731
         async with aclosing(self._client.lasting(LOGS, parameters)) as replies:
             async for reply in replies:
@@ -90,7 +90,7 @@ class LogFeed:
 
 
 class LogFeeds:
-    """The feeds of the logs that somebody reads."""
+    """The feeds of the logs that are being read."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -98,7 +98,7 @@ class LogFeeds:
 
     @contextmanager
     def reader(self, name: str, offset: int) -> Iterator[LogFeed]:
-        """The feed of a log, for as long as it is read."""
+        """The feed of a log, kept as long as somebody reads it."""
         feed = self._feeds.get(name)
         if feed is None:
             feed = self._feeds[name] = LogFeed(self._client, name, offset)

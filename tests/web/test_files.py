@@ -23,7 +23,7 @@ def picture(side: int = 600) -> bytes:
     return file.getvalue()
 
 
-def test_a_download_has_a_fixed_type_and_can_be_continued(web: RunningWeb, daemon: RunningDaemon) -> None:
+def test_a_download_has_a_fixed_type_and_can_be_resumed(web: RunningWeb, daemon: RunningDaemon) -> None:
     daemon.submit(program("a", "echo 0123456789; echo '{\"files\": []}' > result.json"))
     daemon.wait("a", "completed")  # type: ignore[arg-type]  # State is a string
     with web.client() as client:
@@ -79,7 +79,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(web: RunningWeb) -> None:
     assert not left.exists()
 
 
-def test_the_page_is_the_answer_to_every_address_of_a_view(
+def test_the_url_of_every_view_returns_the_page(
     shared_web: RunningWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with shared_web.client() as client:
