@@ -26,9 +26,9 @@ TRASH_DAYS = "jobs.trash_days"
 def command(session: Session, names: tuple[str, ...], *, now: bool, yes: bool) -> int:
     """Removes jobs that neither run nor wait; `stop` them first.
 
-    Without --now, `fluxgymctl restore` brings them back with all of their files. They keep their space on the disk
-    for the days that the setting jobs.trash_days says, or until the disk runs low. If that is 0, or the daemon is an
-    older one, they are deleted at once.
+    Without --now, `fluxgymctl restore` brings them back with all of their files. They keep their disk space for as
+    long as the setting jobs.trash_days says, or until the disk runs low. If that is 0, or the daemon is an older one,
+    they are deleted at once.
     """
     asks = not yes and sys.stdin.isatty() and (now or not _kept(session))
 
