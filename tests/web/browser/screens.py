@@ -45,7 +45,7 @@ class Screen:
 
 def choose(page: Page, *names: str) -> None:
     for name in names:
-        page.get_by_label(f"Choose {name}", exact=True).check()
+        page.get_by_label(f"Select {name}", exact=True).check()
 
 
 def choose_and(words: str, *names: str) -> Callable[[Page], None]:
@@ -61,22 +61,22 @@ def choose_and(words: str, *names: str) -> Callable[[Page], None]:
 SCREENS = (
     Screen("jobs-empty", "Train your first LoRA", Home.EMPTY),
     Screen("jobs", "animals"),
-    Screen("jobs-filtered", "Clear the filter", path="/?state=ended&tag=cat"),
-    Screen("jobs-none-fits", "No job fits this filter.", path="/?q=nothing"),
-    Screen("jobs-chosen", "2 chosen", reach=lambda page: choose(page, "completed", "running")),
-    Screen("jobs-stop", "A running training saves first", reach=choose_and("Stop", "running")),
+    Screen("jobs-filtered", "Clear filter", path="/?state=ended&tag=cat"),
+    Screen("jobs-none-fits", "No job matches this filter.", path="/?q=nothing"),
+    Screen("jobs-chosen", "2 selected", reach=lambda page: choose(page, "completed", "running")),
+    Screen("jobs-stop", "A running training saves a checkpoint first", reach=choose_and("Stop", "running")),
     Screen("jobs-move", "Move waiting", reach=choose_and("Move", "waiting")),
     Screen("jobs-held", "will not start until you release", reach=choose_and("Hold", "waiting")),
     Screen("jobs-removed", "spare removed.", reach=choose_and("Remove", "spare")),
-    Screen("help", "Use keys without Ctrl or Alt", reach=lambda page: page.keyboard.press("?")),
-    Screen("nothing-here", "There is no such page", path="/nothing/here"),
+    Screen("help", "Enable single-key shortcuts", reach=lambda page: page.keyboard.press("?")),
+    Screen("nothing-here", "Page not found", path="/nothing/here"),
     Screen("job-running", "Running", path="/jobs/running"),
     Screen("job-waiting", "in the queue", path="/jobs/waiting"),
     Screen("job-completed", "Completed", path="/jobs/completed"),
     Screen("job-failed", "CUDA out of memory", path="/jobs/failed"),
     Screen("job-stopped", "Stopped", path="/jobs/stopped"),
     Screen("job-missing", "There is no job", path="/jobs/missing"),
-    Screen("system", "Only changed ones", path="/system"),
+    Screen("system", "Only changed settings", path="/system"),
     Screen("jobs-daemon-away", "Your trainings may still be running.", Home.AWAY),
 )
 

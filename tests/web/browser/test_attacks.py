@@ -123,7 +123,7 @@ def test_a_form_and_an_image_of_another_site_change_nothing(
 def test_a_name_that_another_site_leads_here_is_refused(chromium: Browser, served: Served) -> None:
     web = served[1]
     with attacking(chromium, served, EVIL, web.port) as page:
-        assert "does not have this name" in page.inner_text("body")
+        assert "Host does not name this server" in page.inner_text("body")
         # The page and the server have the same origin now, so only the name of the host is left to tell.
         for path, options in (
             ("/", {}),
