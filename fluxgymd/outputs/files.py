@@ -14,7 +14,7 @@ from pathlib import Path
 from fluxgym.protocol.messages import Context
 from fluxgym.protocol.output_messages import FileKind, JobFile, Sample
 from fluxgymd.store.formats import png_text
-from fluxgymd.store.home import JobFolder
+from fluxgymd.store.home import COMMAND, JobFolder
 from fluxgymd.trainers.port import Output, Trainer
 
 MOST = 20_000
@@ -32,7 +32,7 @@ KNOWN = {
     "resume.sh": FileKind.SETTINGS,
 }
 OF_NO_USE = ("monitor.pid", "owner.json")
-EVIDENCE = "attempts/*/evidence/*"
+OF_ATTEMPTS = {"attempts/*/evidence/*": FileKind.EVIDENCE, f"attempts/*/{COMMAND}": FileKind.SETTINGS}
 
 
 def files(trainer: Trainer, context: Context | None, folder: JobFolder) -> list[JobFile]:
@@ -121,8 +121,9 @@ def _own(folder: JobFolder) -> Iterator[tuple[str, FileKind]]:
             ):
                 yield entry.name, KNOWN.get(entry.name, FileKind.OTHER)
     with suppress(OSError):
-        for path in Path(folder.where).glob(EVIDENCE):
-            yield str(path.relative_to(folder.where)), FileKind.EVIDENCE
+        for pattern, kind in OF_ATTEMPTS.items():
+            for path in Path(folder.where).glob(pattern):
+                yield str(path.relative_to(folder.where)), kind
 
 
 def _prompt(sample: Path, number: int, prompts: Sequence[str]) -> str | None:

@@ -8,8 +8,9 @@ Until the gate is open the trainer has not been started, and a shim whose gate i
 import logging
 import os
 import secrets
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fluxgym.config import Config
 from fluxgym.errors import StorageFailed
@@ -29,7 +30,7 @@ from fluxgymd.run.places import Places
 from fluxgymd.snapshots import subsets
 from fluxgymd.store.atomic import sync_folder, write_file
 from fluxgymd.store.formats import result
-from fluxgymd.store.home import JobFolder
+from fluxgymd.store.home import COMMAND, JobFolder
 from fluxgymd.trainers.choice import Trainers
 from fluxgymd.trainers.port import Trainer
 from fluxgymd.trainers.progress.appended import End, end_of
@@ -74,7 +75,7 @@ class Starter:
         try:
             environ = await self._places.environment(entry, attempt)
             spec = attempt_spec(trainer, entry.known, attempt, entry.folder, self._config, environ)
-            await self._registry.disk(lambda: _prepare(trainer, entry, attempt))
+            await self._registry.disk(lambda: _prepare(trainer, entry, attempt, spec.argv))
             failpoint("attempt.prepared")
             gate = await self._adapters.for_new.spawn(spec)
             try:
@@ -174,8 +175,8 @@ def _ends(folder: JobFolder) -> tuple[End, End]:
         raise StorageFailed(f"{where} cannot be written: {error.strerror or error}.") from error
 
 
-def _prepare(trainer: Trainer, entry: Entry, attempt: Attempt) -> None:
-    """Makes the attempt's folder, and writes the trainer's files with the job's present paths. Blocks."""
+def _prepare(trainer: Trainer, entry: Entry, attempt: Attempt, argv: Sequence[str]) -> None:
+    """Makes the attempt's folder, writes the command line into it, and the trainer's files. Blocks."""
     folder = entry.folder.attempt(attempt.number)
     folder.mkdir(mode=0o700, parents=True)
     failpoint("attempt.folder_made")
@@ -184,3 +185,4 @@ def _prepare(trainer: Trainer, entry: Entry, attempt: Attempt) -> None:
     failpoint("attempt.folder_durable")
     for name, data in trainer.files(entry.known.context, entry.folder).items():
         write_file(entry.folder.path / name, data)  # its settings may have been edited
+    write_file(folder / COMMAND, os.fsencode(f"{shlex.join(argv)}\n"))

@@ -25,6 +25,8 @@ NEW = ".new-"
 JOURNAL = "events.jsonl"
 OWNER = "owner.json"
 """The record of the home's daemon (store/owner.py)."""
+COMMAND = "command.txt"
+"""In the folder of an attempt: its command line, for people."""
 OF_THE_DAEMON = (JOURNAL, "ui_state.json", "attempts", "dataset")
 """Names in a job's folder that no trainer creates. Each job has some of them from its submit on."""
 

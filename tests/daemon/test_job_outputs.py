@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a job has written, as a client of the real daemon sees it."""
 
+import shlex
 from pathlib import Path
 
 import psutil
@@ -104,6 +105,15 @@ def test_the_files_of_a_program_are_its_results_and_records(daemon: RunningDaemo
     found = {file.name: str(file.kind) for file in daemon.call(o.FILES, JobName(name="job")).files}
     assert {"made": "result", "result.json": "result", "events.jsonl": "history"}.items() <= found.items()
     assert daemon.call(o.SAMPLES, JobName(name="job")).samples == []
+
+
+def test_the_command_line_of_each_attempt_is_among_the_files(daemon: RunningDaemon) -> None:
+    ended(daemon, "job", "echo 'a  b'")
+    (file,) = (
+        file for file in daemon.call(o.FILES, JobName(name="job")).files if file.name == "attempts/001/command.txt"
+    )
+    assert str(file.kind) == "settings"
+    assert shlex.split(Path(file.path).read_text()) == ["/bin/sh", "-c", f"echo 'a  b'; {DONE}"]
 
 
 def size_of(path: Path) -> tuple[int, int]:

@@ -46,6 +46,7 @@ def test_each_file_has_its_kind(folder: JobFolder, context: Context | None) -> N
     evidence = folder.attempt(1) / "evidence"
     evidence.mkdir(parents=True)
     (evidence / "processes.txt").write_text("1")
+    (folder.attempt(1) / "command.txt").write_text("python train.py")
     (folder.path / "dataset").mkdir()
     (folder.path / "dataset" / "a.png").write_bytes(b"png")
     assert kinds(context, folder) == {
@@ -57,6 +58,7 @@ def test_each_file_has_its_kind(folder: JobFolder, context: Context | None) -> N
         "cat-state": FileKind.STATE,
         f"sample/cat_e000004_00_{DATE}.png": FileKind.SAMPLE,
         "attempts/001/evidence/processes.txt": FileKind.EVIDENCE,
+        "attempts/001/command.txt": FileKind.SETTINGS,
     }
 
 
