@@ -16,7 +16,17 @@ from fluxgym.protocol.async_client import AsyncClient
 from fluxgym.protocol.framing import MESSAGE_LIMIT
 from fluxgym.protocol.messages import Context, OptionType
 from fluxgym.protocol.method_table import METHODS
-from fluxgym.protocol.methods import DESCRIBE, PRESETS, TRAINER_OPTIONS, JobName, Method, Nothing, PresetsParameters
+from fluxgym.protocol.methods import (
+    COMPOSE,
+    DESCRIBE,
+    PRESETS,
+    TRAINER_OPTIONS,
+    ComposeParameters,
+    JobName,
+    Method,
+    Nothing,
+    PresetsParameters,
+)
 from fluxgym.protocol.paths_and_programs import CONTEXTS, refused
 from fluxgymweb import answers
 from fluxgymweb.answers import Json, WebError
@@ -57,13 +67,17 @@ class Caller:
 
     async def _known(self, request: Request, given: list[Context]) -> list[Context]:
         names = {*request.query_params.getlist("like"), *(context.name for context in given)}
-        names |= {source.job for context in given if (source := getattr(context, "resume_from", None)) is not None}
+        continued = [context for context in given if context.resume_from is not None]
+        names |= {context.resume_from.job for context in continued if context.resume_from is not None}
         known = []
         for name in names:
             try:
                 known.append((await self._client.call(DESCRIBE, JobName(name=name))).job.context)
             except NoSuchJob:  # the job that is being submitted
                 continue
+        for context in continued:  # with the copies of the other job's pictures
+            asked = Context(name=context.name, resume_from=context.resume_from)
+            known.append((await self._client.call(COMPOSE, ComposeParameters(job=asked))).job)
         for name in request.query_params.getlist("preset"):
             async with aclosing(self._client.stream(PRESETS, PresetsParameters(name=name))) as replies:
                 known += [reply.preset.settings async for reply in replies if reply.preset is not None]
