@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this browser remembers: matters of taste, and what was seen last. Everything else is the daemon's.
 
-export type Key = "theme" | "keys" | "seen" | "seenAt" | "smoothing";
+export type Key = "theme" | "keys" | "wrap" | "seen" | "seenAt" | "smoothing";
 
 export function kept(key: Key): string | null {
   try {

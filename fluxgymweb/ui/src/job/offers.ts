@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What can be done to a job in its state. The daemon decides; this is what the page offers.
+import { ACTIVE, WAITING } from "../common/states.ts";
+import type { Context, Job, JobFile } from "../generated/jobs.ts";
+
+export const Offer = [
+  "save", "stop", "stopLater", "stopNow", "resume", "assumeGone", "hold", "release", "move", "more", "remove",
+] as const;
+export type Offer = (typeof Offer)[number];
+
+// The first one is what its owner most likely wants.
+export function offersOf({ context, runtime }: Job): Offer[] {
+  const { state, waitingFor, canSave } = runtime;
+  const trains = context.kind !== "program";
+  const saves: Offer[] = canSave === true ? ["save"] : [];
+  switch (state) {
+    case "queued":
+    case "interrupted":
+      return [waitingFor === "held" ? "release" : "hold", "move", "stop"];
+    case "starting":
+      return ["stop"];
+    case "running":
+      return [...saves, ...(trains ? ["stopLater" as const] : []), "stop"];
+    case "stopping":
+      // A stop that waits for a checkpoint can be asked for at once.
+      return trains ? [...saves, "stopNow"] : [];
+    case "stopped":
+    case "failed":
+      return ["resume", "remove"];
+    case "completed":
+      return trains ? ["more", "remove"] : ["remove"];
+    case "lost":
+      return ["stop", "assumeGone"];
+    default:
+      return []; // of a damaged job, only its files can be used
+  }
+}
+
+export const TIERS = ["20g", "16g", "12g"] as const;
+export type Tier = (typeof TIERS)[number];
+
+// The preset with which a training that ran out of GPU memory needs less; null if there is none.
+export function lowerTier({ context, runtime }: Job): Tier | null {
+  if (runtime.state !== "failed" || runtime.failure?.kind !== "gpu_out_of_memory") return null;
+  if (context.kind === "program") return null;
+  const present = tierOf(context);
+  return present === null ? TIERS[0] : (TIERS[TIERS.indexOf(present) + 1] ?? null);
+}
+
+function tierOf({ trainerOptions }: Context): Tier | null {
+  const has = (name: string) => trainerOptions?.[name] != null && trainerOptions[name]?.[0] !== "false";
+  if (has("blocks_to_swap")) return "12g";
+  if (trainerOptions?.["optimizer_type"]?.[0]?.toLowerCase() === "adafactor") return "16g";
+  return has("fp8_base") && has("gradient_checkpointing") ? "20g" : null;
+}
+
+// The LoRA to use: the one that was marked, or else the last one.
+export function bestOf(job: Job, files: readonly JobFile[]): JobFile | null {
+  const loras = files.filter(({ kind }) => kind === "lora");
+  const marked = loras.find(({ name }) => name === job.annotation?.best);
+  const result = loras.find(({ path }) => path === job.runtime.result);
+  return marked ?? result ?? loras[0] ?? null;
+}
+
+export function mayPrune({ runtime }: Job): boolean {
+  return !ACTIVE.includes(runtime.state) && runtime.state !== "lost" && runtime.state !== "damaged";
+}
+
+// How many states stay when space is freed: a job that may be resumed needs its newest one.
+export function keptStates({ runtime }: Job): number {
+  return WAITING.includes(runtime.state) || runtime.state === "stopped" || runtime.state === "failed" ? 1 : 0;
+}
+
+// A free name for a job that continues this one: my-cat-20 for 20 epochs.
+export function nameFor(name: string, epochs: number, taken: (name: string) => boolean): string {
+  const start = `${name.replace(/-\d+$/, "").slice(0, 56)}-${epochs}`;
+  for (let number = 1; ; number += 1) {
+    const tried = number === 1 ? start : `${start}-${number}`;
+    if (!taken(tried)) return tried;
+  }
+}
