@@ -12,21 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from fluxgym.errors import FluxgymError, NoSuchJob
+from fluxgym.protocol import methods as m
 from fluxgym.protocol.async_client import AsyncClient
 from fluxgym.protocol.framing import MESSAGE_LIMIT
 from fluxgym.protocol.messages import Context, OptionType
 from fluxgym.protocol.method_table import METHODS
-from fluxgym.protocol.methods import (
-    COMPOSE,
-    DESCRIBE,
-    PRESETS,
-    TRAINER_OPTIONS,
-    ComposeParameters,
-    JobName,
-    Method,
-    Nothing,
-    PresetsParameters,
-)
+from fluxgym.protocol.methods import Method
 from fluxgym.protocol.paths_and_programs import CONTEXTS, refused
 from fluxgymweb import answers
 from fluxgymweb.answers import Json, WebError
@@ -54,7 +45,7 @@ class Caller:
         found = refused(parameters, [], set())
         given = [value for name in CONTEXTS if isinstance(value := getattr(parameters, name, None), Context)]
         if given and (found is not None or any(context.trainer_options for context in given)):
-            options = await self._client.call(TRAINER_OPTIONS, Nothing())
+            options = await self._client.call(m.TRAINER_OPTIONS, m.Nothing())
             paths = {option.name for option in options.options if option.type is OptionType.PATH}
             found = refused(parameters, await self._known(request, given), paths)
         if found is not None:
@@ -67,19 +58,18 @@ class Caller:
 
     async def _known(self, request: Request, given: list[Context]) -> list[Context]:
         names = {*request.query_params.getlist("like"), *(context.name for context in given)}
-        continued = [context for context in given if context.resume_from is not None]
-        names |= {context.resume_from.job for context in continued if context.resume_from is not None}
+        continued = {context.name: context.resume_from for context in given if context.resume_from is not None}
         known = []
-        for name in names:
+        for name in names | {origin.job for origin in continued.values()}:
             try:
-                known.append((await self._client.call(DESCRIBE, JobName(name=name))).job.context)
+                known.append((await self._client.call(m.DESCRIBE, m.JobName(name=name))).job.context)
             except NoSuchJob:  # the job that is being submitted
                 continue
-        for context in continued:  # with the copies of the other job's pictures
-            asked = Context(name=context.name, resume_from=context.resume_from)
-            known.append((await self._client.call(COMPOSE, ComposeParameters(job=asked))).job)
+        for name, origin in continued.items():  # with the copies of the other job's pictures
+            asked = Context(name=name, resume_from=origin)
+            known.append((await self._client.call(m.COMPOSE, m.ComposeParameters(job=asked))).job)
         for name in request.query_params.getlist("preset"):
-            async with aclosing(self._client.stream(PRESETS, PresetsParameters(name=name))) as replies:
+            async with aclosing(self._client.stream(m.PRESETS, m.PresetsParameters(name=name))) as replies:
                 known += [reply.preset.settings async for reply in replies if reply.preset is not None]
         return known
 

@@ -165,7 +165,7 @@ export const text = {
   },
 
   job: {
-    sections: { overview: "Overview", samples: "Samples" },
+    sections: { overview: "Overview", samples: "Samples", log: "Log", files: "Files", settings: "Settings" },
     sectionsOf: (name: string) => `Sections of ${name}`,
     reason: "What is going on",
     phases: {

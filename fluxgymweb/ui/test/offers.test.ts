@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { State } from "../src/generated/jobs.ts";
-import { bestOf, lowerTier, nameFor, type Offer, offersOf } from "../src/job/offers.ts";
+import { bestOf, lowerTier, nameFor, type Offer, offersOf, ranOutOfMemory } from "../src/job/offers.ts";
 import { job } from "./job.ts";
 
 const OFFERS: Record<State, Offer[]> = {
@@ -50,7 +50,9 @@ for (const [options, tier] of [
     const failed = job("a", { state: "failed", failure });
     const trainerOptions = options as Record<string, string[]> | undefined;
     assert.equal(lowerTier({ ...failed, context: { name: "a", ...(trainerOptions && { trainerOptions }) } }), tier);
-    assert.equal(lowerTier(job("a", { state: "failed", failure: { ...failure, kind: "crashed" } })), null);
+    assert.ok(ranOutOfMemory(failed));
+    assert.ok(!ranOutOfMemory(job("a", { state: "failed", failure: { ...failure, kind: "crashed" } })));
+    assert.ok(!ranOutOfMemory({ ...failed, context: { name: "a", kind: "program" } }));
   });
 }
 

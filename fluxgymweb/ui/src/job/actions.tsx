@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { call } from "../common/api.ts";
 import { confirm } from "../common/dialog.tsx";
+import { restore } from "../common/each.ts";
 import { jobs } from "../common/live.ts";
 import { complain, notify } from "../common/notices.tsx";
 import { Prose } from "../common/prose.tsx";
@@ -10,13 +11,13 @@ import { at } from "../common/root.ts";
 import { go } from "../common/route.ts";
 import { ACTIVE } from "../common/states.ts";
 import type { Job } from "../generated/jobs.ts";
-import { hold, release, remove, restore, stop } from "../jobs/actions.ts";
+import { hold, release, remove, stop } from "../jobs/actions.ts";
 import { forget } from "../jobs/older.ts";
 import { text } from "../text.ts";
 import { actions as says } from "../text/job.ts";
 import { Copyable } from "./copy.tsx";
 import { More } from "./more.tsx";
-import { lowerTier, type Offer, offersOf, type Tier } from "./offers.ts";
+import { lowerTier, type Offer, offersOf, ranOutOfMemory, type Tier } from "./offers.ts";
 import { type Press, usePress } from "./press.ts";
 
 type Act = Exclude<Offer, "more" | "remove">;
@@ -100,8 +101,7 @@ function warned({ warnings }: { warnings?: string[] | null }): void {
 // The remedies of a failure that the page can offer, for the card with its reason.
 export function Remedies({ job }: { job: Job }) {
   const press = usePress();
-  const { failure, state } = job.runtime;
-  if (state !== "failed" || failure?.kind !== "gpu_out_of_memory") return null;
+  if (!ranOutOfMemory(job)) return null;
   const tier = lowerTier(job);
   if (tier === null) return <p>{says.noLower}</p>;
   const { name } = job.context;

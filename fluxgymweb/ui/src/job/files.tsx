@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The section with what the job has written: LoRAs by epoch, checkpoints with the space that they take, and the rest.
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { call } from "../common/api.ts";
 import { now } from "../common/clock.ts";
@@ -7,12 +8,14 @@ import { confirm } from "../common/dialog.tsx";
 import { moment, size, whole } from "../common/format.ts";
 import { notify } from "../common/notices.tsx";
 import { Prose } from "../common/prose.tsx";
+import { hasEnded } from "../common/states.ts";
 import type { Checkpoint, Job, JobFile } from "../generated/jobs.ts";
 import { files as says } from "../text/job.ts";
 import { Copyable } from "./copy.tsx";
 import { stageOf, useFetched } from "./fetched.ts";
 import { useFiles } from "./job-files.ts";
 import { fileOf } from "./links.ts";
+import { More } from "./more.tsx";
 import { bestOf, keptStates, mayPrune } from "./offers.ts";
 import { usePress } from "./press.ts";
 
@@ -79,7 +82,7 @@ function Table({ files, job, lead }: TableProps) {
     <table class="files">
       <thead>
         <tr>
-          {lead && <th><span class="unseen">{says.best}</span></th>}
+          {lead && <th class="lead"><span class="unseen">{says.best}</span></th>}
           <th>{says.columns.file}</th>
           {known && <><th class="number">{says.columns.epoch}</th><th class="number">{says.columns.step}</th></>}
           <th class="number">{says.columns.size}</th>
@@ -89,7 +92,7 @@ function Table({ files, job, lead }: TableProps) {
       <tbody>
         {files.map((file) => (
           <tr key={file.name}>
-            {lead && <td>{lead(file)}</td>}
+            {lead && <td class="lead">{lead(file)}</td>}
             <th scope="row"><a href={fileOf(job.context.name, file.name)} download title={says.download(file.name)}>{file.name}</a></th>
             {known && <><td class="number">{whole(file.epoch)}</td><td class="number">{whole(file.step)}</td></>}
             <td class="number">{size(file.size)}</td>
@@ -104,6 +107,8 @@ function Table({ files, job, lead }: TableProps) {
 function States({ job, changed }: { job: Job; changed: () => void }) {
   const press = usePress();
   const { name } = job.context;
+  const from = useSignal<string | null>(null);
+  const branches = hasEnded(job);
   const found = useFetched(stageOf(job), async () => (await call("org.fluxgym.Jobs.Checkpoints", { name })).checkpoints);
   const states = found.value ?? [];
   const kept = keptStates(job);
@@ -135,18 +140,22 @@ function States({ job, changed }: { job: Job; changed: () => void }) {
             <th class="number">{says.columns.step}</th><th class="number">{says.columns.size}</th>
           </tr>
         </thead>
-        <tbody>{states.map((state) => <State key={state.name} of={state} />)}</tbody>
+        <tbody>{states.map((state) => <State key={state.name} of={state} branch={branches ? () => { from.value = state.name; } : null} />)}</tbody>
       </table>
+      {from.value !== null && <More job={job} from={from.value} close={() => { from.value = null; }} />}
     </section>
   );
 }
 
-function State({ of: { name, complete, problem, epoch, step, size: bytes } }: { of: Checkpoint }) {
+type StateProps = { of: Checkpoint; branch: (() => void) | null };
+
+function State({ of: { name, complete, problem, epoch, step, size: bytes }, branch }: StateProps) {
   return (
     <tr>
       <th scope="row">
         {name} <span class={complete ? "muted" : "refused"}>{complete ? says.can : says.cannot}</span>
         {problem != null && <p class="refused"><Prose says={problem} /></p>}
+        {complete && branch !== null && <div><button onClick={branch}>{says.branch}</button></div>}
       </th>
       <td class="number">{whole(epoch)}</td><td class="number">{whole(step)}</td><td class="number">{size(bytes)}</td>
     </tr>

@@ -9,6 +9,7 @@ import { Pill } from "../common/shape.tsx";
 import { ACTIVE, lookOf, WAITING } from "../common/states.ts";
 import type { Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
+import { Actions } from "./actions.tsx";
 
 const says = text.job;
 const MOST_MARKS = 40; // with more epochs, the marks of the bar would be a grey area
@@ -27,6 +28,7 @@ export function Head({ job }: { job: Job }) {
         </div>
       )}
       <Facts job={job} done={done} />
+      <Actions key={job.runtime.id} job={job} />
     </section>
   );
 }

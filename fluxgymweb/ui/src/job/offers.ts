@@ -39,10 +39,13 @@ export function offersOf({ context, runtime }: Job): Offer[] {
 export const TIERS = ["20g", "16g", "12g"] as const;
 export type Tier = (typeof TIERS)[number];
 
-// The preset with which a training that ran out of GPU memory needs less; null if there is none.
-export function lowerTier({ context, runtime }: Job): Tier | null {
-  if (runtime.state !== "failed" || runtime.failure?.kind !== "gpu_out_of_memory") return null;
-  if (context.kind === "program") return null;
+// Whether the job is a training that needs settings with which it takes less memory of the GPU.
+export function ranOutOfMemory({ context, runtime }: Job): boolean {
+  return runtime.state === "failed" && runtime.failure?.kind === "gpu_out_of_memory" && context.kind !== "program";
+}
+
+// The preset with which a training that ran out of memory needs less; null if there is none.
+export function lowerTier({ context }: Job): Tier | null {
   const present = tierOf(context);
   return present === null ? TIERS[0] : (TIERS[TIERS.indexOf(present) + 1] ?? null);
 }

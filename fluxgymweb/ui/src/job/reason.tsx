@@ -7,6 +7,7 @@ import { Prose } from "../common/prose.tsx";
 import { type Look, lookOf } from "../common/states.ts";
 import type { Job, Phase } from "../generated/jobs.ts";
 import { text } from "../text.ts";
+import { Remedies } from "./actions.tsx";
 
 const says = text.job;
 // The pill says it all while the steps are trained.
@@ -21,6 +22,7 @@ export function Reason({ job }: { job: Job }) {
   return (
     <Card tone={lookOf(job).tone}>
       {sentences.map((one, number) => <p key={number}>{number === 0 ? <b><Prose says={one} /></b> : <Prose says={one} />}</p>)}
+      <Remedies key={runtime.id} job={job} />
     </Card>
   );
 }

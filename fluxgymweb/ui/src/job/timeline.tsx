@@ -18,24 +18,24 @@ export function Timeline({ job }: { job: Job }) {
   const isWhole = useSignal(false);
   const files = useFiles(job);
   const history = useFetched(stageOf(job), async () =>
-    (await all("org.fluxgym.Jobs.History", { name })).flatMap(({ at, text }) => (at == null || text == null ? [] : { at, text })));
+    (await all("org.fluxgym.Jobs.Events", { name })).flatMap(({ event }) => event ?? []));
   const entries = entriesOf(history.value ?? [], files.value ?? []);
-  const shown = isWhole.value ? entries : entries.slice(0, SHOWN);
+  const shown = isWhole.value ? entries : entries.filter(({ isDetail }) => !isDetail).slice(0, SHOWN);
   return (
     <section class="panel">
       <h2>{says.title}</h2>
       {history.problem !== "" && <p class="refused">{history.problem}</p>}
       {history.value !== null && entries.length === 0 && <p class="muted">{says.nothing}</p>}
       <ol class="timeline">
-        {shown.map(({ at, text, kind }, number) => (
-          <li key={`${at} ${number}`} class={kind}>
+        {shown.map(({ at, text, tone }, number) => (
+          <li key={`${at} ${number}`} class={tone}>
             <time dateTime={new Date(at * 1000).toISOString()}>{moment(at, now.value)}</time>
             <span><Prose says={text} /></span>
           </li>
         ))}
       </ol>
       {entries.length > shown.length && (
-        <button class="quiet" onClick={() => { isWhole.value = true; }}>{says.earlier(entries.length - shown.length)}</button>
+        <button class="quiet" onClick={() => { isWhole.value = true; }}>{says.whole}</button>
       )}
     </section>
   );

@@ -48,8 +48,13 @@ function Present({ job, told, again }: { job: Job; told: Told; again: () => void
   return (
     <>
       {told.why != null && <p><b><Prose says={told.why} /></b></p>}
-      {told.explanation.map((one) => <p key={one} class="muted"><Prose says={one} /></p>)}
       {told.limits.length > 0 && <ul class="limits" aria-label={says.limits}>{told.limits.map((one) => <Limit key={one.rule} of={one} />)}</ul>}
+      {told.explanation.length > 0 && (
+        <details>
+          <summary>{says.explanation}</summary>
+          {told.explanation.map((one) => <p key={one} class="muted"><Prose says={one} /></p>)}
+        </details>
+      )}
       <Mode name={job.context.name} told={told} again={again} />
     </>
   );

@@ -76,6 +76,7 @@ export const watchdog = {
   limits: "Limits",
   left: (left: string, limit: string) => `${left} left of ${limit}`,
   over: (by: string) => `exceeded by ${by}`,
+  explanation: "What it goes by",
   evidence: "Evidence of hangs",
   did: (mode: string) => `On a hang: ${mode}.`,
   ended: "A job that has ended is not watched.",
@@ -91,7 +92,7 @@ export const timeline = {
     [epoch !== null && `epoch ${epoch}`, step !== null && `step ${step}`].filter(Boolean).join(", "),
   samples: (number: number) => plural(number, "sample", "samples"),
   nothing: "Nothing has been recorded yet.",
-  earlier: (number: number) => `Show ${plural(number, "earlier entry", "earlier entries")}`,
+  whole: "Show everything",
 };
 
 export const log = {
@@ -141,6 +142,7 @@ export const files = {
       ? "Without checkpoints this job cannot be continued with more epochs. The LoRAs stay."
       : "The newest checkpoint and the LoRAs stay.",
   freed: (size: string) => `${size} freed.`,
+  branch: "Continue from here",
   curl: "Download it in a terminal, on this machine:",
   none: "It has written no files yet.",
   noLora: "No LoRA has been saved yet.",
