@@ -82,7 +82,7 @@ def test_promise_10_thirty_long_submits_delay_no_other_session(
     with busy_with_long_submits(folder, model, speaks_briefly=speaks_briefly) as daemon:
         job = msgspec.json.encode(m.SubmitParameters(job=context("honest", model, held=True))).decode()
         call = (
-            "import json, sys; from pathlib import Path; from fluxgym import methods as m; import msgspec\n"
+            "import json, sys; from pathlib import Path; from fluxgym.protocol import methods as m; import msgspec\n"
             "from fluxgym.protocol.client import Connection\n"
             "parameters = msgspec.json.decode(sys.argv[2], type=m.SubmitParameters)\n"
             "with Connection(Path(sys.argv[1])) as daemon:\n"

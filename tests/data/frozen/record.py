@@ -27,12 +27,12 @@ from typing import Any
 
 import msgspec
 
-from fluxgym import machine_methods as mm
-from fluxgym import methods as m
-from fluxgym.framing import Splitter, decode, encode
-from fluxgym.messages import Context, Kind, RestartPolicy, State, WatchdogMode
+from fluxgym.protocol import machine_methods as mm
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.framing import Splitter, decode, encode
+from fluxgym.protocol.messages import Context, Kind, RestartPolicy, State, WatchdogMode
 from fluxgymd.attempts import place
-from fluxgymd.core import events as e
+from fluxgymd.core.journal import events as e
 from fluxgymd.store.machine import MachineState
 from tests.daemon.running import ROOT, TRAINER_PYTHON, RunningDaemon, context
 from tests.harness.waiting import BUILD_SECONDS, until
