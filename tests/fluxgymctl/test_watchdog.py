@@ -59,7 +59,7 @@ def reply(**facts: Any) -> WatchdogReply:
             },
             [
                 "a is not watched: Its watchdog is off.",
-                f"Its mode is off until {words.moment(NOW + 2 * 86400, now=NOW)}, and then act.",
+                f"Its mode is off until {words.moment(NOW + 2 * 86400, now=NOW)}, then act.",
             ],
         ),
         (
