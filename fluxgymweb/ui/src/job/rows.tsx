@@ -4,7 +4,6 @@
 import { type Signal, useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { announce } from "../common/announce.tsx";
-import { whole } from "../common/format.ts";
 import { hrefWith } from "../common/route.ts";
 import { log as says } from "../text/job.ts";
 import { pieces, plain } from "./ansi.ts";
@@ -24,8 +23,8 @@ export function Rows({ tail, following, wraps, marked, mark }: RowsProps) {
   const top = useSignal(0);
   const high = useSignal(0);
   const columns = useSignal<number | null>(null);
-  const left = useSignal(0); // how many lines there were when the end was left
-  const state = useRef({ dropped: 0, shown: null as number | null });
+  // `left`: how many lines there were when the end was left; null if it was not reached yet.
+  const state = useRef({ dropped: 0, shown: null as number | null, left: null as number | null });
   void tail.version.value;
   const { lines } = tail;
   const starts = rowsOf(lines, wraps ? columns.value : null);
@@ -51,8 +50,10 @@ export function Rows({ tail, following, wraps, marked, mark }: RowsProps) {
     if (element === null) return;
     const dropped = lines.dropped - state.current.dropped;
     state.current.dropped = lines.dropped;
-    if (following.value) element.scrollTop = element.scrollHeight;
-    else if (dropped > 0) element.scrollTop -= dropped * ROW; // about where it was
+    if (following.value) {
+      element.scrollTop = element.scrollHeight;
+      if (total > 0) state.current.left = total;
+    } else if (dropped > 0) element.scrollTop -= dropped * ROW; // about where it was
     const place = marked === null ? -1 : marked - 1 - lines.dropped;
     if (marked !== state.current.shown && place >= 0 && place < lines.length) {
       state.current.shown = marked;
@@ -68,7 +69,6 @@ export function Rows({ tail, following, wraps, marked, mark }: RowsProps) {
     const isAtEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - ROW;
     if (isAtEnd === following.value) return;
     following.value = isAtEnd;
-    left.value = total;
   };
   const first = lineAt(starts, Math.max(0, Math.floor(top.value / ROW) - MORE));
   const last = Math.min(lines.length, lineAt(starts, Math.ceil((top.value + high.value) / ROW) + MORE) + 1);
@@ -79,13 +79,13 @@ export function Rows({ tail, following, wraps, marked, mark }: RowsProps) {
     const style = { top: `${from * ROW}px`, height: `${((starts[place + 1] ?? 0) - from) * ROW}px` };
     drawn.push(
       <div key={number} class={number === marked ? "row marked" : "row"} style={style}>
-        <a href={linkTo(tail, number)} aria-label={says.link(whole(number))} tabIndex={number === marked ? 0 : -1}
+        <a href={linkTo(tail, number)} aria-label={says.link(String(number))} tabIndex={number === marked ? 0 : -1}
           onClick={(event) => { event.preventDefault(); following.value = false; state.current.shown = number; mark(number); }}>{number}</a>
         <span>{pieces(lines.at(place)).map(({ text, classes }, part) => <span key={part} class={classes || undefined}>{text}</span>)}</span>
       </div>,
     );
   }
-  const newer = following.value ? 0 : Math.max(0, total - left.value);
+  const newer = Math.max(0, total - (state.current.left ?? total));
   return (
     <div class="rows">
       <div ref={box} class={wraps ? "box wraps" : "box"} tabIndex={0} role="region" aria-label={says.title} onScroll={scrolled}>
