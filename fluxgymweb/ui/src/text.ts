@@ -18,6 +18,12 @@ export const text = {
   retry: "Try again",
   reload: "Reload",
   progressOf: (name: string) => `Progress of ${name}`,
+  tell: {
+    me: "Tell me when it is done",
+    dont: "Do not tell me",
+    insecure: "Browsers allow notifications only over https and at 127.0.0.1. Open this page through `ssh -L 7860:127.0.0.1:7860 HOST`, or set a hook in `config.toml`.",
+    denied: "This browser does not allow notifications from this page. Allow them in its settings of this site.",
+  },
   nothingHere: {
     title: "Page not found",
     home: "Go to the jobs",

@@ -6,7 +6,8 @@ import { now } from "../common/clock.ts";
 import { age, decimal, duration, moment, speed, whole } from "../common/format.ts";
 import { percentDone, secondsLeft } from "../common/progress.ts";
 import { Pill } from "../common/shape.tsx";
-import { ACTIVE, lookOf, WAITING } from "../common/states.ts";
+import { ACTIVE, hasEnded, lookOf, WAITING } from "../common/states.ts";
+import { TellMe } from "../common/tell.tsx";
 import type { Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
 import { Actions } from "./actions.tsx";
@@ -29,6 +30,7 @@ export function Head({ job }: { job: Job }) {
       )}
       <Facts job={job} done={done} />
       <Actions key={job.runtime.id} job={job} />
+      {!hasEnded(job) && <div><TellMe name={name} /></div>}
     </section>
   );
 }
