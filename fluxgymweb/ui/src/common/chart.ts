@@ -25,12 +25,19 @@ export type Options = {
 
 const AXIS = 54;
 
-// Draws into a place that has a height of its own; returns the way to take the drawing away.
-export function draw(place: HTMLElement, drawing: Drawing, options: Options): () => void {
+export type Chart = {
+  // Draws other values of the same lines. A zoom that is being dragged goes on.
+  update: (drawing: Drawing) => void;
+  end: () => void;
+};
+
+// Draws into a place that has a height of its own.
+export function chart(place: HTMLElement, first: Drawing, options: Options): Chart {
   let plot: uPlot | null = null;
+  let drawing = first;
   const build = () => {
     plot?.destroy();
-    plot = new uPlot(optionsOf(place, drawing, options), dataOf(drawing, options), place);
+    plot = new uPlot(optionsOf(place, () => drawing, options), dataOf(drawing, options), place);
   };
   build();
   const resized = new ResizeObserver(() => {
@@ -41,11 +48,17 @@ export function draw(place: HTMLElement, drawing: Drawing, options: Options): ()
   themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
   const system = matchMedia("(prefers-color-scheme: dark)");
   system.addEventListener("change", build);
-  return () => {
-    resized.disconnect();
-    themed.disconnect();
-    system.removeEventListener("change", build);
-    plot?.destroy();
+  return {
+    update: (next) => {
+      drawing = next;
+      plot?.setData(dataOf(drawing, options));
+    },
+    end: () => {
+      resized.disconnect();
+      themed.disconnect();
+      system.removeEventListener("change", build);
+      plot?.destroy();
+    },
   };
 }
 
@@ -55,7 +68,8 @@ function dataOf({ x, lines }: Drawing, { logarithmic }: Options): uPlot.AlignedD
   return [[...x], ...lines.map(shown)] as uPlot.AlignedData;
 }
 
-function optionsOf(place: HTMLElement, { lines, marks }: Drawing, options: Options): uPlot.Options {
+function optionsOf(place: HTMLElement, drawn: () => Drawing, options: Options): uPlot.Options {
+  const { lines } = drawn();
   const colour = (name: string) => resolved(place, name);
   const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
   const right = lines.some((line) => line.axis === "right");
@@ -83,7 +97,7 @@ function optionsOf(place: HTMLElement, { lines, marks }: Drawing, options: Optio
       ...(line.dash && { dash: line.dash }),
     }))],
     hooks: {
-      draw: [(plot) => { for (const mark of marks) drawMark(plot, mark, colour(mark.colour)); }],
+      draw: [(plot) => { for (const mark of drawn().marks) drawMark(plot, mark, colour(mark.colour)); }],
       setCursor: [(plot) => options.point(plot.cursor.idx ?? null)],
       setSelect: [(plot) => {
         const { left, width } = plot.select;

@@ -2,7 +2,7 @@
 // The card with the loss: each step thin, smoothed thick, the validation loss and the learning rate.
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import { draw, type Line, type Mark, type Range } from "../common/chart.ts";
+import { type Chart, chart, type Drawing, type Line, type Mark, type Range, type Value } from "../common/chart.ts";
 import { decimal, whole } from "../common/format.ts";
 import { keep, kept } from "../common/kept.ts";
 import { follow, listen } from "../common/live.ts";
@@ -10,7 +10,7 @@ import { parameters, set } from "../common/route.ts";
 import { hasEnded } from "../common/states.ts";
 import type { Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
-import { append, lowest, NONE, type Point, pointsOf, smoothed, some, trendOf } from "./measured.ts";
+import { append, type Lowest, lowest, NONE, type Point, pointsOf, smoothed, some, trendOf } from "./measured.ts";
 
 const says = text.job.loss;
 const POINTS = 2000; // about as many as there are pixels
@@ -51,21 +51,17 @@ function Drawn({ points }: { points: readonly Point[] }) {
   const line = smoothed(points.map(({ loss }) => loss), weight.value);
   const best = lowest(points);
   const words = sentenceOf(points, weight.value);
+  const drawing = drawingOf(points, line, best, withRate);
+  const drawn = useRef<Chart | null>(null);
   useEffect(() => {
     if (place.current === null) return;
-    const lines: Line[] = [
-      { values: points.map(({ loss }) => loss), colour: "--edge", width: 0.7 },
-      { values: line, colour: "--accent", width: 2.5 },
-    ];
-    if (best !== null) lines.push({ values: points.map(({ validation }) => validation), colour: "--info", width: 2 });
-    if (withRate) lines.push({ values: points.map(({ rate }) => rate), colour: "--good", width: 1.5, axis: "right", dash: [6, 4] });
-    const marks: Mark[] = points.flatMap(({ step, notFinite }) =>
-      (notFinite ? [{ x: step, y: null, colour: "--bad", words: says.notFinite }] : []));
-    if (best !== null) marks.push({ x: best.step, y: best.value, colour: "--info", words: says.lowest });
-    return draw(place.current, { x: points.map(({ step }) => step), lines, marks }, {
+    const made = chart(place.current, drawing, {
       logarithmic, range, zoom, point: (index) => { pointed.value = index; },
     });
-  }, [points, weight.value, logarithmic, withRate, range?.join()]);
+    drawn.current = made;
+    return () => made.end();
+  }, [drawing.lines.length, logarithmic, range?.join()]);
+  useEffect(() => drawn.current?.update(drawing), [points, weight.value]);
   const last = points.at(-1)?.step ?? 0;
   return (
     <>
@@ -96,6 +92,19 @@ function Drawn({ points }: { points: readonly Point[] }) {
       </details>
     </>
   );
+}
+
+function drawingOf(points: readonly Point[], mean: readonly Value[], best: Lowest | null, withRate: boolean): Drawing {
+  const lines: Line[] = [
+    { values: points.map(({ loss }) => loss), colour: "--edge", width: 0.7 },
+    { values: mean, colour: "--accent", width: 2.5 },
+  ];
+  if (best !== null) lines.push({ values: points.map(({ validation }) => validation), colour: "--info", width: 2 });
+  if (withRate) lines.push({ values: points.map(({ rate }) => rate), colour: "--good", width: 1.5, axis: "right", dash: [6, 4] });
+  const marks: Mark[] = points.flatMap(({ step, notFinite }) =>
+    (notFinite ? [{ x: step, y: null, colour: "--bad", words: says.notFinite }] : []));
+  if (best !== null) marks.push({ x: best.step, y: best.value, colour: "--info", words: says.lowest });
+  return { x: points.map(({ step }) => step), lines, marks };
 }
 
 function Toggle({ on, words, flip }: { on: boolean; words: string; flip: () => void }) {

@@ -74,8 +74,10 @@ export function smoothed(values: readonly Value[], weight: number): Value[] {
   });
 }
 
-export function lowest(points: readonly Point[]): { step: number; value: number } | null {
-  let found: { step: number; value: number } | null = null;
+export type Lowest = { step: number; value: number };
+
+export function lowest(points: readonly Point[]): Lowest | null {
+  let found: Lowest | null = null;
   for (const { step, validation } of points) {
     if (validation != null && (found === null || validation < found.value)) found = { step, value: validation };
   }
