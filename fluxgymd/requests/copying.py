@@ -65,6 +65,6 @@ async def _snapshot(module: str, *words: str, about: str, stdin: bytes = b"") ->
         ) from None
     if snapshot.problem is not None:
         if snapshot.storage:
-            raise StorageFailed(snapshot.problem)
+            raise StorageFailed(snapshot.problem) from OSError(snapshot.errno, snapshot.problem, snapshot.path)
         raise InvalidDataset(snapshot.problem, path=snapshot.path or about)
     return snapshot

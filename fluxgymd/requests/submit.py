@@ -14,10 +14,11 @@ from pathlib import Path
 
 import msgspec
 
-from fluxgym.errors import FluxgymError, NameTaken
+from fluxgym.errors import FluxgymError, NameTaken, StorageFailed
 from fluxgym.names import check_name
 from fluxgym.protocol.messages import Context
 from fluxgymd.background import lanes
+from fluxgymd.core.disk.storage import OF_THE_WHOLE_DISK
 from fluxgymd.core.journal import events
 from fluxgymd.failpoints import failpoint
 from fluxgymd.jobs import loading
@@ -144,15 +145,21 @@ class Submitter:
         """Copies the pictures and captions of one subset below `target`."""
         how, place = subset.captions(trainer.captions(context)), target / subset.place
         await self._registry.disk(lambda: place.parent.mkdir(mode=0o700, exist_ok=True))
-        match source:
-            case FromFolder(path=path):
-                shared = self._registry.home.shared_pictures if trainer.only_reads_pictures else None
-                snapshot = await self._copier.copy(path, place, how, shared=shared)
-                notes = tuple(named_note(note, subset) for note in snapshot.notes)
-            case FromStore(name=name, items=items, notes=notes):
-                order = Order(items=items, captions=how, links=trainer.only_reads_pictures)
-                snapshot = await self._copier.link(order, place, name=name)
-                notes = (*notes, *snapshot.notes)
+        try:
+            match source:
+                case FromFolder(path=path):
+                    shared = self._registry.home.shared_pictures if trainer.only_reads_pictures else None
+                    snapshot = await self._copier.copy(path, place, how, shared=shared)
+                    notes = tuple(named_note(note, subset) for note in snapshot.notes)
+                case FromStore(name=name, items=items, notes=notes):
+                    order = Order(items=items, captions=how, links=trainer.only_reads_pictures)
+                    snapshot = await self._copier.link(order, place, name=name)
+                    notes = (*notes, *snapshot.notes)
+        except StorageFailed as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno not in OF_THE_WHOLE_DISK:
+                raise
+            raise StorageFailed(self._registry.disk_refused(cause)) from None
         return msgspec.structs.replace(snapshot, notes=notes)
 
     @asynccontextmanager

@@ -46,6 +46,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     problem: str | None = None
     storage: bool = False
     """The problem is with the disk that was written to, not with the dataset."""
+    errno: int | None = None
+    """That of a storage problem (errno(3))."""
 
 
 def take(source: Path, target: Path, how: Captions, shared: Path | None = None) -> Snapshot:
@@ -155,7 +157,7 @@ def printed(make: Callable[[], Snapshot], target: Path) -> None:
     except OSError as error:
         where = error.filename or target
         problem = printable(f"Copying {where} failed: {error.strerror}.")
-        outcome = Snapshot(path=printable(where), problem=problem, storage=True)
+        outcome = Snapshot(path=printable(where), problem=problem, storage=True, errno=error.errno)
     sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
 
 

@@ -75,7 +75,7 @@ def test_an_unknown_setting_is_refused(job: dict[str, Any], setting: str, senten
             {"name": "a", "job": {}},
             m.LogsParameters,
             "job",
-            "There is no parameter job; the known ones are name, offset, follow.",
+            "There is no parameter job; the known ones are name, offset, follow, limit.",
         ),
     ],
 )
