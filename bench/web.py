@@ -119,6 +119,7 @@ def measure(folder: Path, browser: Browser, arguments: argparse.Namespace) -> di
     through = free_port()
     found: dict[str, Any] = {
         "machine": machine(),
+        "arguments": {name: value for name, value in vars(arguments).items() if name != "gradio_python"},
         "chromium": browser.version,
         "versions": {name: importlib.metadata.version(name) for name in ("starlette", "uvicorn", "playwright")}
         | {"gradio": GRADIO.partition("==")[2]},
