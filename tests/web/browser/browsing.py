@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, P
 
 from fluxgym import web_access
 from tests.daemon.running import RunningDaemon
+from tests.harness.waiting import until
 from tests.web.serving import RunningWeb
 
 Served = tuple[RunningDaemon, RunningWeb]
@@ -111,3 +112,9 @@ def is_too_wide(page: Page) -> bool:
     wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
     assert isinstance(wide, bool)
     return wide
+
+
+def wait_for(page: Page, script: str) -> None:
+    """Waits until the script gives something true. Playwright's own wait is a break of the page's policy, since it
+    evaluates its script again and again from inside."""
+    until(lambda: page.evaluate(script), what=script, deadline_seconds=BROWSER_MS / 1000)

@@ -7,20 +7,24 @@ those without a daemon. Each is shown as on a desktop and on a phone, light and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
+from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Page, expect
 
 from fluxgym.protocol import methods as m
 from fluxgym.protocol.messages import State
-from tests.daemon.running import RunningDaemon, program
-from tests.web.browser.browsing import DESKTOP, PHONE, Visit
+from tests.daemon.running import RunningDaemon, context, program
+from tests.harness.waiting import until
+from tests.web.browser.browsing import DESKTOP, PHONE, Visit, wait_for
 
 ENDLESS = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.2; done"
+NIGHT_SECONDS = 9 * 3600
 
 
 class Home(StrEnum):
@@ -58,9 +62,18 @@ def choose_and(words: str, *names: str) -> Callable[[Page], None]:
     return reach
 
 
+def press(words: str) -> Callable[[Page], None]:
+    return lambda page: page.get_by_role("button", name=words, exact=True).click()
+
+
+def open_sample(page: Page) -> None:
+    page.get_by_role("main").get_by_role("table").get_by_role("img").first.click()
+
+
 SCREENS = (
     Screen("jobs-empty", "Train your first LoRA", Home.EMPTY),
-    Screen("jobs", "animals"),
+    Screen("jobs-away", "While you were away"),
+    Screen("jobs", "animals", reach=lambda page: page.get_by_role("button", name="Got it").click()),
     Screen("jobs-filtered", "Clear filter", path="/?state=ended&tag=cat"),
     Screen("jobs-none-fits", "No job matches this filter.", path="/?q=nothing"),
     Screen("jobs-chosen", "2 selected", reach=lambda page: choose(page, "completed", "running")),
@@ -70,11 +83,19 @@ SCREENS = (
     Screen("jobs-removed", "spare removed.", reach=choose_and("Remove", "spare")),
     Screen("help", "Enable single-key shortcuts", reach=lambda page: page.keyboard.press("?")),
     Screen("nothing-here", "Page not found", path="/nothing/here"),
-    Screen("job-running", "Running", path="/jobs/running"),
+    Screen("job-running", "started", path="/jobs/running"),
     Screen("job-waiting", "in the queue", path="/jobs/waiting"),
-    Screen("job-completed", "Completed", path="/jobs/completed"),
+    Screen("job-completed", "ended", path="/jobs/completed"),
     Screen("job-failed", "CUDA out of memory", path="/jobs/failed"),
-    Screen("job-stopped", "Stopped", path="/jobs/stopped"),
+    Screen("job-stopped", "It was stopped by the user.", path="/jobs/stopped"),
+    Screen("job-trained", "Use the LoRA", path="/jobs/trained"),
+    Screen("job-more", "Epochs after it", path="/jobs/trained", reach=press("Train more epochs")),
+    Screen("job-samples", "epoch 1", path="/jobs/trained/samples"),
+    Screen("job-sample", "Compare with", path="/jobs/trained/samples", reach=open_sample),
+    Screen("job-files", "Checkpoints", path="/jobs/trained/files"),
+    Screen("job-settings", "Command line", path="/jobs/trained/settings"),
+    Screen("job-log", "line 3", path="/jobs/stopped/log"),
+    Screen("job-log-searched", "1 of", path="/jobs/trained/log?q=epoch"),
     Screen("job-missing", "There is no job", path="/jobs/missing"),
     Screen("system", "Only changed settings", path="/system"),
     Screen("jobs-daemon-away", "Your trainings may still be running.", Home.AWAY),
@@ -100,10 +121,12 @@ class Look:
 LOOKS = (Look("light", DESKTOP), Look("dark", DESKTOP), Look("dark", PHONE), Look("light", PHONE))
 
 
-def walk(daemon: RunningDaemon, visit: Visit) -> Iterator[tuple[str, Page]]:
+def walk(daemon: RunningDaemon, visit: Visit, model: Path) -> Iterator[tuple[str, Page]]:
     """Shows each screen in each look: its name with the look, and the page. The daemon runs again at the end."""
     for home, screens in groupby(SCREENS, lambda screen: screen.home):
-        furnish(daemon, home)
+        furnish(daemon, home, model)
+        if home is Home.FULL:
+            visit.context.clock.set_system_time(time.time() + NIGHT_SECONDS)
         for screen in screens:
             page = visit.open(screen.path)
             if home is Home.FULL and screen.path == "/":
@@ -111,6 +134,7 @@ def walk(daemon: RunningDaemon, visit: Visit) -> Iterator[tuple[str, Page]]:
             if screen.reach is not None:
                 screen.reach(page)
             expect(page.get_by_text(screen.shows).filter(visible=True).first).to_be_visible()
+            wait_for(page, "[...document.images].every((image) => image.complete)")
             for look in LOOKS:
                 look.give(page)
                 yield f"{screen.name}-{look}", page
@@ -118,25 +142,28 @@ def walk(daemon: RunningDaemon, visit: Visit) -> Iterator[tuple[str, Page]]:
     daemon.start()
 
 
-def furnish(daemon: RunningDaemon, home: Home) -> None:
+def furnish(daemon: RunningDaemon, home: Home, model: Path) -> None:
     """Makes what the screens of this home need."""
     match home:
         case Home.EMPTY:
             assert daemon.jobs() == []
         case Home.FULL:
-            _make_jobs(daemon)
+            _make_jobs(daemon, model)
         case Home.AWAY:
             daemon.kill()
 
 
-def _make_jobs(daemon: RunningDaemon) -> None:
+def _make_jobs(daemon: RunningDaemon, model: Path) -> None:
     for name in ("completed", "spare"):
         daemon.submit(program(name))
         daemon.wait(name, State.COMPLETED)
+    prompts = ["a red disc --w 64 --h 64 --d 1 --s 2", "a green cross --w 64 --h 64 --d 2 --s 2"]
+    daemon.submit(context("trained", model, epochs=2, sample_every_epochs=1, sample_prompts=prompts))
+    daemon.wait("trained", State.COMPLETED)
     daemon.submit(program("failed", "echo CUDA out of memory; exit 3"))
     daemon.wait("failed", State.FAILED)
     daemon.submit(program("stopped", ENDLESS))
-    daemon.wait("stopped", State.RUNNING)
+    until(lambda: "line 3" in daemon.training_log("stopped"), what="a log")
     daemon.call(m.STOP, m.StopParameters(name="stopped"))
     daemon.wait("stopped", State.STOPPED)
     daemon.submit(program("running", ENDLESS))

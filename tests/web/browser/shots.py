@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.daemon.running import RunningDaemon
+from tests.daemon.running import RunningDaemon, make_model
 from tests.web.browser.browsing import launch, visiting
 from tests.web.browser.screens import walk
 from tests.web.serving import RunningWeb
@@ -26,7 +26,8 @@ def shoot(target: Path) -> int:
         visiting(browser, web) as visit,
     ):
         visit.may_miss_answers = True
-        for name, page in walk(daemon, visit):
+        make_model(Path(folder) / "model")
+        for name, page in walk(daemon, visit, Path(folder) / "model"):
             page.screenshot(path=target / f"{name}.png", full_page=True)
             count += 1
     return count

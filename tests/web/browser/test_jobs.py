@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from fluxgym.protocol import methods as m
 from fluxgym.protocol.messages import State
 from tests.daemon.running import RunningDaemon, program
-from tests.web.browser.browsing import PHONE, Served, Visit, is_too_wide, visiting
+from tests.web.browser.browsing import PHONE, Served, Visit, is_too_wide, visiting, wait_for
 
 
 def rows(page: Page) -> list[str]:
@@ -135,7 +135,7 @@ def test_the_next_morning_says_what_happened_overnight(thirty: RunningDaemon, se
         thirty.wait(name, State.RUNNING)
     page = visit.open()
     expect(page.get_by_role("link", name="night-good")).to_be_visible()
-    page.wait_for_function("localStorage['fluxgym.seen']")
+    wait_for(page, "localStorage['fluxgym.seen']")
     page.close()
 
     go.touch()

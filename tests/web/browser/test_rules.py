@@ -28,4 +28,4 @@ def visit_and_run(chromium: Browser, web: RunningWeb, script: str) -> None:
     with visiting(chromium, web) as visit:
         page = visit.open()
         page.evaluate(script)
-        page.wait_for_function("() => new Promise((done) => setTimeout(done))")
+        page.evaluate("() => new Promise((done) => setTimeout(done))")

@@ -29,10 +29,12 @@ def violations(page: Page, axe: str) -> list[str]:
     return [f"{one['id']}: {one['help']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
-def test_axe_finds_nothing_on_any_screen_and_none_scrolls_sideways(served: Served, visit: Visit, axe: str) -> None:
+def test_axe_finds_nothing_on_any_screen_and_none_scrolls_sideways(
+    served: Served, visit: Visit, model: Path, axe: str
+) -> None:
     visit.may_miss_answers = True
     found = []
-    for name, page in walk(served[0], visit):
+    for name, page in walk(served[0], visit, model):
         found += [f"{name}: {fault}" for fault in violations(page, axe)]
         if is_too_wide(page):
             found.append(f"{name}: scrolls sideways")
