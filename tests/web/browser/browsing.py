@@ -36,6 +36,13 @@ PHONE = (390, 844)
 
 _NOT_LOADED = "Failed to load resource: "
 
+# A headless browser says of every tab that it is visible, so a tab is told what it would see elsewhere.
+_HIDDEN = """Object.defineProperty(document, "hidden", {get: () => window.isHidden ?? false});"""
+_TURN = """(hidden) => {
+    window.isHidden = hidden;
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
 expect.set_options(timeout=BROWSER_MS)
 
 
@@ -62,6 +69,7 @@ class Visit:
         self.may_miss_answers = False
         """Whether requests may fail: the test stops the server or the network, or is itself refused."""
         context.set_default_timeout(BROWSER_MS)
+        context.add_init_script(_HIDDEN)
         context.on("request", self._check_host)
         context.on("console", self._check_message)
         context.on("weberror", lambda error: self.faults.append(f"uncaught: {error.error}"))
@@ -105,6 +113,16 @@ def visiting(browser: Browser, web: RunningWeb, size: tuple[int, int] = DESKTOP,
     finally:
         context.close()
     assert not visit.faults, "\n".join(visit.faults)
+
+
+def hide(page: Page) -> None:
+    """Shows another tab."""
+    page.evaluate(_TURN, True)
+
+
+def show(page: Page) -> None:
+    """Shows this tab again."""
+    page.evaluate(_TURN, False)
 
 
 def is_too_wide(page: Page) -> bool:

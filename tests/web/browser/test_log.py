@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log of a running job, over a crash of the server, a crash of the daemon, and a network that was away."""
+"""The log of a running job, over crashes of the server and of the daemon, a hidden tab, and a lost network."""
 
 import re
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.daemon.running import program
+from tests.daemon.running import RunningDaemon, program
 from tests.harness.waiting import until
-from tests.web.browser.browsing import Served, visiting
+from tests.web.browser.browsing import Served, hide, show, visiting
 
 COUNTS = """i=0; while [ ! -e {done} ]; do i=$((i+1)); echo line $i; sleep 0.05; done; echo end $i"""
 
@@ -31,6 +31,12 @@ def wait_for_more(page: Page) -> None:
     until(lambda: last_drawn(page) > seen, what=f"a line after {seen}")
 
 
+def grow(daemon: RunningDaemon) -> None:
+    """Waits for lines that the page does not get."""
+    before = len(daemon.training_log("counts"))
+    until(lambda: len(daemon.training_log("counts")) > before + 200, what="the log to grow")
+
+
 def test_no_line_is_missing_or_twice_over_crashes_and_a_network_that_was_away(
     chromium: Browser, served: Served
 ) -> None:
@@ -49,9 +55,12 @@ def test_no_line_is_missing_or_twice_over_crashes_and_a_network_that_was_away(
         expect(page.get_by_role("alert")).to_be_visible()
         daemon.start()
         wait_for_more(page)
+        hide(page)
+        grow(daemon)
+        show(page)
+        wait_for_more(page)
         visit.context.set_offline(True)
-        before = daemon.training_log("counts")
-        until(lambda: len(daemon.training_log("counts")) > len(before) + 200, what="lines that the page cannot get")
+        grow(daemon)
         visit.context.set_offline(False)
         wait_for_more(page)
         done.touch()
