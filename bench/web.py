@@ -32,6 +32,7 @@ from bench.web_pair import servers, visits  # noqa: E402
 from bench.web_pair.servers import GRADIO, Server  # noqa: E402
 from fluxgym.protocol.messages import Context, Kind  # noqa: E402
 from tests.daemon.running import RunningDaemon  # noqa: E402
+from tests.harness.waiting import join  # noqa: E402
 from tests.web.serving import free_port  # noqa: E402
 
 FEW = 10
@@ -100,7 +101,7 @@ def writing(log: Path, lines_a_second: int) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        writer.join()
+        join(writer)
 
 
 def medians(browser: Browser, pair: tuple[Server, Server], runs: int) -> dict[str, dict[str, float]]:

@@ -17,13 +17,13 @@ class Network:
         self._listener: socket.socket | None = None
 
     def __enter__(self) -> Self:
-        self.join()
+        self.mend()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.cut()
 
-    def join(self) -> None:
+    def mend(self) -> None:
         """Lets connections through."""
         listener = socket.create_server(("127.0.0.1", self.port))
         self._listener = listener

@@ -148,7 +148,7 @@ def offline(browser: Browser, server: Server, job: str, through: int, seconds: f
         network.cut()
         time.sleep(seconds)
         last = page.evaluate("seen.last")
-        network.join()
+        network.mend()
         began = time.monotonic()
         reloaded = False
 
