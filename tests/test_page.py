@@ -67,8 +67,8 @@ def test_the_page_is_as_small_as_promised(page: Page) -> None:
         sum(len(gzip.compress(path.read_bytes(), mtime=0)) for path in assets.glob(f"*.{kind}"))
         for kind in ("js", "css")
     )
-    assert script <= 70 * 1024
-    assert style <= 12 * 1024
+    assert script <= 70_000
+    assert style <= 12_000
 
 
 def test_the_sources_of_the_page_are_as_short_as_promised(page: Page) -> None:

@@ -4,10 +4,26 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { build, type Metafile } from "esbuild";
+import { build, type Metafile, type Plugin } from "esbuild";
 import { writeTypes } from "./types.ts";
 
 const UI = join(import.meta.dirname, "..");
+
+// uPlot can also draw bars, steps and curves. The chart draws straight lines, so the script leaves out the others.
+const onlyStraightLines: Plugin = {
+  name: "only-straight-lines",
+  setup({ onLoad }) {
+    onLoad({ filter: /uPlot\.esm\.js$/ }, ({ path }) => {
+      let contents = readFileSync(path, "utf8");
+      for (const kind of ["stepped", "bars", "spline"]) {
+        const without = contents.replace(new RegExp(`^\\s*\\(paths\\.${kind}\\s*=.*\\);$`, "m"), "");
+        if (without === contents) throw new Error(`uPlot has no ${kind} to leave out`);
+        contents = without;
+      }
+      return { contents };
+    });
+  },
+};
 
 async function main(folder: string): Promise<void> {
   writeTypes();
@@ -23,6 +39,7 @@ async function main(folder: string): Promise<void> {
     target: "es2022",
     jsx: "automatic",
     jsxImportSource: "preact",
+    plugins: [onlyStraightLines],
     legalComments: "none",
     charset: "utf8",
     metafile: true,
