@@ -15,7 +15,6 @@ export const text = {
   close: "Close",
   cancel: "Cancel",
   undo: "Undo",
-  retry: "Try again",
   reload: "Reload",
   progressOf: (name: string) => `Progress of ${name}`,
   tell: {
@@ -64,6 +63,8 @@ export const text = {
       ["g s", "system"],
       ["/", "search in this view"],
       ["Esc", "close, or leave the search box"],
+      ["f", "follow the log"],
+      ["n, N", "next and previous match in the log"],
     ],
   },
 
@@ -132,8 +133,9 @@ export const text = {
     },
     restored: (names: string[]) => `${named(names)} restored.`,
     stopTitle: (names: string[]) => `Stop ${named(names)}?`,
-    stopSays: (running: number, waiting: number) => [
-      running > 0 && "A running training saves a checkpoint first and can be resumed.",
+    stopSays: (trainings: number, programs: number, waiting: number) => [
+      trainings > 0 && "A running training saves a checkpoint first and can be resumed.",
+      programs > 0 && "A running program ends, and what it has not written is lost.",
       waiting > 0 && "A waiting job leaves the queue.",
     ].filter(Boolean).join(" "),
     moveTitle: (names: string[]) => `Move ${named(names)}`,

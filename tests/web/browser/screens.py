@@ -77,7 +77,7 @@ SCREENS = (
     Screen("jobs-filtered", "Clear filter", path="/?state=ended&tag=cat"),
     Screen("jobs-none-fits", "No job matches this filter.", path="/?q=nothing"),
     Screen("jobs-chosen", "2 selected", reach=lambda page: choose(page, "completed", "running")),
-    Screen("jobs-stop", "A running training saves a checkpoint first", reach=choose_and("Stop", "running")),
+    Screen("jobs-stop", "A running program ends", reach=choose_and("Stop", "running")),
     Screen("jobs-move", "Move waiting", reach=choose_and("Move", "waiting")),
     Screen("jobs-held", "will not start until you release", reach=choose_and("Hold", "waiting")),
     Screen("jobs-removed", "spare removed.", reach=choose_and("Remove", "spare")),

@@ -6,6 +6,7 @@ import { confirm } from "../common/dialog.tsx";
 import { restore } from "../common/each.ts";
 import { jobs } from "../common/live.ts";
 import { complain, notify } from "../common/notices.tsx";
+import { type Offer, offersOf } from "../common/offers.ts";
 import { Prose } from "../common/prose.tsx";
 import { at } from "../common/root.ts";
 import { go } from "../common/route.ts";
@@ -17,7 +18,7 @@ import { text } from "../text.ts";
 import { actions as says } from "../text/job.ts";
 import { Copyable } from "./copy.tsx";
 import { More } from "./more.tsx";
-import { lowerTier, type Offer, offersOf, ranOutOfMemory, type Tier } from "./offers.ts";
+import { lowerTier, ranOutOfMemory, type Tier } from "./ended.ts";
 import { type Press, usePress } from "./press.ts";
 
 type Act = Exclude<Offer, "more" | "remove">;

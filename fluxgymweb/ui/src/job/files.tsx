@@ -16,7 +16,7 @@ import { stageOf, useFetched } from "./fetched.ts";
 import { useFiles } from "./job-files.ts";
 import { fileOf } from "./links.ts";
 import { More } from "./more.tsx";
-import { bestOf, keptStates, mayPrune } from "./offers.ts";
+import { bestOf, keptStates, mayPrune } from "./ended.ts";
 import { usePress } from "./press.ts";
 
 export function Files({ job }: { job: Job }) {

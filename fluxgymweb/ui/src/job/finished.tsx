@@ -7,7 +7,7 @@ import { finished as says } from "../text/job.ts";
 import { TrainAgain } from "./actions.tsx";
 import { useFiles } from "./job-files.ts";
 import { fileOf } from "./links.ts";
-import { bestOf } from "./offers.ts";
+import { bestOf } from "./ended.ts";
 
 export function Finished({ job }: { job: Job }) {
   const { value } = useFiles(job);

@@ -14,7 +14,7 @@ import type { Checkpoint, Job } from "../generated/jobs.ts";
 import { text } from "../text.ts";
 import { more as says } from "../text/job.ts";
 import { useFetched } from "./fetched.ts";
-import { nameFor } from "./offers.ts";
+import { nameFor } from "./ended.ts";
 import { usePress } from "./press.ts";
 
 const EPOCHS = 4;

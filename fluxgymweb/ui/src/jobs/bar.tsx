@@ -47,10 +47,12 @@ export function ChosenBar({ shown }: { shown: readonly string[] }) {
 }
 
 function askToStop(names: string[], ticked: readonly Job[]): void {
-  const running = ticked.filter((job) => names.includes(job.context.name) && !WAITING.includes(job.runtime.state));
+  const jobs = ticked.filter((job) => names.includes(job.context.name));
+  const active = jobs.filter((job) => !WAITING.includes(job.runtime.state));
+  const programs = active.filter((job) => job.context.kind === "program").length;
   confirm({
     title: says.stopTitle(names),
-    says: says.stopSays(running.length, names.length - running.length),
+    says: says.stopSays(active.length - programs, programs, jobs.length - active.length),
     yes: says.verbs.stop,
     run: () => void carryOut("stop", names),
   });

@@ -26,7 +26,7 @@ export const actions = {
   },
   stopTitle: (name: string) => `Stop ${name}?`,
   stopSays: "The training saves first, and can be resumed.",
-  stopProgramSays: "The program is ended, and what it has not written is lost.",
+  stopProgramSays: "The program ends, and what it has not written is lost.",
   cancelSays: "The job leaves the queue. It can be resumed.",
   goneTitle: (name: string) => `Does nothing of ${name} run any more?`,
   goneSays: "Its GPU is freed and the job is queued again. If it still runs on the other machine, both write to the same files.",
@@ -104,7 +104,6 @@ export const log = {
   wrap: "Wrap lines",
   copy: "Copy",
   copied: "The lines were copied.",
-  notCopied: "The browser does not let this page copy; select the text instead.",
   download: "Download",
   search: "Search the whole log",
   find: "Find",
@@ -118,7 +117,6 @@ export const log = {
   missing: (size: string) => `${size} of the log were deleted to keep it within its limit.`,
   empty: "Nothing has been logged yet.",
   link: (line: string) => `Line ${line}`,
-  keys: [["f", "follow"], ["/", "search"], ["n, N", "next and previous match"]],
 };
 
 export const files = {
@@ -154,4 +152,4 @@ export const settings = {
   again: "Submit a job like it",
 };
 
-export const copying = { copy: "Copy", copied: "Copied.", failed: "The browser does not let this page copy." };
+export const copying = { copy: "Copy", copied: "Copied.", failed: "The browser does not let this page copy; select the text instead." };
