@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads of what a job has written, and thumbnails. A request names a file by its id; the path comes from the
-daemon, which must be a regular file and not a link."""
+"""Downloads of what a job has written, and thumbnails. A request names a file by its id, and the daemon
+says where it is. Only a regular file is served, never a link."""
 
 import os
 from collections.abc import Awaitable, Callable

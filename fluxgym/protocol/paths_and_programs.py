@@ -48,8 +48,8 @@ MODULES = frozenset({"network_module", "optimizer_type", "lr_scheduler_type"})
 
 
 def refused(parameters: msgspec.Struct, known: Sequence[Context], paths: Collection[str]) -> str | None:
-    """The first parameter that the page cannot set, such as `job.model`; None if there is none. `known`: the settings
-    whose values may be reused. `paths`: the trainer's options whose value is a path."""
+    """The first parameter that the page cannot set, such as `job.model`; None if it can set them all. `known`: the
+    settings whose values may be reused. `paths`: the trainer's options whose value is a path."""
     for field in msgspec.structs.fields(parameters):
         value, name = getattr(parameters, field.name), field.encode_name
         if value is None or name in FREE_PARAMETERS:

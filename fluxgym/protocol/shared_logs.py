@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One stream of a log for all who read it.
 
-The feed keeps the newest pieces. A reader whose place in the log is where one of these begins gets that one and those
-after it. A reader that is elsewhere (it is new, it was away, or it is slow) first reads by itself, from its place on,
-until it meets the feed at the end of a piece. So no reader misses a byte or gets one twice, and only the daemon
-cuts the log, which keeps characters and lines whole.
+The feed keeps the newest pieces. If one of them begins where a reader has got to, the reader gets that piece and
+those after it. Any other reader (a new one, a slow one, or one that was away) first reads from the daemon on its own
+until it reaches the end of one of the pieces. So no reader misses a byte or gets one twice, and only the daemon splits
+the log, never within a character or a line.
 """
 
 import asyncio

@@ -18,12 +18,12 @@ from fluxgymctl.session import Session, common_options
 def command(session: Session, names: tuple[str, ...]) -> int:
     """Asks running trainings to draw samples of their prompts and then continue.
 
-    The trainer draws them after its present step; while it still loads, after its first one. `fluxgymctl samples`
-    shows them. Only FluxGym's trainer can be asked.
+    The trainer draws them after its current step or, if it is still loading, after its first one. Use `fluxgymctl
+    samples` to see them. Only FluxGym's trainer can be asked.
     """
 
     def sample(name: str) -> None:
         session.call(SAMPLE_NOW, JobName(name=name))
-        note(f"{name} draws its samples after its present step; `fluxgymctl samples {name}` shows them.")
+        note(f"{name} draws its samples after its current step; `fluxgymctl samples {name}` shows them.")
 
     return each(names, sample)

@@ -18,7 +18,7 @@ from fluxgymctl.session import Session, common_options
 def command(session: Session, names: tuple[str, ...]) -> int:
     """Asks running trainings to save a checkpoint and a LoRA and then continue.
 
-    The trainer saves after its present step; while it still loads, after its first one. `fluxgymctl checkpoints`
+    The trainer saves after its current step or, if it is still loading, after its first one. `fluxgymctl checkpoints`
     shows the checkpoint. Like every checkpoint it is deleted when keep_states newer ones exist; the LoRA stays. Only
     FluxGym's trainer can be asked.
     """

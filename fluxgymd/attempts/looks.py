@@ -103,7 +103,8 @@ def signal_trainer(ref: AttemptRef, members: Members, number: signal.Signals) ->
 
 
 def request(ref: AttemptRef, members: Members, number: signal.Signals, *, launched: bool) -> bool:
-    """Signals the process that does the training. False if there is none, or if it has no handler for the signal."""
+    """Signals the process that does the training. False if no such process runs, or if it has no handler for the
+    signal."""
     process = first_process(ref, members, launched=launched)
     return process is not None and processes.send(process, number, only_if_caught=True)
 

@@ -33,7 +33,7 @@ class Meter:
 
 
 def power(gpus: Sequence[Reading] | None) -> float | None:
-    """The total power of these GPUs in watts. None if there are none, or if one of them does not report its power."""
+    """The total power of these GPUs in watts. None without a GPU, or if one does not report its power."""
     draws = [gpu.power_draw for gpu in gpus or ()]
     told = [draw for draw in draws if draw is not None]
     return sum(told) if told and len(told) == len(draws) else None

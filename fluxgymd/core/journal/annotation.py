@@ -17,8 +17,8 @@ QUOTED = 40
 def changed(
     before: Annotation | None, *, group: str | None, tags: Sequence[str] | None, note: str | None, best: str | None
 ) -> Annotation | None:
-    """The notes after a change; None if there are none left. None leaves a value as it is, and an empty one clears
-    it. InvalidSetting if a value is not valid."""
+    """The notes after a change, or None if nothing is left of them. A value of None is kept, and an empty one is
+    cleared. InvalidSetting if a value is not valid."""
     if group is not None:
         _check_line(group, "group", GROUP_LENGTH)
     if tags is not None:
