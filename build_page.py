@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 GENERATED = {"node_modules", "generated"}
 """Folders of `ui/` that a build makes."""
@@ -90,8 +91,17 @@ class Page:
         """The path of the Node executable."""
         return _nodejs() / "bin" / "node"
 
-    def _run(self, *arguments: str) -> None:
-        subprocess.run([self.node, *arguments], cwd=self.ui, check=True, timeout=LONGEST_SECONDS)
+    def _run(self, *arguments: str | Path, stdout: IO[str] | None = None) -> None:
+        # npm and tsc would keep their compiled code in the temporary directory for good.
+        environment = os.environ | {"NODE_DISABLE_COMPILE_CACHE": "1"}
+        subprocess.run(
+            [self.node, *arguments],
+            cwd=self.ui,
+            env=environment,
+            stdout=stdout,
+            check=True,
+            timeout=LONGEST_SECONDS,
+        )
 
     def _install(self, *, with_tools: bool) -> None:
         marker = self.ui / "node_modules" / ".installed"
@@ -102,7 +112,7 @@ class Page:
         npm = _nodejs() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         words += [] if with_tools else ["--omit=dev"]
-        subprocess.run([self.node, npm, *words], cwd=self.ui, stdout=sys.stderr, check=True, timeout=LONGEST_SECONDS)
+        self._run(npm, *words, stdout=sys.stderr)
         marker.write_text(f"{lock} with tools" if with_tools else lock)
 
     @contextmanager

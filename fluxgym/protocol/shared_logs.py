@@ -3,8 +3,8 @@
 
 The feed keeps the newest pieces. If one of them begins where a reader has got to, the reader gets that piece and
 those after it. Any other reader (a new one, a slow one, or one that was away) first reads from the daemon on its own
-until it reaches the end of one of the pieces. So no reader misses a byte or gets one twice. Only the daemon splits the
-log, never within a character or a line.
+until it reaches the end of one of the pieces. So no reader misses a byte or gets one twice. Only the daemon splits
+the log, never within a character or a line.
 """
 
 import asyncio

@@ -34,7 +34,7 @@ def test_the_copier_of_a_killed_daemon_is_killed_too_and_its_partial_copy_is_del
         until(lambda: not copies.is_running(), what="it to end with its daemon")
         assert any((daemon.home / "outputs").iterdir()), "a half copy, or the test proves nothing"
         daemon.start()
-        assert list((daemon.home / "outputs").iterdir()) == []
+        until(lambda: not list((daemon.home / "outputs").iterdir()), what="the half copy to be deleted")
         assert "Traceback" not in daemon.log.read_text()
 
 

@@ -28,7 +28,7 @@ def test_a_duration_has_its_units(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "an hour", "1h x", "-1h", "0s", "1h30"])
 def test_an_invalid_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no"):
+    with pytest.raises(ValueError, match=r"is (not a duration|zero)"):
         times.duration(text)
 
 

@@ -32,6 +32,7 @@ KINDS = (
     Kind(f"{ATTEMPT}shim.json", decides=True),
     Kind(f"{ATTEMPT}started.json", decides=True),
     Kind(f"{ATTEMPT}exit.json", decides=True),
+    Kind(f"{ATTEMPT}command.txt"),
     Kind(f"{ATTEMPT}exit.json.new", decides=True, replaced=True),
     Kind(f"{JOB}ui_state.json", replaced=True),
     Kind(f"{JOB}monitor.pid", replaced=True),
