@@ -258,7 +258,7 @@ def test_the_files_that_rules_name_exist() -> None:
         ("fluxgymd/x.py", "from fluxgymctl import main", "imports fluxgymctl.main, but the daemon knows no client"),
         ("fluxgymctl/x.py", "from fluxgymd.core import job", "imports fluxgymd.core.job, but a client"),
         ("fluxgymctl/x.py", "def f():\n    import fluxgymweb", "x.py:2 imports fluxgymweb, but a client"),
-        ("fluxgymweb/x.py", "import fluxgymctl.words", "imports fluxgymctl.words, but a client"),
+        ("fluxgymweb/x.py", "import fluxgymctl.prose.words", "imports fluxgymctl.prose.words, but a client"),
         (
             "sd-scripts/x.py",
             "from fluxgym.protocol.messages import Job",

@@ -8,10 +8,10 @@ import click
 from fluxgym.errors import AnswerMissing
 from fluxgym.protocol.dataset_methods import ADD_PICTURES, AddParameters, AddReply
 from fluxgymctl.each import each
-from fluxgymctl.fields import absolute
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import cut, is_terminal, note, plain, terminal_width, write_json, write_raw
 from fluxgymctl.session import Session, common_options
+from fluxgymctl.settings.fields import absolute
 
 LEFT_OUT = 1
 """The exit status if a file was left out."""

@@ -7,9 +7,9 @@ import click
 
 from fluxgym.protocol.dataset_messages import Dataset, RemovedDataset
 from fluxgym.protocol.dataset_methods import LIST_DATASETS, ListDatasetsParameters
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("NAME", "STATE", "PICTURES", "USED", "CAPTIONS", "SIZE", "CHANGED")

@@ -14,9 +14,9 @@ from fluxgym.protocol.dataset_methods import (
     PicturesReply,
 )
 from fluxgym.protocol.messages import TriggerPlace
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write, write_facts, write_json, write_table
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("PICTURE", "PIXELS", "CROP", "USED", "TRAINED TEXT")

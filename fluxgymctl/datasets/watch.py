@@ -8,11 +8,11 @@ import click
 from fluxgym.protocol.client import Connection
 from fluxgym.protocol.dataset_messages import Dataset
 from fluxgym.protocol.dataset_methods import WATCH_DATASETS, WatchDatasetsParameters, WatchDatasetsReply
-from fluxgymctl import words
 from fluxgymctl.follow import resilient
 from fluxgymctl.manual import epilog
 from fluxgymctl.outcome import INTERRUPTED
 from fluxgymctl.output import note, plain, write, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 

@@ -12,9 +12,9 @@ from fluxgym.protocol.machine_messages import Setting
 from fluxgym.protocol.machine_methods import SETTINGS
 from fluxgym.protocol.methods import Nothing
 from fluxgym.setting_list import listed
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import is_terminal, note, plain, table, terminal_width, write, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 INDENT = "    "

@@ -15,9 +15,9 @@ from fluxgym.errors import FluxgymError
 from fluxgym.protocol.machine_messages import Linger, SleepInhibitor
 from fluxgym.protocol.machine_methods import INFO, InfoReply
 from fluxgym.protocol.methods import Nothing
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_facts, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 from fluxgymctl.systemctl import systemctl
 

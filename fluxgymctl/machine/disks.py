@@ -8,9 +8,9 @@ import click
 
 from fluxgym.protocol.machine_messages import Disk
 from fluxgym.protocol.machine_methods import WATCH_MACHINE, WatchMachineParameters
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("DISK", "WHAT", "SIZE", "JOBS")

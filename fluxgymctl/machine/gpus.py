@@ -18,11 +18,11 @@ from fluxgym.protocol.machine_methods import (
     WatchMachineReply,
 )
 from fluxgym.protocol.methods import Nothing
-from fluxgymctl import words
 from fluxgymctl.follow import resilient
 from fluxgymctl.manual import epilog
 from fluxgymctl.outcome import INTERRUPTED
 from fluxgymctl.output import note, write, write_json, write_table
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("GPU", "NAME", "MEMORY", "LOAD", "TEMPERATURE", "POWER", "JOB")

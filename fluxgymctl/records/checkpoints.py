@@ -7,9 +7,9 @@ import click
 
 from fluxgym.protocol.messages import Checkpoint
 from fluxgym.protocol.methods import CHECKPOINTS, JobName
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("NAME", "EPOCH", "STEP", "SIZE", "AGE", "CONDITION")

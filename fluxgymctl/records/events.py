@@ -4,9 +4,10 @@
 import click
 
 from fluxgym.protocol.event_methods import EVENTS, EventsParameters, EventsReply
-from fluxgymctl import follow, outcome, words
+from fluxgymctl import follow, outcome
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import GAP, note, plain, write, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 RESET = "The events since then are unknown, because jobs were removed or restored; see `fluxgymctl list`."

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from fluxgym.protocol.methods import EXPORT, ExportParameters
-from fluxgymctl.fields import absolute
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write, write_json
 from fluxgymctl.session import Session, common_options
+from fluxgymctl.settings.fields import absolute
 
 FORMATS = ("sd-scripts",)
 

@@ -8,9 +8,9 @@ import click
 from fluxgym.protocol.methods import JobName
 from fluxgym.protocol.output_messages import JobFile
 from fluxgym.protocol.output_methods import FILES
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("KIND", "EPOCH", "STEP", "SIZE", "AGE", "PATH")

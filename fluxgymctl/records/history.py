@@ -4,9 +4,9 @@
 import click
 
 from fluxgym.protocol.methods import HISTORY, HistoryReply, JobName
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import GAP, plain, write, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 

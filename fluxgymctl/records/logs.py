@@ -5,10 +5,11 @@ import click
 
 from fluxgym.protocol.methods import LOGS, LogsParameters, LogsReply
 from fluxgymctl import follow as streams
-from fluxgymctl import outcome, words
+from fluxgymctl import outcome
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_raw
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 

@@ -8,10 +8,11 @@ import click
 from fluxgym.protocol.output_messages import Measurements
 from fluxgym.protocol.output_methods import METRICS, MetricsParameters, MetricsReply
 from fluxgymctl import follow as streams
-from fluxgymctl import outcome, words
+from fluxgymctl import outcome
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import GAP, note, write, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("ATTEMPT", "STEP", "EPOCH", "LOSS", "MEAN", "VALIDATION", "RATE", "SPEED", "MEMORY")

@@ -6,9 +6,9 @@ import click
 from fluxgym.protocol.methods import JobName
 from fluxgym.protocol.output_messages import Sample
 from fluxgym.protocol.output_methods import SAMPLES
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("EPOCH", "STEP", "PROMPT", "SEED", "PATH", "TEXT")

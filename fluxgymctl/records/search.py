@@ -5,9 +5,9 @@ import click
 
 from fluxgym.protocol.output_messages import LogMatch
 from fluxgym.protocol.output_methods import SEARCH_LOG, SearchLogParameters
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, plain, write, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from fluxgym.protocol.methods import EDIT, SubmitParameters
-from fluxgymctl import spec
-from fluxgymctl.flags import JobCommand, job_options, values
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
 from fluxgymctl.session import Session, common_options
+from fluxgymctl.settings import spec
+from fluxgymctl.settings.flags import JobCommand, job_options, values
 
 
 @click.command(

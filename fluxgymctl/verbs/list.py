@@ -7,10 +7,10 @@ import click
 
 from fluxgym.protocol.messages import Annotation, Job, RemovedJob
 from fluxgym.protocol.methods import LIST, REMOVED, ListParameters, Nothing
-from fluxgymctl import gpu, jobs, words
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json, write_table
+from fluxgymctl.prose import gpu, jobs, words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("NAME", "STATE", "PLACE", "PRIORITY", "PROGRESS", "GPU", "AGE", "WHY")

@@ -9,9 +9,9 @@ import click
 from fluxgym.errors import FluxgymError
 from fluxgym.protocol.messages import OptionType, TrainerOption
 from fluxgym.protocol.methods import TRAINER_OPTIONS, Nothing
-from fluxgymctl import words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import cut, is_terminal, note, table, terminal_width, write, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("OPTION", "VALUE", "WITHOUT IT", "WHAT IT DOES")

@@ -16,13 +16,14 @@ from fluxgym.protocol.methods import (
     PresetsParameters,
     SavePresetParameters,
 )
-from fluxgymctl import spec, words
 from fluxgymctl.each import each
-from fluxgymctl.fields import LIMITS, OPTIONS
-from fluxgymctl.flags import job_options, sources, values
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write, write_json, write_table
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
+from fluxgymctl.settings import spec
+from fluxgymctl.settings.fields import LIMITS, OPTIONS
+from fluxgymctl.settings.flags import job_options, sources, values
 
 HEADER = ("PRESET", "FROM", "WHAT IT IS FOR")
 

@@ -4,11 +4,11 @@
 import click
 
 from fluxgym.protocol.methods import PRUNE_STATES, PruneStatesParameters
-from fluxgymctl import words
 from fluxgymctl.count import INT_LIMIT
 from fluxgymctl.each import each
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, write_json
+from fluxgymctl.prose import words
 from fluxgymctl.session import Session, common_options
 
 

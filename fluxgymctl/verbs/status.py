@@ -9,9 +9,9 @@ import click
 
 from fluxgym.protocol.messages import Annotation, Attempt, Context, FailureKind, Job, Judgement, Kind, Progress, Slow
 from fluxgym.protocol.methods import DESCRIBE, JobName
-from fluxgymctl import gpu, jobs, words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import write_facts, write_json
+from fluxgymctl.prose import gpu, jobs, words
 from fluxgymctl.session import Session, common_options
 
 Facts = list[tuple[str, str]]

@@ -24,12 +24,13 @@ from fluxgym.protocol.methods import (
     ConvertParameters,
     SubmitParameters,
 )
-from fluxgymctl import outcome, spec
-from fluxgymctl.fields import PROGRAM
-from fluxgymctl.flags import JobCommand, job_options, sources, values
+from fluxgymctl import outcome
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import is_terminal, note, terminal_width, write, write_json
 from fluxgymctl.session import Session, common_options
+from fluxgymctl.settings import spec
+from fluxgymctl.settings.fields import PROGRAM
+from fluxgymctl.settings.flags import JobCommand, job_options, sources, values
 
 
 @click.command(
@@ -155,7 +156,7 @@ def _continued(job: Context, like: str | None) -> Context:
 
 def _plan(session: Session, job: Context) -> int:
     """Prints the plan, and returns the exit status."""
-    from fluxgymctl import plan_page
+    from fluxgymctl.prose import plan_page
 
     with session.connect() as connection:
         told = plan_page.gathered(connection.stream(PLAN, SubmitParameters(job=job)))

@@ -7,10 +7,11 @@ import click
 
 from fluxgym.protocol.messages import Job
 from fluxgym.protocol.methods import WatchReply
-from fluxgymctl import follow, jobs, outcome
+from fluxgymctl import follow, outcome
 from fluxgymctl.count import read_count
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import is_terminal, note, terminal_width, write, write_json, write_raw
+from fluxgymctl.prose import jobs
 from fluxgymctl.session import Session, common_options
 
 

@@ -8,9 +8,9 @@ import click
 from fluxgym.protocol.messages import Verdict, WatchdogMode
 from fluxgym.protocol.methods import WATCHDOG, JobName, WatchdogReply
 from fluxgym.protocol.steering_methods import SET_WATCHDOG, SetWatchdogParameters
-from fluxgymctl import times, words
 from fluxgymctl.manual import epilog
 from fluxgymctl.output import note, plain, write, write_json, write_table
+from fluxgymctl.prose import times, words
 from fluxgymctl.session import Session, common_options
 
 HEADER = ("RULE", "LEFT", "LIMIT", "CONDITION")

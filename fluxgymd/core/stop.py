@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 ABORT_SECONDS = 5.0
-"""Enough to write the stacks of some hundred threads."""
+"""Enough to write the stacks of a few hundred threads."""
 KILL_AGAIN_SECONDS = 30.0
 """Between two SIGKILLs: a process that hangs in the kernel may stay for hours."""
 KILL_MARGIN_SECONDS = 10.0

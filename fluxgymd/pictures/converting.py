@@ -166,7 +166,7 @@ def _note_frames(image: Image.Image, kind: str) -> list[str]:
 
 
 def _mask_of(alpha: Image.Image) -> bytes | None:
-    """The mask that a picture's alpha is; None if too little is invisible to be meant, or too little is visible."""
+    """A picture's alpha channel as a mask; None if too little is invisible to be meant, or too little is visible."""
     shades = alpha.histogram()
     invisible = sum(shades[:VISIBLE]) / sum(shades)
     return new_files.png(alpha) if LEAST_INVISIBLE <= invisible <= 1 - LEAST_INVISIBLE else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from fluxgym.protocol import methods as m
 from fluxgym.protocol.client import Connection
 from fluxgym.protocol.messages import State
-from fluxgymctl import words
+from fluxgymctl.prose import words
 from tests.daemon.running import RunningDaemon, program
 from tests.fluxgymctl.program import ctl
 from tests.harness.waiting import until

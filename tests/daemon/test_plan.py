@@ -11,8 +11,8 @@ from pathlib import Path
 from fluxgym.protocol import methods as m
 from fluxgym.protocol.client import Connection
 from fluxgym.protocol.messages import Context, Part
-from fluxgymctl import plan_page
-from fluxgymctl.plan_page import WholePlan
+from fluxgymctl.prose import plan_page
+from fluxgymctl.prose.plan_page import WholePlan
 from tests.daemon.running import RunningDaemon, context, model_flags
 from tests.fluxgymctl.program import ctl
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from fluxgym.protocol import methods as m
 from fluxgym.protocol.client import Connection
 from fluxgym.protocol.messages import State
-from fluxgymctl import plan_page
+from fluxgymctl.prose import plan_page
 from fluxgymd.store.caches import shared_caches
 from tests.daemon.running import DONE, RunningDaemon, context, program, tensors, whole_lines
 from tests.fluxgymctl.program import ctl

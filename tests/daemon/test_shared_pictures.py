@@ -13,7 +13,7 @@ from fluxgym.errors import StorageFailed
 from fluxgym.protocol import methods as m
 from fluxgym.protocol.client import Connection
 from fluxgym.protocol.messages import Context, Part, State
-from fluxgymctl import plan_page
+from fluxgymctl.prose import plan_page
 from fluxgymd.store.home import Home
 from tests.daemon.running import RunningDaemon, context, tensors
 from tests.harness.waiting import until

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.protocol.messages import ResumeFrom
-from fluxgymctl import origin, spec
+from fluxgymctl.settings import origin, spec
 from tests.daemon.running import RunningDaemon
 from tests.fluxgymctl.program import ctl
 

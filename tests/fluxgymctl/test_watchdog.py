@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fluxgym.protocol.methods import WatchdogReply
-from fluxgymctl import jobs, words
+from fluxgymctl.prose import jobs, words
 from fluxgymctl.verbs import list as list_verb
 from fluxgymctl.verbs import status, watchdog
 from tests.daemon.running import RunningDaemon

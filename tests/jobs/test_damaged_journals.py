@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fluxgym.protocol.messages import Kind, State
-from fluxgymctl import jobs, words
+from fluxgymctl.prose import jobs, words
 from fluxgymd.core.journal import events as e
 from fluxgymd.core.schedule import Machine, decide, queue
 from fluxgymd.jobs import loading, view

@@ -13,7 +13,7 @@ import msgspec
 from PIL import Image
 
 from fluxgym.protocol.messages import State
-from fluxgymctl.plan_page import WholePlan
+from fluxgymctl.prose.plan_page import WholePlan
 from tests.daemon.plans.draw import Draw, DrawnJob, Folder
 from tests.daemon.running import RunningDaemon, model_flags, whole_lines
 from tests.fluxgymctl.program import ctl

@@ -13,7 +13,7 @@ import pytest
 
 from fluxgym.files import NotAFile
 from fluxgym.protocol.messages import Phase, Progress
-from fluxgymctl import words
+from fluxgymctl.prose import words
 from fluxgymd.core.measures.pace import StepTime
 from fluxgymd.trainers.progress import metrics
 from fluxgymd.trainers.progress.appended import end_of

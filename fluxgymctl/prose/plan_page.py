@@ -18,8 +18,8 @@ from fluxgym.protocol.plan_messages import (
     PlannedTraining,
     Size,
 )
-from fluxgymctl import words
 from fluxgymctl.output import plain, table
+from fluxgymctl.prose import words
 
 WIDTH = 100
 """The columns for sentences where stdout is not a terminal."""

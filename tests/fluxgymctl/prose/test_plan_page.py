@@ -19,8 +19,8 @@ from fluxgym.protocol.plan_messages import (
     PlannedTraining,
     Size,
 )
-from fluxgymctl import plan_page
-from fluxgymctl.plan_page import WholePlan
+from fluxgymctl.prose import plan_page
+from fluxgymctl.prose.plan_page import WholePlan
 
 MEMORY = PlannedMemory(
     available=12 << 30, estimated=11 << 30, base="fp8", checkpointed_blocks=57, swapped_blocks=4, blocks=57

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from fluxgym.protocol.messages import Part
-from fluxgymctl.flags import job_options, values
+from fluxgymctl.settings.flags import job_options, values
 
 
 def read(*words: str) -> list[Part]:

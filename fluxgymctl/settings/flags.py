@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from fluxgym import trainer_words, watchdog
-from fluxgymctl.fields import LIMITS, OPTIONS, PROGRAM, executable, fields, is_switch, placed
 from fluxgymctl.session import F
+from fluxgymctl.settings.fields import LIMITS, OPTIONS, PROGRAM, executable, fields, is_switch, placed
 
 _FIELDS = {field.name: field for field in fields() if field.name not in ("name", PROGRAM)}
 """By the names of click's parameters. The job's name is an argument, and its program is the words after `--`."""

@@ -15,7 +15,7 @@ from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.files import RECORD_BYTES
 from fluxgym.protocol.messages import TWO_FORMS, Context, Model
 from fluxgym.quoting import hint
-from fluxgymctl.fields import LIMITS, MODEL, OPTIONS, fields, placed
+from fluxgymctl.settings.fields import LIMITS, MODEL, OPTIONS, fields, placed
 
 Values = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ import pytest
 
 from fluxgym.errors import FileMissing, InvalidSetting
 from fluxgym.protocol.messages import Context, Model, Part
-from fluxgymctl import spec
+from fluxgymctl.settings import spec
 from tests.fluxgym.broken_toml import BROKEN
 
 FILE = Path("/specs/demo.toml")

@@ -24,8 +24,8 @@ import msgspec
 from fluxgym.errors import FileMissing
 from fluxgym.interfaces import description
 from fluxgym.protocol.messages import Context, Model, OpenEnum, Part, ResumeFrom
-from fluxgymctl import job_parts, origin
 from fluxgymctl.count import whole
+from fluxgymctl.settings import job_parts, origin
 
 OPTIONS = "trainer_options"
 LIMITS = "watchdog_limits"

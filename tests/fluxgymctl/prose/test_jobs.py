@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxgym.protocol.messages import Exit, Job, WaitingFor
-from fluxgymctl import jobs, words
+from fluxgymctl.prose import jobs, words
 from fluxgymctl.verbs.list import rows
 from fluxgymctl.verbs.status import facts
 from tests.fluxgymctl.wire import NOW, attempt, job, progress

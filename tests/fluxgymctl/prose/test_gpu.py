@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fluxgym.protocol.messages import Job
-from fluxgymctl import gpu
+from fluxgymctl.prose import gpu
 from tests.fluxgymctl.wire import attempt, job
 from tests.fluxgymctl.wire import gpu as card
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxgymctl import words
+from fluxgymctl.prose import words
 
 
 @pytest.mark.parametrize(

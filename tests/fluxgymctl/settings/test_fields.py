@@ -8,7 +8,7 @@ import pytest
 
 from fluxgym.errors import FileMissing
 from fluxgym.protocol.messages import Context, Model, OpenEnum
-from fluxgymctl.fields import _SPELLINGS, LIMITS, MODEL, OPTIONS, Field, _kind, executable, fields, is_switch
+from fluxgymctl.settings.fields import _SPELLINGS, LIMITS, MODEL, OPTIONS, Field, _kind, executable, fields, is_switch
 from fluxgymd.trainers.settings import MODEL_FILES, TOKENIZERS
 
 

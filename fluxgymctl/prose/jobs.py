@@ -2,8 +2,8 @@
 """A job in words: its progress, the reason for its state, how it ended. Pure functions of the wire's structs."""
 
 from fluxgym.protocol.messages import Exit, ExitKind, Job, Phase, Progress, Runtime, State, Verdict, WaitingFor
-from fluxgymctl import gpu, words
 from fluxgymctl.output import cut, plain
+from fluxgymctl.prose import gpu, words
 
 _WAITS = {
     WaitingFor.GPU: "waits for a free GPU",

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 from fluxgym.protocol.messages import GpuReading, Job, State
-from fluxgymctl import words
+from fluxgymctl.prose import words
 
 UNKNOWN = "unknown"
 _LOOKED_AT = (State.RUNNING, State.STOPPING)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fluxgymctl import times
+from fluxgymctl.prose import times
 
 NOON = datetime(2026, 3, 4, 12, 0).timestamp()  # noqa: DTZ001 - a local time, as the user reads it
 
