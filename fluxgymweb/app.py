@@ -95,17 +95,14 @@ def create(client: AsyncClient, *, folder: Path, hosts: Collection[str]) -> Guar
             Route("/api/v1/{method}", Caller(client).answer, methods=["POST"]),
             Route("/{path:path}", page),
         ],
-        exception_handlers={FluxgymError: _refuse, HTTPException: _refuse_http},
+        exception_handlers={FluxgymError: _refuse, HTTPException: _refuse},
     )
     guard = Guard(app, hosts=hosts, token=token)
     return guard
 
 
-async def _refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001  the signature is Starlette's
+async def _refuse(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        error = WebError(error.status_code, "NotFound", f"{error.detail}.")
     assert isinstance(error, FluxgymError)
     return answers.refusal(error)
-
-
-async def _refuse_http(request: Request, error: Exception) -> Response:  # noqa: ARG001  likewise
-    assert isinstance(error, HTTPException)
-    return answers.refusal(WebError(error.status_code, "NotFound", f"{error.detail}."))

@@ -22,12 +22,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 TYPES = {
     ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
     ".webp": "image/webp",
-    ".log": "text/plain; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".toml": "text/plain; charset=utf-8",
+    **dict.fromkeys((".jpg", ".jpeg"), "image/jpeg"),
+    **dict.fromkeys((".log", ".txt", ".toml"), "text/plain; charset=utf-8"),
 }
 """Content types by file extension; everything else is application/octet-stream."""
 

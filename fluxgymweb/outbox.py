@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends the frames of one page's event stream, about ten times a second.
+"""Sends the frames of one page's event stream, at most about 20 times a second.
 
 The `id` of a frame is the position in every stream, as a query string, so that a browser that reconnects with
 Last-Event-ID continues all of them. A position advances together with its frame, so what was not sent is sent again.
@@ -14,7 +14,7 @@ import msgspec
 
 FRAME_BYTES = 256 * 1024
 FRAMES = 32
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.05
 HEARTBEAT_SECONDS = 15.0
 
 

@@ -2,13 +2,11 @@
 """Uploads: streamed to a folder of the server, passed to Datasets.Add by path, and deleted.
 
 The name from the browser is only a label: each upload has a folder of its own, so no two collide. Bytes are counted
-as they arrive, and a file gets its name only once it is complete and on the disk.
+as they arrive, and the daemon sees a file only once it is complete.
 """
 
 import asyncio
-import os
 import re
-import secrets
 import shutil
 import tempfile
 import unicodedata
@@ -63,10 +61,9 @@ class Uploads:
 
 async def _receive(request: Request, file: Path) -> None:
     most = ZIP_BYTES if file.suffix.lower() == ".zip" else PICTURE_BYTES
-    part = file.with_name(f"{secrets.token_hex(4)}.part")
     chunks = request.stream()
     size = 0
-    with part.open("xb") as opened:
+    with file.open("xb") as opened:
         while True:
             try:
                 async with asyncio.timeout(IDLE_SECONDS):
@@ -79,8 +76,6 @@ async def _receive(request: Request, file: Path) -> None:
             if size > most:
                 raise WebError(413, "TooLarge", f"{file.name} has more than {most // 10**6} MB.")
             await asyncio.to_thread(_write, opened, chunk)
-        await asyncio.to_thread(_finish, opened)
-    part.rename(file)
 
 
 def _write(file: BinaryIO, chunk: bytes) -> None:
@@ -88,10 +83,6 @@ def _write(file: BinaryIO, chunk: bytes) -> None:
         if shutil.disk_usage(file.fileno()).free < FREE_BYTES + len(chunk):
             raise WebError(507, "DiskFull", "The disk is nearly full; free some space, and upload again.")
         file.write(chunk)
+        file.flush()
     except OSError as error:
         raise WebError(507, "DiskFull", f"The upload cannot be stored: {error.strerror}.") from None
-
-
-def _finish(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

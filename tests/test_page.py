@@ -62,13 +62,14 @@ def test_the_tests_of_the_page_pass(page: Page) -> None:
 def test_the_page_is_as_small_as_promised(page: Page) -> None:
     if not page.is_fresh():
         page.build()
-    assets = page.static / "assets"
-    script, style = (
-        sum(len(gzip.compress(path.read_bytes(), mtime=0)) for path in assets.glob(f"*.{kind}"))
-        for kind in ("js", "css")
+    files = {path.suffix: path.read_text() for path in (page.static / "assets").iterdir()}
+    (theme,), (style,) = (
+        re.findall(f"<{kind}>(.*?)</{kind}>", (page.static / "index.html").read_text(), re.DOTALL)
+        for kind in ("script", "style")
     )
-    assert script <= 70_000
-    assert style <= 12_000
+    assert list(files) == [".js"]
+    assert len(gzip.compress((files[".js"] + theme).encode(), mtime=0)) <= 70_000
+    assert len(gzip.compress(style.encode(), mtime=0)) <= 12_000
 
 
 def test_the_sources_of_the_page_are_as_short_as_promised(page: Page) -> None:

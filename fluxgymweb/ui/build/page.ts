@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// node build/page.ts FOLDER: builds the page into a new folder. The names of script and style contain hashes of their
-// contents, so browsers may keep them for ever.
+// node build/page.ts FOLDER: builds the page into a new folder. The name of the script contains a hash of its content,
+// so browsers may keep it for ever.
 
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { build, type Metafile, type Plugin } from "esbuild";
 import { writeTypes } from "./types.ts";
@@ -49,14 +49,22 @@ async function main(folder: string): Promise<void> {
   writeFileSync(join(folder, "THIRD_PARTY.txt"), notices(built.metafile));
 }
 
+const INLINE = ["theme.js", "style.css"];
+
+// index.html with the address of the script, and with style and theme themselves.
 function indexWith(metafile: Metafile): string {
-  let html = readFileSync(join(UI, "src", "index.html"), "utf8");
-  for (const output of Object.keys(metafile.outputs)) {
-    const name = basename(output);
-    html = html.replace(`{${name.replace(/-[^-]*\./, ".")}}`, `/assets/${name}`);
-  }
-  if (/\{[a-z.]+\}/.test(html)) throw new Error("index.html names a file that was not built");
-  return html;
+  const built = new Map(
+    Object.keys(metafile.outputs).map((output) => [basename(output).replace(/-[^-]*\./, "."), join(UI, output)]),
+  );
+  const html = readFileSync(join(UI, "src", "index.html"), "utf8");
+  return html.replace(/\{([a-z]+\.[a-z]+)\}/g, (_, name: string) => {
+    const file = built.get(name);
+    if (file === undefined) throw new Error(`index.html names ${name}, which was not built`);
+    if (!INLINE.includes(name)) return `/assets/${basename(file)}`;
+    const content = readFileSync(file, "utf8").trim();
+    rmSync(file);
+    return content;
+  });
 }
 
 // The licences of the packages that are in the script: they want their notice in every copy.

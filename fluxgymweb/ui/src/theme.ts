@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs before anything is drawn, as a file of its own: the page's policy allows no script in the HTML.
+// Runs before anything is drawn; it is in the HTML itself.
 import { applyTheme } from "./common/theme.ts";
 
 applyTheme();
