@@ -28,6 +28,9 @@ LONGEST_CHARACTER = 4
 """Bytes, in UTF-8."""
 CHUNKS_KEPT = 8
 FOLLOW_SECONDS = 0.25
+"""Between two looks at a log to which nothing is added."""
+BUSY_SECONDS = 0.08
+"""The same while something is."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -50,6 +53,8 @@ class Tail:
         self._kept: OrderedDict[int, Chunk] = OrderedDict()  # by the offset at which they begin
         self._reading: dict[int, asyncio.Task[Chunk | None]] = {}
         self._tick: asyncio.Task[None] | None = None
+        self._grew = False
+        """Whether something was read since the last tick."""
         self.readers = 0
 
     async def chunk(self, offset: int) -> Chunk | None:
@@ -70,6 +75,7 @@ class Tail:
             reply = await lanes.answer(str(self._log.parent), _read, self._log, offset)
         if reply.offset == offset:
             return None
+        self._grew = True
         chunk = self._kept[offset] = Chunk(
             msgspec.Raw(_encoder.encode(reply)), reply.offset, len(reply.text.encode())
         )
@@ -80,7 +86,9 @@ class Tail:
     async def wait(self) -> None:
         """Waits until it is time to look again. All clients look at the same moment, so that one read serves them."""
         if self._tick is None or self._tick.done():
-            self._tick = asyncio.create_task(asyncio.sleep(FOLLOW_SECONDS), name="log-tick")
+            pause = BUSY_SECONDS if self._grew else FOLLOW_SECONDS
+            self._grew = False
+            self._tick = asyncio.create_task(asyncio.sleep(pause), name="log-tick")
         await asyncio.shield(self._tick)
 
 

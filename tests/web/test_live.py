@@ -33,7 +33,7 @@ def read(stream: Stream, last: int, text: str = "") -> str:
 
 
 def test_a_page_sees_the_jobs_and_each_change(web: RunningWeb, daemon: RunningDaemon) -> None:
-    daemon.submit(program("a"))
+    daemon.submit(program("a", held=True))
     with live(web, jobs="1") as stream:
         first = stream.until("jobs")
         assert first["reset"]
