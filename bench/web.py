@@ -57,7 +57,7 @@ def pair(folder: Path, python: Path, through: int, jobs: int, points: int) -> It
         log.touch()
         with (
             servers.ours(folder, daemon.socket, through, name) as our,
-            servers.gradio(python, folder / "home/outputs", name, metrics, log) as peer,
+            servers.gradio(python, folder, name, metrics, log) as peer,
         ):
             yield our, peer, log
 

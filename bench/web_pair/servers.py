@@ -63,11 +63,12 @@ def ours(folder: Path, daemon: Path, through: int, job: str) -> Iterator[Server]
 
 
 @contextmanager
-def gradio(python: Path, outputs: Path, job: str, metrics: Path, log: Path) -> Iterator[Server]:
-    """The Gradio page about one job."""
+def gradio(python: Path, folder: Path, job: str, metrics: Path, log: Path) -> Iterator[Server]:
+    """The Gradio page about one job of the home in `folder`, where its own files go too."""
     port = free_port()
-    command = [python, PAGE, str(port), outputs, job, metrics, log]
-    with subprocess.Popen(command, env={**os.environ, **QUIET}, stdout=subprocess.DEVNULL) as process:
+    command = [python, PAGE, str(port), folder / "home/outputs", job, metrics, log]
+    variables = {**os.environ, **QUIET, "GRADIO_TEMP_DIR": str(folder / "gradio-files")}
+    with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL) as process:
         try:
             until(lambda: answers(port, process), what="Gradio to answer")
             yield Server("gradio", port, psutil.Process(process.pid), job)
