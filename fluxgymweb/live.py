@@ -68,10 +68,10 @@ class Live:
         wanted = answers.query(request, Wanted, **places)
         outbox = Outbox(places)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._follow_daemon(outbox)), group.create_task(_send(outbox, send))]
-            for name, source in self._sources.items():
-                if getattr(wanted, name) is not None:
-                    tasks.append(group.create_task(_guarded(name, source(outbox, wanted), outbox)))
+            asked = [name for name in self._sources if getattr(wanted, name) is not None]
+            sources = [_guarded(name, self._sources[name](outbox, wanted), outbox) for name in asked]
+            # The sender is last, so that its first frames hold every present state.
+            tasks = [group.create_task(one) for one in (self._follow_daemon(outbox), *sources, _send(outbox, send))]
             while (await receive())["type"] != "http.disconnect":
                 pass
             for task in tasks:

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// node build/page.ts FOLDER: builds the page into a new folder. The name of the script contains a hash of its content,
-// so browsers may keep it for ever.
+// node build/page.ts FOLDER: builds the page into a new folder. The name of a script contains a hash of its content, so
+// browsers may keep it for ever.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { build, type Metafile, type Plugin } from "esbuild";
+import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
 import { writeTypes } from "./types.ts";
 
 const UI = join(import.meta.dirname, "..");
@@ -28,13 +28,12 @@ const onlyStraightLines: Plugin = {
 async function main(folder: string): Promise<void> {
   writeTypes();
   mkdirSync(folder, { recursive: true });
-  const built = await build({
+  const options = {
     absWorkingDir: UI,
-    entryPoints: { page: "src/main.tsx", theme: "src/theme.ts", style: "src/style.css" },
     entryNames: "assets/[name]-[hash]",
+    chunkNames: "assets/[name]-[hash]",
     outdir: folder,
     bundle: true,
-    format: "iife",
     minify: true,
     target: "es2022",
     jsx: "automatic",
@@ -44,17 +43,20 @@ async function main(folder: string): Promise<void> {
     charset: "utf8",
     metafile: true,
     logLevel: "warning",
-  });
-  writeFileSync(join(folder, "index.html"), indexWith(built.metafile));
-  writeFileSync(join(folder, "THIRD_PARTY.txt"), notices(built.metafile));
+  } satisfies BuildOptions;
+  // What `import()` names becomes a script of its own. What is in the HTML cannot share any of it.
+  const page = await build({ ...options, entryPoints: { page: "src/main.tsx" }, format: "esm", splitting: true });
+  const inline = await build({ ...options, entryPoints: { theme: "src/theme.ts", style: "src/style.css" }, format: "iife" });
+  writeFileSync(join(folder, "index.html"), indexWith({ ...page.metafile.outputs, ...inline.metafile.outputs }));
+  writeFileSync(join(folder, "THIRD_PARTY.txt"), notices(page.metafile.outputs));
 }
 
 const INLINE = ["theme.js", "style.css"];
 
-// index.html with the address of the script, and with style and theme themselves.
-function indexWith(metafile: Metafile): string {
+// index.html with the address of the page's script, and with style and theme themselves.
+function indexWith(outputs: Metafile["outputs"]): string {
   const built = new Map(
-    Object.keys(metafile.outputs).map((output) => [basename(output).replace(/-[^-]*\./, "."), join(UI, output)]),
+    Object.keys(outputs).map((output) => [basename(output).replace(/-[^-]*\./, "."), join(UI, output)]),
   );
   const html = readFileSync(join(UI, "src", "index.html"), "utf8");
   return html.replace(/\{([a-z]+\.[a-z]+)\}/g, (_, name: string) => {
@@ -68,9 +70,9 @@ function indexWith(metafile: Metafile): string {
 }
 
 // The licences of the packages that are in the script: they want their notice in every copy.
-function notices(metafile: Metafile): string {
+function notices(outputs: Metafile["outputs"]): string {
   const packages = new Set<string>();
-  for (const output of Object.values(metafile.outputs)) {
+  for (const output of Object.values(outputs)) {
     for (const [input, { bytesInOutput }] of Object.entries(output.inputs)) {
       const found = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input);
       if (found?.[1] !== undefined && bytesInOutput > 0) packages.add(found[1]);

@@ -29,8 +29,15 @@ function Page() {
 const place = document.getElementById("page");
 if (place === null) throw new Error("the page has no place");
 followLinks();
-listenForKeys();
 begin();
-watchAway();
-showInTab();
-render(<Page />, place);
+// The header of the HTML is drawn before this takes the main thread, while the server answers. A hidden page draws
+// nothing.
+if (document.hidden) start(place);
+else requestAnimationFrame(() => setTimeout(start, 0, place));
+
+function start(place: HTMLElement): void {
+  listenForKeys();
+  watchAway();
+  showInTab();
+  render(<Page />, place);
+}

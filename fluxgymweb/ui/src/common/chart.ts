@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Draws lines over a common x axis. The only module that knows uPlot. Colours are custom properties of the style sheet.
-import uPlot from "uplot";
+// Draws lines over a common x axis. The only module that knows uPlot, which is loaded for the first chart. Colours are
+// custom properties of the style sheet.
+import type uPlot from "uplot";
 import { decimal, whole } from "./format.ts";
 
 export type Value = number | null | undefined;
@@ -33,13 +34,19 @@ export type Chart = {
 
 // Draws into a place that has a height of its own.
 export function chart(place: HTMLElement, first: Drawing, options: Options): Chart {
+  let Plot: typeof uPlot | null = null;
   let plot: uPlot | null = null;
   let drawing = first;
+  let ended = false;
   const build = () => {
     plot?.destroy();
-    plot = new uPlot(optionsOf(place, () => drawing, options), dataOf(drawing, options), place);
+    plot = Plot && new Plot(optionsOf(place, () => drawing, options), dataOf(drawing, options), place);
   };
-  build();
+  import("uplot").then((loaded) => {
+    if (ended) return;
+    Plot = loaded.default;
+    build();
+  }, () => {}); // the server is away or of another version, which the page's bar says
   const resized = new ResizeObserver(() => {
     if (plot !== null && plot.width !== place.clientWidth) plot.setSize({ width: place.clientWidth, height: place.clientHeight });
   });
@@ -54,6 +61,7 @@ export function chart(place: HTMLElement, first: Drawing, options: Options): Cha
       plot?.setData(dataOf(drawing, options));
     },
     end: () => {
+      ended = true;
       resized.disconnect();
       themed.disconnect();
       system.removeEventListener("change", build);
