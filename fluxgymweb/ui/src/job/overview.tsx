@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// The section that is shown first: cards, the wide ones in the first column.
+// The section that is shown first: cards, the wide ones in the first column. A program has no measurements, so its
+// timeline takes their place.
 import type { Job } from "../generated/jobs.ts";
 import { About } from "./about.tsx";
 import { Finished } from "./finished.tsx";
 import { Loss } from "./loss.tsx";
+import { Latest } from "./samples/latest.tsx";
 import { Timeline } from "./timeline.tsx";
 import { WatchdogCard } from "./watchdog.tsx";
 
 export function Overview({ job }: { job: Job }) {
+  const trains = job.context.kind !== "program";
   return (
     <div class="overview">
       <div>
         <Finished job={job} />
-        {job.context.kind !== "program" && <Loss job={job} />}
+        {trains ? <><Loss job={job} /><Latest job={job} /></> : <Timeline job={job} />}
       </div>
       <div>
         <WatchdogCard job={job} />
         <About job={job} />
-        <Timeline job={job} />
+        {trains && <Timeline job={job} />}
       </div>
     </div>
   );

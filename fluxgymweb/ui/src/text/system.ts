@@ -93,8 +93,8 @@ export const system = {
 
   settings: {
     title: "Settings",
-    says: "Settings cannot be changed on this page. They are in `~/.config/fluxgym/config.toml`; each can also be set by an "
-      + "environment variable. A change takes effect when the daemon restarts: `fluxgymctl daemon restart`.",
+    says: "Settings cannot be changed on this page. They are in `fluxgym/config.toml`, in `$XDG_CONFIG_HOME` or "
+      + "`~/.config`; each can also be set by an environment variable. A change takes effect when the daemon restarts: `fluxgymctl daemon restart`.",
     search: "Search settings",
     changed: "Only changed settings",
     none: "No setting matches this filter.",

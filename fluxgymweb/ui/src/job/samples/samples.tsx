@@ -32,7 +32,10 @@ export function Samples({ job }: { job: Job }) {
       {known !== null && grid.moments.length > 0 && (
         <>
           <Table key={name} job={job} grid={grid} files={known.files} />
-          <Viewer job={name} grid={grid} />
+          <Viewer job={name} grid={grid} mark={(moment) => {
+            const lora = loraOf(moment, known.files);
+            return lora === undefined ? null : () => markBest(job, lora);
+          }} />
         </>
       )}
     </section>
@@ -71,7 +74,10 @@ function Table({ job, grid: { rows, moments }, files }: TableProps) {
             <tr key={number}>
               <th scope="row"><span title={prompt ?? undefined}>{prompt ?? says.prompt(number + 1)}</span></th>
               {moments.map((moment) => (
-                <td key={moment.id}><Cell job={job.context.name} moment={moment} number={number} prompt={prompt} /></td>
+                <td key={moment.id}>
+                  <Cell job={job.context.name} moment={moment} number={number} prompt={prompt}
+                    href={hrefWith({ prompt: [String(number)], at: [moment.id], with: [] })} />
+                </td>
               ))}
             </tr>
           ))}
@@ -83,21 +89,28 @@ function Table({ job, grid: { rows, moments }, files }: TableProps) {
 
 type HeadProps = { job: Job; moment: Moment; lora: JobFile | undefined };
 
-function Head({ job: { context: { name }, annotation }, moment, lora }: HeadProps) {
+function Head({ job, moment, lora }: HeadProps) {
   const words = momentWords(moment);
   if (lora === undefined) return <>{words}</>;
-  const best = annotation?.best === lora.name;
-  const mark = () => call("org.fluxgym.Jobs.Annotate", { name, best: best ? "" : lora.name });
-  return <>{words} <Action words={best ? "★" : "☆"} label={best ? says.isBest(words) : says.markBest(words)} tone="quiet" run={mark} /></>;
+  const best = job.annotation?.best === lora.name;
+  const label = best ? says.isBest(words) : says.markBest(words);
+  return <>{words} <Action words={best ? "★" : "☆"} label={label} tone="quiet" run={() => markBest(job, lora)} /></>;
 }
 
-type CellProps = { job: string; moment: Moment; number: number; prompt: string | null };
+// Marks a LoRA as the best of its job, or takes the mark away.
+async function markBest({ context: { name }, annotation }: Job, lora: JobFile): Promise<void> {
+  const best = annotation?.best === lora.name ? "" : lora.name;
+  await call("org.fluxgym.Jobs.Annotate", { name, best });
+  notify(best === "" ? says.unmarked : says.marked(best));
+}
 
-function Cell({ job, moment, number, prompt }: CellProps) {
+type CellProps = { job: string; moment: Moment; number: number; prompt: string | null; href: string };
+
+export function Cell({ job, moment, number, prompt, href }: CellProps) {
   const sample = moment.samples.get(number);
   if (sample === undefined) return null;
   return (
-    <a href={hrefWith({ prompt: [String(number)], at: [moment.id], with: [] })}>
+    <a href={href}>
       <img src={thumbnailOf(job, sample.file)} loading="lazy" width="128" height="128"
         alt={says.pictureOf(prompt ?? says.prompt(number + 1), momentWords(moment))} />
     </a>

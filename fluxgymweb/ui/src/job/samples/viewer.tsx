@@ -3,7 +3,10 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { sentence } from "../../common/api.ts";
 import { Dialog } from "../../common/dialog.tsx";
+import { keysAreOn } from "../../common/keys.ts";
+import { complain } from "../../common/notices.tsx";
 import { parameters, set } from "../../common/route.ts";
 import { text } from "../../text.ts";
 import { pictureOf } from "./drawn.ts";
@@ -16,34 +19,53 @@ const KEYS: Record<string, Move> = {
   ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down", Home: "first", End: "last",
 };
 
-export function Viewer({ job, grid }: { job: string; grid: Grid }) {
+const PLAY_MS = 800;
+
+// `mark`: what marks the LoRA of a moment as the best, or takes the mark away; null if there is no LoRA.
+type ViewerProps = { job: string; grid: Grid; mark: (moment: Moment) => (() => Promise<void>) | null };
+
+export function Viewer({ job, grid, mark }: ViewerProps) {
   const row = grid.rows.findIndex(({ number }) => String(number) === parameters.value.get("prompt"));
   const column = grid.moments.findIndex(({ id }) => id === parameters.value.get("at"));
   if (row === -1 || column === -1) return null;
   const prompt = grid.rows[row]?.prompt ?? says.prompt(row + 1);
   return (
     <Dialog title={prompt} close={() => set({ prompt: [], at: [], with: [], wipe: [] })}>
-      <Shown job={job} grid={grid} place={{ row, column }} prompt={prompt} />
+      <Shown job={job} grid={grid} mark={mark} place={{ row, column }} prompt={prompt} />
     </Dialog>
   );
 }
 
-type ShownProps = { job: string; grid: Grid; place: Place; prompt: string };
+type ShownProps = ViewerProps & { place: Place; prompt: string };
 
-function Shown({ job, grid: { rows, moments }, place, prompt }: ShownProps) {
+function Shown({ job, grid: { rows, moments }, mark, place, prompt }: ShownProps) {
   const flipped = useSignal(false);
   const down = useRef<[number, number] | null>(null);
   const first = moments[place.column] as Moment;
-  const second = moments.find(({ id }) => id === parameters.value.get("with"));
+  const second = moments.find(({ id }) => id === parameters.value.get("with") && id !== first.id);
+  const playing = useSignal(false);
   const wiping = parameters.value.has("wipe");
   const move = (to: Move | null) => {
     if (to === null) return;
     const { row, column } = moved(place, to, rows.length, moments.length);
     set({ prompt: [String(rows[row]?.number)], at: [moments[column]?.id ?? ""] }, { replace: true });
   };
+  const compare = (id: string) => set({ with: [id] }, { replace: true });
+  const letters: Record<string, () => void> = {
+    a: () => compare(first.id),
+    c: () => compare(second !== undefined ? "" : moments[place.column - 1]?.id ?? ""),
+    b: () => void mark(first)?.().catch((problem: unknown) => complain(sentence(problem))),
+  };
+  useEffect(() => {
+    if (!playing.value) return;
+    const timer = setTimeout(() => move(place.column === moments.length - 1 ? "first" : "right"), PLAY_MS);
+    return () => clearTimeout(timer);
+  });
   useEffect(() => {
     const press = (event: KeyboardEvent) => {
       if (event.target instanceof Element && event.target.matches("input, select")) return;
+      const plain = keysAreOn() && !event.ctrlKey && !event.metaKey && !event.altKey;
+      if (plain) letters[event.key]?.();
       const to = KEYS[event.key];
       const flips = event.key === " " && second !== undefined && !(event.target as Element).matches("button");
       if (to === undefined && !flips) return;
@@ -86,9 +108,12 @@ function Shown({ job, grid: { rows, moments }, place, prompt }: ShownProps) {
       <div class="controls">
         <button disabled={place.column === 0} onClick={() => move("left")}>{says.before}</button>
         <button disabled={place.column === moments.length - 1} onClick={() => move("right")}>{says.after}</button>
+        {moments.length > 1 && (
+          <button class="chip" aria-pressed={playing.value} onClick={() => { playing.value = !playing.value; }}>{says.play}</button>
+        )}
         <label>
           {says.compare}
-          <select value={second?.id ?? ""} onChange={(event) => set({ with: [event.currentTarget.value] }, { replace: true })}>
+          <select value={second?.id ?? ""} onChange={(event) => compare(event.currentTarget.value)}>
             <option value="">{says.nothing}</option>
             {moments.filter((moment) => moment !== first).map((moment) => (
               <option key={moment.id} value={moment.id}>{momentWords(moment)}</option>
