@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another site, open in the browser that has access, can neither read nor change anything."""
+"""Only a link lets a browser in, and another site that is open in it can neither read nor change anything."""
 
 import threading
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from fluxgym.protocol.messages import State
 from tests.daemon.running import program
 from tests.harness.waiting import join
-from tests.web.browser.browsing import EVIL, Served, Visit
+from tests.web.browser.browsing import EVIL, Served, Visit, visiting
 
 REMOVE = "/api/v1/org.fluxgym.Jobs.Remove"
 ASK = """async ([address, options]) => {
@@ -46,6 +46,17 @@ def evil() -> Iterator[int]:
     server.shutdown()
     server.server_close()
     join(thread)
+
+
+def test_a_link_lets_a_browser_in_and_leaves_no_code_in_the_address(chromium: Browser, served: Served) -> None:
+    with visiting(chromium, served[1]) as visit:
+        visit.may_miss_answers = True
+        visit.context.clear_cookies()
+        page = visit.open()
+        expect(page.get_by_text("This browser has no access yet.")).to_be_visible()
+        page.goto(visit.link())
+        expect(page).to_have_url(f"{visit.web.base}/")
+        expect(page.get_by_role("main")).to_be_visible()
 
 
 @contextmanager
