@@ -9,6 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from fluxgym.protocol import methods as m
+from fluxgym.protocol.client import Connection
 from tests.daemon.running import ROOT, TRAINER_PYTHON, TRAINING_SECONDS, whole_lines
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.copied import copy_checkout
@@ -76,12 +80,24 @@ class Alice:
         assert isinstance(job, dict)
         return job
 
+    def ask(self, method: m.Method[Any, Any], parameters: Any) -> Any:
+        """Calls the daemon from here, as root. A wait looks again and again, and each start of a client inside would
+        take the CPU time of several training steps."""
+        socket = Path(f"/proc/{self.machine.leader}/root/run/user/{self.uid}/fluxgym/fluxgymd.sock")
+        with Connection(socket) as connection:
+            return connection.call(method, parameters)
+
+    def runtime(self, name: str) -> dict[str, Any]:
+        """The job's `runtime`, as `fluxgymctl status --json` writes it."""
+        job = json.loads(msgspec.json.encode(self.ask(m.DESCRIBE, m.JobName(name=name)).job))
+        assert isinstance(job["runtime"], dict)
+        return job["runtime"]
+
     def wait_for(self, name: str, *states: str) -> dict[str, Any]:
         """Waits until the job is in one of these states; returns its `runtime`."""
 
         def look() -> dict[str, Any] | None:
-            runtime = self.job(name)["runtime"]
-            assert isinstance(runtime, dict)
+            runtime = self.runtime(name)
             assert runtime["state"] in (*states, *UNDER_WAY), f"{name}: {runtime}"
             return runtime if runtime["state"] in states else None
 
@@ -97,7 +113,7 @@ class Alice:
 
     def wait_for_step(self, name: str, step: int) -> None:
         def reached() -> bool:
-            return bool(self.job(name)["runtime"].get("progress", {}).get("step", 0) >= step)
+            return bool(self.runtime(name).get("progress", {}).get("step", 0) >= step)
 
         until(reached, what=f"step {step} of {name}", deadline_seconds=TRAINING_SECONDS)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.protocol import methods as m
 from tests.daemon.alice import Alice
 from tests.daemon.running import ROOT
 from tests.harness import debian_13
@@ -305,9 +306,8 @@ def train_to_a_checkpoint(alice: Alice, name: str, *, after: int = 0) -> int:
     finish before the test's next step. Returns the newest epoch."""
 
     def newest() -> int:
-        lines = alice.ctl("checkpoints", "--json", name).stdout.splitlines()
-        states = [json.loads(line) for line in lines]
-        return max((state.get("epoch") or 0 for state in states if state["complete"]), default=0)
+        states = alice.ask(m.CHECKPOINTS, m.JobName(name=name)).checkpoints
+        return max((state.epoch or 0 for state in states if state.complete), default=0)
 
     alice.wait_for(name, "running")
     until(lambda: newest() > after, what=f"another checkpoint of {name}")
