@@ -66,7 +66,7 @@ def ours(folder: Path, daemon: Path, through: int, job: str) -> Iterator[Server]
 def gradio(python: Path, folder: Path, job: str, metrics: Path, log: Path) -> Iterator[Server]:
     """The Gradio page about one job of the home in `folder`, where its own files go too."""
     port = free_port()
-    command = [python, PAGE, str(port), folder / "home/outputs", job, metrics, log]
+    command: list[str | Path] = [python, PAGE, str(port), folder / "home/outputs", job, metrics, log]
     variables = {**os.environ, **QUIET, "GRADIO_TEMP_DIR": str(folder / "gradio-files")}
     with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL) as process:
         try:
