@@ -46,7 +46,7 @@ export const text = {
     server: "The web server does not answer. Your trainings keep running; this page reconnects as soon as it is back.",
     daemon: "Your trainings may still be running.",
     leaving: "fluxgymd is being stopped or restarted. Your trainings keep running.",
-    since: (time: string) => `since ${time}`,
+    since: (time: string) => `No answer since ${time}.`,
     answer: (status: number) => `The web server sent a response that this page does not understand (${status}).`,
     newer: "FluxGym was upgraded. Reload the page to use the new version.",
     denied: "This browser no longer has access. Run `fluxgymctl web open` and open the page again.",
@@ -193,6 +193,8 @@ export const text = {
     doneOf: (done: string, total: string) => `${done} of ${total} are done.`,
     epoch: (epoch: string, total: string) => [`epoch ${epoch}`, `of ${total}`] as const,
     energy: (kilowattHours: string) => `${kilowattHours} kWh`,
+    slow: (since: string, present: string, usual: string) =>
+      `Slower than usual since ${since}: ${present} instead of ${usual}.`,
     restarts: (done: string, allowed: string) => `restarted ${done} of ${allowed} times`,
     ended: (time: string) => `ended ${time}`,
     samples: {

@@ -18,7 +18,7 @@ from typing import Literal
 from playwright.sync_api import Page, expect
 
 from fluxgym.protocol import methods as m
-from fluxgym.protocol.messages import State
+from fluxgym.protocol.messages import RestartPolicy, State
 from tests.daemon.running import RunningDaemon, context, program
 from tests.harness.waiting import until
 from tests.web.browser.browsing import DESKTOP, PHONE, Visit, wait_for
@@ -88,6 +88,8 @@ SCREENS = (
     Screen("job-completed", "ended", path="/jobs/completed"),
     Screen("job-failed", "CUDA out of memory", path="/jobs/failed"),
     Screen("job-stopped", "It was stopped by the user.", path="/jobs/stopped"),
+    Screen("job-interrupted", "It was ended from outside", path="/jobs/interrupted"),
+    Screen("job-damaged", "events.jsonl", path="/jobs/damaged"),
     Screen("job-trained", "Use the LoRA", path="/jobs/trained"),
     Screen("job-more", "Epochs after it", path="/jobs/trained", reach=press("Train more epochs")),
     Screen("job-samples", "epoch 1", path="/jobs/trained/samples"),
@@ -154,9 +156,14 @@ def furnish(daemon: RunningDaemon, home: Home, model: Path) -> None:
 
 
 def _make_jobs(daemon: RunningDaemon, model: Path) -> None:
-    for name in ("completed", "spare"):
+    for name in ("damaged", "completed", "spare"):
         daemon.submit(program(name))
         daemon.wait(name, State.COMPLETED)
+    daemon.stop()
+    (daemon.folder("damaged") / "events.jsonl").write_text("no event\n")
+    daemon.start()
+    daemon.submit(program("interrupted", "kill -TERM $$", restart=RestartPolicy.NEVER))
+    daemon.wait("interrupted", State.INTERRUPTED)
     prompts = ["a red disc --w 64 --h 64 --d 1 --s 2", "a green cross --w 64 --h 64 --d 2 --s 2"]
     daemon.submit(context("trained", model, epochs=2, sample_every_epochs=1, sample_prompts=prompts))
     daemon.wait("trained", State.COMPLETED)

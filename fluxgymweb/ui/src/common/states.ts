@@ -96,3 +96,8 @@ export const WAITING: readonly State[] = ["queued", "interrupted"];
 export function hasEnded(job: Job): boolean {
   return ENDED.includes(job.runtime.state);
 }
+
+// Whether the job is a training. Nothing is known of a job whose journal cannot be read.
+export function trains({ context, runtime }: Job): boolean {
+  return context.kind !== "program" && runtime.state !== "damaged";
+}

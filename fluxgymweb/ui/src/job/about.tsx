@@ -17,7 +17,7 @@ export function About({ job: { context, runtime, annotation } }: { job: Job }) {
     [says.dataset, datasets.join(", ")],
     [says.trigger, context.triggerWord],
     [says.resolution, sides.map((side) => whole(side)).join(", ")],
-    [says.submitted, moment(runtime.submittedAt, now.value)],
+    [says.submitted, runtime.submittedAt > 0 ? moment(runtime.submittedAt, now.value) : null],
     [says.attempt, attempt == null ? null : says.since(attempt.number, moment(attempt.startedAt, now.value))],
     [says.resumed, attempt?.resumedFrom],
     [says.lost, runtime.stepsLost > 0 ? whole(runtime.stepsLost) : null],

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a job that has ended goes on: the LoRA to use, the next memory tier, what is kept, the name of its successor.
-import { ACTIVE, WAITING } from "../common/states.ts";
+import { ACTIVE, trains, WAITING } from "../common/states.ts";
 import type { Context, Job, JobFile } from "../generated/jobs.ts";
 
 export const TIERS = ["20g", "16g", "12g"] as const;
 export type Tier = (typeof TIERS)[number];
 
 // Whether the job is a training that needs settings with which it takes less memory of the GPU.
-export function ranOutOfMemory({ context, runtime }: Job): boolean {
-  return runtime.state === "failed" && runtime.failure?.kind === "gpu_out_of_memory" && context.kind !== "program";
+export function ranOutOfMemory(job: Job): boolean {
+  const { state, failure } = job.runtime;
+  return state === "failed" && failure?.kind === "gpu_out_of_memory" && trains(job);
 }
 
 // The preset with which a training that ran out of memory needs less; null if there is none.

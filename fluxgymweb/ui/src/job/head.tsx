@@ -54,7 +54,7 @@ function Facts({ job, done }: { job: Job; done: number | null }) {
       )}
       {slow != null && (
         <span class="warn">
-          {text.jobs.slow(speed(slow.secondsPerStep), speed(slow.usual))} {text.away.since(moment(slow.since, now.value))}
+          {says.slow(moment(slow.since, now.value), speed(slow.secondsPerStep), speed(slow.usual))}
         </span>
       )}
     </p>

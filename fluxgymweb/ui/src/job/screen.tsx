@@ -5,16 +5,17 @@ import { text } from "../text.ts";
 import { found, useJob } from "./found.ts";
 import { Head } from "./head.tsx";
 import { Reason } from "./reason.tsx";
-import { SECTIONS } from "./sections.tsx";
+import { type Section, sectionsOf } from "./sections.tsx";
 
 const says = text.job;
 
 export function JobScreen({ name, section = "" }: { name: string; section?: string }) {
   useJob(name);
   const { job, refusal } = found.value;
-  const shown = SECTIONS.find(({ id }) => id === section);
+  const sections = job === null ? [] : sectionsOf(job);
+  const shown = sections.find(({ id }) => id === section);
   if (job === null || shown === undefined) {
-    const missing = refusal ?? (shown === undefined ? text.nothingHere.title : null);
+    const missing = refusal ?? (job !== null ? text.nothingHere.title : null);
     return (
       <section class="panel">
         <h1>{name}</h1>
@@ -27,16 +28,16 @@ export function JobScreen({ name, section = "" }: { name: string; section?: stri
     <>
       <Head job={job} />
       <Reason job={job} />
-      {SECTIONS.length > 1 && <Sections of={name} shown={section} />}
+      <Sections of={name} all={sections} shown={section} />
       {shown.show(job)}
     </>
   );
 }
 
-function Sections({ of, shown }: { of: string; shown: string }) {
+function Sections({ of, all, shown }: { of: string; all: readonly Section[]; shown: string }) {
   return (
     <nav class="sections" aria-label={says.sectionsOf(of)}>
-      {SECTIONS.map(({ id, words }) => (
+      {all.map(({ id, words }) => (
         <a key={id} href={hrefOf(of, id)} aria-current={id === shown ? "page" : undefined}>{words}</a>
       ))}
     </nav>

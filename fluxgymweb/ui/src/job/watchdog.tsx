@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The card of the watchdog: what it says about the job, what is left of each limit, and what it may do.
+// The card of the watchdog: what it says about the job, what is left of each limit, and what it may do. Of a job that has
+// ended, only the evidence of its hangs is shown.
 import { call, type Output } from "../common/api.ts";
 import { now } from "../common/clock.ts";
 import { duration, moment, size } from "../common/format.ts";
@@ -7,7 +8,7 @@ import { notify } from "../common/notices.tsx";
 import { Prose } from "../common/prose.tsx";
 import { Pill } from "../common/shape.tsx";
 import { hasEnded, type Look } from "../common/states.ts";
-import { type Job, type RunningLimit, type Verdict, WatchdogMode } from "../generated/jobs.ts";
+import { type Job, type JobFile, type RunningLimit, type Verdict, WatchdogMode } from "../generated/jobs.ts";
 import { watchdog as says } from "../text/job.ts";
 import { useFetched } from "./fetched.ts";
 import { useFiles } from "./job-files.ts";
@@ -31,6 +32,8 @@ export function WatchdogCard({ job }: { job: Job }) {
   const tick = rests ? "" : Math.floor(now.value / 5);
   const { value: told, problem, again } = useFetched(`${name} ${job.runtime.state} ${tick}`, () =>
     call("org.fluxgym.Jobs.Watchdog", { name }));
+  const evidence = (useFiles(job).value ?? []).filter(({ kind }) => kind === "evidence");
+  if (rests && evidence.length === 0) return null;
   return (
     <section class="panel watchdog">
       <div class="titled">
@@ -38,8 +41,8 @@ export function WatchdogCard({ job }: { job: Job }) {
         {told !== null && !rests && <Pill look={{ words: says.verdicts[told.verdict], ...LOOKS[told.verdict] }} />}
       </div>
       {problem !== "" && <p class="refused">{problem}</p>}
-      {rests ? <p class="muted">{says.ended}</p> : told !== null && <Present job={job} told={told} again={again} />}
-      <Evidence job={job} />
+      {told !== null && !rests && <Present job={job} told={told} again={again} />}
+      {evidence.length > 0 && <Evidence of={job.context.name} files={evidence} />}
     </section>
   );
 }
@@ -98,16 +101,14 @@ function Mode({ name, told, again }: { name: string; told: Told; again: () => vo
   );
 }
 
-function Evidence({ job }: { job: Job }) {
-  const found = (useFiles(job).value ?? []).filter(({ kind }) => kind === "evidence");
-  if (found.length === 0) return null;
+function Evidence({ of, files }: { of: string; files: readonly JobFile[] }) {
   return (
     <details>
-      <summary>{says.evidence} ({found.length})</summary>
+      <summary>{says.evidence} ({files.length})</summary>
       <ul class="plain">
-        {found.map((file) => (
+        {files.map((file) => (
           <li key={file.name}>
-            <a href={fileOf(job.context.name, file.name)} download>{file.name}</a> <span class="muted">{size(file.size)}</span>
+            <a href={fileOf(of, file.name)} download>{file.name}</a> <span class="muted">{size(file.size)}</span>
           </li>
         ))}
       </ul>

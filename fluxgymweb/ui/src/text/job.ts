@@ -79,7 +79,6 @@ export const watchdog = {
   explanation: "What it goes by",
   evidence: "Evidence of hangs",
   did: (mode: string) => `On a hang: ${mode}.`,
-  ended: "A job that has ended is not watched.",
 };
 
 export const timeline = {
