@@ -2,6 +2,7 @@
 """The event stream of a page, with a real daemon and a real server, each of which may restart."""
 
 import re
+from contextlib import ExitStack
 from typing import Any
 
 import psutil
@@ -20,6 +21,13 @@ def numbers(text: str) -> list[int]:
 
 def names(data: Any) -> list[str]:
     return [job["context"]["name"] for job in data["jobs"]]
+
+
+def connections(daemon: RunningDaemon) -> int:
+    """The daemon's connections, without the socket that it listens on."""
+    assert daemon.process is not None
+    sockets = psutil.Process(daemon.process.pid).net_connections("unix")
+    return sum(str(one.laddr).startswith(f"{daemon.socket.parent}/") for one in sockets) - 1
 
 
 def read(stream: Stream, last: int, text: str = "") -> str:
@@ -52,6 +60,32 @@ def test_a_page_sees_the_jobs_and_each_change(web: RunningWeb, daemon: RunningDa
         assert "a" not in names(again)
 
 
+def test_three_pages_miss_nothing_and_see_nothing_twice_when_the_daemon_is_killed(
+    web: RunningWeb, daemon: RunningDaemon
+) -> None:
+    daemon.submit(program("a", held=True))
+    with ExitStack() as stack:
+        streams = [stack.enter_context(live(web, jobs="1", events="")) for _ in range(3)]
+        for stream in streams:
+            assert names(stream.until("jobs")) == ["a"]
+        until(lambda: connections(daemon) == 4, what="the watch and three streams of events")
+        daemon.submit(program("b", held=True))
+        daemon.kill()
+        daemon.start()
+        daemon.submit(program("c", held=True))
+        for stream in streams:
+            shown, submitted = [], []
+            for event, data in stream.events():
+                if event == "jobs":
+                    assert not data["reset"]
+                    shown += names(data)
+                elif event == "events" and data.get("event", {}).get("kind") == "submitted":
+                    submitted.append(data["event"]["job"])
+                if "c" in shown and "c" in submitted:
+                    break
+            assert sorted(shown) == submitted == ["b", "c"]
+
+
 def test_no_line_of_a_log_is_lost_or_repeated_over_restarts_of_the_server_and_the_daemon(
     web: RunningWeb, daemon: RunningDaemon
 ) -> None:
@@ -74,20 +108,12 @@ def test_no_line_of_a_log_is_lost_or_repeated_over_restarts_of_the_server_and_th
 def test_all_pages_share_one_watch_and_one_stream_of_a_log(web: RunningWeb, daemon: RunningDaemon) -> None:
     daemon.submit(program("a", "echo line 1; sleep 600"))
     until(lambda: "line 1\n" in daemon.training_log("a"), what="the log to begin")
-    assert daemon.process is not None
-    process = psutil.Process(daemon.process.pid)
-
-    def connections() -> int:
-        """The daemon's connections, without the socket that it listens on."""
-        names = [str(one.laddr) for one in process.net_connections("unix")]
-        return sum(name.startswith(f"{daemon.socket.parent}/") for name in names) - 1
-
     with live(web, jobs="1", log="a") as first:
         read(first, 1)
-        until(lambda: connections() == 2, what="the server to have one watch and one stream of the log")
+        until(lambda: connections(daemon) == 2, what="the server to have one watch and one stream of the log")
         with live(web, jobs="1", log="a") as second, live(web, jobs="1", log="a", offset="0") as third:
             assert numbers(read(second, 1)) == numbers(read(third, 1)) == [1]
-            until(lambda: connections() == 2, what="the pages to share the connections")
+            until(lambda: connections(daemon) == 2, what="the pages to share the connections")
 
 
 def test_a_page_learns_that_no_daemon_answers_and_continues_when_one_does(
