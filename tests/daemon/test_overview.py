@@ -2,6 +2,8 @@
 """Machine.Watch of a real daemon: the GPUs, the queue and the disks in one object."""
 
 import os
+import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from fluxgym.protocol import methods as m
 from fluxgym.protocol.client import Connection
 from fluxgym.protocol.machine_messages import DiskUseKind, MachineState
 from fluxgym.protocol.messages import State
+from fluxgymctl.outcome import INTERRUPTED
 from tests.daemon.running import RunningDaemon, program
-from tests.fluxgymctl.program import ctl
+from tests.fluxgymctl.program import ctl, started
 from tests.gpus.nvml import Nvml, build, gpu
 from tests.harness.hung_volume import HungVolume
-from tests.harness.waiting import until
+from tests.harness.waiting import DEADLINE_SECONDS, until
 
 
 def now(daemon: RunningDaemon, *, measure: bool = False) -> MachineState:
@@ -69,6 +72,25 @@ def test_disks_report_what_fills_them_and_which_jobs_the_states_belong_to(daemon
     assert "cat 2.9 MiB" in shown.stdout
 
 
+def test_each_disk_that_holds_a_part_of_the_home_is_listed(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="fg-", dir="/dev/shm") as elsewhere:
+        compiled = Path(elsewhere) / "compiled"
+        compiled.mkdir()
+        (compiled / "kernel.so").write_bytes(os.urandom(2_000_000))
+        with RunningDaemon(
+            folder, arguments=("--supervisor", "process"), env={"TORCHINDUCTOR_CACHE_DIR": str(compiled)}
+        ) as daemon:
+            now(daemon, measure=True)
+            home, other = seen(daemon, lambda state: measured(state) and len(state.disks) == 2).disks
+            assert (home.path, other.path) == (str(daemon.home), str(compiled))
+            assert [use.what for use in other.uses] == [DiskUseKind.CACHES]
+            assert other.uses[0].size >= 2_000_000
+            assert other.total == os.statvfs(compiled).f_blocks * os.statvfs(compiled).f_frsize
+            shown = ctl("disks", socket=daemon.socket)
+            assert (shown.returncode, shown.stderr) == (0, "")
+            assert shown.stdout.index(str(daemon.home)) < shown.stdout.index(str(compiled))
+
+
 def test_promise_10_a_hung_volume_is_named_and_the_rest_is_measured(daemon: RunningDaemon) -> None:
     away = daemon.home / "models"
     away.mkdir()
@@ -95,6 +117,13 @@ def test_gpus_are_read_while_somebody_watches_and_their_readings_are_kept(nvml_l
         (series,) = daemon.call(mm.GPU_HISTORY, mm.GpuHistoryParameters()).history
         assert (series.uuid, series.utilization[0]) == ("GPU-aaaa", 10)
         assert daemon.call(mm.GPU_HISTORY, mm.GpuHistoryParameters(gpu="GPU-bbbb")).history == []
+        with started("gpus", "--follow", socket=daemon.socket) as client:
+            assert client.stdout is not None
+            assert b"93%" in next(line for line in client.stdout if line.startswith(b"0 "))
+            nvml.tell(gpu("GPU-aaaa", utilization=41))
+            assert b"41%" in next(line for line in client.stdout if line.startswith(b"0 "))
+            client.send_signal(signal.SIGINT)
+            assert client.wait(timeout=DEADLINE_SECONDS) == INTERRUPTED
         shown = ctl("gpus", "--history", socket=daemon.socket)
         assert (shown.returncode, shown.stderr) == (0, "")
         assert shown.stdout.startswith("GPU-aaaa\nTIME ")
