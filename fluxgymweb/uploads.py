@@ -12,8 +12,8 @@ import tempfile
 import unicodedata
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -63,7 +63,7 @@ async def _receive(request: Request, file: Path) -> None:
     most = ZIP_BYTES if file.suffix.lower() == ".zip" else PICTURE_BYTES
     chunks = request.stream()
     size = 0
-    with file.open("xb") as opened:
+    with file.open("xb", buffering=0) as opened:
         while True:
             try:
                 async with asyncio.timeout(IDLE_SECONDS):
@@ -78,11 +78,11 @@ async def _receive(request: Request, file: Path) -> None:
             await asyncio.to_thread(_write, opened, chunk)
 
 
-def _write(file: BinaryIO, chunk: bytes) -> None:
+def _write(file: FileIO, chunk: bytes) -> None:
     try:
         if shutil.disk_usage(file.fileno()).free < FREE_BYTES + len(chunk):
             raise WebError(507, "DiskFull", "The disk is nearly full; free some space, and upload again.")
-        file.write(chunk)
-        file.flush()
+        while chunk:
+            chunk = chunk[file.write(chunk) :]
     except OSError as error:
         raise WebError(507, "DiskFull", f"The upload cannot be stored: {error.strerror}.") from None

@@ -30,6 +30,7 @@ CALL = "/api/v1/org.fluxgym.Jobs.Stop"
 def answer(guard: Guard, method: str, path: str, headers: list[tuple[str, str]]) -> tuple[int, dict[str, str], bytes]:
     """The guard's answer to a request with exactly these headers."""
     sent: list[Any] = []
+    path, _, query = path.partition("?")
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -43,7 +44,7 @@ def answer(guard: Guard, method: str, path: str, headers: list[tuple[str, str]])
         "path": path,
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": b"",
+        "query_string": query.encode(),
         "scheme": "http",
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
     }
@@ -61,6 +62,8 @@ def guard() -> Guard:
     [
         ("GET", "/", HOST, COOKIE, 200),
         ("GET", "/", HOST, BOTH, 200),
+        ("HEAD", "/", HOST, COOKIE, 200),
+        ("GET", "/", HOST, {"Authorization": f"bearer  {TOKEN} "}, 200),
         ("GET", "/", HOST, OTHER, 401),
         ("GET", "/jobs/a", "gym.example", BEARER, 200),
         ("GET", "/", "GYM.example", BEARER, 200),
@@ -74,6 +77,7 @@ def guard() -> Guard:
         ("GET", "/", HOST, {"Authorization": "Bearer x"}, 401),
         ("GET", "/", HOST, {"Authorization": f"Basic {TOKEN}"}, 401),
         ("POST", CALL, HOST, COOKIE | OURS, 200),
+        ("POST", CALL, HOST, COOKIE | OURS | {"Origin": f"HTTPS://{HOST}"}, 200),
         ("POST", CALL, HOST, BEARER | {"X-Fluxgym": "1"}, 200),
         ("POST", CALL, HOST, OURS, 401),
         ("POST", CALL, HOST, BEARER, 403),
@@ -112,17 +116,22 @@ def test_exactly_one_host_header_is_required(hosts: list[str]) -> None:
 
 def test_a_link_on_another_site_opens_the_page_as_if_it_were_ours() -> None:
     headers = [("Host", HOST), *CROSS.items(), *NAVIGATES.items()]
-    status, _, body = answer(guard(), "GET", '//evil"><x', headers)
+    status, _, body = answer(guard(), "GET", '//evil"><x?q="&a', headers)
     assert status == 200
-    assert b'content="0; url=/evil&quot;&gt;&lt;x"' in body
+    assert b'content="0; url=/evil&quot;&gt;&lt;x?q=&quot;&amp;a"' in body
 
 
-def test_after_five_wrong_tokens_in_a_minute_only_the_right_one_is_accepted() -> None:
+@pytest.mark.parametrize(
+    ("wrong_secret", "right"), [({"Authorization": "Bearer x"}, BEARER), ({"Cookie": "fluxgym-7860=x"}, COOKIE)]
+)
+def test_after_five_wrong_secrets_in_a_minute_only_the_right_one_is_accepted(
+    wrong_secret: dict[str, str], right: dict[str, str]
+) -> None:
     now = [0.0]
     guarded = Guard(PlainTextResponse("in"), hosts={HOST}, token=TOKEN, clock=lambda: now[0])
-    wrong = [("Host", HOST), ("Authorization", "Bearer x")]
+    wrong = [("Host", HOST), *wrong_secret.items()]
     assert [answer(guarded, "GET", "/", wrong)[0] for _ in range(TRIES + 2)] == [401] * TRIES + [429] * 2
-    assert answer(guarded, "GET", "/", [("Host", HOST), *BEARER.items()])[0] == 200
+    assert answer(guarded, "GET", "/", [("Host", HOST), *right.items()])[0] == 200
     now[0] = 61.0
     assert answer(guarded, "GET", "/", wrong)[0] == 401
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -26,14 +26,19 @@ def proxied(folder: Path, daemon: RunningDaemon) -> Iterator[RunningWeb]:
 
 
 def through(
-    web: RunningWeb, client: httpx.Client, url: str, *, json: dict[str, str] | None = None, **headers: str
+    web: RunningWeb,
+    client: httpx.Client,
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    json: Mapping[str, str] | None = None,
 ) -> httpx.Response:
     """The answer to a request for a URL of the proxy: a POST if it has a body."""
     return client.request(
         "GET" if json is None else "POST",
         web.base + url.removeprefix(PROXY).removeprefix(BELOW),
         json=json,
-        headers={"Host": "gpu.example", **headers},
+        headers={"Host": "gpu.example"} | dict(headers),
     )
 
 
@@ -41,25 +46,25 @@ def test_everything_works_below_the_path_of_a_proxy(proxied: RunningWeb, daemon:
     daemon.submit(program("a"))
     with proxied.stranger() as browser:
         link = f"{PROXY}{BELOW}/enter?code={web_access.new_link(proxied.state)}"
-        entered = through(proxied, browser, link)
+        entered = through(proxied, browser, link, {})
         assert (entered.status_code, entered.headers["location"]) == (303, f"{BELOW}/")
         cookie = entered.headers["set-cookie"]
         assert f"; Path={BELOW}/" in cookie
         access = {"Cookie": cookie.partition(";")[0]}
 
-        page = through(proxied, browser, f"{BELOW}/jobs/a", **access)
+        page = through(proxied, browser, f"{BELOW}/jobs/a", access)
         assert f'data-root="{BELOW}"' in page.text
         scripts = re.findall(r'src="([^"]+)"', page.text)
         assert scripts
         for script in scripts:
             assert script.startswith(f"{BELOW}/assets/")
-            assert "javascript" in through(proxied, browser, script, **access).headers["content-type"]
+            assert "javascript" in through(proxied, browser, script, access).headers["content-type"]
 
         ours = {**access, "X-Fluxgym": "1", "Origin": PROXY}
         method = f"{BELOW}/api/v1/org.fluxgym.Jobs.Describe"
-        answer = through(proxied, browser, method, json={"name": "a"}, **ours)
+        answer = through(proxied, browser, method, ours, json={"name": "a"})
         assert answer.json()["job"]["context"]["name"] == "a"
-        log = through(proxied, browser, f"{BELOW}/api/v1/files/a/events.jsonl", **access, Range="bytes=0-9")
+        log = through(proxied, browser, f"{BELOW}/api/v1/files/a/events.jsonl", {**access, "Range": "bytes=0-9"})
         assert (log.status_code, len(log.content)) == (206, 10)
     with live(proxied, jobs="1", log="a") as stream:
         assert [job["context"]["name"] for job in stream.until("jobs")["jobs"]] == ["a"]

@@ -2,6 +2,9 @@
 """What ends an upload while it comes, and that nothing of it stays. The limits are small here."""
 
 import asyncio
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,17 @@ from fluxgymweb.answers import WebError
 from tests.harness.waiting import forever
 
 
+@contextmanager
+def files_of_at_most(size: float | None) -> Iterator[None]:
+    """Makes each write beyond a file's size fail, as on a full disk; None: nothing fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else int(size), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize(
     ("name", "limits", "chunks", "status"),
     [
@@ -21,6 +35,7 @@ from tests.harness.waiting import forever
         ("a.zip", {"PICTURE_BYTES": 1, "ZIP_BYTES": 250}, 3, 413),
         ("a.ZIP", {"PICTURE_BYTES": 1, "ZIP_BYTES": 250}, 3, 413),
         ("a.png", {"FREE_BYTES": 2**62}, 1, 507),
+        ("a.png", {"RLIMIT_FSIZE": 150}, 2, 507),
         ("a.png", {"IDLE_SECONDS": 0.05}, 5, 408),
     ],
 )
@@ -28,7 +43,8 @@ def test_an_upload_is_refused_while_it_comes_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limits: dict[str, float], chunks: int, status: int
 ) -> None:
     for limit, value in limits.items():
-        monkeypatch.setattr(uploads, limit, value)
+        if limit in vars(uploads):
+            monkeypatch.setattr(uploads, limit, value)
     read = 0
 
     async def receive() -> Any:
@@ -41,7 +57,7 @@ def test_an_upload_is_refused_while_it_comes_and_leaves_nothing(
     scope = {"type": "http", "method": "PUT", "headers": [], "path_params": {"dataset": "cats", "file": name}}
     spool = tmp_path / "spool"
     server = uploads.Uploads(AsyncClient(tmp_path / "none"), spool)
-    with pytest.raises(WebError) as raised:
+    with pytest.raises(WebError) as raised, files_of_at_most(limits.get("RLIMIT_FSIZE")):
         asyncio.run(server.answer(Request(scope, receive)))
     assert (raised.value.status, read) == (status, chunks)
     assert list(spool.iterdir()) == []
